@@ -1,0 +1,228 @@
+"""The engines under study. One engine, one file, one registry line; each is asked, never assumed.
+
+An adapter turns a driver into a `Session` and the driver's errors into a `Refusal`. It never
+retries, never substitutes another mode, and knows its binding's traps so that a scenario need not.
+Drivers are imported when an engine is first used, because a process that holds two copies of
+SQLite must never open one file with both: closing one drops the other's POSIX locks.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+MODES = ("deferred", "immediate", "exclusive", "concurrent")
+"""The BEGIN modes every engine is asked for."""
+
+FILE_FORMATS = ("sqlite", "turso-mvcc", "none")
+
+
+class UnknownName(ValueError):
+    """A name that no registry has; the text carries the nearest one."""
+
+
+class EngineMissing(RuntimeError):
+    """An engine that is not installed here; the text says what is missing and how to get it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Pragmas of one connection. They belong to the connection, so every connection sets them.
+
+    cache_size : pages if positive, KiB if negative, as in PRAGMA cache_size.
+    journal_mode None : the engine's own default for the file (wal; mvcc for turso).
+    """
+
+    journal_mode: str | None = None
+    synchronous: str = "normal"
+    busy_timeout_ms: int = 2000
+    cache_size: int = -16000
+    page_bytes: int = 4096
+    wal_autocheckpoint: int = 1000
+    mmap_bytes: int = 0
+
+
+class Identity(NamedTuple):
+    """What the library says it is: `version` and `source_id` are its own words."""
+
+    binding: str  # "libsql-experimental 0.0.55"
+    version: str  # sqlite_version(), or the library's own version
+    source_id: str  # sqlite_source_id(), "" where the engine has none
+    options: tuple[str, ...]  # PRAGMA compile_options, () where it has none
+
+
+class Promise(NamedTuple):
+    """The isolation that an engine's makers promise for a mode, with the source of the promise.
+
+    level : one of Elle's names ("serializable", "snapshot-isolation", ...).
+    """
+
+    level: str
+    source: str
+
+
+class Refusal(NamedTuple):
+    """An error, classified. `outcome` and `conflict` are the numbers of workloads.recording.
+
+    over : the engine has ended the transaction already. A ROLLBACK would fail, and a statement
+        would autocommit: the attempt must be given up without touching the session.
+    """
+
+    outcome: int
+    conflict: int
+    words: str
+    over: bool
+
+
+class Session(Protocol):
+    """One connection. `run`, `rows`, `begin` and `commit` are as near to the driver's own bound
+    methods as its traps allow; they raise the driver's own errors.
+
+    begin()            BEGIN in the mode the session was opened with.
+    commit()           COMMIT; returns only when the engine has acknowledged it.
+    rollback()         ends an open transaction; does nothing where none is open.
+    run(sql, params)   one statement whose rows are not wanted (they are fetched if there are any).
+    rows(sql, params)  one statement, all its rows as a list of tuples, fetched exactly once.
+    params are a tuple of None, int (64 bit), float, str, bytes; all ints arrive exactly.
+    """
+
+    begin: Callable[[], Any]
+    commit: Callable[[], Any]
+    run: Callable[..., Any]
+    rows: Callable[..., list[tuple[Any, ...]]]
+    pragmas: Mapping[str, Any]  # what was read back after setting, by pragma name
+
+    def rollback(self) -> None: ...
+
+    def refusal(self, error: BaseException, phase: int) -> Refusal:
+        """Classify an error that a call of this session raised in a phase (BEGIN, ...)."""
+
+    def in_transaction(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+class Engine(Protocol):
+    """A library that opens databases.
+
+    name        : its name in the registry.
+    file_format : engines of one format can open each other's files ("sqlite").
+    hosting     : "process" (a process a worker) or "thread" (all workers of a run are threads of
+                  one process, because the engine locks its file to one).
+    promises    : BEGIN mode -> Promise, only for modes it is known to accept.
+    """
+
+    name: str
+    file_format: str
+    hosting: str
+    promises: Mapping[str, Promise]
+
+    def missing(self) -> str | None:
+        """None if it can be used here, else one sentence: what is missing, how to get it."""
+
+    def identity(self) -> Identity: ...
+
+    def connect(self, path: str, *, begin: str = "deferred", settings: Settings = ...) -> Session:
+        """Open a connection and set and read back its pragmas. Raises EngineMissing, OSError, or
+        the driver's own error. Does not ask whether the mode is accepted: BEGIN will say."""
+
+
+REGISTRY: dict[str, str] = {
+    "libsql": "workloads.engines.libsql:Libsql",
+    "sqlite": "workloads.engines.sqlite:Sqlite",
+    "sqlite-concurrent": "workloads.engines.sqlite_concurrent:SqliteConcurrent",
+    "turso": "workloads.engines.turso:Turso",
+    "null": "workloads.engines.null:Null",
+    "faulty-lost-commit": "workloads.engines.faulty:LostCommit",
+    "faulty-torn-read": "workloads.engines.faulty:TornRead",
+    "faulty-lost-update": "workloads.engines.faulty:LostUpdate",
+    "faulty-silent-conflict": "workloads.engines.faulty:SilentConflict",
+}
+"""Name -> "module:Class". The class is called without arguments and satisfies Engine."""
+
+
+def engine_names() -> Sequence[str]:
+    return tuple(REGISTRY)
+
+
+def find_engine(name: str) -> Engine:
+    """The engine of a name, or of a user's own file ("path.py:Class").
+
+    Raises UnknownName with the nearest name; never an ImportError of a missing driver (that is
+    what `missing()` is for).
+    """
+    return found(name, REGISTRY, "engine", "`cwkit engines` lists them")()
+
+
+def found(name: str, registry: Mapping[str, str], what: str, way_out: str) -> Any:
+    """The class behind a registry name or a "path.py:Class". Raises UnknownName."""
+    if ".py:" in name:
+        return from_file(name, what)
+    if name not in registry:
+        near = difflib.get_close_matches(name, registry, n=1, cutoff=0.4)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UnknownName(f"There is no {what} {name!r}.{hint} {way_out[0].upper()}{way_out[1:]}.")
+    module, _, attribute = registry[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def from_file(name: str, what: str) -> Any:
+    """The class `Name` of "path.py:Name". Raises UnknownName with the reason."""
+    path_text, _, attribute = name.rpartition(":")
+    path = Path(path_text).resolve()
+    if not path.is_file():
+        raise UnknownName(f"There is no file {path_text!r} to take the {what} {attribute!r} from.")
+    module_name = f"cwkit_user_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise UnknownName(f"{path_text!r} is no Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UnknownName(
+            f"{path_text!r} cannot be imported: {type(error).__name__}: {error}."
+        ) from error
+    if not hasattr(module, attribute):
+        public = [n for n in vars(module) if isinstance(vars(module)[n], type)]
+        near = difflib.get_close_matches(attribute, public, n=1, cutoff=0.3)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UnknownName(f"{path_text!r} has no class {attribute!r}.{hint}")
+    return getattr(module, attribute)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an engine said to one BEGIN mode.
+
+    accepted : it began. words : its own words where it refused, "" otherwise.
+    overlaps : two connections held write transactions at once and both committed; None if not
+        tried. A mode that is accepted and does not overlap acts as a single writer.
+    """
+
+    accepted: bool
+    words: str
+    overlaps: bool | None = None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What an engine answered when it was asked (`cwkit engines`).
+
+    processes_words : its own words where a second process was refused.
+    """
+
+    engine: str
+    missing: str | None
+    identity: Identity | None = None
+    modes: Mapping[str, Answer] = field(default_factory=dict)
+    several_processes: bool | None = None
+    processes_words: str = ""
+    pragmas: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,274 @@
+"""One row for each attempt, kept by the worker that made it, in a file that survives its death.
+
+A row is opened before BEGIN and closed after COMMIT has returned; a row that was opened and never
+closed is `unknown`, because a worker that dies inside COMMIT leaves nobody who can know. The rows
+lie in a shared memory map, so that SIGKILL loses none that were written, and the hot loop makes no
+system call for them. `struct.pack_into` costs a third of a numpy row assignment (`make bench`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+FORMAT_VERSION = 1
+"""Of a run folder. A folder of a later version is refused, never guessed at."""
+
+OPEN, COMMITTED, CONFLICT, FAILED, UNKNOWN = range(5)
+OUTCOMES = ("open", "committed", "conflict", "failed", "unknown")
+"""`open` exists only while a run goes on: whoever reads a finished run reads it as `unknown`."""
+
+NO_CONFLICT, BUSY, STALE, WRITE_WRITE, SERIALIZATION, UNCLASSIFIED = range(6)
+CONFLICTS = ("", "busy", "stale", "write_write", "serialization", "unclassified")
+"""busy: no lock in time. stale: the snapshot is out of date. unclassified: the binding hides it."""
+
+NO_PHASE, BEGIN, STATEMENT, COMMIT = range(4)
+PHASES = ("", "begin", "statement", "commit")
+"""Where an attempt that did not commit ended."""
+
+OPEN_PART = struct.Struct("<qqIHBB")
+CLOSE_PART = struct.Struct("<qqqqHBBBxxx")
+ROW_BYTES = OPEN_PART.size + CLOSE_PART.size  # 64: one cache line
+CLOSE_AT = OPEN_PART.size
+
+ATTEMPT = np.dtype(
+    [
+        ("intended_ns", "<i8"),  # when the schedule wanted it (closed loop: the first start)
+        ("start_ns", "<i8"),  # before BEGIN of this try; 0 in a row never used
+        ("txn", "<u4"),  # number of the transaction within its worker, from 0
+        ("attempt", "<u2"),  # number of this try, from 1
+        ("kind", "u1"),  # index into the scenario's kinds
+        ("last", "u1"),  # reserved, 0
+        ("begun_ns", "<i8"),  # BEGIN returned; 0 where it did not
+        ("worked_ns", "<i8"),  # the body returned; 0 where it did not
+        ("end_ns", "<i8"),  # COMMIT returned, or the refusal was there (before ROLLBACK)
+        ("result", "<i8"),  # what the transaction says of itself, see the scenario
+        ("message", "<u2"),  # 1 + index into the worker's messages; 0 none
+        ("outcome", "u1"),
+        ("conflict", "u1"),
+        ("phase", "u1"),
+        ("pad", "V3"),
+    ]
+)
+assert ATTEMPT.itemsize == ROW_BYTES
+
+SEGMENT_ROWS = 1 << 15
+"""Rows of one file. A worker that needs more goes on in the next file: 2 MiB allocated ahead."""
+
+
+class RunError(ValueError):
+    """A run folder that cannot be read; the text says which, why, and the way out."""
+
+
+class Recorder:
+    """The open file of one worker: `buffer` and `offset` are the hot loop's, the rest is ours.
+
+    The loop packs OPEN_PART at `offset` and CLOSE_PART at `offset + CLOSE_AT`, adds ROW_BYTES, and
+    calls `roll()` when `offset == limit`.
+    """
+
+    def __init__(self, folder: Path, worker: int, rows: int = SEGMENT_ROWS) -> None:
+        self.folder, self.worker, self.rows = Path(folder), worker, rows
+        self.segment = -1
+        self._messages: dict[str, int] = {}
+        self.roll()
+
+    def roll(self) -> tuple[memoryview, int, int]:
+        """Start the next segment. Returns (buffer, offset, limit). Raises OSError on a full disk."""
+        self.segment += 1
+        path = segment_path(self.folder, self.worker, self.segment)
+        with path.open("wb") as file:
+            npy.write_array_header_2_0(
+                file,
+                {
+                    "descr": npy.dtype_to_descr(ATTEMPT),
+                    "fortran_order": False,
+                    "shape": (self.rows,),
+                },
+            )
+            start = file.tell()
+            # Allocated, not merely made sparse: writing to a hole of a map on a full disk is a
+            # SIGBUS, which no worker could report; this is an OSError, which it can.
+            os.posix_fallocate(file.fileno(), 0, start + self.rows * ROW_BYTES)
+        array = np.memmap(path, mode="r+", dtype="u1", offset=start, shape=(self.rows * ROW_BYTES,))
+        self._array = array
+        self.buffer, self.offset = memoryview(array), 0
+        self.limit = self.rows * ROW_BYTES
+        return self.buffer, self.offset, self.limit
+
+    def message(self, words: str) -> int:
+        """Number (from 1) of an engine's words; new words are written to disk at once."""
+        number = self._messages.get(words)
+        if number is None:
+            number = min(len(self._messages) + 1, 65535)
+            if number == 65535:
+                return number  # a worker with 65,534 different texts has its rest under one number
+            self._messages[words] = number
+            path = self.folder / f"worker-{self.worker:03d}.messages.jsonl"
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(words) + "\n")
+        return number
+
+
+def segment_path(folder: Path, worker: int, segment: int) -> Path:
+    """worker-007.npy, then worker-007.1.npy, worker-007.2.npy, ..."""
+    tail = "" if segment == 0 else f".{segment}"
+    return folder / f"worker-{worker:03d}{tail}.npy"
+
+
+@dataclass(frozen=True)
+class WorkerRecord:
+    """What one worker did: its entry of the manifest and all its attempts.
+
+    attempts : ATTEMPT array, shape (attempts,), in the order they were made, warm-up included.
+        A row never closed has outcome UNKNOWN.
+    messages : engine's own words; `attempts["message"] - 1` is the index.
+    """
+
+    worker: int
+    role: str
+    number: int
+    engine: str
+    begin: str
+    attempts: np.ndarray
+    messages: tuple[str, ...]
+    entry: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, read: `manifest` as written, one WorkerRecord for each worker."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    workers: tuple[WorkerRecord, ...]
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest["run"])
+
+    @property
+    def window_ns(self) -> tuple[int, int]:
+        """(first, last) of the measured part: warm-up is before, stragglers after."""
+        window = self.manifest["window"]
+        return int(window["measure_ns"]), int(window["stop_ns"])
+
+    def role(self, role: str) -> tuple[WorkerRecord, ...]:
+        return tuple(w for w in self.workers if w.role == role)
+
+
+def read_attempts(folder: Path, worker: int) -> np.ndarray:
+    """All attempts of one worker, ATTEMPT array of shape (attempts,); used rows only.
+
+    Raises RunError for a file that is cut or not ours.
+    """
+    parts, segment = [], 0
+    while (path := segment_path(folder, worker, segment)).exists():
+        try:
+            array = np.load(path, allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise RunError(
+                f"{path}: cannot be read as attempts ({str(error).splitlines()[0]}). "
+                "The file was cut or edited; the run has to be made again."
+            ) from error
+        if array.dtype != ATTEMPT:
+            raise RunError(
+                f"{path}: holds other rows than cwkit's attempts. Is this a run of ours?"
+            )
+        parts.append(array[array["start_ns"] != 0])
+        segment += 1
+    if not parts:
+        raise RunError(
+            f"{folder}: worker {worker} is in the manifest but its file "
+            f"{segment_path(folder, worker, 0).name} is missing. The run has to be made again."
+        )
+    rows = np.concatenate(parts)
+    rows["outcome"][rows["outcome"] == OPEN] = UNKNOWN
+    return rows
+
+
+def read_messages(folder: Path, worker: int) -> tuple[str, ...]:
+    """The distinct texts one worker met, in the order it met them."""
+    path = folder / f"worker-{worker:03d}.messages.jsonl"
+    if not path.exists():
+        return ()
+    words = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            words.append(str(json.loads(line)))
+        except json.JSONDecodeError:
+            break  # a worker killed while it wrote its newest text
+    return tuple(words)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a run folder. Raises RunError with the reason and the way out."""
+    folder = Path(folder)
+    path = folder / "manifest.json"
+    if not folder.exists():
+        raise RunError(f"{folder}: there is no such run. `cwkit list` shows those there are.")
+    if not path.is_file():
+        raise RunError(f"{folder}: not a run folder (it has no manifest.json). Try `cwkit list`.")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunError(
+            f"{path}: cut or edited, it is no JSON any more ({error}). The run has to be made again."
+        ) from error
+    if not isinstance(manifest, dict) or "cwkit" not in manifest:
+        raise RunError(f'{path}: not written by cwkit (it has no key "cwkit"). Try `cwkit list`.')
+    version = manifest["cwkit"]
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise RunError(
+            f"{path}: written by a later cwkit (format {version}, this one reads {FORMAT_VERSION}). "
+            "Update cwkit to read it."
+        )
+    missing = {"run", "plan", "workers", "window"} - manifest.keys()
+    if missing:
+        raise RunError(f"{path}: lacks {', '.join(sorted(missing))}. It was cut or edited.")
+    return manifest
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder whole. Raises RunError with one sentence for anything unreadable."""
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    workers = []
+    for entry in manifest["workers"]:
+        number = int(entry["worker"])
+        if not entry.get("opened", True) and not segment_path(folder, number, 0).exists():
+            rows = np.zeros(0, ATTEMPT)  # it never came as far as its first row, and said so
+        else:
+            rows = read_attempts(folder, number)
+        workers.append(
+            WorkerRecord(
+                worker=number,
+                role=entry["role"],
+                number=int(entry["number"]),
+                engine=entry["engine"],
+                begin=entry["begin"],
+                attempts=rows,
+                messages=read_messages(folder, number),
+                entry=entry,
+            )
+        )
+    return Run(folder, manifest, tuple(workers))
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Replace manifest.json in one step, so that a reader sees the old one or the new one."""
+    path = folder / "manifest.json"
+    beside = path.with_suffix(".json.new")
+    beside.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    os.replace(beside, path)
+
+
+RUN_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-.+")

@@ -1,0 +1,193 @@
+"""The workloads. One scenario, one file, one registry line.
+
+A scenario draws its transactions from a seeded generator before they begin and without looking at
+the database, so that what a worker was asked to do can be drawn again afterwards from the seed:
+the check after the run replays the draws instead of trusting a tally that a killed worker would
+have taken with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from workloads.engines import Session, found
+from workloads.recording import COMMITTED, UNKNOWN, WorkerRecord
+
+
+class Shape(BaseModel):
+    """Parameters that every scenario has. A scenario's own are fields of its subclass `Params`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rows: int = Field(10_000, ge=1, le=100_000_000, description="rows loaded before the run")
+    record_bytes: int = Field(100, ge=0, le=1_000_000, description="payload of each row, bytes")
+    operations: int = Field(1, ge=1, le=10_000, description="operations a transaction")
+    think_us: float = Field(0, ge=0, le=60e6, description="work inside each transaction, us")
+    think: Literal["spin", "sleep"] = Field("spin", description="how that work is done")
+    keys: str = Field("uniform", description="uniform | zipfian:THETA | hotspot:X:Y | latest")
+
+
+class Draw(NamedTuple):
+    """A transaction, drawn and not yet run: index into `kinds`, and arguments for its body."""
+
+    kind: int
+    args: Any
+
+
+class InvariantBroken(Exception):  # noqa: N818 - it names the finding, not a fault of ours
+    """Raised by a body that has seen what must never be. Ends the run with its evidence.
+
+    The transaction's own row says which kind it was; `evidence` is plain data for the manifest,
+    `sentence` what a person reads: what was acknowledged and what was read.
+    """
+
+    def __init__(self, sentence: str, **evidence: Any) -> None:
+        super().__init__(sentence)
+        self.sentence, self.evidence = sentence, evidence
+
+
+@dataclass
+class Seat:
+    """One worker's place in a run.
+
+    role    : "writer", "reader" or "checkpointer".
+    number  : of this worker within its role, from 0; `of`: how many the role has.
+    worker  : of this worker within the run, from 0.
+    seed    : of this seat alone; `rng()` gives a fresh generator that always draws the same.
+    session : None when draws are replayed.
+    board   : int64 memoryview shared by all workers of the run, one cache line (8 slots) for each
+              worker, zero at the start: `board[8 * worker + slot]`. Aligned int64 stores are seen
+              whole by other processes.
+    think   : does the work inside a transaction that the shape asks for.
+    clock   : the run's clock, ns.
+    stopping: true once the run is over; a body that waits must ask it.
+    """
+
+    role: str
+    number: int
+    of: int
+    worker: int
+    seed: tuple[int, ...]
+    session: Session | None = None
+    board: Any = None
+    think: Callable[[], None] = lambda: None
+    clock: Callable[[], int] = lambda: 0
+    stopping: Callable[[], bool] = lambda: False
+    seats: tuple[tuple[str, int], ...] = ()  # (role, number) of each worker, by worker number
+
+    def rng(self, stream: int = 0) -> np.random.Generator:
+        return np.random.default_rng([*self.seed, stream])
+
+
+class Finding(NamedTuple):
+    """The result of one check of the database after a run."""
+
+    check: str  # its name: "total", "integrity", "acknowledged rows"
+    ok: bool
+    sentence: str  # what was expected and what was found, with the numbers
+    evidence: dict[str, Any]
+
+
+class Told:
+    """What the workers of a run were told: the other side of every invariant."""
+
+    def __init__(self, scenario: Scenario, workers: Sequence[WorkerRecord], seat_of: Any) -> None:
+        self.scenario, self.workers, self._seat_of = scenario, workers, seat_of
+
+    def finals(self, worker: WorkerRecord) -> np.ndarray:
+        """The last attempt of each transaction of a worker, ATTEMPT array in txn order.
+
+        A transaction with any `unknown` attempt is unknown as a whole unless it later committed.
+        """
+        rows = worker.attempts
+        if len(rows) == 0:
+            return rows
+        ends = np.flatnonzero(np.append(rows["txn"][1:] != rows["txn"][:-1], True))
+        return rows[ends]
+
+    def replay(self, worker: WorkerRecord) -> Iterator[tuple[Draw, np.void]]:
+        """Each transaction's draw, made again from the seed, beside its last attempt."""
+        draw = self.scenario.draw(self._seat_of(worker))
+        for row in self.finals(worker):
+            yield draw(), row
+
+    def committed(self, role: str = "writer", kind: int | None = None) -> int:
+        """Transactions of a role that were acknowledged."""
+        return self._count(COMMITTED, role, kind)
+
+    def unknown(self, role: str = "writer", kind: int | None = None) -> int:
+        """Transactions of a role of which nobody knows whether they happened."""
+        return self._count(UNKNOWN, role, kind)
+
+    def _count(self, outcome: int, role: str, kind: int | None) -> int:
+        total = 0
+        for worker in self.workers:
+            if worker.role == role:
+                rows = worker.attempts
+                hit = rows["outcome"] == outcome
+                if kind is not None:
+                    hit &= rows["kind"] == kind
+                total += int(hit.sum())
+        return total
+
+
+class Scenario(Protocol):
+    """A workload. Instances are made as `Class(params)` with `params` of `Class.Params`.
+
+    name, story : the registry name; one or two sentences on what it shows (printed by `cwkit list
+        --scenarios` and the README).
+    kinds       : names of its transaction kinds, indexed by Draw.kind and the rows' `kind`.
+    """
+
+    name: ClassVar[str]
+    story: ClassVar[str]
+    kinds: ClassVar[tuple[str, ...]]
+    Params: ClassVar[type[Shape]]
+
+    def __init__(self, params: Shape) -> None: ...
+
+    def schema(self) -> Sequence[str]:
+        """DDL statements, each run on its own outside a transaction."""
+
+    def load(self, session: Session, rng: np.random.Generator) -> None:
+        """Fill the tables; begins and commits on its own."""
+
+    def draw(self, seat: Seat) -> Callable[[], Draw]:
+        """The seat's generator of transactions. Must not touch seat.session."""
+
+    def bodies(self, seat: Seat) -> Sequence[Callable[[Any], int | None]]:
+        """One function for each kind: runs a drawn transaction between BEGIN and COMMIT, and
+        returns the `result` of the row (int64; None is 0)."""
+
+    def acknowledged(self, seat: Seat) -> Callable[[Draw, int], None] | None:
+        """Called after COMMIT returned, with the draw and the result; None where not wanted."""
+
+    def check(self, session: Session, told: Told) -> list[Finding]:
+        """Compare the database after the run with what the workers were told.
+
+        Runs in a process of its own. integrity_check is done by the runner, not here.
+        """
+
+
+REGISTRY: dict[str, str] = {
+    "bank": "workloads.scenarios.bank:Bank",
+    "register": "workloads.scenarios.register:Register",
+    "counter": "workloads.scenarios.counter:Counter",
+    "ingest": "workloads.scenarios.ingest:Ingest",
+    "queue": "workloads.scenarios.queue:Queue",
+    "acked": "workloads.scenarios.acked:Acked",
+}
+
+
+def scenario_names() -> Sequence[str]:
+    return tuple(REGISTRY)
+
+
+def find_scenario(name: str) -> type[Scenario]:
+    """The scenario class of a name or of a user's own file ("path.py:Name"). UnknownName else."""
+    return found(name, REGISTRY, "scenario", "`cwkit list --scenarios` shows them")
