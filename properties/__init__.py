@@ -1,0 +1,1 @@
+"""Say what must hold: the checker of histories, its explanations, and the property tests."""
