@@ -139,9 +139,9 @@ class _Pairing:
         try:
             count = builder.add_ops(_decode(raw), code == COMMITTED)
         except (TypeError, ValueError) as error:
-            rule = str(error) if type(error) is ValueError else (
-                'its value must be a list of operations such as ["r", "x", null]'
-            )
+            rule = str(error)
+            if isinstance(error, TypeError) or "unpack" in rule:
+                rule = 'its value must be a list of operations such as ["r", "x", null]'
             raise self._error(number, rule) from None
         sessions = builder.session_ids
         session = sessions.get(process)
@@ -180,8 +180,8 @@ def _json_chunks(path: Path, raw: bytes) -> Iterator[Iterator[tuple[int, _Line]]
         at, number = cut, number + chunk.count(b"\n")
 
 
-def _one_by_one(path: Path, chunk: bytes, number: int) -> Iterator[tuple[int, _Line]]:
-    for number, text in enumerate(chunk.split(b"\n"), number):  # noqa: B020, PLR1704
+def _one_by_one(path: Path, chunk: bytes, first: int) -> Iterator[tuple[int, _Line]]:
+    for number, text in enumerate(chunk.split(b"\n"), first):
         if text.strip():
             yield number, _json_line(path, f"line {number}", text)
 
@@ -203,8 +203,7 @@ def _json_array(path: Path, raw: bytes) -> Iterator[tuple[int, _Line]]:
         forms = msgspec.json.decode(raw, type=list[msgspec.Raw])
     except msgspec.DecodeError as error:
         raise HistoryError(f"{path}: cut or no JSON array: {error}.") from None
-    at = number = 0
-    number = 1
+    at, number = 0, 1
     for form in forms:
         # An array may be laid out over lines in any way: the line is where the form is found.
         text = bytes(form)
@@ -233,26 +232,31 @@ def _places(text: str) -> list[int]:
     """The lines on which the forms inside one top-level vector begin."""
     inner = text[: text.rindex("]")]
     opening = inner.index("[")
-    inner = inner[:opening].replace("\n", "\n") + " " + inner[opening + 1 :]
+    inner = inner[:opening] + " " + inner[opening + 1 :]
     return [number for number, _ in read_edn(inner)]
 
 
 def operations(history: History) -> Iterator[dict[str, Any]]:
     """The history as Elle's operation maps, in real-time order."""
+    # At one instant: begins, then the ends of sessions that go on at once, then those sessions'
+    # next begins, then the other ends. So a session's own order shows, and no order appears
+    # between two sessions that did not strictly follow each other.
+    last_end: dict[int, tuple[int, int]] = {}
     events: list[tuple[int, int, int]] = []
-    never = sum(1 for _ in range(0))
     for txn in range(len(history)):
-        events.append((int(history.txn_begin[txn]), 1, txn))
+        session, begin = int(history.txn_session[txn]), int(history.txn_begin[txn])
         end = int(history.txn_end[txn])
+        before_end, before_event = last_end.get(session, (-1, -1))
+        goes_on = before_end == begin
+        if goes_on:
+            events[before_event] = (before_end, 1, events[before_event][2])
+        events.append((begin, 2 if goes_on else 0, txn))
         if end != NEVER:
-            events.append((end, 0, txn))
-        else:
-            never += 1
+            last_end[session] = (end, len(events))
+            events.append((end, 3, txn))
     kinds = {COMMITTED: "ok", UNKNOWN: "info"}
-    # At one instant an end stands behind a begin: only a strictly earlier end is an order.
-    for index, (time, begins, txn) in enumerate(
-        sorted(events, key=lambda event: (event[0], not event[1], event[2]))
-    ):
+    for index, (time, phase, txn) in enumerate(sorted(events)):
+        begins = phase in (0, 2)
         outcome = int(history.txn_outcome[txn])
         value = [list(op) for op in history.ops(txn)]
         if begins:
