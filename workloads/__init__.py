@@ -1,0 +1,1 @@
+"""Make it happen: engines, scenarios and the processes that write; imports nothing of ours."""

@@ -1,0 +1,1 @@
+"""Count and tell: rates, figures, the report and the cwkit command."""

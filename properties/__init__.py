@@ -1,0 +1,1 @@
+"""Say what must hold: judges the histories that workloads record."""

@@ -1,0 +1,1 @@
+"""One workload, one file, one registry line."""
