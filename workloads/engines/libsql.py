@@ -1,0 +1,202 @@
+"""libSQL through libsql-experimental: SQLite 3.45.1's file format, one writer at a time.
+
+The binding has more traps than any other here, and every one is silent: integers beyond 32 bits
+are bound as REAL, a missing parameter is NULL, a second statement is dropped, text ends at a NUL,
+a RETURNING runs only when it is fetched and again each time it is. workloads/test_engine_traps.py
+holds each against the real binding.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from workloads.engines import EngineMissing, Identity, Promise, Refusal, Settings, pragmas
+from workloads.engines.refusals import not_conflict
+from workloads.engines.statements import checked_count, with_literals
+from workloads.recording import (
+    BUSY,
+    COMMIT,
+    CONFLICT,
+    NO_CONFLICT,
+    STATEMENT,
+    UNCLASSIFIED,
+    UNKNOWN,
+)
+
+LOW, HIGH = -(2**31), 2**31 - 1
+"""The integers that the binding binds as integers."""
+
+PLAIN = (float, bytes, bytearray, type(None), bool)
+
+SERIALIZABLE = Promise(
+    "serializable",
+    "https://sqlite.org/isolation.html: 'transactions in SQLite show \"serializable\" isolation'",
+)
+
+
+class Libsql:
+    name = "libsql"
+    file_format = "sqlite"
+    hosting = "process"
+    promises: Mapping[str, Promise] = dict.fromkeys(
+        ("deferred", "immediate", "exclusive"), SERIALIZABLE
+    )
+
+    def missing(self) -> str | None:
+        if importlib.util.find_spec("libsql_experimental") is None:
+            return "libsql-experimental is not installed. Get it with: make setup"
+        return None
+
+    def identity(self) -> Identity:
+        connection = self._driver().connect(":memory:", isolation_level=None)
+        version, source_id = connection.execute(
+            "SELECT sqlite_version(), sqlite_source_id()"
+        ).fetchall()[0]
+        options = connection.execute("PRAGMA compile_options").fetchall() or []
+        binding = f"libsql-experimental {importlib.metadata.version('libsql-experimental')}"
+        return Identity(binding, version, source_id, tuple(row[0] for row in options))
+
+    def connect(
+        self, path: str, *, begin: str = "deferred", settings: Settings | None = None
+    ) -> LibsqlSession:
+        # None: the binding begins nothing by itself. Any other isolation_level begins plainly, and
+        # only before some statements.
+        connection = self._driver().connect(str(path), isolation_level=None)
+        return LibsqlSession(connection, begin, settings or Settings())
+
+    def _driver(self) -> Any:
+        if why := self.missing():
+            raise EngineMissing(why)
+        import libsql_experimental
+
+        return libsql_experimental
+
+
+class LibsqlSession:
+    """One connection. A new cursor for each statement, fetched exactly once, then dropped."""
+
+    begin: Callable[[], Any]
+    commit: Callable[[], Any]
+    run: Callable[..., Any]
+    rows: Callable[..., list[tuple[Any, ...]]]
+
+    def __init__(self, connection: Any, begin: str, settings: Settings) -> None:
+        self._connection = connection
+        execute = connection.execute
+        self.pragmas = pragmas.apply(lambda sql: execute(sql).fetchall() or [], settings, "wal")
+        has_read = False
+        counts: dict[str, int] = {}
+        count_of = counts.get
+
+        def rows(sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+            nonlocal has_read
+            if count_of(sql) != len(params):
+                checked_count(counts, sql, params, "libSQL")
+            for value in params:
+                if value.__class__ is int:
+                    if not LOW <= value <= HIGH:
+                        sql = _exact(sql, params)
+                        break
+                elif value.__class__ is str:
+                    if "\0" in value:
+                        raise ValueError(NUL)
+                elif not isinstance(value, PLAIN):
+                    raise TypeError(_kind(value))
+            # Fetched also where no row is wanted: INSERT ... RETURNING is run, and its conflict
+            # raised, only then. A statement without columns gives None.
+            fetched = execute(sql, params).fetchall()
+            has_read = True
+            return fetched or []
+
+        def begin_deferred() -> None:
+            nonlocal has_read
+            has_read = False
+            execute("BEGIN DEFERRED")
+
+        self.run = self.rows = rows
+        self.begin = (
+            begin_deferred if begin == "deferred" else partial(execute, f"BEGIN {begin.upper()}")
+        )
+        self.commit = partial(execute, "COMMIT")
+        self._upgrades = lambda: has_read and begin not in ("immediate", "exclusive")
+
+    def rollback(self) -> None:
+        if self.in_transaction():
+            self._connection.execute("ROLLBACK")
+
+    def in_transaction(self) -> bool:
+        try:
+            return self._connection is not None and self._connection.in_transaction
+        except BaseException as error:
+            if _panicked(error):
+                return False  # the binding's answer to a connection that is gone
+            raise
+
+    def refusal(self, error: BaseException, phase: int) -> Refusal:
+        words, still_open = str(error), self.in_transaction()
+        if _panicked(error):
+            # A Rust panic unwinds from anywhere, also from after the commit record.
+            if phase == COMMIT:
+                return Refusal(UNKNOWN, NO_CONFLICT, f"panic: {words}", not still_open)
+            return not_conflict(f"panic: {words}", phase, still_open, certain=True)
+        if words == "database is locked":
+            return Refusal(CONFLICT, self._which_lock(phase), words, not still_open)
+        certain = "constraint failed" in words or "database or disk is full" in words
+        return not_conflict(words, phase, still_open, certain=certain)
+
+    def _which_lock(self, phase: int) -> int:
+        """BUSY where only a lock can be meant, UNCLASSIFIED where the binding hides which it was.
+
+        A transaction that has read and then writes is refused at once in both cases, because
+        SQLite does not wait while it holds a snapshot: another holds the lock (SQLITE_BUSY), or
+        another has committed (SQLITE_BUSY_SNAPSHOT). The text is the same and there is no code.
+        """
+        hidden = phase == STATEMENT and self._upgrades() and self.pragmas["journal_mode"] == "wal"
+        return UNCLASSIFIED if hidden else BUSY
+
+    def close(self) -> None:
+        """Roll back and close. The session's calls then raise ValueError: the binding's panic."""
+        connection, self._connection = self._connection, None
+        self.run = self.rows = self.begin = self.commit = _closed
+        if connection is not None:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            connection.close()
+
+
+NUL = (
+    "a text with a NUL character: the libSQL binding would cut it there without a word. "
+    "Use bytes, or a text without it."
+)
+
+
+def _exact(sql: str, params: tuple[Any, ...]) -> str:
+    """The text with its large integers as literals, which the binding would bind as REAL."""
+    large = [value.__class__ is int and not LOW <= value <= HIGH for value in params]
+    for value, is_large in zip(params, large, strict=True):
+        if is_large and not -(2**63) <= value < 2**63:
+            raise OverflowError(f"{value} does not fit into SQLite's 64-bit integers.")
+        if value.__class__ is str and "\0" in value:
+            raise ValueError(NUL)
+        if value.__class__ not in (int, str) and not isinstance(value, PLAIN):
+            raise TypeError(_kind(value))
+    return with_literals(sql, params, large)
+
+
+def _kind(value: Any) -> str:
+    return (
+        f"a parameter of type {type(value).__name__}: only None, int, float, str and bytes arrive "
+        "as they are. The libSQL binding would turn what looks like a number into a REAL."
+    )
+
+
+def _panicked(error: BaseException) -> bool:
+    return type(error).__name__ == "PanicException"
+
+
+def _closed(*_: Any) -> Any:
+    raise ValueError("this session is closed. Open another with engine.connect().")
