@@ -10,14 +10,17 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from analysis import words
 from analysis.rates import Count, Tally, count, pooled
-from workloads.recording import Run
+from workloads.experiment import Experiment
+from workloads.plan import Plan
+from workloads.recording import RunError
 
 FOREIGN_LIMIT = 0.05
 """Share of the machine's CPU time that others may use in the measured window (foreign programs,
@@ -117,34 +120,44 @@ class Ratio(Estimate):
 
 @dataclass(frozen=True)
 class Cell:
-    """One arm in one block. counted is None where there is no run; `failure` says why."""
+    """One arm in one block, counted. counted and manifest are None and {} where there is no run.
+
+    state   : "done", "failed", "refused" or "missing", as in the experiment's folder.
+    failure : why it has no run, or what went wrong in it; "" where all is well.
+    """
 
     block: int
     arm: str
-    counted: Count | None
-    run: Run | None = field(default=None, repr=False)
-    failure: str = ""
+    state: str
+    failure: str
+    counted: Count | None = None
+    manifest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    folder: Path | None = None
+
+    @property
+    def run(self) -> str:
+        """The run's name, "" without a run."""
+        return str(self.manifest.get("run", ""))
 
     @property
     def contaminated(self) -> str:
         """Why the cell may not be used for a rate, "" if it may."""
-        foreign = self.run.manifest.get("foreign", {}) if self.run else {}
+        foreign = self.manifest.get("foreign", {})
         for key, who in (("cpu_share", "other programs"), ("steal_share", "the host")):
             share = foreign.get(key) or 0.0
             if share > FOREIGN_LIMIT:
-                return f"{who} used {words.percent(share)} of the CPU time"
+                return f"{who} used {words.percent(share)} of the machine's CPU time"
         return ""
 
     @property
     def broken(self) -> list[dict[str, Any]]:
         """Checks of this run that did not hold."""
-        if self.run is None:
-            return []
-        return [f for f in self.run.manifest.get("findings", []) if not f.get("ok")]
+        return [f for f in self.manifest.get("findings", []) if not f.get("ok")]
 
     @property
     def usable(self) -> bool:
-        return self.counted is not None and not self.contaminated
+        """For a rate: it ran to its end, its checks held, and nobody else used the machine."""
+        return self.counted is not None and self.state == "done" and not self.contaminated
 
 
 Measure = Callable[[Count], float]
@@ -177,8 +190,7 @@ class Grid:
         """Why blocks are missing for these arms, one sentence each."""
         out = []
         for cell in (c for arm in arms for c in self.of(arm)):
-            why = cell.failure if cell.counted is None else cell.contaminated
-            if why:
+            if why := cell.failure or cell.contaminated:
                 out.append(f"block {cell.block}, {cell.arm}: {why}")
         return tuple(dict.fromkeys(out))
 
@@ -218,6 +230,17 @@ class Grid:
         found = median_of_blocks(ratios, seed=_seed(self.seed, self.name, over, under))
         return Ratio(found.value, found.low, found.high, found.each, tuple(dropped), over, under)
 
+    def plan(self, arm: str) -> dict[str, Any]:
+        """What an arm was asked to do, whole: its first run's plan, `params` with the defaults.
+
+        Without any run it is what the experiment says of the arm, defaults of Plan filled in.
+        """
+        for cell in self.of(arm):
+            if cell.manifest:
+                scenario = cell.manifest.get("scenario", {})
+                return {**cell.manifest["plan"], "params": dict(scenario.get("params", {}))}
+        return Plan(**self.arms[arm]).model_dump(mode="json")
+
     def twins(self) -> list[tuple[str, str]]:
         """Pairs of arms that ask for exactly the same: A/A controls. The seed may differ."""
         names = list(self.arms)
@@ -225,9 +248,8 @@ class Grid:
         return [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if same[a] == same[b]]
 
     def runs(self, *arms: str) -> tuple[str, ...]:
-        """Names of the runs behind these arms (all arms where none is named)."""
-        wanted = arms or tuple(self.arms)
-        return tuple(c.run.name for a in wanted for c in self.usable(a) if c.run is not None)
+        """Names of the usable runs behind these arms (all arms where none is named)."""
+        return tuple(cell.run for arm in arms or tuple(self.arms) for cell in self.usable(arm))
 
     def unlike(self, over: str, under: str) -> str:
         """Why two arms must not be compared, "" if they may: durability as read back differs.
@@ -236,15 +258,15 @@ class Grid:
         """
         kinds = []
         for arm in (over, under):
-            seen = {
-                str(entry.get("pragmas", {}).get("synchronous"))
-                for cell in self.usable(arm)
-                if cell.run is not None
-                for entry in cell.run.manifest["workers"]
-                if entry.get("role") == "writer" and entry.get("engine") != "null"
-            }
-            kinds.append(seen)
-        if kinds[0] and kinds[1] and kinds[0] != kinds[1]:
+            kinds.append(
+                {
+                    str(entry.get("pragmas", {}).get("synchronous"))
+                    for cell in self.usable(arm)
+                    for entry in cell.manifest["workers"]
+                    if entry.get("role") == "writer" and entry.get("engine") != "null"
+                }
+            )
+        if all(kinds) and kinds[0] != kinds[1]:
             said = [
                 f"{arm} ran with synchronous {words.listed(sorted(seen))}"
                 for arm, seen in zip((over, under), kinds, strict=True)
@@ -253,24 +275,35 @@ class Grid:
         return ""
 
 
-def gather(experiment: Any) -> Grid:
-    """Count every cell of an experiment (workloads.experiment.Experiment).
+def gather(experiment: Experiment) -> Grid:
+    """Count every cell of an experiment. A run that cannot be read is a failure with its words.
 
-    A cell that is no Run is its failure's words. Runs that failed keep their count, if any.
+    Each run's attempts are read, counted and let go: an experiment's attempts need not fit into
+    memory together.
     """
     cells = {}
-    for (block, arm), found in experiment.cells.items():
-        if isinstance(found, Run):
-            cells[block, arm] = Cell(block, arm, count(found), found)
-        else:
-            cells[block, arm] = Cell(block, arm, None, failure=str(found))
+    for (block, arm), cell in experiment.cells.items():
+        found = Cell(block, arm, cell.state, cell.words)
+        if cell.folder is not None:
+            try:
+                run = cell.read()
+                found = replace(
+                    found, counted=count(run), manifest=run.manifest, folder=cell.folder
+                )
+            except (RunError, KeyError, TypeError) as error:
+                found = replace(found, state="failed", failure=f"{cell.words} {error}".strip())
+        cells[block, arm] = found
+    for block, arms in enumerate(experiment.order):
+        for arm in arms:
+            if (block, arm) not in cells:
+                cells[block, arm] = Cell(block, arm, "missing", "not run: the experiment was cut")
     return Grid(
         name=experiment.name,
         question=experiment.question,
         seed=int(experiment.seed),
         arms=dict(experiment.arms),
         cells=cells,
-        baseline=getattr(experiment, "baseline", "") or "",
+        baseline=experiment.baseline or "",
     )
 
 

@@ -10,13 +10,11 @@ from hypothesis import strategies as st
 
 from analysis.rates import (
     abort_rate,
-    checkpoints,
     count,
     count_worker,
     jain_index,
     percentiles,
     pooled,
-    timeline,
     together,
 )
 from analysis.summary import doubts, summary_lines
@@ -29,6 +27,7 @@ from analysis.synthetic import (
     made_worker,
     write_folder,
 )
+from analysis.timeline import checkpoints, timeline
 from workloads.recording import (
     BEGIN,
     BUSY,
