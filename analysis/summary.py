@@ -11,11 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis import words
+from analysis.compare import FOREIGN_LIMIT
 from analysis.rates import PERCENTILES, STAGES, Count, Tally, count
 from workloads.recording import Run
-
-FOREIGN_LIMIT = 0.05
-"""Share of the machine's CPU time. With more of it used by others a run is called contaminated."""
 
 WORKERS_SHOWN = 16
 """A table of 256 workers hides the rest of the screen; beyond this the best and worst are shown."""
