@@ -378,7 +378,8 @@ def in_a_process(task: Callable[..., None], *args: Any) -> Any:
         return ours.recv()
     finally:
         ours.close()
-        process.kill() if process.is_alive() and not process.join(5) else None
+        process.join(10)
+        process.kill()
         process.join(10)
 
 
@@ -503,7 +504,8 @@ def test_an_engine_of_the_registry_keeps_the_contract(name: str) -> None:
 def test_an_engine_without_its_build_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, path: str
 ) -> None:
-    begin_concurrent.load.cache_clear()
+    # Without its cache: another test may have loaded the real one in this process.
+    monkeypatch.setattr(begin_concurrent, "load", begin_concurrent.load.__wrapped__)
     monkeypatch.setattr(begin_concurrent, "BUILD", tmp_path / "nothing")
     engine = find_engine("sqlite-concurrent")
     assert "make setup" in str(engine.missing())
