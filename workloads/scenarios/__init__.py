@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from workloads import keys as key_choice
 from workloads.engines import Session, found
 from workloads.recording import COMMITTED, UNKNOWN, WorkerRecord
 
@@ -30,6 +31,12 @@ class Shape(BaseModel):
     think_us: float = Field(0, ge=0, le=60e6, description="work inside each transaction, us")
     think: Literal["spin", "sleep"] = Field("spin", description="how that work is done")
     keys: str = Field("uniform", description="uniform | zipfian:THETA | hotspot:X:Y | latest")
+
+    @field_validator("keys")
+    @classmethod
+    def _keys_can_be_read(cls, spec: str) -> str:
+        key_choice.parse(spec)
+        return spec
 
 
 class Draw(NamedTuple):
@@ -66,6 +73,7 @@ class Seat:
     think   : does the work inside a transaction that the shape asks for.
     clock   : the run's clock, ns.
     stopping: true once the run is over; a body that waits must ask it.
+    checked : false on an engine that stores nothing: a body must not raise InvariantBroken there.
     """
 
     role: str
@@ -79,6 +87,7 @@ class Seat:
     clock: Callable[[], int] = lambda: 0
     stopping: Callable[[], bool] = lambda: False
     seats: tuple[tuple[str, int], ...] = ()  # (role, number) of each worker, by worker number
+    checked: bool = True
 
     def rng(self, stream: int = 0) -> np.random.Generator:
         return np.random.default_rng([*self.seed, stream])
@@ -162,10 +171,16 @@ class Scenario(Protocol):
 
     def bodies(self, seat: Seat) -> Sequence[Callable[[Any], int | None]]:
         """One function for each kind: runs a drawn transaction between BEGIN and COMMIT, and
-        returns the `result` of the row (int64; None is 0)."""
+        returns the `result` of the row (int64; None is 0).
+        """
 
     def acknowledged(self, seat: Seat) -> Callable[[Draw, int], None] | None:
         """Called after COMMIT returned, with the draw and the result; None where not wanted."""
+
+    def checkpointed(self, seat: Seat) -> Callable[[int, int, int], None] | None:
+        """For a checkpointer's seat: called with the row (busy, log, checkpointed) that each
+        PRAGMA wal_checkpoint answered, once it has returned; None where not wanted.
+        """
 
     def check(self, session: Session, told: Told) -> list[Finding]:
         """Compare the database after the run with what the workers were told.

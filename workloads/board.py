@@ -1,0 +1,57 @@
+"""The few numbers that the processes of one run share: the gate, the stop, and the scenario's.
+
+One memory-mapped file of aligned int64. Nobody locks it: each number has one writer (the stop may
+have several, all of whom write the same), so a worker that dies holds nothing that another needs.
+That is why it is no multiprocessing.Barrier, at which the others would wait for the dead.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+STATE, START_NS, MEASURE_NS, STOP_NS = range(4)
+WAIT, GO, STOP = range(3)  # values of STATE
+STARTING, READY, RUNNING, FINISHED, NOT_OPENED, REFUSED, BROKEN, NOT_RECORDED = range(8)
+STATUS_WORDS = (
+    "starting",
+    "ready",
+    "running",
+    "finished",
+    "could not open",
+    "refused",
+    "invariant broken",
+    "could not record",
+)
+
+HEADER = 16
+LINE = 8  # int64 in a cache line: two workers never write the same one
+
+
+class Board:
+    """`numbers` is an int64 memoryview: header, a status line and a scenario line a worker."""
+
+    def __init__(self, path: Path, workers: int, *, create: bool = False) -> None:
+        self.path, self.workers = Path(path), workers
+        slots = HEADER + 2 * LINE * workers
+        if create:
+            self.path.write_bytes(bytes(8 * slots))
+        self._array = np.memmap(self.path, mode="r+", dtype="<i8", shape=(slots,))
+        self.numbers = self._array.data
+
+    def scenario(self) -> memoryview:
+        """The scenario's part: `[8 * worker + slot]`."""
+        return self.numbers[HEADER + LINE * self.workers :]
+
+    def status(self, worker: int) -> int:
+        return int(self.numbers[HEADER + LINE * worker])
+
+    def set_status(self, worker: int, status: int) -> None:
+        self.numbers[HEADER + LINE * worker] = status
+
+    def stop(self) -> None:
+        self.numbers[STATE] = STOP
+
+    def stopping(self) -> bool:
+        return self.numbers[STATE] == STOP

@@ -1,0 +1,128 @@
+"""What the run ran on, and who else was using it: the part of the manifest that no engine knows."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """The machine and the file system that holds `folder`. Plain data, no path of the machine."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "cores_of_machine": psutil.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "kernel": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "file_system": file_system(folder),
+        "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "cwkit_commit": commit(),
+    }
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def _first_line(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").split("\n")[0]
+    except OSError:
+        return "unknown"
+
+
+def file_system(folder: Path) -> str:
+    """The type of the file system that holds a folder ("ext4", "tmpfs"): the longest mount wins."""
+    at = Path(folder).resolve()
+    best, kind = -1, "unknown"
+    for part in psutil.disk_partitions(all=True):
+        mount = Path(part.mountpoint)
+        if (at == mount or mount in at.parents) and len(mount.parts) > best:
+            best, kind = len(mount.parts), part.fstype
+    return kind
+
+
+def commit() -> str:
+    """Commit of this checkout, "+" behind it where files are changed; "unknown" outside git."""
+    try:
+        head = _git("rev-parse", "--short=12", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "*.py")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return head + ("+" if changed else "")
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10, check=True
+    )
+    return done.stdout.strip()
+
+
+class CpuMeter:
+    """Whose CPU time it was, between two moments: the run's, others', or stolen by the host.
+
+    Kernel counters only: /proc/stat for the machine (10 ms steps), schedstat for our own
+    processes (ns). Both are read at the edges of the measured window, not in it.
+    """
+
+    def __init__(self, pids: list[int]) -> None:
+        self.pids = [*pids, os.getpid()]
+        self.at = (_machine_ticks(), {pid: _own_ns(pid) for pid in self.pids})
+
+    def read(self) -> dict[str, float]:
+        """Shares of the machine's CPU time since the meter was made, each in [0, 1].
+
+        foreign : used by processes that are not the run's. steal : taken by the hypervisor.
+        own_cpu_s : CPU seconds of the run's processes, its parent among them.
+        """
+        before, own_before = self.at
+        after = _machine_ticks()
+        own = 0.0
+        for pid in self.pids:
+            now = _own_ns(pid)
+            if now is not None and own_before[pid] is not None:
+                own += (now - own_before[pid]) / 1e9
+        tick = os.sysconf("SC_CLK_TCK")
+        total, busy, steal = ((a - b) / tick for a, b in zip(after, before, strict=True))
+        if total <= 0:
+            return {"cpu_share": 0.0, "steal_share": 0.0, "total_cpu_s": 0.0, "own_cpu_s": own}
+        return {
+            "cpu_share": max(0.0, (busy - own) / total),
+            "steal_share": max(0.0, steal / total),
+            "total_cpu_s": total,
+            "own_cpu_s": own,
+        }
+
+
+def _machine_ticks() -> tuple[int, int, int]:
+    """(all, busy, stolen) ticks of all CPUs. iowait counts as idle, guest time is inside user."""
+    fields = [int(f) for f in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+    user, nice, system, idle, iowait, irq, softirq, steal = fields
+    busy = user + nice + system + irq + softirq
+    return busy + idle + iowait + steal, busy, steal
+
+
+def _own_ns(pid: int) -> Any:
+    """CPU time of all threads of a process, ns; None where it is gone or the kernel won't say."""
+    total = 0
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            total += int(Path(f"/proc/{pid}/task/{task}/schedstat").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    return total

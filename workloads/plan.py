@@ -1,0 +1,209 @@
+"""What a run is asked to do, validated before anything is started or written.
+
+A `Plan` is plain data: it goes into the manifest, into an experiment's grid, and back. A plan that
+makes no sense is a `PlanError` of one sentence with the way out; the command line prints it and
+ends with status 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from workloads.engines import MODES, Engine, EngineMissing, Settings, UnknownName, find_engine
+from workloads.scenarios import Shape, find_scenario
+
+MOST_WORKERS = 256
+"""Of one role. More processes than this measure the operating system's scheduler, not an engine."""
+
+ROLES = ("writer", "reader", "checkpointer")
+CHECKPOINTS = ("passive", "full", "restart", "truncate")
+RETRIES = ("none", "immediate", "exponential")
+
+
+class PlanError(ValueError):
+    """A plan that cannot be run: one sentence with the way out."""
+
+
+class Retry(BaseModel):
+    """What the runner does after a conflict. Each try is an attempt of its own and is recorded.
+
+    exponential : waits uniform(0, min(cap, base * 2**(tries - 1))) ("full jitter").
+    most_tries  : gives a transaction up after so many attempts; 0: only when the run ends.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    policy: Literal["none", "immediate", "exponential"] = "exponential"
+    base_us: float = Field(100, gt=0, le=60e6)
+    cap_us: float = Field(50_000, gt=0, le=60e6)
+    most_tries: int = Field(0, ge=0, le=65_000)
+
+
+class Plan(BaseModel):
+    """One run. Counts are workers of each role, times are in the unit of their name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scenario: str = "bank"
+    params: dict[str, Any] = Field(default_factory=dict)
+    database: str = "libsql"
+    """Engine that creates and loads the database, and that checks it afterwards."""
+    writers: int = Field(4, ge=0, le=MOST_WORKERS)
+    write_engine: str = ""  # "": as `database`
+    begin: str = "immediate"
+    readers: int = Field(0, ge=0, le=MOST_WORKERS)
+    read_engine: str = ""
+    read_begin: str = "deferred"
+    checkpointers: int = Field(0, ge=0, le=MOST_WORKERS)
+    checkpoint: Literal["passive", "full", "restart", "truncate"] = "passive"
+    checkpoint_engine: str = ""
+    checkpoint_pause_ms: float = Field(0, ge=0, le=60_000)
+    duration_s: float = Field(10, gt=0, le=86_400)
+    warmup_s: float = Field(1, ge=0, le=3_600)
+    transactions: int = Field(0, ge=0)
+    """Of each writer and reader; 0: until the duration ends. The duration stays a limit."""
+    rate: float = Field(0, ge=0, le=10_000_000)
+    """Open loop: transactions a second that all writers together should start; 0: closed loop."""
+    read_rate: float = Field(0, ge=0, le=10_000_000)
+    retry: Retry = Retry()
+    journal_mode: str | None = None
+    synchronous: Literal["off", "normal", "full", "extra"] = "normal"
+    busy_timeout_ms: int = Field(2000, ge=0, le=600_000)
+    cache_size: int = -16000
+    page_bytes: Literal[512, 1024, 2048, 4096, 8192, 16384, 32768, 65536] = 4096
+    wal_autocheckpoint: int = Field(1000, ge=0)
+    mmap_bytes: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
+    pin: bool = False
+    """Give each worker one CPU of those the run may use, in turn."""
+    cpus: tuple[int, ...] = ()
+    deadline_s: float = Field(15, gt=0, le=3_600)
+    """How long after the run's end, or without any progress at all, a worker is waited for."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _engine_of_each_role(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            values = dict(values)
+            for field in ("write_engine", "read_engine", "checkpoint_engine"):
+                values[field] = values.get(field) or values.get("database", "libsql")
+        return values
+
+    def settings(self) -> Settings:
+        """The pragmas of every connection of this run."""
+        return Settings(
+            journal_mode=self.journal_mode,
+            synchronous=self.synchronous,
+            busy_timeout_ms=self.busy_timeout_ms,
+            cache_size=self.cache_size,
+            page_bytes=self.page_bytes,
+            wal_autocheckpoint=self.wal_autocheckpoint,
+            mmap_bytes=self.mmap_bytes,
+        )
+
+    def shape(self) -> Shape:
+        """The scenario's own parameters, validated. Raises PlanError."""
+        return shape_of(self.scenario, self.params)
+
+    def roles(self) -> list[tuple[str, str, str]]:
+        """(role, engine, BEGIN mode) of each worker, by worker number."""
+        return (
+            [("writer", self.write_engine, self.begin)] * self.writers
+            + [("reader", self.read_engine, self.read_begin)] * self.readers
+            + [("checkpointer", self.checkpoint_engine, "")] * self.checkpointers
+        )
+
+    def engines(self) -> tuple[str, ...]:
+        """Every engine the run opens the database with, the database's own first."""
+        return tuple(dict.fromkeys([self.database, *(engine for _, engine, _ in self.roles())]))
+
+
+def shape_of(scenario: str, params: Mapping[str, Any]) -> Shape:
+    """Validate a scenario's parameters; a wrong name is answered with the nearest right one."""
+    cls = find_scenario(scenario)
+    known = cls.Params.model_fields
+    for name in params:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise PlanError(
+                f"Scenario {scenario!r} has no parameter {name!r}.{hint} "
+                f"It has: {', '.join(known)}."
+            )
+    try:
+        return cls.Params(**params)
+    except ValidationError as error:
+        raise PlanError(f"Scenario {scenario!r}: {in_words(error)}") from error
+
+
+def in_words(error: ValidationError) -> str:
+    """The first complaint of pydantic as one sentence: the field, its value, the rule."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the plan"
+    value = first.get("input")
+    shown = f" (got {value!r})" if not isinstance(value, dict) else ""
+    return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}{shown}."
+
+
+def make_plan(**values: Any) -> Plan:
+    """A plan that can be run as far as one can know without opening a database.
+
+    Raises PlanError, UnknownName or EngineMissing, each with one sentence and the way out.
+    """
+    try:
+        plan = Plan(**values)
+    except ValidationError as error:
+        raise PlanError(in_words(error)) from error
+    _modes_exist(plan)
+    if plan.writers + plan.readers + plan.checkpointers == 0:
+        raise PlanError("A run needs at least one worker: give --writers or --readers.")
+    if plan.writers == 0 and plan.readers == 0:
+        raise PlanError("Checkpointers alone have nothing to do: give --writers or --readers.")
+    if plan.rate and not plan.writers:
+        raise PlanError("--rate is the writers' and there are none: give --writers or --read-rate.")
+    engines = {name: find_engine(name) for name in plan.engines()}
+    for name, engine in engines.items():
+        if (words := engine.missing()) is not None:
+            raise EngineMissing(f"Engine {name!r} is not to be had here: {words}")
+    _formats_agree(plan, engines)
+    plan.shape()
+    if plan.cpus:
+        allowed = os.sched_getaffinity(0)
+        if not set(plan.cpus) <= allowed:
+            raise PlanError(f"CPUs {list(plan.cpus)}: this machine allows only {sorted(allowed)}.")
+    return plan
+
+
+def _modes_exist(plan: Plan) -> None:
+    for option, mode in (("--begin", plan.begin), ("--read-begin", plan.read_begin)):
+        if mode not in MODES:
+            near = difflib.get_close_matches(mode, MODES, n=1, cutoff=0.4)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise UnknownName(
+                f"There is no BEGIN mode {mode!r} ({option}).{hint} Modes: {', '.join(MODES)}."
+            )
+
+
+def _formats_agree(plan: Plan, engines: Mapping[str, Engine]) -> None:
+    formats = {name: engine.file_format for name, engine in engines.items()}
+    if len(set(formats.values())) > 1:
+        said = ", ".join(f"{name} ({file_format})" for name, file_format in formats.items())
+        raise PlanError(
+            f"These engines cannot share one database file: {said}. "
+            "Choose engines of one file format (`cwkit engines` shows it)."
+        )
+    threads = [name for name, engine in engines.items() if engine.hosting == "thread"]
+    if threads and len(engines) > 1:
+        raise PlanError(
+            f"{threads[0]} locks its file to one process, so it cannot share it with "
+            f"{', '.join(name for name in engines if name != threads[0])}. "
+            f"Use --database {threads[0]} for every role, or leave {threads[0]} out."
+        )
+
+
+__all__ = ["EngineMissing", "Plan", "PlanError", "Retry", "in_words", "make_plan", "shape_of"]

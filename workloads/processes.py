@@ -1,0 +1,618 @@
+"""Spawn, start together, watch, record, end and reap: one run from its plan to its folder.
+
+The parent opens no database. It starts a process to load it, one for each worker (or one for all
+where the engine locks its file to one process), and one to check it afterwards, and it waits for
+none of them without a limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workloads import board as boards
+from workloads import machine
+from workloads import recording as rec
+from workloads.board import Board
+from workloads.engines import find_engine
+from workloads.plan import Plan
+from workloads.worker import seats_of
+
+ROOT = Path(__file__).resolve().parent.parent
+START_LIMIT_S = 120.0
+LOAD_LIMIT_S = 900.0
+CHECK_LIMIT_S = 900.0
+POLL_S = 0.1
+
+
+class RunFailed(RuntimeError):  # noqa: N818 - reads as what happened
+    """A run that could not be made; nothing was measured. The text is for the user."""
+
+
+class ModeRefused(RunFailed):
+    """An engine refused the BEGIN mode asked for. `words` are the engine's own."""
+
+    def __init__(self, engine: str, mode: str, words: str) -> None:
+        super().__init__(
+            f"{engine} refuses BEGIN {mode.upper()}: {words}. "
+            "`cwkit engines` shows which engine accepts which mode."
+        )
+        self.engine, self.mode, self.words = engine, mode, words
+
+
+class FolderUnwritable(RunFailed):
+    """The runs' folder or the databases' folder cannot be written, or its disk is full."""
+
+
+@dataclass
+class Progress:
+    """What is known while a run goes on. Counts are since the start, warm-up included."""
+
+    phase: str  # "loading", "starting", "warm-up", "measuring", "ending", "checking"
+    elapsed_s: float = 0.0
+    left_s: float = 0.0
+    committed: int = 0
+    conflicts: int = 0
+    failed: int = 0
+    rate: float = 0.0  # commits a second since the last report
+    alive: int = 0
+    workers: int = 0
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass
+class _Host:
+    """A process we started: which workers it carries, and where its last words go."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    stderr: Path
+    workers: tuple[int, ...] = ()
+
+
+@dataclass
+class _Tail:
+    """Reads a worker's rows as they are closed, each once."""
+
+    folder: Path
+    worker: int
+    segment: int = 0
+    at: int = 0
+    rows: Any = None
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(len(rec.OUTCOMES), np.int64))
+    last_start_ns: int = 0
+
+    def read(self) -> bool:
+        """Count rows closed since the last call. True where there were any."""
+        moved = False
+        while True:
+            if self.rows is None:
+                path = rec.segment_path(self.folder, self.worker, self.segment)
+                try:
+                    self.rows = np.load(path, mmap_mode="r")
+                except (OSError, ValueError, EOFError):
+                    return moved  # not there yet, or its header is just being written
+            new = self.rows["outcome"][self.at :]
+            closed = int(np.argmin(new != rec.OPEN)) if not np.all(new) else len(new)
+            if closed:
+                moved = True
+                self.counts += np.bincount(new[:closed], minlength=len(rec.OUTCOMES))
+                self.at += closed
+            if self.at < len(self.rows):
+                self.last_start_ns = int(self.rows["start_ns"][self.at])
+                return moved
+            self.segment, self.at, self.rows = self.segment + 1, 0, None
+
+
+def run(
+    plan: Plan,
+    runs: Path,
+    *,
+    name: str | None = None,
+    command: str = "",
+    databases: Path | None = None,
+    template: Path | None = None,
+    keep_database: bool = False,
+    on_progress: OnProgress | None = None,
+) -> rec.Run:
+    """Make one run and return it, read back from its folder.
+
+    runs : the folder that holds run folders. databases : where the database lies while the run
+    goes on (default: a temporary folder, removed afterwards; kept in the run folder where an
+    invariant broke). template : a folder made by `prepare`, copied instead of loading again.
+    Raises ModeRefused, FolderUnwritable, RunFailed before anything was measured. What goes wrong
+    later is in the manifest: `ok`, `ended`, `findings` and each worker's `state` and `account`.
+    """
+    making = _Making(plan, runs, name, command, databases, on_progress or (lambda progress: None))
+    try:
+        try:
+            making.load(template)
+            making.start()
+        except BaseException:
+            making.abandon()
+            raise
+        making.watch()
+        making.check()
+        return making.finish(keep_database)
+    finally:
+        making.reap()
+
+
+def prepare(plan: Plan, folder: Path, on_progress: OnProgress | None = None) -> Path:
+    """Load a database once, for many runs of the same shape. Returns the template folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    making = _Making(plan, folder, "loading", "", folder, on_progress or (lambda progress: None))
+    try:
+        making.load(None)
+    except BaseException:
+        making.reap()
+        raise
+    finally:
+        making.abandon()
+    return making.home
+
+
+class _Making:
+    """A run while it is made. The public door is `run`."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        runs: Path,
+        name: str | None,
+        command: str,
+        databases: Path | None,
+        on_progress: OnProgress,
+    ) -> None:
+        self.plan, self.on_progress = plan, on_progress
+        self.hosts: list[_Host] = []
+        self.ended = "duration"
+        self.foreign: dict[str, float] = {}
+        self.wal_bytes_max = 0
+        self.findings: list[dict[str, Any]] = []
+        self.kept = False
+        self.folder = _new_folder(Path(runs), name or run_name(plan))
+        try:
+            self.home = Path(tempfile.mkdtemp(prefix="cwkit-", dir=databases))
+        except OSError as error:
+            self.folder.rmdir()
+            raise FolderUnwritable(
+                f"{databases or tempfile.gettempdir()}: cannot hold a database "
+                f"({error.strerror}). Give another folder with --databases."
+            ) from error
+        self.database = self.home / "database.db"
+        self.seats = seats_of(plan)
+        shape = plan.shape()
+        # An attempt may wait for a lock at each statement, and think at each operation.
+        self.patience_s = plan.deadline_s + shape.operations * (
+            plan.busy_timeout_ms / 1e3 + shape.think_us / 1e6
+        )
+        self.hung: list[int] = []
+        self.window = (0, 0, 0)
+        self.null = find_engine(plan.database).file_format == "none"
+        self.manifest: dict[str, Any] = {
+            "cwkit": rec.FORMAT_VERSION,
+            "run": self.folder.name,
+            "command": command,
+            "seed": plan.seed,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "scenario": {"name": plan.scenario, "params": plan.shape().model_dump()},
+            "plan": plan.model_dump(mode="json"),
+            "machine": machine.describe(self.home),
+            "ended": "running",
+            "ok": False,
+        }
+        self._write_job()
+
+    def _write_job(self) -> None:
+        self.board = Board(self.home / "board.bin", len(self.seats), create=True)
+        job = {
+            "plan": self.plan.model_dump(mode="json"),
+            "folder": str(self.folder.resolve()),
+            "database": str(self.database),
+            "board": str(self.board.path),
+            "parent": os.getpid(),
+        }
+        (self.home / "job.json").write_text(json.dumps(job), encoding="utf-8")
+
+    # -- processes ----------------------------------------------------------------------------
+
+    def _spawn(self, name: str, *words: str, workers: tuple[int, ...] = ()) -> _Host:
+        stderr = self.home / f"{name}.stderr"
+        environment = dict(os.environ)
+        environment["PYTHONPATH"] = os.pathsep.join(
+            part for part in (str(ROOT), environment.get("PYTHONPATH", "")) if part
+        )
+        with stderr.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "workloads.worker", str(self.home / "job.json"), *words],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                env=environment,
+                process_group=0,  # Ctrl-C reaches the parent alone, which ends the run in order
+            )
+        host = _Host(name, process, stderr, workers)
+        self.hosts.append(host)
+        return host
+
+    def _errand(self, word: str, limit_s: float, phase: str) -> dict[str, Any]:
+        """Run `load` or `check` in a process of its own. Raises RunFailed with its last words."""
+        host = self._spawn(word, word)
+        begun = time.monotonic()
+        while host.process.poll() is None:
+            elapsed = time.monotonic() - begun
+            if elapsed > limit_s:
+                _end(host.process)
+                raise RunFailed(f"The process that should {word} took more than {limit_s:.0f} s.")
+            self.on_progress(Progress(phase, elapsed_s=elapsed))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                host.process.wait(POLL_S)
+        if host.process.returncode != 0:
+            words = last_words(host)
+            if "full" in words or "No space" in words:
+                raise FolderUnwritable(
+                    f"The disk that holds {self.home.parent} is full ({words}). "
+                    "Free some space, or give another folder with --databases."
+                )
+            raise RunFailed(
+                f"The process that should {word} the database with {self.plan.database} "
+                f"ended with {_status(host.process.returncode)}: {words}"
+            )
+        return self._account(word)
+
+    def _account(self, who: str) -> dict[str, Any]:
+        path = self.folder / f"{who}.account.json"
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, json.JSONDecodeError):
+            return {}
+
+    # -- the steps of a run -------------------------------------------------------------------
+
+    def load(self, template: Path | None) -> None:
+        self.loaded: dict[str, Any] = {}
+        if self.null:
+            return
+        if template is not None:
+            for path in template.glob("database.db*"):
+                shutil.copyfile(path, self.home / path.name)
+            self.loaded = json.loads((template / "load.json").read_text(encoding="utf-8"))
+            return
+        self.loaded = self._errand("load", LOAD_LIMIT_S, "loading")
+        (self.home / "load.json").write_text(json.dumps(self.loaded), encoding="utf-8")
+
+    def start(self) -> None:
+        """Start every worker and wait until each has its connection and its row file."""
+        self._write_manifest()
+        threads: dict[str, list[int]] = {}
+        for worker, (_, engine, _) in enumerate(self.plan.roles()):
+            if find_engine(engine).hosting == "thread":
+                threads.setdefault(engine, []).append(worker)
+            else:
+                self._spawn(f"worker-{worker:03d}", "work", str(worker), workers=(worker,))
+        for engine, workers in threads.items():
+            self._spawn(engine, "work", *map(str, workers), workers=tuple(workers))
+        begun = time.monotonic()
+        while True:
+            statuses = [self.board.status(worker) for worker in range(len(self.seats))]
+            if all(status != boards.STARTING for status in statuses):
+                break
+            elapsed = time.monotonic() - begun
+            ready = sum(status != boards.STARTING for status in statuses)
+            self.on_progress(Progress("starting", elapsed, alive=ready, workers=len(self.seats)))
+            if elapsed > START_LIMIT_S or self._dead():
+                break
+            time.sleep(0.01)
+        self._nobody_refused(statuses)
+
+    def _nobody_refused(self, statuses: list[int]) -> None:
+        for worker, status in enumerate(statuses):
+            _, engine, mode = self.plan.roles()[worker]
+            words = str(self._account(f"worker-{worker:03d}").get("account", ""))
+            if status == boards.REFUSED:
+                raise ModeRefused(engine, mode, words)
+            if status == boards.NOT_RECORDED:
+                raise FolderUnwritable(
+                    f"{self.folder.parent}: attempts cannot be recorded there ({words}). "
+                    "Free some space, or give another folder with --runs."
+                )
+
+    def _dead(self) -> list[_Host]:
+        """Processes that ended although their workers have not."""
+        return [
+            host
+            for host in self.hosts
+            if host.workers
+            and host.process.poll() is not None
+            and any(self.board.status(w) <= boards.RUNNING for w in host.workers)
+        ]
+
+    def watch(self) -> None:
+        """Open the gate, follow the run, close it; end whoever does not end by itself."""
+        plan, numbers = self.plan, self.board.numbers
+        stuck = [w for w in range(len(self.seats)) if self.board.status(w) != boards.READY]
+        if stuck:
+            self.ended = "worker could not start"
+            numbers[boards.STATE] = boards.STOP
+            now = time.monotonic_ns()
+            self.window = (now, now, now)
+            self._end_all(min(plan.deadline_s, 5.0))
+            return
+        start = time.monotonic_ns() + 20_000_000
+        measure = start + int(plan.warmup_s * 1e9)
+        stop = measure + int(plan.duration_s * 1e9)
+        numbers[boards.START_NS], numbers[boards.MEASURE_NS] = start, measure
+        numbers[boards.STOP_NS] = stop
+        numbers[boards.STATE] = boards.GO
+        try:
+            self.window = self._follow(start, measure, stop)
+        except KeyboardInterrupt:
+            self.ended = "interrupted"
+            self.window = (start, measure, min(max(time.monotonic_ns(), measure), stop))
+        numbers[boards.STATE] = boards.STOP
+        # A second Ctrl-C must not leave processes behind: `run` reaps in any case.
+        self._end_all(plan.deadline_s)
+
+    def _follow(self, start: int, measure: int, stop: int) -> tuple[int, int, int]:
+        tails = [_Tail(self.folder, worker) for worker in range(len(self.seats))]
+        patience_ns = int(self.patience_s * 1e9)
+        meter: machine.CpuMeter | None = None
+        before, before_ns, shown_ns = 0, start, 0
+        while True:
+            now = time.monotonic_ns()
+            if meter is None and now >= measure:
+                meter = machine.CpuMeter([host.process.pid for host in self.hosts])
+            for tail in tails:
+                tail.read()
+            if now - shown_ns >= POLL_S * 0.9e9:
+                shown_ns = now
+                committed, conflicts, failed = self._sums(tails)
+                rate = (committed - before) / max((now - before_ns) / 1e9, 1e-9)
+                self.on_progress(
+                    Progress(
+                        "warm-up" if now < measure else "measuring",
+                        max(now - start, 0) / 1e9,
+                        max(stop - now, 0) / 1e9,
+                        committed,
+                        conflicts,
+                        failed,
+                        max(rate, 0.0),
+                        sum(host.process.poll() is None for host in self.hosts if host.workers),
+                        len(self.seats),
+                    )
+                )
+                before, before_ns = committed, now
+                with contextlib.suppress(OSError):
+                    size = os.stat(f"{self.database}-wal").st_size
+                    self.wal_bytes_max = max(self.wal_bytes_max, size)
+            if self._over(tails, now, patience_ns) or now >= stop:
+                break
+            edge = measure if meter is None else stop
+            time.sleep(max(min(POLL_S, (edge - now) / 1e9), 0))
+        end = min(max(time.monotonic_ns(), measure), stop)
+        if meter is not None:
+            self.foreign = meter.read()
+        return start, measure, end
+
+    def _sums(self, tails: list[_Tail]) -> tuple[int, int, int]:
+        counts = sum(
+            (tail.counts for tail in tails if self.seats[tail.worker][0] != "checkpointer"),
+            np.zeros(len(rec.OUTCOMES), np.int64),
+        )
+        return int(counts[rec.COMMITTED]), int(counts[rec.CONFLICT]), int(counts[rec.FAILED])
+
+    def _over(self, tails: list[_Tail], now: int, patience_ns: int) -> bool:
+        """Whether the run must end before its time, and why."""
+        statuses = [self.board.status(worker) for worker in range(len(self.seats))]
+        if boards.BROKEN in statuses:
+            self.ended = "invariant broken"
+        elif boards.NOT_RECORDED in statuses:
+            self.ended = "disk full"
+        elif self._dead():
+            self.ended = "worker died"
+        elif hung := [t.worker for t in tails if _hangs(t, statuses, now, patience_ns)]:
+            self.ended, self.hung = "worker hung", hung
+        elif boards.NOT_OPENED in statuses:
+            self.ended = "worker died"
+        elif self._all_done(statuses):
+            self.ended = "transactions" if self.plan.transactions else "workers gave up"
+        else:
+            return False
+        return True
+
+    def _all_done(self, statuses: list[int]) -> bool:
+        """Every reader and writer has finished; checkpointers go on until they are told."""
+        return all(
+            status == boards.FINISHED
+            for status, (role, _) in zip(statuses, self.seats, strict=True)
+            if role != "checkpointer"
+        )
+
+    def _end_all(self, limit_s: float) -> None:
+        until = time.monotonic() + limit_s
+        for host in self.hosts:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                host.process.wait(max(until - time.monotonic(), 0.01))
+        for host in self.hosts:
+            if host.process.poll() is None:
+                self.hung = [*self.hung, *host.workers]
+                if self.ended in ("duration", "transactions"):
+                    self.ended = "worker hung"
+                _end(host.process)
+
+    def check(self) -> None:
+        """Have the database checked, whatever happened, unless nothing was ever written."""
+        for worker in range(len(self.seats)):
+            said = self._account(f"worker-{worker:03d}")
+            if said.get("state") == "invariant broken":
+                self.findings.append(
+                    {
+                        "check": "during the run",
+                        "ok": False,
+                        "sentence": said["account"],
+                        "evidence": said.get("evidence", {}) | {"worker": worker},
+                    }
+                )
+        self._write_manifest()
+        if self.null:
+            return
+        try:
+            self.findings += self._errand("check", CHECK_LIMIT_S, "checking")["findings"]
+        except (RunFailed, KeyError) as error:
+            self.findings.append(
+                {"check": "invariant", "ok": False, "sentence": str(error), "evidence": {}}
+            )
+        except KeyboardInterrupt:
+            self.ended = "interrupted"
+            self.manifest["unchecked"] = "the check of the database was interrupted"
+
+    def _entry(self, worker: int) -> dict[str, Any]:
+        """One worker's part of the manifest, from its account and from how its process ended."""
+        role, engine, mode = self.plan.roles()[worker]
+        said = self._account(f"worker-{worker:03d}")
+        host = next((h for h in self.hosts if worker in h.workers), None)
+        state, account = said.get("state", "never started"), said.get("account", "")
+        if worker in self.hung:
+            state = "hung"
+            account = f"ended by the run: {self.patience_s:g} s without an answer"
+        elif host is not None and host.process.poll() and state in ("died", "never started"):
+            state = "died"
+            account = f"{_status(host.process.returncode)}: {last_words(host)}".rstrip(": ")
+        return {
+            "worker": worker,
+            "role": role,
+            "number": self.seats[worker][1],
+            "engine": engine,
+            "begin": mode,
+            "pid": host.process.pid if host else 0,
+            "state": state,
+            "account": account,
+            "opened": rec.segment_path(self.folder, worker, 0).exists(),
+            "pragmas": said.get("pragmas", {}),
+            "cpu_s": said.get("cpu_s"),
+            "cpus": said.get("cpus", []),
+            "idle_checkpoints": said.get("idle_checkpoints", 0),
+        }
+
+    def _write_manifest(self) -> None:
+        start, measure, stop = self.window
+        identities = {self.plan.database: self.loaded.get("identity", {})}
+        for worker, (_, engine, _) in enumerate(self.plan.roles()):
+            said = self._account(f"worker-{worker:03d}")
+            if said.get("identity"):
+                identities[engine] = said["identity"]
+        self.manifest |= {
+            "workers": [self._entry(worker) for worker in range(len(self.seats))],
+            "engines": identities,
+            "window": {"start_ns": start, "measure_ns": measure, "stop_ns": stop},
+            "foreign": self.foreign,
+            "findings": self.findings,
+            "wal_bytes_max": self.wal_bytes_max,
+        }
+        rec.write_manifest(self.folder, self.manifest)
+
+    def finish(self, keep_database: bool) -> rec.Run:
+        entries = [self._entry(worker) for worker in range(len(self.seats))]
+        broken = [finding for finding in self.findings if not finding["ok"]]
+        well = all(entry["state"] == "finished" for entry in entries)
+        self.manifest["ended"] = self.ended
+        self.manifest["ok"] = well and not broken and self.ended in ("duration", "transactions")
+        self._write_manifest()
+        if (broken or keep_database) and not self.null:
+            self._keep_database()
+        for path in self.folder.glob("*.account.json"):
+            path.unlink()
+        return rec.read_run(self.folder)
+
+    def _keep_database(self) -> None:
+        """The evidence: the database as the check left it, beside the attempts."""
+        try:
+            for path in self.home.glob("database.db*"):
+                shutil.copyfile(path, self.folder / path.name)
+        except OSError as error:
+            self.manifest["database_kept"] = f"no: {error}"
+            self._write_manifest()
+
+    def abandon(self) -> None:
+        """The run did not happen: leave no folder that looks as if it had."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def reap(self) -> None:
+        for host in self.hosts:
+            if host.process.poll() is None:
+                _end(host.process)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+def _hangs(tail: _Tail, statuses: list[int], now: int, patience_ns: int) -> bool:
+    """An attempt that has been open for longer than any lock could be waited for.
+
+    A worker between two attempts (an open loop that waits for its next arrival) is not hung.
+    """
+    return (
+        statuses[tail.worker] == boards.RUNNING
+        and tail.last_start_ns != 0
+        and now - tail.last_start_ns > patience_ns
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that we started: asked first, then made to."""
+    process.terminate()
+    try:
+        process.wait(2)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
+
+
+def _status(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit status {code}"
+
+
+def last_words(host: _Host) -> str:
+    """The last line that a process wrote to its error stream."""
+    try:
+        lines = host.stderr.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1].strip() if lines else ""
+
+
+def run_name(plan: Plan) -> str:
+    scenario = plan.scenario.rpartition(":")[2].lower() if ":" in plan.scenario else plan.scenario
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{scenario}-s{plan.seed}"
+
+
+def _new_folder(runs: Path, name: str) -> Path:
+    """A folder nobody has: an older run is never written over."""
+    for tail in ["", *(f".{n}" for n in range(2, 1000))]:
+        try:
+            folder = runs / f"{name}{tail}"
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not runs.is_dir():
+                raise FolderUnwritable(f"{runs}: is no folder. Give another with --runs.") from None
+            continue
+        except OSError as error:
+            raise FolderUnwritable(
+                f"{runs}: cannot be written ({error.strerror}). Give another folder with --runs."
+            ) from error
+        return folder
+    raise FolderUnwritable(f"{runs}: already holds 1,000 runs called {name}.")

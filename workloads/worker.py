@@ -1,0 +1,453 @@
+"""Inside a process of a run: load a database, work on it, or check it afterwards.
+
+`python -m workloads.worker JOB.json ROLE [WORKER …]` is started by `workloads.processes` and by
+nobody else. Each such process opens the database with one engine only, so that no two copies of
+SQLite ever meet on one file in one process.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workloads import board as boards
+from workloads import recording as rec
+from workloads.board import Board
+from workloads.engines import Session, find_engine
+from workloads.pacing import arrivals, retry_wait, thinker, wait_until
+from workloads.plan import ROLES, Plan
+from workloads.scenarios import InvariantBroken, Scenario, Seat, Told, find_scenario
+
+MOST_FAILURES = 1000
+"""In a row, before a worker gives up: a database that answers nothing else would fill the disk."""
+
+
+class Job:
+    """What a process of a run needs to know, from the file its parent wrote."""
+
+    def __init__(self, path: str) -> None:
+        said = json.loads(Path(path).read_text(encoding="utf-8"))
+        self.plan = Plan(**said["plan"])
+        self.folder = Path(said["folder"])
+        self.database = str(said["database"])
+        self.board_path = Path(said["board"])
+        self.parent = int(said["parent"])
+        scenario = find_scenario(self.plan.scenario)
+        self.scenario: Scenario = scenario(self.plan.shape())
+
+    def account(self, who: str, **said: Any) -> None:
+        """Leave word for the parent, whole or not at all."""
+        path = self.folder / f"{who}.account.json"
+        path.with_suffix(".new").write_text(json.dumps(said), encoding="utf-8")
+        os.replace(path.with_suffix(".new"), path)
+
+
+def seats_of(plan: Plan) -> tuple[tuple[str, int], ...]:
+    """(role, number within the role) of each worker, by worker number."""
+    seen: dict[str, int] = {}
+    seats = []
+    for role, _, _ in plan.roles():
+        seats.append((role, seen.get(role, 0)))
+        seen[role] = seen.get(role, 0) + 1
+    return tuple(seats)
+
+
+def seat_of(plan: Plan, worker: int) -> Seat:
+    """The place of one worker, without session or board: as it is for a replay of its draws."""
+    seats = seats_of(plan)
+    role, number = seats[worker]
+    return Seat(
+        role=role,
+        number=number,
+        of=sum(1 for other, _ in seats if other == role),
+        worker=worker,
+        seed=(plan.seed, ROLES.index(role), number),
+        seats=seats,
+        clock=time.monotonic_ns,
+    )
+
+
+# --- load and check ---------------------------------------------------------------------------
+
+
+def load(job: Job) -> None:
+    """Create and fill the database with the plan's own engine."""
+    engine = find_engine(job.plan.database)
+    session = engine.connect(job.database, begin="deferred", settings=job.plan.settings())
+    try:
+        for statement in job.scenario.schema():
+            session.run(statement)
+        # The same rows whatever the seed: a database loaded once serves runs of every seed.
+        job.scenario.load(session, np.random.default_rng(99))
+        pragmas = dict(session.pragmas)
+    finally:
+        session.close()
+    job.account("load", identity=identity_of(job.plan.database), pragmas=pragmas)
+
+
+def check(job: Job) -> None:
+    """After the run, in a process that took no part: integrity, and the scenario's invariant."""
+    run = rec.read_run(job.folder)
+    engine = find_engine(job.plan.database)
+    session = engine.connect(job.database, begin="deferred", settings=job.plan.settings())
+    findings: list[dict[str, Any]] = []
+    try:
+        findings.append(_integrity(session, job.plan.database))
+        told = Told(job.scenario, run.workers, lambda worker: seat_of(job.plan, worker.worker))
+        try:
+            findings += [finding._asdict() for finding in job.scenario.check(session, told)]
+        except Exception as error:  # the database may be too broken to answer
+            findings.append(
+                {
+                    "check": "invariant",
+                    "ok": False,
+                    "sentence": f"the database could not be read back: "
+                    f"{type(error).__name__}: {error}",
+                    "evidence": {},
+                }
+            )
+    finally:
+        session.close()
+    job.account("check", findings=findings)
+
+
+def _integrity(session: Session, engine: str) -> dict[str, Any]:
+    finding: dict[str, Any] = {"check": "integrity", "ok": True, "sentence": "", "evidence": {}}
+    try:
+        rows = [str(row[0]) for row in session.rows("PRAGMA integrity_check")]
+    except Exception as error:
+        malformed = "malformed" in str(error) or "not a database" in str(error)
+        finding["ok"] = not malformed
+        finding["sentence"] = f"{engine} answered integrity_check with: {error}"
+        return finding
+    finding["ok"] = rows == ["ok"]
+    finding["sentence"] = f"integrity_check by {engine}: {'; '.join(rows[:5])}"
+    finding["evidence"] = {"rows": rows[:50]} if rows != ["ok"] else {}
+    return finding
+
+
+def identity_of(name: str) -> dict[str, Any]:
+    """The engine's own account of itself, as it goes into the manifest."""
+    said = find_engine(name).identity()._asdict()
+    said["options"] = list(said["options"])
+    return said
+
+
+# --- work -------------------------------------------------------------------------------------
+
+
+def work(job: Job, worker: int, board: Board) -> None:
+    """One worker from its connection to its account. Never raises."""
+    plan = job.plan
+    role, engine_name, mode = plan.roles()[worker]
+    who = f"worker-{worker:03d}"
+    pragmas: dict[str, Any] = {}
+    identity: dict[str, Any] = {}
+    recorder = session = None
+    try:
+        if plan.cpus or plan.pin:
+            cpus = plan.cpus or tuple(sorted(os.sched_getaffinity(0)))
+            os.sched_setaffinity(0, {cpus[worker % len(cpus)]} if plan.pin else set(cpus))
+        engine = find_engine(engine_name)
+        identity = identity_of(engine_name)
+        session = engine.connect(job.database, begin=mode or "deferred", settings=plan.settings())
+        pragmas = dict(session.pragmas)
+        if role != "checkpointer" and (words := _rehearse(session)) is not None:
+            job.account(who, state="refused", account=words, identity=identity, pragmas=pragmas)
+            board.set_status(worker, boards.REFUSED)
+            return
+        recorder = rec.Recorder(job.folder, worker)
+        seat = _seated(job, worker, session, board, engine.file_format)
+    except BaseException as error:
+        state = "could not record" if isinstance(error, OSError) else "could not open"
+        job.account(
+            who,
+            state=state,
+            account=f"{type(error).__name__}: {error}",
+            identity=identity,
+            pragmas=pragmas,
+        )
+        status = boards.NOT_RECORDED if isinstance(error, OSError) else boards.NOT_OPENED
+        board.set_status(worker, status)
+        return
+    # Said before the run, so that a worker that is killed in it has its pragmas in the manifest.
+    job.account(who, state="died", account="", identity=identity, pragmas=pragmas)
+    board.set_status(worker, boards.READY)
+    status = boards.FINISHED
+    said: dict[str, Any] = {"state": "finished", "account": ""}
+    try:
+        if _gate(board, job.parent):
+            board.set_status(worker, boards.RUNNING)
+            cpu = time.thread_time_ns()
+            loop = _checkpoint_loop if role == "checkpointer" else _loop
+            said |= loop(plan, seat, job.scenario, recorder, board)
+            said["cpu_s"] = (time.thread_time_ns() - cpu) / 1e9
+    except InvariantBroken as broken:
+        status = boards.BROKEN
+        said = {"state": "invariant broken", "account": broken.sentence}
+        said["evidence"] = broken.evidence
+        board.stop()
+    except OSError as error:
+        status = boards.NOT_RECORDED
+        said = {"state": "could not record", "account": f"{error}"}
+    except BaseException as error:
+        status = boards.NOT_OPENED
+        said = {"state": "died", "account": f"{type(error).__name__}: {error}"}
+    said["cpus"] = sorted(os.sched_getaffinity(0))
+    job.account(who, identity=identity, pragmas=pragmas, **said)
+    board.set_status(worker, status)
+    _leave(session)
+
+
+def _rehearse(session: Session) -> str | None:
+    """None where the engine accepts the mode of this session, else its own words.
+
+    A rehearsal that meets another worker's lock says nothing against the mode.
+    """
+    try:
+        session.begin()
+    except BaseException as error:
+        refusal = session.refusal(error, rec.BEGIN)
+        return None if refusal.outcome == rec.CONFLICT else refusal.words
+    session.rollback()
+    return None
+
+
+def _seated(job: Job, worker: int, session: Session, board: Board, file_format: str) -> Seat:
+    seat = seat_of(job.plan, worker)
+    shape = job.plan.shape()
+    seat.session, seat.board = session, board.scenario()
+    seat.think = thinker(shape.think_us, shape.think)
+    seat.stopping = board.stopping
+    if hasattr(seat, "checked"):
+        seat.checked = file_format != "none"
+    return seat
+
+
+def _gate(board: Board, parent: int) -> bool:
+    """Wait for the start. False where the run was called off or its parent is gone."""
+    numbers = board.numbers
+    while numbers[boards.STATE] == boards.WAIT:
+        if os.getppid() != parent:
+            return False
+        time.sleep(0.0005)
+    while (left := numbers[boards.START_NS] - time.monotonic_ns()) > 0:
+        time.sleep(max(left - 200_000, 0) / 1e9 if left > 200_000 else 0)
+    return numbers[boards.STATE] == boards.GO
+
+
+def _leave(session: Session) -> None:
+    try:
+        session.rollback()
+        session.close()
+    except BaseException:
+        pass
+
+
+def _loop(
+    plan: Plan, seat: Seat, scenario: Scenario, recorder: rec.Recorder, board: Board
+) -> dict[str, Any]:
+    """Transactions until the run ends. The one hot loop: everything it needs is a local.
+
+    Raises InvariantBroken (after closing the row) and OSError (the recording's disk is full).
+    """
+    session = seat.session
+    assert session is not None
+    begin, commit, rollback = session.begin, session.commit, session.rollback
+    refused = session.refusal
+    draw, bodies = scenario.draw(seat), tuple(scenario.bodies(seat))
+    acknowledged = scenario.acknowledged(seat)
+    wait = retry_wait(plan.retry.policy, plan.retry.base_us, plan.retry.cap_us, seat.seed)
+    most_tries = 1 if plan.retry.policy == "none" else plan.retry.most_tries
+    rate = plan.rate if seat.role == "writer" else plan.read_rate
+    numbers, now, sleep = board.numbers, time.monotonic_ns, time.sleep
+    start_of_run, stop_ns = numbers[boards.START_NS], numbers[boards.STOP_NS]
+    due = arrivals(rate / seat.of, start_of_run, seat.rng(7)) if rate else None
+    most = plan.transactions or -1
+    open_row, close_row, close_at = (
+        rec.OPEN_PART.pack_into,
+        rec.CLOSE_PART.pack_into,
+        rec.CLOSE_AT,
+    )
+    row_bytes, state, stop = rec.ROW_BYTES, boards.STATE, boards.STOP
+    buffer, offset, limit = recorder.buffer, recorder.offset, recorder.limit
+    txn = failures = 0
+
+    # The collector would walk every object now and then inside somebody's transaction.
+    gc.collect()
+    gc.freeze()
+    while txn != most:
+        intended = start = now()
+        if start >= stop_ns or numbers[state] == stop:
+            break
+        drawn = draw()
+        kind, args = drawn
+        body = bodies[kind]
+        if due is not None:
+            intended = due()
+            if intended > start:
+                wait_until(min(intended, stop_ns), seat.stopping)
+                start = now()
+                if start >= stop_ns or numbers[state] == stop:
+                    break
+        tries = 1
+        while True:
+            open_row(buffer, offset, intended, start, txn, tries, kind, 0)
+            begun = worked = 0
+            phase = 1  # BEGIN, STATEMENT, COMMIT of workloads.recording
+            try:
+                begin()
+                begun = now()
+                phase = 2
+                result = body(args)
+                worked = now()
+                phase = 3
+                commit()
+                end = now()
+            except InvariantBroken as broken:
+                close_row(
+                    buffer, offset + close_at, begun, worked, now(), 0,
+                    recorder.message(broken.sentence), rec.FAILED, 0, phase,
+                )  # fmt: skip
+                raise
+            except BaseException as error:
+                end = now()
+                outcome, conflict, words, over = refused(error, phase)
+                close_row(
+                    buffer, offset + close_at, begun, worked, end, 0,
+                    recorder.message(words), outcome, conflict, phase,
+                )  # fmt: skip
+                del error
+                if not over:
+                    rollback()
+                offset += row_bytes
+                if offset == limit:
+                    buffer, offset, limit = recorder.roll()
+                if outcome != rec.CONFLICT:
+                    failures += 1
+                    if failures == MOST_FAILURES:
+                        return {
+                            "state": "gave up",
+                            "account": f"{MOST_FAILURES} transactions in a row failed, "
+                            f"the last with: {words}",
+                        }
+                    break
+                if tries == most_tries or end >= stop_ns or numbers[state] == stop:
+                    break
+                if (pause := wait(tries)) > 0:
+                    sleep(pause)
+                tries = min(tries + 1, 65_535)
+                start = now()
+                continue
+            close_row(buffer, offset + close_at, begun, worked, end, result or 0, 0, 1, 0, 0)
+            offset += row_bytes
+            failures = 0
+            if acknowledged is not None:
+                acknowledged(drawn, result or 0)
+            if offset == limit:
+                buffer, offset, limit = recorder.roll()
+            break
+        txn += 1
+    return {}
+
+
+def _checkpoint_loop(
+    plan: Plan, seat: Seat, scenario: Scenario, recorder: rec.Recorder, board: Board
+) -> dict[str, Any]:
+    """PRAGMA wal_checkpoint until the run ends; a row for each that moved frames or met a lock.
+
+    result = frames the log's checkpoint now covers. Checkpoints that found nothing to do are
+    counted and have no row: without a pause there are 100,000 of them a second.
+    """
+    session = seat.session
+    assert session is not None
+    numbers = board.numbers
+    stop_ns = numbers[boards.STOP_NS]
+    statement = f"PRAGMA wal_checkpoint({plan.checkpoint.upper()})"
+    hook = getattr(scenario, "checkpointed", lambda seat: None)(seat)
+    pause_s = plan.checkpoint_pause_ms / 1000
+    pauses = seat.rng(8)
+    buffer, offset, limit = recorder.buffer, recorder.offset, recorder.limit
+    txn = idle = 0
+    before: tuple[int, int] = (-1, -1)
+    while (start := time.monotonic_ns()) < stop_ns and numbers[boards.STATE] != boards.STOP:
+        rec.OPEN_PART.pack_into(buffer, offset, start, start, txn, 1, 0, 0)
+        busy = log = done = outcome = conflict = message = phase = 0
+        try:
+            busy, log, done = (int(value) for value in session.rows(statement)[0][:3])
+            outcome = rec.CONFLICT if busy else rec.COMMITTED
+            conflict = rec.BUSY if busy else 0
+        except BaseException as error:
+            phase = rec.STATEMENT
+            outcome, conflict, words, over = session.refusal(error, phase)
+            message = recorder.message(words)
+            if not over:
+                session.rollback()
+        end = time.monotonic_ns()
+        if hook is not None and outcome == rec.COMMITTED:
+            hook(busy, log, done)
+        if outcome == rec.COMMITTED and (log, done) == before:
+            idle += 1
+            rec.OPEN_PART.pack_into(buffer, offset, 0, 0, 0, 0, 0, 0)
+        else:
+            before = (log, done)
+            rec.CLOSE_PART.pack_into(
+                buffer, offset + rec.CLOSE_AT, start, end, end, done,
+                message, outcome, conflict, phase,
+            )  # fmt: skip
+            txn += 1
+            offset += rec.ROW_BYTES
+            if offset == limit:
+                buffer, offset, limit = recorder.roll()
+        if pause_s:
+            time.sleep(pauses.uniform(0, 2 * pause_s))
+    rec.OPEN_PART.pack_into(buffer, offset, 0, 0, 0, 0, 0, 0)
+    return {"idle_checkpoints": idle}
+
+
+# --- the process ------------------------------------------------------------------------------
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone: nobody else would."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(3)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(argv: list[str]) -> int:
+    """JOB.json load | check | work WORKER…; the parent reads the accounts, not this status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when the run ends
+    job = Job(argv[0])
+    _end_with(job.parent)
+    if argv[1] == "load":
+        load(job)
+    elif argv[1] == "check":
+        check(job)
+    else:
+        workers = [int(text) for text in argv[2:]]
+        board = Board(job.board_path, len(job.plan.roles()))
+        threads = [threading.Thread(target=work, args=(job, w, board)) for w in workers[1:]]
+        for thread in threads:
+            thread.start()
+        work(job, workers[0], board)
+        for thread in threads:
+            thread.join()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
