@@ -13,18 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from workloads.engines import Engine, Session, Settings, find_engine
+from workloads.engines import Session, Settings
+from workloads.engines.testing import IMPATIENT, refused, usable
 from workloads.recording import BEGIN, COMMIT, CONFLICT, FAILED, STATEMENT, UNKNOWN, WRITE_WRITE
 
 FIXED = "the binding has fixed this trap: simplify the adapter and drop this test"
-IMPATIENT = Settings(busy_timeout_ms=0)
-
-
-def usable(name: str) -> Engine:
-    engine = find_engine(name)
-    if why := engine.missing():
-        pytest.skip(why)
-    return engine
 
 
 class Pair:
@@ -65,14 +58,6 @@ def turso(tmp_path: Path) -> Iterator[Pair]:
     pair = Pair("turso", str(tmp_path / "trap.db"))
     yield pair
     pair.close()
-
-
-def refused(session: Session, phase: int, call: Any, *args: Any) -> Any:
-    try:
-        call(*args)
-    except BaseException as error:
-        return session.refusal(error, phase)
-    raise AssertionError(f"{args or call} was not refused")
 
 
 # libsql-experimental
@@ -306,7 +291,7 @@ def test_turso_autocommits_what_follows_a_conflict(turso: Pair) -> None:
     holder.begin()
     holder.run("UPDATE t SET value = 1 WHERE id = 1")
     bare.execute("BEGIN CONCURRENT")
-    with pytest.raises(Exception, match="(?i)conflict"):
+    with pytest.raises(Exception, match=r"(?i)conflict"):
         bare.execute("UPDATE t SET value = 2 WHERE id = 1")
     with pytest.raises(Exception, match="no transaction"):
         bare.execute("ROLLBACK")
@@ -346,7 +331,7 @@ def test_turso_binds_integers_beyond_64_bits_as_real(turso: Pair) -> None:
 
 def test_turso_raises_errors_that_are_none_of_its_own(turso: Pair, tmp_path: Path) -> None:
     driver = turso.engine._driver()  # type: ignore[attr-defined]
-    with pytest.raises(Exception, match="(?i)open") as caught:
+    with pytest.raises(Exception, match=r"(?i)open") as caught:
         driver.connect(str(tmp_path / "nowhere" / "trap.db"))
     assert not isinstance(caught.value, driver.Error), FIXED
     refusal = turso.session.refusal(caught.value, STATEMENT)
