@@ -254,6 +254,17 @@ def test_an_engine_without_its_build_says_how_to_get_it(
         engine.connect(path)
 
 
+@pytest.mark.parametrize("name", ["libsql", "turso"])
+def test_an_engine_without_its_package_says_how_to_get_it(
+    name: str, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda module: None)
+    engine = find_engine(name)
+    assert "not installed. Get it with: make setup" in str(engine.missing())
+    with pytest.raises(EngineMissing, match="make setup"):
+        engine.connect(path)
+
+
 def test_null_keeps_a_body_going() -> None:
     session = find_engine("null").connect("nowhere", begin="concurrent")
     session.begin()
