@@ -148,7 +148,7 @@ def _key(*parts: Path | str) -> str:
 
 def _starts(python: Path) -> bool:
     try:
-        return subprocess.run([python, "-c", ""], capture_output=True).returncode == 0
+        return subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
     except OSError:
         return False
 
@@ -166,13 +166,25 @@ def _step(what: str, command: list[str], log_name: str, way_out: str) -> None:
     start = time.monotonic()
     # Nothing of the caller's may leak into .venv: with PYTHONPATH or PIP_TARGET set, pip installs
     # something else somewhere else.
-    hidden = ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_REQUIRE_VIRTUALENV")
+    hidden = (
+        "PYTHONPATH",
+        "PYTHONHOME",
+        "PIP_TARGET",
+        "PIP_PREFIX",
+        "PIP_USER",
+        "PIP_REQUIRE_VIRTUALENV",
+    )
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     environment["PYTHONUNBUFFERED"] = "1"
     show = _ticker(what)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
         )
         try:
             while process.poll() is None:
