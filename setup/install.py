@@ -84,7 +84,16 @@ def make_venv(*, extras: bool) -> bool:
             "venv",
             "Look there; on Debian the packages python3-venv and python3-dev are needed.",
         )
-    pip = [str(VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
+    pip = [
+        str(VENV_PYTHON),
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--no-input",
+        "install",
+        "--progress-bar",
+        "off",
+    ]
     lock = EXTRAS_LOCK if extras else LOCK
     _step(
         f"Installing the {_packages(lock)} packages of {lock.name}",
@@ -232,7 +241,8 @@ def _last_words(log: Path) -> str:
     lines = log.read_text(errors="replace")[-4000:].splitlines()
     # pip's last word is often a hint; the error is what a person needs.
     errors = [line for line in lines if line.lower().startswith("error")]
-    said = [line.strip() for line in errors or lines if line.strip()]
+    # pip indents what belongs to the line above.
+    said = [line for line in errors or lines if line.strip() and not line.startswith(" ")]
     return said[-1] if said else ""
 
 
