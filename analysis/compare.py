@@ -110,7 +110,9 @@ class Ratio(Estimate):
 
     @property
     def verdict(self) -> str:
-        """ "more", "less", "none seen" (the interval holds 1) or "unknown" (too few blocks)."""
+        """In which direction 1 is excluded: "more" or "less"; "none seen" where the interval holds
+        1, "unknown" with too few blocks for an interval.
+        """
         if not self.known:
             return "unknown"
         if self.holds(1.0):

@@ -105,8 +105,8 @@ def arm_words(plan: Mapping[str, Any]) -> str:
 
     >>> arm_words({"database": "libsql", "write_engine": "libsql", "begin": "immediate"})
     'libsql BEGIN IMMEDIATE'
-    >>> arm_words({"database": "libsql", "write_engine": "sqlite-concurrent", "begin": "concurrent"})
-    'sqlite-concurrent BEGIN CONCURRENT on a libsql file'
+    >>> arm_words({"database": "libsql", "write_engine": "turso", "begin": "concurrent"})
+    'turso BEGIN CONCURRENT on a libsql file'
     """
     database = str(plan.get("database", ""))
     engine = plan.get("write_engine") or database
@@ -117,7 +117,8 @@ def arm_words(plan: Mapping[str, Any]) -> str:
 
 
 def listed(items: Sequence[str], last: str = "and") -> str:
-    """
+    """Items as a sentence lists them.
+
     >>> listed(["a"]), listed(["a", "b", "c"]), listed([])
     ('a', 'a, b and c', '')
     """
