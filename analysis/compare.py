@@ -170,7 +170,7 @@ def throughput(role: str = "writer") -> Measure:
     return lambda counted: counted.roles[role].per_s if role in counted.roles else math.nan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Grid:
     """An experiment, counted: its arms (name -> plan as data) and a Cell for each block and arm."""
 
@@ -180,6 +180,7 @@ class Grid:
     arms: Mapping[str, Mapping[str, Any]]
     cells: Mapping[tuple[int, str], Cell]
     baseline: str = ""
+    _pools: dict[tuple[str, str], Tally | None] = field(default_factory=dict, repr=False)
 
     def of(self, arm: str) -> list[Cell]:
         return [cell for (_, name), cell in sorted(self.cells.items()) if name == arm]
@@ -198,10 +199,11 @@ class Grid:
 
     def tally(self, arm: str, role: str = "writer") -> Tally | None:
         """All usable blocks of an arm together; None where there is none."""
-        parts = [
-            c.counted.roles[role] for c in self.usable(arm) if c.counted and role in c.counted.roles
-        ]
-        return pooled(parts) if parts else None
+        if (arm, role) not in self._pools:
+            counts = [c.counted for c in self.usable(arm) if c.counted is not None]
+            parts = [counted.roles[role] for counted in counts if role in counted.roles]
+            self._pools[arm, role] = pooled(parts) if parts else None
+        return self._pools[arm, role]
 
     def values(self, arm: str, measure: Measure) -> dict[int, float]:
         """Block -> value, usable cells only."""
