@@ -110,7 +110,9 @@ class Ratio(Estimate):
 
     @property
     def verdict(self) -> str:
-        """ "more", "less", "none seen" (the interval holds 1) or "unknown" (too few blocks)."""
+        """In which direction 1 is excluded: "more" or "less"; "none seen" where the interval holds
+        1, "unknown" with too few blocks for an interval.
+        """
         if not self.known:
             return "unknown"
         if self.holds(1.0):
@@ -168,7 +170,7 @@ def throughput(role: str = "writer") -> Measure:
     return lambda counted: counted.roles[role].per_s if role in counted.roles else math.nan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Grid:
     """An experiment, counted: its arms (name -> plan as data) and a Cell for each block and arm."""
 
@@ -178,6 +180,7 @@ class Grid:
     arms: Mapping[str, Mapping[str, Any]]
     cells: Mapping[tuple[int, str], Cell]
     baseline: str = ""
+    _pools: dict[tuple[str, str], Tally | None] = field(default_factory=dict, repr=False)
 
     def of(self, arm: str) -> list[Cell]:
         return [cell for (_, name), cell in sorted(self.cells.items()) if name == arm]
@@ -196,10 +199,11 @@ class Grid:
 
     def tally(self, arm: str, role: str = "writer") -> Tally | None:
         """All usable blocks of an arm together; None where there is none."""
-        parts = [
-            c.counted.roles[role] for c in self.usable(arm) if c.counted and role in c.counted.roles
-        ]
-        return pooled(parts) if parts else None
+        if (arm, role) not in self._pools:
+            counts = [c.counted for c in self.usable(arm) if c.counted is not None]
+            parts = [counted.roles[role] for counted in counts if role in counted.roles]
+            self._pools[arm, role] = pooled(parts) if parts else None
+        return self._pools[arm, role]
 
     def values(self, arm: str, measure: Measure) -> dict[int, float]:
         """Block -> value, usable cells only."""

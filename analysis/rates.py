@@ -170,7 +170,7 @@ class Tally:
 
     @property
     def attempts(self) -> int:
-        """commits + conflicts of every kind + failed + unknown."""
+        """All: commits + conflicts of every kind + failed + unknown."""
         return int(self.outcomes.sum())
 
     @property

@@ -81,13 +81,15 @@ def _heading(run: Run) -> list[str]:
     loop = f"open loop, {words.number(rate)} a second" if rate else "closed loop"
     retry = plan.get("retry", {})
     first, stop = run.window_ns
-    return [
+    title = (
         f"Run {run.name}: {plan.get('scenario', '?')} on {plan.get('database', '?')}, "
-        f"seed {manifest.get('seed', plan.get('seed', '?'))}",
-        *([f"  {said}"] if said else []),
+        f"seed {manifest.get('seed', plan.get('seed', '?'))}"
+    )
+    measured = (
         f"  measured {(stop - first) / 1e9:.3g} s after {plan.get('warmup_s', 0):g} s of warm-up, "
-        f"{loop}, retry {retry.get('policy', '?')}, synchronous {plan.get('synchronous', '?')}",
-    ]
+        f"{loop}, retry {retry.get('policy', '?')}, synchronous {plan.get('synchronous', '?')}"
+    )
+    return [title, *([f"  {said}"] if said else []), measured]
 
 
 def _role_line(counted: Count, role: str) -> str:
