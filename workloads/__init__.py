@@ -1,1 +1,1 @@
-"""Make it happen: engines, scenarios, and the processes that drive them. Imports nothing of ours."""
+"""Make it happen: engines, scenarios, the processes that drive them. Imports nothing of ours."""

@@ -179,10 +179,14 @@ def work(job: Job, worker: int, board: Board) -> None:
         status = boards.NOT_RECORDED if isinstance(error, OSError) else boards.NOT_OPENED
         board.set_status(worker, status)
         return
+    # The collector would walk every object now and then inside somebody's transaction.
+    gc.collect()
+    gc.freeze()
     # Said before the run, so that a worker that is killed in it has its pragmas in the manifest.
     job.account(who, state="died", account="", identity=identity, pragmas=pragmas)
     board.set_status(worker, boards.READY)
-    status, said = boards.FINISHED, {"state": "finished", "account": ""}
+    status = boards.FINISHED
+    said: dict[str, Any] = {"state": "finished", "account": ""}
     try:
         if _gate(board, job.parent):
             board.set_status(worker, boards.RUNNING)
@@ -248,7 +252,7 @@ def _leave(session: Session) -> None:
     try:
         session.rollback()
         session.close()
-    except BaseException:  # noqa: S110 - the account is written; closing changes nothing in it
+    except BaseException:
         pass
 
 
@@ -281,9 +285,6 @@ def _loop(
     buffer, offset, limit = recorder.buffer, recorder.offset, recorder.limit
     txn = failures = 0
 
-    # The collector would walk every object now and then inside somebody's transaction.
-    gc.collect()
-    gc.freeze()
     while txn != most:
         intended = start = now()
         if start >= stop_ns or numbers[state] == stop:

@@ -16,7 +16,7 @@ from typing import Any
 
 from workloads.engines import EngineMissing, Identity, Promise, Refusal, Settings, pragmas
 from workloads.engines.refusals import not_conflict
-from workloads.engines.statements import shape, with_literals
+from workloads.engines.statements import checked_count, with_literals
 from workloads.recording import (
     BUSY,
     COMMIT,
@@ -29,9 +29,6 @@ from workloads.recording import (
 
 LOW, HIGH = -(2**31), 2**31 - 1
 """The integers that the binding binds as integers."""
-
-SHAPES_KEPT = 10_000
-"""Statement texts whose parameter count is remembered; a scenario has a few, random SQL many."""
 
 PLAIN = (float, bytes, bytearray, type(None), bool)
 
@@ -86,6 +83,7 @@ class LibsqlSession:
     commit: Callable[[], Any]
     run: Callable[..., Any]
     rows: Callable[..., list[tuple[Any, ...]]]
+    pragmas: Mapping[str, Any]
 
     def __init__(self, connection: Any, begin: str, settings: Settings) -> None:
         self._connection = connection
@@ -98,7 +96,7 @@ class LibsqlSession:
         def rows(sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
             nonlocal has_read
             if count_of(sql) != len(params):
-                _count(counts, sql, params)
+                checked_count(counts, sql, params, "libSQL")
             for value in params:
                 if value.__class__ is int:
                     if not LOW <= value <= HIGH:
@@ -175,19 +173,6 @@ NUL = (
     "a text with a NUL character: the libSQL binding would cut it there without a word. "
     "Use bytes, or a text without it."
 )
-
-
-def _count(counts: dict[str, int], sql: str, params: tuple[Any, ...]) -> None:
-    """Learn a text's parameter count. ValueError where the values are too few or too many."""
-    if sql not in counts:
-        if len(counts) >= SHAPES_KEPT:
-            counts.clear()
-        counts[sql] = shape(sql).parameters
-    if counts[sql] != len(params):
-        raise ValueError(
-            f"{sql!r} takes {counts[sql]} parameters and was given {len(params)}. The libSQL "
-            "binding would bind NULL for a missing one and drop one too many without a word."
-        )
 
 
 def _exact(sql: str, params: tuple[Any, ...]) -> str:

@@ -22,6 +22,9 @@ TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
+COUNTS_KEPT = 10_000
+"""Texts whose parameter count an adapter remembers: a scenario has a few, random SQL has many."""
+
 
 class Shape(NamedTuple):
     """The parameters of one statement.
@@ -70,6 +73,22 @@ def shape(sql: str) -> Shape:
             largest = max(largest, index)
             places.append((token.start(), token.end(), index - 1))
     return Shape(largest, tuple(places))
+
+
+def checked_count(counts: dict[str, int], sql: str, params: Sequence[Any], binding: str) -> None:
+    """Learn a text's parameter count into `counts`, which an adapter keeps for each session.
+
+    Raises ValueError where the values are too few or too many, or the text has two statements.
+    """
+    if sql not in counts:
+        if len(counts) >= COUNTS_KEPT:
+            counts.clear()
+        counts[sql] = shape(sql).parameters
+    if counts[sql] != len(params):
+        raise ValueError(
+            f"{sql!r} takes {counts[sql]} parameters and was given {len(params)}. The {binding} "
+            "binding would bind NULL for a missing one without a word."
+        )
 
 
 def with_literals(sql: str, params: Sequence[Any], exact: Sequence[bool]) -> str:

@@ -1,0 +1,278 @@
+"""The command line: every capability of the kit is one command, and bad input is one sentence.
+
+Exit status: 0 it is well; 1 something is not (an invariant broke, a worker died, a level is
+violated); 2 the input cannot be used, and nothing was written; 3 cannot be decided; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from analysis import show
+from workloads.engines import EngineMissing, UnknownName
+from workloads.plan import PlanError, make_plan, shape_of
+from workloads.processes import RunFailed, run
+from workloads.recording import RunError
+from workloads.scenarios import find_scenario, scenario_names
+
+app = typer.Typer(
+    name="cwkit",
+    help="Concurrent writes on embedded databases: property tests, experiments, a report.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+RUNS = Path("runs")
+
+RunsOption = Annotated[Path, typer.Option("--runs", help="folder that holds the runs")]
+DatabasesOption = Annotated[
+    Path | None,
+    typer.Option(help="folder for the database while the run goes on (default: a temporary one)"),
+]
+
+
+def main() -> None:
+    """Console entry: turns whatever the user could mend into one sentence and status 2."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app()
+    except (PlanError, UnknownName, EngineMissing, RunError, RunFailed) as error:
+        print(f"cwkit: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("cwkit: interrupted.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def _terminated(number: int, frame: Any) -> None:
+    """A `kill` ends a run as Ctrl-C does: with what it had, and with its processes reaped."""
+    raise KeyboardInterrupt
+
+
+def command_line() -> str:
+    """The command that this process was started with, as a user would type it."""
+    return shlex.join(["cwkit", *sys.argv[1:]])
+
+
+@app.command("run")
+def run_command(
+    scenario: Annotated[str, typer.Option(help="a name, or path.py:Name")] = "bank",
+    database: Annotated[str, typer.Option(help="engine that creates and checks it")] = "libsql",
+    writers: Annotated[int, typer.Option(help="processes that write")] = 4,
+    write_engine: Annotated[str, typer.Option(help="their engine (default: --database)")] = "",
+    begin: Annotated[
+        str, typer.Option(help="their BEGIN: deferred, immediate, exclusive, concurrent")
+    ] = "immediate",
+    readers: Annotated[int, typer.Option(help="processes that only read")] = 0,
+    read_engine: Annotated[str, typer.Option(help="their engine (default: --database)")] = "",
+    read_begin: Annotated[str, typer.Option(help="their BEGIN mode")] = "deferred",
+    checkpointers: Annotated[int, typer.Option(help="processes that only checkpoint")] = 0,
+    checkpoint: Annotated[str, typer.Option(help="passive, full, restart or truncate")] = "passive",
+    checkpoint_engine: Annotated[str, typer.Option(help="their engine")] = "",
+    checkpoint_pause_ms: Annotated[float, typer.Option(help="mean pause between two")] = 0,
+    duration: Annotated[float, typer.Option(help="measured part, s")] = 10,
+    warmup: Annotated[float, typer.Option(help="excluded part before it, s")] = 1,
+    transactions: Annotated[int, typer.Option(help="of each worker; 0: by duration")] = 0,
+    rate: Annotated[float, typer.Option(help="open loop: writes started a second; 0: closed")] = 0,
+    read_rate: Annotated[float, typer.Option(help="the same for the readers")] = 0,
+    retry: Annotated[
+        str, typer.Option(help="after a conflict: none, immediate, exponential")
+    ] = "exponential",
+    retry_base_us: Annotated[float, typer.Option(help="exponential: first wait at most, us")] = 100,
+    retry_cap_us: Annotated[float, typer.Option(help="exponential: any wait at most, us")] = 50_000,
+    most_tries: Annotated[int, typer.Option(help="give a transaction up after; 0: never")] = 0,
+    rows: Annotated[int | None, typer.Option(help="rows loaded (default: the scenario's)")] = None,
+    record_bytes: Annotated[int | None, typer.Option(help="payload of a row, bytes")] = None,
+    operations: Annotated[int | None, typer.Option(help="operations a transaction")] = None,
+    think_us: Annotated[float | None, typer.Option(help="work in a transaction, us")] = None,
+    think: Annotated[str | None, typer.Option(help="how: spin (CPU time) or sleep")] = None,
+    keys: Annotated[
+        str | None, typer.Option(help="uniform, zipfian:THETA, hotspot:X:Y, latest")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE of the scenario; `cwkit list --scenarios`"),
+    ] = None,
+    journal_mode: Annotated[str | None, typer.Option(help="PRAGMA (default: wal)")] = None,
+    synchronous: Annotated[str, typer.Option(help="PRAGMA: off, normal, full, extra")] = "normal",
+    busy_timeout_ms: Annotated[int, typer.Option(help="PRAGMA")] = 2000,
+    cache_size: Annotated[int, typer.Option(help="PRAGMA: pages, or KiB if negative")] = -16000,
+    page_bytes: Annotated[int, typer.Option(help="PRAGMA page_size of the new database")] = 4096,
+    wal_autocheckpoint: Annotated[int, typer.Option(help="PRAGMA: pages; 0: none")] = 1000,
+    mmap_bytes: Annotated[int, typer.Option(help="PRAGMA mmap_size")] = 0,
+    seed: Annotated[int, typer.Option(help="draws the same transactions again")] = 0,
+    pin: Annotated[bool, typer.Option(help="one CPU for each worker, in turn")] = False,
+    deadline: Annotated[float, typer.Option(help="wait so long for a worker that hangs, s")] = 15,
+    runs: RunsOption = RUNS,
+    databases: DatabasesOption = None,
+    keep_database: Annotated[bool, typer.Option(help="keep it in the run's folder")] = False,
+) -> None:
+    """Hammer one database with many processes, and check what is left of it."""
+    given = {
+        "rows": rows,
+        "record_bytes": record_bytes,
+        "operations": operations,
+        "think_us": think_us,
+        "think": think,
+        "keys": keys,
+    }
+    params = {name: value for name, value in given.items() if value is not None}
+    plan = make_plan(
+        scenario=scenario,
+        params=params | _settings(set_ or []),
+        database=database,
+        writers=writers,
+        write_engine=write_engine,
+        begin=begin,
+        readers=readers,
+        read_engine=read_engine,
+        read_begin=read_begin,
+        checkpointers=checkpointers,
+        checkpoint=checkpoint,
+        checkpoint_engine=checkpoint_engine,
+        checkpoint_pause_ms=checkpoint_pause_ms,
+        duration_s=duration,
+        warmup_s=warmup,
+        transactions=transactions,
+        rate=rate,
+        read_rate=read_rate,
+        retry={
+            "policy": retry,
+            "base_us": retry_base_us,
+            "cap_us": retry_cap_us,
+            "most_tries": most_tries,
+        },
+        journal_mode=journal_mode,
+        synchronous=synchronous,
+        busy_timeout_ms=busy_timeout_ms,
+        cache_size=cache_size,
+        page_bytes=page_bytes,
+        wal_autocheckpoint=wal_autocheckpoint,
+        mmap_bytes=mmap_bytes,
+        seed=seed,
+        pin=pin,
+        deadline_s=deadline,
+    )
+    console = Console()
+    with show.Live(console) as live:
+        made = run(
+            plan,
+            runs,
+            command=command_line(),
+            databases=databases,
+            keep_database=keep_database,
+            on_progress=live,
+        )
+    show.show_run(made, console)
+    if made.manifest["ended"] == "interrupted":
+        raise typer.Exit(130)
+    if made.manifest["ended"] == "disk full":
+        print(
+            f"cwkit: {runs}: the disk is full; what was recorded is kept in {made.folder}. "
+            "Free some space, or give another folder with --runs.",
+            file=sys.stderr,
+        )
+        raise typer.Exit(2)
+    raise typer.Exit(0 if made.manifest["ok"] else 1)
+
+
+def _settings(pairs: list[str]) -> dict[str, str]:
+    """--set NAME=VALUE, as given; the scenario's own model turns the text into its type."""
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise PlanError(
+                f"--set {pair}: give NAME=VALUE. `cwkit list --scenarios` has the names."
+            )
+        settings[name] = value
+    return settings
+
+
+@app.command("engines")
+def engines_command(
+    names: Annotated[list[str] | None, typer.Argument(help="engines (default: all)")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for a program")] = False,
+) -> None:
+    """Ask each engine what it is, which BEGIN modes it accepts, and who may open its files."""
+    show.show_engines(names or [], as_json, Console())
+
+
+@app.command("list")
+def list_command(
+    scenarios: Annotated[bool, typer.Option(help="the workloads instead, with parameters")] = False,
+    runs: RunsOption = RUNS,
+) -> None:
+    """The runs there are, newest last; with --scenarios, the workloads."""
+    console = Console()
+    if scenarios:
+        for name in scenario_names():
+            show.show_scenario(find_scenario(name), shape_of(name, {}), console)
+    else:
+        show.list_runs(runs, console)
+
+
+@app.command("show")
+def show_command(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="its folder, name or a part of it")],
+    runs: RunsOption = RUNS,
+) -> None:
+    """One run: throughput, conflicts, latency, fairness, what was checked."""
+    from workloads.recording import read_run
+
+    show.show_run(read_run(show.find_run(name, runs)), Console())
+
+
+@app.command("report")
+def report_command(
+    quick: Annotated[bool, typer.Option(help="under a minute: fewer and shorter blocks")] = False,
+    seed: Annotated[int, typer.Option(help="of the draws and of the order of the arms")] = 1,
+    into: Annotated[
+        Path | None, typer.Option(help="go on with the runs in this folder (default: a new one)")
+    ] = None,
+    only_write: Annotated[
+        bool, typer.Option(help="run nothing: write the report of --into again")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="the report")] = Path("REPORT.md"),
+    figures: Annotated[Path, typer.Option(help="its charts")] = Path("analysis/figures"),
+    runs: RunsOption = RUNS,
+) -> None:
+    """Run the report's experiments and write REPORT.md. --into goes on with an interrupted one."""
+    from analysis.campaign import conduct_all, designs
+    from analysis.report import write_report
+
+    console = Console()
+    if only_write and into is None:
+        raise PlanError("--only-write needs --into FOLDER: `cwkit list` shows the folders.")
+    kind = "quick" if quick else "report"
+    folder = into or runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{kind}-s{seed}"
+    if not only_write:
+        counter = show.CellCounter(designs(quick, seed), console)
+        with counter:
+            conduct_all(
+                folder,
+                quick=quick,
+                seed=seed,
+                command=command_line(),
+                on_cell=counter.of,
+                on_progress=counter,
+                say=lambda words: console.print(words, markup=False, highlight=False),
+            )
+    write_report(folder, out, figures)
+    console.print(f"{out} tells it; the runs are in {folder}", markup=False, highlight=False)
+
+
+if __name__ == "__main__":
+    main()

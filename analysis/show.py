@@ -1,0 +1,260 @@
+"""What the commands print: live progress, runs, engines, scenarios."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live as RichLive
+from rich.table import Table
+from rich.text import Text
+
+from analysis.summary import summary_lines
+from workloads.engines import MODES, Probe, engine_names, found
+from workloads.engines import REGISTRY as ENGINES
+from workloads.experiment import Design, Experiment, OnCell
+from workloads.processes import Progress
+from workloads.recording import Run, RunError, read_manifest
+from workloads.scenarios import Scenario, Shape
+
+
+class Live:
+    """Progress of a run: one line that changes on a terminal, a line a second elsewhere."""
+
+    def __init__(self, console: Console, prefix: str = "") -> None:
+        self.console, self.prefix = console, prefix
+        self.live = RichLive(console=console, transient=True) if console.is_terminal else None
+        self.said_at, self.said = 0.0, ""
+
+    def __enter__(self) -> Live:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        words = f"{self.prefix}{progress_words(progress)}"
+        if self.live:
+            self.live.update(Text(words))
+            return
+        now = time.monotonic()
+        if now - self.said_at >= 1.0 or progress.phase != self.said:
+            self.said_at, self.said = now, progress.phase
+            self.console.print(words, markup=False, highlight=False, soft_wrap=True)
+
+
+class CellCounter:
+    """Progress of a set of experiments: a line for each finished cell, and the one that runs."""
+
+    def __init__(self, designs: Sequence[Design], console: Console) -> None:
+        self.cells = sum(design.blocks * len(design.arms) for design in designs)
+        self.seen = 0
+        self.console, self.live = console, Live(console)
+        self.begun = time.monotonic()
+        self.committed: Progress | None = None
+
+    def __enter__(self) -> CellCounter:
+        self.live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.live.__exit__(*error)
+
+    def of(self, experiment_name: str) -> OnCell:
+        """The cell callback for one experiment."""
+
+        def on_cell(experiment: Experiment, block: int, arm: str, state: str) -> None:
+            where = f"{experiment_name}, block {block + 1} of {experiment.blocks}, {arm}"
+            if state == "running":
+                self.seen = max(self.seen + 1, 1)
+                self.live.prefix = f"[{self.seen}/{self.cells}] {where}: "
+                self.committed = None
+                return
+            cell = experiment.cells[block, arm]
+            told = f"{state}: {cell.words}" if cell.words else self._rate()
+            minutes = (time.monotonic() - self.begun) / 60
+            self.console.print(
+                f"[{self.seen}/{self.cells}, {minutes:.1f} min] {where}: {told}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+
+        return on_cell
+
+    def _rate(self) -> str:
+        if self.committed is None:
+            return "done"
+        return f"{self.committed.committed / max(self.committed.elapsed_s, 1e-9):,.0f} commits/s"
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.phase == "measuring":
+            self.committed = progress
+        if self.console.is_terminal or progress.left_s > 5:
+            self.live(progress)
+
+
+def progress_words(progress: Progress) -> str:
+    """One line: the phase, throughput, conflicts and time left."""
+    if progress.phase in ("loading", "checking"):
+        return f"{progress.phase} the database, {progress.elapsed_s:.0f} s"
+    if progress.phase == "starting":
+        return f"starting, {progress.alive} of {progress.workers} workers ready"
+    tried = progress.committed + progress.conflicts
+    share = progress.conflicts / tried if tried else 0.0
+    failed = f", {progress.failed:,} failed" if progress.failed else ""
+    return (
+        f"{progress.phase}: {progress.rate:,.0f} commits/s, {progress.committed:,} committed, "
+        f"{progress.conflicts:,} conflicts ({share:.1%}){failed}, "
+        f"{progress.alive} processes, {progress.left_s:.0f} s left"
+    )
+
+
+def show_run(run: Run, console: Console) -> None:
+    """A run in words and tables."""
+    for line in summary_lines(run):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def list_runs(runs: Path, console: Console) -> None:
+    """One line for each run folder; a folder that cannot be read says why."""
+    if not runs.is_dir():
+        raise RunError(f"{runs}: there are no runs yet. `cwkit run` makes one.")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "scenario", "database", "writers", "readers", "s", "ended", "ok"):
+        table.add_column(heading, overflow="fold")
+    found_any = False
+    for folder in sorted(path for path in runs.iterdir() if path.is_dir()):
+        if (folder / "experiment.json").exists():
+            cells = sum(1 for path in folder.iterdir() if (path / "manifest.json").exists())
+            table.add_row(folder.name, f"experiment of {cells} runs")
+            found_any = True
+            continue
+        if not (folder / "manifest.json").exists():
+            continue
+        found_any = True
+        table.add_row(folder.name, *_run_cells(folder))
+    if not found_any:
+        raise RunError(f"{runs}: holds no run. `cwkit run` makes one.")
+    console.print(table)
+
+
+def _run_cells(folder: Path) -> tuple[str, ...]:
+    try:
+        manifest = read_manifest(folder)
+        plan = manifest["plan"]
+        return (
+            str(manifest.get("scenario", {}).get("name", "?")),
+            str(plan["database"]),
+            f"{plan['writers']} {plan['write_engine']} {plan['begin']}" if plan["writers"] else "-",
+            f"{plan['readers']} {plan['read_engine']}" if plan["readers"] else "-",
+            f"{plan['duration_s']:g}",
+            str(manifest.get("ended", "?")),
+            "yes" if manifest.get("ok") else "NO",
+        )
+    except (RunError, KeyError, TypeError) as error:
+        return (f"unreadable: {error}",)
+
+
+def find_run(name: str, runs: Path) -> Path:
+    """The folder of a run: a path, a name below `runs`, or an unambiguous part of one."""
+    for folder in (Path(name), runs / name):
+        if folder.is_dir():
+            return folder
+    matches = sorted(path for path in runs.glob(f"*{name}*") if path.is_dir())
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise RunError(
+            f"{name!r}: {len(matches)} runs fit, {', '.join(m.name for m in matches[:3])}; say more."
+        )
+    raise RunError(f"There is no run {name!r} in {runs}. `cwkit list` shows those there are.")
+
+
+def show_scenario(cls: type[Scenario], defaults: Shape, console: Console) -> None:
+    """A scenario from its own registry entry: its story and its parameters with defaults."""
+    console.print(f"{cls.name}: {cls.story}", markup=False, highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, field in cls.Params.model_fields.items():
+        table.add_row(f"  {name}", str(getattr(defaults, name)), field.description or "")
+    console.print(table)
+
+
+def show_engines(names: list[str], as_json: bool, console: Console) -> None:
+    """Probe engines and print their answers; each refusal in the engine's own words."""
+    from workloads.engines.probe import probe, to_dict
+
+    wanted = names or [name for name in engine_names() if not name.startswith("faulty-")]
+    for name in wanted:
+        found(name, ENGINES, "engine", "`cwkit engines` lists them")
+    probes = []
+    for name in wanted:
+        if not as_json and console.is_terminal:
+            console.print(f"asking {name} …", markup=False, highlight=False)
+        probes.append(probe(name))
+    if as_json:
+        print(json.dumps([to_dict(one) for one in probes], indent=1))
+        return
+    console.print(engines_table(probes))
+    for line in engine_notes(probes):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def engines_table(probes: list[Probe]) -> Table:
+    """Engine, version, several processes, and each BEGIN mode."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("engine", "version", "processes", *MODES):
+        table.add_column(heading, overflow="fold")
+    for probe in probes:
+        if probe.missing or probe.identity is None:
+            table.add_row(probe.engine, "not here")
+            continue
+        several = {True: "several", False: "one", None: "not asked"}[probe.several_processes]
+        table.add_row(
+            probe.engine, probe.identity.version, several, *(_mode(probe, mode) for mode in MODES)
+        )
+    return table
+
+
+def _mode(probe: Probe, mode: str) -> str:
+    answer = probe.modes.get(mode)
+    if answer is None:
+        return "not asked"
+    if not answer.accepted:
+        return "refused"
+    if answer.overlaps is None:
+        return "accepted"
+    return "accepted, writers overlap" if answer.overlaps else "accepted, one writer"
+
+
+def engine_notes(probes: list[Probe]) -> list[str]:
+    """Below the table: bindings, source ids, the engines' own words, promises with sources."""
+    from workloads.engines import find_engine
+
+    lines: list[str] = []
+    for probe in probes:
+        lines.append("")
+        if probe.missing or probe.identity is None:
+            lines.append(f"{probe.engine}: {probe.missing}")
+            continue
+        identity: Any = probe.identity
+        lines.append(f"{probe.engine}: {identity.binding}; source id {identity.source_id or '-'}")
+        for mode, answer in probe.modes.items():
+            if answer.words:
+                lines.append(f"  BEGIN {mode.upper()}: {answer.words}")
+        if probe.processes_words:
+            lines.append(f"  a second process: {probe.processes_words}")
+        promises = find_engine(probe.engine).promises
+        told: dict[tuple[str, str], list[str]] = {}
+        for mode, promise in promises.items():
+            told.setdefault((promise.level, promise.source), []).append(mode)
+        for (level, source), modes in told.items():
+            lines.append(f"  promises {level} for {', '.join(modes)} ({source})")
+    return lines

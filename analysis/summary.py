@@ -1,0 +1,221 @@
+"""One run on one screen: what `cwkit run` prints at its end and `cwkit show RUN` prints again."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from analysis import words
+from analysis.compare import FOREIGN_LIMIT
+from analysis.rates import PERCENTILES, STAGES, Count, Tally, count
+from workloads.recording import Run
+
+WORKERS_SHOWN = 16
+"""A table of 256 workers hides the rest of the screen; beyond this the best and worst are shown."""
+
+
+def summary(run: Run) -> RenderableType:
+    """Everything that one run tells, as tables for a terminal. Never fails on an odd run."""
+    counted = count(run)
+    parts: list[RenderableType] = [Text(line) for line in _heading(run)]
+    for role in ("writer", "reader"):
+        if role in counted.roles:
+            parts += ["", Text(_role_line(counted, role), style="bold")]
+            parts += _role_tables(counted, role)
+    if "checkpointer" in counted.roles:
+        parts += ["", Text(_checkpoint_line(counted.roles["checkpointer"]), style="bold")]
+    parts += ["", *(_finding(f) for f in run.manifest.get("findings", []))]
+    parts += [Text(line, style="yellow") for line in doubts(run, counted)]
+    return Group(*parts)
+
+
+def summary_lines(run: Run, width: int = 100) -> list[str]:
+    """`summary` as plain lines."""
+    console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
+    console.print(summary(run))
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def doubts(run: Run, counted: Count) -> list[str]:
+    """What makes the numbers of a run doubtful, said before anybody quotes them."""
+    said = []
+    foreign = run.manifest.get("foreign", {})
+    for key, what in (("cpu_share", "other programs used"), ("steal_share", "the host took")):
+        share = foreign.get(key) or 0.0
+        if share > FOREIGN_LIMIT:
+            said.append(
+                f"Contaminated: {what} {words.percent(share)} of the machine's CPU time while it "
+                f"was measured (limit {words.percent(FOREIGN_LIMIT)})."
+            )
+    if counted.seconds < 0.5:
+        said.append(f"Short: only {counted.seconds:.2g} s were measured.")
+    ended = run.manifest.get("ended", "duration")
+    if ended not in ("duration", "transactions"):
+        said.append(f"The run ended early: {ended}.")
+    for w in run.workers:
+        state = w.entry.get("state", "finished")
+        if state != "finished":
+            account = w.entry.get("account") or "no account was left"
+            said.append(f"{w.role.capitalize()} {w.number} {state}: {account}")
+    for role, tally in counted.roles.items():
+        if tally.unknown:
+            said.append(
+                f"{words.times(tally.unknown, f'{role} attempt')} ended without anybody knowing "
+                "how (`unknown`)."
+            )
+    return said
+
+
+def _heading(run: Run) -> list[str]:
+    manifest = run.manifest
+    plan = manifest["plan"]
+    params = {**manifest.get("scenario", {}).get("params", {}), **plan.get("params", {})}
+    said = ", ".join(f"{name} {value}" for name, value in params.items())
+    rate = plan.get("rate")
+    loop = f"open loop, {words.number(rate)} a second" if rate else "closed loop"
+    retry = plan.get("retry", {})
+    first, stop = run.window_ns
+    title = (
+        f"Run {run.name}: {plan.get('scenario', '?')} on {plan.get('database', '?')}, "
+        f"seed {manifest.get('seed', plan.get('seed', '?'))}"
+    )
+    measured = (
+        f"  measured {(stop - first) / 1e9:.3g} s after {plan.get('warmup_s', 0):g} s of warm-up, "
+        f"{loop}, retry {retry.get('policy', '?')}, synchronous {plan.get('synchronous', '?')}"
+    )
+    return [title, *([f"  {said}"] if said else []), measured]
+
+
+def _role_line(counted: Count, role: str) -> str:
+    tally = counted.roles[role]
+    one = counted.of(role)[0]
+    low, rate, high = tally.abort_rate
+    line = (
+        f"{words.times(tally.workers, role)}, {one.engine} {words.begin_words(one.begin)}: "
+        f"{words.number(tally.per_s)} tx/s committed, abort rate {words.percent(rate)}"
+    )
+    if tally.finished:
+        line += f" {words.interval(low, high, words.percent)}"
+    return line
+
+
+def _role_tables(counted: Count, role: str) -> list[RenderableType]:
+    tally = counted.roles[role]
+    parts: list[RenderableType] = [
+        Padding(Text(line), (0, 0, 0, 2))
+        for line in (attempts_words(tally), effort_words(tally), fairness_words(counted, role))
+        if line
+    ]
+    tables = [_conflicts(tally), _latency(tally), _workers(counted, role)]
+    return parts + [Padding(table, (1, 0, 0, 2)) for table in tables if table is not None]
+
+
+def attempts_words(tally: Tally) -> str:
+    """The referee's equation, with its numbers: every attempt is in exactly one term."""
+    kinds = [f"{words.whole(n)} {kind} at {phase}" for kind, phase, n in tally.conflict_table()]
+    conflicts = words.times(tally.conflicted, "conflict") + (
+        f" ({', '.join(kinds)})" if kinds else ""
+    )
+    return (
+        f"{words.times(tally.attempts, 'attempt')} = {words.whole(tally.committed)} committed "
+        f"+ {conflicts} + {words.whole(tally.failed)} failed + {words.whole(tally.unknown)} "
+        f"unknown; {words.times(tally.given_up, 'transaction')} given up"
+    )
+
+
+def effort_words(tally: Tally) -> str:
+    tries = ", ".join(
+        f"{words.whole(n)} at try {k}" for k, n in enumerate(tally.tries[:5]) if n and k
+    )
+    more = int(tally.tries[5:].sum())
+    if more:
+        tries += f", {words.whole(more)} later (up to try {len(tally.tries) - 1})"
+    return (
+        f"wasted {words.percent(tally.wasted)} of the time in attempts; "
+        f"CPU {words.number(tally.cpu_us)} µs a transaction; committed {tries or 'none'}"
+    )
+
+
+def fairness_words(counted: Count, role: str) -> str:
+    """How evenly the workers of a role were served; "" where there is only one."""
+    tally = counted.roles[role]
+    if tally.workers < 2:
+        return ""
+    return (
+        f"fairness: Jain's index {words.number(tally.fairness)} (1: all alike, "
+        f"{words.number(1 / tally.workers)}: one has everything), worst share "
+        f"{words.percent(tally.worst_share)} (even: {words.percent(1 / tally.workers)}), worst p99 "
+        f"{words.duration(counted.worst_p99_ns(role))}, longest {words.duration(tally.longest_ns)}"
+    )
+
+
+def _conflicts(tally: Tally) -> Table | None:
+    if not tally.words:
+        return None
+    table = _table("attempts", "phase", "kind", "the engine's own words")
+    for (phase, kind, text), times in tally.words.most_common(8):
+        table.add_row(words.whole(times), phase, kind or "failed", text)
+    return table
+
+
+def _latency(tally: Tally) -> Table:
+    table = _table("latency", *PERCENTILES)
+    each = tally.latency()
+    for stage in STAGES:
+        if stage == "queueing" and not tally.latency_ns[stage].any():
+            continue  # a closed loop has no queue
+        table.add_row(stage, *(words.duration(value) for value in each[stage]))
+    return table
+
+
+def _workers(counted: Count, role: str) -> Table | None:
+    tally, each = counted.roles[role], counted.of(role)
+    if len(each) < 2:
+        return None
+    table = _table(role, "tx/s", "share", "abort rate", "p99 whole", "longest", "CPU µs a tx")
+    shown = list(each)
+    if len(each) > WORKERS_SHOWN:
+        ranked = sorted(each, key=lambda w: (-w.tally.committed, w.number))
+        shown = ranked[: WORKERS_SHOWN // 2] + ranked[-WORKERS_SHOWN // 2 :]
+    for w in shown:
+        share = w.tally.committed / tally.committed if tally.committed else float("nan")
+        table.add_row(
+            str(w.number) + ("" if w.state == "finished" else f" ({w.state})"),
+            words.number(w.tally.per_s),
+            words.percent(share),
+            words.percent(w.tally.abort_rate[1]),
+            words.duration(w.tally.latency()["whole"][2]),
+            words.duration(w.tally.longest_ns),
+            words.number(w.tally.cpu_us),
+        )
+    return table
+
+
+def _checkpoint_line(tally: Tally) -> str:
+    return (
+        f"{words.times(tally.workers, 'checkpointer')}: "
+        f"{words.times(tally.committed, 'checkpoint')}, {words.whole(tally.conflicted)} refused"
+    )
+
+
+def _finding(finding: dict[str, Any]) -> Text:
+    ok = bool(finding.get("ok"))
+    text = Text("ok      " if ok else "BROKEN  ", style="green" if ok else "bold red")
+    text.append(f"{finding.get('check', '?')}: {finding.get('sentence', '')}", style="default")
+    return text
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    if columns[-1].endswith("words"):
+        for index in (1, 2, 3):
+            table.columns[index].justify = "left"
+    return table

@@ -1,0 +1,127 @@
+"""How numbers are said: one way for the screen, the report and the charts' captions.
+
+Three significant digits, a unit that fits, and a dash where there were too few samples: a number
+that cannot be known is never shown as 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+DASH = "—"
+
+BEGIN_WORDS = {
+    "deferred": "BEGIN",
+    "immediate": "BEGIN IMMEDIATE",
+    "exclusive": "BEGIN EXCLUSIVE",
+    "concurrent": "BEGIN CONCURRENT",
+    "": DASH,
+}
+
+
+def number(value: float) -> str:
+    """Three significant digits, thousands apart.
+
+    >>> number(26312.4), number(3.14159), number(0.004321), number(12), number(float("nan"))
+    ('26,300', '3.14', '0.00432', '12', '—')
+    """
+    if math.isnan(value):
+        return DASH
+    if value == 0 or math.isinf(value):
+        return f"{value:.0f}"
+    if float(value).is_integer() and abs(value) < 1000:
+        return f"{value:.0f}"
+    digits = 2 - math.floor(math.log10(abs(value)))
+    rounded = round(value, digits)
+    return f"{rounded:,.{max(digits, 0)}f}"
+
+
+def whole(value: float) -> str:
+    """A count, exactly.
+
+    >>> whole(57012)
+    '57,012'
+    """
+    return f"{int(value):,}"
+
+
+def duration(ns: float) -> str:
+    """A time in the unit that fits.
+
+    >>> duration(9_540), duration(350_000), duration(2_013_000_000), duration(float("nan"))
+    ('9.54 µs', '350 µs', '2.01 s', '—')
+    """
+    if math.isnan(ns):
+        return DASH
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if abs(ns) >= size:
+            return f"{number(ns / size)} {unit}"
+    return f"{number(ns)} ns"
+
+
+def percent(share: float) -> str:
+    """A share of 1 as per cent, with as many digits as it takes to tell it from 0 and from 100.
+
+    >>> percent(0.0039), percent(0.5), percent(0.99962), percent(0.0), percent(float("nan"))
+    ('0.39 %', '50 %', '99.962 %', '0 %', '—')
+    """
+    if math.isnan(share):
+        return DASH
+    value = share * 100
+    if value in (0, 100):
+        return f"{value:.0f} %"
+    edge = min(value, 100 - value)
+    digits = max(0, 1 - math.floor(math.log10(edge))) if edge > 0 else 0
+    text = f"{value:.{min(digits, 6)}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text) + " %"
+
+
+def interval(low: float, high: float, say: Any = number) -> str:
+    """An interval in brackets.
+
+    >>> interval(1.5612, 1.93)
+    '[1.56, 1.93]'
+    """
+    return f"[{say(low)}, {say(high)}]"
+
+
+def times(count: int, noun: str) -> str:
+    """A count with its noun.
+
+    >>> times(1, "conflict"), times(1200, "conflict")
+    ('1 conflict', '1,200 conflicts')
+    """
+    return f"{whole(count)} {noun}" + ("" if count == 1 else "s")
+
+
+def begin_words(mode: str) -> str:
+    return BEGIN_WORDS.get(mode, mode)
+
+
+def arm_words(plan: Mapping[str, Any]) -> str:
+    """How the writers of a plan write, in a few words.
+
+    >>> arm_words({"database": "libsql", "write_engine": "libsql", "begin": "immediate"})
+    'libsql BEGIN IMMEDIATE'
+    >>> arm_words({"database": "libsql", "write_engine": "turso", "begin": "concurrent"})
+    'turso BEGIN CONCURRENT on a libsql file'
+    """
+    database = str(plan.get("database", ""))
+    engine = plan.get("write_engine") or database
+    if engine == "null":
+        return "null (generator alone)"
+    on = f" on a {database} file" if engine != database else ""
+    return f"{engine} {begin_words(str(plan.get('begin', '')))}{on}"
+
+
+def listed(items: Sequence[str], last: str = "and") -> str:
+    """Items as a sentence lists them.
+
+    >>> listed(["a"]), listed(["a", "b", "c"]), listed([])
+    ('a', 'a, b and c', '')
+    """
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} {last} {items[-1]}"

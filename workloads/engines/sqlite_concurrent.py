@@ -1,0 +1,121 @@
+"""SQLite's begin-concurrent branch: several write transactions at once, judged page by page.
+
+Reached through the private apsw build of `make setup`. BEGIN CONCURRENT takes its snapshot at the
+first read; COMMIT refuses it (SQLITE_BUSY_SNAPSHOT) where a page it has read or written was
+written since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from workloads import begin_concurrent
+from workloads.engines import EngineMissing, Identity, Promise, Refusal, Settings, pragmas
+from workloads.engines.refusals import NO_CODE, by_code
+
+SERIALIZABLE = Promise(
+    "serializable",
+    "https://sqlite.org/isolation.html: 'transactions in SQLite show \"serializable\" isolation'",
+)
+JOURNALS = ("wal", "wal2")
+"""In any other journal mode the branch takes BEGIN CONCURRENT for BEGIN, without a word."""
+
+
+class SqliteConcurrent:
+    name = "sqlite-concurrent"
+    file_format = "sqlite"
+    hosting = "process"
+    promises: Mapping[str, Promise] = {
+        **dict.fromkeys(("deferred", "immediate", "exclusive"), SERIALIZABLE),
+        "concurrent": Promise(
+            "serializable",
+            "doc/begin_concurrent.md of the branch: commits only if 'this transaction did not read "
+            "or modify any data modified by any concurrent transaction'",
+        ),
+    }
+
+    def missing(self) -> str | None:
+        try:
+            begin_concurrent.load()
+        except begin_concurrent.MissingBuild as error:
+            return str(error)
+        return None
+
+    def identity(self) -> Identity:
+        driver = self._driver()
+        connection = driver.Connection(":memory:")
+        version, source_id = connection.execute(
+            "SELECT sqlite_version(), sqlite_source_id()"
+        ).fetchall()[0]
+        options = connection.execute("PRAGMA compile_options").fetchall()
+        connection.close()
+        binding = f"apsw {driver.apsw_version()} built on the begin-concurrent branch"
+        return Identity(binding, version, source_id, tuple(row[0] for row in options))
+
+    def connect(
+        self, path: str, *, begin: str = "deferred", settings: Settings | None = None
+    ) -> ApswSession:
+        """Open a connection. ValueError for "concurrent" in a journal mode that has none of it."""
+        connection = self._driver().Connection(str(path))
+        try:
+            session = ApswSession(connection, begin, settings or Settings())
+            journal = session.pragmas["journal_mode"]
+            if begin == "concurrent" and journal not in JOURNALS:
+                raise ValueError(
+                    f"{path} is in journal mode {journal!r}, where BEGIN CONCURRENT silently acts "
+                    "as BEGIN. Open it with journal_mode='wal', or measure begin='deferred'."
+                )
+        except BaseException:
+            connection.close()
+            raise
+        return session
+
+    def _driver(self) -> Any:
+        try:
+            return begin_concurrent.load()
+        except begin_concurrent.MissingBuild as error:
+            raise EngineMissing(str(error)) from error
+
+
+class ApswSession:
+    """One connection."""
+
+    begin: Callable[[], Any]
+    commit: Callable[[], Any]
+    run: Callable[..., Any]
+    rows: Callable[..., list[tuple[Any, ...]]]
+    pragmas: Mapping[str, Any]
+
+    def __init__(self, connection: Any, begin: str, settings: Settings) -> None:
+        self._connection = connection
+        execute = connection.execute
+        self.pragmas = pragmas.apply(lambda sql: execute(sql).fetchall(), settings, "wal")
+
+        def rows(sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+            return execute(sql, params).fetchall()
+
+        # Not fetched: SQLite makes all changes of a statement, RETURNING or not, in its first
+        # step, which execute() takes, and dropping the cursor ends the statement. That matters:
+        # with a cursor left open the branch refuses COMMIT.
+        self.run = execute
+        self.rows = rows
+        self.begin = partial(execute, f"BEGIN {begin.upper()}")
+        self.commit = partial(execute, "COMMIT")
+
+    def rollback(self) -> None:
+        if self.in_transaction():
+            self._connection.execute("ROLLBACK")
+
+    def in_transaction(self) -> bool:
+        # A closed connection is false in apsw, and asking it anything else raises.
+        return bool(self._connection) and self._connection.in_transaction
+
+    def refusal(self, error: BaseException, phase: int) -> Refusal:
+        code = getattr(error, "extendedresult", NO_CODE)
+        return by_code(code, str(error), phase, self.in_transaction())
+
+    def close(self) -> None:
+        """Close; an open transaction is rolled back. The session's calls then raise."""
+        self._connection.close()

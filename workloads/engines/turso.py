@@ -1,0 +1,177 @@
+"""Turso Database through pyturso: row-level MVCC, BEGIN CONCURRENT, a file locked to one process.
+
+So all workers of a run are threads of one process, with a connection each. After a write-write
+conflict the engine has rolled the transaction back by itself, ROLLBACK fails, and the next
+statement would autocommit: `Refusal.over` says so, and half a transaction is never written.
+
+Turso names its log after the file without its suffix: `a.db` and `a.sqlite` in one folder share
+`a.db-log` and spoil each other. Every database of ours has a folder of its own.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from workloads.engines import EngineMissing, Identity, Promise, Refusal, Settings, pragmas
+from workloads.engines.refusals import not_conflict
+from workloads.engines.statements import checked_count
+from workloads.recording import (
+    BUSY,
+    CONFLICT,
+    SERIALIZATION,
+    STALE,
+    STATEMENT,
+    UNCLASSIFIED,
+    WRITE_WRITE,
+)
+
+LOW, HIGH = -(2**63), 2**63 - 1
+
+MANUAL = "https://github.com/tursodatabase/turso/blob/main/docs/manual.md#transactions"
+
+SINGLE_WRITER = Promise(
+    "serializable",
+    f"{MANUAL}: 'a single write transaction at a time', and 'full compatibility with SQLite'",
+)
+
+
+class Turso:
+    name = "turso"
+    file_format = "turso-mvcc"
+    hosting = "thread"
+    promises: Mapping[str, Promise] = {
+        **dict.fromkeys(("deferred", "immediate", "exclusive"), SINGLE_WRITER),
+        "concurrent": Promise(
+            "snapshot-isolation",
+            f"{MANUAL}: 'The transaction isolation level provided by concurrent transactions is "
+            "snapshot isolation'",
+        ),
+    }
+
+    def missing(self) -> str | None:
+        if importlib.util.find_spec("turso") is None:
+            return "pyturso is not installed. Get it with: make setup"
+        return None
+
+    def identity(self) -> Identity:
+        connection = self._driver().connect(":memory:", isolation_level=None)
+
+        def say(sql: str) -> str:
+            try:
+                return str(connection.execute(sql).fetchall()[0][0])
+            except Exception:
+                return ""  # a function that this version does not have
+
+        answer = Identity(
+            f"pyturso {importlib.metadata.version('pyturso')}",
+            say("SELECT sqlite_version()"),
+            say("SELECT sqlite_source_id()"),
+            (),
+        )
+        connection.close()
+        return answer
+
+    def connect(
+        self, path: str, *, begin: str = "deferred", settings: Settings | None = None
+    ) -> TursoSession:
+        # None: the binding begins nothing by itself.
+        connection = self._driver().connect(str(path), isolation_level=None)
+        try:
+            return TursoSession(connection, begin, settings or Settings())
+        except BaseException:
+            connection.close()
+            raise
+
+    def _driver(self) -> Any:
+        if why := self.missing():
+            raise EngineMissing(why)
+        import turso
+
+        return turso
+
+
+class TursoSession:
+    """One connection, for one thread at a time."""
+
+    begin: Callable[[], Any]
+    commit: Callable[[], Any]
+    run: Callable[..., Any]
+    rows: Callable[..., list[tuple[Any, ...]]]
+    pragmas: Mapping[str, Any]
+
+    def __init__(self, connection: Any, begin: str, settings: Settings) -> None:
+        self._connection = connection
+        execute = connection.execute
+        self.pragmas = pragmas.apply(lambda sql: execute(sql).fetchall(), settings, "mvcc")
+        has_read = False
+        counts: dict[str, int] = {}
+        count_of = counts.get
+
+        def rows(sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+            nonlocal has_read
+            if count_of(sql) != len(params):
+                checked_count(counts, sql, params, "Turso")
+            for value in params:
+                if value.__class__ is int and not LOW <= value <= HIGH:
+                    raise OverflowError(f"{value} does not fit into SQLite's 64-bit integers.")
+            # Fetched also where no row is wanted: INSERT ... RETURNING is run only then.
+            fetched = execute(sql, params).fetchall()
+            has_read = True
+            return fetched
+
+        def begin_deferred() -> None:
+            nonlocal has_read
+            has_read = False
+            execute("BEGIN DEFERRED")
+
+        self.run = self.rows = rows
+        self.begin = (
+            begin_deferred if begin == "deferred" else partial(execute, f"BEGIN {begin.upper()}")
+        )
+        self.commit = partial(execute, "COMMIT")
+        self._upgrades = lambda: has_read and begin == "deferred"
+
+    def rollback(self) -> None:
+        if self.in_transaction():
+            self._connection.execute("ROLLBACK")
+
+    def in_transaction(self) -> bool:
+        return self._connection is not None and self._connection.in_transaction
+
+    def refusal(self, error: BaseException, phase: int) -> Refusal:
+        """Classify by the engine's own class of error, by its words where that says too little.
+
+        The binding turns some of its errors into turso.Error's, which are coarser, and lets others
+        through as they are: the engine's own is what the turso.Error was raised from.
+        """
+        own = error.__context__ if isinstance(error.__context__, Exception) else error
+        kind, words, still_open = type(own).__name__, str(error), self.in_transaction()
+        lower = words.lower()
+        conflict = None
+        if "write-write conflict" in lower:
+            conflict = WRITE_WRITE
+        elif "dependency aborted" in lower:
+            conflict = SERIALIZATION
+        elif kind == "BusySnapshot" or "snapshot" in lower:
+            conflict = STALE
+        elif kind == "Busy" or lower == "database is locked":
+            # A deferred transaction that has read gets the same words, after the same wait, where
+            # its snapshot is out of date and no waiting could have helped.
+            conflict = UNCLASSIFIED if phase == STATEMENT and self._upgrades() else BUSY
+        elif lower.endswith(" conflict"):
+            conflict = UNCLASSIFIED
+        if conflict is not None:
+            return Refusal(CONFLICT, conflict, words, not still_open)
+        certain = kind in ("Constraint", "DatabaseFull")
+        return not_conflict(words, phase, still_open, certain=certain)
+
+    def close(self) -> None:
+        """Roll back and close. The session's calls then raise."""
+        self.rollback()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()

@@ -1,0 +1,105 @@
+"""How the processes of a run write a history together: a file each, merged when all have ended.
+
+recorder = Recorder("runs/7/worker-3.jsonl", "append", session="w3", database="libsql")
+recorder.begin(time.monotonic_ns(), ops)          # before BEGIN
+recorder.end(time.monotonic_ns(), "committed", ops_with_what_was_read)   # after COMMIT
+merge(sorted(Path("runs/7").glob("worker-*.jsonl"))).save("runs/7/history.npz")
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from workloads.history import OUTCOMES, Builder, History, HistoryError
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+class Recorder:
+    """Writes one session's transactions, a line at begin and a line at end.
+
+    Every line is one write(2): what was written survives SIGKILL, and a transaction whose end
+    is missing is `unknown`. Times are CLOCK_MONOTONIC ns, one clock for all processes.
+    """
+
+    def __init__(self, path: str | Path, model: str, session: Any, database: Any = "") -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        self._file = os.open(path, flags, 0o644)
+        self._number = 0
+        head = {"history": 1, "model": model, "session": session, "database": database}
+        os.write(self._file, json.dumps(head).encode() + b"\n")
+
+    def begin(self, begin_ns: int, ops: Sequence[Sequence[Any]]) -> None:
+        """Before BEGIN: a transaction that dies at once may have happened, and is recorded."""
+        os.write(self._file, _encode(("begin", self._number, begin_ns, ops)) + b"\n")
+
+    def end(self, end_ns: int, outcome: str, ops: Sequence[Sequence[Any]]) -> None:
+        """After COMMIT or ROLLBACK returned; ops hold what the reads saw."""
+        os.write(self._file, _encode(("end", self._number, end_ns, outcome, ops)) + b"\n")
+        self._number += 1
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def merge(paths: Iterable[str | Path]) -> History:
+    """One History of all the workers' records, in real-time order. Raises HistoryError."""
+    builder: Builder | None = None
+    for path in map(Path, paths):
+        builder = _merge_one(path, builder)
+    if builder is None:
+        raise HistoryError("no worker left a record: there is nothing to merge.")
+    return builder.build()
+
+
+def _merge_one(path: Path, builder: Builder | None) -> Builder:
+    # A process killed inside write(2) leaves a cut last line; nothing else may be cut.
+    *lines, _cut = path.read_bytes().split(b"\n")
+    if not lines:
+        raise HistoryError(f"{path}: empty, without even its first line; its worker never began.")
+    head = _line(path, 1, lines[0])
+    if not isinstance(head, dict) or head.get("history") != 1:
+        raise HistoryError(f"{path} line 1: no record of a worker, or one of a later cwkit.")
+    builder = builder or Builder(head["model"])
+    if head["model"] != builder.model:
+        raise HistoryError(f"{path} line 1: records {head['model']}, the others {builder.model}.")
+    session, database = head["session"], head["database"]
+    opened: tuple[int, int, Any] | None = None
+    for number, text in enumerate(lines[1:], 2):
+        match _line(path, number, text):
+            case ["begin", count, begin_ns, ops]:
+                if opened:
+                    builder.add(session, opened[1], None, "unknown", opened[2], database, opened[0])
+                opened = (count, begin_ns, ops)
+            case ["end", count, end_ns, outcome, ops] if outcome in OUTCOMES:
+                if opened is None or opened[0] != count:
+                    raise HistoryError(
+                        f"{path} line {number}: transaction {session}.{count} finishes but never "
+                        "began. Every worker writes `begin` first, so this file was cut or edited."
+                    )
+                if end_ns < opened[1]:
+                    raise HistoryError(
+                        f"{path} line {number}: transaction {session}.{count} ends before it "
+                        "began. All times must be of one monotonic clock."
+                    )
+                builder.add(session, opened[1], end_ns, outcome, ops, database, count)
+                opened = None
+            case _:
+                raise HistoryError(f"{path} line {number}: neither a begin nor an end.")
+    if opened:
+        builder.add(session, opened[1], None, "unknown", opened[2], database, opened[0])
+    return builder
+
+
+def _line(path: Path, number: int, text: bytes) -> Any:
+    try:
+        return _decode(text)
+    except msgspec.DecodeError as error:
+        raise HistoryError(f"{path} line {number}: cut or no JSON: {error}.") from None
