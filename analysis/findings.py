@@ -90,8 +90,8 @@ def _commits(ratio: Ratio) -> str:
         return f"showed no difference in throughput (ratio {said}, the interval holds 1) to"
     if ratio.verdict == "unknown":
         return f"committed {said} times as much, without an interval, as"
-    word = "more: it committed" if ratio.verdict == "more" else "less: it committed"
-    return f"committed {word} {said} times as many transactions as"
+    only = "" if ratio.verdict == "more" else "only "
+    return f"committed {only}{said} times as many transactions as"
 
 
 def _same_twice(pair: Pair) -> str:
@@ -233,11 +233,11 @@ def latency(evidence: Evidence) -> str:
     for arm, name in ((under, NOW), (over, HOW)):
         tally = grid.tally(arm)
         assert tally is not None
-        p50, _, p99, _, most = tally.latency()["whole"]
-        parts.append(f"{name} {duration(p50)} / {duration(p99)} / {duration(most)}")
+        p50, _, p99, _, _ = tally.latency()["whole"]
+        parts.append(f"{name} {duration(p50)} / {duration(p99)} / {duration(tally.longest_ns)}")
     return (
-        "A committed transaction, retries included, took (p50 / p99 / longest, pooled over the "
-        f"blocks, no interval): {'; '.join(parts)} ({where(grid, over, under)})."
+        "A transaction, retries included, took (p50 and p99 of the committed, longest of all, "
+        f"pooled over the blocks, no interval): {'; '.join(parts)} ({where(grid, over, under)})."
     )
 
 
@@ -360,7 +360,7 @@ def mission(evidence: Evidence) -> str:
         writer, reader = cell.counted.roles["writer"], cell.counted.roles["reader"]
         checks = cell.manifest.get("findings", [])
         held = sum(bool(check.get("ok")) for check in checks)
-        verdict = f"all {len(checks)} checks held" if held == len(checks) else (
+        verdict = f"{_all(len(checks))} held" if held == len(checks) else (
             f"**{len(checks) - held} of {len(checks)} checks did not hold** "
             f"({cell.broken[0].get('sentence', '')})"
         )  # fmt: skip
@@ -376,6 +376,10 @@ def mission(evidence: Evidence) -> str:
             f"run `{grid.name}/{cell.run}`)."
         )
     return _absent(evidence, "Whether BEGIN CONCURRENT writers and libSQL readers can share a file")
+
+
+def _all(checks: int) -> str:
+    return "its one check" if checks == 1 else f"all {checks} checks"
 
 
 def _absent(evidence: Evidence, what: str) -> str:

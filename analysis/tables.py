@@ -296,6 +296,7 @@ def arms_table(grid: Grid) -> Table:
         if len({str(field(plan, key)) for plan in plans.values()}) > 1
     ]
     rows = [(arm, *(str(field(plan, key)) for key in differing)) for arm, plan in plans.items()]
+    rows = rows if differing else []
     return Table(("arm", *differing), rows)
 
 
