@@ -15,7 +15,7 @@ from typing import Any
 
 from workloads import recording as rec
 from workloads.engines import engine_names
-from workloads.engines.probe import probe
+from workloads.engines.probe import probe, to_dict
 from workloads.experiment import Design, Experiment, OnCell, conduct
 from workloads.processes import FolderUnwritable, OnProgress
 
@@ -220,7 +220,7 @@ def _note(
     for name in engine_names():
         if not name.startswith("faulty-"):
             say(f"asking {name} what it is and what it accepts")
-            probes.append(probe(name).to_dict())
+            probes.append(to_dict(probe(name)))
     said = {
         "cwkit": rec.FORMAT_VERSION,
         "campaign": folder.name,

@@ -249,7 +249,7 @@ def report_command(
     figures: Annotated[Path, typer.Option(help="its charts")] = Path("analysis/figures"),
     runs: RunsOption = RUNS,
 ) -> None:
-    """Run the experiments of the report and write REPORT.md. An interrupted one goes on (--into)."""
+    """Run the report's experiments and write REPORT.md. --into goes on with an interrupted one."""
     from analysis.campaign import conduct_all, designs
     from analysis.report import write_report
 

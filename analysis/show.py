@@ -173,7 +173,7 @@ def find_run(name: str, runs: Path) -> Path:
         return matches[0]
     if matches:
         raise RunError(
-            f"{name!r} fits {len(matches)} runs: {', '.join(m.name for m in matches[:4])}. Say more."
+            f"{name!r}: {len(matches)} runs fit, {', '.join(m.name for m in matches[:3])}; say more."
         )
     raise RunError(f"There is no run {name!r} in {runs}. `cwkit list` shows those there are.")
 
@@ -189,7 +189,7 @@ def show_scenario(cls: type[Scenario], defaults: Shape, console: Console) -> Non
 
 def show_engines(names: list[str], as_json: bool, console: Console) -> None:
     """Probe engines and print their answers; each refusal in the engine's own words."""
-    from workloads.engines.probe import probe
+    from workloads.engines.probe import probe, to_dict
 
     wanted = names or [name for name in engine_names() if not name.startswith("faulty-")]
     for name in wanted:
@@ -200,7 +200,7 @@ def show_engines(names: list[str], as_json: bool, console: Console) -> None:
             console.print(f"asking {name} …", markup=False, highlight=False)
         probes.append(probe(name))
     if as_json:
-        print(json.dumps([probe.to_dict() for probe in probes], indent=1))
+        print(json.dumps([to_dict(one) for one in probes], indent=1))
         return
     console.print(engines_table(probes))
     for line in engine_notes(probes):

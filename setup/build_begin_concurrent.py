@@ -33,7 +33,8 @@ WHY_MISSING = TARGET / "why-missing.txt"
 # 1.1.0 carries SQLite 3.51.0, which has the WAL-reset bug; 1.1.4 carries 3.54.0, which has not.
 NPM_PACKAGE = "@rocicorp/zero-sqlite3@1.1.4"
 NPM_INTEGRITY = (
-    "sha512-hD2O9HzGTV05uioaztu5dq2mzcv7/t2hQqBiFWKPW0vBsVynyw6PT7QN2eHHSTg/awkM/E8e5lv8N0oXU5bVSQ=="
+    "sha512-hD2O9HzGTV05uioaztu5dq2mzcv7/t2hQqBiFWKPW0vB"
+    "sVynyw6PT7QN2eHHSTg/awkM/E8e5lv8N0oXU5bVSQ=="
 )
 AMALGAMATION_SHA256 = {
     "sqlite3.c": "7cf8e7e2d1a4263fea286ec98fa97efccd0c4e7c5ecac1dd4f35f3e3d0b6f89e",
@@ -115,7 +116,7 @@ class CannotBuild(Exception):
 
 
 def main() -> int:
-    """Return the exit status: 1 where there is no build, whose reason is then in why-missing.txt."""
+    """Return the exit status: 1 where there is no build; why-missing.txt then says why."""
     TARGET.mkdir(parents=True, exist_ok=True)
     WHY_MISSING.unlink(missing_ok=True)
     try:
@@ -136,9 +137,11 @@ def find_compiler() -> list[str]:
     """Return the C compiler's command; asked first, since all that follows is in vain without."""
     header = Path(sysconfig.get_path("include"), "Python.h")
     if not header.is_file():
-        raise CannotBuild(f"Python's C headers are not installed (on Debian: python3-dev); no {header}")
+        raise CannotBuild(
+            f"Python's C headers are not installed (on Debian: python3-dev); no {header}"
+        )
     candidates = os.environ["CC"].split() if os.environ.get("CC") else []
-    for command in ([candidates] if candidates else [["cc"], ["gcc"], ["clang"]]):
+    for command in [candidates] if candidates else [["cc"], ["gcc"], ["clang"]]:
         if shutil.which(command[0]):
             return command
     raise CannotBuild(
@@ -172,7 +175,7 @@ def fetch_amalgamation() -> Path:
 
 
 def fetch_apsw() -> Path:
-    """Return the folder of apsw's source, unpacked anew from an archive whose content is checked."""
+    """Return the folder of apsw's source, unpacked anew from a checked archive."""
     name, version = APSW.split("==")
     archive = SOURCES / f"{name}-{version}.tar.gz"
     if _sha256(archive) != APSW_SHA256:
@@ -194,9 +197,7 @@ def fetch_apsw() -> Path:
             "nothing of it was used"
         )
     with tarfile.open(archive) as tar:
-        tar.extractall(SOURCES, filter="data") if hasattr(tarfile, "data_filter") else tar.extractall(
-            SOURCES
-        )
+        tar.extractall(SOURCES)  # no filter needed: its content is pinned
     return SOURCES / f"{name}-{version}"
 
 
@@ -212,7 +213,16 @@ def compile_and_prove(compiler: list[str], amalgamation: Path, apsw: Path) -> No
         module = folder / f"apsw{suffix}"
         _say("compiling, about a minute")
         _run(
-            [*compiler, "-shared", "-fPIC", "-O2", "-fwrapv", "-fvisibility=hidden", "-w", "-DNDEBUG"]
+            [
+                *compiler,
+                "-shared",
+                "-fPIC",
+                "-O2",
+                "-fwrapv",
+                "-fvisibility=hidden",
+                "-w",
+                "-DNDEBUG",
+            ]
             + ["-DAPSW_USE_SQLITE_AMALGAMATION=1", "-DAPSW_USE_SQLITE_CONFIG=1"]
             + [f"-I{folder}", f"-I{sysconfig.get_path('include')}", f"-I{apsw / 'src'}"]
             + [str(apsw / "src" / "apsw.c"), "-o", str(module), "-lpthread", "-ldl", "-lm"],
@@ -271,6 +281,7 @@ def _run(command: list[str], if_it_fails: str, environment: dict[str, str] | Non
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        check=False,
     )
     print(done.stdout, end="")
     print(f"status {done.returncode} after {time.monotonic() - start:.0f} s", flush=True)

@@ -84,7 +84,16 @@ def make_venv(*, extras: bool) -> bool:
             "venv",
             "Look there; on Debian the packages python3-venv and python3-dev are needed.",
         )
-    pip = [str(VENV_PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
+    pip = [
+        str(VENV_PYTHON),
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--no-input",
+        "install",
+        "--progress-bar",
+        "off",
+    ]
     lock = EXTRAS_LOCK if extras else LOCK
     _step(
         f"Installing the {_packages(lock)} packages of {lock.name}",
@@ -148,7 +157,7 @@ def _key(*parts: Path | str) -> str:
 
 def _starts(python: Path) -> bool:
     try:
-        return subprocess.run([python, "-c", ""], capture_output=True).returncode == 0
+        return subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
     except OSError:
         return False
 
@@ -166,13 +175,25 @@ def _step(what: str, command: list[str], log_name: str, way_out: str) -> None:
     start = time.monotonic()
     # Nothing of the caller's may leak into .venv: with PYTHONPATH or PIP_TARGET set, pip installs
     # something else somewhere else.
-    hidden = ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_REQUIRE_VIRTUALENV")
+    hidden = (
+        "PYTHONPATH",
+        "PYTHONHOME",
+        "PIP_TARGET",
+        "PIP_PREFIX",
+        "PIP_USER",
+        "PIP_REQUIRE_VIRTUALENV",
+    )
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     environment["PYTHONUNBUFFERED"] = "1"
     show = _ticker(what)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
         )
         try:
             while process.poll() is None:
@@ -220,7 +241,8 @@ def _last_words(log: Path) -> str:
     lines = log.read_text(errors="replace")[-4000:].splitlines()
     # pip's last word is often a hint; the error is what a person needs.
     errors = [line for line in lines if line.lower().startswith("error")]
-    said = [line.strip() for line in errors or lines if line.strip()]
+    # pip indents what belongs to the line above.
+    said = [line for line in errors or lines if line.strip() and not line.startswith(" ")]
     return said[-1] if said else ""
 
 

@@ -190,7 +190,7 @@ class Faulty:
 
     Base: ClassVar[Callable[[], Engine]] = Sqlite
     Session: ClassVar[type[FaultySession]] = FaultySession
-    name: ClassVar[str] = "faulty"
+    name: str = "faulty"
 
     def __init__(self, base: Engine | None = None) -> None:
         self.base = base or type(self).Base()
