@@ -431,7 +431,10 @@ class _Making:
         elif boards.NOT_OPENED in statuses:
             self.ended = "worker died"
         elif self._all_done(statuses):
-            self.ended = "transactions" if self.plan.transactions else "workers gave up"
+            # Asked again: they may just have come to the end of the time that `now` was not yet.
+            early = time.monotonic_ns() < self.board.numbers[boards.STOP_NS]
+            if early:
+                self.ended = "transactions" if self.plan.transactions else "workers gave up"
         else:
             return False
         return True

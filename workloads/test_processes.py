@@ -20,6 +20,13 @@ from workloads.processes import FolderUnwritable, ModeRefused, RunFailed, run
 from workloads.worker import seat_of
 
 SHORT = {"duration_s": 0.4, "warmup_s": 0.1, "deadline_s": 20}
+LIMIT = {"duration_s": 60, "warmup_s": 0}
+# Transactions that sleep with the row read: however busy the machine is, they overlap.
+OVERLAPPING = {
+    "params": {"rows": 1, "think_us": 1000, "think": "sleep"},
+    "transactions": 60,
+    "busy_timeout_ms": 0,
+} | LIMIT
 needs_branch = pytest.mark.skipif(
     find_engine("sqlite-concurrent").missing() is not None,
     reason=f"{find_engine('sqlite-concurrent').missing()}",
@@ -30,6 +37,13 @@ def outcomes(made):
     return sum(
         (np.bincount(w.attempts["outcome"], minlength=5) for w in made.workers), np.zeros(5, int)
     )
+
+
+def why(made):
+    """What a failed run says of itself, for the assertion's message."""
+    manifest = made.manifest
+    states = [(w["state"], w["account"]) for w in manifest["workers"]]
+    return manifest["ended"], states, [f["sentence"] for f in manifest["findings"]]
 
 
 def processes_of(folder):
@@ -80,7 +94,7 @@ def test_concurrent_writers_and_libsql_readers_share_one_libsql_database(tmp_pat
         **SHORT,
     )
     made = run(plan, tmp_path)
-    assert made.manifest["ok"], made.manifest["findings"]
+    assert made.manifest["ok"], why(made)
     assert {f["check"] for f in made.manifest["findings"]} >= {"integrity", "total"}
     for worker in made.workers:
         assert (worker.attempts["outcome"] == rec.COMMITTED).any()
@@ -97,7 +111,7 @@ def test_a_run_by_number_of_transactions_makes_just_those(tmp_path, engine):
     )
     made = run(plan, tmp_path)
     assert made.manifest["ended"] == "transactions"
-    assert made.manifest["ok"], made.manifest
+    assert made.manifest["ok"], why(made)
     assert outcomes(made)[rec.COMMITTED] == 100
 
 
@@ -205,10 +219,8 @@ def test_conflicts_are_recorded_each_and_given_up_after_most_tries(tmp_path):
         database="sqlite",
         writers=3,
         begin="deferred",
-        params={"rows": 1, "think_us": 200},
         retry={"policy": "immediate", "most_tries": 3},
-        busy_timeout_ms=0,
-        **SHORT,
+        **OVERLAPPING,
     )
     made = run(plan, tmp_path)
     rows = np.concatenate([w.attempts for w in made.workers])
@@ -216,7 +228,7 @@ def test_conflicts_are_recorded_each_and_given_up_after_most_tries(tmp_path):
     assert len(conflicts)
     assert set(conflicts["conflict"]) <= {rec.BUSY, rec.STALE, rec.UNCLASSIFIED}
     assert rows["attempt"].max() <= 3
-    assert made.manifest["ok"], made.manifest["findings"]
+    assert made.manifest["ok"], why(made)
 
 
 def test_no_retry_means_one_attempt_for_each_transaction(tmp_path):
@@ -225,10 +237,8 @@ def test_no_retry_means_one_attempt_for_each_transaction(tmp_path):
         database="sqlite",
         writers=3,
         begin="deferred",
-        params={"rows": 1, "think_us": 200},
         retry={"policy": "none"},
-        busy_timeout_ms=0,
-        **SHORT,
+        **OVERLAPPING,
     )
     made = run(plan, tmp_path)
     assert outcomes(made)[rec.CONFLICT] > 0
@@ -237,23 +247,21 @@ def test_no_retry_means_one_attempt_for_each_transaction(tmp_path):
 
 
 CAUGHT = {
-    "faulty-lost-commit": {"scenario": "counter"},
-    "faulty-torn-read": {"scenario": "bank", "readers": 2},
-    "faulty-lost-update": {"scenario": "counter", "params": {"rows": 1, "think_us": 100}},
-    "faulty-silent-conflict": {
-        "scenario": "counter",
-        "params": {"rows": 1, "think_us": 100},
-        "begin": "deferred",
-        "busy_timeout_ms": 0,
+    "faulty-lost-commit": {"scenario": "counter", "transactions": 500},
+    "faulty-torn-read": {
+        "scenario": "bank",
+        "readers": 2,
+        "params": {"think_us": 1000, "think": "sleep", "rows": 100},
+        "transactions": 100,
     },
+    "faulty-lost-update": {"scenario": "counter"} | OVERLAPPING,
+    "faulty-silent-conflict": {"scenario": "counter", "begin": "deferred"} | OVERLAPPING,
 }
 
 
 @pytest.mark.parametrize("engine", list(CAUGHT))
 def test_a_faulty_engine_is_caught_by_a_run(tmp_path, engine):
-    plan = make_plan(
-        **{"database": engine, "writers": 3, **SHORT, "duration_s": 1, **CAUGHT[engine]}
-    )
+    plan = make_plan(**{"database": engine, "writers": 3, **LIMIT, **CAUGHT[engine]})
     made = run(plan, tmp_path)
     broken = [f for f in made.manifest["findings"] if not f["ok"]]
     assert broken
@@ -263,9 +271,9 @@ def test_a_faulty_engine_is_caught_by_a_run(tmp_path, engine):
 
 @pytest.mark.parametrize("engine", list(CAUGHT))
 def test_the_sound_engine_passes_where_the_faulty_one_is_caught(tmp_path, engine):
-    plan = make_plan(**{"database": "sqlite", "writers": 3, **SHORT, **CAUGHT[engine]})
+    plan = make_plan(**{"database": "sqlite", "writers": 3, **LIMIT, **CAUGHT[engine]})
     made = run(plan, tmp_path)
-    assert made.manifest["ok"], made.manifest["findings"]
+    assert made.manifest["ok"], why(made)
 
 
 def cwkit(*words, **options):
@@ -380,7 +388,7 @@ def test_checkpointers_are_recorded_beside_the_writers(tmp_path):
     made = run(plan, tmp_path)
     (checkpointer,) = made.role("checkpointer")
     assert len(checkpointer.attempts)
-    assert made.manifest["ok"], made.manifest
+    assert made.manifest["ok"], why(made)
 
 
 BAD_PLANS = {
@@ -398,7 +406,11 @@ BAD_PLANS = {
     "unknown engine": ({"database": "libsq"}, ValueError, "Did you mean 'libsql'"),
     "unknown mode": ({"begin": "concurrently"}, ValueError, "Did you mean 'concurrent'"),
     "no such file": ({"scenario": "nofile.py:X"}, ValueError, "no file"),
-    "two file formats": ({"database": "turso", "read_engine": "libsql"}, ValueError, "share|not to be had"),
+    "two file formats": (
+        {"database": "turso", "read_engine": "libsql"},
+        ValueError,
+        "share|not to be had",
+    ),
     "cpu not there": ({"cpus": (4096,)}, PlanError, "4096"),
 }
 
