@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ colours, darkened to 3:1 on the card; the marks differ too, for those who see no
 
 SPARE = (("#8a6d00", "*"), ("#5b4bb7", "h"), ("#8c2d19", "p"), ("#3d3d3d", "d"))
 
-RC: Mapping[str, Any] = {
+RC: Any = {
     "svg.hashsalt": "cwkit",
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",

@@ -241,7 +241,9 @@ def latency(evidence: Evidence) -> str:
     )
 
 
-def work_ratios(evidence: Evidence, over=STUDIED, under=CONTROL) -> list[tuple[float, Pair, Ratio]]:
+def work_ratios(
+    evidence: Evidence, over: tuple[str, str] = STUDIED, under: tuple[str, str] = CONTROL
+) -> list[tuple[float, Pair, Ratio]]:
     """(work inside in us, arms, ratio) wherever two ways to write meet and only that work differs
     from the headline's; one ratio for each amount of work, the one of the most blocks.
     """

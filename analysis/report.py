@@ -17,14 +17,13 @@ import numpy as np
 from analysis import figures, findings, tables
 from analysis.claims import claims
 from analysis.compare import FEWEST_BLOCKS, FOREIGN_LIMIT, Grid
-from analysis.evidence import Evidence, arms_of, field, label, look, read_evidence
+from analysis.evidence import CONTROL, Evidence, field, label, look, read_evidence
 from analysis.figures import Line, Track
 from analysis.rates import abort_rate
-from analysis.summary import summary, summary_lines
 from analysis.tables import Table
 from analysis.timeline import checkpoints, timeline
 from analysis.words import percent, times
-from workloads.recording import COMMITTED, RunError, read_run
+from workloads.recording import COMMITTED, read_run
 
 TEMPLATE = "report.md.j2"
 
@@ -270,7 +269,7 @@ def _crossover(evidence: Evidence) -> list[Line]:
                 ways[engine, begin] = None
     lines = []
     for way in ways:
-        if way == findings.CONTROL:
+        if way == CONTROL:
             continue
         found = findings.work_ratios(evidence, over=way)
         if not found:
@@ -292,7 +291,7 @@ def _crossover(evidence: Evidence) -> list[Line]:
 
 def _tracks(evidence: Evidence) -> list[Track]:
     """Runs with checkpointers, and long ones: at most four."""
-    tracks = []
+    tracks: list[Track] = []
     for grid, cell in evidence.cells():
         if cell.counted is None or cell.folder is None or len(tracks) == 4:
             continue
@@ -374,6 +373,3 @@ def _command(evidence: Evidence) -> str:
         return str(command)
     commands = [str(cell.manifest.get("command", "")) for _, cell in evidence.cells()]
     return next((command for command in commands if command), "make report")
-
-
-__all__ = ["RunError", "arms_of", "summary", "summary_lines", "write_report"]

@@ -324,7 +324,9 @@ def made_report_folder(folder: Path, *, gain: float = 1.8, loses: bool = True) -
         which = ARMS.get(arm.removesuffix(" again"), {"database": "null"})
         return {**which, "scenario": "register", "params": dict(params), "writers": 4, **more}
 
-    def experiment(name: str, arms: Mapping[str, Mapping[str, Any]], blocks: int, **how: Any):
+    def experiment(
+        name: str, arms: Mapping[str, Mapping[str, Any]], blocks: int, **how: Any
+    ) -> None:
         def make(arm: str, block: int) -> Run | str:
             values = dict(arms[arm])
             key = next((key for key in speed if arm.startswith(key)), "null")

@@ -3,6 +3,8 @@
 import inspect
 import math
 import re
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ TRACKS = [
     Track("a run", ("libsql", "immediate"), np.linspace(0, 1, 6), np.arange(5.0), np.zeros((0, 2))),
     Track("a still one", ("libsql", ""), np.linspace(0, 1, 6), np.zeros(5), np.array([[0.1, 0.2]])),
 ]
-DATA = {
+DATA: dict[Callable[..., None], Any] = {
     figures.throughput_against_writers: LINES,
     figures.abort_rate_against_skew: LINES,
     figures.latency: FIVE,
