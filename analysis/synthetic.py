@@ -403,7 +403,12 @@ def made_report_folder(folder: Path, *, gain: float = 1.8, loses: bool = True) -
         1,
         mend=lose,
     )
-    probe = {"missing": None, "several_processes": True, "processes_words": "", "pragmas": {}}
+    probe: dict[str, Any] = {
+        "missing": None,
+        "several_processes": True,
+        "processes_words": "",
+        "pragmas": {},
+    }
     refused = {"accepted": False, "words": 'near "CONCURRENT": syntax error', "overlaps": None}
     taken = {"accepted": True, "words": "", "overlaps": True}
     identity = {"version": "3.45.1", "source_id": "", "options": []}
