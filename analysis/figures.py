@@ -68,10 +68,10 @@ class Line(NamedTuple):
 
     label: str
     look: tuple[str, str]
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
+    x: Sequence[float] | np.ndarray
+    y: Sequence[float] | np.ndarray
+    low: Sequence[float] | np.ndarray = ()
+    high: Sequence[float] | np.ndarray = ()
 
 
 class Track(NamedTuple):
@@ -165,8 +165,8 @@ def shares(lines: Sequence[Line], path: Path) -> None:
 
 
 def crossover(lines: Sequence[Line], path: Path) -> None:
-    """How many times the baseline's throughput each mode reaches, against the work inside the
-    transaction; bars are 95 % intervals over blocks, or the range where the blocks are too few.
+    """How many times the throughput of the baseline (libsql BEGIN IMMEDIATE, the same work) each
+    mode reaches, against the work inside the transaction; bars are 95 % intervals over blocks, or the range where the blocks are too few.
     Below the line at 1 the mode loses: with nothing to overlap its bookkeeping and its refused
     commits only cost. A bar that touches 1 is no difference seen.
     """
@@ -248,7 +248,7 @@ def _scaled(line: Line, by: float) -> Line:
 
 def _counts_below(axes: Axes, counts: Sequence[float]) -> None:
     places = sorted(set(counts))
-    axes.set_xticks(places, [number(place) for place in places])
+    axes.set_xticks(places, [f"{place:g}" for place in places])
 
 
 def _legend(axes: Axes) -> None:

@@ -125,16 +125,16 @@ def cost(evidence: Evidence) -> str:
         f"{interval(low, high, percent)} of {whole(top.finished)} attempts were refused "
         f"({NOW}: {percent(bottom.abort_rate[1])} of {whole(bottom.finished)}), "
         f"{percent(top.wasted)} of the time inside attempts was wasted (against "
-        f"{percent(bottom.wasted)}), and a commit took {number(top.cpu_us)} µs of CPU time against "
-        f"{number(bottom.cpu_us)} ({dearer}; {where(grid, over)})."
+        f"{percent(bottom.wasted)}), and a commit took {number(top.cpu_us)} µs of CPU time, the "
+        f"work inside included, against {number(bottom.cpu_us)} ({dearer}; {where(grid, over)})."
     )
 
 
 def acknowledged(evidence: Evidence) -> str:
     """Does every acknowledged commit stay?"""
-    found = [pair for pair in evidence.cells() if _scenario(pair[1]) == "acked"]
-    if not found:
-        return _absent(evidence, "Whether every acknowledged commit stays visible")
+    found = [(grid, cell) for grid, cell in evidence.cells() if _scenario(grid, cell) == "acked"]
+    if not any(cell.counted for _, cell in found):
+        return "Whether every acknowledged commit stays visible: not measured in this set of runs."
     arms: dict[str, list[tuple[Grid, Cell]]] = {}
     for grid, cell in found:
         arms.setdefault(label(grid, cell.arm), []).append((grid, cell))
@@ -389,14 +389,14 @@ def _absent(evidence: Evidence, what: str) -> str:
     why = [
         cell.failure
         for grid, cell in evidence.cells()
-        if cell.counted is None and cell.failure and grid.plan(cell.arm)["begin"] == "concurrent"
+        if cell.counted is None and cell.failure and cell.arm in arms_of(grid, *STUDIED)
     ]
     reason = f" ({why[0].rstrip('.')})" if why else ""
     return f"{what}: not measured in this set of runs{reason}."
 
 
-def _scenario(cell: Cell) -> str:
-    return str(cell.manifest.get("scenario", {}).get("name", ""))
+def _scenario(grid: Grid, cell: Cell) -> str:
+    return str(grid.plan(cell.arm)["scenario"])
 
 
 def doubts(evidence: Evidence) -> list[str]:
@@ -415,7 +415,7 @@ def doubts(evidence: Evidence) -> list[str]:
     failed = [
         f"`{g.name}`, block {c.block}, {c.arm}: {c.failure}"
         for g, c in evidence.cells()
-        if c.state == "failed" and _scenario(c) != "acked"
+        if c.state == "failed" and _scenario(g, c) != "acked"
     ]
     said += failed[:5] + ([f"and {len(failed) - 5} more."] if len(failed) > 5 else [])
     machines = {

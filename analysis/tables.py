@@ -264,20 +264,22 @@ def promises_table(evidence: Evidence) -> Table:
 
 def checks_table(evidence: Evidence) -> Table:
     """Which invariants were checked after the runs, how often they held, and where they did not."""
-    held: Counter[tuple[str, str, str]] = Counter()
-    total: Counter[tuple[str, str, str]] = Counter()
-    broken: dict[tuple[str, str, str], str] = {}
+    held: dict[tuple[str, str], Counter[str]] = {}
+    total: dict[tuple[str, str], Counter[str]] = {}
+    broken: dict[tuple[str, str], str] = {}
     for grid, cell in evidence.cells():
+        key = (grid.name, label(grid, cell.arm))
         for finding in cell.manifest.get("findings", []):
-            key = (grid.name, label(grid, cell.arm), str(finding.get("check")))
-            total[key] += 1
-            held[key] += bool(finding.get("ok"))
-            if not finding.get("ok"):
-                broken.setdefault(key, f"`{cell.run}`: {finding.get('sentence', '')}")
-    rows = [
-        (*key, f"{held[key]} of {total[key]}", broken.get(key, "")) for key in dict.fromkeys(total)
-    ]
-    return Table(("experiment", "arm", "check", "held", "where it did not"), rows)
+            check, ok = str(finding.get("check")), bool(finding.get("ok"))
+            held.setdefault(key, Counter())[check] += ok
+            total.setdefault(key, Counter())[check] += 1
+            if not ok:
+                broken.setdefault(key, f"`{cell.run}`, {check}: {finding.get('sentence', '')}")
+    rows = []
+    for key, checks in total.items():
+        said = ", ".join(f"{check} {held[key][check]} of {n}" for check, n in checks.items())
+        rows.append((*key, said, broken.get(key, "")))
+    return Table(("experiment", "arm", "checks that held", "where one did not"), rows)
 
 
 def pragmas_table(evidence: Evidence) -> Table:
