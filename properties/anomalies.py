@@ -10,10 +10,6 @@ For lists a False is proven by a witness and a True by the absence of any cycle;
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
-
 from properties import registers
 from properties.catalogue import CATALOGUE, DEFAULT_LEVEL, FORBIDS, LEVELS
 from properties.graph import (
@@ -25,10 +21,11 @@ from properties.graph import (
     classify,
     searches,
 )
-from properties.lists import Lists, TooWide
+from properties.lists import Lists
 from properties.verdict import Findings, Verdict, Witness, closed
 from properties.within import fractured_lists, judge_lists
-from workloads.history import NIL, NOT_KNOWN, WRITE, History
+from properties.writers import packable
+from workloads.history import History
 
 __all__ = ["CATALOGUE", "DEFAULT_LEVEL", "FORBIDS", "LEVELS", "Verdict", "Witness", "check"]
 
@@ -45,6 +42,7 @@ def check(
     Raises nothing on damaged histories: what is wrong with them is an anomaly or a note.
     """
     findings = Findings()
+    history = packable(history)
     findings.notes.extend(history.notes)
     if not len(history):
         return Verdict(history, dict.fromkeys(LEVELS, "unknown"), {}, ["the history is empty"])
@@ -63,10 +61,7 @@ def check(
 
 def _check_lists(history: History, findings: Findings) -> dict[str, bool | str]:
     graph = Graph(len(history))
-    try:
-        lists = Lists(history, graph, findings)
-    except TooWide:
-        lists = Lists(_numbered(history), graph, findings)
+    lists = Lists(history, graph, findings)
     happened = lists.run()
     judge_lists(lists)
     add_session_edges(graph, history, happened)
@@ -103,17 +98,3 @@ def _add_cycle(reduced: Reduced, path: list[int], findings: Findings) -> None:
     if not any(sorted(txns) == sorted(other) for other in known):
         findings.add(Witness(name, txns, steps))
 
-
-def _numbered(history: History) -> History:
-    """The same history with its values numbered, for values too far apart to pack with a key."""
-    writes = history.op_kind == WRITE
-    values = np.unique(np.concatenate((history.op_value[writes], history.elements)))
-    op_value = history.op_value.copy()
-    first = 2**62
-    op_value[writes] = first + np.searchsorted(values, op_value[writes])
-    return replace(
-        history,
-        op_value=op_value,
-        elements=first + np.searchsorted(values, history.elements),
-        others=[history.decode(v) for v in values.tolist() if v not in (NIL, NOT_KNOWN)],
-    )

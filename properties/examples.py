@@ -14,17 +14,23 @@ from typing import Any
 
 from workloads.history import Builder, History
 
-_OUTCOMES = {"ok": "committed", "fail": "failed", "info": "unknown", "conflict": "conflict"}
+OUTCOME_WORDS = {"ok": "committed", "fail": "failed", "info": "unknown", "conflict": "conflict"}
 
 
 def parse(lines: Iterable[str], model: str) -> History:
     """The history that the lines describe. Raises ValueError for a line that is none."""
     builder = Builder(model)
     for line in lines:
-        session, times, outcome, *ops = line.split()
-        begin, end = times.split("-")
-        builder.add(session, int(begin), int(end or 0), _OUTCOMES[outcome], map(_op, ops))
+        session, begin, end, outcome, ops = parse_line(line)
+        builder.add(session, begin, end, OUTCOME_WORDS[outcome], ops)
     return builder.build()
+
+
+def parse_line(line: str) -> tuple[str, int, int, str, list[tuple[str, str, Any]]]:
+    """Session, begin, end, outcome word and operations of one line."""
+    session, times, outcome, *ops = line.split()
+    begin, end = times.split("-")
+    return session, int(begin), int(end or 0), outcome, [_op(op) for op in ops]
 
 
 def _op(text: str) -> tuple[str, str, Any]:

@@ -7,41 +7,14 @@ was appended next. Appends that nobody saw stand after the longest read, in no o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from properties.graph import PASS, RW, RW_PREDICATE, WR, WW, WW_IF, Graph
 from properties.verdict import Findings, Witness, elide, show
+from properties.writers import index_writes
 from workloads.history import COMMITTED, PREDICATE_READ, UNKNOWN, WRITE, History
 
 _CHUNK = 1 << 20  # elements compared at once: bounds the memory, not the work
-ABORTED_WRITER, NO_WRITER, AMBIGUOUS = -2, -1, -3
-
-
-@dataclass
-class Writers:
-    """The appends, sorted so that the append of an element is found by bisection.
-
-    op : shape (w,), operations, sorted by `codes`; of an element that several transactions may
-    have appended only one stands here, with `ambiguous`.
-    """
-
-    op: np.ndarray
-    codes: np.ndarray
-    ambiguous: np.ndarray
-    count: np.ndarray
-    low: int
-    span: int
-
-    def find(self, key: np.ndarray, value: np.ndarray) -> np.ndarray:
-        """Place in `op` of who appended each value to each key, -1 for nobody."""
-        if not len(self.codes):
-            return np.full(len(key), -1)
-        inside = (value >= self.low) & (value < self.low + self.span)
-        codes = key.astype(np.int64) * self.span + np.where(inside, value - self.low, 0)
-        at = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
-        return np.where(inside & (self.codes[at] == codes), at, -1)
 
 
 class Lists:
@@ -60,7 +33,7 @@ class Lists:
         self.read_len = history.op_length[self.reads]
         self.read_at = history.op_value[self.reads]
         self.aborted = (history.txn_outcome != COMMITTED) & (history.txn_outcome != UNKNOWN)
-        self.writers = self._writers()
+        self.writers = index_writes(history, self.op_txn, self.aborted, findings)
 
     def run(self) -> np.ndarray:
         """Fill the graph and the findings; returns which transactions happened, shape (n,)."""
@@ -75,41 +48,6 @@ class Lists:
         self._tails()
         self._element_anomalies()
         return self.happened
-
-    # -- who wrote what -------------------------------------------------------------------------
-
-    def _writers(self) -> Writers:
-        h, ops = self.h, self.write_ops
-        if not len(ops):
-            empty = np.zeros(0, np.int64)
-            return Writers(ops, empty, empty.astype(bool), empty, 0, 1)
-        value = h.op_value[ops]
-        low, span = int(value.min()), int(value.max()) - int(value.min()) + 1
-        if span * (len(h.keys) + 1) >= 2**62:
-            raise TooWide
-        codes = h.op_key[ops].astype(np.int64) * span + (value - low)
-        order = np.argsort(codes)
-        codes = codes[order]
-        if (codes[1:] == codes[:-1]).any():
-            # A retried transaction often writes the same value again: what the refused attempt
-            # wrote can't be told from what the committed one did, and gets the benefit of doubt.
-            gone = self.aborted[self.op_txn[ops]]
-            order = np.lexsort((gone, h.op_key[ops].astype(np.int64) * span + (value - low)))
-            codes = (h.op_key[ops].astype(np.int64) * span + (value - low))[order]
-        first = np.ones(len(codes), bool)
-        first[1:] = codes[1:] != codes[:-1]
-        group = np.cumsum(first) - 1
-        count = np.bincount(group)
-        possible = np.bincount(group, ~self.aborted[self.op_txn[ops[order]]])
-        if (possible > 1).any():
-            at = int(np.flatnonzero(possible[group] > 1)[0])
-            op = ops[order[at]]
-            self.findings.notes.append(
-                f"{show(h.decode(h.op_value[op]))} was appended to {show(h.keys[h.op_key[op]])} "
-                f"more than once (as were {int((possible > 1).sum()) - 1} other values): "
-                "no order is drawn from such a value"
-            )
-        return Writers(ops[order[first]], codes[first], possible > 1, count, low, span)
 
     # -- the order of versions ------------------------------------------------------------------
 
@@ -511,7 +449,3 @@ class Lists:
             (self.read_key == key) & ~self.bad & (self.read_len > flat - self.base_start[key])
         )
         return int(saw[np.argmin(self.read_len[saw])])
-
-
-class TooWide(Exception):
-    """Keys times values exceed 62 bits: the caller numbers the values first."""
