@@ -1,0 +1,100 @@
+"""The checker: which isolation levels a history keeps, and the anomalies that rule out the rest.
+
+    verdict = check(read_history("run.jsonl"))
+    verdict.valid_at("snapshot-isolation")      # True, False or "unknown"
+    verdict.anomalies["G-single"][0].steps
+
+For lists a False is proven by a witness and a True by the absence of any cycle; for registers see
+`registers`. Never a time limit that turns into a verdict.
+"""
+
+from __future__ import annotations
+
+from properties import registers
+from properties.catalogue import CATALOGUE, DEFAULT_LEVEL, FORBIDS, LEVELS
+from properties.graph import (
+    Finder,
+    Graph,
+    Reduced,
+    add_realtime_edges,
+    add_session_edges,
+    classify,
+    searches,
+)
+from properties.lists import Lists
+from properties.verdict import Findings, Verdict, Witness, closed
+from properties.within import fractured_lists, judge_lists
+from properties.writers import packable
+from workloads.history import History
+
+__all__ = ["CATALOGUE", "DEFAULT_LEVEL", "FORBIDS", "LEVELS", "Verdict", "Witness", "check"]
+
+
+def check(
+    history: History, *, sequential_keys: bool = False, linearizable_keys: bool = False
+) -> Verdict:
+    """Judge a history at all ten levels in one pass.
+
+    sequential_keys, linearizable_keys : for registers, take it as given that each key alone
+        follows the sessions' order, or real time, and infer the order of versions from it. Only
+        for systems that promise it whatever the level: a violation found so may be of that
+        promise and not of the level.
+    Raises nothing on damaged histories: what is wrong with them is an anomaly or a note.
+    """
+    findings = Findings()
+    history = packable(history)
+    findings.notes.extend(history.notes)
+    if not len(history):
+        return Verdict(history, dict.fromkeys(LEVELS, "unknown"), {}, ["the history is empty"])
+    if history.model == "list-append":
+        levels = _check_lists(history, findings)
+    else:
+        levels = registers.check_registers(
+            history, findings, sequential_keys=sequential_keys, linearizable_keys=linearizable_keys
+        )
+    for level in findings.ruled_out():
+        levels[level] = False
+    order = list(CATALOGUE)
+    found = dict(sorted(findings.witnesses.items(), key=lambda item: order.index(item[0])))
+    return Verdict(history, closed(levels), found, findings.notes)
+
+
+def _check_lists(history: History, findings: Findings) -> dict[str, bool | str]:
+    graph = Graph(len(history))
+    lists = Lists(history, graph, findings)
+    happened = lists.run()
+    judge_lists(lists)
+    add_session_edges(graph, history, happened)
+    add_realtime_edges(graph, history, happened)
+    reduced = Reduced(graph, len(history))
+    if reduced.nodes:
+        fractured_lists(lists, reduced)
+    violated = find_cycles(reduced, findings)
+    return {level: level not in violated for level in LEVELS}
+
+
+def find_cycles(reduced: Reduced, findings: Findings) -> set[str]:
+    """The levels that cycles rule out; witnesses of each kind of cycle go to the findings."""
+    violated = reduced.violated()
+    if not violated:
+        return set()
+    finder = Finder(reduced)
+    for search in searches():
+        if search.level in violated:
+            for path in finder.find(search):
+                _add_cycle(reduced, path, findings)
+    # The searches are bounded, so a cycle may have escaped them all; its level may not.
+    for level in violated:
+        if not any(level in FORBIDS and name in FORBIDS[level] for name in findings.witnesses):
+            _add_cycle(reduced, reduced.any_cycle(level), findings)
+    return set(violated)
+
+
+def _add_cycle(reduced: Reduced, path: list[int], findings: Findings) -> None:
+    steps = reduced.steps(path)
+    name = classify(steps)
+    txns = [step.source for step in steps]
+    known = [witness.txns for witness in findings.witnesses.get(name, [])]
+    if not any(sorted(txns) == sorted(other) for other in known):
+        findings.add(Witness(name, txns, steps))
+

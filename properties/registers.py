@@ -1,0 +1,1 @@
+def check_registers(*a,**k): raise NotImplementedError
