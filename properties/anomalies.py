@@ -10,18 +10,12 @@ For lists a False is proven by a witness and a True by the absence of any cycle;
 
 from __future__ import annotations
 
-from properties import registers
 from properties.catalogue import CATALOGUE, DEFAULT_LEVEL, FORBIDS, LEVELS
-from properties.graph import (
-    Finder,
-    Graph,
-    Reduced,
-    add_realtime_edges,
-    add_session_edges,
-    classify,
-    searches,
-)
+from properties.cycles import find_cycles
+from properties.graph import PROCESS, REALTIME, Graph, Reduced, add_realtime_edges, add_session_edges
 from properties.lists import Lists
+from properties.registers import add_proven_edges, observe
+from properties.saturate import saturate
 from properties.verdict import Findings, Verdict, Witness, closed
 from properties.within import fractured_lists, judge_lists
 from properties.writers import packable
@@ -49,8 +43,9 @@ def check(
     if history.model == "list-append":
         levels = _check_lists(history, findings)
     else:
-        levels = registers.check_registers(
-            history, findings, sequential_keys=sequential_keys, linearizable_keys=linearizable_keys
+        trusted = (REALTIME, PROCESS) if linearizable_keys else (PROCESS,)
+        levels = _check_registers(
+            history, findings, trusted if linearizable_keys or sequential_keys else ()
         )
     for level in findings.ruled_out():
         levels[level] = False
@@ -73,28 +68,16 @@ def _check_lists(history: History, findings: Findings) -> dict[str, bool | str]:
     return {level: level not in violated for level in LEVELS}
 
 
-def find_cycles(reduced: Reduced, findings: Findings) -> set[str]:
-    """The levels that cycles rule out; witnesses of each kind of cycle go to the findings."""
-    violated = reduced.violated()
-    if not violated:
-        return set()
-    finder = Finder(reduced)
-    for search in searches():
-        if search.level in violated:
-            for path in finder.find(search):
-                _add_cycle(reduced, path, findings)
-    # The searches are bounded, so a cycle may have escaped them all; its level may not.
-    for level in violated:
-        if not any(level in FORBIDS and name in FORBIDS[level] for name in findings.witnesses):
-            _add_cycle(reduced, reduced.any_cycle(level), findings)
-    return set(violated)
-
-
-def _add_cycle(reduced: Reduced, path: list[int], findings: Findings) -> None:
-    steps = reduced.steps(path)
-    name = classify(steps)
-    txns = [step.source for step in steps]
-    known = [witness.txns for witness in findings.witnesses.get(name, [])]
-    if not any(sorted(txns) == sorted(other) for other in known):
-        findings.add(Witness(name, txns, steps))
-
+def _check_registers(
+    history: History, findings: Findings, trusted: tuple[int, ...]
+) -> dict[str, bool | str]:
+    seen = observe(history, findings)
+    graph = Graph(len(history))
+    add_proven_edges(graph, seen, findings)
+    add_session_edges(graph, history, seen.happened)
+    add_realtime_edges(graph, history, seen.happened)
+    violated = find_cycles(Reduced(graph, len(history)), findings) | findings.ruled_out()
+    levels: dict[str, bool | str] = {
+        level: False if level in violated else "unknown" for level in LEVELS
+    }
+    return saturate(seen, levels, findings, trusted)

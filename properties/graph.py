@@ -141,6 +141,52 @@ def add_realtime_edges(graph: Graph, history: History, happened: np.ndarray) -> 
     graph.add(barriers[last[later]], begun[later], REALTIME)
 
 
+Side = tuple[np.ndarray, np.ndarray, np.ndarray]  # group, operation, transaction
+
+
+def add_fan(graph: Graph, kind: int, readers: Side, writers: Side, transactions: int) -> None:
+    """From every reader of a group to every writer of that group but itself.
+
+    A helper node of each group stands between them: all pairs would be a square. A reader that
+    also writes must not reach itself, so such readers have a helper of their own, which leads to
+    the others, and are joined to each other directly (two of them are a lost update).
+    """
+    group, op, txn = _once(readers, transactions)
+    written, write_op, writer = _once(writers, transactions)
+    some = np.isin(group, written)
+    group, op, txn = group[some], op[some], txn[some]
+    if not len(group):
+        return
+    codes = written.astype(np.int64) * transactions + writer
+    mine = group.astype(np.int64) * transactions + txn
+    both = np.isin(mine, codes)
+    for who, others in ((~both, np.ones(len(codes), bool)), (both, ~np.isin(codes, mine))):
+        used = np.unique(group[who])
+        if not len(used):
+            continue
+        helper = graph.helpers(len(used))
+        graph.add(txn[who], helper + np.searchsorted(used, group[who]), kind, op[who], -1)
+        to = others & np.isin(written, used)
+        place = helper + np.searchsorted(used, written[to])
+        graph.add(place, writer[to], PASS, -1, write_op[to])
+    group, op, txn, own = group[both], op[both], txn[both], write_op[np.searchsorted(
+        codes, mine[both]
+    )]
+    # Each to its next three and back: enough for each to reach each, and for short cycles.
+    for step in (1, 2, 3):
+        a = np.flatnonzero(group[: max(len(group) - step, 0)] == group[step:])
+        b = a + step
+        graph.add(txn[a], txn[b], kind, op[a], own[b])
+        graph.add(txn[b], txn[a], kind, op[b], own[a])
+
+
+def _once(side: Side, transactions: int) -> Side:
+    """One row for each group and transaction, sorted by both."""
+    group, op, txn = side
+    _, first = np.unique(group.astype(np.int64) * transactions + txn, return_index=True)
+    return group[first], op[first], txn[first]
+
+
 def components(nodes: int, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Component of each node, and whether it is on a cycle: both of shape (nodes,)."""
     matrix = csr_array(

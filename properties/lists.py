@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from properties.graph import PASS, RW, RW_PREDICATE, WR, WW, WW_IF, Graph
+from properties.graph import RW, RW_PREDICATE, WR, WW, WW_IF, Graph, add_fan
 from properties.verdict import Findings, Witness, elide, show
 from properties.writers import index_writes
 from workloads.history import COMMITTED, PREDICATE_READ, UNKNOWN, WRITE, History
@@ -337,8 +337,6 @@ class Lists:
     def _tails(self) -> None:
         """Unseen appends come after all that was seen of their key, in an order nobody knows.
 
-        Readers of the last version reach them through a helper node of the key: all pairs would
-        be a square. A reader that is itself among them must not reach itself.
         """
         h = self.h
         unseen = self.write_ops[~self.seen[self.write_ops]]
@@ -360,55 +358,12 @@ class Lists:
             self.chain_txn[last[follows]], txn[follows], kind[follows],
             self.chain_op[last[follows]], unseen[follows],
         )
-        for kind in (RW, RW_PREDICATE):
-            self._tail_reads(kind, unseen, codes)
-
-    def _tail_reads(self, kind: int, unseen: np.ndarray, codes: np.ndarray) -> None:
-        h = self.h
-        op = self.last_reads
-        op = op[(h.op_kind[op] == PREDICATE_READ) == (kind == RW_PREDICATE)]
-        op = op[np.isin(h.op_key[op], h.op_key[unseen])]
-        if not len(op):
-            return
-        read_codes, first = np.unique(
-            h.op_key[op].astype(np.int64) * len(h) + self.op_txn[op], return_index=True
-        )
-        op = op[first]
-        both = np.isin(read_codes, codes)
-        node = np.full(len(h.keys), -1)
-        used = np.unique(h.op_key[op])
-        node[used] = self.graph.helpers(len(used)) + np.arange(len(used))
-        write = unseen[node[h.op_key[unseen]] >= 0]
-        self.graph.add(node[h.op_key[write]], self.op_txn[write], PASS, -1, write)
-        only = op[~both]
-        self.graph.add(self.op_txn[only], node[h.op_key[only]], kind, only, -1)
-        if both.any():
-            self._tail_updates(kind, op[both], unseen, codes)
-
-    def _tail_updates(
-        self, kind: int, op: np.ndarray, unseen: np.ndarray, codes: np.ndarray
-    ) -> None:
-        """Transactions that read the last version of a key and append to it unseen.
-
-        Two of them are a lost update, and each comes before every other unseen append.
-        """
-        h = self.h
-        mine = h.op_key[op].astype(np.int64) * len(h) + self.op_txn[op]
-        others = unseen[~np.isin(codes, mine)]
-        node = np.full(len(h.keys), -1)
-        used = np.unique(h.op_key[op])
-        node[used] = self.graph.helpers(len(used)) + np.arange(len(used))
-        write = others[node[h.op_key[others]] >= 0]
-        self.graph.add(node[h.op_key[write]], self.op_txn[write], PASS, -1, write)
-        self.graph.add(self.op_txn[op], node[h.op_key[op]], kind, op, -1)
-        written = unseen[np.searchsorted(codes, mine)]
-        # In a ring of a key's updaters each one reaches each other: enough for every verdict.
-        for step in (1, 2, 3):
-            at = np.arange(len(op) - step)
-            near = at[h.op_key[op[at]] == h.op_key[op[at + step]]]
-            a, b = near, near + step
-            self.graph.add(self.op_txn[op[a]], self.op_txn[op[b]], kind, op[a], written[b])
-            self.graph.add(self.op_txn[op[b]], self.op_txn[op[a]], kind, op[b], written[a])
+        for anti in (RW, RW_PREDICATE):
+            op = self.last_reads
+            op = op[(h.op_kind[op] == PREDICATE_READ) == (anti == RW_PREDICATE)]
+            add_fan(
+                self.graph, anti, (h.op_key[op], op, self.op_txn[op]), (key, unseen, txn), len(h)
+            )
 
     # -- anomalies of single elements -----------------------------------------------------------
 
