@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,9 +79,7 @@ def run_command(
     read_engine: Annotated[str, typer.Option(help="their engine (default: --database)")] = "",
     read_begin: Annotated[str, typer.Option(help="their BEGIN mode")] = "deferred",
     checkpointers: Annotated[int, typer.Option(help="processes that only checkpoint")] = 0,
-    checkpoint: Annotated[
-        str, typer.Option(help="passive, full, restart or truncate")
-    ] = "passive",
+    checkpoint: Annotated[str, typer.Option(help="passive, full, restart or truncate")] = "passive",
     checkpoint_engine: Annotated[str, typer.Option(help="their engine")] = "",
     checkpoint_pause_ms: Annotated[float, typer.Option(help="mean pause between two")] = 0,
     duration: Annotated[float, typer.Option(help="measured part, s")] = 10,
@@ -195,7 +194,9 @@ def _settings(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise PlanError(f"--set {pair}: give NAME=VALUE. `cwkit list --scenarios` has the names.")
+            raise PlanError(
+                f"--set {pair}: give NAME=VALUE. `cwkit list --scenarios` has the names."
+            )
         settings[name] = value
     return settings
 
@@ -232,6 +233,45 @@ def show_command(
     from workloads.recording import read_run
 
     show.show_run(read_run(show.find_run(name, runs)), Console())
+
+
+@app.command("report")
+def report_command(
+    quick: Annotated[bool, typer.Option(help="under a minute: fewer and shorter blocks")] = False,
+    seed: Annotated[int, typer.Option(help="of the draws and of the order of the arms")] = 1,
+    into: Annotated[
+        Path | None, typer.Option(help="go on with the runs in this folder (default: a new one)")
+    ] = None,
+    only_write: Annotated[
+        bool, typer.Option(help="run nothing: write the report of --into again")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="the report")] = Path("REPORT.md"),
+    figures: Annotated[Path, typer.Option(help="its charts")] = Path("analysis/figures"),
+    runs: RunsOption = RUNS,
+) -> None:
+    """Run the report's experiments and write REPORT.md. --into goes on with an interrupted one."""
+    from analysis.campaign import conduct_all, designs
+    from analysis.report import write_report
+
+    console = Console()
+    if only_write and into is None:
+        raise PlanError("--only-write needs --into FOLDER: `cwkit list` shows the folders.")
+    kind = "quick" if quick else "report"
+    folder = into or runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{kind}-s{seed}"
+    if not only_write:
+        counter = show.CellCounter(designs(quick, seed), console)
+        with counter:
+            conduct_all(
+                folder,
+                quick=quick,
+                seed=seed,
+                command=command_line(),
+                on_cell=counter.of,
+                on_progress=counter,
+                say=lambda words: console.print(words, markup=False, highlight=False),
+            )
+    write_report(folder, out, figures)
+    console.print(f"{out} tells it; the runs are in {folder}", markup=False, highlight=False)
 
 
 if __name__ == "__main__":

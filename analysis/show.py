@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rich.text import Text
 from analysis.summary import summary_lines
 from workloads.engines import MODES, Probe, engine_names, found
 from workloads.engines import REGISTRY as ENGINES
+from workloads.experiment import Design, Experiment, OnCell
 from workloads.processes import Progress
 from workloads.recording import Run, RunError, read_manifest
 from workloads.scenarios import Scenario, Shape
@@ -46,6 +48,57 @@ class Live:
         if now - self.said_at >= 1.0 or progress.phase != self.said:
             self.said_at, self.said = now, progress.phase
             self.console.print(words, markup=False, highlight=False, soft_wrap=True)
+
+
+class CellCounter:
+    """Progress of a set of experiments: a line for each finished cell, and the one that runs."""
+
+    def __init__(self, designs: Sequence[Design], console: Console) -> None:
+        self.cells = sum(design.blocks * len(design.arms) for design in designs)
+        self.seen = 0
+        self.console, self.live = console, Live(console)
+        self.begun = time.monotonic()
+        self.committed: Progress | None = None
+
+    def __enter__(self) -> CellCounter:
+        self.live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.live.__exit__(*error)
+
+    def of(self, experiment_name: str) -> OnCell:
+        """The cell callback for one experiment."""
+
+        def on_cell(experiment: Experiment, block: int, arm: str, state: str) -> None:
+            where = f"{experiment_name}, block {block + 1} of {experiment.blocks}, {arm}"
+            if state == "running":
+                self.seen = max(self.seen + 1, 1)
+                self.live.prefix = f"[{self.seen}/{self.cells}] {where}: "
+                self.committed = None
+                return
+            cell = experiment.cells[block, arm]
+            told = f"{state}: {cell.words}" if cell.words else self._rate()
+            minutes = (time.monotonic() - self.begun) / 60
+            self.console.print(
+                f"[{self.seen}/{self.cells}, {minutes:.1f} min] {where}: {told}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+
+        return on_cell
+
+    def _rate(self) -> str:
+        if self.committed is None:
+            return "done"
+        return f"{self.committed.committed / max(self.committed.elapsed_s, 1e-9):,.0f} commits/s"
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.phase == "measuring":
+            self.committed = progress
+        if self.console.is_terminal or progress.left_s > 5:
+            self.live(progress)
 
 
 def progress_words(progress: Progress) -> str:
@@ -120,7 +173,7 @@ def find_run(name: str, runs: Path) -> Path:
         return matches[0]
     if matches:
         raise RunError(
-            f"{name!r} fits {len(matches)} runs: {', '.join(m.name for m in matches[:4])}. Say more."
+            f"{name!r}: {len(matches)} runs fit, {', '.join(m.name for m in matches[:3])}; say more."
         )
     raise RunError(f"There is no run {name!r} in {runs}. `cwkit list` shows those there are.")
 
@@ -136,7 +189,7 @@ def show_scenario(cls: type[Scenario], defaults: Shape, console: Console) -> Non
 
 def show_engines(names: list[str], as_json: bool, console: Console) -> None:
     """Probe engines and print their answers; each refusal in the engine's own words."""
-    from workloads.engines.probe import probe
+    from workloads.engines.probe import probe, to_dict
 
     wanted = names or [name for name in engine_names() if not name.startswith("faulty-")]
     for name in wanted:
@@ -147,7 +200,7 @@ def show_engines(names: list[str], as_json: bool, console: Console) -> None:
             console.print(f"asking {name} …", markup=False, highlight=False)
         probes.append(probe(name))
     if as_json:
-        print(json.dumps([probe.to_dict() for probe in probes], indent=1))
+        print(json.dumps([to_dict(one) for one in probes], indent=1))
         return
     console.print(engines_table(probes))
     for line in engine_notes(probes):

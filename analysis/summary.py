@@ -11,11 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis import words
+from analysis.compare import FOREIGN_LIMIT
 from analysis.rates import PERCENTILES, STAGES, Count, Tally, count
 from workloads.recording import Run
-
-FOREIGN_LIMIT = 0.05
-"""Share of the machine's CPU time. With more of it used by others a run is called contaminated."""
 
 WORKERS_SHOWN = 16
 """A table of 256 workers hides the rest of the screen; beyond this the best and worst are shown."""
@@ -83,13 +81,15 @@ def _heading(run: Run) -> list[str]:
     loop = f"open loop, {words.number(rate)} a second" if rate else "closed loop"
     retry = plan.get("retry", {})
     first, stop = run.window_ns
-    return [
+    title = (
         f"Run {run.name}: {plan.get('scenario', '?')} on {plan.get('database', '?')}, "
-        f"seed {manifest.get('seed', plan.get('seed', '?'))}",
-        *([f"  {said}"] if said else []),
+        f"seed {manifest.get('seed', plan.get('seed', '?'))}"
+    )
+    measured = (
         f"  measured {(stop - first) / 1e9:.3g} s after {plan.get('warmup_s', 0):g} s of warm-up, "
-        f"{loop}, retry {retry.get('policy', '?')}, synchronous {plan.get('synchronous', '?')}",
-    ]
+        f"{loop}, retry {retry.get('policy', '?')}, synchronous {plan.get('synchronous', '?')}"
+    )
+    return [title, *([f"  {said}"] if said else []), measured]
 
 
 def _role_line(counted: Count, role: str) -> str:

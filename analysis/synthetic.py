@@ -7,12 +7,13 @@ wrong, because nobody knows what a real run should have said.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from workloads.experiment import DONE, FAILED, MISSING, REFUSED, Design, cell_name
 from workloads.recording import (
     ATTEMPT,
     BUSY,
@@ -247,4 +248,54 @@ def write_folder(run: Run, folder: Path) -> Path:
         lines = "".join(json.dumps(words) + "\n" for words in worker.messages)
         path = folder / f"worker-{worker.worker:03d}.messages.jsonl"
         path.write_text(lines, encoding="utf-8")
+    return folder
+
+
+def made_experiment(
+    folder: Path,
+    arms: Mapping[str, Mapping[str, Any]],
+    make: Callable[[str, int], Run | str],
+    *,
+    name: str = "writers",
+    question: str = "What does it do?",
+    blocks: int = 10,
+    seed: int = 412,
+    baseline: str = "",
+) -> Path:
+    """Write an experiment folder: `make(arm, block)` gives each cell's run, or why it has none.
+
+    "refused: WORDS" and "missing: WORDS" are those states, other words "failed".
+    """
+    design = Design(name, question, arms, blocks=blocks, seed=seed, baseline=baseline)
+    cells = []
+    for block, order in enumerate(design.order()):
+        for arm in order:
+            found = make(arm, block)
+            entry = {"block": block, "arm": arm, "state": DONE, "words": "", "run": ""}
+            if isinstance(found, Run):
+                entry["run"] = cell_name(block, arm)
+                found.manifest["run"] = entry["run"]
+                write_folder(found, folder / str(entry["run"]))
+                broken = [f["sentence"] for f in found.manifest["findings"] if not f["ok"]]
+                if not found.manifest["ok"]:
+                    entry |= {"state": FAILED, "words": "; ".join(broken)}
+            else:
+                state, _, words = found.partition(": ")
+                known = state in (REFUSED, MISSING)
+                entry |= {"state": state, "words": words} if known else {"state": FAILED}
+                entry["words"] = words if known else found
+            cells.append(entry)
+    said = {
+        "cwkit": FORMAT_VERSION,
+        "experiment": name,
+        "question": question,
+        "seed": seed,
+        "blocks": blocks,
+        "baseline": baseline,
+        "arms": {arm: dict(values) for arm, values in arms.items()},
+        "order": design.order(),
+        "cells": cells,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "experiment.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
     return folder

@@ -101,15 +101,24 @@ def begin_words(mode: str) -> str:
 
 
 def arm_words(plan: Mapping[str, Any]) -> str:
-    """How the writers of a plan write, in a few words: "libsql BEGIN IMMEDIATE"."""
-    engine = plan.get("write_engine") or plan.get("database", "")
+    """How the writers of a plan write, in a few words.
+
+    >>> arm_words({"database": "libsql", "write_engine": "libsql", "begin": "immediate"})
+    'libsql BEGIN IMMEDIATE'
+    >>> arm_words({"database": "libsql", "write_engine": "turso", "begin": "concurrent"})
+    'turso BEGIN CONCURRENT on a libsql file'
+    """
+    database = str(plan.get("database", ""))
+    engine = plan.get("write_engine") or database
     if engine == "null":
         return "null (generator alone)"
-    return f"{engine} {begin_words(str(plan.get('begin', '')))}"
+    on = f" on a {database} file" if engine != database else ""
+    return f"{engine} {begin_words(str(plan.get('begin', '')))}{on}"
 
 
 def listed(items: Sequence[str], last: str = "and") -> str:
-    """
+    """Items as a sentence lists them.
+
     >>> listed(["a"]), listed(["a", "b", "c"]), listed([])
     ('a', 'a, b and c', '')
     """

@@ -30,7 +30,7 @@ LINE = 8  # int64 in a cache line: two workers never write the same one
 
 
 class Board:
-    """`numbers` is an int64 memoryview: header, a status line a worker, a scenario line a worker."""
+    """`numbers` is an int64 memoryview: header, a status line and a scenario line a worker."""
 
     def __init__(self, path: Path, workers: int, *, create: bool = False) -> None:
         self.path, self.workers = Path(path), workers
@@ -38,7 +38,7 @@ class Board:
         if create:
             self.path.write_bytes(bytes(8 * slots))
         self._array = np.memmap(self.path, mode="r+", dtype="<i8", shape=(slots,))
-        self.numbers = memoryview(self._array)
+        self.numbers = self._array.data
 
     def scenario(self) -> memoryview:
         """The scenario's part: `[8 * worker + slot]`."""

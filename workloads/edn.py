@@ -35,7 +35,7 @@ def read_edn(text: str) -> Iterator[tuple[int, Any]]:
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
-            raise EdnError(line, f"{text[at:at + 20]!r} is no EDN")
+            raise EdnError(line, f"{text[at : at + 20]!r} is no EDN")
         at, kind, token = match.end(), match.lastgroup, match.group()
         if kind == "open":
             stack.append((token, line, []))

@@ -118,8 +118,11 @@ class _Pairing:
                 continue
             began = opened.pop(process, None)
             if began is None:
-                raise self._error(number, f"process {process!r} finishes a transaction ({kind}) "
-                                  "that never began; each one needs its invoke before it")
+                raise self._error(
+                    number,
+                    f"process {process!r} finishes a transaction ({kind}) "
+                    "that never began; each one needs its invoke before it",
+                )
             if kind == "ok":
                 add(process, began, at, COMMITTED, line.value, number)
             elif kind == "fail":

@@ -194,8 +194,13 @@ def _template(plan: Plan, folder: Path, templates: dict[str, Path]) -> Path | No
     if find_engine(plan.database).file_format == "none":
         return None
     key = json.dumps(
-        [plan.database, plan.scenario, plan.shape().model_dump(), plan.page_bytes]
-        + [plan.journal_mode],
+        [
+            plan.database,
+            plan.scenario,
+            plan.shape().model_dump(),
+            plan.page_bytes,
+            plan.journal_mode,
+        ],
         default=str,
     )
     if key not in templates:

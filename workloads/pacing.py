@@ -54,7 +54,7 @@ def retry_wait(
     """
     if policy != "exponential":
         return lambda tries: 0.0
-    generator = random.Random(repr(seed))  # noqa: S311 - jitter, not a secret
+    generator = random.Random(repr(seed))
 
     def wait(tries: int) -> float:
         top_us = min(cap_us, base_us * 2.0 ** min(tries - 1, 40))

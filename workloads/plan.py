@@ -206,4 +206,4 @@ def _formats_agree(plan: Plan, engines: Mapping[str, Engine]) -> None:
         )
 
 
-__all__ = ["Plan", "PlanError", "Retry", "make_plan", "shape_of", "in_words", "EngineMissing"]
+__all__ = ["EngineMissing", "Plan", "PlanError", "Retry", "in_words", "make_plan", "shape_of"]

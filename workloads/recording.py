@@ -82,7 +82,7 @@ class Recorder:
         self.roll()
 
     def roll(self) -> tuple[memoryview, int, int]:
-        """Start the next segment. Returns (buffer, offset, limit). Raises OSError on a full disk."""
+        """Start the next segment: (buffer, offset, limit). Raises OSError on a full disk."""
         self.segment += 1
         path = segment_path(self.folder, self.worker, self.segment)
         with path.open("wb") as file:
@@ -100,7 +100,7 @@ class Recorder:
             os.posix_fallocate(file.fileno(), 0, start + self.rows * ROW_BYTES)
         array = np.memmap(path, mode="r+", dtype="u1", offset=start, shape=(self.rows * ROW_BYTES,))
         self._array = array
-        self.buffer, self.offset = memoryview(array), 0
+        self.buffer, self.offset = array.data, 0
         self.limit = self.rows * ROW_BYTES
         return self.buffer, self.offset, self.limit
 
@@ -221,14 +221,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RunError(
-            f"{path}: cut or edited, it is no JSON any more ({error}). The run has to be made again."
+            f"{path}: cut or edited, it is no JSON ({error}). The run has to be made again."
         ) from error
     if not isinstance(manifest, dict) or "cwkit" not in manifest:
         raise RunError(f'{path}: not written by cwkit (it has no key "cwkit"). Try `cwkit list`.')
     version = manifest["cwkit"]
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise RunError(
-            f"{path}: written by a later cwkit (format {version}, this one reads {FORMAT_VERSION}). "
+            f"{path}: written by a later cwkit (format {version}, this reads {FORMAT_VERSION}). "
             "Update cwkit to read it."
         )
     missing = {"run", "plan", "workers", "window"} - manifest.keys()

@@ -182,7 +182,8 @@ def work(job: Job, worker: int, board: Board) -> None:
     # Said before the run, so that a worker that is killed in it has its pragmas in the manifest.
     job.account(who, state="died", account="", identity=identity, pragmas=pragmas)
     board.set_status(worker, boards.READY)
-    status, said = boards.FINISHED, {"state": "finished", "account": ""}
+    status = boards.FINISHED
+    said: dict[str, Any] = {"state": "finished", "account": ""}
     try:
         if _gate(board, job.parent):
             board.set_status(worker, boards.RUNNING)
@@ -248,7 +249,7 @@ def _leave(session: Session) -> None:
     try:
         session.rollback()
         session.close()
-    except BaseException:  # noqa: S110 - the account is written; closing changes nothing in it
+    except BaseException:
         pass
 
 

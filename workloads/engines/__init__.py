@@ -23,11 +23,11 @@ MODES = ("deferred", "immediate", "exclusive", "concurrent")
 FILE_FORMATS = ("sqlite", "turso-mvcc", "none")
 
 
-class UnknownName(ValueError):
+class UnknownName(ValueError):  # noqa: N818 - reads as what happened
     """A name that no registry has; the text carries the nearest one."""
 
 
-class EngineMissing(RuntimeError):
+class EngineMissing(RuntimeError):  # noqa: N818
     """An engine that is not installed here; the text says what is missing and how to get it."""
 
 
@@ -130,7 +130,8 @@ class Engine(Protocol):
 
     def connect(self, path: str, *, begin: str = "deferred", settings: Settings = ...) -> Session:
         """Open a connection and set and read back its pragmas. Raises EngineMissing, OSError, or
-        the driver's own error. Does not ask whether the mode is accepted: BEGIN will say."""
+        the driver's own error. Does not ask whether the mode is accepted: BEGIN will say.
+        """
 
 
 REGISTRY: dict[str, str] = {

@@ -57,6 +57,7 @@ class SqliteSession:
     commit: Callable[[], Any]
     run: Callable[..., Any]
     rows: Callable[..., list[tuple[Any, ...]]]
+    pragmas: Mapping[str, Any]
 
     def __init__(self, connection: sqlite3.Connection, begin: str, settings: Settings) -> None:
         self._connection = connection

@@ -86,6 +86,7 @@ class ApswSession:
     commit: Callable[[], Any]
     run: Callable[..., Any]
     rows: Callable[..., list[tuple[Any, ...]]]
+    pragmas: Mapping[str, Any]
 
     def __init__(self, connection: Any, begin: str, settings: Settings) -> None:
         self._connection = connection

@@ -31,9 +31,11 @@ from workloads.recording import (
 
 LOW, HIGH = -(2**63), 2**63 - 1
 
+MANUAL = "https://github.com/tursodatabase/turso/blob/main/docs/manual.md#transactions"
+
 SINGLE_WRITER = Promise(
     "serializable",
-    "https://docs.turso.tech/sql-reference/statements/transactions: one writer, SQLite's semantics",
+    f"{MANUAL}: 'a single write transaction at a time', and 'full compatibility with SQLite'",
 )
 
 
@@ -45,7 +47,8 @@ class Turso:
         **dict.fromkeys(("deferred", "immediate", "exclusive"), SINGLE_WRITER),
         "concurrent": Promise(
             "snapshot-isolation",
-            "Turso's manual: 'MVCC for concurrent read/write transactions with snapshot isolation'",
+            f"{MANUAL}: 'The transaction isolation level provided by concurrent transactions is "
+            "snapshot isolation'",
         ),
     }
 
@@ -98,6 +101,7 @@ class TursoSession:
     commit: Callable[[], Any]
     run: Callable[..., Any]
     rows: Callable[..., list[tuple[Any, ...]]]
+    pragmas: Mapping[str, Any]
 
     def __init__(self, connection: Any, begin: str, settings: Settings) -> None:
         self._connection = connection

@@ -171,14 +171,16 @@ class Scenario(Protocol):
 
     def bodies(self, seat: Seat) -> Sequence[Callable[[Any], int | None]]:
         """One function for each kind: runs a drawn transaction between BEGIN and COMMIT, and
-        returns the `result` of the row (int64; None is 0)."""
+        returns the `result` of the row (int64; None is 0).
+        """
 
     def acknowledged(self, seat: Seat) -> Callable[[Draw, int], None] | None:
         """Called after COMMIT returned, with the draw and the result; None where not wanted."""
 
     def checkpointed(self, seat: Seat) -> Callable[[int, int, int], None] | None:
         """For a checkpointer's seat: called with the row (busy, log, checkpointed) that each
-        PRAGMA wal_checkpoint answered, once it has returned; None where not wanted."""
+        PRAGMA wal_checkpoint answered, once it has returned; None where not wanted.
+        """
 
     def check(self, session: Session, told: Told) -> list[Finding]:
         """Compare the database after the run with what the workers were told.

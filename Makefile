@@ -1,0 +1,47 @@
+# Everything runs through .venv, which `setup` makes once and then leaves alone.
+# Paths are relative throughout, so that a clone may lie in a folder with a space in its name.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup extras report test lint bench lock clean
+
+venv := .venv/bin
+# Where the tests are repeated by hand: make test PYTEST="-k bank --slow"
+PYTEST ?=
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do \
+		printf '  make %-8s %s\n' "$$name" "$$what"; done
+
+setup: ## .venv with the locked packages, and the begin-concurrent SQLite; once
+	@PYTHON="$(PYTHON)" setup/setup --retry
+
+extras: ## setup, with the optional packages: parquet, cluster
+	@PYTHON="$(PYTHON)" setup/setup --retry --extras
+
+# The same without trying a failed build again: that would cost minutes before each report.
+.PHONY: ready
+ready:
+	@PYTHON="$(PYTHON)" setup/setup
+
+report: ready ## run the experiments and write REPORT.md, about 6 minutes
+	@$(venv)/python -m analysis.cli report
+
+test: lint ## lint, then all tests on all cores
+	@$(venv)/python -m pytest -n auto $(PYTEST)
+
+lint: ready ## ruff and mypy
+	@$(venv)/python -m ruff check .
+	@$(venv)/python -m ruff format --check .
+	@$(venv)/python -m mypy
+
+bench: ready ## every script of bench/: what the generator itself costs
+	@for script in bench/*.py; do \
+		[ -e "$$script" ] || { echo "bench/ holds no script yet."; exit 0; }; \
+		echo "== $$script"; $(venv)/python "$$script" || exit 1; done
+
+lock: ready ## write the lock files anew from pyproject.toml; UPGRADE=1 takes the newest versions
+	@UPGRADE="$(UPGRADE)" setup/lock
+
+clean: ## remove .venv, the build and all caches; runs/ stays
+	rm -rf .venv .build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -not -path './runs/*' -prune -exec rm -rf {} +

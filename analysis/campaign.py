@@ -1,0 +1,249 @@
+"""What `make report` measures: a fixed set of experiments, each with the question it answers.
+
+The set is data, so that the report can print it and a reader can see what was left out. On two
+cores it takes about five minutes; `--quick` asks the same questions with fewer and shorter blocks
+and says so in every interval.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from workloads import recording as rec
+from workloads.engines import engine_names
+from workloads.engines.probe import probe, to_dict
+from workloads.experiment import Design, Experiment, OnCell, conduct
+from workloads.processes import FolderUnwritable, OnProgress
+
+CAMPAIGN = "campaign.json"
+
+# Three ways to write to one database that libSQL made. "begin-concurrent" is SQLite's branch.
+LIBSQL = {"database": "libsql", "write_engine": "libsql", "begin": "immediate"}
+BRANCH = {"database": "libsql", "write_engine": "sqlite-concurrent", "begin": "immediate"}
+CONCURRENT = {"database": "libsql", "write_engine": "sqlite-concurrent", "begin": "concurrent"}
+TURSO = {"database": "turso", "begin": "concurrent"}
+NULL = {"database": "null", "begin": "immediate"}
+
+ROWS = 100_000
+"""Of the throughput experiments: some 3,000 pages, so that uniform keys seldom share one."""
+
+
+def designs(quick: bool, seed: int) -> list[Design]:
+    """The experiments of a report, in the order they run."""
+    short = {"duration_s": 0.5, "warmup_s": 0.15} if quick else {"duration_s": 1.0, "warmup_s": 0.2}
+    few = 1 if quick else 3
+
+    def update(think_us: float = 200, **more: Any) -> dict[str, Any]:
+        """One read and one update of one row, with work between them."""
+        params = {"rows": ROWS, "mix": "read-modify-write=100", "think_us": think_us}
+        return {"scenario": "register", "params": params | more, "writers": 4, **short}
+
+    made = [
+        _acked(quick),
+        Design(
+            "mission",
+            "Do BEGIN CONCURRENT writers and libSQL readers keep one libSQL database whole?",
+            {
+                "mission": CONCURRENT
+                | {"scenario": "bank", "writers": 4, "readers": 4, "read_engine": "libsql"}
+                | {"duration_s": 3.0 if quick else 10.0, "warmup_s": 0.5}
+            },
+            blocks=1,
+        ),
+        Design(
+            "headline",
+            "What does BEGIN CONCURRENT do for four writers with 200 us of work in a transaction?",
+            {
+                "libsql immediate": LIBSQL | update(),
+                "libsql immediate again": LIBSQL | update(),
+                "branch immediate": BRANCH | update(),
+                "branch concurrent": CONCURRENT | update(),
+            },
+            blocks=3 if quick else 10,
+            baseline="libsql immediate",
+        ),
+        Design(
+            "writers",
+            "How does throughput grow with the number of writers?",
+            {
+                f"{arm} w{writers}": engine | update() | {"writers": writers}
+                for writers in ((1, 4) if quick else (1, 2, 4, 8))
+                for arm, engine in (
+                    ("libsql immediate", LIBSQL),
+                    ("branch concurrent", CONCURRENT),
+                    ("null", NULL),
+                )
+            },
+            blocks=few,
+            baseline="libsql immediate w1",
+        ),
+        Design(
+            "think",
+            "How much work must a transaction hold before BEGIN CONCURRENT pays?",
+            {
+                f"{arm} t{think}": engine | update(think_us=think)
+                for think in ((0,) if quick else (0, 50, 1000))
+                for arm, engine in (("libsql immediate", LIBSQL), ("branch concurrent", CONCURRENT))
+            },
+            blocks=2 if quick else 5,
+            baseline="libsql immediate t0",
+        ),
+        Design(
+            "skew",
+            "What share of transactions is refused when the keys are skewed?",
+            {
+                f"{arm} {keys}": engine
+                | update(think_us=0 if arm == "turso" else 200, keys=keys, operations=4)
+                for keys in (
+                    ("uniform", "zipfian:0.99")
+                    if quick
+                    else ("uniform", "zipfian:0.8", "zipfian:0.99", "zipfian:1.2")
+                )
+                for arm, engine in (("branch concurrent", CONCURRENT),)
+            },
+            blocks=1 if quick else 2,
+        ),
+        Design(
+            "mvcc",
+            "Page-level or row-level: who overlaps work that waits (1 ms asleep)?",
+            {
+                arm: engine | update(think_us=1000, think="sleep", rows=10_000)
+                for arm, engine in (
+                    ("libsql immediate", LIBSQL),
+                    ("branch concurrent", CONCURRENT),
+                    ("turso concurrent", TURSO),
+                )
+            },
+            blocks=few,
+            baseline="libsql immediate",
+        ),
+        Design(
+            "read-mostly",
+            "What is left of it when 95 % of the operations read (YCSB B)?",
+            {
+                arm: engine
+                | {"scenario": "register", "params": {"rows": ROWS, "mix": "B"}, "writers": 4}
+                | short
+                for arm, engine in (("libsql immediate", LIBSQL), ("branch concurrent", CONCURRENT))
+            },
+            blocks=few,
+            baseline="libsql immediate",
+        ),
+        Design(
+            "read",
+            "How long does one read of one row by its key take, with nobody else there?",
+            {
+                arm: engine
+                | {"scenario": "register", "params": {"rows": 1000, "mix": "C"}, "writers": 0}
+                | {"readers": 1}
+                | short
+                for arm, engine in (
+                    ("libsql", {"database": "libsql"}),
+                    ("sqlite", {"database": "sqlite"}),
+                    ("turso", TURSO | {"read_begin": "concurrent"}),
+                    ("null", {"database": "null"}),
+                )
+            },
+            blocks=few,
+            baseline="libsql",
+        ),
+    ]
+    return [_seeded(design, seed) for design in made]
+
+
+def _seeded(design: Design, seed: int) -> Design:
+    return Design(design.name, design.question, design.arms, design.blocks, seed, design.baseline)
+
+
+def _acked(quick: bool) -> Design:
+    """The WAL-reset race: libSQL until it shows, and the fixed version for as long as may be."""
+    racing = {"scenario": "acked", "writers": 1, "readers": 1, "checkpointers": 3, "warmup_s": 0.0}
+    fixed = {"database": "sqlite-concurrent", "begin": "immediate"}
+    return Design(
+        "acked",
+        "Is every acknowledged commit visible to the next transaction of another process?",
+        {
+            "libsql": LIBSQL | racing | {"duration_s": 12.0 if quick else 45.0},
+            "control": fixed | racing | {"duration_s": 5.0 if quick else 20.0},
+        },
+        blocks=1,
+    )
+
+
+def conduct_all(
+    folder: Path,
+    *,
+    quick: bool,
+    seed: int,
+    command: str,
+    on_cell: Callable[[str], OnCell],
+    on_progress: OnProgress | None = None,
+    say: Callable[[str], None] = print,
+) -> list[Experiment]:
+    """Probe every engine, run what is missing of every experiment, and keep both in `folder`.
+
+    Raises RunError where the folder holds another campaign, FolderUnwritable where it can't be
+    written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FolderUnwritable(
+            f"{folder}: cannot be written ({error.strerror}). Give another folder with --runs."
+        ) from error
+    _note(folder, quick=quick, seed=seed, command=command, say=say)
+    return [
+        conduct(
+            design,
+            folder / design.name,
+            command=command,
+            on_cell=on_cell(design.name),
+            on_progress=on_progress,
+        )
+        for design in designs(quick, seed)
+    ]
+
+
+def _note(
+    folder: Path, *, quick: bool, seed: int, command: str, say: Callable[[str], None]
+) -> None:
+    """Write campaign.json with the engines' answers, once."""
+    path = folder / CAMPAIGN
+    if path.exists():
+        read_campaign(folder)
+        return
+    probes = []
+    for name in engine_names():
+        if not name.startswith("faulty-"):
+            say(f"asking {name} what it is and what it accepts")
+            probes.append(to_dict(probe(name)))
+    said = {
+        "cwkit": rec.FORMAT_VERSION,
+        "campaign": folder.name,
+        "quick": quick,
+        "seed": seed,
+        "command": command,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "experiments": [design.name for design in designs(quick, seed)],
+        "probes": probes,
+    }
+    path.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+
+
+def read_campaign(folder: Path) -> Mapping[str, Any]:
+    """campaign.json of a report's folder. Raises RunError with the reason."""
+    path = Path(folder) / CAMPAIGN
+    if not path.is_file():
+        raise rec.RunError(f"{folder}: holds no report's runs (it has no {CAMPAIGN}).")
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        version = int(said["cwkit"])
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise rec.RunError(f"{path}: cut or edited ({error}). Run `cwkit report` again.") from error
+    if version > rec.FORMAT_VERSION:
+        raise rec.RunError(f"{path}: written by a later cwkit (format {version}). Update cwkit.")
+    return dict(said)

@@ -1,0 +1,302 @@
+"""The report's tables: each a heading row and rows of words, ready for the template."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis.compare import Grid
+from analysis.evidence import Evidence, field, label, look
+from analysis.findings import work_ratios
+from analysis.rates import Tally
+from analysis.words import DASH, begin_words, duration, interval, listed, number, percent, whole
+from workloads.engines import MODES, Probe, find_engine
+from workloads.recording import CONFLICTS
+
+
+class Table(NamedTuple):
+    """`head` names the columns, `rows` are as wide; `note` stands below."""
+
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    note: str = ""
+
+
+def main_role(grid: Grid, arm: str) -> str:
+    return "writer" if grid.plan(arm)["writers"] else "reader"
+
+
+def rates_table(evidence: Evidence, grid: Grid) -> Table:
+    """Throughput with its interval, the generator's floor beside it, and what was refused."""
+    rows = []
+    for arm in grid.arms:
+        tally = grid.tally(arm, main_role(grid, arm))
+        if tally is None:
+            rows.append((arm, label(grid, arm), *[DASH] * 7, f"0 of {len(grid.of(arm))}"))
+            continue
+        low, rate, high = tally.abort_rate
+        aborts = f"{percent(rate)} {interval(low, high, percent)}" if tally.finished else DASH
+        rows.append(
+            (
+                arm,
+                label(grid, arm),
+                *(_throughput(grid, arm, role) for role in ("writer", "reader")),
+                _floor(evidence, grid, arm),
+                "baseline" if arm == grid.baseline else _against(grid, arm),
+                aborts,
+                percent(tally.wasted),
+                number(tally.cpu_us),
+                f"{len(grid.usable(arm))} of {len(grid.of(arm))}",
+            )
+        )
+    head = ("arm", "how", "writers' tx/s", "readers' tx/s", "generator alone, tx/s")
+    ratio = f"ratio to {grid.baseline}" if grid.baseline else "ratio"
+    return Table(
+        (*head, ratio, "abort rate [95 %]", "time wasted", "CPU µs a tx", "blocks used"), rows
+    )
+
+
+def _throughput(grid: Grid, arm: str, role: str) -> str:
+    if not grid.plan(arm)[role + "s"]:
+        return DASH
+    return grid.estimate(arm, lambda c: c.roles[role].per_s).said()
+
+
+def _floor(evidence: Evidence, grid: Grid, arm: str) -> str:
+    found = evidence.floor(grid, arm)
+    if found is None:
+        return DASH
+    other, null = found
+    role = main_role(other, null)
+    return number(other.estimate(null, lambda c: c.roles[role].per_s).value)
+
+
+def _against(grid: Grid, arm: str) -> str:
+    base = grid.baseline
+    if not base or base not in grid.arms or look(grid, arm)[0] == "null":
+        return DASH
+    if grid.unlike(arm, base):
+        return "not compared"
+    role = main_role(grid, arm)
+    if main_role(grid, base) != role:
+        return DASH
+    ratio = grid.ratio(arm, base, lambda c: c.roles[role].per_s)
+    return ratio.said() + (", no difference seen" if ratio.verdict == "none seen" else "")
+
+
+def latency_table(grid: Grid) -> Table:
+    """Pooled over workers and blocks, and the worst worker beside it."""
+    rows = []
+    for arm in grid.arms:
+        for role in ("writer", "reader"):
+            tally = grid.tally(arm, role)
+            if tally is None:
+                continue
+            each = tally.latency()
+            worst = [cell.counted.worst_p99_ns(role) for cell in grid.usable(arm) if cell.counted]
+            known = [value for value in worst if not np.isnan(value)]
+            rows.append(
+                (
+                    arm,
+                    role,
+                    *(duration(value) for value in each["whole"]),
+                    duration(tally.longest_ns),
+                    duration(max(known)) if known else DASH,
+                    *(duration(each[s][2]) for s in ("queueing", "begin", "work", "commit")),
+                    duration(each["service"][0]),
+                    duration(each["service"][2]),
+                )
+            )
+    return Table(
+        ("arm", "role", "p50", "p90", "p99", "p99.9", "max", "longest wait", "worst worker's p99",
+         "p99 queueing", "p99 begin", "p99 work", "p99 commit", "service p50", "service p99"),
+        rows,
+    )  # fmt: skip
+
+
+def fairness_table(grid: Grid) -> Table:
+    """Each worker's throughput in the middle block of each arm, and the index over all blocks."""
+    rows = []
+    for arm in grid.arms:
+        role = main_role(grid, arm)
+        cells = [cell for cell in grid.usable(arm) if cell.counted]
+        if not cells or cells[0].counted is None or len(cells[0].counted.of(role)) < 2:
+            continue
+        middle = cells[len(cells) // 2].counted
+        assert middle is not None
+        rows.append(
+            (
+                arm,
+                grid.estimate(arm, lambda c, role=role: c.roles[role].fairness).said(),
+                percent(grid.estimate(arm, lambda c, role=role: c.roles[role].worst_share).value),
+                percent(1 / len(middle.of(role))),
+                " / ".join(number(w.tally.per_s) for w in middle.of(role)),
+            )
+        )
+    head = ("arm", "Jain's index", "worst worker's share", "even share")
+    return Table((*head, "tx/s of each worker, in one block"), rows)
+
+
+def attempts_table(grid: Grid) -> Table:
+    """Attempts = commits + each kind of conflict + failed + unknown; usable blocks together."""
+    rows = []
+    for arm in grid.arms:
+        for role in ("writer", "reader"):
+            tally = grid.tally(arm, role)
+            if tally is None:
+                continue
+            kinds = [whole(n) for n in tally.conflicts.sum(axis=1)[1:]]
+            parts = [tally.attempts, tally.committed]
+            rest = [tally.failed, tally.unknown, tally.given_up, tally.unfinished]
+            rows.append((arm, role, *map(whole, parts), *kinds, *map(whole, rest), _tries(tally)))
+    head = ("arm", "role", "attempts =", "committed")
+    tail = ("+ failed", "+ unknown", "given up (tx)", "unfinished (tx)", "tries until success")
+    return Table((*head, *(f"+ {kind}" for kind in CONFLICTS[1:]), *tail), rows)
+
+
+def _tries(tally: Tally) -> str:
+    said = [f"{k}: {whole(n)}" for k, n in enumerate(tally.tries[:4]) if k and n]
+    if more := int(tally.tries[4:].sum()):
+        said.append(f"more: {whole(more)} (up to {len(tally.tries) - 1})")
+    return ", ".join(said) or DASH
+
+
+def work_table(evidence: Evidence) -> Table:
+    """The studied mode against today's, by the work inside the transaction."""
+    rows = []
+    for work, pair, ratio in work_ratios(evidence):
+        grid = pair.grid
+        words = {
+            "less": "loses",
+            "more": "wins",
+            "none seen": "no difference seen",
+            "unknown": "too few blocks to say",
+        }
+        rows.append(
+            (
+                f"{number(work)} µs",
+                grid.estimate(pair.under).said(),
+                grid.estimate(pair.over).said(),
+                ratio.said(),
+                words[ratio.verdict],
+                f"`{grid.name}`",
+            )
+        )
+    return Table(
+        ("work inside", "libsql BEGIN IMMEDIATE, tx/s", "BEGIN CONCURRENT, tx/s", "ratio",
+         "BEGIN CONCURRENT", "experiment"),
+        rows,
+    )  # fmt: skip
+
+
+def words_table(evidence: Evidence) -> Table:
+    """Every refusal met in the runs, in the engine's own words."""
+    said: Counter[tuple[str, str, str, str, str]] = Counter()
+    for _, cell in evidence.cells():
+        for worker in cell.counted.workers if cell.counted else ():
+            for (phase, kind, text), times in worker.tally.words.items():
+                how = begin_words(worker.begin) if worker.begin else worker.role
+                said[worker.engine, how, phase, kind or "failed", text] += times
+    rows = [
+        (*key, whole(times)) for key, times in sorted(said.items(), key=lambda e: (-e[1], e[0]))
+    ]
+    shown = rows[:30]
+    note = f"{len(rows) - 30} rarer ones are left out." if len(rows) > 30 else ""
+    return Table(
+        ("engine", "begun with", "phase", "kind", "its own words", "attempts"), shown, note
+    )
+
+
+def engines_table(evidence: Evidence) -> Table:
+    """What each engine answered when it was asked; a refusal in its own words."""
+    rows = []
+    for probe in evidence.probes.values():
+        if probe.missing or probe.identity is None:
+            rows.append((probe.engine, f"not here: {probe.missing}", *[DASH] * (len(MODES) + 1)))
+            continue
+        several = {True: "several", False: "one", None: "not asked"}[probe.several_processes]
+        words = f": “{probe.processes_words}”" if probe.processes_words else ""
+        rows.append(
+            (
+                probe.engine,
+                f"{probe.identity.binding} ({probe.identity.version})",
+                several + words,
+                *(_mode(probe, mode) for mode in MODES),
+            )
+        )
+    return Table(("engine", "binding (library)", "processes", *map(begin_words, MODES)), rows)
+
+
+def _mode(probe: Probe, mode: str) -> str:
+    answer = probe.modes.get(mode)
+    if answer is None:
+        return "not asked"
+    if not answer.accepted:
+        return f"refused: “{answer.words}”"
+    how = {True: ", writers overlap", False: ", one writer", None: ""}[answer.overlaps]
+    return f"accepted{how}"
+
+
+def promises_table(evidence: Evidence) -> Table:
+    """The isolation that each engine's makers promise; not what was measured."""
+    rows = []
+    for probe in evidence.probes.values():
+        try:
+            promises = find_engine(probe.engine).promises
+        except (ValueError, RuntimeError, ImportError):
+            continue  # an engine of the runs that this checkout does not have any more
+        told: dict[tuple[str, str], list[str]] = {}
+        for mode, promise in promises.items():
+            told.setdefault((promise.level, promise.source), []).append(begin_words(mode))
+        rows += [
+            (probe.engine, listed(modes), level, source) for (level, source), modes in told.items()
+        ]
+    return Table(("engine", "mode", "promised isolation", "source of the promise"), rows)
+
+
+def checks_table(evidence: Evidence) -> Table:
+    """Which invariants were checked after the runs, how often they held, and where they did not."""
+    held: Counter[tuple[str, str, str]] = Counter()
+    total: Counter[tuple[str, str, str]] = Counter()
+    broken: dict[tuple[str, str, str], str] = {}
+    for grid, cell in evidence.cells():
+        for finding in cell.manifest.get("findings", []):
+            key = (grid.name, label(grid, cell.arm), str(finding.get("check")))
+            total[key] += 1
+            held[key] += bool(finding.get("ok"))
+            if not finding.get("ok"):
+                broken.setdefault(key, f"`{cell.run}`: {finding.get('sentence', '')}")
+    rows = [
+        (*key, f"{held[key]} of {total[key]}", broken.get(key, "")) for key in dict.fromkeys(total)
+    ]
+    return Table(("experiment", "arm", "check", "held", "where it did not"), rows)
+
+
+def pragmas_table(evidence: Evidence) -> Table:
+    """What every connection read back after it had set its pragmas."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for _, cell in evidence.cells():
+        for entry in cell.manifest.get("workers", []):
+            if entry.get("pragmas"):
+                pairs = ", ".join(f"{k} {v}" for k, v in sorted(entry["pragmas"].items()))
+                seen[str(entry["engine"]), pairs] += 1
+    rows = [(engine, pairs, whole(n)) for (engine, pairs), n in sorted(seen.items())]
+    return Table(("engine", "read back", "connections"), rows)
+
+
+def arms_table(grid: Grid) -> Table:
+    """What each arm was asked to do, where the arms differ."""
+    plans = {arm: grid.plan(arm) for arm in grid.arms}
+    keys = [k for plan in plans.values() for k in (*plan, *plan["params"]) if k not in HIDDEN]
+    differing = [
+        key
+        for key in dict.fromkeys(keys)
+        if len({str(field(plan, key)) for plan in plans.values()}) > 1
+    ]
+    rows = [(arm, *(str(field(plan, key)) for key in differing)) for arm, plan in plans.items()]
+    return Table(("arm", *differing), rows)
+
+
+HIDDEN = ("seed", "params", "read_engine", "checkpoint_engine", "cpus")

@@ -1,0 +1,79 @@
+"""What every test run shares: Hypothesis profiles, the seed, `slow`, a header with engines."""
+
+from __future__ import annotations
+
+import platform
+import sqlite3
+from importlib.metadata import version
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
+
+# Real engines on shared machines: a deadline or a health check on time would fail for the
+# machine's sake, not for the engine's.
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+# The same examples everywhere and every time: a red CI is red here too.
+settings.register_profile("quick", _PATIENT, max_examples=50, derandomize=True, database=None)
+settings.register_profile("thorough", _PATIENT, max_examples=1000, derandomize=True, database=None)
+# New examples each night; what failed once is kept and tried first.
+settings.register_profile(
+    "nightly",
+    _PATIENT,
+    max_examples=5000,
+    derandomize=False,
+    database=DirectoryBasedExampleDatabase(".hypothesis/examples"),
+    print_blob=True,
+)
+settings.load_profile("quick")  # --hypothesis-profile=NAME chooses another
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+    parser.addoption("--seed", type=int, default=1, help="seed of every run that a test starts")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    profile = settings.get_current_profile_name()
+    slow = "" if config.getoption("--slow") else ", without slow tests (--slow)"
+    return [
+        f"engines: {', '.join(_engines())}",
+        f"seed: {config.getoption('--seed')} (--seed N), hypothesis profile {profile}{slow}",
+        f"python {platform.python_version()} on {platform.platform()}",
+    ]
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int:
+    """Seed for a test's own generators; printed at the start of the session."""
+    return pytestconfig.getoption("--seed")
+
+
+def _engines() -> list[str]:
+    """Each engine's version, asked of its library; in memory, so that no file is shared."""
+    # Here, not above: xdist's workers print no header and need no engine for it.
+    import libsql_experimental
+
+    from workloads.begin_concurrent import MissingBuild, load
+
+    libsql = libsql_experimental.connect(":memory:")
+    said = libsql.execute("SELECT sqlite_version()").fetchone()[0]
+    engines = [
+        f"libsql-experimental {version('libsql-experimental')} (SQLite {said})",
+        f"sqlite3 {sqlite3.sqlite_version}",
+    ]
+    try:
+        engines.append(f"begin-concurrent {load().sqlite_lib_version()}")
+    except MissingBuild as reason:
+        engines.append(f"no begin-concurrent ({reason})")
+    return [*engines, f"pyturso {version('pyturso')}"]

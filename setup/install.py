@@ -1,0 +1,254 @@
+"""Makes .venv from requirements.lock and builds the begin-concurrent SQLite, once.
+
+Each step leaves a stamp made of the contents that it depends on, so that a second call does
+nothing and a changed pin runs the step again. The kit is worth having without the
+begin-concurrent build: where that fails, the reason is said and the exit status is 0.
+Standard library only: it runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+VENV_PYTHON = VENV / "bin" / "python"
+BUILD = ROOT / ".build"
+LOGS = BUILD / "logs"
+LOCK = ROOT / "requirements.lock"
+EXTRAS_LOCK = ROOT / "requirements-extras.lock"
+BUILD_SCRIPT = ROOT / "setup" / "build_begin_concurrent.py"
+WHY_MISSING = BUILD / "begin-concurrent" / "why-missing.txt"
+
+
+class StepFailed(Exception):
+    """A step ended with a status other than 0; the text is for the person who waits."""
+
+
+def main() -> int:
+    """Return the exit status: 0, also without the begin-concurrent build; 1 without .venv."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--extras", action="store_true", help="install the optional packages too")
+    parser.add_argument("--retry", action="store_true", help="try a build again that failed before")
+    options = parser.parse_args()
+
+    LOGS.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    with (BUILD / "lock").open("w") as lock:
+        # Two calls at once (`make report` beside `make test`): the second one waits, then finds
+        # everything done.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            did_something = make_venv(extras=options.extras)
+        except StepFailed as failure:
+            print(failure, file=sys.stderr)
+            return 1
+        did_something |= build_begin_concurrent(retry=options.retry)
+    if did_something:
+        print(f"Set-up took {time.monotonic() - start:.0f} s.")
+    elif options.retry:
+        print("Everything is set up already.")
+    if WHY_MISSING.exists() and (did_something or options.retry):
+        print(
+            f"Without the begin-concurrent SQLite: {WHY_MISSING.read_text().strip()}\n"
+            "Tests and reports go on without the engine `sqlite-concurrent`, the only one that has "
+            "BEGIN CONCURRENT on files that libSQL reads; they say so where it is missing.\n"
+            "To try again: make setup"
+        )
+    return 0
+
+
+def make_venv(*, extras: bool) -> bool:
+    """Return whether anything had to be done."""
+    stamp = VENV / "cwkit-stamp"
+    # The path belongs to it: a venv and an editable install name their folder, and a clone that
+    # was moved would go on running the code of the old place.
+    wanted = _key(LOCK, ROOT / "pyproject.toml", Path(__file__), str(ROOT))
+    if extras:
+        wanted = _key(EXTRAS_LOCK, wanted)
+    have = stamp.read_text() if stamp.is_file() else ""
+    if wanted in have.split() and _starts(VENV_PYTHON):
+        return False
+    if not have.startswith(str(_base())) or not _starts(VENV_PYTHON):
+        _step(
+            f"Making .venv with Python {'.'.join(map(str, sys.version_info[:3]))}",
+            [sys.executable, "-m", "venv", "--clear", str(VENV)],
+            "venv",
+            "Look there; on Debian the packages python3-venv and python3-dev are needed.",
+        )
+    pip = [
+        str(VENV_PYTHON),
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--no-input",
+        "install",
+        "--progress-bar",
+        "off",
+    ]
+    lock = EXTRAS_LOCK if extras else LOCK
+    _step(
+        f"Installing the {_packages(lock)} packages of {lock.name}",
+        [*pip, "--require-hashes", "--requirement", str(lock)]
+        # setuptools is in the first lock only: it is the build backend, not a dependency.
+        + (["--requirement", str(LOCK)] if extras else []),
+        "packages",
+        "A package index must be in reach. libsql-experimental has wheels for Python 3.11 to 3.13 "
+        "on x86_64; elsewhere pip builds it, which needs Rust.",
+    )
+    _step(
+        "Installing cwkit itself, editable",
+        [*pip, "--no-deps", "--no-build-isolation", "--no-index", "--editable", str(ROOT)],
+        "cwkit",
+        "Look there.",
+    )
+    plain = _key(LOCK, ROOT / "pyproject.toml", Path(__file__), str(ROOT))
+    stamp.write_text(f"{_base()}\n{plain}\n{wanted}\n")
+    return True
+
+
+def build_begin_concurrent(*, retry: bool) -> bool:
+    """Return whether anything had to be done; a failed build is written to WHY_MISSING."""
+    stamp = BUILD / "begin-concurrent" / "stamp"
+    wanted = _key(BUILD_SCRIPT, ROOT / "setup" / "node.lock", str(_base()))
+    have = stamp.read_text() if stamp.is_file() else ""
+    # A build that failed is tried again when somebody asks for it, not before each report.
+    if have == wanted and not (retry and WHY_MISSING.exists()):
+        return False
+    try:
+        _step(
+            "Building the begin-concurrent SQLite",
+            [str(VENV_PYTHON), str(BUILD_SCRIPT)],
+            "begin-concurrent",
+            "Look there.",
+        )
+    except StepFailed as failure:
+        WHY_MISSING.parent.mkdir(parents=True, exist_ok=True)
+        # The script writes its reason itself unless it broke in a way nobody thought of.
+        if not WHY_MISSING.exists():
+            WHY_MISSING.write_text(f"{failure}\n")
+    stamp.write_text(wanted)
+    return True
+
+
+def _base() -> Path:
+    """The Python under .venv: another one, another venv, another build."""
+    config = VENV / "pyvenv.cfg"
+    lines = config.read_text().splitlines() if config.is_file() else []
+    known = dict(line.split(" = ", 1) for line in lines if " = " in line)
+    return Path(known.get("executable") or known.get("home", "none")) / known.get("version", "")
+
+
+def _key(*parts: Path | str) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.read_bytes() if isinstance(part, Path) else part.encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def _starts(python: Path) -> bool:
+    try:
+        return subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def _packages(lock: Path) -> int:
+    return sum("==" in line for line in lock.read_text().splitlines())
+
+
+def _step(what: str, command: list[str], log_name: str, way_out: str) -> None:
+    """Run one command with its output in a log; say what runs, where it stands, how long it took.
+
+    Raises StepFailed with the log's last words where it ends with a status other than 0.
+    """
+    log = LOGS / f"{log_name}.log"
+    start = time.monotonic()
+    # Nothing of the caller's may leak into .venv: with PYTHONPATH or PIP_TARGET set, pip installs
+    # something else somewhere else.
+    hidden = (
+        "PYTHONPATH",
+        "PYTHONHOME",
+        "PIP_TARGET",
+        "PIP_PREFIX",
+        "PIP_USER",
+        "PIP_REQUIRE_VIRTUALENV",
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    environment["PYTHONUNBUFFERED"] = "1"
+    show = _ticker(what)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+        try:
+            while process.poll() is None:
+                show(time.monotonic() - start, _last_words(log))
+                time.sleep(0.2)
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            raise
+    took_s = time.monotonic() - start
+    if process.returncode:
+        _line(f"{what}: failed after {took_s:.0f} s")
+        raise StepFailed(
+            f"{what} failed: {_last_words(log) or 'it said nothing'}. "
+            f"Its whole output is in {log.relative_to(ROOT)}. {way_out}"
+        )
+    _line(f"{what}: {took_s:.0f} s")
+
+
+def _ticker(what: str) -> Callable[[float, str], None]:
+    if not sys.stdout.isatty():
+        print(f"{what} ...", flush=True)
+        said_s = [0.0]
+
+        def every_20_seconds(elapsed_s: float, words: str) -> None:
+            if elapsed_s - said_s[0] >= 20:
+                said_s[0] = elapsed_s
+                print(f"  {elapsed_s:.0f} s: {words}", flush=True)
+
+        return every_20_seconds
+
+    def in_place(elapsed_s: float, words: str) -> None:
+        columns = os.get_terminal_size().columns
+        text = f"{what} ... {elapsed_s:.0f} s  {words}"
+        print(f"\r\x1b[2K{text[: columns - 1]}", end="", flush=True)
+
+    return in_place
+
+
+def _line(text: str) -> None:
+    print(f"\r\x1b[2K{text}" if sys.stdout.isatty() else text, flush=True)
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text(errors="replace")[-4000:].splitlines()
+    # pip's last word is often a hint; the error is what a person needs.
+    errors = [line for line in lines if line.lower().startswith("error")]
+    # pip indents what belongs to the line above.
+    said = [line for line in errors or lines if line.strip() and not line.startswith(" ")]
+    return said[-1] if said else ""
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("\nStopped; the next call goes on where this one was.", file=sys.stderr)
+        sys.exit(130)
