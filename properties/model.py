@@ -47,7 +47,8 @@ class Run:
     def __init__(self, schema: Schema, rows: Rows) -> None:
         self.schema, self.rows = schema, dict(rows)
         self.written: set[int] = set()
-        self.saved: list[tuple[str, Rows, set[int]]] = []
+        self.effects: list[tuple[int, Any]] = []  # (key, new value; None for a row that went)
+        self.saved: list[tuple[str, Rows, set[int], int]] = []
 
     def step(self, op: Op) -> tuple[bool, Any]:
         """Whether the statement succeeds, and what it sees. A failed one has no effect."""
@@ -78,16 +79,18 @@ class Run:
             if there:
                 del self.rows[key]
                 self.written.add(key)
+                self.effects.append((key, None))
             return True, None
         if there or name in ("put", "insert"):
             before = self.rows.get(key, ())
             self.rows[key] = (*before, args[1]) if lists else args[1]
             self.written.add(key)
+            self.effects.append((key, self.rows[key]))
         return True, None
 
     def _savepoint(self, name: str, mark: str) -> bool:
         if name == "savepoint":
-            self.saved.append((mark, dict(self.rows), set(self.written)))
+            self.saved.append((mark, dict(self.rows), set(self.written), len(self.effects)))
             return True
         places = [i for i, saved in enumerate(self.saved) if saved[0] == mark]
         if not places:
@@ -96,7 +99,9 @@ class Run:
             del self.saved[places[-1] :]
         else:
             del self.saved[places[-1] + 1 :]
-            self.rows, self.written = dict(self.saved[-1][1]), set(self.saved[-1][2])
+            _, rows, written, effects = self.saved[-1]
+            self.rows, self.written = dict(rows), set(written)
+            del self.effects[effects:]
         return True
 
 
@@ -113,6 +118,7 @@ class Member:
     version: int = -1  # the version that its commit made
     snapshot: int = -1
     written: frozenset[int] = frozenset()
+    effects: tuple[tuple[int, Any], ...] = ()
 
 
 class Model:
@@ -250,7 +256,7 @@ class Model:
         member.snapshot = good[-1]
         run = self._run(member, member.snapshot)
         assert run is not None
-        member.written = frozenset(run.written)
+        member.written, member.effects = frozenset(run.written), tuple(run.effects)
         if run.written:
             rows = dict(self.versions[-1])
             for key in run.written:

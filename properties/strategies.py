@@ -93,7 +93,9 @@ def numbered(
 
 @lru_cache(maxsize=1000)
 def _transaction(schema: Schema, operations: int, deletes: bool) -> st.SearchStrategy[Any]:
-    body = st.lists(_operation(schema, deletes), min_size=1, max_size=operations)
+    one = _operation(schema, deletes)
+    # Two steps at least in most: a transaction of one statement is nearly one without BEGIN.
+    body = st.one_of(*[st.lists(one, min_size=2, max_size=operations)] * 3, st.tuples(one).map(list))
     end = st.sampled_from([("commit",)] * 7 + [("rollback",)])
     plain = st.tuples(body, end).map(lambda t: [("begin",), *t[0], t[1]])
     # A part of the transaction inside a savepoint, undone or kept.
@@ -101,8 +103,8 @@ def _transaction(schema: Schema, operations: int, deletes: bool) -> st.SearchStr
     saved = st.tuples(body, body, undo, end).map(
         lambda t: [("begin",), *t[0][:2], ("savepoint", "a"), *t[1][:2], t[2], t[3]]
     )
-    alone = _operation(schema, deletes).map(lambda op: [op])
-    return st.one_of(plain, plain, plain, saved, alone)
+    alone = one.map(lambda op: [op])
+    return st.one_of(plain, plain, plain, plain, plain, saved, alone)
 
 
 @lru_cache(maxsize=1000)
@@ -123,5 +125,12 @@ def _operation(schema: Schema, deletes: bool) -> st.SearchStrategy[tuple[Any, ..
         some.append(st.tuples(st.just("delete"), anywhere))
     if breaking := [BREAKING[f] for f in schema.features if f in BREAKING]:
         some.append(st.tuples(st.sampled_from(breaking), anywhere))
-    # Reads and writes of the rows that are there come more often: they make the dependencies.
-    return st.one_of(*some[:2], *some)
+    # The same few keys come more often: where nobody meets there is nothing to find.
+    hot = st.integers(0, min(1, schema.rows - 1))
+    meeting = (
+        st.tuples(st.just("r"), hot),
+        st.tuples(st.just(write), hot, st.none()),
+        st.just(("range", schema.rows, last)),
+        st.tuples(st.just("insert"), st.integers(schema.rows, last), st.none()),
+    )
+    return st.one_of(*meeting, *meeting, *some)
