@@ -291,15 +291,21 @@ def report_command(
     only_write: Annotated[
         bool, typer.Option(help="run nothing: write the report of --into again")
     ] = False,
+    foreign_limit: Annotated[
+        float | None,
+        typer.Option(help="share of the CPU time that others may use in a run (default: 0.05)"),
+    ] = None,
     out: Annotated[Path, typer.Option(help="the report")] = Path("REPORT.md"),
     figures: Annotated[Path, typer.Option(help="its charts")] = Path("analysis/figures"),
     runs: RunsOption = RUNS,
 ) -> None:
     """Run the report's experiments and write REPORT.md. --into goes on with an interrupted one."""
-    from analysis.campaign import conduct_all, designs
+    from analysis.campaign import allow_foreign, conduct_all, designs
     from analysis.report import write_report
 
     console = Console()
+    if foreign_limit is not None and not 0 <= foreign_limit <= 1:
+        raise PlanError(f"--foreign-limit {foreign_limit:g}: a share from 0 to 1, such as 0.2.")
     if only_write and into is None:
         raise PlanError("--only-write needs --into FOLDER: `cwkit list` shows the folders.")
     kind = "quick" if quick else "report"
@@ -316,6 +322,8 @@ def report_command(
                 on_progress=counter,
                 say=lambda words: console.print(words, markup=False, highlight=False),
             )
+    if foreign_limit is not None:
+        allow_foreign(folder, foreign_limit)
     write_report(folder, out, figures)
     console.print(f"{out} tells it; the runs are in {folder}", markup=False, highlight=False)
 

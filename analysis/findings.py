@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.compare import Cell, Grid, Ratio
+from analysis.compare import FOREIGN_LIMIT, Cell, Grid, Ratio
 from analysis.evidence import (
     CONTROL,
     STUDIED,
@@ -407,7 +407,14 @@ def doubts(evidence: Evidence) -> list[str]:
     if dropped:
         said.append(
             f"{len(dropped)} of {total} runs were contaminated by other use of the machine and "
-            "dropped with their blocks."
+            "dropped with their blocks. Close other programs and run it again, or accept them by "
+            "`--foreign-limit SHARE`, which the report then says."
+        )
+    limit = evidence.campaign.get("foreign_limit", FOREIGN_LIMIT)
+    if limit > FOREIGN_LIMIT:
+        said.append(
+            f"Others were allowed to use up to {percent(limit)} of the machine's CPU time while it "
+            f"was measured (`--foreign-limit`; the rule is {percent(FOREIGN_LIMIT)})."
         )
     pair = headline_pair(evidence)
     if pair is not None and (blocks := pair.grid.ratio(pair.over, pair.under).blocks) < 10:

@@ -173,7 +173,7 @@ def find_run(name: str, runs: Path) -> Path:
         return matches[0]
     if matches:
         raise RunError(
-            f"{name!r}: {len(matches)} runs fit, {', '.join(m.name for m in matches[:3])}; say more."
+            f"{len(matches)} runs fit {name!r}, {', '.join(m.name for m in matches[:3])}: say more."
         )
     raise RunError(f"There is no run {name!r} in {runs}. `cwkit list` shows those there are.")
 

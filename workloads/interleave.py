@@ -36,6 +36,7 @@ Only where nothing but rows can carry over: begin-concurrent decides by page, so
 earlier schedule has rearranged could answer otherwise, and a faulty engine may count.
 """
 
+
 class Event(NamedTuple):
     """One step of one session, as it went.
 
@@ -388,7 +389,9 @@ class Stage:
             player.give_up()
         final = {}
         for table in self.schema.tables:
-            for key, stored in self.sessions[0].rows(f"SELECT id, value FROM {table} WHERE id >= 0"):
+            for key, stored in self.sessions[0].rows(
+                f"SELECT id, value FROM {table} WHERE id >= 0"
+            ):
                 final[int(key)] = self.schema.value(stored)
         return Played(
             schedule, self.engines, self.modes, self.identity, player.events, player.txns, final

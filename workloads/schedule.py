@@ -110,7 +110,9 @@ class Schema:
     @property
     def all_tables(self) -> tuple[str, ...]:
         """Every table with rows, children before their parents."""
-        more = [name for name, f in (("part", "foreign"), ("audit", "trigger")) if f in self.features]
+        more = [
+            name for name, f in (("part", "foreign"), ("audit", "trigger")) if f in self.features
+        ]
         return tuple(t.replace("item", name) for name in (*more, "item") for t in self.tables)
 
     def table(self, key: int) -> str:
