@@ -46,7 +46,7 @@ class Draw(NamedTuple):
     args: Any
 
 
-class InvariantBroken(Exception):  # noqa: N818 - it names the finding, not a fault of ours
+class InvariantBroken(Exception):
     """Raised by a body that has seen what must never be. Ends the run with its evidence.
 
     The transaction's own row says which kind it was; `evidence` is plain data for the manifest,

@@ -59,8 +59,10 @@ class Bank:
 
     def schema(self) -> Sequence[str]:
         return (
-            "CREATE TABLE account"
-            "(id INTEGER PRIMARY KEY, balance INTEGER NOT NULL, pad TEXT NOT NULL)",
+            (
+                "CREATE TABLE account"
+                "(id INTEGER PRIMARY KEY, balance INTEGER NOT NULL, pad TEXT NOT NULL)"
+            ),
         )
 
     def load(self, session: Session, rng: np.random.Generator) -> None:
@@ -152,7 +154,7 @@ class Bank:
         return None
 
     def check(self, session: Session, told: Told) -> list[Finding]:
-        found: dict[int, int] = dict(session.rows("SELECT id, balance FROM account"))  # type: ignore[arg-type]
+        found: dict[int, int] = dict(session.rows("SELECT id, balance FROM account"))
         total, count = sum(found.values()), len(found)
         findings = [
             Finding(
