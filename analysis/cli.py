@@ -235,6 +235,52 @@ def show_command(
     show.show_run(read_run(show.find_run(name, runs)), Console())
 
 
+@app.command("check")
+def check_command(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="FILE|FOLDER|RUN…", help="histories: EDN, JSON, ours")
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="list-append or rw-register (default: what the file holds)")
+    ] = None,
+    level: Annotated[
+        str, typer.Option(help="the isolation level that must hold")
+    ] = "strict-serializable",
+    as_json: Annotated[bool, typer.Option("--json", help="one line for each history")] = False,
+    svg: Annotated[Path | None, typer.Option(help="draw the first cycle into this file")] = None,
+    sequential_keys: Annotated[
+        bool, typer.Option(help="rw-register: each key alone is sequentially consistent")
+    ] = False,
+    linearizable_keys: Annotated[
+        bool, typer.Option(help="rw-register: each key alone is linearizable")
+    ] = False,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Judge recorded histories: 0 valid, 1 violated, 2 bad input, 3 cannot be decided."""
+    from properties.check import run_check
+
+    found = [path if path.exists() else _run_or_path(path, runs) for path in paths]
+    raise typer.Exit(
+        run_check(
+            found,
+            model,
+            level,
+            as_json,
+            svg,
+            sequential_keys=sequential_keys,
+            linearizable_keys=linearizable_keys,
+        )
+    )
+
+
+def _run_or_path(path: Path, runs: Path) -> Path:
+    """A run of that name, or the path as it is, for the checker to say what is wrong with it."""
+    try:
+        return show.find_run(str(path), runs)
+    except RunError:
+        return path
+
+
 @app.command("report")
 def report_command(
     quick: Annotated[bool, typer.Option(help="under a minute: fewer and shorter blocks")] = False,

@@ -208,10 +208,10 @@ def show_engines(names: list[str], as_json: bool, console: Console) -> None:
 
 
 def engines_table(probes: list[Probe]) -> Table:
-    """Engine, version, several processes, and each BEGIN mode."""
+    """Engine, version, several processes, and what each BEGIN mode does where it is accepted."""
     table = Table(box=None, pad_edge=False)
     for heading in ("engine", "version", "processes", *MODES):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == "engine")
     for probe in probes:
         if probe.missing or probe.identity is None:
             table.add_row(probe.engine, "not here")
@@ -231,7 +231,7 @@ def _mode(probe: Probe, mode: str) -> str:
         return "refused"
     if answer.overlaps is None:
         return "accepted"
-    return "accepted, writers overlap" if answer.overlaps else "accepted, one writer"
+    return "writers overlap" if answer.overlaps else "one writer"
 
 
 def engine_notes(probes: list[Probe]) -> list[str]:

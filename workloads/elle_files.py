@@ -7,9 +7,10 @@ types are invoke, ok, fail, info. Order in the file is order in real time, as fo
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -41,7 +42,6 @@ class _Line(msgspec.Struct, gc=False):
 
 
 _line_decoder = msgspec.json.Decoder(_Line)
-_lines_decoder = msgspec.json.Decoder(list[_Line])
 _decode = msgspec.json.Decoder().decode
 
 
@@ -62,25 +62,26 @@ def read_history(path: str | Path, model: str | None = None) -> History:
     if path.suffix not in SUFFIXES:
         raise HistoryError(f"{path}: a history's name ends in one of {', '.join(SUFFIXES)}.")
     try:
-        raw = path.read_bytes()
+        with open(path, "rb") as file:
+            head = file.read(_CHUNK_BYTES)
+            if path.suffix == ".edn" or head.lstrip()[:1] == b"[":
+                raw = head + file.read()
+                pairs = _Pairing(path, model or _model_of(raw))
+                pairs.feed((_edn_lines if path.suffix == ".edn" else _json_array)(path, raw))
+            else:
+                pairs = _Pairing(path, model or _model_of(head))
+                for batch in _json_chunks(path, file, head):
+                    pairs.feed(batch)
     except OSError as error:
         raise HistoryError(f"{path}: can't be read: {error.strerror}.") from None
-    pairs = _Pairing(path, model or _model_of(raw))
-    if path.suffix == ".edn":
-        pairs.feed(_edn_lines(path, raw))
-    elif raw.lstrip()[:1] == b"[":
-        pairs.feed(_json_array(path, raw))
-    else:
-        for batch in _json_chunks(path, raw):
-            pairs.feed(batch)
     return pairs.finish()
 
 
 def _model_of(raw: bytes) -> str:
     """Lists unless the file writes registers: `"w"` as an operation, and no append anywhere."""
-    appends = b'"append"' in raw or b":append" in raw
-    writes = b'["w"' in raw.replace(b" ", b"")[: 1 << 22] or b"[:w " in raw
-    return MODELS[1] if writes and not appends else MODELS[0]
+    if b'"append"' in raw or b":append" in raw:
+        return MODELS[0]
+    return MODELS[1] if re.search(rb'\[\s*("w"|:w)[\s,]', raw) else MODELS[0]
 
 
 class _Pairing:
@@ -166,21 +167,23 @@ class _Pairing:
             raise HistoryError(f"{self.path}: {error}") from None
 
 
-def _json_chunks(path: Path, raw: bytes) -> Iterator[Iterator[tuple[int, _Line]]]:
+def _json_chunks(
+    path: Path, file: BinaryIO, head: bytes
+) -> Iterator[Iterator[tuple[int, _Line]]]:
     """The lines in chunks of some megabytes: a million lines at once would cost a gigabyte."""
-    at, number = 0, 1
-    while at < len(raw):
-        cut = len(raw) if at + _CHUNK_BYTES >= len(raw) else raw.find(b"\n", at + _CHUNK_BYTES) + 1
-        cut = cut or len(raw)
-        chunk = raw[at:cut]
+    number, chunk = 1, head
+    while chunk:
+        chunk += file.readline()
         try:
-            lines = _lines_decoder.decode_lines(chunk)
-            if len(lines) != chunk.count(b"\n") + (not chunk.endswith(b"\n")):
+            lines = _line_decoder.decode_lines(chunk)
+            count = chunk.count(b"\n") + (not chunk.endswith(b"\n"))
+            if len(lines) != count:
                 raise ValueError  # blank lines: count them one by one
-            yield zip(range(number, number + len(lines)), lines, strict=True)
+            yield zip(range(number, number + count), lines, strict=True)
         except ValueError:
             yield _one_by_one(path, chunk, number)
-        at, number = cut, number + chunk.count(b"\n")
+        number += chunk.count(b"\n")
+        chunk = file.read(_CHUNK_BYTES)
 
 
 def _one_by_one(path: Path, chunk: bytes, first: int) -> Iterator[tuple[int, _Line]]:

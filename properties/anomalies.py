@@ -1,0 +1,87 @@
+"""The checker: which isolation levels a history keeps, and the anomalies that rule out the rest.
+
+    verdict = check(read_history("run.jsonl"))
+    verdict.valid_at("snapshot-isolation")      # True, False or "unknown"
+    verdict.anomalies["G-single"][0].steps
+
+For lists a False is proven by a witness and a True by the absence of any cycle; for registers see
+`registers`. Never a time limit that turns into a verdict.
+"""
+
+from __future__ import annotations
+
+from properties.catalogue import CATALOGUE, DEFAULT_LEVEL, FORBIDS, LEVELS
+from properties.cycles import find_cycles
+from properties.graph import PROCESS, REALTIME, Graph, Reduced, add_realtime_edges, add_session_edges
+from properties.lists import Lists
+from properties.registers import add_proven_edges, observe
+from properties.saturate import saturate
+from properties.tails import settle
+from properties.verdict import Findings, Verdict, Witness, closed
+from properties.within import fractured_lists, judge_lists
+from properties.writers import packable
+from workloads.history import History
+
+__all__ = ["CATALOGUE", "DEFAULT_LEVEL", "FORBIDS", "LEVELS", "Verdict", "Witness", "check"]
+
+
+def check(
+    history: History, *, sequential_keys: bool = False, linearizable_keys: bool = False
+) -> Verdict:
+    """Judge a history at all ten levels in one pass.
+
+    sequential_keys, linearizable_keys : for registers, take it as given that each key alone
+        follows the sessions' order, or real time, and infer the order of versions from it. Only
+        for systems that promise it whatever the level: a violation found so may be of that
+        promise and not of the level.
+    Raises nothing on damaged histories: what is wrong with them is an anomaly or a note.
+    """
+    findings = Findings()
+    history = packable(history)
+    findings.notes.extend(history.notes)
+    if not len(history):
+        return Verdict(history, dict.fromkeys(LEVELS, "unknown"), {}, ["the history is empty"])
+    if history.model == "list-append":
+        levels = _check_lists(history, findings)
+    else:
+        trusted = (REALTIME, PROCESS) if linearizable_keys else (PROCESS,)
+        levels = _check_registers(
+            history, findings, trusted if linearizable_keys or sequential_keys else ()
+        )
+    for level in findings.ruled_out():
+        levels[level] = False
+    order = list(CATALOGUE)
+    found = dict(sorted(findings.witnesses.items(), key=lambda item: order.index(item[0])))
+    return Verdict(history, closed(levels), found, findings.notes)
+
+
+def _check_lists(history: History, findings: Findings) -> dict[str, bool | str]:
+    graph = Graph(len(history))
+    lists = Lists(history, graph, findings)
+    happened = lists.run()
+    judge_lists(lists)
+    add_session_edges(graph, history, happened)
+    add_realtime_edges(graph, history, happened)
+    reduced = Reduced(graph, len(history))
+    if reduced.nodes:
+        fractured_lists(lists, reduced)
+    violated = find_cycles(reduced, findings) | findings.ruled_out()
+    levels: dict[str, bool | str] = {level: level not in violated for level in LEVELS}
+    if reduced.nodes:
+        settle(lists, reduced, levels, findings)
+    return levels
+
+
+def _check_registers(
+    history: History, findings: Findings, trusted: tuple[int, ...]
+) -> dict[str, bool | str]:
+    seen = observe(history, findings)
+    graph = Graph(len(history))
+    add_proven_edges(graph, seen, findings)
+    add_session_edges(graph, history, seen.happened)
+    add_realtime_edges(graph, history, seen.happened)
+    violated = find_cycles(Reduced(graph, len(history)), findings) | findings.ruled_out()
+    levels: dict[str, bool | str] = {
+        level: False if level in violated else "unknown" for level in LEVELS
+    }
+    return saturate(seen, levels, findings, trusted)

@@ -1,0 +1,57 @@
+"""What the property tests share: which engines they run on, and the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from properties.targets import DEFAULT_ENGINES, Stages, Target, targets
+from workloads.engines import UnknownName, find_engine
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("cwkit properties")
+    group.addoption(
+        "--engine",
+        default="",
+        help="engines the properties run on: NAME[,NAME] or path.py:Engine "
+        f"(default {','.join(DEFAULT_ENGINES)})",
+    )
+    group.addoption("--begin", default="", help="only this BEGIN mode (default: all promised)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "modes(*names): only on these of the targets' BEGIN modes")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "target" in metafunc.fixturenames:
+        chosen = _chosen(metafunc.config)
+        only = metafunc.definition.get_closest_marker("modes")
+        if only is not None:
+            chosen = [target for target in chosen if target.mode in only.args]
+        metafunc.parametrize("target", [_param(target) for target in chosen])
+
+
+def _chosen(config: pytest.Config) -> list[Target]:
+    names = tuple(name for name in config.getoption("--engine").split(",") if name)
+    try:
+        return targets(names or DEFAULT_ENGINES, config.getoption("--begin"))
+    except (UnknownName, ValueError) as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _param(target: Target) -> object:
+    why = find_engine(target.engine).missing()
+    return pytest.param(
+        target, id=str(target), marks=[pytest.mark.skip(reason=why)] if why else []
+    )
+
+
+@pytest.fixture(scope="session")
+def stages() -> Iterator[Stages]:
+    """Databases with open sessions, shared by the tests of one process."""
+    kept = Stages()
+    yield kept
+    kept.close()

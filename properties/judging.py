@@ -1,0 +1,172 @@
+"""Judge a schedule that was played, and tell what is wrong with it so that somebody can act on it.
+
+Two judges that share nothing: the checker reads the history, the model replays the events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import settings
+
+from properties.anomalies import FORBIDS, check
+from properties.model import Forbidden, Model, Refused
+from properties.verdict import Verdict
+from workloads.engines import Engine, find_engine
+from workloads.interleave import FAST, Event, Played, Stage
+from workloads.schedule import Schedule
+
+COLUMN = 34
+
+
+@dataclass
+class Judged:
+    """What both judges say of a schedule. `wrong` is empty where the level was kept.
+
+    verdict : the checker's, None where the schedule deletes rows. refused : by the model's count.
+    """
+
+    played: Played
+    level: str
+    verdict: Verdict | None
+    wrong: list[str]
+    refused: list[Refused]
+
+    @property
+    def anomalies(self) -> list[str]:
+        """Names of every anomaly that was seen, forbidden at this level or not."""
+        return list(self.verdict.anomalies) if self.verdict else []
+
+
+def judge(played: Played, level: str) -> Judged:
+    """Both judges on one schedule, at a level of Elle's names."""
+    wrong: list[str] = []
+    verdict = None
+    if played.schedule.checkable:
+        verdict = check(played.history())
+        names = [name for name in verdict.anomalies if name in FORBIDS[level]]
+        if names or verdict.levels[level] is False:
+            wrong.append(f"the checker found {', '.join(names) or 'a cycle'}, which {level} forbids")
+    model = Model(played.schedule.schema, level)
+    if "attached" in played.schedule.schema.features:
+        # Two files have two snapshots, which a serializable engine may take at two moments as
+        # long as nobody can tell: there the checker alone judges.
+        return Judged(played, level, verdict, wrong, model.refused)
+    try:
+        for event in played.events:
+            model.see(event)
+        model.finish(played.final)
+    except Forbidden as forbidden:
+        wrong.append(f"the model of {level} forbids it: {forbidden}")
+    return Judged(played, level, verdict, wrong, model.refused)
+
+
+def promised(engine: Engine, mode: str) -> str:
+    """The level that an engine's makers promise for a mode."""
+    return engine.promises[mode].level
+
+
+def insist(played: Played, level: str | None = None) -> Judged:
+    """Raise AssertionError, with everything an engine's developer needs, unless the level is kept.
+
+    level : None for the weakest of what the sessions' modes promise.
+    """
+    if level is None:
+        modes = zip(played.engines, played.modes, strict=True)
+        level = weakest(promised(find_engine(name), mode) for name, mode in modes)
+    judged = judge(played, level)
+    if judged.wrong:
+        raise AssertionError(complaint(judged))
+    return judged
+
+
+def weakest(levels: Iterable[str]) -> str:
+    """The level that forbids least: what several sessions of different promises keep together."""
+    return min(levels, key=lambda level: len(FORBIDS[level]))
+
+
+def complaint(judged: Judged) -> str:
+    """What is wrong, the timeline, the explanation, the engine, and a line to paste."""
+    played = judged.played
+    identity = played.identity
+    parts = [
+        f"{' and '.join(dict.fromkeys(played.engines))} promises {judged.level}, but:",
+        *(f"  - {sentence}" for sentence in judged.wrong),
+        "",
+        timeline(played.events, played.modes),
+        "",
+        *explained(judged),
+        f"engine: {identity.binding}, {identity.version} {identity.source_id}".rstrip(),
+        f"modes: {', '.join(played.modes)}; rows at the end: {played.final}",
+        f"@example({pasted(played.schedule)})",
+    ]
+    return "\n".join(parts)
+
+
+def explained(judged: Judged) -> list[str]:
+    """The first forbidden anomaly in words."""
+    if judged.verdict is None:
+        return []
+    for name, witnesses in judged.verdict.anomalies.items():
+        if name in FORBIDS[judged.level]:
+            return [str(witnesses[0]), ""]
+    return []
+
+
+def pasted(schedule: Schedule) -> str:
+    """The schedule as it is written in a test. Fields that are as by default are left out.
+
+    >>> pasted(Schedule(("r 0", "append 0 1"), "10"))
+    "Schedule(('r 0', 'append 0 1'), '10')"
+    """
+    default = Schedule(())
+    parts = [repr(schedule.programs), repr(schedule.order)]
+    if schedule.schema != default.schema:
+        parts.append(f"schema={schedule.schema!r}")
+    if schedule.patient:
+        parts.append("patient=True")
+    return f"Schedule({', '.join(parts)})"
+
+
+def timeline(events: Iterable[Event], modes: Iterable[str]) -> str:
+    """The events as text, a column a session, a line a step."""
+    names = list(modes)
+    used = [s for s in range(len(names)) if any(e.session == s for e in events)]
+    head = "step  " + "".join(f"{f'session {s} ({names[s]})':{COLUMN}}" for s in used)
+    lines = [head.rstrip()]
+    for event in events:
+        said = event_words(event)
+        space = " " * (COLUMN * used.index(event.session))
+        lines.append(f"{event.at:>4}  {space}{said}")
+    return "\n".join(lines)
+
+
+def event_words(event: Event) -> str:
+    """One step: what was asked, and what came back where that was not simply success."""
+    if event.status == "ok":
+        return f"{event.op}" + (f" -> {seen(event.value)}" if event.op.name in ("r", "range", "where") else "")
+    kind = f" ({event.kind})" if event.kind else ""
+    return f"{event.op} !! {event.status}{kind}: {event.words}"
+
+
+def seen(value: Any) -> str:
+    if value is None:
+        return "nil"
+    if isinstance(value, tuple):
+        inner = (f"{v[0]}:{seen(v[1])}" if isinstance(v, tuple) else str(v) for v in value)
+        return "[" + " ".join(inner) + "]"
+    return str(value)
+
+
+def how_many(share: float) -> int:
+    """Examples for a test that costs more, as a share of what the profile gives each."""
+    return max(5, int(settings().max_examples * share))
+
+
+def play(engine: str, mode: str, schedule: Schedule, **options: Any) -> Played:
+    """Play one schedule on a stage of its own: for a fixed schedule, or at a prompt."""
+    modes = (mode,) * len(schedule.programs)
+    with Stage(engine, modes, schedule.schema, options.pop("pragmas", FAST), **options) as stage:
+        return stage.play(schedule)

@@ -1,0 +1,175 @@
+"""What a level forces on the order of a register's versions, until nothing more is forced.
+
+A reader of W's version that has seen W' (by the level's own notion of "before") proves that W'
+wrote before W, and comes itself before whoever wrote after W. Contradictions are cycles. Where
+nothing is contradicted and the order of all versions is settled, the level is proven to hold.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from properties.catalogue import LEVELS, ruled_out_by, weaker_or_equal
+from properties.graph import (
+    PROCESS,
+    REALTIME,
+    Graph,
+    add_realtime_edges,
+    add_session_edges,
+    classify,
+    components,
+)
+from properties.orders import Need, Orders, search
+from properties.one_step import beside, violated_in_one_step
+from properties.registers import Registers
+from properties.verdict import Findings, Witness, closed, show
+
+MOST_TRANSACTIONS = 3000  # beyond, only what one step proves is drawn: reach sets are a square
+MOST_TRIES = 64  # orders tried to prove a level; more only turn "unknown" into True or False
+
+NEEDS = {
+    "repeatable-read": Need((), False, False, "G2-item"),
+    "snapshot-isolation": Need((), True, True, "G-nonadjacent"),
+    "serializable": Need((), False, True, "G2"),
+    "strong-session-snapshot-isolation": Need((PROCESS,), True, True, "G-nonadjacent-process"),
+    "strong-session-serializable": Need((PROCESS,), False, True, "G2-item-process"),
+    "strong-snapshot-isolation": Need((PROCESS, REALTIME), True, True, "G-nonadjacent-realtime"),
+    "strict-serializable": Need((PROCESS, REALTIME), False, True, "G2-item-realtime"),
+}
+
+
+def saturate(
+    seen: Registers,
+    levels: dict[str, bool | str],
+    findings: Findings,
+    trusted: tuple[int, ...] = (),
+) -> dict[str, bool | str]:
+    """Decide what is still "unknown" in `levels`, as far as it can be decided.
+
+    trusted : kinds of edges (PROCESS, REALTIME) that each key's versions are known to follow.
+    """
+    _read_atomic(seen, levels, findings)
+    graph = Graph(len(seen.h))
+    add_session_edges(graph, seen.h, seen.happened)
+    add_realtime_edges(graph, seen.h, seen.happened)
+    source, target, kind = graph.edges()[:3]
+    given = [
+        (u, v, k, -1, -1, -1)
+        for u, v, k in zip(source.tolist(), target.tolist(), kind.tolist(), strict=True)
+    ] if seen.happened.sum() <= MOST_TRANSACTIONS else []
+    for level, need in NEEDS.items():
+        if any(levels[weak] is False for weak in weaker_or_equal(level)):
+            levels[level] = False
+            continue
+        if not given and len(seen.h) > MOST_TRANSACTIONS:
+            witness = violated_in_one_step(seen, level, need.extra)
+            if witness is not None:
+                levels[level] = False
+                _name(witness, need, levels, findings)
+            continue
+        orders = Orders(seen, need, graph.nodes, given, trusted)
+        cycle = orders.close()
+        if cycle is not None:
+            levels[level] = False
+            _name(Witness("", [s.source for s in cycle], cycle), need, levels, findings)
+        elif not seen.undecided:
+            levels[level] = _prove(orders, need, levels, findings)
+    for level in ("read-uncommitted", "read-committed"):
+        if levels[level] == "unknown" and not seen.undecided:
+            # Any order of versions that agrees with a topological order of the wr edges will do.
+            levels[level] = True
+    return closed(levels)
+
+
+def _name(
+    witness: Witness, need: Need, levels: dict[str, bool | str], findings: Findings
+) -> None:
+    """Give a violation the strongest name that its own level allows.
+
+    A cycle with inferred edges may look like G1c where the inference itself assumed a level
+    above read-committed, so its looks alone must not rule out the lower levels.
+    """
+    suffix = "-realtime" if REALTIME in need.extra else "-process" if need.extra else ""
+    predicate = "" if suffix or levels["repeatable-read"] is False else "-predicate"
+    looks = classify(witness.steps).split("-process")[0].split("-realtime")[0]
+    if need.alternate:
+        base = "G-single" if looks.startswith("G-single") else "G-nonadjacent"
+        witness.name = base + suffix + predicate
+    else:
+        witness.name = need.name
+    findings.add(witness)
+    for level in ruled_out_by(witness.name):
+        levels[level] = False
+
+
+def _prove(
+    orders: Orders, need: Need, levels: dict[str, bool | str], findings: Findings
+) -> bool | str:
+    """True where some order of all versions fits, False where none does, else "unknown".
+
+    All writers of a key in order, every anti-dependency drawn, and no cycle: that is the level's
+    definition. Which order fits is tried, first all at once, then pair by pair.
+    """
+    tries = [MOST_TRIES]
+    answer = search(orders, tries)
+    if answer is False:
+        pair = orders.unsettled()
+        assert pair is not None
+        a, b, key = pair
+        name = need.name
+        if need.alternate and not need.extra and levels["repeatable-read"] is not False:
+            name += "-predicate"
+        findings.add(Witness(
+            name, [a, b],
+            why=f"T1 and T2 both wrote {show(orders.seen.h.keys[key])}, and with either "
+            "write as the first, what was read makes a cycle",
+        ))
+        for level in ruled_out_by(name):
+            levels[level] = False
+    return answer
+
+
+def _read_atomic(seen: Registers, levels: dict[str, bool | str], findings: Findings) -> None:
+    """Decide read-atomic: exact, by one strongly connected components search.
+
+    Whoever reads x of W and anything of W', which wrote x too, puts W' before W; whoever reads
+    the initial x though it read anything of a writer of x saw that writer in part.
+    """
+    h, op_txn = seen.h, seen.op_txn
+    reader, writer, read, write = beside(seen)
+    version = seen.source[read]
+    partly = version < 0
+    for i in np.flatnonzero(partly)[:8].tolist():
+        _fractured(seen, int(reader[i]), int(writer[i]), int(write[i]), findings)
+    from_write = seen.source >= 0
+    source, op = seen.source[from_write], seen.read_op[from_write]
+    over = ~partly
+    a = np.concatenate((op_txn[source], writer[over]))
+    b = np.concatenate((op_txn[op], op_txn[version[over]]))
+    if len(a):
+        label, cyclic = components(len(h), a, b)
+        inside = np.flatnonzero(cyclic[a] & (label[a] == label[b]))
+        for i in inside[inside >= len(source)][:8].tolist():
+            at = int(np.flatnonzero(over)[i - len(source)])
+            _fractured(seen, int(reader[at]), int(writer[at]), int(write[at]), findings)
+        if len(inside):
+            levels["read-atomic"] = False
+    if partly.any():
+        levels["read-atomic"] = False
+    if levels["read-atomic"] == "unknown" and not seen.undecided:
+        levels["read-atomic"] = not any(
+            level is False for name, level in levels.items()
+            if name in weaker_or_equal("read-atomic")
+        )
+    assert set(levels) == set(LEVELS)
+
+
+def _fractured(
+    seen: Registers, reader: int, writer: int, write: int, findings: Findings
+) -> None:
+    h = seen.h
+    key, value = h.keys[h.op_key[write]], h.decode(h.op_value[write])
+    findings.add(Witness(
+        "fractured-read", [reader, writer], marks=[value],
+        why=f"T1 read one of T2's writes, but {show(key)} as it was before T2 wrote {show(value)}",
+    ))

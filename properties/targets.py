@@ -1,0 +1,78 @@
+"""Which engines and BEGIN modes the property tests run on, and the stages they run on.
+
+    pytest properties --engine turso,path.py:Mine --begin concurrent
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from workloads.engines import MODES, Settings, find_engine
+from workloads.interleave import FAST, Stage
+from workloads.schedule import Schema
+
+DEFAULT_ENGINES = ("libsql", "sqlite", "sqlite-concurrent", "turso")
+KEPT = 8
+"""Stages that stay open: each is a database and a few connections, or processes."""
+
+
+class Target(NamedTuple):
+    """An engine in a BEGIN mode, as a test's parameter."""
+
+    engine: str
+    mode: str
+
+    @property
+    def promise(self) -> str:
+        return find_engine(self.engine).promises[self.mode].level
+
+    def __str__(self) -> str:
+        return f"{self.engine.rpartition('/')[2]}-{self.mode}"
+
+
+def targets(engines: tuple[str, ...] = DEFAULT_ENGINES, begin: str = "") -> list[Target]:
+    """Every engine in every mode that it promises something for, or in the one mode.
+
+    In the order of the registry and of MODES, so that every xdist worker collects the same.
+    Raises UnknownName for an engine, ValueError for a mode.
+    """
+    if begin and begin not in MODES:
+        raise ValueError(f"There is no BEGIN mode {begin!r}. Modes: {', '.join(MODES)}.")
+    found = []
+    for name in engines:
+        promises = find_engine(name).promises
+        found += [Target(name, mode) for mode in MODES if mode in promises and begin in ("", mode)]
+    return found
+
+
+class Stages:
+    """Stages by what they are set for, opened when first wanted, the least used closed again."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[tuple[object, ...], Stage] = OrderedDict()
+
+    def get(
+        self,
+        engine: str | tuple[str, ...],
+        modes: tuple[str, ...],
+        schema: Schema,
+        settings: Settings = FAST,
+        *,
+        processes: bool = False,
+    ) -> Stage:
+        key = (engine, modes, schema, settings, processes)
+        if key not in self._open:
+            while len(self._open) >= KEPT:
+                self._open.popitem(last=False)[1].close()
+            self._open[key] = Stage(engine, modes, schema, settings, processes=processes)
+        self._open.move_to_end(key)
+        return self._open[key]
+
+    def close(self) -> None:
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def __iter__(self) -> Iterator[Stage]:
+        return iter(self._open.values())

@@ -1,0 +1,113 @@
+"""What the checker says about a history: a verdict for each level, with witnesses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from properties.catalogue import DEFAULT_LEVEL, LEVELS, ruled_out_by
+from properties.graph import Step
+from workloads.history import History
+
+SHOWN = 8  # witnesses kept for each name; more would tell nothing new
+
+
+@dataclass
+class Witness:
+    """One occurrence of an anomaly.
+
+    txns : the transactions concerned, T1, T2, … in the explanation. steps : the cycle's edges,
+    empty where the anomaly is no cycle; why : then the reason, in words that name T1, T2.
+    marks : the values that matter, kept when long lists are elided.
+    """
+
+    name: str
+    txns: list[int]
+    steps: list[Step] = field(default_factory=list)
+    why: str = ""
+    marks: list[Any] = field(default_factory=list)
+
+
+@dataclass
+class Verdict:
+    """The judgement of one history.
+
+    levels : True, False, or "unknown" (an empty history, or registers whose order of versions
+        the history does not tell: no violation was found, but nothing proves that there is none).
+    anomalies : witnesses by name, the shortest cycles first. notes : damage that was met.
+    """
+
+    history: History
+    levels: dict[str, bool | str]
+    anomalies: dict[str, list[Witness]]
+    notes: list[str]
+
+    def valid_at(self, level: str = DEFAULT_LEVEL) -> bool | str:
+        """True, False or "unknown". Raises KeyError for a level that is none of LEVELS."""
+        return self.levels[level]
+
+
+class Findings:
+    """Collects witnesses while a history is judged."""
+
+    def __init__(self) -> None:
+        self.witnesses: dict[str, list[Witness]] = {}
+        self.notes: list[str] = []
+
+    def add(self, witness: Witness) -> None:
+        kept = self.witnesses.setdefault(witness.name, [])
+        if len(kept) < SHOWN:
+            kept.append(witness)
+
+    def full(self, name: str) -> bool:
+        """Whether another witness of this name would not be kept."""
+        return len(self.witnesses.get(name, ())) >= SHOWN
+
+    def ruled_out(self) -> set[str]:
+        """Every level that some witness rules out."""
+        return {level for name in self.witnesses for level in ruled_out_by(name)}
+
+
+def elide(values: Sequence[Any], marks: Sequence[Any] = (), most: int = 8) -> str:
+    """A list as text, long ones cut to their ends and to what is marked.
+
+    >>> elide(list(range(100)), [50])
+    '[0 1 … 49 50 51 … 98 99]'
+    """
+    if len(values) <= most:
+        return "[" + " ".join(map(show, values)) + "]"
+    keep = {0, 1, len(values) - 2, len(values) - 1}
+    places = [i for i, v in enumerate(values) if v in marks][:3]
+    keep.update(i + d for i in places for d in (-1, 0, 1) if 0 <= i + d < len(values))
+    parts, last = [], -1
+    for i in sorted(keep):
+        if i > last + 1:
+            parts.append("…")
+        parts.append(show(values[i]))
+        last = i
+    return "[" + " ".join(parts) + "]"
+
+
+def show(value: Any, most: int = 40) -> str:
+    """A key or a value as text; nil for the initial state, long text cut in its middle."""
+    if value is None:
+        return "nil"
+    text = str(value)
+    return text if len(text) <= most else text[: most // 2] + "…" + text[-most // 4 :]
+
+
+def closed(levels: dict[str, bool | str]) -> dict[str, bool | str]:
+    """Levels so that whatever rules one out rules out the stronger ones too, and proof descends."""
+    from properties.catalogue import weaker_or_equal
+
+    below = {level: weaker_or_equal(level) for level in LEVELS}
+    result: dict[str, bool | str] = {}
+    for level in LEVELS:
+        if any(levels[weak] is False for weak in below[level]):
+            result[level] = False
+        elif any(levels[strong] is True for strong in LEVELS if level in below[strong]):
+            result[level] = True
+        else:
+            result[level] = "unknown"
+    return result

@@ -1,0 +1,475 @@
+"""One schedule over several sessions: real connections, stepped one at a time, nobody waits.
+
+    with Stage("libsql", ("deferred", "deferred"), Schema()) as stage:
+        played = stage.play(Schedule(("begin; r 0; append 0 1; commit", "append 0 2"), "00100"))
+    played.history()      # what the checker judges
+    played.events         # each step with its result or the engine's own words
+
+The busy timeout is 0: a lock is an immediate refusal. A refused transaction is rolled back and its
+remaining steps are left out; nothing is tried again, except a BEGIN of a patient schedule, which
+holds nothing while it is `blocked`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from workloads.engines import Identity, Settings, find_engine
+from workloads.history import Builder, History
+from workloads.recording import BEGIN, BUSY, COMMIT, CONFLICT, CONFLICTS, STATEMENT, UNKNOWN
+from workloads.schedule import READS, WRITES, Op, Schedule, Schema, parse
+from workloads.stepping import Local, Opening, Remote
+
+FAST = Settings(busy_timeout_ms=0, synchronous="off", cache_size=-2000)
+"""No step waits. Isolation does not depend on what is synced; a schedule's own settings may say."""
+
+REUSABLE = ("libsql", "sqlite", "turso")
+"""Engines whose database is put back in place between schedules, which is cheaper than a new one.
+
+Only where nothing but rows can carry over: begin-concurrent decides by page, so a file that an
+earlier schedule has rearranged could answer otherwise, and a faulty engine may count.
+"""
+
+class Event(NamedTuple):
+    """One step of one session, as it went.
+
+    txn    : number of the transaction within the schedule, -1 outside one.
+    status : "ok"; "failed" (the statement had no effect, the transaction goes on); "conflict",
+        "ended" and "unknown" (the transaction is over: refused because of another one, for
+        another cause, nobody knows); "blocked" (a patient BEGIN waits).
+    value  : what a read saw. words : the engine's own. kind : of a conflict.
+    """
+
+    at: int
+    session: int
+    txn: int
+    op: Op
+    status: str
+    value: Any = None
+    words: str = ""
+    kind: str = ""
+
+
+@dataclass
+class Txn:
+    """One transaction: `begin` and `end` are places in the schedule, ops are micro-operations."""
+
+    number: int
+    session: int
+    begin: int
+    end: int = -1
+    outcome: str = "unknown"
+    ops: list[tuple[str, int, Any]] = field(default_factory=list)
+    marks: list[tuple[str, int]] = field(default_factory=list)  # savepoints: name, len(ops)
+
+    def undo_to(self, name: str) -> None:
+        """ROLLBACK TO: its writes never were, and reads of what it wrote say nothing more."""
+        at = next((i for i in reversed(range(len(self.marks))) if self.marks[i][0] == name), None)
+        if at is None:
+            return
+        start = self.marks[at][1]
+        undone = self.ops[start:]
+        written = {key for f, key, _ in undone if f in ("append", "w")}
+        kept = [op for op in undone if op[0] in ("r", "rp") and op[1] not in written]
+        self.ops[start:] = kept
+        self.marks[at:] = [(name, start)]
+
+    def release(self, name: str) -> None:
+        """RELEASE: the savepoint and those after it are gone, their effects stay."""
+        at = next((i for i in reversed(range(len(self.marks))) if self.marks[i][0] == name), None)
+        if at is not None:
+            del self.marks[at:]
+
+
+class Player:
+    """Takes steps in sessions and keeps what happened. The state machine drives it directly."""
+
+    def __init__(self, sessions: Sequence[Local | Remote], schema: Schema) -> None:
+        self.sessions, self.schema = sessions, schema
+        self.events: list[Event] = []
+        self.txns: list[Txn] = []
+        self.open: dict[int, Txn] = {}
+
+    def step(self, session: int, op: Op | str, *, patient: bool = False) -> Event:
+        """Take one step. A statement outside a transaction is one of its own."""
+        if isinstance(op, str):
+            op = parse(op)
+        handle, name, at = self.sessions[session], op.name, len(self.events)
+        txn = self.open.get(session)
+        if name == "begin":
+            if txn is not None:
+                raise ValueError(f"session {session} begins inside its own transaction.")
+            txn = Txn(len(self.txns), session, at)
+            _, refusal = handle.call(BEGIN)
+            if refusal is None:
+                self.open[session] = txn
+                self.txns.append(txn)
+                return self._note(session, txn.number, op, "ok")
+            if patient and refusal.outcome == CONFLICT and refusal.conflict == BUSY:
+                return self._note(session, -1, op, "blocked", None, refusal.words, "busy")
+            self.txns.append(txn)
+            return self._over(session, txn, op, refusal)
+        alone = txn is None
+        if txn is None:
+            if name in ("commit", "rollback", "savepoint", "rollback_to", "release"):
+                raise ValueError(f"session {session} has no transaction to {op}.")
+            txn = Txn(len(self.txns), session, at)
+            self.txns.append(txn)
+        if name == "rollback":
+            handle.rollback()
+            txn.end, txn.outcome = at, "failed"
+            del self.open[session]
+            return self._note(session, txn.number, op, "ok")
+        if name == "commit":
+            _, refusal = handle.call(COMMIT)
+            if refusal is not None:
+                return self._over(session, txn, op, refusal)
+            txn.end, txn.outcome = at, "committed"
+            del self.open[session]
+            return self._note(session, txn.number, op, "ok")
+        return self._statement(session, txn, op, alone)
+
+    def _statement(self, session: int, txn: Txn, op: Op, alone: bool) -> Event:
+        handle, name = self.sessions[session], op.name
+        if name in ("savepoint", "rollback_to", "release"):
+            words = {"savepoint": "SAVEPOINT", "rollback_to": "ROLLBACK TO", "release": "RELEASE"}
+            sql, params = f"{words[name]} {op.args[0]}", ()
+        else:
+            sql, params = self.schema.sql(op)
+        reads = name in READS
+        rows, refusal = handle.call(STATEMENT, sql, params, reads=reads)
+        if refusal is not None:
+            if refusal.outcome in (CONFLICT, UNKNOWN) or (refusal.over and not alone) or alone:
+                return self._over(session, txn, op, refusal, alone)
+            return self._note(session, txn.number, op, "failed", None, refusal.words)
+        value = self.schema.seen(op, rows or []) if reads else None
+        self._micro(txn, op, value)
+        if alone:
+            txn.end, txn.outcome = len(self.events), "committed"
+        return self._note(session, txn.number, op, "ok", value)
+
+    def _micro(self, txn: Txn, op: Op, value: Any) -> None:
+        """What the step was in the words of the checker."""
+        name = op.name
+        if name == "r":
+            txn.ops.append(("r", op.args[0], value))
+        elif name == "range":
+            found = dict(value)
+            nothing = () if self.schema.model == "list" else None
+            low, high = op.args
+            for key in self.schema.keys:
+                if low <= key <= high:
+                    txn.ops.append(("rp", key, found.get(key, nothing)))
+        elif name == "where":
+            # Only what matched is known: an absent match may be a row of any other value.
+            txn.ops += [("r", key, seen) for key, seen in value]
+        elif name in WRITES:
+            txn.ops.append(("append" if self.schema.model == "list" else "w", *op.args))
+        elif name == "savepoint":
+            txn.marks.append((op.args[0], len(txn.ops)))
+        elif name == "rollback_to":
+            txn.undo_to(op.args[0])
+        elif name == "release":
+            txn.release(op.args[0])
+
+    def _over(self, session: int, txn: Txn, op: Op, refusal: Any, alone: bool = False) -> Event:
+        """The transaction ended with an error. What it left open is rolled back."""
+        if not refusal.over and not alone:
+            self.sessions[session].rollback()
+        self.open.pop(session, None)
+        txn.end = len(self.events)
+        status = {CONFLICT: "conflict", UNKNOWN: "unknown"}.get(refusal.outcome, "ended")
+        txn.outcome = {"ended": "failed"}.get(status, status)
+        kind = CONFLICTS[refusal.conflict] if status == "conflict" else ""
+        return self._note(session, txn.number, op, status, None, refusal.words, kind)
+
+    def _note(self, session: int, txn: int, op: Op, *rest: Any) -> Event:
+        event = Event(len(self.events), session, txn, op, *rest)
+        self.events.append(event)
+        return event
+
+    def give_up(self) -> None:
+        """Roll back whatever is still open, as a closing connection would."""
+        for session in sorted(self.open):
+            self.step(session, "rollback")
+
+
+@dataclass
+class Played:
+    """A schedule that was played: its events and transactions, and the rows it left behind.
+
+    final : key -> value of the rows there at the end, read after every transaction was over.
+    """
+
+    schedule: Schedule
+    engines: tuple[str, ...]
+    modes: tuple[str, ...]
+    identity: Identity
+    events: list[Event]
+    txns: list[Txn]
+    final: dict[int, Any]
+
+    def history(self) -> History:
+        """For the checker: real time is the place in the schedule; the last read is a session's.
+
+        Raises ValueError where the schedule deletes: a read of an absent row tells too little.
+        """
+        if not self.schedule.checkable:
+            raise ValueError("a schedule that deletes rows has no history that tells all of it.")
+        schema = self.schedule.schema
+        builder = Builder("list-append" if schema.model == "list" else "rw-register")
+        for txn in self.txns:
+            builder.add(txn.session, 2 * txn.begin, 2 * txn.end + 1, txn.outcome, txn.ops)
+        last = 2 * len(self.events) + 2
+        nothing = () if schema.model == "list" else None
+        reads = [("r", key, self.final.get(key, nothing)) for key in schema.keys]
+        builder.add("end", last, last + 1, "committed", reads)
+        return builder.build()
+
+    def seen(self, session: int) -> list[Any]:
+        """What the reads of a session saw, in order; None for one that never came."""
+        return [e.value for e in self.events if e.session == session and e.op.name in READS]
+
+
+class Stage:
+    """Sessions on one database, which is brought back to its first state before each schedule.
+
+    engine    : a name, or one for each session ("libsql", "sqlite-concurrent"); several only with
+        processes, because two copies of SQLite in one process spoil each other's file.
+    modes     : the BEGIN mode of each session.
+    processes : a process a session. Raises ValueError for an engine that is locked to one.
+    Raises EngineMissing, and the engine's own error where it cannot make the schema.
+    """
+
+    def __init__(
+        self,
+        engine: str | Sequence[str],
+        modes: Sequence[str],
+        schema: Schema | None = None,
+        settings: Settings = FAST,
+        *,
+        processes: bool = False,
+    ) -> None:
+        self.modes, self.schema = tuple(modes), schema or Schema()
+        engines = (engine,) * len(self.modes) if isinstance(engine, str) else tuple(engine)
+        self.engines = engines
+        if len(set(engines)) > 1 and not processes:
+            raise ValueError(
+                f"{', '.join(engines)} on one file in one process would drop each other's locks. "
+                "Give each its own with processes=True."
+            )
+        found = [find_engine(name) for name in engines]
+        if processes and any(e.hosting == "thread" for e in found):
+            raise ValueError(f"{engines[0]} locks its file to one process: leave out processes.")
+        self.identity = found[0].identity()
+        self._session = Remote if processes else Local
+        self.settings = replace(settings, busy_timeout_ms=0, page_bytes=self.schema.page_bytes)
+        self._reusable = (
+            set(engines) <= set(REUSABLE)
+            and "attached" not in self.schema.features
+            and not (found[0].file_format == "sqlite" and "concurrent" in self.modes)
+        )
+        self.folder = Path(tempfile.mkdtemp(prefix="cwkit-stage-", dir=_fast_folder()))
+        self._gone = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self.sessions: list[Local | Remote] = []
+        self._count = 0
+        self._template = self._make_template()
+        self._first = self._fresh()
+
+    # --- making and restoring the database ---------------------------------------------------
+
+    def _open(self, folder: Path, session: int) -> Local | Remote:
+        more = []
+        if "foreign" in self.schema.features:
+            more.append("PRAGMA foreign_keys=ON")
+        if "attached" in self.schema.features:
+            more.append(f"ATTACH '{folder / 'other' / 'other.db'}' AS other")
+            more.append("PRAGMA other.journal_mode=wal")
+            more.append(f"PRAGMA other.synchronous={self.settings.synchronous}")
+        opening = Opening(
+            self.engines[session],
+            str(folder / "a.db"),
+            self.modes[session],
+            self.settings,
+            tuple(more),
+        )
+        return self._session(opening)
+
+    def _make_template(self) -> dict[str, bytes]:
+        """The files of a new database: path within its folder -> bytes."""
+        folder = self.folder / "template"
+        (folder / "other").mkdir(parents=True)
+        session = self._open(folder, 0)
+        try:
+            for sql in self.schema.statements():
+                session.run(sql)
+        finally:
+            session.close()
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        made = {str(path.relative_to(folder)): path.read_bytes() for path in files}
+        shutil.rmtree(folder)
+        return made
+
+    def _fresh(self) -> dict[str, list[Any]]:
+        """A new copy of the database, and new sessions on it. Returns its state."""
+        self._close_sessions()
+        self._count += 1
+        folder = self.database = self.folder / str(self._count)
+        (folder / "other").mkdir(parents=True)
+        for name, content in self._template.items():
+            (folder / name).write_bytes(content)
+        for number in range(len(self.modes)):
+            self.sessions.append(self._open(folder, number))
+        return self._state()
+
+    def _state(self) -> dict[str, list[Any]]:
+        rows = self.sessions[0].rows
+        state = {t: rows(f"SELECT * FROM {t} ORDER BY id") for t in self.schema.all_tables}
+        if "trigger" in self.schema.features and "attached" not in self.schema.features:
+            state["sqlite_sequence"] = rows("SELECT name, seq FROM sqlite_sequence WHERE seq > 0")
+        return state
+
+    def _close_sessions(self) -> None:
+        while self.sessions:
+            self.sessions.pop().close()
+        if self._count:
+            shutil.rmtree(self.folder / str(self._count), ignore_errors=True)
+
+    def reset(self) -> None:
+        """Bring the database back to its first state: in place where nothing can carry over."""
+        if not self._reusable:
+            self._fresh()
+            return
+        if (state := self._state()) == self._first:
+            return
+        run = self.sessions[0].run
+        changed = [table for table in self._first if state[table] != self._first[table]]
+        if "foreign" in self.schema.features:
+            changed = list(self._first)  # a row cannot go before those that refer to it
+        for table in changed:
+            run(f"DELETE FROM {table}")
+        for table in reversed(changed):
+            for row in self._first[table]:
+                run(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", tuple(row))
+        if "trigger" in self.schema.features:  # putting the rows back has left its trace
+            run("DELETE FROM audit")
+            run("UPDATE sqlite_sequence SET seq = 0")
+        if self._state() != self._first:
+            raise RuntimeError(
+                f"{self.engines[0]} did not put back the rows it was asked to: "
+                f"{self._state()} instead of {self._first}."
+            )
+
+    # --- playing ----------------------------------------------------------------------------
+
+    def player(self) -> Player:
+        """A player over the sessions, on the database's first state."""
+        if self._used:
+            self.reset()
+        self._used = True
+        return Player(self.sessions, self.schema)
+
+    _used = False
+
+    def play(self, schedule: Schedule) -> Played:
+        """Take all steps of a schedule, on a database in its first state."""
+        if schedule.schema != self.schema or len(schedule.programs) > len(self.modes):
+            raise ValueError("this stage was set for another schema, or for fewer sessions.")
+        player = self.player()
+        try:
+            _take(player, schedule)
+        finally:
+            player.give_up()
+        final = {}
+        for table in self.schema.tables:
+            for key, stored in self.sessions[0].rows(f"SELECT id, value FROM {table} WHERE id >= 0"):
+                final[int(key)] = self.schema.value(stored)
+        return Played(
+            schedule, self.engines, self.modes, self.identity, player.events, player.txns, final
+        )
+
+    def reopened(self) -> Local | Remote:
+        """Close every session and open one anew: what it sees is what was kept. Ends the stage's
+        use of this database; the next schedule gets a new one."""
+        while self.sessions:
+            self.sessions.pop().close()
+        self._reusable = False
+        self.sessions.append(self._open(self.database, 0))
+        return self.sessions[0]
+
+    def close(self) -> None:
+        """Close every session and remove the database."""
+        self._close_sessions()
+        self._gone()
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def _take(player: Player, schedule: Schedule) -> None:
+    steps = schedule.steps()
+    at = [0] * len(steps)
+    blocked: set[int] = set()
+
+    def take(session: int) -> None:
+        if session in blocked or at[session] == len(steps[session]):
+            return
+        event = player.step(session, steps[session][at[session]], patient=schedule.patient)
+        if event.status == "blocked":
+            blocked.add(session)
+            return
+        at[session] += 1
+        name = event.op.name
+        if event.status in ("conflict", "ended", "unknown") and name != "commit":
+            _skip(session)
+        if session not in player.open:
+            blocked.clear()
+
+    def _skip(session: int) -> None:
+        """Leave out the rest of a transaction that is over."""
+        depth = steps[session]
+        if not _inside(depth, at[session]):
+            return
+        while at[session] < len(depth) and depth[at[session]].name not in ("commit", "rollback"):
+            at[session] += 1
+        at[session] += at[session] < len(depth)
+
+    for digit in schedule.order:
+        take(int(digit))
+    # What the order left over. Each session in turn runs until it is through or blocked; one that
+    # is blocked goes on when the others are through, and then nobody holds what it waits for.
+    for _ in range(len(steps)):
+        for session in range(len(steps)):
+            before = -1
+            while at[session] != before and session not in blocked:
+                before = at[session]
+                take(session)
+        for session in sorted(player.open):
+            if at[session] == len(steps[session]):
+                player.step(session, "rollback")
+                blocked.clear()
+
+
+def _inside(steps: Sequence[Op], place: int) -> bool:
+    """Whether the step before this place was inside BEGIN … COMMIT."""
+    for op in reversed(steps[:place]):
+        if op.name in ("commit", "rollback"):
+            return False
+        if op.name == "begin":
+            return True
+    return False
+
+
+def _fast_folder() -> str | None:
+    """Memory where there is some: schedules ask for isolation, not for durability."""
+    shm = Path("/dev/shm")
+    return str(shm) if shm.is_dir() and shutil.disk_usage(shm).free > 1 << 28 else None
