@@ -125,7 +125,8 @@ class Acked:
 
     def _follower(self, seat: Seat) -> Callable[[], Draw]:
         """Looks at the board. The runner draws before BEGIN, so what is read here had been
-        acknowledged before the reader's transaction began."""
+        acknowledged before the reader's transaction began.
+        """
         board, window = seat.board, self.params.window
         if board is None:
             return lambda: Draw(FOLLOW, [])  # a replay: nobody is there to be followed
