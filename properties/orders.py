@@ -7,7 +7,9 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from properties.graph import PASS, RW, RW_PREDICATE, WR, WW, Step
+import numpy as np
+
+from properties.graph import PASS, RW, RW_PREDICATE, WR, WW, Step, components
 from properties.registers import Registers
 from workloads.history import PREDICATE_READ
 
@@ -127,12 +129,15 @@ class Orders:
         self.next[a].append(b)
         return True
 
-    def close(self) -> list[Step] | None:
-        """Draw what is forced until nothing is; a cycle of steps where that contradicts itself."""
+    def close(self, explain: bool = True) -> list[Step] | None:
+        """Draw what is forced until nothing is; a cycle of steps where that contradicts itself.
+
+        explain : where False, a contradiction is told by an empty list, without its cycle.
+        """
         while True:
             order = self._order()
             if order is None:
-                return self._cycle()
+                return self._cycle() if explain else []
             self._reach(order)
             if not self._force():
                 return None
@@ -210,15 +215,18 @@ class Orders:
 
     def _cycle(self) -> list[Step]:
         """The shortest cycle among what has no topological order."""
-        left = set(range(len(self.next))) - set(self.order)
+        count = len(self.next)
+        source = np.repeat(np.arange(count), [len(targets) for targets in self.next])
+        target = np.array([b for targets in self.next for b in targets])
+        _, cyclic = components(count, source, target)
+        left = set(np.flatnonzero(cyclic).tolist())
         best: list[int] | None = None
         for begin in sorted(left, key=lambda p: len(self.next[p]))[:200]:
             came = {begin: begin}
             queue = deque([begin])
-            while queue and begin is not None:
+            while queue:
                 p = queue.popleft()
-                hit = begin in self.next[p]
-                if hit:
+                if begin in self.next[p]:
                     path = [p]
                     while path[-1] != begin:
                         path.append(came[path[-1]])
@@ -280,14 +288,14 @@ def search(orders: Orders, tries: list[int]) -> bool | str:
     tries[0] -= 1
     whole = orders.copy()
     whole.settle()
-    if whole.close() is None:
+    if whole.close(False) is None:
         return True
     a, b, key = pair
     answers = []
     for u, v in ((a, b), (b, a)):
         one = orders.copy()
         one.add((u, v, WW, one.writer_op[u, key], one.writer_op[v, key], -1))
-        answers.append(False if one.close() is not None else search(one, tries))
+        answers.append(False if one.close(False) is not None else search(one, tries))
         if answers[-1] is True:
             return True
     return False if answers == [False, False] else "unknown"
