@@ -6,6 +6,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,7 +20,8 @@ Edge = tuple[int, int, int, int, int, int]  # source, target, kind, source_op, t
 @dataclass(frozen=True)
 class Need:
     """What a level needs: kinds of given edges, whether adjacent anti-dependencies break a path,
-    whether predicate reads count, and the name of a violation that has no better one."""
+    whether predicate reads count, and the name of a violation that has no better one.
+    """
 
     extra: tuple[int, ...]
     alternate: bool
@@ -257,7 +259,7 @@ class Orders:
         places = {p: i for i, p in enumerate(self.order)}
         for key, mask in self.writers.items():
             row = sorted(self._of(mask), key=lambda v: places[self.leave(v)])
-            for a, b in zip(row, row[1:], strict=False):
+            for a, b in pairwise(row):
                 if not self.after[self.leave(a)] >> self.leave(b) & 1:
                     return a, b, key
         return None
@@ -267,7 +269,7 @@ class Orders:
         places = {p: i for i, p in enumerate(self.order)}
         for key, mask in self.writers.items():
             row = sorted(self._of(mask), key=lambda v: places[self.leave(v)])
-            for a, b in zip(row, row[1:], strict=False):
+            for a, b in pairwise(row):
                 self.add((a, b, WW, self.writer_op[a, key], self.writer_op[b, key], -1))
 
     def copy(self) -> Orders:

@@ -19,8 +19,8 @@ from properties.graph import (
     classify,
     components,
 )
-from properties.orders import Need, Orders, search
 from properties.one_step import beside, violated_in_one_step
+from properties.orders import Need, Orders, search
 from properties.registers import Registers
 from properties.verdict import Findings, Witness, closed, show
 

@@ -1,4 +1,4 @@
-"""The checker against known verdicts, against brute force, and against its own bench's histories."""
+"""The checker against known verdicts, brute force, and histories of known engines."""
 
 from __future__ import annotations
 

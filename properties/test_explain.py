@@ -68,7 +68,7 @@ def test_every_anomaly_is_explained_and_drawn(name: str) -> None:
     witness = check(history).anomalies[name][0]
     told = explain(history, witness)
     assert told.startswith(name + ":")
-    assert "worker a" in told
+    assert "(worker " in told
     assert "says so" not in told
     root = ET.fromstring(svg(history, witness))
     space = "{http://www.w3.org/2000/svg}"
