@@ -419,7 +419,7 @@ class Finder:
         # State: (last edge was an anti-dependency, another one was seen, which needs were met).
         met = frozenset({int(reduced.kind[start])} & set(search.needs))
         first = (int(reduced.target[start]), True, False, met)
-        came: dict[tuple[int, bool, bool, frozenset[int]], tuple[object, int]] = {first: (None, start)}
+        came: dict[object, tuple[object, int]] = {first: (None, start)}
         queue, cost = deque([first]), 0
         while queue:
             state = queue.popleft()

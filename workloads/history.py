@@ -125,7 +125,7 @@ def load(path: str | Path) -> History:
     """Read the columnar form. Raises HistoryError where it is none, cut, or of a later version."""
     path = Path(path)
     try:
-        with np.load(path) as file:
+        with open(path, "rb") as raw, np.load(raw) as file:
             names = json.loads(file["names"].tobytes())
             columns = {c: file[c] for c in _COLUMNS}
     except FileNotFoundError:
@@ -227,6 +227,8 @@ class Builder:
                 elif value is None:
                     rows.extend((kind, key_id, 0, 0))
                 else:
+                    if type(value) is not list and not isinstance(value, tuple):
+                        raise ValueError(f"a read of a list saw {value!r}, which is no list")
                     rows.extend((kind, key_id, len(elements), len(value)))
                     self._add_elements(value)
             elif f == ("append" if lists else "w"):
@@ -239,8 +241,6 @@ class Builder:
         return f"{'append' if self.model == 'list-append' else 'w'}, r, rp of {self.model}"
 
     def _add_elements(self, values: Sequence[Any]) -> None:
-        if not isinstance(values, (list, tuple)):
-            raise ValueError(f"a read of a list saw {values!r}, which is no list")
         before = len(self.elements)
         try:
             self.elements.extend(values)
