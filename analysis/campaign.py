@@ -164,7 +164,7 @@ def _mission(quick: bool) -> Design:
 
 def _acked(quick: bool) -> Design:
     """The WAL-reset race: libSQL until it shows, and the fixed version for as long as may be."""
-    racing = {"scenario": "acked", "writers": 1, "readers": 1, "checkpointers": 3, "warmup_s": 0.0}
+    racing = {"scenario": "acked", "writers": 1, "checkpointers": 3}
     fixed = {"database": "sqlite-concurrent", "begin": "immediate"}
     return Design(
         "acked",

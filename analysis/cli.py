@@ -75,7 +75,9 @@ def run_command(
     begin: Annotated[
         str, typer.Option(help="their BEGIN: deferred, immediate, exclusive, concurrent")
     ] = "immediate",
-    readers: Annotated[int, typer.Option(help="processes that only read")] = 0,
+    readers: Annotated[
+        int | None, typer.Option(help="processes that only read (default: 0, or the scenario's)")
+    ] = None,
     read_engine: Annotated[str, typer.Option(help="their engine (default: --database)")] = "",
     read_begin: Annotated[str, typer.Option(help="their BEGIN mode")] = "deferred",
     checkpointers: Annotated[int, typer.Option(help="processes that only checkpoint")] = 0,
@@ -83,7 +85,9 @@ def run_command(
     checkpoint_engine: Annotated[str, typer.Option(help="their engine")] = "",
     checkpoint_pause_ms: Annotated[float, typer.Option(help="mean pause between two")] = 0,
     duration: Annotated[float, typer.Option(help="measured part, s")] = 10,
-    warmup: Annotated[float, typer.Option(help="excluded part before it, s")] = 1,
+    warmup: Annotated[
+        float | None, typer.Option(help="excluded part before it, s (default: 1, or its own)")
+    ] = None,
     transactions: Annotated[int, typer.Option(help="of each worker; 0: by duration")] = 0,
     rate: Annotated[float, typer.Option(help="open loop: writes started a second; 0: closed")] = 0,
     read_rate: Annotated[float, typer.Option(help="the same for the readers")] = 0,
@@ -106,7 +110,10 @@ def run_command(
         typer.Option("--set", help="NAME=VALUE of the scenario; `cwkit list --scenarios`"),
     ] = None,
     journal_mode: Annotated[str | None, typer.Option(help="PRAGMA (default: wal)")] = None,
-    synchronous: Annotated[str, typer.Option(help="PRAGMA: off, normal, full, extra")] = "normal",
+    synchronous: Annotated[
+        str | None,
+        typer.Option(help="PRAGMA: off, normal, full, extra (default: normal, or its own)"),
+    ] = None,
     busy_timeout_ms: Annotated[int, typer.Option(help="PRAGMA")] = 2000,
     cache_size: Annotated[int, typer.Option(help="PRAGMA: pages, or KiB if negative")] = -16000,
     page_bytes: Annotated[int, typer.Option(help="PRAGMA page_size of the new database")] = 4096,

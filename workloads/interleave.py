@@ -399,7 +399,8 @@ class Stage:
 
     def reopened(self) -> Local | Remote:
         """Close every session and open one anew: what it sees is what was kept. Ends the stage's
-        use of this database; the next schedule gets a new one."""
+        use of this database; the next schedule gets a new one.
+        """
         while self.sessions:
             self.sessions.pop().close()
         self._reusable = False

@@ -285,5 +285,6 @@ class Schedule:
     @property
     def checkable(self) -> bool:
         """Whether a history tells all: a read of an absent row does not tell which delete it saw,
-        and a history has no word for rows that an UPDATE did not find."""
+        and a history has no word for rows that an UPDATE did not find.
+        """
         return not any(op.name == "delete" for steps in self.steps() for op in steps)
