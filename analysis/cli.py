@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from analysis import show
 from workloads.engines import EngineMissing, UnknownName
@@ -172,7 +171,7 @@ def run_command(
         pin=pin,
         deadline_s=deadline,
     )
-    console = Console()
+    console = show.console()
     with show.Live(console) as live:
         made = run(
             plan,
@@ -214,7 +213,7 @@ def engines_command(
     as_json: Annotated[bool, typer.Option("--json", help="for a program")] = False,
 ) -> None:
     """Ask each engine what it is, which BEGIN modes it accepts, and who may open its files."""
-    show.show_engines(names or [], as_json, Console())
+    show.show_engines(names or [], as_json, show.console())
 
 
 @app.command("list")
@@ -223,7 +222,7 @@ def list_command(
     runs: RunsOption = RUNS,
 ) -> None:
     """The runs there are, newest last; with --scenarios, the workloads."""
-    console = Console()
+    console = show.console()
     if scenarios:
         for name in scenario_names():
             show.show_scenario(find_scenario(name), shape_of(name, {}), console)
@@ -239,7 +238,7 @@ def show_command(
     """One run: throughput, conflicts, latency, fairness, what was checked."""
     from workloads.recording import read_run
 
-    show.show_run(read_run(show.find_run(name, runs)), Console())
+    show.show_run(read_run(show.find_run(name, runs)), show.console())
 
 
 @app.command("check")
@@ -310,7 +309,7 @@ def report_command(
     from analysis.campaign import allow_foreign, conduct_all, designs
     from analysis.report import write_report
 
-    console = Console()
+    console = show.console()
     if foreign_limit is not None and not 0 <= foreign_limit <= 1:
         raise PlanError(f"--foreign-limit {foreign_limit:g}: a share from 0 to 1, such as 0.2.")
     if only_write and into is None:

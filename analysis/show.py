@@ -22,6 +22,11 @@ from workloads.recording import Run, RunError, read_manifest
 from workloads.scenarios import Scenario, Shape
 
 
+def console() -> Console:
+    """Where the commands print. No emoji: `hotspot:X:Y` would lose its X to one."""
+    return Console(emoji=False, markup=False, highlight=False)
+
+
 class Live:
     """Progress of a run: one line that changes on a terminal, a line a second elsewhere."""
 

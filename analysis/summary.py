@@ -203,11 +203,11 @@ def _checkpoint_line(tally: Tally, run: Run) -> str:
         sum(entry.get(key, 0) for entry in entries)
         for key in ("idle_checkpoints", "busy_checkpoints")
     )
+    moved, failed = words.times(tally.committed, "checkpoint"), words.whole(tally.failed)
     return (
-        f"{words.times(tally.workers, 'checkpointer')}: "
-        f"{words.times(tally.committed, 'checkpoint')} that moved frames; "
-        f"{words.whole(idle)} found nothing to do, {words.whole(locked)} another one at work, {words.whole(tally.failed)} "
-        "failed"
+        f"{words.times(tally.workers, 'checkpointer')}: {moved} that moved frames; "
+        f"{words.whole(idle)} found nothing to do, {words.whole(locked)} another one at work, "
+        f"{failed} failed"
     )
 
 
