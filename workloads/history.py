@@ -117,7 +117,8 @@ class History:
         os.replace(draft, path)
 
 
-_COLUMNS: tuple[str, ...] = ("txn_session", "txn_database", "txn_begin", "txn_end", "txn_outcome", "txn_label")
+_COLUMNS: tuple[str, ...] = ("txn_session", "txn_database", "txn_begin", "txn_end")
+_COLUMNS += ("txn_outcome", "txn_label")
 _COLUMNS += ("op_start", "op_kind", "op_key", "op_value", "op_length", "elements")
 
 
