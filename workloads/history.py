@@ -106,7 +106,7 @@ class History:
     def save(self, path: str | Path) -> None:
         """Write the columnar form; the file appears whole or not at all."""
         path = Path(path)
-        names = {"model": self.model, "keys": self.keys, "sessions": self.sessions}
+        names: dict[str, Any] = {"model": self.model, "keys": self.keys, "sessions": self.sessions}
         names |= {"databases": self.databases, "others": self.others, "notes": self.notes}
         names["format"] = FORMAT
         columns = {c: getattr(self, c) for c in _COLUMNS}
@@ -117,7 +117,8 @@ class History:
         os.replace(draft, path)
 
 
-_COLUMNS = ("txn_session", "txn_database", "txn_begin", "txn_end", "txn_outcome", "txn_label")
+_COLUMNS: tuple[str, ...] = ("txn_session", "txn_database", "txn_begin", "txn_end")
+_COLUMNS += ("txn_outcome", "txn_label")
 _COLUMNS += ("op_start", "op_kind", "op_key", "op_value", "op_length", "elements")
 
 
