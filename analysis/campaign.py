@@ -34,8 +34,8 @@ ROWS = 100_000
 
 def designs(quick: bool, seed: int) -> list[Design]:
     """The experiments of a report, in the order they run."""
-    short = {"duration_s": 0.5, "warmup_s": 0.15} if quick else {"duration_s": 0.8, "warmup_s": 0.2}
-    few = 1 if quick else 3
+    short = {"duration_s": 0.3, "warmup_s": 0.1} if quick else {"duration_s": 0.7, "warmup_s": 0.15}
+    few = 1 if quick else 2
 
     def update(think_us: float = 200, **more: Any) -> dict[str, Any]:
         """One read and one update of one row, with work between them."""
@@ -43,13 +43,18 @@ def designs(quick: bool, seed: int) -> list[Design]:
         return {"scenario": "register", "params": params | more, "writers": 4, **short}
 
     def ways(name: str, plan: dict[str, Any], *more: str) -> dict[str, dict[str, Any]]:
-        """An arm for each way to write."""
-        every = {"libsql immediate": LIBSQL, "branch concurrent": CONCURRENT}
-        every |= {"turso concurrent": TURSO} if more else {}
+        """An arm for each way to write: libSQL's, BEGIN CONCURRENT, and those in `more`."""
+        every = {
+            "libsql immediate": LIBSQL,
+            "branch concurrent": CONCURRENT,
+            "branch immediate": BRANCH,
+            "turso concurrent": TURSO,
+        }
+        every = {way: every[way] for way in ("libsql immediate", "branch concurrent", *more)}
         return {f"{way} {name}".strip(): engine | plan for way, engine in every.items()}
 
     writers = {n: update() | {"writers": n} for n in ((1, 4) if quick else (1, 2, 4, 8))}
-    thinks = {us: update(us) for us in ((0,) if quick else (0, 50, 1000))}
+    thinks = {us: update(us) for us in ((0,) if quick else (0, 1000))}
     asleep = update(1000, think="sleep", rows=10_000)
     four = {
         keys: update(keys=keys, operations=4)
@@ -79,7 +84,7 @@ def designs(quick: bool, seed: int) -> list[Design]:
                 "branch immediate": BRANCH | update(),
                 "branch concurrent": CONCURRENT | update(),
             },
-            blocks=3 if quick else 10,
+            blocks=2 if quick else 10,
             baseline="libsql immediate",
         ),
         Design(
@@ -92,7 +97,11 @@ def designs(quick: bool, seed: int) -> list[Design]:
         Design(
             "think",
             "How much work must a transaction hold before BEGIN CONCURRENT pays?",
-            {arm: v for us, plan in thinks.items() for arm, v in ways(f"t{us}", plan).items()},
+            {
+                arm: v
+                for us, plan in thinks.items()
+                for arm, v in ways(f"t{us}", plan, "branch immediate").items()
+            },
             blocks=1 if quick else 6,
             baseline="libsql immediate t0",
         ),
@@ -100,12 +109,12 @@ def designs(quick: bool, seed: int) -> list[Design]:
             "skew",
             "What share of transactions is refused when the keys are skewed?",
             {f"branch concurrent {keys}": CONCURRENT | plan for keys, plan in four.items()},
-            blocks=1 if quick else 2,
+            blocks=1,
         ),
         Design(
             "mvcc",
             "Page-level or row-level: who overlaps work that waits (1 ms asleep)?",
-            ways("", asleep, "turso"),
+            ways("", asleep, "turso concurrent"),
             blocks=1 if quick else 6,
             baseline="libsql immediate",
         ),
@@ -128,7 +137,7 @@ def designs(quick: bool, seed: int) -> list[Design]:
                 "sqlite": {"database": "sqlite"} | one_read,
                 "turso": TURSO | {"read_begin": "concurrent"} | one_read,
             },
-            blocks=1 if quick else 2,
+            blocks=1,
             baseline="libsql",
         ),
         Design(
@@ -156,7 +165,7 @@ def _mission(quick: bool) -> Design:
         {
             "mission": CONCURRENT
             | {"scenario": "bank", "writers": 4, "readers": 4, "read_engine": "libsql"}
-            | {"duration_s": 2.0 if quick else 10.0, "warmup_s": 0.3}
+            | {"duration_s": 1.0 if quick else 10.0, "warmup_s": 0.2}
         },
         blocks=1,
     )
@@ -170,8 +179,8 @@ def _acked(quick: bool) -> Design:
         "acked",
         "Is every acknowledged commit visible to the next transaction of another process?",
         {
-            "libsql": LIBSQL | racing | {"duration_s": 8.0 if quick else 60.0},
-            "control": fixed | racing | {"duration_s": 3.0 if quick else 20.0},
+            "libsql": LIBSQL | racing | {"duration_s": 6.0 if quick else 45.0},
+            "control": fixed | racing | {"duration_s": 2.0 if quick else 20.0},
         },
         blocks=1,
     )

@@ -25,6 +25,9 @@ STUDIED = ("sqlite-concurrent", "concurrent")
 CONTROL = ("libsql", "immediate")
 """The arm that it is held against: what a libSQL user does today."""
 
+MODE_ALONE = ("sqlite-concurrent", "immediate")
+"""The same library and binding without BEGIN CONCURRENT: against it only the mode differs."""
+
 ORDER = (
     "headline",
     "writers",

@@ -240,6 +240,8 @@ class _Making:
         environment["PYTHONPATH"] = os.pathsep.join(
             part for part in (str(ROOT), environment.get("PYTHONPATH", "")) if part
         )
+        # A worker multiplies no matrices: numpy's pool of threads would only cost its start.
+        environment |= {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
         with stderr.open("wb") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "workloads.worker", str(self.home / "job.json"), *words],
