@@ -158,6 +158,7 @@ class Register:
     )
     kinds: ClassVar[tuple[str, ...]] = (*OPERATIONS, "mixed")
     Params: ClassVar[type[Shape]] = RegisterShape
+    loaded_by: ClassVar[tuple[str, ...]] = ("rows", "record_bytes")
 
     def __init__(self, params: RegisterShape) -> None:
         self.params = params
