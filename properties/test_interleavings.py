@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from properties.judging import complaint, how_many, insist, judge, timeline
+from properties.judging import complaint, how_many, insist, judge, model_of, timeline
 from properties.model import Model
 from properties.schedules import CLASSICS
 from properties.strategies import schedules, schemas, settings_drawn
@@ -96,7 +96,7 @@ def test_constraints_indexes_and_undone_work_hold_after_reopening(
     with Stage(target.engine, modes, schedule.schema, drawn) as stage:
         result = stage.play(schedule)
         insist(result, target.promise)
-        model = Model(schedule.schema, target.promise)
+        model = model_of(result, target.promise)
         for event in result.events:
             model.see(event)
         told = f"{timeline(result.events, modes)}\n{result.identity}, {drawn}\n{schedule!r}"
