@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from analysis import words
 from analysis.rates import Count, Tally, count, pooled
@@ -72,7 +73,7 @@ class Estimate:
 
 
 def median_of_blocks(
-    values, *, seed: int = 0, confidence: float = 0.95, dropped: Sequence[str] = ()
+    values: ArrayLike, *, seed: int = 0, confidence: float = 0.95, dropped: Sequence[str] = ()
 ) -> Estimate:
     """The median of the blocks' values and its percentile bootstrap interval over blocks.
 
@@ -243,7 +244,12 @@ class Grid:
             if cell.manifest:
                 scenario = cell.manifest.get("scenario", {})
                 return {**cell.manifest["plan"], "params": dict(scenario.get("params", {}))}
-        return Plan(**self.arms[arm]).model_dump(mode="json")
+        plan = Plan(**self.arms[arm])
+        try:
+            params = plan.shape().model_dump()
+        except ValueError:  # a scenario or a parameter that this checkout does not have
+            params = dict(plan.params)
+        return {**plan.model_dump(mode="json"), "params": params}
 
     def twins(self) -> list[tuple[str, str]]:
         """Pairs of arms that ask for exactly the same: A/A controls. The seed may differ."""

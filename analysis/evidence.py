@@ -217,4 +217,5 @@ def where(grid: Grid, *arms: str) -> str:
     if len(runs) == 1:
         return f"run `{grid.name}/{runs[0]}`"
     blocks = sorted({run.split("-")[0] for run in runs})
-    return f"{words.times(len(runs), 'run')} `{grid.name}/{blocks[0]}…{blocks[-1]}`"
+    span = blocks[0] if len(blocks) == 1 else f"{blocks[0]}…{blocks[-1]}"
+    return f"{words.times(len(runs), 'run')} `{grid.name}/{span}`"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ colours, darkened to 3:1 on the card; the marks differ too, for those who see no
 
 SPARE = (("#8a6d00", "*"), ("#5b4bb7", "h"), ("#8c2d19", "p"), ("#3d3d3d", "d"))
 
-RC: Mapping[str, Any] = {
+RC: Any = {
     "svg.hashsalt": "cwkit",
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",
@@ -68,10 +68,10 @@ class Line(NamedTuple):
 
     label: str
     look: tuple[str, str]
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
+    x: Sequence[float] | np.ndarray
+    y: Sequence[float] | np.ndarray
+    low: Sequence[float] | np.ndarray = ()
+    high: Sequence[float] | np.ndarray = ()
 
 
 class Track(NamedTuple):
@@ -165,8 +165,8 @@ def shares(lines: Sequence[Line], path: Path) -> None:
 
 
 def crossover(lines: Sequence[Line], path: Path) -> None:
-    """How many times the baseline's throughput each mode reaches, against the work inside the
-    transaction; bars are 95 % intervals over blocks, or the range where the blocks are too few.
+    """How many times the throughput of the baseline (libsql BEGIN IMMEDIATE, the same work) each
+    mode reaches, against the work inside the transaction; bars are 95 % intervals over blocks, or the range where the blocks are too few.
     Below the line at 1 the mode loses: with nothing to overlap its bookkeeping and its refused
     commits only cost. A bar that touches 1 is no difference seen.
     """
@@ -248,7 +248,7 @@ def _scaled(line: Line, by: float) -> Line:
 
 def _counts_below(axes: Axes, counts: Sequence[float]) -> None:
     places = sorted(set(counts))
-    axes.set_xticks(places, [number(place) for place in places])
+    axes.set_xticks(places, [f"{place:g}" for place in places])
 
 
 def _legend(axes: Axes) -> None:

@@ -90,8 +90,8 @@ def _commits(ratio: Ratio) -> str:
         return f"showed no difference in throughput (ratio {said}, the interval holds 1) to"
     if ratio.verdict == "unknown":
         return f"committed {said} times as much, without an interval, as"
-    word = "more: it committed" if ratio.verdict == "more" else "less: it committed"
-    return f"committed {word} {said} times as many transactions as"
+    only = "" if ratio.verdict == "more" else "only "
+    return f"committed {only}{said} times as many transactions as"
 
 
 def _same_twice(pair: Pair) -> str:
@@ -125,16 +125,16 @@ def cost(evidence: Evidence) -> str:
         f"{interval(low, high, percent)} of {whole(top.finished)} attempts were refused "
         f"({NOW}: {percent(bottom.abort_rate[1])} of {whole(bottom.finished)}), "
         f"{percent(top.wasted)} of the time inside attempts was wasted (against "
-        f"{percent(bottom.wasted)}), and a commit took {number(top.cpu_us)} µs of CPU time against "
-        f"{number(bottom.cpu_us)} ({dearer}; {where(grid, over)})."
+        f"{percent(bottom.wasted)}), and a commit took {number(top.cpu_us)} µs of CPU time, the "
+        f"work inside included, against {number(bottom.cpu_us)} ({dearer}; {where(grid, over)})."
     )
 
 
 def acknowledged(evidence: Evidence) -> str:
     """Does every acknowledged commit stay?"""
-    found = [pair for pair in evidence.cells() if _scenario(pair[1]) == "acked"]
-    if not found:
-        return _absent(evidence, "Whether every acknowledged commit stays visible")
+    found = [(grid, cell) for grid, cell in evidence.cells() if _scenario(grid, cell) == "acked"]
+    if not any(cell.counted for _, cell in found):
+        return "Whether every acknowledged commit stays visible: not measured in this set of runs."
     arms: dict[str, list[tuple[Grid, Cell]]] = {}
     for grid, cell in found:
         arms.setdefault(label(grid, cell.arm), []).append((grid, cell))
@@ -233,15 +233,17 @@ def latency(evidence: Evidence) -> str:
     for arm, name in ((under, NOW), (over, HOW)):
         tally = grid.tally(arm)
         assert tally is not None
-        p50, _, p99, _, most = tally.latency()["whole"]
-        parts.append(f"{name} {duration(p50)} / {duration(p99)} / {duration(most)}")
+        p50, _, p99, _, _ = tally.latency()["whole"]
+        parts.append(f"{name} {duration(p50)} / {duration(p99)} / {duration(tally.longest_ns)}")
     return (
-        "A committed transaction, retries included, took (p50 / p99 / longest, pooled over the "
-        f"blocks, no interval): {'; '.join(parts)} ({where(grid, over, under)})."
+        "A transaction, retries included, took (p50 and p99 of the committed, longest of all, "
+        f"pooled over the blocks, no interval): {'; '.join(parts)} ({where(grid, over, under)})."
     )
 
 
-def work_ratios(evidence: Evidence, over=STUDIED, under=CONTROL) -> list[tuple[float, Pair, Ratio]]:
+def work_ratios(
+    evidence: Evidence, over: tuple[str, str] = STUDIED, under: tuple[str, str] = CONTROL
+) -> list[tuple[float, Pair, Ratio]]:
     """(work inside in us, arms, ratio) wherever two ways to write meet and only that work differs
     from the headline's; one ratio for each amount of work, the one of the most blocks.
     """
@@ -360,7 +362,7 @@ def mission(evidence: Evidence) -> str:
         writer, reader = cell.counted.roles["writer"], cell.counted.roles["reader"]
         checks = cell.manifest.get("findings", [])
         held = sum(bool(check.get("ok")) for check in checks)
-        verdict = f"all {len(checks)} checks held" if held == len(checks) else (
+        verdict = f"{_all(len(checks))} held" if held == len(checks) else (
             f"**{len(checks) - held} of {len(checks)} checks did not hold** "
             f"({cell.broken[0].get('sentence', '')})"
         )  # fmt: skip
@@ -378,19 +380,23 @@ def mission(evidence: Evidence) -> str:
     return _absent(evidence, "Whether BEGIN CONCURRENT writers and libSQL readers can share a file")
 
 
+def _all(checks: int) -> str:
+    return "its one check" if checks == 1 else f"all {checks} checks"
+
+
 def _absent(evidence: Evidence, what: str) -> str:
     """Not measured, and why as far as it is known."""
     why = [
         cell.failure
         for grid, cell in evidence.cells()
-        if cell.counted is None and cell.failure and grid.plan(cell.arm)["begin"] == "concurrent"
+        if cell.counted is None and cell.failure and cell.arm in arms_of(grid, *STUDIED)
     ]
     reason = f" ({why[0].rstrip('.')})" if why else ""
     return f"{what}: not measured in this set of runs{reason}."
 
 
-def _scenario(cell: Cell) -> str:
-    return str(cell.manifest.get("scenario", {}).get("name", ""))
+def _scenario(grid: Grid, cell: Cell) -> str:
+    return str(grid.plan(cell.arm)["scenario"])
 
 
 def doubts(evidence: Evidence) -> list[str]:
@@ -409,7 +415,7 @@ def doubts(evidence: Evidence) -> list[str]:
     failed = [
         f"`{g.name}`, block {c.block}, {c.arm}: {c.failure}"
         for g, c in evidence.cells()
-        if c.state == "failed" and _scenario(c) != "acked"
+        if c.state == "failed" and _scenario(g, c) != "acked"
     ]
     said += failed[:5] + ([f"and {len(failed) - 5} more."] if len(failed) > 5 else [])
     machines = {

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
 from workloads.recording import (
@@ -34,7 +35,9 @@ PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
 """Names of what `percentiles` returns, in its order."""
 
 
-def abort_rate(conflicts, finished, *, confidence: float = 0.95) -> np.ndarray:
+def abort_rate(
+    conflicts: ArrayLike, finished: ArrayLike, *, confidence: float = 0.95
+) -> np.ndarray:
     """Share of finished attempts that the engine refused because of another transaction.
 
     conflicts, finished : int arrays, shape (cells,), counts of attempts.
@@ -72,7 +75,7 @@ def abort_rate(conflicts, finished, *, confidence: float = 0.95) -> np.ndarray:
     return out
 
 
-def jain_index(amounts) -> float:
+def jain_index(amounts: ArrayLike) -> float:
     """Jain's fairness index of what each worker got: 1 all alike, 1/n one has everything.
 
     amounts : numbers >= 0, shape (workers,). Returns nan where all are 0 or there are none.
@@ -88,7 +91,7 @@ def jain_index(amounts) -> float:
     return float(got.sum() ** 2 / (got.size * (got**2).sum()))
 
 
-def percentiles(values_ns) -> np.ndarray:
+def percentiles(values_ns: ArrayLike) -> np.ndarray:
     """p50, p90, p99, p99.9 and the maximum, float array of shape (5,), in the unit given.
 
     A percentile p needs 10 / (1 - p) samples (p99 a thousand): with fewer it would be the story of

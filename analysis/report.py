@@ -17,14 +17,13 @@ import numpy as np
 from analysis import figures, findings, tables
 from analysis.claims import claims
 from analysis.compare import FEWEST_BLOCKS, FOREIGN_LIMIT, Grid
-from analysis.evidence import Evidence, arms_of, field, label, look, read_evidence
+from analysis.evidence import CONTROL, Evidence, field, label, look, read_evidence
 from analysis.figures import Line, Track
 from analysis.rates import abort_rate
-from analysis.summary import summary, summary_lines
 from analysis.tables import Table
 from analysis.timeline import checkpoints, timeline
-from analysis.words import number, percent, times
-from workloads.recording import COMMITTED, RunError, read_run
+from analysis.words import percent, times
+from workloads.recording import COMMITTED, read_run
 
 TEMPLATE = "report.md.j2"
 
@@ -94,11 +93,10 @@ def _environment() -> jinja2.Environment:
 
 def _experiment(evidence: Evidence, grid: Grid) -> dict[str, Any]:
     shown: list[tuple[str, Table]] = [
-        ("What the arms differ in", tables.arms_table(grid)),
-        ("Throughput and aborts", tables.rates_table(evidence, grid)),
         ("Latency of a whole committed transaction, and its parts", tables.latency_table(grid)),
         ("Each worker", tables.fairness_table(grid)),
-        ("Attempts", tables.attempts_table(grid)),
+        ("Attempts, each in exactly one column", tables.attempts_table(grid)),
+        ("What the arms differ in", tables.arms_table(grid)),
     ]
     absent = []
     for arm in grid.arms:
@@ -117,6 +115,7 @@ def _experiment(evidence: Evidence, grid: Grid) -> dict[str, Any]:
         "question": grid.question,
         "seed": grid.seed,
         "blocks": len({block for block, _ in grid.cells}),
+        "rates": tables.rates_table(evidence, grid),
         "tables": [(title, table) for title, table in shown if table.rows],
         "absent": absent,
         "controls": [
@@ -270,7 +269,7 @@ def _crossover(evidence: Evidence) -> list[Line]:
                 ways[engine, begin] = None
     lines = []
     for way in ways:
-        if way == findings.CONTROL:
+        if way == CONTROL:
             continue
         found = findings.work_ratios(evidence, over=way)
         if not found:
@@ -292,7 +291,7 @@ def _crossover(evidence: Evidence) -> list[Line]:
 
 def _tracks(evidence: Evidence) -> list[Track]:
     """Runs with checkpointers, and long ones: at most four."""
-    tracks = []
+    tracks: list[Track] = []
     for grid, cell in evidence.cells():
         if cell.counted is None or cell.folder is None or len(tracks) == 4:
             continue
@@ -315,42 +314,34 @@ def _tracks(evidence: Evidence) -> list[Track]:
 # --- method and machine -----------------------------------------------------------------------
 
 
-def _method(evidence: Evidence) -> list[str]:
-    """How it was measured, from the manifests where they know."""
+def _method(evidence: Evidence) -> dict[str, str]:
+    """The numbers in the method's sentences, from the manifests."""
     cells = [cell for _, cell in evidence.cells() if cell.counted is not None]
-    seconds = sorted({round(c.counted.seconds, 2) for c in cells if c.counted})
-    retries = sorted({str(c.manifest["plan"]["retry"]["policy"]) for c in cells})
-    warm = sorted({float(c.manifest["plan"]["warmup_s"]) for c in cells})
-    dropped = [c for c in cells if c.contaminated]
-    shares = [float(c.manifest.get("foreign", {}).get("cpu_share") or 0) for c in cells]
-    steals = [float(c.manifest.get("foreign", {}).get("steal_share") or 0) for c in cells]
-    spread = ", ".join(f"{number(s)}" for s in (seconds[0], seconds[-1])) if seconds else "0"
-    return [
-        f"{times(len(cells), 'run')}, measured for {spread} s (shortest, longest) after "
-        f"{', '.join(f'{w:g}' for w in warm)} s of warm-up, which is left out; the page cache is "
-        "warm, each database is loaded anew or copied from one that was.",
-        "Each worker is a process of its own with a connection of its own (Turso: a thread of one "
-        "process, because the engine locks its file to one). Pragmas are set and read back on "
-        "every connection.",
-        "Every arm runs once in each block, in an order drawn from the seed, and all arms of a "
-        "block draw the same transactions. A ratio is the median of the blocks' ratios; its "
-        "interval is a 95 % bootstrap interval over blocks (percentile, seeded). With fewer than "
-        f"{FEWEST_BLOCKS} blocks the range is shown instead, in words. Abort rates have Wilson "
-        "intervals, which treat attempts as independent.",
-        f"A run during which others used more than {percent(FOREIGN_LIMIT)} of the machine's CPU "
-        f"time (foreign programs, or steal) is dropped: {len(dropped)} of {len(cells)} were. The "
-        f"highest shares seen: {percent(max(shares, default=0.0))} foreign, "
-        f"{percent(max(steals, default=0.0))} steal.",
-        f"Retry after a conflict: {', '.join(retries) or 'none'}; each try is an attempt of its "
-        "own. Attempts = commits + each kind of conflict + failed + unknown. A wait for a lock "
-        "that was granted is no conflict: it is in the latency (p99 begin), not in the abort rate.",
-        "Latency runs from the intended start (closed loop: the first try's start) to the end of "
-        "COMMIT, refused tries and back-off included; service is the try that committed alone. A "
-        "percentile p is shown where at least 10 / (1 - p) transactions are there. Transactions "
-        "still waiting when the window closed are in no percentile, but in “longest wait”.",
-        "`null` is the generator alone: the same processes, draws, work and recording with an "
-        "engine that does nothing. No throughput here can exceed it.",
-    ]
+    seconds = [c.counted.seconds for c in cells if c.counted]
+    foreign = [c.manifest.get("foreign", {}) for c in cells]
+    plans = [c.manifest["plan"] for c in cells]
+    return {
+        "runs": times(len(cells), "run"),
+        "seconds": " to ".join(
+            dict.fromkeys(f"{edge(seconds, default=0.0):.3g}" for edge in (min, max))
+        ),
+        "warmups": ", ".join(f"{s:g}" for s in sorted({p["warmup_s"] for p in plans})),
+        "retries": ", ".join(sorted({_retry_words(p["retry"]) for p in plans})),
+        "loops": ", ".join(sorted({"open" if p.get("rate") else "closed" for p in plans})),
+        "fewest": str(FEWEST_BLOCKS),
+        "limit": percent(FOREIGN_LIMIT),
+        "dropped": f"{sum(bool(c.contaminated) for c in cells)} of {len(cells)}",
+        "foreign": percent(max((f.get("cpu_share") or 0.0 for f in foreign), default=0.0)),
+        "steal": percent(max((f.get("steal_share") or 0.0 for f in foreign), default=0.0)),
+    }
+
+
+def _retry_words(retry: Mapping[str, Any]) -> str:
+    said = str(retry["policy"])
+    if said == "exponential":
+        said += f" with jitter from {retry['base_us']:g} to {retry['cap_us']:g} µs"
+    most = retry.get("most_tries")
+    return f"{said}, at most {most} tries" if most else f"{said}, without a limit of tries"
 
 
 def _machine(evidence: Evidence) -> Mapping[str, Any]:
@@ -382,6 +373,3 @@ def _command(evidence: Evidence) -> str:
         return str(command)
     commands = [str(cell.manifest.get("command", "")) for _, cell in evidence.cells()]
     return next((command for command in commands if command), "make report")
-
-
-__all__ = ["RunError", "arms_of", "summary", "summary_lines", "write_report"]

@@ -299,3 +299,134 @@ def made_experiment(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "experiment.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
     return folder
+
+
+ARMS = {
+    "libsql immediate": {"database": "libsql", "write_engine": "libsql", "begin": "immediate"},
+    "branch concurrent": {
+        "database": "libsql",
+        "write_engine": "sqlite-concurrent",
+        "begin": "concurrent",
+    },
+}
+
+
+def made_report_folder(folder: Path, *, gain: float = 1.8, loses: bool = True) -> Path:
+    """A small folder of experiments like the report's own, with a planted truth.
+
+    gain : throughput of the concurrent arm over the immediate one, with 200 us of work inside.
+    loses : whether acknowledged commits are lost on libSQL in `acked`.
+    """
+    speed = {"libsql immediate": 1000.0, "branch concurrent": 1000.0 * gain, "null": 3000.0}
+    aborts = {"branch concurrent": 0.01}
+
+    def arm_values(arm: str, params: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+        which = ARMS.get(arm.removesuffix(" again"), {"database": "null"})
+        return {**which, "scenario": "register", "params": dict(params), "writers": 4, **more}
+
+    def experiment(
+        name: str, arms: Mapping[str, Mapping[str, Any]], blocks: int, **how: Any
+    ) -> None:
+        def make(arm: str, block: int) -> Run | str:
+            values = dict(arms[arm])
+            key = next((key for key in speed if arm.startswith(key)), "null")
+            engine = str(values.get("write_engine", values["database"]))
+            rng = np.random.default_rng([len(name), block, len(arm)])
+            per_s = speed[key] * how.get("factor", lambda values, key: 1.0)(values, key)
+            plan = values | {"retry": {"policy": "exponential", "base_us": 100, "cap_us": 5e4}}
+            found = drawn_run(
+                [block, len(arm)],
+                per_s=per_s * rng.normal(1, 0.01),
+                writers=values["writers"],
+                abort=aborts.get(key, 0.0) * how.get("hotter", lambda values: 1)(values),
+                engine=engine,
+                begin=str(values.get("begin", "immediate")),
+                readers=values.get("readers", 0),
+                plan={key: plan[key] for key in plan if key != "retry"},
+            )
+            found.manifest["scenario"] = {"name": values["scenario"], "params": values["params"]}
+            how.get("mend", lambda arm, run: None)(arm, found)
+            return found
+
+        made_experiment(
+            folder / name, arms, make, name=name, blocks=blocks, baseline=next(iter(arms))
+        )
+
+    work = {"think_us": 200, "keys": "uniform", "mix": "read-modify-write=100"}
+    pair = ("libsql immediate", "branch concurrent")
+    experiment(
+        "headline", {a: arm_values(a, work) for a in (pair[0], f"{pair[0]} again", pair[1])}, 10
+    )
+    experiment(
+        "writers",
+        {
+            f"{a} w{n}": arm_values(a, work) | {"writers": n}
+            for n in (1, 4)
+            for a in (*pair, "null")
+        },
+        3,
+        factor=lambda values, key: 1 / gain if key == pair[1] and values["writers"] == 1 else 1,
+    )
+    experiment(
+        "think",
+        {f"{a} t0": arm_values(a, work | {"think_us": 0}) for a in pair},
+        6,
+        factor=lambda values, key: 0.6 / gain if key == pair[1] else 1,
+    )
+    experiment(
+        "skew",
+        {f"{pair[1]} {keys}": arm_values(pair[1], work | {"keys": keys})
+         for keys in ("uniform", "zipfian:0.99", "zipfian:1.2")},
+        1,
+        hotter=lambda values: {"uniform": 1, "zipfian:0.99": 9}.get(values["params"]["keys"], 20),
+    )  # fmt: skip
+    experiment(
+        "mission",
+        {"mission": arm_values(pair[1], {}) | {"scenario": "bank", "readers": 2,
+                                              "read_engine": "libsql"}},
+        1,
+    )  # fmt: skip
+
+    def lose(arm: str, run: Run) -> None:
+        if arm == "libsql" and loses:
+            lost = "worker 1 was told that value 77 is committed, worker 0 read 76."
+            run.manifest.update(ok=False, ended="invariant broken")
+            run.manifest["findings"] = [
+                {"check": "during the run", "ok": False, "sentence": lost, "evidence": {}}
+            ]
+
+    racing = {"scenario": "acked", "params": {}, "writers": 1}
+    fixed = {"database": "sqlite-concurrent", "write_engine": "sqlite-concurrent"}
+    experiment(
+        "acked",
+        {"libsql": ARMS[pair[0]] | racing, "control": fixed | {"begin": "immediate"} | racing},
+        1,
+        mend=lose,
+    )
+    probe: dict[str, Any] = {
+        "missing": None,
+        "several_processes": True,
+        "processes_words": "",
+        "pragmas": {},
+    }
+    refused = {"accepted": False, "words": 'near "CONCURRENT": syntax error', "overlaps": None}
+    taken = {"accepted": True, "words": "", "overlaps": True}
+    identity = {"version": "3.45.1", "source_id": "", "options": []}
+    probes = [
+        probe | {"engine": "libsql", "identity": identity | {"binding": "libsql-experimental 1"},
+                 "modes": {"concurrent": refused}},
+        probe | {"engine": "sqlite-concurrent", "identity": identity | {"binding": "branch 1"},
+                 "modes": {"concurrent": taken}},
+        probe | {"engine": "turso", "missing": "pyturso is not installed. `make setup` does it.",
+                 "identity": None, "modes": {}},
+    ]  # fmt: skip
+    campaign = {
+        "cwkit": FORMAT_VERSION,
+        "quick": False,
+        "seed": 412,
+        "command": "cwkit report --seed 412",
+        "started": "2026-11-22T12:00:00+00:00",
+        "probes": probes,
+    }
+    (folder / "campaign.json").write_text(json.dumps(campaign, indent=1), encoding="utf-8")
+    return folder

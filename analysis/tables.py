@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from analysis.compare import Grid
+from analysis.compare import Grid, Measure
 from analysis.evidence import Evidence, field, label, look
 from analysis.findings import work_ratios
 from analysis.rates import Tally
@@ -20,8 +21,13 @@ class Table(NamedTuple):
     """`head` names the columns, `rows` are as wide; `note` stands below."""
 
     head: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     note: str = ""
+
+
+def of_role(role: str, name: str) -> Measure:
+    """A number of a role's Tally, by its name."""
+    return lambda counted: float(getattr(counted.roles[role], name))
 
 
 def main_role(grid: Grid, arm: str) -> str:
@@ -61,7 +67,7 @@ def rates_table(evidence: Evidence, grid: Grid) -> Table:
 def _throughput(grid: Grid, arm: str, role: str) -> str:
     if not grid.plan(arm)[role + "s"]:
         return DASH
-    return grid.estimate(arm, lambda c: c.roles[role].per_s).said()
+    return grid.estimate(arm, of_role(role, "per_s")).said()
 
 
 def _floor(evidence: Evidence, grid: Grid, arm: str) -> str:
@@ -70,7 +76,7 @@ def _floor(evidence: Evidence, grid: Grid, arm: str) -> str:
         return DASH
     other, null = found
     role = main_role(other, null)
-    return number(other.estimate(null, lambda c: c.roles[role].per_s).value)
+    return number(other.estimate(null, of_role(role, "per_s")).value)
 
 
 def _against(grid: Grid, arm: str) -> str:
@@ -82,7 +88,7 @@ def _against(grid: Grid, arm: str) -> str:
     role = main_role(grid, arm)
     if main_role(grid, base) != role:
         return DASH
-    ratio = grid.ratio(arm, base, lambda c: c.roles[role].per_s)
+    ratio = grid.ratio(arm, base, of_role(role, "per_s"))
     return ratio.said() + (", no difference seen" if ratio.verdict == "none seen" else "")
 
 
@@ -129,8 +135,8 @@ def fairness_table(grid: Grid) -> Table:
         rows.append(
             (
                 arm,
-                grid.estimate(arm, lambda c, role=role: c.roles[role].fairness).said(),
-                percent(grid.estimate(arm, lambda c, role=role: c.roles[role].worst_share).value),
+                grid.estimate(arm, of_role(role, "fairness")).said(),
+                percent(grid.estimate(arm, of_role(role, "worst_share")).value),
                 percent(1 / len(middle.of(role))),
                 " / ".join(number(w.tally.per_s) for w in middle.of(role)),
             )
@@ -258,20 +264,22 @@ def promises_table(evidence: Evidence) -> Table:
 
 def checks_table(evidence: Evidence) -> Table:
     """Which invariants were checked after the runs, how often they held, and where they did not."""
-    held: Counter[tuple[str, str, str]] = Counter()
-    total: Counter[tuple[str, str, str]] = Counter()
-    broken: dict[tuple[str, str, str], str] = {}
+    held: dict[tuple[str, str], Counter[str]] = {}
+    total: dict[tuple[str, str], Counter[str]] = {}
+    broken: dict[tuple[str, str], str] = {}
     for grid, cell in evidence.cells():
+        key = (grid.name, label(grid, cell.arm))
         for finding in cell.manifest.get("findings", []):
-            key = (grid.name, label(grid, cell.arm), str(finding.get("check")))
-            total[key] += 1
-            held[key] += bool(finding.get("ok"))
-            if not finding.get("ok"):
-                broken.setdefault(key, f"`{cell.run}`: {finding.get('sentence', '')}")
-    rows = [
-        (*key, f"{held[key]} of {total[key]}", broken.get(key, "")) for key in dict.fromkeys(total)
-    ]
-    return Table(("experiment", "arm", "check", "held", "where it did not"), rows)
+            check, ok = str(finding.get("check")), bool(finding.get("ok"))
+            held.setdefault(key, Counter())[check] += ok
+            total.setdefault(key, Counter())[check] += 1
+            if not ok:
+                broken.setdefault(key, f"`{cell.run}`, {check}: {finding.get('sentence', '')}")
+    rows = []
+    for key, checks in total.items():
+        said = ", ".join(f"{check} {held[key][check]} of {n}" for check, n in checks.items())
+        rows.append((*key, said, broken.get(key, "")))
+    return Table(("experiment", "arm", "checks that held", "where one did not"), rows)
 
 
 def pragmas_table(evidence: Evidence) -> Table:
@@ -296,6 +304,7 @@ def arms_table(grid: Grid) -> Table:
         if len({str(field(plan, key)) for plan in plans.values()}) > 1
     ]
     rows = [(arm, *(str(field(plan, key)) for key in differing)) for arm, plan in plans.items()]
+    rows = rows if differing else []
     return Table(("arm", *differing), rows)
 
 

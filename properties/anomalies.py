@@ -16,6 +16,7 @@ from properties.graph import PROCESS, REALTIME, Graph, Reduced, add_realtime_edg
 from properties.lists import Lists
 from properties.registers import add_proven_edges, observe
 from properties.saturate import saturate
+from properties.tails import settle
 from properties.verdict import Findings, Verdict, Witness, closed
 from properties.within import fractured_lists, judge_lists
 from properties.writers import packable
@@ -64,8 +65,11 @@ def _check_lists(history: History, findings: Findings) -> dict[str, bool | str]:
     reduced = Reduced(graph, len(history))
     if reduced.nodes:
         fractured_lists(lists, reduced)
-    violated = find_cycles(reduced, findings)
-    return {level: level not in violated for level in LEVELS}
+    violated = find_cycles(reduced, findings) | findings.ruled_out()
+    levels: dict[str, bool | str] = {level: level not in violated for level in LEVELS}
+    if reduced.nodes:
+        settle(lists, reduced, levels, findings)
+    return levels
 
 
 def _check_registers(

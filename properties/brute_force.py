@@ -122,7 +122,7 @@ class BruteForce:
                 if self.lists:
                     whole = self._value(states[-1], key)
                     seen = value or []
-                    options = [b + own for b in befores]
+                    options = [b + own[:i] for b in befores for i in range(len(own) + 1)]
                     if seen not in options or seen != whole[: len(seen)]:
                         return False
                 elif value not in befores + own:

@@ -217,6 +217,22 @@ class Reduced:
         self.nodes = len(self.names)
         self._levels: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
+    def with_writes(
+        self, source: np.ndarray, target: np.ndarray, source_op: np.ndarray, target_op: np.ndarray
+    ) -> Reduced:
+        """A copy with more ww edges between transactions that are in it."""
+        twin = object.__new__(Reduced)
+        twin.__dict__.update(self.__dict__)
+        number = np.searchsorted(self.names, np.concatenate((source, target)))
+        twin.source = np.concatenate((self.source, number[: len(source)]))
+        twin.target = np.concatenate((self.target, number[len(source) :]))
+        twin.kind = np.concatenate((self.kind, np.full(len(source), WW, self.kind.dtype)))
+        twin.source_op = np.concatenate((self.source_op, source_op))
+        twin.target_op = np.concatenate((self.target_op, target_op))
+        twin.via = np.concatenate((self.via, np.full(len(source), -1)))
+        twin._levels = {}
+        return twin
+
     def of_level(self, level: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Which edges lie on cycles of this level (a mask), and both their ends' states.
 

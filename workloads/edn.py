@@ -74,7 +74,7 @@ def _atom(token: str, line: int) -> Any:
         return _WORDS[token]
     if token[0] == ":":
         return token[1:]
-    if token[0].isdigit() or token[0] in "+-" and token[1:2].isdigit():
+    if token[0].isdigit() or (token[0] in "+-" and token[1:2].isdigit()):
         try:
             return int(token.rstrip("N"))
         except ValueError:

@@ -38,7 +38,7 @@ CHECK_LIMIT_S = 900.0
 POLL_S = 0.1
 
 
-class RunFailed(RuntimeError):  # noqa: N818 - reads as what happened
+class RunFailed(RuntimeError):
     """A run that could not be made; nothing was measured. The text is for the user."""
 
 

@@ -179,6 +179,9 @@ def work(job: Job, worker: int, board: Board) -> None:
         status = boards.NOT_RECORDED if isinstance(error, OSError) else boards.NOT_OPENED
         board.set_status(worker, status)
         return
+    # The collector would walk every object now and then inside somebody's transaction.
+    gc.collect()
+    gc.freeze()
     # Said before the run, so that a worker that is killed in it has its pragmas in the manifest.
     job.account(who, state="died", account="", identity=identity, pragmas=pragmas)
     board.set_status(worker, boards.READY)
@@ -282,9 +285,6 @@ def _loop(
     buffer, offset, limit = recorder.buffer, recorder.offset, recorder.limit
     txn = failures = 0
 
-    # The collector would walk every object now and then inside somebody's transaction.
-    gc.collect()
-    gc.freeze()
     while txn != most:
         intended = start = now()
         if start >= stop_ns or numbers[state] == stop:

@@ -23,11 +23,11 @@ MODES = ("deferred", "immediate", "exclusive", "concurrent")
 FILE_FORMATS = ("sqlite", "turso-mvcc", "none")
 
 
-class UnknownName(ValueError):  # noqa: N818 - reads as what happened
+class UnknownName(ValueError):
     """A name that no registry has; the text carries the nearest one."""
 
 
-class EngineMissing(RuntimeError):  # noqa: N818
+class EngineMissing(RuntimeError):
     """An engine that is not installed here; the text says what is missing and how to get it."""
 
 

@@ -8,7 +8,7 @@ have taken with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -46,7 +46,7 @@ class Draw(NamedTuple):
     args: Any
 
 
-class InvariantBroken(Exception):  # noqa: N818 - it names the finding, not a fault of ours
+class InvariantBroken(Exception):
     """Raised by a body that has seen what must never be. Ends the run with its evidence.
 
     The transaction's own row says which kind it was; `evidence` is plain data for the manifest,
@@ -151,12 +151,14 @@ class Scenario(Protocol):
     name, story : the registry name; one or two sentences on what it shows (printed by `cwkit list
         --scenarios` and the README).
     kinds       : names of its transaction kinds, indexed by Draw.kind and the rows' `kind`.
+    suggests    : optional; fields of the Plan that a run of it takes where the user gave none.
     """
 
     name: ClassVar[str]
     story: ClassVar[str]
     kinds: ClassVar[tuple[str, ...]]
     Params: ClassVar[type[Shape]]
+    suggests: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, params: Shape) -> None: ...
 

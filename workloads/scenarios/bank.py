@@ -59,8 +59,10 @@ class Bank:
 
     def schema(self) -> Sequence[str]:
         return (
-            "CREATE TABLE account"
-            "(id INTEGER PRIMARY KEY, balance INTEGER NOT NULL, pad TEXT NOT NULL)",
+            (
+                "CREATE TABLE account"
+                "(id INTEGER PRIMARY KEY, balance INTEGER NOT NULL, pad TEXT NOT NULL)"
+            ),
         )
 
     def load(self, session: Session, rng: np.random.Generator) -> None:

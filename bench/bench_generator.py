@@ -1,0 +1,255 @@
+"""What the generator itself costs: the kit's loop against the bare driver, and against C.
+
+    python bench/bench_generator.py [BLOCKS]
+
+A transaction is BEGIN, one read by key, one update by key, COMMIT, one process, no contention. The
+two sides of each comparison run in turn, in blocks of a few milliseconds, so that the machine's
+drift meets both; a figure is the median over blocks with a 95 % bootstrap interval.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from workloads import board as boards  # noqa: E402
+from workloads import recording as rec  # noqa: E402
+from workloads.board import Board  # noqa: E402
+from workloads.engines import Settings, find_engine  # noqa: E402
+from workloads.plan import Plan  # noqa: E402
+from workloads.scenarios import Draw, Seat, Shape  # noqa: E402
+from workloads.worker import _loop, seat_of  # noqa: E402
+
+ROWS = 10_000
+BLOCK = 500
+SELECT, UPDATE = "SELECT v FROM t WHERE id = ?", "UPDATE t SET v = ? WHERE id = ?"
+MODES = {
+    "libsql": "immediate",
+    "sqlite": "immediate",
+    "sqlite-concurrent": "concurrent",
+    "turso": "concurrent",
+    "null": "immediate",
+}
+
+
+class OneRow:
+    """The smallest scenario: one row read and updated."""
+
+    name: ClassVar[str] = "one-row"
+    story: ClassVar[str] = "one row read and updated by its key"
+    kinds: ClassVar[tuple[str, ...]] = ("update",)
+    Params: ClassVar[type[Shape]] = Shape
+
+    def __init__(self, keys: list[int]) -> None:
+        self.draws = [Draw(0, (key,)) for key in keys]
+
+    def draw(self, seat: Seat) -> Callable[[], Draw]:
+        left: list[Draw] = []
+
+        def draw() -> Draw:
+            if not left:
+                left.extend(self.draws)
+            return left.pop()
+
+        return draw
+
+    def bodies(self, seat: Seat) -> tuple[Callable[[Any], int], ...]:
+        assert seat.session is not None
+        rows, run = seat.session.rows, seat.session.run
+
+        def update(args: tuple[int]) -> int:
+            value = rows(SELECT, args)[0][0]
+            run(UPDATE, (value + 1, args[0]))
+            return 0
+
+        return (update,)
+
+    def acknowledged(self, seat: Seat) -> None:
+        return None
+
+
+def keys() -> list[int]:
+    return [int(key) for key in np.random.default_rng(1).integers(0, ROWS, BLOCK)]
+
+
+def create(session: Any) -> None:
+    session.run("CREATE TABLE t (id INTEGER PRIMARY KEY, v INTEGER, pad TEXT)")
+    session.run("BEGIN")
+    for key in range(ROWS):
+        session.run("INSERT INTO t VALUES (?, 0, ?)", (key, "x" * 90))
+    session.run("COMMIT")
+
+
+def bare(session: Any, mode: str) -> Callable[[], None]:
+    """The same transactions by the driver's own calls, nothing recorded."""
+    connection = getattr(session, "_connection", None)
+    if connection is None:
+        return lambda: None
+    execute, drawn = connection.execute, keys()
+    begin = f"BEGIN {mode.upper()}"
+
+    def block() -> None:
+        for key in drawn:
+            execute(begin)
+            value = execute(SELECT, (key,)).fetchall()[0][0]
+            execute(UPDATE, (value + 1, key))
+            execute("COMMIT")
+
+    return block
+
+
+def kit(session: Any, engine: str, mode: str, folder: Path) -> Callable[[], None]:
+    """The worker's own loop over the same session, recording every attempt."""
+    plan = Plan(database=engine, writers=1, begin=mode, transactions=BLOCK)
+    board = Board(folder / f"{engine}.board", 1, create=True)
+    board.numbers[boards.STATE] = boards.GO
+    board.numbers[boards.STOP_NS] = 2**62
+    recorder = rec.Recorder(folder, list(MODES).index(engine))
+    scenario: Any = OneRow(keys())
+    seat = seat_of(plan, 0)
+    seat.session = session
+
+    def block() -> None:
+        _loop(plan, seat, scenario, recorder, board)
+        recorder.offset = 0  # the same rows again: their pages are warm, as in a long run
+
+    return block
+
+
+def timed(block: Callable[[], None]) -> float:
+    """Microseconds a transaction."""
+    begun = time.perf_counter_ns()
+    block()
+    return (time.perf_counter_ns() - begun) / 1e3 / BLOCK
+
+
+def interleaved(sides: dict[str, Callable[[], float]], blocks: int) -> dict[str, np.ndarray]:
+    """Each side once in each block, in an order that changes. Arrays of shape (blocks,), us."""
+    order = np.random.default_rng(0)
+    names = list(sides)
+    for name in names:
+        sides[name]()  # warm-up
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(blocks):
+        for name in order.permutation(names):
+            taken[name].append(sides[name]())
+    return {name: np.array(values) for name, values in taken.items()}
+
+
+def interval(values: np.ndarray) -> str:
+    """Median [95 % percentile bootstrap over blocks]."""
+    draws = np.random.default_rng(0).integers(0, len(values), (2000, len(values)))
+    low, high = np.percentile(np.median(values[draws], axis=1), [2.5, 97.5])
+    return f"{np.median(values):6.2f} [{low:.2f}, {high:.2f}]"
+
+
+class COfSqlite:
+    """The C loop in a process of its own, over a database of its own, fed one block at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        program = folder / "c_loop"
+        source = str(Path(__file__).with_name("c_loop.c"))
+        subprocess.run(["cc", "-O2", "-o", str(program), source, "-ldl"], check=True, timeout=60)
+        library = ctypes.util.find_library("sqlite3") or "libsqlite3.so.0"
+        made = (
+            "import sys; sys.path.insert(0, sys.argv[2]); from bench.bench_generator import *;"
+            "s = find_engine('sqlite').connect(sys.argv[1], begin='immediate',"
+            " settings=Settings()); create(s); s.close()"
+        )
+        database = str(folder / "c.db")
+        subprocess.run([sys.executable, "-c", made, database, str(ROOT)], check=True, timeout=60)
+        self.process = subprocess.Popen(
+            [str(program), library, database, str(ROWS)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self) -> float:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(f"{BLOCK}\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline()) / 1e3 / BLOCK
+
+    def close(self) -> None:
+        self.process.communicate(timeout=20)
+
+
+def measure(engine: str, blocks: int) -> None:
+    """One engine, in this process: prints its rows. The parent starts a process an engine."""
+    adapter = find_engine(engine)
+    if (words := adapter.missing()) is not None:
+        print(f"{engine}: {words}")
+        return
+    mode = MODES[engine]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        session = adapter.connect(str(folder / "a.db"), begin=mode, settings=Settings())
+        if adapter.file_format != "none":
+            create(session)
+        ours = kit(session, engine, mode, folder)
+        theirs = bare(session, mode)
+        sides: dict[str, Callable[[], float]] = {
+            "kit": lambda: timed(ours),
+            "bare": lambda: timed(theirs),
+        }
+        c = None
+        if engine in ("sqlite", "libsql"):
+            try:
+                c = COfSqlite(folder)
+                sides["C"] = c
+            except (OSError, subprocess.SubprocessError) as error:
+                print(f"  no C compiler, so no C loop: {error}", file=sys.stderr)
+        taken = interleaved(sides, blocks)
+        if c is not None:
+            c.close()
+        session.close()
+    report(engine, mode, taken)
+
+
+def report(engine: str, mode: str, taken: dict[str, np.ndarray]) -> None:
+    ours, theirs = taken["kit"], taken["bare"]
+    if engine == "null":
+        print(f"{engine:18} whole loop, no database: {interval(ours)} us a transaction")
+    else:
+        print(
+            f"{engine:18} {mode:10} bare {interval(theirs)} us   kit {interval(ours)} us   "
+            f"beyond the driver {interval(ours - theirs)} us   ratio {interval(ours / theirs)}"
+        )
+    if "C" in taken:
+        note = "" if engine == "sqlite" else " (C on the system's SQLite, not on libSQL's)"
+        share = 1 - taken["C"] / ours
+        print(
+            f"{'':18} C loop {interval(taken['C'])} us   kit's rate is "
+            f"{interval(taken['C'] / ours)} of C's   "
+            f"Python's share of a transaction {interval(share)}{note}"
+        )
+    print(json.dumps({"engine": engine, "us": {k: round(float(np.median(v)), 3)
+                                               for k, v in taken.items()}}))  # fmt: skip
+
+
+def main(words: list[str]) -> int:
+    if words and words[0] in MODES:
+        measure(words[0], int(words[1]))
+        return 0
+    blocks = int(words[0]) if words else 60
+    print(f"BEGIN, read, update, COMMIT; {blocks} blocks of {BLOCK} transactions a side, in turn")
+    for engine in MODES:
+        subprocess.run([sys.executable, __file__, engine, str(blocks)], check=True, timeout=600)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

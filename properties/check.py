@@ -1,0 +1,179 @@
+"""`cwkit check FILE…|FOLDER|RUN`: judge recorded histories, for people and for programs."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from properties.anomalies import check
+from properties.catalogue import DEFAULT_LEVEL, LEVELS
+from properties.explain import explain, marks_of, op_text, reason, report, svg
+from properties.graph import KIND_NAMES
+from properties.verdict import Verdict, Witness, show
+from workloads.elle_files import SUFFIXES, read_history
+from workloads.history import HISTORY_FILE, MODELS, OUTCOMES, History, HistoryError
+
+VALID, VIOLATED, BAD_INPUT, UNKNOWN = 0, 1, 2, 3
+
+
+def run_check(
+    paths: Sequence[str | Path],
+    model: str | None = None,
+    level: str = DEFAULT_LEVEL,
+    as_json: bool = False,
+    svg_file: str | Path | None = None,
+    out: TextIO | None = None,
+    *,
+    sequential_keys: bool = False,
+    linearizable_keys: bool = False,
+) -> int:
+    """Check every history and print the verdicts; returns the exit status.
+
+    0 valid at `level`, 1 violated, 3 unknown (an empty history, or registers that can't be
+    decided), 2 bad input, told in one sentence on `out`. Of several, violated wins over unknown.
+    model : None takes the one whose operations the file holds. svg_file : where to draw the
+    first witness. Raises nothing for bad input.
+    """
+    out = out or sys.stdout
+    try:
+        _known("level", level, LEVELS)
+        if model is not None:
+            _known("model", model, MODELS)
+        files = list(_files(paths))
+        status, drawn = VALID, None
+        for path in files:
+            history = read_history(path, model)
+            verdict = check(
+                history, sequential_keys=sequential_keys, linearizable_keys=linearizable_keys
+            )
+            print(json_line(path, verdict, level) if as_json else _text(path, verdict, level),
+                  file=out)
+            answer = {True: VALID, False: VIOLATED, "unknown": UNKNOWN}[verdict.levels[level]]
+            status = VIOLATED if VIOLATED in (status, answer) else max(status, answer)
+            if drawn is None and verdict.anomalies:
+                drawn = svg(history, _to_draw(verdict))
+        if svg_file is not None:
+            _draw(Path(svg_file), drawn, out, as_json)
+    except (HistoryError, _BadInput) as error:
+        print(error, file=out)
+        return BAD_INPUT
+    return status
+
+
+class _BadInput(ValueError):
+    """What the caller asked for does not exist; one sentence with the way out."""
+
+
+def _known(what: str, name: str, names: Iterable[str]) -> None:
+    if name in names:
+        return
+    near = difflib.get_close_matches(name, names, 1, 0.4)
+    hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(names)}."
+    raise _BadInput(f"There is no {what} {name!r}: {hint}")
+
+
+def _files(paths: Sequence[str | Path]) -> Iterable[Path]:
+    """The history files that the arguments name: files, those in folders, those of runs."""
+    if not paths:
+        raise _BadInput("Nothing to check: name a history file, a folder of them, or a run.")
+    for path in map(Path, paths):
+        if not path.exists():
+            raise _BadInput(f"{path}: there is no such file or folder.")
+        if not path.is_dir():
+            yield path
+        elif (path / "manifest.json").exists():
+            if not (path / HISTORY_FILE).exists():
+                raise _BadInput(
+                    f"{path}: this run recorded no history ({HISTORY_FILE}). "
+                    "Run it with a scenario that does: append or register."
+                )
+            yield path / HISTORY_FILE
+        else:
+            found = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and p.is_file())
+            if not found:
+                raise _BadInput(f"{path}: no history in this folder ({', '.join(SUFFIXES)}).")
+            yield from found
+
+
+def _to_draw(verdict: Verdict) -> Witness:
+    """A cycle if there is one, the shortest first."""
+    all_of_them = [w for witnesses in verdict.anomalies.values() for w in witnesses]
+    return min(all_of_them, key=lambda w: (not w.steps, len(w.steps)))
+
+
+def _draw(path: Path, drawing: str | None, out: TextIO, quiet: bool) -> None:
+    if drawing is None:
+        if not quiet:
+            print(f"{path} was not written: there is no anomaly to draw.", file=out)
+        return
+    try:
+        path.write_text(drawing)
+    except OSError as error:
+        raise _BadInput(f"{path}: can't be written: {error.strerror}.") from None
+
+
+def _text(path: Path, verdict: Verdict, level: str) -> str:
+    return f"{path} ({len(verdict.history):,} transactions): {report(verdict, level)}"
+
+
+def json_line(path: str | Path, verdict: Verdict, level: str) -> str:
+    """One history's verdict as one line of JSON."""
+    history = verdict.history
+    anomalies = {
+        name: [witness_data(history, witness) for witness in witnesses]
+        for name, witnesses in verdict.anomalies.items()
+    }
+    data = {
+        "file": str(path), "valid": verdict.levels[level], "level": level,
+        "levels": verdict.levels, "anomalies": anomalies, "notes": verdict.notes,
+    }
+    return json.dumps(data)
+
+
+def witness_data(history: History, witness: Witness) -> dict[str, Any]:
+    """A witness as plain data: its transactions, its steps, and both in words."""
+    marks = marks_of(history, witness)
+    txns = list(dict.fromkeys(witness.txns))
+    names = {txn: f"T{i}" for i, txn in enumerate(txns, 1)}
+    return {
+        "txns": [
+            {
+                "name": names[txn],
+                "transaction": int(history.txn_label[txn]),
+                "worker": history.sessions[history.txn_session[txn]],
+                "database": history.databases[history.txn_database[txn]],
+                "outcome": OUTCOMES[history.txn_outcome[txn]],
+                "ops": [op_text(*op, marks) for op in history.ops(txn)],
+            }
+            for txn in txns
+        ],
+        "steps": [
+            {"from": names[step.source], "to": names[step.target],
+             "type": KIND_NAMES[step.kind], "why": reason(history, step, names)}
+            for step in witness.steps
+        ],
+        "values": [show(mark) for mark in dict.fromkeys(map(str, marks))],
+        "why": explain(history, witness),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The same from a command line of its own: `python -m properties.check FILE…`."""
+    parser = argparse.ArgumentParser(prog="cwkit check", description=__doc__)
+    parser.add_argument("paths", nargs="*", metavar="FILE|FOLDER|RUN")
+    parser.add_argument("--model", help="list-append or rw-register; else what the file holds")
+    parser.add_argument("--level", default=DEFAULT_LEVEL)
+    parser.add_argument("--json", action="store_true", dest="as_json")
+    parser.add_argument("--svg", metavar="FILE", dest="svg_file")
+    parser.add_argument("--sequential-keys", action="store_true")
+    parser.add_argument("--linearizable-keys", action="store_true")
+    return run_check(**vars(parser.parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

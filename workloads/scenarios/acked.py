@@ -1,0 +1,298 @@
+"""Acked: what was acknowledged to one process must be there for the next transaction of another.
+
+Writers insert unique values and publish each on the run's board after COMMIT has returned; a
+reader looks at the board, begins, and must find them. The writers are shaped to race checkpoints:
+a commit of many frames, a wait until the checkpointers have copied the whole log back, a commit of
+one row, which starts the log anew. That is where SQLite 3.7.0 to 3.51.2, and so libSQL, can lose a
+commit: a checkpointer that was still inside its PRAGMA takes the new log for the old one and marks
+frames as copied that never were (https://sqlite.org/wal.html#walresetbug).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from workloads.engines import Session
+from workloads.recording import COMMITTED, UNKNOWN
+from workloads.scenarios import Draw, Finding, InvariantBroken, Seat, Shape, Told
+from workloads.scenarios.loading import fill, payload
+
+BIG, ONE, FOLLOW = range(3)
+SHIFT = 24
+"""id = writer number << SHIFT | transaction: 16,777,216 transactions of each writer."""
+
+POLL_S = 20e-6
+"""Between two looks at the board. Asleep, because the race needs the CPUs for the checkpointers:
+a writer that wakes up stops one of them wherever it is, and now and then that is in the middle."""
+MOST_IDLE_NS = 1_000_000
+"""A reader that hears nothing new looks again after this."""
+
+# A writer's slots on the board, written in this order and read in the other, so that a reader
+# never takes a value for acknowledged that is not. FROM: all values from here on were acknowledged
+# without a gap (a transaction that was given up leaves one).
+FROM, NEWEST, AT_NS = range(3)
+# A checkpointer's slots.
+LOG, COPIED, REPORTED_NS = range(3)
+
+BALLAST = "UPDATE ballast SET n = ? WHERE id >= ? AND id < ?"
+INSERT = "INSERT INTO item(id, n, pad) VALUES (?, ?, ?)"
+SEEN = "SELECT count(*) FROM item WHERE id BETWEEN ? AND ?"
+WHICH = "SELECT id FROM item WHERE id BETWEEN ? AND ?"
+ALL = "SELECT id FROM item"
+
+
+class AckedShape(Shape):
+    """Parameters of `acked`. Rows are ballast: about one page each, there to fill the log."""
+
+    rows: int = Field(1_024, ge=1, le=10_000_000, description="rows of ballast, about a page each")
+    record_bytes: int = Field(3_000, ge=0, le=1_000_000, description="payload of a ballast row")
+    operations: int = Field(1, ge=1, le=1, description="values a transaction: always 1")
+    frames: int = Field(8, ge=0, le=100_000, description="ballast rows a large commit updates")
+    wait_backfill: bool = Field(
+        True, description="a writer waits until the whole log is copied before its small commit"
+    )
+    wait_ms: float = Field(20, ge=0, le=60_000, description="but no longer than this")
+    window: int = Field(64, ge=1, le=100_000, description="newest values a reader looks for")
+    item_bytes: int = Field(20, ge=0, le=100_000, description="payload of each value's row")
+    index: bool = Field(False, description="an index on the values, another page a commit")
+
+
+class Acknowledged(NamedTuple):
+    """What a reader found on the board: values `low` to `newest` of a writer were acknowledged."""
+
+    writer: int
+    low: int
+    newest: int
+    at_ns: int
+
+
+class Acked:
+    """Large and small commits in turn by writers; readers follow the acknowledgements.
+
+    result of a commit: its value (the transaction's number); of a look: values that it found.
+    """
+
+    name: ClassVar[str] = "acked"
+    story: ClassVar[str] = (
+        "Every acknowledged commit must be visible to the next transaction of another process. "
+        "With --checkpointers 3 it finds the commits that SQLite before 3.51.3, and libSQL, lose."
+    )
+    kinds: ClassVar[tuple[str, ...]] = ("large", "small", "look")
+    Params: ClassVar[type[Shape]] = AckedShape
+    # Each race needs a checkpoint first, and a checkpoint waits twice for the disk: without that
+    # there are three to five times as many races a second. `synchronous` decides what a power cut
+    # may take, not what another process sees, so nothing here is excused by it.
+    suggests: ClassVar[Mapping[str, Any]] = {"synchronous": "off", "warmup_s": 0}
+
+    def __init__(self, params: AckedShape) -> None:
+        self.params = params
+
+    def schema(self) -> Sequence[str]:
+        ddl = [
+            "CREATE TABLE ballast(id INTEGER PRIMARY KEY, n INTEGER NOT NULL, pad TEXT NOT NULL)",
+            "CREATE TABLE item(id INTEGER PRIMARY KEY, n INTEGER NOT NULL, pad TEXT NOT NULL)",
+        ]
+        return [*ddl, "CREATE INDEX item_n ON item(n)"] if self.params.index else ddl
+
+    def load(self, session: Session, rng: np.random.Generator) -> None:
+        tail = f",0,'{payload(rng, self.params.record_bytes)}')"
+        fill(
+            session,
+            "INSERT INTO ballast(id, n, pad) VALUES",
+            (f"({i}{tail}" for i in range(self.params.rows)),
+        )
+
+    def draw(self, seat: Seat) -> Callable[[], Draw]:
+        if seat.role == "reader":
+            return self._follower(seat)
+        number = count()
+        wait = self._wait_for_backfill(seat)
+
+        def drawn() -> Draw:
+            n = next(number)
+            if n % 2 == 0:
+                return Draw(BIG, n)
+            wait()
+            return Draw(ONE, n)
+
+        return drawn
+
+    def _follower(self, seat: Seat) -> Callable[[], Draw]:
+        """Looks at the board. The runner draws before BEGIN, so what is read here had been
+        acknowledged before the reader's transaction began."""
+        board, window = seat.board, self.params.window
+        if board is None:
+            return lambda: Draw(FOLLOW, [])  # a replay: nobody is there to be followed
+        writers = [(w, number) for w, (role, number) in enumerate(seat.seats) if role == "writer"]
+        clock, stopping, sleep = seat.clock, seat.stopping, time.sleep
+        heard_ns = 0
+
+        def wait_for_news() -> None:
+            nonlocal heard_ns
+            until = clock() + MOST_IDLE_NS
+            while clock() < until and not stopping():
+                newest_ns = max((board[8 * w + AT_NS] for w, _ in writers), default=0)
+                if newest_ns != heard_ns:
+                    heard_ns = newest_ns
+                    return
+                sleep(POLL_S)
+
+        def drawn() -> Draw:
+            wait_for_news()
+            found = []
+            for worker, number in writers:
+                line = 8 * worker
+                at_ns = board[line + AT_NS]
+                if at_ns:
+                    newest = board[line + NEWEST]
+                    # FROM may be of a later value than NEWEST: then only NEWEST is sure.
+                    low = min(max(board[line + FROM], newest - window + 1), newest)
+                    found.append(Acknowledged(number, low, newest, at_ns))
+            return Draw(FOLLOW, found)
+
+        return drawn
+
+    def _wait_for_backfill(self, seat: Seat) -> Callable[[], None]:
+        board, clock, stopping = seat.board, seat.clock, seat.stopping
+        lines = [8 * w for w, (role, _) in enumerate(seat.seats) if role == "checkpointer"]
+        if seat.session is None or not lines or not self.params.wait_backfill:
+            return lambda: None
+        mine, limit_ns, sleep = 8 * seat.worker + AT_NS, int(self.params.wait_ms * 1e6), time.sleep
+
+        def wait() -> None:
+            since = board[mine]
+            until = clock() + limit_ns
+            while clock() < until and not stopping():
+                for line in lines:
+                    reported = board[line + REPORTED_NS] > since
+                    if reported and board[line + LOG] == board[line + COPIED]:
+                        return
+                sleep(POLL_S)
+
+        return wait
+
+    def bodies(self, seat: Seat) -> Sequence[Callable[[Any], int | None]]:
+        assert seat.session is not None
+        run, rows, think = seat.session.run, seat.session.rows, seat.think
+        base = seat.number << SHIFT
+        frames = min(self.params.frames, self.params.rows)
+        first = seat.number * frames % (self.params.rows - frames + 1)
+        pad = "." * self.params.item_bytes
+
+        def large(n: int) -> int:
+            run(BALLAST, (n, first, first + frames))
+            return small(n)
+
+        def small(n: int) -> int:
+            think()
+            run(INSERT, (base | n, n, pad))
+            return n
+
+        def look(acknowledged: list[Acknowledged]) -> int:
+            seen = 0
+            for one in acknowledged:
+                ids = (one.writer << SHIFT | one.low, one.writer << SHIFT | one.newest)
+                here = rows(SEEN, ids)[0][0]
+                if here != one.newest - one.low + 1 and seat.checked:
+                    raise self._lost(seat, one, [row[0] for row in rows(WHICH, ids)])
+                seen += here
+            think()
+            return seen
+
+        return large, small, look
+
+    def _lost(self, seat: Seat, one: Acknowledged, ids: Sequence[int]) -> InvariantBroken:
+        now_ns = seat.clock()
+        read = {i - (one.writer << SHIFT) for i in ids}
+        missing = [n for n in range(one.low, one.newest + 1) if n not in read]
+        shown = ", ".join(str(n) for n in missing[-5:])
+        most = "…, " if len(missing) > 5 else ""
+        return InvariantBroken(
+            f"Writer {one.writer} was told that its transactions {one.low} to {one.newest} are "
+            f"committed, the last {(now_ns - one.at_ns) / 1e6:.3f} ms before reader {seat.number} "
+            f"looked; the reader, which began after that, found {len(read)} of "
+            f"{one.newest - one.low + 1} values: {most}{shown} "
+            f"{'is' if len(missing) == 1 else 'are'} not there.",
+            writer=one.writer,
+            acknowledged=[one.low, one.newest],
+            acknowledged_ns=one.at_ns,
+            read_ns=now_ns,
+            reader=seat.number,
+            read=len(read),
+            missing=missing[:1000],
+        )
+
+    def acknowledged(self, seat: Seat) -> Callable[[Draw, int], None] | None:
+        if seat.role != "writer":
+            return None
+        board, clock, line = seat.board, seat.clock, 8 * seat.worker
+        before = -2
+
+        def publish(draw: Draw, result: int) -> None:
+            nonlocal before
+            n = draw.args
+            if n != before + 1:
+                board[line + FROM] = n
+            board[line + NEWEST] = n
+            board[line + AT_NS] = clock()
+            before = n
+
+        return publish
+
+    def checkpointed(self, seat: Seat) -> Callable[[int, int, int], None]:
+        board, clock, line = seat.board, seat.clock, 8 * seat.worker
+
+        def report(busy: int, log: int, copied: int) -> None:
+            board[line + LOG] = log
+            board[line + COPIED] = copied
+            board[line + REPORTED_NS] = clock()
+
+        return report
+
+    def check(self, session: Session, told: Told) -> list[Finding]:
+        found = np.array([row[0] for row in session.rows(ALL)], dtype=np.int64)
+        acknowledged, unsure = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for worker in told.workers:
+            if worker.role == "writer":
+                rows = told.finals(worker)
+                ids = (np.int64(worker.number) << SHIFT) | rows["txn"].astype(np.int64)
+                acknowledged.append(ids[rows["outcome"] == COMMITTED])
+                unsure.append(ids[rows["outcome"] == UNKNOWN])
+        wanted, maybe = np.concatenate(acknowledged), np.concatenate(unsure)
+        lost = np.setdiff1d(wanted, found)
+        extra = np.setdiff1d(found, np.concatenate([wanted, maybe]))
+        more = f", {len(maybe):,} of unknown outcome aside" if len(maybe) else ""
+        sentence = f"{len(wanted) - len(lost):,} of {len(wanted):,} acknowledged values are there"
+        if len(lost):
+            sentence += f"; lost: {_named(lost)}"
+        return [
+            Finding(
+                "acknowledged values",
+                len(lost) == 0,
+                f"{sentence}{more}.",
+                {"acknowledged": len(wanted), "lost": _pairs(lost), "unknown": len(maybe)},
+            ),
+            Finding(
+                "only told values",
+                len(extra) == 0,
+                f"{len(extra):,} values are there that no writer was told of"
+                + (f": {_named(extra)}." if len(extra) else "."),
+                {"extra": _pairs(extra)},
+            ),
+        ]
+
+
+def _pairs(ids: np.ndarray) -> list[list[int]]:
+    """[writer, transaction] of each id, the first thousand."""
+    return [[int(i) >> SHIFT, int(i) & ((1 << SHIFT) - 1)] for i in ids[:1000]]
+
+
+def _named(ids: np.ndarray) -> str:
+    named = ", ".join(f"transaction {n} of writer {w}" for w, n in _pairs(ids)[:5])
+    return f"{named}, …" if len(ids) > 5 else named

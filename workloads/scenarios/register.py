@@ -1,0 +1,386 @@
+"""Register: rows read and written by key, in YCSB's core mixes or any other.
+
+A written value says who wrote it, so that the last value of each row can be held against the
+writers' own records; a read-modify-write also raises the row's version, so that a lost update
+leaves a version too low. YCSB's ten fields of 100 bytes are one payload of `record_bytes` here.
+Source: Cooper et al., "Benchmarking Cloud Serving Systems with YCSB", SoCC 2010.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from workloads import keys
+from workloads.engines import Session
+from workloads.recording import COMMITTED, UNKNOWN
+from workloads.scenarios import Draw, Finding, InvariantBroken, Seat, Shape, Told
+from workloads.scenarios.drawing import BLOCK, stream
+from workloads.scenarios.loading import fill, payload
+
+READ, UPDATE, INSERT, SCAN, RMW, MIXED = range(6)
+OPERATIONS = ("read", "update", "insert", "scan", "read-modify-write")
+
+YCSB: Mapping[str, tuple[Mapping[str, float], str]] = {
+    "A": ({"read": 50, "update": 50}, "zipfian:0.99"),
+    "B": ({"read": 95, "update": 5}, "zipfian:0.99"),
+    "C": ({"read": 100}, "zipfian:0.99"),
+    "D": ({"read": 95, "insert": 5}, "latest"),
+    "E": ({"scan": 95, "insert": 5}, "zipfian:0.99"),
+    "F": ({"read": 50, "read-modify-write": 50}, "zipfian:0.99"),
+}
+"""Workload -> (percent of each operation, distribution of the keys), as YCSB ships them."""
+
+READ_SQL = "SELECT version, value FROM register WHERE id = ?"
+UPDATE_SQL = "UPDATE register SET value = ? WHERE id = ?"
+INSERT_SQL = "INSERT INTO register(id, version, value) VALUES (?, 0, ?)"
+SCAN_SQL = "SELECT id, version, value FROM register WHERE id >= ? ORDER BY id LIMIT ?"
+VERSION_SQL = "SELECT version FROM register WHERE id = ?"
+WRITE_SQL = "UPDATE register SET version = ?, value = ? WHERE id = ?"
+
+
+def parse_mix(text: str) -> dict[str, float]:
+    """Percent of each operation, summing to 100. Raises ValueError with the nearest name.
+
+    >>> parse_mix("read=3,update=1")
+    {'read': 75.0, 'update': 25.0}
+    """
+    if text.upper() in YCSB:
+        return dict(YCSB[text.upper()][0])
+    shares: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, amount = part.strip().partition("=")
+        if name not in OPERATIONS:
+            near = difflib.get_close_matches(name, [*OPERATIONS, *YCSB], n=1, cutoff=0.3)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"there is no operation {name!r} in a mix{hint} "
+                f"Give one of {', '.join(YCSB)} or NAME=SHARE of {', '.join(OPERATIONS)}"
+            )
+        try:
+            shares[name] = float(amount) if equals else 1.0
+        except ValueError:
+            raise ValueError(f"the share of {name!r} must be a number, not {amount!r}") from None
+        if not 0 <= shares[name] < float("inf"):
+            raise ValueError(f"the share of {name!r} must not be negative")
+    total = sum(shares.values())
+    if total <= 0:
+        raise ValueError("a mix needs at least one share above 0")
+    return {name: 100 * share / total for name, share in shares.items()}
+
+
+class RegisterShape(Shape):
+    """Parameters of `register`."""
+
+    mix: str = Field("A", description="YCSB's A to F, or shares: read=50,read-modify-write=50")
+    keys: str = Field("", description="default: YCSB's own for A to F, else uniform")
+    scan_rows: int = Field(100, ge=1, le=100_000, description="longest scan; lengths are uniform")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_of_the_mix(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("keys"):
+            mix = str(values.get("mix", "A")).upper()
+            values = values | {"keys": YCSB[mix][1] if mix in YCSB else "uniform"}
+        return values
+
+    @field_validator("mix")
+    @classmethod
+    def _mix_is_one(cls, value: str) -> str:
+        parse_mix(value)
+        return value
+
+
+Step = tuple[int, int, int, int]
+"""(operation, key, rows to scan, number of the transaction)"""
+
+
+class Row(NamedTuple):
+    """One row as the check found it. `writer` is None for the loaded value."""
+
+    version: int
+    writer: tuple[int, int] | None  # (worker, transaction)
+
+
+class Written:
+    """What the workers were told of their writes, row by row."""
+
+    def __init__(self) -> None:
+        self.newest_start: dict[int, tuple[int, int, int]] = {}  # key -> (start_ns, worker, txn)
+        self.modified: Counter[int] = Counter()
+        self.maybe_modified: Counter[int] = Counter()
+        self.inserted: dict[int, tuple[int, int]] = {}
+        self.maybe_inserted: set[int] = set()
+        self.ends: dict[tuple[int, int], int | None] = {}  # of writers still to be seen
+        self.keys: dict[tuple[int, int], set[int]] = {}
+        self.committed = self.unknown = 0
+
+    def add(self, worker: int, txn: int, steps: Sequence[Step], row: np.void) -> None:
+        """One transaction that committed or may have."""
+        sure = row["outcome"] == COMMITTED
+        if (worker, txn) in self.ends:
+            self.ends[worker, txn] = int(row["end_ns"]) if sure else None
+            self.keys[worker, txn] = {s[1] for s in steps if s[0] in (UPDATE, INSERT, RMW)}
+        start = int(row["start_ns"])
+        for operation, key, _, _ in steps:
+            if operation in (READ, SCAN):
+                continue
+            if operation == RMW:
+                (self.modified if sure else self.maybe_modified)[key] += 1
+            if operation == INSERT:
+                if sure:
+                    self.inserted[key] = (worker, txn)
+                else:
+                    self.maybe_inserted.add(key)
+            if sure and start > self.newest_start.get(key, (0,))[0]:
+                self.newest_start[key] = (start, worker, txn)
+        self.committed += bool(sure)
+        self.unknown += not sure
+
+
+class Register:
+    """Operations by key. Writers run the whole mix, readers only its reads or scans.
+
+    A transaction of one operation is of that operation's kind, a longer one is `mixed`.
+    result of a read: the version it saw; of a read-modify-write: the version it wrote; of an
+    insert: its id; of a scan: the rows it saw; otherwise 0.
+    """
+
+    name: ClassVar[str] = "register"
+    story: ClassVar[str] = (
+        "Rows read and written by key: YCSB's workloads A to F or any mix. Each row ends with the "
+        "newest value that was acknowledged, and with a version for each read-modify-write."
+    )
+    kinds: ClassVar[tuple[str, ...]] = (*OPERATIONS, "mixed")
+    Params: ClassVar[type[Shape]] = RegisterShape
+
+    def __init__(self, params: RegisterShape) -> None:
+        self.params = params
+        self.mix = parse_mix(params.mix)
+
+    def schema(self) -> Sequence[str]:
+        return (
+            (
+                "CREATE TABLE register"
+                "(id INTEGER PRIMARY KEY, version INTEGER NOT NULL, value TEXT NOT NULL)"
+            ),
+        )
+
+    def load(self, session: Session, rng: np.random.Generator) -> None:
+        tail = f",0,'load|{payload(rng, self.params.record_bytes)}')"
+        fill(
+            session,
+            "INSERT INTO register(id, version, value) VALUES",
+            (f"({i}{tail}" for i in range(self.params.rows)),
+        )
+
+    def draw(self, seat: Seat) -> Callable[[], Draw]:
+        mix = self.mix
+        if seat.role == "reader":
+            only = "scan" if "scan" in mix and "read" not in mix else "read"
+            mix = {only: 100.0}
+        codes = np.array([OPERATIONS.index(name) for name in mix])
+        shares = np.array(list(mix.values())) / sum(mix.values())
+        rng, each, rows = seat.rng(), self.params.operations, self.params.rows
+        key = keys.sampler(self.params.keys, rows, rng)
+        latest = keys.parse(self.params.keys).name == "latest"
+        inserted = drawn = 0
+
+        def block() -> list[Draw]:
+            nonlocal inserted, drawn
+            count = max(BLOCK // each, 1) * each
+            operations = rng.choice(codes, count, p=shares)
+            picked = key(count)
+            new = operations == INSERT
+            before = inserted + np.cumsum(new) - new  # own inserts before each operation
+            if latest:
+                # The newest rows are its own: YCSB's shared counter would make the draws depend
+                # on the other workers, and nobody could draw them again.
+                age = rows - 1 - picked
+                own = age < before
+                picked = np.where(
+                    own, rows + (before - 1 - age) * seat.of + seat.number, picked + before
+                )
+                picked = np.where(own, picked, np.minimum(picked, rows - 1))
+            ids = rows + before * seat.of + seat.number
+            picked = np.where(new, ids, picked)
+            inserted += int(new.sum())
+            lengths = rng.integers(1, self.params.scan_rows + 1, count)
+            # The number of the transaction goes into the values it writes.
+            numbers = drawn + np.arange(count) // each
+            drawn += count // each
+            steps = list(
+                zip(*(a.tolist() for a in (operations, picked, lengths, numbers)), strict=True)
+            )
+            if each == 1:
+                return [Draw(step[0], step) for step in steps]
+            return [Draw(MIXED, tuple(steps[i : i + each])) for i in range(0, count, each)]
+
+        return stream(block)
+
+    def bodies(self, seat: Seat) -> Sequence[Callable[[Any], int | None]]:
+        assert seat.session is not None
+        run, rows, think = seat.session.run, seat.session.rows, seat.think
+        pad = payload(np.random.default_rng(7), self.params.record_bytes)
+        loaded, checked, worker = self.params.rows, seat.checked, seat.worker
+
+        def read(step: Step) -> int:
+            found = rows(READ_SQL, (step[1],))
+            if not found:
+                if step[1] < loaded and checked:
+                    raise missing(step[1])
+                return 0
+            think()
+            return int(found[0][0])
+
+        def update(step: Step) -> int:
+            think()
+            run(UPDATE_SQL, (f"{worker}.{step[3]}|{pad}", step[1]))
+            return 0
+
+        def insert(step: Step) -> int:
+            think()
+            run(INSERT_SQL, (step[1], f"{worker}.{step[3]}|{pad}"))
+            return step[1]
+
+        def scan(step: Step) -> int:
+            found = rows(SCAN_SQL, step[1:3])
+            think()
+            return len(found)
+
+        def modify(step: Step) -> int:
+            found = rows(VERSION_SQL, (step[1],))
+            if not found:
+                if step[1] < loaded and checked:
+                    raise missing(step[1])
+                return 0
+            version = found[0][0] + 1
+            think()
+            run(WRITE_SQL, (version, f"{worker}.{step[3]}|{pad}", step[1]))
+            return int(version)
+
+        each = (read, update, insert, scan, modify)
+
+        def mixed(steps: tuple[Step, ...]) -> int:
+            for step in steps:
+                each[step[0]](step)
+            return 0
+
+        return (*each, mixed)
+
+    def acknowledged(self, seat: Seat) -> None:
+        return None
+
+    def checkpointed(self, seat: Seat) -> None:
+        return None
+
+    def check(self, session: Session, told: Told) -> list[Finding]:
+        found = {
+            int(key): Row(int(version), _writer(str(value)))
+            for key, version, value in session.rows("SELECT id, version, value FROM register")
+        }
+        written = Written()
+        written.ends = {row.writer: None for row in found.values() if row.writer}
+        for worker in told.workers:
+            if worker.role != "writer":
+                continue
+            for draw, row in told.replay(worker):
+                if row["outcome"] in (COMMITTED, UNKNOWN):
+                    steps = draw.args if draw.kind == MIXED else (draw.args,)
+                    written.add(worker.worker, int(row["txn"]), steps, row)
+        return [
+            self._rows(found, written),
+            self._values(found, written),
+            self._versions(found, written),
+        ]
+
+    def _rows(self, found: Mapping[int, Row], written: Written) -> Finding:
+        """Every loaded row and every acknowledged insert is there, and nothing else."""
+        loaded = set(range(self.params.rows))
+        lost = sorted((loaded | written.inserted.keys()) - found.keys())
+        extra = sorted(found.keys() - loaded - written.inserted.keys() - written.maybe_inserted)
+        words = f"{len(found):,} rows; {self.params.rows:,} were loaded and "
+        words += f"{len(written.inserted):,} acknowledged inserts made more"
+        if lost:
+            words += f"; {len(lost):,} of them are lost, among them {lost[:5]}"
+        if extra:
+            words += f"; nobody was told of {len(extra):,} others, among them {extra[:5]}"
+        return Finding(
+            "rows", not lost and not extra, f"{words}.", {"lost": lost[:20], "extra": extra[:20]}
+        )
+
+    def _values(self, found: Mapping[int, Row], written: Written) -> Finding:
+        """The last value of each row is one that was written to it, and none that is too old.
+
+        Too old: another acknowledged write of the row began after this one's COMMIT had returned,
+        so it came later in any order, and its value is gone. Writes of which nobody knows whether
+        they happened may be there, and prove nothing against others.
+        """
+        wrong = []
+        for key, row in found.items():
+            newest = written.newest_start.get(key)
+            if row.writer is None:
+                if newest and (key < self.params.rows):
+                    wrong.append((key, "the loaded value", newest))
+                continue
+            who = f"the value of worker {row.writer[0]}'s transaction {row.writer[1]}"
+            if key not in written.keys.get(row.writer, ()):
+                wrong.append((key, f"{who}, which was not acknowledged", newest))
+                continue
+            end = written.ends[row.writer]
+            if end is not None and newest and newest[0] > end:
+                wrong.append((key, who, newest))
+        words = f"the last values of {len(found):,} rows agree with {written.committed:,} "
+        words += f"committed transactions ({written.unknown:,} of unknown outcome)"
+        if wrong:
+            key, what, newest = wrong[0]
+            then = (
+                f" although worker {newest[1]}'s transaction {newest[2]} wrote it later"
+                if newest
+                else ""
+            )
+            words = f"{len(wrong):,} rows hold a wrong value: row {key} holds {what}{then}"
+        evidence = [{"row": key, "holds": what, "newest": newest} for key, what, newest in wrong]
+        return Finding("values", not wrong, f"{words}.", {"wrong": evidence[:20]})
+
+    def _versions(self, found: Mapping[int, Row], written: Written) -> Finding:
+        """A version is the number of its row's committed read-modify-writes: no update is lost."""
+        wrong = []
+        for key in range(self.params.rows):
+            least = written.modified[key]
+            most = least + written.maybe_modified[key]
+            if key in found and not least <= found[key].version <= most:
+                wrong.append({"row": key, "version": found[key].version, "committed": least})
+        total = sum(row.version for row in found.values())
+        words = (
+            f"versions add up to {total:,}, from {sum(written.modified.values()):,} committed "
+            f"read-modify-writes"
+        )
+        if wrong:
+            one = wrong[0]
+            words = (
+                f"{len(wrong):,} rows have lost or gained updates: row {one['row']} is at version "
+                f"{one['version']} after {one['committed']} committed read-modify-writes; {words}"
+            )
+        return Finding("lost updates", not wrong, f"{words}.", {"wrong": wrong[:20]})
+
+
+def _writer(value: str) -> tuple[int, int] | None:
+    """(worker, transaction) from the head of a value; None for a loaded one."""
+    head = value.partition("|")[0]
+    if head == "load":
+        return None
+    worker, _, txn = head.partition(".")
+    return int(worker), int(txn)
+
+
+def missing(key: int) -> InvariantBroken:
+    return InvariantBroken(
+        f"Row {key} was not found; it was loaded before the run and rows are never deleted.",
+        row=key,
+    )
