@@ -198,6 +198,7 @@ REGISTRY: dict[str, str] = {
     "ingest": "workloads.scenarios.ingest:Ingest",
     "queue": "workloads.scenarios.queue:Queue",
     "acked": "workloads.scenarios.acked:Acked",
+    "append": "workloads.scenarios.append:Append",
 }
 
 
