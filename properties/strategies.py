@@ -94,8 +94,12 @@ def numbered(
 @lru_cache(maxsize=1000)
 def _transaction(schema: Schema, operations: int, deletes: bool) -> st.SearchStrategy[Any]:
     one = _operation(schema, deletes)
-    # Two steps at least in most: a transaction of one statement is nearly one without BEGIN.
-    body = st.one_of(*[st.lists(one, min_size=2, max_size=operations)] * 3, st.tuples(one).map(list))
+    # Mostly of pieces that transactions are made of in earnest: of independent operations one in
+    # thousands reads a key, writes it, and meets another that does the same.
+    piece = st.one_of(_piece(schema), _piece(schema), one.map(lambda op: [op]))
+    body = st.lists(piece, min_size=1, max_size=max(operations // 2, 1)).map(
+        lambda pieces: [op for some in pieces for op in some][:operations]
+    )
     end = st.sampled_from([("commit",)] * 7 + [("rollback",)])
     plain = st.tuples(body, end).map(lambda t: [("begin",), *t[0], t[1]])
     # A part of the transaction inside a savepoint, undone or kept.
@@ -104,12 +108,30 @@ def _transaction(schema: Schema, operations: int, deletes: bool) -> st.SearchStr
         lambda t: [("begin",), *t[0][:2], ("savepoint", "a"), *t[1][:2], t[2], t[3]]
     )
     alone = one.map(lambda op: [op])
-    return st.one_of(plain, plain, plain, plain, plain, saved, alone)
+    return st.one_of(*[plain] * 8, saved, alone)
+
+
+@lru_cache(maxsize=1000)
+def _piece(schema: Schema) -> st.SearchStrategy[Any]:
+    """Two operations that belong together, on the few keys on which transactions meet."""
+    write = "append" if schema.model == "list" else "w"
+    last = len(schema.keys) - 1
+    hot, other = st.integers(0, 1), st.integers(0, 1)
+    rows = ("range", schema.rows, last)
+    fresh = st.integers(schema.rows, last)
+    return st.one_of(
+        hot.map(lambda k: [("r", k), (write, k, None)]),
+        st.tuples(hot, other).map(lambda t: [("r", t[0]), (write, t[1], None)]),
+        st.tuples(hot, other).map(lambda t: [("r", t[0]), ("r", t[1])]),
+        st.tuples(hot, other).map(lambda t: [(write, t[0], None), (write, t[1], None)]),
+        fresh.map(lambda k: [rows, ("put", k, None)]),
+        st.tuples(hot, other).map(lambda t: [(write, t[0], None), ("r", t[1])]),
+    )
 
 
 @lru_cache(maxsize=1000)
 def _operation(schema: Schema, deletes: bool) -> st.SearchStrategy[tuple[Any, ...]]:
-    there = st.integers(0, max(schema.rows - 1, 0))
+    there = st.integers(0, schema.rows - 1)
     anywhere = st.integers(0, len(schema.keys) - 1)
     last = len(schema.keys) - 1
     write = "append" if schema.model == "list" else "w"
@@ -125,12 +147,4 @@ def _operation(schema: Schema, deletes: bool) -> st.SearchStrategy[tuple[Any, ..
         some.append(st.tuples(st.just("delete"), anywhere))
     if breaking := [BREAKING[f] for f in schema.features if f in BREAKING]:
         some.append(st.tuples(st.sampled_from(breaking), anywhere))
-    # The same few keys come more often: where nobody meets there is nothing to find.
-    hot = st.integers(0, min(1, schema.rows - 1))
-    meeting = (
-        st.tuples(st.just("r"), hot),
-        st.tuples(st.just(write), hot, st.none()),
-        st.just(("range", schema.rows, last)),
-        st.tuples(st.just("insert"), st.integers(schema.rows, last), st.none()),
-    )
-    return st.one_of(*meeting, *meeting, *some)
+    return st.one_of(*some)
