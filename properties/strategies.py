@@ -67,8 +67,14 @@ def schedules(
     """
     shape = schema if isinstance(schema, Schema) else draw(schema)
     count = draw(st.integers(*sessions))
-    one = st.lists(_transaction(shape, operations, deletes), min_size=1, max_size=transactions)
-    drawn = [[step for txn in draw(one) for step in txn] for _ in range(count)]
+    # Often all sessions do the same kind of thing: two that read and then write the same key meet
+    # in one schedule of a hundred so, and in one of a thousand where each draws for itself.
+    theme = draw(_theme(shape))
+    drawn: list[list[Any]] = []
+    for _ in range(count):
+        txns = draw(st.integers(1, transactions))
+        steps = [draw(_transaction(shape, operations, deletes, theme)) for _ in range(txns)]
+        drawn.append([step for txn in steps for step in txn])
     order = draw(st.permutations([s for s in range(count) for _ in drawn[s]]))
     wait = draw(st.booleans()) if patient is None else patient
     return numbered(drawn, order, shape, patient=wait)
@@ -91,41 +97,63 @@ def numbered(
     return Schedule(tuple(programs), "".join(map(str, order)), schema, patient)
 
 
+@lru_cache(maxsize=100)
+def _theme(schema: Schema) -> st.SearchStrategy[Any]:
+    kinds = len(_pieces(schema))
+    return st.sampled_from([*range(kinds), *[None] * kinds])
+
+
+# Weights are places in a list that is sampled: `one_of` drops a strategy that it has already.
 @lru_cache(maxsize=1000)
-def _transaction(schema: Schema, operations: int, deletes: bool) -> st.SearchStrategy[Any]:
+def _transaction(
+    schema: Schema, operations: int, deletes: bool, theme: int | None
+) -> st.SearchStrategy[Any]:
     one = _operation(schema, deletes)
-    # Mostly of pieces that transactions are made of in earnest: of independent operations one in
-    # thousands reads a key, writes it, and meets another that does the same.
-    piece = st.one_of(_piece(schema), _piece(schema), one.map(lambda op: [op]))
-    body = st.lists(piece, min_size=1, max_size=max(operations // 2, 1)).map(
-        lambda pieces: [op for some in pieces for op in some][:operations]
-    )
+    pieces = _pieces(schema)
+    kinds = [theme] * 6 if theme is not None else [*range(len(pieces))]
+    kind = st.sampled_from([*kinds, None])
+    shape = st.sampled_from(["plain"] * 8 + ["saved", "alone"])
     end = st.sampled_from([("commit",)] * 7 + [("rollback",)])
-    plain = st.tuples(body, end).map(lambda t: [("begin",), *t[0], t[1]])
-    # A part of the transaction inside a savepoint, undone or kept.
     undo = st.sampled_from([("rollback_to", "a"), ("release", "a")])
-    saved = st.tuples(body, body, undo, end).map(
-        lambda t: [("begin",), *t[0][:2], ("savepoint", "a"), *t[1][:2], t[2], t[3]]
-    )
-    alone = one.map(lambda op: [op])
-    return st.one_of(*[plain] * 8, saved, alone)
+    size = st.integers(1, max(operations // 2, 1))
+
+    @st.composite
+    def transaction(draw: st.DrawFn) -> list[tuple[Any, ...]]:
+        def body() -> list[tuple[Any, ...]]:
+            made: list[tuple[Any, ...]] = []
+            for _ in range(draw(size)):
+                chosen = draw(kind)
+                made += [draw(one)] if chosen is None else draw(pieces[chosen])
+            return made[:operations]
+
+        how = draw(shape)
+        if how == "alone":
+            return [draw(one)]
+        if how == "plain":
+            return [("begin",), *body(), draw(end)]
+        # A part of the transaction inside a savepoint, undone or kept.
+        inside = [("savepoint", "a"), *body()[:2], draw(undo)]
+        return [("begin",), *body()[:2], *inside, draw(end)]
+
+    return transaction()
 
 
 @lru_cache(maxsize=1000)
-def _piece(schema: Schema) -> st.SearchStrategy[Any]:
-    """Two operations that belong together, on the few keys on which transactions meet."""
+def _pieces(schema: Schema) -> tuple[st.SearchStrategy[Any], ...]:
+    """Operations that transactions are made of in earnest, on the few keys on which they meet."""
     write = "append" if schema.model == "list" else "w"
     last = len(schema.keys) - 1
     hot, other = st.integers(0, 1), st.integers(0, 1)
     rows = ("range", schema.rows, last)
     fresh = st.integers(schema.rows, last)
-    return st.one_of(
+    return (
         hot.map(lambda k: [("r", k), (write, k, None)]),
+        hot.map(lambda k: [("r", 0), ("r", 1), (write, k, None)]),
         st.tuples(hot, other).map(lambda t: [("r", t[0]), (write, t[1], None)]),
-        st.tuples(hot, other).map(lambda t: [("r", t[0]), ("r", t[1])]),
         st.tuples(hot, other).map(lambda t: [(write, t[0], None), (write, t[1], None)]),
         fresh.map(lambda k: [rows, ("put", k, None)]),
         st.tuples(hot, other).map(lambda t: [(write, t[0], None), ("r", t[1])]),
+        hot.map(lambda k: [("r", k), ("r", 1 - k)]),
     )
 
 
