@@ -23,6 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "modes(*names): only on these of the targets' BEGIN modes")
+    config.addinivalue_line("markers", "processes: not on engines that lock their file to one")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -31,6 +32,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         only = metafunc.definition.get_closest_marker("modes")
         if only is not None:
             chosen = [target for target in chosen if target.mode in only.args]
+        if metafunc.definition.get_closest_marker("processes"):
+            chosen = [t for t in chosen if find_engine(t.engine).hosting == "process"]
         metafunc.parametrize("target", [_param(target) for target in chosen])
 
 

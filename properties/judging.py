@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from hypothesis import settings
@@ -49,7 +50,7 @@ def judge(played: Played, level: str) -> Judged:
         names = [name for name in verdict.anomalies if name in FORBIDS[level]]
         if names or verdict.levels[level] is False:
             wrong.append(f"the checker found {', '.join(names) or 'a cycle'}, which {level} forbids")
-    model = Model(played.schedule.schema, level)
+    model = model_of(played, level)
     if "attached" in played.schedule.schema.features:
         # Two files have two snapshots, which a serializable engine may take at two moments as
         # long as nobody can tell: there the checker alone judges.
@@ -61,6 +62,23 @@ def judge(played: Played, level: str) -> Judged:
     except Forbidden as forbidden:
         wrong.append(f"the model of {level} forbids it: {forbidden}")
     return Judged(played, level, verdict, wrong, model.refused)
+
+
+def model_of(played: Played, level: str) -> Model:
+    """The model as these engines keep it."""
+    at_begin = [snapshot_at_begin(*of) for of in zip(played.engines, played.modes, strict=True)]
+    return Model(played.schedule.schema, level, at_begin)
+
+
+@lru_cache(maxsize=100)
+def snapshot_at_begin(engine: str, mode: str) -> bool | None:
+    """Whether a snapshot is taken at BEGIN or at the first read: asked, by trying it.
+
+    None where it cannot be told, as with a BEGIN that lets nobody write before the first read.
+    """
+    asked = play(engine, mode, Schedule(("begin; r 0; commit", "append 0 1"), "0100"))
+    written = [txn.outcome for txn in asked.txns if txn.session == 1] == ["committed"]
+    return asked.seen(0) == [()] if written else None
 
 
 def promised(engine: Engine, mode: str) -> str:

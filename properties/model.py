@@ -125,11 +125,18 @@ class Model:
     """Snapshot isolation, or its serializable variant, told event by event.
 
     level : "serializable" or above asks for a serial order; anything else for snapshots only.
+    at_begin : for each session, whether its engine takes a snapshot at BEGIN (True) or at the
+        first look at rows (False); None or nothing where it is not known: then either may be.
     versions[i] : the rows after the i-th commit that wrote.
     """
 
-    def __init__(self, schema: Schema, level: str = "snapshot-isolation") -> None:
-        self.schema, self.level = schema, level
+    def __init__(
+        self,
+        schema: Schema,
+        level: str = "snapshot-isolation",
+        at_begin: Sequence[bool | None] = (),
+    ) -> None:
+        self.schema, self.level, self.at_begin = schema, level, at_begin
         self.serializable = "serializable" in level
         self.versions: list[Rows] = [first_rows(schema)]
         self.committed: list[Member] = []
@@ -184,6 +191,9 @@ class Model:
         now = len(self.versions) - 1
         if member.newest is None and event.op.name in EFFECTS:
             member.newest = now
+            known = self.at_begin[event.session] if self.at_begin else None
+            if known is not None:
+                member.oldest = member.newest = member.oldest if known else now
         before = self._snapshots(member)
         member.steps.append(event)
         if self._snapshots(member):
@@ -293,6 +303,8 @@ class Model:
         member = self.open[session]
         newest = len(self.versions) - 1 if member.newest is None else member.newest
         tried = Member(member.number, member.begin, member.oldest, newest, list(member.steps))
+        if member.newest is None and self.at_begin and self.at_begin[session] is not None:
+            tried.oldest = tried.newest = member.oldest if self.at_begin[session] else newest
         tried.end = event.at
         if event.op.name in EFFECTS and event.op.name not in READS:
             good = replace_status(event, "ok")

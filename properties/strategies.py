@@ -67,8 +67,14 @@ def schedules(
     """
     shape = schema if isinstance(schema, Schema) else draw(schema)
     count = draw(st.integers(*sessions))
-    one = st.lists(_transaction(shape, operations, deletes), min_size=1, max_size=transactions)
-    drawn = [[step for txn in draw(one) for step in txn] for _ in range(count)]
+    # Often all sessions do the same kind of thing: two that read and then write the same key meet
+    # in one schedule of a hundred so, and in one of a thousand where each draws for itself.
+    theme = draw(_theme(shape))
+    drawn: list[list[Any]] = []
+    for _ in range(count):
+        txns = draw(st.integers(1, transactions))
+        steps = [draw(_transaction(shape, operations, deletes, theme)) for _ in range(txns)]
+        drawn.append([step for txn in steps for step in txn])
     order = draw(st.permutations([s for s in range(count) for _ in drawn[s]]))
     wait = draw(st.booleans()) if patient is None else patient
     return numbered(drawn, order, shape, patient=wait)
@@ -91,25 +97,69 @@ def numbered(
     return Schedule(tuple(programs), "".join(map(str, order)), schema, patient)
 
 
+@lru_cache(maxsize=100)
+def _theme(schema: Schema) -> st.SearchStrategy[Any]:
+    kinds = len(_pieces(schema))
+    return st.sampled_from([*range(kinds), *[None] * kinds])
+
+
+# Weights are places in a list that is sampled: `one_of` drops a strategy that it has already.
 @lru_cache(maxsize=1000)
-def _transaction(schema: Schema, operations: int, deletes: bool) -> st.SearchStrategy[Any]:
+def _transaction(
+    schema: Schema, operations: int, deletes: bool, theme: int | None
+) -> st.SearchStrategy[Any]:
     one = _operation(schema, deletes)
-    # Two steps at least in most: a transaction of one statement is nearly one without BEGIN.
-    body = st.one_of(*[st.lists(one, min_size=2, max_size=operations)] * 3, st.tuples(one).map(list))
+    pieces = _pieces(schema)
+    kinds = [theme] * 6 if theme is not None else [*range(len(pieces))]
+    kind = st.sampled_from([*kinds, None])
+    shape = st.sampled_from(["plain"] * 8 + ["saved", "alone"])
     end = st.sampled_from([("commit",)] * 7 + [("rollback",)])
-    plain = st.tuples(body, end).map(lambda t: [("begin",), *t[0], t[1]])
-    # A part of the transaction inside a savepoint, undone or kept.
     undo = st.sampled_from([("rollback_to", "a"), ("release", "a")])
-    saved = st.tuples(body, body, undo, end).map(
-        lambda t: [("begin",), *t[0][:2], ("savepoint", "a"), *t[1][:2], t[2], t[3]]
+    size = st.integers(1, max(operations // 2, 1))
+
+    @st.composite
+    def transaction(draw: st.DrawFn) -> list[tuple[Any, ...]]:
+        def body() -> list[tuple[Any, ...]]:
+            made: list[tuple[Any, ...]] = []
+            for _ in range(draw(size)):
+                chosen = draw(kind)
+                made += [draw(one)] if chosen is None else draw(pieces[chosen])
+            return made[:operations]
+
+        how = draw(shape)
+        if how == "alone":
+            return [draw(one)]
+        if how == "plain":
+            return [("begin",), *body(), draw(end)]
+        # A part of the transaction inside a savepoint, undone or kept.
+        inside = [("savepoint", "a"), *body()[:2], draw(undo)]
+        return [("begin",), *body()[:2], *inside, draw(end)]
+
+    return transaction()
+
+
+@lru_cache(maxsize=1000)
+def _pieces(schema: Schema) -> tuple[st.SearchStrategy[Any], ...]:
+    """Operations that transactions are made of in earnest, on the few keys on which they meet."""
+    write = "append" if schema.model == "list" else "w"
+    last = len(schema.keys) - 1
+    hot, other = st.integers(0, 1), st.integers(0, 1)
+    rows = ("range", schema.rows, last)
+    fresh = st.integers(schema.rows, last)
+    return (
+        hot.map(lambda k: [("r", k), (write, k, None)]),
+        hot.map(lambda k: [("r", 0), ("r", 1), (write, k, None)]),
+        st.tuples(hot, other).map(lambda t: [("r", t[0]), (write, t[1], None)]),
+        st.tuples(hot, other).map(lambda t: [(write, t[0], None), (write, t[1], None)]),
+        fresh.map(lambda k: [rows, ("put", k, None)]),
+        st.tuples(hot, other).map(lambda t: [(write, t[0], None), ("r", t[1])]),
+        hot.map(lambda k: [("r", k), ("r", 1 - k)]),
     )
-    alone = one.map(lambda op: [op])
-    return st.one_of(plain, plain, plain, plain, plain, saved, alone)
 
 
 @lru_cache(maxsize=1000)
 def _operation(schema: Schema, deletes: bool) -> st.SearchStrategy[tuple[Any, ...]]:
-    there = st.integers(0, max(schema.rows - 1, 0))
+    there = st.integers(0, schema.rows - 1)
     anywhere = st.integers(0, len(schema.keys) - 1)
     last = len(schema.keys) - 1
     write = "append" if schema.model == "list" else "w"
@@ -125,12 +175,4 @@ def _operation(schema: Schema, deletes: bool) -> st.SearchStrategy[tuple[Any, ..
         some.append(st.tuples(st.just("delete"), anywhere))
     if breaking := [BREAKING[f] for f in schema.features if f in BREAKING]:
         some.append(st.tuples(st.sampled_from(breaking), anywhere))
-    # The same few keys come more often: where nobody meets there is nothing to find.
-    hot = st.integers(0, min(1, schema.rows - 1))
-    meeting = (
-        st.tuples(st.just("r"), hot),
-        st.tuples(st.just(write), hot, st.none()),
-        st.just(("range", schema.rows, last)),
-        st.tuples(st.just("insert"), st.integers(schema.rows, last), st.none()),
-    )
-    return st.one_of(*meeting, *meeting, *some)
+    return st.one_of(*some)

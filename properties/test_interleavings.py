@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import lru_cache
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from properties.judging import complaint, how_many, insist, judge, timeline
+from properties.judging import complaint, how_many, insist, judge, model_of, timeline
 from properties.model import Model
 from properties.schedules import CLASSICS
 from properties.strategies import schedules, schemas, settings_drawn
@@ -40,14 +41,13 @@ def test_a_schedule_keeps_the_promised_level(
 
 
 # Locks differ between processes (POSIX) and within one (mutexes), so both are tried.
+@pytest.mark.processes
 @settings(max_examples=how_many(0.5))
 @given(schedule=schedules(schemas(features=("index", "spread"))))
 @example(schedule=CLASSICS["read-only"].schedule)
 def test_a_schedule_with_a_process_a_session_keeps_the_promised_level(
     stages: Stages, target: Target, schedule: Schedule
 ) -> None:
-    if find_engine(target.engine).hosting == "thread":
-        pytest.skip(f"{target.engine} locks its file to one process")
     insist(played(stages, target, schedule, processes=True), target.promise)
 
 
@@ -90,13 +90,13 @@ def test_constraints_indexes_and_undone_work_hold_after_reopening(
     target: Target, data: st.DataObject
 ) -> None:
     """Rows come and go, statements fail, settings vary; then everything is closed and looked at."""
-    schedule = data.draw(schedules(schemas(pages=(4096, 512, 65536)), deletes=True))
+    schedule = data.draw(schedules(schemas(pages=(4096, 512, 32768)), deletes=True))
     drawn = data.draw(settings_drawn())
     modes = (target.mode,) * SESSIONS
     with Stage(target.engine, modes, schedule.schema, drawn) as stage:
         result = stage.play(schedule)
         insist(result, target.promise)
-        model = Model(schedule.schema, target.promise)
+        model = model_of(result, target.promise)
         for event in result.events:
             model.see(event)
         told = f"{timeline(result.events, modes)}\n{result.identity}, {drawn}\n{schedule!r}"
@@ -143,17 +143,42 @@ def test_settings_change_nothing_that_a_transaction_sees(
     insist(stage.play(schedule), target.promise)
 
 
+LARGEST_PAGE = 65536
+
+
+def test_the_largest_page_changes_nothing(
+    request: pytest.FixtureRequest, stages: Stages, target: Target
+) -> None:
+    if target == ("sqlite-concurrent", "concurrent"):
+        reason = (
+            "with page_size 65536 every COMMIT of BEGIN CONCURRENT that wrote is answered with "
+            "SQLITE_CORRUPT, also where nobody else writes; the file is not harmed"
+        )
+        request.applymarker(pytest.mark.xfail(reason=reason, raises=AssertionError))
+    schema = Schema("list", page_bytes=LARGEST_PAGE)
+    schedule = Schedule(("append 0 1", "begin; r 0; append 0 2; commit"), "01111", schema)
+    insist(played(stages, target, schedule), target.promise)
+
+
 TWO_FILES = Schema("list", 3, 2, ("attached",))
+
+
+@lru_cache(maxsize=10)
+def refused_attach(engine: str, mode: str) -> str:
+    """The engine's own words where it refuses ATTACH, else nothing."""
+    try:
+        Stage(engine, (mode,), TWO_FILES).close()
+    except Exception as error:  # each binding has a class of its own
+        if find_engine(engine).file_format == "sqlite":
+            raise  # SQLite's family can; what failed is something else
+        return str(error)
+    return ""
 
 
 def attached(target: Target) -> None:
     """Skip where the engine refuses ATTACH, in its own words."""
-    try:
-        Stage(target.engine, (target.mode,), TWO_FILES).close()
-    except Exception as error:  # each binding has a class of its own
-        if "attach" not in str(error).lower():
-            raise
-        pytest.skip(f"{target.engine}: {error}")
+    if words := refused_attach(*target):
+        pytest.skip(f"{target.engine}: {words}")
 
 
 @settings(max_examples=how_many(0.4))

@@ -23,6 +23,7 @@ from workloads import board as boards
 from workloads import recording as rec
 from workloads.board import Board
 from workloads.engines import Session, find_engine
+from workloads.logged import LoggedSession, log_path
 from workloads.pacing import arrivals, retry_wait, thinker, wait_until
 from workloads.plan import ROLES, Plan
 from workloads.scenarios import InvariantBroken, Scenario, Seat, Told, find_scenario
@@ -228,6 +229,10 @@ def _rehearse(session: Session) -> str | None:
 def _seated(job: Job, worker: int, session: Session, board: Board, file_format: str) -> Seat:
     seat = seat_of(job.plan, worker)
     shape = job.plan.shape()
+    model = getattr(job.scenario, "logged", None)
+    if model and seat.role != "checkpointer":
+        engine = job.plan.roles()[worker][1]
+        session = LoggedSession(session, log_path(job.folder, worker), model, worker, engine)
     seat.session, seat.board = session, board.scenario()
     seat.think = thinker(shape.think_us, shape.think)
     seat.stopping = board.stopping

@@ -144,6 +144,11 @@ REGISTRY: dict[str, str] = {
     "faulty-torn-read": "workloads.engines.faulty:TornRead",
     "faulty-lost-update": "workloads.engines.faulty:LostUpdate",
     "faulty-silent-conflict": "workloads.engines.faulty:SilentConflict",
+    "faulty-aborted-read": "workloads.engines.faulty_isolation:AbortedRead",
+    "faulty-double-write": "workloads.engines.faulty_isolation:DoubleWrite",
+    "faulty-blind-to-itself": "workloads.engines.faulty_isolation:BlindToItself",
+    "faulty-stale-read": "workloads.engines.faulty_isolation:StaleRead",
+    "faulty-write-skew": "workloads.engines.faulty_isolation:WriteSkew",
 }
 """Name -> "module:Class". The class is called without arguments and satisfies Engine."""
 

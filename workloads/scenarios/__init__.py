@@ -201,6 +201,7 @@ REGISTRY: dict[str, str] = {
     "ingest": "workloads.scenarios.ingest:Ingest",
     "queue": "workloads.scenarios.queue:Queue",
     "acked": "workloads.scenarios.acked:Acked",
+    "append": "workloads.scenarios.append:Append",
 }
 
 

@@ -1,0 +1,56 @@
+"""The matrix says what the schedules showed: possible, prevented and by what, refused modes too."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from properties.matrix import isolation_matrix
+from properties.schedules import CLASSICS
+from workloads.engines import find_engine
+
+
+def test_a_row_of_a_single_writer_has_everything_and_nothing_possible() -> None:
+    (row,) = isolation_matrix(["sqlite"], ["deferred"], examples=20)
+    assert json.loads(json.dumps(row)) == row
+    assert {found["result"] for found in row["anomalies"].values()} == {"prevented"}
+    assert row["anomalies"]["G0"]["how"] == "blocked"
+    assert row["anomalies"]["P4"]["how"] in ("refused", "blocked")
+    assert row["anomalies"]["G1a"]["how"] == "snapshot"
+    assert row["promised"]["level"] == "serializable"
+    assert row["observed"] == "strict-serializable"
+    assert row["schedules"] == len(CLASSICS) + 20
+    assert row["deviations"] == []
+
+
+def test_a_broken_engine_s_row_tells_the_deviation_first() -> None:
+    (row,) = isolation_matrix(["faulty-lost-update"], ["deferred"], examples=2)
+    assert row["anomalies"]["P4"]["result"] == "possible"
+    assert row["anomalies"]["P4"]["forbidden"]
+    assert "serializable" in row["observed_violated"]
+    assert "lost-update" in row["others"]
+    assert "@example(Schedule(" in row["deviations"][0]
+
+
+def test_a_refused_mode_is_a_row_in_the_engine_s_own_words() -> None:
+    (row,) = isolation_matrix(["sqlite"], ["concurrent"])
+    assert not row["accepted"]
+    assert "CONCURRENT" in row["words"]
+
+
+def test_snapshot_isolation_is_told_from_serializable_and_needs_fewer_refusals() -> None:
+    for name in ("turso", "sqlite-concurrent"):
+        if why := find_engine(name).missing():
+            pytest.skip(why)
+    rows = isolation_matrix(["turso", "sqlite-concurrent"], ["concurrent"], examples=60)
+    snapshot, serializable = rows
+    assert snapshot["anomalies"]["G2-item"]["result"] == "possible"
+    assert not snapshot["anomalies"]["G2-item"]["forbidden"]
+    assert serializable["anomalies"]["G2-item"]["how"] == "refused"
+    share = [
+        sum(r["needless"] for r in row["refusals"].values())
+        / max(sum(r["refused"] for r in row["refusals"].values()), 1)
+        for row in rows
+    ]
+    assert share[0] < share[1], "an engine that decides by page refuses more than one by row"

@@ -1,0 +1,72 @@
+"""A session that writes down what its transactions did, for the isolation checker.
+
+Only around the sessions of a scenario that is `logged`: no other run pays for it. The line of a
+transaction's beginning is written before BEGIN, with the writes it is about to make, so that one
+that dies inside COMMIT is known to have been under way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from workloads.engines import Refusal, Session
+from workloads.history import History
+from workloads.records import Recorder, merge
+from workloads.recording import OUTCOMES
+
+Ops = list[tuple[str, int, Any]]
+
+
+def log_path(folder: Path, worker: int) -> Path:
+    """worker-003.history.jsonl"""
+    return Path(folder) / f"worker-{worker:03d}.history.jsonl"
+
+
+def history_of(folder: Path) -> History:
+    """The history of a run of a logged scenario, all workers together. Raises HistoryError."""
+    return merge(sorted(Path(folder).glob("worker-*.history.jsonl")))
+
+
+class LoggedSession:
+    """Passes everything through to a real session and records each attempt.
+
+    plan : set by the scenario: called before each BEGIN, returns the attempt's operations as
+        (f, key, value). An attempt writes other values than the one before it: two that write the
+        same could not be told apart, and a refused one would seem to have been read.
+    ops  : the attempt's operations; the body puts what its reads saw in their place.
+    """
+
+    plan: Callable[[], Ops]
+
+    def __init__(self, real: Session, path: Path, model: str, worker: int, engine: str) -> None:
+        self.real = real
+        self.run, self.rows = real.run, real.rows
+        self.pragmas: Mapping[str, Any] = real.pragmas
+        self.ops: Ops = []
+        self._recorder = Recorder(path, model, session=worker, database=engine)
+
+    def begin(self) -> None:
+        self.ops = self.plan()
+        self._recorder.begin(time.monotonic_ns(), self.ops)
+        self.real.begin()
+
+    def commit(self) -> None:
+        self.real.commit()
+        self._recorder.end(time.monotonic_ns(), "committed", self.ops)
+
+    def refusal(self, error: BaseException, phase: int) -> Refusal:
+        refusal = self.real.refusal(error, phase)
+        self._recorder.end(time.monotonic_ns(), OUTCOMES[refusal.outcome], self.ops)
+        return refusal
+
+    def rollback(self) -> None:
+        self.real.rollback()
+
+    def in_transaction(self) -> bool:
+        return self.real.in_transaction()
+
+    def close(self) -> None:
+        self.real.close()

@@ -1,0 +1,192 @@
+"""Append: lists that are read whole and appended to, or registers that are read and set.
+
+Every value is written once, so a read tells whose writes it saw and in what order: the isolation
+checker finds the anomaly from what the transactions themselves observed (Elle's list-append and
+rw-register). `cwkit check RUN` judges the history that such a run leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from workloads import keys
+from workloads.engines import Session
+from workloads.recording import COMMITTED, UNKNOWN
+from workloads.scenarios import Draw, Finding, Seat, Shape, Told
+from workloads.scenarios.drawing import BLOCK, stream
+
+WORKERS = 1024
+"""Values are a worker's own count times this, plus its number: unique, and within 32 bits for the
+first two million, beyond which the libSQL binding is slower and no less exact."""
+MOST_LONG = 100_000
+"""Elements that one list can have where each is a row: its key times this is its first id."""
+
+UPSERT = {
+    "text": "INSERT INTO list(id, value) VALUES (?, ?) "
+    "ON CONFLICT(id) DO UPDATE SET value = value || excluded.value",
+    "register": "INSERT INTO list(id, value) VALUES (?, ?) "
+    "ON CONFLICT(id) DO UPDATE SET value = excluded.value",
+}
+READ = "SELECT value FROM list WHERE id = ?"
+READ_ROWS = "SELECT value FROM element WHERE id BETWEEN ? AND ? ORDER BY id"
+# The place comes after the last one that this transaction sees. Two transactions that see the same
+# list choose the same place and so write the same row: engines that look at rows must notice.
+APPEND_ROW = (
+    "INSERT INTO element(id, value) SELECT coalesce(max(id), ?) + 1, ? FROM element "
+    "WHERE id BETWEEN ? AND ?"
+)
+
+
+class AppendShape(Shape):
+    """Parameters of `append`."""
+
+    rows: int = Field(10, ge=1, le=10_000, description="lists in use at a time")
+    operations: int = Field(4, ge=1, le=100, description="most operations a transaction")
+    storage: Literal["text", "rows", "register"] = Field(
+        "text", description="text: a list is one row's text; rows: a row an element; register"
+    )
+    reads: float = Field(0.5, ge=0, le=1, description="share of the operations that only read")
+    draws: int = Field(
+        200, ge=1, le=1_000_000, description="transactions of a worker until it takes new lists"
+    )
+
+
+class Append:
+    """Transactions of reads and appends. result : how many appends it made."""
+
+    name: ClassVar[str] = "append"
+    story: ClassVar[str] = (
+        "Workers read whole lists and append to them, every value once; what they saw tells "
+        "which isolation they got, and `cwkit check` says so."
+    )
+    kinds: ClassVar[tuple[str, ...]] = ("transaction", "look")
+    Params: ClassVar[type[Shape]] = AppendShape
+
+    def __init__(self, params: AppendShape) -> None:
+        self.params = params
+        self.logged = "rw-register" if params.storage == "register" else "list-append"
+        """The model of the history that a run of this leaves; makes the runner log it."""
+
+    def schema(self) -> Sequence[str]:
+        if self.params.storage == "rows":
+            return ("CREATE TABLE element(id INTEGER PRIMARY KEY, value INTEGER NOT NULL)",)
+        kind = "INTEGER" if self.params.storage == "register" else "TEXT"
+        return (f"CREATE TABLE list(id INTEGER PRIMARY KEY, value {kind} NOT NULL)",)
+
+    def load(self, session: Session, rng: np.random.Generator) -> None:
+        """Nothing: a list comes to be with its first element."""
+
+    def draw(self, seat: Seat) -> Callable[[], Draw]:
+        p, rng = self.params, seat.rng()
+        key = keys.sampler(p.keys, p.rows, rng)
+        reader = seat.role == "reader"
+        share = 1.0 if reader else p.reads
+        kind, drawn = int(reader), count()
+
+        def block() -> list[Draw]:
+            many = max(BLOCK // p.operations, 1)
+            sizes = rng.integers(1, p.operations + 1, many).tolist()
+            chosen = key(many * p.operations).reshape(many, p.operations).tolist()
+            look = (rng.random((many, p.operations)) < share).tolist()
+            made = []
+            for size, some, only in zip(sizes, chosen, look, strict=True):
+                # Long lists cost their length at every read: after a while all take new ones.
+                first = next(drawn) // p.draws * p.rows
+                pairs = zip(some[:size], only[:size], strict=True)
+                made.append(Draw(kind, tuple((first + k, r) for k, r in pairs)))
+            return made
+
+        draws = stream(block)
+        if seat.session is None:
+            return draws  # a replay
+
+        wanted: list[Draw] = [Draw(0, ())]
+        values = count()
+        write = "w" if p.storage == "register" else "append"
+
+        def plan() -> list[tuple[str, int, Any]]:
+            return [
+                ("r", k, None) if r else (write, k, next(values) * WORKERS + seat.worker)
+                for k, r in wanted[0].args
+            ]
+
+        def draw() -> Draw:
+            wanted[0] = drawn_now = draws()
+            return drawn_now
+
+        seat.session.plan = plan  # type: ignore[attr-defined]  # a LoggedSession
+        return draw
+
+    def bodies(self, seat: Seat) -> Sequence[Callable[[Any], int | None]]:
+        session = seat.session
+        assert session is not None
+        run, rows, think = session.run, session.rows, seat.think
+        storage = self.params.storage
+
+        def read(key: int) -> Any:
+            if storage == "rows":
+                first = key * MOST_LONG
+                return [row[0] for row in rows(READ_ROWS, (first, first + MOST_LONG - 1))]
+            found = rows(READ, (key,))
+            if storage == "register":
+                return found[0][0] if found else None
+            return [int(word) for word in found[0][0].split()] if found else []
+
+        def append(key: int, value: int) -> None:
+            if storage == "rows":
+                first = key * MOST_LONG
+                run(APPEND_ROW, (first, value, first, first + MOST_LONG - 1))
+            else:
+                run(UPSERT[storage], (key, f"{value} " if storage == "text" else value))
+
+        def transaction(_: Any) -> int:
+            ops = session.ops  # type: ignore[attr-defined]
+            written = 0
+            for place, (f, key, value) in enumerate(ops):
+                if f == "r":
+                    ops[place] = (f, key, read(key))
+                else:
+                    append(key, value)
+                    written += 1
+            think()
+            return written
+
+        return transaction, transaction
+
+    def acknowledged(self, seat: Seat) -> None:
+        return None
+
+    def checkpointed(self, seat: Seat) -> None:
+        return None
+
+    def check(self, session: Session, told: Told) -> list[Finding]:
+        """As many elements as committed appends; which and in what order is the checker's to say."""
+        if self.params.storage == "register":
+            return []
+        committed = unknown = 0
+        for worker in told.workers:
+            for draw, row in told.replay(worker):
+                appends = sum(1 for _, only_read in draw.args if not only_read)
+                if row["outcome"] == COMMITTED:
+                    committed += appends
+                elif row["outcome"] == UNKNOWN:
+                    unknown += appends
+        if self.params.storage == "rows":
+            found = int(session.rows("SELECT count(*) FROM element")[0][0])
+        else:
+            found = sum(len(row[0].split()) for row in session.rows("SELECT value FROM list"))
+        ok = committed <= found <= committed + unknown
+        more = f" and {unknown:,} of unknown outcome" if unknown else ""
+        return [
+            Finding(
+                "elements",
+                ok,
+                f"{found:,} elements after {committed:,} committed appends{more}.",
+                {"found": found, "committed": committed, "unknown": unknown},
+            )
+        ]
