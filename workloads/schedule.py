@@ -110,7 +110,9 @@ class Schema:
     @property
     def all_tables(self) -> tuple[str, ...]:
         """Every table with rows, children before their parents."""
-        more = [name for name, f in (("part", "foreign"), ("audit", "trigger")) if f in self.features]
+        more = [
+            name for name, f in (("part", "foreign"), ("audit", "trigger")) if f in self.features
+        ]
         return tuple(t.replace("item", name) for name in (*more, "item") for t in self.tables)
 
     def table(self, key: int) -> str:
@@ -241,6 +243,7 @@ def _sql(schema: Schema, op: Op) -> tuple[str, tuple[Any, ...]]:
         new = "value || ?" if lists else "?"
         tag, more = (", tag = ?", (args[1] + TAG,)) if unique else ("", ())
         return f"UPDATE {table} SET value = {new}{tag} WHERE id = ?", (stored, *more, key)
+    params: tuple[Any, ...]
     columns, marks, params = "id, value", "?, ?", (key, stored)
     if unique:
         columns, marks, params = "id, value, tag", "?, ?, ?", (key, stored, args[1] + TAG)
@@ -283,5 +286,6 @@ class Schedule:
     @property
     def checkable(self) -> bool:
         """Whether a history tells all: a read of an absent row does not tell which delete it saw,
-        and a history has no word for rows that an UPDATE did not find."""
+        and a history has no word for rows that an UPDATE did not find.
+        """
         return not any(op.name == "delete" for steps in self.steps() for op in steps)

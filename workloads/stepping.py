@@ -62,7 +62,9 @@ class Local:
             raise
         self.rows, self.run = self.session.rows, self.session.run
 
-    def call(self, phase: int, sql: str = "", params: tuple[Any, ...] = (), *, reads: bool = False) -> Reply:
+    def call(
+        self, phase: int, sql: str = "", params: tuple[Any, ...] = (), *, reads: bool = False
+    ) -> Reply:
         """One step. Errors of the engine come back as a Refusal; ours are raised."""
         try:
             if phase == BEGIN:
@@ -100,7 +102,9 @@ class Remote:
             self._let_go()
             raise
 
-    def call(self, phase: int, sql: str = "", params: tuple[Any, ...] = (), *, reads: bool = False) -> Reply:
+    def call(
+        self, phase: int, sql: str = "", params: tuple[Any, ...] = (), *, reads: bool = False
+    ) -> Reply:
         try:
             answer = self._process.ask("call", phase, sql, params, reads)
         except StepperGone as gone:
