@@ -4,15 +4,22 @@
     verdict.valid_at("snapshot-isolation")      # True, False or "unknown"
     verdict.anomalies["G-single"][0].steps
 
-For lists a False is proven by a witness and a True by the absence of any cycle; for registers see
-`registers`. Never a time limit that turns into a verdict.
+For lists a False is proven by a witness and a True by the absence of any cycle; for registers
+see `saturate`. Never a time limit that turns into a verdict.
 """
 
 from __future__ import annotations
 
 from properties.catalogue import CATALOGUE, DEFAULT_LEVEL, FORBIDS, LEVELS
 from properties.cycles import find_cycles
-from properties.graph import PROCESS, REALTIME, Graph, Reduced, add_realtime_edges, add_session_edges
+from properties.graph import (
+    PROCESS,
+    REALTIME,
+    Graph,
+    Reduced,
+    add_realtime_edges,
+    add_session_edges,
+)
 from properties.lists import Lists
 from properties.registers import add_proven_edges, observe
 from properties.saturate import saturate

@@ -157,7 +157,8 @@ class BruteForce:
 
     def _snapshots(self, must: Any) -> bool:
         """Begin and commit points in some order: each reads its snapshot, and of two that wrote
-        the same key and overlapped only one commits."""
+        the same key and overlapped only one commits.
+        """
         return any(
             self._consistent(events, must) for world in self.worlds for events in _points(world)
         )

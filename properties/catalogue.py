@@ -218,7 +218,8 @@ _ITEMS = [
     ),
     Anomaly(
         "G-nonadjacent-realtime", "long fork, by real time", HERLIHY, (_STRONG_SI,),
-        ("a 0-9 ok append:x:1", "b 1-9 ok r:x:[1] r:y:[]", "c 2-3 ok append:y:1", "d 5-6 ok r:x:[]"),
+        ("a 0-9 ok append:x:1", "b 1-9 ok r:x:[1] r:y:[]", "c 2-3 ok append:y:1",
+         "d 5-6 ok r:x:[]"),
         ("a 0-9 ok w:x:1", "b 1-9 ok r:x:1 r:y:nil", "c 2-3 ok w:y:1", "d 5-6 ok r:x:nil"),
     ),
     Anomaly(

@@ -191,6 +191,11 @@ svg{--ink:#1a1a1a;--soft:#666;--box:#f4f4f0;--data:#0b5cad;--anti:#b3261e;--time
 text{font:13px sans-serif;fill:var(--ink)}.soft{font-size:11px;fill:var(--soft)}
 rect{fill:var(--box);stroke:var(--soft)}path{fill:none;stroke-width:1.6}
 """
+_TIP = (
+    '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
+    'orient="auto-start-reverse"><path d="M0 0L8 4L0 8z" style="fill:context-stroke;stroke:none"/>'
+    "</marker></defs>"
+)
 
 
 def svg(history: History, witness: Witness) -> str:
@@ -204,7 +209,7 @@ def svg(history: History, witness: Witness) -> str:
     names.update({s.via: "a third" for s in witness.steps if s.via >= 0 and s.via not in names})
     marks = marks_of(history, witness)
     texts = {t: [op_text(*op, marks) for op in history.ops(t)][:8] for t in txns}
-    box = {
+    box: dict[int, tuple[float, float]] = {
         t: (max(len(x) for x in [*texts[t], where(history, t)]) * 7 + 20, len(texts[t]) * 16 + 46)
         for t in txns
     }
@@ -217,15 +222,12 @@ def svg(history: History, witness: Witness) -> str:
         for t, turn in ((t, 2 * math.pi * i / count - math.pi) for i, t in enumerate(txns))
     }
     width, height = 2 * middle_x, 2 * middle_y + 20 * (len(witness.steps) + 1)
+    size = f'width="{width:.0f}" height="{height:.0f}"'
+    title = html.escape(f"{witness.name}: {CATALOGUE[witness.name].story}")
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'width="{width:.0f}" height="{height:.0f}" role="img">',
-        f"<title>{html.escape(witness.name)}</title><style>{_STYLE}</style>",
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" '
-        'markerHeight="8" orient="auto-start-reverse"><path d="M0 0L8 4L0 8z" '
-        'style="fill:context-stroke;stroke:none"/></marker></defs>',
-        f'<text x="12" y="22">{html.escape(witness.name)}: '
-        f"{html.escape(CATALOGUE[witness.name].story)}</text>",
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" {size}>',
+        f"<title>{html.escape(witness.name)}</title><style>{_STYLE}</style>{_TIP}",
+        f'<text x="12" y="22">{title}</text>',
     ]
     for step in witness.steps:
         parts.append(_arrow(step, places, box))

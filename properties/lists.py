@@ -366,7 +366,8 @@ class Lists:
 
     def tails(self) -> tuple[np.ndarray, np.ndarray]:
         """Unseen appends, one for each key and transaction, and which of their transactions also
-        read the last version that was seen: both of shape (tails,)."""
+        read the last version that was seen: both of shape (tails,).
+        """
         n = len(self.h)
         codes = self.h.op_key[self.unseen].astype(np.int64) * n + self.op_txn[self.unseen]
         read = self.last_reads[self.h.op_kind[self.last_reads] != PREDICATE_READ]
@@ -374,9 +375,7 @@ class Lists:
         return self.unseen, np.isin(codes, readers)
 
     def _tails(self) -> None:
-        """Unseen appends come after all that was seen of their key, in an order nobody knows.
-
-        """
+        """Unseen appends come after all that was seen of their key, in an order nobody knows."""
         h = self.h
         unseen = self.write_ops[~self.seen[self.write_ops]]
         unseen = unseen[self.happened[self.op_txn[unseen]]]

@@ -107,7 +107,7 @@ def violated_in_one_step(
         add_realtime_edges(graph, h, seen.happened)
         found.append(_before_by_time(seen, False))
     reader, read, write = (np.concatenate(c) for c in zip(*found, strict=True))
-    later_read, later_version, later_write = updates(seen)
+    _, later_version, later_write = updates(seen)
     kept = (seen.source[read] >= 0) & (op_txn[write] != op_txn[seen.source[read]]) & (
         op_txn[write] != reader
     )

@@ -6,8 +6,11 @@ import heapq
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
-from properties.graph import PASS, RW, RW_PREDICATE, WR, WW, Step
+import numpy as np
+
+from properties.graph import PASS, RW, RW_PREDICATE, WR, WW, Step, components
 from properties.registers import Registers
 from workloads.history import PREDICATE_READ
 
@@ -17,7 +20,8 @@ Edge = tuple[int, int, int, int, int, int]  # source, target, kind, source_op, t
 @dataclass(frozen=True)
 class Need:
     """What a level needs: kinds of given edges, whether adjacent anti-dependencies break a path,
-    whether predicate reads count, and the name of a violation that has no better one."""
+    whether predicate reads count, and the name of a violation that has no better one.
+    """
 
     extra: tuple[int, ...]
     alternate: bool
@@ -127,12 +131,15 @@ class Orders:
         self.next[a].append(b)
         return True
 
-    def close(self) -> list[Step] | None:
-        """Draw what is forced until nothing is; a cycle of steps where that contradicts itself."""
+    def close(self, explain: bool = True) -> list[Step] | None:
+        """Draw what is forced until nothing is; a cycle of steps where that contradicts itself.
+
+        explain : where False, a contradiction is told by an empty list, without its cycle.
+        """
         while True:
             order = self._order()
             if order is None:
-                return self._cycle()
+                return self._cycle() if explain else []
             self._reach(order)
             if not self._force():
                 return None
@@ -210,15 +217,18 @@ class Orders:
 
     def _cycle(self) -> list[Step]:
         """The shortest cycle among what has no topological order."""
-        left = set(range(len(self.next))) - set(self.order)
+        count = len(self.next)
+        source = np.repeat(np.arange(count), [len(targets) for targets in self.next])
+        target = np.array([b for targets in self.next for b in targets])
+        _, cyclic = components(count, source, target)
+        left = set(np.flatnonzero(cyclic).tolist())
         best: list[int] | None = None
         for begin in sorted(left, key=lambda p: len(self.next[p]))[:200]:
             came = {begin: begin}
             queue = deque([begin])
-            while queue and begin is not None:
+            while queue:
                 p = queue.popleft()
-                hit = begin in self.next[p]
-                if hit:
+                if begin in self.next[p]:
                     path = [p]
                     while path[-1] != begin:
                         path.append(came[path[-1]])
@@ -249,7 +259,7 @@ class Orders:
         places = {p: i for i, p in enumerate(self.order)}
         for key, mask in self.writers.items():
             row = sorted(self._of(mask), key=lambda v: places[self.leave(v)])
-            for a, b in zip(row, row[1:], strict=False):
+            for a, b in pairwise(row):
                 if not self.after[self.leave(a)] >> self.leave(b) & 1:
                     return a, b, key
         return None
@@ -259,7 +269,7 @@ class Orders:
         places = {p: i for i, p in enumerate(self.order)}
         for key, mask in self.writers.items():
             row = sorted(self._of(mask), key=lambda v: places[self.leave(v)])
-            for a, b in zip(row, row[1:], strict=False):
+            for a, b in pairwise(row):
                 self.add((a, b, WW, self.writer_op[a, key], self.writer_op[b, key], -1))
 
     def copy(self) -> Orders:
@@ -280,14 +290,14 @@ def search(orders: Orders, tries: list[int]) -> bool | str:
     tries[0] -= 1
     whole = orders.copy()
     whole.settle()
-    if whole.close() is None:
+    if whole.close(False) is None:
         return True
     a, b, key = pair
     answers = []
     for u, v in ((a, b), (b, a)):
         one = orders.copy()
         one.add((u, v, WW, one.writer_op[u, key], one.writer_op[v, key], -1))
-        answers.append(False if one.close() is not None else search(one, tries))
+        answers.append(False if one.close(False) is not None else search(one, tries))
         if answers[-1] is True:
             return True
     return False if answers == [False, False] else "unknown"

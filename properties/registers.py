@@ -80,7 +80,7 @@ def _within(
     new[1:] = codes[order[1:]] != codes[order[:-1]]
     group = np.cumsum(new) - 1
     final, outward, first = is_write.copy(), ~is_write, np.ones(len(codes), bool)
-    many = np.flatnonzero(np.bincount(group) > 1) if len(group) else []
+    many = np.flatnonzero(np.bincount(group, minlength=1) > 1)
     bounds = np.flatnonzero(new).tolist() + [len(order)]
     for number in many:
         ops = order[bounds[number] : bounds[number + 1]].tolist()

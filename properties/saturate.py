@@ -19,12 +19,12 @@ from properties.graph import (
     classify,
     components,
 )
-from properties.orders import Need, Orders, search
 from properties.one_step import beside, violated_in_one_step
+from properties.orders import Need, Orders, search
 from properties.registers import Registers
 from properties.verdict import Findings, Witness, closed, show
 
-MOST_TRANSACTIONS = 3000  # beyond, only what one step proves is drawn: reach sets are a square
+MOST_TRANSACTIONS = 400  # beyond, only what one step proves is drawn: reach sets are a square
 MOST_TRIES = 64  # orders tried to prove a level; more only turn "unknown" into True or False
 
 NEEDS = {
@@ -53,10 +53,17 @@ def saturate(
     add_session_edges(graph, seen.h, seen.happened)
     add_realtime_edges(graph, seen.h, seen.happened)
     source, target, kind = graph.edges()[:3]
+    tries = MOST_TRIES if len(seen.h) <= 200 else 1
     given = [
         (u, v, k, -1, -1, -1)
         for u, v, k in zip(source.tolist(), target.tolist(), kind.tolist(), strict=True)
     ] if seen.happened.sum() <= MOST_TRANSACTIONS else []
+    # Most histories keep the strongest level, and what proves it proves all the others.
+    strongest = "strict-serializable"
+    if given and not seen.undecided and False not in levels.values():
+        orders = Orders(seen, NEEDS[strongest], graph.nodes, given, trusted)
+        if orders.close() is None and search(orders, [tries]) is True:
+            return dict.fromkeys(LEVELS, True)
     for level, need in NEEDS.items():
         if any(levels[weak] is False for weak in weaker_or_equal(level)):
             levels[level] = False
@@ -73,7 +80,7 @@ def saturate(
             levels[level] = False
             _name(Witness("", [s.source for s in cycle], cycle), need, levels, findings)
         elif not seen.undecided:
-            levels[level] = _prove(orders, need, levels, findings)
+            levels[level] = _prove(orders, need, levels, findings, tries)
     for level in ("read-uncommitted", "read-committed"):
         if levels[level] == "unknown" and not seen.undecided:
             # Any order of versions that agrees with a topological order of the wr edges will do.
@@ -103,15 +110,14 @@ def _name(
 
 
 def _prove(
-    orders: Orders, need: Need, levels: dict[str, bool | str], findings: Findings
+    orders: Orders, need: Need, levels: dict[str, bool | str], findings: Findings, most: int
 ) -> bool | str:
     """True where some order of all versions fits, False where none does, else "unknown".
 
     All writers of a key in order, every anti-dependency drawn, and no cycle: that is the level's
     definition. Which order fits is tried, first all at once, then pair by pair.
     """
-    tries = [MOST_TRIES]
-    answer = search(orders, tries)
+    answer = search(orders, [most])
     if answer is False:
         pair = orders.unsettled()
         assert pair is not None

@@ -67,7 +67,7 @@ def judge_lists(lists: Lists) -> None:
     own = own[lists.place[ops[own]] >= 0]
     at = lists.place[ops[own]] - lists.base_start[h.op_key[ops[own]]]
     suspects |= set(group[own[length[read_before[own]] > at]].tolist())
-    bounds = np.searchsorted(group, np.arange(group[-1] + 2)) if suspects else []
+    bounds = np.searchsorted(group, np.arange(group[-1] + 2))
     for number in sorted(suspects):
         _judge_group(lists, ops[bounds[number] : bounds[number + 1]].tolist())
     _lost_updates(lists, ops, group, writes, bad_read)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from properties.verdict import Findings, show
-from workloads.history import NIL, NOT_KNOWN, READ, WRITE, History
+from workloads.history import NIL, NOT_KNOWN, WRITE, History
 
 
 @dataclass

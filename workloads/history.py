@@ -106,7 +106,7 @@ class History:
     def save(self, path: str | Path) -> None:
         """Write the columnar form; the file appears whole or not at all."""
         path = Path(path)
-        names = {"model": self.model, "keys": self.keys, "sessions": self.sessions}
+        names: dict[str, Any] = {"model": self.model, "keys": self.keys, "sessions": self.sessions}
         names |= {"databases": self.databases, "others": self.others, "notes": self.notes}
         names["format"] = FORMAT
         columns = {c: getattr(self, c) for c in _COLUMNS}
@@ -117,7 +117,8 @@ class History:
         os.replace(draft, path)
 
 
-_COLUMNS = ("txn_session", "txn_database", "txn_begin", "txn_end", "txn_outcome", "txn_label")
+_COLUMNS: tuple[str, ...] = ("txn_session", "txn_database", "txn_begin", "txn_end")
+_COLUMNS += ("txn_outcome", "txn_label")
 _COLUMNS += ("op_start", "op_kind", "op_key", "op_value", "op_length", "elements")
 
 
@@ -125,7 +126,7 @@ def load(path: str | Path) -> History:
     """Read the columnar form. Raises HistoryError where it is none, cut, or of a later version."""
     path = Path(path)
     try:
-        with np.load(path) as file:
+        with open(path, "rb") as raw, np.load(raw) as file:
             names = json.loads(file["names"].tobytes())
             columns = {c: file[c] for c in _COLUMNS}
     except FileNotFoundError:
@@ -227,6 +228,8 @@ class Builder:
                 elif value is None:
                     rows.extend((kind, key_id, 0, 0))
                 else:
+                    if type(value) is not list and not isinstance(value, tuple):
+                        raise ValueError(f"a read of a list saw {value!r}, which is no list")
                     rows.extend((kind, key_id, len(elements), len(value)))
                     self._add_elements(value)
             elif f == ("append" if lists else "w"):
@@ -239,8 +242,6 @@ class Builder:
         return f"{'append' if self.model == 'list-append' else 'w'}, r, rp of {self.model}"
 
     def _add_elements(self, values: Sequence[Any]) -> None:
-        if not isinstance(values, (list, tuple)):
-            raise ValueError(f"a read of a list saw {values!r}, which is no list")
         before = len(self.elements)
         try:
             self.elements.extend(values)

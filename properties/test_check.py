@@ -1,0 +1,103 @@
+"""`cwkit check`: exit statuses, one line of JSON a history, and bad input in one sentence."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from properties.catalogue import CATALOGUE
+from properties.check import run_check
+from properties.examples import parse
+from workloads.elle_files import write_history
+from workloads.history import HISTORY_FILE
+
+SKEW, FINE = CATALOGUE["G2-item"].example, ("a 0-1 ok append:x:1", "b 2-3 ok r:x:[1]")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    write_history(parse(SKEW, "list-append"), tmp_path / "skew.jsonl")
+    write_history(parse(FINE, "list-append"), tmp_path / "fine.edn")
+    (tmp_path / "empty.jsonl").write_text("")
+    return tmp_path
+
+
+def run(*args: object, **options: object) -> tuple[int, str]:
+    out = io.StringIO()
+    return run_check(list(args), out=out, **options), out.getvalue()  # type: ignore[arg-type]
+
+
+def test_exit_statuses(files: Path) -> None:
+    assert run(files / "fine.edn")[0] == 0
+    assert run(files / "skew.jsonl")[0] == 1
+    assert run(files / "skew.jsonl", level="snapshot-isolation")[0] == 0
+    assert run(files / "empty.jsonl")[0] == 3
+    assert run(files)[0] == 1
+    assert run(files / "none.jsonl")[0] == 2
+
+
+def test_json_is_one_line_for_each_history(files: Path) -> None:
+    status, text = run(files, as_json=True)
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert status == 1
+    assert [(Path(x["file"]).name, x["valid"]) for x in lines] == [
+        ("empty.jsonl", "unknown"), ("fine.edn", True), ("skew.jsonl", False),
+    ]
+    assert lines[2]["levels"]["snapshot-isolation"] is True
+    assert lines[2]["levels"]["serializable"] is False
+    witness = lines[2]["anomalies"]["G2-item"][0]
+    assert [step["type"] for step in witness["steps"]] == ["rw", "rw"]
+    assert [txn["worker"] for txn in witness["txns"]] == ["a", "b"]
+
+
+def test_a_run_folder_holds_its_columnar_history(files: Path) -> None:
+    (files / "manifest.json").write_text("{}")
+    status, text = run(files)
+    assert status == 2
+    assert "recorded no history" in text
+    parse(FINE, "list-append").save(files / HISTORY_FILE)
+    assert run(files)[0] == 0
+
+
+def test_the_drawing_is_written(files: Path) -> None:
+    assert run(files / "skew.jsonl", svg_file=files / "skew.svg")[0] == 1
+    assert (files / "skew.svg").read_text().startswith("<svg")
+    status, text = run(files / "fine.edn", svg_file=files / "fine.svg")
+    assert status == 0
+    assert "no anomaly to draw" in text
+
+
+BAD = {
+    "level": ({"level": "serialisable"}, "did you mean serializable?"),
+    "model": ({"model": "rw-registers"}, "did you mean rw-register?"),
+    "drawing": ({"svg_file": "/none/such/x.svg"}, "can't be written"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence_with_the_way_out(files: Path, case: str) -> None:
+    options, hint = BAD[case]
+    status, text = run(files / "skew.jsonl", **options)
+    assert status == 2
+    assert hint in text.splitlines()[-1]
+
+
+def test_an_undecided_register_history_is_never_called_valid(tmp_path: Path) -> None:
+    lines = ["a 0-1 ok w:x:1", "b 0-1 ok w:x:1", "c 2-3 ok r:x:1"]
+    write_history(parse(lines, "rw-register"), tmp_path / "h.json")
+    status, text = run(tmp_path / "h.json")
+    assert status == 3
+    assert "no violation found" in text
+    assert "valid:" not in text
+
+
+def test_the_module_is_a_command(files: Path) -> None:
+    command = [sys.executable, "-m", "properties.check", str(files / "skew.jsonl"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)["valid"] is False

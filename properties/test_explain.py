@@ -1,0 +1,77 @@
+"""Anomalies in words, as timelines, and as drawings that any viewer can show."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from properties.anomalies import CATALOGUE, check
+from properties.examples import parse
+from properties.explain import explain, svg, timeline, witness_timeline
+from properties.verdict import elide
+
+SKEW = """\
+G2-item: write skew: each overwrote what the other had read (A5B) (Adya 1999, Weak Consistency)
+Let:
+  T1 = {r x [], append y 1} (worker a, transaction 0)
+  T2 = {r y [], append x 1} (worker b, transaction 1)
+Then:
+  - T1 before T2, because T1 read x = [] and did not observe T2's append of 1.
+  - However, T2 before T1, because T2 read y = [] and did not observe T1's append of 1: a \
+contradiction!"""
+
+SKEW_TIMELINE = """\
+    a               b
+1   T1 begins       |
+      r x []        |
+      append y 1    |
+2   |               T2 begins
+    |                 r y []
+    |                 append x 1
+3   T1 committed    |
+4   |               T2 committed"""
+
+
+def test_a_cycle_is_explained_in_elles_words() -> None:
+    history = parse(CATALOGUE["G2-item"].example, "list-append")
+    witness = check(history).anomalies["G2-item"][0]
+    assert explain(history, witness) == SKEW
+    squeezed = [" ".join(x.split()) for x in witness_timeline(history, witness).splitlines()]
+    assert squeezed == [" ".join(x.split()) for x in SKEW_TIMELINE.splitlines()]
+
+
+def test_a_timeline_of_any_schedule_has_a_column_for_each_session() -> None:
+    drawn = timeline([("a", "begin"), ("b", "begin\nread"), ("a", "commit: ok")])
+    lines = drawn.splitlines()
+    assert lines[0].split() == ["a", "b"]
+    columns = [lines[0].index("a"), lines[0].index("b")]
+    assert [line[columns[0]] for line in lines[1:]] == ["b", "|", "|", "c"]
+    assert [line[columns[1]] for line in lines[1:]] == ["|", "b", "r", "|"]
+
+
+def test_long_lists_keep_their_ends_and_what_matters() -> None:
+    assert elide(list(range(1000)), [500]) == "[0 1 … 499 500 501 … 998 999]"
+    long = list(range(1, 3000))
+    lines = [f"w{i} {2 * i}-{2 * i + 1} ok append:x:{i}" for i in long]
+    lines += [f"z 9000-9001 ok r:x:{long}".replace(" ", "").replace("z9000-9001okr", "z 9000-9001 "
+              "ok r"), f"y 9002-9003 ok r:x:{long[:1500]}".replace(", ", ",")]
+    history = parse(lines, "list-append")
+    told = explain(history, check(history).anomalies["G-single-realtime"][0])
+    assert "1500]" in told
+    assert max(map(len, told.splitlines())) < 200
+
+
+@pytest.mark.parametrize("name", [n for n, a in CATALOGUE.items() if a.example])
+def test_every_anomaly_is_explained_and_drawn(name: str) -> None:
+    history = parse(CATALOGUE[name].example, "list-append")
+    witness = check(history).anomalies[name][0]
+    told = explain(history, witness)
+    assert told.startswith(name + ":")
+    assert "(worker " in told
+    assert "says so" not in told
+    root = ET.fromstring(svg(history, witness))
+    space = "{http://www.w3.org/2000/svg}"
+    assert len(root.findall(f"{space}rect")) == len(set(witness.txns))
+    assert len(root.findall(f"{space}path")) == len(witness.steps)
+    assert "prefers-color-scheme" in (root.find(f"{space}style").text or "")  # type: ignore[union-attr]
