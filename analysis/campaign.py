@@ -34,26 +34,47 @@ ROWS = 100_000
 
 def designs(quick: bool, seed: int) -> list[Design]:
     """The experiments of a report, in the order they run."""
-    short = {"duration_s": 0.5, "warmup_s": 0.15} if quick else {"duration_s": 1.0, "warmup_s": 0.2}
-    few = 1 if quick else 3
+    short = {"duration_s": 0.3, "warmup_s": 0.1} if quick else {"duration_s": 0.7, "warmup_s": 0.15}
+    few = 1 if quick else 2
 
     def update(think_us: float = 200, **more: Any) -> dict[str, Any]:
         """One read and one update of one row, with work between them."""
         params = {"rows": ROWS, "mix": "read-modify-write=100", "think_us": think_us}
         return {"scenario": "register", "params": params | more, "writers": 4, **short}
 
+    def ways(name: str, plan: dict[str, Any], *more: str) -> dict[str, dict[str, Any]]:
+        """An arm for each way to write: libSQL's, BEGIN CONCURRENT, and those in `more`."""
+        every = {
+            "libsql immediate": LIBSQL,
+            "branch concurrent": CONCURRENT,
+            "branch immediate": BRANCH,
+            "turso concurrent": TURSO,
+        }
+        every = {way: every[way] for way in ("libsql immediate", "branch concurrent", *more)}
+        return {f"{way} {name}".strip(): engine | plan for way, engine in every.items()}
+
+    writers = {n: update() | {"writers": n} for n in ((1, 4) if quick else (1, 2, 4, 8))}
+    thinks = {us: update(us) for us in ((0,) if quick else (0, 1000))}
+    asleep = update(1000, think="sleep", rows=10_000)
+    four = {
+        keys: update(keys=keys, operations=4)
+        for keys in (
+            ("uniform", "zipfian:0.99")
+            if quick
+            else ("uniform", "zipfian:0.8", "zipfian:0.99", "zipfian:1.2")
+        )
+    }
+    ycsb_b = {"scenario": "register", "params": {"rows": ROWS, "mix": "B"}, "writers": 4} | short
+    one_read = {
+        "scenario": "register",
+        "params": {"rows": 1000, "mix": "C"},
+        "writers": 0,
+        "readers": 1,
+    } | short
+
     made = [
         _acked(quick),
-        Design(
-            "mission",
-            "Do BEGIN CONCURRENT writers and libSQL readers keep one libSQL database whole?",
-            {
-                "mission": CONCURRENT
-                | {"scenario": "bank", "writers": 4, "readers": 4, "read_engine": "libsql"}
-                | {"duration_s": 3.0 if quick else 10.0, "warmup_s": 0.5}
-            },
-            blocks=1,
-        ),
+        _mission(quick),
         Design(
             "headline",
             "What does BEGIN CONCURRENT do for four writers with 200 us of work in a transaction?",
@@ -63,21 +84,13 @@ def designs(quick: bool, seed: int) -> list[Design]:
                 "branch immediate": BRANCH | update(),
                 "branch concurrent": CONCURRENT | update(),
             },
-            blocks=3 if quick else 10,
+            blocks=2 if quick else 10,
             baseline="libsql immediate",
         ),
         Design(
             "writers",
             "How does throughput grow with the number of writers?",
-            {
-                f"{arm} w{writers}": engine | update() | {"writers": writers}
-                for writers in ((1, 4) if quick else (1, 2, 4, 8))
-                for arm, engine in (
-                    ("libsql immediate", LIBSQL),
-                    ("branch concurrent", CONCURRENT),
-                    ("null", NULL),
-                )
-            },
+            {arm: v for n, plan in writers.items() for arm, v in ways(f"w{n}", plan).items()},
             blocks=few,
             baseline="libsql immediate w1",
         ),
@@ -85,71 +98,57 @@ def designs(quick: bool, seed: int) -> list[Design]:
             "think",
             "How much work must a transaction hold before BEGIN CONCURRENT pays?",
             {
-                f"{arm} t{think}": engine | update(think_us=think)
-                for think in ((0,) if quick else (0, 50, 1000))
-                for arm, engine in (("libsql immediate", LIBSQL), ("branch concurrent", CONCURRENT))
+                arm: v
+                for us, plan in thinks.items()
+                for arm, v in ways(f"t{us}", plan, "branch immediate").items()
             },
-            blocks=2 if quick else 5,
+            blocks=1 if quick else 6,
             baseline="libsql immediate t0",
         ),
         Design(
             "skew",
             "What share of transactions is refused when the keys are skewed?",
-            {
-                f"{arm} {keys}": engine
-                | update(think_us=0 if arm == "turso" else 200, keys=keys, operations=4)
-                for keys in (
-                    ("uniform", "zipfian:0.99")
-                    if quick
-                    else ("uniform", "zipfian:0.8", "zipfian:0.99", "zipfian:1.2")
-                )
-                for arm, engine in (("branch concurrent", CONCURRENT),)
-            },
-            blocks=1 if quick else 2,
+            {f"branch concurrent {keys}": CONCURRENT | plan for keys, plan in four.items()},
+            blocks=1,
         ),
         Design(
             "mvcc",
             "Page-level or row-level: who overlaps work that waits (1 ms asleep)?",
-            {
-                arm: engine | update(think_us=1000, think="sleep", rows=10_000)
-                for arm, engine in (
-                    ("libsql immediate", LIBSQL),
-                    ("branch concurrent", CONCURRENT),
-                    ("turso concurrent", TURSO),
-                )
-            },
-            blocks=few,
+            ways("", asleep, "turso concurrent"),
+            blocks=1 if quick else 6,
             baseline="libsql immediate",
         ),
         Design(
             "read-mostly",
             "What is left of it when 95 % of the operations read (YCSB B)?",
             {
-                arm: engine
-                | {"scenario": "register", "params": {"rows": ROWS, "mix": "B"}, "writers": 4}
-                | short
-                for arm, engine in (("libsql immediate", LIBSQL), ("branch concurrent", CONCURRENT))
+                # Deferred, the tuned baseline: a read must not queue for the write lock.
+                "libsql deferred": LIBSQL | ycsb_b | {"begin": "deferred"},
+                "branch concurrent": CONCURRENT | ycsb_b,
             },
-            blocks=few,
-            baseline="libsql immediate",
+            blocks=1 if quick else 6,
+            baseline="libsql deferred",
         ),
         Design(
             "read",
             "How long does one read of one row by its key take, with nobody else there?",
             {
-                arm: engine
-                | {"scenario": "register", "params": {"rows": 1000, "mix": "C"}, "writers": 0}
-                | {"readers": 1}
-                | short
-                for arm, engine in (
-                    ("libsql", {"database": "libsql"}),
-                    ("sqlite", {"database": "sqlite"}),
-                    ("turso", TURSO | {"read_begin": "concurrent"}),
-                    ("null", {"database": "null"}),
-                )
+                "libsql": {"database": "libsql"} | one_read,
+                "sqlite": {"database": "sqlite"} | one_read,
+                "turso": TURSO | {"read_begin": "concurrent"} | one_read,
             },
-            blocks=few,
+            blocks=1,
             baseline="libsql",
+        ),
+        Design(
+            "floor",
+            "How fast is the generator alone, on an engine that does nothing?",
+            {"null read": NULL | one_read}
+            | ({} if quick else {"null read-mostly": NULL | ycsb_b, "null asleep": NULL | asleep})
+            | {f"null w{n}": NULL | plan for n, plan in writers.items()}
+            | {f"null t{us}": NULL | plan for us, plan in thinks.items()}
+            | ({} if quick else {"null four": NULL | four["uniform"]}),
+            blocks=1,
         ),
     ]
     return [_seeded(design, seed) for design in made]
@@ -159,16 +158,29 @@ def _seeded(design: Design, seed: int) -> Design:
     return Design(design.name, design.question, design.arms, design.blocks, seed, design.baseline)
 
 
+def _mission(quick: bool) -> Design:
+    return Design(
+        "mission",
+        "Do BEGIN CONCURRENT writers and libSQL readers keep one libSQL database whole?",
+        {
+            "mission": CONCURRENT
+            | {"scenario": "bank", "writers": 4, "readers": 4, "read_engine": "libsql"}
+            | {"duration_s": 1.0 if quick else 10.0, "warmup_s": 0.2}
+        },
+        blocks=1,
+    )
+
+
 def _acked(quick: bool) -> Design:
     """The WAL-reset race: libSQL until it shows, and the fixed version for as long as may be."""
-    racing = {"scenario": "acked", "writers": 1, "readers": 1, "checkpointers": 3, "warmup_s": 0.0}
+    racing = {"scenario": "acked", "writers": 1, "checkpointers": 3}
     fixed = {"database": "sqlite-concurrent", "begin": "immediate"}
     return Design(
         "acked",
         "Is every acknowledged commit visible to the next transaction of another process?",
         {
-            "libsql": LIBSQL | racing | {"duration_s": 12.0 if quick else 45.0},
-            "control": fixed | racing | {"duration_s": 5.0 if quick else 20.0},
+            "libsql": LIBSQL | racing | {"duration_s": 6.0 if quick else 45.0},
+            "control": fixed | racing | {"duration_s": 2.0 if quick else 20.0},
         },
         blocks=1,
     )
@@ -206,6 +218,12 @@ def conduct_all(
         )
         for design in designs(quick, seed)
     ]
+
+
+def allow_foreign(folder: Path, share: float) -> None:
+    """Keep in campaign.json how much of the machine others may use before a run is dropped."""
+    said = dict(read_campaign(folder)) | {"foreign_limit": share}
+    (folder / CAMPAIGN).write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
 
 
 def _note(

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from analysis import show
 from workloads.engines import EngineMissing, UnknownName
@@ -75,7 +74,9 @@ def run_command(
     begin: Annotated[
         str, typer.Option(help="their BEGIN: deferred, immediate, exclusive, concurrent")
     ] = "immediate",
-    readers: Annotated[int, typer.Option(help="processes that only read")] = 0,
+    readers: Annotated[
+        int | None, typer.Option(help="processes that only read (default: 0, or the scenario's)")
+    ] = None,
     read_engine: Annotated[str, typer.Option(help="their engine (default: --database)")] = "",
     read_begin: Annotated[str, typer.Option(help="their BEGIN mode")] = "deferred",
     checkpointers: Annotated[int, typer.Option(help="processes that only checkpoint")] = 0,
@@ -83,7 +84,9 @@ def run_command(
     checkpoint_engine: Annotated[str, typer.Option(help="their engine")] = "",
     checkpoint_pause_ms: Annotated[float, typer.Option(help="mean pause between two")] = 0,
     duration: Annotated[float, typer.Option(help="measured part, s")] = 10,
-    warmup: Annotated[float, typer.Option(help="excluded part before it, s")] = 1,
+    warmup: Annotated[
+        float | None, typer.Option(help="excluded part before it, s (default: 1, or its own)")
+    ] = None,
     transactions: Annotated[int, typer.Option(help="of each worker; 0: by duration")] = 0,
     rate: Annotated[float, typer.Option(help="open loop: writes started a second; 0: closed")] = 0,
     read_rate: Annotated[float, typer.Option(help="the same for the readers")] = 0,
@@ -106,7 +109,10 @@ def run_command(
         typer.Option("--set", help="NAME=VALUE of the scenario; `cwkit list --scenarios`"),
     ] = None,
     journal_mode: Annotated[str | None, typer.Option(help="PRAGMA (default: wal)")] = None,
-    synchronous: Annotated[str, typer.Option(help="PRAGMA: off, normal, full, extra")] = "normal",
+    synchronous: Annotated[
+        str | None,
+        typer.Option(help="PRAGMA: off, normal, full, extra (default: normal, or its own)"),
+    ] = None,
     busy_timeout_ms: Annotated[int, typer.Option(help="PRAGMA")] = 2000,
     cache_size: Annotated[int, typer.Option(help="PRAGMA: pages, or KiB if negative")] = -16000,
     page_bytes: Annotated[int, typer.Option(help="PRAGMA page_size of the new database")] = 4096,
@@ -165,7 +171,7 @@ def run_command(
         pin=pin,
         deadline_s=deadline,
     )
-    console = Console()
+    console = show.console()
     with show.Live(console) as live:
         made = run(
             plan,
@@ -207,7 +213,7 @@ def engines_command(
     as_json: Annotated[bool, typer.Option("--json", help="for a program")] = False,
 ) -> None:
     """Ask each engine what it is, which BEGIN modes it accepts, and who may open its files."""
-    show.show_engines(names or [], as_json, Console())
+    show.show_engines(names or [], as_json, show.console())
 
 
 @app.command("list")
@@ -216,7 +222,7 @@ def list_command(
     runs: RunsOption = RUNS,
 ) -> None:
     """The runs there are, newest last; with --scenarios, the workloads."""
-    console = Console()
+    console = show.console()
     if scenarios:
         for name in scenario_names():
             show.show_scenario(find_scenario(name), shape_of(name, {}), console)
@@ -232,7 +238,53 @@ def show_command(
     """One run: throughput, conflicts, latency, fairness, what was checked."""
     from workloads.recording import read_run
 
-    show.show_run(read_run(show.find_run(name, runs)), Console())
+    show.show_run(read_run(show.find_run(name, runs)), show.console())
+
+
+@app.command("check")
+def check_command(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="FILE|FOLDER|RUN…", help="histories: EDN, JSON, ours")
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="list-append or rw-register (default: what the file holds)")
+    ] = None,
+    level: Annotated[
+        str, typer.Option(help="the isolation level that must hold")
+    ] = "strict-serializable",
+    as_json: Annotated[bool, typer.Option("--json", help="one line for each history")] = False,
+    svg: Annotated[Path | None, typer.Option(help="draw the first cycle into this file")] = None,
+    sequential_keys: Annotated[
+        bool, typer.Option(help="rw-register: each key alone is sequentially consistent")
+    ] = False,
+    linearizable_keys: Annotated[
+        bool, typer.Option(help="rw-register: each key alone is linearizable")
+    ] = False,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Judge recorded histories: 0 valid, 1 violated, 2 bad input, 3 cannot be decided."""
+    from properties.check import run_check
+
+    found = [path if path.exists() else _run_or_path(path, runs) for path in paths]
+    raise typer.Exit(
+        run_check(
+            found,
+            model,
+            level,
+            as_json,
+            svg,
+            sequential_keys=sequential_keys,
+            linearizable_keys=linearizable_keys,
+        )
+    )
+
+
+def _run_or_path(path: Path, runs: Path) -> Path:
+    """A run of that name, or the path as it is, for the checker to say what is wrong with it."""
+    try:
+        return show.find_run(str(path), runs)
+    except RunError:
+        return path
 
 
 @app.command("report")
@@ -245,15 +297,21 @@ def report_command(
     only_write: Annotated[
         bool, typer.Option(help="run nothing: write the report of --into again")
     ] = False,
+    foreign_limit: Annotated[
+        float | None,
+        typer.Option(help="share of the CPU time that others may use in a run (default: 0.05)"),
+    ] = None,
     out: Annotated[Path, typer.Option(help="the report")] = Path("REPORT.md"),
     figures: Annotated[Path, typer.Option(help="its charts")] = Path("analysis/figures"),
     runs: RunsOption = RUNS,
 ) -> None:
     """Run the report's experiments and write REPORT.md. --into goes on with an interrupted one."""
-    from analysis.campaign import conduct_all, designs
+    from analysis.campaign import allow_foreign, conduct_all, designs
     from analysis.report import write_report
 
-    console = Console()
+    console = show.console()
+    if foreign_limit is not None and not 0 <= foreign_limit <= 1:
+        raise PlanError(f"--foreign-limit {foreign_limit:g}: a share from 0 to 1, such as 0.2.")
     if only_write and into is None:
         raise PlanError("--only-write needs --into FOLDER: `cwkit list` shows the folders.")
     kind = "quick" if quick else "report"
@@ -270,6 +328,8 @@ def report_command(
                 on_progress=counter,
                 say=lambda words: console.print(words, markup=False, highlight=False),
             )
+    if foreign_limit is not None:
+        allow_foreign(folder, foreign_limit)
     write_report(folder, out, figures)
     console.print(f"{out} tells it; the runs are in {folder}", markup=False, highlight=False)
 

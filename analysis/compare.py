@@ -136,6 +136,7 @@ class Cell:
     counted: Count | None = None
     manifest: Mapping[str, Any] = field(default_factory=dict, repr=False)
     folder: Path | None = None
+    foreign_limit: float = FOREIGN_LIMIT
 
     @property
     def run(self) -> str:
@@ -148,7 +149,7 @@ class Cell:
         foreign = self.manifest.get("foreign", {})
         for key, who in (("cpu_share", "other programs"), ("steal_share", "the host")):
             share = foreign.get(key) or 0.0
-            if share > FOREIGN_LIMIT:
+            if share > self.foreign_limit:
                 return f"{who} used {words.percent(share)} of the machine's CPU time"
         return ""
 
@@ -285,15 +286,17 @@ class Grid:
         return ""
 
 
-def gather(experiment: Experiment) -> Grid:
+def gather(experiment: Experiment, foreign_limit: float = FOREIGN_LIMIT) -> Grid:
     """Count every cell of an experiment. A run that cannot be read is a failure with its words.
 
+    foreign_limit : share of the machine's CPU time, in [0, 1], that others may use before a cell
+    counts as contaminated.
     Each run's attempts are read, counted and let go: an experiment's attempts need not fit into
     memory together.
     """
     cells = {}
     for (block, arm), cell in experiment.cells.items():
-        found = Cell(block, arm, cell.state, cell.words)
+        found = Cell(block, arm, cell.state, cell.words, foreign_limit=foreign_limit)
         if cell.folder is not None:
             try:
                 run = cell.read()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from analysis import words
-from analysis.compare import Cell, Grid, gather
+from analysis.compare import FOREIGN_LIMIT, Cell, Grid, gather
 from workloads.engines import Probe
 from workloads.engines.probe import from_dict
 from workloads.experiment import read_experiment
@@ -24,6 +24,9 @@ STUDIED = ("sqlite-concurrent", "concurrent")
 
 CONTROL = ("libsql", "immediate")
 """The arm that it is held against: what a libSQL user does today."""
+
+MODE_ALONE = ("sqlite-concurrent", "immediate")
+"""The same library and binding without BEGIN CONCURRENT: against it only the mode differs."""
 
 ORDER = (
     "headline",
@@ -114,18 +117,8 @@ def read_evidence(folder: Path) -> Evidence:
     if not folder.is_dir():
         raise RunError(f"{folder}: there is no such folder. `cwkit report` makes one.")
     places = [folder] if (folder / "experiment.json").exists() else sorted(folder.iterdir())
-    grids, unread = {}, []
-    for place in places:
-        if (place / "experiment.json").exists():
-            try:
-                grid = gather(read_experiment(place))
-                grids[grid.name] = grid
-            except RunError as error:
-                unread.append(str(error))
-    if not grids and not unread:
-        raise RunError(f"{folder}: holds no experiment. `cwkit report` makes them and reports.")
-    rank = {name: n for n, name in enumerate(ORDER)}
-    names = sorted(grids, key=lambda name: (rank.get(name, len(rank)), name))
+    grids: dict[str, Grid] = {}
+    unread: list[str] = []
     campaign: dict[str, Any] = {}
     probes: dict[str, Probe] = {}
     path = folder / "campaign.json"
@@ -135,6 +128,18 @@ def read_evidence(folder: Path) -> Evidence:
             probes = {p.engine: p for p in map(from_dict, campaign.get("probes", []))}
         except (ValueError, TypeError, KeyError) as error:
             unread.append(f"{path}: cut or edited ({type(error).__name__}: {error}).")
+    limit = float(campaign.get("foreign_limit", FOREIGN_LIMIT))
+    for place in places:
+        if (place / "experiment.json").exists():
+            try:
+                grid = gather(read_experiment(place), limit)
+                grids[grid.name] = grid
+            except RunError as error:
+                unread.append(str(error))
+    if not grids and not unread:
+        raise RunError(f"{folder}: holds no experiment. `cwkit report` makes them and reports.")
+    rank = {name: n for n, name in enumerate(ORDER)}
+    names = sorted(grids, key=lambda name: (rank.get(name, len(rank)), name))
     ordered = {name: grids[name] for name in names}
     return Evidence(folder, ordered, campaign, probes, tuple(unread))
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from analysis.compare import Cell, Grid, Ratio
+from analysis.compare import FOREIGN_LIMIT, Cell, Grid, Ratio
 from analysis.evidence import (
     CONTROL,
+    MODE_ALONE,
     STUDIED,
     Evidence,
     Pair,
@@ -274,8 +275,13 @@ def _work_shape(grid: Grid, arm: str) -> tuple[Any, ...]:
 
 
 def losing_work(evidence: Evidence) -> str:
-    """Where does the favoured mode lose?"""
-    found = work_ratios(evidence)
+    """Where does the favoured mode lose?
+
+    Against the same library's BEGIN IMMEDIATE where that was measured, since then the mode alone
+    differs; libSQL's library and binding are others, and another's slowness is no gain of a mode.
+    """
+    alone = work_ratios(evidence, under=MODE_ALONE)
+    found = alone or work_ratios(evidence)
     if not found:
         return _absent(evidence, "Where BEGIN CONCURRENT loses")
     lost = [(work, ratio) for work, _, ratio in found if ratio.verdict == "less"]
@@ -292,7 +298,8 @@ def losing_work(evidence: Evidence) -> str:
         works = listed([f"{number(work)} µs" for work in same])
         head += f", and no difference was seen with {works}"
     runs = listed(list(dict.fromkeys(f"`{pair.grid.name}`" for _, pair, _ in found)))
-    return f"{head} (throughput against {NOW}: {seen}; {runs})."
+    against = "the same library's BEGIN IMMEDIATE, so the mode alone" if alone else NOW
+    return f"{head} (throughput against {against}: {seen}; {runs})."
 
 
 def scaling(evidence: Evidence) -> str:
@@ -407,7 +414,14 @@ def doubts(evidence: Evidence) -> list[str]:
     if dropped:
         said.append(
             f"{len(dropped)} of {total} runs were contaminated by other use of the machine and "
-            "dropped with their blocks."
+            "dropped with their blocks. Close other programs and run it again, or accept them by "
+            "`--foreign-limit SHARE`, which the report then says."
+        )
+    limit = evidence.campaign.get("foreign_limit", FOREIGN_LIMIT)
+    if limit > FOREIGN_LIMIT:
+        said.append(
+            f"Others were allowed to use up to {percent(limit)} of the machine's CPU time while it "
+            f"was measured (`--foreign-limit`; the rule is {percent(FOREIGN_LIMIT)})."
         )
     pair = headline_pair(evidence)
     if pair is not None and (blocks := pair.grid.ratio(pair.over, pair.under).blocks) < 10:

@@ -329,7 +329,7 @@ def _method(evidence: Evidence) -> dict[str, str]:
         "retries": ", ".join(sorted({_retry_words(p["retry"]) for p in plans})),
         "loops": ", ".join(sorted({"open" if p.get("rate") else "closed" for p in plans})),
         "fewest": str(FEWEST_BLOCKS),
-        "limit": percent(FOREIGN_LIMIT),
+        "limit": percent(cells[0].foreign_limit if cells else FOREIGN_LIMIT),
         "dropped": f"{sum(bool(c.contaminated) for c in cells)} of {len(cells)}",
         "foreign": percent(max((f.get("cpu_share") or 0.0 for f in foreign), default=0.0)),
         "steal": percent(max((f.get("steal_share") or 0.0 for f in foreign), default=0.0)),

@@ -22,6 +22,11 @@ from workloads.recording import Run, RunError, read_manifest
 from workloads.scenarios import Scenario, Shape
 
 
+def console() -> Console:
+    """Where the commands print. No emoji: `hotspot:X:Y` would lose its X to one."""
+    return Console(emoji=False, markup=False, highlight=False)
+
+
 class Live:
     """Progress of a run: one line that changes on a terminal, a line a second elsewhere."""
 
@@ -173,7 +178,7 @@ def find_run(name: str, runs: Path) -> Path:
         return matches[0]
     if matches:
         raise RunError(
-            f"{name!r}: {len(matches)} runs fit, {', '.join(m.name for m in matches[:3])}; say more."
+            f"{len(matches)} runs fit {name!r}, {', '.join(m.name for m in matches[:3])}: say more."
         )
     raise RunError(f"There is no run {name!r} in {runs}. `cwkit list` shows those there are.")
 
@@ -208,10 +213,10 @@ def show_engines(names: list[str], as_json: bool, console: Console) -> None:
 
 
 def engines_table(probes: list[Probe]) -> Table:
-    """Engine, version, several processes, and each BEGIN mode."""
+    """Engine, version, several processes, and what each BEGIN mode does where it is accepted."""
     table = Table(box=None, pad_edge=False)
     for heading in ("engine", "version", "processes", *MODES):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == "engine")
     for probe in probes:
         if probe.missing or probe.identity is None:
             table.add_row(probe.engine, "not here")
@@ -231,7 +236,7 @@ def _mode(probe: Probe, mode: str) -> str:
         return "refused"
     if answer.overlaps is None:
         return "accepted"
-    return "accepted, writers overlap" if answer.overlaps else "accepted, one writer"
+    return "writers overlap" if answer.overlaps else "one writer"
 
 
 def engine_notes(probes: list[Probe]) -> list[str]:

@@ -28,7 +28,7 @@ def summary(run: Run) -> RenderableType:
             parts += ["", Text(_role_line(counted, role), style="bold")]
             parts += _role_tables(counted, role)
     if "checkpointer" in counted.roles:
-        parts += ["", Text(_checkpoint_line(counted.roles["checkpointer"]), style="bold")]
+        parts += ["", Text(_checkpoint_line(counted.roles["checkpointer"], run), style="bold")]
     parts += ["", *(_finding(f) for f in run.manifest.get("findings", []))]
     parts += [Text(line, style="yellow") for line in doubts(run, counted)]
     return Group(*parts)
@@ -197,10 +197,17 @@ def _workers(counted: Count, role: str) -> Table | None:
     return table
 
 
-def _checkpoint_line(tally: Tally) -> str:
+def _checkpoint_line(tally: Tally, run: Run) -> str:
+    entries = [worker.entry for worker in run.role("checkpointer")]
+    idle, locked = (
+        sum(entry.get(key, 0) for entry in entries)
+        for key in ("idle_checkpoints", "busy_checkpoints")
+    )
+    moved, failed = words.times(tally.committed, "checkpoint"), words.whole(tally.failed)
     return (
-        f"{words.times(tally.workers, 'checkpointer')}: "
-        f"{words.times(tally.committed, 'checkpoint')}, {words.whole(tally.conflicted)} refused"
+        f"{words.times(tally.workers, 'checkpointer')}: {moved} that moved frames; "
+        f"{words.whole(idle)} found nothing to do, {words.whole(locked)} another one at work, "
+        f"{failed} failed"
     )
 
 

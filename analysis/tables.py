@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.compare import Grid, Measure
-from analysis.evidence import Evidence, field, label, look
+from analysis.evidence import CONTROL, MODE_ALONE, Evidence, field, label, look
 from analysis.findings import work_ratios
 from analysis.rates import Tally
 from analysis.words import DASH, begin_words, duration, interval, listed, number, percent, whole
@@ -170,28 +170,33 @@ def _tries(tally: Tally) -> str:
 
 
 def work_table(evidence: Evidence) -> Table:
-    """The studied mode against today's, by the work inside the transaction."""
+    """BEGIN CONCURRENT against both kinds of BEGIN IMMEDIATE, by the work in the transaction."""
+    words = {
+        "less": "loses",
+        "more": "wins",
+        "none seen": "no difference seen",
+        "unknown": "too few blocks to say",
+    }
     rows = []
-    for work, pair, ratio in work_ratios(evidence):
-        grid = pair.grid
-        words = {
-            "less": "loses",
-            "more": "wins",
-            "none seen": "no difference seen",
-            "unknown": "too few blocks to say",
-        }
-        rows.append(
-            (
-                f"{number(work)} µs",
-                grid.estimate(pair.under).said(),
-                grid.estimate(pair.over).said(),
-                ratio.said(),
-                words[ratio.verdict],
-                f"`{grid.name}`",
+    for under, name in (
+        (MODE_ALONE, "the same library's BEGIN IMMEDIATE (the mode alone)"),
+        (CONTROL, "libsql BEGIN IMMEDIATE (library and binding differ too)"),
+    ):
+        for work, pair, ratio in work_ratios(evidence, under=under):
+            grid = pair.grid
+            rows.append(
+                (
+                    f"{number(work)} µs",
+                    name,
+                    grid.estimate(pair.under).said(),
+                    grid.estimate(pair.over).said(),
+                    ratio.said(),
+                    words[ratio.verdict],
+                    f"`{grid.name}`",
+                )
             )
-        )
     return Table(
-        ("work inside", "libsql BEGIN IMMEDIATE, tx/s", "BEGIN CONCURRENT, tx/s", "ratio",
+        ("work inside", "against", "its tx/s", "BEGIN CONCURRENT, tx/s", "ratio",
          "BEGIN CONCURRENT", "experiment"),
         rows,
     )  # fmt: skip

@@ -167,9 +167,7 @@ class _Pairing:
             raise HistoryError(f"{self.path}: {error}") from None
 
 
-def _json_chunks(
-    path: Path, file: BinaryIO, head: bytes
-) -> Iterator[Iterator[tuple[int, _Line]]]:
+def _json_chunks(path: Path, file: BinaryIO, head: bytes) -> Iterator[Iterator[tuple[int, _Line]]]:
     """The lines in chunks of some megabytes: a million lines at once would cost a gigabyte."""
     number, chunk = 1, head
     while chunk:

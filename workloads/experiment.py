@@ -25,6 +25,7 @@ from workloads import recording as rec
 from workloads.engines import EngineMissing, find_engine
 from workloads.plan import Plan, make_plan
 from workloads.processes import FolderUnwritable, ModeRefused, OnProgress, RunFailed, prepare, run
+from workloads.scenarios import find_scenario
 
 DONE, FAILED, REFUSED, MISSING = "done", "failed", "refused", "missing"
 
@@ -193,15 +194,11 @@ def _template(plan: Plan, folder: Path, templates: dict[str, Path]) -> Path | No
     """A loaded database for plans of this shape, made at its first use."""
     if find_engine(plan.database).file_format == "none":
         return None
+    shape = plan.shape().model_dump()
+    loaded_by = getattr(find_scenario(plan.scenario), "loaded_by", ()) or tuple(shape)
+    what = {name: shape[name] for name in loaded_by}
     key = json.dumps(
-        [
-            plan.database,
-            plan.scenario,
-            plan.shape().model_dump(),
-            plan.page_bytes,
-            plan.journal_mode,
-        ],
-        default=str,
+        [plan.database, plan.scenario, what, plan.page_bytes, plan.journal_mode], default=str
     )
     if key not in templates:
         templates[key] = prepare(plan, folder)

@@ -153,8 +153,12 @@ def in_words(error: ValidationError) -> str:
 def make_plan(**values: Any) -> Plan:
     """A plan that can be run as far as one can know without opening a database.
 
+    What is not given, or None, is what the scenario suggests, or else the Plan's own default.
+
     Raises PlanError, UnknownName or EngineMissing, each with one sentence and the way out.
     """
+    suggested = getattr(find_scenario(values.get("scenario", "bank")), "suggests", {})
+    values = dict(suggested) | {name: value for name, value in values.items() if value is not None}
     try:
         plan = Plan(**values)
     except ValidationError as error:

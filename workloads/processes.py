@@ -36,6 +36,8 @@ START_LIMIT_S = 120.0
 LOAD_LIMIT_S = 900.0
 CHECK_LIMIT_S = 900.0
 POLL_S = 0.1
+CORRUPT = ("malformed", "not a database", "corrupt")
+"""In an engine's words: what it says of a file that is no sound database any more."""
 
 
 class RunFailed(RuntimeError):
@@ -238,6 +240,8 @@ class _Making:
         environment["PYTHONPATH"] = os.pathsep.join(
             part for part in (str(ROOT), environment.get("PYTHONPATH", "")) if part
         )
+        # A worker multiplies no matrices: numpy's pool of threads would only cost its start.
+        environment |= {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
         with stderr.open("wb") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "workloads.worker", str(self.home / "job.json"), *words],
@@ -472,6 +476,7 @@ class _Making:
                         "evidence": said.get("evidence", {}) | {"worker": worker},
                     }
                 )
+        self.findings += self._unreadable()
         self._write_manifest()
         if self.null:
             return
@@ -484,6 +489,23 @@ class _Making:
         except KeyboardInterrupt:
             self.ended = "interrupted"
             self.manifest["unchecked"] = "the check of the database was interrupted"
+
+    def _unreadable(self) -> list[dict[str, Any]]:
+        """A worker that was told the database is malformed has found something, whatever else."""
+        found = []
+        for worker, (role, number) in enumerate(self.seats):
+            for words in rec.read_messages(self.folder, worker):
+                if any(sign in words for sign in CORRUPT):
+                    found.append(
+                        {
+                            "check": "readable during the run",
+                            "ok": False,
+                            "sentence": f"{role} {number} ({self.plan.roles()[worker][1]}) was "
+                            f"told: {words}",
+                            "evidence": {"worker": worker},
+                        }
+                    )
+        return found
 
     def _entry(self, worker: int) -> dict[str, Any]:
         """One worker's part of the manifest, from its account and from how its process ended."""
@@ -511,6 +533,7 @@ class _Making:
             "cpu_s": said.get("cpu_s"),
             "cpus": said.get("cpus", []),
             "idle_checkpoints": said.get("idle_checkpoints", 0),
+            "busy_checkpoints": said.get("busy_checkpoints", 0),
         }
 
     def _write_manifest(self) -> None:

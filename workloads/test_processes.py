@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -142,7 +143,7 @@ def test_an_open_loop_counts_latency_from_the_intended_start(tmp_path):
 
 
 def test_a_killed_writer_ends_the_run_and_the_others_keep_their_rows(tmp_path):
-    killed = []
+    killed: list[int] = []
 
     def kill_one(progress):
         if progress.phase == "measuring" and progress.committed > 100 and not killed:
@@ -391,7 +392,7 @@ def test_checkpointers_are_recorded_beside_the_writers(tmp_path):
     assert made.manifest["ok"], why(made)
 
 
-BAD_PLANS = {
+BAD_PLANS: dict[str, Any] = {
     "no worker": ({"writers": 0}, PlanError, "--writers or --readers"),
     "10,000 writers": ({"writers": 10_000}, PlanError, "256"),
     "checkpointers alone": ({"writers": 0, "checkpointers": 1}, PlanError, "nothing to do"),

@@ -368,10 +368,10 @@ def _loop(
 def _checkpoint_loop(
     plan: Plan, seat: Seat, scenario: Scenario, recorder: rec.Recorder, board: Board
 ) -> dict[str, Any]:
-    """PRAGMA wal_checkpoint until the run ends; a row for each that moved frames or met a lock.
+    """PRAGMA wal_checkpoint until the run ends; a row for each that moved frames or failed.
 
-    result = frames the log's checkpoint now covers. Checkpoints that found nothing to do are
-    counted and have no row: without a pause there are 100,000 of them a second.
+    result = frames that are now copied. Checkpoints that found nothing to do or another one at
+    work are counted and have no row: without a pause there are 100,000 of them a second.
     """
     session = seat.session
     assert session is not None
@@ -382,15 +382,14 @@ def _checkpoint_loop(
     pause_s = plan.checkpoint_pause_ms / 1000
     pauses = seat.rng(8)
     buffer, offset, limit = recorder.buffer, recorder.offset, recorder.limit
-    txn = idle = 0
+    txn = idle = locked = 0
     before: tuple[int, int] = (-1, -1)
     while (start := time.monotonic_ns()) < stop_ns and numbers[boards.STATE] != boards.STOP:
         rec.OPEN_PART.pack_into(buffer, offset, start, start, txn, 1, 0, 0)
-        busy = log = done = outcome = conflict = message = phase = 0
+        busy = log = done = conflict = message = phase = 0
         try:
             busy, log, done = (int(value) for value in session.rows(statement)[0][:3])
             outcome = rec.CONFLICT if busy else rec.COMMITTED
-            conflict = rec.BUSY if busy else 0
         except BaseException as error:
             phase = rec.STATEMENT
             outcome, conflict, words, over = session.refusal(error, phase)
@@ -400,8 +399,9 @@ def _checkpoint_loop(
         end = time.monotonic_ns()
         if hook is not None and outcome == rec.COMMITTED:
             hook(busy, log, done)
-        if outcome == rec.COMMITTED and (log, done) == before:
-            idle += 1
+        if busy or (outcome == rec.COMMITTED and (log, done) == before):
+            locked += bool(busy)
+            idle += not busy
             rec.OPEN_PART.pack_into(buffer, offset, 0, 0, 0, 0, 0, 0)
         else:
             before = (log, done)
@@ -416,7 +416,7 @@ def _checkpoint_loop(
         if pause_s:
             time.sleep(pauses.uniform(0, 2 * pause_s))
     rec.OPEN_PART.pack_into(buffer, offset, 0, 0, 0, 0, 0, 0)
-    return {"idle_checkpoints": idle}
+    return {"idle_checkpoints": idle, "busy_checkpoints": locked}
 
 
 # --- the process ------------------------------------------------------------------------------

@@ -152,6 +152,8 @@ class Scenario(Protocol):
         --scenarios` and the README).
     kinds       : names of its transaction kinds, indexed by Draw.kind and the rows' `kind`.
     suggests    : optional; fields of the Plan that a run of it takes where the user gave none.
+    loaded_by   : optional; the parameters that schema() and load() depend on, so that runs which
+        differ in others can start from copies of one database. Without it: all of them.
     """
 
     name: ClassVar[str]
@@ -159,6 +161,7 @@ class Scenario(Protocol):
     kinds: ClassVar[tuple[str, ...]]
     Params: ClassVar[type[Shape]]
     suggests: ClassVar[Mapping[str, Any]] = {}
+    loaded_by: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, params: Shape) -> None: ...
 

@@ -154,7 +154,7 @@ class Bank:
         return None
 
     def check(self, session: Session, told: Told) -> list[Finding]:
-        found: dict[int, int] = dict(session.rows("SELECT id, balance FROM account"))  # type: ignore[arg-type]
+        found: dict[int, int] = dict(session.rows("SELECT id, balance FROM account"))
         total, count = sum(found.values()), len(found)
         findings = [
             Finding(

@@ -131,7 +131,7 @@ class Counter:
         return None
 
     def check(self, session: Session, told: Told) -> list[Finding]:
-        found: dict[int, int] = dict(session.rows("SELECT id, n FROM counter"))  # type: ignore[arg-type]
+        found: dict[int, int] = dict(session.rows("SELECT id, n FROM counter"))
         committed: Tally[int] = Tally()
         unknown: Tally[int] = Tally()
         written: dict[tuple[int, int], tuple[int, int]] = {}

@@ -147,9 +147,9 @@ class Ingest:
         words = f"{found.total():,} events, {len(sure):,} acknowledged or loaded"
         if maybe:
             words += f", {len(maybe):,} of unknown outcome"
-        for what, events in (("lost", lost), ("not acknowledged", extra), ("twice", twice)):
-            if events:
-                words += f"; {len(events):,} {what}, first {_event(events[0])}"
+        for what, some in (("lost", lost), ("not acknowledged", extra), ("twice", twice)):
+            if some:
+                words += f"; {len(some):,} {what}, first {_event(some[0])}"
         return [
             Finding(
                 "events",

@@ -158,6 +158,7 @@ class Register:
     )
     kinds: ClassVar[tuple[str, ...]] = (*OPERATIONS, "mixed")
     Params: ClassVar[type[Shape]] = RegisterShape
+    loaded_by: ClassVar[tuple[str, ...]] = ("rows", "record_bytes")
 
     def __init__(self, params: RegisterShape) -> None:
         self.params = params
@@ -321,7 +322,7 @@ class Register:
         so it came later in any order, and its value is gone. Writes of which nobody knows whether
         they happened may be there, and prove nothing against others.
         """
-        wrong = []
+        wrong: list[tuple[int, str, tuple[int, int, int] | None]] = []
         for key, row in found.items():
             newest = written.newest_start.get(key)
             if row.writer is None:
