@@ -47,9 +47,7 @@ def _chosen(config: pytest.Config) -> list[Target]:
 
 def _param(target: Target) -> object:
     why = find_engine(target.engine).missing()
-    return pytest.param(
-        target, id=str(target), marks=[pytest.mark.skip(reason=why)] if why else []
-    )
+    return pytest.param(target, id=str(target), marks=[pytest.mark.skip(reason=why)] if why else [])
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,8 @@ from properties.anomalies import FORBIDS, check
 from properties.model import Forbidden, Model, Refused
 from properties.verdict import Verdict
 from workloads.engines import Engine, find_engine
-from workloads.interleave import FAST, Event, Played, Stage
+from workloads.interleave import FAST, Played, Stage
+from workloads.player import Event
 from workloads.schedule import Schedule
 
 COLUMN = 34
@@ -49,7 +50,9 @@ def judge(played: Played, level: str) -> Judged:
         verdict = check(played.history())
         names = [name for name in verdict.anomalies if name in FORBIDS[level]]
         if names or verdict.levels[level] is False:
-            wrong.append(f"the checker found {', '.join(names) or 'a cycle'}, which {level} forbids")
+            wrong.append(
+                f"the checker found {', '.join(names) or 'a cycle'}, which {level} forbids"
+            )
     model = model_of(played, level)
     if "attached" in played.schedule.schema.features:
         # Two files have two snapshots, which a serializable engine may take at two moments as
@@ -164,7 +167,9 @@ def timeline(events: Iterable[Event], modes: Iterable[str]) -> str:
 def event_words(event: Event) -> str:
     """One step: what was asked, and what came back where that was not simply success."""
     if event.status == "ok":
-        return f"{event.op}" + (f" -> {seen(event.value)}" if event.op.name in ("r", "range", "where") else "")
+        return f"{event.op}" + (
+            f" -> {seen(event.value)}" if event.op.name in ("r", "range", "where") else ""
+        )
     kind = f" ({event.kind})" if event.kind else ""
     return f"{event.op} !! {event.status}{kind}: {event.words}"
 

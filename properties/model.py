@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from workloads.interleave import Event
+from workloads.player import Event
 from workloads.schedule import READS, WRITES, Op, Schema
 
 Rows = dict[int, Any]
@@ -38,7 +38,7 @@ class Refused(NamedTuple):
 
 def first_rows(schema: Schema) -> Rows:
     """The rows before any schedule."""
-    return {key: () if schema.model == "list" else None for key in range(schema.rows)}
+    return dict.fromkeys(range(schema.rows), () if schema.model == "list" else None)
 
 
 class Run:
@@ -221,10 +221,14 @@ class Model:
         if any(not run.step(event.op)[0] for run in runs if run):
             return
         key = event.op.args[0] if event.op.args else None
-        others = [m.written for m in self.committed if m.version > member.oldest]
+        others: list[set[int] | frozenset[int]] = [
+            m.written for m in self.committed if m.version > member.oldest
+        ]
         others += [self._written(m) for m in self.open.values() if m is not member]
         if not any(key in written for written in others):
-            raise Forbidden(f"{_said(event)} failed and no row of its snapshot says why: {event.words}")
+            raise Forbidden(
+                f"{_said(event)} failed and no row of its snapshot says why: {event.words}"
+            )
         self.refused.append(Refused(event.op.name, "constraint", True))
 
     def _snapshots(self, member: Member) -> list[int]:

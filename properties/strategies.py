@@ -28,7 +28,11 @@ def schemas(
     pages: tuple[int, ...] = (4096, 1024),
 ) -> st.SearchStrategy[Schema]:
     """Schemas with some of the features; two files only where `attached` is among them."""
-    some = st.lists(st.sampled_from(features), unique=True, max_size=most_features) if features else st.just([])
+    some = (
+        st.lists(st.sampled_from(features), unique=True, max_size=most_features)
+        if features
+        else st.just([])
+    )
     return st.builds(
         lambda model, chosen, page: Schema(model, 3, 2, tuple(sorted(chosen)), page),
         st.sampled_from(models),

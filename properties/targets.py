@@ -1,6 +1,6 @@
 """Which engines and BEGIN modes the property tests run on, and the stages they run on.
 
-    pytest properties --engine turso,path.py:Mine --begin concurrent
+pytest properties --engine turso,path.py:Mine --begin concurrent
 """
 
 from __future__ import annotations

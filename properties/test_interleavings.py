@@ -120,7 +120,9 @@ def look_at(stage: Stage, schema: Schema, model: Model, told: str) -> None:
     if "foreign" in schema.features:
         assert rows("SELECT id, item FROM part") == [(0, 0)], told
     if "trigger" in schema.features:
-        audit = Counter((k, v and schema.value(v)) for k, v in rows("SELECT item, value FROM audit"))
+        audit = Counter(
+            (k, v and schema.value(v)) for k, v in rows("SELECT item, value FROM audit")
+        )
         meant = Counter((k, v) for member in model.committed for k, v in member.effects)
         assert audit == meant, f"the triggers' rows:\n{told}"
 
@@ -211,7 +213,7 @@ def test_a_complaint_can_be_pasted_and_explains_itself(stages: Stages) -> None:
     schedule = replace(CLASSICS["G-single"].schedule, schema=TWO_FILES)
     text = complaint(judge(played(stages, target, schedule), target.promise))
     pasted = text.split("@example(")[1].rsplit(")", 1)[0]
-    assert eval(pasted, {"Schedule": Schedule, "Schema": Schema}) == schedule  # noqa: S307
+    assert eval(pasted, {"Schedule": Schedule, "Schema": Schema}) == schedule
     assert "G-single" in text
     assert "sqlite3 of Python" in text
     assert "session 1 (deferred)" in text

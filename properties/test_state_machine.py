@@ -21,7 +21,8 @@ from hypothesis.stateful import (
 from properties.judging import how_many, snapshot_at_begin, timeline
 from properties.model import Forbidden, Model
 from properties.targets import Stages, Target
-from workloads.interleave import Player, Stage
+from workloads.interleave import Stage
+from workloads.player import Player
 from workloads.schedule import Schema, parse
 
 SESSIONS = 3
@@ -119,7 +120,7 @@ class Sessions(RuleBasedStateMachine):
 def run(stages: Stages, target: Target, schema: Schema, **options: Any) -> None:
     stage = stages.get(target.engine, (target.mode,) * SESSIONS, schema)
     run_state_machine_as_test(
-        lambda: Sessions(stage, target),
+        lambda: Sessions(stage, target),  # type: ignore[arg-type]  # a factory does, too
         settings=settings(settings(), stateful_step_count=30, **options),
     )
 

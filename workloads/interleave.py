@@ -16,14 +16,14 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from workloads.engines import Identity, Settings, find_engine
 from workloads.history import Builder, History
-from workloads.recording import BEGIN, BUSY, COMMIT, CONFLICT, CONFLICTS, STATEMENT, UNKNOWN
-from workloads.schedule import READS, WRITES, Op, Schedule, Schema, parse
+from workloads.player import Event, Player, Txn
+from workloads.schedule import READS, Op, Schedule, Schema
 from workloads.stepping import Local, Opening, Remote
 
 FAST = Settings(busy_timeout_ms=0, synchronous="off", cache_size=-2000)
@@ -35,170 +35,6 @@ REUSABLE = ("libsql", "sqlite", "turso")
 Only where nothing but rows can carry over: begin-concurrent decides by page, so a file that an
 earlier schedule has rearranged could answer otherwise, and a faulty engine may count.
 """
-
-
-class Event(NamedTuple):
-    """One step of one session, as it went.
-
-    txn    : number of the transaction within the schedule, -1 outside one.
-    status : "ok"; "failed" (the statement had no effect, the transaction goes on); "conflict",
-        "ended" and "unknown" (the transaction is over: refused because of another one, for
-        another cause, nobody knows); "blocked" (a patient BEGIN waits).
-    value  : what a read saw. words : the engine's own. kind : of a conflict.
-    """
-
-    at: int
-    session: int
-    txn: int
-    op: Op
-    status: str
-    value: Any = None
-    words: str = ""
-    kind: str = ""
-
-
-@dataclass
-class Txn:
-    """One transaction: `begin` and `end` are places in the schedule, ops are micro-operations."""
-
-    number: int
-    session: int
-    begin: int
-    end: int = -1
-    outcome: str = "unknown"
-    ops: list[tuple[str, int, Any]] = field(default_factory=list)
-    marks: list[tuple[str, int]] = field(default_factory=list)  # savepoints: name, len(ops)
-
-    def undo_to(self, name: str) -> None:
-        """ROLLBACK TO: its writes never were, and reads of what it wrote say nothing more."""
-        at = next((i for i in reversed(range(len(self.marks))) if self.marks[i][0] == name), None)
-        if at is None:
-            return
-        start = self.marks[at][1]
-        undone = self.ops[start:]
-        written = {key for f, key, _ in undone if f in ("append", "w")}
-        kept = [op for op in undone if op[0] in ("r", "rp") and op[1] not in written]
-        self.ops[start:] = kept
-        self.marks[at:] = [(name, start)]
-
-    def release(self, name: str) -> None:
-        """RELEASE: the savepoint and those after it are gone, their effects stay."""
-        at = next((i for i in reversed(range(len(self.marks))) if self.marks[i][0] == name), None)
-        if at is not None:
-            del self.marks[at:]
-
-
-class Player:
-    """Takes steps in sessions and keeps what happened. The state machine drives it directly."""
-
-    def __init__(self, sessions: Sequence[Local | Remote], schema: Schema) -> None:
-        self.sessions, self.schema = sessions, schema
-        self.events: list[Event] = []
-        self.txns: list[Txn] = []
-        self.open: dict[int, Txn] = {}
-
-    def step(self, session: int, op: Op | str, *, patient: bool = False) -> Event:
-        """Take one step. A statement outside a transaction is one of its own."""
-        if isinstance(op, str):
-            op = parse(op)
-        handle, name, at = self.sessions[session], op.name, len(self.events)
-        txn = self.open.get(session)
-        if name == "begin":
-            if txn is not None:
-                raise ValueError(f"session {session} begins inside its own transaction.")
-            txn = Txn(len(self.txns), session, at)
-            _, refusal = handle.call(BEGIN)
-            if refusal is None:
-                self.open[session] = txn
-                self.txns.append(txn)
-                return self._note(session, txn.number, op, "ok")
-            if patient and refusal.outcome == CONFLICT and refusal.conflict == BUSY:
-                return self._note(session, -1, op, "blocked", None, refusal.words, "busy")
-            self.txns.append(txn)
-            return self._over(session, txn, op, refusal)
-        alone = txn is None
-        if txn is None:
-            if name in ("commit", "rollback", "savepoint", "rollback_to", "release"):
-                raise ValueError(f"session {session} has no transaction to {op}.")
-            txn = Txn(len(self.txns), session, at)
-            self.txns.append(txn)
-        if name == "rollback":
-            handle.rollback()
-            txn.end, txn.outcome = at, "failed"
-            del self.open[session]
-            return self._note(session, txn.number, op, "ok")
-        if name == "commit":
-            _, refusal = handle.call(COMMIT)
-            if refusal is not None:
-                return self._over(session, txn, op, refusal)
-            txn.end, txn.outcome = at, "committed"
-            del self.open[session]
-            return self._note(session, txn.number, op, "ok")
-        return self._statement(session, txn, op, alone)
-
-    def _statement(self, session: int, txn: Txn, op: Op, alone: bool) -> Event:
-        handle, name = self.sessions[session], op.name
-        if name in ("savepoint", "rollback_to", "release"):
-            words = {"savepoint": "SAVEPOINT", "rollback_to": "ROLLBACK TO", "release": "RELEASE"}
-            sql, params = f"{words[name]} {op.args[0]}", ()
-        else:
-            sql, params = self.schema.sql(op)
-        reads = name in READS
-        rows, refusal = handle.call(STATEMENT, sql, params, reads=reads)
-        if refusal is not None:
-            if refusal.outcome in (CONFLICT, UNKNOWN) or (refusal.over and not alone) or alone:
-                return self._over(session, txn, op, refusal, alone)
-            return self._note(session, txn.number, op, "failed", None, refusal.words)
-        value = self.schema.seen(op, rows or []) if reads else None
-        self._micro(txn, op, value)
-        if alone:
-            txn.end, txn.outcome = len(self.events), "committed"
-        return self._note(session, txn.number, op, "ok", value)
-
-    def _micro(self, txn: Txn, op: Op, value: Any) -> None:
-        """What the step was in the words of the checker."""
-        name = op.name
-        if name == "r":
-            txn.ops.append(("r", op.args[0], value))
-        elif name == "range":
-            found = dict(value)
-            nothing = () if self.schema.model == "list" else None
-            low, high = op.args
-            for key in self.schema.keys:
-                if low <= key <= high:
-                    txn.ops.append(("rp", key, found.get(key, nothing)))
-        elif name == "where":
-            # Only what matched is known: an absent match may be a row of any other value.
-            txn.ops += [("r", key, seen) for key, seen in value]
-        elif name in WRITES:
-            txn.ops.append(("append" if self.schema.model == "list" else "w", *op.args))
-        elif name == "savepoint":
-            txn.marks.append((op.args[0], len(txn.ops)))
-        elif name == "rollback_to":
-            txn.undo_to(op.args[0])
-        elif name == "release":
-            txn.release(op.args[0])
-
-    def _over(self, session: int, txn: Txn, op: Op, refusal: Any, alone: bool = False) -> Event:
-        """The transaction ended with an error. What it left open is rolled back."""
-        if not refusal.over and not alone:
-            self.sessions[session].rollback()
-        self.open.pop(session, None)
-        txn.end = len(self.events)
-        status = {CONFLICT: "conflict", UNKNOWN: "unknown"}.get(refusal.outcome, "ended")
-        txn.outcome = {"ended": "failed"}.get(status, status)
-        kind = CONFLICTS[refusal.conflict] if status == "conflict" else ""
-        return self._note(session, txn.number, op, status, None, refusal.words, kind)
-
-    def _note(self, session: int, txn: int, op: Op, *rest: Any) -> Event:
-        event = Event(len(self.events), session, txn, op, *rest)
-        self.events.append(event)
-        return event
-
-    def give_up(self) -> None:
-        """Roll back whatever is still open, as a closing connection would."""
-        for session in sorted(self.open):
-            self.step(session, "rollback")
 
 
 @dataclass

@@ -14,8 +14,8 @@ from typing import Any
 
 from workloads.engines import Refusal, Session
 from workloads.history import History
-from workloads.records import Recorder, merge
 from workloads.recording import OUTCOMES
+from workloads.records import Recorder, merge
 
 Ops = list[tuple[str, int, Any]]
 
@@ -40,20 +40,23 @@ class LoggedSession:
     """
 
     plan: Callable[[], Ops]
+    begin: Callable[[], Any]
+    commit: Callable[[], Any]
 
     def __init__(self, real: Session, path: Path, model: str, worker: int, engine: str) -> None:
         self.real = real
         self.run, self.rows = real.run, real.rows
+        self.begin, self.commit = self._begin, self._commit
         self.pragmas: Mapping[str, Any] = real.pragmas
         self.ops: Ops = []
         self._recorder = Recorder(path, model, session=worker, database=engine)
 
-    def begin(self) -> None:
+    def _begin(self) -> None:
         self.ops = self.plan()
         self._recorder.begin(time.monotonic_ns(), self.ops)
         self.real.begin()
 
-    def commit(self) -> None:
+    def _commit(self) -> None:
         self.real.commit()
         self._recorder.end(time.monotonic_ns(), "committed", self.ops)
 

@@ -243,6 +243,7 @@ def _sql(schema: Schema, op: Op) -> tuple[str, tuple[Any, ...]]:
         new = "value || ?" if lists else "?"
         tag, more = (", tag = ?", (args[1] + TAG,)) if unique else ("", ())
         return f"UPDATE {table} SET value = {new}{tag} WHERE id = ?", (stored, *more, key)
+    params: tuple[Any, ...]
     columns, marks, params = "id, value", "?, ?", (key, stored)
     if unique:
         columns, marks, params = "id, value, tag", "?, ?, ?", (key, stored, args[1] + TAG)

@@ -165,7 +165,7 @@ class Append:
         return None
 
     def check(self, session: Session, told: Told) -> list[Finding]:
-        """As many elements as committed appends; which and in what order is the checker's to say."""
+        """As many elements as committed appends; which and in what order the checker says."""
         if self.params.storage == "register":
             return []
         committed = unknown = 0
