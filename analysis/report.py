@@ -20,9 +20,9 @@ from analysis.compare import FEWEST_BLOCKS, FOREIGN_LIMIT, Grid
 from analysis.evidence import CONTROL, Evidence, field, label, look, read_evidence
 from analysis.figures import Line, Track
 from analysis.rates import abort_rate
-from analysis.tables import Table
+
 from analysis.timeline import checkpoints, timeline
-from analysis.words import percent, times
+from analysis.words import Table, percent, times
 from workloads.recording import COMMITTED, read_run
 
 TEMPLATE = "report.md.j2"
