@@ -32,6 +32,11 @@ settings.load_profile("quick")  # --hypothesis-profile=NAME chooses another
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
     parser.addoption("--seed", type=int, default=1, help="seed of every run that a test starts")
+    # Here and not beside the tests that use them: given without a path, `--engine libsql` would
+    # make pytest look for a file called libsql before it has read any other conftest.
+    group = parser.getgroup("cwkit properties")
+    group.addoption("--engine", default="", help="engines: NAME[,NAME] or FILE:CLASS")
+    group.addoption("--begin", default="", help="only this BEGIN mode (default: all promised)")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -10,20 +10,10 @@ from properties.targets import DEFAULT_ENGINES, Stages, Target, targets
 from workloads.engines import UnknownName, find_engine
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("cwkit properties")
-    group.addoption(
-        "--engine",
-        default="",
-        help="engines the properties run on: NAME[,NAME] or path.py:Engine "
-        f"(default {','.join(DEFAULT_ENGINES)})",
-    )
-    group.addoption("--begin", default="", help="only this BEGIN mode (default: all promised)")
-
-
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "modes(*names): only on these of the targets' BEGIN modes")
     config.addinivalue_line("markers", "processes: not on engines that lock their file to one")
+    _chosen(config)  # a name that there is not ends the session before anything is collected
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from hypothesis import settings
 
 from properties.anomalies import FORBIDS, check
+from properties.explain import explain
 from properties.model import Forbidden, Model, Refused
 from properties.verdict import Verdict
 from workloads.engines import Engine, find_engine
@@ -132,7 +133,7 @@ def explained(judged: Judged) -> list[str]:
         return []
     for name, witnesses in judged.verdict.anomalies.items():
         if name in FORBIDS[judged.level]:
-            return [str(witnesses[0]), ""]
+            return [explain(judged.verdict.history, witnesses[0]), ""]
     return []
 
 
