@@ -20,7 +20,6 @@ from analysis.compare import FEWEST_BLOCKS, FOREIGN_LIMIT, Grid
 from analysis.evidence import CONTROL, Evidence, field, label, look, read_evidence
 from analysis.figures import Line, Track
 from analysis.rates import abort_rate
-
 from analysis.timeline import checkpoints, timeline
 from analysis.words import Table, percent, times
 from workloads.recording import COMMITTED, read_run

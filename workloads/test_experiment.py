@@ -1,6 +1,7 @@
 """An experiment runs each arm once in each block, keeps what failed, and goes on where it was."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,9 @@ ARMS = {
 }
 
 
-def design(**changes):
-    return Design(**{"name": "t", "question": "?", "arms": ARMS, "blocks": 3, "seed": 4} | changes)
+def design(**changes: Any) -> Design:
+    values: dict[str, Any] = {"name": "t", "question": "?", "arms": ARMS, "blocks": 3, "seed": 4}
+    return Design(**values | changes)
 
 
 def test_each_arm_is_once_in_each_block_and_the_order_changes():
