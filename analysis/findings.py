@@ -45,9 +45,9 @@ NOW = "libSQL's BEGIN IMMEDIATE"
 def findings(evidence: Evidence) -> list[str]:
     """At most ten sentences; what a reader who stops after them should know."""
     questions = (
-        acknowledged,
         gain,
         cost,
+        acknowledged,
         acceptance,
         fairness,
         latency,
@@ -56,6 +56,8 @@ def findings(evidence: Evidence) -> list[str]:
         mission,
     )
     said = [question(evidence) for question in questions]
+    if any(cell.broken for _, cell in _acked(evidence)):
+        said.insert(0, said.pop(2))  # a lost commit matters more than any speed
     if not evidence.isolation:
         return [*said, scaling(evidence)]
     told = isolation.sentence(evidence.isolation)
@@ -139,7 +141,7 @@ def cost(evidence: Evidence) -> str:
 
 def acknowledged(evidence: Evidence) -> str:
     """Does every acknowledged commit stay?"""
-    found = [(grid, cell) for grid, cell in evidence.cells() if _scenario(grid, cell) == "acked"]
+    found = _acked(evidence)
     if not any(cell.counted for _, cell in found):
         return "Whether every acknowledged commit stays visible: not measured in this set of runs."
     arms: dict[str, list[tuple[Grid, Cell]]] = {}
@@ -158,6 +160,10 @@ def acknowledged(evidence: Evidence) -> str:
     off = {grid.plan(cell.arm)["synchronous"] for grid, cell in found}
     how = f" (synchronous {listed(sorted(off)).upper()}, no crash and no power cut)"
     return f"**{head}**{how}: {'; '.join(parts)}."
+
+
+def _acked(evidence: Evidence) -> list[tuple[Grid, Cell]]:
+    return [(grid, cell) for grid, cell in evidence.cells() if _scenario(grid, cell) == "acked"]
 
 
 def _kept(arm: str, cells: list[tuple[Grid, Cell]]) -> str:

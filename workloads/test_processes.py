@@ -1,5 +1,6 @@
 """Runs of real processes on real databases: what they keep, and how they end when they must."""
 
+import contextlib
 import os
 import resource
 import signal
@@ -54,6 +55,15 @@ def processes_of(folder):
         if any(str(folder) in word for word in process.info["cmdline"] or ()):
             alive.append(process)
     return alive
+
+
+def child_with(words):
+    """The id of this process's child whose command ends so."""
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # another child may be just ending
+            if child.cmdline()[-len(words) :] == words:
+                return child.pid
+    raise AssertionError(f"no child ends with {words}")
 
 
 def own_scenario(tmp_path, body):
@@ -147,13 +157,9 @@ def test_a_killed_writer_ends_the_run_and_the_others_keep_their_rows(tmp_path):
 
     def kill_one(progress):
         if progress.phase == "measuring" and progress.committed > 100 and not killed:
-            victims = [
-                child
-                for child in psutil.Process().children()
-                if child.cmdline()[-2:] == ["work", "1"]
-            ]
-            killed.append(victims[0].pid)
-            os.kill(victims[0].pid, signal.SIGKILL)
+            victim = child_with(["work", "1"])
+            killed.append(victim)
+            os.kill(victim, signal.SIGKILL)
 
     plan = make_plan(scenario="counter", database="sqlite", writers=3, duration_s=60, warmup_s=0)
     begun = time.monotonic()
@@ -163,9 +169,11 @@ def test_a_killed_writer_ends_the_run_and_the_others_keep_their_rows(tmp_path):
     assert not made.manifest["ok"]
     assert [w.entry["state"] for w in made.workers] == ["finished", "died", "finished"]
     assert "signal 9" in made.workers[1].entry["account"]
-    assert all(len(w.attempts) for w in made.workers)
-    # What it was told is known up to its last attempt, and the invariant allows for that one.
-    assert (made.workers[1].attempts["outcome"][:-1] == rec.COMMITTED).sum() > 0
+    assert outcomes(made)[rec.COMMITTED] > 100
+    # What it was told is known up to its last attempt, and the invariant allows for that one. (It
+    # may have waited for the lock all the time: then that one is all it has.)
+    assert len(made.workers[1].attempts)
+    assert not (made.workers[1].attempts["outcome"][:-1] == rec.UNKNOWN).any()
     assert all(f["ok"] for f in made.manifest["findings"]), made.manifest["findings"]
 
 
