@@ -8,6 +8,8 @@ and says so in every interval.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,8 @@ from workloads.experiment import Design, Experiment, OnCell, conduct
 from workloads.processes import FolderUnwritable, OnProgress
 
 CAMPAIGN = "campaign.json"
+ROOT = Path(__file__).resolve().parent.parent
+ISOLATION_LIMIT_S = 120
 
 # Three ways to write to one database that libSQL made. "begin-concurrent" is SQLite's branch.
 LIBSQL = {"database": "libsql", "write_engine": "libsql", "begin": "immediate"}
@@ -208,6 +212,7 @@ def conduct_all(
             f"{folder}: cannot be written ({error.strerror}). Give another folder with --runs."
         ) from error
     _note(folder, quick=quick, seed=seed, command=command, say=say)
+    _isolation(folder, quick=quick, say=say)
     return [
         conduct(
             design,
@@ -218,6 +223,25 @@ def conduct_all(
         )
         for design in designs(quick, seed)
     ]
+
+
+def _isolation(folder: Path, *, quick: bool, say: Callable[[str], None]) -> None:
+    """Play the schedules of the isolation matrix once, in a process of its own."""
+    path = folder / "isolation.json"
+    if path.exists():
+        return
+    examples = 40 if quick else 300
+    say(f"isolation: the literature's schedules and {examples} drawn ones for each engine and mode")
+    words = [sys.executable, "-m", "analysis.isolation", str(path.resolve()), str(examples)]
+    try:
+        subprocess.run(
+            words, cwd=ROOT, check=True, capture_output=True, text=True, timeout=ISOLATION_LIMIT_S
+        )
+    except subprocess.TimeoutExpired:
+        say(f"isolation: not done after {ISOLATION_LIMIT_S} s; the report goes on without it")
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr or "").strip().splitlines()[-1:] or [f"status {error.returncode}"]
+        say(f"isolation: could not be played ({last[0]}); the report goes on without it")
 
 
 def allow_foreign(folder: Path, share: float) -> None:

@@ -7,7 +7,7 @@ an arm's name, so that a renamed arm or a grid of another size still finds its p
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,6 +57,7 @@ class Evidence:
     grids    : experiments by name, in the report's order.
     campaign : campaign.json as it is, {} where there is none.
     probes   : what each engine answered, by name. unread : what could not be read, in words.
+    isolation : rows of properties.matrix, () where it was not made.
     """
 
     folder: Path
@@ -64,6 +65,7 @@ class Evidence:
     campaign: Mapping[str, Any]
     probes: Mapping[str, Probe]
     unread: tuple[str, ...]
+    isolation: Sequence[Mapping[str, Any]] = ()
 
     def cells(self) -> Iterator[tuple[Grid, Cell]]:
         """Every cell of every experiment, in the report's order."""
@@ -141,7 +143,16 @@ def read_evidence(folder: Path) -> Evidence:
     rank = {name: n for n, name in enumerate(ORDER)}
     names = sorted(grids, key=lambda name: (rank.get(name, len(rank)), name))
     ordered = {name: grids[name] for name in names}
-    return Evidence(folder, ordered, campaign, probes, tuple(unread))
+    return Evidence(folder, ordered, campaign, probes, tuple(unread), _isolation(folder))
+
+
+def _isolation(folder: Path) -> list[dict[str, Any]]:
+    """The isolation matrix of a report's folder, [] where there is none or it is cut."""
+    try:
+        rows = json.loads((folder / "isolation.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return rows if isinstance(rows, list) else []
 
 
 def arms_of(grid: Grid, engine: str, begin: str | None = None, **want: Any) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis import isolation
 from analysis.compare import FOREIGN_LIMIT, Cell, Grid, Ratio
 from analysis.evidence import (
     CONTROL,
@@ -44,18 +45,23 @@ NOW = "libSQL's BEGIN IMMEDIATE"
 def findings(evidence: Evidence) -> list[str]:
     """At most ten sentences; what a reader who stops after them should know."""
     questions = (
+        acknowledged,
         gain,
         cost,
-        acknowledged,
         acceptance,
         fairness,
         latency,
         losing_work,
-        scaling,
         skew,
         mission,
     )
-    return [question(evidence) for question in questions]
+    said = [question(evidence) for question in questions]
+    if not evidence.isolation:
+        return [*said, scaling(evidence)]
+    told = isolation.sentence(evidence.isolation)
+    # A broken promise comes first: it is what an engine developer would act on.
+    broken = bool(isolation.deviations(evidence.isolation))
+    return [told, *said] if broken else [*said, told]
 
 
 def headline_pair(evidence: Evidence) -> Pair | None:
@@ -139,7 +145,9 @@ def acknowledged(evidence: Evidence) -> str:
     arms: dict[str, list[tuple[Grid, Cell]]] = {}
     for grid, cell in found:
         arms.setdefault(label(grid, cell.arm), []).append((grid, cell))
-    parts = [_kept(arm, cells) for arm, cells in arms.items()]
+    # What was lost first, the control after it.
+    order = sorted(arms.items(), key=lambda item: not any(cell.broken for _, cell in item[1]))
+    parts = [_kept(arm, cells) for arm, cells in order]
     lost = {arm for arm, cells in arms.items() if any(cell.broken for _, cell in cells)}
     if not lost:
         head = "No acknowledged commit was seen to be lost, which is no proof that none can be"
@@ -147,7 +155,9 @@ def acknowledged(evidence: Evidence) -> str:
         head = "Acknowledged commits were lost on every arm, the control too: suspect the test"
     else:
         head = f"{listed(sorted(lost))} lost acknowledged commits beside running checkpoints"
-    return f"**{head}**: {'; '.join(parts)}."
+    off = {grid.plan(cell.arm)["synchronous"] for grid, cell in found}
+    how = f" (synchronous {listed(sorted(off)).upper()}, no crash and no power cut)"
+    return f"**{head}**{how}: {'; '.join(parts)}."
 
 
 def _kept(arm: str, cells: list[tuple[Grid, Cell]]) -> str:

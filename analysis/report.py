@@ -14,15 +14,14 @@ from typing import Any, NamedTuple
 import jinja2
 import numpy as np
 
-from analysis import figures, findings, tables
+from analysis import figures, findings, isolation, tables
 from analysis.claims import claims
 from analysis.compare import FEWEST_BLOCKS, FOREIGN_LIMIT, Grid
 from analysis.evidence import CONTROL, Evidence, field, label, look, read_evidence
 from analysis.figures import Line, Track
 from analysis.rates import abort_rate
-from analysis.tables import Table
 from analysis.timeline import checkpoints, timeline
-from analysis.words import percent, times
+from analysis.words import Table, percent, times
 from workloads.recording import COMMITTED, read_run
 
 TEMPLATE = "report.md.j2"
@@ -59,6 +58,10 @@ def _told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
         "findings": findings.findings(evidence),
         "doubts": findings.doubts(evidence),
         "engines": tables.engines_table(evidence),
+        "isolation": isolation.levels_table(evidence.isolation),
+        "matrix": isolation.matrix_table(evidence.isolation),
+        "witnesses": isolation.witnesses(evidence.isolation),
+        "deviations": isolation.deviations(evidence.isolation),
         "promises": tables.promises_table(evidence),
         "missing": _missing(evidence),
         "charts": _charts(evidence, out, folder),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -12,17 +10,19 @@ from analysis.compare import Grid, Measure
 from analysis.evidence import CONTROL, MODE_ALONE, Evidence, field, label, look
 from analysis.findings import work_ratios
 from analysis.rates import Tally
-from analysis.words import DASH, begin_words, duration, interval, listed, number, percent, whole
+from analysis.words import (
+    DASH,
+    Table,
+    begin_words,
+    duration,
+    interval,
+    listed,
+    number,
+    percent,
+    whole,
+)
 from workloads.engines import MODES, Probe, find_engine
 from workloads.recording import CONFLICTS
-
-
-class Table(NamedTuple):
-    """`head` names the columns, `rows` are as wide; `note` stands below."""
-
-    head: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    note: str = ""
 
 
 def of_role(role: str, name: str) -> Measure:

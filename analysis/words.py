@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 DASH = "—"
 
@@ -19,6 +19,14 @@ BEGIN_WORDS = {
     "concurrent": "BEGIN CONCURRENT",
     "": DASH,
 }
+
+
+class Table(NamedTuple):
+    """`head` names the columns, `rows` are as wide; `note` stands below."""
+
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    note: str = ""
 
 
 def number(value: float) -> str:

@@ -1,9 +1,11 @@
 """An experiment runs each arm once in each block, keeps what failed, and goes on where it was."""
 
 import json
+from typing import Any
 
 import pytest
 
+from workloads import processes
 from workloads import recording as rec
 from workloads.experiment import Design, cell_name, conduct, read_experiment
 
@@ -14,12 +16,13 @@ ARMS = {
 }
 
 
-def design(**changes):
-    return Design(**{"name": "t", "question": "?", "arms": ARMS, "blocks": 3, "seed": 4} | changes)
+def design(**changes: Any) -> Design:
+    values: dict[str, Any] = {"name": "t", "question": "?", "arms": ARMS, "blocks": 3, "seed": 4}
+    return Design(**values | changes)
 
 
 def test_each_arm_is_once_in_each_block_and_the_order_changes():
-    arms = {name: {} for name in "abcdef"}
+    arms: dict[str, dict[str, object]] = {name: {} for name in "abcdef"}
     order = design(arms=arms, blocks=20).order()
     assert all(sorted(block) == sorted(arms) for block in order)
     assert len({tuple(block) for block in order}) > 10
@@ -52,7 +55,11 @@ def test_an_interrupted_experiment_goes_on_and_repeats_nothing(tmp_path):
     block, arm, _ = seen[-1]
     (tmp_path / "e" / cell_name(block, arm)).mkdir()
     again = []
-    made = conduct(design(), tmp_path / "e", on_cell=lambda *words: again.append(words[1:]) or None)
+
+    def note(*words):
+        again.append(words[1:])
+
+    made = conduct(design(), tmp_path / "e", on_cell=note)
     assert made.complete
     assert len([words for words in again if words[2] == "running"]) == 4
     for key, when in started.items():
@@ -112,15 +119,12 @@ def test_a_damaged_experiment_is_one_sentence(tmp_path, damage):
     assert "\n" not in str(caught.value)
 
 
-def test_arms_with_other_work_start_from_one_loaded_database(tmp_path):
-    from workloads import experiment
-
+def test_arms_with_other_work_start_from_one_loaded_database(tmp_path, monkeypatch):
     loads = []
-    original = experiment.prepare
 
     def counted(plan, folder):
         loads.append(plan)
-        return original(plan, folder)
+        return processes.prepare(plan, folder)
 
     arms = {
         f"think {us}": {
@@ -131,11 +135,8 @@ def test_arms_with_other_work_start_from_one_loaded_database(tmp_path):
         }
         for us in (0, 5)
     }
-    experiment.prepare = counted
-    try:
-        made = conduct(design(arms=arms, blocks=2), tmp_path / "e")
-    finally:
-        experiment.prepare = original
+    monkeypatch.setattr("workloads.experiment.prepare", counted)
+    made = conduct(design(arms=arms, blocks=2), tmp_path / "e")
     assert len(loads) == 1
     assert [cell.state for cell in made.cells.values()] == ["done"] * 4
     assert not (tmp_path / "e" / "templates").exists()

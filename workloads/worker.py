@@ -320,11 +320,10 @@ def _loop(
                 phase = 3
                 commit()
                 end = now()
-            except InvariantBroken as broken:
+            except InvariantBroken:
                 close_row(
-                    buffer, offset + close_at, begun, worked, now(), 0,
-                    recorder.message(broken.sentence), rec.FAILED, 0, phase,
-                )  # fmt: skip
+                    buffer, offset + close_at, begun, worked, now(), 0, 0, rec.FAILED, 0, phase
+                )  # the sentence is the finding's: messages are the engines' own words
                 raise
             except BaseException as error:
                 end = now()

@@ -1,0 +1,166 @@
+"""Isolation in the report: what each engine and mode promises, prevents and allows.
+
+`python -m analysis.isolation FILE EXAMPLES` plays the schedules in a process of its own and leaves
+the matrix as JSON; the rest of this module tells it. The matrix is made by properties.matrix.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.words import DASH, Table, begin_words, listed, percent, whole
+
+Rows = Sequence[Mapping[str, Any]]
+
+RESULTS = {"blocked": "blocked", "refused": "refused", "snapshot": "snapshot"}
+"""How an anomaly was prevented: no lock to be had, refused for a conflict, or simply not seen."""
+
+
+def who(row: Mapping[str, Any]) -> str:
+    return f"{row['engine']} {begin_words(row['mode'])}"
+
+
+def accepted(rows: Rows) -> list[Mapping[str, Any]]:
+    return [row for row in rows if row["accepted"]]
+
+
+def possible(row: Mapping[str, Any]) -> list[str]:
+    """Anomalies that a fixed schedule or a drawn one showed."""
+    fixed = [name for name, a in row["anomalies"].items() if a["result"] == "possible"]
+    return list(dict.fromkeys([*fixed, *row["others"]]))
+
+
+def levels_table(rows: Rows) -> Table:
+    """Promised beside observed, and how many refusals were needless at row level."""
+    told = []
+    for row in accepted(rows):
+        refused = sum(kind["refused"] for kind in row["refusals"].values())
+        needless = sum(kind["needless"] for kind in row["refusals"].values())
+        told.append(
+            (
+                who(row),
+                row["promised"]["level"] if row["promised"] else "nothing known",
+                row["observed"],
+                ", ".join(possible(row)) or "none",
+                "**yes**" if row["deviations"] else "no",
+                whole(row["schedules"]),
+                whole(refused),
+                f"{whole(needless)} ({percent(needless / refused)})" if refused else DASH,
+            )
+        )
+    return Table(
+        ("engine, mode", "promised", "observed", "anomalies seen", "breaks its promise",
+         "schedules", "refusals", "needless at row level"),
+        told,
+    )  # fmt: skip
+
+
+def matrix_table(rows: Rows) -> Table:
+    """Engine and mode against anomaly; modes with the same answers share a row."""
+    names: dict[str, None] = {}
+    for row in accepted(rows):
+        names |= dict.fromkeys(row["anomalies"])
+    together: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    for row in accepted(rows):
+        answers = tuple(_answer(row["anomalies"].get(name)) for name in names)
+        together.setdefault(answers, {}).setdefault(row["engine"], []).append(row["mode"])
+    told = []
+    for answers, engines in together.items():
+        label = "; ".join(
+            f"{engine} {listed([begin_words(mode) for mode in modes])}"
+            for engine, modes in engines.items()
+        )
+        told.append((label, *answers))
+    return Table(("engine, mode", *names), told)
+
+
+def _answer(anomaly: Mapping[str, Any] | None) -> str:
+    if anomaly is None:
+        return "not tried"
+    if anomaly["result"] == "prevented":
+        return RESULTS.get(anomaly["how"], anomaly["how"])
+    return "**possible**" if anomaly["result"] == "possible" else anomaly["result"]
+
+
+def witnesses(rows: Rows) -> list[dict[str, str]]:
+    """For each anomaly that is possible somewhere: where, its story, source and schedule."""
+    shown: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in accepted(rows):
+        for name, anomaly in row["anomalies"].items():
+            if anomaly["result"] == "possible":
+                key = (name, anomaly["schedule"])
+                shown.setdefault(key, {**anomaly, "name": name, "where": []})["where"].append(
+                    who(row)
+                )
+    return [one | {"where": listed(one["where"])} for one in shown.values()]
+
+
+def families(row: Mapping[str, Any]) -> list[str]:
+    """The anomalies without their -process and -realtime variants, each once."""
+    names = (name.removesuffix("-process").removesuffix("-realtime") for name in possible(row))
+    return list(dict.fromkeys(names))
+
+
+def deviations(rows: Rows) -> list[str]:
+    """What contradicts an engine's promise, in full: told before everything else."""
+    return [f"{who(row)}: {said}" for row in accepted(rows) for said in row["deviations"]]
+
+
+def sentence(rows: Rows) -> str:
+    """One finding: who allows what, against what was promised."""
+    if not accepted(rows):
+        return "Isolation: not measured in this set of runs. `pytest properties` measures it."
+    broken = [row for row in accepted(rows) if row["deviations"]]
+    allow = [row for row in accepted(rows) if possible(row) and not row["deviations"]]
+    clean = [row for row in accepted(rows) if not possible(row) and not row["deviations"]]
+    schedules = sum(row["schedules"] for row in accepted(rows))
+    parts = []
+    for row in broken:
+        promise = row["promised"]["level"] if row["promised"] else "nothing"
+        parts.append(
+            f"**{who(row)} breaks its promise of {promise}** ({', '.join(families(row))} seen)"
+        )
+    for row in allow:
+        promise = row["promised"]["level"] if row["promised"] else "nothing"
+        parts.append(
+            f"{who(row)} allows {listed(families(row))}, as its promise of {promise} lets it"
+        )
+    concurrent = [who(row) for row in clean if row["mode"] == "concurrent"]
+    if concurrent:
+        parts.append(f"{listed(concurrent)} showed no anomaly, nor did any other mode")
+    elif clean:
+        parts.append(f"the other {len(clean)} modes showed no anomaly")
+    return (
+        f"Isolation, {whole(schedules)} schedules over {len(accepted(rows))} engines and modes: "
+        f"{'; '.join(parts)}{_needless(rows)}."
+    )
+
+
+def _needless(rows: Rows) -> str:
+    said = []
+    for row in accepted(rows):
+        refused = sum(kind["refused"] for kind in row["refusals"].values())
+        needless = sum(kind["needless"] for kind in row["refusals"].values())
+        if row["mode"] == "concurrent" and refused:
+            said.append(f"{whole(needless)} of {whole(refused)} by {who(row)}")
+    return f"; refusals that no row-level conflict asked for: {listed(said)}" if said else ""
+
+
+def main(words: Sequence[str]) -> int:
+    """FILE EXAMPLES: play the schedules and write the matrix, whole or not at all."""
+    from properties.matrix import isolation_matrix
+
+    path, examples = Path(words[0]), int(words[1])
+    rows = isolation_matrix(examples=examples, progress=lambda said: print(said, flush=True))
+    beside = path.with_suffix(".new")
+    beside.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    beside.replace(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""The house keeps its rules: imports run downwards, and the README says what the code does."""
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from analysis.cli import app
+from workloads.engines import REGISTRY as ENGINES
+from workloads.plan import make_plan
+from workloads.scenarios import REGISTRY as SCENARIOS
+from workloads.scenarios import find_scenario
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FLOORS = {"workloads": 0, "properties": 1, "analysis": 2}
+COMMANDS = typer.main.get_command(app)
+
+
+@pytest.mark.parametrize("package", list(FLOORS))
+def test_imports_run_downwards_only(package):
+    seen = 0
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module]
+            for name in names:
+                top = name.split(".")[0]
+                if top in FLOORS:
+                    seen += 1
+                    assert FLOORS[top] <= FLOORS[package], f"{path} imports {name}"
+    assert seen
+
+
+def test_every_file_says_its_place_in_the_story():
+    for package in FLOORS:
+        for path in (ROOT / package).rglob("*.py"):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            assert ast.get_docstring(tree), f"{path} does not open with its place in the story"
+
+
+def test_the_readme_lists_every_engine_and_every_scenario():
+    for name in ENGINES:
+        assert f"`{name}`" in README, f"README.md does not name the engine {name}"
+    for name in SCENARIOS:
+        story = find_scenario(name).story
+        assert f"| `{name}` | {story} |" in README, f"README.md does not tell the scenario {name}"
+
+
+def readme_commands():
+    """Each `cwkit …` of the README, in its tables, in its text and at its prompts."""
+    found = re.findall(r"`(cwkit [a-z][^`]*)`", README)
+    found += re.findall(r"^(?:\$ (?:\.venv/bin/)?)?(cwkit [a-z].*)$", README, re.MULTILINE)
+    return sorted(dict.fromkeys(found))
+
+
+@pytest.mark.parametrize("line", readme_commands())
+def test_every_command_of_the_readme_is_one(line):
+    name, *words = shlex.split(line.partition(";")[0])[1:]
+    if name == "COMMAND":
+        return
+    command = COMMANDS.commands[name]
+    if not words:
+        return  # named in a sentence, not to be typed as it stands
+    context = command.make_context(name, [w for w in words if w != "…"], resilient_parsing=False)
+    if name == "run":
+        renamed = {"duration": "duration_s", "warmup": "warmup_s", "deadline": "deadline_s"}
+        params = ("rows", "record_bytes", "operations", "think_us", "think", "keys")
+        other = ("runs", "databases", "keep_database", "set_", "retry", "most_tries")
+        values = {
+            renamed.get(key, key): value
+            for key, value in context.params.items()
+            if value is not None and key not in (*params, *other) and not key.startswith("retry_")
+        }
+        given = {key: context.params[key] for key in params if context.params[key] is not None}
+        make_plan(**values, params=given)
+
+
+def test_the_readme_has_commands_to_try():
+    assert len(readme_commands()) > 8
+
+
+def test_the_readme_shows_the_example_scenario_as_it_is():
+    source = (ROOT / "examples" / "scenario_wallet.py").read_text(encoding="utf-8")
+    assert source.strip() in README
+
+
+def test_the_readme_has_no_gap_left_to_fill():
+    assert not re.findall(r"\b[A-Z]+_(?:OUTPUT|ROWS|FILE)\b", README)
