@@ -18,7 +18,7 @@ from properties.anomalies import FORBIDS, check
 from properties.judging import how_many
 from properties.targets import Target
 from properties.verdict import Verdict
-from workloads.history import UNKNOWN
+from workloads.history import HISTORY_FILE, UNKNOWN, load
 from workloads.logged import history_of
 from workloads.plan import make_plan
 from workloads.processes import run
@@ -112,7 +112,9 @@ def test_a_broken_engine_s_run_is_caught_by_name(engine: str, seed: int, tmp_pat
     assert verdict.levels["strict-serializable"] is False
 
 
-def test_a_log_cut_in_its_last_line_is_still_judged(seed: int, tmp_path: Path) -> None:
+def test_a_run_leaves_a_history_and_a_log_cut_in_its_last_line_is_still_judged(
+    seed: int, tmp_path: Path
+) -> None:
     shape = {
         "writers": 2,
         "readers": 0,
@@ -124,6 +126,7 @@ def test_a_log_cut_in_its_last_line_is_still_judged(seed: int, tmp_path: Path) -
         "retry": "none",
     }
     made = ran("sqlite", "immediate", shape, seed, tmp_path)
+    assert len(load(made.folder / HISTORY_FILE)) == len(history_of(made.folder))
     log = sorted(made.folder.glob("worker-*.history.jsonl"))[0]
     whole = log.read_bytes()
     log.write_bytes(whole[: len(whole) - 20])

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from properties.matrix import isolation_matrix
+from properties.matrix import KNOWN, isolation_matrix, known_findings
 from properties.schedules import CLASSICS
 from workloads.engines import find_engine
 
@@ -54,3 +54,10 @@ def test_snapshot_isolation_is_told_from_serializable_and_needs_fewer_refusals()
         for row in rows
     ]
     assert share[0] < share[1], "an engine that decides by page refuses more than one by row"
+
+
+def test_known_findings_are_looked_for_again_and_told_in_full() -> None:
+    rows = known_findings(["sqlite", "faulty-torn-read"])
+    assert {row["name"] for row in rows} < {known.name for known in KNOWN}
+    assert all(("promises" in row["text"]) == bool(row["seen"]) for row in rows)
+    assert json.loads(json.dumps(rows)) == rows

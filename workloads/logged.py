@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from workloads.engines import Refusal, Session
-from workloads.history import History
+from workloads.history import HISTORY_FILE, History, HistoryError
 from workloads.recording import OUTCOMES
 from workloads.records import Recorder, merge
 
@@ -28,6 +28,18 @@ def log_path(folder: Path, worker: int) -> Path:
 def history_of(folder: Path) -> History:
     """The history of a run of a logged scenario, all workers together. Raises HistoryError."""
     return merge(sorted(Path(folder).glob("worker-*.history.jsonl")))
+
+
+def save_history(folder: Path) -> dict[str, Any]:
+    """Leave the run's history where `cwkit check` looks for it. Returns a finding about it."""
+    finding: dict[str, Any] = {"check": "history", "ok": True, "sentence": "", "evidence": {}}
+    try:
+        history = history_of(folder)
+        history.save(Path(folder) / HISTORY_FILE)
+    except HistoryError as error:
+        return finding | {"ok": False, "sentence": str(error)}
+    many = f"{len(history):,} transactions"
+    return finding | {"sentence": f"{many} are recorded; judge them with: cwkit check {folder}"}
 
 
 class LoggedSession:

@@ -23,7 +23,7 @@ from workloads import board as boards
 from workloads import recording as rec
 from workloads.board import Board
 from workloads.engines import Session, find_engine
-from workloads.logged import LoggedSession, log_path
+from workloads.logged import LoggedSession, log_path, save_history
 from workloads.pacing import arrivals, retry_wait, thinker, wait_until
 from workloads.plan import ROLES, Plan
 from workloads.scenarios import InvariantBroken, Scenario, Seat, Told, find_scenario
@@ -103,6 +103,8 @@ def check(job: Job) -> None:
     findings: list[dict[str, Any]] = []
     try:
         findings.append(_integrity(session, job.plan.database))
+        if getattr(job.scenario, "logged", None):
+            findings.append(save_history(job.folder))
         told = Told(job.scenario, run.workers, lambda worker: seat_of(job.plan, worker.worker))
         try:
             findings += [finding._asdict() for finding in job.scenario.check(session, told)]
