@@ -57,7 +57,8 @@ class Evidence:
     grids    : experiments by name, in the report's order.
     campaign : campaign.json as it is, {} where there is none.
     probes   : what each engine answered, by name. unread : what could not be read, in words.
-    isolation : rows of properties.matrix, () where it was not made.
+    isolation : rows of properties.matrix.isolation_matrix, () where it was not made; known: those
+        of known_findings.
     """
 
     folder: Path
@@ -66,6 +67,7 @@ class Evidence:
     probes: Mapping[str, Probe]
     unread: tuple[str, ...]
     isolation: Sequence[Mapping[str, Any]] = ()
+    known: Sequence[Mapping[str, Any]] = ()
 
     def cells(self) -> Iterator[tuple[Grid, Cell]]:
         """Every cell of every experiment, in the report's order."""
@@ -143,16 +145,16 @@ def read_evidence(folder: Path) -> Evidence:
     rank = {name: n for n, name in enumerate(ORDER)}
     names = sorted(grids, key=lambda name: (rank.get(name, len(rank)), name))
     ordered = {name: grids[name] for name in names}
-    return Evidence(folder, ordered, campaign, probes, tuple(unread), _isolation(folder))
+    return Evidence(folder, ordered, campaign, probes, tuple(unread), *_isolation(folder))
 
 
-def _isolation(folder: Path) -> list[dict[str, Any]]:
-    """The isolation matrix of a report's folder, [] where there is none or it is cut."""
+def _isolation(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Matrix and known findings of a report's folder, empty where there are none or it is cut."""
     try:
-        rows = json.loads((folder / "isolation.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return rows if isinstance(rows, list) else []
+        said = json.loads((folder / "isolation.json").read_text(encoding="utf-8"))
+        return list(said["matrix"]), list(said["known"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return [], []
 
 
 def arms_of(grid: Grid, engine: str, begin: str | None = None, **want: Any) -> list[str]:

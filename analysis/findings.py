@@ -60,7 +60,7 @@ def findings(evidence: Evidence) -> list[str]:
         said.insert(0, said.pop(2))  # a lost commit matters more than any speed
     if not evidence.isolation:
         return [*said, scaling(evidence)]
-    told = isolation.sentence(evidence.isolation)
+    told = isolation.sentence(evidence.isolation, evidence.known)
     # A broken promise comes first: it is what an engine developer would act on.
     broken = bool(isolation.deviations(evidence.isolation))
     return [told, *said] if broken else [*said, told]

@@ -110,8 +110,28 @@ def deviations(rows: Rows) -> list[str]:
     return [f"{who(row)}: {said}" for row in accepted(rows) for said in row["deviations"]]
 
 
-def sentence(rows: Rows) -> str:
-    """One finding: who allows what, against what was promised."""
+def known(rows: Rows) -> list[dict[str, str]]:
+    """Deviations that were found before and looked for again: where each was seen, in full."""
+    shown: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        one = shown.setdefault(row["name"], {**row, "seen": [], "not_seen": [], "text": ""})
+        if row["seen"]:
+            one["seen"].append(who(row))
+            one["text"] = one["text"] or row["text"]
+        else:
+            words = f" ({row['words']})" if row["words"] else ""
+            one["not_seen"].append(f"{who(row)}{words}")
+    return [
+        one | {"seen": listed(one["seen"]), "not_seen": listed(one["not_seen"])}
+        for one in shown.values()
+    ]
+
+
+def sentence(rows: Rows, again: Rows = ()) -> str:
+    """One finding: who allows what, against what was promised.
+
+    again : rows of properties.matrix.known_findings.
+    """
     if not accepted(rows):
         return "Isolation: not measured in this set of runs. `pytest properties` measures it."
     broken = [row for row in accepted(rows) if row["deviations"]]
@@ -136,8 +156,13 @@ def sentence(rows: Rows) -> str:
         parts.append(f"the other {len(clean)} modes showed no anomaly")
     return (
         f"Isolation, {whole(schedules)} schedules over {len(accepted(rows))} engines and modes: "
-        f"{'; '.join(parts)}{_needless(rows)}."
+        f"{'; '.join(parts)}{_needless(rows)}{_beyond(again)}."
     )
+
+
+def _beyond(again: Rows) -> str:
+    seen = [f"{one['name']} ({one['seen']})" for one in known(again) if one["seen"]]
+    return f"; **beyond one file of usual pages promises break: {'; '.join(seen)}**" if seen else ""
 
 
 def _needless(rows: Rows) -> str:
@@ -152,12 +177,13 @@ def _needless(rows: Rows) -> str:
 
 def main(words: Sequence[str]) -> int:
     """FILE EXAMPLES: play the schedules and write the matrix, whole or not at all."""
-    from properties.matrix import isolation_matrix
+    from properties.matrix import isolation_matrix, known_findings
 
     path, examples = Path(words[0]), int(words[1])
     rows = isolation_matrix(examples=examples, progress=lambda said: print(said, flush=True))
+    said = {"matrix": rows, "known": known_findings()}
     beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    beside.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
     beside.replace(path)
     return 0
 

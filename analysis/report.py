@@ -61,6 +61,8 @@ def _told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
         "isolation": isolation.levels_table(evidence.isolation),
         "matrix": isolation.matrix_table(evidence.isolation),
         "witnesses": isolation.witnesses(evidence.isolation),
+        "known": [one for one in isolation.known(evidence.known) if one["seen"]],
+        "unseen": [one for one in isolation.known(evidence.known) if one["not_seen"]],
         "deviations": isolation.deviations(evidence.isolation),
         "promises": tables.promises_table(evidence),
         "missing": _missing(evidence),

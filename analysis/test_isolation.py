@@ -54,6 +54,19 @@ ALLOWED = row(
     others={"G2-item-process": 2},
 )
 BROKEN = row("broken", anomalies={"G2-item": SEEN}, deviations=["T1 before T2 before T1"])
+KNOWN = [
+    {
+        "name": "skew between files",
+        "sentence": "two snapshots",
+        "engine": engine,
+        "mode": "deferred",
+        "seen": seen,
+        "words": "" if seen else "no ATTACH here",
+        "text": "step by step" if seen else "",
+        "schedule": "",
+    }
+    for engine, seen in (("libsql", True), ("sqlite", True), ("turso", None))
+]
 REFUSED = {"engine": "libsql", "mode": "concurrent", "accepted": False, "words": "syntax error"}
 
 
@@ -74,6 +87,16 @@ def test_a_broken_promise_is_named():
     assert "**broken BEGIN IMMEDIATE breaks its promise of serializable** (G2-item seen)" in said
 
 
+def test_a_known_deviation_is_told_where_it_was_seen_and_where_not():
+    (one,) = isolation.known(KNOWN)
+    assert one["seen"] == "libsql BEGIN and sqlite BEGIN"
+    assert one["not_seen"] == "turso BEGIN (no ATTACH here)"
+    assert "skew between files (libsql BEGIN and sqlite BEGIN)" in isolation.sentence(
+        [row()], KNOWN
+    )
+    assert "beyond" not in isolation.sentence([row()], KNOWN[2:])
+
+
 def test_modes_with_the_same_answers_share_a_row_of_the_matrix():
     table = isolation.matrix_table([row(), row(mode="exclusive"), ALLOWED])
     assert [cells[1:] for cells in table.rows] == [("refused",), ("**possible**",)]
@@ -83,7 +106,7 @@ def test_modes_with_the_same_answers_share_a_row_of_the_matrix():
 @pytest.mark.parametrize("rows", [[row(), ALLOWED], [row(), BROKEN]], ids=["kept", "broken"])
 def test_the_report_tells_the_matrix_and_a_breach_first(tmp_path, rows):
     folder = made_report_folder(tmp_path / "runs")
-    (folder / "isolation.json").write_text(json.dumps(rows))
+    (folder / "isolation.json").write_text(json.dumps({"matrix": rows, "known": KNOWN}))
     write_report(folder, tmp_path / "REPORT.md", tmp_path / "figures")
     text = (tmp_path / "REPORT.md").read_text()
     first = text.split("## Findings")[1].strip().splitlines()[0]
@@ -97,7 +120,7 @@ def test_the_matrix_is_made_in_a_process_of_its_own(tmp_path):
     path = tmp_path / "isolation.json"
     words = [sys.executable, "-m", "analysis.isolation", str(path), "2"]
     subprocess.run(words, check=True, timeout=120, capture_output=True, cwd=ROOT)
-    rows = json.loads(path.read_text())
+    rows = json.loads(path.read_text())["matrix"]
     by_mode = {(r["engine"], r["mode"]): r for r in rows}
     assert not by_mode["libsql", "concurrent"]["accepted"]
     assert by_mode["libsql", "immediate"]["anomalies"]["G2-item"]["result"] == "prevented"
@@ -109,5 +132,6 @@ def test_at_most_ten_findings(tmp_path):
 
     folder = made_report_folder(tmp_path / "runs")
     assert len(findings(read_evidence(folder))) <= 10
-    (folder / "isolation.json").write_text(json.dumps([row(), BROKEN]))
+    matrix = {"matrix": [row(), BROKEN], "known": KNOWN}
+    (folder / "isolation.json").write_text(json.dumps(matrix))
     assert len(findings(read_evidence(folder))) <= 10
