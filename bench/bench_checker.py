@@ -55,8 +55,10 @@ def main() -> int:
     from workloads.elle_files import write_history
 
     missed = 0
-    print(f"{'transactions':>12} {'form':>6} {'history':>8} {'read s':>7} {'check s':>8} "
-          f"{'tx/s':>9} {'target':>8} {'peak MB':>8}  found")
+    print(
+        f"{'transactions':>12} {'form':>6} {'history':>8} {'read s':>7} {'check s':>8} "
+        f"{'tx/s':>9} {'target':>8} {'peak MB':>8}  found"
+    )
     with tempfile.TemporaryDirectory() as folder:
         for size in args.sizes:
             for kind, planted in (("valid", ()), ("seeded", PLANTED)):
@@ -69,9 +71,12 @@ def main() -> int:
                     count, read, judge, peak, found = json.loads(answer.stdout)
                     rate = count / (read + judge)
                     missed += rate < target and size >= 100_000 and args.model == "list-append"
-                    print(f"{count:>12,} {form[1:]:>6} {kind:>8} {read:7.2f} {judge:8.2f} "
-                          f"{rate:9,.0f} {target:8,} {peak / 1e6:8,.0f}  "
-                          f"{', '.join(found) or 'nothing'}", flush=True)
+                    print(
+                        f"{count:>12,} {form[1:]:>6} {kind:>8} {read:7.2f} {judge:8.2f} "
+                        f"{rate:9,.0f} {target:8,} {peak / 1e6:8,.0f}  "
+                        f"{', '.join(found) or 'nothing'}",
+                        flush=True,
+                    )
                     path.unlink()
                 del history
     return 1 if missed else 0

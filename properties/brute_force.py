@@ -138,9 +138,7 @@ class BruteForce:
             for place, txn in enumerate(order)
         )
 
-    def _sees(
-        self, txn: int, order: Order, states: list[dict[str, Any]], chosen: Order
-    ) -> bool:
+    def _sees(self, txn: int, order: Order, states: list[dict[str, Any]], chosen: Order) -> bool:
         state: dict[str, Any] = {}
         for place, other in enumerate(order):
             if other in chosen:
@@ -196,6 +194,7 @@ def _subsets(order: Order) -> Iterator[Order]:
 
 def _points(world: Order) -> Iterator[list[tuple[int, bool]]]:
     """Every order of begin and commit points in which each begins before it commits."""
+
     def extend(done: list[tuple[int, bool]], todo: Order, open_: Order) -> Iterator[Any]:
         if not todo and not open_:
             yield done

@@ -51,8 +51,10 @@ def run_check(
             verdict = check(
                 history, sequential_keys=sequential_keys, linearizable_keys=linearizable_keys
             )
-            print(json_line(path, verdict, level) if as_json else _text(path, verdict, level),
-                  file=out)
+            print(
+                json_line(path, verdict, level) if as_json else _text(path, verdict, level),
+                file=out,
+            )
             answer = {True: VALID, False: VIOLATED, "unknown": UNKNOWN}[verdict.levels[level]]
             status = VIOLATED if VIOLATED in (status, answer) else max(status, answer)
             if drawn is None and verdict.anomalies:
@@ -129,8 +131,12 @@ def json_line(path: str | Path, verdict: Verdict, level: str) -> str:
         for name, witnesses in verdict.anomalies.items()
     }
     data = {
-        "file": str(path), "valid": verdict.levels[level], "level": level,
-        "levels": verdict.levels, "anomalies": anomalies, "notes": verdict.notes,
+        "file": str(path),
+        "valid": verdict.levels[level],
+        "level": level,
+        "levels": verdict.levels,
+        "anomalies": anomalies,
+        "notes": verdict.notes,
     }
     return json.dumps(data)
 
@@ -153,8 +159,12 @@ def witness_data(history: History, witness: Witness) -> dict[str, Any]:
             for txn in txns
         ],
         "steps": [
-            {"from": names[step.source], "to": names[step.target],
-             "type": KIND_NAMES[step.kind], "why": reason(history, step, names)}
+            {
+                "from": names[step.source],
+                "to": names[step.target],
+                "type": KIND_NAMES[step.kind],
+                "why": reason(history, step, names),
+            }
             for step in witness.steps
         ],
         "values": [show(mark) for mark in dict.fromkeys(map(str, marks))],

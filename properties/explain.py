@@ -127,9 +127,10 @@ def timeline(events: Iterable[tuple[Any, str]], sessions: Sequence[Any] | None =
     steps = [(session, text.split("\n")) for session, text in events]
     columns = list(dict.fromkeys([*(sessions or ()), *(session for session, _ in steps)]))
     width = {
-        column: max([len(show(column))] + [
-            len(line) for session, text in steps if session == column for line in text
-        ])
+        column: max(
+            [len(show(column))]
+            + [len(line) for session, text in steps if session == column for line in text]
+        )
         for column in columns
     }
     rows = ["    " + "  ".join(f"{show(c):{width[c]}}" for c in columns).rstrip()]
@@ -169,8 +170,9 @@ def report(verdict: Verdict, level: str) -> str:
     head = {
         True: f"valid: {level} holds" + (" (see the notes)" if damaged else ""),
         False: f"violated: {level} does not hold",
-        "unknown": f"no violation found at {level}" if len(verdict.history) else
-        "unknown: the history is empty",
+        "unknown": f"no violation found at {level}"
+        if len(verdict.history)
+        else "unknown: the history is empty",
     }[holds]
     words = {True: "yes", False: "no", "unknown": "no violation found"}
     lines = [head]
@@ -233,8 +235,10 @@ def svg(history: History, witness: Witness) -> str:
         parts.append(_arrow(step, places, box))
     for txn in txns:
         parts.append(_box(history, txn, names[txn], texts[txn], places[txn], box[txn]))
-    why = [f"{names[s.source]} before {names[s.target]}: {reason(history, s, names)}"
-           for s in witness.steps] or [witness.why]
+    why = [
+        f"{names[s.source]} before {names[s.target]}: {reason(history, s, names)}"
+        for s in witness.steps
+    ] or [witness.why]
     for i, line in enumerate(why):
         y = 2 * middle_y + 20 * i
         parts.append(f'<text class="soft" x="12" y="{y:.0f}">{html.escape(line)}</text>')
@@ -242,18 +246,25 @@ def svg(history: History, witness: Witness) -> str:
 
 
 def _box(
-    history: History, txn: int, name: str, lines: list[str], at: tuple[float, float],
+    history: History,
+    txn: int,
+    name: str,
+    lines: list[str],
+    at: tuple[float, float],
     size: tuple[float, float],
 ) -> str:
     x, y = at[0] - size[0] / 2, at[1] - size[1] / 2
-    rows = [f'<rect x="{x:.0f}" y="{y:.0f}" width="{size[0]:.0f}" height="{size[1]:.0f}" rx="6"/>',
-            f'<text x="{x + 10:.0f}" y="{y + 18:.0f}" font-weight="bold">{name}</text>']
+    rows = [
+        f'<rect x="{x:.0f}" y="{y:.0f}" width="{size[0]:.0f}" height="{size[1]:.0f}" rx="6"/>',
+        f'<text x="{x + 10:.0f}" y="{y + 18:.0f}" font-weight="bold">{name}</text>',
+    ]
     for i, line in enumerate(lines):
-        rows.append(
-            f'<text x="{x + 10:.0f}" y="{y + 36 + 16 * i:.0f}">{html.escape(line)}</text>')
+        rows.append(f'<text x="{x + 10:.0f}" y="{y + 36 + 16 * i:.0f}">{html.escape(line)}</text>')
     foot = y + size[1] - 8
-    rows.append(f'<text class="soft" x="{x + 10:.0f}" y="{foot:.0f}">'
-                f"{html.escape(where(history, txn))}</text>")
+    rows.append(
+        f'<text class="soft" x="{x + 10:.0f}" y="{foot:.0f}">'
+        f"{html.escape(where(history, txn))}</text>"
+    )
     return "\n".join(rows)
 
 

@@ -167,9 +167,12 @@ def add_fan(graph: Graph, kind: int, readers: Side, writers: Side, transactions:
         to = others & np.isin(written, used)
         place = helper + np.searchsorted(used, written[to])
         graph.add(place, writer[to], PASS, -1, write_op[to])
-    group, op, txn, own = group[both], op[both], txn[both], write_op[np.searchsorted(
-        codes, mine[both]
-    )]
+    group, op, txn, own = (
+        group[both],
+        op[both],
+        txn[both],
+        write_op[np.searchsorted(codes, mine[both])],
+    )
     # Each to its next three and back: enough for each to reach each, and for short cycles.
     for step in (1, 2, 3):
         a = np.flatnonzero(group[: max(len(group) - step, 0)] == group[step:])
@@ -297,8 +300,12 @@ class Reduced:
             else:
                 found.append(
                     Step(
-                        int(self.names[source]), int(self.names[target]), int(self.kind[e]),
-                        int(self.source_op[e]), int(self.target_op[e]), int(self.via[e]),
+                        int(self.names[source]),
+                        int(self.names[target]),
+                        int(self.kind[e]),
+                        int(self.source_op[e]),
+                        int(self.target_op[e]),
+                        int(self.via[e]),
                     )
                 )
         return found

@@ -22,9 +22,7 @@ class Lists:
 
     def __init__(self, history: History, graph: Graph, findings: Findings) -> None:
         self.h, self.graph, self.findings = history, graph, findings
-        self.op_txn = np.repeat(
-            np.arange(len(history), dtype=np.int32), np.diff(history.op_start)
-        )
+        self.op_txn = np.repeat(np.arange(len(history), dtype=np.int32), np.diff(history.op_start))
         writes = history.op_kind == WRITE
         known = history.txn_outcome[self.op_txn] == COMMITTED
         self.write_ops = np.flatnonzero(writes).astype(np.int32)
@@ -163,26 +161,45 @@ class Lists:
             txn = int(self.op_txn[self.reads[read]])
             twice = self._duplicates(read)
             if twice:
-                self._tell("duplicate-elements", read, [], twice[0], "T1 read {value} twice in "
-                           "{key}: {list}")
+                self._tell(
+                    "duplicate-elements",
+                    read,
+                    [],
+                    twice[0],
+                    "T1 read {value} twice in {key}: {list}",
+                )
             elif self.base_read[key] >= 0 and not self.findings.full("incompatible-order"):
                 other = int(self.base_read[key])
                 marks = self._first_difference(values, self._seen(other))
                 decoded = [self.h.decode(v) for v in self._seen(other)]
-                self.findings.add(Witness(
-                    "incompatible-order", [txn, int(self.op_txn[self.reads[other]])],
-                    why=f"T1 read {show(self.h.keys[key])} = "
-                    f"{elide([self.h.decode(v) for v in values], marks)} and T2 read it = "
-                    f"{elide(decoded, marks)}: neither begins with the other", marks=marks,
-                ))
+                self.findings.add(
+                    Witness(
+                        "incompatible-order",
+                        [txn, int(self.op_txn[self.reads[other]])],
+                        why=f"T1 read {show(self.h.keys[key])} = "
+                        f"{elide([self.h.decode(v) for v in values], marks)} and T2 read it = "
+                        f"{elide(decoded, marks)}: neither begins with the other",
+                        marks=marks,
+                    )
+                )
             for i in np.flatnonzero(at < 0).tolist():
-                self._tell("garbage-read", read, [], values[i], "T1 read {value} in {key}, "
-                           "which nobody appended: {list}")
+                self._tell(
+                    "garbage-read",
+                    read,
+                    [],
+                    values[i],
+                    "T1 read {value} in {key}, which nobody appended: {list}",
+                )
             for place, value in zip(at.tolist(), values.tolist(), strict=True):
                 writer = int(self.op_txn[self.writers.op[place]]) if place >= 0 else txn
                 if self.aborted[writer]:
-                    self._tell("G1a", read, [writer], value,
-                               "T1 read {value} in {key}, which T2 appended, and T2 was aborted")
+                    self._tell(
+                        "G1a",
+                        read,
+                        [writer],
+                        value,
+                        "T1 read {value} in {key}, which T2 appended, and T2 was aborted",
+                    )
 
     def _first_difference(self, a: np.ndarray, b: np.ndarray) -> list:
         least = min(len(a), len(b))
@@ -203,15 +220,14 @@ class Lists:
             if late is not None and rank.get(base[i - 1], len(rank)) > late:
                 self.broken[start + i] = True
 
-    def _tell(
-        self, name: str, read: int, others: list[int], value: int, why: str
-    ) -> None:
+    def _tell(self, name: str, read: int, others: list[int], value: int, why: str) -> None:
         if self.findings.full(name):
             return
         decoded = self.h.decode(value)
         seen = [self.h.decode(v) for v in self._seen(read)]
         text = why.format(
-            value=show(decoded), key=show(self.h.keys[self.read_key[read]]),
+            value=show(decoded),
+            key=show(self.h.keys[self.read_key[read]]),
             list=elide(seen, [decoded]),
         )
         txn = int(self.op_txn[self.reads[read]])
@@ -230,9 +246,11 @@ class Lists:
 
     def _chain(self) -> None:
         """The base's elements whose writer is known and happened, in order."""
-        writer_op = np.where(self.flat_writer >= 0, self.writers.op[self.flat_writer], 0) if (
-            len(self.writers.op)
-        ) else np.zeros(len(self.flat_writer), np.int64)
+        writer_op = (
+            np.where(self.flat_writer >= 0, self.writers.op[self.flat_writer], 0)
+            if (len(self.writers.op))
+            else np.zeros(len(self.flat_writer), np.int64)
+        )
         fits = self.flat_writer >= 0
         fits[fits] = ~self.writers.ambiguous[self.flat_writer[fits]]
         fits &= self.happened[self.op_txn[writer_op]] if len(self.op_txn) else False
@@ -241,8 +259,8 @@ class Lists:
         self.chain_txn = self.op_txn[self.chain_op]
         self.chain_key = self.flat_key[self.chain_flat]
         # The link to the element before is broken if any link on the way there is.
-        breaks = np.cumsum(self.broken)[self.chain_flat] if len(self.broken) else (
-            np.zeros(0, np.int64)
+        breaks = (
+            np.cumsum(self.broken)[self.chain_flat] if len(self.broken) else (np.zeros(0, np.int64))
         )
         self.linked = np.zeros(len(self.chain_flat), bool)
         self.linked[1:] = (self.chain_key[1:] == self.chain_key[:-1]) & (breaks[1:] == breaks[:-1])
@@ -251,8 +269,11 @@ class Lists:
         after = np.flatnonzero(self.linked)
         after = after[self.chain_txn[after] != self.chain_txn[after - 1]]
         self.graph.add(
-            self.chain_txn[after - 1], self.chain_txn[after], WW,
-            self.chain_op[after - 1], self.chain_op[after],
+            self.chain_txn[after - 1],
+            self.chain_txn[after],
+            WW,
+            self.chain_op[after - 1],
+            self.chain_op[after],
         )
 
     def _wr_and_rw(self) -> None:
@@ -268,7 +289,10 @@ class Lists:
             sound = has_next & (self.linked[at] | first) & (self.chain_txn[at] != txn)
             kind = np.where(self.h.op_kind[op] == PREDICATE_READ, RW_PREDICATE, RW)
             self.graph.add(
-                txn[sound], self.chain_txn[at[sound]], kind[sound], op[sound],
+                txn[sound],
+                self.chain_txn[at[sound]],
+                kind[sound],
+                op[sound],
                 self.chain_op[at[sound]],
             )
         else:
@@ -297,11 +321,15 @@ class Lists:
 
     def _tell_intermediate(self, write: int, read: int) -> None:
         value, key = self.h.decode(self.h.op_value[write]), self.h.keys[self.h.op_key[write]]
-        self.findings.add(Witness(
-            "G1b", [int(self.op_txn[read]), int(self.op_txn[write])],
-            why=f"T1 saw {show(key)} with T2's append of {show(value)} as its last, "
-            "which was not T2's final append to it", marks=[value],
-        ))
+        self.findings.add(
+            Witness(
+                "G1b",
+                [int(self.op_txn[read]), int(self.op_txn[write])],
+                why=f"T1 saw {show(key)} with T2's append of {show(value)} as its last, "
+                "which was not T2's final append to it",
+                marks=[value],
+            )
+        )
 
     def _finals(self) -> np.ndarray:
         """Which operations are their transaction's last append to their key, shape (ops,)."""
@@ -336,12 +364,15 @@ class Lists:
             read = self._reader_of(int(self.place[second]))
             values = [h.decode(v) for v in self._seen(read)]
             marks = [h.decode(h.op_value[first]), h.decode(h.op_value[second])]
-            self.findings.add(Witness(
-                "incompatible-order",
-                [int(self.op_txn[self.reads[read]]), int(self.op_txn[first])], marks=marks,
-                why=f"T1 read {show(h.keys[h.op_key[first]])} = {elide(values, marks)}, but T2 "
-                f"appended {show(marks[0])} to it before {show(marks[1])}",
-            ))
+            self.findings.add(
+                Witness(
+                    "incompatible-order",
+                    [int(self.op_txn[self.reads[read]]), int(self.op_txn[first])],
+                    marks=marks,
+                    why=f"T1 read {show(h.keys[h.op_key[first]])} = {elide(values, marks)}, but T2 "
+                    f"appended {show(marks[0])} to it before {show(marks[1])}",
+                )
+            )
 
     def _wr_of_bad(self, bad: np.ndarray) -> None:
         """A read that fits no order still read from whoever appended its last element."""
@@ -394,8 +425,11 @@ class Lists:
         follows[follows] = self.chain_txn[last[follows]] != txn[follows]
         kind = np.where(h.txn_outcome[txn] == UNKNOWN, WW_IF, WW)
         self.graph.add(
-            self.chain_txn[last[follows]], txn[follows], kind[follows],
-            self.chain_op[last[follows]], unseen[follows],
+            self.chain_txn[last[follows]],
+            txn[follows],
+            kind[follows],
+            self.chain_op[last[follows]],
+            unseen[follows],
         )
         for anti in (RW, RW_PREDICATE):
             op = self.last_reads
@@ -412,12 +446,22 @@ class Lists:
         known = np.flatnonzero(self.flat_writer >= 0)
         gone = known[self.aborted[self.op_txn[self.writers.op[self.flat_writer[known]]]]]
         for flat in nobody[:8].tolist():
-            self._tell("garbage-read", self._reader_of(flat), [], self.flat_value[flat],
-                       "T1 read {value} in {key}, which nobody appended: {list}")
+            self._tell(
+                "garbage-read",
+                self._reader_of(flat),
+                [],
+                self.flat_value[flat],
+                "T1 read {value} in {key}, which nobody appended: {list}",
+            )
         for flat in gone[:8].tolist():
             writer = int(self.op_txn[self.writers.op[self.flat_writer[flat]]])
-            self._tell("G1a", self._reader_of(flat), [writer], self.flat_value[flat],
-                       "T1 read {value} in {key}, which T2 appended, and T2 was aborted")
+            self._tell(
+                "G1a",
+                self._reader_of(flat),
+                [writer],
+                self.flat_value[flat],
+                "T1 read {value} in {key}, which T2 appended, and T2 was aborted",
+            )
         if not len(self.chain_flat):
             return
         committed = np.flatnonzero(self.h.txn_outcome[self.chain_txn] == COMMITTED)
@@ -430,11 +474,15 @@ class Lists:
             key = show(self.h.keys[self.flat_key[flat]])
             value = self.h.decode(self.flat_value[flat])
             onto = self.h.decode(self.h.op_value[self.chain_op[chain]])
-            self.findings.add(Witness(
-                "dirty-update", [int(self.chain_txn[chain]), writer],
-                why=f"T1 committed its append of {show(onto)} to {key} on top of T2's append of "
-                f"{show(value)}, and T2 was aborted", marks=[value, onto],
-            ))
+            self.findings.add(
+                Witness(
+                    "dirty-update",
+                    [int(self.chain_txn[chain]), writer],
+                    why=f"T1 committed its append of {show(onto)} to {key} on top of T2's append of "
+                    f"{show(value)}, and T2 was aborted",
+                    marks=[value, onto],
+                )
+            )
 
     def _reader_of(self, flat: int) -> int:
         """The shortest good read that saw this place of a base."""

@@ -38,8 +38,9 @@ def beside(seen: Registers) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
     counts = np.bincount(op_txn[writes], minlength=len(h))
     starts = np.cumsum(counts) - counts
     row = np.repeat(np.arange(len(pairs)), counts[writer])
-    within = np.arange(len(row)) - np.repeat(np.cumsum(counts[writer]) - counts[writer],
-                                             counts[writer])
+    within = np.arange(len(row)) - np.repeat(
+        np.cumsum(counts[writer]) - counts[writer], counts[writer]
+    )
     write = writes[starts[writer[row]] + within]
     reads = np.flatnonzero(seen.first)
     keys = max(len(h.keys), 1)
@@ -56,17 +57,16 @@ def beside(seen: Registers) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndar
     return reader[row][fits], writer[row][fits], read[fits], write[fits]
 
 
-def _before_by_time(
-    seen: Registers, by_session: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _before_by_time(seen: Registers, by_session: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each read the latest writer of its key that had ended before (of its own session).
 
     Returns the reader, the place of the read in `read_op`, and the final write.
     """
     h, op_txn = seen.h, seen.op_txn
     writes = seen.writes
-    writes = writes[(h.txn_outcome[op_txn[writes]] == COMMITTED) & (h.txn_end[op_txn[writes]] != (
-        NEVER))]
+    writes = writes[
+        (h.txn_outcome[op_txn[writes]] == COMMITTED) & (h.txn_end[op_txn[writes]] != (NEVER))
+    ]
     reads = np.flatnonzero(seen.first)
     group_w = h.op_key[writes].astype(np.int64)
     group_r = h.op_key[seen.read_op[reads]].astype(np.int64)
@@ -89,9 +89,7 @@ def _before_by_time(
     return op_txn[seen.read_op[read]], read, write
 
 
-def violated_in_one_step(
-    seen: Registers, level: str, extra: tuple[int, ...]
-) -> Witness | None:
+def violated_in_one_step(seen: Registers, level: str, extra: tuple[int, ...]) -> Witness | None:
     """A cycle of this level among what is given and what one step infers from it, or None."""
     h, op_txn = seen.h, seen.op_txn
     graph = Graph(len(h))
@@ -108,8 +106,10 @@ def violated_in_one_step(
         found.append(_before_by_time(seen, False))
     reader, read, write = (np.concatenate(c) for c in zip(*found, strict=True))
     _, later_version, later_write = updates(seen)
-    kept = (seen.source[read] >= 0) & (op_txn[write] != op_txn[seen.source[read]]) & (
-        op_txn[write] != reader
+    kept = (
+        (seen.source[read] >= 0)
+        & (op_txn[write] != op_txn[seen.source[read]])
+        & (op_txn[write] != reader)
     )
     reader, write, onto = reader[kept], write[kept], seen.source[read][kept]
     graph.add(op_txn[write], op_txn[onto], WW, write, onto, reader)
@@ -121,8 +121,11 @@ def violated_in_one_step(
         mine = np.flatnonzero((h.op_kind[seen.read_op] == PREDICATE_READ) == (kind != RW))
         ops = seen.read_op[mine]
         add_fan(
-            graph, kind, (version(seen, mine) + lowest, ops, op_txn[ops]),
-            (groups + lowest, later, op_txn[later]), len(h),
+            graph,
+            kind,
+            (version(seen, mine) + lowest, ops, op_txn[ops]),
+            (groups + lowest, later, op_txn[later]),
+            len(h),
         )
     reduced = Reduced(graph, len(h))
     if not reduced.nodes or not len(reduced.of_level(level)[0]):

@@ -62,9 +62,7 @@ def observe(h: History, findings: Findings) -> Registers:
     happened = h.txn_outcome == COMMITTED
     seen = np.bincount(op_txn[proof], minlength=len(h)) > 0
     happened |= (h.txn_outcome == UNKNOWN) & seen
-    found = Registers(
-        h, op_txn, happened, reads[clear], source[clear], first[reads[clear]], final
-    )
+    found = Registers(h, op_txn, happened, reads[clear], source[clear], first[reads[clear]], final)
     found.undecided = bool(writers.ambiguous.any())
     return found
 
@@ -117,11 +115,15 @@ def _walk(
         outward[op] = place == 0 or (value != expected and value not in mine)
         if expected is not None and value != expected and not told:
             told = True
-            findings.add(Witness(
-                "internal", [txn], marks=[h.decode(value)],
-                why=f"T1 read {show(h.keys[h.op_key[op]])} = {show(h.decode(value))}, but by its "
-                f"own operations before it must be {show(h.decode(expected))}",
-            ))
+            findings.add(
+                Witness(
+                    "internal",
+                    [txn],
+                    marks=[h.decode(value)],
+                    why=f"T1 read {show(h.keys[h.op_key[op]])} = {show(h.decode(value))}, but by its "
+                    f"own operations before it must be {show(h.decode(expected))}",
+                )
+            )
         expected = value
 
 
@@ -151,8 +153,11 @@ def _sources(
     middle = clear & known & ~final[source]
     cases = (
         ("garbage-read", ~nil & ~known, "T1 read {key} = {value}, which nobody wrote"),
-        ("future-read", own & ~ambiguous & (source > reads),
-         "T1 read {key} = {value} before it wrote it"),
+        (
+            "future-read",
+            own & ~ambiguous & (source > reads),
+            "T1 read {key} = {value} before it wrote it",
+        ),
         ("G1a", gone, "T1 read {key} = {value}, which T2 wrote, and T2 was aborted"),
         ("G1b", middle, "T1 read {key} = {value}, which T2 wrote and then wrote over"),
     )
@@ -162,9 +167,14 @@ def _sources(
             txns = [int(op_txn[reads[i]])]
             if name.startswith("G1"):
                 txns.append(int(writer[i]))
-            findings.add(Witness(name, txns, marks=[shown], why=why.format(
-                key=show(h.keys[h.op_key[reads[i]]]), value=show(shown)
-            )))
+            findings.add(
+                Witness(
+                    name,
+                    txns,
+                    marks=[shown],
+                    why=why.format(key=show(h.keys[h.op_key[reads[i]]]), value=show(shown)),
+                )
+            )
     return source, clear
 
 
@@ -215,7 +225,8 @@ def add_proven_edges(graph: Graph, seen: Registers, findings: Findings) -> None:
         fits = (h.op_kind[op] == PREDICATE_READ) == (kind == RW_PREDICATE)
         mine = everything[fits]
         add_fan(
-            graph, kind,
+            graph,
+            kind,
             (version(seen, mine) + lowest, op[mine], op_txn[op[mine]]),
             (groups + lowest, later, op_txn[later]),
             len(h),
@@ -233,11 +244,15 @@ def _lost_updates(
     for i in same[:8].tolist():
         a, b = int(read[order[i]]), int(read[order[i + 1]])
         value = h.decode(h.op_value[a])
-        findings.add(Witness(
-            "lost-update", sorted((int(seen.op_txn[a]), int(seen.op_txn[b]))), marks=[value],
-            why=f"T1 and T2 both read {show(h.keys[h.op_key[a]])} = {show(value)} and both wrote "
-            "to it",
-        ))
+        findings.add(
+            Witness(
+                "lost-update",
+                sorted((int(seen.op_txn[a]), int(seen.op_txn[b]))),
+                marks=[value],
+                why=f"T1 and T2 both read {show(h.keys[h.op_key[a]])} = {show(value)} and both wrote "
+                "to it",
+            )
+        )
 
 
 def _cyclic_versions(
@@ -259,8 +274,12 @@ def _cyclic_versions(
         ops = nodes[label == component]
         key = show(h.keys[h.op_key[ops[0]]])
         values = [h.decode(h.op_value[op]) for op in ops[:8]]
-        findings.add(Witness(
-            "cyclic-versions", [int(seen.op_txn[op]) for op in ops[:8]], marks=values,
-            why=f"the values {', '.join(map(show, values))} of {key} were each written by one "
-            "who had read the one before, in a circle",
-        ))
+        findings.add(
+            Witness(
+                "cyclic-versions",
+                [int(seen.op_txn[op]) for op in ops[:8]],
+                marks=values,
+                why=f"the values {', '.join(map(show, values))} of {key} were each written by one "
+                "who had read the one before, in a circle",
+            )
+        )

@@ -54,10 +54,14 @@ def saturate(
     add_realtime_edges(graph, seen.h, seen.happened)
     source, target, kind = graph.edges()[:3]
     tries = MOST_TRIES if len(seen.h) <= 200 else 1
-    given = [
-        (u, v, k, -1, -1, -1)
-        for u, v, k in zip(source.tolist(), target.tolist(), kind.tolist(), strict=True)
-    ] if seen.happened.sum() <= MOST_TRANSACTIONS else []
+    given = (
+        [
+            (u, v, k, -1, -1, -1)
+            for u, v, k in zip(source.tolist(), target.tolist(), kind.tolist(), strict=True)
+        ]
+        if seen.happened.sum() <= MOST_TRANSACTIONS
+        else []
+    )
     # Most histories keep the strongest level, and what proves it proves all the others.
     strongest = "strict-serializable"
     if given and not seen.undecided and False not in levels.values():
@@ -88,9 +92,7 @@ def saturate(
     return closed(levels)
 
 
-def _name(
-    witness: Witness, need: Need, levels: dict[str, bool | str], findings: Findings
-) -> None:
+def _name(witness: Witness, need: Need, levels: dict[str, bool | str], findings: Findings) -> None:
     """Give a violation the strongest name that its own level allows.
 
     A cycle with inferred edges may look like G1c where the inference itself assumed a level
@@ -125,11 +127,14 @@ def _prove(
         name = need.name
         if need.alternate and not need.extra and levels["repeatable-read"] is not False:
             name += "-predicate"
-        findings.add(Witness(
-            name, [a, b],
-            why=f"T1 and T2 both wrote {show(orders.seen.h.keys[key])}, and with either "
-            "write as the first, what was read makes a cycle",
-        ))
+        findings.add(
+            Witness(
+                name,
+                [a, b],
+                why=f"T1 and T2 both wrote {show(orders.seen.h.keys[key])}, and with either "
+                "write as the first, what was read makes a cycle",
+            )
+        )
         for level in ruled_out_by(name):
             levels[level] = False
     return answer
@@ -164,18 +169,21 @@ def _read_atomic(seen: Registers, levels: dict[str, bool | str], findings: Findi
         levels["read-atomic"] = False
     if levels["read-atomic"] == "unknown" and not seen.undecided:
         levels["read-atomic"] = not any(
-            level is False for name, level in levels.items()
+            level is False
+            for name, level in levels.items()
             if name in weaker_or_equal("read-atomic")
         )
     assert set(levels) == set(LEVELS)
 
 
-def _fractured(
-    seen: Registers, reader: int, writer: int, write: int, findings: Findings
-) -> None:
+def _fractured(seen: Registers, reader: int, writer: int, write: int, findings: Findings) -> None:
     h = seen.h
     key, value = h.keys[h.op_key[write]], h.decode(h.op_value[write])
-    findings.add(Witness(
-        "fractured-read", [reader, writer], marks=[value],
-        why=f"T1 read one of T2's writes, but {show(key)} as it was before T2 wrote {show(value)}",
-    ))
+    findings.add(
+        Witness(
+            "fractured-read",
+            [reader, writer],
+            marks=[value],
+            why=f"T1 read one of T2's writes, but {show(key)} as it was before T2 wrote {show(value)}",
+        )
+    )

@@ -103,8 +103,13 @@ def _search(
     orders = Orders.bare(Need((), True, True, ""), begun.nodes, ends)
     kinds = {*depends, *anti, PASS}
     for row in zip(
-        begun.source.tolist(), begun.target.tolist(), begun.kind.tolist(),
-        begun.source_op.tolist(), begun.target_op.tolist(), begun.via.tolist(), strict=True,
+        begun.source.tolist(),
+        begun.target.tolist(),
+        begun.kind.tolist(),
+        begun.source_op.tolist(),
+        begun.target_op.tolist(),
+        begun.via.tolist(),
+        strict=True,
     ):
         if row[2] in kinds:
             orders.add(row)
@@ -120,9 +125,12 @@ def _search(
     if answer is False:
         key = int(lists.h.op_key[unseen[0]]) if pair is None else pair[2] // begun.nodes
         txns = [names[v] for v in pair[:2]] if pair else [names[v] for v, _ in orders.writer_op]
-        findings.add(Witness(
-            "G-nonadjacent" + suffix, [t for t in txns if t < len(lists.h)],
-            why=f"T1 and T2 both appended to {show(lists.h.keys[key])} unseen, and with either "
-            "append as the first, what was read makes a cycle without adjacent anti-dependencies",
-        ))
+        findings.add(
+            Witness(
+                "G-nonadjacent" + suffix,
+                [t for t in txns if t < len(lists.h)],
+                why=f"T1 and T2 both appended to {show(lists.h.keys[key])} unseen, and with either "
+                "append as the first, what was read makes a cycle without adjacent anti-dependencies",
+            )
+        )
     return answer

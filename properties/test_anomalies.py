@@ -93,13 +93,14 @@ def small_histories(draw: st.DrawFn, model: str) -> History:
     lists = model == "list-append"
     write = "append" if lists else "w"
     keys = "xyz"[: draw(st.integers(1, 3))]
-    shapes = draw(st.lists(
-        st.lists(st.tuples(st.booleans(), st.sampled_from(keys)), min_size=1, max_size=3),
-        min_size=2, max_size=4 if draw(st.integers(0, 9)) == 0 else 3,
-    ))
-    outcomes = [
-        draw(st.sampled_from(["committed"] * 8 + ["failed", "unknown"])) for _ in shapes
-    ]
+    shapes = draw(
+        st.lists(
+            st.lists(st.tuples(st.booleans(), st.sampled_from(keys)), min_size=1, max_size=3),
+            min_size=2,
+            max_size=4 if draw(st.integers(0, 9)) == 0 else 3,
+        )
+    )
+    outcomes = [draw(st.sampled_from(["committed"] * 8 + ["failed", "unknown"])) for _ in shapes]
     value = 0
     programs: list[list[list]] = []
     versions: dict[str, list[int]] = {key: [] for key in keys}
@@ -241,9 +242,9 @@ def test_a_planted_anomaly_is_found_among_thousands(model: str, name: str) -> No
     size = MOST_TRANSACTIONS + 500  # larger than what registers are drawn out for
     verdict = check(generate(size, seed=7, model=model, planted=(name,)))
     assert name in verdict.anomalies
-    example = check(parse(
-        CATALOGUE[name].example if model == MODELS[0] else CATALOGUE[name].register, model
-    ))
+    example = check(
+        parse(CATALOGUE[name].example if model == MODELS[0] else CATALOGUE[name].register, model)
+    )
     assert {k for k, v in verdict.levels.items() if v is False} == {
         k for k, v in example.levels.items() if v is False
     }
@@ -261,16 +262,24 @@ def test_one_huge_component_gets_a_verdict_and_short_cycles() -> None:
 
 def test_values_far_apart_are_told_apart() -> None:
     far = 2**61
-    lines = [f"a 0-1 ok append:x:{far} append:x:{-far} append:x:\"{far}\"",
-             f"b 2-3 ok r:x:[{far},{-far},\"{far}\"]", f"c 4-5 ok r:x:[{far}]"]
+    lines = [
+        f'a 0-1 ok append:x:{far} append:x:{-far} append:x:"{far}"',
+        f'b 2-3 ok r:x:[{far},{-far},"{far}"]',
+        f"c 4-5 ok r:x:[{far}]",
+    ]
     verdict = check(parse(lines, "list-append"))
     assert {"G1b", "G-single-realtime"} <= set(verdict.anomalies)
     assert "garbage-read" not in verdict.anomalies
 
 
 def test_linearizable_keys_find_what_the_history_alone_does_not_prove() -> None:
-    lines = ["a 0-1 ok w:x:1", "b 2-3 ok w:x:2", "c 2-9 ok r:x:2", "c 10-11 ok w:y:1",
-             "d 0-12 ok r:y:1 r:x:1"]
+    lines = [
+        "a 0-1 ok w:x:1",
+        "b 2-3 ok w:x:2",
+        "c 2-9 ok r:x:2",
+        "c 10-11 ok w:y:1",
+        "d 0-12 ok r:y:1 r:x:1",
+    ]
     history = parse(lines, "rw-register")
     assert check(history).levels["snapshot-isolation"] is True
     assert check(history, linearizable_keys=True).levels["strong-snapshot-isolation"] is False

@@ -46,7 +46,9 @@ def test_json_is_one_line_for_each_history(files: Path) -> None:
     lines = [json.loads(line) for line in text.splitlines()]
     assert status == 1
     assert [(Path(x["file"]).name, x["valid"]) for x in lines] == [
-        ("empty.jsonl", "unknown"), ("fine.edn", True), ("skew.jsonl", False),
+        ("empty.jsonl", "unknown"),
+        ("fine.edn", True),
+        ("skew.jsonl", False),
     ]
     assert lines[2]["levels"]["snapshot-isolation"] is True
     assert lines[2]["levels"]["serializable"] is False

@@ -54,8 +54,10 @@ def test_long_lists_keep_their_ends_and_what_matters() -> None:
     assert elide(list(range(1000)), [500]) == "[0 1 … 499 500 501 … 998 999]"
     long = list(range(1, 3000))
     lines = [f"w{i} {2 * i}-{2 * i + 1} ok append:x:{i}" for i in long]
-    lines += [f"z 9000-9001 ok r:x:{long}".replace(" ", "").replace("z9000-9001okr", "z 9000-9001 "
-              "ok r"), f"y 9002-9003 ok r:x:{long[:1500]}".replace(", ", ",")]
+    lines += [
+        f"z 9000-9001 ok r:x:{long}".replace(" ", "").replace("z9000-9001okr", "z 9000-9001 ok r"),
+        f"y 9002-9003 ok r:x:{long[:1500]}".replace(", ", ","),
+    ]
     history = parse(lines, "list-append")
     told = explain(history, check(history).anomalies["G-single-realtime"][0])
     assert "1500]" in told

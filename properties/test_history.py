@@ -42,7 +42,8 @@ def test_a_history_comes_back_from_every_form(tmp_path: Path, suffix: str, model
 def test_edn_of_jepsen_is_read() -> None:
     text = '#jepsen.history.Op{:index 0, :value [[:r :x nil] ; seen\n [:append "a b" -2N]]}\n{}'
     assert list(read_edn(text)) == [
-        (1, {"index": 0, "value": [["r", "x", None], ["append", "a b", -2]]}), (3, {}),
+        (1, {"index": 0, "value": [["r", "x", None], ["append", "a b", -2]]}),
+        (3, {}),
     ]
 
 
@@ -135,7 +136,8 @@ def test_workers_records_merge_and_a_killed_writer_is_unknown_not_failed(tmp_pat
     assert sorted(history.sessions) == ["w1", "w2"]
     assert history.databases == ["test"]
     assert [history.ops(i)[0][2] for i in range(42) if history.txn_outcome[i] == 3] in (
-        [-1, -2], [-2, -1],
+        [-1, -2],
+        [-2, -1],
     )
     assert (history.txn_begin[1:] >= history.txn_begin[:-1]).all()
     ended = history.txn_outcome != 3

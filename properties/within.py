@@ -103,25 +103,35 @@ def _judge_group(lists: Lists, ops: list[int]) -> None:
             if value in read_so_far and "future-read" not in told:
                 told.add("future-read")
                 shown = h.decode(value)
-                findings.add(Witness(
-                    "future-read", [txn], marks=[shown],
-                    why=f"T1 read {show(shown)} in {key} before it appended it",
-                ))
+                findings.add(
+                    Witness(
+                        "future-read",
+                        [txn],
+                        marks=[shown],
+                        why=f"T1 read {show(shown)} in {key} before it appended it",
+                    )
+                )
             tail.append(value)
             continue
         at = int(h.op_value[op])
         seen = h.elements[at : at + int(h.op_length[op])].tolist()
-        fits = seen == tail if known else seen[len(seen) - len(tail) :] == tail and (
-            len(seen) >= len(tail)
+        fits = (
+            seen == tail
+            if known
+            else seen[len(seen) - len(tail) :] == tail and (len(seen) >= len(tail))
         )
         if not fits and "internal" not in told:
             told.add("internal")
             expected = elide([h.decode(v) for v in tail])
-            findings.add(Witness(
-                "internal", [txn], marks=[h.decode(v) for v in tail[-1:]],
-                why=f"T1 read {key} = {elide([h.decode(v) for v in seen])}, but by its own "
-                f"operations before it must {'be' if known else 'end with'} {expected}",
-            ))
+            findings.add(
+                Witness(
+                    "internal",
+                    [txn],
+                    marks=[h.decode(v) for v in tail[-1:]],
+                    why=f"T1 read {key} = {elide([h.decode(v) for v in seen])}, but by its own "
+                    f"operations before it must {'be' if known else 'end with'} {expected}",
+                )
+            )
         # What it read now is what it must read next, also where it was wrong.
         known, tail = True, seen
         read_so_far.update(seen)
@@ -143,11 +153,15 @@ def _lost_updates(
         a, b = int(read[order[i]]), int(read[order[i + 1]])
         at = int(h.op_value[a])
         seen = [h.decode(v) for v in h.elements[at : at + int(h.op_length[a])]]
-        lists.findings.add(Witness(
-            "lost-update", sorted((int(lists.op_txn[a]), int(lists.op_txn[b]))), marks=seen[-1:],
-            why=f"T1 and T2 both read {show(h.keys[h.op_key[a]])} = {elide(seen)} "
-            "and both appended to it",
-        ))
+        lists.findings.add(
+            Witness(
+                "lost-update",
+                sorted((int(lists.op_txn[a]), int(lists.op_txn[b]))),
+                marks=seen[-1:],
+                why=f"T1 and T2 both read {show(h.keys[h.op_key[a]])} = {elide(seen)} "
+                "and both appended to it",
+            )
+        )
 
 
 def fractured_lists(lists: Lists, reduced: Reduced) -> None:
@@ -180,10 +194,13 @@ def fractured_lists(lists: Lists, reduced: Reduced) -> None:
     for i in np.flatnonzero(missed)[:8].tolist():
         e, w = wr[edge[i]], int(op[i])
         saw = int(reduced.source_op[e])
-        lists.findings.add(Witness(
-            "fractured-read", [int(reader[edge[i]]), int(writer[edge[i]])],
-            marks=[h.decode(h.op_value[saw]), h.decode(h.op_value[w])],
-            why=f"T1 saw T2's append of {show(h.decode(h.op_value[saw]))} to "
-            f"{show(h.keys[h.op_key[saw]])}, but not T2's append of "
-            f"{show(h.decode(h.op_value[w]))} to {show(h.keys[h.op_key[w]])}",
-        ))
+        lists.findings.add(
+            Witness(
+                "fractured-read",
+                [int(reader[edge[i]]), int(writer[edge[i]])],
+                marks=[h.decode(h.op_value[saw]), h.decode(h.op_value[w])],
+                why=f"T1 saw T2's append of {show(h.decode(h.op_value[saw]))} to "
+                f"{show(h.keys[h.op_key[saw]])}, but not T2's append of "
+                f"{show(h.decode(h.op_value[w]))} to {show(h.keys[h.op_key[w]])}",
+            )
+        )

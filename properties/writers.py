@@ -70,9 +70,10 @@ def packable(history: History) -> History:
     """The same history with its values numbered where they are too far apart to pack with a key."""
     writes = history.op_kind == WRITE
     written = history.op_value[writes]
-    if not len(written) or (int(written.max()) - int(written.min()) + 1) * (
-        len(history.keys) + 1
-    ) < 2**62:
+    if (
+        not len(written)
+        or (int(written.max()) - int(written.min()) + 1) * (len(history.keys) + 1) < 2**62
+    ):
         return history
     lists = history.model == "list-append"
     reads = history.op_value[history.op_kind != WRITE]
