@@ -40,10 +40,11 @@ def designs(quick: bool, seed: int) -> list[Design]:
     """The experiments of a report, in the order they run."""
     short = {"duration_s": 0.3, "warmup_s": 0.1} if quick else {"duration_s": 0.7, "warmup_s": 0.15}
     few = 1 if quick else 2
+    rows = ROWS // 4 if quick else ROWS
 
     def update(think_us: float = 200, **more: Any) -> dict[str, Any]:
         """One read and one update of one row, with work between them."""
-        params = {"rows": ROWS, "mix": "read-modify-write=100", "think_us": think_us}
+        params = {"rows": rows, "mix": "read-modify-write=100", "think_us": think_us}
         return {"scenario": "register", "params": params | more, "writers": 4, **short}
 
     def ways(name: str, plan: dict[str, Any], *more: str) -> dict[str, dict[str, Any]]:
@@ -68,7 +69,7 @@ def designs(quick: bool, seed: int) -> list[Design]:
             else ("uniform", "zipfian:0.8", "zipfian:0.99", "zipfian:1.2")
         )
     }
-    ycsb_b = {"scenario": "register", "params": {"rows": ROWS, "mix": "B"}, "writers": 4} | short
+    ycsb_b = {"scenario": "register", "params": {"rows": rows, "mix": "B"}, "writers": 4} | short
     one_read = {
         "scenario": "register",
         "params": {"rows": 1000, "mix": "C"},
@@ -183,7 +184,7 @@ def _acked(quick: bool) -> Design:
         "acked",
         "Is every acknowledged commit visible to the next transaction of another process?",
         {
-            "libsql": LIBSQL | racing | {"duration_s": 6.0 if quick else 45.0},
+            "libsql": LIBSQL | racing | {"duration_s": 4.0 if quick else 45.0},
             "control": fixed | racing | {"duration_s": 2.0 if quick else 20.0},
         },
         blocks=1,
@@ -230,7 +231,7 @@ def _isolation(folder: Path, *, quick: bool, say: Callable[[str], None]) -> None
     path = folder / "isolation.json"
     if path.exists():
         return
-    examples = 40 if quick else 300
+    examples = 10 if quick else 200
     say(f"isolation: the literature's schedules and {examples} drawn ones for each engine and mode")
     words = [sys.executable, "-m", "analysis.isolation", str(path.resolve()), str(examples)]
     try:

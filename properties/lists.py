@@ -478,7 +478,8 @@ class Lists:
                 Witness(
                     "dirty-update",
                     [int(self.chain_txn[chain]), writer],
-                    why=f"T1 committed its append of {show(onto)} to {key} on top of T2's append of "
+                    why=f"T1 committed its append of {show(onto)} to {key} on top of T2's append "
+                    "of "
                     f"{show(value)}, and T2 was aborted",
                     marks=[value, onto],
                 )

@@ -120,7 +120,8 @@ def _walk(
                     "internal",
                     [txn],
                     marks=[h.decode(value)],
-                    why=f"T1 read {show(h.keys[h.op_key[op]])} = {show(h.decode(value))}, but by its "
+                    why=f"T1 read {show(h.keys[h.op_key[op]])} = {show(h.decode(value))}, but by "
+                    "its "
                     f"own operations before it must be {show(h.decode(expected))}",
                 )
             )
@@ -249,7 +250,8 @@ def _lost_updates(
                 "lost-update",
                 sorted((int(seen.op_txn[a]), int(seen.op_txn[b]))),
                 marks=[value],
-                why=f"T1 and T2 both read {show(h.keys[h.op_key[a]])} = {show(value)} and both wrote "
+                why=f"T1 and T2 both read {show(h.keys[h.op_key[a]])} = {show(value)} and both "
+                "wrote "
                 "to it",
             )
         )

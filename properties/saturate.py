@@ -184,6 +184,7 @@ def _fractured(seen: Registers, reader: int, writer: int, write: int, findings: 
             "fractured-read",
             [reader, writer],
             marks=[value],
-            why=f"T1 read one of T2's writes, but {show(key)} as it was before T2 wrote {show(value)}",
+            why=f"T1 read one of T2's writes, but {show(key)} as it was before T2 wrote "
+            f"{show(value)}",
         )
     )

@@ -130,7 +130,8 @@ def _search(
                 "G-nonadjacent" + suffix,
                 [t for t in txns if t < len(lists.h)],
                 why=f"T1 and T2 both appended to {show(lists.h.keys[key])} unseen, and with either "
-                "append as the first, what was read makes a cycle without adjacent anti-dependencies",
+                "append as the first, what was read makes a cycle without adjacent "
+                "anti-dependencies",
             )
         )
     return answer

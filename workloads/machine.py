@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def file_system(folder: Path) -> str:
     return kind
 
 
+@cache
 def commit() -> str:
     """Commit of this checkout, "+" behind it where files are changed; "unknown" outside git."""
     try:
