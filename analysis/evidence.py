@@ -31,6 +31,7 @@ MODE_ALONE = ("sqlite-concurrent", "immediate")
 ORDER = (
     "headline",
     "writers",
+    "no-work",
     "think",
     "skew",
     "mvcc",

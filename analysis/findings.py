@@ -23,6 +23,7 @@ from analysis.evidence import (
     arms_of,
     field,
     label,
+    look,
     theta,
     where,
 )
@@ -344,7 +345,11 @@ def skewed(evidence: Evidence) -> list[tuple[Grid, str, float, Tally]]:
     """(experiment, arm, theta, tally) of arms whose keys' skew is studied, by theta."""
     out = []
     for grid in evidence.grids.values():
-        arms = [(arm, theta(str(field(grid.plan(arm), "keys")))) for arm in grid.arms]
+        arms = [
+            (arm, theta(str(field(grid.plan(arm), "keys"))))
+            for arm in grid.arms
+            if look(grid, arm)[0] != "null"
+        ]
         if len({skew for _, skew in arms if skew is not None}) < 2:
             continue
         for arm, skew_ in arms:

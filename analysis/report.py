@@ -7,7 +7,7 @@ random without a seed. A cell that was refused or failed is shown as such and st
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -200,8 +200,20 @@ def _by_writers(evidence: Evidence) -> list[Line]:
                 Line(label(grid, arms[0]), way, [grid.plan(arm)["writers"] for arm in arms],
                      [e.value for e in estimates], low, high)
             )  # fmt: skip
+        if ("null", "immediate") not in ways:
+            lines += _floor_line(evidence, grid, max(ways.values(), key=len))
         return lines
     return []
+
+
+def _floor_line(evidence: Evidence, grid: Grid, arms: Sequence[str]) -> list[Line]:
+    """The generator alone at the same numbers of writers, from wherever it was measured."""
+    found = {grid.plan(arm)["writers"]: evidence.floor(grid, arm) for arm in arms}
+    points = {n: at for n, at in found.items() if at is not None}
+    if not points:
+        return []
+    values = [other.estimate(name).value for other, name in points.values()]
+    return [Line("null (generator alone)", ("null", "immediate"), list(points), values)]
 
 
 def _by_skew(evidence: Evidence) -> list[Line]:

@@ -576,6 +576,8 @@ class _Making:
             self._keep_database()
         for path in self.folder.glob("*.account.json"):
             path.unlink()
+        for worker in range(len(self.seats)):
+            rec.trim(self.folder, worker)
         return rec.read_run(self.folder)
 
     def _keep_database(self) -> None:

@@ -195,6 +195,25 @@ def read_attempts(folder: Path, worker: int) -> np.ndarray:
     return rows
 
 
+def trim(folder: Path, worker: int) -> None:
+    """Give back what was allocated ahead in the last file of a worker that has ended.
+
+    The file is replaced in one step; where that fails (a full disk) it stays as it was, whole.
+    """
+    segment = 0
+    while segment_path(folder, worker, segment + 1).exists():
+        segment += 1
+    path = segment_path(folder, worker, segment)
+    beside = path.with_suffix(".trimmed")
+    try:
+        rows = np.load(path, allow_pickle=False)
+        with beside.open("wb") as file:
+            np.save(file, rows[rows["start_ns"] != 0])
+        os.replace(beside, path)
+    except (OSError, ValueError, EOFError, IndexError):
+        beside.unlink(missing_ok=True)
+
+
 def read_messages(folder: Path, worker: int) -> tuple[str, ...]:
     """The distinct texts one worker met, in the order it met them."""
     path = folder / f"worker-{worker:03d}.messages.jsonl"

@@ -47,6 +47,16 @@ def test_every_row_comes_back_in_order_over_segments(tmp_path, count):
     assert (rows["outcome"] == rec.COMMITTED).all()
 
 
+def test_trimming_gives_back_what_was_not_used_and_keeps_every_row(tmp_path):
+    write_rows(tmp_path, 20)
+    before = rec.read_attempts(tmp_path, 0)
+    size = rec.segment_path(tmp_path, 0, 2).stat().st_size
+    rec.trim(tmp_path, 0)
+    assert rec.segment_path(tmp_path, 0, 2).stat().st_size == size - 4 * rec.ROW_BYTES
+    assert (rec.read_attempts(tmp_path, 0) == before).all()
+    rec.trim(tmp_path, 1)  # a worker without a file
+
+
 def test_a_row_never_closed_is_unknown_and_not_failed(tmp_path):
     write_rows(tmp_path, 5, close=False)
     outcomes = rec.read_attempts(tmp_path, 0)["outcome"].tolist()
