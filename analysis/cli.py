@@ -83,7 +83,9 @@ def run_command(
     checkpoint: Annotated[str, typer.Option(help="passive, full, restart or truncate")] = "passive",
     checkpoint_engine: Annotated[str, typer.Option(help="their engine")] = "",
     checkpoint_pause_ms: Annotated[float, typer.Option(help="mean pause between two")] = 0,
-    duration: Annotated[float, typer.Option(help="measured part, s")] = 10,
+    duration: Annotated[
+        float | None, typer.Option(help="measured part, s (default: 10, or the scenario's own)")
+    ] = None,
     warmup: Annotated[
         float | None, typer.Option(help="excluded part before it, s (default: 1, or its own)")
     ] = None,

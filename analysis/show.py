@@ -208,24 +208,34 @@ def show_engines(names: list[str], as_json: bool, console: Console) -> None:
         print(json.dumps([to_dict(one) for one in probes], indent=1))
         return
     console.print(engines_table(probes))
+    console.print(LEGEND, soft_wrap=True)
     for line in engine_notes(probes):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def engines_table(probes: list[Probe]) -> Table:
-    """Engine, version, several processes, and what each BEGIN mode does where it is accepted."""
+    """Engine, version, who may open its files, and each BEGIN mode; LEGEND explains the words."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("engine", "version", "processes", *MODES):
+    for heading in ("engine", "version", "procs", *MODES):
         table.add_column(heading, overflow="fold", no_wrap=heading == "engine")
     for probe in probes:
         if probe.missing or probe.identity is None:
             table.add_row(probe.engine, "not here")
             continue
-        several = {True: "several", False: "one", None: "not asked"}[probe.several_processes]
+        several = {True: "several", False: "one", None: "-"}[probe.several_processes]
         table.add_row(
-            probe.engine, probe.identity.version, several, *(_mode(probe, mode) for mode in MODES)
+            probe.engine,
+            "-" if probe.engine == "null" else probe.identity.version,
+            several,
+            *(_mode(probe, mode) for mode in MODES),
         )
     return table
+
+
+LEGEND = (
+    "accepted: it begins. 1 writer: accepted, one write transaction at a time. overlap: accepted, "
+    "two write transactions were open at once and both committed. refused: in its own words below."
+)
 
 
 def _mode(probe: Probe, mode: str) -> str:
@@ -236,7 +246,7 @@ def _mode(probe: Probe, mode: str) -> str:
         return "refused"
     if answer.overlaps is None:
         return "accepted"
-    return "writers overlap" if answer.overlaps else "one writer"
+    return "overlap" if answer.overlaps else "1 writer"
 
 
 def engine_notes(probes: list[Probe]) -> list[str]:

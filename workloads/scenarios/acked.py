@@ -93,6 +93,7 @@ class Acked:
         # second, without a thousand. `off` is about power cuts, not about what processes see.
         "synchronous": "off",
         "warmup_s": 0,
+        "duration_s": 60,  # it ends at the first loss
         "readers": 1,
     }
 
