@@ -303,17 +303,32 @@ def report_command(
         float | None,
         typer.Option(help="share of the CPU time that others may use in a run (default: 0.05)"),
     ] = None,
-    out: Annotated[Path, typer.Option(help="the report")] = Path("REPORT.md"),
-    figures: Annotated[Path, typer.Option(help="its charts")] = Path("analysis/figures"),
+    out: Annotated[
+        Path | None, typer.Option(help="the report (default: REPORT.md; --quick: with its runs)")
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="its charts (default: analysis/figures; --quick: likewise)")
+    ] = None,
     runs: RunsOption = RUNS,
 ) -> None:
     """Run the report's experiments and write REPORT.md. --into goes on with an interrupted one."""
-    from analysis.campaign import allow_foreign, conduct_all, designs
+    from analysis.campaign import (
+        CAMPAIGN,
+        allow_foreign,
+        conduct_all,
+        designs,
+        read_campaign,
+    )
     from analysis.report import write_report
 
     console = show.console()
     if foreign_limit is not None and not 0 <= foreign_limit <= 1:
         raise PlanError(f"--foreign-limit {foreign_limit:g}: a share from 0 to 1, such as 0.2.")
+    if into is not None and not (into / CAMPAIGN).is_file():
+        raise RunError(
+            f"{into}: no report was begun there (it has no {CAMPAIGN}), so none can go on. "
+            "Leave --into out to begin one; `cwkit list` shows the folders."
+        )
     if only_write and into is None:
         raise PlanError("--only-write needs --into FOLDER: `cwkit list` shows the folders.")
     kind = "quick" if quick else "report"
@@ -332,6 +347,10 @@ def report_command(
             )
     if foreign_limit is not None:
         allow_foreign(folder, foreign_limit)
+    # A minute's report is no replacement for the committed one: it stays with its runs.
+    beside = bool(read_campaign(folder).get("quick"))
+    out = out or (folder / "REPORT.md" if beside else Path("REPORT.md"))
+    figures = figures or (folder / "figures" if beside else Path("analysis/figures"))
     write_report(folder, out, figures)
     console.print(f"{out} tells it; the runs are in {folder}", markup=False, highlight=False)
 

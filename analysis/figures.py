@@ -167,8 +167,9 @@ def shares(lines: Sequence[Line], path: Path) -> None:
 def crossover(lines: Sequence[Line], path: Path) -> None:
     """How many times the throughput of the baseline (libsql BEGIN IMMEDIATE, the same work) each
     mode reaches, against the work inside the transaction; bars are 95 % intervals over blocks, or
-    the range where the blocks are too few. Below the line at 1 the mode loses: with nothing to
-    overlap its bookkeeping and its refused commits only cost. A bar that touches 1 is no
+    the range where the blocks are too few. Below the line at 1 a mode loses to the baseline. Where
+    two lines are of one library, the distance between them is the mode alone: with nothing to
+    overlap, its bookkeeping and its refused commits only cost. A bar that touches 1 is no
     difference seen.
     """
     figure, axes = _chart("work inside the transaction (µs)", "throughput / baseline's")

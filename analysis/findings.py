@@ -67,6 +67,39 @@ def findings(evidence: Evidence) -> list[str]:
     return [told, *said] if broken else [*said, told]
 
 
+def in_short(evidence: Evidence) -> str:
+    """The answer before the numbers: may I, does it pay, what must I do. Each part is computed."""
+    probe = evidence.probes.get("libsql")
+    answer = probe.modes.get("concurrent") if probe else None
+    said = []
+    if answer is not None and not answer.accepted:
+        said.append("libSQL has no BEGIN CONCURRENT to switch on")
+    elif answer is not None:
+        said.append("libSQL accepts BEGIN CONCURRENT here")
+    pair = headline_pair(evidence)
+    if pair is not None:
+        grid, over, under = pair
+        ratio = grid.ratio(over, under)
+        work = number(field(grid.plan(over), "think_us") or 0)
+        verdict = {"more": "pays", "less": "loses", "none seen": "makes no difference"}
+        pays = verdict.get(ratio.verdict, "cannot be judged from so few blocks")
+        said.append(
+            f"another library's on libSQL's file {pays} with {work} µs of work in a transaction "
+            f"({ratio.said()} times) if you rerun what it refuses"
+        )
+    alone = {work: ratio for work, _, ratio in work_ratios(evidence, under=MODE_ALONE)}
+    if 0.0 in alone:
+        verdict = {"more": "it pays too", "less": "it loses", "none seen": "no gain was seen"}
+        pays = verdict.get(alone[0.0].verdict, "too few blocks to say")
+        said.append(f"with none, against the same library's BEGIN IMMEDIATE, {pays}")
+    if any(cell.broken for _, cell in _acked(evidence)):
+        said.append(
+            "and whichever you choose, do not let several processes checkpoint with a library "
+            "that loses commits (finding 1)"
+        )
+    return f"{'; '.join(said)}." if said else "these runs hold no answer."
+
+
 def headline_pair(evidence: Evidence) -> Pair | None:
     """The comparison that the report is about: with the most blocks, it is the first there is."""
     return evidence.pair(writers=4) or evidence.pair()
@@ -159,7 +192,11 @@ def acknowledged(evidence: Evidence) -> str:
     else:
         head = f"{listed(sorted(lost))} lost acknowledged commits beside running checkpoints"
     off = {grid.plan(cell.arm)["synchronous"] for grid, cell in found}
-    how = f" (synchronous {listed(sorted(off)).upper()}, no crash and no power cut)"
+    how = (
+        f" (synchronous {listed(sorted(off)).upper()}, no crash and no power cut; provoked by "
+        "processes that checkpoint without pause: SQLite's WAL-reset race, fixed in 3.51.3; with "
+        "fsync it races less often, and was not tried here)"
+    )
     return f"**{head}**{how}: {'; '.join(parts)}."
 
 
@@ -238,6 +275,7 @@ def fairness(evidence: Evidence) -> str:
         )
     writers = grid.plan(over)["writers"]
     even = f"1 is even, {number(1 / writers)} is one writer that has everything"
+    even += f"; windows of {grid.plan(over)['duration_s']:g} s, so longer waits are cut"
     return f"Fairness ({even}): {'; '.join(parts)} ({where(grid, over, under)})."
 
 
@@ -255,7 +293,8 @@ def latency(evidence: Evidence) -> str:
         parts.append(f"{name} {duration(p50)} / {duration(p99)} / {duration(tally.longest_ns)}")
     return (
         "A transaction, retries included, took (p50 and p99 of the committed, longest of all, "
-        f"pooled over the blocks, no interval): {'; '.join(parts)} ({where(grid, over, under)})."
+        f"pooled over the blocks, no interval; writers that got no turn are in no "
+        f"percentile): {'; '.join(parts)} ({where(grid, over, under)})."
     )
 
 
@@ -402,8 +441,9 @@ def mission(evidence: Evidence) -> str:
             f"{begin_words(plan['begin'])} and read by {reader.workers} libSQL processes took "
             f"{whole(writer.committed)} commits and {whole(reader.committed)} reads, and {verdict} "
             f"(abort rate {percent(writer.abort_rate[1])} "
-            f"{interval(writer.abort_rate[0], writer.abort_rate[2], percent)}; "
-            f"run `{grid.name}/{cell.run}`)."
+            f"{interval(writer.abort_rate[0], writer.abort_rate[2], percent)}, but "
+            f"{percent(writer.wasted)} of the time in attempts was wasted: a refused COMMIT first "
+            f"waits its turn; longest {duration(writer.longest_ns)}; run `{grid.name}/{cell.run}`)."
         )
     return _absent(evidence, "Whether BEGIN CONCURRENT writers and libSQL readers can share a file")
 

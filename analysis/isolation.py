@@ -151,7 +151,7 @@ def sentence(rows: Rows, again: Rows = ()) -> str:
         )
     concurrent = [who(row) for row in clean if row["mode"] == "concurrent"]
     if concurrent:
-        parts.append(f"{listed(concurrent)} showed no anomaly, nor did any other mode")
+        parts.append(f"{listed(concurrent)} showed no anomaly, nor did any mode not named here")
     elif clean:
         parts.append(f"the other {len(clean)} modes showed no anomaly")
     return (

@@ -58,6 +58,7 @@ def _told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
         "findings": findings.findings(evidence),
         "doubts": findings.doubts(evidence),
         "engines": tables.engines_table(evidence),
+        "short": findings.in_short(evidence),
         "isolation": isolation.levels_table(evidence.isolation),
         "matrix": isolation.matrix_table(evidence.isolation),
         "witnesses": isolation.witnesses(evidence.isolation),
@@ -324,8 +325,20 @@ def _tracks(evidence: Evidence) -> list[Track]:
         made = made[made["outcome"] == COMMITTED]
         spans = np.stack([made["start_s"], made["start_s"] + made["took_s"]], axis=1)
         name = f"{grid.name}: {label(grid, cell.arm)}"
-        tracks.append(Track(name, look(grid, cell.arm), edges_s, per_s, spans[:400]))
+        spans = _merged(spans, cell.counted.seconds / 400)
+        tracks.append(Track(name, look(grid, cell.arm), edges_s, per_s, spans))
     return tracks
+
+
+def _merged(spans: np.ndarray, gap: float) -> np.ndarray:
+    """Spans (start, end), those closer than `gap` as one: no mark is thinner than a line anyway."""
+    merged: list[list[float]] = []
+    for start, end in sorted(spans.tolist()):
+        if merged and start - merged[-1][1] <= gap:
+            merged[-1][1] = max(merged[-1][1], end)
+        else:
+            merged.append([start, end])
+    return np.array(merged).reshape(-1, 2)
 
 
 # --- method and machine -----------------------------------------------------------------------

@@ -134,7 +134,7 @@ def list_runs(runs: Path, console: Console) -> None:
         raise RunError(f"{runs}: there are no runs yet. `cwkit run` makes one.")
     table = Table(box=None, pad_edge=False)
     for heading in ("run", "scenario", "database", "writers", "readers", "s", "ended", "ok"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == "run")
     found_any = False
     for folder in sorted(path for path in runs.iterdir() if path.is_dir()):
         if (folder / "experiment.json").exists():
@@ -173,6 +173,8 @@ def find_run(name: str, runs: Path) -> Path:
     for folder in (Path(name), runs / name):
         if folder.is_dir():
             return folder
+    if "/" in name and (of_reports := sorted(runs.glob(f"*/{name}"))):
+        return of_reports[-1]  # as a report names its runs: the newest report's
     matches = sorted(path for path in runs.glob(f"*{name}*") if path.is_dir())
     if len(matches) == 1:
         return matches[0]

@@ -13,7 +13,7 @@ import numpy as np
 
 STATE, START_NS, MEASURE_NS, STOP_NS = range(4)
 WAIT, GO, STOP = range(3)  # values of STATE
-STARTING, READY, RUNNING, FINISHED, NOT_OPENED, REFUSED, BROKEN, NOT_RECORDED = range(8)
+STARTING, READY, RUNNING, FINISHED, NOT_OPENED, REFUSED, BROKEN, NOT_RECORDED, MISTAKEN = range(9)
 STATUS_WORDS = (
     "starting",
     "ready",
@@ -23,6 +23,7 @@ STATUS_WORDS = (
     "refused",
     "invariant broken",
     "could not record",
+    "scenario failed",
 )
 
 HEADER = 16

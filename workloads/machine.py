@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -85,6 +86,7 @@ class CpuMeter:
     def __init__(self, pids: list[int]) -> None:
         self.pids = [*pids, os.getpid()]
         self.at = (_machine_ticks(), {pid: _own_ns(pid) for pid in self.pids})
+        self.reaped_s = _reaped_s()
 
     def read(self) -> dict[str, float]:
         """Shares of the machine's CPU time since the meter was made, each in [0, 1].
@@ -99,6 +101,10 @@ class CpuMeter:
             now = _own_ns(pid)
             if now is not None and own_before[pid] is not None:
                 own += (now - own_before[pid]) / 1e9
+            elif own_before[pid] is not None:
+                # It has ended and was reaped: its whole life is in the children's account.
+                own -= own_before[pid] / 1e9
+        own += _reaped_s() - self.reaped_s
         tick = os.sysconf("SC_CLK_TCK")
         total, busy, steal = ((a - b) / tick for a, b in zip(after, before, strict=True))
         if total <= 0:
@@ -117,6 +123,12 @@ def _machine_ticks() -> tuple[int, int, int]:
     user, nice, system, idle, iowait, irq, softirq, steal = fields
     busy = user + nice + system + irq + softirq
     return busy + idle + iowait + steal, busy, steal
+
+
+def _reaped_s() -> float:
+    """CPU seconds of all children that this process has waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _own_ns(pid: int) -> Any:

@@ -147,7 +147,8 @@ def in_words(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"]) or "the plan"
     value = first.get("input")
     shown = f" (got {value!r})" if not isinstance(value, dict) else ""
-    return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}{shown}."
+    said = str(first["msg"]).removeprefix("Value error, ")
+    return f"{where}: {said[0].lower()}{said[1:].rstrip('.')}{shown}."
 
 
 def make_plan(**values: Any) -> Plan:
@@ -170,6 +171,8 @@ def make_plan(**values: Any) -> Plan:
         raise PlanError("Checkpointers alone have nothing to do: give --writers or --readers.")
     if plan.rate and not plan.writers:
         raise PlanError("--rate is the writers' and there are none: give --writers or --read-rate.")
+    for name in (plan.write_engine, plan.read_engine, plan.checkpoint_engine):
+        find_engine(name)  # a name that is none is told even where nobody would use it
     engines = {name: find_engine(name) for name in plan.engines()}
     for name, engine in engines.items():
         if (words := engine.missing()) is not None:

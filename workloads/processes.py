@@ -423,6 +423,8 @@ class _Making:
             time.sleep(max(min(POLL_S, (edge - now) / 1e9), 0))
         end = min(max(time.monotonic_ns(), measure), stop)
         if meter is not None:
+            for host in self.hosts:
+                host.process.poll()  # whoever has ended is reaped, and so accounted for
             self.foreign = meter.read()
         return start, measure, end
 
@@ -446,6 +448,8 @@ class _Making:
             self.ended, self.hung = "worker hung", hung
         elif boards.NOT_OPENED in statuses:
             self.ended = "worker died"
+        elif boards.MISTAKEN in statuses:
+            self.ended = "scenario failed"
         elif self._all_done(statuses):
             # Asked again: they may just have come to the end of the time that `now` was not yet.
             early = time.monotonic_ns() < self.board.numbers[boards.STOP_NS]

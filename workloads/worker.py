@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,9 @@ def work(job: Job, worker: int, board: Board) -> None:
     except BaseException as error:
         status = boards.NOT_OPENED
         said = {"state": "died", "account": f"{type(error).__name__}: {error}"}
+    if said["state"] == "scenario failed":
+        status = boards.MISTAKEN
+        board.stop()
     said["cpus"] = sorted(os.sched_getaffinity(0))
     job.account(who, identity=identity, pragmas=pragmas, **said)
     board.set_status(worker, status)
@@ -328,6 +332,7 @@ def _loop(
             except BaseException as error:
                 end = now()
                 outcome, conflict, words, over = refused(error, phase)
+                mistake = _mistake(error) if phase == 2 else ""
                 close_row(
                     buffer, offset + close_at, begun, worked, end, 0,
                     recorder.message(words), outcome, conflict, phase,
@@ -338,6 +343,8 @@ def _loop(
                 offset += row_bytes
                 if offset == limit:
                     buffer, offset, limit = recorder.roll()
+                if mistake:
+                    return {"state": "scenario failed", "account": mistake}
                 if outcome != rec.CONFLICT:
                     failures += 1
                     if failures == MOST_FAILURES:
@@ -364,6 +371,18 @@ def _loop(
             break
         txn += 1
     return {}
+
+
+MISTAKES = (NameError, AttributeError, TypeError, KeyError, IndexError, ZeroDivisionError)
+"""No driver raises these for what an engine said: the scenario's own code is wrong."""
+
+
+def _mistake(error: BaseException) -> str:
+    """Where a scenario's body went wrong, "" where it was the engine that spoke."""
+    if not isinstance(error, MISTAKES):
+        return ""
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(at.filename).name}:{at.lineno}: {type(error).__name__}: {error}"
 
 
 def _checkpoint_loop(

@@ -170,6 +170,8 @@ def found(name: str, registry: Mapping[str, str], what: str, way_out: str) -> An
     """The class behind a registry name or a "path.py:Class". Raises UnknownName."""
     if ".py:" in name:
         return from_file(name, what)
+    if name.endswith(".py"):
+        raise UnknownName(f"{name!r} is a file: name the {what}'s class too, as {name}:Name.")
     if name not in registry:
         near = difflib.get_close_matches(name, registry, n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]!r}?" if near else ""
