@@ -18,7 +18,7 @@ import typer
 from analysis import show
 from workloads.engines import EngineMissing, UnknownName
 from workloads.plan import PlanError, make_plan, shape_of
-from workloads.processes import RunFailed, run
+from workloads.processes import FolderUnwritable, RunFailed, run
 from workloads.recording import RunError
 from workloads.scenarios import find_scenario, scenario_names
 
@@ -351,7 +351,13 @@ def report_command(
     beside = bool(read_campaign(folder).get("quick"))
     out = out or (folder / "REPORT.md" if beside else Path("REPORT.md"))
     figures = figures or (folder / "figures" if beside else Path("analysis/figures"))
-    write_report(folder, out, figures)
+    try:
+        write_report(folder, out, figures)
+    except OSError as error:
+        raise FolderUnwritable(
+            f"{error.filename}: cannot be written ({error.strerror}). The runs are kept: `cwkit "
+            f"report --only-write --into {folder} --out FILE --figures FOLDER` writes it elsewhere."
+        ) from error
     console.print(f"{out} tells it; the runs are in {folder}", markup=False, highlight=False)
 
 

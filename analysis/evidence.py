@@ -17,7 +17,7 @@ from analysis.compare import FOREIGN_LIMIT, Cell, Grid, gather
 from workloads.engines import Probe
 from workloads.engines.probe import from_dict
 from workloads.experiment import read_experiment
-from workloads.recording import RunError
+from workloads.recording import FORMAT_VERSION, RunError
 
 STUDIED = ("sqlite-concurrent", "concurrent")
 """The arm that the report is about, (engine, BEGIN mode) of the writers."""
@@ -130,8 +130,16 @@ def read_evidence(folder: Path) -> Evidence:
     if path.exists():
         try:
             campaign = dict(json.loads(path.read_text(encoding="utf-8")))
+            if int(campaign["cwkit"]) > FORMAT_VERSION:
+                raise RunError(
+                    f"{path}: written by a later cwkit (format {campaign['cwkit']}). Update cwkit."
+                )
+            float(campaign.get("foreign_limit", 0))
             probes = {p.engine: p for p in map(from_dict, campaign.get("probes", []))}
-        except (ValueError, TypeError, KeyError) as error:
+        except RunError:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            campaign = {}
             unread.append(f"{path}: cut or edited ({type(error).__name__}: {error}).")
     limit = float(campaign.get("foreign_limit", FOREIGN_LIMIT))
     for place in places:
@@ -145,6 +153,11 @@ def read_evidence(folder: Path) -> Evidence:
         raise RunError(f"{folder}: holds no experiment. `cwkit report` makes them and reports.")
     rank = {name: n for n, name in enumerate(ORDER)}
     names = sorted(grids, key=lambda name: (rank.get(name, len(rank)), name))
+    matrix = folder / "isolation.json"
+    if matrix.exists() and not _isolation(folder)[0]:
+        unread.append(f"{matrix}: cut or edited, so the isolation part is missing.")
+    elif campaign and not matrix.exists():
+        unread.append("The isolation matrix was not made: `cwkit report --into` makes it.")
     ordered = {name: grids[name] for name in names}
     return Evidence(folder, ordered, campaign, probes, tuple(unread), *_isolation(folder))
 

@@ -164,7 +164,7 @@ def _run_cells(folder: Path) -> tuple[str, ...]:
             str(manifest.get("ended", "?")),
             "yes" if manifest.get("ok") else "NO",
         )
-    except (RunError, KeyError, TypeError) as error:
+    except (RunError, KeyError, TypeError, AttributeError, ValueError) as error:
         return (f"unreadable: {error}",)
 
 

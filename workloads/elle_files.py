@@ -198,14 +198,14 @@ def _json_line(path: Path, where: str, text: bytes) -> _Line:
             f"{path} {where}: not an operation map: {error}. "
             'It needs "type", "process" and "value".'
         ) from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise HistoryError(f"{path} {where}: cut or no JSON: {error}.") from None
 
 
 def _json_array(path: Path, raw: bytes) -> Iterator[tuple[int, _Line]]:
     try:
         forms = msgspec.json.decode(raw, type=list[msgspec.Raw])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise HistoryError(f"{path}: cut or no JSON array: {error}.") from None
     at, number = 0, 1
     for form in forms:

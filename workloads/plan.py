@@ -71,13 +71,15 @@ class Plan(BaseModel):
     """Open loop: transactions a second that all writers together should start; 0: closed loop."""
     read_rate: float = Field(0, ge=0, le=10_000_000)
     retry: Retry = Retry()
-    journal_mode: str | None = None
+    journal_mode: (
+        Literal["wal", "delete", "truncate", "persist", "memory", "off", "mvcc"] | None
+    ) = None
     synchronous: Literal["off", "normal", "full", "extra"] = "normal"
     busy_timeout_ms: int = Field(2000, ge=0, le=600_000)
-    cache_size: int = -16000
+    cache_size: int = Field(-16000, ge=-(2**31), lt=2**31)
     page_bytes: Literal[512, 1024, 2048, 4096, 8192, 16384, 32768, 65536] = 4096
-    wal_autocheckpoint: int = Field(1000, ge=0)
-    mmap_bytes: int = Field(0, ge=0)
+    wal_autocheckpoint: int = Field(1000, ge=0, lt=2**31)
+    mmap_bytes: int = Field(0, ge=0, lt=2**62)
     seed: int = Field(0, ge=0, lt=2**63)
     pin: bool = False
     """Give each worker one CPU of those the run may use, in turn."""
@@ -160,6 +162,8 @@ def make_plan(**values: Any) -> Plan:
     """
     suggested = getattr(find_scenario(values.get("scenario", "bank")), "suggests", {})
     values = dict(suggested) | {name: value for name, value in values.items() if value is not None}
+    if values.get("transactions") and "warmup_s" not in values:
+        values["warmup_s"] = 0.0  # who counts transactions wants all of them measured
     try:
         plan = Plan(**values)
     except ValidationError as error:

@@ -98,6 +98,7 @@ class _Tail:
     rows: Any = None
     counts: np.ndarray = field(default_factory=lambda: np.zeros(len(rec.OUTCOMES), np.int64))
     last_start_ns: int = 0
+    last_end_ns: int = 0
 
     def read(self) -> bool:
         """Count rows closed since the last call. True where there were any."""
@@ -113,6 +114,7 @@ class _Tail:
             closed = int(np.argmin(new != rec.OPEN)) if not np.all(new) else len(new)
             if closed:
                 moved = True
+                self.last_end_ns = int(self.rows["end_ns"][self.at + closed - 1])
                 self.counts += np.bincount(new[:closed], minlength=len(rec.OUTCOMES))
                 self.at += closed
             if self.at < len(self.rows):
@@ -269,7 +271,7 @@ class _Making:
                 host.process.wait(POLL_S)
         if host.process.returncode != 0:
             words = last_words(host)
-            if "full" in words or "No space" in words:
+            if any(sign in words for sign in ("full", "No space", "disk I/O", "too large")):
                 raise FolderUnwritable(
                     f"The disk that holds {self.home.parent} is full ({words}). "
                     "Free some space, or give another folder with --databases."
@@ -422,6 +424,12 @@ class _Making:
             edge = measure if meter is None else stop
             time.sleep(max(min(POLL_S, (edge - now) / 1e9), 0))
         end = min(max(time.monotonic_ns(), measure), stop)
+        if self.ended == "transactions":
+            # The last commit ends it, not the moment at which somebody looked.
+            for tail in tails:
+                tail.read()
+            working = [t for t in tails if self.seats[t.worker][0] != "checkpointer"]
+            end = min(max(max(tail.last_end_ns for tail in working) + 1, measure), stop)
         if meter is not None:
             for host in self.hosts:
                 host.process.poll()  # whoever has ended is reaped, and so accounted for
@@ -573,6 +581,8 @@ class _Making:
         entries = [self._entry(worker) for worker in range(len(self.seats))]
         broken = [finding for finding in self.findings if not finding["ok"]]
         well = all(entry["state"] == "finished" for entry in entries)
+        if well and self._nothing_committed():
+            self.ended = "nothing was committed"
         self.manifest["ended"] = self.ended
         self.manifest["ok"] = well and not broken and self.ended in ("duration", "transactions")
         self._write_manifest()
@@ -583,6 +593,16 @@ class _Making:
         for worker in range(len(self.seats)):
             rec.trim(self.folder, worker)
         return rec.read_run(self.folder)
+
+    def _nothing_committed(self) -> bool:
+        """Attempts were made, and failed, every one: a run that says nothing of an engine."""
+        rows = [
+            rec.read_attempts(self.folder, worker)["outcome"]
+            for worker, (role, _) in enumerate(self.seats)
+            if role != "checkpointer"
+        ]
+        outcomes = np.concatenate(rows)
+        return bool((outcomes == rec.FAILED).any() and not (outcomes == rec.COMMITTED).any())
 
     def _keep_database(self) -> None:
         """The evidence: the database as the check left it, beside the attempts."""

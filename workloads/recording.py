@@ -245,7 +245,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or "cwkit" not in manifest:
         raise RunError(f'{path}: not written by cwkit (it has no key "cwkit"). Try `cwkit list`.')
     version = manifest["cwkit"]
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if type(version) is not int or version < 1:
+        raise RunError(f"{path}: format {version!r} is none of cwkit's. It was cut or edited.")
+    if version > FORMAT_VERSION:
         raise RunError(
             f"{path}: written by a later cwkit (format {version}, this reads {FORMAT_VERSION}). "
             "Update cwkit to read it."
@@ -253,6 +255,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     missing = {"run", "plan", "workers", "window"} - manifest.keys()
     if missing:
         raise RunError(f"{path}: lacks {', '.join(sorted(missing))}. It was cut or edited.")
+    kinds = {"plan": dict, "workers": list, "window": dict, "scenario": dict, "findings": list}
+    kinds |= {"engines": dict, "machine": dict, "foreign": dict}
+    wrong = [
+        name for name, kind in kinds.items() if not isinstance(manifest.get(name, kind()), kind)
+    ]
+    if wrong or not {"measure_ns", "stop_ns"} <= manifest["window"].keys():
+        what = ", ".join(wrong) or "window"
+        raise RunError(f"{path}: its part {what} cannot be read. It was cut or edited.")
     return manifest
 
 
@@ -260,6 +270,16 @@ def read_run(folder: Path) -> Run:
     """Read a run folder whole. Raises RunError with one sentence for anything unreadable."""
     folder = Path(folder)
     manifest = read_manifest(folder)
+    try:
+        return Run(folder, manifest, tuple(_workers(folder, manifest)))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{folder}/manifest.json: a worker's part cannot be read "
+            f"({type(error).__name__}: {error}). It was cut or edited."
+        ) from error
+
+
+def _workers(folder: Path, manifest: dict[str, Any]) -> list[WorkerRecord]:
     workers = []
     for entry in manifest["workers"]:
         number = int(entry["worker"])
@@ -279,7 +299,7 @@ def read_run(folder: Path) -> Run:
                 entry=entry,
             )
         )
-    return Run(folder, manifest, tuple(workers))
+    return workers
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:

@@ -436,7 +436,81 @@ def test_a_plan_that_makes_no_sense_is_one_sentence(bad):
     assert "\n" not in str(caught.value)
 
 
+def test_a_run_by_transactions_is_measured_whole_and_to_its_last_commit(tmp_path):
+    plan = make_plan(scenario="counter", database="sqlite", writers=2, transactions=50)
+    assert plan.warmup_s == 0
+    made = run(plan, tmp_path)
+    ends = np.concatenate([w.attempts["end_ns"] for w in made.workers])
+    assert made.window_ns[1] == ends.max() + 1
+
+
+def test_a_sleeping_worker_sees_the_end_of_the_run(tmp_path):
+    plan = make_plan(
+        scenario="counter",
+        database="sqlite",
+        writers=1,
+        checkpointers=1,
+        checkpoint_pause_ms=60_000,
+        **SHORT,
+    )
+    made = run(plan, tmp_path)
+    assert made.manifest["ok"], why(made)
+
+
+def test_a_mistake_in_a_scenario_ends_the_run_at_its_line(tmp_path):
+    scenario = own_scenario(tmp_path, "return misspelt")
+    plan = make_plan(scenario=scenario, database="sqlite", writers=1, duration_s=60, warmup_s=0)
+    made = run(plan, tmp_path / "runs")
+    assert made.manifest["ended"] == "scenario failed"
+    assert "mine.py:" in made.workers[0].entry["account"]
+    assert "NameError" in made.workers[0].entry["account"]
+
+
+def test_a_run_in_which_everything_fails_is_not_well(tmp_path):
+    scenario = own_scenario(tmp_path, 'raise LookupError("not today")')
+    plan = make_plan(scenario=scenario, database="sqlite", writers=1, transactions=5)
+    made = run(plan, tmp_path / "runs")
+    assert made.manifest["ended"] == "nothing was committed"
+    assert not made.manifest["ok"]
+
+
+def test_the_cpu_time_of_a_run_that_ends_early_is_its_own(tmp_path):
+    scenario = own_scenario(
+        tmp_path,
+        "from workloads.scenarios import InvariantBroken; import time as t; a = t.thread_time();"
+        " [None for _ in iter(lambda: t.thread_time() - a < 0.3, False)];"
+        " raise InvariantBroken('seen')",
+    )
+    plan = make_plan(scenario=scenario, database="sqlite", writers=1, warmup_s=0)
+    made = run(plan, tmp_path / "runs")
+    assert made.manifest["ended"] == "invariant broken"
+    assert made.manifest["foreign"]["own_cpu_s"] >= 0.3
+
+
+NO_SUCH = {
+    "no class": ("A = 3", "scenario", "is no scenario"),
+    "no scenario": ("class A: pass", "scenario", "lacks Params"),
+    "no engine": ("class A: pass", "database", "lacks file_format"),
+    "an exit": ("raise SystemExit(5)", "scenario", "SystemExit"),
+}
+
+
+@pytest.mark.parametrize("case", list(NO_SUCH))
+def test_a_file_without_what_it_should_hold_is_one_sentence(tmp_path, case):
+    text, field, words = NO_SUCH[case]
+    path = tmp_path / "t.py"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=words):
+        make_plan(**{field: f"{path}:A"})
+    with pytest.raises(ValueError, match="name the scenario's class"):
+        make_plan(scenario=str(path))
+
+
 BAD_COMMANDS = [
+    ["run", "--journal-mode", "foo"],
+    ["run", "--cache-size", "99999999999999999999"],
+    ["run", "--read-engine", "nulll"],
+    ["report", "--into", "/nonexistent"],
     ["run", "--writers", "0"],
     ["run", "--writers", "10000"],
     ["run", "--writers", "many"],

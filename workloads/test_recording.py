@@ -114,6 +114,17 @@ DAMAGE = {
         lambda folder: (folder / "manifest.json").write_text(json.dumps({"cwkit": 999})),
         "later cwkit",
     ),
+    "format 0": (
+        lambda folder: (folder / "manifest.json").write_text('{"cwkit": 0}'),
+        "none of cwkit's",
+    ),
+    "workers null": (lambda folder: write_run(folder, workers=None), "workers cannot be read"),
+    "a worker without engine": (
+        lambda folder: write_run(folder, workers=[{"worker": 0, "role": "writer"}]),
+        "worker's part",
+    ),
+    "window cut": (lambda folder: write_run(folder, window={"start_ns": 1}), "window"),
+    "scenario no table": (lambda folder: write_run(folder, scenario="bank"), "scenario"),
     "keys missing": (
         lambda folder: (folder / "manifest.json").write_text(json.dumps({"cwkit": 1})),
         "lacks",

@@ -357,7 +357,12 @@ def _loop(
                 if tries == most_tries or end >= stop_ns or numbers[state] == stop:
                     break
                 if (pause := wait(tries)) > 0:
-                    sleep(pause)
+                    if pause < 0.05:
+                        sleep(pause)
+                    else:  # long enough for the run to end meanwhile
+                        wait_until(min(now() + int(pause * 1e9), stop_ns), seat.stopping)
+                        if now() >= stop_ns or numbers[state] == stop:
+                            break
                 tries = min(tries + 1, 65_535)
                 start = now()
                 continue
@@ -434,7 +439,8 @@ def _checkpoint_loop(
             if offset == limit:
                 buffer, offset, limit = recorder.roll()
         if pause_s:
-            time.sleep(pauses.uniform(0, 2 * pause_s))
+            pause_ns = int(pauses.uniform(0, 2e9 * pause_s))
+            wait_until(min(time.monotonic_ns() + pause_ns, stop_ns), seat.stopping)
     rec.OPEN_PART.pack_into(buffer, offset, 0, 0, 0, 0, 0, 0)
     return {"idle_checkpoints": idle, "busy_checkpoints": locked}
 

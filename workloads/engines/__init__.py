@@ -163,7 +163,15 @@ def find_engine(name: str) -> Engine:
     Raises UnknownName with the nearest name; never an ImportError of a missing driver (that is
     what `missing()` is for).
     """
-    return found(name, REGISTRY, "engine", "`cwkit engines` lists them")()
+    made = found(name, REGISTRY, "engine", "`cwkit engines` lists them")
+    try:
+        engine: Engine = made()
+    except Exception as error:
+        raise UnknownName(f"{name!r} cannot be made: {type(error).__name__}: {error}.") from error
+    needs = ("file_format", "hosting", "promises", "missing", "identity", "connect")
+    if lacks := [part for part in needs if not hasattr(engine, part)]:
+        raise UnknownName(f"{name!r} is no engine: it lacks {', '.join(lacks)}.")
+    return engine
 
 
 def found(name: str, registry: Mapping[str, str], what: str, way_out: str) -> Any:
@@ -194,7 +202,7 @@ def from_file(name: str, what: str) -> Any:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UnknownName(
             f"{path_text!r} cannot be imported: {type(error).__name__}: {error}."
         ) from error

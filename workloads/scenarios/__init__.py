@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from workloads import keys as key_choice
-from workloads.engines import Session, found
+from workloads.engines import Session, UnknownName, found
 from workloads.recording import COMMITTED, UNKNOWN, WorkerRecord
 
 
@@ -211,4 +211,8 @@ def scenario_names() -> Sequence[str]:
 
 def find_scenario(name: str) -> type[Scenario]:
     """The scenario class of a name or of a user's own file ("path.py:Name"). UnknownName else."""
-    return found(name, REGISTRY, "scenario", "`cwkit list --scenarios` shows them")
+    scenario = found(name, REGISTRY, "scenario", "`cwkit list --scenarios` shows them")
+    needs = ("Params", "kinds", "schema", "load", "draw", "bodies", "check")
+    if lacks := [part for part in needs if not hasattr(scenario, part)]:
+        raise UnknownName(f"{name!r} is no scenario: it lacks {', '.join(lacks)}.")
+    return scenario
