@@ -120,6 +120,16 @@ def designs(quick: bool, seed: int) -> list[Design]:
             blocks=1,
         ),
         Design(
+            "hot",
+            "And where all writers meet on one page (ten counters)?",
+            {
+                "branch immediate": BRANCH | {"scenario": "counter", "writers": 4} | short,
+                "branch concurrent": CONCURRENT | {"scenario": "counter", "writers": 4} | short,
+            },
+            blocks=1 if quick else 6,
+            baseline="branch immediate",
+        ),
+        Design(
             "mvcc",
             "Page-level or row-level: who overlaps work that waits (1 ms asleep)?",
             ways("", asleep, "turso concurrent"),
@@ -170,7 +180,7 @@ def designs(quick: bool, seed: int) -> list[Design]:
         ),
     ]
     # One number of writers shows no growth, and a minute has no room for sleepers.
-    left_out = ("writers", "mvcc", "think") if quick else ()
+    left_out = ("writers", "mvcc", "think", "hot") if quick else ()
     made = [design for design in made if design.name not in left_out]
     return [_seeded(design, seed) for design in made]
 

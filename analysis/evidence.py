@@ -34,6 +34,7 @@ ORDER = (
     "no-work",
     "think",
     "skew",
+    "hot",
     "mvcc",
     "read-mostly",
     "read",

@@ -355,7 +355,25 @@ def losing_work(evidence: Evidence) -> str:
         head += f", and no difference was seen with {works}"
     runs = listed(list(dict.fromkeys(f"`{pair.grid.name}`" for _, pair, _ in found)))
     against = "the same library's BEGIN IMMEDIATE, so the mode alone" if alone else NOW
-    return f"{head} (throughput against {against}: {seen}; {runs})."
+    return f"{head} (throughput against {against}: {seen}; {runs}){_loses_elsewhere(evidence)}."
+
+
+def _loses_elsewhere(evidence: Evidence) -> str:
+    """Other workloads in which the mode alone makes it slower."""
+    said = []
+    for grid in evidence.grids.values():
+        for over in arms_of(grid, *STUDIED):
+            for under in arms_of(grid, *MODE_ALONE):
+                if not alike(grid, over, under) or field(grid.plan(over), "scenario") != "counter":
+                    continue
+                ratio, tally = grid.ratio(over, under), grid.tally(over)
+                if ratio.verdict != "less" or tally is None:
+                    continue
+                said.append(
+                    f"; **it loses where all writers meet on one page** (`{grid.name}`: "
+                    f"{ratio.said()} times, {percent(tally.abort_rate[1])} of the attempts refused)"
+                )
+    return "".join(said)
 
 
 def scaling(evidence: Evidence) -> str:
