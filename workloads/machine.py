@@ -6,6 +6,7 @@ import os
 import platform
 import resource
 import subprocess
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def _git(*words: str) -> str:
 class CpuMeter:
     """Whose CPU time it was, between two moments: the run's, others', or stolen by the host.
 
-    Kernel counters only: /proc/stat for the machine (10 ms steps), schedstat for our own
+    Kernel counters only: /proc/stat for the machine (10 ms steps), the CPU clocks of our own
     processes (ns). Both are read at the edges of the measured window, not in it.
     """
 
@@ -99,11 +100,10 @@ class CpuMeter:
         own = 0.0
         for pid in self.pids:
             now = _own_ns(pid)
-            if now is not None and own_before[pid] is not None:
-                own += (now - own_before[pid]) / 1e9
-            elif own_before[pid] is not None:
-                # It has ended and was reaped: its whole life is in the children's account.
-                own -= own_before[pid] / 1e9
+            before_ns = own_before[pid]
+            if before_ns is not None:
+                # One that has ended and was reaped has its whole life in the children's account.
+                own += ((now or 0) - before_ns) / 1e9
         own += _reaped_s() - self.reaped_s
         tick = os.sysconf("SC_CLK_TCK")
         total, busy, steal = ((a - b) / tick for a, b in zip(after, before, strict=True))
@@ -131,12 +131,13 @@ def _reaped_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _own_ns(pid: int) -> Any:
-    """CPU time of all threads of a process, ns; None where it is gone or the kernel won't say."""
-    total = 0
+def _own_ns(pid: int) -> int | None:
+    """CPU time of a process, ns, threads that have ended included; None where it is gone.
+
+    The kernel's CPU clock of the process, as clock_getcpuclockid(3) names it; the files of its
+    threads would forget a thread that ends before they are read.
+    """
     try:
-        for task in os.listdir(f"/proc/{pid}/task"):
-            total += int(Path(f"/proc/{pid}/task/{task}/schedstat").read_text().split()[0])
-    except (OSError, ValueError, IndexError):
+        return time.clock_gettime_ns((~pid << 3) | 2)
+    except OSError:
         return None
-    return total
