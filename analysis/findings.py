@@ -195,7 +195,7 @@ def acknowledged(evidence: Evidence) -> str:
     how = (
         f" (synchronous {listed(sorted(off)).upper()}, no crash and no power cut; provoked by "
         "processes that checkpoint without pause: SQLite's WAL-reset race, fixed in 3.51.3; with "
-        "fsync it races less often, and was not tried here)"
+        "fsync was not tried here)"
     )
     return f"**{head}**{how}: {'; '.join(parts)}."
 
@@ -460,8 +460,8 @@ def mission(evidence: Evidence) -> str:
             f"{whole(writer.committed)} commits and {whole(reader.committed)} reads, and {verdict} "
             f"(abort rate {percent(writer.abort_rate[1])} "
             f"{interval(writer.abort_rate[0], writer.abort_rate[2], percent)}, but "
-            f"{percent(writer.wasted)} of the time in attempts was wasted: a refused COMMIT first "
-            f"waits its turn; longest {duration(writer.longest_ns)}; run `{grid.name}/{cell.run}`)."
+            f"{percent(writer.wasted)} of the time in attempts went into refused ones; "
+            f"longest {duration(writer.longest_ns)}; run `{grid.name}/{cell.run}`)."
         )
     return _absent(evidence, "Whether BEGIN CONCURRENT writers and libSQL readers can share a file")
 
