@@ -194,8 +194,8 @@ def acknowledged(evidence: Evidence) -> str:
     off = {grid.plan(cell.arm)["synchronous"] for grid, cell in found}
     how = (
         f" (synchronous {listed(sorted(off)).upper()}, no crash and no power cut; provoked by "
-        "processes that checkpoint without pause: SQLite's WAL-reset race, fixed in 3.51.3; with "
-        "fsync was not tried here)"
+        "processes that checkpoint without pause: SQLite's WAL-reset race, fixed in 3.51.3; "
+        "it was not tried with fsync)"
     )
     return f"**{head}**{how}: {'; '.join(parts)}."
 
