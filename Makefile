@@ -2,7 +2,7 @@
 # Paths are relative throughout, so that a clone may lie in a folder with a space in its name.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup extras report test lint bench lock clean
+.PHONY: help setup report test lint bench lock clean
 
 venv := .venv/bin
 # Where the tests are repeated by hand: make test PYTEST="-k bank --slow"
@@ -14,9 +14,6 @@ help: ## this list
 
 setup: ## .venv with the locked packages, and the begin-concurrent SQLite; once
 	@PYTHON="$(PYTHON)" setup/setup --retry
-
-extras: ## setup, with the optional packages: parquet, cluster
-	@PYTHON="$(PYTHON)" setup/setup --retry --extras
 
 # The same without trying a failed build again: that would cost minutes before each report.
 .PHONY: ready

@@ -24,7 +24,6 @@ VENV_PYTHON = VENV / "bin" / "python"
 BUILD = ROOT / ".build"
 LOGS = BUILD / "logs"
 LOCK = ROOT / "requirements.lock"
-EXTRAS_LOCK = ROOT / "requirements-extras.lock"
 BUILD_SCRIPT = ROOT / "setup" / "build_begin_concurrent.py"
 WHY_MISSING = BUILD / "begin-concurrent" / "why-missing.txt"
 
@@ -36,7 +35,6 @@ class StepFailed(Exception):
 def main() -> int:
     """Return the exit status: 0, also without the begin-concurrent build; 1 without .venv."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--extras", action="store_true", help="install the optional packages too")
     parser.add_argument("--retry", action="store_true", help="try a build again that failed before")
     options = parser.parse_args()
 
@@ -47,7 +45,7 @@ def main() -> int:
         # everything done.
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            did_something = make_venv(extras=options.extras)
+            did_something = make_venv()
         except StepFailed as failure:
             print(failure, file=sys.stderr)
             return 1
@@ -66,14 +64,12 @@ def main() -> int:
     return 0
 
 
-def make_venv(*, extras: bool) -> bool:
+def make_venv() -> bool:
     """Return whether anything had to be done."""
     stamp = VENV / "cwkit-stamp"
     # The path belongs to it: a venv and an editable install name their folder, and a clone that
     # was moved would go on running the code of the old place.
     wanted = _key(LOCK, ROOT / "pyproject.toml", Path(__file__), str(ROOT))
-    if extras:
-        wanted = _key(EXTRAS_LOCK, wanted)
     have = stamp.read_text() if stamp.is_file() else ""
     if wanted in have.split() and _starts(VENV_PYTHON):
         return False
@@ -94,12 +90,9 @@ def make_venv(*, extras: bool) -> bool:
         "--progress-bar",
         "off",
     ]
-    lock = EXTRAS_LOCK if extras else LOCK
     _step(
-        f"Installing the {_packages(lock)} packages of {lock.name}",
-        [*pip, "--require-hashes", "--requirement", str(lock)]
-        # setuptools is in the first lock only: it is the build backend, not a dependency.
-        + (["--requirement", str(LOCK)] if extras else []),
+        f"Installing the {_packages(LOCK)} packages of {LOCK.name}",
+        [*pip, "--require-hashes", "--requirement", str(LOCK)],
         "packages",
         "A package index must be in reach. libsql-experimental has wheels for Python 3.11 to 3.13 "
         "on x86_64; elsewhere pip builds it, which needs Rust.",
@@ -110,8 +103,7 @@ def make_venv(*, extras: bool) -> bool:
         "cwkit",
         "Look there.",
     )
-    plain = _key(LOCK, ROOT / "pyproject.toml", Path(__file__), str(ROOT))
-    stamp.write_text(f"{_base()}\n{plain}\n{wanted}\n")
+    stamp.write_text(f"{_base()}\n{wanted}\n")
     return True
 
 
