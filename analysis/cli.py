@@ -6,7 +6,6 @@ violated); 2 the input cannot be used, and nothing was written; 3 cannot be deci
 
 from __future__ import annotations
 
-import shlex
 import signal
 import sys
 from datetime import UTC, datetime
@@ -16,28 +15,14 @@ from typing import Annotated, Any
 import typer
 
 from analysis import show
+from analysis.cli_app import RUNS, DatabasesOption, RunsOption, app, command_line
 from workloads.engines import EngineMissing, UnknownName
 from workloads.plan import PlanError, make_plan, shape_of
 from workloads.processes import FolderUnwritable, RunFailed, run
 from workloads.recording import RunError
 from workloads.scenarios import find_scenario, scenario_names
 
-app = typer.Typer(
-    name="cwkit",
-    help="Concurrent writes on embedded databases: property tests, experiments, a report.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-
-RUNS = Path("runs")
-
-RunsOption = Annotated[Path, typer.Option("--runs", help="folder that holds the runs")]
-DatabasesOption = Annotated[
-    Path | None,
-    typer.Option(help="folder for the database while the run goes on (default: a temporary one)"),
-]
+__all__ = ["app", "main"]
 
 
 def main() -> None:
@@ -58,11 +43,6 @@ def main() -> None:
 def _terminated(number: int, frame: Any) -> None:
     """A `kill` ends a run as Ctrl-C does: with what it had, and with its processes reaped."""
     raise KeyboardInterrupt
-
-
-def command_line() -> str:
-    """The command that this process was started with, as a user would type it."""
-    return shlex.join(["cwkit", *sys.argv[1:]])
 
 
 @app.command("run")

@@ -1,0 +1,32 @@
+"""The command `cwkit` itself: what all its subcommands share. They are in cli.py and cli_*.py."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="cwkit",
+    help="Concurrent writes on embedded databases: property tests, experiments, a report.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+RUNS = Path("runs")
+
+RunsOption = Annotated[Path, typer.Option("--runs", help="folder that holds the runs")]
+DatabasesOption = Annotated[
+    Path | None,
+    typer.Option(help="folder for the database while the run goes on (default: a temporary one)"),
+]
+
+
+def command_line() -> str:
+    """The command that this process was started with, as a user would type it."""
+    return shlex.join(["cwkit", *sys.argv[1:]])
