@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from analysis.evidence import CONTROL, STUDIED, Evidence, arms_of, field, label, where
-from analysis.findings import HOW, NOW, headline_pair
+from analysis.headline import HOW, NOW, headline_pair
 from analysis.rates import percentiles
 from analysis.words import duration, interval, listed, number, percent, times
 

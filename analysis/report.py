@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import jinja2
 import numpy as np
 
-from analysis import figures, findings, isolation, tables
+from analysis import figures, findings, isolation, losing, tables
 from analysis.claims import claims
 from analysis.compare import FEWEST_BLOCKS, FOREIGN_LIMIT, Grid
 from analysis.evidence import CONTROL, Evidence, field, label, look, read_evidence
 from analysis.figures import Line, Track
+from analysis.headline import headline_pair
 from analysis.rates import abort_rate
 from analysis.timeline import checkpoints, timeline
 from analysis.words import Table, percent, times
@@ -219,7 +220,7 @@ def _floor_line(evidence: Evidence, grid: Grid, arms: Sequence[str]) -> list[Lin
 
 def _by_skew(evidence: Evidence) -> list[Line]:
     ways: dict[tuple[str, str, str], list[tuple[float, np.ndarray]]] = {}
-    rows = findings.skewed(evidence)
+    rows = losing.skewed(evidence)
     for grid, arm, at, tally in rows:
         if look(grid, arm)[0] != "null" and grid is rows[0][0]:
             rate = abort_rate([tally.conflicted], [tally.finished])[0]
@@ -233,7 +234,7 @@ def _by_skew(evidence: Evidence) -> list[Line]:
 
 def _headline_arms(evidence: Evidence) -> tuple[Grid | None, list[str]]:
     """The arms of the headline's experiment that do the headline's work, A/A twins once."""
-    pair = findings.headline_pair(evidence)
+    pair = headline_pair(evidence)
     if pair is None:
         return None, []
     grid = pair.grid
@@ -289,7 +290,7 @@ def _crossover(evidence: Evidence) -> list[Line]:
     for way in ways:
         if way == CONTROL:
             continue
-        found = findings.work_ratios(evidence, over=way)
+        found = losing.work_ratios(evidence, over=way)
         if not found:
             continue
         ratios = [ratio for _, _, ratio in found]

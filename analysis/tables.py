@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.compare import Grid, Measure
 from analysis.evidence import CONTROL, MODE_ALONE, Evidence, field, label, look
-from analysis.findings import work_ratios
+from analysis.losing import work_ratios
 from analysis.rates import Tally
 from analysis.words import (
     DASH,
