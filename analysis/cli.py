@@ -31,13 +31,26 @@ def main() -> None:
     try:
         app()
     except (PlanError, UnknownName, EngineMissing, RunError, RunFailed) as error:
-        print(f"cwkit: {error}", file=sys.stderr)
+        print(f"cwkit: {_by_option(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("cwkit: interrupted.", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
+
+
+def _by_option(error: Exception) -> str:
+    """What is wrong, by the name of the option: the plan calls --duration `duration_s`."""
+    said, field = str(error), getattr(error, "field", "")
+    if not field or not any(option in sys.argv for option in ("run", "search")):
+        return said
+    name = field.removesuffix("_s").removeprefix("retry.")
+    name = {"base_us": "retry_base_us", "cap_us": "retry_cap_us", "policy": "retry"}.get(name, name)
+    option = f"--{name.replace('_', '-')}"
+    if not any(word.partition("=")[0] == option for word in sys.argv):
+        return said  # given in another way, such as --set
+    return said.replace(f"{field}: ", f"{option}: ", 1)
 
 
 def _terminated(number: int, frame: Any) -> None:

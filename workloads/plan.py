@@ -26,7 +26,14 @@ RETRIES = ("none", "immediate", "exponential")
 
 
 class PlanError(ValueError):
-    """A plan that cannot be run: one sentence with the way out."""
+    """A plan that cannot be run: one sentence with the way out.
+
+    field : the plan's field or the scenario's parameter that it begins with, "" where none is.
+    """
+
+    def __init__(self, sentence: str, field: str = "") -> None:
+        super().__init__(sentence)
+        self.field = field
 
 
 class Retry(BaseModel):
@@ -140,13 +147,18 @@ def shape_of(scenario: str, params: Mapping[str, Any]) -> Shape:
     try:
         return cls.Params(**params)
     except ValidationError as error:
-        raise PlanError(f"Scenario {scenario!r}: {in_words(error)}") from error
+        raise PlanError(f"Scenario {scenario!r}: {in_words(error)}", field_of(error)) from error
+
+
+def field_of(error: ValidationError) -> str:
+    """The field that pydantic's first complaint is about, as a path with dots; "" for the whole."""
+    return ".".join(str(part) for part in error.errors()[0]["loc"])
 
 
 def in_words(error: ValidationError) -> str:
     """The first complaint of pydantic as one sentence: the field, its value, the rule."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the plan"
+    where = field_of(error) or "the plan"
     value = first.get("input")
     shown = f" (got {value!r})" if not isinstance(value, dict) else ""
     said = str(first["msg"]).removeprefix("Value error, ")
@@ -167,7 +179,7 @@ def make_plan(**values: Any) -> Plan:
     try:
         plan = Plan(**values)
     except ValidationError as error:
-        raise PlanError(in_words(error)) from error
+        raise PlanError(in_words(error), field_of(error)) from error
     _modes_exist(plan)
     if plan.writers + plan.readers + plan.checkpointers == 0:
         raise PlanError("A run needs at least one worker: give --writers or --readers.")

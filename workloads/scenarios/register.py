@@ -57,7 +57,7 @@ def parse_mix(text: str) -> dict[str, float]:
         name, equals, amount = part.strip().partition("=")
         if name not in OPERATIONS:
             near = difflib.get_close_matches(name, [*OPERATIONS, *YCSB], n=1, cutoff=0.3)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = f"; did you mean {near[0]!r}?" if near else "."
             raise ValueError(
                 f"there is no operation {name!r} in a mix{hint} "
                 f"Give one of {', '.join(YCSB)} or NAME=SHARE of {', '.join(OPERATIONS)}"

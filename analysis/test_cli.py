@@ -1,0 +1,40 @@
+"""Bad input on the command line: one sentence, by the name that was typed, and status 2."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from analysis.cli import main
+
+
+def refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
+) -> str:
+    monkeypatch.setattr(sys, "argv", ["cwkit", *words])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("cwkit: ") and said.count("\n") == 1
+    return said
+
+
+@pytest.mark.parametrize(
+    ("words", "starts"),
+    [
+        (["--duration", "-1"], "--duration: "),
+        (["--retry-base-us=0"], "--retry-base-us: "),
+        (["--retry", "often"], "--retry: "),
+        (["--rows", "-5"], "Scenario 'bank': --rows: "),
+        (["--set", "rows=-5"], "Scenario 'bank': rows: "),
+    ],
+)
+def test_a_complaint_names_what_was_typed(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    starts: str,
+) -> None:
+    assert refused(monkeypatch, capsys, "run", *words).startswith(f"cwkit: {starts}")
