@@ -244,6 +244,7 @@ def conduct_all(
         conduct(
             design,
             folder / design.name,
+            way="report",
             command=command,
             on_cell=on_cell(design.name),
             on_progress=on_progress,

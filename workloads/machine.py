@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import resource
 import subprocess
 import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def describe(folder: Path) -> dict[str, Any]:
     """The machine and the file system that holds `folder`. Plain data, no path of the machine."""
     return {
+        "id": identity(),
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
         "cores_of_machine": psutil.cpu_count(),
@@ -32,6 +35,22 @@ def describe(folder: Path) -> dict[str, Any]:
         "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "cwkit_commit": commit(),
     }
+
+
+@cache
+def identity() -> str:
+    """12 hex digits that tell this machine from others: a hash, from which no name can be read.
+
+    Of the machine's id and name (containers of one image share the id), its processor and memory.
+    """
+    said = (
+        _first_line("/etc/machine-id"),
+        platform.node(),
+        _cpu_model(),
+        psutil.cpu_count(),
+        psutil.virtual_memory().total,
+    )
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:12]
 
 
 def _cpu_model() -> str:
@@ -82,21 +101,27 @@ class CpuMeter:
 
     Kernel counters only: /proc/stat for the machine (10 ms steps), the CPU clocks of our own
     processes (ns). Both are read at the edges of the measured window, not in it.
+
+    cpus : the CPUs that the run is confined to, its parent among them; what happens on others is
+        not counted, so that a neighbour on CPUs of its own is not foreign. (): the whole machine.
+    conductor : process that runs this run beside others, 0 for none. What it does on the run's
+        CPUs is foreign; `conductor_cpu_s` says how much that can be at most.
     """
 
-    def __init__(self, pids: list[int]) -> None:
-        self.pids = [*pids, os.getpid()]
-        self.at = (_machine_ticks(), {pid: _own_ns(pid) for pid in self.pids})
+    def __init__(self, pids: list[int], cpus: Sequence[int] = (), conductor: int = 0) -> None:
+        self.pids, self.cpus, self.conductor = [*pids, os.getpid()], tuple(cpus), conductor
+        self.at = (_machine_ticks(self.cpus), {pid: _own_ns(pid) for pid in self.pids})
+        self.conducted_ns = _own_ns(conductor) if conductor else None
         self.reaped_s = _reaped_s()
 
     def read(self) -> dict[str, float]:
-        """Shares of the machine's CPU time since the meter was made, each in [0, 1].
+        """Shares of the CPU time of those CPUs since the meter was made, each in [0, 1].
 
         foreign : used by processes that are not the run's. steal : taken by the hypervisor.
         own_cpu_s : CPU seconds of the run's processes, its parent among them.
         """
         before, own_before = self.at
-        after = _machine_ticks()
+        after = _machine_ticks(self.cpus)
         own = 0.0
         for pid in self.pids:
             now = _own_ns(pid)
@@ -107,20 +132,38 @@ class CpuMeter:
         own += _reaped_s() - self.reaped_s
         tick = os.sysconf("SC_CLK_TCK")
         total, busy, steal = ((a - b) / tick for a, b in zip(after, before, strict=True))
+        said = {"total_cpu_s": max(total, 0.0), "own_cpu_s": own}
+        if self.conducted_ns is not None:
+            now_ns = _own_ns(self.conductor)
+            said["conductor_cpu_s"] = ((now_ns or self.conducted_ns) - self.conducted_ns) / 1e9
         if total <= 0:
-            return {"cpu_share": 0.0, "steal_share": 0.0, "total_cpu_s": 0.0, "own_cpu_s": own}
+            return {"cpu_share": 0.0, "steal_share": 0.0} | said
         return {
             "cpu_share": max(0.0, (busy - own) / total),
             "steal_share": max(0.0, steal / total),
-            "total_cpu_s": total,
-            "own_cpu_s": own,
-        }
+        } | said
 
 
-def _machine_ticks() -> tuple[int, int, int]:
-    """(all, busy, stolen) ticks of all CPUs. iowait counts as idle, guest time is inside user."""
-    fields = [int(f) for f in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
-    user, nice, system, idle, iowait, irq, softirq, steal = fields
+def _machine_ticks(cpus: Sequence[int]) -> tuple[int, int, int]:
+    return ticks(Path("/proc/stat").read_text(encoding="ascii"), cpus)
+
+
+def ticks(stat: str, cpus: Sequence[int] = ()) -> tuple[int, int, int]:
+    r"""(all, busy, stolen) ticks of these CPUs, () for all of them, from the text of /proc/stat.
+
+    iowait counts as idle, guest time is inside user.
+
+    >>> stat = "cpu  9 0 0 90 0 0 0 3 0 0\ncpu0 7 0 0 40 0 0 0 1 0 0\ncpu1 2 0 0 50 0 0 0 2 0 0"
+    >>> ticks(stat), ticks(stat, (1,))
+    ((102, 9, 3), (54, 2, 2))
+    """
+    wanted = {f"cpu{cpu}" for cpu in cpus} or {"cpu"}
+    sums = [0] * 8
+    for line in stat.splitlines():
+        name, *fields = line.split()
+        if name in wanted:
+            sums = [a + int(b) for a, b in zip(sums, fields[:8], strict=True)]
+    user, nice, system, idle, iowait, irq, softirq, steal = sums
     busy = user + nice + system + irq + softirq
     return busy + idle + iowait + steal, busy, steal
 

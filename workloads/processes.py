@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -133,16 +133,26 @@ def run(
     template: Path | None = None,
     keep_database: bool = False,
     on_progress: OnProgress | None = None,
+    conduct: Mapping[str, Any] | None = None,
+    cpus: Sequence[int] = (),
+    conductor: int = 0,
+    inherit: Sequence[int] = (),
 ) -> rec.Run:
     """Make one run and return it, read back from its folder.
 
     runs : the folder that holds run folders. databases : where the database lies while the run
     goes on (default: a temporary folder, removed afterwards; kept in the run folder where an
     invariant broke). template : a folder made by `prepare`, copied instead of loading again.
+    conduct : who runs it and beside what, for the manifest. cpus : those that this process is
+    confined to, () for none in particular; conductor : as for `machine.CpuMeter`.
+    inherit : open files that every process of the run keeps open.
     Raises ModeRefused, FolderUnwritable, RunFailed before anything was measured. What goes wrong
     later is in the manifest: `ok`, `ended`, `findings` and each worker's `state` and `account`.
     """
     making = _Making(plan, runs, name, command, databases, on_progress or (lambda progress: None))
+    making.cpus, making.conductor, making.inherit = tuple(cpus), conductor, tuple(inherit)
+    if conduct is not None:
+        making.manifest["conduct"] = dict(conduct)
     try:
         try:
             making.load(template)
@@ -184,6 +194,9 @@ class _Making:
         on_progress: OnProgress,
     ) -> None:
         self.plan, self.on_progress = plan, on_progress
+        self.cpus: tuple[int, ...] = ()
+        self.conductor = 0
+        self.inherit: tuple[int, ...] = ()
         self.hosts: list[_Host] = []
         self.ended = "duration"
         self.foreign: dict[str, float] = {}
@@ -252,6 +265,7 @@ class _Making:
                 stderr=file,
                 env=environment,
                 process_group=0,  # Ctrl-C reaches the parent alone, which ends the run in order
+                pass_fds=self.inherit,
             )
         host = _Host(name, process, stderr, workers)
         self.hosts.append(host)
@@ -395,7 +409,8 @@ class _Making:
         while True:
             now = time.monotonic_ns()
             if meter is None and now >= measure:
-                meter = machine.CpuMeter([host.process.pid for host in self.hosts])
+                pids = [host.process.pid for host in self.hosts]
+                meter = machine.CpuMeter(pids, self.cpus, self.conductor)
             for tail in tails:
                 tail.read()
             if now - shown_ns >= POLL_S * 0.9e9:

@@ -7,7 +7,16 @@ import pytest
 
 from workloads import processes
 from workloads import recording as rec
-from workloads.experiment import Design, cell_name, conduct, read_experiment
+from workloads.experiment import (
+    Design,
+    begin,
+    cell_name,
+    conduct,
+    read_experiment,
+    run_cell,
+)
+from workloads.locks import Held, locked
+from workloads.plan import PlanError
 
 FAST = {"scenario": "counter", "writers": 1, "duration_s": 0.05, "warmup_s": 0, "retry": {}}
 ARMS = {
@@ -135,8 +144,101 @@ def test_arms_with_other_work_start_from_one_loaded_database(tmp_path, monkeypat
         }
         for us in (0, 5)
     }
-    monkeypatch.setattr("workloads.experiment.prepare", counted)
+    monkeypatch.setattr("workloads.cell.prepare", counted)
     made = conduct(design(arms=arms, blocks=2), tmp_path / "e")
     assert len(loads) == 1
     assert [cell.state for cell in made.cells.values()] == ["done"] * 4
     assert not (tmp_path / "e" / "templates").exists()
+
+
+def test_two_commands_do_not_run_one_folder(tmp_path):
+    begin(design(), tmp_path / "e")
+    with locked(tmp_path / "e"), pytest.raises(rec.RunError, match="another command is running it"):
+        conduct(design(), tmp_path / "e")
+    with locked(tmp_path / "e"), pytest.raises(Held), locked(tmp_path / "e"):
+        pass
+    with locked(tmp_path / "e", 1), locked(tmp_path / "e", 2):
+        pass  # other cells of one folder
+
+
+def test_a_cell_run_by_hand_is_kept_and_not_run_again(tmp_path):
+    begin(design(blocks=1), tmp_path / "e")
+    made = run_cell(tmp_path / "e", 0, "null", how={"way": "pytest", "command": "by hand"})
+    assert made.state == "done" and made.took_s > 0
+    manifest = made.read().manifest
+    assert manifest["conduct"]["way"] == "pytest" and manifest["command"] == "by hand"
+    assert len(manifest["machine"]["id"]) == 12
+    assert run_cell(tmp_path / "e", 0, "null") == made
+    seen = []
+    conduct(design(blocks=1), tmp_path / "e", on_cell=lambda *words: seen.append(words[1:]))
+    assert seen == [(0, "sqlite", "running"), (0, "sqlite", "done")]
+    with pytest.raises(rec.RunError, match="no cell of block 7"):
+        run_cell(tmp_path / "e", 7, "null")
+
+
+def test_an_older_folder_is_read_and_goes_on(tmp_path):
+    folder = tmp_path / "e"
+    conduct(design(blocks=1), folder)
+    said = json.loads((folder / "experiment.json").read_text())
+    said = {key: said[key] for key in said if key not in ("axes", "points")}
+    made = read_experiment(folder)
+    said["cells"] = [
+        {
+            "block": cell.block,
+            "arm": cell.arm,
+            "state": cell.state,
+            "words": "",
+            "run": cell_name(cell.block, cell.arm),
+        }
+        for cell in made.cells.values()
+    ]
+    (folder / "experiment.json").write_text(json.dumps(said))
+    for path in folder.glob("*.cell.json"):
+        path.unlink()
+    assert read_experiment(folder).cells.keys() == made.cells.keys()
+    conduct(design(blocks=1), folder, on_cell=lambda *words: pytest.fail("ran a finished cell"))
+    rerun = []
+    conduct(
+        design(blocks=1),
+        folder,
+        again=lambda cell: cell.arm == "null",
+        on_cell=lambda *words: rerun.append(words[2]),
+    )
+    assert rerun == ["null", "null"]
+
+
+def test_a_cell_run_again_keeps_the_earlier_one(tmp_path):
+    folder = tmp_path / "e"
+    first = conduct(design(blocks=1), folder).cells[0, "null"].read().manifest["started"]
+    for _ in range(2):
+        conduct(design(blocks=1), folder, again=lambda cell: cell.arm == "null")
+    kept = sorted(path.name for path in (folder / "earlier").iterdir())
+    assert kept == ["b00-null.1", "b00-null.1.cell.json", "b00-null.2", "b00-null.2.cell.json"]
+    assert rec.read_run(folder / "earlier" / "b00-null.1").manifest["started"] == first
+    assert read_experiment(folder).complete
+
+
+def test_arms_that_would_share_their_files_are_refused(tmp_path):
+    with pytest.raises(PlanError, match="'a:1' and 'a 1'"):
+        begin(design(arms={"a:1": ARMS["null"], "a 1": ARMS["null"]}), tmp_path / "e")
+    long = "x" * 300
+    assert len(cell_name(0, long + "y")) < 120 and cell_name(0, long) != cell_name(0, long + "y")
+
+
+def test_a_damaged_cell_is_one_sentence(tmp_path):
+    conduct(design(blocks=1, arms={"null": ARMS["null"]}), tmp_path / "e")
+    (tmp_path / "e" / "b00-null.cell.json").write_text('{"block"')
+    with pytest.raises(rec.RunError, match=r"b00-null.cell.json: cut or edited.*Remove it"):
+        read_experiment(tmp_path / "e")
+
+
+def test_the_axes_of_a_grid_are_kept(tmp_path):
+    asked = design(
+        axes={"database": ["sqlite", "null"]},
+        points={arm: {"database": arm} for arm in ARMS},
+        blocks=1,
+    )
+    begin(asked, tmp_path / "e")
+    read = read_experiment(tmp_path / "e")
+    assert read.axes == asked.axes and read.points == asked.points
+    assert read.left() == [(0, arm) for arm in asked.order()[0]]

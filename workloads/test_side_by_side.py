@@ -1,0 +1,219 @@
+"""Cells side by side: CPUs of their own, and nothing lost whoever is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from workloads import slots as parting
+from workloads.experiment import Design, conduct, read_experiment
+from workloads.plan import PlanError
+from workloads.slots import slots
+
+FAST = {"scenario": "counter", "writers": 1, "duration_s": 0.05, "warmup_s": 0, "database": "null"}
+ALLOWED = sorted(os.sched_getaffinity(0))
+LIMIT_S = 60
+
+
+def design(**changes: Any) -> Design:
+    arms = {f"null {n}": {**FAST, "writers": n} for n in (1, 2)}
+    values: dict[str, Any] = {"name": "t", "question": "?", "arms": arms, "blocks": 2, "seed": 4}
+    return Design(**values | changes)
+
+
+def until(true: Callable[[], Any]) -> None:
+    """Wait for something that another process does; fail where it does not come."""
+    end = time.monotonic() + LIMIT_S
+    while not true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def machine_of(monkeypatch: pytest.MonkeyPatch, cpus: set[int]) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: cpus)
+
+
+def test_each_cell_gets_cpus_of_its_own(monkeypatch):
+    machine_of(monkeypatch, {0, 1, 2, 3, 4})
+    parted, over = slots(2)
+    assert not over
+    assert [len(slot) for slot in parted] == [2, 2]
+    assert not set(parted[0]) & set(parted[1])
+    assert len(parting.spare(parted)) == 1
+    assert slots(1) == ([(0, 1, 2, 3, 4)], False)
+    assert [len(slot) for slot in slots(5)[0]] == [1] * 5
+    assert [len(slot) for slot in slots(2, cpus_each=1)[0]] == [1, 1]
+
+
+@pytest.mark.parametrize("jobs", [0, 6])
+def test_more_cells_than_cpus_are_refused(monkeypatch, jobs):
+    machine_of(monkeypatch, {0, 1, 2, 3, 4})
+    with pytest.raises(PlanError) as caught:
+        slots(jobs)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(PlanError, match="--oversubscribe"):
+        slots(3, cpus_each=2)
+    parted, over = slots(6, oversubscribe=True)
+    assert over and len(parted) == 6 and all(len(slot) == 1 for slot in parted)
+    with pytest.raises(PlanError, match="cannot have more"):
+        slots(1, cpus_each=9, oversubscribe=True)
+
+
+def test_jobs_run_side_by_side_each_on_its_cpus(tmp_path):
+    jobs = 2
+    over = len(ALLOWED) < jobs
+    seen: list[tuple[int, str]] = []
+    made = conduct(
+        design(),
+        tmp_path / "e",
+        jobs=jobs,
+        oversubscribe=True,
+        way="sweep",
+        command="cwkit sweep t",
+        watch=lambda block, arm, progress: seen.append((block, arm)),
+    )
+    assert made.complete and made.cells == read_experiment(tmp_path / "e").cells
+    parted = {tuple(slot) for slot in slots(jobs, oversubscribe=True)[0]}
+    used = set()
+    for cell in made.cells.values():
+        manifest = cell.read().manifest
+        assert manifest["ok"], manifest
+        said = manifest["conduct"]
+        assert (said["way"], said["jobs"], said["oversubscribed"]) == ("sweep", jobs, over)
+        assert manifest["command"] == "cwkit sweep t"
+        assert all(worker["cpus"] == said["cpus"] for worker in manifest["workers"])
+        assert manifest["foreign"]["conductor_cpu_s"] >= 0
+        used.add(tuple(said["cpus"]))
+    assert used <= parted
+    assert seen and set(seen) <= set(made.cells)
+    assert not (tmp_path / "e" / "templates").exists()
+
+
+def test_oversubscription_is_in_every_manifest(tmp_path):
+    jobs = len(ALLOWED) + 1
+    with pytest.raises(PlanError, match="--oversubscribe"):
+        conduct(design(), tmp_path / "e", jobs=jobs)
+    assert not (tmp_path / "e").exists()
+    made = conduct(design(blocks=1), tmp_path / "e", jobs=jobs, oversubscribe=True)
+    assert all(cell.read().manifest["conduct"]["oversubscribed"] for cell in made.cells.values())
+
+
+def test_arms_with_cpus_of_their_own_do_not_run_side_by_side(tmp_path):
+    arms = {"here": {**FAST, "cpus": [ALLOWED[0]]}}
+    with pytest.raises(PlanError, match="says on which CPUs"):
+        conduct(design(arms=arms), tmp_path / "e", jobs=2, oversubscribe=True)
+
+
+PLANTED = """
+import os, sys
+from workloads.scenarios.counter import Counter
+
+if sys.argv[0].endswith("cell.py"):
+    os.kill(os.getpid(), 9)
+
+class Killer(Counter):
+    pass
+"""
+
+
+def test_a_cell_whose_process_is_killed_is_a_failure_and_the_rest_goes_on(tmp_path):
+    (tmp_path / "killer.py").write_text(PLANTED)
+    arms = {
+        "killed": {**FAST, "scenario": f"{tmp_path}/killer.py:Killer"},
+        "refused": {**FAST, "database": "sqlite", "begin": "concurrent"},
+        "sound": FAST,
+    }
+    made = conduct(
+        design(arms=arms, blocks=1), tmp_path / "e", jobs=2, oversubscribe=True, way="sweep"
+    )
+    states = {arm: cell.state for (_, arm), cell in made.cells.items()}
+    assert states == {"killed": "failed", "refused": "refused", "sound": "done"}
+    assert "signal 9" in made.cells[0, "killed"].words
+
+
+CONDUCT = """
+import json, signal, sys
+from pathlib import Path
+from workloads.experiment import Design, conduct
+
+def terminated(number, frame):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGTERM, terminated)
+folder, jobs, asked = Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
+try:
+    conduct(Design(**asked), folder, jobs=jobs, oversubscribe=True)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=lambda how: how.name)
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_conductor_that_is_killed_goes_on_where_it_was(tmp_path, jobs, how):
+    # The arm "long" is always cut: it would take longer than this test has.
+    asked: dict[str, Any] = {
+        "name": "t",
+        "question": "?",
+        "arms": {"short": FAST, "long": {**FAST, "duration_s": 3 * LIMIT_S}},
+        "blocks": 1,
+        "seed": next(s for s in range(99) if first(s) == "short"),
+    }
+    folder = tmp_path / "e"
+    words = [sys.executable, "-c", CONDUCT, str(folder), str(jobs), json.dumps(asked)]
+    conductor = subprocess.Popen(words, process_group=0)
+    try:
+        until((folder / "b00-short.cell.json").exists)
+        until(lambda: list((folder / "b00-long").glob("worker-000.npy")))
+        family = psutil.Process(conductor.pid).children(recursive=True)
+        assert len(family) >= jobs
+        before = (folder / "b00-short.cell.json").read_text()
+        conductor.send_signal(how)
+        assert conductor.wait(LIMIT_S) == (-9 if how == signal.SIGKILL else 130)
+    finally:
+        if conductor.poll() is None:
+            conductor.kill()
+            conductor.wait()
+    # Resumed at once: what is left of the cut cell must not disturb the new one.
+    asked["arms"] = {"short": FAST, "long": {**FAST, "duration_s": 0.05}}
+    said = json.loads((folder / "experiment.json").read_text())
+    (folder / "experiment.json").write_text(json.dumps(said | {"arms": asked["arms"]}))
+    made = conduct(Design(**asked), folder, jobs=jobs, oversubscribe=True)
+    assert made.complete
+    assert made.cells[0, "long"].read().manifest["ended"] == "duration"
+    assert (folder / "b00-short.cell.json").read_text() == before
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == [
+        "b00-long",
+        "b00-short",
+    ]
+    _, alive = psutil.wait_procs(family, timeout=LIMIT_S)
+    assert not alive, alive
+
+
+def first(seed: int) -> str:
+    return Design("t", "?", {"short": {}, "long": {}}, 1, seed).order()[0][0]
+
+
+def test_the_database_is_loaded_once_for_all_processes(tmp_path):
+    loads = tmp_path / "loads"
+    (tmp_path / "loud.py").write_text(
+        "from workloads.scenarios.counter import Counter\n"
+        "class Loud(Counter):\n"
+        "    def load(self, session, rng):\n"
+        f"        open({str(loads)!r}, 'a').write('loaded ')\n"
+        "        super().load(session, rng)\n"
+    )
+    scenario = f"{tmp_path}/loud.py:Loud"
+    arms = {f"a{n}": {**FAST, "database": "sqlite", "scenario": scenario} for n in range(3)}
+    made = conduct(design(arms=arms, blocks=1), tmp_path / "e", jobs=3, oversubscribe=True)
+    assert [cell.state for cell in made.cells.values()] == ["done"] * 3
+    assert loads.read_text() == "loaded "
+    assert not Path(tmp_path / "e" / "templates").exists()
