@@ -174,7 +174,10 @@ def throughput(role: str = "writer") -> Measure:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """An experiment, counted: its arms (name -> plan as data) and a Cell for each block and arm."""
+    """An experiment, counted: its arms (name -> plan as data) and a Cell for each block and arm.
+
+    axes, points : of a sweep's grid, as in `workloads.design.Design`; {} for other experiments.
+    """
 
     name: str
     question: str
@@ -182,6 +185,8 @@ class Grid:
     arms: Mapping[str, Mapping[str, Any]]
     cells: Mapping[tuple[int, str], Cell]
     baseline: str = ""
+    axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     _pools: dict[tuple[str, str], Tally | None] = field(default_factory=dict, repr=False)
 
     def of(self, arm: str) -> list[Cell]:
@@ -317,6 +322,8 @@ def gather(experiment: Experiment, foreign_limit: float = FOREIGN_LIMIT) -> Grid
         arms=dict(experiment.arms),
         cells=cells,
         baseline=experiment.baseline or "",
+        axes=experiment.axes,
+        points=experiment.points,
     )
 
 
