@@ -331,6 +331,7 @@ class _Making:
 
     def start(self) -> None:
         """Start every worker and wait until each has its connection and its row file."""
+        self.manifest["layout"] = {"loaded": self.loaded.get("layout", {})}
         self._write_manifest()
         threads: dict[str, list[int]] = {}
         for worker, (_, engine, _) in enumerate(self.plan.roles()):
@@ -520,7 +521,9 @@ class _Making:
         if self.null:
             return
         try:
-            self.findings += self._errand("check", CHECK_LIMIT_S, "checking")["findings"]
+            said = self._errand("check", CHECK_LIMIT_S, "checking")
+            self.findings += said["findings"]
+            self.manifest["layout"] |= {"left": said.get("layout", {})}
         except (RunFailed, KeyError) as error:
             self.findings.append(
                 {"check": "invariant", "ok": False, "sentence": str(error), "evidence": {}}
@@ -573,6 +576,7 @@ class _Making:
             "cpus": said.get("cpus", []),
             "idle_checkpoints": said.get("idle_checkpoints", 0),
             "busy_checkpoints": said.get("busy_checkpoints", 0),
+            "met": said.get("met"),
         }
 
     def _write_manifest(self) -> None:

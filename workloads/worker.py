@@ -24,6 +24,7 @@ from workloads import board as boards
 from workloads import recording as rec
 from workloads.board import Board
 from workloads.engines import Session, find_engine
+from workloads.layout import layout_of, trees_of
 from workloads.logged import LoggedSession, log_path, save_history
 from workloads.pacing import arrivals, retry_wait, thinker, wait_until
 from workloads.plan import ROLES, Plan
@@ -91,9 +92,11 @@ def load(job: Job) -> None:
         # The same rows whatever the seed: a database loaded once serves runs of every seed.
         job.scenario.load(session, np.random.default_rng(99))
         pragmas = dict(session.pragmas)
+        trees = trees_of(session, engine.file_format)
     finally:
         session.close()
-    job.account("load", identity=identity_of(job.plan.database), pragmas=pragmas)
+    identity, layout = identity_of(job.plan.database), layout_of(job.database, trees)
+    job.account("load", identity=identity, pragmas=pragmas, layout=layout)
 
 
 def check(job: Job) -> None:
@@ -102,7 +105,9 @@ def check(job: Job) -> None:
     engine = find_engine(job.plan.database)
     session = engine.connect(job.database, begin="deferred", settings=job.plan.settings())
     findings: list[dict[str, Any]] = []
+    trees: list[Any] = []
     try:
+        trees = trees_of(session, engine.file_format)
         findings.append(_integrity(session, job.plan.database))
         if getattr(job.scenario, "logged", None):
             findings.append(save_history(job.folder))
@@ -121,7 +126,7 @@ def check(job: Job) -> None:
             )
     finally:
         session.close()
-    job.account("check", findings=findings)
+    job.account("check", findings=findings, layout=layout_of(job.database, trees, brief=True))
 
 
 def _integrity(session: Session, engine: str) -> dict[str, Any]:
@@ -156,12 +161,14 @@ def work(job: Job, worker: int, board: Board) -> None:
     who = f"worker-{worker:03d}"
     pragmas: dict[str, Any] = {}
     identity: dict[str, Any] = {}
-    recorder = session = None
+    recorder = session = heard = None
     try:
         if plan.cpus or plan.pin:
             cpus = plan.cpus or tuple(sorted(os.sched_getaffinity(0)))
             os.sched_setaffinity(0, {cpus[worker % len(cpus)]} if plan.pin else set(cpus))
         engine = find_engine(engine_name)
+        # Before anything opens a connection: a library takes a log best while nobody uses it.
+        heard = engine.listen() if hasattr(engine, "listen") else None
         identity = identity_of(engine_name)
         session = engine.connect(job.database, begin=mode or "deferred", settings=plan.settings())
         pragmas = dict(session.pragmas)
@@ -213,6 +220,8 @@ def work(job: Job, worker: int, board: Board) -> None:
         status = boards.MISTAKEN
         board.stop()
     said["cpus"] = sorted(os.sched_getaffinity(0))
+    if heard is not None:
+        said["met"] = heard()
     job.account(who, identity=identity, pragmas=pragmas, **said)
     board.set_status(worker, status)
     _leave(session)

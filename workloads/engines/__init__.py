@@ -115,6 +115,11 @@ class Engine(Protocol):
     file_format : engines of one format can open each other's files ("sqlite").
     hosting     : "process" (a process a worker) or "thread" (all workers of a run are threads of
                   one process, because the engine locks its file to one).
+    unit        : optional; what BEGIN CONCURRENT is refused over: "page" (one that it read or
+                  wrote was written since) or "row" (one that it writes was written since).
+    listen      : optional; called once in a worker's process, before its first connection, by an
+                  engine whose library tells what a refused commit met. Returns a function that
+                  gives the account (plain data, `met` in the manifest).
     promises    : BEGIN mode -> Promise, only for modes it is known to accept.
     """
 

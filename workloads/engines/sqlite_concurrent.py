@@ -8,10 +8,11 @@ written since.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from workloads import begin_concurrent
+from workloads.conflict_log import ConflictLog
 from workloads.engines import EngineMissing, Identity, Promise, Refusal, Settings, pragmas
 from workloads.engines.refusals import NO_CODE, by_code
 
@@ -27,6 +28,7 @@ class SqliteConcurrent:
     name = "sqlite-concurrent"
     file_format = "sqlite"
     hosting = "process"
+    unit = "page"
     promises: Mapping[str, Promise] = {
         **dict.fromkeys(("deferred", "immediate", "exclusive"), SERIALIZABLE),
         "concurrent": Promise(
@@ -42,6 +44,14 @@ class SqliteConcurrent:
         except begin_concurrent.MissingBuild as error:
             return str(error)
         return None
+
+    def listen(self) -> Callable[[], dict[str, Any]]:
+        """Count from now on which page each refused commit of this process meets.
+
+        Returns what gives the account, ConflictLog.account. Before the first connection: SQLite
+        takes another log at any time, but not safely while other threads use the library.
+        """
+        return _listen(self._driver())
 
     def identity(self) -> Identity:
         driver = self._driver()
@@ -77,6 +87,13 @@ class SqliteConcurrent:
             return begin_concurrent.load()
         except begin_concurrent.MissingBuild as error:
             raise EngineMissing(str(error)) from error
+
+
+@cache
+def _listen(driver: Any) -> Callable[[], dict[str, Any]]:
+    log = ConflictLog()
+    driver.config(driver.SQLITE_CONFIG_LOG, log)
+    return log.account
 
 
 class ApswSession:

@@ -43,6 +43,7 @@ class Turso:
     name = "turso"
     file_format = "turso-mvcc"
     hosting = "thread"
+    unit = "row"
     promises: Mapping[str, Promise] = {
         **dict.fromkeys(("deferred", "immediate", "exclusive"), SINGLE_WRITER),
         "concurrent": Promise(

@@ -19,6 +19,7 @@ from workloads.engines import Session
 from workloads.recording import COMMITTED, UNKNOWN
 from workloads.scenarios import Draw, Finding, Seat, Shape, Told
 from workloads.scenarios.drawing import BLOCK, stream
+from workloads.scenarios.footprint import Touch
 
 WORKERS = 1024
 """Values are a worker's own count times this, plus its number: unique, and within 32 bits for the
@@ -157,6 +158,14 @@ class Append:
             return written
 
         return transaction, transaction
+
+    def touches(self, draw: Draw) -> Sequence[Touch]:
+        """A list counts as one row, however it is stored: its next place is what two may want."""
+        found: dict[int, bool] = {}
+        for key, only_read in draw.args:
+            found[key] = found.get(key, False) or not only_read
+        table = "element" if self.params.storage == "rows" else "list"
+        return [Touch(table, key, wrote) for key, wrote in found.items()]
 
     def acknowledged(self, seat: Seat) -> None:
         return None

@@ -19,6 +19,7 @@ from workloads.engines import Session
 from workloads.recording import COMMITTED, UNKNOWN
 from workloads.scenarios import Draw, Finding, InvariantBroken, Seat, Shape, Told
 from workloads.scenarios.drawing import BLOCK, always, draws_of, stream
+from workloads.scenarios.footprint import Footprint, Touch, all_written, only_writes
 from workloads.scenarios.loading import fill, payload
 
 TRANSFER, AUDIT = range(2)
@@ -146,6 +147,17 @@ class Bank:
         return InvariantBroken(
             f"A transfer found no account {gone}; accounts are never deleted.", accounts=gone
         )
+
+    def footprint(self) -> Footprint:
+        # Source and target are two draws; that they never are the same account is left out.
+        chances = keys.probabilities(self.params.keys, self.params.rows)
+        return only_writes("account", TRANSFER, 2 * self.params.operations, chances)
+
+    def touches(self, draw: Draw) -> Sequence[Touch]:
+        if draw.kind == AUDIT:
+            return [Touch("account", row, False) for row in range(self.params.rows)]
+        moves = (draw.args,) if self.params.operations == 1 else draw.args
+        return all_written("account", dict.fromkeys(row for move in moves for row in move[:2]))
 
     def acknowledged(self, seat: Seat) -> None:
         return None

@@ -18,6 +18,7 @@ from workloads.engines import Session
 from workloads.recording import COMMITTED, UNKNOWN
 from workloads.scenarios import Draw, Finding, InvariantBroken, Seat, Shape, Told
 from workloads.scenarios.drawing import BLOCK, draws_of, stream
+from workloads.scenarios.footprint import Footprint, Touch, all_written, only_writes
 from workloads.scenarios.loading import fill, payload
 
 INCREMENT, LOOK = range(2)
@@ -123,6 +124,15 @@ class Counter:
             return n
 
         return (increment if self.params.operations == 1 else increments), look
+
+    def footprint(self) -> Footprint:
+        chances = keys.probabilities(self.params.keys, self.params.rows)
+        return only_writes("counter", INCREMENT, self.params.operations, chances)
+
+    def touches(self, draw: Draw) -> Sequence[Touch]:
+        if draw.kind == LOOK:
+            return [Touch("counter", draw.args[0], False)]
+        return all_written("counter", draw.args)
 
     def acknowledged(self, seat: Seat) -> None:
         return None

@@ -18,6 +18,7 @@ from workloads.engines import Session
 from workloads.recording import COMMITTED, UNKNOWN
 from workloads.scenarios import Draw, Finding, Seat, Shape, Told
 from workloads.scenarios.drawing import BLOCK, always, stream
+from workloads.scenarios.footprint import Touch, all_written
 from workloads.scenarios.loading import fill, payload
 
 APPEND, LOOK = range(2)
@@ -29,6 +30,8 @@ ALLOCATED = "INSERT INTO event(worker, n, tag, body) VALUES (?, ?, ?, ?)"
 CHOSEN = "INSERT INTO event(worker, n, tag, body, id) VALUES (?, ?, ?, ?, ?)"
 LOADED = -1
 """The `worker` of rows that were there before the run."""
+NEXT = -1
+"""In `touches`: the next free id, whichever it is."""
 
 
 class IngestShape(Shape):
@@ -120,6 +123,17 @@ class Ingest:
             return int(newest[0][0]) if newest else 0
 
         return append, look
+
+    def touches(self, draw: Draw) -> Sequence[Touch]:
+        """Scattered ids are rows of their own. Those that the engine allocates count as one row,
+        NEXT: of one snapshot all insert the same. AUTOINCREMENT writes its table's counter too.
+        """
+        if draw.kind == LOOK:
+            return []
+        if self.params.ids == "random":
+            return all_written("event", [key for _, _, key in draw.args])
+        counter = [Touch("sqlite_sequence", 0, True)] * (self.params.ids == "autoincrement")
+        return [Touch("event", NEXT, True), *counter]
 
     def acknowledged(self, seat: Seat) -> None:
         return None

@@ -21,10 +21,12 @@ from workloads.engines import Session
 from workloads.recording import COMMITTED, UNKNOWN
 from workloads.scenarios import Draw, Finding, InvariantBroken, Seat, Shape, Told
 from workloads.scenarios.drawing import BLOCK, stream
+from workloads.scenarios.footprint import Footprint, NoFootprint, Touch
 from workloads.scenarios.loading import fill, payload
 
 READ, UPDATE, INSERT, SCAN, RMW, MIXED = range(6)
 OPERATIONS = ("read", "update", "insert", "scan", "read-modify-write")
+WRITING = ("update", "insert", "read-modify-write")
 
 YCSB: Mapping[str, tuple[Mapping[str, float], str]] = {
     "A": ({"read": 50, "update": 50}, "zipfian:0.99"),
@@ -273,6 +275,45 @@ class Register:
             return 0
 
         return (*each, mixed)
+
+    def footprint(self) -> Footprint:
+        """Of the transactions that may write: of one operation only those that do.
+
+        Raises NoFootprint for a mix without writes, and for scans beside writes in a transaction.
+        With `latest` the table is taken as it was loaded: that its newest rows move is left out.
+        """
+        each, shares = self.params.operations, dict(self.mix)
+        if each == 1:
+            shares = {name: share for name, share in shares.items() if name in WRITING}
+        elif shares.get("scan"):
+            raise NoFootprint("transactions that scan and write: their pages are no single draws")
+        total = sum(shares.values())
+        if not any(shares.get(name) for name in WRITING):
+            raise NoFootprint(f"the mix {self.params.mix} writes nothing")
+        of = {name: shares.get(name, 0.0) / total for name in OPERATIONS}
+        chances = keys.probabilities(self.params.keys, self.params.rows)
+        codes = tuple(OPERATIONS.index(name) for name in WRITING)
+        return Footprint(
+            "register",
+            codes if each == 1 else (MIXED,),
+            each,
+            of["read"] * chances,
+            (of["update"] + of["read-modify-write"]) * chances,
+            of["insert"],
+            late=(UPDATE, INSERT),
+            held=(each - 1) / (2 * each),
+        )
+
+    def touches(self, draw: Draw) -> Sequence[Touch]:
+        steps = draw.args if draw.kind == MIXED else (draw.args,)
+        found: dict[int, bool] = {}
+        for operation, key, many, _ in steps:
+            if operation == SCAN:
+                for row in range(key, key + many):
+                    found.setdefault(row, False)
+            else:
+                found[key] = operation != READ or found.get(key, False)
+        return [Touch("register", row, wrote) for row, wrote in found.items()]
 
     def acknowledged(self, seat: Seat) -> None:
         return None
