@@ -12,11 +12,9 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,99 +26,40 @@ from workloads import machine
 from workloads import recording as rec
 from workloads.board import Board
 from workloads.engines import find_engine
+from workloads.following import Follower, dead
+from workloads.hosts import (
+    ROOT,
+    FolderUnwritable,
+    Host,
+    ModeRefused,
+    OnProgress,
+    Progress,
+    RunFailed,
+    end,
+    last_words,
+    start,
+    status_words,
+    wait,
+)
 from workloads.plan import Plan
 from workloads.worker import seats_of
 
-ROOT = Path(__file__).resolve().parent.parent
+__all__ = [
+    "ROOT",
+    "FolderUnwritable",
+    "ModeRefused",
+    "OnProgress",
+    "Progress",
+    "RunFailed",
+    "prepare",
+    "run",
+]
+
 START_LIMIT_S = 120.0
 LOAD_LIMIT_S = 900.0
 CHECK_LIMIT_S = 900.0
-POLL_S = 0.1
 CORRUPT = ("malformed", "not a database", "corrupt")
 """In an engine's words: what it says of a file that is no sound database any more."""
-
-
-class RunFailed(RuntimeError):
-    """A run that could not be made; nothing was measured. The text is for the user."""
-
-
-class ModeRefused(RunFailed):
-    """An engine refused the BEGIN mode asked for. `words` are the engine's own."""
-
-    def __init__(self, engine: str, mode: str, words: str) -> None:
-        super().__init__(
-            f"{engine} refuses BEGIN {mode.upper()}: {words}. "
-            "`cwkit engines` shows which engine accepts which mode."
-        )
-        self.engine, self.mode, self.words = engine, mode, words
-
-
-class FolderUnwritable(RunFailed):
-    """The runs' folder or the databases' folder cannot be written, or its disk is full."""
-
-
-@dataclass
-class Progress:
-    """What is known while a run goes on. Counts are since the start, warm-up included."""
-
-    phase: str  # "loading", "starting", "warm-up", "measuring", "ending", "checking"
-    elapsed_s: float = 0.0
-    left_s: float = 0.0
-    committed: int = 0
-    conflicts: int = 0
-    failed: int = 0
-    rate: float = 0.0  # commits a second since the last report
-    alive: int = 0
-    workers: int = 0
-
-
-OnProgress = Callable[[Progress], None]
-
-
-@dataclass
-class _Host:
-    """A process we started: which workers it carries, and where its last words go."""
-
-    name: str
-    process: subprocess.Popen[bytes]
-    stderr: Path
-    workers: tuple[int, ...] = ()
-
-
-@dataclass
-class _Tail:
-    """Reads a worker's rows as they are closed, each once."""
-
-    folder: Path
-    worker: int
-    segment: int = 0
-    at: int = 0
-    rows: Any = None
-    counts: np.ndarray = field(default_factory=lambda: np.zeros(len(rec.OUTCOMES), np.int64))
-    last_start_ns: int = 0
-    last_end_ns: int = 0
-
-    def read(self) -> bool:
-        """Count rows closed since the last call. True where there were any."""
-        moved = False
-        while True:
-            if self.rows is None:
-                path = rec.segment_path(self.folder, self.worker, self.segment)
-                try:
-                    self.rows = np.load(path, mmap_mode="r")
-                except (OSError, ValueError, EOFError):
-                    return moved  # not there yet, or its header is just being written
-            new = self.rows["outcome"][self.at :]
-            closed = int(np.argmin(new != rec.OPEN)) if not np.all(new) else len(new)
-            if closed:
-                moved = True
-                self.last_end_ns = int(self.rows["end_ns"][self.at + closed - 1])
-                self.counts += np.bincount(new[:closed], minlength=len(rec.OUTCOMES))
-                self.at += closed
-            if self.at < len(self.rows):
-                self.last_start_ns = int(self.rows["start_ns"][self.at])
-                return moved
-            self.segment, self.at, self.rows = self.segment + 1, 0, None
 
 
 def run(
@@ -197,7 +136,7 @@ class _Making:
         self.cpus: tuple[int, ...] = ()
         self.conductor = 0
         self.inherit: tuple[int, ...] = ()
-        self.hosts: list[_Host] = []
+        self.hosts: list[Host] = []
         self.ended = "duration"
         self.foreign: dict[str, float] = {}
         self.wal_bytes_max = 0
@@ -249,41 +188,18 @@ class _Making:
 
     # -- processes ----------------------------------------------------------------------------
 
-    def _spawn(self, name: str, *words: str, workers: tuple[int, ...] = ()) -> _Host:
-        stderr = self.home / f"{name}.stderr"
-        environment = dict(os.environ)
-        environment["PYTHONPATH"] = os.pathsep.join(
-            part for part in (str(ROOT), environment.get("PYTHONPATH", "")) if part
-        )
-        # A worker multiplies no matrices: numpy's pool of threads would only cost its start.
-        environment |= {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
-        with stderr.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "workloads.worker", str(self.home / "job.json"), *words],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                env=environment,
-                process_group=0,  # Ctrl-C reaches the parent alone, which ends the run in order
-                pass_fds=self.inherit,
-            )
-        host = _Host(name, process, stderr, workers)
+    def _start(self, name: str, *words: str, workers: tuple[int, ...] = ()) -> Host:
+        host = start(self.home, name, *words, workers=workers, inherit=self.inherit)
         self.hosts.append(host)
         return host
 
     def _errand(self, word: str, limit_s: float, phase: str) -> dict[str, Any]:
         """Run `load` or `check` in a process of its own. Raises RunFailed with its last words."""
-        host = self._spawn(word, word)
-        begun = time.monotonic()
-        while host.process.poll() is None:
-            elapsed = time.monotonic() - begun
-            if elapsed > limit_s:
-                _end(host.process)
-                raise RunFailed(f"The process that should {word} took more than {limit_s:.0f} s.")
-            self.on_progress(Progress(phase, elapsed_s=elapsed))
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                host.process.wait(POLL_S)
-        if host.process.returncode != 0:
+        host = self._start(word, word)
+        status = wait(host, limit_s, lambda s: self.on_progress(Progress(phase, elapsed_s=s)))
+        if status is None:
+            raise RunFailed(f"The process that should {word} took more than {limit_s:.0f} s.")
+        if status != 0:
             words = last_words(host)
             if any(sign in words for sign in ("full", "No space", "disk I/O", "too large")):
                 raise FolderUnwritable(
@@ -292,7 +208,7 @@ class _Making:
                 )
             raise RunFailed(
                 f"The process that should {word} the database with {self.plan.database} "
-                f"ended with {_status(host.process.returncode)}: {words}"
+                f"ended with {status_words(status)}: {words}"
             )
         return self._account(word)
 
@@ -338,9 +254,9 @@ class _Making:
             if find_engine(engine).hosting == "thread":
                 threads.setdefault(engine, []).append(worker)
             else:
-                self._spawn(f"worker-{worker:03d}", "work", str(worker), workers=(worker,))
+                self._start(f"worker-{worker:03d}", "work", str(worker), workers=(worker,))
         for engine, workers in threads.items():
-            self._spawn(engine, "work", *map(str, workers), workers=tuple(workers))
+            self._start(engine, "work", *map(str, workers), workers=tuple(workers))
         begun = time.monotonic()
         while True:
             statuses = [self.board.status(worker) for worker in range(len(self.seats))]
@@ -349,7 +265,7 @@ class _Making:
             elapsed = time.monotonic() - begun
             ready = sum(status != boards.STARTING for status in statuses)
             self.on_progress(Progress("starting", elapsed, alive=ready, workers=len(self.seats)))
-            if elapsed > START_LIMIT_S or self._dead():
+            if elapsed > START_LIMIT_S or dead(self.hosts, self.board):
                 break
             time.sleep(0.01)
         self._nobody_refused(statuses)
@@ -365,16 +281,6 @@ class _Making:
                     f"{self.folder.parent}: attempts cannot be recorded there ({words}). "
                     "Free some space, or give another folder with --runs."
                 )
-
-    def _dead(self) -> list[_Host]:
-        """Processes that ended although their workers have not."""
-        return [
-            host
-            for host in self.hosts
-            if host.workers
-            and host.process.poll() is not None
-            and any(self.board.status(w) <= boards.RUNNING for w in host.workers)
-        ]
 
     def watch(self) -> None:
         """Open the gate, follow the run, close it; end whoever does not end by itself."""
@@ -393,103 +299,21 @@ class _Making:
         numbers[boards.START_NS], numbers[boards.MEASURE_NS] = start, measure
         numbers[boards.STOP_NS] = stop
         numbers[boards.STATE] = boards.GO
+        follower = Follower(
+            plan, self.folder, self.database, self.seats, self.board, self.hosts,
+            self.patience_s, self.on_progress, self.cpus, self.conductor,
+        )  # fmt: skip
         try:
-            self.window = self._follow(start, measure, stop)
+            self.window = follower.follow(start, measure, stop)
+            self.ended = follower.ended
         except KeyboardInterrupt:
             self.ended = "interrupted"
             self.window = (start, measure, min(max(time.monotonic_ns(), measure), stop))
+        self.hung, self.foreign = follower.hung, follower.foreign
+        self.wal_bytes_max = follower.wal_bytes_max
         numbers[boards.STATE] = boards.STOP
         # A second Ctrl-C must not leave processes behind: `run` reaps in any case.
         self._end_all(plan.deadline_s)
-
-    def _follow(self, start: int, measure: int, stop: int) -> tuple[int, int, int]:
-        tails = [_Tail(self.folder, worker) for worker in range(len(self.seats))]
-        patience_ns = int(self.patience_s * 1e9)
-        meter: machine.CpuMeter | None = None
-        before, before_ns, shown_ns = 0, start, 0
-        while True:
-            now = time.monotonic_ns()
-            if meter is None and now >= measure:
-                pids = [host.process.pid for host in self.hosts]
-                meter = machine.CpuMeter(pids, self.cpus, self.conductor)
-            for tail in tails:
-                tail.read()
-            if now - shown_ns >= POLL_S * 0.9e9:
-                shown_ns = now
-                committed, conflicts, failed = self._sums(tails)
-                rate = (committed - before) / max((now - before_ns) / 1e9, 1e-9)
-                self.on_progress(
-                    Progress(
-                        "warm-up" if now < measure else "measuring",
-                        max(now - start, 0) / 1e9,
-                        max(stop - now, 0) / 1e9,
-                        committed,
-                        conflicts,
-                        failed,
-                        max(rate, 0.0),
-                        sum(host.process.poll() is None for host in self.hosts if host.workers),
-                        len(self.seats),
-                    )
-                )
-                before, before_ns = committed, now
-                with contextlib.suppress(OSError):
-                    size = os.stat(f"{self.database}-wal").st_size
-                    self.wal_bytes_max = max(self.wal_bytes_max, size)
-            if self._over(tails, now, patience_ns) or now >= stop:
-                break
-            edge = measure if meter is None else stop
-            time.sleep(max(min(POLL_S, (edge - now) / 1e9), 0))
-        end = min(max(time.monotonic_ns(), measure), stop)
-        if self.ended == "transactions":
-            # The last commit ends it, not the moment at which somebody looked.
-            for tail in tails:
-                tail.read()
-            working = [t for t in tails if self.seats[t.worker][0] != "checkpointer"]
-            end = min(max(max(tail.last_end_ns for tail in working) + 1, measure), stop)
-        if meter is not None:
-            for host in self.hosts:
-                host.process.poll()  # whoever has ended is reaped, and so accounted for
-            self.foreign = meter.read()
-        return start, measure, end
-
-    def _sums(self, tails: list[_Tail]) -> tuple[int, int, int]:
-        counts = sum(
-            (tail.counts for tail in tails if self.seats[tail.worker][0] != "checkpointer"),
-            np.zeros(len(rec.OUTCOMES), np.int64),
-        )
-        return int(counts[rec.COMMITTED]), int(counts[rec.CONFLICT]), int(counts[rec.FAILED])
-
-    def _over(self, tails: list[_Tail], now: int, patience_ns: int) -> bool:
-        """Whether the run must end before its time, and why."""
-        statuses = [self.board.status(worker) for worker in range(len(self.seats))]
-        if boards.BROKEN in statuses:
-            self.ended = "invariant broken"
-        elif boards.NOT_RECORDED in statuses:
-            self.ended = "disk full"
-        elif self._dead():
-            self.ended = "worker died"
-        elif hung := [t.worker for t in tails if _hangs(t, statuses, now, patience_ns)]:
-            self.ended, self.hung = "worker hung", hung
-        elif boards.NOT_OPENED in statuses:
-            self.ended = "worker died"
-        elif boards.MISTAKEN in statuses:
-            self.ended = "scenario failed"
-        elif self._all_done(statuses):
-            # Asked again: they may just have come to the end of the time that `now` was not yet.
-            early = time.monotonic_ns() < self.board.numbers[boards.STOP_NS]
-            if early:
-                self.ended = "transactions" if self.plan.transactions else "workers gave up"
-        else:
-            return False
-        return True
-
-    def _all_done(self, statuses: list[int]) -> bool:
-        """Every reader and writer has finished; checkpointers go on until they are told."""
-        return all(
-            status == boards.FINISHED
-            for status, (role, _) in zip(statuses, self.seats, strict=True)
-            if role != "checkpointer"
-        )
 
     def _end_all(self, limit_s: float) -> None:
         until = time.monotonic() + limit_s
@@ -501,7 +325,7 @@ class _Making:
                 self.hung = [*self.hung, *host.workers]
                 if self.ended in ("duration", "transactions"):
                     self.ended = "worker hung"
-                _end(host.process)
+                end(host.process)
 
     def check(self) -> None:
         """Have the database checked, whatever happened, unless nothing was ever written."""
@@ -560,7 +384,7 @@ class _Making:
             account = f"ended by the run: {self.patience_s:g} s without an answer"
         elif host is not None and host.process.poll() and state in ("died", "never started"):
             state = "died"
-            account = f"{_status(host.process.returncode)}: {last_words(host)}".rstrip(": ")
+            account = f"{status_words(host.process.returncode)}: {last_words(host)}".rstrip(": ")
         return {
             "worker": worker,
             "role": role,
@@ -639,43 +463,8 @@ class _Making:
     def reap(self) -> None:
         for host in self.hosts:
             if host.process.poll() is None:
-                _end(host.process)
+                end(host.process)
         shutil.rmtree(self.home, ignore_errors=True)
-
-
-def _hangs(tail: _Tail, statuses: list[int], now: int, patience_ns: int) -> bool:
-    """An attempt that has been open for longer than any lock could be waited for.
-
-    A worker between two attempts (an open loop that waits for its next arrival) is not hung.
-    """
-    return (
-        statuses[tail.worker] == boards.RUNNING
-        and tail.last_start_ns != 0
-        and now - tail.last_start_ns > patience_ns
-    )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process that we started: asked first, then made to."""
-    process.terminate()
-    try:
-        process.wait(2)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(10)
-
-
-def _status(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit status {code}"
-
-
-def last_words(host: _Host) -> str:
-    """The last line that a process wrote to its error stream."""
-    try:
-        lines = host.stderr.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    return lines[-1].strip() if lines else ""
 
 
 def run_name(plan: Plan) -> str:

@@ -1,0 +1,129 @@
+"""The processes of a run: started, waited for with a limit, and ended; what can go wrong with them.
+
+Errors here are for the user, of one sentence with the way out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+POLL_S = 0.1
+
+
+class RunFailed(RuntimeError):
+    """A run that could not be made; nothing was measured. The text is for the user."""
+
+
+class ModeRefused(RunFailed):
+    """An engine refused the BEGIN mode asked for. `words` are the engine's own."""
+
+    def __init__(self, engine: str, mode: str, words: str) -> None:
+        super().__init__(
+            f"{engine} refuses BEGIN {mode.upper()}: {words}. "
+            "`cwkit engines` shows which engine accepts which mode."
+        )
+        self.engine, self.mode, self.words = engine, mode, words
+
+
+class FolderUnwritable(RunFailed):
+    """The runs' folder or the databases' folder cannot be written, or its disk is full."""
+
+
+@dataclass
+class Progress:
+    """What is known while a run goes on. Counts are since the start, warm-up included."""
+
+    phase: str  # "loading", "starting", "warm-up", "measuring", "ending", "checking"
+    elapsed_s: float = 0.0
+    left_s: float = 0.0
+    committed: int = 0
+    conflicts: int = 0
+    failed: int = 0
+    rate: float = 0.0  # commits a second since the last report
+    alive: int = 0
+    workers: int = 0
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass
+class Host:
+    """A process we started: which workers it carries, and where its last words go."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    stderr: Path
+    workers: tuple[int, ...] = ()
+
+
+def start(
+    home: Path, name: str, *words: str, workers: tuple[int, ...] = (), inherit: tuple[int, ...] = ()
+) -> Host:
+    """Start a process of `workloads.worker` for the run whose job lies in `home`."""
+    stderr = home / f"{name}.stderr"
+    environment = dict(os.environ)
+    environment["PYTHONPATH"] = os.pathsep.join(
+        part for part in (str(ROOT), environment.get("PYTHONPATH", "")) if part
+    )
+    # A worker multiplies no matrices: numpy's pool of threads would only cost its start.
+    environment |= {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+    with stderr.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workloads.worker", str(home / "job.json"), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env=environment,
+            process_group=0,  # Ctrl-C reaches the parent alone, which ends the run in order
+            pass_fds=inherit,
+        )
+    return Host(name, process, stderr, workers)
+
+
+def wait(host: Host, limit_s: float, tell: Callable[[float], None]) -> int | None:
+    """Wait for a process and return its status, None where it had to be ended at the limit.
+
+    tell : called meanwhile with the seconds waited.
+    """
+    begun = time.monotonic()
+    while host.process.poll() is None:
+        elapsed = time.monotonic() - begun
+        if elapsed > limit_s:
+            end(host.process)
+            return None
+        tell(elapsed)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            host.process.wait(POLL_S)
+    return host.process.returncode
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that we started: asked first, then made to."""
+    process.terminate()
+    try:
+        process.wait(2)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
+
+
+def status_words(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit status {code}"
+
+
+def last_words(host: Host) -> str:
+    """The last line that a process wrote to its error stream."""
+    try:
+        lines = host.stderr.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1].strip() if lines else ""
