@@ -92,7 +92,7 @@ def _files(paths: Sequence[str | Path]) -> Iterable[Path]:
             if not (path / HISTORY_FILE).exists():
                 raise _BadInput(
                     f"{path}: this run recorded no history ({HISTORY_FILE}). "
-                    "Run it with a scenario that does: append or register."
+                    "Run one that does: --scenario append, or register with --set history=true."
                 )
             yield path / HISTORY_FILE
         else:
