@@ -35,19 +35,31 @@ def run_check(
     """Check every history and print the verdicts; returns the exit status.
 
     0 valid at `level`, 1 violated, 3 unknown (an empty history, or registers that can't be
-    decided), 2 bad input, told in one sentence on `out`. Of several, violated wins over unknown.
+    decided), 2 bad input, told in one sentence on `out`. Of several, 2 wins over 1 over 3.
+    A file that no argument names, in a folder beside histories, may be something else: it is
+    skipped, and that is said (with as_json on standard error), and 2 is only the answer where
+    nothing else was there.
     model : None takes the one whose operations the file holds. svg_file : where to draw the
     first witness. Raises nothing for bad input.
     """
     out = out or sys.stdout
+    answers: set[int] = set()
+    drawn, skipped = None, 0
     try:
         _known("level", level, LEVELS)
         if model is not None:
             _known("model", model, MODELS)
-        files = list(_files(paths))
-        status, drawn = VALID, None
-        for path in files:
-            history = read_history(path, model)
+        for path, named in list(_files(paths)):
+            try:
+                history = read_history(path, model)
+            except HistoryError as error:
+                if named:
+                    print(error, file=out)
+                    answers.add(BAD_INPUT)
+                else:
+                    skipped += 1
+                    print(f"skipped: {error}", file=sys.stderr if as_json else out)
+                continue
             verdict = check(
                 history, sequential_keys=sequential_keys, linearizable_keys=linearizable_keys
             )
@@ -55,16 +67,18 @@ def run_check(
                 json_line(path, verdict, level) if as_json else _text(path, verdict, level),
                 file=out,
             )
-            answer = {True: VALID, False: VIOLATED, "unknown": UNKNOWN}[verdict.levels[level]]
-            status = VIOLATED if VIOLATED in (status, answer) else max(status, answer)
+            answers.add({True: VALID, False: VIOLATED, "unknown": UNKNOWN}[verdict.levels[level]])
             if drawn is None and verdict.anomalies:
                 drawn = svg(history, _to_draw(verdict))
+        if skipped and not answers:
+            folders = ", ".join(str(path) for path in paths)
+            raise _BadInput(f"{folders}: no history ({', '.join(SUFFIXES)}) that can be read.")
         if svg_file is not None:
             _draw(Path(svg_file), drawn, out, as_json)
     except (HistoryError, _BadInput) as error:
         print(error, file=out)
         return BAD_INPUT
-    return status
+    return next(a for a in (BAD_INPUT, VIOLATED, UNKNOWN, VALID) if a in answers)
 
 
 class _BadInput(ValueError):
@@ -79,27 +93,30 @@ def _known(what: str, name: str, names: Iterable[str]) -> None:
     raise _BadInput(f"There is no {what} {name!r}: {hint}")
 
 
-def _files(paths: Sequence[str | Path]) -> Iterable[Path]:
-    """The history files that the arguments name: files, those in folders, those of runs."""
+def _files(paths: Sequence[str | Path]) -> Iterable[tuple[Path, bool]]:
+    """The history files that the arguments name: files, those in folders, those of runs.
+
+    Each with whether an argument names it: what merely lies in a folder may be something else.
+    """
     if not paths:
         raise _BadInput("Nothing to check: name a history file, a folder of them, or a run.")
     for path in map(Path, paths):
         if not path.exists():
             raise _BadInput(f"{path}: there is no such file or folder.")
         if not path.is_dir():
-            yield path
+            yield path, True
         elif (path / "manifest.json").exists():
             if not (path / HISTORY_FILE).exists():
                 raise _BadInput(
                     f"{path}: this run recorded no history ({HISTORY_FILE}). "
-                    "Run it with a scenario that does: append or register."
+                    "Run one that does: --scenario append, or register with --set history=true."
                 )
-            yield path / HISTORY_FILE
+            yield path / HISTORY_FILE, True
         else:
             found = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and p.is_file())
             if not found:
                 raise _BadInput(f"{path}: no history in this folder ({', '.join(SUFFIXES)}).")
-            yield from found
+            yield from ((file, False) for file in found)
 
 
 def _to_draw(verdict: Verdict) -> Witness:

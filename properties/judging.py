@@ -6,18 +6,18 @@ Two judges that share nothing: the checker reads the history, the model replays 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
-from hypothesis import settings
+from hypothesis import settings as hypothesis_settings
 
 from properties.anomalies import FORBIDS, check
 from properties.explain import explain
 from properties.model import Forbidden, Model, Refused
 from properties.verdict import Verdict
-from workloads.engines import Engine, find_engine
-from workloads.interleave import FAST, Played, Stage
+from workloads.engines import Engine, Settings, find_engine
+from workloads.interleave import Played, Stage
 from workloads.player import Event
 from workloads.schedule import Schedule
 
@@ -149,7 +149,20 @@ def pasted(schedule: Schedule) -> str:
         parts.append(f"schema={schedule.schema!r}")
     if schedule.patient:
         parts.append("patient=True")
+    if schedule.settings != default.settings:
+        parts.append(f"settings={pasted_settings(schedule.settings)}")
     return f"Schedule({', '.join(parts)})"
+
+
+def pasted_settings(settings: Settings) -> str:
+    """Settings as they are written in a test.
+
+    >>> pasted_settings(Settings(busy_timeout_ms=0, cache_size=1))
+    'Settings(busy_timeout_ms=0, cache_size=1)'
+    """
+    standard = asdict(Settings())
+    said = (f"{k}={v!r}" for k, v in asdict(settings).items() if v != standard[k])
+    return f"Settings({', '.join(said)})"
 
 
 def timeline(events: Iterable[Event], modes: Iterable[str]) -> str:
@@ -186,11 +199,11 @@ def seen(value: Any) -> str:
 
 def how_many(share: float) -> int:
     """Examples for a test that costs more, as a share of what the profile gives each."""
-    return max(5, int(settings().max_examples * share))
+    return max(5, int(hypothesis_settings().max_examples * share))
 
 
 def play(engine: str, mode: str, schedule: Schedule, **options: Any) -> Played:
     """Play one schedule on a stage of its own: for a fixed schedule, or at a prompt."""
     modes = (mode,) * len(schedule.programs)
-    with Stage(engine, modes, schedule.schema, options.pop("pragmas", FAST), **options) as stage:
+    with Stage(engine, modes, schedule.schema, schedule.settings, **options) as stage:
         return stage.play(schedule)

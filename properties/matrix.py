@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 
 from properties.anomalies import FORBIDS
 from properties.judging import complaint, judge, pasted, play, promised
+from properties.known import known_findings
 from properties.schedules import CLASSICS, how
 from properties.strategies import schedules
 from properties.targets import DEFAULT_ENGINES
@@ -25,6 +25,8 @@ from workloads.interleave import Played, Stage
 from workloads.schedule import Schedule, Schema
 
 SESSIONS = 3
+__all__ = ["isolation_matrix", "known_findings"]
+
 Progress = Callable[[str], None]
 
 SCHEMAS = (Schema("list"), Schema("list", 3, 2, ("index", "spread"), 1024))
@@ -57,71 +59,6 @@ def isolation_matrix(
     return [
         _row(name, mode, examples, progress) for name in engines for mode in MODES if mode in asked
     ]
-
-
-TWO_FILES = Schema("list", 3, 2, ("attached",))
-LARGEST_PAGE = Schema("list", page_bytes=65536)
-
-
-class Known(NamedTuple):
-    """A deviation from a promise that was found once and is looked for at every report."""
-
-    name: str
-    sentence: str
-    schedule: Schedule
-    modes: tuple[str, ...]
-
-
-KNOWN = (
-    Known(
-        "read skew between attached files",
-        "each attached file has a snapshot of its own, taken when it is first read, so a "
-        "transaction over two files sees one before and one after another's commit",
-        replace(CLASSICS["G-single"].schedule, schema=TWO_FILES),
-        ("deferred", "concurrent"),
-    ),
-    Known(
-        "write skew between attached files",
-        "two transactions that each read both files and write one of them both commit",
-        replace(CLASSICS["G2-item"].schedule, schema=TWO_FILES),
-        ("deferred", "concurrent"),
-    ),
-    Known(
-        "no COMMIT at the largest page size",
-        "with page_size 65536 the COMMIT of a BEGIN CONCURRENT that wrote is answered with "
-        "SQLITE_CORRUPT, also where nobody else writes; the file is not harmed",
-        Schedule(("append 0 1", "begin; r 0; append 0 2; commit"), "01111", LARGEST_PAGE),
-        ("concurrent",),
-    ),
-)
-
-
-def known_findings(engines: Iterable[str] = DEFAULT_ENGINES) -> list[dict[str, Any]]:
-    """Each known deviation on each engine and mode it concerns, played again now; JSON-able.
-
-    A row has name, sentence, engine, mode, seen (bool; None where the engine refuses what the
-    schedule needs, with its words), text (the complaint in full), schedule.
-    """
-    found = []
-    for name in engines:
-        engine = find_engine(name)
-        for known in KNOWN:
-            for mode in known.modes:
-                if mode not in engine.promises or engine.missing() is not None:
-                    continue
-                row = {"name": known.name, "sentence": known.sentence, "engine": name}
-                row |= {"mode": mode, "schedule": pasted(known.schedule), "words": ""}
-                found.append(row | _again(name, mode, known.schedule))
-    return found
-
-
-def _again(name: str, mode: str, schedule: Schedule) -> dict[str, Any]:
-    try:
-        played = play(name, mode, schedule)
-    except Exception as error:  # each binding has a class of its own
-        return {"seen": None, "words": str(error), "text": ""}
-    judged = judge(played, promised(find_engine(name), mode))
-    return {"seen": bool(judged.wrong), "text": complaint(judged) if judged.wrong else ""}
 
 
 def _row(name: str, mode: str, examples: int, progress: Progress) -> dict[str, Any]:

@@ -7,17 +7,19 @@ that every write is told apart and a shrunk program has small numbers.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from hypothesis import strategies as st
 
 from workloads.engines import Settings
-from workloads.schedule import Schedule, Schema
+from workloads.schedule import FAST, Schedule, Schema
 
 # What a schema's features let a program try: operations that must fail without an effect.
 BREAKING = {"unique": "clash", "check": "bad", "foreign": "orphan"}
 PLAIN = ("index", "unique", "check", "foreign", "trigger", "spread")
+PAGES = (4096, 1024, 512, 32768, 65536)
 
 
 def schemas(
@@ -25,7 +27,7 @@ def schemas(
     features: tuple[str, ...] = PLAIN,
     *,
     most_features: int = 3,
-    pages: tuple[int, ...] = (4096, 1024),
+    pages: tuple[int, ...] = PAGES,
 ) -> st.SearchStrategy[Schema]:
     """Schemas with some of the features; two files only where `attached` is among them."""
     some = (
@@ -42,14 +44,18 @@ def schemas(
 
 
 def settings_drawn() -> st.SearchStrategy[Settings]:
-    """A connection's pragmas: none of them may change what a transaction sees."""
+    """A connection's pragmas: none of them may change what a transaction sees.
+
+    A cache of no page, of one and of ten; the log copied back after every commit, or never; reads
+    of the file through a map of memory. The first of each is as in FAST, to which it shrinks.
+    """
     return st.builds(
         Settings,
-        synchronous=st.sampled_from(("off", "normal", "full")),
-        busy_timeout_ms=st.just(0),
-        cache_size=st.sampled_from((-2000, 10, 1)),
-        wal_autocheckpoint=st.sampled_from((1000, 1, 0)),
-        mmap_bytes=st.sampled_from((0, 1 << 20)),
+        synchronous=st.sampled_from((FAST.synchronous, "normal", "full")),
+        busy_timeout_ms=st.just(FAST.busy_timeout_ms),
+        cache_size=st.sampled_from((FAST.cache_size, 10, 1, 0)),
+        wal_autocheckpoint=st.sampled_from((FAST.wal_autocheckpoint, 1, 0)),
+        mmap_bytes=st.sampled_from((FAST.mmap_bytes, 1 << 20)),
     )
 
 
@@ -63,11 +69,13 @@ def schedules(
     operations: int = 4,
     deletes: bool = False,
     patient: bool | None = None,
+    pragmas: Settings | st.SearchStrategy[Settings] = FAST,
 ) -> Schedule:
     """A schedule of two to four programs.
 
     transactions, operations : most of a program, and of a transaction. deletes : rows may go, and
-    then only the model can judge (`Schedule.checkable`). patient : None draws it.
+    then only the model can judge (`Schedule.checkable`). patient : None draws it. pragmas : of
+    every session; a strategy (`settings_drawn`) draws them.
     """
     shape = schema if isinstance(schema, Schema) else draw(schema)
     count = draw(st.integers(*sessions))
@@ -81,7 +89,8 @@ def schedules(
         drawn.append([step for txn in steps for step in txn])
     order = draw(st.permutations([s for s in range(count) for _ in drawn[s]]))
     wait = draw(st.booleans()) if patient is None else patient
-    return numbered(drawn, order, shape, patient=wait)
+    chosen = pragmas if isinstance(pragmas, Settings) else draw(pragmas)
+    return replace(numbered(drawn, order, shape, patient=wait), settings=chosen)
 
 
 def numbered(

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from workloads.engines import MODES, Settings, find_engine
-from workloads.interleave import FAST, Stage
-from workloads.schedule import Schema
+from workloads.interleave import Stage
+from workloads.schedule import FAST, Schema
 
 DEFAULT_ENGINES = ("libsql", "sqlite", "sqlite-concurrent", "turso")
 KEPT = 8

@@ -41,6 +41,40 @@ def test_exit_statuses(files: Path) -> None:
     assert run(files / "none.jsonl")[0] == 2
 
 
+def test_what_lies_beside_histories_is_skipped_and_said(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (files / "skew.jsonl").unlink()
+    (files / "expected.json").write_text('{"levels": {"serializable": true}}')
+    (files / "numbers.npz").write_bytes(b"PK")
+    status, text = run(files)
+    assert status == 3  # of the empty one: nothing that is a history is violated
+    assert f"skipped: {files / 'expected.json'}" in text
+    assert f"skipped: {files / 'numbers.npz'}" in text
+    assert "fine.edn (2 transactions): valid" in text
+    # Programs read standard output: every line there is a verdict.
+    status, text = run(files, as_json=True)
+    assert [Path(json.loads(x)["file"]).name for x in text.splitlines()] == [
+        "empty.jsonl",
+        "fine.edn",
+    ]
+    assert "skipped" in capsys.readouterr().err
+    # Named, it is what was asked for; the others are judged all the same.
+    status, text = run(files / "expected.json", files / "fine.edn")
+    assert status == 2
+    assert "expected.json line 1: not an operation map" in text
+    assert "fine.edn (2 transactions): valid" in text
+
+
+def test_a_folder_without_anything_to_read_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "expected.json").write_text("{}")
+    status, text = run(tmp_path)
+    assert status == 2
+    assert text.splitlines()[-1].endswith(
+        "no history (.edn, .json, .jsonl, .npz) that can be read."
+    )
+
+
 def test_json_is_one_line_for_each_history(files: Path) -> None:
     status, text = run(files, as_json=True)
     lines = [json.loads(line) for line in text.splitlines()]

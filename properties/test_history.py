@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.generate import generate
@@ -85,6 +87,55 @@ def test_a_wrong_file_is_told_by_line_and_rule(tmp_path: Path, case: str) -> Non
     assert rule in str(told.value)
 
 
+DEEP = "[" * 5000 + "]" * 5000
+WRONG_LINES = {
+    # The line on which the mistake is, counted from 1, not the one where it came to light.
+    "never ends": [INVOKE.replace('"append"', '"add"')],
+    "fails": [INVOKE.replace('"append"', '"add"'), OK.replace('"ok"', '"fail"')],
+    "unknown": [INVOKE.replace('"append"', '"add"'), OK.replace('"ok"', '"info"')],
+    "begins anew": [INVOKE.replace('"append"', '"add"'), INVOKE.replace("0,", "5,", 1)],
+    "cut": [INVOKE[:-9]],
+    "deep": [INVOKE.replace('"x"', DEEP)],
+    "deep aside": [INVOKE.replace('"process"', f'"time": {DEEP}, "process"')],
+    "no end": ["{"],
+}
+
+
+@pytest.mark.parametrize("case", WRONG_LINES)
+@pytest.mark.parametrize("suffix", [".jsonl", ".edn"])
+def test_the_line_of_a_mistake_is_counted_from_one(tmp_path: Path, suffix: str, case: str) -> None:
+    # Two good lines, then an empty one, then the mistake: line 4.
+    good = INVOKE.replace("0,", "1,", 1).replace('process": 0', 'process": 7')
+    lines = [good, OK.replace("1,", "2,", 1).replace('process": 0', 'process": 7'), "\n"]
+    lines += [x.replace('"index": 0', '"index": 3').replace('"index": 1', '"index": 4')
+              for x in WRONG_LINES[case]]  # fmt: skip
+    text = "".join(lines)
+    if suffix == ".edn":
+        text = re.sub(r'"(\w+)":', r":\1", text)
+    (tmp_path / f"h{suffix}").write_text(text)
+    with pytest.raises(HistoryError) as told:
+        read_history(tmp_path / f"h{suffix}")
+    assert " line 4: " in str(told.value), str(told.value)
+    assert len(str(told.value)) < 400
+
+
+@pytest.mark.parametrize("text", [DEEP, "{:a " * 5000, '{"a":' * 5000, f'[{{"value": {DEEP}}}]'])
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".edn"])
+def test_what_is_nested_without_end_is_one_sentence(tmp_path: Path, suffix: str, text: str) -> None:
+    (tmp_path / f"h{suffix}").write_text(text)
+    with pytest.raises(HistoryError):
+        read_history(tmp_path / f"h{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".edn"])
+@pytest.mark.parametrize("place", ['"invoke"', '"x"'])
+def test_bytes_that_are_no_text_are_one_sentence(tmp_path: Path, suffix: str, place: str) -> None:
+    raw = (INVOKE + OK).encode().replace(place.encode(), place.encode()[:-1] + b'\xeb"')
+    (tmp_path / f"h{suffix}").write_bytes(raw)
+    with pytest.raises(HistoryError, match="no text in UTF-8"):
+        read_history(tmp_path / f"h{suffix}")
+
+
 @pytest.mark.parametrize("text", ["{:type :ok", "[1 2}", "{:a}"])
 def test_wrong_edn_is_told_by_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "h.edn").write_text("\n" + text)
@@ -101,6 +152,29 @@ def test_a_cut_columnar_file_and_a_missing_one_are_told(tmp_path: Path) -> None:
         load(path)
     with pytest.raises(HistoryError, match="there is no such file"):
         load(tmp_path / "other.npz")
+
+
+COLUMNS = ("op_start", "op_key", "op_kind", "op_value", "op_length", "txn_session", "txn_outcome")
+
+
+@pytest.mark.parametrize("model", ["list-append", "rw-register"])
+def test_a_columnar_file_whose_columns_do_not_fit_is_told(tmp_path: Path, model: str) -> None:
+    path = tmp_path / HISTORY_FILE
+    for name in COLUMNS:
+        history = generate(50, seed=1, model=model)
+        setattr(history, name, getattr(history, name)[:-1])
+        history.save(path)
+        with pytest.raises(HistoryError, match="no whole columnar history"):
+            load(path)
+    history.txn_outcome = generate(50, seed=1, model=model).txn_outcome
+    history.keys = history.keys[:-1]
+    history.save(path)
+    with pytest.raises(HistoryError, match="has no name"):
+        load(path)
+    for other in ({"a": np.zeros(3)}, {"names": np.frombuffer(b"[1]", np.uint8)}):
+        np.savez(path, **other)
+        with pytest.raises(HistoryError, match="no whole columnar history"):
+            load(path)
 
 
 def test_a_write_of_nil_and_an_unknown_verb_are_refused() -> None:

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from properties.matrix import KNOWN, isolation_matrix, known_findings
+from properties.known import KNOWN
+from properties.matrix import isolation_matrix, known_findings
 from properties.schedules import CLASSICS
 from workloads.engines import find_engine
 

@@ -13,17 +13,21 @@ from hypothesis import Phase, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     rule,
     run_state_machine_as_test,
 )
 
-from properties.judging import how_many, snapshot_at_begin, timeline
+from properties.judging import how_many, pasted_settings, snapshot_at_begin, timeline
+from properties.known import left_out
 from properties.model import Forbidden, Model
+from properties.strategies import settings_drawn
 from properties.targets import Stages, Target
+from workloads.engines import Settings
 from workloads.interleave import Stage
 from workloads.player import Player
-from workloads.schedule import Schema, parse
+from workloads.schedule import FAST, Schedule, Schema, parse
 
 SESSIONS = 3
 SCHEMAS = {
@@ -38,13 +42,23 @@ key = st.integers(0, 4)
 class Sessions(RuleBasedStateMachine):
     """Statements, alone or in transactions, over a few connections."""
 
-    def __init__(self, stage: Stage, target: Target) -> None:
+    player: Player
+    stage: Stage
+
+    def __init__(self, stages: Stages, target: Target, schema: Schema) -> None:
         super().__init__()
-        self.target, self.stage = target, stage
-        self.player: Player = stage.player()
+        self.stages, self.target = stages, target
         at_begin = [snapshot_at_begin(target.engine, target.mode)] * SESSIONS
-        self.model = Model(stage.schema, target.promise, at_begin)
+        self.model = Model(schema, target.promise, at_begin)
         self.written = 0
+
+    @initialize(drawn=settings_drawn())
+    def open(self, drawn: Settings) -> None:
+        if left_out([self.target], Schedule((), schema=self.model.schema, settings=drawn)):
+            drawn = FAST  # a known deviation, with a test of its own
+        modes = (self.target.mode,) * SESSIONS
+        self.stage = self.stages.get(self.target.engine, modes, self.model.schema, drawn)
+        self.player = self.stage.player()
 
     def take(self, number: int, text: str) -> None:
         happened = self.player.step(number, parse(text))
@@ -59,7 +73,8 @@ class Sessions(RuleBasedStateMachine):
     def told(self, why: str) -> str:
         return (
             f"{self.target.engine} promises {self.target.promise}, but {why}\n"
-            f"{timeline(self.player.events, self.stage.modes)}\n{self.stage.identity}"
+            f"{timeline(self.player.events, self.stage.modes)}\n{self.stage.identity}\n"
+            f"{pasted_settings(self.stage.settings)}"
         )
 
     def value(self) -> int:
@@ -118,9 +133,8 @@ class Sessions(RuleBasedStateMachine):
 
 
 def run(stages: Stages, target: Target, schema: Schema, **options: Any) -> None:
-    stage = stages.get(target.engine, (target.mode,) * SESSIONS, schema)
     run_state_machine_as_test(
-        lambda: Sessions(stage, target),  # type: ignore[arg-type]  # a factory does, too
+        lambda: Sessions(stages, target, schema),  # type: ignore[arg-type]  # a factory does, too
         settings=settings(settings(), stateful_step_count=30, **options),
     )
 

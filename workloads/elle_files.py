@@ -29,6 +29,7 @@ from workloads.history import (
 
 SUFFIXES = (".edn", ".json", ".jsonl", ".npz")
 _CHUNK_BYTES = 1 << 22
+TOO_DEEP = "brackets are nested hundreds deep; a history needs no more than five"
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -90,10 +91,9 @@ class _Pairing:
     def __init__(self, path: Path, model: str) -> None:
         self.path = path
         self.builder = Builder(model)
-        self.open: dict[Any, tuple[int, int, Any]] = {}
+        self.open: dict[Any, tuple[int, int, Any, int]] = {}  # place, label, value, line
         self.at = 0
         self.last_index = -1
-        self.end_line = 0
 
     def feed(self, lines: Iterable[tuple[int, _Line]]) -> None:
         """Take operation maps in order, each with its line (or its number in an array)."""
@@ -113,8 +113,8 @@ class _Pairing:
             if kind == "invoke":
                 before = opened.pop(process, None)
                 if before is not None:
-                    add(process, before, at, UNKNOWN, before[2], number)
-                opened[process] = (at, at - 1 if index is None else index, line.value)
+                    add(process, before, at, UNKNOWN, before[2], before[3])
+                opened[process] = (at, at - 1 if index is None else index, line.value, number)
                 continue
             began = opened.pop(process, None)
             if began is None:
@@ -126,22 +126,33 @@ class _Pairing:
             if kind == "ok":
                 add(process, began, at, COMMITTED, line.value, number)
             elif kind == "fail":
-                add(process, began, at, FAILED, began[2], number)
+                add(process, began, at, FAILED, began[2], began[3])
             elif kind == "info":
-                add(process, began, at, UNKNOWN, began[2], number)
+                add(process, began, at, UNKNOWN, began[2], began[3])
             else:
                 raise self._error(number, f"type {kind!r} is none of invoke, ok, fail, info")
         self.at = at
         # A view would keep the whole chunk in memory for each transaction that never ends.
-        for process, (begin, label, value) in opened.items():
-            opened[process] = (begin, label, value.copy())
+        for process, (begin, label, value, number) in opened.items():
+            opened[process] = (begin, label, value.copy(), number)
 
     def _add(
-        self, process: Any, began: tuple[int, int, Any], at: int, code: int, raw: Any, number: int
+        self,
+        process: Any,
+        began: tuple[int, int, Any, int],
+        at: int,
+        code: int,
+        raw: Any,
+        number: int,
     ) -> None:
+        """Number : the line on which `raw` is."""
         builder = self.builder
         try:
             count = builder.add_ops(_decode(raw), code == COMMITTED)
+        except RecursionError:
+            raise self._error(number, TOO_DEEP) from None
+        except UnicodeDecodeError as error:
+            raise self._error(number, f"no text in UTF-8: {error.reason}") from None
         except (TypeError, ValueError) as error:
             rule = str(error)
             if isinstance(error, TypeError) or "unpack" in rule:
@@ -160,7 +171,7 @@ class _Pairing:
     def finish(self) -> History:
         self.builder.database_ids.setdefault("", 0)
         for process, began in self.open.items():
-            self._add(process, began, 0, UNKNOWN, began[2], self.end_line)
+            self._add(process, began, 0, UNKNOWN, began[2], began[3])
         try:
             return self.builder.build()
         except HistoryError as error:
@@ -178,7 +189,7 @@ def _json_chunks(path: Path, file: BinaryIO, head: bytes) -> Iterator[Iterator[t
             if len(lines) != count:
                 raise ValueError  # blank lines: count them one by one
             yield zip(range(number, number + count), lines, strict=True)
-        except ValueError:
+        except (ValueError, RecursionError):
             yield _one_by_one(path, chunk, number)
         number += chunk.count(b"\n")
         chunk = file.read(_CHUNK_BYTES)
@@ -198,14 +209,22 @@ def _json_line(path: Path, where: str, text: bytes) -> _Line:
             f"{path} {where}: not an operation map: {error}. "
             'It needs "type", "process" and "value".'
         ) from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except RecursionError:
+        raise HistoryError(f"{path} {where}: {TOO_DEEP}.") from None
+    except UnicodeDecodeError as error:
+        raise HistoryError(f"{path} {where}: no text in UTF-8: {error.reason}.") from None
+    except msgspec.DecodeError as error:
         raise HistoryError(f"{path} {where}: cut or no JSON: {error}.") from None
 
 
 def _json_array(path: Path, raw: bytes) -> Iterator[tuple[int, _Line]]:
     try:
         forms = msgspec.json.decode(raw, type=list[msgspec.Raw])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except RecursionError:
+        raise HistoryError(f"{path}: {TOO_DEEP}.") from None
+    except UnicodeDecodeError as error:
+        raise HistoryError(f"{path}: no text in UTF-8: {error.reason}.") from None
+    except msgspec.DecodeError as error:
         raise HistoryError(f"{path}: cut or no JSON array: {error}.") from None
     at, number = 0, 1
     for form in forms:
@@ -228,7 +247,10 @@ def _edn_lines(path: Path, raw: bytes) -> Iterator[tuple[int, _Line]]:
         whole = raw.decode()
         forms = list(zip(_places(whole), forms[0][1], strict=True))
     for number, form in forms:
-        text = json.dumps(form).encode()
+        try:
+            text = json.dumps(form).encode()
+        except RecursionError:
+            raise HistoryError(f"{path} line {number}: {TOO_DEEP}.") from None
         yield number, _json_line(path, f"line {number}", text)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -129,16 +130,50 @@ def load(path: str | Path) -> History:
         with open(path, "rb") as raw, np.load(raw) as file:
             names = json.loads(file["names"].tobytes())
             columns = {c: file[c] for c in _COLUMNS}
+            form = names.pop("format")
+            history = History(**names, **columns) if form == FORMAT else None
+        if history is not None:
+            _insist(history)
     except FileNotFoundError:
         raise HistoryError(f"{path}: there is no such file.") from None
-    except (BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
+    except _DAMAGE as error:
         raise HistoryError(
             f"{path}: this is no whole columnar history ({error}). "
             "It is written whole or not at all, so it was cut or edited; make it again."
         ) from None
-    if names.pop("format") != FORMAT:
+    if history is None:
         raise HistoryError(f"{path}: written by a later cwkit; this one reads format {FORMAT}.")
-    return History(**names, **columns)
+    return history
+
+
+# What numpy, zipfile and json say of a file that is cut, edited, or another one altogether.
+_DAMAGE: tuple[type[Exception], ...] = (BadZipFile, ValueError, LookupError, EOFError, OSError)
+_DAMAGE += (TypeError, AttributeError, RecursionError, NotImplementedError, zlib.error)
+
+
+def _insist(h: History) -> None:
+    """Raise ValueError where the columns do not belong together."""
+    n, m = len(h.txn_outcome), len(h.op_kind)
+    txns = (h.txn_session, h.txn_database, h.txn_begin, h.txn_end, h.txn_label)
+    ops = (h.op_key, h.op_value, h.op_length)
+    if any(c.shape != (n,) for c in txns) or any(c.shape != (m,) for c in ops):
+        raise ValueError("its columns differ in length")
+    starts = h.op_start
+    if starts.shape != (n + 1,) or starts[0] != 0 or starts[-1] != m or (np.diff(starts) < 0).any():
+        raise ValueError("op_start does not divide the operations among the transactions")
+    places = ((h.op_key, h.keys), (h.txn_session, h.sessions), (h.txn_database, h.databases))
+    if any(len(c) and not 0 <= c.min() <= c.max() < len(names) for c, names in places):
+        raise ValueError("a key, session or database has no name")
+    lists = h.model == "list-append"
+    reads = (h.op_kind != WRITE) & (h.op_length > 0) if lists else np.zeros(m, bool)
+    ends = h.op_value[reads] + h.op_length[reads]
+    if len(ends) and (h.op_value[reads].min() < 0 or ends.max() > len(h.elements)):
+        raise ValueError("a read has elements that are not there")
+    values = h.elements if lists else h.op_value
+    if len(values) and values.max() >= _FIRST_OTHER + len(h.others):
+        raise ValueError("a value is not there")
+    if h.model not in MODELS or (n and h.txn_outcome.max() >= len(OUTCOMES)):
+        raise ValueError("its model or an outcome is none that there is")
 
 
 def _narrow(column: array[int]) -> np.ndarray:

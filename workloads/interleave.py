@@ -15,6 +15,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,11 +24,8 @@ from typing import Any
 from workloads.engines import Identity, Settings, find_engine
 from workloads.history import Builder, History
 from workloads.player import Event, Player, Txn
-from workloads.schedule import READS, Op, Schedule, Schema
+from workloads.schedule import FAST, READS, Op, Schedule, Schema
 from workloads.stepping import Local, Opening, Remote
-
-FAST = Settings(busy_timeout_ms=0, synchronous="off", cache_size=-2000)
-"""No step waits. Isolation does not depend on what is synced; a schedule's own settings may say."""
 
 REUSABLE = ("libsql", "sqlite", "turso")
 """Engines whose database is put back in place between schedules, which is cheaper than a new one.
@@ -35,6 +33,10 @@ REUSABLE = ("libsql", "sqlite", "turso")
 Only where nothing but rows can carry over: begin-concurrent decides by page, so a file that an
 earlier schedule has rearranged could answer otherwise, and a faulty engine may count.
 """
+
+TEMPLATES_KEPT = 64
+_templates: OrderedDict[tuple[str, str, Schema], dict[str, bytes]] = OrderedDict()
+"""New databases by engine, mode and schema, as bytes: stages that differ in settings share them."""
 
 
 @dataclass
@@ -106,7 +108,7 @@ class Stage:
             raise ValueError(f"{engines[0]} locks its file to one process: leave out processes.")
         self.identity = found[0].identity()
         self._session = Remote if processes else Local
-        self.settings = replace(settings, busy_timeout_ms=0, page_bytes=self.schema.page_bytes)
+        self.settings = self._pragmas(settings)
         self._reusable = (
             set(engines) <= set(REUSABLE)
             and "attached" not in self.schema.features
@@ -119,6 +121,9 @@ class Stage:
         self._template = self._make_template()
         self._first = self._fresh()
 
+    def _pragmas(self, settings: Settings) -> Settings:
+        return replace(settings, busy_timeout_ms=0, page_bytes=self.schema.page_bytes)
+
     # --- making and restoring the database ---------------------------------------------------
 
     def _open(self, folder: Path, session: int) -> Local | Remote:
@@ -127,8 +132,14 @@ class Stage:
             more.append("PRAGMA foreign_keys=ON")
         if "attached" in self.schema.features:
             more.append(f"ATTACH '{folder / 'other' / 'other.db'}' AS other")
-            more.append("PRAGMA other.journal_mode=wal")
-            more.append(f"PRAGMA other.synchronous={self.settings.synchronous}")
+            wanted = {
+                "page_size": self.settings.page_bytes,  # before journal_mode writes the first page
+                "journal_mode": "wal",
+                "synchronous": self.settings.synchronous,
+                "cache_size": self.settings.cache_size,
+                "mmap_size": self.settings.mmap_bytes,
+            }
+            more += [f"PRAGMA other.{name}={value}" for name, value in wanted.items()]
         opening = Opening(
             self.engines[session],
             str(folder / "a.db"),
@@ -140,6 +151,10 @@ class Stage:
 
     def _make_template(self) -> dict[str, bytes]:
         """The files of a new database: path within its folder -> bytes."""
+        key = (self.engines[0], self.modes[0], self.schema)
+        if key in _templates:
+            _templates.move_to_end(key)
+            return _templates[key]
         folder = self.folder / "template"
         (folder / "other").mkdir(parents=True)
         session = self._open(folder, 0)
@@ -151,6 +166,9 @@ class Stage:
         files = [path for path in folder.rglob("*") if path.is_file()]
         made = {str(path.relative_to(folder)): path.read_bytes() for path in files}
         shutil.rmtree(folder)
+        _templates[key] = made
+        if len(_templates) > TEMPLATES_KEPT:
+            _templates.popitem(last=False)
         return made
 
     def _fresh(self) -> dict[str, list[Any]]:
@@ -218,6 +236,8 @@ class Stage:
         """Take all steps of a schedule, on a database in its first state."""
         if schedule.schema != self.schema or len(schedule.programs) > len(self.modes):
             raise ValueError("this stage was set for another schema, or for fewer sessions.")
+        if self._pragmas(schedule.settings) != self.settings:
+            raise ValueError(f"this stage was set with {self.settings}, not {schedule.settings}.")
         player = self.player()
         try:
             _take(player, schedule)

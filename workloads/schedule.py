@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from workloads.engines import Settings
+
+FAST = Settings(busy_timeout_ms=0, synchronous="off", cache_size=-2000)
+"""No step waits. Isolation does not depend on what is synced; a schedule may say otherwise."""
+
 FEATURES = ("index", "unique", "check", "foreign", "trigger", "spread", "attached")
 """What a schema may have besides its table: see `Schema.statements`."""
 
@@ -264,12 +269,15 @@ class Schedule:
     patient : a BEGIN that finds the database locked waits, as it would with a busy timeout: it is
         `blocked`, holds nothing, and is taken again when another session's transaction has
         ended. Otherwise it is refused at once.
+    settings : the pragmas of every session. busy_timeout_ms is always 0 and the page size the
+        schema's, whatever they say.
     """
 
     programs: tuple[str, ...]
     order: str = ""
     schema: Schema = Schema()
     patient: bool = False
+    settings: Settings = FAST
 
     def __post_init__(self) -> None:
         for text in self.programs:

@@ -19,12 +19,26 @@ from pydantic import Field, field_validator, model_validator
 from workloads import keys
 from workloads.engines import Session
 from workloads.recording import COMMITTED, UNKNOWN
-from workloads.scenarios import Draw, Finding, InvariantBroken, Seat, Shape, Told
+from workloads.scenarios import Draw, Finding, Seat, Shape, Told
 from workloads.scenarios.drawing import BLOCK, stream
 from workloads.scenarios.footprint import Footprint, NoFootprint, Touch
 from workloads.scenarios.loading import fill, payload
+from workloads.scenarios.register_history import (
+    INSERT,
+    INSERT_SQL,
+    READ,
+    READ_SQL,
+    RMW,
+    SCAN,
+    UPDATE,
+    UPDATE_SQL,
+    WRITE_SQL,
+    logged_bodies,
+    logging,
+    missing,
+)
 
-READ, UPDATE, INSERT, SCAN, RMW, MIXED = range(6)
+MIXED = 5  # the kind of a transaction of several operations
 OPERATIONS = ("read", "update", "insert", "scan", "read-modify-write")
 WRITING = ("update", "insert", "read-modify-write")
 
@@ -38,12 +52,8 @@ YCSB: Mapping[str, tuple[Mapping[str, float], str]] = {
 }
 """Workload -> (percent of each operation, distribution of the keys), as YCSB ships them."""
 
-READ_SQL = "SELECT version, value FROM register WHERE id = ?"
-UPDATE_SQL = "UPDATE register SET value = ? WHERE id = ?"
-INSERT_SQL = "INSERT INTO register(id, version, value) VALUES (?, 0, ?)"
 SCAN_SQL = "SELECT id, version, value FROM register WHERE id >= ? ORDER BY id LIMIT ?"
 VERSION_SQL = "SELECT version FROM register WHERE id = ?"
-WRITE_SQL = "UPDATE register SET version = ?, value = ? WHERE id = ?"
 
 
 def parse_mix(text: str) -> dict[str, float]:
@@ -82,6 +92,9 @@ class RegisterShape(Shape):
     mix: str = Field("A", description="YCSB's A to F, or shares: read=50,read-modify-write=50")
     keys: str = Field("", description="default: YCSB's own for A to F, else uniform")
     scan_rows: int = Field(100, ge=1, le=100_000, description="longest scan; lengths are uniform")
+    history: bool = Field(
+        False, description="record every read and write for `cwkit check RUN`; costs throughput"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -165,6 +178,9 @@ class Register:
     def __init__(self, params: RegisterShape) -> None:
         self.params = params
         self.mix = parse_mix(params.mix)
+        self.logged = "rw-register" if params.history else None
+        """The model of the history that a run of this leaves; makes the runner log it."""
+        self._number: dict[int, Callable[[], int]] = {}
 
     def schema(self) -> Sequence[str]:
         return (
@@ -224,10 +240,17 @@ class Register:
                 return [Draw(step[0], step) for step in steps]
             return [Draw(MIXED, tuple(steps[i : i + each])) for i in range(0, count, each)]
 
-        return stream(block)
+        draws = stream(block)
+        if seat.session is None or not self.params.history:
+            return draws
+        draws, self._number[seat.worker] = logging(seat, draws, MIXED)
+        return draws
 
     def bodies(self, seat: Seat) -> Sequence[Callable[[Any], int | None]]:
         assert seat.session is not None
+        if self.params.history:
+            number = self._number[seat.worker]
+            return logged_bodies(seat, number, self.params.rows, self.params.record_bytes)
         run, rows, think = seat.session.run, seat.session.rows, seat.think
         pad = payload(np.random.default_rng(7), self.params.record_bytes)
         loaded, checked, worker = self.params.rows, seat.checked, seat.worker
@@ -417,12 +440,5 @@ def _writer(value: str) -> tuple[int, int] | None:
     head = value.partition("|")[0]
     if head == "load":
         return None
-    worker, _, txn = head.partition(".")
+    worker, txn = head.split(".")[:2]  # a third part is the write's number in the history
     return int(worker), int(txn)
-
-
-def missing(key: int) -> InvariantBroken:
-    return InvariantBroken(
-        f"Row {key} was not found; it was loaded before the run and rows are never deleted.",
-        row=key,
-    )
