@@ -14,7 +14,8 @@ from typing import Annotated, Any
 
 import typer
 
-from analysis import show
+import analysis.cli_sweep  # noqa: F401, adds its command
+from analysis import listing, show
 from analysis.cli_app import RUNS, DatabasesOption, RunsOption, app, command_line
 from workloads.engines import EngineMissing, UnknownName
 from workloads.plan import PlanError, make_plan, shape_of
@@ -216,13 +217,13 @@ def list_command(
     scenarios: Annotated[bool, typer.Option(help="the workloads instead, with parameters")] = False,
     runs: RunsOption = RUNS,
 ) -> None:
-    """The runs there are, newest last; with --scenarios, the workloads."""
+    """The runs, sweeps and reports there are, newest last; with --scenarios, the workloads."""
     console = show.console()
     if scenarios:
         for name in scenario_names():
             show.show_scenario(find_scenario(name), shape_of(name, {}), console)
     else:
-        show.list_runs(runs, console)
+        listing.list_runs(runs, console)
 
 
 @app.command("show")
@@ -230,10 +231,12 @@ def show_command(
     name: Annotated[str, typer.Argument(metavar="RUN", help="its folder, name or a part of it")],
     runs: RunsOption = RUNS,
 ) -> None:
-    """One run: throughput, conflicts, latency, fairness, what was checked."""
+    """One run: throughput, conflicts, latency, fairness, checks; or a sweep's table."""
     from workloads.recording import read_run
 
-    show.show_run(read_run(show.find_run(name, runs)), show.console())
+    folder = show.find_run(name, runs)
+    if not listing.show_folder(folder, show.console()):
+        show.show_run(read_run(folder), show.console())
 
 
 @app.command("check")

@@ -18,7 +18,7 @@ from workloads.engines import MODES, Probe, engine_names, found
 from workloads.engines import REGISTRY as ENGINES
 from workloads.experiment import Design, Experiment, OnCell
 from workloads.processes import Progress
-from workloads.recording import Run, RunError, read_manifest
+from workloads.recording import Run, RunError
 from workloads.scenarios import Scenario, Shape
 
 
@@ -126,46 +126,6 @@ def show_run(run: Run, console: Console) -> None:
     """A run in words and tables."""
     for line in summary_lines(run):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def list_runs(runs: Path, console: Console) -> None:
-    """One line for each run folder; a folder that cannot be read says why."""
-    if not runs.is_dir():
-        raise RunError(f"{runs}: there are no runs yet. `cwkit run` makes one.")
-    table = Table(box=None, pad_edge=False)
-    for heading in ("run", "scenario", "database", "writers", "readers", "s", "ended", "ok"):
-        table.add_column(heading, overflow="fold", no_wrap=heading == "run")
-    found_any = False
-    for folder in sorted(path for path in runs.iterdir() if path.is_dir()):
-        if (folder / "experiment.json").exists():
-            cells = sum(1 for path in folder.iterdir() if (path / "manifest.json").exists())
-            table.add_row(folder.name, f"experiment of {cells} runs")
-            found_any = True
-            continue
-        if not (folder / "manifest.json").exists():
-            continue
-        found_any = True
-        table.add_row(folder.name, *_run_cells(folder))
-    if not found_any:
-        raise RunError(f"{runs}: holds no run. `cwkit run` makes one.")
-    console.print(table)
-
-
-def _run_cells(folder: Path) -> tuple[str, ...]:
-    try:
-        manifest = read_manifest(folder)
-        plan = manifest["plan"]
-        return (
-            str(manifest.get("scenario", {}).get("name", "?")),
-            str(plan["database"]),
-            f"{plan['writers']} {plan['write_engine']} {plan['begin']}" if plan["writers"] else "-",
-            f"{plan['readers']} {plan['read_engine']}" if plan["readers"] else "-",
-            f"{plan['duration_s']:g}",
-            str(manifest.get("ended", "?")),
-            "yes" if manifest.get("ok") else "NO",
-        )
-    except (RunError, KeyError, TypeError, AttributeError, ValueError) as error:
-        return (f"unreadable: {error}",)
 
 
 def find_run(name: str, runs: Path) -> Path:

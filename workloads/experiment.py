@@ -343,8 +343,5 @@ def _longest_s(values: Mapping[str, Any]) -> float:
         plan = make_plan(**values)
     except Exception:  # it will say so itself
         return START_LIMIT_S
-    patience = plan.deadline_s + plan.shape().operations * (
-        plan.busy_timeout_ms / 1e3 + plan.shape().think_us / 1e6
-    )
     waits = 2 * LOAD_LIMIT_S + START_LIMIT_S + CHECK_LIMIT_S + 60
-    return waits + plan.warmup_s + plan.duration_s + patience
+    return waits + plan.warmup_s + plan.duration_s + plan.patience_s()

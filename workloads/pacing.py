@@ -63,18 +63,27 @@ def retry_wait(
     return wait
 
 
-def thinker(think_us: float, how: str) -> Callable[[], None]:
+LONG_S = 0.05
+"""A sleep so long looks now and then whether the run is over."""
+
+
+def thinker(
+    think_us: float, how: str, stopping: Callable[[], bool] = lambda: False
+) -> Callable[[], None]:
     """The work inside a transaction.
 
     `spin` burns that much CPU time of the calling thread, not wall time: two processes that share
-    a core then take twice as long, as real work would. `sleep` waits without the CPU.
+    a core then take twice as long, as real work would. `sleep` waits without the CPU; a long one
+    ends with the run.
     """
     if think_us <= 0:
         return _nothing
+    work_ns = int(think_us * 1000)
     if how == "sleep":
         seconds = think_us * 1e-6
+        if seconds > LONG_S:
+            return lambda: wait_until(time.monotonic_ns() + work_ns, stopping)
         return lambda: time.sleep(seconds)
-    work_ns = int(think_us * 1000)
     cpu = time.thread_time_ns
 
     def spin() -> None:

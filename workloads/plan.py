@@ -119,6 +119,13 @@ class Plan(BaseModel):
         """The scenario's own parameters, validated. Raises PlanError."""
         return shape_of(self.scenario, self.params)
 
+    def patience_s(self) -> float:
+        """How long one attempt may take before its worker counts as hung, s."""
+        # It may wait for a lock at each statement, and think at each operation.
+        shape = self.shape()
+        think_s = max(shape.think_of("writer"), shape.think_of("reader")) / 1e6
+        return self.deadline_s + shape.operations * (self.busy_timeout_ms / 1e3 + think_s)
+
     def roles(self) -> list[tuple[str, str, str]]:
         """(role, engine, BEGIN mode) of each worker, by worker number."""
         return (

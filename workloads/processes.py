@@ -153,11 +153,7 @@ class _Making:
             ) from error
         self.database = self.home / "database.db"
         self.seats = seats_of(plan)
-        shape = plan.shape()
-        # An attempt may wait for a lock at each statement, and think at each operation.
-        self.patience_s = plan.deadline_s + shape.operations * (
-            plan.busy_timeout_ms / 1e3 + shape.think_us / 1e6
-        )
+        self.patience_s = plan.patience_s()
         self.hung: list[int] = []
         self.window = (0, 0, 0)
         self.null = find_engine(plan.database).file_format == "none"

@@ -249,7 +249,7 @@ def _seated(job: Job, worker: int, session: Session, board: Board, file_format: 
         engine = job.plan.roles()[worker][1]
         session = LoggedSession(session, log_path(job.folder, worker), model, worker, engine)
     seat.session, seat.board = session, board.scenario()
-    seat.think = thinker(shape.think_us, shape.think)
+    seat.think = thinker(shape.think_of(seat.role), shape.think, board.stopping)
     seat.stopping = board.stopping
     if hasattr(seat, "checked"):
         seat.checked = file_format != "none"

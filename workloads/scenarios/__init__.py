@@ -31,6 +31,16 @@ class Shape(BaseModel):
     think_us: float = Field(0, ge=0, le=60e6, description="work inside each transaction, us")
     think: Literal["spin", "sleep"] = Field("spin", description="how that work is done")
     keys: str = Field("uniform", description="uniform | zipfian:THETA | hotspot:X:Y | latest")
+    read_think_us: float | None = Field(
+        None, ge=0, le=60e6, description="work inside a reader's, us (default: think_us)"
+    )
+
+    def think_of(self, role: str) -> float:
+        """The work inside a transaction of this role, us. A long one of a reader's keeps its
+        snapshot, and with it the WAL that came after.
+        """
+        own = self.read_think_us if role == "reader" else None
+        return self.think_us if own is None else own
 
     @field_validator("keys")
     @classmethod

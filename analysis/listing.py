@@ -1,0 +1,150 @@
+"""`cwkit list` and what `cwkit show` says of a folder that holds more than one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from analysis import words
+from analysis.compare import Grid, gather
+from analysis.sweep_table import (
+    CELLS_CSV,
+    arms_table,
+    control_words,
+    doubt_words,
+    failure_words,
+    skip_words,
+)
+from analysis.words import Table as Data
+from workloads.design import DONE, Experiment, read_experiment
+from workloads.recording import RunError, read_manifest
+from workloads.sweep_folder import SWEEP_NOTE, skipped_in
+
+ROLES = (("writers", "write_engine", "begin"), ("readers", "read_engine", "read_begin"))
+
+
+def list_runs(runs: Path, console: Console) -> None:
+    """One entry for each run, sweep and report; a folder that cannot be read says why."""
+    if not runs.is_dir():
+        raise RunError(f"{runs}: there are no runs yet. `cwkit run` makes one.")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("name", overflow="fold", no_wrap=True)
+    table.add_column("what", overflow="fold")
+    table.add_column("result", overflow="fold")
+    for folder in sorted(path for path in runs.iterdir() if path.is_dir()):
+        if entry := _entry(folder):
+            table.add_row(folder.name, *entry)
+    if not table.row_count:
+        raise RunError(f"{runs}: holds no run. `cwkit run` makes one.")
+    console.print(table)
+
+
+def _entry(folder: Path) -> tuple[str, str] | None:
+    """(what, result) of a folder; None where it is none of ours."""
+    try:
+        if (folder / "experiment.json").exists():
+            return _of_an_experiment(folder)
+        if (folder / "campaign.json").exists():
+            return _of_a_report(folder)
+        if (folder / "manifest.json").exists():
+            return _of_a_run(folder)
+    except (RunError, KeyError, TypeError, AttributeError, ValueError) as error:
+        return "unreadable", str(error)
+    return None
+
+
+def _of_an_experiment(folder: Path) -> tuple[str, str]:
+    experiment = read_experiment(folder)
+    kind = "sweep" if (folder / SWEEP_NOTE).exists() else "experiment"
+    arms = words.times(len(experiment.arms), "arm")
+    return f"{kind} {experiment.name}: {arms}", progress_of(experiment)
+
+
+def progress_of(experiment: Experiment) -> str:
+    """Cells done of how many, and how many have no result."""
+    states = [cell.state for cell in experiment.cells.values()]
+    said = f"{states.count(DONE)} of {experiment.blocks * len(experiment.arms)} cells"
+    bad = {state: states.count(state) for state in dict.fromkeys(states) if state != DONE}
+    return ", ".join([said, *(f"{number} {state}" for state, number in bad.items())])
+
+
+def _of_a_report(folder: Path) -> tuple[str, str]:
+    found = [read_experiment(path.parent) for path in sorted(folder.glob("*/experiment.json"))]
+    cells = sum(e.blocks * len(e.arms) for e in found)
+    done = sum(cell.state == DONE for e in found for cell in e.cells.values())
+    return f"report: {words.times(len(found), 'experiment')}", f"{done} of {cells} cells"
+
+
+def _of_a_run(folder: Path) -> tuple[str, str]:
+    manifest = read_manifest(folder)
+    plan: dict[str, Any] = manifest["plan"]
+    said = f"{manifest.get('scenario', {}).get('name', '?')} on {plan['database']}"
+    for role, engine, begin in ROLES:
+        if plan[role]:
+            which = "" if plan[engine] == plan["database"] else f" {plan[engine]}"
+            mode = f" {plan[begin]}" if role == "writers" else ""
+            said += f", {plan[role]} {role}{which}{mode}"
+    ended = str(manifest.get("ended", "?"))
+    seconds = f"{plan['duration_s']:g} s"
+    return said, f"ok, {seconds}" if manifest.get("ok") else f"NOT ok: {ended}"
+
+
+def show_folder(folder: Path, console: Console) -> bool:
+    """Show a sweep, an experiment or a report's folder; False where it is none of these."""
+    if (folder / "experiment.json").exists():
+        show_experiment(read_experiment(folder), console)
+        return True
+    if (folder / "campaign.json").exists():
+        list_runs(folder, console)
+        return True
+    return False
+
+
+def show_experiment(experiment: Experiment, console: Console, *, grid: Grid | None = None) -> None:
+    """The table of an experiment's arms, its control, what failed, what was left out.
+
+    grid : the experiment counted, where that was done already.
+    """
+
+    def say(line: str = "") -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    grid = grid or gather(experiment)
+    states = {key: cell.state for key, cell in experiment.cells.items()}
+    say(f"{experiment.name}: {experiment.question}")
+    say(f"{progress_of(experiment)}; seed {experiment.seed}; {experiment.folder}")
+    say()
+    table = arms_table(grid)
+    print_table(table, console)
+    say()
+    if (experiment.folder / CELLS_CSV).exists():
+        say(f"Every cell is in {experiment.folder / CELLS_CSV}.")
+    for line in [
+        table.note,
+        control_words(grid),
+        *doubt_words(grid),
+        *failure_words(grid, states),
+        *skip_words(skipped_in(experiment.folder)),
+    ]:
+        say(line)
+
+
+def print_table(table: Data, console: Console) -> None:
+    """A table on the terminal: words to the left, numbers to the right.
+
+    Where it is too narrow the columns "between" are left out before anything is folded.
+    """
+    columns = [list(column) for column in zip(table.head, *table.rows, strict=True)]
+    widths = [max(map(len, column)) + 2 for column in columns]
+    if sum(widths) - 2 > console.width:
+        columns = [column for column in columns if column[0] != "between"]
+    made = Table(box=None, pad_edge=False)
+    for number, (heading, *cells) in enumerate(columns):
+        numbers = number > 0 and any(cell[:1].isdigit() for cell in cells)
+        made.add_column(heading, justify="right" if numbers else "left", no_wrap=number > 0)
+    for row in zip(*(column[1:] for column in columns), strict=True):
+        made.add_row(*row)
+    console.print(made)

@@ -1,0 +1,141 @@
+"""A sweep while it runs: cells done, running and failed, time left, the best and the worst arm."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live as RichLive
+from rich.text import Text
+
+from analysis import words
+from analysis.rates import count
+from analysis.show import progress_words
+from workloads.design import DONE, Experiment
+from workloads.processes import Progress
+from workloads.recording import RunError
+from workloads.sweep_folder import Beside, beside
+
+RUNNING_SHOWN = 8
+"""Cells that run now and have a line of their own."""
+
+
+class SweepLive:
+    """On a terminal a few lines that change; elsewhere a line for each finished cell.
+
+    `on_cell` and `watch` are for `workloads.experiment.conduct`. beside : what a cell takes beside
+    its run, as far as it is known before; replaced by what the finished cells of this sweep took.
+    """
+
+    def __init__(self, console: Console, experiment: Experiment, guess: Beside, jobs: int) -> None:
+        self.console, self.experiment, self.jobs = console, experiment, jobs
+        self.guess, self.ran = guess, 0
+        self.begun = time.monotonic()
+        self.running: dict[tuple[int, str], Progress | None] = {}
+        self.rates: dict[str, list[float]] = {}
+        for cell in experiment.cells.values():
+            self._rate(cell)
+        self.live = RichLive(console=console, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> SweepLive:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    # -- told by the conductor ------------------------------------------------------------------
+
+    def on_cell(self, experiment: Experiment, block: int, arm: str, state: str) -> None:
+        self.experiment = experiment
+        if state == "running":
+            self.running[block, arm] = None
+            self._show()
+            return
+        self.running.pop((block, arm), None)
+        self.ran += 1
+        cell = experiment.cells[block, arm]
+        rate = self._rate(cell)
+        if self.ran in (1, 8) or self.ran % 50 == 0:
+            self.guess = beside([experiment.folder])
+        said = f"{words.number(rate)} committed/s" if rate is not None else "done"
+        if cell.state != DONE:
+            said = f"{cell.state}: {cell.words}"
+        line = (
+            f"[{len(experiment.cells)}/{self._cells()}, {self._left_words()} left] "
+            f"block {block + 1} of {experiment.blocks}, {arm}: {said}"
+        )
+        if not self.live or cell.state != DONE:
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._show()
+
+    def watch(self, block: int, arm: str, progress: Progress) -> None:
+        self.running[block, arm] = progress
+        self._show()
+
+    # -- shown ----------------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        if self.live:
+            self.live.update(Group(*(Text(line) for line in self.lines())))
+
+    def lines(self) -> list[str]:
+        """What a terminal shows now."""
+        states = [cell.state for cell in self.experiment.cells.values()]
+        bad = {state: states.count(state) for state in dict.fromkeys(states) if state != DONE}
+        said = [f"{len(states)} of {self._cells()} cells done"]
+        said += [f"{number} {state}" for state, number in bad.items()]
+        said += [f"{len(self.running)} running", f"{self._left_words()} left"]
+        lines = [f"{self.experiment.name}: {', '.join(said)}"]
+        for (block, arm), progress in list(self.running.items())[:RUNNING_SHOWN]:
+            how = progress_words(progress) if progress else "starting"
+            lines.append(f"  block {block + 1}, {arm}: {how}")
+        medians = {arm: statistics.median(rates) for arm, rates in self.rates.items() if rates}
+        if medians:
+            best = max(medians, key=lambda arm: medians[arm])
+            worst = min(medians, key=lambda arm: medians[arm])
+            lines.append(f"  best so far: {best}, {words.number(medians[best])} committed/s")
+            if worst != best:
+                lines.append(f"  worst so far: {worst}, {words.number(medians[worst])} committed/s")
+        return lines
+
+    def _rate(self, cell: Any) -> float | None:
+        """The writers' throughput of a finished cell (the readers' where nobody writes)."""
+        if cell.state != DONE:
+            return None
+        try:
+            roles = count(cell.read()).roles
+        except (RunError, KeyError, TypeError):
+            return None
+        if role := next((role for role in ("writer", "reader") if role in roles), None):
+            self.rates.setdefault(cell.arm, []).append(roles[role].per_s)
+            return roles[role].per_s
+        return None
+
+    def _cells(self) -> int:
+        return self.experiment.blocks * len(self.experiment.arms)
+
+    def left_s(self) -> float:
+        """What the cells that are not done will take, s."""
+        left = [self.guess.seconds(self.experiment.arms[arm]) for _, arm in self.experiment.left()]
+        return sum(left) / self.jobs
+
+    def _left_words(self) -> str:
+        return time_words(self.left_s())
+
+
+def time_words(seconds: float) -> str:
+    """A time as a person waits for it.
+
+    >>> time_words(8.2), time_words(100), time_words(7300)
+    ('8 s', '1.7 min', '2 h 2 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.1f} min"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"

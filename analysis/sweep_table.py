@@ -1,0 +1,295 @@
+"""What a sweep came to: its arms sorted best first, its control, what failed, and a row a cell.
+
+Plain data; the command prints it, and the report may show the same tables.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis import words
+from analysis.compare import FEWEST_BLOCKS, Cell, Estimate, Grid, throughput
+from analysis.rates import Tally
+from analysis.words import Table
+from workloads.design import DONE, FAILED, MISSING, REFUSED
+from workloads.sweep import AGAIN, Skipped, shown
+
+MOST_ROWS = 30
+WORST_ROWS = 10
+"""Of a table that has more arms than MOST_ROWS: the last rows are the worst ones."""
+
+CELLS_CSV = "cells.csv"
+OF_THE_WAL = ("read_think_us", "wal_autocheckpoint", "checkpointers", "checkpoint")
+"""Axes that make the size of the WAL worth a column."""
+
+NOT_RUN = "not run"
+
+
+def role_of(grid: Grid) -> str:
+    """Whose throughput counts: the writers', or the readers' where nobody writes."""
+    writes = any(int(grid.plan(arm).get("writers", 0)) for arm in grid.arms)
+    return "writer" if writes else "reader"
+
+
+def arms_table(grid: Grid) -> Table:
+    """The arms by their median throughput, the best first; at most MOST_ROWS of them."""
+    role = role_of(grid)
+    measure = throughput(role)
+    made = {arm: grid.estimate(arm, measure) for arm in grid.arms}
+    known = [arm for arm in grid.arms if made[arm].blocks]
+    order = sorted(known, key=lambda arm: -made[arm].value)
+    order += [arm for arm in grid.arms if not made[arm].blocks]
+    reads = role == "writer" and any(int(grid.plan(arm).get("readers", 0)) for arm in order)
+    wal = any(axis in grid.axes for axis in OF_THE_WAL)
+    axes = _varied(grid)
+    head = [*(axes or ["arm"]), "tx/s", "between", "ratio", "between", "aborts", "p99"]
+    head += ["reads/s"] * reads + ["WAL"] * wal
+    between = len(order) - MOST_ROWS + 1 if len(order) > MOST_ROWS else 0
+    best = MOST_ROWS - WORST_ROWS - 1 if between else MOST_ROWS
+    rows = []
+    for place, arm in enumerate(order):
+        if between and best <= place < best + between:
+            if place == best:
+                rows.append((f"… {between} more …", *[""] * (len(head) - 1)))
+            continue
+        tally = grid.tally(arm, role)
+        row = [*_name(grid, arm, axes), *_said(made[arm]), *_ratio(grid, arm, role), *_of(tally)]
+        if reads:
+            row.append(_said(grid.estimate(arm, throughput("reader")))[0])
+        if wal:
+            row.append(_wal(grid, arm))
+        rows.append(tuple(row))
+    return Table(tuple(head), rows, _note(grid, role))
+
+
+def _of(tally: Tally | None) -> list[str]:
+    """Abort rate and p99 of all blocks together."""
+    if tally is None:
+        return [words.DASH, words.DASH]
+    return [
+        words.percent(float(tally.abort_rate[1])),
+        words.duration(float(tally.latency()["whole"][2])),
+    ]
+
+
+def _varied(grid: Grid) -> list[str]:
+    """The axes that have several values; [] where the arms are no points of a grid."""
+    if set(grid.points) != set(grid.arms):
+        return []
+    return [axis for axis, values in grid.axes.items() if len(values) > 1]
+
+
+def _name(grid: Grid, arm: str, axes: Sequence[str]) -> list[str]:
+    """An arm as the columns before its numbers: a value for each axis, the twin marked."""
+    if not axes:
+        return [arm]
+    first, *others = (shown(grid.points[arm][axis]) for axis in axes)
+    twin = arm.endswith(AGAIN) and arm.removesuffix(AGAIN) in grid.arms
+    return [first + AGAIN if twin else first, *others]
+
+
+def _said(made: Estimate) -> list[str]:
+    """The median, and its interval in brackets or the range of too few blocks."""
+    if not made.blocks:
+        return [words.DASH, ""]
+    if made.known:
+        return [words.number(made.value), words.interval(made.low, made.high)]
+    if made.blocks == 1:
+        return [words.number(made.value), ""]
+    low, high = float(made.each.min()), float(made.each.max())
+    return [words.number(made.value), f"{words.number(low)}–{words.number(high)}"]
+
+
+def _ratio(grid: Grid, arm: str, role: str) -> list[str]:
+    under = rival(grid, arm)
+    if not under or grid.unlike(arm, under):
+        return [words.DASH, ""]
+    return _said(grid.ratio(arm, under, throughput(role)))
+
+
+def rival(grid: Grid, arm: str) -> str:
+    """The arm that another is held against, "" for none.
+
+    Where there are ways: the same point with the baseline's way. Else: the baseline.
+    """
+    if not grid.baseline or arm == grid.baseline:
+        return ""
+    point = grid.points.get(arm, {})
+    if "way" not in point or arm == grid.baseline + AGAIN:
+        return grid.baseline
+    wanted = {**point, "way": grid.points[grid.baseline]["way"]}
+    return next((other for other in grid.arms if grid.points[other] == wanted != point), "")
+
+
+def _wal(grid: Grid, arm: str) -> str:
+    sizes = [int(cell.manifest.get("wal_bytes_max", 0)) for cell in grid.usable(arm)]
+    return f"{words.number(float(np.median(sizes)) / 2**20)} MiB" if sizes else words.DASH
+
+
+def _note(grid: Grid, role: str) -> str:
+    against = f"to the baseline ({grid.baseline})"
+    if "way" in grid.points.get(grid.baseline, {}):
+        against = f"to the same with {grid.points[grid.baseline]['way']}"
+    blocks = max((block for block, _ in grid.cells), default=-1) + 1
+    which = "transactions" if role == "writer" else "readers' transactions"
+    return (
+        f"tx/s: the {which} of an arm that committed, median of {words.times(blocks, 'block')}. ratio: "
+        f"median of the blocks' ratios {against}. between: its 95 % interval in brackets, or from "
+        f"the least to the greatest of fewer than {FEWEST_BLOCKS} blocks (a narrow screen leaves "
+        "it out). aborts, p99: of all blocks together."
+    )
+
+
+# --- a row for each cell ----------------------------------------------------------------------
+
+
+def cells_table(grid: Grid, states: dict[tuple[int, str], str] | None = None) -> Table:
+    """Every cell: what it was, and its numbers as plain decimals ("" where there is none).
+
+    states : the state of each cell that was run; where it has none, the cell is "not run".
+    p50_us and p99_us are of the writers' whole transactions (the readers' where nobody writes), µs.
+    """
+    role = role_of(grid)
+    axes = tuple(grid.axes)
+    head = (
+        "block", "arm", *axes, "state", "committed_per_s", "read_per_s", "abort_rate",
+        "abort_rate_low", "abort_rate_high", "p50_us", "p99_us", "wal_bytes_max", "contaminated",
+        "jobs", "oversubscribed", "machine", "run", "words",
+    )  # fmt: skip
+    rows = []
+    for (block, arm), cell in sorted(grid.cells.items()):
+        state = cell.state if states is None else states.get((block, arm), NOT_RUN)
+        point = grid.points.get(arm, {})
+        conduct = cell.manifest.get("conduct", {})
+        rows.append(
+            (
+                str(block),
+                arm,
+                *(_shown(point.get(axis, "")) for axis in axes),
+                state,
+                *_numbers(cell, role),
+                str(cell.manifest.get("wal_bytes_max", "")),
+                cell.contaminated,
+                _shown(conduct.get("jobs", "")),
+                _shown(conduct.get("oversubscribed", "")),
+                str(cell.manifest.get("machine", {}).get("id", "")),
+                cell.folder.name if cell.folder else "",
+                cell.failure if state != NOT_RUN else "",
+            )
+        )
+    return Table(head, rows)
+
+
+def _numbers(cell: Cell, role: str) -> list[str]:
+    """committed/s, reads/s, the abort rate with its interval, p50 and p99 in µs."""
+    roles = cell.counted.roles if cell.counted else {}
+    found = [_decimal(roles[role].per_s) if role in roles else ""]
+    found.append(_decimal(roles["reader"].per_s) if "reader" in roles else "")
+    if role not in roles:
+        return found + [""] * 5
+    low, rate, high = (float(x) for x in roles[role].abort_rate)
+    p50, _, p99, *_ = (float(x) / 1000 for x in roles[role].latency()["whole"])
+    return found + [_decimal(x) for x in (rate, low, high, p50, p99)]
+
+
+def _decimal(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.6g}"
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def write_csv(table: Table, path: Path) -> None:
+    """Write a table as CSV (RFC 4180), replaced in one step. Raises OSError."""
+    beside = path.with_name(f"{path.name}.new")
+    with beside.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(table.head)
+        writer.writerows(table.rows)
+    os.replace(beside, path)
+
+
+# --- in words ---------------------------------------------------------------------------------
+
+
+def control_words(grid: Grid) -> str:
+    """What the A/A control shows: the ratio of two arms that ask for the same."""
+    twins = [pair for pair in grid.twins() if grid.baseline in pair]
+    if not twins:
+        return "There is no A/A control: nothing says how large a ratio is by chance."
+    first, again = twins[0]
+    ratio = grid.ratio(again, first, throughput(role_of(grid)))
+    if not ratio.blocks:
+        return f"The A/A control ({again}) has no block that can be used."
+    said = f"A/A control, {again} / {first}: {ratio.said()}"
+    if not ratio.known:
+        return f"{said}."
+    verdict = "no difference" if ratio.holds(1.0) else "a difference, where there can be none"
+    return f"{said}, {verdict}: smaller ratios than that are not to be claimed."
+
+
+def failure_words(grid: Grid, states: dict[tuple[int, str], str]) -> list[str]:
+    """Which cells have no result and why, those with the same words together; [] where all do."""
+    found: Counter[tuple[str, str]] = Counter()
+    first: dict[tuple[str, str], tuple[int, str]] = {}
+    for key, cell in sorted(grid.cells.items()):
+        if states.get(key) in (FAILED, REFUSED, MISSING):
+            why = (states[key], cell.failure)
+            found[why] += 1
+            first.setdefault(why, key)
+    said = []
+    for why, count in found.most_common():
+        block, arm = first[why]
+        where = f"block {block}, {arm}"
+        if count > 1:
+            where = f"{words.times(count, 'cell')}, first {where}"
+        said.append(f"{why[0]}: {where}: {why[1]}")
+    return said
+
+
+def doubt_words(grid: Grid) -> list[str]:
+    """What makes the numbers doubtful: contaminated cells, too few CPUs."""
+    said = []
+    dirty = [cell for cell in grid.cells.values() if cell.state == DONE and cell.contaminated]
+    if dirty:
+        said.append(
+            f"{words.times(len(dirty), 'cell')} contaminated and left out of the medians, the "
+            f"first in block {dirty[0].block}, {dirty[0].arm}: {dirty[0].contaminated}."
+        )
+    over = [c for c in grid.cells.values() if c.manifest.get("conduct", {}).get("oversubscribed")]
+    if over:
+        said.append(
+            f"{words.times(len(over), 'cell')} shared CPUs with another cell (--oversubscribe): "
+            "their rates say what was left for them, not what the engine can do."
+        )
+    conducts = [cell.manifest.get("conduct") for cell in grid.cells.values()]
+    jobs = sorted({(conduct["jobs"], len(conduct["cpus"])) for conduct in conducts if conduct})
+    if len(jobs) > 1:
+        kinds = [
+            f"{words.times(n, 'cell')} at a time with {words.times(c, 'CPU')}" for n, c in jobs
+        ]
+        said.append(
+            f"The cells ran under different conditions ({words.listed(kinds)}), so their numbers "
+            "are not to be compared."
+        )
+    return said
+
+
+def skip_words(skipped: Sequence[Skipped]) -> list[str]:
+    """What the rules leave out, a line for each reason."""
+    by_why: dict[str, list[str]] = {}
+    for one in skipped:
+        by_why.setdefault(one.why, []).append(one.arm)
+    return [
+        f"left out, {words.times(len(arms), 'arm')} ({arms[0]}{', …' if len(arms) > 1 else ''}): "
+        f"{why}"
+        for why, arms in by_why.items()
+    ]

@@ -1,0 +1,127 @@
+"""Where a sweep's cells lie: a folder of its own, found again when the sweep goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workloads import recording as rec
+from workloads.design import STATE_OF_A_CELL, Experiment, read_experiment, unwritable
+from workloads.sweep import Skipped, Sweep, planned_s
+
+SWEEP_NOTE = "sweep.json"
+SWEEP_FILE = "sweep.toml"
+ASSUMED_S = 1.0
+"""Of a cell's time beside its run, where nothing was measured yet: loading, starting, checking."""
+
+FEW = 8
+"""Cells from which the time beside a run is taken with its part for each worker."""
+
+
+def asked_before(sweep: Sweep, runs: Path) -> list[Experiment]:
+    """The folders of the same sweep with the same settings, the newest first."""
+    wanted = json.loads(json.dumps(sweep.design().data()))
+    found = []
+    for path in sorted(Path(runs).glob("*/experiment.json"), reverse=True):
+        try:
+            said = json.loads(path.read_text(encoding="utf-8"))
+            if all(said.get(key) == value for key, value in wanted.items()):
+                found.append(read_experiment(path.parent))
+        except (OSError, ValueError, AttributeError):  # cut, or no experiment at all: not this one
+            continue
+    return found
+
+
+def choose_folder(sweep: Sweep, runs: Path, *, new: bool = False, finished: bool = False) -> Path:
+    """The newest folder in which this sweep is not finished, or the name of a new one.
+
+    new : always a new one. finished : one that is finished will do, for its cells are wanted again.
+    """
+    if not new:
+        for experiment in asked_before(sweep, runs):
+            if finished or not experiment.complete:
+                return experiment.folder
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{sweep.name}-s{sweep.seed}"
+    tails = ["", *(f".{n}" for n in range(2, 1000))]
+    return next(p for p in (Path(runs) / (name + tail) for tail in tails) if not p.exists())
+
+
+def note_sweep(folder: Path, sweep: Sweep) -> None:
+    """Keep beside the experiment which file it is of, that file, and what its rules leave out."""
+    folder = Path(folder)
+    said = {
+        "cwkit": rec.FORMAT_VERSION,
+        "file": sweep.path.name,
+        "control": sweep.control,
+        "skipped": [{"arm": one.arm, "why": one.why} for one in sweep.skipped],
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / SWEEP_FILE).exists():
+            shutil.copyfile(sweep.path, folder / SWEEP_FILE)
+        (folder / SWEEP_NOTE).write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def skipped_in(folder: Path) -> list[Skipped]:
+    """What the rules of a sweep's folder leave out; [] where it is no sweep's."""
+    try:
+        said: dict[str, Any] = json.loads((Path(folder) / SWEEP_NOTE).read_text(encoding="utf-8"))
+        return [Skipped(str(one["arm"]), str(one["why"])) for one in said["skipped"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+# --- how long it takes ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a cell takes beside its warm-up and its measured part: `fixed_s` and `each_s` a worker.
+
+    cells : how many cells it was measured on; 0: it is an assumption.
+    """
+
+    fixed_s: float
+    each_s: float
+    cells: int
+
+    def seconds(self, values: dict[str, Any]) -> float:
+        """All that a cell takes, s. values : of a Plan."""
+        return planned_s(values) + self.fixed_s + self.each_s * _workers(values)
+
+
+def beside(folders: Sequence[Path]) -> Beside:
+    """Measured on the finished cells of these experiment folders, of the first that has some."""
+    for folder in folders:
+        if not any(Path(folder).glob(f"*{STATE_OF_A_CELL}")):
+            continue
+        try:
+            experiment = read_experiment(folder)
+        except rec.RunError:
+            continue
+        done = [c for c in experiment.cells.values() if c.state == "done" and c.took_s > 0]
+        if not done:
+            continue
+        planned = {arm: planned_s(values) for arm, values in experiment.arms.items()}
+        extra = np.array([cell.took_s - planned[cell.arm] for cell in done])
+        workers = np.array([_workers(experiment.arms[cell.arm]) for cell in done])
+        if len(done) >= FEW and len(set(workers.tolist())) > 1:
+            each, fixed = (float(x) for x in np.polyfit(workers, extra, 1))
+            if each >= 0 and fixed >= 0:
+                return Beside(fixed, each, len(done))
+        return Beside(max(float(np.median(extra)), 0.0), 0.0, len(done))
+    return Beside(ASSUMED_S, 0.0, 0)
+
+
+def _workers(values: dict[str, Any] | Any) -> int:
+    defaults = {"writers": 4, "readers": 0, "checkpointers": 0}
+    return sum(int(values.get(role, default)) for role, default in defaults.items())
