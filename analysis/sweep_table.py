@@ -140,10 +140,10 @@ def _note(grid: Grid, role: str) -> str:
     blocks = max((block for block, _ in grid.cells), default=-1) + 1
     which = "transactions" if role == "writer" else "readers' transactions"
     return (
-        f"tx/s: the {which} of an arm that committed, median of {words.times(blocks, 'block')}. ratio: "
-        f"median of the blocks' ratios {against}. between: its 95 % interval in brackets, or from "
-        f"the least to the greatest of fewer than {FEWEST_BLOCKS} blocks (a narrow screen leaves "
-        "it out). aborts, p99: of all blocks together."
+        f"tx/s: the {which} of an arm that committed, median of {words.times(blocks, 'block')}. "
+        f"ratio: median of the blocks' ratios {against}. between: the 95 % interval in brackets, "
+        f"or from the least to the greatest of fewer than {FEWEST_BLOCKS} blocks (a narrow screen "
+        "leaves it out). aborts, p99: of all blocks together."
     )
 
 
