@@ -10,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
+from workloads import sweep_items
+
 # Real engines on shared machines: a deadline or a health check on time would fail for the
 # machine's sake, not for the engine's.
 _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -37,6 +39,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("cwkit properties")
     group.addoption("--engine", default="", help="engines: NAME[,NAME] or FILE:CLASS")
     group.addoption("--begin", default="", help="only this BEGIN mode (default: all promised)")
+    sweep_items.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    sweep_items.configure(config)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
