@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as field_
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,7 +57,7 @@ class Pair(NamedTuple):
 class Evidence:
     """A folder of experiments, read.
 
-    grids    : experiments by name, in the report's order.
+    grids    : experiments by name, in the report's order. sweeps : those that are grids, by name.
     campaign : campaign.json as it is, {} where there is none.
     probes   : what each engine answered, by name. unread : what could not be read, in words.
     isolation : rows of properties.matrix.isolation_matrix, () where it was not made; known: those
@@ -70,6 +71,7 @@ class Evidence:
     unread: tuple[str, ...]
     isolation: Sequence[Mapping[str, Any]] = ()
     known: Sequence[Mapping[str, Any]] = ()
+    sweeps: Mapping[str, Grid] = field_(default_factory=dict)
 
     def cells(self) -> Iterator[tuple[Grid, Cell]]:
         """Every cell of every experiment, in the report's order."""
@@ -124,6 +126,7 @@ def read_evidence(folder: Path) -> Evidence:
         raise RunError(f"{folder}: there is no such folder. `cwkit report` makes one.")
     places = [folder] if (folder / "experiment.json").exists() else sorted(folder.iterdir())
     grids: dict[str, Grid] = {}
+    sweeps: dict[str, Grid] = {}
     unread: list[str] = []
     campaign: dict[str, Any] = {}
     probes: dict[str, Probe] = {}
@@ -143,14 +146,16 @@ def read_evidence(folder: Path) -> Evidence:
             campaign = {}
             unread.append(f"{path}: cut or edited ({type(error).__name__}: {error}).")
     limit = float(campaign.get("foreign_limit", FOREIGN_LIMIT))
-    for place in places:
-        if (place / "experiment.json").exists():
-            try:
-                grid = gather(read_experiment(place), limit)
-                grids[grid.name] = grid
-            except RunError as error:
-                unread.append(str(error))
-    if not grids and not unread:
+    places = [place for place in places if (place / "experiment.json").exists()]
+    places += [folder / place for place in campaign.get("sweeps", [])]
+    for place in dict.fromkeys(place.resolve() for place in places):
+        try:
+            grid = gather(read_experiment(place), limit)
+        except RunError as error:
+            unread.append(str(error))
+        else:
+            (sweeps if grid.points else grids)[grid.name] = grid
+    if not grids and not sweeps and not unread:
         raise RunError(f"{folder}: holds no experiment. `cwkit report` makes them and reports.")
     rank = {name: n for n, name in enumerate(ORDER)}
     names = sorted(grids, key=lambda name: (rank.get(name, len(rank)), name))
@@ -160,7 +165,15 @@ def read_evidence(folder: Path) -> Evidence:
     elif campaign and not matrix.exists():
         unread.append("The isolation matrix was not made: `cwkit report --into` makes it.")
     ordered = {name: grids[name] for name in names}
-    return Evidence(folder, ordered, campaign, probes, tuple(unread), *_isolation(folder))
+    return Evidence(
+        folder,
+        ordered,
+        campaign,
+        probes,
+        tuple(unread),
+        *_isolation(folder),
+        dict(sorted(sweeps.items())),
+    )
 
 
 def _isolation(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

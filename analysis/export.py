@@ -1,0 +1,212 @@
+"""Runs and sweeps as one table for notebooks: Parquet or CSV, written worker by worker.
+
+A row for each attempt, with names where the recording has numbers; or, of a sweep, a row for each
+cell. Memory holds one worker's attempts at a time, whatever the size of the sweep.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from analysis.compare import gather
+from analysis.sweep_table import cells_table
+from workloads.design import read_experiment
+from workloads.plan import PlanError
+from workloads.recording import (
+    CONFLICTS,
+    OUTCOMES,
+    PHASES,
+    RunError,
+    WorkerRecord,
+    read_manifest,
+    read_run,
+)
+from workloads.scenarios import find_scenario
+
+FORMATS = ("parquet", "csv")
+WHATS = ("attempts", "cells")
+NAMES = pa.dictionary(pa.int32(), pa.string())
+
+RUN_COLUMNS = pa.schema(
+    [
+        ("run", NAMES),
+        ("block", pa.int32()),  # of a sweep or experiment; null for a single run
+        ("arm", NAMES),
+        ("worker", pa.int32()),
+        ("role", NAMES),
+        ("engine", NAMES),
+        ("begin", NAMES),
+        ("txn", pa.uint32()),  # number of the transaction within its worker, from 0
+        ("attempt", pa.uint16()),  # number of this try, from 1
+        ("kind", NAMES),
+        ("outcome", NAMES),
+        ("conflict", NAMES),
+        ("phase", NAMES),  # where an attempt that did not commit ended
+        ("measured", pa.bool_()),  # it ended in the measured window
+        (
+            "intended_ns",
+            pa.int64(),
+        ),  # this and the next four: after the window's start; null: never
+        ("start_ns", pa.int64()),
+        ("begun_ns", pa.int64()),
+        ("worked_ns", pa.int64()),
+        ("end_ns", pa.int64()),
+        ("window_ns", pa.int64()),  # the window's start itself, on the machine's monotonic clock
+        ("result", pa.int64()),
+        ("message", NAMES),  # the engine's own words
+    ]
+)
+"""The columns of exported attempts, in order. Times are ns."""
+
+TIMES = ("intended_ns", "start_ns", "begun_ns", "worked_ns", "end_ns")
+
+
+class Writer(Protocol):
+    """What both of pyarrow's writers are."""
+
+    def write_table(self, table: pa.Table) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def export(source: Path, format_: str, what: str, out: Path) -> int:
+    """Write a run's or an experiment's rows into `out` and return how many there are.
+
+    format_ : "parquet" or "csv". what : "attempts", or "cells" (experiments only).
+    Raises RunError for a source that is none, OSError where `out` can't be written; an `out` that
+    was there is replaced when the new one is whole.
+    """
+    sweep = (source / "experiment.json").is_file()
+    if what == "cells" and not sweep:
+        raise PlanError(f"{source}: a run has no cells. Leave --what out to export its attempts.")
+    tables = _cells(source) if what == "cells" else _attempts(source, sweep)
+    first = next(tables, None)
+    if first is None:
+        raise RunError(f"{source}: has no attempts to export.")
+    beside = out.with_name(f"{out.name}.{os.getpid()}.new")
+    rows = 0
+    try:
+        with beside.open("wb") as file:
+            writer = _writer(file, first.schema, format_)
+            try:
+                table: pa.Table | None = first
+                while table is not None:
+                    writer.write_table(table if format_ == "parquet" else _plain(table))
+                    rows += len(table)
+                    table = next(tables, None)
+            finally:
+                writer.close()
+        os.replace(beside, out)
+    finally:
+        beside.unlink(missing_ok=True)
+    return rows
+
+
+def _writer(file: Any, schema: pa.Schema, format_: str) -> Writer:
+    if format_ == "csv":
+        return pa.csv.CSVWriter(file, _plain(schema.empty_table()).schema)
+    return pa.parquet.ParquetWriter(file, schema, compression="zstd")
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Without dictionaries, which CSV does not have."""
+    fields = [
+        pa.field(f.name, pa.string() if pa.types.is_dictionary(f.type) else f.type)
+        for f in table.schema
+    ]
+    return table.cast(pa.schema(fields))
+
+
+def _attempts(source: Path, sweep: bool) -> Iterator[pa.Table]:
+    if not sweep:
+        read_manifest(source)  # says what is wrong with a folder that is none
+        yield from _of_run(source, None, None)
+        return
+    experiment = read_experiment(source)
+    for (block, arm), cell in sorted(experiment.cells.items()):
+        if cell.folder is not None:
+            yield from _of_run(cell.folder, block, arm)
+
+
+def _of_run(folder: Path, block: int | None, arm: str | None) -> Iterator[pa.Table]:
+    run = read_run(folder)
+    about = {"run": run.name, "block": block, "arm": arm}
+    try:
+        kinds = tuple(find_scenario(str(run.manifest["plan"]["scenario"])).kinds)
+    except ValueError:  # a scenario of one's own that is not there any more
+        kinds = ()
+    for worker in run.workers:
+        if len(worker.attempts):
+            yield _table(worker, about, run.window_ns, kinds)
+
+
+def _table(
+    worker: WorkerRecord,
+    about: Mapping[str, Any],
+    window_ns: tuple[int, int],
+    kinds: tuple[str, ...],
+) -> pa.Table:
+    rows = worker.attempts
+    first, last = window_ns
+    same = {**about, "worker": worker.worker, "role": worker.role, "engine": worker.engine}
+    same |= {"begin": worker.begin, "window_ns": first}
+    named = {
+        "kind": (kinds or tuple(f"kind {n}" for n in range(int(rows["kind"].max()) + 1))),
+        "outcome": OUTCOMES,
+        "conflict": CONFLICTS,
+        "phase": PHASES,
+        "message": ("", *worker.messages),
+    }
+    if worker.role == "checkpointer":
+        named["kind"] = ("checkpoint",)
+    columns = []
+    for column in RUN_COLUMNS:
+        name = column.name
+        if name in same:
+            made = pa.repeat(pa.scalar(same[name], _value_type(column.type)), len(rows))
+            made = made.dictionary_encode() if pa.types.is_dictionary(column.type) else made
+        elif name in named:
+            codes = np.minimum(rows[name].astype(np.int32), len(named[name]) - 1)
+            made = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(named[name])))
+        elif name == "measured":
+            made = pa.array((rows["end_ns"] >= first) & (rows["end_ns"] <= last))
+        elif name in TIMES:
+            made = pa.array(rows[name] - first, mask=rows[name] == 0)
+        else:
+            made = pa.array(rows[name])
+        columns.append(made.cast(column.type))
+    return pa.Table.from_arrays(columns, schema=RUN_COLUMNS)
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _cells(source: Path) -> Iterator[pa.Table]:
+    experiment = read_experiment(source)
+    states = {key: cell.state for key, cell in experiment.cells.items()}
+    made = cells_table(gather(experiment), states)
+    columns = {}
+    for name, values in zip(made.head, zip(*made.rows, strict=True), strict=True):
+        columns[name] = _typed(name, values)
+    yield pa.table(columns)
+
+
+def _typed(name: str, values: tuple[str, ...]) -> pa.Array:
+    """Numbers where all that is there are numbers, else text; "" is null."""
+    told = pa.array([value or None for value in values], pa.string())
+    measured = "_per_s" in name or "rate" in name or name.endswith("_us")
+    for kind in (pa.float64(),) if measured else (pa.int64(), pa.float64()):
+        try:
+            return told.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+    return told
