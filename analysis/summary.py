@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -13,6 +14,7 @@ from rich.text import Text
 from analysis import words
 from analysis.compare import FOREIGN_LIMIT
 from analysis.rates import PERCENTILES, STAGES, Count, Tally, count
+from analysis.steady import COUNTED, STEADY, UNSTEADY
 from workloads.recording import Run
 
 WORKERS_SHOWN = 16
@@ -22,7 +24,7 @@ WORKERS_SHOWN = 16
 def summary(run: Run) -> RenderableType:
     """Everything that one run tells, as tables for a terminal. Never fails on an odd run."""
     counted = count(run)
-    parts: list[RenderableType] = [Text(line) for line in _heading(run)]
+    parts: list[RenderableType] = [Text(line) for line in _heading(run, counted)]
     for role in ("writer", "reader"):
         if role in counted.roles:
             parts += ["", Text(_role_line(counted, role), style="bold")]
@@ -53,6 +55,11 @@ def doubts(run: Run, counted: Count) -> list[str]:
                 f"Contaminated: {what} {words.percent(share)} of the machine's CPU time while it "
                 f"was measured (limit {words.percent(FOREIGN_LIMIT)})."
             )
+    if counted.steady is not None and counted.steady.state == UNSTEADY:
+        said.append(
+            "No steady state: the rate still changed in the second half of the run (MSER-5). "
+            "Measure for longer."
+        )
     if counted.seconds < 0.5:
         said.append(f"Short: only {counted.seconds:.2g} s were measured.")
     ended = run.manifest.get("ended", "duration")
@@ -72,7 +79,7 @@ def doubts(run: Run, counted: Count) -> list[str]:
     return said
 
 
-def _heading(run: Run) -> list[str]:
+def _heading(run: Run, counted: Count) -> list[str]:
     manifest = run.manifest
     plan = manifest["plan"]
     params = {**manifest.get("scenario", {}).get("params", {}), **plan.get("params", {})}
@@ -80,16 +87,26 @@ def _heading(run: Run) -> list[str]:
     rate = plan.get("rate")
     loop = f"open loop, {words.number(rate)} a second" if rate else "closed loop"
     retry = plan.get("retry", {})
-    first, stop = run.window_ns
     title = (
         f"Run {run.name}: {plan.get('scenario', '?')} on {plan.get('database', '?')}, "
         f"seed {manifest.get('seed', plan.get('seed', '?'))}"
     )
     measured = (
-        f"  measured {(stop - first) / 1e9:.3g} s after {plan.get('warmup_s', 0):g} s of warm-up, "
-        f"{loop}, retry {retry.get('policy', '?')}, synchronous {plan.get('synchronous', '?')}"
+        f"  measured {counted.seconds:.3g} s after {_warm_up(counted, plan)}, {loop}, "
+        f"retry {retry.get('policy', '?')}, synchronous {plan.get('synchronous', '?')}"
     )
     return [title, *([f"  {said}"] if said else []), measured]
+
+
+def _warm_up(counted: Count, plan: Mapping[str, Any]) -> str:
+    """How long it was, and who decided it where it was not the plan alone."""
+    planned = f"{plan.get('warmup_s', 0):g} s of warm-up"
+    found = counted.steady
+    if found is None or found.state == COUNTED:
+        return planned
+    if found.cut:
+        return f"{found.warmup_s:.3g} s of warm-up (MSER-5; {planned.partition(' of')[0]} planned)"
+    return planned if found.state == STEADY else f"{planned} ({found.state})"
 
 
 def _role_line(counted: Count, role: str) -> str:
