@@ -156,7 +156,7 @@ class Cell:
 
     @property
     def steady(self) -> str:
-        """ "steady", or why its window is the plan's (analysis.steady); "" without a run."""
+        """Whether it was, or why its window is the plan's (analysis.steady); "" without a run."""
         return self.counted.steady.state if self.counted and self.counted.steady else ""
 
     @property

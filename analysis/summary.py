@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from analysis import words
 from analysis.compare import FOREIGN_LIMIT
+from analysis.intervals import latency_intervals
 from analysis.rates import PERCENTILES, STAGES, Count, Tally, count
 from analysis.steady import COUNTED, STEADY, UNSTEADY
 from workloads.recording import Run
@@ -129,8 +131,12 @@ def _role_tables(counted: Count, role: str) -> list[RenderableType]:
         for line in (attempts_words(tally), effort_words(tally), fairness_words(counted, role))
         if line
     ]
-    tables = [_conflicts(tally), _latency(tally), _workers(counted, role)]
-    return parts + [Padding(table, (1, 0, 0, 2)) for table in tables if table is not None]
+    tables = [_conflicts(tally), _latency(tally), _intervals(tally), _workers(counted, role)]
+    return parts + [
+        Padding(part, (0 if isinstance(part, Text) else 1, 0, 0, 2))
+        for part in tables
+        if part is not None
+    ]
 
 
 def attempts_words(tally: Tally) -> str:
@@ -189,6 +195,17 @@ def _latency(tally: Tally) -> Table:
             continue  # a closed loop has no queue
         table.add_row(stage, *(words.duration(value) for value in each[stage]))
     return table
+
+
+def _intervals(tally: Tally) -> Text | None:
+    """The intervals of p50 and p99 of whole transactions; None with too few of them."""
+    found = dict(zip(PERCENTILES, latency_intervals(tally), strict=True))
+    said = [
+        f"{name} {words.interval(low, high, words.duration)}"
+        for name in ("p50", "p99")
+        if not np.isnan((low := found[name][0]) + (high := found[name][2]))
+    ]
+    return Text(f"whole, 95 % within this run: {', '.join(said)}") if said else None
 
 
 def _workers(counted: Count, role: str) -> Table | None:
