@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -154,6 +155,11 @@ class Cell:
         return ""
 
     @property
+    def steady(self) -> str:
+        """Whether it was, or why its window is the plan's (analysis.steady); "" without a run."""
+        return self.counted.steady.state if self.counted and self.counted.steady else ""
+
+    @property
     def broken(self) -> list[dict[str, Any]]:
         """Checks of this run that did not hold."""
         return [f for f in self.manifest.get("findings", []) if not f.get("ok")]
@@ -262,6 +268,11 @@ class Grid:
         names = list(self.arms)
         same = {name: {**self.arms[name], "seed": None} for name in names}
         return [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if same[a] == same[b]]
+
+    def steadiness(self, *arms: str) -> Counter[str]:
+        """How many of these arms' runs (all arms where none is named) were in which state."""
+        cells = (cell for arm in arms or tuple(self.arms) for cell in self.of(arm))
+        return Counter(cell.steady for cell in cells if cell.steady)
 
     def runs(self, *arms: str) -> tuple[str, ...]:
         """Names of the usable runs behind these arms (all arms where none is named)."""

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.special import ndtri
 
+from analysis.estimators import PERCENTILES, abort_rate, jain_index, percentiles
+from analysis.steady import Steady, steady_state
 from workloads.recording import (
     COMMITTED,
     CONFLICT,
@@ -29,87 +29,6 @@ from workloads.recording import (
 
 STAGES = ("queueing", "begin", "work", "commit", "service", "whole")
 """Parts of a committed transaction's time; see `Tally.latency_ns`."""
-
-QUANTILES = (0.5, 0.9, 0.99, 0.999)
-PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
-"""Names of what `percentiles` returns, in its order."""
-
-
-def abort_rate(
-    conflicts: ArrayLike, finished: ArrayLike, *, confidence: float = 0.95
-) -> np.ndarray:
-    """Share of finished attempts that the engine refused because of another transaction.
-
-    conflicts, finished : int arrays, shape (cells,), counts of attempts.
-    Returns float array, shape (cells, 3): low, rate, high, each in [0, 1].
-    `unknown` attempts are in neither count. A cell with finished == 0 is nan.
-    Raises ValueError where conflicts > finished. Source: Wilson 1927.
-
-    >>> abort_rate([5], [10])[0].round(2).tolist()
-    [0.24, 0.5, 0.76]
-    >>> abort_rate([0, 0], [1000, 0]).round(4).tolist()
-    [[0.0, 0.0, 0.0038], [nan, nan, nan]]
-    """
-    hits = np.atleast_1d(np.asarray(conflicts, dtype=float))
-    of = np.atleast_1d(np.asarray(finished, dtype=float))
-    if hits.shape != of.shape:
-        raise ValueError(f"{hits.size} counts of conflicts for {of.size} counts of attempts.")
-    if np.any(hits > of) or np.any(hits < 0):
-        cell = int(np.flatnonzero((hits > of) | (hits < 0))[0])
-        raise ValueError(
-            f"Cell {cell} has {hits[cell]:.0f} conflicts in {of[cell]:.0f} finished attempts; "
-            "a conflict is a finished attempt, so count it in both."
-        )
-    if not 0 < confidence < 1:
-        raise ValueError(f"A confidence of {confidence} is not between 0 and 1.")
-    z = float(ndtri(0.5 + confidence / 2))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rate = hits / of
-        middle = (rate + z * z / (2 * of)) / (1 + z * z / of)
-        half = z / (1 + z * z / of) * np.sqrt(rate * (1 - rate) / of + z * z / (4 * of * of))
-    # Rounding leaves 3e-18 where the bound is 0 in algebra (and 1 - 1e-16 where it is 1).
-    low = np.where(hits == 0, 0.0, np.clip(middle - half, 0, rate))
-    high = np.where(hits == of, 1.0, np.clip(middle + half, rate, 1))
-    out = np.stack([low, rate, high], axis=-1)
-    out[of == 0] = np.nan
-    return out
-
-
-def jain_index(amounts: ArrayLike) -> float:
-    """Jain's fairness index of what each worker got: 1 all alike, 1/n one has everything.
-
-    amounts : numbers >= 0, shape (workers,). Returns nan where all are 0 or there are none.
-    Source: Jain, Chiu, Hawe 1984, DEC-TR-301.
-
-    >>> jain_index([5, 5, 5, 5]), jain_index([20, 0, 0, 0])
-    (1.0, 0.25)
-    """
-    got = np.asarray(amounts, dtype=float)
-    if got.size == 0 or not got.any():
-        return float("nan")
-    got = got / got.max()  # squares of counts above 1e154 would not fit
-    return float(got.sum() ** 2 / (got.size * (got**2).sum()))
-
-
-def percentiles(values_ns: ArrayLike) -> np.ndarray:
-    """p50, p90, p99, p99.9 and the maximum, float array of shape (5,), in the unit given.
-
-    A percentile p needs 10 / (1 - p) samples (p99 a thousand): with fewer it would be the story of
-    one or two outliers, and is nan. The maximum needs one. Linear interpolation between samples.
-
-    >>> percentiles(range(1, 201)).tolist()
-    [100.5, 180.1, nan, nan, 200.0]
-    """
-    values = np.asarray(values_ns)
-    out = np.full(len(QUANTILES) + 1, np.nan)
-    if values.size == 0:
-        return out
-    # The + 1e-9 is for 1 - 0.9, which is 0.09999999999999998.
-    enough = [q for q in QUANTILES if values.size * (1 - q) + 1e-9 >= 10]
-    if enough:
-        out[: len(enough)] = np.quantile(values, enough)
-    out[-1] = values.max()
-    return out
 
 
 @dataclass(frozen=True)
@@ -130,6 +49,7 @@ class Tally:
         commit    COMMIT,
         service   the try that committed, start to end,
         whole     intended start to the end of COMMIT, refused tries and back-off included.
+    ends_ns      : int64 array, when each of those ended, on the run's clock.
     unfinished   : transactions begun but not over when the window closed; `oldest_ns` is how long
         the oldest of them had lasted. They are in no latency: without them a worker that waits
         for the whole run would look as if it had never waited.
@@ -148,6 +68,7 @@ class Tally:
     attempts_ns: int
     wasted_ns: int
     latency_ns: Mapping[str, np.ndarray] = field(repr=False)
+    ends_ns: np.ndarray = field(repr=False)
     unfinished: int
     oldest_ns: int
     cpu_s: float
@@ -249,13 +170,15 @@ class WorkerTally:
 class Count:
     """A run, counted: every worker, and each role's workers together.
 
-    roles : role -> Tally, only roles that the run had.
+    roles  : role -> Tally, only roles that the run had.
+    steady : from where on the run was steady, and so was counted; None where the window was given.
     """
 
     run: str
     seconds: float
     workers: tuple[WorkerTally, ...]
     roles: Mapping[str, Tally]
+    steady: Steady | None = None
 
     def of(self, role: str) -> tuple[WorkerTally, ...]:
         return tuple(w for w in self.workers if w.role == role)
@@ -267,9 +190,14 @@ class Count:
         return max(known) if known else float("nan")
 
 
-def count(run: Run) -> Count:
-    """Count a run. Only attempts that ended in its measured window; never an error for odd rows."""
-    window = run.window_ns
+def count(run: Run, window_ns: tuple[int, int] | None = None) -> Count:
+    """Count a run: only attempts that ended in its measured window. Never an error for odd rows.
+
+    window_ns : (first, last) of what is counted. Without it the window begins where MSER-5 finds
+        the run steady, and never before the plan's own (analysis.steady).
+    """
+    steady = None if window_ns else steady_state(run)
+    window = window_ns or (steady.window_ns if steady else run.window_ns)
     seconds = max(window[1] - window[0], 0) / 1e9
     retry = run.manifest["plan"].get("retry", {})
     workers = tuple(
@@ -287,7 +215,7 @@ def count(run: Run) -> Count:
     roles: dict[str, Tally] = {}
     for role in dict.fromkeys(w.role for w in workers):
         roles[role] = together([w.tally for w in workers if w.role == role])
-    return Count(run=run.name, seconds=seconds, workers=workers, roles=roles)
+    return Count(run.name, seconds, workers, roles, steady)
 
 
 def ends_ns(rows: np.ndarray, stop_ns: int) -> np.ndarray:
@@ -338,6 +266,7 @@ def count_worker(
         attempts_ns=int(spent[inside].sum()),
         wasted_ns=int(spent[inside & (outcome != COMMITTED)].sum()),
         latency_ns=_stages(rows, did, starts[which[did]]),
+        ends_ns=rows["end_ns"][did],
         unfinished=len(waiting_since),
         oldest_ns=int((stop - waiting_since).max()) if len(waiting_since) else 0,
         cpu_s=float("nan") if cpu is None else float(cpu),
@@ -418,6 +347,7 @@ def _sum(tallies: Sequence[Tally], seconds: float) -> Tally:
         attempts_ns=sum(t.attempts_ns for t in tallies),
         wasted_ns=sum(t.wasted_ns for t in tallies),
         latency_ns={s: np.concatenate([t.latency_ns[s] for t in tallies]) for s in STAGES},
+        ends_ns=np.concatenate([t.ends_ns for t in tallies]),
         unfinished=sum(t.unfinished for t in tallies),
         oldest_ns=max(t.oldest_ns for t in tallies),
         cpu_s=sum(t.cpu_s for t in tallies),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -12,7 +14,9 @@ from rich.text import Text
 
 from analysis import words
 from analysis.compare import FOREIGN_LIMIT
+from analysis.intervals import latency_intervals
 from analysis.rates import PERCENTILES, STAGES, Count, Tally, count
+from analysis.steady import COUNTED, STEADY, UNSTEADY
 from workloads.recording import Run
 
 WORKERS_SHOWN = 16
@@ -22,7 +26,7 @@ WORKERS_SHOWN = 16
 def summary(run: Run) -> RenderableType:
     """Everything that one run tells, as tables for a terminal. Never fails on an odd run."""
     counted = count(run)
-    parts: list[RenderableType] = [Text(line) for line in _heading(run)]
+    parts: list[RenderableType] = [Text(line) for line in _heading(run, counted)]
     for role in ("writer", "reader"):
         if role in counted.roles:
             parts += ["", Text(_role_line(counted, role), style="bold")]
@@ -53,6 +57,11 @@ def doubts(run: Run, counted: Count) -> list[str]:
                 f"Contaminated: {what} {words.percent(share)} of the machine's CPU time while it "
                 f"was measured (limit {words.percent(FOREIGN_LIMIT)})."
             )
+    if counted.steady is not None and counted.steady.state == UNSTEADY:
+        said.append(
+            "No steady state: the rate still changed in the second half of the run (MSER-5). "
+            "Measure for longer."
+        )
     if counted.seconds < 0.5:
         said.append(f"Short: only {counted.seconds:.2g} s were measured.")
     ended = run.manifest.get("ended", "duration")
@@ -72,7 +81,7 @@ def doubts(run: Run, counted: Count) -> list[str]:
     return said
 
 
-def _heading(run: Run) -> list[str]:
+def _heading(run: Run, counted: Count) -> list[str]:
     manifest = run.manifest
     plan = manifest["plan"]
     params = {**manifest.get("scenario", {}).get("params", {}), **plan.get("params", {})}
@@ -80,16 +89,26 @@ def _heading(run: Run) -> list[str]:
     rate = plan.get("rate")
     loop = f"open loop, {words.number(rate)} a second" if rate else "closed loop"
     retry = plan.get("retry", {})
-    first, stop = run.window_ns
     title = (
         f"Run {run.name}: {plan.get('scenario', '?')} on {plan.get('database', '?')}, "
         f"seed {manifest.get('seed', plan.get('seed', '?'))}"
     )
     measured = (
-        f"  measured {(stop - first) / 1e9:.3g} s after {plan.get('warmup_s', 0):g} s of warm-up, "
-        f"{loop}, retry {retry.get('policy', '?')}, synchronous {plan.get('synchronous', '?')}"
+        f"  measured {counted.seconds:.3g} s after {_warm_up(counted, plan)}, {loop}, "
+        f"retry {retry.get('policy', '?')}, synchronous {plan.get('synchronous', '?')}"
     )
     return [title, *([f"  {said}"] if said else []), measured]
+
+
+def _warm_up(counted: Count, plan: Mapping[str, Any]) -> str:
+    """How long it was, and who decided it where it was not the plan alone."""
+    planned = f"{plan.get('warmup_s', 0):g} s of warm-up"
+    found = counted.steady
+    if found is None or found.state == COUNTED:
+        return planned
+    if found.cut:
+        return f"{found.warmup_s:.3g} s of warm-up (MSER-5; {planned.partition(' of')[0]} planned)"
+    return planned if found.state == STEADY else f"{planned} ({found.state})"
 
 
 def _role_line(counted: Count, role: str) -> str:
@@ -112,8 +131,12 @@ def _role_tables(counted: Count, role: str) -> list[RenderableType]:
         for line in (attempts_words(tally), effort_words(tally), fairness_words(counted, role))
         if line
     ]
-    tables = [_conflicts(tally), _latency(tally), _workers(counted, role)]
-    return parts + [Padding(table, (1, 0, 0, 2)) for table in tables if table is not None]
+    tables = [_conflicts(tally), _latency(tally), _intervals(tally), _workers(counted, role)]
+    return parts + [
+        Padding(part, (0 if isinstance(part, Text) else 1, 0, 0, 2))
+        for part in tables
+        if part is not None
+    ]
 
 
 def attempts_words(tally: Tally) -> str:
@@ -172,6 +195,17 @@ def _latency(tally: Tally) -> Table:
             continue  # a closed loop has no queue
         table.add_row(stage, *(words.duration(value) for value in each[stage]))
     return table
+
+
+def _intervals(tally: Tally) -> Text | None:
+    """The intervals of p50 and p99 of whole transactions; None with too few of them."""
+    found = dict(zip(PERCENTILES, latency_intervals(tally), strict=True))
+    said = [
+        f"{name} {words.interval(low, high, words.duration)}"
+        for name in ("p50", "p99")
+        if not np.isnan((low := found[name][0]) + (high := found[name][2]))
+    ]
+    return Text(f"whole, 95 % within this run: {', '.join(said)}") if said else None
 
 
 def _workers(counted: Count, role: str) -> Table | None:

@@ -47,10 +47,11 @@ BUSY_AT_BEGIN = {"outcome": CONFLICT, "conflict": BUSY, "phase": BEGIN, "message
 
 
 def one(rows, **more):
-    return count(made_run([made_worker(0, rows)], **more)).roles["writer"]
+    run = made_run([made_worker(0, rows)], **more)
+    return count(run, run.window_ns).roles["writer"]
 
 
-@pytest.mark.parametrize("module", ["words", "rates", "compare"])
+@pytest.mark.parametrize("module", ["words", "estimators", "compare"])
 def test_the_examples_in_the_docstrings_run(module):
     found = doctest.testmod(importlib.import_module(f"analysis.{module}"))
     assert found.attempted > 0
@@ -240,7 +241,7 @@ def test_nothing_to_add_up_is_said():
 
 def test_starvation_shows_in_the_parts_and_not_in_the_pool():
     run = drawn_run(3, per_s=[5599, 923, 1, 1])
-    counted = count(run)
+    counted = count(run, run.window_ns)
     tally = counted.roles["writer"]
     assert tally.fairness == pytest.approx(6524**2 / 4 / (5599**2 + 923**2 + 2))
     assert tally.worst_share == pytest.approx(1 / 6524)
@@ -252,7 +253,7 @@ def test_the_timeline_holds_every_commit_of_the_window():
     run = drawn_run(4, per_s=2000)
     edges_s, per_s = timeline(run, bins=10)
     assert edges_s[[0, -1]].tolist() == [0, 1]
-    assert per_s.sum() * 0.1 == pytest.approx(count(run).roles["writer"].committed)
+    assert per_s.sum() * 0.1 == pytest.approx(count(run, run.window_ns).roles["writer"].committed)
 
 
 def test_checkpoints_come_in_the_order_of_time():

@@ -1,0 +1,88 @@
+"""Numbers from counts: rates with intervals, fairness, percentiles. Nothing here knows a run."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import ndtri
+
+QUANTILES = (0.5, 0.9, 0.99, 0.999)
+PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
+"""Names of what `percentiles` returns, in its order."""
+
+
+def abort_rate(
+    conflicts: ArrayLike, finished: ArrayLike, *, confidence: float = 0.95
+) -> np.ndarray:
+    """Share of finished attempts that the engine refused because of another transaction.
+
+    conflicts, finished : int arrays, shape (cells,), counts of attempts.
+    Returns float array, shape (cells, 3): low, rate, high, each in [0, 1].
+    `unknown` attempts are in neither count. A cell with finished == 0 is nan.
+    Raises ValueError where conflicts > finished. Source: Wilson 1927.
+
+    >>> abort_rate([5], [10])[0].round(2).tolist()
+    [0.24, 0.5, 0.76]
+    >>> abort_rate([0, 0], [1000, 0]).round(4).tolist()
+    [[0.0, 0.0, 0.0038], [nan, nan, nan]]
+    """
+    hits = np.atleast_1d(np.asarray(conflicts, dtype=float))
+    of = np.atleast_1d(np.asarray(finished, dtype=float))
+    if hits.shape != of.shape:
+        raise ValueError(f"{hits.size} counts of conflicts for {of.size} counts of attempts.")
+    if np.any(hits > of) or np.any(hits < 0):
+        cell = int(np.flatnonzero((hits > of) | (hits < 0))[0])
+        raise ValueError(
+            f"Cell {cell} has {hits[cell]:.0f} conflicts in {of[cell]:.0f} finished attempts; "
+            "a conflict is a finished attempt, so count it in both."
+        )
+    if not 0 < confidence < 1:
+        raise ValueError(f"A confidence of {confidence} is not between 0 and 1.")
+    z = float(ndtri(0.5 + confidence / 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rate = hits / of
+        middle = (rate + z * z / (2 * of)) / (1 + z * z / of)
+        half = z / (1 + z * z / of) * np.sqrt(rate * (1 - rate) / of + z * z / (4 * of * of))
+    # Rounding leaves 3e-18 where the bound is 0 in algebra (and 1 - 1e-16 where it is 1).
+    low = np.where(hits == 0, 0.0, np.clip(middle - half, 0, rate))
+    high = np.where(hits == of, 1.0, np.clip(middle + half, rate, 1))
+    out = np.stack([low, rate, high], axis=-1)
+    out[of == 0] = np.nan
+    return out
+
+
+def jain_index(amounts: ArrayLike) -> float:
+    """Jain's fairness index of what each worker got: 1 all alike, 1/n one has everything.
+
+    amounts : numbers >= 0, shape (workers,). Returns nan where all are 0 or there are none.
+    Source: Jain, Chiu, Hawe 1984, DEC-TR-301.
+
+    >>> jain_index([5, 5, 5, 5]), jain_index([20, 0, 0, 0])
+    (1.0, 0.25)
+    """
+    got = np.asarray(amounts, dtype=float)
+    if got.size == 0 or not got.any():
+        return float("nan")
+    got = got / got.max()  # squares of counts above 1e154 would not fit
+    return float(got.sum() ** 2 / (got.size * (got**2).sum()))
+
+
+def percentiles(values_ns: ArrayLike) -> np.ndarray:
+    """p50, p90, p99, p99.9 and the maximum, float array of shape (5,), in the unit given.
+
+    A percentile p needs 10 / (1 - p) samples (p99 a thousand): with fewer it would be the story of
+    one or two outliers, and is nan. The maximum needs one. Linear interpolation between samples.
+
+    >>> percentiles(range(1, 201)).tolist()
+    [100.5, 180.1, nan, nan, 200.0]
+    """
+    values = np.asarray(values_ns)
+    out = np.full(len(QUANTILES) + 1, np.nan)
+    if values.size == 0:
+        return out
+    # The + 1e-9 is for 1 - 0.9, which is 0.09999999999999998.
+    enough = [q for q in QUANTILES if values.size * (1 - q) + 1e-9 >= 10]
+    if enough:
+        out[: len(enough)] = np.quantile(values, enough)
+    out[-1] = values.max()
+    return out

@@ -1,0 +1,163 @@
+"""From where on a run is steady: its warm-up, decided by MSER-5 and not by habit.
+
+A fixed warm-up is too short for one engine and wasted on another: on the machine this was written
+on, BEGIN CONCURRENT began a quarter faster than it went on, for 0.2 s after the gate opened, and
+plain transactions showed nothing of the kind. The run's commits along its own clock say where
+that ends, or that it does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from workloads.recording import COMMITTED, Run
+
+BINS_A_BATCH = 5
+"""The 5 of MSER-5: batches of five bins, so that neighbours are less alike than single bins are."""
+
+SHORTEST_BIN_NS = 5_000_000
+"""Below it a bin shows the scheduler's turns and the back-off between tries, not the run."""
+
+MOST_BATCHES, FEWEST_BATCHES, LEAST_KEPT = 100, 20, 5
+
+COMMITS_A_BATCH = 5
+"""On average. With fewer, a count says more about chance than about the rate."""
+
+ONE_SIDE = 0.9
+"""Share of pairs of a dropped and a kept batch that a transient has the same way round."""
+
+STEADY, UNSTEADY, SHORT, COUNTED = (
+    "steady",
+    "no steady state",
+    "too short to tell",
+    "by transactions",
+)
+STATES = (STEADY, UNSTEADY, SHORT, COUNTED)
+
+
+@dataclass(frozen=True)
+class Steady:
+    """What was found of one run.
+
+    state      : "steady", "no steady state", "too short to tell", or "by transactions" (the run
+        counted transactions, and whoever asks for those wants all of them measured).
+    window_ns  : (first, last) of what is measured. It begins later than the plan's only where the
+        state is "steady" and the truncation point is behind the plan's warm-up.
+    warmup_s   : from the gate's opening to the first of them.
+    batches    : how many the run was divided into, 0 where that was not tried.
+    batch_s    : length of one.
+    """
+
+    state: str
+    window_ns: tuple[int, int]
+    warmup_s: float
+    planned_s: float
+    batches: int = 0
+    batch_s: float = 0.0
+
+    @property
+    def cut(self) -> bool:
+        """The window begins later than was planned."""
+        return self.warmup_s > self.planned_s
+
+
+def mser(batches: ArrayLike, most: int | None = None) -> int:
+    """MSER's truncation point: how many leading values to drop, from 0 on.
+
+    batches : floats, shape (n,), in order of time; means or counts of equal pieces of time.
+    most    : no more than so many may be dropped.
+    The point d minimises sum((x[d:] - mean(x[d:]))**2) / (n - d)**2, the squared standard error of
+    the mean of what is kept if that were independent. The last tenth, and at least five values,
+    are never the only ones kept: a few values may be alike by chance, and would win.
+    Sources: White 1997; White, Cobb, Spratt 2000 (batches of five); Hoad, Robinson, Davies 2010
+    (the end left out).
+
+    >>> mser([40, 20, 9, *[10, 11, 9, 10] * 10])
+    2
+    >>> mser([7] * 20)
+    0
+    """
+    values = np.asarray(batches, dtype=float)
+    n = values.size
+    last = n - max(n // 10, LEAST_KEPT)
+    last = last if most is None else min(last, most)
+    if last <= 0:
+        return 0
+    tail = (values - values.mean())[::-1]
+    kept = np.arange(1, n + 1)
+    squares = np.cumsum(tail**2) - np.cumsum(tail) ** 2 / kept
+    # Rounding leaves 1e-14 where all kept values are alike.
+    squares[squares < 1e-9 * (tail**2).sum()] = 0.0
+    return int(np.argmin((squares / kept**2)[::-1][: last + 1]))
+
+
+def truncation(batches: ArrayLike, planned: int = 0) -> tuple[str, int]:
+    """(state, how many leading batches to drop) for a run's batches, of which `planned` are
+    warm-up by plan; "too short to tell" where there are fewer than FEWEST_BATCHES.
+
+    What MSER would drop beyond the plan is dropped only if it is a transient: of all pairs of a
+    dropped and a kept batch, at least nine in ten must lie the same way round (the common-language
+    effect of Mann and Whitney). MSER alone also cuts off everything before the last of a few
+    stalls, because outliers are all it then sees, and a window that begins behind a checkpoint
+    would measure writing without its cost. Where MSER's point is no transient, its next best before
+    that is looked at, and so on: a run with stalls may have a transient too.
+
+    A transient that ends in the second half leaves too little to trust: "no steady state".
+
+    >>> truncation([40] * 8 + [10, 11, 9, 10] * 8)
+    ('steady', 8)
+    >>> truncation([10, 11, 9, 10, 1] + [10, 11, 9, 10] * 8)  # a stall is no transient
+    ('steady', 0)
+    >>> truncation(range(100, 140))
+    ('no steady state', 0)
+    """
+    values = np.asarray(batches, dtype=float)
+    if values.size < FEWEST_BATCHES:
+        return SHORT, planned
+    point = mser(values)
+    while point > planned:
+        dropped, kept = values[planned:point, None], values[None, point:]
+        above = np.mean(dropped > kept) + np.mean(dropped == kept) / 2
+        if max(above, 1 - above) >= ONE_SIDE:
+            return (STEADY, point) if point <= values.size / 2 else (UNSTEADY, planned)
+        point = mser(values, point - 1)
+    return STEADY, planned
+
+
+def steady_state(run: Run) -> Steady:
+    """Find the steady part of a run from the commits of its writers (its readers, if none write).
+
+    The series runs from the gate's opening to the window's end, in batches of five bins, as many
+    as there may be of batches that are long and full enough (SHORTEST_BIN_NS, COMMITS_A_BATCH).
+    Never an error for an odd run.
+    """
+    first, stop = run.window_ns
+    start = min(int(run.manifest["window"].get("start_ns", first)), first)
+    planned_s = (first - start) / 1e9
+
+    def found(state: str, begin: int = first, batches: int = 0, batch_s: float = 0.0) -> Steady:
+        return Steady(state, (begin, stop), (begin - start) / 1e9, planned_s, batches, batch_s)
+
+    if run.manifest["plan"].get("transactions"):
+        return found(COUNTED)
+    role = "writer" if run.role("writer") else "reader"
+    ends = [w.attempts["end_ns"][w.attempts["outcome"] == COMMITTED] for w in run.role(role)]
+    ended = np.concatenate([*ends, np.zeros(0, np.int64)])
+    ended = ended[(ended >= start) & (ended < stop)]
+    longest = (stop - start) // (SHORTEST_BIN_NS * BINS_A_BATCH)
+    batches = min(MOST_BATCHES, longest, len(ended) // COMMITS_A_BATCH)
+    if batches < FEWEST_BATCHES:
+        return found(SHORT)
+    width = (stop - start) / batches
+    # The sum of five bins is the count of the batch: no bin is ever looked at alone.
+    counts = np.bincount(((ended - start) // width).astype(int), minlength=batches)[:batches]
+    planned = int(np.ceil((first - start) / width - 1e-9))
+    state, point = truncation(counts, planned)
+    begin = first if point <= planned else start + int(point * width)
+    return found(state, begin, batches, width / 1e9)
+
+
+__all__ = ["STATES", "Steady", "mser", "steady_state", "truncation"]
