@@ -150,6 +150,7 @@ def blame(run: Run) -> Blame:
         footprint = None
     found = windows(run, footprint)
     index, key, wrote = touched.of(found.worker, found.txn)
+    writing = _any(wrote, index, len(found))
     if unit == "row":
         index, key = index[wrote], key[wrote]
     writes = _writes(found, touched)
@@ -178,8 +179,8 @@ def blame(run: Run) -> Blame:
         held=int((refused & by_hold).sum()),
         unexplained=int((refused & ~by_row & ~by_page & ~by_hold).sum()),
         rows=_ranked(touched, index[guilty], key[guilty]),
-        committed=int((~refused).sum()),
-        spared=int((~refused & (by_row | by_page)).sum()),
+        committed=int((~refused & writing).sum()),  # one that only reads is never refused
+        spared=int((~refused & writing & (by_row | by_page)).sum()),
     )
 
 
@@ -200,7 +201,7 @@ def _writes(found: Windows, touched: Drawn) -> _Writes:
 
 
 def _lost_to(found: Windows, writes: _Writes, index: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """For each touch (attempt `index`, place `key`): did another's commit in its window write it?"""
+    """For each touch (attempt `index`, place `key`): has another written it meanwhile?"""
     marks = _Marks(writes.key, writes.at_ns, writes.worker)
     who = found.worker[index]
     upto = marks.others(key, who, found.closes_ns[index])

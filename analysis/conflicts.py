@@ -129,7 +129,7 @@ class Side:
         """Share refused with its Wilson interval: low, rate, high."""
         return abort_rate([self.refused], [self.attempts])[0]
 
-    def log_ratio(self, form: str = "windows") -> float:
+    def log_ratio(self, form: str = "whole") -> float:
         """ln(predicted / observed); nan where either is 0."""
         seen, said = float(self.observed[1]), self.predicted[form]
         return math.log(said / seen) if seen > 0 and said > 0 else math.nan
@@ -348,16 +348,16 @@ class Error(NamedTuple):
     bias: float
 
     def said(self) -> str:
+        """For a sentence: "off by a factor of 1.08 (median of 8 arms), at worst 1.21"."""
         if not self.arms:
-            return "no arm with refusals to compare"
+            return "without an arm to compare it with"
         return (
             f"off by a factor of {number(self.median)} (median of "
-            f"{words.times(self.arms, 'arm')}), at worst {number(self.worst)}; predicted / "
-            f"observed {number(self.bias)} (median)"
+            f"{words.times(self.arms, 'arm')}), at worst {number(self.worst)}"
         )
 
 
-def error_of(made: Sequence[Prediction], form: str = "windows", side: str = "every") -> Error:
+def error_of(made: Sequence[Prediction], form: str = "whole", side: str = "every") -> Error:
     """The fit's error over arms in which anybody was refused and the model says more than 0."""
     logs = np.array([getattr(one, side).log_ratio(form) for one in made])
     logs = logs[np.isfinite(logs)]
@@ -369,32 +369,47 @@ def error_of(made: Sequence[Prediction], form: str = "windows", side: str = "eve
 
 
 def prediction_table(made: Sequence[Prediction]) -> Table:
-    """Predicted beside observed for each arm; the errors of all forms stand below."""
+    """Predicted beside observed, two lines an arm: all tries, and first tries only."""
     rows = []
     for one in made:
-        low, seen, high = one.every.observed
-        first = one.first.observed[1]
-        ratio = math.exp(one.every.log_ratio()) if seen else math.nan
-        rows.append(
-            (
-                one.name,
-                one.unit,
-                number(one.every.m),
-                number(one.overlap),
-                *(percent(one.every.predicted[form]) for form in FORMS),
-                f"{percent(seen)} {words.interval(low, high, percent)}",
-                number(ratio),
-                percent(one.first.predicted["windows"]),
-                percent(first),
-                whole(one.every.attempts),
+        for tries, side in (("all", one.every), ("first", one.first)):
+            low, seen, high = side.observed
+            ratio = math.exp(side.log_ratio("whole"))
+            rows.append(
+                (
+                    one.name if tries == "all" else "",
+                    f"{tries} {whole(side.attempts)}",
+                    number(side.m),
+                    f"{number(one.overlap)} {one.unit}s" if tries == "all" else "",
+                    *(percent(side.predicted[form]) for form in FORMS),
+                    f"{percent(seen)} {words.interval(low, high, percent)}",
+                    number(ratio),
+                )
             )
-        )
-    head = ("arm", "over", "m", "Σ r·w", *(f"predicted, {form}" for form in FORMS),
-            "observed [95 %]", "windows / observed", "first tries, predicted",
-            "first tries, observed", "attempts")  # fmt: skip
-    note = " ".join(
-        f"{form}, {tries}: {error_of(made, form, side).said()}."
-        for side, tries in (("every", "all tries"), ("first", "first tries"))
-        for form in FORMS
-    )
-    return Table(head, rows, note)
+    head = ("arm", "tries", "m", "Σ r·w", *FORMS, "observed [95 %]", "whole / observed")
+    return Table(head, rows, _left_out(made))
+
+
+def _left_out(made: Sequence[Prediction]) -> str:
+    busy = sum(one.busy for one in made)
+    if not busy:
+        return ""
+    return f"{words.times(busy, 'attempt')} that found no lock in time are in neither side."
+
+
+def error_table(made: Sequence[Prediction]) -> Table:
+    """The fit's error, by form and by which tries are held against it."""
+    rows = []
+    for side, tries in (("first", "first"), ("every", "all")):
+        for form in FORMS:
+            error = error_of(made, form, side)
+            rows.append(
+                (form, tries, *(number(x) for x in (error.median, error.worst, error.bias)),
+                 str(error.arms))
+            )  # fmt: skip
+    return Table(
+        ("form", "tries", "off by a factor, median", "at worst", "predicted / observed, median",
+         "arms"),
+        rows,
+        "Arms in which nobody was refused have no ratio and are in none of these.",
+    )  # fmt: skip

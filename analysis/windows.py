@@ -26,13 +26,13 @@ import numpy as np
 
 from workloads.engines import UnknownName, find_engine
 from workloads.plan import Plan
-from workloads.recording import BUSY, COMMITTED, CONFLICT, Run
+from workloads.recording import BUSY, COMMITTED, CONFLICT, Run, RunError
 from workloads.scenarios import Scenario, find_scenario
 from workloads.scenarios.footprint import Footprint
 from workloads.worker import seat_of
 
 
-class NoAnswer(ValueError):
+class NoAnswer(RunError):
     """A run of which a model's question has no answer; the text is one sentence that says why."""
 
 
