@@ -71,7 +71,7 @@ def test_a_run_without_conflicts_has_nothing_to_show():
     assert blame_words(found) == "No transaction was refused."
 
 
-def met_by(run) -> Any:
+def met_by(run: Any) -> Any:
     """`met`, of a run in which somebody said something."""
     found = met(run)
     assert found is not None
