@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 import analysis.cli_export
+import analysis.cli_models
 import analysis.cli_sweep  # noqa: F401, adds its command
 from analysis import listing, show
 from analysis.cli_app import RUNS, DatabasesOption, RunsOption, app, command_line

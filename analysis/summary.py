@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis import words
+from analysis.attribution import MOST_DRAWN, conflict_parts
 from analysis.compare import FOREIGN_LIMIT
 from analysis.intervals import latency_intervals
 from analysis.rates import PERCENTILES, STAGES, Count, Tally, count
@@ -33,9 +34,19 @@ def summary(run: Run) -> RenderableType:
             parts += _role_tables(counted, role)
     if "checkpointer" in counted.roles:
         parts += ["", Text(_checkpoint_line(counted.roles["checkpointer"], run), style="bold")]
+    parts += conflicts(run)
     parts += ["", *(_finding(f) for f in run.manifest.get("findings", []))]
     parts += [Text(line, style="yellow") for line in doubts(run, counted)]
     return Group(*parts)
+
+
+def conflicts(run: Run, most: int = MOST_DRAWN) -> list[RenderableType]:
+    """Which pages and rows the refused transactions met; nothing for a run without any."""
+    parts: list[RenderableType] = []
+    for part in conflict_parts(run, most):
+        shown = Text(part) if isinstance(part, str) else plain_table(part)
+        parts.append(Padding(shown, (1, 0, 0, 2), expand=False))
+    return parts
 
 
 def summary_lines(run: Run, width: int = 100) -> list[str]:
@@ -250,6 +261,22 @@ def _finding(finding: dict[str, Any]) -> Text:
     text = Text("ok      " if ok else "BROKEN  ", style="green" if ok else "bold red")
     text.append(f"{finding.get('check', '?')}: {finding.get('sentence', '')}", style="default")
     return text
+
+
+def plain_table(data: words.Table, left: int = 1) -> Table:
+    """A table of words for the terminal; the first `left` columns and all of words are flush left.
+
+    Its note is not in it.
+    """
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for index, column in enumerate(data.head):
+        cells = [row[index] for row in data.rows]
+        worded = any(cell[:1].isalpha() for cell in cells)
+        side: Any = "left" if index < left or worded else "right"
+        table.add_column(column, justify=side, overflow="fold")
+    for row in data.rows:
+        table.add_row(*row)
+    return table
 
 
 def _table(*columns: str) -> Table:

@@ -1,0 +1,107 @@
+"""`cwkit conflicts` and `cwkit scaling`: what the models say of runs and experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from analysis import show
+from analysis.cli_app import RUNS, RunsOption, app
+from analysis.summary import conflicts, plain_table
+from analysis.words import Table
+from workloads.processes import FolderUnwritable
+from workloads.recording import RunError, read_run
+
+SvgOption = Annotated[Path | None, typer.Option(help="draw the chart into this file (SVG, PNG)")]
+NO_LIMIT = 1 << 62
+
+
+@app.command("conflicts")
+def conflicts_command(
+    names: Annotated[
+        list[str], typer.Argument(metavar="RUN|FOLDER…", help="runs, or experiments' folders")
+    ],
+    svg: SvgOption = None,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Why transactions were refused: the pages and rows they met, and what a model predicts."""
+    from analysis.compare import gather
+    from analysis.conflicts import error_table, predict, prediction_table, predictions
+    from analysis.figures_models import predicted_against_observed
+    from analysis.windows import NoAnswer
+    from workloads.experiment import read_experiment
+
+    console = show.console()
+    made, without = [], []
+    for name in names:
+        folder = show.find_run(name, runs)
+        if (folder / "experiment.json").is_file():
+            several, why = predictions(gather(read_experiment(folder)))
+            made += several
+            without += why
+            continue
+        run = read_run(folder)
+        for part in conflicts(run, NO_LIMIT):
+            console.print(part)
+        try:
+            made.append(predict(run))
+        except NoAnswer as error:
+            without.append(str(error))
+    if made:
+        console.print()
+        _print(prediction_table(made), console)
+        if len(made) > 1:
+            console.print()
+            _print(error_table(made), console)
+    _end(made, without, console)
+    _draw(predicted_against_observed, made, svg)
+
+
+@app.command("scaling")
+def scaling_command(
+    name: Annotated[str, typer.Argument(metavar="FOLDER", help="an experiment's folder")],
+    svg: SvgOption = None,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Fit the Universal Scalability Law to an experiment's arms that differ in writers only."""
+    from analysis.compare import gather
+    from analysis.figures_models import scaling_law
+    from analysis.scaling import scaling_table, scalings
+    from workloads.experiment import read_experiment
+
+    console = show.console()
+    found = scalings(gather(read_experiment(show.find_run(name, runs))))
+    if not found:
+        raise RunError(
+            f"{name}: no arms that differ in the number of writers only, so there is nothing to "
+            "fit. An experiment with several numbers of writers has them."
+        )
+    _print(scaling_table(found), console)
+    _draw(scaling_law, found, svg)
+
+
+def _print(table: Table, console: Console) -> None:
+    console.print(plain_table(table))
+    if table.note:
+        console.print(f"\n{table.note}", markup=False, highlight=False)
+
+
+def _end(made: Sequence[Any], without: Sequence[str], console: Console) -> None:
+    """Why some have no prediction. Raises RunError where none has one."""
+    if not made and without:
+        raise RunError(" ".join(without))
+    for words in without:
+        console.print(words, markup=False, highlight=False)
+
+
+def _draw(chart: Callable[[Any, Path], None], what: Sequence[Any], path: Path | None) -> None:
+    if path is None or not what:
+        return
+    try:
+        chart(what, path)
+    except (OSError, ValueError) as error:
+        raise FolderUnwritable(f"{path}: the chart cannot be written there ({error}).") from error
