@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
 
-from analysis.compare import Estimate, Grid, Measure, Ratio
+from analysis.compare import Estimate, Grid, Measure
 from analysis.evidence import label, look
 from analysis.figures import Line
 from analysis.figures_sweeps import Panel
 from analysis.rates import Count, abort_rate
 from analysis.words import times
 
-MOST_ROWS = 30
 MOST_PANELS = 12
 WAY = "way"
 
@@ -159,36 +158,6 @@ def _arm_at(grid: Grid, here: Mapping[str, Any], x: str, value: Any) -> str:
         if arm not in again and all(at.get(axis) == v for axis, v in wanted.items()):
             return arm
     return ""
-
-
-# --- the table ----------------------------------------------------------------------------------
-
-
-class Compared(NamedTuple):
-    """Two ways to write at one point of the grid, `at`."""
-
-    at: dict[str, Any]
-    over: str
-    under: str
-    ratio: Ratio
-
-
-def compared(grid: Grid) -> list[Compared]:
-    """Every arm of a way held against the baseline's way at the same point.
-
-    Without ways it is every arm against the baseline.
-    """
-    base = grid.points.get(grid.baseline, {})
-    again = {second for _, second in grid.twins()}
-    made = []
-    for arm, at in grid.points.items():
-        rest = {axis: value for axis, value in at.items() if axis != WAY}
-        under = grid.baseline
-        if WAY in at:
-            under = _arm_at(grid, rest | {WAY: base.get(WAY)}, "", None)
-        if under and arm != under and arm not in again and not grid.unlike(arm, under):
-            made.append(Compared(rest, arm, under, grid.ratio(arm, under, _per_s(grid, arm))))
-    return made
 
 
 def varied(grid: Grid) -> list[str]:

@@ -1,0 +1,147 @@
+"""What the models say in a report: scaling laws, predicted conflicts, and who is to blame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from analysis import figures_models, losing
+from analysis.attribution import Blame, blame
+from analysis.compare import Grid
+from analysis.conflicts import Prediction, error_of, error_table, prediction_table, predictions
+from analysis.evidence import STUDIED, Evidence, arms_of, label, look
+from analysis.report_charts import drawn
+from analysis.scaling import Scaling, scaling_table, scalings
+from analysis.windows import NoAnswer
+from analysis.words import Table, listed, number, percent, times, whole
+from workloads.recording import RunError
+
+MOST_FITS = 12
+"""Families in the table of fits; a chart holds those with a curve, at most MOST_LINES of them."""
+
+MOST_LINES = 6
+
+
+def told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
+    """Everything the template shows of the models. Draws their charts."""
+    fits = list(_fits(evidence))
+    made, without = _predictions(evidence)
+    return {
+        "scaling": scaling_table(fits[:MOST_FITS]) if fits else None,
+        "scaling_chart": drawn(
+            "How throughput grows, and the law that fits it",
+            folder / "scaling-law.svg",
+            out,
+            figures_models.scaling_law,
+            [fit for fit in fits if fit.law is not None][:MOST_LINES],
+            "no experiment has at least 6 numbers of writers",
+        ),
+        "conflicts": prediction_table(made) if made else None,
+        "errors": error_table(made) if made else None,
+        "sentence": sentence(made),
+        "conflicts_chart": drawn(
+            "Predicted and observed aborts",
+            folder / "conflict-model.svg",
+            out,
+            figures_models.predicted_against_observed,
+            made,
+            "no run says what its transactions touch",
+        ),
+        "blame": blame_table(evidence),
+        "without": without,
+    }
+
+
+def _grids(evidence: Evidence) -> Iterator[Grid]:
+    yield from evidence.grids.values()
+    yield from evidence.sweeps.values()
+
+
+def _fits(evidence: Evidence) -> Iterator[Scaling]:
+    """Of every experiment and sweep with several numbers of writers; those with a curve first."""
+    found = [
+        fit
+        for grid in _grids(evidence)
+        for fit in scalings(grid)
+        if fit.look[0] != "null"
+    ]
+    yield from sorted(found, key=lambda fit: fit.law is None)
+
+
+def _skewed(evidence: Evidence) -> list[Grid]:
+    """The experiments that study skew; without one, the sweeps that do."""
+    grids = list({id(row[0]): row[0] for row in losing.skewed(evidence)}.values())
+    return grids or [grid for grid in evidence.sweeps.values() if "keys" in grid.axes]
+
+
+def _predictions(evidence: Evidence) -> tuple[list[Prediction], list[str]]:
+    made: list[Prediction] = []
+    without: list[str] = []
+    for grid in _skewed(evidence):
+        several, why = predictions(grid)
+        made += several
+        without += [f"`{grid.name}`, {words}" for words in why]
+    return made, without
+
+
+def sentence(made: list[Prediction]) -> str:
+    """How far off the model is, in a sentence."""
+    if not made:
+        return ""
+    bare, full = error_of(made, "mean", "every"), error_of(made, "whole", "first")
+    return (
+        f"Over {times(full.arms, 'arm')} the bare formula with the mean window is off by a factor "
+        f"of {number(bare.median)} (median; at worst {number(bare.worst)}); with every attempt's "
+        f"own window and all that it knows of pages and rows, and first tries only, by "
+        f"{number(full.median)} (at worst {number(full.worst)}). Nothing was fitted."
+    )
+
+
+def blame_table(evidence: Evidence) -> Table | None:
+    """For each arm of the skew experiments: what its refusals had in common with who won."""
+    rows = []
+    for grid in _skewed(evidence):
+        for arm in grid.arms:
+            found = _blame(grid, arm)
+            if not found:
+                continue
+            refused = sum(one.refused for one in found)
+            if not refused:
+                rows.append((arm, label(grid, arm), "0", *["—"] * 4))
+                continue
+            shares = [
+                percent(sum(getattr(one, part) for one in found) / refused)
+                for part in ("row", "held", "page", "unexplained")
+            ]
+            rows.append((arm, label(grid, arm), whole(refused), *shares))
+    if not rows:
+        return None
+    head = ("arm", "how", "refused", "a row in common", "a row that another held",
+            "a leaf page only", "another page, or none known")  # fmt: skip
+    return Table(head, rows)
+
+
+def _blame(grid: Grid, arm: str) -> list[Blame]:
+    if look(grid, arm)[1] != "concurrent":
+        return []
+    found = []
+    for cell in grid.usable(arm):
+        try:
+            found.append(blame(cell.read()))
+        except (NoAnswer, RunError):
+            continue
+    return found
+
+
+def false_conflicts(evidence: Evidence) -> str:
+    """The share of refusals that no row asked for, at page level, in words; "" where unknown."""
+    ends = []
+    for grid in _skewed(evidence):
+        for arm in arms_of(grid, *STUDIED):
+            found = _blame(grid, arm)
+            refused = sum(one.refused for one in found)
+            if refused:
+                share = 1 - sum(one.row for one in found) / refused
+                ends.append(f"{percent(share)} ({grid.plan(arm)['params'].get('keys', arm)})")
+    return f"refusals without any row in common: {listed(ends)}" if ends else ""

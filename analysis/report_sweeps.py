@@ -1,0 +1,221 @@
+"""What a report says of a sweep: a sentence for each way, small multiples, 30 rows, the rest as CSV.
+
+What may be claimed is decided for the whole sweep at once: a difference counts where its p-value
+holds after Holm's correction over all comparisons of the sweep, and where it is greater than what
+the same arm, run twice, differs by.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from analysis.compare import Grid
+from analysis.evidence import label
+from analysis.figures_sweeps import small_multiples
+from analysis.report_charts import Chart, drawn
+from analysis.significance import LEVEL, family_p
+from analysis.sweep_table import (
+    cells_table,
+    control_words,
+    doubt_words,
+    failure_words,
+    rival,
+    role_of,
+    write_csv,
+)
+from analysis.sweeps import MOST_PANELS, WAY, abort_chart, throughput_chart, varied
+from analysis.versus import aa_band, deviation
+from analysis.words import DASH, Table, listed, number, percent, times
+
+MOST_ROWS = 30
+MORE, LESS, SAME, UNKNOWN = "more", "less", "not claimed", "unknown"
+
+
+class Judged(NamedTuple):
+    """An arm against its rival (the baseline's way at the same point), and what may be claimed."""
+
+    over: str
+    under: str
+    ratio: Any
+    p: float
+    verdict: str
+
+
+def judged(grid: Grid) -> list[Judged]:
+    """Every arm of a sweep against its rival, judged as one family; A/A twins are in none."""
+    role = role_of(grid)
+    again = {second for _, second in grid.twins()}
+    pairs = []
+    for arm in grid.arms:
+        under = rival(grid, arm)
+        if under and arm not in again and not grid.unlike(arm, under):
+            ratio = grid.ratio(arm, under, lambda counted: counted.roles[role].per_s)
+            pairs.append((arm, under, ratio))
+    adjusted = family_p([ratio.each for _, _, ratio in pairs])
+    band = aa_band(grid, role=role)
+    out = []
+    for (arm, under, ratio), p in zip(pairs, adjusted, strict=True):
+        verdict = SAME
+        if math.isnan(p):
+            verdict = UNKNOWN
+        elif p <= LEVEL and not deviation(ratio.value) <= band:
+            verdict = MORE if ratio.value > 1 else LESS
+        out.append(Judged(arm, under, ratio, p, verdict))
+    return out
+
+
+def told(grid: Grid, out: Path, folder: Path) -> dict[str, Any]:
+    """Everything the template shows of one sweep. Draws its charts and writes its CSV."""
+    states = {key: cell.state for key, cell in grid.cells.items()}
+    path = out.with_name(f"{out.stem}-{grid.name}.csv")
+    write_csv(cells_table(grid, states), path)
+    found = judged(grid)
+    cells = sum(cell.counted is not None for cell in grid.cells.values())
+    return {
+        "name": grid.name,
+        "question": grid.question,
+        "seed": grid.seed,
+        "size": f"{times(len(grid.arms), 'arm')} in {times(_blocks(grid), 'block')}, "
+        f"{times(cells, 'run')}",
+        "control": control_words(grid),
+        "sentences": sentences(grid, found),
+        "charts": _charts(grid, out, folder),
+        "table": table(grid, found),
+        "csv": path.name,
+        "doubts": doubt_words(grid) + failure_words(grid, states)[:5] + _unsteady(grid),
+    }
+
+
+def _blocks(grid: Grid) -> int:
+    return len({block for block, _ in grid.cells})
+
+
+def _unsteady(grid: Grid) -> list[str]:
+    counted = [cell.counted for cell in grid.cells.values() if cell.counted is not None]
+    without = sum(c.steady is not None and c.steady.state == "no steady state" for c in counted)
+    if not without:
+        return []
+    return [
+        f"{times(without, 'run')} of {len(counted)} had no steady state by MSER-5: their planned "
+        "window was measured."
+    ]
+
+
+def _charts(grid: Grid, out: Path, folder: Path) -> list[Chart]:
+    made = []
+    for what, chart, why in (
+        ("throughput", throughput_chart(grid), "no arm was measured"),
+        ("aborts", abort_chart(grid), "nothing was refused"),
+    ):
+        path = folder / f"sweep-{grid.name}-{what}.svg"
+        title = f"{grid.name}: {'throughput' if what == 'throughput' else 'aborted attempts'}"
+        one = drawn(title, path, out, small_multiples, chart.panels, why, x=chart.x, y=chart.y)
+        made.append(one._replace(caption=f"{one.caption} {chart.left_out}".strip()))
+    return made
+
+
+def sentences(grid: Grid, found: Sequence[Judged]) -> list[str]:
+    """For each way: at how many points it commits more, at how many less, and the extremes."""
+    base = _way(grid, grid.baseline)
+    band = aa_band(grid, role=role_of(grid))
+    said = []
+    for way in dict.fromkeys(_way(grid, one.over) for one in found):
+        mine = [one for one in found if _way(grid, one.over) == way]
+        counts = Counter(one.verdict for one in mine)
+        parts = [f"more at {counts[MORE]}", f"less at {counts[LESS]}"]
+        if counts[SAME]:
+            parts.append(f"no difference is claimed at {counts[SAME]}")
+        if counts[UNKNOWN]:
+            parts.append(f"{counts[UNKNOWN]} could not be compared")
+        said.append(
+            f"**{way}** commits, against {base} at the same point, {listed(parts)} of "
+            f"{times(len(mine), 'point')}{_span(grid, mine)}."
+        )
+    limit = "no A/A control" if math.isnan(band) else f"an A/A band of ±{percent(band)}"
+    said.append(
+        f"(Claimed at {LEVEL:g} after Holm over {times(len(found), 'comparison')}, with {limit}.)"
+    )
+    return said
+
+
+def _span(grid: Grid, mine: Sequence[Judged]) -> str:
+    claimed = sorted(
+        (one for one in mine if one.verdict in (MORE, LESS)), key=lambda one: one.ratio.value
+    )
+    if not claimed:
+        return ""
+    ends = [claimed[0]] if len(claimed) == 1 else [claimed[0], claimed[-1]]
+    words = [f"{number(one.ratio.value)} times ({_at(grid, one.over)})" for one in ends]
+    return f": {'from ' if len(words) == 2 else ''}{' to '.join(words)}"
+
+
+def _way(grid: Grid, arm: str) -> str:
+    if WAY in grid.points.get(arm, {}):
+        return label(grid, arm)
+    return "the baseline" if arm == grid.baseline else "each other arm"
+
+
+def _at(grid: Grid, arm: str) -> str:
+    at: Mapping[str, Any] = grid.points.get(arm, {})
+    return ", ".join(f"{axis} {at[axis]}" for axis in varied(grid) if axis in at)
+
+
+def table(grid: Grid, found: Sequence[Judged]) -> Table:
+    """One row for each point of the grid: the rival's throughput, and of each way beside it its
+    throughput, its ratio (bold where it is claimed) and what share it had refused. Of more than
+    30 points those with the strongest effects are kept, in the sweep's order.
+    """
+    rows: dict[str, list[Judged]] = {}
+    by_way = WAY in grid.axes
+    for one in found:
+        rows.setdefault(one.under if by_way else one.over, []).append(one)
+    kept = list(rows)
+    if len(kept) > MOST_ROWS:
+        strongest = sorted(kept, key=lambda point: -max(_effect(one) for one in rows[point]))
+        kept = [point for point in rows if point in set(strongest[:MOST_ROWS])]
+    ways = list(dict.fromkeys(_way(grid, one.over) for one in found))
+    axes = varied(grid)
+    head = [*(axes or ["arm"]), f"{_way(grid, grid.baseline)}, tx/s"]
+    for way in ways:
+        head += [f"{way}, tx/s", "times as many", "aborted"]
+    lines = []
+    for point in kept:
+        at = grid.points.get(point, {})
+        cells = [str(at.get(axis, DASH)) for axis in axes] or [point]
+        cells.append(_rate(grid, rows[point][0].under))
+        here = {_way(grid, one.over): one for one in rows[point]}
+        for way in ways:
+            cells += _cells(grid, here.get(way))
+        lines.append(tuple(cells))
+    left = len(rows) - len(kept)
+    note = f"{times(left, 'point')} with smaller effects are in the CSV only." if left else ""
+    return Table(tuple(head), lines, note)
+
+
+def _effect(one: Judged) -> float:
+    effect = deviation(one.ratio.value)
+    return -1.0 if math.isnan(effect) else effect
+
+
+def _rate(grid: Grid, arm: str) -> str:
+    role = role_of(grid)
+    found = grid.estimate(arm, lambda counted: counted.roles[role].per_s)
+    return number(found.value) if found.blocks else DASH
+
+
+def _cells(grid: Grid, one: Judged | None) -> list[str]:
+    if one is None:
+        return [DASH] * 3
+    tally = grid.tally(one.over, role_of(grid))
+    said = one.ratio.said()
+    if one.verdict in (MORE, LESS):
+        said = f"**{said}**"
+    aborted = percent(float(tally.abort_rate[1])) if tally is not None else DASH
+    return [_rate(grid, one.over), said, aborted]
+
+
+__all__ = ["MOST_PANELS", "Judged", "judged", "sentences", "table", "told"]
