@@ -21,6 +21,9 @@ from workloads.sweep_folder import Beside, beside
 RUNNING_SHOWN = 8
 """Cells that run now and have a line of their own."""
 
+SHOW_S = 0.5
+"""Between two changes on the screen, s."""
+
 
 class SweepLive:
     """On a terminal a few lines that change; elsewhere a line for each finished cell.
@@ -31,13 +34,17 @@ class SweepLive:
 
     def __init__(self, console: Console, experiment: Experiment, guess: Beside, jobs: int) -> None:
         self.console, self.experiment, self.jobs = console, experiment, jobs
-        self.guess, self.ran = guess, 0
-        self.begun = time.monotonic()
+        self.ran, self.shown_at = 0, 0.0
+        self.cost = self._costs(guess)
         self.running: dict[tuple[int, str], Progress | None] = {}
         self.rates: dict[str, list[float]] = {}
         for cell in experiment.cells.values():
             self._rate(cell)
-        self.live = RichLive(console=console, transient=True) if console.is_terminal else None
+        self.live = (
+            RichLive(console=console, transient=True, auto_refresh=False)
+            if console.is_terminal
+            else None
+        )
 
     def __enter__(self) -> SweepLive:
         if self.live:
@@ -60,8 +67,8 @@ class SweepLive:
         self.ran += 1
         cell = experiment.cells[block, arm]
         rate = self._rate(cell)
-        if self.ran in (1, 8) or self.ran % 50 == 0:
-            self.guess = beside([experiment.folder])
+        if self.ran in (1, 8) or self.ran % 20 == 0:
+            self.cost = self._costs(beside([experiment.folder]))
         said = f"{words.number(rate)} committed/s" if rate is not None else "done"
         if cell.state != DONE:
             said = f"{cell.state}: {cell.words}"
@@ -75,13 +82,16 @@ class SweepLive:
 
     def watch(self, block: int, arm: str, progress: Progress) -> None:
         self.running[block, arm] = progress
-        self._show()
+        # Seldom: what is shown takes CPU time that a cell could have had.
+        if time.monotonic() - self.shown_at >= SHOW_S:
+            self._show()
 
     # -- shown ----------------------------------------------------------------------------------
 
     def _show(self) -> None:
         if self.live:
-            self.live.update(Group(*(Text(line) for line in self.lines())))
+            self.shown_at = time.monotonic()
+            self.live.update(Group(*(Text(line) for line in self.lines())), refresh=True)
 
     def lines(self) -> list[str]:
         """What a terminal shows now."""
@@ -121,8 +131,16 @@ class SweepLive:
 
     def left_s(self) -> float:
         """What the cells that are not done will take, s."""
-        left = [self.guess.seconds(self.experiment.arms[arm]) for _, arm in self.experiment.left()]
-        return sum(left) / self.jobs
+        return sum(self.cost[arm] for _, arm in self.experiment.left()) / self.jobs
+
+    def _costs(self, guess: Beside) -> dict[str, float]:
+        """What a cell of each arm takes, s: as its own finished cells did, else by the guess."""
+        costs = {arm: guess.seconds(values) for arm, values in self.experiment.arms.items()}
+        for arm in costs:
+            took = [cell.took_s for cell in self.experiment.arm(arm) if cell.took_s]
+            if took:
+                costs[arm] = statistics.median(took)
+        return costs
 
     def _left_words(self) -> str:
         return time_words(self.left_s())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -237,21 +238,24 @@ def control_words(grid: Grid) -> str:
 
 
 def failure_words(grid: Grid, states: dict[tuple[int, str], str]) -> list[str]:
-    """Which cells have no result and why, those with the same words together; [] where all do."""
+    """Which cells have no result and why; [] where all have one.
+
+    Those whose words differ only in numbers are told together, with the words of the first.
+    """
     found: Counter[tuple[str, str]] = Counter()
-    first: dict[tuple[str, str], tuple[int, str]] = {}
+    first: dict[tuple[str, str], Cell] = {}
     for key, cell in sorted(grid.cells.items()):
         if states.get(key) in (FAILED, REFUSED, MISSING):
-            why = (states[key], cell.failure)
+            why = (states[key], re.sub(r"[\d,.]+", "0", cell.failure))
             found[why] += 1
-            first.setdefault(why, key)
+            first.setdefault(why, cell)
     said = []
     for why, count in found.most_common():
-        block, arm = first[why]
-        where = f"block {block}, {arm}"
+        cell = first[why]
+        where = f"block {cell.block}, {cell.arm}"
         if count > 1:
             where = f"{words.times(count, 'cell')}, first {where}"
-        said.append(f"{why[0]}: {where}: {why[1]}")
+        said.append(f"{why[0]}: {where}: {cell.failure}")
     return said
 
 
