@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+import analysis.cli_compare
 import analysis.cli_export
 import analysis.cli_models
 import analysis.cli_sweep  # noqa: F401, adds its command

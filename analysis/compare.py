@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,33 @@ class Ratio(Estimate):
         return "more" if self.low > 1 else "less"
 
 
+def ratio_over_blocks(
+    tops: Mapping[int, float],
+    bottoms: Mapping[int, float],
+    *,
+    over: str,
+    under: str,
+    seed: int = 0,
+    dropped: Sequence[str] = (),
+    neither: float = math.nan,
+) -> Ratio:
+    """The median of the ratios of the blocks that both sides have (block -> value).
+
+    0 / 0 counts as `neither`, or drops the block; something / 0 is infinite and stays.
+    """
+    said, ratios = list(dropped), []
+    for block in sorted(tops.keys() & bottoms.keys()):
+        if tops[block] != 0 or bottoms[block] != 0:
+            with np.errstate(divide="ignore"):
+                ratios.append(float(np.float64(tops[block]) / bottoms[block]))
+        elif math.isnan(neither):
+            said.append(f"block {block}: both {over} and {under} are 0")
+        else:
+            ratios.append(neither)
+    found = median_of_blocks(ratios, seed=seed)
+    return Ratio(found.value, found.low, found.high, found.each, tuple(said), over, under)
+
+
 @dataclass(frozen=True)
 class Cell:
     """One arm in one block, counted. counted and manifest are None and {} where there is no run.
@@ -152,6 +179,13 @@ class Cell:
             share = foreign.get(key) or 0.0
             if share > self.foreign_limit:
                 return f"{who} used {words.percent(share)} of the machine's CPU time"
+        return ""
+
+    @property
+    def crowded(self) -> str:
+        """Why the cell may be compared with no other, "" if it may."""
+        if self.manifest.get("conduct", {}).get("oversubscribed"):
+            return "made beside more work than the machine has CPUs for (oversubscribed)"
         return ""
 
     @property
@@ -226,7 +260,7 @@ class Grid:
     def estimate(self, arm: str, measure: Measure | None = None) -> Estimate:
         """An arm's median over its usable blocks (default: writers' throughput)."""
         found = self.values(arm, measure or throughput())
-        seed = _seed(self.seed, self.name, arm)
+        seed = seed_of(self.seed, self.name, arm)
         return median_of_blocks(list(found.values()), seed=seed, dropped=self.dropped(arm))
 
     def ratio(self, over: str, under: str, measure: Measure | None = None) -> Ratio:
@@ -235,17 +269,14 @@ class Grid:
         0 / 0 is no ratio and drops the block; something / 0 is infinite and stays.
         """
         measure = measure or throughput()
-        tops, bottoms = self.values(over, measure), self.values(under, measure)
-        dropped = list(self.dropped(over, under))
-        ratios = []
-        for block in sorted(tops.keys() & bottoms.keys()):
-            if tops[block] == bottoms[block] == 0:
-                dropped.append(f"block {block}: both {over} and {under} are 0")
-            else:
-                with np.errstate(divide="ignore"):
-                    ratios.append(float(np.float64(tops[block]) / bottoms[block]))
-        found = median_of_blocks(ratios, seed=_seed(self.seed, self.name, over, under))
-        return Ratio(found.value, found.low, found.high, found.each, tuple(dropped), over, under)
+        return ratio_over_blocks(
+            self.values(over, measure),
+            self.values(under, measure),
+            over=over,
+            under=under,
+            seed=seed_of(self.seed, self.name, over, under),
+            dropped=self.dropped(over, under),
+        )
 
     def plan(self, arm: str) -> dict[str, Any]:
         """What an arm was asked to do, whole: its first run's plan, `params` with the defaults.
@@ -302,16 +333,31 @@ class Grid:
         return ""
 
 
-def gather(experiment: Experiment, foreign_limit: float = FOREIGN_LIMIT) -> Grid:
+def gather(
+    experiment: Experiment, foreign_limit: float = FOREIGN_LIMIT, only: Collection[str] = ()
+) -> Grid:
     """Count every cell of an experiment. A run that cannot be read is a failure with its words.
+
+    only : arms to count, beside the experiment's A/A controls (default: all).
 
     foreign_limit : share of the machine's CPU time, in [0, 1], that others may use before a cell
     counts as contaminated.
     Each run's attempts are read, counted and let go: an experiment's attempts need not fit into
     memory together.
     """
-    cells = {}
+    cells: dict[tuple[int, str], Cell] = {}
+    grid = Grid(
+        name=experiment.name,
+        question=experiment.question,
+        seed=int(experiment.seed),
+        arms=dict(experiment.arms),
+        cells=cells,
+        baseline=experiment.baseline or "",
+    )
+    wanted = {*only, *(arm for pair in grid.twins() for arm in pair)} if only else set(grid.arms)
     for (block, arm), cell in experiment.cells.items():
+        if arm not in wanted:
+            continue
         found = Cell(block, arm, cell.state, cell.words, foreign_limit=foreign_limit)
         if cell.folder is not None:
             try:
@@ -324,20 +370,11 @@ def gather(experiment: Experiment, foreign_limit: float = FOREIGN_LIMIT) -> Grid
         cells[block, arm] = found
     for block, arms in enumerate(experiment.order):
         for arm in arms:
-            if (block, arm) not in cells:
+            if arm in wanted and (block, arm) not in cells:
                 cells[block, arm] = Cell(block, arm, "missing", "not run: the experiment was cut")
-    return Grid(
-        name=experiment.name,
-        question=experiment.question,
-        seed=int(experiment.seed),
-        arms=dict(experiment.arms),
-        cells=cells,
-        baseline=experiment.baseline or "",
-        axes=experiment.axes,
-        points=experiment.points,
-    )
+    return grid
 
 
-def _seed(*parts: Any) -> int:
+def seed_of(*parts: Any) -> int:
     """A seed of its own for each comparison; hash() would differ from process to process."""
     return zlib.crc32("/".join(str(part) for part in parts).encode())

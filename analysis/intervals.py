@@ -91,8 +91,34 @@ def percentile_intervals(
     [[2.0, 2.0, 2.0], [3.0, 3.0, 3.0]]
     """
     values = np.asarray(values_ns)
-    cells = min(values.size, CELLS)
-    cell = np.arange(values.size) * cells // max(values.size, 1)
+    return _with_intervals(
+        values, _pieces(values), _blocks_of_time(values, seed, block), confidence
+    )
+
+
+def resampled_percentile(
+    values_ns: ArrayLike, quantile: float, *, seed: int = 0
+) -> np.ndarray | None:
+    """One percentile in each resample of one run, float array, shape (RESAMPLES,).
+
+    As for `percentile_intervals`; None where that gives no interval.
+    """
+    values = np.asarray(values_ns)
+    if values.size * (1 - quantile) + 1e-9 < 10:
+        return None
+    ordered = np.sort(values)
+    often = _blocks_of_time(values, seed)(quantile, ordered)
+    return None if often is None else _drawn(values, ordered, _pieces(values), often, quantile)
+
+
+def _pieces(values: np.ndarray) -> np.ndarray:
+    """The piece that each value is in, int array, shape (n,)."""
+    return np.arange(values.size) * min(values.size, CELLS) // max(values.size, 1)
+
+
+def _blocks_of_time(values: np.ndarray, seed: int, block: float | None = None) -> Weights:
+    """How a run's pieces are drawn again for each percentile."""
+    cells, cell = min(values.size, CELLS), _pieces(values)
 
     def weights(quantile: float, ordered: np.ndarray) -> np.ndarray | None:
         beyond = np.bincount(cell[values >= _at(ordered, quantile)], minlength=cells)
@@ -104,7 +130,7 @@ def percentile_intervals(
             return None
         return circular_blocks(cells, drawn, seed=_seed(seed, quantile))
 
-    return _with_intervals(values, cell, weights, confidence)
+    return weights
 
 
 def percentile_intervals_over_blocks(

@@ -1,0 +1,222 @@
+"""What two runs must have in common to be compared, and what they differ in.
+
+A ratio of two runs says something of one thing only if everything else is alike: the plan, the
+scenario's parameters, the pragmas as each connection read them back, the libraries' versions, the
+machine, the checkout. Each of these is a fact with a name; whoever compares says by name which of
+them are under study, and any other that differs refuses the comparison.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+from analysis import words
+from workloads.plan import ROLES, Plan, PlanError
+from workloads.recording import RunError
+from workloads.scenarios import Shape
+
+NEVER = ("machine", "oversubscribed")
+"""Facts that can't be put under study: the ratio would be the machines', or the neighbours'."""
+
+ROLE_FIELDS = {
+    "writer": ("write_engine", "begin", "rate"),
+    "reader": ("read_engine", "read_begin", "read_rate"),
+    "checkpointer": ("checkpoint", "checkpoint_engine", "checkpoint_pause_ms"),
+}
+"""Fields of a plan that say nothing where the role has no worker."""
+
+READ_BACK = {
+    "journal_mode": "journal_mode",
+    "synchronous": "synchronous",
+    "busy_timeout_ms": "busy_timeout",
+    "cache_size": "cache_size",
+    "page_bytes": "page_size",
+    "wal_autocheckpoint": "wal_autocheckpoint",
+    "mmap_bytes": "mmap_size",
+}
+"""Field of a plan -> the pragma as it is read back."""
+
+IDENTITY = ("binding", "version", "source_id", "options")
+GROUPS = {
+    "engine": ("database", "write_engine", "read_engine", "checkpoint_engine"),
+    "engine_version": tuple(f"{who}.{part}" for who in ("database", *ROLES) for part in IDENTITY),
+    "pragmas": tuple(f"{role}.{name}" for role in ROLES for name in READ_BACK.values()),
+}
+"""Names for --vary that stand for several facts."""
+
+IGNORED = ("params", "retry", "cpus", "deadline_s")
+MACHINE = ("kernel", "architecture", "python", "numpy", "file_system", "governor", "cores")
+SURROUNDINGS = (*MACHINE, *NEVER, "commit", "way", "jobs", "cpus")
+"""Facts that no plan asks for."""
+
+
+class Difference(NamedTuple):
+    """A fact that two runs do not share; None where one of them has no such fact."""
+
+    fact: str
+    a: Any
+    b: Any
+
+    def said(self) -> str:
+        """The fact and both its values, in a few words."""
+        a, b = (short(value, other) for value, other in ((self.a, self.b), (self.b, self.a)))
+        return f"{self.fact} ({a} against {b})"
+
+
+class NotComparable(RunError):
+    """Two runs that must not be compared; the text says which fact, and the way out."""
+
+
+def facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything of a manifest that a comparison rests on, by name; plain values.
+
+    Plan fields and scenario parameters stand under their own names, what each role's connections
+    are and read back under `writer.version`, `writer.synchronous` and so on, the machine's and the
+    checkout's under kernel, file_system, commit, ... What the run measured is not among them.
+    """
+    plan = dict(manifest.get("plan", {}))
+    found = {name: value for name, value in plan.items() if name not in IGNORED}
+    for role, fields in ROLE_FIELDS.items():
+        if not plan.get(f"{role}s"):
+            found = {name: value for name, value in found.items() if name not in fields}
+    retry = plan.get("retry") or {}
+    found["retry"] = retry.get("policy")
+    if found["retry"] == "exponential":
+        found |= {f"retry_{name}": retry.get(name) for name in ("base_us", "cap_us")}
+    if found["retry"] != "none":
+        found["most_tries"] = retry.get("most_tries")
+    found |= {**plan.get("params", {}), **manifest.get("scenario", {}).get("params", {})}
+    return found | _libraries(manifest) | _surroundings(manifest)
+
+
+def _libraries(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Versions and pragmas of each role, as its connections said."""
+    found: dict[str, Any] = {}
+    engines = manifest.get("engines", {})
+    who = {"database": manifest.get("plan", {}).get("database")}
+    who |= {entry["role"]: entry.get("engine") for entry in manifest.get("workers", [])}
+    for name, engine in who.items():
+        identity = engines.get(engine, {})
+        found |= {f"{name}.{part}": identity.get(part) for part in IDENTITY if part in identity}
+    for role in ROLES:
+        entries = [e.get("pragmas", {}) for e in manifest.get("workers", []) if e["role"] == role]
+        for pragma in dict.fromkeys(name for pragmas in entries for name in pragmas):
+            values = sorted({str(pragmas.get(pragma)) for pragmas in entries if pragmas})
+            found[f"{role}.{pragma}"] = " or ".join(values)
+    return found
+
+
+def _surroundings(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    machine, conduct = manifest.get("machine", {}), manifest.get("conduct", {})
+    found = {name: machine[name] for name in MACHINE if name in machine}
+    found["commit"] = machine.get("cwkit_commit")
+    # Memory as the kernel counts it changes a little with each start of the machine.
+    memory = round((machine.get("memory_bytes") or 0) / 2**30)
+    found["machine"] = machine.get("id") or f"{machine.get('cpu')}, {memory} GiB"
+    found |= {name: conduct[name] for name in ("way", "jobs") if name in conduct}
+    found["oversubscribed"] = bool(conduct.get("oversubscribed"))
+    cpus = conduct.get("cpus") or manifest.get("plan", {}).get("cpus")
+    if cpus:
+        found["cpus"] = len(cpus)  # which ones a cell got is the chance of a free slot
+    return found
+
+
+def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
+    """Where the facts of two runs differ, in the order of the first's."""
+    one, other = facts(a), facts(b)
+    if ("id" in a.get("machine", {})) != ("id" in b.get("machine", {})):
+        # An older manifest has no id: then both are known by what older ones say.
+        plain = [{**m, "machine": {**m.get("machine", {}), "id": ""}} for m in (a, b)]
+        one["machine"], other["machine"] = (facts(m)["machine"] for m in plain)
+    names = dict.fromkeys([*one, *other])
+    found = [Difference(name, one.get(name), other.get(name)) for name in names]
+    return [d for d in found if d.a != d.b]
+
+
+def undeclared(found: Collection[Difference], varied: Collection[str]) -> list[Difference]:
+    """Those differences that are neither under study nor follow from what is.
+
+    varied : names of facts under study. Another engine brings its own version and pragmas, another
+    `synchronous` is read back as such, a role that only one side has brings its fields. Durability
+    follows from nothing but `synchronous`: an engine that made it weaker would win by it.
+    """
+    asked = {d.fact for d in found} & set(varied)
+    implied = set(asked) - set(NEVER)
+    engines = {"database": "database", **{f[0]: role for role, f in ROLE_FIELDS.items()}}
+    engines |= {"checkpoint_engine": "checkpointer"}
+    for name, who in engines.items():
+        if name in asked:
+            implied |= {f"{who}.{part}" for part in IDENTITY}
+            implied |= {f"{who}.{p}" for p in READ_BACK.values() if p != "synchronous"}
+    if "database" in asked:  # the file is another engine's: journal mode and pages follow it
+        implied |= {f"{role}.{p}" for role in ROLES for p in ("journal_mode", "page_size")}
+    for name, pragma in READ_BACK.items():
+        if name in asked:
+            implied |= {f"{role}.{pragma}" for role in ROLES}
+    if "retry" in asked:
+        implied |= {"retry_base_us", "retry_cap_us", "most_tries"}
+    if "scenario" in asked:
+        implied |= {d.fact for d in found if _asked(d.fact) and d.fact not in Plan.model_fields}
+    for role, fields in ROLE_FIELDS.items():
+        if f"{role}s" in asked:
+            present = [d for d in found if d.a is None or d.b is None]
+            implied |= {d.fact for d in present if d.fact.startswith(f"{role}.")}
+            implied |= {d.fact for d in present if d.fact in fields}
+    return [d for d in found if d.fact not in implied]
+
+
+def under_study(names: Collection[str], known: Collection[str] = ()) -> set[str]:
+    """The facts that --vary names stand for. Raises PlanError for a name that is none.
+
+    known : facts that the compared runs have beyond those of every run (their parameters).
+
+    >>> sorted(under_study(["engine-version"]))[:2], under_study(["begin"])
+    (['checkpointer.binding', 'checkpointer.options'], {'begin'})
+    """
+    every = {*Plan.model_fields, *Shape.model_fields, *SURROUNDINGS, *GROUPS, *known}
+    every |= {name for group in GROUPS.values() for name in group}
+    every |= {"retry_base_us", "retry_cap_us", "most_tries"}
+    every -= {"params", "deadline_s", *NEVER}
+    found: set[str] = set()
+    for given in names:
+        name = given.strip().replace("-", "_")
+        if name in NEVER:
+            raise PlanError(
+                f"--vary {given}: runs of different machines, or made beside more work than the "
+                "machine has CPUs for, are never compared: the ratio would be of that."
+            )
+        if name not in every:
+            near = difflib.get_close_matches(name, sorted(every), n=1, cutoff=0.4)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise PlanError(
+                f"--vary {given}: no run has such a fact.{hint} Give fields of the plan or of the "
+                "scenario, or engine, engine-version, pragmas, commit, kernel, file-system, …"
+            )
+        found |= {name, *GROUPS.get(name, ())}
+    return found
+
+
+def asked_for(found: Collection[Difference]) -> set[str]:
+    """Those differences that two arms of one experiment were asked for, by their plans.
+
+    The seed is never one of them: an experiment gives both arms of a block the same.
+    """
+    return {d.fact for d in found if _asked(d.fact)} - {"seed"}
+
+
+def _asked(fact: str) -> bool:
+    """Whether it is a field of a plan, or a scenario's parameter."""
+    return "." not in fact and fact not in SURROUNDINGS
+
+
+def short(value: Any, other: Any = None) -> str:
+    """A fact's value in a few words; of two lists, what the other one lacks."""
+    if value is None:
+        return "none"
+    if isinstance(value, (list, tuple)):
+        only = [str(item) for item in value if item not in (other or ())]
+        return f"with {words.listed(only[:3])}" + (" and more" if only[3:] else "") if only else "-"
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"

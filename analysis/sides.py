@@ -1,0 +1,214 @@
+"""What a user means by A and B: a run, an arm of an experiment, a whole sweep, a whole report."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from analysis.compare import FOREIGN_LIMIT, Cell, Grid, gather
+from analysis.rates import count
+from analysis.show import find_run
+from workloads.experiment import read_experiment
+from workloads.plan import PlanError
+from workloads.recording import RunError, read_run
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One of two things that are compared.
+
+    cells : block -> Cell; a single run is block 0. grid : its experiment, None for a single run.
+    """
+
+    label: str
+    arm: str
+    cells: Mapping[int, Cell]
+    grid: Grid | None
+    folder: Path
+
+
+class Place(NamedTuple):
+    """Where a name leads: a run's folder, an experiment's (a sweep's), or one arm of one."""
+
+    kind: str  # "run", "sweep" or "arm"
+    folders: tuple[Path, ...]  # of a report's folder, all its experiments
+    arm: str = ""
+
+
+def locate(name: str, runs: Path) -> Place:
+    """RUN, FOLDER, FOLDER:ARM or FOLDER/ARM, each as a path or as a name (or a part of it) below
+    `runs`. An arm's own name may hold either sign. Raises RunError with the nearest name.
+    """
+    for folder in (Path(name), runs / name):
+        if folder.is_dir() and (place := _whole(folder)):
+            return place
+    wrong = ""
+    cuts = [at for at, sign in enumerate(name) if sign in ":/"]
+    for exactly in (True, False):
+        for at in reversed(cuts):
+            where, arm = name[:at], name[at + 1 :]
+            found = _experiment(where, runs, exactly)
+            if found is None or not arm:
+                continue
+            arms = list(read_experiment(found).arms)
+            if arm in arms:
+                return Place("arm", (found,), arm)
+            near = difflib.get_close_matches(arm, arms, n=1, cutoff=0.3)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            wrong = wrong or f"{found} has no arm {arm!r}.{hint} It has: {', '.join(arms)}."
+    if wrong:
+        raise RunError(wrong)
+    folder = find_run(name, runs)
+    place = _whole(folder)
+    if place is None:
+        raise RunError(
+            f"{folder}: holds no run and no experiment. `cwkit list` shows those there are."
+        )
+    return place
+
+
+def _whole(folder: Path) -> Place | None:
+    if (folder / "manifest.json").is_file():
+        return Place("run", (folder,))
+    if (folder / "experiment.json").is_file():
+        return Place("sweep", (folder,))
+    inside = sorted(path.parent for path in folder.glob("*/experiment.json"))
+    return Place("sweep", tuple(inside)) if inside else None
+
+
+def _experiment(name: str, runs: Path, exactly: bool) -> Path | None:
+    """The folder of an experiment of that name, None where there is none."""
+    candidates = [Path(name), runs / name]
+    if not exactly and name:
+        try:
+            candidates = [find_run(name, runs)]
+        except RunError:
+            return None
+    return next((path for path in candidates if (path / "experiment.json").is_file()), None)
+
+
+def pairs_of(
+    names: Sequence[str], runs: Path, foreign_limit: float = FOREIGN_LIMIT
+) -> tuple[list[tuple[Side, Side]], list[str]]:
+    """(A, B) for each comparison that these names ask for, and what was left out, in words.
+
+    One sweep: its baseline against each other arm. Several arms or runs: the first against each
+    of the others. Two or more sweeps: the first against each of the others, arm by arm.
+    Raises PlanError for names that don't go together, RunError for those that are none.
+    """
+    places = [locate(name, runs) for name in names]
+    kinds = {place.kind for place in places}
+    if len(kinds) > 1:
+        said = ", ".join(
+            f"{n} is {'an' if p.kind == 'arm' else 'a'} {p.kind}"
+            for n, p in zip(names, places, strict=True)
+        )
+        raise PlanError(
+            f"{said}: give two of a kind. FOLDER:ARM names an arm; `cwkit list` has the folders."
+        )
+    same = [(p.folders, p.arm) for p in places]
+    if len(set(same)) < len(same):
+        raise PlanError(f"{names[same.index(same[-1])]} is given twice: nothing to compare.")
+    if kinds == {"sweep"}:
+        if len(places) == 1:
+            return _against_baseline(places[0], foreign_limit)
+        return _arm_by_arm(places, foreign_limit)
+    if len(places) < 2:
+        raise PlanError(f"{names[0]} is one {places[0].kind}: with what is it to be compared?")
+    if kinds == {"run"}:
+        sides = [_of_run(place.folders[0], foreign_limit) for place in places]
+    else:
+        sides = list(_of_arms(places, foreign_limit))
+    return [(sides[0], side) for side in sides[1:]], []
+
+
+def _of_run(folder: Path, foreign_limit: float) -> Side:
+    run = read_run(folder)
+    broken = [str(f.get("sentence")) for f in run.manifest.get("findings", []) if not f.get("ok")]
+    failure = "; ".join(broken) or ("" if run.manifest.get("ok") else str(run.manifest["ended"]))
+    state = "failed" if failure else "done"
+    cell = Cell(0, run.name, state, failure, count(run), run.manifest, folder, foreign_limit)
+    return Side(run.name, run.name, {0: cell}, None, folder)
+
+
+def _of_arms(places: Sequence[Place], foreign_limit: float) -> Iterator[Side]:
+    wanted: dict[Path, list[str]] = {}
+    for place in places:
+        wanted.setdefault(place.folders[0].resolve(), []).append(place.arm)
+    grids = {folder: _grid(folder, foreign_limit, arms) for folder, arms in wanted.items()}
+    for place in places:
+        folder = place.folders[0].resolve()
+        label = place.arm if len(wanted) == 1 else f"{place.folders[0].name}:{place.arm}"
+        yield _side(grids[folder], place.arm, folder, label)
+
+
+def _grid(folder: Path, foreign_limit: float, arms: Sequence[str] = ()) -> Grid:
+    """An experiment counted: these arms and its A/A controls, or all of it."""
+    experiment = read_experiment(folder)
+    return gather(experiment, foreign_limit, arms)
+
+
+def _side(grid: Grid, arm: str, folder: Path, label: str = "") -> Side:
+    return Side(label or arm, arm, {cell.block: cell for cell in grid.of(arm)}, grid, folder)
+
+
+def _against_baseline(
+    place: Place, foreign_limit: float
+) -> tuple[list[tuple[Side, Side]], list[str]]:
+    pairs, notes = [], []
+    for folder in place.folders:
+        grid = _grid(folder, foreign_limit)
+        if not grid.baseline:
+            notes.append(f"{folder.name} has no baseline: name two of its arms, {folder.name}:ARM.")
+            continue
+        controls = {again for one, again in grid.twins() if one == grid.baseline}
+        base = _side(grid, grid.baseline, folder)
+        named = f"{folder.name}:" if len(place.folders) > 1 else ""
+        pairs += [
+            (base, _side(grid, arm, folder, f"{named}{arm}"))
+            for arm in grid.arms
+            if arm != grid.baseline and arm not in controls
+        ]
+    if not pairs:
+        raise PlanError(" ".join(notes) or f"{place.folders[0]}: has only one arm.")
+    return pairs, notes
+
+
+def _arm_by_arm(
+    places: Sequence[Place], foreign_limit: float
+) -> tuple[list[tuple[Side, Side]], list[str]]:
+    def grids(place: Place) -> dict[str, tuple[Grid, Path]]:
+        found = {folder: _grid(folder, foreign_limit) for folder in place.folders}
+        whole = len(place.folders) > 1
+        return {grid.name if whole else "": (grid, folder) for folder, grid in found.items()}
+
+    first, *others = [grids(place) for place in places]
+    pairs, notes = [], []
+    for place, other in zip(places[1:], others, strict=True):
+        for name in dict.fromkeys([*first, *other]):
+            if name not in first or name not in other:
+                notes.append(f"Only one of them has the experiment {name}.")
+                continue
+            (a, at), (b, there) = first[name], other[name]
+            common = [arm for arm in a.arms if arm in b.arms]
+            only = [arm for arm in [*a.arms, *b.arms] if arm not in common]
+            if only:
+                notes.append(f"Only one of them has: {', '.join(only)}.")
+            prefix = f"{name}:" if name else ""
+            for arm in common:
+                pairs.append(
+                    (
+                        _side(a, arm, at, f"{_named(at, place)}:{prefix}{arm}"),
+                        _side(b, arm, there, f"{_named(there, place)}:{prefix}{arm}"),
+                    )
+                )
+    if not pairs:
+        raise PlanError("They have no arm of the same name: name the arms, FOLDER:ARM.")
+    return pairs, notes
+
+
+def _named(folder: Path, place: Place) -> str:
+    return folder.parent.name if len(place.folders) > 1 else folder.name
