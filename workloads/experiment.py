@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from workloads import recording as rec
+from workloads.blocks import only_ours
 from workloads.cell import TEMPLATES, run_cell
 from workloads.cell_process import CellProcess, end_all
 from workloads.design import (
@@ -115,7 +116,8 @@ def conduct(
     jobs : cells at a time. One runs in this process and may use the whole machine; several run in
     processes of their own, each with `cpus_each` CPUs (0: as many as there are for each) and with a
     database folder of its own. way : "report", "sweep", ... for the manifests' `conduct`.
-    again : finished cells for which it is true are set aside and run again.
+    again : finished cells for which it is true are set aside and run again. So are those of a block
+    that was begun on another machine and not finished there.
     on_progress : of whichever cell tells; watch : the same with the cell's block and arm.
     Raises RunError where `folder` holds another experiment or another command runs it, PlanError
     where the machine has too few CPUs, FolderUnwritable where the folder can't be written. A cell
@@ -139,6 +141,7 @@ def conduct(
             if again(cell):
                 set_aside(folder, cell)
                 del experiment.cells[key]
+        only_ours(experiment)
         if jobs > 1:
             _SideBySide(experiment, parted, how, databases, on_cell, told).run()
             return experiment
