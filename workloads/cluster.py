@@ -16,9 +16,9 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from workloads import recording as rec
 from workloads import remote
@@ -53,7 +53,9 @@ from workloads.machines import (
 )
 from workloads.plan import PlanError
 
-__all__ = ["MachinesGone", "conduct_on"]
+__all__ = ["MachinesGone", "conduct_on", "find_machines"]
+
+T = TypeVar("T")
 
 CONNECT_LIMIT_S = 10.0
 """How long the scheduler, and then a first worker, is waited for, s."""
@@ -65,6 +67,27 @@ LOOK_S = 1.0
 
 MOST_LOSSES = 3
 """A cell whose worker was lost so often while it ran is a failure: it may be what kills them."""
+
+
+def find_machines(
+    design: Design,
+    address: str,
+    *,
+    oversubscribe: bool = False,
+    limit_s: float = CONNECT_LIMIT_S,
+) -> int:
+    """How many machines a cluster has for this design now. Runs and writes nothing.
+
+    Arguments and errors are those of `conduct_on`.
+    """
+
+    async def asking() -> int:
+        async with _machines(
+            design, address, oversubscribe, limit_s, lambda said: None
+        ) as machines:
+            return len(machines.there)
+
+    return _run_interruptibly(asking)
 
 
 def conduct_on(
@@ -88,24 +111,17 @@ def conduct_on(
     joins later is used from then on. databases : a folder of each machine.
     limit_s : for the scheduler to answer, and for a first machine to be there. back_s : how long a
     machine that is lost may take to be back before its block is run whole on another.
-    again, on_cell, watch : as for `conduct`. say : called with a sentence for the user.
+    again, watch : as for `conduct`; so is on_cell, which is told "lost" of a cell whose worker is
+    gone. say : called with a sentence for the user.
     Each manifest's `conduct` has way "dask", `jobs` (cells at a time on that machine) and the CPUs.
     Raises PlanError for an address that is none, RunError where no scheduler or no machine is
     there, or one has another cwkit or shares its CPUs with another, MachinesGone where all are lost
     on the way, FolderUnwritable, and KeyboardInterrupt. What is done is kept in each case.
     """
-    folder, address = Path(folder), checked_address(address)
-    for arm, values in design.arms.items():
-        if values.get("cpus"):
-            raise PlanError(
-                f"Arm {arm!r} says on which CPUs it runs (cpus); on several machines those are the "
-                "workers' own. Leave cpus out, or run it without --dask."
-            )
+    folder = Path(folder)
 
     async def conducting() -> Experiment:
-        async with connected(address, limit_s) as client:
-            machines = Machines(client, design, oversubscribe=oversubscribe, say=say)
-            await _first(machines, limit_s)
+        async with _machines(design, address, oversubscribe, limit_s, say) as machines:
             with holding(folder):
                 begin(design, folder)
                 experiment = read_experiment(folder)
@@ -124,26 +140,41 @@ def conduct_on(
     return _run_interruptibly(conducting)
 
 
-def _run_interruptibly(conducting: Callable[[], Any]) -> Experiment:
+@contextlib.asynccontextmanager
+async def _machines(
+    design: Design,
+    address: str,
+    oversubscribe: bool,
+    limit_s: float,
+    say: Callable[[str], None],
+) -> AsyncIterator[Machines]:
+    """The cluster's machines, at least one."""
+    address = checked_address(address)
+    for arm, values in design.arms.items():
+        if values.get("cpus"):
+            raise PlanError(
+                f"Arm {arm!r} says on which CPUs it runs (cpus); on several machines those are the "
+                "workers' own. Leave cpus out, or run it without --dask."
+            )
+    async with connected(address, limit_s) as client:
+        machines = Machines(client, design, oversubscribe=oversubscribe, say=say)
+        await _first(machines, limit_s)
+        yield machines
+
+
+def _run_interruptibly(coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run it to its end. SIGINT and SIGTERM cancel it, so that it ends its cells in order.
 
     A KeyboardInterrupt, which would be raised wherever the loop happens to be, is raised only then.
     """
-    heard: list[int] = []
 
-    async def main() -> Experiment:
+    async def main() -> T:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
-
-        def interrupted(number: int) -> None:
-            heard.append(number)
-            task.cancel()
-
         for number in signals:
-            loop.add_signal_handler(number, interrupted, number)
+            loop.add_signal_handler(number, task.cancel)
         try:
-            made: Experiment = await conducting()
-            return made
+            return await coroutine()
         finally:
             for number in signals:
                 loop.remove_signal_handler(number)
@@ -251,8 +282,8 @@ class _Conducting:
             if all(now - self._last_seen(place) > self.back_s for place in home) or len(home) > 1:
                 start_over(self.experiment, block)
                 self.say(
-                    f"Block {block} was begun elsewhere and is run whole on one machine; what it "
-                    "had is kept in the folder `earlier`."
+                    f"Block {block + 1} was begun elsewhere and is run again whole; what it had is "
+                    "kept in the folder `earlier`."
                 )
                 return block
         return None
@@ -268,7 +299,7 @@ class _Conducting:
                 task.result()
             except Lost as lost:
                 self.machines.there.pop(machine.address, None)
-                self.say(f"Worker {machine.name} is lost in block {block}: {lost}")
+                self.say(f"Worker {machine.name} is lost in block {block + 1}: {lost}")
 
     async def _run_block(self, machine: Machine, block: int) -> None:
         for arm in self.experiment.order[block]:
@@ -290,6 +321,7 @@ class _Conducting:
             except Lost as lost:
                 self.losses[block, arm] += 1
                 if self.losses[block, arm] < MOST_LOSSES:
+                    self.on_cell(self.experiment, block, arm, "lost")
                     raise
                 words = f"its worker was lost {MOST_LOSSES} times while it ran: {lost}"
                 cell = Cell(block, arm, FAILED, words, None)

@@ -75,6 +75,8 @@ def who(engines: Sequence[str], files: Sequence[str]) -> dict[str, Any]:
 
     engines : names, to be asked what they are. files : of the user, "" where one is not there.
     """
+    import dask
+
     _quiet()
     return {
         "id": machine.identity(),
@@ -87,6 +89,7 @@ def who(engines: Sequence[str], files: Sequence[str]) -> dict[str, Any]:
         "python": platform.python_version(),
         "engines": {name: _engine(name) for name in engines},
         "files": {name: digest(machine.ROOT / name) for name in files},
+        "profiled": bool(dask.config.get("distributed.worker.profile.enabled", True)),
     }
 
 
