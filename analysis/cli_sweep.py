@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from analysis.compare import gather
 from analysis.listing import show_experiment
 from analysis.sweep_live import SweepLive, time_words
 from analysis.sweep_table import CELLS_CSV, cells_table, skip_words, write_csv
+from workloads.cluster import MachinesGone, conduct_on, find_machines
 from workloads.design import DONE, FAILED, Cell, Experiment, begin, read_experiment, unwritable
 from workloads.experiment import conduct
 from workloads.plan import PlanError
@@ -60,45 +62,66 @@ def sweep_command(
     ] = None,
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
+    dask: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="on the machines of this dask scheduler")
+    ] = None,
 ) -> None:
     """Run every combination of a grid in randomised blocks; once interrupted, it goes on."""
     sweep = read_sweep(file, blocks=blocks, seed=seed, duration_s=duration)
-    repeat = _repeat(sweep, again or [], retry_failed)
-    slots(jobs, cpus_each=cpus, oversubscribe=oversubscribe)  # refused before anything is written
-    folder, fresh = _folder(sweep, runs, into, new, finished=retry_failed or bool(again))
     console = show.console()
+    repeat = _repeat(sweep, again or [], retry_failed)
+    # What cannot be done is refused before anything is written.
+    run_cells, at_a_time = _conductor(sweep, dask, jobs, cpus, oversubscribe, console)
+    folder, fresh = _folder(sweep, runs, into, new, finished=retry_failed or bool(again))
     if dry_run:
-        _dry_run(sweep, folder, fresh, runs, jobs, repeat, console)
+        _dry_run(sweep, folder, fresh, runs, at_a_time, repeat, console)
         return
     begin(sweep.design(), folder)
     note_sweep(folder, sweep)
     before = read_experiment(folder)
     _say(console, _announced(sweep, before, fresh))
     try:
-        with SweepLive(console, before, _beside(folder, runs), jobs) as live:
-            experiment = conduct(
+        with SweepLive(console, before, _beside(folder, runs), at_a_time) as live:
+            experiment = run_cells(
                 sweep.design(),
                 folder,
-                jobs=jobs,
-                cpus_each=cpus,
-                oversubscribe=oversubscribe,
-                way="sweep",
                 again=repeat,
                 command=command_line(),
                 databases=databases,
                 on_cell=live.on_cell,
                 watch=live.watch,
             )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, MachinesGone) as error:
+        if isinstance(error, MachinesGone):
+            _say(console, [str(error)])
         given: dict[str, object] = {"--jobs": jobs if jobs > 1 else None, "--cpus": cpus or None}
+        given["--dask"] = dask
         given |= {"--blocks": blocks, "--seed": seed, "--duration": duration}
         given["--databases"] = databases
         more = ["--oversubscribe"] if oversubscribe else []
         _say(console, _go_on(file, folder, given, more))
-        raise typer.Exit(130) from None
+        raise typer.Exit(1 if isinstance(error, MachinesGone) else 130) from None
     _show_result(experiment, console)
     if any(cell.state == FAILED for cell in experiment.cells.values()):
         raise typer.Exit(1)
+
+
+def _conductor(
+    sweep: Sweep, dask: str | None, jobs: int, cpus: int, over: bool, console: Console
+) -> tuple[Callable[..., Experiment], int]:
+    """What runs the cells, and how many at a time. Raises what it can know before that."""
+    if dask is None:
+        slots(jobs, cpus_each=cpus, oversubscribe=over)
+        here = partial(conduct, jobs=jobs, cpus_each=cpus, oversubscribe=over, way="sweep")
+        return here, jobs
+    if jobs != 1 or cpus:
+        raise PlanError(
+            "--dask and --jobs or --cpus: a machine of a cluster runs one cell at a time, on the "
+            "CPUs that its worker may use."
+        )
+    machines = find_machines(sweep.design(), dask, oversubscribe=over)
+    tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    return partial(conduct_on, address=dask, oversubscribe=over, say=tell), machines
 
 
 def _say(console: Console, lines: Sequence[str]) -> None:

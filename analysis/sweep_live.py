@@ -64,6 +64,9 @@ class SweepLive:
             self._show()
             return
         self.running.pop((block, arm), None)
+        if (block, arm) not in experiment.cells:  # its machine was lost; it will be run again
+            self._show()
+            return
         self.ran += 1
         cell = experiment.cells[block, arm]
         rate = self._rate(cell)

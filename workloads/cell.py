@@ -79,9 +79,8 @@ def run_cell(
     experiment = designs.read_experiment(folder)
     if arm not in experiment.arms or not 0 <= block < experiment.blocks:
         raise RunError(f"{folder}: has no cell of block {block} and arm {arm!r}.")
-    byte = 1 + block * len(experiment.arms) + list(experiment.arms).index(arm)
     try:
-        with locked(folder, byte, wait_s=ORPHANS_END_S) as file:
+        with locked(folder, designs.byte_of(experiment, block, arm), wait_s=ORPHANS_END_S) as file:
             if there := experiment.cells.get((block, arm)) or read_cell(folder, block, arm):
                 return there
             values = {**experiment.arms[arm], "seed": designs.block_seed(experiment.seed, block)}

@@ -150,6 +150,11 @@ def cell_name(block: int, arm: str) -> str:
     return f"b{block:02d}-{slug}"
 
 
+def byte_of(experiment: Experiment, block: int, arm: str) -> int:
+    """The byte of the folder's lock (`locks.locked`) that is held while this cell is run."""
+    return 1 + block * len(experiment.arms) + list(experiment.arms).index(arm)
+
+
 # --- writing ----------------------------------------------------------------------------------
 
 

@@ -12,21 +12,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import selectors
 import shutil
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from workloads import recording as rec
+from workloads.blocks import only_ours
 from workloads.cell import TEMPLATES, run_cell
+from workloads.cell_process import CellProcess, end_all
 from workloads.design import (
     DONE,
     FAILED,
@@ -44,18 +40,9 @@ from workloads.design import (
     unwritable,
     write_cell,
 )
-from workloads.engines import UnknownName
 from workloads.locks import Held, locked
-from workloads.plan import PlanError, make_plan
-from workloads.processes import (
-    CHECK_LIMIT_S,
-    LOAD_LIMIT_S,
-    ROOT,
-    START_LIMIT_S,
-    FolderUnwritable,
-    OnProgress,
-    Progress,
-)
+from workloads.plan import PlanError
+from workloads.processes import OnProgress, Progress
 from workloads.slots import slots, spare
 
 __all__ = [
@@ -81,9 +68,6 @@ __all__ = [
 
 Watch = Callable[[int, str, Progress], None]
 """Called while cells run with the block and the arm of the one that tells."""
-
-END_LIMIT_S = 15.0
-"""How long an interrupted cell may take to end in order before it is killed, s."""
 
 
 @contextlib.contextmanager
@@ -132,7 +116,8 @@ def conduct(
     jobs : cells at a time. One runs in this process and may use the whole machine; several run in
     processes of their own, each with `cpus_each` CPUs (0: as many as there are for each) and with a
     database folder of its own. way : "report", "sweep", ... for the manifests' `conduct`.
-    again : finished cells for which it is true are set aside and run again.
+    again : finished cells for which it is true are set aside and run again. So are those of a block
+    that was begun on another machine and not finished there.
     on_progress : of whichever cell tells; watch : the same with the cell's block and arm.
     Raises RunError where `folder` holds another experiment or another command runs it, PlanError
     where the machine has too few CPUs, FolderUnwritable where the folder can't be written. A cell
@@ -156,6 +141,7 @@ def conduct(
             if again(cell):
                 set_aside(folder, cell)
                 del experiment.cells[key]
+        only_ours(experiment)
         if jobs > 1:
             _SideBySide(experiment, parted, how, databases, on_cell, told).run()
             return experiment
@@ -177,36 +163,6 @@ def _no_cpus_of_their_own(design: Design) -> None:
             )
 
 
-@dataclass
-class _Job:
-    """A cell that runs in a process of its own."""
-
-    block: int
-    arm: str
-    slot: int
-    process: subprocess.Popen[bytes]
-    errors: IO[bytes]
-    until: float
-    heard: bytes = b""
-    error: dict[str, str] = field(default_factory=dict)
-
-    def hear(self, data: bytes) -> Iterator[Progress]:
-        """What its process reports, line by line."""
-        *lines, self.heard = (self.heard + data).split(b"\n")
-        for line in lines:
-            with contextlib.suppress(ValueError, TypeError):  # a library's print in a scenario
-                said = json.loads(line)
-                if "progress" in said:
-                    yield Progress(**said["progress"])
-                elif "error" in said:
-                    self.error = said
-
-    def last_words(self) -> str:
-        self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").strip().splitlines()
-        return lines[-1].strip() if lines else ""
-
-
 class _SideBySide:
     """Several cells at a time, each in a process and on CPUs of its own.
 
@@ -226,7 +182,7 @@ class _SideBySide:
         self.experiment, self.slots, self.how = experiment, parted, how
         self.databases, self.on_cell, self.told = databases, on_cell, told
         self.free = list(range(len(parted)))
-        self.running: list[_Job] = []
+        self.running: dict[CellProcess, int] = {}  # -> its slot
 
     def run(self) -> None:
         """Until no cell is left. Raises what `run_cell` raises; no process outlives it."""
@@ -239,7 +195,7 @@ class _SideBySide:
                 while todo or self.running:
                     while todo and self.free:
                         job = self._start(*todo.pop(0))
-                        selector.register(job.process.stdout, selectors.EVENT_READ, job)  # type: ignore[arg-type]
+                        selector.register(job, selectors.EVENT_READ, job)
                     for key, _ in selector.select(timeout=1.0):
                         job = key.data
                         if data := os.read(key.fd, 1 << 16):
@@ -249,99 +205,30 @@ class _SideBySide:
                             selector.unregister(key.fileobj)
                             self._ended(job)
                     for job in self.running:
-                        if time.monotonic() > job.until:
+                        if job.late:
                             job.process.kill()
         finally:
-            self._end_all()
+            end_all(list(self.running))
             os.sched_setaffinity(0, before)
 
-    def _start(self, block: int, arm: str) -> _Job:
+    def _start(self, block: int, arm: str) -> CellProcess:
         slot = self.free.pop(0)
         self.on_cell(self.experiment, block, arm, "running")
-        words = {
-            "folder": str(self.experiment.folder),
-            "block": block,
-            "arm": arm,
-            "cpus": self.slots[slot],
-            "databases": str(self.databases.resolve()) if self.databases else "",
-            "how": dict(self.how),
-            "parent": os.getpid(),
-        }
-        environment = dict(os.environ)
-        paths = (str(ROOT), environment.get("PYTHONPATH", ""))
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-        environment |= {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
-        errors = tempfile.TemporaryFile()  # noqa: SIM115, closed when the job is forgotten
-        process = subprocess.Popen(
-            [sys.executable, "-m", "workloads.cell", json.dumps(words)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=environment,
-            process_group=0,  # Ctrl-C reaches this process alone, which ends the cells in order
+        job = CellProcess(
+            self.experiment.folder,
+            block,
+            arm,
+            self.experiment.arms[arm],
+            cpus=self.slots[slot],
+            databases=self.databases,
+            how=self.how,
         )
-        until = time.monotonic() + _longest_s(self.experiment.arms[arm])
-        job = _Job(block, arm, slot, process, errors, until)
-        self.running.append(job)
+        self.running[job] = slot
         return job
 
-    def _ended(self, job: _Job) -> None:
+    def _ended(self, job: CellProcess) -> None:
         """Its process has closed its output: it has its state, or it says why not."""
-        try:
-            status = job.process.wait(END_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            job.process.kill()
-            status = job.process.wait()
-        words = job.last_words()
-        self._forget(job)
-        self.free.append(job.slot)
-        if job.error:
-            raise _ERRORS.get(job.error["error"], rec.RunError)(job.error["words"])
-        folder = self.experiment.folder
-        cell = read_cell(folder, job.block, job.arm)
-        if cell is None:
-            how = f"signal {-status}" if status < 0 else f"exit status {status}"
-            late = "it took too long and was ended, " if time.monotonic() > job.until else ""
-            said = f"the cell's process left no result: {late}{how}: {words}"
-            made = folder / cell_name(job.block, job.arm)
-            run = made if (made / "manifest.json").exists() else None
-            cell = Cell(job.block, job.arm, FAILED, said.rstrip(": "), run)
-            write_cell(folder, cell)
+        cell = job.outcome()
+        self.free.append(self.running.pop(job))
         self.experiment.cells[job.block, job.arm] = cell
         self.on_cell(self.experiment, job.block, job.arm, cell.state)
-
-    def _forget(self, job: _Job) -> None:
-        self.running.remove(job)
-        assert job.process.stdout is not None
-        job.process.stdout.close()
-        job.errors.close()
-
-    def _end_all(self) -> None:
-        """End every cell that still runs: asked first, then made to."""
-        for job in self.running:
-            job.process.terminate()
-        until = time.monotonic() + END_LIMIT_S
-        try:
-            for job in self.running:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    job.process.wait(max(until - time.monotonic(), 0.01))
-        finally:  # also after a second Ctrl-C
-            for job in list(self.running):
-                job.process.kill()
-                job.process.wait()
-                self._forget(job)
-
-
-_ERRORS: dict[str, type[Exception]] = {
-    error.__name__: error for error in (FolderUnwritable, PlanError, UnknownName, rec.RunError)
-}
-
-
-def _longest_s(values: Mapping[str, Any]) -> float:
-    """More than a cell can take that still does something: the sum of all its own limits, s."""
-    try:
-        plan = make_plan(**values)
-    except Exception:  # it will say so itself
-        return START_LIMIT_S
-    waits = 2 * LOAD_LIMIT_S + START_LIMIT_S + CHECK_LIMIT_S + 60
-    return waits + plan.warmup_s + plan.duration_s + plan.patience_s()

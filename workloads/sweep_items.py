@@ -17,8 +17,18 @@ from typing import Any
 
 import pytest
 
+from workloads.blocks import only_ours
 from workloads.cell import run_cell
-from workloads.design import DONE, FAILED, Cell, begin, cell_name, read_cell, set_aside
+from workloads.design import (
+    DONE,
+    FAILED,
+    Cell,
+    begin,
+    cell_name,
+    read_cell,
+    read_experiment,
+    set_aside,
+)
 from workloads.engines import UnknownName
 from workloads.experiment import holding
 from workloads.plan import PlanError
@@ -120,6 +130,7 @@ class SweepItems:
             self.held.enter_context(holding(self.folder))
             begin(self.sweep.design(), self.folder)
             note_sweep(self.folder, self.sweep)
+            only_ours(read_experiment(self.folder))
         except MENDABLE as error:
             self.held.close()
             raise pytest.UsageError(str(error)) from error

@@ -1,0 +1,172 @@
+"""One cell on one machine of a dask cluster: its task there, and its run brought back here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from workloads import recording as rec
+from workloads import remote
+from workloads.cell_process import ERRORS, longest_s
+from workloads.design import Cell, cell_name, unwritable
+from workloads.machines import ASK_LIMIT_S, RESOURCE, Machine, Machines, Unreachable
+from workloads.processes import FolderUnwritable, Progress
+
+QUEUE_LIMIT_S = 3600.0
+"""How long a cell may wait for its machine, which another conductor's cell may have, s."""
+
+BEAT_S = 2.0
+POLL_S = 0.5
+PIECE_BYTES = 8 << 20
+ARRIVING = ".arriving"
+
+
+class Lost(Exception):
+    """The worker that was to run a cell is gone; the text is the rest of a sentence."""
+
+
+# -- a cell on its machine ----------------------------------------------------------------
+
+
+async def made_there(
+    machines: Machines, machine: Machine, job: Mapping[str, Any], watch: Callable[[Progress], None]
+) -> Mapping[str, Any]:
+    """Have a machine run one cell: what `remote.cell` returns for this job.
+
+    The task is this machine's alone and is run once. Raises Lost, or what the user could mend.
+    """
+    task = machines.client.submit(
+        remote.cell,
+        job,
+        key=f"{cell_name(job['block'], job['arm'])}-{uuid.uuid4().hex[:12]}",
+        pure=False,
+        workers=[machine.address],
+        allow_other_workers=False,
+        resources={RESOURCE: 1},
+        retries=0,
+    )
+    try:
+        await _ended(task, machines, machine, job, watch)
+        if task.status == "error":
+            error = await task.exception()
+            if type(error).__name__ == "KilledWorker":
+                raise Lost("dask says that the cell killed it.")
+            raise error
+        if task.status != "finished":
+            raise Lost("dask gave its task up.")
+        try:
+            said: Mapping[str, Any] = await asyncio.wait_for(task, ASK_LIMIT_S)
+        except (OSError, TimeoutError) as error:
+            raise Lost(f"what came of its cell could not be fetched ({error}).") from error
+    finally:
+        with contextlib.suppress(OSError, TimeoutError):
+            await asyncio.wait_for(machines.client.cancel([task], force=True), ASK_LIMIT_S)
+    if said.get("moved") or said.get("stopped"):
+        raise Lost("it was started again, or heard nothing from here.")
+    if "error" in said:
+        words = f"Worker {machine.name}: {said['words']}"
+        if said["error"] == FolderUnwritable.__name__:
+            words += " (`dask worker --local-directory` chooses where it keeps a cell's run.)"
+        raise ERRORS.get(said["error"], rec.RunError)(words)
+    return said
+
+
+async def _ended(
+    task: Any,
+    machines: Machines,
+    machine: Machine,
+    job: Mapping[str, Any],
+    watch: Callable[[Progress], None],
+) -> None:
+    """Wait for a cell's task, telling how it goes. Raises Lost."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+    def tell(future: Any) -> None:  # in a thread of dask's
+        with contextlib.suppress(RuntimeError):  # nobody waits any more
+            loop.call_soon_threadsafe(ended.set)
+
+    task.add_done_callback(tell)
+    begun = heard = time.monotonic()
+    most_s = longest_s(job["design"]["arms"][job["arm"]])
+    until = 0.0  # counted from when it runs
+    while True:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), POLL_S)
+            return
+        now = time.monotonic()
+        if machine.address not in machines.registered:
+            raise Lost("its process has ended, or its network has.")
+        if until and now > until:
+            raise Lost("its cell took longer than any cell can.")
+        if not until and now - begun > QUEUE_LIMIT_S:
+            raise rec.RunError(
+                f"Worker {machine.name} has been busy with other work for "
+                f"{QUEUE_LIMIT_S / 60:.0f} minutes. Go on with the same command when it is free."
+            )
+        if now - heard < BEAT_S:
+            continue
+        try:
+            said = await machines.ask(machine.address, remote.beat, machine.token)
+        except Unreachable as error:
+            if now - heard > remote.LAPSE_S:
+                raise Lost(f"it gave no answer for {remote.LAPSE_S:.0f} s.") from error
+            continue
+        heard = time.monotonic()
+        if said["running"] and not until:
+            until = heard + most_s
+        if said["progress"]:
+            watch(Progress(**said["progress"]))
+
+
+async def brought(
+    machines: Machines, machine: Machine, job: Mapping[str, Any], said: Mapping[str, Any], to: Path
+) -> Cell:
+    """The cell, its run folder fetched in pieces and put whole into the folder `to`. Raises Lost.
+
+    said : as `made_there` returned it. A file's path that leads out of the folder is a RunError.
+    """
+    name = cell_name(job["block"], job["arm"])
+    cell = Cell(job["block"], job["arm"], said["state"], said["words"], None, said["took_s"])
+    if not said["files"]:
+        return cell
+    arriving, place = to / f"{name}{ARRIVING}", to / name
+    try:
+        shutil.rmtree(arriving, ignore_errors=True)
+        for file, size in said["files"]:
+            with _opened(arriving, file) as out:
+                while (at := out.tell()) < size:
+                    words = (machine.token, said["run"], file, at, min(PIECE_BYTES, size - at))
+                    try:
+                        data = await machines.ask(machine.address, remote.piece, *words)
+                    except Unreachable as error:
+                        raise Lost(f"its run could not be fetched ({error}).") from error
+                    if not data:
+                        raise Lost(f"its run's file {file} could not be read.")
+                    out.write(data)
+        shutil.rmtree(place, ignore_errors=True)  # cut short by an earlier command
+        os.replace(arriving, place)
+    except OSError as error:
+        raise unwritable(to, error) from error
+    finally:
+        shutil.rmtree(arriving, ignore_errors=True)
+    return dataclasses.replace(cell, folder=place)
+
+
+@contextlib.contextmanager
+def _opened(folder: Path, file: str) -> Iterator[BinaryIO]:
+    """A new file within a folder, by the path that a worker gave: never one outside of it."""
+    path = PurePosixPath(file)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise rec.RunError(f"A worker named {file!r} as a file of its run, which lies outside it.")
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("xb") as out:
+        yield out
