@@ -353,6 +353,8 @@ def gather(
         arms=dict(experiment.arms),
         cells=cells,
         baseline=experiment.baseline or "",
+        axes=experiment.axes,
+        points=experiment.points,
     )
     wanted = {*only, *(arm for pair in grid.twins() for arm in pair)} if only else set(grid.arms)
     for (block, arm), cell in experiment.cells.items():

@@ -13,7 +13,7 @@ from typing import Any
 
 import jinja2
 
-from analysis import findings, isolation, tables
+from analysis import findings, isolation, report_models, report_sweeps, tables
 from analysis.claims import claims
 from analysis.compare import FEWEST_BLOCKS, FOREIGN_LIMIT, Grid
 from analysis.evidence import Evidence, look, read_evidence
@@ -56,6 +56,8 @@ def _told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
         "missing": _missing(evidence),
         "charts": charts(evidence, out, folder),
         "work": tables.work_table(evidence),
+        "sweeps": [report_sweeps.told(grid, out, folder) for grid in evidence.sweeps.values()],
+        "models": report_models.told(evidence, out, folder),
         "experiments": [_experiment(evidence, grid) for grid in evidence.grids.values()],
         "refusals": tables.words_table(evidence),
         "checks": tables.checks_table(evidence),

@@ -15,7 +15,7 @@ from analysis.report_charts import drawn
 from analysis.scaling import Scaling, scaling_table, scalings
 from analysis.windows import NoAnswer
 from analysis.words import Table, listed, number, percent, times, whole
-from workloads.recording import RunError
+from workloads.recording import RunError, read_run
 
 MOST_FITS = 12
 """Families in the table of fits; a chart holds those with a curve, at most MOST_LINES of them."""
@@ -60,12 +60,7 @@ def _grids(evidence: Evidence) -> Iterator[Grid]:
 
 def _fits(evidence: Evidence) -> Iterator[Scaling]:
     """Of every experiment and sweep with several numbers of writers; those with a curve first."""
-    found = [
-        fit
-        for grid in _grids(evidence)
-        for fit in scalings(grid)
-        if fit.look[0] != "null"
-    ]
+    found = [fit for grid in _grids(evidence) for fit in scalings(grid) if fit.look[0] != "null"]
     yield from sorted(found, key=lambda fit: fit.law is None)
 
 
@@ -127,8 +122,10 @@ def _blame(grid: Grid, arm: str) -> list[Blame]:
         return []
     found = []
     for cell in grid.usable(arm):
+        if cell.folder is None:
+            continue
         try:
-            found.append(blame(cell.read()))
+            found.append(blame(read_run(cell.folder)))
         except (NoAnswer, RunError):
             continue
     return found

@@ -1,4 +1,4 @@
-"""What a report says of a sweep: a sentence for each way, small multiples, 30 rows, the rest as CSV.
+"""What a report says of a sweep: a sentence for each way, small multiples, 30 rows, all as CSV.
 
 What may be claimed is decided for the whole sweep at once: a difference counts where its p-value
 holds after Holm's correction over all comparisons of the sweep, and where it is greater than what
@@ -43,6 +43,7 @@ class Judged(NamedTuple):
     ratio: Any
     p: float
     verdict: str
+    test: str
 
 
 def judged(grid: Grid) -> list[Judged]:
@@ -55,7 +56,7 @@ def judged(grid: Grid) -> list[Judged]:
         if under and arm not in again and not grid.unlike(arm, under):
             ratio = grid.ratio(arm, under, lambda counted: counted.roles[role].per_s)
             pairs.append((arm, under, ratio))
-    adjusted = family_p([ratio.each for _, _, ratio in pairs])
+    adjusted, test = family_p([ratio.each for _, _, ratio in pairs])
     band = aa_band(grid, role=role)
     out = []
     for (arm, under, ratio), p in zip(pairs, adjusted, strict=True):
@@ -64,7 +65,7 @@ def judged(grid: Grid) -> list[Judged]:
             verdict = UNKNOWN
         elif p <= LEVEL and not deviation(ratio.value) <= band:
             verdict = MORE if ratio.value > 1 else LESS
-        out.append(Judged(arm, under, ratio, p, verdict))
+        out.append(Judged(arm, under, ratio, p, verdict, test))
     return out
 
 
@@ -99,10 +100,8 @@ def _unsteady(grid: Grid) -> list[str]:
     without = sum(c.steady is not None and c.steady.state == "no steady state" for c in counted)
     if not without:
         return []
-    return [
-        f"{times(without, 'run')} of {len(counted)} had no steady state by MSER-5: their planned "
-        "window was measured."
-    ]
+    many = f"{times(without, 'run')} of {len(counted)}"
+    return [f"{many} had no steady state by MSER-5: their planned window was measured."]
 
 
 def _charts(grid: Grid, out: Path, folder: Path) -> list[Chart]:
@@ -137,7 +136,8 @@ def sentences(grid: Grid, found: Sequence[Judged]) -> list[str]:
         )
     limit = "no A/A control" if math.isnan(band) else f"an A/A band of ±{percent(band)}"
     said.append(
-        f"(Claimed at {LEVEL:g} after Holm over {times(len(found), 'comparison')}, with {limit}.)"
+        f"(Claimed at {LEVEL:g} after Holm over {times(len(found), 'comparison')} by a "
+        f"{found[0].test if found else 'test'}, with {limit}.)"
     )
     return said
 
