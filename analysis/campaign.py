@@ -8,9 +8,10 @@ and says so in every interval.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,10 @@ def designs(quick: bool, seed: int) -> list[Design]:
 
     writers = {n: update() | {"writers": n} for n in ((4,) if quick else (1, 2, 4, 8))}
     asleep = update(1000, think="sleep", rows=10_000)
+    # Asleep: Turso's writers are threads of one process, where work that spins would never
+    # overlap, and what never overlaps is never refused.
     four = {
-        keys: update(keys=keys, operations=4)
+        keys: update(1000, think="sleep", keys=keys, operations=4)
         for keys in (
             ("uniform", "zipfian:0.99")
             if quick
@@ -115,8 +118,13 @@ def designs(quick: bool, seed: int) -> list[Design]:
         ),
         Design(
             "skew",
-            "What share of transactions is refused when the keys are skewed?",
-            {f"branch concurrent {keys}": CONCURRENT | plan for keys, plan in four.items()},
+            "What share of transactions is refused when the keys are skewed (1 ms asleep inside)?",
+            {f"branch concurrent {keys}": CONCURRENT | plan for keys, plan in four.items()}
+            | (
+                {}
+                if quick
+                else {f"turso concurrent {keys}": TURSO | plan for keys, plan in four.items()}
+            ),
             blocks=1,
         ),
         Design(
@@ -275,6 +283,14 @@ def _isolation(folder: Path, *, quick: bool, say: Callable[[str], None]) -> None
 def allow_foreign(folder: Path, share: float) -> None:
     """Keep in campaign.json how much of the machine others may use before a run is dropped."""
     said = dict(read_campaign(folder)) | {"foreign_limit": share}
+    (folder / CAMPAIGN).write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+
+
+def tell_sweeps(folder: Path, sweeps: Sequence[Path]) -> None:
+    """Keep in campaign.json which sweeps the report tells, by their place beside its folder."""
+    said = dict(read_campaign(folder))
+    there = [str(os.path.relpath(sweep.resolve(), folder.resolve())) for sweep in sweeps]
+    said["sweeps"] = list(dict.fromkeys([*said.get("sweeps", []), *there]))
     (folder / CAMPAIGN).write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
 
 

@@ -20,6 +20,7 @@ import analysis.cli_models
 import analysis.cli_sweep  # noqa: F401, adds its command
 from analysis import listing, show
 from analysis.cli_app import RUNS, DatabasesOption, RunsOption, app, command_line
+from workloads.design import read_experiment
 from workloads.engines import EngineMissing, UnknownName
 from workloads.plan import PlanError, make_plan, shape_of
 from workloads.processes import FolderUnwritable, RunFailed, run
@@ -298,6 +299,10 @@ def report_command(
     only_write: Annotated[
         bool, typer.Option(help="run nothing: write the report of --into again")
     ] = False,
+    sweeps: Annotated[
+        list[Path] | None,
+        typer.Option("--sweep", help="a sweep's folder, to be told with the rest; may be repeated"),
+    ] = None,
     foreign_limit: Annotated[
         float | None,
         typer.Option(help="share of the CPU time that others may use in a run (default: 0.05)"),
@@ -317,6 +322,7 @@ def report_command(
         conduct_all,
         designs,
         read_campaign,
+        tell_sweeps,
     )
     from analysis.report import write_report
 
@@ -330,6 +336,9 @@ def report_command(
         )
     if only_write and into is None:
         raise PlanError("--only-write needs --into FOLDER: `cwkit list` shows the folders.")
+    for sweep in sweeps or []:
+        if not read_experiment(sweep).points:
+            raise RunError(f"{sweep}: is no sweep. `cwkit sweep FILE.toml` makes one.")
     kind = "quick" if quick else "report"
     folder = into or runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{kind}-s{seed}"
     if not only_write:
@@ -346,6 +355,8 @@ def report_command(
             )
     if foreign_limit is not None:
         allow_foreign(folder, foreign_limit)
+    if sweeps:
+        tell_sweeps(folder, sweeps)
     # A minute's report is no replacement for the committed one: it stays with its runs.
     beside = bool(read_campaign(folder).get("quick"))
     out = out or (folder / "REPORT.md" if beside else Path("REPORT.md"))

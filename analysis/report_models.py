@@ -29,12 +29,13 @@ def told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
     made, without = _predictions(evidence)
     return {
         "scaling": scaling_table(fits[:MOST_FITS]) if fits else None,
+        "more_fits": max(len(fits) - MOST_FITS, 0),
         "scaling_chart": drawn(
             "How throughput grows, and the law that fits it",
             folder / "scaling-law.svg",
             out,
             figures_models.scaling_law,
-            [fit for fit in fits if fit.law is not None][:MOST_LINES],
+            fits[:MOST_LINES],
             "no experiment has at least 6 numbers of writers",
         ),
         "conflicts": prediction_table(made) if made else None,
@@ -59,7 +60,7 @@ def _grids(evidence: Evidence) -> Iterator[Grid]:
 
 
 def _fits(evidence: Evidence) -> Iterator[Scaling]:
-    """Of every experiment and sweep with several numbers of writers; those with a curve first."""
+    """Of every experiment and sweep with enough numbers of writers."""
     found = [fit for grid in _grids(evidence) for fit in scalings(grid) if fit.look[0] != "null"]
     yield from sorted(found, key=lambda fit: fit.law is None)
 

@@ -47,15 +47,19 @@ class Judged(NamedTuple):
 
 
 def judged(grid: Grid) -> list[Judged]:
-    """Every arm of a sweep against its rival, judged as one family; A/A twins are in none."""
+    """Every arm of a sweep against its rivals, judged as one family; A/A twins are in none.
+
+    Rivals are the baseline, or, where there are ways to write, those before it in the file's order
+    at the same point: the baseline's way, and perhaps one that differs in less.
+    """
     role = role_of(grid)
     again = {second for _, second in grid.twins()}
     pairs = []
     for arm in grid.arms:
-        under = rival(grid, arm)
-        if under and arm not in again and not grid.unlike(arm, under):
-            ratio = grid.ratio(arm, under, lambda counted: counted.roles[role].per_s)
-            pairs.append((arm, under, ratio))
+        for under in _rivals(grid, arm):
+            if arm not in again and not grid.unlike(arm, under):
+                ratio = grid.ratio(arm, under, lambda counted: counted.roles[role].per_s)
+                pairs.append((arm, under, ratio))
     adjusted, test = family_p([ratio.each for _, _, ratio in pairs])
     band = aa_band(grid, role=role)
     out = []
@@ -67,6 +71,25 @@ def judged(grid: Grid) -> list[Judged]:
             verdict = MORE if ratio.value > 1 else LESS
         out.append(Judged(arm, under, ratio, p, verdict, test))
     return out
+
+
+def _rivals(grid: Grid, arm: str) -> list[str]:
+    """The first is the one of the table."""
+    first = rival(grid, arm)
+    if not first:
+        return []
+    point, ways = grid.points.get(arm, {}), list(grid.axes.get(WAY, []))
+    if WAY not in point:
+        return [first]
+    mine = ways.index(point[WAY])
+    base = grid.points[grid.baseline].get(WAY)
+    others = [
+        other
+        for way in ways[:mine]
+        for other in grid.arms
+        if way != base and grid.points.get(other) == {**point, WAY: way}
+    ]
+    return [first, *others[:1]]
 
 
 def told(grid: Grid, out: Path, folder: Path) -> dict[str, Any]:
@@ -119,11 +142,10 @@ def _charts(grid: Grid, out: Path, folder: Path) -> list[Chart]:
 
 def sentences(grid: Grid, found: Sequence[Judged]) -> list[str]:
     """For each way: at how many points it commits more, at how many less, and the extremes."""
-    base = _way(grid, grid.baseline)
     band = aa_band(grid, role=role_of(grid))
     said = []
-    for way in dict.fromkeys(_way(grid, one.over) for one in found):
-        mine = [one for one in found if _way(grid, one.over) == way]
+    for way, base in dict.fromkeys((_way(grid, o.over), _way(grid, o.under)) for o in found):
+        mine = [o for o in found if (_way(grid, o.over), _way(grid, o.under)) == (way, base)]
         counts = Counter(one.verdict for one in mine)
         parts = [f"more at {counts[MORE]}", f"less at {counts[LESS]}"]
         if counts[SAME]:
@@ -171,6 +193,7 @@ def table(grid: Grid, found: Sequence[Judged]) -> Table:
     """
     rows: dict[str, list[Judged]] = {}
     by_way = WAY in grid.axes
+    found = [one for one in found if one.under == rival(grid, one.over)]
     for one in found:
         rows.setdefault(one.under if by_way else one.over, []).append(one)
     kept = list(rows)
