@@ -1,0 +1,141 @@
+"""A sweep's planted truth comes out of its section of the report, and nothing else does."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from analysis.compare import Grid, gather
+from analysis.evidence import read_evidence
+from analysis.report import write_report
+from analysis.report_sweeps import LESS, MORE, SAME, judged, sentences, table, told
+from analysis.sweeps import layout, throughput_chart
+from analysis.synthetic import drawn_run, made_experiment
+from workloads.experiment import read_experiment
+
+WAYS = {
+    "immediate": {"database": "libsql", "write_engine": "libsql", "begin": "immediate"},
+    "concurrent": {
+        "database": "libsql",
+        "write_engine": "sqlite-concurrent",
+        "begin": "concurrent",
+    },
+}
+
+
+def sweep(
+    folder: Path,
+    gain: Callable[[int, int], float],
+    *,
+    writers: tuple[int, ...] = (1, 2, 4),
+    think_us: tuple[int, ...] = (0, 200),
+    blocks: int = 6,
+) -> Path:
+    """A made-up sweep. gain : (writers, think_us) -> concurrent over immediate."""
+    axes = {"way": list(WAYS), "writers": list(writers), "think_us": list(think_us)}
+    arms, points = {}, {}
+    for way, n, us in product(*axes.values()):
+        arm = f"{way}, writers {n}, think_us {us}"
+        params = {"think_us": us, "rows": 1000, "keys": "uniform"}
+        arms[arm] = WAYS[way] | {"scenario": "register", "writers": n, "params": params}
+        points[arm] = {"way": way, "writers": n, "think_us": us}
+    base = next(iter(arms))
+    arms[f"{base} again"], points[f"{base} again"] = arms[base], points[base]
+
+    def make(arm: str, block: int):
+        at = points[arm]
+        n, us = at["writers"], at["think_us"]
+        per_s = 400.0 + 40 * n
+        engine = {"engine": "libsql", "begin": "immediate"}
+        if at["way"] == "concurrent":
+            per_s *= gain(n, us)
+            engine = {"engine": "sqlite-concurrent", "begin": "concurrent"}
+        return drawn_run(
+            [list(arms).index(arm), block], per_s=per_s, writers=n, work_us=us, **engine
+        )
+
+    made_experiment(folder, arms, make, name="landscape", blocks=blocks, baseline=base)
+    path = folder / "experiment.json"
+    said = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(said | {"axes": axes, "points": points}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Grid:
+    made = sweep(tmp_path_factory.mktemp("made") / "s", lambda n, us: 1.6 if us else 0.7)
+    return gather(read_experiment(made))
+
+
+def test_gains_and_losses_are_claimed_where_they_were_planted(planted: Grid) -> None:
+    found = judged(planted)
+    assert len(found) == 6
+    for one in found:
+        assert one.verdict == (MORE if planted.points[one.over]["think_us"] else LESS)
+    said = sentences(planted, found)
+    assert "more at 3 and less at 3 of 6 points" in said[0]
+    assert re.search(r"from 0\.\d+ times \(.*think_us 0\) to 1\.\d+ times \(.*200\)", said[0])
+
+
+def test_nothing_is_claimed_where_nothing_was_planted(tmp_path: Path) -> None:
+    grid = gather(read_experiment(sweep(tmp_path / "s", lambda n, us: 1.0)))
+    assert {one.verdict for one in judged(grid)} == {SAME}
+
+
+def test_too_few_blocks_claim_nothing(tmp_path: Path) -> None:
+    made = sweep(tmp_path / "s", lambda n, us: 1.6, writers=(1, 2), blocks=1)
+    assert not {one.verdict for one in judged(gather(read_experiment(made)))} & {MORE, LESS}
+
+
+def test_the_table_has_a_row_a_point_and_thirty_at_most(planted: Grid, tmp_path: Path) -> None:
+    few = table(planted, judged(planted))
+    assert len(few.rows) == 6
+    assert few.note == ""
+    assert all("**" in row[-2] for row in few.rows)
+    made = sweep(
+        tmp_path / "s",
+        lambda n, us: 1.0 + us / 1000,
+        writers=(1, 2),
+        think_us=tuple(range(0, 320, 20)),
+        blocks=2,
+    )
+    grid = gather(read_experiment(made))
+    many = table(grid, judged(grid))
+    assert len(many.rows) == 30
+    assert many.note.startswith("2 points with smaller effects")
+    assert all(len(row) == len(many.head) for row in many.rows)
+
+
+def test_the_axes_are_laid_out_as_lines_x_and_panels(planted: Grid) -> None:
+    laid = layout(planted.axes)
+    assert (laid.lines, laid.x, laid.panels) == ("way", "writers", ("think_us",))
+    chart = throughput_chart(planted)
+    assert [panel.title for panel in chart.panels] == ["think_us 0", "think_us 200"]
+    assert [len(line.y) for panel in chart.panels for line in panel.lines] == [3] * 4
+
+
+def test_a_sweep_in_a_reports_folder_is_told_with_charts_and_every_cell_as_csv(
+    tmp_path: Path,
+) -> None:
+    sweep(tmp_path / "runs" / "landscape", lambda n, us: 1.6)
+    evidence = read_evidence(tmp_path / "runs")
+    assert not evidence.grids
+    write_report(tmp_path / "runs", tmp_path / "REPORT.md", tmp_path / "figures")
+    text = (tmp_path / "REPORT.md").read_text(encoding="utf-8")
+    assert "## Sweep `landscape`" in text
+    assert "13 arms in 6 blocks, 78 runs" in text
+    shown = re.findall(r"!\[.*?\]\((.*?)\)", text)
+    assert any("sweep-landscape-throughput" in src for src in shown)
+    assert all((tmp_path / src).is_file() for src in shown)
+    with (tmp_path / "REPORT-landscape.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 78
+    assert {row["state"] for row in rows} == {"done"}
+    before = told(evidence.sweeps["landscape"], tmp_path / "REPORT.md", tmp_path / "figures")
+    assert before["doubts"] == []
