@@ -52,12 +52,16 @@ def sweep(
         at = points[arm]
         n, us = at["writers"], at["think_us"]
         per_s = 400.0 + 40 * n
-        engine = {"engine": "libsql", "begin": "immediate"}
+        how = WAYS[at["way"]]
         if at["way"] == "concurrent":
             per_s *= gain(n, us)
-            engine = {"engine": "sqlite-concurrent", "begin": "concurrent"}
         return drawn_run(
-            [list(arms).index(arm), block], per_s=per_s, writers=n, work_us=us, **engine
+            [list(arms).index(arm), block],
+            per_s=per_s,
+            writers=n,
+            work_us=us,
+            engine=how["write_engine"],
+            begin=how["begin"],
         )
 
     made_experiment(folder, arms, make, name="landscape", blocks=blocks, baseline=base)
