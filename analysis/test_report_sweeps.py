@@ -18,6 +18,7 @@ from analysis.report_sweeps import LESS, MORE, SAME, judged, sentences, table, t
 from analysis.sweeps import layout, throughput_chart
 from analysis.synthetic import drawn_run, made_experiment
 from workloads.experiment import read_experiment
+from workloads.recording import Run
 
 WAYS = {
     "immediate": {"database": "libsql", "write_engine": "libsql", "begin": "immediate"},
@@ -48,7 +49,7 @@ def sweep(
     base = next(iter(arms))
     arms[f"{base} again"], points[f"{base} again"] = arms[base], points[base]
 
-    def make(arm: str, block: int):
+    def make(arm: str, block: int) -> Run:
         at = points[arm]
         n, us = at["writers"], at["think_us"]
         per_s = 400.0 + 40 * n
