@@ -3,6 +3,7 @@
 A reader of W's version that has seen W' (by the level's own notion of "before") proves that W'
 wrote before W, and comes itself before whoever wrote after W. Contradictions are cycles. Where
 nothing is contradicted and the order of all versions is settled, the level is proven to hold.
+Small histories are searched for such an order (`orders`); in large ones one is tried (`forced`).
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import numpy as np
 
 from properties.catalogue import LEVELS, ruled_out_by, weaker_or_equal
+from properties.forced import Forced
 from properties.graph import (
     PROCESS,
     REALTIME,
     Graph,
+    Step,
     add_realtime_edges,
     add_session_edges,
     classify,
@@ -24,7 +27,8 @@ from properties.orders import Need, Orders, search
 from properties.registers import Registers
 from properties.verdict import Findings, Witness, closed, show
 
-MOST_TRANSACTIONS = 400  # beyond, only what one step proves is drawn: reach sets are a square
+MOST_TRANSACTIONS = 400  # beyond, no order that fits is searched for: see `forced`
+MOST_FORCED = 200_000  # beyond, only what single steps prove is drawn: it takes a minute and more
 MOST_TRIES = 64  # orders tried to prove a level; more only turn "unknown" into True or False
 
 NEEDS = {
@@ -36,6 +40,9 @@ NEEDS = {
     "strong-snapshot-isolation": Need((PROCESS, REALTIME), True, True, "G-nonadjacent-realtime"),
     "strict-serializable": Need((PROCESS, REALTIME), False, True, "G2-item-realtime"),
 }
+
+PLAIN = ("repeatable-read", "snapshot-isolation", "serializable")
+STRONGEST = "strict-serializable"
 
 
 def saturate(
@@ -49,34 +56,43 @@ def saturate(
     trusted : kinds of edges (PROCESS, REALTIME) that each key's versions are known to follow.
     """
     _read_atomic(seen, levels, findings)
+    happened = int(seen.happened.sum())
+    if happened <= MOST_TRANSACTIONS:
+        if _small(seen, levels, findings, trusted):
+            return dict.fromkeys(LEVELS, True)
+    else:
+        _large(seen, levels, findings, trusted, happened)
+    for level in ("read-uncommitted", "read-committed"):
+        if levels[level] == "unknown" and not seen.undecided:
+            # Any order of versions that agrees with a topological order of the wr edges will do.
+            levels[level] = True
+    return closed(levels)
+
+
+def _small(
+    seen: Registers,
+    levels: dict[str, bool | str],
+    findings: Findings,
+    trusted: tuple[int, ...],
+) -> bool:
+    """Level by level, with a search for an order that fits; True where the strongest is proven."""
     graph = Graph(len(seen.h))
     add_session_edges(graph, seen.h, seen.happened)
     add_realtime_edges(graph, seen.h, seen.happened)
     source, target, kind = graph.edges()[:3]
     tries = MOST_TRIES if len(seen.h) <= 200 else 1
-    given = (
-        [
-            (u, v, k, -1, -1, -1)
-            for u, v, k in zip(source.tolist(), target.tolist(), kind.tolist(), strict=True)
-        ]
-        if seen.happened.sum() <= MOST_TRANSACTIONS
-        else []
-    )
+    given = [
+        (u, v, k, -1, -1, -1)
+        for u, v, k in zip(source.tolist(), target.tolist(), kind.tolist(), strict=True)
+    ]
     # Most histories keep the strongest level, and what proves it proves all the others.
-    strongest = "strict-serializable"
     if given and not seen.undecided and False not in levels.values():
-        orders = Orders(seen, NEEDS[strongest], graph.nodes, given, trusted)
+        orders = Orders(seen, NEEDS[STRONGEST], graph.nodes, given, trusted)
         if orders.close() is None and search(orders, [tries]) is True:
-            return dict.fromkeys(LEVELS, True)
+            return True
     for level, need in NEEDS.items():
         if any(levels[weak] is False for weak in weaker_or_equal(level)):
             levels[level] = False
-            continue
-        if not given and len(seen.h) > MOST_TRANSACTIONS:
-            witness = violated_in_one_step(seen, level, need.extra)
-            if witness is not None:
-                levels[level] = False
-                _name(witness, need, levels, findings)
             continue
         orders = Orders(seen, need, graph.nodes, given, trusted)
         cycle = orders.close()
@@ -85,11 +101,51 @@ def saturate(
             _name(Witness("", [s.source for s in cycle], cycle), need, levels, findings)
         elif not seen.undecided:
             levels[level] = _prove(orders, need, levels, findings, tries)
-    for level in ("read-uncommitted", "read-committed"):
-        if levels[level] == "unknown" and not seen.undecided:
-            # Any order of versions that agrees with a topological order of the wr edges will do.
-            levels[level] = True
-    return closed(levels)
+    return False
+
+
+def _large(
+    seen: Registers,
+    levels: dict[str, bool | str],
+    findings: Findings,
+    trusted: tuple[int, ...],
+    happened: int,
+) -> None:
+    """The strongest levels first: what they force without contradiction, the others do too."""
+    if happened > MOST_FORCED:
+        findings.notes.append(
+            f"more than {MOST_FORCED:,} transactions: of the order of versions only what single "
+            "steps prove was looked at"
+        )
+    cycles: dict[str, list[Step] | None] = {}
+
+    def cycle_of(level: str) -> list[Step] | None:
+        if level not in cycles:
+            forced = Forced(seen, NEEDS[level], trusted) if happened <= MOST_FORCED else None
+            if forced is None or forced.reach is None:
+                witness = violated_in_one_step(seen, level, NEEDS[level].extra)
+                cycles[level] = witness.steps if witness else None
+                return cycles[level]
+            cycles[level] = forced.close()
+            if cycles[level] is None:
+                for weak in weaker_or_equal(level):
+                    cycles.setdefault(weak, None)
+                if not seen.undecided and forced.complete():
+                    levels.update(dict.fromkeys(weaker_or_equal(level), True))
+        return cycles[level]
+
+    def violated(level: str) -> bool:
+        return any(levels[weak] is False for weak in weaker_or_equal(level))
+
+    for level in (*(level for level in reversed(NEEDS) if level not in PLAIN), "serializable"):
+        if not violated(level):
+            cycle_of(level)
+    for level, need in NEEDS.items():
+        if violated(level):
+            levels[level] = False
+        elif (cycle := cycle_of(level)) is not None:
+            levels[level] = False
+            _name(Witness("", [s.source for s in cycle], cycle), need, levels, findings)
 
 
 def _name(witness: Witness, need: Need, levels: dict[str, bool | str], findings: Findings) -> None:

@@ -239,7 +239,7 @@ def test_the_benchs_valid_history_is_valid(model: str) -> None:
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("name", [n for n, a in CATALOGUE.items() if a.example and a.register])
 def test_a_planted_anomaly_is_found_among_thousands(model: str, name: str) -> None:
-    size = MOST_TRANSACTIONS + 500  # larger than what registers are drawn out for
+    size = MOST_TRANSACTIONS + 500  # more than registers are searched for an order of
     verdict = check(generate(size, seed=7, model=model, planted=(name,)))
     assert name in verdict.anomalies
     example = check(
