@@ -45,7 +45,7 @@ from analysis.gates import FAILED, Gate, ask, parse_condition, status
 from analysis.likeness import NotComparable, facts, short, under_study
 from analysis.sides import Side, pairs_of
 from analysis.significance import LEVEL, blocks_needed
-from analysis.versus import MEASURES, SAID, UNLIKE, Comparison, compare, judged
+from analysis.versus import MEASURES, UNLIKE, Comparison, compare, judged
 from workloads.plan import PlanError
 from workloads.recording import FORMAT_VERSION
 
@@ -183,35 +183,38 @@ def _under_study(found: list[Comparison]) -> list[str]:
 
 
 def _table(found: list[Comparison]) -> Table:
-    table = Table(box=None, pad_edge=False)
     one = found[0]
-    for heading in ("B", "A", f"{one.measure} B / A", "A's", "blocks", "p", "Holm", "verdict"):
-        table.add_column(heading, overflow="fold")
-    if len({each.a for each in found}) == 1:
-        table.title = f"A is {one.a}"
-        table.columns.pop(1)
+    several = len({each.a for each in found}) > 1
+    table = Table(box=None, pad_edge=False)
+    heads = ["B", *(["A"] if several else []), f"{one.measure} B / A", "blocks", "p (Holm)"]
+    for heading in (*heads, "verdict"):
+        table.add_column(heading, overflow="fold", no_wrap=heading.endswith("B / A"))
+    if not several:
+        table.title, table.title_justify = f"A is {one.a}", "left"
     for each in found:
-        values = [a for a, _ in each.values.values()]
-        median = sorted(values)[len(values) // 2] if values else float("nan")
-        cells = [
+        table.add_row(
             each.b,
-            each.a,
-            each.ratio.said(),
-            SAID[each.measure](median),
+            *([each.a] if several else []),
+            _in_short(each),
             str(each.ratio.blocks),
-            words.number(each.p),
             words.number(each.p_holm),
             each.verdict,
-        ]
-        if table.title:
-            del cells[1]
-        table.add_row(*cells)
+        )
     return table
+
+
+def _in_short(found: Comparison) -> str:
+    """The ratio with its interval, or with its range where the blocks are too few."""
+    ratio = found.ratio
+    if ratio.known or ratio.blocks < 2:
+        return words.number(ratio.value) if ratio.blocks == 1 else ratio.said()
+    low, high = float(ratio.each.min()), float(ratio.each.max())
+    return f"{words.number(ratio.value)} ({words.number(low)} to {words.number(high)})"
 
 
 def _statistics(found: list[Comparison]) -> list[str]:
     """What the verdicts rest on, once for all of them."""
-    arms = [one for one in found if one.kind == "arms" and one.ratio.blocks]
+    arms = [one for one in found if one.kind == "arms" and one.ratio.known]
     if not arms:
         return []
     family = arms[0].family
@@ -228,7 +231,8 @@ def _statistics(found: list[Comparison]) -> list[str]:
         )
     bands = {one.band for one in arms if one.band == one.band}
     if bands:
-        said += f" A/A band: ±{words.percent(max(bands))}; smaller effects are not claimed."
+        where = "" if all(one.band == one.band for one in arms) else " where there is a control"
+        said += f" A/A band{where}: ±{words.percent(max(bands))}; smaller effects are not claimed."
     else:
         said += " Without an A/A control: nothing here says how much one arm differs from itself."
     return [said]

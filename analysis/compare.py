@@ -338,10 +338,8 @@ def gather(
 ) -> Grid:
     """Count every cell of an experiment. A run that cannot be read is a failure with its words.
 
-    only : arms to count, beside the experiment's A/A controls (default: all).
-
     foreign_limit : share of the machine's CPU time, in [0, 1], that others may use before a cell
-    counts as contaminated.
+    counts as contaminated. only : arms to count, beside the experiment's A/A controls; () for all.
     Each run's attempts are read, counted and let go: an experiment's attempts need not fit into
     memory together.
     """

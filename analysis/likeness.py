@@ -140,7 +140,8 @@ def undeclared(found: Collection[Difference], varied: Collection[str]) -> list[D
 
     varied : names of facts under study. Another engine brings its own version and pragmas, another
     `synchronous` is read back as such, a role that only one side has brings its fields. Durability
-    follows from nothing but `synchronous`: an engine that made it weaker would win by it.
+    follows from nothing but `synchronous`: an engine that made it weaker would win by it. (One
+    that says nothing of it stores nothing: `null`.)
     """
     asked = {d.fact for d in found} & set(varied)
     implied = set(asked) - set(NEVER)
@@ -150,6 +151,7 @@ def undeclared(found: Collection[Difference], varied: Collection[str]) -> list[D
         if name in asked:
             implied |= {f"{who}.{part}" for part in IDENTITY}
             implied |= {f"{who}.{p}" for p in READ_BACK.values() if p != "synchronous"}
+            implied |= {d.fact for d in found if d.fact == f"{who}.synchronous" and None in d[1:]}
     if "database" in asked:  # the file is another engine's: journal mode and pages follow it
         implied |= {f"{role}.{p}" for role in ROLES for p in ("journal_mode", "page_size")}
     for name, pragma in READ_BACK.items():
@@ -165,6 +167,22 @@ def undeclared(found: Collection[Difference], varied: Collection[str]) -> list[D
             implied |= {d.fact for d in present if d.fact.startswith(f"{role}.")}
             implied |= {d.fact for d in present if d.fact in fields}
     return [d for d in found if d.fact not in implied]
+
+
+def least(odd: Collection[Difference], found: Collection[Difference]) -> list[Difference]:
+    """The fewest of these differences whose study would account for all of them."""
+    named: list[Difference] = []
+    known = {difference.fact for difference in found}
+    for difference in odd:
+        if difference in undeclared(found, under_study([to_vary(one) for one in named], known)):
+            named.append(difference)
+    return named
+
+
+def to_vary(difference: Difference) -> str:
+    """The name to give to --vary for it."""
+    version = difference.fact in GROUPS["engine_version"]
+    return ("engine_version" if version else difference.fact).replace("_", "-")
 
 
 def under_study(names: Collection[str], known: Collection[str] = ()) -> set[str]:

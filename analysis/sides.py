@@ -85,8 +85,8 @@ def _experiment(name: str, runs: Path, exactly: bool) -> Path | None:
     if not exactly and name:
         try:
             candidates = [find_run(name, runs)]
-        except RunError:
-            return None
+        except RunError:  # as a report names its experiments: the newest report's
+            candidates = sorted(runs.glob(f"*/{name}"), reverse=True)
     return next((path for path in candidates if (path / "experiment.json").is_file()), None)
 
 

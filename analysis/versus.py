@@ -17,7 +17,16 @@ import numpy as np
 from analysis import words
 from analysis.compare import FEWEST_BLOCKS, Cell, Grid, Ratio, ratio_over_blocks, seed_of
 from analysis.estimators import PERCENTILES, percentiles
-from analysis.likeness import NEVER, Difference, NotComparable, asked_for, differences, undeclared
+from analysis.likeness import (
+    NEVER,
+    Difference,
+    NotComparable,
+    asked_for,
+    differences,
+    least,
+    to_vary,
+    undeclared,
+)
 from analysis.one_run import within_runs
 from analysis.rates import Count, Tally
 from analysis.sides import Side
@@ -102,10 +111,11 @@ class Comparison:
         if self.verdict == CLAIMED:
             return f"{said}."
         if self.verdict == NONE:
+            why = "the interval holds 1" if ratio.holds(1.0) else f"p {words.number(self.p)}"
             same = "A/A: both ask for the same, and n" if self.control else "N"
             return (
                 f"{same}o difference in {self.measure} seen between {self.b} and {self.a} "
-                f"(ratio {ratio.said()}, the interval holds 1)."
+                f"(ratio {ratio.said()}, {why})."
             )
         if self.verdict == BAND:
             return (
@@ -243,7 +253,7 @@ def compare(
     bottoms: dict[int, float] = {}
     dropped: list[str] = []
     studied: dict[str, tuple[Any, Any]] = {}
-    unlike: list[Difference] = []
+    refusal = ""
     for block in sorted({*a.cells, *b.cells}):
         where = "" if a.grid is None else f"block {block}: "
         one, other = a.cells.get(block), b.cells.get(block)
@@ -252,7 +262,7 @@ def compare(
             found = differences(one.manifest, other.manifest)
             under = asked_for(found) if varied is None else varied
             odd = undeclared(found, under)
-            unlike += odd
+            refusal = refusal or (_refusal(a, b, odd, found) if odd else "")
             studied |= {d.fact: (d.a, d.b) for d in found if d.fact in under}
             why = f"not alike in {words.listed([d.said() for d in odd])}" if odd else ""
         if not why and one and other and one.counted and other.counted:
@@ -263,7 +273,7 @@ def compare(
                 bottoms[block], tops[block] = values
         if why:
             dropped.append(f"{where}{why}")
-    refused = _refusal(a, b, unlike) if unlike and not tops else ""
+    refused = refusal if not tops else ""
     single = a.grid is None and b.grid is None
     neither = 1.0 if measure == "abort-rate" else math.nan  # nobody was refused: they are alike
     seed = seed_of(a.label, b.label, measure, role)
@@ -306,17 +316,17 @@ def _value(counted: Count | None, measure: str, role: str) -> float:
     return MEASURES[measure](counted.roles[role])
 
 
-def _refusal(a: Side, b: Side, unlike: Sequence[Difference]) -> str:
-    first: dict[str, Difference] = {}
-    for difference in unlike:
-        first.setdefault(difference.fact, difference)
-    said = words.listed([difference.said() for difference in list(first.values())[:6]])
-    more = f" and {len(first) - 6} more" if len(first) > 6 else ""
+def _refusal(a: Side, b: Side, odd: Sequence[Difference], found: Sequence[Difference]) -> str:
+    """Why two sides are not compared, from the differences of their first pair of runs."""
+    never = [difference for difference in odd if difference.fact in NEVER]
+    shown = never or least(odd, found)
+    said = words.listed([difference.said() for difference in shown[:6]])
+    more = f" and in {len(shown) - 6} more" if len(shown) > 6 else ""
     what = f"{a.label} and {b.label} are not comparable: they differ in {said}{more}."
-    never = [name for name in first if name in NEVER]
     if never:
         return f"{what} Runs of different machines are never compared with each other."
-    return f"{what} If that is what you study, say so: --vary {','.join(first)}"
+    names = ",".join(dict.fromkeys(to_vary(difference) for difference in shown))
+    return f"{what} If that is what you study, say so: --vary {names}"
 
 
 def _band(a: Side, b: Side, measure: str, role: str) -> float:
@@ -376,9 +386,10 @@ def _broken(side: Side) -> list[str]:
 def judged(found: Sequence[Comparison]) -> list[Comparison]:
     """The same comparisons with their verdicts, as one family by Holm.
 
-    A/A controls, single runs and what cannot be compared are no members of the family.
+    A/A controls are no members of the family, nor is what has too few blocks for an interval: of
+    that nothing can be claimed whatever it came to.
     """
-    members = [c.kind == "arms" and not c.control and bool(c.ratio.blocks) for c in found]
+    members = [c.kind == "arms" and not c.control and c.ratio.known for c in found]
     adjusted = holm([c.p if member else math.nan for c, member in zip(found, members, strict=True)])
     family = max(sum(members), 1)
     out = []
@@ -397,7 +408,7 @@ def _verdict(found: Comparison) -> str:
     if ratio.holds(1.0):
         return NONE
     if found.control:
-        return CONTROL
+        return CONTROL if found.p <= LEVEL else NONE
     if found.effect <= found.band:
         return BAND
     return HOLM if found.p_holm > LEVEL else CLAIMED
