@@ -33,7 +33,11 @@ from workloads.worker import seat_of
 
 
 class NoAnswer(RunError):
-    """A run of which a model's question has no answer; the text is one sentence that says why."""
+    """A run of which a model's question has no answer. why : the reason, without the run's name."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name}: {why}")
+        self.why = why
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,21 +78,23 @@ def unit_of(run: Run) -> str:
     """
     writers = run.role("writer")
     if not writers:
-        raise NoAnswer(f"{run.name} has no writers.")
+        raise NoAnswer(run.name, "it has no writers.")
     engine, begin = writers[0].engine, writers[0].begin
     if begin != "concurrent":
         raise NoAnswer(
-            f"{run.name}: BEGIN {begin.upper()} waits for the one write lock, where BEGIN "
-            "CONCURRENT is refused; the model is of refusals."
+            run.name,
+            f"BEGIN {begin.upper()} waits for the one write lock, where BEGIN CONCURRENT is "
+            "refused; the model is of refusals.",
         )
     try:
         unit = str(getattr(find_engine(engine), "unit", ""))
     except UnknownName as error:
-        raise NoAnswer(f"{run.name}: {error}") from error
+        raise NoAnswer(run.name, str(error)) from error
     if not unit:
         raise NoAnswer(
-            f"{run.name}: the engine {engine!r} does not say what a commit is refused over "
-            '(`unit`: "page" or "row").'
+            run.name,
+            f"the engine {engine!r} does not say what a commit is refused over "
+            '(`unit`: "page" or "row").',
         )
     return unit
 
@@ -100,7 +106,7 @@ def scenario_of(run: Run) -> tuple[Plan, Scenario]:
         return plan, find_scenario(plan.scenario)(plan.shape())
     except (ValueError, TypeError) as error:
         words = str(error).splitlines()[0]
-        raise NoAnswer(f"{run.name}: its workload cannot be made again ({words}).") from error
+        raise NoAnswer(run.name, f"its workload cannot be made again ({words}).") from error
 
 
 def windows(run: Run, footprint: Footprint | None = None) -> Windows:
@@ -236,8 +242,9 @@ def drawn(run: Run) -> Drawn:
     touches: Any = getattr(scenario, "touches", None)
     if touches is None:
         raise NoAnswer(
-            f"{run.name}: the scenario {plan.scenario!r} does not say which rows a transaction "
-            "touches (`touches`)."
+            run.name,
+            f"the scenario {plan.scenario!r} does not say which rows a transaction touches "
+            "(`touches`).",
         )
     tables: dict[str, int] = {}
     keys, wrote, offsets = [], [], []
