@@ -215,7 +215,7 @@ def _pooled(name: str, runs: Any) -> Prediction:
         footprint = _footprint(run, scenario)
         loaded = run.manifest.get("layout", {}).get("loaded", {})
         places = chances(footprint, unit, loaded, run.name)
-        found = windows(run, footprint)
+        found = windows(run, scenario, footprint)
         split = splits_of(run, footprint) if unit == "page" else (0.0, 1)
         for which, at in (("every", np.ones(len(found), bool)), ("first", found.first)):
             parts[which].append(_part(found, at, places, split, footprint.held, unit))

@@ -109,14 +109,15 @@ def scenario_of(run: Run) -> tuple[Plan, Scenario]:
         raise NoAnswer(run.name, f"its workload cannot be made again ({words}).") from error
 
 
-def windows(run: Run, footprint: Footprint | None = None) -> Windows:
+def windows(run: Run, scenario: Any = None, footprint: Footprint | None = None) -> Windows:
     """Every attempt of a run that may be refused, with its window.
 
+    scenario  : says which kinds work before their first statement (`late`).
     footprint : says which kinds of transactions may write; without it all of them count.
     """
     writers = run.role("writer")
     first_read = bool(writers) and unit_or_none(run) == "page"
-    late = footprint.late if footprint and first_read and _thinks(run) else ()
+    late = getattr(scenario, "late", ()) if first_read and _thinks(run) else ()
     rows = np.concatenate([w.attempts for w in writers])
     worker = np.repeat(np.arange(len(writers)), [len(w.attempts) for w in writers])
     may = np.isin(rows["kind"], footprint.kinds) if footprint else np.ones(len(rows), bool)
