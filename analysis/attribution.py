@@ -148,7 +148,7 @@ def blame(run: Run) -> Blame:
         footprint = scenario.footprint() if hasattr(scenario, "footprint") else None
     except NoFootprint:
         footprint = None
-    found = windows(run, footprint)
+    found = windows(run, scenario, footprint)
     index, key, wrote = touched.of(found.worker, found.txn)
     writing = _any(wrote, index, len(found))
     if unit == "row":
@@ -376,8 +376,7 @@ def conflict_parts(run: Run, most: int = MOST_DRAWN) -> Iterable[Table | str]:
             yield f"The engine logged {words.times(times, 'time')}: {words_}"
     try:
         unit_of(run)
-        found = windows(run)
-        if not found.refused.any():
+        if not any((w.attempts["outcome"] == CONFLICT).any() for w in run.role("writer")):
             return
         if (many := transactions(run)) > most:
             yield (

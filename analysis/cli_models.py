@@ -36,7 +36,7 @@ def conflicts_command(
     from workloads.experiment import read_experiment
 
     console = show.console()
-    made, without = [], []
+    made, without, shown = [], [], False
     for name in names:
         folder = show.find_run(name, runs)
         if (folder / "experiment.json").is_file():
@@ -47,6 +47,7 @@ def conflicts_command(
         run = read_run(folder)
         for part in conflicts(run, NO_LIMIT):
             console.print(part)
+            shown = True
         try:
             made.append(predict(run))
         except NoAnswer as error:
@@ -57,7 +58,10 @@ def conflicts_command(
         if len(made) > 1:
             console.print()
             _print(error_table(made), console)
-    _end(made, without, console)
+    if without and not made and not shown:
+        raise RunError(" ".join(without))
+    for words in without:
+        console.print(f"\nNot predicted: {words}", markup=False, highlight=False)
     _draw(predicted_against_observed, made, svg)
 
 
@@ -88,14 +92,6 @@ def _print(table: Table, console: Console) -> None:
     console.print(plain_table(table))
     if table.note:
         console.print(f"\n{table.note}", markup=False, highlight=False)
-
-
-def _end(made: Sequence[Any], without: Sequence[str], console: Console) -> None:
-    """Why some have no prediction. Raises RunError where none has one."""
-    if not made and without:
-        raise RunError(" ".join(without))
-    for words in without:
-        console.print(words, markup=False, highlight=False)
 
 
 def _draw(chart: Callable[[Any, Path], None], what: Sequence[Any], path: Path | None) -> None:

@@ -79,7 +79,9 @@ class Chances(NamedTuple):
         return float((r * w).sum())
 
 
-def chances(footprint: Footprint, unit: str, layout: Mapping[str, Any]) -> Chances:
+def chances(
+    footprint: Footprint, unit: str, layout: Mapping[str, Any], name: str = "the run"
+) -> Chances:
     """The footprint by page or by row.
 
     layout : of the loaded file, as the manifest has it; only looked at for pages.
@@ -90,14 +92,15 @@ def chances(footprint: Footprint, unit: str, layout: Mapping[str, Any]) -> Chanc
     tree = layout.get(f"table {footprint.table}")
     if not isinstance(tree, Mapping):
         why = layout.get("why", "the run was made before layouts were kept")
-        raise NoAnswer(f"where the rows of {footprint.table} lay is not known: {why}")
+        raise NoAnswer(name, f"where the rows of {footprint.table} lay is not known: {why}.")
     try:
         leaf = np.unique(leaf_of_rows(tree), return_inverse=True)[1]
     except ValueError as error:
-        raise NoAnswer(f"{error}") from error
+        raise NoAnswer(name, f"{error}.") from error
     if len(leaf) != len(footprint.writes):
         raise NoAnswer(
-            f"{footprint.table} was loaded with {len(leaf):,} rows, not {len(footprint.writes):,}"
+            name,
+            f"{footprint.table} was loaded with {len(leaf):,} rows, not {len(footprint.writes):,}.",
         )
     pages = int(leaf.max()) + 1
     written = np.bincount(leaf, footprint.writes, pages)
@@ -114,7 +117,8 @@ class Side:
 
     m, m_latest : mean number of others' commits in a window that closes with the median COMMIT,
         and in one that closes when COMMIT returned.
-    predicted   : form -> chance of being refused. latest : `windows` with the later close.
+    predicted   : form -> chance of being refused. latest : `whole` with the later close: the
+        model's word lies between predicted["whole"] and it.
     """
 
     attempts: int
@@ -128,6 +132,13 @@ class Side:
     def observed(self) -> np.ndarray:
         """Share refused with its Wilson interval: low, rate, high."""
         return abort_rate([self.refused], [self.attempts])[0]
+
+    @property
+    def within(self) -> bool:
+        """The observed interval and the range from the earlier to the later close share a value."""
+        low, _, high = self.observed
+        edges = sorted((self.predicted["whole"], self.latest))
+        return bool(edges[0] <= high and low <= edges[1])
 
     def log_ratio(self, form: str = "whole") -> float:
         """ln(predicted / observed); nan where either is 0."""
@@ -179,16 +190,18 @@ def predictions(grid: Grid) -> tuple[list[Prediction], list[str]]:
     Each run's attempts are read, used and let go.
     """
     made: list[Prediction] = []
-    without: list[str] = []
+    without: dict[str, list[str]] = {}
     for arm in grid.arms:
         folders = [cell.folder for cell in grid.usable(arm) if cell.folder is not None]
         if not folders:
             continue
         try:
             made.append(_pooled(arm, (read_run(folder) for folder in folders)))
-        except (NoAnswer, RunError) as error:
-            without.append(f"{arm}: {error}")
-    return made, list(dict.fromkeys(without))
+        except NoAnswer as error:
+            without.setdefault(error.why, []).append(arm)
+        except RunError as error:
+            without.setdefault(str(error), []).append(arm)
+    return made, [f"{words.listed(arms)}: {why}" for why, arms in without.items()]
 
 
 def _pooled(name: str, runs: Any) -> Prediction:
@@ -201,11 +214,8 @@ def _pooled(name: str, runs: Any) -> Prediction:
         plan, scenario = scenario_of(run)
         footprint = _footprint(run, scenario)
         loaded = run.manifest.get("layout", {}).get("loaded", {})
-        try:
-            places = chances(footprint, unit, loaded)
-        except NoAnswer as error:
-            raise NoAnswer(f"{run.name}: {error}") from error
-        found = windows(run, footprint)
+        places = chances(footprint, unit, loaded, run.name)
+        found = windows(run, scenario, footprint)
         split = splits_of(run, footprint) if unit == "page" else (0.0, 1)
         for which, at in (("every", np.ones(len(found), bool)), ("first", found.first)):
             parts[which].append(_part(found, at, places, split, footprint.held, unit))
@@ -216,7 +226,7 @@ def _pooled(name: str, runs: Any) -> Prediction:
         writer = run.role("writer")[0]
         said = (writer.engine, writer.begin, unit, str(plan.shape().keys))
     if said is None or not any(part.attempts for part in parts["every"]):
-        raise NoAnswer(f"{name}: no transaction was finished.")
+        raise NoAnswer(name, "no transaction was finished.")
     engine, begin, unit, keys = said
     return Prediction(
         name=name,
@@ -237,13 +247,14 @@ def _footprint(run: Run, scenario: Any) -> Footprint:
     say: Callable[[], Footprint] | None = getattr(scenario, "footprint", None)
     if say is None:
         raise NoAnswer(
-            f"{run.name}: the scenario {scenario.name!r} does not say in chances what it touches "
-            "(`footprint`)."
+            run.name,
+            f"the scenario {scenario.name!r} does not say in chances what it touches "
+            "(`footprint`).",
         )
     try:
         return say()
     except NoFootprint as error:
-        raise NoAnswer(f"{run.name}: {error}.") from error
+        raise NoAnswer(run.name, f"{error}.") from error
 
 
 def splits_of(run: Run, footprint: Footprint) -> tuple[float, int]:
@@ -278,21 +289,17 @@ def _part(
     if not count:
         return _Part(0, 0, 0.0, 0.0, dict.fromkeys(FORMS, 0.0), 0.0)
 
-    def refused(others: np.ndarray) -> float:
-        return share * float(-np.expm1(-others * overlap).sum())
-
     # Of two that overlap and share a row the second to write it is refused. One that is refused
     # itself held only a part of its rows, and half the time it came second.
-    more = m + (held / 2 * found.overlapping[at] if unit == "row" else 0.0)
+    more = held / 2 * found.overlapping[at] if unit == "row" else 0.0
     forms = {
         "mean": share * count * float(-np.expm1(-m.mean() * overlap)),
-        "windows": refused(m),
-        "whole": share * count * _over_rows(places, split, more),
+        "windows": share * float(-np.expm1(-m * overlap).sum()),
+        "whole": share * count * _over_rows(places, split, m + more),
     }
-    return _Part(
-        count, int(found.refused[at].sum()), float(m.sum()), float(m_latest.sum()), forms,
-        refused(m_latest),
-    )  # fmt: skip
+    latest = share * count * _over_rows(places, split, m_latest + more)
+    refused = int(found.refused[at].sum())
+    return _Part(count, refused, float(m.sum()), float(m_latest.sum()), forms, latest)
 
 
 def _over_rows(places: Chances, split: tuple[float, int], m: np.ndarray) -> float:
@@ -381,12 +388,14 @@ def prediction_table(made: Sequence[Prediction]) -> Table:
                     f"{tries} {whole(side.attempts)}",
                     number(side.m),
                     f"{number(one.overlap)} {one.unit}s" if tries == "all" else "",
-                    *(percent(side.predicted[form]) for form in FORMS),
+                    percent(side.predicted["mean"]),
+                    f"{percent(side.predicted['whole'])} to {percent(side.latest)}",
                     f"{percent(seen)} {words.interval(low, high, percent)}",
                     number(ratio),
                 )
             )
-    head = ("arm", "tries", "m", "Σ r·w", *FORMS, "observed [95 %]", "whole / observed")
+    head = ("arm", "tries", "m", "Σ r·w", "1 − exp(−m Σ r·w)", "whole", "observed [95 %]",
+            "whole / observed")  # fmt: skip
     return Table(head, rows, _left_out(made))
 
 
@@ -405,11 +414,17 @@ def error_table(made: Sequence[Prediction]) -> Table:
             error = error_of(made, form, side)
             rows.append(
                 (form, tries, *(number(x) for x in (error.median, error.worst, error.bias)),
-                 str(error.arms))
+                 str(error.arms), _within(made, side) if form == "whole" else words.DASH)
             )  # fmt: skip
     return Table(
         ("form", "tries", "off by a factor, median", "at worst", "predicted / observed, median",
-         "arms"),
+         "arms", "within"),
         rows,
-        "Arms in which nobody was refused have no ratio and are in none of these.",
+        "Arms in which nobody was refused have no ratio. Within: arms whose observed interval "
+        "shares a value with the range of `whole`, which is from the earlier to the later moment "
+        "at which a commit can have been validated.",
     )  # fmt: skip
+
+
+def _within(made: Sequence[Prediction], side: str) -> str:
+    return f"{sum(getattr(one, side).within for one in made)} of {len(made)}"

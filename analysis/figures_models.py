@@ -77,10 +77,12 @@ def predicted_against_observed(made: Sequence[Prediction], path: Path) -> None:
     the model is right. Each arm has two marks. The full one is of first tries, by the model in
     full: every attempt's own window, what a transaction may touch, pages that were split or rows
     that others hold. The hollow one is of all tries, by the bare formula 1 - exp(-m Σ r w). Bars
-    are 95 % Wilson intervals. A hollow mark above its full one was refused again over rows that
-    it had just been refused over; one to the right of it shows how much too much a mean window
-    says. Numbers beside the marks are the skew of the keys (zipfian theta; 0 is uniform). An arm
-    without any refusal is at the lower edge, as an arrow from the upper end of its interval.
+    are 95 % Wilson intervals; the pale band beside a full mark reaches to what the model says if
+    every commit was validated as late as can be, which no row records. A hollow mark above its
+    full one was refused again over rows that it had just been refused over; one to the right of it
+    shows how much too much a mean window says. Numbers beside the marks are the skew of the keys
+    (zipfian theta; 0 is uniform). An arm without any refusal is at the lower edge, as an arrow
+    from the upper end of its interval.
     """
     figure, axes = _chart("predicted aborted attempts (%)", "observed aborted attempts (%)")
     looks = list(dict.fromkeys((one.engine, one.begin, one.unit) for one in made))
@@ -101,6 +103,9 @@ def predicted_against_observed(made: Sequence[Prediction], path: Path) -> None:
                     axes.annotate("", (x, least * 100), xytext=(x, max(high, least * 1.3) * 100),
                                   arrowprops={"arrowstyle": "->", "color": colour})  # fmt: skip
                     continue
+                if full:
+                    axes.plot([x, max(one.first.latest, least) * 100], [y, y], color=colour,
+                              linewidth=3, alpha=0.3, solid_capstyle="butt", zorder=1)  # fmt: skip
                 reach = [[y - max(low, least) * 100], [high * 100 - y]]
                 axes.errorbar([x], [y], np.maximum(reach, 0), color=colour, marker=mark,
                               markersize=7 if full else 6, elinewidth=1.2, capsize=3,

@@ -131,6 +131,18 @@ def test_keys_name_their_table_and_row_again():
         drawn(run)
 
 
+def test_work_before_the_first_statement_is_no_part_of_a_window():
+    """Blind updates that think first: their snapshot is the update's, not BEGIN's."""
+    from analysis.windows import scenario_of, windows
+
+    run = optimistic_run(seconds=0.2, mix="update=1")
+    run.manifest["scenario"]["params"] |= {"think_us": 500.0}
+    _, scenario = scenario_of(run)
+    found, plain = windows(run, scenario), windows(run)
+    assert (found.opens_ns >= plain.opens_ns + 10_000).any()
+    assert found.others.sum() < 0.2 * plain.others.sum()
+
+
 @needs_branch
 def test_the_page_of_an_index_that_all_writers_change_is_found(tmp_path):
     # A row a page in the table, and an index whose few hundred entries lie on two.

@@ -38,6 +38,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_model_in_full_predicts_a_simulated_engine(name):
     found = predict(optimistic_run(**SHAPES[name], seed=3, seconds=4))
+    assert found.every.latest >= found.every.predicted["whole"]
     assert found.every.attempts > 10_000
     assert abs(found.every.log_ratio("whole")) < math.log(1.1)
 
@@ -60,6 +61,7 @@ def test_a_wrong_layout_is_far_off():
     found = predict(run)
     assert found.every.log_ratio("whole") > math.log(5)
     assert error_of([found], "whole").worst > 5
+    assert not found.every.within
 
 
 def test_first_tries_are_predicted_where_retries_are_refused_more_often():

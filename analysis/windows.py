@@ -33,7 +33,11 @@ from workloads.worker import seat_of
 
 
 class NoAnswer(RunError):
-    """A run of which a model's question has no answer; the text is one sentence that says why."""
+    """A run of which a model's question has no answer. why : the reason, without the run's name."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name}: {why}")
+        self.why = why
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,21 +78,23 @@ def unit_of(run: Run) -> str:
     """
     writers = run.role("writer")
     if not writers:
-        raise NoAnswer(f"{run.name} has no writers.")
+        raise NoAnswer(run.name, "it has no writers.")
     engine, begin = writers[0].engine, writers[0].begin
     if begin != "concurrent":
         raise NoAnswer(
-            f"{run.name}: BEGIN {begin.upper()} waits for the one write lock, where BEGIN "
-            "CONCURRENT is refused; the model is of refusals."
+            run.name,
+            f"BEGIN {begin.upper()} waits for the one write lock, where BEGIN CONCURRENT is "
+            "refused; the model is of refusals.",
         )
     try:
         unit = str(getattr(find_engine(engine), "unit", ""))
     except UnknownName as error:
-        raise NoAnswer(f"{run.name}: {error}") from error
+        raise NoAnswer(run.name, str(error)) from error
     if not unit:
         raise NoAnswer(
-            f"{run.name}: the engine {engine!r} does not say what a commit is refused over "
-            '(`unit`: "page" or "row").'
+            run.name,
+            f"the engine {engine!r} does not say what a commit is refused over "
+            '(`unit`: "page" or "row").',
         )
     return unit
 
@@ -100,17 +106,18 @@ def scenario_of(run: Run) -> tuple[Plan, Scenario]:
         return plan, find_scenario(plan.scenario)(plan.shape())
     except (ValueError, TypeError) as error:
         words = str(error).splitlines()[0]
-        raise NoAnswer(f"{run.name}: its workload cannot be made again ({words}).") from error
+        raise NoAnswer(run.name, f"its workload cannot be made again ({words}).") from error
 
 
-def windows(run: Run, footprint: Footprint | None = None) -> Windows:
+def windows(run: Run, scenario: Any = None, footprint: Footprint | None = None) -> Windows:
     """Every attempt of a run that may be refused, with its window.
 
+    scenario  : says which kinds work before their first statement (`late`).
     footprint : says which kinds of transactions may write; without it all of them count.
     """
     writers = run.role("writer")
     first_read = bool(writers) and unit_or_none(run) == "page"
-    late = footprint.late if footprint and first_read and _thinks(run) else ()
+    late = getattr(scenario, "late", ()) if first_read and _thinks(run) else ()
     rows = np.concatenate([w.attempts for w in writers])
     worker = np.repeat(np.arange(len(writers)), [len(w.attempts) for w in writers])
     may = np.isin(rows["kind"], footprint.kinds) if footprint else np.ones(len(rows), bool)
@@ -236,8 +243,9 @@ def drawn(run: Run) -> Drawn:
     touches: Any = getattr(scenario, "touches", None)
     if touches is None:
         raise NoAnswer(
-            f"{run.name}: the scenario {plan.scenario!r} does not say which rows a transaction "
-            "touches (`touches`)."
+            run.name,
+            f"the scenario {plan.scenario!r} does not say which rows a transaction touches "
+            "(`touches`).",
         )
     tables: dict[str, int] = {}
     keys, wrote, offsets = [], [], []

@@ -117,7 +117,7 @@ def test_a_layout_too_long_for_a_manifest_is_said_to_be():
         leaf_of_rows({"pages": "", "leaves": 30_000})
 
 
-@pytest.mark.parametrize("engine", ["libsql", "sqlite", "turso", "null"])
+@pytest.mark.parametrize("engine", ["libsql", "turso", "null"])
 def test_a_run_keeps_where_its_rows_lay(tmp_path, engine):
     plan = make_plan(
         scenario="counter",

@@ -164,6 +164,8 @@ class Scenario(Protocol):
     suggests    : optional; fields of the Plan that a run of it takes where the user gave none.
     loaded_by   : optional; the parameters that schema() and load() depend on, so that runs which
         differ in others can start from copies of one database. Without it: all of them.
+    late        : optional; kinds whose work comes before their first statement, so that an engine
+        which takes its snapshot at the first read has none while they work.
     footprint() : optional; what its transactions touch in chances, for a model of conflicts.
     touches(draw) : optional; the rows that one drawn transaction touches, for naming those that
         refused transactions met. Both: workloads.scenarios.footprint.

@@ -35,8 +35,6 @@ class Footprint(NamedTuple):
     reads      : float array, shape (rows,): chance that one draw only reads the row.
     writes     : float array, shape (rows,): chance that one draw writes it (read before or not).
     appends    : chance that one draw adds a new row after the last. With reads and writes, 1.
-    late       : kinds whose work comes before their first statement, so that an engine which
-                 takes its snapshot at the first read has none while they work.
     held       : share of its rows that such a transaction has already written at a random moment
                  of its work, on average: in [0, 1].
     """
@@ -47,7 +45,6 @@ class Footprint(NamedTuple):
     reads: np.ndarray
     writes: np.ndarray
     appends: float = 0.0
-    late: tuple[int, ...] = ()
     held: float = 0.0
 
 

@@ -56,6 +56,7 @@ class Ingest:
         "there exactly once, and none that nobody wrote."
     )
     kinds: ClassVar[tuple[str, ...]] = ("append", "look")
+    late: ClassVar[tuple[int, ...]] = (APPEND,)
     Params: ClassVar[type[Shape]] = IngestShape
 
     def __init__(self, params: IngestShape) -> None:

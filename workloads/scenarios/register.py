@@ -174,6 +174,7 @@ class Register:
     kinds: ClassVar[tuple[str, ...]] = (*OPERATIONS, "mixed")
     Params: ClassVar[type[Shape]] = RegisterShape
     loaded_by: ClassVar[tuple[str, ...]] = ("rows", "record_bytes")
+    late: ClassVar[tuple[int, ...]] = (UPDATE, INSERT)
 
     def __init__(self, params: RegisterShape) -> None:
         self.params = params
@@ -323,7 +324,6 @@ class Register:
             of["read"] * chances,
             (of["update"] + of["read-modify-write"]) * chances,
             of["insert"],
-            late=(UPDATE, INSERT),
             held=(each - 1) / (2 * each),
         )
 
