@@ -19,6 +19,7 @@ from workloads.locks import Held, locked
 from workloads.plan import PlanError
 
 FAST = {"scenario": "counter", "writers": 1, "duration_s": 0.05, "warmup_s": 0, "retry": {}}
+NULL = {"null": {"database": "null", **FAST}}
 ARMS = {
     "sqlite": {"database": "sqlite", **FAST},
     "null": {"database": "null", **FAST},
@@ -77,7 +78,7 @@ def test_an_interrupted_experiment_goes_on_and_repeats_nothing(tmp_path):
 
 
 def test_another_experiment_in_the_folder_is_refused(tmp_path):
-    conduct(design(blocks=1), tmp_path / "e")
+    begin(design(blocks=1), tmp_path / "e")
     with pytest.raises(rec.RunError, match="seed"):
         conduct(design(blocks=1, seed=9), tmp_path / "e")
 
@@ -121,7 +122,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", list(DAMAGE))
 def test_a_damaged_experiment_is_one_sentence(tmp_path, damage):
-    conduct(design(blocks=1, arms={"null": ARMS["null"]}), tmp_path / "e")
+    begin(design(), tmp_path / "e")
     DAMAGE[damage](tmp_path / "e" / "experiment.json")
     with pytest.raises(rec.RunError) as caught:
         read_experiment(tmp_path / "e")
@@ -162,7 +163,8 @@ def test_two_commands_do_not_run_one_folder(tmp_path):
 
 
 def test_a_cell_run_by_hand_is_kept_and_not_run_again(tmp_path):
-    begin(design(blocks=1), tmp_path / "e")
+    asked = design(blocks=1, arms=NULL | {"other": ARMS["null"]})
+    begin(asked, tmp_path / "e")
     made = run_cell(tmp_path / "e", 0, "null", how={"way": "pytest", "command": "by hand"})
     assert made.state == "done" and made.took_s > 0
     manifest = made.read().manifest
@@ -170,15 +172,15 @@ def test_a_cell_run_by_hand_is_kept_and_not_run_again(tmp_path):
     assert len(manifest["machine"]["id"]) == 12
     assert run_cell(tmp_path / "e", 0, "null") == made
     seen = []
-    conduct(design(blocks=1), tmp_path / "e", on_cell=lambda *words: seen.append(words[1:]))
-    assert seen == [(0, "sqlite", "running"), (0, "sqlite", "done")]
+    conduct(asked, tmp_path / "e", on_cell=lambda *words: seen.append(words[1:]))
+    assert seen == [(0, "other", "running"), (0, "other", "done")]
     with pytest.raises(rec.RunError, match="no cell of block 7"):
         run_cell(tmp_path / "e", 7, "null")
 
 
 def test_an_older_folder_is_read_and_goes_on(tmp_path):
     folder = tmp_path / "e"
-    conduct(design(blocks=1), folder)
+    conduct(design(blocks=1, arms=NULL), folder)
     said = json.loads((folder / "experiment.json").read_text())
     said = {key: said[key] for key in said if key not in ("axes", "points")}
     made = read_experiment(folder)
@@ -196,10 +198,14 @@ def test_an_older_folder_is_read_and_goes_on(tmp_path):
     for path in folder.glob("*.cell.json"):
         path.unlink()
     assert read_experiment(folder).cells.keys() == made.cells.keys()
-    conduct(design(blocks=1), folder, on_cell=lambda *words: pytest.fail("ran a finished cell"))
+    conduct(
+        design(blocks=1, arms=NULL),
+        folder,
+        on_cell=lambda *words: pytest.fail("ran a finished cell"),
+    )
     rerun = []
     conduct(
-        design(blocks=1),
+        design(blocks=1, arms=NULL),
         folder,
         again=lambda cell: cell.arm == "null",
         on_cell=lambda *words: rerun.append(words[2]),
@@ -209,9 +215,9 @@ def test_an_older_folder_is_read_and_goes_on(tmp_path):
 
 def test_a_cell_run_again_keeps_the_earlier_one(tmp_path):
     folder = tmp_path / "e"
-    first = conduct(design(blocks=1), folder).cells[0, "null"].read().manifest["started"]
+    first = conduct(design(blocks=1, arms=NULL), folder).cells[0, "null"].read().manifest["started"]
     for _ in range(2):
-        conduct(design(blocks=1), folder, again=lambda cell: cell.arm == "null")
+        conduct(design(blocks=1, arms=NULL), folder, again=lambda cell: cell.arm == "null")
     kept = sorted(path.name for path in (folder / "earlier").iterdir())
     assert kept == ["b00-null.1", "b00-null.1.cell.json", "b00-null.2", "b00-null.2.cell.json"]
     assert rec.read_run(folder / "earlier" / "b00-null.1").manifest["started"] == first
@@ -226,7 +232,7 @@ def test_arms_that_would_share_their_files_are_refused(tmp_path):
 
 
 def test_a_damaged_cell_is_one_sentence(tmp_path):
-    conduct(design(blocks=1, arms={"null": ARMS["null"]}), tmp_path / "e")
+    begin(design(arms=NULL), tmp_path / "e")
     (tmp_path / "e" / "b00-null.cell.json").write_text('{"block"')
     with pytest.raises(rec.RunError, match=r"b00-null.cell.json: cut or edited.*Remove it"):
         read_experiment(tmp_path / "e")

@@ -67,3 +67,15 @@ def test_a_wait_ends_when_the_run_does():
     begun = time.monotonic()
     wait_until(time.monotonic_ns() + 60_000_000_000, stopping)
     assert time.monotonic() - begun < 30
+
+
+def test_long_work_ends_when_the_run_does():
+    asked = []
+
+    def stopping():
+        asked.append(1)
+        return len(asked) > 2
+
+    begun = time.monotonic()
+    thinker(60e6, "sleep", stopping)()
+    assert time.monotonic() - begun < 30

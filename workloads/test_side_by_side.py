@@ -72,7 +72,7 @@ def test_jobs_run_side_by_side_each_on_its_cpus(tmp_path):
     over = len(ALLOWED) < jobs
     seen: list[tuple[int, str]] = []
     made = conduct(
-        design(),
+        design(blocks=1),
         tmp_path / "e",
         jobs=jobs,
         oversubscribe=True,
@@ -102,8 +102,11 @@ def test_oversubscription_is_in_every_manifest(tmp_path):
     with pytest.raises(PlanError, match="--oversubscribe"):
         conduct(design(), tmp_path / "e", jobs=jobs)
     assert not (tmp_path / "e").exists()
-    made = conduct(design(blocks=1), tmp_path / "e", jobs=jobs, oversubscribe=True)
-    assert all(cell.read().manifest["conduct"]["oversubscribed"] for cell in made.cells.values())
+    asked = design(blocks=1, arms={"null": FAST})
+    made = conduct(asked, tmp_path / "e", jobs=jobs, oversubscribe=True)
+    assert made.complete and all(
+        cell.read().manifest["conduct"]["oversubscribed"] for cell in made.cells.values()
+    )
 
 
 def test_arms_with_cpus_of_their_own_do_not_run_side_by_side(tmp_path):
@@ -156,8 +159,11 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=lambda how: how.name)
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(
+    ("jobs", "how"),
+    [(1, signal.SIGKILL), (2, signal.SIGKILL), (2, signal.SIGTERM)],
+    ids=["alone killed", "beside killed", "beside terminated"],
+)
 def test_a_conductor_that_is_killed_goes_on_where_it_was(tmp_path, jobs, how):
     # The arm "long" is always cut: it would take longer than this test has.
     asked: dict[str, Any] = {
@@ -212,8 +218,8 @@ def test_the_database_is_loaded_once_for_all_processes(tmp_path):
         "        super().load(session, rng)\n"
     )
     scenario = f"{tmp_path}/loud.py:Loud"
-    arms = {f"a{n}": {**FAST, "database": "sqlite", "scenario": scenario} for n in range(3)}
-    made = conduct(design(arms=arms, blocks=1), tmp_path / "e", jobs=3, oversubscribe=True)
-    assert [cell.state for cell in made.cells.values()] == ["done"] * 3
+    arms = {f"a{n}": {**FAST, "database": "sqlite", "scenario": scenario} for n in range(2)}
+    made = conduct(design(arms=arms, blocks=1), tmp_path / "e", jobs=2, oversubscribe=True)
+    assert [cell.state for cell in made.cells.values()] == ["done"] * 2
     assert loads.read_text() == "loaded "
     assert not Path(tmp_path / "e" / "templates").exists()
