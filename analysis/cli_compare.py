@@ -13,7 +13,7 @@ With --json it prints one document:
         "role": "writer" | "reader",
         "blocks": 10,                 pairs of runs that were compared
         "ratio", "low", "high": B / A, the median over blocks and its 95 % interval,
-        "p", "p_holm": ...,           of the sign-flip test, alone and in the family
+        "p", "p_holm": ...,           of "test", alone and in the family
         "family": 1,                  how many ratios of this measure were looked at in this call
         "band": 0.03,                 greatest deviation inside the A/A interval
         "verdict": "claimed" | "no difference seen" | "within the A/A band" | "not significant" |

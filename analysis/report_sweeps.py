@@ -17,7 +17,7 @@ from analysis.compare import Grid
 from analysis.evidence import label
 from analysis.figures_sweeps import small_multiples
 from analysis.report_charts import Chart, drawn
-from analysis.significance import LEVEL, family_p
+from analysis.significance import LEVEL, family_p, holm
 from analysis.sweep_table import (
     cells_table,
     control_words,
@@ -60,7 +60,8 @@ def judged(grid: Grid) -> list[Judged]:
             if arm not in again and not grid.unlike(arm, under):
                 ratio = grid.ratio(arm, under, lambda counted: counted.roles[role].per_s)
                 pairs.append((arm, under, ratio))
-    adjusted, test = family_p([ratio.each for _, _, ratio in pairs])
+    p_values, test = family_p([ratio.each for _, _, ratio in pairs])
+    adjusted = holm(p_values)
     band = aa_band(grid, role=role)
     out = []
     for (arm, under, ratio), p in zip(pairs, adjusted, strict=True):

@@ -70,16 +70,25 @@ def paired_t_p(ratios: ArrayLike) -> float:
 
 
 def family_p(families: Sequence[ArrayLike], *, seed: int = 0) -> tuple[list[float], str]:
-    """p-values of a family of paired ratios, adjusted by Holm, and which test they are of.
+    """p-values of a family of paired ratios, not yet adjusted, and which test they are of.
 
-    families : for each comparison its blocks' ratios. The sign-flip test where the blocks of every
-    comparison can reach the level in a family so large (`blocks_needed`), else the t test.
+    families : for each comparison its blocks' ratios. The sign-flip test where every comparison has
+    blocks enough to reach the level in a family so large (`blocks_needed`); else the t test, but
+    the sign-flip test for ratios that have no finite logarithm.
+
+    >>> p, test = family_p([[1.1, 1.2, 1.1, 1.3, 1.1, 1.2]] * 2)
+    >>> [round(one, 4) for one in p], test
+    ([0.0029, 0.0029], 'paired t test of the logarithms')
     """
-    sizes = [np.size(each) for each in families]
-    known = [size for size in sizes if size]
+    known = [np.size(each) for each in families if np.size(each)]
+    flips = [sign_flip_p(each, seed=seed) for each in families]
     if known and min(known) >= blocks_needed(len(known)):
-        return holm([sign_flip_p(each, seed=seed) for each in families]), SIGN_FLIP
-    return holm([paired_t_p(each) for each in families]), PAIRED_T
+        return flips, SIGN_FLIP
+    students = [paired_t_p(each) for each in families]
+    return [
+        flip if math.isnan(student) else student
+        for flip, student in zip(flips, students, strict=True)
+    ], PAIRED_T
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

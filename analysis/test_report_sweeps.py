@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,8 +41,9 @@ def sweep(
 ) -> Path:
     """A made-up sweep. gain : (writers, think_us) -> concurrent over immediate."""
     axes = {"way": list(WAYS), "writers": list(writers), "think_us": list(think_us)}
-    arms, points = {}, {}
-    for way, n, us in product(*axes.values()):
+    arms: dict[str, dict[str, Any]] = {}
+    points: dict[str, dict[str, Any]] = {}
+    for way, n, us in product(WAYS, writers, think_us):
         arm = f"{way}, writers {n}, think_us {us}"
         params = {"think_us": us, "rows": 1000, "keys": "uniform"}
         arms[arm] = WAYS[way] | {"scenario": "register", "writers": n, "params": params}

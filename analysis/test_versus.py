@@ -14,6 +14,7 @@ import pytest
 from analysis import cli
 from analysis.gates import ask, parse_condition
 from analysis.sides import pairs_of
+from analysis.significance import PAIRED_T, SIGN_FLIP
 from analysis.synthetic import drawn_run, made_experiment, write_folder
 from analysis.versus import compare, deviation, judged
 from workloads.experiment import read_experiment
@@ -106,9 +107,11 @@ def test_without_a_control_there_is_no_band(tmp_path):
     assert one.verdict == "claimed"
 
 
-def test_few_blocks_cannot_claim_in_a_large_family(tmp_path):
+@pytest.mark.parametrize(("per_s", "verdicts"), [(1500.0, {"claimed"}), (None, set())])
+def test_few_blocks_in_a_large_family_are_judged_by_a_t_test(tmp_path, per_s, verdicts):
+    """No sign-flip test of 6 blocks could reach the level in a family of 5: it would take 8."""
     arms = {f"slow {n}": BASE | {"begin": "deferred", "busy_timeout_ms": n} for n in range(5)}
-    speed = SPEED | dict.fromkeys(arms, 1500.0)
+    speed = SPEED | dict.fromkeys(arms, per_s or SPEED["base"])
     folder = made_experiment(
         tmp_path / "x",
         {"base": BASE} | arms,
@@ -119,10 +122,11 @@ def test_few_blocks_cannot_claim_in_a_large_family(tmp_path):
         baseline="base",
     )
     many = found(folder)
-    assert {one.verdict for one in many} == {"not significant"}
-    assert "6 blocks cannot reach it in such a family, 8 could" in many[0].sentence()
+    assert {one.test for one in many} == {PAIRED_T}
+    assert {one.verdict for one in many} & {"claimed"} == verdicts
     (alone,) = found(folder, "base", "slow 0")
-    assert alone.verdict == "claimed"
+    assert alone.test == SIGN_FLIP
+    assert {alone.verdict} & {"claimed"} == verdicts
 
 
 def test_too_few_blocks_for_an_interval_are_undecided_and_no_member_of_the_family(tmp_path):

@@ -30,7 +30,13 @@ from analysis.likeness import (
 from analysis.one_run import within_runs
 from analysis.rates import Count, Tally
 from analysis.sides import Side
-from analysis.significance import LEVEL, blocks_needed, holm, sign_flip_p
+from analysis.significance import (
+    LEVEL,
+    SIGN_FLIP,
+    family_p,
+    holm,
+    sign_flip_p,
+)
 
 
 def _percentile(name: str) -> Callable[[Tally], float]:
@@ -75,7 +81,7 @@ class Comparison:
     ratio     : B / A, the median over blocks with its 95 % interval, and why blocks are missing.
     values    : block -> (A's value, B's value), as compared, in the measure's unit.
     variables : fact -> (A's, B's), what is under study and differs. kind: "arms" or "runs".
-    p, p_holm : of the sign-flip test, alone and in its family; nan for single runs.
+    p, p_holm : of `test`, alone and in its family; nan for single runs.
     band      : the greatest relative deviation inside the A/A interval of the experiments, nan
         where they have no A/A control. family: how many ratios were looked at in the same call.
     """
@@ -92,6 +98,7 @@ class Comparison:
     p_holm: float = math.nan
     band: float = math.nan
     family: int = 1
+    test: str = SIGN_FLIP
     verdict: str = UNKNOWN
     control: bool = False
     refused: str = ""
@@ -132,14 +139,10 @@ class Comparison:
         return f"Cannot be decided: {self._undecided()}. {said}."
 
     def _too_weak(self) -> str:
-        need = blocks_needed(self.family)
-        weak = (
+        return (
             f"p is {words.number(self.p_holm)} after Holm, in a family of {self.family}, "
             f"and {LEVEL:g} is the limit"
         )
-        if self.ratio.blocks >= need:
-            return weak
-        return f"{weak}; {self.ratio.blocks} blocks cannot reach it in such a family, {need} could"
 
     def _undecided(self) -> str:
         if self.kind == "runs":
@@ -170,6 +173,7 @@ class Comparison:
             "p": _plain(self.p),
             "p_holm": _plain(self.p_holm),
             "family": self.family,
+            "test": self.test,
             "band": _plain(self.band),
             "verdict": self.verdict,
             "sentence": self.sentence(),
@@ -390,11 +394,16 @@ def judged(found: Sequence[Comparison]) -> list[Comparison]:
     that nothing can be claimed whatever it came to.
     """
     members = [c.kind == "arms" and not c.control and c.ratio.known for c in found]
-    adjusted = holm([c.p if member else math.nan for c, member in zip(found, members, strict=True)])
     family = max(sum(members), 1)
+    chosen = [c.ratio.each for c, member in zip(found, members, strict=True) if member]
+    p_values, test = family_p(chosen, seed=seed_of(*(c.a + c.b for c in found)))
+    adjusted = iter(holm(p_values))
+    single = iter(p_values)
     out = []
-    for one, p in zip(found, adjusted, strict=True):
-        one = replace(one, p_holm=p, family=family)
+    for one, member in zip(found, members, strict=True):
+        if member:
+            one = replace(one, p=next(single), p_holm=next(adjusted), test=test)
+        one = replace(one, family=family)
         out.append(replace(one, verdict=_verdict(one)))
     return out
 
@@ -411,7 +420,7 @@ def _verdict(found: Comparison) -> str:
         return CONTROL if found.p <= LEVEL else NONE
     if found.effect <= found.band:
         return BAND
-    return HOLM if found.p_holm > LEVEL else CLAIMED
+    return CLAIMED if found.p_holm <= LEVEL else HOLM
 
 
 __all__ = [
