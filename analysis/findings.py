@@ -141,6 +141,7 @@ def _all(checks: int) -> str:
 def doubts(evidence: Evidence) -> list[str]:
     """What a reader must know before the first number."""
     said = list(evidence.unread)
+    said += [f"Beside libSQL's server, a check did not hold: {w}" for w in evidence.served.broken]
     dropped = [(g, c) for g, c in evidence.cells() if c.contaminated]
     total = sum(1 for _ in evidence.cells())
     if dropped:

@@ -13,7 +13,7 @@ from typing import Any
 
 import jinja2
 
-from analysis import findings, isolation, report_models, report_sweeps, tables
+from analysis import findings, isolation, report_models, report_sweeps, served, tables
 from analysis.claims import claims
 from analysis.compare import FEWEST_BLOCKS, FOREIGN_LIMIT, Grid
 from analysis.evidence import Evidence, look, read_evidence
@@ -62,6 +62,7 @@ def _told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
         "refusals": tables.words_table(evidence),
         "checks": tables.checks_table(evidence),
         "claims": claims(evidence),
+        "served": served.told(evidence.served),
         "method": _method(evidence),
         "machine": _machine(evidence),
         "libraries": _libraries(evidence),

@@ -56,29 +56,37 @@ PAUSE_S = 0.0002
 POLL_S = 0.0005
 ANSWER_LIMIT_S = 30.0
 BLOCKS, QUICK_BLOCKS = 10, 6
+ENOUGH_S = 12.0
+"""After it no block is begun beyond QUICK_BLOCKS, as many as an interval needs: on a busy machine
+a block takes several seconds."""
+
 LIMIT_S = 90.0
 
 
 def measure(
-    folder: Path, *, quick: bool = False, seed: int = 0, limit_s: float = LIMIT_S
+    folder: Path,
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    blocks: int | None = None,
+    limit_s: float = LIMIT_S,
 ) -> dict[str, Any]:
     """Measure into `folder` and return the manifest; what is measured there already stays.
 
+    blocks : how many at most (default: 10, quick 6; an interval needs 6).
     Its `ended` is "done", "failed" (with `failure`) or "missing" (no sqld; with `failure`). What an
-    earlier attempt left that was cut is moved beside, to FOLDER.1 and so on. About 11 s, quick 7 s.
+    earlier attempt left that was cut is moved beside, to FOLDER.1 and so on. About 10 s, quick 6 s.
     Raises RunError where an earlier manifest can't be read; OSError where nothing can be written.
     """
     said = served_files.read_manifest(folder)
     if said.get("ended") == "done":
         return said
     if said.get("ended", "missing") != "missing":
-        number = 1
-        while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
-            number += 1
-        folder.replace(aside)
+        _set_aside(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="cwkit-") as home:
         job = {"folder": str(folder.resolve()), "home": home, "quick": quick, "seed": seed}
+        job["blocks"] = blocks or (QUICK_BLOCKS if quick else BLOCKS)
         failure = _apart(job | {"parent": os.getpid()}, Path(home), limit_s)
     said = served_files.read_manifest(folder)
     if failure and said.get("ended") != "missing":
@@ -86,6 +94,13 @@ def measure(
         said = head | {"ended": "failed", "failure": failure}
         served_files.write(folder, said)
     return said
+
+
+def _set_aside(folder: Path) -> None:
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
+        number += 1
+    folder.replace(aside)
 
 
 def _apart(job: dict[str, Any], home: Path, limit_s: float) -> str:
@@ -339,9 +354,7 @@ def main(argv: Sequence[str]) -> int:
     """JOB as JSON: the measuring process. Status 0 also without sqld; the manifest says so."""
     job = json.loads(argv[0])
     die_with(job["parent"])
-    folder, home, blocks = Path(job["folder"]), Path(job["home"]), BLOCKS
-    if job["quick"]:
-        blocks = QUICK_BLOCKS
+    folder, home = Path(job["folder"]), Path(job["home"])
     said: dict[str, Any] = {
         "cwkit": FORMAT_VERSION,
         "ended": "running",
@@ -351,7 +364,7 @@ def main(argv: Sequence[str]) -> int:
     }
     try:
         with serving(home / "server") as server, ExitStack() as stack:
-            _measure(folder, home, server, stack, blocks, said)
+            _measure(folder, home, server, stack, job["blocks"], said)
     except SqldMissing as missing:
         served_files.write(folder, said | {"ended": "missing", "failure": str(missing)})
     return 0
@@ -376,7 +389,10 @@ def _measure(
         "database_bytes": _database_bytes(client.local),
         "checks": [],
     }
+    begun = time.monotonic()
     for block in range(blocks):
+        if block >= QUICK_BLOCKS and time.monotonic() - begun > ENOUGH_S:
+            break
         served_files.write(folder, said)
         meter = machine.CpuMeter(client.pids)
         rng = np.random.default_rng([said["seed"], block])
