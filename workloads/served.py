@@ -55,9 +55,9 @@ PAUSE_S = 0.0002
 
 POLL_S = 0.0005
 ANSWER_LIMIT_S = 30.0
-BLOCKS, QUICK_BLOCKS = 10, 6
+BLOCKS, QUICK_BLOCKS = 10, 7
 ENOUGH_S = 12.0
-"""After it no block is begun beyond QUICK_BLOCKS, as many as an interval needs: on a busy machine
+"""After it no block is begun beyond QUICK_BLOCKS, one more than an interval needs: on a busy machine
 a block takes several seconds."""
 
 LIMIT_S = 90.0
@@ -73,7 +73,7 @@ def measure(
 ) -> dict[str, Any]:
     """Measure into `folder` and return the manifest; what is measured there already stays.
 
-    blocks : how many at most (default: 10, quick 6; an interval needs 6).
+    blocks : how many at most (default: 10, quick 7; an interval needs 6).
     Its `ended` is "done", "failed" (with `failure`) or "missing" (no sqld; with `failure`). What an
     earlier attempt left that was cut is moved beside, to FOLDER.1 and so on. About 10 s, quick 6 s.
     Raises RunError where an earlier manifest can't be read; OSError where nothing can be written.
@@ -84,7 +84,7 @@ def measure(
     if said.get("ended", "missing") != "missing":
         _set_aside(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="cwkit-") as home:
+    with tempfile.TemporaryDirectory(prefix="cwkit-", ignore_cleanup_errors=True) as home:
         job = {"folder": str(folder.resolve()), "home": home, "quick": quick, "seed": seed}
         job["blocks"] = blocks or (QUICK_BLOCKS if quick else BLOCKS)
         failure = _apart(job | {"parent": os.getpid()}, Path(home), limit_s)
