@@ -57,8 +57,8 @@ POLL_S = 0.0005
 ANSWER_LIMIT_S = 30.0
 BLOCKS, QUICK_BLOCKS = 10, 7
 ENOUGH_S = 12.0
-"""After it no block is begun beyond QUICK_BLOCKS, one more than an interval needs: on a busy machine
-a block takes several seconds."""
+"""After it no block is begun beyond QUICK_BLOCKS, one more than an interval needs: on a busy
+machine a block takes several seconds."""
 
 LIMIT_S = 90.0
 
