@@ -12,7 +12,8 @@ from typing import Any, TextIO
 
 from properties.anomalies import check
 from properties.catalogue import DEFAULT_LEVEL, LEVELS
-from properties.explain import explain, marks_of, op_text, reason, report, svg
+from properties.drawing import svg
+from properties.explain import explain, marks_of, op_text, reason, report
 from properties.graph import KIND_NAMES
 from properties.verdict import Verdict, Witness, show
 from workloads.elle_files import SUFFIXES, read_history

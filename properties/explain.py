@@ -1,17 +1,15 @@
-"""An anomaly in words, as a timeline with a column for each session, and as a drawing.
+"""An anomaly in words, and as a timeline with a column for each session.
 
 The words follow Elle's: let T1 = …; then T1 before T2, because …; a contradiction.
 """
 
 from __future__ import annotations
 
-import html
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from properties.catalogue import CATALOGUE
-from properties.graph import KIND_NAMES, PROCESS, REALTIME, RW, RW_PREDICATE, WR, Step
+from properties.graph import PROCESS, REALTIME, RW, RW_PREDICATE, WR, Step
 from properties.verdict import Verdict, Witness, elide, show
 from workloads.history import COMMITTED, NEVER, OUTCOMES, WRITE, History
 
@@ -184,121 +182,3 @@ def report(verdict: Verdict, level: str) -> str:
         lines.append("\n" + explain(verdict.history, first) + more)
         lines.append("\n" + witness_timeline(verdict.history, first))
     return "\n".join(lines)
-
-
-_STYLE = """
-svg{--ink:#1a1a1a;--soft:#666;--box:#f4f4f0;--data:#0b5cad;--anti:#b3261e;--time:#2e7d32}
-@media(prefers-color-scheme:dark){svg{--ink:#eee;--soft:#aaa;--box:#2b2b2b;--data:#7db7ff;
---anti:#ff8a80;--time:#8bd48f}}
-text{font:13px sans-serif;fill:var(--ink)}.soft{font-size:11px;fill:var(--soft)}
-rect{fill:var(--box);stroke:var(--soft)}path{fill:none;stroke-width:1.6}
-"""
-_TIP = (
-    '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
-    'orient="auto-start-reverse"><path d="M0 0L8 4L0 8z" style="fill:context-stroke;stroke:none"/>'
-    "</marker></defs>"
-)
-
-
-def svg(history: History, witness: Witness) -> str:
-    """The cycle as a drawing of its own: boxes on a circle, an arrow for each step.
-
-    Colours follow the reader's light or dark page; where a viewer knows no styles, the text is
-    black on white boxes. A witness that is no cycle is drawn as its transactions, side by side.
-    """
-    txns = list(dict.fromkeys(witness.txns))
-    names = {txn: f"T{i}" for i, txn in enumerate(txns, 1)}
-    names.update({s.via: "a third" for s in witness.steps if s.via >= 0 and s.via not in names})
-    marks = marks_of(history, witness)
-    texts = {t: [op_text(*op, marks) for op in history.ops(t)][:8] for t in txns}
-    box: dict[int, tuple[float, float]] = {
-        t: (max(len(x) for x in [*texts[t], where(history, t)]) * 7 + 20, len(texts[t]) * 16 + 46)
-        for t in txns
-    }
-    wide, high = max(w for w, _ in box.values()), max(h for _, h in box.values())
-    count = len(txns)
-    radius = 0 if count == 1 else max((wide + 60) / (2 * math.sin(math.pi / count)), high + 40)
-    middle_x, middle_y = radius + wide / 2 + 60, radius + high / 2 + 60
-    places = {
-        t: (middle_x + radius * math.cos(turn), middle_y + radius * math.sin(turn))
-        for t, turn in ((t, 2 * math.pi * i / count - math.pi) for i, t in enumerate(txns))
-    }
-    width, height = 2 * middle_x, 2 * middle_y + 20 * (len(witness.steps) + 1)
-    size = f'width="{width:.0f}" height="{height:.0f}"'
-    title = html.escape(f"{witness.name}: {CATALOGUE[witness.name].story}")
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" {size}>',
-        f"<title>{html.escape(witness.name)}</title><style>{_STYLE}</style>{_TIP}",
-        f'<text x="12" y="22">{title}</text>',
-    ]
-    for step in witness.steps:
-        parts.append(_arrow(step, places, box))
-    for txn in txns:
-        parts.append(_box(history, txn, names[txn], texts[txn], places[txn], box[txn]))
-    why = [
-        f"{names[s.source]} before {names[s.target]}: {reason(history, s, names)}"
-        for s in witness.steps
-    ] or [witness.why]
-    for i, line in enumerate(why):
-        y = 2 * middle_y + 20 * i
-        parts.append(f'<text class="soft" x="12" y="{y:.0f}">{html.escape(line)}</text>')
-    return "\n".join([*parts, "</svg>", ""])
-
-
-def _box(
-    history: History,
-    txn: int,
-    name: str,
-    lines: list[str],
-    at: tuple[float, float],
-    size: tuple[float, float],
-) -> str:
-    x, y = at[0] - size[0] / 2, at[1] - size[1] / 2
-    rows = [
-        f'<rect x="{x:.0f}" y="{y:.0f}" width="{size[0]:.0f}" height="{size[1]:.0f}" rx="6"/>',
-        f'<text x="{x + 10:.0f}" y="{y + 18:.0f}" font-weight="bold">{name}</text>',
-    ]
-    for i, line in enumerate(lines):
-        rows.append(f'<text x="{x + 10:.0f}" y="{y + 36 + 16 * i:.0f}">{html.escape(line)}</text>')
-    foot = y + size[1] - 8
-    rows.append(
-        f'<text class="soft" x="{x + 10:.0f}" y="{foot:.0f}">'
-        f"{html.escape(where(history, txn))}</text>"
-    )
-    return "\n".join(rows)
-
-
-def _arrow(
-    step: Step, places: dict[int, tuple[float, float]], box: dict[int, tuple[float, float]]
-) -> str:
-    """A bent arrow from border to border; two that join the same boxes bend apart."""
-    (x1, y1), (x2, y2) = places[step.source], places[step.target]
-    length = math.hypot(x2 - x1, y2 - y1) or 1.0
-    bend = 46.0
-    cx = (x1 + x2) / 2 + (y1 - y2) / length * bend
-    cy = (y1 + y2) / 2 + (x2 - x1) / length * bend
-    x1, y1 = _border(x1, y1, cx, cy, box[step.source])
-    x2, y2 = _border(x2, y2, cx, cy, box[step.target])
-    anti = step.kind in (RW, RW_PREDICATE)
-    colour = "anti" if anti else "time" if step.kind in (PROCESS, REALTIME) else "data"
-    plain = {"anti": "#b3261e", "time": "#2e7d32", "data": "#0b5cad"}[colour]
-    dash = ' stroke-dasharray="5 4"' if colour == "time" else ""
-    label_x, label_y = (x1 + 2 * cx + x2) / 4, (y1 + 2 * cy + y2) / 4
-    return (
-        f'<path d="M{x1:.0f} {y1:.0f}Q{cx:.0f} {cy:.0f} {x2:.0f} {y2:.0f}" stroke="{plain}" '
-        f'style="stroke:var(--{colour})" marker-end="url(#tip)"{dash}/>'
-        f'<text x="{label_x + 4:.0f}" y="{label_y - 6:.0f}" text-anchor="middle">'
-        f"{KIND_NAMES[step.kind]}</text>"
-    )
-
-
-def _border(
-    x: float, y: float, towards_x: float, towards_y: float, size: tuple[float, float]
-) -> tuple[float, float]:
-    """Where the line from a box's middle leaves the box."""
-    dx, dy = towards_x - x, towards_y - y
-    scale = min(
-        (size[0] / 2 + 4) / abs(dx) if dx else math.inf,
-        (size[1] / 2 + 4) / abs(dy) if dy else math.inf,
-    )
-    return x + dx * min(scale, 1), y + dy * min(scale, 1)

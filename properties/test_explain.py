@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from itertools import combinations
 
 import pytest
 
 from properties.anomalies import CATALOGUE, check
+from properties.drawing import svg
 from properties.examples import parse
-from properties.explain import explain, svg, timeline, witness_timeline
+from properties.explain import explain, timeline, witness_timeline
 from properties.verdict import elide
+from workloads.history import Builder, History
 
 SKEW = """\
 G2-item: write skew: each overwrote what the other had read (A5B) (Adya 1999, Weak Consistency)
@@ -77,3 +80,39 @@ def test_every_anomaly_is_explained_and_drawn(name: str) -> None:
     assert len(root.findall(f"{space}rect")) == len(set(witness.txns))
     assert len(root.findall(f"{space}path")) == len(witness.steps)
     assert "prefers-color-scheme" in (root.find(f"{space}style").text or "")  # type: ignore[union-attr]
+
+
+def ring(count: int, name: str) -> History:
+    """A cycle of so many anti-dependencies, on keys of this name."""
+    builder = Builder("list-append")
+    for i in range(count):
+        seen = [("r", f"{name} {(i + 1) % count}", []), ("append", f"{name} {i}", i + 1)]
+        others = [("append", f"{name} {i} {at}", 900 + at) for at in range(9 if i == 0 else 1)]
+        builder.add(f"worker {i}", 2 * i, 100 + i, "committed", [*others, *seen])
+    return builder.build()
+
+
+@pytest.mark.parametrize("name", ["k", "a key of a user's own who likes them long, very long"])
+@pytest.mark.parametrize("count", range(2, 9))
+def test_no_box_of_a_drawing_covers_another_and_every_text_fits(count: int, name: str) -> None:
+    history = ring(count, name)
+    (witness,) = check(history).anomalies["G2-item"][:1]
+    root = ET.fromstring(svg(history, witness))
+    space = "{http://www.w3.org/2000/svg}"
+    size = ("x", "y", "width", "height")
+    boxes = [[float(rect.attrib[a]) for a in size] for rect in root.iter(f"{space}rect")]
+    assert len(boxes) == count
+    for (x, y, width, height), (x2, y2, width2, height2) in combinations(boxes, 2):
+        apart = x + width < x2 or x2 + width2 < x or y + height < y2 or y2 + height2 < y
+        assert apart
+    page = [float(root.attrib[a]) for a in ("width", "height")]
+    for text in root.iter(f"{space}text"):
+        small = text.attrib.get("font-size") == "11"
+        left, down = float(text.attrib["x"]), float(text.attrib["y"])
+        right = left + len(text.text or "") * (6.7 if small else 7.9)
+        assert right <= page[0] and down <= page[1]
+        inside = [b for b in boxes if b[0] < left < b[0] + b[2] and b[1] < down < b[1] + b[3]]
+        assert all(right <= b[0] + b[2] for b in inside), text.text
+    drawn = ET.tostring(root, encoding="unicode")
+    assert "and 3 more" in drawn  # of the eleven, and none of those that matter
+    assert "var(" not in drawn  # a viewer that does not know it would draw black boxes
