@@ -27,6 +27,7 @@ from analysis.sweep_table import (
 from analysis.synthetic import drawn_run, made_experiment
 from workloads.design import Cell, begin, read_experiment, write_cell
 from workloads.experiment import Design
+from workloads.plan import PlanError
 from workloads.sweep import read_sweep
 from workloads.sweep_folder import Beside, beside, choose_folder
 
@@ -346,6 +347,18 @@ def test_the_shipped_sweeps_ask_what_they_must():
     landscape = read_sweep(ROOT / "experiments" / "landscape.toml")
     assert len(landscape.arms) >= 60 and landscape.blocks >= 5
     assert len(read_sweep(ROOT / "experiments" / "writers.toml").axes["writers"]) >= 6
+
+
+def test_the_sweep_of_the_readme_is_one(tmp_path):
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    sweep = read_sweep(Path(sweep_file(tmp_path, text)))
+    assert len(sweep.arms) == 10 and len(sweep.skipped) == 3
+    line = text.splitlines().index("think_us = [0, 200, 1000]") + 1
+    with pytest.raises(PlanError) as caught:
+        read_sweep(Path(sweep_file(tmp_path, text.replace("think_us =", "thinkus ="))))
+    said = f"line {line}: there is no axis 'thinkus' here. Did you mean 'think_us'?"
+    assert str(caught.value).endswith(said)
+    assert said in (ROOT / "README.md").read_text()
 
 
 # --- time -------------------------------------------------------------------------------------
