@@ -19,7 +19,16 @@ from analysis.listing import show_experiment
 from analysis.sweep_live import SweepLive, time_words
 from analysis.sweep_table import CELLS_CSV, cells_table, skip_words, write_csv
 from workloads.cluster import MachinesGone, conduct_on, find_machines
-from workloads.design import DONE, FAILED, Cell, Experiment, begin, read_experiment, unwritable
+from workloads.design import (
+    DONE,
+    FAILED,
+    Cell,
+    Experiment,
+    asked_alike,
+    begin,
+    read_experiment,
+    unwritable,
+)
 from workloads.experiment import conduct
 from workloads.plan import PlanError
 from workloads.slots import slots
@@ -193,9 +202,10 @@ def _dry_run(
 ) -> None:
     """Say what would be run, in which order, and for how long."""
     done = {}
-    if not fresh:
-        done = {k: c for k, c in read_experiment(folder).cells.items() if not repeat(c)}
     design = sweep.design()
+    if not fresh:
+        asked_alike(design, folder)
+        done = {k: c for k, c in read_experiment(folder).cells.items() if not repeat(c)}
     order = design.order()
     left = [(b, arm) for b, arms in enumerate(order) for arm in arms if (b, arm) not in done]
     extra = _beside(folder, runs)

@@ -38,13 +38,13 @@ class SweepLive:
         self.cost = self._costs(guess)
         self.running: dict[tuple[int, str], Progress | None] = {}
         self.rates: dict[str, list[float]] = {}
-        for cell in experiment.cells.values():
-            self._rate(cell)
         self.live = (
             RichLive(console=console, transient=True, auto_refresh=False)
             if console.is_terminal
             else None
         )
+        for cell in experiment.cells.values() if self.live else ():
+            self._rate(cell)  # for the best and the worst, which only a screen shows
 
     def __enter__(self) -> SweepLive:
         if self.live:

@@ -1,6 +1,7 @@
 """`cwkit sweep`: what it came to is told from the runs, and nothing finished is run again."""
 
 import csv
+import io
 import json
 import re
 import sys
@@ -318,6 +319,10 @@ def test_another_sweep_in_the_folder_is_refused(cwkit, tmp_path):
     begin(Design("tiny", "?", {"a": {}}), tmp_path / "other")
     status, said = cwkit("sweep", sweep_file(tmp_path), "--into", str(tmp_path / "other"))
     assert status == 2 and "holds another experiment" in said
+    dry = cwkit(
+        "sweep", str(tmp_path / "tiny.toml"), "--into", str(tmp_path / "other"), "--dry-run"
+    )
+    assert dry == (status, said)
     status, said = cwkit("sweep", str(tmp_path / "none.toml"))
     assert status == 2 and "experiments/ has" in said
 
@@ -383,7 +388,8 @@ def test_what_a_cell_takes_beside_its_run_is_measured_with_its_part_a_worker(tmp
 
 def test_the_screen_says_what_is_done_what_runs_and_who_is_best(tmp_path):
     experiment, _ = made_grid(tmp_path, blocks=2)
-    live = SweepLive(Console(file=sys.stderr), experiment, Beside(1.0, 0.0, 0), jobs=1)
+    screen = Console(file=io.StringIO(), force_terminal=True)
+    live = SweepLive(screen, experiment, Beside(1.0, 0.0, 0), jobs=1)
     live.running[1, BASELINE] = None
     del experiment.cells[1, BASELINE]
     lines = live.lines()

@@ -174,12 +174,7 @@ def begin(design: Design, folder: Path) -> None:
             )
     path = Path(folder) / "experiment.json"
     if path.exists():
-        there = {"axes": {}, "points": {}} | _read(folder)
-        if differs := [key for key in asked if there.get(key) != asked[key]]:
-            raise rec.RunError(
-                f"{folder}: holds another experiment (it differs in {', '.join(differs)}). "
-                "Give another folder, or the same settings to go on with this one."
-            )
+        there = asked_alike(design, folder)
         for cell in read_experiment(folder).cells.values():
             if not _state_file(folder, cell.block, cell.arm).exists():
                 write_cell(folder, cell)  # of a folder of before
@@ -191,6 +186,18 @@ def begin(design: Design, folder: Path) -> None:
         _replace(path, asked)
     except OSError as error:
         raise unwritable(folder, error) from error
+
+
+def asked_alike(design: Design, folder: Path) -> dict[str, Any]:
+    """`experiment.json` of a folder that asks the same. Raises RunError where it asks another."""
+    asked = json.loads(json.dumps(design.data()))
+    there = {"axes": {}, "points": {}} | _read(folder)
+    if differs := [key for key in asked if there.get(key) != asked[key]]:
+        raise rec.RunError(
+            f"{folder}: holds another experiment (it differs in {', '.join(differs)}). "
+            "Give another folder, or the same settings to go on with this one."
+        )
+    return there
 
 
 def write_cell(folder: Path, cell: Cell) -> None:

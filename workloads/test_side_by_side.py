@@ -15,6 +15,7 @@ import pytest
 
 from workloads import slots as parting
 from workloads.experiment import Design, conduct, read_experiment
+from workloads.machine import CpuMeter
 from workloads.plan import PlanError
 from workloads.slots import slots
 
@@ -113,6 +114,32 @@ def test_arms_with_cpus_of_their_own_do_not_run_side_by_side(tmp_path):
     arms = {"here": {**FAST, "cpus": [ALLOWED[0]]}}
     with pytest.raises(PlanError, match="says on which CPUs"):
         conduct(design(arms=arms), tmp_path / "e", jobs=2, oversubscribe=True)
+
+
+def test_a_confined_run_is_measured_on_its_own_cpus_only():
+    cpu = ALLOWED[0]
+    burning = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\n"
+    burning += "print(flush=True)\nwhile True: pass"
+    words = [sys.executable, "-c", burning, str(cpu)]
+    stranger = subprocess.Popen(words, stdout=subprocess.PIPE)
+    try:
+        assert stranger.stdout is not None
+        stranger.stdout.readline()
+        confined, whole = CpuMeter([], (cpu,)), CpuMeter([], conductor=stranger.pid)
+        begun = time.monotonic()
+        while (there := confined.read())["total_cpu_s"] < 0.5:
+            assert time.monotonic() - begun < LIMIT_S
+            time.sleep(0.05)
+        took, everywhere = time.monotonic() - begun, whole.read()
+    finally:
+        stranger.kill()
+        stranger.communicate()
+    # One CPU's time, in steps of 10 ms, and all of it somebody's: the stranger's or another's.
+    assert there["total_cpu_s"] == pytest.approx(took, abs=0.1 + 0.1 * took)
+    assert there["cpu_share"] + there["steal_share"] > 0.8
+    cpus = psutil.cpu_count()
+    assert everywhere["total_cpu_s"] == pytest.approx(cpus * took, rel=0.3)
+    assert 0 < everywhere["conductor_cpu_s"] <= took + 0.1
 
 
 PLANTED = """
