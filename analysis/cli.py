@@ -17,9 +17,10 @@ import typer
 import analysis.cli_compare
 import analysis.cli_export
 import analysis.cli_models
+import analysis.cli_search
 import analysis.cli_sweep  # noqa: F401, adds its command
 from analysis import listing, show
-from analysis.cli_app import RUNS, DatabasesOption, RunsOption, app, command_line
+from analysis.cli_app import RUNS, DatabasesOption, RunsOption, app, command_line, settings_of
 from workloads.design import read_experiment
 from workloads.engines import EngineMissing, UnknownName
 from workloads.plan import PlanError, make_plan, shape_of
@@ -137,7 +138,7 @@ def run_command(
     params = {name: value for name, value in given.items() if value is not None}
     plan = make_plan(
         scenario=scenario,
-        params=params | _settings(set_ or []),
+        params=params | settings_of(set_ or []),
         database=database,
         writers=writers,
         write_engine=write_engine,
@@ -192,19 +193,6 @@ def run_command(
         )
         raise typer.Exit(2)
     raise typer.Exit(0 if made.manifest["ok"] else 1)
-
-
-def _settings(pairs: list[str]) -> dict[str, str]:
-    """--set NAME=VALUE, as given; the scenario's own model turns the text into its type."""
-    settings = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise PlanError(
-                f"--set {pair}: give NAME=VALUE. `cwkit list --scenarios` has the names."
-            )
-        settings[name] = value
-    return settings
 
 
 @app.command("engines")

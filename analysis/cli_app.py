@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from workloads.plan import PlanError
+
 app = typer.Typer(
     name="cwkit",
     help="Concurrent writes on embedded databases: property tests, experiments, a report.",
@@ -30,3 +32,16 @@ DatabasesOption = Annotated[
 def command_line() -> str:
     """The command that this process was started with, as a user would type it."""
     return shlex.join(["cwkit", *sys.argv[1:]])
+
+
+def settings_of(pairs: list[str]) -> dict[str, str]:
+    """--set NAME=VALUE, as given; the scenario's own model turns the text into its type."""
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise PlanError(
+                f"--set {pair}: give NAME=VALUE. `cwkit list --scenarios` has the names."
+            )
+        settings[name] = value
+    return settings

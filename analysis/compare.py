@@ -149,6 +149,18 @@ def ratio_over_blocks(
     return Ratio(found.value, found.low, found.high, found.each, tuple(said), over, under)
 
 
+def contamination(manifest: Mapping[str, Any], limit: float = FOREIGN_LIMIT) -> str:
+    """Why a run may not be used for a rate, "" if it may: others used more of the machine's CPU
+    time than `limit`, a share in [0, 1].
+    """
+    foreign = manifest.get("foreign", {})
+    for key, who in (("cpu_share", "other programs"), ("steal_share", "the host")):
+        share = foreign.get(key) or 0.0
+        if share > limit:
+            return f"{who} used {words.percent(share)} of the machine's CPU time"
+    return ""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One arm in one block, counted. counted and manifest are None and {} where there is no run.
@@ -174,12 +186,7 @@ class Cell:
     @property
     def contaminated(self) -> str:
         """Why the cell may not be used for a rate, "" if it may."""
-        foreign = self.manifest.get("foreign", {})
-        for key, who in (("cpu_share", "other programs"), ("steal_share", "the host")):
-            share = foreign.get(key) or 0.0
-            if share > self.foreign_limit:
-                return f"{who} used {words.percent(share)} of the machine's CPU time"
-        return ""
+        return contamination(self.manifest, self.foreign_limit)
 
     @property
     def crowded(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from analysis import words
 from analysis.compare import Grid, gather
+from analysis.search import DOCUMENT, SEARCH, read_search
 from analysis.sweep_table import (
     CELLS_CSV,
     arms_table,
@@ -51,9 +53,20 @@ def _entry(folder: Path) -> tuple[str, str] | None:
             return _of_a_report(folder)
         if (folder / "manifest.json").exists():
             return _of_a_run(folder)
+        if (folder / SEARCH).exists():
+            return _of_a_search(folder)
     except (RunError, KeyError, TypeError, AttributeError, ValueError) as error:
         return "unreadable", str(error)
     return None
+
+
+def _of_a_search(folder: Path) -> tuple[str, str]:
+    search = read_search(folder)
+    what = f"search: {search.plan.scenario} on {search.plan.database}, {search.objective}"
+    if not (folder / DOCUMENT).exists():
+        return what, f"unfinished: cwkit search --into {folder}"
+    rate = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))["rate_per_s"]
+    return what, "met at no rate" if rate is None else f"met up to {rate:,g} tx/s"
 
 
 def _of_an_experiment(folder: Path) -> tuple[str, str]:

@@ -1,0 +1,234 @@
+"""A search asks few rates, keeps every run, goes on where it was, and finds a planted answer."""
+
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+
+from analysis import cli, search
+from analysis.search import Search, Undecided, begin, conduct, read_search
+from analysis.synthetic import made_run, made_worker, write_folder
+from workloads.pacing import arrivals
+from workloads.plan import Plan, PlanError
+from workloads.recording import ATTEMPT, COMMITTED, RunError, read_run
+from workloads.worker import seat_of
+
+SERVICE = 1000.0  # of a single server, exponential: M/M/1 as in test_slo
+TRUTH = SERVICE - math.log(100) / 0.020
+PLAN = Plan(scenario="counter", database="null", writers=1, duration_s=12, warmup_s=1, seed=3)
+LOOKED_FOR = Search(PLAN, "p99 < 20ms", repeats=3)
+
+
+def queue_run(plan, folder, *, name, **how):
+    """A run as one worker on a queue would have recorded it; with rate 0 a closed loop."""
+    start = 1_000_000_000
+    stop = start + int((plan.warmup_s + plan.duration_s) * 1e9)
+    seat = seat_of(plan, 0)
+    service = np.random.default_rng([plan.seed, 99])
+    due = arrivals(plan.rate, start, seat.rng(7)) if plan.rate else None
+    rows, free = [], start
+    while True:
+        intended = due() if due else free
+        begun = max(free, intended)
+        if begun >= stop:
+            break
+        free = begun + int(service.exponential(1e9 / SERVICE))
+        rows.append((intended, begun, free))
+    out = np.zeros(len(rows), ATTEMPT)
+    out["intended_ns"], out["start_ns"], out["end_ns"] = np.array(rows).T
+    out["begun_ns"] = out["worked_ns"] = out["start_ns"]
+    out["txn"], out["attempt"], out["outcome"] = np.arange(len(rows)), 1, COMMITTED
+    made = made_run(
+        [made_worker(0, out, engine="null")], name=name, seconds=plan.duration_s,
+        warmup_s=plan.warmup_s, plan=plan.model_dump(mode="json"),
+    )  # fmt: skip
+    return read_run(write_folder(made, folder / name))
+
+
+@pytest.fixture
+def on_a_queue(monkeypatch):
+    made = []
+
+    def run(plan, folder, **how):
+        made.append(how["name"])
+        return queue_run(plan, folder, **how)
+
+    monkeypatch.setattr(search, "run", run)
+    return made
+
+
+def test_the_search_finds_the_queues_answer_from_its_runs(tmp_path, on_a_queue):
+    begin(LOOKED_FOR, tmp_path)
+    said: list[str] = []
+    found = conduct(tmp_path, say=said.append)
+    assert found.capacity == pytest.approx(SERVICE, rel=0.03)
+    assert found.answer.rate is not None
+    assert abs(found.answer.rate / TRUTH - 1) < 0.1
+    above = min(rate for rate in found.probes if rate > found.answer.rate)
+    assert not found.probes[above].met
+    assert above / found.answer.rate < 1.06
+    assert len(on_a_queue) == len(set(on_a_queue)) == len(said)
+    low, value, high = found.probes[found.answer.rate].statistic("p99")
+    assert low < value < high
+    assert value == pytest.approx(1e9 * math.log(100) / (SERVICE - found.answer.rate), rel=0.25)
+
+
+def test_an_interrupted_search_goes_on_and_repeats_no_run(tmp_path, on_a_queue):
+    begin(LOOKED_FOR, tmp_path)
+    whole = tmp_path / "whole"
+    begin(LOOKED_FOR, whole)
+    expected = conduct(whole).answer
+    on_a_queue.clear()
+    seen = []
+
+    def stop_at_sixth(line):
+        seen.append(line)
+        if len(seen) == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        conduct(tmp_path, say=stop_at_sixth)
+    assert len(on_a_queue) == 6
+    # A run that was killed leaves a manifest that says it is still running.
+    cut = tmp_path / on_a_queue[-1]
+    manifest = json.loads((cut / "manifest.json").read_text())
+    (cut / "manifest.json").write_text(json.dumps(manifest | {"ended": "running"}))
+    begin(read_search(tmp_path), tmp_path)
+    assert conduct(tmp_path).answer == expected
+    assert on_a_queue.count(cut.name) == 2
+    assert len(on_a_queue) == len(set(on_a_queue)) + 1
+    assert (tmp_path / "earlier" / f"{cut.name}.1" / "manifest.json").is_file()
+    on_a_queue.clear()
+    assert conduct(tmp_path).answer == expected
+    assert on_a_queue == []
+
+
+def test_another_search_in_the_folder_is_refused(tmp_path):
+    begin(LOOKED_FOR, tmp_path)
+    begin(LOOKED_FOR, tmp_path)
+    with pytest.raises(RunError, match=r"differs in search"):
+        begin(Search(PLAN, "p99 < 30ms"), tmp_path)
+    with pytest.raises(RunError, match=r"differs in writers"):
+        begin(Search(PLAN.model_copy(update={"writers": 2}), "p99 < 20ms"), tmp_path)
+    (tmp_path / "search.json").write_text("{")
+    with pytest.raises(RunError, match="cut or edited"):
+        read_search(tmp_path)
+
+
+def test_runs_that_others_disturbed_are_kept_told_and_not_counted(tmp_path, monkeypatch):
+    disturbed = {"capacity-2", "rate-700-1"}
+
+    def run(plan, folder, *, name, **how):
+        made = queue_run(plan, folder, name=name)
+        if name in disturbed or disturbed == {"all"}:
+            manifest = dict(made.manifest) | {"foreign": {"cpu_share": 0.5}}
+            (folder / name / "manifest.json").write_text(json.dumps(manifest))
+        return read_run(folder / name)
+
+    monkeypatch.setattr(search, "run", run)
+    begin(LOOKED_FOR, tmp_path / "a")
+    said: list[str] = []
+    found = conduct(tmp_path / "a", say=said.append)
+    assert found.capacity_runs == ("capacity-1", "capacity-3", "capacity-4")
+    assert any("capacity-2: not counted, other programs used 50 %" in line for line in said)
+    assert (tmp_path / "a" / "capacity-2" / "manifest.json").is_file()
+    disturbed.clear()
+    disturbed.add("all")
+    begin(LOOKED_FOR, tmp_path / "b")
+    with pytest.raises(Undecided, match="foreign-limit"):
+        conduct(tmp_path / "b")
+
+
+def test_windows_are_as_long_as_the_objective_needs_and_refused_beyond_the_longest():
+    one = Search(PLAN.model_copy(update={"duration_s": 2.0}), "p99 < 20ms", longest_s=30)
+    assert one.window_s(1000) == 2
+    assert one.window_s(100) == pytest.approx(13.02)
+    assert one.floor() == pytest.approx(1300 / 29.98)
+    with pytest.raises(PlanError, match="--longest is 30 s"):
+        one.window_s(10)
+    with pytest.raises(PlanError, match="needs windows of 50 s"):
+        begin(Search(PLAN, "p50 < 10s", longest_s=30), None)  # type: ignore[arg-type]
+
+
+def test_a_run_that_broke_an_invariant_is_not_met_and_said(tmp_path, monkeypatch):
+    def run(plan, folder, *, name, **how):
+        made = queue_run(plan, folder, name=name)
+        if plan.rate > 300:
+            broken = {"check": "total", "ok": False, "sentence": "99 for 100", "evidence": {}}
+            manifest = dict(made.manifest) | {"ok": False, "findings": [broken]}
+            (folder / name / "manifest.json").write_text(json.dumps(manifest))
+        return read_run(folder / name)
+
+    monkeypatch.setattr(search, "run", run)
+    begin(LOOKED_FOR, tmp_path)
+    found = conduct(tmp_path)
+    assert found.answer.rate is not None and found.answer.rate <= 300
+    assert any("total: 99 for 100" in line for line in found.broken)
+
+
+# --- the command, on real processes -------------------------------------------------------------
+
+
+def command(monkeypatch, capsys, *words):
+    monkeypatch.setattr(sys, "argv", ["cwkit", "search", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr()
+    return ended.value.code or 0, said.out, said.err
+
+
+def test_a_real_search_keeps_its_runs_its_curve_and_its_answer(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "found"
+    words = (
+        "--slo", "p50 < 40ms", "--scenario", "counter", "--database", "null", "--writers", 1,
+        "--think-us", 2000, "--think", "sleep", "--duration", 0.2, "--warmup", 0, "--repeats", 1,
+        "--step", 2, "--longest", 1, "--foreign-limit", 1,
+    )  # fmt: skip
+    status, out, _ = command(monkeypatch, capsys, *words, "--into", folder)
+    document = json.loads((folder / "answer.json").read_text())
+    assert status == document["status"] == (1 if document["rate_per_s"] is None else 0)
+    assert "closed loop, capacity-1:" in out
+    names = [name for probe in document["probes"] for name in probe["runs"]]
+    assert names
+    for name in names:
+        run = read_run(folder / name)
+        assert run.manifest["conduct"]["way"] == "search"
+        assert run.manifest["plan"]["rate"] > 0
+    assert (folder / "latency-against-rate.svg").read_bytes().startswith(b"<?xml")
+    monkeypatch.setattr(search, "run", lambda *a, **k: pytest.fail("ran a finished probe"))
+    status, out, _ = command(monkeypatch, capsys, "--into", folder, "--json")
+    again = json.loads(out)
+    assert {**again, "command": ""} == {**document, "command": ""}
+    status, _, err = command(monkeypatch, capsys, *words, "--into", folder, "--seed", 9)
+    assert status == 2
+    assert "differs in seed" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ((), "Search for what?"),
+        (("--slo", "p98 < 1ms"), "there is no 'p98'"),
+        (("--slo", "p99 < 1ms", "--repeats", "2"), "odd number"),
+        (("--slo", "p99 < 1ms", "--step", "1"), "from 1.01"),
+        (("--slo", "p99 < 20s"), "needs windows"),
+        (("--slo", "p99 < 1ms", "--scenario", "bnk"), "Did you mean 'bank'"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch, capsys, words, part):
+    runs = tmp_path / "runs"
+    status, out, err = command(monkeypatch, capsys, *words, "--runs", runs)
+    assert (status, out) == (2, "")
+    assert part in err
+    assert err.count("\n") == 1
+    assert not runs.exists()
+
+
+def test_a_mode_that_is_refused_leaves_no_search(tmp_path, monkeypatch, capsys):
+    words = ("--slo", "p99 < 1s", "--database", "sqlite", "--begin", "concurrent")
+    status, _, err = command(monkeypatch, capsys, *words, "--rows", 2, "--runs", tmp_path)
+    assert status == 2
+    assert "refuses BEGIN CONCURRENT" in err
+    assert list(tmp_path.iterdir()) == []
