@@ -7,12 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from properties.targets import DEFAULT_ENGINES, Stages, Target, targets
+from workloads import watchdog
 from workloads.engines import UnknownName, find_engine
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "modes(*names): only on these of the targets' BEGIN modes")
     config.addinivalue_line("markers", "processes: not on engines that lock their file to one")
+    watchdog.start()  # now, while standard error is still the terminal's
     _chosen(config)  # a name that there is not ends the session before anything is collected
 
 

@@ -28,6 +28,7 @@ from workloads.engines import Settings
 from workloads.interleave import Stage
 from workloads.player import Player
 from workloads.schedule import FAST, Schedule, Schema, parse
+from workloads.watchdog import watched
 
 SESSIONS = 3
 SCHEMAS = {
@@ -61,7 +62,8 @@ class Sessions(RuleBasedStateMachine):
         self.player = self.stage.player()
 
     def take(self, number: int, text: str) -> None:
-        happened = self.player.step(number, parse(text))
+        with watched(f"{self.told('this is the last step')}\nsession {number}: {text}"):
+            happened = self.player.step(number, parse(text))
         counted = len(self.model.refused)
         try:
             self.model.see(happened)

@@ -17,6 +17,7 @@ import tempfile
 import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from workloads.history import Builder, History
 from workloads.player import Event, Player, Txn
 from workloads.schedule import FAST, READS, Op, Schedule, Schema
 from workloads.stepping import Local, Opening, Remote
+from workloads.watchdog import watched
 
 REUSABLE = ("libsql", "sqlite", "turso")
 """Engines whose database is put back in place between schedules, which is cheaper than a new one.
@@ -118,8 +120,15 @@ class Stage:
         self._gone = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         self.sessions: list[Local | Remote] = []
         self._count = 0
-        self._template = self._make_template()
-        self._first = self._fresh()
+        with self._watched("opening"):
+            self._template = self._make_template()
+            self._first = self._fresh()
+
+    def _watched(self, what: object) -> AbstractContextManager[None]:
+        """A step that never comes back ends this process; one in a process of its own only that."""
+        if self._session is Remote:
+            return nullcontext()
+        return watched(f"{', '.join(self.engines)} in {', '.join(self.modes)}: {what}")
 
     def _pragmas(self, settings: Settings) -> Settings:
         return replace(settings, busy_timeout_ms=0, page_bytes=self.schema.page_bytes)
@@ -225,6 +234,10 @@ class Stage:
 
     def player(self) -> Player:
         """A player over the sessions, on the database's first state."""
+        with self._watched("reset"):
+            return self._player()
+
+    def _player(self) -> Player:
         if self._used:
             self.reset()
         self._used = True
@@ -238,17 +251,18 @@ class Stage:
             raise ValueError("this stage was set for another schema, or for fewer sessions.")
         if self._pragmas(schedule.settings) != self.settings:
             raise ValueError(f"this stage was set with {self.settings}, not {schedule.settings}.")
-        player = self.player()
-        try:
-            _take(player, schedule)
-        finally:
-            player.give_up()
-        final = {}
-        for table in self.schema.tables:
-            for key, stored in self.sessions[0].rows(
-                f"SELECT id, value FROM {table} WHERE id >= 0"
-            ):
-                final[int(key)] = self.schema.value(stored)
+        with self._watched(schedule):
+            player = self._player()
+            try:
+                _take(player, schedule)
+            finally:
+                player.give_up()
+            rows = [
+                row
+                for table in self.schema.tables
+                for row in self.sessions[0].rows(f"SELECT id, value FROM {table} WHERE id >= 0")
+            ]
+        final = {int(key): self.schema.value(stored) for key, stored in rows}
         return Played(
             schedule, self.engines, self.modes, self.identity, player.events, player.txns, final
         )
@@ -257,15 +271,17 @@ class Stage:
         """Close every session and open one anew: what it sees is what was kept. Ends the stage's
         use of this database; the next schedule gets a new one.
         """
-        while self.sessions:
-            self.sessions.pop().close()
-        self._reusable = False
-        self.sessions.append(self._open(self.database, 0))
+        with self._watched("closing and opening again"):
+            while self.sessions:
+                self.sessions.pop().close()
+            self._reusable = False
+            self.sessions.append(self._open(self.database, 0))
         return self.sessions[0]
 
     def close(self) -> None:
         """Close every session and remove the database."""
-        self._close_sessions()
+        with self._watched("closing"):
+            self._close_sessions()
         self._gone()
 
     def __enter__(self) -> Stage:
