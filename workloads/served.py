@@ -82,7 +82,7 @@ def measure(
     if said.get("ended") == "done":
         return said
     if said.get("ended", "missing") != "missing":
-        _set_aside(folder)
+        served_files.set_aside(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="cwkit-", ignore_cleanup_errors=True) as home:
         job = {"folder": str(folder.resolve()), "home": home, "quick": quick, "seed": seed}
@@ -94,13 +94,6 @@ def measure(
         said = head | {"ended": "failed", "failure": failure}
         served_files.write(folder, said)
     return said
-
-
-def _set_aside(folder: Path) -> None:
-    number = 1
-    while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
-        number += 1
-    folder.replace(aside)
 
 
 def _apart(job: dict[str, Any], home: Path, limit_s: float) -> str:
@@ -125,7 +118,10 @@ def _apart(job: dict[str, Any], home: Path, limit_s: float) -> str:
             end(process)
     if status is None:
         return f"not done after {limit_s:g} s"
-    return f"{status_words(status)}: {last_words(host)}" if status else ""
+    if not status:
+        return ""
+    words = last_words(host)
+    return status_words(status) + (f": {words}" if words else "")
 
 
 class _Client:

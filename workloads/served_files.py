@@ -98,6 +98,14 @@ def write(folder: Path, said: Mapping[str, Any]) -> None:
     beside.replace(folder / MANIFEST)
 
 
+def set_aside(folder: Path) -> None:
+    """Move what is there beside, to FOLDER.1 and so on: nothing measured is written over."""
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
+        number += 1
+    folder.replace(aside)
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest, {} where there is none. Raises RunError where it is cut or of a later cwkit."""
     path = Path(folder) / MANIFEST

@@ -106,22 +106,33 @@ def test_a_server_that_ends_at_once_is_one_sentence(no_server: Path, tmp_path: P
 
 
 @pytest.mark.usefixtures("server")
-def test_everything_ends_with_a_measuring_process_that_is_killed(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "workloads.served"]
-    words.append(json.dumps(job(tmp_path / "served", tmp_path / "home")))
-    process = subprocess.Popen(words, cwd=ROOT, env=os.environ | {"RUST_LOG": "off"})
+@pytest.mark.parametrize("killed", ["the measuring process", "its parent"])
+def test_everything_ends_with_a_process_that_is_killed(tmp_path: Path, killed: str) -> None:
+    program = "import sys; from workloads.served import measure; from pathlib import Path; "
+    program += "measure(Path(sys.argv[1]))"
+    top = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "served")],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
+    below: list[psutil.Process] = []
     try:
         limit = time.monotonic() + LIMIT_S
-        children: list[psutil.Process] = []
-        while len(children) < 3 and time.monotonic() < limit and process.poll() is None:
-            children = psutil.Process(process.pid).children()
-        assert len(children) == 3, "the server and two others did not start"
+        while len(below) < 4 and time.monotonic() < limit and top.poll() is None:
+            below = psutil.Process(top.pid).children(recursive=True)
+        assert len(below) == 4, "the measuring process, the server and two others did not start"
+        (measuring,) = psutil.Process(top.pid).children()
+        victim = measuring.pid if killed == "the measuring process" else top.pid
+        os.kill(victim, signal.SIGKILL)
+        _, alive = psutil.wait_procs(below, timeout=LIMIT_S)
+        assert not alive
     finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait(LIMIT_S)
-    gone, alive = psutil.wait_procs(children, timeout=LIMIT_S)
-    assert not alive
-    assert len(gone) == 3
+        if killed == "its parent" or not below:
+            top.kill()
+        top.wait(LIMIT_S)
+    if killed == "the measuring process":
+        said = served_files.read_manifest(tmp_path / "served")
+        assert (said["ended"], said["failure"]) == ("failed", "signal 9")
 
 
 @pytest.mark.usefixtures("server")
@@ -154,7 +165,7 @@ def test_a_cut_attempt_is_kept_beside_the_next(tmp_path: Path) -> None:
     for number in (1, 2):
         folder.mkdir()
         served_files.write(folder, {"cwkit": 1, "ended": "running", "seed": number})
-        served._set_aside(folder)
+        served_files.set_aside(folder)
     assert not folder.exists()
     assert [served_files.read_manifest(tmp_path / f"served.{n}")["seed"] for n in (1, 2)] == [1, 2]
 
