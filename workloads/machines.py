@@ -175,7 +175,7 @@ class Machines:
         self._asked &= self.registered
         refused = []
         new = self.registered - self.there.keys() - self._asked
-        versions = await self._versions() if new else {}
+        versions = await self._versions(new) if new else {}
         for address, worker in workers.items():
             if address not in new & versions.keys() or worker.get("status") != "running":
                 continue  # one that isn't ready, or does not answer, is asked at the next look
@@ -183,17 +183,27 @@ class Machines:
                 refused.append(fault)
         return refused
 
-    async def _versions(self) -> dict[str, Any]:
+    async def _versions(self, addresses: set[str]) -> dict[str, Any]:
+        """Of these workers, those that answer: as client.get_versions() asks all of them."""
+        scheduler = self.client.scheduler
         try:
-            said = await asyncio.wait_for(self.client.get_versions(), ASK_LIMIT_S)
+            said = await asyncio.wait_for(scheduler.versions(packages=[]), ASK_LIMIT_S)
+            found: dict[str, Any] = await asyncio.wait_for(
+                scheduler.broadcast(
+                    msg={"op": "versions", "packages": []},
+                    workers=list(addresses),
+                    on_error="ignore",
+                ),
+                ASK_LIMIT_S,
+            )
         except (OSError, TimeoutError):
             return {}
-        if differs := _python_differs(said["scheduler"]["packages"]):
+        if differs := _python_differs(said["packages"]):
             raise RunError(
                 f"The scheduler has {differs}. Start it with the .venv/bin/dask of a checkout "
                 "where `make setup` was run, as here."
             )
-        return dict(said["workers"])
+        return found
 
     async def _met(self, address: str, worker: Mapping[str, Any], versions: Any) -> str:
         """Take a new worker among the machines, or say why not ("" where it only isn't ours)."""
