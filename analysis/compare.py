@@ -12,6 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,13 @@ class Cell:
         return ""
 
     @property
+    def place(self) -> tuple[str, int]:
+        """The machine's id and how many of its CPUs the run could use; ("", 0) of older runs."""
+        machine = self.manifest.get("machine", {})
+        known = "id" in machine
+        return (str(machine["id"]), int(machine.get("cores") or 0)) if known else ("", 0)
+
+    @property
     def steady(self) -> str:
         """Whether it was, or why its window is the plan's (analysis.steady); "" without a run."""
         return self.counted.steady.state if self.counted and self.counted.steady else ""
@@ -239,15 +247,35 @@ class Grid:
     def of(self, arm: str) -> list[Cell]:
         return [cell for (_, name), cell in sorted(self.cells.items()) if name == arm]
 
-    def usable(self, arm: str) -> list[Cell]:
-        """The arm's cells that were run and not contaminated, by block."""
-        return [cell for cell in self.of(arm) if cell.usable]
+    @cached_property
+    def places(self) -> Counter[tuple[str, int]]:
+        """How many usable cells each machine made (`Cell.place`), the one with most of them first.
 
-    def dropped(self, *arms: str) -> tuple[str, ...]:
-        """Why blocks are missing for these arms, one sentence each."""
+        What is told of an arm alone is told of that one: what two machines do has no median.
+        """
+        found = Counter(cell.place for _, cell in sorted(self.cells.items()) if cell.usable)
+        return Counter(dict(found.most_common()))
+
+    @property
+    def home(self) -> tuple[str, int] | None:
+        """The machine that made the most cells, None where none is usable."""
+        return next(iter(self.places), None)
+
+    def usable(self, arm: str) -> list[Cell]:
+        """The arm's cells that were run on that one machine and not contaminated, by block."""
+        return [cell for cell in self.of(arm) if cell.usable and cell.place == self.home]
+
+    def dropped(self, *arms: str, anywhere: bool = False) -> tuple[str, ...]:
+        """Why blocks are missing for these arms, one sentence each.
+
+        anywhere : blocks of other machines are not missing, as in a ratio.
+        """
         out = []
         for cell in (c for arm in arms for c in self.of(arm)):
-            if why := cell.failure or cell.contaminated:
+            why = cell.failure or cell.contaminated
+            if not why and not anywhere and cell.usable and cell.place != self.home:
+                why = "made on another machine than most, and not pooled with those"
+            if why:
                 out.append(f"block {cell.block}, {cell.arm}: {why}")
         return tuple(dict.fromkeys(out))
 
@@ -271,18 +299,32 @@ class Grid:
         return median_of_blocks(list(found.values()), seed=seed, dropped=self.dropped(arm))
 
     def ratio(self, over: str, under: str, measure: Measure | None = None) -> Ratio:
-        """Median over blocks of over / under. A block counts only if both its cells are usable.
+        """Median over blocks of over / under, on whichever machine each block was run.
 
-        0 / 0 is no ratio and drops the block; something / 0 is infinite and stays.
+        A block counts only if both its cells are usable and of one machine. 0 / 0 is no ratio and
+        drops the block; something / 0 is infinite and stays.
         """
         measure = measure or throughput()
+        dropped = list(self.dropped(over, under, anywhere=True))
+        values: tuple[dict[int, float], dict[int, float]] = ({}, {})
+        for block in sorted({block for block, _ in self.cells}):
+            pair = [self.cells.get((block, arm)) for arm in (over, under)]
+            places = {cell.place for cell in pair if cell is not None and cell.usable}
+            if len(places) > 1:
+                dropped.append(f"block {block}: {over} and {under} were made on different machines")
+                continue
+            for cell, of_arm in zip(pair, values, strict=True):
+                if cell is not None and cell.usable and cell.counted is not None:
+                    of_arm[block] = measure(cell.counted)
+        known = [
+            {b: value for b, value in each.items() if not math.isnan(value)} for each in values
+        ]
         return ratio_over_blocks(
-            self.values(over, measure),
-            self.values(under, measure),
+            *known,
             over=over,
             under=under,
             seed=seed_of(self.seed, self.name, over, under),
-            dropped=self.dropped(over, under),
+            dropped=dropped,
         )
 
     def plan(self, arm: str) -> dict[str, Any]:
@@ -314,7 +356,8 @@ class Grid:
 
     def runs(self, *arms: str) -> tuple[str, ...]:
         """Names of the usable runs behind these arms (all arms where none is named)."""
-        return tuple(cell.run for arm in arms or tuple(self.arms) for cell in self.usable(arm))
+        found = (cell for arm in arms or tuple(self.arms) for cell in self.of(arm))
+        return tuple(cell.run for cell in found if cell.usable)
 
     def unlike(self, over: str, under: str) -> str:
         """Why two arms must not be compared, "" if they may: durability as read back differs.
@@ -326,7 +369,8 @@ class Grid:
             kinds.append(
                 {
                     str(entry.get("pragmas", {}).get("synchronous"))
-                    for cell in self.usable(arm)
+                    for cell in self.of(arm)
+                    if cell.usable
                     for entry in cell.manifest["workers"]
                     if entry.get("role") == "writer" and entry.get("engine") != "null"
                 }

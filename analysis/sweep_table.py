@@ -268,13 +268,20 @@ def doubt_words(grid: Grid) -> list[str]:
             f"{words.times(len(dirty), 'cell')} contaminated and left out of the medians, the "
             f"first in block {dirty[0].block}, {dirty[0].arm}: {dirty[0].contaminated}."
         )
+    if len(grid.places) > 1:
+        most = next(iter(grid.places.values()))
+        said.append(
+            f"The cells were made on {len(grid.places)} machines: medians are of the {most} cells "
+            "of one of them, ratios of all blocks, for each block is of one machine."
+        )
     over = [c for c in grid.cells.values() if c.manifest.get("conduct", {}).get("oversubscribed")]
     if over:
         said.append(
             f"{words.times(len(over), 'cell')} shared CPUs with another cell (--oversubscribe): "
             "their rates say what was left for them, not what the engine can do."
         )
-    conducts = [cell.manifest.get("conduct") for cell in grid.cells.values()]
+    alike = (cell for cell in grid.cells.values() if cell.place == grid.home)
+    conducts = [cell.manifest.get("conduct") for cell in alike]
     jobs = sorted({(conduct["jobs"], len(conduct["cpus"])) for conduct in conducts if conduct})
     if len(jobs) > 1:
         kinds = [

@@ -1,6 +1,7 @@
 """Arms against each other: a planted difference is found, a difference that is none is not."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,6 +64,50 @@ def test_a_contaminated_block_is_dropped_and_said(tmp_path):
     )
     assert found.ratio("again", "base").blocks == 9  # the other arm's bad block is not theirs
     assert len(found.runs("other")) == 9
+
+
+def machines(of_block, swapped=()):
+    """Cells of two machines, the second three times as fast; `swapped` cells are the other's."""
+
+    def make(arm, block):
+        fast = of_block(block) != ((arm, block) in swapped)
+        per_s = SPEED[arm] * (3 if fast else 1)
+        run = drawn_run(block, per_s=per_s, writers=2)
+        run.manifest["machine"] |= {"id": "bbbb" if fast else "aaaa", "cores": 2}
+        return run
+
+    return make
+
+
+def test_cells_of_two_machines_are_not_pooled_and_each_ratio_is_of_one(tmp_path):
+    found = grid(tmp_path, machines(lambda block: block in (1, 4, 5)))
+    assert list(found.places.items()) == [(("aaaa", 2), 21), (("bbbb", 2), 9)]
+    for arm, per_s in SPEED.items():
+        made = found.estimate(arm)
+        assert made.blocks == 7 and made.each.max() < 1.2 * per_s
+        assert [cell.block for cell in found.usable(arm)] == [0, 2, 3, 6, 7, 8, 9]
+        assert made.dropped[0] == (
+            f"block 1, {arm}: made on another machine than most, and not pooled with those"
+        )
+        assert found.tally(arm).per_s < 1.2 * per_s
+    ratio = found.ratio("other", "base")
+    assert ratio.blocks == 10 and ratio.dropped == () and 0.85 < ratio.value < 0.95
+    assert len(found.runs("other")) == 10
+    # Another number of CPUs on one machine is another machine; older manifests name none.
+    fewer = found.cells[1, "base"].manifest["machine"] | {"id": "aaaa", "cores": 1}
+    assert replace(found.cells[1, "base"], manifest={"machine": fewer}).place == ("aaaa", 1)
+    assert replace(found.cells[1, "base"], manifest={"machine": {"cores": 2}}).place == ("", 0)
+
+
+def test_a_block_of_two_machines_gives_no_ratio(tmp_path):
+    # Planted: what must never happen. Taken for a ratio it would be 0.3 or 2.7, not 0.9.
+    found = grid(tmp_path, machines(lambda block: block == 1, {("base", 3), ("other", 1)}))
+    ratio = found.ratio("other", "base")
+    assert ratio.blocks == 8 and ratio.each.max() < 1.1
+    assert ratio.dropped == (
+        "block 1: other and base were made on different machines",
+        "block 3: other and base were made on different machines",
+    )
 
 
 def test_refused_failed_and_cut_cells_are_said_and_never_stop_the_count(tmp_path):

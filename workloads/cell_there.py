@@ -97,33 +97,43 @@ async def _ended(
     begun = heard = time.monotonic()
     most_s = longest_s(job["design"]["arms"][job["arm"]])
     until = 0.0  # counted from when it runs
-    while True:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), POLL_S)
-            return
-        now = time.monotonic()
-        if machine.address not in machines.registered:
-            raise Lost("its process has ended, or its network has.")
-        if until and now > until:
-            raise Lost("its cell took longer than any cell can.")
-        if not until and now - begun > QUEUE_LIMIT_S:
-            raise rec.RunError(
-                f"Worker {machine.name} has been busy with other work for "
-                f"{QUEUE_LIMIT_S / 60:.0f} minutes. Go on with the same command when it is free."
-            )
-        if now - heard < BEAT_S:
-            continue
-        try:
-            said = await machines.ask(machine.address, remote.beat, machine.token)
-        except Unreachable as error:
+    beat: asyncio.Task[Any] | None = None
+    try:
+        while not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), POLL_S)
+            now = time.monotonic()
+            # Asked beside this loop: dask tries a dead worker for half a minute.
+            if beat is None and now - heard >= BEAT_S:
+                beat = asyncio.create_task(
+                    machines.ask(machine.address, remote.beat, machine.token)
+                )
+            elif beat is not None and beat.done():
+                with contextlib.suppress(Unreachable):
+                    said, heard = beat.result(), now
+                    if said["running"] and not until:
+                        until = now + most_s
+                    if said["progress"]:
+                        watch(Progress(**said["progress"]))
+                beat = None
+            if ended.is_set():
+                return
+            if machine.address not in machines.registered:
+                raise Lost("its process has ended, or its network has.")
             if now - heard > remote.LAPSE_S:
-                raise Lost(f"it gave no answer for {remote.LAPSE_S:.0f} s.") from error
-            continue
-        heard = time.monotonic()
-        if said["running"] and not until:
-            until = heard + most_s
-        if said["progress"]:
-            watch(Progress(**said["progress"]))
+                raise Lost(f"it gave no answer for {remote.LAPSE_S:.0f} s.")
+            if until and now > until:
+                raise Lost("its cell took longer than any cell can.")
+            if not until and now - begun > QUEUE_LIMIT_S:
+                raise rec.RunError(
+                    f"Worker {machine.name} has been busy with other work for "
+                    f"{QUEUE_LIMIT_S / 60:.0f} minutes. Go on with the same command when it is "
+                    "free."
+                )
+    finally:
+        if beat is not None:
+            beat.cancel()
+            await asyncio.gather(beat, return_exceptions=True)
 
 
 async def brought(
@@ -141,7 +151,7 @@ async def brought(
     try:
         shutil.rmtree(arriving, ignore_errors=True)
         for file, size in said["files"]:
-            with _opened(arriving, file) as out:
+            with opened(arriving, file) as out:
                 while (at := out.tell()) < size:
                     words = (machine.token, said["run"], file, at, min(PIECE_BYTES, size - at))
                     try:
@@ -161,7 +171,7 @@ async def brought(
 
 
 @contextlib.contextmanager
-def _opened(folder: Path, file: str) -> Iterator[BinaryIO]:
+def opened(folder: Path, file: str) -> Iterator[BinaryIO]:
     """A new file within a folder, by the path that a worker gave: never one outside of it."""
     path = PurePosixPath(file)
     if path.is_absolute() or ".." in path.parts or not path.parts:

@@ -158,8 +158,11 @@ async def _machines(
             )
     async with connected(address, limit_s) as client:
         machines = Machines(client, design, oversubscribe=oversubscribe, say=say)
-        await _first(machines, limit_s)
-        yield machines
+        try:
+            await _first(machines, limit_s)
+            yield machines
+        finally:
+            await machines.close()
 
 
 def _run_interruptibly(coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -193,19 +196,25 @@ def _run_interruptibly(coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 async def _first(machines: Machines, limit_s: float) -> None:
-    """Wait until there is a machine. Raises RunError where one that is there can't be used."""
+    """Wait until there is a machine, and who is there has answered; the rest may join later.
+
+    Raises RunError where there is none, or where one that is there can't be used.
+    """
+    await machines.agree()
     until = time.monotonic() + limit_s
     while True:
         if refused := await machines.look():
             raise rec.RunError(" ".join(refused))
-        if machines.there:
+        if machines.there and not machines.asking:
             return
-        if time.monotonic() > until:
+        if time.monotonic() > until and not machines.there:
             raise rec.RunError(
                 f"No worker of the cluster offers {RESOURCE}=1, waited {limit_s:g} s. "
                 f"{START_A_WORKER}"
             )
-        await asyncio.sleep(min(LOOK_S, limit_s / 4))
+        if time.monotonic() > until:
+            return
+        await asyncio.sleep(min(LOOK_S, limit_s) / 10)
 
 
 class _Conducting:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import uuid
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,9 @@ class Machines:
         self.registered: set[str] = set()
         self._said: set[str] = set()
         self._asked: set[str] = set()  # addresses of workers that aren't used
+        self._asking: dict[str, asyncio.Task[str]] = {}
+        self._overlapping: dict[str, Machine] = {}
+        self._most: dict[str, int] = {}  # by a machine's id
         self._engines, self._files = _needs(design)
         self._here = remote.who(self._engines, [])
         self._here["files"] = {name: remote.digest(Path(name)) for name in self._files}
@@ -161,84 +164,111 @@ class Machines:
 
         Raises MachinesGone where the scheduler gives no answer.
         """
+        said = await self._told(self.client.scheduler.identity(n_workers=-1))
+        workers: Mapping[str, Any] = said["workers"]
+        self.registered = set(workers)
+        for known in (self.there, self._overlapping):
+            for address in known.keys() - self.registered:
+                del known[address]
+        self._asked &= self.registered
+        refused = [self._admit(machine) for machine in list(self._overlapping.values())]
+        for address, task in list(self._asking.items()):
+            if task.done():
+                refused.append(task.result())
+                del self._asking[address]
+        known_already = self._asked | self.there.keys() | self._overlapping.keys()
+        for address in self.registered - known_already - self._asking.keys():
+            if workers[address].get("status") == "running":
+                self._asking[address] = asyncio.create_task(self._met(address, workers[address]))
+        return list(filter(None, refused))
+
+    async def _told(self, asked: Awaitable[Any]) -> Any:
+        """What the scheduler answers."""
         try:
-            said = await asyncio.wait_for(self.client.scheduler.identity(n_workers=-1), ASK_LIMIT_S)
+            return await asyncio.wait_for(asked, ASK_LIMIT_S)
         except (OSError, TimeoutError) as error:
             raise MachinesGone(
                 f"{self.client.scheduler.address}: the dask scheduler is gone. What is done is "
                 "kept: start it and its workers again, and go on with the same command."
             ) from error
-        workers: Mapping[str, Any] = said["workers"]
-        self.registered = set(workers)
-        for address in self.there.keys() - self.registered:
-            del self.there[address]
-        self._asked &= self.registered
-        refused = []
-        new = self.registered - self.there.keys() - self._asked
-        versions = await self._versions() if new else {}
-        for address, worker in workers.items():
-            if address not in new & versions.keys() or worker.get("status") != "running":
-                continue  # one that isn't ready, or does not answer, is asked at the next look
-            if fault := await self._met(address, worker, versions[address]["packages"]):
-                refused.append(fault)
-        return refused
 
-    async def _versions(self) -> dict[str, Any]:
-        try:
-            said = await asyncio.wait_for(self.client.get_versions(), ASK_LIMIT_S)
-        except (OSError, TimeoutError):
-            return {}
-        if differs := _python_differs(said["scheduler"]["packages"]):
+    @property
+    def asking(self) -> bool:
+        """A worker has been asked who it is, and has not answered yet."""
+        return bool(self._asking)
+
+    async def close(self) -> None:
+        """Wait for no more answers."""
+        for task in self._asking.values():
+            task.cancel()
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+
+    async def agree(self) -> None:
+        """See that the scheduler's dask is ours. Raises RunError where it is not."""
+        said = await self._told(self.client.scheduler.versions(packages=[]))
+        if differs := _python_differs(said["packages"]):
             raise RunError(
                 f"The scheduler has {differs}. Start it with the .venv/bin/dask of a checkout "
                 "where `make setup` was run, as here."
             )
-        return dict(said["workers"])
 
-    async def _met(self, address: str, worker: Mapping[str, Any], versions: Any) -> str:
-        """Take a new worker among the machines, or say why not ("" where it only isn't ours)."""
+    async def _versions(self, address: str) -> dict[str, str | None]:
+        """Of Python and of packages of a worker, as client.get_versions() asks all workers."""
+        words = {"msg": {"op": "versions", "packages": []}, "workers": [address]}
+        said = await asyncio.wait_for(self.client.scheduler.broadcast(**words), ASK_LIMIT_S)
+        return dict(said[address]["packages"])
+
+    async def _met(self, address: str, worker: Mapping[str, Any]) -> str:
+        """Take a new worker among the machines, or say why not ("" where it only isn't ours).
+
+        One that does not answer is asked again at a later look.
+        """
         name = str(worker.get("name") or address)
-        self._asked.add(address)
         if not (offered := worker.get("resources", {}).get(RESOURCE, 0)):
+            self._asked.add(address)
             self._tell(f"Worker {name} offers no cwkit=1, so it is not used.")
             return ""
         if offered != 1:
+            self._asked.add(address)
             return (
                 f"Worker {name} offers cwkit={offered:g}, and would run several cells at a time "
                 "on the same CPUs. Start it with --resources cwkit=1."
             )
-        if differs := _python_differs(versions):
-            return f"Worker {name} has {differs}. Give all machines the same with `make setup`."
         try:
+            if differs := _python_differs(await self._versions(address)):
+                self._asked.add(address)
+                return f"Worker {name} has {differs}. Give all machines the same by `make setup`."
             there = await self.ask(address, remote.who, self._engines, self._files)
-        except Unreachable:
-            self._asked.discard(address)
+        except (Unreachable, OSError, TimeoutError):
             return ""
         except Exception as error:
+            self._asked.add(address)
             return (
-                f"Worker {name} cannot load this cwkit ({error}). Start it "
-                "with the .venv/bin/dask of a checkout at the same commit."
+                f"Worker {name} cannot load this cwkit ({error}). Start it with the .venv/bin/dask "
+                "of a checkout at the same commit."
             )
         if differs := self._differs(there):
+            self._asked.add(address)
             return f"Worker {name} has {differs}"
         if there["profiled"]:
             self._tell(
                 f"Worker {name} profiles itself, which takes 3 % of a CPU from the cells. Start it "
                 "with DASK_CONFIG=workloads/dask.yaml."
             )
-        self._asked.discard(address)
         made = Machine(address, name, Place(there["id"], tuple(there["cpus"])), there["pid"])
         return self._admit(made)
 
     def _admit(self, made: Machine) -> str:
         for other in self.there.values():
             if (both := made.place.shares(other.place)) and not self.oversubscribe:
-                return (  # asked again at the next look: the other may have gone by then
+                self._overlapping[made.address] = made  # until the other is gone
+                return (
                     f"Workers {other.name} and {made.name} are on one machine and share its CPUs "
                     f"{', '.join(map(str, both))}: two cells would run on the same CPUs. Start "
                     "each on CPUs of its own (taskset -c), or give --oversubscribe: every result "
                     "is then marked so."
                 )
+        self._overlapping.pop(made.address, None)
         self.there[made.address] = made
         return ""
 
@@ -276,10 +306,14 @@ class Machines:
         return ""
 
     def beside(self, machine: Machine) -> tuple[int, bool]:
-        """How many machines of this list are on that one's, and whether they share its CPUs."""
-        others = [m for m in self.there.values() if m is not machine]
-        same = sum(other.place.id == machine.place.id for other in others)
-        return 1 + same, any(machine.place.shares(other.place) for other in others)
+        """Cells at a time on that machine (the most there were so far), and whether one of the
+        others shares its CPUs.
+        """
+        place = machine.place
+        now = 1 + sum(m.place.id == place.id for m in self.there.values() if m is not machine)
+        self._most[place.id] = max(now, self._most.get(place.id, 0))
+        over = any(place.shares(m.place) for m in self.there.values() if m is not machine)
+        return self._most[place.id], over
 
 
 def _version(who: Mapping[str, Any]) -> str:

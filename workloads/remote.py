@@ -156,8 +156,9 @@ def cell(job: Mapping[str, Any]) -> dict[str, Any]:
     if job["pid"] != os.getpid():
         return {"moved": True}
     visit = _visit(job["token"], get_worker())
+    visit.heard = time.monotonic()  # it has just given us this
     with visit.running:
-        _leave_alone(job["token"])
+        _forget_the_gone(job["token"])
         try:
             made = _run(job, visit)
         except tuple(ERRORS.values()) as error:
@@ -183,7 +184,7 @@ def _visit(token: str, worker: Any) -> _Visit:
     return _visits[token]
 
 
-def _leave_alone(token: str) -> None:
+def _forget_the_gone(token: str) -> None:
     """Remove what other conductors left that are gone and never said so."""
     for other, visit in list(_visits.items()):
         if other != token and visit.over and not visit.running.locked():

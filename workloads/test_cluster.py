@@ -1,0 +1,361 @@
+"""Cells on several machines: real dask workers on CPUs of their own, one of them killed."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from workloads.cell_there import opened
+from workloads.cluster import conduct_on, find_machines
+from workloads.experiment import Design, conduct, read_experiment
+from workloads.machines import checked_address, connected
+from workloads.plan import PlanError
+from workloads.recording import RunError
+
+ROOT = Path(__file__).resolve().parent.parent
+ALLOWED = sorted(os.sched_getaffinity(0))
+FAST = {"scenario": "counter", "writers": 1, "duration_s": 0.1, "warmup_s": 0, "database": "null"}
+LIMIT_S = 60
+
+two_cpus = pytest.mark.skipif(len(ALLOWED) < 2, reason="two machines need a CPU each")
+
+# dask's commands, on the CPUs named first. The -c has no file that a nanny would import again.
+DASK = """
+import os, runpy, sys
+cpus, command = sys.argv[1:3]
+del sys.argv[1:3]
+os.sched_setaffinity(0, [int(cpu) for cpu in cpus.split(",")])
+runpy.run_module(f"distributed.cli.dask_{command}", run_name="__main__", alter_sys=True)
+"""
+
+
+class Cluster:
+    """A scheduler and workers, processes of their own, all of them ended by `end`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: list[subprocess.Popen[bytes]] = []
+        folder.mkdir()
+        self.log = (folder / "log").open("wb")
+
+    def start(self) -> None:
+        self.dask(ALLOWED, "scheduler", "--port", "0", "--host", "127.0.0.1")
+        folder = self.folder
+        self.address = json.loads(until(lambda: self.said(folder / "scheduler.json")))["address"]
+
+    @staticmethod
+    def said(path: Path) -> str:
+        with contextlib.suppress(OSError, ValueError):
+            json.loads(path.read_text())
+            return path.read_text()
+        return ""
+
+    def dask(self, cpus: list[int], command: str, *words: str, **more: str) -> Any:
+        (self.folder / "tmp").mkdir(exist_ok=True)
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "DASK_CONFIG": str(ROOT / "workloads" / "dask.yaml"),
+            "TMPDIR": str(self.folder / "tmp"),
+        }
+        given = ["--no-dashboard", "--scheduler-file", str(self.folder / "scheduler.json"), *words]
+        process = subprocess.Popen(
+            [sys.executable, "-c", DASK, ",".join(map(str, cpus)), command, *given],
+            env=environment | more,
+            stdout=self.log,
+            stderr=self.log,
+            cwd=self.folder,
+        )
+        self.processes.append(process)
+        return process
+
+    def worker(
+        self, name: str, cpus: list[int], resources: str = "cwkit=1", *words: str, **more: str
+    ) -> Any:
+        offered = ("--resources", resources) if resources else ()
+        words = words or ("--no-nanny",)
+        return self.dask(
+            cpus, "worker", "--nthreads", "1", "--name", name, *offered, *words, **more
+        )
+
+    def registered(self, *names: str) -> None:
+        """Wait until the scheduler knows just these workers."""
+
+        async def asking() -> None:
+            async with connected(self.address, LIMIT_S) as client:
+                end = time.monotonic() + LIMIT_S
+                while True:
+                    said = await client.scheduler.identity(n_workers=-1)
+                    if {worker["name"] for worker in said["workers"].values()} == set(names):
+                        return
+                    assert time.monotonic() < end, (said["workers"], self.logged())
+                    await asyncio.sleep(0.1)
+
+        asyncio.run(asking())
+
+    def logged(self) -> str:
+        return (self.folder / "log").read_text()[-3000:]
+
+    def left_running(self) -> list[psutil.Process]:
+        """Processes of cells, whoever has started them."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                words = " ".join(process.cmdline())
+                if "workloads." in words and str(self.folder) in words:
+                    found.append(process)
+        return found
+
+    def end(self) -> None:
+        for process in reversed(self.processes):  # the scheduler last, for a nanny asks for it
+            for child in (
+                [] if process.poll() is not None else psutil.Process(process.pid).children()
+            ):
+                child.kill()  # of a nanny
+            process.kill()
+            process.wait()
+        self.log.close()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    made = Cluster(tmp_path / "cluster")
+    try:
+        made.start()
+        yield made
+    finally:
+        made.end()
+
+
+def until(true: Callable[[], Any]) -> Any:
+    """Wait for something that another process does; fail where it does not come."""
+    end = time.monotonic() + LIMIT_S
+    while not (found := true()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+    return found
+
+
+def design(arms: dict[str, Any], **changes: Any) -> Design:
+    values: dict[str, Any] = {"name": "t", "question": "?", "arms": arms, "blocks": 1, "seed": 4}
+    return Design(**values | changes)
+
+
+KILLER = """
+import os, signal, psutil
+from workloads.scenarios.counter import Counter
+
+class Killer(Counter):
+    '''The first of its transactions kills the dask worker, in the middle of the cell.'''
+
+    def bodies(self, seat):
+        def deadly(body):
+            def first(args):
+                try:
+                    os.close(os.open({flag!r}, os.O_CREAT | os.O_EXCL))
+                except FileExistsError:
+                    return body(args)
+                os.kill(psutil.Process(os.getppid()).ppid(), {signal})
+                return body(args)
+            return first
+        return tuple(map(deadly, super().bodies(seat)))
+"""
+
+
+def killer(folder: Path) -> str:
+    """A scenario's name. Its worker is the child of the cell's process, dask's the grandparent."""
+    words = KILLER.format(flag=str(folder / "killed"), signal=int(signal.SIGKILL))
+    (folder / "killer.py").write_text(words)
+    return f"{folder}/killer.py:Killer"
+
+
+def deadly_last(scenario: str, blocks: int) -> Design:
+    """Two arms and then the one that kills, in this order in each block."""
+    slow = {**FAST, "scenario": scenario, "duration_s": 0.3, "database": "sqlite"}
+    arms = {"one": FAST, "two": FAST, "deadly": slow}
+    found = (design(arms, blocks=blocks, seed=seed) for seed in itertools.count())
+    return next(d for d in found if all(arms[-1] == "deadly" for arms in d.order()))
+
+
+@two_cpus
+def test_a_killed_worker_costs_its_block_and_nothing_else(cluster, tmp_path):
+    cluster.worker("a", ALLOWED[:1])
+    cluster.worker("b", ALLOWED[1:2])
+    cluster.registered("a", "b")
+    asked = deadly_last(killer(tmp_path), 2)
+    said: list[str] = []
+    states: list[str] = []
+    folder = tmp_path / "e"
+    made = conduct_on(
+        asked,
+        folder,
+        cluster.address,
+        back_s=0.5,
+        command="cwkit sweep t",
+        say=said.append,
+        on_cell=lambda experiment, block, arm, state: states.append(state),
+    )
+    assert made.complete, said
+    assert states.count("lost") == 1
+    assert (tmp_path / "killed").exists()
+    # It reads as any other experiment, and each block was made at one place.
+    assert made.cells == read_experiment(folder).cells
+    places: dict[int, set[Any]] = {}
+    for cell in made.cells.values():
+        manifest = cell.read().manifest
+        assert cell.state == "done" and manifest["ok"], cell
+        conducted = manifest["conduct"]
+        assert conducted["way"] == "dask" and not conducted["oversubscribed"]
+        assert manifest["command"] == "cwkit sweep t"
+        assert all(worker["cpus"] == conducted["cpus"] for worker in manifest["workers"])
+        assert os.uname().nodename not in json.dumps(manifest)
+        assert cluster.address not in json.dumps(manifest)
+        places.setdefault(cell.block, set()).add((manifest["machine"]["id"], *conducted["cpus"]))
+    assert [len(at) for at in places.values()] == [1, 1], places
+    # What the killed worker's block had is kept: its cells were measured on the CPU that is gone.
+    aside = sorted(path.name for path in (folder / "earlier").glob("*.cell.json"))
+    lost = next(block for block in range(2) if f"Block {block + 1} was begun elsewhere" in said[-1])
+    assert aside == [f"b0{lost}-{arm}.1.cell.json" for arm in ("one", "two")]
+    before = [
+        json.loads(path.read_text())["conduct"]["cpus"]
+        for path in (folder / "earlier").glob("*/manifest.json")
+    ]
+    assert len(before) == 2
+    assert made.cells[lost, "one"].read().manifest["conduct"]["cpus"] not in before
+    until(lambda: not cluster.left_running())
+    assert not list(folder.glob("*.arriving"))
+    assert not list((cluster.folder / "tmp").glob("cwkit-*/database.db")), "a database was left"
+
+
+def test_a_worker_that_its_nanny_starts_again_goes_on_with_its_block(cluster, tmp_path):
+    cluster.worker("a", ALLOWED[:1], "cwkit=1", "--nanny")
+    cluster.registered("a")
+    asked = deadly_last(killer(tmp_path), 1)
+    kept: list[tuple[str, str]] = []
+
+    def on_cell(experiment, block, arm, state):
+        if state == "lost":
+            kept.extend((path.name, path.read_text()) for path in (tmp_path / "e").glob("*.json"))
+
+    made = conduct_on(asked, tmp_path / "e", cluster.address, back_s=LIMIT_S, on_cell=on_cell)
+    assert [cell.state for cell in made.cells.values()] == ["done"] * 3
+    assert not (tmp_path / "e" / "earlier").exists()
+    assert len(kept) == 3  # two cells and the experiment
+    assert all((tmp_path / "e" / name).read_text() == words for name, words in kept)
+
+
+CONDUCT = """
+import json, sys
+from pathlib import Path
+from workloads.cluster import conduct_on
+from workloads.experiment import Design
+
+try:
+    conduct_on(Design(**json.loads(sys.argv[3])), Path(sys.argv[1]), sys.argv[2], limit_s=60)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_who_cannot_take_part_is_told_and_ctrl_c_ends_the_cells_there(cluster, tmp_path):
+    asked = design({"only": FAST})
+    # Nobody offers the resource.
+    plain = cluster.worker("plain", ALLOWED[:1], "")
+    cluster.registered("plain")
+    said: list[str] = []
+    with pytest.raises(RunError, match="No worker of the cluster offers cwkit=1"):
+        conduct_on(asked, tmp_path / "e", cluster.address, limit_s=0.2, say=said.append)
+    assert said == ["Worker plain offers no cwkit=1, so it is not used."]
+    # Another cwkit: one line more.
+    other = tmp_path / "other"
+    shutil.copytree(ROOT / "workloads", other / "workloads")
+    pacing = other / "workloads" / "pacing.py"
+    pacing.write_text(pacing.read_text() + "# changed\n")
+    stranger = cluster.worker("stranger", ALLOWED[:1], PYTHONPATH=str(other))
+    cluster.worker("twin", ALLOWED[:1])
+    cluster.registered("plain", "stranger", "twin")
+    with pytest.raises(RunError, match=r"Worker stranger has cwkit .*, and here is ") as caught:
+        find_machines(asked, cluster.address, limit_s=LIMIT_S)
+    assert "\n" not in str(caught.value) and "twin" not in str(caught.value)
+    assert not (tmp_path / "e").exists()
+    for process in (plain, stranger):
+        process.terminate()
+    # Two on the same CPU.
+    cluster.worker("double", ALLOWED[:1])
+    cluster.registered("twin", "double")
+    with pytest.raises(RunError, match=r"share its CPUs .*--oversubscribe"):
+        find_machines(asked, cluster.address, limit_s=LIMIT_S)
+    assert find_machines(asked, cluster.address, oversubscribe=True, limit_s=LIMIT_S) == 2
+    made = conduct_on(asked, tmp_path / "o", cluster.address, oversubscribe=True, limit_s=LIMIT_S)
+    said_of_it = made.cells[0, "only"].read().manifest["conduct"]
+    assert (said_of_it["oversubscribed"], said_of_it["jobs"]) == (True, 2)
+    # What a cell's plan says wrongly is told, by whose worker; nothing is made of it.
+    wrong = design({"only": {**FAST, "scenario": "nonsense"}})
+    with pytest.raises(Exception, match=r"Worker .*nonsense"):
+        conduct_on(wrong, tmp_path / "w", cluster.address, oversubscribe=True, limit_s=LIMIT_S)
+    cluster.processes[-1].terminate()
+    cluster.registered("twin")
+    # Ctrl-C in the middle of a cell that would take longer than this test has.
+    arms = {"short": FAST, "long": {**FAST, "duration_s": 3 * LIMIT_S}}
+    seed = next(s for s in range(99) if design(arms, seed=s).order()[0][0] == "short")
+    fields: dict[str, Any] = {"name": "t", "question": "?", "arms": arms, "blocks": 1, "seed": seed}
+    folder = tmp_path / "e"
+    words = [sys.executable, "-c", CONDUCT, str(folder), cluster.address, json.dumps(fields)]
+    conductor = subprocess.Popen(words, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    try:
+        until((folder / "b00-short.cell.json").exists)
+        until(lambda: list((cluster.folder / "tmp").rglob("b00-long/worker-000.npy")))
+        assert cluster.left_running()
+        conductor.send_signal(signal.SIGINT)
+        assert conductor.wait(LIMIT_S) == 130
+    finally:
+        conductor.kill()
+        conductor.wait()
+    until(lambda: not cluster.left_running())
+    assert not list((cluster.folder / "tmp").rglob("cwkit-*/database*"))
+    assert not list((cluster.folder / "tmp").rglob("b00-*"))  # nothing of ours is left there
+    # It goes on at the same place; resumed without the cluster, the block is run whole.
+    arms["long"] = FAST
+    described = json.loads((folder / "experiment.json").read_text()) | {"arms": arms}
+    (folder / "experiment.json").write_text(json.dumps(described))
+    made = conduct(Design(**fields), folder)
+    assert made.complete and (folder / "earlier" / "b00-short.1.cell.json").exists()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "nonsense", "host:", ":8786", "tcp://host", "foo://host:1", "host:99999", "a:1/b", "h:x"],
+)
+def test_what_is_no_address_is_told(address, tmp_path):
+    with pytest.raises(PlanError, match="Give HOST:PORT"):
+        conduct_on(design({"only": FAST}), tmp_path / "e", address)
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_scheduler_that_is_not_there_is_told_within_the_limit(tmp_path):
+    begun = time.monotonic()
+    with pytest.raises(RunError, match=r"no dask scheduler answered within 0\.3 s"):
+        conduct_on(design({"only": FAST}), tmp_path / "e", "127.0.0.1:1", limit_s=0.3)
+    assert time.monotonic() - begun < 30
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_file_that_a_worker_names_never_lies_outside(tmp_path):
+    for path in ("../x", "/etc/x", "a/../../x", ""):
+        with pytest.raises(RunError, match="outside"):
+            opened(tmp_path / "run", path).__enter__()
+    with opened(tmp_path / "run", "a/b.npy") as out:
+        out.write(b"x")
+    assert (tmp_path / "run" / "a" / "b.npy").read_bytes() == b"x"
+    assert checked_address("tls://h:1") == "tls://h:1"
