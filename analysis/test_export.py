@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from analysis.export import RUN_COLUMNS, export
 from analysis.synthetic import drawn_run, made_experiment
 from workloads.experiment import read_experiment
 from workloads.plan import PlanError
-from workloads.recording import OUTCOMES, RunError, read_run
+from workloads.recording import COMMITTED, OUTCOMES, RunError, read_run
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +91,26 @@ def test_what_cannot_be_exported_is_said_and_leaves_no_file(sweep: Path, tmp_pat
     with pytest.raises(RunError, match="not a run folder"):
         export(tmp_path, "csv", "attempts", tmp_path / "x.csv")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_readmes_example_reads_what_was_exported(
+    sweep: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    (code,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", readme, re.S)
+        if "run.parquet" in block
+    ]
+    export(a_run(sweep), "parquet", "attempts", tmp_path / "run.parquet")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+    run = read_run(a_run(sweep))
+    rows = np.concatenate([w.attempts for w in run.workers if w.role == "writer"])
+    rows = rows[rows["outcome"] == COMMITTED]
+    took_us = (rows["end_ns"] - rows["intended_ns"]) / 1e3
+    said = [f"p{p}: {np.percentile(took_us, p):.1f} us" for p in (50, 99)]
+    assert capsys.readouterr().out.splitlines() == said
