@@ -206,7 +206,7 @@ class Machines:
     async def agree(self) -> None:
         """See that the scheduler's dask is ours. Raises RunError where it is not."""
         said = await self._told(self.client.scheduler.versions(packages=[]))
-        if differs := _python_differs(said["packages"]):
+        if differs := python_differs(said["packages"]):
             raise RunError(
                 f"The scheduler has {differs}. Start it with the .venv/bin/dask of a checkout "
                 "where `make setup` was run, as here."
@@ -235,7 +235,7 @@ class Machines:
                 "on the same CPUs. Start it with --resources cwkit=1."
             )
         try:
-            if differs := _python_differs(await self._versions(address)):
+            if differs := python_differs(await self._versions(address)):
                 self._asked.add(address)
                 return f"Worker {name} has {differs}. Give all machines the same by `make setup`."
             there = await self.ask(address, remote.who, self._engines, self._files)
@@ -247,7 +247,7 @@ class Machines:
                 f"Worker {name} cannot load this cwkit ({error}). Start it with the .venv/bin/dask "
                 "of a checkout at the same commit."
             )
-        if differs := self._differs(there):
+        if differs := self.differs(there):
             self._asked.add(address)
             return f"Worker {name} has {differs}"
         if there["profiled"]:
@@ -282,7 +282,7 @@ class Machines:
         for sentence in refused:
             self._tell(f"Not used: {sentence}")
 
-    def _differs(self, there: Mapping[str, Any]) -> str:
+    def differs(self, there: Mapping[str, Any]) -> str:
         """What differs from here, as the rest of a sentence; "" where nothing does."""
         here = self._here
         for what in ("format", "commit", "source"):
@@ -320,7 +320,7 @@ def _version(who: Mapping[str, Any]) -> str:
     return f"{who.get('commit')} (source {who.get('source')}, format {who.get('format')})"
 
 
-def _python_differs(packages: Mapping[str, str | None]) -> str:
+def python_differs(packages: Mapping[str, str | None]) -> str:
     """Asked of dask itself: what another Python pickled may not even be readable."""
     from distributed.versions import get_versions
 

@@ -1,150 +1,41 @@
 """Cells on several machines: real dask workers on CPUs of their own, one of them killed."""
 
-import asyncio
-import contextlib
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from distributed.versions import get_versions
 
+from workloads import remote
 from workloads.cell_there import opened
-from workloads.cluster import conduct_on, find_machines
+from workloads.cluster import MachinesGone, conduct_on, find_machines
 from workloads.experiment import Design, conduct, read_experiment
-from workloads.machines import checked_address, connected
+from workloads.local_cluster import LIMIT_S, LocalCluster, until
+from workloads.machines import Machines, checked_address, python_differs
 from workloads.plan import PlanError
 from workloads.recording import RunError
 
 ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = sorted(os.sched_getaffinity(0))
 FAST = {"scenario": "counter", "writers": 1, "duration_s": 0.1, "warmup_s": 0, "database": "null"}
-LIMIT_S = 60
 
 two_cpus = pytest.mark.skipif(len(ALLOWED) < 2, reason="two machines need a CPU each")
 
-# dask's commands, on the CPUs named first. The -c has no file that a nanny would import again.
-DASK = """
-import os, runpy, sys
-cpus, command = sys.argv[1:3]
-del sys.argv[1:3]
-os.sched_setaffinity(0, [int(cpu) for cpu in cpus.split(",")])
-runpy.run_module(f"distributed.cli.dask_{command}", run_name="__main__", alter_sys=True)
-"""
-
-
-class Cluster:
-    """A scheduler and workers, processes of their own, all of them ended by `end`."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.processes: list[subprocess.Popen[bytes]] = []
-        folder.mkdir()
-        self.log = (folder / "log").open("wb")
-
-    def start(self) -> None:
-        self.dask(ALLOWED, "scheduler", "--port", "0", "--host", "127.0.0.1")
-        folder = self.folder
-        self.address = json.loads(until(lambda: self.said(folder / "scheduler.json")))["address"]
-
-    @staticmethod
-    def said(path: Path) -> str:
-        with contextlib.suppress(OSError, ValueError):
-            json.loads(path.read_text())
-            return path.read_text()
-        return ""
-
-    def dask(self, cpus: list[int], command: str, *words: str, **more: str) -> Any:
-        (self.folder / "tmp").mkdir(exist_ok=True)
-        environment = os.environ | {
-            "PYTHONPATH": str(ROOT),
-            "DASK_CONFIG": str(ROOT / "workloads" / "dask.yaml"),
-            "TMPDIR": str(self.folder / "tmp"),
-        }
-        given = ["--no-dashboard", "--scheduler-file", str(self.folder / "scheduler.json"), *words]
-        process = subprocess.Popen(
-            [sys.executable, "-c", DASK, ",".join(map(str, cpus)), command, *given],
-            env=environment | more,
-            stdout=self.log,
-            stderr=self.log,
-            cwd=self.folder,
-        )
-        self.processes.append(process)
-        return process
-
-    def worker(
-        self, name: str, cpus: list[int], resources: str = "cwkit=1", *words: str, **more: str
-    ) -> Any:
-        offered = ("--resources", resources) if resources else ()
-        words = words or ("--no-nanny",)
-        return self.dask(
-            cpus, "worker", "--nthreads", "1", "--name", name, *offered, *words, **more
-        )
-
-    def registered(self, *names: str) -> None:
-        """Wait until the scheduler knows just these workers."""
-
-        async def asking() -> None:
-            async with connected(self.address, LIMIT_S) as client:
-                end = time.monotonic() + LIMIT_S
-                while True:
-                    said = await client.scheduler.identity(n_workers=-1)
-                    if {worker["name"] for worker in said["workers"].values()} == set(names):
-                        return
-                    assert time.monotonic() < end, (said["workers"], self.logged())
-                    await asyncio.sleep(0.1)
-
-        asyncio.run(asking())
-
-    def logged(self) -> str:
-        return (self.folder / "log").read_text()[-3000:]
-
-    def left_running(self) -> list[psutil.Process]:
-        """Processes of cells, whoever has started them."""
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                words = " ".join(process.cmdline())
-                if "workloads." in words and str(self.folder) in words:
-                    found.append(process)
-        return found
-
-    def end(self) -> None:
-        for process in reversed(self.processes):  # the scheduler last, for a nanny asks for it
-            for child in (
-                [] if process.poll() is not None else psutil.Process(process.pid).children()
-            ):
-                child.kill()  # of a nanny
-            process.kill()
-            process.wait()
-        self.log.close()
-
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    made = Cluster(tmp_path / "cluster")
-    try:
-        made.start()
+def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
+    with LocalCluster(tmp_path / "cluster") as made:
         yield made
-    finally:
-        made.end()
-
-
-def until(true: Callable[[], Any]) -> Any:
-    """Wait for something that another process does; fail where it does not come."""
-    end = time.monotonic() + LIMIT_S
-    while not (found := true()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
-    return found
 
 
 def design(arms: dict[str, Any], **changes: Any) -> Design:
@@ -233,13 +124,19 @@ def test_a_killed_worker_costs_its_block_and_nothing_else(cluster, tmp_path):
     ]
     assert len(before) == 2
     assert made.cells[lost, "one"].read().manifest["conduct"]["cpus"] not in before
-    until(lambda: not cluster.left_running())
+    until(lambda: not cluster.cells_running())
     assert not list(folder.glob("*.arriving"))
     assert not list((cluster.folder / "tmp").glob("cwkit-*/database.db")), "a database was left"
+    # And where no machine is left, what is done is kept.
+    (tmp_path / "killed").unlink()
+    with pytest.raises(MachinesGone, match=r"2 of 3 cells are done and kept\. .*same command"):
+        conduct_on(deadly_last(killer(tmp_path), 1), tmp_path / "g", cluster.address, back_s=0.5)
+    assert len(read_experiment(tmp_path / "g").cells) == 2
+    until(lambda: not cluster.cells_running())
 
 
 def test_a_worker_that_its_nanny_starts_again_goes_on_with_its_block(cluster, tmp_path):
-    cluster.worker("a", ALLOWED[:1], "cwkit=1", "--nanny")
+    cluster.worker("a", ALLOWED[:1], nanny=True)
     cluster.registered("a")
     asked = deadly_last(killer(tmp_path), 1)
     kept: list[tuple[str, str]] = []
@@ -282,7 +179,7 @@ def test_who_cannot_take_part_is_told_and_ctrl_c_ends_the_cells_there(cluster, t
     shutil.copytree(ROOT / "workloads", other / "workloads")
     pacing = other / "workloads" / "pacing.py"
     pacing.write_text(pacing.read_text() + "# changed\n")
-    stranger = cluster.worker("stranger", ALLOWED[:1], PYTHONPATH=str(other))
+    stranger = cluster.worker("stranger", ALLOWED[:1], path=other)
     cluster.worker("twin", ALLOWED[:1])
     cluster.registered("plain", "stranger", "twin")
     with pytest.raises(RunError, match=r"Worker stranger has cwkit .*, and here is ") as caught:
@@ -316,13 +213,13 @@ def test_who_cannot_take_part_is_told_and_ctrl_c_ends_the_cells_there(cluster, t
     try:
         until((folder / "b00-short.cell.json").exists)
         until(lambda: list((cluster.folder / "tmp").rglob("b00-long/worker-000.npy")))
-        assert cluster.left_running()
+        assert cluster.cells_running()
         conductor.send_signal(signal.SIGINT)
         assert conductor.wait(LIMIT_S) == 130
     finally:
         conductor.kill()
         conductor.wait()
-    until(lambda: not cluster.left_running())
+    until(lambda: not cluster.cells_running())
     assert not list((cluster.folder / "tmp").rglob("cwkit-*/database*"))
     assert not list((cluster.folder / "tmp").rglob("b00-*"))  # nothing of ours is left there
     # It goes on at the same place; resumed without the cluster, the block is run whole.
@@ -331,6 +228,58 @@ def test_who_cannot_take_part_is_told_and_ctrl_c_ends_the_cells_there(cluster, t
     (folder / "experiment.json").write_text(json.dumps(described))
     made = conduct(Design(**fields), folder)
     assert made.complete and (folder / "earlier" / "b00-short.1.cell.json").exists()
+
+
+DIFFERENT: dict[str, tuple[dict[str, Any], str]] = {
+    "nothing": ({}, ""),
+    "commit": ({"commit": "0" * 12}, "cwkit 000000000000"),
+    "changed files": ({"source": "f" * 12}, r"cwkit .*source ffffffffffff"),
+    "changed later": ({"loaded": "f" * 12}, "changed since it was started"),
+    "format": ({"format": 99}, "format 99"),
+    "engine": ({"engines": {"sqlite": "sqlite3 1.0"}}, r"another sqlite \(sqlite3 1\.0\)"),
+    "scenario": ({"files": {"mine.py": "f" * 12}}, "another file mine.py"),
+    "no scenario": ({"files": {"mine.py": ""}}, "no file mine.py"),
+}
+
+
+@pytest.mark.parametrize("what", list(DIFFERENT))
+def test_a_machine_that_would_measure_something_else_is_refused(what, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("from workloads.scenarios.counter import Counter as Mine\n")
+    arms = {"only": {**FAST, "database": "sqlite", "scenario": "mine.py:Mine"}}
+    machines = Machines(None, design(arms), oversubscribe=False, say=print)
+    same = remote.who(["sqlite"], []) | {"files": {"mine.py": remote.digest(Path("mine.py"))}}
+    changes, said = DIFFERENT[what]
+    found = machines.differs(same | changes)
+    assert re.search(said, found) if said else found == ""
+    assert "\n" not in found
+
+
+def test_another_python_or_another_dask_is_refused():
+    same = get_versions()["packages"]
+    assert python_differs(same) == ""
+    assert python_differs(same | {"python": "3.9.1.final.0"}).startswith(
+        "python 3.9.1.final.0, and"
+    )
+    assert python_differs(same | {"distributed": None}).startswith("distributed None, and here is")
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere", "unknown"])
+def test_a_block_that_another_machine_began_is_run_whole(where, tmp_path):
+    asked = design({"one": FAST, "two": FAST})
+    conduct(asked, tmp_path)
+    (tmp_path / "b00-two.cell.json").unlink()
+    path = tmp_path / "b00-one" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    if where == "elsewhere":
+        manifest["machine"]["id"] = "0" * 12
+    elif where == "unknown":  # a run of before
+        del manifest["machine"]["id"]
+    path.write_text(json.dumps(manifest))
+    made = conduct(asked, tmp_path)
+    assert made.complete
+    aside = [path.name for path in (tmp_path / "earlier").glob("*.json")]
+    assert aside == (["b00-one.1.cell.json"] if where == "elsewhere" else [])
 
 
 @pytest.mark.parametrize(
