@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from distributed.versions import get_versions
 
-from workloads import remote
+from workloads import cell_there, remote
 from workloads.cell_there import opened
 from workloads.cluster import MachinesGone, conduct_on, find_machines
 from workloads.experiment import Design, conduct, read_experiment
@@ -165,7 +165,9 @@ except KeyboardInterrupt:
 """
 
 
-def test_who_cannot_take_part_is_told_and_ctrl_c_ends_the_cells_there(cluster, tmp_path):
+def test_who_cannot_take_part_is_told_and_ctrl_c_ends_the_cells_there(
+    cluster, tmp_path, monkeypatch
+):
     asked = design({"only": FAST})
     # Nobody offers the resource.
     plain = cluster.worker("plain", ALLOWED[:1], "")
@@ -194,9 +196,12 @@ def test_who_cannot_take_part_is_told_and_ctrl_c_ends_the_cells_there(cluster, t
     with pytest.raises(RunError, match=r"share its CPUs .*--oversubscribe"):
         find_machines(asked, cluster.address, limit_s=LIMIT_S)
     assert find_machines(asked, cluster.address, oversubscribe=True, limit_s=LIMIT_S) == 2
-    made = conduct_on(asked, tmp_path / "o", cluster.address, oversubscribe=True, limit_s=LIMIT_S)
-    said_of_it = made.cells[0, "only"].read().manifest["conduct"]
-    assert (said_of_it["oversubscribed"], said_of_it["jobs"]) == (True, 2)
+    monkeypatch.setattr(cell_there, "PIECE_BYTES", 1000)  # a run comes in many pieces
+    counted = design({"only": {**FAST, "transactions": 500, "duration_s": LIMIT_S}})
+    made = conduct_on(counted, tmp_path / "o", cluster.address, oversubscribe=True, limit_s=LIMIT_S)
+    run = made.cells[0, "only"].read()
+    assert run.manifest["conduct"]["oversubscribed"] and run.manifest["conduct"]["jobs"] == 2
+    assert run.workers[0].attempts["txn"].tolist() == list(range(500))
     # What a cell's plan says wrongly is told, by whose worker; nothing is made of it.
     wrong = design({"only": {**FAST, "scenario": "nonsense"}})
     with pytest.raises(Exception, match=r"Worker .*nonsense"):
