@@ -153,7 +153,7 @@ def time_words(seconds: float) -> str:
     """A time as a person waits for it.
 
     >>> time_words(8.2), time_words(100), time_words(7300)
-    ('8 s', '1.7 min', '2 h 2 min')
+    ('8 s', '1.7 min', '2 h 1 min')
     """
     if seconds < 60:
         return f"{seconds:.0f} s"
