@@ -24,10 +24,11 @@ from workloads.recording import (
     CONFLICTS,
     OUTCOMES,
     PHASES,
+    Run,
     RunError,
     WorkerRecord,
     read_manifest,
-    read_run,
+    read_workers,
 )
 from workloads.scenarios import find_scenario
 
@@ -137,13 +138,14 @@ def _attempts(source: Path, sweep: bool) -> Iterator[pa.Table]:
 
 
 def _of_run(folder: Path, block: int | None, arm: str | None) -> Iterator[pa.Table]:
-    run = read_run(folder)
+    manifest = read_manifest(folder)
+    run = Run(folder, manifest, ())  # its workers come one at a time
     about = {"run": run.name, "block": block, "arm": arm}
     try:
-        kinds = tuple(find_scenario(str(run.manifest["plan"]["scenario"])).kinds)
+        kinds = tuple(find_scenario(str(manifest["plan"]["scenario"])).kinds)
     except ValueError:  # a scenario of one's own that is not there any more
         kinds = ()
-    for worker in run.workers:
+    for worker in read_workers(folder, manifest):
         if len(worker.attempts):
             yield _table(worker, about, run.window_ns, kinds)
 

@@ -10,11 +10,12 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from analysis.export import RUN_COLUMNS, export
+from analysis.export import RUN_COLUMNS, _attempts, export
 from analysis.synthetic import drawn_run, made_experiment
+from workloads import recording
 from workloads.experiment import read_experiment
 from workloads.plan import PlanError
-from workloads.recording import COMMITTED, OUTCOMES, RunError, read_run
+from workloads.recording import COMMITTED, OUTCOMES, RunError, read_attempts, read_run
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,23 @@ def test_a_runs_attempts_come_out_as_they_went_in(
         assert np.array_equal(ends, worker.attempts["end_ns"])
         assert set(mine["engine"].to_pylist()) == {worker.engine}
     assert "conflict" in table["outcome"].to_pylist()  # or the test above compared nothing
+
+
+def test_one_workers_attempts_are_in_memory_at_a_time(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    def counted(folder: Path, worker: int) -> np.ndarray:
+        read.append(worker)
+        return read_attempts(folder, worker)
+
+    monkeypatch.setattr(recording, "read_attempts", counted)
+    tables = _attempts(a_run(sweep), sweep=False)
+    next(tables)
+    assert read == [0]
+    next(tables)
+    assert read == [0, 1]
 
 
 def test_an_attempt_never_closed_has_no_end(sweep: Path, tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import sys
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from analysis import cli, search
+from analysis.listing import list_runs
 from analysis.search import Search, Undecided, begin, conduct, read_search
 from analysis.synthetic import made_run, made_worker, write_folder
 from workloads.pacing import arrivals
@@ -204,6 +206,18 @@ def test_a_real_search_keeps_its_runs_its_curve_and_its_answer(tmp_path, monkeyp
     status, _, err = command(monkeypatch, capsys, *words, "--into", folder, "--seed", 9)
     assert status == 2
     assert "differs in seed" in err
+
+
+def test_a_search_is_listed_with_its_answer_or_how_to_go_on(tmp_path, on_a_queue, capsys):
+    begin(LOOKED_FOR, tmp_path / "mine")
+    console = Console(width=200)
+    list_runs(tmp_path, console)
+    assert "unfinished: cwkit search --into" in capsys.readouterr().out
+    (tmp_path / "mine" / "answer.json").write_text('{"rate_per_s": 717.0}')
+    list_runs(tmp_path, console)
+    said = capsys.readouterr().out
+    assert "search: counter on null, p99 < 20ms" in said
+    assert "met up to 717 tx/s" in said
 
 
 @pytest.mark.parametrize(

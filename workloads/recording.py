@@ -12,6 +12,7 @@ import json
 import os
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -270,25 +271,22 @@ def read_run(folder: Path) -> Run:
     """Read a run folder whole. Raises RunError with one sentence for anything unreadable."""
     folder = Path(folder)
     manifest = read_manifest(folder)
+    return Run(folder, manifest, tuple(read_workers(folder, manifest)))
+
+
+def read_workers(folder: Path, manifest: dict[str, Any]) -> Iterator[WorkerRecord]:
+    """The workers of a run folder one after the other, for who can't hold all of them at once.
+
+    Raises RunError as `read_run` does, when it comes to what is unreadable.
+    """
     try:
-        return Run(folder, manifest, tuple(_workers(folder, manifest)))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RunError(
-            f"{folder}/manifest.json: a worker's part cannot be read "
-            f"({type(error).__name__}: {error}). It was cut or edited."
-        ) from error
-
-
-def _workers(folder: Path, manifest: dict[str, Any]) -> list[WorkerRecord]:
-    workers = []
-    for entry in manifest["workers"]:
-        number = int(entry["worker"])
-        if not entry.get("opened", True) and not segment_path(folder, number, 0).exists():
-            rows = np.zeros(0, ATTEMPT)  # it never came as far as its first row, and said so
-        else:
-            rows = read_attempts(folder, number)
-        workers.append(
-            WorkerRecord(
+        for entry in manifest["workers"]:
+            number = int(entry["worker"])
+            if not entry.get("opened", True) and not segment_path(folder, number, 0).exists():
+                rows = np.zeros(0, ATTEMPT)  # it never came as far as its first row, and said so
+            else:
+                rows = read_attempts(folder, number)
+            yield WorkerRecord(
                 worker=number,
                 role=entry["role"],
                 number=int(entry["number"]),
@@ -298,8 +296,11 @@ def _workers(folder: Path, manifest: dict[str, Any]) -> list[WorkerRecord]:
                 messages=read_messages(folder, number),
                 entry=entry,
             )
-        )
-    return workers
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{folder}/manifest.json: a worker's part cannot be read "
+            f"({type(error).__name__}: {error}). It was cut or edited."
+        ) from error
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
