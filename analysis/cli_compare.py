@@ -44,7 +44,7 @@ from analysis.compare import FOREIGN_LIMIT
 from analysis.gates import FAILED, Gate, ask, parse_condition, status
 from analysis.likeness import NotComparable, facts, short, under_study
 from analysis.sides import Side, pairs_of
-from analysis.significance import LEVEL, blocks_needed
+from analysis.significance import LEVEL, PAIRED_T, blocks_needed
 from analysis.versus import MEASURES, UNLIKE, Comparison, compare, judged
 from workloads.plan import PlanError
 from workloads.recording import FORMAT_VERSION
@@ -218,16 +218,15 @@ def _statistics(found: list[Comparison]) -> list[str]:
     if not arms:
         return []
     family = arms[0].family
+    tests = dict.fromkeys(one.test for one in arms if not one.control) or [arms[0].test]
     said = (
-        f"Medians over blocks, 95 % bootstrap intervals; p by flipping signs of the blocks' log "
-        f"ratios, adjusted by Holm for a family of {family}."
+        f"Medians over blocks, 95 % bootstrap intervals; p by a {words.listed(list(tests))}, "
+        f"adjusted by Holm for a family of {family}."
     )
-    short_of = [one for one in arms if one.ratio.blocks < blocks_needed(family)]
-    if short_of and not all(one.control for one in arms):
-        least = 2 / 2 ** max(one.ratio.blocks for one in short_of)
+    if PAIRED_T in tests:
         said += (
-            f" With so few blocks p is never below {words.number(least)}: in this family nothing "
-            f"can be claimed with fewer than {words.times(blocks_needed(family), 'block')}."
+            " It takes the logarithms for normal; a test that does not needs "
+            f"{words.times(blocks_needed(family), 'block')} to reach {LEVEL:g} in this family."
         )
     bands = {one.band for one in arms if one.band == one.band}
     if bands:
