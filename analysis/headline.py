@@ -11,6 +11,7 @@ from analysis.evidence import (
     field,
     where,
 )
+from analysis.latencies import percentile_words, whole_percentiles
 from analysis.words import (
     duration,
     interval,
@@ -132,12 +133,15 @@ def latency(evidence: Evidence) -> str:
     for arm, name in ((under, NOW), (over, HOW)):
         tally = grid.tally(arm)
         assert tally is not None
-        p50, _, p99, _, _ = tally.latency()["whole"]
-        parts.append(f"{name} {duration(p50)} / {duration(p99)} / {duration(tally.longest_ns)}")
+        p50, _, p99, _, _ = whole_percentiles(grid, arm, "writer")
+        parts.append(
+            f"{name} {percentile_words(p50)} / {percentile_words(p99)} / "
+            f"{duration(tally.longest_ns)}"
+        )
     return (
         "A transaction, retries included, took (p50 and p99 of the committed, longest of all, "
-        f"pooled over the blocks, no interval; writers that got no turn are in no "
-        f"percentile): {'; '.join(parts)} ({where(grid, over, under)})."
+        f"pooled over the blocks; writers that got no turn are in no percentile): "
+        f"{'; '.join(parts)} ({where(grid, over, under)})."
     )
 
 

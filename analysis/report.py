@@ -18,6 +18,7 @@ from analysis.claims import claims
 from analysis.compare import FEWEST_BLOCKS, FOREIGN_LIMIT, Grid
 from analysis.evidence import Evidence, look, read_evidence
 from analysis.report_charts import charts
+from analysis.steady import SHORT, UNSTEADY
 from analysis.words import Table, percent, times
 
 TEMPLATE = "report.md.j2"
@@ -149,7 +150,12 @@ def _method(evidence: Evidence) -> dict[str, str]:
     seconds = [c.counted.seconds for c in cells if c.counted]
     foreign = [c.manifest.get("foreign", {}) for c in cells]
     plans = [c.manifest["plan"] for c in cells]
+    steady = [c.counted.steady for c in cells if c.counted and c.counted.steady]
+    moved = [s for s in steady if s.warmup_s > s.planned_s]
     return {
+        "moved": times(len(moved), "run"),
+        "unsteady": str(sum(s.state == UNSTEADY for s in steady)),
+        "short": str(sum(s.state == SHORT for s in steady)),
         "runs": times(len(cells), "run"),
         "seconds": " to ".join(
             dict.fromkeys(f"{edge(seconds, default=0.0):.3g}" for edge in (min, max))

@@ -8,6 +8,7 @@ import numpy as np
 
 from analysis.compare import Grid, Measure
 from analysis.evidence import CONTROL, MODE_ALONE, Evidence, field, label, look
+from analysis.latencies import percentile_words, whole_percentiles
 from analysis.losing import work_ratios
 from analysis.rates import Tally
 from analysis.words import (
@@ -101,13 +102,14 @@ def latency_table(grid: Grid) -> Table:
             if tally is None:
                 continue
             each = tally.latency()
+            spans = whole_percentiles(grid, arm, role)
             worst = [cell.counted.worst_p99_ns(role) for cell in grid.usable(arm) if cell.counted]
             known = [value for value in worst if not np.isnan(value)]
             rows.append(
                 (
                     arm,
                     role,
-                    *(duration(value) for value in each["whole"]),
+                    *(percentile_words(span) for span in spans),
                     duration(tally.longest_ns),
                     duration(max(known)) if known else DASH,
                     *(duration(each[s][2]) for s in ("queueing", "begin", "work", "commit")),
