@@ -24,6 +24,7 @@ from analysis.intervals import resampled_percentile
 from analysis.rates import count
 from analysis.slo import SHARES, Judgement, Objective, judge, load_of, parse_objectives, statistic
 from workloads.engines import EngineMissing, find_engine
+from workloads.locks import Held, locked
 from workloads.plan import Plan, PlanError
 from workloads.processes import FolderUnwritable, OnProgress, RunFailed, prepare, run
 from workloads.recording import FORMAT_VERSION, Run, RunError, read_manifest, read_run
@@ -101,7 +102,8 @@ class Search:
         """The lowest rate that can be judged in the longest window."""
         self.window_s(0)
         longest = max(self.longest_s, self.plan.duration_s)
-        return self._samples() / (longest - self._grace_s())
+        # A hundredth more: rates are rounded to three digits.
+        return 1.01 * self._samples() / (longest - self._grace_s())
 
     def _samples(self) -> float:
         return max(objective.samples for objective in self.objectives) * SURPLUS
@@ -251,9 +253,22 @@ def conduct(
 
     say : called with a line for each run that was judged.
     Raises Undecided where others use the machine too much, or where the closed loop commits
-    nothing; RunFailed and its kin where a run can't be made; KeyboardInterrupt.
+    nothing; RunError where another process is at this search; RunFailed and its kin where a run
+    can't be made; KeyboardInterrupt.
     """
-    making = _Making(folder, command, databases, on_progress, say)
+    try:
+        with locked(folder) as file:
+            making = _Making(folder, command, databases, on_progress, say, file)
+            return _found(making)
+    except Held:
+        raise RunError(
+            f"{folder}: another process is at this search. Wait until it has ended, then go on "
+            "with the same command."
+        ) from None
+
+
+def _found(making: _Making) -> Found:
+    folder = making.folder
     try:
         capacity, runs = making.capacity()
         probes: dict[float, Probe] = {}
@@ -262,15 +277,15 @@ def conduct(
             probes[rate] = making.probe(rate)
             return probes[rate].met
 
-        search = making.search
-        answer = highest_rate(capacity, met, step=search.step, floor=search.floor())
+        answer = highest_rate(capacity, met, step=making.search.step, floor=making.search.floor())
     except (RunFailed, EngineMissing):
         if not any(path.is_dir() for path in folder.iterdir() if path.name != "templates"):
             shutil.rmtree(folder)  # a mode that is refused, say: nothing was measured
         raise
     finally:
         shutil.rmtree(folder / "templates", ignore_errors=True)
-    return Found(search, folder, capacity, runs, dict(sorted(probes.items())), answer)
+    probes = dict(sorted(probes.items()))
+    return Found(making.search, folder, capacity, runs, probes, answer)
 
 
 class _Making:
@@ -283,10 +298,11 @@ class _Making:
         databases: Path | None,
         on_progress: OnProgress | None,
         say: Say,
+        lock: int,
     ) -> None:
         self.folder, self.search = folder, read_search(folder)
         self.command, self.databases, self.on_progress = command, databases, on_progress
-        self.say = say
+        self.say, self.lock = say, lock
         self.template: Path | None = None
 
     def capacity(self) -> tuple[float, tuple[str, ...]]:
@@ -375,6 +391,7 @@ class _Making:
             template=self.template,
             on_progress=self.on_progress,
             conduct={"way": "search", "jobs": 1, "oversubscribed": False},
+            inherit=(self.lock,),
         )
         if made.manifest["ended"] == "interrupted":
             raise KeyboardInterrupt
