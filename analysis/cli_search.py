@@ -32,7 +32,6 @@ from analysis import show, words
 from analysis.bisect_rate import STEP
 from analysis.cli_app import RUNS, DatabasesOption, RunsOption, app, command_line, settings_of
 from analysis.compare import FOREIGN_LIMIT
-from analysis.figures_slo import Curve, latency_against_rate
 from analysis.search import (
     DOCUMENT,
     LONGEST_S,
@@ -288,6 +287,8 @@ def _document(found: Found, ended: int) -> dict[str, Any]:
 
 def _keep(found: Found, document: dict[str, Any]) -> None:
     """The document and the curve, in the search's folder."""
+    from analysis.figures_slo import Curve, latency_against_rate  # matplotlib: slow to import
+
     limits = {o.statistic: o.limit for o in found.search.objectives}
     curves = []
     for name in (s for s in _statistics(found) if s in SHARES):
