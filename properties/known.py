@@ -29,7 +29,8 @@ class Known(NamedTuple):
 
     modes : the BEGIN modes that it concerns. engines : those that show it; the schedule passes on
     every other. concerns : whether it shows, or may, on schedules like this one. keeps : the level
-    that such schedules keep all the same, None where nothing can be said of them.
+    that such schedules keep all the same, None where nothing can be said of them. versions : those
+    on which it must show, () for all; another one may have mended it.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Known(NamedTuple):
     engines: tuple[str, ...]
     concerns: Callable[[Schedule], bool]
     keeps: str | None = None
+    versions: tuple[str, ...] = ()
 
 
 def _attached(schedule: Schedule) -> bool:
@@ -71,6 +73,7 @@ KNOWN = (
         ("concurrent",),
         ("sqlite-concurrent",),
         lambda schedule: schedule.schema.page_bytes == LARGEST_PAGE.page_bytes,
+        versions=("3.54.0",),
     ),
     Known(
         "write skew under mmap_size",
@@ -82,6 +85,7 @@ KNOWN = (
         ("sqlite-concurrent",),
         lambda schedule: schedule.settings.mmap_bytes > 0,
         "snapshot-isolation",
+        ("3.54.0",),
     ),
 )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from workloads.engines import MODES, Settings, find_engine
@@ -45,6 +46,26 @@ def targets(engines: tuple[str, ...] = DEFAULT_ENGINES, begin: str = "") -> list
         promises = find_engine(name).promises
         found += [Target(name, mode) for mode in MODES if mode in promises and begin in ("", mode)]
     return found
+
+
+def refused_schema(engine: str, mode: str, schema: Schema) -> str:
+    """The engine's own words where it refuses a feature of the schema, else nothing.
+
+    SQLite's family has them all: there an error is something else, and raised.
+    """
+    asked = (_refused(engine, mode, schema.model, feature) for feature in schema.features)
+    return next((words for words in asked if words), "")
+
+
+@lru_cache(maxsize=1000)
+def _refused(engine: str, mode: str, model: str, feature: str) -> str:
+    try:
+        Stage(engine, (mode,), Schema(model, features=(feature,))).close()
+    except Exception as error:  # each binding has a class of its own
+        if find_engine(engine).file_format == "sqlite":
+            raise
+        return str(error)
+    return ""
 
 
 class Stages:

@@ -23,7 +23,7 @@ from properties.judging import how_many, pasted_settings, snapshot_at_begin, tim
 from properties.known import left_out
 from properties.model import Forbidden, Model
 from properties.strategies import settings_drawn
-from properties.targets import Stages, Target
+from properties.targets import Stages, Target, refused_schema
 from workloads.engines import Settings
 from workloads.interleave import Stage
 from workloads.player import Player
@@ -143,6 +143,8 @@ def run(stages: Stages, target: Target, schema: Schema, **options: Any) -> None:
 
 @pytest.mark.parametrize("schema", SCHEMAS)
 def test_sessions_do_what_the_model_allows(stages: Stages, target: Target, schema: str) -> None:
+    if words := refused_schema(*target, SCHEMAS[schema]):
+        pytest.skip(f"{target.engine}: {words}")
     run(stages, target, SCHEMAS[schema], max_examples=how_many(0.4))
 
 

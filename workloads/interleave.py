@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,9 +56,10 @@ class Played:
     txns: list[Txn]
     final: dict[int, Any]
 
-    def history(self) -> History:
+    def history(self, keys: Container[int] | None = None) -> History:
         """For the checker: real time is the place in the schedule; the last read is a session's.
 
+        keys : only what was done to these, None for all.
         Raises ValueError where the schedule deletes: a read of an absent row tells too little.
         """
         if not self.schedule.checkable:
@@ -66,10 +67,12 @@ class Played:
         schema = self.schedule.schema
         builder = Builder("list-append" if schema.model == "list" else "rw-register")
         for txn in self.txns:
-            builder.add(txn.session, 2 * txn.begin, 2 * txn.end + 1, txn.outcome, txn.ops)
+            ops = [op for op in txn.ops if keys is None or op[1] in keys]
+            builder.add(txn.session, 2 * txn.begin, 2 * txn.end + 1, txn.outcome, ops)
         last = 2 * len(self.events) + 2
         nothing = () if schema.model == "list" else None
-        reads = [("r", key, self.final.get(key, nothing)) for key in schema.keys]
+        asked = [key for key in schema.keys if keys is None or key in keys]
+        reads = [("r", key, self.final.get(key, nothing)) for key in asked]
         builder.add("end", last, last + 1, "committed", reads)
         return builder.build()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from workloads.engines import EngineMissing, Identity, Promise, Refusal, Settings, pragmas
@@ -49,7 +49,7 @@ class Libsql:
     def missing(self) -> str | None:
         if importlib.util.find_spec("libsql_experimental") is None:
             return "libsql-experimental is not installed. Get it with: make setup"
-        return None
+        return _too_old()
 
     def identity(self) -> Identity:
         connection = self._driver().connect(":memory:", isolation_level=None)
@@ -173,6 +173,27 @@ NUL = (
     "a text with a NUL character: the libSQL binding would cut it there without a word. "
     "Use bytes, or a text without it."
 )
+
+
+@lru_cache(maxsize=1)
+def _too_old() -> str | None:
+    """Asked, not looked up: 0.0.50 and before raise the error of a statement only at its fetch.
+
+    A BEGIN that was refused would look accepted, and what follows it would autocommit.
+    """
+    import libsql_experimental
+
+    connection = libsql_experimental.connect(":memory:", isolation_level=None)
+    connection.execute("BEGIN")
+    try:
+        connection.execute("BEGIN")
+    except ValueError:
+        return None
+    version = importlib.metadata.version("libsql-experimental")
+    return (
+        f"libsql-experimental {version} does not raise the error of a statement whose rows are not "
+        "fetched, a refused BEGIN's among them. Get a later one: make setup"
+    )
 
 
 def _exact(sql: str, params: tuple[Any, ...]) -> str:
