@@ -15,12 +15,12 @@ from workloads.engines.sqlite import Sqlite
 from workloads.recording import BEGIN, COMMIT, CONFLICT, STATEMENT
 
 
-def _reads(sql: str) -> bool:
+def reads(sql: str) -> bool:
     return sql.lstrip()[:6].upper() == "SELECT"
 
 
 class FaultySession:
-    """Passes everything through to a real session. A subclass breaks one thing."""
+    """A real session with something in front of it. See PassingSession for what a fault changes."""
 
     begin: Callable[[], Any]
     commit: Callable[[], Any]
@@ -48,7 +48,23 @@ class FaultySession:
         self.real.close()
 
 
-class LostCommitSession(FaultySession):
+class PassingSession(FaultySession):
+    """Passes everything through and does nothing wrong. A subclass breaks one thing."""
+
+    def begin(self) -> None:
+        self.real.begin()
+
+    def commit(self) -> None:
+        self.real.commit()
+
+    def run(self, sql: str, params: tuple[Any, ...] = ()) -> Any:
+        return self.real.run(sql, params)
+
+    def rows(self, sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        return self.real.rows(sql, params)
+
+
+class LostCommitSession(PassingSession):
     every = 7
 
     def prepare(self) -> None:
@@ -60,11 +76,11 @@ class LostCommitSession(FaultySession):
         self.real.begin()
 
     def run(self, sql: str, params: tuple[Any, ...] = ()) -> Any:
-        self._wrote = self._wrote or not _reads(sql)
+        self._wrote = self._wrote or not reads(sql)
         return self.real.run(sql, params)
 
     def rows(self, sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        self._wrote = self._wrote or not _reads(sql)
+        self._wrote = self._wrote or not reads(sql)
         return self.real.rows(sql, params)
 
     def commit(self) -> None:
@@ -76,7 +92,7 @@ class LostCommitSession(FaultySession):
             self.real.commit()
 
 
-class TornReadSession(FaultySession):
+class TornReadSession(PassingSession):
     def prepare(self) -> None:
         self._torn = False
 
@@ -90,18 +106,15 @@ class TornReadSession(FaultySession):
     def rows(self, sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         return self._tear(sql, self.real.rows(sql, params))
 
-    def commit(self) -> None:
-        self.real.commit()
-
     def _tear(self, sql: str, answer: Any) -> Any:
-        if not _reads(sql) and not self._torn and self.real.in_transaction():
+        if not reads(sql) and not self._torn and self.real.in_transaction():
             self._torn = True
             self.real.commit()
             self.real.begin()
         return answer
 
 
-class LostUpdateSession(FaultySession):
+class LostUpdateSession(PassingSession):
     def prepare(self) -> None:
         self._begun = False  # as far as the caller knows
         self._mode_known = False
@@ -135,11 +148,11 @@ class LostUpdateSession(FaultySession):
 
     def _begin_late(self, sql: str) -> None:
         # What was read until now was read outside: another may write it before we do.
-        if self._begun and not _reads(sql) and not self.real.in_transaction():
+        if self._begun and not reads(sql) and not self.real.in_transaction():
             self.real.begin()
 
 
-class SilentConflictSession(FaultySession):
+class SilentConflictSession(PassingSession):
     def prepare(self) -> None:
         self._doomed = False
         # Conflicts come at once instead of after a wait, so that a short run meets some.
@@ -159,7 +172,7 @@ class SilentConflictSession(FaultySession):
         answer = None if self._doomed else self._quietly(self.real.rows, STATEMENT, sql, params)
         if self._doomed:
             # The body needs something to go on with; what it writes is dropped.
-            return self.real.rows(sql, params) if _reads(sql) else []
+            return self.real.rows(sql, params) if reads(sql) else []
         return answer or []
 
     def commit(self) -> None:

@@ -9,28 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from workloads.engines import Engine, Promise, Session, Settings
-from workloads.engines.faulty import Faulty, FaultySession
+from workloads.engines.faulty import Faulty, FaultySession, PassingSession, reads
 from workloads.engines.turso import Turso
-
-
-def _reads(sql: str) -> bool:
-    return sql.lstrip()[:6].upper() == "SELECT"
-
-
-class PassingSession(FaultySession):
-    """Does nothing wrong by itself."""
-
-    def begin(self) -> None:
-        self.real.begin()
-
-    def commit(self) -> None:
-        self.real.commit()
-
-    def run(self, sql: str, params: tuple[Any, ...] = ()) -> Any:
-        return self.real.run(sql, params)
-
-    def rows(self, sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        return self.real.rows(sql, params)
 
 
 class AbortedReadSession(PassingSession):
@@ -65,7 +45,7 @@ class TwoSidedSession(PassingSession):
         return self.real.run(sql, params)
 
     def rows(self, sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        aside = self.real.in_transaction() and _reads(sql) and self.goes_aside()
+        aside = self.real.in_transaction() and reads(sql) and self.goes_aside()
         return (self.other if aside else self.real).rows(sql, params)
 
     def goes_aside(self) -> bool:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
-from workloads.engines import EngineMissing, Identity, Promise, Refusal, Settings, pragmas
+from workloads.engines import EngineMissing, Identity, Promise, Refusal, Settings
 from workloads.engines.refusals import not_conflict
+from workloads.engines.session import DriverSession
 from workloads.engines.statements import checked_count, with_literals
 from workloads.recording import (
     BUSY,
@@ -76,19 +77,12 @@ class Libsql:
         return libsql_experimental
 
 
-class LibsqlSession:
+class LibsqlSession(DriverSession):
     """One connection. A new cursor for each statement, fetched exactly once, then dropped."""
 
-    begin: Callable[[], Any]
-    commit: Callable[[], Any]
-    run: Callable[..., Any]
-    rows: Callable[..., list[tuple[Any, ...]]]
-    pragmas: Mapping[str, Any]
-
     def __init__(self, connection: Any, begin: str, settings: Settings) -> None:
-        self._connection = connection
+        super().__init__(connection, begin, settings)
         execute = connection.execute
-        self.pragmas = pragmas.apply(lambda sql: execute(sql).fetchall() or [], settings, "wal")
         has_read = False
         counts: dict[str, int] = {}
         count_of = counts.get
@@ -119,15 +113,9 @@ class LibsqlSession:
             execute("BEGIN DEFERRED")
 
         self.run = self.rows = rows
-        self.begin = (
-            begin_deferred if begin == "deferred" else partial(execute, f"BEGIN {begin.upper()}")
-        )
-        self.commit = partial(execute, "COMMIT")
+        if begin == "deferred":
+            self.begin = begin_deferred
         self._upgrades = lambda: has_read and begin not in ("immediate", "exclusive")
-
-    def rollback(self) -> None:
-        if self.in_transaction():
-            self._connection.execute("ROLLBACK")
 
     def in_transaction(self) -> bool:
         try:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import platform
 import sqlite3
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
+from collections.abc import Mapping
 
-from workloads.engines import Identity, Promise, Refusal, Settings, pragmas
+from workloads.engines import Identity, Promise, Refusal, Settings
 from workloads.engines.refusals import NO_CODE, by_code
+from workloads.engines.session import DriverSession
 
 SERIALIZABLE = Promise(
     "serializable",
@@ -50,41 +49,9 @@ class Sqlite:
             raise
 
 
-class SqliteSession:
+class SqliteSession(DriverSession):
     """One connection."""
-
-    begin: Callable[[], Any]
-    commit: Callable[[], Any]
-    run: Callable[..., Any]
-    rows: Callable[..., list[tuple[Any, ...]]]
-    pragmas: Mapping[str, Any]
-
-    def __init__(self, connection: sqlite3.Connection, begin: str, settings: Settings) -> None:
-        self._connection = connection
-        execute = connection.execute
-        self.pragmas = pragmas.apply(lambda sql: execute(sql).fetchall(), settings, "wal")
-
-        def rows(sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-            return execute(sql, params).fetchall()
-
-        # Not fetched: SQLite makes all changes of a statement, RETURNING or not, in its first
-        # step, which execute() takes, and dropping the cursor ends the statement.
-        self.run = execute
-        self.rows = rows
-        self.begin = partial(execute, f"BEGIN {begin.upper()}")
-        self.commit = partial(execute, "COMMIT")
-
-    def rollback(self) -> None:
-        if self.in_transaction():
-            self._connection.execute("ROLLBACK")
-
-    def in_transaction(self) -> bool:
-        return self._connection.in_transaction
 
     def refusal(self, error: BaseException, phase: int) -> Refusal:
         code = getattr(error, "sqlite_errorcode", NO_CODE)
         return by_code(code, str(error), phase, self.in_transaction())
-
-    def close(self) -> None:
-        """Close; an open transaction is rolled back. The session's calls then raise."""
-        self._connection.close()

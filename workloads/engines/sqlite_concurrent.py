@@ -8,13 +8,14 @@ written since.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from workloads import begin_concurrent
 from workloads.conflict_log import ConflictLog
-from workloads.engines import EngineMissing, Identity, Promise, Refusal, Settings, pragmas
+from workloads.engines import EngineMissing, Identity, Promise, Refusal, Settings
 from workloads.engines.refusals import NO_CODE, by_code
+from workloads.engines.session import DriverSession
 
 SERIALIZABLE = Promise(
     "serializable",
@@ -96,34 +97,8 @@ def _listen(driver: Any) -> Callable[[], dict[str, Any]]:
     return log.account
 
 
-class ApswSession:
+class ApswSession(DriverSession):
     """One connection."""
-
-    begin: Callable[[], Any]
-    commit: Callable[[], Any]
-    run: Callable[..., Any]
-    rows: Callable[..., list[tuple[Any, ...]]]
-    pragmas: Mapping[str, Any]
-
-    def __init__(self, connection: Any, begin: str, settings: Settings) -> None:
-        self._connection = connection
-        execute = connection.execute
-        self.pragmas = pragmas.apply(lambda sql: execute(sql).fetchall(), settings, "wal")
-
-        def rows(sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-            return execute(sql, params).fetchall()
-
-        # Not fetched: SQLite makes all changes of a statement, RETURNING or not, in its first
-        # step, which execute() takes, and dropping the cursor ends the statement. That matters:
-        # with a cursor left open the branch refuses COMMIT.
-        self.run = execute
-        self.rows = rows
-        self.begin = partial(execute, f"BEGIN {begin.upper()}")
-        self.commit = partial(execute, "COMMIT")
-
-    def rollback(self) -> None:
-        if self.in_transaction():
-            self._connection.execute("ROLLBACK")
 
     def in_transaction(self) -> bool:
         # A closed connection is false in apsw, and asking it anything else raises.
@@ -132,7 +107,3 @@ class ApswSession:
     def refusal(self, error: BaseException, phase: int) -> Refusal:
         code = getattr(error, "extendedresult", NO_CODE)
         return by_code(code, str(error), phase, self.in_transaction())
-
-    def close(self) -> None:
-        """Close; an open transaction is rolled back. The session's calls then raise."""
-        self._connection.close()

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
-from workloads.engines import EngineMissing, Identity, Promise, Refusal, Settings, pragmas
+from workloads.engines import EngineMissing, Identity, Promise, Refusal, Settings
 from workloads.engines.refusals import not_conflict
+from workloads.engines.session import DriverSession
 from workloads.engines.statements import checked_count
 from workloads.recording import (
     BUSY,
@@ -95,19 +95,12 @@ class Turso:
         return turso
 
 
-class TursoSession:
+class TursoSession(DriverSession):
     """One connection, for one thread at a time."""
 
-    begin: Callable[[], Any]
-    commit: Callable[[], Any]
-    run: Callable[..., Any]
-    rows: Callable[..., list[tuple[Any, ...]]]
-    pragmas: Mapping[str, Any]
-
     def __init__(self, connection: Any, begin: str, settings: Settings) -> None:
-        self._connection = connection
+        super().__init__(connection, begin, settings, "mvcc")
         execute = connection.execute
-        self.pragmas = pragmas.apply(lambda sql: execute(sql).fetchall(), settings, "mvcc")
         has_read = False
         counts: dict[str, int] = {}
         count_of = counts.get
@@ -130,15 +123,9 @@ class TursoSession:
             execute("BEGIN DEFERRED")
 
         self.run = self.rows = rows
-        self.begin = (
-            begin_deferred if begin == "deferred" else partial(execute, f"BEGIN {begin.upper()}")
-        )
-        self.commit = partial(execute, "COMMIT")
+        if begin == "deferred":
+            self.begin = begin_deferred
         self._upgrades = lambda: has_read and begin == "deferred"
-
-    def rollback(self) -> None:
-        if self.in_transaction():
-            self._connection.execute("ROLLBACK")
 
     def in_transaction(self) -> bool:
         return self._connection is not None and self._connection.in_transaction
