@@ -18,7 +18,6 @@ from analysis.compare import gather
 from analysis.listing import show_experiment
 from analysis.sweep_live import SweepLive, time_words
 from analysis.sweep_table import CELLS_CSV, cells_table, skip_words, write_csv
-from workloads.cluster import MachinesGone, conduct_on, find_machines
 from workloads.design import (
     DONE,
     FAILED,
@@ -76,6 +75,8 @@ def sweep_command(
     ] = None,
 ) -> None:
     """Run every combination of a grid in randomised blocks; once interrupted, it goes on."""
+    from workloads.cluster import MachinesGone  # here: no other command needs what it imports
+
     sweep = read_sweep(file, blocks=blocks, seed=seed, duration_s=duration)
     console = show.console()
     repeat = _repeat(sweep, again or [], retry_failed)
@@ -128,6 +129,8 @@ def _conductor(
             "--dask and --jobs or --cpus: a machine of a cluster runs one cell at a time, on the "
             "CPUs that its worker may use."
         )
+    from workloads.cluster import conduct_on, find_machines
+
     machines = find_machines(sweep.design(), dask, oversubscribe=over)
     tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     return partial(conduct_on, address=dask, oversubscribe=over, say=tell), machines
