@@ -116,7 +116,7 @@ def designs(quick: bool, seed: int) -> list[Design]:
             "think",
             "And with 1 ms of work in it?",
             ways("t1000", update(1000), "branch immediate"),
-            blocks=3,
+            blocks=2,
             baseline="libsql immediate t1000",
         ),
         Design(
@@ -144,7 +144,7 @@ def designs(quick: bool, seed: int) -> list[Design]:
             "mvcc",
             "Page-level or row-level: who overlaps work that waits (1 ms asleep)?",
             ways("", asleep, "turso concurrent"),
-            blocks=1 if quick else 3,
+            blocks=1 if quick else 2,
             baseline="libsql immediate",
         ),
         Design(
@@ -222,7 +222,7 @@ def _acked(quick: bool) -> Design:
         "Is every acknowledged commit visible to the next transaction of another process?",
         {
             "libsql": LIBSQL | racing | {"duration_s": 8.0 if quick else 45.0},
-            "control": fixed | racing | {"duration_s": 2.0 if quick else 15.0},
+            "control": fixed | racing | {"duration_s": 2.0 if quick else 12.0},
         },
         blocks=1,
     )

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from analysis import show, words
 from analysis.cli_app import RUNS, DatabasesOption, RunsOption, app, command_line
+from analysis.compare import Cell as Counted
 from analysis.compare import gather
 from analysis.listing import show_experiment
 from analysis.sweep_live import SweepLive, time_words
@@ -30,6 +31,7 @@ from workloads.design import (
 )
 from workloads.experiment import conduct
 from workloads.plan import PlanError
+from workloads.recording import read_manifest
 from workloads.slots import slots
 from workloads.sweep import Sweep, read_sweep, shown
 from workloads.sweep_folder import Beside, beside, choose_folder, note_sweep
@@ -65,6 +67,10 @@ def sweep_command(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="run the cells again that have no result")
     ] = False,
+    retry_contaminated: Annotated[
+        bool,
+        typer.Option("--retry-contaminated", help="run those again while others used the machine"),
+    ] = False,
     again: Annotated[
         list[str] | None, typer.Option(help="run this arm's finished cells again; `all`: all")
     ] = None,
@@ -79,10 +85,12 @@ def sweep_command(
 
     sweep = read_sweep(file, blocks=blocks, seed=seed, duration_s=duration)
     console = show.console()
-    repeat = _repeat(sweep, again or [], retry_failed)
+    repeat = _repeat(sweep, again or [], retry_failed, retry_contaminated)
     # What cannot be done is refused before anything is written.
     run_cells, at_a_time = _conductor(sweep, dask, jobs, cpus, oversubscribe, console)
-    folder, fresh = _folder(sweep, runs, into, new, finished=retry_failed or bool(again))
+    folder, fresh = _folder(
+        sweep, runs, into, new, finished=bool(retry_failed or retry_contaminated or again)
+    )
     if dry_run:
         _dry_run(sweep, folder, fresh, runs, at_a_time, repeat, console)
         return
@@ -120,10 +128,11 @@ def _conductor(
     sweep: Sweep, dask: str | None, jobs: int, cpus: int, over: bool, console: Console
 ) -> tuple[Callable[..., Experiment], int]:
     """What runs the cells, and how many at a time. Raises what it can know before that."""
+    tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     if dask is None:
         slots(jobs, cpus_each=cpus, oversubscribe=over)
         here = partial(conduct, jobs=jobs, cpus_each=cpus, oversubscribe=over, way="sweep")
-        return here, jobs
+        return partial(here, say=tell), jobs
     if jobs != 1 or cpus:
         raise PlanError(
             "--dask and --jobs or --cpus: a machine of a cluster runs one cell at a time, on the "
@@ -132,7 +141,6 @@ def _conductor(
     from workloads.cluster import conduct_on, find_machines
 
     machines = find_machines(sweep.design(), dask, oversubscribe=over)
-    tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     return partial(conduct_on, address=dask, oversubscribe=over, say=tell), machines
 
 
@@ -141,7 +149,9 @@ def _say(console: Console, lines: Sequence[str]) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _repeat(sweep: Sweep, again: Sequence[str], retry_failed: bool) -> Callable[[Cell], bool]:
+def _repeat(
+    sweep: Sweep, again: Sequence[str], retry_failed: bool, retry_contaminated: bool
+) -> Callable[[Cell], bool]:
     """Which cells that were run are to be run again. Raises PlanError for an arm that is none."""
     for name in again:
         if name != "all" and name not in sweep.arms:
@@ -149,9 +159,19 @@ def _repeat(sweep: Sweep, again: Sequence[str], retry_failed: bool) -> Callable[
             raise PlanError(f"--again {name}: there is no such arm. The nearest is {near[0]!r}.")
 
     def repeat(cell: Cell) -> bool:
-        return "all" in again or cell.arm in again or (retry_failed and cell.state != DONE)
+        if "all" in again or cell.arm in again or (retry_failed and cell.state != DONE):
+            return True
+        return retry_contaminated and _contaminated(cell)
 
     return repeat
+
+
+def _contaminated(cell: Cell) -> bool:
+    """Whether a cell was run to its end, but others used the machine meanwhile."""
+    if cell.folder is None or cell.state != DONE:
+        return False
+    manifest = read_manifest(cell.folder)
+    return bool(Counted(cell.block, cell.arm, cell.state, "", manifest=manifest).contaminated)
 
 
 def _folder(
@@ -164,7 +184,7 @@ def _folder(
     fresh = not (folder / "experiment.json").exists()
     if fresh and finished:
         raise PlanError(
-            f"--again and --retry-failed: nothing of {sweep.path} was run with these settings in "
+            f"--again and --retry-…: nothing of {sweep.path} was run with these settings in "
             f"{into or runs}, so there is nothing to run again. `cwkit list` shows what there is."
         )
     return folder, fresh

@@ -275,6 +275,25 @@ def test_a_failed_cell_is_kept_and_run_again_only_when_asked(cwkit, tmp_path):
     assert status == 2 and "The nearest is 'sound'" in said
 
 
+def test_a_contaminated_cell_is_run_again_when_asked_and_no_other(cwkit, tmp_path):
+    file = sweep_file(tmp_path)
+    assert cwkit("sweep", file)[0] == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    # Whatever the machine was doing: one cell had it for itself, one had not.
+    for arm, share in (("writers-1", 0.4), ("writers-2", 0.0)):
+        path = folder / f"b00-{arm}" / "manifest.json"
+        manifest = json.loads(path.read_text())
+        manifest["foreign"] |= {"cpu_share": share, "steal_share": 0.0}
+        path.write_text(json.dumps(manifest))
+    sound = (folder / "b00-writers-2.cell.json").read_text()
+    status, said = cwkit("sweep", file, "--retry-contaminated")
+    assert status == 0, said
+    assert said.count("] block ") == 1 and "block 1 of 1, writers 1: " in said
+    assert (folder / "b00-writers-2.cell.json").read_text() == sound
+    kept = sorted(path.name for path in (folder / "earlier").iterdir())
+    assert kept == ["b00-writers-1.1", "b00-writers-1.1.cell.json"]
+
+
 def test_an_interrupted_sweep_says_how_to_go_on_and_goes_on(cwkit, tmp_path, monkeypatch):
     file, on_cell = sweep_file(tmp_path), SweepLive.on_cell
 

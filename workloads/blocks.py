@@ -49,9 +49,14 @@ def start_over(experiment: Experiment, block: int) -> None:
         del experiment.cells[block, cell.arm]
 
 
-def only_ours(experiment: Experiment) -> None:
-    """Have this machine run those half-done blocks again, whole, that were begun elsewhere."""
+def only_ours(experiment: Experiment) -> list[int]:
+    """Have this machine run those half-done blocks again, whole, that were begun elsewhere.
+
+    Returns which those are.
+    """
     here = {Place(machine.identity()), Place("")}
-    for block in {block for block, _ in experiment.left()}:
-        if not home_of(experiment, block) <= here:
-            start_over(experiment, block)
+    begun = sorted({block for block, _ in experiment.left()})
+    others = [block for block in begun if not home_of(experiment, block) <= here]
+    for block in others:
+        start_over(experiment, block)
+    return others

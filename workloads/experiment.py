@@ -25,6 +25,7 @@ from workloads.cell import TEMPLATES, run_cell
 from workloads.cell_process import CellProcess, end_all
 from workloads.design import (
     DONE,
+    EARLIER,
     FAILED,
     MISSING,
     REFUSED,
@@ -110,6 +111,7 @@ def conduct(
     on_cell: OnCell = lambda experiment, block, arm, state: None,
     on_progress: OnProgress | None = None,
     watch: Watch = lambda block, arm, progress: None,
+    say: Callable[[str], None] = lambda words: None,
 ) -> Experiment:
     """Run what is still missing of an experiment and return it.
 
@@ -118,6 +120,7 @@ def conduct(
     database folder of its own. way : "report", "sweep", ... for the manifests' `conduct`.
     again : finished cells for which it is true are set aside and run again. So are those of a block
     that was begun on another machine and not finished there.
+    say : told in a sentence what else a user should know.
     on_progress : of whichever cell tells; watch : the same with the cell's block and arm.
     Raises RunError where `folder` holds another experiment or another command runs it, PlanError
     where the machine has too few CPUs, FolderUnwritable where the folder can't be written. A cell
@@ -141,7 +144,12 @@ def conduct(
             if again(cell):
                 set_aside(folder, cell)
                 del experiment.cells[key]
-        only_ours(experiment)
+        if others := only_ours(experiment):
+            say(
+                f"begun on another machine, so run again here, whole: block "
+                f"{', '.join(str(block + 1) for block in others)}. What they had is in "
+                f"{folder / EARLIER}."
+            )
         if jobs > 1:
             _SideBySide(experiment, parted, how, databases, on_cell, told).run()
             return experiment

@@ -41,15 +41,14 @@ def describe(folder: Path) -> dict[str, Any]:
 def identity() -> str:
     """12 hex digits that tell this machine from others: a hash, from which no name can be read.
 
-    Of the machine's id and name (containers of one image share the id), its processor and its
-    memory in GiB: the kernel keeps another amount of it to itself at each start.
+    Of the machine's id and name (containers of one image share the id), its processor and memory.
     """
     said = (
         _first_line("/etc/machine-id"),
         platform.node(),
         _cpu_model(),
         psutil.cpu_count(),
-        round(psutil.virtual_memory().total / 2**30),
+        psutil.virtual_memory().total,
     )
     return hashlib.sha256(repr(said).encode()).hexdigest()[:12]
 
