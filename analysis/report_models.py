@@ -13,6 +13,7 @@ from analysis.conflicts import Prediction, error_of, error_table, prediction_tab
 from analysis.evidence import STUDIED, Evidence, arms_of, label, look
 from analysis.report_charts import drawn
 from analysis.scaling import Scaling, scaling_table, scalings
+from analysis.sweeps import WAY
 from analysis.windows import NoAnswer
 from analysis.words import Table, listed, number, percent, times, whole
 from workloads.recording import RunError, read_run
@@ -35,7 +36,7 @@ def told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
             folder / "scaling-law.svg",
             out,
             figures_models.scaling_law,
-            fits[:MOST_LINES],
+            _charted(evidence)[:MOST_LINES],
             "no experiment has at least 6 numbers of writers",
         ),
         "conflicts": prediction_table(made) if made else None,
@@ -63,6 +64,19 @@ def _fits(evidence: Evidence) -> Iterator[Scaling]:
     """Of every experiment and sweep with enough numbers of writers."""
     found = [fit for grid in _grids(evidence) for fit in scalings(grid) if fit.look[0] != "null"]
     yield from sorted(found, key=lambda fit: fit.law is None)
+
+
+def _charted(evidence: Evidence) -> list[Scaling]:
+    """Of a sweep those fits that differ from its baseline only in the way to write; else all."""
+    found = []
+    for grid in _grids(evidence):
+        base = grid.points.get(grid.baseline, {})
+        fixed = {axis: v for axis, v in base.items() if axis not in (WAY, "writers")}
+        for fit in scalings(grid):
+            at = grid.points.get(next(iter(fit.arms.values())), {})
+            if fit.law is not None and all(at.get(axis) == v for axis, v in fixed.items()):
+                found.append(fit)
+    return [fit for fit in found if fit.look[0] != "null"]
 
 
 def _skewed(evidence: Evidence) -> list[Grid]:

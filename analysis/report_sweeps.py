@@ -30,6 +30,7 @@ from analysis.sweep_table import (
 from analysis.sweeps import MOST_PANELS, WAY, abort_chart, throughput_chart, varied
 from analysis.versus import aa_band, deviation
 from analysis.words import DASH, Table, listed, number, percent, times
+from workloads.design import EARLIER, STATE_OF_A_CELL
 
 MOST_ROWS = 30
 MORE, LESS, SAME, UNKNOWN = "more", "less", "not claimed", "unknown"
@@ -111,7 +112,12 @@ def told(grid: Grid, out: Path, folder: Path) -> dict[str, Any]:
         "charts": _charts(grid, out, folder),
         "table": table(grid, found),
         "csv": path.name,
-        "doubts": doubt_words(grid) + failure_words(grid, states)[:5] + _unsteady(grid),
+        "doubts": [
+            *doubt_words(grid),
+            *failure_words(grid, states)[:5],
+            *_unsteady(grid),
+            *_made_later(grid),
+        ],
     }
 
 
@@ -126,6 +132,23 @@ def _unsteady(grid: Grid) -> list[str]:
         return []
     many = f"{times(without, 'run')} of {len(counted)}"
     return [f"{many} had no steady state by MSER-5: their planned window was measured."]
+
+
+def _made_later(grid: Grid) -> list[str]:
+    """Cells that were run again, later than the rest of their blocks."""
+    folders = {cell.folder.parent for cell in grid.cells.values() if cell.folder is not None}
+    again = sum(
+        len({path.name.split(".")[0] for path in (folder / EARLIER).glob(f"*{STATE_OF_A_CELL}")})
+        for folder in folders
+    )
+    if not again:
+        return []
+    return [
+        (
+            f"{times(again, 'cell')} were run again, later than the rest of their blocks, because "
+            "they had failed or others had used the machine: what drifts slowly is in their ratios."
+        )
+    ]
 
 
 def _charts(grid: Grid, out: Path, folder: Path) -> list[Chart]:
