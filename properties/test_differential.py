@@ -114,8 +114,10 @@ statements = st.one_of(
     of("SELECT id, a, b, c, d, e, u FROM t WHERE a IS ? OR d > ? ORDER BY id", values, values),
     of("SELECT typeof(a), typeof(b), typeof(d), count(*), total(a) FROM t WHERE id < ? "
        "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3", ids),
-    of("SELECT id FROM t WHERE b LIKE ? ORDER BY b DESC, id", text),
-    of("SELECT max(a) OVER (ORDER BY id), hex(e), quote(c) FROM t ORDER BY id"),
+    # Whether LIKE matches a BLOB is an option of SQLite's build (LIKE_DOESNT_MATCH_BLOBS).
+    of("SELECT id FROM t WHERE typeof(b) <> 'blob' AND b LIKE ? ORDER BY b DESC, id", text),
+    # Not quote() of a REAL: SQLite before 3.42 writes more digits than there are.
+    of("SELECT max(a) OVER (ORDER BY id), hex(e), quote(b), c FROM t ORDER BY id"),
     of("SELECT ? + ?, ? || ?, ? < ?", values, values, text, values, values, values),
     st.sampled_from([(f"{word} {name}", ()) for name in "sp" for word in
                      ("SAVEPOINT", "RELEASE", "ROLLBACK TO")]),
