@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import signal
 import sqlite3
 from importlib.metadata import version
 
@@ -43,6 +44,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Started behind an `&` of a script, pytest and all that it starts would ignore Ctrl-C, and so
+    # would the runs that tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sweep_items.configure(config)
 
 
