@@ -135,6 +135,7 @@ def test_a_killed_worker_costs_its_block_and_nothing_else(cluster, tmp_path):
     until(lambda: not cluster.cells_running())
 
 
+@pytest.mark.slow
 def test_a_worker_that_its_nanny_starts_again_goes_on_with_its_block(cluster, tmp_path):
     cluster.worker("a", ALLOWED[:1], nanny=True)
     cluster.registered("a")
