@@ -42,14 +42,18 @@ def findings(evidence: Evidence) -> list[str]:
         mission,
     )
     said = [question(evidence) for question in questions]
-    if any(cell.broken for _, cell in acked(evidence)):
+    lost = any(cell.broken for _, cell in acked(evidence))
+    if lost:
         said.insert(0, said.pop(2))  # a lost commit matters more than any speed
     if not evidence.isolation:
         return [*said, scaling(evidence)]
     told = isolation.sentence(evidence.isolation, evidence.known)
     # A broken promise comes first: it is what an engine developer would act on.
-    broken = bool(isolation.deviations(evidence.isolation))
-    return [told, *said] if broken else [*said, told]
+    if isolation.deviations(evidence.isolation):
+        return [told, *said]
+    if any(one["seen"] for one in isolation.known(evidence.known)):
+        return [*said[:lost], told, *said[lost:]]
+    return [*said, told]
 
 
 def in_short(evidence: Evidence) -> str:
@@ -78,9 +82,10 @@ def in_short(evidence: Evidence) -> str:
         pays = verdict.get(alone[0.0].verdict, "too few blocks to say")
         said.append(f"with none, against the same library's BEGIN IMMEDIATE, {pays}")
     if any(cell.broken for _, cell in acked(evidence)):
+        place = 2 if isolation.deviations(evidence.isolation) else 1
         said.append(
             "and whichever you choose, do not let several processes checkpoint with a library "
-            "that loses commits (finding 1)"
+            f"that loses commits (finding {place})"
         )
     return f"{'; '.join(said)}." if said else "these runs hold no answer."
 

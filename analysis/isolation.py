@@ -155,14 +155,16 @@ def sentence(rows: Rows, again: Rows = ()) -> str:
     elif clean:
         parts.append(f"the other {len(clean)} modes showed no anomaly")
     return (
-        f"Isolation, {whole(schedules)} schedules over {len(accepted(rows))} engines and modes: "
-        f"{'; '.join(parts)}{_needless(rows)}{_beyond(again)}."
+        f"{_beyond(again)}Isolation, {whole(schedules)} schedules over {len(accepted(rows))} "
+        f"engines and modes: {'; '.join(parts)}{_needless(rows)}."
     )
 
 
 def _beyond(again: Rows) -> str:
     seen = [f"{one['name']} ({one['seen']})" for one in known(again) if one["seen"]]
-    return f"; **beyond one file of usual pages promises break: {'; '.join(seen)}**" if seen else ""
+    if not seen:
+        return ""
+    return f"**Beyond one file with usual settings, promises break: {'; '.join(seen)}.** "
 
 
 def _needless(rows: Rows) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from analysis import isolation
-from analysis.findings import findings
+from analysis.evidence import read_evidence
+from analysis.findings import findings, in_short
 from analysis.report import write_report
 from analysis.synthetic import made_report_folder
 
@@ -91,16 +92,32 @@ def test_a_known_deviation_is_told_where_it_was_seen_and_where_not():
     (one,) = isolation.known(KNOWN)
     assert one["seen"] == "libsql BEGIN and sqlite BEGIN"
     assert one["not_seen"] == "turso BEGIN (no ATTACH here)"
-    assert "skew between files (libsql BEGIN and sqlite BEGIN)" in isolation.sentence(
-        [row()], KNOWN
-    )
-    assert "beyond" not in isolation.sentence([row()], KNOWN[2:])
+    said = isolation.sentence([row()], KNOWN)
+    assert said.startswith("**Beyond one file") and "sqlite BEGIN).** Isolation, 10 sched" in said
+    assert "skew between files (libsql BEGIN and sqlite BEGIN)" in said
+    assert isolation.sentence([row()], KNOWN[2:]).startswith("Isolation, 10 schedules")
 
 
 def test_modes_with_the_same_answers_share_a_row_of_the_matrix():
     table = isolation.matrix_table([row(), row(mode="exclusive"), ALLOWED])
     assert [cells[1:] for cells in table.rows] == [("refused",), ("**possible**",)]
     assert table.rows[0][0] == "libsql BEGIN IMMEDIATE and BEGIN EXCLUSIVE"
+
+
+@pytest.mark.parametrize(
+    ("rows", "known", "place"),
+    [([row(), ALLOWED], [], 9), ([row(), ALLOWED], KNOWN, 1), ([row(), BROKEN], KNOWN, 0)],
+    ids=["kept", "known", "broken"],
+)
+def test_what_breaks_a_promise_is_told_first(tmp_path, rows, known, place):
+    folder = made_report_folder(tmp_path / "runs")  # with a lost commit
+    (folder / "isolation.json").write_text(json.dumps({"matrix": rows, "known": known}))
+    evidence = read_evidence(folder)
+    said = findings(evidence)
+    (isolated,) = (at for at, sentence in enumerate(said) if "Isolation, " in sentence)
+    (lost,) = (at for at, sentence in enumerate(said) if "lost acknowledged" in sentence)
+    assert (isolated, lost) == (place, int(place == 0))
+    assert f"(finding {lost + 1})" in in_short(evidence)
 
 
 @pytest.mark.parametrize("rows", [[row(), ALLOWED], [row(), BROKEN]], ids=["kept", "broken"])
@@ -128,8 +145,6 @@ def test_the_matrix_is_made_in_a_process_of_its_own(tmp_path):
 
 
 def test_at_most_ten_findings(tmp_path):
-    from analysis.evidence import read_evidence
-
     folder = made_report_folder(tmp_path / "runs")
     assert len(findings(read_evidence(folder))) <= 10
     matrix = {"matrix": [row(), BROKEN], "known": KNOWN}

@@ -41,14 +41,15 @@ def describe(folder: Path) -> dict[str, Any]:
 def identity() -> str:
     """12 hex digits that tell this machine from others: a hash, from which no name can be read.
 
-    Of the machine's id and name (containers of one image share the id), its processor and memory.
+    Of the machine's id and name (containers of one image share the id), its processor and memory,
+    in whole GiB: what the kernel keeps for itself differs from one start to the next.
     """
     said = (
         _first_line("/etc/machine-id"),
         platform.node(),
         _cpu_model(),
         psutil.cpu_count(),
-        psutil.virtual_memory().total,
+        round(psutil.virtual_memory().total / 2**30),
     )
     return hashlib.sha256(repr(said).encode()).hexdigest()[:12]
 
