@@ -113,6 +113,7 @@ class Member:
     begin: int  # place in the schedule
     oldest: int  # the version current at its BEGIN
     newest: int | None = None  # the version current at its first look at the rows
+    marked: int | None = None  # the version current at its first SAVEPOINT
     steps: list[Event] = field(default_factory=list)
     end: int = -1
     version: int = -1  # the version that its commit made
@@ -127,6 +128,7 @@ class Model:
     level : "serializable" or above asks for a serial order; anything else for snapshots only.
     at_begin : for each session, whether its engine takes a snapshot at BEGIN (True) or at the
         first look at rows (False); None or nothing where it is not known: then either may be.
+        A SAVEPOINT before that first look may take it too: Turso's does, SQLite's does not.
     versions[i] : the rows after the i-th commit that wrote.
     """
 
@@ -189,11 +191,10 @@ class Model:
 
     def _statement(self, member: Member, event: Event) -> None:
         now = len(self.versions) - 1
+        if member.marked is None and event.op.name == "savepoint":
+            member.marked = now
         if member.newest is None and event.op.name in EFFECTS:
-            member.newest = now
-            known = self.at_begin[event.session] if self.at_begin else None
-            if known is not None:
-                member.oldest = member.newest = member.oldest if known else now
+            member.oldest, member.newest = self._taken(event.session, member)
         before = self._snapshots(member)
         member.steps.append(event)
         if self._snapshots(member):
@@ -204,8 +205,18 @@ class Model:
         could = sorted({str(self._outcome(member, s)) for s in before})
         raise Forbidden(
             f"{_said(event)} {_answer(event)}; with the transaction's own writes on any snapshot "
-            f"since its BEGIN it could only be: {' or '.join(could)}."
+            f"that it may have it could only be: {' or '.join(could)}."
         )
+
+    def _taken(self, session: int, member: Member) -> tuple[int, int]:
+        """The oldest and the newest snapshot of a transaction that first looks at rows now."""
+        now = len(self.versions) - 1
+        known = self.at_begin[session] if self.at_begin else None
+        if known is None:
+            return member.oldest, now
+        if known:
+            return member.oldest, member.oldest
+        return (now if member.marked is None else member.marked), now
 
     def _must_fail(self, member: Member, event: Event) -> None:
         """A statement or COMMIT that failed although nothing in its snapshot makes it.
@@ -305,10 +316,10 @@ class Model:
     def _allows(self, session: int, event: Event) -> bool:
         """Whether the model would let the refused transaction take this step and then commit."""
         member = self.open[session]
-        newest = len(self.versions) - 1 if member.newest is None else member.newest
-        tried = Member(member.number, member.begin, member.oldest, newest, list(member.steps))
-        if member.newest is None and self.at_begin and self.at_begin[session] is not None:
-            tried.oldest = tried.newest = member.oldest if self.at_begin[session] else newest
+        oldest, newest = member.oldest, member.newest
+        if newest is None:
+            oldest, newest = self._taken(session, member)
+        tried = Member(member.number, member.begin, oldest, newest, steps=list(member.steps))
         tried.end = event.at
         if event.op.name in EFFECTS and event.op.name not in READS:
             good = replace_status(event, "ok")

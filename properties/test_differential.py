@@ -54,11 +54,13 @@ SCHEMA = (
 )
 
 text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
+# As text a REAL has 15 digits, of which SQLite before 3.43 rounds the last one its own way.
+reals = st.floats(allow_nan=False).map(lambda drawn: float(f"{drawn:.14g}"))
 values = st.one_of(
     st.none(),
     st.integers(-5, 60),
     st.sampled_from([2**31, -(2**31) - 1, 2**53 + 1, 2**63 - 1, -(2**63)]),
-    st.floats(allow_nan=False),
+    reals,
     st.sampled_from(["12", "1.5", "x", "12abc", "", "0x1F", " 7 "]),
     text,
     # Only what is text, too: see the test of text that is no UTF-8.
@@ -112,7 +114,8 @@ statements = st.one_of(
     of("DELETE FROM p WHERE id = ?", st.integers(1, 3)),
     of("INSERT INTO p VALUES (?, ?)", ids, text),
     of("SELECT id, a, b, c, d, e, u FROM t WHERE a IS ? OR d > ? ORDER BY id", values, values),
-    of("SELECT typeof(a), typeof(b), typeof(d), count(*), total(a) FROM t WHERE id < ? "
+    # A sum of whole numbers: SQLite before 3.43 adds up REALs without Kahan's correction.
+    of("SELECT typeof(a), typeof(b), typeof(d), count(*), sum(a % 1000) FROM t WHERE id < ? "
        "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3", ids),
     # Whether LIKE matches a BLOB is an option of SQLite's build (LIKE_DOESNT_MATCH_BLOBS).
     of("SELECT id FROM t WHERE typeof(b) <> 'blob' AND b LIKE ? ORDER BY b DESC, id", text),

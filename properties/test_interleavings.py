@@ -118,8 +118,14 @@ def test_libsql_and_the_branch_on_one_file_are_serializable(
     insist(stage.play(schedule), level)
 
 
+# Where the snapshot is taken: by Turso's SAVEPOINT, by SQLite's first read.
+MARKED = Schedule(("begin; savepoint a; range 0 5; commit", "delete 0"), "00100")
+
+
 @settings(max_examples=how_many(0.6))
 @given(schedule=schedules(schemas(), deletes=True, pragmas=settings_drawn()))
+@example(schedule=MARKED)
+@example(schedule=replace(MARKED, order="00010"))
 def test_constraints_indexes_and_undone_work_hold_after_reopening(
     target: Target, schedule: Schedule
 ) -> None:

@@ -26,7 +26,7 @@ from properties.strategies import settings_drawn
 from properties.targets import Stages, Target, refused_schema
 from workloads.engines import Settings
 from workloads.interleave import Stage
-from workloads.player import Player
+from workloads.player import Event, Player
 from workloads.schedule import FAST, Schedule, Schema, parse
 from workloads.watchdog import watched
 
@@ -146,6 +146,30 @@ def test_sessions_do_what_the_model_allows(stages: Stages, target: Target, schem
     if words := refused_schema(*target, SCHEMAS[schema]):
         pytest.skip(f"{target.engine}: {words}")
     run(stages, target, SCHEMAS[schema], max_examples=how_many(0.4))
+
+
+@pytest.mark.parametrize("saved", ["before", "after", "never"])
+@pytest.mark.parametrize("saw", [(0, 1, 2), (1, 2)], ids=["the rows before", "the rows after"])
+def test_only_a_savepoint_takes_a_snapshot_before_the_first_read(
+    saved: str, saw: tuple[int, ...]
+) -> None:
+    """Saved before another commits, a session may see the rows before it; else those after."""
+    model = Model(Schema("list", 3, 0), "serializable", [False, False])
+    steps = [(0, 0, "begin"), (1, 1, "delete 0"), (0, 0, "range 0 5")]
+    if saved != "never":
+        steps.insert(1 if saved == "before" else 2, (0, 0, "savepoint a"))
+    seen = tuple((k, ()) for k in saw)
+    *others, last = [
+        Event(at, session, txn, parse(text), "ok", seen if text == "range 0 5" else None)
+        for at, (session, txn, text) in enumerate(steps)
+    ]
+    for happened in others:
+        model.see(happened)
+    if saved == "before" or 0 not in saw:
+        model.see(last)
+        return
+    with pytest.raises(Forbidden, match="could only be"):
+        model.see(last)
 
 
 @pytest.mark.parametrize("engine", ["faulty-torn-read", "faulty-lost-update"])
