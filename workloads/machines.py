@@ -88,6 +88,7 @@ async def connected(address: str, limit_s: float) -> AsyncIterator[Any]:
     from distributed import Client
     from distributed.versions import VersionMismatchWarning
 
+    encrypted = _encrypted(address)
     with _silenced(), warnings.catch_warnings():
         warnings.simplefilter("ignore", VersionMismatchWarning)
         client = Client(address, asynchronous=True, timeout=limit_s, set_as_default=False)
@@ -95,14 +96,44 @@ async def connected(address: str, limit_s: float) -> AsyncIterator[Any]:
             try:
                 await asyncio.wait_for(_started(client), limit_s + 1)
             except (OSError, TimeoutError, ValueError) as error:
+                way_out = "and give the address that it prints."
+                if encrypted:
+                    way_out += f" Both must accept each other's certificates: {_first_cause(error)}"
                 raise RunError(
                     f"{address}: no dask scheduler answered within {limit_s:g} s. Start one with "
-                    "`dask scheduler`, and give the address that it prints."
+                    f"`dask scheduler`, {way_out}"
                 ) from error
             yield client
         finally:
             with contextlib.suppress(OSError, TimeoutError):
                 await asyncio.wait_for(client.close(), ASK_LIMIT_S)
+
+
+def _encrypted(address: str) -> bool:
+    """Whether it is spoken with by TLS. Raises PlanError where dask's settings can't do that."""
+    from distributed.security import Security
+
+    if urlsplit(address).scheme not in ("tls", "wss"):
+        return False
+    told = (
+        "Name the files in dask's settings, DASK_DISTRIBUTED__COMM__TLS__CA_FILE, "
+        "…__TLS__CLIENT__CERT and …__TLS__CLIENT__KEY in the environment or a file of DASK_CONFIG."
+    )
+    try:
+        context = Security().get_connection_args("client")["ssl_context"]
+    except OSError as error:  # ssl.SSLError, too
+        raise PlanError(
+            f"--dask {address}: the certificate can't be used: {error}. {told}"
+        ) from None
+    if context is None:
+        raise PlanError(f"--dask {address}: TLS needs a certificate, and there is none. {told}")
+    return True
+
+
+def _first_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error)
 
 
 async def _started(client: Any) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
 from distributed.versions import get_versions
 
@@ -303,6 +304,25 @@ def test_a_scheduler_that_is_not_there_is_told_within_the_limit(tmp_path):
     with pytest.raises(RunError, match=r"no dask scheduler answered within 0\.3 s"):
         conduct_on(design({"only": FAST}), tmp_path / "e", "127.0.0.1:1", limit_s=0.3)
     assert time.monotonic() - begun < 30
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        (None, "TLS needs a certificate, and there is none. Name the files"),
+        ("/nonexistent.pem", "the certificate can't be used: .*No such file"),
+        (__file__, "the certificate can't be used: "),
+    ],
+    ids=["none", "missing", "no certificate"],
+)
+def test_an_address_that_wants_a_certificate_is_told(file, told, tmp_path):
+    names = ("ca-file", "client.cert", "client.key")
+    with (
+        dask.config.set({f"distributed.comm.tls.{name}": file for name in names}),
+        pytest.raises(PlanError, match=told),
+    ):
+        conduct_on(design({"only": FAST}), tmp_path / "e", "tls://127.0.0.1:1", limit_s=0.3)
     assert not (tmp_path / "e").exists()
 
 
