@@ -23,6 +23,9 @@ MOST_FITS = 12
 
 MOST_LINES = 6
 
+FEWEST_SKEWS = 3
+"""A sweep over so many kinds of keys studies them, with more runs than the report's experiment."""
+
 
 def told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
     """Everything the template shows of the models. Draws their charts."""
@@ -41,7 +44,7 @@ def told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
         ),
         "conflicts": prediction_table(made) if made else None,
         "errors": error_table(made) if made else None,
-        "sentence": sentence(made),
+        "sentence": sentence(made, [grid.name for grid in skew_studies(evidence)]),
         "conflicts_chart": drawn(
             "Predicted and observed aborts",
             folder / "conflict-model.svg",
@@ -79,31 +82,34 @@ def _charted(evidence: Evidence) -> list[Scaling]:
     return [fit for fit in found if fit.look[0] != "null"]
 
 
-def _skewed(evidence: Evidence) -> list[Grid]:
-    """The experiments that study skew; without one, the sweeps that do."""
+def skew_studies(evidence: Evidence) -> list[Grid]:
+    """The sweeps that study skew, else the experiments that do, else any sweep over keys."""
+    sweeps = list(evidence.sweeps.values())
+    studies = [grid for grid in sweeps if len(grid.axes.get("keys", ())) >= FEWEST_SKEWS]
     grids = list({id(row[0]): row[0] for row in losing.skewed(evidence)}.values())
-    return grids or [grid for grid in evidence.sweeps.values() if "keys" in grid.axes]
+    return studies or grids or [grid for grid in sweeps if "keys" in grid.axes]
 
 
 def _predictions(evidence: Evidence) -> tuple[list[Prediction], list[str]]:
     made: list[Prediction] = []
     without: list[str] = []
-    for grid in _skewed(evidence):
+    for grid in skew_studies(evidence):
         several, why = predictions(grid)
         made += several
         without += [f"`{grid.name}`, {words}" for words in why]
     return made, without
 
 
-def sentence(made: list[Prediction]) -> str:
-    """How far off the model is, in a sentence."""
+def sentence(made: list[Prediction], names: list[str]) -> str:
+    """How far off the model is, in a sentence. names : of the experiments that it was held to."""
     if not made:
         return ""
     bare, full = error_of(made, "mean", "every"), error_of(made, "whole", "first")
+    where = listed([f"`{name}`" for name in names])
     return (
-        f"Over {times(full.arms, 'arm')} the bare formula with the mean window is off by a factor "
-        f"of {number(bare.median)} (median; at worst {number(bare.worst)}); with every attempt's "
-        f"own window and all that it knows of pages and rows, and first tries only, by "
+        f"Over {times(full.arms, 'arm')} of {where} the bare formula with the mean window is off "
+        f"by a factor of {number(bare.median)} (median; at worst {number(bare.worst)}); with every "
+        f"attempt's own window and all that it knows of pages and rows, and first tries only, by "
         f"{number(full.median)} (at worst {number(full.worst)}). Nothing was fitted."
     )
 
@@ -111,7 +117,7 @@ def sentence(made: list[Prediction]) -> str:
 def blame_table(evidence: Evidence) -> Table | None:
     """For each arm of the skew experiments: what its refusals had in common with who won."""
     rows = []
-    for grid in _skewed(evidence):
+    for grid in skew_studies(evidence):
         for arm in grid.arms:
             found = _blame(grid, arm)
             if not found:
@@ -149,7 +155,7 @@ def _blame(grid: Grid, arm: str) -> list[Blame]:
 def false_conflicts(evidence: Evidence) -> str:
     """The share of refusals that no row asked for, at page level, in words; "" where unknown."""
     ends = []
-    for grid in _skewed(evidence):
+    for grid in skew_studies(evidence):
         for arm in arms_of(grid, *STUDIED):
             found = _blame(grid, arm)
             refused = sum(one.refused for one in found)

@@ -6,8 +6,10 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +17,10 @@ import pytest
 from analysis.compare import Grid, gather
 from analysis.evidence import read_evidence
 from analysis.report import write_report
+from analysis.report_models import skew_studies
 from analysis.report_sweeps import LESS, MORE, SAME, judged, sentences, table, told
 from analysis.sweeps import layout, throughput_chart
-from analysis.synthetic import drawn_run, made_experiment
+from analysis.synthetic import drawn_run, made_experiment, made_report_folder
 from workloads.experiment import read_experiment
 from workloads.recording import Run
 
@@ -146,3 +149,18 @@ def test_a_sweep_in_a_reports_folder_is_told_with_charts_and_every_cell_as_csv(
     assert {row["state"] for row in rows} == {"done"}
     before = told(evidence.sweeps["landscape"], tmp_path / "REPORT.md", tmp_path / "figures")
     assert before["doubts"] == []
+
+
+def test_the_conflict_model_is_held_to_the_sweep_that_studies_skew(tmp_path: Path) -> None:
+    evidence = read_evidence(made_report_folder(tmp_path / "runs"))
+    assert [grid.name for grid in skew_studies(evidence)] == ["skew"]  # the report's experiment
+    by_the_way: Any = SimpleNamespace(name="landscape", axes={"keys": ("uniform", "zipfian:0.99")})
+    study: Any = SimpleNamespace(
+        name="keys", axes={"keys": ("uniform", "zipfian:0.8", "zipfian:0.99")}
+    )
+    both = {"landscape": by_the_way, "keys": study}
+    some = replace(evidence, sweeps={"landscape": by_the_way})
+    assert skew_studies(some) == skew_studies(evidence)
+    assert skew_studies(replace(evidence, sweeps=both)) == [study]
+    alone = replace(evidence, grids={}, sweeps={"landscape": by_the_way})
+    assert skew_studies(alone) == [by_the_way]
