@@ -5,6 +5,8 @@ transaction's window (analysis.windows), r_p the chance that it touches p, and w
 one of those commits wrote p. p runs over leaf pages on an engine that validates pages (what it read
 counts), over rows on one that validates rows (only what it writes counts). The chances come from
 the scenario and its key distribution, the rows of a page from the loaded file; nothing is fitted.
+The windows are the run's own, and `whole` also takes its splits and its refusals as they were: the
+model explains what was seen, and does not foretell it.
 
 Three forms are computed, from coarse to fine:
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,8 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+from numpy.lib.recfunctions import repack_fields
 
 from analysis.compare import gather
+from analysis.rates import within
+from analysis.steady import steady_state
 from analysis.sweep_table import cells_table
 from workloads.design import read_experiment
 from workloads.plan import PlanError
@@ -51,11 +55,11 @@ RUN_COLUMNS = pa.schema(
         ("outcome", NAMES),
         ("conflict", NAMES),
         ("phase", NAMES),  # where an attempt that did not commit ended
-        ("measured", pa.bool_()),  # it ended in the measured window
+        ("measured", pa.bool_()),  # it is counted: it ended, or was cut off, in the steady window
         (
             "intended_ns",
             pa.int64(),
-        ),  # this and the next four: after the window's start; null: never
+        ),  # this and the next four: after the warm-up planned; null: never
         ("start_ns", pa.int64()),
         ("begun_ns", pa.int64()),
         ("worked_ns", pa.int64()),
@@ -145,19 +149,29 @@ def _of_run(folder: Path, block: int | None, arm: str | None) -> Iterator[pa.Tab
         kinds = tuple(find_scenario(str(manifest["plan"]["scenario"])).kinds)
     except ValueError:  # a scenario of one's own that is not there any more
         kinds = ()
+    counted = _counted_ns(folder, manifest)
     for worker in read_workers(folder, manifest):
         if len(worker.attempts):
-            yield _table(worker, about, run.window_ns, kinds)
+            yield _table(worker, about, run.window_ns[0], counted, kinds)
+
+
+def _counted_ns(folder: Path, manifest: dict[str, Any]) -> tuple[int, int]:
+    """The window that all of cwkit counts, found with two fields of each worker in memory."""
+    slim = tuple(
+        replace(worker, attempts=repack_fields(worker.attempts[["end_ns", "outcome"]]))
+        for worker in read_workers(folder, manifest)
+    )
+    return steady_state(Run(folder, manifest, slim)).window_ns
 
 
 def _table(
     worker: WorkerRecord,
     about: Mapping[str, Any],
-    window_ns: tuple[int, int],
+    first: int,
+    counted_ns: tuple[int, int],
     kinds: tuple[str, ...],
 ) -> pa.Table:
     rows = worker.attempts
-    first, last = window_ns
     same = {**about, "worker": worker.worker, "role": worker.role, "engine": worker.engine}
     same |= {"begin": worker.begin, "window_ns": first}
     named = {
@@ -179,7 +193,7 @@ def _table(
             codes = np.minimum(rows[name].astype(np.int32), len(named[name]) - 1)
             made = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(named[name])))
         elif name == "measured":
-            made = pa.array((rows["end_ns"] >= first) & (rows["end_ns"] <= last))
+            made = pa.array(within(rows, counted_ns))
         elif name in TIMES:
             made = pa.array(rows[name] - first, mask=rows[name] == 0)
         else:

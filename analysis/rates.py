@@ -227,14 +227,21 @@ def ends_ns(rows: np.ndarray, stop_ns: int) -> np.ndarray:
     return np.where(rows["end_ns"] == 0, stop_ns, rows["end_ns"])
 
 
+def within(rows: np.ndarray, window_ns: tuple[int, int]) -> np.ndarray:
+    """Which attempts are counted in a window: they ended in it, or had not ended when it did."""
+    first, stop = window_ns
+    end = ends_ns(rows, stop)
+    inside: np.ndarray = (end >= first) & (end <= stop) & (rows["start_ns"] <= stop)
+    return inside
+
+
 def count_worker(
     worker: WorkerRecord, window_ns: tuple[int, int], retry: Mapping[str, object] | None = None
 ) -> Tally:
     """The Tally of one worker. window_ns is (first, last), retry the plan's policy as data."""
     first, stop = window_ns
     rows = worker.attempts
-    end = ends_ns(rows, stop)
-    inside = (end >= first) & (end <= stop) & (rows["start_ns"] <= stop)
+    end, inside = ends_ns(rows, stop), within(rows, window_ns)
     # Transactions are runs of one txn number, their first rows at `starts`.
     new = np.append(True, rows["txn"][1:] != rows["txn"][:-1]) if len(rows) else np.zeros(0, bool)
     starts = np.flatnonzero(new)

@@ -51,12 +51,12 @@ class Usl(NamedTuple):
 
     @property
     def peak(self) -> float:
-        """The N at which the curve is highest: sqrt((1 - sigma) / kappa); inf without one.
+        """The N, 1 or more, at which the curve is highest: sqrt((1 - sigma) / kappa); inf without.
 
-        >>> round(Usl(100, 0.19, 0.0009).peak)
-        30
+        >>> round(Usl(100, 0.19, 0.0009).peak), Usl(100, 1.0, 0.01).peak
+        (30, 1.0)
         """
-        return math.sqrt((1 - self.sigma) / self.kappa) if self.kappa > 0 else math.inf
+        return max(math.sqrt((1 - self.sigma) / self.kappa), 1.0) if self.kappa > 0 else math.inf
 
 
 def fit(writers: ArrayLike, per_s: ArrayLike) -> Usl:
@@ -138,6 +138,8 @@ class Scaling:
                 return f"{said} (95 %: from {number(self.peak.low)})"
             return said
         said = number(self.law.peak)
+        if self.law.peak == 1 and (not self.peak.known or self.peak.high == 1):
+            return "1: more writers only cost"
         if not self.peak.known:
             return said
         high = number(self.peak.high) if self.peak.high <= most else f"beyond {most}"

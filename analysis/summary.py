@@ -70,8 +70,8 @@ def doubts(run: Run, counted: Count) -> list[str]:
             )
     if counted.steady is not None and counted.steady.state == UNSTEADY:
         said.append(
-            "No steady state: the rate still changed in the second half of the run (MSER-5). "
-            "Measure for longer."
+            "No steady state: the rate still changed in the second half of the run (MSER-5), or "
+            "rises or falls all along it. Measure for longer."
         )
     if counted.seconds < 0.5:
         said.append(f"Short: only {counted.seconds:.2g} s were measured.")

@@ -239,6 +239,19 @@ def drawn_run(
     return made_run(workers, seconds=seconds, **more)
 
 
+def rated(per_s_of: Callable[[float], float], seconds: float, **more: Any) -> Run:
+    """A run of one writer whose rate is a function of the time since the gate, commits a second."""
+    at = np.arange(0, seconds, 0.001)
+    due = np.cumsum([per_s_of(t) * 0.001 for t in at])
+    ends_s = np.interp(np.arange(1, int(due[-1])), due, at)
+    rows = np.zeros(len(ends_s), ATTEMPT)
+    rows["end_ns"] = START_NS + (ends_s * 1e9).astype("i8")
+    rows["start_ns"] = rows["intended_ns"] = rows["end_ns"] - 1000
+    rows["txn"], rows["attempt"], rows["outcome"] = np.arange(len(rows)), 1, COMMITTED
+    warmup_s = more.pop("warmup_s", 0.0)
+    return made_run([made_worker(0, rows)], seconds=seconds - warmup_s, warmup_s=warmup_s, **more)
+
+
 def write_folder(run: Run, folder: Path) -> Path:
     """Write a made-up run as a run folder, for what reads folders."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,8 @@ import pyarrow.parquet
 import pytest
 
 from analysis.export import RUN_COLUMNS, _attempts, export
-from analysis.synthetic import drawn_run, made_experiment
+from analysis.rates import count
+from analysis.synthetic import drawn_run, made_experiment, rated, write_folder
 from workloads import recording
 from workloads.experiment import read_experiment
 from workloads.plan import PlanError
@@ -68,9 +69,10 @@ def test_one_workers_attempts_are_in_memory_at_a_time(
     monkeypatch.setattr(recording, "read_attempts", counted)
     tables = _attempts(a_run(sweep), sweep=False)
     next(tables)
-    assert read == [0]
+    every = len(read) - 1  # once to see where the run is steady
+    assert read == [*range(every), 0]
     next(tables)
-    assert read == [0, 1]
+    assert read == [*range(every), 0, 1]
 
 
 def test_an_attempt_never_closed_has_no_end(sweep: Path, tmp_path: Path) -> None:
@@ -85,7 +87,18 @@ def test_an_attempt_never_closed_has_no_end(sweep: Path, tmp_path: Path) -> None
     table = pyarrow.parquet.read_table(tmp_path / "run.parquet")
     assert table["end_ns"][len(rows) - 1].as_py() is None
     assert table["outcome"][len(rows) - 1].as_py() == "unknown"
-    assert table["measured"][len(rows) - 1].as_py() is False
+    assert table["measured"][len(rows) - 1].as_py() is True  # counted, as unknown
+
+
+def test_measured_is_what_cwkit_counts(tmp_path: Path) -> None:
+    run = rated(lambda t: 3000 if t < 0.8 else 1000, 4, warmup_s=0.5)
+    folder = write_folder(run, tmp_path / "run")
+    export(folder, "parquet", "attempts", tmp_path / "run.parquet")
+    measured = pyarrow.parquet.read_table(tmp_path / "run.parquet")["measured"].to_numpy()
+    counted = count(run)
+    assert counted.steady is not None and counted.steady.cut
+    assert measured.sum() == counted.roles["writer"].committed
+    assert measured.sum() < (run.workers[0].attempts["end_ns"] >= run.window_ns[0]).sum()
 
 
 def test_a_sweep_comes_out_as_cells_or_as_all_their_attempts(sweep: Path, tmp_path: Path) -> None:

@@ -60,6 +60,12 @@ def test_a_maximum_beyond_the_points_is_not_told_as_one():
     assert Usl(1000, 0.3, 0.0).peak == math.inf
 
 
+def test_where_more_writers_only_cost_the_maximum_is_one_writer():
+    found = family(Usl(1000, 1.0, 0.2).at)
+    assert found.peak.value == found.peak.low == 1
+    assert found.peak_words() == "1: more writers only cost"
+
+
 @pytest.mark.parametrize(
     "per_s",
     [
