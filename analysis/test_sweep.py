@@ -346,6 +346,16 @@ def test_another_sweep_in_the_folder_is_refused(cwkit, tmp_path):
     assert status == 2 and "experiments/ has" in said
 
 
+def test_a_folder_of_the_users_is_refused_before_anything_is_written(cwkit, tmp_path):
+    (tmp_path / "mine" / "templates").mkdir(parents=True)
+    (tmp_path / "mine" / "templates" / "index.html").write_text("of a web application")
+    words = ("sweep", sweep_file(tmp_path), "--into", str(tmp_path / "mine"))
+    status, said = cwkit(*words)
+    assert status == 2 and "is not empty" in said and said.count("\n") == 1
+    assert cwkit(*words, "--dry-run") == (status, said)
+    assert [path.name for path in (tmp_path / "mine").rglob("*")] == ["templates", "index.html"]
+
+
 # --- shipped ----------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from workloads import recording as rec
 from workloads.blocks import only_ours
-from workloads.cell import TEMPLATES, run_cell
+from workloads.cell import run_cell
 from workloads.cell_process import CellProcess, end_all
 from workloads.design import (
     DONE,
@@ -29,12 +29,14 @@ from workloads.design import (
     FAILED,
     MISSING,
     REFUSED,
+    TEMPLATES,
     Cell,
     Design,
     Experiment,
     OnCell,
     begin,
     cell_name,
+    free_or_ours,
     read_cell,
     read_experiment,
     set_aside,
@@ -76,9 +78,11 @@ def holding(folder: Path) -> Iterator[None]:
     """Be the only command that runs an experiment's folder; the folder is made where it is not.
 
     Loaded databases that an earlier command left behind are removed, and ours at the end.
-    Raises RunError where another command runs it, FolderUnwritable where it can't be written.
+    Raises RunError where another command runs it or where it is a user's (`free_or_ours`),
+    FolderUnwritable where it can't be written.
     """
     folder = Path(folder)
+    free_or_ours(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

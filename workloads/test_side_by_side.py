@@ -95,7 +95,7 @@ def test_jobs_run_side_by_side_each_on_its_cpus(tmp_path):
         used.add(tuple(said["cpus"]))
     assert used <= parted
     assert seen and set(seen) <= set(made.cells)
-    assert not (tmp_path / "e" / "templates").exists()
+    assert not (tmp_path / "e" / ".cwkit-templates").exists()
 
 
 def test_oversubscription_is_in_every_manifest(tmp_path):
@@ -249,4 +249,4 @@ def test_the_database_is_loaded_once_for_all_processes(tmp_path):
     made = conduct(design(arms=arms, blocks=1), tmp_path / "e", jobs=2, oversubscribe=True)
     assert [cell.state for cell in made.cells.values()] == ["done"] * 2
     assert loads.read_text() == "loaded "
-    assert not Path(tmp_path / "e" / "templates").exists()
+    assert not Path(tmp_path / "e" / ".cwkit-templates").exists()
