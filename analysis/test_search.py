@@ -10,11 +10,12 @@ from rich.console import Console
 
 from analysis import cli, search
 from analysis.listing import list_runs
-from analysis.search import Search, Undecided, begin, conduct, read_search
+from analysis.search import Undecided, conduct
+from analysis.search_folder import Search, begin, read_search
 from analysis.synthetic import made_run, made_worker, write_folder
 from workloads.locks import locked
 from workloads.pacing import arrivals
-from workloads.plan import Plan, PlanError
+from workloads.plan import Plan, PlanError, make_plan
 from workloads.recording import ATTEMPT, COMMITTED, RunError, read_run
 from workloads.worker import seat_of
 
@@ -254,3 +255,30 @@ def test_a_mode_that_is_refused_leaves_no_search(tmp_path, monkeypatch, capsys):
     assert status == 2
     assert "refuses BEGIN CONCURRENT" in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_the_users_is_no_place_for_a_search(tmp_path, monkeypatch, capsys):
+    refused = ("--slo", "p99 < 1s", "--database", "sqlite", "--begin", "concurrent", "--rows", 2)
+    mine, empty = tmp_path / "mine", tmp_path / "empty"
+    mine.mkdir()
+    empty.mkdir()
+    (mine / "thesis.tex").write_text("years of work")
+    status, _, err = command(monkeypatch, capsys, *refused, "--into", mine)
+    assert status == 2 and "is not empty (it holds 'thesis.tex')" in err and err.count("\n") == 1
+    assert [path.name for path in mine.iterdir()] == ["thesis.tex"]
+    # One that was there and empty is there and empty again.
+    status, _, err = command(monkeypatch, capsys, *refused, "--into", empty)
+    assert status == 2 and "refuses BEGIN CONCURRENT" in err
+    assert list(empty.iterdir()) == []
+
+
+def test_a_refused_run_takes_back_only_what_this_call_made(tmp_path, monkeypatch, capsys):
+    plan = make_plan(scenario="bank", database="sqlite", begin="concurrent", params={"rows": 2})
+    begin(Search(plan, "p99 < 1s"), tmp_path)  # by an earlier call, which was killed
+    (tmp_path / "notes.txt").write_text("put there later")
+    (tmp_path / "templates").write_text("this, too")
+    status, _, err = command(monkeypatch, capsys, "--into", tmp_path)
+    assert status == 2 and "refuses BEGIN CONCURRENT" in err
+    assert {p.name for p in tmp_path.iterdir()} - {".lock"} == {
+        "search.json", "notes.txt", "templates"
+    }  # fmt: skip
