@@ -20,7 +20,7 @@ from analysis.bisect_rate import Answer, highest_rate
 from analysis.compare import contamination
 from analysis.intervals import resampled_percentile
 from analysis.rates import count
-from analysis.search_folder import Search, read_search
+from analysis.search_folder import Search, as_here, not_one_search, read_search, unlike
 from analysis.slo import SHARES, Judgement, judge, load_of, statistic
 from workloads.design import EARLIER, TEMPLATES, unwritable
 from workloads.engines import EngineMissing, find_engine
@@ -178,6 +178,8 @@ class _Making:
         self.command, self.databases, self.on_progress = command, databases, on_progress
         self.say, self.lock = say, lock
         self.template: Path | None = None
+        self.first: Run | None = None
+        self.here = False
 
     def capacity(self) -> tuple[float, tuple[str, ...]]:
         """Commits a second of a closed loop, the median of the repeats, and the runs' names."""
@@ -244,7 +246,31 @@ class _Making:
         )
 
     def made(self, name: str, plan: Plan) -> Run:
-        """The run of that name: as it is there, or made now."""
+        """The run of that name: as it is there, or made now, and alike to all others.
+
+        Raises RunError where it is not, of another machine, checkout or version of an engine, say.
+        """
+        kept = self.there(name)
+        if kept is None:
+            self.must_be_here()
+        made = kept or self.make(name, plan)
+        self.first = self.first or made
+        if found := unlike(self.first.manifest, made.manifest):
+            if kept is None:
+                self.set_aside(made.folder)  # so that the search can still go on where it was
+            raise not_one_search(self.folder, self.first.name, name, found)
+        return made
+
+    def must_be_here(self) -> None:
+        """See once, before anything is run, that what is kept was made here, as it would be now."""
+        if self.first is not None and not self.here:
+            now = as_here(self.first.manifest, self.databases)
+            if found := unlike(self.first.manifest, now):
+                raise not_one_search(self.folder, self.first.name, "a run of here and now", found)
+        self.here = True
+
+    def there(self, name: str) -> Run | None:
+        """The run of that name, None where it is not there; what was cut short is set aside."""
         where = self.folder / name
         if where.exists():
             try:
@@ -254,6 +280,9 @@ class _Making:
             except RunError:
                 pass
             self.set_aside(where)
+        return None
+
+    def make(self, name: str, plan: Plan) -> Run:
         if self.template is None and find_engine(plan.database).file_format != "none":
             self.template = prepare(plan, self.folder / TEMPLATES, self.on_progress)
         made = run(

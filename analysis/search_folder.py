@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,20 @@ import numpy as np
 
 from analysis.bisect_rate import STEP
 from analysis.compare import FOREIGN_LIMIT
+from analysis.likeness import Difference, differences, undeclared
 from analysis.slo import Objective, parse_objectives
+from workloads import machine
 from workloads.design import free_or_ours, unwritable
+from workloads.engines import find_engine
 from workloads.plan import Plan, PlanError
 from workloads.recording import FORMAT_VERSION, RunError
+from workloads.worker import identity_of
 
 SEARCH, DOCUMENT = "search.json", "answer.json"
+SEARCHED = ("rate", "read_rate", "duration_s", "seed")
+"""Facts in which the runs of one search differ: all else must be alike, or the capacity would be
+one machine's and the rates another's."""
+
 LONGEST_S = 60.0
 GRACES = 5
 """Times the limit that a window lasts at least: its last limit's worth is not judged."""
@@ -157,3 +167,38 @@ def read_search(folder: Path) -> Search:
         raise
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: cut or edited ({type(error).__name__}: {error}).") from error
+
+
+# --- what may be counted together ---------------------------------------------------------------
+
+
+def unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Difference]:
+    """What forbids that two runs be of one search, by their manifests. Plain data in and out.
+
+    Of a run that came to no good end only those facts count that it came to know.
+    """
+    found = undeclared(differences(one, other), SEARCHED)
+    whole = one.get("ok") and other.get("ok")
+    return [d for d in found if whole or None not in (d.a, d.b)]
+
+
+def as_here(manifest: Mapping[str, Any], databases: Path | None) -> dict[str, Any]:
+    """The manifest of the same run if it were made here and now: machine, checkout, libraries."""
+    engines = {
+        # One that is missing here says so when it is run.
+        name: identity_of(name) if said and find_engine(name).missing() is None else said
+        for name, said in manifest.get("engines", {}).items()
+    }
+    described = machine.describe(databases or Path(tempfile.gettempdir()))
+    return {**manifest, "machine": described, "engines": engines}
+
+
+def not_one_search(folder: Path, one: str, other: str, found: Sequence[Difference]) -> RunError:
+    """The refusal. one, other : the two in words."""
+    facts = ", ".join(difference.said() for difference in found[:5])
+    more = f" and {len(found) - 5} facts more" if found[5:] else ""
+    return RunError(
+        f"{folder}: {one} and {other} differ in {facts}{more}, so that they are not of one "
+        "search: the capacity would be the one's and a rate the other's. Go on with it where and "
+        "as it was begun, or leave --into out to begin another."
+    )

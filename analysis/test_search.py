@@ -60,6 +60,8 @@ def on_a_queue(monkeypatch):
         return queue_run(plan, folder, **how)
 
     monkeypatch.setattr(search, "run", run)
+    # Made-up runs are of a made-up machine.
+    monkeypatch.setattr(search, "as_here", lambda manifest, databases: manifest)
     return made
 
 
@@ -107,6 +109,89 @@ def test_an_interrupted_search_goes_on_and_repeats_no_run(tmp_path, on_a_queue):
     on_a_queue.clear()
     assert conduct(tmp_path).answer == expected
     assert on_a_queue == []
+
+
+REAL = Search(
+    make_plan(
+        scenario="counter", database="null", writers=1, duration_s=0.1, warmup_s=0,
+        params={"think_us": 2000, "think": "sleep"},
+    ),
+    "p50 < 40ms", repeats=1, step=2.0, longest_s=1, foreign_limit=1.0,
+)  # fmt: skip
+
+
+def stop(line):
+    raise KeyboardInterrupt
+
+
+def of_another(where, changes):
+    """Have a run's manifest say that it was made elsewhere."""
+    path = where / "manifest.json"
+    said = json.loads(path.read_text())
+    for part, values in changes.items():
+        for name in said[part] if part == "engines" else [""]:
+            (said[part][name] if name else said[part]).update(values)
+    path.write_text(json.dumps(said))
+
+
+ELSEWHERE = {
+    "machine": ({"machine": {"id": "0123456789ab"}}, "machine (0123456789ab against "),
+    "checkout": ({"machine": {"cwkit_commit": "0ld"}}, "commit (0ld against "),
+    "engine": ({"engines": {"version": "0.1"}}, "writer.version (0.1 against "),
+}
+
+
+@pytest.mark.parametrize("what", list(ELSEWHERE))
+def test_a_search_that_was_begun_elsewhere_does_not_go_on_here(tmp_path, monkeypatch, what):
+    changes, told = ELSEWHERE[what]
+    begin(REAL, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        conduct(tmp_path, say=stop)
+    assert [path.name for path in tmp_path.glob("*-*/")] == ["capacity-1"]
+    of_another(tmp_path / "capacity-1", changes)
+    with monkeypatch.context() as patched:
+        patched.setattr(search, "run", lambda *a, **k: pytest.fail("ran it elsewhere"))
+        with pytest.raises(RunError, match="Go on with it where") as caught:
+            conduct(tmp_path)
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+    assert (tmp_path / "capacity-1" / "manifest.json").is_file()
+
+
+def test_a_search_goes_on_where_nothing_differs_and_a_mixed_one_is_not_told(tmp_path):
+    begin(REAL, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        conduct(tmp_path, say=stop)
+    found = conduct(tmp_path)
+    assert found.capacity_runs == ("capacity-1",)
+    name = next(iter(found.probes.values())).runs[0]
+    of_another(tmp_path / name, ELSEWHERE["machine"][0])
+    with pytest.raises(RunError, match=f"capacity-1 and {name} differ in machine"):
+        conduct(tmp_path)
+
+
+def test_a_finished_search_of_another_machine_is_told_there_and_here(tmp_path, monkeypatch):
+    begin(REAL, tmp_path)
+    answer = conduct(tmp_path).answer
+    for manifest in tmp_path.glob("*/manifest.json"):
+        of_another(manifest.parent, ELSEWHERE["machine"][0])
+    monkeypatch.setattr(search, "run", lambda *a, **k: pytest.fail("ran a finished probe"))
+    assert conduct(tmp_path).answer == answer
+
+
+def test_a_run_that_proves_unlike_when_it_was_made_is_set_aside(tmp_path, on_a_queue, monkeypatch):
+    begin(LOOKED_FOR, tmp_path)
+
+    def run(plan, folder, *, name, **how):
+        queue_run(plan, folder, name=name)
+        if name == "capacity-2":
+            of_another(folder / name, {"machine": {"kernel": "Linux 9"}})
+        return read_run(folder / name)
+
+    monkeypatch.setattr(search, "run", run)
+    with pytest.raises(RunError, match=r"capacity-2 differ in kernel \(Linux 6.1 against Linux 9"):
+        conduct(tmp_path)
+    assert (tmp_path / "earlier" / "capacity-2.1" / "manifest.json").is_file()
+    assert not (tmp_path / "capacity-2").exists()
 
 
 def test_two_processes_are_never_at_one_search(tmp_path, on_a_queue):
