@@ -202,18 +202,26 @@ class _Making:
         """Runs at one rate, until more than half of the repeats agree."""
         search = self.search
         probe = Probe(rate, search.window_s(rate))
-        for name, made in self.clean(f"rate-{rate:g}", rate):
+        judged: dict[str, Judgement] = {}
+
+        def untold(name: str, made: Run) -> str:
+            if not made.manifest.get("ok"):
+                return ""
+            judged[name] = judge(load_of(made, search.role), search.objectives)
+            many = words.times(judged[name].latencies_ns.size, "transaction")
+            return f"{many} are too few to tell" if judged[name].met is None else ""
+
+        for name, made in self.clean(f"rate-{rate:g}", rate, untold):
             probe.runs.append(name)
             probe.broken += [
                 f"{name}: {f['check']}: {f['sentence']}"
                 for f in made.manifest.get("findings", [])
                 if not f.get("ok")
             ]
-            if made.manifest.get("ok"):
-                judged = judge(load_of(made, search.role), search.objectives)
-                probe.judged.append(judged)
-                probe.met_runs += bool(judged.met)
-                why = judged.why or (() if judged.met else ("too few transactions to tell",))
+            if name in judged:
+                probe.judged.append(judged[name])
+                probe.met_runs += bool(judged[name].met)
+                why = judged[name].why
             else:
                 why = (f"the run ended as {made.manifest.get('ended')!r}",)
             probe.why += [line for line in why if line not in probe.why]
@@ -224,25 +232,36 @@ class _Making:
                 break
         return probe
 
-    def clean(self, stem: str, rate: float) -> Iterator[tuple[str, Run]]:
-        """(name, run) of the runs of one rate that nobody else disturbed, one after the other.
+    def clean(
+        self,
+        stem: str,
+        rate: float,
+        untold: Callable[[str, Run], str] = lambda name, made: "",
+    ) -> Iterator[tuple[str, Run]]:
+        """(name, run) of the runs of one rate that can be counted, one after the other.
 
-        Raises Undecided where too many are disturbed.
+        A run that others disturbed is none, and none of which nothing can be told: untold says why,
+        "" where it can. Raises Undecided where too many are such.
         """
-        done, disturbed = 0, ""
+        done, reasons = 0, dict.fromkeys(("disturbed", "untold"), "")
         for number in range(1, self.search.repeats + SPARE + 1):
             name = f"{stem}-{number}"
             made = self.made(name, self.search.at(rate, number))
-            if why := contamination(made.manifest, self.search.foreign_limit):
-                disturbed = why
+            disturbed = contamination(made.manifest, self.search.foreign_limit)
+            if why := disturbed or untold(name, made):
+                reasons["disturbed" if disturbed else "untold"] = why
                 self.say(f"{name}: not counted, {why}")
                 continue
             done += 1
             yield name, made
+        ways = {
+            "disturbed": "Close other programs, or begin a search with a greater --foreign-limit.",
+            "untold": "Begin a search with a longer --duration.",
+        }
         raise Undecided(
-            f"{self.folder}: only {words.times(done, 'run')} of {stem} "
-            f"{'was' if done == 1 else 'were'} undisturbed: {disturbed}. Close other programs, "
-            "or begin a search with a greater --foreign-limit."
+            f"{self.folder}: only {words.times(done, 'run')} of {stem} could be counted: "
+            f"{'; '.join(filter(None, reasons.values()))}. "
+            + " ".join(way for reason, way in ways.items() if reasons[reason])
         )
 
     def made(self, name: str, plan: Plan) -> Run:

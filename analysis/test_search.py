@@ -1,5 +1,6 @@
 """A search asks few rates, keeps every run, goes on where it was, and finds a planted answer."""
 
+import dataclasses
 import json
 import math
 import sys
@@ -12,6 +13,7 @@ from analysis import cli, search
 from analysis.listing import list_runs
 from analysis.search import Undecided, conduct
 from analysis.search_folder import Search, begin, read_search
+from analysis.slo import load_of
 from analysis.synthetic import made_run, made_worker, write_folder
 from workloads.locks import locked
 from workloads.pacing import arrivals
@@ -262,6 +264,42 @@ def test_a_run_that_broke_an_invariant_is_not_met_and_said(tmp_path, monkeypatch
     found = conduct(tmp_path)
     assert found.answer.rate is not None and found.answer.rate <= 300
     assert any("total: 99 for 100" in line for line in found.broken)
+
+
+def with_nobody_due(monkeypatch, names):
+    """Have these runs judged as if too few transactions had been due to say anything."""
+
+    def of(made, role):
+        load = load_of(made, role)
+        few = load.due < load.first  # none that counts
+        if not names(made.name):
+            return load
+        return dataclasses.replace(load, due=load.due[few], done=load.done[few])
+
+    monkeypatch.setattr(search, "load_of", of)
+
+
+def test_a_run_of_which_nothing_can_be_told_is_no_run_that_did_not_meet_it(
+    tmp_path, on_a_queue, monkeypatch
+):
+    begin(LOOKED_FOR, tmp_path / "whole")
+    whole = conduct(tmp_path / "whole")
+    with_nobody_due(monkeypatch, lambda name: name.startswith("rate-") and name.endswith("-1"))
+    begin(LOOKED_FOR, tmp_path / "e")
+    said: list[str] = []
+    found = conduct(tmp_path / "e", say=said.append)
+    assert found.answer.rate is not None and whole.answer.rate is not None
+    assert abs(found.answer.rate / whole.answer.rate - 1) < 0.11
+    untold = [line for line in said if "0 transactions are too few to tell" in line]
+    assert len(untold) == len(found.probes) and all("not counted" in line for line in untold)
+    assert not any(name.endswith("-1") for p in found.probes.values() for name in p.runs)
+
+
+def test_a_rate_of_which_nothing_can_be_told_is_undecided(tmp_path, on_a_queue, monkeypatch):
+    with_nobody_due(monkeypatch, lambda name: name.startswith("rate-"))
+    begin(LOOKED_FOR, tmp_path)
+    with pytest.raises(Undecided, match=r"only 0 runs of rate-.*too few to tell.*--duration"):
+        conduct(tmp_path)
 
 
 # --- the command, on real processes -------------------------------------------------------------
