@@ -98,6 +98,20 @@ def test_jobs_run_side_by_side_each_on_its_cpus(tmp_path):
     assert not (tmp_path / "e" / ".cwkit-templates").exists()
 
 
+def test_one_cell_at_a_time_runs_on_as_many_cpus_as_were_asked_for(tmp_path):
+    asked = design(blocks=1, arms={"null": FAST})
+    for cpus_each, wanted in ((1, list(slots(1, cpus_each=1)[0][0])), (0, ALLOWED)):
+        made = conduct(asked, tmp_path / str(cpus_each), cpus_each=cpus_each)
+        manifest = made.cells[0, "null"].read().manifest
+        assert manifest["conduct"]["cpus"] == wanted
+        assert all(worker["cpus"] == wanted for worker in manifest["workers"])
+    assert sorted(os.sched_getaffinity(0)) == ALLOWED
+    own = design(arms={"null": {**FAST, "cpus": ALLOWED[:1]}})
+    with pytest.raises(PlanError, match="says on which CPUs it runs"):
+        conduct(own, tmp_path / "own", cpus_each=1)
+    assert not (tmp_path / "own").exists()
+
+
 def test_oversubscription_is_in_every_manifest(tmp_path):
     jobs = len(ALLOWED) + 1
     with pytest.raises(PlanError, match="--oversubscribe"):
