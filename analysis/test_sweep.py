@@ -415,6 +415,22 @@ def test_what_a_cell_takes_beside_its_run_is_measured_with_its_part_a_worker(tmp
     assert found.seconds(arms["w4"]) == pytest.approx(2.5 + 1.1)
 
 
+def test_an_experiment_whose_files_are_gone_tells_no_time_and_is_in_nobodys_way(cwkit, tmp_path):
+    arms: dict[str, dict[str, Any]] = {
+        "scenario gone": {"database": "null", "scenario": f"{tmp_path}/gone.py:Mine"},
+        "no such engine": {"database": "of-a-later-cwkit"},
+        "no plan": {"database": "null", "writers": -1},
+    }
+    other = tmp_path / "runs" / "20260101-000000-other"
+    begin(Design("other", "?", arms, blocks=1), other)
+    for arm in arms:
+        write_cell(other, Cell(0, arm, "done", "", None, 3.0))
+    assert beside([other]) == Beside(1.0, 0.0, 0)
+    words = ("sweep", sweep_file(tmp_path), "--dry-run", "--runs", str(tmp_path / "runs"))
+    status, said = cwkit(*words)
+    assert status == 0 and "which is an assumption" in said, said
+
+
 def test_the_screen_says_what_is_done_what_runs_and_who_is_best(tmp_path):
     experiment, _ = made_grid(tmp_path, blocks=2)
     screen = Console(file=io.StringIO(), force_terminal=True)
