@@ -127,6 +127,12 @@ def read_sweep(
         )
     if file.control:
         twin = baseline + AGAIN
+        if twin in arms:
+            raise source.wrong(
+                _ending(checked, points[twin]),
+                f"the arm {twin!r} has the name of the A/A control, which runs {baseline!r} again. "
+                "Name it otherwise, or give control = false.",
+            )
         arms[twin], points[twin] = arms[baseline], points[baseline]
         if baseline in missing:
             missing[twin] = missing[baseline]
@@ -144,6 +150,14 @@ def read_sweep(
         skipped=skipped,
         missing=missing,
     )
+
+
+def _ending(checked: Checked, point: Mapping[str, Any]) -> At:
+    """Where the file gives the value that an arm's name ends with: its last axis, else its way."""
+    axes = [axis for axis, values in checked.grid.items() if len(values) > 1]
+    if axes:
+        return ("grid", *axes[-1].split("."))
+    return "way", [way.name for way in checked.file.way].index(point["way"]), "name"
 
 
 def _arms(
