@@ -107,6 +107,8 @@ def read_sweep(
         raise PlanError(f"--blocks {blocks}: at least one block is needed.")
     axes: dict[str, list[Any]] = {"way": list(checked.ways)} if checked.ways else {}
     axes |= {axis: list(values) for axis, values in checked.grid.items()}
+    if seed is not None and not 0 <= seed < 2**63:
+        raise PlanError(f"--seed {seed}: a whole number from 0 to 2**63 - 1.")
     count = blocks
     for values in axes.values():
         count *= len(values)
