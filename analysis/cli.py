@@ -327,6 +327,8 @@ def report_command(
     for sweep in sweeps or []:
         if not read_experiment(sweep).points:
             raise RunError(f"{sweep}: is no sweep. `cwkit sweep FILE.toml` makes one.")
+    if not 0 <= seed < 2**63:
+        raise PlanError(f"--seed {seed}: a whole number from 0 to 2**63 - 1.")
     kind = "quick" if quick else "report"
     folder = into or runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{kind}-s{seed}"
     if not only_write:

@@ -32,16 +32,13 @@ from analysis import show, words
 from analysis.bisect_rate import STEP
 from analysis.cli_app import RUNS, DatabasesOption, RunsOption, app, command_line, settings_of
 from analysis.compare import FOREIGN_LIMIT
-from analysis.search import (
+from analysis.search import Found, Probe, Undecided, conduct
+from analysis.search_folder import (
     DOCUMENT,
     LONGEST_S,
     SEARCH,
-    Found,
-    Probe,
     Search,
-    Undecided,
     begin,
-    conduct,
     read_search,
 )
 from analysis.slo import SHARES, parse_objectives
@@ -129,7 +126,7 @@ def search_command(
         )  # fmt: skip
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-search-{search.plan.scenario.rpartition(':')[2]}"
     folder = into or runs / name.lower()
-    begin(search, folder)
+    begun = begin(search, folder)
     console = Console(stderr=True) if as_json else show.console()
     try:
         with show.Live(console) as live:
@@ -137,6 +134,7 @@ def search_command(
                 folder,
                 command=command_line(),
                 databases=databases,
+                begun=begun,
                 on_progress=live if console.is_terminal else None,
                 say=lambda line: console.print(line, soft_wrap=True, markup=False, highlight=False),
             )

@@ -22,10 +22,12 @@ from analysis.sweep_table import CELLS_CSV, cells_table, skip_words, write_csv
 from workloads.design import (
     DONE,
     FAILED,
+    NOTE,
     Cell,
     Experiment,
     asked_alike,
     begin,
+    free_or_ours,
     read_experiment,
     unwritable,
 )
@@ -181,7 +183,8 @@ def _folder(
     if into is not None and new:
         raise PlanError("--into and --new: the one names a folder to go on in, the other begins.")
     folder = into or choose_folder(sweep, runs, new=new, finished=finished)
-    fresh = not (folder / "experiment.json").exists()
+    fresh = not (folder / NOTE).exists()
+    free_or_ours(folder)
     if fresh and finished:
         raise PlanError(
             f"--again and --retry-…: nothing of {sweep.path} was run with these settings in "

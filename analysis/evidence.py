@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as field_
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,7 +58,8 @@ class Pair(NamedTuple):
 class Evidence:
     """A folder of experiments, read.
 
-    grids    : experiments by name, in the report's order. sweeps : those that are grids, by name.
+    grids    : experiments by name, in the report's order. sweeps : those that are grids, by name;
+        of two with one name the later has its seed behind it.
     campaign : campaign.json as it is, {} where there is none.
     probes   : what each engine answered, by name. unread : what could not be read, in words.
     isolation : rows of properties.matrix.isolation_matrix, () where it was not made; known: those
@@ -156,7 +157,9 @@ def read_evidence(folder: Path) -> Evidence:
         except RunError as error:
             unread.append(str(error))
         else:
-            (sweeps if grid.points else grids)[grid.name] = grid
+            there = sweeps if grid.points else grids
+            name = _name(grid, there)
+            there[name] = replace(grid, name=name)
     if not grids and not sweeps and not unread:
         raise RunError(f"{folder}: holds no experiment. `cwkit report` makes them and reports.")
     rank = {name: n for n, name in enumerate(ORDER)}
@@ -177,6 +180,16 @@ def read_evidence(folder: Path) -> Evidence:
         dict(sorted(sweeps.items())),
         read_served(folder, limit),
     )
+
+
+def _name(grid: Grid, there: Mapping[str, Grid]) -> str:
+    """Its own, or where the report has one of that name already, that with the seed behind it.
+
+    It names a heading and files, so it has letters, digits and "-_." only.
+    """
+    names = (grid.name, f"{grid.name}-s{grid.seed}")
+    more = (f"{names[1]}.{n}" for n in range(2, len(there) + 3))
+    return next(name for name in (*names, *more) if name not in there)
 
 
 def _isolation(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from analysis import words
 from analysis.compare import Grid, gather
-from analysis.search import DOCUMENT, SEARCH, read_search
+from analysis.search_folder import DOCUMENT, SEARCH, read_search
 from analysis.sweep_table import (
     CELLS_CSV,
     arms_table,

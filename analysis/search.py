@@ -1,127 +1,40 @@
 """The runs behind `cwkit search`: a closed loop for the capacity, then an open loop for each rate.
 
-A search is a folder: `search.json` says what is looked for, and each run is a run folder in it. A
-run that is there and whole is never made again, so that an interrupted search goes on where it
-was: the same answers lead to the same next rate.
+A run that is in the search's folder and whole is never made again, so that an interrupted search
+goes on where it was: the same answers lead to the same next rate.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from analysis import words
-from analysis.bisect_rate import STEP, Answer, highest_rate
-from analysis.compare import FOREIGN_LIMIT, contamination
+from analysis.bisect_rate import Answer, highest_rate
+from analysis.compare import contamination
 from analysis.intervals import resampled_percentile
 from analysis.rates import count
-from analysis.slo import SHARES, Judgement, Objective, judge, load_of, parse_objectives, statistic
+from analysis.search_folder import Search, as_here, not_one_search, read_search, unlike
+from analysis.slo import SHARES, Judgement, judge, load_of, statistic
+from workloads.design import EARLIER, TEMPLATES, unwritable
 from workloads.engines import EngineMissing, find_engine
-from workloads.locks import Held, locked
-from workloads.plan import Plan, PlanError
-from workloads.processes import FolderUnwritable, OnProgress, RunFailed, prepare, run
-from workloads.recording import FORMAT_VERSION, Run, RunError, read_manifest, read_run
+from workloads.locks import LOCK_FILE, Held, locked
+from workloads.plan import Plan
+from workloads.processes import OnProgress, RunFailed, prepare, run
+from workloads.recording import Run, RunError, read_manifest, read_run
 
-SEARCH, DOCUMENT = "search.json", "answer.json"
-EARLIER = "earlier"
 SPARE = 3
 """Runs beyond the asked-for repeats that are made where others used the machine meanwhile."""
-
-LONGEST_S = 60.0
-GRACES = 5
-"""Times the limit that a window lasts at least: its last limit's worth is not judged."""
-
-SURPLUS = 1.3
-"""Samples more than are needed, so that a slow minute still has enough."""
 
 
 class Undecided(RuntimeError):
     """The search cannot be decided on this machine now; the text says why and the way out."""
-
-
-@dataclass(frozen=True)
-class Search:
-    """What is looked for: the whole of it is in `search.json`.
-
-    plan : as of a closed loop; rate and duration are the search's. repeats : runs at each rate, of
-    which more than half must meet the objectives. step : between neighbouring rates. longest_s : a
-    window is lengthened so far for the sake of enough samples.
-    """
-
-    plan: Plan
-    objective: str
-    repeats: int = 3
-    step: float = STEP
-    longest_s: float = LONGEST_S
-    foreign_limit: float = FOREIGN_LIMIT
-
-    @property
-    def objectives(self) -> tuple[Objective, ...]:
-        return parse_objectives(self.objective)
-
-    @property
-    def role(self) -> str:
-        return "writer" if self.plan.writers else "reader"
-
-    def at(self, rate: float, repeat: int) -> Plan:
-        """The plan of one run; rate 0 is the closed loop. Repeats share their draws at all rates.
-
-        Raises PlanError where no window of `longest_s` could hold enough transactions.
-        """
-        seed = int(np.random.SeedSequence([self.plan.seed, repeat]).generate_state(1)[0])
-        name = "rate" if self.role == "writer" else "read_rate"
-        changes = {"seed": seed, name: rate, "duration_s": self.window_s(rate)}
-        return Plan(**{**self.plan.model_dump(), **changes})
-
-    def window_s(self, rate: float) -> float:
-        """How long to measure at a rate: as the plan says, or for as long as the objectives need.
-
-        Raises PlanError where that is longer than `longest_s`.
-        """
-        graces = GRACES * self._grace_s()
-        needed = self._samples() / rate + self._grace_s() if rate else 0.0
-        window = max(self.plan.duration_s, graces, needed)
-        if window > max(self.longest_s, self.plan.duration_s):
-            where = f" at {rate:,g} a second" if rate else ""
-            raise PlanError(
-                f'"{self.objective}" needs windows of {window:.3g} s{where} '
-                f"(at least {self._samples():,.0f} transactions, and {GRACES} times the limit), "
-                f"and --longest is {self.longest_s:g} s. Give a longer one, or an objective that "
-                "needs less."
-            )
-        return float(window)
-
-    def floor(self) -> float:
-        """The lowest rate that can be judged in the longest window."""
-        self.window_s(0)
-        longest = max(self.longest_s, self.plan.duration_s)
-        # A hundredth more: rates are rounded to three digits.
-        return 1.01 * self._samples() / (longest - self._grace_s())
-
-    def _samples(self) -> float:
-        return max(objective.samples for objective in self.objectives) * SURPLUS
-
-    def _grace_s(self) -> float:
-        return max(objective.grace_ns for objective in self.objectives) / 1e9
-
-    def data(self) -> dict[str, Any]:
-        """As `search.json` has it."""
-        return {
-            "cwkit": FORMAT_VERSION,
-            "search": self.objective,
-            "plan": self.plan.model_dump(mode="json"),
-            "repeats": self.repeats,
-            "step": self.step,
-            "longest_s": self.longest_s,
-            "foreign_limit": self.foreign_limit,
-        }
 
 
 @dataclass
@@ -188,56 +101,6 @@ class Found:
         return [line for probe in self.probes.values() for line in probe.broken]
 
 
-def begin(search: Search, folder: Path) -> None:
-    """Write `search.json`, or see that the one there looks for the same.
-
-    Raises RunError where it does not, PlanError where the objective can't be judged at any rate,
-    FolderUnwritable.
-    """
-    search.floor()
-    asked = json.loads(json.dumps(search.data()))
-    if (folder / SEARCH).exists():
-        there = read_search(folder).data()
-        differs = [key for key in asked if asked[key] != json.loads(json.dumps(there[key]))]
-        if "plan" in differs:
-            differs.remove("plan")
-            differs += [key for key in asked["plan"] if asked["plan"][key] != there["plan"][key]]
-        if differs:
-            raise RunError(
-                f"{folder}: holds another search (it differs in {', '.join(differs)}). "
-                "Give --into FOLDER alone to go on with it, or leave --into out to begin another."
-            )
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / SEARCH).write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-
-
-def read_search(folder: Path) -> Search:
-    """The search of a folder. Raises RunError for one that holds none."""
-    path = folder / SEARCH
-    if not path.is_file():
-        raise RunError(f"{folder}: no search was begun there (it has no {SEARCH}).")
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        if int(said["cwkit"]) > FORMAT_VERSION:
-            raise RunError(f"{path}: written by a later cwkit. Update cwkit to read it.")
-        return Search(
-            Plan(**said["plan"]),
-            said["search"],
-            int(said["repeats"]),
-            float(said["step"]),
-            float(said["longest_s"]),
-            float(said["foreign_limit"]),
-        )
-    except RunError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: cut or edited ({type(error).__name__}: {error}).") from error
-
-
 Say = Callable[[str], None]
 
 
@@ -248,10 +111,12 @@ def conduct(
     databases: Path | None = None,
     on_progress: OnProgress | None = None,
     say: Say = lambda line: None,
+    begun: Sequence[Path] = (),
 ) -> Found:
     """Make what is missing of the search in a folder, and return what it came to.
 
-    say : called with a line for each run that was judged.
+    say : called with a line for each run that was judged. begun : what `begin` made just now; it is
+    taken back where the first run can't be made.
     Raises Undecided where others use the machine too much, or where the closed loop commits
     nothing; RunError where another process is at this search; RunFailed and its kin where a run
     can't be made; KeyboardInterrupt.
@@ -259,7 +124,7 @@ def conduct(
     try:
         with locked(folder) as file:
             making = _Making(folder, command, databases, on_progress, say, file)
-            return _found(making)
+            return _found(making, begun)
     except Held:
         raise RunError(
             f"{folder}: another process is at this search. Wait until it has ended, then go on "
@@ -267,7 +132,7 @@ def conduct(
         ) from None
 
 
-def _found(making: _Making) -> Found:
+def _found(making: _Making, begun: Sequence[Path]) -> Found:
     folder = making.folder
     try:
         capacity, runs = making.capacity()
@@ -279,13 +144,22 @@ def _found(making: _Making) -> Found:
 
         answer = highest_rate(capacity, met, step=making.search.step, floor=making.search.floor())
     except (RunFailed, EngineMissing):
-        if not any(path.is_dir() for path in folder.iterdir() if path.name != "templates"):
-            shutil.rmtree(folder)  # a mode that is refused, say: nothing was measured
+        if begun and not any(p.is_dir() for p in folder.iterdir() if p.name != TEMPLATES):
+            _take_back(folder, begun)  # a mode that is refused, say: nothing was measured
         raise
     finally:
-        shutil.rmtree(folder / "templates", ignore_errors=True)
+        shutil.rmtree(folder / TEMPLATES, ignore_errors=True)
     probes = dict(sorted(probes.items()))
     return Found(making.search, folder, capacity, runs, probes, answer)
+
+
+def _take_back(folder: Path, begun: Sequence[Path]) -> None:
+    """Remove what `begin` and this search have made, and nothing else."""
+    shutil.rmtree(folder / TEMPLATES, ignore_errors=True)
+    with contextlib.suppress(OSError):  # somebody put a file of theirs there meanwhile
+        (folder / LOCK_FILE).unlink(missing_ok=True)
+        for path in begun:
+            path.rmdir() if path.is_dir() else path.unlink()
 
 
 class _Making:
@@ -304,6 +178,8 @@ class _Making:
         self.command, self.databases, self.on_progress = command, databases, on_progress
         self.say, self.lock = say, lock
         self.template: Path | None = None
+        self.first: Run | None = None
+        self.here = False
 
     def capacity(self) -> tuple[float, tuple[str, ...]]:
         """Commits a second of a closed loop, the median of the repeats, and the runs' names."""
@@ -326,18 +202,26 @@ class _Making:
         """Runs at one rate, until more than half of the repeats agree."""
         search = self.search
         probe = Probe(rate, search.window_s(rate))
-        for name, made in self.clean(f"rate-{rate:g}", rate):
+        judged: dict[str, Judgement] = {}
+
+        def untold(name: str, made: Run) -> str:
+            if not made.manifest.get("ok"):
+                return ""
+            judged[name] = judge(load_of(made, search.role), search.objectives)
+            many = words.times(judged[name].latencies_ns.size, "transaction")
+            return f"{many} are too few to tell" if judged[name].met is None else ""
+
+        for name, made in self.clean(f"rate-{rate:g}", rate, untold):
             probe.runs.append(name)
             probe.broken += [
                 f"{name}: {f['check']}: {f['sentence']}"
                 for f in made.manifest.get("findings", [])
                 if not f.get("ok")
             ]
-            if made.manifest.get("ok"):
-                judged = judge(load_of(made, search.role), search.objectives)
-                probe.judged.append(judged)
-                probe.met_runs += bool(judged.met)
-                why = judged.why or (() if judged.met else ("too few transactions to tell",))
+            if name in judged:
+                probe.judged.append(judged[name])
+                probe.met_runs += bool(judged[name].met)
+                why = judged[name].why
             else:
                 why = (f"the run ended as {made.manifest.get('ended')!r}",)
             probe.why += [line for line in why if line not in probe.why]
@@ -348,29 +232,64 @@ class _Making:
                 break
         return probe
 
-    def clean(self, stem: str, rate: float) -> Iterator[tuple[str, Run]]:
-        """(name, run) of the runs of one rate that nobody else disturbed, one after the other.
+    def clean(
+        self,
+        stem: str,
+        rate: float,
+        untold: Callable[[str, Run], str] = lambda name, made: "",
+    ) -> Iterator[tuple[str, Run]]:
+        """(name, run) of the runs of one rate that can be counted, one after the other.
 
-        Raises Undecided where too many are disturbed.
+        A run that others disturbed is none, and none of which nothing can be told: untold says why,
+        "" where it can. Raises Undecided where too many are such.
         """
-        done, disturbed = 0, ""
+        done, reasons = 0, dict.fromkeys(("disturbed", "untold"), "")
         for number in range(1, self.search.repeats + SPARE + 1):
             name = f"{stem}-{number}"
             made = self.made(name, self.search.at(rate, number))
-            if why := contamination(made.manifest, self.search.foreign_limit):
-                disturbed = why
+            disturbed = contamination(made.manifest, self.search.foreign_limit)
+            if why := disturbed or untold(name, made):
+                reasons["disturbed" if disturbed else "untold"] = why
                 self.say(f"{name}: not counted, {why}")
                 continue
             done += 1
             yield name, made
+        ways = {
+            "disturbed": "Close other programs, or begin a search with a greater --foreign-limit.",
+            "untold": "Begin a search with a longer --duration.",
+        }
         raise Undecided(
-            f"{self.folder}: only {words.times(done, 'run')} of {stem} "
-            f"{'was' if done == 1 else 'were'} undisturbed: {disturbed}. Close other programs, "
-            "or begin a search with a greater --foreign-limit."
+            f"{self.folder}: only {words.times(done, 'run')} of {stem} could be counted: "
+            f"{'; '.join(filter(None, reasons.values()))}. "
+            + " ".join(way for reason, way in ways.items() if reasons[reason])
         )
 
     def made(self, name: str, plan: Plan) -> Run:
-        """The run of that name: as it is there, or made now."""
+        """The run of that name: as it is there, or made now, and alike to all others.
+
+        Raises RunError where it is not, of another machine, checkout or version of an engine, say.
+        """
+        kept = self.there(name)
+        if kept is None:
+            self.must_be_here()
+        made = kept or self.make(name, plan)
+        self.first = self.first or made
+        if found := unlike(self.first.manifest, made.manifest):
+            if kept is None:
+                self.set_aside(made.folder)  # so that the search can still go on where it was
+            raise not_one_search(self.folder, self.first.name, name, found)
+        return made
+
+    def must_be_here(self) -> None:
+        """See once, before anything is run, that what is kept was made here, as it would be now."""
+        if self.first is not None and not self.here:
+            now = as_here(self.first.manifest, self.databases)
+            if found := unlike(self.first.manifest, now):
+                raise not_one_search(self.folder, self.first.name, "a run of here and now", found)
+        self.here = True
+
+    def there(self, name: str) -> Run | None:
+        """The run of that name, None where it is not there; what was cut short is set aside."""
         where = self.folder / name
         if where.exists():
             try:
@@ -380,8 +299,11 @@ class _Making:
             except RunError:
                 pass
             self.set_aside(where)
+        return None
+
+    def make(self, name: str, plan: Plan) -> Run:
         if self.template is None and find_engine(plan.database).file_format != "none":
-            self.template = prepare(plan, self.folder / "templates", self.on_progress)
+            self.template = prepare(plan, self.folder / TEMPLATES, self.on_progress)
         made = run(
             plan,
             self.folder,
@@ -407,10 +329,4 @@ class _Making:
                 number += 1
             os.replace(where, earlier / f"{where.name}.{number}")
         except OSError as error:
-            raise _unwritable(self.folder, error) from error
-
-
-def _unwritable(folder: Path, error: OSError) -> FolderUnwritable:
-    return FolderUnwritable(
-        f"{folder}: cannot be written ({error.strerror}). Give another folder with --runs."
-    )
+            raise unwritable(self.folder, error) from error

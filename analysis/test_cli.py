@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from analysis.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def refused(
@@ -38,3 +41,27 @@ def test_a_complaint_names_what_was_typed(
     starts: str,
 ) -> None:
     assert refused(monkeypatch, capsys, "run", *words).startswith(f"cwkit: {starts}")
+
+
+SEEDED = {
+    "run": (),
+    "search": ("--slo", "p99 < 1s"),
+    "sweep": ("experiments/writers.toml", "--dry-run"),
+    "report": ("--quick",),
+}
+
+
+@pytest.mark.parametrize("command", list(SEEDED))
+@pytest.mark.parametrize("seed", ["-1", str(2**63)])
+def test_a_seed_that_is_none_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    command: str,
+    seed: str,
+) -> None:
+    runs = tmp_path / "runs"
+    monkeypatch.chdir(ROOT)
+    words = (command, *SEEDED[command], "--runs", str(runs), "--seed", seed)
+    assert refused(monkeypatch, capsys, *words).startswith("cwkit: --seed")
+    assert not runs.exists()

@@ -158,3 +158,24 @@ def test_a_folder_without_experiments_is_one_sentence(tmp_path, kind):
     with pytest.raises(RunError, match="cwkit report"):
         write_report(tmp_path / kind, tmp_path / "REPORT.md", tmp_path / "figures")
     assert not (tmp_path / "REPORT.md").exists()
+
+
+def test_two_sweeps_of_one_name_are_both_told(tmp_path):
+    arms = {"a": ARMS["libsql immediate"], "b": ARMS["branch concurrent"]}
+    for folder, seed, speed in (("one", 1, 500), ("three", 2, 900), ("two", 2, 700)):
+
+        def make(arm, block, speed=speed):
+            return drawn_run([block, len(arm)], per_s=speed, seconds=0.5)
+
+        made_experiment(tmp_path / "runs" / folder, arms, make, name="swept", blocks=2)
+        path = tmp_path / "runs" / folder / "experiment.json"
+        points = {arm: {"way": arm} for arm in arms}
+        said = {"seed": seed, "baseline": "a", "axes": {"way": list(arms)}, "points": points}
+        path.write_text(json.dumps(json.loads(path.read_text()) | said))
+    evidence = read_evidence(tmp_path / "runs")
+    assert list(evidence.sweeps) == ["swept", "swept-s2", "swept-s2.2"]
+    assert all(grid.name == name for name, grid in evidence.sweeps.items())
+    text = report(tmp_path / "runs", tmp_path)
+    assert all(f"## Sweep `{name}`" in text for name in evidence.sweeps)
+    tables = [(tmp_path / f"REPORT-{name}.csv").read_text() for name in evidence.sweeps]
+    assert len(set(tables)) == 3

@@ -1,5 +1,6 @@
 """A search asks few rates, keeps every run, goes on where it was, and finds a planted answer."""
 
+import dataclasses
 import json
 import math
 import sys
@@ -10,11 +11,13 @@ from rich.console import Console
 
 from analysis import cli, search
 from analysis.listing import list_runs
-from analysis.search import Search, Undecided, begin, conduct, read_search
+from analysis.search import Undecided, conduct
+from analysis.search_folder import Search, begin, read_search
+from analysis.slo import load_of
 from analysis.synthetic import made_run, made_worker, write_folder
 from workloads.locks import locked
 from workloads.pacing import arrivals
-from workloads.plan import Plan, PlanError
+from workloads.plan import Plan, PlanError, make_plan
 from workloads.recording import ATTEMPT, COMMITTED, RunError, read_run
 from workloads.worker import seat_of
 
@@ -59,6 +62,8 @@ def on_a_queue(monkeypatch):
         return queue_run(plan, folder, **how)
 
     monkeypatch.setattr(search, "run", run)
+    # Made-up runs are of a made-up machine.
+    monkeypatch.setattr(search, "as_here", lambda manifest, databases: manifest)
     return made
 
 
@@ -106,6 +111,89 @@ def test_an_interrupted_search_goes_on_and_repeats_no_run(tmp_path, on_a_queue):
     on_a_queue.clear()
     assert conduct(tmp_path).answer == expected
     assert on_a_queue == []
+
+
+REAL = Search(
+    make_plan(
+        scenario="counter", database="null", writers=1, duration_s=0.1, warmup_s=0,
+        params={"think_us": 2000, "think": "sleep"},
+    ),
+    "p50 < 40ms", repeats=1, step=2.0, longest_s=1, foreign_limit=1.0,
+)  # fmt: skip
+
+
+def stop(line):
+    raise KeyboardInterrupt
+
+
+def of_another(where, changes):
+    """Have a run's manifest say that it was made elsewhere."""
+    path = where / "manifest.json"
+    said = json.loads(path.read_text())
+    for part, values in changes.items():
+        for name in said[part] if part == "engines" else [""]:
+            (said[part][name] if name else said[part]).update(values)
+    path.write_text(json.dumps(said))
+
+
+ELSEWHERE = {
+    "machine": ({"machine": {"id": "0123456789ab"}}, "machine (0123456789ab against "),
+    "checkout": ({"machine": {"cwkit_commit": "0ld"}}, "commit (0ld against "),
+    "engine": ({"engines": {"version": "0.1"}}, "writer.version (0.1 against "),
+}
+
+
+@pytest.mark.parametrize("what", list(ELSEWHERE))
+def test_a_search_that_was_begun_elsewhere_does_not_go_on_here(tmp_path, monkeypatch, what):
+    changes, told = ELSEWHERE[what]
+    begin(REAL, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        conduct(tmp_path, say=stop)
+    assert [path.name for path in tmp_path.glob("*-*/")] == ["capacity-1"]
+    of_another(tmp_path / "capacity-1", changes)
+    with monkeypatch.context() as patched:
+        patched.setattr(search, "run", lambda *a, **k: pytest.fail("ran it elsewhere"))
+        with pytest.raises(RunError, match="Go on with it where") as caught:
+            conduct(tmp_path)
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+    assert (tmp_path / "capacity-1" / "manifest.json").is_file()
+
+
+def test_a_search_goes_on_where_nothing_differs_and_a_mixed_one_is_not_told(tmp_path):
+    begin(REAL, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        conduct(tmp_path, say=stop)
+    found = conduct(tmp_path)
+    assert found.capacity_runs == ("capacity-1",)
+    name = next(iter(found.probes.values())).runs[0]
+    of_another(tmp_path / name, ELSEWHERE["machine"][0])
+    with pytest.raises(RunError, match=f"capacity-1 and {name} differ in machine"):
+        conduct(tmp_path)
+
+
+def test_a_finished_search_of_another_machine_is_told_there_and_here(tmp_path, monkeypatch):
+    begin(REAL, tmp_path)
+    answer = conduct(tmp_path).answer
+    for manifest in tmp_path.glob("*/manifest.json"):
+        of_another(manifest.parent, ELSEWHERE["machine"][0])
+    monkeypatch.setattr(search, "run", lambda *a, **k: pytest.fail("ran a finished probe"))
+    assert conduct(tmp_path).answer == answer
+
+
+def test_a_run_that_proves_unlike_when_it_was_made_is_set_aside(tmp_path, on_a_queue, monkeypatch):
+    begin(LOOKED_FOR, tmp_path)
+
+    def run(plan, folder, *, name, **how):
+        queue_run(plan, folder, name=name)
+        if name == "capacity-2":
+            of_another(folder / name, {"machine": {"kernel": "Linux 9"}})
+        return read_run(folder / name)
+
+    monkeypatch.setattr(search, "run", run)
+    with pytest.raises(RunError, match=r"capacity-2 differ in kernel \(Linux 6.1 against Linux 9"):
+        conduct(tmp_path)
+    assert (tmp_path / "earlier" / "capacity-2.1" / "manifest.json").is_file()
+    assert not (tmp_path / "capacity-2").exists()
 
 
 def test_two_processes_are_never_at_one_search(tmp_path, on_a_queue):
@@ -176,6 +264,42 @@ def test_a_run_that_broke_an_invariant_is_not_met_and_said(tmp_path, monkeypatch
     found = conduct(tmp_path)
     assert found.answer.rate is not None and found.answer.rate <= 300
     assert any("total: 99 for 100" in line for line in found.broken)
+
+
+def with_nobody_due(monkeypatch, names):
+    """Have these runs judged as if too few transactions had been due to say anything."""
+
+    def of(made, role):
+        load = load_of(made, role)
+        few = load.due < load.first  # none that counts
+        if not names(made.name):
+            return load
+        return dataclasses.replace(load, due=load.due[few], done=load.done[few])
+
+    monkeypatch.setattr(search, "load_of", of)
+
+
+def test_a_run_of_which_nothing_can_be_told_is_no_run_that_did_not_meet_it(
+    tmp_path, on_a_queue, monkeypatch
+):
+    begin(LOOKED_FOR, tmp_path / "whole")
+    whole = conduct(tmp_path / "whole")
+    with_nobody_due(monkeypatch, lambda name: name.startswith("rate-") and name.endswith("-1"))
+    begin(LOOKED_FOR, tmp_path / "e")
+    said: list[str] = []
+    found = conduct(tmp_path / "e", say=said.append)
+    assert found.answer.rate is not None and whole.answer.rate is not None
+    assert abs(found.answer.rate / whole.answer.rate - 1) < 0.11
+    untold = [line for line in said if "0 transactions are too few to tell" in line]
+    assert len(untold) == len(found.probes) and all("not counted" in line for line in untold)
+    assert not any(name.endswith("-1") for p in found.probes.values() for name in p.runs)
+
+
+def test_a_rate_of_which_nothing_can_be_told_is_undecided(tmp_path, on_a_queue, monkeypatch):
+    with_nobody_due(monkeypatch, lambda name: name.startswith("rate-"))
+    begin(LOOKED_FOR, tmp_path)
+    with pytest.raises(Undecided, match=r"only 0 runs of rate-.*too few to tell.*--duration"):
+        conduct(tmp_path)
 
 
 # --- the command, on real processes -------------------------------------------------------------
@@ -254,3 +378,30 @@ def test_a_mode_that_is_refused_leaves_no_search(tmp_path, monkeypatch, capsys):
     assert status == 2
     assert "refuses BEGIN CONCURRENT" in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_the_users_is_no_place_for_a_search(tmp_path, monkeypatch, capsys):
+    refused = ("--slo", "p99 < 1s", "--database", "sqlite", "--begin", "concurrent", "--rows", 2)
+    mine, empty = tmp_path / "mine", tmp_path / "empty"
+    mine.mkdir()
+    empty.mkdir()
+    (mine / "thesis.tex").write_text("years of work")
+    status, _, err = command(monkeypatch, capsys, *refused, "--into", mine)
+    assert status == 2 and "is not empty (it holds 'thesis.tex')" in err and err.count("\n") == 1
+    assert [path.name for path in mine.iterdir()] == ["thesis.tex"]
+    # One that was there and empty is there and empty again.
+    status, _, err = command(monkeypatch, capsys, *refused, "--into", empty)
+    assert status == 2 and "refuses BEGIN CONCURRENT" in err
+    assert list(empty.iterdir()) == []
+
+
+def test_a_refused_run_takes_back_only_what_this_call_made(tmp_path, monkeypatch, capsys):
+    plan = make_plan(scenario="bank", database="sqlite", begin="concurrent", params={"rows": 2})
+    begin(Search(plan, "p99 < 1s"), tmp_path)  # by an earlier call, which was killed
+    (tmp_path / "notes.txt").write_text("put there later")
+    (tmp_path / "templates").write_text("this, too")
+    status, _, err = command(monkeypatch, capsys, "--into", tmp_path)
+    assert status == 2 and "refuses BEGIN CONCURRENT" in err
+    assert {p.name for p in tmp_path.iterdir()} - {".lock"} == {
+        "search.json", "notes.txt", "templates"
+    }  # fmt: skip

@@ -346,6 +346,16 @@ def test_another_sweep_in_the_folder_is_refused(cwkit, tmp_path):
     assert status == 2 and "experiments/ has" in said
 
 
+def test_a_folder_of_the_users_is_refused_before_anything_is_written(cwkit, tmp_path):
+    (tmp_path / "mine" / "templates").mkdir(parents=True)
+    (tmp_path / "mine" / "templates" / "index.html").write_text("of a web application")
+    words = ("sweep", sweep_file(tmp_path), "--into", str(tmp_path / "mine"))
+    status, said = cwkit(*words)
+    assert status == 2 and "is not empty" in said and said.count("\n") == 1
+    assert cwkit(*words, "--dry-run") == (status, said)
+    assert [path.name for path in (tmp_path / "mine").rglob("*")] == ["templates", "index.html"]
+
+
 # --- shipped ----------------------------------------------------------------------------------
 
 
@@ -403,6 +413,22 @@ def test_what_a_cell_takes_beside_its_run_is_measured_with_its_part_a_worker(tmp
     assert found.cells == 12
     assert [found.fixed_s, found.each_s] == pytest.approx([0.7, 0.1])
     assert found.seconds(arms["w4"]) == pytest.approx(2.5 + 1.1)
+
+
+def test_an_experiment_whose_files_are_gone_tells_no_time_and_is_in_nobodys_way(cwkit, tmp_path):
+    arms: dict[str, dict[str, Any]] = {
+        "scenario gone": {"database": "null", "scenario": f"{tmp_path}/gone.py:Mine"},
+        "no such engine": {"database": "of-a-later-cwkit"},
+        "no plan": {"database": "null", "writers": -1},
+    }
+    other = tmp_path / "runs" / "20260101-000000-other"
+    begin(Design("other", "?", arms, blocks=1), other)
+    for arm in arms:
+        write_cell(other, Cell(0, arm, "done", "", None, 3.0))
+    assert beside([other]) == Beside(1.0, 0.0, 0)
+    words = ("sweep", sweep_file(tmp_path), "--dry-run", "--runs", str(tmp_path / "runs"))
+    status, said = cwkit(*words)
+    assert status == 0 and "which is an assumption" in said, said
 
 
 def test_the_screen_says_what_is_done_what_runs_and_who_is_best(tmp_path):

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from workloads import design as designs
-from workloads.design import DONE, FAILED, MISSING, REFUSED, Cell, cell_name, read_cell
+from workloads.design import DONE, FAILED, MISSING, REFUSED, TEMPLATES, Cell, cell_name, read_cell
 from workloads.engines import EngineMissing, UnknownName, find_engine
 from workloads.locks import Held, locked
 from workloads.plan import Plan, PlanError, make_plan
@@ -40,7 +40,6 @@ from workloads.processes import (
 from workloads.recording import RunError
 from workloads.scenarios import find_scenario
 
-TEMPLATES = "templates"
 ORPHANS_END_S = 45.0
 """How long the processes of a cell are waited for whose conductor was killed, s."""
 

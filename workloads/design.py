@@ -19,13 +19,18 @@ from typing import Any
 import numpy as np
 
 from workloads import recording as rec
+from workloads.locks import LOCK_FILE
 from workloads.plan import PlanError
 from workloads.processes import FolderUnwritable
 
+NOTE = "experiment.json"
 DONE, FAILED, REFUSED, MISSING = "done", "failed", "refused", "missing"
 STATE_OF_A_CELL = ".cell.json"
 EARLIER = "earlier"
 """Folder within an experiment's that keeps what was run again: nothing measured is lost."""
+
+TEMPLATES = ".cwkit-templates"
+"""Folder of loaded databases, removed with all that is in it: so by a name that nobody else has."""
 
 LONGEST_NAME = 100
 
@@ -172,7 +177,7 @@ def begin(design: Design, folder: Path) -> None:
                 f"The arms {other!r} and {arm!r} would share their files, for these differ only "
                 "in letters and digits. Name one otherwise."
             )
-    path = Path(folder) / "experiment.json"
+    path = Path(folder) / NOTE
     if path.exists():
         there = asked_alike(design, folder)
         for cell in read_experiment(folder).cells.values():
@@ -181,11 +186,36 @@ def begin(design: Design, folder: Path) -> None:
         if there.get("cells"):
             _replace(path, {key: there[key] for key in there if key != "cells"})
         return
+    free_or_ours(folder)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         _replace(path, asked)
     except OSError as error:
         raise unwritable(folder, error) from error
+
+
+def free_or_ours(folder: Path, note: str = NOTE, what: str = "experiment") -> None:
+    """See that a folder is new, empty, or one that a command of the kit has begun.
+
+    note : the file that says what was begun there, `what` what that is in a word. A command that
+    was killed before it wrote the note left its lock, its loaded databases, or half the note.
+    Raises RunError where anything else is there: runs would be strewn among a user's files.
+    """
+    folder = Path(folder)
+    try:
+        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    others = sorted(
+        name
+        for name in there - {LOCK_FILE, TEMPLATES}
+        if not (name.startswith(f"{note}.") and name.endswith(".new"))
+    )
+    if others and note not in there:
+        raise rec.RunError(
+            f"{folder}: is not empty (it holds {others[0]!r}) and no {what} was begun there (it "
+            f"has no {note}). Give a new or an empty folder with --into, or leave --into out."
+        )
 
 
 def asked_alike(design: Design, folder: Path) -> dict[str, Any]:
@@ -258,7 +288,7 @@ def _replace(path: Path, said: Mapping[str, Any]) -> None:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    path = Path(folder) / "experiment.json"
+    path = Path(folder) / NOTE
     if not path.is_file():
         raise rec.RunError(f"{folder}: not an experiment (it has no experiment.json).")
     try:

@@ -21,7 +21,7 @@ from typing import Any
 
 from workloads import recording as rec
 from workloads.blocks import only_ours
-from workloads.cell import TEMPLATES, run_cell
+from workloads.cell import run_cell
 from workloads.cell_process import CellProcess, end_all
 from workloads.design import (
     DONE,
@@ -29,12 +29,14 @@ from workloads.design import (
     FAILED,
     MISSING,
     REFUSED,
+    TEMPLATES,
     Cell,
     Design,
     Experiment,
     OnCell,
     begin,
     cell_name,
+    free_or_ours,
     read_cell,
     read_experiment,
     set_aside,
@@ -76,9 +78,11 @@ def holding(folder: Path) -> Iterator[None]:
     """Be the only command that runs an experiment's folder; the folder is made where it is not.
 
     Loaded databases that an earlier command left behind are removed, and ours at the end.
-    Raises RunError where another command runs it, FolderUnwritable where it can't be written.
+    Raises RunError where another command runs it or where it is a user's (`free_or_ours`),
+    FolderUnwritable where it can't be written.
     """
     folder = Path(folder)
+    free_or_ours(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -115,9 +119,10 @@ def conduct(
 ) -> Experiment:
     """Run what is still missing of an experiment and return it.
 
-    jobs : cells at a time. One runs in this process and may use the whole machine; several run in
-    processes of their own, each with `cpus_each` CPUs (0: as many as there are for each) and with a
-    database folder of its own. way : "report", "sweep", ... for the manifests' `conduct`.
+    jobs : cells at a time. One runs in this process and may use the whole machine, or `cpus_each`
+    CPUs of it; several run in processes of their own, each with `cpus_each` CPUs (0: as many as
+    there are for each) and with a database folder of its own. way : "report", "sweep", ... for the
+    manifests' `conduct`.
     again : finished cells for which it is true are set aside and run again. So are those of a block
     that was begun on another machine and not finished there.
     say : told in a sentence what else a user should know.
@@ -134,8 +139,9 @@ def conduct(
             on_progress(progress)
 
     parted, over = slots(jobs, cpus_each=cpus_each, oversubscribe=oversubscribe)
-    if jobs > 1:
+    if jobs > 1 or cpus_each:
         _no_cpus_of_their_own(design)
+    confined = parted[0] if cpus_each else ()
     how = {"way": way, "jobs": jobs, "oversubscribed": over, "command": command}
     with holding(folder):
         begin(design, folder)
@@ -156,7 +162,9 @@ def conduct(
         for block, arm in experiment.left():
             on_cell(experiment, block, arm, "running")
             tell = functools.partial(told, block, arm)
-            cell = run_cell(folder, block, arm, databases=databases, how=how, on_progress=tell)
+            cell = run_cell(
+                folder, block, arm, cpus=confined, databases=databases, how=how, on_progress=tell
+            )
             experiment.cells[block, arm] = cell
             on_cell(experiment, block, arm, cell.state)
     return experiment
@@ -167,7 +175,7 @@ def _no_cpus_of_their_own(design: Design) -> None:
         if values.get("cpus"):
             raise PlanError(
                 f"Arm {arm!r} says on which CPUs it runs (cpus), so it cannot be given others: "
-                "run one cell at a time, or leave its CPUs to --jobs."
+                "run one cell at a time without --cpus, or leave its CPUs to --jobs and --cpus."
             )
 
 

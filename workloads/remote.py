@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from workloads import machine
-from workloads.cell import ORPHANS_END_S, TEMPLATES
+from workloads.cell import ORPHANS_END_S
 from workloads.cell_process import ERRORS, CellProcess, end_all
-from workloads.design import Cell, Design, begin
+from workloads.design import TEMPLATES, Cell, Design, begin
 from workloads.engines import find_engine
 from workloads.locks import LOCK_FILE, Held, locked
 from workloads.processes import FolderUnwritable

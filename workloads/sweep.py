@@ -75,7 +75,7 @@ def planned_s(values: Mapping[str, Any]) -> float:
     """Warm-up and measured part of a plan given as values, s; 0 where it makes no plan."""
     try:
         plan = make_plan(**values)
-    except EngineMissing:
+    except (EngineMissing, PlanError, UnknownName):  # of before: a file that is gone, say
         return 0.0
     return plan.warmup_s + plan.duration_s
 
@@ -107,6 +107,8 @@ def read_sweep(
         raise PlanError(f"--blocks {blocks}: at least one block is needed.")
     axes: dict[str, list[Any]] = {"way": list(checked.ways)} if checked.ways else {}
     axes |= {axis: list(values) for axis, values in checked.grid.items()}
+    if seed is not None and not 0 <= seed < 2**63:
+        raise PlanError(f"--seed {seed}: a whole number from 0 to 2**63 - 1.")
     count = blocks
     for values in axes.values():
         count *= len(values)
@@ -127,6 +129,12 @@ def read_sweep(
         )
     if file.control:
         twin = baseline + AGAIN
+        if twin in arms:
+            raise source.wrong(
+                _ending(checked, points[twin]),
+                f"the arm {twin!r} has the name of the A/A control, which runs {baseline!r} again. "
+                "Name it otherwise, or give control = false.",
+            )
         arms[twin], points[twin] = arms[baseline], points[baseline]
         if baseline in missing:
             missing[twin] = missing[baseline]
@@ -144,6 +152,14 @@ def read_sweep(
         skipped=skipped,
         missing=missing,
     )
+
+
+def _ending(checked: Checked, point: Mapping[str, Any]) -> At:
+    """Where the file gives the value that an arm's name ends with: its last axis, else its way."""
+    axes = [axis for axis, values in checked.grid.items() if len(values) > 1]
+    if axes:
+        return ("grid", *axes[-1].split("."))
+    return "way", [way.name for way in checked.file.way].index(point["way"]), "name"
 
 
 def _arms(

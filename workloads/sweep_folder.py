@@ -108,10 +108,13 @@ def beside(folders: Sequence[Path]) -> Beside:
             experiment = read_experiment(folder)
         except rec.RunError:
             continue
-        done = [c for c in experiment.cells.values() if c.state == "done" and c.took_s > 0]
+        planned = {arm: planned_s(values) for arm, values in experiment.arms.items()}
+        finished = (c for c in experiment.cells.values() if c.state == "done" and c.took_s > 0)
+        done = [
+            cell for cell in finished if planned[cell.arm] > 0
+        ]  # else nobody knows what is beside
         if not done:
             continue
-        planned = {arm: planned_s(values) for arm, values in experiment.arms.items()}
         extra = np.array([cell.took_s - planned[cell.arm] for cell in done])
         workers = np.array([_workers(experiment.arms[cell.arm]) for cell in done])
         if len(done) >= FEW and len(set(workers.tolist())) > 1:

@@ -83,6 +83,38 @@ def test_another_experiment_in_the_folder_is_refused(tmp_path):
         conduct(design(blocks=1, seed=9), tmp_path / "e")
 
 
+def files_of(folder):
+    return {path.name: path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("conducting", [conduct, begin], ids=["conduct", "begin"])
+def test_a_folder_of_the_users_is_refused_and_left_as_it_was(tmp_path, conducting):
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "index.html").write_text("of a web application")
+    (tmp_path / "app.py").write_text("mine")
+    before = files_of(tmp_path)
+    with pytest.raises(rec.RunError, match=r"holds 'app.py'.*new or an empty folder") as caught:
+        conducting(design(blocks=1), tmp_path)
+    assert "\n" not in str(caught.value)
+    assert files_of(tmp_path) == before
+
+
+def test_templates_beside_an_experiment_that_are_not_the_kits_are_left_alone(tmp_path):
+    begin(design(blocks=1), tmp_path)
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "index.html").write_text("put there later")
+    assert conduct(design(blocks=1), tmp_path).complete
+    assert (tmp_path / "templates" / "index.html").read_text() == "put there later"
+
+
+def test_a_folder_whose_command_was_killed_at_its_beginning_goes_on(tmp_path):
+    (tmp_path / ".lock").touch()
+    (tmp_path / "experiment.json.4711.new").write_text("{")
+    (tmp_path / ".cwkit-templates" / "of a killed one").mkdir(parents=True)
+    assert conduct(design(blocks=1, arms=NULL), tmp_path).complete
+    assert not (tmp_path / ".cwkit-templates").exists()
+
+
 def test_refused_missing_and_failed_arms_are_kept_and_the_rest_goes_on(tmp_path):
     broken = tmp_path / "engine.py"
     broken.write_text(
@@ -149,7 +181,7 @@ def test_arms_with_other_work_start_from_one_loaded_database(tmp_path, monkeypat
     made = conduct(design(arms=arms, blocks=2), tmp_path / "e")
     assert len(loads) == 1
     assert [cell.state for cell in made.cells.values()] == ["done"] * 4
-    assert not (tmp_path / "e" / "templates").exists()
+    assert not (tmp_path / "e" / ".cwkit-templates").exists()
 
 
 def test_two_commands_do_not_run_one_folder(tmp_path):

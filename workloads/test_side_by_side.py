@@ -95,7 +95,21 @@ def test_jobs_run_side_by_side_each_on_its_cpus(tmp_path):
         used.add(tuple(said["cpus"]))
     assert used <= parted
     assert seen and set(seen) <= set(made.cells)
-    assert not (tmp_path / "e" / "templates").exists()
+    assert not (tmp_path / "e" / ".cwkit-templates").exists()
+
+
+def test_one_cell_at_a_time_runs_on_as_many_cpus_as_were_asked_for(tmp_path):
+    asked = design(blocks=1, arms={"null": FAST})
+    for cpus_each, wanted in ((1, list(slots(1, cpus_each=1)[0][0])), (0, ALLOWED)):
+        made = conduct(asked, tmp_path / str(cpus_each), cpus_each=cpus_each)
+        manifest = made.cells[0, "null"].read().manifest
+        assert manifest["conduct"]["cpus"] == wanted
+        assert all(worker["cpus"] == wanted for worker in manifest["workers"])
+    assert sorted(os.sched_getaffinity(0)) == ALLOWED
+    own = design(arms={"null": {**FAST, "cpus": ALLOWED[:1]}})
+    with pytest.raises(PlanError, match="says on which CPUs it runs"):
+        conduct(own, tmp_path / "own", cpus_each=1)
+    assert not (tmp_path / "own").exists()
 
 
 def test_oversubscription_is_in_every_manifest(tmp_path):
@@ -249,4 +263,4 @@ def test_the_database_is_loaded_once_for_all_processes(tmp_path):
     made = conduct(design(arms=arms, blocks=1), tmp_path / "e", jobs=2, oversubscribe=True)
     assert [cell.state for cell in made.cells.values()] == ["done"] * 2
     assert loads.read_text() == "loaded "
-    assert not Path(tmp_path / "e" / "templates").exists()
+    assert not Path(tmp_path / "e" / ".cwkit-templates").exists()

@@ -216,6 +216,16 @@ def test_a_mistake_is_named_with_its_line_and_the_nearest_right_word(sweep_of, m
     assert where in said, said
 
 
+def test_an_arm_with_the_name_of_the_control_is_not_overwritten(sweep_of):
+    text = 'question = "?"\n[[way]]\nname = "a"\ndatabase = "null"\n[[way]]\n'
+    text += 'name = "a again"\ndatabase = "null"\nwriters = 2\n'
+    with pytest.raises(PlanError, match=r"s.toml, line 6: the arm 'a again' has the name") as told:
+        sweep_of(text)
+    assert "\n" not in str(told.value)
+    arms = sweep_of("control = false\n" + text).arms
+    assert list(arms) == ["a", "a again"] and arms["a again"]["writers"] == 2
+
+
 UNFIT = {
     "an arm that makes no plan": (
         '[[way]]\nname = "a"\ndatabase = "turso"\nwrite_engine = "sqlite"\n',

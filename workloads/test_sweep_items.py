@@ -72,7 +72,7 @@ def test_pytest_runs_the_cells_of_a_sweep_and_nothing_else(run, tmp_path):
     conducts = [cell.read().manifest["conduct"] for cell in made.cells.values() if cell.folder]
     assert all(conduct["way"] == "pytest" and conduct["jobs"] == 2 for conduct in conducts)
     assert all(len(conduct["cpus"]) == max(CPUS // 2, 1) for conduct in conducts)
-    assert not (tmp_path / "e" / "templates").exists()
+    assert not (tmp_path / "e" / ".cwkit-templates").exists()
 
     # Again: what is finished is not run again, and a failure stays one.
     before = {path: path.read_text() for path in (tmp_path / "e").glob("*.cell.json")}
@@ -92,6 +92,11 @@ def test_what_pytest_cannot_run_is_one_sentence(run, tmp_path):
     status, said = run("-n", str(CPUS + 1))
     assert status == 4 and "--oversubscribe" in said and not (tmp_path / "e").exists()
     assert said.strip().splitlines()[-1].startswith(f"ERROR: {CPUS + 1} workers (-n) at a time")
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "app.py").touch()
+    status, said = run()
+    assert status == 4 and "is not empty (it holds 'app.py')" in said and "Traceback" not in said
+    assert [path.name for path in (tmp_path / "e").iterdir()] == ["app.py"]
     (tmp_path / "tiny.toml").write_text(SWEEP.replace("blocks", "blcks"), encoding="utf-8")
     status, said = run()
     assert status == 4 and "tiny.toml, line 3: there is no key 'blcks' here." in said
