@@ -169,6 +169,22 @@ def undeclared(found: Collection[Difference], varied: Collection[str]) -> list[D
     return [d for d in found if d.fact not in implied]
 
 
+def unasked(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
+    """What the manifests of two runs of one experiment differ in though their plans don't ask."""
+    found = differences(a, b)
+    return undeclared(found, asked_for(found))
+
+
+def in_words(odd: Collection[Difference]) -> str:
+    """Why two runs are not compared, as what follows their names."""
+    if any(difference.fact == "machine" for difference in odd):
+        return "were made on different machines"
+    durable = [difference for difference in odd if difference.fact.endswith(".synchronous")]
+    if durable:
+        return f"differ in durability, {words.listed([d.said() for d in durable])}"
+    return f"are not alike in {words.listed([d.said() for d in odd])}"
+
+
 def least(odd: Collection[Difference], found: Collection[Difference]) -> list[Difference]:
     """The fewest of these differences whose study would account for all of them."""
     named: list[Difference] = []
