@@ -186,6 +186,15 @@ def test_nobody_refused_on_either_side_is_no_difference_in_the_abort_rate(sweep)
     assert (one.ratio.value, one.verdict) == (1.0, "no difference seen")
 
 
+def test_a_control_that_never_aborts_is_a_control_of_the_abort_rate_too(tmp_path):
+    def make(arm, block):
+        return run_of(arm, block, abort=0.2 if arm == "slower" else 0.0)
+
+    folder = made_experiment(tmp_path / "x", ARMS, make, blocks=6, baseline="base")
+    (one,) = found(folder, "base", "slower", measure="abort-rate")
+    assert one.band == 0
+
+
 def test_a_percentile_without_enough_samples_drops_the_block(tmp_path):
     speed = SPEED | {"slower": 300.0}
     folder = made_experiment(tmp_path / "x", ARMS, lambda a, b: run_of(a, b, speed), blocks=6)

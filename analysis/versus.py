@@ -279,10 +279,17 @@ def compare(
             dropped.append(f"{where}{why}")
     refused = refusal if not tops else ""
     single = a.grid is None and b.grid is None
-    neither = 1.0 if measure == "abort-rate" else math.nan  # nobody was refused: they are alike
     seed = seed_of(a.label, b.label, measure, role)
+    if together and a.grid is not None:
+        seed = seed_of(a.grid.seed, a.grid.name, b.arm, a.arm)  # as Grid.ratio: the same interval
     ratio = ratio_over_blocks(
-        tops, bottoms, over=b.label, under=a.label, seed=seed, dropped=dropped, neither=neither
+        tops,
+        bottoms,
+        over=b.label,
+        under=a.label,
+        seed=seed,
+        dropped=dropped,
+        neither=_neither(measure),
     )
     if single and tops:
         ratio = within_runs(a.cells[0], b.cells[0], measure, role, ratio, seed)
@@ -320,6 +327,11 @@ def _value(counted: Count | None, measure: str, role: str) -> float:
     return MEASURES[measure](counted.roles[role])
 
 
+def _neither(measure: str) -> float:
+    """What 0 / 0 counts as: where nobody was refused the abort rates are alike."""
+    return 1.0 if measure == "abort-rate" else math.nan
+
+
 def _refusal(a: Side, b: Side, odd: Sequence[Difference], found: Sequence[Difference]) -> str:
     """Why two sides are not compared, from the differences of their first pair of runs."""
     never = [difference for difference in odd if difference.fact in NEVER]
@@ -350,7 +362,12 @@ def aa_band(grid: Grid, measure: str = "throughput", role: str = "writer") -> fl
     """
     found = []
     for one, again in grid.twins():
-        ratio = grid.ratio(again, one, lambda counted: _value(counted, measure, role))
+        ratio = grid.ratio(
+            again,
+            one,
+            lambda counted: _value(counted, measure, role),
+            neither=_neither(measure),
+        )
         if ratio.blocks:
             ends = (ratio.low, ratio.high) if ratio.known else (ratio.each.min(), ratio.each.max())
             found.append(max(deviation(float(end)) for end in ends))
