@@ -112,8 +112,8 @@ def ask(condition: Condition, found: Comparison, *, strict: bool = False) -> Gat
 
 
 def status(gates: Sequence[Gate], broken: Sequence[str] = ()) -> int:
-    """Exit status of a comparison: 1 a gate failed or a check of B did not hold, 3 cannot be
-    decided, 0 all passed or nothing was asked.
+    """Exit status of a comparison: 1 a gate failed, a check of B did not hold or a run of B failed
+    where A's did not (`broken`); 3 cannot be decided; 0 all passed or nothing was asked.
     """
     if not gates:
         return 0

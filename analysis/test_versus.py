@@ -387,6 +387,32 @@ def test_a_check_of_b_that_did_not_hold_fails_the_gate(tmp_path, monkeypatch, ca
     assert "BROKEN  same, b02-same: total: 99 for 100" in out
 
 
+def test_a_b_that_crashes_fails_the_gate_however_fast_it_is_where_it_does_not(
+    tmp_path, monkeypatch, capsys
+):
+    """The planted: B dies in 2 of 8 blocks, and the 6 that are left are enough for an interval."""
+
+    def make(arm, block):
+        if block == 7:
+            return "worker 1 died: signal 11"  # both: nothing that B did
+        return "worker 0 died: signal 11" if (arm, block) in crashes else run_of(arm, block)
+
+    def outcome(name):
+        folder = made_experiment(tmp_path / name, ARMS, make, blocks=9)
+        words = ("--sweep", folder, "base", "same", "--fail-if", "throughput < 0.5")
+        return command(monkeypatch, capsys, *words)[:2]
+
+    crashes = {("same", 2), ("same", 5)}
+    status, out = outcome("b")
+    assert status == 1
+    assert "throughput < 0.5: passed" in out
+    assert "BROKEN  same, block 2: failed where base did not: worker 0 died: signal 11" in out
+    assert out.count("BROKEN") == 2
+    crashes = {("base", 2), ("base", 5)}
+    status, out = outcome("a")
+    assert (status, out.count("BROKEN")) == (0, 0)
+
+
 def test_json_is_one_document_with_everything(sweep, monkeypatch, capsys):
     words = (sweep, "--json", "--fail-if", "throughput < 0.95", "--fail-if", "cpu > 2")
     status, out, _ = command(monkeypatch, capsys, *words)

@@ -30,13 +30,8 @@ from analysis.likeness import (
 from analysis.one_run import within_runs
 from analysis.rates import Count, Tally
 from analysis.sides import Side
-from analysis.significance import (
-    LEVEL,
-    SIGN_FLIP,
-    family_p,
-    holm,
-    sign_flip_p,
-)
+from analysis.significance import LEVEL, SIGN_FLIP, family_p, holm, sign_flip_p
+from workloads.design import DONE, FAILED
 
 
 def _percentile(name: str) -> Callable[[Tally], float]:
@@ -307,7 +302,7 @@ def compare(
         control=together and not refused and bool(tops) and not studied,
         refused=refused,
         notes=tuple(_notes(a, b)),
-        broken=tuple(_broken(b)),
+        broken=tuple(_broken(a, b)),
     )
 
 
@@ -393,12 +388,23 @@ def _notes(a: Side, b: Side) -> list[str]:
     return said
 
 
-def _broken(side: Side) -> list[str]:
-    return [
-        f"{side.label}, {cell.run}: {finding.get('check')}: {finding.get('sentence')}"
-        for cell in side.cells.values()
+def _broken(a: Side, b: Side) -> list[str]:
+    """What did not hold in B: checks, and runs that failed where A's was done.
+
+    A crash is worse than any speed. Dropped with its block and nothing more it would be forgiven:
+    what survives may be as fast as ever.
+    """
+    said = [
+        f"{b.label}, {cell.run}: {finding.get('check')}: {finding.get('sentence')}"
+        for cell in b.cells.values()
         for finding in cell.broken
     ]
+    for block, cell in b.cells.items():
+        beside = a.cells.get(block)
+        if cell.state == FAILED and not cell.broken and beside and beside.state == DONE:
+            where = "" if b.grid is None else f", block {block}"
+            said.append(f"{b.label}{where}: failed where {a.label} did not: {cell.failure}")
+    return said
 
 
 # --- the family -------------------------------------------------------------------------------
