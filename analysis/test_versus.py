@@ -7,11 +7,13 @@ import json
 import math
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from analysis import cli
+from analysis.compare import ratio_over_blocks
 from analysis.gates import ask, parse_condition
 from analysis.sides import pairs_of
 from analysis.significance import PAIRED_T, SIGN_FLIP
@@ -299,15 +301,53 @@ def test_a_gate_fails_only_where_the_interval_excludes_the_limit(sweep, tmp_path
         ("throughput < 0.95", same, "passed"),
         ("throughput > 0.5", slower, "failed"),
     ):
-        gate = ask(parse_condition(text), one)
+        gate = ask([(parse_condition(text), one)])[0]
         assert (gate.outcome, text) == (outcome, text)
     between = f"throughput < {(slower.ratio.value + slower.ratio.high) / 2:.5f}"
-    assert "not excluded" in ask(parse_condition(between), slower).sentence
-    assert ask(parse_condition(between), slower, strict=True).outcome == "failed"
+    assert "not excluded" in ask([(parse_condition(between), slower)])[0].sentence
+    assert ask([(parse_condition(between), slower)], strict=True)[0].outcome == "failed"
     few = made_experiment(tmp_path / "few", ARMS, run_of, blocks=3)
     (one,) = found(few, "base", "slower")
-    assert ask(parse_condition("throughput < 0.95"), one).outcome == "cannot be decided"
-    assert ask(parse_condition("throughput < 0.95"), one, strict=True).outcome == "failed"
+    asked = [(parse_condition("throughput < 0.95"), one)]
+    assert ask(asked)[0].outcome == "cannot be decided"
+    assert ask(asked, strict=True)[0].outcome == "failed"
+
+
+def test_many_gates_of_one_call_fail_by_chance_no_more_often_than_one(sweep):
+    """Planted: twelve arms exactly at the limit, 60 calls; and one beyond it, which must fail."""
+    (like,) = found(sweep, "base", "same")
+    limit = parse_condition("throughput < 0.95")
+    rng = np.random.default_rng(412)
+
+    def made(truth):
+        ratios = truth * np.exp(rng.normal(0, 0.02, 8))
+        ratio = ratio_over_blocks(dict(enumerate(ratios)), dict.fromkeys(range(8), 1.0),
+                                  over="b", under="a")  # fmt: skip
+        return replace(like, ratio=ratio, band=math.nan)
+
+    calls = [[made(0.95) for _ in range(12)] + [made(0.85)] for _ in range(60)]
+    alone = together = 0
+    for call in calls:
+        *gates, planted = ask([(limit, one) for one in call])
+        assert planted.outcome == "failed"
+        assert planted.p_holm < 0.05
+        together += any(gate.outcome == "failed" for gate in gates)
+        alone += any(ask([(limit, one)])[0].outcome == "failed" for one in call[:-1])
+        for gate in gates:
+            held = gate.found.ratio.high < 0.95 and gate.outcome != "failed"
+            assert held == ("after Holm over 13 gates" in gate.sentence)
+    assert alone > 10
+    assert together <= 4
+
+
+def test_all_measures_of_a_call_are_one_family(sweep, monkeypatch, capsys):
+    gates = [word for m in ("p50", "p99") for word in ("--fail-if", f"{m} > 9")]
+    said = json.loads(command(monkeypatch, capsys, sweep, "--json", *gates)[1])
+    assert len(said["comparisons"]) == 6
+    assert {one["family"] for one in said["comparisons"]} == {6}
+    p = sorted((one["p"], one["p_holm"]) for one in said["comparisons"])
+    assert p[0][1] == pytest.approx(6 * p[0][0])
+    assert all(gate["p_holm"] < 0.05 for gate in said["gates"])  # all are far from their limits
 
 
 @pytest.mark.parametrize(
