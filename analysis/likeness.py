@@ -231,7 +231,7 @@ def under_study(names: Collection[str], known: Collection[str] = ()) -> set[str]
     known : facts that the compared runs have beyond those of every run (their parameters).
 
     >>> sorted(under_study(["engine-version"]))[:2], under_study(["begin"])
-    (['checkpointer.binding', 'checkpointer.options'], {'begin'})
+    (['checkpointer.binding', 'checkpointer.file'], {'begin'})
     """
     every = {*Plan.model_fields, *Shape.model_fields, *SURROUNDINGS, *GROUPS, *known}
     every |= {name for group in GROUPS.values() for name in group}
