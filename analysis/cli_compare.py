@@ -14,7 +14,8 @@ With --json it prints one document:
         "blocks": 10,                 pairs of runs that were compared
         "ratio", "low", "high": B / A, the median over blocks and its 95 % interval,
         "p", "p_holm": ...,           of "test", alone and in the family
-        "family": 1,                  how many ratios of this measure were looked at in this call
+        "family": 1,                  how many ratios were looked at in this call, all arms and
+                                      measures together
         "band": 0.03,                 greatest deviation inside the A/A interval
         "verdict": "claimed" | "no difference seen" | "within the A/A band" | "not significant" |
                    "A/A control differs" | "cannot be decided" | "not comparable",
@@ -23,6 +24,7 @@ With --json it prints one document:
         "values": [{"block": 0, "a": ..., "b": ...}],  tx/s, share, ns, ns, us a transaction
         "dropped": [...], "notes": [...], "broken": [...]}],
      "gates": [{"condition", "a", "b", "outcome": "passed" | "failed" | "cannot be decided",
+                "p_holm": ...,        of the ratio against the limit, in the family of all gates
                 "sentence"}],
      "notes": [...]}
 
@@ -77,7 +79,11 @@ def compare_command(
     ] = None,
     fail_if: Annotated[
         list[str] | None,
-        typer.Option(help='"throughput < 0.95": status 1 where the interval of B / A is below'),
+        typer.Option(
+            help='"throughput < 0.95": status 1 where all of the interval of B / A is below and p '
+            "against the limit holds after Holm for all gates of the call (each condition with "
+            "each arm), or where B failed and A did not; may be repeated"
+        ),
     ] = None,
     strict: Annotated[
         bool, typer.Option(help="--fail-if already where the point estimate is beyond the limit")
@@ -101,15 +107,14 @@ def compare_command(
     pairs, notes = pairs_of(names, runs, foreign_limit)
     varied = _varied(vary, pairs)
     measures = dict.fromkeys([measure, *(condition.measure for condition in conditions)])
-    found = {one: judged([compare(a, b, one, role, varied) for a, b in pairs]) for one in measures}
+    each = [compare(a, b, one, role, varied) for one in measures for a, b in pairs]
+    family = iter(judged(each))  # whatever is looked at in one call is one family
+    found = {one: [next(family) for _ in pairs] for one in measures}
     shown = found[measure]
     if all(one.refused for one in shown):
         raise NotComparable(shown[0].refused)
-    gates = [
-        ask(condition, one, strict=strict)
-        for condition in conditions
-        for one in found[condition.measure]
-    ]
+    asked = [(condition, one) for condition in conditions for one in found[condition.measure]]
+    gates = ask(asked, strict=strict)
     broken = list(dict.fromkeys(words for one in shown for words in one.broken))
     ended = status(gates, broken)
     if as_json:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from analysis import words
+from analysis.likeness import in_words, unasked
 from analysis.rates import Count, Tally, count, pooled
 from workloads.experiment import Experiment
 from workloads.plan import Plan
@@ -243,6 +244,7 @@ class Grid:
     axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     _pools: dict[tuple[str, str], Tally | None] = field(default_factory=dict, repr=False)
+    _odd: dict[tuple[int, str, str], str] = field(default_factory=dict, repr=False)
 
     def of(self, arm: str) -> list[Cell]:
         return [cell for (_, name), cell in sorted(self.cells.items()) if name == arm]
@@ -298,22 +300,23 @@ class Grid:
         seed = seed_of(self.seed, self.name, arm)
         return median_of_blocks(list(found.values()), seed=seed, dropped=self.dropped(arm))
 
-    def ratio(self, over: str, under: str, measure: Measure | None = None) -> Ratio:
+    def ratio(
+        self, over: str, under: str, measure: Measure | None = None, *, neither: float = math.nan
+    ) -> Ratio:
         """Median over blocks of over / under, on whichever machine each block was run.
 
-        A block counts only if both its cells are usable and of one machine. 0 / 0 is no ratio and
-        drops the block; something / 0 is infinite and stays.
+        A block counts only if both its cells are usable and it is not `odd`. 0 / 0 counts as
+        `neither`, or drops the block; something / 0 is infinite and stays.
         """
         measure = measure or throughput()
         dropped = list(self.dropped(over, under, anywhere=True))
         values: tuple[dict[int, float], dict[int, float]] = ({}, {})
         for block in sorted({block for block, _ in self.cells}):
-            pair = [self.cells.get((block, arm)) for arm in (over, under)]
-            places = {cell.place for cell in pair if cell is not None and cell.usable}
-            if len(places) > 1:
-                dropped.append(f"block {block}: {over} and {under} were made on different machines")
+            if why := self.odd(block, over, under):
+                dropped.append(why)
                 continue
-            for cell, of_arm in zip(pair, values, strict=True):
+            for arm, of_arm in zip((over, under), values, strict=True):
+                cell = self.cells.get((block, arm))
                 if cell is not None and cell.usable and cell.counted is not None:
                     of_arm[block] = measure(cell.counted)
         known = [
@@ -325,7 +328,26 @@ class Grid:
             under=under,
             seed=seed_of(self.seed, self.name, over, under),
             dropped=dropped,
+            neither=neither,
         )
+
+    def odd(self, block: int, over: str, under: str) -> str:
+        """Why the two runs of a block give no ratio though each is usable alone, "" if they do.
+
+        They must be alike in all but what the plans of the arms ask for (analysis.likeness), and
+        neither may be `Cell.crowded`. What is not usable at all is in `dropped`.
+        """
+        key = (block, over, under)
+        if key not in self._odd:
+            top, bottom = (self.cells.get((block, arm)) for arm in (over, under))
+            why = ""
+            if top is not None and bottom is not None and top.usable and bottom.usable:
+                if crowded := [cell for cell in (top, bottom) if cell.crowded]:
+                    why = f"block {block}, {crowded[0].arm}: {crowded[0].crowded}"
+                elif odd := unasked(bottom.manifest, top.manifest):
+                    why = f"block {block}: {over} and {under} {in_words(odd)}"
+            self._odd[key] = why
+        return self._odd[key]
 
     def plan(self, arm: str) -> dict[str, Any]:
         """What an arm was asked to do, whole: its first run's plan, `params` with the defaults.
@@ -360,28 +382,20 @@ class Grid:
         return tuple(cell.run for cell in found if cell.usable)
 
     def unlike(self, over: str, under: str) -> str:
-        """Why two arms must not be compared, "" if they may: durability as read back differs.
+        """Why two arms must not be compared, "" if they may: both ran, and in no block alike.
 
-        The plan asks both for the same; only what each connection read back tells what it got.
+        Their plans ask for the same durability; what each connection read back tells what it got.
         """
-        kinds = []
-        for arm in (over, under):
-            kinds.append(
-                {
-                    str(entry.get("pragmas", {}).get("synchronous"))
-                    for cell in self.of(arm)
-                    if cell.usable
-                    for entry in cell.manifest["workers"]
-                    if entry.get("role") == "writer" and entry.get("engine") != "null"
-                }
+        both = [
+            block
+            for block in sorted({block for block, _ in self.cells})
+            if all(
+                (cell := self.cells.get((block, arm))) is not None and cell.usable
+                for arm in (over, under)
             )
-        if all(kinds) and kinds[0] != kinds[1]:
-            said = [
-                f"{arm} ran with synchronous {words.listed(sorted(seen))}"
-                for arm, seen in zip((over, under), kinds, strict=True)
-            ]
-            return f"Not compared, for their durability differs: {words.listed(said)}."
-        return ""
+        ]
+        whys = [self.odd(block, over, under) for block in both]
+        return f"Not compared: {whys[0]}." if whys and all(whys) else ""
 
 
 def gather(

@@ -2,16 +2,19 @@
 
 A gate that looks at the point estimate alone fails every other build by chance; one that asks for
 nothing passes whatever could not be measured. This one fails where the interval excludes the limit
-on the failing side, passes where it does not, and says apart where nothing can be decided.
+on the failing side and the p-value against the limit holds beside all the other gates of the call,
+passes where the interval does not, and says apart where nothing can be decided.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from analysis import words
+from analysis.significance import LEVEL, family_p, holm
 from analysis.versus import BAND, MEASURES, Comparison
 from workloads.plan import PlanError
 
@@ -33,12 +36,16 @@ class Condition(NamedTuple):
 
 
 class Gate(NamedTuple):
-    """One condition asked of one comparison, and the answer in words."""
+    """One condition asked of one comparison, and the answer in words.
+
+    p_holm : of the ratio against the limit, in the family of the call's gates; nan outside of it.
+    """
 
     condition: Condition
     found: Comparison
     outcome: str
     sentence: str
+    p_holm: float = math.nan
 
     def data(self) -> dict[str, Any]:
         """For a program."""
@@ -47,6 +54,7 @@ class Gate(NamedTuple):
             "a": self.found.a,
             "b": self.found.b,
             "outcome": self.outcome,
+            "p_holm": None if math.isnan(self.p_holm) else self.p_holm,
             "sentence": self.sentence,
         }
 
@@ -77,17 +85,37 @@ def parse_condition(text: str) -> Condition:
     return Condition(measure, sign[0], limit, text)
 
 
-def ask(condition: Condition, found: Comparison, *, strict: bool = False) -> Gate:
-    """The answer of one comparison to one condition.
+def ask(asked: Sequence[tuple[Condition, Comparison]], *, strict: bool = False) -> list[Gate]:
+    """The answers of one call's gates, in the order they were asked.
 
-    failed            : the whole 95 % interval is beyond the limit. strict: the point estimate is.
+    failed            : the whole 95 % interval is beyond the limit, and so is the ratio by a
+        p-value that holds after Holm. strict: the point estimate is beyond the limit.
     passed            : otherwise; it is said where the interval reaches beyond the limit.
-    cannot be decided : no interval (too few blocks, single runs, nothing comparable), or the
-        effect is beyond the limit but no greater than the A/A control's own.
-    """
+    cannot be decided : no interval (too few blocks, single runs, nothing comparable); or the
+        effect is beyond the limit but no greater than the A/A control's own, or its p-value does
+        not hold.
 
+    A gate is one decision about one side, announced before anything was measured. What the
+    comparison's own p-value and verdict say is about a ratio of 1, and other measures may be in
+    that family; so a gate has a p-value of its own, against its limit, and the family is all gates
+    of the call: each condition with each arm. Where every true ratio is at its limit, any of them
+    fails with a chance of at most about 2.5 %, however many were asked.
+    """
+    members = [
+        not found.refused and found.kind == "arms" and found.ratio.known for _, found in asked
+    ]
+    chosen = [pair for pair, member in zip(asked, members, strict=True) if member]
+    p_values, _ = family_p([found.ratio.each / condition.limit for condition, found in chosen])
+    adjusted = iter(holm(p_values))
+    return [
+        _answer(*pair, next(adjusted) if member else math.nan, len(chosen), strict)
+        for pair, member in zip(asked, members, strict=True)
+    ]
+
+
+def _answer(condition: Condition, found: Comparison, p: float, family: int, strict: bool) -> Gate:
     def gate(outcome: str, why: str) -> Gate:
-        return Gate(condition, found, outcome, f"{condition.text}: {outcome}, {why}.")
+        return Gate(condition, found, outcome, f"{condition.text}: {outcome}, {why}.", p)
 
     ratio = found.ratio
     if found.refused or not ratio.blocks:
@@ -105,6 +133,13 @@ def ask(condition: Condition, found: Comparison, *, strict: bool = False) -> Gat
                 f"{said}, which is beyond the limit but within the A/A band of "
                 f"±{words.percent(found.band)}",
             )
+        if not p <= LEVEL:
+            return gate(
+                UNDECIDED,
+                f"{said}, all of the interval beyond the limit, but p against it is "
+                f"{words.number(p)} after Holm over {words.times(family, 'gate')}: more blocks "
+                "would tell",
+            )
         return gate(FAILED, f"{said}, all of the interval beyond the limit")
     if condition.beyond(far):
         return gate(PASSED, f"{said}: beyond the limit is not excluded, more blocks would tell")
@@ -112,8 +147,8 @@ def ask(condition: Condition, found: Comparison, *, strict: bool = False) -> Gat
 
 
 def status(gates: Sequence[Gate], broken: Sequence[str] = ()) -> int:
-    """Exit status of a comparison: 1 a gate failed or a check of B did not hold, 3 cannot be
-    decided, 0 all passed or nothing was asked.
+    """Exit status of a comparison: 1 a gate failed, a check of B did not hold or a run of B failed
+    where A's did not (`broken`); 3 cannot be decided; 0 all passed or nothing was asked.
     """
     if not gates:
         return 0

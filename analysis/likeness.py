@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from analysis import words
-from workloads.plan import ROLES, Plan, PlanError
+from workloads.plan import ROLES, Plan, PlanError, file_of
 from workloads.recording import RunError
 from workloads.scenarios import Shape
 
@@ -38,17 +38,20 @@ READ_BACK = {
 }
 """Field of a plan -> the pragma as it is read back."""
 
-IDENTITY = ("binding", "version", "source_id", "options")
+IDENTITY = ("binding", "version", "source_id", "options", "file")
+"""What an engine says of itself; file: the content of the user's file that it is from."""
+
 GROUPS = {
     "engine": ("database", "write_engine", "read_engine", "checkpoint_engine"),
     "engine_version": tuple(f"{who}.{part}" for who in ("database", *ROLES) for part in IDENTITY),
     "pragmas": tuple(f"{role}.{name}" for role in ROLES for name in READ_BACK.values()),
+    "commit": ("source",),
 }
 """Names for --vary that stand for several facts."""
 
 IGNORED = ("params", "retry", "cpus", "deadline_s")
 MACHINE = ("kernel", "architecture", "python", "numpy", "file_system", "governor", "cores")
-SURROUNDINGS = (*MACHINE, *NEVER, "commit", "way", "jobs", "cpus")
+SURROUNDINGS = (*MACHINE, *NEVER, "commit", "source", "way", "jobs", "cpus")
 """Facts that no plan asks for."""
 
 
@@ -95,10 +98,15 @@ def _libraries(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Versions and pragmas of each role, as its connections said."""
     found: dict[str, Any] = {}
     engines = manifest.get("engines", {})
+    files = manifest.get("machine", {}).get("files", {})
+    if file := file_of(str(manifest.get("plan", {}).get("scenario"))):
+        found["scenario.file"] = files.get(file)
     who = {"database": manifest.get("plan", {}).get("database")}
     who |= {entry["role"]: entry.get("engine") for entry in manifest.get("workers", [])}
     for name, engine in who.items():
         identity = engines.get(engine, {})
+        if file := file_of(str(engine)):
+            found[f"{name}.file"] = files.get(file)
         found |= {f"{name}.{part}": identity.get(part) for part in IDENTITY if part in identity}
     for role in ROLES:
         entries = [e.get("pragmas", {}) for e in manifest.get("workers", []) if e["role"] == role]
@@ -112,6 +120,8 @@ def _surroundings(manifest: Mapping[str, Any]) -> dict[str, Any]:
     machine, conduct = manifest.get("machine", {}), manifest.get("conduct", {})
     found = {name: machine[name] for name in MACHINE if name in machine}
     found["commit"] = machine.get("cwkit_commit")
+    if "cwkit_source" in machine:  # a commit says nothing of what was changed since
+        found["source"] = machine["cwkit_source"]
     # Memory as the kernel counts it changes a little with each start of the machine.
     memory = round((machine.get("memory_bytes") or 0) / 2**30)
     found["machine"] = machine.get("id") or f"{machine.get('cpu')}, {memory} GiB"
@@ -131,8 +141,19 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
         plain = [{**m, "machine": {**m.get("machine", {}), "id": ""}} for m in (a, b)]
         one["machine"], other["machine"] = (facts(m)["machine"] for m in plain)
     names = dict.fromkeys([*one, *other])
+    for unsaid in _unsaid(a) | _unsaid(b):
+        names.pop(unsaid, None)
     found = [Difference(name, one.get(name), other.get(name)) for name in names]
     return [d for d in found if d.a != d.b]
+
+
+def _unsaid(manifest: Mapping[str, Any]) -> set[str]:
+    """Facts of the code that an older manifest does not tell: nothing is known of them."""
+    machine = manifest.get("machine", {})
+    unsaid = set() if "cwkit_source" in machine else {"source"}
+    if "files" not in machine:
+        unsaid |= {f"{who}.file" for who in ("scenario", "database", *ROLES)}
+    return unsaid
 
 
 def undeclared(found: Collection[Difference], varied: Collection[str]) -> list[Difference]:
@@ -160,6 +181,7 @@ def undeclared(found: Collection[Difference], varied: Collection[str]) -> list[D
     if "retry" in asked:
         implied |= {"retry_base_us", "retry_cap_us", "most_tries"}
     if "scenario" in asked:
+        implied |= {"scenario.file"}
         implied |= {d.fact for d in found if _asked(d.fact) and d.fact not in Plan.model_fields}
     for role, fields in ROLE_FIELDS.items():
         if f"{role}s" in asked:
@@ -167,6 +189,22 @@ def undeclared(found: Collection[Difference], varied: Collection[str]) -> list[D
             implied |= {d.fact for d in present if d.fact.startswith(f"{role}.")}
             implied |= {d.fact for d in present if d.fact in fields}
     return [d for d in found if d.fact not in implied]
+
+
+def unasked(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
+    """What the manifests of two runs of one experiment differ in though their plans don't ask."""
+    found = differences(a, b)
+    return undeclared(found, asked_for(found))
+
+
+def in_words(odd: Collection[Difference]) -> str:
+    """Why two runs are not compared, as what follows their names."""
+    if any(difference.fact == "machine" for difference in odd):
+        return "were made on different machines"
+    durable = [difference for difference in odd if difference.fact.endswith(".synchronous")]
+    if durable:
+        return f"differ in durability, {words.listed([d.said() for d in durable])}"
+    return f"are not alike in {words.listed([d.said() for d in odd])}"
 
 
 def least(odd: Collection[Difference], found: Collection[Difference]) -> list[Difference]:
@@ -181,6 +219,8 @@ def least(odd: Collection[Difference], found: Collection[Difference]) -> list[Di
 
 def to_vary(difference: Difference) -> str:
     """The name to give to --vary for it."""
+    if difference.fact in GROUPS["commit"]:
+        return "commit"
     version = difference.fact in GROUPS["engine_version"]
     return ("engine_version" if version else difference.fact).replace("_", "-")
 
@@ -191,7 +231,7 @@ def under_study(names: Collection[str], known: Collection[str] = ()) -> set[str]
     known : facts that the compared runs have beyond those of every run (their parameters).
 
     >>> sorted(under_study(["engine-version"]))[:2], under_study(["begin"])
-    (['checkpointer.binding', 'checkpointer.options'], {'begin'})
+    (['checkpointer.binding', 'checkpointer.file'], {'begin'})
     """
     every = {*Plan.model_fields, *Shape.model_fields, *SURROUNDINGS, *GROUPS, *known}
     every |= {name for group in GROUPS.values() for name in group}

@@ -13,11 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from analysis.compare import Grid
+from analysis import versus
+from analysis.compare import FEWEST_BLOCKS, Grid
 from analysis.evidence import label
 from analysis.figures_sweeps import small_multiples
 from analysis.report_charts import Chart, drawn
-from analysis.significance import LEVEL, family_p, holm
+from analysis.sides import Side
+from analysis.significance import LEVEL
 from analysis.sweep_table import (
     cells_table,
     control_words,
@@ -37,7 +39,10 @@ MORE, LESS, SAME, UNKNOWN = "more", "less", "not claimed", "unknown"
 
 
 class Judged(NamedTuple):
-    """An arm against its rival (the baseline's way at the same point), and what may be claimed."""
+    """An arm against its rival (the baseline's way at the same point), and what may be claimed.
+
+    p : adjusted by Holm, of `test`; nan for what is no member of the family.
+    """
 
     over: str
     under: str
@@ -48,31 +53,38 @@ class Judged(NamedTuple):
 
 
 def judged(grid: Grid) -> list[Judged]:
-    """Every arm of a sweep against its rivals, judged as one family; A/A twins are in none.
+    """Every arm of a sweep against its rivals, judged as one family as `cwkit compare` judges it:
+    nothing is claimed of blocks too few for an interval. A/A twins are in no family.
 
     Rivals are the baseline, or, where there are ways to write, those before it in the file's order
     at the same point: the baseline's way, and perhaps one that differs in less.
     """
     role = role_of(grid)
     again = {second for _, second in grid.twins()}
-    pairs = []
-    for arm in grid.arms:
-        for under in _rivals(grid, arm):
-            if arm not in again and not grid.unlike(arm, under):
-                ratio = grid.ratio(arm, under, lambda counted: counted.roles[role].per_s)
-                pairs.append((arm, under, ratio))
-    p_values, test = family_p([ratio.each for _, _, ratio in pairs])
-    adjusted = holm(p_values)
-    band = aa_band(grid, role=role)
-    out = []
-    for (arm, under, ratio), p in zip(pairs, adjusted, strict=True):
-        verdict = SAME
-        if math.isnan(p):
-            verdict = UNKNOWN
-        elif p <= LEVEL and not deviation(ratio.value) <= band:
-            verdict = MORE if ratio.value > 1 else LESS
-        out.append(Judged(arm, under, ratio, p, verdict, test))
-    return out
+    sides = {arm: Side(arm, arm, {c.block: c for c in grid.of(arm)}, grid) for arm in grid.arms}
+    found = versus.judged(
+        [
+            versus.compare(sides[under], sides[arm], "throughput", role)
+            for arm in grid.arms
+            if arm not in again
+            for under in _rivals(grid, arm)
+            if all(grid.plan(each).get(f"{role}s") for each in (arm, under))
+        ]
+    )
+    verdicts = {versus.UNKNOWN: UNKNOWN, versus.UNLIKE: UNKNOWN}
+    return [
+        Judged(
+            one.b,
+            one.a,
+            one.ratio,
+            one.p_holm,
+            (MORE if one.ratio.value > 1 else LESS)
+            if one.verdict == versus.CLAIMED
+            else verdicts.get(one.verdict, SAME),
+            one.test,
+        )
+        for one in found
+    ]
 
 
 def _rivals(grid: Grid, arm: str) -> list[str]:
@@ -175,15 +187,22 @@ def sentences(grid: Grid, found: Sequence[Judged]) -> list[str]:
         if counts[SAME]:
             parts.append(f"no difference is claimed at {counts[SAME]}")
         if counts[UNKNOWN]:
-            parts.append(f"{counts[UNKNOWN]} could not be compared")
+            parts.append(f"cannot be decided at {counts[UNKNOWN]}")
         said.append(
             f"**{way}** commits, against {base} at the same point, {listed(parts)} of "
             f"{times(len(mine), 'point')}{_span(grid, mine)}."
         )
+    family = [one for one in found if not math.isnan(one.p)]
+    if not family:
+        said.append(
+            f"(Nothing is claimed: no two arms have the {FEWEST_BLOCKS} blocks of runs that are "
+            "alike, which an interval needs.)"
+        )
+        return said
     limit = "no A/A control" if math.isnan(band) else f"an A/A band of ±{percent(band)}"
     said.append(
-        f"(Claimed at {LEVEL:g} after Holm over {times(len(found), 'comparison')} by a "
-        f"{found[0].test if found else 'test'}, with {limit}.)"
+        f"(Claimed at {LEVEL:g} after Holm over {times(len(family), 'comparison')} by a "
+        f"{family[0].test}, with {limit}.)"
     )
     return said
 

@@ -27,7 +27,7 @@ class Side:
     arm: str
     cells: Mapping[int, Cell]
     grid: Grid | None
-    folder: Path
+    folder: Path = Path()
 
 
 class Place(NamedTuple):

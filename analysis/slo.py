@@ -165,12 +165,12 @@ def judge(load: Load, objectives: Sequence[Objective]) -> Judgement:
         why.append(f"only {words.percent(served)} of the transactions due were served in time")
     late = latencies[due >= load.first + (end - load.first) // 2]
     for objective in objectives:
-        figure = _figure(objective, latencies, abort_rate)
+        figure = _figure(objective, latencies, load)
         figures[objective.text] = figure
         if figure.met is False:
             why.append(f"{objective.statistic} was {objective.said(figure.value)}")
         elif figure.met and objective.statistic != "abort-rate":
-            half = _figure(objective, late, abort_rate)
+            half = _figure(objective, late, load)
             if half.met is False:
                 why.append(
                     f"{objective.statistic} grew to {objective.said(half.value)} in the second half"
@@ -188,11 +188,13 @@ def judge(load: Load, objectives: Sequence[Objective]) -> Judgement:
     )
 
 
-def _figure(objective: Objective, latencies: np.ndarray, abort_rate: float) -> Figure:
-    if objective.statistic == "abort-rate":
-        return Figure(abort_rate, None if math.isnan(abort_rate) else abort_rate < objective.limit)
-    if latencies.size < objective.samples:
+def _figure(objective: Objective, latencies: np.ndarray, load: Load) -> Figure:
+    rate = objective.statistic == "abort-rate"
+    if (load.finished if rate else latencies.size) < objective.samples:
         return Figure(math.nan, None)
+    if rate:
+        value = load.refused / load.finished
+        return Figure(value, value < objective.limit)
     value = statistic(objective.statistic, latencies)
     return Figure(value, value < objective.limit)
 

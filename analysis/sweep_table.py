@@ -260,7 +260,7 @@ def failure_words(grid: Grid, states: dict[tuple[int, str], str]) -> list[str]:
 
 
 def doubt_words(grid: Grid) -> list[str]:
-    """What makes the numbers doubtful: contaminated cells, too few CPUs."""
+    """What makes the numbers doubtful: contaminated cells, too few CPUs, runs that are unlike."""
     said = []
     dirty = [cell for cell in grid.cells.values() if cell.state == DONE and cell.contaminated]
     if dirty:
@@ -278,7 +278,8 @@ def doubt_words(grid: Grid) -> list[str]:
     if over:
         said.append(
             f"{words.times(len(over), 'cell')} shared CPUs with another cell (--oversubscribe): "
-            "their rates say what was left for them, not what the engine can do."
+            "their rates say what was left for them, not what the engine can do, and no ratio is "
+            "taken of them."
         )
     alike = (cell for cell in grid.cells.values() if cell.place == grid.home)
     conducts = [cell.manifest.get("conduct") for cell in alike]
@@ -290,6 +291,14 @@ def doubt_words(grid: Grid) -> list[str]:
         said.append(
             f"The cells ran under different conditions ({words.listed(kinds)}), so their numbers "
             "are not to be compared."
+        )
+    pairs = [(arm, under) for arm in grid.arms if (under := rival(grid, arm))]
+    blocks = sorted({block for block, _ in grid.cells})
+    odd = [why for pair in pairs for block in blocks if (why := grid.odd(block, *pair))]
+    if odd:
+        said.append(
+            f"{words.times(len(odd), 'pair')} of runs give no ratio, for they are not alike, the "
+            f"first in {odd[0]}."
         )
     return said
 

@@ -134,7 +134,7 @@ def made_run(
                 "source_id": "",
                 "options": [],
             }
-            for engine in dict.fromkeys(w.engine for w in workers)
+            for engine in dict.fromkeys([whole_plan["database"], *(w.engine for w in workers)])
         },
         "machine": {
             "cpu": "Made-up CPU",

@@ -143,7 +143,10 @@ def test_arms_of_unlike_durability_are_not_compared(tmp_path):
 
     found = grid(tmp_path, make, blocks=1)
     assert found.unlike("again", "base") == ""
-    assert "durability differs: other ran with synchronous 0" in found.unlike("other", "base")
+    assert found.unlike("other", "base") == (
+        "Not compared: block 0: other and base differ in durability, "
+        "writer.synchronous (1 against 0)."
+    )
 
 
 def test_an_arm_that_commits_nothing_gives_an_infinite_ratio_and_no_nan(tmp_path):

@@ -23,6 +23,7 @@ from workloads.plan import PlanError
 def manifest():
     made = drawn_run(1, readers=1).manifest
     made["machine"] |= {"id": "0123456789ab", "cwkit_commit": "abc", "file_system": "ext4"}
+    made["machine"] |= {"cwkit_source": "50c", "files": {}}
     made["conduct"] = {"way": "sweep", "jobs": 1, "cpus": [0, 1], "oversubscribed": False}
     made["scenario"]["params"] = {**made["plan"]["params"], "mix": "A"}
     return made
@@ -55,6 +56,7 @@ CHANGES = [
     (("machine", "python", "3.14"), "python"),
     (("machine", "file_system", "tmpfs"), "file_system"),
     (("machine", "cwkit_commit", "def"), "commit"),
+    (("machine", "cwkit_source", "50d"), "source"),
     (("machine", "id", "ba9876543210"), "machine"),
     (("conduct", "oversubscribed", True), "oversubscribed"),
     (("conduct", "way", "dask"), "way"),
@@ -138,6 +140,44 @@ def test_an_older_manifest_without_an_id_is_known_by_its_cpu(manifest):
     assert differences(manifest, older) == []
     older["machine"]["cpu"] = "Another CPU"
     assert [d.fact for d in differences(manifest, older)] == ["machine"]
+
+
+def test_two_changed_trees_of_one_commit_are_told_apart_and_vary_commit_declares_it(manifest):
+    manifest["machine"]["cwkit_commit"] = "abc+"
+    found = differences(manifest, changed(manifest, "machine", "cwkit_source", "50d"))
+    assert [d.said() for d in found] == ["source (50c against 50d)"]
+    assert undeclared(found, asked_for(found)) == found
+    assert [to_vary(d) for d in least(found, found)] == ["commit"]
+    assert undeclared(found, under_study(["commit"])) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "who", "names"),
+    [("scenario", "scenario", ["scenario.file"]), ("write_engine", "writer", ["engine-version"])],
+)
+def test_a_users_file_that_was_changed_is_refused_by_its_name(manifest, field, who, names):
+    one = changed(manifest, "plan", field, "mine.py:Mine")
+    for entry in one["workers"][:4]:
+        entry["engine"] = one["plan"]["write_engine"]
+    one["machine"]["files"] = {"mine.py": "aaa"}
+    other = changed(one, "machine", "files", {"mine.py": "bbb"})
+    found = differences(one, other)
+    assert [d.said() for d in found] == [f"{who}.file (aaa against bbb)"]
+    assert undeclared(found, asked_for(found)) == found
+    assert [to_vary(d) for d in least(found, found)] == names
+    assert undeclared(found, under_study(names, {d.fact for d in found})) == []
+    # Another file under another name is what the plans ask for.
+    asked = differences(manifest, one)
+    assert {field, f"{who}.file"} <= {d.fact for d in asked}
+    assert undeclared(asked, {field}) == []
+
+
+def test_of_an_older_manifest_the_code_is_unknown_and_compared_as_before(manifest):
+    older = changed(manifest, "plan", "scenario", "mine.py:Mine")
+    newer = changed(older, "machine", "files", {"mine.py": "aaa"})
+    del older["machine"]["cwkit_source"], older["machine"]["files"]
+    assert differences(older, newer) == differences(newer, older) == []
+    assert differences(older, older) == []
 
 
 def test_engine_version_stands_for_all_that_an_engine_says_of_itself(manifest):

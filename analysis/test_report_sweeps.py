@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,11 +15,13 @@ from typing import Any
 
 import pytest
 
+from analysis import versus
 from analysis.compare import Grid, gather
 from analysis.evidence import read_evidence
 from analysis.report import write_report
 from analysis.report_models import skew_studies
-from analysis.report_sweeps import LESS, MORE, SAME, judged, sentences, table, told
+from analysis.report_sweeps import LESS, MORE, SAME, UNKNOWN, judged, sentences, table, told
+from analysis.sides import pairs_of
 from analysis.sweeps import layout, throughput_chart
 from analysis.synthetic import drawn_run, made_experiment, made_report_folder
 from workloads.experiment import read_experiment
@@ -41,8 +44,12 @@ def sweep(
     writers: tuple[int, ...] = (1, 2, 4),
     think_us: tuple[int, ...] = (0, 200),
     blocks: int = 6,
+    mend: Callable[[Run, str, int], None] = lambda run, way, block: None,
 ) -> Path:
-    """A made-up sweep. gain : (writers, think_us) -> concurrent over immediate."""
+    """A made-up sweep. gain : (writers, think_us) -> concurrent over immediate.
+
+    mend : changes each run, given its way and its block.
+    """
     axes = {"way": list(WAYS), "writers": list(writers), "think_us": list(think_us)}
     arms: dict[str, dict[str, Any]] = {}
     points: dict[str, dict[str, Any]] = {}
@@ -61,7 +68,7 @@ def sweep(
         how = WAYS[at["way"]]
         if at["way"] == "concurrent":
             per_s *= gain(n, us)
-        return drawn_run(
+        made = drawn_run(
             [list(arms).index(arm), block],
             per_s=per_s,
             writers=n,
@@ -69,6 +76,8 @@ def sweep(
             engine=how["write_engine"],
             begin=how["begin"],
         )
+        mend(made, at["way"], block)
+        return made
 
     made_experiment(folder, arms, make, name="landscape", blocks=blocks, baseline=base)
     path = folder / "experiment.json"
@@ -98,9 +107,62 @@ def test_nothing_is_claimed_where_nothing_was_planted(tmp_path: Path) -> None:
     assert {one.verdict for one in judged(grid)} == {SAME}
 
 
-def test_too_few_blocks_claim_nothing(tmp_path: Path) -> None:
-    made = sweep(tmp_path / "s", lambda n, us: 1.6, writers=(1, 2), blocks=1)
-    assert not {one.verdict for one in judged(gather(read_experiment(made)))} & {MORE, LESS}
+@pytest.mark.parametrize("blocks", [1, 2, 3, 5, 6])
+def test_the_report_claims_what_compare_claims_and_nothing_of_too_few_blocks(
+    tmp_path: Path, blocks: int
+) -> None:
+    made = sweep(tmp_path / "s", lambda n, us: 1.6, writers=(2,), think_us=(200,), blocks=blocks)
+    grid = gather(read_experiment(made))
+    (one,) = judged(grid)
+    pairs, _ = pairs_of([str(made)], tmp_path)
+    (other,) = versus.judged([versus.compare(a, b, "throughput") for a, b in pairs])
+    assert (one.over, one.under) == (other.b, other.a)
+    assert one.verdict == (MORE if blocks == 6 else UNKNOWN)
+    assert other.verdict == (versus.CLAIMED if blocks == 6 else versus.UNKNOWN)
+    assert one.ratio.said() == other.ratio.said() == grid.ratio(one.over, one.under).said()
+    said = " ".join(sentences(grid, [one]))
+    assert ("more at 1" in said) == (blocks == 6)
+    assert ("cannot be decided at 1" in said) == (blocks < 6)
+    assert ("Nothing is claimed: no two arms have the 6 blocks" in said) == (blocks < 6)
+
+
+def oversubscribed(run: Run, way: str, block: int) -> None:
+    run.manifest["conduct"] = {"jobs": 3, "cpus": [0], "way": "sweep", "oversubscribed": True}
+
+
+def elsewhere(run: Run, way: str, block: int) -> None:
+    """As a sweep that went on with other settings leaves it: from block 4 on they are alike."""
+    first = way == "immediate" or block > 3
+    run.manifest["conduct"] = {"jobs": 1 if first else 2, "cpus": [0, 1][: 1 + first], "way": "s"}
+    run.manifest["machine"]["cwkit_commit"] = "aaa" if first else "bbb"
+
+
+@pytest.mark.parametrize("mend", [oversubscribed, elsewhere])
+def test_runs_that_are_unlike_are_in_no_ratio_of_table_report_or_band(
+    tmp_path: Path, mend: Callable[[Run, str, int], None]
+) -> None:
+    made = sweep(
+        tmp_path / "s", lambda n, us: 1.6, writers=(2,), think_us=(0, 200), blocks=8, mend=mend
+    )
+    grid = gather(read_experiment(made))
+    left = 0 if mend is oversubscribed else 4
+    pairs, _ = pairs_of([f"{made}:{arm}" for arm in list(grid.arms)[::2]], tmp_path)
+    compared = {(b.arm, a.arm): versus.compare(a, b, "throughput").ratio for a, b in pairs}
+    found = judged(grid)
+    assert [one.verdict for one in found] == [UNKNOWN, UNKNOWN]
+    assert [one.ratio.blocks for one in found] == [left, left]
+    assert compared[found[0].over, found[0].under].blocks == left
+    why = "oversubscribed" if mend is oversubscribed else "jobs (1 against 2)"
+    assert all(why in one.ratio.dropped[0] for one in found)
+    assert bool(grid.unlike(found[0].over, found[0].under)) == (left == 0)
+    shown = table(grid, found)
+    assert all("**" not in cell for row in shown.rows for cell in row)
+    doubts = told(grid, tmp_path / "R.md", tmp_path / "figures")["doubts"]
+    assert any(f"{2 * (8 - left) + (8 if not left else 0)} pairs of runs" in d for d in doubts)
+    # The control's two runs are alike where only the ways differ, and crowded like all else.
+    assert math.isnan(versus.aa_band(grid)) == (mend is oversubscribed)
+    alike = gather(read_experiment(sweep(tmp_path / "t", lambda n, us: 1.6, blocks=8)))
+    assert {one.verdict for one in judged(alike)} == {MORE}
 
 
 def test_the_table_has_a_row_a_point_and_thirty_at_most(planted: Grid, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ exponential with rate s - a, so its p99 is ln(100) / (s - a) (Kleinrock 1975, se
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -149,6 +150,14 @@ def test_several_objectives_must_all_be_met():
     found = judge(queue(500), strict)
     assert found.met is False
     assert found.why == ("abort-rate was 0.5 %",)
+
+
+def test_an_abort_rate_of_fewer_than_a_hundred_attempts_is_no_answer():
+    limit = parse_objectives("abort-rate < 1%")
+    for finished, answer in ((99, None), (100, True)):
+        load = replace(queue(500), refused=0, finished=finished)
+        assert judge(load, limit).met is answer
+    assert judge(replace(queue(500), refused=2, finished=100), limit).met is False
 
 
 @pytest.mark.parametrize("name", ["p50", "p99.9", "max", "mean"])

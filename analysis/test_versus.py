@@ -7,11 +7,13 @@ import json
 import math
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from analysis import cli
+from analysis.compare import ratio_over_blocks
 from analysis.gates import ask, parse_condition
 from analysis.sides import pairs_of
 from analysis.significance import PAIRED_T, SIGN_FLIP
@@ -186,6 +188,15 @@ def test_nobody_refused_on_either_side_is_no_difference_in_the_abort_rate(sweep)
     assert (one.ratio.value, one.verdict) == (1.0, "no difference seen")
 
 
+def test_a_control_that_never_aborts_is_a_control_of_the_abort_rate_too(tmp_path):
+    def make(arm, block):
+        return run_of(arm, block, abort=0.2 if arm == "slower" else 0.0)
+
+    folder = made_experiment(tmp_path / "x", ARMS, make, blocks=6, baseline="base")
+    (one,) = found(folder, "base", "slower", measure="abort-rate")
+    assert one.band == 0
+
+
 def test_a_percentile_without_enough_samples_drops_the_block(tmp_path):
     speed = SPEED | {"slower": 300.0}
     folder = made_experiment(tmp_path / "x", ARMS, lambda a, b: run_of(a, b, speed), blocks=6)
@@ -290,15 +301,53 @@ def test_a_gate_fails_only_where_the_interval_excludes_the_limit(sweep, tmp_path
         ("throughput < 0.95", same, "passed"),
         ("throughput > 0.5", slower, "failed"),
     ):
-        gate = ask(parse_condition(text), one)
+        gate = ask([(parse_condition(text), one)])[0]
         assert (gate.outcome, text) == (outcome, text)
     between = f"throughput < {(slower.ratio.value + slower.ratio.high) / 2:.5f}"
-    assert "not excluded" in ask(parse_condition(between), slower).sentence
-    assert ask(parse_condition(between), slower, strict=True).outcome == "failed"
+    assert "not excluded" in ask([(parse_condition(between), slower)])[0].sentence
+    assert ask([(parse_condition(between), slower)], strict=True)[0].outcome == "failed"
     few = made_experiment(tmp_path / "few", ARMS, run_of, blocks=3)
     (one,) = found(few, "base", "slower")
-    assert ask(parse_condition("throughput < 0.95"), one).outcome == "cannot be decided"
-    assert ask(parse_condition("throughput < 0.95"), one, strict=True).outcome == "failed"
+    asked = [(parse_condition("throughput < 0.95"), one)]
+    assert ask(asked)[0].outcome == "cannot be decided"
+    assert ask(asked, strict=True)[0].outcome == "failed"
+
+
+def test_many_gates_of_one_call_fail_by_chance_no_more_often_than_one(sweep):
+    """Planted: twelve arms exactly at the limit, 60 calls; and one beyond it, which must fail."""
+    (like,) = found(sweep, "base", "same")
+    limit = parse_condition("throughput < 0.95")
+    rng = np.random.default_rng(412)
+
+    def made(truth):
+        ratios = truth * np.exp(rng.normal(0, 0.02, 8))
+        ratio = ratio_over_blocks(dict(enumerate(ratios)), dict.fromkeys(range(8), 1.0),
+                                  over="b", under="a")  # fmt: skip
+        return replace(like, ratio=ratio, band=math.nan)
+
+    calls = [[made(0.95) for _ in range(12)] + [made(0.85)] for _ in range(60)]
+    alone = together = 0
+    for call in calls:
+        *gates, planted = ask([(limit, one) for one in call])
+        assert planted.outcome == "failed"
+        assert planted.p_holm < 0.05
+        together += any(gate.outcome == "failed" for gate in gates)
+        alone += any(ask([(limit, one)])[0].outcome == "failed" for one in call[:-1])
+        for gate in gates:
+            held = gate.found.ratio.high < 0.95 and gate.outcome != "failed"
+            assert held == ("after Holm over 13 gates" in gate.sentence)
+    assert alone > 10
+    assert together <= 4
+
+
+def test_all_measures_of_a_call_are_one_family(sweep, monkeypatch, capsys):
+    gates = [word for m in ("p50", "p99") for word in ("--fail-if", f"{m} > 9")]
+    said = json.loads(command(monkeypatch, capsys, sweep, "--json", *gates)[1])
+    assert len(said["comparisons"]) == 6
+    assert {one["family"] for one in said["comparisons"]} == {6}
+    p = sorted((one["p"], one["p_holm"]) for one in said["comparisons"])
+    assert p[0][1] == pytest.approx(6 * p[0][0])
+    assert all(gate["p_holm"] < 0.05 for gate in said["gates"])  # all are far from their limits
 
 
 @pytest.mark.parametrize(
@@ -376,6 +425,32 @@ def test_a_check_of_b_that_did_not_hold_fails_the_gate(tmp_path, monkeypatch, ca
     status, out, _ = command(monkeypatch, capsys, *words)
     assert status == 1
     assert "BROKEN  same, b02-same: total: 99 for 100" in out
+
+
+def test_a_b_that_crashes_fails_the_gate_however_fast_it_is_where_it_does_not(
+    tmp_path, monkeypatch, capsys
+):
+    """The planted: B dies in 2 of 8 blocks, and the 6 that are left are enough for an interval."""
+
+    def make(arm, block):
+        if block == 7:
+            return "worker 1 died: signal 11"  # both: nothing that B did
+        return "worker 0 died: signal 11" if (arm, block) in crashes else run_of(arm, block)
+
+    def outcome(name):
+        folder = made_experiment(tmp_path / name, ARMS, make, blocks=9)
+        words = ("--sweep", folder, "base", "same", "--fail-if", "throughput < 0.5")
+        return command(monkeypatch, capsys, *words)[:2]
+
+    crashes = {("same", 2), ("same", 5)}
+    status, out = outcome("b")
+    assert status == 1
+    assert "throughput < 0.5: passed" in out
+    assert "BROKEN  same, block 2: failed where base did not: worker 0 died: signal 11" in out
+    assert out.count("BROKEN") == 2
+    crashes = {("base", 2), ("base", 5)}
+    status, out = outcome("a")
+    assert (status, out.count("BROKEN")) == (0, 0)
 
 
 def test_json_is_one_document_with_everything(sweep, monkeypatch, capsys):

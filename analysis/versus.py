@@ -30,13 +30,8 @@ from analysis.likeness import (
 from analysis.one_run import within_runs
 from analysis.rates import Count, Tally
 from analysis.sides import Side
-from analysis.significance import (
-    LEVEL,
-    SIGN_FLIP,
-    family_p,
-    holm,
-    sign_flip_p,
-)
+from analysis.significance import LEVEL, SIGN_FLIP, family_p, holm, sign_flip_p
+from workloads.design import DONE, FAILED
 
 
 def _percentile(name: str) -> Callable[[Tally], float]:
@@ -279,10 +274,17 @@ def compare(
             dropped.append(f"{where}{why}")
     refused = refusal if not tops else ""
     single = a.grid is None and b.grid is None
-    neither = 1.0 if measure == "abort-rate" else math.nan  # nobody was refused: they are alike
     seed = seed_of(a.label, b.label, measure, role)
+    if together and a.grid is not None:
+        seed = seed_of(a.grid.seed, a.grid.name, b.arm, a.arm)  # as Grid.ratio: the same interval
     ratio = ratio_over_blocks(
-        tops, bottoms, over=b.label, under=a.label, seed=seed, dropped=dropped, neither=neither
+        tops,
+        bottoms,
+        over=b.label,
+        under=a.label,
+        seed=seed,
+        dropped=dropped,
+        neither=_neither(measure),
     )
     if single and tops:
         ratio = within_runs(a.cells[0], b.cells[0], measure, role, ratio, seed)
@@ -300,7 +302,7 @@ def compare(
         control=together and not refused and bool(tops) and not studied,
         refused=refused,
         notes=tuple(_notes(a, b)),
-        broken=tuple(_broken(b)),
+        broken=tuple(_broken(a, b)),
     )
 
 
@@ -318,6 +320,11 @@ def _value(counted: Count | None, measure: str, role: str) -> float:
     if counted is None or role not in counted.roles:
         return math.nan
     return MEASURES[measure](counted.roles[role])
+
+
+def _neither(measure: str) -> float:
+    """What 0 / 0 counts as: where nobody was refused the abort rates are alike."""
+    return 1.0 if measure == "abort-rate" else math.nan
 
 
 def _refusal(a: Side, b: Side, odd: Sequence[Difference], found: Sequence[Difference]) -> str:
@@ -350,7 +357,12 @@ def aa_band(grid: Grid, measure: str = "throughput", role: str = "writer") -> fl
     """
     found = []
     for one, again in grid.twins():
-        ratio = grid.ratio(again, one, lambda counted: _value(counted, measure, role))
+        ratio = grid.ratio(
+            again,
+            one,
+            lambda counted: _value(counted, measure, role),
+            neither=_neither(measure),
+        )
         if ratio.blocks:
             ends = (ratio.low, ratio.high) if ratio.known else (ratio.each.min(), ratio.each.max())
             found.append(max(deviation(float(end)) for end in ends))
@@ -376,12 +388,23 @@ def _notes(a: Side, b: Side) -> list[str]:
     return said
 
 
-def _broken(side: Side) -> list[str]:
-    return [
-        f"{side.label}, {cell.run}: {finding.get('check')}: {finding.get('sentence')}"
-        for cell in side.cells.values()
+def _broken(a: Side, b: Side) -> list[str]:
+    """What did not hold in B: checks, and runs that failed where A's was done.
+
+    A crash is worse than any speed. Dropped with its block and nothing more it would be forgiven:
+    what survives may be as fast as ever.
+    """
+    said = [
+        f"{b.label}, {cell.run}: {finding.get('check')}: {finding.get('sentence')}"
+        for cell in b.cells.values()
         for finding in cell.broken
     ]
+    for block, cell in b.cells.items():
+        beside = a.cells.get(block)
+        if cell.state == FAILED and not cell.broken and beside and beside.state == DONE:
+            where = "" if b.grid is None else f", block {block}"
+            said.append(f"{b.label}{where}: failed where {a.label} did not: {cell.failure}")
+    return said
 
 
 # --- the family -------------------------------------------------------------------------------

@@ -1,12 +1,16 @@
-"""Where a block's cells were made: what is compared must have been made at one place.
+"""Where and how a block's cells were made: what is compared must have been made alike.
 
-A sweep that was interrupted may go on elsewhere: on another machine, or on other CPUs of one. A
-block begun at one place is finished there, or set aside and run again whole.
+A sweep that was interrupted may go on elsewhere, on another machine or on other CPUs of one, or
+otherwise: by a newer checkout, more cells at a time. A block begun at one place and in one way is
+finished so, or set aside and run again whole: its cells would be in no ratio with the others.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from workloads import machine
 from workloads import recording as rec
@@ -49,14 +53,59 @@ def start_over(experiment: Experiment, block: int) -> None:
         del experiment.cells[block, cell.arm]
 
 
-def only_ours(experiment: Experiment) -> list[int]:
-    """Have this machine run those half-done blocks again, whole, that were begun elsewhere.
+def only_ours(experiment: Experiment, *, jobs: int = 0, cpus: int = 0, way: str = "") -> list[int]:
+    """Have this machine run those half-done blocks again, whole, that were begun elsewhere, by
+    other code, or otherwise than they would go on.
+
+    jobs : cells at a time. cpus : CPUs of each. way : as in a manifest's `conduct`. What is not
+    given is not looked at; nor is what an older manifest does not say.
+    Returns which those are.
+    """
+    if jobs == 1:
+        cpus = len(os.sched_getaffinity(0))  # a cell alone may use all of them
+    here = {Place(machine.identity()), Place("")}
+    begun = sorted({block for block, _ in experiment.left()})
+    others = {block for block in begun if not home_of(experiment, block) <= here}
+    others |= _otherwise(experiment, {"jobs": jobs, "cpus": cpus, "way": way} | _code())
+    for block in others:
+        start_over(experiment, block)
+    return sorted(others)
+
+
+def only_by_this_code(experiment: Experiment) -> list[int]:
+    """Have those half-done blocks run again, whole, that other code began, on whatever machine.
 
     Returns which those are.
     """
-    here = {Place(machine.identity()), Place("")}
-    begun = sorted({block for block, _ in experiment.left()})
-    others = [block for block in begun if not home_of(experiment, block) <= here]
+    others = sorted(_otherwise(experiment, _code()))
     for block in others:
         start_over(experiment, block)
     return others
+
+
+def _code() -> dict[str, Any]:
+    return {"commit": machine.commit(), "source": machine.source()}
+
+
+def _otherwise(experiment: Experiment, wanted: Mapping[str, Any]) -> set[int]:
+    """Half-done blocks with a cell of which something wanted is known to be otherwise."""
+    left = {block for block, _ in experiment.left()}
+    found = set()
+    for (block, _), cell in experiment.cells.items():
+        if block in left and cell.folder is not None:
+            said = _conditions(rec.read_manifest(cell.folder))
+            if any(said[name] and value and said[name] != value for name, value in wanted.items()):
+                found.add(block)
+    return found
+
+
+def _conditions(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """How a cell was made; what the manifest does not say is None or 0."""
+    by, conduct = manifest.get("machine", {}), manifest.get("conduct", {})
+    return {
+        "commit": by.get("cwkit_commit"),
+        "source": by.get("cwkit_source"),
+        "jobs": conduct.get("jobs"),
+        "cpus": len(conduct.get("cpus", ())),
+        "way": conduct.get("way"),
+    }

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from workloads import recording as rec
 from workloads import remote
-from workloads.blocks import Place, home_of, start_over
+from workloads.blocks import Place, home_of, only_by_this_code, start_over
 from workloads.cell import ORPHANS_END_S
 from workloads.cell_process import END_LIMIT_S
 from workloads.cell_there import ARRIVING, Lost, brought, made_there
@@ -129,6 +129,8 @@ def conduct_on(
                     if again(cell):
                         set_aside(folder, cell)
                         del experiment.cells[key]
+                for block in only_by_this_code(experiment):
+                    say(_again(block, "by another checkout"))
                 for path in folder.glob(f"*{ARRIVING}"):
                     shutil.rmtree(path, ignore_errors=True)
                 made = _Conducting(machines, design, experiment, back_s)
@@ -138,6 +140,13 @@ def conduct_on(
                 return experiment
 
     return _run_interruptibly(conducting)
+
+
+def _again(block: int, begun: str) -> str:
+    return (
+        f"Block {block + 1} was begun {begun} and is run again whole; what it had is kept in the "
+        "folder `earlier`."
+    )
 
 
 @contextlib.asynccontextmanager
@@ -290,10 +299,7 @@ class _Conducting:
         for block, home in homes.items():
             if all(now - self._last_seen(place) > self.back_s for place in home) or len(home) > 1:
                 start_over(self.experiment, block)
-                self.say(
-                    f"Block {block + 1} was begun elsewhere and is run again whole; what it had is "
-                    "kept in the folder `earlier`."
-                )
+                self.say(_again(block, "elsewhere"))
                 return block
         return None
 

@@ -16,11 +16,16 @@ from typing import Any
 import numpy as np
 import psutil
 
-ROOT = Path(__file__).resolve().parent.parent
+SOURCES = Path(__file__).resolve().parent
+ROOT = SOURCES.parent
 
 
-def describe(folder: Path) -> dict[str, Any]:
-    """The machine and the file system that holds `folder`. Plain data, no path of the machine."""
+def describe(folder: Path, files: Sequence[str] = ()) -> dict[str, Any]:
+    """The machine and the file system that holds `folder`, and the code that ran there. Plain data,
+    no path of the machine but what the plan names.
+
+    files : the user's own, as the plan names them (`Plan.files`); not what those import.
+    """
     return {
         "id": identity(),
         "cpu": _cpu_model(),
@@ -34,6 +39,8 @@ def describe(folder: Path) -> dict[str, Any]:
         "file_system": file_system(folder),
         "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "cwkit_commit": commit(),
+        "cwkit_source": source(),
+        "files": {name: digest(Path(name)) for name in files},
     }
 
 
@@ -88,6 +95,27 @@ def commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return head + ("+" if changed else "")
+
+
+def source() -> str:
+    """A hash of the code that cells run: a commit says nothing of what was changed since.
+
+    Not kept from call to call: each run's processes import the files as they are then.
+    """
+    said = hashlib.sha256()
+    for path in sorted(SOURCES.rglob("*.py")):
+        if not path.name.startswith(("test_", "conftest")):
+            said.update(path.relative_to(SOURCES).as_posix().encode())
+            said.update(path.read_bytes())
+    return said.hexdigest()[:12]
+
+
+def digest(path: Path) -> str:
+    """A hash of a file, "" where it can't be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    except OSError:
+        return ""
 
 
 def _git(*words: str) -> str:

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from workloads import remote
 from workloads.blocks import Place
 from workloads.design import Design
+from workloads.machine import digest
 from workloads.plan import Plan, PlanError, field_of, in_words
 from workloads.recording import RunError
 
@@ -172,7 +173,7 @@ class Machines:
         self._most: dict[str, int] = {}  # by a machine's id
         self._engines, self._files = _needs(design)
         self._here = remote.who(self._engines, [])
-        self._here["files"] = {name: remote.digest(Path(name)) for name in self._files}
+        self._here["files"] = {name: digest(Path(name)) for name in self._files}
 
     async def ask(self, address: str, function: Callable[..., Any], *words: Any) -> Any:
         """Have a worker answer, even while it runs a cell. Raises Unreachable."""
@@ -371,8 +372,6 @@ def _needs(design: Design) -> tuple[list[str], list[str]]:
             plan = Plan(**values)
         except ValidationError as error:
             raise PlanError(in_words(error), field_of(error)) from error
-        for name in (*plan.engines(), plan.scenario):
-            if ".py:" in name:
-                files[name.rpartition(":")[0]] = None
+        files |= dict.fromkeys(plan.files())
         engines |= dict.fromkeys(name for name in plan.engines() if ".py:" not in name)
     return list(engines), list(files)

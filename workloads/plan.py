@@ -138,6 +138,19 @@ class Plan(BaseModel):
         """Every engine the run opens the database with, the database's own first."""
         return tuple(dict.fromkeys([self.database, *(engine for _, engine, _ in self.roles())]))
 
+    def files(self) -> tuple[str, ...]:
+        """The user's own files that it takes engines or the scenario from, as it names them."""
+        return tuple(dict.fromkeys(filter(None, map(file_of, (*self.engines(), self.scenario)))))
+
+
+def file_of(name: str) -> str:
+    """The file of "path.py:Class", "" of a name in a registry.
+
+    >>> file_of("examples/engine_slower.py:Slower"), file_of("libsql")
+    ('examples/engine_slower.py', '')
+    """
+    return name.rpartition(":")[0] if ".py:" in name else ""
+
 
 def shape_of(scenario: str, params: Mapping[str, Any]) -> Shape:
     """Validate a scenario's parameters; a wrong name is answered with the nearest right one."""
@@ -236,4 +249,13 @@ def _formats_agree(plan: Plan, engines: Mapping[str, Engine]) -> None:
         )
 
 
-__all__ = ["EngineMissing", "Plan", "PlanError", "Retry", "in_words", "make_plan", "shape_of"]
+__all__ = [
+    "EngineMissing",
+    "Plan",
+    "PlanError",
+    "Retry",
+    "file_of",
+    "in_words",
+    "make_plan",
+    "shape_of",
+]

@@ -165,7 +165,7 @@ class _Making:
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "scenario": {"name": plan.scenario, "params": plan.shape().model_dump()},
             "plan": plan.model_dump(mode="json"),
-            "machine": machine.describe(self.home),
+            "machine": machine.describe(self.home, plan.files()),
             "ended": "running",
             "ok": False,
         }

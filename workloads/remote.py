@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import logging
 import os
 import platform
@@ -56,18 +55,8 @@ class _Visit:
 _visits: dict[str, _Visit] = {}
 
 
-def source() -> str:
-    """A hash of the code that cells run: a commit says nothing of what was changed since."""
-    root = Path(__file__).resolve().parent
-    said = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        if not path.name.startswith("test_"):
-            said.update(path.relative_to(root).as_posix().encode())
-            said.update(path.read_bytes())
-    return said.hexdigest()[:12]
-
-
-LOADED = source()
+LOADED = machine.source()
+"""Of the code that this process imported; what cells import may be newer."""
 
 
 def who(engines: Sequence[str], files: Sequence[str]) -> dict[str, Any]:
@@ -83,12 +72,12 @@ def who(engines: Sequence[str], files: Sequence[str]) -> dict[str, Any]:
         "cpus": sorted(os.sched_getaffinity(0)),
         "pid": os.getpid(),
         "commit": machine.commit.__wrapped__(),
-        "source": source(),
+        "source": machine.source(),
         "loaded": LOADED,
         "format": FORMAT_VERSION,
         "python": platform.python_version(),
         "engines": {name: _engine(name) for name in engines},
-        "files": {name: digest(machine.ROOT / name) for name in files},
+        "files": {name: machine.digest(machine.ROOT / name) for name in files},
         "profiled": bool(dask.config.get("distributed.worker.profile.enabled", True)),
     }
 
@@ -102,14 +91,6 @@ def _engine(name: str) -> str:
     except Exception as error:  # said, and compared as it is
         return f"{type(error).__name__}: {error}"
     return " ".join(filter(None, (identity.binding, identity.version, identity.source_id)))
-
-
-def digest(path: Path) -> str:
-    """A hash of a file, "" where it can't be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    except OSError:
-        return ""
 
 
 def beat(token: str, dask_worker: Any = None) -> dict[str, Any]:

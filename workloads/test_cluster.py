@@ -22,6 +22,7 @@ from workloads.cell_there import opened
 from workloads.cluster import MachinesGone, conduct_on, find_machines
 from workloads.experiment import Design, conduct, read_experiment
 from workloads.local_cluster import LIMIT_S, LocalCluster, until
+from workloads.machine import digest
 from workloads.machines import Machines, checked_address, python_differs
 from workloads.plan import PlanError
 from workloads.recording import RunError
@@ -255,7 +256,7 @@ def test_a_machine_that_would_measure_something_else_is_refused(what, tmp_path, 
     (tmp_path / "mine.py").write_text("from workloads.scenarios.counter import Counter as Mine\n")
     arms = {"only": {**FAST, "database": "sqlite", "scenario": "mine.py:Mine"}}
     machines = Machines(None, design(arms), oversubscribe=False, say=print)
-    same = remote.who(["sqlite"], []) | {"files": {"mine.py": remote.digest(Path("mine.py"))}}
+    same = remote.who(["sqlite"], []) | {"files": {"mine.py": digest(Path("mine.py"))}}
     changes, said = DIFFERENT[what]
     found = machines.differs(same | changes)
     assert re.search(said, found) if said else found == ""
