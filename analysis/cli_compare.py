@@ -117,6 +117,8 @@ def compare_command(
     gates = ask(asked, strict=strict)
     broken = list(dict.fromkeys(words for one in shown for words in one.broken))
     ended = status(gates, broken)
+    if not gates and not any(one.decided for one in shown):
+        ended = 3
     if as_json:
         print(json.dumps(_document(found, gates, notes, ended), indent=1))
     else:

@@ -244,7 +244,7 @@ def _dry_run(
     if not fresh:
         said.append(f"{words.times(len(done), 'cell')} done in {folder}, {len(left)} left")
     said += _missing(sweep) + skip_words(sweep.skipped)
-    said.append("block 1, in this order:")
+    said.append("b00, in this order:")
     said += [f"  {arm}" for arm in order[0][:ORDER_SHOWN]]
     if (more := len(order[0]) - ORDER_SHOWN) > 0:
         said.append(f"  … and {more} more")

@@ -209,8 +209,9 @@ def scaling(
     why = ""
     if len(seen) < FEWEST_N:
         why = (
-            f"{len(seen)} different numbers of writers ({listed([str(n) for n in seen]) or 'none'})"
-            f": the law has three parameters, and a fit takes at least {FEWEST_N}."
+            f"{len(seen)} different numbers of writers have runs that can be used "
+            f"({listed([str(n) for n in seen]) or 'none'}): the law has three parameters, and a "
+            f"fit takes at least {FEWEST_N}."
         )
     elif not all(min(values[n].values()) > 0 for n in seen):
         why = "Some points committed nothing, and a throughput of 0 has no relative residual."

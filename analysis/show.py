@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.summary import summary_lines
+from analysis.words import times
 from workloads.engines import MODES, Probe, engine_names, found
 from workloads.engines import REGISTRY as ENGINES
 from workloads.experiment import Design, Experiment, OnCell
@@ -21,10 +23,15 @@ from workloads.processes import Progress
 from workloads.recording import Run, RunError
 from workloads.scenarios import Scenario, Shape
 
+PIPED_WIDTH = 200
+
 
 def console() -> Console:
     """Where the commands print. No emoji: `hotspot:X:Y` would lose its X to one."""
-    return Console(emoji=False, markup=False, highlight=False)
+    made = Console(emoji=False, markup=False, highlight=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = PIPED_WIDTH  # a table is folded for a screen, not for a file
+    return made
 
 
 class Live:
@@ -76,7 +83,7 @@ class CellCounter:
         """The cell callback for one experiment."""
 
         def on_cell(experiment: Experiment, block: int, arm: str, state: str) -> None:
-            where = f"{experiment_name}, block {block + 1} of {experiment.blocks}, {arm}"
+            where = f"{experiment_name}, b{block:02d} of {times(experiment.blocks, 'block')}, {arm}"
             if state == "running":
                 self.seen = max(self.seen + 1, 1)
                 self.live.prefix = f"[{self.seen}/{self.cells}] {where}: "

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from analysis.compare import FOREIGN_LIMIT, Cell, Grid, gather
 from analysis.rates import count
 from analysis.show import find_run
+from workloads.design import DONE, FAILED
 from workloads.experiment import read_experiment
 from workloads.plan import PlanError
 from workloads.recording import RunError, read_run
@@ -28,6 +29,25 @@ class Side:
     cells: Mapping[int, Cell]
     grid: Grid | None
     folder: Path = Path()
+
+
+def broken(a: Side, b: Side) -> list[str]:
+    """What did not hold in B: checks, and runs that failed where A's was done.
+
+    A crash is worse than any speed. Dropped with its block and nothing more it would be forgiven:
+    what survives may be as fast as ever.
+    """
+    said = [
+        f"{b.label}, {cell.run}: {finding.get('check')}: {finding.get('sentence')}"
+        for cell in b.cells.values()
+        for finding in cell.broken
+    ]
+    for block, cell in b.cells.items():
+        beside = a.cells.get(block)
+        if cell.state == FAILED and not cell.broken and beside and beside.state == DONE:
+            where = "" if b.grid is None else f", block {block}"
+            said.append(f"{b.label}{where}: failed where {a.label} did not: {cell.failure}")
+    return said
 
 
 class Place(NamedTuple):

@@ -73,6 +73,12 @@ def doubts(run: Run, counted: Count) -> list[str]:
             "No steady state: the rate still changed in the second half of the run (MSER-5), or "
             "rises or falls all along it. Measure for longer."
         )
+    for role, tally in counted.roles.items():
+        if not tally.finished and tally.unfinished:
+            said.append(
+                f"No attempt of a {role} ended in the measured window: {tally.unfinished} were "
+                f"open when it closed, the oldest for {words.duration(tally.oldest_ns)}."
+            )
     if counted.seconds < 0.5:
         said.append(f"Short: only {counted.seconds:.2g} s were measured.")
     ended = run.manifest.get("ended", "duration")

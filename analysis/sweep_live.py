@@ -77,7 +77,7 @@ class SweepLive:
             said = f"{cell.state}: {cell.words}"
         line = (
             f"[{len(experiment.cells)}/{self._cells()}, {self._left_words()} left] "
-            f"block {block + 1} of {experiment.blocks}, {arm}: {said}"
+            f"b{block:02d} of {words.times(experiment.blocks, 'block')}, {arm}: {said}"
         )
         if not self.live or cell.state != DONE:
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -106,7 +106,7 @@ class SweepLive:
         lines = [f"{self.experiment.name}: {', '.join(said)}"]
         for (block, arm), progress in list(self.running.items())[:RUNNING_SHOWN]:
             how = progress_words(progress) if progress else "starting"
-            lines.append(f"  block {block + 1}, {arm}: {how}")
+            lines.append(f"  b{block:02d}, {arm}: {how}")
         medians = {arm: statistics.median(rates) for arm, rates in self.rates.items() if rates}
         if medians:
             best = max(medians, key=lambda arm: medians[arm])

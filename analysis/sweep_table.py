@@ -252,7 +252,7 @@ def failure_words(grid: Grid, states: dict[tuple[int, str], str]) -> list[str]:
     said = []
     for why, count in found.most_common():
         cell = first[why]
-        where = f"block {cell.block}, {cell.arm}"
+        where = f"b{cell.block:02d}, {cell.arm}"
         if count > 1:
             where = f"{words.times(count, 'cell')}, first {where}"
         said.append(f"{why[0]}: {where}: {cell.failure}")
@@ -266,7 +266,8 @@ def doubt_words(grid: Grid) -> list[str]:
     if dirty:
         said.append(
             f"{words.times(len(dirty), 'cell')} contaminated and left out of the medians, the "
-            f"first in block {dirty[0].block}, {dirty[0].arm}: {dirty[0].contaminated}."
+            f"first in b{dirty[0].block:02d}, {dirty[0].arm}: {dirty[0].contaminated}. "
+            "`cwkit sweep FILE.toml --retry-contaminated` runs them again."
         )
     if len(grid.places) > 1:
         most = next(iter(grid.places.values()))

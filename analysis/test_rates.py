@@ -299,3 +299,10 @@ def test_a_broken_invariant_is_said_with_its_sentence():
     broken = {"check": "total", "ok": False, "sentence": "expected 100, found 99", "evidence": {}}
     text = "\n".join(summary_lines(drawn_run(7, findings=[broken], ok=False)))
     assert "BROKEN  total: expected 100, found 99" in text
+
+
+def test_a_run_in_which_no_attempt_ended_says_so():
+    rows = attempts({"start": 0, "end": 3_000_000})
+    said = "\n".join(summary_lines(made_run([made_worker(0, rows)], seconds=1.0)))
+    assert "No attempt of a writer ended in the measured window: 1 were open" in said
+    assert "No attempt" not in "\n".join(summary_lines(drawn_run(3, per_s=2000)))

@@ -82,7 +82,8 @@ def test_data_that_do_not_follow_the_law_have_a_large_error(per_s):
 
 def test_too_few_numbers_of_writers_are_refused_in_words():
     found = family(LAWS["retrograde"].at, writers=N[: FEWEST_N - 1])
-    assert found.law is None and "5 different numbers of writers (1, 2, 4, 8 and 16)" in found.why
+    assert found.law is None
+    assert "5 different numbers of writers have" in found.why and "(1, 2, 4, 8 and 16)" in found.why
     assert scaling_table([found]).rows[0][-1] == found.why
     with pytest.raises(ValueError, match="it takes 6"):
         fit([1, 2, 3], [1, 2, 3])

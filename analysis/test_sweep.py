@@ -167,8 +167,8 @@ def test_failures_are_told_together_and_none_where_there_is_none(tmp_path):
     experiment, grid = made_grid(tmp_path / "bad", bad=bad)
     states = {key: cell.state for key, cell in experiment.cells.items()}
     assert failure_words(grid, states) == [
-        f"refused: 8 cells, first block 0, {arm}: no such mode (0 s)",
-        "failed: block 3, libsql immediate, writers 2: it broke",
+        f"refused: 8 cells, first b00, {arm}: no such mode (0 s)",
+        "failed: b03, libsql immediate, writers 2: it broke",
     ]
     experiment, grid = made_grid(tmp_path / "well", blocks=1)
     states = {key: cell.state for key, cell in experiment.cells.items()}
@@ -225,7 +225,7 @@ def test_a_sweep_is_run_listed_and_shown_within_eighty_columns(cwkit, tmp_path):
     file = sweep_file(tmp_path)
     status, said = cwkit("sweep", file, "--dry-run")
     assert status == 0 and not (tmp_path / "runs").exists()
-    assert "2 cells" in said and "which is an assumption" in said and "block 1, in this" in said
+    assert "2 cells" in said and "which is an assumption" in said and "b00, in this" in said
     status, said = cwkit("sweep", file)
     assert status == 0, said
     assert "[2/2, 0 s left]" in said and "There is no A/A control" in said
@@ -259,17 +259,17 @@ def test_a_failed_cell_is_kept_and_run_again_only_when_asked(cwkit, tmp_path):
     file = sweep_file(tmp_path, BROKEN)
     status, said = cwkit("sweep", file)
     assert status == 1
-    assert "failed: block 0, broken: " in said and "committed increments" in said
+    assert "failed: b00, broken: " in said and "committed increments" in said
     (folder,) = (tmp_path / "runs").iterdir()
     sound = (folder / "b00-sound.cell.json").read_text()
     status, said = cwkit("sweep", file, "--retry-failed")
     assert status == 1 and len(list((tmp_path / "runs").iterdir())) == 1
-    assert said.count("] block ") == 1 and "block 1 of 1, broken: failed" in said
+    assert said.count("] b0") == 1 and "b00 of 1 block, broken: failed" in said
     assert (folder / "b00-sound.cell.json").read_text() == sound
     kept = sorted(path.name for path in (folder / "earlier").iterdir())
     assert kept == ["b00-broken.1", "b00-broken.1.cell.json"]
     status, said = cwkit("sweep", file, "--again", "sound")
-    assert said.count("] block ") == 1 and "block 1 of 1, sound: " in said
+    assert said.count("] b0") == 1 and "b00 of 1 block, sound: " in said
     assert (folder / "b00-sound.cell.json").read_text() != sound
     status, said = cwkit("sweep", file, "--again", "sond")
     assert status == 2 and "The nearest is 'sound'" in said
@@ -288,7 +288,7 @@ def test_a_contaminated_cell_is_run_again_when_asked_and_no_other(cwkit, tmp_pat
     sound = (folder / "b00-writers-2.cell.json").read_text()
     status, said = cwkit("sweep", file, "--retry-contaminated")
     assert status == 0, said
-    assert said.count("] block ") == 1 and "block 1 of 1, writers 1: " in said
+    assert said.count("] b0") == 1 and "b00 of 1 block, writers 1: " in said
     assert (folder / "b00-writers-2.cell.json").read_text() == sound
     kept = sorted(path.name for path in (folder / "earlier").iterdir())
     assert kept == ["b00-writers-1.1", "b00-writers-1.1.cell.json"]
@@ -314,7 +314,7 @@ def test_an_interrupted_sweep_says_how_to_go_on_and_goes_on(cwkit, tmp_path, mon
     assert "1 cell done" in said and "1 left" in said
     status, said = cwkit("sweep", file, "--seed", "5")
     assert status == 0 and f"goes on in runs/{folder.name}: 1 of 2 cells are done" in said
-    assert said.count("] block ") == 1
+    assert said.count("] b0") == 1
 
 
 REFUSED = {
@@ -439,7 +439,7 @@ def test_the_screen_says_what_is_done_what_runs_and_who_is_best(tmp_path):
     del experiment.cells[1, BASELINE]
     lines = live.lines()
     assert lines[0].startswith("made: 9 of 10 cells done, 1 running, ")
-    assert lines[1] == f"  block 2, {BASELINE}: starting"
+    assert lines[1] == f"  b01, {BASELINE}: starting"
     assert lines[2].startswith("  best so far: branch concurrent, writers 2, ")
     assert lines[3].startswith("  worst so far: libsql immediate, writers 1")
     assert live.left_s() == pytest.approx(1.0 + 11.0)  # a second beside warm-up and duration

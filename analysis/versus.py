@@ -29,9 +29,8 @@ from analysis.likeness import (
 )
 from analysis.one_run import within_runs
 from analysis.rates import Count, Tally
-from analysis.sides import Side
+from analysis.sides import Side, broken
 from analysis.significance import LEVEL, SIGN_FLIP, family_p, holm, sign_flip_p
-from workloads.design import DONE, FAILED
 
 
 def _percentile(name: str) -> Callable[[Tally], float]:
@@ -104,6 +103,11 @@ class Comparison:
     def effect(self) -> float:
         """How far the ratio is from 1, the same for twice and for half as much."""
         return deviation(self.ratio.value)
+
+    @property
+    def decided(self) -> bool:
+        """There is an answer, also that no difference was seen or may be claimed."""
+        return self.verdict not in (UNKNOWN, UNLIKE)
 
     def sentence(self) -> str:
         """The verdict in words."""
@@ -302,7 +306,7 @@ def compare(
         control=together and not refused and bool(tops) and not studied,
         refused=refused,
         notes=tuple(_notes(a, b)),
-        broken=tuple(_broken(a, b)),
+        broken=tuple(broken(a, b)),
     )
 
 
@@ -385,25 +389,6 @@ def _notes(a: Side, b: Side) -> list[str]:
             "They are of different folders: blocks are paired by number and share their draws, "
             "but not the hour they ran in, and no A/A control covers the time between them."
         )
-    return said
-
-
-def _broken(a: Side, b: Side) -> list[str]:
-    """What did not hold in B: checks, and runs that failed where A's was done.
-
-    A crash is worse than any speed. Dropped with its block and nothing more it would be forgiven:
-    what survives may be as fast as ever.
-    """
-    said = [
-        f"{b.label}, {cell.run}: {finding.get('check')}: {finding.get('sentence')}"
-        for cell in b.cells.values()
-        for finding in cell.broken
-    ]
-    for block, cell in b.cells.items():
-        beside = a.cells.get(block)
-        if cell.state == FAILED and not cell.broken and beside and beside.state == DONE:
-            where = "" if b.grid is None else f", block {block}"
-            said.append(f"{b.label}{where}: failed where {a.label} did not: {cell.failure}")
     return said
 
 

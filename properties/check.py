@@ -138,7 +138,10 @@ def _draw(path: Path, drawing: str | None, out: TextIO, quiet: bool) -> None:
 
 
 def _text(path: Path, verdict: Verdict, level: str) -> str:
-    return f"{path} ({len(verdict.history):,} transactions): {report(verdict, level)}"
+    many = f"{len(verdict.history):,} transactions"
+    if open_ends := int((verdict.history.txn_outcome == OUTCOMES.index("unknown")).sum()):
+        many += f", {open_ends:,} of which nobody knows how they ended"
+    return f"{path} ({many}): {report(verdict, level)}"
 
 
 def json_line(path: str | Path, verdict: Verdict, level: str) -> str:

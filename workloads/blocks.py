@@ -61,7 +61,7 @@ def only_ours(experiment: Experiment, *, jobs: int = 0, cpus: int = 0, way: str 
     given is not looked at; nor is what an older manifest does not say.
     Returns which those are.
     """
-    if jobs == 1:
+    if jobs == 1 and not cpus:
         cpus = len(os.sched_getaffinity(0))  # a cell alone may use all of them
     here = {Place(machine.identity()), Place("")}
     begun = sorted({block for block, _ in experiment.left()})

@@ -314,7 +314,7 @@ class _Conducting:
                 task.result()
             except Lost as lost:
                 self.machines.there.pop(machine.address, None)
-                self.say(f"Worker {machine.name} is lost in block {block + 1}: {lost}")
+                self.say(f"Worker {machine.name} is lost in block b{block:02d}: {lost}")
 
     async def _run_block(self, machine: Machine, block: int) -> None:
         for arm in self.experiment.order[block]:

@@ -150,10 +150,10 @@ def conduct(
             if again(cell):
                 set_aside(folder, cell)
                 del experiment.cells[key]
-        if others := only_ours(experiment):
+        if others := only_ours(experiment, jobs=jobs, cpus=len(confined or parted[0]), way=way):
             say(
-                f"begun on another machine, so run again here, whole: block "
-                f"{', '.join(str(block + 1) for block in others)}. What they had is in "
+                "begun on another machine, by other code or with other settings, so run again "
+                f"whole: {', '.join(f'b{block:02d}' for block in others)}. What they had is in "
                 f"{folder / EARLIER}."
             )
         if jobs > 1:

@@ -146,6 +146,8 @@ _WHAT = {
 
 def _no_such(name: str, known: Iterable[str], what: str = "key") -> str:
     known = list(known)
+    if what == "key" and name in ("params", "retry") and "plan" in known:
+        return f"there is no {what} {name!r} here. It belongs to the plan: [plan.{name}]."
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."
     return f"there is no {what} {name!r} here. {hint}"

@@ -130,7 +130,8 @@ class SweepItems:
             self.held.enter_context(holding(self.folder))
             begin(self.sweep.design(), self.folder)
             note_sweep(self.folder, self.sweep)
-            only_ours(read_experiment(self.folder))
+            cpus = len(self.parted[0]) if self.parted else 0  # alone it uses all of them
+            only_ours(read_experiment(self.folder), jobs=self.jobs, cpus=cpus, way="pytest")
         except MENDABLE as error:
             self.held.close()
             raise pytest.UsageError(str(error)) from error
