@@ -109,7 +109,7 @@ def designs(quick: bool, seed: int) -> list[Design]:
             "no-work",
             "And with no work in it: does BEGIN CONCURRENT pay at all?",
             ways("t0", update(0), "branch immediate"),
-            blocks=1 if quick else 8,
+            blocks=1 if quick else 7,
             baseline="libsql immediate t0",
         ),
         Design(
@@ -207,7 +207,7 @@ def _mission(quick: bool) -> Design:
         {
             "mission": CONCURRENT
             | {"scenario": "bank", "writers": 4, "readers": 4, "read_engine": "libsql"}
-            | {"duration_s": 1.0 if quick else 8.0, "warmup_s": 0.2}
+            | {"duration_s": 1.0 if quick else 6.0, "warmup_s": 0.2}
         },
         blocks=1,
     )
@@ -222,7 +222,7 @@ def _acked(quick: bool) -> Design:
         "Is every acknowledged commit visible to the next transaction of another process?",
         {
             "libsql": LIBSQL | racing | {"duration_s": 8.0 if quick else 45.0},
-            "control": fixed | racing | {"duration_s": 2.0 if quick else 12.0},
+            "control": fixed | racing | {"duration_s": 2.0 if quick else 8.0},
         },
         blocks=1,
     )
