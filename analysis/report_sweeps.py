@@ -214,7 +214,8 @@ def _span(grid: Grid, mine: Sequence[Judged]) -> str:
     if not claimed:
         return ""
     ends = [claimed[0]] if len(claimed) == 1 else [claimed[0], claimed[-1]]
-    words = [f"{number(one.ratio.value)} times ({_at(grid, one.over)})" for one in ends]
+    places = [(one, _at(grid, one.over)) for one in ends]
+    words = [f"{one.ratio.said()} times{f' ({at})' if at else ''}" for one, at in places]
     return f": {'from ' if len(words) == 2 else ''}{' to '.join(words)}"
 
 

@@ -99,7 +99,9 @@ def test_gains_and_losses_are_claimed_where_they_were_planted(planted: Grid) -> 
         assert one.verdict == (MORE if planted.points[one.over]["think_us"] else LESS)
     said = sentences(planted, found)
     assert "more at 3 and less at 3 of 6 points" in said[0]
-    assert re.search(r"from 0\.\d+ times \(.*think_us 0\) to 1\.\d+ times \(.*200\)", said[0])
+    assert re.search(
+        r"from 0\.\d+ \[.*\] times \(.*think_us 0\) to 1\.\d+ \[.*\] times \(.*200\)", said[0]
+    )
 
 
 def test_nothing_is_claimed_where_nothing_was_planted(tmp_path: Path) -> None:
