@@ -14,6 +14,9 @@ from matplotlib.ticker import FuncFormatter
 
 from analysis.figures import CARD, RC, Line, _line, _save
 
+WIDEST_TICKS = 28
+"""Letters along one x axis, all its ticks together; more are turned, or they lie on each other."""
+
 
 class Panel(NamedTuple):
     """One small chart: x values are indices into `ticks`."""
@@ -50,6 +53,10 @@ def small_multiples(
             _line(axes, line, names.index(line.label), len(names), spread=0.04)
         axes.set_title(panel.title, loc="left", fontsize=9)
         axes.set_xticks(range(len(panel.ticks)), panel.ticks)
+        if sum(map(len, panel.ticks)) > WIDEST_TICKS:
+            axes.tick_params(axis="x", rotation=30)
+            for tick in axes.get_xticklabels():
+                tick.set_horizontalalignment("right")
         axes.set_xlim(-0.4, len(panel.ticks) - 0.6)
         top = max(
             (np.nanmax([*line.y, *line.high], initial=0.0) for line in panel.lines), default=0
