@@ -143,7 +143,7 @@ def _unsteady(grid: Grid) -> list[str]:
     if not without:
         return []
     many = f"{times(without, 'run')} of {len(counted)}"
-    return [f"{many} had no steady state by MSER-5: their planned window was measured."]
+    return [f"{many} had no steady state (by MSER-5, or for a trend), and keep the planned window."]
 
 
 def _made_later(grid: Grid) -> list[str]:

@@ -382,7 +382,7 @@ def _notes(a: Side, b: Side) -> list[str]:
         if unsteady:
             said.append(
                 f"{unsteady} of {words.times(len(cells), 'run')} of {side.label} had no steady "
-                "state (MSER-5)."
+                "state (by MSER-5, or for a trend)."
             )
     if a.grid is not None and b.grid is not None and a.folder != b.folder:
         said.append(
