@@ -373,6 +373,9 @@ def test_too_few_blocks_are_status_3(tmp_path, monkeypatch, capsys):
     few = made_experiment(tmp_path / "few", ARMS, run_of, blocks=2)
     words = ("--sweep", few, "base", "slower", "--fail-if", "throughput < 0.95")
     assert command(monkeypatch, capsys, *words)[0] == 3
+    assert command(monkeypatch, capsys, *words[:4])[0] == 3  # also where no gate asks
+    enough = made_experiment(tmp_path / "enough", ARMS, run_of, blocks=8)
+    assert command(monkeypatch, capsys, "--sweep", enough, "base", "slower")[0] == 0
 
 
 def test_json_is_one_document_with_everything(sweep, monkeypatch, capsys):

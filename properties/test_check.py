@@ -41,6 +41,15 @@ def test_exit_statuses(files: Path) -> None:
     assert run(files / "none.jsonl")[0] == 2
 
 
+def test_a_history_cut_between_its_lines_says_what_has_no_end(files: Path) -> None:
+    assert "nobody knows" not in run(files / "skew.jsonl")[1]
+    cut = files / "cut.edn"
+    write_history(parse(SKEW, "list-append"), cut)
+    cut.write_text("".join(cut.read_text().splitlines(keepends=True)[:-1]))
+    said = run(cut)[1]
+    assert "cut.edn (2 transactions, 1 of which nobody knows how they ended): " in said
+
+
 def test_what_lies_beside_histories_is_skipped_and_said(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

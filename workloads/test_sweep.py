@@ -166,6 +166,7 @@ WRONG = {
     "no question": ("question =", "#", None, "question is missing"),
     "a key of the top": ("blocks = 3", "blocs = 3", 4, "Did you mean 'blocks'?"),
     "a type of the top": ("blocks = 3", 'blocks = "few"', 4, "valid integer"),
+    "a table of the plan": ("[plan.params]", "[params]", 12, "to the plan: [plan.params]"),
     "a key of the plan": ("warmup_s", "warmup", 10, "Did you mean 'warmup_s'?"),
     "a parameter in the plan": ("warmup_s = 0.1", "rows = 5", 10, "under [plan.params]"),
     "a seed in the plan": ("warmup_s = 0.1", "seed = 5", 10, "at the top of the file"),
