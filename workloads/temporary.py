@@ -1,0 +1,344 @@
+"""Temporary folders of ours: each says whose it is, and is locked for as long as its owner lives.
+
+A killed process removes nothing. So whoever comes next must tell what was left behind from what is
+in use, and ours from what anybody else put there: temporary folders are shared with strangers, and
+what lies in them is data. A folder is ours and left over where its name is of our pattern, it is
+this user's and no link, its owner file can be read, and nobody holds its lock.
+
+The lock is an flock on the folder itself. It ends with the last process that holds it, however that
+ends; a child that inherits the open folder holds it as well, so that a killed run's folder stays
+locked until its last worker is gone. It also tells of another container's processes, of which a
+process number says nothing. Where a file system has no such locks the owner's process is asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+PREFIX = "cwkit-"
+NAME = re.compile(r"cwkit-[a-z]+-[a-z0-9_]{8}")
+OWNER_FILE = "owner.json"
+SHARED_MEMORY = Path("/dev/shm")
+
+BIRTH_S = 5.0
+"""A folder that is empty for so long was left between its making and its owner file, s."""
+
+MOST_OWNER_BYTES = 16_384
+POLL_S = 0.05
+NO_LOCKS = (errno.ENOLCK, errno.EBADF, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+
+
+class InUse(Exception):
+    """Somebody else holds the folder, and did so for as long as one wanted to wait."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who made a temporary folder, as its owner file has it.
+
+    kind : "run", "stage", "probe", … run, run_id : the run folder that it serves (an absolute path)
+    and that run's id, "" where it serves none. pid, start_ticks : its process and when that began,
+    in the kernel's ticks. boot_id : of the kernel, new at each start of the machine.
+    """
+
+    kind: str
+    pid: int
+    start_ticks: int
+    boot_id: str
+    run: str = ""
+    run_id: str = ""
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process is there, as far as process numbers tell."""
+        return self.boot_id == boot_id() and self.start_ticks == start_ticks(self.pid) != 0
+
+
+@dataclass(frozen=True)
+class Temporary:
+    """A folder made by `make`. lock : the open folder, for children to inherit."""
+
+    path: Path
+    lock: int
+
+    def release(self) -> None:
+        """Give up the lock: the folder is somebody else's to remove."""
+        os.close(self.lock)
+
+    def remove(self) -> None:
+        """Remove it with all that is in it; what cannot be removed stays."""
+        _emptied(self.path)
+        self.release()
+
+
+@dataclass(frozen=True)
+class LeftOver:
+    """A folder of ours whose owner is gone. owner : None where that was killed in making it."""
+
+    path: Path
+    owner: Owner | None
+
+
+def make(
+    kind: str, *, within: Path | None = None, run: Path | None = None, run_id: str = ""
+) -> Temporary:
+    """Make a temporary folder that is this process's own.
+
+    kind : letters, for its name. within : the folder that it lies in (default: the temporary one).
+    Raises OSError where it can't be made.
+    """
+    path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}-", dir=within)).resolve()
+    lock = _opened(path)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks: its process is asked for
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        owner = this_process(kind, run=run, run_id=run_id)
+        beside = path / f"{OWNER_FILE}.new"
+        beside.write_text(json.dumps(asdict(owner)), encoding="utf-8")
+        os.replace(beside, path / OWNER_FILE)
+    except BaseException:
+        os.close(lock)
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+    return Temporary(path, lock)
+
+
+def this_process(kind: str, *, run: Path | None = None, run_id: str = "") -> Owner:
+    """This process as an owner."""
+    pid = os.getpid()
+    where = str(run.resolve()) if run else ""
+    return Owner(kind, pid, start_ticks(pid), boot_id(), where, run_id)
+
+
+def left_over(*places: Path) -> list[LeftOver]:
+    """Folders of ours in these places whose owners are gone. Nothing is changed.
+
+    places : default, and beside those given: `usual_places`. A place that can't be read has none.
+    """
+    found = []
+    for place in dict.fromkeys([*usual_places(), *places]):
+        found += list(_of(place))
+    return found
+
+
+def usual_places() -> list[Path]:
+    """Where temporary folders of ours lie unless a command says otherwise."""
+    return [Path(tempfile.gettempdir()), SHARED_MEMORY]
+
+
+def clear(left: LeftOver) -> bool:
+    """Remove a folder that was left over; False where its owner is back, or it can't be removed."""
+    try:
+        with holding(left.path):
+            if (found := _looked_at(left.path, ours=True)) is None or found.owner != left.owner:
+                return False
+            _emptied(left.path)
+    except (InUse, OSError):
+        return False
+    return not left.path.exists()
+
+
+# --- locks on folders -------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def holding(folder: Path, *, wait_s: float = 0.0) -> Iterator[int]:
+    """Hold a folder's lock; gives the open folder's number, for children to inherit.
+
+    wait_s : how long to wait for another holder, s. On a file system without locks nothing is held.
+    Raises InUse where another holds it, OSError where it is no folder.
+    """
+    lock = hold(folder, wait_s=wait_s)
+    try:
+        yield lock
+    finally:
+        os.close(lock)  # and with it our hold, but not that of a child that inherited it
+
+
+def hold(folder: Path, *, wait_s: float = 0.0) -> int:
+    """As `holding`, until the number that it returns is closed."""
+    lock = _opened(folder)
+    try:
+        # Longer than anybody needs who only looks whether it is held.
+        until = time.monotonic() + max(wait_s, POLL_S)
+        while not _locked(lock, fcntl.LOCK_EX):
+            if time.monotonic() >= until:
+                raise InUse(str(folder))
+            time.sleep(POLL_S / 5)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def in_use(folder: Path, owner: Owner | None = None) -> bool:
+    """Whether somebody holds a folder's lock; False where there is no folder.
+
+    owner : asked for where the file system has no locks.
+    """
+    try:
+        lock = _opened(folder)
+    except OSError:
+        return False
+    try:
+        return _in_use(lock, owner)
+    finally:
+        os.close(lock)
+
+
+def _in_use(lock: int, owner: Owner | None) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who look are in no way
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return owner is not None and owner.alive
+        return True
+    return False
+
+
+def _locked(lock: int, how: int) -> bool:
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in NO_LOCKS
+    return True
+
+
+def _opened(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+
+
+# --- looking at what lies there -----------------------------------------------------------------
+
+
+def _of(place: Path) -> Iterator[LeftOver]:
+    try:
+        with os.scandir(place) as entries:
+            names = [entry.name for entry in entries if NAME.fullmatch(entry.name)]
+    except OSError:
+        return
+    for name in sorted(names):
+        if (found := _looked_at(place / name)) is not None:
+            yield found
+
+
+def _looked_at(path: Path, *, ours: bool = False) -> LeftOver | None:
+    """The folder as left over; None where it is in use, or not provably ours.
+
+    ours : its lock is held by who asks.
+    """
+    try:
+        folder = _opened(path)
+    except OSError:
+        return None  # a file, a link, another user's, or gone
+    try:
+        is_of_us = os.fstat(folder).st_uid == os.geteuid()
+        owner = read_owner(folder) if is_of_us else None
+        if not is_of_us or (owner is None and not _never_owned(folder)):
+            return None
+        return None if not ours and _in_use(folder, owner) else LeftOver(path, owner)
+    except OSError:
+        return None
+    finally:
+        os.close(folder)
+
+
+def read_owner(folder: int) -> Owner | None:
+    """What the owner file in an open folder says; None where there is none that can be believed."""
+    try:
+        # Not to be kept waiting by a pipe of that name, nor led elsewhere by a link.
+        file = os.open(OWNER_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    except OSError:
+        return None
+    with os.fdopen(file, "rb") as opened:
+        about = os.fstat(file)
+        if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid():
+            return None
+        data = opened.read(MOST_OWNER_BYTES + 1)
+    if len(data) > MOST_OWNER_BYTES:
+        return None
+    try:
+        said = json.loads(data)
+        owner = Owner(**said)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    texts = (owner.kind, owner.boot_id, owner.run, owner.run_id)
+    numbers = (owner.pid, owner.start_ticks)
+    well = all(isinstance(text, str) and text.isprintable() for text in texts)
+    well = well and all(type(number) is int and 0 <= number < 2**63 for number in numbers)
+    return owner if well and (not owner.run or os.path.isabs(owner.run)) else None
+
+
+def _never_owned(folder: int) -> bool:
+    """Whether a folder was left before it had its owner file: then nothing else is in it."""
+    old = time.time() - os.fstat(folder).st_mtime > BIRTH_S
+    return old and set(os.listdir(folder)) <= {f"{OWNER_FILE}.new"}
+
+
+def _emptied(path: Path) -> None:
+    """Remove a folder of ours: its owner file last, so that one killed in this is still ours."""
+    try:
+        names = sorted(os.listdir(path), key=lambda name: name == OWNER_FILE)
+    except OSError:
+        return
+    for name in names:
+        inner = path / name
+        if inner.is_dir() and not inner.is_symlink():
+            shutil.rmtree(inner, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                inner.unlink()
+    with contextlib.suppress(OSError):
+        path.rmdir()
+
+
+# --- processes ----------------------------------------------------------------------------------
+
+
+def start_ticks(pid: int) -> int:
+    """When a process began, in ticks since the machine's start; 0 where there is none alive."""
+    try:
+        said = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    # After the name, which may hold anything: state, parent, …, the start as the 20th.
+    fields = said.rpartition(")")[2].split()
+    return int(fields[19]) if len(fields) > 19 and fields[0] not in "ZX" else 0
+
+
+def boot_id() -> str:
+    """Of the kernel since the machine's last start; "" where it does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+__all__ = [
+    "InUse",
+    "LeftOver",
+    "Owner",
+    "Temporary",
+    "clear",
+    "hold",
+    "holding",
+    "in_use",
+    "left_over",
+    "make",
+    "read_owner",
+    "start_ticks",
+    "this_process",
+    "usual_places",
+]
