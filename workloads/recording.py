@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
-FORMAT_VERSION = 1
-"""Of a run folder. A folder of a later version is refused, never guessed at."""
+from workloads.errors import RunError as RunError
+from workloads.files import FORMAT_VERSION as FORMAT_VERSION
+from workloads.files import write_json
 
 OPEN, COMMITTED, CONFLICT, FAILED, UNKNOWN = range(5)
 OUTCOMES = ("open", "committed", "conflict", "failed", "unknown")
@@ -63,10 +64,6 @@ assert ATTEMPT.itemsize == ROW_BYTES
 
 SEGMENT_ROWS = 1 << 15
 """Rows of one file. A worker that needs more goes on in the next file: 2 MiB allocated ahead."""
-
-
-class RunError(ValueError):
-    """A run folder that cannot be read; the text says which, why, and the way out."""
 
 
 class Recorder:
@@ -305,10 +302,7 @@ def read_workers(folder: Path, manifest: dict[str, Any]) -> Iterator[WorkerRecor
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     """Replace manifest.json in one step, so that a reader sees the old one or the new one."""
-    path = folder / "manifest.json"
-    beside = path.with_suffix(".json.new")
-    beside.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    write_json(folder / "manifest.json", manifest)
 
 
 RUN_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-.+")

@@ -1,0 +1,7 @@
+"""What a user can mend, one sentence each: raised anywhere, told by the commands with status 2."""
+
+from __future__ import annotations
+
+
+class RunError(ValueError):
+    """A folder or a file that cannot be read; the text says which, why, and the way out."""
