@@ -1,5 +1,6 @@
 """The command line: every capability of the kit is one command, and bad input is one sentence.
 
+Results go to standard output, and what is for people who wait (progress) to standard error.
 Exit status: 0 it is well; 1 something is not (an invariant broke, a worker died, a level is
 violated); 2 the input cannot be used, and nothing was written; 3 cannot be decided; 130 Ctrl-C.
 """
@@ -172,8 +173,7 @@ def run_command(
         pin=pin,
         deadline_s=deadline,
     )
-    console = show.console()
-    with show.Live(console) as live:
+    with show.Live(show.console(stderr=True)) as live:
         made = run(
             plan,
             runs,
@@ -182,7 +182,7 @@ def run_command(
             keep_database=keep_database,
             on_progress=live,
         )
-    show.show_run(made, console)
+    show.show_run(made, show.console())
     if made.manifest["ended"] == "interrupted":
         raise typer.Exit(130)
     if made.manifest["ended"] == "disk full":
@@ -201,7 +201,7 @@ def engines_command(
     as_json: Annotated[bool, typer.Option("--json", help="for a program")] = False,
 ) -> None:
     """Ask each engine what it is, which BEGIN modes it accepts, and who may open its files."""
-    show.show_engines(names or [], as_json, show.console())
+    show.show_engines(names or [], as_json, show.console(), show.console(stderr=True))
 
 
 @app.command("list")
@@ -314,7 +314,7 @@ def report_command(
     )
     from analysis.report import write_report
 
-    console = show.console()
+    console, waiting = show.console(), show.console(stderr=True)
     if foreign_limit is not None and not 0 <= foreign_limit <= 1:
         raise PlanError(f"--foreign-limit {foreign_limit:g}: a share from 0 to 1, such as 0.2.")
     if into is not None and not (into / CAMPAIGN).is_file():
@@ -332,7 +332,7 @@ def report_command(
     kind = "quick" if quick else "report"
     folder = into or runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{kind}-s{seed}"
     if not only_write:
-        counter = show.CellCounter(designs(quick, seed), console)
+        counter = show.CellCounter(designs(quick, seed), waiting)
         with counter:
             conduct_all(
                 folder,
@@ -341,7 +341,7 @@ def report_command(
                 command=command_line(),
                 on_cell=counter.of,
                 on_progress=counter,
-                say=lambda words: console.print(words, markup=False, highlight=False),
+                say=lambda words: waiting.print(words, markup=False, highlight=False),
             )
     if foreign_limit is not None:
         allow_foreign(folder, foreign_limit)

@@ -127,16 +127,16 @@ def search_command(
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-search-{search.plan.scenario.rpartition(':')[2]}"
     folder = into or runs / name.lower()
     begun = begin(search, folder)
-    console = Console(stderr=True) if as_json else show.console()
+    waiting = show.console(stderr=True)
     try:
-        with show.Live(console) as live:
+        with show.Live(waiting) as live:
             found = conduct(
                 folder,
                 command=command_line(),
                 databases=databases,
                 begun=begun,
-                on_progress=live if console.is_terminal else None,
-                say=lambda line: console.print(line, soft_wrap=True, markup=False, highlight=False),
+                on_progress=live if waiting.is_terminal else None,
+                say=lambda line: waiting.print(line, soft_wrap=True),
             )
     except KeyboardInterrupt:
         _warn(f"cwkit: the search goes on with `cwkit search --into {folder}`.")
@@ -150,7 +150,7 @@ def search_command(
     if as_json:
         print(json.dumps(document, indent=1))
     else:
-        show_found(found, console)
+        show_found(found, show.console())
     raise typer.Exit(ended)
 
 

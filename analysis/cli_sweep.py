@@ -86,10 +86,10 @@ def sweep_command(
     from workloads.cluster import MachinesGone  # here: no other command needs what it imports
 
     sweep = read_sweep(file, blocks=blocks, seed=seed, duration_s=duration)
-    console = show.console()
+    console, waiting = show.console(), show.console(stderr=True)
     repeat = _repeat(sweep, again or [], retry_failed, retry_contaminated)
     # What cannot be done is refused before anything is written.
-    run_cells, at_a_time = _conductor(sweep, dask, jobs, cpus, oversubscribe, console)
+    run_cells, at_a_time = _conductor(sweep, dask, jobs, cpus, oversubscribe, waiting)
     folder, fresh = _folder(
         sweep, runs, into, new, finished=bool(retry_failed or retry_contaminated or again)
     )
@@ -99,9 +99,9 @@ def sweep_command(
     begin(sweep.design(), folder)
     note_sweep(folder, sweep)
     before = read_experiment(folder)
-    _say(console, _announced(sweep, before, fresh))
+    _say(waiting, _announced(sweep, before, fresh))
     try:
-        with SweepLive(console, before, _beside(folder, runs), at_a_time) as live:
+        with SweepLive(waiting, before, _beside(folder, runs), at_a_time) as live:
             experiment = run_cells(
                 sweep.design(),
                 folder,
@@ -113,13 +113,13 @@ def sweep_command(
             )
     except (KeyboardInterrupt, MachinesGone) as error:
         if isinstance(error, MachinesGone):
-            _say(console, [str(error)])
+            _say(waiting, [str(error)])
         given: dict[str, object] = {"--jobs": jobs if jobs > 1 else None, "--cpus": cpus or None}
         given["--dask"] = dask
         given |= {"--blocks": blocks, "--seed": seed, "--duration": duration}
         given["--databases"] = databases
         more = ["--oversubscribe"] if oversubscribe else []
-        _say(console, _go_on(file, folder, given, more))
+        _say(waiting, _go_on(file, folder, given, more))
         raise typer.Exit(1 if isinstance(error, MachinesGone) else 130) from None
     _show_result(experiment, console)
     if any(cell.state == FAILED for cell in experiment.cells.values()):
@@ -127,10 +127,10 @@ def sweep_command(
 
 
 def _conductor(
-    sweep: Sweep, dask: str | None, jobs: int, cpus: int, over: bool, console: Console
+    sweep: Sweep, dask: str | None, jobs: int, cpus: int, over: bool, waiting: Console
 ) -> tuple[Callable[..., Experiment], int]:
     """What runs the cells, and how many at a time. Raises what it can know before that."""
-    tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    tell = partial(waiting.print, markup=False, highlight=False, soft_wrap=True)
     if dask is None:
         slots(jobs, cpus_each=cpus, oversubscribe=over)
         here = partial(conduct, jobs=jobs, cpus_each=cpus, oversubscribe=over, way="sweep")

@@ -19,6 +19,7 @@ from analysis.words import times
 from workloads.engines import MODES, Probe, engine_names, found
 from workloads.engines import REGISTRY as ENGINES
 from workloads.experiment import Design, Experiment, OnCell
+from workloads.hosts import per_s
 from workloads.processes import Progress
 from workloads.recording import Run, RunError
 from workloads.scenarios import Scenario, Shape
@@ -26,9 +27,11 @@ from workloads.scenarios import Scenario, Shape
 PIPED_WIDTH = 200
 
 
-def console() -> Console:
-    """Where the commands print. No emoji: `hotspot:X:Y` would lose its X to one."""
-    made = Console(emoji=False, markup=False, highlight=False)
+def console(*, stderr: bool = False) -> Console:
+    """Where the commands print: results on standard output, and with `stderr` what is for people
+    who wait. No emoji: `hotspot:X:Y` would lose its X to one.
+    """
+    made = Console(stderr=stderr, emoji=False, markup=False, highlight=False)
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = PIPED_WIDTH  # a table is folded for a screen, not for a file
     return made
@@ -104,7 +107,8 @@ class CellCounter:
     def _rate(self) -> str:
         if self.committed is None:
             return "done"
-        return f"{self.committed.committed / max(self.committed.elapsed_s, 1e-9):,.0f} commits/s"
+        rate = per_s(self.committed.committed, self.committed.elapsed_s)
+        return "done" if rate is None else f"{rate:,.0f} commits/s"
 
     def __call__(self, progress: Progress) -> None:
         if progress.phase == "measuring":
@@ -122,8 +126,9 @@ def progress_words(progress: Progress) -> str:
     tried = progress.committed + progress.conflicts
     share = progress.conflicts / tried if tried else 0.0
     failed = f", {progress.failed:,} failed" if progress.failed else ""
+    rate = "" if progress.rate is None else f"{progress.rate:,.0f} commits/s, "
     return (
-        f"{progress.phase}: {progress.rate:,.0f} commits/s, {progress.committed:,} committed, "
+        f"{progress.phase}: {rate}{progress.committed:,} committed, "
         f"{progress.conflicts:,} conflicts ({share:.1%}){failed}, "
         f"{progress.alive} processes, {progress.left_s:.0f} s left"
     )
@@ -161,8 +166,11 @@ def show_scenario(cls: type[Scenario], defaults: Shape, console: Console) -> Non
     console.print(table)
 
 
-def show_engines(names: list[str], as_json: bool, console: Console) -> None:
-    """Probe engines and print their answers; each refusal in the engine's own words."""
+def show_engines(names: list[str], as_json: bool, console: Console, waiting: Console) -> None:
+    """Probe engines and print their answers; each refusal in the engine's own words.
+
+    waiting : where it is said which engine is being asked.
+    """
     from workloads.engines.probe import probe, to_dict
 
     wanted = names or [name for name in engine_names() if not name.startswith("faulty-")]
@@ -170,8 +178,7 @@ def show_engines(names: list[str], as_json: bool, console: Console) -> None:
         found(name, ENGINES, "engine", "`cwkit engines` lists them")
     probes = []
     for name in wanted:
-        if not as_json and console.is_terminal:
-            console.print(f"asking {name} …", markup=False, highlight=False)
+        waiting.print(f"asking {name} …")
         probes.append(probe(name))
     if as_json:
         print(json.dumps([to_dict(one) for one in probes], indent=1))

@@ -320,10 +320,10 @@ def test_a_real_search_keeps_its_runs_its_curve_and_its_answer(tmp_path, monkeyp
         "--think-us", 2000, "--think", "sleep", "--duration", 0.2, "--warmup", 0, "--repeats", 1,
         "--step", 2, "--longest", 1, "--foreign-limit", 1,
     )  # fmt: skip
-    status, out, _ = command(monkeypatch, capsys, *words, "--into", folder)
+    status, out, err = command(monkeypatch, capsys, *words, "--into", folder)
     document = json.loads((folder / "answer.json").read_text())
     assert status == document["status"] == (1 if document["rate_per_s"] is None else 0)
-    assert "closed loop, capacity-1:" in out
+    assert "closed loop, capacity-1:" in err and "capacity-1" not in out
     names = [name for probe in document["probes"] for name in probe["runs"]]
     assert names
     for name in names:

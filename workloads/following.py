@@ -16,7 +16,7 @@ from workloads import board as boards
 from workloads import machine
 from workloads import recording as rec
 from workloads.board import Board
-from workloads.hosts import POLL_S, Host, OnProgress, Progress
+from workloads.hosts import POLL_S, Host, OnProgress, Progress, per_s
 from workloads.plan import Plan
 
 
@@ -94,7 +94,8 @@ class Follower:
             if now - shown_ns >= POLL_S * 0.9e9:
                 shown_ns = now
                 committed, conflicts, failed = self._sums(tails)
-                rate = (committed - before) / max((now - before_ns) / 1e9, 1e-9)
+                # Not `now`: the rows were read later, and hold what was committed meanwhile.
+                read_ns = time.monotonic_ns()
                 self.on_progress(
                     Progress(
                         "warm-up" if now < measure else "measuring",
@@ -103,12 +104,12 @@ class Follower:
                         committed,
                         conflicts,
                         failed,
-                        max(rate, 0.0),
+                        per_s(committed - before, (read_ns - before_ns) / 1e9),
                         sum(host.process.poll() is None for host in self.hosts if host.workers),
                         len(self.seats),
                     )
                 )
-                before, before_ns = committed, now
+                before, before_ns = committed, max(read_ns, start)
                 with contextlib.suppress(OSError):
                     size = os.stat(f"{self.database}-wal").st_size
                     self.wal_bytes_max = max(self.wal_bytes_max, size)

@@ -47,12 +47,25 @@ class Progress:
     committed: int = 0
     conflicts: int = 0
     failed: int = 0
-    rate: float = 0.0  # commits a second since the last report
+    rate: float | None = None  # commits a second since the last report; None: too soon to say
     alive: int = 0
     workers: int = 0
 
 
 OnProgress = Callable[[Progress], None]
+
+LEAST_S = POLL_S / 2
+"""The shortest time over which a rate is told."""
+
+
+def per_s(count: int, elapsed_s: float) -> float | None:
+    """How many a second, None where hardly any time has passed: 124 commits in a run's first
+    instant are no 124,000,000,000 a second.
+
+    >>> per_s(124, 1e-9), per_s(124, 0.1)
+    (None, 1240.0)
+    """
+    return count / elapsed_s if elapsed_s >= LEAST_S else None
 
 
 @dataclass
