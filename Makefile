@@ -2,11 +2,13 @@
 # Paths are relative throughout, so that a clone may lie in a folder with a space in its name.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test lint bench lock clean
+.PHONY: help setup report test lint bench fuzz lock clean
 
 venv := .venv/bin
 # Where the tests are repeated by hand: make test PYTEST="-k bank --slow"
 PYTEST ?=
+# Other inputs by another seed: make fuzz SEED=2
+SEED ?= 1
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do \
@@ -35,6 +37,9 @@ bench: ready ## every script of bench/: what the generator itself costs
 	@for script in bench/*.py; do \
 		[ -e "$$script" ] || { echo "bench/ holds no script yet."; exit 0; }; \
 		echo "== $$script"; $(venv)/python "$$script" || exit 1; done
+
+fuzz: ready ## 20,000 damaged and forged inputs at each fuzzer of fuzz/; SEED=2 draws others
+	@$(venv)/python -m fuzz all --inputs 20000 --seed $(SEED)
 
 lock: ready ## write the lock files anew from pyproject.toml; UPGRADE=1 takes the newest versions
 	@UPGRADE="$(UPGRADE)" setup/lock

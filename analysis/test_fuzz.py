@@ -1,0 +1,171 @@
+"""The fuzzers: each is clean for some hundreds of inputs, and the harness finds what is planted."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+
+import fuzz
+from fuzz.harness import play
+
+INPUTS = 300
+
+UNMENDED = {"run-folders"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.xfail(strict=False) if name in UNMENDED else ())
+        for name in fuzz.REGISTRY
+    ],
+)
+def test_nothing_is_found(name: str, seed: int, tmp_path: Path) -> None:
+    campaign = play(name, INPUTS, seed, keep=tmp_path / "kept", jobs=1)
+    assert campaign.inputs == INPUTS
+    assert not campaign.faults, "\n" + "\n".join(campaign.lines())
+
+
+class Planted(fuzz.Fuzzer):
+    """A made-up command whose input names what goes wrong."""
+
+    def prepare(self, base: Path, seed: int) -> None:
+        (base / "faults").write_text(" ".join(PLANTED))
+
+    def draw(self, rng: random.Random, base: Path, where: Path) -> Sequence[Sequence[str]]:
+        fault = rng.choice((base / "faults").read_text().split())
+        (where / "fault").write_text(fault)
+        return [["fine"], [fault]]
+
+    def call(self, words: Sequence[str]) -> None:
+        getattr(self, words[0])()
+
+    def judge(self, played: fuzz.Played) -> str:
+        return "too loud" if "!" in played.out else ""
+
+    def fine(self) -> None:
+        print("well")
+        sys.exit(0)
+
+    def refused(self) -> None:
+        print("a sentence", file=sys.stderr)
+        sys.exit(2)
+
+    def raises(self) -> None:
+        raise ValueError(Path("fault").read_text())
+
+    def exits_so(self) -> None:
+        sys.exit(77)
+
+    def says_nothing(self) -> None:
+        sys.exit(2)
+
+    def hangs(self) -> None:
+        time.sleep(1e6)
+
+    def reads_a_fifo(self) -> None:
+        os.mkfifo("pipe")
+        Path("pipe").read_text()
+
+    def takes_memory(self) -> None:
+        bytearray(3 << 30)
+
+    def dies(self) -> None:
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    def runs_the_input(self) -> None:
+        exec(compile(Path(fuzz.EVIL).read_text(), os.path.abspath(fuzz.EVIL), "exec"), {})
+
+    def runs_it_apart(self) -> None:
+        subprocess.run([sys.executable, fuzz.EVIL], check=True)
+
+    def leaves_the_folder(self) -> None:
+        (Path("..") / fuzz.PRECIOUS / "more").write_text("")
+
+    def looks_outside(self) -> None:
+        os.listdir(Path("..") / fuzz.PRECIOUS)
+
+    def goes_online(self) -> None:
+        with socket.socket() as made:
+            made.connect(("192.0.2.1", 80))
+
+    def leaves_a_process(self) -> None:
+        subprocess.Popen(["sleep", "1000000"], start_new_session=True)
+
+    def warns(self) -> None:
+        warnings.warn("something", stacklevel=1)
+
+    def is_loud(self) -> None:
+        print("well!")
+
+
+PLANTED = {
+    "fine": "",
+    "refused": "",
+    "raises": "traceback: ",
+    "exits_so": "status: 77",
+    "says_nothing": "status: 2 without a sentence",
+    "hangs": "hang: no end within 2 s",
+    "reads_a_fifo": "hang: no end within 2 s",
+    "takes_memory": "memory: ",
+    "dies": "died: by SIGSEGV",
+    "runs_the_input": "evil: ",
+    "runs_it_apart": "evil: ",
+    "leaves_the_folder": "out of place: touched precious/",
+    "looks_outside": "out of place: touched precious/",
+    "goes_online": "out of place: connected to",
+    "leaves_a_process": "left running: sleep 1000000",
+    "warns": "warning: ",
+    "is_loud": "judged: too loud",
+}
+NAME = f"{__name__}:Planted"
+
+
+def test_each_planted_fault_is_found_at_its_input_and_nothing_else_is(tmp_path: Path) -> None:
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    campaign = play(NAME, 75, 3, keep=tmp_path, limit_s=2, jobs=2)
+    assert campaign.inputs == 75
+    seen: Counter[str] = Counter()
+    for fault in campaign.faults:
+        (planted,) = fault.words
+        assert fault.complaint.startswith(PLANTED[planted] or "nothing"), fault.complaint
+        assert fault.alone
+        seen[planted] += 1
+        if fault.kept:
+            assert (fault.kept / "input" / "fault").read_text() == planted
+            assert f"--from {fault.number} --inputs 1" in (fault.kept / "fault.txt").read_text()
+    assert set(seen) == {planted for planted, starts in PLANTED.items() if starts}
+    left = {process.pid for process in psutil.Process().children(recursive=True)}
+    assert left <= before
+
+
+def test_an_input_is_the_same_whenever_it_is_drawn(tmp_path: Path) -> None:
+    whole = play("run-folders", 12, 7, keep=tmp_path / "all", keep_all=True, jobs=2)
+    again = play("run-folders", 1, 7, 9, keep=tmp_path / "one", keep_all=True)
+    assert (whole.inputs, again.inputs) == (12, 1)
+    first, second = (
+        {
+            path.relative_to(tmp_path / which): path.read_bytes()
+            for path in (tmp_path / which / "run-folders-s7-n9" / "input").rglob("*")
+            if path.is_file() and path.name != fuzz.EVIL
+        }
+        for which in ("all", "one")
+    )
+    assert first == second and len(first) > 4
+
+
+def test_a_fuzzer_that_is_none_is_one_sentence() -> None:
+    with pytest.raises(ValueError, match=r"no fuzzer 'run-folder'[.] Did you mean"):
+        play("run-folder", 1, 1)

@@ -1,0 +1,91 @@
+"""Fuzzers: damaged and forged inputs, drawn by number, played at the commands with limits.
+
+Whatever it is given, a command ends with a documented status, within 10 s and 1 GiB, without a
+traceback, and runs nothing that the input names. A fuzzer is one file and one line of REGISTRY:
+
+    class Greetings(Fuzzer):
+        def prepare(self, base, seed):          # once: what all inputs are made from
+            (base / "greeting.txt").write_text("hello")
+
+        def draw(self, rng, base, where):       # one input: from `rng` alone, into `where`
+            text = (base / "greeting.txt").read_text()
+            (where / "greeting.txt").write_text(text * rng.randrange(1000))
+            return [["show", "greeting.txt"]]   # `cwkit show greeting.txt`, in the folder `where`
+
+`python -m fuzz NAME --inputs 20000 --seed S` plays it, `--from N --inputs 1` plays number N again.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+REGISTRY: dict[str, str] = {
+    "run-folders": "fuzz.run_folders:RunFolders",
+}
+"""Name -> "module:Class"; `make fuzz` and analysis/test_fuzz.py play each."""
+
+EVIL = "evil.py"
+"""A Python file beside every input, which leaves a mark where anything imports or runs it.
+
+Fuzzers name it wherever a file of the user's could stand: `evil.py:X`.
+"""
+
+PRECIOUS = "precious"
+"""A folder beside every input (`../precious`) that no command may touch."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """One call, played: `out` and `err` are what it printed, cut at a megabyte each."""
+
+    words: Sequence[str]
+    status: int
+    out: str
+    err: str
+
+
+class Fuzzer:
+    """Draws inputs and says what to call with them. Only `draw` has to be written."""
+
+    statuses: frozenset[int] = frozenset({0, 1, 2, 3})
+    """What a call may end with."""
+
+    def prepare(self, base: Path, seed: int) -> None:
+        """Write into `base` what inputs are made from. The same each time for a seed."""
+
+    def draw(self, rng: random.Random, base: Path, where: Path) -> Sequence[Sequence[str]]:
+        """Write one input into the empty folder `where`; returns the calls to make there.
+
+        rng  : seeded with the campaign's seed and the input's number. Nothing else may decide.
+        base : to be read only.
+        """
+        raise NotImplementedError
+
+    def call(self, words: Sequence[str]) -> None:
+        """Make one call, in this process; ends by returning or by SystemExit."""
+        from analysis.cli import main
+
+        sys.argv = ["cwkit", *words]
+        main()
+
+    def judge(self, played: Played) -> str:
+        """A complaint of this fuzzer's own about a call that ended in order; "" for none."""
+        return ""
+
+
+def find(name: str) -> Fuzzer:
+    """The fuzzer of a name of the registry, or of "module:Class". Raises ValueError."""
+    where = REGISTRY.get(name, name)
+    module, colon, attribute = where.partition(":")
+    if not colon:
+        near = difflib.get_close_matches(name, REGISTRY, n=1, cutoff=0.4)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"There is no fuzzer {name!r}.{hint} There are: {', '.join(REGISTRY)}.")
+    made: Fuzzer = getattr(importlib.import_module(module), attribute)()
+    return made

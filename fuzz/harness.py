@@ -1,0 +1,385 @@
+"""The campaign: inputs dealt out to child processes, each watched, each failure kept by its number.
+
+A child plays many inputs. One that hangs, dies or leaves something running is ended together with
+all that it started, the input that it was at is kept, and another child goes on behind it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from fuzz import find
+
+LIMIT_S = 10.0
+"""For one call."""
+
+START_S = 120.0
+"""For a child's imports, on a machine with much else to do."""
+
+INPUTS_OF_A_CHILD = 250
+"""After which it gives way to a new one, so that no leak of many inputs is one input's fault."""
+
+KEPT_OF_A_KIND = 1
+MOST_KINDS = 40
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One input at which something was not as documented.
+
+    complaint : its first word says which: traceback, status, evil, out of place, left running,
+        warning, judged, draw, died, hang, memory.
+    alone : it is so too when a fresh process plays nothing else.
+    """
+
+    number: int
+    words: tuple[str, ...]
+    complaint: str
+    alone: bool = True
+    kept: Path | None = None
+
+    @property
+    def kind(self) -> str:
+        """What is one and the same fault at many inputs: the kind of error and where it was."""
+        lines = self.complaint.strip().splitlines()
+        error = re.sub(r"'[^']*'|\d+", "", lines[-1])[:40]
+        places = [line.strip() for line in lines if _OURS.search(line)]
+        return f"{lines[0].partition(':')[0]}|{error}|{places[-1] if places else ''}"
+
+
+_OURS = re.compile(r'File "\S*/(workloads|properties|analysis)/\S+", line \d+')
+
+
+@dataclass
+class Campaign:
+    """What was played. `faults` are told by number; `statuses` counts how calls ended."""
+
+    name: str
+    seed: int
+    inputs: int = 0
+    statuses: Counter[int] = field(default_factory=Counter)
+    faults: list[Fault] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def replay(self, number: int) -> str:
+        return f"python -m fuzz {shlex.quote(self.name)} --seed {self.seed} --from {number}"
+
+    def lines(self) -> list[str]:
+        """The result in words: a paragraph for each kind of fault, then one line of all."""
+        said = []
+        for kind, number in Counter(fault.kind for fault in self.faults).most_common():
+            first = next(fault for fault in self.faults if fault.kind == kind)
+            said.append(f"{number} input(s), the first is number {first.number}:")
+            said.append(f"  called: {shlex.join(first.words)}")
+            said += [f"  | {line}" for line in _short(first.complaint)]
+            if not first.alone:
+                said.append("  It is not so when this input is played alone.")
+            said.append(f"  again: {self.replay(first.number)} --inputs 1")
+            if first.kept:
+                said.append(f"  kept in {first.kept}")
+        ended = ", ".join(f"{status}: {n:,}" for status, n in sorted(self.statuses.items()))
+        found = f"{len(self.faults)} FAULTS" if self.faults else "nothing found"
+        said.append(
+            f"{self.name}: {self.inputs:,} inputs, seed {self.seed}, {self.seconds:.0f} s: {found} "
+            f"(exit statuses {ended or 'none'})"
+        )
+        return said
+
+
+def _short(complaint: str) -> list[str]:
+    """The first line, the frames in our code with their text, and the last lines."""
+    lines = complaint.strip().splitlines()
+    if len(lines) > 12:
+        ours = [at for at, line in enumerate(lines[:-4]) if _OURS.search(line)][-4:]
+        frames = [line for at in ours for line in lines[at : at + 2]]
+        lines = [lines[0], *frames, "…", *lines[-4:]]
+    return [line[:300] for line in lines]
+
+
+def play(
+    name: str,
+    inputs: int,
+    seed: int,
+    first: int = 0,
+    *,
+    keep: Path | None = None,
+    keep_all: bool = False,
+    jobs: int | None = None,
+    limit_s: float = LIMIT_S,
+    say: Callable[[str], None] = lambda words: None,
+) -> Campaign:
+    """Play inputs `first` to `first + inputs` of a fuzzer.
+
+    name : of the registry, or "module:Class". Raises ValueError for another.
+    keep : folder for the inputs at which something was found; None keeps none.
+    keep_all : keep every input, whether something was found or not.
+    Ends every process that it or an input started, also where it is interrupted.
+    """
+    fuzzer = find(name)
+    campaign = Campaign(name, seed)
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="cwkit-fuzz-") as folder:
+        root = Path(folder).resolve()
+        base = root / "base"
+        base.mkdir()
+        fuzzer.prepare(base, seed)
+        jobs = jobs or min(os.cpu_count() or 1, max(1, inputs // 20))
+        crew = _Crew(campaign, root, base, keep, keep_all, limit_s, say)
+        parts = [range(first + job, first + inputs, jobs) for job in range(jobs)]
+        with ThreadPoolExecutor(jobs) as pool:
+            try:
+                for done in [pool.submit(crew.work, job, part) for job, part in enumerate(parts)]:
+                    done.result()
+            except BaseException:
+                crew.stop.set()
+                raise
+            finally:
+                campaign.faults.sort(key=lambda fault: fault.number)
+                campaign.seconds = time.monotonic() - begun
+    return campaign
+
+
+class _Crew:
+    """The threads of a campaign: each has one child at a time."""
+
+    def __init__(
+        self,
+        campaign: Campaign,
+        root: Path,
+        base: Path,
+        keep: Path | None,
+        keep_all: bool,
+        limit_s: float,
+        say: Callable[[str], None],
+    ) -> None:
+        self.campaign, self.root, self.base, self.keep = campaign, root, base, keep
+        self.keep_all, self.limit_s, self.say = keep_all, limit_s, say
+        self.lock, self.stop = threading.Lock(), threading.Event()
+        self.kinds: Counter[str] = Counter()
+
+    def work(self, job: int, numbers: Iterable[int]) -> None:
+        child: Child | None = None
+        try:
+            for number in numbers:
+                if self.stop.is_set():
+                    return
+                if child is None or child.played >= INPUTS_OF_A_CHILD or not child.lives():
+                    if child:
+                        child.end()
+                    child = self._child(f"child-{job}")
+                self._note(number, child.play(number), child, job)
+        finally:
+            if child:
+                child.end()
+
+    def _child(self, name: str) -> Child:
+        return Child(self.campaign.name, self.campaign.seed, self.base, self.root / name, self)
+
+    def _note(self, number: int, result: Result, child: Child, job: int) -> None:
+        fault = None
+        if result.complaint:
+            fault = self._fault(number, result, child, job)
+        elif self.keep_all:
+            self._keep(number, result, child)
+        with self.lock:
+            self.campaign.inputs += 1
+            self.campaign.statuses.update(result.statuses)
+            if fault:
+                self.campaign.faults.append(fault)
+            if self.campaign.inputs % 500 == 0:
+                found = len(self.campaign.faults)
+                self.say(f"{self.campaign.name}: {self.campaign.inputs:,} inputs, {found} faults")
+
+    def _fault(self, number: int, result: Result, child: Child, job: int) -> Fault | None:
+        """Kept, and played once more by a process that has played nothing else."""
+        fault = Fault(number, tuple(result.words), result.complaint)
+        with self.lock:
+            self.kinds[fault.kind] += 1
+            seen = self.kinds[fault.kind]
+            if len(self.kinds) > MOST_KINDS:
+                self.stop.set()
+        if seen > KEPT_OF_A_KIND:
+            return fault
+        kept = self._keep(number, result, child)
+        fresh = self._child(f"again-{job}")
+        try:
+            again = fresh.play(number)
+        finally:
+            fresh.end()
+        if not again.complaint and result.complaint.startswith("hang"):
+            self.say(f"input {number} was slow once, and not when played alone: no fault")
+            return None
+        return Fault(number, fault.words, fault.complaint, bool(again.complaint), kept)
+
+    def _keep(self, number: int, result: Result, child: Child) -> Path | None:
+        if self.keep is None:
+            return None
+        name = self.campaign.name.rpartition(":")[2]
+        folder = self.keep / f"{name}-s{self.campaign.seed}-n{number}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        # By cp, which copies a FIFO or a device as what it is and does not read it.
+        subprocess.run(["cp", "-a", child.folder / "input", folder / "input"], check=False)
+        (folder / "fault.txt").write_text(
+            f"cd {folder / 'input'}\ncwkit {shlex.join(result.words)}\n\n{result.complaint}\n"
+            f"\nagain: {self.campaign.replay(number)} --inputs 1\n",
+            encoding="utf-8",
+            errors="replace",
+        )
+        return folder
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a child said of one input, or what became of the child."""
+
+    words: tuple[str, ...]
+    statuses: tuple[int, ...]
+    complaint: str
+
+
+class Child:
+    """One process that plays inputs (child.py), in a session and a folder of its own."""
+
+    def __init__(self, name: str, seed: int, base: Path, folder: Path, crew: Any) -> None:
+        self.folder, self.limit_s, self.played = folder, crew.limit_s, 0
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        orders, self.orders = os.pipe()
+        self.answers, answers = os.pipe()
+        self.rest = b""
+        said = [name, str(seed), str(base), str(folder), str(orders), str(answers)]
+        with (folder / "start").open("wb") as start:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "fuzz.child", *said],
+                pass_fds=(orders, answers),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=start,
+                env=_environment(),
+                start_new_session=True,
+            )
+        os.close(orders)
+        os.close(answers)
+        if self._answer(START_S).get("state") != "ready":
+            self.end()
+            words = (folder / "start").read_text(errors="replace")
+            raise RuntimeError(f"the child of fuzzer {name} did not start: {words}")
+
+    def lives(self) -> bool:
+        return self.process.poll() is None
+
+    def play(self, number: int) -> Result:
+        self.played += 1
+        words: list[str] = []
+        os.write(self.orders, b"%d\n" % number)
+        while True:
+            said = self._answer(self.limit_s)
+            match said.get("state"):
+                case "calling":
+                    words = said["words"]
+                case "done":
+                    complaint = str(said["complaint"])
+                    if "MemoryError" in complaint or "Cannot allocate memory" in complaint:
+                        complaint = f"memory: more than 1 GiB: {complaint}"
+                    if complaint.startswith(("left running", "memory")):
+                        self.end()  # what it holds is not the next input's fault
+                    return Result(tuple(words), tuple(said["statuses"]), complaint)
+                case "silent":
+                    where = self._where_it_stands()
+                    self.end()
+                    return Result(
+                        tuple(words), (), f"hang: no end within {self.limit_s:g} s: {where}"
+                    )
+                case _:
+                    self.process.wait()
+                    code = self.process.returncode
+                    how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+                    words_left = _last(self.folder / "err")
+                    self.end()
+                    return Result(tuple(words), (), f"died: by {how}: {words_left}")
+
+    def _answer(self, limit_s: float) -> dict[str, Any]:
+        """The child's next line; {"state": "silent"} after the limit, {} where it has ended."""
+        until = time.monotonic() + limit_s
+        while b"\n" not in self.rest:
+            ready, _, _ = select.select([self.answers], [], [], max(0.0, until - time.monotonic()))
+            if not ready:
+                return {"state": "silent"}
+            more = os.read(self.answers, 1 << 16)
+            if not more:
+                return {}
+            self.rest += more
+        line, _, self.rest = self.rest.partition(b"\n")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def _where_it_stands(self) -> str:
+        """The stack of a child that hangs, as faulthandler shows it."""
+        try:
+            os.truncate(self.folder / "err", 0)
+            self.process.send_signal(signal.SIGUSR1)
+            until = time.monotonic() + 2
+            while time.monotonic() < until and not _last(self.folder / "err"):
+                time.sleep(0.05)
+        except OSError:
+            pass
+        return _last(self.folder / "err")
+
+    def end(self) -> None:
+        """End the child and all that it started, whatever sessions they are in."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGSTOP)  # so that it starts nothing meanwhile
+            try:
+                others = psutil.Process(self.process.pid).children(recursive=True)
+            except psutil.Error:
+                others = []
+            self.process.kill()
+            self.process.wait()
+            for other in others:
+                try:
+                    other.kill()
+                except psutil.Error:
+                    pass
+        for end in (self.orders, self.answers):
+            if end >= 0:
+                os.close(end)
+        self.orders = self.answers = -1
+
+
+def _last(path: Path) -> str:
+    try:
+        return path.read_bytes()[-6000:].decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+def _environment() -> dict[str, str]:
+    root = str(Path(__file__).resolve().parents[1])
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)]),
+        "PYTHONIOENCODING": "utf-8:strict",  # a lone surrogate is refused as on a user's terminal
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OPENBLAS_NUM_THREADS": "1",  # its threads' stacks would count as an input's memory
+        "MPLBACKEND": "agg",
+        "COLUMNS": "200",
+    }
