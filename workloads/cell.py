@@ -12,7 +12,6 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -25,6 +24,7 @@ from typing import Any
 from workloads import design as designs
 from workloads.design import DONE, FAILED, MISSING, REFUSED, TEMPLATES, Cell, cell_name, read_cell
 from workloads.engines import EngineMissing, UnknownName, find_engine
+from workloads.files import inside, remove
 from workloads.locks import Held, locked
 from workloads.plan import Plan, PlanError, make_plan
 from workloads.processes import (
@@ -135,7 +135,7 @@ def _made(
 ) -> Cell:
     """Run it. What goes wrong becomes its state and its words."""
     name = cell_name(block, arm)
-    shutil.rmtree(folder / name, ignore_errors=True)  # cut short by an earlier call
+    remove(folder, name)  # cut short by an earlier call
     try:
         plan = make_plan(**values)
         template = _template(plan, folder, on_progress)
@@ -182,13 +182,14 @@ def _template(plan: Plan, folder: Path, on_progress: OnProgress) -> Path | None:
     key = json.dumps(
         [plan.database, plan.scenario, what, plan.page_bytes, plan.journal_mode], default=str
     ).encode()
-    made = folder / TEMPLATES / hashlib.sha256(key).hexdigest()[:16]
+    templates = inside(folder, TEMPLATES)
+    made = inside(templates, hashlib.sha256(key).hexdigest()[:16])
     begun = time.monotonic()
     while not made.exists():
         try:
             with locked(folder, (1 << 40) + zlib.crc32(key), wait_s=1.0):
                 if not made.exists():
-                    os.rename(prepare(plan, folder / TEMPLATES), made)
+                    os.rename(prepare(plan, templates), made)
         except Held:
             waited = time.monotonic() - begun
             on_progress(Progress("loading", elapsed_s=waited))

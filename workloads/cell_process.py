@@ -17,8 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
+
 from workloads.design import FAILED, Cell, cell_name, read_cell, write_cell
 from workloads.engines import UnknownName
+from workloads.files import inside
 from workloads.plan import PlanError, make_plan
 from workloads.processes import (
     CHECK_LIMIT_S,
@@ -37,6 +40,14 @@ ERRORS: dict[str, type[Exception]] = {
     error.__name__: error for error in (FolderUnwritable, PlanError, UnknownName, RunError)
 }
 """What `run_cell` raises and a cell's process reports: for the user, who can mend it."""
+
+
+class _Said(msgspec.Struct, frozen=True):
+    """A line of a cell's process: how it goes, or what the user could mend."""
+
+    progress: Progress | None = None
+    error: str = ""
+    words: str = ""
 
 
 class CellProcess:
@@ -96,12 +107,13 @@ class CellProcess:
         """What it reports, line by line."""
         *lines, self.heard = (self.heard + data).split(b"\n")
         for line in lines:
-            with contextlib.suppress(ValueError, TypeError):  # a library's print in a scenario
-                said = json.loads(line)
-                if "progress" in said:
-                    yield Progress(**said["progress"])
-                elif "error" in said:
-                    self.error = said
+            with contextlib.suppress(msgspec.DecodeError, UnicodeError, RecursionError):
+                # else a library's print in a scenario
+                said = msgspec.json.decode(line, type=_Said)
+                if said.progress is not None:
+                    yield said.progress
+                elif said.error:
+                    self.error = {"error": said.error, "words": said.words}
 
     @property
     def late(self) -> bool:
@@ -126,7 +138,7 @@ class CellProcess:
             how = f"signal {-status}" if status < 0 else f"exit status {status}"
             ended = "it took too long and was ended, " if late else ""
             said = f"the cell's process left no result: {ended}{how}: {words}"
-            made = self.folder / cell_name(self.block, self.arm)
+            made = inside(self.folder, cell_name(self.block, self.arm))
             run = made if (made / "manifest.json").exists() else None
             cell = Cell(self.block, self.arm, FAILED, said.rstrip(": "), run)
             write_cell(self.folder, cell)

@@ -6,19 +6,22 @@ import asyncio
 import contextlib
 import dataclasses
 import os
-import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Literal
+
+import msgspec
 
 from workloads import recording as rec
 from workloads import remote
 from workloads.cell_process import ERRORS, longest_s
 from workloads.design import Cell, cell_name, unwritable
+from workloads.files import converted, inside, remove, within
 from workloads.machines import ASK_LIMIT_S, RESOURCE, Machine, Machines, Unreachable
 from workloads.processes import FolderUnwritable, Progress
+from workloads.visible import visible
 
 QUEUE_LIMIT_S = 3600.0
 """How long a cell may wait for its machine, which another conductor's cell may have, s."""
@@ -136,47 +139,62 @@ async def _ended(
             await asyncio.gather(beat, return_exceptions=True)
 
 
+class _Said(msgspec.Struct, frozen=True):
+    """What a worker says came of a cell, as far as it is believed."""
+
+    state: Literal["done", "failed", "refused", "missing"]
+    words: str
+    took_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+    files: list[tuple[str, Annotated[int, msgspec.Meta(ge=0)]]]
+    run: str = ""
+
+
 async def brought(
     machines: Machines, machine: Machine, job: Mapping[str, Any], said: Mapping[str, Any], to: Path
 ) -> Cell:
     """The cell, its run folder fetched in pieces and put whole into the folder `to`. Raises Lost.
 
-    said : as `made_there` returned it. A file's path that leads out of the folder is a RunError.
+    said : as `made_there` returned it. Names that are not ours, and a file's path that leads out
+    of the folder, are a RunError.
     """
     name = cell_name(job["block"], job["arm"])
-    cell = Cell(job["block"], job["arm"], said["state"], said["words"], None, said["took_s"])
-    if not said["files"]:
+    told: _Said = converted(Path(f"worker {machine.name}"), dict(said), _Said)
+    cell = Cell(job["block"], job["arm"], told.state, told.words, None, told.took_s)
+    if not told.files:
         return cell
-    arriving, place = to / f"{name}{ARRIVING}", to / name
+    arriving, place = inside(to, f"{name}{ARRIVING}"), inside(to, name)
     try:
-        shutil.rmtree(arriving, ignore_errors=True)
-        for file, size in said["files"]:
+        remove(to, arriving.name)
+        for file, size in told.files:
             with opened(arriving, file) as out:
                 while (at := out.tell()) < size:
-                    words = (machine.token, said["run"], file, at, min(PIECE_BYTES, size - at))
+                    wanted = min(PIECE_BYTES, size - at)
+                    words = (machine.token, told.run, file, at, wanted)
                     try:
                         data = await machines.ask(machine.address, remote.piece, *words)
                     except Unreachable as error:
                         raise Lost(f"its run could not be fetched ({error}).") from error
-                    if not data:
+                    if not data or len(data) > wanted:
                         raise Lost(f"its run's file {file} could not be read.")
                     out.write(data)
-        shutil.rmtree(place, ignore_errors=True)  # cut short by an earlier command
+        remove(to, name)  # cut short by an earlier command
         os.replace(arriving, place)
     except OSError as error:
         raise unwritable(to, error) from error
     finally:
-        shutil.rmtree(arriving, ignore_errors=True)
+        remove(to, arriving.name)
     return dataclasses.replace(cell, folder=place)
 
 
 @contextlib.contextmanager
 def opened(folder: Path, file: str) -> Iterator[BinaryIO]:
     """A new file within a folder, by the path that a worker gave: never one outside of it."""
-    path = PurePosixPath(file)
-    if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise rec.RunError(f"A worker named {file!r} as a file of its run, which lies outside it.")
-    target = folder / path
+    try:
+        target = within(folder, file)
+    except rec.RunError as error:
+        raise rec.RunError(
+            f"A worker named {visible(repr(file))} as a file of its run, which lies outside it."
+        ) from error
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("xb") as out:
         yield out

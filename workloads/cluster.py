@@ -12,7 +12,6 @@ import collections
 import contextlib
 import dataclasses
 import functools
-import shutil
 import signal
 import threading
 import time
@@ -40,6 +39,7 @@ from workloads.design import (
     write_cell,
 )
 from workloads.experiment import Watch, holding
+from workloads.files import remove
 from workloads.locks import Held, locked
 from workloads.machines import (
     RESOURCE,
@@ -132,7 +132,7 @@ def conduct_on(
                 for block in only_by_this_code(experiment):
                     say(_again(block, "by another checkout"))
                 for path in folder.glob(f"*{ARRIVING}"):
-                    shutil.rmtree(path, ignore_errors=True)
+                    remove(folder, path.name)
                 made = _Conducting(machines, design, experiment, back_s)
                 made.databases = str(databases.resolve()) if databases else ""
                 made.command, made.on_cell, made.watch, made.say = command, on_cell, watch, say

@@ -8,20 +8,23 @@ before, whose cells stand inside `experiment.json`, are still read.
 from __future__ import annotations
 
 import json
-import os
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
+from pydantic import ValidationError
 
 from workloads import recording as rec
+from workloads.files import converted, inside, move_aside, read_versioned, write_json
 from workloads.locks import LOCK_FILE
-from workloads.plan import PlanError
+from workloads.plan import Plan, PlanError, in_words
 from workloads.processes import FolderUnwritable
+from workloads.visible import visible
 
 NOTE = "experiment.json"
 DONE, FAILED, REFUSED, MISSING = "done", "failed", "refused", "missing"
@@ -33,6 +36,13 @@ TEMPLATES = ".cwkit-templates"
 """Folder of loaded databases, removed with all that is in it: so by a name that nobody else has."""
 
 LONGEST_NAME = 100
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""An experiment's: files and headings of a report are called by it."""
+
+MOST_CELLS = 1_000_000
+LONGEST_ARM = 1000
+AGAIN = "Run the experiment again."
 
 
 @dataclass(frozen=True)
@@ -149,10 +159,14 @@ def cell_name(block: int, arm: str) -> str:
     >>> cell_name(3, "libsql immediate, writers 4, keys zipfian:0.99")
     'b03-libsql-immediate-writers-4-keys-zipfian-0.99'
     """
-    slug = re.sub("[^A-Za-z0-9.=-]+", "-", arm).strip("-").lower()
+    slug = _slug(arm)
     if len(slug) > LONGEST_NAME:
         slug = f"{slug[: LONGEST_NAME - 9]}-{zlib.crc32(arm.encode()):08x}"
     return f"b{block:02d}-{slug}"
+
+
+def _slug(arm: str) -> str:
+    return re.sub("[^A-Za-z0-9.=-]+", "-", arm).strip("-").lower()
 
 
 def byte_of(experiment: Experiment, block: int, arm: str) -> int:
@@ -170,6 +184,8 @@ def begin(design: Design, folder: Path) -> None:
     files, FolderUnwritable where it can't be written.
     """
     asked = json.loads(json.dumps(design.data()))
+    if why := _no_name(design.name) or _no_arms(design.arms):
+        raise PlanError(f"An experiment cannot be begun so: {why}.")
     names: dict[str, str] = {}
     for arm in design.arms:
         if (other := names.setdefault(cell_name(0, arm), arm)) != arm:
@@ -184,12 +200,12 @@ def begin(design: Design, folder: Path) -> None:
             if not _state_file(folder, cell.block, cell.arm).exists():
                 write_cell(folder, cell)  # of a folder of before
         if there.get("cells"):
-            _replace(path, {key: there[key] for key in there if key != "cells"})
+            write_json(path, {key: there[key] for key in there if key != "cells"})
         return
     free_or_ours(folder)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        _replace(path, asked)
+        write_json(path, asked)
     except OSError as error:
         raise unwritable(folder, error) from error
 
@@ -243,26 +259,22 @@ def write_cell(folder: Path, cell: Cell) -> None:
         "took_s": round(cell.took_s, 3),
     }
     try:
-        _replace(path, said)
+        write_json(path, said)
     except OSError as error:
         raise unwritable(folder, error) from error
 
 
 def set_aside(folder: Path, cell: Cell) -> None:
-    """Have a cell run again: what it has is moved to the experiment's folder `earlier`."""
-    folder, name = Path(folder), cell_name(cell.block, cell.arm)
-    earlier = folder / EARLIER
+    """Have a cell run again: what it has is moved to the experiment's folder `earlier`.
+
+    Raises RunError where something of it would lead out of the folder, FolderUnwritable.
+    """
+    name = cell_name(cell.block, cell.arm)
+    moved = {cell.folder.name: ""} if cell.folder is not None else {}
+    # The state last: killed between the two, the cell still says that it was run.
+    moved |= {f"{name}{STATE_OF_A_CELL}": STATE_OF_A_CELL}
     try:
-        earlier.mkdir(exist_ok=True)
-        number = 1
-        while (earlier / f"{name}.{number}{STATE_OF_A_CELL}").exists():
-            number += 1
-        # The state last: killed between the two, the cell still says that it was run.
-        if cell.folder is not None and cell.folder.exists():
-            os.replace(cell.folder, earlier / f"{name}.{number}")
-        os.replace(
-            _state_file(folder, cell.block, cell.arm), earlier / f"{name}.{number}{STATE_OF_A_CELL}"
-        )
+        move_aside(folder, EARLIER, name, moved)
     except OSError as error:
         raise unwritable(folder, error) from error
 
@@ -277,94 +289,160 @@ def _state_file(folder: Path, block: int, arm: str) -> Path:
     return Path(folder) / f"{cell_name(block, arm)}{STATE_OF_A_CELL}"
 
 
-def _replace(path: Path, said: Mapping[str, Any]) -> None:
-    # A name of its own for each process: two that write the same file must not share it.
-    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    beside.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
-    os.replace(beside, path)
-
-
 # --- reading ----------------------------------------------------------------------------------
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_CELLS)]
+_Scalar = str | int | float | bool
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """A cell's state as its file has it."""
+
+    block: _Count
+    arm: str
+    state: Literal["done", "failed", "refused", "missing"]
+    words: str
+    run: str
+    took_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """`experiment.json` as it stands; `cells` in folders of before."""
+
+    experiment: str
+    question: str
+    seed: Annotated[int, msgspec.Meta(ge=0)]
+    blocks: Annotated[int, msgspec.Meta(ge=1, le=MOST_CELLS)]
+    arms: dict[str, dict[str, Any]]
+    order: list[list[str]]
+    baseline: str | None = ""
+    axes: dict[str, list[_Scalar]] = {}
+    points: dict[str, dict[str, _Scalar]] = {}
+    cells: list[_Kept] = []
+
+
+def _no_name(name: str) -> str:
+    """Why it is no experiment's name, as a part of a sentence; "" where it is one."""
+    if NAME.fullmatch(name):
+        return ""
+    return f"{visible(repr(name))} is no name (letters, digits and . _ - are, 100 at most)"
+
+
+def _no_arms(arms: Mapping[str, Any]) -> str:
+    """Why these are no arms, as a part of a sentence; "" where they are."""
+    if not arms:
+        return "it has no arms"
+    for arm in arms:
+        if not arm or visible(arm) != arm or len(arm) > LONGEST_ARM:
+            return f"{visible(repr(arm[:40]))} is no name of an arm"
+    return ""
+
+
+def _wrong(said: _Asked) -> str:
+    """What of an experiment's file cannot be, as a part of a sentence; "" where all can."""
+    arms = sorted(said.arms)
+    if why := _no_name(said.experiment) or _no_arms(said.arms):
+        return why
+    if len(said.order) != said.blocks or any(sorted(block) != arms for block in said.order):
+        return "`order` has not each arm once in each block"
+    if said.baseline and said.baseline not in said.arms:
+        return "`baseline` is none of the arms"
+    for arm, point in said.points.items():
+        if arm not in said.arms:
+            return "`points` names arms that are none"
+        for axis, value in point.items():
+            if value not in said.axes.get(axis, ()):
+                return f"`points` has a value of {visible(repr(axis))} that its axis has not"
+    for arm, values in said.arms.items():
+        try:
+            Plan(**values)
+        except (ValidationError, TypeError) as error:
+            why = in_words(error) if isinstance(error, ValidationError) else str(error)
+            return f"the arm {visible(repr(arm))} makes no plan: {visible(why).rstrip('.')}"
+    return ""
 
 
 def _read(folder: Path) -> dict[str, Any]:
     path = Path(folder) / NOTE
-    if not path.is_file():
-        raise rec.RunError(f"{folder}: not an experiment (it has no experiment.json).")
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        version = said["cwkit"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise rec.RunError(f"{path}: cut or edited ({error}). Run the experiment again.") from error
-    if not isinstance(version, int) or version > rec.FORMAT_VERSION:
-        raise rec.RunError(
-            f"{path}: written by a later cwkit (format {version}, this one reads "
-            f"{rec.FORMAT_VERSION}). Update cwkit to read it."
-        )
-    return dict(said)
+        said: dict[str, Any] = read_versioned(path, way_out=AGAIN)
+    except FileNotFoundError:
+        raise rec.RunError(f"{folder}: not an experiment (it has no {NOTE}).") from None
+    return said
 
 
 def read_experiment(folder: Path) -> Experiment:
     """Read an experiment folder; its runs are read when a cell is. Raises RunError."""
     folder = Path(folder)
-    said = _read(folder)
-    try:
-        made = Experiment(
-            folder,
-            said["experiment"],
-            said["question"],
-            said["seed"],
-            said["blocks"],
-            said["baseline"],
-            dict(said["arms"]),
-            said["order"],
-            axes=dict(said.get("axes", {})),
-            points=dict(said.get("points", {})),
-        )
-        found = [_cell(folder, entry) for entry in said.get("cells", [])]
-    except (KeyError, TypeError, ValueError) as error:
-        raise rec.RunError(
-            f"{folder}/experiment.json: cut or edited ({type(error).__name__}: {error}). "
-            "Run the experiment again."
-        ) from error
-    for path in sorted(folder.glob(f"*{STATE_OF_A_CELL}")):
-        try:
-            found.append(_cell(folder, json.loads(path.read_text(encoding="utf-8"))))
-        except FileNotFoundError:
-            continue  # set aside by another process, just now
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise rec.RunError(
-                f"{path}: cut or edited ({type(error).__name__}: {error}). "
-                "Remove it, and its cell is run again."
-            ) from error
+    path = folder / NOTE
+    said: _Asked = converted(path, _read(folder), _Asked, AGAIN)
+    if why := _wrong(said):
+        raise rec.RunError(f"{path}: {why}. It was cut or edited. {AGAIN}")
+    made = Experiment(
+        folder,
+        said.experiment,
+        said.question,
+        said.seed,
+        said.blocks,
+        said.baseline or "",
+        said.arms,
+        said.order,
+        axes=said.axes,
+        points=said.points,
+    )
+    found = [_cell(folder, entry, path) for entry in said.cells]
+    for state in sorted(folder.glob(f"*{STATE_OF_A_CELL}")):
+        # None: set aside by another process, just now
+        if (cell := _kept(folder, state)) is not None:
+            found.append(cell)
     by_key = {(cell.block, cell.arm): cell for cell in found}
     for block, arms in enumerate(made.order):
         for arm in arms:
             if (block, arm) in by_key:
-                made.cells[block, arm] = by_key[block, arm]
+                made.cells[block, arm] = by_key.pop((block, arm))
+    if by_key:
+        block, arm = next(iter(by_key))
+        raise rec.RunError(
+            f"{folder}: has a result of block {block}, arm {visible(repr(arm))}, and no such "
+            f"cell. Remove {cell_name(block, arm)}{STATE_OF_A_CELL}, which is of another sweep."
+        )
     return made
 
 
 def read_cell(folder: Path, block: int, arm: str) -> Cell | None:
     """The state of one cell, None where it has not been run. Raises RunError."""
-    path = _state_file(folder, block, arm)
+    return _kept(Path(folder), _state_file(folder, block, arm))
+
+
+def _kept(folder: Path, path: Path) -> Cell | None:
+    """A cell by its file, None where that is not there. Raises RunError."""
+    way_out = "Remove it, and its cell is run again."
     try:
-        return _cell(Path(folder), json.loads(path.read_text(encoding="utf-8")))
+        said: _Kept = read_versioned(path, _Kept, way_out)
     except FileNotFoundError:
         return None
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    if path.name != f"{cell_name(said.block, said.arm)}{STATE_OF_A_CELL}":
+        where = f"block {said.block}, arm {visible(repr(said.arm[:LONGEST_ARM]))}"
+        raise rec.RunError(f"{path}: has the name of another cell than {where}. {way_out}")
+    return _cell(folder, said, path)
+
+
+def _cell(folder: Path, said: _Kept, path: Path) -> Cell:
+    """A cell as `path` says it. Raises RunError for a run that we would not call so."""
+    if said.run and not _is_run_of(said.run, said.block, said.arm):
         raise rec.RunError(
-            f"{path}: cut or edited ({type(error).__name__}: {error}). "
+            f"{path}: calls the run of block {said.block}, arm {visible(repr(said.arm))}, "
+            f"{visible(repr(said.run[:LONGEST_ARM]))}, which is not its name. It was edited. "
             "Remove it, and its cell is run again."
-        ) from error
+        )
+    run = inside(folder, said.run) if said.run else None
+    return Cell(said.block, said.arm, said.state, said.words, run, said.took_s)
 
 
-def _cell(folder: Path, entry: Mapping[str, Any]) -> Cell:
-    return Cell(
-        int(entry["block"]),
-        str(entry["arm"]),
-        str(entry["state"]),
-        str(entry["words"]),
-        folder / entry["run"] if entry["run"] else None,
-        float(entry.get("took_s", 0.0)),
-    )
+def _is_run_of(name: str, block: int, arm: str) -> bool:
+    """Whether a cell's run may be called so: by its name, or that with a number behind it, where
+    the folder of a run cut short could not be removed. Older versions did not shorten long ones.
+    """
+    ours = (cell_name(block, arm), f"b{block:02d}-{_slug(arm)}")
+    stem, _, number = name.rpartition(".")
+    return name in ours or (stem in ours and re.fullmatch("[0-9]{1,3}", number) is not None)

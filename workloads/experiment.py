@@ -14,7 +14,6 @@ import contextlib
 import functools
 import os
 import selectors
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +42,7 @@ from workloads.design import (
     unwritable,
     write_cell,
 )
+from workloads.files import remove
 from workloads.locks import Held, locked
 from workloads.plan import PlanError
 from workloads.processes import OnProgress, Progress
@@ -89,11 +89,11 @@ def holding(folder: Path) -> Iterator[None]:
         raise unwritable(folder, error) from error
     try:
         with locked(folder):
-            shutil.rmtree(folder / TEMPLATES, ignore_errors=True)
+            remove(folder, TEMPLATES)
             try:
                 yield
             finally:
-                shutil.rmtree(folder / TEMPLATES, ignore_errors=True)
+                remove(folder, TEMPLATES)
     except Held:
         raise rec.RunError(
             f"{folder}: another command is running it. Wait until that has ended, or give another "

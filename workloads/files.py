@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -251,19 +251,19 @@ def remove(folder: Path, name: str) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def move_aside(folder: Path, name: str, to: str, *tails: str) -> None:
-    """Move entries of a folder into its sub-folder `to`, under a number that is free there.
+def move_aside(folder: Path, to: str, name: str, moved: Mapping[str, str]) -> None:
+    """Move entries of a folder into its sub-folder `to`, as NAME.NUMBER and a tail each.
 
-    tails : what stands behind the name of each, "" for the entry itself; in the order in which
-    they are moved, and the last one must be there. Raises RunError where one leads out of the
-    folder, OSError.
+    moved : name of an entry -> its tail; one number for all of them, which is free there. They are
+    moved in this order; of those that are not there the last one must be.
+    Raises RunError where one leads out of the folder, OSError.
     """
     aside = inside(folder, to)
-    there = [(inside(folder, f"{name}{tail}"), tail) for tail in tails or ("",)]
+    there = {inside(folder, entry): tail for entry, tail in moved.items()}
     aside.mkdir(exist_ok=True)
     number = 1
-    while any(os.path.lexists(aside / f"{name}.{number}{tail}") for _, tail in there):
+    while any(os.path.lexists(inside(aside, f"{name}.{number}{tail}")) for tail in there.values()):
         number += 1
-    for path, tail in there:
-        if os.path.lexists(path) or tail == there[-1][1]:
+    for place, (path, tail) in enumerate(there.items(), 1):
+        if os.path.lexists(path) or place == len(there):
             os.replace(path, aside / f"{name}.{number}{tail}")

@@ -34,9 +34,14 @@ def locked(folder: Path, at: int = 0, *, wait_s: float = 0.0) -> Iterator[int]:
     Raises Held where another has it; FolderUnwritable where the folder can't be written or its file
     system has no locks.
     """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        file = os.open(Path(folder) / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
+        file = os.open(Path(folder) / LOCK_FILE, flags, 0o666)
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise FolderUnwritable(
+                f"{folder}: its {LOCK_FILE} is a symbolic link, and ours is a file. Remove it."
+            ) from error
         raise FolderUnwritable(
             f"{folder}: cannot be written ({error.strerror}). Give another folder with --runs."
         ) from error

@@ -27,6 +27,7 @@ from workloads.cell import ORPHANS_END_S
 from workloads.cell_process import ERRORS, CellProcess, end_all
 from workloads.design import TEMPLATES, Cell, Design, begin
 from workloads.engines import find_engine
+from workloads.files import inside, opened, within
 from workloads.locks import LOCK_FILE, Held, locked
 from workloads.processes import FolderUnwritable
 from workloads.recording import FORMAT_VERSION, RunError
@@ -116,10 +117,10 @@ def forget(token: str) -> None:
 def piece(token: str, name: str, file: str, at: int, count: int) -> bytes | None:
     """`count` bytes of a file of a run from byte `at`; None where it can't be read any more."""
     try:
-        with (_visits[token].folder / name / file).open("rb") as opened:
-            opened.seek(at)
-            return opened.read(count)
-    except (KeyError, OSError):
+        with opened(within(inside(_visits[token].folder, name), file)) as part:
+            part.seek(at)
+            return part.read(count)
+    except (KeyError, OSError, RunError):
         return None
 
 
@@ -204,9 +205,11 @@ def _run(job: Mapping[str, Any], visit: _Visit) -> Cell | None:
 def _leave_only(folder: Path, *names: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
-        if path.is_dir() and path.name not in names:
+        if path.name in names:
+            continue
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        elif path.name not in names:
+        else:
             path.unlink()
 
 

@@ -8,7 +8,6 @@ whole.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from workloads.files import write_json
 from workloads.recording import FORMAT_VERSION, RunError
 
 MANIFEST = "served.json"
@@ -93,9 +93,7 @@ def create(folder: Path, blocks: int) -> tuple[dict[str, np.ndarray], np.ndarray
 
 def write(folder: Path, said: Mapping[str, Any]) -> None:
     """Write the manifest, whole or not at all."""
-    beside = folder / f"{MANIFEST}.{os.getpid()}.new"
-    beside.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
-    beside.replace(folder / MANIFEST)
+    write_json(folder / MANIFEST, said)
 
 
 def set_aside(folder: Path) -> None:

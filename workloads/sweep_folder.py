@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from workloads import recording as rec
-from workloads.design import STATE_OF_A_CELL, Experiment, read_experiment, unwritable
+from workloads.design import NOTE, STATE_OF_A_CELL, Experiment, read_experiment, unwritable
+from workloads.files import read_text, read_versioned, replace, write_json
 from workloads.sweep import Skipped, Sweep, planned_s
 
 SWEEP_NOTE = "sweep.json"
@@ -29,12 +31,12 @@ def asked_before(sweep: Sweep, runs: Path) -> list[Experiment]:
     """The folders of the same sweep with the same settings, the newest first."""
     wanted = json.loads(json.dumps(sweep.design().data()))
     found = []
-    for path in sorted(Path(runs).glob("*/experiment.json"), reverse=True):
+    for path in sorted(Path(runs).glob(f"*/{NOTE}"), reverse=True):
         try:
-            said = json.loads(path.read_text(encoding="utf-8"))
+            said = read_versioned(path)
             if all(said.get(key) == value for key, value in wanted.items()):
                 found.append(read_experiment(path.parent))
-        except (OSError, ValueError, AttributeError):  # cut, or no experiment at all: not this one
+        except (OSError, rec.RunError):  # cut, or no experiment at all: not this one
             continue
     return found
 
@@ -64,20 +66,31 @@ def note_sweep(folder: Path, sweep: Sweep) -> None:
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / SWEEP_FILE).exists():
-            shutil.copyfile(sweep.path, folder / SWEEP_FILE)
-        (folder / SWEEP_NOTE).write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+        if not os.path.lexists(folder / SWEEP_FILE):
+            replace(folder / SWEEP_FILE, read_text(sweep.path))
+        write_json(folder / SWEEP_NOTE, said)
     except OSError as error:
         raise unwritable(folder, error) from error
 
 
+class _Skip(msgspec.Struct, frozen=True):
+    arm: str
+    why: str
+
+
+class _Note(msgspec.Struct, frozen=True):
+    """`sweep.json` as it stands, as far as it is read."""
+
+    skipped: list[_Skip]
+
+
 def skipped_in(folder: Path) -> list[Skipped]:
-    """What the rules of a sweep's folder leave out; [] where it is no sweep's."""
+    """What the rules of a sweep's folder leave out; [] where it is no sweep's. Raises RunError."""
     try:
-        said: dict[str, Any] = json.loads((Path(folder) / SWEEP_NOTE).read_text(encoding="utf-8"))
-        return [Skipped(str(one["arm"]), str(one["why"])) for one in said["skipped"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        note: _Note = read_versioned(Path(folder) / SWEEP_NOTE, _Note)
+    except FileNotFoundError:
         return []
+    return [Skipped(one.arm, one.why) for one in note.skipped]
 
 
 # --- how long it takes ------------------------------------------------------------------------

@@ -75,9 +75,11 @@ def test_what_leaves_is_never_removed_or_moved(tmp_path: Path, precious: Path, n
     with pytest.raises(RunError):
         remove(ours, name)
     with pytest.raises(RunError):
-        move_aside(ours, name, "earlier")
+        move_aside(ours, "earlier", "fine", {name: ""})
     with pytest.raises(RunError):
-        move_aside(ours, "fine", name)
+        move_aside(ours, name, "fine", {"fine": ""})
+    with pytest.raises(RunError):
+        move_aside(ours, "earlier", f"{name}/x" if name else "x/", {"fine": ""})
     assert (precious / "letter").read_text() == "dear"
 
 
@@ -93,21 +95,22 @@ def test_nothing_is_moved_through_a_link(tmp_path: Path, precious: Path) -> None
     (ours / "run").mkdir()
     (ours / "earlier").symlink_to(precious)
     with pytest.raises(RunError, match="symbolic link"):
-        move_aside(ours, "run", "earlier")
+        move_aside(ours, "earlier", "run", {"run": ""})
     assert (ours / "run").is_dir() and len(list(precious.iterdir())) == 1
 
 
 def test_what_is_set_aside_takes_a_number_that_is_free_for_all_its_parts(tmp_path: Path) -> None:
+    parts = {"run": "", "run.cell.json": ".cell.json"}
     for n in range(3):
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "n").write_text(str(n), encoding="utf-8")
         (tmp_path / "run.cell.json").write_text(str(n), encoding="utf-8")
-        move_aside(tmp_path, "run", "earlier", "", ".cell.json")
+        move_aside(tmp_path, "earlier", "run", parts)
     moved = {p.name: p.read_text() for p in (tmp_path / "earlier").glob("*.cell.json")}
     assert moved == {f"run.{n + 1}.cell.json": str(n) for n in range(3)}
     assert [(tmp_path / "earlier" / f"run.{n + 1}" / "n").read_text() for n in range(3)] == [*"012"]
     (tmp_path / "run.cell.json").write_text("alone", encoding="utf-8")
-    move_aside(tmp_path, "run", "earlier", "", ".cell.json")  # a cell that never had a run
+    move_aside(tmp_path, "earlier", "run", parts)  # a cell that never had a run
     assert (tmp_path / "earlier" / "run.4.cell.json").exists()
 
 
