@@ -9,13 +9,13 @@ money and both pay: write skew, which snapshot isolation allows and serializable
 from workloads import keys
 from workloads.scenarios import Draw, Finding, Scenario, Shape
 
-DEPOSIT, WITHDRAW = range(2)
+DEPOSIT, WITHDRAW, LOOK = range(3)
 
 
 class Wallet(Scenario):
     name = "wallet"
     story = "Customers pay from two wallets: one may go below zero, their sum may not."
-    kinds = ("deposit", "withdraw")  # Draw.kind is an index into this
+    kinds = ("deposit", "withdraw", "look")  # Draw.kind is an index into this
     Params = Shape  # rows, keys, think_us, ...; subclass it for options of your own
 
     def __init__(self, params):
@@ -34,6 +34,8 @@ class Wallet(Scenario):
         # From seat.rng() alone and never from the database: the same seed draws the same again.
         rng = seat.rng()
         customer = keys.chooser(self.params.keys, self.params.rows, rng)
+        if seat.role == "reader":
+            return lambda: Draw(LOOK, customer())
 
         def next_transaction():
             kind, side, amount = rng.integers(2), rng.integers(2), rng.integers(1, 100)
@@ -44,6 +46,7 @@ class Wallet(Scenario):
     def bodies(self, seat):
         run, rows, think = seat.session.run, seat.session.rows, seat.think
         pay = "UPDATE wallet SET balance = balance + ? WHERE id = ?"
+        see = "SELECT balance FROM wallet WHERE id IN (?, ?)"
 
         def deposit(args):
             customer, side, amount = args
@@ -52,16 +55,18 @@ class Wallet(Scenario):
 
         def withdraw(args):
             customer, side, amount = args
-            both = rows(
-                "SELECT balance FROM wallet WHERE id IN (?, ?)", (2 * customer, 2 * customer + 1)
-            )
+            both = rows(see, (2 * customer, 2 * customer + 1))
             think()
             if sum(balance for (balance, *_) in both) < amount:
                 return 0
             run(pay, (-amount, 2 * customer + side))
             return -amount  # kept with the transaction, for the check
 
-        return deposit, withdraw
+        def look(customer):
+            rows(see, (2 * customer, 2 * customer + 1))
+            think()
+
+        return deposit, withdraw, look
 
     def check(self, session, told):
         poor = session.rows(
@@ -70,7 +75,7 @@ class Wallet(Scenario):
         total = session.rows("SELECT sum(balance) FROM wallet")[0][0]
         paid = sum(
             int(row["result"])
-            for worker in told.workers
+            for worker in told.workers  # writers and readers
             for row in worker.attempts
             if row["outcome"] == 1  # committed
         )

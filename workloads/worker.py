@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,11 @@ def seat_of(plan: Plan, worker: int) -> Seat:
     )
 
 
+def told_of(plan: Plan, scenario: Scenario, workers: Sequence[rec.WorkerRecord]) -> Told:
+    """What the workers of a run were told, for the scenario's check."""
+    return Told(scenario, workers, lambda worker: seat_of(plan, worker.worker))
+
+
 # --- load and check ---------------------------------------------------------------------------
 
 
@@ -111,7 +117,7 @@ def check(job: Job) -> None:
         findings.append(_integrity(session, job.plan.database))
         if getattr(job.scenario, "logged", None):
             findings.append(save_history(job.folder))
-        told = Told(job.scenario, run.workers, lambda worker: seat_of(job.plan, worker.worker))
+        told = told_of(job.plan, job.scenario, run.workers)
         try:
             findings += [finding._asdict() for finding in job.scenario.check(session, told)]
         except Exception as error:  # the database may be too broken to answer
@@ -454,6 +460,17 @@ def _checkpoint_loop(
     return {"idle_checkpoints": idle, "busy_checkpoints": locked}
 
 
+def work_all(job: Job, workers: Sequence[int]) -> None:
+    """The workers of one process, each in a thread, the first in this one."""
+    board = Board(job.board_path, len(job.plan.roles()))
+    threads = [threading.Thread(target=work, args=(job, w, board)) for w in workers[1:]]
+    for thread in threads:
+        thread.start()
+    work(job, workers[0], board)
+    for thread in threads:
+        thread.join()
+
+
 # --- the process ------------------------------------------------------------------------------
 
 
@@ -478,14 +495,7 @@ def main(argv: list[str]) -> int:
     elif argv[1] == "check":
         check(job)
     else:
-        workers = [int(text) for text in argv[2:]]
-        board = Board(job.board_path, len(job.plan.roles()))
-        threads = [threading.Thread(target=work, args=(job, w, board)) for w in workers[1:]]
-        for thread in threads:
-            thread.start()
-        work(job, workers[0], board)
-        for thread in threads:
-            thread.join()
+        work_all(job, [int(text) for text in argv[2:]])
     return 0
 
 

@@ -112,11 +112,21 @@ class Finding(NamedTuple):
     evidence: dict[str, Any]
 
 
+TRANSACTING = ("writer", "reader")
+"""The roles whose rows are the scenario's transactions. A checkpointer's are PRAGMAs: nothing drew
+them, their `kind` means nothing, and their `result` is a number of frames."""
+
+
 class Told:
-    """What the workers of a run were told: the other side of every invariant."""
+    """What the workers of a run were told: the other side of every invariant.
+
+    workers : the writers and the readers, never a checkpointer: its rows, replayed or added up as
+        if they were transactions, made every sound engine look broken.
+    """
 
     def __init__(self, scenario: Scenario, workers: Sequence[WorkerRecord], seat_of: Any) -> None:
-        self.scenario, self.workers, self._seat_of = scenario, workers, seat_of
+        self.scenario, self._seat_of = scenario, seat_of
+        self.workers = tuple(worker for worker in workers if worker.role in TRANSACTING)
 
     def finals(self, worker: WorkerRecord) -> np.ndarray:
         """The last attempt of each transaction of a worker, ATTEMPT array in txn order.
@@ -130,7 +140,12 @@ class Told:
         return rows[ends]
 
     def replay(self, worker: WorkerRecord) -> Iterator[tuple[Draw, np.void]]:
-        """Each transaction's draw, made again from the seed, beside its last attempt."""
+        """Each transaction's draw, made again from the seed, beside its last attempt.
+
+        Raises ValueError for a checkpointer, which draws nothing.
+        """
+        if worker.role not in TRANSACTING:
+            raise ValueError(f"Worker {worker.worker} is a {worker.role}: it drew no transaction.")
         draw = self.scenario.draw(self._seat_of(worker))
         for row in self.finals(worker):
             yield draw(), row
