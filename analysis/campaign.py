@@ -273,6 +273,7 @@ def _isolation(folder: Path, *, quick: bool, say: Callable[[str], None]) -> None
     examples = 10 if quick else 100
     say(f"isolation: the literature's schedules and {examples} drawn ones for each engine and mode")
     words = [sys.executable, "-m", "analysis.isolation", str(path.resolve()), str(examples)]
+    words.append(str(os.getpid()))
     try:
         subprocess.run(
             words, cwd=ROOT, check=True, capture_output=True, text=True, timeout=ISOLATION_LIMIT_S

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.words import DASH, Table, begin_words, listed, percent, whole
+from workloads.hosts import die_with
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -178,10 +179,11 @@ def _needless(rows: Rows) -> str:
 
 
 def main(words: Sequence[str]) -> int:
-    """FILE EXAMPLES: play the schedules and write the matrix, whole or not at all."""
+    """FILE EXAMPLES PARENT: play the schedules and write the matrix, whole or not at all."""
     from properties.matrix import isolation_matrix, known_findings
 
     path, examples = Path(words[0]), int(words[1])
+    die_with(int(words[2]))
     rows = isolation_matrix(examples=examples, progress=lambda said: print(said, flush=True))
     said = {"matrix": rows, "known": known_findings()}
     beside = path.with_suffix(".new")

@@ -6,7 +6,9 @@ Errors here are for the user, of one sentence with the way out.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 POLL_S = 0.1
+_PR_SET_PDEATHSIG = 1
+_prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before any fork, not after
 
 
 class RunFailed(RuntimeError):
@@ -100,6 +104,18 @@ def start(
             pass_fds=inherit,
         )
     return Host(name, process, stderr, workers)
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when `parent`, which started it, is gone.
+
+    Ends it at once where that has happened already. It holds whatever this process is busy with,
+    which a watching thread would not: the libSQL binding keeps the interpreter while it waits. The
+    kernel takes the end of the thread that started this process for the end of its parent.
+    """
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(3)
 
 
 def wait(host: Host, limit_s: float, tell: Callable[[float], None]) -> int | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from workloads.hosts import die_with
 from workloads.machines import connected
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,6 +84,7 @@ class LocalCluster:
             "DASK_CONFIG": str(ROOT / "workloads" / "dask.yaml"),
             "TMPDIR": str(self.folder / "tmp"),
         }
+        parent = os.getpid()
         given = ["--no-dashboard", "--scheduler-file", str(self.folder / "scheduler.json"), *words]
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
@@ -91,6 +93,7 @@ class LocalCluster:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
+                preexec_fn=lambda: die_with(parent),  # noqa: PLW1509, it takes no lock
             )
         self.processes.append(process)
         return process

@@ -14,7 +14,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -24,12 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from workloads import machine, served_files
-from workloads.hosts import ROOT, Host, end, last_words, status_words, wait
+from workloads import machine, served_files, temporary
+from workloads.hosts import ROOT, Host, die_with, end, last_words, status_words, wait
 from workloads.recording import FORMAT_VERSION
 from workloads.served_files import ARMS, TRIALS
 from workloads.served_peer import HOP_BYTES, Peer, round_trip
-from workloads.sqld import Server, SqldMissing, die_with, serving
+from workloads.sqld import Server, SqldMissing, serving
 
 ROWS, RECORD_BYTES = 10_000, 100
 SCHEMA = "CREATE TABLE item(id INTEGER PRIMARY KEY, v INTEGER NOT NULL, pad BLOB NOT NULL)"
@@ -84,10 +83,10 @@ def measure(
     if said.get("ended", "missing") != "missing":
         served_files.set_aside(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="cwkit-", ignore_cleanup_errors=True) as home:
-        job = {"folder": str(folder.resolve()), "home": home, "quick": quick, "seed": seed}
+    with temporary.made("served") as home:
+        job = {"folder": str(folder.resolve()), "home": str(home), "quick": quick, "seed": seed}
         job["blocks"] = blocks or (QUICK_BLOCKS if quick else BLOCKS)
-        failure = _apart(job | {"parent": os.getpid()}, Path(home), limit_s)
+        failure = _apart(job | {"parent": os.getpid()}, home, limit_s)
     said = served_files.read_manifest(folder)
     if failure and said.get("ended") != "missing":
         head = said or {"cwkit": FORMAT_VERSION}

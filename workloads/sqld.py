@@ -7,10 +7,8 @@ caller's; it listens on 127.0.0.1 alone.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import http.client
 import os
-import signal
 import socket
 import subprocess
 import time
@@ -18,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from workloads.hosts import end, status_words
+from workloads.hosts import die_with, end, status_words
 
 # From this file, not from the current directory, as for the begin-concurrent build.
 BUILD = Path(__file__).resolve().parent.parent / ".build" / "sqld"
@@ -28,9 +26,6 @@ START_LIMIT_S = 10.0
 ANSWER_LIMIT_S = 1.0
 ATTEMPTS = 3
 """To start: between asking for a free port and taking it, another program may take it."""
-
-_PR_SET_PDEATHSIG = 1
-_prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before any fork, not after
 
 
 class SqldMissing(RuntimeError):
@@ -77,17 +72,6 @@ def serving(folder: Path) -> Iterator[Server]:
 def path() -> Path:
     """Return where sqld lies, or would lie."""
     return BUILD / "sqld"
-
-
-def die_with(parent: int) -> None:
-    """Have the kernel kill this process when `parent`, which started it, is gone.
-
-    Ends it at once where that has happened already. It holds whatever this process is busy with,
-    which a watching thread would not: the libSQL binding keeps the interpreter while it waits.
-    """
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(3)
 
 
 def _start(binary: Path, folder: Path, port: int) -> subprocess.Popen[bytes]:

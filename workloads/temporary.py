@@ -32,7 +32,7 @@ NAME = re.compile(r"cwkit-[a-z]+-[a-z0-9_]{8}")
 OWNER_FILE = "owner.json"
 SHARED_MEMORY = Path("/dev/shm")
 
-BIRTH_S = 5.0
+BIRTH_S = 600.0
 """A folder that is empty for so long was left between its making and its owner file, s."""
 
 MOST_OWNER_BYTES = 16_384
@@ -115,6 +115,16 @@ def make(
     return Temporary(path, lock)
 
 
+@contextlib.contextmanager
+def made(kind: str, *, within: Path | None = None) -> Iterator[Path]:
+    """A temporary folder for the body alone. Raises OSError where it can't be made."""
+    one = make(kind, within=within)
+    try:
+        yield one.path
+    finally:
+        one.remove()
+
+
 def this_process(kind: str, *, run: Path | None = None, run_id: str = "") -> Owner:
     """This process as an owner."""
     pid = os.getpid()
@@ -125,12 +135,9 @@ def this_process(kind: str, *, run: Path | None = None, run_id: str = "") -> Own
 def left_over(*places: Path) -> list[LeftOver]:
     """Folders of ours in these places whose owners are gone. Nothing is changed.
 
-    places : default, and beside those given: `usual_places`. A place that can't be read has none.
+    A place that can't be read has none.
     """
-    found = []
-    for place in dict.fromkeys([*usual_places(), *places]):
-        found += list(_of(place))
-    return found
+    return [left for place in dict.fromkeys(places) for left in _of(place)]
 
 
 def usual_places() -> list[Path]:
@@ -336,6 +343,7 @@ __all__ = [
     "holding",
     "in_use",
     "left_over",
+    "made",
     "make",
     "read_owner",
     "start_ticks",

@@ -49,7 +49,7 @@ def killed(process):
 
 
 def found_in(place):
-    return [left for left in temporary.left_over(place) if left.path.parent == place]
+    return temporary.left_over(place)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from workloads import board as boards
 from workloads import recording as rec
 from workloads.board import Board
 from workloads.engines import Session, find_engine
+from workloads.hosts import die_with
 from workloads.layout import layout_of, trees_of
 from workloads.logged import LoggedSession, log_path, save_history
 from workloads.pacing import arrivals, retry_wait, thinker, wait_until
@@ -474,22 +475,11 @@ def work_all(job: Job, workers: Sequence[int]) -> None:
 # --- the process ------------------------------------------------------------------------------
 
 
-def _end_with(parent: int) -> None:
-    """End this process when its parent is gone: nobody else would."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(3)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def main(argv: list[str]) -> int:
     """JOB.json load | check | work WORKER…; the parent reads the accounts, not this status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when the run ends
     job = Job(argv[0])
-    _end_with(job.parent)
+    die_with(job.parent)
     if argv[1] == "load":
         load(job)
     elif argv[1] == "check":

@@ -11,13 +11,13 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from workloads import temporary
 from workloads.engines import (
     MODES,
     Answer,
@@ -29,6 +29,7 @@ from workloads.engines import (
     engine_names,
     find_engine,
 )
+from workloads.hosts import die_with
 
 LIMIT_S = 30.0
 """Seconds for one question. A busy machine takes one or two to start a Python."""
@@ -42,7 +43,8 @@ SPAWN = multiprocessing.get_context("spawn")
 def probe(name: str, *, limit_s: float = LIMIT_S) -> Probe:
     """Ask one engine everything. Raises UnknownName; whatever else happens is an answer."""
     find_engine(name)
-    with tempfile.TemporaryDirectory(prefix="cwkit-probe-") as folder:
+    with temporary.made("probe") as path:
+        folder = str(path)
         answers = _interview(name, ("missing", "identity", "pragmas", *MODES), folder, limit_s)
         if answers["missing"] is not None:
             return Probe(name, str(answers["missing"]))
@@ -51,7 +53,7 @@ def probe(name: str, *, limit_s: float = LIMIT_S) -> Probe:
             mode: found if isinstance(found := answers[mode], Answer) else Answer(False, str(found))
             for mode in MODES
         }
-        together, words = _two_processes(name, Path(folder), limit_s)
+        together, words = _two_processes(name, path, limit_s)
         return Probe(
             engine=name,
             missing=None,
@@ -93,6 +95,7 @@ def from_dict(data: Mapping[str, Any]) -> Probe:
 
 def _answer(name: str, questions: tuple[str, ...], folder: str, pipe: Connection) -> None:
     """Answer the questions one by one, each as soon as it is known."""
+    _end_with_parent()
     engine = find_engine(name)
     for question in questions:
         try:
@@ -102,6 +105,12 @@ def _answer(name: str, questions: tuple[str, ...], folder: str, pipe: Connection
         pipe.send(answer)
         if question == "missing" and answer is not None:
             return
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        die_with(parent.pid)
 
 
 def _ask(engine: Engine, question: str, folder: Path) -> Any:
@@ -170,6 +179,7 @@ def _overlap(first: Any, second: Any) -> bool:
 
 def _share(name: str, path: str, number: int, pipe: Connection) -> None:
     """One of two processes on one database: write a row, then tell on demand which are seen."""
+    _end_with_parent()
     try:
         session = find_engine(name).connect(path, settings=Settings(busy_timeout_ms=5000))
         if number == 1:
