@@ -20,14 +20,18 @@ def export_command(
     ],
     format_: Annotated[str, typer.Option("--format", help="parquet or csv")] = "parquet",
     what: Annotated[
-        str, typer.Option(help="attempts or cells (default: of a run attempts, of a sweep cells)")
+        str,
+        typer.Option(
+            help="attempts, due (everybody whom an open loop was to serve) or cells (default: of "
+            "a run attempts, of a sweep cells)"
+        ),
     ] = "",
     out: Annotated[
         Path | None, typer.Option(help="the file (default: RUN-attempts.parquet and so on, here)")
     ] = None,
     runs: RunsOption = RUNS,
 ) -> None:
-    """Every attempt of a run, or every cell of a sweep, as Parquet or CSV."""
+    """Every attempt of a run, all who were due, or every cell of a sweep, as Parquet or CSV."""
     from analysis.export import FORMATS, WHATS, export
 
     for option, value, known in (("--format", format_, FORMATS), ("--what", what, WHATS)):

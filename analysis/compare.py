@@ -136,11 +136,16 @@ def ratio_over_blocks(
 ) -> Ratio:
     """The median of the ratios of the blocks that both sides have (block -> value).
 
-    0 / 0 counts as `neither`, or drops the block; something / 0 is infinite and stays.
+    0 / 0 counts as `neither`, or drops the block; something / 0 is infinite and stays. Where both
+    are infinite (a percentile among those never served) nobody knows the ratio.
     """
     said, ratios = list(dropped), []
     for block in sorted(tops.keys() & bottoms.keys()):
-        if tops[block] != 0 or bottoms[block] != 0:
+        if math.isinf(tops[block]) and math.isinf(bottoms[block]):
+            said.append(
+                f"block {block}: in both {over} and {under} it lies among those never served"
+            )
+        elif tops[block] != 0 or bottoms[block] != 0:
             with np.errstate(divide="ignore"):
                 ratios.append(float(np.float64(tops[block]) / bottoms[block]))
         elif math.isnan(neither):
@@ -208,6 +213,18 @@ class Cell:
     def steady(self) -> str:
         """Whether it was, or why its window is the plan's (analysis.steady); "" without a run."""
         return self.counted.steady.state if self.counted and self.counted.steady else ""
+
+    @property
+    def unmet(self) -> str:
+        """That the rate of an open loop was not met, "" where it was or where there was none."""
+        for role, tally in (self.counted.roles if self.counted else {}).items():
+            if (due := tally.due) is not None and not due.met:
+                many = words.times(due.many, "transaction")
+                return (
+                    f"of {many} of {role}s that were due {words.whole(due.served)} "
+                    f"({words.percent(due.share)}) were served in the window"
+                )
+        return ""
 
     @property
     def broken(self) -> list[dict[str, Any]]:

@@ -72,9 +72,13 @@ def percentiles(values_ns: ArrayLike) -> np.ndarray:
 
     A percentile p needs 10 / (1 - p) samples (p99 a thousand): with fewer it would be the story of
     one or two outliers, and is nan. The maximum needs one. Linear interpolation between samples.
+    Infinite values are those of which only is known that they are greater than all others: a
+    percentile that falls among them is infinite.
 
     >>> percentiles(range(1, 201)).tolist()
     [100.5, 180.1, nan, nan, 200.0]
+    >>> percentiles([*range(1, 191), *[np.inf] * 10]).tolist()
+    [100.5, 180.1, nan, nan, inf]
     """
     values = np.asarray(values_ns)
     out = np.full(len(QUANTILES) + 1, np.nan)
@@ -82,7 +86,11 @@ def percentiles(values_ns: ArrayLike) -> np.ndarray:
         return out
     # The + 1e-9 is for 1 - 0.9, which is 0.09999999999999998.
     enough = [q for q in QUANTILES if values.size * (1 - q) + 1e-9 >= 10]
-    if enough:
-        out[: len(enough)] = np.quantile(values, enough)
+    finite = int(np.isfinite(values).sum())
+    # Between two infinite values numpy's interpolation is nan.
+    known = [q for q in enough if (values.size - 1) * q <= finite - 1]
+    out[: len(enough)] = np.inf
+    if known:
+        out[: len(known)] = np.quantile(values, known)
     out[-1] = values.max()
     return out

@@ -1,7 +1,8 @@
 """Runs and sweeps as one table for notebooks: Parquet or CSV, written worker by worker.
 
-A row for each attempt, with names where the recording has numbers; or, of a sweep, a row for each
-cell. Memory holds one worker's attempts at a time, whatever the size of the sweep.
+A row for each attempt, with names where the recording has numbers; of an open loop a row for each
+transaction that was due, begun or not; or, of a sweep, a row for each cell. Memory holds one
+worker's attempts at a time, whatever the size of the sweep.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import pyarrow.parquet
 from numpy.lib.recfunctions import repack_fields
 
 from analysis.compare import gather
-from analysis.rates import within
+from analysis.due import arrivals_of, became, rate_of
+from analysis.rates import given_up, time_in, transactions, within
 from analysis.steady import steady_state
 from analysis.sweep_table import cells_table
 from workloads.design import read_experiment
@@ -37,7 +39,7 @@ from workloads.recording import (
 from workloads.scenarios import find_scenario
 
 FORMATS = ("parquet", "csv")
-WHATS = ("attempts", "cells")
+WHATS = ("attempts", "due", "cells")
 NAMES = pa.dictionary(pa.int32(), pa.string())
 
 RUN_COLUMNS = pa.schema(
@@ -67,9 +69,26 @@ RUN_COLUMNS = pa.schema(
         ("window_ns", pa.int64()),  # the window's start itself, on the machine's monotonic clock
         ("result", pa.int64()),
         ("message", NAMES),  # the engine's own words
+        ("in_window_ns", pa.int64()),  # how long it lasted within what is counted
+        ("still_open", pa.bool_()),  # when that ended
     ]
 )
 """The columns of exported attempts, in order. Times are ns."""
+
+DUE_COLUMNS = pa.schema(
+    [
+        *(RUN_COLUMNS.field(name) for name in ("run", "block", "arm", "worker", "role")),
+        *(RUN_COLUMNS.field(name) for name in ("engine", "begin", "txn")),
+        ("measured", pa.bool_()),  # it was due in the steady window
+        ("due_ns", pa.int64()),  # its intended start; this and done_ns: after the warm-up planned
+        ("done_ns", pa.int64()),  # the end of its COMMIT; null: never, or nobody knows
+        ("begun", pa.bool_()),  # there was an attempt
+        ("served", pa.bool_()),  # it was committed when the window closed
+        ("waited_ns", pa.int64()),  # until done_ns, else until the window closed; null: given up
+        ("window_ns", pa.int64()),
+    ]
+)
+"""The columns of exported transactions that were due, in order."""
 
 TIMES = ("intended_ns", "start_ns", "begun_ns", "worked_ns", "end_ns")
 
@@ -85,15 +104,21 @@ class Writer(Protocol):
 def export(source: Path, format_: str, what: str, out: Path) -> int:
     """Write a run's or an experiment's rows into `out` and return how many there are.
 
-    format_ : "parquet" or "csv". what : "attempts", or "cells" (experiments only).
+    format_ : "parquet" or "csv". what : "attempts", "due" (open loops only), or "cells"
+    (experiments only).
     Raises RunError for a source that is none, OSError where `out` can't be written; an `out` that
     was there is replaced when the new one is whole.
     """
     sweep = (source / "experiment.json").is_file()
     if what == "cells" and not sweep:
         raise PlanError(f"{source}: a run has no cells. Leave --what out to export its attempts.")
-    tables = _cells(source) if what == "cells" else _attempts(source, sweep)
+    tables = _cells(source) if what == "cells" else _rows(source, sweep, what)
     first = next(tables, None)
+    if first is None and what == "due":
+        raise RunError(
+            f"{source}: nobody was due, for it ran in a closed loop. `cwkit run --rate` makes an "
+            "open one; leave --what out to export the attempts."
+        )
     if first is None:
         raise RunError(f"{source}: has no attempts to export.")
     beside = out.with_name(f"{out.name}.{os.getpid()}.new")
@@ -130,15 +155,49 @@ def _plain(table: pa.Table) -> pa.Table:
     return table.cast(pa.schema(fields))
 
 
-def _attempts(source: Path, sweep: bool) -> Iterator[pa.Table]:
+def _rows(source: Path, sweep: bool, what: str) -> Iterator[pa.Table]:
+    of_run = _due_of_run if what == "due" else _of_run
     if not sweep:
         read_manifest(source)  # says what is wrong with a folder that is none
-        yield from _of_run(source, None, None)
+        yield from of_run(source, None, None)
         return
     experiment = read_experiment(source)
     for (block, arm), cell in sorted(experiment.cells.items()):
         if cell.folder is not None:
-            yield from _of_run(cell.folder, block, arm)
+            yield from of_run(cell.folder, block, arm)
+
+
+def _due_of_run(folder: Path, block: int | None, arm: str | None) -> Iterator[pa.Table]:
+    """Who was due, worker by worker; nothing of a role that ran in a closed loop."""
+    manifest = read_manifest(folder)
+    run = Run(folder, manifest, ())
+    about = {"run": run.name, "block": block, "arm": arm}
+    if not any(rate_of(run, role) for role in ("writer", "reader")):
+        return
+    window, retry = _counted_ns(folder, manifest), manifest["plan"].get("retry", {})
+    for worker in read_workers(folder, manifest):
+        if not rate_of(run, worker.role):
+            continue
+        due, rows = arrivals_of(run, worker), worker.attempts
+        _, lasts, _ = transactions(rows)
+        each = became(rows, lasts, given_up(rows, lasts, retry), due, window[1])
+        waited = np.where(each.given_up, 0, each.least_ns).astype(np.int64)
+        same = {**about, "worker": worker.worker, "role": worker.role, "engine": worker.engine}
+        same |= {"begin": worker.begin, "window_ns": run.window_ns[0]}
+        yield _columns(
+            DUE_COLUMNS,
+            same,
+            {
+                "txn": pa.array(np.arange(len(due), dtype=np.uint32)),
+                "measured": pa.array((due >= window[0]) & (due < window[1])),
+                "due_ns": pa.array(due - run.window_ns[0]),
+                "done_ns": pa.array(each.done_ns - run.window_ns[0], mask=each.done_ns == 0),
+                "begun": pa.array(each.begun),
+                "served": pa.array((each.done_ns > 0) & (each.done_ns <= window[1])),
+                "waited_ns": pa.array(waited, mask=each.given_up),
+            },
+            len(due),
+        )
 
 
 def _of_run(folder: Path, block: int | None, arm: str | None) -> Iterator[pa.Table]:
@@ -183,23 +242,32 @@ def _table(
     }
     if worker.role == "checkpointer":
         named["kind"] = ("checkpoint",)
+    lasted, still_open, _ = time_in(rows, counted_ns)
+    made = {"measured": within(rows, counted_ns), "in_window_ns": lasted, "still_open": still_open}
+    columns: dict[str, pa.Array] = {name: pa.array(values) for name, values in made.items()}
+    for name, names in named.items():
+        codes = np.minimum(rows[name].astype(np.int32), len(names) - 1)
+        columns[name] = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(names)))
+    for name in TIMES:
+        columns[name] = pa.array(rows[name] - first, mask=rows[name] == 0)
+    for name in ("txn", "attempt", "result"):
+        columns[name] = pa.array(rows[name])
+    return _columns(RUN_COLUMNS, same, columns, len(rows))
+
+
+def _columns(
+    schema: pa.Schema, same: Mapping[str, Any], made: Mapping[str, pa.Array], rows: int
+) -> pa.Table:
+    """A table of some columns, and of others that say the same in every row."""
     columns = []
-    for column in RUN_COLUMNS:
-        name = column.name
-        if name in same:
-            made = pa.repeat(pa.scalar(same[name], _value_type(column.type)), len(rows))
-            made = made.dictionary_encode() if pa.types.is_dictionary(column.type) else made
-        elif name in named:
-            codes = np.minimum(rows[name].astype(np.int32), len(named[name]) - 1)
-            made = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(named[name])))
-        elif name == "measured":
-            made = pa.array(within(rows, counted_ns))
-        elif name in TIMES:
-            made = pa.array(rows[name] - first, mask=rows[name] == 0)
+    for column in schema:
+        if column.name in same:
+            one = pa.repeat(pa.scalar(same[column.name], _value_type(column.type)), rows)
+            one = one.dictionary_encode() if pa.types.is_dictionary(column.type) else one
         else:
-            made = pa.array(rows[name])
-        columns.append(made.cast(column.type))
-    return pa.Table.from_arrays(columns, schema=RUN_COLUMNS)
+            one = made[column.name]
+        columns.append(one.cast(column.type))
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _value_type(kind: pa.DataType) -> pa.DataType:
@@ -220,6 +288,7 @@ def _typed(name: str, values: tuple[str, ...]) -> pa.Array:
     """Numbers where all that is there are numbers, else text; "" is null."""
     told = pa.array([value or None for value in values], pa.string())
     measured = "_per_s" in name or "rate" in name or name.endswith("_us")
+    measured |= name == "served" or name.startswith("time_")
     for kind in (pa.float64(),) if measured else (pa.int64(), pa.float64()):
         try:
             return told.cast(kind)

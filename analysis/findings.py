@@ -155,6 +155,12 @@ def doubts(evidence: Evidence) -> list[str]:
             "dropped with their blocks. Close other programs and run it again, or accept them by "
             "`--foreign-limit SHARE`, which the report then says."
         )
+    if unmet := [(g, c) for g, c in evidence.cells() if c.usable and c.unmet]:
+        said.append(
+            f"{len(unmet)} of {total} runs did not meet the rate that was asked for, the first "
+            f"`{unmet[0][0].name}/{unmet[0][1].run}`: {unmet[0][1].unmet}. Percentiles are over "
+            "all that were due."
+        )
     limit = evidence.campaign.get("foreign_limit", FOREIGN_LIMIT)
     if limit > FOREIGN_LIMIT:
         said.append(

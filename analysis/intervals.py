@@ -156,9 +156,19 @@ def percentile_intervals_over_blocks(
 
 
 def latency_intervals(tally: Tally, stage: str = "whole", *, seed: int = 0) -> np.ndarray:
-    """`percentile_intervals` of one run's committed transactions, ns, by when they ended."""
+    """`percentile_intervals` of one run's committed transactions, ns, by when they ended; of whole
+    ones in an open loop, of all that were due, by when they were.
+    """
+    if stage == "whole":
+        return percentile_intervals(whole_in_order(tally), seed=seed)
     order = np.argsort(tally.ends_ns, kind="stable")
     return percentile_intervals(tally.latency_ns[stage][order], seed=seed)
+
+
+def whole_in_order(tally: Tally) -> np.ndarray:
+    """`Tally.whole_ns` of one run in the order of time: of when they ended, or were due."""
+    when = tally.ends_ns if tally.due is None else tally.due.due_ns
+    return tally.whole_ns[np.argsort(when, kind="stable")]
 
 
 def circular_blocks(cells: int, block: int, *, seed: int | Sequence[int] = 0) -> np.ndarray:

@@ -5,25 +5,34 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.compare import Grid, seed_of
+from analysis.estimators import percentiles
 from analysis.intervals import percentile_intervals_over_blocks
-from analysis.words import duration, interval
+from analysis.words import at_least, duration, interval
 
 
 def whole_percentiles(grid: Grid, arm: str, role: str) -> np.ndarray:
-    """p50, p90, p99, p99.9 and maximum of whole transactions, ns, shape (5, 3): low, value, high.
+    """p50, p90, p99, p99.9 and maximum of whole transactions, ns, shape (5, 4): low, value, high,
+    and what is certain of the value where it is infinite (`Tally.whole`).
 
     All usable blocks pooled; the interval is over blocks, nan where these are too few.
     """
     counts = [cell.counted for cell in grid.usable(arm) if cell.counted is not None]
-    each = [c.roles[role].latency_ns["whole"] for c in counts if role in c.roles]
-    return percentile_intervals_over_blocks(each, seed=seed_of(grid.name, arm, role))
+    tallies = [c.roles[role] for c in counts if role in c.roles]
+    seed = seed_of(grid.name, arm, role)
+    spans = percentile_intervals_over_blocks([t.whole_ns for t in tallies], seed=seed)
+    least = percentiles(np.concatenate([np.zeros(0), *(t.least_ns for t in tallies)]))
+    return np.column_stack([spans, least])
 
 
 def percentile_words(span: np.ndarray) -> str:
-    """A percentile, ns, with its interval where there is one.
+    """A percentile, ns, with its interval where there is one. span : a row of `whole_percentiles`.
 
-    >>> percentile_words(np.array([90e3, 100e3, 120e3])), percentile_words(np.full(3, np.nan))
-    ('100 µs [90 µs, 120 µs]', '—')
+    >>> percentile_words(np.array([90e3, 100e3, 120e3, 100e3]))
+    '100 µs [90 µs, 120 µs]'
+    >>> percentile_words(np.array([1e9, np.inf, np.inf, 2e9])), percentile_words(np.full(4, np.nan))
+    ('≥ 2 s', '—')
     """
-    low, value, high = (float(x) for x in span)
-    return duration(value) + ("" if np.isnan(low) else f" {interval(low, high, duration)}")
+    low, value, high, least = (float(x) for x in span)
+    if np.isnan(low) or np.isinf(value):
+        return at_least(value, least)
+    return f"{duration(value)} {interval(low, high, duration)}"

@@ -11,7 +11,12 @@ from dataclasses import replace
 import numpy as np
 
 from analysis.compare import Cell, Ratio
-from analysis.intervals import block_length, circular_blocks, resampled_percentile
+from analysis.intervals import (
+    block_length,
+    circular_blocks,
+    resampled_percentile,
+    whole_in_order,
+)
 from analysis.rates import ends_ns
 from workloads.recording import COMMITTED, CONFLICT, UNKNOWN, read_run
 
@@ -45,8 +50,7 @@ def resampled(cell: Cell, measure: str, role: str, seed: int = 0) -> np.ndarray 
         return None
     tally = cell.counted.roles[role]
     if measure in ("p50", "p99"):
-        order = np.argsort(tally.ends_ns, kind="stable")
-        values = tally.latency_ns["whole"][order]
+        values = whole_in_order(tally)
         return resampled_percentile(values, {"p50": 0.5, "p99": 0.99}[measure], seed=seed)
     if measure not in ("throughput", "abort-rate"):
         return None

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from analysis.due import Due, NotDrawn, added, arrivals_of, became, due_in, rate_of
 from analysis.estimators import PERCENTILES, abort_rate, jain_index, percentiles
 from analysis.steady import Steady, steady_state
 from workloads.recording import (
@@ -40,8 +41,13 @@ class Tally:
     conflicts    : int array, shape (6, 4), conflicts by kind and phase.
     tries        : int array; tries[k] transactions committed at their k-th try, tries[0] is 0.
     given_up     : transactions left after a conflict because the retry policy said so.
-    attempts_ns  : time spent inside attempts, all / in those that did not commit. Waiting between
-        tries (back-off) is in neither.
+    worker_ns    : the window's length times the workers: the time that there was.
+    attempts_ns  : the part of it inside attempts, each cut to the window. It is the sum of
+        committed_ns (attempts that had committed when the window closed), wasted_ns (those that had
+        not) and waiting_ns (BEGIN of attempts still open when it closed: waiting for a lock). The
+        rest is outside_ns: waiting between tries (back-off) or for the next one that is due.
+    open_ns      : the part of wasted_ns that lies in attempts still open when the window closed,
+        after their BEGIN. Some of them commit later: nobody had anything of them by then.
     latency_ns   : stage -> int64 array, one value for each committed transaction:
         queueing  its first start - its intended start (0 in a closed loop),
         begin     BEGIN of the try that committed (waiting for a lock is here),
@@ -49,10 +55,12 @@ class Tally:
         commit    COMMIT,
         service   the try that committed, start to end,
         whole     intended start to the end of COMMIT, refused tries and back-off included.
+    due          : of an open loop, everybody who was due in the window; None in a closed loop.
     ends_ns      : int64 array, when each of those ended, on the run's clock.
     unfinished   : transactions begun but not over when the window closed; `oldest_ns` is how long
-        the oldest of them had lasted. They are in no latency: without them a worker that waits
-        for the whole run would look as if it had never waited.
+        the oldest of them had lasted (in an open loop, of those due and not begun, too). In a
+        closed loop they are in no latency: without them a worker that waits for the whole run
+        would look as if it had never waited.
     cpu_s, cpu_transactions : CPU seconds over the whole run and the transactions committed in it
         (warm-up included, as the CPU time is); nan where the manifest has no CPU time.
     words        : (phase, conflict kind, engine's own words) -> attempts.
@@ -65,8 +73,11 @@ class Tally:
     conflicts: np.ndarray
     tries: np.ndarray
     given_up: int
-    attempts_ns: int
+    worker_ns: int
+    committed_ns: int
     wasted_ns: int
+    open_ns: int
+    waiting_ns: int
     latency_ns: Mapping[str, np.ndarray] = field(repr=False)
     ends_ns: np.ndarray = field(repr=False)
     unfinished: int
@@ -75,6 +86,7 @@ class Tally:
     cpu_transactions: int
     words: Counter[tuple[str, str, str]]
     commits_each: np.ndarray
+    due: Due | None = field(default=None, repr=False)
 
     @property
     def committed(self) -> int:
@@ -113,9 +125,40 @@ class Tally:
         return abort_rate([self.conflicted], [self.finished])[0]
 
     @property
+    def attempts_ns(self) -> int:
+        return self.committed_ns + self.wasted_ns + self.waiting_ns
+
+    @property
+    def outside_ns(self) -> int:
+        """Worker time between attempts."""
+        return self.worker_ns - self.attempts_ns
+
+    @property
     def wasted(self) -> float:
-        """Share of the time inside attempts that went into attempts that did not commit."""
-        return self.wasted_ns / self.attempts_ns if self.attempts_ns else float("nan")
+        """Share of the time inside attempts that went into attempts that had not committed."""
+        return self.of_attempts(self.wasted_ns)
+
+    def of_attempts(self, part_ns: int) -> float:
+        """A time as a share of that inside attempts; nan where there were none."""
+        return part_ns / self.attempts_ns if self.attempts_ns else float("nan")
+
+    @property
+    def whole_ns(self) -> np.ndarray:
+        """What the percentiles of whole transactions are taken over: in an open loop all that were
+        due in the window, infinite for whoever was never served; else `latency_ns["whole"]`.
+        """
+        return self.latency_ns["whole"] if self.due is None else self.due.whole_ns
+
+    @property
+    def least_ns(self) -> np.ndarray:
+        """The same with what is certain of those not served: how long they had waited."""
+        return self.latency_ns["whole"] if self.due is None else self.due.least_ns
+
+    def whole(self) -> np.ndarray:
+        """p50, p90, p99, p99.9 and maximum of whole transactions, ns; shape (5, 2): the value, and
+        what is certain of it (`least_ns`), which differs only where the value is infinite.
+        """
+        return np.stack([percentiles(self.whole_ns), percentiles(self.least_ns)], axis=-1)
 
     @property
     def cpu_us(self) -> float:
@@ -141,8 +184,9 @@ class Tally:
         return max(int(whole.max()) if whole.size else 0, self.oldest_ns)
 
     def latency(self) -> dict[str, np.ndarray]:
-        """Stage -> percentiles (ns), shape (5,) each."""
-        return {stage: percentiles(self.latency_ns[stage]) for stage in STAGES}
+        """Stage -> percentiles (ns), shape (5,) each; "whole" is over `whole_ns`."""
+        found = {stage: percentiles(self.latency_ns[stage]) for stage in STAGES}
+        return found | {"whole": self.whole()[:, 0]}
 
     def conflict_table(self) -> list[tuple[str, str, int]]:
         """(kind, phase, attempts) where there are any, the most frequent first."""
@@ -172,6 +216,7 @@ class Count:
 
     roles  : role -> Tally, only roles that the run had.
     steady : from where on the run was steady, and so was counted; None where the window was given.
+    undrawn : role -> why nobody knows who was due, for roles that ran in an open loop.
     """
 
     run: str
@@ -179,15 +224,17 @@ class Count:
     workers: tuple[WorkerTally, ...]
     roles: Mapping[str, Tally]
     steady: Steady | None = None
+    undrawn: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, role: str) -> tuple[WorkerTally, ...]:
         return tuple(w for w in self.workers if w.role == role)
 
-    def worst_p99_ns(self, role: str) -> float:
-        """The worst worker's p99 of whole transactions; nan where none has enough samples."""
-        each = [percentiles(w.tally.latency_ns["whole"])[2] for w in self.of(role)]
-        known = [p for p in each if not np.isnan(p)]
-        return max(known) if known else float("nan")
+    def worst_p99(self, role: str) -> tuple[float, float]:
+        """The worst worker's p99 of whole transactions, ns, and what is certain of it (as of
+        `Tally.whole`); nan where none has enough samples.
+        """
+        each = [tuple(w.tally.whole()[2].tolist()) for w in self.of(role)]
+        return max((p for p in each if not np.isnan(p[0])), default=(float("nan"),) * 2)
 
 
 def count(run: Run, window_ns: tuple[int, int] | None = None) -> Count:
@@ -200,6 +247,7 @@ def count(run: Run, window_ns: tuple[int, int] | None = None) -> Count:
     window = window_ns or (steady.window_ns if steady else run.window_ns)
     seconds = max(window[1] - window[0], 0) / 1e9
     retry = run.manifest["plan"].get("retry", {})
+    due, undrawn = _due(run)
     workers = tuple(
         WorkerTally(
             worker=w.worker,
@@ -208,14 +256,32 @@ def count(run: Run, window_ns: tuple[int, int] | None = None) -> Count:
             engine=w.engine,
             begin=w.begin,
             state=str(w.entry.get("state", "finished")),
-            tally=count_worker(w, window, retry),
+            tally=count_worker(w, window, retry, due.get(w.worker)),
         )
         for w in run.workers
     )
     roles: dict[str, Tally] = {}
     for role in dict.fromkeys(w.role for w in workers):
         roles[role] = together([w.tally for w in workers if w.role == role])
-    return Count(run.name, seconds, workers, roles, steady)
+    return Count(run.name, seconds, workers, roles, steady, undrawn)
+
+
+Asked = tuple[np.ndarray, float]
+"""The intended starts of one worker of an open loop, and its rate, a second."""
+
+
+def _due(run: Run) -> tuple[dict[int, Asked], dict[str, str]]:
+    """What each worker of an open loop was asked for, and of which roles nobody knows, with why."""
+    asked: dict[int, Asked] = {}
+    undrawn = {}
+    for role in ("writer", "reader"):
+        rate, workers = rate_of(run, role), run.role(role)
+        if rate and workers:
+            try:
+                asked |= {w.worker: (arrivals_of(run, w), rate / len(workers)) for w in workers}
+            except NotDrawn as error:
+                undrawn[role] = error.why
+    return asked, undrawn
 
 
 def ends_ns(rows: np.ndarray, stop_ns: int) -> np.ndarray:
@@ -236,33 +302,39 @@ def within(rows: np.ndarray, window_ns: tuple[int, int]) -> np.ndarray:
 
 
 def count_worker(
-    worker: WorkerRecord, window_ns: tuple[int, int], retry: Mapping[str, object] | None = None
+    worker: WorkerRecord,
+    window_ns: tuple[int, int],
+    retry: Mapping[str, object] | None = None,
+    asked: Asked | None = None,
 ) -> Tally:
-    """The Tally of one worker. window_ns is (first, last), retry the plan's policy as data."""
+    """The Tally of one worker. window_ns is (first, last), retry the plan's policy as data, asked
+    what it was asked for in an open loop.
+    """
     first, stop = window_ns
     rows = worker.attempts
     end, inside = ends_ns(rows, stop), within(rows, window_ns)
-    # Transactions are runs of one txn number, their first rows at `starts`.
-    new = np.append(True, rows["txn"][1:] != rows["txn"][:-1]) if len(rows) else np.zeros(0, bool)
-    starts = np.flatnonzero(new)
-    which = np.cumsum(new) - 1
-    lasts = np.append(starts[1:] - 1, len(rows) - 1) if len(rows) else starts
+    starts, lasts, which = transactions(rows)
 
     outcome, mine = rows["outcome"], rows[inside]
-    spent = np.maximum(end - np.maximum(rows["start_ns"], first), 0)
+    spent, still_open, waited = time_in(rows, window_ns)
+    lost = ~still_open & (outcome != COMMITTED)
     did = np.flatnonzero(inside & (outcome == COMMITTED))
     refused = mine[mine["outcome"] == CONFLICT]
     conflicts = np.zeros((len(CONFLICTS), len(PHASES)), int)
     np.add.at(conflicts, (refused["conflict"], refused["phase"]), 1)
 
     cpu = worker.entry.get("cpu_s")
-    left = _given_up(rows, lasts, retry or {})
+    left = given_up(rows, lasts, retry or {})
     # Over when the window closed? Not if it ended later, was never closed, or was refused and
     # still meant to try again.
     open_at_stop = (end[lasts] > stop) | ((rows["end_ns"][lasts] == 0) & (end[lasts] >= first))
     open_at_stop |= inside[lasts] & (outcome[lasts] == CONFLICT) & ~left
     waiting_since = rows["intended_ns"][starts][open_at_stop]
     waiting_since = waiting_since[waiting_since < stop]
+    oldest = int((stop - waiting_since).max()) if len(waiting_since) else 0
+    due = None
+    if asked is not None:
+        due = due_in(asked[0], became(rows, lasts, left, asked[0], stop), window_ns, asked[1])
     return Tally(
         workers=1,
         seconds=max(stop - first, 0) / 1e9,
@@ -270,20 +342,52 @@ def count_worker(
         conflicts=conflicts,
         tries=np.bincount(rows["attempt"][did], minlength=2),
         given_up=int((left & inside[lasts]).sum()),
-        attempts_ns=int(spent[inside].sum()),
-        wasted_ns=int(spent[inside & (outcome != COMMITTED)].sum()),
+        worker_ns=max(stop - first, 0),
+        committed_ns=int(spent[~still_open & (outcome == COMMITTED)].sum()),
+        wasted_ns=int(spent[lost].sum() + (spent - waited)[still_open].sum()),
+        open_ns=int((spent - waited)[still_open].sum()),
+        waiting_ns=int(waited[still_open].sum()),
         latency_ns=_stages(rows, did, starts[which[did]]),
         ends_ns=rows["end_ns"][did],
         unfinished=len(waiting_since),
-        oldest_ns=int((stop - waiting_since).max()) if len(waiting_since) else 0,
+        oldest_ns=max(oldest, due.oldest_ns if due is not None else 0),
         cpu_s=float("nan") if cpu is None else float(cpu),
         cpu_transactions=int((outcome == COMMITTED).sum()),
         words=_words(worker, mine),
         commits_each=np.array([len(did)]),
+        due=due,
     )
 
 
-def _given_up(rows: np.ndarray, lasts: np.ndarray, retry: Mapping[str, object]) -> np.ndarray:
+def time_in(
+    rows: np.ndarray, window_ns: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How long each attempt lasted within a window, ns; whether it was still open when the window
+    closed; and how much of an open one was its BEGIN, ns. Three arrays, shape (attempts,).
+    """
+    first, stop = window_ns
+
+    def cut(times: np.ndarray) -> np.ndarray:
+        return np.clip(times, first, max(first, stop))
+
+    still_open = (rows["end_ns"] == 0) | (rows["end_ns"] > stop)
+    begun = np.where(rows["begun_ns"] == 0, stop, rows["begun_ns"])
+    start, end = cut(rows["start_ns"]), cut(ends_ns(rows, stop))
+    waited = np.where(still_open, np.maximum(cut(begun) - start, 0), 0)
+    return np.maximum(end - start, 0), still_open, waited
+
+
+def transactions(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where each transaction of a worker begins and ends, shape (transactions,), and which one each
+    attempt is of, shape (attempts,): a transaction is a stretch of rows of one txn number.
+    """
+    new = np.append(True, rows["txn"][1:] != rows["txn"][:-1]) if len(rows) else np.zeros(0, bool)
+    starts = np.flatnonzero(new)
+    lasts = np.append(starts[1:] - 1, len(rows) - 1) if len(rows) else starts
+    return starts, lasts, np.cumsum(new) - 1
+
+
+def given_up(rows: np.ndarray, lasts: np.ndarray, retry: Mapping[str, object]) -> np.ndarray:
     """Which transactions, by their last rows, were left after a conflict by the policy's word.
 
     The worker's very last one may only have met the end of the run: that is not giving up.
@@ -326,7 +430,8 @@ def together(tallies: Sequence[Tally]) -> Tally:
 
     All must be of one run (one window); tallies of several runs are added up by `pooled`.
     """
-    return _sum(tallies, tallies[0].seconds if tallies else 0.0)
+    asked = sum(t.due.asked_per_s for t in tallies if t.due is not None)
+    return _sum(tallies, tallies[0].seconds if tallies else 0.0, asked)
 
 
 def pooled(tallies: Sequence[Tally]) -> Tally:
@@ -334,10 +439,12 @@ def pooled(tallies: Sequence[Tally]) -> Tally:
 
     `commits_each` then holds every worker of every run: for fairness look at single runs.
     """
-    return _sum(tallies, sum(t.seconds for t in tallies))
+    seconds = sum(t.seconds for t in tallies)
+    asked = sum(t.due.asked_per_s * t.seconds for t in tallies if t.due is not None)
+    return _sum(tallies, seconds, asked / seconds if seconds else 0.0)
 
 
-def _sum(tallies: Sequence[Tally], seconds: float) -> Tally:
+def _sum(tallies: Sequence[Tally], seconds: float, asked_per_s: float) -> Tally:
     if not tallies:
         raise ValueError("No tallies to add up: the run had no worker of that role.")
     most = max(len(t.tries) for t in tallies)
@@ -351,8 +458,11 @@ def _sum(tallies: Sequence[Tally], seconds: float) -> Tally:
         conflicts=_added(t.conflicts for t in tallies),
         tries=_added(np.pad(t.tries, (0, most - len(t.tries))) for t in tallies),
         given_up=sum(t.given_up for t in tallies),
-        attempts_ns=sum(t.attempts_ns for t in tallies),
+        worker_ns=sum(t.worker_ns for t in tallies),
+        committed_ns=sum(t.committed_ns for t in tallies),
         wasted_ns=sum(t.wasted_ns for t in tallies),
+        open_ns=sum(t.open_ns for t in tallies),
+        waiting_ns=sum(t.waiting_ns for t in tallies),
         latency_ns={s: np.concatenate([t.latency_ns[s] for t in tallies]) for s in STAGES},
         ends_ns=np.concatenate([t.ends_ns for t in tallies]),
         unfinished=sum(t.unfinished for t in tallies),
@@ -361,6 +471,7 @@ def _sum(tallies: Sequence[Tally], seconds: float) -> Tally:
         cpu_transactions=sum(t.cpu_transactions for t in tallies),
         words=words,
         commits_each=np.concatenate([t.commits_each for t in tallies]),
+        due=added([t.due for t in tallies], asked_per_s),
     )
 
 

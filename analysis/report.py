@@ -93,6 +93,7 @@ def _experiment(evidence: Evidence, grid: Grid) -> dict[str, Any]:
         ("Latency of a whole committed transaction, and its parts", tables.latency_table(grid)),
         ("Each worker", tables.fairness_table(grid)),
         ("Attempts, each in exactly one column", tables.attempts_table(grid)),
+        ("Where the workers' time went", tables.effort_table(grid)),
         ("What the arms differ in", tables.arms_table(grid)),
     ]
     absent = []

@@ -148,6 +148,7 @@ def _latencies(evidence: Evidence) -> list[Line]:
         tally = grid.tally(arm) if grid else None
         if grid and tally:
             each = tally.latency()["whole"]
+            each = np.where(np.isinf(each), np.nan, each)  # no place for "never" on an axis
             lines.append(Line(label(grid, arm), look(grid, arm), range(len(each)), each))
     return lines
 

@@ -12,28 +12,21 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
 
 from analysis import words
+from analysis.due import GRACE_NS, SERVED, NotDrawn, arrivals_of
 from analysis.steady import steady_state
-from workloads.pacing import arrivals
-from workloads.plan import Plan, PlanError
-from workloads.recording import COMMITTED, CONFLICT, UNKNOWN, Run, RunError
-from workloads.worker import seat_of
+from workloads.plan import PlanError
+from workloads.recording import COMMITTED, CONFLICT, UNKNOWN, Run
 
 UNITS_NS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 STATISTICS = (*SHARES, "max", "mean", "abort-rate")
 FORM = re.compile(r"([a-z0-9.-]+)\s*<=?\s*([0-9]*\.?[0-9]+)\s*([a-zµ%]*)")
 
-SERVED = 0.99
-"""Share of the transactions due that must have been committed when the window closed. With less,
-the rate that was asked for is not the rate that was measured."""
-
-GRACE_NS = 100_000_000
 MEANS = 20
 """How long a transaction may be under way at the window's end without counting as not served: as
 long as the objective lets it, so many times a mean's limit, GRACE_NS where no objective says it."""
@@ -217,29 +210,17 @@ def load_of(run: Run, role: str = "writer") -> Load:
     has no row for what it never came to. Raises RunError where the run is no open loop, or its
     rows are not those that its seed draws.
     """
-    plan = Plan(**run.manifest["plan"])
-    rate = plan.rate if role == "writer" else plan.read_rate
-    if not rate:
-        raise RunError(f"{run.name}: a closed loop (its {role}s had no rate) has no intended rate.")
+    if not run.role(role):
+        raise NotDrawn(run.name, f"it has no {role}s.")
     _, stop = run.window_ns
     first = steady_state(run).window_ns[0]
-    start = int(run.manifest["window"]["start_ns"])
     dues, dones = [], []
     refused = finished = 0
     for worker in run.role(role):
-        seat = seat_of(plan, worker.worker)
-        drawn = arrivals(rate / seat.of, start, seat.rng(7))
-        due = np.fromiter(takewhile(lambda when: when < stop, iter(drawn, None)), np.int64)
-        rows = worker.attempts
-        rows = rows[rows["txn"] < due.size]
-        opened = rows[rows["attempt"] == 1]
-        if not np.array_equal(opened["intended_ns"], due[opened["txn"]]):
-            raise RunError(
-                f"{run.folder}: worker {worker.worker}'s intended starts are not those that its "
-                "seed draws: it was made by another version of cwkit. Make the run again."
-            )
-        done = np.zeros(due.size, np.int64)
+        due = arrivals_of(run, worker)
+        rows = worker.attempts[worker.attempts["txn"] < due.size]
         committed = rows[rows["outcome"] == COMMITTED]
+        done = np.zeros(due.size, np.int64)
         done[committed["txn"]] = committed["end_ns"]
         dues.append(due)
         dones.append(done)

@@ -20,6 +20,9 @@ from analysis.rates import PERCENTILES, STAGES, Count, Tally, count
 from analysis.steady import COUNTED, STEADY, UNSTEADY
 from workloads.recording import Run
 
+SMALL = 0.001
+"""Share of the time in attempts below which no word is lost on it."""
+
 WORKERS_SHOWN = 16
 """A table of 256 workers hides the rest of the screen; beyond this the best and worst are shown."""
 
@@ -79,6 +82,8 @@ def doubts(run: Run, counted: Count) -> list[str]:
                 f"No attempt of a {role} ended in the measured window: {tally.unfinished} were "
                 f"open when it closed, the oldest for {words.duration(tally.oldest_ns)}."
             )
+    for role, why in counted.undrawn.items():
+        said.append(f"The latencies of the {role}s are of those served alone: {why}")
     if counted.seconds < 0.5:
         said.append(f"Short: only {counted.seconds:.2g} s were measured.")
     ended = run.manifest.get("ended", "duration")
@@ -145,7 +150,12 @@ def _role_tables(counted: Count, role: str) -> list[RenderableType]:
     tally = counted.roles[role]
     parts: list[RenderableType] = [
         Padding(Text(line), (0, 0, 0, 2))
-        for line in (attempts_words(tally), effort_words(tally), fairness_words(counted, role))
+        for line in (
+            rate_words(tally),
+            attempts_words(tally),
+            effort_words(tally),
+            fairness_words(counted, role),
+        )
         if line
     ]
     tables = [_conflicts(tally), _latency(tally), _intervals(tally), _workers(counted, role)]
@@ -154,6 +164,27 @@ def _role_tables(counted: Count, role: str) -> list[RenderableType]:
         for part in tables
         if part is not None
     ]
+
+
+def rate_words(tally: Tally) -> str:
+    """That the rate of an open loop was not met, and what became of those due; "" where it was."""
+    due = tally.due
+    if due is None or due.met:
+        return ""
+    under_way = due.begun - due.served - due.given_up - due.unknown
+    unknown = f"{words.whole(due.unknown)} unknown, " if due.unknown else ""
+    unbegun = words.whole(due.many - due.begun)
+    oldest = f", the oldest for {words.duration(due.oldest_ns)}" if due.oldest_ns else ""
+    many, earlier = words.times(due.many, "transaction"), tally.committed - due.served
+    before = f" ({words.whole(earlier)} commits of it were due before it.)" if earlier else ""
+    return (
+        f"Rate not met: {words.number(due.asked_per_s)} a second were due, "
+        f"{words.number(tally.per_s)} a second committed. Of {many} due in the window "
+        f"{words.whole(due.served)} were served in it "
+        f"({words.percent(due.share)}); {words.whole(due.given_up)} failed or were given up, "
+        f"{unknown}{words.whole(under_way)} were under way and {unbegun} never "
+        f"begun{oldest}.{before} `whole` is over all of those due."
+    )
 
 
 def attempts_words(tally: Tally) -> str:
@@ -177,9 +208,22 @@ def effort_words(tally: Tally) -> str:
     if more:
         tries += f", {words.whole(more)} later (up to try {len(tally.tries) - 1})"
     return (
-        f"wasted {words.percent(tally.wasted)} of the time in attempts; "
+        f"wasted {words.percent(tally.wasted)} of the time in attempts{open_words(tally)}; "
         f"CPU {words.number(tally.cpu_us)} µs a transaction; committed {tries or 'none'}"
     )
+
+
+def open_words(tally: Tally) -> str:
+    """How much of that time lay in attempts still open when the window closed; "" for hardly any.
+
+    Each worker has at most one, so that of a long window with short attempts there is no word.
+    """
+    said = ""
+    if (share := tally.of_attempts(tally.open_ns)) >= SMALL:
+        said += f", of which still open at the end {words.percent(share)}"
+    if (share := tally.of_attempts(tally.waiting_ns)) >= SMALL:
+        said += f"; waiting in BEGIN at the end {words.percent(share)}"
+    return said
 
 
 def fairness_words(counted: Count, role: str) -> str:
@@ -191,7 +235,7 @@ def fairness_words(counted: Count, role: str) -> str:
         f"fairness: Jain's index {words.number(tally.fairness)} (1: all alike, "
         f"{words.number(1 / tally.workers)}: one has everything), worst share "
         f"{words.percent(tally.worst_share)} (even: {words.percent(1 / tally.workers)}), worst p99 "
-        f"{words.duration(counted.worst_p99_ns(role))}, longest {words.duration(tally.longest_ns)}"
+        f"{words.at_least(*counted.worst_p99(role))}, longest {words.duration(tally.longest_ns)}"
     )
 
 
@@ -210,7 +254,8 @@ def _latency(tally: Tally) -> Table:
     for stage in STAGES:
         if stage == "queueing" and not tally.latency_ns[stage].any():
             continue  # a closed loop has no queue
-        table.add_row(stage, *(words.duration(value) for value in each[stage]))
+        values = tally.whole() if stage == "whole" else np.stack([each[stage]] * 2, axis=-1)
+        table.add_row(stage, *(words.at_least(*pair) for pair in values.tolist()))
     return table
 
 
@@ -220,7 +265,8 @@ def _intervals(tally: Tally) -> Text | None:
     said = [
         f"{name} {words.interval(low, high, words.duration)}"
         for name in ("p50", "p99")
-        if not np.isnan((low := found[name][0]) + (high := found[name][2]))
+        if np.isfinite(found[name][1])
+        and not np.isnan((low := found[name][0]) + (high := found[name][2]))
     ]
     return Text(f"whole, 95 % within this run: {', '.join(said)}") if said else None
 
@@ -241,7 +287,7 @@ def _workers(counted: Count, role: str) -> Table | None:
             words.number(w.tally.per_s),
             words.percent(share),
             words.percent(w.tally.abort_rate[1]),
-            words.duration(w.tally.latency()["whole"][2]),
+            words.at_least(*w.tally.whole()[2].tolist()),
             words.duration(w.tally.longest_ns),
             words.number(w.tally.cpu_us),
         )

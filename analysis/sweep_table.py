@@ -32,6 +32,9 @@ OF_THE_WAL = ("read_think_us", "wal_autocheckpoint", "checkpointers", "checkpoin
 
 NOT_RUN = "not run"
 
+TIMES = ("committed", "wasted", "waiting", "outside", "open")
+"""Parts of the workers' time, as of `Tally`: the first four add up to it, `open` is in `wasted`."""
+
 
 def role_of(grid: Grid) -> str:
     """Whose throughput counts: the writers', or the readers' where nobody writes."""
@@ -76,7 +79,7 @@ def _of(tally: Tally | None) -> list[str]:
         return [words.DASH, words.DASH]
     return [
         words.percent(float(tally.abort_rate[1])),
-        words.duration(float(tally.latency()["whole"][2])),
+        words.at_least(*tally.whole()[2].tolist()),
     ]
 
 
@@ -155,14 +158,18 @@ def cells_table(grid: Grid, states: dict[tuple[int, str], str] | None = None) ->
     """Every cell: what it was, and its numbers as plain decimals ("" where there is none).
 
     states : the state of each cell that was run; where it has none, the cell is "not run".
-    p50_us and p99_us are of the writers' whole transactions (the readers' where nobody writes), µs.
+    p50_us and p99_us are of the writers' whole transactions (the readers' where nobody writes), µs;
+    "inf" where they lie among those that were due and never served. due_per_s and served : of an
+    open loop, transactions due a second, and the share of them served in the window. time_… : parts
+    of the workers' time (TIMES), as shares of it.
     """
     role = role_of(grid)
     axes = tuple(grid.axes)
     head = (
         "block", "arm", *axes, "state", "committed_per_s", "read_per_s", "abort_rate",
-        "abort_rate_low", "abort_rate_high", "p50_us", "p99_us", "wal_bytes_max", "contaminated",
-        "jobs", "oversubscribed", "machine", "run", "words",
+        "abort_rate_low", "abort_rate_high", "p50_us", "p99_us", "due_per_s", "served",
+        *(f"time_{part}" for part in TIMES), "wal_bytes_max", "contaminated", "jobs",
+         "oversubscribed", "machine", "run", "words",
     )  # fmt: skip
     rows = []
     for (block, arm), cell in sorted(grid.cells.items()):
@@ -189,15 +196,23 @@ def cells_table(grid: Grid, states: dict[tuple[int, str], str] | None = None) ->
 
 
 def _numbers(cell: Cell, role: str) -> list[str]:
-    """committed/s, reads/s, the abort rate with its interval, p50 and p99 in µs."""
+    """committed/s, reads/s, the abort rate with its interval, p50 and p99 in µs, who was due, and
+    where the time went.
+    """
     roles = cell.counted.roles if cell.counted else {}
     found = [_decimal(roles[role].per_s) if role in roles else ""]
     found.append(_decimal(roles["reader"].per_s) if "reader" in roles else "")
     if role not in roles:
-        return found + [""] * 5
-    low, rate, high = (float(x) for x in roles[role].abort_rate)
-    p50, _, p99, *_ = (float(x) / 1000 for x in roles[role].latency()["whole"])
-    return found + [_decimal(x) for x in (rate, low, high, p50, p99)]
+        return found + [""] * (7 + len(TIMES))
+    tally = roles[role]
+    low, rate, high = (float(x) for x in tally.abort_rate)
+    p50, _, p99, *_ = (float(x) / 1000 for x in tally.whole()[:, 0])
+    asked = [np.nan, np.nan]
+    if tally.due is not None and tally.seconds:
+        asked = [tally.due.many / tally.seconds, tally.due.share]
+    all_ns = tally.worker_ns or np.nan
+    times = [getattr(tally, f"{part}_ns") / all_ns for part in TIMES]
+    return found + [_decimal(x) for x in (rate, low, high, p50, p99, *asked, *times)]
 
 
 def _decimal(value: float) -> str:
@@ -260,8 +275,17 @@ def failure_words(grid: Grid, states: dict[tuple[int, str], str]) -> list[str]:
 
 
 def doubt_words(grid: Grid) -> list[str]:
-    """What makes the numbers doubtful: contaminated cells, too few CPUs, runs that are unlike."""
+    """What makes the numbers doubtful: contaminated cells, rates not met, too few CPUs, runs that
+    are unlike.
+    """
     said = []
+    unmet = [cell for cell in grid.cells.values() if cell.state == DONE and cell.unmet]
+    if unmet:
+        said.append(
+            f"{words.times(len(unmet), 'cell')} did not meet the rate that was asked for, the "
+            f"first b{unmet[0].block:02d}, {unmet[0].arm}: {unmet[0].unmet}. Percentiles are over "
+            "all that were due."
+        )
     dirty = [cell for cell in grid.cells.values() if cell.state == DONE and cell.contaminated]
     if dirty:
         said.append(

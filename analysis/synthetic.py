@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from workloads.experiment import DONE, FAILED, MISSING, REFUSED, Design, cell_name
+from workloads.pacing import ARRIVALS, due_before
+from workloads.plan import ROLES
 from workloads.recording import (
     ATTEMPT,
     BUSY,
@@ -237,6 +239,42 @@ def drawn_run(
         for number in range(readers)
     ]
     return made_run(workers, seconds=seconds, **more)
+
+
+def open_loop(
+    per_s: float,
+    served_per_s: float,
+    *,
+    writers: int = 2,
+    seconds: float = 2.0,
+    warmup_s: float = 0.0,
+    seed: int = 412,
+    **more: Any,
+) -> Run:
+    """An open loop on a store that takes its time: each writer serves its share of `served_per_s`,
+    first come first served, each transaction in the same time, and begins none after the end.
+    """
+    took = round(1e9 * writers / served_per_s)
+    stop = START_NS + int((warmup_s + seconds) * 1e9)
+    workers = []
+    for number in range(writers):
+        rng = np.random.default_rng([seed, ROLES.index("writer"), number, ARRIVALS])
+        due = due_before(stop, per_s / writers, START_NS, rng)
+        free, starts = 0, []
+        for when in due.tolist():
+            free = max(when, free)
+            if free >= stop:
+                break
+            starts.append(free)
+            free += took
+        rows = np.zeros(len(starts), ATTEMPT)
+        rows["txn"], rows["attempt"], rows["outcome"] = np.arange(len(rows)), 1, COMMITTED
+        rows["start_ns"], rows["intended_ns"] = starts, due[: len(rows)]
+        rows["begun_ns"], rows["end_ns"] = rows["start_ns"] + took // 10, rows["start_ns"] + took
+        rows["worked_ns"] = rows["end_ns"] - took // 10
+        workers.append(made_worker(number, rows))
+    plan = {"rate": per_s, "seed": seed} | dict(more.pop("plan", {}))
+    return made_run(workers, seconds=seconds, warmup_s=warmup_s, plan=plan, **more)
 
 
 def rated(per_s_of: Callable[[float], float], seconds: float, **more: Any) -> Run:

@@ -14,6 +14,7 @@ from analysis.rates import Tally
 from analysis.words import (
     DASH,
     Table,
+    at_least,
     begin_words,
     duration,
     interval,
@@ -103,15 +104,15 @@ def latency_table(grid: Grid) -> Table:
                 continue
             each = tally.latency()
             spans = whole_percentiles(grid, arm, role)
-            worst = [cell.counted.worst_p99_ns(role) for cell in grid.usable(arm) if cell.counted]
-            known = [value for value in worst if not np.isnan(value)]
+            worst = [cell.counted.worst_p99(role) for cell in grid.usable(arm) if cell.counted]
+            known = [pair for pair in worst if not np.isnan(pair[0])]
             rows.append(
                 (
                     arm,
                     role,
                     *(percentile_words(span) for span in spans),
                     duration(tally.longest_ns),
-                    duration(max(known)) if known else DASH,
+                    at_least(*max(known)) if known else DASH,
                     *(duration(each[s][2]) for s in ("queueing", "begin", "work", "commit")),
                     duration(each["service"][0]),
                     duration(each["service"][2]),
@@ -148,8 +149,12 @@ def fairness_table(grid: Grid) -> Table:
 
 
 def attempts_table(grid: Grid) -> Table:
-    """Attempts = commits + each kind of conflict + failed + unknown; usable blocks together."""
+    """Attempts = commits + each kind of conflict + failed + unknown; usable blocks together. Where
+    an arm ran in an open loop, also how many transactions were due, and how many of them served.
+    """
     rows = []
+    tallies = (grid.tally(arm, role) for arm in grid.arms for role in ("writer", "reader"))
+    asked = any(tally is not None and tally.due is not None for tally in tallies)
     for arm in grid.arms:
         for role in ("writer", "reader"):
             tally = grid.tally(arm, role)
@@ -158,10 +163,46 @@ def attempts_table(grid: Grid) -> Table:
             kinds = [whole(n) for n in tally.conflicts.sum(axis=1)[1:]]
             parts = [tally.attempts, tally.committed]
             rest = [tally.failed, tally.unknown, tally.given_up, tally.unfinished]
-            rows.append((arm, role, *map(whole, parts), *kinds, *map(whole, rest), _tries(tally)))
+            due = _due(tally) if asked else []
+            rows.append(
+                (arm, role, *map(whole, parts), *kinds, *map(whole, rest), *due, _tries(tally))
+            )
     head = ("arm", "role", "attempts =", "committed")
-    tail = ("+ failed", "+ unknown", "given up (tx)", "unfinished (tx)", "tries until success")
-    return Table((*head, *(f"+ {kind}" for kind in CONFLICTS[1:]), *tail), rows)
+    tail = ["+ failed", "+ unknown", "given up (tx)", "unfinished (tx)"]
+    tail += ["due (tx)", "served in time (tx)"] * asked
+    kinds = [f"+ {kind}" for kind in CONFLICTS[1:]]
+    return Table((*head, *kinds, *tail, "tries until success"), rows)
+
+
+def _due(tally: Tally) -> list[str]:
+    """How many transactions were due, and how many of them were served in the window."""
+    if tally.due is None:
+        return [DASH, DASH]
+    return [whole(tally.due.many), f"{whole(tally.due.served)} ({percent(tally.due.share)})"]
+
+
+def effort_table(grid: Grid) -> Table:
+    """Where the workers' time went; usable blocks together. Each row adds up to all of it."""
+    rows = []
+    for arm in grid.arms:
+        for role in ("writer", "reader"):
+            tally = grid.tally(arm, role)
+            if tally is None or not tally.worker_ns:
+                continue
+            parts = (
+                tally.committed_ns,
+                tally.wasted_ns - tally.open_ns,
+                tally.open_ns,
+                tally.waiting_ns,
+                tally.outside_ns,
+            )
+            shares = [percent(part / tally.worker_ns) for part in parts]
+            rows.append((arm, role, f"{number(tally.worker_ns / 1e9)} s", *shares))
+    return Table(
+        ("arm", "role", "workers' time =", "attempts that committed", "+ wasted: refused or failed",
+         "+ wasted: still open at the end", "+ waiting in BEGIN at the end", "+ between attempts"),
+        rows,
+    )  # fmt: skip
 
 
 def _tries(tally: Tally) -> str:

@@ -10,7 +10,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from analysis.export import RUN_COLUMNS, _attempts, export
+from analysis.export import RUN_COLUMNS, _rows, export
 from analysis.rates import count
 from analysis.synthetic import drawn_run, made_experiment, rated, write_folder
 from workloads import recording
@@ -67,7 +67,7 @@ def test_one_workers_attempts_are_in_memory_at_a_time(
         return read_attempts(folder, worker)
 
     monkeypatch.setattr(recording, "read_attempts", counted)
-    tables = _attempts(a_run(sweep), sweep=False)
+    tables = _rows(a_run(sweep), sweep=False, what="attempts")
     next(tables)
     every = len(read) - 1  # once to see where the run is steady
     assert read == [*range(every), 0]

@@ -35,7 +35,7 @@ from analysis.significance import LEVEL, SIGN_FLIP, family_p, holm, sign_flip_p
 
 def _percentile(name: str) -> Callable[[Tally], float]:
     at = PERCENTILES.index(name)
-    return lambda tally: float(percentiles(tally.latency_ns["whole"])[at])
+    return lambda tally: float(percentiles(tally.whole_ns)[at])
 
 
 MEASURES: dict[str, Callable[[Tally], float]] = {
@@ -46,7 +46,8 @@ MEASURES: dict[str, Callable[[Tally], float]] = {
     "cpu": lambda tally: tally.cpu_us,
 }
 """What may be compared: commits a second, share of refused attempts, latency from the intended
-start (ns), CPU us a commit. nan where a run has too few samples for it."""
+start (ns; infinite where it lies among those that were never served), CPU us a commit. nan where
+a run has too few samples for it."""
 
 SAID: dict[str, Callable[[float], str]] = {
     "throughput": lambda value: f"{words.number(value)} tx/s",
@@ -150,7 +151,7 @@ class Comparison:
                 "two runs alone; what changes from run to run is not in it"
             )
         if not self.ratio.blocks:
-            return "no block has both"
+            return "in no block is the ratio known" if self.values else "no block has both"
         return (
             f"{words.times(self.ratio.blocks, 'block')} "
             f"{'gives' if self.ratio.blocks == 1 else 'give'} no 95 % interval, "
@@ -214,8 +215,10 @@ def _told(found: Comparison) -> str:
         "cpu": f"{found.b} needs {ratio} times the CPU time of {found.a}",
     }.get(found.measure, f"the {found.measure} of {found.b} is {ratio} times that of {found.a}")
     subject = subject[0].upper() + subject[1:] if found.measure != "throughput" else subject
+    if not found.ratio.blocks:
+        subject = subject.replace(f" {words.DASH} times", " an unknown number of times")
     if not found.values:
-        return subject.replace(f" {words.DASH} times", " an unknown number of times")
+        return subject
     a, b = np.median(np.array(list(found.values.values())), axis=0)
     say = SAID[found.measure]
     return f"{subject} ({say(b)} against {say(a)})"
@@ -383,6 +386,12 @@ def _notes(a: Side, b: Side) -> list[str]:
             said.append(
                 f"{unsteady} of {words.times(len(cells), 'run')} of {side.label} had no steady "
                 "state (by MSER-5, or for a trend)."
+            )
+        if unmet := [cell.unmet for cell in cells if cell.unmet]:
+            said.append(
+                f"{len(unmet)} of {words.times(len(cells), 'run')} of {side.label} did not meet "
+                f"the rate that was asked for, the first: {unmet[0]}. Percentiles are over all "
+                "that were due."
             )
     if a.grid is not None and b.grid is not None and a.folder != b.folder:
         said.append(

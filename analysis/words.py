@@ -56,17 +56,32 @@ def whole(value: float) -> str:
 
 
 def duration(ns: float) -> str:
-    """A time in the unit that fits.
+    """A time in the unit that fits; an infinite one is of what was never served.
 
     >>> duration(9_540), duration(350_000), duration(2_013_000_000), duration(float("nan"))
     ('9.54 µs', '350 µs', '2.01 s', '—')
+    >>> duration(math.inf)
+    'never'
     """
     if math.isnan(ns):
         return DASH
+    if math.isinf(ns):
+        return "never"
     for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
         if abs(ns) >= size:
             return f"{number(ns / size)} {unit}"
     return f"{number(ns)} ns"
+
+
+def at_least(ns: float, least_ns: float) -> str:
+    """A time, or what is certain of it where it is infinite: nobody was served so late.
+
+    >>> at_least(350_000, 350_000), at_least(math.inf, 1_400_000_000), at_least(math.inf, math.inf)
+    ('350 µs', '≥ 1.40 s', 'never')
+    """
+    if math.isinf(ns) and not math.isinf(least_ns):
+        return f"≥ {duration(least_ns)}"
+    return duration(ns)
 
 
 def percent(share: float) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 BLOCK = 4096
+
+ARRIVALS = 7
+"""The stream of a worker's draws (`Seat.rng`) that its arrivals come from."""
 
 
 def arrivals(rate: float, start_ns: int, rng: np.random.Generator) -> Callable[[], int]:
@@ -20,19 +23,46 @@ def arrivals(rate: float, start_ns: int, rng: np.random.Generator) -> Callable[[
     """
     if rate <= 0:
         raise ValueError(f"an open loop needs a rate above 0, got {rate}")
+    blocks = _blocks(rate, start_ns, rng)
     block: list[int] = []
-    last = start_ns
 
     def next_arrival() -> int:
-        nonlocal block, last
+        nonlocal block
         if not block:
-            gaps = rng.exponential(1e9 / rate, BLOCK)
-            # Summed as int64 from the last whole start: a float sum of a long run would lose ns.
-            block = (last + np.cumsum(np.rint(gaps).astype(np.int64)))[::-1].tolist()
-            last = block[0]
+            block = next(blocks)[::-1].tolist()
         return block.pop()
 
     return next_arrival
+
+
+def due_before(
+    stop_ns: int, rate: float, start_ns: int, rng: np.random.Generator, most: int = 1 << 62
+) -> np.ndarray:
+    """All that `arrivals` would give before a moment, int64 array, shape (arrivals,), in order.
+
+    most : no more than so many. Takes 8 bytes for each: about rate * seconds of them, which the
+    caller has seen to be few enough.
+
+    >>> due_before(300_000, 5000, 0, np.random.default_rng(1)).tolist()
+    [214606, 276297]
+    """
+    parts, many = [np.zeros(0, np.int64)], 0
+    for block in _blocks(rate, start_ns, rng):
+        parts.append(block[: np.searchsorted(block, stop_ns, side="left")][: most - many])
+        many += len(parts[-1])
+        if len(parts[-1]) < len(block):
+            break
+    return np.concatenate(parts)
+
+
+def _blocks(rate: float, start_ns: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    last = start_ns
+    while True:
+        gaps = rng.exponential(1e9 / rate, BLOCK)
+        # Summed as int64 from the last whole start: a float sum of a long run would lose ns.
+        block = last + np.cumsum(np.rint(gaps).astype(np.int64))
+        last = int(block[-1])
+        yield block
 
 
 def wait_until(when_ns: int, stopping: Callable[[], bool]) -> None:

@@ -28,7 +28,7 @@ from workloads.engines import Session, find_engine
 from workloads.hosts import die_with
 from workloads.layout import layout_of, trees_of
 from workloads.logged import LoggedSession, log_path, save_history
-from workloads.pacing import arrivals, retry_wait, thinker, wait_until
+from workloads.pacing import ARRIVALS, arrivals, retry_wait, thinker, wait_until
 from workloads.plan import ROLES, Plan
 from workloads.scenarios import InvariantBroken, Scenario, Seat, Told, find_scenario
 
@@ -301,7 +301,7 @@ def _loop(
     rate = plan.rate if seat.role == "writer" else plan.read_rate
     numbers, now, sleep = board.numbers, time.monotonic_ns, time.sleep
     start_of_run, stop_ns = numbers[boards.START_NS], numbers[boards.STOP_NS]
-    due = arrivals(rate / seat.of, start_of_run, seat.rng(7)) if rate else None
+    due = arrivals(rate / seat.of, start_of_run, seat.rng(ARRIVALS)) if rate else None
     most = plan.transactions or -1
     open_row, close_row, close_at = (
         rec.OPEN_PART.pack_into,
