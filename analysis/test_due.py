@@ -308,13 +308,17 @@ def test_a_real_run_above_what_it_can_do_says_so(tmp_path: Path) -> None:
 
 def test_a_real_run_far_below_what_it_can_do_is_as_it_was(tmp_path: Path) -> None:
     made = real(tmp_path, 40, seed=4)
+    first, stop = made.window_ns
     tally = tally_of(made)
-    assert tally.due is not None and tally.due.met
-    assert np.isfinite(tally.due.whole_ns).all()
-    # But for one of each writer at each end of the window.
-    assert abs(len(tally.due.whole_ns) - tally.committed) <= 4
-    text = "\n".join(summary_lines(made))
-    assert "Rate not met" not in text and "≥" not in text
+    rows = np.concatenate([w.attempts for w in made.workers])
+    rows = rows[(rows["intended_ns"] >= first) & (rows["intended_ns"] < stop)]
+    took = np.sort(rows["end_ns"] - rows["intended_ns"])
+    assert tally.due is not None
+    known = np.sort(tally.due.whole_ns[np.isfinite(tally.due.whole_ns)])
+    assert known.tolist() == took.tolist() and len(took) > 20
+    if tally.due.served == tally.due.many:  # the machine did not stand still just at its end
+        text = "\n".join(summary_lines(made))
+        assert "Rate not met" not in text and "≥" not in text
 
 
 def test_of_a_killed_writer_all_that_were_due_are_known(tmp_path: Path) -> None:
