@@ -154,7 +154,7 @@ class Prediction:
 
     overlap : sum r_p w_p. splits : leaf pages split, for each commit.
     every, first : all attempts of kinds that may write; of these the first tries.
-    busy    : attempts that found no lock in time; they are in neither.
+    busy    : attempts that met a lock, in time or at once; they are in neither.
     """
 
     name: str
@@ -405,7 +405,7 @@ def _left_out(made: Sequence[Prediction]) -> str:
     busy = sum(one.busy for one in made)
     if not busy:
         return ""
-    return f"{words.times(busy, 'attempt')} that found no lock in time are in neither side."
+    return f"{words.times(busy, 'attempt')} that met a lock are in neither side."
 
 
 def error_table(made: Sequence[Prediction]) -> Table:

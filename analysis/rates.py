@@ -38,7 +38,7 @@ class Tally:
 
     workers      : how many workers are in it. seconds : length of the window.
     outcomes     : int array, shape (5,), attempts by outcome number (workloads.recording).
-    conflicts    : int array, shape (6, 4), conflicts by kind and phase.
+    conflicts    : int array, shape (kinds, phases), conflicts by kind and phase.
     tries        : int array; tries[k] transactions committed at their k-th try, tries[0] is 0.
     given_up     : transactions left after a conflict because the retry policy said so.
     worker_ns    : the window's length times the workers: the time that there was.

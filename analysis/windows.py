@@ -26,7 +26,7 @@ import numpy as np
 
 from workloads.engines import UnknownName, find_engine
 from workloads.plan import Plan
-from workloads.recording import BUSY, COMMITTED, CONFLICT, Run, RunError
+from workloads.recording import BUSY, COMMITTED, CONFLICT, UPGRADE, Run, RunError
 from workloads.scenarios import Scenario, find_scenario
 from workloads.scenarios.footprint import Footprint
 from workloads.worker import seat_of
@@ -50,7 +50,8 @@ class Windows:
     others    : commits of other writers between opens_ns and closes_ns. others_latest : until
         latest_ns. All commits that may have written count, those of the warm-up too.
     overlapping : refused attempts of others that were under way at some time of this one.
-    busy      : attempts left out because no lock was to be had in time: no model of ours has them.
+    busy      : attempts left out because a lock was held, waited for or not (`upgrade`): no model
+        of ours has them.
     commit_us : the median COMMIT that `closes_ns` is made with.
     """
 
@@ -81,10 +82,13 @@ def unit_of(run: Run) -> str:
         raise NoAnswer(run.name, "it has no writers.")
     engine, begin = writers[0].engine, writers[0].begin
     if begin != "concurrent":
+        why = (
+            "waits for the one write lock, where BEGIN CONCURRENT is refused"
+            if begin != "deferred"
+            else "is refused for the one write lock, whatever else a transaction touches"
+        )
         raise NoAnswer(
-            run.name,
-            f"BEGIN {begin.upper()} waits for the one write lock, where BEGIN CONCURRENT is "
-            "refused; the model is of refusals.",
+            run.name, f"BEGIN {begin.upper()} {why}; the model is of BEGIN CONCURRENT's refusals."
         )
     try:
         unit = str(getattr(find_engine(engine), "unit", ""))
@@ -122,7 +126,7 @@ def windows(run: Run, scenario: Any = None, footprint: Footprint | None = None) 
     worker = np.repeat(np.arange(len(writers)), [len(w.attempts) for w in writers])
     may = np.isin(rows["kind"], footprint.kinds) if footprint else np.ones(len(rows), bool)
     committed = may & (rows["outcome"] == COMMITTED)
-    busy = may & (rows["outcome"] == CONFLICT) & (rows["conflict"] == BUSY)
+    busy = may & (rows["outcome"] == CONFLICT) & np.isin(rows["conflict"], (BUSY, UPGRADE))
     refused = may & (rows["outcome"] == CONFLICT) & ~busy & (rows["begun_ns"] > 0)
 
     took = (rows["end_ns"] - rows["worked_ns"])[committed]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from workloads.engines import Refusal, Session
+from workloads.engines import Refusal, Session, classifier
 from workloads.history import HISTORY_FILE, History, HistoryError
 from workloads.recording import OUTCOMES
 from workloads.records import Recorder, merge
@@ -59,6 +59,7 @@ class LoggedSession:
         self.real = real
         self.run, self.rows = real.run, real.rows
         self.begin, self.commit = self._begin, self._commit
+        self._classify = classifier(real)
         self.pragmas: Mapping[str, Any] = real.pragmas
         self.ops: Ops = []
         self._recorder = Recorder(path, model, session=worker, database=engine)
@@ -72,8 +73,8 @@ class LoggedSession:
         self.real.commit()
         self._recorder.end(time.monotonic_ns(), "committed", self.ops)
 
-    def refusal(self, error: BaseException, phase: int) -> Refusal:
-        refusal = self.real.refusal(error, phase)
+    def refusal(self, error: BaseException, phase: int, within_ns: int | None = None) -> Refusal:
+        refusal = self._classify(error, phase, within_ns)
         self._recorder.end(time.monotonic_ns(), OUTCOMES[refusal.outcome], self.ops)
         return refusal
 

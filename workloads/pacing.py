@@ -98,9 +98,15 @@ LONG_S = 0.05
 
 
 def thinker(
-    think_us: float, how: str, stopping: Callable[[], bool] = lambda: False
+    think_us: float,
+    how: str,
+    stopping: Callable[[], bool] = lambda: False,
+    thought: list[int] | None = None,
 ) -> Callable[[], None]:
     """The work inside a transaction.
+
+    thought : its first item is set to the moment at which the work ended, monotonic ns: whoever
+        wants to know what a refused statement waited for must not count this as waiting.
 
     `spin` burns that much CPU time of the calling thread, not wall time: two processes that share
     a core then take twice as long, as real work would. `sleep` waits without the CPU; a long one
@@ -109,19 +115,23 @@ def thinker(
     if think_us <= 0:
         return _nothing
     work_ns = int(think_us * 1000)
-    if how == "sleep":
-        seconds = think_us * 1e-6
+    ended, now = [0] if thought is None else thought, time.monotonic_ns
+    seconds, cpu = think_us * 1e-6, time.thread_time_ns
+
+    def sleep() -> None:
         if seconds > LONG_S:
-            return lambda: wait_until(time.monotonic_ns() + work_ns, stopping)
-        return lambda: time.sleep(seconds)
-    cpu = time.thread_time_ns
+            wait_until(now() + work_ns, stopping)
+        else:
+            time.sleep(seconds)
+        ended[0] = now()
 
     def spin() -> None:
         until = cpu() + work_ns
         while cpu() < until:
             pass
+        ended[0] = now()
 
-    return spin
+    return sleep if how == "sleep" else spin
 
 
 def _nothing() -> None:

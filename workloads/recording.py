@@ -28,9 +28,27 @@ OPEN, COMMITTED, CONFLICT, FAILED, UNKNOWN = range(5)
 OUTCOMES = ("open", "committed", "conflict", "failed", "unknown")
 """`open` exists only while a run goes on: whoever reads a finished run reads it as `unknown`."""
 
-NO_CONFLICT, BUSY, STALE, WRITE_WRITE, SERIALIZATION, UNCLASSIFIED = range(6)
-CONFLICTS = ("", "busy", "stale", "write_write", "serialization", "unclassified")
-"""busy: no lock in time. stale: the snapshot is out of date. unclassified: the binding hides it."""
+NO_CONFLICT, BUSY, STALE, WRITE_WRITE, SERIALIZATION, UNCLASSIFIED, UPGRADE = range(7)
+CONFLICTS = ("", "busy", "stale", "write_write", "serialization", "unclassified", "upgrade")
+"""Kinds of conflict. The numbers are on disk: a new kind goes to the end."""
+
+MEANINGS = {
+    "busy": "another transaction held the lock, and it was waited for as long as the busy timeout "
+    "allows.",
+    "stale": "another transaction has committed since this one took its snapshot; waiting could "
+    "not help, and the whole transaction has to run again. At a statement of a deferred "
+    "transaction it is a refused upgrade as well, and BEGIN IMMEDIATE avoids it.",
+    "write_write": "another transaction had written the same row first.",
+    "serialization": "a transaction that this one had built upon did not commit.",
+    "unclassified": "the engine gives one answer for several kinds, and the time that was waited "
+    "does not tell which it was (after a busy timeout of 0 it never does). Where a deferred "
+    "transaction had read before it wrote, BEGIN IMMEDIATE avoids all of them.",
+    "upgrade": "a deferred transaction had read and then wanted to write, while another was "
+    "writing (or had committed since, where the binding does not tell the two apart). The engine "
+    "refuses that at once, and the busy timeout does not apply: once the other commits, what this "
+    "one has read is out of date. BEGIN IMMEDIATE avoids it: it waits for the lock, then reads.",
+}
+"""Each kind in words, with the way out where there is one: whatever tells a kind takes it here."""
 
 NO_PHASE, BEGIN, STATEMENT, COMMIT = range(4)
 PHASES = ("", "begin", "statement", "commit")
@@ -57,10 +75,48 @@ ATTEMPT = np.dtype(
         ("outcome", "u1"),
         ("conflict", "u1"),
         ("phase", "u1"),
-        ("pad", "V3"),
+        ("pad", "V3"),  # of a refused statement: how long it took at most, see within_ns
     ]
 )
 assert ATTEMPT.itemsize == ROW_BYTES
+WITHIN_AT = ROW_BYTES - 3
+
+
+def packed_within(ns: int) -> bytes:
+    """A time in three bytes, rounded up by at most 4 parts in a million: 0 is "not kept".
+
+    >>> packed_within(61_234).hex(), packed_within(10**12).hex()
+    ('40e61d', 'd5d4e8')
+    """
+    ns = min(max(ns, 1), (2**19 - 1) << 31)  # 13 days
+    shift = max(ns.bit_length() - 19, 0)
+    count = -(-ns >> shift)
+    if count == 1 << 19:  # rounded up to a 20th bit
+        count, shift = count >> 1, shift + 1
+    return (count << 5 | shift).to_bytes(3, "little")
+
+
+def within_ns(rows: np.ndarray) -> np.ndarray:
+    """How long the call that ended each attempt took at most, ns: int64, shape (attempts,).
+
+    BEGIN and COMMIT as they were timed. A statement is not timed by itself: from the end of BEGIN,
+    or of the last work inside the transaction (`Seat.think`), to the refusal. What was waited for a
+    lock is in it, and so are the statements before it that went well. 0 where no call ended the
+    attempt: it committed, or was never closed.
+    """
+    pad = np.ascontiguousarray(rows["pad"]).view("u1").reshape(-1, 3).astype(np.int64)
+    packed = pad[:, 0] | pad[:, 1] << 8 | pad[:, 2] << 16
+    phase = rows["phase"]
+    since = np.select(
+        [phase == BEGIN, phase == STATEMENT, phase == COMMIT],
+        [rows["start_ns"], rows["begun_ns"], rows["worked_ns"]],
+        rows["end_ns"],
+    )
+    # Runs made before it was kept have 0 there.
+    kept = np.where((phase == STATEMENT) & (packed > 0), (packed >> 5) << (packed & 31), 0)
+    found: np.ndarray = np.where(kept > 0, kept, np.maximum(rows["end_ns"] - since, 0))
+    return found
+
 
 SEGMENT_ROWS = 1 << 15
 """Rows of one file. A worker that needs more goes on in the next file: 2 MiB allocated ahead."""

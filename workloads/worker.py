@@ -24,7 +24,7 @@ import numpy as np
 from workloads import board as boards
 from workloads import recording as rec
 from workloads.board import Board
-from workloads.engines import Session, find_engine
+from workloads.engines import Session, classifier, find_engine
 from workloads.hosts import die_with
 from workloads.layout import layout_of, trees_of
 from workloads.logged import LoggedSession, log_path, save_history
@@ -256,7 +256,7 @@ def _seated(job: Job, worker: int, session: Session, board: Board, file_format: 
         engine = job.plan.roles()[worker][1]
         session = LoggedSession(session, log_path(job.folder, worker), model, worker, engine)
     seat.session, seat.board = session, board.scenario()
-    seat.think = thinker(shape.think_of(seat.role), shape.think, board.stopping)
+    seat.think = thinker(shape.think_of(seat.role), shape.think, board.stopping, seat.thought)
     seat.stopping = board.stopping
     if hasattr(seat, "checked"):
         seat.checked = file_format != "none"
@@ -293,7 +293,7 @@ def _loop(
     session = seat.session
     assert session is not None
     begin, commit, rollback = session.begin, session.commit, session.rollback
-    refused = session.refusal
+    refused, thought = classifier(session), seat.thought
     draw, bodies = scenario.draw(seat), tuple(scenario.bodies(seat))
     acknowledged = scenario.acknowledged(seat)
     wait = retry_wait(plan.retry.policy, plan.retry.base_us, plan.retry.cap_us, seat.seed)
@@ -347,12 +347,18 @@ def _loop(
                 raise
             except BaseException as error:
                 end = now()
-                outcome, conflict, words, over = refused(error, phase)
+                # A statement is not timed by itself, which every one of them would pay for: what
+                # it took is known up to the statements before it.
+                since = (start, start, max(begun, thought[0]), worked)[phase]
+                outcome, conflict, words, over = refused(error, phase, end - since)
                 mistake = _mistake(error) if phase == 2 else ""
                 close_row(
                     buffer, offset + close_at, begun, worked, end, 0,
                     recorder.message(words), outcome, conflict, phase,
                 )  # fmt: skip
+                if phase == 2:
+                    at = offset + rec.WITHIN_AT
+                    buffer[at : at + 3] = rec.packed_within(end - since)
                 del error
                 if not over:
                     rollback()

@@ -11,9 +11,11 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -100,12 +102,37 @@ class Session(Protocol):
 
     def rollback(self) -> None: ...
 
-    def refusal(self, error: BaseException, phase: int) -> Refusal:
-        """Classify an error that a call of this session raised in a phase (BEGIN, ...)."""
+    def refusal(self, error: BaseException, phase: int, within_ns: int | None = None) -> Refusal:
+        """Classify an error that a call of this session raised in a phase (BEGIN, ...).
+
+        within_ns : the call took at most so long; None where nobody looked at a clock. It is for
+            engines that give one answer for a lock that was waited for and one that was not. An
+            engine of your own may leave this argument out.
+        """
 
     def in_transaction(self) -> bool: ...
 
     def close(self) -> None: ...
+
+
+def classifier(session: Session) -> Callable[[BaseException, int, int | None], Refusal]:
+    """`session.refusal`, also of an engine of your own that leaves out `within_ns`.
+
+    >>> class Yours:
+    ...     def refusal(self, error, phase):
+    ...         return Refusal(3, 0, str(error), True)
+    >>> classifier(Yours())(ValueError("no"), 2, 1_000).words
+    'no'
+    """
+    own: Any = session.refusal
+    if _takes_within(getattr(own, "__func__", own)):
+        return own
+    return lambda error, phase, within_ns: own(error, phase)
+
+
+@cache
+def _takes_within(refusal: Callable[..., Any]) -> bool:
+    return "within_ns" in inspect.signature(refusal).parameters
 
 
 class Engine(Protocol):

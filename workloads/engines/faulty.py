@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from workloads.engines import Engine, Identity, Promise, Refusal, Session, Settings
+from workloads.engines import Engine, Identity, Promise, Refusal, Session, Settings, classifier
 from workloads.engines.sqlite import Sqlite
 from workloads.recording import BEGIN, COMMIT, CONFLICT, STATEMENT
 
@@ -30,6 +30,7 @@ class FaultySession:
     def __init__(self, real: Session) -> None:
         self.real = real
         self.pragmas: Mapping[str, Any] = real.pragmas
+        self._classify = classifier(real)
         self.prepare()
 
     def prepare(self) -> None:
@@ -38,8 +39,8 @@ class FaultySession:
     def rollback(self) -> None:
         self.real.rollback()
 
-    def refusal(self, error: BaseException, phase: int) -> Refusal:
-        return self.real.refusal(error, phase)
+    def refusal(self, error: BaseException, phase: int, within_ns: int | None = None) -> Refusal:
+        return self._classify(error, phase, within_ns)
 
     def in_transaction(self) -> bool:
         return self.real.in_transaction()

@@ -15,18 +15,10 @@ from functools import lru_cache
 from typing import Any
 
 from workloads.engines import EngineMissing, Identity, Promise, Refusal, Settings
-from workloads.engines.refusals import not_conflict
+from workloads.engines.refusals import not_conflict, which_lock
 from workloads.engines.session import DriverSession
 from workloads.engines.statements import checked_count, with_literals
-from workloads.recording import (
-    BUSY,
-    COMMIT,
-    CONFLICT,
-    NO_CONFLICT,
-    STATEMENT,
-    UNCLASSIFIED,
-    UNKNOWN,
-)
+from workloads.recording import COMMIT, CONFLICT, NO_CONFLICT, UNKNOWN
 
 LOW, HIGH = -(2**31), 2**31 - 1
 """The integers that the binding binds as integers."""
@@ -115,7 +107,7 @@ class LibsqlSession(DriverSession):
         self.run = self.rows = rows
         if begin == "deferred":
             self.begin = begin_deferred
-        self._upgrades = lambda: has_read and begin not in ("immediate", "exclusive")
+        self._has_read = lambda: has_read and begin == "deferred"
 
     def in_transaction(self) -> bool:
         try:
@@ -125,7 +117,7 @@ class LibsqlSession(DriverSession):
                 return False  # the binding's answer to a connection that is gone
             raise
 
-    def refusal(self, error: BaseException, phase: int) -> Refusal:
+    def refusal(self, error: BaseException, phase: int, within_ns: int | None = None) -> Refusal:
         words, still_open = str(error), self.in_transaction()
         if _panicked(error):
             # A Rust panic unwinds from anywhere, also from after the commit record.
@@ -133,19 +125,17 @@ class LibsqlSession(DriverSession):
                 return Refusal(UNKNOWN, NO_CONFLICT, f"panic: {words}", not still_open)
             return not_conflict(f"panic: {words}", phase, still_open, certain=True)
         if words == "database is locked":
-            return Refusal(CONFLICT, self._which_lock(phase), words, not still_open)
+            # The text of SQLITE_BUSY and of SQLITE_BUSY_SNAPSHOT, and there is no code: a refused
+            # upgrade may be either.
+            lock = which_lock(
+                phase,
+                held=still_open and self._has_read(),
+                within_ns=within_ns,
+                timeout_ms=self.pragmas["busy_timeout"],
+            )
+            return Refusal(CONFLICT, lock, words, not still_open)
         certain = "constraint failed" in words or "database or disk is full" in words
         return not_conflict(words, phase, still_open, certain=certain)
-
-    def _which_lock(self, phase: int) -> int:
-        """BUSY where only a lock can be meant, UNCLASSIFIED where the binding hides which it was.
-
-        A transaction that has read and then writes is refused at once in both cases, because
-        SQLite does not wait while it holds a snapshot: another holds the lock (SQLITE_BUSY), or
-        another has committed (SQLITE_BUSY_SNAPSHOT). The text is the same and there is no code.
-        """
-        hidden = phase == STATEMENT and self._upgrades() and self.pragmas["journal_mode"] == "wal"
-        return UNCLASSIFIED if hidden else BUSY
 
     def close(self) -> None:
         """Roll back and close. The session's calls then raise ValueError: the binding's panic."""

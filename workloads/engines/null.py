@@ -54,7 +54,7 @@ class NullSession:
     def rollback(self) -> None:
         pass
 
-    def refusal(self, error: BaseException, phase: int) -> Refusal:
+    def refusal(self, error: BaseException, phase: int, within_ns: int | None = None) -> Refusal:
         # Nothing here can be refused: this is the scenario's own error.
         return Refusal(FAILED, NO_CONFLICT, str(error), True)
 

@@ -13,7 +13,10 @@ from workloads.recording import (
     FAILED,
     NO_CONFLICT,
     STALE,
+    STATEMENT,
+    UNCLASSIFIED,
     UNKNOWN,
+    UPGRADE,
 )
 
 SQLITE_BUSY, SQLITE_LOCKED, SQLITE_FULL, SQLITE_CONSTRAINT = 5, 6, 13, 19
@@ -25,11 +28,12 @@ NO_CODE = -1
 IN_PROGRESS = "SQL statements in progress"
 
 
-def by_code(code: int, words: str, phase: int, still_open: bool) -> Refusal:
+def by_code(code: int, words: str, phase: int, still_open: bool, lock: int = BUSY) -> Refusal:
     """Classify an error that carries SQLite's extended result code.
 
     code       : extended result code; NO_CODE where the error did not come from SQLite.
     still_open : whether the connection is inside a transaction after the error.
+    lock       : the kind of a plain SQLITE_BUSY, as `which_lock` finds it.
     """
     over = not still_open
     primary = code & 0xFF if code >= 0 else NO_CODE
@@ -38,8 +42,33 @@ def by_code(code: int, words: str, phase: int, still_open: bool) -> Refusal:
     # A cursor of the same connection, left open at COMMIT, is called BUSY too: no other
     # transaction had a part in that, so counting it as a conflict would blame the engine.
     if (primary == SQLITE_BUSY and IN_PROGRESS not in words) or code == SQLITE_LOCKED_SHAREDCACHE:
-        return Refusal(CONFLICT, BUSY, words, over)
+        return Refusal(CONFLICT, lock if primary == SQLITE_BUSY else BUSY, words, over)
     return not_conflict(words, phase, still_open, certain=primary in NOT_APPLIED)
+
+
+def which_lock(
+    phase: int, *, held: bool, certain: bool = False, within_ns: int | None, timeout_ms: object
+) -> int:
+    """Was a lock waited for (BUSY), or was a transaction refused at once because it had read?
+
+    SQLite waits for the write lock as long as the busy timeout allows, except where the
+    transaction holds a snapshot (in a rollback journal: a SHARED lock). There the two could wait
+    for each other, so it refuses at once, by the same code and text (UPGRADE). Source:
+    https://sqlite.org/c3ref/busy_handler.html
+
+    held       : the transaction may hold a snapshot. certain : it does, the engine says so.
+    within_ns  : the statement took at most so long. timeout_ms : PRAGMA busy_timeout, read back.
+    UNCLASSIFIED where neither the engine nor the clock tells: after a timeout of 0 whatever comes
+    comes at once, and a "read" such as SELECT 1 takes no snapshot.
+    """
+    if phase != STATEMENT or not held:
+        return BUSY
+    if certain:
+        return UPGRADE
+    if within_ns is None or not isinstance(timeout_ms, int):
+        return UNCLASSIFIED
+    # A lock that was waited for is refused after the whole timeout, never before.
+    return UPGRADE if within_ns < timeout_ms * 1_000_000 else UNCLASSIFIED
 
 
 def not_conflict(words: str, phase: int, still_open: bool, *, certain: bool) -> Refusal:

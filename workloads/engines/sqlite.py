@@ -5,9 +5,10 @@ from __future__ import annotations
 import platform
 import sqlite3
 from collections.abc import Mapping
+from typing import Any
 
 from workloads.engines import Identity, Promise, Refusal, Settings
-from workloads.engines.refusals import NO_CODE, by_code
+from workloads.engines.refusals import NO_CODE, by_code, which_lock
 from workloads.engines.session import DriverSession
 
 SERIALIZABLE = Promise(
@@ -50,8 +51,38 @@ class Sqlite:
 
 
 class SqliteSession(DriverSession):
-    """One connection."""
+    """One connection.
 
-    def refusal(self, error: BaseException, phase: int) -> Refusal:
-        code = getattr(error, "sqlite_errorcode", NO_CODE)
-        return by_code(code, str(error), phase, self.in_transaction())
+    In deferred mode it remembers whether the transaction has read (by `rows`): the module tells
+    SQLITE_BUSY from SQLITE_BUSY_SNAPSHOT, but not whether the transaction holds a snapshot.
+    """
+
+    def __init__(self, connection: Any, begin: str, settings: Settings) -> None:
+        super().__init__(connection, begin, settings)
+        execute = connection.execute
+        has_read = False
+
+        def rows(sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+            nonlocal has_read
+            fetched = execute(sql, params).fetchall()
+            has_read = True
+            return fetched
+
+        def begin_deferred() -> None:
+            nonlocal has_read
+            has_read = False
+            execute("BEGIN DEFERRED")
+
+        if begin == "deferred":
+            self.rows, self.begin = rows, begin_deferred
+        self._has_read = lambda: has_read
+
+    def refusal(self, error: BaseException, phase: int, within_ns: int | None = None) -> Refusal:
+        code, still_open = getattr(error, "sqlite_errorcode", NO_CODE), self.in_transaction()
+        lock = which_lock(
+            phase,
+            held=still_open and self._has_read(),
+            within_ns=within_ns,
+            timeout_ms=self.pragmas["busy_timeout"],
+        )
+        return by_code(code, str(error), phase, still_open, lock)

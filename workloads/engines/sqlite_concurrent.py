@@ -14,13 +14,16 @@ from typing import Any
 from workloads import begin_concurrent
 from workloads.conflict_log import ConflictLog
 from workloads.engines import EngineMissing, Identity, Promise, Refusal, Settings
-from workloads.engines.refusals import NO_CODE, by_code
+from workloads.engines.refusals import NO_CODE, by_code, which_lock
 from workloads.engines.session import DriverSession
 
 SERIALIZABLE = Promise(
     "serializable",
     "https://sqlite.org/isolation.html: 'transactions in SQLite show \"serializable\" isolation'",
 )
+READ = 1
+"""SQLITE_TXN_READ: a snapshot is held and nothing is written yet."""
+
 JOURNALS = ("wal", "wal2")
 """In any other journal mode the branch takes BEGIN CONCURRENT for BEGIN, without a word."""
 
@@ -104,6 +107,20 @@ class ApswSession(DriverSession):
         # A closed connection is false in apsw, and asking it anything else raises.
         return bool(self._connection) and self._connection.in_transaction
 
-    def refusal(self, error: BaseException, phase: int) -> Refusal:
-        code = getattr(error, "extendedresult", NO_CODE)
-        return by_code(code, str(error), phase, self.in_transaction())
+    def refusal(self, error: BaseException, phase: int, within_ns: int | None = None) -> Refusal:
+        code, still_open = getattr(error, "extendedresult", NO_CODE), self.in_transaction()
+        # Of each file, for each has a lock of its own: one may be read and another waited for.
+        states = self._states() if still_open else set()
+        lock = which_lock(
+            phase,
+            held=READ in states,
+            certain=states == {READ},
+            within_ns=within_ns,
+            timeout_ms=self.pragmas["busy_timeout"],
+        )
+        return by_code(code, str(error), phase, still_open, lock)
+
+    def _states(self) -> set[int]:
+        """The states in which this connection holds its files, as sqlite3_txn_state says."""
+        connection = self._connection
+        return {connection.txn_state(name) for name in connection.db_names() if name != "temp"}

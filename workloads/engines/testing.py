@@ -16,6 +16,8 @@ IMPATIENT = Settings(busy_timeout_ms=0)
 LIMIT_S = 60
 """For one process of a test; it needs about one second."""
 
+SPAWN = multiprocessing.get_context("spawn")
+
 
 def usable(name: str) -> Engine:
     engine = find_engine(name)
@@ -35,9 +37,8 @@ def refused(session: Session, phase: int, call: Callable[..., Any], *args: Any) 
 
 def in_a_process(task: Callable[..., None], *args: Any) -> Any:
     """What a task sends, from a process of its own that is gone afterwards."""
-    spawn = multiprocessing.get_context("spawn")
-    ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=task, args=(*args, theirs), daemon=True)
+    ours, theirs = SPAWN.Pipe()
+    process = SPAWN.Process(target=task, args=(*args, theirs), daemon=True)
     process.start()
     theirs.close()
     try:

@@ -125,12 +125,12 @@ class TursoSession(DriverSession):
         self.run = self.rows = rows
         if begin == "deferred":
             self.begin = begin_deferred
-        self._upgrades = lambda: has_read and begin == "deferred"
+        self._has_read = lambda: has_read and begin == "deferred"
 
     def in_transaction(self) -> bool:
         return self._connection is not None and self._connection.in_transaction
 
-    def refusal(self, error: BaseException, phase: int) -> Refusal:
+    def refusal(self, error: BaseException, phase: int, within_ns: int | None = None) -> Refusal:
         """Classify by the engine's own class of error, by its words where that says too little.
 
         The binding turns some of its errors into turso.Error's, which are coarser, and lets others
@@ -147,9 +147,12 @@ class TursoSession(DriverSession):
         elif kind == "BusySnapshot" or "snapshot" in lower:
             conflict = STALE
         elif kind == "Busy" or lower == "database is locked":
-            # A deferred transaction that has read gets the same words, after the same wait, where
-            # its snapshot is out of date and no waiting could have helped.
-            conflict = UNCLASSIFIED if phase == STATEMENT and self._upgrades() else BUSY
+            # With MVCC, a deferred transaction that has read gets the same words, after the same
+            # wait, where its snapshot is out of date and no waiting could have helped. With a WAL
+            # that is a BusySnapshot, and at once. An upgrade waits as any other lock does.
+            mvcc = self.pragmas["journal_mode"] != "wal"
+            hidden = phase == STATEMENT and still_open and self._has_read() and mvcc
+            conflict = UNCLASSIFIED if hidden else BUSY
         elif lower.endswith(" conflict"):
             conflict = UNCLASSIFIED
         if conflict is not None:

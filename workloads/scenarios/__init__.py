@@ -9,7 +9,7 @@ have taken with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -80,7 +80,8 @@ class Seat:
     board   : int64 memoryview shared by all workers of the run, one cache line (8 slots) for each
               worker, zero at the start: `board[8 * worker + slot]`. Aligned int64 stores are seen
               whole by other processes.
-    think   : does the work inside a transaction that the shape asks for.
+    think   : does the work inside a transaction that the shape asks for. thought : when it last
+              ended, one item, ns on the run's clock; 0 before the first time.
     clock   : the run's clock, ns.
     stopping: true once the run is over; a body that waits must ask it.
     checked : false on an engine that stores nothing: a body must not raise InvariantBroken there.
@@ -98,6 +99,7 @@ class Seat:
     stopping: Callable[[], bool] = lambda: False
     seats: tuple[tuple[str, int], ...] = ()  # (role, number) of each worker, by worker number
     checked: bool = True
+    thought: list[int] = field(default_factory=lambda: [0])
 
     def rng(self, stream: int = 0) -> np.random.Generator:
         return np.random.default_rng([*self.seed, stream])
