@@ -87,7 +87,7 @@ class CellProcess:
         environment |= {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115, closed by `forget`
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "workloads.cell", json.dumps(words)],
+            [sys.executable, "-P", "-m", "workloads.cell", json.dumps(words)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self.errors,

@@ -95,7 +95,7 @@ def start(
     environment |= {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
     with stderr.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "workloads.worker", str(home / "job.json"), *words],
+            [sys.executable, "-P", "-m", "workloads.worker", str(home / "job.json"), *words],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

@@ -251,8 +251,10 @@ class _Making:
                 threads.setdefault(engine, []).append(worker)
             else:
                 self._start(f"worker-{worker:03d}", "work", str(worker), workers=(worker,))
-        for engine, workers in threads.items():
-            self._start(engine, "work", *map(str, workers), workers=tuple(workers))
+        for workers in threads.values():
+            # By number: the name of an engine may be the path of a file in another folder.
+            name = f"worker-{workers[0]:03d}"
+            self._start(name, "work", *map(str, workers), workers=tuple(workers))
         begun = time.monotonic()
         while True:
             statuses = [self.board.status(worker) for worker in range(len(self.seats))]

@@ -102,7 +102,7 @@ def _apart(job: dict[str, Any], home: Path, limit_s: float) -> str:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "RUST_LOG": "off"}
     with stderr.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "workloads.served", json.dumps(job)],
+            [sys.executable, "-P", "-m", "workloads.served", json.dumps(job)],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

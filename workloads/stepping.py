@@ -144,7 +144,7 @@ class _Process:
         ours, theirs = Pipe()
         root = Path(__file__).resolve().parents[1]
         self._popen = subprocess.Popen(
-            [sys.executable, "-m", "workloads.stepping", str(theirs.fileno())],
+            [sys.executable, "-P", "-m", "workloads.stepping", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path[1:]])},
             stdin=subprocess.DEVNULL,

@@ -8,25 +8,19 @@ SQLite must never open one file with both: closing one drops the other's POSIX l
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+
+from workloads.registry import UnknownName as UnknownName
+from workloads.registry import found as found
 
 MODES = ("deferred", "immediate", "exclusive", "concurrent")
 """The BEGIN modes every engine is asked for."""
 
 FILE_FORMATS = ("sqlite", "turso-mvcc", "none")
-
-
-class UnknownName(ValueError):
-    """A name that no registry has; the text carries the nearest one."""
 
 
 class EngineMissing(RuntimeError):
@@ -192,6 +186,8 @@ def engine_names() -> Sequence[str]:
 def find_engine(name: str) -> Engine:
     """The engine of a name, or of a user's own file ("path.py:Class").
 
+    Made anew at each look-up, once for each worker: what its connections share belongs to the
+    class or to its module, which is the same for all of one process (workloads.registry).
     Raises UnknownName with the nearest name; never an ImportError of a missing driver (that is
     what `missing()` is for).
     """
@@ -204,46 +200,6 @@ def find_engine(name: str) -> Engine:
     if lacks := [part for part in needs if not hasattr(engine, part)]:
         raise UnknownName(f"{name!r} is no engine: it lacks {', '.join(lacks)}.")
     return engine
-
-
-def found(name: str, registry: Mapping[str, str], what: str, way_out: str) -> Any:
-    """The class behind a registry name or a "path.py:Class". Raises UnknownName."""
-    if ".py:" in name:
-        return from_file(name, what)
-    if name.endswith(".py"):
-        raise UnknownName(f"{name!r} is a file: name the {what}'s class too, as {name}:Name.")
-    if name not in registry:
-        near = difflib.get_close_matches(name, registry, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UnknownName(f"There is no {what} {name!r}.{hint} {way_out[0].upper()}{way_out[1:]}.")
-    module, _, attribute = registry[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
-
-
-def from_file(name: str, what: str) -> Any:
-    """The class `Name` of "path.py:Name". Raises UnknownName with the reason."""
-    path_text, _, attribute = name.rpartition(":")
-    path = Path(path_text).resolve()
-    if not path.is_file():
-        raise UnknownName(f"There is no file {path_text!r} to take the {what} {attribute!r} from.")
-    module_name = f"cwkit_user_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise UnknownName(f"{path_text!r} is no Python file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise UnknownName(
-            f"{path_text!r} cannot be imported: {type(error).__name__}: {error}."
-        ) from error
-    if not hasattr(module, attribute):
-        public = [n for n in vars(module) if isinstance(vars(module)[n], type)]
-        near = difflib.get_close_matches(attribute, public, n=1, cutoff=0.3)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UnknownName(f"{path_text!r} has no class {attribute!r}.{hint}")
-    return getattr(module, attribute)
 
 
 @dataclass(frozen=True)

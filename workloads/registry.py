@@ -1,0 +1,132 @@
+"""A class by its name: one of ours, from a registry, or one of a user's own file, "path.py:Class".
+
+A file of the user's is executed once in a process, whoever asks for it and by whichever path, so
+that what lies in the module or in its class is shared by all its connections and workers. It is
+executed anew only where its content has changed.
+
+It is a module of a package that stands for its folder. So its neighbours are imported relatively,
+`from .helper import x` or `from . import helper`: the helpers of two folders cannot be mixed up,
+and no file beside it (a `queue.py`) can take the place of a library's.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+class UnknownName(ValueError):
+    """A name that no registry has; the text carries the nearest one."""
+
+
+def found(name: str, registry: Mapping[str, str], what: str, way_out: str) -> Any:
+    """The class behind a registry name or a "path.py:Class". Raises UnknownName."""
+    if ".py:" in name:
+        return from_file(name, what)
+    if name.endswith(".py"):
+        raise UnknownName(f"{name!r} is a file: name the {what}'s class too, as {name}:Name.")
+    if name not in registry:
+        near = difflib.get_close_matches(name, registry, n=1, cutoff=0.4)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UnknownName(f"There is no {what} {name!r}.{hint} {way_out[0].upper()}{way_out[1:]}.")
+    module, _, attribute = registry[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def from_file(name: str, what: str) -> Any:
+    """The class `Name` of "path.py:Name". Raises UnknownName with the reason."""
+    path_text, _, attribute = name.rpartition(":")
+    path = Path(path_text).resolve()
+    if not path.is_file():
+        raise UnknownName(f"There is no file {path_text!r} to take the {what} {attribute!r} from.")
+    try:
+        module = _module(path)
+    except (Exception, SystemExit) as error:
+        hint = _neighbours_hint(path, error)
+        raise UnknownName(
+            f"{path_text!r} cannot be imported: {type(error).__name__}: {error}.{hint}"
+        ) from error
+    if not hasattr(module, attribute):
+        public = [n for n in vars(module) if isinstance(vars(module)[n], type)]
+        near = difflib.get_close_matches(attribute, public, n=1, cutoff=0.3)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UnknownName(f"{path_text!r} has no class {attribute!r}.{hint}")
+    return getattr(module, attribute)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    content: bytes
+    module: ModuleType
+
+
+_loaded: dict[Path, _Loaded] = {}
+_lock = threading.RLock()  # workers that are threads of one process ask at the same time
+
+
+def _module(path: Path) -> ModuleType:
+    """The module of a file, executed where that was not done yet with this content."""
+    with _lock:
+        content = path.read_bytes()
+        there = _loaded.get(path)
+        if there is not None and there.content == content:
+            return there.module
+        name = f"{_package(path.parent)}.{_stem(path)}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        module = importlib.util.module_from_spec(spec)
+        # Before it is executed, as Python's own import does: it may ask for a class of itself.
+        before = sys.modules.get(name)
+        sys.modules[name], _loaded[path] = module, _Loaded(content, module)
+        try:
+            # Not by the loader: it takes a compiled file for the source's if that has the same
+            # size and the same second.
+            exec(compile(content, str(path), "exec"), module.__dict__)
+        except BaseException:
+            del sys.modules[name], _loaded[path]
+            if before is not None:
+                sys.modules[name] = before
+            raise
+        return module
+
+
+def _package(folder: Path) -> str:
+    """The name of the package that stands for a folder: its own, and the same in each process."""
+    name = f"cwkit_user_{_short(str(folder))}"
+    if name not in sys.modules:
+        package = ModuleType(name)
+        package.__path__ = [str(folder)]
+        sys.modules[name] = package
+    return name
+
+
+def _stem(path: Path) -> str:
+    # "a.b.py" would be a module of a package `a`.
+    return path.stem if path.stem.isidentifier() else f"file_{_short(path.name)}"
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
+def _neighbours_hint(path: Path, error: BaseException) -> str:
+    """The way out for a file that imports its neighbour as if that were installed."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    neighbour = error.name.partition(".")[0]
+    beside = path.parent / neighbour
+    if not (beside.with_suffix(".py").is_file() or beside.is_dir()):
+        return ""
+    return f" A file beside it is imported relatively: from . import {neighbour}."
+
+
+__all__ = ["UnknownName", "found", "from_file"]
