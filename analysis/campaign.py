@@ -7,25 +7,25 @@ and says so in every interval.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from analysis import served
+from analysis.campaign_file import CAMPAIGN, Campaign, read_campaign, write_campaign
 from workloads import recording as rec
 from workloads import served_files
 from workloads.engines import engine_names
 from workloads.engines.probe import probe, to_dict
 from workloads.experiment import Design, Experiment, OnCell, conduct
+from workloads.files import inside
 from workloads.processes import FolderUnwritable, OnProgress
 from workloads.served import measure as measure_served
 
-CAMPAIGN = "campaign.json"
 ROOT = Path(__file__).resolve().parent.parent
 ISOLATION_LIMIT_S = 120
 
@@ -255,7 +255,7 @@ def conduct_all(
     return [
         conduct(
             design,
-            folder / design.name,
+            inside(folder, design.name),
             way="report",
             command=command,
             on_cell=on_cell(design.name),
@@ -267,7 +267,7 @@ def conduct_all(
 
 def _isolation(folder: Path, *, quick: bool, say: Callable[[str], None]) -> None:
     """Play the schedules of the isolation matrix once, in a process of its own."""
-    path = folder / "isolation.json"
+    path = inside(folder, "isolation.json")
     if path.exists():
         return
     examples = 10 if quick else 100
@@ -287,8 +287,8 @@ def _isolation(folder: Path, *, quick: bool, say: Callable[[str], None]) -> None
 
 def _served(folder: Path, *, quick: bool, seed: int, say: Callable[[str], None]) -> None:
     """Measure embedded replicas and hops beside libSQL's server once, in a process of its own."""
-    path = folder / served.FOLDER
     try:
+        path = inside(folder, served.FOLDER)
         if served_files.read_manifest(path).get("ended") == "done":
             return
         say("served: one client beside libSQL's server, over loopback")
@@ -298,20 +298,6 @@ def _served(folder: Path, *, quick: bool, seed: int, say: Callable[[str], None])
         return
     if said["ended"] != "done":
         say(f"served: {said['failure'].rstrip('.')}; the report goes on without it")
-
-
-def allow_foreign(folder: Path, share: float) -> None:
-    """Keep in campaign.json how much of the machine others may use before a run is dropped."""
-    said = dict(read_campaign(folder)) | {"foreign_limit": share}
-    (folder / CAMPAIGN).write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
-
-
-def tell_sweeps(folder: Path, sweeps: Sequence[Path]) -> None:
-    """Keep in campaign.json which sweeps the report tells, by their place beside its folder."""
-    said = dict(read_campaign(folder))
-    there = [str(os.path.relpath(sweep.resolve(), folder.resolve())) for sweep in sweeps]
-    said["sweeps"] = list(dict.fromkeys([*said.get("sweeps", []), *there]))
-    (folder / CAMPAIGN).write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
 
 
 def _note(
@@ -327,29 +313,13 @@ def _note(
         if not name.startswith("faulty-"):
             say(f"asking {name} what it is and what it accepts")
             probes.append(to_dict(probe(name)))
-    said = {
-        "cwkit": rec.FORMAT_VERSION,
-        "campaign": folder.name,
-        "quick": quick,
-        "seed": seed,
-        "command": command,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "experiments": [design.name for design in designs(quick, seed)],
-        "probes": probes,
-    }
-    path.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
-
-
-def read_campaign(folder: Path) -> Mapping[str, Any]:
-    """campaign.json of a report's folder. Raises RunError with the reason."""
-    path = Path(folder) / CAMPAIGN
-    if not path.is_file():
-        raise rec.RunError(f"{folder}: holds no report's runs (it has no {CAMPAIGN}).")
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        version = int(said["cwkit"])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise rec.RunError(f"{path}: cut or edited ({error}). Run `cwkit report` again.") from error
-    if version > rec.FORMAT_VERSION:
-        raise rec.RunError(f"{path}: written by a later cwkit (format {version}). Update cwkit.")
-    return dict(said)
+    said = Campaign(
+        campaign=folder.name,
+        quick=quick,
+        seed=seed,
+        command=command,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        experiments=[design.name for design in designs(quick, seed)],
+        probes=probes,
+    )
+    write_campaign(folder, said)

@@ -22,7 +22,7 @@ import analysis.cli_search
 import analysis.cli_sweep  # noqa: F401, adds its command
 from analysis import listing, show
 from analysis.cli_app import RUNS, DatabasesOption, RunsOption, app, command_line, settings_of
-from workloads.design import read_experiment
+from workloads.design import read_experiment, unwritable
 from workloads.engines import EngineMissing, UnknownName
 from workloads.plan import PlanError, make_plan, shape_of
 from workloads.processes import FolderUnwritable, RunFailed, run
@@ -304,14 +304,8 @@ def report_command(
     runs: RunsOption = RUNS,
 ) -> None:
     """Run the report's experiments and write REPORT.md. --into goes on with an interrupted one."""
-    from analysis.campaign import (
-        CAMPAIGN,
-        allow_foreign,
-        conduct_all,
-        designs,
-        read_campaign,
-        tell_sweeps,
-    )
+    from analysis.campaign import conduct_all, designs
+    from analysis.campaign_file import CAMPAIGN, allow_foreign, read_campaign, tell_sweeps
     from analysis.report import write_report
 
     console, waiting = show.console(), show.console(stderr=True)
@@ -343,16 +337,19 @@ def report_command(
                 on_progress=counter,
                 say=lambda words: waiting.print(words, markup=False, highlight=False),
             )
-    if foreign_limit is not None:
-        allow_foreign(folder, foreign_limit)
-    if sweeps:
-        tell_sweeps(folder, sweeps)
+    try:
+        if foreign_limit is not None:
+            allow_foreign(folder, foreign_limit)
+        if sweeps:
+            tell_sweeps(folder, sweeps)
+    except OSError as error:
+        raise unwritable(folder, error) from error
     # A minute's report is no replacement for the committed one: it stays with its runs.
-    beside = bool(read_campaign(folder).get("quick"))
+    beside = read_campaign(folder).quick
     out = out or (folder / "REPORT.md" if beside else Path("REPORT.md"))
     figures = figures or (folder / "figures" if beside else Path("analysis/figures"))
     try:
-        write_report(folder, out, figures)
+        write_report(folder, out, figures, sweeps or ())
     except OSError as error:
         raise FolderUnwritable(
             f"{error.filename}: cannot be written ({error.strerror}). The runs are kept: `cwkit "

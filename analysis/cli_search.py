@@ -36,12 +36,14 @@ from analysis.search import Found, Probe, Undecided, conduct
 from analysis.search_folder import (
     DOCUMENT,
     LONGEST_S,
+    MOST_REPEATS,
     SEARCH,
     Search,
     begin,
     read_search,
 )
 from analysis.slo import SHARES, parse_objectives
+from workloads.files import write_json
 from workloads.plan import PlanError, make_plan
 from workloads.processes import FolderUnwritable
 from workloads.recording import FORMAT_VERSION
@@ -176,8 +178,11 @@ def _search(
     if not slo:
         raise PlanError('Search for what? Give --slo "p99 < 10ms", or --into FOLDER to go on.')
     parse_objectives(slo)
-    if repeats < 1 or repeats % 2 == 0:
-        raise PlanError(f"--repeats {repeats}: an odd number, so that more than half can agree.")
+    if not 1 <= repeats <= MOST_REPEATS or repeats % 2 == 0:
+        raise PlanError(
+            f"--repeats {repeats}: an odd number up to {MOST_REPEATS}, so that more than half can "
+            "agree."
+        )
     if not 1.01 <= step <= 2:
         raise PlanError(f"--step {step:g}: from 1.01 (1 % between rates) to 2.")
     if not 0 <= foreign_limit <= 1:
@@ -304,7 +309,7 @@ def _keep(found: Found, document: dict[str, Any]) -> None:
             )
         )
     try:
-        (found.folder / DOCUMENT).write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+        write_json(found.folder / DOCUMENT, document)
         latency_against_rate(curves, found.answer.rate, found.folder / CURVE)
     except OSError as error:
         raise FolderUnwritable(

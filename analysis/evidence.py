@@ -6,20 +6,23 @@ an arm's name, so that a renamed arm or a grid of another size still finds its p
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as field_
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from analysis import words
+from analysis import isolation, words
+from analysis.campaign_file import CAMPAIGN, Campaign, read_campaign, sweep_beside
 from analysis.compare import FOREIGN_LIMIT, Cell, Grid, gather
 from analysis.served import NEVER, Served, read_served
+from workloads.design import NOTE
 from workloads.engines import Probe
-from workloads.engines.probe import from_dict
+from workloads.errors import LaterVersion
 from workloads.experiment import read_experiment
-from workloads.recording import FORMAT_VERSION, RunError
+from workloads.files import inside
+from workloads.recording import RunError
 
 STUDIED = ("sqlite-concurrent", "concurrent")
 """The arm that the report is about, (engine, BEGIN mode) of the writers."""
@@ -46,6 +49,10 @@ ORDER = (
 """How experiments stand in the report; others follow by name."""
 
 
+MATRIX = "isolation.json"
+NO_CAMPAIGN = Campaign()
+
+
 class Pair(NamedTuple):
     """Two arms of one experiment that differ only in how they write."""
 
@@ -60,7 +67,7 @@ class Evidence:
 
     grids    : experiments by name, in the report's order. sweeps : those that are grids, by name;
         of two with one name the later has its seed behind it.
-    campaign : campaign.json as it is, {} where there is none.
+    campaign : campaign.json, one without anything where there is none.
     probes   : what each engine answered, by name. unread : what could not be read, in words.
     isolation : rows of properties.matrix.isolation_matrix, () where it was not made; known: those
         of known_findings. served : what was measured beside libSQL's server.
@@ -68,13 +75,26 @@ class Evidence:
 
     folder: Path
     grids: Mapping[str, Grid]
-    campaign: Mapping[str, Any]
+    campaign: Campaign
     probes: Mapping[str, Probe]
     unread: tuple[str, ...]
     isolation: Sequence[Mapping[str, Any]] = ()
     known: Sequence[Mapping[str, Any]] = ()
     sweeps: Mapping[str, Grid] = field_(default_factory=dict)
     served: Served = NEVER
+
+    @property
+    def seed(self) -> int:
+        """Of the report's runs; of its first experiment where it does not say."""
+        if self.campaign.seed is not None:
+            return self.campaign.seed
+        return next((grid.seed for grid in self.grids.values()), 0)
+
+    @property
+    def foreign_limit(self) -> float:
+        """Share of the machine's CPU time that others may use in a run."""
+        given = self.campaign.foreign_limit
+        return FOREIGN_LIMIT if given is None else given
 
     def cells(self) -> Iterator[tuple[Grid, Cell]]:
         """Every cell of every experiment, in the report's order."""
@@ -118,68 +138,85 @@ class Evidence:
         return None
 
 
-def read_evidence(folder: Path) -> Evidence:
+def read_evidence(folder: Path, sweeps: Sequence[Path] = ()) -> Evidence:
     """Read a folder of experiments (or a single one), and campaign.json where there is one.
 
+    sweeps : folders of sweeps that the user named, beside those that campaign.json names.
     Raises RunError where there is no experiment at all; a single one that cannot be read is kept
     in `unread` with its words.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise RunError(f"{folder}: there is no such folder. `cwkit report` makes one.")
-    places = [folder] if (folder / "experiment.json").exists() else sorted(folder.iterdir())
-    grids: dict[str, Grid] = {}
-    sweeps: dict[str, Grid] = {}
     unread: list[str] = []
-    campaign: dict[str, Any] = {}
-    probes: dict[str, Probe] = {}
-    path = folder / "campaign.json"
-    if path.exists():
-        try:
-            campaign = dict(json.loads(path.read_text(encoding="utf-8")))
-            if int(campaign["cwkit"]) > FORMAT_VERSION:
-                raise RunError(
-                    f"{path}: written by a later cwkit (format {campaign['cwkit']}). Update cwkit."
-                )
-            float(campaign.get("foreign_limit", 0))
-            probes = {p.engine: p for p in map(from_dict, campaign.get("probes", []))}
-        except RunError:
-            raise
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            campaign = {}
-            unread.append(f"{path}: cut or edited ({type(error).__name__}: {error}).")
-    limit = float(campaign.get("foreign_limit", FOREIGN_LIMIT))
-    places = [place for place in places if (place / "experiment.json").exists()]
-    places += [folder / place for place in campaign.get("sweeps", [])]
-    for place in dict.fromkeys(place.resolve() for place in places):
+    campaign = _campaign(folder, unread)
+    there = campaign or NO_CAMPAIGN
+    limit = FOREIGN_LIMIT if there.foreign_limit is None else there.foreign_limit
+    grids: dict[str, Grid] = {}
+    told: dict[str, Grid] = {}
+    for place in _places(folder, there, sweeps, unread):
         try:
             grid = gather(read_experiment(place), limit)
         except RunError as error:
             unread.append(str(error))
         else:
-            there = sweeps if grid.points else grids
-            name = _name(grid, there)
-            there[name] = replace(grid, name=name)
-    if not grids and not sweeps and not unread:
+            those = told if grid.points else grids
+            name = _name(grid, those)
+            those[name] = replace(grid, name=name)
+    if not grids and not told and not unread:
         raise RunError(f"{folder}: holds no experiment. `cwkit report` makes them and reports.")
     rank = {name: n for n, name in enumerate(ORDER)}
     names = sorted(grids, key=lambda name: (rank.get(name, len(rank)), name))
-    matrix = folder / "isolation.json"
-    if matrix.exists() and not _isolation(folder)[0]:
-        unread.append(f"{matrix}: cut or edited, so the isolation part is missing.")
-    elif campaign and not matrix.exists():
+    matrix, known = _isolation(folder, unread)
+    if campaign is not None and not (folder / MATRIX).exists():
         unread.append("The isolation matrix was not made: `cwkit report --into` makes it.")
-    ordered = {name: grids[name] for name in names}
     return Evidence(
         folder,
-        ordered,
-        campaign,
-        probes,
+        {name: grids[name] for name in names},
+        there,
+        there.answers(),
         tuple(unread),
-        *_isolation(folder),
-        dict(sorted(sweeps.items())),
+        matrix,
+        known,
+        dict(sorted(told.items())),
         read_served(folder, limit),
     )
+
+
+def _campaign(folder: Path, unread: list[str]) -> Campaign | None:
+    """None where there is none, or it cannot be read: `unread` says so then."""
+    if not os.path.lexists(folder / CAMPAIGN):
+        return None
+    try:
+        return read_campaign(folder)
+    except LaterVersion:
+        raise
+    except RunError as error:
+        unread.append(str(error))
+        return None
+
+
+def _places(
+    folder: Path, campaign: Campaign, sweeps: Sequence[Path], unread: list[str]
+) -> list[Path]:
+    """The experiments' folders, each once, those that the user named among them."""
+    named = [sweep.resolve() for sweep in sweeps]
+    if os.path.lexists(folder / NOTE):
+        return list(dict.fromkeys([folder.resolve(), *named]))
+    found = []
+    for name in sorted(os.listdir(folder)):
+        if os.path.lexists(folder / name / NOTE):
+            try:
+                found.append(inside(folder, name).resolve())
+            except RunError as error:
+                unread.append(str(error))
+    for place in campaign.sweeps:
+        try:
+            found.append(sweep_beside(folder, place).resolve())
+        except RunError as error:
+            if (folder / place).resolve() not in named:
+                unread.append(str(error))
+    return list(dict.fromkeys([*found, *named]))
 
 
 def _name(grid: Grid, there: Mapping[str, Grid]) -> str:
@@ -192,12 +229,14 @@ def _name(grid: Grid, there: Mapping[str, Grid]) -> str:
     return next(name for name in (*names, *more) if name not in there)
 
 
-def _isolation(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _isolation(folder: Path, unread: list[str]) -> tuple[isolation.Rows, isolation.Rows]:
     """Matrix and known findings of a report's folder, empty where there are none or it is cut."""
     try:
-        said = json.loads((folder / "isolation.json").read_text(encoding="utf-8"))
-        return list(said["matrix"]), list(said["known"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return isolation.read_matrix(folder / MATRIX)
+    except FileNotFoundError:
+        return [], []
+    except RunError as error:
+        unread.append(f"{error} So the isolation part is missing.")
         return [], []
 
 

@@ -161,7 +161,7 @@ def doubts(evidence: Evidence) -> list[str]:
             f"`{unmet[0][0].name}/{unmet[0][1].run}`: {unmet[0][1].unmet}. Percentiles are over "
             "all that were due."
         )
-    limit = evidence.campaign.get("foreign_limit", FOREIGN_LIMIT)
+    limit = evidence.foreign_limit
     if limit > FOREIGN_LIMIT:
         said.append(
             f"Others were allowed to use up to {percent(limit)} of the machine's CPU time while it "
@@ -186,6 +186,6 @@ def doubts(evidence: Evidence) -> list[str]:
             f"These runs were made on {len(machines)} different machines or file systems: numbers "
             "of different experiments must not be compared."
         )
-    if evidence.campaign.get("quick"):
+    if evidence.campaign.quick:
         said.append("This is a quick report: few, short blocks. `make report` measures longer.")
     return said

@@ -6,16 +6,82 @@ the matrix as JSON; the rest of this module tells it. The matrix is made by prop
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from analysis.words import DASH, Table, begin_words, listed, percent, whole
+from workloads.files import read_json, write_json
 from workloads.hosts import die_with
 
 Rows = Sequence[Mapping[str, Any]]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Promised(msgspec.Struct):
+    level: str
+    source: str = ""
+
+
+class _Anomaly(msgspec.Struct):
+    result: str
+    how: str
+    story: str
+    source: str
+    schedule: str
+
+
+class _Refusals(msgspec.Struct):
+    refused: _Count
+    needless: _Count
+
+
+class _Row(msgspec.Struct):
+    """A row of properties.matrix.isolation_matrix, as far as it is told; of a refused mode the
+    head alone is there.
+    """
+
+    engine: str
+    mode: str
+    accepted: bool
+    words: str = ""
+    promised: _Promised | None = None
+    observed: str | None = None
+    anomalies: dict[str, _Anomaly] = {}
+    others: dict[str, int] = {}
+    schedules: _Count = 0
+    refusals: dict[str, _Refusals] = {}
+    deviations: list[str] = []
+
+
+class _Known(msgspec.Struct):
+    """A row of properties.matrix.known_findings."""
+
+    name: str
+    sentence: str
+    engine: str
+    mode: str
+    words: str
+    seen: bool | None
+    text: str
+
+
+class _Kept(msgspec.Struct):
+    """`isolation.json` as it stands. It has no version: the report's folder has one."""
+
+    matrix: list[_Row]
+    known: list[_Known]
+
+
+def read_matrix(path: Path) -> tuple[Rows, Rows]:
+    """Matrix and known findings of a file. Raises RunError; FileNotFoundError where it is none."""
+    said = read_json(path, kind=_Kept)
+    plain = msgspec.to_builtins(said)
+    return plain["matrix"], plain["known"]
+
 
 RESULTS = {"blocked": "blocked", "refused": "refused", "snapshot": "snapshot"}
 """How an anomaly was prevented: no lock to be had, refused for a conflict, or simply not seen."""
@@ -186,9 +252,7 @@ def main(words: Sequence[str]) -> int:
     die_with(int(words[2]))
     rows = isolation_matrix(examples=examples, progress=lambda said: print(said, flush=True))
     said = {"matrix": rows, "known": known_findings()}
-    beside = path.with_suffix(".new")
-    beside.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_json(path, said)
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from rich.table import Table
 
 from analysis import words
 from analysis.compare import Grid, gather
-from analysis.search_folder import DOCUMENT, SEARCH, read_search
+from analysis.search_folder import SEARCH, read_rate, read_search
 from analysis.sweep_table import (
     CELLS_CSV,
     arms_table,
@@ -63,9 +62,10 @@ def _entry(folder: Path) -> tuple[str, str] | None:
 def _of_a_search(folder: Path) -> tuple[str, str]:
     search = read_search(folder)
     what = f"search: {search.plan.scenario} on {search.plan.database}, {search.objective}"
-    if not (folder / DOCUMENT).exists():
+    try:
+        rate = read_rate(folder)
+    except FileNotFoundError:
         return what, f"unfinished: cwkit search --into {folder}"
-    rate = json.loads((folder / DOCUMENT).read_text(encoding="utf-8"))["rate_per_s"]
     return what, "met at no rate" if rate is None else f"met up to {rate:,g} tx/s"
 
 

@@ -7,7 +7,7 @@ random without a seed. A cell that was refused or failed is shown as such and st
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +20,24 @@ from analysis.evidence import Evidence, look, read_evidence
 from analysis.report_charts import charts
 from analysis.steady import SHORT, UNSTEADY
 from analysis.words import Table, percent, times
+from workloads.files import replace
 
 TEMPLATE = "report.md.j2"
 
 
-def write_report(folder: Path, out: Path, figures: Path) -> None:
+def write_report(folder: Path, out: Path, figures: Path, sweeps: Sequence[Path] = ()) -> None:
     """Write `out` (REPORT.md) and its charts into the folder `figures`, from the runs in `folder`.
 
+    sweeps : folders of sweeps to tell beside those that the folder names itself.
     Raises RunError where `folder` holds no experiment; OSError where nothing can be written.
     """
-    evidence = read_evidence(folder)
+    evidence = read_evidence(folder, sweeps)
     text = _environment().get_template(TEMPLATE).render(_told(evidence, Path(out), Path(figures)))
     for path in (str(Path(folder).resolve()), str(folder)):
         text = text.replace(f"{path}{os.sep}", "").replace(path, "the runs' folder")
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_name(out.name + ".new")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, out)
+    replace(out, text)
 
 
 def _told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
@@ -69,9 +69,9 @@ def _told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
         "libraries": _libraries(evidence),
         "pragmas": tables.pragmas_table(evidence),
         "command": _command(evidence),
-        "seed": evidence.campaign.get("seed", next((g.seed for g in evidence.grids.values()), 0)),
-        "started": evidence.campaign.get("started", ""),
-        "quick": bool(evidence.campaign.get("quick")),
+        "seed": evidence.seed,
+        "started": evidence.campaign.started,
+        "quick": evidence.campaign.quick,
     }
 
 
@@ -205,7 +205,7 @@ def _libraries(evidence: Evidence) -> Table:
 
 def _command(evidence: Evidence) -> str:
     """The command that made the runs."""
-    if command := evidence.campaign.get("command"):
-        return str(command)
+    if command := evidence.campaign.command:
+        return command
     commands = [str(cell.manifest.get("command", "")) for _, cell in evidence.cells()]
     return next((command for command in commands if command), "make report")

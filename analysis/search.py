@@ -7,8 +7,6 @@ goes on where it was: the same answers lead to the same next rate.
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +22,7 @@ from analysis.search_folder import Search, as_here, not_one_search, read_search,
 from analysis.slo import SHARES, Judgement, judge, load_of, statistic
 from workloads.design import EARLIER, TEMPLATES, unwritable
 from workloads.engines import EngineMissing, find_engine
+from workloads.files import inside, move_aside, remove
 from workloads.locks import LOCK_FILE, Held, locked
 from workloads.plan import Plan
 from workloads.processes import OnProgress, RunFailed, prepare, run
@@ -134,6 +133,7 @@ def conduct(
 
 def _found(making: _Making, begun: Sequence[Path]) -> Found:
     folder = making.folder
+    remove(folder, TEMPLATES)  # of a search that was killed
     try:
         capacity, runs = making.capacity()
         probes: dict[float, Probe] = {}
@@ -148,14 +148,14 @@ def _found(making: _Making, begun: Sequence[Path]) -> Found:
             _take_back(folder, begun)  # a mode that is refused, say: nothing was measured
         raise
     finally:
-        shutil.rmtree(folder / TEMPLATES, ignore_errors=True)
+        remove(folder, TEMPLATES)
     probes = dict(sorted(probes.items()))
     return Found(making.search, folder, capacity, runs, probes, answer)
 
 
 def _take_back(folder: Path, begun: Sequence[Path]) -> None:
     """Remove what `begin` and this search have made, and nothing else."""
-    shutil.rmtree(folder / TEMPLATES, ignore_errors=True)
+    remove(folder, TEMPLATES)
     with contextlib.suppress(OSError):  # somebody put a file of theirs there meanwhile
         (folder / LOCK_FILE).unlink(missing_ok=True)
         for path in begun:
@@ -290,7 +290,7 @@ class _Making:
 
     def there(self, name: str) -> Run | None:
         """The run of that name, None where it is not there; what was cut short is set aside."""
-        where = self.folder / name
+        where = inside(self.folder, name)
         if where.exists():
             try:
                 ended = read_manifest(where).get("ended")
@@ -321,12 +321,7 @@ class _Making:
 
     def set_aside(self, where: Path) -> None:
         """Keep a run that was cut short where it is in nobody's way."""
-        earlier = self.folder / EARLIER
         try:
-            earlier.mkdir(exist_ok=True)
-            number = 1
-            while (earlier / f"{where.name}.{number}").exists():
-                number += 1
-            os.replace(where, earlier / f"{where.name}.{number}")
+            move_aside(self.folder, EARLIER, where.name, {where.name: ""})
         except OSError as error:
             raise unwritable(self.folder, error) from error

@@ -7,9 +7,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
+from pydantic import ValidationError
 
 from analysis.bisect_rate import STEP
 from analysis.compare import FOREIGN_LIMIT
@@ -18,8 +20,10 @@ from analysis.slo import Objective, parse_objectives
 from workloads import machine
 from workloads.design import free_or_ours, unwritable
 from workloads.engines import find_engine
-from workloads.plan import Plan, PlanError
+from workloads.files import read_versioned, write_json
+from workloads.plan import Plan, PlanError, in_words
 from workloads.recording import FORMAT_VERSION, RunError
+from workloads.visible import visible
 from workloads.worker import identity_of
 
 SEARCH, DOCUMENT = "search.json", "answer.json"
@@ -28,6 +32,7 @@ SEARCHED = ("rate", "read_rate", "duration_s", "seed")
 one machine's and the rates another's."""
 
 LONGEST_S = 60.0
+MOST_REPEATS = 999
 GRACES = 5
 """Times the limit that a window lasts at least: its last limit's worth is not judged."""
 
@@ -140,33 +145,52 @@ def begin(search: Search, folder: Path) -> list[Path]:
     made = [folder / SEARCH] + ([] if folder.exists() else [folder])
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / SEARCH).write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
+        write_json(folder / SEARCH, asked)
     except OSError as error:
         raise unwritable(folder, error) from error
     return made
 
 
+class _Kept(msgspec.Struct, frozen=True):
+    """`search.json` as it stands."""
+
+    plan: dict[str, Any]
+    search: str
+    repeats: Annotated[int, msgspec.Meta(ge=1, le=MOST_REPEATS)]
+    step: Annotated[float, msgspec.Meta(ge=1.01, le=2)]
+    longest_s: Annotated[float, msgspec.Meta(gt=0, le=3600)]
+    foreign_limit: Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
 def read_search(folder: Path) -> Search:
     """The search of a folder. Raises RunError for one that holds none."""
     path = folder / SEARCH
-    if not path.is_file():
-        raise RunError(f"{folder}: no search was begun there (it has no {SEARCH}).")
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        if int(said["cwkit"]) > FORMAT_VERSION:
-            raise RunError(f"{path}: written by a later cwkit. Update cwkit to read it.")
-        return Search(
-            Plan(**said["plan"]),
-            said["search"],
-            int(said["repeats"]),
-            float(said["step"]),
-            float(said["longest_s"]),
-            float(said["foreign_limit"]),
-        )
-    except RunError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: cut or edited ({type(error).__name__}: {error}).") from error
+        said: _Kept = read_versioned(path, _Kept)
+    except FileNotFoundError:
+        raise RunError(f"{folder}: no search was begun there (it has no {SEARCH}).") from None
+    try:
+        plan = Plan(**said.plan)
+        parse_objectives(said.search)
+    except (ValidationError, PlanError, TypeError) as error:
+        why = in_words(error) if isinstance(error, ValidationError) else visible(error)
+        raise RunError(f"{path}: {why.rstrip('.')}. It was cut or edited.") from error
+    return Search(plan, said.search, said.repeats, said.step, said.longest_s, said.foreign_limit)
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """`answer.json`, as far as it is read."""
+
+    rate_per_s: Annotated[float, msgspec.Meta(ge=0)] | None
+
+
+def read_rate(folder: Path) -> float | None:
+    """The rate that a finished search came to, None for no rate.
+
+    Raises RunError; FileNotFoundError where it is not finished.
+    """
+    said: _Answer = read_versioned(folder / DOCUMENT, _Answer)
+    return said.rate_per_s
 
 
 # --- what may be counted together ---------------------------------------------------------------

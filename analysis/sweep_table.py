@@ -6,7 +6,7 @@ Plain data; the command prints it, and the report may show the same tables.
 from __future__ import annotations
 
 import csv
-import os
+import io
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -18,8 +18,10 @@ import numpy as np
 from analysis import words
 from analysis.compare import FEWEST_BLOCKS, Cell, Estimate, Grid, throughput
 from analysis.rates import Tally
+from analysis.spreadsheet import cell_text
 from analysis.words import Table
 from workloads.design import DONE, FAILED, MISSING, REFUSED
+from workloads.files import replace as replace_file
 from workloads.sweep import AGAIN, Skipped, shown
 
 MOST_ROWS = 30
@@ -224,13 +226,16 @@ def _shown(value: Any) -> str:
 
 
 def write_csv(table: Table, path: Path) -> None:
-    """Write a table as CSV (RFC 4180), replaced in one step. Raises OSError."""
-    beside = path.with_name(f"{path.name}.new")
-    with beside.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(table.head)
-        writer.writerows(table.rows)
-    os.replace(beside, path)
+    """Write a table as CSV (RFC 4180), replaced in one step. Raises OSError.
+
+    No cell is a formula to a spreadsheet that opens the file, and a row is a line: see
+    `analysis.spreadsheet`.
+    """
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(map(cell_text, table.head))
+    writer.writerows([cell_text(cell) for cell in row] for row in table.rows)
+    replace_file(path, out.getvalue())
 
 
 # --- in words ---------------------------------------------------------------------------------

@@ -345,7 +345,7 @@ def test_a_search_is_listed_with_its_answer_or_how_to_go_on(tmp_path, on_a_queue
     console = Console(width=200)
     list_runs(tmp_path, console)
     assert "unfinished: cwkit search --into" in capsys.readouterr().out
-    (tmp_path / "mine" / "answer.json").write_text('{"rate_per_s": 717.0}')
+    (tmp_path / "mine" / "answer.json").write_text('{"cwkit": 1, "rate_per_s": 717.0}')
     list_runs(tmp_path, console)
     said = capsys.readouterr().out
     assert "search: counter on null, p99 < 20ms" in said

@@ -12,7 +12,7 @@ import pytest
 from analysis import served_claims
 from analysis.campaign import _served as served_step
 from analysis.claims import free_replica_reads, network_hops
-from analysis.evidence import Evidence, read_evidence
+from analysis.evidence import NO_CAMPAIGN, Evidence, read_evidence
 from analysis.findings import doubts
 from analysis.report import write_report
 from analysis.served import NEVER, Served, read_served
@@ -167,7 +167,7 @@ def test_a_block_during_which_others_used_the_machine_is_dropped(tmp_path: Path)
 
 
 def evidence_with(folder: Path, served: Served) -> Evidence:
-    return Evidence(folder, {}, {}, {}, (), served=served)
+    return Evidence(folder, {}, NO_CAMPAIGN, {}, (), served=served)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from workloads.errors import RunError
+from workloads.errors import LaterVersion, RunError
 from workloads.visible import visible
 
 FORMAT_VERSION = 1
@@ -175,7 +175,7 @@ def read_versioned(path: Path, kind: Any = dict[str, Any], way_out: str = "") ->
         shown = _short(version)
         raise RunError(f"{path}: format {shown} is none of cwkit's. It was cut or edited.")
     if version > FORMAT_VERSION:
-        raise RunError(
+        raise LaterVersion(
             f"{path}: written by a later cwkit (format {_short(version)}, this one reads "
             f"{FORMAT_VERSION}). Update cwkit to read it."
         )

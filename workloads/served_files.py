@@ -7,17 +7,17 @@ whole.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from workloads.files import write_json
-from workloads.recording import FORMAT_VERSION, RunError
+from workloads.files import converted, opened, read_versioned, write_json
+from workloads.recording import RunError
 
 MANIFEST = "served.json"
 
@@ -65,6 +65,7 @@ AGE = np.dtype(
 `sync()`. own_seen : its own write, at once."""
 
 TRIALS = 3
+MOST_BLOCKS = 10_000
 
 
 @dataclass(frozen=True)
@@ -104,18 +105,77 @@ def set_aside(folder: Path) -> None:
     folder.replace(aside)
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+_Share = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class _Head(msgspec.Struct):
+    """The manifest, as far as an attempt that measured nothing has it."""
+
+    ended: Literal["running", "done", "failed", "missing"]
+    seed: int = 0
+    failure: str = ""
+    blocks_done: Annotated[int, msgspec.Meta(ge=0, le=MOST_BLOCKS)] = 0
+
+
+class _Foreign(msgspec.Struct):
+    cpu_share: _Share
+    steal_share: _Share
+
+
+class _Settings(msgspec.Struct):
+    sync_interval_s: _Share
+    pause_beside_s: _Share
+    network: str
+    rows: _Count
+
+
+class _Versions(msgspec.Struct):
+    sqld: str
+    binding: str
+
+
+class _Durable(msgspec.Struct):
+    synchronous: int | str
+
+
+class _Ways(msgspec.Struct):
+    local: _Durable
+    server: _Durable
+
+
+class _Check(msgspec.Struct):
+    check: str
+    ok: bool
+    said: str
+
+
+class _Whole(_Head, kw_only=True):
+    """The manifest of something that was measured, as far as it is read."""
+
+    arms: list[str]
+    foreign: list[_Foreign]
+    settings: _Settings
+    versions: _Versions
+    pragmas: _Ways
+    first_copy_ns: _Count
+    replica_bytes: _Count
+    database_bytes: _Count
+    checks: list[_Check]
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest, {} where there is none. Raises RunError where it is cut or of a later cwkit."""
     path = Path(folder) / MANIFEST
-    if not path.exists():
-        return {}
     try:
-        said = dict(json.loads(path.read_text(encoding="utf-8")))
-        version = int(said["cwkit"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: cut or edited ({type(error).__name__}: {error}).") from error
-    if version > FORMAT_VERSION:
-        raise RunError(f"{path}: written by a later cwkit (format {version}). Update cwkit.")
+        said: dict[str, Any] = read_versioned(path)
+    except FileNotFoundError:
+        return {}
+    head: _Head = converted(path, said, _Head)
+    if head.blocks_done:
+        whole: _Whole = converted(path, said, _Whole)
+        if set(whole.arms) != set(ARMS):
+            raise RunError(f"{path}: `arms` are not those of this version. Measure it anew.")
     return said
 
 
@@ -126,15 +186,29 @@ def read(folder: Path) -> Measured:
     """
     folder = Path(folder)
     said = read_manifest(folder)
-    try:
-        blocks = int(said.get("blocks_done", 0))
-        if not blocks:
-            return Measured(said, {}, np.zeros((0, TRIALS), AGE))
-        ns = {arm: np.load(folder / f"{arm}.npy")[:blocks] for arm in said["arms"]}
-        age = np.load(folder / "age.npy")[:blocks]
-        whole = len(age) == blocks and age.dtype == AGE and len(said["foreign"]) >= blocks
-        if not whole or any(a.ndim != 3 or len(a) != blocks or not a.all() for a in ns.values()):
-            raise ValueError("an array has not the blocks that the manifest tells of")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{folder}: cut or edited ({type(error).__name__}: {error}).") from error
+    blocks = int(said.get("blocks_done", 0))
+    if not blocks:
+        return Measured(said, {}, np.zeros((0, TRIALS), AGE))
+    ns = {
+        arm: _array(folder, arm, np.dtype(np.int64), blocks, shape) for arm, shape in ARMS.items()
+    }
+    age = _array(folder, "age", AGE, blocks, (TRIALS,))
+    if len(said["foreign"]) < blocks or any(not (each > 0).all() for each in ns.values()):
+        raise RunError(f"{folder}: an array has not the blocks that the manifest tells of. It was "
+                       "cut or edited.")  # fmt: skip
     return Measured(said, ns, age)
+
+
+def _array(
+    folder: Path, name: str, dtype: np.dtype, blocks: int, shape: tuple[int, ...]
+) -> np.ndarray:
+    """The whole blocks of an array. Raises RunError where it is missing or another one."""
+    path = folder / f"{name}.npy"
+    try:
+        with opened(path):  # a file, and no pipe
+            mapped = np.load(path, mmap_mode="r")  # what a header promises is not allocated
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cut or edited ({type(error).__name__}: {error}).") from error
+    if mapped.dtype != dtype or mapped.shape[1:] != shape or len(mapped) < blocks:
+        raise RunError(f"{path}: cut or edited (it has another shape).")
+    return np.array(mapped[:blocks])

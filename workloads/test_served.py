@@ -198,7 +198,14 @@ def made(folder: Path, blocks: int = 2) -> Path:
     for each in ns.values():
         each[:] = 5
     age["done"] = 1
-    said = {"cwkit": 1, "ended": "running", "arms": list(ns), "blocks_done": 1, "foreign": [{}]}
+    ways = {"synchronous": 1}
+    said = {
+        "cwkit": 1, "ended": "running", "arms": list(ns), "blocks_done": 1,
+        "foreign": [{"cpu_share": 0.0, "steal_share": 0.0}], "checks": [],
+        "settings": {"sync_interval_s": 0.01, "pause_beside_s": 0.0, "network": "", "rows": 1},
+        "versions": {"sqld": "1", "binding": "2"}, "pragmas": {"local": ways, "server": ways},
+        "replica_bytes": 1, "database_bytes": 1, "first_copy_ns": 1,
+    }  # fmt: skip
     served_files.write(folder, said)
     return folder
 

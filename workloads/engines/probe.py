@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from workloads import temporary
 from workloads.engines import (
     MODES,
@@ -77,17 +79,38 @@ def to_dict(found: Probe) -> dict[str, Any]:
     return data
 
 
+class _Who(msgspec.Struct, frozen=True):
+    """An Identity as plain data has it."""
+
+    binding: str
+    version: str
+    source_id: str
+    options: tuple[str, ...] = ()
+
+
+class _Said(msgspec.Struct, frozen=True):
+    """A Probe as plain data has it."""
+
+    engine: str
+    missing: str | None
+    identity: _Who | None = None
+    modes: dict[str, Answer] = {}
+    several_processes: bool | None = None
+    processes_words: str = ""
+    pragmas: dict[str, Any] = {}
+
+
 def from_dict(data: Mapping[str, Any]) -> Probe:
-    """The inverse of to_dict, also after a way through JSON.
+    """The inverse of to_dict, also after a way through JSON. Raises msgspec.ValidationError.
 
     >>> from_dict(to_dict(Probe("x", "not installed"))) == Probe("x", "not installed")
     True
     """
-    fields = dict(data)
-    if identity := fields.get("identity"):
-        fields["identity"] = Identity(**{**identity, "options": tuple(identity["options"])})
-    fields["modes"] = {mode: Answer(**answer) for mode, answer in fields["modes"].items()}
-    return Probe(**fields)
+    said = msgspec.convert(dict(data), _Said)
+    named = {field: getattr(said, field) for field in said.__struct_fields__}
+    if said.identity is not None:
+        named["identity"] = Identity(*msgspec.structs.astuple(said.identity))
+    return Probe(**named)
 
 
 # What the child processes do
