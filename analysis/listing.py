@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis import words
+from analysis.campaign_file import CAMPAIGN, read_campaign
 from analysis.compare import Grid, gather
 from analysis.search_folder import SEARCH, read_rate, read_search
 from analysis.sweep_table import (
@@ -20,7 +21,7 @@ from analysis.sweep_table import (
     skip_words,
 )
 from analysis.words import Table as Data
-from workloads.design import DONE, Experiment, read_experiment
+from workloads.design import DONE, NOTE, Experiment, read_experiment
 from workloads.recording import RunError, read_manifest
 from workloads.sweep_folder import SWEEP_NOTE, skipped_in
 
@@ -46,9 +47,9 @@ def list_runs(runs: Path, console: Console) -> None:
 def _entry(folder: Path) -> tuple[str, str] | None:
     """(what, result) of a folder; None where it is none of ours."""
     try:
-        if (folder / "experiment.json").exists():
+        if (folder / NOTE).exists():
             return _of_an_experiment(folder)
-        if (folder / "campaign.json").exists():
+        if (folder / CAMPAIGN).exists():
             return _of_a_report(folder)
         if (folder / "manifest.json").exists():
             return _of_a_run(folder)
@@ -85,10 +86,21 @@ def progress_of(experiment: Experiment) -> str:
 
 
 def _of_a_report(folder: Path) -> tuple[str, str]:
-    found = [read_experiment(path.parent) for path in sorted(folder.glob("*/experiment.json"))]
+    """Of its experiments those that can be read, and how many cannot."""
+    read_campaign(folder)
+    found: list[Experiment] = []
+    unread = []
+    for path in sorted(folder.glob(f"*/{NOTE}")):
+        try:
+            found.append(read_experiment(path.parent))
+        except RunError as error:
+            unread.append(str(error))
     cells = sum(e.blocks * len(e.arms) for e in found)
     done = sum(cell.state == DONE for e in found for cell in e.cells.values())
-    return f"report: {words.times(len(found), 'experiment')}", f"{done} of {cells} cells"
+    said = f"{done} of {cells} cells"
+    if unread:
+        said += f"; {words.times(len(unread), 'experiment')} unreadable: {unread[0]}"
+    return f"report: {words.times(len(found) + len(unread), 'experiment')}", said
 
 
 def _of_a_run(folder: Path) -> tuple[str, str]:
@@ -107,10 +119,10 @@ def _of_a_run(folder: Path) -> tuple[str, str]:
 
 def show_folder(folder: Path, console: Console) -> bool:
     """Show a sweep, an experiment or a report's folder; False where it is none of these."""
-    if (folder / "experiment.json").exists():
+    if (folder / NOTE).exists():
         show_experiment(read_experiment(folder), console)
         return True
-    if (folder / "campaign.json").exists():
+    if (folder / CAMPAIGN).exists():
         list_runs(folder, console)
         return True
     return False
@@ -140,9 +152,16 @@ def show_experiment(experiment: Experiment, console: Console, *, grid: Grid | No
         control_words(grid),
         *doubt_words(grid),
         *failure_words(grid, states),
-        *skip_words(skipped_in(experiment.folder)),
+        *_left_out(experiment.folder),
     ]:
         say(line)
+
+
+def _left_out(folder: Path) -> list[str]:
+    try:
+        return skip_words(skipped_in(folder))
+    except RunError as error:
+        return [f"What the sweep's rules leave out is not known: {error}"]
 
 
 def print_table(table: Data, console: Console) -> None:
