@@ -198,7 +198,7 @@ def checkpoint_timeline(tracks: Sequence[Track], path: Path) -> None:
         colour, _ = _look(track.look, n)
         axes.stairs(track.per_s, track.edges_s, color=colour, fill=True, alpha=0.25)
         axes.stairs(track.per_s, track.edges_s, color=colour, linewidth=1.4)
-        top = float(np.nanmax(track.per_s, initial=0.0)) or 1.0
+        top = max(filter(math.isfinite, track.per_s), default=0.0) or 1.0
         axes.set_ylim(-0.12 * top, 1.08 * top)
         axes.set_xlim(float(track.edges_s[0]), float(track.edges_s[-1]))
         if len(track.checkpoints_s):

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -58,9 +57,8 @@ def small_multiples(
             for tick in axes.get_xticklabels():
                 tick.set_horizontalalignment("right")
         axes.set_xlim(-0.4, len(panel.ticks) - 0.6)
-        top = max(
-            (np.nanmax([*line.y, *line.high], initial=0.0) for line in panel.lines), default=0
-        )
+        heights = (y for line in panel.lines for y in (*line.y, *line.high))
+        top = max(filter(math.isfinite, heights), default=0.0)
         axes.set_ylim(0, max(top * 1.06, least_top))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
         if n % columns == 0:

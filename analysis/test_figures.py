@@ -11,6 +11,7 @@ import pytest
 
 from analysis import figures
 from analysis.figures import CARD, INK, SPARE, STYLES, Line, Track, caption, nothing_to_draw
+from analysis.figures_sweeps import Panel, small_multiples
 
 NAN = math.nan
 LINES = [
@@ -91,3 +92,10 @@ def test_lines_without_a_point_are_nothing_to_draw():
     assert nothing_to_draw([])
     assert nothing_to_draw([Line("a", ("x", "y"), [1], [NAN])])
     assert not nothing_to_draw(LINES)
+
+
+def test_a_sweep_without_a_usable_cell_is_drawn_without_a_warning(tmp_path):
+    nothing = Line("a", ("libsql", "immediate"), [0, 1], [NAN, NAN], [NAN, NAN], [NAN, NAN])
+    small_multiples([Panel("", ["1", "2"], [nothing])], tmp_path / "a.svg", x="x", y="y")
+    track = Track("a", ("libsql", ""), np.linspace(0, 1, 3), np.full(2, NAN), np.zeros((0, 2)))
+    figures.checkpoint_timeline([track], tmp_path / "b.svg")
