@@ -22,7 +22,8 @@ With --json it prints one document:
         "sentence": ...,              the verdict in words
         "under_study": {fact: [a, b]},
         "values": [{"block": 0, "a": ..., "b": ...}],  tx/s, share, ns, ns, us a transaction
-        "dropped": [...], "notes": [...], "broken": [...]}],
+        "dropped": [...], "notes": [...], "broken": [...],
+        "refused": {"a": {"busy": 12}, "b": {...}}}],  attempts by kind of conflict
      "gates": [{"condition", "a", "b", "outcome": "passed" | "failed" | "cannot be decided",
                 "p_holm": ...,        of the ratio against the limit, in the family of all gates
                 "sentence"}],
@@ -49,7 +50,7 @@ from analysis.sides import Side, pairs_of
 from analysis.significance import LEVEL, PAIRED_T, blocks_needed
 from analysis.versus import MEASURES, UNLIKE, Comparison, compare, judged
 from workloads.plan import PlanError
-from workloads.recording import FORMAT_VERSION
+from workloads.recording import FORMAT_VERSION, MEANINGS
 
 ROLES = ("writer", "reader")
 
@@ -172,7 +173,7 @@ def _show(found: list[Comparison], gates: list[Gate], notes: list[str], console:
     for one in found:
         if len(found) == 1 or one.verdict == UNLIKE:
             say(one.sentence(), "bold")
-    for line in [*_statistics(found), *_shared(found), *notes]:
+    for line in [*_kinds(found), *_statistics(found), *_shared(found), *notes]:
         say(line)
     for gate in gates:
         say(gate.sentence, "bold red" if gate.outcome == FAILED else "")
@@ -242,6 +243,21 @@ def _statistics(found: list[Comparison]) -> list[str]:
     else:
         said += " Without an A/A control: nothing here says how much one arm differs from itself."
     return [said]
+
+
+def _kinds(found: list[Comparison]) -> list[str]:
+    """What an abort rate is made of, and what those kinds mean."""
+    told = [one for one in found if one.measure == "abort-rate" and one.values]
+    sides = {name: kinds for one in told
+             for name, kinds in zip((one.a, one.b), one.kinds, strict=True)}  # fmt: skip
+    said = [
+        f"Refused, {name}: "
+        + (", ".join(f"{words.whole(n)} {kind}" for kind, n in kinds.items()) or "none")
+        + "."
+        for name, kinds in sides.items()
+    ]
+    met = {kind for kinds in sides.values() for kind in kinds}
+    return said + [f"{kind}: {meaning}" for kind, meaning in MEANINGS.items() if kind in met]
 
 
 def _shared(found: list[Comparison]) -> list[str]:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from analysis import show
 from analysis.cli_app import RUNS, RunsOption, app
-from analysis.summary import conflicts, plain_table
+from analysis.summary import arms_refusals, conflicts, plain_table, refusals
 from analysis.words import Table
 from workloads.processes import FolderUnwritable
 from workloads.recording import RunError, read_run
@@ -28,7 +28,7 @@ def conflicts_command(
     svg: SvgOption = None,
     runs: RunsOption = RUNS,
 ) -> None:
-    """Why transactions were refused: the pages and rows they met, and what a model predicts."""
+    """Why transactions were refused: kind, wait, pages and rows, and what a model predicts."""
     from analysis.compare import gather
     from analysis.conflicts import error_table, predict, prediction_table, predictions
     from analysis.figures_models import predicted_against_observed
@@ -40,12 +40,16 @@ def conflicts_command(
     for name in names:
         folder = show.find_run(name, runs)
         if (folder / "experiment.json").is_file():
-            several, why = predictions(gather(read_experiment(folder)))
+            grid = gather(read_experiment(folder))
+            for part in arms_refusals(grid):
+                console.print(part)
+                shown = True
+            several, why = predictions(grid)
             made += several
             without += why
             continue
         run = read_run(folder)
-        for part in conflicts(run, NO_LIMIT):
+        for part in (*refusals(run), *conflicts(run, NO_LIMIT)):
             console.print(part)
             shown = True
         try:

@@ -27,6 +27,7 @@ from analysis.sweep_table import cells_table
 from workloads.design import read_experiment
 from workloads.plan import PlanError
 from workloads.recording import (
+    CONFLICT,
     CONFLICTS,
     OUTCOMES,
     PHASES,
@@ -35,6 +36,7 @@ from workloads.recording import (
     WorkerRecord,
     read_manifest,
     read_workers,
+    within_ns,
 )
 from workloads.scenarios import find_scenario
 
@@ -69,6 +71,7 @@ RUN_COLUMNS = pa.schema(
         ("window_ns", pa.int64()),  # the window's start itself, on the machine's monotonic clock
         ("result", pa.int64()),
         ("message", NAMES),  # the engine's own words
+        ("within_ns", pa.int64()),  # the refused call took at most so long; null: none was
         ("in_window_ns", pa.int64()),  # how long it lasted within what is counted
         ("still_open", pa.bool_()),  # when that ended
     ]
@@ -245,6 +248,7 @@ def _table(
     lasted, still_open, _ = time_in(rows, counted_ns)
     made = {"measured": within(rows, counted_ns), "in_window_ns": lasted, "still_open": still_open}
     columns: dict[str, pa.Array] = {name: pa.array(values) for name, values in made.items()}
+    columns["within_ns"] = pa.array(within_ns(rows), mask=rows["outcome"] != CONFLICT)
     for name, names in named.items():
         codes = np.minimum(rows[name].astype(np.int32), len(names) - 1)
         columns[name] = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(names)))

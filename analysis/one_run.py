@@ -75,8 +75,8 @@ def resampled(cell: Cell, measure: str, role: str, seed: int = 0) -> np.ndarray 
     block = round(max(block_length(above), BINS ** (1 / 3)))
     weights = circular_blocks(BINS, block, seed=seed)
     top = weights @ above
-    return (
-        top / cell.counted.seconds
-        if measure == "throughput"
-        else top / (weights @ counts["finished"])
-    )
+    if measure == "throughput":
+        return top / cell.counted.seconds
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # nan of a resample in which nothing ended: the run says too little for an interval.
+        return top / (weights @ counts["finished"])

@@ -15,6 +15,7 @@ import numpy as np
 
 from analysis.due import Due, NotDrawn, added, arrivals_of, became, due_in, rate_of
 from analysis.estimators import PERCENTILES, abort_rate, jain_index, percentiles
+from analysis.refusals import Said, joined
 from analysis.steady import Steady, steady_state
 from workloads.recording import (
     COMMITTED,
@@ -26,6 +27,7 @@ from workloads.recording import (
     UNKNOWN,
     Run,
     WorkerRecord,
+    within_ns,
 )
 
 STAGES = ("queueing", "begin", "work", "commit", "service", "whole")
@@ -63,7 +65,8 @@ class Tally:
         would look as if it had never waited.
     cpu_s, cpu_transactions : CPU seconds over the whole run and the transactions committed in it
         (warm-up included, as the CPU time is); nan where the manifest has no CPU time.
-    words        : (phase, conflict kind, engine's own words) -> attempts.
+    waits_ns     : (phase, conflict kind, engine's own words) -> int64 array, for each attempt that
+        an engine's word ended: how long that call took at most (workloads.recording.within_ns).
     commits_each : int array, shape (workers,), committed transactions of each worker.
     """
 
@@ -84,9 +87,14 @@ class Tally:
     oldest_ns: int
     cpu_s: float
     cpu_transactions: int
-    words: Counter[tuple[str, str, str]]
+    waits_ns: Mapping[Said, np.ndarray] = field(repr=False)
     commits_each: np.ndarray
     due: Due | None = field(default=None, repr=False)
+
+    @property
+    def words(self) -> Counter[Said]:
+        """(phase, conflict kind, engine's own words) -> attempts."""
+        return Counter({said: len(waits) for said, waits in self.waits_ns.items()})
 
     @property
     def committed(self) -> int:
@@ -353,7 +361,7 @@ def count_worker(
         oldest_ns=max(oldest, due.oldest_ns if due is not None else 0),
         cpu_s=float("nan") if cpu is None else float(cpu),
         cpu_transactions=int((outcome == COMMITTED).sum()),
-        words=_words(worker, mine),
+        waits_ns=_waits(worker, mine),
         commits_each=np.array([len(did)]),
         due=due,
     )
@@ -414,15 +422,17 @@ def _stages(rows: np.ndarray, did: np.ndarray, firsts: np.ndarray) -> dict[str, 
     }
 
 
-def _words(worker: WorkerRecord, rows: np.ndarray) -> Counter[tuple[str, str, str]]:
-    said: Counter[tuple[str, str, str]] = Counter()
+def _waits(worker: WorkerRecord, rows: np.ndarray) -> dict[Said, np.ndarray]:
     spoken = rows[rows["message"] > 0]
-    groups, counts = np.unique(spoken[["phase", "conflict", "message"]], return_counts=True)
-    for group, times in zip(groups, counts, strict=True):
+    groups, which = np.unique(spoken[["phase", "conflict", "message"]], return_inverse=True)
+    order, took = np.argsort(which, kind="stable"), within_ns(spoken)
+    each = np.split(took[order], np.cumsum(np.bincount(which, minlength=len(groups)))[:-1])
+    said: list[dict[Said, np.ndarray]] = []
+    for group, waits in zip(groups, each, strict=False):  # of no groups there is one part, empty
         index = int(group["message"]) - 1
         text = worker.messages[index] if index < len(worker.messages) else "(words not kept)"
-        said[PHASES[group["phase"]], CONFLICTS[group["conflict"]], text] += int(times)
-    return said
+        said.append({(PHASES[group["phase"]], CONFLICTS[group["conflict"]], text): waits})
+    return joined(said)
 
 
 def together(tallies: Sequence[Tally]) -> Tally:
@@ -448,9 +458,6 @@ def _sum(tallies: Sequence[Tally], seconds: float, asked_per_s: float) -> Tally:
     if not tallies:
         raise ValueError("No tallies to add up: the run had no worker of that role.")
     most = max(len(t.tries) for t in tallies)
-    words: Counter[tuple[str, str, str]] = Counter()
-    for tally in tallies:
-        words.update(tally.words)
     return Tally(
         workers=sum(t.workers for t in tallies),
         seconds=seconds,
@@ -469,7 +476,7 @@ def _sum(tallies: Sequence[Tally], seconds: float, asked_per_s: float) -> Tally:
         oldest_ns=max(t.oldest_ns for t in tallies),
         cpu_s=sum(t.cpu_s for t in tallies),
         cpu_transactions=sum(t.cpu_transactions for t in tallies),
-        words=words,
+        waits_ns=joined(t.waits_ns for t in tallies),
         commits_each=np.concatenate([t.commits_each for t in tallies]),
         due=added([t.due for t in tallies], asked_per_s),
     )

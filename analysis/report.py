@@ -61,6 +61,7 @@ def _told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
         "models": report_models.told(evidence, out, folder),
         "experiments": [_experiment(evidence, grid) for grid in evidence.grids.values()],
         "refusals": tables.words_table(evidence),
+        "kinds": tables.kinds_met(evidence),
         "checks": tables.checks_table(evidence),
         "claims": claims(evidence),
         "served": served.told(evidence.served),

@@ -14,14 +14,18 @@ from rich.text import Text
 
 from analysis import words
 from analysis.attribution import MOST_DRAWN, conflict_parts
-from analysis.compare import FOREIGN_LIMIT
+from analysis.compare import FOREIGN_LIMIT, Grid
 from analysis.intervals import latency_intervals
 from analysis.rates import PERCENTILES, STAGES, Count, Tally, count
+from analysis.refusals import SHOWN, Waits, joined, refusal_words, refusals_table
 from analysis.steady import COUNTED, STEADY, UNSTEADY
 from workloads.recording import Run
 
 SMALL = 0.001
 """Share of the time in attempts below which no word is lost on it."""
+
+ARMS_SHOWN = 30
+"""Lines of refusals of an experiment, all its arms together."""
 
 WORKERS_SHOWN = 16
 """A table of 256 workers hides the rest of the screen; beyond this the best and worst are shown."""
@@ -41,6 +45,26 @@ def summary(run: Run) -> RenderableType:
     parts += ["", *(_finding(f) for f in run.manifest.get("findings", []))]
     parts += [Text(line, style="yellow") for line in doubts(run, counted)]
     return Group(*parts)
+
+
+def refusals(run: Run) -> list[RenderableType]:
+    """What a run's attempts were refused for, all roles together; nothing for one without any."""
+    found = [
+        {(role, *said): waits for said, waits in tally.waits_ns.items()}
+        for role, tally in count(run).roles.items()
+    ]
+    return _refusals(joined(found), ("role",))
+
+
+def arms_refusals(grid: Grid) -> list[RenderableType]:
+    """The same for an experiment, arm by arm, usable blocks together."""
+    found = []
+    for arm in grid.arms:
+        for role in ("writer", "reader"):
+            tally = grid.tally(arm, role)
+            waits = tally.waits_ns if tally is not None else {}
+            found.append({(arm, role, *said): each for said, each in waits.items()})
+    return _refusals(joined(found), ("arm", "role"), ARMS_SHOWN)
 
 
 def conflicts(run: Run, most: int = MOST_DRAWN) -> list[RenderableType]:
@@ -158,7 +182,12 @@ def _role_tables(counted: Count, role: str) -> list[RenderableType]:
         )
         if line
     ]
-    tables = [_conflicts(tally), _latency(tally), _intervals(tally), _workers(counted, role)]
+    tables = [
+        *_refusals(tally.waits_ns),
+        _latency(tally),
+        _intervals(tally),
+        _workers(counted, role),
+    ]
     return parts + [
         Padding(part, (0 if isinstance(part, Text) else 1, 0, 0, 2))
         for part in tables
@@ -239,13 +268,15 @@ def fairness_words(counted: Count, role: str) -> str:
     )
 
 
-def _conflicts(tally: Tally) -> Table | None:
-    if not tally.words:
-        return None
-    table = _table("attempts", "phase", "kind", "the engine's own words")
-    for (phase, kind, text), times in tally.words.most_common(8):
-        table.add_row(words.whole(times), phase, kind or "failed", text)
-    return table
+def _refusals(
+    found: Waits, whose: tuple[str, ...] = (), shown: int = SHOWN
+) -> list[RenderableType]:
+    """What was refused, with the time waited, and what the kinds mean."""
+    if not found:
+        return []
+    data = refusals_table(found, whose, shown)
+    said = [data.note] * bool(data.note) + refusal_words(found)
+    return [plain_table(data, 1 + len(whose)), *([Text("\n".join(said))] if said else [])]
 
 
 def _latency(tally: Tally) -> Table:

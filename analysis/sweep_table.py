@@ -22,6 +22,7 @@ from analysis.spreadsheet import cell_text
 from analysis.words import Table
 from workloads.design import DONE, FAILED, MISSING, REFUSED
 from workloads.files import replace as replace_file
+from workloads.recording import CONFLICTS
 from workloads.sweep import AGAIN, Skipped, shown
 
 MOST_ROWS = 30
@@ -163,14 +164,15 @@ def cells_table(grid: Grid, states: dict[tuple[int, str], str] | None = None) ->
     p50_us and p99_us are of the writers' whole transactions (the readers' where nobody writes), µs;
     "inf" where they lie among those that were due and never served. due_per_s and served : of an
     open loop, transactions due a second, and the share of them served in the window. time_… : parts
-    of the workers' time (TIMES), as shares of it.
+    of the workers' time (TIMES), as shares of it. refused_… : attempts by kind of conflict.
     """
     role = role_of(grid)
     axes = tuple(grid.axes)
     head = (
         "block", "arm", *axes, "state", "committed_per_s", "read_per_s", "abort_rate",
         "abort_rate_low", "abort_rate_high", "p50_us", "p99_us", "due_per_s", "served",
-        *(f"time_{part}" for part in TIMES), "wal_bytes_max", "contaminated", "jobs",
+        *(f"time_{part}" for part in TIMES), *(f"refused_{kind}" for kind in CONFLICTS[1:]),
+        "wal_bytes_max", "contaminated", "jobs",
          "oversubscribed", "machine", "run", "words",
     )  # fmt: skip
     rows = []
@@ -198,14 +200,14 @@ def cells_table(grid: Grid, states: dict[tuple[int, str], str] | None = None) ->
 
 
 def _numbers(cell: Cell, role: str) -> list[str]:
-    """committed/s, reads/s, the abort rate with its interval, p50 and p99 in µs, who was due, and
-    where the time went.
+    """committed/s, reads/s, the abort rate with its interval, p50 and p99 in µs, who was due,
+    where the time went, and how many attempts were refused, by kind.
     """
     roles = cell.counted.roles if cell.counted else {}
     found = [_decimal(roles[role].per_s) if role in roles else ""]
     found.append(_decimal(roles["reader"].per_s) if "reader" in roles else "")
     if role not in roles:
-        return found + [""] * (7 + len(TIMES))
+        return found + [""] * (7 + len(TIMES) + len(CONFLICTS) - 1)
     tally = roles[role]
     low, rate, high = (float(x) for x in tally.abort_rate)
     p50, _, p99, *_ = (float(x) / 1000 for x in tally.whole()[:, 0])
@@ -214,7 +216,8 @@ def _numbers(cell: Cell, role: str) -> list[str]:
         asked = [tally.due.many / tally.seconds, tally.due.share]
     all_ns = tally.worker_ns or np.nan
     times = [getattr(tally, f"{part}_ns") / all_ns for part in TIMES]
-    return found + [_decimal(x) for x in (rate, low, high, p50, p99, *asked, *times)]
+    found += [_decimal(x) for x in (rate, low, high, p50, p99, *asked, *times)]
+    return found + [str(n) for n in tally.conflicts.sum(axis=1)[1:]]
 
 
 def _decimal(value: float) -> str:

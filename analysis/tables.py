@@ -11,6 +11,7 @@ from analysis.evidence import CONTROL, MODE_ALONE, Evidence, field, label, look
 from analysis.latencies import percentile_words, whole_percentiles
 from analysis.losing import work_ratios
 from analysis.rates import Tally
+from analysis.refusals import Waits, joined, refusal_words, refusals_table
 from analysis.words import (
     DASH,
     Table,
@@ -247,20 +248,22 @@ def work_table(evidence: Evidence) -> Table:
 
 def words_table(evidence: Evidence) -> Table:
     """Every refusal met in the runs, in the engine's own words."""
-    said: Counter[tuple[str, str, str, str, str]] = Counter()
+    return refusals_table(_refusals(evidence), ("engine", "begun with"), shown=30)
+
+
+def kinds_met(evidence: Evidence) -> list[str]:
+    """What the kinds of that table mean, and what its times are."""
+    return refusal_words(_refusals(evidence))
+
+
+def _refusals(evidence: Evidence) -> Waits:
+    parts = []
     for _, cell in evidence.cells():
         for worker in cell.counted.workers if cell.counted else ():
-            for (phase, kind, text), times in worker.tally.words.items():
-                how = begin_words(worker.begin) if worker.begin else worker.role
-                said[worker.engine, how, phase, kind or "failed", text] += times
-    rows = [
-        (*key, whole(times)) for key, times in sorted(said.items(), key=lambda e: (-e[1], e[0]))
-    ]
-    shown = rows[:30]
-    note = f"{len(rows) - 30} rarer ones are left out." if len(rows) > 30 else ""
-    return Table(
-        ("engine", "begun with", "phase", "kind", "its own words", "attempts"), shown, note
-    )
+            how = begin_words(worker.begin) if worker.begin else worker.role
+            found = worker.tally.waits_ns.items()
+            parts.append({(worker.engine, how, *said): waits for said, waits in found})
+    return joined(parts)
 
 
 def engines_table(evidence: Evidence) -> Table:

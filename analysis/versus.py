@@ -8,6 +8,7 @@ greater than what the same arm, run twice, differs by (the A/A band).
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,6 +30,7 @@ from analysis.likeness import (
 )
 from analysis.one_run import within_runs
 from analysis.rates import Count, Tally
+from analysis.refusals import by_kind
 from analysis.sides import Side, broken
 from analysis.significance import LEVEL, SIGN_FLIP, family_p, holm, sign_flip_p
 
@@ -79,6 +81,7 @@ class Comparison:
     p, p_holm : of `test`, alone and in its family; nan for single runs.
     band      : the greatest relative deviation inside the A/A interval of the experiments, nan
         where they have no A/A control. family: how many ratios were looked at in the same call.
+    kinds     : A's and B's attempts refused in the blocks compared, by kind of conflict.
     """
 
     a: str
@@ -99,6 +102,7 @@ class Comparison:
     refused: str = ""
     notes: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
+    kinds: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
 
     @property
     def effect(self) -> float:
@@ -185,6 +189,7 @@ class Comparison:
             "dropped": list(self.ratio.dropped),
             "notes": list(self.notes),
             "broken": list(self.broken),
+            "refused": dict(zip("ab", map(dict, self.kinds), strict=True)),
         }
 
 
@@ -257,6 +262,7 @@ def compare(
         varied = frozenset()
     tops: dict[int, float] = {}
     bottoms: dict[int, float] = {}
+    kinds: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
     dropped: list[str] = []
     studied: dict[str, tuple[Any, Any]] = {}
     refusal = ""
@@ -277,6 +283,8 @@ def compare(
             why = f"{words.listed(lacking)}: too few transactions for {measure}" if lacking else ""
             if not why:
                 bottoms[block], tops[block] = values
+                for met, counted in zip(kinds, (one.counted, other.counted), strict=True):
+                    met.update(by_kind(counted.roles[role].conflicts))
         if why:
             dropped.append(f"{where}{why}")
     refused = refusal if not tops else ""
@@ -310,6 +318,7 @@ def compare(
         refused=refused,
         notes=tuple(_notes(a, b)),
         broken=tuple(broken(a, b)),
+        kinds=kinds,
     )
 
 
