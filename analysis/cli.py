@@ -22,12 +22,14 @@ import analysis.cli_search
 import analysis.cli_sweep  # noqa: F401, adds its command
 from analysis import listing, show
 from analysis.cli_app import RUNS, DatabasesOption, RunsOption, app, command_line, settings_of
+from analysis.terminal import guarded
 from workloads.design import read_experiment, unwritable
 from workloads.engines import EngineMissing, UnknownName
 from workloads.plan import PlanError, make_plan, shape_of
 from workloads.processes import FolderUnwritable, RunFailed, run
 from workloads.recording import RunError
 from workloads.scenarios import find_scenario, scenario_names
+from workloads.visible import visible
 
 __all__ = ["app", "main"]
 
@@ -35,16 +37,17 @@ __all__ = ["app", "main"]
 def main() -> None:
     """Console entry: turns whatever the user could mend into one sentence and status 2."""
     signal.signal(signal.SIGTERM, _terminated)
-    try:
-        app()
-    except (PlanError, UnknownName, EngineMissing, RunError, RunFailed) as error:
-        print(f"cwkit: {_by_option(error)}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("cwkit: interrupted.", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(0)
+    with guarded():
+        try:
+            app()
+        except (PlanError, UnknownName, EngineMissing, RunError, RunFailed) as error:
+            print(f"cwkit: {visible(_by_option(error))}", file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            print("cwkit: interrupted.", file=sys.stderr)
+            sys.exit(130)
+        except BrokenPipeError:
+            sys.exit(0)
 
 
 def _by_option(error: Exception) -> str:

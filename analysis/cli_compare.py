@@ -34,7 +34,6 @@ A number that is not known is null; a ratio to nothing is "infinite".
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -48,6 +47,7 @@ from analysis.gates import FAILED, Gate, ask, parse_condition, status
 from analysis.likeness import NotComparable, facts, short, under_study
 from analysis.sides import Side, pairs_of
 from analysis.significance import LEVEL, PAIRED_T, blocks_needed
+from analysis.terminal import json_text
 from analysis.versus import MEASURES, UNLIKE, Comparison, compare, judged
 from workloads.plan import PlanError
 from workloads.recording import FORMAT_VERSION, MEANINGS
@@ -121,7 +121,7 @@ def compare_command(
     if not gates and not any(one.decided for one in shown):
         ended = 3
     if as_json:
-        print(json.dumps(_document(found, gates, notes, ended), indent=1))
+        print(json_text(_document(found, gates, notes, ended)))
     else:
         _show(shown, gates, notes, show.console())
     raise typer.Exit(ended)

@@ -65,7 +65,8 @@ def conflicts_command(
     if without and not made and not shown:
         raise RunError(" ".join(without))
     for words in without:
-        console.print(f"\nNot predicted: {words}", markup=False, highlight=False)
+        console.print()
+        console.print(f"Not predicted: {words}")
     _draw(predicted_against_observed, made, svg)
 
 
@@ -95,7 +96,8 @@ def scaling_command(
 def _print(table: Table, console: Console) -> None:
     console.print(plain_table(table))
     if table.note:
-        console.print(f"\n{table.note}", markup=False, highlight=False)
+        console.print()
+        console.print(table.note)
 
 
 def _draw(chart: Callable[[Any, Path], None], what: Sequence[Any], path: Path | None) -> None:

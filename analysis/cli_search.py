@@ -18,8 +18,8 @@ With --json it prints one document, which is in the folder as `answer.json` in a
 
 from __future__ import annotations
 
-import json
 import math
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,10 +43,12 @@ from analysis.search_folder import (
     read_search,
 )
 from analysis.slo import SHARES, parse_objectives
+from analysis.terminal import json_text
 from workloads.files import write_json
 from workloads.plan import PlanError, make_plan
 from workloads.processes import FolderUnwritable
 from workloads.recording import FORMAT_VERSION
+from workloads.visible import visible
 
 CURVE = "latency-against-rate.svg"
 
@@ -150,7 +152,7 @@ def search_command(
     document = _document(found, ended)
     _keep(found, document)
     if as_json:
-        print(json.dumps(document, indent=1))
+        print(json_text(document))
     else:
         show_found(found, show.console())
     raise typer.Exit(ended)
@@ -168,7 +170,7 @@ def _typed(context: typer.Context) -> list[str]:
 
 
 def _warn(line: str) -> None:
-    typer.echo(line, err=True)
+    print(visible(line), file=sys.stderr)
 
 
 def _search(

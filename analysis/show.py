@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +10,10 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live as RichLive
 from rich.table import Table
-from rich.text import Text
 
 from analysis.summary import summary_lines
+from analysis.terminal import console as console
+from analysis.terminal import json_text, one_line
 from analysis.words import times
 from workloads.engines import MODES, Probe, engine_names, found
 from workloads.engines import REGISTRY as ENGINES
@@ -23,18 +22,6 @@ from workloads.hosts import per_s
 from workloads.processes import Progress
 from workloads.recording import Run, RunError
 from workloads.scenarios import Scenario, Shape
-
-PIPED_WIDTH = 200
-
-
-def console(*, stderr: bool = False) -> Console:
-    """Where the commands print: results on standard output, and with `stderr` what is for people
-    who wait. No emoji: `hotspot:X:Y` would lose its X to one.
-    """
-    made = Console(stderr=stderr, emoji=False, markup=False, highlight=False)
-    if not made.is_terminal and "COLUMNS" not in os.environ:
-        made.width = PIPED_WIDTH  # a table is folded for a screen, not for a file
-    return made
 
 
 class Live:
@@ -57,7 +44,7 @@ class Live:
     def __call__(self, progress: Progress) -> None:
         words = f"{self.prefix}{progress_words(progress)}"
         if self.live:
-            self.live.update(Text(words))
+            self.live.update(one_line(words))
             return
         now = time.monotonic()
         if now - self.said_at >= 1.0 or progress.phase != self.said:
@@ -181,7 +168,7 @@ def show_engines(names: list[str], as_json: bool, console: Console, waiting: Con
         waiting.print(f"asking {name} …")
         probes.append(probe(name))
     if as_json:
-        print(json.dumps([to_dict(one) for one in probes], indent=1))
+        print(json_text([to_dict(one) for one in probes]))
         return
     console.print(engines_table(probes))
     console.print(LEGEND, soft_wrap=True)

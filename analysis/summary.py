@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -19,7 +19,9 @@ from analysis.intervals import latency_intervals
 from analysis.rates import PERCENTILES, STAGES, Count, Tally, count
 from analysis.refusals import SHOWN, Waits, joined, refusal_words, refusals_table
 from analysis.steady import COUNTED, STEADY, UNSTEADY
+from analysis.terminal import Terminal, one_line
 from workloads.recording import Run
+from workloads.visible import visible
 
 SMALL = 0.001
 """Share of the time in attempts below which no word is lost on it."""
@@ -34,16 +36,16 @@ WORKERS_SHOWN = 16
 def summary(run: Run) -> RenderableType:
     """Everything that one run tells, as tables for a terminal. Never fails on an odd run."""
     counted = count(run)
-    parts: list[RenderableType] = [Text(line) for line in _heading(run, counted)]
+    parts: list[RenderableType] = [one_line(said) for said in _heading(run, counted)]
     for role in ("writer", "reader"):
         if role in counted.roles:
-            parts += ["", Text(_role_line(counted, role), style="bold")]
+            parts += ["", one_line(_role_line(counted, role), style="bold")]
             parts += _role_tables(counted, role)
     if "checkpointer" in counted.roles:
-        parts += ["", Text(_checkpoint_line(counted.roles["checkpointer"], run), style="bold")]
+        parts += ["", one_line(_checkpoint_line(counted.roles["checkpointer"], run), style="bold")]
     parts += conflicts(run)
     parts += ["", *(_finding(f) for f in run.manifest.get("findings", []))]
-    parts += [Text(line, style="yellow") for line in doubts(run, counted)]
+    parts += [one_line(said, style="yellow") for said in doubts(run, counted)]
     return Group(*parts)
 
 
@@ -71,14 +73,14 @@ def conflicts(run: Run, most: int = MOST_DRAWN) -> list[RenderableType]:
     """Which pages and rows the refused transactions met; nothing for a run without any."""
     parts: list[RenderableType] = []
     for part in conflict_parts(run, most):
-        shown = Text(part) if isinstance(part, str) else plain_table(part)
+        shown = one_line(part) if isinstance(part, str) else plain_table(part)
         parts.append(Padding(shown, (1, 0, 0, 2), expand=False))
     return parts
 
 
 def summary_lines(run: Run, width: int = 100) -> list[str]:
     """`summary` as plain lines."""
-    console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
+    console = Terminal(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
     console.print(summary(run))
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return [line.rstrip() for line in text.splitlines()]
@@ -173,7 +175,7 @@ def _role_line(counted: Count, role: str) -> str:
 def _role_tables(counted: Count, role: str) -> list[RenderableType]:
     tally = counted.roles[role]
     parts: list[RenderableType] = [
-        Padding(Text(line), (0, 0, 0, 2))
+        Padding(one_line(line), (0, 0, 0, 2))
         for line in (
             rate_words(tally),
             attempts_words(tally),
@@ -299,7 +301,7 @@ def _intervals(tally: Tally) -> Text | None:
         if np.isfinite(found[name][1])
         and not np.isnan((low := found[name][0]) + (high := found[name][2]))
     ]
-    return Text(f"whole, 95 % within this run: {', '.join(said)}") if said else None
+    return one_line(f"whole, 95 % within this run: {', '.join(said)}") if said else None
 
 
 def _workers(counted: Count, role: str) -> Table | None:
@@ -341,8 +343,9 @@ def _checkpoint_line(tally: Tally, run: Run) -> str:
 
 def _finding(finding: dict[str, Any]) -> Text:
     ok = bool(finding.get("ok"))
-    text = Text("ok      " if ok else "BROKEN  ", style="green" if ok else "bold red")
-    text.append(f"{finding.get('check', '?')}: {finding.get('sentence', '')}", style="default")
+    text = one_line("ok      " if ok else "BROKEN  ", style="green" if ok else "bold red")
+    said = f"{finding.get('check', '?')}: {finding.get('sentence', '')}"
+    text.append(visible(said), style="default")
     return text
 
 

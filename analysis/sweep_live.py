@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live as RichLive
-from rich.text import Text
 
 from analysis import words
 from analysis.rates import count
 from analysis.show import progress_words
+from analysis.terminal import one_line
 from workloads.design import DONE, Experiment
 from workloads.processes import Progress
 from workloads.recording import RunError
@@ -94,7 +94,7 @@ class SweepLive:
     def _show(self) -> None:
         if self.live:
             self.shown_at = time.monotonic()
-            self.live.update(Group(*(Text(line) for line in self.lines())), refresh=True)
+            self.live.update(Group(*map(one_line, self.lines())), refresh=True)
 
     def lines(self) -> list[str]:
         """What a terminal shows now."""

@@ -37,6 +37,7 @@ from workloads.recording import RunError
 from workloads.slots import slots
 from workloads.sweep import Sweep, read_sweep
 from workloads.sweep_folder import choose_folder, note_sweep
+from workloads.visible import visible
 
 RUNS = Path("runs")
 MENDABLE = (PlanError, UnknownName, RunError, RunFailed)
@@ -80,7 +81,7 @@ class SweepItems:
         try:
             self.sweep: Sweep = read_sweep(self.file)
         except MENDABLE as error:
-            raise pytest.UsageError(str(error)) from error
+            raise pytest.UsageError(visible(error)) from error
         path = self.file.resolve()
         named = [arg for arg in config.args if Path(arg.partition("::")[0]).resolve() == path]
         config.args = named or [str(self.file)]
@@ -121,7 +122,7 @@ class SweepItems:
         try:
             self.parted, self.over = slots(self.jobs, oversubscribe=over)
         except PlanError as error:
-            raise pytest.UsageError(str(error).replace("cells", "workers (-n)", 1)) from error
+            raise pytest.UsageError(visible(error).replace("cells", "workers (-n)", 1)) from error
         self._open()
 
     def _open(self) -> None:
@@ -134,7 +135,7 @@ class SweepItems:
             only_ours(read_experiment(self.folder), jobs=self.jobs, cpus=cpus, way="pytest")
         except MENDABLE as error:
             self.held.close()
-            raise pytest.UsageError(str(error)) from error
+            raise pytest.UsageError(visible(error)) from error
 
     def pytest_unconfigure(self) -> None:
         self.held.close()
@@ -238,13 +239,13 @@ class CellItem(pytest.Item):
     def _judge(self, cell: Cell) -> None:
         if cell.state == FAILED:
             where = f"\nIts run: {cell.folder}" if cell.folder else ""
-            raise CellFailed(f"block {cell.block}, {cell.arm}: {cell.words}{where}")
+            raise CellFailed(f"block {cell.block}, {visible(f'{cell.arm}: {cell.words}')}{where}")
         if cell.state != DONE:
-            pytest.skip(f"{cell.state}: {cell.words}")
+            pytest.skip(visible(f"{cell.state}: {cell.words}"))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         if isinstance(excinfo.value, (CellFailed, *MENDABLE)):
-            return str(excinfo.value)
+            return visible(excinfo.value, keep="\n")
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
