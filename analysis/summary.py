@@ -278,7 +278,7 @@ def _refusals(
         return []
     data = refusals_table(found, whose, shown)
     said = [data.note] * bool(data.note) + refusal_words(found)
-    return [plain_table(data, 1 + len(whose)), *([one_line("\n".join(said))] if said else [])]
+    return [plain_table(data, 1 + len(whose)), *map(one_line, said)]
 
 
 def _latency(tally: Tally) -> Table:
