@@ -227,6 +227,11 @@ def engine_notes(probes: list[Probe]) -> list[str]:
         for mode, answer in probe.modes.items():
             if answer.words:
                 lines.append(f"  BEGIN {mode.upper()}: {answer.words}")
+            if answer.upgrade:
+                lines.append(
+                    f"  BEGIN {mode.upper()}: a write after a read, beside another writer and with "
+                    f"a busy timeout, is {answer.upgrade}"
+                )
         if probe.processes_words:
             lines.append(f"  a second process: {probe.processes_words}")
         promises = find_engine(probe.engine).promises

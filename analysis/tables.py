@@ -293,7 +293,8 @@ def _mode(probe: Probe, mode: str) -> str:
     if not answer.accepted:
         return f"refused: “{answer.words}”"
     how = {True: ", writers overlap", False: ", one writer", None: ""}[answer.overlaps]
-    return f"accepted{how}"
+    upgrade = f"; a write after a read is {answer.upgrade}" if answer.upgrade else ""
+    return f"accepted{how}{upgrade}"
 
 
 def promises_table(evidence: Evidence) -> Table:

@@ -42,7 +42,7 @@ MEANINGS = {
     "serialization": "a transaction that this one had built upon did not commit.",
     "unclassified": "the engine gives one answer for several kinds, and the time that was waited "
     "does not tell which it was (after a busy timeout of 0 it never does). Where a deferred "
-    "transaction had read before it wrote, BEGIN IMMEDIATE avoids all of them.",
+    "transaction had read before it wrote, BEGIN IMMEDIATE leaves only a lock to be waited for.",
     "upgrade": "a deferred transaction had read and then wanted to write, while another was "
     "writing (or had committed since, where the binding does not tell the two apart). The engine "
     "refuses that at once, and the busy timeout does not apply: once the other commits, what this "

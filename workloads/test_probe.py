@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from workloads.engines import MODES, Probe, UnknownName, find_engine
-from workloads.engines.probe import from_dict, main, probe, to_dict
+from workloads.engines.probe import AT_ONCE, WAITED, from_dict, main, probe, to_dict
 
 SINGLE_WRITER = ["libsql", "sqlite"]
 OVERLAPPING = ["sqlite-concurrent", "turso"]
@@ -51,6 +51,13 @@ def test_begin_concurrent_overlaps_and_the_other_modes_do_not(name: str) -> None
         assert "/" not in found.processes_words  # no folder of this machine
     else:
         assert name == "sqlite-concurrent"
+
+
+@pytest.mark.parametrize("name", SINGLE_WRITER + OVERLAPPING)
+def test_an_upgrade_beside_a_writer_is_tried_with_a_timeout(name: str) -> None:
+    found = asked(name)
+    assert found.modes["deferred"].upgrade == (WAITED if name == "turso" else AT_ONCE)
+    assert {found.modes[mode].upgrade for mode in MODES[1:]} == {""}
 
 
 def test_null_accepts_everything_and_overlaps_nothing() -> None:

@@ -209,11 +209,14 @@ class Answer:
     accepted : it began. words : its own words where it refused, "" otherwise.
     overlaps : two connections held write transactions at once and both committed; None if not
         tried. A mode that is accepted and does not overlap acts as a single writer.
+    upgrade : of "deferred": what came of a transaction that had read and then wrote, while another
+        held the write lock; "" if not tried.
     """
 
     accepted: bool
     words: str
     overlaps: bool | None = None
+    upgrade: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from multiprocessing.connection import Connection
@@ -35,6 +36,11 @@ from workloads.hosts import die_with
 
 LIMIT_S = 30.0
 """Seconds for one question. A busy machine takes one or two to start a Python."""
+
+UPGRADE_MS = 200
+"""The busy timeout under which an upgrade is tried: an engine that waits for it takes as long."""
+
+AT_ONCE, WAITED, GRANTED = "refused at once", "refused after the busy timeout", "granted"
 
 ROWS, ROW_BYTES = 200, 1000
 """The first and the last row lie on different pages, whatever the page size up to 65,536."""
@@ -168,9 +174,10 @@ def _ask_mode(engine: Engine, mode: str, path: str) -> Answer:
         return Answer(True, "")
     second = engine.connect(path, begin=mode, settings=patient)
     overlaps = _overlap(first, second)
+    upgrade = _upgrade(engine, first, path) if mode == "deferred" else ""
     first.close()
     second.close()
-    return Answer(True, "", overlaps)
+    return Answer(True, "", overlaps, upgrade)
 
 
 def _fill(session: Any) -> None:
@@ -198,6 +205,25 @@ def _overlap(first: Any, second: Any) -> bool:
         return False
     # Seen, not believed: an engine that drops one of them without a word does not overlap.
     return first.rows("SELECT count(*) FROM probe WHERE value = 1") == [(2,)]
+
+
+def _upgrade(engine: Engine, holder: Any, path: str) -> str:
+    """What comes of a deferred transaction that has read, where another holds the write lock."""
+    reader = engine.connect(path, settings=Settings(busy_timeout_ms=UPGRADE_MS))
+    try:
+        reader.begin()
+        reader.rows("SELECT value FROM probe WHERE id = 1")
+        holder.begin()
+        holder.run("UPDATE probe SET value = 2 WHERE id = ?", (ROWS,))
+        begun = time.monotonic()
+        try:
+            reader.run("UPDATE probe SET value = 2 WHERE id = 1")
+        except Exception:
+            return WAITED if time.monotonic() - begun >= UPGRADE_MS / 1000 else AT_ONCE
+        return GRANTED
+    finally:
+        holder.rollback()
+        reader.close()
 
 
 def _share(name: str, path: str, number: int, pipe: Connection) -> None:
@@ -307,8 +333,11 @@ def _lines(found: Probe) -> list[str]:
     lines = [f"{found.engine}: {who.binding}, {who.version} {who.source_id}".rstrip()]
     for mode, answer in found.modes.items():
         overlap = {None: "", True: ", writers overlap", False: ", one writer at a time"}
+        upgrade = f", a write after a read is {answer.upgrade}" if answer.upgrade else ""
         said = (
-            f"accepted{overlap[answer.overlaps]}" if answer.accepted else f"refused: {answer.words}"
+            f"accepted{overlap[answer.overlaps]}{upgrade}"
+            if answer.accepted
+            else f"refused: {answer.words}"
         )
         lines.append(f"  BEGIN {mode.upper():<10} {said}")
     said = {None: "not asked", True: "yes", False: "no"}[found.several_processes]
