@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +16,10 @@ from workloads import recording as rec
 from workloads.board import Board
 from workloads.hosts import POLL_S, Host, OnProgress, Progress, per_s
 from workloads.plan import Plan
+from workloads.wal import WalWatch
+
+LAST_NS = 10_000_000
+"""Before the end of the window: when the log is looked at once more."""
 
 
 @dataclass
@@ -62,6 +64,7 @@ class Follower:
 
     seats : (role, number) of each worker. patience_s : how long an attempt may be open before its
     worker counts as hung. cpus, conductor : as for `machine.CpuMeter`, which makes `foreign`.
+    pressure : as of `machine.PressureMeter`, and wal : as of `WalWatch`, of the measured window.
     """
 
     plan: Plan
@@ -77,20 +80,27 @@ class Follower:
     ended: str = "duration"
     hung: list[int] = field(default_factory=list)
     foreign: dict[str, float] = field(default_factory=dict)
-    wal_bytes_max: int = 0
+    pressure: dict[str, dict[str, float]] | None = None
+
+    def __post_init__(self) -> None:
+        self.wal = WalWatch(Path(f"{self.database}-wal"))
 
     def follow(self, start: int, measure: int, stop: int) -> tuple[int, int, int]:
         tails = [Tail(self.folder, worker) for worker in range(len(self.seats))]
         patience_ns = int(self.patience_s * 1e9)
         meter: machine.CpuMeter | None = None
+        stalls: machine.PressureMeter | None = None
         before, before_ns, shown_ns = 0, start, 0
         while True:
             now = time.monotonic_ns()
             if meter is None and now >= measure:
                 pids = [host.process.pid for host in self.hosts]
                 meter = machine.CpuMeter(pids, self.cpus, self.conductor)
+                stalls = machine.PressureMeter()
+                self.wal.begin()
             for tail in tails:
                 tail.read()
+            self.wal.look()
             if now - shown_ns >= POLL_S * 0.9e9:
                 shown_ns = now
                 committed, conflicts, failed = self._sums(tails)
@@ -110,12 +120,10 @@ class Follower:
                     )
                 )
                 before, before_ns = committed, max(read_ns, start)
-                with contextlib.suppress(OSError):
-                    size = os.stat(f"{self.database}-wal").st_size
-                    self.wal_bytes_max = max(self.wal_bytes_max, size)
             if self._over(tails, now, patience_ns) or now >= stop:
                 break
-            edge = measure if meter is None else stop
+            # A last look at the log before the workers close it, which removes it.
+            edge = measure if meter is None else stop - LAST_NS if now < stop - LAST_NS else stop
             time.sleep(max(min(POLL_S, (edge - now) / 1e9), 0))
         end = min(max(time.monotonic_ns(), measure), stop)
         if self.ended == "transactions":
@@ -124,6 +132,9 @@ class Follower:
                 tail.read()
             working = [t for t in tails if self.seats[t.worker][0] != "checkpointer"]
             end = min(max(max(tail.last_end_ns for tail in working) + 1, measure), stop)
+        self.wal.look()
+        if stalls is not None:
+            self.pressure = stalls.read()
         if meter is not None:
             for host in self.hosts:
                 host.process.poll()  # whoever has ended is reaped, and so accounted for

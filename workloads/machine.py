@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -123,6 +124,56 @@ def _git(*words: str) -> str:
         ["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10, check=True
     )
     return done.stdout.strip()
+
+
+PRESSURE = Path("/proc/pressure")
+"""Since Linux 4.20, where the kernel was built with it and not told to do without (psi=0)."""
+
+RESOURCES = ("cpu", "io", "memory")
+
+
+class PressureMeter:
+    """How much work stood still for want of something, since the meter was made.
+
+    Of the whole machine, others' work too: the kernel says no more.
+    """
+
+    def __init__(self, folder: Path = PRESSURE) -> None:
+        self.folder = folder
+        self.begun = time.monotonic()
+        self.before = self._stalled_us()
+
+    def _stalled_us(self) -> dict[str, dict[str, int]]:
+        found = {}
+        for name in RESOURCES:
+            with contextlib.suppress(OSError, ValueError):
+                found[name] = stalled_us((self.folder / name).read_text(encoding="ascii"))
+        return found
+
+    def read(self) -> dict[str, dict[str, float]] | None:
+        """Shares of the time, in [0, 1], by "cpu", "io" and "memory": "some" while at least one
+        task waited for it, "full" while all of them did. None where the kernel does not say.
+        """
+        elapsed_us = max((time.monotonic() - self.begun) * 1e6, 1.0)
+        shares = {
+            name: {
+                kind: min(max(now - self.before[name].get(kind, now), 0) / elapsed_us, 1.0)
+                for kind, now in after.items()
+            }
+            for name, after in self._stalled_us().items()
+            if name in self.before
+        }
+        return shares or None
+
+
+def stalled_us(text: str) -> dict[str, int]:
+    r"""The totals of a file of /proc/pressure: "some" and "full" -> microseconds.
+
+    >>> stalled_us("some avg10=0.00 avg60=0.00 total=77\nfull avg10=0.00 avg60=0.00 total=5\n")
+    {'some': 77, 'full': 5}
+    """
+    lines = (line.split() for line in text.splitlines() if "total=" in line)
+    return {kind: int(rest[-1].removeprefix("total=")) for kind, *rest in lines}
 
 
 class CpuMeter:

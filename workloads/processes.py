@@ -42,6 +42,7 @@ from workloads.hosts import (
     wait,
 )
 from workloads.plan import Plan
+from workloads.wal import WalWatch
 from workloads.worker import seats_of
 
 __all__ = [
@@ -139,7 +140,8 @@ class _Making:
         self.hosts: list[Host] = []
         self.ended = "duration"
         self.foreign: dict[str, float] = {}
-        self.wal_bytes_max = 0
+        self.wal: WalWatch | None = None
+        self.pressure: dict[str, dict[str, float]] | None = None
         self.findings: list[dict[str, Any]] = []
         self.kept = False
         self.folder = _new_folder(Path(runs), name or run_name(plan))
@@ -308,7 +310,7 @@ class _Making:
             self.ended = "interrupted"
             self.window = (start, measure, min(max(time.monotonic_ns(), measure), stop))
         self.hung, self.foreign = follower.hung, follower.foreign
-        self.wal_bytes_max = follower.wal_bytes_max
+        self.wal, self.pressure = follower.wal, follower.pressure
         numbers[boards.STATE] = boards.STOP
         # A second Ctrl-C must not leave processes behind: `run` reaps in any case.
         self._end_all(plan.deadline_s)
@@ -414,7 +416,9 @@ class _Making:
             "window": {"start_ns": start, "measure_ns": measure, "stop_ns": stop},
             "foreign": self.foreign,
             "findings": self.findings,
-            "wal_bytes_max": self.wal_bytes_max,
+            "wal_bytes_max": self.wal.bytes_max if self.wal else 0,
+            "wal": self.wal.data() if self.wal else None,
+            "pressure": self.pressure,
         }
         rec.write_manifest(self.folder, self.manifest)
 
