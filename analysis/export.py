@@ -292,7 +292,7 @@ def _typed(name: str, values: tuple[str, ...]) -> pa.Array:
     """Numbers where all that is there are numbers, else text; "" is null."""
     told = pa.array([value or None for value in values], pa.string())
     measured = "_per_s" in name or "rate" in name or name.endswith("_us")
-    measured |= name == "served" or name.startswith("time_")
+    measured |= name == "served" or name.startswith(("time_", "pressure_"))
     for kind in (pa.float64(),) if measured else (pa.int64(), pa.float64()):
         try:
             return told.cast(kind)

@@ -17,6 +17,7 @@ from analysis.evidence import (
 )
 from analysis.headline import absent, cost, fairness, gain, headline_pair, latency
 from analysis.losing import losing_work, scaling, skew, work_ratios
+from analysis.slumps import slump_words
 from analysis.words import (
     begin_words,
     duration,
@@ -155,6 +156,7 @@ def doubts(evidence: Evidence) -> list[str]:
             "dropped with their blocks. Close other programs and run it again, or accept them by "
             "`--foreign-limit SHARE`, which the report then says."
         )
+    said += [f"`{grid.name}`: {w}" for grid in evidence.grids.values() if (w := slump_words(grid))]
     if unmet := [(g, c) for g, c in evidence.cells() if c.usable and c.unmet]:
         said.append(
             f"{len(unmet)} of {total} runs did not meet the rate that was asked for, the first "

@@ -16,7 +16,9 @@ import numpy as np
 from analysis.due import Due, NotDrawn, added, arrivals_of, became, due_in, rate_of
 from analysis.estimators import PERCENTILES, abort_rate, jain_index, percentiles
 from analysis.refusals import Said, joined
+from analysis.standstill import Standstill, standstill
 from analysis.steady import Steady, steady_state
+from analysis.wal import Wal, wal_of
 from workloads.recording import (
     COMMITTED,
     CONFLICT,
@@ -225,6 +227,8 @@ class Count:
     roles  : role -> Tally, only roles that the run had.
     steady : from where on the run was steady, and so was counted; None where the window was given.
     undrawn : role -> why nobody knows who was due, for roles that ran in an open loop.
+    window_ns : (first, last) of what was counted. wal : the log, None where there was none.
+    standstill : a time in which nobody committed, None without one (analysis.standstill).
     """
 
     run: str
@@ -233,6 +237,9 @@ class Count:
     roles: Mapping[str, Tally]
     steady: Steady | None = None
     undrawn: Mapping[str, str] = field(default_factory=dict)
+    window_ns: tuple[int, int] = (0, 0)
+    wal: Wal | None = None
+    standstill: Standstill | None = None
 
     def of(self, role: str) -> tuple[WorkerTally, ...]:
         return tuple(w for w in self.workers if w.role == role)
@@ -271,7 +278,10 @@ def count(run: Run, window_ns: tuple[int, int] | None = None) -> Count:
     roles: dict[str, Tally] = {}
     for role in dict.fromkeys(w.role for w in workers):
         roles[role] = together([w.tally for w in workers if w.role == role])
-    return Count(run.name, seconds, workers, roles, steady, undrawn)
+    ends = [tally.ends_ns for role, tally in roles.items() if role in ("writer", "reader")]
+    still = standstill(np.concatenate([np.zeros(0, np.int64), *ends]), window)
+    wal = wal_of(run, window)
+    return Count(run.name, seconds, workers, roles, steady, undrawn, window, wal, still)
 
 
 Asked = tuple[np.ndarray, float]

@@ -18,11 +18,14 @@ from analysis.claims import claims
 from analysis.compare import FEWEST_BLOCKS, FOREIGN_LIMIT, Grid
 from analysis.evidence import Evidence, look, read_evidence
 from analysis.report_charts import charts
+from analysis.slumps import slumps
 from analysis.steady import SHORT, UNSTEADY
 from analysis.words import Table, percent, times
 from workloads.files import replace
 
 TEMPLATE = "report.md.j2"
+MOST_ODD = 5
+"""Runs of an experiment that stood still, or slumped, of which each is told."""
 
 
 def write_report(folder: Path, out: Path, figures: Path, sweeps: Sequence[Path] = ()) -> None:
@@ -95,6 +98,7 @@ def _experiment(evidence: Evidence, grid: Grid) -> dict[str, Any]:
         ("Each worker", tables.fairness_table(grid)),
         ("Attempts, each in exactly one column", tables.attempts_table(grid)),
         ("Where the workers' time went", tables.effort_table(grid)),
+        ("The write-ahead log", tables.wal_table(grid)),
         ("What the arms differ in", tables.arms_table(grid)),
     ]
     absent = []
@@ -117,6 +121,9 @@ def _experiment(evidence: Evidence, grid: Grid) -> dict[str, Any]:
         "rates": tables.rates_table(evidence, grid),
         "tables": [(title, table) for title, table in shown if table.rows],
         "absent": absent,
+        "odd": [
+            f"b{block:02d}, {arm}: {why}." for (block, arm), why in sorted(slumps(grid).items())
+        ][:MOST_ODD],
         "controls": [
             f"{again} / {one}: {grid.ratio(again, one).said()}" for one, again in grid.twins()
         ],

@@ -18,6 +18,7 @@ from analysis.compare import FOREIGN_LIMIT, Grid
 from analysis.intervals import latency_intervals
 from analysis.rates import PERCENTILES, STAGES, Count, Tally, count
 from analysis.refusals import SHOWN, Waits, joined, refusal_words, refusals_table
+from analysis.slumps import pressure_words, standstill_words
 from analysis.steady import COUNTED, STEADY, UNSTEADY
 from analysis.terminal import Terminal, one_line
 from workloads.recording import Run
@@ -43,6 +44,8 @@ def summary(run: Run) -> RenderableType:
             parts += _role_tables(counted, role)
     if "checkpointer" in counted.roles:
         parts += ["", one_line(_checkpoint_line(counted.roles["checkpointer"], run), style="bold")]
+    if said := wal_words(run, counted):
+        parts += ["", one_line(said)]
     parts += conflicts(run)
     parts += ["", *(_finding(f) for f in run.manifest.get("findings", []))]
     parts += [one_line(said, style="yellow") for said in doubts(run, counted)]
@@ -67,6 +70,15 @@ def arms_refusals(grid: Grid) -> list[RenderableType]:
             waits = tally.waits_ns if tally is not None else {}
             found.append({(arm, role, *said): each for said, each in waits.items()})
     return _refusals(joined(found), ("arm", "role"), ARMS_SHOWN)
+
+
+def wal_words(run: Run, counted: Count) -> str:
+    """How large the log grew and how often it began again; "" of older runs without one."""
+    if counted.wal is not None:
+        return f"log (WAL): {counted.wal.sentence()}."
+    if "wal" not in run.manifest:
+        return ""
+    return "log (WAL): not applicable, no log of SQLite's format was there."
 
 
 def conflicts(run: Run, most: int = MOST_DRAWN) -> list[RenderableType]:
@@ -102,6 +114,8 @@ def doubts(run: Run, counted: Count) -> list[str]:
             "No steady state: the rate still changed in the second half of the run (MSER-5), or "
             "rises or falls all along it. Measure for longer."
         )
+    if found := standstill_words(counted):
+        said.append(f"It {found}; {pressure_words(run.manifest)}.")
     for role, tally in counted.roles.items():
         if not tally.finished and tally.unfinished:
             said.append(

@@ -18,7 +18,9 @@ import numpy as np
 from analysis import words
 from analysis.compare import FEWEST_BLOCKS, Cell, Estimate, Grid, throughput
 from analysis.rates import Tally
+from analysis.slumps import slump_words, slumps
 from analysis.spreadsheet import cell_text
+from analysis.wal import Wal, mebibytes
 from analysis.words import Table
 from workloads.design import DONE, FAILED, MISSING, REFUSED
 from workloads.files import replace as replace_file
@@ -54,10 +56,11 @@ def arms_table(grid: Grid) -> Table:
     order = sorted(known, key=lambda arm: -made[arm].value)
     order += [arm for arm in grid.arms if not made[arm].blocks]
     reads = role == "writer" and any(int(grid.plan(arm).get("readers", 0)) for arm in order)
-    wal = any(axis in grid.axes for axis in OF_THE_WAL)
+    odd = slumps(grid)
+    wal = any(axis in grid.axes for axis in OF_THE_WAL) or bool(_outgrown(grid))
     axes = _varied(grid)
     head = [*(axes or ["arm"]), "tx/s", "between", "ratio", "between", "aborts", "p99"]
-    head += ["reads/s"] * reads + ["WAL"] * wal
+    head += ["reads/s"] * reads + ["WAL", "restarts"] * wal
     between = len(order) - MOST_ROWS + 1 if len(order) > MOST_ROWS else 0
     best = MOST_ROWS - WORST_ROWS - 1 if between else MOST_ROWS
     rows = []
@@ -67,11 +70,14 @@ def arms_table(grid: Grid) -> Table:
                 rows.append((f"… {between} more …", *[""] * (len(head) - 1)))
             continue
         tally = grid.tally(arm, role)
-        row = [*_name(grid, arm, axes), *_said(made[arm]), *_ratio(grid, arm, role), *_of(tally)]
+        rate, *between_them = _said(made[arm])
+        rate += " †" if any(name == arm for _, name in odd) else ""
+        row = [*_name(grid, arm, axes), rate, *between_them]
+        row += [*_ratio(grid, arm, role), *_of(tally)]
         if reads:
             row.append(_said(grid.estimate(arm, throughput("reader")))[0])
         if wal:
-            row.append(_wal(grid, arm))
+            row += _wal(grid, arm)
         rows.append(tuple(row))
     return Table(tuple(head), rows, _note(grid, role))
 
@@ -135,9 +141,24 @@ def rival(grid: Grid, arm: str) -> str:
     return next((other for other in grid.arms if grid.points[other] == wanted != point), "")
 
 
-def _wal(grid: Grid, arm: str) -> str:
-    sizes = [int(cell.manifest.get("wal_bytes_max", 0)) for cell in grid.usable(arm)]
-    return f"{words.number(float(np.median(sizes)) / 2**20)} MiB" if sizes else words.DASH
+def _wal(grid: Grid, arm: str) -> list[str]:
+    """How large the log grew and how often it began again, medians of the usable cells."""
+    logs = [c.counted.wal for c in grid.usable(arm) if c.counted and c.counted.wal]
+    if not logs:
+        return [words.DASH, words.DASH]
+    size = mebibytes(float(np.median([log.bytes_max for log in logs])))
+    known = [log.restarts for log in logs if log.restarts is not None]
+    if not known:
+        return [size, words.DASH]
+    least = "" if all(log.exact for log in logs) else "≥ "
+    return [size, least + words.number(float(np.median(known)))]
+
+
+def _outgrown(grid: Grid) -> list[tuple[Cell, Wal]]:
+    """Usable cells whose log outgrew its autocheckpoint tenfold."""
+    usable = (cell for _, cell in sorted(grid.cells.items()) if cell.usable and cell.counted)
+    logs = ((cell, cell.counted.wal) for cell in usable if cell.counted)
+    return [(cell, log) for cell, log in logs if log is not None and log.why]
 
 
 def _note(grid: Grid, role: str) -> str:
@@ -165,6 +186,8 @@ def cells_table(grid: Grid, states: dict[tuple[int, str], str] | None = None) ->
     "inf" where they lie among those that were due and never served. due_per_s and served : of an
     open loop, transactions due a second, and the share of them served in the window. time_… : parts
     of the workers' time (TIMES), as shares of it. refused_… : attempts by kind of conflict.
+    pressure_… : of the window, how much of it somebody on the machine waited for that. odd : that
+    the run stood still, or slumped.
     """
     role = role_of(grid)
     axes = tuple(grid.axes)
@@ -172,10 +195,10 @@ def cells_table(grid: Grid, states: dict[tuple[int, str], str] | None = None) ->
         "block", "arm", *axes, "state", "committed_per_s", "read_per_s", "abort_rate",
         "abort_rate_low", "abort_rate_high", "p50_us", "p99_us", "due_per_s", "served",
         *(f"time_{part}" for part in TIMES), *(f"refused_{kind}" for kind in CONFLICTS[1:]),
-        "wal_bytes_max", "contaminated", "jobs",
-         "oversubscribed", "machine", "run", "words",
+        "wal_bytes_max", "wal_restarts", "pressure_cpu", "pressure_io", "odd", "contaminated",
+        "jobs", "oversubscribed", "machine", "run", "words",
     )  # fmt: skip
-    rows = []
+    rows, odd = [], slumps(grid)
     for (block, arm), cell in sorted(grid.cells.items()):
         state = cell.state if states is None else states.get((block, arm), NOT_RUN)
         point = grid.points.get(arm, {})
@@ -188,6 +211,8 @@ def cells_table(grid: Grid, states: dict[tuple[int, str], str] | None = None) ->
                 state,
                 *_numbers(cell, role),
                 str(cell.manifest.get("wal_bytes_max", "")),
+                *_waited(cell),
+                odd.get((block, arm), ""),
                 cell.contaminated,
                 _shown(conduct.get("jobs", "")),
                 _shown(conduct.get("oversubscribed", "")),
@@ -218,6 +243,17 @@ def _numbers(cell: Cell, role: str) -> list[str]:
     times = [getattr(tally, f"{part}_ns") / all_ns for part in TIMES]
     found += [_decimal(x) for x in (rate, low, high, p50, p99, *asked, *times)]
     return found + [str(n) for n in tally.conflicts.sum(axis=1)[1:]]
+
+
+def _waited(cell: Cell) -> list[str]:
+    """How often the log began again, and the shares of the time that somebody waited for a CPU and
+    for the disk.
+    """
+    log = cell.counted.wal if cell.counted else None
+    restarts = "" if log is None or log.restarts is None else str(log.restarts)
+    pressure = cell.manifest.get("pressure") or {}
+    shares = [pressure.get(name, {}).get("some", np.nan) for name in ("cpu", "io")]
+    return [restarts, *map(_decimal, shares)]
 
 
 def _decimal(value: float) -> str:
@@ -283,8 +319,8 @@ def failure_words(grid: Grid, states: dict[tuple[int, str], str]) -> list[str]:
 
 
 def doubt_words(grid: Grid) -> list[str]:
-    """What makes the numbers doubtful: contaminated cells, rates not met, too few CPUs, runs that
-    are unlike.
+    """What makes the numbers doubtful: contaminated cells, rates not met, runs that stood still,
+    logs that outgrew their checkpoints, too few CPUs, runs that are unlike.
     """
     said = []
     unmet = [cell for cell in grid.cells.values() if cell.state == DONE and cell.unmet]
@@ -293,6 +329,14 @@ def doubt_words(grid: Grid) -> list[str]:
             f"{words.times(len(unmet), 'cell')} did not meet the rate that was asked for, the "
             f"first b{unmet[0].block:02d}, {unmet[0].arm}: {unmet[0].unmet}. Percentiles are over "
             "all that were due."
+        )
+    if found := slump_words(grid):
+        said.append(found)
+    if outgrown := _outgrown(grid):
+        cell, log = outgrown[0]
+        said.append(
+            f"In {words.times(len(outgrown), 'cell')} the log outgrew its autocheckpoint tenfold, "
+            f"the first b{cell.block:02d}, {cell.arm}: it {log.sentence()}."
         )
     dirty = [cell for cell in grid.cells.values() if cell.state == DONE and cell.contaminated]
     if dirty:

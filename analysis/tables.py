@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from analysis.latencies import percentile_words, whole_percentiles
 from analysis.losing import work_ratios
 from analysis.rates import Tally
 from analysis.refusals import Waits, joined, refusal_words, refusals_table
+from analysis.slumps import slumps
+from analysis.wal import mebibytes
 from analysis.words import (
     DASH,
     Table,
@@ -39,7 +42,7 @@ def main_role(grid: Grid, arm: str) -> str:
 
 def rates_table(evidence: Evidence, grid: Grid) -> Table:
     """Throughput with its interval, the generator's floor beside it, and what was refused."""
-    rows = []
+    rows, odd = [], slumps(grid)
     for arm in grid.arms:
         tally = grid.tally(arm, main_role(grid, arm))
         if tally is None:
@@ -57,7 +60,7 @@ def rates_table(evidence: Evidence, grid: Grid) -> Table:
                 aborts,
                 percent(tally.wasted),
                 number(tally.cpu_us),
-                f"{len(grid.usable(arm))} of {len(grid.of(arm))}",
+                f"{len(grid.usable(arm))} of {len(grid.of(arm))}{_marked(odd, arm)}",
             )
         )
     head = ("arm", "how", "writers' tx/s", "readers' tx/s", "generator alone, tx/s")
@@ -65,6 +68,12 @@ def rates_table(evidence: Evidence, grid: Grid) -> Table:
     return Table(
         (*head, ratio, "abort rate [95 %]", "time wasted", "CPU µs a tx", "blocks used"), rows
     )
+
+
+def _marked(odd: Collection[tuple[int, str]], arm: str) -> str:
+    """How many of an arm's runs stood still or made less than half of what it usually makes."""
+    many = sum(name == arm for _, name in odd)
+    return f", {many} of them odd (†)" if many else ""
 
 
 def _throughput(grid: Grid, arm: str, role: str) -> str:
@@ -211,6 +220,34 @@ def _tries(tally: Tally) -> str:
     if more := int(tally.tries[4:].sum()):
         said.append(f"more: {whole(more)} (up to {len(tally.tries) - 1})")
     return ", ".join(said) or DASH
+
+
+def wal_table(grid: Grid) -> Table:
+    """The write-ahead log of each arm's usable runs; none of arms that have none."""
+    rows = []
+    for arm in grid.arms:
+        logs = [c.counted.wal for c in grid.usable(arm) if c.counted and c.counted.wal]
+        if not logs:
+            continue
+        sizes = [log.bytes_max for log in logs]
+        known = [log.restarts for log in logs if log.restarts is not None]
+        outgrown = [log.why for log in logs if log.why]
+        said = "" if all(log.exact for log in logs) else "≥ "
+        rows.append(
+            (
+                arm,
+                mebibytes(float(np.median(sizes))),
+                mebibytes(max(sizes)),
+                f"{number(max(log.times for log in logs))} ×",
+                f"{said}{number(float(np.median(known)))}" if known else DASH,
+                f"{len(outgrown)} of {len(logs)}: {outgrown[0]}" if outgrown else "",
+            )
+        )
+    return Table(
+        ("arm", "grew to, median", "at most", "its autocheckpoint", "began again, median a run",
+         "runs where it outgrew that tenfold, and why in the first"),
+        rows,
+    )  # fmt: skip
 
 
 def work_table(evidence: Evidence) -> Table:

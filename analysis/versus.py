@@ -33,6 +33,7 @@ from analysis.rates import Count, Tally
 from analysis.refusals import by_kind
 from analysis.sides import Side, broken
 from analysis.significance import LEVEL, SIGN_FLIP, family_p, holm, sign_flip_p
+from analysis.slumps import slumps, standstill_words
 
 
 def _percentile(name: str) -> Callable[[Tally], float]:
@@ -395,6 +396,15 @@ def _notes(a: Side, b: Side) -> list[str]:
             said.append(
                 f"{unsteady} of {words.times(len(cells), 'run')} of {side.label} had no steady "
                 "state (by MSER-5, or for a trend)."
+            )
+        odd = slumps(side.grid, side.arm) if side.grid is not None else {}
+        whys = [odd.get((cell.block, cell.arm), "") for cell in cells]
+        if side.grid is None:
+            whys = [standstill_words(cell.counted) if cell.counted else "" for cell in cells]
+        if whys := [why for why in whys if why]:
+            said.append(
+                f"{len(whys)} of {words.times(len(cells), 'run')} of {side.label} stood still or "
+                f"made less than half of what it usually makes, and were kept; the first {whys[0]}."
             )
         if unmet := [cell.unmet for cell in cells if cell.unmet]:
             said.append(
