@@ -106,6 +106,8 @@ def arrivals_of(run: Run, worker: WorkerRecord) -> np.ndarray:
     if not rate:
         why = f"a closed loop (its {worker.role}s had no rate) has no intended rate."
         raise NotDrawn(run.name, why)
+    if start is None:
+        raise NotDrawn(run.name, "its manifest does not say when it began.")
     try:
         plan = Plan(**run.manifest["plan"])
         seat = seat_of(plan, worker.worker)

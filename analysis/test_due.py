@@ -173,6 +173,9 @@ def test_what_cannot_be_drawn_again_is_said_and_is_no_error() -> None:
     made.workers[1].attempts["intended_ns"] += 1
     said = "\n".join(doubts(made, count(made)))
     assert "The latencies of the writers are of those served alone: worker 1's" in said
+    cut = open_loop(1000, 430)
+    del cut.manifest["window"]["start_ns"]
+    assert "its manifest does not say when it began" in "\n".join(doubts(cut, count(cut)))
     huge = open_loop(1000, 430)
     huge.manifest["plan"]["rate"] = 1e7
     huge.manifest["window"]["stop_ns"] += 10**9

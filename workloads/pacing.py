@@ -10,6 +10,10 @@ import numpy as np
 
 BLOCK = 4096
 
+LONGEST_NS = 10**14
+"""Between two arrivals: more than a day, after which no run goes on. A few thousand gaps of a rate
+near 0 would else not fit into an int64."""
+
 ARRIVALS = 7
 """The stream of a worker's draws (`Seat.rng`) that its arrivals come from."""
 
@@ -58,7 +62,7 @@ def due_before(
 def _blocks(rate: float, start_ns: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     last = start_ns
     while True:
-        gaps = rng.exponential(1e9 / rate, BLOCK)
+        gaps = np.minimum(rng.exponential(min(1e9 / rate, 1e300), BLOCK), LONGEST_NS)
         # Summed as int64 from the last whole start: a float sum of a long run would lose ns.
         block = last + np.cumsum(np.rint(gaps).astype(np.int64))
         last = int(block[-1])

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from workloads.pacing import arrivals, retry_wait, thinker, wait_until
+from workloads.pacing import arrivals, due_before, retry_wait, thinker, wait_until
 
 
 def test_arrivals_are_a_poisson_process():
@@ -20,6 +20,15 @@ def test_arrivals_are_a_poisson_process():
 def test_the_same_seed_arrives_at_the_same_times():
     first, second = (arrivals(50, 7, np.random.default_rng(3)) for _ in range(2))
     assert [first() for _ in range(9000)] == [second() for _ in range(9000)]
+
+
+@pytest.mark.parametrize("rate", [1e-5, 1e-9, 1e-300, 5e-324])
+def test_a_rate_near_0_lets_nobody_arrive_and_overflows_nothing(rate):
+    """Thousands of gaps of centuries do not fit into an int64: they would lie in the past."""
+    draw = arrivals(rate, 10**12, np.random.default_rng(1))
+    due = [draw() for _ in range(5_000)]
+    assert due == sorted(due) and due[1] - 10**12 > 10**12
+    assert due_before(10**12 + 10**9, rate, 10**12, np.random.default_rng(1)).size == 0
 
 
 @pytest.mark.parametrize("rate", [0, -1])
