@@ -22,6 +22,7 @@ With --json it prints one document:
         "sentence": ...,              the verdict in words
         "under_study": {fact: [a, b]},
         "values": [{"block": 0, "a": ..., "b": ...}],  tx/s, share, ns, ns, us a transaction
+        "odd": 1,                     runs that stood still or slumped, and are in the ratio
         "dropped": [...], "notes": [...], "broken": [...],
         "refused": {"a": {"busy": 12}, "b": {...}}}],  attempts by kind of conflict
      "gates": [{"condition", "a", "b", "outcome": "passed" | "failed" | "cannot be decided",
@@ -204,7 +205,7 @@ def _table(found: list[Comparison]) -> Table:
             each.b,
             *([each.a] if several else []),
             _in_short(each),
-            str(each.ratio.blocks),
+            f"{each.ratio.blocks}{' †' if each.odd else ''}",
             words.number(each.p_holm),
             each.verdict,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from analysis.figures_sweeps import small_multiples
 from analysis.report_charts import Chart, drawn
 from analysis.sides import Side
 from analysis.significance import LEVEL
+from analysis.slumps import slumps
 from analysis.sweep_table import (
     cells_table,
     control_words,
@@ -236,6 +237,7 @@ def table(grid: Grid, found: Sequence[Judged]) -> Table:
     30 points those with the strongest effects are kept, in the sweep's order.
     """
     rows: dict[str, list[Judged]] = {}
+    odd = {arm for _, arm in slumps(grid)}
     by_way = WAY in grid.axes
     found = [one for one in found if one.under == rival(grid, one.over)]
     for one in found:
@@ -253,10 +255,10 @@ def table(grid: Grid, found: Sequence[Judged]) -> Table:
     for point in kept:
         at = grid.points.get(point, {})
         cells = [str(at.get(axis, DASH)) for axis in axes] or [point]
-        cells.append(_rate(grid, rows[point][0].under))
+        cells.append(_rate(grid, rows[point][0].under, odd))
         here = {_way(grid, one.over): one for one in rows[point]}
         for way in ways:
-            cells += _cells(grid, here.get(way))
+            cells += _cells(grid, here.get(way), odd)
         lines.append(tuple(cells))
     left = len(rows) - len(kept)
     note = f"{times(left, 'point')} with smaller effects are in the CSV only." if left else ""
@@ -268,13 +270,14 @@ def _effect(one: Judged) -> float:
     return -1.0 if math.isnan(effect) else effect
 
 
-def _rate(grid: Grid, arm: str) -> str:
+def _rate(grid: Grid, arm: str, odd: Collection[str]) -> str:
     role = role_of(grid)
     found = grid.estimate(arm, lambda counted: counted.roles[role].per_s)
-    return number(found.value) if found.blocks else DASH
+    mark = " †" if arm in odd else ""
+    return number(found.value) + mark if found.blocks else DASH
 
 
-def _cells(grid: Grid, one: Judged | None) -> list[str]:
+def _cells(grid: Grid, one: Judged | None, odd: Collection[str]) -> list[str]:
     if one is None:
         return [DASH] * 3
     tally = grid.tally(one.over, role_of(grid))
@@ -282,7 +285,7 @@ def _cells(grid: Grid, one: Judged | None) -> list[str]:
     if one.verdict in (MORE, LESS):
         said = f"**{said}**"
     aborted = percent(float(tally.abort_rate[1])) if tally is not None else DASH
-    return [_rate(grid, one.over), said, aborted]
+    return [_rate(grid, one.over, odd), said, aborted]
 
 
 __all__ = ["MOST_PANELS", "Judged", "judged", "sentences", "table", "told"]

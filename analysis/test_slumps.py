@@ -20,6 +20,8 @@ from analysis.export import export
 from analysis.findings import doubts as report_doubts
 from analysis.rates import count
 from analysis.report import write_report
+from analysis.report_sweeps import judged
+from analysis.report_sweeps import table as sweep_rows
 from analysis.slumps import slumps
 from analysis.standstill import standstill
 from analysis.summary import doubts
@@ -107,9 +109,10 @@ def test_an_open_loop_that_nobody_asks_anything_of_does_not_stand_still() -> Non
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two arms in six blocks: b02 of one made 40 % of the others, b04 of the other stood still."""
+    """Three arms in six blocks: b02 of one made 40 % of the others, b04 of two stood still."""
     arms = {
-        arm: {"busy_timeout_ms": 2000 + at, "writers": 1} for at, arm in enumerate(("one", "two"))
+        arm: {"busy_timeout_ms": 2000 + at, "writers": 1}
+        for at, arm in enumerate(("one", "two", "three"))
     }
 
     def make(arm: str, block: int) -> Run:
@@ -138,7 +141,12 @@ def test_it_is_marked_in_every_table_and_kept_in_the_numbers(odd: Path, tmp_path
     grid = gather(read_experiment(odd))
     assert len(grid.usable("one")) == len(grid.usable("two")) == 6
     table = arms_table(grid)
-    assert all(row[1].endswith(" †") for row in table.rows)
+    assert {row[0]: row[1].endswith(" †") for row in table.rows} == {
+        "one": True, "two": True, "three": False,
+    }  # fmt: skip
+    told = {one.over: one for one in judged(grid)}
+    (head, *_) = sweep_rows(grid, list(told.values())).rows
+    assert [cell.endswith(" †") for cell in head[1:3]] == [True, True]
     (said,) = (line for line in doubt_words(grid) if "†" in line)
     assert said.startswith(
         "2 runs stood still or made less than half of what the arm usually makes"
@@ -146,7 +154,7 @@ def test_it_is_marked_in_every_table_and_kept_in_the_numbers(odd: Path, tmp_path
     assert "kept in all numbers" in said and "the first in b02, one" in said
     evidence = read_evidence(odd.parent)
     used = [row[-1] for row in rates_table(evidence, grid).rows]
-    assert used == ["6 of 6, 1 of them odd (†)"] * 2
+    assert used == ["6 of 6, 1 of them odd (†)"] * 2 + ["6 of 6"]
     assert any("2 runs stood still" in line for line in report_doubts(evidence))
     cells = cells_table(grid)
     rows = [dict(zip(cells.head, row, strict=True)) for row in cells.rows]
@@ -169,8 +177,12 @@ def test_compare_says_which_of_its_runs_were_odd(
     (found,) = json.loads(capsys.readouterr().out)["comparisons"]
     notes = "\n".join(found["notes"])
     assert "1 of 6 runs of one stood still or made less than half" in notes
-    assert "1 of 6 runs of two" in notes and "were kept" in notes
-    assert found["blocks"] == 6
+    assert "1 of 6 runs of two" in notes and "kept in the ratio" in notes
+    assert found["blocks"] == 6 and found["odd"] == 2
+    monkeypatch.setattr(sys, "argv", ["cwkit", "compare", str(odd)])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().out.count(" 6 † ") == 2  # A is in both
 
 
 def test_arms_alike_in_all_blocks_are_not_marked(tmp_path: Path) -> None:

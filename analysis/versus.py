@@ -83,6 +83,8 @@ class Comparison:
     band      : the greatest relative deviation inside the A/A interval of the experiments, nan
         where they have no A/A control. family: how many ratios were looked at in the same call.
     kinds     : A's and B's attempts refused in the blocks compared, by kind of conflict.
+    odd       : how many runs of both sides stood still or made less than half of what their arm
+        usually makes; they are in the ratio.
     """
 
     a: str
@@ -101,6 +103,7 @@ class Comparison:
     verdict: str = UNKNOWN
     control: bool = False
     refused: str = ""
+    odd: int = 0
     notes: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
     kinds: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
@@ -188,6 +191,7 @@ class Comparison:
                 for block, (a, b) in self.values.items()
             ],
             "dropped": list(self.ratio.dropped),
+            "odd": self.odd,
             "notes": list(self.notes),
             "broken": list(self.broken),
             "refused": dict(zip("ab", map(dict, self.kinds), strict=True)),
@@ -317,6 +321,7 @@ def compare(
         band=math.nan if single else _band(a, b, measure, role),
         control=together and not refused and bool(tops) and not studied,
         refused=refused,
+        odd=len(_odd(a)) + len(_odd(b)),
         notes=tuple(_notes(a, b)),
         broken=tuple(broken(a, b)),
         kinds=kinds,
@@ -386,6 +391,17 @@ def aa_band(grid: Grid, measure: str = "throughput", role: str = "writer") -> fl
     return max(found) if found else math.nan
 
 
+def _odd(side: Side) -> list[str]:
+    """What is odd about a side's runs, one sentence for each that stood still or slumped."""
+    cells = [cell for _, cell in sorted(side.cells.items()) if cell.usable and cell.counted]
+    if side.grid is None:
+        whys = [standstill_words(cell.counted) for cell in cells if cell.counted]
+    else:
+        odd = slumps(side.grid, side.arm)
+        whys = [odd.get((cell.block, cell.arm), "") for cell in cells]
+    return [why for why in whys if why]
+
+
 def _notes(a: Side, b: Side) -> list[str]:
     """What a reader must know beside the ratio."""
     said = []
@@ -397,14 +413,11 @@ def _notes(a: Side, b: Side) -> list[str]:
                 f"{unsteady} of {words.times(len(cells), 'run')} of {side.label} had no steady "
                 "state (by MSER-5, or for a trend)."
             )
-        odd = slumps(side.grid, side.arm) if side.grid is not None else {}
-        whys = [odd.get((cell.block, cell.arm), "") for cell in cells]
-        if side.grid is None:
-            whys = [standstill_words(cell.counted) if cell.counted else "" for cell in cells]
-        if whys := [why for why in whys if why]:
+        if whys := _odd(side):
             said.append(
                 f"{len(whys)} of {words.times(len(cells), 'run')} of {side.label} stood still or "
-                f"made less than half of what it usually makes, and were kept; the first {whys[0]}."
+                "made less than half of what it usually makes (†; kept in the ratio), the first "
+                f"{whys[0]}."
             )
         if unmet := [cell.unmet for cell in cells if cell.unmet]:
             said.append(
