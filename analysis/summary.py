@@ -221,14 +221,13 @@ def rate_words(tally: Tally) -> str:
     unbegun = words.whole(due.many - due.begun)
     oldest = f", the oldest for {words.duration(due.oldest_ns)}" if due.oldest_ns else ""
     many, earlier = words.times(due.many, "transaction"), tally.committed - due.served
-    before = f" ({words.whole(earlier)} commits of it were due before it.)" if earlier else ""
+    before = f" ({words.whole(earlier)} of the commits were due before it.)" if earlier else ""
     return (
         f"Rate not met: {words.number(due.asked_per_s)} a second were due, "
         f"{words.number(tally.per_s)} a second committed. Of {many} due in the window "
-        f"{words.whole(due.served)} were served in it "
-        f"({words.percent(due.share)}); {words.whole(due.given_up)} failed or were given up, "
-        f"{unknown}{words.whole(under_way)} were under way and {unbegun} never "
-        f"begun{oldest}.{before} `whole` is over all of those due."
+        f"{words.whole(due.served)} were served in it ({words.percent(due.share)}); of the others "
+        f"{words.whole(due.given_up)} failed or given up, {unknown}{words.whole(under_way)} under "
+        f"way, {unbegun} never begun{oldest}.{before} `whole` is over all of those due."
     )
 
 
