@@ -123,7 +123,8 @@ def doubts(run: Run, counted: Count) -> list[str]:
                 f"open when it closed, the oldest for {words.duration(tally.oldest_ns)}."
             )
     for role, why in counted.undrawn.items():
-        said.append(f"The latencies of the {role}s are of those served alone: {why}")
+        done = words.times(counted.roles[role].committed, "commit")
+        said.append(f"The latencies of {role}s are those of {done} alone, not of all due: {why}")
     if counted.seconds < 0.5:
         said.append(f"Short: only {counted.seconds:.2g} s were measured.")
     ended = run.manifest.get("ended", "duration")

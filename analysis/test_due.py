@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import cli
+from analysis import due as due_module
 from analysis.compare import gather
 from analysis.due import MOST_DRAWN, NotDrawn, arrivals_of
 from analysis.estimators import percentiles
@@ -172,7 +173,11 @@ def test_what_cannot_be_drawn_again_is_said_and_is_no_error() -> None:
     made = open_loop(1000, 430)
     made.workers[1].attempts["intended_ns"] += 1
     said = "\n".join(doubts(made, count(made)))
-    assert "The latencies of the writers are of those served alone: worker 1's" in said
+    done = count(made).roles["writer"].committed
+    assert (
+        f"latencies of writers are those of {done} commits alone, not of all due: worker 1's"
+        in (said)
+    )
     cut = open_loop(1000, 430)
     del cut.manifest["window"]["start_ns"]
     assert "its manifest does not say when it began" in "\n".join(doubts(cut, count(cut)))
@@ -183,6 +188,18 @@ def test_what_cannot_be_drawn_again_is_said_and_is_no_error() -> None:
     assert count(huge).roles["writer"].due is None
     with pytest.raises(NotDrawn, match="drawn again at most"):
         load_of(huge)
+
+
+def test_a_long_run_that_kept_up_is_drawn_however_many_were_due(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(due_module, "MOST_DRAWN", 100)
+    kept_up = open_loop(1000, 60_000)
+    assert count(kept_up).roles["writer"].due is not None
+    (first, _) = kept_up.workers
+    alone = dataclasses.replace(kept_up, workers=())  # as an export reads it: worker by worker
+    assert len(arrivals_of(alone, first)) == len(first.attempts)
+    assert count(open_loop(1000, 100)).roles["writer"].due is None
 
 
 def test_search_and_show_judge_the_same_people() -> None:
