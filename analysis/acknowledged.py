@@ -68,7 +68,7 @@ def _kept(arm: str, cells: list[tuple[Grid, Cell]]) -> str:
     cell, finding = broken[0]
     return (
         f"{base}: {len(broken)} of {len(counted)} broken (run `{grid.name}/{cell.run}`: "
-        f"{str(finding.get('sentence', '')).rstrip('.')})"
+        f"{finding.sentence.rstrip('.')})"
     )
 
 
@@ -81,8 +81,8 @@ def _versions(cells: list[tuple[Grid, Cell]]) -> str:
     """Versions of the library that checkpointed: it is the checkpointer's that matters."""
     seen = []
     for _, cell in cells:
-        engines = cell.manifest.get("engines", {})
-        asked = cell.manifest.get("plan", {}).get("checkpoint_engine", "")
-        if version := engines.get(asked, {}).get("version"):
-            seen.append(str(version))
+        said = cell.manifest
+        engine = said.engines.get(said.plan.checkpoint_engine) if said else None
+        if engine and engine.version:
+            seen.append(engine.version)
     return f" (SQLite {listed(sorted(set(seen)))})" if seen else ""
