@@ -73,7 +73,7 @@ def _kept(arm: str, cells: list[tuple[Grid, Cell]]) -> str:
         len(broken),
         len(counted),
         code(f"{grid.name}/{cell.run}"),
-        str(finding.get("sentence", "")).rstrip("."),
+        finding.sentence.rstrip("."),
     )
 
 
@@ -86,8 +86,8 @@ def _versions(cells: list[tuple[Grid, Cell]]) -> str:
     """Versions of the library that checkpointed: it is the checkpointer's that matters."""
     seen = []
     for _, cell in cells:
-        engines = cell.manifest.get("engines", {})
-        asked = cell.manifest.get("plan", {}).get("checkpoint_engine", "")
-        if version := engines.get(asked, {}).get("version"):
-            seen.append(str(version))
+        said = cell.manifest
+        engine = said.engines.get(said.plan.checkpoint_engine) if said else None
+        if engine and engine.version:
+            seen.append(engine.version)
     return f" (SQLite {listed(sorted(set(seen)))})" if seen else ""

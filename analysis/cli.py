@@ -186,16 +186,16 @@ def run_command(
             on_progress=live,
         )
     show.show_run(made, show.console())
-    if made.manifest["ended"] == "interrupted":
+    if made.manifest.ended == "interrupted":
         raise typer.Exit(130)
-    if made.manifest["ended"] == "disk full":
+    if made.manifest.ended == "disk full":
         print(
             f"cwkit: {runs}: the disk is full; what was recorded is kept in {made.folder}. "
             "Free some space, or give another folder with --runs.",
             file=sys.stderr,
         )
         raise typer.Exit(2)
-    raise typer.Exit(0 if made.manifest["ok"] else 1)
+    raise typer.Exit(0 if made.manifest.ok else 1)
 
 
 @app.command("engines")

@@ -26,6 +26,7 @@ from analysis.steady import steady_state
 from analysis.sweep_table import cells_table
 from workloads.design import read_experiment
 from workloads.files import replacing
+from workloads.manifest import Manifest, read_manifest
 from workloads.plan import PlanError
 from workloads.recording import (
     CONFLICT,
@@ -35,7 +36,6 @@ from workloads.recording import (
     Run,
     RunError,
     WorkerRecord,
-    read_manifest,
     read_workers,
     within_ns,
 )
@@ -187,7 +187,7 @@ def _due_of_run(folder: Path, block: int | None, arm: str | None) -> Iterator[pa
     about = {"run": run.name, "block": block, "arm": arm}
     if not any(rate_of(run, role) for role in ("writer", "reader")):
         return
-    window, retry = _counted_ns(folder, manifest), manifest["plan"].get("retry", {})
+    window, retry = _counted_ns(folder, manifest), manifest.plan.retry
     for worker in read_workers(folder, manifest):
         if not rate_of(run, worker.role):
             continue
@@ -218,7 +218,7 @@ def _of_run(folder: Path, block: int | None, arm: str | None) -> Iterator[pa.Tab
     run = Run(folder, manifest, ())  # its workers come one at a time
     about = {"run": run.name, "block": block, "arm": arm}
     try:
-        kinds = tuple(find_scenario(str(manifest["plan"]["scenario"])).kinds)
+        kinds = tuple(find_scenario(manifest.plan.scenario).kinds)
     except ValueError:  # a scenario of one's own that is not there any more
         kinds = ()
     counted = _counted_ns(folder, manifest)
@@ -227,7 +227,7 @@ def _of_run(folder: Path, block: int | None, arm: str | None) -> Iterator[pa.Tab
             yield _table(worker, about, run.window_ns[0], counted, kinds)
 
 
-def _counted_ns(folder: Path, manifest: dict[str, Any]) -> tuple[int, int]:
+def _counted_ns(folder: Path, manifest: Manifest) -> tuple[int, int]:
     """The window that all of cwkit counts, found with two fields of each worker in memory."""
     slim = tuple(
         replace(worker, attempts=repack_fields(worker.attempts[["end_ns", "outcome"]]))

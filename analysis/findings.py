@@ -120,15 +120,15 @@ def mission(evidence: Evidence) -> str:
         if cell.counted is None:
             return f"BEGIN CONCURRENT writers beside libSQL readers: no run ({cell.failure})."
         writer, reader = cell.counted.roles["writer"], cell.counted.roles["reader"]
-        checks = cell.manifest.get("findings", [])
-        held = sum(bool(check.get("ok")) for check in checks)
+        checks = cell.manifest.findings if cell.manifest else []
+        held = sum(check.ok for check in checks)
         verdict = f"{_all(len(checks))} held"
         if held < len(checks):
             verdict = markdown(
                 "**{} of {} checks did not hold** ({})",
                 len(checks) - held,
                 len(checks),
-                cell.broken[0].get("sentence", ""),
+                cell.broken[0].sentence,
             )
         if not checks:
             verdict = "nothing was checked"
@@ -205,9 +205,9 @@ def doubts(evidence: Evidence) -> list[str]:
     ]
     said += failed[:5] + ([f"and {len(failed) - 5} more."] if len(failed) > 5 else [])
     machines = {
-        str([c.manifest["machine"].get(k) for k in ("cpu", "cores", "kernel", "file_system")])
+        (at.cpu, at.cores, at.kernel, at.file_system)
         for _, c in evidence.cells()
-        if c.manifest.get("machine")
+        if c.manifest and (at := c.manifest.machine).data()
     }
     if len(machines) > 1:
         said.append(

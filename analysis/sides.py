@@ -38,7 +38,7 @@ def broken(a: Side, b: Side) -> list[str]:
     what survives may be as fast as ever.
     """
     said = [
-        f"{b.label}, {cell.run}: {finding.get('check')}: {finding.get('sentence')}"
+        f"{b.label}, {cell.run}: {finding.check}: {finding.sentence}"
         for cell in b.cells.values()
         for finding in cell.broken
     ]
@@ -147,8 +147,8 @@ def pairs_of(
 
 def _of_run(folder: Path, foreign_limit: float) -> Side:
     run = read_run(folder)
-    broken = [str(f.get("sentence")) for f in run.manifest.get("findings", []) if not f.get("ok")]
-    failure = "; ".join(broken) or ("" if run.manifest.get("ok") else str(run.manifest["ended"]))
+    broken = "; ".join(finding.sentence for finding in run.manifest.broken)
+    failure = broken or ("" if run.manifest.ok else run.manifest.ended)
     state = "failed" if failure else "done"
     cell = Cell(0, run.name, state, failure, count(run), run.manifest, folder, foreign_limit)
     return Side(run.name, run.name, {0: cell}, None, folder)

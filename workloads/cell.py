@@ -26,6 +26,7 @@ from workloads.design import DONE, FAILED, MISSING, REFUSED, TEMPLATES, Cell, ce
 from workloads.engines import EngineMissing, UnknownName, find_engine
 from workloads.files import inside, remove
 from workloads.locks import Held, locked
+from workloads.manifest import Manifest
 from workloads.plan import Plan, PlanError, make_plan
 from workloads.processes import (
     LOAD_LIMIT_S,
@@ -155,21 +156,20 @@ def _made(
                 "space, or give another folder with --databases."
             ) from error
         return Cell(block, arm, FAILED, f"{type(error).__name__}: {error}", None)
-    if made.manifest["ended"] == "interrupted":
+    if made.manifest.ended == "interrupted":
         raise KeyboardInterrupt
-    if made.manifest["ok"]:
+    if made.manifest.ok:
         return Cell(block, arm, DONE, "", made.folder)
     return Cell(block, arm, FAILED, _what_went_wrong(made.manifest), made.folder)
 
 
-def _what_went_wrong(manifest: Mapping[str, Any]) -> str:
-    broken = [str(f["sentence"]) for f in manifest["findings"] if not f["ok"]]
+def _what_went_wrong(manifest: Manifest) -> str:
     accounts = [
-        f"worker {w['worker']} {w['state']}: {w['account']}"
-        for w in manifest["workers"]
-        if w["state"] != "finished"
+        f"worker {entry.worker} {entry.state}: {entry.account}"
+        for entry in manifest.workers
+        if entry.state != "finished"
     ]
-    return "; ".join([*broken, *accounts]) or str(manifest["ended"])
+    return "; ".join([*(f.sentence for f in manifest.broken), *accounts]) or manifest.ended
 
 
 def _template(plan: Plan, folder: Path, on_progress: OnProgress) -> Path | None:

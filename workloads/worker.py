@@ -120,7 +120,7 @@ def check(job: Job) -> None:
             findings.append(save_history(job.folder))
         told = told_of(job.plan, job.scenario, run.workers)
         try:
-            findings += [finding._asdict() for finding in job.scenario.check(session, told)]
+            findings += [_plain(*finding) for finding in job.scenario.check(session, told)]
         except Exception as error:  # the database may be too broken to answer
             findings.append(
                 {
@@ -134,6 +134,11 @@ def check(job: Job) -> None:
     finally:
         session.close()
     job.account("check", findings=findings, layout=layout_of(job.database, trees, brief=True))
+
+
+def _plain(check: str, ok: Any, sentence: str, evidence: dict[str, Any]) -> dict[str, Any]:
+    """A finding as the manifest has it; a scenario of the user's may say 1 for True."""
+    return {"check": check, "ok": bool(ok), "sentence": sentence, "evidence": evidence}
 
 
 def _integrity(session: Session, engine: str) -> dict[str, Any]:
@@ -153,9 +158,14 @@ def _integrity(session: Session, engine: str) -> dict[str, Any]:
 
 def identity_of(name: str) -> dict[str, Any]:
     """The engine's own account of itself, as it goes into the manifest."""
-    said = find_engine(name).identity()._asdict()
+    engine = find_engine(name)
+    said = engine.identity()._asdict()
     said["options"] = list(said["options"])
-    return said
+    return said | {
+        "file_format": engine.file_format,
+        "hosting": engine.hosting,
+        "unit": getattr(engine, "unit", ""),
+    }
 
 
 # --- work -------------------------------------------------------------------------------------
