@@ -141,7 +141,7 @@ def mission(evidence: Evidence) -> str:
             verdict,
             f"abort rate {percent(writer.abort_rate[1])} "
             f"{interval(writer.abort_rate[0], writer.abort_rate[2], percent)}, but "
-            f"{percent(writer.wasted)} of the time in attempts went into refused ones; "
+            f"{percent(writer.wasted)} of the time in attempts was wasted; "
             f"longest {duration(writer.longest_ns)}",
             code(f"{grid.name}/{cell.run}"),
         )
