@@ -11,6 +11,7 @@ from analysis.evidence import (
     Evidence,
     label,
 )
+from analysis.markdown import Markdown, bold, code, markdown
 from analysis.words import (
     listed,
     number,
@@ -43,7 +44,7 @@ def acknowledged(evidence: Evidence) -> str:
         "processes that checkpoint without pause: SQLite's WAL-reset race, fixed in 3.51.3; "
         "it was not tried with fsync)"
     )
-    return f"**{head}**{how}: {'; '.join(parts)}."
+    return markdown("{}{}: {}.", bold("{}", head), how, Markdown("; ").join(parts))
 
 
 def acked(evidence: Evidence) -> list[tuple[Grid, Cell]]:
@@ -66,9 +67,13 @@ def _kept(arm: str, cells: list[tuple[Grid, Cell]]) -> str:
     if not broken:
         return f"{base} with {whole(commits)} acknowledged commits: none lost"
     cell, finding = broken[0]
-    return (
-        f"{base}: {len(broken)} of {len(counted)} broken (run `{grid.name}/{cell.run}`: "
-        f"{str(finding.get('sentence', '')).rstrip('.')})"
+    return markdown(
+        "{}: {} of {} broken (run {}: {})",
+        base,
+        len(broken),
+        len(counted),
+        code(f"{grid.name}/{cell.run}"),
+        finding.sentence.rstrip("."),
     )
 
 
@@ -81,8 +86,8 @@ def _versions(cells: list[tuple[Grid, Cell]]) -> str:
     """Versions of the library that checkpointed: it is the checkpointer's that matters."""
     seen = []
     for _, cell in cells:
-        engines = cell.manifest.get("engines", {})
-        asked = cell.manifest.get("plan", {}).get("checkpoint_engine", "")
-        if version := engines.get(asked, {}).get("version"):
-            seen.append(str(version))
+        said = cell.manifest
+        engine = said.engines.get(said.plan.checkpoint_engine) if said else None
+        if engine and engine.version:
+            seen.append(engine.version)
     return f" (SQLite {listed(sorted(set(seen)))})" if seen else ""

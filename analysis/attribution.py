@@ -31,6 +31,7 @@ from analysis.windows import (
 from analysis.words import Table, percent, whole
 from workloads.conflict_log import MetPage, read_met
 from workloads.layout import leaf_of_rows
+from workloads.manifest import MetEntry, Tree
 from workloads.recording import CONFLICT, STALE, Run, RunError
 from workloads.scenarios.footprint import NoFootprint
 
@@ -69,7 +70,7 @@ class Met:
 
 def met(run: Run) -> Met | None:
     """What the engines said; None for a run whose engines say nothing of it. Raises RunError."""
-    telling = {w.engine for w in run.workers if w.entry.get("met") is not None}
+    telling = {w.engine for w in run.workers if w.entry.met is not None}
     if not telling:
         return None
     pages: Counter[MetPage] = Counter()
@@ -79,14 +80,14 @@ def met(run: Run) -> Met | None:
     for worker in (w for w in run.workers if w.engine in telling):
         rows = worker.attempts
         refused += int(((rows["outcome"] == CONFLICT) & (rows["conflict"] == STALE)).sum())
-        account = worker.entry.get("met") or {}
+        account = worker.entry.met or MetEntry()
+        rest.update(account.rest)
+        notices.update(account.notices)
+        said += account.said
         try:
-            for text, times in account.get("pages", {}).items():
-                pages[read_met(text)] += int(times)
-            rest.update(account.get("rest", {}))
-            notices.update(account.get("notices", {}))
-            said += int(account.get("said", 0))
-        except (AttributeError, TypeError, ValueError) as error:
+            for text, times in account.pages.items():
+                pages[read_met(text)] += times
+        except ValueError as error:
             raise RunError(
                 f"{run.folder}/manifest.json: what worker {worker.worker} met cannot be read "
                 f"({error}). It was cut or edited."
@@ -265,9 +266,9 @@ def _any(flags: np.ndarray, index: np.ndarray, length: int) -> np.ndarray:
 
 def _leaf_of_keys(run: Run, touched: Drawn, table: str) -> Any:
     """Key -> leaf page as loaded, -1 where it is not known; new rows lie on the last page."""
-    tree = run.manifest.get("layout", {}).get("loaded", {}).get(f"table {table}")
+    tree = run.manifest.layout.loaded.get(f"table {table}")
     try:
-        leaf = leaf_of_rows(tree) if isinstance(tree, Mapping) else np.zeros(0, np.int64)
+        leaf = leaf_of_rows(tree) if isinstance(tree, Tree) else np.zeros(0, np.int64)
     except ValueError:
         leaf = np.zeros(0, np.int64)
     first = touched.tables.index(table) << 48 if table in touched.tables else 0

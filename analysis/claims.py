@@ -7,6 +7,7 @@ from typing import NamedTuple
 from analysis import served_claims
 from analysis.evidence import CONTROL, STUDIED, Evidence, arms_of, field, label, where
 from analysis.headline import HOW, NOW, headline_pair
+from analysis.markdown import Markdown, markdown
 from analysis.rates import percentiles
 from analysis.words import duration, interval, listed, number, percent, times
 
@@ -43,23 +44,34 @@ def two_hundred_ns(evidence: Evidence) -> Claim:
             service = percentiles(tally.latency_ns["service"])
             body = percentiles(tally.latency_ns["work"])
             parts.append(
-                f"{label(grid, arm)}: p50 {duration(service[0])} with BEGIN and COMMIT, "
-                f"{duration(body[0])} the read alone ({where(grid, arm)})"
+                markdown(
+                    "{}: p50 {} with BEGIN and COMMIT, {} the read alone ({})",
+                    label(grid, arm),
+                    duration(service[0]),
+                    duration(body[0]),
+                    where(grid, arm),
+                )
             )
     if not parts:
         return Claim(
             claim,
             False,
-            "Not measured here: no run had a single reader with nobody beside it. "
-            "`cwkit run --writers 0 --readers 1 --scenario register --set mix=C` measures it.",
+            markdown(
+                "Not measured here: no run had a single reader with nobody beside it. "
+                "`cwkit run --writers 0 --readers 1 --scenario register --set mix=C` measures it."
+            ),
         )
     return Claim(
         claim,
         True,
-        "One reader, one row by its key, nobody beside it, driven from Python, which is in the "
-        f"number: {'; '.join(parts)}. The figure of 200 ns goes back to another thing: a prepared "
-        "statement stepped in C to the first row of a small table in memory, without a look-up by "
-        "key. That was not repeated here; it needs a loop in C around `sqlite3_step`.",
+        markdown(
+            "One reader, one row by its key, nobody beside it, driven from Python, which is in "
+            "the number: {}. The figure of 200 ns goes back to another thing: a prepared "
+            "statement stepped in C to the first row of a small table in memory, without a "
+            "look-up by key. That was not repeated here; it needs a loop in C around "
+            "`sqlite3_step`.",
+            Markdown("; ").join(parts),
+        ),
     )
 
 
@@ -92,30 +104,36 @@ def read_mostly(evidence: Evidence) -> Claim:
             return Claim(
                 claim,
                 True,
-                "What share of your operations read cannot be measured here: count them in your "
-                f"own application. At 95 % reads (YCSB B, {times(plan['writers'], 'worker')} "
-                f"that read and write) {verdict} {HOW} against {now}: ratio {ratio.said()} "
-                f"({where(pair.grid, pair.over, pair.under)}).{'' if tuned else untuned}",
+                markdown(
+                    "What share of your operations read cannot be measured here: count them in "
+                    "your own application. {} ({}).{}",
+                    f"At 95 % reads (YCSB B, {times(plan['writers'], 'worker')} "
+                    f"that read and write) {verdict} {HOW} against {now}: ratio {ratio.said()}",
+                    where(pair.grid, pair.over, pair.under),
+                    "" if tuned else untuned,
+                ),
             )
     return Claim(
         claim,
         False,
-        "Not measured here: no run used the 95/5 mix. "
-        "`cwkit run --scenario register --set mix=B` on both modes measures it.",
+        markdown(
+            "Not measured here: no run used the 95/5 mix. "
+            "`cwkit run --scenario register --set mix=B` on both modes measures it."
+        ),
     )
 
 
 def free_replica_reads(evidence: Evidence) -> Claim:
     claim, served = "Embedded replicas make reads free", evidence.served
     if served.problem:
-        return Claim(claim, False, f"Not measured here: {served.problem}")
+        return Claim(claim, False, markdown("Not measured here: {}", served.problem))
     return Claim(claim, True, served_claims.free_reads(served))
 
 
 def network_hops(evidence: Evidence) -> Claim:
     claim, served = "A database in the process saves the network's hops", evidence.served
     if served.problem:
-        return Claim(claim, False, f"Not measured here: {served.problem}")
+        return Claim(claim, False, markdown("Not measured here: {}", served.problem))
     return Claim(claim, True, served_claims.hops(served))
 
 
@@ -130,10 +148,15 @@ def ends_the_bottleneck(evidence: Evidence) -> Claim:
         "less": "It does not: it makes it worse",
         "none seen": "No difference was seen",
     }.get(ratio.verdict, "Too few blocks for a verdict")
-    parts = []
+    parts: list[str] = []
     parts.append(
-        f"{verdict} for the work of the headline: {ratio.said()} times {NOW} "
-        f"({where(head.grid, head.over, head.under)})"
+        markdown(
+            "{} for the work of the headline: {} times {} ({})",
+            verdict,
+            ratio.said(),
+            NOW,
+            where(head.grid, head.over, head.under),
+        )
     )
     tally = head.grid.tally(head.over)
     if tally is not None:
@@ -152,7 +175,7 @@ def ends_the_bottleneck(evidence: Evidence) -> Claim:
         "commits are still written to one log one after the other, so that a bottleneck remains "
         "in COMMIT, and two transactions that touch one page still exclude each other"
     )
-    return Claim(claim, True, "; ".join(parts) + ".")
+    return Claim(claim, True, markdown("{}.", Markdown("; ").join(parts)))
 
 
 def _of_the_floor(reach: float) -> str:

@@ -1,8 +1,8 @@
 """The command line: every capability of the kit is one command, and bad input is one sentence.
 
 Results go to standard output, and what is for people who wait (progress) to standard error.
-Exit status: 0 it is well; 1 something is not (an invariant broke, a worker died, a disk filled, many
-attempts failed, a level is violated); 2 the input cannot be used, and nothing was written; 3 cannot be decided; 130 Ctrl-C.
+Exit status: 0 it is well; 1 something is not (an invariant broke, a worker died, a level is
+violated); 2 the input cannot be used, and nothing was written; 3 cannot be decided; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -42,8 +42,6 @@ def main() -> None:
             app()
         except (PlanError, UnknownName, EngineMissing, RunError, RunFailed) as error:
             print(f"cwkit: {visible(_by_option(error))}", file=sys.stderr)
-            for line in getattr(error, "said", "").splitlines():
-                print(f"  | {visible(line)}", file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:
             print("cwkit: interrupted.", file=sys.stderr)
@@ -188,9 +186,16 @@ def run_command(
             on_progress=live,
         )
     show.show_run(made, show.console())
-    if made.manifest["ended"] == "interrupted":
+    if made.manifest.ended == "interrupted":
         raise typer.Exit(130)
-    raise typer.Exit(0 if made.manifest["ok"] else 1)
+    if made.manifest.ended == "disk full":
+        print(
+            f"cwkit: {runs}: the disk is full; what was recorded is kept in {made.folder}. "
+            "Free some space, or give another folder with --runs.",
+            file=sys.stderr,
+        )
+        raise typer.Exit(2)
+    raise typer.Exit(0 if made.manifest.ok else 1)
 
 
 @app.command("engines")

@@ -32,8 +32,8 @@ from workloads.design import (
     unwritable,
 )
 from workloads.experiment import conduct
+from workloads.manifest import read_manifest
 from workloads.plan import PlanError
-from workloads.recording import read_manifest
 from workloads.slots import slots
 from workloads.sweep import Sweep, read_sweep, shown
 from workloads.sweep_folder import Beside, beside, choose_folder, note_sweep

@@ -23,6 +23,7 @@ from analysis import words
 from analysis.likeness import in_words, unasked
 from analysis.rates import Count, Tally, count, pooled
 from workloads.experiment import Experiment
+from workloads.manifest import FindingEntry, Machine, Manifest
 from workloads.plan import Plan
 from workloads.recording import RunError
 
@@ -156,13 +157,15 @@ def ratio_over_blocks(
     return Ratio(found.value, found.low, found.high, found.each, tuple(said), over, under)
 
 
-def contamination(manifest: Mapping[str, Any], limit: float = FOREIGN_LIMIT) -> str:
+def contamination(manifest: Manifest, limit: float = FOREIGN_LIMIT) -> str:
     """Why a run may not be used for a rate, "" if it may: others used more of the machine's CPU
     time than `limit`, a share in [0, 1].
     """
-    foreign = manifest.get("foreign", {})
-    for key, who in (("cpu_share", "other programs"), ("steal_share", "the host")):
-        share = foreign.get(key) or 0.0
+    foreign = manifest.foreign
+    for share, who in (
+        (foreign.cpu_share, "other programs"),
+        (foreign.steal_share, "the host"),
+    ):
         if share > limit:
             return f"{who} used {words.percent(share)} of the machine's CPU time"
     return ""
@@ -170,7 +173,7 @@ def contamination(manifest: Mapping[str, Any], limit: float = FOREIGN_LIMIT) -> 
 
 @dataclass(frozen=True)
 class Cell:
-    """One arm in one block, counted. counted and manifest are None and {} where there is no run.
+    """One arm in one block, counted. counted and manifest are None where there is no run.
 
     state   : "done", "failed", "refused" or "missing", as in the experiment's folder.
     failure : why it has no run, or what went wrong in it; "" where all is well.
@@ -181,33 +184,32 @@ class Cell:
     state: str
     failure: str
     counted: Count | None = None
-    manifest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    manifest: Manifest | None = field(default=None, repr=False)
     folder: Path | None = None
     foreign_limit: float = FOREIGN_LIMIT
 
     @property
     def run(self) -> str:
         """The run's name, "" without a run."""
-        return str(self.manifest.get("run", ""))
+        return self.manifest.run if self.manifest else ""
 
     @property
     def contaminated(self) -> str:
         """Why the cell may not be used for a rate, "" if it may."""
-        return contamination(self.manifest, self.foreign_limit)
+        return contamination(self.manifest, self.foreign_limit) if self.manifest else ""
 
     @property
     def crowded(self) -> str:
         """Why the cell may be compared with no other, "" if it may."""
-        if self.manifest.get("conduct", {}).get("oversubscribed"):
+        if self.manifest and self.manifest.conduct.oversubscribed:
             return "made beside more work than the machine has CPUs for (oversubscribed)"
         return ""
 
     @property
     def place(self) -> tuple[str, int]:
         """The machine's id and how many of its CPUs the run could use; ("", 0) of older runs."""
-        machine = self.manifest.get("machine", {})
-        known = "id" in machine
-        return (str(machine["id"]), int(machine.get("cores") or 0)) if known else ("", 0)
+        machine = self.manifest.machine if self.manifest else Machine()
+        return (machine.id, machine.cores or 0) if machine.id else ("", 0)
 
     @property
     def steady(self) -> str:
@@ -227,9 +229,9 @@ class Cell:
         return ""
 
     @property
-    def broken(self) -> list[dict[str, Any]]:
+    def broken(self) -> list[FindingEntry]:
         """Checks of this run that did not hold."""
-        return [f for f in self.manifest.get("findings", []) if not f.get("ok")]
+        return self.manifest.broken if self.manifest else []
 
     @property
     def usable(self) -> bool:
@@ -361,7 +363,11 @@ class Grid:
             if top is not None and bottom is not None and top.usable and bottom.usable:
                 if crowded := [cell for cell in (top, bottom) if cell.crowded]:
                     why = f"block {block}, {crowded[0].arm}: {crowded[0].crowded}"
-                elif odd := unasked(bottom.manifest, top.manifest):
+                elif (
+                    bottom.manifest
+                    and top.manifest
+                    and (odd := unasked(bottom.manifest, top.manifest))
+                ):
                     why = f"block {block}: {over} and {under} {in_words(odd)}"
             self._odd[key] = why
         return self._odd[key]
@@ -373,14 +379,14 @@ class Grid:
         """
         for cell in self.of(arm):
             if cell.manifest:
-                scenario = cell.manifest.get("scenario", {})
-                return {**cell.manifest["plan"], "params": dict(scenario.get("params", {}))}
-        plan = Plan(**self.arms[arm])
+                plan, params = cell.manifest.plan, cell.manifest.scenario.params
+                return {**plan.model_dump(mode="json"), "params": dict(params)}
+        asked = Plan(**self.arms[arm])
         try:
-            params = plan.shape().model_dump()
+            params = asked.shape().model_dump()
         except ValueError:  # a scenario or a parameter that this checkout does not have
-            params = dict(plan.params)
-        return {**plan.model_dump(mode="json"), "params": params}
+            params = dict(asked.params)
+        return {**asked.model_dump(mode="json"), "params": params}
 
     def twins(self) -> list[tuple[str, str]]:
         """Pairs of arms that ask for exactly the same: A/A controls. The seed may differ."""

@@ -38,6 +38,7 @@ from analysis.rates import abort_rate
 from analysis.windows import NoAnswer, Windows, scenario_of, unit_of, windows
 from analysis.words import Table, number, percent, whole
 from workloads.layout import leaf_of_rows
+from workloads.manifest import Tree, Trees
 from workloads.recording import COMMITTED, Run, RunError, read_run
 from workloads.scenarios.footprint import Footprint, NoFootprint
 
@@ -81,9 +82,7 @@ class Chances(NamedTuple):
         return float((r * w).sum())
 
 
-def chances(
-    footprint: Footprint, unit: str, layout: Mapping[str, Any], name: str = "the run"
-) -> Chances:
+def chances(footprint: Footprint, unit: str, layout: Trees, name: str = "the run") -> Chances:
     """The footprint by page or by row.
 
     layout : of the loaded file, as the manifest has it; only looked at for pages.
@@ -92,7 +91,7 @@ def chances(
     if unit == "row":
         return Chances(footprint.writes, footprint.writes, footprint.appends, footprint.operations)
     tree = layout.get(f"table {footprint.table}")
-    if not isinstance(tree, Mapping):
+    if not isinstance(tree, Tree):
         why = layout.get("why", "the run was made before layouts were kept")
         raise NoAnswer(name, f"where the rows of {footprint.table} lay is not known: {why}.")
     try:
@@ -215,8 +214,7 @@ def _pooled(name: str, runs: Any) -> Prediction:
         unit = unit_of(run)
         plan, scenario = scenario_of(run)
         footprint = _footprint(run, scenario)
-        loaded = run.manifest.get("layout", {}).get("loaded", {})
-        places = chances(footprint, unit, loaded, run.name)
+        places = chances(footprint, unit, run.manifest.layout.loaded, run.name)
         found = windows(run, scenario, footprint)
         split = splits_of(run, footprint) if unit == "page" else (0.0, 1)
         for which, at in (("every", np.ones(len(found), bool)), ("first", found.first)):
@@ -265,15 +263,15 @@ def splits_of(run: Run, footprint: Footprint) -> tuple[float, int]:
     The table's leaves after the run less those before it; (0, 1) where either is not known. A
     split writes the page above, of which a loaded table has one for some 400 leaves.
     """
-    layout = run.manifest.get("layout", {})
+    layout = run.manifest.layout
     before, after = (
-        layout.get(when, {}).get(f"table {footprint.table}", {}) for when in ("loaded", "left")
+        trees.get(f"table {footprint.table}") for trees in (layout.loaded, layout.left)
     )
-    if not before or not after:
+    if not isinstance(before, Tree) or not isinstance(after, Tree):
         return 0.0, 1
     commits = sum(int((w.attempts["outcome"] == COMMITTED).sum()) for w in run.role("writer"))
-    above = max(int(before["interior"]) - 1, 1)  # without the root, where there are two levels
-    return max(int(after["leaves"]) - int(before["leaves"]), 0) / max(commits, 1), above
+    above = max(before.interior - 1, 1)  # without the root, where there are two levels
+    return max(after.leaves - before.leaves, 0) / max(commits, 1), above
 
 
 def _part(

@@ -91,8 +91,8 @@ def grace_ns(window_ns: tuple[int, int], share: float) -> int:
 
 def rate_of(run: Run, role: str) -> float:
     """Transactions a second that the workers of a role were asked to start; 0: a closed loop."""
-    name = {"writer": "rate", "reader": "read_rate"}.get(role, "")
-    return float(run.manifest["plan"].get(name) or 0)
+    plan = run.manifest.plan
+    return {"writer": plan.rate, "reader": plan.read_rate}.get(role, 0.0)
 
 
 def arrivals_of(run: Run, worker: WorkerRecord) -> np.ndarray:
@@ -102,17 +102,16 @@ def arrivals_of(run: Run, worker: WorkerRecord) -> np.ndarray:
     Raises NotDrawn where its role ran in a closed loop, where the plan cannot be read, where there
     are too many, or where the worker's rows are not those that its seed draws.
     """
-    stop, start = run.window_ns[1], run.manifest["window"].get("start_ns")
+    stop, start = run.window_ns[1], run.manifest.window.start_ns
     rate, rows = rate_of(run, worker.role), worker.attempts
     if not rate:
         why = f"a closed loop (its {worker.role}s had no rate) has no intended rate."
         raise NotDrawn(run.name, why)
-    if start is None:
+    if not run.manifest.window.tells("start_ns"):
         raise NotDrawn(run.name, "its manifest does not say when it began.")
     try:
-        plan = Plan(**run.manifest["plan"])
+        plan = Plan(**run.manifest.plan.data())
         seat = seat_of(plan, worker.worker)
-        start = int(start)
     except (ValueError, TypeError, IndexError) as error:
         why = f"its arrivals cannot be drawn again ({str(error).splitlines()[0]})."
         raise NotDrawn(run.name, why) from error

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from analysis import isolation, words
 from analysis.campaign_file import CAMPAIGN, Campaign, read_campaign, sweep_beside
 from analysis.compare import FOREIGN_LIMIT, Cell, Grid, gather
+from analysis.markdown import Markdown, code, markdown
 from analysis.served import NEVER, Served, read_served
 from workloads.design import NOTE
 from workloads.engines import Probe
@@ -169,7 +170,9 @@ def read_evidence(folder: Path, sweeps: Sequence[Path] = ()) -> Evidence:
     names = sorted(grids, key=lambda name: (rank.get(name, len(rank)), name))
     matrix, known = _isolation(folder, unread)
     if campaign is not None and not (folder / MATRIX).exists():
-        unread.append("The isolation matrix was not made: `cwkit report --into` makes it.")
+        unread.append(
+            markdown("The isolation matrix was not made: `cwkit report --into` makes it.")
+        )
     return Evidence(
         folder,
         {name: grids[name] for name in names},
@@ -310,13 +313,13 @@ def theta(keys: str) -> float | None:
         return None
 
 
-def where(grid: Grid, *arms: str) -> str:
+def where(grid: Grid, *arms: str) -> Markdown:
     """The runs behind a number, short enough for a sentence: `headline/b00-x` and so on."""
     runs = grid.runs(*arms) or tuple(c.run for a in arms for c in grid.of(a) if c.run)
     if not runs:
-        return f"experiment `{grid.name}`, no run"
+        return markdown("experiment {}, no run", code(grid.name))
     if len(runs) == 1:
-        return f"run `{grid.name}/{runs[0]}`"
+        return markdown("run {}", code(f"{grid.name}/{runs[0]}"))
     blocks = sorted({run.split("-")[0] for run in runs})
     span = blocks[0] if len(blocks) == 1 else f"{blocks[0]}…{blocks[-1]}"
-    return f"{words.times(len(runs), 'run')} `{grid.name}/{span}`"
+    return markdown("{} {}", words.times(len(runs), "run"), code(f"{grid.name}/{span}"))

@@ -7,7 +7,6 @@ worker's attempts at a time, whatever the size of the sweep.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +21,14 @@ from numpy.lib.recfunctions import repack_fields
 from analysis.compare import gather
 from analysis.due import arrivals_of, became, rate_of
 from analysis.rates import given_up, time_in, transactions, within
+from analysis.spreadsheet import cell_text
 from analysis.steady import steady_state
 from analysis.sweep_table import cells_table
 from workloads.design import read_experiment
+from workloads.files import replacing
+from workloads.manifest import Manifest, read_manifest
 from workloads.plan import PlanError
 from workloads.recording import (
-    CAUSES,
     CONFLICT,
     CONFLICTS,
     OUTCOMES,
@@ -35,7 +36,6 @@ from workloads.recording import (
     Run,
     RunError,
     WorkerRecord,
-    read_manifest,
     read_workers,
     within_ns,
 )
@@ -59,7 +59,6 @@ RUN_COLUMNS = pa.schema(
         ("kind", NAMES),
         ("outcome", NAMES),
         ("conflict", NAMES),
-        ("cause", NAMES),  # why it failed, where its engine says: full, io, limit
         ("phase", NAMES),  # where an attempt that did not commit ended
         ("measured", pa.bool_()),  # it is counted: it ended, or was cut off, in the steady window
         (
@@ -126,22 +125,17 @@ def export(source: Path, format_: str, what: str, out: Path) -> int:
         )
     if first is None:
         raise RunError(f"{source}: has no attempts to export.")
-    beside = out.with_name(f"{out.name}.{os.getpid()}.new")
     rows = 0
-    try:
-        with beside.open("wb") as file:
-            writer = _writer(file, first.schema, format_)
-            try:
-                table: pa.Table | None = first
-                while table is not None:
-                    writer.write_table(table if format_ == "parquet" else _plain(table))
-                    rows += len(table)
-                    table = next(tables, None)
-            finally:
-                writer.close()
-        os.replace(beside, out)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(out) as file:
+        writer = _writer(file, first.schema, format_)
+        try:
+            table: pa.Table | None = first
+            while table is not None:
+                writer.write_table(table if format_ == "parquet" else _plain(table))
+                rows += len(table)
+                table = next(tables, None)
+        finally:
+            writer.close()
     return rows
 
 
@@ -152,12 +146,26 @@ def _writer(file: Any, schema: pa.Schema, format_: str) -> Writer:
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    """Without dictionaries, which CSV does not have."""
+    """Without dictionaries, which CSV does not have, and with text as `analysis.spreadsheet` says.
+
+    What a cell of text holds is looked at once for each text that there is.
+    """
     fields = [
         pa.field(f.name, pa.string() if pa.types.is_dictionary(f.type) else f.type)
         for f in table.schema
     ]
-    return table.cast(pa.schema(fields))
+    made = table.cast(pa.schema(fields))
+    for at, field in enumerate(fields):
+        if field.type == pa.string():
+            made = made.set_column(at, field, _as_cells(made.column(at)))
+    return made
+
+
+def _as_cells(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    told = texts.combine_chunks().dictionary_encode()
+    cells = [None if text is None else cell_text(text) for text in told.dictionary.to_pylist()]
+    plain = pa.DictionaryArray.from_arrays(told.indices, pa.array(cells, pa.string()))
+    return pa.chunked_array([plain.cast(pa.string())], pa.string())
 
 
 def _rows(source: Path, sweep: bool, what: str) -> Iterator[pa.Table]:
@@ -179,7 +187,7 @@ def _due_of_run(folder: Path, block: int | None, arm: str | None) -> Iterator[pa
     about = {"run": run.name, "block": block, "arm": arm}
     if not any(rate_of(run, role) for role in ("writer", "reader")):
         return
-    window, retry = _counted_ns(folder, manifest), manifest["plan"].get("retry", {})
+    window, retry = _counted_ns(folder, manifest), manifest.plan.retry
     for worker in read_workers(folder, manifest):
         if not rate_of(run, worker.role):
             continue
@@ -210,7 +218,7 @@ def _of_run(folder: Path, block: int | None, arm: str | None) -> Iterator[pa.Tab
     run = Run(folder, manifest, ())  # its workers come one at a time
     about = {"run": run.name, "block": block, "arm": arm}
     try:
-        kinds = tuple(find_scenario(str(manifest["plan"]["scenario"])).kinds)
+        kinds = tuple(find_scenario(manifest.plan.scenario).kinds)
     except ValueError:  # a scenario of one's own that is not there any more
         kinds = ()
     counted = _counted_ns(folder, manifest)
@@ -219,7 +227,7 @@ def _of_run(folder: Path, block: int | None, arm: str | None) -> Iterator[pa.Tab
             yield _table(worker, about, run.window_ns[0], counted, kinds)
 
 
-def _counted_ns(folder: Path, manifest: dict[str, Any]) -> tuple[int, int]:
+def _counted_ns(folder: Path, manifest: Manifest) -> tuple[int, int]:
     """The window that all of cwkit counts, found with two fields of each worker in memory."""
     slim = tuple(
         replace(worker, attempts=repack_fields(worker.attempts[["end_ns", "outcome"]]))
@@ -242,7 +250,6 @@ def _table(
         "kind": (kinds or tuple(f"kind {n}" for n in range(int(rows["kind"].max()) + 1))),
         "outcome": OUTCOMES,
         "conflict": CONFLICTS,
-        "cause": ("", *CAUSES.values()),
         "phase": PHASES,
         "message": ("", *worker.messages),
     }
@@ -253,27 +260,13 @@ def _table(
     columns: dict[str, pa.Array] = {name: pa.array(values) for name, values in made.items()}
     columns["within_ns"] = pa.array(within_ns(rows), mask=rows["outcome"] != CONFLICT)
     for name, names in named.items():
-        codes = np.minimum(codes_of(rows, name), len(names) - 1)
+        codes = np.minimum(rows[name].astype(np.int32), len(names) - 1)
         columns[name] = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(names)))
     for name in TIMES:
         columns[name] = pa.array(rows[name] - first, mask=rows[name] == 0)
     for name in ("txn", "attempt", "result"):
         columns[name] = pa.array(rows[name])
     return _columns(RUN_COLUMNS, same, columns, len(rows))
-
-
-def codes_of(rows: np.ndarray, name: str) -> np.ndarray:
-    """The column of names `name` as numbers, int32, shape (attempts,). Kinds of conflict and causes
-    of failures stand in one field of a row.
-    """
-    if name not in ("conflict", "cause"):
-        return rows[name].astype(np.int32)
-    refused = rows["outcome"] == CONFLICT
-    number = rows["conflict"].astype(np.int32)
-    if name == "conflict":
-        return np.where(refused, number, 0)
-    first = min(CAUSES)
-    return np.where(~refused & (number >= first), number - first + 1, 0)
 
 
 def _columns(

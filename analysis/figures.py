@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import io
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +19,13 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analysis.rates import PERCENTILES
 from analysis.words import number
+from workloads.files import replace
+from workloads.visible import visible
 
 CARD, INK, GRID, FAINT = "#fbfbf8", "#1b1f24", "#dcdcd6", "#6a6f76"
 
@@ -57,7 +61,10 @@ RC: Any = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "legend.frameon": False,
+    "text.parse_math": False,  # a "$" in a name is a "$"
 }
+
+LONGEST_LABEL = 80
 
 
 class Line(NamedTuple):
@@ -155,7 +162,8 @@ def shares(lines: Sequence[Line], path: Path) -> None:
     for n, line in enumerate(lines):
         colour, _ = _look(line.look, n)
         at = np.asarray(line.x, float) + (n - (len(lines) - 1) / 2) * width
-        axes.bar(at, np.asarray(line.y) * 100, width * 0.92, color=colour, label=line.label)
+        axes.bar(at, np.asarray(line.y) * 100, width * 0.92, color=colour,
+                 label=_in_legend(line.label))  # fmt: skip
     axes.axhline(100 / most, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     axes.set_xticks(range(1, most + 1), [str(n) for n in range(1, most + 1)])
     axes.set_ylim(0, max(axes.get_ylim()[1], 100 / most * 1.2))
@@ -234,13 +242,18 @@ def _line(axes: Axes, line: Line, n: int, of: int, spread: float = 0.0) -> None:
     y = np.asarray(line.y, float)
     dashes: Any = (0, (3, 2)) if line.look[0] == "null" else "-"
     axes.plot(x, y, color=colour, marker=mark, markersize=6, linewidth=1.8, linestyle=dashes,
-              label=line.label)  # fmt: skip
+              label=_in_legend(line.label))  # fmt: skip
     if len(line.low):
         low, high = np.asarray(line.low, float), np.asarray(line.high, float)
         shown = np.isfinite(low) & np.isfinite(high) & np.isfinite(y)
         reach = np.stack([y - low, high - y])[:, shown]
         axes.errorbar(x[shown], y[shown], np.maximum(reach, 0), fmt="none", ecolor=colour,
                       elinewidth=1.3, capsize=3)  # fmt: skip
+
+
+def _in_legend(label: str) -> str:
+    """A label that begins with "_" is none to matplotlib."""
+    return f" {label}" if label.startswith("_") else label
 
 
 def _scaled(line: Line, by: float) -> Line:
@@ -266,7 +279,9 @@ def _save(figure: Figure, path: Path) -> None:
     """SVG by the name's end (or PNG, to look at). Written whole or not at all."""
     kind = path.suffix.lstrip(".") or "svg"
     out = io.BytesIO()
-    with mpl.rc_context(RC):
+    _as_text(figure)
+    with mpl.rc_context(RC), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # it is drawn as a box
         figure.savefig(
             out,
             format=kind,
@@ -276,7 +291,24 @@ def _save(figure: Figure, path: Path) -> None:
             metadata={"Date": None, "Creator": None} if kind == "svg" else None,
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(out.getvalue())
+    replace(path, out.getvalue())
+
+
+def _as_text(figure: Figure) -> None:
+    """Have every text of a chart shown as it is: names come from files of anybody.
+
+    matplotlib writes them into the SVG as comments beside the glyphs, where a control character
+    would make it no XML, and reads "$…$" as a formula, which a name may not even be.
+    """
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+        text.set_text(as_label(text.get_text()))
+
+
+def as_label(text: str) -> str:
+    """A name in a chart. For ticks: those are made only when a chart is drawn."""
+    said = visible(text, keep="\n")
+    return said if len(said) <= LONGEST_LABEL else f"{said[: LONGEST_LABEL - 1]}…"
 
 
 CHARTS = (

@@ -25,9 +25,11 @@ from analysis.figures import (
     _legend,
     _look,
     _save,
+    as_label,
 )
 from analysis.scaling import Scaling
 from analysis.words import begin_words, number, percent
+from workloads.visible import visible
 
 KINDS = {"leaf": "#0072b2", "interior": "#c94a00", "other": "#8a6d00", "": "#b9bcc1"}
 """Kind of page -> colour; "" are pages that were not kept one by one."""
@@ -159,7 +161,9 @@ def met_pages(said: Sequence[tuple[str, Met]], path: Path) -> None:
             kinds = things.setdefault(thing, {})
             kinds[kind] = kinds.get(kind, 0.0) + 100 * times / of
         ranked = sorted(things.items(), key=lambda item: -sum(item[1].values()))
-        bars += [(f"{name}\n{thing}", kinds) for thing, kinds in ranked[:MOST_BARS]]
+        bars += [
+            (f"{visible(name)}\n{visible(thing)}", kinds) for thing, kinds in ranked[:MOST_BARS]
+        ]
     figure.set_size_inches(7.2, 1.2 + 0.5 * max(len(bars), 1))
     shown: set[str] = set()
     for row, (_, kinds) in enumerate(bars):
@@ -172,7 +176,7 @@ def met_pages(said: Sequence[tuple[str, Met]], path: Path) -> None:
             axes.barh(row, kinds[kind], left=left, color=colour, height=0.62, label=label)
             left += kinds[kind]
         axes.text(left + 1, row, percent(left / 100), va="center", fontsize=8, color=INK)
-    axes.set_yticks(range(len(bars)), [name for name, _ in bars], fontsize=8)
+    axes.set_yticks(range(len(bars)), [as_label(name) for name, _ in bars], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, 112)
     axes.set_xticks(range(0, 101, 20))

@@ -11,7 +11,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from analysis.figures import CARD, RC, Line, _line, _save
+from analysis.figures import CARD, RC, Line, _line, _save, as_label
 
 WIDEST_TICKS = 28
 """Letters along one x axis, all its ticks together; more are turned, or they lie on each other."""
@@ -51,8 +51,9 @@ def small_multiples(
         for line in panel.lines:
             _line(axes, line, names.index(line.label), len(names), spread=0.04)
         axes.set_title(panel.title, loc="left", fontsize=9)
-        axes.set_xticks(range(len(panel.ticks)), panel.ticks)
-        if sum(map(len, panel.ticks)) > WIDEST_TICKS:
+        ticks = [as_label(tick) for tick in panel.ticks]
+        axes.set_xticks(range(len(ticks)), ticks)
+        if sum(map(len, ticks)) > WIDEST_TICKS:
             axes.tick_params(axis="x", rotation=30)
             for tick in axes.get_xticklabels():
                 tick.set_horizontalalignment("right")

@@ -17,6 +17,7 @@ from analysis.evidence import (
 )
 from analysis.headline import absent, cost, fairness, gain, headline_pair, latency
 from analysis.losing import losing_work, scaling, skew, work_ratios
+from analysis.markdown import code, markdown
 from analysis.slumps import slump_words
 from analysis.words import (
     begin_words,
@@ -119,23 +120,30 @@ def mission(evidence: Evidence) -> str:
         if cell.counted is None:
             return f"BEGIN CONCURRENT writers beside libSQL readers: no run ({cell.failure})."
         writer, reader = cell.counted.roles["writer"], cell.counted.roles["reader"]
-        checks = cell.manifest.get("findings", [])
-        held = sum(bool(check.get("ok")) for check in checks)
-        verdict = f"{_all(len(checks))} held" if held == len(checks) else (
-            f"**{len(checks) - held} of {len(checks)} checks did not hold** "
-            f"({cell.broken[0].get('sentence', '')})"
-        )  # fmt: skip
+        checks = cell.manifest.findings if cell.manifest else []
+        held = sum(check.ok for check in checks)
+        verdict = f"{_all(len(checks))} held"
+        if held < len(checks):
+            verdict = markdown(
+                "**{} of {} checks did not hold** ({})",
+                len(checks) - held,
+                len(checks),
+                cell.broken[0].sentence,
+            )
         if not checks:
             verdict = "nothing was checked"
-        return (
+        return markdown(
+            "{}, and {} ({}; run {}).",
             f"A libSQL database written for {number(cell.counted.seconds)} s by "
             f"{writer.workers} {plan['write_engine']} processes in "
             f"{begin_words(plan['begin'])} and read by {reader.workers} libSQL processes took "
-            f"{whole(writer.committed)} commits and {whole(reader.committed)} reads, and {verdict} "
-            f"(abort rate {percent(writer.abort_rate[1])} "
+            f"{whole(writer.committed)} commits and {whole(reader.committed)} reads",
+            verdict,
+            f"abort rate {percent(writer.abort_rate[1])} "
             f"{interval(writer.abort_rate[0], writer.abort_rate[2], percent)}, but "
-            f"{percent(writer.wasted)} of the time in attempts went into refused ones; "
-            f"longest {duration(writer.longest_ns)}; run `{grid.name}/{cell.run}`)."
+            f"{percent(writer.wasted)} of the time in attempts was wasted; "
+            f"longest {duration(writer.longest_ns)}",
+            code(f"{grid.name}/{cell.run}"),
         )
     return absent(evidence, "Whether BEGIN CONCURRENT writers and libSQL readers can share a file")
 
@@ -146,42 +154,60 @@ def _all(checks: int) -> str:
 
 def doubts(evidence: Evidence) -> list[str]:
     """What a reader must know before the first number."""
-    said = list(evidence.unread)
+    said: list[str] = list(evidence.unread)
     said += [f"Beside libSQL's server, a check did not hold: {w}" for w in evidence.served.broken]
     dropped = [(g, c) for g, c in evidence.cells() if c.contaminated]
     total = sum(1 for _ in evidence.cells())
     if dropped:
         said.append(
-            f"{len(dropped)} of {total} runs were contaminated by other use of the machine and "
-            "dropped with their blocks. Close other programs and run it again, or accept them by "
-            "`--foreign-limit SHARE`, which the report then says."
+            markdown(
+                "{} of {} runs were contaminated by other use of the machine and dropped with "
+                "their blocks. Close other programs and run it again, or accept them by "
+                "`--foreign-limit SHARE`, which the report then says.",
+                len(dropped),
+                total,
+            )
         )
-    said += [f"`{grid.name}`: {w}" for grid in evidence.grids.values() if (w := slump_words(grid))]
+    said += [
+        markdown("{}: {}", code(grid.name), words)
+        for grid in evidence.grids.values()
+        if (words := slump_words(grid))
+    ]
     if unmet := [(g, c) for g, c in evidence.cells() if c.usable and c.unmet]:
+        grid, cell = unmet[0]
         said.append(
-            f"{len(unmet)} of {total} runs did not meet the rate that was asked for, the first "
-            f"`{unmet[0][0].name}/{unmet[0][1].run}`: {unmet[0][1].unmet}. Percentiles are over "
-            "all that were due."
+            markdown(
+                "{} of {} runs did not meet the rate that was asked for, the first {}: {}. "
+                "Percentiles are over all that were due.",
+                len(unmet),
+                total,
+                code(f"{grid.name}/{cell.run}"),
+                cell.unmet,
+            )
         )
     limit = evidence.foreign_limit
     if limit > FOREIGN_LIMIT:
         said.append(
-            f"Others were allowed to use up to {percent(limit)} of the machine's CPU time while it "
-            f"was measured (`--foreign-limit`; the rule is {percent(FOREIGN_LIMIT)})."
+            markdown(
+                "Others were allowed to use up to {} of the machine's CPU time while it was "
+                "measured (`--foreign-limit`; the rule is {}).",
+                percent(limit),
+                percent(FOREIGN_LIMIT),
+            )
         )
     pair = headline_pair(evidence)
     if pair is not None and (blocks := pair.grid.ratio(pair.over, pair.under).blocks) < 10:
         said.append(f"The headline rests on {times(blocks, 'block')}, not on ten or more.")
     failed = [
-        f"`{g.name}`, block {c.block}, {c.arm}: {c.failure}"
+        markdown("{}, block {}, {}: {}", code(g.name), c.block, c.arm, c.failure)
         for g, c in evidence.cells()
         if c.state == "failed" and g.plan(c.arm)["scenario"] != "acked"
     ]
     said += failed[:5] + ([f"and {len(failed) - 5} more."] if len(failed) > 5 else [])
     machines = {
-        str([c.manifest["machine"].get(k) for k in ("cpu", "cores", "kernel", "file_system")])
+        (at.cpu, at.cores, at.kernel, at.file_system)
         for _, c in evidence.cells()
-        if c.manifest.get("machine")
+        if c.manifest and (at := c.manifest.machine).data()
     }
     if len(machines) > 1:
         said.append(
@@ -189,5 +215,7 @@ def doubts(evidence: Evidence) -> list[str]:
             "of different experiments must not be compared."
         )
     if evidence.campaign.quick:
-        said.append("This is a quick report: few, short blocks. `make report` measures longer.")
+        said.append(
+            markdown("This is a quick report: few, short blocks. `make report` measures longer.")
+        )
     return said

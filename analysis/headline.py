@@ -12,6 +12,7 @@ from analysis.evidence import (
     where,
 )
 from analysis.latencies import percentile_words, whole_percentiles
+from analysis.markdown import bold, markdown
 from analysis.words import (
     duration,
     interval,
@@ -43,7 +44,9 @@ def gain(evidence: Evidence) -> str:
     ratio = grid.ratio(over, under)
     said = f"{_setting(grid, over)}, {HOW} {_commits(ratio)} {NOW}"
     rates = f"{grid.estimate(over).said()} against {grid.estimate(under).said()} tx/s"
-    return f"**{said}** ({rates}; {where(grid, over, under)}){_same_twice(pair)}."
+    twice = _same_twice(pair)
+    runs = where(grid, over, under)
+    return markdown("{} ({}; {}){}.", bold("{}", said), rates, runs, twice)
 
 
 def _setting(grid: Grid, arm: str) -> str:
@@ -72,9 +75,9 @@ def _same_twice(pair: Pair) -> str:
     one, again = twins[0]
     ratio = pair.grid.ratio(again, one)
     if ratio.verdict in ("more", "less"):
-        return (
-            f"; **but the same arm run twice differs by {ratio.said()}**, so do not trust "
-            "differences of that size"
+        return markdown(
+            "; {}, so do not trust differences of that size",
+            bold("but the same arm run twice differs by {}", ratio.said()),
         )
     return f"; the same arm run twice differs by {ratio.said()}"
 
@@ -90,13 +93,16 @@ def cost(evidence: Evidence) -> str:
     low, rate, high = top.abort_rate
     cpu = grid.ratio(over, under, lambda counted: counted.roles["writer"].cpu_us)
     dearer = "no difference was seen" if cpu.verdict == "none seen" else f"{cpu.said()} times"
-    return (
+    return markdown(
+        "{} ({}; {}).",
         f"It costs conflicts, which the caller must retry: {percent(rate)} "
         f"{interval(low, high, percent)} of {whole(top.finished)} attempts were refused "
         f"({NOW}: {percent(bottom.abort_rate[1])} of {whole(bottom.finished)}), "
         f"{percent(top.wasted)} of the time inside attempts was wasted (against "
         f"{percent(bottom.wasted)}), and a commit took {number(top.cpu_us)} µs of CPU time, the "
-        f"work inside included, against {number(bottom.cpu_us)} ({dearer}; {where(grid, over)})."
+        f"work inside included, against {number(bottom.cpu_us)}",
+        dearer,
+        where(grid, over),
     )
 
 
@@ -120,7 +126,8 @@ def fairness(evidence: Evidence) -> str:
     writers = grid.plan(over)["writers"]
     even = f"1 is even, {number(1 / writers)} is one writer that has everything"
     even += f"; windows of {grid.plan(over)['duration_s']:g} s, so longer waits are cut"
-    return f"Fairness ({even}): {'; '.join(parts)} ({where(grid, over, under)})."
+    said = f"Fairness ({even}): {'; '.join(parts)}"
+    return markdown("{} ({}).", said, where(grid, over, under))
 
 
 def latency(evidence: Evidence) -> str:
@@ -138,10 +145,11 @@ def latency(evidence: Evidence) -> str:
             f"{name} {percentile_words(p50)} / {percentile_words(p99)} / "
             f"{duration(tally.longest_ns)}"
         )
-    return (
+    return markdown(
         "A transaction, retries included, took (p50 and p99 of the committed, longest of all, "
-        f"pooled over the blocks; writers that got no turn are in no percentile): "
-        f"{'; '.join(parts)} ({where(grid, over, under)})."
+        "pooled over the blocks; writers that got no turn are in no percentile): {} ({}).",
+        "; ".join(parts),
+        where(grid, over, under),
     )
 
 

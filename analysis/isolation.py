@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from analysis.markdown import Markdown, bold, markdown
 from analysis.words import DASH, Table, begin_words, listed, percent, whole
 from workloads.files import read_json, write_json
 from workloads.hosts import die_with
@@ -113,7 +114,7 @@ def levels_table(rows: Rows) -> Table:
                 row["promised"]["level"] if row["promised"] else "nothing known",
                 row["observed"],
                 ", ".join(possible(row)) or "none",
-                "**yes**" if row["deviations"] else "no",
+                Markdown("**yes**") if row["deviations"] else "no",
                 whole(row["schedules"]),
                 whole(refused),
                 f"{whole(needless)} ({percent(needless / refused)})" if refused else DASH,
@@ -150,7 +151,7 @@ def _answer(anomaly: Mapping[str, Any] | None) -> str:
         return "not tried"
     if anomaly["result"] == "prevented":
         return RESULTS.get(anomaly["how"], anomaly["how"])
-    return "**possible**" if anomaly["result"] == "possible" else anomaly["result"]
+    return Markdown("**possible**") if anomaly["result"] == "possible" else anomaly["result"]
 
 
 def witnesses(rows: Rows) -> list[dict[str, str]]:
@@ -200,16 +201,22 @@ def sentence(rows: Rows, again: Rows = ()) -> str:
     again : rows of properties.matrix.known_findings.
     """
     if not accepted(rows):
-        return "Isolation: not measured in this set of runs. `pytest properties` measures it."
+        return markdown(
+            "Isolation: not measured in this set of runs. `pytest properties` measures it."
+        )
     broken = [row for row in accepted(rows) if row["deviations"]]
     allow = [row for row in accepted(rows) if possible(row) and not row["deviations"]]
     clean = [row for row in accepted(rows) if not possible(row) and not row["deviations"]]
     schedules = sum(row["schedules"] for row in accepted(rows))
-    parts = []
+    parts: list[str] = []
     for row in broken:
         promise = row["promised"]["level"] if row["promised"] else "nothing"
         parts.append(
-            f"**{who(row)} breaks its promise of {promise}** ({', '.join(families(row))} seen)"
+            markdown(
+                "{} ({} seen)",
+                bold("{} breaks its promise of {}", who(row), promise),
+                ", ".join(families(row)),
+            )
         )
     for row in allow:
         promise = row["promised"]["level"] if row["promised"] else "nothing"
@@ -221,9 +228,13 @@ def sentence(rows: Rows, again: Rows = ()) -> str:
         parts.append(f"{listed(concurrent)} showed no anomaly, nor did any mode not named here")
     elif clean:
         parts.append(f"the other {len(clean)} modes showed no anomaly")
-    return (
-        f"{_beyond(again)}Isolation, {whole(schedules)} schedules over {len(accepted(rows))} "
-        f"engines and modes: {'; '.join(parts)}{_needless(rows)}."
+    return markdown(
+        "{}Isolation, {} schedules over {} engines and modes: {}{}.",
+        _beyond(again),
+        whole(schedules),
+        len(accepted(rows)),
+        Markdown("; ").join(parts),
+        _needless(rows),
     )
 
 
@@ -231,7 +242,8 @@ def _beyond(again: Rows) -> str:
     seen = [f"{one['name']} ({one['seen']})" for one in known(again) if one["seen"]]
     if not seen:
         return ""
-    return f"**Beyond one file with usual settings, promises break: {'; '.join(seen)}.** "
+    said = "; ".join(seen)
+    return bold("Beyond one file with usual settings, promises break: {}.", said) + " "
 
 
 def _needless(rows: Rows) -> str:

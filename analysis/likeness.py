@@ -9,10 +9,11 @@ them are under study, and any other that differs refuses the comparison.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from analysis import words
+from workloads.manifest import Machine, Manifest
 from workloads.plan import ROLES, Plan, PlanError, file_of
 from workloads.recording import RunError
 from workloads.scenarios import Shape
@@ -72,74 +73,76 @@ class NotComparable(RunError):
     """Two runs that must not be compared; the text says which fact, and the way out."""
 
 
-def facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def facts(manifest: Manifest) -> dict[str, Any]:
     """Everything of a manifest that a comparison rests on, by name; plain values.
 
     Plan fields and scenario parameters stand under their own names, what each role's connections
     are and read back under `writer.version`, `writer.synchronous` and so on, the machine's and the
     checkout's under kernel, file_system, commit, ... What the run measured is not among them.
     """
-    plan = dict(manifest.get("plan", {}))
-    found = {name: value for name, value in plan.items() if name not in IGNORED}
+    plan = manifest.plan
+    found = {name: value for name, value in plan.model_dump(mode="json").items()
+             if name not in IGNORED}  # fmt: skip
     for role, fields in ROLE_FIELDS.items():
-        if not plan.get(f"{role}s"):
+        if not found[f"{role}s"]:
             found = {name: value for name, value in found.items() if name not in fields}
-    retry = plan.get("retry") or {}
-    found["retry"] = retry.get("policy")
-    if found["retry"] == "exponential":
-        found |= {f"retry_{name}": retry.get(name) for name in ("base_us", "cap_us")}
-    if found["retry"] != "none":
-        found["most_tries"] = retry.get("most_tries")
-    found |= {**plan.get("params", {}), **manifest.get("scenario", {}).get("params", {})}
+    retry = plan.retry
+    found["retry"] = retry.policy
+    if retry.policy == "exponential":
+        found |= {"retry_base_us": retry.base_us, "retry_cap_us": retry.cap_us}
+    if retry.policy != "none":
+        found["most_tries"] = retry.most_tries
+    found |= {**plan.params, **manifest.scenario.params}
     return found | _libraries(manifest) | _surroundings(manifest)
 
 
-def _libraries(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _libraries(manifest: Manifest) -> dict[str, Any]:
     """Versions and pragmas of each role, as its connections said."""
     found: dict[str, Any] = {}
-    engines = manifest.get("engines", {})
-    files = manifest.get("machine", {}).get("files", {})
-    if file := file_of(str(manifest.get("plan", {}).get("scenario"))):
+    files = manifest.machine.files or {}
+    if file := file_of(manifest.plan.scenario):
         found["scenario.file"] = files.get(file)
-    who = {"database": manifest.get("plan", {}).get("database")}
-    who |= {entry["role"]: entry.get("engine") for entry in manifest.get("workers", [])}
+    who = {"database": manifest.plan.database}
+    who |= {entry.role: entry.engine for entry in manifest.workers}
     for name, engine in who.items():
-        identity = engines.get(engine, {})
-        if file := file_of(str(engine)):
+        identity = manifest.engines[engine].data() if engine in manifest.engines else {}
+        if file := file_of(engine):
             found[f"{name}.file"] = files.get(file)
-        found |= {f"{name}.{part}": identity.get(part) for part in IDENTITY if part in identity}
+        found |= {f"{name}.{part}": identity[part] for part in IDENTITY if part in identity}
     for role in ROLES:
-        entries = [e.get("pragmas", {}) for e in manifest.get("workers", []) if e["role"] == role]
+        entries = [entry.pragmas for entry in manifest.workers if entry.role == role]
         for pragma in dict.fromkeys(name for pragmas in entries for name in pragmas):
             values = sorted({str(pragmas.get(pragma)) for pragmas in entries if pragmas})
             found[f"{role}.{pragma}"] = " or ".join(values)
     return found
 
 
-def _surroundings(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    machine, conduct = manifest.get("machine", {}), manifest.get("conduct", {})
-    found = {name: machine[name] for name in MACHINE if name in machine}
-    found["commit"] = machine.get("cwkit_commit")
-    if "cwkit_source" in machine:  # a commit says nothing of what was changed since
-        found["source"] = machine["cwkit_source"]
-    # Memory as the kernel counts it changes a little with each start of the machine.
-    memory = round((machine.get("memory_bytes") or 0) / 2**30)
-    found["machine"] = machine.get("id") or f"{machine.get('cpu')}, {memory} GiB"
+def _surroundings(manifest: Manifest) -> dict[str, Any]:
+    machine, conduct = manifest.machine, manifest.conduct.data()
+    said = machine.data()
+    found = {name: said[name] for name in MACHINE if name in said}
+    found["commit"] = machine.cwkit_commit
+    if machine.cwkit_source is not None:  # a commit says nothing of what was changed since
+        found["source"] = machine.cwkit_source
+    found["machine"] = machine.id or _by_its_parts(machine)
     found |= {name: conduct[name] for name in ("way", "jobs") if name in conduct}
-    found["oversubscribed"] = bool(conduct.get("oversubscribed"))
-    cpus = conduct.get("cpus") or manifest.get("plan", {}).get("cpus")
-    if cpus:
+    found["oversubscribed"] = manifest.conduct.oversubscribed
+    if cpus := manifest.conduct.cpus or manifest.plan.cpus:
         found["cpus"] = len(cpus)  # which ones a cell got is the chance of a free slot
     return found
 
 
-def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
+def _by_its_parts(machine: Machine) -> str:
+    """What older manifests know a machine by, which have no id of it."""
+    # Memory as the kernel counts it changes a little with each start of the machine.
+    return f"{machine.cpu}, {round((machine.memory_bytes or 0) / 2**30)} GiB"
+
+
+def differences(a: Manifest, b: Manifest) -> list[Difference]:
     """Where the facts of two runs differ, in the order of the first's."""
     one, other = facts(a), facts(b)
-    if ("id" in a.get("machine", {})) != ("id" in b.get("machine", {})):
-        # An older manifest has no id: then both are known by what older ones say.
-        plain = [{**m, "machine": {**m.get("machine", {}), "id": ""}} for m in (a, b)]
-        one["machine"], other["machine"] = (facts(m)["machine"] for m in plain)
+    if bool(a.machine.id) != bool(b.machine.id):
+        one["machine"], other["machine"] = _by_its_parts(a.machine), _by_its_parts(b.machine)
     names = dict.fromkeys([*one, *other])
     for unsaid in _unsaid(a) | _unsaid(b):
         names.pop(unsaid, None)
@@ -147,11 +150,10 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
     return [d for d in found if d.a != d.b]
 
 
-def _unsaid(manifest: Mapping[str, Any]) -> set[str]:
+def _unsaid(manifest: Manifest) -> set[str]:
     """Facts of the code that an older manifest does not tell: nothing is known of them."""
-    machine = manifest.get("machine", {})
-    unsaid = set() if "cwkit_source" in machine else {"source"}
-    if "files" not in machine:
+    unsaid = {"source"} if manifest.machine.cwkit_source is None else set()
+    if manifest.machine.files is None:
         unsaid |= {f"{who}.file" for who in ("scenario", "database", *ROLES)}
     return unsaid
 
@@ -191,7 +193,7 @@ def undeclared(found: Collection[Difference], varied: Collection[str]) -> list[D
     return [d for d in found if d.fact not in implied]
 
 
-def unasked(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
+def unasked(a: Manifest, b: Manifest) -> list[Difference]:
     """What the manifests of two runs of one experiment differ in though their plans don't ask."""
     found = differences(a, b)
     return undeclared(found, asked_for(found))

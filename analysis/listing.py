@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -22,11 +21,9 @@ from analysis.sweep_table import (
 )
 from analysis.words import Table as Data
 from workloads.design import DONE, NOTE, Experiment, read_experiment
-from workloads.recording import RunError, read_manifest
+from workloads.manifest import RecordedPlan, read_manifest
+from workloads.recording import RunError
 from workloads.sweep_folder import SWEEP_NOTE, skipped_in
-from workloads.trouble import SHORT
-
-ROLES = (("writers", "write_engine", "begin"), ("readers", "read_engine", "read_begin"))
 
 
 def list_runs(runs: Path, console: Console) -> None:
@@ -106,17 +103,17 @@ def _of_a_report(folder: Path) -> tuple[str, str]:
 
 def _of_a_run(folder: Path) -> tuple[str, str]:
     manifest = read_manifest(folder)
-    plan: dict[str, Any] = manifest["plan"]
-    said = f"{manifest.get('scenario', {}).get('name', '?')} on {plan['database']}"
-    for role, engine, begin in ROLES:
-        if plan[role]:
-            which = "" if plan[engine] == plan["database"] else f" {plan[engine]}"
-            mode = f" {plan[begin]}" if role == "writers" else ""
-            said += f", {plan[role]} {role}{which}{mode}"
-    kinds = dict.fromkeys(str(one["kind"]) for one in manifest.get("troubles") or [])
-    ended = ", ".join(SHORT.get(kind, kind) for kind in kinds) or str(manifest.get("ended", "?"))
-    seconds = f"{plan['duration_s']:g} s"
-    return said, f"ok, {seconds}" if manifest.get("ok") else f"NOT ok: {ended}"
+    plan = manifest.plan
+    said = f"{manifest.scenario.name or plan.scenario} on {plan.database}"
+    if plan.writers:
+        said += f", {plan.writers} writers{_unless(plan.write_engine, plan)} {plan.begin}"
+    if plan.readers:
+        said += f", {plan.readers} readers{_unless(plan.read_engine, plan)}"
+    return said, f"ok, {plan.duration_s:g} s" if manifest.ok else f"NOT ok: {manifest.ended}"
+
+
+def _unless(engine: str, plan: RecordedPlan) -> str:
+    return "" if engine == plan.database else f" {engine}"
 
 
 def show_folder(folder: Path, console: Console) -> bool:

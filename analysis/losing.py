@@ -19,6 +19,7 @@ from analysis.evidence import (
     where,
 )
 from analysis.headline import HOW, NOW, absent, headline_pair
+from analysis.markdown import Markdown, code, listed_names, markdown
 from analysis.rates import Tally, abort_rate
 from analysis.words import (
     interval,
@@ -84,12 +85,13 @@ def losing_work(evidence: Evidence) -> str:
     if same:
         works = listed([f"{number(work)} µs" for work in same])
         head += f", and no difference was seen with {works}"
-    runs = listed(list(dict.fromkeys(f"`{pair.grid.name}`" for _, pair, _ in found)))
+    runs = listed_names(pair.grid.name for _, pair, _ in found)
     against = "the same library's BEGIN IMMEDIATE, so the mode alone" if alone else NOW
-    return f"{head} (throughput against {against}: {seen}; {runs}){_loses_elsewhere(evidence)}."
+    said = f"{head} (throughput against {against}: {seen}; "
+    return markdown("{}{}){}.", said, runs, _loses_elsewhere(evidence))
 
 
-def _loses_elsewhere(evidence: Evidence) -> str:
+def _loses_elsewhere(evidence: Evidence) -> Markdown:
     """Other workloads in which the mode alone makes it slower."""
     said = []
     for grid in evidence.grids.values():
@@ -101,10 +103,15 @@ def _loses_elsewhere(evidence: Evidence) -> str:
                 if ratio.verdict != "less" or tally is None:
                     continue
                 said.append(
-                    f"; **it loses where all writers meet on one page** (`{grid.name}`: "
-                    f"{ratio.said()} times, {percent(tally.abort_rate[1])} of the attempts refused)"
+                    markdown(
+                        "; **it loses where all writers meet on one page** ({}: {} times, {} of "
+                        "the attempts refused)",
+                        code(grid.name),
+                        ratio.said(),
+                        percent(tally.abort_rate[1]),
+                    )
                 )
-    return "".join(said)
+    return Markdown("").join(said)
 
 
 def scaling(evidence: Evidence) -> str:
@@ -122,9 +129,12 @@ def scaling(evidence: Evidence) -> str:
             verdict = {"none seen": ", no difference seen", "less": ", a loss"}
             parts.append(f"{name} {ratio.said()}{verdict.get(ratio.verdict, '')}")
         if parts:
-            return (
-                f"From {times(few, 'writer')} to {many} throughput changes by a factor of: "
-                f"{'; '.join(parts)} (experiment `{grid.name}`)."
+            return markdown(
+                "From {} to {} throughput changes by a factor of: {} (experiment {}).",
+                times(few, "writer"),
+                many,
+                "; ".join(parts),
+                code(grid.name),
             )
     return absent(evidence, "How throughput grows with writers")
 
@@ -160,7 +170,8 @@ def skew(evidence: Evidence) -> str:
     grows = "grows with" if ends[1][0] > ends[0][2] else "was not seen to grow with"
     if ends[1][2] < ends[0][0]:
         grows = "falls with"
-    return (
-        f"The abort rate of {HOW} {grows} the skew of the keys: {listed(said)} "
-        f"({where(rows[0][0], *[row[1] for row in rows])})."
+    return markdown(
+        "{} ({}).",
+        f"The abort rate of {HOW} {grows} the skew of the keys: {listed(said)}",
+        where(rows[0][0], *[row[1] for row in rows]),
     )

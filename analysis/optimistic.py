@@ -154,7 +154,7 @@ def optimistic_run(
     loaded = {"table register": tree} if unit == "page" else {"why": "no pages"}
     said = plan.model_dump(mode="json") | {"write_engine": engine, "database": engine}
     run = made_run(workers, seconds=seconds, plan=said, layout={"loaded": loaded, "left": loaded})
-    run.manifest["scenario"]["params"] = plan.shape().model_dump()
+    run.manifest.scenario.params = plan.shape().model_dump()
     return run
 
 

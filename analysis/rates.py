@@ -19,6 +19,7 @@ from analysis.refusals import Said, joined
 from analysis.standstill import Standstill, standstill
 from analysis.steady import Steady, steady_state
 from analysis.wal import Wal, wal_of
+from workloads.manifest import Retry
 from workloads.recording import (
     COMMITTED,
     CONFLICT,
@@ -29,7 +30,6 @@ from workloads.recording import (
     UNKNOWN,
     Run,
     WorkerRecord,
-    reason,
     within_ns,
 )
 
@@ -262,7 +262,7 @@ def count(run: Run, window_ns: tuple[int, int] | None = None) -> Count:
     steady = None if window_ns else steady_state(run)
     window = window_ns or (steady.window_ns if steady else run.window_ns)
     seconds = max(window[1] - window[0], 0) / 1e9
-    retry = run.manifest["plan"].get("retry", {})
+    retry = run.manifest.plan.retry
     due, undrawn = _due(run)
     workers = tuple(
         WorkerTally(
@@ -271,7 +271,7 @@ def count(run: Run, window_ns: tuple[int, int] | None = None) -> Count:
             number=w.number,
             engine=w.engine,
             begin=w.begin,
-            state=str(w.entry.get("state", "finished")),
+            state=w.entry.state,
             tally=count_worker(w, window, retry, due.get(w.worker)),
         )
         for w in run.workers
@@ -323,11 +323,11 @@ def within(rows: np.ndarray, window_ns: tuple[int, int]) -> np.ndarray:
 def count_worker(
     worker: WorkerRecord,
     window_ns: tuple[int, int],
-    retry: Mapping[str, object] | None = None,
+    retry: Retry | None = None,
     asked: Asked | None = None,
 ) -> Tally:
-    """The Tally of one worker. window_ns is (first, last), retry the plan's policy as data, asked
-    what it was asked for in an open loop.
+    """The Tally of one worker. window_ns is (first, last), retry the plan's policy, asked what it
+    was asked for in an open loop.
     """
     first, stop = window_ns
     rows = worker.attempts
@@ -342,8 +342,8 @@ def count_worker(
     conflicts = np.zeros((len(CONFLICTS), len(PHASES)), int)
     np.add.at(conflicts, (refused["conflict"], refused["phase"]), 1)
 
-    cpu = worker.entry.get("cpu_s")
-    left = given_up(rows, lasts, retry or {})
+    cpu = worker.entry.cpu_s
+    left = given_up(rows, lasts, retry or Retry())
     # Over when the window closed? Not if it ended later, was never closed, or was refused and
     # still meant to try again.
     open_at_stop = (end[lasts] > stop) | ((rows["end_ns"][lasts] == 0) & (end[lasts] >= first))
@@ -370,7 +370,7 @@ def count_worker(
         ends_ns=rows["end_ns"][did],
         unfinished=len(waiting_since),
         oldest_ns=max(oldest, due.oldest_ns if due is not None else 0),
-        cpu_s=float("nan") if cpu is None else float(cpu),
+        cpu_s=float("nan") if cpu is None else cpu,
         cpu_transactions=int((outcome == COMMITTED).sum()),
         waits_ns=_waits(worker, mine),
         commits_each=np.array([len(did)]),
@@ -406,17 +406,16 @@ def transactions(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return starts, lasts, np.cumsum(new) - 1
 
 
-def given_up(rows: np.ndarray, lasts: np.ndarray, retry: Mapping[str, object]) -> np.ndarray:
+def given_up(rows: np.ndarray, lasts: np.ndarray, retry: Retry) -> np.ndarray:
     """Which transactions, by their last rows, were left after a conflict by the policy's word.
 
     The worker's very last one may only have met the end of the run: that is not giving up.
     """
     final = rows[lasts]
     followed = np.arange(len(lasts)) < len(lasts) - 1
-    most = int(str(retry.get("most_tries", 0)))
-    by_policy = np.full(len(lasts), retry.get("policy") == "none")
-    if most:
-        by_policy |= final["attempt"] >= most
+    by_policy = np.full(len(lasts), retry.policy == "none")
+    if retry.most_tries:
+        by_policy |= final["attempt"] >= retry.most_tries
     return (final["outcome"] == CONFLICT) & (followed | by_policy)
 
 
@@ -435,16 +434,14 @@ def _stages(rows: np.ndarray, did: np.ndarray, firsts: np.ndarray) -> dict[str, 
 
 def _waits(worker: WorkerRecord, rows: np.ndarray) -> dict[Said, np.ndarray]:
     spoken = rows[rows["message"] > 0]
-    parts = ["outcome", "phase", "conflict", "message"]
-    groups, which = np.unique(spoken[parts], return_inverse=True)
+    groups, which = np.unique(spoken[["phase", "conflict", "message"]], return_inverse=True)
     order, took = np.argsort(which, kind="stable"), within_ns(spoken)
     each = np.split(took[order], np.cumsum(np.bincount(which, minlength=len(groups)))[:-1])
     said: list[dict[Said, np.ndarray]] = []
     for group, waits in zip(groups, each, strict=False):  # of no groups there is one part, empty
         index = int(group["message"]) - 1
         text = worker.messages[index] if index < len(worker.messages) else "(words not kept)"
-        why = reason(int(group["outcome"]), int(group["conflict"]))
-        said.append({(PHASES[group["phase"]], why, text): waits})
+        said.append({(PHASES[group["phase"]], CONFLICTS[group["conflict"]], text): waits})
     return joined(said)
 
 

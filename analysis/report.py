@@ -17,11 +17,13 @@ from analysis import findings, isolation, report_models, report_sweeps, served, 
 from analysis.claims import claims
 from analysis.compare import FEWEST_BLOCKS, FOREIGN_LIMIT, Grid
 from analysis.evidence import Evidence, look, read_evidence
+from analysis.markdown import FILTERS, Markdown, code, markdown
 from analysis.report_charts import charts
 from analysis.slumps import slumps
 from analysis.steady import SHORT, UNSTEADY
 from analysis.words import Table, percent, times
 from workloads.files import replace
+from workloads.manifest import Retry
 
 TEMPLATE = "report.md.j2"
 MOST_ODD = 5
@@ -37,7 +39,8 @@ def write_report(folder: Path, out: Path, figures: Path, sweeps: Sequence[Path] 
     evidence = read_evidence(folder, sweeps)
     text = _environment().get_template(TEMPLATE).render(_told(evidence, Path(out), Path(figures)))
     for path in (str(Path(folder).resolve()), str(folder)):
-        text = text.replace(f"{path}{os.sep}", "").replace(path, "the runs' folder")
+        for form in (path, Markdown.escape(path)):
+            text = text.replace(f"{form}{os.sep}", "").replace(form, "the runs' folder")
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     replace(out, text)
@@ -86,9 +89,10 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # Markdown, not HTML; the `cell` filter keeps tables whole
+        autoescape=True,  # with `finalize`: what is no Markdown yet is text, and shown as such
+        finalize=Markdown.escape,
     )
-    environment.filters["cell"] = lambda text: " ".join(str(text).replace("|", "\\|").split())
+    environment.filters |= FILTERS
     return environment
 
 
@@ -146,7 +150,8 @@ def _missing(evidence: Evidence) -> list[str]:
     absent: dict[str, None] = {}
     for grid, cell in evidence.cells():
         if cell.state == "missing" and look(grid, cell.arm)[0] not in known:
-            absent[f"`{grid.name}`, {cell.arm}: {cell.failure.rstrip('.')}."] = None
+            why = cell.failure.rstrip(".")
+            absent[markdown("{}, {}: {}.", code(grid.name), cell.arm, why)] = None
     return said + list(absent)
 
 
@@ -157,8 +162,8 @@ def _method(evidence: Evidence) -> dict[str, str]:
     """The numbers in the method's sentences, from the manifests."""
     cells = [cell for _, cell in evidence.cells() if cell.counted is not None]
     seconds = [c.counted.seconds for c in cells if c.counted]
-    foreign = [c.manifest.get("foreign", {}) for c in cells]
-    plans = [c.manifest["plan"] for c in cells]
+    foreign = [c.manifest.foreign for c in cells if c.manifest]
+    plans = [c.manifest.plan for c in cells if c.manifest]
     steady = [c.counted.steady for c in cells if c.counted and c.counted.steady]
     moved = [s for s in steady if s.warmup_s > s.planned_s]
     return {
@@ -169,29 +174,28 @@ def _method(evidence: Evidence) -> dict[str, str]:
         "seconds": " to ".join(
             dict.fromkeys(f"{edge(seconds, default=0.0):.3g}" for edge in (min, max))
         ),
-        "warmups": ", ".join(f"{s:g}" for s in sorted({p["warmup_s"] for p in plans})),
-        "retries": ", ".join(sorted({_retry_words(p["retry"]) for p in plans})),
-        "loops": ", ".join(sorted({"open" if p.get("rate") else "closed" for p in plans})),
+        "warmups": ", ".join(f"{s:g}" for s in sorted({p.warmup_s for p in plans})),
+        "retries": ", ".join(sorted({_retry_words(p.retry) for p in plans})),
+        "loops": ", ".join(sorted({"open" if p.rate else "closed" for p in plans})),
         "fewest": str(FEWEST_BLOCKS),
         "limit": percent(cells[0].foreign_limit if cells else FOREIGN_LIMIT),
         "dropped": f"{sum(bool(c.contaminated) for c in cells)} of {len(cells)}",
-        "foreign": percent(max((f.get("cpu_share") or 0.0 for f in foreign), default=0.0)),
-        "steal": percent(max((f.get("steal_share") or 0.0 for f in foreign), default=0.0)),
+        "foreign": percent(max((f.cpu_share for f in foreign), default=0.0)),
+        "steal": percent(max((f.steal_share for f in foreign), default=0.0)),
     }
 
 
-def _retry_words(retry: Mapping[str, Any]) -> str:
-    said = str(retry["policy"])
+def _retry_words(retry: Retry) -> str:
+    said: str = retry.policy
     if said == "exponential":
-        said += f" with jitter from {retry['base_us']:g} to {retry['cap_us']:g} µs"
-    most = retry.get("most_tries")
+        said += f" with jitter from {retry.base_us:g} to {retry.cap_us:g} µs"
+    most = retry.most_tries
     return f"{said}, at most {most} tries" if most else f"{said}, without a limit of tries"
 
 
 def _machine(evidence: Evidence) -> Mapping[str, Any]:
     for _, cell in evidence.cells():
-        if machine := cell.manifest.get("machine"):
-            shown = dict(machine)
+        if cell.manifest and (shown := cell.manifest.machine.data()):
             if size := shown.pop("memory_bytes", None):
                 shown["memory"] = f"{size / 2**30:.1f} GiB"
             return {key.replace("_", " "): value for key, value in shown.items()}
@@ -202,11 +206,10 @@ def _libraries(evidence: Evidence) -> Table:
     """Each engine as the runs met it, with its build options."""
     rows: dict[str, tuple[str, ...]] = {}
     for _, cell in evidence.cells():
-        for engine, identity in cell.manifest.get("engines", {}).items():
-            if identity and engine not in rows:
-                options = ", ".join(str(option) for option in identity.get("options", ()))
-                rows[engine] = (engine, *(str(identity.get(key, "")) for key in
-                                ("binding", "version", "source_id")), options)  # fmt: skip
+        for engine, said in cell.manifest.engines.items() if cell.manifest else ():
+            if said.data() and engine not in rows:
+                options = ", ".join(said.options)
+                rows[engine] = (engine, said.binding, said.version, said.source_id, options)
     head = ("engine", "binding", "library", "source id", "build options")
     return Table(head, [rows[engine] for engine in sorted(rows)])
 
@@ -215,5 +218,5 @@ def _command(evidence: Evidence) -> str:
     """The command that made the runs."""
     if command := evidence.campaign.command:
         return command
-    commands = [str(cell.manifest.get("command", "")) for _, cell in evidence.cells()]
-    return next((command for command in commands if command), "make report")
+    commands = [cell.manifest.command for _, cell in evidence.cells() if cell.manifest]
+    return next(filter(None, commands), "make report")

@@ -14,6 +14,7 @@ from analysis.compare import Grid
 from analysis.evidence import CONTROL, Evidence, field, label, look
 from analysis.figures import Line, Track
 from analysis.headline import headline_pair
+from analysis.markdown import ours
 from analysis.rates import abort_rate
 from analysis.timeline import checkpoints, timeline
 from workloads.recording import COMMITTED, read_run
@@ -68,7 +69,7 @@ def drawn(
         return Chart(title, "", "", f"Not drawn: {why}.")
     draw(data, path, **how)
     src = os.path.relpath(path.resolve(), out.resolve().parent).replace(os.sep, "/")
-    return Chart(title, src, figures.caption(draw))
+    return Chart(title, src, ours(figures.caption(draw)))
 
 
 def _by_writers(evidence: Evidence) -> list[Line]:
@@ -201,12 +202,12 @@ def _tracks(evidence: Evidence) -> list[Track]:
     """Runs with checkpointers, and long ones: at most four."""
     tracks: list[Track] = []
     for grid, cell in evidence.cells():
-        if cell.counted is None or cell.folder is None or len(tracks) == 4:
+        if cell.counted is None or cell.manifest is None or cell.folder is None:
             continue
-        plan = cell.manifest["plan"]
-        if not plan["writers"] or cell.counted.seconds < 0.2:
+        plan = cell.manifest.plan
+        if len(tracks) == 4 or not plan.writers or cell.counted.seconds < 0.2:
             continue
-        if not plan.get("checkpointers") and cell.counted.seconds < 2:
+        if not plan.checkpointers and cell.counted.seconds < 2:
             continue
         run = read_run(cell.folder)
         bins = int(min(max(cell.counted.seconds * 10, 20), 100))

@@ -11,6 +11,7 @@ from analysis.attribution import Blame, blame
 from analysis.compare import Grid
 from analysis.conflicts import Prediction, error_of, error_table, prediction_table, predictions
 from analysis.evidence import STUDIED, Evidence, arms_of, label, look
+from analysis.markdown import code, listed_names, markdown
 from analysis.report_charts import drawn
 from analysis.scaling import Scaling, scaling_table, scalings
 from analysis.sweeps import WAY
@@ -96,7 +97,7 @@ def _predictions(evidence: Evidence) -> tuple[list[Prediction], list[str]]:
     for grid in skew_studies(evidence):
         several, why = predictions(grid)
         made += several
-        without += [f"`{grid.name}`, {words}" for words in why]
+        without += [markdown("{}, {}", code(grid.name), words) for words in why]
     return made, without
 
 
@@ -104,19 +105,22 @@ def sentence(made: list[Prediction], names: list[str]) -> str:
     """How far off the model is, in a sentence. names : of the experiments that it was held to."""
     if not made:
         return ""
-    where = listed([f"`{name}`" for name in names])
+    where = listed_names(names)
 
     def off(form: str, side: str) -> str:
         error = error_of(made, form, side)
         return f"{number(error.median)} (at worst {number(error.worst)})"
 
-    return (
-        f"Over {times(error_of(made).arms, 'arm')} of {where}, of first tries the bare formula "
+    return markdown(
+        "Over {} of {}, {}",
+        times(error_of(made).arms, "arm"),
+        where,
+        "of first tries the bare formula "
         f"with the mean window is off by a factor of {off('mean', 'first')} in the median, and the "
         f"model in full by {off('whole', 'first')}; of all tries by {off('mean', 'every')} and "
         f"{off('whole', 'every')}, because a retry meets again what it was refused over. Nothing "
         "was fitted, but the windows are the run's own, and so are, in full, the splits and the "
-        "refused transactions that held rows meanwhile: it explains a run, and foretells none."
+        "refused transactions that held rows meanwhile: it explains a run, and foretells none.",
     )
 
 

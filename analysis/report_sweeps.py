@@ -17,6 +17,7 @@ from analysis import versus
 from analysis.compare import FEWEST_BLOCKS, Grid
 from analysis.evidence import label
 from analysis.figures_sweeps import small_multiples
+from analysis.markdown import bold, markdown
 from analysis.report_charts import Chart, drawn
 from analysis.sides import Side
 from analysis.significance import LEVEL
@@ -173,14 +174,14 @@ def _charts(grid: Grid, out: Path, folder: Path) -> list[Chart]:
         path = folder / f"sweep-{grid.name}-{what}.svg"
         title = f"{grid.name}: {'throughput' if what == 'throughput' else 'aborted attempts'}"
         one = drawn(title, path, out, small_multiples, chart.panels, why, x=chart.x, y=chart.y)
-        made.append(one._replace(caption=f"{one.caption} {chart.left_out}".strip()))
+        made.append(one._replace(caption=markdown("{} {}", one.caption, chart.left_out).strip()))
     return made
 
 
 def sentences(grid: Grid, found: Sequence[Judged]) -> list[str]:
     """For each way: at how many points it commits more, at how many less, and the extremes."""
     band = aa_band(grid, role=role_of(grid))
-    said = []
+    said: list[str] = []
     for way, base in dict.fromkeys((_way(grid, o.over), _way(grid, o.under)) for o in found):
         mine = [o for o in found if (_way(grid, o.over), _way(grid, o.under)) == (way, base)]
         counts = Counter(one.verdict for one in mine)
@@ -190,8 +191,14 @@ def sentences(grid: Grid, found: Sequence[Judged]) -> list[str]:
         if counts[UNKNOWN]:
             parts.append(f"cannot be decided at {counts[UNKNOWN]}")
         said.append(
-            f"**{way}** commits, against {base} at the same point, {listed(parts)} of "
-            f"{times(len(mine), 'point')}{_span(grid, mine)}."
+            markdown(
+                "{} commits, against {} at the same point, {} of {}{}.",
+                bold("{}", way),
+                base,
+                listed(parts),
+                times(len(mine), "point"),
+                _span(grid, mine),
+            )
         )
     family = [one for one in found if not math.isnan(one.p)]
     if not family:
@@ -283,7 +290,7 @@ def _cells(grid: Grid, one: Judged | None, odd: Collection[str]) -> list[str]:
     tally = grid.tally(one.over, role_of(grid))
     said = one.ratio.said()
     if one.verdict in (MORE, LESS):
-        said = f"**{said}**"
+        said = bold("{}", said)
     aborted = percent(float(tally.abort_rate[1])) if tally is not None else DASH
     return [_rate(grid, one.over, odd), said, aborted]
 

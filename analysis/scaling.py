@@ -270,7 +270,7 @@ def _with(bare: Scaling, **more: Any) -> Scaling:
 def _cores(grid: Grid, arms: Any) -> int:
     for arm in arms:
         for cell in grid.usable(arm):
-            return int(cell.manifest.get("machine", {}).get("cores") or 0)
+            return (cell.manifest.machine.cores if cell.manifest else 0) or 0
     return 0
 
 

@@ -24,10 +24,10 @@ from workloads.design import EARLIER, TEMPLATES, unwritable
 from workloads.engines import EngineMissing, find_engine
 from workloads.files import inside, move_aside, remove
 from workloads.locks import LOCK_FILE, Held, locked
+from workloads.manifest import read_manifest
 from workloads.plan import Plan
 from workloads.processes import OnProgress, RunFailed, prepare, run
-from workloads.recording import Run, RunError, read_manifest, read_run
-from workloads.trouble import says_nothing, why_not
+from workloads.recording import Run, RunError, read_run
 
 SPARE = 3
 """Runs beyond the asked-for repeats that are made where others used the machine meanwhile."""
@@ -206,7 +206,7 @@ class _Making:
         judged: dict[str, Judgement] = {}
 
         def untold(name: str, made: Run) -> str:
-            if not made.manifest.get("ok"):
+            if not made.manifest.ok:
                 return ""
             judged[name] = judge(load_of(made, search.role), search.objectives)
             many = words.times(judged[name].latencies_ns.size, "transaction")
@@ -214,17 +214,13 @@ class _Making:
 
         for name, made in self.clean(f"rate-{rate:g}", rate, untold):
             probe.runs.append(name)
-            probe.broken += [
-                f"{name}: {f['check']}: {f['sentence']}"
-                for f in made.manifest.get("findings", [])
-                if not f.get("ok")
-            ]
+            probe.broken += [f"{name}: {f.check}: {f.sentence}" for f in made.manifest.broken]
             if name in judged:
                 probe.judged.append(judged[name])
                 probe.met_runs += bool(judged[name].met)
                 why = judged[name].why
             else:
-                why = tuple(why_not(made.manifest))
+                why = (f"the run ended as {made.manifest.ended!r}",)
             probe.why += [line for line in why if line not in probe.why]
             said = f"not met: {'; '.join(why)}" if why else "met"
             self.say(f"{rate:,g} a second, {name}: {said}")
@@ -294,9 +290,7 @@ class _Making:
         where = inside(self.folder, name)
         if where.exists():
             try:
-                manifest = read_manifest(where)
-                cut = manifest.get("ended") in ("running", "interrupted")
-                if not cut and not says_nothing(manifest):
+                if read_manifest(where).ended not in ("running", "interrupted"):
                     return read_run(where)
             except RunError:
                 pass
@@ -317,12 +311,8 @@ class _Making:
             conduct={"way": "search", "jobs": 1, "oversubscribed": False},
             inherit=(self.lock,),
         )
-        if made.manifest["ended"] == "interrupted":
+        if made.manifest.ended == "interrupted":
             raise KeyboardInterrupt
-        if why := says_nothing(made.manifest):
-            raise Undecided(
-                f"{made.folder}: {why} The search goes on with: cwkit search --into {self.folder}"
-            )
         return made
 
     def set_aside(self, where: Path) -> None:

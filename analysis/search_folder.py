@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +21,7 @@ from workloads import machine
 from workloads.design import free_or_ours, unwritable
 from workloads.engines import find_engine
 from workloads.files import read_versioned, write_json
+from workloads.manifest import EngineEntry, Machine, Manifest
 from workloads.plan import Plan, PlanError, in_words
 from workloads.recording import FORMAT_VERSION, RunError
 from workloads.visible import visible
@@ -196,25 +197,27 @@ def read_rate(folder: Path) -> float | None:
 # --- what may be counted together ---------------------------------------------------------------
 
 
-def unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[Difference]:
-    """What forbids that two runs be of one search, by their manifests. Plain data in and out.
+def unlike(one: Manifest, other: Manifest) -> list[Difference]:
+    """What forbids that two runs be of one search, by their manifests.
 
     Of a run that came to no good end only those facts count that it came to know.
     """
     found = undeclared(differences(one, other), SEARCHED)
-    whole = one.get("ok") and other.get("ok")
+    whole = one.ok and other.ok
     return [d for d in found if whole or None not in (d.a, d.b)]
 
 
-def as_here(manifest: Mapping[str, Any], databases: Path | None) -> dict[str, Any]:
+def as_here(manifest: Manifest, databases: Path | None) -> Manifest:
     """The manifest of the same run if it were made here and now: machine, checkout, libraries."""
     engines = {
         # One that is missing here says so when it is run.
-        name: identity_of(name) if said and find_engine(name).missing() is None else said
-        for name, said in manifest.get("engines", {}).items()
+        name: EngineEntry(**identity_of(name))
+        if said.data() and find_engine(name).missing() is None
+        else said
+        for name, said in manifest.engines.items()
     }
     described = machine.describe(databases or Path(tempfile.gettempdir()))
-    return {**manifest, "machine": described, "engines": engines}
+    return manifest.model_copy(update={"machine": Machine(**described), "engines": engines})
 
 
 def not_one_search(folder: Path, one: str, other: str, found: Sequence[Difference]) -> RunError:

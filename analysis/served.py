@@ -15,12 +15,16 @@ import numpy as np
 
 from analysis.compare import FOREIGN_LIMIT, Estimate, Ratio, median_of_blocks
 from analysis.estimators import PERCENTILES, percentiles
+from analysis.markdown import Markdown, markdown
 from analysis.words import DASH, Table, duration, percent, times, whole
 from workloads import served_files
 from workloads.recording import RunError
 
 FOLDER = "served"
 """In a report's folder."""
+
+
+AGAIN = Markdown("; `cwkit report --into` tries again")
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,10 @@ class Served:
 
 
 NEVER = Served(
-    "these runs were made without it; `make setup` fetches libSQL's server and `cwkit report` "
-    "measures it."
+    Markdown(
+        "these runs were made without it; `make setup` fetches libSQL's server and `cwkit report` "
+        "measures it."
+    )
 )
 
 
@@ -112,8 +118,8 @@ def read_served(report: Path, limit: float = FOREIGN_LIMIT) -> Served:
             return NEVER
         if not measured.blocks:
             why = str(said.get("failure") or "it was cut").rstrip(".")
-            again = "" if said.get("ended") == "missing" else "; `cwkit report --into` tries again"
-            return Served(f"{why}{again}.", said)
+            again = "" if said.get("ended") == "missing" else AGAIN
+            return Served(markdown("{}{}.", why, again), said)
         dropped, keep = [], []
         for block, foreign in enumerate(said["foreign"][: measured.blocks]):
             share = max(foreign["cpu_share"], foreign["steal_share"])
@@ -121,17 +127,18 @@ def read_served(report: Path, limit: float = FOREIGN_LIMIT) -> Served:
             if share > limit:
                 dropped.append(f"block {block}: others used {percent(share)} of the CPU time")
     except RunError as error:
-        return Served(f"{str(error).rstrip('.')}; `cwkit report` measures it anew.")
+        return Served(markdown("{}; `cwkit report` measures it anew.", str(error).rstrip(".")))
     except (KeyError, TypeError, ValueError) as error:
-        return Served(
-            f"{folder}: cut or edited ({type(error).__name__}: {error}); `cwkit report` measures "
-            "it anew."
-        )
+        why = f"{folder}: cut or edited ({type(error).__name__}: {error})"
+        return Served(markdown("{}; `cwkit report` measures it anew.", why))
     if not any(keep):
         return Served(
-            f"others used more than {percent(limit)} of the machine's CPU time in each of its "
-            f"{times(len(keep), 'block')}; close other programs, or allow them with "
-            "`--foreign-limit SHARE`.",
+            markdown(
+                "others used more than {} of the machine's CPU time in each of its {}; close "
+                "other programs, or allow them with `--foreign-limit SHARE`.",
+                percent(limit),
+                times(len(keep), "block"),
+            ),
             said,
             dropped=tuple(dropped),
         )
@@ -191,8 +198,8 @@ def others_table(served: Served) -> Table:
     rows = []
     for arm, call in (
         ("hop", "64 bytes there and back over loopback TCP, no database in it"),
-        ("sync-idle", "`sync()`, nothing to fetch"),
-        ("sync-one", "`sync()`, one commit waiting"),
+        ("sync-idle", Markdown("`sync()`, nothing to fetch")),
+        ("sync-one", Markdown("`sync()`, one commit waiting")),
         ("read-local-written", "local read while another process commits at the server"),
         ("read-replica-written", "replica's read, likewise"),
         ("read-replica-syncing", f"replica's read, likewise, and it fetches every {every_ms}"),

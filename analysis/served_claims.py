@@ -6,6 +6,7 @@ The sentences follow the intervals in each direction; where they hold 1, no diff
 from __future__ import annotations
 
 from analysis.compare import Estimate, Ratio
+from analysis.markdown import Markdown, bold, markdown
 from analysis.served import Served
 from analysis.words import duration, percent, times
 
@@ -63,8 +64,10 @@ def hops(served: Served) -> str:
 
 
 def _said(served: Served, parts: list[str]) -> str:
-    doubt = [f"**A check did not hold ({'; '.join(served.broken)})**"] if served.broken else []
-    return " ".join([*doubt, *(part for part in parts if part), LEAST])
+    doubt = []
+    if served.broken:
+        doubt = [bold("A check did not hold ({})", "; ".join(served.broken))]
+    return Markdown(" ").join([*doubt, *(part for part in parts if part), LEAST])
 
 
 def _ns(served: Served, arm: str) -> str:
@@ -100,9 +103,11 @@ def _paid_for(served: Served) -> str:
             f", {served.ratio('write-replica', 'write-local').said()} times a plain local one and "
             f"{served.ratio('write-replica', 'write-remote').said()} times one at the server"
         )
-    return (
-        f"Elsewhere: {writes}; `sync()` {_ns(served, 'sync-idle')} with nothing to fetch and "
-        f"{_ns(served, 'sync-one')} with one commit."
+    return markdown(
+        "Elsewhere: {}; `sync()` {} with nothing to fetch and {} with one commit.",
+        writes,
+        _ns(served, "sync-idle"),
+        _ns(served, "sync-one"),
     )
 
 
@@ -117,11 +122,12 @@ def _age(served: Served) -> str:
         if late
         else f"at most {duration(lag.max())}"
     )
-    return (
-        f"Without `sync()` a commit at the server was seen in {age.unasked} of "
+    return markdown(
+        "Without `sync()` {}",
+        f"a commit at the server was seen in {age.unasked} of "
         f"{times(age.trials, 'trial')} of {waited}, after it in {age.synced}, the replica's own "
         f"write at once in {age.own}; fetching every {_every(served)} a commit is seen after "
-        f"{_ns(served, 'lag')}, {tail}."
+        f"{_ns(served, 'lag')}, {tail}.",
     )
 
 

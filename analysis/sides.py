@@ -15,7 +15,6 @@ from workloads.design import DONE, FAILED
 from workloads.experiment import read_experiment
 from workloads.plan import PlanError
 from workloads.recording import RunError, read_run
-from workloads.trouble import why_not
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +38,7 @@ def broken(a: Side, b: Side) -> list[str]:
     what survives may be as fast as ever.
     """
     said = [
-        f"{b.label}, {cell.run}: {finding.get('check')}: {finding.get('sentence')}"
+        f"{b.label}, {cell.run}: {finding.check}: {finding.sentence}"
         for cell in b.cells.values()
         for finding in cell.broken
     ]
@@ -148,7 +147,8 @@ def pairs_of(
 
 def _of_run(folder: Path, foreign_limit: float) -> Side:
     run = read_run(folder)
-    failure = "" if run.manifest.get("ok") else "; ".join(why_not(run.manifest))
+    broken = "; ".join(finding.sentence for finding in run.manifest.broken)
+    failure = broken or ("" if run.manifest.ok else run.manifest.ended)
     state = "failed" if failure else "done"
     cell = Cell(0, run.name, state, failure, count(run), run.manifest, folder, foreign_limit)
     return Side(run.name, run.name, {0: cell}, None, folder)

@@ -7,13 +7,13 @@ beside it (/proc/pressure), and the reader decides. Only the rule for foreign CP
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from analysis import words
 from analysis.compare import Cell, Grid, throughput
 from analysis.rates import Count
+from workloads.manifest import Manifest
 
 LESS_THAN = 0.5
 """Of the median of the arm's other runs."""
@@ -33,11 +33,11 @@ def standstill_words(counted: Count) -> str:
     )
 
 
-def pressure_words(manifest: Mapping[str, Any]) -> str:
+def pressure_words(manifest: Manifest | None) -> str:
     """What was waited for in the window of a run, on the whole machine."""
-    shares = manifest.get("pressure")
+    shares = manifest.pressure if manifest else None
     if not shares:
-        if "pressure" in manifest:
+        if manifest and manifest.tells("pressure"):
             return "what was waited for is not known: this kernel has no /proc/pressure"
         return "what was waited for was not recorded"
     said = [

@@ -176,13 +176,13 @@ def steady_state(run: Run) -> Steady:
     Never an error for an odd run.
     """
     first, stop = run.window_ns
-    start = min(int(run.manifest["window"].get("start_ns", first)), first)
+    start = run.manifest.window.start_ns
     planned_s = (first - start) / 1e9
 
     def found(state: str, begin: int = first, batches: int = 0, batch_s: float = 0.0) -> Steady:
         return Steady(state, (begin, stop), (begin - start) / 1e9, planned_s, batches, batch_s)
 
-    if run.manifest["plan"].get("transactions"):
+    if run.manifest.plan.transactions:
         return found(COUNTED)
     role = "writer" if run.role("writer") else "reader"
     ends = [w.attempts["end_ns"][w.attempts["outcome"] == COMMITTED] for w in run.role(role)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,8 @@ from analysis.refusals import SHOWN, Waits, joined, refusal_words, refusals_tabl
 from analysis.slumps import pressure_words, standstill_words
 from analysis.steady import COUNTED, STEADY, UNSTEADY
 from analysis.terminal import Terminal, one_line
-from workloads import last_words
+from workloads.manifest import FindingEntry, RecordedPlan
 from workloads.recording import Run
-from workloads.trouble import Trouble, troubles
 from workloads.visible import visible
 
 SMALL = 0.001
@@ -32,9 +30,6 @@ SMALL = 0.001
 ARMS_SHOWN = 30
 """Lines of refusals of an experiment, all its arms together."""
 
-LAST_WORDS_SHOWN = 60
-"""Lines of one process."""
-
 WORKERS_SHOWN = 16
 """A table of 256 workers hides the rest of the screen; beyond this the best and worst are shown."""
 
@@ -42,8 +37,7 @@ WORKERS_SHOWN = 16
 def summary(run: Run) -> RenderableType:
     """Everything that one run tells, as tables for a terminal. Never fails on an odd run."""
     counted = count(run)
-    parts: list[RenderableType] = [*_troubles(run)]
-    parts += [one_line(said) for said in _heading(run, counted)]
+    parts: list[RenderableType] = [one_line(said) for said in _heading(run, counted)]
     for role in ("writer", "reader"):
         if role in counted.roles:
             parts += ["", one_line(_role_line(counted, role), style="bold")]
@@ -53,38 +47,9 @@ def summary(run: Run) -> RenderableType:
     if said := wal_words(run, counted):
         parts += ["", one_line(said)]
     parts += conflicts(run)
-    parts += ["", *(_finding(f) for f in run.manifest.get("findings", []))]
+    parts += ["", *(_finding(f) for f in run.manifest.findings)]
     parts += [one_line(said, style="yellow") for said in doubts(run, counted)]
-    parts += _last_words(run)
     return Group(*parts)
-
-
-def _troubles(run: Run) -> list[RenderableType]:
-    """First of all: why the numbers below are not those of what was asked for."""
-    return [one_line(f"NOT WELL  {each.sentence}", style="bold red") for each in troubles_of(run)]
-
-
-def troubles_of(run: Run) -> list[Trouble]:
-    """As its manifest tells them; of an older run, as its rows do."""
-    told = run.manifest.get("troubles")
-    return troubles(run.workers) if told is None else [Trouble(**each) for each in told]
-
-
-def _last_words(run: Run) -> list[RenderableType]:
-    """What the processes of a run that is not well wrote to their standard error."""
-    parts: list[RenderableType] = []
-    if run.manifest.get("ok"):
-        return parts
-    for who, text in last_words.all_of(run.folder, len(run.workers)):
-        shown = text.splitlines()
-        left = len(shown) - LAST_WORDS_SHOWN
-        parts += ["", one_line(f"{who} wrote to its standard error:", style="bold")]
-        for line in shown[:LAST_WORDS_SHOWN]:
-            parts.append(one_line(f"  | {visible(line)}"))
-        if left > 0:
-            where = last_words.path_of(run.folder, who)
-            parts.append(one_line(f"  … {words.times(left, 'more line')} in {where}"))
-    return parts
 
 
 def refusals(run: Run) -> list[RenderableType]:
@@ -111,7 +76,7 @@ def wal_words(run: Run, counted: Count) -> str:
     """How large the log grew and how often it began again; "" of older runs without one."""
     if counted.wal is not None:
         return f"log (WAL): {counted.wal.sentence()}."
-    if "wal" not in run.manifest:
+    if not run.manifest.tells("wal"):
         return ""
     return "log (WAL): not applicable, no log of SQLite's format was there."
 
@@ -136,9 +101,11 @@ def summary_lines(run: Run, width: int = 100) -> list[str]:
 def doubts(run: Run, counted: Count) -> list[str]:
     """What makes the numbers of a run doubtful, said before anybody quotes them."""
     said = []
-    foreign = run.manifest.get("foreign", {})
-    for key, what in (("cpu_share", "other programs used"), ("steal_share", "the host took")):
-        share = foreign.get(key) or 0.0
+    foreign = run.manifest.foreign
+    for share, what in (
+        (foreign.cpu_share, "other programs used"),
+        (foreign.steal_share, "the host took"),
+    ):
         if share > FOREIGN_LIMIT:
             said.append(
                 f"Contaminated: {what} {words.percent(share)} of the machine's CPU time while it "
@@ -162,14 +129,13 @@ def doubts(run: Run, counted: Count) -> list[str]:
         said.append(f"The latencies of {role}s are those of {done} alone, not of all due: {why}")
     if counted.seconds < 0.5:
         said.append(f"Short: only {counted.seconds:.2g} s were measured.")
-    ended = run.manifest.get("ended", "duration")
+    ended = run.manifest.ended
     if ended not in ("duration", "transactions"):
         said.append(f"The run ended early: {ended}.")
     for w in run.workers:
-        state = w.entry.get("state", "finished")
-        if state != "finished":
-            account = w.entry.get("account") or "no account was left"
-            said.append(f"{w.role.capitalize()} {w.number} {state}: {account}")
+        if w.entry.state != "finished":
+            account = w.entry.account or "no account was left"
+            said.append(f"{w.role.capitalize()} {w.number} {w.entry.state}: {account}")
     for role, tally in counted.roles.items():
         if tally.unknown:
             said.append(
@@ -180,27 +146,21 @@ def doubts(run: Run, counted: Count) -> list[str]:
 
 
 def _heading(run: Run, counted: Count) -> list[str]:
-    manifest = run.manifest
-    plan = manifest["plan"]
-    params = {**manifest.get("scenario", {}).get("params", {}), **plan.get("params", {})}
+    plan = run.manifest.plan
+    params = {**run.manifest.scenario.params, **plan.params}
     said = ", ".join(f"{name} {value}" for name, value in params.items())
-    rate = plan.get("rate")
-    loop = f"open loop, {words.number(rate)} a second" if rate else "closed loop"
-    retry = plan.get("retry", {})
-    title = (
-        f"Run {run.name}: {plan.get('scenario', '?')} on {plan.get('database', '?')}, "
-        f"seed {manifest.get('seed', plan.get('seed', '?'))}"
-    )
+    loop = f"open loop, {words.number(plan.rate)} a second" if plan.rate else "closed loop"
+    title = f"Run {run.name}: {plan.scenario} on {plan.database}, seed {run.manifest.seed}"
     measured = (
         f"  measured {counted.seconds:.3g} s after {_warm_up(counted, plan)}, {loop}, "
-        f"retry {retry.get('policy', '?')}, synchronous {plan.get('synchronous', '?')}"
+        f"retry {plan.retry.policy}, synchronous {plan.synchronous}"
     )
     return [title, *([f"  {said}"] if said else []), measured]
 
 
-def _warm_up(counted: Count, plan: Mapping[str, Any]) -> str:
+def _warm_up(counted: Count, plan: RecordedPlan) -> str:
     """How long it was, and who decided it where it was not the plan alone."""
-    planned = f"{plan.get('warmup_s', 0):g} s of warm-up"
+    planned = f"{plan.warmup_s:g} s of warm-up"
     found = counted.steady
     if found is None or found.state == COUNTED:
         return planned
@@ -378,10 +338,8 @@ def _workers(counted: Count, role: str) -> Table | None:
 
 def _checkpoint_line(tally: Tally, run: Run) -> str:
     entries = [worker.entry for worker in run.role("checkpointer")]
-    idle, locked = (
-        sum(entry.get(key, 0) for entry in entries)
-        for key in ("idle_checkpoints", "busy_checkpoints")
-    )
+    idle = sum(entry.idle_checkpoints for entry in entries)
+    locked = sum(entry.busy_checkpoints for entry in entries)
     moved, failed = words.times(tally.committed, "checkpoint"), words.whole(tally.failed)
     return (
         f"{words.times(tally.workers, 'checkpointer')}: {moved} that moved frames; "
@@ -390,11 +348,10 @@ def _checkpoint_line(tally: Tally, run: Run) -> str:
     )
 
 
-def _finding(finding: dict[str, Any]) -> Text:
-    ok = bool(finding.get("ok"))
-    text = one_line("ok      " if ok else "BROKEN  ", style="green" if ok else "bold red")
-    said = f"{finding.get('check', '?')}: {finding.get('sentence', '')}"
-    text.append(visible(said), style="default")
+def _finding(finding: FindingEntry) -> Text:
+    word, style = ("ok      ", "green") if finding.ok else ("BROKEN  ", "bold red")
+    text = one_line(word, style=style)
+    text.append(visible(f"{finding.check}: {finding.sentence}"), style="default")
     return text
 
 

@@ -202,7 +202,6 @@ def cells_table(grid: Grid, states: dict[tuple[int, str], str] | None = None) ->
     for (block, arm), cell in sorted(grid.cells.items()):
         state = cell.state if states is None else states.get((block, arm), NOT_RUN)
         point = grid.points.get(arm, {})
-        conduct = cell.manifest.get("conduct", {})
         rows.append(
             (
                 str(block),
@@ -210,18 +209,29 @@ def cells_table(grid: Grid, states: dict[tuple[int, str], str] | None = None) ->
                 *(_shown(point.get(axis, "")) for axis in axes),
                 state,
                 *_numbers(cell, role),
-                str(cell.manifest.get("wal_bytes_max", "")),
-                *_waited(cell),
-                odd.get((block, arm), ""),
-                cell.contaminated,
-                _shown(conduct.get("jobs", "")),
-                _shown(conduct.get("oversubscribed", "")),
-                str(cell.manifest.get("machine", {}).get("id", "")),
+                *_made(cell, odd.get((block, arm), "")),
                 cell.folder.name if cell.folder else "",
                 cell.failure if state != NOT_RUN else "",
             )
         )
     return Table(head, rows)
+
+
+def _made(cell: Cell, odd: str) -> tuple[str, ...]:
+    """How large the log grew, what was waited for, what is odd, who disturbed, and how it was made;
+    "" where it is not said.
+    """
+    said = cell.manifest
+    conduct = said.conduct if said and said.tells("conduct") else None
+    return (
+        str(said.wal_bytes_max) if said and said.tells("wal_bytes_max") else "",
+        *_waited(cell),
+        odd,
+        cell.contaminated,
+        _shown(conduct.jobs) if conduct else "",
+        _shown(conduct.oversubscribed) if conduct else "",
+        said.machine.id if said else "",
+    )
 
 
 def _numbers(cell: Cell, role: str) -> list[str]:
@@ -251,7 +261,7 @@ def _waited(cell: Cell) -> list[str]:
     """
     log = cell.counted.wal if cell.counted else None
     restarts = "" if log is None or log.restarts is None else str(log.restarts)
-    pressure = cell.manifest.get("pressure") or {}
+    pressure = (cell.manifest.pressure if cell.manifest else None) or {}
     shares = [pressure.get(name, {}).get("some", np.nan) for name in ("cpu", "io")]
     return [restarts, *map(_decimal, shares)]
 
@@ -351,7 +361,7 @@ def doubt_words(grid: Grid) -> list[str]:
             f"The cells were made on {len(grid.places)} machines: medians are of the {most} cells "
             "of one of them, ratios of all blocks, for each block is of one machine."
         )
-    over = [c for c in grid.cells.values() if c.manifest.get("conduct", {}).get("oversubscribed")]
+    over = [cell for cell in grid.cells.values() if cell.crowded]
     if over:
         said.append(
             f"{words.times(len(over), 'cell')} shared CPUs with another cell (--oversubscribe): "
@@ -359,8 +369,8 @@ def doubt_words(grid: Grid) -> list[str]:
             "taken of them."
         )
     alike = (cell for cell in grid.cells.values() if cell.place == grid.home)
-    conducts = [cell.manifest.get("conduct") for cell in alike]
-    jobs = sorted({(conduct["jobs"], len(conduct["cpus"])) for conduct in conducts if conduct})
+    conducts = [cell.manifest.conduct for cell in alike if cell.manifest]
+    jobs = sorted({(conduct.jobs, len(conduct.cpus)) for conduct in conducts if conduct.jobs})
     if len(jobs) > 1:
         kinds = [
             f"{words.times(n, 'cell')} at a time with {words.times(c, 'CPU')}" for n, c in jobs

@@ -14,6 +14,13 @@ from typing import Any
 import numpy as np
 
 from workloads.experiment import DONE, FAILED, MISSING, REFUSED, Design, cell_name
+from workloads.manifest import (
+    FindingEntry,
+    Manifest,
+    ScenarioEntry,
+    WorkerEntry,
+    write_manifest,
+)
 from workloads.pacing import ARRIVALS, due_before
 from workloads.plan import ROLES
 from workloads.recording import (
@@ -71,7 +78,7 @@ def made_worker(
     **entry: Any,
 ) -> WorkerRecord:
     worker = number if worker is None else worker
-    whole = {
+    whole = WorkerEntry(**{
         "worker": worker,
         "role": role,
         "number": number,
@@ -83,7 +90,7 @@ def made_worker(
         "account": "",
         "cpu_s": round(len(rows) * 20e-6, 9),
         **entry,
-    }
+    })  # fmt: skip
     return WorkerRecord(worker, role, number, engine, begin, rows, tuple(messages), whole)
 
 
@@ -144,7 +151,7 @@ def made_run(
             "memory_bytes": 8 << 30,
             "kernel": "Linux 6.1",
             "python": "3.11.2",
-            "filesystem": "ext4",
+            "file_system": "ext4",
         },
         "window": {
             "start_ns": START_NS,
@@ -163,7 +170,20 @@ def made_run(
             }
         ],
     } | manifest
-    return Run(Path(name), whole, tuple(workers))
+    return Run(Path(name), Manifest.model_validate(whole), tuple(workers))
+
+
+def edit(manifest: Manifest, **changes: Any) -> Manifest:
+    """Change a manifest's keys, objects merged with what is there; returns it.
+
+    >>> edit(drawn_run(1).manifest, machine={"cores": 4}, ok=False).machine.cores
+    4
+    """
+    said = manifest.data()
+    for key, value in changes.items():
+        mine = said.get(key, {}) | value if isinstance(value, dict) else value
+        setattr(manifest, key, getattr(Manifest.model_validate(said | {key: mine}), key))
+    return manifest
 
 
 def drawn_rows(
@@ -191,7 +211,7 @@ def drawn_rows(
     took = (work_us * 1000 * rng.uniform(0.9, 1.5, len(out))).astype("i8")
     out["start_ns"] = np.maximum(out["end_ns"] - took, 1)
     out["intended_ns"] = out["start_ns"]
-    out["begun_ns"] = out["start_ns"] + 2_000
+    out["begun_ns"] = np.minimum(out["start_ns"] + 2_000, out["end_ns"])
     out["worked_ns"] = np.maximum(out["end_ns"] - 9_000, out["begun_ns"])
     out["outcome"] = np.where(final, COMMITTED, outcome)
     if outcome == CONFLICT:
@@ -293,7 +313,7 @@ def rated(per_s_of: Callable[[float], float], seconds: float, **more: Any) -> Ru
 def write_folder(run: Run, folder: Path) -> Path:
     """Write a made-up run as a run folder, for what reads folders."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").write_text(json.dumps(run.manifest, indent=1), encoding="utf-8")
+    write_manifest(folder, run.manifest)
     for worker in run.workers:
         np.save(segment_path(folder, worker.worker, 0), worker.attempts)
         lines = "".join(json.dumps(words) + "\n" for words in worker.messages)
@@ -325,11 +345,11 @@ def made_experiment(
             entry = {"block": block, "arm": arm, "state": DONE, "words": "", "run": ""}
             if isinstance(found, Run):
                 entry["run"] = cell_name(block, arm)
-                found.manifest["run"] = entry["run"]
+                found.manifest.run = str(entry["run"])
                 write_folder(found, folder / str(entry["run"]))
-                broken = [f["sentence"] for f in found.manifest["findings"] if not f["ok"]]
-                if not found.manifest["ok"]:
-                    entry |= {"state": FAILED, "words": "; ".join(broken)}
+                if not found.manifest.ok:
+                    broken = "; ".join(finding.sentence for finding in found.manifest.broken)
+                    entry |= {"state": FAILED, "words": broken}
             else:
                 state, _, words = found.partition(": ")
                 known = state in (REFUSED, MISSING)
@@ -395,7 +415,9 @@ def made_report_folder(folder: Path, *, gain: float = 1.8, loses: bool = True) -
                 readers=values.get("readers", 0),
                 plan={key: plan[key] for key in plan if key != "retry"},
             )
-            found.manifest["scenario"] = {"name": values["scenario"], "params": values["params"]}
+            found.manifest.scenario = ScenarioEntry(
+                name=values["scenario"], params=values["params"]
+            )
             how.get("mend", lambda arm, run: None)(arm, found)
             return found
 
@@ -441,9 +463,9 @@ def made_report_folder(folder: Path, *, gain: float = 1.8, loses: bool = True) -
     def lose(arm: str, run: Run) -> None:
         if arm == "libsql" and loses:
             lost = "worker 1 was told that value 77 is committed, worker 0 read 76."
-            run.manifest.update(ok=False, ended="invariant broken")
-            run.manifest["findings"] = [
-                {"check": "during the run", "ok": False, "sentence": lost, "evidence": {}}
+            run.manifest.ok, run.manifest.ended = False, "invariant broken"
+            run.manifest.findings = [
+                FindingEntry(check="during the run", ok=False, sentence=lost, evidence={})
             ]
 
     racing = {"scenario": "acked", "params": {}, "writers": 1}

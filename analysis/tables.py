@@ -11,6 +11,7 @@ from analysis.compare import Grid, Measure
 from analysis.evidence import CONTROL, MODE_ALONE, Evidence, field, label, look
 from analysis.latencies import percentile_words, whole_percentiles
 from analysis.losing import work_ratios
+from analysis.markdown import code, markdown, ours
 from analysis.rates import Tally
 from analysis.refusals import Waits, joined, refusal_words, refusals_table
 from analysis.slumps import slumps
@@ -273,7 +274,7 @@ def work_table(evidence: Evidence) -> Table:
                     grid.estimate(pair.over).said(),
                     ratio.said(),
                     words[ratio.verdict],
-                    f"`{grid.name}`",
+                    code(grid.name),
                 )
             )
     return Table(
@@ -346,7 +347,8 @@ def promises_table(evidence: Evidence) -> Table:
         for mode, promise in promises.items():
             told.setdefault((promise.level, promise.source), []).append(begin_words(mode))
         rows += [
-            (probe.engine, listed(modes), level, source) for (level, source), modes in told.items()
+            (probe.engine, listed(modes), level, ours(source))
+            for (level, source), modes in told.items()
         ]
     return Table(("engine", "mode", "promised isolation", "source of the promise"), rows)
 
@@ -358,12 +360,14 @@ def checks_table(evidence: Evidence) -> Table:
     broken: dict[tuple[str, str], str] = {}
     for grid, cell in evidence.cells():
         key = (grid.name, label(grid, cell.arm))
-        for finding in cell.manifest.get("findings", []):
-            check, ok = str(finding.get("check")), bool(finding.get("ok"))
+        for finding in cell.manifest.findings if cell.manifest else ():
+            check, ok = finding.check, finding.ok
             held.setdefault(key, Counter())[check] += ok
             total.setdefault(key, Counter())[check] += 1
             if not ok:
-                broken.setdefault(key, f"`{cell.run}`, {check}: {finding.get('sentence', '')}")
+                broken.setdefault(
+                    key, markdown("{}, {}: {}", code(cell.run), check, finding.sentence)
+                )
     rows = []
     for key, checks in total.items():
         said = ", ".join(f"{check} {held[key][check]} of {n}" for check, n in checks.items())
@@ -375,10 +379,10 @@ def pragmas_table(evidence: Evidence) -> Table:
     """What every connection read back after it had set its pragmas."""
     seen: Counter[tuple[str, str]] = Counter()
     for _, cell in evidence.cells():
-        for entry in cell.manifest.get("workers", []):
-            if entry.get("pragmas"):
-                pairs = ", ".join(f"{k} {v}" for k, v in sorted(entry["pragmas"].items()))
-                seen[str(entry["engine"]), pairs] += 1
+        for entry in cell.manifest.workers if cell.manifest else ():
+            if entry.pragmas:
+                pairs = ", ".join(f"{k} {v}" for k, v in sorted(entry.pragmas.items()))
+                seen[entry.engine, pairs] += 1
     rows = [(engine, pairs, whole(n)) for (engine, pairs), n in sorted(seen.items())]
     return Table(("engine", "read back", "connections"), rows)
 

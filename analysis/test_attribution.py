@@ -7,10 +7,11 @@ import pytest
 
 from analysis.attribution import blame, blame_table, blame_words, conflict_parts, met, met_table
 from analysis.optimistic import optimistic_run
-from analysis.synthetic import drawn_run, made_run, made_worker
+from analysis.synthetic import drawn_run, edit, made_run, made_worker
 from analysis.windows import NoAnswer, drawn
 from workloads.conflict_log import MetPage
 from workloads.engines import find_engine
+from workloads.manifest import MetEntry
 from workloads.plan import make_plan
 from workloads.processes import run
 from workloads.recording import RunError
@@ -51,7 +52,7 @@ def test_rows_that_others_hold_are_told_apart_from_rows_committed():
 def test_draws_of_another_seed_explain_next_to_nothing():
     run = optimistic_run(rows=20_000, rows_a_page=100, seconds=2)
     assert blame(run).unexplained == 0
-    run.manifest["plan"]["seed"] += 1
+    run.manifest.plan.seed += 1
     other = blame(run)
     assert other.unexplained > 0.9 * other.refused
     assert other.spared > 0  # and of those that committed some should not have
@@ -60,7 +61,7 @@ def test_draws_of_another_seed_explain_next_to_nothing():
 def test_a_run_without_conflicts_has_nothing_to_show():
     quiet = drawn_run(1, engine="sqlite-concurrent", begin="concurrent")
     for worker in quiet.workers:
-        worker.entry["met"] = {"said": 0, "pages": {}, "rest": {}, "notices": {}}
+        worker.entry.met = MetEntry()
     assert met_table(met_by(quiet)).rows == []
     assert list(conflict_parts(quiet)) == []
     assert list(conflict_parts(drawn_run(1, abort=0.2))) == []  # a lock is no page
@@ -105,7 +106,7 @@ def test_what_the_workers_met_adds_up_and_what_a_killed_one_met_is_not_said():
         ("table t", "", "not kept"),
         ("not said", "", ""),
     ]
-    made.workers[0].entry["met"]["pages"] = {"page seven": 1}
+    made.workers[0].entry.met = MetEntry(pages={"page seven": 1})
     with pytest.raises(RunError, match="worker 0 met cannot be read"):
         met(made)
     assert met(drawn_run(1)) is None
@@ -126,7 +127,7 @@ def test_keys_name_their_table_and_row_again():
     several = touched.__class__(("a", "b"), (), (), ())
     assert several.named((1 << 48) - 1) == ("b", -1)
     assert several.named(7) == ("a", 7) and several.named(-1) == ("a", -1)
-    run.manifest["plan"] |= {"scenario": "queue", "params": {}}
+    edit(run.manifest, plan={"scenario": "queue", "params": {}})
     with pytest.raises(NoAnswer, match="does not say which rows"):
         drawn(run)
 
@@ -136,7 +137,7 @@ def test_work_before_the_first_statement_is_no_part_of_a_window():
     from analysis.windows import scenario_of, windows
 
     run = optimistic_run(seconds=0.2, mix="update=1")
-    run.manifest["scenario"]["params"] |= {"think_us": 500.0}
+    run.manifest.scenario.params["think_us"] = 500.0
     _, scenario = scenario_of(run)
     found, plain = windows(run, scenario), windows(run)
     assert (found.opens_ns >= plain.opens_ns + 10_000).any()
@@ -163,7 +164,7 @@ def test_the_page_of_an_index_that_all_writers_change_is_found(tmp_path):
     params = {"rows": 200, "record_bytes": 3000} | SLEEPING
     plan = make_plan(scenario=f"{path}:Hot", database="sqlite-concurrent", params=params, **COUNTED)
     made = run(plan, tmp_path / "runs")
-    assert made.manifest["ok"], made.manifest["findings"]
+    assert made.manifest.ok, made.manifest.findings
     found = met_by(made)
     assert found.refused == found.said > 10
     (thing, kind), times = next(iter(found.things().items()))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.compare import FEWEST_BLOCKS, gather, median_of_blocks
-from analysis.synthetic import drawn_run, made_experiment
+from analysis.synthetic import drawn_run, edit, made_experiment
 from workloads.experiment import read_experiment
 
 PLAN = {"scenario": "register", "writers": 2}
@@ -73,7 +73,7 @@ def machines(of_block, swapped=()):
         fast = of_block(block) != ((arm, block) in swapped)
         per_s = SPEED[arm] * (3 if fast else 1)
         run = drawn_run(block, per_s=per_s, writers=2)
-        run.manifest["machine"] |= {"id": "bbbb" if fast else "aaaa", "cores": 2}
+        edit(run.manifest, machine={"id": "bbbb" if fast else "aaaa", "cores": 2})
         return run
 
     return make
@@ -94,9 +94,9 @@ def test_cells_of_two_machines_are_not_pooled_and_each_ratio_is_of_one(tmp_path)
     assert ratio.blocks == 10 and ratio.dropped == () and 0.85 < ratio.value < 0.95
     assert len(found.runs("other")) == 10
     # Another number of CPUs on one machine is another machine; older manifests name none.
-    fewer = found.cells[1, "base"].manifest["machine"] | {"id": "aaaa", "cores": 1}
-    assert replace(found.cells[1, "base"], manifest={"machine": fewer}).place == ("aaaa", 1)
-    assert replace(found.cells[1, "base"], manifest={"machine": {"cores": 2}}).place == ("", 0)
+    fewer = edit(drawn_run(1).manifest, machine={"id": "aaaa", "cores": 1})
+    assert replace(found.cells[1, "base"], manifest=fewer).place == ("aaaa", 1)
+    assert replace(found.cells[1, "base"], manifest=drawn_run(1).manifest).place == ("", 0)
 
 
 def test_a_block_of_two_machines_gives_no_ratio(tmp_path):
@@ -137,8 +137,8 @@ def test_refused_failed_and_cut_cells_are_said_and_never_stop_the_count(tmp_path
 def test_arms_of_unlike_durability_are_not_compared(tmp_path):
     def make(arm, block):
         run = drawn_run(block)
-        for entry in run.manifest["workers"]:
-            entry["pragmas"]["synchronous"] = 0 if arm == "other" else 1
+        for entry in run.manifest.workers:
+            entry.pragmas["synchronous"] = 0 if arm == "other" else 1
         return run
 
     found = grid(tmp_path, make, blocks=1)

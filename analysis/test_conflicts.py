@@ -1,6 +1,5 @@
 """The model of refused transactions: right where its assumptions hold, off where they do not."""
 
-import json
 import math
 from typing import Any
 
@@ -18,9 +17,10 @@ from analysis.conflicts import (
     predictions,
 )
 from analysis.optimistic import optimistic_run
-from analysis.synthetic import drawn_run, made_experiment
+from analysis.synthetic import drawn_run, edit, made_experiment
 from analysis.windows import NoAnswer, windows
 from workloads.experiment import read_experiment
+from workloads.manifest import Layout, Tree
 from workloads.scenarios.footprint import Footprint
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -57,7 +57,7 @@ def test_the_bare_formula_says_too_much_where_windows_are_uneven():
 
 def test_a_wrong_layout_is_far_off():
     run = optimistic_run()
-    run.manifest["layout"]["loaded"]["table register"]["pages"] = "3:1000"  # all on one page
+    edit(run.manifest, layout={"loaded": {"table register": {"pages": "3:1000"}}})  # on one page
     found = predict(run)
     assert found.every.log_ratio("whole") > math.log(5)
     assert error_of([found], "whole").worst > 5
@@ -78,8 +78,10 @@ def test_first_tries_are_predicted_where_retries_are_refused_more_often():
 def test_splits_count_for_pages_that_grew():
     run = optimistic_run()
     before = predict(run).every.predicted["whole"]
-    loaded = run.manifest["layout"]["loaded"]["table register"]
-    run.manifest["layout"]["left"] = {"table register": loaded | {"leaves": 50 + 3000}}
+    loaded = run.manifest.layout.loaded["table register"]
+    assert isinstance(loaded, Tree)
+    grown = loaded.model_copy(update={"leaves": 50 + 3000})
+    run.manifest.layout.left = {"table register": grown}
     after = predict(run)
     commits = after.every.attempts - after.every.refused
     assert after.splits == pytest.approx(3000 / commits)
@@ -108,8 +110,10 @@ def test_a_window_holds_just_the_commits_of_others_that_lie_in_it():
 
 def test_rows_added_at_the_end_meet_on_the_last_page_only():
     footprint = Footprint("t", (0,), 1, np.zeros(4), np.full(4, 0.125), appends=0.5)
-    tree = {"table t": {"leaves": 2, "pages": "3-4:2"}}
-    assert chances(footprint, "page", tree).overlap() == pytest.approx(0.25**2 + 0.75**2)
+    tree = Tree(leaves=2, pages="3-4:2")
+    assert chances(footprint, "page", {"table t": tree}).overlap() == pytest.approx(
+        0.25**2 + 0.75**2
+    )
     assert chances(footprint, "row", {}).overlap() == pytest.approx(4 * 0.125**2)
 
 
@@ -134,13 +138,13 @@ def test_a_run_without_an_answer_says_why():
     assert "does not say what a commit is refused over" in why(
         drawn_run(1, engine="libsql", begin="concurrent")
     )
-    before = run.manifest["layout"]
-    run.manifest["layout"] = {}
+    before = run.manifest.layout
+    run.manifest.layout = Layout()
     assert "before layouts were kept" in why(run)
-    run.manifest["layout"] = before
-    run.manifest["plan"] |= {"scenario": "queue", "params": {}}
+    run.manifest.layout = before
+    edit(run.manifest, plan={"scenario": "queue", "params": {}})
     assert "'queue' does not say in chances" in why(run)
-    run.manifest["plan"]["scenario"] = "gone"
+    run.manifest.plan.scenario = "gone"
     assert "no scenario 'gone'" in why(run)
 
 
@@ -155,9 +159,7 @@ def test_an_experiment_is_predicted_arm_by_arm_with_its_blocks_together(tmp_path
     def make(arm, block):
         if arm == "single writer":
             return drawn_run(block, engine="sqlite-concurrent")
-        run = optimistic_run(keys=keys[arm], seconds=1, seed=block)
-        json.dumps(run.manifest)
-        return run
+        return optimistic_run(keys=keys[arm], seconds=1, seed=block)
 
     grid = gather(read_experiment(made_experiment(tmp_path, arms, make, blocks=2)))
     made, without = predictions(grid)

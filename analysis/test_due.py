@@ -41,11 +41,11 @@ def tally_of(made: Run) -> Tally:
 def all_due(made: Run) -> np.ndarray:
     """The arrivals within the window, drawn one by one as a worker does."""
     first, stop = made.window_ns
-    plan, start = made.manifest["plan"], made.manifest["window"]["start_ns"]
+    plan, start = made.manifest.plan, made.manifest.window.start_ns
     found = []
     for worker in made.role("writer"):
-        rng = np.random.default_rng([plan["seed"], 0, worker.number, ARRIVALS])
-        draw = arrivals(plan["rate"] / plan["writers"], start, rng)
+        rng = np.random.default_rng([plan.seed, 0, worker.number, ARRIVALS])
+        draw = arrivals(plan.rate / plan.writers, start, rng)
         while (when := draw()) < stop:
             found.append(when)
     due = np.array(found)
@@ -179,11 +179,11 @@ def test_what_cannot_be_drawn_again_is_said_and_is_no_error() -> None:
         in (said)
     )
     cut = open_loop(1000, 430)
-    del cut.manifest["window"]["start_ns"]
+    cut.manifest.window.model_fields_set.discard("start_ns")
     assert "its manifest does not say when it began" in "\n".join(doubts(cut, count(cut)))
     huge = open_loop(1000, 430)
-    huge.manifest["plan"]["rate"] = 1e7
-    huge.manifest["window"]["stop_ns"] += 10**9
+    huge.manifest.plan.rate = 1e7
+    huge.manifest.window.stop_ns += 10**9
     assert f"more than the {MOST_DRAWN:,}" in "\n".join(doubts(huge, count(huge)))
     assert count(huge).roles["writer"].due is None
     with pytest.raises(NotDrawn, match="drawn again at most"):
@@ -360,6 +360,6 @@ def test_of_a_killed_writer_all_that_were_due_are_known(tmp_path: Path) -> None:
         scenario="counter", database="null", writers=2, rate=400, duration_s=3.0, warmup_s=0, seed=5
     )
     made = run(plan, tmp_path, on_progress=kill)
-    assert killed and made.manifest["ended"] == "worker died"
+    assert killed and made.manifest.ended == "worker died"
     tally = tally_of(made)
     assert tally.due is not None and tally.due.many == len(all_due(made))

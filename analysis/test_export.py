@@ -62,7 +62,7 @@ def test_one_workers_attempts_are_in_memory_at_a_time(
 ) -> None:
     read: list[int] = []
 
-    def counted(folder: Path, worker: int) -> np.ndarray:
+    def counted(folder: Path, worker: int, within_ns: tuple[int, int]) -> np.ndarray:
         read.append(worker)
         return read_attempts(folder, worker)
 

@@ -5,11 +5,12 @@ import math
 import re
 from collections.abc import Callable
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from analysis import figures
+from analysis import figures, figures_slo
 from analysis.figures import CARD, INK, SPARE, STYLES, Line, Track, caption, nothing_to_draw
 from analysis.figures_sweeps import Panel, small_multiples
 
@@ -99,3 +100,54 @@ def test_a_sweep_without_a_usable_cell_is_drawn_without_a_warning(tmp_path):
     small_multiples([Panel("", ["1", "2"], [nothing])], tmp_path / "a.svg", x="x", y="y")
     track = Track("a", ("libsql", ""), np.linspace(0, 1, 3), np.full(2, NAN), np.zeros((0, 2)))
     figures.checkpoint_timeline([track], tmp_path / "b.svg")
+
+
+NAMES = {
+    "a formula": "$\\frac{1}{2}$",
+    "half a formula": "$\\frac{$",
+    "a price": "costs $5",
+    "an element": "<svg onload=alert(1)></svg><script>x</script>",
+    "the end of a comment": "a --> <script>x</script> <!-- b",
+    "controls": "\x1b[2J\0\x07\u202e",
+    "no label to matplotlib": "_nolegend_",
+    "letters without a glyph": "数据 🙂",
+    "a long one": "x" * 3000,
+    "lines": "a\n\n\nb",
+}
+
+
+@pytest.mark.parametrize("name", list(NAMES))
+def test_a_name_is_a_name_in_every_chart(name, tmp_path):
+    said = NAMES[name]
+    for chart, data in DATA.items():
+        path = tmp_path / f"{chart.__name__}.svg"
+        chart([one._replace(label=said) for one in data], path)
+        of_svg(path)
+    panel = Panel(said, [said, "2"], [Line(said, (said, said), [0, 1], [1.0, 2.0])])
+    small_multiples([panel], tmp_path / "panels.svg", x=said, y=said)
+    whole = of_svg(tmp_path / "panels.svg")
+    assert whole[0] > 0
+    curve = figures_slo.Curve(said, [1.0, 2.0], [1e6, 2e6], [1e6] * 2, [2e6] * 2, 1e7, [True] * 2)
+    figures_slo.latency_against_rate([curve], 1.0, tmp_path / "curve.svg")
+    of_svg(tmp_path / "curve.svg")
+
+
+def of_svg(path):
+    """(glyphs, width) of an SVG that is XML, holds no foreign element, and is no poster."""
+    root = ElementTree.fromstring(path.read_bytes())
+    kinds = {element.tag.rpartition("}")[2] for element in root.iter()}
+    assert kinds <= {"svg", "defs", "style", "g", "path", "use", "clipPath", "rect", "metadata",
+                     "RDF", "Work", "type", "format", "title"}, kinds  # fmt: skip
+    assert not [key for element in root.iter() for key in element.attrib if key.startswith("on")]
+    width = float(root.attrib["width"].removesuffix("pt"))
+    assert width < 2000
+    return len(list(root.iter("{http://www.w3.org/2000/svg}use"))), width
+
+
+def test_a_dollar_sign_is_drawn_as_one(tmp_path):
+    """Between two of them matplotlib would set a formula, in other letters and without them."""
+    glyphs = []
+    for name in ("$abc$", "%abc%"):
+        small_multiples([Panel(name, ["1"], [])], tmp_path / "a.svg", x="", y="")
+        glyphs.append(of_svg(tmp_path / "a.svg")[0])
+    assert glyphs[0] == glyphs[1]

@@ -17,6 +17,7 @@ from analysis.optimistic import optimistic_run
 from analysis.synthetic import drawn_run, made_experiment, write_folder
 from analysis.test_scaling import LAWS, family
 from workloads.conflict_log import MetPage
+from workloads.manifest import MetEntry
 from workloads.recording import RunError
 
 
@@ -80,10 +81,9 @@ def call(*words):
 
 def test_cwkit_conflicts_shows_pages_rows_and_the_prediction_and_draws(tmp_path):
     run = optimistic_run(seconds=0.5, retry=True)
-    run.workers[0].entry["met"] = {
-        "said": 1, "pages": {"table register, page 3, leaf, read/write": 1}, "rest": {},
-        "notices": {},
-    }  # fmt: skip
+    run.workers[0].entry.met = MetEntry(
+        said=1, pages={"table register, page 3, leaf, read/write": 1}
+    )
     folder = write_folder(run, tmp_path / "20261122-a")
     done = call("conflicts", folder, "--svg", tmp_path / "a.svg")
     assert done.exit_code == 0, done.output

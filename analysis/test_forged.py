@@ -66,7 +66,7 @@ def made_sweep(folder: Path, blocks: int = 1) -> None:
     for block in range(blocks):
         for n, arm in enumerate(sweep.arms, 1):
             made = drawn_run([block, n], writers=n, engine="null")
-            made.manifest["run"] = cell_name(block, arm)
+            made.manifest.run = cell_name(block, arm)
             where = write_folder(made, folder / cell_name(block, arm))
             write_cell(folder, Cell(block, arm, "done", "", where, 1.0))
 

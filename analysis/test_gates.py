@@ -8,7 +8,7 @@ import pytest
 
 from analysis.compare import ratio_over_blocks
 from analysis.gates import ask, parse_condition
-from analysis.synthetic import made_experiment
+from analysis.synthetic import edit, made_experiment
 from analysis.test_versus import ARMS, command, found, run_of
 from workloads.plan import PlanError
 
@@ -72,7 +72,7 @@ def test_a_check_of_b_that_did_not_hold_fails_the_gate(tmp_path, monkeypatch, ca
         made = run_of(arm, block)
         if (arm, block) == ("same", 2):
             broken = {"check": "total", "ok": False, "sentence": "99 for 100", "evidence": {}}
-            made.manifest.update(ok=False, findings=[broken])
+            edit(made.manifest, ok=False, findings=[broken])
         return made
 
     folder = made_experiment(tmp_path / "x", ARMS, make, blocks=8)

@@ -4,11 +4,11 @@ import copy
 
 import pytest
 
+from analysis import likeness
 from analysis.likeness import (
     IDENTITY,
     NEVER,
     asked_for,
-    differences,
     facts,
     least,
     to_vary,
@@ -16,17 +16,22 @@ from analysis.likeness import (
     under_study,
 )
 from analysis.synthetic import drawn_run
-from workloads.plan import PlanError
+from workloads.manifest import Manifest
+from workloads.plan import Plan, PlanError
 
 
 @pytest.fixture
 def manifest():
-    made = drawn_run(1, readers=1).manifest
+    made = drawn_run(1, readers=1).manifest.data()
     made["machine"] |= {"id": "0123456789ab", "cwkit_commit": "abc", "file_system": "ext4"}
     made["machine"] |= {"cwkit_source": "50c", "files": {}}
     made["conduct"] = {"way": "sweep", "jobs": 1, "cpus": [0, 1], "oversubscribed": False}
     made["scenario"]["params"] = {**made["plan"]["params"], "mix": "A"}
     return made
+
+
+def differences(a, b):
+    return likeness.differences(Manifest.model_validate(a), Manifest.model_validate(b))
 
 
 def changed(manifest, *path_and_value):
@@ -194,7 +199,7 @@ def test_an_unknown_name_is_answered_with_the_nearest():
 
 
 def test_every_field_of_a_plan_is_a_fact_or_left_out_on_purpose(manifest):
-    said = facts(manifest)
-    for name in manifest["plan"]:
+    said = facts(Manifest.model_validate(manifest))
+    for name in Plan.model_fields:
         idle = name in ("checkpoint", "checkpoint_engine", "checkpoint_pause_ms")
         assert name in said or name in ("params", "deadline_s", "cpus") or idle, name

@@ -115,7 +115,7 @@ def test_refused_failed_missing_and_unreadable_cells_are_shown_with_their_words(
     next(folder.glob("b01-now/worker-000.npy")).unlink()
     text = report(tmp_path / "runs", tmp_path)
     assert "npm was not found" in text
-    assert "no such mode \\| at all" in text
+    assert "no such mode | at all" in text
     assert "worker 0 died: signal 9" in text
     assert "is missing. The run has to be made again" in text
     assert "cut or edited" in text

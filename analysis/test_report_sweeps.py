@@ -25,6 +25,7 @@ from analysis.sides import pairs_of
 from analysis.sweeps import layout, throughput_chart
 from analysis.synthetic import drawn_run, made_experiment, made_report_folder
 from workloads.experiment import read_experiment
+from workloads.manifest import Conduct
 from workloads.recording import Run
 
 WAYS = {
@@ -129,14 +130,14 @@ def test_the_report_claims_what_compare_claims_and_nothing_of_too_few_blocks(
 
 
 def oversubscribed(run: Run, way: str, block: int) -> None:
-    run.manifest["conduct"] = {"jobs": 3, "cpus": [0], "way": "sweep", "oversubscribed": True}
+    run.manifest.conduct = Conduct(jobs=3, cpus=(0,), way="sweep", oversubscribed=True)
 
 
 def elsewhere(run: Run, way: str, block: int) -> None:
     """As a sweep that went on with other settings leaves it: from block 4 on they are alike."""
     first = way == "immediate" or block > 3
-    run.manifest["conduct"] = {"jobs": 1 if first else 2, "cpus": [0, 1][: 1 + first], "way": "s"}
-    run.manifest["machine"]["cwkit_commit"] = "aaa" if first else "bbb"
+    run.manifest.conduct = Conduct(jobs=1 if first else 2, cpus=(0, 1)[: 1 + first], way="s")
+    run.manifest.machine.cwkit_commit = "aaa" if first else "bbb"
 
 
 @pytest.mark.parametrize("mend", [oversubscribed, elsewhere])

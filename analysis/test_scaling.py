@@ -8,8 +8,9 @@ import pytest
 
 from analysis.compare import gather, median_of_blocks
 from analysis.scaling import FEWEST_N, Usl, fit, scaling, scaling_table, scalings
-from analysis.synthetic import drawn_run, made_experiment
+from analysis.synthetic import drawn_run, edit, made_experiment
 from workloads.experiment import read_experiment
+from workloads.manifest import ScenarioEntry
 
 N = (1, 2, 4, 8, 16, 32)
 LAWS = {
@@ -127,8 +128,8 @@ def test_arms_that_differ_in_writers_only_are_one_family(tmp_path):
     def make(arm, block):
         plan = arms[arm]
         run = drawn_run(block, per_s=float(law.at(plan["writers"])), writers=plan["writers"])
-        run.manifest["plan"] |= plan | {"database": "libsql"}
-        run.manifest["scenario"] = {"name": "register", "params": plan["params"]}
+        edit(run.manifest, plan=plan | {"database": "libsql"})
+        run.manifest.scenario = ScenarioEntry(name="register", params=plan["params"])
         return run
 
     found = scalings(gather(read_experiment(made_experiment(tmp_path, arms, make, blocks=2))))

@@ -14,8 +14,9 @@ from analysis.listing import list_runs
 from analysis.search import Undecided, conduct
 from analysis.search_folder import Search, begin, read_search
 from analysis.slo import load_of
-from analysis.synthetic import made_run, made_worker, write_folder
+from analysis.synthetic import edit, made_run, made_worker, write_folder
 from workloads.locks import locked
+from workloads.manifest import write_manifest
 from workloads.pacing import arrivals
 from workloads.plan import Plan, PlanError, make_plan
 from workloads.recording import ATTEMPT, COMMITTED, RunError, read_run
@@ -221,8 +222,7 @@ def test_runs_that_others_disturbed_are_kept_told_and_not_counted(tmp_path, monk
     def run(plan, folder, *, name, **how):
         made = queue_run(plan, folder, name=name)
         if name in disturbed or disturbed == {"all"}:
-            manifest = dict(made.manifest) | {"foreign": {"cpu_share": 0.5}}
-            (folder / name / "manifest.json").write_text(json.dumps(manifest))
+            write_manifest(folder / name, edit(made.manifest, foreign={"cpu_share": 0.5}))
         return read_run(folder / name)
 
     monkeypatch.setattr(search, "run", run)
@@ -255,8 +255,7 @@ def test_a_run_that_broke_an_invariant_is_not_met_and_said(tmp_path, monkeypatch
         made = queue_run(plan, folder, name=name)
         if plan.rate > 300:
             broken = {"check": "total", "ok": False, "sentence": "99 for 100", "evidence": {}}
-            manifest = dict(made.manifest) | {"ok": False, "findings": [broken]}
-            (folder / name / "manifest.json").write_text(json.dumps(manifest))
+            write_manifest(folder / name, edit(made.manifest, ok=False, findings=[broken]))
         return read_run(folder / name)
 
     monkeypatch.setattr(search, "run", run)
@@ -328,8 +327,8 @@ def test_a_real_search_keeps_its_runs_its_curve_and_its_answer(tmp_path, monkeyp
     assert names
     for name in names:
         run = read_run(folder / name)
-        assert run.manifest["conduct"]["way"] == "search"
-        assert run.manifest["plan"]["rate"] > 0
+        assert run.manifest.conduct.way == "search"
+        assert run.manifest.plan.rate > 0
     assert (folder / "latency-against-rate.svg").read_bytes().startswith(b"<?xml")
     monkeypatch.setattr(search, "run", lambda *a, **k: pytest.fail("ran a finished probe"))
     status, out, _ = command(monkeypatch, capsys, "--into", folder, "--json")

@@ -28,6 +28,7 @@ from analysis.sweep_table import (
 from analysis.synthetic import drawn_run, made_experiment
 from workloads.design import Cell, begin, read_experiment, write_cell
 from workloads.experiment import Design
+from workloads.manifest import Conduct
 from workloads.plan import PlanError
 from workloads.sweep import read_sweep
 from workloads.sweep_folder import Beside, beside, choose_folder
@@ -71,9 +72,7 @@ def made_grid(folder: Path, *, twin: float = 1.0, blocks: int = 8, **marks: Any)
             foreign={"cpu_share": 0.5 if (arm, block) == marks.get("dirty") else 0.0},
         )
         jobs = 2 if (arm, block) == marks.get("beside") else 1
-        made.manifest["conduct"] = {
-            "way": "sweep", "jobs": jobs, "cpus": [0], "oversubscribed": jobs > 1
-        }  # fmt: skip
+        made.manifest.conduct = Conduct(way="sweep", jobs=jobs, cpus=(0,), oversubscribed=jobs > 1)
         return made
 
     made_experiment(folder, arms, make, name="made", blocks=blocks, baseline=BASELINE)
@@ -238,8 +237,7 @@ def test_a_sweep_is_run_listed_and_shown_within_eighty_columns(cwkit, tmp_path):
         read_experiment(folder)
         .cells[0, "writers 1"]
         .read()
-        .manifest["command"]
-        .startswith("cwkit sweep ")
+        .manifest.command.startswith("cwkit sweep ")
     )
     assert (folder / "sweep.toml").read_text() == TINY
     status, listed = cwkit("list")

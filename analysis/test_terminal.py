@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from analysis.synthetic import drawn_run, write_folder
+from analysis.synthetic import drawn_run, edit, write_folder
 from analysis.terminal import Terminal, guarded, one_line
 from analysis.test_forged import home as home
 from analysis.test_forged import made_sweep, played, said
@@ -37,17 +37,18 @@ def hostile_run(seed: int = 1, writers: int = 2) -> Run:
     """A run with such text wherever a run has words that are no names."""
     made = drawn_run(seed, writers=writers, engine="null", abort=0.2)
     for worker in made.workers:
-        worker.entry.update(state="died", account=HOSTILE, pragmas={"journal_mode": HOSTILE})
-    made.manifest.update(
+        worker.entry.state, worker.entry.account = "died", HOSTILE
+        worker.entry.pragmas = {"journal_mode": HOSTILE}
+    identity = dict.fromkeys(("binding", "version", "source_id"), HOSTILE)
+    edit(
+        made.manifest,
         ok=False,
         ended=HOSTILE,
         command=HOSTILE,
         findings=[{"check": HOSTILE, "ok": False, "sentence": HOSTILE, "evidence": {}}],
+        machine={"cpu": HOSTILE, "kernel": HOSTILE},
+        engines={"null": identity | {"options": [HOSTILE]}},
     )
-    made.manifest["machine"] |= {"cpu": HOSTILE, "kernel": HOSTILE}
-    made.manifest["engines"] = {
-        "null": {"binding": HOSTILE, "version": HOSTILE, "source_id": HOSTILE, "options": [HOSTILE]}
-    }
     return made
 
 

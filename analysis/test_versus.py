@@ -15,7 +15,7 @@ from analysis import cli
 from analysis.gates import ask, parse_condition
 from analysis.sides import pairs_of
 from analysis.significance import PAIRED_T, SIGN_FLIP
-from analysis.synthetic import drawn_run, made_experiment, write_folder
+from analysis.synthetic import drawn_run, edit, made_experiment, write_folder
 from analysis.versus import compare, deviation, judged
 from workloads.experiment import read_experiment
 from workloads.plan import PlanError
@@ -40,7 +40,7 @@ def run_of(arm, block, speed=SPEED, noise=0.01, **more):
     made = drawn_run(
         [block, 1], per_s=speed[arm] * day * own, writers=2, begin=begin, plan=plan, **more
     )
-    made.manifest["seed"] = plan["seed"]
+    made.manifest.seed = plan["seed"]
     return made
 
 
@@ -139,17 +139,17 @@ def test_too_few_blocks_for_an_interval_are_undecided_and_no_member_of_the_famil
 def test_blocks_that_are_unlike_contaminated_or_oversubscribed_are_left_out_and_said(tmp_path):
     def make(arm, block):
         made = run_of(arm, block)
-        machine = made.manifest["machine"] = {**made.manifest["machine"], "id": "a" * 12}
+        machine = edit(made.manifest, machine={"id": "a" * 12}).machine
         if block == 1 and arm == "slower":
-            machine["kernel"] = "Linux 9"
+            machine.kernel = "Linux 9"
         if block == 2 and arm == "slower":
-            machine["id"] = "b" * 12
+            machine.id = "b" * 12
         if block == 3:
-            machine["id"] = "b" * 12  # both arms: the block may be compared
+            machine.id = "b" * 12  # both arms: the block may be compared
         if block == 4 and arm == "base":
-            made.manifest["conduct"] = {"way": "sweep", "jobs": 3, "oversubscribed": True}
+            edit(made.manifest, conduct={"way": "sweep", "jobs": 3, "oversubscribed": True})
         if block == 5 and arm == "base":
-            made.manifest["foreign"] = {"cpu_share": 0.4}
+            edit(made.manifest, foreign={"cpu_share": 0.4})
         return made if (arm, block) != ("slower", 6) else "worker 0 died: signal 9"
 
     (one,) = found(made_experiment(tmp_path / "x", ARMS, make, blocks=12), "base", "slower")
@@ -210,7 +210,7 @@ def test_a_percentile_without_enough_samples_drops_the_block(tmp_path):
 def second(tmp_path, slower=1.0, **machine):
     def make(arm, block):
         made = run_of(arm, block, {name: per_s * slower for name, per_s in SPEED.items()})
-        made.manifest["machine"] = {**made.manifest["machine"], **machine}
+        edit(made.manifest, machine=machine)
         return made
 
     return made_experiment(tmp_path / "later", ARMS, make, blocks=10, baseline="base")

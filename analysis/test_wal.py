@@ -89,10 +89,10 @@ def test_where_nothing_checkpoints_that_is_the_reason() -> None:
     off = log_of(made(*ALWAYS, wal_autocheckpoint=0))
     assert off.why.startswith("nothing checkpointed it") and off.off
     assert "15.3 times SQLite's usual autocheckpoint (3.93 MiB; here it is off)" in off.sentence()
-    checkpointer = made_worker(2, rows_of((0, 10)), role="checkpointer", begin="", worker=2)
+    checkpointer = made_worker(0, rows_of((0, 10)), role="checkpointer", begin="", worker=9)
     beside = made(*ALWAYS, wal_autocheckpoint=0)
     beside = made_run([*beside.workers, checkpointer], plan={"wal_autocheckpoint": 0},
-                      wal=beside.manifest["wal"])  # fmt: skip
+                      wal=beside.manifest.wal)  # fmt: skip
     assert "a reader was always open" in log_of(beside).why
 
 
@@ -142,7 +142,7 @@ def test_a_run_says_how_large_its_log_grew_and_how_often_it_began_again() -> Non
     assert "how often it began again was not recorded" in said(made(wal=None))
     none = made(size=0, wal=None)
     assert said(none) == ""  # an older run
-    none.manifest["wal"] = None
+    none.manifest.wal = None
     assert said(none) == "log (WAL): not applicable, no log of SQLite's format was there."
 
 

@@ -65,7 +65,7 @@ def test_all_ways_give_the_same_ratios_within_their_intervals(tmp_path):
     # The day's other work is in all three: here the ways are on trial, not the machine.
     grids = {path.name: gather(read_experiment(path), foreign_limit=1.0) for path in folders}
     for name, grid in grids.items():
-        said = {cell.manifest["conduct"]["way"] for cell in grid.cells.values()}
+        said = {cell.manifest.conduct.way for cell in grid.cells.values() if cell.manifest}
         assert said == {"sweep" if name == "plain" else name}
         assert [place[1] for place in grid.places] == [1]
     thinks = {name: grid.ratio("think_us 200", "think_us 0") for name, grid in grids.items()}

@@ -275,7 +275,7 @@ def compare(
         where = "" if a.grid is None else f"block {block}: "
         one, other = a.cells.get(block), b.cells.get(block)
         why = _unusable(one, a) or _unusable(other, b)
-        if not why and one and other:
+        if not why and one and other and one.manifest and other.manifest:
             found = differences(one.manifest, other.manifest)
             under = asked_for(found) if varied is None else varied
             odd = undeclared(found, under)

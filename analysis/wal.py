@@ -82,20 +82,20 @@ def wal_of(run: Run, window_ns: tuple[int, int]) -> Wal | None:
 
     A log of SQLite's format may lie there all the same: Turso loads its rows through one.
     """
-    plan, told = run.manifest["plan"], run.manifest.get("wal")
-    size = told["bytes_max"] if told else run.manifest.get("wal_bytes_max", 0)
-    modes = {worker.entry.get("pragmas", {}).get("journal_mode") for worker in run.workers} - {None}
+    plan, told = run.manifest.plan, run.manifest.wal
+    size = told.bytes_max if told else run.manifest.wal_bytes_max
+    modes = {str(worker.entry.pragmas.get("journal_mode", "")) for worker in run.workers} - {""}
     if not size or (modes and "wal" not in modes):
         return None
-    pages = plan.get("wal_autocheckpoint", DEFAULT_PAGES)
-    page = plan.get("page_bytes", 4096) + FRAME_BYTES
+    pages = plan.wal_autocheckpoint
+    page = plan.page_bytes + FRAME_BYTES
     limit = (pages or DEFAULT_PAGES) * page + HEADER_BYTES
     found = Wal(
-        int(size),
+        size,
         limit,
         not pages,
-        int(told["restarts"]) if told else None,
-        bool(told["exact"]) if told else False,
+        told.restarts if told else None,
+        told.exact if told else False,
     )
     return found._replace(why=why(run, window_ns)) if found.times >= OUTGROWN else found
 
@@ -103,8 +103,7 @@ def wal_of(run: Run, window_ns: tuple[int, int]) -> Wal | None:
 def why(run: Run, window_ns: tuple[int, int]) -> str:
     """Why the log could not begin again, as far as the rows of a run show it."""
     readers, both = run.role("reader"), (*run.role("reader"), *run.role("writer"))
-    plan = run.manifest["plan"]
-    if not plan.get("wal_autocheckpoint", DEFAULT_PAGES) and not run.role("checkpointer"):
+    if not run.manifest.plan.wal_autocheckpoint and not run.role("checkpointer"):
         return "nothing checkpointed it: its autocheckpoint is off and there was no checkpointer"
     seconds = max(window_ns[1] - window_ns[0], 1)
     free = unread_ns(readers, window_ns)

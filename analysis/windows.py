@@ -106,7 +106,7 @@ def unit_of(run: Run) -> str:
 def scenario_of(run: Run) -> tuple[Plan, Scenario]:
     """The plan and the scenario of a run, made again. Raises NoAnswer where they are not ours."""
     try:
-        plan = Plan(**run.manifest["plan"])
+        plan = Plan(**run.manifest.plan.data())
         return plan, find_scenario(plan.scenario)(plan.shape())
     except (ValueError, TypeError) as error:
         words = str(error).splitlines()[0]
@@ -163,8 +163,7 @@ def unit_or_none(run: Run) -> str:
 
 
 def _thinks(run: Run) -> bool:
-    params = run.manifest.get("scenario", {}).get("params", {})
-    return bool(params.get("think_us"))
+    return bool(run.manifest.scenario.params.get("think_us"))
 
 
 def _between(

@@ -61,7 +61,7 @@ def ran(engine: str, mode: str, shape: dict[str, Any], seed: int, folder: Path) 
 
 def judged(made: Run) -> Verdict:
     history = history_of(made.folder)
-    assert len(history) > 5, f"nearly nothing ran: {made.manifest['workers']}"
+    assert len(history) > 5, f"nearly nothing ran: {made.manifest.workers}"
     return check(history)
 
 
@@ -83,7 +83,7 @@ def test_free_running_processes_keep_the_promised_level(
         told = f"{target}, {shape}, seed {seed + number}"
         assert not forbidden, f"{told}: {forbidden}\n{verdict.anomalies}"
         assert verdict.levels[target.promise] is not False, told
-        assert all(f["ok"] for f in made.manifest["findings"]), (told, made.manifest["findings"])
+        assert all(f.ok for f in made.manifest.findings), (told, made.manifest.findings)
 
 
 # What a run on a broken engine must be caught with; which of its names a run shows is chance.

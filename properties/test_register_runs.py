@@ -57,7 +57,7 @@ def test_a_run_with_every_operation_keeps_the_promised_level(
 ) -> None:
     shape = {"rows": 10, "keys": "latest", "scan_rows": 6, "operations": 3, "think_us": 50}
     made = ran(target.engine, target.mode, tmp_path, seed, mix=ALL_OPERATIONS, **shape)
-    assert all(f["ok"] for f in made.manifest["findings"]), made.manifest["findings"]
+    assert all(f.ok for f in made.manifest.findings), made.manifest.findings
     history = load(made.folder / HISTORY_FILE)
     committed = sum(int((w.attempts["outcome"] == COMMITTED).sum()) for w in made.workers)
     assert Counter(history.txn_outcome.tolist())[0] == committed  # 0: committed

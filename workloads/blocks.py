@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from workloads import machine
-from workloads import recording as rec
 from workloads.design import Experiment, set_aside
+from workloads.manifest import Manifest, read_manifest
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,9 @@ def home_of(experiment: Experiment, block: int) -> set[Place]:
     for arm in experiment.order[block]:
         cell = experiment.cells.get((block, arm))
         if cell is not None and cell.folder is not None:
-            said = rec.read_manifest(cell.folder)
-            conduct = said.get("conduct", {})
-            cpus = tuple(conduct.get("cpus", ())) if conduct.get("way") == "dask" else ()
-            places.add(Place(str(said.get("machine", {}).get("id", "")), cpus))
+            said = read_manifest(cell.folder)
+            cpus = said.conduct.cpus if said.conduct.way == "dask" else ()
+            places.add(Place(said.machine.id, cpus))
     return places
 
 
@@ -93,19 +92,19 @@ def _otherwise(experiment: Experiment, wanted: Mapping[str, Any]) -> set[int]:
     found = set()
     for (block, _), cell in experiment.cells.items():
         if block in left and cell.folder is not None:
-            said = _conditions(rec.read_manifest(cell.folder))
+            said = _conditions(read_manifest(cell.folder))
             if any(said[name] and value and said[name] != value for name, value in wanted.items()):
                 found.add(block)
     return found
 
 
-def _conditions(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """How a cell was made; what the manifest does not say is None or 0."""
-    by, conduct = manifest.get("machine", {}), manifest.get("conduct", {})
+def _conditions(manifest: Manifest) -> dict[str, Any]:
+    """How a cell was made; what the manifest does not say is None, 0 or ""."""
+    conduct = manifest.conduct
     return {
-        "commit": by.get("cwkit_commit"),
-        "source": by.get("cwkit_source"),
-        "jobs": conduct.get("jobs"),
-        "cpus": len(conduct.get("cpus", ())),
-        "way": conduct.get("way"),
+        "commit": manifest.machine.cwkit_commit,
+        "source": manifest.machine.cwkit_source,
+        "jobs": conduct.jobs,
+        "cpus": len(conduct.cpus),
+        "way": conduct.way,
     }

@@ -9,13 +9,14 @@ drops the process's POSIX locks on it. Source: https://sqlite.org/fileformat2.ht
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from workloads.engines import Session
+from workloads.manifest import Tree
 
 LEAVES = (0x0D, 0x0A)
 INTERIOR = (0x05, 0x02)
@@ -24,6 +25,13 @@ TREES = "SELECT type, name, tbl_name, rootpage FROM sqlite_schema WHERE rootpage
 
 MOST_TEXT = 100_000
 """Characters of one table's leaves in the manifest. Beyond it only their number is kept."""
+
+MOST_CELLS = 65_536
+"""Of one page: no page has more bytes."""
+
+MOST_PAGES = 1 << 22
+MOST_ROWS = 1 << 24
+"""Of a layout that is looked at again: a database of several GB."""
 
 MOST_DEEP = 20
 """Levels of a b-tree; SQLite's own limit (BTCURSOR_MAX_DEPTH)."""
@@ -103,25 +111,32 @@ def unpacked(text: str) -> tuple[np.ndarray, np.ndarray]:
     >>> unpacked("4-6:33 8:7")
     (array([4, 5, 6, 8]), array([33, 33, 33,  7]))
     """
-    pages: list[int] = []
-    cells: list[int] = []
+    entries = []  # first, last, cells
     for entry in text.split():
         span, _, count = entry.partition(":")
         first, _, last = span.partition("-")
-        many = range(int(first), int(last or first) + 1)
-        pages += many
-        cells += [int(count)] * len(many)
-    return np.array(pages, np.int64), np.array(cells, np.int64)
+        entries.append((int(first), int(last or first), int(count)))
+    for begin, end, number in entries:
+        if not (0 < begin <= end < 1 << 32 and 0 <= number <= MOST_CELLS):
+            raise ValueError("its layout has pages that no file has")
+    many = [end - begin + 1 for begin, end, _ in entries]
+    if sum(many) > MOST_PAGES:
+        raise ValueError(f"its layout has {sum(many):,} pages, more than can be looked at")
+    pages = [np.arange(begin, end + 1) for begin, end, _ in entries]
+    cells = np.repeat(np.array([number for *_, number in entries], np.int64), many)
+    return np.concatenate([np.zeros(0, np.int64), *pages]), cells
 
 
-def leaf_of_rows(tree: Mapping[str, Any]) -> np.ndarray:
+def leaf_of_rows(tree: Tree) -> np.ndarray:
     """The page of each row of a table whose ids were loaded in order, int64, shape (rows,).
 
-    Raises ValueError for a layout that was too long to be kept.
+    Raises ValueError for a layout that was too long to be kept, and for one that is none.
     """
-    pages, cells = unpacked(str(tree["pages"]))
+    pages, cells = unpacked(tree.pages)
     if not len(pages):
-        raise ValueError(f"the layout of {tree['leaves']} leaf pages was too long to be kept")
+        raise ValueError(f"the layout of {tree.leaves} leaf pages was too long to be kept")
+    if cells.sum() > MOST_ROWS:
+        raise ValueError(f"its layout has {cells.sum():,} rows, more than can be looked at")
     return np.repeat(pages, cells)
 
 

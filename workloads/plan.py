@@ -10,15 +10,13 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, ValidationError
 
 from workloads.engines import MODES, Engine, EngineMissing, Settings, UnknownName, find_engine
+from workloads.manifest import RecordedPlan, Retry
 from workloads.scenarios import Shape, find_scenario
-
-MOST_WORKERS = 256
-"""Of one role. More processes than this measure the operating system's scheduler, not an engine."""
 
 ROLES = ("writer", "reader", "checkpointer")
 CHECKPOINTS = ("passive", "full", "restart", "truncate")
@@ -36,72 +34,14 @@ class PlanError(ValueError):
         self.field = field
 
 
-class Retry(BaseModel):
-    """What the runner does after a conflict. Each try is an attempt of its own and is recorded.
-
-    exponential : waits uniform(0, min(cap, base * 2**(tries - 1))) ("full jitter").
-    most_tries  : gives a transaction up after so many attempts; 0: only when the run ends.
-    """
+class Plan(RecordedPlan):
+    """One run: the plan as it is recorded, made to be run. Nothing but its fields is taken."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    policy: Literal["none", "immediate", "exponential"] = "exponential"
-    base_us: float = Field(100, gt=0, le=60e6)
-    cap_us: float = Field(50_000, gt=0, le=60e6)
-    most_tries: int = Field(0, ge=0, le=65_000)
-
-
-class Plan(BaseModel):
-    """One run. Counts are workers of each role, times are in the unit of their name."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    scenario: str = "bank"
-    params: dict[str, Any] = Field(default_factory=dict)
-    database: str = "libsql"
-    """Engine that creates and loads the database, and that checks it afterwards."""
-    writers: int = Field(4, ge=0, le=MOST_WORKERS)
-    write_engine: str = ""  # "": as `database`
-    begin: str = "immediate"
-    readers: int = Field(0, ge=0, le=MOST_WORKERS)
-    read_engine: str = ""
-    read_begin: str = "deferred"
-    checkpointers: int = Field(0, ge=0, le=MOST_WORKERS)
-    checkpoint: Literal["passive", "full", "restart", "truncate"] = "passive"
-    checkpoint_engine: str = ""
-    checkpoint_pause_ms: float = Field(0, ge=0, le=60_000)
-    duration_s: float = Field(10, gt=0, le=86_400)
-    warmup_s: float = Field(1, ge=0, le=3_600)
-    transactions: int = Field(0, ge=0)
-    """Of each writer and reader; 0: until the duration ends. The duration stays a limit."""
-    rate: float = Field(0, ge=0, le=10_000_000)
-    """Open loop: transactions a second that all writers together should start; 0: closed loop."""
-    read_rate: float = Field(0, ge=0, le=10_000_000)
-    retry: Retry = Retry()
-    journal_mode: (
-        Literal["wal", "delete", "truncate", "persist", "memory", "off", "mvcc"] | None
-    ) = None
-    synchronous: Literal["off", "normal", "full", "extra"] = "normal"
-    busy_timeout_ms: int = Field(2000, ge=0, le=600_000)
-    cache_size: int = Field(-16000, ge=-(2**31), lt=2**31)
-    page_bytes: Literal[512, 1024, 2048, 4096, 8192, 16384, 32768, 65536] = 4096
-    wal_autocheckpoint: int = Field(1000, ge=0, lt=2**31)
-    mmap_bytes: int = Field(0, ge=0, lt=2**62)
-    seed: int = Field(0, ge=0, lt=2**63)
-    pin: bool = False
-    """Give each worker one CPU of those the run may use, in turn."""
-    cpus: tuple[int, ...] = ()
-    deadline_s: float = Field(15, gt=0, le=3_600)
-    """How long after the run's end, or without any progress at all, a worker is waited for."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _engine_of_each_role(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            values = dict(values)
-            for field in ("write_engine", "read_engine", "checkpoint_engine"):
-                values[field] = values.get(field) or values.get("database", "libsql")
-        return values
+    def recorded(self) -> RecordedPlan:
+        """As it goes into a manifest: every field of it, also those that nobody gave."""
+        return RecordedPlan(**self.model_dump(mode="json"))
 
     def settings(self) -> Settings:
         """The pragmas of every connection of this run."""
@@ -125,18 +65,6 @@ class Plan(BaseModel):
         shape = self.shape()
         think_s = max(shape.think_of("writer"), shape.think_of("reader")) / 1e6
         return self.deadline_s + shape.operations * (self.busy_timeout_ms / 1e3 + think_s)
-
-    def roles(self) -> list[tuple[str, str, str]]:
-        """(role, engine, BEGIN mode) of each worker, by worker number."""
-        return (
-            [("writer", self.write_engine, self.begin)] * self.writers
-            + [("reader", self.read_engine, self.read_begin)] * self.readers
-            + [("checkpointer", self.checkpoint_engine, "")] * self.checkpointers
-        )
-
-    def engines(self) -> tuple[str, ...]:
-        """Every engine the run opens the database with, the database's own first."""
-        return tuple(dict.fromkeys([self.database, *(engine for _, engine, _ in self.roles())]))
 
     def files(self) -> tuple[str, ...]:
         """The user's own files that it takes engines or the scenario from, as it names them."""

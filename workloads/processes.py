@@ -15,15 +15,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from workloads import accounts, last_words, machine
 from workloads import board as boards
+from workloads import machine
 from workloads import recording as rec
 from workloads.board import Board
 from workloads.engines import find_engine
@@ -37,12 +36,27 @@ from workloads.hosts import (
     Progress,
     RunFailed,
     end,
-    ended_words,
+    last_words,
     start,
+    status_words,
     wait,
 )
+from workloads.manifest import (
+    Conduct,
+    EngineEntry,
+    FindingEntry,
+    Foreign,
+    Layout,
+    Machine,
+    Manifest,
+    ScenarioEntry,
+    WalEntry,
+    Window,
+    WorkerEntry,
+    write_manifest,
+)
 from workloads.plan import Plan
-from workloads.trouble import troubles
+from workloads.scenarios import find_scenario
 from workloads.wal import WalWatch
 from workloads.worker import seats_of
 
@@ -60,14 +74,6 @@ __all__ = [
 START_LIMIT_S = 120.0
 LOAD_LIMIT_S = 900.0
 CHECK_LIMIT_S = 900.0
-MET = {
-    "full": "its disk, or the database, is full; free some space, or give another folder with "
-    "--databases",
-    "io": "reading or writing the database there failed; give another folder with --databases",
-    "limit": "the database met a limit of the engine or of the system",
-}
-"""What the loading or the checking process met, by its cause, as the end of a sentence."""
-
 CORRUPT = ("malformed", "not a database", "corrupt")
 """In an engine's words: what it says of a file that is no sound database any more."""
 
@@ -101,17 +107,11 @@ def run(
     making = _Making(plan, runs, name, command, databases, on_progress or (lambda progress: None))
     making.cpus, making.conductor, making.inherit = tuple(cpus), conductor, tuple(inherit)
     if conduct is not None:
-        making.manifest["conduct"] = dict(conduct)
+        making.manifest.conduct = Conduct(**conduct)
     try:
         try:
             making.load(template)
             making.start()
-        except OSError as error:
-            making.abandon()
-            raise FolderUnwritable(
-                f"{error.filename or making.folder.parent}: cannot be written ({error.strerror}). "
-                "Free some space, or give another folder with --runs or --databases."
-            ) from error
         except BaseException:
             making.abandon()
             raise
@@ -157,7 +157,7 @@ class _Making:
         self.foreign: dict[str, float] = {}
         self.wal: WalWatch | None = None
         self.pressure: dict[str, dict[str, float]] | None = None
-        self.findings: list[dict[str, Any]] = []
+        self.findings: list[FindingEntry] = []
         self.kept = False
         self.folder = _new_folder(Path(runs), name or run_name(plan))
         try:
@@ -174,18 +174,21 @@ class _Making:
         self.hung: list[int] = []
         self.window = (0, 0, 0)
         self.null = find_engine(plan.database).file_format == "none"
-        self.manifest: dict[str, Any] = {
-            "cwkit": rec.FORMAT_VERSION,
-            "run": self.folder.name,
-            "command": command,
-            "seed": plan.seed,
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "scenario": {"name": plan.scenario, "params": plan.shape().model_dump()},
-            "plan": plan.model_dump(mode="json"),
-            "machine": machine.describe(self.home, plan.files()),
-            "ended": "running",
-            "ok": False,
-        }
+        self.manifest = Manifest(
+            cwkit=rec.FORMAT_VERSION,
+            run=self.folder.name,
+            command=command,
+            seed=plan.seed,
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            scenario=scenario_entry(plan),
+            plan=plan.recorded(),
+            machine=Machine(**machine.describe(self.home, plan.files())),
+            ended="running",
+            ok=False,
+            workers=[],
+            window=Window(start_ns=0, measure_ns=0, stop_ns=0),
+        )
+        self._write_job()
 
     def _write_job(self) -> None:
         self.board = Board(self.home / "board.bin", len(self.seats), create=True)
@@ -197,16 +200,11 @@ class _Making:
             "parent": os.getpid(),
         }
         (self.home / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        accounts.hold_back(self.folder)
-        for who in ("check", *(f"worker-{worker:03d}" for worker in range(len(self.seats)))):
-            accounts.reserve(self.folder, who)
 
     # -- processes ----------------------------------------------------------------------------
 
     def _start(self, name: str, *words: str, workers: tuple[int, ...] = ()) -> Host:
-        host = start(
-            self.home, name, *words, into=self.folder, workers=workers, inherit=self.inherit
-        )
+        host = start(self.home, name, *words, workers=workers, inherit=self.inherit)
         self.hosts.append(host)
         return host
 
@@ -217,23 +215,28 @@ class _Making:
         if status is None:
             raise RunFailed(f"The process that should {word} took more than {limit_s:.0f} s.")
         if status != 0:
-            said = self._account(word)
-            words = str(said.get("failed") or ended_words(host))
-            if met := MET.get(str(said.get("cause"))):
-                raise FolderUnwritable(f"{self.home.parent}: {met} ({words}).")
+            words = last_words(host)
+            if any(sign in words for sign in ("full", "No space", "disk I/O", "too large")):
+                raise FolderUnwritable(
+                    f"The disk that holds {self.home.parent} is full ({words}). "
+                    "Free some space, or give another folder with --databases."
+                )
             raise RunFailed(
-                f"{self.plan.database} could not {word} the database: {words}",
-                last_words.read(host.stderr),
+                f"The process that should {word} the database with {self.plan.database} "
+                f"ended with {status_words(status)}: {words}"
             )
         return self._account(word)
 
     def _account(self, who: str) -> dict[str, Any]:
-        return accounts.read(self.folder, who)
+        path = self.folder / f"{who}.account.json"
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, json.JSONDecodeError):
+            return {}
 
     # -- the steps of a run -------------------------------------------------------------------
 
     def load(self, template: Path | None) -> None:
-        self._write_job()
         self.loaded: dict[str, Any] = {}
         if self.null:
             return
@@ -259,7 +262,7 @@ class _Making:
 
     def start(self) -> None:
         """Start every worker and wait until each has its connection and its row file."""
-        self.manifest["layout"] = {"loaded": self.loaded.get("layout", {})}
+        self.manifest.layout = Layout(loaded=self.loaded.get("layout", {}))
         self._write_manifest()
         threads: dict[str, list[int]] = {}
         for worker, (_, engine, _) in enumerate(self.plan.roles()):
@@ -347,12 +350,12 @@ class _Making:
             said = self._account(f"worker-{worker:03d}")
             if said.get("state") == "invariant broken":
                 self.findings.append(
-                    {
-                        "check": "during the run",
-                        "ok": False,
-                        "sentence": said["account"],
-                        "evidence": said.get("evidence", {}) | {"worker": worker},
-                    }
+                    FindingEntry(
+                        check="during the run",
+                        ok=False,
+                        sentence=said["account"],
+                        evidence=said.get("evidence", {}) | {"worker": worker},
+                    )
                 )
         self.findings += self._unreadable()
         self._write_manifest()
@@ -360,34 +363,35 @@ class _Making:
             return
         try:
             said = self._errand("check", CHECK_LIMIT_S, "checking")
-            self.findings += said["findings"]
-            self.manifest["layout"] |= {"left": said.get("layout", {})}
+            self.findings += [FindingEntry(**finding) for finding in said["findings"]]
+            layout = self.manifest.layout.data() | {"left": said.get("layout", {})}
+            self.manifest.layout = Layout(**layout)
         except (RunFailed, KeyError) as error:
             self.findings.append(
-                {"check": "invariant", "ok": False, "sentence": str(error), "evidence": {}}
+                FindingEntry(check="invariant", ok=False, sentence=str(error), evidence={})
             )
         except KeyboardInterrupt:
             self.ended = "interrupted"
-            self.manifest["unchecked"] = "the check of the database was interrupted"
+            self.manifest.unchecked = "the check of the database was interrupted"
 
-    def _unreadable(self) -> list[dict[str, Any]]:
+    def _unreadable(self) -> list[FindingEntry]:
         """A worker that was told the database is malformed has found something, whatever else."""
         found = []
         for worker, (role, number) in enumerate(self.seats):
             for words in rec.read_messages(self.folder, worker):
                 if any(sign in words for sign in CORRUPT):
                     found.append(
-                        {
-                            "check": "readable during the run",
-                            "ok": False,
-                            "sentence": f"{role} {number} ({self.plan.roles()[worker][1]}) was "
+                        FindingEntry(
+                            check="readable during the run",
+                            ok=False,
+                            sentence=f"{role} {number} ({self.plan.roles()[worker][1]}) was "
                             f"told: {words}",
-                            "evidence": {"worker": worker},
-                        }
+                            evidence={"worker": worker},
+                        )
                     )
         return found
 
-    def _entry(self, worker: int) -> dict[str, Any]:
+    def _entry(self, worker: int) -> WorkerEntry:
         """One worker's part of the manifest, from its account and from how its process ended."""
         role, engine, mode = self.plan.roles()[worker]
         said = self._account(f"worker-{worker:03d}")
@@ -398,69 +402,57 @@ class _Making:
             account = f"ended by the run: {self.patience_s:g} s without an answer"
         elif host is not None and host.process.poll() and state in ("died", "never started"):
             state = "died"
-            account = ended_words(host)
-        return {
-            "worker": worker,
-            "role": role,
-            "number": self.seats[worker][1],
-            "engine": engine,
-            "begin": mode,
-            "pid": host.process.pid if host else 0,
-            "state": state,
-            "account": account,
-            "opened": rec.segment_path(self.folder, worker, 0).exists(),
-            "pragmas": said.get("pragmas", {}),
-            "cpu_s": said.get("cpu_s"),
-            "cpus": said.get("cpus", []),
-            "idle_checkpoints": said.get("idle_checkpoints", 0),
-            "busy_checkpoints": said.get("busy_checkpoints", 0),
-            "met": said.get("met"),
-        }
+            account = f"{status_words(host.process.returncode)}: {last_words(host)}".rstrip(": ")
+        return WorkerEntry(
+            worker=worker,
+            role=role,
+            number=self.seats[worker][1],
+            engine=engine,
+            begin=mode,
+            pid=host.process.pid if host else 0,
+            state=state,
+            account=account,
+            opened=rec.segment_path(self.folder, worker, 0).exists(),
+            pragmas=said.get("pragmas", {}),
+            cpu_s=said.get("cpu_s"),
+            cpus=said.get("cpus", ()),
+            idle_checkpoints=said.get("idle_checkpoints", 0),
+            busy_checkpoints=said.get("busy_checkpoints", 0),
+            met=said.get("met"),
+        )
 
     def _write_manifest(self) -> None:
         start, measure, stop = self.window
-        identities = {self.plan.database: self.loaded.get("identity", {})}
+        engines = {self.plan.database: self.loaded.get("identity", {})}
         for worker, (_, engine, _) in enumerate(self.plan.roles()):
             said = self._account(f"worker-{worker:03d}")
             if said.get("identity"):
-                identities[engine] = said["identity"]
-        self.manifest |= {
-            "workers": [self._entry(worker) for worker in range(len(self.seats))],
-            "engines": identities,
-            "window": {"start_ns": start, "measure_ns": measure, "stop_ns": stop},
-            "foreign": self.foreign,
-            "findings": self.findings,
-            "wal_bytes_max": self.wal.bytes_max if self.wal else 0,
-            "wal": self.wal.data() if self.wal else None,
-            "pressure": self.pressure,
-        }
-        try:
-            rec.write_manifest(self.folder, self.manifest)
-        except OSError:
-            # Of a run that goes on a manifest is a note; what is written last has its room.
-            if self.window == (0, 0, 0):
-                raise
+                engines[engine] = said["identity"]
+        told = self.manifest
+        told.workers = [self._entry(worker) for worker in range(len(self.seats))]
+        told.engines = {name: EngineEntry(**identity) for name, identity in engines.items()}
+        told.window = Window(start_ns=start, measure_ns=measure, stop_ns=stop)
+        told.foreign = Foreign(**self.foreign)
+        told.findings = self.findings
+        told.wal_bytes_max = self.wal.bytes_max if self.wal else 0
+        wal = self.wal.data() if self.wal else None
+        told.wal = WalEntry(**wal) if wal else None
+        told.pressure = self.pressure
+        write_manifest(self.folder, told)
 
     def finish(self, keep_database: bool) -> rec.Run:
         entries = [self._entry(worker) for worker in range(len(self.seats))]
-        broken = [finding for finding in self.findings if not finding["ok"]]
-        well = all(entry["state"] == "finished" for entry in entries)
+        broken = [finding for finding in self.findings if not finding.ok]
+        well = all(entry.state == "finished" for entry in entries)
         if well and self._nothing_committed():
             self.ended = "nothing was committed"
-        accounts.give_back(self.folder)
-        self._write_manifest()
-        found = troubles(rec.read_workers(self.folder, self.manifest))
-        self.manifest["troubles"] = [asdict(one) for one in found]
-        self.manifest["ended"] = self.ended
-        good = well and not broken and not found
-        self.manifest["ok"] = good and self.ended in ("duration", "transactions")
+        self.manifest.ended = self.ended
+        self.manifest.ok = well and not broken and self.ended in ("duration", "transactions")
         self._write_manifest()
         if (broken or keep_database) and not self.null:
             self._keep_database()
         for path in self.folder.glob("*.account.json"):
             path.unlink()
-        for host in self.hosts:
-            last_words.keep(host.stderr)
         for worker in range(len(self.seats)):
             rec.trim(self.folder, worker)
         return rec.read_run(self.folder)
@@ -481,7 +473,7 @@ class _Making:
             for path in self.home.glob("database.db*"):
                 shutil.copyfile(path, self.folder / path.name)
         except OSError as error:
-            self.manifest["database_kept"] = f"no: {error}"
+            self.manifest.database_kept = f"no: {error}"
             self._write_manifest()
 
     def abandon(self) -> None:
@@ -493,6 +485,17 @@ class _Making:
             if host.process.poll() is None:
                 end(host.process)
         shutil.rmtree(self.home, ignore_errors=True)
+
+
+def scenario_entry(plan: Plan) -> ScenarioEntry:
+    """The scenario as a reader needs it who must not load a file of the user's."""
+    scenario = find_scenario(plan.scenario)
+    return ScenarioEntry(
+        name=plan.scenario,
+        params=plan.shape().model_dump(),
+        kinds=tuple(scenario.kinds),
+        late=tuple(getattr(scenario, "late", ())),
+    )
 
 
 def run_name(plan: Plan) -> str:

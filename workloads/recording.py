@@ -13,17 +13,18 @@ import json
 import os
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.lib import format as npy
 
 from workloads.errors import RunError as RunError
 from workloads.files import FORMAT_VERSION as FORMAT_VERSION
-from workloads.files import write_json
+from workloads.files import inside, opened, read_bytes, replacing
+from workloads.manifest import LATEST_NS, Manifest, WorkerEntry, read_manifest
 
 OPEN, COMMITTED, CONFLICT, FAILED, UNKNOWN = range(5)
 OUTCOMES = ("open", "committed", "conflict", "failed", "unknown")
@@ -51,29 +52,6 @@ MEANINGS = {
 }
 """Each kind in words, with the way out where there is one: whatever tells a kind takes it here."""
 
-FULL, IO, LIMIT = range(129, 132)
-CAUSES: Mapping[int, str] = {FULL: "full", IO: "io", LIMIT: "limit"}
-"""Why an attempt failed that no other transaction had a part in, where its engine says so: the disk
-or the database is full; reading or writing failed; a limit was met (memory, the size of a file or
-of a value). They stand in the same field as the kinds of conflict, of which they are none: hence
-the numbers. 0 is any other cause, and every one in a run made before they were kept."""
-
-
-def reason(outcome: int, number: int) -> str:
-    """Why an attempt did not commit, in a word or two: `number` is its field `conflict`.
-
-    "" : it failed, and its engine says no more of why than its words.
-
-    >>> reason(CONFLICT, BUSY), reason(FAILED, FULL), reason(UNKNOWN, IO), reason(FAILED, 0)
-    ('busy', 'failed: full', 'unknown: io', '')
-    """
-    if outcome == CONFLICT:
-        return CONFLICTS[number] if number < len(CONFLICTS) else "unclassified"
-    if cause := CAUSES.get(number, ""):
-        return f"{OUTCOMES[outcome]}: {cause}"
-    return "" if outcome == FAILED else OUTCOMES[outcome]
-
-
 NO_PHASE, BEGIN, STATEMENT, COMMIT = range(4)
 PHASES = ("", "begin", "statement", "commit")
 """Where an attempt that did not commit ended."""
@@ -97,7 +75,7 @@ ATTEMPT = np.dtype(
         ("result", "<i8"),  # what the transaction says of itself, see the scenario
         ("message", "<u2"),  # 1 + index into the worker's messages; 0 none
         ("outcome", "u1"),
-        ("conflict", "u1"),  # its kind; where it failed or is unknown, the cause (CAUSES)
+        ("conflict", "u1"),
         ("phase", "u1"),
         ("pad", "V3"),  # of a refused statement: how long it took at most, see within_ns
     ]
@@ -142,17 +120,18 @@ def within_ns(rows: np.ndarray) -> np.ndarray:
     return found
 
 
-NOT_KEPT = 65_535
-"""The number of words that were not written down."""
-
 SEGMENT_ROWS = 1 << 15
 """Rows of one file. A worker that needs more goes on in the next file: 2 MiB allocated ahead."""
+
+MOST_ROWS = 1 << 21
+"""Of a file that is read: many more than any file of ours has, and no more than memory holds."""
+
+LONGEST_HEADER = 4_000
+"""Characters of a file's header, which is a Python literal; ours has 300."""
 
 
 class Recorder:
     """The open file of one worker: `buffer` and `offset` are the hot loop's, the rest is ours.
-
-    full : why an engine's words could not be written down, None where they could.
 
     The loop packs OPEN_PART at `offset` and CLOSE_PART at `offset + CLOSE_AT`, adds ROW_BYTES, and
     calls `roll()` when `offset == limit`.
@@ -162,34 +141,25 @@ class Recorder:
         self.folder, self.worker, self.rows = Path(folder), worker, rows
         self.segment = -1
         self._messages: dict[str, int] = {}
-        self.full: OSError | None = None
         self.roll()
 
     def roll(self) -> tuple[memoryview, int, int]:
         """Start the next segment: (buffer, offset, limit). Raises OSError on a full disk."""
         self.segment += 1
         path = segment_path(self.folder, self.worker, self.segment)
-        # Under its name once it is whole: a file cut short would make the run unreadable.
-        beside = path.with_name(f"{path.name}.new")
-        try:
-            with beside.open("wb") as file:
-                npy.write_array_header_2_0(
-                    file,
-                    {
-                        "descr": npy.dtype_to_descr(ATTEMPT),
-                        "fortran_order": False,
-                        "shape": (self.rows,),
-                    },
-                )
-                start = file.tell()
-                # Allocated, not merely made sparse: writing to a hole of a map on a full disk is a
-                # SIGBUS, which no worker could report; this is an OSError, which it can.
-                os.posix_fallocate(file.fileno(), 0, start + self.rows * ROW_BYTES)
-            os.replace(beside, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
-            raise
+        with path.open("wb") as file:
+            npy.write_array_header_2_0(
+                file,
+                {
+                    "descr": npy.dtype_to_descr(ATTEMPT),
+                    "fortran_order": False,
+                    "shape": (self.rows,),
+                },
+            )
+            start = file.tell()
+            # Allocated, not merely made sparse: writing to a hole of a map on a full disk is a
+            # SIGBUS, which no worker could report; this is an OSError, which it can.
+            os.posix_fallocate(file.fileno(), 0, start + self.rows * ROW_BYTES)
         array = np.memmap(path, mode="r+", dtype="u1", offset=start, shape=(self.rows * ROW_BYTES,))
         self._array = array
         self.buffer, self.offset = array.data, 0
@@ -198,20 +168,17 @@ class Recorder:
 
     def message(self, words: str) -> int:
         """Number (from 1) of an engine's words; new words are written to disk at once."""
+        if not words.isascii():
+            words = words.encode("utf-8", "replace").decode()  # half a character is none in JSON
         number = self._messages.get(words)
         if number is None:
-            number = min(len(self._messages) + 1, NOT_KEPT)
-            if number == NOT_KEPT or self.full is not None:
-                return NOT_KEPT  # a worker with 65,534 different texts has its rest under one
-            path = self.folder / f"worker-{self.worker:03d}.messages.jsonl"
-            try:
-                with path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(words) + "\n")
-            except OSError as error:
-                # Told once the attempt that met these words has its row: `full`.
-                self.full = error
-                return NOT_KEPT
+            number = min(len(self._messages) + 1, 65535)
+            if number == 65535:
+                return number  # a worker with 65,534 different texts has its rest under one number
             self._messages[words] = number
+            path = self.folder / f"worker-{self.worker:03d}.messages.jsonl"
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(words) + "\n")
         return number
 
 
@@ -237,49 +204,45 @@ class WorkerRecord:
     begin: str
     attempts: np.ndarray
     messages: tuple[str, ...]
-    entry: dict[str, Any] = field(repr=False)
+    entry: WorkerEntry = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder, read: `manifest` as written, one WorkerRecord for each worker."""
+    """A run folder, read: its manifest, and one WorkerRecord for each worker."""
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     workers: tuple[WorkerRecord, ...]
 
     @property
     def name(self) -> str:
-        return str(self.manifest["run"])
+        return self.manifest.run
 
     @property
     def window_ns(self) -> tuple[int, int]:
         """(first, last) of the measured part: warm-up is before, stragglers after."""
-        window = self.manifest["window"]
-        return int(window["measure_ns"]), int(window["stop_ns"])
+        return self.manifest.window.measure_ns, self.manifest.window.stop_ns
 
     def role(self, role: str) -> tuple[WorkerRecord, ...]:
         return tuple(w for w in self.workers if w.role == role)
 
 
-def read_attempts(folder: Path, worker: int) -> np.ndarray:
+def read_attempts(
+    folder: Path, worker: int, within_ns: tuple[int, int] | None = None
+) -> np.ndarray:
     """All attempts of one worker, ATTEMPT array of shape (attempts,); used rows only.
 
-    Raises RunError for a file that is cut or not ours.
+    within_ns : (first, last) of the times that a row may hold; None: of any clock of ours.
+    Raises RunError for a file that is cut or not ours, and for a row that no worker writes.
     """
     parts, segment = [], 0
-    while (path := segment_path(folder, worker, segment)).exists():
+    while True:
+        path = inside(folder, segment_path(folder, worker, segment).name)
         try:
-            array = np.load(path, allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise RunError(
-                f"{path}: cannot be read as attempts ({str(error).splitlines()[0]}). "
-                "The file was cut or edited; the run has to be made again."
-            ) from error
-        if array.dtype != ATTEMPT:
-            raise RunError(
-                f"{path}: holds other rows than cwkit's attempts. Is this a run of ours?"
-            )
+            array = _read_segment(path)
+        except FileNotFoundError:
+            break
         parts.append(array[array["start_ns"] != 0])
         segment += 1
     if not parts:
@@ -288,8 +251,73 @@ def read_attempts(folder: Path, worker: int) -> np.ndarray:
             f"{segment_path(folder, worker, 0).name} is missing. The run has to be made again."
         )
     rows = np.concatenate(parts)
+    if why := _unsound(rows, within_ns or (0, LATEST_NS)):
+        raise RunError(f"{folder}: the attempts of worker {worker} were edited: {why}.")
     rows["outcome"][rows["outcome"] == OPEN] = UNKNOWN
     return rows
+
+
+def _read_segment(path: Path) -> np.ndarray:
+    """The rows of one file, used or not. Raises RunError, FileNotFoundError.
+
+    Nothing is believed of the header: it is short, names our rows, and the file has room for just
+    as many of them as it says, before anything is allocated for them.
+    """
+    with opened(path) as file:
+        try:
+            version = npy.read_magic(file)
+            read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
+            shape, fortran, dtype = read(file, max_header_size=LONGEST_HEADER)
+        except Exception as error:  # whatever a Python literal of somebody's can end in
+            raise RunError(
+                f"{path}: cannot be read as attempts ({type(error).__name__}). "
+                "The file was cut or edited; the run has to be made again."
+            ) from None
+        if dtype != ATTEMPT or fortran or len(shape) != 1:
+            raise RunError(
+                f"{path}: holds other rows than cwkit's attempts. Is this a run of ours?"
+            )
+        rows, there = shape[0], os.fstat(file.fileno()).st_size - file.tell()
+        if not 0 <= rows <= MOST_ROWS or rows * ROW_BYTES != there:
+            raise RunError(
+                f"{path}: cannot be read as attempts (its header tells of {_short(rows)} rows, "
+                f"and {there:,} bytes follow). The file was cut or edited; the run has to be made "
+                "again."
+            )
+        try:
+            return np.frombuffer(bytearray(file.read(there)), ATTEMPT, count=rows)
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path}: cannot be read ({error}).") from None
+
+
+def _short(number: int) -> str:
+    return f"{number:,}" if abs(number) < 10**20 else "10^20 or more"
+
+
+def _unsound(rows: np.ndarray, within_ns: tuple[int, int]) -> str:
+    """What is wrong with the first row that no worker writes, "" where all are sound."""
+    first, last = within_ns
+    bad = {
+        "is of no outcome that there is": rows["outcome"] >= len(OUTCOMES),
+        "is of no conflict that there is": rows["conflict"] >= len(CONFLICTS),
+        "ended in no phase that there is": rows["phase"] >= len(PHASES),
+        "has another number than its place allows": rows["txn"] >= len(rows),
+    }
+    before = rows["start_ns"]
+    for name in ("start_ns", "begun_ns", "worked_ns", "end_ns"):
+        times = rows[name]
+        told = times != 0
+        bad[f"has a `{name}` outside of the run"] = told & ((times < first) | (times > last))
+        bad[f"has a `{name}` before what comes before it"] = told & (times < before)
+        before = np.maximum(before, times)
+    # When it was wanted, which in an open loop may be before the gate or after the run.
+    bad["has an `intended_ns` that is no time"] = (rows["intended_ns"] < 0) | (
+        rows["intended_ns"] > last
+    )
+    for what, which in bad.items():
+        if which.any():
+            return f"row {int(np.argmax(which)):,} {what}"
+    return ""
 
 
 def trim(folder: Path, worker: int) -> None:
@@ -301,66 +329,30 @@ def trim(folder: Path, worker: int) -> None:
     while segment_path(folder, worker, segment + 1).exists():
         segment += 1
     path = segment_path(folder, worker, segment)
-    beside = path.with_suffix(".trimmed")
-    try:
-        rows = np.load(path, allow_pickle=False)
-        with beside.open("wb") as file:
+    with contextlib.suppress(OSError, RunError):
+        rows = _read_segment(path)
+        with replacing(path) as file:
             np.save(file, rows[rows["start_ns"] != 0])
-        os.replace(beside, path)
-    except (OSError, ValueError, EOFError, IndexError):
-        beside.unlink(missing_ok=True)
 
 
 def read_messages(folder: Path, worker: int) -> tuple[str, ...]:
-    """The distinct texts one worker met, in the order it met them."""
-    path = folder / f"worker-{worker:03d}.messages.jsonl"
-    if not path.exists():
+    """The distinct texts one worker met, in the order it met them. Raises RunError."""
+    path = inside(folder, f"worker-{worker:03d}.messages.jsonl")
+    try:
+        lines = read_bytes(path).split(b"\n")
+    except FileNotFoundError:
         return ()
     words = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for number, line in enumerate(lines, 1):
         try:
-            words.append(str(json.loads(line)))
-        except json.JSONDecodeError:
-            break  # a worker killed while it wrote its newest text
+            words.append(msgspec.json.decode(line, type=str))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            if number == len(lines):
+                break  # empty, or cut: a worker killed while it wrote its newest text
+            raise RunError(
+                f"{path} line {number}: holds no text of an engine's. It was cut or edited."
+            ) from None
     return tuple(words)
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a run folder. Raises RunError with the reason and the way out."""
-    folder = Path(folder)
-    path = folder / "manifest.json"
-    if not folder.exists():
-        raise RunError(f"{folder}: there is no such run. `cwkit list` shows those there are.")
-    if not path.is_file():
-        raise RunError(f"{folder}: not a run folder (it has no manifest.json). Try `cwkit list`.")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunError(
-            f"{path}: cut or edited, it is no JSON ({error}). The run has to be made again."
-        ) from error
-    if not isinstance(manifest, dict) or "cwkit" not in manifest:
-        raise RunError(f'{path}: not written by cwkit (it has no key "cwkit"). Try `cwkit list`.')
-    version = manifest["cwkit"]
-    if type(version) is not int or version < 1:
-        raise RunError(f"{path}: format {version!r} is none of cwkit's. It was cut or edited.")
-    if version > FORMAT_VERSION:
-        raise RunError(
-            f"{path}: written by a later cwkit (format {version}, this reads {FORMAT_VERSION}). "
-            "Update cwkit to read it."
-        )
-    missing = {"run", "plan", "workers", "window"} - manifest.keys()
-    if missing:
-        raise RunError(f"{path}: lacks {', '.join(sorted(missing))}. It was cut or edited.")
-    kinds = {"plan": dict, "workers": list, "window": dict, "scenario": dict, "findings": list}
-    kinds |= {"engines": dict, "machine": dict, "foreign": dict}
-    wrong = [
-        name for name, kind in kinds.items() if not isinstance(manifest.get(name, kind()), kind)
-    ]
-    if wrong or not {"measure_ns", "stop_ns"} <= manifest["window"].keys():
-        what = ", ".join(wrong) or "window"
-        raise RunError(f"{path}: its part {what} cannot be read. It was cut or edited.")
-    return manifest
 
 
 def read_run(folder: Path) -> Run:
@@ -370,38 +362,26 @@ def read_run(folder: Path) -> Run:
     return Run(folder, manifest, tuple(read_workers(folder, manifest)))
 
 
-def read_workers(folder: Path, manifest: dict[str, Any]) -> Iterator[WorkerRecord]:
+def read_workers(folder: Path, manifest: Manifest) -> Iterator[WorkerRecord]:
     """The workers of a run folder one after the other, for who can't hold all of them at once.
 
     Raises RunError as `read_run` does, when it comes to what is unreadable.
     """
-    try:
-        for entry in manifest["workers"]:
-            number = int(entry["worker"])
-            if not entry.get("opened", True) and not segment_path(folder, number, 0).exists():
-                rows = np.zeros(0, ATTEMPT)  # it never came as far as its first row, and said so
-            else:
-                rows = read_attempts(folder, number)
-            yield WorkerRecord(
-                worker=number,
-                role=entry["role"],
-                number=int(entry["number"]),
-                engine=entry["engine"],
-                begin=entry["begin"],
-                attempts=rows,
-                messages=read_messages(folder, number),
-                entry=entry,
-            )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RunError(
-            f"{folder}/manifest.json: a worker's part cannot be read "
-            f"({type(error).__name__}: {error}). It was cut or edited."
-        ) from error
-
-
-def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Replace manifest.json in one step, so that a reader sees the old one or the new one."""
-    write_json(folder / "manifest.json", manifest)
+    for entry in manifest.workers:
+        if not entry.opened and not segment_path(folder, entry.worker, 0).exists():
+            rows = np.zeros(0, ATTEMPT)  # it never came as far as its first row, and said so
+        else:
+            rows = read_attempts(folder, entry.worker, manifest.window.possible_ns)
+        yield WorkerRecord(
+            worker=entry.worker,
+            role=entry.role,
+            number=entry.number,
+            engine=entry.engine,
+            begin=entry.begin,
+            attempts=rows,
+            messages=read_messages(folder, entry.worker),
+            entry=entry,
+        )
 
 
 RUN_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-.+")

@@ -107,14 +107,14 @@ def test_a_killed_worker_costs_its_block_and_nothing_else(cluster, tmp_path):
     places: dict[int, set[Any]] = {}
     for cell in made.cells.values():
         manifest = cell.read().manifest
-        assert cell.state == "done" and manifest["ok"], cell
-        conducted = manifest["conduct"]
-        assert conducted["way"] == "dask" and not conducted["oversubscribed"]
-        assert manifest["command"] == "cwkit sweep t"
-        assert all(worker["cpus"] == conducted["cpus"] for worker in manifest["workers"])
-        assert os.uname().nodename not in json.dumps(manifest)
-        assert cluster.address not in json.dumps(manifest)
-        places.setdefault(cell.block, set()).add((manifest["machine"]["id"], *conducted["cpus"]))
+        assert cell.state == "done" and manifest.ok, cell
+        conducted = manifest.conduct
+        assert conducted.way == "dask" and not conducted.oversubscribed
+        assert manifest.command == "cwkit sweep t"
+        assert all(worker.cpus == conducted.cpus for worker in manifest.workers)
+        assert os.uname().nodename not in manifest.model_dump_json()
+        assert cluster.address not in manifest.model_dump_json()
+        places.setdefault(cell.block, set()).add((manifest.machine.id, *conducted.cpus))
     assert [len(at) for at in places.values()] == [1, 1], places
     # What the killed worker's block had is kept: its cells were measured on the CPU that is gone.
     aside = sorted(path.name for path in (folder / "earlier").glob("*.cell.json"))
@@ -125,7 +125,7 @@ def test_a_killed_worker_costs_its_block_and_nothing_else(cluster, tmp_path):
         for path in (folder / "earlier").glob("*/manifest.json")
     ]
     assert len(before) == 2
-    assert made.cells[lost, "one"].read().manifest["conduct"]["cpus"] not in before
+    assert made.cells[lost, "one"].read().manifest.conduct.cpus not in map(tuple, before)
     until(lambda: not cluster.cells_running())
     assert not list(folder.glob("*.arriving"))
     assert not list((cluster.folder / "tmp").glob("cwkit-*/database.db")), "a database was left"
@@ -203,7 +203,7 @@ def test_who_cannot_take_part_is_told_and_ctrl_c_ends_the_cells_there(
     counted = design({"only": {**FAST, "transactions": 500, "duration_s": LIMIT_S}})
     made = conduct_on(counted, tmp_path / "o", cluster.address, oversubscribe=True, limit_s=LIMIT_S)
     run = made.cells[0, "only"].read()
-    assert run.manifest["conduct"]["oversubscribed"] and run.manifest["conduct"]["jobs"] == 2
+    assert run.manifest.conduct.oversubscribed and run.manifest.conduct.jobs == 2
     assert run.workers[0].attempts["txn"].tolist() == list(range(500))
     # What a cell's plan says wrongly is told, by whose worker; nothing is made of it.
     wrong = design({"only": {**FAST, "scenario": "nonsense"}})

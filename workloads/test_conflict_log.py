@@ -102,7 +102,8 @@ def test_every_refused_commit_of_a_run_is_attributed_to_its_page(tmp_path):
         refused = (rows["outcome"] == CONFLICT) & (rows["conflict"] == STALE)
         assert (rows["phase"][refused] == COMMIT).all()
         stale += int(refused.sum())
-        met += worker.entry["met"]["said"]
-        pages.update(worker.entry["met"]["pages"])
+        assert worker.entry.met is not None
+        met += worker.entry.met.said
+        pages.update(worker.entry.met.pages)
     assert stale == met > 0
     assert list(pages) == ["table counter, page 2, leaf, read/write"]  # ten rows on one page

@@ -43,7 +43,7 @@ def test_each_arm_is_once_in_each_block_and_the_order_changes():
 def test_the_arms_of_a_block_share_a_seed_and_blocks_do_not(tmp_path):
     made = conduct(design(), tmp_path / "e")
     assert made.complete
-    seeds = [{made.cells[b, arm].read().manifest["seed"] for arm in ARMS} for b in range(3)]
+    seeds = [{made.cells[b, arm].read().manifest.seed for arm in ARMS} for b in range(3)]
     assert all(len(of_block) == 1 for of_block in seeds)
     assert len(set.union(*seeds)) == 3
 
@@ -60,7 +60,7 @@ def test_an_interrupted_experiment_goes_on_and_repeats_nothing(tmp_path):
         conduct(design(), tmp_path / "e", on_cell=stop_at_third)
     before = read_experiment(tmp_path / "e")
     assert len(before.cells) == 2
-    started = {key: cell.read().manifest["started"] for key, cell in before.cells.items()}
+    started = {key: cell.read().manifest.started for key, cell in before.cells.items()}
     # What a cell cut short by a kill leaves behind is no run, and is made again.
     block, arm, _ = seen[-1]
     (tmp_path / "e" / cell_name(block, arm)).mkdir()
@@ -73,7 +73,7 @@ def test_an_interrupted_experiment_goes_on_and_repeats_nothing(tmp_path):
     assert made.complete
     assert len([words for words in again if words[2] == "running"]) == 4
     for key, when in started.items():
-        assert made.cells[key].read().manifest["started"] == when
+        assert made.cells[key].read().manifest.started == when
     conduct(design(), tmp_path / "e", on_cell=lambda *words: pytest.fail("ran a finished cell"))
 
 
@@ -200,8 +200,8 @@ def test_a_cell_run_by_hand_is_kept_and_not_run_again(tmp_path):
     made = run_cell(tmp_path / "e", 0, "null", how={"way": "pytest", "command": "by hand"})
     assert made.state == "done" and made.took_s > 0
     manifest = made.read().manifest
-    assert manifest["conduct"]["way"] == "pytest" and manifest["command"] == "by hand"
-    assert len(manifest["machine"]["id"]) == 12
+    assert manifest.conduct.way == "pytest" and manifest.command == "by hand"
+    assert len(manifest.machine.id) == 12
     assert run_cell(tmp_path / "e", 0, "null") == made
     seen = []
     conduct(asked, tmp_path / "e", on_cell=lambda *words: seen.append(words[1:]))
@@ -247,12 +247,12 @@ def test_an_older_folder_is_read_and_goes_on(tmp_path):
 
 def test_a_cell_run_again_keeps_the_earlier_one(tmp_path):
     folder = tmp_path / "e"
-    first = conduct(design(blocks=1, arms=NULL), folder).cells[0, "null"].read().manifest["started"]
+    first = conduct(design(blocks=1, arms=NULL), folder).cells[0, "null"].read().manifest.started
     for _ in range(2):
         conduct(design(blocks=1, arms=NULL), folder, again=lambda cell: cell.arm == "null")
     kept = sorted(path.name for path in (folder / "earlier").iterdir())
     assert kept == ["b00-null.1", "b00-null.1.cell.json", "b00-null.2", "b00-null.2.cell.json"]
-    assert rec.read_run(folder / "earlier" / "b00-null.1").manifest["started"] == first
+    assert rec.read_run(folder / "earlier" / "b00-null.1").manifest.started == first
     assert read_experiment(folder).complete
 
 

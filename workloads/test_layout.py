@@ -17,6 +17,7 @@ from workloads.layout import (
     read_layout,
     unpacked,
 )
+from workloads.manifest import Tree
 from workloads.plan import make_plan
 from workloads.processes import run
 
@@ -80,7 +81,7 @@ def test_each_row_lies_on_the_page_that_the_branch_itself_says(tmp_path):
     leaves = {page: cells for page, cells, kind, _ in said if kind == "leaf"}
     pages, cells = unpacked(tree["pages"])
     assert dict(zip(pages.tolist(), cells.tolist(), strict=True)) == leaves
-    of_rows = leaf_of_rows(tree)
+    of_rows = leaf_of_rows(Tree(**tree))
     assert len(of_rows) == ROWS
     assert Counter(of_rows.tolist()) == leaves
     assert tree["interior"] == sum(kind == "internal" for _, _, kind, _ in said)
@@ -114,7 +115,7 @@ def test_a_layout_too_long_for_a_manifest_is_said_to_be():
     assert len(text) > MOST_TEXT
     np.testing.assert_array_equal(unpacked(text)[0], pages)
     with pytest.raises(ValueError, match="too long to be kept"):
-        leaf_of_rows({"pages": "", "leaves": 30_000})
+        leaf_of_rows(Tree(pages="", leaves=30_000))
 
 
 @pytest.mark.parametrize("engine", ["libsql", "turso", "null"])
@@ -127,12 +128,13 @@ def test_a_run_keeps_where_its_rows_lay(tmp_path, engine):
         duration_s=60,
         params={"rows": 1000},
     )
-    layout = run(plan, tmp_path).manifest["layout"]
+    layout = run(plan, tmp_path).manifest.layout
     if engine == "null":
-        assert layout == {"loaded": {}}
+        assert layout.data() == {"loaded": {}}
     elif engine == "turso":
-        assert "no pages" in layout["loaded"]["why"] and "why" in layout["left"]
+        assert "no pages" in str(layout.loaded["why"]) and "why" in layout.left
     else:
-        assert len(leaf_of_rows(layout["loaded"]["table counter"])) == 1000
-        left = layout["left"]["table counter"]
-        assert left["cells"] == 1000 and "pages" not in left
+        loaded, left = layout.loaded["table counter"], layout.left["table counter"]
+        assert isinstance(loaded, Tree) and isinstance(left, Tree)
+        assert len(leaf_of_rows(loaded)) == 1000
+        assert left.cells == 1000 and "pages" not in left.data()

@@ -45,10 +45,10 @@ def test_the_manifest_tells_the_source_and_each_file_that_the_plan_names(tmp_pat
         scenario="scenario.py:Mine", database="engine.py:Mine", writers=1, transactions=3
     )
     assert plan.files() == ("engine.py", "scenario.py")
-    said = run(plan, tmp_path / "runs").manifest["machine"]
-    assert said["cwkit_source"] == machine.source()
-    assert said["files"] == {name: machine.digest(Path(name)) for name in plan.files()}
-    assert len(set(said["files"].values())) == 2 and all(said["files"].values())
+    said = run(plan, tmp_path / "runs").manifest.machine
+    assert said.cwkit_source == machine.source()
+    assert said.files == {name: machine.digest(Path(name)) for name in plan.files()}
+    assert len(set(said.files.values())) == 2 and all(said.files.values())
     assert make_plan(database="sqlite").files() == ()
 
 
@@ -88,12 +88,12 @@ def test_a_kernel_that_says_nothing_of_pressure_is_none_and_no_error(tmp_path, m
     assert some.read() is None
     plan = make_plan(scenario="counter", database="null", writers=1, duration_s=0.2, warmup_s=0)
     monkeypatch.setattr(machine.PressureMeter.__init__, "__defaults__", (tmp_path / "none",))
-    assert run(plan, tmp_path / "runs").manifest["pressure"] is None
+    assert run(plan, tmp_path / "runs").manifest.pressure is None
 
 
 def test_a_runs_manifest_has_the_pressure_of_its_window(tmp_path):
     plan = make_plan(scenario="counter", database="sqlite", writers=1, duration_s=0.3, warmup_s=0)
-    found = run(plan, tmp_path).manifest["pressure"]
+    found = run(plan, tmp_path).manifest.pressure
     assert (found is None) is (not machine.PRESSURE.is_dir())
     for shares in (found or {}).values():
         assert set(shares) <= {"some", "full"}

@@ -44,8 +44,8 @@ def outcomes(made):
 def why(made):
     """What a failed run says of itself, for the assertion's message."""
     manifest = made.manifest
-    states = [(w["state"], w["account"]) for w in manifest["workers"]]
-    return manifest["ended"], states, [f["sentence"] for f in manifest["findings"]]
+    states = [(w.state, w.account) for w in manifest.workers]
+    return manifest.ended, states, [f.sentence for f in manifest.findings]
 
 
 def processes_of(folder):
@@ -105,12 +105,12 @@ def test_concurrent_writers_and_libsql_readers_share_one_libsql_database(tmp_pat
         **SHORT,
     )
     made = run(plan, tmp_path)
-    assert made.manifest["ok"], why(made)
-    assert {f["check"] for f in made.manifest["findings"]} >= {"integrity", "total"}
+    assert made.manifest.ok, why(made)
+    assert {f.check for f in made.manifest.findings} >= {"integrity", "total"}
     for worker in made.workers:
         assert (worker.attempts["outcome"] == rec.COMMITTED).any()
-    assert made.workers[0].entry["pragmas"]["journal_mode"] == "wal"
-    assert set(made.manifest["engines"]) == {"libsql", "sqlite-concurrent"}
+    assert made.workers[0].entry.pragmas["journal_mode"] == "wal"
+    assert set(made.manifest.engines) == {"libsql", "sqlite-concurrent"}
 
 
 @pytest.mark.parametrize("engine", ["libsql", "sqlite", "turso", "null"])
@@ -121,8 +121,8 @@ def test_a_run_by_number_of_transactions_makes_just_those(tmp_path, engine):
         scenario="counter", database=engine, writers=2, transactions=50, duration_s=60, warmup_s=0
     )
     made = run(plan, tmp_path)
-    assert made.manifest["ended"] == "transactions"
-    assert made.manifest["ok"], why(made)
+    assert made.manifest.ended == "transactions"
+    assert made.manifest.ok, why(made)
     assert outcomes(made)[rec.COMMITTED] == 100
 
 
@@ -165,16 +165,16 @@ def test_a_killed_writer_ends_the_run_and_the_others_keep_their_rows(tmp_path):
     begun = time.monotonic()
     made = run(plan, tmp_path, on_progress=kill_one)
     assert time.monotonic() - begun < 40
-    assert made.manifest["ended"] == "worker died"
-    assert not made.manifest["ok"]
-    assert [w.entry["state"] for w in made.workers] == ["finished", "died", "finished"]
-    assert "signal 9" in made.workers[1].entry["account"]
+    assert made.manifest.ended == "worker died"
+    assert not made.manifest.ok
+    assert [w.entry.state for w in made.workers] == ["finished", "died", "finished"]
+    assert "signal 9" in made.workers[1].entry.account
     assert outcomes(made)[rec.COMMITTED] > 100
     # What it was told is known up to its last attempt, and the invariant allows for that one. (It
     # may have waited for the lock all the time: then that one is all it has.)
     assert len(made.workers[1].attempts)
     assert not (made.workers[1].attempts["outcome"][:-1] == rec.UNKNOWN).any()
-    assert all(f["ok"] for f in made.manifest["findings"]), made.manifest["findings"]
+    assert all(f.ok for f in made.manifest.findings), made.manifest.findings
 
 
 def test_a_writer_that_hangs_is_ended_and_its_attempt_is_unknown(tmp_path):
@@ -191,8 +191,8 @@ def test_a_writer_that_hangs_is_ended_and_its_attempt_is_unknown(tmp_path):
     begun = time.monotonic()
     made = run(plan, tmp_path / "runs")
     assert time.monotonic() - begun < 30
-    assert made.manifest["ended"] == "worker hung"
-    assert made.workers[0].entry["state"] == "hung"
+    assert made.manifest.ended == "worker hung"
+    assert made.workers[0].entry.state == "hung"
     assert made.workers[0].attempts["outcome"].tolist() == [rec.UNKNOWN]
 
 
@@ -200,18 +200,18 @@ def test_a_worker_that_exits_by_itself_is_a_dead_one(tmp_path):
     scenario = own_scenario(tmp_path, "os._exit(7)")
     plan = make_plan(scenario=scenario, database="sqlite", writers=2, duration_s=60, warmup_s=0)
     made = run(plan, tmp_path / "runs")
-    assert made.manifest["ended"] == "worker died"
-    assert "exit status 7" in made.workers[0].entry["account"]
+    assert made.manifest.ended == "worker died"
+    assert "exit status 7" in made.workers[0].entry.account
 
 
 def test_an_error_in_a_body_is_failed_and_not_hidden(tmp_path):
     scenario = own_scenario(tmp_path, 'raise LookupError("not today")')
     plan = make_plan(scenario=scenario, database="sqlite", writers=1, duration_s=60, warmup_s=0)
     made = run(plan, tmp_path / "runs")
-    assert made.workers[0].entry["state"] == "gave up"
-    assert "not today" in made.workers[0].entry["account"]
+    assert made.workers[0].entry.state == "gave up"
+    assert "not today" in made.workers[0].entry.account
     assert set(made.workers[0].attempts["outcome"]) == {rec.FAILED}
-    assert not made.manifest["ok"]
+    assert not made.manifest.ok
 
 
 def test_a_refused_mode_is_said_in_the_engines_words_and_leaves_nothing(tmp_path):
@@ -237,7 +237,7 @@ def test_conflicts_are_recorded_each_and_given_up_after_most_tries(tmp_path):
     assert len(conflicts)
     assert set(conflicts["conflict"]) <= {rec.BUSY, rec.STALE, rec.UNCLASSIFIED}  # no timeout
     assert rows["attempt"].max() <= 3
-    assert made.manifest["ok"], why(made)
+    assert made.manifest.ok, why(made)
 
 
 def test_no_retry_means_one_attempt_for_each_transaction(tmp_path):
@@ -272,9 +272,9 @@ CAUGHT = {
 def test_a_faulty_engine_is_caught_by_a_run(tmp_path, engine):
     plan = make_plan(**{"database": engine, "writers": 3, **LIMIT, **CAUGHT[engine]})
     made = run(plan, tmp_path)
-    broken = [f for f in made.manifest["findings"] if not f["ok"]]
+    broken = [f for f in made.manifest.findings if not f.ok]
     assert broken
-    assert not made.manifest["ok"]
+    assert not made.manifest.ok
     assert (made.folder / "database.db").exists()  # the evidence is kept
 
 
@@ -282,7 +282,7 @@ def test_a_faulty_engine_is_caught_by_a_run(tmp_path, engine):
 def test_the_sound_engine_passes_where_the_faulty_one_is_caught(tmp_path, engine):
     plan = make_plan(**{"database": "sqlite", "writers": 3, **LIMIT, **CAUGHT[engine]})
     made = run(plan, tmp_path)
-    assert made.manifest["ok"], why(made)
+    assert made.manifest.ok, why(made)
 
 
 def cwkit(*words, **options):
@@ -309,9 +309,9 @@ def test_an_interrupted_run_keeps_everything_and_leaves_no_process(tmp_path, num
         assert process.wait(60) == 130
     (folder,) = tmp_path.iterdir()
     made = rec.read_run(folder)
-    assert made.manifest["ended"] == "interrupted"
+    assert made.manifest.ended == "interrupted"
     assert outcomes(made)[rec.COMMITTED] > 0
-    assert [f["ok"] for f in made.manifest["findings"]]
+    assert [f.ok for f in made.manifest.findings]
     assert processes_of(folder) == []
 
 
@@ -329,7 +329,7 @@ def test_a_parent_that_is_killed_takes_its_workers_with_it(tmp_path):
     assert alive == []
     assert len(gone) == 2
     (folder,) = tmp_path.iterdir()
-    assert rec.read_run(folder).manifest["ended"] == "running"
+    assert rec.read_run(folder).manifest.ended == "running"
 
 
 def test_a_full_disk_is_one_sentence_and_status_2(tmp_path):
@@ -377,9 +377,9 @@ def test_an_engine_that_cannot_open_is_told_and_not_waited_for(tmp_path):
         scenario="counter", database="sqlite", write_engine=f"{path}:Shut", writers=2, **SHORT
     )
     made = run(plan, tmp_path / "runs")
-    assert not made.manifest["ok"]
-    assert made.manifest["ended"] == "worker could not start"
-    assert "closed for today" in made.workers[0].entry["account"]
+    assert not made.manifest.ok
+    assert made.manifest.ended == "worker could not start"
+    assert "closed for today" in made.workers[0].entry.account
     broken_loader = make_plan(scenario="counter", database=f"{path}:Shut", **SHORT)
     with pytest.raises(RunFailed, match="closed for today"):
         run(broken_loader, tmp_path / "runs")
@@ -398,7 +398,7 @@ def test_checkpointers_are_recorded_beside_the_writers(tmp_path):
     made = run(plan, tmp_path)
     (checkpointer,) = made.role("checkpointer")
     assert len(checkpointer.attempts)
-    assert made.manifest["ok"], why(made)
+    assert made.manifest.ok, why(made)
 
 
 BAD_PLANS: dict[str, Any] = {
@@ -455,24 +455,24 @@ def test_a_sleeping_worker_sees_the_end_of_the_run(tmp_path):
         **SHORT,
     )
     made = run(plan, tmp_path)
-    assert made.manifest["ok"], why(made)
+    assert made.manifest.ok, why(made)
 
 
 def test_a_mistake_in_a_scenario_ends_the_run_at_its_line(tmp_path):
     scenario = own_scenario(tmp_path, "return misspelt")
     plan = make_plan(scenario=scenario, database="sqlite", writers=1, duration_s=60, warmup_s=0)
     made = run(plan, tmp_path / "runs")
-    assert made.manifest["ended"] == "scenario failed"
-    assert "mine.py:" in made.workers[0].entry["account"]
-    assert "NameError" in made.workers[0].entry["account"]
+    assert made.manifest.ended == "scenario failed"
+    assert "mine.py:" in made.workers[0].entry.account
+    assert "NameError" in made.workers[0].entry.account
 
 
 def test_a_run_in_which_everything_fails_is_not_well(tmp_path):
     scenario = own_scenario(tmp_path, 'raise LookupError("not today")')
     plan = make_plan(scenario=scenario, database="sqlite", writers=1, transactions=5)
     made = run(plan, tmp_path / "runs")
-    assert made.manifest["ended"] == "nothing was committed"
-    assert not made.manifest["ok"]
+    assert made.manifest.ended == "nothing was committed"
+    assert not made.manifest.ok
 
 
 def test_the_cpu_time_of_a_run_that_ends_early_is_its_own(tmp_path):
@@ -484,8 +484,8 @@ def test_the_cpu_time_of_a_run_that_ends_early_is_its_own(tmp_path):
     )
     plan = make_plan(scenario=scenario, database="sqlite", writers=1, warmup_s=0)
     made = run(plan, tmp_path / "runs")
-    assert made.manifest["ended"] == "invariant broken"
-    assert made.manifest["foreign"]["own_cpu_s"] >= 0.3
+    assert made.manifest.ended == "invariant broken"
+    assert made.manifest.foreign.own_cpu_s >= 0.3
 
 
 NO_SUCH = {

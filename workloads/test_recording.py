@@ -15,7 +15,7 @@ def write_rows(folder, count, *, rows=8, close=True, worker=0):
         rec.OPEN_PART.pack_into(buffer, offset, 10 + txn, 10 + txn, txn, 1, 0, 0)
         if close or txn < count - 1:
             rec.CLOSE_PART.pack_into(
-                buffer, offset + rec.CLOSE_AT, 20, 30, 40, -txn, 0, rec.COMMITTED, 0, 0
+                buffer, offset + rec.CLOSE_AT, 200, 300, 400, -txn, 0, rec.COMMITTED, 0, 0
             )
         offset += rec.ROW_BYTES
         if offset == limit:
@@ -27,14 +27,14 @@ def write_run(folder, **changes):
     manifest = {
         "cwkit": rec.FORMAT_VERSION,
         "run": folder.name,
-        "plan": {},
-        "window": {"start_ns": 0, "measure_ns": 0, "stop_ns": 1},
+        "plan": {"scenario": "bank", "database": "sqlite"},
+        "window": {"start_ns": 1, "measure_ns": 1, "stop_ns": 500},
         "workers": [
             {"worker": 0, "role": "writer", "number": 0, "engine": "sqlite", "begin": "immediate"}
         ],
     }
     folder.mkdir(exist_ok=True)
-    rec.write_manifest(folder, manifest | changes)
+    (folder / "manifest.json").write_text(json.dumps(manifest | changes))
     return folder
 
 
@@ -118,10 +118,13 @@ DAMAGE = {
         lambda folder: (folder / "manifest.json").write_text('{"cwkit": 0}'),
         "none of cwkit's",
     ),
-    "workers null": (lambda folder: write_run(folder, workers=None), "workers cannot be read"),
+    "workers null": (
+        lambda folder: write_run(folder, workers=None),
+        "`workers`: input should be",
+    ),
     "a worker without engine": (
         lambda folder: write_run(folder, workers=[{"worker": 0, "role": "writer"}]),
-        "worker's part",
+        r"lacks workers\.0\.number",
     ),
     "window cut": (lambda folder: write_run(folder, window={"start_ns": 1}), "window"),
     "scenario no table": (lambda folder: write_run(folder, scenario="bank"), "scenario"),

@@ -178,8 +178,8 @@ def test_a_thread_hosted_engine_of_another_folder_runs_and_shares_its_module(
     path = written(tmp_path / "far away" / "engine.py", text)
     plan = make_plan(scenario="counter", database=f"{path}:Mine", writers=3, transactions=5)
     made = run(plan, tmp_path / "runs")
-    assert made.manifest["ok"], made.manifest
-    assert len({worker.entry["pid"] for worker in made.workers}) == 1
+    assert made.manifest.ok, made.manifest
+    assert len({worker.entry.pid for worker in made.workers}) == 1
     # One connection of the loader, three of the workers' process, one of the check.
     assert sorted(told.read_text().split()) == ["1", "1", "1", "2", "3"]
 

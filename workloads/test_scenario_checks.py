@@ -76,8 +76,8 @@ def findings(plan, workers, database):
 @pytest.mark.parametrize("shape", list(SHAPES))
 def test_a_sound_run_holds_every_invariant(made, shape):
     _plan, told = made(shape)
-    assert told.manifest["ok"], told.manifest["findings"]
-    assert len(told.manifest["findings"]) >= 2
+    assert told.manifest.ok, told.manifest.findings
+    assert len(told.manifest.findings) >= 2
 
 
 HARM = {

@@ -16,6 +16,7 @@ import pytest
 from workloads import recording as rec
 from workloads.board import LINE
 from workloads.engines import Settings, find_engine
+from workloads.manifest import WorkerEntry
 from workloads.plan import make_plan
 from workloads.processes import run
 from workloads.scenarios import InvariantBroken, Seat, Told, find_scenario
@@ -81,8 +82,11 @@ class Played:
                 rows.append((start, start, txn, 1, drawn.kind, 0, start, end, end, result, 0,
                              rec.COMMITTED, 0, 0, b""))  # fmt: skip
         return [
-            rec.WorkerRecord(seat.worker, seat.role, seat.number, "", "",
-                             np.array(rows, dtype=rec.ATTEMPT), (), {})
+            rec.WorkerRecord(
+                **(said := {"worker": seat.worker, "role": seat.role, "number": seat.number,
+                            "engine": "", "begin": ""}),
+                attempts=np.array(rows, dtype=rec.ATTEMPT), messages=(), entry=WorkerEntry(**said)
+            )
             for seat, _, _, _, rows in at_work
         ]  # fmt: skip
 
@@ -388,8 +392,8 @@ def racing(engine, begin, folder, seed, seconds):
 @pytest.mark.slow
 def test_libsql_loses_an_acknowledged_commit_to_a_checkpoint(tmp_path, seed):
     manifest = racing("libsql", "immediate", tmp_path, seed, 60)
-    assert manifest["ended"] == "invariant broken", manifest["findings"]
-    assert any("not there" in f["sentence"] for f in manifest["findings"] if not f["ok"])
+    assert manifest.ended == "invariant broken", manifest.findings
+    assert any("not there" in f.sentence for f in manifest.findings if not f.ok)
 
 
 @pytest.mark.slow
@@ -398,7 +402,7 @@ def test_the_fixed_sqlite_loses_nothing_in_the_same_race(tmp_path, seed, begin):
     if why := find_engine("sqlite-concurrent").missing():
         pytest.skip(why)
     manifest = racing("sqlite-concurrent", begin, tmp_path, seed, 30)
-    assert manifest["ok"], manifest["findings"]
+    assert manifest.ok, manifest.findings
 
 
 # --- a scenario of the user's own -------------------------------------------------------------

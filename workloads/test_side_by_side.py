@@ -86,13 +86,13 @@ def test_jobs_run_side_by_side_each_on_its_cpus(tmp_path):
     used = set()
     for cell in made.cells.values():
         manifest = cell.read().manifest
-        assert manifest["ok"], manifest
-        said = manifest["conduct"]
-        assert (said["way"], said["jobs"], said["oversubscribed"]) == ("sweep", jobs, over)
-        assert manifest["command"] == "cwkit sweep t"
-        assert all(worker["cpus"] == said["cpus"] for worker in manifest["workers"])
-        assert manifest["foreign"]["conductor_cpu_s"] >= 0
-        used.add(tuple(said["cpus"]))
+        assert manifest.ok, manifest
+        said = manifest.conduct
+        assert (said.way, said.jobs, said.oversubscribed) == ("sweep", jobs, over)
+        assert manifest.command == "cwkit sweep t"
+        assert all(worker.cpus == said.cpus for worker in manifest.workers)
+        assert "conductor_cpu_s" in manifest.foreign.data()
+        used.add(said.cpus)
     assert used <= parted
     assert seen and set(seen) <= set(made.cells)
     assert not (tmp_path / "e" / ".cwkit-templates").exists()
@@ -103,8 +103,8 @@ def test_one_cell_at_a_time_runs_on_as_many_cpus_as_were_asked_for(tmp_path):
     for cpus_each, wanted in ((1, list(slots(1, cpus_each=1)[0][0])), (0, ALLOWED)):
         made = conduct(asked, tmp_path / str(cpus_each), cpus_each=cpus_each)
         manifest = made.cells[0, "null"].read().manifest
-        assert manifest["conduct"]["cpus"] == wanted
-        assert all(worker["cpus"] == wanted for worker in manifest["workers"])
+        assert list(manifest.conduct.cpus) == wanted
+        assert all(list(worker.cpus) == wanted for worker in manifest.workers)
     assert sorted(os.sched_getaffinity(0)) == ALLOWED
     own = design(arms={"null": {**FAST, "cpus": ALLOWED[:1]}})
     with pytest.raises(PlanError, match="says on which CPUs it runs"):
@@ -120,7 +120,7 @@ def test_oversubscription_is_in_every_manifest(tmp_path):
     asked = design(blocks=1, arms={"null": FAST})
     made = conduct(asked, tmp_path / "e", jobs=jobs, oversubscribe=True)
     assert made.complete and all(
-        cell.read().manifest["conduct"]["oversubscribed"] for cell in made.cells.values()
+        cell.read().manifest.conduct.oversubscribed for cell in made.cells.values()
     )
 
 
@@ -235,7 +235,7 @@ def test_a_conductor_that_is_killed_goes_on_where_it_was(tmp_path, jobs, how):
     (folder / "experiment.json").write_text(json.dumps(said | {"arms": asked["arms"]}))
     made = conduct(Design(**asked), folder, jobs=jobs, oversubscribe=True)
     assert made.complete
-    assert made.cells[0, "long"].read().manifest["ended"] == "duration"
+    assert made.cells[0, "long"].read().manifest.ended == "duration"
     assert (folder / "b00-short.cell.json").read_text() == before
     assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == [
         "b00-long",

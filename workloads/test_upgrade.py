@@ -390,7 +390,7 @@ def refusals(scenario: str, folder: Path, **more: Any) -> np.ndarray:
     """The refused attempts of three writers of one row."""
     plan = make_plan(scenario=scenario, writers=3, duration_s=60, warmup_s=0, **more)
     made = run(plan, folder / "runs")
-    assert made.manifest["ok"], made.manifest["findings"]
+    assert made.manifest.ok, made.manifest.findings
     rows = np.concatenate([worker.attempts for worker in made.workers])
     found = rows[rows["outcome"] == CONFLICT]
     assert len(found), "nobody was refused, so that this test has seen nothing"
