@@ -25,7 +25,7 @@ from analysis.cli_app import RUNS, DatabasesOption, RunsOption, app, command_lin
 from analysis.terminal import guarded
 from workloads.design import read_experiment, unwritable
 from workloads.engines import EngineMissing, UnknownName
-from workloads.plan import PlanError, make_plan, shape_of
+from workloads.plan import PlanError, PlanErrors, make_plan, shape_of
 from workloads.processes import FolderUnwritable, RunFailed, run
 from workloads.recording import RunError
 from workloads.scenarios import find_scenario, scenario_names
@@ -41,7 +41,10 @@ def main() -> None:
         try:
             app()
         except (PlanError, UnknownName, EngineMissing, RunError, RunFailed) as error:
-            print(f"cwkit: {visible(_by_option(error))}", file=sys.stderr)
+            # Each of several mistakes is a line of ours, and the text in it was made visible.
+            ours = "\n" if isinstance(error, PlanErrors) else ""
+            for sentence in visible(_by_option(error), keep=ours).splitlines():
+                print(f"cwkit: {sentence}", file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:
             print("cwkit: interrupted.", file=sys.stderr)

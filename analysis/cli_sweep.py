@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -31,6 +30,7 @@ from workloads.design import (
     read_experiment,
     unwritable,
 )
+from workloads.errors import nearest
 from workloads.experiment import conduct
 from workloads.manifest import read_manifest
 from workloads.plan import PlanError
@@ -157,8 +157,8 @@ def _repeat(
     """Which cells that were run are to be run again. Raises PlanError for an arm that is none."""
     for name in again:
         if name != "all" and name not in sweep.arms:
-            near = difflib.get_close_matches(name, sweep.arms, n=1, cutoff=0)
-            raise PlanError(f"--again {name}: there is no such arm. The nearest is {near[0]!r}.")
+            near = nearest(name, sweep.arms, 0)
+            raise PlanError(f"--again {name}: there is no such arm. The nearest is {near!r}.")
 
     def repeat(cell: Cell) -> bool:
         if "all" in again or cell.arm in again or (retry_failed and cell.state != DONE):

@@ -8,11 +8,11 @@ them are under study, and any other that differs refuses the comparison.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from analysis import words
+from workloads.errors import nearest
 from workloads.manifest import Machine, Manifest
 from workloads.plan import ROLES, Plan, PlanError, file_of
 from workloads.recording import RunError
@@ -248,8 +248,8 @@ def under_study(names: Collection[str], known: Collection[str] = ()) -> set[str]
                 "machine has CPUs for, are never compared: the ratio would be of that."
             )
         if name not in every:
-            near = difflib.get_close_matches(name, sorted(every), n=1, cutoff=0.4)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            near = nearest(name, sorted(every))
+            hint = f" Did you mean {near!r}?" if near else ""
             raise PlanError(
                 f"--vary {given}: no run has such a fact.{hint} Give fields of the plan or of the "
                 "scenario, or engine, engine-version, pragmas, commit, kernel, file-system, …"

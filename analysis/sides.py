@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from analysis.compare import FOREIGN_LIMIT, Cell, Grid, gather
 from analysis.rates import count
 from analysis.show import find_run
 from workloads.design import DONE, FAILED
+from workloads.errors import nearest
 from workloads.experiment import read_experiment
 from workloads.plan import PlanError
 from workloads.recording import RunError, read_run
@@ -76,8 +76,8 @@ def locate(name: str, runs: Path) -> Place:
             arms = list(read_experiment(found).arms)
             if arm in arms:
                 return Place("arm", (found,), arm)
-            near = difflib.get_close_matches(arm, arms, n=1, cutoff=0.3)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            near = nearest(arm, arms, 0.3)
+            hint = f" Did you mean {near!r}?" if near else ""
             wrong = wrong or f"{found} has no arm {arm!r}.{hint} It has: {', '.join(arms)}."
     if wrong:
         raise RunError(wrong)

@@ -65,3 +65,18 @@ def test_a_seed_that_is_none_is_one_sentence(
     words = (command, *SEEDED[command], "--runs", str(runs), "--seed", seed)
     assert refused(monkeypatch, capsys, *words).startswith("cwkit: --seed")
     assert not runs.exists()
+
+
+def test_each_mistake_of_a_sweeps_file_is_a_line_and_the_status_is_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text('qestion = "?"\n[plan]\n"a\\nb\\u001b" = 1\n', encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["cwkit", "sweep", str(file), "--dry-run"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3 and all(line.startswith("cwkit: ") for line in lines)
+    assert "question is missing" in lines[0] and "Did you mean 'question'?" in lines[1]
+    assert lines[2].isprintable()

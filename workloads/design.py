@@ -20,6 +20,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from workloads import recording as rec
+from workloads.errors import shortened
 from workloads.files import converted, inside, move_aside, read_versioned, write_json
 from workloads.locks import LOCK_FILE
 from workloads.plan import Plan, PlanError, in_words
@@ -37,8 +38,8 @@ TEMPLATES = ".cwkit-templates"
 
 LONGEST_NAME = 100
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-"""An experiment's: files and headings of a report are called by it."""
+LONGEST_EXPERIMENT = 100
+"""Bytes of an experiment's name: files of a report are called by it."""
 
 MOST_CELLS = 1_000_000
 LONGEST_ARM = 1000
@@ -184,7 +185,7 @@ def begin(design: Design, folder: Path) -> None:
     files, FolderUnwritable where it can't be written.
     """
     asked = json.loads(json.dumps(design.data()))
-    if why := _no_name(design.name) or _no_arms(design.arms):
+    if why := no_name(design.name) or _no_arms(design.arms):
         raise PlanError(f"An experiment cannot be begun so: {why}.")
     names: dict[str, str] = {}
     for arm in design.arms:
@@ -321,11 +322,15 @@ class _Asked(msgspec.Struct, frozen=True):
     cells: list[_Kept] = []
 
 
-def _no_name(name: str) -> str:
+def no_name(name: str) -> str:
     """Why it is no experiment's name, as a part of a sentence; "" where it is one."""
-    if NAME.fullmatch(name):
+    fits = name.strip(" .") and "/" not in name and visible(name) == name
+    if fits and len(name.encode()) <= LONGEST_EXPERIMENT:
         return ""
-    return f"{visible(repr(name))} is no name (letters, digits and . _ - are, 100 at most)"
+    return (
+        f"{visible(shortened(name))} is no name of an experiment (files are called by it: no "
+        f"slash, nothing invisible, {LONGEST_EXPERIMENT} bytes at most)"
+    )
 
 
 def _no_arms(arms: Mapping[str, Any]) -> str:
@@ -341,7 +346,7 @@ def _no_arms(arms: Mapping[str, Any]) -> str:
 def _wrong(said: _Asked) -> str:
     """What of an experiment's file cannot be, as a part of a sentence; "" where all can."""
     arms = sorted(said.arms)
-    if why := _no_name(said.experiment) or _no_arms(said.arms):
+    if why := no_name(said.experiment) or _no_arms(said.arms):
         return why
     if len(said.order) != said.blocks or any(sorted(block) != arms for block in said.order):
         return "`order` has not each arm once in each block"

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from workloads.errors import LaterVersion, RunError
+from workloads.errors import LaterVersion, RunError, shortened
 from workloads.visible import visible
 
 FORMAT_VERSION = 1
@@ -82,8 +82,7 @@ def _leads_inside(folder: Path, path: Path) -> bool:
 
 
 def _short(name: object) -> str:
-    said = visible(repr(name))
-    return said if len(said) <= 80 else f"{said[:77]}…"
+    return visible(shortened(name))
 
 
 # --- reading ----------------------------------------------------------------------------------

@@ -7,13 +7,14 @@ distribution of the same draws, which is what a model of conflicts needs.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
+
+from workloads.errors import nearest, shortened
 
 BLOCK = 512
 """Keys drawn at once. Larger blocks are cheaper a key but stop the worker for longer at a time."""
@@ -51,9 +52,9 @@ def parse(spec: str) -> Keys:
     """
     name, *texts = spec.strip().split(":")
     if name not in FORMS:
-        near = difflib.get_close_matches(name, FORMS, n=1, cutoff=0.4)
-        hint = f"did you mean {FORMS[near[0]]}?" if near else f"try one of {', '.join(FORMS)}."
-        raise ValueError(f"There are no keys {spec!r}: {hint}")
+        near = nearest(name, FORMS)
+        hint = f"did you mean {FORMS[near]}?" if near else f"try one of {', '.join(FORMS)}."
+        raise ValueError(f"There are no keys {shortened(spec)}: {hint}")
     if name == "zipfian" and not texts:
         return Keys(name, (YCSB_THETA,))
     wanted = FORMS[name].count(":")

@@ -7,16 +7,17 @@ ends with status 2.
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ConfigDict, ValidationError
 
 from workloads.engines import MODES, Engine, EngineMissing, Settings, UnknownName, find_engine
+from workloads.errors import nearest, shortened
 from workloads.manifest import RecordedPlan, Retry
 from workloads.scenarios import Shape, find_scenario
+from workloads.visible import visible
 
 ROLES = ("writer", "reader", "checkpointer")
 CHECKPOINTS = ("passive", "full", "restart", "truncate")
@@ -32,6 +33,13 @@ class PlanError(ValueError):
     def __init__(self, sentence: str, field: str = "") -> None:
         super().__init__(sentence)
         self.field = field
+
+
+class PlanErrors(PlanError):
+    """Several complaints of one file, each a sentence and a line of the text."""
+
+    def __init__(self, sentences: Sequence[str]) -> None:
+        super().__init__("\n".join(map(visible, sentences)))
 
 
 class Plan(RecordedPlan):
@@ -86,10 +94,10 @@ def shape_of(scenario: str, params: Mapping[str, Any]) -> Shape:
     known = cls.Params.model_fields
     for name in params:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            near = nearest(name, known)
+            hint = f" Did you mean {near!r}?" if near else ""
             raise PlanError(
-                f"Scenario {scenario!r} has no parameter {name!r}.{hint} "
+                f"Scenario {scenario!r} has no parameter {shortened(name)}.{hint} "
                 f"It has: {', '.join(known)}."
             )
     try:
@@ -98,17 +106,17 @@ def shape_of(scenario: str, params: Mapping[str, Any]) -> Shape:
         raise PlanError(f"Scenario {scenario!r}: {in_words(error)}", field_of(error)) from error
 
 
-def field_of(error: ValidationError) -> str:
-    """The field that pydantic's first complaint is about, as a path with dots; "" for the whole."""
-    return ".".join(str(part) for part in error.errors()[0]["loc"])
+def field_of(error: ValidationError, number: int = 0) -> str:
+    """The field that a complaint of pydantic's is about, as a path with dots; "" for the whole."""
+    return ".".join(str(part) for part in error.errors()[number]["loc"])
 
 
-def in_words(error: ValidationError) -> str:
-    """The first complaint of pydantic as one sentence: the field, its value, the rule."""
-    first = error.errors()[0]
-    where = field_of(error) or "the plan"
+def in_words(error: ValidationError, number: int = 0) -> str:
+    """A complaint of pydantic's, the first, as one sentence: the field, its value, the rule."""
+    first = error.errors()[number]
+    where = field_of(error, number) or "the plan"
     value = first.get("input")
-    shown = f" (got {value!r})" if not isinstance(value, dict) else ""
+    shown = f" (got {shortened(value)})" if not isinstance(value, dict) else ""
     said = str(first["msg"]).removeprefix("Value error, ")
     return f"{where}: {said[0].lower()}{said[1:].rstrip('.')}{shown}."
 
@@ -153,10 +161,11 @@ def make_plan(**values: Any) -> Plan:
 def _modes_exist(plan: Plan) -> None:
     for option, mode in (("--begin", plan.begin), ("--read-begin", plan.read_begin)):
         if mode not in MODES:
-            near = difflib.get_close_matches(mode, MODES, n=1, cutoff=0.4)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            near = nearest(mode, MODES)
+            hint = f" Did you mean {near!r}?" if near else ""
             raise UnknownName(
-                f"There is no BEGIN mode {mode!r} ({option}).{hint} Modes: {', '.join(MODES)}."
+                f"There is no BEGIN mode {shortened(mode)} ({option}).{hint} Modes: "
+                f"{', '.join(MODES)}."
             )
 
 
@@ -181,6 +190,7 @@ __all__ = [
     "EngineMissing",
     "Plan",
     "PlanError",
+    "PlanErrors",
     "Retry",
     "file_of",
     "in_words",

@@ -11,7 +11,6 @@ and no file beside it (a `queue.py`) can take the place of a library's.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -22,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from workloads.errors import nearest, shortened
 
 
 class UnknownName(ValueError):
@@ -35,9 +36,11 @@ def found(name: str, registry: Mapping[str, str], what: str, way_out: str) -> An
     if name.endswith(".py"):
         raise UnknownName(f"{name!r} is a file: name the {what}'s class too, as {name}:Name.")
     if name not in registry:
-        near = difflib.get_close_matches(name, registry, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UnknownName(f"There is no {what} {name!r}.{hint} {way_out[0].upper()}{way_out[1:]}.")
+        near = nearest(name, registry)
+        hint = f" Did you mean {near!r}?" if near else ""
+        raise UnknownName(
+            f"There is no {what} {shortened(name)}.{hint} {way_out[0].upper()}{way_out[1:]}."
+        )
     module, _, attribute = registry[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 
@@ -57,8 +60,8 @@ def from_file(name: str, what: str) -> Any:
         ) from error
     if not hasattr(module, attribute):
         public = [n for n in vars(module) if isinstance(vars(module)[n], type)]
-        near = difflib.get_close_matches(attribute, public, n=1, cutoff=0.3)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        near = nearest(attribute, public, 0.3)
+        hint = f" Did you mean {near!r}?" if near else ""
         raise UnknownName(f"{path_text!r} has no class {attribute!r}.{hint}")
     return getattr(module, attribute)
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workloads.design import Design
+from workloads.design import Design, no_name
 from workloads.engines import EngineMissing, UnknownName
+from workloads.errors import nearest, shortened
 from workloads.plan import Plan, PlanError, make_plan
-from workloads.sweep_file import At, Checked, Skip, check_file
+from workloads.sweep_file import At, Checked, Complaints, Skip, Values, check_file
 
-MOST_CELLS = 10_000
+MOST_SHOWN = 20
 AGAIN = " again"
 """Behind the baseline's name: its A/A twin."""
 
@@ -92,7 +92,11 @@ def read_sweep(
     blocks, seed, duration_s : instead of the file's.
     Raises PlanError with one sentence: the file, the line where it is one line's, and the way out.
     """
-    checked = check_file(path)
+    if blocks is not None and blocks < 1:
+        raise PlanError(f"--blocks {blocks}: at least one block is needed.")
+    if seed is not None and not 0 <= seed < 2**63:
+        raise PlanError(f"--seed {seed}: a whole number from 0 to 2**63 - 1.")
+    checked = check_file(path, blocks)
     file, source = checked.file, checked.source
     plan = dict(checked.plan)
     if duration_s is not None:
@@ -103,29 +107,19 @@ def read_sweep(
                 raise PlanError(f"--duration: {source.path} gives duration_s itself, in {what}.")
         plan["duration_s"] = duration_s
     blocks = file.blocks if blocks is None else blocks
-    if blocks < 1:
-        raise PlanError(f"--blocks {blocks}: at least one block is needed.")
     axes: dict[str, list[Any]] = {"way": list(checked.ways)} if checked.ways else {}
     axes |= {axis: list(values) for axis, values in checked.grid.items()}
-    if seed is not None and not 0 <= seed < 2**63:
-        raise PlanError(f"--seed {seed}: a whole number from 0 to 2**63 - 1.")
-    count = blocks
-    for values in axes.values():
-        count *= len(values)
-    if count > MOST_CELLS:
-        raise PlanError(
-            f"{source.path}: the grid has {count:,} cells in {blocks} blocks; {MOST_CELLS:,} are "
-            "the most. Take fewer values, or several sweeps."
-        )
     name = file.name or Path(path).stem
+    if why := no_name(name):
+        raise PlanError(f'{source.path}: {why}. Give the sweep one in the file: name = "…".')
     arms, points, skipped = _arms(checked, name, axes, plan)
     missing = _tried(checked, arms)
     baseline = file.baseline or next(iter(arms))
     if baseline not in arms:
-        near = difflib.get_close_matches(baseline, arms, n=1, cutoff=0)
+        near = nearest(baseline, arms, 0)
         raise source.wrong(
             ("baseline",),
-            f"there is no arm {baseline!r} for a baseline. The nearest is {near[0]!r}.",
+            f"there is no arm {shortened(baseline)} for a baseline. The nearest is {near!r}.",
         )
     if file.control:
         twin = baseline + AGAIN
@@ -166,28 +160,30 @@ def _arms(
     checked: Checked, name: str, axes: Mapping[str, Sequence[Any]], plan: Mapping[str, Any]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]], list[Skipped]]:
     """Arms and points by name, and what the rules leave out."""
-    rules = list(_rules(checked, axes))
+    rules = _rules(checked, axes)
     used = [False] * len(rules)
     arms: dict[str, dict[str, Any]] = {}
     points: dict[str, dict[str, Any]] = {}
     skipped: list[Skipped] = []
-    for combination in itertools.product(*axes.values()):
-        point = dict(zip(axes, combination, strict=True))
+    for combination in itertools.product(*(enumerate(values) for values in axes.values())):
+        places = {axis: place for axis, (place, _) in zip(axes, combination, strict=True)}
+        point = {axis: value for axis, (_, value) in zip(axes, combination, strict=True)}
         arm = arm_name(point, axes) or name
         left_out = ""
         for i, (rule, wanted) in enumerate(rules):
-            if all(point[axis] in values for axis, values in wanted.items()):
+            if all(places[axis] in values for axis, values in wanted.items()):
                 used[i], left_out = True, left_out or rule.why
         if left_out:
             skipped.append(Skipped(arm, left_out))
             continue
         arms[arm] = _values(checked, plan, point)
         points[arm] = {axis: _plain(value) for axis, value in point.items()}
+    complaints = Complaints()
     for i, hit in enumerate(used):
         if not hit:
-            raise checked.source.wrong(
-                ("skip", i), "this rule leaves out no combination of the grid."
-            )
+            words = "this rule leaves out no combination of the grid."
+            complaints.found.append(checked.source.wrong(("skip", i), words))
+    complaints.tell()
     if not arms:
         raise checked.source.wrong(
             ("skip", 0), "the rules leave out every combination of the grid."
@@ -197,27 +193,47 @@ def _arms(
 
 def _rules(
     checked: Checked, axes: Mapping[str, Sequence[Any]]
-) -> Iterator[tuple[Skip, dict[str, list[Any]]]]:
-    """Each [[skip]] with the values of axes that it is about."""
+) -> list[tuple[Skip, dict[str, set[int]]]]:
+    """Each [[skip]] with the values of axes that it is about, by their places in the axis."""
+    rules, complaints = [], Complaints()
+    known = {axis: Values(values) for axis, values in axes.items()}
     for i, rule in enumerate(checked.file.skip):
-        wanted: dict[str, list[Any]] = {}
-        for axis, given in _flat(rule.model_extra or {}):
+        wanted: dict[str, set[int]] = {}
+        given = dict(_flat(rule.model_extra or {}))
+        with complaints.noted():
+            if not given:
+                words = "a rule needs an axis and its value beside why."
+                raise checked.source.wrong(("skip", i), words)
+        for axis, values in given.items():
             at: At = ("skip", i, *axis.split("."))
-            if axis not in axes:
-                near = difflib.get_close_matches(axis, axes, n=1, cutoff=0.5)
-                hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(axes)}."
-                raise checked.source.wrong(at, f"there is no axis {axis!r} in the grid. {hint}")
-            wanted[axis] = given if isinstance(given, list) else [given]
-            for value in wanted[axis]:
-                if value not in axes[axis]:
-                    raise checked.source.wrong(
-                        at, f"{axis} never is {value!r}; it is {', '.join(map(shown, axes[axis]))}."
-                    )
-        if not wanted:
+            with complaints.noted():
+                wanted[axis] = _places(checked, at, axis, values, axes, known)
+        rules.append((rule, wanted))
+    complaints.tell()
+    return rules
+
+
+def _places(
+    checked: Checked,
+    at: At,
+    axis: str,
+    given: Any,
+    axes: Mapping[str, Sequence[Any]],
+    known: Mapping[str, Values],
+) -> set[int]:
+    if axis not in axes:
+        near = nearest(axis, axes, 0.5)
+        hint = f"Did you mean {near!r}?" if near else f"There are: {', '.join(axes)}."
+        raise checked.source.wrong(at, f"there is no axis {shortened(axis)} in the grid. {hint}")
+    values = given if isinstance(given, list) else [given]
+    for value in values:
+        if value not in known[axis]:
+            there = ", ".join(map(shown, axes[axis][:MOST_SHOWN]))
+            more = ", …" if axes[axis][MOST_SHOWN:] else ""
             raise checked.source.wrong(
-                ("skip", i), "a rule needs an axis and its value beside why."
+                at, f"{axis} never is {shortened(value)}; it is {there}{more}."
             )
-        yield rule, wanted
+    return {known[axis].place(value) for value in values}
 
 
 def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

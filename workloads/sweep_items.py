@@ -81,7 +81,7 @@ class SweepItems:
         try:
             self.sweep: Sweep = read_sweep(self.file)
         except MENDABLE as error:
-            raise pytest.UsageError(visible(error)) from error
+            raise pytest.UsageError(visible(error, keep="\n")) from error
         path = self.file.resolve()
         named = [arg for arg in config.args if Path(arg.partition("::")[0]).resolve() == path]
         config.args = named or [str(self.file)]
@@ -135,7 +135,7 @@ class SweepItems:
             only_ours(read_experiment(self.folder), jobs=self.jobs, cpus=cpus, way="pytest")
         except MENDABLE as error:
             self.held.close()
-            raise pytest.UsageError(visible(error)) from error
+            raise pytest.UsageError(visible(error, keep="\n")) from error
 
     def pytest_unconfigure(self) -> None:
         self.held.close()

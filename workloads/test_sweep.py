@@ -1,6 +1,8 @@
 """A sweep's file becomes the arms it describes, or one sentence with the line that is wrong."""
 
 import json
+import os
+import re
 import tomllib
 from typing import Any
 
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workloads.experiment import begin, read_experiment
-from workloads.plan import PlanError, make_plan
+from workloads.plan import PlanError, PlanErrors, make_plan
 from workloads.sweep import planned_s, read_sweep
 from workloads.toml_lines import lines_of
 
@@ -341,3 +343,123 @@ def test_the_lines_are_those_of_any_document(top, below):
     lines = lines_of(text)
     assert set(lines) == paths_of(said)
     assert all(1 <= line <= text.count("\n") + 1 for line in lines.values())
+
+
+# --- all mistakes at once, and files that nobody wrote to be run --------------------------------
+
+
+def test_all_mistakes_are_told_at_once_in_the_order_of_their_lines(sweep_of):
+    text = """\
+blocs = 3
+seed = -1
+[plan]
+warmup = 1
+duration_s = "0.3"
+[plan.params]
+rowz = 5
+[grid]
+writer = [1, 2]
+think_us = [0, 0, -1]
+[[way]]
+name = "a"
+begn = "immediate"
+[[way]]
+name = "a"
+database = "libsq"
+"""
+    with pytest.raises(PlanErrors) as caught:
+        sweep_of(text)
+    said = str(caught.value).splitlines()
+    wanted = [
+        ("s.toml: ", "question is missing"),
+        ("line 1: ", "Did you mean 'blocks'?"),
+        ("line 2: ", "greater than or equal to 0"),
+        ("line 4: ", "Did you mean 'warmup_s'?"),
+        ("line 5: ", "leave out the quotes"),
+        ("line 7: ", "Did you mean 'rows'?"),
+        ("line 9: ", "Did you mean 'writers'?"),
+        ("line 10: ", "twice"),
+        ("line 10: ", "greater than or equal to 0"),
+        ("line 13: ", "Did you mean 'begin'?"),
+        ("line 15: ", "two ways"),
+        ("line 16: ", "'libsql'"),
+    ]
+    assert len(said) == len(wanted), said
+    for line, (where, words) in zip(said, wanted, strict=True):
+        assert where in line and words in line, line
+
+
+def test_mistakes_of_rules_are_told_at_once(sweep_of):
+    rules = ['writer = 1\nwhy = "x"', 'writers = 9\nwhy = "y"', 'why = "z"']
+    text = "".join(f"[[skip]]\n{rule}\n" for rule in rules)
+    with pytest.raises(PlanErrors) as caught:
+        sweep_of('question = "?"\n[grid]\nwriters = [1, 2]\n' + text)
+    lines = [re.findall(r"line (\d+): (.*)", line)[0] for line in str(caught.value).splitlines()]
+    assert [line for line, _ in lines] == ["5", "8", "10"]
+    assert "Did you mean 'writers'?" in lines[0][1] and "never is 9" in lines[1][1]
+
+
+def test_of_many_mistakes_the_first_are_told_and_the_rest_counted(sweep_of):
+    text = 'question = "?"\n[plan]\n' + "".join(f"wrong_{n} = 1\n" for n in range(100))
+    with pytest.raises(PlanErrors) as caught:
+        sweep_of(text)
+    said = str(caught.value).splitlines()
+    assert len(said) == 21 and said[-1] == "… and 80 more mistakes."
+
+
+NASTY = {
+    "ten million points": "[grid]\n" + "".join(
+        f"{axis} = {list(range(1, 216))}\n" for axis in ("writers", "think_us", "operations")
+    ),
+    "a million million million cells": "blocks = 1000\n[grid]\n" + "".join(
+        f"{axis} = {list(range(1, 200))}\n"
+        for axis in ("writers", "think_us", "operations", "rows", "record_bytes", "busy_timeout_ms",
+                     "readers", "checkpointers", "cache_size")
+    ),
+    "a long axis": f"[grid]\nthink_us = {[float(n) for n in range(20_000)]}\n",
+    "nan": "[plan]\nduration_s = nan\n",
+    "infinity": "[plan]\nwarmup_s = inf\n",
+    "nan in an axis": "[grid]\nthink_us = [0, nan]\n",
+    "5,000 digits": f"seed = {'1' * 5000}\n",
+    "100,000 hexadecimal digits": f"[plan]\nwriters = 0x{'f' * 100_000}\n",
+    "65 bits": "[plan]\nparams.rows = 18446744073709551616\n",
+    "lists in lists": f"[plan]\nparams.x = {'[' * 50_000}{']' * 50_000}\n",
+    "a few lists in lists": f"[plan]\nparams.x = {'[' * 50}{']' * 50}\n",
+    "tables in tables": f"[plan]\n{'a = {' * 10_000}{'}' * 10_000}\n",
+    "a key of 100,000 parts": f"{'a.' * 100_000}a = 1\n",
+    "a quoted key of many parts": f"""{'"a".' * 30_000}a = 1\n""",
+    "a table of 100,000 parts": f"[{'a.' * 100_000}a]\n",
+    "a long name": f"{'x' * 200_000} = 1\n",
+    "a long engine": f"[plan]\ndatabase = '{'x' * 200_000}'\n",
+    "a long baseline": f"baseline = '{'x' * 200_000}'\n[grid]\nwriters = [1, 2]\n",
+    "a name that nobody sees": '[[way]]\nname = "a\\u202eb"\n',
+    "half a character": '[[way]]\nname = "\\ud800"\n',
+    "many ways": "".join(f'[[way]]\nname = "{n}"\n' for n in range(8000)),
+    "many rules": "[grid]\nwriters = [1, 2]\n" + '[[skip]]\nwriters = 1\nwhy = "x"\n' * 5000,
+    "dates": "[plan]\nduration_s = 1979-05-27T07:32:00Z\n[grid]\nwriters = [07:32:00]\n",
+    "a list for a table": "plan = []\ngrid = [1]\nway = {}\nskip = 3\n",
+    "too large": "#" * (1 << 19),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("nasty", list(NASTY))
+def test_a_file_that_nobody_would_write_is_refused_before_anything_is_made_of_it(sweep_of, nasty):
+    with pytest.raises(PlanError) as caught:
+        sweep_of('question = "?"\n' + NASTY[nasty])
+    for line in str(caught.value).splitlines():
+        assert "s.toml" in line and line.isprintable() and len(line) < 1500
+
+
+def test_a_sweep_is_a_file(tmp_path):
+    os.mkfifo(tmp_path / "s.toml")
+    with pytest.raises(PlanError, match=r"is a pipe and no file.*experiments/"):
+        read_sweep(tmp_path / "s.toml")
+    with pytest.raises(PlanError, match="is a folder and no file"):
+        read_sweep(tmp_path)
+
+
+def test_the_name_of_a_file_that_names_no_files_is_told(tmp_path):
+    path = tmp_path / f"{'x' * 200}.toml"
+    path.write_text('question = "?"\n[plan]\ndatabase = "null"\n', encoding="utf-8")
+    with pytest.raises(PlanError, match=r"is no name of an experiment.*name = "):
+        read_sweep(path)

@@ -6,6 +6,7 @@ an array, and says nothing of what they mean.
 
 from __future__ import annotations
 
+import bisect
 import re
 import tomllib
 
@@ -38,6 +39,7 @@ class _Reader:
     def __init__(self, text: str) -> None:
         # As tomllib does it: a carriage return before a line end is none of the text's.
         self.text, self.at = text.replace("\r\n", "\n"), 0
+        self.ends = [found.start() for found in re.finditer("\n", self.text)]
         self.lines: dict[Path, int] = {}
         self.tables: dict[Path, int] = {}  # arrays of tables: how many there are so far
 
@@ -59,7 +61,7 @@ class _Reader:
         return found.group()
 
     def _note(self, path: Path, at: int) -> None:
-        line = self.text.count("\n", 0, at) + 1
+        line = bisect.bisect_left(self.ends, at) + 1
         for length in range(1, len(path) + 1):
             self.lines.setdefault(path[:length], line)
 

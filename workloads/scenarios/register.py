@@ -8,7 +8,6 @@ Source: Cooper et al., "Benchmarking Cloud Serving Systems with YCSB", SoCC 2010
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -18,6 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from workloads import keys
 from workloads.engines import Session
+from workloads.errors import nearest, shortened
 from workloads.recording import COMMITTED, UNKNOWN
 from workloads.scenarios import Draw, Finding, Seat, Shape, Told
 from workloads.scenarios.drawing import BLOCK, stream
@@ -68,10 +68,10 @@ def parse_mix(text: str) -> dict[str, float]:
     for part in text.split(","):
         name, equals, amount = part.strip().partition("=")
         if name not in OPERATIONS:
-            near = difflib.get_close_matches(name, [*OPERATIONS, *YCSB], n=1, cutoff=0.3)
-            hint = f"; did you mean {near[0]!r}?" if near else "."
+            near = nearest(name, [*OPERATIONS, *YCSB], 0.3)
+            hint = f"; did you mean {near!r}?" if near else "."
             raise ValueError(
-                f"there is no operation {name!r} in a mix{hint} "
+                f"there is no operation {shortened(name)} in a mix{hint} "
                 f"Give one of {', '.join(YCSB)} or NAME=SHARE of {', '.join(OPERATIONS)}"
             )
         try:
