@@ -21,6 +21,7 @@ from analysis import words
 from analysis.windows import (
     Drawn,
     NoAnswer,
+    NotLoaded,
     Windows,
     drawn,
     scenario_of,
@@ -386,6 +387,9 @@ def conflict_parts(run: Run, most: int = MOST_DRAWN) -> Iterable[Table | str]:
             )
             return
         told = blame(run)
+    except NotLoaded as error:
+        yield str(error)
+        return
     except NoAnswer:
         return
     if told.rows or said is None:

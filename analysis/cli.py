@@ -28,6 +28,7 @@ from workloads.engines import EngineMissing, UnknownName
 from workloads.plan import PlanError, PlanErrors, make_plan, shape_of
 from workloads.processes import FolderUnwritable, RunFailed, run
 from workloads.recording import RunError
+from workloads.registry import trust
 from workloads.scenarios import find_scenario, scenario_names
 from workloads.visible import visible
 
@@ -143,6 +144,7 @@ def run_command(
         "keys": keys,
     }
     params = {name: value for name, value in given.items() if value is not None}
+    trust(scenario, database, write_engine, read_engine, checkpoint_engine)
     plan = make_plan(
         scenario=scenario,
         params=params | settings_of(set_ or []),
@@ -207,6 +209,7 @@ def engines_command(
     as_json: Annotated[bool, typer.Option("--json", help="for a program")] = False,
 ) -> None:
     """Ask each engine what it is, which BEGIN modes it accepts, and who may open its files."""
+    trust(*names or ())
     show.show_engines(names or [], as_json, show.console(), show.console(stderr=True))
 
 

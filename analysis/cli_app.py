@@ -28,6 +28,12 @@ DatabasesOption = Annotated[
     typer.Option(help="folder for the database while the run goes on (default: a temporary one)"),
 ]
 
+LoadOption = Annotated[
+    list[Path] | None,
+    typer.Option("--load", metavar="FILE.py", help="load this file of yours, which it names"),
+]
+"""A folder may come from anybody: a file that only the folder names is never loaded."""
+
 
 def command_line() -> str:
     """The command that this process was started with, as a user would type it."""

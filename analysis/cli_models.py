@@ -10,11 +10,12 @@ import typer
 from rich.console import Console
 
 from analysis import show
-from analysis.cli_app import RUNS, RunsOption, app
+from analysis.cli_app import RUNS, LoadOption, RunsOption, app
 from analysis.summary import arms_refusals, conflicts, plain_table, refusals
 from analysis.words import Table
 from workloads.processes import FolderUnwritable
 from workloads.recording import RunError, read_run
+from workloads.registry import trust
 
 SvgOption = Annotated[Path | None, typer.Option(help="draw the chart into this file (SVG, PNG)")]
 NO_LIMIT = 1 << 62
@@ -26,15 +27,17 @@ def conflicts_command(
         list[str], typer.Argument(metavar="RUN|FOLDER…", help="runs, or experiments' folders")
     ],
     svg: SvgOption = None,
+    load: LoadOption = None,
     runs: RunsOption = RUNS,
 ) -> None:
     """Why transactions were refused: kind, wait, pages and rows, and what a model predicts."""
     from analysis.compare import gather
     from analysis.conflicts import error_table, predict, prediction_table, predictions
     from analysis.figures_models import predicted_against_observed
-    from analysis.windows import NoAnswer
+    from analysis.windows import NoAnswer, NotLoaded
     from workloads.experiment import read_experiment
 
+    trust(*load or ())
     console = show.console()
     made, without, shown = [], [], False
     for name in names:
@@ -49,11 +52,14 @@ def conflicts_command(
             without += why
             continue
         run = read_run(folder)
-        for part in (*refusals(run), *conflicts(run, NO_LIMIT)):
+        behind = conflicts(run, NO_LIMIT)
+        for part in (*refusals(run), *behind):
             console.print(part)
             shown = True
         try:
             made.append(predict(run))
+        except NotLoaded as error:
+            without += [] if behind else [str(error)]  # or it is said there
         except NoAnswer as error:
             without.append(str(error))
     if made:

@@ -30,7 +30,15 @@ from rich.table import Table
 
 from analysis import show, words
 from analysis.bisect_rate import STEP
-from analysis.cli_app import RUNS, DatabasesOption, RunsOption, app, command_line, settings_of
+from analysis.cli_app import (
+    RUNS,
+    DatabasesOption,
+    LoadOption,
+    RunsOption,
+    app,
+    command_line,
+    settings_of,
+)
 from analysis.compare import FOREIGN_LIMIT
 from analysis.search import Found, Probe, Undecided, conduct
 from analysis.search_folder import (
@@ -48,6 +56,7 @@ from workloads.files import write_json
 from workloads.plan import PlanError, make_plan
 from workloads.processes import FolderUnwritable
 from workloads.recording import FORMAT_VERSION
+from workloads.registry import trust
 from workloads.visible import visible
 
 CURVE = "latency-against-rate.svg"
@@ -103,11 +112,13 @@ def search_command(
     into: Annotated[
         Path | None, typer.Option(help="go on with the search in this folder (default: a new one)")
     ] = None,
+    load: LoadOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="one document for a program")] = False,
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
 ) -> None:
     """The highest rate that meets an objective. 0 found, 1 not met, 2 bad input, 3 undecided."""
+    trust(*load or (), scenario, database, write_engine, read_engine)
     given = {
         "rows": rows,
         "record_bytes": record_bytes,
@@ -160,7 +171,7 @@ def search_command(
 
 def _typed(context: typer.Context) -> list[str]:
     """What of the search itself was typed, and not left to its default."""
-    other = ("into", "as_json", "runs", "databases")
+    other = ("into", "load", "as_json", "runs", "databases")
     return [
         name
         for name in context.params

@@ -217,10 +217,11 @@ def _of_run(folder: Path, block: int | None, arm: str | None) -> Iterator[pa.Tab
     manifest = read_manifest(folder)
     run = Run(folder, manifest, ())  # its workers come one at a time
     about = {"run": run.name, "block": block, "arm": arm}
+    kinds = manifest.scenario.kinds
     try:
-        kinds = tuple(find_scenario(manifest.plan.scenario).kinds)
+        kinds = kinds or tuple(find_scenario(manifest.plan.scenario).kinds)
     except ValueError:  # a scenario of one's own that is not there any more
-        kinds = ()
+        pass
     counted = _counted_ns(folder, manifest)
     for worker in read_workers(folder, manifest):
         if len(worker.attempts):

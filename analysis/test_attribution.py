@@ -15,6 +15,7 @@ from workloads.manifest import MetEntry
 from workloads.plan import make_plan
 from workloads.processes import run
 from workloads.recording import RunError
+from workloads.registry import trust
 
 BRANCH = find_engine("sqlite-concurrent")
 needs_branch = pytest.mark.skipif(BRANCH.missing() is not None, reason=f"{BRANCH.missing()}")
@@ -148,6 +149,7 @@ def test_work_before_the_first_statement_is_no_part_of_a_window():
 def test_the_page_of_an_index_that_all_writers_change_is_found(tmp_path):
     # A row a page in the table, and an index whose few hundred entries lie on two.
     path = tmp_path / "hot.py"
+    trust(path)
     path.write_text(
         textwrap.dedent(
             """

@@ -12,6 +12,7 @@ import typer
 from analysis.cli import app
 from workloads.engines import REGISTRY as ENGINES
 from workloads.plan import make_plan
+from workloads.registry import trust
 from workloads.scenarios import REGISTRY as SCENARIOS
 from workloads.scenarios import find_scenario
 
@@ -80,6 +81,7 @@ def test_every_command_of_the_readme_is_one(line):
             if value is not None and key not in (*params, *other) and not key.startswith("retry_")
         }
         given = {key: context.params[key] for key in params if context.params[key] is not None}
+        trust(context.params["scenario"])
         make_plan(**values, params=given)
 
 

@@ -18,6 +18,7 @@ the body and the end of COMMIT, so:
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +26,9 @@ from typing import Any
 import numpy as np
 
 from workloads.engines import UnknownName, find_engine
-from workloads.plan import Plan
+from workloads.plan import Plan, file_of
 from workloads.recording import BUSY, COMMITTED, CONFLICT, UPGRADE, Run, RunError
+from workloads.registry import NotTrusted
 from workloads.scenarios import Scenario, find_scenario
 from workloads.scenarios.footprint import Footprint
 from workloads.worker import seat_of
@@ -38,6 +40,10 @@ class NoAnswer(RunError):
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"{name}: {why}")
         self.why = why
+
+
+class NotLoaded(NoAnswer):
+    """The answer needs a file of the user's that nobody but the folder has named."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,10 +96,7 @@ def unit_of(run: Run) -> str:
         raise NoAnswer(
             run.name, f"BEGIN {begin.upper()} {why}; the model is of BEGIN CONCURRENT's refusals."
         )
-    try:
-        unit = str(getattr(find_engine(engine), "unit", ""))
-    except UnknownName as error:
-        raise NoAnswer(run.name, str(error)) from error
+    unit = unit_told(run, engine)
     if not unit:
         raise NoAnswer(
             run.name,
@@ -103,11 +106,33 @@ def unit_of(run: Run) -> str:
     return unit
 
 
+def unit_told(run: Run, engine: str) -> str:
+    """What its manifest says that an engine is refused over; of an older one, what ours says.
+
+    Raises NoAnswer where there is no such engine any more, or none that may be loaded.
+    """
+    said = run.manifest.engines.get(engine)
+    if said and said.tells("unit"):
+        return said.unit
+    try:
+        return str(getattr(find_engine(engine), "unit", ""))
+    except UnknownName as error:
+        raise NoAnswer(run.name, str(error)) from error
+
+
 def scenario_of(run: Run) -> tuple[Plan, Scenario]:
     """The plan and the scenario of a run, made again. Raises NoAnswer where they are not ours."""
     try:
         plan = Plan(**run.manifest.plan.data())
         return plan, find_scenario(plan.scenario)(plan.shape())
+    except NotTrusted as error:
+        command = shlex.join(["cwkit", "conflicts", run.name, "--load", file_of(plan.scenario)])
+        raise NotLoaded(
+            run.name,
+            "what its transactions touched is not drawn again, so that the rows behind refusals "
+            f"are not named and nothing is predicted: its scenario {plan.scenario!r} is a file, "
+            f"and none is loaded only because a folder names it. To have it loaded: {command}",
+        ) from error
     except (ValueError, TypeError) as error:
         words = str(error).splitlines()[0]
         raise NoAnswer(run.name, f"its workload cannot be made again ({words}).") from error

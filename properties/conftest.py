@@ -9,6 +9,7 @@ import pytest
 from properties.targets import DEFAULT_ENGINES, Stages, Target, targets
 from workloads import watchdog
 from workloads.engines import UnknownName, find_engine
+from workloads.registry import trust
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,6 +32,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _chosen(config: pytest.Config) -> list[Target]:
     names = tuple(name for name in config.getoption("--engine").split(",") if name)
+    trust(*names)
     try:
         return targets(names or DEFAULT_ENGINES, config.getoption("--begin"))
     except (UnknownName, ValueError) as error:

@@ -157,7 +157,6 @@ class ScenarioEntry(Part):
     name: Text = ""
     params: dict[Text, Any] = Field(default_factory=dict)  # with the defaults that were taken
     kinds: tuple[Text, ...] = ()  # names of its transaction kinds, by number
-    late: tuple[Number, ...] = ()  # kinds whose work comes before their first statement
 
 
 class EngineEntry(Part):

@@ -494,7 +494,6 @@ def scenario_entry(plan: Plan) -> ScenarioEntry:
         name=plan.scenario,
         params=plan.shape().model_dump(),
         kinds=tuple(scenario.kinds),
-        late=tuple(getattr(scenario, "late", ())),
     )
 
 

@@ -4,6 +4,10 @@ A file of the user's is executed once in a process, whoever asks for it and by w
 that what lies in the module or in its class is shared by all its connections and workers. It is
 executed anew only where its content has changed.
 
+It is executed only where it was named by somebody who may: on the command line, or in a sweep file
+that is given there (`trust`). A run folder, a report or a search may come from anybody, and a file
+that such a folder alone names is never loaded; that is said instead.
+
 It is a module of a package that stands for its folder. So its neighbours are imported relatively,
 `from .helper import x` or `from . import helper`: the helpers of two folders cannot be mixed up,
 and no file beside it (a `queue.py`) can take the place of a library's.
@@ -14,6 +18,8 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import json
+import os
 import sys
 import threading
 from collections.abc import Mapping
@@ -27,6 +33,40 @@ from workloads.errors import nearest, shortened
 
 class UnknownName(ValueError):
     """A name that no registry has; the text carries the nearest one."""
+
+
+class NotTrusted(UnknownName):
+    """A file that a folder names and nobody on the command line."""
+
+
+HANDED_ON = "CWKIT_USER_FILES"
+"""Environment variable with the trusted files, for the processes that this one starts."""
+
+
+def trust(*names: str | Path) -> None:
+    """Let the files of these names be loaded, here and in the processes that are started from here.
+
+    names : as the command line or a sweep file given on it has them: "path.py:Class", "path.py";
+        names of a registry are no files, and nothing. Never call it with what a folder says.
+    """
+    there = dict.fromkeys(_trusted())
+    for name in map(str, names):
+        if (path := _path_of(name)) is not None:
+            there[str(path)] = None
+    os.environ[HANDED_ON] = json.dumps(list(there))
+
+
+def _trusted() -> list[str]:
+    return list(json.loads(os.environ.get(HANDED_ON, "[]")))
+
+
+def _path_of(name: str) -> Path | None:
+    """The file of "path.py:Class" or "path.py", None of a registry's name."""
+    text = name.rpartition(":")[0] if ".py:" in name else name if name.endswith(".py") else ""
+    try:
+        return Path(text).resolve() if text else None
+    except (OSError, ValueError, RuntimeError):  # a NUL in it, links in a circle
+        return None
 
 
 def found(name: str, registry: Mapping[str, str], what: str, way_out: str) -> Any:
@@ -48,7 +88,12 @@ def found(name: str, registry: Mapping[str, str], what: str, way_out: str) -> An
 def from_file(name: str, what: str) -> Any:
     """The class `Name` of "path.py:Name". Raises UnknownName with the reason."""
     path_text, _, attribute = name.rpartition(":")
-    path = Path(path_text).resolve()
+    path = _path_of(name)
+    if path is None or str(path) not in _trusted():
+        raise NotTrusted(
+            f"The {what} {name!r} is a file, and a file is loaded only where the command line "
+            "names it: with the option that chooses it, in a sweep file, or by --load FILE.py."
+        )
     if not path.is_file():
         raise UnknownName(f"There is no file {path_text!r} to take the {what} {attribute!r} from.")
     try:
@@ -132,4 +177,4 @@ def _neighbours_hint(path: Path, error: BaseException) -> str:
     return f" A file beside it is imported relatively: from . import {neighbour}."
 
 
-__all__ = ["UnknownName", "found", "from_file"]
+__all__ = ["NotTrusted", "UnknownName", "found", "from_file", "trust"]

@@ -31,6 +31,7 @@ from workloads.files import inside, opened, within
 from workloads.locks import LOCK_FILE, Held, locked
 from workloads.processes import FolderUnwritable
 from workloads.recording import FORMAT_VERSION, RunError
+from workloads.registry import trust
 
 LAPSE_S = 30.0
 """A conductor that was not heard of for so long is gone, s."""
@@ -68,6 +69,8 @@ def who(engines: Sequence[str], files: Sequence[str]) -> dict[str, Any]:
     import dask
 
     _quiet()
+    # Named to the conductor, on its command line or in its sweep file, or it would not ask.
+    trust(*files, *(machine.ROOT / name for name in files))
     return {
         "id": machine.identity(),
         "cpus": sorted(os.sched_getaffinity(0)),

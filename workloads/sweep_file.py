@@ -17,6 +17,7 @@ from workloads.engines import UnknownName, find_engine
 from workloads.errors import RunError, nearest, shortened
 from workloads.files import read_text
 from workloads.plan import Plan, PlanError, PlanErrors, Retry, in_words
+from workloads.registry import trust
 from workloads.scenarios import find_scenario
 from workloads.toml_lines import lines_of
 from workloads.visible import visible
@@ -421,6 +422,7 @@ class _Check:
             if not isinstance(name, str):
                 shown = shortened(name)
                 raise self.source.wrong(at, f"{at[-1]}: a name in quotes is wanted, not {shown}.")
+            trust(name)  # a sweep file is given on the command line, as the name itself might be
             find(name)
         except UnknownName as error:
             raise self.source.wrong(at, str(error)) from error

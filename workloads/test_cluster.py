@@ -26,6 +26,7 @@ from workloads.machine import digest
 from workloads.machines import Machines, checked_address, python_differs
 from workloads.plan import PlanError
 from workloads.recording import RunError
+from workloads.registry import trust
 
 ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = sorted(os.sched_getaffinity(0))
@@ -70,6 +71,7 @@ def killer(folder: Path) -> str:
     """A scenario's name. Its worker is the child of the cell's process, dask's the grandparent."""
     words = KILLER.format(flag=str(folder / "killed"), signal=int(signal.SIGKILL))
     (folder / "killer.py").write_text(words)
+    trust(folder / "killer.py")
     return f"{folder}/killer.py:Killer"
 
 
@@ -253,6 +255,7 @@ DIFFERENT: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("what", list(DIFFERENT))
 def test_a_machine_that_would_measure_something_else_is_refused(what, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    trust(tmp_path / "mine.py")
     (tmp_path / "mine.py").write_text("from workloads.scenarios.counter import Counter as Mine\n")
     arms = {"only": {**FAST, "database": "sqlite", "scenario": "mine.py:Mine"}}
     machines = Machines(None, design(arms), oversubscribe=False, say=print)

@@ -30,6 +30,7 @@ from workloads.recording import (
     NO_CONFLICT,
     STATEMENT,
 )
+from workloads.registry import trust
 
 LEVELS = ["serializable", "snapshot-isolation"]
 
@@ -286,6 +287,7 @@ class Mine(Sqlite):
 def test_an_engine_of_the_users_own_file_works(tmp_path: Path, path: str) -> None:
     file = tmp_path / "mine.py"
     file.write_text(USERS_ENGINE)
+    trust(file)
     session = find_engine(f"{file}:Mine").connect(path, begin="immediate")
     session.begin()
     session.run("CREATE TABLE t (a)")

@@ -9,6 +9,7 @@ import pytest
 from workloads import machine
 from workloads.plan import make_plan
 from workloads.processes import run
+from workloads.registry import trust
 
 
 @pytest.fixture
@@ -41,6 +42,7 @@ def test_the_manifest_tells_the_source_and_each_file_that_the_plan_names(tmp_pat
         place = "engines.sqlite" if name == "engine" else "scenarios.counter"
         kind = "Sqlite" if name == "engine" else "Counter"
         Path(f"{name}.py").write_text(f"from workloads.{place} import {kind} as Mine\n")
+    trust("scenario.py", "engine.py")
     plan = make_plan(
         scenario="scenario.py:Mine", database="engine.py:Mine", writers=1, transactions=3
     )

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from workloads import sqld
+from workloads.registry import trust
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT_S = 60.0
@@ -81,6 +82,7 @@ def test_what_hangs_is_gone_once_its_parent_was_killed(tmp_path, what):
     if what == "libSQL's server" and not sqld.path().is_file():
         pytest.skip("no sqld here")
     (tmp_path / "hanging.py").write_text(textwrap.dedent(HANGING), encoding="utf-8")
+    trust(tmp_path / "hanging.py")
     changes = {name: text.format(here=tmp_path) for name, text in changes.items()}
     code = script.format(here=str(tmp_path), changes=changes)
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE)

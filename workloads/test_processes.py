@@ -19,6 +19,7 @@ from workloads import recording as rec
 from workloads.engines import EngineMissing, find_engine
 from workloads.plan import PlanError, make_plan
 from workloads.processes import FolderUnwritable, ModeRefused, RunFailed, run
+from workloads.registry import trust
 from workloads.worker import seat_of
 
 SHORT = {"duration_s": 0.4, "warmup_s": 0.1, "deadline_s": 20}
@@ -69,6 +70,7 @@ def child_with(words):
 def own_scenario(tmp_path, body):
     """A user's own scenario: a counter whose increment does `body`."""
     path = tmp_path / "mine.py"
+    trust(path)
     path.write_text(
         textwrap.dedent(
             """
@@ -366,6 +368,7 @@ def test_two_runs_of_one_second_do_not_share_a_folder(tmp_path):
 
 def test_an_engine_that_cannot_open_is_told_and_not_waited_for(tmp_path):
     path = tmp_path / "engine.py"
+    trust(path)
     path.write_text(
         "from workloads.engines.sqlite import Sqlite\n"
         "class Shut(Sqlite):\n"
@@ -415,7 +418,7 @@ BAD_PLANS: dict[str, Any] = {
     "unknown scenario": ({"scenario": "bnak"}, ValueError, "Did you mean 'bank'"),
     "unknown engine": ({"database": "libsq"}, ValueError, "Did you mean 'libsql'"),
     "unknown mode": ({"begin": "concurrently"}, ValueError, "Did you mean 'concurrent'"),
-    "no such file": ({"scenario": "nofile.py:X"}, ValueError, "no file"),
+    "a file that nobody named": ({"scenario": "nofile.py:X"}, ValueError, "command line names"),
     "two file formats": (
         {"database": "turso", "read_engine": "libsql"},
         ValueError,
@@ -500,6 +503,7 @@ NO_SUCH = {
 def test_a_file_without_what_it_should_hold_is_one_sentence(tmp_path, case):
     text, field, words = NO_SUCH[case]
     path = tmp_path / "t.py"
+    trust(path)
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=words):
         make_plan(**{field: f"{path}:A"})

@@ -15,7 +15,7 @@ from workloads.engines import find_engine
 from workloads.engines.probe import probe
 from workloads.plan import make_plan
 from workloads.processes import run
-from workloads.registry import UnknownName, from_file
+from workloads.registry import UnknownName, from_file, trust
 from workloads.scenarios import find_scenario
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +39,7 @@ ENGINE = """
 def written(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(textwrap.dedent(text), encoding="utf-8")
+    trust(path)
     return path
 
 
@@ -210,5 +211,6 @@ def test_a_file_called_as_a_library_is_does_not_take_its_place(tmp_path):
 
 def test_the_examples_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    trust(*(ROOT / "examples").glob("*.py"))
     assert find_scenario(f"{ROOT / 'examples' / 'scenario_wallet.py'}:Wallet").name == "wallet"
     assert find_engine(f"{ROOT / 'examples' / 'engine_slower.py'}:Slower").name == "slower"

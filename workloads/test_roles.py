@@ -21,6 +21,7 @@ from workloads.engines import MODES, find_engine
 from workloads.hosts import Host
 from workloads.plan import Plan, make_plan
 from workloads.recording import Run
+from workloads.registry import trust
 from workloads.scenarios import REGISTRY, find_scenario
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -53,6 +54,8 @@ ROLES: dict[str, dict[str, int]] = {
     "readers": {"writers": 0, "readers": 2, "checkpointers": 0},
     "readers and a checkpointer": {"writers": 0, "readers": 2, "checkpointers": 1},
 }
+trust(EXAMPLES / "scenario_wallet.py", EXAMPLES / "engine_slower.py")
+
 KINDS = ("passive", "full", "restart", "truncate")
 ENGINES: dict[str, tuple[str, ...]] = {
     "libsql": KINDS,

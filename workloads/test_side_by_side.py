@@ -17,6 +17,7 @@ from workloads import slots as parting
 from workloads.experiment import Design, conduct, read_experiment
 from workloads.machine import CpuMeter
 from workloads.plan import PlanError
+from workloads.registry import trust
 from workloads.slots import slots
 
 FAST = {"scenario": "counter", "writers": 1, "duration_s": 0.05, "warmup_s": 0, "database": "null"}
@@ -170,6 +171,7 @@ class Killer(Counter):
 
 def test_a_cell_whose_process_is_killed_is_a_failure_and_the_rest_goes_on(tmp_path):
     (tmp_path / "killer.py").write_text(PLANTED)
+    trust(tmp_path / "killer.py")
     arms = {
         "killed": {**FAST, "scenario": f"{tmp_path}/killer.py:Killer"},
         "refused": {**FAST, "database": "sqlite", "begin": "concurrent"},
@@ -259,6 +261,7 @@ def test_the_database_is_loaded_once_for_all_processes(tmp_path):
         "        super().load(session, rng)\n"
     )
     scenario = f"{tmp_path}/loud.py:Loud"
+    trust(scenario)
     arms = {f"a{n}": {**FAST, "database": "sqlite", "scenario": scenario} for n in range(2)}
     made = conduct(design(arms=arms, blocks=1), tmp_path / "e", jobs=2, oversubscribe=True)
     assert [cell.state for cell in made.cells.values()] == ["done"] * 2

@@ -32,6 +32,7 @@ from workloads.recording import (
     UPGRADE,
     within_ns,
 )
+from workloads.registry import trust
 
 WAITS = Settings(busy_timeout_ms=100)
 NEVER = Settings(busy_timeout_ms=60_000)
@@ -405,6 +406,7 @@ def test_a_run_tells_upgrades_by_the_engine_or_the_clock_without_the_work(
     think_ns = 2_000_000
     path = tmp_path / "held.py"
     path.write_text(HELD)
+    trust(path)
     found = refusals(
         f"{path}:Held",
         tmp_path,

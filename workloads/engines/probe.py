@@ -33,6 +33,7 @@ from workloads.engines import (
     find_engine,
 )
 from workloads.hosts import die_with
+from workloads.registry import trust
 
 LIMIT_S = 30.0
 """Seconds for one question. A busy machine takes one or two to start a Python."""
@@ -347,6 +348,7 @@ def _lines(found: Probe) -> list[str]:
 
 
 def main(names: list[str]) -> int:
+    trust(*names)
     try:
         for found in probe_all(names).values():
             print("\n".join(_lines(found)))
