@@ -1,8 +1,9 @@
 """The command line: every capability of the kit is one command, and bad input is one sentence.
 
 Results go to standard output, and what is for people who wait (progress) to standard error.
-Exit status: 0 it is well; 1 something is not (an invariant broke, a worker died, a level is
-violated); 2 the input cannot be used, and nothing was written; 3 cannot be decided; 130 Ctrl-C.
+Exit status: 0 it is well; 1 something is not (an invariant broke, a worker died, a disk filled,
+many attempts failed, a level is violated); 2 the input cannot be used, and nothing was written; 3
+cannot be decided; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ def main() -> None:
             ours = "\n" if isinstance(error, PlanErrors) else ""
             for sentence in visible(_by_option(error), keep=ours).splitlines():
                 print(f"cwkit: {sentence}", file=sys.stderr)
+            for line in getattr(error, "said", "").splitlines():
+                print(f"  | {visible(line)}", file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:
             print("cwkit: interrupted.", file=sys.stderr)
@@ -193,13 +196,6 @@ def run_command(
     show.show_run(made, show.console())
     if made.manifest.ended == "interrupted":
         raise typer.Exit(130)
-    if made.manifest.ended == "disk full":
-        print(
-            f"cwkit: {runs}: the disk is full; what was recorded is kept in {made.folder}. "
-            "Free some space, or give another folder with --runs.",
-            file=sys.stderr,
-        )
-        raise typer.Exit(2)
     raise typer.Exit(0 if made.manifest.ok else 1)
 
 

@@ -29,6 +29,7 @@ from workloads.files import replacing
 from workloads.manifest import Manifest, read_manifest
 from workloads.plan import PlanError
 from workloads.recording import (
+    CAUSES,
     CONFLICT,
     CONFLICTS,
     OUTCOMES,
@@ -59,6 +60,7 @@ RUN_COLUMNS = pa.schema(
         ("kind", NAMES),
         ("outcome", NAMES),
         ("conflict", NAMES),
+        ("cause", NAMES),  # why it failed, where its engine says: full, io, limit
         ("phase", NAMES),  # where an attempt that did not commit ended
         ("measured", pa.bool_()),  # it is counted: it ended, or was cut off, in the steady window
         (
@@ -251,6 +253,7 @@ def _table(
         "kind": (kinds or tuple(f"kind {n}" for n in range(int(rows["kind"].max()) + 1))),
         "outcome": OUTCOMES,
         "conflict": CONFLICTS,
+        "cause": ("", *CAUSES.values()),
         "phase": PHASES,
         "message": ("", *worker.messages),
     }
@@ -261,13 +264,27 @@ def _table(
     columns: dict[str, pa.Array] = {name: pa.array(values) for name, values in made.items()}
     columns["within_ns"] = pa.array(within_ns(rows), mask=rows["outcome"] != CONFLICT)
     for name, names in named.items():
-        codes = np.minimum(rows[name].astype(np.int32), len(names) - 1)
+        codes = np.minimum(codes_of(rows, name), len(names) - 1)
         columns[name] = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(list(names)))
     for name in TIMES:
         columns[name] = pa.array(rows[name] - first, mask=rows[name] == 0)
     for name in ("txn", "attempt", "result"):
         columns[name] = pa.array(rows[name])
     return _columns(RUN_COLUMNS, same, columns, len(rows))
+
+
+def codes_of(rows: np.ndarray, name: str) -> np.ndarray:
+    """The column of names `name` as numbers, int32, shape (attempts,). Kinds of conflict and causes
+    of failures stand in one field of a row.
+    """
+    if name not in ("conflict", "cause"):
+        return rows[name].astype(np.int32)
+    refused = rows["outcome"] == CONFLICT
+    number = rows["conflict"].astype(np.int32)
+    if name == "conflict":
+        return np.where(refused, number, 0)
+    first = min(CAUSES)
+    return np.where(~refused & (number >= first), number - first + 1, 0)
 
 
 def _columns(

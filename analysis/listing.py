@@ -24,6 +24,7 @@ from workloads.design import DONE, NOTE, Experiment, read_experiment
 from workloads.manifest import RecordedPlan, read_manifest
 from workloads.recording import RunError
 from workloads.sweep_folder import SWEEP_NOTE, skipped_in
+from workloads.trouble import SHORT
 
 
 def list_runs(runs: Path, console: Console) -> None:
@@ -109,7 +110,9 @@ def _of_a_run(folder: Path) -> tuple[str, str]:
         said += f", {plan.writers} writers{_unless(plan.write_engine, plan)} {plan.begin}"
     if plan.readers:
         said += f", {plan.readers} readers{_unless(plan.read_engine, plan)}"
-    return said, f"ok, {plan.duration_s:g} s" if manifest.ok else f"NOT ok: {manifest.ended}"
+    kinds = dict.fromkeys(one.kind for one in manifest.troubles or ())
+    ended = ", ".join(SHORT.get(kind, kind) for kind in kinds) or manifest.ended
+    return said, f"ok, {plan.duration_s:g} s" if manifest.ok else f"NOT ok: {ended}"
 
 
 def _unless(engine: str, plan: RecordedPlan) -> str:

@@ -30,6 +30,7 @@ from workloads.recording import (
     UNKNOWN,
     Run,
     WorkerRecord,
+    reason,
     within_ns,
 )
 
@@ -434,14 +435,16 @@ def _stages(rows: np.ndarray, did: np.ndarray, firsts: np.ndarray) -> dict[str, 
 
 def _waits(worker: WorkerRecord, rows: np.ndarray) -> dict[Said, np.ndarray]:
     spoken = rows[rows["message"] > 0]
-    groups, which = np.unique(spoken[["phase", "conflict", "message"]], return_inverse=True)
+    parts = ["outcome", "phase", "conflict", "message"]
+    groups, which = np.unique(spoken[parts], return_inverse=True)
     order, took = np.argsort(which, kind="stable"), within_ns(spoken)
     each = np.split(took[order], np.cumsum(np.bincount(which, minlength=len(groups)))[:-1])
     said: list[dict[Said, np.ndarray]] = []
     for group, waits in zip(groups, each, strict=False):  # of no groups there is one part, empty
         index = int(group["message"]) - 1
         text = worker.messages[index] if index < len(worker.messages) else "(words not kept)"
-        said.append({(PHASES[group["phase"]], CONFLICTS[group["conflict"]], text): waits})
+        why = reason(int(group["outcome"]), int(group["conflict"]))
+        said.append({(PHASES[group["phase"]], why, text): waits})
     return joined(said)
 
 

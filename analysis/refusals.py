@@ -47,7 +47,7 @@ def refusals_table(found: Waits, whose: Sequence[str] = (), shown: int = SHOWN) 
 
 def _waited(kind: str, waits: np.ndarray) -> tuple[str, str]:
     """Median and longest; what failed for a reason of its own had waited for nobody."""
-    if not kind or not len(waits):
+    if kind not in MEANINGS or not len(waits):
         return DASH, DASH
     return duration(float(np.median(waits))), duration(float(waits.max()))
 

@@ -28,6 +28,7 @@ from workloads.manifest import read_manifest
 from workloads.plan import Plan
 from workloads.processes import OnProgress, RunFailed, prepare, run
 from workloads.recording import Run, RunError, read_run
+from workloads.trouble import says_nothing, why_not
 
 SPARE = 3
 """Runs beyond the asked-for repeats that are made where others used the machine meanwhile."""
@@ -220,7 +221,7 @@ class _Making:
                 probe.met_runs += bool(judged[name].met)
                 why = judged[name].why
             else:
-                why = (f"the run ended as {made.manifest.ended!r}",)
+                why = tuple(why_not(made.manifest))
             probe.why += [line for line in why if line not in probe.why]
             said = f"not met: {'; '.join(why)}" if why else "met"
             self.say(f"{rate:,g} a second, {name}: {said}")
@@ -290,7 +291,9 @@ class _Making:
         where = inside(self.folder, name)
         if where.exists():
             try:
-                if read_manifest(where).ended not in ("running", "interrupted"):
+                manifest = read_manifest(where)
+                cut = manifest.ended in ("running", "interrupted")
+                if not cut and not says_nothing(manifest):
                     return read_run(where)
             except RunError:
                 pass
@@ -313,6 +316,10 @@ class _Making:
         )
         if made.manifest.ended == "interrupted":
             raise KeyboardInterrupt
+        if why := says_nothing(made.manifest):
+            raise Undecided(
+                f"{made.folder}: {why} The search goes on with: cwkit search --into {self.folder}"
+            )
         return made
 
     def set_aside(self, where: Path) -> None:

@@ -15,6 +15,7 @@ from workloads.errors import nearest
 from workloads.experiment import read_experiment
 from workloads.plan import PlanError
 from workloads.recording import RunError, read_run
+from workloads.trouble import why_not
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,8 +148,7 @@ def pairs_of(
 
 def _of_run(folder: Path, foreign_limit: float) -> Side:
     run = read_run(folder)
-    broken = "; ".join(finding.sentence for finding in run.manifest.broken)
-    failure = broken or ("" if run.manifest.ok else run.manifest.ended)
+    failure = "" if run.manifest.ok else "; ".join(why_not(run.manifest))
     state = "failed" if failure else "done"
     cell = Cell(0, run.name, state, failure, count(run), run.manifest, folder, foreign_limit)
     return Side(run.name, run.name, {0: cell}, None, folder)

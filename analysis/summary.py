@@ -20,8 +20,10 @@ from analysis.refusals import SHOWN, Waits, joined, refusal_words, refusals_tabl
 from analysis.slumps import pressure_words, standstill_words
 from analysis.steady import COUNTED, STEADY, UNSTEADY
 from analysis.terminal import Terminal, one_line
+from workloads import last_words
 from workloads.manifest import FindingEntry, RecordedPlan
 from workloads.recording import Run
+from workloads.trouble import Trouble, troubles
 from workloads.visible import visible
 
 SMALL = 0.001
@@ -30,6 +32,9 @@ SMALL = 0.001
 ARMS_SHOWN = 30
 """Lines of refusals of an experiment, all its arms together."""
 
+LAST_WORDS_SHOWN = 60
+"""Lines of one process."""
+
 WORKERS_SHOWN = 16
 """A table of 256 workers hides the rest of the screen; beyond this the best and worst are shown."""
 
@@ -37,7 +42,8 @@ WORKERS_SHOWN = 16
 def summary(run: Run) -> RenderableType:
     """Everything that one run tells, as tables for a terminal. Never fails on an odd run."""
     counted = count(run)
-    parts: list[RenderableType] = [one_line(said) for said in _heading(run, counted)]
+    parts: list[RenderableType] = [*_troubles(run)]
+    parts += [one_line(said) for said in _heading(run, counted)]
     for role in ("writer", "reader"):
         if role in counted.roles:
             parts += ["", one_line(_role_line(counted, role), style="bold")]
@@ -49,7 +55,38 @@ def summary(run: Run) -> RenderableType:
     parts += conflicts(run)
     parts += ["", *(_finding(f) for f in run.manifest.findings)]
     parts += [one_line(said, style="yellow") for said in doubts(run, counted)]
+    parts += _last_words(run)
     return Group(*parts)
+
+
+def _troubles(run: Run) -> list[RenderableType]:
+    """First of all: why the numbers below are not those of what was asked for."""
+    return [one_line(f"NOT WELL  {each.sentence}", style="bold red") for each in troubles_of(run)]
+
+
+def troubles_of(run: Run) -> list[Trouble]:
+    """As its manifest tells them; of an older run, as its rows do."""
+    told = run.manifest.troubles
+    if told is None:
+        return troubles(run.workers)
+    return [Trouble(one.kind, one.sentence, one.attempts) for one in told]
+
+
+def _last_words(run: Run) -> list[RenderableType]:
+    """What the processes of a run that is not well wrote to their standard error."""
+    parts: list[RenderableType] = []
+    if run.manifest.ok:
+        return parts
+    for who, text in last_words.all_of(run.folder, len(run.workers)):
+        shown = text.splitlines()
+        left = len(shown) - LAST_WORDS_SHOWN
+        parts += ["", one_line(f"{who} wrote to its standard error:", style="bold")]
+        for line in shown[:LAST_WORDS_SHOWN]:
+            parts.append(one_line(f"  | {visible(line)}"))
+        if left > 0:
+            where = last_words.path_of(run.folder, who)
+            parts.append(one_line(f"  … {words.times(left, 'more line')} in {where}"))
+    return parts
 
 
 def refusals(run: Run) -> list[RenderableType]:

@@ -25,8 +25,8 @@ from workloads import design as designs
 from workloads.design import DONE, FAILED, MISSING, REFUSED, TEMPLATES, Cell, cell_name, read_cell
 from workloads.engines import EngineMissing, UnknownName, find_engine
 from workloads.files import inside, remove
+from workloads.last_words import SUFFIX
 from workloads.locks import Held, locked
-from workloads.manifest import Manifest
 from workloads.plan import Plan, PlanError, make_plan
 from workloads.processes import (
     LOAD_LIMIT_S,
@@ -40,6 +40,7 @@ from workloads.processes import (
 )
 from workloads.recording import RunError
 from workloads.scenarios import find_scenario
+from workloads.trouble import why_not
 
 ORPHANS_END_S = 45.0
 """How long the processes of a cell are waited for whose conductor was killed, s."""
@@ -136,7 +137,8 @@ def _made(
 ) -> Cell:
     """Run it. What goes wrong becomes its state and its words."""
     name = cell_name(block, arm)
-    remove(folder, name)  # cut short by an earlier call
+    for left in (name, f"{name}{SUFFIX}"):
+        remove(folder, left)  # by an earlier call that was cut short
     try:
         plan = make_plan(**values)
         template = _template(plan, folder, on_progress)
@@ -148,6 +150,7 @@ def _made(
     except FolderUnwritable:
         raise
     except (RunFailed, RunError) as error:
+        designs.write_last_words(folder, block, arm, getattr(error, "said", ""))
         return Cell(block, arm, FAILED, str(error), None)
     except OSError as error:
         if error.errno in FULL:
@@ -160,16 +163,7 @@ def _made(
         raise KeyboardInterrupt
     if made.manifest.ok:
         return Cell(block, arm, DONE, "", made.folder)
-    return Cell(block, arm, FAILED, _what_went_wrong(made.manifest), made.folder)
-
-
-def _what_went_wrong(manifest: Manifest) -> str:
-    accounts = [
-        f"worker {entry.worker} {entry.state}: {entry.account}"
-        for entry in manifest.workers
-        if entry.state != "finished"
-    ]
-    return "; ".join([*(f.sentence for f in manifest.broken), *accounts]) or manifest.ended
+    return Cell(block, arm, FAILED, "; ".join(why_not(made.manifest)), made.folder)
 
 
 def _template(plan: Plan, folder: Path, on_progress: OnProgress) -> Path | None:

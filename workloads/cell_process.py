@@ -19,7 +19,8 @@ from typing import IO, Any
 
 import msgspec
 
-from workloads.design import FAILED, Cell, cell_name, read_cell, write_cell
+from workloads import last_words
+from workloads.design import FAILED, Cell, cell_name, read_cell, write_cell, write_last_words
 from workloads.engines import UnknownName
 from workloads.files import inside
 from workloads.plan import PlanError, make_plan
@@ -129,7 +130,7 @@ class CellProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             status = self.process.wait()
-        words, late = self._last_words(), self.late
+        text, late = last_words.read_open(self.errors), self.late
         self.forget()
         if self.error:
             raise ERRORS.get(self.error["error"], RunError)(self.error["words"])
@@ -137,17 +138,13 @@ class CellProcess:
         if cell is None:
             how = f"signal {-status}" if status < 0 else f"exit status {status}"
             ended = "it took too long and was ended, " if late else ""
-            said = f"the cell's process left no result: {ended}{how}: {words}"
+            said = f"the cell's process left no result: {ended}{how}: {last_words.gist(text)}"
+            write_last_words(self.folder, self.block, self.arm, text)
             made = inside(self.folder, cell_name(self.block, self.arm))
             run = made if (made / "manifest.json").exists() else None
             cell = Cell(self.block, self.arm, FAILED, said.rstrip(": "), run)
             write_cell(self.folder, cell)
         return cell
-
-    def _last_words(self) -> str:
-        self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").strip().splitlines()
-        return lines[-1].strip() if lines else ""
 
     def forget(self) -> None:
         """Close what is open of a process that has ended."""

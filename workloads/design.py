@@ -7,6 +7,7 @@ before, whose cells stand inside `experiment.json`, are still read.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import zlib
@@ -19,9 +20,10 @@ import msgspec
 import numpy as np
 from pydantic import ValidationError
 
+from workloads import last_words
 from workloads import recording as rec
 from workloads.errors import shortened
-from workloads.files import converted, inside, move_aside, read_versioned, write_json
+from workloads.files import converted, inside, move_aside, read_versioned, replace, write_json
 from workloads.locks import LOCK_FILE
 from workloads.plan import Plan, PlanError, in_words
 from workloads.processes import FolderUnwritable
@@ -265,6 +267,13 @@ def write_cell(folder: Path, cell: Cell) -> None:
         raise unwritable(folder, error) from error
 
 
+def write_last_words(folder: Path, block: int, arm: str, text: str) -> None:
+    """Keep what a cell's processes wrote to their standard error, where no run's folder has it."""
+    if text.strip():
+        with contextlib.suppress(OSError):  # it is told in the cell's words as well
+            replace(last_words.path_of(folder, cell_name(block, arm)), text)
+
+
 def set_aside(folder: Path, cell: Cell) -> None:
     """Have a cell run again: what it has is moved to the experiment's folder `earlier`.
 
@@ -273,7 +282,7 @@ def set_aside(folder: Path, cell: Cell) -> None:
     name = cell_name(cell.block, cell.arm)
     moved = {cell.folder.name: ""} if cell.folder is not None else {}
     # The state last: killed between the two, the cell still says that it was run.
-    moved |= {f"{name}{STATE_OF_A_CELL}": STATE_OF_A_CELL}
+    moved |= {f"{name}{end}": end for end in (last_words.SUFFIX, STATE_OF_A_CELL)}
     try:
         move_aside(folder, EARLIER, name, moved)
     except OSError as error:

@@ -236,14 +236,15 @@ def write_json(path: Path, said: Any) -> None:
 
 
 def remove(folder: Path, name: str) -> None:
-    """Remove a folder's entry with all that is in it, as far as that goes; a link, not its end.
+    """Remove an entry of a folder with all that is in it, as far as that goes; of a link not what
+    it leads to.
 
     Raises RunError for a name that is none.
     """
     if (why := _no_name(name)) is not None:
         raise RunError(f"{folder}: {_short(name)} is not removed, for it {why}.")
     path = Path(folder) / name
-    if path.is_symlink():
+    if path.is_symlink() or path.is_file():
         with contextlib.suppress(OSError):
             path.unlink()
     else:

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from workloads.last_words import gist, path_of, read
+
 ROOT = Path(__file__).resolve().parent.parent
 POLL_S = 0.1
 _PR_SET_PDEATHSIG = 1
@@ -23,7 +25,14 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before any fork, n
 
 
 class RunFailed(RuntimeError):
-    """A run that could not be made; nothing was measured. The text is for the user."""
+    """A run that could not be made; nothing was measured. The text is for the user.
+
+    said : what the process that failed wrote to its standard error.
+    """
+
+    def __init__(self, sentence: str, said: str = "") -> None:
+        super().__init__(sentence)
+        self.said = said
 
 
 class ModeRefused(RunFailed):
@@ -83,10 +92,18 @@ class Host:
 
 
 def start(
-    home: Path, name: str, *words: str, workers: tuple[int, ...] = (), inherit: tuple[int, ...] = ()
+    home: Path,
+    name: str,
+    *words: str,
+    into: Path,
+    workers: tuple[int, ...] = (),
+    inherit: tuple[int, ...] = (),
 ) -> Host:
-    """Start a process of `workloads.worker` for the run whose job lies in `home`."""
-    stderr = home / f"{name}.stderr"
+    """Start a process of `workloads.worker` for the run whose job lies in `home`.
+
+    into : the folder for what it writes to its standard error.
+    """
+    stderr = path_of(into, name)
     environment = dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join(
         part for part in (str(ROOT), environment.get("PYTHONPATH", "")) if part
@@ -149,10 +166,6 @@ def status_words(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit status {code}"
 
 
-def last_words(host: Host) -> str:
-    """The last line that a process wrote to its error stream."""
-    try:
-        lines = host.stderr.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    return lines[-1].strip() if lines else ""
+def ended_words(host: Host) -> str:
+    """How a process ended, and what its last words come to."""
+    return f"{status_words(host.process.returncode)}: {gist(read(host.stderr))}".rstrip(": ")

@@ -7,6 +7,7 @@ that dies inside COMMIT is known to have been under way.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -33,13 +34,21 @@ def history_of(folder: Path) -> History:
 def save_history(folder: Path) -> dict[str, Any]:
     """Leave the run's history where `cwkit check` looks for it. Returns a finding about it."""
     finding: dict[str, Any] = {"check": "history", "ok": True, "sentence": "", "evidence": {}}
+    where = ""
     try:
         history = history_of(folder)
         history.save(Path(folder) / HISTORY_FILE)
     except HistoryError as error:
         return finding | {"ok": False, "sentence": str(error)}
-    many = f"{len(history):,} transactions"
-    return finding | {"sentence": f"{many} are recorded; judge them with: cwkit check {folder}"}
+    except OSError as error:  # nothing is lost: it would be a copy of what the workers wrote
+        (Path(folder) / HISTORY_FILE).unlink(missing_ok=True)
+        where = f" in the workers' own files, and could not be copied into one ({error.strerror})"
+    said = f"{len(history):,} transactions are recorded{where}; judge them with: cwkit check"
+    return finding | {"sentence": f"{said} {folder}"}
+
+
+class NotRecorded(OSError):
+    """Raised by BEGIN where the history can't be written any more: nothing was begun."""
 
 
 class LoggedSession:
@@ -66,16 +75,25 @@ class LoggedSession:
 
     def _begin(self) -> None:
         self.ops = self.plan()
-        self._recorder.begin(time.monotonic_ns(), self.ops)
+        try:
+            self._recorder.begin(time.monotonic_ns(), self.ops)
+        except OSError as error:
+            raise NotRecorded(*error.args) from error
         self.real.begin()
 
     def _commit(self) -> None:
         self.real.commit()
-        self._recorder.end(time.monotonic_ns(), "committed", self.ops)
+        self._end("committed")
+
+    def _end(self, outcome: str) -> None:
+        # Where the disk is full the next BEGIN says so. This attempt is over, its outcome is known
+        # and has its row; to the history alone it is one that never ended.
+        with contextlib.suppress(OSError):
+            self._recorder.end(time.monotonic_ns(), outcome, self.ops)
 
     def refusal(self, error: BaseException, phase: int, within_ns: int | None = None) -> Refusal:
         refusal = self._classify(error, phase, within_ns)
-        self._recorder.end(time.monotonic_ns(), OUTCOMES[refusal.outcome], self.ops)
+        self._end(OUTCOMES[refusal.outcome])
         return refusal
 
     def rollback(self) -> None:

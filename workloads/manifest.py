@@ -239,6 +239,14 @@ class FindingEntry(Part):
     evidence: dict[Text, Any] = Field(default_factory=dict)
 
 
+class TroubleEntry(Part):
+    """Why the run is not well although its checks may hold (workloads.trouble)."""
+
+    kind: Text = ""
+    sentence: Text = ""
+    attempts: Number = 0
+
+
 class Machine(Part):
     """Where it ran and by which code (workloads.machine)."""
 
@@ -331,6 +339,7 @@ class Manifest(Part):
     window: Window
     foreign: Foreign = Field(default_factory=Foreign)
     findings: list[FindingEntry] = Field(default_factory=list)
+    troubles: list[TroubleEntry] | None = None  # None: an older run, of which its rows must tell
     wal_bytes_max: Number = 0
     wal: WalEntry | None = None  # None: no log of SQLite's format was there; or an older run
     pressure: Pressure | None = None  # None: this kernel does not tell; or an older run

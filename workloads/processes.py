@@ -15,14 +15,15 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from workloads import accounts, last_words, machine
 from workloads import board as boards
-from workloads import machine
 from workloads import recording as rec
 from workloads.board import Board
 from workloads.engines import find_engine
@@ -36,9 +37,8 @@ from workloads.hosts import (
     Progress,
     RunFailed,
     end,
-    last_words,
+    ended_words,
     start,
-    status_words,
     wait,
 )
 from workloads.manifest import (
@@ -50,6 +50,7 @@ from workloads.manifest import (
     Machine,
     Manifest,
     ScenarioEntry,
+    TroubleEntry,
     WalEntry,
     Window,
     WorkerEntry,
@@ -57,6 +58,7 @@ from workloads.manifest import (
 )
 from workloads.plan import Plan
 from workloads.scenarios import find_scenario
+from workloads.trouble import troubles
 from workloads.wal import WalWatch
 from workloads.worker import seats_of
 
@@ -74,6 +76,14 @@ __all__ = [
 START_LIMIT_S = 120.0
 LOAD_LIMIT_S = 900.0
 CHECK_LIMIT_S = 900.0
+MET = {
+    "full": "its disk, or the database, is full; free some space, or give another folder with "
+    "--databases",
+    "io": "reading or writing the database there failed; give another folder with --databases",
+    "limit": "the database met a limit of the engine or of the system",
+}
+"""What the loading or the checking process met, by its cause, as the end of a sentence."""
+
 CORRUPT = ("malformed", "not a database", "corrupt")
 """In an engine's words: what it says of a file that is no sound database any more."""
 
@@ -112,6 +122,12 @@ def run(
         try:
             making.load(template)
             making.start()
+        except OSError as error:
+            making.abandon()
+            raise FolderUnwritable(
+                f"{error.filename or making.folder.parent}: cannot be written ({error.strerror}). "
+                "Free some space, or give another folder with --runs or --databases."
+            ) from error
         except BaseException:
             making.abandon()
             raise
@@ -188,7 +204,6 @@ class _Making:
             workers=[],
             window=Window(start_ns=0, measure_ns=0, stop_ns=0),
         )
-        self._write_job()
 
     def _write_job(self) -> None:
         self.board = Board(self.home / "board.bin", len(self.seats), create=True)
@@ -200,11 +215,16 @@ class _Making:
             "parent": os.getpid(),
         }
         (self.home / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        accounts.hold_back(self.folder)
+        for who in ("check", *(f"worker-{worker:03d}" for worker in range(len(self.seats)))):
+            accounts.reserve(self.folder, who)
 
     # -- processes ----------------------------------------------------------------------------
 
     def _start(self, name: str, *words: str, workers: tuple[int, ...] = ()) -> Host:
-        host = start(self.home, name, *words, workers=workers, inherit=self.inherit)
+        host = start(
+            self.home, name, *words, into=self.folder, workers=workers, inherit=self.inherit
+        )
         self.hosts.append(host)
         return host
 
@@ -215,28 +235,23 @@ class _Making:
         if status is None:
             raise RunFailed(f"The process that should {word} took more than {limit_s:.0f} s.")
         if status != 0:
-            words = last_words(host)
-            if any(sign in words for sign in ("full", "No space", "disk I/O", "too large")):
-                raise FolderUnwritable(
-                    f"The disk that holds {self.home.parent} is full ({words}). "
-                    "Free some space, or give another folder with --databases."
-                )
+            said = self._account(word)
+            words = str(said.get("failed") or ended_words(host))
+            if met := MET.get(str(said.get("cause"))):
+                raise FolderUnwritable(f"{self.home.parent}: {met} ({words}).")
             raise RunFailed(
-                f"The process that should {word} the database with {self.plan.database} "
-                f"ended with {status_words(status)}: {words}"
+                f"{self.plan.database} could not {word} the database: {words}",
+                last_words.read(host.stderr),
             )
         return self._account(word)
 
     def _account(self, who: str) -> dict[str, Any]:
-        path = self.folder / f"{who}.account.json"
-        try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, json.JSONDecodeError):
-            return {}
+        return accounts.read(self.folder, who)
 
     # -- the steps of a run -------------------------------------------------------------------
 
     def load(self, template: Path | None) -> None:
+        self._write_job()
         self.loaded: dict[str, Any] = {}
         if self.null:
             return
@@ -402,7 +417,7 @@ class _Making:
             account = f"ended by the run: {self.patience_s:g} s without an answer"
         elif host is not None and host.process.poll() and state in ("died", "never started"):
             state = "died"
-            account = f"{status_words(host.process.returncode)}: {last_words(host)}".rstrip(": ")
+            account = ended_words(host)
         return WorkerEntry(
             worker=worker,
             role=role,
@@ -438,7 +453,12 @@ class _Making:
         wal = self.wal.data() if self.wal else None
         told.wal = WalEntry(**wal) if wal else None
         told.pressure = self.pressure
-        write_manifest(self.folder, told)
+        try:
+            write_manifest(self.folder, told)
+        except OSError:
+            # Of a run that goes on a manifest is a note; what is written last has its room.
+            if self.window == (0, 0, 0):
+                raise
 
     def finish(self, keep_database: bool) -> rec.Run:
         entries = [self._entry(worker) for worker in range(len(self.seats))]
@@ -446,13 +466,20 @@ class _Making:
         well = all(entry.state == "finished" for entry in entries)
         if well and self._nothing_committed():
             self.ended = "nothing was committed"
+        accounts.give_back(self.folder)
+        self._write_manifest()
+        found = troubles(rec.read_workers(self.folder, self.manifest))
+        self.manifest.troubles = [TroubleEntry(**asdict(one)) for one in found]
         self.manifest.ended = self.ended
-        self.manifest.ok = well and not broken and self.ended in ("duration", "transactions")
+        good = well and not broken and not found
+        self.manifest.ok = good and self.ended in ("duration", "transactions")
         self._write_manifest()
         if (broken or keep_database) and not self.null:
             self._keep_database()
         for path in self.folder.glob("*.account.json"):
             path.unlink()
+        for host in self.hosts:
+            last_words.keep(host.stderr)
         for worker in range(len(self.seats)):
             rec.trim(self.folder, worker)
         return rec.read_run(self.folder)

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +52,29 @@ MEANINGS = {
 }
 """Each kind in words, with the way out where there is one: whatever tells a kind takes it here."""
 
+FULL, IO, LIMIT = range(129, 132)
+CAUSES: Mapping[int, str] = {FULL: "full", IO: "io", LIMIT: "limit"}
+"""Why an attempt failed that no other transaction had a part in, where its engine says so: the disk
+or the database is full; reading or writing failed; a limit was met (memory, the size of a file or
+of a value). They stand in the same field as the kinds of conflict, of which they are none: hence
+the numbers. 0 is any other cause, and every one in a run made before they were kept."""
+
+
+def reason(outcome: int, number: int) -> str:
+    """Why an attempt did not commit, in a word or two: `number` is its field `conflict`.
+
+    "" : it failed, and its engine says no more of why than its words.
+
+    >>> reason(CONFLICT, BUSY), reason(FAILED, FULL), reason(UNKNOWN, IO), reason(FAILED, 0)
+    ('busy', 'failed: full', 'unknown: io', '')
+    """
+    if outcome == CONFLICT:
+        return CONFLICTS[number] if number < len(CONFLICTS) else "unclassified"
+    if cause := CAUSES.get(number, ""):
+        return f"{OUTCOMES[outcome]}: {cause}"
+    return "" if outcome == FAILED else OUTCOMES[outcome]
+
+
 NO_PHASE, BEGIN, STATEMENT, COMMIT = range(4)
 PHASES = ("", "begin", "statement", "commit")
 """Where an attempt that did not commit ended."""
@@ -75,7 +98,7 @@ ATTEMPT = np.dtype(
         ("result", "<i8"),  # what the transaction says of itself, see the scenario
         ("message", "<u2"),  # 1 + index into the worker's messages; 0 none
         ("outcome", "u1"),
-        ("conflict", "u1"),
+        ("conflict", "u1"),  # its kind; where it failed or is unknown, the cause (CAUSES)
         ("phase", "u1"),
         ("pad", "V3"),  # of a refused statement: how long it took at most, see within_ns
     ]
@@ -120,6 +143,9 @@ def within_ns(rows: np.ndarray) -> np.ndarray:
     return found
 
 
+NOT_KEPT = 65_535
+"""The number of words that were not written down."""
+
 SEGMENT_ROWS = 1 << 15
 """Rows of one file. A worker that needs more goes on in the next file: 2 MiB allocated ahead."""
 
@@ -133,6 +159,8 @@ LONGEST_HEADER = 4_000
 class Recorder:
     """The open file of one worker: `buffer` and `offset` are the hot loop's, the rest is ours.
 
+    full : why an engine's words could not be written down, None where they could.
+
     The loop packs OPEN_PART at `offset` and CLOSE_PART at `offset + CLOSE_AT`, adds ROW_BYTES, and
     calls `roll()` when `offset == limit`.
     """
@@ -141,25 +169,34 @@ class Recorder:
         self.folder, self.worker, self.rows = Path(folder), worker, rows
         self.segment = -1
         self._messages: dict[str, int] = {}
+        self.full: OSError | None = None
         self.roll()
 
     def roll(self) -> tuple[memoryview, int, int]:
         """Start the next segment: (buffer, offset, limit). Raises OSError on a full disk."""
         self.segment += 1
         path = segment_path(self.folder, self.worker, self.segment)
-        with path.open("wb") as file:
-            npy.write_array_header_2_0(
-                file,
-                {
-                    "descr": npy.dtype_to_descr(ATTEMPT),
-                    "fortran_order": False,
-                    "shape": (self.rows,),
-                },
-            )
-            start = file.tell()
-            # Allocated, not merely made sparse: writing to a hole of a map on a full disk is a
-            # SIGBUS, which no worker could report; this is an OSError, which it can.
-            os.posix_fallocate(file.fileno(), 0, start + self.rows * ROW_BYTES)
+        # Under its name once it is whole: a file cut short would make the run unreadable.
+        beside = path.with_name(f"{path.name}.new")
+        try:
+            with beside.open("wb") as file:
+                npy.write_array_header_2_0(
+                    file,
+                    {
+                        "descr": npy.dtype_to_descr(ATTEMPT),
+                        "fortran_order": False,
+                        "shape": (self.rows,),
+                    },
+                )
+                start = file.tell()
+                # Allocated, not merely made sparse: writing to a hole of a map on a full disk is a
+                # SIGBUS, which no worker could report; this is an OSError, which it can.
+                os.posix_fallocate(file.fileno(), 0, start + self.rows * ROW_BYTES)
+            os.replace(beside, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+            raise
         array = np.memmap(path, mode="r+", dtype="u1", offset=start, shape=(self.rows * ROW_BYTES,))
         self._array = array
         self.buffer, self.offset = array.data, 0
@@ -172,13 +209,18 @@ class Recorder:
             words = words.encode("utf-8", "replace").decode()  # half a character is none in JSON
         number = self._messages.get(words)
         if number is None:
-            number = min(len(self._messages) + 1, 65535)
-            if number == 65535:
-                return number  # a worker with 65,534 different texts has its rest under one number
-            self._messages[words] = number
+            number = min(len(self._messages) + 1, NOT_KEPT)
+            if number == NOT_KEPT or self.full is not None:
+                return NOT_KEPT  # a worker with 65,534 different texts has its rest under one
             path = self.folder / f"worker-{self.worker:03d}.messages.jsonl"
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(words) + "\n")
+            try:
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(words) + "\n")
+            except OSError as error:
+                # Told once the attempt that met these words has its row: `full`.
+                self.full = error
+                return NOT_KEPT
+            self._messages[words] = number
         return number
 
 
@@ -297,9 +339,10 @@ def _short(number: int) -> str:
 def _unsound(rows: np.ndarray, within_ns: tuple[int, int]) -> str:
     """What is wrong with the first row that no worker writes, "" where all are sound."""
     first, last = within_ns
+    caused = (rows["outcome"] != CONFLICT) & np.isin(rows["conflict"], list(CAUSES))
     bad = {
         "is of no outcome that there is": rows["outcome"] >= len(OUTCOMES),
-        "is of no conflict that there is": rows["conflict"] >= len(CONFLICTS),
+        "is of no conflict that there is": ~caused & (rows["conflict"] >= len(CONFLICTS)),
         "ended in no phase that there is": rows["phase"] >= len(PHASES),
         "has another number than its place allows": rows["txn"] >= len(rows),
     }

@@ -33,16 +33,30 @@ class Recorder:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
         self._file = os.open(path, flags, 0o644)
         self._number = 0
+        self._full: OSError | None = None
         head = {"history": 1, "model": model, "session": session, "database": database}
-        os.write(self._file, json.dumps(head).encode() + b"\n")
+        self._write(json.dumps(head).encode() + b"\n")
+
+    def _write(self, line: bytes) -> None:
+        """Raises OSError where the disk has no room for the whole line, then and ever after: what
+        came behind a cut line would make the whole record unreadable.
+        """
+        if self._full is not None:
+            raise self._full
+        try:
+            while (written := os.write(self._file, line)) < len(line):
+                line = line[written:]
+        except OSError as error:
+            self._full = error
+            raise
 
     def begin(self, begin_ns: int, ops: Sequence[Sequence[Any]]) -> None:
         """Before BEGIN: a transaction that dies at once may have happened, and is recorded."""
-        os.write(self._file, _encode(("begin", self._number, begin_ns, ops)) + b"\n")
+        self._write(_encode(("begin", self._number, begin_ns, ops)) + b"\n")
 
     def end(self, end_ns: int, outcome: str, ops: Sequence[Sequence[Any]]) -> None:
         """After COMMIT or ROLLBACK returned; ops hold what the reads saw."""
-        os.write(self._file, _encode(("end", self._number, end_ns, outcome, ops)) + b"\n")
+        self._write(_encode(("end", self._number, end_ns, outcome, ops)) + b"\n")
         self._number += 1
 
     def close(self) -> None:

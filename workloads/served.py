@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from workloads import machine, served_files, temporary
-from workloads.hosts import ROOT, Host, die_with, end, last_words, status_words, wait
+from workloads import last_words, machine, served_files, temporary
+from workloads.hosts import ROOT, Host, die_with, end, ended_words, wait
 from workloads.recording import FORMAT_VERSION
 from workloads.served_files import ARMS, TRIALS
 from workloads.served_peer import HOP_BYTES, Peer, round_trip
@@ -86,7 +86,9 @@ def measure(
     with temporary.made("served") as home:
         job = {"folder": str(folder.resolve()), "home": str(home), "quick": quick, "seed": seed}
         job["blocks"] = blocks or (QUICK_BLOCKS if quick else BLOCKS)
-        failure = _apart(job | {"parent": os.getpid()}, home, limit_s)
+        failure = _apart(job | {"parent": os.getpid()}, folder, limit_s)
+        if failure and (log := last_words.read(home / "server" / "sqld.log")):
+            last_words.path_of(folder, "sqld").write_text(log, encoding="utf-8")
     said = served_files.read_manifest(folder)
     if failure and said.get("ended") != "missing":
         head = said or {"cwkit": FORMAT_VERSION}
@@ -95,9 +97,12 @@ def measure(
     return said
 
 
-def _apart(job: dict[str, Any], home: Path, limit_s: float) -> str:
-    """Run `main` in a process of its own; why it failed, "" where it did not."""
-    stderr = home / "served.stderr"
+def _apart(job: dict[str, Any], folder: Path, limit_s: float) -> str:
+    """Run `main` in a process of its own; why it failed, "" where it did not.
+
+    What it writes to its standard error is kept in `folder`.
+    """
+    stderr = last_words.path_of(folder, "served")
     # RUST_LOG: the binding writes a line to its error stream for each sync, and we would time it.
     environment = os.environ | {"PYTHONPATH": str(ROOT), "RUST_LOG": "off"}
     with stderr.open("wb") as file:
@@ -115,12 +120,10 @@ def _apart(job: dict[str, Any], home: Path, limit_s: float) -> str:
     finally:
         if process.poll() is None:
             end(process)
+        last_words.keep(stderr)
     if status is None:
         return f"not done after {limit_s:g} s"
-    if not status:
-        return ""
-    words = last_words(host)
-    return status_words(status) + (f": {words}" if words else "")
+    return ended_words(host) if status else ""
 
 
 class _Client:

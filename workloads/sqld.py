@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workloads.hosts import die_with, end, status_words
+from workloads.last_words import gist, read
 
 # From this file, not from the current directory, as for the begin-concurrent build.
 BUILD = Path(__file__).resolve().parent.parent / ".build" / "sqld"
@@ -129,8 +130,7 @@ def _free_port() -> int:
 
 
 def _last_words(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1].strip()[-200:] if lines else "it said nothing"
+    return gist(read(log)) or "it said nothing"
 
 
 def _sentence() -> str:

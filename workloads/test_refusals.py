@@ -15,6 +15,9 @@ from workloads.recording import (
     COMMIT,
     CONFLICT,
     FAILED,
+    FULL,
+    IO,
+    LIMIT,
     NO_CONFLICT,
     STALE,
     STATEMENT,
@@ -166,10 +169,49 @@ def test_a_full_database_fails_and_is_no_conflict(name: str, opened: Any) -> Non
     session.run("PRAGMA max_page_count=10")
     session.begin()
     refusal = refused(session, STATEMENT, session.run, "INSERT INTO t VALUES (zeroblob(100000))")
-    assert (refusal.outcome, refusal.conflict) == (FAILED, NO_CONFLICT)
+    assert (refusal.outcome, refusal.conflict) == (FAILED, FULL)
     assert "full" in refusal.words
     assert refusal.over is not session.in_transaction()
     session.rollback()
+
+
+@pytest.mark.parametrize("name", SQLITE_FAMILY)
+def test_a_value_beyond_the_engines_limit_is_told_as_a_limit(name: str, opened: Any) -> None:
+    session = opened(usable(name), "immediate")
+    refusal = refused(session, STATEMENT, session.rows, "SELECT zeroblob(2000000000)")
+    assert (refusal.outcome, refusal.conflict) == (FAILED, LIMIT)
+    assert "too big" in refusal.words
+
+
+def test_a_constraint_is_neither_full_nor_an_io_error_nor_a_limit(
+    engine: Engine, opened: Any
+) -> None:
+    session = opened(engine, "immediate")
+    session.run("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    session.run("INSERT INTO t VALUES (1)")
+    refusal = refused(session, STATEMENT, session.run, "INSERT INTO t VALUES (1)")
+    assert (refusal.outcome, refusal.conflict) == (FAILED, NO_CONFLICT)
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        ("pwrite: StorageFull", FULL),
+        ("pwrite: QuotaExceeded", FULL),
+        ("pwrite: FileTooLarge", LIMIT),
+        ("fsync: Uncategorized", IO),
+    ],
+)
+def test_turso_says_what_the_system_said(words: str, cause: int, opened: Any) -> None:
+    session = opened(usable("turso"), "immediate")
+    refusal = session.refusal(type("IoError", (Exception,), {})(words), COMMIT)
+    assert (refusal.outcome, refusal.conflict) == (UNKNOWN, cause)
+
+
+def test_a_file_that_may_not_grow_is_a_limit_of_turso_s(path: str) -> None:
+    usable("turso")
+    (outcome, cause, words, _), _ = in_a_process(fail_to_write_at_commit, "turso", path)
+    assert (outcome, cause) == (UNKNOWN, LIMIT), words
 
 
 def test_a_file_that_is_no_database_fails_in_the_engines_words(engine: Engine, path: str) -> None:
@@ -217,6 +259,6 @@ def fail_to_write_at_commit(name: str, path: str, pipe: Any) -> None:
 def test_an_input_output_error_at_commit_is_unknown(name: str, path: str) -> None:
     usable(name)
     (outcome, conflict, words, over), still_open = in_a_process(fail_to_write_at_commit, name, path)
-    assert (outcome, conflict) == (UNKNOWN, NO_CONFLICT), words
+    assert (outcome, conflict) == (UNKNOWN, IO), words
     assert over
     assert not still_open

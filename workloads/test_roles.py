@@ -102,7 +102,7 @@ class Thread:
             if workers:
                 worker.work_all(job, workers)
             else:
-                {"load": worker.load, "check": worker.check}[word](job)
+                assert worker.errand(job, word) == 0
             status = 0
         finally:
             self.returncode = status
@@ -119,7 +119,7 @@ class Thread:
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Plan], Run]:
     """Makes a run whose processes are threads."""
 
-    def start(home: Path, name: str, *words: str, workers: Any = (), inherit: Any = ()) -> Host:
+    def start(home: Path, name: str, *words: str, workers: Any = (), **rest: Any) -> Host:
         process: Any = Thread(home / "job.json", words[0], workers)
         return Host(name, process, home / f"{name}.stderr", workers)
 

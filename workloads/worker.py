@@ -7,6 +7,8 @@ SQLite ever meet on one file in one process.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gc
 import json
 import os
@@ -15,22 +17,25 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from workloads import accounts
 from workloads import board as boards
 from workloads import recording as rec
 from workloads.board import Board
 from workloads.engines import Session, classifier, find_engine
 from workloads.hosts import die_with
 from workloads.layout import layout_of, trees_of
-from workloads.logged import LoggedSession, log_path, save_history
+from workloads.logged import LoggedSession, NotRecorded, log_path, save_history
 from workloads.pacing import ARRIVALS, arrivals, retry_wait, thinker, wait_until
 from workloads.plan import ROLES, Plan
 from workloads.scenarios import InvariantBroken, Scenario, Seat, Told, find_scenario
+from workloads.trouble import NOT_RECORDED
 
 MOST_FAILURES = 1000
 """In a row, before a worker gives up: a database that answers nothing else would fill the disk."""
@@ -50,10 +55,8 @@ class Job:
         self.scenario: Scenario = scenario(self.plan.shape())
 
     def account(self, who: str, **said: Any) -> None:
-        """Leave word for the parent, whole or not at all."""
-        path = self.folder / f"{who}.account.json"
-        path.with_suffix(".new").write_text(json.dumps(said), encoding="utf-8")
-        os.replace(path.with_suffix(".new"), path)
+        """Leave word for the parent. Raises OSError where the disk has no room for it."""
+        accounts.leave(self.folder, who, said)
 
 
 def seats_of(plan: Plan) -> tuple[tuple[str, int], ...]:
@@ -89,19 +92,60 @@ def told_of(plan: Plan, scenario: Scenario, workers: Sequence[rec.WorkerRecord])
 # --- load and check ---------------------------------------------------------------------------
 
 
-def load(job: Job) -> None:
-    """Create and fill the database with the plan's own engine."""
+class _Failed(Exception):
+    """An errand that could not be done: its words, and the cause as the engine says it."""
+
+    def __init__(self, words: str, cause: int) -> None:
+        super().__init__(words)
+        self.cause = rec.CAUSES.get(cause, "")
+
+
+def errand(job: Job, word: str) -> int:
+    """`load` or `check`, and its exit status. What went wrong is in its account, in one sentence:
+    its standard error is for what Python does not know of, an engine's panic.
+    """
+    try:
+        {"load": load, "check": check}[word](job)
+    except _Failed as failed:
+        job.account(word, failed=str(failed), cause=failed.cause)
+        return 1
+    except BaseException as error:
+        job.account(word, failed=_mistake(error) or _told(error), cause=_cause_of(error))
+        return 1
+    return 0
+
+
+@contextlib.contextmanager
+def _database(job: Job) -> Iterator[Session]:
+    """The run's database, open in the plan's own engine. Raises _Failed for what happens there."""
     engine = find_engine(job.plan.database)
     session = engine.connect(job.database, begin="deferred", settings=job.plan.settings())
     try:
+        yield session
+    except BaseException as error:
+        cause = session.refusal(error, rec.STATEMENT).conflict
+        raise _Failed(_mistake(error) or _told(error), cause) from error
+    finally:
+        session.close()
+
+
+def _cause_of(error: BaseException) -> str:
+    """What the system says, where no engine was asked."""
+    if not isinstance(error, OSError):
+        return ""
+    return rec.CAUSES[rec.FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else rec.IO]
+
+
+def load(job: Job) -> None:
+    """Create and fill the database with the plan's own engine."""
+    engine = find_engine(job.plan.database)
+    with _database(job) as session:
         for statement in job.scenario.schema():
             session.run(statement)
         # The same rows whatever the seed: a database loaded once serves runs of every seed.
         job.scenario.load(session, np.random.default_rng(99))
         pragmas = dict(session.pragmas)
         trees = trees_of(session, engine.file_format)
-    finally:
-        session.close()
     identity, layout = identity_of(job.plan.database), layout_of(job.database, trees)
     job.account("load", identity=identity, pragmas=pragmas, layout=layout)
 
@@ -110,30 +154,27 @@ def check(job: Job) -> None:
     """After the run, in a process that took no part: integrity, and the scenario's invariant."""
     run = rec.read_run(job.folder)
     engine = find_engine(job.plan.database)
-    session = engine.connect(job.database, begin="deferred", settings=job.plan.settings())
     findings: list[dict[str, Any]] = []
-    trees: list[Any] = []
-    try:
+    with _database(job) as session:
         trees = trees_of(session, engine.file_format)
         findings.append(_integrity(session, job.plan.database))
         if getattr(job.scenario, "logged", None):
             findings.append(save_history(job.folder))
-        told = told_of(job.plan, job.scenario, run.workers)
-        try:
-            findings += [_plain(*finding) for finding in job.scenario.check(session, told)]
-        except Exception as error:  # the database may be too broken to answer
-            findings.append(
-                {
-                    "check": "invariant",
-                    "ok": False,
-                    "sentence": f"the database could not be read back: "
-                    f"{type(error).__name__}: {error}",
-                    "evidence": {},
-                }
-            )
-    finally:
-        session.close()
+        findings += _invariant(job, session, told_of(job.plan, job.scenario, run.workers))
     job.account("check", findings=findings, layout=layout_of(job.database, trees, brief=True))
+
+
+def _invariant(job: Job, session: Session, told: Told) -> list[dict[str, Any]]:
+    """What the scenario's own check says. A full disk, say, is no finding about the database."""
+    try:
+        return [_plain(*finding) for finding in job.scenario.check(session, told)]
+    except Exception as error:  # the database may be too broken to answer
+        if session.refusal(error, rec.STATEMENT).conflict in rec.CAUSES:
+            raise
+        mistake = _mistake(error)
+        why = f"the scenario's check failed at {mistake}" if mistake else _told(error)
+        sentence = why if mistake else f"the database could not be read back: {why}"
+        return [_plain("invariant", False, sentence, {})]
 
 
 def _plain(check: str, ok: Any, sentence: str, evidence: dict[str, Any]) -> dict[str, Any]:
@@ -175,10 +216,9 @@ def work(job: Job, worker: int, board: Board) -> None:
     """One worker from its connection to its account. Never raises."""
     plan = job.plan
     role, engine_name, mode = plan.roles()[worker]
-    who = f"worker-{worker:03d}"
-    pragmas: dict[str, Any] = {}
-    identity: dict[str, Any] = {}
-    recorder = session = heard = None
+    about: dict[str, Any] = {"identity": {}, "pragmas": {}}
+    session = heard = None
+    report = partial(_report, job, board, worker, about)
     try:
         if plan.cpus or plan.pin:
             cpus = plan.cpus or tuple(sorted(os.sched_getaffinity(0)))
@@ -186,62 +226,82 @@ def work(job: Job, worker: int, board: Board) -> None:
         engine = find_engine(engine_name)
         # Before anything opens a connection: a library takes a log best while nobody uses it.
         heard = engine.listen() if hasattr(engine, "listen") else None
-        identity = identity_of(engine_name)
+        about["identity"] = identity_of(engine_name)
         session = engine.connect(job.database, begin=mode or "deferred", settings=plan.settings())
-        pragmas = dict(session.pragmas)
+        about["pragmas"] = dict(session.pragmas)
         if role != "checkpointer" and (words := _rehearse(session)) is not None:
-            job.account(who, state="refused", account=words, identity=identity, pragmas=pragmas)
-            board.set_status(worker, boards.REFUSED)
+            report(boards.REFUSED, state="refused", account=words)
             return
+    except BaseException as error:
+        report(boards.NOT_OPENED, state="could not open", account=_told(error))
+        return
+    try:
         recorder = rec.Recorder(job.folder, worker)
         seat = _seated(job, worker, session, board, engine.file_format)
     except BaseException as error:
-        state = "could not record" if isinstance(error, OSError) else "could not open"
-        job.account(
-            who,
-            state=state,
-            account=f"{type(error).__name__}: {error}",
-            identity=identity,
-            pragmas=pragmas,
+        full = isinstance(error, OSError)
+        state = NOT_RECORDED if full else "could not open"
+        report(
+            boards.NOT_RECORDED if full else boards.NOT_OPENED, state=state, account=_told(error)
         )
-        status = boards.NOT_RECORDED if isinstance(error, OSError) else boards.NOT_OPENED
-        board.set_status(worker, status)
         return
     # The collector would walk every object now and then inside somebody's transaction.
     gc.collect()
     gc.freeze()
     # Said before the run, so that a worker that is killed in it has its pragmas in the manifest.
-    job.account(who, state="died", account="", identity=identity, pragmas=pragmas)
-    board.set_status(worker, boards.READY)
-    status = boards.FINISHED
+    if report(boards.READY, state="died", account=""):
+        status, said = _worked(job, worker, seat, recorder, board)
+        said["cpus"] = sorted(os.sched_getaffinity(0))
+        if heard is not None:
+            said["met"] = heard()
+        report(status, **said)
+    _leave(session)
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _report(
+    job: Job, board: Board, worker: int, about: Mapping[str, Any], status: int, **said: Any
+) -> bool:
+    """Leave a worker's account, then say on the board that it is there.
+
+    False where it could not be written: the board says that then, whatever it was.
+    """
+    try:
+        job.account(f"worker-{worker:03d}", **about, **said)
+    except OSError:
+        board.set_status(worker, boards.NOT_RECORDED)
+        return False
+    board.set_status(worker, status)
+    return True
+
+
+def _worked(
+    job: Job, worker: int, seat: Seat, recorder: rec.Recorder, board: Board
+) -> tuple[int, dict[str, Any]]:
+    """From the gate to the end of the run: the worker's status, and what it says of itself."""
     said: dict[str, Any] = {"state": "finished", "account": ""}
     try:
         if _gate(board, job.parent):
             board.set_status(worker, boards.RUNNING)
             cpu = time.thread_time_ns()
-            loop = _checkpoint_loop if role == "checkpointer" else _loop
-            said |= loop(plan, seat, job.scenario, recorder, board)
+            loop = _checkpoint_loop if seat.role == "checkpointer" else _loop
+            said |= loop(job.plan, seat, job.scenario, recorder, board)
             said["cpu_s"] = (time.thread_time_ns() - cpu) / 1e9
     except InvariantBroken as broken:
-        status = boards.BROKEN
         said = {"state": "invariant broken", "account": broken.sentence}
-        said["evidence"] = broken.evidence
         board.stop()
+        return boards.BROKEN, said | {"evidence": broken.evidence}
     except OSError as error:
-        status = boards.NOT_RECORDED
-        said = {"state": "could not record", "account": f"{error}"}
+        return boards.NOT_RECORDED, {"state": NOT_RECORDED, "account": f"{error}"}
     except BaseException as error:
-        status = boards.NOT_OPENED
-        said = {"state": "died", "account": f"{type(error).__name__}: {error}"}
+        return boards.NOT_OPENED, {"state": "died", "account": _told(error)}
     if said["state"] == "scenario failed":
-        status = boards.MISTAKEN
         board.stop()
-    said["cpus"] = sorted(os.sched_getaffinity(0))
-    if heard is not None:
-        said["met"] = heard()
-    job.account(who, identity=identity, pragmas=pragmas, **said)
-    board.set_status(worker, status)
-    _leave(session)
+        return boards.MISTAKEN, said
+    return boards.FINISHED, said
 
 
 def _rehearse(session: Session) -> str | None:
@@ -350,6 +410,10 @@ def _loop(
                 phase = 3
                 commit()
                 end = now()
+            except NotRecorded:
+                # Nothing was begun: the row, which was opened before BEGIN, is one never used.
+                open_row(buffer, offset, 0, 0, 0, 0, 0, 0)
+                raise
             except InvariantBroken:
                 close_row(
                     buffer, offset + close_at, begun, worked, now(), 0, 0, rec.FAILED, 0, phase
@@ -373,6 +437,8 @@ def _loop(
                 if not over:
                     rollback()
                 offset += row_bytes
+                if recorder.full is not None:
+                    raise recorder.full from None
                 if offset == limit:
                     buffer, offset, limit = recorder.roll()
                 if mistake:
@@ -468,6 +534,8 @@ def _checkpoint_loop(
             )  # fmt: skip
             txn += 1
             offset += rec.ROW_BYTES
+            if recorder.full is not None:
+                raise recorder.full
             if offset == limit:
                 buffer, offset, limit = recorder.roll()
         if pause_s:
@@ -496,13 +564,10 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when the run ends
     job = Job(argv[0])
     die_with(job.parent)
-    if argv[1] == "load":
-        load(job)
-    elif argv[1] == "check":
-        check(job)
-    else:
+    if argv[1] == "work":
         work_all(job, [int(text) for text in argv[2:]])
-    return 0
+        return 0
+    return errand(job, argv[1])
 
 
 if __name__ == "__main__":

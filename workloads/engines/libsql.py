@@ -18,10 +18,20 @@ from workloads.engines import EngineMissing, Identity, Promise, Refusal, Setting
 from workloads.engines.refusals import not_conflict, which_lock
 from workloads.engines.session import DriverSession
 from workloads.engines.statements import checked_count, with_literals
-from workloads.recording import COMMIT, CONFLICT, NO_CONFLICT, UNKNOWN
+from workloads.recording import COMMIT, CONFLICT, FULL, IO, LIMIT, NO_CONFLICT, UNKNOWN
 
 LOW, HIGH = -(2**31), 2**31 - 1
 """The integers that the binding binds as integers."""
+
+CAUSES = {
+    "database or disk is full": FULL,
+    "disk I/O error": IO,
+    "unable to open database file": IO,
+    "out of memory": LIMIT,
+    "string or blob too big": LIMIT,
+    "large file support is disabled": LIMIT,
+}
+"""SQLite's texts, of which there is no code: https://sqlite.org/c3ref/errcode.html"""
 
 PLAIN = (float, bytes, bytearray, type(None), bool)
 
@@ -134,8 +144,9 @@ class LibsqlSession(DriverSession):
                 timeout_ms=self.pragmas["busy_timeout"],
             )
             return Refusal(CONFLICT, lock, words, not still_open)
-        certain = "constraint failed" in words or "database or disk is full" in words
-        return not_conflict(words, phase, still_open, certain=certain)
+        cause = next((cause for said, cause in CAUSES.items() if said in words), NO_CONFLICT)
+        certain = "constraint failed" in words or cause == FULL
+        return not_conflict(words, phase, still_open, certain=certain, cause=cause)
 
     def close(self) -> None:
         """Roll back and close. The session's calls then raise ValueError: the binding's panic."""

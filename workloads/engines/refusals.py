@@ -11,6 +11,9 @@ from workloads.recording import (
     COMMIT,
     CONFLICT,
     FAILED,
+    FULL,
+    IO,
+    LIMIT,
     NO_CONFLICT,
     STALE,
     STATEMENT,
@@ -22,10 +25,30 @@ from workloads.recording import (
 SQLITE_BUSY, SQLITE_LOCKED, SQLITE_FULL, SQLITE_CONSTRAINT = 5, 6, 13, 19
 SQLITE_BUSY_SNAPSHOT = SQLITE_BUSY | 2 << 8  # 517
 SQLITE_LOCKED_SHAREDCACHE = SQLITE_LOCKED | 1 << 8
+SQLITE_NOMEM, SQLITE_IOERR, SQLITE_CANTOPEN, SQLITE_TOOBIG, SQLITE_NOLFS = 7, 10, 14, 18, 22
+SQLITE_IOERR_NOMEM = SQLITE_IOERR | 12 << 8
 NOT_APPLIED = (SQLITE_FULL, SQLITE_CONSTRAINT)
 NO_CODE = -1
 
+CAUSES = {
+    SQLITE_FULL: FULL,
+    SQLITE_IOERR: IO,
+    SQLITE_CANTOPEN: IO,  # a folder that is gone, too many open files
+    SQLITE_NOMEM: LIMIT,
+    SQLITE_IOERR_NOMEM: LIMIT,
+    SQLITE_TOOBIG: LIMIT,
+    SQLITE_NOLFS: LIMIT,
+}
+"""By the extended result code where that is here, else by the primary one."""
+
 IN_PROGRESS = "SQL statements in progress"
+
+
+def code_of(error: BaseException, attribute: str) -> int:
+    """The extended result code that a driver's error carries under this name."""
+    if isinstance(error, MemoryError):  # what Python's sqlite3 makes of SQLITE_NOMEM
+        return SQLITE_NOMEM
+    return int(getattr(error, attribute, NO_CODE))
 
 
 def by_code(code: int, words: str, phase: int, still_open: bool, lock: int = BUSY) -> Refusal:
@@ -43,7 +66,8 @@ def by_code(code: int, words: str, phase: int, still_open: bool, lock: int = BUS
     # transaction had a part in that, so counting it as a conflict would blame the engine.
     if (primary == SQLITE_BUSY and IN_PROGRESS not in words) or code == SQLITE_LOCKED_SHAREDCACHE:
         return Refusal(CONFLICT, lock if primary == SQLITE_BUSY else BUSY, words, over)
-    return not_conflict(words, phase, still_open, certain=primary in NOT_APPLIED)
+    cause = CAUSES.get(code, CAUSES.get(primary, NO_CONFLICT))
+    return not_conflict(words, phase, still_open, certain=primary in NOT_APPLIED, cause=cause)
 
 
 def which_lock(
@@ -71,15 +95,18 @@ def which_lock(
     return UPGRADE if within_ns < timeout_ms * 1_000_000 else UNCLASSIFIED
 
 
-def not_conflict(words: str, phase: int, still_open: bool, *, certain: bool) -> Refusal:
+def not_conflict(
+    words: str, phase: int, still_open: bool, *, certain: bool, cause: int = NO_CONFLICT
+) -> Refusal:
     """An error that has nothing to do with another transaction.
 
     certain : the error itself says that nothing was applied, even at COMMIT.
+    cause   : FULL, IO or LIMIT where the engine says that it is one.
     """
     over = not still_open
     # An fsync that fails after the commit record was written ends the transaction with an error,
     # and after a restart the record may be found and replayed: nobody can know. A COMMIT that
     # leaves the transaction open (a deferred foreign key) has certainly not happened.
     if phase == COMMIT and over and not certain:
-        return Refusal(UNKNOWN, NO_CONFLICT, words, over)
-    return Refusal(FAILED, NO_CONFLICT, words, over)
+        return Refusal(UNKNOWN, cause, words, over)
+    return Refusal(FAILED, cause, words, over)

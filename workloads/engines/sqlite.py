@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from workloads.engines import Identity, Promise, Refusal, Settings
-from workloads.engines.refusals import NO_CODE, by_code, which_lock
+from workloads.engines.refusals import by_code, code_of, which_lock
 from workloads.engines.session import DriverSession
 
 SERIALIZABLE = Promise(
@@ -78,7 +78,7 @@ class SqliteSession(DriverSession):
         self._has_read = lambda: has_read
 
     def refusal(self, error: BaseException, phase: int, within_ns: int | None = None) -> Refusal:
-        code, still_open = getattr(error, "sqlite_errorcode", NO_CODE), self.in_transaction()
+        code, still_open = code_of(error, "sqlite_errorcode"), self.in_transaction()
         lock = which_lock(
             phase,
             held=still_open and self._has_read(),

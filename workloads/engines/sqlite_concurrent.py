@@ -14,7 +14,7 @@ from typing import Any
 from workloads import begin_concurrent
 from workloads.conflict_log import ConflictLog
 from workloads.engines import EngineMissing, Identity, Promise, Refusal, Settings
-from workloads.engines.refusals import NO_CODE, by_code, which_lock
+from workloads.engines.refusals import by_code, code_of, which_lock
 from workloads.engines.session import DriverSession
 
 SERIALIZABLE = Promise(
@@ -108,7 +108,7 @@ class ApswSession(DriverSession):
         return bool(self._connection) and self._connection.in_transaction
 
     def refusal(self, error: BaseException, phase: int, within_ns: int | None = None) -> Refusal:
-        code, still_open = getattr(error, "extendedresult", NO_CODE), self.in_transaction()
+        code, still_open = code_of(error, "extendedresult"), self.in_transaction()
         # Of each file, for each has a lock of its own: one may be read and another waited for.
         states = self._states() if still_open else set()
         lock = which_lock(

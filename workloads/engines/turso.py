@@ -22,6 +22,10 @@ from workloads.engines.statements import checked_count
 from workloads.recording import (
     BUSY,
     CONFLICT,
+    FULL,
+    IO,
+    LIMIT,
+    NO_CONFLICT,
     SERIALIZATION,
     STALE,
     STATEMENT,
@@ -32,6 +36,13 @@ from workloads.recording import (
 LOW, HIGH = -(2**63), 2**63 - 1
 
 MANUAL = "https://github.com/tursodatabase/turso/blob/main/docs/manual.md#transactions"
+
+IO_KINDS = {
+    "StorageFull": FULL,
+    "QuotaExceeded": FULL,
+    "FileTooLarge": LIMIT,
+    "OutOfMemory": LIMIT,
+}
 
 SINGLE_WRITER = Promise(
     "serializable",
@@ -93,6 +104,15 @@ class Turso:
         import turso
 
         return turso
+
+
+def _cause(kind: str, words: str) -> int:
+    """Why a statement failed. An IoError's words end with what Rust calls the system's error, as in
+    "pwrite: StorageFull": https://doc.rust-lang.org/std/io/enum.ErrorKind.html
+    """
+    if kind == "IoError":
+        return IO_KINDS.get(words.rpartition(" ")[2], IO)
+    return {"DatabaseFull": FULL, "MemoryError": LIMIT}.get(kind, NO_CONFLICT)
 
 
 class TursoSession(DriverSession):
@@ -158,7 +178,7 @@ class TursoSession(DriverSession):
         if conflict is not None:
             return Refusal(CONFLICT, conflict, words, not still_open)
         certain = kind in ("Constraint", "DatabaseFull")
-        return not_conflict(words, phase, still_open, certain=certain)
+        return not_conflict(words, phase, still_open, certain=certain, cause=_cause(kind, words))
 
     def close(self) -> None:
         """Roll back and close. The session's calls then raise."""

@@ -1,0 +1,92 @@
+"""What a process wrote to its standard error: kept whole, for an engine's panic is the finding.
+
+Each process of a run has a file of its own for it, beside its attempts in the run's folder, so that
+it is there whoever is killed. A process that writes without end keeps the beginning and the end:
+a panic says first what happened and last where.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from workloads.errors import RunError
+from workloads.files import inside, opened, replacing
+
+KEPT_BYTES = 32_768
+"""Of the beginning, and again of the end."""
+
+MOST_BYTES = 2 * KEPT_BYTES + 1_000
+"""Of a whole text, one that was shortened with its note among them."""
+
+SUFFIX = ".stderr"
+LINES, LINE_CHARS = 6, 400
+TRACEBACK = "Traceback (most recent call last):"
+
+
+def path_of(folder: Path, who: str) -> Path:
+    """Of "load", "check", or "worker-003": the first worker that a process carries."""
+    return Path(folder) / f"{who}{SUFFIX}"
+
+
+def read(path: Path) -> str:
+    """The text; "" where there is none. Of a long one both ends, with a line that says so."""
+    try:
+        with opened(path) as file:
+            return read_open(file)
+    except (OSError, RunError):
+        return ""
+
+
+def read_open(file: IO[bytes]) -> str:
+    """The same of a file that is open."""
+    size = os.fstat(file.fileno()).st_size
+    file.seek(0)
+    if size <= MOST_BYTES:
+        return file.read(MOST_BYTES).decode(errors="replace")
+    head = file.read(KEPT_BYTES)
+    file.seek(size - KEPT_BYTES)
+    tail = file.read(KEPT_BYTES)
+    left = f"\n[cwkit: {size - 2 * KEPT_BYTES:,} bytes are left out here]\n"
+    return head.decode(errors="replace") + left + tail.decode(errors="replace")
+
+
+def keep(path: Path) -> None:
+    """Have the file of an ended process no longer than what `read` gives; none that is empty.
+
+    Where the disk has no room to shorten it, it stays as it is.
+    """
+    with contextlib.suppress(OSError):
+        size = path.stat().st_size
+        if size == 0:
+            path.unlink()
+        elif size > MOST_BYTES:
+            text = read(path)
+            with replacing(path) as file:
+                file.write(text.encode())
+
+
+def all_of(folder: Path, workers: int) -> Iterator[tuple[str, str]]:
+    """(whose, text) of each process of a run that wrote something, in the order of its steps."""
+    for who in ("load", *(f"worker-{worker:03d}" for worker in range(workers)), "check"):
+        with contextlib.suppress(RunError):  # a link that leads out of the folder
+            if text := read(inside(folder, path_of(folder, who).name)).strip("\n"):
+                yield who, text
+
+
+def gist(text: str) -> str:
+    r"""What it says, for a sentence: of an error of Python its last line, else the last lines.
+
+    >>> gist("thread 'main' panicked at a.rs:3:5:\nnot ok\n")
+    "thread 'main' panicked at a.rs:3:5: / not ok"
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    said = " / ".join(lines[-1:] if TRACEBACK in lines else lines[-LINES:])
+    half = LINE_CHARS // 2
+    return said if len(said) <= LINE_CHARS else f"{said[:half]} … {said[-half:]}"
+
+
+__all__ = ["KEPT_BYTES", "SUFFIX", "all_of", "gist", "keep", "path_of", "read", "read_open"]
