@@ -8,6 +8,7 @@ cannot be decided; 130 Ctrl-C.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from workloads.plan import PlanError, PlanErrors, make_plan, shape_of
 from workloads.processes import FolderUnwritable, RunFailed, run
 from workloads.recording import RunError
 from workloads.registry import trust
+from workloads.run_names import find_run
 from workloads.scenarios import find_scenario, scenario_names
 from workloads.visible import visible
 
@@ -231,7 +233,7 @@ def show_command(
     """One run: throughput, conflicts, latency, fairness, checks; or a sweep's table."""
     from workloads.recording import read_run
 
-    folder = show.find_run(name, runs)
+    folder = find_run(name, runs)
     if not listing.show_folder(folder, show.console()):
         show.show_run(read_run(folder), show.console())
 
@@ -260,7 +262,7 @@ def check_command(
     """Judge recorded histories: 0 valid, 1 violated, 2 bad input, 3 cannot be decided."""
     from properties.check import run_check
 
-    found = [path if path.exists() else _run_or_path(path, runs) for path in paths]
+    found = [path if os.path.exists(path) else _run_or_path(path, runs) for path in paths]
     raise typer.Exit(
         run_check(
             found,
@@ -277,7 +279,7 @@ def check_command(
 def _run_or_path(path: Path, runs: Path) -> Path:
     """A run of that name, or the path as it is, for the checker to say what is wrong with it."""
     try:
-        return show.find_run(str(path), runs)
+        return find_run(str(path), runs)
     except RunError:
         return path
 

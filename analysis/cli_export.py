@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from analysis import show
 from analysis.cli_app import RUNS, RunsOption, app
 from workloads.plan import PlanError
 from workloads.processes import FolderUnwritable
+from workloads.run_names import find_run
 
 
 @app.command("export")
@@ -37,7 +37,7 @@ def export_command(
     for option, value, known in (("--format", format_, FORMATS), ("--what", what, WHATS)):
         if value and value not in known:
             raise PlanError(f"{option} {value}: give {' or '.join(known)}.")
-    folder = show.find_run(name, runs)
+    folder = find_run(name, runs)
     what = what or ("cells" if (folder / "experiment.json").is_file() else "attempts")
     out = out or Path(f"{folder.name}-{what}.{format_}")
     try:

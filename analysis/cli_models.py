@@ -16,6 +16,7 @@ from analysis.words import Table
 from workloads.processes import FolderUnwritable
 from workloads.recording import RunError, read_run
 from workloads.registry import trust
+from workloads.run_names import find_run
 
 SvgOption = Annotated[Path | None, typer.Option(help="draw the chart into this file (SVG, PNG)")]
 NO_LIMIT = 1 << 62
@@ -41,7 +42,7 @@ def conflicts_command(
     console = show.console()
     made, without, shown = [], [], False
     for name in names:
-        folder = show.find_run(name, runs)
+        folder = find_run(name, runs)
         if (folder / "experiment.json").is_file():
             grid = gather(read_experiment(folder))
             for part in arms_refusals(grid):
@@ -89,7 +90,7 @@ def scaling_command(
     from workloads.experiment import read_experiment
 
     console = show.console()
-    found = scalings(gather(read_experiment(show.find_run(name, runs))))
+    found = scalings(gather(read_experiment(find_run(name, runs))))
     if not found:
         raise RunError(
             f"{name}: no arms that differ in the number of writers only, so there is nothing to "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rich.console import Console
@@ -23,19 +24,20 @@ from analysis.words import Table as Data
 from workloads.design import DONE, NOTE, Experiment, read_experiment
 from workloads.manifest import RecordedPlan, read_manifest
 from workloads.recording import RunError
+from workloads.run_names import folders_in
 from workloads.sweep_folder import SWEEP_NOTE, skipped_in
 from workloads.trouble import SHORT
 
 
 def list_runs(runs: Path, console: Console) -> None:
     """One entry for each run, sweep and report; a folder that cannot be read says why."""
-    if not runs.is_dir():
+    if not os.path.isdir(runs):
         raise RunError(f"{runs}: there are no runs yet. `cwkit run` makes one.")
     table = Table(box=None, pad_edge=False)
     table.add_column("name", overflow="fold", no_wrap=True)
     table.add_column("what", overflow="fold")
     table.add_column("result", overflow="fold")
-    for folder in sorted(path for path in runs.iterdir() if path.is_dir()):
+    for folder in folders_in(runs):
         if entry := _entry(folder):
             table.add_row(folder.name, *entry)
     if not table.row_count:
@@ -54,7 +56,7 @@ def _entry(folder: Path) -> tuple[str, str] | None:
             return _of_a_run(folder)
         if (folder / SEARCH).exists():
             return _of_a_search(folder)
-    except (RunError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (ValueError, OSError) as error:
         return "unreadable", str(error)
     return None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -20,7 +19,7 @@ from workloads.engines import REGISTRY as ENGINES
 from workloads.experiment import Design, Experiment, OnCell
 from workloads.hosts import per_s
 from workloads.processes import Progress
-from workloads.recording import Run, RunError
+from workloads.recording import Run
 from workloads.scenarios import Scenario, Shape
 
 
@@ -125,23 +124,6 @@ def show_run(run: Run, console: Console) -> None:
     """A run in words and tables."""
     for line in summary_lines(run):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def find_run(name: str, runs: Path) -> Path:
-    """The folder of a run: a path, a name below `runs`, or an unambiguous part of one."""
-    for folder in (Path(name), runs / name):
-        if folder.is_dir():
-            return folder
-    if "/" in name and (of_reports := sorted(runs.glob(f"*/{name}"))):
-        return of_reports[-1]  # as a report names its runs: the newest report's
-    matches = sorted(path for path in runs.glob(f"*{name}*") if path.is_dir())
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        raise RunError(
-            f"{len(matches)} runs fit {name!r}, {', '.join(m.name for m in matches[:3])}: say more."
-        )
-    raise RunError(f"There is no run {name!r} in {runs}. `cwkit list` shows those there are.")
 
 
 def show_scenario(cls: type[Scenario], defaults: Shape, console: Console) -> None:

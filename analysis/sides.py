@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,12 @@ from typing import NamedTuple
 
 from analysis.compare import FOREIGN_LIMIT, Cell, Grid, gather
 from analysis.rates import count
-from analysis.show import find_run
 from workloads.design import DONE, FAILED
 from workloads.errors import nearest
 from workloads.experiment import read_experiment
 from workloads.plan import PlanError
 from workloads.recording import RunError, read_run
+from workloads.run_names import find_run, in_reports
 from workloads.trouble import why_not
 
 
@@ -64,7 +65,7 @@ def locate(name: str, runs: Path) -> Place:
     `runs`. An arm's own name may hold either sign. Raises RunError with the nearest name.
     """
     for folder in (Path(name), runs / name):
-        if folder.is_dir() and (place := _whole(folder)):
+        if os.path.isdir(folder) and (place := _whole(folder)):
             return place
     wrong = ""
     cuts = [at for at, sign in enumerate(name) if sign in ":/"]
@@ -107,8 +108,8 @@ def _experiment(name: str, runs: Path, exactly: bool) -> Path | None:
         try:
             candidates = [find_run(name, runs)]
         except RunError:  # as a report names its experiments: the newest report's
-            candidates = sorted(runs.glob(f"*/{name}"), reverse=True)
-    return next((path for path in candidates if (path / "experiment.json").is_file()), None)
+            candidates = in_reports(name, runs)[::-1]
+    return next((path for path in candidates if os.path.isfile(path / "experiment.json")), None)
 
 
 def pairs_of(

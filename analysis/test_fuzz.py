@@ -22,16 +22,8 @@ from fuzz.harness import play
 
 INPUTS = 300
 
-UNMENDED = {"run-folders"}
 
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=False) if name in UNMENDED else ())
-        for name in fuzz.REGISTRY
-    ],
-)
+@pytest.mark.parametrize("name", list(fuzz.REGISTRY))
 def test_nothing_is_found(name: str, seed: int, tmp_path: Path) -> None:
     campaign = play(name, INPUTS, seed, keep=tmp_path / "kept", jobs=1)
     assert campaign.inputs == INPUTS

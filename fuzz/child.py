@@ -124,6 +124,7 @@ class Player:
             os.ftruncate(stream, 0)
         self.watch.seen.clear()
         argv, complaint, status = sys.argv, "", 0
+        _limit_files(FILE_BYTES)
         self.watch.on = True
         try:
             self.fuzzer.call(words)
@@ -134,6 +135,7 @@ class Player:
         finally:
             self.watch.on = False
             sys.argv = argv
+            _limit_files(resource.RLIM_INFINITY)
         try:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -158,11 +160,17 @@ class Player:
             return f"warning: {played.err}"
         if played.status not in self.fuzzer.statuses:
             return f"status: {played.status} is documented nowhere: {played.err[-300:]}"
-        if played.status == 2 and not played.err.strip():
+        if played.status == 2 and not (played.out + played.err).strip():
             return "status: 2 without a sentence"
         if said := self.fuzzer.judge(played):
             return f"judged: {said}"
         return ""
+
+
+def _limit_files(most: int) -> None:
+    """For calls; an input may hold a file that is larger and has no byte on the disk."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
 
 
 def _text(path: Path) -> str:
@@ -209,7 +217,6 @@ def main() -> None:
 
     used = psutil.Process().memory_info().vms
     resource.setrlimit(resource.RLIMIT_AS, (used + ADDRESS_SPACE, used + ADDRESS_SPACE))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     orders = os.fdopen(int(orders_fd), encoding="ascii")
     answers = os.fdopen(int(answers_fd), "w", buffering=1, encoding="ascii")

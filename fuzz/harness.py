@@ -275,7 +275,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=start,
-                env=_environment(),
+                env=_environment(folder),
                 start_new_session=True,
             )
         os.close(orders)
@@ -373,7 +373,7 @@ def _last(path: Path) -> str:
         return ""
 
 
-def _environment() -> dict[str, str]:
+def _environment(folder: Path) -> dict[str, str]:
     root = str(Path(__file__).resolve().parents[1])
     return os.environ | {
         "PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)]),
@@ -381,5 +381,6 @@ def _environment() -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "OPENBLAS_NUM_THREADS": "1",  # its threads' stacks would count as an input's memory
         "MPLBACKEND": "agg",
+        "MPLCONFIGDIR": str(folder / "matplotlib"),
         "COLUMNS": "200",
     }

@@ -1,94 +1,127 @@
-"""Run folders, damaged and forged: what the reading commands do with each."""
+"""Run folders, damaged and forged: what the reading commands make of each.
+
+An input is a folder `runs/` of a few sound runs, one of which was changed, by one to four changes,
+and perhaps a small experiment whose cell was. The runs are those of fuzz/folders/.
+"""
 
 from __future__ import annotations
 
 import json
 import random
 import shutil
-from collections.abc import Sequence
+import stat
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from analysis.synthetic import drawn_run, write_folder
-from fuzz import EVIL, Fuzzer
+from analysis.synthetic import drawn_run, made_experiment
+from fuzz import EVIL, PRECIOUS, Fuzzer, Played
+from fuzz.bytes import damage_bytes, odd_file
+from fuzz.make_folders import FOLDERS
+from fuzz.rows import damage_rows
+from fuzz.trees import damage_lines, damage_text, damage_tree
+from workloads.visible import visible
 
-COMMANDS = (
-    ["show", "runs/a"],
+A_RUN: Sequence[Sequence[str]] = (
+    ["show", "A"],
+    ["show", "A"],
     ["list"],
-    ["export", "runs/a", "out"],
-    ["conflicts", "runs/a"],
-    ["compare", "runs/a", "runs/b"],
-    ["check", "runs/a"],
-    ["scaling", "runs/a"],
+    ["conflicts", "A"],
+    ["conflicts", "A", "--svg", "a.svg"],
+    ["compare", "A", "B"],
+    ["compare", "A", "A2", "--vary", "seed,scenario,commit", "--json"],
+    ["compare", "A", "A2", "--measure", "p99"],
+    ["check", "A"],
+    ["check", "A", "--json", "--level", "snapshot-isolation"],
+    ["export", "A", "--out", "a.parquet"],
+    ["export", "A", "--format", "csv", "--out", "a.csv"],
+    ["export", "A", "--format", "csv", "--what", "due", "--out", "a.csv"],
 )
-
-VALUES: tuple[Any, ...] = (
-    None, True, 0, -1, 1 << 63, 10**400, 1e308, float("nan"), float("inf"), "", "\x1b[2J", "\x00",
-    "\ud800", "../precious", f"{EVIL}:X", f"runs/a/{EVIL}:X", [], {}, [[]], {"": None}, 900_000,
-)  # fmt: skip
+AN_EXPERIMENT: Sequence[Sequence[str]] = (
+    ["show", "e"],
+    ["list"],
+    ["compare", "e"],
+    ["conflicts", "e"],
+    ["scaling", "e"],
+    ["scaling", "e", "--svg", "e.svg"],
+    ["export", "e", "--format", "csv", "--out", "e.csv"],
+    ["export", "e", "--what", "attempts", "--out", "e.parquet"],
+)
+CELL = "b00-w2"
 
 
 class RunFolders(Fuzzer):
-    """Structural and bytewise mutations of whole run folders."""
+    """Changes of a manifest's structure and text, of rows, of lines, of bytes and of files."""
 
     def prepare(self, base: Path, seed: int) -> None:
-        write_folder(drawn_run(seed, per_s=300, abort=0.2, readers=1), base / "a")
-        write_folder(drawn_run(seed + 1, per_s=300, abort=0.1), base / "b")
+        shutil.copytree(FOLDERS, base / "runs")
+        killed = shutil.copytree(FOLDERS / "bank", base / "runs" / "killed")
+        said = json.loads((killed / "manifest.json").read_text(encoding="utf-8"))
+        said |= {"ended": "running", "window": {"start_ns": 0, "measure_ns": 0, "stop_ns": 0}}
+        (killed / "manifest.json").write_text(json.dumps(said | {"run": "killed"}, indent=1))
+        (killed / "worker-001.account.json").write_text('{"state": "died", "account": ""}')
+        arms = {
+            f"w{n}": {"database": "libsql", "begin": "immediate", "writers": n} for n in (1, 2, 4)
+        }
+        made_experiment(
+            base / "e",
+            arms,
+            lambda arm, block: drawn_run(
+                [seed, block], per_s=200, seconds=0.2, abort=0.2, writers=int(arm[1:])
+            ),
+            blocks=1,
+            baseline="w1",
+        )
+        shutil.copytree(FOLDERS / "bank", base / PRECIOUS / "run")
 
     def draw(self, rng: random.Random, base: Path, where: Path) -> Sequence[Sequence[str]]:
-        shutil.copytree(base, where / "runs")
-        folder = where / "runs" / "a"
+        runs = where / "runs"
+        runs.mkdir()
+        if rng.random() < 0.15:
+            shutil.copytree(base / "e", runs / "e")
+            folder, commands = runs / "e" / CELL, AN_EXPERIMENT
+        else:
+            names = sorted(path.name for path in (base / "runs").iterdir())
+            one, other = rng.choice(names), rng.choice(names)
+            for name, source in (("A", one), ("A2", one), ("B", other)):
+                shutil.copytree(base / "runs" / source, runs / name)
+            folder, commands = runs / "A", A_RUN
         shutil.copy(where / EVIL, folder)
-        for _ in range(rng.choice((1, 1, 1, 2, 4))):
-            path = folder / rng.choice(sorted(p.name for p in folder.iterdir()))
-            if path.name == "manifest.json" or rng.random() < 0.6:
-                structural(rng, folder / "manifest.json")
-            else:
-                bytewise(rng, path)
-        return [rng.choice(COMMANDS)]
+        for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
+            change(rng, folder)
+        return [list(rng.choice(commands))]
+
+    def judge(self, played: Played) -> str:
+        """Nothing of the folder acts on a terminal."""
+        for said in (played.out, played.err):
+            if visible(said, keep="\n\t") != said.replace("\N{ZERO WIDTH NO-BREAK SPACE}", ""):
+                return f"text that acts on a terminal: {said[:2000]!a}"
+        return ""
 
 
-def structural(rng: random.Random, path: Path) -> None:
-    """Change one place of a JSON document: its value, its key, or whether it is there."""
-    try:
-        document = json.loads(path.read_text())
-    except ValueError:
+def change(rng: random.Random, folder: Path) -> None:
+    """Change one thing of a run folder. What an earlier change made no file of ours is left so."""
+    kind = rng.choices(
+        ("tree", "text", "rows", "lines", "bytes", "file"), (50, 8, 15, 8, 8, 6)
+    )[0]  # fmt: skip
+    files = sorted(path for path in folder.iterdir() if path.name != EVIL)
+    if kind == "file":
+        odd_file(rng, rng.choice(files), f"../../../{PRECIOUS}/run")
         return
-    places = list(_places(document))
-    if not places:
-        return
-    parent, key = rng.choice(places)
-    match rng.randrange(4):
-        case 0:
-            del parent[key]
-        case 1 if isinstance(parent, dict):
-            parent[rng.choice(("", "\x1b", "x" * 300, "cwkit"))] = parent.pop(key)
-        case _:
-            parent[key] = rng.choice(VALUES)
-    path.write_text(json.dumps(document))
+    names = {"tree": "manifest.json", "text": "manifest.json", "rows": "*.npy", "lines": "*.jsonl"}
+    ours = [path for path in files if path.match(names.get(kind, "*")) and _is_small_file(path)]
+    if ours:
+        DAMAGES[kind](rng, rng.choice(ours))
 
 
-def _places(document: Any) -> list[tuple[Any, Any]]:
-    if isinstance(document, dict):
-        here = [(document, key) for key in document]
-        return here + [place for value in document.values() for place in _places(value)]
-    if isinstance(document, list):
-        items: list[tuple[Any, Any]] = [(document, number) for number in range(len(document))]
-        return items + [place for value in document for place in _places(value)]
-    return []
+def _is_small_file(path: Path) -> bool:
+    status = path.lstat()
+    return stat.S_ISREG(status.st_mode) and status.st_size < 1 << 22
 
 
-def bytewise(rng: random.Random, path: Path) -> None:
-    """Cut, overwrite or repeat some bytes of a file."""
-    data = bytearray(path.read_bytes())
-    at = rng.randrange(len(data) + 1)
-    match rng.randrange(4):
-        case 0:
-            del data[at:]
-        case 1:
-            data[at : at + 8] = rng.randbytes(rng.randrange(9))
-        case 2:
-            data[at:at] = data[at : at + rng.randrange(200)]
-        case _:
-            data[at : at + 1] = b"\xff"
-    path.write_bytes(data)
+DAMAGES: dict[str, Callable[[random.Random, Path], None]] = {
+    "tree": damage_tree,
+    "text": damage_text,
+    "rows": damage_rows,
+    "lines": damage_lines,
+    "bytes": damage_bytes,
+}

@@ -141,14 +141,19 @@ def read_text(path: Path, most_bytes: int = MOST_JSON_BYTES) -> str:
         raise RunError(f"{path}: is no text in UTF-8 (at byte {error.start}).") from error
 
 
-def read_json(path: Path, way_out: str = "It was cut or edited.", kind: Any = Any) -> Any:
+def read_json(
+    path: Path,
+    way_out: str = "It was cut or edited.",
+    kind: Any = Any,
+    most_bytes: int = MOST_JSON_BYTES,
+) -> Any:
     """What a JSON file holds, as plain data or as `kind` (a msgspec.Struct, say).
 
     A number without an end (NaN, Infinity, 5,000 digits), values nested without an end, bytes that
     are no UTF-8, half of a character: each is a RunError of one sentence, as is what `kind` does
     not take. way_out : the sentence's end. FileNotFoundError where there is no such file.
     """
-    data = read_bytes(path)
+    data = read_bytes(path, most_bytes)
     try:
         return msgspec.json.decode(data, type=kind)
     except RecursionError:
@@ -160,13 +165,18 @@ def read_json(path: Path, way_out: str = "It was cut or edited.", kind: Any = An
     raise RunError(f"{path}: cannot be read ({why}). {way_out}")
 
 
-def read_versioned(path: Path, kind: Any = dict[str, Any], way_out: str = "") -> Any:
+def read_versioned(
+    path: Path,
+    kind: Any = dict[str, Any],
+    way_out: str = "",
+    most_bytes: int = MOST_JSON_BYTES,
+) -> Any:
     """What a JSON file of ours holds, which says the version of its format first ("cwkit").
 
     kind : as for `read_json`. Raises RunError, also for a file of a later version;
     FileNotFoundError where there is no such file.
     """
-    said = read_json(path, f"It was cut or edited. {way_out}".strip())
+    said = read_json(path, f"It was cut or edited. {way_out}".strip(), most_bytes=most_bytes)
     if not isinstance(said, dict) or "cwkit" not in said:
         raise RunError(f'{path}: not written by cwkit (it has no key "cwkit"). Try `cwkit list`.')
     version = said["cwkit"]

@@ -26,12 +26,15 @@ from pydantic import (
 )
 
 from workloads.errors import RunError
-from workloads.files import FORMAT_VERSION, read_versioned, replace
+from workloads.files import FORMAT_VERSION, inside, read_versioned, replace
 from workloads.visible import visible
 
 MANIFEST = "manifest.json"
 MOST_WORKERS = 256
 """Of one role. More processes than this measure the operating system's scheduler, not an engine."""
+
+MOST_BYTES = 16 << 20
+"""Of a manifest: that of a run of 768 workers has 2 MB, a long layout 0.1 MB for each tree."""
 
 LATEST_NS = 1 << 62
 """No clock of ours comes near it, 146 years after the machine's start, and sums stay int64."""
@@ -57,7 +60,7 @@ Role = Literal["writer", "reader", "checkpointer"]
 class Part(BaseModel):
     """What all parts of a manifest are: keys that this cwkit does not know are kept."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", ser_json_inf_nan="strings")
 
     def data(self) -> dict[str, Any]:
         """The keys that it has, as plain data: what was not said is not in it."""
@@ -334,7 +337,7 @@ class Manifest(Part):
     ok: StrictBool = False
     conduct: Conduct = Field(default_factory=Conduct)
     layout: Layout = Field(default_factory=Layout)
-    workers: list[WorkerEntry]
+    workers: Annotated[list[WorkerEntry], Field(max_length=3 * MOST_WORKERS)]
     engines: dict[Text, EngineEntry] = Field(default_factory=dict)
     window: Window
     foreign: Foreign = Field(default_factory=Foreign)
@@ -375,9 +378,9 @@ Of = TypeVar("Of", bound=BaseModel)
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a run folder. Raises RunError with the reason and the way out."""
     folder = Path(folder)
-    path = folder / MANIFEST
+    path = inside(folder, MANIFEST)
     try:
-        said = read_versioned(path, way_out="The run has to be made again.")
+        said = read_versioned(path, dict, "The run has to be made again.", MOST_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         if not folder.exists():
             raise RunError(
