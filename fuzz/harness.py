@@ -15,7 +15,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -28,6 +27,8 @@ from typing import Any
 import psutil
 
 from fuzz import find
+from workloads import temporary
+from workloads.visible import visible
 
 LIMIT_S = 10.0
 """For one call."""
@@ -102,7 +103,7 @@ class Campaign:
             f"{self.name}: {self.inputs:,} inputs, seed {self.seed}, {self.seconds:.0f} s: {found} "
             f"(exit statuses {ended or 'none'})"
         )
-        return said
+        return [visible(line) for line in said]
 
 
 def _short(complaint: str) -> list[str]:
@@ -137,8 +138,8 @@ def play(
     fuzzer = find(name)
     campaign = Campaign(name, seed)
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="cwkit-fuzz-") as folder:
-        root = Path(folder).resolve()
+    with temporary.made("fuzz") as folder:
+        root = folder.resolve()
         base = root / "base"
         base.mkdir()
         fuzzer.prepare(base, seed)
@@ -151,6 +152,9 @@ def play(
                     done.result()
             except BaseException:
                 crew.stop.set()
+                campaign.seconds = time.monotonic() - begun
+                for line in campaign.lines():
+                    say(line)
                 raise
             finally:
                 campaign.faults.sort(key=lambda fault: fault.number)
