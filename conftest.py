@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import platform
 import signal
 import sqlite3
 from importlib.metadata import version
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from workloads import sweep_items
@@ -20,6 +21,15 @@ _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # The same examples everywhere and every time: a red CI is red here too.
 settings.register_profile("quick", _PATIENT, max_examples=30, derandomize=True, database=None)
 settings.register_profile("thorough", _PATIENT, max_examples=1000, derandomize=True, database=None)
+# For tests of the tests: whether a property fails, not of what.
+settings.register_profile(
+    "handful",
+    _PATIENT,
+    max_examples=5,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+)
 # New examples each night; what failed once is kept and tried first.
 settings.register_profile(
     "nightly",
@@ -40,7 +50,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("cwkit properties")
     group.addoption("--engine", default="", help="engines: NAME[,NAME] or FILE:CLASS")
     group.addoption("--begin", default="", help="only this BEGIN mode (default: all promised)")
+    group.addoption(
+        "--limit", type=_seconds, help="a step may take so long, s, before its process is ended"
+    )
     sweep_items.add_options(parser)
+
+
+def _seconds(text: str) -> float:
+    if not 0 < (value := float(text)) <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text} is no time between 0 and 86,400 s")
+    return value
 
 
 def pytest_configure(config: pytest.Config) -> None:

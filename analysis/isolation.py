@@ -54,6 +54,7 @@ class _Row(msgspec.Struct):
     anomalies: dict[str, _Anomaly] = {}
     others: dict[str, int] = {}
     schedules: _Count = 0
+    died: _Count = 0
     refusals: dict[str, _Refusals] = {}
     deviations: list[str] = []
 
@@ -112,7 +113,7 @@ def levels_table(rows: Rows) -> Table:
             (
                 who(row),
                 row["promised"]["level"] if row["promised"] else "nothing known",
-                row["observed"],
+                row["observed"] or DASH,
                 ", ".join(possible(row)) or "none",
                 Markdown("**yes**") if row["deviations"] else "no",
                 whole(row["schedules"]),
@@ -211,11 +212,22 @@ def sentence(rows: Rows, again: Rows = ()) -> str:
     parts: list[str] = []
     for row in broken:
         promise = row["promised"]["level"] if row["promised"] else "nothing"
+        if row.get("died"):
+            parts.append(
+                bold(
+                    "{} took its process down in {} of {} schedules",
+                    who(row),
+                    whole(row["died"]),
+                    whole(row["schedules"]),
+                )
+            )
+            if not possible(row):
+                continue
         parts.append(
             markdown(
                 "{} ({} seen)",
                 bold("{} breaks its promise of {}", who(row), promise),
-                ", ".join(families(row)),
+                ", ".join(families(row)) or "an effect that the model forbids",
             )
         )
     for row in allow:

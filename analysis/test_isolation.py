@@ -89,6 +89,15 @@ def test_a_broken_promise_is_named():
     assert "**broken BEGIN IMMEDIATE breaks its promise of serializable** (G2-item seen)" in said
 
 
+def test_an_engine_that_died_is_told_without_an_anomaly_that_nobody_saw():
+    died = row("mortal", died=3, deviations=["mortal took its process down"], observed=None)
+    said = isolation.sentence([row(), died])
+    assert "**mortal BEGIN IMMEDIATE took its process down in 3 of 10 schedules**" in said
+    assert "breaks its promise" not in said
+    both = isolation.sentence([row(), BROKEN | {"died": 1}])
+    assert "took its process down in 1 of 10" in both and "breaks its promise" in both
+
+
 def test_a_known_deviation_is_told_where_it_was_seen_and_where_not():
     (one,) = isolation.known(KNOWN)
     assert one["seen"] == "libsql BEGIN and sqlite BEGIN"

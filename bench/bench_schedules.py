@@ -1,4 +1,4 @@
-"""How many schedules a second one core steps and judges, in process and with a process a session.
+"""How many schedules a second one core steps and judges, with one process and with one a session.
 
     python bench/bench_schedules.py [SECONDS]
 
@@ -24,7 +24,7 @@ from workloads.interleave import Stage
 from workloads.schedule import Schedule, Schema
 
 WANTED = 500
-"""Schedules a second, in process on libsql."""
+"""Schedules a second on libsql, its sessions in one process."""
 
 CASES = (
     ("libsql", "deferred", False),
@@ -86,7 +86,7 @@ def main(seconds: float) -> int:
         where = "a process each" if processes else "one process"
         print(f"{name:20}{mode:12}{where:16}{played:8.0f}{judged:12.0f}")
         first = first or played
-    print(f"libsql, in process: {first:.0f} a second, {WANTED} wanted")
+    print(f"libsql, one process: {first:.0f} a second, {WANTED} wanted")
     return 0 if first >= WANTED else 1
 
 

@@ -1,4 +1,4 @@
-"""What the property tests share: which engines they run on, and the stages."""
+"""What the property tests share: which engines they run on, the stages, and each test's book."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from properties import accounts
 from properties.targets import DEFAULT_ENGINES, Stages, Target, targets
-from workloads import watchdog
+from workloads import sessions
 from workloads.engines import UnknownName, find_engine
 from workloads.registry import trust
 
@@ -15,8 +16,10 @@ from workloads.registry import trust
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "modes(*names): only on these of the targets' BEGIN modes")
     config.addinivalue_line("markers", "processes: not on engines that lock their file to one")
-    watchdog.start()  # now, while standard error is still the terminal's
     _chosen(config)  # a name that there is not ends the session before anything is collected
+    if limit_s := config.getoption("--limit"):
+        sessions.LIMIT_S = limit_s
+    config.pluginmanager.register(accounts.Accounts(config), "cwkit-accounts")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -6,22 +6,21 @@ Two judges that share nothing: the checker reads the history, the model replays 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import settings as hypothesis_settings
 
 from properties.anomalies import FORBIDS, check
+from properties.book import asked_once
 from properties.explain import explain
 from properties.model import Forbidden, Model, Refused
 from properties.verdict import Verdict
-from workloads.engines import Engine, Settings, find_engine
+from workloads.engines import Engine, find_engine
 from workloads.interleave import Played, Stage
-from workloads.player import Event
 from workloads.schedule import Schedule
+from workloads.schedule_text import pasted, stderr_text, timeline
 
-COLUMN = 34
 LOCKED_AT_BEGIN = {"immediate", "exclusive"}
 """Modes in which the model judges two attached files too.
 
@@ -81,7 +80,7 @@ def model_of(played: Played, level: str) -> Model:
     return Model(played.schedule.schema, level, at_begin)
 
 
-@lru_cache(maxsize=100)
+@asked_once
 def snapshot_at_begin(engine: str, mode: str) -> bool | None:
     """Whether a snapshot is taken at BEGIN or at the first read: asked, by trying it.
 
@@ -129,6 +128,7 @@ def complaint(judged: Judged) -> str:
         *explained(judged),
         f"engine: {identity.binding}, {identity.version} {identity.source_id}".rstrip(),
         f"modes: {', '.join(played.modes)}; rows at the end: {played.final}",
+        *(stderr_text(played.stderr) if played.stderr else []),
         f"@example({pasted(played.schedule)})",
     ]
     return "\n".join(parts)
@@ -142,66 +142,6 @@ def explained(judged: Judged) -> list[str]:
         if name in FORBIDS[judged.level]:
             return [explain(judged.verdict.history, witnesses[0]), ""]
     return []
-
-
-def pasted(schedule: Schedule) -> str:
-    """The schedule as it is written in a test. Fields that are as by default are left out.
-
-    >>> pasted(Schedule(("r 0", "append 0 1"), "10"))
-    "Schedule(('r 0', 'append 0 1'), '10')"
-    """
-    default = Schedule(())
-    parts = [repr(schedule.programs), repr(schedule.order)]
-    if schedule.schema != default.schema:
-        parts.append(f"schema={schedule.schema!r}")
-    if schedule.patient:
-        parts.append("patient=True")
-    if schedule.settings != default.settings:
-        parts.append(f"settings={pasted_settings(schedule.settings)}")
-    return f"Schedule({', '.join(parts)})"
-
-
-def pasted_settings(settings: Settings) -> str:
-    """Settings as they are written in a test.
-
-    >>> pasted_settings(Settings(busy_timeout_ms=0, cache_size=1))
-    'Settings(busy_timeout_ms=0, cache_size=1)'
-    """
-    standard = asdict(Settings())
-    said = (f"{k}={v!r}" for k, v in asdict(settings).items() if v != standard[k])
-    return f"Settings({', '.join(said)})"
-
-
-def timeline(events: Iterable[Event], modes: Iterable[str]) -> str:
-    """The events as text, a column a session, a line a step."""
-    names = list(modes)
-    used = [s for s in range(len(names)) if any(e.session == s for e in events)]
-    head = "step  " + "".join(f"{f'session {s} ({names[s]})':{COLUMN}}" for s in used)
-    lines = [head.rstrip()]
-    for event in events:
-        said = event_words(event)
-        space = " " * (COLUMN * used.index(event.session))
-        lines.append(f"{event.at:>4}  {space}{said}")
-    return "\n".join(lines)
-
-
-def event_words(event: Event) -> str:
-    """One step: what was asked, and what came back where that was not simply success."""
-    if event.status == "ok":
-        return f"{event.op}" + (
-            f" -> {seen(event.value)}" if event.op.name in ("r", "range", "where") else ""
-        )
-    kind = f" ({event.kind})" if event.kind else ""
-    return f"{event.op} !! {event.status}{kind}: {event.words}"
-
-
-def seen(value: Any) -> str:
-    if value is None:
-        return "nil"
-    if isinstance(value, tuple):
-        inner = (f"{v[0]}:{seen(v[1])}" if isinstance(v, tuple) else str(v) for v in value)
-        return "[" + " ".join(inner) + "]"
-    return str(value)
 
 
 def how_many(share: float) -> int:

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-from properties.judging import complaint, judge, pasted, play, promised
+from properties.book import asked_once
+from properties.judging import complaint, judge, play, promised
 from properties.schedules import CLASSICS
 from properties.targets import DEFAULT_ENGINES
 from workloads.engines import find_engine
+from workloads.interleave import EngineDied
 from workloads.schedule import FAST, Schedule, Schema
+from workloads.schedule_text import pasted
+from workloads.sessions import SessionError
 
 TWO_FILES = Schema("list", 3, 2, ("attached",))
 LARGEST_PAGE = Schema("list", page_bytes=65536)
@@ -90,16 +93,16 @@ KNOWN = (
 )
 
 
-@lru_cache(maxsize=100)
+@asked_once
 def again(engine: str, mode: str, known: Known) -> tuple[bool | None, str]:
     """Whether the engine still shows it, and the complaint in full.
 
-    None and the engine's own words where it refuses what the schedule needs.
+    None and the engine's own words where it refuses what the schedule needs, or dies of it.
     """
     try:
         played = play(engine, mode, known.schedule)
-    except Exception as error:  # each binding has a class of its own
-        return None, str(error)
+    except (SessionError, EngineDied) as error:
+        return None, error.words if isinstance(error, SessionError) else error.first
     judged = judge(played, promised(find_engine(engine), mode))
     return bool(judged.wrong), complaint(judged) if judged.wrong else ""
 

@@ -15,14 +15,16 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 
 from properties.anomalies import FORBIDS
-from properties.judging import complaint, judge, pasted, play, promised
+from properties.judging import complaint, judge, play, promised
 from properties.known import known_findings
-from properties.schedules import CLASSICS, how
+from properties.schedules import CLASSICS, Found, how
 from properties.strategies import schedules
 from properties.targets import DEFAULT_ENGINES
 from workloads.engines import MODES, find_engine
-from workloads.interleave import Played, Stage
+from workloads.interleave import EngineDied, Played, Stage
 from workloads.schedule import Schedule, Schema
+from workloads.schedule_text import pasted
+from workloads.sessions import SessionError
 
 SESSIONS = 3
 __all__ = ["isolation_matrix", "known_findings"]
@@ -51,7 +53,8 @@ def isolation_matrix(
         anomalies {name: {result, how, step, words, story, source, forbidden, schedule}}, where
         result is "prevented" (how: blocked, refused, snapshot), "possible" or "not decided", and
         schedule is what shows it, as it is written in a test;
-        schedules, transactions {outcome: count}, refusals {kind: {refused, needless}},
+        schedules (died: in how many of them the engine took its process down), transactions
+        {outcome: count}, refusals {kind: {refused, needless}},
         others (names of anomalies that drawn schedules showed, with how many did), and
         deviations (what contradicts the promise, in full).
     """
@@ -87,17 +90,23 @@ def _refused(name: str, mode: str) -> str | None:
     """The engine's own words where it does not begin in this mode."""
     try:
         played = play(name, mode, Schedule(("begin; commit",)))
-    except ValueError as error:
-        return str(error)
+    except SessionError as error:
+        return error.words
+    except EngineDied as died:
+        return died.first
     first = played.events[0]
     return None if first.status == "ok" else first.words
 
 
 def _classic(name: str, mode: str, key: str, tally: _Tally) -> dict[str, Any]:
     classic = CLASSICS[key]
-    played = play(name, mode, classic.schedule)
-    tally.add(played)
-    found = how(classic, played)
+    found = Found("died")
+    try:
+        played = play(name, mode, classic.schedule)
+        tally.add(played)
+        found = how(classic, played)
+    except EngineDied as died:
+        tally.add_death(died)
     forbidden = bool(set(classic.names) & FORBIDS[tally.level])
     result = {"seen": "possible"}.get(found.result, "prevented" if found.step else "not decided")
     return {
@@ -125,7 +134,10 @@ def _draw(name: str, mode: str, schema: Schema, examples: int, tally: _Tally) ->
         )
         @given(schedules(schema))
         def look(schedule: Schedule) -> None:
-            tally.add(stage.play(schedule))
+            try:
+                tally.add(stage.play(schedule))
+            except EngineDied as died:
+                tally.add_death(died)
 
         look()
 
@@ -135,7 +147,7 @@ class _Tally:
 
     def __init__(self, level: str) -> None:
         self.level = level
-        self.schedules = 0
+        self.schedules = self.died = 0
         self.outcomes: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.needless: Counter[str] = Counter()
@@ -157,12 +169,20 @@ class _Tally:
         if judged.wrong and len(self.deviations) < 3:
             self.deviations.append(complaint(judged))
 
+    def add_death(self, died: EngineDied) -> None:
+        self.schedules += 1
+        self.died += 1
+        if len(self.deviations) < 3:
+            self.deviations.append(str(died))
+
     def told(self) -> dict[str, Any]:
-        kept = [level for level in FORBIDS if level not in self.violated]
+        judged = self.schedules > self.died
+        kept = [level for level in FORBIDS if judged and level not in self.violated]
         return {
             "observed": max(kept, key=lambda level: len(FORBIDS[level])) if kept else None,
             "observed_violated": sorted(self.violated),
             "schedules": self.schedules,
+            "died": self.died,
             "transactions": dict(sorted(self.outcomes.items())),
             "refusals": {
                 kind: {"refused": self.refused[kind], "needless": self.needless[kind]}

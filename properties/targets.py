@@ -6,13 +6,13 @@ pytest properties --engine turso,path.py:Mine --begin concurrent
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
-from workloads.engines import MODES, Settings, find_engine
-from workloads.interleave import Stage
-from workloads.schedule import FAST, Schema
+from properties.book import asked_once, book
+from workloads.engines import MODES, Identity, Settings, find_engine
+from workloads.interleave import EngineDied, Played, Stage
+from workloads.schedule import FAST, Schedule, Schema
+from workloads.sessions import SessionError
 
 DEFAULT_ENGINES = ("libsql", "sqlite", "sqlite-concurrent", "turso")
 KEPT = 8
@@ -51,21 +51,30 @@ def targets(engines: tuple[str, ...] = DEFAULT_ENGINES, begin: str = "") -> list
 def refused_schema(engine: str, mode: str, schema: Schema) -> str:
     """The engine's own words where it refuses a feature of the schema, else nothing.
 
-    SQLite's family has them all: there an error is something else, and raised.
+    SQLite's family has them all: there an error is something else, and raised. So it is where an
+    engine refuses the schema without the feature as well, or cannot be opened at all.
     """
     asked = (_refused(engine, mode, schema.model, feature) for feature in schema.features)
     return next((words for words in asked if words), "")
 
 
-@lru_cache(maxsize=1000)
+@asked_once
 def _refused(engine: str, mode: str, model: str, feature: str) -> str:
+    Stage(engine, (mode,), Schema(model)).close()
     try:
         Stage(engine, (mode,), Schema(model, features=(feature,))).close()
-    except Exception as error:  # each binding has a class of its own
+    except SessionError as error:
         if find_engine(engine).file_format == "sqlite":
             raise
-        return str(error)
+        return error.words
     return ""
+
+
+@asked_once
+def identity(engine: str, mode: str) -> Identity:
+    """What the library of an engine says it is, asked in a process of its own."""
+    with Stage(engine, (mode,)) as stage:
+        return stage.identity
 
 
 class Stages:
@@ -91,9 +100,29 @@ class Stages:
         self._open.move_to_end(key)
         return self._open[key]
 
-    def close(self) -> None:
-        while self._open:
-            self._open.popitem()[1].close()
+    def play(
+        self,
+        engine: str | tuple[str, ...],
+        modes: tuple[str, ...],
+        schedule: Schedule,
+        *,
+        processes: bool = False,
+    ) -> Played:
+        """Play a schedule on the stage for it. Raises EngineDied, as `Book.once` does."""
 
-    def __iter__(self) -> Iterator[Stage]:
-        return iter(self._open.values())
+        def play() -> Played:
+            stage = self.get(engine, modes, schedule.schema, schedule.settings, processes=processes)
+            return stage.play(schedule)
+
+        return book().once((engine, modes, schedule, processes), play)
+
+    def close(self) -> None:
+        """Close them all, whatever happens to one. Raises EngineDied of the last that died so."""
+        died = None
+        while self._open:
+            try:
+                self._open.popitem()[1].close()
+            except EngineDied as error:
+                died = error
+        if died is not None:
+            raise died

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from properties.anomalies import FORBIDS
-from properties.judging import complaint, insist, judge, play
+from properties.judging import LOCKED_AT_BEGIN, complaint, insist, judge, play
 from properties.schedules import CLASSICS, RESULTS, how
 from properties.targets import Stages, Target
 from workloads.engines import find_engine
@@ -39,7 +39,12 @@ SHOWN_BY = {
 def test_a_classic_is_prevented_or_not_promised(stages: Stages, target: Target, name: str) -> None:
     classic = CLASSICS[name]
     schedule = classic.schedule
-    played = stages.get(target.engine, (target.mode,) * 3, schedule.schema).play(schedule)
+    if name == "G1a" and target.mode in LOCKED_AT_BEGIN:
+        # T0 rolls back, and T1 does not begin while T0 holds the lock, so that nothing would
+        # commit, on an engine that commits nothing too. One after the other T1 does.
+        serial = replace(schedule, order="")
+        insist(stages.play(target.engine, (target.mode,) * 3, serial), target.promise)
+    played = stages.play(target.engine, (target.mode,) * 3, schedule)
     judged = insist(played, target.promise)
     found = how(classic, played)
     assert found.result in RESULTS

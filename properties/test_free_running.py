@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from properties.anomalies import FORBIDS, check
+from properties.book import book
 from properties.judging import how_many
 from properties.targets import Target
 from properties.verdict import Verdict
@@ -56,7 +57,9 @@ def ran(engine: str, mode: str, shape: dict[str, Any], seed: int, folder: Path) 
         warmup_s=0,
         seed=seed,
     )
-    return run(plan, folder)
+    made = run(plan, folder)
+    book().counts.run(made)
+    return made
 
 
 def judged(made: Run) -> Verdict:

@@ -13,16 +13,19 @@ import pytest
 from hypothesis import event, example, given, reject, settings
 
 from properties.anomalies import check
+from properties.book import book
 from properties.explain import report
-from properties.judging import complaint, how_many, insist, judge, model_of, pasted, timeline
+from properties.judging import complaint, how_many, insist, judge, model_of
 from properties.known import KNOWN, LARGEST_PAGE, MAPPED, TWO_FILES, Known, left_out
 from properties.model import Model
 from properties.schedules import CLASSICS
 from properties.strategies import PLAIN, schedules, schemas, settings_drawn
-from properties.targets import Stages, Target, refused_schema
+from properties.targets import Stages, Target, identity, refused_schema
 from workloads.engines import Settings, find_engine
 from workloads.interleave import Played, Stage
 from workloads.schedule import Schedule, Schema
+from workloads.schedule_text import pasted, timeline
+from workloads.sessions import SessionError
 
 SESSIONS = 3
 READ_ONLY = CLASSICS["read-only"].schedule
@@ -34,10 +37,7 @@ def played(
 ) -> Played:
     """On a stage for as many sessions, of the schedule's schema and settings."""
     modes = (target.mode,) * max(SESSIONS, len(schedule.programs))
-    stage = stages.get(
-        target.engine, modes, schedule.schema, schedule.settings, processes=processes
-    )
-    return stage.play(schedule)
+    return stages.play(target.engine, modes, schedule, processes=processes)
 
 
 def kept(sessions: Iterable[tuple[str, str]], schedule: Schedule, promise: str) -> str:
@@ -114,8 +114,7 @@ def test_libsql_and_the_branch_on_one_file_are_serializable(
         if why := find_engine(engine).missing():
             pytest.skip(why)
     level = kept(zip(engines, modes, strict=True), schedule, "serializable")
-    stage = stages.get(engines, modes, schedule.schema, schedule.settings, processes=True)
-    insist(stage.play(schedule), level)
+    insist(stages.play(engines, modes, schedule, processes=True), level)
 
 
 # Where the snapshot is taken: by Turso's SAVEPOINT, by SQLite's first read.
@@ -131,6 +130,10 @@ def test_constraints_indexes_and_undone_work_hold_after_reopening(
 ) -> None:
     """Rows come and go, statements fail, settings vary; then everything is closed and looked at."""
     level = kept([target], schedule, target.promise)
+    book().once((*target, schedule), lambda: play_and_reopen(target, schedule, level))
+
+
+def play_and_reopen(target: Target, schedule: Schedule, level: str) -> None:
     modes = (target.mode,) * SESSIONS
     with Stage(target.engine, modes, schedule.schema, schedule.settings) as stage:
         result = stage.play(schedule)
@@ -138,7 +141,7 @@ def test_constraints_indexes_and_undone_work_hold_after_reopening(
         model = model_of(result, level)
         for happened in result.events:
             model.see(happened)
-        told = f"{timeline(result.events, modes)}\n{result.identity}\n{pasted(schedule)}"
+        told = f"{timeline(result.events, modes)}\n{result.identity}\n@example({pasted(schedule)})"
         look_at(stage, schedule.schema, model, told)
 
 
@@ -146,7 +149,7 @@ def answered(stage: Stage, sql: str) -> list[tuple[object, ...]] | None:
     """The rows of a statement that an engine need not know: None where it refuses it."""
     try:
         return stage.sessions[0].rows(sql)
-    except Exception:  # each binding has a class of its own
+    except SessionError:
         if find_engine(stage.engines[0]).file_format == "sqlite":
             raise
         return None
@@ -184,8 +187,7 @@ def test_a_known_deviation(
     if "attached" in known.schedule.schema.features:
         attached(target)
     if target.engine in known.engines and target.mode in known.modes:
-        version = find_engine(target.engine).identity().version
-        strict = not known.versions or version in known.versions
+        strict = not known.versions or identity(*target).version in known.versions
         request.applymarker(
             pytest.mark.xfail(reason=known.sentence, raises=AssertionError, strict=strict)
         )
@@ -196,10 +198,14 @@ FEATURES_OF = {model: Schema(model, features=PLAIN) for model in ("list", "regis
 
 
 @pytest.mark.parametrize("model", FEATURES_OF)
-def test_every_feature_of_a_schema_is_tried(target: Target, model: str) -> None:
+def test_every_feature_of_a_schema_is_tried(stages: Stages, target: Target, model: str) -> None:
     """Skipped, in the engine's own words, where schedules with some of them are not drawn."""
-    if words := refused_schema(*target, FEATURES_OF[model]):
+    schema = FEATURES_OF[model]
+    if words := refused_schema(*target, schema):
         pytest.skip(f"{target.engine}: {words}")
+    write = "append" if model == "list" else "w"
+    programs = (f"begin; {write} 0 1; clash 0; bad 1; orphan 1; commit", "begin; r 0; commit")
+    insist(played(stages, target, Schedule(programs, "", schema)), target.promise)
 
 
 def test_only_what_an_engine_shows_is_left_out() -> None:
@@ -241,8 +247,8 @@ def test_each_of_two_attached_files_alone_keeps_the_promised_level(
     for file in (0, 1):
         keys = schedule.schema.keys[file::2]
         verdict = check(seen.history(keys))
-        told = f"{report(verdict, level)}\n{timeline(seen.events, seen.modes)}\n{pasted(schedule)}"
-        assert verdict.levels[level] is not False, told
+        told = f"{report(verdict, level)}\n{timeline(seen.events, seen.modes)}"
+        assert verdict.levels[level] is not False, f"{told}\n@example({pasted(schedule)})"
 
 
 def test_a_complaint_can_be_pasted_and_explains_itself(stages: Stages) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,9 @@ from properties.known import KNOWN
 from properties.matrix import isolation_matrix, known_findings
 from properties.schedules import CLASSICS
 from workloads.engines import find_engine
+from workloads.registry import trust
+
+FILE = Path(__file__).with_name("mortal.py")
 
 
 def test_a_row_of_a_single_writer_has_everything_and_nothing_possible() -> None:
@@ -32,6 +36,18 @@ def test_a_broken_engine_s_row_tells_the_deviation_first() -> None:
     assert "serializable" in row["observed_violated"]
     assert "lost-update" in row["others"]
     assert "@example(Schedule(" in row["deviations"][0]
+
+
+def test_an_engine_that_takes_its_process_down_has_a_row_with_what_was_seen_before() -> None:
+    trust(FILE)
+    (row,) = isolation_matrix([f"{FILE}:Aborts"], ["immediate"], examples=2)
+    assert row["accepted"]
+    assert 0 < row["died"] < row["schedules"]
+    assert "signal 6 (SIGABRT)" in row["deviations"][0]
+    assert "@example(Schedule(" in row["deviations"][0]
+    assert row["anomalies"]["G0"]["how"] == "died"  # it writes twice in a transaction
+    assert row["anomalies"]["P4"]["how"] == "blocked"
+    assert row["observed"] == "strict-serializable"
 
 
 def test_a_refused_mode_is_a_row_in_the_engine_s_own_words() -> None:

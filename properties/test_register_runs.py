@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from properties.anomalies import FORBIDS, check
+from properties.book import book
 from properties.targets import Target
 from workloads.engines import Settings, find_engine
 from workloads.history import HISTORY_FILE, WRITE, load
@@ -48,7 +49,9 @@ def ran(engine: str, mode: str, folder: Path, seed: int, **params: Any) -> Run:
         warmup_s=0,
         seed=seed,
     )
-    return run(plan, folder)
+    made = run(plan, folder)
+    book().counts.run(made)
+    return made
 
 
 @pytest.mark.modes("immediate", "concurrent")

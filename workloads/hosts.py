@@ -163,7 +163,15 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def status_words(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit status {code}"
+    """How a process ended, for people.
+
+    >>> status_words(-11), status_words(3)
+    ('signal 11 (SIGSEGV)', 'exit status 3')
+    """
+    if code >= 0:
+        return f"exit status {code}"
+    known = -code in {number.value for number in signal.Signals}
+    return f"signal {-code} ({signal.Signals(-code).name})" if known else f"signal {-code}"
 
 
 def ended_words(host: Host) -> str:

@@ -5,13 +5,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+from workloads.engines import Refusal
 from workloads.recording import BEGIN, BUSY, COMMIT, CONFLICT, CONFLICTS, STATEMENT, UNKNOWN
-from workloads.schedule import READS, WRITES, Op, Schema, parse
-from workloads.stepping import Local, Remote
+from workloads.schedule import READS, SAVEPOINTS, WRITES, Op, Schema, parse
+
+OVER = ("conflict", "ended", "unknown")
+"""Statuses after which a transaction is over."""
+
+
+class Stepped(Protocol):
+    """A session as a player needs it: see workloads.stepping and workloads.sessions."""
+
+    def call(
+        self, phase: int, sql: str = "", params: tuple[Any, ...] = (), *, reads: bool = False
+    ) -> tuple[list[tuple[Any, ...]] | None, Refusal | None]: ...
+
+    def rollback(self) -> None: ...
 
 
 class Event(NamedTuple):
@@ -20,7 +33,8 @@ class Event(NamedTuple):
     txn    : number of the transaction within the schedule, -1 outside one.
     status : "ok"; "failed" (the statement had no effect, the transaction goes on); "conflict",
         "ended" and "unknown" (the transaction is over: refused because of another one, for
-        another cause, nobody knows); "blocked" (a patient BEGIN waits).
+        another cause, nobody knows); "blocked" (a patient BEGIN waits); "died" (the session's
+        process did, or never came back: no step follows).
     value  : what a read saw. words : the engine's own. kind : of a conflict.
     """
 
@@ -66,10 +80,19 @@ class Txn:
 
 
 class Player:
-    """Takes steps in sessions and keeps what happened. The state machine drives it directly."""
+    """Takes steps in sessions and keeps what happened.
 
-    def __init__(self, sessions: Sequence[Local | Remote], schema: Schema) -> None:
-        self.sessions, self.schema = sessions, schema
+    note : called with (session, op) before each step and with its Event after it, for who must know
+    where it was should it never come back.
+    """
+
+    def __init__(
+        self,
+        sessions: Sequence[Stepped],
+        schema: Schema,
+        note: Callable[[tuple[int, Op] | Event], object] = lambda noted: None,
+    ) -> None:
+        self.sessions, self.schema, self.note = sessions, schema, note
         self.events: list[Event] = []
         self.txns: list[Txn] = []
         self.open: dict[int, Txn] = {}
@@ -78,6 +101,12 @@ class Player:
         """Take one step. A statement outside a transaction is one of its own."""
         if isinstance(op, str):
             op = parse(op)
+        self.note((session, op))
+        event = self._step(session, op, patient)
+        self.note(event)
+        return event
+
+    def _step(self, session: int, op: Op, patient: bool) -> Event:
         handle, name, at = self.sessions[session], op.name, len(self.events)
         txn = self.open.get(session)
         if name == "begin":
@@ -115,9 +144,8 @@ class Player:
 
     def _statement(self, session: int, txn: Txn, op: Op, alone: bool) -> Event:
         handle, name = self.sessions[session], op.name
-        if name in ("savepoint", "rollback_to", "release"):
-            words = {"savepoint": "SAVEPOINT", "rollback_to": "ROLLBACK TO", "release": "RELEASE"}
-            sql, params = f"{words[name]} {op.args[0]}", ()
+        if name in SAVEPOINTS:
+            sql, params = f"{SAVEPOINTS[name]} {op.args[0]}", ()
         else:
             sql, params = self.schema.sql(op)
         reads = name in READS

@@ -32,6 +32,7 @@ OPS = {
 """Operation -> how many words follow it."""
 
 READS = ("r", "range", "where")
+SAVEPOINTS = {"savepoint": "SAVEPOINT", "rollback_to": "ROLLBACK TO", "release": "RELEASE"}
 WRITES = ("w", "append", "put", "insert")
 
 

@@ -1,31 +1,29 @@
-"""One session that is stepped: in this process, or in a process of its own behind a pipe.
+"""In a process of sessions: opens them, takes their steps, and answers its parent.
 
-Locks differ: connections of one process share mutexes and one view of the file's POSIX locks,
-processes meet in the kernel. `python -m workloads.stepping FD` is started here and by nobody else;
-it serves one engine's sessions, one at a time, and ends when its pipe does.
+`python -m workloads.stepping FD PARENT` is started by `workloads.sessions` and by nobody else. It
+serves sessions of one engine, and ends when its pipe or its parent does.
 """
 
 from __future__ import annotations
 
-import atexit
+import contextlib
+import faulthandler
 import os
+import pickle
 import signal
-import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from workloads.engines import Refusal, Session, Settings, find_engine
-from workloads.recording import BEGIN, COMMIT, NO_CONFLICT, STATEMENT, UNKNOWN
-
-ANSWER_S = 20.0
-"""How long a process may take for one step. Nothing waits for a lock here, so this is a hang."""
-
-
-class StepperGone(RuntimeError):
-    """A stepping process died or hung; the text says in which call. It has been reaped."""
+from workloads.hosts import die_with
+from workloads.player import Event, Player
+from workloads.playing import State, restore, rows_left, take
+from workloads.recording import BEGIN, COMMIT
+from workloads.schedule import Op, Schedule
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Reply(NamedTuple):
     refusal: Refusal | None
 
 
-class Local:
+class InProcessSession:
     """A session in this process."""
 
     def __init__(self, opening: Opening) -> None:
@@ -60,7 +58,7 @@ class Local:
         except BaseException:
             self.session.close()
             raise
-        self.rows, self.run = self.session.rows, self.session.run
+        self.rows = self.session.rows
 
     def call(
         self, phase: int, sql: str = "", params: tuple[Any, ...] = (), *, reads: bool = False
@@ -74,12 +72,22 @@ class Local:
             elif reads:
                 return Reply(self.rows(sql, params), None)
             else:
-                self.run(sql, params)
+                self.session.run(sql, params)
         except (KeyboardInterrupt, SystemExit, MemoryError):
             raise
         except BaseException as error:  # libSQL's panics are no Exception
             return Reply(None, self.session.refusal(error, phase))
         return Reply(None, None)
+
+    def run(self, sql: str, params: tuple[Any, ...] = ()) -> None:
+        self.session.run(sql, params)
+
+    def run_all(self, statements: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
+        for sql, params in statements:
+            self.session.run(sql, params)
+
+    def rows_all(self, statements: Iterable[str]) -> list[list[tuple[Any, ...]]]:
+        return [self.rows(sql) for sql in statements]
 
     def rollback(self) -> None:
         self.session.rollback()
@@ -91,147 +99,136 @@ class Local:
         self.session.close()
 
 
-class Remote:
-    """A session in a process of its own. The process is kept and opens the next one, too."""
-
-    def __init__(self, opening: Opening) -> None:
-        self._process = _free.pop() if _free else _Process()
-        try:
-            self._process.ask("open", opening)
-        except BaseException:
-            self._let_go()
-            raise
-
-    def call(
-        self, phase: int, sql: str = "", params: tuple[Any, ...] = (), *, reads: bool = False
-    ) -> Reply:
-        try:
-            answer = self._process.ask("call", phase, sql, params, reads)
-        except StepperGone as gone:
-            # A process that is gone cannot say whether its COMMIT was applied.
-            outcome = UNKNOWN
-            return Reply(None, Refusal(outcome, NO_CONFLICT, str(gone), True))
-        return Reply(*answer)
-
-    def rows(self, sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        return self._process.ask("rows", sql, params)
-
-    def run(self, sql: str, params: tuple[Any, ...] = ()) -> Any:
-        return self._process.ask("run", sql, params)
-
-    def rollback(self) -> None:
-        self._process.ask("rollback")
-
-    def in_transaction(self) -> bool:
-        return self._process.ask("in_transaction")
-
-    def close(self) -> None:
-        if self._process.alive:
-            try:
-                self._process.ask("close")
-            finally:
-                self._let_go()
-
-    def _let_go(self) -> None:
-        if self._process.alive:
-            _free.append(self._process)
-
-
-class _Process:
-    """The parent's end of one stepping process."""
-
-    def __init__(self) -> None:
-        ours, theirs = Pipe()
-        root = Path(__file__).resolve().parents[1]
-        self._popen = subprocess.Popen(
-            [sys.executable, "-P", "-m", "workloads.stepping", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path[1:]])},
-            stdin=subprocess.DEVNULL,
-        )
-        theirs.close()
-        self._pipe: Connection = ours
-        self.alive = True
-        _all.append(self)
-
-    def ask(self, *request: Any) -> Any:
-        """One call and its answer. Raises StepperGone, or what the call raised there."""
-        if not self.alive:
-            raise StepperGone("the session's process is gone since an earlier step.")
-        try:
-            self._pipe.send(request)
-            if not self._pipe.poll(ANSWER_S):
-                raise TimeoutError
-            good, answer = self._pipe.recv()
-        except (TimeoutError, EOFError, OSError) as error:
-            how = f"gave no answer in {ANSWER_S:g} s" if isinstance(error, TimeoutError) else "died"
-            self.end()
-            raise StepperGone(f"the session's process {how} in {request[:3]!r}.") from None
-        except BaseException:  # Ctrl-C between question and answer: the next would get this one's
-            self.end()
-            raise
-        if not good:
-            raise RuntimeError(answer)
-        return answer
-
-    def end(self) -> None:
-        """Close the pipe, which ends the process, and reap it; by force if it does not go."""
-        if not self.alive:
-            return
-        self.alive = False
-        self._pipe.close()
-        try:
-            self._popen.wait(1)
-        except subprocess.TimeoutExpired:
-            self._popen.kill()
-            self._popen.wait()
-
-
-_free: list[_Process] = []
-_all: list[_Process] = []
-
-
-@atexit.register
-def end_all() -> None:
-    """End every stepping process of this one. Also done when this process ends."""
-    _free.clear()
-    for process in _all:
-        process.end()
-    _all.clear()
-
-
 def serve(pipe: Connection) -> None:
-    """Answer until the pipe ends: with the parent, however that ended."""
-    local: Local | None = None
+    """Say that we are there, and answer until the pipe ends: with the parent, however it ended."""
+    pipe.send(True)
+    sessions: dict[int, InProcessSession] = {}
     while True:
         try:
-            verb, *args = pipe.recv()
+            request = pipe.recv()
         except EOFError:
             return
         try:
-            if verb == "open":
-                local, answer = Local(args[0]), None
-            else:
-                assert local is not None, "no session is open"
-                if verb == "call":
-                    phase, sql, params, reads = args
-                    answer = tuple(local.call(phase, sql, params, reads=reads))
-                elif verb == "run":
-                    local.run(*args)
-                    answer = None
-                else:
-                    answer = getattr(local, verb)(*args)
-                if verb == "close":
-                    local = None
-            pipe.send((True, answer))
-        except (EOFError, BrokenPipeError):
-            return
+            answer = True, _answer(sessions, *request)
         except BaseException as error:
-            pipe.send((False, f"{type(error).__name__}: {error}"))
+            answer = False, (type(error).__name__, str(error))
+        try:
+            pipe.send(answer)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+
+class Playing(NamedTuple):
+    """What a process is asked to play, with all its sessions (by number) in it.
+
+    first : the rows to be put back before, None where they are as they were. journal : a file for
+    what happens, step by step: it is there when this process is not.
+    """
+
+    numbers: tuple[int, ...]
+    schedule: Schedule
+    first: State | None
+    journal: str
+
+
+class Journal:
+    """What is being played, in a file: (session, op) before each step, its Event after it.
+
+    One write a step: an event goes with the step that follows, or with the end. Written plainly,
+    as tuples: that costs a fifth of what the objects do.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_TRUNC)
+        self._kept: list[Any] = []
+
+    def note(self, noted: tuple[int, Op] | Event) -> None:
+        self._kept.append(plain(noted))
+        if not isinstance(noted, Event):
+            self.write()
+
+    def write(self) -> None:
+        os.write(self._file, pickle.dumps(self._kept, PROTOCOL))
+        self._kept.clear()
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def read_journal(path: Path) -> list[tuple[int, Op] | Event]:
+    """The journal, but for what was half written when the process died."""
+    found: list[Any] = []
+    with path.open("rb") as file, contextlib.suppress(EOFError, pickle.PickleError):
+        while True:
+            found += pickle.load(file)
+    return [event_of(one) if len(one) > STARTED else (one[0], Op(*one[1])) for one in found]
+
+
+STARTED = 2
+PROTOCOL = pickle.HIGHEST_PROTOCOL
+
+
+def plain(noted: tuple[int, Op] | Event) -> tuple[Any, ...]:
+    """An event, or a step begun, as tuples alone."""
+    if isinstance(noted, Event):
+        at, session, txn, op, *rest = noted
+        return (at, session, txn, tuple(op), *rest)
+    return noted[0], tuple(noted[1])
+
+
+def event_of(said: tuple[Any, ...]) -> Event:
+    at, session, txn, op, *rest = said
+    return Event(at, session, txn, Op(*op), *rest)
+
+
+def _play(sessions: dict[int, InProcessSession], asked: Playing) -> tuple[Any, ...]:
+    held = [sessions[number] for number in asked.numbers]
+    if asked.first is not None:
+        restore(held[0], asked.schedule.schema, asked.first)
+    journal = Journal(asked.journal)
+    try:
+        player = Player(held, asked.schedule.schema, journal.note)
+        take(player, asked.schedule)
+        player.give_up()
+        journal.write()
+        left = rows_left(held[0], asked.schedule.schema)
+    finally:
+        journal.close()
+    events = [plain(event) for event in player.events]
+    return events, [tuple(vars(txn).values()) for txn in player.txns], left
+
+
+def _answer(sessions: dict[int, InProcessSession], verb: str, *args: Any) -> Any:
+    if verb == "play":
+        return _play(sessions, *args)
+    if verb == "identity":
+        return tuple(find_engine(args[0]).identity())
+    if verb == "in_transactions":
+        return [sessions[number].in_transaction() for number in args[0]]
+    if verb == "close":
+        for number in args[0]:
+            sessions.pop(number).close()
+        return None
+    if verb == "open":
+        opened: dict[int, InProcessSession] = {}
+        try:
+            for number, opening in args[0]:
+                opened[number] = InProcessSession(opening)
+        except BaseException:
+            for session in opened.values():
+                session.close()
+            raise
+        sessions |= opened
+        return None
+    if verb == "call":
+        number, phase, sql, params, reads = args
+        return tuple(sessions[number].call(phase, sql, params, reads=reads))
+    number, *rest = args
+    return getattr(sessions[number], verb)(*rest)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent acts
+    die_with(int(sys.argv[2]))
+    faulthandler.enable()
     serve(Connection(int(sys.argv[1])))
-
-__all__ = ["BEGIN", "COMMIT", "STATEMENT", "Local", "Opening", "Remote", "Reply", "StepperGone"]

@@ -132,7 +132,7 @@ def test_everything_ends_with_a_process_that_is_killed(tmp_path: Path, killed: s
         top.wait(LIMIT_S)
     if killed == "the measuring process":
         said = served_files.read_manifest(tmp_path / "served")
-        assert (said["ended"], said["failure"]) == ("failed", "signal 9")
+        assert (said["ended"], said["failure"]) == ("failed", "signal 9 (SIGKILL)")
 
 
 @pytest.mark.usefixtures("server")
