@@ -135,6 +135,8 @@ def run_command(
     seed: Annotated[int, typer.Option(help="draws the same transactions again")] = 0,
     pin: Annotated[bool, typer.Option(help="one CPU for each worker, in turn")] = False,
     deadline: Annotated[float, typer.Option(help="wait so long for a worker that hangs, s")] = 15,
+    load_limit: Annotated[float, typer.Option(help="loading it may take so long, s")] = 900,
+    check_limit: Annotated[float, typer.Option(help="checking it may take so long, s")] = 900,
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
     keep_database: Annotated[bool, typer.Option(help="keep it in the run's folder")] = False,
@@ -185,6 +187,8 @@ def run_command(
         seed=seed,
         pin=pin,
         deadline_s=deadline,
+        load_limit_s=load_limit,
+        check_limit_s=check_limit,
     )
     with show.Live(show.console(stderr=True)) as live:
         made = run(

@@ -50,7 +50,10 @@ GROUPS = {
 }
 """Names for --vary that stand for several facts."""
 
-IGNORED = ("params", "retry", "cpus", "deadline_s")
+LIMITS = ("deadline_s", "load_limit_s", "check_limit_s")
+"""Fields of a plan that decide whether a run is made, and nothing of what it measures."""
+
+IGNORED = ("params", "retry", "cpus", *LIMITS)
 MACHINE = ("kernel", "architecture", "python", "numpy", "file_system", "governor", "cores")
 SURROUNDINGS = (*MACHINE, *NEVER, "commit", "source", "way", "jobs", "cpus")
 """Facts that no plan asks for."""
@@ -238,7 +241,7 @@ def under_study(names: Collection[str], known: Collection[str] = ()) -> set[str]
     every = {*Plan.model_fields, *Shape.model_fields, *SURROUNDINGS, *GROUPS, *known}
     every |= {name for group in GROUPS.values() for name in group}
     every |= {"retry_base_us", "retry_cap_us", "most_tries"}
-    every -= {"params", "deadline_s", *NEVER}
+    every -= {"params", *LIMITS, *NEVER}
     found: set[str] = set()
     for given in names:
         name = given.strip().replace("-", "_")

@@ -106,7 +106,8 @@ class CellCounter:
 def progress_words(progress: Progress) -> str:
     """One line: the phase, throughput, conflicts and time left."""
     if progress.phase in ("loading", "checking"):
-        return f"{progress.phase} the database, {progress.elapsed_s:.0f} s"
+        told = progress.told()
+        return f"{progress.phase} the database, {progress.elapsed_s:.0f} s{told and f': {told}'}"
     if progress.phase == "starting":
         return f"starting, {progress.alive} of {progress.workers} workers ready"
     tried = progress.committed + progress.conflicts

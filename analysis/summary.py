@@ -167,6 +167,8 @@ def doubts(run: Run, counted: Count) -> list[str]:
     if counted.seconds < 0.5:
         said.append(f"Short: only {counted.seconds:.2g} s were measured.")
     ended = run.manifest.ended
+    if run.manifest.unchecked:
+        said.append(f"The database was not checked: {run.manifest.unchecked}")
     if ended not in ("duration", "transactions"):
         said.append(f"The run ended early: {ended}.")
     for w in run.workers:

@@ -73,6 +73,7 @@ def test_every_command_of_the_readme_is_one(line):
     context = command.make_context(name, [w for w in words if w != "…"], resilient_parsing=False)
     if name == "run":
         renamed = {"duration": "duration_s", "warmup": "warmup_s", "deadline": "deadline_s"}
+        renamed |= {"load_limit": "load_limit_s", "check_limit": "check_limit_s"}
         params = ("rows", "record_bytes", "operations", "think_us", "think", "keys")
         other = ("runs", "databases", "keep_database", "set_", "retry", "most_tries")
         values = {

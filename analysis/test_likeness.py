@@ -7,6 +7,7 @@ import pytest
 from analysis import likeness
 from analysis.likeness import (
     IDENTITY,
+    LIMITS,
     NEVER,
     asked_for,
     facts,
@@ -89,6 +90,8 @@ def test_each_fact_that_differs_refuses_by_its_name_unless_it_is_declared(manife
     "change",
     [
         ("plan", "deadline_s", 99.0),
+        ("plan", "load_limit_s", 99.0),
+        ("plan", "check_limit_s", 99.0),
         ("plan", "checkpoint_pause_ms", 5.0),  # nobody checkpoints
         ("conduct", "cpus", [2, 3]),
         ("machine", "memory_bytes", (8 << 30) + 5_000_000),
@@ -202,4 +205,4 @@ def test_every_field_of_a_plan_is_a_fact_or_left_out_on_purpose(manifest):
     said = facts(Manifest.model_validate(manifest))
     for name in Plan.model_fields:
         idle = name in ("checkpoint", "checkpoint_engine", "checkpoint_pause_ms")
-        assert name in said or name in ("params", "deadline_s", "cpus") or idle, name
+        assert name in said or name in ("params", "cpus", *LIMITS) or idle, name

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-STATE, START_NS, MEASURE_NS, STOP_NS = range(4)
+STATE, START_NS, MEASURE_NS, STOP_NS, STEP, DONE, OF = range(7)
 WAIT, GO, STOP = range(3)  # values of STATE
 STARTING, READY, RUNNING, FINISHED, NOT_OPENED, REFUSED, BROKEN, NOT_RECORDED, MISTAKEN = range(9)
 STATUS_WORDS = (
@@ -25,6 +25,19 @@ STATUS_WORDS = (
     "could not record",
     "scenario failed",
 )
+
+STEPS = (
+    "",
+    "asking the engines for their modes",
+    "loading rows",
+    "running statements",
+    "reading the file's layout",
+    "integrity_check",
+    "merging the history",
+    "checking the invariant",
+)
+"""What a process that loads or checks does: values of STEP."""
+ASKING, ROWS, STATEMENTS, LAYOUT, INTEGRITY, HISTORY, INVARIANT = range(1, 8)
 
 HEADER = 16
 LINE = 8  # int64 in a cache line: two workers never write the same one
@@ -50,6 +63,13 @@ class Board:
 
     def set_status(self, worker: int, status: int) -> None:
         self.numbers[HEADER + LINE * worker] = status
+
+    def at(self, step: int, of: int = 0) -> None:
+        """Say what this process, which loads or checks, does next; of : how much that is, if known.
+
+        How much of it is done goes into `numbers[DONE]`.
+        """
+        self.numbers[DONE], self.numbers[OF], self.numbers[STEP] = 0, of, step
 
     def stop(self) -> None:
         self.numbers[STATE] = STOP

@@ -29,7 +29,6 @@ from workloads.last_words import SUFFIX
 from workloads.locks import Held, locked
 from workloads.plan import Plan, PlanError, make_plan
 from workloads.processes import (
-    LOAD_LIMIT_S,
     FolderUnwritable,
     ModeRefused,
     OnProgress,
@@ -187,7 +186,7 @@ def _template(plan: Plan, folder: Path, on_progress: OnProgress) -> Path | None:
         except Held:
             waited = time.monotonic() - begun
             on_progress(Progress("loading", elapsed_s=waited))
-            if waited > LOAD_LIMIT_S + ORPHANS_END_S:
+            if waited > plan.load_limit_s + ORPHANS_END_S:
                 raise RunFailed(
                     f"Another process has been loading this database for {waited:.0f} s."
                 ) from None

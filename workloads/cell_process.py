@@ -25,8 +25,6 @@ from workloads.engines import UnknownName
 from workloads.files import inside
 from workloads.plan import PlanError, make_plan
 from workloads.processes import (
-    CHECK_LIMIT_S,
-    LOAD_LIMIT_S,
     ROOT,
     START_LIMIT_S,
     FolderUnwritable,
@@ -175,5 +173,5 @@ def longest_s(values: Mapping[str, Any]) -> float:
         plan = make_plan(**values)
     except Exception:  # it will say so itself
         return START_LIMIT_S
-    waits = 2 * LOAD_LIMIT_S + START_LIMIT_S + CHECK_LIMIT_S + 60
+    waits = 2 * plan.load_limit_s + START_LIMIT_S + plan.check_limit_s + 60
     return waits + plan.warmup_s + plan.duration_s + plan.patience_s()

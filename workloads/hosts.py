@@ -50,6 +50,10 @@ class FolderUnwritable(RunFailed):
     """The runs' folder or the databases' folder cannot be written, or its disk is full."""
 
 
+class TooLong(RunFailed):
+    """Loading or checking came to its limit."""
+
+
 @dataclass
 class Progress:
     """What is known while a run goes on. Counts are since the start, warm-up included."""
@@ -63,6 +67,20 @@ class Progress:
     rate: float | None = None  # commits a second since the last report; None: too soon to say
     alive: int = 0
     workers: int = 0
+    step: str = ""  # of loading and checking: what is done just now
+    done: int = 0  # rows, statements or transactions of that step
+    of: int = 0  # how many there are; 0: nobody knows, or they are not counted
+
+    def told(self) -> str:
+        """The step of loading or checking in words, "" where nothing is known of it.
+
+        >>> Progress("loading", step="loading rows", done=1_500, of=4_000).told()
+        'loading rows, 1,500 of 4,000'
+        """
+        if not self.done:
+            return self.step
+        # A check may replay some of them twice.
+        return f"{self.step}, {self.done:,}" + (f" of {self.of:,}" if self.done <= self.of else "")
 
 
 OnProgress = Callable[[Progress], None]

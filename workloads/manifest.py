@@ -131,6 +131,10 @@ class RecordedPlan(Part):
     cpus: tuple[int, ...] = ()
     deadline_s: float = Field(15, gt=0, le=3_600)
     """How long after the run's end, or without any progress at all, a worker is waited for."""
+    load_limit_s: float = Field(900, gt=0, le=86_400)
+    """How long loading the database may take."""
+    check_limit_s: float = Field(900, gt=0, le=86_400)
+    """How long checking it afterwards may take."""
 
     @model_validator(mode="before")
     @classmethod

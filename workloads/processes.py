@@ -36,6 +36,7 @@ from workloads.hosts import (
     OnProgress,
     Progress,
     RunFailed,
+    TooLong,
     end,
     ended_words,
     start,
@@ -74,8 +75,6 @@ __all__ = [
 ]
 
 START_LIMIT_S = 120.0
-LOAD_LIMIT_S = 900.0
-CHECK_LIMIT_S = 900.0
 MET = {
     "full": "its disk, or the database, is full; free some space, or give another folder with "
     "--databases",
@@ -230,10 +229,17 @@ class _Making:
 
     def _errand(self, word: str, limit_s: float, phase: str) -> dict[str, Any]:
         """Run `load` or `check` in a process of its own. Raises RunFailed with its last words."""
+        self.board.at(0)  # until it says so itself
         host = self._start(word, word)
-        status = wait(host, limit_s, lambda s: self.on_progress(Progress(phase, elapsed_s=s)))
+        status = wait(host, limit_s, lambda s: self.on_progress(self._progress(phase, s)))
         if status is None:
-            raise RunFailed(f"The process that should {word} took more than {limit_s:.0f} s.")
+            at = self._progress(phase, limit_s).told()
+            raise TooLong(
+                f"{phase.capitalize()} the database with {self.plan.database} took longer than the "
+                f"limit of {limit_s:g} s{at and f' ({at})'}. Give it longer with --{word}-limit "
+                f"({word}_limit_s of a sweep's file)"
+                f"{', or load fewer rows with --rows' if word == 'load' else ''}."
+            )
         if status != 0:
             said = self._account(word)
             words = str(said.get("failed") or ended_words(host))
@@ -244,6 +250,12 @@ class _Making:
                 last_words.read(host.stderr),
             )
         return self._account(word)
+
+    def _progress(self, phase: str, elapsed_s: float) -> Progress:
+        """How far the process that loads or checks is, as it says itself."""
+        step, done, of = (int(self.board.numbers[n]) for n in (boards.STEP, boards.DONE, boards.OF))
+        name = boards.STEPS[step] if 0 <= step < len(boards.STEPS) else ""
+        return Progress(phase, elapsed_s=elapsed_s, step=name, done=done, of=of)
 
     def _account(self, who: str) -> dict[str, Any]:
         return accounts.read(self.folder, who)
@@ -261,7 +273,9 @@ class _Making:
             self._settle()
             self.loaded = json.loads((template / "load.json").read_text(encoding="utf-8"))
             return
-        self.loaded = self._errand("load", LOAD_LIMIT_S, "loading")
+        self.loaded = self._errand("load", self.plan.load_limit_s, "loading")
+        if refused := self.loaded.get("refused"):
+            raise ModeRefused(*refused)
         self._settle()
         (self.home / "load.json").write_text(json.dumps(self.loaded), encoding="utf-8")
 
@@ -377,10 +391,15 @@ class _Making:
         if self.null:
             return
         try:
-            said = self._errand("check", CHECK_LIMIT_S, "checking")
+            said = self._errand("check", self.plan.check_limit_s, "checking")
             self.findings += [FindingEntry(**finding) for finding in said["findings"]]
             layout = self.manifest.layout.data() | {"left": said.get("layout", {})}
             self.manifest.layout = Layout(**layout)
+        except (FolderUnwritable, TooLong) as error:
+            # Nothing is known of the database, good or bad.
+            self.manifest.unchecked = str(error)
+            if self.ended in ("duration", "transactions"):
+                self.ended = "not checked"
         except (RunFailed, KeyError) as error:
             self.findings.append(
                 FindingEntry(check="invariant", ok=False, sentence=str(error), evidence={})

@@ -12,12 +12,14 @@ import errno
 import gc
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,13 +30,21 @@ from workloads import accounts
 from workloads import board as boards
 from workloads import recording as rec
 from workloads.board import Board
-from workloads.engines import Session, classifier, find_engine
+from workloads.engines import Engine, Session, Settings, classifier, find_engine
 from workloads.hosts import die_with
 from workloads.layout import layout_of, trees_of
 from workloads.logged import LoggedSession, NotRecorded, log_path, save_history
 from workloads.pacing import ARRIVALS, arrivals, retry_wait, thinker, wait_until
 from workloads.plan import ROLES, Plan
-from workloads.scenarios import InvariantBroken, Scenario, Seat, Told, find_scenario
+from workloads.scenarios import (
+    TRANSACTING,
+    InvariantBroken,
+    Scenario,
+    Seat,
+    Told,
+    find_scenario,
+)
+from workloads.scenarios.loading import Watched
 from workloads.trouble import NOT_RECORDED
 
 MOST_FAILURES = 1000
@@ -84,9 +94,14 @@ def seat_of(plan: Plan, worker: int) -> Seat:
     )
 
 
-def told_of(plan: Plan, scenario: Scenario, workers: Sequence[rec.WorkerRecord]) -> Told:
-    """What the workers of a run were told, for the scenario's check."""
-    return Told(scenario, workers, lambda worker: seat_of(plan, worker.worker))
+def told_of(
+    plan: Plan,
+    scenario: Scenario,
+    workers: Sequence[rec.WorkerRecord],
+    tell: Callable[[int], None] = lambda replayed: None,
+) -> Told:
+    """What the workers of a run were told, for the scenario's check; tell : as for `Told`."""
+    return Told(scenario, workers, lambda worker: seat_of(plan, worker.worker), tell)
 
 
 # --- load and check ---------------------------------------------------------------------------
@@ -137,17 +152,75 @@ def _cause_of(error: BaseException) -> str:
 
 
 def load(job: Job) -> None:
-    """Create and fill the database with the plan's own engine."""
+    """Create and fill the database with the plan's own engine, unless a role's mode is refused."""
+    board = Board(job.board_path, len(job.plan.roles()))
+    board.at(boards.ASKING)
+    if refused := _refused(job):
+        job.account("load", refused=refused)
+        return
     engine = find_engine(job.plan.database)
+    rows = job.plan.shape().rows
+
+    def tell(done: int, are_rows: bool) -> None:
+        step = boards.ROWS if are_rows else boards.STATEMENTS
+        if board.numbers[boards.STEP] != step:
+            board.at(step, rows if are_rows else 0)
+        board.numbers[boards.DONE] = done
+
     with _database(job) as session:
         for statement in job.scenario.schema():
             session.run(statement)
         # The same rows whatever the seed: a database loaded once serves runs of every seed.
-        job.scenario.load(session, np.random.default_rng(99))
+        watched: Any = Watched(session, tell)
+        job.scenario.load(watched, np.random.default_rng(99))
+        board.at(boards.LAYOUT)
         pragmas = dict(session.pragmas)
         trees = trees_of(session, engine.file_format)
     identity, layout = identity_of(job.plan.database), layout_of(job.database, trees)
     job.account("load", identity=identity, pragmas=pragmas, layout=layout)
+
+
+def _refused(job: Job) -> list[str]:
+    """(engine, mode, its words) of the first mode of a role that its engine refuses; [] for none.
+
+    Asked before the database is loaded, which may take minutes; of each engine on a database of its
+    own, because two libraries of SQLite must never open one file in one process.
+    """
+    asked = dict.fromkeys((engine, mode) for _, engine, mode in job.plan.roles() if mode)
+    settings = replace(job.plan.settings(), synchronous="off", busy_timeout_ms=0)
+    for number, (engine, mode) in enumerate(asked):
+        folder = Path(job.database).parent / f"asked-{number}"
+        folder.mkdir()
+        try:
+            words = refusal_of(find_engine(engine), mode, str(folder / "asked.db"), settings)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        if words is not None:
+            return [engine, mode, words]
+    return []
+
+
+def refusal_of(engine: Engine, mode: str, path: str, settings: Settings) -> str | None:
+    """An engine's own words against a BEGIN mode, None where it accepts it.
+
+    An engine that opens no database at all says nothing of the mode: its workers will say that.
+    """
+    try:
+        first = engine.connect(path, begin="deferred", settings=settings)
+        first.run("CREATE TABLE asked (id INTEGER PRIMARY KEY)")
+    except BaseException:
+        return None
+    try:
+        try:
+            session = engine.connect(path, begin=mode, settings=settings)
+        except BaseException as error:  # as where a journal mode has none of it
+            return str(error)
+        try:
+            return _rehearse(session)
+        finally:
+            session.close()
+    finally:
+        first.close()
 
 
 def check(job: Job) -> None:
@@ -155,12 +228,23 @@ def check(job: Job) -> None:
     run = rec.read_run(job.folder)
     engine = find_engine(job.plan.database)
     findings: list[dict[str, Any]] = []
+    board = Board(job.board_path, len(job.plan.roles()))
+    attempts = sum(len(w.attempts) for w in run.workers if w.role in TRANSACTING)
+
+    def tell(replayed: int) -> None:
+        board.numbers[boards.DONE] = replayed
+
+    board.at(boards.LAYOUT)
     with _database(job) as session:
         trees = trees_of(session, engine.file_format)
+        board.at(boards.INTEGRITY)
         findings.append(_integrity(session, job.plan.database))
         if getattr(job.scenario, "logged", None):
+            board.at(boards.HISTORY)
             findings.append(save_history(job.folder))
-        findings += _invariant(job, session, told_of(job.plan, job.scenario, run.workers))
+        board.at(boards.INVARIANT, attempts)
+        findings += _invariant(job, session, told_of(job.plan, job.scenario, run.workers, tell))
+        board.at(boards.LAYOUT)
     job.account("check", findings=findings, layout=layout_of(job.database, trees, brief=True))
 
 

@@ -119,6 +119,10 @@ TRANSACTING = ("writer", "reader")
 them, their `kind` means nothing, and their `result` is a number of frames."""
 
 
+TELL_EACH = 4096
+"""Transactions that are replayed between two words to who waits."""
+
+
 class Told:
     """What the workers of a run were told: the other side of every invariant.
 
@@ -126,8 +130,16 @@ class Told:
         if they were transactions, made every sound engine look broken.
     """
 
-    def __init__(self, scenario: Scenario, workers: Sequence[WorkerRecord], seat_of: Any) -> None:
-        self.scenario, self._seat_of = scenario, seat_of
+    def __init__(
+        self,
+        scenario: Scenario,
+        workers: Sequence[WorkerRecord],
+        seat_of: Any,
+        tell: Callable[[int], None] = lambda replayed: None,
+    ) -> None:
+        """Tell : called now and then with how many transactions were replayed."""
+        self.scenario, self._seat_of, self._tell = scenario, seat_of, tell
+        self._replayed = 0
         self.workers = tuple(worker for worker in workers if worker.role in TRANSACTING)
 
     def finals(self, worker: WorkerRecord) -> np.ndarray:
@@ -150,6 +162,9 @@ class Told:
             raise ValueError(f"Worker {worker.worker} is a {worker.role}: it drew no transaction.")
         draw = self.scenario.draw(self._seat_of(worker))
         for row in self.finals(worker):
+            self._replayed += 1
+            if self._replayed % TELL_EACH == 0:
+                self._tell(self._replayed)
             yield draw(), row
 
     def committed(self, role: str = "writer", kind: int | None = None) -> int:

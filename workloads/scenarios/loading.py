@@ -6,7 +6,8 @@ well under a second on each. Bound parameters would be slower: one statement a r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +18,36 @@ BYTES_A_STATEMENT = 400_000  # SQLite refuses statements above 1,000,000
 ROWS_A_COMMIT = 100_000
 
 
+class Watched:
+    """A session that counts what it loads, for who waits: rows where `fill` says them, else
+    statements. All else is the real one's.
+
+    tell : called with (rows, whether they are rows).
+    """
+
+    def __init__(self, real: Session, tell: Callable[[int, bool], None]) -> None:
+        self._real, self._tell = real, tell
+        self._rows = self._statements = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def run(self, sql: str, params: tuple[Any, ...] = ()) -> Any:
+        result = self._real.run(sql, params)
+        self._statements += 1
+        if not self._rows:
+            self._tell(self._statements, False)
+        return result
+
+    def loaded(self, rows: int) -> None:
+        """So many more rows are in the tables."""
+        self._rows += rows
+        self._tell(self._rows, True)
+
+
 def fill(session: Session, insert: str, rows: Iterable[str]) -> None:
     """Run `insert` ("INSERT INTO t(a, b) VALUES") with all rows, each a literal "(1,'x')"."""
+    tell = getattr(session, "loaded", lambda rows: None)
     session.begin()
     part: list[str] = []
     size = in_commit = 0
@@ -28,6 +57,7 @@ def fill(session: Session, insert: str, rows: Iterable[str]) -> None:
         in_commit += 1
         if len(part) == ROWS_A_STATEMENT or size > BYTES_A_STATEMENT:
             session.run(f"{insert} {','.join(part)}")
+            tell(len(part))
             part.clear()
             size = 0
         if in_commit >= ROWS_A_COMMIT and not part:
@@ -36,6 +66,7 @@ def fill(session: Session, insert: str, rows: Iterable[str]) -> None:
             in_commit = 0
     if part:
         session.run(f"{insert} {','.join(part)}")
+        tell(len(part))
     session.commit()
 
 
