@@ -27,6 +27,7 @@ from analysis.cli_app import RUNS, DatabasesOption, RunsOption, app, command_lin
 from analysis.terminal import guarded
 from workloads.design import read_experiment, unwritable
 from workloads.engines import EngineMissing, UnknownName
+from workloads.errors import shortened
 from workloads.plan import PlanError, PlanErrors, make_plan, shape_of
 from workloads.processes import FolderUnwritable, RunFailed, run
 from workloads.recording import RunError
@@ -57,6 +58,12 @@ def main() -> None:
             sys.exit(130)
         except BrokenPipeError:
             sys.exit(0)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            where = visible(shortened(str(error.filename)))
+            print(f"cwkit: {where}: {error.strerror}. Give another path.", file=sys.stderr)
+            sys.exit(2)
 
 
 def _by_option(error: Exception) -> str:

@@ -11,12 +11,17 @@ from typing import NamedTuple
 from analysis.compare import FOREIGN_LIMIT, Cell, Grid, gather
 from analysis.rates import count
 from workloads.design import DONE, FAILED
-from workloads.errors import nearest
+from workloads.errors import nearest, shortened
 from workloads.experiment import read_experiment
 from workloads.plan import PlanError
 from workloads.recording import RunError, read_run
 from workloads.run_names import find_run, in_reports
 from workloads.trouble import why_not
+
+MOST_CUTS = 50
+"""Signs at which a name may be parted into a folder and an arm."""
+
+MOST_SHOWN = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +73,7 @@ def locate(name: str, runs: Path) -> Place:
         if os.path.isdir(folder) and (place := _whole(folder)):
             return place
     wrong = ""
-    cuts = [at for at, sign in enumerate(name) if sign in ":/"]
+    cuts = [at for at, sign in enumerate(name) if sign in ":/"][-MOST_CUTS:]
     for exactly in (True, False):
         for at in reversed(cuts):
             where, arm = name[:at], name[at + 1 :]
@@ -80,7 +85,8 @@ def locate(name: str, runs: Path) -> Place:
                 return Place("arm", (found,), arm)
             near = nearest(arm, arms, 0.3)
             hint = f" Did you mean {near!r}?" if near else ""
-            wrong = wrong or f"{found} has no arm {arm!r}.{hint} It has: {', '.join(arms)}."
+            there = ", ".join(arms[:MOST_SHOWN]) + (", …" if arms[MOST_SHOWN:] else "")
+            wrong = wrong or f"{found} has no arm {shortened(arm)}.{hint} It has: {there}."
     if wrong:
         raise RunError(wrong)
     folder = find_run(name, runs)
@@ -93,9 +99,9 @@ def locate(name: str, runs: Path) -> Place:
 
 
 def _whole(folder: Path) -> Place | None:
-    if (folder / "manifest.json").is_file():
+    if os.path.isfile(folder / "manifest.json"):
         return Place("run", (folder,))
-    if (folder / "experiment.json").is_file():
+    if os.path.isfile(folder / "experiment.json"):
         return Place("sweep", (folder,))
     inside = sorted(path.parent for path in folder.glob("*/experiment.json"))
     return Place("sweep", tuple(inside)) if inside else None

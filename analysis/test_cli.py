@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from analysis.cli import main
+from analysis.synthetic import drawn_run, write_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -80,3 +81,47 @@ def test_each_mistake_of_a_sweeps_file_is_a_line_and_the_status_is_2(
     assert len(lines) == 3 and all(line.startswith("cwkit: ") for line in lines)
     assert "question is missing" in lines[0] and "Did you mean 'question'?" in lines[1]
     assert lines[2].isprintable()
+
+
+NO_NAMES = ("*", "*x", "[", "[a-", "**/*", "x" * 300, "/".join(["x"] * 3000), "a:b", ":", "nobody")
+NAMING: dict[str, list[str]] = {
+    "show": ["show"],
+    "export": ["export"],
+    "conflicts": ["conflicts"],
+    "scaling": ["scaling"],
+    "compare": ["compare", "also-none"],
+}
+
+
+@pytest.mark.parametrize("command", list(NAMING))
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_a_name_is_no_pattern_and_may_be_any_text(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    command: str,
+    name: str,
+) -> None:
+    (tmp_path / "runs" / "one" / "two").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert len(refused(monkeypatch, capsys, *NAMING[command], name)) < 300
+
+
+def test_a_path_that_cannot_be_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_folder(drawn_run(1), tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    for words in (
+        ("list", "--runs", "x" * 300),
+        ("export", "run", "--out", ""),
+        ("export", "run", "--out", "x" * 300),
+        ("sweep", "x" * 300, "--dry-run"),
+        ("report", "--only-write", "--into", "x" * 300),
+        ("report", "--only-write", "--into", "run", "--sweep", "x" * 300),
+        ("search", "--into", "x" * 300),
+        ("compare", "run", "x" * 300),
+        ("check", "x" * 300),
+        ("check", "history", "--model", "nobody"),
+    ):
+        refused(monkeypatch, capsys, *words)

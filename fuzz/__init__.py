@@ -27,6 +27,8 @@ from pathlib import Path
 
 REGISTRY: dict[str, str] = {
     "run-folders": "fuzz.run_folders:RunFolders",
+    "sweep-folders": "fuzz.sweep_folders:SweepFolders",
+    "command-line": "fuzz.command_line:CommandLine",
 }
 """Name -> "module:Class"; `make fuzz` and analysis/test_fuzz.py play each."""
 

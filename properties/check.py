@@ -7,6 +7,7 @@ import difflib
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,6 +19,7 @@ from properties.graph import KIND_NAMES
 from properties.verdict import Verdict, Witness, show
 from workloads.elle_files import SUFFIXES, read_history
 from workloads.history import HISTORY_FILE, MODELS, OUTCOMES, History, HistoryError
+from workloads.visible import visible
 
 VALID, VIOLATED, BAD_INPUT, UNKNOWN = 0, 1, 2, 3
 
@@ -36,13 +38,15 @@ def run_check(
     """Check every history and print the verdicts; returns the exit status.
 
     0 valid at `level`, 1 violated, 3 unknown (an empty history, or registers that can't be
-    decided), 2 bad input, told in one sentence on `out`. Of several, 2 wins over 1 over 3.
+    decided), 2 bad input, told in one sentence on standard error, or on `out` where that is given.
+    Of several, 2 wins over 1 over 3.
     A file that no argument names, in a folder beside histories, may be something else: it is
     skipped, and that is said (with as_json on standard error), and 2 is only the answer where
     nothing else was there.
     model : None takes the one whose operations the file holds. svg_file : where to draw the
     first witness. Raises nothing for bad input.
     """
+    wrong = partial(_wrong, out)
     out = out or sys.stdout
     answers: set[int] = set()
     drawn, skipped = None, 0
@@ -55,7 +59,7 @@ def run_check(
                 history = read_history(path, model)
             except HistoryError as error:
                 if named:
-                    print(error, file=out)
+                    wrong(error)
                     answers.add(BAD_INPUT)
                 else:
                     skipped += 1
@@ -77,9 +81,16 @@ def run_check(
         if svg_file is not None:
             _draw(Path(svg_file), drawn, out, as_json)
     except (HistoryError, _BadInput) as error:
-        print(error, file=out)
+        wrong(error)
         return BAD_INPUT
     return next(a for a in (BAD_INPUT, VIOLATED, UNKNOWN, VALID) if a in answers)
+
+
+def _wrong(out: TextIO | None, error: Exception) -> None:
+    if out is None:
+        print(f"cwkit: {visible(error)}", file=sys.stderr)
+    else:
+        print(visible(error), file=out)
 
 
 class _BadInput(ValueError):

@@ -7,6 +7,7 @@ there whole or not at all.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -42,12 +43,16 @@ def inside(folder: Path, name: object) -> Path:
     if (why := _no_name(name)) is not None:
         raise RunError(f"{folder}: names {_short(name)}, which {why}. It was edited.")
     path = Path(folder) / str(name)
-    if path.is_symlink() and not _leads_inside(Path(folder), path):
+    _leads_nowhere(Path(folder), path)
+    return path
+
+
+def _leads_nowhere(folder: Path, path: Path) -> None:
+    if path.is_symlink() and not _leads_inside(folder, path):
         raise RunError(
             f"{path}: is a symbolic link that leads out of its folder. Put what it leads to there, "
             "or remove it."
         )
-    return path
 
 
 def within(folder: Path, path: str) -> Path:
@@ -89,13 +94,16 @@ def _short(name: object) -> str:
 
 
 @contextlib.contextmanager
-def opened(path: Path, most_bytes: int | None = None) -> Iterator[BinaryIO]:
+def opened(path: Path, most_bytes: int | None = None, *, named: bool = False) -> Iterator[BinaryIO]:
     """Open a file that is one: a FIFO would be waited for without end, and a device has none.
 
-    most_bytes : None for any size.
+    most_bytes : None for any size. named : the user has named it, so that it may be a symbolic link
+    to wherever; a file of a folder of ours is none that leads out of that.
     Raises FileNotFoundError where it is not there, RunError where it is no file, is larger, or
     can't be opened.
     """
+    if not named:
+        _leads_nowhere(Path(path).parent, Path(path))
     try:
         _is_file(path, os.stat(path).st_mode)  # asked first: to open a device may wind a tape
         number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
@@ -121,9 +129,9 @@ def _is_file(path: Path, mode: int) -> None:
         raise RunError(f"{path}: is {kind} and no file. It is none of ours.")
 
 
-def read_bytes(path: Path, most_bytes: int = MOST_JSON_BYTES) -> bytes:
-    """A file of ours as a whole. Errors are those of `opened`, and RunError while it is read."""
-    with opened(path, most_bytes) as file:
+def read_bytes(path: Path, most_bytes: int = MOST_JSON_BYTES, *, named: bool = False) -> bytes:
+    """A file as a whole. Errors are those of `opened`, and RunError while it is read."""
+    with opened(path, most_bytes, named=named) as file:
         try:
             data = file.read(most_bytes + 1)  # of /proc, say, nobody knows the size before
         except OSError as error:
@@ -133,10 +141,10 @@ def read_bytes(path: Path, most_bytes: int = MOST_JSON_BYTES) -> bytes:
     return data
 
 
-def read_text(path: Path, most_bytes: int = MOST_JSON_BYTES) -> str:
+def read_text(path: Path, most_bytes: int = MOST_JSON_BYTES, *, named: bool = False) -> str:
     """The same as text. Raises RunError where it is not UTF-8."""
     try:
-        return read_bytes(path, most_bytes).decode()
+        return read_bytes(path, most_bytes, named=named).decode()
     except UnicodeDecodeError as error:
         raise RunError(f"{path}: is no text in UTF-8 (at byte {error.start}).") from error
 
@@ -218,6 +226,8 @@ def replace(path: Path, data: str | bytes) -> None:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file open for writing that takes its place when the block ends without an error."""
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     # A name of its own for each process: two that write the same file must not share it. Made
     # anew: a link of that name, which somebody put there, would lead what we write elsewhere.
     beside = path.with_name(f"{path.name}.{os.getpid()}.new")

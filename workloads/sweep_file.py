@@ -175,7 +175,7 @@ def check_file(path: Path, blocks: int | None = None) -> Checked:
 
 def _text_of(path: Path) -> str:
     try:
-        return read_text(path, MOST_BYTES)
+        return read_text(path, MOST_BYTES, named=True)
     except FileNotFoundError as error:
         raise PlanError(
             f"{path}: cannot be read ({error.strerror}). The folder experiments/ has sweeps to "

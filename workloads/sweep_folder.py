@@ -67,7 +67,7 @@ def note_sweep(folder: Path, sweep: Sweep) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.path.lexists(folder / SWEEP_FILE):
-            replace(folder / SWEEP_FILE, read_text(sweep.path))
+            replace(folder / SWEEP_FILE, read_text(sweep.path, named=True))
         write_json(folder / SWEEP_NOTE, said)
     except OSError as error:
         raise unwritable(folder, error) from error

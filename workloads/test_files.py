@@ -130,7 +130,6 @@ NO_FILES: dict[str, Callable[[Path], None]] = {
     "a folder": Path.mkdir,
     "a pipe": fifo,
     "a socket": listening,
-    "a device": lambda path: path.symlink_to("/dev/zero"),
 }
 
 
@@ -140,6 +139,22 @@ def test_what_is_no_file_is_neither_waited_for_nor_read(tmp_path: Path, what: st
     NO_FILES[what](path)
     with pytest.raises(RunError, match=f"is {what} and no file"):
         read_json(path)
+
+
+def test_a_file_is_read_through_no_link_but_one_that_the_user_names(
+    tmp_path: Path, precious: Path
+) -> None:
+    ours = tmp_path / "ours"
+    (ours / "real").write_text("7", encoding="utf-8")
+    for name, to in {"in": "real", "out": "../precious/letter", "zero": "/dev/zero"}.items():
+        (ours / name).symlink_to(to)
+    assert read_json(ours / "in") == 7
+    for name in ("out", "zero"):
+        with pytest.raises(RunError, match="symbolic link"):
+            read_bytes(ours / name)
+    assert read_bytes(ours / "out", named=True) == b"dear"
+    with pytest.raises(RunError, match="is a device and no file"):
+        read_bytes(ours / "zero", named=True)
 
 
 def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
