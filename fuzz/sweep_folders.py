@@ -23,9 +23,8 @@ from analysis.search_folder import Search
 from analysis.search_folder import begin as begin_search
 from analysis.synthetic import drawn_run, write_folder
 from fuzz import EVIL, PRECIOUS, Fuzzer, Played
-from fuzz.bytes import damage_bytes
-from fuzz.child import FILE_BYTES
-from fuzz.trees import damage_tree
+from fuzz.bytes import damage_bytes, odd_file
+from fuzz.trees import damage_text, damage_tree
 from workloads.design import Cell, Design, begin, cell_name, write_cell
 from workloads.files import write_json
 from workloads.plan import make_plan
@@ -94,13 +93,6 @@ OF_A_SEARCH = (
     ["search", "--into", "runs/search", "--json"],
     ["show", "runs/search/capacity-1"],
 )
-
-TEXTS = (
-    "NaN", "-Infinity", "1e999", "9" * 5000, "0", "-1", "1e308", str(2**64), "true", "null", '""',
-    "[" * 20_000 + "]" * 20_000, '{"a":' * 20_000 + "1" + "}" * 20_000, '"\\ud800"', '"\\u0000"',
-    '"\\u001b[2J\\u202e"', f'"../../{PRECIOUS}"', f'"{EVIL}:X"', '"' + "x" * 100_000 + '"',
-)  # fmt: skip
-"""Values as the text of a JSON file may have them."""
 
 LINES = (
     "x = nan", "x = inf", f"x = {'9' * 5000}", "x = 0xffffffffffffffffffffffff", "writers = 10**9",
@@ -275,21 +267,18 @@ def damage(rng: random.Random, folder: Path) -> None:
     path = rng.choice(own if own and rng.random() < 0.8 else names)
     whole = path.is_file() and path.stat().st_size < 1 << 20
     if whole and path.suffix == ".json" and rng.random() < 0.7:
-        with contextlib.suppress(RecursionError):  # what an earlier change has made of it
-            rng.choice((damage_tree, damage_tree, _value))(rng, path)
+        rng.choice((damage_tree, damage_tree, damage_text))(rng, path)
     elif whole and rng.random() < 0.5:
         damage_bytes(rng, path)
+    elif rng.random() < 0.3:
+        odd_file(rng, path, f"{_up(path)}{PRECIOUS}")
     else:
-        rng.choice((_removed, _renamed, _linked, _other_kind, _swapped, _added))(rng, path)
+        rng.choice((_removed, _renamed, _linked, _swapped, _added))(rng, path)
 
 
-def _value(rng: random.Random, path: Path) -> None:
-    """Another value, as the text of the file has it: one that no JSON of ours could have."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    places = list(re.finditer(r'(?<=[:\[,] )(?:"[^"]*"|[\w.+-]+)|(?<=\n)\s*"[^"]*"', text))
-    if places:
-        at = rng.choice(places)
-        path.write_text(text[: at.start()] + rng.choice(TEXTS) + text[at.end() :], "utf-8")
+def _up(path: Path) -> str:
+    """From a path in the folder `runs` to where `precious` lies."""
+    return "../" * (len(path.parts) - path.parts.index("runs"))
 
 
 def _removed(rng: random.Random, path: Path) -> None:
@@ -306,31 +295,8 @@ def _renamed(rng: random.Random, path: Path) -> None:
 
 def _linked(rng: random.Random, path: Path) -> None:
     _removed(rng, path)
-    up = "../" * (len(path.relative_to(path.parents[1]).parts) + rng.randrange(3))
-    targets = (
-        f"{up}{PRECIOUS}",
-        f"{up}{PRECIOUS}/{EVIL}",
-        "/dev/zero",
-        "/dev/stdin",
-        path.name,
-        "..",
-    )
-    path.symlink_to(rng.choice(targets))
-
-
-def _other_kind(rng: random.Random, path: Path) -> None:
-    was_folder = path.is_dir()
-    _removed(rng, path)
-    match rng.randrange(4):
-        case 0:
-            os.mkfifo(path)
-        case 1 if not was_folder:
-            path.mkdir()
-        case 2:
-            path.write_bytes(b"")
-        case _:
-            with path.open("wb") as file:
-                file.truncate(FILE_BYTES // 2)
+    up = _up(path) + "../" * rng.randrange(2)
+    path.symlink_to(rng.choice((f"{up}{PRECIOUS}", f"{up}{PRECIOUS}/{EVIL}", "/dev/stdin", "..")))
 
 
 def _swapped(rng: random.Random, path: Path) -> None:
@@ -349,9 +315,9 @@ def _added(rng: random.Random, path: Path) -> None:
              "manifest.json", "search.json", "sweep.toml", "worker-000.1.npy")  # fmt: skip
     name = rng.choice(names)
     if not os.path.lexists(folder / name):
-        (folder / name).write_text(rng.choice(TEXTS), encoding="utf-8")
-        if rng.random() < 0.6:
-            rng.choice((_linked, _other_kind))(rng, folder / name)
+        (folder / name).write_text("{}", encoding="utf-8")
+        if rng.random() < 0.8:
+            _linked(rng, folder / name)
 
 
 def _lines(rng: random.Random, path: Path) -> None:
