@@ -20,7 +20,7 @@ import pytest
 import fuzz
 from fuzz.harness import play
 
-INPUTS = 300
+INPUTS = 200
 
 
 @pytest.mark.parametrize("name", list(fuzz.REGISTRY))
@@ -40,6 +40,9 @@ class Planted(fuzz.Fuzzer):
         fault = rng.choice((base / "faults").read_text().split())
         (where / "fault").write_text(fault)
         return [["fine"], [fault]]
+
+    def import_all(self) -> None:
+        """Nothing: its calls are methods."""
 
     def call(self, words: Sequence[str]) -> None:
         getattr(self, words[0])()

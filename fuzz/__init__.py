@@ -69,6 +69,10 @@ class Fuzzer:
         """
         raise NotImplementedError
 
+    def import_all(self) -> None:
+        """Import what the calls need, before memory is limited and files are watched."""
+        import analysis.cli  # noqa: F401
+
     def call(self, words: Sequence[str]) -> None:
         """Make one call, in this process; ends by returning or by SystemExit."""
         from analysis.cli import main

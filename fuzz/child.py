@@ -213,8 +213,7 @@ def main() -> None:
     tempfile.tempdir = os.environ["TMPDIR"] = str(Path(work) / "tmp")
     fuzzer = find(name)
     player = Player(fuzzer, name, int(seed), Path(base), Path(work))
-    import analysis.cli  # noqa: F401 - before the limit, so that the limit is the inputs' alone
-
+    fuzzer.import_all()  # before the limit, so that the limit is the inputs' alone
     used = psutil.Process().memory_info().vms
     resource.setrlimit(resource.RLIMIT_AS, (used + ADDRESS_SPACE, used + ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
