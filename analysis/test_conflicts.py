@@ -18,7 +18,7 @@ from analysis.conflicts import (
 )
 from analysis.optimistic import optimistic_run
 from analysis.synthetic import drawn_run, edit, made_experiment
-from analysis.windows import NoAnswer, windows
+from analysis.windows import NoAnswer, drawn, windows
 from workloads.experiment import read_experiment
 from workloads.manifest import Layout, Tree
 from workloads.scenarios.footprint import Footprint
@@ -144,6 +144,18 @@ def test_a_run_without_an_answer_says_why():
     run.manifest.layout = before
     edit(run.manifest, plan={"scenario": "queue", "params": {}})
     assert "'queue' does not say in chances" in why(run)
+    for params, words in (
+        ({"rows": 10**8}, "its 100,000,000 rows are more than are looked at"),
+        ({"operations": 10_000}, "operations are not drawn again"),
+    ):
+        forged = optimistic_run(seconds=5.0)
+        edit(forged.manifest, plan={"params": forged.manifest.plan.params | params})
+        with pytest.raises(NoAnswer, match=words):
+            drawn(forged)
+    fewer = optimistic_run(seconds=0.05)
+    fewer.manifest.plan.writers = 1
+    with pytest.raises(NoAnswer, match="its plan has no worker 1: it was edited"):
+        drawn(fewer)
     run.manifest.plan.scenario = "gone"
     assert "no scenario 'gone'" in why(run)
 

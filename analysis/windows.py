@@ -33,6 +33,12 @@ from workloads.scenarios import Scenario, find_scenario
 from workloads.scenarios.footprint import Footprint
 from workloads.worker import seat_of
 
+MOST_ROWS = 1 << 24
+"""Of a database whose rows are looked at one by one: arrays of 128 MiB each."""
+
+MOST_TOUCHES = 50_000_000
+"""Rows that all transactions of a run touch, drawn again: a minute, and 400 MiB."""
+
 
 class NoAnswer(RunError):
     """A run of which a model's question has no answer. why : the reason, without the run's name."""
@@ -124,7 +130,12 @@ def scenario_of(run: Run) -> tuple[Plan, Scenario]:
     """The plan and the scenario of a run, made again. Raises NoAnswer where they are not ours."""
     try:
         plan = Plan(**run.manifest.plan.data())
-        return plan, find_scenario(plan.scenario)(plan.shape())
+        shape = plan.shape()
+        if shape.rows > MOST_ROWS:
+            raise NoAnswer(run.name, f"its {shape.rows:,} rows are more than are looked at.")
+        return plan, find_scenario(plan.scenario)(shape)
+    except NoAnswer:
+        raise
     except NotTrusted as error:
         command = shlex.join(["cwkit", "conflicts", run.name, "--load", file_of(plan.scenario)])
         raise NotLoaded(
@@ -275,10 +286,15 @@ def drawn(run: Run) -> Drawn:
             f"the scenario {plan.scenario!r} does not say which rows a transaction touches "
             "(`touches`).",
         )
+    touched = transactions(run) * plan.shape().operations
+    if touched > MOST_TOUCHES:
+        raise NoAnswer(run.name, f"its transactions' {touched:,} operations are not drawn again.")
     tables: dict[str, int] = {}
     keys, wrote, offsets = [], [], []
     for worker in run.role("writer"):
         rows = worker.attempts
+        if worker.worker >= len(plan.roles()):
+            raise NoAnswer(run.name, f"its plan has no worker {worker.worker}: it was edited.")
         draw = scenario.draw(seat_of(plan, worker.worker))
         some: list[int] = []
         written: list[bool] = []
