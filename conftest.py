@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import signal
 import sqlite3
+import tempfile
+from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from workloads import sweep_items
+from workloads import sweep_items, temporary
 
 # Real engines on shared machines: a deadline or a health check on time would fail for the
 # machine's sake, not for the engine's.
@@ -67,7 +71,33 @@ def pytest_configure(config: pytest.Config) -> None:
     # would the runs that tests interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not config.getoption("--sweep"):
+        _temporary_folder_of_its_own(config)
     sweep_items.configure(config)
+
+
+def _temporary_folder_of_its_own(config: pytest.Config) -> None:
+    """What killed processes of tests leave is found in it, and no user's command names it."""
+    before = tempfile.gettempdir()
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", before)  # tmp_path stays where it is looked for
+    home = temporary.make("tests")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(home.path)
+
+    def end() -> None:
+        tempfile.tempdir = os.environ["TMPDIR"] = before
+        home.remove()
+
+    config.add_cleanup(end)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_over() -> Iterator[None]:
+    """A test that kills processes gives them a temporary folder of their own, or clears it."""
+    yield
+    left = temporary.left_over(Path(tempfile.gettempdir()))
+    for one in left:
+        temporary.clear(one)
+    assert not left, f"left in the temporary folder: {left}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -82,7 +112,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_report_header(config: pytest.Config) -> list[str]:
     profile = settings.get_current_profile_name()
     slow = "" if config.getoption("--slow") else ", without slow tests (--slow)"
+    left = [str(one.path) for one in temporary.left_over(Path(tempfile.gettempdir()))]
     return [
+        *(
+            [f"left by killed processes: {', '.join(left)}; see cwkit recover --all"]
+            if left
+            else []
+        ),
         f"engines: {', '.join(_engines())}",
         f"seed: {config.getoption('--seed')} (--seed N), hypothesis profile {profile}{slow}",
         f"python {platform.python_version()} on {platform.platform()}",

@@ -260,6 +260,7 @@ def conduct_all(
             command=command,
             on_cell=on_cell(design.name),
             on_progress=on_progress,
+            say=say,
         )
         for design in designs(quick, seed)
     ]

@@ -20,8 +20,9 @@ import typer
 import analysis.cli_compare
 import analysis.cli_export
 import analysis.cli_models
+import analysis.cli_recover
 import analysis.cli_search
-import analysis.cli_sweep  # noqa: F401, adds its command
+import analysis.cli_sweep
 from analysis import listing, show
 from analysis.cli_app import RUNS, DatabasesOption, RunsOption, app, command_line, settings_of
 from analysis.terminal import guarded
@@ -44,6 +45,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminated)
     with guarded():
         try:
+            analysis.cli_recover.name_left_over(sys.argv[1:])
             app()
         except (PlanError, UnknownName, EngineMissing, RunError, RunFailed) as error:
             # Each of several mistakes is a line of ours, and the text in it was made visible.

@@ -15,6 +15,7 @@ from analysis.summary import arms_refusals, conflicts, plain_table, refusals
 from analysis.words import Table
 from workloads.processes import FolderUnwritable
 from workloads.recording import RunError, read_run
+from workloads.recovery import must_be_over
 from workloads.registry import trust
 from workloads.run_names import find_run
 
@@ -53,6 +54,7 @@ def conflicts_command(
             without += why
             continue
         run = read_run(folder)
+        must_be_over(folder, run.manifest)
         behind = conflicts(run, NO_LIMIT)
         for part in (*refusals(run), *behind):
             console.print(part)

@@ -40,6 +40,7 @@ from workloads.recording import (
     read_workers,
     within_ns,
 )
+from workloads.recovery import must_be_over
 from workloads.scenarios import find_scenario
 
 FORMATS = ("parquet", "csv")
@@ -217,6 +218,7 @@ def _due_of_run(folder: Path, block: int | None, arm: str | None) -> Iterator[pa
 
 def _of_run(folder: Path, block: int | None, arm: str | None) -> Iterator[pa.Table]:
     manifest = read_manifest(folder)
+    must_be_over(folder, manifest)
     run = Run(folder, manifest, ())  # its workers come one at a time
     about = {"run": run.name, "block": block, "arm": arm}
     kinds = manifest.scenario.kinds

@@ -24,6 +24,7 @@ from analysis.words import Table as Data
 from workloads.design import DONE, NOTE, Experiment, read_experiment
 from workloads.manifest import RecordedPlan, read_manifest
 from workloads.recording import RunError
+from workloads.recovery import is_going_on
 from workloads.run_names import folders_in
 from workloads.sweep_folder import SWEEP_NOTE, skipped_in
 from workloads.trouble import SHORT
@@ -112,6 +113,10 @@ def _of_a_run(folder: Path) -> tuple[str, str]:
         said += f", {plan.writers} writers{_unless(plan.write_engine, plan)} {plan.begin}"
     if plan.readers:
         said += f", {plan.readers} readers{_unless(plan.read_engine, plan)}"
+    if manifest.under_way is not None or manifest.ended == "running":
+        if is_going_on(folder, manifest):
+            return said, "running"
+        return said, f"interrupted: cwkit recover {folder}"
     kinds = dict.fromkeys(one.kind for one in manifest.troubles or ())
     ended = ", ".join(SHORT.get(kind, kind) for kind in kinds) or manifest.ended
     return said, f"ok, {plan.duration_s:g} s" if manifest.ok else f"NOT ok: {ended}"

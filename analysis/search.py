@@ -20,6 +20,7 @@ from analysis.intervals import resampled_percentile
 from analysis.rates import count
 from analysis.search_folder import Search, as_here, not_one_search, read_search, unlike
 from analysis.slo import SHARES, Judgement, judge, load_of, statistic
+from workloads import half_done
 from workloads.design import EARLIER, TEMPLATES, unwritable
 from workloads.engines import EngineMissing, find_engine
 from workloads.files import inside, move_aside, remove
@@ -28,6 +29,7 @@ from workloads.manifest import read_manifest
 from workloads.plan import Plan
 from workloads.processes import OnProgress, RunFailed, prepare, run
 from workloads.recording import Run, RunError, read_run
+from workloads.recovery import PARENT_KILLED
 from workloads.trouble import says_nothing, why_not
 
 SPARE = 3
@@ -101,6 +103,8 @@ class Found:
     def broken(self) -> list[str]:
         return [line for probe in self.probes.values() for line in probe.broken]
 
+
+CUT_SHORT = ("running", "interrupted", PARENT_KILLED)
 
 Say = Callable[[str], None]
 
@@ -290,14 +294,16 @@ class _Making:
         """The run of that name, None where it is not there; what was cut short is set aside."""
         where = inside(self.folder, name)
         if where.exists():
+            half_done.finished(where)
             try:
                 manifest = read_manifest(where)
-                cut = manifest.ended in ("running", "interrupted")
+                cut = manifest.under_way is not None or manifest.ended in CUT_SHORT
                 if not cut and not says_nothing(manifest):
                     return read_run(where)
             except RunError:
                 pass
-            self.set_aside(where)
+            if where.exists():  # else nothing was measured of it
+                self.set_aside(where)
         return None
 
     def make(self, name: str, plan: Plan) -> Run:

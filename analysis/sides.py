@@ -15,6 +15,7 @@ from workloads.errors import nearest, shortened
 from workloads.experiment import read_experiment
 from workloads.plan import PlanError
 from workloads.recording import RunError, read_run
+from workloads.recovery import must_be_over
 from workloads.run_names import find_run, in_reports
 from workloads.trouble import why_not
 
@@ -155,6 +156,7 @@ def pairs_of(
 
 def _of_run(folder: Path, foreign_limit: float) -> Side:
     run = read_run(folder)
+    must_be_over(folder, run.manifest)
     failure = "" if run.manifest.ok else "; ".join(why_not(run.manifest))
     state = "failed" if failure else "done"
     cell = Cell(0, run.name, state, failure, count(run), run.manifest, folder, foreign_limit)

@@ -23,6 +23,7 @@ from analysis.terminal import Terminal, one_line
 from workloads import last_words
 from workloads.manifest import FindingEntry, RecordedPlan
 from workloads.recording import Run
+from workloads.recovery import is_going_on
 from workloads.trouble import Trouble, troubles
 from workloads.visible import visible
 
@@ -44,6 +45,7 @@ def summary(run: Run) -> RenderableType:
     counted = count(run)
     parts: list[RenderableType] = [*_troubles(run)]
     parts += [one_line(said) for said in _heading(run, counted)]
+    parts += [one_line(f"  {line}", style="bold yellow") for line in unfinished(run)]
     for role in ("writer", "reader"):
         if role in counted.roles:
             parts += ["", one_line(_role_line(counted, role), style="bold")]
@@ -135,6 +137,30 @@ def summary_lines(run: Run, width: int = 100) -> list[str]:
     return [line.rstrip() for line in text.splitlines()]
 
 
+def unfinished(run: Run) -> list[str]:
+    """What a reader must know first of a run that is not over, or was finished by another process
+    than its own.
+    """
+    manifest, left = run.manifest, run.manifest.under_way
+    stage = left.stage if left is not None else "measuring"
+    if left is None and manifest.ended != "running":
+        said = (
+            f"Its process was killed while {manifest.recovered}, and it was recovered: counted is "
+            "what was recorded while all its workers were seen alive."
+        )
+        return [said] if manifest.recovered else []
+    if is_going_on(run.folder, manifest):
+        return [f"Still running ({stage}): these are the numbers of now."]
+    if left is not None and manifest.database_kept:
+        said = (
+            f"Its database could not be moved into its folder ({manifest.database_kept}) and is "
+            f"still in {left.home}. Free some space."
+        )
+    else:
+        said = f"INTERRUPTED: its process was killed while {stage}, and nothing is checked yet."
+    return [f"{said} Finish it with: cwkit recover {run.folder}"]
+
+
 def doubts(run: Run, counted: Count) -> list[str]:
     """What makes the numbers of a run doubtful, said before anybody quotes them."""
     said = []
@@ -169,10 +195,10 @@ def doubts(run: Run, counted: Count) -> list[str]:
     ended = run.manifest.ended
     if run.manifest.unchecked:
         said.append(f"The database was not checked: {run.manifest.unchecked}")
-    if ended not in ("duration", "transactions"):
+    if ended not in ("duration", "transactions", "running", "check killed", "not checked"):
         said.append(f"The run ended early: {ended}.")
     for w in run.workers:
-        if w.entry.state != "finished":
+        if w.entry.state not in ("finished", "running"):
             account = w.entry.account or "no account was left"
             said.append(f"{w.role.capitalize()} {w.number} {w.entry.state}: {account}")
     for role, tally in counted.roles.items():
@@ -389,6 +415,8 @@ def _checkpoint_line(tally: Tally, run: Run) -> str:
 
 def _finding(finding: FindingEntry) -> Text:
     word, style = ("ok      ", "green") if finding.ok else ("BROKEN  ", "bold red")
+    if not finding.checked:
+        word, style = "UNKNOWN ", "bold yellow"
     text = one_line(word, style=style)
     text.append(visible(f"{finding.check}: {finding.sentence}"), style="default")
     return text

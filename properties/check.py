@@ -18,6 +18,7 @@ from properties.explain import explain, marks_of, op_text, reason, report
 from properties.graph import KIND_NAMES
 from properties.verdict import Verdict, Witness, show
 from workloads.elle_files import SUFFIXES, read_history
+from workloads.errors import RunError
 from workloads.history import HISTORY_FILE, MODELS, OUTCOMES, History, HistoryError
 from workloads.visible import visible
 
@@ -93,6 +94,17 @@ def _wrong(out: TextIO | None, error: Exception) -> None:
         print(visible(error), file=out)
 
 
+def _is_over(run: Path) -> None:
+    """A run that is not over may have histories that nobody has put together yet."""
+    from workloads.manifest import read_manifest
+    from workloads.recovery import must_be_over
+
+    try:
+        must_be_over(run, read_manifest(run))
+    except RunError as error:
+        raise _BadInput(str(error)) from None
+
+
 class _BadInput(ValueError):
     """What the caller asked for does not exist; one sentence with the way out."""
 
@@ -118,6 +130,7 @@ def _files(paths: Sequence[str | Path]) -> Iterable[tuple[Path, bool]]:
         if not path.is_dir():
             yield path, True
         elif (path / "manifest.json").exists():
+            _is_over(path)
             if not (path / HISTORY_FILE).exists():
                 raise _BadInput(
                     f"{path}: this run recorded no history ({HISTORY_FILE}). "

@@ -17,15 +17,15 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from workloads import design as designs
+from workloads import half_done
 from workloads.design import DONE, FAILED, MISSING, REFUSED, TEMPLATES, Cell, cell_name, read_cell
 from workloads.engines import EngineMissing, UnknownName, find_engine
-from workloads.files import inside, remove
-from workloads.last_words import SUFFIX
+from workloads.files import inside
 from workloads.locks import Held, locked
 from workloads.plan import Plan, PlanError, make_plan
 from workloads.processes import (
@@ -63,12 +63,14 @@ def run_cell(
     how: Mapping[str, Any] | None = None,
     on_progress: OnProgress | None = None,
     conductor: int = 0,
+    say: Callable[[str], None] = lambda words: None,
 ) -> Cell:
     """Run one cell of an experiment folder and keep its state; a finished cell is only returned.
 
     cpus : confine this thread and the cell's processes to them meanwhile; () for no confinement.
     databases : the folder that holds the database meanwhile. conductor : see machine.CpuMeter.
     how : "way", "jobs" and "oversubscribed" for the manifest's `conduct`, and "command".
+    say : told in a sentence what became of a run of it that was cut short.
     Several processes may run cells of one folder, each another cell.
     What an engine refuses or what fails becomes the cell's state and words. Raises RunError for a
     folder or a cell that is none or that somebody else runs, PlanError or UnknownName for a plan
@@ -86,6 +88,9 @@ def run_cell(
             values = {**experiment.arms[arm], "seed": designs.block_seed(experiment.seed, block)}
             said = dict(how or {})
             command = str(said.pop("command", ""))
+            tell = on_progress or (lambda progress: None)
+            if cut_short := half_done.set_aside(folder, block, arm, tell):
+                say(cut_short)
             begun = time.monotonic()
             with _confined(cpus):
                 said = {"way": "", "jobs": 1, "oversubscribed": False} | said
@@ -93,8 +98,7 @@ def run_cell(
                 cell = _made(
                     folder, block, arm, values,
                     command=command, databases=databases, conduct=said, cpus=cpus,
-                    conductor=conductor, inherit=(file,),
-                    on_progress=on_progress or (lambda progress: None),
+                    conductor=conductor, inherit=(file,), on_progress=tell,
                 )  # fmt: skip
             cell = dataclasses.replace(cell, took_s=round(time.monotonic() - begun, 3))
             designs.write_cell(folder, cell)
@@ -136,8 +140,6 @@ def _made(
 ) -> Cell:
     """Run it. What goes wrong becomes its state and its words."""
     name = cell_name(block, arm)
-    for left in (name, f"{name}{SUFFIX}"):
-        remove(folder, left)  # by an earlier call that was cut short
     try:
         plan = make_plan(**values)
         template = _template(plan, folder, on_progress)
@@ -249,6 +251,7 @@ def main(argv: list[str]) -> int:
             how=job["how"],
             on_progress=_Reporter(),
             conductor=job["parent"],
+            say=lambda words: say({"said": words}),
         )
     except (FolderUnwritable, PlanError, UnknownName, RunError) as error:
         say({"error": type(error).__name__, "words": str(error)})

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import msgspec
 
-from workloads import last_words
+from workloads import half_done, last_words
 from workloads.design import FAILED, Cell, cell_name, read_cell, write_cell, write_last_words
 from workloads.engines import UnknownName
 from workloads.files import inside
@@ -47,10 +47,14 @@ class _Said(msgspec.Struct, frozen=True):
     progress: Progress | None = None
     error: str = ""
     words: str = ""
+    said: str = ""
 
 
 class CellProcess:
-    """The process of one cell. `until` is when it has had more time than any cell can need."""
+    """The process of one cell. `until` is when it has had more time than any cell can need.
+
+    said : what it told that is for the user, in sentences; who has told it takes it out.
+    """
 
     def __init__(
         self,
@@ -71,6 +75,7 @@ class CellProcess:
         """
         self.folder, self.block, self.arm = folder, block, arm
         self.heard, self.error = b"", dict[str, str]()
+        self.said = list[str]()
         words = {
             "folder": str(folder),
             "block": block,
@@ -111,6 +116,8 @@ class CellProcess:
                 said = msgspec.json.decode(line, type=_Said)
                 if said.progress is not None:
                     yield said.progress
+                elif said.said:
+                    self.said.append(said.said)
                 elif said.error:
                     self.error = {"error": said.error, "words": said.words}
 
@@ -139,6 +146,7 @@ class CellProcess:
             said = f"the cell's process left no result: {ended}{how}: {last_words.gist(text)}"
             write_last_words(self.folder, self.block, self.arm, text)
             made = inside(self.folder, cell_name(self.block, self.arm))
+            half_done.finished(made)
             run = made if (made / "manifest.json").exists() else None
             cell = Cell(self.block, self.arm, FAILED, said.rstrip(": "), run)
             write_cell(self.folder, cell)

@@ -177,7 +177,6 @@ async def brought(
                     if not data or len(data) > wanted:
                         raise Lost(f"its run's file {file} could not be read.")
                     out.write(data)
-        remove(to, name)  # cut short by an earlier command
         os.replace(arriving, place)
     except OSError as error:
         raise unwritable(to, error) from error

@@ -19,8 +19,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+from workloads import half_done, remote
 from workloads import recording as rec
-from workloads import remote
 from workloads.blocks import Place, home_of, only_by_this_code, start_over
 from workloads.cell import ORPHANS_END_S
 from workloads.cell_process import END_LIMIT_S
@@ -328,6 +328,9 @@ class _Conducting:
         async with self._held(block, arm):
             if there := read_cell(self.folder, block, arm):
                 return there
+            words = await asyncio.to_thread(half_done.set_aside, self.folder, block, arm)
+            if words:  # begun here, by a command without a cluster
+                self.say(words)
             try:
                 job = self._job(machine, block, arm)
                 tell = functools.partial(self.watch, block, arm)

@@ -157,14 +157,15 @@ def conduct(
                 f"{folder / EARLIER}."
             )
         if jobs > 1:
-            _SideBySide(experiment, parted, how, databases, on_cell, told).run()
+            _SideBySide(experiment, parted, how, databases, on_cell, told, say).run()
             return experiment
         for block, arm in experiment.left():
             on_cell(experiment, block, arm, "running")
             tell = functools.partial(told, block, arm)
             cell = run_cell(
-                folder, block, arm, cpus=confined, databases=databases, how=how, on_progress=tell
-            )
+                folder, block, arm, cpus=confined, databases=databases, how=how, on_progress=tell,
+                say=say,
+            )  # fmt: skip
             experiment.cells[block, arm] = cell
             on_cell(experiment, block, arm, cell.state)
     return experiment
@@ -194,7 +195,9 @@ class _SideBySide:
         databases: Path | None,
         on_cell: OnCell,
         told: Watch,
+        say: Callable[[str], None],
     ) -> None:
+        self.say = say
         self.experiment, self.slots, self.how = experiment, parted, how
         self.databases, self.on_cell, self.told = databases, on_cell, told
         self.free = list(range(len(parted)))
@@ -217,6 +220,8 @@ class _SideBySide:
                         if data := os.read(key.fd, 1 << 16):
                             for progress in job.hear(data):
                                 self.told(job.block, job.arm, progress)
+                            while job.said:
+                                self.say(job.said.pop(0))
                         else:
                             selector.unregister(key.fileobj)
                             self._ended(job)

@@ -26,9 +26,14 @@ def log_path(folder: Path, worker: int) -> Path:
     return Path(folder) / f"worker-{worker:03d}.history.jsonl"
 
 
+def logs_of(folder: Path) -> list[Path]:
+    """What the workers of a run have written down; [] where none does."""
+    return sorted(Path(folder).glob("worker-*.history.jsonl"))
+
+
 def history_of(folder: Path) -> History:
     """The history of a run of a logged scenario, all workers together. Raises HistoryError."""
-    return merge(sorted(Path(folder).glob("worker-*.history.jsonl")))
+    return merge(logs_of(folder))
 
 
 def save_history(folder: Path) -> dict[str, Any]:

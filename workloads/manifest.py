@@ -242,6 +242,7 @@ class FindingEntry(Part):
 
     check: Text = ""
     ok: StrictBool
+    checked: StrictBool = True  # False: it could not be made; then it is not ok, and not broken
     sentence: Text = ""
     evidence: dict[Text, Any] = Field(default_factory=dict)
 
@@ -252,6 +253,17 @@ class TroubleEntry(Part):
     kind: Text = ""
     sentence: Text = ""
     attempts: Number = 0
+
+
+class UnderWay(Part):
+    """What somebody else needs to finish a run whose process was killed (workloads.recovery)."""
+
+    stage: Text  # loading, starting, measuring, ending, checking, finishing
+    home: Text = ""  # its temporary folder, which holds the database
+    keep_database: StrictBool = False
+    pid: Number = 0  # of its process, which began then, in the kernel's ticks
+    start_ticks: Number = 0
+    boot_id: Text = ""  # of the machine since its last start
 
 
 class Machine(Part):
@@ -331,6 +343,7 @@ class Manifest(Part):
 
     cwkit: int = FORMAT_VERSION
     run: Annotated[str, Field(strict=True, min_length=1, max_length=255)]
+    id: Text = ""  # drawn for this run alone; "" in older manifests
     command: Text = ""
     seed: Number = 0
     started: Text = ""
@@ -352,6 +365,8 @@ class Manifest(Part):
     pressure: Pressure | None = None  # None: this kernel does not tell; or an older run
     unchecked: Text = ""  # why the database was not checked
     database_kept: Text = ""  # why it could not be kept
+    recovered: Text = ""  # the stage in which its process was killed, where another finished it
+    under_way: UnderWay | None = None  # None: it is over
 
     @field_validator("plan", mode="before")
     @classmethod
@@ -373,7 +388,17 @@ class Manifest(Part):
     @property
     def broken(self) -> list[FindingEntry]:
         """Checks that did not hold."""
-        return [finding for finding in self.findings if not finding.ok]
+        return [finding for finding in self.findings if finding.checked and not finding.ok]
+
+    @property
+    def unmade(self) -> list[FindingEntry]:
+        """Checks that could not be made, of which nobody knows whether they hold."""
+        return [finding for finding in self.findings if not finding.checked]
+
+    def over(self) -> None:
+        """Nothing is left to be done: what `under_way` said is not written any more."""
+        self.under_way = None
+        self.model_fields_set.discard("under_way")
 
 
 Of = TypeVar("Of", bound=BaseModel)

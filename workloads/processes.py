@@ -8,25 +8,32 @@ none of them without a limit.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
-from workloads import accounts, last_words, machine
+from workloads import accounts, last_words, machine, temporary
 from workloads import board as boards
 from workloads import recording as rec
 from workloads.board import Board
 from workloads.engines import find_engine
+from workloads.errors import RunError
+from workloads.files import replacing
 from workloads.following import Follower, dead
 from workloads.hosts import (
     ROOT,
@@ -42,6 +49,7 @@ from workloads.hosts import (
     start,
     wait,
 )
+from workloads.logged import logs_of
 from workloads.manifest import (
     Conduct,
     EngineEntry,
@@ -52,6 +60,7 @@ from workloads.manifest import (
     Manifest,
     ScenarioEntry,
     TroubleEntry,
+    UnderWay,
     WalEntry,
     Window,
     WorkerEntry,
@@ -60,6 +69,7 @@ from workloads.manifest import (
 from workloads.plan import Plan
 from workloads.scenarios import find_scenario
 from workloads.trouble import troubles
+from workloads.visible import visible
 from workloads.wal import WalWatch
 from workloads.worker import seats_of
 
@@ -75,6 +85,9 @@ __all__ = [
 ]
 
 START_LIMIT_S = 120.0
+LEAD_NS = 30_000_000
+"""Between the manifest that tells the window and its beginning: the gate opens in it."""
+
 MET = {
     "full": "its disk, or the database, is full; free some space, or give another folder with "
     "--databases",
@@ -83,6 +96,8 @@ MET = {
 }
 """What the loading or the checking process met, by its cause, as the end of a sentence."""
 
+DATABASE = "database.db"
+ENDED_WITH_IT = "it ended with the run's process, which was killed"
 CORRUPT = ("malformed", "not a database", "corrupt")
 """In an engine's words: what it says of a file that is no sound database any more."""
 
@@ -113,14 +128,17 @@ def run(
     Raises ModeRefused, FolderUnwritable, RunFailed before anything was measured. What goes wrong
     later is in the manifest: `ok`, `ended`, `findings` and each worker's `state` and `account`.
     """
-    making = _Making(plan, runs, name, command, databases, on_progress or (lambda progress: None))
-    making.cpus, making.conductor, making.inherit = tuple(cpus), conductor, tuple(inherit)
+    making = _begun(plan, runs, name, command, databases, on_progress or (lambda progress: None))
+    making.cpus, making.conductor = tuple(cpus), conductor
+    making.inherit += tuple(inherit)
+    making.keep_database = keep_database
     if conduct is not None:
         making.manifest.conduct = Conduct(**conduct)
     try:
         try:
             making.load(template)
             making.start()
+            making.foretell()
         except OSError as error:
             making.abandon()
             raise FolderUnwritable(
@@ -131,8 +149,55 @@ def run(
             making.abandon()
             raise
         making.watch()
+        making.told_broken()
         making.check()
-        return making.finish(keep_database)
+        making.judge()
+        return making.settle()
+    finally:
+        making.reap()
+
+
+def finish(
+    folder: Path,
+    held: int,
+    manifest: Manifest,
+    plan: Plan,
+    database: Path,
+    *,
+    unchecked: str = "",
+    findings: Sequence[FindingEntry] | None = None,
+    on_progress: OnProgress | None = None,
+) -> rec.Run:
+    """Finish a run that another process left: its check, its judgement, its last steps.
+
+    held : the folder's lock, which is given up. manifest : what is known of the run, its window
+    and its `under_way` among it. database : where it is; the caller's to remove from there, unless
+    the manifest is still under way when this returns.
+    unchecked : why the database cannot be checked; then nothing that the plan names is loaded.
+    findings : what is found already; None: what the workers found is in their accounts.
+    Raises RunError where those cannot be read, and KeyboardInterrupt: it can be called again.
+    """
+    home = temporary.make("recovery")
+    making = _Making(plan, folder, home, held, manifest, on_progress or (lambda progress: None))
+    making.database = database
+    making.ended, making.killed = manifest.ended, True
+    making.keep_database = bool(manifest.under_way and manifest.under_way.keep_database)
+    try:
+        making.write_job()
+        making.findings = list(findings or [])
+        if findings is None:
+            making.told_broken()
+        if unchecked:
+            making.not_checked(unchecked)
+        else:
+            making.check()
+        making.judge()
+        return making.settle()
+    except ValidationError as error:
+        raise RunError(
+            f"{folder}: an account of one of its processes cannot be read "
+            f"({visible(error.errors()[0]['msg'])}). It was edited."
+        ) from None
     finally:
         making.reap()
 
@@ -140,72 +205,124 @@ def run(
 def prepare(plan: Plan, folder: Path, on_progress: OnProgress | None = None) -> Path:
     """Load a database once, for many runs of the same shape. Returns the template folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    making = _Making(plan, folder, "loading", "", folder, on_progress or (lambda progress: None))
+    making = _begun(plan, folder, "loading", "", folder, on_progress or (lambda progress: None))
     try:
         making.load(None)
     except BaseException:
+        making.abandon()
         making.reap()
         raise
-    finally:
-        making.abandon()
-    return making.home
+    making.abandon()
+    os.close(making.held)
+    making.home.release()
+    return making.home.path
+
+
+def _begun(
+    plan: Plan,
+    runs: Path,
+    name: str | None,
+    command: str,
+    databases: Path | None,
+    on_progress: OnProgress,
+) -> _Making:
+    """A run of which nothing is done yet but its folder, with a manifest, and a temporary one."""
+    where = databases or Path(tempfile.gettempdir())
+    mine, run_id = temporary.this_process("run"), uuid.uuid4().hex
+    manifest = Manifest(
+        cwkit=rec.FORMAT_VERSION,
+        run=name or run_name(plan),
+        id=run_id,
+        command=command,
+        seed=plan.seed,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        scenario=scenario_entry(plan),
+        plan=plan.recorded(),
+        machine=Machine(**machine.describe(where, plan.files())),
+        ended="running",
+        ok=False,
+        workers=[],
+        window=Window(start_ns=0, measure_ns=0, stop_ns=0),
+        wal_bytes_max=0,
+    )
+    # From here on at once: killed before the manifest is there, the folder is empty.
+    folder = _new_folder(Path(runs), manifest.run)
+    try:
+        home = temporary.make("run", within=databases, run=folder, run_id=run_id)
+    except OSError as error:
+        folder.rmdir()
+        raise FolderUnwritable(
+            f"{where}: cannot hold a database ({error.strerror}). Give another folder with "
+            "--databases."
+        ) from error
+    manifest.run = folder.name
+    manifest.under_way = UnderWay(
+        stage="loading",
+        home=str(home.path),
+        pid=mine.pid,
+        start_ticks=mine.start_ticks,
+        boot_id=mine.boot_id,
+    )
+    try:
+        write_manifest(folder, manifest)
+        held = temporary.hold(folder, wait_s=1.0)
+        return _Making(plan, folder, home, held, manifest, on_progress)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        home.remove()
+        if isinstance(error, OSError):
+            raise FolderUnwritable(
+                f"{runs}: cannot be written ({error.strerror}). Give another folder with --runs."
+            ) from error
+        raise
 
 
 class _Making:
-    """A run while it is made. The public door is `run`."""
+    """A run while it is made. The public doors are `run`, and `finish` for one that was killed.
+
+    home : the temporary folder of this process. held : the lock of the run's folder.
+    """
 
     def __init__(
         self,
         plan: Plan,
-        runs: Path,
-        name: str | None,
-        command: str,
-        databases: Path | None,
+        folder: Path,
+        home: temporary.Temporary,
+        held: int,
+        manifest: Manifest,
         on_progress: OnProgress,
     ) -> None:
-        self.plan, self.on_progress = plan, on_progress
+        self.plan, self.folder, self.home, self.manifest = plan, folder, home, manifest
+        self.on_progress = on_progress
         self.cpus: tuple[int, ...] = ()
         self.conductor = 0
-        self.inherit: tuple[int, ...] = ()
+        self.held = held
+        self.inherit: tuple[int, ...] = (home.lock, held)
         self.hosts: list[Host] = []
         self.ended = "duration"
-        self.foreign: dict[str, float] = {}
+        self.foreign: dict[str, Any] = manifest.foreign.data()
         self.wal: WalWatch | None = None
         self.pressure: dict[str, dict[str, float]] | None = None
         self.findings: list[FindingEntry] = []
-        self.kept = False
-        self.folder = _new_folder(Path(runs), name or run_name(plan))
-        try:
-            self.home = Path(tempfile.mkdtemp(prefix="cwkit-", dir=databases))
-        except OSError as error:
-            self.folder.rmdir()
-            raise FolderUnwritable(
-                f"{databases or tempfile.gettempdir()}: cannot hold a database "
-                f"({error.strerror}). Give another folder with --databases."
-            ) from error
-        self.database = self.home / "database.db"
+        self.loaded: dict[str, Any] = {}
+        self.database = home.path / DATABASE
         self.seats = seats_of(plan)
-        self.patience_s = plan.patience_s()
         self.hung: list[int] = []
-        self.window = (0, 0, 0)
-        self.null = find_engine(plan.database).file_format == "none"
-        self.manifest = Manifest(
-            cwkit=rec.FORMAT_VERSION,
-            run=self.folder.name,
-            command=command,
-            seed=plan.seed,
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
-            scenario=scenario_entry(plan),
-            plan=plan.recorded(),
-            machine=Machine(**machine.describe(self.home, plan.files())),
-            ended="running",
-            ok=False,
-            workers=[],
-            window=Window(start_ns=0, measure_ns=0, stop_ns=0),
-        )
+        window = manifest.window
+        self.window = (window.start_ns, window.measure_ns, window.stop_ns)
+        self.keep_database = self.killed = False
 
-    def _write_job(self) -> None:
-        self.board = Board(self.home / "board.bin", len(self.seats), create=True)
+    @cached_property
+    def null(self) -> bool:
+        """Whether the engine keeps nothing: then there is nothing to load, and nothing to check."""
+        return find_engine(self.plan.database).file_format == "none"
+
+    @cached_property
+    def patience_s(self) -> float:
+        return self.plan.patience_s()
+
+    def write_job(self) -> None:
+        self.board = Board(self.home.path / "board.bin", len(self.seats), create=True)
         job = {
             "plan": self.plan.model_dump(mode="json"),
             "folder": str(self.folder.resolve()),
@@ -213,7 +330,10 @@ class _Making:
             "board": str(self.board.path),
             "parent": os.getpid(),
         }
-        (self.home / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        (self.home.path / "job.json").write_text(json.dumps(job), encoding="utf-8")
+
+    def _reserve(self) -> None:
+        """Have room for what is said last, when the disk may be full."""
         accounts.hold_back(self.folder)
         for who in ("check", *(f"worker-{worker:03d}" for worker in range(len(self.seats)))):
             accounts.reserve(self.folder, who)
@@ -222,7 +342,7 @@ class _Making:
 
     def _start(self, name: str, *words: str, workers: tuple[int, ...] = ()) -> Host:
         host = start(
-            self.home, name, *words, into=self.folder, workers=workers, inherit=self.inherit
+            self.home.path, name, *words, into=self.folder, workers=workers, inherit=self.inherit
         )
         self.hosts.append(host)
         return host
@@ -244,9 +364,10 @@ class _Making:
             said = self._account(word)
             words = str(said.get("failed") or ended_words(host))
             if met := MET.get(str(said.get("cause"))):
-                raise FolderUnwritable(f"{self.home.parent}: {met} ({words}).")
+                raise FolderUnwritable(f"{self.home.path.parent}: {met} ({words}).")
+            did = "put the histories together" if word == "history" else f"{word} the database"
             raise RunFailed(
-                f"{self.plan.database} could not {word} the database: {words}",
+                f"{self.plan.database} could not {did}: {words}",
                 last_words.read(host.stderr),
             )
         return self._account(word)
@@ -263,36 +384,37 @@ class _Making:
     # -- the steps of a run -------------------------------------------------------------------
 
     def load(self, template: Path | None) -> None:
-        self._write_job()
-        self.loaded: dict[str, Any] = {}
+        self.write_job()
+        self._reserve()
+        self._at("loading")
         if self.null:
             return
         if template is not None:
             for path in template.glob("database.db*"):
-                shutil.copyfile(path, self.home / path.name)
-            self._settle()
+                shutil.copyfile(path, self.home.path / path.name)
+            self._to_disk()
             self.loaded = json.loads((template / "load.json").read_text(encoding="utf-8"))
             return
         self.loaded = self._errand("load", self.plan.load_limit_s, "loading")
         if refused := self.loaded.get("refused"):
             raise ModeRefused(*refused)
-        self._settle()
-        (self.home / "load.json").write_text(json.dumps(self.loaded), encoding="utf-8")
+        self._to_disk()
+        (self.home.path / "load.json").write_text(json.dumps(self.loaded), encoding="utf-8")
 
-    def _settle(self) -> None:
+    def _to_disk(self) -> None:
         """Have the loaded database on the disk before the run, not in it.
 
         Left to the first fsync of the run, the copy's dirty pages are charged to whoever commits
         first: one run in a hundred stood still for its first tenth of a second, one for all of it.
         """
-        for path in self.home.glob("database.db*"):
+        for path in self.home.path.glob("database.db*"):
             with path.open("rb") as file:
                 os.fsync(file.fileno())
 
     def start(self) -> None:
         """Start every worker and wait until each has its connection and its row file."""
         self.manifest.layout = Layout(loaded=self.loaded.get("layout", {}))
-        self._write_manifest()
+        self._at("starting")
         threads: dict[str, list[int]] = {}
         for worker, (_, engine, _) in enumerate(self.plan.roles()):
             if find_engine(engine).hosting == "thread":
@@ -328,20 +450,36 @@ class _Making:
                     "Free some space, or give another folder with --runs."
                 )
 
+    @property
+    def _stuck(self) -> bool:
+        statuses = [self.board.status(worker) for worker in range(len(self.seats))]
+        return any(status != boards.READY for status in statuses)
+
+    def foretell(self) -> None:
+        """Say when the gate opens, and the window: in the manifest before it does, so that a run
+        whose process is killed in it is counted by them. Raises OSError.
+        """
+        lead_ns = LEAD_NS
+        while not self._stuck:
+            start = time.monotonic_ns() + lead_ns
+            measure = start + int(self.plan.warmup_s * 1e9)
+            self.window = start, measure, measure + int(self.plan.duration_s * 1e9)
+            self._at("measuring")
+            if time.monotonic_ns() < start - LEAD_NS // 2:
+                return
+            lead_ns *= 2  # a slow disk, or a busy machine
+
     def watch(self) -> None:
         """Open the gate, follow the run, close it; end whoever does not end by itself."""
         plan, numbers = self.plan, self.board.numbers
-        stuck = [w for w in range(len(self.seats)) if self.board.status(w) != boards.READY]
-        if stuck:
+        if self._stuck:
             self.ended = "worker could not start"
             numbers[boards.STATE] = boards.STOP
             now = time.monotonic_ns()
             self.window = (now, now, now)
             self._end_all(min(plan.deadline_s, 5.0))
             return
-        start = time.monotonic_ns() + 20_000_000
-        measure = start + int(plan.warmup_s * 1e9)
-        stop = measure + int(plan.duration_s * 1e9)
+        start, measure, stop = self.window
         numbers[boards.START_NS], numbers[boards.MEASURE_NS] = start, measure
         numbers[boards.STOP_NS] = stop
         numbers[boards.STATE] = boards.GO
@@ -358,6 +496,7 @@ class _Making:
         self.hung, self.foreign = follower.hung, follower.foreign
         self.wal, self.pressure = follower.wal, follower.pressure
         numbers[boards.STATE] = boards.STOP
+        self._at("ending")
         # A second Ctrl-C must not leave processes behind: `run` reaps in any case.
         self._end_all(plan.deadline_s)
 
@@ -373,8 +512,8 @@ class _Making:
                     self.ended = "worker hung"
                 end(host.process)
 
-    def check(self) -> None:
-        """Have the database checked, whatever happened, unless nothing was ever written."""
+    def told_broken(self) -> None:
+        """What workers have found broken during the run."""
         for worker in range(len(self.seats)):
             said = self._account(f"worker-{worker:03d}")
             if said.get("state") == "invariant broken":
@@ -387,7 +526,10 @@ class _Making:
                     )
                 )
         self.findings += self._unreadable()
-        self._write_manifest()
+
+    def check(self) -> None:
+        """Have the database checked, whatever happened, unless nothing was ever written."""
+        self._at("checking")
         if self.null:
             return
         try:
@@ -401,12 +543,39 @@ class _Making:
             if self.ended in ("duration", "transactions"):
                 self.ended = "not checked"
         except (RunFailed, KeyError) as error:
-            self.findings.append(
-                FindingEntry(check="invariant", ok=False, sentence=str(error), evidence={})
-            )
+            self._unchecked(str(error))
         except KeyboardInterrupt:
+            if self.killed:
+                raise  # it is tried again
             self.ended = "interrupted"
-            self.manifest.unchecked = "the check of the database was interrupted"
+            self._unmade("its check was interrupted")
+
+    def _unchecked(self, words: str) -> None:
+        """The checking process came to no end of its own. Only where the database itself is no
+        database any more is that its fault.
+        """
+        if any(sign in words for sign in CORRUPT):
+            self.findings.append(FindingEntry(check="readable", ok=False, sentence=words))
+            return
+        self._unmade(words)
+        if self.ended in ("duration", "transactions"):
+            killed = self.hosts[-1].process.returncode or 0
+            self.ended = "check killed" if killed < 0 else "not checked"
+
+    def not_checked(self, why: str) -> None:
+        """Read the history alone."""
+        self._at("checking")
+        self._unmade(why)
+        if logs_of(self.folder):
+            try:
+                said = self._errand("history", self.plan.check_limit_s, "checking")
+                self.findings += [FindingEntry(**finding) for finding in said["findings"]]
+            except (RunFailed, KeyError) as error:
+                self._unmade(str(error), "history")
+
+    def _unmade(self, why: str, check: str = "database") -> None:
+        sentence = f"not checked: {why}"
+        self.findings.append(FindingEntry(check=check, ok=False, checked=False, sentence=sentence))
 
     def _unreadable(self) -> list[FindingEntry]:
         """A worker that was told the database is malformed has found something, whatever else."""
@@ -430,6 +599,9 @@ class _Making:
         role, engine, mode = self.plan.roles()[worker]
         said = self._account(f"worker-{worker:03d}")
         host = next((h for h in self.hosts if worker in h.workers), None)
+        before = next((e for e in self.manifest.workers if e.worker == worker), None)
+        if before is not None and host is None and not said:
+            return self._as_it_was(before)
         state, account = said.get("state", "never started"), said.get("account", "")
         if worker in self.hung:
             state = "hung"
@@ -437,13 +609,17 @@ class _Making:
         elif host is not None and host.process.poll() and state in ("died", "never started"):
             state = "died"
             account = ended_words(host)
+        elif host is not None and host.process.poll() is None and state == "died":
+            state = "running"
+        elif self.killed and state == "died":
+            state, account = "interrupted", ENDED_WITH_IT
         return WorkerEntry(
             worker=worker,
             role=role,
             number=self.seats[worker][1],
             engine=engine,
             begin=mode,
-            pid=host.process.pid if host else 0,
+            pid=host.process.pid if host else before.pid if before else 0,
             state=state,
             account=account,
             opened=rec.segment_path(self.folder, worker, 0).exists(),
@@ -455,9 +631,32 @@ class _Making:
             met=said.get("met"),
         )
 
-    def _write_manifest(self) -> None:
+    def _as_it_was(self, before: WorkerEntry) -> WorkerEntry:
+        """Of a worker that left no account, or none that is whole: as the manifest has it."""
+        if self.killed and before.state in ("died", "running"):
+            return before.model_copy(update={"state": "interrupted", "account": ENDED_WITH_IT})
+        return before
+
+    def _at(self, stage: str) -> None:
+        """Say in the manifest how far it is, for who must finish it if this process is killed."""
+        assert self.manifest.under_way is not None, "it is over"
+        self.manifest.under_way.stage = stage
+        self.manifest.under_way.keep_database = self.keep_database
+        self._tell()
+        try:
+            write_manifest(self.folder, self.manifest)
+        except OSError:
+            # Of a run that goes on a manifest is a note; what is written last has its room.
+            if stage in ("loading", "starting", "measuring"):
+                raise
+
+    def _tell(self) -> None:
+        """Have in the manifest all that is known by now."""
         start, measure, stop = self.window
-        engines = {self.plan.database: self.loaded.get("identity", {})}
+        engines = {name: entry.data() for name, entry in self.manifest.engines.items()}
+        engines.setdefault(self.plan.database, {})
+        if identity := self.loaded.get("identity"):
+            engines[self.plan.database] = identity
         for worker, (_, engine, _) in enumerate(self.plan.roles()):
             said = self._account(f"worker-{worker:03d}")
             if said.get("identity"):
@@ -468,39 +667,31 @@ class _Making:
         told.window = Window(start_ns=start, measure_ns=measure, stop_ns=stop)
         told.foreign = Foreign(**self.foreign)
         told.findings = self.findings
-        told.wal_bytes_max = self.wal.bytes_max if self.wal else 0
-        wal = self.wal.data() if self.wal else None
-        told.wal = WalEntry(**wal) if wal else None
-        told.pressure = self.pressure
-        try:
-            write_manifest(self.folder, told)
-        except OSError:
-            # Of a run that goes on a manifest is a note; what is written last has its room.
-            if self.window == (0, 0, 0):
-                raise
+        if self.wal is not None:
+            told.wal_bytes_max = self.wal.bytes_max
+            wal = self.wal.data()
+            told.wal = WalEntry(**wal) if wal else None
+        if self.pressure is not None:
+            told.pressure = self.pressure
 
-    def finish(self, keep_database: bool) -> rec.Run:
+    def judge(self) -> None:
+        """Say how it ended: all that is left to be done is to put things where they belong."""
         entries = [self._entry(worker) for worker in range(len(self.seats))]
-        broken = [finding for finding in self.findings if not finding.ok]
         well = all(entry.state == "finished" for entry in entries)
         if well and self._nothing_committed():
             self.ended = "nothing was committed"
         accounts.give_back(self.folder)
-        self._write_manifest()
+        self._tell()
         found = troubles(rec.read_workers(self.folder, self.manifest))
         self.manifest.troubles = [TroubleEntry(**asdict(one)) for one in found]
         self.manifest.ended = self.ended
-        good = well and not broken and not found
+        good = well and not found and all(finding.ok for finding in self.findings)
         self.manifest.ok = good and self.ended in ("duration", "transactions")
-        self._write_manifest()
-        if (broken or keep_database) and not self.null:
-            self._keep_database()
-        for path in self.folder.glob("*.account.json"):
-            path.unlink()
-        for host in self.hosts:
-            last_words.keep(host.stderr)
-        for worker in range(len(self.seats)):
-            rec.trim(self.folder, worker)
+        self._at("finishing")
+
+    def settle(self) -> rec.Run:
+        """The last steps. Each may be done again, by who finds them half done."""
+        settle(self.folder, self.manifest, self.database)
         return rec.read_run(self.folder)
 
     def _nothing_committed(self) -> bool:
@@ -513,24 +704,67 @@ class _Making:
         outcomes = np.concatenate(rows)
         return bool((outcomes == rec.FAILED).any() and not (outcomes == rec.COMMITTED).any())
 
-    def _keep_database(self) -> None:
-        """The evidence: the database as the check left it, beside the attempts."""
-        try:
-            for path in self.home.glob("database.db*"):
-                shutil.copyfile(path, self.folder / path.name)
-        except OSError as error:
-            self.manifest.database_kept = f"no: {error}"
-            self._write_manifest()
-
     def abandon(self) -> None:
         """The run did not happen: leave no folder that looks as if it had."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def reap(self) -> None:
+        """Leave no process; and no temporary folder, unless something of the run is still in it."""
         for host in self.hosts:
             if host.process.poll() is None:
                 end(host.process)
-        shutil.rmtree(self.home, ignore_errors=True)
+        os.close(self.held)
+        mine = self.database.parent == self.home.path
+        if mine and self.manifest.under_way is not None and self.folder.exists():
+            self.home.release()  # ended by an error or a second Ctrl-C: `cwkit recover` goes on
+        else:
+            self.home.remove()
+
+
+def settle(folder: Path, manifest: Manifest, database: Path) -> None:
+    """Put the database of a run that was judged where it belongs, and tidy up.
+
+    It goes into the run's folder where the user asked for that, or a check that did not hold or
+    could not be made wants it as evidence; what is left where it lay is its owner's to remove.
+    Where it cannot be moved, for want of room say, the run stays under way.
+    """
+    asked = manifest.under_way is not None and manifest.under_way.keep_database
+    if (asked or manifest.broken or manifest.unmade) and database.parent != folder:
+        try:
+            for path in sorted(database.parent.glob(f"{DATABASE}*")):
+                if stat.S_ISREG(path.lstat().st_mode):
+                    _move(path, folder / path.name)
+        except OSError as error:
+            manifest.database_kept = f"no: {error}"
+            write_manifest(folder, manifest)
+            return
+        manifest.database_kept = ""
+    for entry in manifest.workers:
+        rec.trim(folder, entry.worker)
+    for path in folder.glob(f"*{last_words.SUFFIX}"):
+        last_words.keep(path)
+    manifest.over()
+    write_manifest(folder, manifest)
+    tidy(folder)
+
+
+def _move(path: Path, to: Path) -> None:
+    """To another file system too, and whole or not at all."""
+    try:
+        os.rename(path, to)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with path.open("rb") as file, replacing(to) as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
+        path.unlink()
+
+
+def tidy(folder: Path) -> None:
+    """Remove what only a run that is under way has."""
+    for pattern in ("*.account.json", "*.new", accounts.RESERVE, rec.LAST_SEEN):
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def scenario_entry(plan: Plan) -> ScenarioEntry:

@@ -146,6 +146,9 @@ def within_ns(rows: np.ndarray) -> np.ndarray:
 NOT_KEPT = 65_535
 """The number of words that were not written down."""
 
+LAST_SEEN = "last-seen"
+"""A file of a run that is under way: the last moment that all its workers were seen alive."""
+
 SEGMENT_ROWS = 1 << 15
 """Rows of one file. A worker that needs more goes on in the next file: 2 MiB allocated ahead."""
 
@@ -363,6 +366,28 @@ def _unsound(rows: np.ndarray, within_ns: tuple[int, int]) -> str:
     return ""
 
 
+def say_seen(folder: Path, ns: int) -> None:
+    """Keep the last moment that all workers were seen alive, ns on the run's clock.
+
+    Overwritten in place by one short write, which a killed process makes whole or not at all.
+    """
+    with contextlib.suppress(OSError):  # a full disk: the run ends for it, not for this
+        file = os.open(folder / LAST_SEEN, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            os.pwrite(file, b"%020d\n" % ns, 0)
+        finally:
+            os.close(file)
+
+
+def last_seen(folder: Path) -> int:
+    """That moment; 0 where it was not kept. Raises RunError for a file that is none of ours."""
+    try:
+        said = read_bytes(inside(folder, LAST_SEEN), 21)
+    except FileNotFoundError:
+        return 0
+    return int(said) if re.fullmatch(rb"[0-9]{20}\n", said) else 0
+
+
 def trim(folder: Path, worker: int) -> None:
     """Give back what was allocated ahead in the last file of a worker that has ended.
 
@@ -402,7 +427,13 @@ def read_run(folder: Path) -> Run:
     """Read a run folder whole. Raises RunError with one sentence for anything unreadable."""
     folder = Path(folder)
     manifest = read_manifest(folder)
-    return Run(folder, manifest, tuple(read_workers(folder, manifest)))
+    workers = tuple(read_workers(folder, manifest))
+    if manifest.under_way is not None and manifest.under_way.stage == "measuring":
+        # Its manifest says how long it was to be; measured is what there was of it.
+        window = manifest.window
+        end = min(max(last_seen(folder), window.measure_ns), window.stop_ns)
+        manifest.window = window.model_copy(update={"stop_ns": end})
+    return Run(folder, manifest, workers)
 
 
 def read_workers(folder: Path, manifest: Manifest) -> Iterator[WorkerRecord]:

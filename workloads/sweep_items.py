@@ -93,6 +93,7 @@ class SweepItems:
         self.parted: list[tuple[int, ...]] = []
         self.taken: dict[str, int] = {}  # xdist's worker -> its slot
         self.held = contextlib.ExitStack()
+        self.said: list[str] = []
         self.folder = Path()
         if self.worker:
             self.folder = Path(self.worker["sweep_folder"])
@@ -163,8 +164,14 @@ class SweepItems:
             return []
         return [f"sweep: {self.sweep.name}, {self.sweep.cells} cells, in {self.folder}"]
 
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and not self.worker:
+            self.said += [str(words) for name, words in report.user_properties if name == "said"]
+
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if not self.config.option.collectonly:
+            for words in self.said:
+                terminalreporter.write_line(visible(words))
             terminalreporter.write_line(f"The sweep's table: cwkit show {self.folder}")
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
@@ -234,6 +241,7 @@ class CellItem(pytest.Item):
                 "oversubscribed": items.over,
                 "command": command,
             },
+            say=lambda words: self.user_properties.append(("said", words)),
         )
 
     def _judge(self, cell: Cell) -> None:

@@ -29,11 +29,11 @@ from pathlib import Path
 
 PREFIX = "cwkit-"
 NAME = re.compile(r"cwkit-[a-z]+-[a-z0-9_]{8}")
+MAKING = re.compile(r"cwkit-making-([0-9]{1,18})-([0-9]{1,18})-[a-z0-9_]{8}")
+"""A folder before it has its owner file, and after it had: its process and when that began."""
+
 OWNER_FILE = "owner.json"
 SHARED_MEMORY = Path("/dev/shm")
-
-BIRTH_S = 600.0
-"""A folder that is empty for so long was left between its making and its owner file, s."""
 
 MOST_OWNER_BYTES = 16_384
 POLL_S = 0.05
@@ -79,16 +79,20 @@ class Temporary:
 
     def remove(self) -> None:
         """Remove it with all that is in it; what cannot be removed stays."""
-        _emptied(self.path)
+        empty(self.path)
         self.release()
 
 
 @dataclass(frozen=True)
 class LeftOver:
-    """A folder of ours whose owner is gone. owner : None where that was killed in making it."""
+    """A folder of ours whose owner is gone. owner : None where it was being made or removed.
+
+    held : somebody still holds it, so it is not left over yet.
+    """
 
     path: Path
     owner: Owner | None
+    held: bool = False
 
 
 def make(
@@ -99,20 +103,24 @@ def make(
     kind : letters, for its name. within : the folder that it lies in (default: the temporary one).
     Raises OSError where it can't be made.
     """
-    path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}-", dir=within)).resolve()
-    lock = _opened(path)
+    owner = this_process(kind, run=run, run_id=run_id)
+    making = Path(tempfile.mkdtemp(prefix=_making(owner), dir=within)).resolve()
+    lock = _opened(making)
+    path = making.with_name(f"{PREFIX}{kind}-{making.name[-8:]}")
     try:
         with contextlib.suppress(OSError):  # a file system without locks: its process is asked for
             fcntl.flock(lock, fcntl.LOCK_EX)
-        owner = this_process(kind, run=run, run_id=run_id)
-        beside = path / f"{OWNER_FILE}.new"
-        beside.write_text(json.dumps(asdict(owner)), encoding="utf-8")
-        os.replace(beside, path / OWNER_FILE)
+        (making / OWNER_FILE).write_text(json.dumps(asdict(owner)), encoding="utf-8")
+        os.rename(making, path)
     except BaseException:
         os.close(lock)
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(making, ignore_errors=True)
         raise
     return Temporary(path, lock)
+
+
+def _making(owner: Owner) -> str:
+    return f"{PREFIX}making-{owner.pid}-{owner.start_ticks}-"
 
 
 @contextlib.contextmanager
@@ -132,12 +140,19 @@ def this_process(kind: str, *, run: Path | None = None, run_id: str = "") -> Own
     return Owner(kind, pid, start_ticks(pid), boot_id(), where, run_id)
 
 
-def left_over(*places: Path) -> list[LeftOver]:
+def left_over(*places: Path, wait_s: float = 0.0) -> list[LeftOver]:
     """Folders of ours in these places whose owners are gone. Nothing is changed.
 
+    wait_s : how long to wait for children that outlive a killed owner for a moment, s.
     A place that can't be read has none.
     """
-    return [left for place in dict.fromkeys(places) for left in _of(place)]
+    until = time.monotonic() + wait_s
+    while True:
+        found = [one for place in dict.fromkeys(places) for one in _of(place)]
+        dying = any(one.held and one.owner and not one.owner.alive for one in found)
+        if not dying or time.monotonic() >= until:
+            return [one for one in found if not one.held]
+        time.sleep(POLL_S)
 
 
 def usual_places() -> list[Path]:
@@ -149,9 +164,9 @@ def clear(left: LeftOver) -> bool:
     """Remove a folder that was left over; False where its owner is back, or it can't be removed."""
     try:
         with holding(left.path):
-            if (found := _looked_at(left.path, ours=True)) is None or found.owner != left.owner:
+            if (found := _looked_at(left.path)) is None or found.owner != left.owner:
                 return False
-            _emptied(left.path)
+            empty(left.path)
     except (InUse, OSError):
         return False
     return not left.path.exists()
@@ -233,7 +248,7 @@ def _opened(folder: Path) -> int:
 def _of(place: Path) -> Iterator[LeftOver]:
     try:
         with os.scandir(place) as entries:
-            names = [entry.name for entry in entries if NAME.fullmatch(entry.name)]
+            names = [e.name for e in entries if NAME.fullmatch(e.name) or MAKING.fullmatch(e.name)]
     except OSError:
         return
     for name in sorted(names):
@@ -241,21 +256,22 @@ def _of(place: Path) -> Iterator[LeftOver]:
             yield found
 
 
-def _looked_at(path: Path, *, ours: bool = False) -> LeftOver | None:
-    """The folder as left over; None where it is in use, or not provably ours.
-
-    ours : its lock is held by who asks.
-    """
+def _looked_at(path: Path) -> LeftOver | None:
+    """The folder, and whether it is held; None where it is not provably ours."""
     try:
         folder = _opened(path)
     except OSError:
         return None  # a file, a link, another user's, or gone
     try:
-        is_of_us = os.fstat(folder).st_uid == os.geteuid()
-        owner = read_owner(folder) if is_of_us else None
-        if not is_of_us or (owner is None and not _never_owned(folder)):
+        if os.fstat(folder).st_uid != os.geteuid():
             return None
-        return None if not ours and _in_use(folder, owner) else LeftOver(path, owner)
+        if made := MAKING.fullmatch(path.name):
+            owner = None
+            if start_ticks(int(made[1])) == int(made[2]) or set(os.listdir(folder)) - {OWNER_FILE}:
+                return None
+        elif (owner := read_owner(folder)) is None:
+            return None
+        return LeftOver(path, owner, _in_use(folder, owner))
     except OSError:
         return None
     finally:
@@ -288,16 +304,13 @@ def read_owner(folder: int) -> Owner | None:
     return owner if well and (not owner.run or os.path.isabs(owner.run)) else None
 
 
-def _never_owned(folder: int) -> bool:
-    """Whether a folder was left before it had its owner file: then nothing else is in it."""
-    old = time.time() - os.fstat(folder).st_mtime > BIRTH_S
-    return old and set(os.listdir(folder)) <= {f"{OWNER_FILE}.new"}
+def empty(path: Path) -> None:
+    """Remove a folder of ours whose lock is held; what cannot be removed stays.
 
-
-def _emptied(path: Path) -> None:
-    """Remove a folder of ours: its owner file last, so that one killed in this is still ours."""
+    Killed in this, it is still known for ours: the owner file goes last, under another name.
+    """
     try:
-        names = sorted(os.listdir(path), key=lambda name: name == OWNER_FILE)
+        names = [name for name in os.listdir(path) if name != OWNER_FILE]
     except OSError:
         return
     for name in names:
@@ -308,6 +321,11 @@ def _emptied(path: Path) -> None:
             with contextlib.suppress(OSError):
                 inner.unlink()
     with contextlib.suppress(OSError):
+        if not MAKING.fullmatch(path.name) and set(os.listdir(path)) <= {OWNER_FILE}:
+            gone = path.with_name(f"{_making(this_process(''))}{path.name[-8:]}")
+            os.rename(path, gone)
+            path = gone
+        (path / OWNER_FILE).unlink(missing_ok=True)
         path.rmdir()
 
 
@@ -339,6 +357,7 @@ __all__ = [
     "Owner",
     "Temporary",
     "clear",
+    "empty",
     "hold",
     "holding",
     "in_use",

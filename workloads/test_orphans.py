@@ -1,6 +1,7 @@
 """A killed process takes with it all that it started, even what hangs in a driver's call."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import textwrap
@@ -78,17 +79,19 @@ def children(pid, words):
 
 @pytest.mark.parametrize("what", list(PARENTS))
 def test_what_hangs_is_gone_once_its_parent_was_killed(tmp_path, what):
-    words, script, changes = PARENTS[what]
+    part, script, changes = PARENTS[what]
     if what == "libSQL's server" and not sqld.path().is_file():
         pytest.skip("no sqld here")
     (tmp_path / "hanging.py").write_text(textwrap.dedent(HANGING), encoding="utf-8")
     trust(tmp_path / "hanging.py")
     changes = {name: text.format(here=tmp_path) for name, text in changes.items()}
     code = script.format(here=str(tmp_path), changes=changes)
-    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE)
+    own = os.environ | {"TMPDIR": str(tmp_path)}
+    words = [sys.executable, "-c", code]
+    parent = subprocess.Popen(words, cwd=ROOT, env=own, stderr=subprocess.PIPE)
     until = time.monotonic() + LIMIT_S
     try:
-        while not (started := children(parent.pid, words)):
+        while not (started := children(parent.pid, part)):
             assert time.monotonic() < until and parent.poll() is None, what
             time.sleep(0.05)
         hung(started[0])

@@ -319,7 +319,9 @@ def test_an_interrupted_run_keeps_everything_and_leaves_no_process(tmp_path, num
 
 def test_a_parent_that_is_killed_takes_its_workers_with_it(tmp_path):
     words = ["--scenario", "counter", "--database", "sqlite", "--duration", "100"]
-    with cwkit("run", *words, "--writers", "2", "--runs", str(tmp_path)) as process:
+    own = os.environ | {"TMPDIR": str(tmp_path)}
+    runs = tmp_path / "runs"
+    with cwkit("run", *words, "--writers", "2", "--runs", str(runs), env=own) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("measuring"):
@@ -330,7 +332,7 @@ def test_a_parent_that_is_killed_takes_its_workers_with_it(tmp_path):
     gone, alive = psutil.wait_procs(children, timeout=20)
     assert alive == []
     assert len(gone) == 2
-    (folder,) = tmp_path.iterdir()
+    (folder,) = runs.iterdir()
     assert rec.read_run(folder).manifest.ended == "running"
 
 

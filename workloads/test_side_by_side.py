@@ -16,6 +16,7 @@ import pytest
 from workloads import slots as parting
 from workloads.experiment import Design, conduct, read_experiment
 from workloads.machine import CpuMeter
+from workloads.manifest import read_manifest
 from workloads.plan import PlanError
 from workloads.registry import trust
 from workloads.slots import slots
@@ -235,14 +236,18 @@ def test_a_conductor_that_is_killed_goes_on_where_it_was(tmp_path, jobs, how):
     asked["arms"] = {"short": FAST, "long": {**FAST, "duration_s": 0.05}}
     said = json.loads((folder / "experiment.json").read_text())
     (folder / "experiment.json").write_text(json.dumps(said | {"arms": asked["arms"]}))
-    made = conduct(Design(**asked), folder, jobs=jobs, oversubscribe=True)
+    said_of_it: list[str] = []
+    made = conduct(Design(**asked), folder, jobs=jobs, oversubscribe=True, say=said_of_it.append)
     assert made.complete
     assert made.cells[0, "long"].read().manifest.ended == "duration"
     assert (folder / "b00-short.cell.json").read_text() == before
-    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == [
-        "b00-long",
-        "b00-short",
-    ]
+    there = {path.name for path in folder.iterdir() if path.is_dir()}
+    assert there - {"earlier"} == {"b00-long", "b00-short"}
+    # What the cut cell had measured is kept, finished, and told; unless it had measured nothing.
+    kept = list((folder / "earlier").glob("*"))
+    assert all(run.name == "b00-long.1" for run in kept)
+    assert all(read_manifest(run).under_way is None for run in kept)
+    assert all(str(run) in said_of_it[0] for run in kept)
     _, alive = psutil.wait_procs(family, timeout=LIMIT_S)
     assert not alive, alive
 

@@ -172,22 +172,31 @@ def test_what_is_not_provably_ours_is_neither_named_nor_cleared(tmp_path, left, 
     assert sorted(path.name for path in tmp_path.rglob("*")) == there
 
 
-def test_a_folder_left_in_its_making_is_cleared_once_it_is_old(tmp_path):
-    path = tmp_path / "cwkit-run-abcd0123"
-    path.mkdir()
-    assert found_in(tmp_path) == []  # somebody may be making it just now
-    os.utime(path, (0, 0))
-    (left,) = found_in(tmp_path)
-    assert left.owner is None
-    assert temporary.clear(left)
-    assert not path.exists()
+def dead_name():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return f"cwkit-making-{process.pid}-12345-abcd0123"
 
 
-def test_an_old_folder_without_an_owner_file_is_kept_if_it_holds_anything(tmp_path):
-    path = tmp_path / "cwkit-run-abcd0123"
+def test_a_folder_left_in_its_making_is_cleared_once_its_maker_is_dead(tmp_path):
+    mine = temporary.this_process("run")
+    (tmp_path / f"cwkit-making-{mine.pid}-{mine.start_ticks}-abcd0123").mkdir()
+    assert found_in(tmp_path) == []
+    for number, file in enumerate(("", "owner.json")):
+        path = tmp_path / f"{dead_name()[:-1]}{number}"
+        path.mkdir()
+        if file:
+            (path / file).write_text("")
+        (left,) = found_in(tmp_path)
+        assert left.path == path and left.owner is None
+        assert temporary.clear(left)
+        assert not path.exists()
+
+
+def test_a_folder_of_a_maker_s_name_is_kept_if_it_holds_anything(tmp_path):
+    path = tmp_path / dead_name()
     path.mkdir()
     (path / "database.db").write_text("of somebody")
-    os.utime(path, (0, 0))
     assert found_in(tmp_path) == []
 
 

@@ -86,6 +86,7 @@ def why_not(manifest: Manifest) -> list[str]:
     """Sentences of why a run is not `ok`, its troubles first."""
     said = [one.sentence for one in manifest.troubles or ()]
     said += [finding.sentence for finding in manifest.broken]
+    said += [f"{finding.check} {finding.sentence}" for finding in manifest.unmade]
     said += [
         f"worker {entry.worker} {entry.state}: {entry.account}".rstrip(": ")
         for entry in manifest.workers

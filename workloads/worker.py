@@ -20,7 +20,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from workloads.board import Board
 from workloads.engines import Engine, Session, Settings, classifier, find_engine
 from workloads.hosts import die_with
 from workloads.layout import layout_of, trees_of
-from workloads.logged import LoggedSession, NotRecorded, log_path, save_history
+from workloads.logged import LoggedSession, NotRecorded, log_path, logs_of, save_history
 from workloads.pacing import ARRIVALS, arrivals, retry_wait, thinker, wait_until
 from workloads.plan import ROLES, Plan
 from workloads.scenarios import (
@@ -61,8 +61,11 @@ class Job:
         self.database = str(said["database"])
         self.board_path = Path(said["board"])
         self.parent = int(said["parent"])
-        scenario = find_scenario(self.plan.scenario)
-        self.scenario: Scenario = scenario(self.plan.shape())
+
+    @cached_property
+    def scenario(self) -> Scenario:
+        """Made when it is first asked for: where only histories are put together it never is."""
+        return find_scenario(self.plan.scenario)(self.plan.shape())
 
     def account(self, who: str, **said: Any) -> None:
         """Leave word for the parent. Raises OSError where the disk has no room for it."""
@@ -116,11 +119,11 @@ class _Failed(Exception):
 
 
 def errand(job: Job, word: str) -> int:
-    """`load` or `check`, and its exit status. What went wrong is in its account, in one sentence:
-    its standard error is for what Python does not know of, an engine's panic.
+    """`load`, `check` or `history`, and its exit status. What went wrong is in its account, in one
+    sentence: its standard error is for what Python does not know of, an engine's panic.
     """
     try:
-        {"load": load, "check": check}[word](job)
+        {"load": load, "check": check, "history": history}[word](job)
     except _Failed as failed:
         job.account(word, failed=str(failed), cause=failed.cause)
         return 1
@@ -225,6 +228,9 @@ def refusal_of(engine: Engine, mode: str, path: str, settings: Settings) -> str 
 
 def check(job: Job) -> None:
     """After the run, in a process that took no part: integrity, and the scenario's invariant."""
+    if not Path(job.database).is_file():
+        # Opened, it would be made anew, and everything in it would seem to be lost.
+        raise _Failed(f"{job.database} is not there any more", 0)
     run = rec.read_run(job.folder)
     engine = find_engine(job.plan.database)
     findings: list[dict[str, Any]] = []
@@ -246,6 +252,11 @@ def check(job: Job) -> None:
         findings += _invariant(job, session, told_of(job.plan, job.scenario, run.workers, tell))
         board.at(boards.LAYOUT)
     job.account("check", findings=findings, layout=layout_of(job.database, trees, brief=True))
+
+
+def history(job: Job) -> None:
+    """Put the workers' histories together, where they wrote any and the database is gone."""
+    job.account("history", findings=[save_history(job.folder)] if logs_of(job.folder) else [])
 
 
 def _invariant(job: Job, session: Session, told: Told) -> list[dict[str, Any]]:
@@ -644,7 +655,7 @@ def work_all(job: Job, workers: Sequence[int]) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """JOB.json load | check | work WORKER…; the parent reads the accounts, not this status."""
+    """JOB.json load | check | history | work WORKER…; what came of it is in the accounts."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when the run ends
     job = Job(argv[0])
     die_with(job.parent)

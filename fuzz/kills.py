@@ -1,0 +1,540 @@
+"""Kills at random moments: of a command, its workers, its checker and its loader.
+
+    python -m fuzz.kills --kills 100 --seed 1
+
+After each kill, whatever was killed and in whichever stage: nothing is left running, the next
+command names what is left, `cwkit recover --all` clears it, every run can be read, every commit
+that was acknowledged is in its database, and the same command again comes to its end. A kill at
+which that is not so is a fault; it is printed with the line that plays it again.
+
+The scenario is `acked` on SQLite, whose check finds a single lost commit; nothing there
+checkpoints beside the writers, so that a sound engine loses none.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+
+from analysis.words import times
+from workloads import recording as rec
+from workloads import temporary
+from workloads.design import DONE, TEMPLATES, read_experiment
+from workloads.errors import RunError
+from workloads.manifest import MANIFEST, Manifest, read_manifest
+
+ROOT = Path(__file__).resolve().parent.parent
+MARK = "CWKIT_KILLS"
+"""In the environment of every process of a kill: so they are found, and never by a name."""
+
+END_LIMIT_S = 60.0
+"""How long what is left running may take to end, s. A cell without conductor ends in order."""
+
+COMMAND_LIMIT_S = 600.0
+TRIES = 8
+"""To hit a victim that lives for a moment, before the kill counts as missed."""
+
+SWEEP = """
+question = "Is every acknowledged commit there, whatever is killed?"
+blocks = 2
+control = false
+
+[plan]
+scenario = "acked"
+database = "sqlite"
+readers = 1
+duration_s = 0.6
+warmup_s = 0.1
+deadline_s = 20
+
+[grid]
+writers = [1, 2]
+"""
+
+# The report's own set takes minutes: this is as many parts of it, and each is as short as may be.
+REPORT = """
+import analysis.campaign as campaign
+from workloads.experiment import Design
+
+PLAN = {"scenario": "acked", "database": "sqlite", "writers": 2, "readers": 1,
+        "duration_s": 0.5, "warmup_s": 0.1, "deadline_s": 20}
+campaign.designs = lambda quick, seed: [
+    Design(name, "?", {"a": PLAN, "b": PLAN | {"writers": 1}}, 1, seed, "a")
+    for name in ("headline", "mission")
+]
+campaign.engine_names = lambda: ["sqlite", "libsql"]
+from analysis.cli import main
+main()
+"""
+
+PLAN: tuple[tuple[str, str, int], ...] = (
+    ("run", "parent", 18), ("run", "worker", 6), ("run", "checker", 5), ("run", "loader", 5),
+    ("sweep", "parent", 10), ("sweep", "worker", 4), ("sweep", "checker", 3),
+    ("sweep", "loader", 2),
+    ("sweep --jobs 2", "parent", 6), ("sweep --jobs 2", "cell", 4), ("sweep --jobs 2", "worker", 2),
+    ("search", "parent", 6), ("search", "worker", 2), ("search", "checker", 2),
+    ("search", "loader", 1),
+    ("pytest", "parent", 5), ("pytest", "xdist's worker", 3), ("pytest", "worker", 2),
+    ("pytest", "checker", 1), ("pytest", "loader", 1),
+    ("report", "parent", 6), ("report", "worker", 2), ("report", "checker", 2),
+    ("report", "loader", 2),
+)  # fmt: skip
+"""(command, victim, how often of a hundred)."""
+
+
+STATUSES = {("run", "worker"): {0, 1}, ("run", "checker"): {1}, ("run", "loader"): {2}}
+"""What a command ends with of which only a part was killed. A worker may just have finished."""
+
+
+def planned(kills: int, seed: int) -> list[tuple[str, str]]:
+    """What is killed of which command, in an order by seed: of any hundred the same."""
+    found: list[tuple[str, str]] = []
+    rng = random.Random(f"plan {seed}")
+    while len(found) < kills:
+        hundred = [(command, victim) for command, victim, often in PLAN for _ in range(often)]
+        rng.shuffle(hundred)
+        found += hundred
+    return found[:kills]
+
+
+# --- the commands -------------------------------------------------------------------------------
+
+
+def cwkit(*words: str) -> list[str]:
+    return [sys.executable, "-m", "analysis.cli", *words]
+
+
+def commands(again: bool, folder: Path) -> dict[str, list[str]]:
+    """The commands by name. again : as they go on with what is there."""
+    run = ["--scenario", "acked", "--database", "sqlite", "--writers", "2", "--readers", "1"]
+    run += ["--duration", "0.8", "--warmup", "0.2"]
+    sweep = ["sweep", "sweep.toml", "--into", "runs/sweep", "--oversubscribe"]
+    search = ["search", "--slo", "p50 < 1s", "--scenario", "acked", "--database", "sqlite"]
+    search += ["--writers", "2", "--duration", "0.5", "--warmup", "0.1", "--repeats", "1"]
+    search += ["--step", "8", "--foreign-limit", "1", "--into", "runs/search"]
+    items = [sys.executable, "-m", "pytest", str(ROOT / "workloads"), "--rootdir", str(ROOT)]
+    items += ["-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", "-q", "-n", "2"]
+    items += ["--sweep", "sweep.toml", "--into", "runs/sweep", "--oversubscribe"]
+    report = [sys.executable, "-c", REPORT, "report", "--quick", "--out", "REPORT.md"]
+    report += ["--figures", "figures", "--foreign-limit", "1"]
+    begun = [path.parent for path in sorted(folder.glob("runs/*/campaign.json"))] if again else []
+    return {
+        "run": cwkit("run", *run),
+        "sweep": cwkit(*sweep),
+        "sweep --jobs 2": cwkit(*sweep, "--jobs", "2"),
+        "search": cwkit(*search),
+        "pytest": items,
+        "report": report + (["--into", str(begun[-1])] if begun else []),
+    }
+
+
+@dataclass
+class Kill:
+    """One kill and what came of it. stage : of the run that it met, "" of none."""
+
+    number: int
+    command: str
+    victim: str
+    stage: str = ""
+    missed: bool = False
+    status: int | None = None
+    commits: int = 0
+    lost: int = 0
+    finished: int = 0
+    removed: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+class Killing:
+    """One kill, played in a folder of its own with a temporary folder of its own."""
+
+    def __init__(self, number: int, command: str, victim: str, seed: int, folder: Path) -> None:
+        self.told = Kill(number, command, victim)
+        self.rng = random.Random(f"kill {seed} {number}")
+        self.folder, self.token = folder, uuid.uuid4().hex
+        self.temporary = folder / "tmp"
+        self.shared = self._shared()
+
+    def play(self, longest_s: float) -> Kill:
+        """longest_s : what the command takes that nobody kills."""
+        try:
+            for _ in range(TRIES):
+                if self._killed(longest_s):
+                    break
+                longest_s *= 0.7
+            else:
+                self.told.missed = True
+                return self.told
+            self._afterwards()
+        except subprocess.TimeoutExpired as error:
+            self._fault(f"did not end within {error.timeout:.0f} s: {_short(error.cmd)}")
+        finally:
+            self._end_all()
+        return self.told
+
+    # -- killing ----------------------------------------------------------------------------
+
+    def _killed(self, longest_s: float) -> bool:
+        """Start the command anew and kill; False where it ended before."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.temporary.mkdir(parents=True)
+        (self.folder / "sweep.toml").write_text(SWEEP, encoding="utf-8")
+        process = self._start(commands(False, self.folder)[self.told.command])
+        time.sleep(self.rng.uniform(0, longest_s))
+        victim = self._victim(process)
+        if victim is None:
+            self._ended(process)
+            return False
+        self.told.stage = self._stage()
+        victim.kill()
+        if victim.pid == process.pid:
+            process.wait()
+        else:
+            self.told.status = self._ended(process)
+            expected = STATUSES.get((self.told.command, self.told.victim), {0, 1, 2})
+            if self.told.status not in expected:
+                self._fault(f"ended with status {self.told.status}: {self._said()[-1000:]}")
+        return True
+
+    def _victim(self, process: subprocess.Popen[bytes]) -> psutil.Process | None:
+        """The process to be killed, a random moment after it is there; None where none is."""
+        kind, delay_s = self.told.victim, self.rng.uniform(0, 0.4)
+        until = time.monotonic() + COMMAND_LIMIT_S
+        while process.poll() is None and time.monotonic() < until:
+            if kind == "parent":
+                return psutil.Process(process.pid)
+            there = list(_family(process.pid, kind))
+            if there:
+                victim = self.rng.choice(there)
+                time.sleep(delay_s)
+                if victim.is_running() and victim.status() != psutil.STATUS_ZOMBIE:
+                    return victim
+                delay_s /= 2
+            time.sleep(0.005)
+        return None
+
+    def _stage(self) -> str:
+        for folder in self._runs():
+            try:
+                left = read_manifest(folder).under_way
+            except RunError:
+                continue
+            if left is not None:
+                return left.stage
+        return "between runs"
+
+    # -- afterwards ---------------------------------------------------------------------------
+
+    def _afterwards(self) -> None:
+        told = self.told
+        if left := self._left_running():
+            self._fault(f"left running: {'; '.join(left)}")
+        before = list(temporary.left_over(self.temporary))
+        listed = self._call(cwkit("list"), {0, 2})
+        if bool(before) != ("left by processes that were killed" in listed.stderr):
+            self._fault(f"the next command said {listed.stderr!r} of {before}")
+        if told.command == "run" and before:
+            for folder in self._runs():
+                self._call(cwkit("show", str(folder)), {0})
+        done = self._call(cwkit("recover", "--all"), {0, 3} if told.victim == "checker" else {0})
+        told.finished = done.stdout.count(": finished")
+        told.removed = done.stdout.count(": removed")
+        self._nothing_left()
+        self._readable()
+        if told.command != "run":
+            self._goes_on()
+        self._accounted_for()
+
+    def _nothing_left(self) -> None:
+        left = [path.name for path in self.temporary.iterdir()]
+        left += [str(path) for path in self._shared() - self.shared]
+        left += [str(path) for path in self.folder.rglob(TEMPLATES)]
+        if left:
+            self._fault(f"left in temporary folders: {', '.join(sorted(left))}")
+
+    def _shared(self) -> set[Path]:
+        return {one.path for one in temporary.left_over(temporary.SHARED_MEMORY)}
+
+    def _readable(self) -> None:
+        """Every folder: by list, and each run by show."""
+        listed = self._call(cwkit("list"), {0, 2})
+        if "unreadable" in listed.stdout or "interrupted:" in listed.stdout:
+            self._fault(f"list says: {listed.stdout}")
+        for folder in self._runs():
+            self._call(cwkit("show", str(folder)), {0})
+
+    def _goes_on(self) -> None:
+        """The same command again comes to its end, and leaves nothing but its runs."""
+        words = commands(True, self.folder)[self.told.command]
+        # A cell of which a part was killed is a failure, and stays one until it is asked for again.
+        failed = self.told.victim != "parent"
+        self._call(words, {0, 1} if failed else {0})
+        if failed and "sweep.toml" in words and not self._complete():
+            self._call(cwkit("sweep", "sweep.toml", "--into", "runs/sweep", "--retry-failed"), {0})
+        if not self._complete():
+            self._fault("not complete after the same command again")
+        if left := self._left_running():
+            self._fault(f"left running in the end: {'; '.join(left)}")
+        self._nothing_left()
+        self._readable()
+
+    def _complete(self) -> bool:
+        found = [read_experiment(p.parent) for p in self.folder.rglob("experiment.json")]
+        return all(
+            experiment.complete
+            and (
+                self.told.command == "report"  # which has no way to ask for a failed cell again
+                or all(cell.state == DONE for cell in experiment.cells.values())
+            )
+            for experiment in found
+        )
+
+    def _accounted_for(self) -> None:
+        """What the workers of each run were told is in the database, by the run's own check."""
+        for folder in self._runs():
+            manifest = read_manifest(folder)
+            if manifest.unmade:  # the checker was killed: its database is kept, and checked now
+                self._call(cwkit("recover", str(folder)), {0})
+                manifest = read_manifest(folder)
+            for why in self._unaccounted(folder, manifest):
+                self._fault(f"{folder.name}: {why}")
+
+    def _unaccounted(self, folder: Path, manifest: Manifest) -> Iterator[str]:
+        if manifest.under_way is not None:
+            yield "is still under way"
+        for finding in [*manifest.broken, *manifest.unmade]:
+            self.told.lost += len(finding.evidence.get("lost", ()))
+            yield f"{finding.check}: {finding.sentence}"
+        told = sum(
+            int((worker.attempts["outcome"] == rec.COMMITTED).sum())
+            for worker in rec.read_run(folder).role("writer")
+        )
+        checked = [f.evidence.get("acknowledged") for f in manifest.findings]
+        if told not in checked:
+            yield f"{told} commits were acknowledged, and the check knows of {checked}"
+        self.told.commits += told
+
+    # -- processes ----------------------------------------------------------------------------
+
+    def _start(self, words: Sequence[str]) -> subprocess.Popen[bytes]:
+        with (self.folder / "said").open("ab") as said:
+            return subprocess.Popen(
+                words,
+                cwd=self.folder,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                process_group=0,
+            )
+
+    def _ended(self, process: subprocess.Popen[bytes]) -> int:
+        try:
+            return process.wait(COMMAND_LIMIT_S)
+        finally:
+            if "Traceback" in (said := self._said()):
+                self._fault(f"traceback: {said[-3000:]}")
+
+    def _said(self) -> str:
+        return (self.folder / "said").read_text(errors="replace")
+
+    def _call(self, words: Sequence[str], statuses: set[int]) -> subprocess.CompletedProcess[str]:
+        made = subprocess.run(  # noqa: PLW1510, its status is looked at
+            words,
+            cwd=self.folder,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=COMMAND_LIMIT_S,
+        )
+        if made.returncode not in statuses or "Traceback" in made.stderr:
+            said = f"{made.stdout[-1500:]}\n{made.stderr[-3000:]}"
+            self._fault(f"{_short(words)} ended with status {made.returncode}:\n{said}")
+        return made
+
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {
+            MARK: self.token,
+            "TMPDIR": str(self.temporary),
+            "PYTEST_DEBUG_TEMPROOT": str(self.folder),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "COLUMNS": "250",
+        }
+
+    def _left_running(self) -> list[str]:
+        """Processes of this kill that are there and stay."""
+        until = time.monotonic() + END_LIMIT_S
+        while (left := self._marked()) and time.monotonic() < until:
+            time.sleep(0.05)
+        return [f"{one.pid} {_short(one.cmdline())}" for one in left]
+
+    def _marked(self) -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter():
+            try:
+                marked = process.environ().get(MARK) == self.token
+                if marked and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+    def _end_all(self) -> None:
+        for process in self._marked():
+            process.kill()
+
+    def _runs(self) -> list[Path]:
+        """Folders of runs, also of those that were set aside."""
+        found = (self.folder / "runs").rglob(MANIFEST)
+        return sorted(path.parent for path in found if path.parent.name != "served")
+
+    def _fault(self, words: str) -> None:
+        self.told.faults.append(words)
+
+
+def _family(pid: int, kind: str) -> Iterator[psutil.Process]:
+    """Processes of a kind among those that a process has started."""
+    words: Callable[[list[str]], bool] = {
+        "worker": lambda said: "workloads.worker" in said and "work" in said,
+        "checker": lambda said: "workloads.worker" in said and said[-1] == "check",
+        "loader": lambda said: "workloads.worker" in said and said[-1] == "load",
+        "cell": lambda said: "workloads.cell" in said,
+        "xdist's worker": lambda said: any("sys.stdin.readline" in word for word in said),
+    }[kind]
+    try:
+        children = psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return
+    for child in children:
+        try:
+            if words(child.cmdline()):
+                yield child
+        except psutil.Error:
+            continue
+
+
+def _short(words: Sequence[str] | str) -> str:
+    said = words if isinstance(words, str) else " ".join(words)
+    return said if len(said) <= 200 else f"{said[:90]} … {said[-100:]}"
+
+
+# --- the campaign -------------------------------------------------------------------------------
+
+
+def play(
+    kills: Sequence[tuple[int, str, str]],
+    seed: int,
+    *,
+    keep: Path | None = None,
+    say: Callable[[str], None] = lambda words: None,
+) -> list[Kill]:
+    """Play kills: (number, command, victim) each. keep : where folders of faults are kept."""
+    longest: dict[str, float] = {}
+    told = []
+    with tempfile.TemporaryDirectory(prefix="kills-") as base:
+        for number, command, victim in kills:
+            folder = Path(base).resolve() / str(number)
+            killing = Killing(number, command, victim, seed, folder)
+            if command not in longest:
+                longest[command] = _takes(command, killing)
+            told.append(killing.play(longest[command]))
+            say(_line(told[-1]))
+            if told[-1].faults and keep is not None:
+                shutil.copytree(folder, keep / f"kill-s{seed}-n{number}", symlinks=True)
+            shutil.rmtree(folder, ignore_errors=True)
+    return told
+
+
+def _takes(command: str, killing: Killing) -> float:
+    """How long a command takes that nobody kills, s. Raises RuntimeError where it fails."""
+    killing.temporary.mkdir(parents=True)
+    (killing.folder / "sweep.toml").write_text(SWEEP, encoding="utf-8")
+    begun = time.monotonic()
+    process = killing._start(commands(False, killing.folder)[command])
+    status = process.wait(COMMAND_LIMIT_S)
+    if status:
+        said = (killing.folder / "said").read_text(errors="replace")
+        raise RuntimeError(f"{command} ended with {status} although nobody killed it:\n{said}")
+    return time.monotonic() - begun
+
+
+def _line(kill: Kill) -> str:
+    what = f"{kill.number}: {kill.victim} of {kill.command}, {kill.stage or 'missed'}"
+    return f"{what}: {'FAULT ' + kill.faults[0] if kill.faults else 'well'}"
+
+
+def table(told: Sequence[Kill]) -> list[str]:
+    """What was killed, where and how often, and what came of it; a line each."""
+    rows = [("command", "killed", "times", "in which stage", "status", "runs finished", "removed",
+             "commits", "lost", "faults")]  # fmt: skip
+    for command, victim in dict.fromkeys((k.command, k.victim) for k in told):
+        these = [k for k in told if (k.command, k.victim) == (command, victim)]
+        hit = [k for k in these if not k.missed]
+        stages = Counter(k.stage for k in hit)
+        statuses = Counter("killed" if k.status is None else str(k.status) for k in hit)
+        rows.append(
+            (
+                command,
+                victim,
+                f"{len(hit)}",
+                ", ".join(f"{stage} {n}" for stage, n in stages.most_common()),
+                ", ".join(f"{status}: {n}" for status, n in sorted(statuses.items())),
+                f"{sum(k.finished for k in hit)}",
+                f"{sum(k.removed for k in hit)}",
+                f"{sum(k.commits for k in hit):,}",
+                f"{sum(k.lost for k in hit)}",
+                f"{sum(bool(k.faults) for k in hit)}",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def main(
+    kills: Annotated[int, typer.Option(min=1, help="how many")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="of what is killed and when")] = 1,
+    first: Annotated[int, typer.Option("--from", min=0, help="number of the first")] = 0,
+    keep: Annotated[Path, typer.Option(help="folder for the folders of faults")] = Path(
+        "runs/kills"
+    ),
+) -> None:
+    """Kill at random moments, and see that nothing is lost and nothing left. 0: so it is."""
+    plan = planned(first + kills, seed)
+    numbered = [(number, *plan[number]) for number in range(first, first + kills)]
+    told = play(
+        numbered, seed, keep=keep, say=lambda words: print(words, file=sys.stderr, flush=True)
+    )
+    faults = [kill for kill in told if kill.faults]
+    for kill in faults:
+        print(f"\n{_line(kill)}", *kill.faults[1:], sep="\n  ")
+        print(f"  again: python -m fuzz.kills --seed {seed} --from {kill.number} --kills 1")
+    print("\n".join(table(told)))
+    said = f"{times(len(told), 'kill')}, seed {seed}: {len(faults)} with faults"
+    print(f"{said}, {sum(kill.missed for kill in told)} missed.")
+    raise typer.Exit(1 if faults else 0)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    typer.run(main)
