@@ -13,6 +13,8 @@ from analysis import show
 from analysis.cli_app import RUNS, LoadOption, RunsOption, app
 from analysis.summary import arms_refusals, conflicts, plain_table, refusals
 from analysis.words import Table
+from workloads import temporary
+from workloads.files import replace
 from workloads.processes import FolderUnwritable
 from workloads.recording import RunError, read_run
 from workloads.recovery import must_be_over
@@ -113,6 +115,9 @@ def _draw(chart: Callable[[Any, Path], None], what: Sequence[Any], path: Path | 
     if path is None or not what:
         return
     try:
-        chart(what, path)
+        with temporary.made("chart") as folder:
+            drawn = folder / f"chart{path.suffix}"
+            chart(what, drawn)
+            replace(path, drawn.read_bytes(), named=True)
     except (OSError, ValueError) as error:
         raise FolderUnwritable(f"{path}: the chart cannot be written there ({error}).") from error

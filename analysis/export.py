@@ -129,7 +129,7 @@ def export(source: Path, format_: str, what: str, out: Path) -> int:
     if first is None:
         raise RunError(f"{source}: has no attempts to export.")
     rows = 0
-    with replacing(out) as file:
+    with replacing(out, named=True) as file:
         writer = _writer(file, first.schema, format_)
         try:
             table: pa.Table | None = first

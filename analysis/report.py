@@ -43,7 +43,7 @@ def write_report(folder: Path, out: Path, figures: Path, sweeps: Sequence[Path] 
             text = text.replace(f"{form}{os.sep}", "").replace(form, "the runs' folder")
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    replace(out, text)
+    replace(out, text, named=True)
 
 
 def _told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from properties.graph import KIND_NAMES
 from properties.verdict import Verdict, Witness, show
 from workloads.elle_files import SUFFIXES, read_history
 from workloads.errors import RunError
+from workloads.files import replace
 from workloads.history import HISTORY_FILE, MODELS, OUTCOMES, History, HistoryError
 from workloads.visible import visible
 
@@ -156,7 +157,7 @@ def _draw(path: Path, drawing: str | None, out: TextIO, quiet: bool) -> None:
             print(f"{path} was not written: there is no anomaly to draw.", file=out)
         return
     try:
-        path.write_text(drawing)
+        replace(path, drawing, named=True)
     except OSError as error:
         raise _BadInput(f"{path}: can't be written: {error.strerror}.") from None
 

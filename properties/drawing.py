@@ -18,6 +18,7 @@ from properties.explain import marks_of, op_text, reason, where
 from properties.graph import KIND_NAMES, PROCESS, REALTIME, RW, RW_PREDICATE, Step
 from properties.verdict import Witness
 from workloads.history import COMMITTED, History
+from workloads.visible import visible
 
 MOST_OPS, MOST_LETTERS = 8, 56  # in a box; more are told by how many, or cut in their middle
 LETTER, SMALL_LETTER, LINE = 7.9, 6.7, 17.0  # px: widths at 13 and 11 px, height of a line
@@ -77,7 +78,7 @@ def svg(history: History, witness: Witness) -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
             f'width="{width:.0f}" height="{height:.0f}" {FONT} font-size="13">'
         ),
-        f"<title>{html.escape(witness.name)}</title><style>{_style()}</style>",
+        f"<title>{html.escape(visible(witness.name))}</title><style>{_style()}</style>",
         (
             f'<polygon {_paint("page")} points="0,0 {width:.0f},0 {width:.0f},{height:.0f} '
             f'0,{height:.0f}"/>'
@@ -237,7 +238,7 @@ def _text(x: float, y: float, text: str, colour: str, size: int = 13, more: str 
     small = f' font-size="{size}"' if size != 13 else ""
     return (
         f'<text {_paint(colour)} x="{x:.0f}" y="{y:.0f}"{small}{more} xml:space="preserve">'
-        f"{html.escape(text)}</text>"
+        f"{html.escape(visible(text))}</text>"
     )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -146,3 +148,23 @@ def test_the_module_is_a_command(files: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stdout)["valid"] is False
+
+
+def test_text_of_a_history_is_text_in_what_is_said_and_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, value = "k\x1b[2J\x00\u202e</svg>", "v\x07\x9b"
+    both: list[dict[str, object]] = []
+    reads: tuple[tuple[str, list[str] | None], ...] = (("invoke", None), ("ok", []))
+    for kind, seen in reads:
+        for process in (0, 1):
+            ops = [["r", key, seen], ["append", key, f"{value}{process}"]]
+            both.append({"process": process, "type": kind, "f": "txn", "value": ops})
+    for kind, seen in (("invoke", None), ("ok", [f"{value}0", f"{value}1"])):
+        both.append({"process": 2, "type": kind, "f": "txn", "value": [["r", key, seen]]})
+    (tmp_path / "h.jsonl").write_text("".join(f"{json.dumps(op)}\n" for op in both))
+    assert run_check([tmp_path / "h.jsonl"], svg_file=tmp_path / "a.svg") == 1
+    said, drawn = capsys.readouterr().out, (tmp_path / "a.svg").read_text()
+    assert len(ElementTree.fromstring(drawn).findall(".//{*}text")) > 5
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", drawn)
+    assert "lost-update" in said

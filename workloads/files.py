@@ -213,19 +213,29 @@ def converted(path: Path, said: Any, kind: Any, way_out: str = "") -> Any:
 # --- writing ----------------------------------------------------------------------------------
 
 
-def replace(path: Path, data: str | bytes) -> None:
+def replace(path: Path, data: str | bytes, *, named: bool = False) -> None:
     """Write a file whole or not at all: beside it first, then in its place in one step.
 
     A process killed meanwhile leaves the old file, and perhaps NAME.PID.new beside it. A symbolic
-    link of that name is replaced and not followed. Raises OSError.
+    link of that name is replaced and not followed. named : as for `replacing`. Raises OSError.
     """
-    with replacing(path) as file:
+    with replacing(path, named=named) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file open for writing that takes its place when the block ends without an error."""
+def replacing(path: Path, *, named: bool = False) -> Iterator[BinaryIO]:
+    """A file open for writing that takes its place when the block ends without an error.
+
+    named : the user has named it. What is no file there (a device, a pipe, /dev/stdout) is written
+    to and stays what it is, and of a symbolic link it is the file at its end that is replaced.
+    """
+    if named and _written_to(path):
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        with os.fdopen(os.open(path, flags), "wb") as file:
+            yield file
+        return
+    path = Path(os.path.realpath(path)) if named else path
     if not path.name:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     # A name of its own for each process: two that write the same file must not share it. Made
@@ -245,6 +255,15 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             beside.unlink()
         raise
+
+
+def _written_to(path: Path) -> bool:
+    if os.path.abspath(path).startswith(("/dev/", "/proc/")):
+        return os.path.lexists(path)
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def write_json(path: Path, said: Any) -> None:

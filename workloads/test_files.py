@@ -251,6 +251,26 @@ def test_nothing_is_written_through_a_link(tmp_path: Path, precious: Path) -> No
     assert not (ours / "kept.json").is_symlink() and (ours / "kept.json").read_text() == "new"
 
 
+def test_what_the_user_names_is_written_to_where_it_is_no_file(
+    tmp_path: Path, precious: Path
+) -> None:
+    """Replaced, a device would be a file from then on, for everybody."""
+    before = os.stat("/dev/null")
+    replace(Path("/dev/null"), "gone", named=True)
+    assert os.path.samestat(before, os.stat("/dev/null"))
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    replace(tmp_path / "pipe", "through", named=True)
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    with pytest.raises(OSError, match="No such device"):  # nobody reads: it is not waited for
+        replace(tmp_path / "pipe", "nowhere", named=True)
+    (tmp_path / "link").symlink_to(precious / "letter")
+    replace(tmp_path / "link", "new", named=True)
+    assert (precious / "letter").read_text() == "new" and (tmp_path / "link").is_symlink()
+    assert [path.name for path in precious.iterdir()] == ["letter"]
+
+
 # --- text -------------------------------------------------------------------------------------
 
 
