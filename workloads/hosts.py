@@ -20,6 +20,8 @@ from workloads.last_words import gist, path_of, read
 
 ROOT = Path(__file__).resolve().parent.parent
 POLL_S = 0.1
+TEMPORARY = "tmp"
+"""In the temporary folder of a run: what its processes, or their engines, leave there."""
 _PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before any fork, not after
 
@@ -128,6 +130,10 @@ def start(
     )
     # A worker multiplies no matrices: numpy's pool of threads would only cost its start.
     environment |= {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+    # Turso makes a temporary database for each connection, and a killed process removes nothing:
+    # what is left goes with the run.
+    environment["TMPDIR"] = str(home / TEMPORARY)
+    (home / TEMPORARY).mkdir(exist_ok=True)
     with stderr.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "workloads.worker", str(home / "job.json"), *words],

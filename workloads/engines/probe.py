@@ -9,6 +9,7 @@ answer, and because two copies of SQLite must never meet on one file in one proc
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 import time
@@ -123,9 +124,14 @@ def from_dict(data: Mapping[str, Any]) -> Probe:
 # What the child processes do
 
 
+def _apart(folder: str, task: Callable[..., None], *args: Any) -> None:
+    _end_with_parent()
+    os.environ["TMPDIR"] = folder
+    task(*args)
+
+
 def _answer(name: str, questions: tuple[str, ...], folder: str, pipe: Connection) -> None:
     """Answer the questions one by one, each as soon as it is known."""
-    _end_with_parent()
     engine = find_engine(name)
     for question in questions:
         try:
@@ -229,7 +235,6 @@ def _upgrade(engine: Engine, holder: Any, path: str) -> str:
 
 def _share(name: str, path: str, number: int, pipe: Connection) -> None:
     """One of two processes on one database: write a row, then tell on demand which are seen."""
-    _end_with_parent()
     try:
         session = find_engine(name).connect(path, settings=Settings(busy_timeout_ms=5000))
         if number == 1:
@@ -256,7 +261,7 @@ def _interview(
     """Question -> answer; words where the process hung or died, after which a new one goes on."""
     answers: dict[str, Any] = {}
     while left := tuple(question for question in questions if question not in answers):
-        process, pipe = _start(_answer, name, left, folder)
+        process, pipe = _start(Path(folder), _answer, name, left, folder)
         try:
             for question in left:
                 answers[question], alive = _receive(process, pipe, limit_s)
@@ -279,7 +284,7 @@ def _two_processes(name: str, folder: Path, limit_s: float) -> tuple[bool | None
     started = []
     try:
         for number in (1, 2):
-            started.append(_start(_share, name, path, number))
+            started.append(_start(folder, _share, name, path, number))
             words, _ = _receive(*started[-1], limit_s)
             if words:
                 # The first is alone: what stops it is no word about a second one.
@@ -295,9 +300,10 @@ def _two_processes(name: str, folder: Path, limit_s: float) -> tuple[bool | None
             _end(process, pipe)
 
 
-def _start(task: Callable[..., None], *args: Any) -> tuple[Any, Connection]:
+def _start(folder: Path, task: Callable[..., None], *args: Any) -> tuple[Any, Connection]:
+    """A process with a task. folder : what its engine leaves among temporary files goes with it."""
     ours, theirs = SPAWN.Pipe()
-    process = SPAWN.Process(target=task, args=(*args, theirs), daemon=True)
+    process = SPAWN.Process(target=_apart, args=(str(folder), task, *args, theirs), daemon=True)
     process.start()
     theirs.close()  # so that a dead child is an end of file and not a wait
     return process, ours
