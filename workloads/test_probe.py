@@ -11,6 +11,7 @@ import pytest
 
 from workloads.engines import MODES, Probe, UnknownName, find_engine
 from workloads.engines.probe import AT_ONCE, WAITED, from_dict, main, probe, to_dict
+from workloads.registry import trust
 
 SINGLE_WRITER = ["libsql", "sqlite"]
 OVERLAPPING = ["sqlite-concurrent", "turso"]
@@ -97,6 +98,7 @@ class Absent(Null):
 def bad_engines(tmp_path: Path) -> Path:
     file = tmp_path / "bad_engines.py"
     file.write_text(BAD_ENGINES)
+    trust(file)
     return file
 
 
