@@ -193,7 +193,7 @@ def doubts(run: Run, counted: Count) -> list[str]:
     if counted.seconds < 0.5:
         said.append(f"Short: only {counted.seconds:.2g} s were measured.")
     ended = run.manifest.ended
-    if run.manifest.unchecked:
+    if run.manifest.unchecked and not run.manifest.unmade:  # an older manifest's
         said.append(f"The database was not checked: {run.manifest.unchecked}")
     if ended not in ("duration", "transactions", "running", "check killed", "not checked"):
         said.append(f"The run ended early: {ended}.")

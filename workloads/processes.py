@@ -353,11 +353,11 @@ class _Making:
         host = self._start(word, word)
         status = wait(host, limit_s, lambda s: self.on_progress(self._progress(phase, s)))
         if status is None:
-            at = self._progress(phase, limit_s).told()
+            at, kind = self._progress(phase, limit_s).told(), "load" if word == "load" else "check"
             raise TooLong(
                 f"{phase.capitalize()} the database with {self.plan.database} took longer than the "
-                f"limit of {limit_s:g} s{at and f' ({at})'}. Give it longer with --{word}-limit "
-                f"({word}_limit_s of a sweep's file)"
+                f"limit of {limit_s:g} s{at and f' ({at})'}. Give it longer with --{kind}-limit "
+                f"({kind}_limit_s of a sweep's file)"
                 f"{', or load fewer rows with --rows' if word == 'load' else ''}."
             )
         if status != 0:
@@ -537,30 +537,26 @@ class _Making:
             self.findings += [FindingEntry(**finding) for finding in said["findings"]]
             layout = self.manifest.layout.data() | {"left": said.get("layout", {})}
             self.manifest.layout = Layout(**layout)
-        except (FolderUnwritable, TooLong) as error:
-            # Nothing is known of the database, good or bad.
-            self.manifest.unchecked = str(error)
-            if self.ended in ("duration", "transactions"):
-                self.ended = "not checked"
         except (RunFailed, KeyError) as error:
-            self._unchecked(str(error))
+            self._unchecked(error)
         except KeyboardInterrupt:
             if self.killed:
                 raise  # it is tried again
             self.ended = "interrupted"
             self._unmade("its check was interrupted")
 
-    def _unchecked(self, words: str) -> None:
-        """The checking process came to no end of its own. Only where the database itself is no
-        database any more is that its fault.
+    def _unchecked(self, error: Exception) -> None:
+        """The checking process came to no good end: nothing is known of the database, unless that
+        is none any more.
         """
+        words = str(error)
         if any(sign in words for sign in CORRUPT):
             self.findings.append(FindingEntry(check="readable", ok=False, sentence=words))
             return
         self._unmade(words)
         if self.ended in ("duration", "transactions"):
-            killed = self.hosts[-1].process.returncode or 0
-            self.ended = "check killed" if killed < 0 else "not checked"
+            killed = (self.hosts[-1].process.returncode or 0) < 0 and not isinstance(error, TooLong)
+            self.ended = "check killed" if killed else "not checked"
 
     def not_checked(self, why: str) -> None:
         """Read the history alone."""
@@ -575,6 +571,7 @@ class _Making:
 
     def _unmade(self, why: str, check: str = "database") -> None:
         sentence = f"not checked: {why}"
+        self.manifest.unchecked = why
         self.findings.append(FindingEntry(check=check, ok=False, checked=False, sentence=sentence))
 
     def _unreadable(self) -> list[FindingEntry]:

@@ -173,7 +173,7 @@ def _again(
     plan = _plan(folder, manifest)
     if why := _not_to_be_run(plan, manifest, folder):
         raise RunError(f"{folder}: {why}")
-    manifest.under_way = UnderWay(stage="ending")
+    manifest.under_way, manifest.unchecked = UnderWay(stage="ending"), ""
     kept = _kept(manifest)
     made = finish(
         folder, os.dup(held), manifest, plan, database, findings=kept, on_progress=on_progress
