@@ -239,7 +239,7 @@ def test_a_check_beyond_its_limit_is_no_broken_invariant(tmp_path, scenario):
     assert not made.manifest.broken
     assert "--check-limit" in made.manifest.unchecked
     shown = subprocess.run([CWKIT, "show", made.folder], capture_output=True, text=True)
-    assert "The database was not checked: Checking the database with sqlite took" in shown.stdout
+    assert "UNKNOWN database: not checked: Checking the database with sqlite took" in shown.stdout
 
 
 def test_the_limits_are_options(tmp_path, scenario):
