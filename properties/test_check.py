@@ -17,6 +17,7 @@ from properties.check import run_check
 from properties.examples import parse
 from workloads.elle_files import write_history
 from workloads.history import HISTORY_FILE
+from workloads.plan import Plan
 
 SKEW, FINE = CATALOGUE["G2-item"].example, ("a 0-1 ok append:x:1", "b 2-3 ok r:x:[1]")
 
@@ -103,7 +104,9 @@ def test_json_is_one_line_for_each_history(files: Path) -> None:
 
 
 def test_a_run_folder_holds_its_columnar_history(files: Path) -> None:
-    (files / "manifest.json").write_text("{}")
+    window = {"start_ns": 1, "measure_ns": 1, "stop_ns": 2}
+    said = {"cwkit": 1, "run": "r", "plan": Plan().model_dump(), "workers": [], "window": window}
+    (files / "manifest.json").write_text(json.dumps(said | {"ended": "duration"}))
     status, text = run(files)
     assert status == 2
     assert "recorded no history" in text
