@@ -1,5 +1,6 @@
 """Cells on several machines: real dask workers on CPUs of their own, one of them killed."""
 
+import asyncio
 import itertools
 import json
 import os
@@ -11,14 +12,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import dask
 import pytest
 from distributed.versions import get_versions
 
 from workloads import cell_there, remote
-from workloads.cell_there import opened
+from workloads.cell_there import brought, opened
 from workloads.cluster import MachinesGone, conduct_on, find_machines
 from workloads.experiment import Design, conduct, read_experiment
 from workloads.local_cluster import LIMIT_S, LocalCluster, until
@@ -338,3 +340,44 @@ def test_a_file_that_a_worker_names_never_lies_outside(tmp_path):
         out.write(b"x")
     assert (tmp_path / "run" / "a" / "b.npy").read_bytes() == b"x"
     assert checked_address("tls://h:1") == "tls://h:1"
+
+
+SAID = {"state": "done", "words": "", "took_s": 1.0, "run": "b00-a", "files": [("a.npy", 3)]}
+FORGED: dict[str, tuple[dict[str, Any], str]] = {
+    "a file outside": ({"files": [("../../precious/a", 3)]}, "lies outside it"),
+    "a file by its path": ({"files": [("/etc/passwd", 3)]}, "lies outside it"),
+    "a name that acts": ({"files": [("\x1b[2J", 3)]}, "lies outside it"),
+    "a size below 0": ({"files": [("a.npy", -1)]}, "`files"),
+    "no list": ({"files": "all"}, "`files`"),
+    "a state that is none": ({"state": "well"}, "`state`"),
+    "words that are none": ({"words": 7}, "`words`"),
+    "years": ({"took_s": 1e300}, "`took_s`"),
+}
+
+
+@pytest.mark.parametrize("forged", list(FORGED))
+def test_what_a_worker_says_is_checked_before_anything_is_written(
+    tmp_path: Path, forged: str
+) -> None:
+    class Answering:
+        """Machines whose worker gives three bytes for every piece that it is asked for."""
+
+        async def ask(self, *words: object) -> bytes:
+            return b"abc"
+
+    machine = SimpleNamespace(name="w", address="tcp://1", token="t")
+    job = {"block": 0, "arm": "a"}
+    to = tmp_path / "sweep"
+    to.mkdir()
+    changes, words = FORGED[forged]
+
+    def fetched(said: dict[str, Any]) -> Any:
+        machines: Any = Answering()
+        return asyncio.run(brought(machines, cast(Any, machine), job, said, to))
+
+    with pytest.raises(RunError, match=words) as error:
+        fetched(SAID | changes)
+    assert str(error.value).isprintable()
+    assert list(tmp_path.iterdir()) == [to] and list(to.iterdir()) == []
+    assert fetched(SAID).folder == to / "b00-a"
+    assert (to / "b00-a" / "a.npy").read_bytes() == b"abc"
