@@ -8,7 +8,6 @@ Both show what would act as its escape (`workloads.visible`); nothing is rich's 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from workloads.visible import json_text as json_text
 from workloads.visible import visible
 
 PIPED_WIDTH = 200
@@ -58,15 +58,6 @@ def console(*, stderr: bool = False) -> Terminal:
 def one_line(text: object, style: str = "") -> Text:
     """One line of text that may come from anybody, for a table or a group of rich's."""
     return Text(visible(text), style=style)
-
-
-def json_text(said: Any, indent: int | None = 1) -> str:
-    r"""JSON for a program, in ASCII without a character that a terminal acts on.
-
-    >>> json_text({"words": "a\x7f\x9b"}, None)
-    '{"words": "a\\u007f\\u009b"}'
-    """
-    return json.dumps(said, indent=indent).replace("\x7f", "\\u007f")
 
 
 class _Guarded:

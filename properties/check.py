@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -21,7 +20,7 @@ from workloads.elle_files import SUFFIXES, read_history
 from workloads.errors import RunError
 from workloads.files import replace
 from workloads.history import HISTORY_FILE, MODELS, OUTCOMES, History, HistoryError
-from workloads.visible import visible
+from workloads.visible import json_text, visible
 
 VALID, VIOLATED, BAD_INPUT, UNKNOWN = 0, 1, 2, 3
 
@@ -65,7 +64,7 @@ def run_check(
                     answers.add(BAD_INPUT)
                 else:
                     skipped += 1
-                    print(f"skipped: {error}", file=sys.stderr if as_json else out)
+                    print(f"skipped: {visible(error)}", file=sys.stderr if as_json else out)
                 continue
             verdict = check(
                 history, sequential_keys=sequential_keys, linearizable_keys=linearizable_keys
@@ -184,7 +183,7 @@ def json_line(path: str | Path, verdict: Verdict, level: str) -> str:
         "anomalies": anomalies,
         "notes": verdict.notes,
     }
-    return json.dumps(data)
+    return json_text(data, None)
 
 
 def witness_data(history: History, witness: Witness) -> dict[str, Any]:

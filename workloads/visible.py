@@ -7,7 +7,9 @@ the line before it, and a bidirectional override would show another text than th
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 _ACTS = re.compile(
     "["
@@ -42,3 +44,12 @@ def _escape(one: str) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def json_text(said: Any, indent: int | None = 1) -> str:
+    r"""JSON for a program, in ASCII without a character that a terminal acts on.
+
+    >>> json_text({"words": "a\x7f\x9b"}, None)
+    '{"words": "a\\u007f\\u009b"}'
+    """
+    return json.dumps(said, indent=indent).replace("\x7f", "\\u007f")
