@@ -99,7 +99,11 @@ def _say(console: Console, said: str) -> None:
 
 
 def name_left_over(argv: Sequence[str]) -> None:
-    """One line on standard error where killed processes have left temporary folders."""
+    """One line on standard error where killed processes have left temporary folders.
+
+    Those of stages, on which schedules were played, are removed: nobody need be asked.
+    """
+    temporary.clear_stages()
     if argv[:1] in ([], ["recover"]) or "--help" in argv:
         return
     places = [Path(tempfile.gettempdir()), *_databases(argv)]

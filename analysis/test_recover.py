@@ -89,6 +89,31 @@ def test_the_next_command_names_what_is_left_and_recover_all_clears_it(kit: Kit)
     assert "Nothing was left." in kit("recover", "--all").stdout
 
 
+STAGE = """
+import time
+from workloads import sessions
+from workloads.interleave import Stage
+stage = Stage("sqlite", ("immediate",))
+print(sessions.room(), flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_a_killed_process_left_of_its_stage_is_gone_with_the_next_command(kit: Kit) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", STAGE], stdout=subprocess.PIPE, **kit.options
+    ) as process:
+        assert process.stdout is not None
+        room = Path(process.stdout.readline().strip())
+        children = psutil.Process(process.pid).children()
+        process.kill()
+    psutil.wait_procs(children, timeout=LIMIT_S)
+    assert room.is_dir()
+    said = kit("list", "--scenarios")
+    assert not room.exists()
+    assert "recover" not in said.stderr
+
+
 def test_show_tells_an_interrupted_run_as_far_as_it_was_seen_and_the_way_out(kit: Kit) -> None:
     folder = kit.killed()
     shown = kit("show", folder.name).stdout

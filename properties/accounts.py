@@ -16,7 +16,7 @@ from hypothesis import is_hypothesis_test, settings
 
 from properties.book import Book, book, count, noting, turn_to
 from properties.targets import Target
-from workloads import sessions, temporary
+from workloads import temporary
 from workloads.engines import find_engine
 from workloads.interleave import Stage
 
@@ -32,9 +32,9 @@ class Accounts:
         told = getattr(config, "workerinput", {}).get("cwkit_found", "")
         self.ours: temporary.Temporary | None = None
         if not told:
-            sessions.clear_left_over()
+            temporary.clear_stages()
             # After a session that was killed nobody reads it: it goes as stages do.
-            self.ours = temporary.make(sessions.KIND)
+            self.ours = temporary.make(temporary.STAGE)
         self.found = self.ours.path if self.ours else Path(told)
         Stage.listeners[:] = [count]
 

@@ -30,9 +30,6 @@ from workloads.schedule import Op, Schedule
 from workloads.stepping import Opening, Playing, Reply, event_of, read_journal
 from workloads.temporary import Temporary
 
-KIND = "stage"
-"""Of the temporary folder."""
-
 LIMIT_S = 20.0
 """How long a process may take for one step. Nothing waits for a lock here, so this is a hang."""
 
@@ -350,16 +347,9 @@ def room() -> Path:
     """
     global _room
     if _room is None:
-        clear_left_over()
-        _room = temporary.make(KIND, within=_fast_folder())
+        temporary.clear_stages()
+        _room = temporary.make(temporary.STAGE, within=_fast_folder())
     return _room.path
-
-
-def clear_left_over() -> None:
-    """Remove the folders of dead processes' stages: they hold nothing that anybody was promised."""
-    for left in temporary.left_over(*temporary.usual_places()):
-        if left.owner is not None and left.owner.kind == KIND:
-            temporary.clear(left)
 
 
 def _fast_folder() -> Path | None:

@@ -33,6 +33,9 @@ MAKING = re.compile(r"cwkit-making-([0-9]{1,18})-([0-9]{1,18})-[a-z0-9_]{8}")
 """A folder before it has its owner file, and after it had: its process and when that began."""
 
 OWNER_FILE = "owner.json"
+STAGE = "stage"
+"""The kind of a folder with databases on which schedules are played."""
+
 SHARED_MEMORY = Path("/dev/shm")
 
 MOST_OWNER_BYTES = 16_384
@@ -170,6 +173,16 @@ def clear(left: LeftOver) -> bool:
     except (InUse, OSError):
         return False
     return not left.path.exists()
+
+
+def clear_stages() -> None:
+    """Remove what killed processes left of their stages, which hold nothing that was promised.
+
+    Nobody has to be asked, as for a run's database: whoever comes next does it.
+    """
+    for left in left_over(*usual_places()):
+        if left.owner is not None and left.owner.kind == STAGE:
+            clear(left)
 
 
 # --- locks on folders -------------------------------------------------------------------------

@@ -164,7 +164,7 @@ def killed(tmp_path: Path) -> Path:
 
 def test_a_killed_process_s_folder_goes_with_the_next_one_s_stage(killed: Path) -> None:
     assert killed.is_dir()
-    sessions.clear_left_over()  # as before the first stage of a process, and of pytest
+    temporary.clear_stages()  # as before the first stage of a process, in pytest and in commands
     assert not killed.exists()
 
 
@@ -172,7 +172,7 @@ def test_a_live_process_s_folder_is_left_alone(tmp_path: Path) -> None:
     with stage(tmp_path, LEAVES) as held:
         held.play(WRITES)
         before = sorted(sessions.room().rglob("*"))
-        sessions.clear_left_over()
+        temporary.clear_stages()
         assert sorted(sessions.room().rglob("*")) == before
         assert any(path.name.startswith(".tmp") for path in before)
         assert sessions.room() not in [
