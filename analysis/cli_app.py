@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from workloads.manifest import RecordedPlan
 from workloads.plan import PlanError
+from workloads.registry import path_of, trust
 
 app = typer.Typer(
     name="cwkit",
@@ -33,6 +36,19 @@ LoadOption = Annotated[
     typer.Option("--load", metavar="FILE.py", help="load this file of yours, which it names"),
 ]
 """A folder may come from anybody: a file that only the folder names is never loaded."""
+
+
+def load_files(paths: Sequence[Path], plans: Sequence[RecordedPlan]) -> None:
+    """Have the files of --load loaded where one of these plans names them.
+
+    Raises PlanError for a file that none of them names: the option would do nothing.
+    """
+    named = {path_of(name) for plan in plans for name in (plan.scenario, *plan.engines())} - {None}
+    for path in paths:
+        if path.resolve() not in named:
+            there = ", ".join(sorted(map(str, named))) or "none"
+            raise PlanError(f"--load {path}: nothing names this file. The files named: {there}.")
+    trust(*paths)
 
 
 def command_line() -> str:

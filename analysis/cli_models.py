@@ -10,15 +10,15 @@ import typer
 from rich.console import Console
 
 from analysis import show
-from analysis.cli_app import RUNS, LoadOption, RunsOption, app
+from analysis.cli_app import RUNS, LoadOption, RunsOption, app, load_files
 from analysis.summary import arms_refusals, conflicts, plain_table, refusals
 from analysis.words import Table
 from workloads import temporary
 from workloads.files import replace
+from workloads.manifest import RecordedPlan, read_manifest
 from workloads.processes import FolderUnwritable
 from workloads.recording import RunError, read_run
 from workloads.recovery import must_be_over
-from workloads.registry import trust
 from workloads.run_names import find_run
 
 SvgOption = Annotated[Path | None, typer.Option(help="draw the chart into this file (SVG, PNG)")]
@@ -41,11 +41,12 @@ def conflicts_command(
     from analysis.windows import NoAnswer, NotLoaded
     from workloads.experiment import read_experiment
 
-    trust(*load or ())
+    folders = [find_run(name, runs) for name in names]
+    if load:
+        load_files(load, [plan for folder in folders for plan in _plans(folder)])
     console = show.console()
     made, without, shown = [], [], False
-    for name in names:
-        folder = find_run(name, runs)
+    for folder in folders:
         if (folder / "experiment.json").is_file():
             grid = gather(read_experiment(folder))
             for part in arms_refusals(grid):
@@ -79,6 +80,15 @@ def conflicts_command(
         console.print()
         console.print(f"Not predicted: {words}")
     _draw(predicted_against_observed, made, svg)
+
+
+def _plans(folder: Path) -> list[RecordedPlan]:
+    """What a run, or each arm of an experiment, was asked to do."""
+    from workloads.experiment import read_experiment
+
+    if (folder / "experiment.json").is_file():
+        return [RecordedPlan(**values) for values in read_experiment(folder).arms.values()]
+    return [read_manifest(folder).plan]
 
 
 @app.command("scaling")

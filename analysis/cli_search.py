@@ -37,6 +37,7 @@ from analysis.cli_app import (
     RunsOption,
     app,
     command_line,
+    load_files,
     settings_of,
 )
 from analysis.compare import FOREIGN_LIMIT
@@ -118,7 +119,7 @@ def search_command(
     databases: DatabasesOption = None,
 ) -> None:
     """The highest rate that meets an objective. 0 found, 1 not met, 2 bad input, 3 undecided."""
-    trust(*load or (), scenario, database, write_engine, read_engine)
+    trust(scenario, database, write_engine, read_engine)
     given = {
         "rows": rows,
         "record_bytes": record_bytes,
@@ -129,6 +130,7 @@ def search_command(
     }
     if into is not None and (into / SEARCH).is_file() and not _typed(context):
         search = read_search(into)
+        load_files(load or (), [search.plan])
     else:
         search = _search(
             slo, repeats, step, longest, foreign_limit,
@@ -139,6 +141,7 @@ def search_command(
             params={name: value for name, value in given.items() if value is not None}
             | settings_of(set_ or []),
         )  # fmt: skip
+        load_files(load or (), [])
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-search-{search.plan.scenario.rpartition(':')[2]}"
     folder = into or runs / name.lower()
     begun = begin(search, folder)

@@ -135,6 +135,18 @@ def test_conflicts_loads_the_file_where_the_command_line_names_it(home: Path, pl
     assert "had a row in common" in out and "Σ r·w" in out
 
 
+@pytest.mark.parametrize("name", ["a", "e"])
+def test_a_file_that_nothing_names_is_not_loaded_and_said(
+    home: Path, play: Play, name: str
+) -> None:
+    runs(home, "scenario", older=False)
+    shutil.copy(home / "evil.py", home / "other.py")
+    status, out, err = play("conflicts", name, "--load", "other.py")
+    assert status == 2 and not (home / "mark").exists() and not out
+    assert "--load other.py: nothing names this file. The files named: " in err
+    assert f"{home}/evil.py" in err and err.count("\n") == 1
+
+
 def test_a_report_is_written_again_without_the_file(home: Path, play: Play) -> None:
     made_report_folder(home / "report")
     for path in (home / "report").glob("*/*/manifest.json"):
@@ -161,6 +173,10 @@ def test_a_search_goes_on_only_where_the_command_line_names_the_file(
     status, out, err = play("search", "--into", "search")
     assert status == 2 and not (home / "mark").exists(), (status, out, err)
     assert "'evil.py:" in err and "--load FILE.py" in err and err.count("\n") == 1
+    status, _, err = play("search", "--into", "search", "--load", "other.py")
+    assert status == 2 and "nothing names this file" in err
+    status, _, err = play("search", "--into", "search", "--load", "evil.py")
+    assert (home / "mark").exists(), err
 
 
 def test_a_cell_is_not_run_by_a_file_that_only_its_folder_names(home: Path, play: Play) -> None:

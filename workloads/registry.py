@@ -51,7 +51,7 @@ def trust(*names: str | Path) -> None:
     """
     there = dict.fromkeys(_trusted())
     for name in map(str, names):
-        if (path := _path_of(name)) is not None:
+        if (path := path_of(name)) is not None:
             there[str(path)] = None
     os.environ[HANDED_ON] = json.dumps(list(there))
 
@@ -60,7 +60,7 @@ def _trusted() -> list[str]:
     return list(json.loads(os.environ.get(HANDED_ON, "[]")))
 
 
-def _path_of(name: str) -> Path | None:
+def path_of(name: str) -> Path | None:
     """The file of "path.py:Class" or "path.py", None of a registry's name."""
     text = name.rpartition(":")[0] if ".py:" in name else name if name.endswith(".py") else ""
     try:
@@ -88,7 +88,7 @@ def found(name: str, registry: Mapping[str, str], what: str, way_out: str) -> An
 def from_file(name: str, what: str) -> Any:
     """The class `Name` of "path.py:Name". Raises UnknownName with the reason."""
     path_text, _, attribute = name.rpartition(":")
-    path = _path_of(name)
+    path = path_of(name)
     if path is None or str(path) not in _trusted():
         raise NotTrusted(
             f"The {what} {name!r} is a file, and a file is loaded only where the command line "
@@ -177,4 +177,4 @@ def _neighbours_hint(path: Path, error: BaseException) -> str:
     return f" A file beside it is imported relatively: from . import {neighbour}."
 
 
-__all__ = ["NotTrusted", "UnknownName", "found", "from_file", "trust"]
+__all__ = ["NotTrusted", "UnknownName", "found", "from_file", "path_of", "trust"]
