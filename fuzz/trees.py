@@ -138,7 +138,7 @@ def damage_lines(rng: random.Random, path: Path) -> None:
         case _:
             try:
                 value = json.loads(lines[at])
-            except ValueError:
+            except (ValueError, RecursionError):
                 return
             places = _places(value)
             if places:
