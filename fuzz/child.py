@@ -25,6 +25,7 @@ from typing import Any
 import psutil
 
 from fuzz import EVIL, PRECIOUS, Fuzzer, Played, find
+from workloads import temporary
 
 ADDRESS_SPACE = 1 << 30
 """Bytes that the inputs of one process may have beyond what the imports took."""
@@ -211,6 +212,8 @@ def main() -> None:
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     tempfile.tempdir = os.environ["TMPDIR"] = str(Path(work) / "tmp")
+    # Where `recover --all` looks for what was left over: no input clears the machine's own.
+    temporary.SHARED_MEMORY = Path(work) / "tmp"
     fuzzer = find(name)
     player = Player(fuzzer, name, int(seed), Path(base), Path(work))
     fuzzer.import_all()  # before the limit, so that the limit is the inputs' alone
