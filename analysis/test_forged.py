@@ -210,7 +210,12 @@ def test_the_same_commands_do_their_work_on_a_sound_folder(
 ) -> None:
     for name, words in COMMANDS.items():
         status, _, err = played(capsys, words)
-        decided = name not in ("compare", "compare arms", "scaling")  # one block decides nothing
+        decided = name not in (
+            "compare",
+            "compare arms",
+            "scaling",  # one block decides nothing
+            "conflicts",  # in so short a run perhaps nothing is refused
+        )
         assert status in ((0,) if decided else (0, 2, 3)), (name, err)
     assert {path.name for path in (home / "runs" / "forged" / "earlier").iterdir()} >= {
         f"b00-writers-{n}.1{tail}" for n in (1, 2) for tail in ("", ".cell.json")

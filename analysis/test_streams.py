@@ -120,6 +120,7 @@ AT_ONCE = {
     "compare": ("compare", "made", "made"),
     "conflicts": ("conflicts", "made"),
     "scaling": ("scaling", "made"),
+    "recover": ("recover", "--all"),
 }
 
 
