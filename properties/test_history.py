@@ -233,3 +233,11 @@ def test_transactions_added_in_any_order_are_kept_in_order_of_begin() -> None:
     history = parse(["b 5-6 ok append:x:2", "a 1-2 ok append:x:1 r:x:[1]"], "list-append")
     assert history.ops(0) == [("append", "x", 1), ("r", "x", [1])]
     assert history.ops(1) == [("append", "x", 2)]
+
+
+def test_a_pipe_in_place_of_a_columnar_history_is_one_sentence_and_not_waited_for(
+    tmp_path: Path,
+) -> None:
+    os.mkfifo(tmp_path / "history.npz")
+    with pytest.raises(HistoryError, match=r"history\.npz"):
+        read_history(tmp_path / "history.npz")

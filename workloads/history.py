@@ -18,6 +18,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from workloads.errors import RunError
+from workloads.files import opened
+
 MODELS = ("list-append", "rw-register")
 OUTCOMES = ("committed", "conflict", "failed", "unknown")
 COMMITTED, CONFLICT, FAILED, UNKNOWN = range(4)
@@ -127,7 +130,7 @@ def load(path: str | Path) -> History:
     """Read the columnar form. Raises HistoryError where it is none, cut, or of a later version."""
     path = Path(path)
     try:
-        with open(path, "rb") as raw, np.load(raw) as file:
+        with opened(path, named=True) as raw, np.load(raw) as file:
             names = json.loads(file["names"].tobytes())
             columns = {c: file[c] for c in _COLUMNS}
             form = names.pop("format")
@@ -136,6 +139,8 @@ def load(path: str | Path) -> History:
             _insist(history)
     except FileNotFoundError:
         raise HistoryError(f"{path}: there is no such file.") from None
+    except RunError as error:  # a FIFO would be waited for without end
+        raise HistoryError(str(error)) from None
     except _DAMAGE as error:
         raise HistoryError(
             f"{path}: this is no whole columnar history ({error}). "
