@@ -17,6 +17,7 @@ from workloads.experiment import (
 )
 from workloads.locks import Held, locked
 from workloads.plan import PlanError
+from workloads.registry import trust
 
 FAST = {"scenario": "counter", "writers": 1, "duration_s": 0.05, "warmup_s": 0, "retry": {}}
 NULL = {"null": {"database": "null", **FAST}}
@@ -124,6 +125,7 @@ def test_refused_missing_and_failed_arms_are_kept_and_the_rest_goes_on(tmp_path)
         "        return 'it went away'\n",
         encoding="utf-8",
     )
+    trust(broken)
     arms = {
         "refused": {"database": "sqlite", "begin": "concurrent", **FAST},
         "missing": {"database": f"{broken}:Gone", **FAST},
