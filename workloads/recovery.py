@@ -357,7 +357,11 @@ def _seen(folder: Path, manifest: Manifest) -> Window:
 
 def _all_alive(folder: Path, manifest: Manifest) -> int:
     """A moment at which every worker was alive, by their own rows: 0 where one has none."""
-    ends = {worker: int(rows["end_ns"].max()) for worker, rows in _rows(folder, manifest)}
+    # An attempt that is open has no end, but its worker was alive when it began it.
+    ends = {
+        worker: int(max(rows["end_ns"].max(), rows["start_ns"].max()))
+        for worker, rows in _rows(folder, manifest)
+    }
     working = [entry.worker for entry in manifest.workers if entry.role != "checkpointer"]
     return min((ends.get(worker, 0) for worker in working), default=0)
 

@@ -98,7 +98,9 @@ def test_a_workers_panic_is_kept_whole_and_shown(tmp_path, panicking):
     kept = dict(last_words.all_of(made.folder, 2))
     assert PANIC.strip() in kept.values()
     (died,) = [w.entry for w in made.workers if w.entry.state == "died"][:1]
-    assert died.account.startswith("signal 6: thread 'main' panicked at core/storage/pager.rs")
+    assert died.account.startswith(
+        "signal 6 (SIGABRT): thread 'main' panicked at core/storage/pager.rs"
+    )
     assert "page 77" in died.account
     text = cwkit("show", made.folder).stdout
     assert shown(PANIC) in text
@@ -115,7 +117,7 @@ def test_a_process_of_several_workers_has_one_file(tmp_path, panicking):
 
 def test_the_loaders_panic_is_told_whole_with_the_sentence(tmp_path, panicking):
     plan = make_plan(scenario="counter", database=panicking("AtConnect"), writers=1)
-    with pytest.raises(RunFailed, match="signal 6: thread 'main' panicked") as failed:
+    with pytest.raises(RunFailed, match=r"signal 6 \(SIGABRT\): thread 'main' panicked") as failed:
         run(plan, tmp_path / "runs")
     assert "\n" not in str(failed.value)
     assert failed.value.said == PANIC

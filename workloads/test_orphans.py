@@ -28,6 +28,8 @@ def hang():
 
 class Hanging(Sqlite):
     def connect(self, path, *, begin="deferred", settings=None):
+        if path.endswith("asked.db"):  # the loader asks for the mode of each role first
+            return super().connect(path, begin=begin, settings=settings)
         hang()
 
 class Checked(Counter):

@@ -71,7 +71,10 @@ def test_a_call_that_never_returns_ends_its_process_and_says_where(
 
 BODIES = {
     "an exit": ("os._exit(7)", "exit status 7"),
-    "a closed pipe": ("os.closerange(3, 100); signal.pause()", "it closed its pipe and lived on"),
+    "a closed pipe": (
+        "os.closerange(3, 65_536); signal.pause()",
+        "it closed its pipe and lived on",
+    ),
     "a signal of the kernel": ("os.kill(os.getpid(), signal.SIGBUS)", "signal 7 (SIGBUS)"),
 }
 
