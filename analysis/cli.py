@@ -8,6 +8,7 @@ cannot be decided; 130 Ctrl-C.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -39,6 +40,8 @@ from workloads.visible import visible
 
 __all__ = ["app", "main"]
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 def main() -> None:
     """Console entry: turns whatever the user could mend into one sentence and status 2."""
@@ -61,6 +64,13 @@ def main() -> None:
         except BrokenPipeError:
             sys.exit(0)
         except OSError as error:
+            if error.errno in DISK_FULL:
+                print(
+                    f"cwkit: the disk is full ({error.strerror}); what was written by then is "
+                    "kept. Free some space; `cwkit recover --all` finishes what was cut short.",
+                    file=sys.stderr,
+                )
+                sys.exit(1)
             if error.filename is None:
                 raise
             where = visible(shortened(str(error.filename)))

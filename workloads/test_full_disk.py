@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from workloads import recording as rec
+from workloads.design import DONE, FAILED, Design
 from workloads.engines import find_engine
+from workloads.experiment import conduct
+from workloads.plan import make_plan
+from workloads.processes import run
 from workloads.small_disk import on_a_small_disk
 from workloads.test_registry import written
 
@@ -199,3 +203,71 @@ def test_no_room_to_load_the_database_is_said_in_one_sentence(tmp_path):
     assert "or the database, is full" in said and "(ValueError: database or disk is full)" in said
     assert "--databases" in said
     assert done.folder is None
+
+
+def test_a_result_that_the_disk_does_not_take_is_one_sentence():
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [CWKIT, "list", "--scenarios"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    said = [line for line in done.stderr.splitlines() if "killed" not in line]  # of other tests
+    assert len(said) == 1 and said[0].startswith("cwkit: the disk is full (")
+
+
+# --- more than one run ------------------------------------------------------------------------
+
+ARM = {"scenario": "ingest", "params": {"record_bytes": 4_000, "rows": 10}, "writers": 1}
+
+
+@pytest.fixture
+def small_engine(tmp_path):
+    text = FULL_ENGINE.format(module="sqlite", base="Sqlite")
+    return f"{written(tmp_path / 'engine.py', text)}:Small"
+
+
+def test_a_cell_that_met_a_full_disk_has_failed_and_says_why(tmp_path, small_engine):
+    arms = {
+        name: {**ARM, "database": database, "transactions": 300}
+        for name, database in (("small", small_engine), ("large", "sqlite"))
+    }
+    made = conduct(Design("disks", "?", arms, 1, 1), tmp_path / "e")
+    small, large = made.cells[0, "small"], made.cells[0, "large"]
+    assert (small.state, large.state) == (FAILED, DONE)
+    assert "attempts of the writers met a full disk or a full database" in small.words
+    shown = subprocess.run([CWKIT, "show", tmp_path / "e"], capture_output=True, text=True)
+    assert "met a full disk" in shown.stdout
+
+
+def test_a_comparison_with_a_run_that_met_a_full_disk_says_so(tmp_path, small_engine):
+    plans = {
+        name: make_plan(**ARM, database=database, transactions=300)
+        for name, database in (("small", small_engine), ("large", "sqlite"))
+    }
+    for name, plan in plans.items():
+        run(plan, tmp_path / "runs", name=name)
+    done = subprocess.run(
+        [CWKIT, "compare", tmp_path / "runs" / "large", tmp_path / "runs" / "small"],
+        capture_output=True,
+        text=True,
+    )
+    assert "met a full disk" in done.stdout
+    assert done.returncode == 3, done.stdout + done.stderr
+
+
+def test_a_search_whose_disk_fills_cannot_decide_and_goes_on_when_there_is_room(tmp_path):
+    words = ["--slo", "p99 < 10s", "--scenario", "ingest", "--record-bytes", "4000", "--rows", "10"]
+    words += ["--database", "sqlite", "--writers", "1", "--duration", "1", "--repeats", "1"]
+    runs, databases, into = tmp_path / "runs", tmp_path / "databases", tmp_path / "runs" / "s"
+    databases.mkdir()
+    search = [CWKIT, "search", *words, "--databases", str(databases), "--runs", str(runs)]
+    done = subprocess.run(
+        on_a_small_disk(3 * MIB, databases, tmp_path / "copy", [*search, "--into", str(into)]),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "met a full disk" in done.stderr
+    assert "--into" in done.stderr
