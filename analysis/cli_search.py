@@ -101,6 +101,8 @@ def search_command(
     ] = None,
     busy_timeout_ms: Annotated[int, typer.Option(help="PRAGMA")] = 2000,
     wal_autocheckpoint: Annotated[int, typer.Option(help="PRAGMA: pages; 0: none")] = 1000,
+    load_limit: Annotated[float, typer.Option(help="loading may take so long, s")] = 900,
+    check_limit: Annotated[float, typer.Option(help="checking a run may take so long, s")] = 900,
     seed: Annotated[int, typer.Option(help="draws the same transactions again")] = 0,
     repeats: Annotated[int, typer.Option(help="runs at each rate; more than half decide")] = 3,
     step: Annotated[float, typer.Option(help="between neighbouring rates")] = STEP,
@@ -138,6 +140,7 @@ def search_command(
             begin=begin_, readers=readers, read_engine=read_engine, read_begin=read_begin,
             duration_s=duration, warmup_s=warmup, synchronous=synchronous,
             busy_timeout_ms=busy_timeout_ms, wal_autocheckpoint=wal_autocheckpoint, seed=seed,
+            load_limit_s=load_limit, check_limit_s=check_limit,
             params={name: value for name, value in given.items() if value is not None}
             | settings_of(set_ or []),
         )  # fmt: skip

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
-from workloads import served, served_files, sqld
+from workloads import last_words, served, served_files, sqld
 from workloads.hosts import ROOT
 from workloads.recording import RunError
 
@@ -158,6 +158,12 @@ def test_what_takes_too_long_is_ended_and_said(tmp_path: Path) -> None:
     said = served.measure(tmp_path / "served", blocks=1, limit_s=0.0)
     assert said["ended"] == "failed"
     assert said["failure"] == "not done after 0 s"
+
+
+def test_what_the_measuring_process_wrote_before_it_died_is_kept(tmp_path: Path) -> None:
+    why = served._apart({"parent": os.getpid(), "folder": "?"}, tmp_path, 60)
+    assert why.startswith("exit status 1: ")
+    assert "Traceback" in last_words.read(tmp_path / "served.stderr")
 
 
 def test_a_cut_attempt_is_kept_beside_the_next(tmp_path: Path) -> None:
