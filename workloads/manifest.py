@@ -60,7 +60,8 @@ Role = Literal["writer", "reader", "checkpointer"]
 class Part(BaseModel):
     """What all parts of a manifest are: keys that this cwkit does not know are kept."""
 
-    model_config = ConfigDict(extra="allow", ser_json_inf_nan="strings")
+    # Built when first used: a process of a run that writes rows needs most of them never.
+    model_config = ConfigDict(extra="allow", ser_json_inf_nan="strings", defer_build=True)
 
     def data(self) -> dict[str, Any]:
         """The keys that it has, as plain data: what was not said is not in it."""
