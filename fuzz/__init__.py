@@ -18,6 +18,7 @@ traceback, and runs nothing that the input names. A fuzzer is one file and one l
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import random
 import sys
@@ -71,7 +72,14 @@ class Fuzzer:
 
     def import_all(self) -> None:
         """Import what the calls need, before memory is limited and files are watched."""
+        import matplotlib
+        import typer.main
+
         import analysis.cli  # noqa: F401
+
+        # Built anew for each call, the command line takes longer than most calls do.
+        typer.main.get_command = functools.cache(typer.main.get_command)
+        matplotlib.get_configdir(), matplotlib.get_cachedir()  # made once, where a user has none
 
     def call(self, words: Sequence[str]) -> None:
         """Make one call, in this process; ends by returning or by SystemExit."""

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import matplotlib
 import typer
 
 from analysis.cli import app
@@ -101,7 +100,6 @@ class CommandLine(Fuzzer):
         shutil.copytree(base / "made", where / "runs", symlinks=True)
         os.mkfifo(where / "fifo")
         (where / "loop").symlink_to("loop")
-        matplotlib.get_configdir(), matplotlib.get_cachedir()  # made once, where a user has none
         name = rng.choice(list(COMMANDS))
         words = list(GIVEN.get(name, [])) if rng.random() < 0.7 else []
         options = [p for p in COMMANDS[name].params if p.param_type_name == "option"]

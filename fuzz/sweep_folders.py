@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import matplotlib
-
 from analysis.search_folder import Search
 from analysis.search_folder import begin as begin_search
 from analysis.synthetic import drawn_run, write_folder
@@ -118,20 +116,20 @@ class SweepFolders(Fuzzer):
         _search(base / "search", seed)
 
     def draw(self, rng: random.Random, base: Path, where: Path) -> Sequence[Sequence[str]]:
-        matplotlib.get_configdir(), matplotlib.get_cachedir()  # made once, where a user has none
         kind = rng.choices(("sweep", "file", "report", "search"), (6, 2, 2, 2))[0]
         shutil.copy(base / "tiny.toml", where)
         if kind == "file":
             _lines(rng, where / "tiny.toml")
             return [["sweep", "tiny.toml", "--dry-run"]]
-        for name in (kind, "sound") if kind == "sweep" else (kind,):
+        known = {"sweep": OF_A_SWEEP, "report": OF_A_REPORT, "search": OF_A_SEARCH}
+        words = rng.choice(known[kind])
+        if kind == "report" and rng.random() < 0.1:
+            words = WRITING
+        for name in (kind, "sound") if "runs/sound" in words else (kind,):
             shutil.copytree(base / name, where / "runs" / name, symlinks=True)
         for _ in range(rng.choice((1, 1, 1, 2, 4))):
             damage(rng, where / "runs" / kind)
-        if kind == "report" and rng.random() < 0.1:
-            return [WRITING]
-        known = {"sweep": OF_A_SWEEP, "report": OF_A_REPORT, "search": OF_A_SEARCH}
-        return [rng.choice(known[kind])]
+        return [words]
 
     def call(self, words: Sequence[str]) -> None:
         with nothing_runs():
