@@ -2,7 +2,7 @@
 # Paths are relative throughout, so that a clone may lie in a folder with a space in its name.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test lint bench fuzz lock clean
+.PHONY: help setup report test lint bench fuzz kills lock clean
 
 venv := .venv/bin
 # Where the tests are repeated by hand: make test PYTEST="-k bank --slow"
@@ -40,6 +40,9 @@ bench: ready ## every script of bench/: what the generator itself costs
 
 fuzz: ready ## 20,000 damaged and forged inputs at each fuzzer of fuzz/; SEED=2 draws others
 	@$(venv)/python -m fuzz all --inputs 20000 --seed $(SEED)
+
+kills: ready ## 100 kills at random moments: of commands, workers, checkers, loaders; about an hour
+	@$(venv)/python -m fuzz.kills --kills 100 --seed $(SEED)
 
 lock: ready ## write the lock files anew from pyproject.toml; UPGRADE=1 takes the newest versions
 	@UPGRADE="$(UPGRADE)" setup/lock

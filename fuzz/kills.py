@@ -19,11 +19,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +30,7 @@ from typing import Annotated
 import psutil
 import typer
 
+from analysis.summary import summary_lines
 from analysis.words import times
 from workloads import recording as rec
 from workloads import temporary
@@ -275,8 +275,14 @@ class Killing:
         listed = self._call(cwkit("list"), {0, 2})
         if "unreadable" in listed.stdout or "interrupted:" in listed.stdout:
             self._fault(f"list says: {listed.stdout}")
-        for folder in self._runs():
-            self._call(cwkit("show", str(folder)), {0})
+        folders = self._runs()
+        if folders:
+            self._call(cwkit("show", str(self.rng.choice(folders))), {0})
+        for folder in folders:  # as show does it, in this process: a start takes a second
+            try:
+                summary_lines(rec.read_run(folder))
+            except Exception as error:  # whatever it is, it is a fault
+                self._fault(f"{folder} cannot be shown: {type(error).__name__}: {error}")
 
     def _goes_on(self) -> None:
         """The same command again comes to its end, and leaves nothing but its runs."""
@@ -443,19 +449,25 @@ def play(
     kills: Sequence[tuple[int, str, str]],
     seed: int,
     *,
+    longest: Mapping[str, float] | None = None,
     keep: Path | None = None,
     say: Callable[[str], None] = lambda words: None,
 ) -> list[Kill]:
-    """Play kills: (number, command, victim) each. keep : where folders of faults are kept."""
-    longest: dict[str, float] = {}
+    """Play kills: (number, command, victim) each. Raises RuntimeError for a command that fails
+    although nobody kills it.
+
+    longest : how long commands take that nobody kills, s; those not there are tried first.
+    keep : where folders of faults are kept.
+    """
+    takes = dict(longest or {})
     told = []
-    with tempfile.TemporaryDirectory(prefix="kills-") as base:
+    with temporary.made("kills") as base:
         for number, command, victim in kills:
-            folder = Path(base).resolve() / str(number)
+            folder = base / str(number)
             killing = Killing(number, command, victim, seed, folder)
-            if command not in longest:
-                longest[command] = _takes(command, killing)
-            told.append(killing.play(longest[command]))
+            if command not in takes:
+                takes[command] = _takes(command, killing)
+            told.append(killing.play(takes[command]))
             say(_line(told[-1]))
             if told[-1].faults and keep is not None:
                 shutil.copytree(folder, keep / f"kill-s{seed}-n{number}", symlinks=True)
