@@ -126,7 +126,7 @@ def commands(again: bool, folder: Path) -> dict[str, list[str]]:
     sweep = ["sweep", "sweep.toml", "--into", "runs/sweep", "--oversubscribe"]
     search = ["search", "--slo", "p50 < 1s", "--scenario", "acked", "--database", "sqlite"]
     search += ["--writers", "2", "--duration", "0.5", "--warmup", "0.1", "--repeats", "1"]
-    search += ["--step", "8", "--foreign-limit", "1", "--into", "runs/search"]
+    search += ["--step", "2", "--foreign-limit", "1", "--into", "runs/search"]
     items = [sys.executable, "-m", "pytest", str(ROOT / "workloads"), "--rootdir", str(ROOT)]
     items += ["-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", "-q", "-n", "2"]
     items += ["--sweep", "sweep.toml", "--into", "runs/sweep", "--oversubscribe"]
