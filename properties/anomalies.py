@@ -10,6 +10,8 @@ see `saturate`. Never a time limit that turns into a verdict.
 
 from __future__ import annotations
 
+import numpy as np
+
 from properties.catalogue import CATALOGUE, DEFAULT_LEVEL, FORBIDS, LEVELS
 from properties.cycles import find_cycles
 from properties.graph import (
@@ -22,12 +24,13 @@ from properties.graph import (
 )
 from properties.lists import Lists
 from properties.registers import add_proven_edges, observe
+from properties.replay import ListStore
 from properties.saturate import saturate
 from properties.tails import settle
 from properties.verdict import Findings, Verdict, Witness, closed
 from properties.within import fractured_lists, judge_lists
 from properties.writers import packable
-from workloads.history import History
+from workloads.history import COMMITTED, NOT_KNOWN, WRITE, History
 
 __all__ = ["CATALOGUE", "DEFAULT_LEVEL", "FORBIDS", "LEVELS", "Verdict", "Witness", "check"]
 
@@ -43,11 +46,17 @@ def check(
         promise and not of the level.
     Raises nothing on damaged histories: what is wrong with them is an anomaly or a note.
     """
+    if history.model == "list-append" and (sequential_keys or linearizable_keys):
+        raise ValueError("lists tell their own order of versions: nothing of keys is to be assumed")
     findings = Findings()
-    history = packable(history)
+    given, history = history, packable(history)
     findings.notes.extend(history.notes)
+    findings.unjudged.update(history.unjudged)
+    _count_untold(history, findings)
     if not len(history):
-        return Verdict(history, dict.fromkeys(LEVELS, "unknown"), {}, ["the history is empty"])
+        notes = ["the history is empty", *findings.notes]
+        levels: dict[str, bool | str] = dict.fromkeys(LEVELS, "unknown")
+        return Verdict(given, levels, {}, notes, findings.unjudged)
     if history.model == "list-append":
         levels = _check_lists(history, findings)
     else:
@@ -57,9 +66,30 @@ def check(
         )
     for level in findings.ruled_out():
         levels[level] = False
+    levels = closed(levels)
+    if findings.unjudged:
+        # What was not judged may be what breaks the level.
+        levels = {level: value and "unknown" for level, value in levels.items()}
     order = list(CATALOGUE)
     found = dict(sorted(findings.witnesses.items(), key=lambda item: order.index(item[0])))
-    return Verdict(history, closed(levels), found, findings.notes)
+    return Verdict(given, levels, found, findings.notes, findings.unjudged)
+
+
+def _count_untold(history: History, findings: Findings) -> None:
+    """Count reads whose answer says nothing of an order, or nothing at all."""
+    if history.unjudged:
+        findings.doubt("garbage-read", "a value was read that no operation wrote that was judged")
+    if history.sets:
+        findings.unjudged["reads of a list that were answered with a set, in no order"] = len(
+            history.sets
+        )
+    read = (history.op_kind != WRITE) & (
+        history.op_length < 0 if history.model == "list-append" else history.op_value == NOT_KNOWN
+    )
+    committed = np.repeat(history.txn_outcome == COMMITTED, np.diff(history.op_start))
+    untold = int((read & committed).sum()) - len(history.sets)
+    if untold > 0:
+        findings.unjudged["reads whose answer is not known"] = untold
 
 
 def _check_lists(history: History, findings: Findings) -> dict[str, bool | str]:
@@ -76,7 +106,21 @@ def _check_lists(history: History, findings: Findings) -> dict[str, bool | str]:
     levels: dict[str, bool | str] = {level: level not in violated for level in LEVELS}
     if reduced.nodes:
         settle(lists, reduced, levels, findings)
+    _settle_repeated(lists, levels, findings)
     return levels
+
+
+def _settle_repeated(lists: Lists, levels: dict[str, bool | str], findings: Findings) -> None:
+    """Which write of a repeated value a read saw is not told; whichever it was, all may be well.
+
+    Where one order of all in real time explains all reads, every level holds.
+    """
+    only = lists.writers.repeated and len(findings.unjudged) == 1
+    if not only or findings.witnesses or False in levels.values():
+        return
+    if ListStore(lists).run():
+        findings.notes += [f"{kind}, but one order explains all" for kind in findings.unjudged]
+        findings.unjudged.clear()
 
 
 def _check_registers(

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from itertools import chain, combinations, permutations
 from typing import Any
 
-from workloads.history import COMMITTED, UNKNOWN, History
+from workloads.history import COMMITTED, NIL, NOT_KNOWN, READ, UNKNOWN, WRITE, History
 
 Order = tuple[int, ...]
+Key = int  # values and keys are the history's own numbers, which tell 1 from true and "1"
+WRITES, READS, PREDICATE_READS = "w", "r", "rp"
 
 
 class BruteForce:
@@ -21,8 +23,8 @@ class BruteForce:
     def __init__(self, history: History) -> None:
         self.h = history
         self.lists = history.model == "list-append"
-        self.ops = [history.ops(i) for i in range(len(history))]
         everyone = range(len(history))
+        self.ops = [self._operations(i) for i in everyone]
         self.committed = [i for i in everyone if history.txn_outcome[i] == COMMITTED]
         maybe = [i for i in everyone if history.txn_outcome[i] == UNKNOWN]
         self.worlds = [
@@ -30,15 +32,32 @@ class BruteForce:
             for some in chain.from_iterable(combinations(maybe, k) for k in range(len(maybe) + 1))
         ]
 
+    def _operations(self, txn: int) -> list[tuple[str, Key, Any]]:
+        """As (f, key, value): of a list a list, of a set's answer a frozenset, ... if not known."""
+        h, found = self.h, []
+        for op in range(int(h.op_start[txn]), int(h.op_start[txn + 1])):
+            value: Any = int(h.op_value[op])
+            if h.op_kind[op] == WRITE:
+                f = WRITES
+            else:
+                f = READS if h.op_kind[op] == READ else PREDICATE_READS
+                if op in h.sets:
+                    value = frozenset(h.sets[op])
+                elif value == NOT_KNOWN or (self.lists and h.op_length[op] < 0):
+                    value = ...
+                elif self.lists:
+                    value = h.elements[value : value + int(h.op_length[op])].tolist()
+            found.append((f, int(h.op_key[op]), value))
+        return found
+
     def levels(self) -> dict[str, bool]:
-        """Every level; repeatable-read is serializability where nothing reads by a predicate."""
-        serializable = self._any(self._serial, self._no_order)
+        """Every level but read-uncommitted."""
         return {
             "read-committed": self._any(self._committed_reads, self._no_order),
             "read-atomic": self._any(self._atomic_reads, self._no_order),
             "snapshot-isolation": self._snapshots(self._no_order),
-            "repeatable-read": serializable,
-            "serializable": serializable,
+            "repeatable-read": self._any(self._repeatable, self._no_order),
+            "serializable": self._any(self._serial, self._no_order),
             "strong-session-snapshot-isolation": self._snapshots(self._session_order),
             "strong-session-serializable": self._any(self._serial, self._session_order),
             "strong-snapshot-isolation": self._snapshots(self._time_order),
@@ -75,57 +94,94 @@ class BruteForce:
 
     # -- what explains the reads ----------------------------------------------------------------
 
-    def _write(self, state: dict[str, Any], key: str, value: Any) -> None:
+    def _write(self, state: dict[Key, Any], key: Key, value: Any) -> None:
         state[key] = [*state.get(key, []), value] if self.lists else value
 
-    def _value(self, state: dict[str, Any], key: str) -> Any:
-        return state.get(key, [] if self.lists else None)
+    def _value(self, state: dict[Key, Any], key: Key) -> Any:
+        return state.get(key, [] if self.lists else NIL)
 
-    def _run(self, txn: int, state: dict[str, Any]) -> bool:
+    @staticmethod
+    def _fits(seen: Any, value: Any) -> bool:
+        """Whether a read that saw this may have seen the value."""
+        if seen is ...:
+            return True
+        return bool(frozenset(value) == seen if isinstance(seen, frozenset) else value == seen)
+
+    def _run(self, txn: int, state: dict[Key, Any]) -> bool:
         """Apply a transaction to the state; whether its reads saw just that."""
         known = txn in self.committed
         for f, key, value in self.ops[txn]:
-            if f in ("append", "w"):
+            if f == WRITES:
                 self._write(state, key, value)
-            elif known and (value or (None if not self.lists else [])) != self._value(state, key):
+            elif known and not self._fits(value, self._value(state, key)):
                 return False
         return True
 
     def _serial(self, order: Order) -> bool:
-        state: dict[str, Any] = {}
+        state: dict[Key, Any] = {}
         return all(self._run(txn, state) for txn in order)
 
-    def _states(self, order: Order) -> list[dict[str, Any]]:
+    def _states(self, order: Order) -> list[dict[Key, Any]]:
         """The state after each prefix of the order, writes only."""
-        states: list[dict[str, Any]] = [{}]
+        states: list[dict[Key, Any]] = [{}]
         for txn in order:
             state = dict(states[-1])
             for f, key, value in self.ops[txn]:
-                if f in ("append", "w"):
+                if f == WRITES:
                     self._write(state, key, value)
             states.append(state)
         return states
+
+    def _one_order(self, key: Key, value: Any, whole: dict[Key, Any]) -> bool:
+        """Whether a list is a beginning of what it is at last: its versions have one order."""
+        return not self.lists or value == self._value(whole, key)[: len(value)]
 
     def _committed_reads(self, order: Order) -> bool:
         """Each read saw some committed state from before its transaction, plus its own writes."""
         states = self._states(order)
         for place, txn in enumerate(order):
-            if txn not in self.committed:
-                continue
-            mine: dict[str, list[Any]] = {}
-            for f, key, value in self.ops[txn]:
-                if f in ("append", "w"):
-                    mine.setdefault(key, []).append(value)
+            mine: dict[Key, list[Any]] = {}
+            for f, key, seen in self.ops[txn] if txn in self.committed else ():
+                if f == WRITES:
+                    mine.setdefault(key, []).append(seen)
                     continue
                 befores = [self._value(s, key) for s in states[: place + 1]]
                 own = mine.get(key, [])
                 if self.lists:
-                    whole = self._value(states[-1], key)
-                    seen = value or []
                     options = [b + own[:i] for b in befores for i in range(len(own) + 1)]
-                    if seen not in options or seen != whole[: len(seen)]:
-                        return False
-                elif value not in befores + own:
+                else:
+                    options = befores + own
+                if not any(
+                    self._fits(seen, value) and self._one_order(key, value, states[-1])
+                    for value in options
+                ):
+                    return False
+        return True
+
+    def _repeatable(self, order: Order) -> bool:
+        """PL-2.99: as serializable for reads by name. What a predicate saw may be older.
+
+        What a transaction wrote itself it sees in either way.
+        """
+        states = self._states(order)
+        for place, txn in enumerate(order):
+            state = dict(states[place])
+            mine: dict[Key, list[Any]] = {}
+            for f, key, seen in self.ops[txn] if txn in self.committed else ():
+                if f == WRITES:
+                    self._write(state, key, seen)
+                    mine.setdefault(key, []).append(seen)
+                    continue
+                options = [self._value(state, key)]
+                own = mine.get(key, [])
+                if f == PREDICATE_READS and self.lists:
+                    options = [self._value(s, key) + own for s in states[: place + 1]]
+                elif f == PREDICATE_READS and not own:
+                    options = [self._value(s, key) for s in states[: place + 1]]
+                if not any(
+                    self._fits(seen, value) and self._one_order(key, value, states[-1])
+                    for value in options
+                ):
                     return False
         return True
 
@@ -138,20 +194,22 @@ class BruteForce:
             for place, txn in enumerate(order)
         )
 
-    def _sees(self, txn: int, order: Order, states: list[dict[str, Any]], chosen: Order) -> bool:
-        state: dict[str, Any] = {}
+    def _sees(self, txn: int, order: Order, states: list[dict[Key, Any]], chosen: Order) -> bool:
+        state: dict[Key, Any] = {}
         for place, other in enumerate(order):
             if other in chosen:
                 for f, key, _ in self.ops[other]:
-                    if f in ("append", "w"):
+                    if f == WRITES:
                         state[key] = states[place + 1][key]
-        # A list that is read must be a beginning of the list as it is at last: the order of
-        # versions is one for everybody.
-        for f, key, value in self.ops[txn]:
-            whole = self._value(states[-1], key)
-            if self.lists and f == "r" and (value or []) != whole[: len(value or [])]:
+        # The order of versions is one for everybody.
+        for f, key, seen in self.ops[txn]:
+            if f == WRITES:
+                self._write(state, key, seen)
+                continue
+            value = self._value(state, key)
+            if not self._fits(seen, value) or not self._one_order(key, value, states[-1]):
                 return False
-        return self._run(txn, state)
+        return True
 
     def _snapshots(self, must: Any) -> bool:
         """Begin and commit points in some order: each reads its snapshot, and of two that wrote
@@ -163,8 +221,8 @@ class BruteForce:
 
     def _consistent(self, events: list[tuple[int, bool]], must: Any) -> bool:
         begun: dict[int, int] = {}
-        wrote: dict[str, int] = {}
-        states: list[dict[str, Any]] = [{}]
+        wrote: dict[Key, int] = {}
+        states: list[dict[Key, Any]] = [{}]
         ended: dict[int, int] = {}
         for at, (txn, commits) in enumerate(events):
             if not commits:
@@ -174,7 +232,7 @@ class BruteForce:
                 states.append(states[-1])
                 continue
             snapshot = dict(states[begun[txn]])
-            keys = {key for f, key, _ in self.ops[txn] if f in ("append", "w")}
+            keys = {key for f, key, _ in self.ops[txn] if f == WRITES}
             if any(wrote.get(key, -1) > begun[txn] for key in keys):
                 return False
             if not self._run(txn, snapshot):

@@ -103,6 +103,14 @@ _ITEMS = [
         ("a 0-1 ok w:x:1 r:x:nil",),
     ),
     Anomaly(
+        "internal-predicate",
+        "a transaction's two reads contradict each other, one of them a predicate's",
+        INT,
+        (_RA,),
+        ("a 0-3 ok append:x:1", "b 1-2 ok r:x:[1] rp:x:[]"),
+        ("a 0-3 ok w:x:1", "b 1-2 ok r:x:1 rp:x:nil"),
+    ),
+    Anomaly(
         "future-read",
         "a transaction read what it only later wrote",
         ELLE,

@@ -13,13 +13,14 @@ from typing import Any, TextIO
 from properties.anomalies import check
 from properties.catalogue import DEFAULT_LEVEL, LEVELS
 from properties.drawing import svg
-from properties.explain import explain, marks_of, op_text, reason, report
+from properties.explain import explain, marks_of, op_text, reason, report, untold
 from properties.graph import KIND_NAMES
-from properties.verdict import Verdict, Witness, show
+from properties.verdict import Verdict, Witness
 from workloads.elle_files import SUFFIXES, read_history
 from workloads.errors import RunError
 from workloads.files import replace
 from workloads.history import HISTORY_FILE, MODELS, OUTCOMES, History, HistoryError
+from workloads.values import show
 from workloads.visible import json_text, visible
 
 VALID, VIOLATED, BAD_INPUT, UNKNOWN = 0, 1, 2, 3
@@ -38,12 +39,13 @@ def run_check(
 ) -> int:
     """Check every history and print the verdicts; returns the exit status.
 
-    0 valid at `level`, 1 violated, 3 unknown (an empty history, or registers that can't be
-    decided), 2 bad input, told in one sentence on standard error, or on `out` where that is given.
-    Of several, 2 wins over 1 over 3.
+    0 valid at `level`, 1 violated, 3 unknown (an empty history, registers that can't be decided,
+    something that was not judged), 2 bad input, told in one sentence on standard error, or on
+    `out` where that is given. Of several, 2 wins over 1 over 3.
     A file that no argument names, in a folder beside histories, may be something else: it is
-    skipped, and that is said (with as_json on standard error), and 2 is only the answer where
-    nothing else was there.
+    skipped, and that is said (with as_json on standard error). Then the answer is 3 at best, and 2
+    where nothing else was there.
+    An option that does nothing for a history's model is bad input, too.
     model : None takes the one whose operations the file holds. svg_file : where to draw the
     first witness. Raises nothing for bad input.
     """
@@ -57,7 +59,7 @@ def run_check(
             _known("model", model, MODELS)
         for path, named in list(_files(paths)):
             try:
-                history = read_history(path, model)
+                history = read_history(path, model, named=path in map(Path, paths))
             except HistoryError as error:
                 if named:
                     wrong(error)
@@ -65,6 +67,10 @@ def run_check(
                 else:
                     skipped += 1
                     print(f"skipped: {visible(error)}", file=sys.stderr if as_json else out)
+                continue
+            if history.model == MODELS[0] and (sequential_keys or linearizable_keys):
+                wrong(_no_effect(path, "linearizable" if linearizable_keys else "sequential"))
+                answers.add(BAD_INPUT)
                 continue
             verdict = check(
                 history, sequential_keys=sequential_keys, linearizable_keys=linearizable_keys
@@ -75,10 +81,14 @@ def run_check(
             )
             answers.add({True: VALID, False: VIOLATED, "unknown": UNKNOWN}[verdict.levels[level]])
             if drawn is None and verdict.anomalies:
-                drawn = svg(history, _to_draw(verdict))
+                drawn = svg(history, _to_draw(verdict), untold(verdict))
         if skipped and not answers:
             folders = ", ".join(str(path) for path in paths)
             raise _BadInput(f"{folders}: no history ({', '.join(SUFFIXES)}) that can be read.")
+        if skipped:
+            answers.add(UNKNOWN)
+        if svg_file is not None and Path(svg_file).suffix in SUFFIXES:
+            raise _BadInput(f"{svg_file}: is named as a history is, and not as a drawing (.svg).")
         if svg_file is not None:
             _draw(Path(svg_file), drawn, out, as_json)
     except (HistoryError, _BadInput) as error:
@@ -102,11 +112,18 @@ def _is_over(run: Path) -> None:
     try:
         manifest = read_manifest(run)
     except RunError:
-        return  # its history is judged whatever became of its manifest
+        return  # what is judged is the history beside it, which says itself whether it is whole
     try:
         must_be_over(run, manifest)
     except RunError as error:
         raise _BadInput(str(error)) from None
+
+
+def _no_effect(path: Path, keys: str) -> Exception:
+    return _BadInput(
+        f"{path}: --{keys}-keys says nothing of {MODELS[0]}: what is read of a list tells the "
+        "order of its versions. Leave the option out."
+    )
 
 
 class _BadInput(ValueError):
@@ -129,9 +146,15 @@ def _files(paths: Sequence[str | Path]) -> Iterable[tuple[Path, bool]]:
     if not paths:
         raise _BadInput("Nothing to check: name a history file, a folder of them, or a run.")
     for path in map(Path, paths):
-        if not path.exists():
-            raise _BadInput(f"{path}: there is no such file or folder.")
-        if not path.is_dir():
+        try:
+            is_folder, entries = path.is_dir(), []
+            if not path.exists():
+                raise _BadInput(f"{path}: there is no such file or folder.")
+            if is_folder:
+                entries = sorted(path.iterdir())
+        except OSError as error:
+            raise _BadInput(f"{path}: can't be read: {error.strerror}.") from None
+        if not is_folder:
             yield path, True
         elif (path / "manifest.json").exists():
             _is_over(path)
@@ -142,7 +165,7 @@ def _files(paths: Sequence[str | Path]) -> Iterable[tuple[Path, bool]]:
                 )
             yield path / HISTORY_FILE, True
         else:
-            found = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and p.is_file())
+            found = [entry for entry in entries if entry.suffix in SUFFIXES and not entry.is_dir()]
             if not found:
                 raise _BadInput(f"{path}: no history in this folder ({', '.join(SUFFIXES)}).")
             yield from ((file, False) for file in found)
@@ -166,10 +189,10 @@ def _draw(path: Path, drawing: str | None, out: TextIO, quiet: bool) -> None:
 
 
 def _text(path: Path, verdict: Verdict, level: str) -> str:
-    many = f"{len(verdict.history):,} transactions"
+    many = f"{len(verdict.history):,} transaction{'' if len(verdict.history) == 1 else 's'}"
     if open_ends := int((verdict.history.txn_outcome == OUTCOMES.index("unknown")).sum()):
         many += f", {open_ends:,} of which nobody knows how they ended"
-    return f"{path} ({many}): {report(verdict, level)}"
+    return f"{visible(path)} ({many}): {report(verdict, level)}"
 
 
 def json_line(path: str | Path, verdict: Verdict, level: str) -> str:
@@ -186,6 +209,7 @@ def json_line(path: str | Path, verdict: Verdict, level: str) -> str:
         "levels": verdict.levels,
         "anomalies": anomalies,
         "notes": verdict.notes,
+        "unjudged": verdict.unjudged,
     }
     return json_text(data, None)
 
@@ -200,8 +224,8 @@ def witness_data(history: History, witness: Witness) -> dict[str, Any]:
             {
                 "name": names[txn],
                 "transaction": int(history.txn_label[txn]),
-                "worker": history.sessions[history.txn_session[txn]],
-                "database": history.databases[history.txn_database[txn]],
+                "worker": _named(history.sessions[history.txn_session[txn]]),
+                "database": _named(history.databases[history.txn_database[txn]]),
                 "outcome": OUTCOMES[history.txn_outcome[txn]],
                 "ops": [op_text(*op, marks) for op in history.ops(txn)],
             }
@@ -216,9 +240,14 @@ def witness_data(history: History, witness: Witness) -> dict[str, Any]:
             }
             for step in witness.steps
         ],
-        "values": [show(mark) for mark in dict.fromkeys(map(str, marks))],
+        "values": list(dict.fromkeys(map(show, marks))),
         "why": explain(history, witness),
     }
+
+
+def _named(name: Any) -> int | str:
+    """A session or a database: a number as it is, all else as it is shown."""
+    return name if type(name) is int or name == "" else show(name)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

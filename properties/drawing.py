@@ -18,6 +18,7 @@ from properties.explain import marks_of, op_text, reason, where
 from properties.graph import KIND_NAMES, PROCESS, REALTIME, RW, RW_PREDICATE, Step
 from properties.verdict import Witness
 from workloads.history import COMMITTED, History
+from workloads.values import show
 from workloads.visible import visible
 
 MOST_OPS, MOST_LETTERS = 8, 56  # in a box; more are told by how many, or cut in their middle
@@ -50,8 +51,11 @@ class Box(NamedTuple):
     height: float
 
 
-def svg(history: History, witness: Witness) -> str:
-    """The witness as a drawing; one that is no cycle as its transactions, side by side."""
+def svg(history: History, witness: Witness, more: Sequence[str] = ()) -> str:
+    """The witness as a drawing; one that is no cycle as its transactions, side by side.
+
+    more : lines to be told below the reasons, such as what was not judged.
+    """
     txns = list(dict.fromkeys(witness.txns))
     names = {txn: f"T{i}" for i, txn in enumerate(txns, 1)}
     names.update({s.via: "a third" for s in witness.steps if s.via >= 0 and s.via not in names})
@@ -68,7 +72,11 @@ def svg(history: History, witness: Witness) -> str:
     down = MARGIN + LINE * (len(head) + 1) + room
     boxes = {t: b._replace(x=b.x + MARGIN, y=b.y + down) for t, b in zip(txns, places, strict=True)}
     foot = max(b.y + b.height / 2 for b in boxes.values()) + MARGIN + LINE + room
-    told = [line for text in why for line in textwrap.wrap(text, columns, subsequent_indent="  ")]
+    told = [
+        line
+        for text in [*why, *more]
+        for line in textwrap.wrap(text, columns, subsequent_indent="  ")
+    ]
     right = max(b.x + b.width / 2 for b in boxes.values())
     right = max([right, *(MARGIN + len(x) * LETTER for x in head)])
     right = max([right, *(MARGIN + len(x) * SMALL_LETTER for x in told)])
@@ -99,7 +107,9 @@ def _lines(history: History, txn: int, witness: Witness) -> list[str]:
     known = history.txn_outcome[txn] == COMMITTED
     marks = marks_of(history, witness)
     lines = [
-        _cut(op_text(f, key, value, marks) if known or f not in ("r", "rp") else f"{f} {key} ?")
+        _cut(
+            op_text(f, key, value, marks) if known or f not in ("r", "rp") else f"{f} {show(key)} ?"
+        )
         for f, key, value in history.ops(txn)
     ]
     if len(lines) <= MOST_OPS:

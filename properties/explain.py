@@ -5,13 +5,15 @@ The words follow Elle's: let T1 = …; then T1 before T2, because …; a contrad
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from properties.catalogue import CATALOGUE
 from properties.graph import PROCESS, REALTIME, RW, RW_PREDICATE, WR, Step
-from properties.verdict import Verdict, Witness, elide, show
+from properties.verdict import Verdict, Witness, elide
 from workloads.history import COMMITTED, NEVER, OUTCOMES, WRITE, History
+from workloads.values import Unordered, show
+from workloads.visible import visible
 
 
 def op_text(f: str, key: Any, value: Any, marks: Sequence[Any] = ()) -> str:
@@ -74,7 +76,9 @@ def reason(history: History, step: Step, names: dict[int, str]) -> str:
         return f"{b} observed {a}'s {wrote} of {show(first)} to {key}"
     if step.kind in (RW, RW_PREDICATE):
         by = " by a predicate" if step.kind == RW_PREDICATE else ""
-        if history.model == "list-append":
+        if step.source_op in history.sets:
+            state = elide(Unordered(map(history.decode, history.sets[step.source_op])))
+        elif history.model == "list-append":
             at, count = int(history.op_value[step.source_op]), history.op_length[step.source_op]
             seen = [history.decode(v) for v in history.elements[at : at + int(count)]]
             state = elide(seen, seen[-1:], 5)
@@ -111,10 +115,15 @@ def explain(history: History, witness: Witness) -> str:
     return "\n".join(lines)
 
 
-def timeline(events: Iterable[tuple[Any, str]], sessions: Sequence[Any] | None = None) -> str:
+def timeline(
+    events: Iterable[tuple[Any, str]],
+    sessions: Sequence[Any] | None = None,
+    name: Callable[[Any], str] = show,
+) -> str:
     """Steps in the order in which they happened, a column for each session.
 
     events : (session, text). sessions : the order of the columns; else that of appearance.
+    name : what a session is called.
 
     >>> print(timeline([("a", "begin"), ("b", "begin"), ("a", "commit: ok")]))
         a           b
@@ -126,12 +135,12 @@ def timeline(events: Iterable[tuple[Any, str]], sessions: Sequence[Any] | None =
     columns = list(dict.fromkeys([*(sessions or ()), *(session for session, _ in steps)]))
     width = {
         column: max(
-            [len(show(column))]
+            [len(name(column))]
             + [len(line) for session, text in steps if session == column for line in text]
         )
         for column in columns
     }
-    rows = ["    " + "  ".join(f"{show(c):{width[c]}}" for c in columns).rstrip()]
+    rows = ["    " + "  ".join(f"{name(c):{width[c]}}" for c in columns).rstrip()]
     for number, (session, text) in enumerate(steps, 1):
         for i, line in enumerate(text):
             cells = [f"{line if c == session else '|':{width[c]}}" for c in columns]
@@ -148,7 +157,8 @@ def witness_timeline(history: History, witness: Witness) -> str:
         ops = history.ops(txn)
         known = history.txn_outcome[txn] == COMMITTED
         body = "\n".join(
-            "  " + (op_text(f, k, v, marks) if known or f not in ("r", "rp") else f"{f} {k} ?")
+            "  "
+            + (op_text(f, k, v, marks) if known or f not in ("r", "rp") else f"{f} {show(k)} ?")
             for f, k, v in ops
         )
         moments.append((int(history.txn_begin[txn]), 0, txn, f"T{i} begins\n{body}"))
@@ -158,24 +168,34 @@ def witness_timeline(history: History, witness: Witness) -> str:
         else:
             moments.append((NEVER, 1, txn, f"T{i} never ends"))
     moments.sort(key=lambda m: m[:3])
-    return timeline([(history.sessions[history.txn_session[t]], text) for _, _, t, text in moments])
+    # By number, since 1 and true are two sessions; by name for the reader alone.
+    steps = [(int(history.txn_session[txn]), text) for _, _, txn, text in moments]
+    return timeline(steps, name=lambda session: show(history.sessions[session]))
+
+
+def untold(verdict: Verdict) -> list[str]:
+    """What was not judged, a line for each kind, and what else is to be told."""
+    lines = [f"not judged: {many:,} {kind}" for kind, many in verdict.unjudged.items()]
+    return [visible(line) for line in [*lines, *(f"note: {note}" for note in verdict.notes)]]
 
 
 def report(verdict: Verdict, level: str) -> str:
     """The whole verdict in words: the level asked for, all levels, each anomaly's first witness."""
     holds = verdict.levels[level]
-    damaged = holds is True and verdict.notes
-    head = {
-        True: f"valid: {level} holds" + (" (see the notes)" if damaged else ""),
-        False: f"violated: {level} does not hold",
-        "unknown": f"no violation found at {level}"
-        if len(verdict.history)
-        else "unknown: the history is empty",
-    }[holds]
+    if holds is True:
+        head = f"valid: {level} holds"
+    elif holds is False:
+        head = f"violated: {level} does not hold"
+    elif not len(verdict.history):
+        head = "unknown: the history is empty"
+    elif verdict.unjudged:
+        head = f"unknown: no violation of {level} was found, and not everything was judged"
+    else:
+        head = f"unknown: no violation of {level} was found, and nothing proves that there is none"
     words = {True: "yes", False: "no", "unknown": "no violation found"}
     lines = [head]
     lines += [f"  {name:36}{words[value]}" for name, value in verdict.levels.items()]
-    lines += [f"note: {note}" for note in verdict.notes]
+    lines += untold(verdict)
     for witnesses in verdict.anomalies.values():
         first = witnesses[0]
         more = f"\n  (and {len(witnesses) - 1} more)" if len(witnesses) > 1 else ""

@@ -67,6 +67,7 @@ class Forced:
         inner = np.arange(self.nodes if need.alternate else 0, dtype=np.int64)
         self._a, self._b = [2 * inner], [2 * inner + 1]
         self._known = np.zeros(0, np.int64)
+        self._forced: tuple[int, int] | None = None  # how much was drawn before an order was tried
         self._place(*self.columns[0][:3])
         self.reach = self._room()
         if self.reach is not None:
@@ -164,6 +165,7 @@ class Forced:
         After `close` only. True proves the level: the versions are in order, all that follows is
         drawn, and there is no cycle. False proves nothing.
         """
+        self._forced = len(self.columns), len(self._a)
         place = np.empty(self.nodes * self.scale, np.int64)
         order = self._order(ranked=True)
         place[order] = np.arange(len(order))
@@ -176,6 +178,13 @@ class Forced:
         self.columns.append([a, b, kind, op[:-1][same], op[1:][same], nothing])
         self._place(a, b, kind)
         return self.close() is None
+
+    def following(self) -> list[list[int]]:
+        """The nodes after each node by what is forced, an order tried in `complete` left out."""
+        if self._forced is not None:
+            columns, places = self._forced
+            del self.columns[columns:], self._a[places:], self._b[places:]
+        return self._following()[0]
 
     def _codes(self, source: np.ndarray, target: np.ndarray, kind: np.ndarray) -> np.ndarray:
         return (source.astype(np.int64) * self.nodes + target) * 8 + kind

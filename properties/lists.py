@@ -9,9 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from properties.graph import RW, RW_PREDICATE, WR, WW, WW_IF, add_fan
-from properties.verdict import Witness, elide, show
+from properties.unordered import add_repeated, judge_sets
+from properties.verdict import Witness, elide
 from properties.versions import Versions
 from workloads.history import COMMITTED, PREDICATE_READ, UNKNOWN
+from workloads.values import show
 
 
 class Lists(Versions):
@@ -26,6 +28,8 @@ class Lists(Versions):
         self._ww()
         self._wr_and_rw()
         self._tails()
+        add_repeated(self)
+        judge_sets(self)
         self._element_anomalies()
         self._own_orders()
         return self.happened
@@ -33,11 +37,13 @@ class Lists(Versions):
     # -- reads that fit no order ----------------------------------------------------------------
 
     def _judge_bad_reads(self) -> None:
+        for codes in self.h.sets.items():
+            self._note_set(*codes)
         for read in np.flatnonzero(self.bad).tolist():
             key, values = int(self.read_key[read]), self._seen(read)
             at = self.writers.find(np.full(len(values), key), values)
-            ops = self.writers.op[at[at >= 0]]
-            self.seen[ops] = True
+            self.seen[self.writers.op[at[at >= 0]]] = True
+            self.value_seen[at[at >= 0]] = True
             self._break_links(key, values)
             txn = int(self.op_txn[self.reads[read]])
             twice = self._duplicates(read)
@@ -81,6 +87,37 @@ class Lists(Versions):
                         value,
                         "T1 read {value} in {key}, which T2 appended, and T2 was aborted",
                     )
+            self._judge_too_many(at, read)
+
+    def _note_set(self, op: int, codes: list[int]) -> None:
+        """What a set held was seen, though in no order: it is none of the appends nobody saw."""
+        if self.h.txn_outcome[self.op_txn[op]] != COMMITTED:
+            return
+        at = self.writers.find(np.full(len(codes), self.h.op_key[op]), np.array(codes, np.int64))
+        self.seen[self.writers.op[at[at >= 0]]] = True
+        self.value_seen[at[at >= 0]] = True
+
+    def _judge_too_many(self, writers: np.ndarray, read: int = -1) -> None:
+        """A value that stands there more often than all who may have appended it and committed.
+
+        writers : of each element of a read, as places in `writers.op`, or of all the bases.
+        """
+        mixed = (self.writers.count > self.writers.possible) & (self.writers.possible > 0)
+        if not mixed.any():
+            return
+        known = np.flatnonzero(writers >= 0)
+        which, many = np.unique(writers[known], return_counts=True)
+        too_many = (many > self.writers.possible[which]) & mixed[which]
+        too_many &= many <= self.writers.count[which]  # else it is a duplicate, whoever wrote it
+        for writer, often in zip(which[too_many][:8].tolist(), many[too_many], strict=False):
+            self._tell(
+                "G1a",
+                read if read >= 0 else self._reader_of(int(known[writers[known] == writer][-1])),
+                [self.aborted_writer(writer)],
+                int(self.h.op_value[self.writers.op[writer]]),
+                f"T1 read {{value}} {often} times in {{key}}, and T2, one of those who "
+                "appended it, was aborted",
+            )
 
     def _break_links(self, key: int, values: np.ndarray) -> None:
         """A neighbourhood of the base proves nothing once another read contradicts it.
@@ -130,13 +167,19 @@ class Lists(Versions):
     def _ww(self) -> None:
         after = np.flatnonzero(self.linked)
         after = after[self.chain_txn[after] != self.chain_txn[after - 1]]
+        doubt = self._doubted()
         self.graph.add(
             self.chain_txn[after - 1],
             self.chain_txn[after],
-            WW,
+            np.where(doubt[after - 1] | doubt[after], WW_IF, WW),
             self.chain_op[after - 1],
             self.chain_op[after],
         )
+
+    def _doubted(self) -> np.ndarray:
+        """Which of the chain's elements may be an aborted transaction's, that wrote the same."""
+        more = self.writers.count > self.writers.possible
+        return more[self.flat_writer[self.chain_flat]]
 
     def _wr_and_rw(self) -> None:
         good = np.flatnonzero(~self.bad)
@@ -167,19 +210,32 @@ class Lists(Versions):
     def _wr(self, op: np.ndarray, key: np.ndarray, txn: np.ndarray, following: np.ndarray) -> None:
         """From the last writer that a read saw, its own transaction left out, to the reader."""
         last = following - 1
-        for _ in range(len(self.chain_txn) + 1):
-            inside = last >= 0
-            inside[inside] = self.chain_key[last[inside]] == key[inside]
-            own = inside.copy()
-            own[inside] = self.chain_txn[last[inside]] == txn[inside]
-            if not own.any():
-                break
-            last = np.where(own, last - 1, last)
+        inside = self._of_key(last, key)
+        own = np.zeros(len(last), bool)
+        own[inside] = self.chain_txn[last[inside]] == txn[inside]
+        if own.any():
+            new = np.ones(len(self.chain_txn), bool)
+            new[1:] = (self.chain_txn[1:] != self.chain_txn[:-1]) | (
+                self.chain_key[1:] != self.chain_key[:-1]
+            )
+            begin = np.maximum.accumulate(np.where(new, np.arange(len(new)), 0))
+            last[own] = begin[last[own]] - 1
+            inside = self._of_key(last, key)
         writer_op = self.chain_op[last[inside]]
         self.graph.add(self.op_txn[writer_op], txn[inside], WR, writer_op, op[inside])
-        middle = ~self._finals()[writer_op]
+        # Only where nothing but the reader's own appends came after: the transaction's own final
+        # append may be one of those that can't be told from others'.
+        own = (following - 1 - last)[inside]
+        end = self.base_start[key[inside]] + self.h.op_length[op[inside]] - 1
+        middle = ~self._finals()[writer_op] & (self.chain_flat[last[inside]] + own == end)
         for w, r in zip(writer_op[middle][:8], op[inside][middle][:8], strict=True):
             self._tell_intermediate(int(w), int(r))
+
+    def _of_key(self, places: np.ndarray, key: np.ndarray) -> np.ndarray:
+        """Which places of the chain are of the key."""
+        inside = places >= 0
+        inside[inside] = self.chain_key[places[inside]] == key[inside]
+        return inside
 
     def _tell_intermediate(self, write: int, read: int) -> None:
         value, key = self.h.decode(self.h.op_value[write]), self.h.keys[self.h.op_key[write]]
@@ -242,8 +298,10 @@ class Lists(Versions):
         for read in bad.tolist():
             values, op = self._seen(read), int(self.reads[read])
             found = self.writers.find(np.full(len(values), self.read_key[read]), values)
+            last = True
             for place in found[::-1].tolist():
                 if place < 0 or self.writers.ambiguous[place]:
+                    last = False
                     continue
                 write = int(self.writers.op[place])
                 txn = int(self.op_txn[write])
@@ -251,7 +309,7 @@ class Lists(Versions):
                     continue
                 edge = [np.array([x]) for x in (txn, self.op_txn[op], write, op)]
                 self.graph.add(edge[0], edge[1], WR, edge[2], edge[3])
-                if not finals[write]:
+                if last and not finals[write]:
                     self._tell_intermediate(write, op)
                 break
 
@@ -272,8 +330,10 @@ class Lists(Versions):
         h = self.h
         unseen = self.write_ops[~self.seen[self.write_ops]]
         unseen = unseen[self.happened[self.op_txn[unseen]]]
-        ambiguous = self.writers.find(h.op_key[unseen], h.op_value[unseen])
-        unseen = unseen[~self.writers.ambiguous[ambiguous]] if len(unseen) else unseen
+        # A value that nobody read was appended after all that was, however often it was appended.
+        if len(unseen):
+            value = self.writers.find(h.op_key[unseen], h.op_value[unseen])
+            unseen = unseen[~self.value_seen[value]]
         if not len(unseen):
             return
         codes = h.op_key[unseen].astype(np.int64) * len(h) + self.op_txn[unseen]
@@ -285,7 +345,9 @@ class Lists(Versions):
         follows = last >= 0
         follows[follows] = self.chain_key[last[follows]] == key[follows]
         follows[follows] = self.chain_txn[last[follows]] != txn[follows]
-        kind = np.where(h.txn_outcome[txn] == UNKNOWN, WW_IF, WW)
+        doubt = h.txn_outcome[txn] == UNKNOWN
+        doubt[follows] |= self._doubted()[last[follows]]
+        kind = np.where(doubt, WW_IF, WW)
         self.graph.add(
             self.chain_txn[last[follows]],
             txn[follows],
@@ -324,6 +386,7 @@ class Lists(Versions):
                 self.flat_value[flat],
                 "T1 read {value} in {key}, which T2 appended, and T2 was aborted",
             )
+        self._judge_too_many(self.flat_writer)
         if not len(self.chain_flat):
             return
         committed = np.flatnonzero(self.h.txn_outcome[self.chain_txn] == COMMITTED)

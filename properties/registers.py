@@ -19,9 +19,19 @@ from properties.graph import (
     add_fan,
     components,
 )
-from properties.verdict import Findings, Witness, show
+from properties.verdict import Findings, Witness
 from properties.writers import Writers, index_writes
-from workloads.history import COMMITTED, NIL, PREDICATE_READ, UNKNOWN, WRITE, History
+from workloads.history import (
+    COMMITTED,
+    NIL,
+    NOT_KNOWN,
+    PREDICATE_READ,
+    READ,
+    UNKNOWN,
+    WRITE,
+    History,
+)
+from workloads.values import show
 
 
 @dataclass
@@ -32,6 +42,8 @@ class Registers:
     known for certain; source is the writing operation, -1 for the initial state; first is False
     where the transaction had used the key before (such a read is an `internal` anomaly).
     final : shape (ops,), whether an operation is its transaction's last write of its key.
+    doubted : shape (ops,), writes whose value an aborted transaction wrote, too: who read it read
+    this one, or an aborted write. undecided : something was not judged, so nothing is proven.
     """
 
     h: History
@@ -42,6 +54,10 @@ class Registers:
     first: np.ndarray
     final: np.ndarray
     undecided: bool = field(default=False)
+    doubted: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.doubted = np.zeros(len(self.final), bool)
 
     @property
     def writes(self) -> np.ndarray:
@@ -56,14 +72,16 @@ def observe(h: History, findings: Findings) -> Registers:
     aborted = (h.txn_outcome != COMMITTED) & (h.txn_outcome != UNKNOWN)
     writers = index_writes(h, op_txn, aborted, findings)
     final, outward, first = _within(h, op_txn, findings)
-    reads = np.flatnonzero((h.op_kind != WRITE) & (outcome == COMMITTED) & outward)
+    known = (h.op_kind != WRITE) & (outcome == COMMITTED) & (h.op_value != NOT_KNOWN)
+    reads = np.flatnonzero(known & outward)
     source, clear = _sources(h, op_txn, reads, writers, aborted, final, findings)
     proof = source[source >= 0]
     happened = h.txn_outcome == COMMITTED
     seen = np.bincount(op_txn[proof], minlength=len(h)) > 0
     happened |= (h.txn_outcome == UNKNOWN) & seen
     found = Registers(h, op_txn, happened, reads[clear], source[clear], first[reads[clear]], final)
-    found.undecided = bool(writers.ambiguous.any())
+    found.undecided = bool(findings.unjudged)
+    found.doubted[writers.op[writers.count > writers.possible]] = True
     return found
 
 
@@ -98,34 +116,45 @@ def _walk(
     """One transaction's operations on one key, in its own order."""
     final, outward, first = columns
     last = max((op for op in ops if h.op_kind[op] == WRITE), default=-1)
+    # What a read must find next: whatever was read or written last, and the same of what was
+    # written or read by name. A predicate's answer binds only predicates at levels that allow
+    # phantoms, so a read by name after it is a read of its own.
     expected: int | None = None
+    by_name: int | None = None
+    wrote = False  # whether `expected` is the transaction's own write
     mine: set[int] = set()
-    told = False
+    told: set[str] = set()
     for place, op in enumerate(ops):
-        value = int(h.op_value[op])
-        first[op] = place == 0
+        value, item = int(h.op_value[op]), h.op_kind[op] != PREDICATE_READ
+        first[op] = place == 0 or (h.op_kind[op] == READ and by_name is None)
         if h.op_kind[op] == WRITE:
             mine.add(value)
             final[op] = op == last
-            expected = value
+            expected = by_name = value
+            wrote = True
             continue
-        if not committed:
+        if not committed or value == NOT_KNOWN:
             continue
         # A repeated read of one value, or of the own write, tells nothing of others.
-        outward[op] = place == 0 or (value != expected and value not in mine)
-        if expected is not None and value != expected and not told:
-            told = True
+        outward[op] = first[op] or (value != expected and value not in mine)
+        must, name = by_name if item or wrote else None, "internal"
+        if must is None:
+            must, name = expected, "internal-predicate"
+        if must is not None and value != must and name not in told:
+            told.add(name)
             findings.add(
                 Witness(
-                    "internal",
+                    name,
                     [txn],
                     marks=[h.decode(value)],
                     why=f"T1 read {show(h.keys[h.op_key[op]])} = {show(h.decode(value))}, but by "
-                    "its "
-                    f"own operations before it must be {show(h.decode(expected))}",
+                    "its own operations before it must be "
+                    f"{show(h.decode(must))}",
                 )
             )
+        wrote = wrote and value == expected
         expected = value
+        by_name = value if item else by_name
 
 
 def _sources(
@@ -265,7 +294,9 @@ def _cyclic_versions(
     Each transaction read first and wrote then, so even dirty reads can't make a circle of these.
     """
     h = seen.h
-    source, target = before[before >= 0], after[before >= 0]
+    sure = before >= 0
+    sure[sure] = ~seen.doubted[before[sure]]
+    source, target = before[sure], after[sure]
     # An intermediate write is a version of the same transaction, before its final one.
     if not len(source):
         return

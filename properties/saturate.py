@@ -25,7 +25,9 @@ from properties.graph import (
 from properties.one_step import beside, violated_in_one_step
 from properties.orders import Need, Orders, search
 from properties.registers import Registers
-from properties.verdict import Findings, Witness, closed, show
+from properties.replay import registers_replay
+from properties.verdict import Findings, Witness, closed
+from workloads.values import show
 
 MOST_TRANSACTIONS = 400  # beyond, no order that fits is searched for: see `forced`
 MOST_FORCED = 200_000  # beyond, only what single steps prove is drawn: it takes a minute and more
@@ -42,7 +44,7 @@ NEEDS = {
 }
 
 PLAIN = ("repeatable-read", "snapshot-isolation", "serializable")
-STRONGEST = "strict-serializable"
+STRONGEST, STRONGEST_SNAPSHOT = "strict-serializable", "strong-snapshot-isolation"
 
 
 def saturate(
@@ -80,28 +82,50 @@ def _small(
     add_session_edges(graph, seen.h, seen.happened)
     add_realtime_edges(graph, seen.h, seen.happened)
     source, target, kind = graph.edges()[:3]
-    tries = MOST_TRIES if len(seen.h) <= 200 else 1
+    tries = max(1, MOST_TRIES if len(seen.h) <= 200 else MOST_TRIES * 200**3 // len(seen.h) ** 3)
     given = [
         (u, v, k, -1, -1, -1)
         for u, v, k in zip(source.tolist(), target.tolist(), kind.tolist(), strict=True)
     ]
-    # Most histories keep the strongest level, and what proves it proves all the others.
-    if given and not seen.undecided and False not in levels.values():
-        orders = Orders(seen, NEEDS[STRONGEST], graph.nodes, given, trusted)
-        if orders.close() is None and search(orders, [tries]) is True:
-            return True
+    known: dict[str, tuple[Orders, list[Step] | None]] = {}
+
+    def closed_for(level: str) -> tuple[Orders, list[Step] | None]:
+        if level not in known:
+            orders = Orders(seen, NEEDS[level], graph.nodes, given, trusted)
+            known[level] = orders, orders.close()
+        return known[level]
+
+    # Most histories keep the strongest level, or else its kind of snapshots: what proves one of
+    # these proves those below it, and real time leaves the least to be guessed.
+    for level in (STRONGEST, STRONGEST_SNAPSHOT) if not seen.undecided else ():
+        if False in {levels[weak] for weak in weaker_or_equal(level)}:
+            continue
+        orders, cycle = closed_for(level)
+        if cycle is None and (_replayed(orders) or search(orders, [tries]) is True):
+            levels.update(dict.fromkeys(weaker_or_equal(level), True))
+            if level == STRONGEST:
+                return True
     for level, need in NEEDS.items():
+        if levels[level] is True:
+            continue
         if any(levels[weak] is False for weak in weaker_or_equal(level)):
             levels[level] = False
             continue
-        orders = Orders(seen, need, graph.nodes, given, trusted)
-        cycle = orders.close()
+        orders, cycle = closed_for(level)
         if cycle is not None:
             levels[level] = False
             _name(Witness("", [s.source for s in cycle], cycle), need, levels, findings)
         elif not seen.undecided:
             levels[level] = _prove(orders, need, levels, findings, tries)
     return False
+
+
+def _replayed(orders: Orders) -> bool:
+    return registers_replay(orders.seen, orders.next, orders.scale, orders.need.predicates)
+
+
+def _replayed_at_scale(forced: Forced) -> bool:
+    return registers_replay(forced.seen, forced.following(), forced.scale, forced.need.predicates)
 
 
 def _large(
@@ -125,12 +149,14 @@ def _large(
             if forced is None or forced.reach is None:
                 witness = violated_in_one_step(seen, level, NEEDS[level].extra)
                 cycles[level] = witness.steps if witness else None
+                if not witness and forced and not seen.undecided and _replayed_at_scale(forced):
+                    levels.update(dict.fromkeys(weaker_or_equal(level), True))
                 return cycles[level]
             cycles[level] = forced.close()
             if cycles[level] is None:
                 for weak in weaker_or_equal(level):
                     cycles.setdefault(weak, None)
-                if not seen.undecided and forced.complete():
+                if not seen.undecided and (forced.complete() or _replayed_at_scale(forced)):
                     levels.update(dict.fromkeys(weaker_or_equal(level), True))
         return cycles[level]
 
@@ -175,7 +201,7 @@ def _prove(
     All writers of a key in order, every anti-dependency drawn, and no cycle: that is the level's
     definition. Which order fits is tried, first all at once, then pair by pair.
     """
-    answer = search(orders, [most])
+    answer = _replayed(orders) or search(orders, [most])
     if answer is False:
         pair = orders.unsettled()
         assert pair is not None

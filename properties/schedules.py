@@ -119,7 +119,7 @@ _ITEMS = [
         f"{HERMITAGE}; {BERENSON}, P3 (phantom)",
         ("begin; range 3 4; range 3 4; commit", "begin; insert 3 1; commit"),
         "0011100",
-        ("internal", "G-single-predicate"),
+        ("internal-predicate", "G-single-predicate"),
         reads=((0, 0, ()), (0, 1, ((3, (1,)),))),
         committed=(0, 1),
     ),

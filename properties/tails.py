@@ -13,7 +13,8 @@ import numpy as np
 from properties.graph import CYCLES, PASS, Reduced, classify, components
 from properties.lists import Lists
 from properties.orders import Need, Orders, search
-from properties.verdict import Findings, Witness, show
+from properties.verdict import Findings, Witness
+from workloads.values import show
 
 LEVELS = {
     "snapshot-isolation": ("serializable", ""),
@@ -38,8 +39,10 @@ def settle(
         if not len(edges):
             continue
         label, _ = components(reduced.nodes, source, target)
-        answer = _settle(lists, reduced, unseen, updates, label, level, suffix, findings)
-        levels[level] = answer
+        # Where repeatable-read holds the contradiction needs an anti-dependency of a predicate.
+        predicate = "" if levels["repeatable-read"] is False else "-predicate"
+        names = suffix or predicate
+        levels[level] = _settle(lists, reduced, unseen, updates, label, level, names, findings)
 
 
 def _settle(
@@ -67,7 +70,8 @@ def _settle(
             steps = begun.steps(begun.any_cycle(level))
             looks = classify(steps)
             base = "G-nonadjacent" if looks.startswith("G-nonadjacent") else "G-single"
-            findings.add(Witness(base + suffix, [step.source for step in steps], steps))
+            name = base + suffix
+            findings.add(Witness(name, [step.source for step in steps], steps))
             return False
     near = np.flatnonzero(group[1:] == group[:-1])
     if not len(near):

@@ -18,6 +18,7 @@ from workloads.edn import read_edn
 from workloads.elle_files import read_history, write_history
 from workloads.history import HISTORY_FILE, Builder, History, HistoryError, load
 from workloads.records import Recorder, merge
+from workloads.values import Literal
 
 INVOKE = '{"index": 0, "type": "invoke", "process": 0, "value": [["append", "x", 1]]}\n'
 OK = '{"index": 1, "type": "ok", "process": 0, "value": [["append", "x", 1]]}\n'
@@ -43,10 +44,11 @@ def test_a_history_comes_back_from_every_form(tmp_path: Path, suffix: str, model
 
 def test_edn_of_jepsen_is_read() -> None:
     text = '#jepsen.history.Op{:index 0, :value [[:r :x nil] ; seen\n [:append "a b" -2N]]}\n{}'
-    assert list(read_edn(text)) == [
-        (1, {"index": 0, "value": [["r", "x", None], ["append", "a b", -2]]}),
-        (3, {}),
-    ]
+    (line, op), second = read_edn(text)
+    assert (line, op.tag) == (1, "jepsen.history.Op")
+    value = [[Literal(":r"), Literal(":x"), None], [Literal(":append"), "a b", -2]]
+    assert op.form == [(Literal(":index"), 0), (Literal(":value"), value)]
+    assert second == (3, [])
 
 
 def test_edn_in_one_vector_is_the_same_as_a_map_a_line(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from properties.catalogue import DEFAULT_LEVEL, LEVELS, ruled_out_by
 from properties.graph import Step
 from workloads.history import History
+from workloads.values import Unordered, show
 
 SHOWN = 8  # witnesses kept for each name; more would tell nothing new
 
@@ -33,15 +34,18 @@ class Witness:
 class Verdict:
     """The judgement of one history.
 
-    levels : True, False, or "unknown" (an empty history, or registers whose order of versions
-        the history does not tell: no violation was found, but nothing proves that there is none).
-    anomalies : witnesses by name, the shortest cycles first. notes : damage that was met.
+    levels : True, False, or "unknown": no violation was found, but nothing proves that there is
+        none (an empty history, registers whose order of versions the history does not tell, or
+        something that was not judged).
+    anomalies : witnesses by name, the shortest cycles first.
+    notes : what else is to be told. unjudged : what was not judged, by kind, each with how often.
     """
 
     history: History
     levels: dict[str, bool | str]
     anomalies: dict[str, list[Witness]]
     notes: list[str]
+    unjudged: dict[str, int] = field(default_factory=dict)
 
     def valid_at(self, level: str = DEFAULT_LEVEL) -> bool | str:
         """True, False or "unknown". Raises KeyError for a level that is none of LEVELS."""
@@ -54,8 +58,19 @@ class Findings:
     def __init__(self) -> None:
         self.witnesses: dict[str, list[Witness]] = {}
         self.notes: list[str] = []
+        self.unjudged: dict[str, int] = {}
+        self._doubted: dict[str, str] = {}
+
+    def doubt(self, name: str, note: str) -> None:
+        """Take no anomaly of this name for one, where what was not judged may explain it."""
+        self._doubted[name] = note
 
     def add(self, witness: Witness) -> None:
+        if witness.name in self._doubted:
+            note = self._doubted[witness.name]
+            if note not in self.notes:
+                self.notes.append(note)
+            return
         kept = self.witnesses.setdefault(witness.name, [])
         if len(kept) < SHOWN:
             kept.append(witness)
@@ -75,6 +90,8 @@ def elide(values: Sequence[Any], marks: Sequence[Any] = (), most: int = 8) -> st
     >>> elide(list(range(100)), [50])
     '[0 1 … 49 50 51 … 98 99]'
     """
+    if isinstance(values, Unordered):
+        return "#{" + " ".join(sorted(show(value) for value in values[:most])) + "}"
     if len(values) <= most:
         return "[" + " ".join(map(show, values)) + "]"
     keep = {0, 1, len(values) - 2, len(values) - 1}
@@ -87,14 +104,6 @@ def elide(values: Sequence[Any], marks: Sequence[Any] = (), most: int = 8) -> st
         parts.append(show(values[i]))
         last = i
     return "[" + " ".join(parts) + "]"
-
-
-def show(value: Any, most: int = 40) -> str:
-    """A key or a value as text; nil for the initial state, long text cut in its middle."""
-    if value is None:
-        return "nil"
-    text = str(value)
-    return text if len(text) <= most else text[: most // 2] + "…" + text[-most // 4 :]
 
 
 def closed(levels: dict[str, bool | str]) -> dict[str, bool | str]:

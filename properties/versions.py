@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from properties.graph import Graph
-from properties.verdict import Findings, Witness, elide, show
+from properties.verdict import Findings, Witness, elide
 from properties.writers import index_writes
 from workloads.history import COMMITTED, UNKNOWN, WRITE, History
+from workloads.values import show
 
 _CHUNK = 1 << 20  # elements compared at once: bounds the memory, not the work
 
@@ -134,6 +135,9 @@ class Versions:
         known = known[~self.writers.ambiguous[self.flat_writer[known]]]
         self.place[self.writers.op[self.flat_writer[known]]] = known
         self.seen = self.place >= 0
+        # Of each written value, whether any read holds it; `seen` says so of the clear ones alone.
+        self.value_seen = np.zeros(len(self.writers.op), bool)
+        self.value_seen[self.flat_writer[self.flat_writer >= 0]] = True
         self.broken = np.zeros(len(self.flat_key), bool)
 
     def _first_difference(self, a: np.ndarray, b: np.ndarray) -> list:
@@ -154,3 +158,15 @@ class Versions:
         )
         txn = int(self.op_txn[self.reads[read]])
         self.findings.add(Witness(name, [txn, *others], why=text, marks=[decoded]))
+
+    def ambiguous(self, op: int) -> bool:
+        """Whether the value that this operation appended was appended by others, too."""
+        at = self.writers.find(self.h.op_key[op : op + 1], self.h.op_value[op : op + 1])
+        return bool(self.writers.ambiguous[at[0]])
+
+    def aborted_writer(self, writer: int) -> int:
+        """The transaction of an aborted write of this value, which was written by others too."""
+        op = self.writers.op[writer]
+        same = (self.h.op_key == self.h.op_key[op]) & (self.h.op_value == self.h.op_value[op])
+        same &= (self.h.op_kind == WRITE) & self.aborted[self.op_txn]
+        return int(self.op_txn[np.flatnonzero(same)[0]])

@@ -10,8 +10,9 @@ import numpy as np
 
 from properties.graph import WR, Reduced
 from properties.lists import Lists
-from properties.verdict import Witness, elide, show
+from properties.verdict import Witness, elide
 from workloads.history import COMMITTED, READ, WRITE, History
+from workloads.values import show
 
 
 def repeated_keys(history: History, op_txn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -40,10 +41,12 @@ def repeated_keys(history: History, op_txn: np.ndarray) -> tuple[np.ndarray, np.
 
 def judge_lists(lists: Lists) -> None:
     """Find internal, future-read and lost-update and add them to the findings."""
-    ops, group = repeated_keys(lists.h, lists.op_txn)
+    h = lists.h
+    ops, group = repeated_keys(h, lists.op_txn)
+    told = (h.op_kind[ops] == WRITE) | (h.op_length[ops] >= 0)
+    ops, group = ops[told], group[told]
     if not len(ops):
         return
-    h = lists.h
     writes = h.op_kind[ops] == WRITE
     bad_read = np.zeros(len(h.op_kind), bool)
     bad_read[lists.reads[lists.bad]] = True
@@ -94,46 +97,54 @@ def _judge_group(lists: Lists, ops: list[int]) -> None:
     """One transaction's operations on one key, exactly; at most one witness of each name."""
     h, findings = lists.h, lists.findings
     txn, key = int(lists.op_txn[ops[0]]), show(h.keys[h.op_key[ops[0]]])
-    known, tail = False, []
+    own: list[int] = []
+    # What a read must find next: after any read of the key, and after one by name. A predicate's
+    # answer binds only predicates at levels that allow phantoms.
+    expected: list[int] | None = None
+    by_name: list[int] | None = None
     told: set[str] = set()
     read_so_far: set[int] = set()
+
+    def tell(name: str, seen: list[int], marks: list[int], why: str, must: list[int]) -> None:
+        if name not in told:
+            told.add(name)
+            saw, wanted = (elide([h.decode(v) for v in values]) for values in (seen, must))
+            text = why.format(key=key, saw=saw, must=wanted)
+            findings.add(Witness(name, [txn], marks=[h.decode(v) for v in marks], why=text))
+
     for op in ops:
         if h.op_kind[op] == WRITE:
             value = int(h.op_value[op])
-            if value in read_so_far and "future-read" not in told:
-                told.add("future-read")
-                shown = h.decode(value)
-                findings.add(
-                    Witness(
-                        "future-read",
-                        [txn],
-                        marks=[shown],
-                        why=f"T1 read {show(shown)} in {key} before it appended it",
-                    )
+            if value in read_so_far and not lists.ambiguous(op):
+                tell(
+                    "future-read",
+                    [],
+                    [value],
+                    "T1 read it in {key} before it appended {must}",
+                    [value],
                 )
-            tail.append(value)
+            own.append(value)
+            expected = None if expected is None else [*expected, value]
+            by_name = None if by_name is None else [*by_name, value]
             continue
         at = int(h.op_value[op])
         seen = h.elements[at : at + int(h.op_length[op])].tolist()
-        fits = (
-            seen == tail
-            if known
-            else seen[len(seen) - len(tail) :] == tail and (len(seen) >= len(tail))
-        )
-        if not fits and "internal" not in told:
-            told.add("internal")
-            expected = elide([h.decode(v) for v in tail])
-            findings.add(
-                Witness(
-                    "internal",
-                    [txn],
-                    marks=[h.decode(v) for v in tail[-1:]],
-                    why=f"T1 read {key} = {elide([h.decode(v) for v in seen])}, but by its own "
-                    f"operations before it must {'be' if known else 'end with'} {expected}",
-                )
+        must = by_name if h.op_kind[op] == READ else None
+        if must is not None and seen != must:
+            why = "T1 read {key} = {saw}, but by its own operations before it must be {must}"
+            tell("internal", seen, own[-1:], why, must)
+        elif must is None and seen[max(len(seen) - len(own), 0) :] != own:
+            why = "T1 read {key} = {saw}, but by its own operations before it must end with {must}"
+            tell("internal", seen, own[-1:], why, own)
+        elif expected is not None and seen != expected:
+            why = (
+                "T1 read {key} = {saw}, but by its own operations before it must be {must}; one of "
+                "the two reads was a predicate's"
             )
+            tell("internal-predicate", seen, seen[-1:], why, expected)
         # What it read now is what it must read next, also where it was wrong.
-        known, tail = True, seen
+        expected = list(seen)
+        by_name = list(seen) if h.op_kind[op] == READ else by_name
         read_so_far.update(seen)
 
 
@@ -167,7 +178,11 @@ def _lost_updates(
 def fractured_lists(lists: Lists, reduced: Reduced) -> None:
     """Readers that saw one append of a transaction and not another, found among the cycles."""
     h = lists.h
+    # Of what a read saw only the last append tells which version it was: not one that stands
+    # somewhere before it, as is all that is known of repeated values and of sets.
     wr = np.flatnonzero(reduced.kind == WR)
+    last = lists.writers.find(h.op_key[reduced.source_op[wr]], h.op_value[reduced.source_op[wr]])
+    wr = wr[~lists.writers.ambiguous[last] & (h.op_length[reduced.target_op[wr]] >= 0)]
     if not len(wr):
         return
     writer, reader = reduced.names[reduced.source[wr]], reduced.names[reduced.target[wr]]

@@ -1,4 +1,8 @@
-"""The part of EDN that histories are written in, read with line numbers, without a dependency."""
+"""EDN as histories are written in it, read with line numbers, without a dependency.
+
+Jepsen's histories hold more than data: records, printed Java objects, what a nemesis did. So any
+token is taken as something; whether it is what it must be is asked only where it is looked at.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,27 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from workloads.values import TOO_DEEP, Literal, Pairs, Tagged, Unordered
+
 _TOKEN = re.compile(
-    r"""[\s,]+ | ;[^\n]* | (?P<open>\#?\{|\[|\() | (?P<close>[\]})])
-      | (?P<string>"(?:[^"\\]|\\.)*") | (?P<tag>\#[\w./:_-]+) | (?P<atom>[^\s,;()\[\]{}"]+)""",
+    r"""(?P<space>(?:[\s,]+|;[^\n]*)+)
+      | (?P<open>\#?\{|\[|\()
+      | (?P<close>[\]})])
+      | (?P<string>\#?"[^"\\]*+(?:\\[\s\S][^"\\]*+)*+")
+      | (?P<letter>\\(?:[^\W_]+|[\s\S]))
+      | (?P<drop>\#_|\^)
+      | (?P<object>\#<[^>\n]*> | \#\#[^\s,;()\[\]{}"]+ | \#'[^\s,;()\[\]{}"]+)
+      | (?P<tag>\#[^\s,;()\[\]{}"\#]+)
+      | (?P<atom>[^\s,;()\[\]{}"\#][^\s,;()\[\]{}"]*)""",
     re.VERBOSE,
 )
 _CLOSES = {"{": "}", "#{": "}", "[": "]", "(": ")"}
 _WORDS = {"nil": None, "true": True, "false": False}
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+_ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([0-7]{1,3})|([\s\S]))")
+_DROPS = ("#_", "^")
+MOST_NESTED = 500
+_MOST_DIGITS = 1000  # beyond, a number is kept as the text that it is
 
 
 class EdnError(ValueError):
@@ -24,82 +41,141 @@ class EdnError(ValueError):
         self.line = line
 
 
+class _Opened:
+    """A bracket that is not closed yet."""
+
+    __slots__ = ("bracket", "dropped", "items", "line", "sequence", "tags")
+
+    def __init__(self, bracket: str, line: int, tags: list[str]) -> None:
+        self.bracket, self.line, self.tags = bracket, line, tags
+        self.items: list[Any] = []
+        self.sequence = bracket in "[("
+        self.dropped = any(tag in _DROPS for tag in tags)
+
+
 def read_edn(text: str) -> Iterator[tuple[int, Any]]:
-    """Each top-level form with the line on which it begins. Raises EdnError.
+    r"""Each top-level form with the line on which it begins. Raises EdnError.
 
-    Keywords and symbols become strings (`:append` is "append"), vectors, lists and sets become
-    lists, maps become dicts; a tag (`#jepsen.history.Op{…}`) is dropped, its form is kept.
+    Where a form is a vector or a list, what is in it comes one by one in its place: a history is
+    the same as a map a line, in `[…]`, and in `(…)`, which is how Clojure prints a sequence.
+
+    Vectors and lists become lists, maps Pairs, sets Unordered, forms with a tag Tagged; keywords,
+    symbols and whatever else JSON has no form for become Literals.
+
+    >>> list(read_edn('({:index 0}\n [:r "x" nil])'))
+    [(1, [(Literal(text=':index'), 0)]), (2, [Literal(text=':r'), 'x', None])]
     """
-    stack: list[tuple[str, int, list[Any]]] = []
-    line, at = 1, 0
+    stack: list[_Opened] = []
+    tags: list[str] = []  # before the next form
+    line, at, scan = 1, 0, _TOKEN.match
     while at < len(text):
-        match = _TOKEN.match(text, at)
+        match = scan(text, at)
         if match is None:
-            raise EdnError(line, f"{text[at : at + 20]!r} is no EDN")
+            raise EdnError(line, _no_token(text, at))
         at, kind, token = match.end(), match.lastgroup, match.group()
+        began, line = line, line + token.count("\n")
+        if kind == "space":
+            continue
         if kind == "open":
-            stack.append((token, line, []))
-        elif kind is not None and kind != "tag":
-            if kind == "close":
-                form, began = _close(stack, token, line)
-            else:
-                form, began = _atom(token, line), line
-            if stack:
-                stack[-1][2].append(form)
-            else:
-                yield began, form
-        line += token.count("\n")
+            if len(stack) == MOST_NESTED:
+                raise EdnError(began, TOO_DEEP)
+            stack.append(_Opened(token, began, tags))
+            tags = []
+            continue
+        if kind == "tag" or kind == "drop":
+            tags.append(token)
+            continue
+        if kind == "close":
+            if tags or not stack or _CLOSES[stack[-1].bracket] != token:
+                raise EdnError(began, f"{token!r} closes nothing")
+            opened = stack.pop()
+            if not stack and opened.sequence and not opened.dropped:
+                continue  # its items were given one by one
+            form, began, tags = _close(opened), opened.line, opened.tags
+        else:
+            form = _atom(token)
+        if tags:
+            tags, form, dropped = _tagged(tags, form)
+            if dropped:
+                continue
+        if len(stack) > 1 or (stack and not stack[0].sequence):
+            stack[-1].items.append(form)
+        elif not stack or not stack[0].dropped:
+            yield began, form
     if stack:
-        raise EdnError(stack[0][1], f"{stack[0][0]!r} opens here and is never closed: a cut file")
+        rule = f"{stack[0].bracket!r} opens here and is never closed: a cut file"
+        raise EdnError(stack[0].line, rule)
+    if tags:
+        raise EdnError(line, f"{tags[-1]!r} stands before nothing: a cut file")
 
 
-def _close(stack: list[tuple[str, int, list[Any]]], token: str, line: int) -> tuple[Any, int]:
-    if not stack or _CLOSES[stack[-1][0]] != token:
-        raise EdnError(line, f"{token!r} closes nothing")
-    opened, began, items = stack.pop()
-    if opened != "{":
-        return items, began
+def _tagged(tags: list[str], form: Any) -> tuple[list[str], Any, bool]:
+    """The tags that wait for the next form, this one with its own, and whether it is left out.
+
+    `#_` leaves out the form after it, and `^` what it says of the one after that.
+    """
+    drops = [at for at, tag in enumerate(tags) if tag in _DROPS]
+    if drops:
+        return tags[: drops[-1]], form, True
+    for tag in reversed(tags):
+        form = Tagged(tag[1:], form)
+    return [], form, False
+
+
+def _no_token(text: str, at: int) -> str:
+    if text[at] == '"' or text.startswith('#"', at):
+        return "a string begins here and never ends: a cut file"
+    return f"{text[at : at + 20]!r} is no EDN"
+
+
+def _close(opened: _Opened) -> Any:
+    items = opened.items
+    if opened.bracket == "#{":
+        return Unordered(items)
+    if opened.bracket != "{":
+        return items
     if len(items) % 2:
-        raise EdnError(began, "a map with a key and no value")
-    try:
-        return dict(zip(items[::2], items[1::2], strict=True)), began
-    except TypeError:
-        raise EdnError(began, "a map with a collection as its key") from None
+        raise EdnError(opened.line, "a map with a key and no value")
+    return Pairs(zip(items[::2], items[1::2], strict=True))
 
 
-def _atom(token: str, line: int) -> Any:
-    if token[0] == '"':
-        return re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), token[1:-1])
-    if token in _WORDS:
-        return _WORDS[token]
-    if token[0] == ":":
-        return token[1:]
-    if token[0].isdigit() or (token[0] in "+-" and token[1:2].isdigit()):
+def _atom(token: str) -> Any:
+    first = token[0]
+    if first == '"':
+        return _unescaped(token[1:-1]) if "\\" in token else token[1:-1]
+    if first.isdigit() or (first in "+-" and token[1:2].isdigit()):
+        return _number(token)
+    return _WORDS[token] if token in _WORDS else Literal(token)
+
+
+def _number(token: str) -> Any:
+    """An integer or a float; anything else that begins like a number stays as it is written.
+
+    1N is 1; 1/2, 1.5M, 16rFF and 0x1a2b have no form in JSON.
+    """
+    if token.isascii() and "_" not in token and len(token) <= _MOST_DIGITS:
         try:
-            return int(token.rstrip("N"))
+            return int(token.removesuffix("N"))
         except ValueError:
             pass
         try:
-            return float(token.rstrip("M"))
+            value = float(token)
         except ValueError:
-            raise EdnError(line, f"{token!r} is no number") from None
-    return token
+            pass
+        else:
+            if value - value == 0:  # 1e999 is no number that can be told from others
+                return value
+    return Literal(token.removesuffix("N").removeprefix("+"))
 
 
-def write_edn(form: Any) -> str:
-    """One form as EDN; strings that can be keywords are written as keywords.
+def _unescaped(text: str) -> str:
+    text = _ESCAPED.sub(_escape, text)
+    if re.search(r"[\ud800-\udfff]", text):  # two halves that belong together are one character
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+    return text
 
-    >>> write_edn({"type": "ok", "value": [["append", "x", 1], ["r", "a b", None]]})
-    '{:type :ok, :value [[:append :x 1] [:r "a b" nil]]}'
-    """
-    if isinstance(form, dict):
-        return "{" + ", ".join(f"{write_edn(k)} {write_edn(v)}" for k, v in form.items()) + "}"
-    if isinstance(form, (list, tuple)):
-        return "[" + " ".join(map(write_edn, form)) + "]"
-    if form is None or isinstance(form, bool):
-        return {None: "nil", True: "true", False: "false"}[form]
-    if isinstance(form, str):
-        if re.fullmatch(r"[A-Za-z*!_?+<>=-][\w*!?+<>=.-]*", form, re.ASCII):
-            return ":" + form
-        return '"' + form.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-    return str(form)
+
+def _escape(match: re.Match[str]) -> str:
+    if match[1]:
+        return chr(int(match[1], 16))
+    return chr(int(match[2], 8)) if match[2] else _ESCAPES.get(match[3], match[3])

@@ -1,20 +1,33 @@
 """Elle's histories, in and out: EDN or JSON, one map a line or all in one vector or array.
 
 An operation map is `{"index": 0, "type": "invoke", "process": 0, "value": [["append", "x", 1]]}`;
-types are invoke, ok, fail, info. Order in the file is order in real time, as for Elle.
+types are invoke, ok, fail, info. Order in the file is order in real time, as for Elle, and as for
+Elle every operation of a client is judged, whatever its :f says. A nemesis is no client.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
-from workloads.edn import EdnError, read_edn, write_edn
+from workloads.elle_lines import (
+    CHUNK_BYTES,
+    NEMESES,
+    SUCH_AS,
+    Line,
+    edn_lines,
+    json_array,
+    json_chunks,
+    operations_of,
+    plain_operations,
+)
+from workloads.errors import RunError
+from workloads.files import opened
 from workloads.history import (
     COMMITTED,
     FAILED,
@@ -26,34 +39,30 @@ from workloads.history import (
     HistoryError,
     load,
 )
+from workloads.values import TOO_DEEP, Literal, edn_text, identity, plain, show
 
 SUFFIXES = (".edn", ".json", ".jsonl", ".npz")
-_CHUNK_BYTES = 1 << 22
-TOO_DEEP = "brackets are nested hundreds deep; a history needs no more than five"
+MOST_WHOLE_BYTES = 1 << 30  # of a file that can't be read piece by piece
+_MOST_KINDS = 16
+# What tells which model a history is of, looked for in its text before it is parsed.
+_WRITES = (
+    re.compile(rb'[\[(]\s*(?:"append"\s*,|:append[\s,])'),
+    re.compile(rb'[\[(]\s*(?:"w"\s*,|:w[\s,])'),
+)
+_READ = re.compile(
+    rb'[\[(]\s*(?:"rp?"\s*,|:rp?[\s,])[\s,]*(?:"[^"\\]*"|[^\s,"\[\](){}]+)[\s,]+([^\s,n])'
+)
 
 
-class _Line(msgspec.Struct, gc=False):
-    """One operation map; whatever else it holds (time, error) is not looked at."""
-
-    type: str
-    process: int | str | None = None
-    value: msgspec.Raw = msgspec.Raw(b"null")
-    index: int | None = None
-    f: str | None = None
-
-
-_line_decoder = msgspec.json.Decoder(_Line)
-_decode = msgspec.json.Decoder().decode
-
-
-def read_history(path: str | Path, model: str | None = None) -> History:
+def read_history(path: str | Path, model: str | None = None, *, named: bool = True) -> History:
     """Read a history file of any form; raises HistoryError (file, line, rule) where it is wrong.
 
     model : list-append or rw-register; None takes the one whose operations the file holds.
+    named : False for what lies in a folder that was named: it may be no link that leads out.
     """
     path = Path(path)
     if path.suffix == ".npz":
-        history = load(path)
+        history = load(path, named=named)
         if model not in (None, history.model):
             raise HistoryError(
                 f"{path}: a history of {history.model}, not of {model}. "
@@ -63,26 +72,54 @@ def read_history(path: str | Path, model: str | None = None) -> History:
     if path.suffix not in SUFFIXES:
         raise HistoryError(f"{path}: a history's name ends in one of {', '.join(SUFFIXES)}.")
     try:
-        with open(path, "rb") as file:
-            head = file.read(_CHUNK_BYTES)
-            if path.suffix == ".edn" or head.lstrip()[:1] == b"[":
-                raw = head + file.read()
-                pairs = _Pairing(path, model or _model_of(raw))
-                pairs.feed((_edn_lines if path.suffix == ".edn" else _json_array)(path, raw))
-            else:
-                pairs = _Pairing(path, model or _model_of(head))
-                for batch in _json_chunks(path, file, head):
-                    pairs.feed(batch)
+        with opened(path, named=named) as file:
+            return _read(path, file, model)
+    except FileNotFoundError:
+        raise HistoryError(f"{path}: there is no such file.") from None
+    except HistoryError:
+        raise
+    except RunError as error:
+        raise HistoryError(str(error)) from None
     except OSError as error:
         raise HistoryError(f"{path}: can't be read: {error.strerror}.") from None
+
+
+def _read(path: Path, file: BinaryIO, model: str | None) -> History:
+    head = file.read(CHUNK_BYTES)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise HistoryError(
+            f"{path} line 1: text in UTF-16, and a history is in UTF-8. "
+            f"Convert it: iconv -f UTF-16 -t UTF-8 {path}"
+        )
+    head = head.removeprefix(b"\xef\xbb\xbf")  # a byte-order mark
+    edn = path.suffix == ".edn"
+    if not edn and head.lstrip()[:1] != b"[":
+        pairs = _Pairing(path, model or _model_of(head))
+        for lines in json_chunks(path, file, head):
+            pairs.feed(lines)
+        return pairs.finish()
+    raw = head + file.read(MOST_WHOLE_BYTES)
+    if len(raw) > MOST_WHOLE_BYTES:
+        raise HistoryError(
+            f"{path}: has more than {MOST_WHOLE_BYTES >> 30} GB; EDN and arrays are read whole. "
+            "Write it as .jsonl, an operation map a line: that is read piece by piece."
+        )
+    pairs = _Pairing(path, model or _model_of(raw))
+    pairs.feed((edn_lines if edn else json_array)(path, raw))
     return pairs.finish()
 
 
 def _model_of(raw: bytes) -> str:
-    """Lists unless the file writes registers: `"w"` as an operation, and no append anywhere."""
-    if b'"append"' in raw or b":append" in raw:
-        return MODELS[0]
-    return MODELS[1] if re.search(rb'\[\s*("w"|:w)[\s,]', raw) else MODELS[0]
+    """The model whose writes the text has, or else, by what was read, that of its reads."""
+    for model, writes in zip(MODELS, _WRITES, strict=True):
+        if writes.search(raw):
+            return model
+    read = _READ.search(raw)
+    return MODELS[1] if read and read[1] not in b"[(#" else MODELS[0]
+
+
+# An invocation: its place, its label, its value, the line that holds it, its :f.
+_Began = tuple[int, int, Any, int, Any]
 
 
 class _Pairing:
@@ -91,175 +128,122 @@ class _Pairing:
     def __init__(self, path: Path, model: str) -> None:
         self.path = path
         self.builder = Builder(model)
-        self.open: dict[Any, tuple[int, int, Any, int]] = {}  # place, label, value, line
+        self.open: dict[int, _Began] = {}  # by session
         self.at = 0
         self.last_index = -1
+        self.nemeses = 0
 
-    def feed(self, lines: Iterable[tuple[int, _Line]]) -> None:
-        """Take operation maps in order, each with its line (or its number in an array)."""
+    def feed(self, lines: Iterable[tuple[int, Line]]) -> None:
+        """Take operation maps in order, each with its line."""
         add, opened, at = self._add, self.open, self.at
+        sessions = self.builder.sessions.ids
         for number, line in lines:
             kind, process = line.type, line.process
             at += 1
-            if process == "nemesis" or line.f not in (None, "txn"):
-                continue  # Jepsen's nemesis and its checks are no transactions
+            session = sessions.get(process)
+            if session is None:
+                if process in NEMESES:
+                    self.nemeses += 1
+                    continue
+                session = self.builder.sessions.place(process)
             index = line.index
             if index is not None:
-                if index <= self.last_index:
-                    raise self._error(
-                        number, f"index {index} after {self.last_index}; indexes must grow"
-                    )
+                if not self.last_index < index < 2**62:
+                    rule = f"index {show(index)} after {self.last_index}; indexes must grow"
+                    if index >= 2**62:
+                        rule = f"index {show(index)} has more than 62 bits"
+                    raise self._error(number, rule)
                 self.last_index = index
             if kind == "invoke":
-                before = opened.pop(process, None)
+                before = opened.pop(session, None)
                 if before is not None:
-                    add(process, before, at, UNKNOWN, before[2], before[3])
-                opened[process] = (at, at - 1 if index is None else index, line.value, number)
+                    add(session, before, at, UNKNOWN, before[2], before[3])
+                opened[session] = (at, at - 1 if index is None else index, line.value, number,
+                                   line.f)  # fmt: skip
                 continue
-            began = opened.pop(process, None)
+            began = opened.pop(session, None)
             if began is None:
                 raise self._error(
                     number,
-                    f"process {process!r} finishes a transaction ({kind}) "
-                    "that never began; each one needs its invoke before it",
+                    f"process {show(process)} finishes a transaction ({show(kind)})"
+                    " that never began; each one needs its invoke before it",
                 )
             if kind == "ok":
-                add(process, began, at, COMMITTED, line.value, number)
+                add(session, began, at, COMMITTED, line.value, number)
             elif kind == "fail":
-                add(process, began, at, FAILED, began[2], began[3])
+                add(session, began, at, FAILED, began[2], began[3])
             elif kind == "info":
-                add(process, began, at, UNKNOWN, began[2], began[3])
+                add(session, began, at, UNKNOWN, began[2], began[3])
             else:
-                raise self._error(number, f"type {kind!r} is none of invoke, ok, fail, info")
+                rule = f"type {show(kind)} is none of invoke, ok, fail, info"
+                raise self._error(number, rule)
         self.at = at
         # A view would keep the whole chunk in memory for each transaction that never ends.
-        for process, (begin, label, value, number) in opened.items():
-            opened[process] = (begin, label, value.copy(), number)
+        for session, (begin, label, value, number, f) in opened.items():
+            if isinstance(value, msgspec.Raw):
+                opened[session] = (begin, label, value.copy(), number, f.copy())
 
     def _add(
-        self,
-        process: Any,
-        began: tuple[int, int, Any, int],
-        at: int,
-        code: int,
-        raw: Any,
-        number: int,
+        self, session: int, began: _Began, at: int, code: int, value: Any, number: int
     ) -> None:
-        """Number : the line on which `raw` is."""
+        """Number : the line on which the value is."""
         builder = self.builder
         try:
-            count = builder.add_ops(_decode(raw), code == COMMITTED)
+            try:
+                count = builder.add_ops(plain_operations(value), code == COMMITTED, False)
+            except (TypeError, ValueError, RecursionError):  # EDN, or no such operations
+                count = builder.add_ops(operations_of(value), code == COMMITTED)
         except RecursionError:
             raise self._error(number, TOO_DEEP) from None
         except UnicodeDecodeError as error:
             raise self._error(number, f"no text in UTF-8: {error.reason}") from None
-        except (TypeError, ValueError) as error:
-            rule = str(error)
-            if isinstance(error, TypeError) or "unpack" in rule:
-                rule = 'its value must be a list of operations such as ["r", "x", null]'
-            raise self._error(number, rule) from None
-        sessions = builder.session_ids
-        session = sessions.get(process)
-        if session is None:
-            session = sessions[process] = len(sessions)
+        except ValueError as error:
+            f = _name_of(began[4])
+            if f in (None, "txn"):
+                rule = SUCH_AS if "unpack" in str(error) else str(error)
+                raise self._error(number, rule) from None
+            self._leave_out(f)
+            return
         stop = NEVER if code == UNKNOWN else at
         builder.rows.extend((session, 0, began[0], stop, code, began[1], count))
+
+    def _leave_out(self, f: Any) -> None:
+        """Count a client's operation that is no transaction, such as a drain or a kill."""
+        kinds = self.builder.unjudged
+        kind = f"operations of clients, :f {show(f)}, whose value is no list of operations"
+        if kind not in kinds and len(kinds) >= _MOST_KINDS:
+            kind = "operations of clients, of other :f, whose value is no list of operations"
+        kinds[kind] = kinds.get(kind, 0) + 1
 
     def _error(self, number: int, rule: str) -> HistoryError:
         return HistoryError(f"{self.path} line {number}: {rule}.")
 
     def finish(self) -> History:
-        self.builder.database_ids.setdefault("", 0)
-        for process, began in self.open.items():
-            self._add(process, began, 0, UNKNOWN, began[2], began[3])
-        try:
-            return self.builder.build()
-        except HistoryError as error:
-            raise HistoryError(f"{self.path}: {error}") from None
+        self.builder.databases.place("")
+        for session, began in self.open.items():
+            self._add(session, began, 0, UNKNOWN, began[2], began[3])
+        if self.nemeses:
+            self.builder.notes.append(
+                f"{self.nemeses:,} operations of the nemesis are no transactions"
+            )
+        return self.builder.build()
 
 
-def _json_chunks(path: Path, file: BinaryIO, head: bytes) -> Iterator[Iterator[tuple[int, _Line]]]:
-    """The lines in chunks of some megabytes: a million lines at once would cost a gigabyte."""
-    number, chunk = 1, head
-    while chunk:
-        chunk += file.readline()
+def _name_of(f: Any) -> Any:
+    """What an operation's :f says, as a plain value."""
+    if isinstance(f, msgspec.Raw):
         try:
-            lines = _line_decoder.decode_lines(chunk)
-            count = chunk.count(b"\n") + (not chunk.endswith(b"\n"))
-            if len(lines) != count:
-                raise ValueError  # blank lines: count them one by one
-            yield zip(range(number, number + count), lines, strict=True)
+            f = json.loads(bytes(f))
         except (ValueError, RecursionError):
-            yield _one_by_one(path, chunk, number)
-        number += chunk.count(b"\n")
-        chunk = file.read(_CHUNK_BYTES)
-
-
-def _one_by_one(path: Path, chunk: bytes, first: int) -> Iterator[tuple[int, _Line]]:
-    for number, text in enumerate(chunk.split(b"\n"), first):
-        if text.strip():
-            yield number, _json_line(path, f"line {number}", text)
-
-
-def _json_line(path: Path, where: str, text: bytes) -> _Line:
+            return Literal("?")
     try:
-        return _line_decoder.decode(text)
-    except msgspec.ValidationError as error:
-        raise HistoryError(
-            f"{path} {where}: not an operation map: {error}. "
-            'It needs "type", "process" and "value".'
-        ) from None
-    except RecursionError:
-        raise HistoryError(f"{path} {where}: {TOO_DEEP}.") from None
-    except UnicodeDecodeError as error:
-        raise HistoryError(f"{path} {where}: no text in UTF-8: {error.reason}.") from None
-    except msgspec.DecodeError as error:
-        raise HistoryError(f"{path} {where}: cut or no JSON: {error}.") from None
+        f = plain(f)
+    except ValueError:
+        return Literal("?")
+    return "txn" if f == Literal(":txn") else f
 
 
-def _json_array(path: Path, raw: bytes) -> Iterator[tuple[int, _Line]]:
-    try:
-        forms = msgspec.json.decode(raw, type=list[msgspec.Raw])
-    except RecursionError:
-        raise HistoryError(f"{path}: {TOO_DEEP}.") from None
-    except UnicodeDecodeError as error:
-        raise HistoryError(f"{path}: no text in UTF-8: {error.reason}.") from None
-    except msgspec.DecodeError as error:
-        raise HistoryError(f"{path}: cut or no JSON array: {error}.") from None
-    at, number = 0, 1
-    for form in forms:
-        # An array may be laid out over lines in any way: the line is where the form is found.
-        text = bytes(form)
-        found = raw.find(text, at)
-        number += raw.count(b"\n", at, found)
-        at = found
-        yield number, _json_line(path, f"line {number}", text)
-
-
-def _edn_lines(path: Path, raw: bytes) -> Iterator[tuple[int, _Line]]:
-    try:
-        forms = list(read_edn(raw.decode()))
-    except UnicodeDecodeError as error:
-        raise HistoryError(f"{path}: no text in UTF-8: {error.reason}.") from None
-    except EdnError as error:
-        raise HistoryError(f"{path} line {error.line}: {error}.") from None
-    if len(forms) == 1 and isinstance(forms[0][1], list):
-        whole = raw.decode()
-        forms = list(zip(_places(whole), forms[0][1], strict=True))
-    for number, form in forms:
-        try:
-            text = json.dumps(form).encode()
-        except RecursionError:
-            raise HistoryError(f"{path} line {number}: {TOO_DEEP}.") from None
-        yield number, _json_line(path, f"line {number}", text)
-
-
-def _places(text: str) -> list[int]:
-    """The lines on which the forms inside one top-level vector begin."""
-    inner = text[: text.rindex("]")]
-    opening = inner.index("[")
-    inner = inner[:opening] + " " + inner[opening + 1 :]
-    return [number for number, _ in read_edn(inner)]
+# -- out -----------------------------------------------------------------------------------------
 
 
 def operations(history: History) -> Iterator[dict[str, Any]]:
@@ -301,19 +285,49 @@ def write_history(history: History, path: str | Path) -> None:
     """Write a history as .edn, .json (an array), .jsonl (a line each) or .npz, by its suffix.
 
     Transactions that never ended stay without a completion. The text forms have no place for a
-    database id; .npz keeps it.
+    database id; .npz keeps it. What a form can't hold is refused with HistoryError: JSON has one
+    word for `:x` and "x" and no sets, and no text form has a place for what nobody judges.
     """
     path = Path(path)
     if path.suffix == ".npz":
         history.save(path)
         return
-    maps = list(operations(history))
+    if history.unjudged or (history.sets and path.suffix != ".edn"):
+        what = "what is not judged" if history.unjudged else "sets"
+        raise HistoryError(f"{path}: has no place for {what}. Write it as .npz.")
     if path.suffix == ".edn":
-        text = "".join(write_edn(m) + "\n" for m in maps)
-    elif path.suffix == ".jsonl":
-        text = "".join(json.dumps(m) + "\n" for m in maps)
-    elif path.suffix == ".json":
-        text = "[" + ",\n ".join(map(json.dumps, maps)) + "]\n"
+        text = "".join(_edn_map(m) + "\n" for m in operations(history))
+    elif path.suffix in (".json", ".jsonl"):
+        told = _told_in_json(history, path)
+        maps = (json.dumps(m, default=told) for m in operations(history))
+        joined = {".jsonl": ("", "\n", "\n"), ".json": ("[", ",\n ", "]\n")}[path.suffix]
+        text = joined[0] + joined[1].join(maps) + joined[2]
     else:
         raise HistoryError(f"{path}: a history's name ends in one of {', '.join(SUFFIXES)}.")
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
+
+
+def _edn_map(operation: dict[str, Any]) -> str:
+    words = {"type": f":{operation['type']}", "f": ":txn"}
+    ops = (f"[:{f} {edn_text(key)} {edn_text(value)}]" for f, key, value in operation["value"])
+    words["value"] = f"[{' '.join(ops)}]"
+    words["process"] = edn_text(operation["process"])
+    return "{" + ", ".join(f":{k} {words.get(k, v)}" for k, v in operation.items()) + "}"
+
+
+def _told_in_json(history: History, path: Path) -> Callable[[Any], str]:
+    """How a Literal is written in JSON: as a string that nothing else in the history is."""
+    words: dict[Any, str] = {}
+    for names in (history.keys, history.sessions, history.others):
+        taken = {name for name in names if isinstance(name, str)}
+        for name in names:
+            if isinstance(name, Literal):
+                word = name.text.removeprefix(":")
+                if word in taken:
+                    raise HistoryError(
+                        f"{path}: JSON can't tell {show(name)} from {show(word)}. "
+                        "Write it as .edn or .npz."
+                    )
+                taken.add(word)
+                words[identity(name)] = word
+    return lambda literal: words[identity(literal)]

@@ -16,7 +16,11 @@ from typing import Any
 
 import msgspec
 
-from workloads.history import OUTCOMES, Builder, History, HistoryError
+from workloads.elle_lines import SUCH_AS
+from workloads.errors import RunError
+from workloads.files import opened
+from workloads.history import MODELS, OUTCOMES, Builder, History, HistoryError
+from workloads.values import show
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -75,45 +79,69 @@ def merge(paths: Iterable[str | Path]) -> History:
 
 def _merge_one(path: Path, builder: Builder | None) -> Builder:
     # A process killed inside write(2) leaves a cut last line; nothing else may be cut.
-    *lines, _cut = path.read_bytes().split(b"\n")
+    *lines, _cut = _read(path).split(b"\n")
     if not lines:
         raise HistoryError(f"{path}: empty, without even its first line; its worker never began.")
     head = _line(path, 1, lines[0])
     if not isinstance(head, dict) or head.get("history") != 1:
         raise HistoryError(f"{path} line 1: no record of a worker, or one of a later cwkit.")
-    builder = builder or Builder(head["model"])
-    if head["model"] != builder.model:
-        raise HistoryError(f"{path} line 1: records {head['model']}, the others {builder.model}.")
-    session, database = head["session"], head["database"]
-    opened: tuple[int, int, Any] | None = None
+    model, session, database = (head.get(key) for key in ("model", "session", "database"))
+    if model not in MODELS:
+        raise HistoryError(f"{path} line 1: records {show(model)}, not {' or '.join(MODELS)}.")
+    builder = builder or Builder(model)
+    if model != builder.model:
+        raise HistoryError(f"{path} line 1: records {model}, the others {builder.model}.")
+    under_way: tuple[int, int, Any] | None = None
+
+    def add(number: int, end_ns: int | None, outcome: str, ops: Any) -> None:
+        assert under_way is not None
+        try:
+            builder.add(session, under_way[1], end_ns, outcome, ops, database, under_way[0])
+        except (TypeError, ValueError) as error:
+            why = SUCH_AS if isinstance(error, TypeError) or "unpack" in str(error) else str(error)
+            raise HistoryError(f"{path} line {number}: {why}.") from None
+
     for number, text in enumerate(lines[1:], 2):
         match _line(path, number, text):
-            case ["begin", count, begin_ns, ops]:
-                if opened:
-                    builder.add(session, opened[1], None, "unknown", opened[2], database, opened[0])
-                opened = (count, begin_ns, ops)
-            case ["end", count, end_ns, outcome, ops] if outcome in OUTCOMES:
-                if opened is None or opened[0] != count:
+            case ["begin", int(count), int(begin_ns), list(ops)]:
+                if under_way:
+                    add(number - 1, None, "unknown", under_way[2])
+                under_way = (count, begin_ns, ops)
+            case ["end", count, int(end_ns), outcome, list(ops)] if outcome in OUTCOMES:
+                if under_way is None or under_way[0] != count:
                     raise HistoryError(
-                        f"{path} line {number}: transaction {session}.{count} finishes but never "
-                        "began. Every worker writes `begin` first, so this file was cut or edited."
+                        f"{path} line {number}: transaction {show(session)}.{show(count)} finishes "
+                        "but never began. Every worker writes `begin` first, so this file was cut "
+                        "or edited."
                     )
-                if end_ns < opened[1]:
+                if end_ns < under_way[1]:
                     raise HistoryError(
-                        f"{path} line {number}: transaction {session}.{count} ends before it "
+                        f"{path} line {number}: transaction {show(session)}.{count} ends before it "
                         "began. All times must be of one monotonic clock."
                     )
-                builder.add(session, opened[1], end_ns, outcome, ops, database, count)
-                opened = None
+                add(number, end_ns, outcome, ops)
+                under_way = None
             case _:
                 raise HistoryError(f"{path} line {number}: neither a begin nor an end.")
-    if opened:
-        builder.add(session, opened[1], None, "unknown", opened[2], database, opened[0])
+    if under_way:
+        add(len(lines), None, "unknown", under_way[2])
     return builder
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with opened(path) as file:
+            return file.read()
+    except FileNotFoundError:
+        raise HistoryError(f"{path}: there is no such file.") from None
+    except RunError as error:
+        raise HistoryError(str(error)) from None
+    except OSError as error:
+        raise HistoryError(f"{path}: can't be read: {error.strerror}.") from None
 
 
 def _line(path: Path, number: int, text: bytes) -> Any:
     try:
         return _decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise HistoryError(f"{path} line {number}: cut or no JSON: {error}.") from None
