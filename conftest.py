@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from workloads import sweep_items, temporary
+from workloads import registry, sweep_items, temporary
 
 # Real engines on shared machines: a deadline or a health check on time would fail for the
 # machine's sake, not for the engine's.
@@ -98,6 +98,12 @@ def _nothing_left_over() -> Iterator[None]:
     for one in left:
         temporary.clear(one)
     assert not left, f"left in the temporary folder: {left}"
+
+
+@pytest.fixture(autouse=True)
+def _trusted_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test lets be loaded, the next one does not."""
+    monkeypatch.setenv(registry.HANDED_ON, os.environ.get(registry.HANDED_ON, "[]"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

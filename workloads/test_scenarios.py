@@ -19,11 +19,13 @@ from workloads.engines import Settings, find_engine
 from workloads.manifest import WorkerEntry
 from workloads.plan import make_plan
 from workloads.processes import run
+from workloads.registry import trust
 from workloads.scenarios import InvariantBroken, Seat, Told, find_scenario
 from workloads.scenarios.acked import Acked, AckedShape
 from workloads.scenarios.bank import explained_by
 
 WALLET = f"{Path(__file__).parent.parent / 'examples' / 'scenario_wallet.py'}:Wallet"
+trust(WALLET)
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "bank": ("bank", {"rows": 20, "record_bytes": 5}),
     "bank long": ("bank", {"rows": 20, "record_bytes": 5, "operations": 3, "keys": "zipfian"}),
