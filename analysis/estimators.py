@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtri
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
@@ -38,7 +39,7 @@ def abort_rate(
         )
     if not 0 < confidence < 1:
         raise ValueError(f"A confidence of {confidence} is not between 0 and 1.")
-    z = float(ndtri(0.5 + confidence / 2))
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
     with np.errstate(invalid="ignore", divide="ignore"):
         rate = hits / of
         middle = (rate + z * z / (2 * of)) / (1 + z * z / of)

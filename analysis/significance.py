@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import stdtr
 
 LEVEL = 0.05
 SIGN_FLIP, PAIRED_T = "sign-flip test", "paired t test of the logarithms"
@@ -66,6 +65,8 @@ def paired_t_p(ratios: ArrayLike) -> float:
         return math.nan
     if not np.ptp(logs):
         return 1.0 if not logs[0] else 0.0
+    from scipy.special import stdtr  # here: to import it takes as long as most commands do
+
     t = logs.mean() / (logs.std(ddof=1) / math.sqrt(logs.size))
     return float(2 * stdtr(logs.size - 1, -abs(t)))
 

@@ -73,6 +73,7 @@ class Fuzzer:
     def import_all(self) -> None:
         """Import what the calls need, before memory is limited and files are watched."""
         import matplotlib
+        import scipy.special  # noqa: F401
         import typer.main
 
         import analysis.cli  # noqa: F401
