@@ -168,6 +168,7 @@ class Killing:
         self.rng = random.Random(f"kill {seed} {number}")
         self.folder, self.token = folder, uuid.uuid4().hex
         self.temporary = folder / "tmp"
+        self.family: list[psutil.Process] = []
         self.shared = self._shared()
 
     def play(self, longest_s: float) -> Kill:
@@ -201,6 +202,8 @@ class Killing:
             self._ended(process)
             return False
         self.told.stage = self._stage()
+        victim.suspend()  # so that it starts nothing more
+        self.family = [victim, *victim.children(recursive=True)]
         victim.kill()
         if victim.pid == process.pid:
             process.wait()
@@ -222,7 +225,7 @@ class Killing:
             if there:
                 victim = self.rng.choice(there)
                 time.sleep(delay_s)
-                if victim.is_running() and victim.status() != psutil.STATUS_ZOMBIE:
+                if _lives(victim):
                     return victim
                 delay_s /= 2
             time.sleep(0.005)
@@ -388,9 +391,16 @@ class Killing:
     def _left_running(self) -> list[str]:
         """Processes of this kill that are there and stay."""
         until = time.monotonic() + END_LIMIT_S
-        while (left := self._marked()) and time.monotonic() < until:
+        while (left := self._marked() or self._ending()) and time.monotonic() < until:
             time.sleep(0.05)
-        return [f"{one.pid} {_short(one.cmdline())}" for one in left]
+        return [f"{one.pid} {_words_of(one)}" for one in left]
+
+    def _ending(self) -> list[psutil.Process]:
+        """Those of the family that was killed which have not ended yet.
+
+        A process that ends loses its environment, and so its mark, before it gives up its locks.
+        """
+        return [one for one in self.family if _lives(one)]
 
     def _marked(self) -> list[psutil.Process]:
         found = []
@@ -435,6 +445,20 @@ def _family(pid: int, kind: str) -> Iterator[psutil.Process]:
                 yield child
         except psutil.Error:
             continue
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _words_of(process: psutil.Process) -> str:
+    try:
+        return _short(process.cmdline())
+    except psutil.Error:
+        return "that has just ended"
 
 
 def _short(words: Sequence[str] | str) -> str:

@@ -155,6 +155,7 @@ def killed(tmp_path: Path) -> Path:
     assert process.stdout is not None
     room, number = process.stdout.readline().split()
     child = psutil.Process(int(number))
+    # Asked while it lives: any process that opens a stage may clear it later.
     assert list(Path(room).glob("process-*/tmp/.tmp*")), (
         "the engine's temporary file lies elsewhere"
     )
@@ -166,7 +167,6 @@ def killed(tmp_path: Path) -> Path:
 
 
 def test_a_killed_process_s_folder_goes_with_the_next_one_s_stage(killed: Path) -> None:
-    assert killed.is_dir()
     temporary.clear_stages()  # as before the first stage of a process, in pytest and in commands
     assert not killed.exists()
 
