@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import platform
 import signal
 import sqlite3
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +21,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from workloads import registry, sweep_items, temporary
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 # Real engines on shared machines: a deadline or a health check on time would fail for the
 # machine's sake, not for the engine's.
@@ -104,6 +110,43 @@ def _nothing_left_over() -> Iterator[None]:
 def _trusted_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test lets be loaded, the next one does not."""
     monkeypatch.setenv(registry.HANDED_ON, os.environ.get(registry.HANDED_ON, "[]"))
+
+
+@pytest.fixture(scope="session")
+def cwkit() -> Command:
+    """The command line in this process: the start of another takes longer than most commands.
+
+    `cwkit("show", folder)`; a keyword `cwd` is the folder to be in, and `env` what to change in
+    the environment. What it says of itself as a process (its end by a signal, its files, its
+    memory) it does not say here.
+    """
+    return _command
+
+
+def _command(
+    *words: object, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    from analysis.cli import main  # here: most tests need no command line
+
+    line = ["cwkit", *map(str, words)]
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    terminated = signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", line)
+        for name, value in (env or {}).items():
+            patch.setenv(name, value)
+        if "TMPDIR" in (env or {}):
+            patch.setattr(tempfile, "tempdir", None)  # as it was looked for before
+        if cwd is not None:
+            patch.chdir(cwd)
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                main()
+        except SystemExit as left:
+            status = int(left.code or 0)
+        finally:
+            signal.signal(signal.SIGTERM, terminated)
+    return subprocess.CompletedProcess(line, status, out.getvalue(), err.getvalue())
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -5,15 +5,18 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from workloads import recording as rec
 from workloads.engines import find_engine
 from workloads.manifest import read_manifest
 
+Command = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT_S = 120
 STATUS = {"export": {0}, "check": {0}, "conflicts": {2}, "compare": {0, 1, 3}}
@@ -22,10 +25,12 @@ and `conflicts` has no model of BEGIN IMMEDIATE's refusals."""
 
 
 class Kit:
-    """Commands with a folder and a temporary folder of their own."""
+    """Commands with a folder and a temporary folder of their own; those to be killed are processes
+    of their own, too.
+    """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.tmp = folder, folder / "tmp"
+    def __init__(self, folder: Path, cwkit: Command) -> None:
+        self.folder, self.tmp, self.cwkit = folder, folder / "tmp", cwkit
         self.tmp.mkdir()
         self.options: dict[str, Any] = {
             "cwd": folder,
@@ -35,12 +40,8 @@ class Kit:
         }
 
     def __call__(self, *words: str, status: int | set[int] = 0) -> subprocess.CompletedProcess[str]:
-        made = subprocess.run(
-            [sys.executable, "-m", "analysis.cli", *words],
-            capture_output=True,
-            timeout=LIMIT_S,
-            **self.options,
-        )
+        env = {"TMPDIR": str(self.tmp), "COLUMNS": "250"}
+        made = self.cwkit(*words, cwd=self.folder, env=env)
         allowed = {status} if isinstance(status, int) else status
         assert made.returncode in allowed, made.stdout + made.stderr
         assert "Traceback" not in made.stderr
@@ -54,11 +55,13 @@ class Kit:
         with subprocess.Popen(command, stderr=subprocess.PIPE, **self.options) as process:
             assert process.stderr is not None
             line = next(line for line in process.stderr if line.startswith(phase))
+            (folder,) = (self.folder / "runs").iterdir()
+            while phase == "measuring" and not _measured(folder):
+                assert process.poll() is None
             children = psutil.Process(process.pid).children()
             process.kill()
         assert line
         psutil.wait_procs(children, timeout=LIMIT_S)
-        (folder,) = (self.folder / "runs").iterdir()
         return folder
 
     @property
@@ -66,9 +69,17 @@ class Kit:
         return sorted(path.name for path in self.tmp.iterdir())
 
 
+def _measured(folder: Path) -> bool:
+    """Whether every worker of a run that goes on has ended an attempt that counts."""
+    manifest, seen = read_manifest(folder), rec.last_seen(folder)
+    ends = [rec.read_attempts(folder, one.worker)["end_ns"] for one in manifest.workers]
+    begun = manifest.window.measure_ns
+    return bool(ends) and all(((begun < end) & (end < seen)).any() for end in ends)
+
+
 @pytest.fixture
-def kit(tmp_path: Path) -> Kit:
-    return Kit(tmp_path)
+def kit(tmp_path: Path, cwkit: Command) -> Kit:
+    return Kit(tmp_path, cwkit)
 
 
 def test_the_next_command_names_what_is_left_and_recover_all_clears_it(kit: Kit) -> None:

@@ -61,10 +61,10 @@ GROWING = ["--scenario", "ingest", "--record-bytes", "4000", "--rows", "10", "--
 
 
 @pytest.mark.parametrize("engine", ["libsql", "sqlite", "sqlite-concurrent", "turso"])
-def test_a_disk_that_fills_under_the_database_is_said_first(tmp_path, engine):
+def test_a_disk_that_fills_under_the_database_is_said_first(tmp_path, engine, cwkit):
     if why := find_engine(engine).missing():
         pytest.skip(why)
-    words = [*GROWING, "--database", engine, "--duration", "3", "--warmup", "0"]
+    words = [*GROWING, "--database", engine, "--duration", "1", "--warmup", "0"]
     done = ran(tmp_path, *words, small="databases", size=3 * MIB)
     assert done.process.returncode == 1, done.why
     assert done.first.startswith("NOT WELL "), done.why
@@ -75,11 +75,9 @@ def test_a_disk_that_fills_under_the_database_is_said_first(tmp_path, engine):
     assert manifest.troubles[0].kind == "full"
     # Nothing is wrong with what is there: the checks say so, and no check cries.
     assert all(finding.ok for finding in manifest.findings), manifest.findings
-    shown = subprocess.run([CWKIT, "show", done.folder], capture_output=True, text=True)
+    shown = cwkit("show", done.folder)
     assert first(shown.stdout) == done.first
-    listed = subprocess.run(
-        [CWKIT, "list", "--runs", done.folder.parent], capture_output=True, text=True
-    )
+    listed = cwkit("list", "--runs", done.folder.parent)
     assert "NOT ok: full disk" in listed.stdout
 
 
@@ -119,7 +117,7 @@ def test_a_database_that_may_not_grow_is_said_first(tmp_path, module, base):
 # --- the kit's own records --------------------------------------------------------------------
 
 
-def recorded(done):
+def recorded(cwkit, done):
     """What is true of each run whose records' disk was full, and the text that says it first."""
     assert done.process.returncode == 1, done.why
     assert done.first.startswith("NOT WELL What writer 0 did could not be recorded"), done.why
@@ -130,24 +128,24 @@ def recorded(done):
     assert made.workers[0].entry.state == "could not record"
     assert made.workers[0].entry.pragmas != {} or made.workers[0].engine == "null"
     assert (made.workers[0].attempts["outcome"] == rec.COMMITTED).any()
-    shown = subprocess.run([CWKIT, "show", done.folder], capture_output=True, text=True)
+    shown = cwkit("show", done.folder)
     assert first(shown.stdout) == done.first
     return done
 
 
-def test_a_full_disk_under_the_attempts_keeps_all_that_were_made(tmp_path):
+def test_a_full_disk_under_the_attempts_keeps_all_that_were_made(tmp_path, cwkit):
     words = ["--scenario", "counter", "--database", "null", "--writers", "1", "--warmup", "0"]
-    done = recorded(ran(tmp_path, *words, "--duration", "60", small="runs", size=8 * MIB))
+    done = recorded(cwkit, ran(tmp_path, *words, "--duration", "60", small="runs", size=8 * MIB))
     # As many whole files of attempts as there was room for.
     attempts = done.made.workers[0].attempts
     assert len(attempts) % rec.SEGMENT_ROWS == 0 < len(attempts)
     assert not (attempts["outcome"] == rec.UNKNOWN).any()
 
 
-def test_a_full_disk_under_the_history_loses_no_attempt_and_breaks_no_check(tmp_path):
+def test_a_full_disk_under_the_history_loses_no_attempt_and_breaks_no_check(tmp_path, cwkit):
     words = ["--scenario", "append", "--database", "sqlite", "--synchronous", "off"]
     words += ["--writers", "1", "--warmup", "0", "--duration", "60", "--operations", "50"]
-    done = recorded(ran(tmp_path, *words, small="runs", size=5 * MIB))
+    done = recorded(cwkit, ran(tmp_path, *words, small="runs", size=5 * MIB))
     findings = {f.check: f for f in done.made.manifest.findings}
     assert findings["elements"].ok, findings
 
@@ -173,11 +171,11 @@ UNHEARD_OF = """
 """
 
 
-def test_a_full_disk_under_the_engines_words_keeps_the_attempt_that_met_them(tmp_path):
+def test_a_full_disk_under_the_engines_words_keeps_the_attempt_that_met_them(tmp_path, cwkit):
     path = written(tmp_path / "loud.py", UNHEARD_OF)
     words = ["--scenario", f"{path}:Loud", "--database", "sqlite", "--synchronous", "off"]
     words += ["--writers", "1", "--warmup", "0", "--duration", "60"]
-    done = recorded(ran(tmp_path, *words, small="runs", size=5 * MIB))
+    done = recorded(cwkit, ran(tmp_path, *words, small="runs", size=5 * MIB))
     rows = done.made.workers[0].attempts
     assert (rows["outcome"][-1], rows["message"][-1]) == (rec.FAILED, rec.NOT_KEPT)
     assert not (rows["outcome"] == rec.UNKNOWN).any()
@@ -227,7 +225,7 @@ def small_engine(tmp_path):
     return f"{written(tmp_path / 'engine.py', text)}:Small"
 
 
-def test_a_cell_that_met_a_full_disk_has_failed_and_says_why(tmp_path, small_engine):
+def test_a_cell_that_met_a_full_disk_has_failed_and_says_why(tmp_path, small_engine, cwkit):
     arms = {
         name: {**ARM, "database": database, "transactions": 300}
         for name, database in (("small", small_engine), ("large", "sqlite"))
@@ -236,22 +234,18 @@ def test_a_cell_that_met_a_full_disk_has_failed_and_says_why(tmp_path, small_eng
     small, large = made.cells[0, "small"], made.cells[0, "large"]
     assert (small.state, large.state) == (FAILED, DONE)
     assert "attempts of the writers met a full disk or a full database" in small.words
-    shown = subprocess.run([CWKIT, "show", tmp_path / "e"], capture_output=True, text=True)
+    shown = cwkit("show", tmp_path / "e")
     assert "met a full disk" in shown.stdout
 
 
-def test_a_comparison_with_a_run_that_met_a_full_disk_says_so(tmp_path, small_engine):
+def test_a_comparison_with_a_run_that_met_a_full_disk_says_so(tmp_path, small_engine, cwkit):
     plans = {
         name: make_plan(**ARM, database=database, transactions=300)
         for name, database in (("small", small_engine), ("large", "sqlite"))
     }
     for name, plan in plans.items():
         run(plan, tmp_path / "runs", name=name)
-    done = subprocess.run(
-        [CWKIT, "compare", tmp_path / "runs" / "large", tmp_path / "runs" / "small"],
-        capture_output=True,
-        text=True,
-    )
+    done = cwkit("compare", tmp_path / "runs" / "large", tmp_path / "runs" / "small")
     assert "met a full disk" in done.stdout
     assert done.returncode == 3, done.stdout + done.stderr
 

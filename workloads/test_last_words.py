@@ -1,9 +1,5 @@
 """What a process wrote before it died is kept whole: an engine's panic is the finding."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from workloads import last_words
@@ -13,8 +9,6 @@ from workloads.last_words import KEPT_BYTES, gist
 from workloads.plan import make_plan
 from workloads.processes import RunFailed, run
 from workloads.test_registry import written
-
-CWKIT = str(Path(sys.executable).parent / "cwkit")
 
 # As a Rust library panics whose handler aborts: several lines, and the last says least.
 PANIC = r"""thread 'main' panicked at core/storage/pager.rs:1234:56:
@@ -81,16 +75,12 @@ def panicking(tmp_path):
     return lambda name: f"{path}:{name}"
 
 
-def cwkit(*words):
-    return subprocess.run([CWKIT, *map(str, words)], capture_output=True, text=True, timeout=120)
-
-
 def shown(text):
     """As `show` prints it, under a process's name."""
     return "\n".join(f"  | {line}" for line in text.splitlines())
 
 
-def test_a_workers_panic_is_kept_whole_and_shown(tmp_path, panicking):
+def test_a_workers_panic_is_kept_whole_and_shown(tmp_path, panicking, cwkit):
     plan = make_plan(scenario="counter", database="sqlite", write_engine=panicking("AtCommit"),
                      writers=2, duration_s=60, warmup_s=0)  # fmt: skip
     made = run(plan, tmp_path / "runs")
@@ -115,7 +105,7 @@ def test_a_process_of_several_workers_has_one_file(tmp_path, panicking):
     assert list(last_words.all_of(made.folder, 3)) == [("worker-000", PANIC.strip())]
 
 
-def test_the_loaders_panic_is_told_whole_with_the_sentence(tmp_path, panicking):
+def test_the_loaders_panic_is_told_whole_with_the_sentence(tmp_path, panicking, cwkit):
     plan = make_plan(scenario="counter", database=panicking("AtConnect"), writers=1)
     with pytest.raises(RunFailed, match=r"signal 6 \(SIGABRT\): thread 'main' panicked") as failed:
         run(plan, tmp_path / "runs")
@@ -128,7 +118,7 @@ def test_the_loaders_panic_is_told_whole_with_the_sentence(tmp_path, panicking):
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-def test_the_checkers_panic_is_kept_and_shown(tmp_path):
+def test_the_checkers_panic_is_kept_and_shown(tmp_path, cwkit):
     path = written(tmp_path / "scenario.py", SCENARIO.format(panic=PANIC))
     plan = make_plan(scenario=f"{path}:Unchecked", database="sqlite", writers=1, transactions=5)
     made = run(plan, tmp_path / "runs")
@@ -151,7 +141,7 @@ def test_the_panic_of_a_cells_loader_is_kept_beside_its_state(tmp_path, panickin
     assert not (tmp_path / "e" / "b00-good.stderr").exists()
 
 
-def test_what_a_well_run_wrote_is_kept_and_not_shown(tmp_path, panicking):
+def test_what_a_well_run_wrote_is_kept_and_not_shown(tmp_path, panicking, cwkit):
     plan = make_plan(scenario="counter", database=panicking("Talking"), writers=1, transactions=5)
     made = run(plan, tmp_path / "runs")
     assert made.manifest.ok
@@ -176,7 +166,7 @@ def test_a_long_text_keeps_both_its_ends_and_says_so(tmp_path):
     assert f"{KEPT_BYTES + 11:,} bytes are left out" in before
 
 
-def test_what_acts_on_a_terminal_is_shown_as_its_escape(tmp_path):
+def test_what_acts_on_a_terminal_is_shown_as_its_escape(tmp_path, cwkit):
     plan = make_plan(scenario="counter", database="null", writers=1, transactions=5)
     made = run(plan, tmp_path / "runs")
     manifest = made.folder / "manifest.json"

@@ -2,9 +2,6 @@
 they do, and have a limit.
 """
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +14,6 @@ from workloads.plan import make_plan
 from workloads.processes import ModeRefused, prepare, run
 from workloads.test_registry import written
 from workloads.worker import refusal_of
-
-CWKIT = str(Path(sys.executable).parent / "cwkit")
 
 SCENARIO = """
     import time
@@ -119,14 +114,9 @@ def test_a_mode_that_a_journal_has_not_is_refused_before_anything_is_loaded(tmp_
     assert not (tmp_path / "loaded").exists()
 
 
-def test_the_sentence_on_the_command_line_is_that_of_the_engine(tmp_path):
+def test_the_sentence_on_the_command_line_is_that_of_the_engine(tmp_path, cwkit):
     words = ["--scenario", "counter", "--begin", "concurrent", "--rows", "5000000"]
-    done = subprocess.run(
-        [CWKIT, "run", *words, "--runs", tmp_path / "runs"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = cwkit("run", *words, "--runs", tmp_path / "runs")
     assert done.returncode == 2
     assert "cwkit: libsql refuses BEGIN CONCURRENT: near" in done.stderr
     assert "loading rows" not in done.stderr
@@ -230,7 +220,7 @@ def test_a_template_keeps_to_the_limit_too(tmp_path, scenario):
         prepare(plan, tmp_path / "templates")
 
 
-def test_a_check_beyond_its_limit_is_no_broken_invariant(tmp_path, scenario):
+def test_a_check_beyond_its_limit_is_no_broken_invariant(tmp_path, scenario, cwkit):
     plan = make_plan(scenario=scenario("EndlessCheck"), database="sqlite", writers=1,
                      transactions=5, check_limit_s=2)  # fmt: skip
     made = run(plan, tmp_path / "runs")
@@ -238,17 +228,15 @@ def test_a_check_beyond_its_limit_is_no_broken_invariant(tmp_path, scenario):
     assert made.manifest.ended == "not checked"
     assert not made.manifest.broken
     assert "--check-limit" in made.manifest.unchecked
-    shown = subprocess.run([CWKIT, "show", made.folder], capture_output=True, text=True)
+    shown = cwkit("show", made.folder)
     assert "UNKNOWN database: not checked: Checking the database with sqlite took" in shown.stdout
 
 
-def test_the_limits_are_options(tmp_path, scenario):
+def test_the_limits_are_options(tmp_path, scenario, cwkit):
     words = ["--scenario", scenario("Endless"), "--database", "sqlite", "--load-limit", "0.5"]
-    done = subprocess.run(
-        [CWKIT, "run", *words, "--runs", tmp_path / "runs"], capture_output=True, text=True
-    )
+    done = cwkit("run", *words, "--runs", tmp_path / "runs")
     assert done.returncode == 2
     assert "took longer than the limit of 0.5 s" in done.stderr
-    bad = subprocess.run([CWKIT, "run", "--check-limit", "0"], capture_output=True, text=True)
+    bad = cwkit("run", "--check-limit", "0")
     assert bad.returncode == 2
     assert bad.stderr.startswith("cwkit: --check-limit: ")

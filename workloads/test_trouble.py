@@ -1,9 +1,5 @@
 """Runs that are not well say so, and runs that are well do not: by their rows, and by real runs."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -14,8 +10,6 @@ from workloads.plan import make_plan
 from workloads.processes import run
 from workloads.test_registry import written
 from workloads.trouble import MANY_AT_LEAST, MANY_SHARE, many, says_nothing, troubles, why_not
-
-CWKIT = str(Path(sys.executable).parent / "cwkit")
 
 
 def worker(counts, role="writer", number=0, state="finished"):
@@ -166,18 +160,13 @@ CARELESS = """
 """
 
 
-def test_commits_refused_for_no_conflict_are_said_first_and_end_with_status_1(tmp_path):
+def test_commits_refused_for_no_conflict_are_said_first_and_end_with_status_1(tmp_path, cwkit):
     if why := find_engine("sqlite-concurrent").missing():
         pytest.skip(why)
     path = written(tmp_path / "careless.py", CARELESS)
     words = ["--scenario", "counter", "--database", "sqlite-concurrent", "--writers", "1"]
     words += ["--write-engine", f"{path}:Careless", "--begin", "concurrent"]
-    done = subprocess.run(
-        [CWKIT, "run", *words, "--transactions", "50", "--runs", tmp_path / "runs"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = cwkit("run", *words, "--transactions", "50", "--runs", tmp_path / "runs")
     assert done.returncode == 1, done.stdout + done.stderr
     said = " ".join(done.stdout.split())
     assert said.startswith("NOT WELL 45 of 50 COMMITs of the writers were refused for a reason")
