@@ -9,7 +9,7 @@ import pytest
 
 from fuzz.kills import PLAN, Killing, planned, play, table
 
-QUICK = {
+SOME = {
     "a run": ("run", "parent", 3.0),
     "a run's checker": ("run", "checker", 1.0),
     "a run's loader": ("run", "loader", 0.1),
@@ -20,10 +20,15 @@ QUICK = {
 """What is killed, and up to when, s: about what the command takes on a machine of its own."""
 
 
-@pytest.mark.parametrize("what", list(QUICK))
+SLOW = ("a run's checker", "a search", "pytest")
+
+
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=[pytest.mark.slow] * (what in SLOW)) for what in SOME]
+)
 def test_nothing_is_lost_and_nothing_left(what: str, seed: int, tmp_path: Path) -> None:
-    command, victim, longest_s = QUICK[what]
-    number = list(QUICK).index(what)
+    command, victim, longest_s = SOME[what]
+    number = list(SOME).index(what)
     (kill,) = play(
         [(number, command, victim)], seed, longest={command: longest_s}, keep=tmp_path / "kept"
     )
