@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from workloads.engines import Refusal
-from workloads.recording import BEGIN, BUSY, COMMIT, CONFLICT, CONFLICTS, STATEMENT, UNKNOWN
+from workloads.outcomes import BEGIN, BUSY, COMMIT, CONFLICT, CONFLICTS, STATEMENT, UNKNOWN
 from workloads.schedule import READS, SAVEPOINTS, WRITES, Op, Schema, parse
 
 OVER = ("conflict", "ended", "unknown")

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,59 +25,31 @@ from workloads.errors import RunError as RunError
 from workloads.files import FORMAT_VERSION as FORMAT_VERSION
 from workloads.files import inside, opened, read_bytes, replacing
 from workloads.manifest import LATEST_NS, Manifest, WorkerEntry, read_manifest
-
-OPEN, COMMITTED, CONFLICT, FAILED, UNKNOWN = range(5)
-OUTCOMES = ("open", "committed", "conflict", "failed", "unknown")
-"""`open` exists only while a run goes on: whoever reads a finished run reads it as `unknown`."""
-
-NO_CONFLICT, BUSY, STALE, WRITE_WRITE, SERIALIZATION, UNCLASSIFIED, UPGRADE = range(7)
-CONFLICTS = ("", "busy", "stale", "write_write", "serialization", "unclassified", "upgrade")
-"""Kinds of conflict. The numbers are on disk: a new kind goes to the end."""
-
-MEANINGS = {
-    "busy": "another transaction held the lock, and it was waited for as long as the busy timeout "
-    "allows.",
-    "stale": "another transaction has committed since this one took its snapshot; waiting could "
-    "not help, and the whole transaction has to run again. At a statement of a deferred "
-    "transaction it is a refused upgrade as well, and BEGIN IMMEDIATE avoids it.",
-    "write_write": "another transaction had written the same row first.",
-    "serialization": "a transaction that this one had built upon did not commit.",
-    "unclassified": "the engine gives one answer for several kinds, and the time that was waited "
-    "does not tell which it was (after a busy timeout of 0 it never does). Where a deferred "
-    "transaction had read before it wrote, BEGIN IMMEDIATE leaves only a lock to be waited for.",
-    "upgrade": "a deferred transaction had read and then wanted to write, while another was "
-    "writing (or had committed since, where the binding does not tell the two apart). The engine "
-    "refuses that at once, and the busy timeout does not apply: once the other commits, what this "
-    "one has read is out of date. BEGIN IMMEDIATE avoids it: it waits for the lock, then reads.",
-}
-"""Each kind in words, with the way out where there is one: whatever tells a kind takes it here."""
-
-FULL, IO, LIMIT = range(129, 132)
-CAUSES: Mapping[int, str] = {FULL: "full", IO: "io", LIMIT: "limit"}
-"""Why an attempt failed that no other transaction had a part in, where its engine says so: the disk
-or the database is full; reading or writing failed; a limit was met (memory, the size of a file or
-of a value). They stand in the same field as the kinds of conflict, of which they are none: hence
-the numbers. 0 is any other cause, and every one in a run made before they were kept."""
-
-
-def reason(outcome: int, number: int) -> str:
-    """Why an attempt did not commit, in a word or two: `number` is its field `conflict`.
-
-    "" : it failed, and its engine says no more of why than its words.
-
-    >>> reason(CONFLICT, BUSY), reason(FAILED, FULL), reason(UNKNOWN, IO), reason(FAILED, 0)
-    ('busy', 'failed: full', 'unknown: io', '')
-    """
-    if outcome == CONFLICT:
-        return CONFLICTS[number] if number < len(CONFLICTS) else "unclassified"
-    if cause := CAUSES.get(number, ""):
-        return f"{OUTCOMES[outcome]}: {cause}"
-    return "" if outcome == FAILED else OUTCOMES[outcome]
-
-
-NO_PHASE, BEGIN, STATEMENT, COMMIT = range(4)
-PHASES = ("", "begin", "statement", "commit")
-"""Where an attempt that did not commit ended."""
+from workloads.outcomes import BEGIN as BEGIN
+from workloads.outcomes import BUSY as BUSY
+from workloads.outcomes import CAUSES as CAUSES
+from workloads.outcomes import COMMIT as COMMIT
+from workloads.outcomes import COMMITTED as COMMITTED
+from workloads.outcomes import CONFLICT as CONFLICT
+from workloads.outcomes import CONFLICTS as CONFLICTS
+from workloads.outcomes import FAILED as FAILED
+from workloads.outcomes import FULL as FULL
+from workloads.outcomes import IO as IO
+from workloads.outcomes import LIMIT as LIMIT
+from workloads.outcomes import MEANINGS as MEANINGS
+from workloads.outcomes import NO_CONFLICT as NO_CONFLICT
+from workloads.outcomes import NO_PHASE as NO_PHASE
+from workloads.outcomes import OPEN as OPEN
+from workloads.outcomes import OUTCOMES as OUTCOMES
+from workloads.outcomes import PHASES as PHASES
+from workloads.outcomes import SERIALIZATION as SERIALIZATION
+from workloads.outcomes import STALE as STALE
+from workloads.outcomes import STATEMENT as STATEMENT
+from workloads.outcomes import UNCLASSIFIED as UNCLASSIFIED
+from workloads.outcomes import UNKNOWN as UNKNOWN
+from workloads.outcomes import UPGRADE as UPGRADE
+from workloads.outcomes import WRITE_WRITE as WRITE_WRITE
+from workloads.outcomes import reason as reason
 
 OPEN_PART = struct.Struct("<qqIHBB")
 CLOSE_PART = struct.Struct("<qqqqHBBBxxx")

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 from workloads.engines import Refusal, Session, Settings, find_engine
 from workloads.hosts import die_with
+from workloads.outcomes import BEGIN, COMMIT
 from workloads.player import Event, Player
 from workloads.playing import State, restore, rows_left, take
-from workloads.recording import BEGIN, COMMIT
 from workloads.schedule import Op, Schedule
 
 

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from workloads import sessions, temporary
+from workloads.engines import REGISTRY
 from workloads.interleave import EngineDied, Stage
 from workloads.registry import trust
 from workloads.schedule import Schedule, Schema
@@ -198,3 +199,13 @@ def test_nothing_is_left_when_a_process_ends(tmp_path: Path) -> None:
     assert not Path(room).exists()
     assert not psutil.pid_exists(int(number))
     assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+
+
+def test_a_session_s_process_starts_without_what_it_has_no_use_for() -> None:
+    # A schedule may take three of them, and to import these takes twice as long as the rest.
+    names = [name for name in REGISTRY if not name.startswith("faulty")]
+    text = "import sys\nimport workloads.stepping\nfrom workloads.engines import find_engine\n"
+    text += f"[find_engine(name) for name in {names}]\n"
+    text += "print(*sorted({'numpy', 'pydantic'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("\n", "")

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from workloads.engines import Engine, Identity, Promise, Refusal, Session, Settings, classifier
 from workloads.engines.sqlite import Sqlite
-from workloads.recording import BEGIN, COMMIT, CONFLICT, STATEMENT
+from workloads.outcomes import BEGIN, COMMIT, CONFLICT, STATEMENT
 
 
 def reads(sql: str) -> bool:

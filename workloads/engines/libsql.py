@@ -18,7 +18,7 @@ from workloads.engines import EngineMissing, Identity, Promise, Refusal, Setting
 from workloads.engines.refusals import not_conflict, which_lock
 from workloads.engines.session import DriverSession
 from workloads.engines.statements import checked_count, with_literals
-from workloads.recording import COMMIT, CONFLICT, FULL, IO, LIMIT, NO_CONFLICT, UNKNOWN
+from workloads.outcomes import COMMIT, CONFLICT, FULL, IO, LIMIT, NO_CONFLICT, UNKNOWN
 
 LOW, HIGH = -(2**31), 2**31 - 1
 """The integers that the binding binds as integers."""

@@ -6,7 +6,7 @@ Codes: https://sqlite.org/rescode.html
 from __future__ import annotations
 
 from workloads.engines import Refusal
-from workloads.recording import (
+from workloads.outcomes import (
     BUSY,
     COMMIT,
     CONFLICT,

@@ -19,7 +19,7 @@ from workloads.engines import EngineMissing, Identity, Promise, Refusal, Setting
 from workloads.engines.refusals import not_conflict
 from workloads.engines.session import DriverSession
 from workloads.engines.statements import checked_count
-from workloads.recording import (
+from workloads.outcomes import (
     BUSY,
     CONFLICT,
     FULL,
