@@ -20,7 +20,7 @@ import pytest
 import fuzz
 from fuzz.harness import play
 
-INPUTS = 200
+INPUTS = 120
 
 
 @pytest.mark.parametrize("name", list(fuzz.REGISTRY))
