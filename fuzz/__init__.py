@@ -30,6 +30,7 @@ REGISTRY: dict[str, str] = {
     "run-folders": "fuzz.run_folders:RunFolders",
     "sweep-folders": "fuzz.sweep_folders:SweepFolders",
     "command-line": "fuzz.command_line:CommandLine",
+    "histories": "fuzz.histories:Histories",
 }
 """Name -> "module:Class"; `make fuzz` and analysis/test_fuzz.py play each."""
 

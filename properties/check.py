@@ -57,6 +57,8 @@ def run_check(
         _known("level", level, LEVELS)
         if model is not None:
             _known("model", model, MODELS)
+        if svg_file is not None and Path(svg_file).suffix in SUFFIXES:
+            raise _BadInput(f"{svg_file}: is named as a history is, and not as a drawing (.svg).")
         for path, named in list(_files(paths)):
             try:
                 history = read_history(path, model, named=path in map(Path, paths))
@@ -87,8 +89,6 @@ def run_check(
             raise _BadInput(f"{folders}: no history ({', '.join(SUFFIXES)}) that can be read.")
         if skipped:
             answers.add(UNKNOWN)
-        if svg_file is not None and Path(svg_file).suffix in SUFFIXES:
-            raise _BadInput(f"{svg_file}: is named as a history is, and not as a drawing (.svg).")
         if svg_file is not None:
             _draw(Path(svg_file), drawn, out, as_json)
     except (HistoryError, _BadInput) as error:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import struct
+import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from properties.check import run_check
 from properties.examples import parse
 from properties.explain import report
 from properties.verdict import Verdict
-from workloads import elle_files, elle_lines
+from workloads import elle_files, elle_lines, records
 from workloads.elle_files import read_history, write_history
 from workloads.history import Builder, HistoryError
 from workloads.values import Literal, Unordered, show
@@ -128,6 +131,48 @@ def test_a_history_of_reads_alone_is_of_the_model_of_its_reads(tmp_path: Path) -
     # What another field says is no operation.
     lines = [op("invoke", 0, "[[:w 1 1]]", more=", :error :append-entries-failed")]
     assert judged(tmp_path, "h.edn", "\n".join(lines)).history.model == "rw-register"
+
+
+LOOKS_LIKE_ONE = (
+    "[[:append 1 2]]",
+    '"[[:append 1 2]]"',
+    "nil ; [[:append 1 2]]\n",
+    "#_ [:append 1 2] 3",
+)
+
+
+@pytest.mark.parametrize("more", LOOKS_LIKE_ONE)
+def test_what_only_looks_like_an_operation_tells_of_no_model(tmp_path: Path, more: str) -> None:
+    lines = [
+        op("invoke", 0, "[[:r 9 nil] [:w 9 1]]", more=f", :error {more}"),
+        op("ok", 0, "[[:r 9 nil] [:w 9 1]]", more=f", :error {more}"),
+        *both(1, "[[:r 9 nil]]", "[[:r 9 1]]"),
+    ]
+    verdict = judged(tmp_path, "h.edn", "\n".join(lines))
+    assert (verdict.history.model, verdict.levels[STRICT]) == ("rw-register", True)
+    text = "\n".join(
+        json.dumps({"error": [["append", 1, 2]], "type": kind, "process": 0, "value": value})
+        for kind, value in (("invoke", [["r", "x", None]]), ("ok", [["r", "x", 7]]))
+    )
+    for name, whole in (("h.jsonl", text), ("h.json", f"[{text.replace(chr(10), ',')}]")):
+        assert judged(tmp_path, name, whole).history.model == "rw-register"
+
+
+def test_reads_before_the_first_write_are_of_its_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = both(0, "[[:r :x nil]]", "[[:r :x nil]]") * 20
+    write = [op("invoke", 1, "[[:w :x 1]]"), op("info", 1, "nil"), *both(2, "[]", "[[:r :x 1]]")]
+    (tmp_path / "h.edn").write_text("\n".join(reads + write))
+    history = read_history(tmp_path / "h.edn")
+    assert (history.model, len(history)) == ("rw-register", 22)
+    assert check(history).levels[STRICT] is True
+    # After very many that tell nothing it is taken for lists, and the write told by its line.
+    monkeypatch.setattr(elle_files, "_MOST_WAITING", 20)
+    assert "line 41: operation 'w' is not one of append" in told(
+        tmp_path, "h.edn", "\n".join(reads + write)
+    )
+    assert read_history(tmp_path / "h.edn", "rw-register").model == "rw-register"
 
 
 def test_what_is_no_transaction_is_counted_by_kind_and_nothing_is_proven(tmp_path: Path) -> None:
@@ -546,10 +591,22 @@ def test_a_file_without_an_end_is_told_before_it_is_read(
     monkeypatch.setattr(elle_lines, "CHUNK_BYTES", 1 << 16)
     path = tmp_path / f"h{suffix}"
     path.write_bytes(b"[" if suffix != ".jsonl" else b"{")
-    os.truncate(path, 1 << 30)  # sparse: no disk is filled
-    out = io.StringIO()
-    assert run_check([path], out=out) == 2
-    assert "has more than" in out.getvalue()
+    for size in (1 << 30, 1 << 42):  # sparse: no disk is filled
+        os.truncate(path, size)
+        out = io.StringIO()
+        assert run_check([path], out=out) == 2
+        assert "has more than" in out.getvalue()
+
+
+@pytest.mark.parametrize("suffix", [".edn", ".json", ".jsonl"])
+def test_a_small_file_takes_little_memory(tmp_path: Path, suffix: str) -> None:
+    write_history(parse(["a 0-1 ok append:x:1"], "list-append"), tmp_path / f"h{suffix}")
+    tracemalloc.start()
+    try:
+        read_history(tmp_path / f"h{suffix}")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
 
 
 SHAPES = {
@@ -563,10 +620,54 @@ SHAPES = {
 }
 
 
+def test_the_record_of_a_worker_is_read_line_by_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "worker-000.history.jsonl"
+    recorder = records.Recorder(path, "list-append", 0)
+    recorder.begin(1, [["append", "x", 1]])
+    recorder.close()
+    path.write_bytes(path.read_bytes() + b'["begin", cut')
+    assert len(records.merge([path])) == 1
+    monkeypatch.setattr(records, "MOST_LINE_BYTES", 1 << 20)
+    os.truncate(path, 1 << 42)
+    with pytest.raises(HistoryError, match="line 3: has more than 1 MB"):
+        records.merge([path])
+
+
+HEADERS = {
+    "never closed": "(" * 900,
+    "closed": "[" * 900 + "]" * 900,
+    "a call": "__import__('os')",
+    "too long for a sentence": "{'a': " + "'b' " * 2000 + "}",
+    "a number of all digits": "{'descr': '<i8', 'fortran_order': False, 'shape': ("
+    + "9" * 5000
+    + ",)}",
+}
+
+
+@pytest.mark.parametrize("what", HEADERS)
+def test_a_header_that_is_no_header_is_one_short_sentence(tmp_path: Path, what: str) -> None:
+    header = HEADERS[what].encode() + b"\n"
+    start = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header))
+    with zipfile.ZipFile(tmp_path / "forged.npz", "w") as forged:
+        forged.writestr("names.npy", start + header)
+    said = told(tmp_path, "h.npz", (tmp_path / "forged.npz").read_bytes())
+    assert "no whole columnar history" in said
+    assert len(said) < 500
+
+
+@pytest.mark.parametrize("flag", [1, 0x40, 0x20])
+def test_an_archive_with_a_password_is_one_sentence(tmp_path: Path, flag: int) -> None:
+    parse(["a 0-1 ok append:x:1"], "list-append").save(tmp_path / "h.npz")
+    data = bytearray((tmp_path / "h.npz").read_bytes())
+    data[6], data[data.find(b"PK\x01\x02") + 8] = flag, flag
+    (tmp_path / "h.npz").write_bytes(data)
+    assert run_check([tmp_path / "h.npz"], out=io.StringIO()) in (0, 2)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_no_array_is_made_that_the_file_does_not_hold(tmp_path: Path, shape: str) -> None:
-    import zipfile
-
     path = tmp_path / "h.npz"
     parse(["a 0-1 ok append:x:1"], "list-append").save(path)
     with zipfile.ZipFile(path) as whole:

@@ -7,8 +7,9 @@ Elle every operation of a client is judged, whatever its :f says. A nemesis is n
 
 from __future__ import annotations
 
+import io
 import json
-import re
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -39,19 +40,22 @@ from workloads.history import (
     HistoryError,
     load,
 )
-from workloads.values import TOO_DEEP, Literal, edn_text, identity, plain, show
+from workloads.values import (
+    TOO_DEEP,
+    Literal,
+    Tagged,
+    Unordered,
+    edn_text,
+    identity,
+    plain,
+    show,
+)
 
 SUFFIXES = (".edn", ".json", ".jsonl", ".npz")
 MOST_WHOLE_BYTES = 1 << 30  # of a file that can't be read piece by piece
 _MOST_KINDS = 16
-# What tells which model a history is of, looked for in its text before it is parsed.
-_WRITES = (
-    re.compile(rb'[\[(]\s*(?:"append"\s*,|:append[\s,])'),
-    re.compile(rb'[\[(]\s*(?:"w"\s*,|:w[\s,])'),
-)
-_READ = re.compile(
-    rb'[\[(]\s*(?:"rp?"\s*,|:rp?[\s,])[\s,]*(?:"[^"\\]*"|[^\s,"\[\](){}]+)[\s,]+([^\s,n])'
-)
+_WRITES = dict(zip(("append", "w"), MODELS, strict=True))
+_MOST_WAITING = 10_000  # transactions without a write, after which reads tell the model
 
 
 def read_history(path: str | Path, model: str | None = None, *, named: bool = True) -> History:
@@ -93,41 +97,41 @@ def _read(path: Path, file: BinaryIO, model: str | None) -> History:
         )
     head = head.removeprefix(b"\xef\xbb\xbf")  # a byte-order mark
     edn = path.suffix == ".edn"
+    pairs = _Pairing(path, model)
     if not edn and head.lstrip()[:1] != b"[":
-        pairs = _Pairing(path, model or _model_of(head))
         for lines in json_chunks(path, file, head):
             pairs.feed(lines)
         return pairs.finish()
-    raw = head + file.read(MOST_WHOLE_BYTES)
-    if len(raw) > MOST_WHOLE_BYTES:
+    # Its size is asked first: a file may claim any that has no byte on the disk.
+    raw, more = io.BytesIO(), os.fstat(file.fileno()).st_size > MOST_WHOLE_BYTES
+    while head and not more:
+        raw.write(head)
+        head, more = file.read(CHUNK_BYTES), raw.tell() > MOST_WHOLE_BYTES
+    if more:
         raise HistoryError(
             f"{path}: has more than {MOST_WHOLE_BYTES >> 30} GB; EDN and arrays are read whole. "
             "Write it as .jsonl, an operation map a line: that is read piece by piece."
         )
-    pairs = _Pairing(path, model or _model_of(raw))
-    pairs.feed((edn_lines if edn else json_array)(path, raw))
+    pairs.feed((edn_lines if edn else json_array)(path, raw.getvalue()))
     return pairs.finish()
-
-
-def _model_of(raw: bytes) -> str:
-    """The model whose writes the text has, or else, by what was read, that of its reads."""
-    for model, writes in zip(MODELS, _WRITES, strict=True):
-        if writes.search(raw):
-            return model
-    read = _READ.search(raw)
-    return MODELS[1] if read and read[1] not in b"[(#" else MODELS[0]
 
 
 # An invocation: its place, its label, its value, the line that holds it, its :f.
 _Began = tuple[int, int, Any, int, Any]
+_Ended = tuple[int, _Began, int, int, Any, int]  # what `_Pairing._add` takes
 
 
 class _Pairing:
-    """Joins each invocation with its completion; a process has one operation open at a time."""
+    """Joins each invocation with its completion; a process has one operation open at a time.
 
-    def __init__(self, path: Path, model: str) -> None:
+    model : None for that of the first operation that writes, or else, by what was read, that of
+        the reads. Only operations tell: what looks like one in another field is none.
+    """
+
+    def __init__(self, path: Path, model: str | None) -> None:
         self.path = path
-        self.builder = Builder(model)
+        self.builder = Builder(model or MODELS[0])
+        self.waiting: list[_Ended] | None = None if model else []  # until the model is known
         self.open: dict[int, _Began] = {}  # by session
         self.at = 0
         self.last_index = -1
@@ -187,6 +191,9 @@ class _Pairing:
         self, session: int, began: _Began, at: int, code: int, value: Any, number: int
     ) -> None:
         """Number : the line on which the value is."""
+        if self.waiting is not None:
+            self._wait((session, began, at, code, value, number))
+            return
         builder = self.builder
         try:
             try:
@@ -207,6 +214,31 @@ class _Pairing:
         stop = NEVER if code == UNKNOWN else at
         builder.rows.extend((session, 0, began[0], stop, code, began[1], count))
 
+    def _wait(self, ended: _Ended) -> None:
+        """Keep a transaction until one tells of which model all are."""
+        assert self.waiting is not None
+        self.waiting.append(ended)
+        ops = [*_verbs_and_answers(ended[1][2]), *_verbs_and_answers(ended[4])]
+        model = _model_of(_WRITES.get(f) for f, _ in ops if type(f) is str)
+        if model or len(self.waiting) >= _MOST_WAITING:
+            self._know(model)
+
+    def _know(self, model: str | None) -> None:
+        """Add what waited, of this model, or of that which its reads tell."""
+        waiting, self.waiting = self.waiting or [], None
+        self.builder.model = (
+            model
+            or _model_of(
+                MODELS[not isinstance(answer, (list, Unordered, Tagged))]
+                for _, _, _, code, value, _ in waiting
+                for f, answer in _verbs_and_answers(value)
+                if code == COMMITTED and f in ("r", "rp") and answer is not None
+            )
+            or MODELS[0]
+        )
+        for ended in waiting:
+            self._add(*ended)
+
     def _leave_out(self, f: Any) -> None:
         """Count a client's operation that is no transaction, such as a drain or a kill."""
         kinds = self.builder.unjudged
@@ -222,11 +254,26 @@ class _Pairing:
         self.builder.databases.place("")
         for session, began in self.open.items():
             self._add(session, began, 0, UNKNOWN, began[2], began[3])
+        if self.waiting is not None:
+            self._know(None)
         if self.nemeses:
             self.builder.notes.append(
                 f"{self.nemeses:,} operations of the nemesis are no transactions"
             )
         return self.builder.build()
+
+
+def _model_of(found: Iterable[str | None]) -> str | None:
+    """The first model that something tells of."""
+    return next((model for model in found if model), None)
+
+
+def _verbs_and_answers(value: Any) -> list[tuple[Any, Any]]:
+    """What each operation does and with what answer; [] where the value is no list of them."""
+    try:
+        return [(op[0], op[2]) for op in operations_of(value) if len(op) == 3]
+    except (ValueError, RecursionError):
+        return []
 
 
 def _name_of(f: Any) -> Any:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
@@ -111,7 +112,7 @@ def opened(path: Path, most_bytes: int | None = None, *, named: bool = False) ->
         raise
     except OSError as error:
         raise RunError(f"{path}: cannot be opened ({error.strerror}).") from error
-    with os.fdopen(number, "rb") as file:
+    with io.BufferedReader(_Unwaiting(number)) as file:
         said = os.fstat(number)
         _is_file(path, said.st_mode)
         if most_bytes is not None and said.st_size > most_bytes:
@@ -120,6 +121,28 @@ def opened(path: Path, most_bytes: int | None = None, *, named: bool = False) ->
                 "is none of ours."
             )
         yield file
+
+
+class _Unwaiting(io.FileIO):
+    """A file that says by an error where a read would wait, as some of /proc do.
+
+    Python's own returns None for the data then.
+    """
+
+    def readinto(self, buffer: Any) -> int:
+        return _at_once(super().readinto(buffer))
+
+    def readall(self) -> bytes:
+        return _at_once(super().readall())
+
+
+_Data = TypeVar("_Data", int, bytes)
+
+
+def _at_once(data: _Data | None) -> _Data:
+    if data is None:
+        raise BlockingIOError(errno.EAGAIN, "there is nothing in it yet, and may never be")
+    return data
 
 
 def _is_file(path: Path, mode: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from workloads.files import opened
 from workloads.history import MODELS, OUTCOMES, Builder, History, HistoryError
 from workloads.values import show
 
+MOST_LINE_BYTES = 1 << 26
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -78,11 +79,11 @@ def merge(paths: Iterable[str | Path]) -> History:
 
 
 def _merge_one(path: Path, builder: Builder | None) -> Builder:
-    # A process killed inside write(2) leaves a cut last line; nothing else may be cut.
-    *lines, _cut = _read(path).split(b"\n")
-    if not lines:
+    lines = _whole_lines(path)
+    first = next(lines, None)
+    if first is None:
         raise HistoryError(f"{path}: empty, without even its first line; its worker never began.")
-    head = _line(path, 1, lines[0])
+    head = _line(path, 1, first)
     if not isinstance(head, dict) or head.get("history") != 1:
         raise HistoryError(f"{path} line 1: no record of a worker, or one of a later cwkit.")
     model, session, database = (head.get(key) for key in ("model", "session", "database"))
@@ -101,7 +102,8 @@ def _merge_one(path: Path, builder: Builder | None) -> Builder:
             why = SUCH_AS if isinstance(error, TypeError) or "unpack" in str(error) else str(error)
             raise HistoryError(f"{path} line {number}: {why}.") from None
 
-    for number, text in enumerate(lines[1:], 2):
+    number = 1
+    for number, text in enumerate(lines, 2):
         match _line(path, number, text):
             case ["begin", int(count), int(begin_ns), list(ops)]:
                 if under_way:
@@ -124,14 +126,25 @@ def _merge_one(path: Path, builder: Builder | None) -> Builder:
             case _:
                 raise HistoryError(f"{path} line {number}: neither a begin nor an end.")
     if under_way:
-        add(len(lines), None, "unknown", under_way[2])
+        add(number, None, "unknown", under_way[2])
     return builder
 
 
-def _read(path: Path) -> bytes:
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """The lines that end. A process killed inside write(2) leaves a cut last line; nothing else may
+    be cut.
+    """
+    number = 1
     try:
         with opened(path) as file:
-            return file.read()
+            while (line := file.readline(MOST_LINE_BYTES)).endswith(b"\n"):
+                yield line
+                number += 1
+            if len(line) == MOST_LINE_BYTES:
+                raise HistoryError(
+                    f"{path} line {number}: has more than {MOST_LINE_BYTES >> 20} MB, and no "
+                    "transaction of ours has. The file was edited."
+                )
     except FileNotFoundError:
         raise HistoryError(f"{path}: there is no such file.") from None
     except RunError as error:

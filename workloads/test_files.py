@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -13,6 +14,7 @@ import pytest
 
 from workloads.errors import RunError
 from workloads.files import (
+    _Unwaiting,
     inside,
     move_aside,
     opened,
@@ -155,6 +157,18 @@ def test_a_file_is_read_through_no_link_but_one_that_the_user_names(
     assert read_bytes(ours / "out", named=True) == b"dear"
     with pytest.raises(RunError, match="is a device and no file"):
         read_bytes(ours / "zero", named=True)
+
+
+def test_a_file_that_has_nothing_yet_is_not_waited_for() -> None:
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    with io.BufferedReader(_Unwaiting(ours)) as file:
+        for read in (file.read, file.readline, lambda: file.read(1)):
+            with pytest.raises(BlockingIOError, match="nothing in it yet"):
+                read()
+        os.write(theirs, b"now")
+        assert file.read(3) == b"now"
+    os.close(theirs)
 
 
 def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:

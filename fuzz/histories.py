@@ -1,0 +1,369 @@
+"""Histories, damaged, laid out otherwise and forged: what `cwkit check` makes of each.
+
+An input is one history, or a folder of a few, in any form that is read: EDN, JSON, JSON lines,
+columns, and the lines that the workers of a run have written. A quarter of the inputs keep what
+they mean, and then the answer must be that of the history as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import stat
+import sys
+import xml.parsers.expat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fuzz import PRECIOUS, Fuzzer, Played
+from fuzz.bytes import damage_bytes, odd_file
+from fuzz.history_columns import damage_columns, other_columns
+from fuzz.history_draws import drawn_history, large_lines
+from fuzz.history_texts import damage_text, forged, laid_out
+from fuzz.make_folders import FOLDERS
+from fuzz.trees import damage_lines
+from properties.catalogue import LEVELS
+from workloads.elle_files import read_history, write_history
+from workloads.history import MODELS, OUTCOMES, History, HistoryError
+from workloads.records import Recorder
+from workloads.visible import visible
+
+FORMS = (".edn", ".jsonl", ".json", ".npz")
+MANIFEST = FOLDERS / "append" / "manifest.json"
+SAYS = {0: "): valid: ", 1: "): violated: ", 3: "): unknown: "}
+VALID = {0: True, 1: False, 3: "unknown"}
+PUT_TOGETHER = "put-together"
+"""No command: what the last process of a run does with the lines that its workers wrote."""
+
+STEMS = (*["h"] * 20, "é", "a b", "h\x1b[2J", "h\n\u202e", os.fsdecode(b"\xff\xfe"), "x" * 240,
+         "[", "%s")  # fmt: skip
+SVG = "drawing.svg"
+TAGS = {"svg", "title", "style", "polygon", "rect", "text", "path"}
+ODD_OPTIONS = (["--model", "\x1b[2J"], ["--level", "snapshot"], ["--level", ""], ["--svg", "x.edn"],
+               ["--svg", "no/x.svg"], ["--svg", "."])  # fmt: skip
+
+
+class Histories(Fuzzer):
+    """Changes of bytes, lines, words, fields, columns and files; and what only looks like one."""
+
+    def prepare(self, base: Path, seed: int) -> None:
+        (base / PRECIOUS).mkdir()
+        rng = random.Random(seed)
+        for name in ("a", "b", "c"):
+            for form in FORMS:
+                _write(drawn_history(rng, odd=False), base / PRECIOUS / f"{name}{form}")
+
+    def draw(self, rng: random.Random, base: Path, where: Path) -> Sequence[Sequence[str]]:
+        self.first: Played | None = None
+        self.same, self.named = "", ""
+        self.odd_options = rng.random() < 0.03
+        ways = {self._damaged: 52, self._same: 25, self._forged: 12, self._folder: 5,
+                self._records: 5, self._large: 1}  # fmt: skip
+        calls = rng.choices(list(ways), list(ways.values()))[0](rng, where)
+        self.before = _listing(where)
+        return calls
+
+    def import_all(self) -> None:
+        import properties.check  # noqa: F401
+
+        super().import_all()
+
+    def call(self, words: Sequence[str]) -> None:
+        if words[0] != PUT_TOGETHER:
+            super().call(words)
+            return
+        from workloads.logged import save_history
+
+        finding = save_history(Path(words[1]))
+        print(visible(finding["sentence"]), file=sys.stdout if finding["ok"] else sys.stderr)
+        sys.exit(0 if finding["ok"] else 2)
+
+    # -- inputs ----------------------------------------------------------------------------------
+
+    def _damaged(self, rng: random.Random, where: Path) -> list[list[str]]:
+        path = _write(drawn_history(rng), where / (rng.choice(STEMS) + rng.choice(FORMS)))
+        for _ in range(rng.choice((1, 1, 1, 1, 2, 3))):
+            _damage(rng, path)
+        if rng.random() < 0.03:
+            odd_file(rng, path, "elsewhere")
+        return self._asked(rng, path.name)
+
+    def _same(self, rng: random.Random, where: Path) -> list[list[str]]:
+        """The history as it is written, and then with nothing changed that means anything."""
+        lines = _write(drawn_history(rng), where / f"h{rng.choice(('.edn', '.jsonl'))}")
+        maps = lines.read_text(encoding="utf-8").split("\n")[:-1]
+        suffix = rng.choice((".edn",) if lines.suffix == ".edn" else (".json", ".jsonl"))
+        other = where / f"other{suffix}"
+        if rng.random() < 0.7:
+            other.write_bytes(laid_out(rng, maps, suffix).encode())
+        else:
+            other = _in_another_form(rng, lines, where / f"other{rng.choice(FORMS)}")
+        words = self._options(rng, svg=False, model=False)
+        # JSON has one word for `:x` and "x", so that what is shown of them differs.
+        self.same = "levels" if (lines.suffix, other.suffix[:3]) == (".edn", ".js") else "all"
+        return [["check", "--json", name, *words] for name in (lines.name, other.name)]
+
+    def _forged(self, rng: random.Random, where: Path) -> list[list[str]]:
+        path = where / f"h{rng.choice(('.edn', '.edn', '.edn', '.jsonl', '.json'))}"
+        path.write_bytes(forged(rng, path.suffix))
+        if rng.random() < 0.1:
+            _damage(rng, path)
+        return self._asked(rng, path.name)
+
+    def _folder(self, rng: random.Random, where: Path) -> list[list[str]]:
+        """Several histories in a folder, whose links may lead nowhere else."""
+        (where / "all").mkdir()
+        for name in "abc"[: rng.randrange(4)]:
+            path = _write(drawn_history(rng), where / "all" / f"{name}{rng.choice(FORMS)}")
+            if rng.random() < 0.5:
+                _damage(rng, path)
+            if rng.random() < 0.5:
+                odd_file(rng, path, f"../../{PRECIOUS}")
+        if rng.random() < 0.2:
+            (where / "all" / "manifest.json").write_text(rng.choice(("{}", "[", "\x00", "")))
+        return self._asked(rng, "all")
+
+    def _records(self, rng: random.Random, where: Path) -> list[list[str]]:
+        """A run's folder with the lines of its workers, put together and then checked."""
+        folder = where / "run"
+        folder.mkdir()
+        shutil.copy(MANIFEST, folder)
+        if rng.random() < 0.4:
+            for path in MANIFEST.parent.glob("*.history.jsonl"):
+                shutil.copy(path, folder)
+        else:
+            _record(drawn_history(rng), folder)
+        for _ in range(rng.choice((1, 1, 2))):
+            path = rng.choice(sorted(folder.glob("*.history.jsonl")))
+            if rng.random() < 0.1 or not _is_small_file(path):
+                odd_file(rng, path, f"../../{PRECIOUS}")
+                break
+            rng.choice((damage_lines, damage_lines, damage_text, damage_bytes))(rng, path)
+        return [[PUT_TOGETHER, "run"], *self._asked(rng, "run")]
+
+    def _large(self, rng: random.Random, where: Path) -> list[list[str]]:
+        path = where / "h.jsonl"
+        path.write_text("".join(f"{json.dumps(one)}\n" for one in large_lines(rng)), "utf-8")
+        return self._asked(rng, path.name)
+
+    # -- calls -----------------------------------------------------------------------------------
+
+    def _asked(self, rng: random.Random, name: str) -> list[list[str]]:
+        self.named = name
+        words = [name, *self._options(rng)]
+        if rng.random() < 0.1:  # in words and as JSON: the same status
+            return [["check", *words], ["check", *words, "--json"]]
+        return [["check", *words, *(["--json"] if rng.random() < 0.4 else [])]]
+
+    def _options(self, rng: random.Random, *, svg: bool = True, model: bool = True) -> list[str]:
+        words: list[str] = []
+        if rng.random() < 0.3:
+            words += ["--level", rng.choice(list(LEVELS))]
+        if model and rng.random() < 0.25:
+            words += ["--model", rng.choice(MODELS)]
+        if rng.random() < 0.15:
+            words += rng.choice((["--sequential-keys"], ["--linearizable-keys"],
+                                 ["--sequential-keys", "--linearizable-keys"]))  # fmt: skip
+        if svg and rng.random() < 0.4:
+            words += ["--svg", SVG]
+        if self.odd_options:
+            words += rng.choice(ODD_OPTIONS)
+        return words
+
+    # -- answers ---------------------------------------------------------------------------------
+
+    def judge(self, played: Played) -> str:
+        first, self.first = self.first, played
+        if played.words[0] == PUT_TOGETHER:
+            self.first = None
+            self.before = _listing(Path.cwd())
+            return ""
+        as_json = "--json" in played.words
+        return (
+            _acts(played)
+            or self._other_files()
+            or (self._sentences(played) if played.status == 2 else "")
+            or (_json_complaint(played) if as_json else self._words_complaint(played))
+            or (self._unlike(first, played) if first is not None else "")
+            or _drawing_complaint(Path(SVG))
+        )
+
+    def _other_files(self) -> str:
+        """A check writes its drawing and nothing else."""
+        now = _listing(Path.cwd())
+        now.pop(SVG, None)
+        changed = {name for name in {*now, *self.before} if now.get(name) != self.before.get(name)}
+        return f"changed {sorted(changed)!a}" if changed - {SVG} else ""
+
+    def _sentences(self, played: Played) -> str:
+        told = [line for line in played.err.splitlines() if line.startswith("cwkit: ")]
+        if len(told) != 1:
+            return f"{len(told)} sentences for one mistake: {told!a}"
+        if self.odd_options or not self.named:
+            return ""
+        if visible(self.named) not in told[0]:
+            return f"status 2 and {self.named!a} is not named: {told[0]!a}"
+        if len(told[0]) > 1200:
+            return f"a sentence of {len(told[0]):,} characters: {told[0][:300]!a}"
+        return ""
+
+    def _words_complaint(self, played: Played) -> str:
+        says = SAYS.get(played.status)
+        if says and says not in played.out and "skipped: " not in played.out:
+            return f"status {played.status} without {says!r}: {played.out[:300]!a}"
+        return ""
+
+    def _unlike(self, first: Played, played: Played) -> str:
+        if not self.same:
+            if first.status == played.status:
+                return ""
+            return f"status {first.status} in words and {played.status} as JSON"
+        one, other = _answer(first, self.same), _answer(played, self.same)
+        if (first.status, one) == (played.status, other):
+            return ""
+        said = played.err if one and not other else f"{one} and then {other}"
+        return f"not judged as before: {first.status} and then {played.status}: {said:.1500}"
+
+
+def _damage(rng: random.Random, path: Path) -> None:
+    """Change one thing. What an earlier change made no file any more is left so."""
+    if not _is_small_file(path):
+        return
+    if path.suffix == ".npz":
+        try:
+            damage_columns(rng, path)
+        except Exception:  # it can't be taken apart any more
+            damage_bytes(rng, path)
+    elif rng.random() < 0.1:
+        damage_bytes(rng, path)
+    elif path.suffix == ".jsonl" and rng.random() < 0.4:
+        damage_lines(rng, path)
+    else:
+        damage_text(rng, path)
+
+
+def _is_small_file(path: Path) -> bool:
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size < 1 << 22
+
+
+def _write(history: History, path: Path) -> Path:
+    """Written there, or where its form has no place for all of it, in EDN beside it."""
+    try:
+        write_history(history, path)
+    except HistoryError:
+        path = path.with_suffix(".edn")
+        write_history(history, path)
+    return path
+
+
+def _in_another_form(rng: random.Random, lines: Path, other: Path) -> Path:
+    other = _write(read_history(lines), other)
+    if other.suffix == ".npz":
+        other_columns(rng, other)
+    return other
+
+
+def _record(history: History, folder: Path) -> None:
+    """As workers would have recorded it: a file for each session."""
+    for session, name in enumerate(history.sessions):
+        mine = [txn for txn in range(len(history)) if history.txn_session[txn] == session]
+        path = folder / f"worker-{session:03d}.history.jsonl"
+        recorder = Recorder(path, history.model, session, _plain(name))
+        for txn in mine:
+            ops: list[Any] = [[f, _plain(key), _plain(value)] for f, key, value in history.ops(txn)]
+            begin = int(history.txn_begin[txn])
+            recorder.begin(begin, [[f, k, None if f[0] == "r" else v] for f, k, v in ops])
+            outcome = OUTCOMES[history.txn_outcome[txn]]
+            if outcome != "unknown":
+                recorder.end(int(history.txn_end[txn]), outcome, ops)
+        recorder.close()
+
+
+def _plain(value: Any) -> Any:
+    """What a scenario of ours may write: integers of 64 bits and text."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, int) and abs(value) < 2**63:
+        return value
+    return None if value is None else str(value).encode("ascii", "replace").decode()[:200]
+
+
+def _listing(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Every entry of a folder, by what would differ if it were written."""
+    found = {}
+    for path in folder.rglob("*"):
+        status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            name = str(path.relative_to(folder))
+            found[name] = (status.st_mode, status.st_size, status.st_mtime_ns)
+    return found
+
+
+# -- what is wrong with an answer ----------------------------------------------------------------
+
+
+def _acts(played: Played) -> str:
+    for said in (played.out, played.err):
+        if visible(said, keep="\n") != said:
+            return f"text that acts on a terminal: {said[:2000]!a}"
+    return ""
+
+
+def _answer(played: Played, what: str) -> Any:
+    """What a JSON answer says of the levels, or of all but the file's name."""
+    try:
+        said = json.loads(played.out)
+    except ValueError:
+        return None
+    if what == "levels":
+        return said["levels"], sorted(said["anomalies"])
+    return {name: value for name, value in said.items() if name != "file"}
+
+
+def _json_complaint(played: Played) -> str:
+    lines = played.out.splitlines()
+    for line in lines:
+        try:
+            said = json.loads(line, parse_constant=_no_number, object_pairs_hook=_no_twice)
+        except ValueError as error:
+            return f"no strict JSON ({error}): {line[:300]!a}"
+        if not line.isascii():
+            return f"JSON that is not ASCII: {line[:300]!a}"
+        alone = len(lines) == 1 and "skipped: " not in played.err
+        if alone and VALID.get(played.status, said["valid"]) != said["valid"]:
+            return f"status {played.status} beside valid: {said['valid']}"
+    return "" if lines or played.status == 2 else f"status {played.status} without an answer"
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
+
+
+def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return dict(pairs)
+
+
+def _drawing_complaint(path: Path) -> str:
+    """Of a drawing that was made: it is XML, alone, and holds nothing that acts."""
+    if not path.is_file():
+        return ""
+    text = path.read_text(encoding="utf-8")
+    tags: set[str] = set()
+    parser = xml.parsers.expat.ParserCreate()
+    parser.StartElementHandler = lambda name, attributes: tags.add(name)
+    try:
+        parser.Parse(text, True)
+    except xml.parsers.expat.ExpatError as error:
+        return f"a drawing that is no XML: {error}"
+    if odd := tags - TAGS:
+        return f"a drawing with {odd}"
+    return "" if visible(text, keep="\n") == text else "a drawing with text that acts"
