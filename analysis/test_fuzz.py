@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import psutil
 import pytest
 
 import fuzz
 from fuzz.harness import play
+from fuzz.histories import Histories
+from properties.anomalies import check
+from properties.verdict import Verdict
+from workloads.history import History, HistoryError
+from workloads.visible import visible
 
 INPUTS = 120
 
@@ -166,3 +176,89 @@ def test_an_input_is_the_same_whenever_it_is_drawn(tmp_path: Path) -> None:
 def test_a_fuzzer_that_is_none_is_one_sentence() -> None:
     with pytest.raises(ValueError, match=r"no fuzzer 'run-folder'[.] Did you mean"):
         play("run-folder", 1, 1)
+
+
+def leaves_a_file(history: History, **how: bool) -> Verdict:
+    Path("cache").touch()
+    return check(history, **how)
+
+
+CARELESS: dict[str, tuple[str, Any, str]] = {
+    "columns are believed": ("workloads.columns._insist", lambda history: None, "traceback: "),
+    "a record is JSON": (
+        "workloads.records._line",
+        lambda path, number, text: json.loads(text),
+        "traceback: ",
+    ),
+    "a tag is a part of the form": (
+        "workloads.elle_lines._bare",
+        lambda form: form,
+        "not judged as before: ",
+    ),
+    "text is drawn as it is": (
+        "properties.drawing.html.escape",
+        lambda text: f"{text} & more",
+        "a drawing that is no XML",
+    ),
+    "no file is named": (
+        "workloads.elle_files._Pairing._error",
+        lambda pairs, number, rule: HistoryError(rule),
+        "status 2 and ",
+    ),
+    "it is told twice": (
+        "properties.check._wrong",
+        lambda out, error: print(f"cwkit: {visible(error)}\n" * 2, file=sys.stderr),
+        "2 sentences for one mistake",
+    ),
+    "JSON is what Python writes": (
+        "properties.check.json_text",
+        lambda said, indent: json.dumps(said | {"took_s": float("nan")}),
+        "no strict JSON",
+    ),
+    "a file is left": ("properties.check.check", leaves_a_file, "changed ['cache']"),
+    "another level is told": (
+        "properties.check._text",
+        lambda path, verdict, level: f"{path} (1 transaction): valid: {level} holds",
+        "status 1 without ",
+    ),
+}
+"""Checkers in which one care was left out: what stands in whose place, and what it comes to."""
+
+
+@pytest.mark.parametrize("care", CARELESS)
+def test_the_fuzzer_of_histories_finds_each_care_that_is_left_out(
+    care: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fuzzer, base, where = Histories(), tmp_path / "base", tmp_path / "input"
+    base.mkdir()
+    fuzzer.prepare(base, 1)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setattr(signal, "signal", lambda number, action: None)
+
+    def complaints() -> Iterator[str]:
+        for number in range(1000):
+            where.mkdir()
+            monkeypatch.chdir(where)
+            calls = fuzzer.draw(random.Random(number), base, where)
+            with mock.patch(*CARELESS[care][:2]):
+                yield next(filter(None, (_complaint(fuzzer, words, capsys) for words in calls)), "")
+            monkeypatch.chdir(tmp_path)
+            shutil.rmtree(where)
+
+    assert next(filter(None, complaints())).startswith(CARELESS[care][2])
+
+
+def _complaint(
+    fuzzer: fuzz.Fuzzer, words: Sequence[str], capsys: pytest.CaptureFixture[str]
+) -> str:
+    try:
+        with pytest.raises(SystemExit) as left:
+            fuzzer.call(words)
+    except Exception as error:
+        return f"traceback: {error!r}"
+    out, err = capsys.readouterr()
+    return fuzzer.judge(fuzz.Played(words, int(left.value.code or 0), out, err))

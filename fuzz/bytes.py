@@ -65,6 +65,7 @@ def _socket(path: Path) -> None:
     here = os.open(path.parent, os.O_RDONLY)  # a socket's address has 107 bytes at most
     try:
         with socket.socket(socket.AF_UNIX) as made:
-            made.bind(f"/proc/self/fd/{here}/{path.name}")
+            made.bind(f"/proc/self/fd/{here}/socket")
+            path.with_name("socket").rename(path)
     finally:
         os.close(here)

@@ -97,13 +97,14 @@ class Histories(Fuzzer):
         maps = lines.read_text(encoding="utf-8").split("\n")[:-1]
         suffix = rng.choice((".edn",) if lines.suffix == ".edn" else (".json", ".jsonl"))
         other = where / f"other{suffix}"
+        self.same = "all"
         if rng.random() < 0.7:
             other.write_bytes(laid_out(rng, maps, suffix).encode())
         else:
+            # No form tells all types apart: JSON has one word for `:x` and "x", say.
+            self.same = "levels"
             other = _in_another_form(rng, lines, where / f"other{rng.choice(FORMS)}")
         words = self._options(rng, svg=False, model=False)
-        # JSON has one word for `:x` and "x", so that what is shown of them differs.
-        self.same = "levels" if (lines.suffix, other.suffix[:3]) == (".edn", ".js") else "all"
         return [["check", "--json", name, *words] for name in (lines.name, other.name)]
 
     def _forged(self, rng: random.Random, where: Path) -> list[list[str]]:
@@ -200,7 +201,7 @@ class Histories(Fuzzer):
 
     def _sentences(self, played: Played) -> str:
         told = [line for line in played.err.splitlines() if line.startswith("cwkit: ")]
-        if len(told) != 1:
+        if len(told) != 1 and not (told and self.named == "all"):  # each of a folder has one
             return f"{len(told)} sentences for one mistake: {told!a}"
         if self.odd_options or not self.named:
             return ""

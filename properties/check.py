@@ -217,6 +217,7 @@ def json_line(path: str | Path, verdict: Verdict, level: str) -> str:
 def witness_data(history: History, witness: Witness) -> dict[str, Any]:
     """A witness as plain data: its transactions, its steps, and both in words."""
     marks = marks_of(history, witness)
+    marked = frozenset(marks)
     txns = list(dict.fromkeys(witness.txns))
     names = {txn: f"T{i}" for i, txn in enumerate(txns, 1)}
     return {
@@ -227,7 +228,7 @@ def witness_data(history: History, witness: Witness) -> dict[str, Any]:
                 "worker": _named(history.sessions[history.txn_session[txn]]),
                 "database": _named(history.databases[history.txn_database[txn]]),
                 "outcome": OUTCOMES[history.txn_outcome[txn]],
-                "ops": [op_text(*op, marks) for op in history.ops(txn)],
+                "ops": [op_text(*op, marked) for op in history.ops(txn)],
             }
             for txn in txns
         ],

@@ -14,14 +14,14 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 from properties.catalogue import CATALOGUE
-from properties.explain import marks_of, op_text, reason, where
+from properties.explain import marks_of, op_texts, reason, where
 from properties.graph import KIND_NAMES, PROCESS, REALTIME, RW, RW_PREDICATE, Step
 from properties.verdict import Witness
-from workloads.history import COMMITTED, History
-from workloads.values import show
+from workloads.history import History
 from workloads.visible import visible
 
 MOST_OPS, MOST_LETTERS = 8, 56  # in a box; more are told by how many, or cut in their middle
+MOST_ROUND = 24  # boxes on an ellipse
 LETTER, SMALL_LETTER, LINE = 7.9, 6.7, 17.0  # px: widths at 13 and 11 px, height of a line
 GAP, MARGIN = 64.0, 20.0  # px between boxes, around everything
 BEND = 18.0  # px by which an arrow is drawn away from the straight line
@@ -59,7 +59,11 @@ def svg(history: History, witness: Witness, more: Sequence[str] = ()) -> str:
     txns = list(dict.fromkeys(witness.txns))
     names = {txn: f"T{i}" for i, txn in enumerate(txns, 1)}
     names.update({s.via: "a third" for s in witness.steps if s.via >= 0 and s.via not in names})
-    texts = {txn: _lines(history, txn, witness) for txn in txns}
+    marks = frozenset(marks_of(history, witness))
+    texts = {
+        txn: [_cut(text) for text in op_texts(history, txn, witness, marks, MOST_OPS)]
+        for txn in txns
+    }
     title = f"{witness.name}: {CATALOGUE[witness.name].story}"
     why = [
         f"{names[s.source]} before {names[s.target]}: {reason(history, s, names)}"
@@ -101,25 +105,6 @@ def svg(history: History, witness: Witness, more: Sequence[str] = ()) -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _lines(history: History, txn: int, witness: Witness) -> list[str]:
-    """A transaction's operations: those that matter, and how many others there are."""
-    first = int(history.op_start[txn])
-    known = history.txn_outcome[txn] == COMMITTED
-    marks = marks_of(history, witness)
-    lines = [
-        _cut(
-            op_text(f, key, value, marks) if known or f not in ("r", "rp") else f"{f} {show(key)} ?"
-        )
-        for f, key, value in history.ops(txn)
-    ]
-    if len(lines) <= MOST_OPS:
-        return lines
-    steps = [op - first for s in witness.steps for op in (s.source_op, s.target_op) if op >= 0]
-    matter = [at for at in steps if 0 <= at < len(lines)]
-    kept = sorted(dict.fromkeys([*matter, *range(len(lines))][:MOST_OPS]))
-    return [*(lines[at] for at in kept), f"… and {len(lines) - len(kept)} more"]
-
-
 def _cut(text: str) -> str:
     """A text cut in its middle where it would not fit.
 
@@ -138,8 +123,11 @@ def _size(lines: Sequence[str], foot: str) -> tuple[float, float]:
 def _places(sizes: Sequence[tuple[float, float]], cycle: bool) -> list[Box]:
     """Boxes side by side, or on the narrowest ellipse on which none comes near another.
 
-    The ellipse is left by shift alone: the leftmost edge is at 0, the highest too.
+    The ellipse is left by shift alone: the leftmost edge is at 0, the highest too. Of very many
+    transactions it would be mostly empty, and long sought for: they stand in rows.
     """
+    if cycle and len(sizes) > MOST_ROUND:
+        return _rows(sizes)
     if len(sizes) <= 2 or not cycle:
         x, boxes = 0.0, []
         tall = max(height for _, height in sizes)
@@ -160,6 +148,19 @@ def _places(sizes: Sequence[tuple[float, float]], cycle: bool) -> list[Box]:
     left = min(b.x - b.width / 2 for b in boxes)
     top = min(b.y - b.height / 2 for b in boxes)
     return [b._replace(x=b.x - left, y=b.y - top) for b in boxes]
+
+
+def _rows(sizes: Sequence[tuple[float, float]]) -> list[Box]:
+    """Rows to the right and back again in turn, so that each box stands beside the one before."""
+    columns = math.isqrt(len(sizes))
+    wide = max(width for width, _ in sizes) + 2 * GAP
+    tall = max(height for _, height in sizes) + GAP
+    boxes = []
+    for at, size in enumerate(sizes):
+        row, column = divmod(at, columns)
+        column = columns - 1 - column if row % 2 else column
+        boxes.append(Box((column + 0.5) * wide, (row + 0.5) * tall, *size))
+    return boxes
 
 
 def _apart(a: Box, b: Box) -> bool:

@@ -5,7 +5,8 @@ The words follow Elle's: let T1 = …; then T1 before T2, because …; a contrad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from properties.catalogue import CATALOGUE
@@ -15,8 +16,11 @@ from workloads.history import COMMITTED, NEVER, OUTCOMES, WRITE, History
 from workloads.values import Unordered, show
 from workloads.visible import visible
 
+MOST_OPS = 100  # of a transaction, in words; more are told by how many
+MOST_COLUMNS = 12  # of a timeline
 
-def op_text(f: str, key: Any, value: Any, marks: Sequence[Any] = ()) -> str:
+
+def op_text(f: str, key: Any, value: Any, marks: Collection[Any] = ()) -> str:
     """One operation, long lists elided to their ends and to `marks`.
 
     >>> op_text("r", "x", [1, 2])
@@ -26,14 +30,20 @@ def op_text(f: str, key: Any, value: Any, marks: Sequence[Any] = ()) -> str:
     return f"{f} {show(key)} {shown}"
 
 
-def txn_text(history: History, txn: int, marks: Sequence[Any] = ()) -> str:
-    """A transaction on one line: its operations, and where it ran."""
-    unknown = history.txn_outcome[txn] != COMMITTED
-    ops = [
+def op_texts(
+    history: History, txn: int, witness: Witness, marks: Collection[Any], most: int = MOST_OPS
+) -> list[str]:
+    """A transaction's operations: those that matter, and how many others there are."""
+    first, unknown = int(history.op_start[txn]), history.txn_outcome[txn] != COMMITTED
+    ops = history.ops(txn)
+    steps = [op - first for s in witness.steps for op in (s.source_op, s.target_op) if op >= 0]
+    matter = [at for at in steps if 0 <= at < len(ops)] if len(ops) > most else []
+    kept = sorted(islice(dict.fromkeys(chain(matter, range(len(ops)))), most))
+    texts = [
         f"{f} {show(key)} ?" if unknown and f in ("r", "rp") else op_text(f, key, value, marks)
-        for f, key, value in history.ops(txn)
+        for f, key, value in (ops[at] for at in kept)
     ]
-    return f"{{{', '.join(ops)}}} ({where(history, txn)})"
+    return texts if len(kept) == len(ops) else [*texts, f"… and {len(ops) - len(kept):,} more"]
 
 
 def where(history: History, txn: int) -> str:
@@ -49,7 +59,7 @@ def where(history: History, txn: int) -> str:
 
 
 def marks_of(history: History, witness: Witness) -> list[Any]:
-    """The values that a witness turns on."""
+    """The values that a witness turns on; as a frozenset where it is asked of many."""
     marks = list(witness.marks)
     for step in witness.steps:
         for op in (step.source_op, step.target_op):
@@ -96,12 +106,14 @@ def reason(history: History, step: Step, names: dict[int, str]) -> str:
 def explain(history: History, witness: Witness) -> str:
     """A witness in words: the transactions, and why they contradict each other."""
     anomaly = CATALOGUE[witness.name]
-    marks = marks_of(history, witness)
+    marks = frozenset(marks_of(history, witness))
     concerned = list(dict.fromkeys(witness.txns))
     concerned += [s.via for s in witness.steps if s.via >= 0 and s.via not in concerned]
     names = {txn: f"T{i}" for i, txn in enumerate(dict.fromkeys(concerned), 1)}
     lines = [f"{witness.name}: {anomaly.story} ({anomaly.source})", "Let:"]
-    lines += [f"  {name} = {txn_text(history, txn, marks)}" for txn, name in names.items()]
+    for txn, name in names.items():
+        ops = ", ".join(op_texts(history, txn, witness, marks))
+        lines.append(f"  {name} = {{{ops}}} ({where(history, txn)})")
     lines.append("Then:")
     for i, step in enumerate(witness.steps):
         however = "However, " if len(witness.steps) > 1 and i == len(witness.steps) - 1 else ""
@@ -149,18 +161,18 @@ def timeline(
 
 
 def witness_timeline(history: History, witness: Witness) -> str:
-    """When the transactions of a witness began and ended, a column for each session."""
-    marks = marks_of(history, witness)
+    """When the transactions of a witness began and ended, a column for each session.
+
+    Of very many sessions none: it would be as wide as it is long.
+    """
+    marks = frozenset(marks_of(history, witness))
     txns = list(dict.fromkeys(witness.txns))
+    sessions = len({int(history.txn_session[txn]) for txn in txns})
+    if sessions > MOST_COLUMNS:
+        return f"(no timeline: these are transactions of {sessions:,} sessions)"
     moments: list[tuple[int, int, int, str]] = []
     for i, txn in enumerate(txns, 1):
-        ops = history.ops(txn)
-        known = history.txn_outcome[txn] == COMMITTED
-        body = "\n".join(
-            "  "
-            + (op_text(f, k, v, marks) if known or f not in ("r", "rp") else f"{f} {show(k)} ?")
-            for f, k, v in ops
-        )
+        body = "\n".join(f"  {text}" for text in op_texts(history, txn, witness, marks))
         moments.append((int(history.txn_begin[txn]), 0, txn, f"T{i} begins\n{body}"))
         end = int(history.txn_end[txn])
         if end != NEVER:

@@ -8,11 +8,13 @@ from itertools import combinations
 import pytest
 
 from properties.anomalies import CATALOGUE, check
+from properties.check import json_line
 from properties.drawing import svg
 from properties.examples import parse
-from properties.explain import explain, timeline, witness_timeline
+from properties.explain import explain, report, timeline, witness_timeline
 from properties.verdict import elide
 from workloads.history import Builder, History
+from workloads.values import Unordered
 
 SKEW = """\
 G2-item: write skew: each overwrote what the other had read (A5B) (Adya 1999, Weak Consistency)
@@ -93,7 +95,7 @@ def ring(count: int, name: str) -> History:
 
 
 @pytest.mark.parametrize("name", ["k", "a key of a user's own who likes them long, very long"])
-@pytest.mark.parametrize("count", range(2, 9))
+@pytest.mark.parametrize("count", [*range(2, 9), 60])
 def test_no_box_of_a_drawing_covers_another_and_every_text_fits(count: int, name: str) -> None:
     history = ring(count, name)
     (witness,) = check(history).anomalies["G2-item"][:1]
@@ -116,3 +118,29 @@ def test_no_box_of_a_drawing_covers_another_and_every_text_fits(count: int, name
     drawn = ET.tostring(root, encoding="unicode")
     assert "and 3 more" in drawn  # of the eleven, and none of those that matter
     assert "var(" not in drawn  # a viewer that does not know it would draw black boxes
+
+
+def test_a_witness_of_very_many_transactions_is_told_and_drawn_in_little_time_and_space() -> None:
+    history = ring(2000, "k")
+    verdict = check(history)
+    told = report(verdict, "serializable")
+    assert "(no timeline: these are transactions of 2,000 sessions)" in told
+    assert len(told) < 1_000_000
+    (witness,) = verdict.anomalies["G2-item"][:1]
+    assert svg(history, witness).count("<rect") == 2000
+    assert len(json_line("h", verdict, "serializable")) < 3_000_000
+
+
+def test_a_transaction_of_very_many_operations_is_told_by_those_that_matter() -> None:
+    builder = Builder("list-append")
+    many = [("append", f"other {i}", 1) for i in range(5000)]
+    builder.add("a", 0, 9, "committed", [*many, ("r", "x", []), ("append", "y", 1)])
+    builder.add("b", 0, 9, "committed", [*many[:1], ("r", "y", []), ("append", "x", 1)])
+    told = report(check(builder.build()), "serializable")
+    assert "r x [], append y 1, … and 4,902 more" in told
+    assert len(told) < 30_000
+
+
+def test_a_set_shows_what_matters_and_that_there_is_more() -> None:
+    assert elide(Unordered(range(20)), [17]) == "#{0 1 17 2 3 4 5 6 …}"
+    assert elide(Unordered(range(3))) == "#{0 1 2}"

@@ -128,7 +128,7 @@ def _tell_of_set(lists: Lists, op: int, values: np.ndarray, found: np.ndarray) -
             continue
         shown, key = show(h.decode(value)), show(h.keys[h.op_key[op]])
         why = (
-            f"T1 read {shown} in {key}, which nobody appended: {elide(seen)}"
+            f"T1 read {shown} in {key}, which nobody appended: {elide(seen, [h.decode(value)])}"
             if place < 0
             else f"T1 read {shown} in {key}, which T2 appended, and T2 was aborted"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,14 +84,16 @@ class Findings:
         return {level for name in self.witnesses for level in ruled_out_by(name)}
 
 
-def elide(values: Sequence[Any], marks: Sequence[Any] = (), most: int = 8) -> str:
+def elide(values: Sequence[Any], marks: Collection[Any] = (), most: int = 8) -> str:
     """A list as text, long ones cut to their ends and to what is marked.
 
     >>> elide(list(range(100)), [50])
     '[0 1 … 49 50 51 … 98 99]'
     """
     if isinstance(values, Unordered):
-        return "#{" + " ".join(sorted(show(value) for value in values[:most])) + "}"
+        more = " …" if len(values) > most else ""
+        first = sorted(values, key=lambda value: value not in marks)[:most]
+        return "#{" + " ".join(sorted(map(show, first))) + more + "}"
     if len(values) <= most:
         return "[" + " ".join(map(show, values)) + "]"
     keep = {0, 1, len(values) - 2, len(values) - 1}
