@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from fuzz.history_draws import ACTS
+from workloads.edn import read_edn
+from workloads.values import Pairs, Tagged, Unordered, edn_text
 
 _WORD = re.compile(rb'"(?:[^"\\]|\\.)*"|[-+]?[0-9][0-9.eE+-]*|:?[A-Za-z_][\w.-]*|#\{|[\[\](){}]')
 _FIELD = re.compile(
@@ -144,14 +146,20 @@ UNREAD_JSON = (
 )  # fmt: skip
 
 
-def laid_out(rng: random.Random, lines: Sequence[str], suffix: str) -> str:
+def laid_out(rng: random.Random, lines: Sequence[str], suffix: str, nemeses: int = 0) -> str:
     """The same operation maps with other spaces, other brackets, and fields that nobody reads.
 
-    lines : as `write_history` writes them, one map each; without index, so that a file may name
-    other processes between them.
+    lines : as `write_history` writes them, one map each. nemeses : so many operations of none of
+    their processes between them.
     """
     edn = suffix == ".edn"
-    maps = [(_edn_map if edn else _json_map)(rng, line) for line in lines]
+    less = rng.choice(_LESS)
+    maps = [(_edn_map if edn else _json_map)(rng, line, less) for line in lines]
+    for _ in range(nemeses):
+        odd = rng.choice(UNREAD if edn else UNREAD_JSON)
+        one = '"type": "info", "process": "nemesis", "value": {}'
+        one = ":process :nemesis :f :kill, :value {}, :type :info" if edn else one
+        maps.insert(rng.randrange(len(maps) + 1), f"{{{one.format(odd)}}}")
     if not edn and suffix == ".jsonl":
         end = rng.choice(("\n", "\r\n", "\n\n", " \n\t\n"))
         return _mark(rng) + end.join(maps) + rng.choice(("", end))
@@ -170,9 +178,12 @@ def _mark(rng: random.Random) -> str:
     return rng.choice(("", "", "\N{ZERO WIDTH NO-BREAK SPACE}"))
 
 
-def _json_map(rng: random.Random, line: str) -> str:
+_LESS = ((), ("time",), ("time", "index"))  # fields that need not be there
+
+
+def _json_map(rng: random.Random, line: str, less: Sequence[str]) -> str:
     fields = list(json.loads(line, object_pairs_hook=lambda pairs: pairs))
-    fields = [(name, value) for name, value in fields if rng.random() < 0.8 or name not in _LESS]
+    fields = [(name, value) for name, value in fields if name not in less]
     said = [f"{_json(rng, name)}:{_space(rng)}{_json(rng, value)}" for name, value in fields]
     for _ in range(rng.choice((0, 1, 2))):
         said.append(
@@ -180,9 +191,6 @@ def _json_map(rng: random.Random, line: str) -> str:
         )
     rng.shuffle(said)
     return f"{{{_space(rng)}{f',{_space(rng)}'.join(said)}{_space(rng)}}}"
-
-
-_LESS = ("time",)  # fields that need not be there
 
 
 def _json(rng: random.Random, value: Any) -> str:
@@ -206,9 +214,16 @@ def _space(rng: random.Random) -> str:
     return rng.choice(("", " ", " ", "\t", "  "))
 
 
-def _edn_map(rng: random.Random, line: str) -> str:
-    fields = re.split(r", (?=:(?:type|process|f|time|value) )", line[1:-1])
-    fields = [one for one in fields if rng.random() < 0.8 or not one.startswith(":time")]
+def _edn_map(rng: random.Random, line: str, less: Sequence[str]) -> str:
+    ((_, form),) = read_edn(line)
+    fields = []
+    for key, value in form:
+        name = str(key)[1:]
+        said = _edn_ops(rng, value) if name == "value" else _edn(rng, value)
+        if name == "type" and rng.random() < 0.2:
+            said = f'"{said[1:]}"'
+        if name not in less:
+            fields.append(f"{rng.choice((key, key, json.dumps(name)))} {said}")
     for _ in range(rng.choice((0, 1, 2))):
         name = rng.choice((":error", ":node", '"note"', ":Type", "[1]", "val", "5", "#{}"))
         fields.append(f"{name} {rng.choice(UNREAD)}")
@@ -216,6 +231,39 @@ def _edn_map(rng: random.Random, line: str) -> str:
     gap = rng.choice((", ", " ", "\n", ",", " #_ :x ", " ;}\n"))
     tag = rng.choice(("", "", "", "#jepsen.history.Op", "^:a ", "#user.Op "))
     return f"{tag}{{{gap.join(fields)} }}"
+
+
+def _edn_ops(rng: random.Random, ops: Sequence[Sequence[Any]]) -> str:
+    said = []
+    for f, key, value in ops:
+        verb = rng.choice((str(f), str(f), f'"{str(f)[1:]}"'))
+        said.append(_bracketed(rng, [verb, _edn(rng, key), _edn(rng, value)]))
+    return _bracketed(rng, said)
+
+
+def _bracketed(rng: random.Random, parts: Sequence[str]) -> str:
+    inner = rng.choice((" ", " ", ", ", "\n", " #_ [:r 1 2] ", " ;]\n")).join(parts)
+    return rng.choice((f"[{inner}]", f"({inner})", f"[{inner} ]", f"^:a [{inner}]"))
+
+
+def _edn(rng: random.Random, form: Any) -> str:
+    """A form as the reader found it, in another spelling."""
+    if isinstance(form, str):
+        text = json.dumps(form, ensure_ascii=rng.random() < 0.5 or not _writable(form))
+        return text.replace("a", "\\u0061") if "\\" not in text and rng.random() < 0.2 else text
+    if isinstance(form, Pairs):
+        pairs = [f"{_edn(rng, key)} {_edn(rng, value)}" for key, value in form]
+        rng.shuffle(pairs)
+        return "{" + rng.choice((" ", ", ")).join(pairs) + "}"
+    if isinstance(form, Unordered):
+        return "#{" + " ".join(_edn(rng, one) for one in form) + "}"
+    if isinstance(form, list):
+        return _bracketed(rng, [_edn(rng, one) for one in form])
+    if isinstance(form, Tagged):
+        return f"#{form.tag} {_edn(rng, form.form)}"
+    if type(form) is int and form >= 0:
+        return rng.choice((f"{form}", f"{form}", f"+{form}", f"{form}N"))
+    return edn_text(form)
 
 
 # -- forged --------------------------------------------------------------------------------------

@@ -142,5 +142,5 @@ def test_a_transaction_of_very_many_operations_is_told_by_those_that_matter() ->
 
 
 def test_a_set_shows_what_matters_and_that_there_is_more() -> None:
-    assert elide(Unordered(range(20)), [17]) == "#{0 1 17 2 3 4 5 6 …}"
+    assert elide(Unordered(range(20)), [17]) == "#{0 1 10 11 12 13 14 17 …}"
     assert elide(Unordered(range(3))) == "#{0 1 2}"

@@ -484,6 +484,30 @@ def test_a_number_of_any_size_is_a_value_as_any_other(tmp_path: Path, case: str)
         assert (judged(tmp_path, "h.edn", "\n".join(lines)).levels[STRICT] is True) == (not name)
 
 
+@pytest.mark.parametrize("digits", [999, 1000, 1233, 1234, 1300, 4299, 4300, 4301, 9000])
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_a_long_number_is_one_value_whatever_stands_beside_it(
+    tmp_path: Path, digits: int, sign: str
+) -> None:
+    number = sign + "9" * digits
+    lines = [
+        '{"type": "invoke", "process": 0, "value": [["append", %s, %s]]}',
+        '{"type": "ok", "process": 0, "value": [["append", %s, %s]], "error": NaN}',
+        '{"type": "invoke", "process": 1, "value": [["r", %s, null]], "error": "%.0s"}',
+        '{"type": "ok", "process": 1, "value": [["r", %s, [%s]]]}',
+    ]
+    text = "\n".join(line % (number, number) for line in lines)
+    assert judged(tmp_path, "h.jsonl", text).levels[STRICT] is True
+    assert judged(tmp_path, "h.json", f"[{text.replace(chr(10), ', ')}]").levels[STRICT] is True
+    write = f"[[:append {number} {number}N]]"
+    read = both(1, f"[[:r {number}N nil]]", f"[[:r {number} [{number}]]]")
+    verdict = judged(tmp_path, "h.edn", "\n".join(both(0, write, write) + read))
+    assert verdict.levels[STRICT] is True
+    for suffix in (".edn", ".npz"):
+        write_history(verdict.history, tmp_path / f"again{suffix}")
+        assert check(read_history(tmp_path / f"again{suffix}")).levels == verdict.levels
+
+
 @pytest.mark.parametrize(
     "index", ["99999999999999999999", "9" * 5000, "1.5", '"7"', "4611686018427387904"]
 )

@@ -92,8 +92,8 @@ def elide(values: Sequence[Any], marks: Collection[Any] = (), most: int = 8) -> 
     """
     if isinstance(values, Unordered):
         more = " …" if len(values) > most else ""
-        first = sorted(values, key=lambda value: value not in marks)[:most]
-        return "#{" + " ".join(sorted(map(show, first))) + more + "}"
+        told = sorted((value not in marks, show(value)) for value in values)[:most]
+        return "#{" + " ".join(sorted(text for _, text in told)) + more + "}"
     if len(values) <= most:
         return "[" + " ".join(map(show, values)) + "]"
     keep = {0, 1, len(values) - 2, len(values) - 1}

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from workloads.values import TOO_DEEP, Literal, Pairs, Tagged, Unordered
+from workloads.values import MOST_DIGITS, TOO_DEEP, Literal, Pairs, Tagged, Unordered
 
 _TOKEN = re.compile(
     r"""(?P<space>(?:[\s,]+|;[^\n]*)+)
@@ -30,7 +30,6 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([0-7]{1,3})|([\s\S]))")
 _DROPS = ("#_", "^")
 MOST_NESTED = 500
-_MOST_DIGITS = 1000  # beyond, a number is kept as the text that it is
 
 
 class EdnError(ValueError):
@@ -153,7 +152,7 @@ def _number(token: str) -> Any:
 
     1N is 1; 1/2, 1.5M, 16rFF and 0x1a2b have no form in JSON.
     """
-    if token.isascii() and "_" not in token and len(token) <= _MOST_DIGITS:
+    if token.isascii() and "_" not in token and len(token) <= MOST_DIGITS:
         try:
             return int(token.removesuffix("N"))
         except ValueError:

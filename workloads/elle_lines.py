@@ -16,7 +16,7 @@ import msgspec
 
 from workloads.columns import HistoryError
 from workloads.edn import EdnError, read_edn
-from workloads.values import TOO_DEEP, Literal, Pairs, Tagged, edn_text, plain, show
+from workloads.values import MOST_DIGITS, TOO_DEEP, Literal, Pairs, Tagged, edn_text, plain, show
 
 CHUNK_BYTES = 1 << 22
 MOST_LINE_BYTES = 1 << 28  # of one operation map, which holds millions of values then
@@ -143,7 +143,7 @@ def json_array(path: Path, raw: bytes) -> Lines:
 # The fast parser refuses half of a character, NaN, and a number of 5,000 digits wherever they are,
 # also in a field that nobody reads. What it refuses is given to Python's own, which takes them.
 _slow = json.JSONDecoder(
-    parse_int=lambda digits: int(digits) if len(digits) < 1000 else Literal(digits),
+    parse_int=lambda digits: int(digits) if len(digits) <= MOST_DIGITS else Literal(digits),
     parse_float=lambda digits: float(digits) if isfinite(float(digits)) else Literal(digits),
     strict=False,
 )

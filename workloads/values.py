@@ -17,7 +17,8 @@ from typing import Any
 
 from workloads.visible import visible
 
-MOST_BITS = 4096  # of an integer; Python itself makes no text of more than 4,300 digits
+MOST_BITS = 4096  # of an integer; a longer one is a Literal, as if it had been written so
+MOST_DIGITS = 4300  # of an integer that Python makes of text, or text of
 MOST_DEPTH = 100
 TOO_DEEP = "brackets are nested hundreds deep; a history needs no more than five"
 _HALVES = re.compile(r"[\ud800-\udfff]")  # of characters: no file takes one as it is
@@ -64,14 +65,21 @@ def plain(value: Any) -> Any:
     """
     kind = type(value)
     if kind is int:
-        if value.bit_length() > MOST_BITS:
-            raise ValueError(f"an integer of {value.bit_length():,} bits; write it as a string")
-        return value
+        return value if value.bit_length() <= MOST_BITS else _as_written(value)
     if kind is str or kind is bool or value is None or kind is Literal:
         return value
     if kind is float and math.isfinite(value):
         return value
     return Literal(edn_text(value))
+
+
+def _as_written(value: int) -> Literal:
+    """What is too long to be counted with, by its digits, however long a reader's limit is."""
+    try:
+        return Literal(str(value))
+    except ValueError:
+        bits = value.bit_length()
+        raise ValueError(f"an integer of {bits:,} bits; write it as a string") from None
 
 
 def identity(value: Any) -> Hashable:
