@@ -61,7 +61,12 @@ def run_check(
             raise _BadInput(f"{svg_file}: is named as a history is, and not as a drawing (.svg).")
         for path, named in list(_files(paths)):
             try:
-                history = read_history(path, model, named=path in map(Path, paths))
+                history = read_history(
+                    path,
+                    model,
+                    named=path in map(Path, paths),
+                    otherwise=MODELS[linearizable_keys or sequential_keys],
+                )
             except HistoryError as error:
                 if named:
                     wrong(error)

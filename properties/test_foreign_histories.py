@@ -555,6 +555,9 @@ def test_an_option_that_does_nothing_for_the_model_is_refused(tmp_path: Path, op
     assert "valid" not in said
     only = [tmp_path / "registers.jsonl"]
     assert run_check(only, out=io.StringIO(), **{option: True}) == 0  # type: ignore[arg-type]
+    # Of a history that tells of no model it says that it is of registers.
+    (tmp_path / "nothing.edn").write_text("\n".join(both(0, "[[:r 9 nil]]", "[[:r 9 nil]]")))
+    assert run_check([tmp_path / "nothing.edn"], out=io.StringIO(), **{option: True}) == 0  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="nothing of keys"):
         check(parse(["a 0-1 ok append:x:1"], "list-append"), **{option: True})
 

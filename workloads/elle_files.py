@@ -58,10 +58,17 @@ _WRITES = dict(zip(("append", "w"), MODELS, strict=True))
 _MOST_WAITING = 10_000  # transactions without a write, after which reads tell the model
 
 
-def read_history(path: str | Path, model: str | None = None, *, named: bool = True) -> History:
+def read_history(
+    path: str | Path,
+    model: str | None = None,
+    *,
+    named: bool = True,
+    otherwise: str = MODELS[0],
+) -> History:
     """Read a history file of any form; raises HistoryError (file, line, rule) where it is wrong.
 
     model : list-append or rw-register; None takes the one whose operations the file holds.
+    otherwise : the model of a file whose operations tell of none.
     named : False for what lies in a folder that was named: it may be no link that leads out.
     """
     path = Path(path)
@@ -77,7 +84,7 @@ def read_history(path: str | Path, model: str | None = None, *, named: bool = Tr
         raise HistoryError(f"{path}: a history's name ends in one of {', '.join(SUFFIXES)}.")
     try:
         with opened(path, named=named) as file:
-            return _read(path, file, model)
+            return _read(path, file, model, otherwise)
     except FileNotFoundError:
         raise HistoryError(f"{path}: there is no such file.") from None
     except HistoryError:
@@ -88,7 +95,7 @@ def read_history(path: str | Path, model: str | None = None, *, named: bool = Tr
         raise HistoryError(f"{path}: can't be read: {error.strerror}.") from None
 
 
-def _read(path: Path, file: BinaryIO, model: str | None) -> History:
+def _read(path: Path, file: BinaryIO, model: str | None, otherwise: str) -> History:
     head = file.read(CHUNK_BYTES)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise HistoryError(
@@ -97,7 +104,7 @@ def _read(path: Path, file: BinaryIO, model: str | None) -> History:
         )
     head = head.removeprefix(b"\xef\xbb\xbf")  # a byte-order mark
     edn = path.suffix == ".edn"
-    pairs = _Pairing(path, model)
+    pairs = _Pairing(path, model, otherwise)
     if not edn and head.lstrip()[:1] != b"[":
         for lines in json_chunks(path, file, head):
             pairs.feed(lines)
@@ -125,12 +132,12 @@ class _Pairing:
     """Joins each invocation with its completion; a process has one operation open at a time.
 
     model : None for that of the first operation that writes, or else, by what was read, that of
-        the reads. Only operations tell: what looks like one in another field is none.
+        the reads, or else `otherwise`. Only operations tell: what looks like one in another field is none.
     """
 
-    def __init__(self, path: Path, model: str | None) -> None:
+    def __init__(self, path: Path, model: str | None, otherwise: str) -> None:
         self.path = path
-        self.builder = Builder(model or MODELS[0])
+        self.builder = Builder(model or otherwise)
         self.waiting: list[_Ended] | None = None if model else []  # until the model is known
         self.open: dict[int, _Began] = {}  # by session
         self.at = 0
@@ -234,7 +241,7 @@ class _Pairing:
                 for f, answer in _verbs_and_answers(value)
                 if code == COMMITTED and f in ("r", "rp") and answer is not None
             )
-            or MODELS[0]
+            or self.builder.model
         )
         for ended in waiting:
             self._add(*ended)
