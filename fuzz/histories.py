@@ -106,7 +106,8 @@ class Histories(Fuzzer):
         else:
             # No form tells all types apart: JSON has one word for `:x` and "x", say.
             self.same = "levels"
-            other = _in_another_form(rng, lines, where / f"other{rng.choice(FORMS)}")
+            other = where / f"other{rng.choice(FORMS)}"
+            other = _in_another_form(rng, read_history(lines, history.model), other)
         words = self._options(rng, svg=False, model=False, keys=history.model == MODELS[1])
         return [["check", "--json", name, *words] for name in (lines.name, other.name)]
 
@@ -271,8 +272,8 @@ def _write(history: History, path: Path) -> Path:
     return path
 
 
-def _in_another_form(rng: random.Random, lines: Path, other: Path) -> Path:
-    other = _write(read_history(lines), other)
+def _in_another_form(rng: random.Random, history: History, other: Path) -> Path:
+    other = _write(history, other)
     if other.suffix == ".npz":
         other_columns(rng, other)
     return other

@@ -132,7 +132,8 @@ class _Pairing:
     """Joins each invocation with its completion; a process has one operation open at a time.
 
     model : None for that of the first operation that writes, or else, by what was read, that of
-        the reads, or else `otherwise`. Only operations tell: what looks like one in another field is none.
+        the reads, or else `otherwise`. Only operations tell: what looks like one in another field
+        is none.
     """
 
     def __init__(self, path: Path, model: str | None, otherwise: str) -> None:
