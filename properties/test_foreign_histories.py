@@ -562,6 +562,15 @@ def test_an_option_that_does_nothing_for_the_model_is_refused(tmp_path: Path, op
         check(parse(["a 0-1 ok append:x:1"], "list-append"), **{option: True})
 
 
+def test_a_drawing_that_is_named_as_a_history_is_refused_before_anything_is_judged(
+    tmp_path: Path,
+) -> None:
+    write_history(parse(["a 0-1 ok append:x:1"], "list-append"), tmp_path / "h.jsonl")
+    out = io.StringIO()
+    assert run_check([tmp_path / "h.jsonl"], out=out, svg_file="drawing.edn") == 2
+    assert out.getvalue().startswith("drawing.edn: is named as a history is")
+
+
 SPY = "\x1b[2J\x1b]0;title\x07\u202e</text><script>alert(1)</script>\x00&amp;\n# heading"
 
 
