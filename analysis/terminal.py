@@ -67,6 +67,8 @@ class _Guarded:
         self.rich_proxied_file = stream  # what rich writes to, styles and all
 
     def write(self, text: str) -> int:
+        if not isinstance(text, str):  # click tells a stream of bytes by trying
+            raise TypeError(f"text is written here, not {type(text).__name__}")
         self.rich_proxied_file.write(visible(text, keep="\n"))
         return len(text)
 

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,16 @@ def test_whatever_is_printed_meanwhile_is_guarded(capsys: pytest.CaptureFixture[
     out, err = capsys.readouterr()
     assert not RAW.search(out.replace("\n", "")) and not RAW.search(err.replace("\n", ""))
     assert out.endswith("ours\n")
+
+
+def test_help_and_complaints_are_text_as_they_are_written() -> None:
+    command = [sys.executable, "-m", "analysis.cli"]
+    shown = subprocess.run([*command, "list", "--help"], capture_output=True, timeout=60)
+    assert shown.stdout.startswith(b"Usage: ") and b"\n\n  The runs, sweeps" in shown.stdout
+    told = subprocess.run([*command, "list", "--nonsense"], capture_output=True, timeout=60)
+    assert told.stderr.startswith(b"Usage: ") and b"\nError: No such option: " in told.stderr
+    with guarded(), pytest.raises(TypeError):  # click asks a stream so whether it takes bytes
+        sys.stdout.write(b"")  # type: ignore[arg-type]
 
 
 def test_every_console_of_ours_is_the_guarded_one() -> None:
