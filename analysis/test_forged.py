@@ -209,6 +209,9 @@ def test_the_same_commands_do_their_work_on_a_sound_folder(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, words in COMMANDS.items():
+        # Made anew: what was run again is told by how busy the machine was.
+        shutil.rmtree(home / "runs" / "forged")
+        made_sweep(home / "runs" / "forged")
         status, _, err = played(capsys, words)
         decided = name not in (
             "compare",
@@ -216,9 +219,11 @@ def test_the_same_commands_do_their_work_on_a_sound_folder(
             "scaling",  # one block decides nothing
         )
         assert status in ((0,) if decided else (0, 2, 3)), (name, err)
-    assert {path.name for path in (home / "runs" / "forged" / "earlier").iterdir()} >= {
-        f"b00-writers-{n}.1{tail}" for n in (1, 2) for tail in ("", ".cell.json")
-    }
+        if name == "again":
+            aside = {path.name for path in (home / "runs" / "forged" / "earlier").iterdir()}
+            assert aside == {
+                f"b00-writers-{n}.1{tail}" for n in (1, 2) for tail in ("", ".cell.json")
+            }
 
 
 def test_one_damaged_sweep_stops_no_list(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

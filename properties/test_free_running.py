@@ -98,7 +98,14 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("engine", BROKEN)
+# The other fault is caught in runs of `register`, beside this file.
+@pytest.mark.parametrize(
+    "engine",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name == "faulty-lost-update"))
+        for name in BROKEN
+    ],
+)
 def test_a_broken_engine_s_run_is_caught_by_name(engine: str, seed: int, tmp_path: Path) -> None:
     shape = {
         "writers": 3,

@@ -82,7 +82,13 @@ BROKEN: dict[str, tuple[str, dict[str, Any], set[str]]] = {
 }
 
 
-@pytest.mark.parametrize("engine", BROKEN)
+# Two of them are caught in runs of `append` too, by test_free_running.py.
+SLOW = ("faulty-lost-commit", "faulty-torn-read")
+
+
+@pytest.mark.parametrize(
+    "engine", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in BROKEN]
+)
 def test_a_broken_engine_s_run_is_caught_by_name(engine: str, seed: int, tmp_path: Path) -> None:
     mode, params, names = BROKEN[engine]
     if why := find_engine(engine).missing():

@@ -280,7 +280,16 @@ def test_a_faulty_engine_is_caught_by_a_run(tmp_path, engine):
     assert (made.folder / "database.db").exists()  # the evidence is kept
 
 
-@pytest.mark.parametrize("engine", list(CAUGHT))
+# Two of the four are slow: sound runs of the counter are in other tests, too.
+@pytest.mark.parametrize(
+    "engine",
+    [
+        pytest.param(
+            name, marks=[pytest.mark.slow] * (name in ("faulty-lost-commit", "faulty-lost-update"))
+        )
+        for name in CAUGHT
+    ],
+)
 def test_the_sound_engine_passes_where_the_faulty_one_is_caught(tmp_path, engine):
     plan = make_plan(**{"database": "sqlite", "writers": 3, **LIMIT, **CAUGHT[engine]})
     made = run(plan, tmp_path)
