@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from analysis.arms import label
 from analysis.compare import Cell, Grid
-from analysis.evidence import (
-    Evidence,
-    label,
-)
+from analysis.evidence import Evidence
 from analysis.markdown import Markdown, bold, code, markdown
 from analysis.words import (
     listed,

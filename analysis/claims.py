@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from analysis import served_claims
-from analysis.evidence import CONTROL, STUDIED, Evidence, arms_of, field, label, where
+from analysis.arms import arms_of, field, label
+from analysis.evidence import CONTROL, STUDIED, Evidence, where
 from analysis.headline import HOW, NOW, headline_pair
 from analysis.markdown import Markdown, markdown
 from analysis.rates import percentiles

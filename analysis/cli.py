@@ -28,9 +28,8 @@ from analysis import listing, show
 from analysis.cli_app import RUNS, DatabasesOption, RunsOption, app, command_line, settings_of
 from analysis.terminal import guarded
 from workloads.design import read_experiment, unwritable
-from workloads.engines import EngineMissing, UnknownName
-from workloads.errors import shortened
-from workloads.plan import PlanError, PlanErrors, make_plan, shape_of
+from workloads.errors import EngineMissing, PlanError, UnknownName, shortened
+from workloads.plan import PlanErrors, make_plan, shape_of
 from workloads.processes import FolderUnwritable, RunFailed, run
 from workloads.recording import RunError
 from workloads.registry import trust

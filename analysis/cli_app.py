@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
+from workloads.errors import PlanError
 from workloads.manifest import RecordedPlan
-from workloads.plan import PlanError
 from workloads.registry import path_of, trust
 
 app = typer.Typer(

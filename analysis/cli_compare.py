@@ -50,7 +50,7 @@ from analysis.sides import Side, pairs_of
 from analysis.significance import LEVEL, PAIRED_T, blocks_needed
 from analysis.terminal import json_text
 from analysis.versus import MEASURES, UNLIKE, Comparison, compare, judged
-from workloads.plan import PlanError
+from workloads.errors import PlanError
 from workloads.recording import FORMAT_VERSION, MEANINGS
 
 ROLES = ("writer", "reader")

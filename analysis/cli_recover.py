@@ -18,9 +18,9 @@ from rich.console import Console
 from analysis import show, words
 from analysis.cli_app import RUNS, DatabasesOption, LoadOption, RunsOption, app
 from workloads import temporary
+from workloads.errors import PlanError
 from workloads.leftovers import Cleared, recover_all, sentence
 from workloads.manifest import MANIFEST, Manifest
-from workloads.plan import PlanError
 from workloads.recovery import recover
 from workloads.registry import trust
 from workloads.run_names import find_run

@@ -53,8 +53,9 @@ from analysis.search_folder import (
 )
 from analysis.slo import SHARES, parse_objectives
 from analysis.terminal import json_text
+from workloads.errors import PlanError
 from workloads.files import write_json
-from workloads.plan import PlanError, make_plan
+from workloads.plan import make_plan
 from workloads.processes import FolderUnwritable
 from workloads.recording import FORMAT_VERSION
 from workloads.registry import trust

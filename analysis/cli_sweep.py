@@ -12,12 +12,13 @@ import typer
 from rich.console import Console
 
 from analysis import show, words
+from analysis.cells_table import cells_table, write_csv
 from analysis.cli_app import RUNS, DatabasesOption, RunsOption, app, command_line
 from analysis.compare import Cell as Counted
 from analysis.compare import gather
 from analysis.listing import show_experiment
 from analysis.sweep_live import SweepLive, time_words
-from analysis.sweep_table import CELLS_CSV, cells_table, skip_words, write_csv
+from analysis.sweep_table import CELLS_CSV, skip_words
 from workloads.design import (
     DONE,
     FAILED,
@@ -30,10 +31,9 @@ from workloads.design import (
     read_experiment,
     unwritable,
 )
-from workloads.errors import nearest
+from workloads.errors import PlanError, nearest
 from workloads.experiment import conduct
 from workloads.manifest import read_manifest
-from workloads.plan import PlanError
 from workloads.slots import slots
 from workloads.sweep import Sweep, read_sweep, shown
 from workloads.sweep_folder import Beside, beside, choose_folder, note_sweep

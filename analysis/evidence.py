@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from analysis import isolation, words
+from analysis.arms import alike, arms_of, look
 from analysis.campaign_file import CAMPAIGN, Campaign, read_campaign, sweep_beside
 from analysis.compare import FOREIGN_LIMIT, Cell, Grid, gather
 from analysis.markdown import Markdown, code, markdown
@@ -241,76 +242,6 @@ def _isolation(folder: Path, unread: list[str]) -> tuple[isolation.Rows, isolati
     except RunError as error:
         unread.append(f"{error} So the isolation part is missing.")
         return [], []
-
-
-def arms_of(grid: Grid, engine: str, begin: str | None = None, **want: Any) -> list[str]:
-    """Arms whose writers use this engine and mode, and whose plan or params hold `want`."""
-    found = []
-    for arm in grid.arms:
-        plan = grid.plan(arm)
-        engines = (plan["write_engine"], plan["begin"])
-        if not plan["writers"]:
-            engines = (plan["read_engine"], plan["read_begin"])
-        if engines[0] != engine or (begin and (engines[1] != begin or not plan["writers"])):
-            continue
-        if all(field(plan, key) == value for key, value in want.items()):
-            found.append(arm)
-    return found
-
-
-def field(plan: Mapping[str, Any], key: str) -> Any:
-    """A field of a plan, or of its scenario's params."""
-    return plan[key] if key in plan else plan.get("params", {}).get(key)
-
-
-WRITING = ("write_engine", "begin", "seed", "database", "read_engine", "read_begin")
-"""Fields in which two arms may differ and still be the same work written in another way."""
-
-
-def alike(grid: Grid, one: str, other: str, *but: str) -> bool:
-    """Two arms ask for the same work; how it is written, and `but`, may differ."""
-    plans = [
-        {**plan, **plan["params"], "params": None} for plan in (grid.plan(one), grid.plan(other))
-    ]
-    skip = {*WRITING, *but}
-    return all(plans[0].get(key) == plans[1].get(key) for key in plans[0] if key not in skip)
-
-
-def look(grid: Grid, arm: str) -> tuple[str, str]:
-    """(engine, BEGIN mode) of an arm's writers, or of its readers where it has no writer."""
-    plan = grid.plan(arm)
-    if plan["writers"]:
-        return plan["write_engine"], plan["begin"]
-    return plan["read_engine"], plan["read_begin"]
-
-
-def label(grid: Grid, arm: str) -> str:
-    """How an arm writes, or how it reads where nothing writes."""
-    plan = grid.plan(arm)
-    if plan["writers"]:
-        return words.arm_words(plan)
-    return words.arm_words(
-        {
-            "database": plan["database"],
-            "write_engine": plan["read_engine"],
-            "begin": plan["read_begin"],
-        }
-    )
-
-
-def theta(keys: str) -> float | None:
-    """The skew of a key distribution: zipfian's theta, 0 for uniform, None for others.
-
-    >>> theta("zipfian:0.99"), theta("uniform"), theta("hotspot:80:20")
-    (0.99, 0.0, None)
-    """
-    name, _, rest = str(keys).partition(":")
-    if name == "uniform":
-        return 0.0
-    try:
-        return float(rest or 0.99) if name == "zipfian" else None
-    except ValueError:
-        return None
 
 
 def where(grid: Grid, *arms: str) -> Markdown:

@@ -18,16 +18,16 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.lib.recfunctions import repack_fields
 
+from analysis.cells_table import cells_table
 from analysis.compare import gather
 from analysis.due import arrivals_of, became, rate_of
 from analysis.rates import given_up, time_in, transactions, within
 from analysis.spreadsheet import cell_text
 from analysis.steady import steady_state
-from analysis.sweep_table import cells_table
 from workloads.design import read_experiment
+from workloads.errors import PlanError
 from workloads.files import replacing
 from workloads.manifest import Manifest, read_manifest
-from workloads.plan import PlanError
 from workloads.recording import (
     CAUSES,
     CONFLICT,

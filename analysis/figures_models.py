@@ -13,9 +13,9 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from analysis.arms import theta
 from analysis.attribution import Met
 from analysis.conflicts import Prediction
-from analysis.evidence import theta
 from analysis.figures import (
     CARD,
     FAINT,

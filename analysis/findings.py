@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from analysis import isolation
 from analysis.acknowledged import acked, acknowledged
+from analysis.arms import field
 from analysis.compare import FOREIGN_LIMIT
-from analysis.evidence import (
-    MODE_ALONE,
-    Evidence,
-    field,
-)
+from analysis.evidence import MODE_ALONE, Evidence
 from analysis.headline import absent, cost, fairness, gain, headline_pair, latency
 from analysis.losing import losing_work, scaling, skew, work_ratios
 from analysis.markdown import code, markdown

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from analysis import words
 from analysis.significance import LEVEL, family_p, holm
 from analysis.versus import BAND, MEASURES, Comparison
-from workloads.plan import PlanError
+from workloads.errors import PlanError
 
 PASSED, FAILED, UNDECIDED = "passed", "failed", "cannot be decided"
 FORM = re.compile(r"\s*([A-Za-z0-9.-]+)\s*(<=|>=|<|>)\s*([0-9]*\.?[0-9]+)\s*(%?)\s*")

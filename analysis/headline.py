@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from analysis.compare import Grid, Ratio
-from analysis.evidence import (
-    STUDIED,
-    Evidence,
-    Pair,
-    arms_of,
-    field,
-    where,
-)
+from analysis.arms import arms_of, field
+from analysis.block_estimates import Ratio
+from analysis.compare import Grid
+from analysis.evidence import STUDIED, Evidence, Pair, where
 from analysis.latencies import percentile_words, whole_percentiles
 from analysis.markdown import bold, markdown
 from analysis.words import (

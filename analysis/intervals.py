@@ -14,9 +14,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.compare import FEWEST_BLOCKS
+from analysis.block_estimates import FEWEST_BLOCKS
 from analysis.estimators import QUANTILES, percentiles
-from analysis.rates import Tally
 
 RESAMPLES = 1000
 CELLS = 1024
@@ -153,22 +152,6 @@ def percentile_intervals_over_blocks(
 
     few = len(parts) < FEWEST_BLOCKS
     return _with_intervals(values, cell, None if few else weights, confidence)
-
-
-def latency_intervals(tally: Tally, stage: str = "whole", *, seed: int = 0) -> np.ndarray:
-    """`percentile_intervals` of one run's committed transactions, ns, by when they ended; of whole
-    ones in an open loop, of all that were due, by when they were.
-    """
-    if stage == "whole":
-        return percentile_intervals(whole_in_order(tally), seed=seed)
-    order = np.argsort(tally.ends_ns, kind="stable")
-    return percentile_intervals(tally.latency_ns[stage][order], seed=seed)
-
-
-def whole_in_order(tally: Tally) -> np.ndarray:
-    """`Tally.whole_ns` of one run in the order of time: of when they ended, or were due."""
-    when = tally.ends_ns if tally.due is None else tally.due.due_ns
-    return tally.whole_ns[np.argsort(when, kind="stable")]
 
 
 def circular_blocks(cells: int, block: int, *, seed: int | Sequence[int] = 0) -> np.ndarray:

@@ -15,8 +15,8 @@ import msgspec
 
 from analysis.markdown import Markdown, bold, markdown
 from analysis.words import DASH, Table, begin_words, listed, percent, whole
+from workloads.child import die_with
 from workloads.files import read_json, write_json
-from workloads.hosts import die_with
 
 Rows = Sequence[Mapping[str, Any]]
 _Count = Annotated[int, msgspec.Meta(ge=0)]

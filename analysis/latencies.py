@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.compare import Grid, seed_of
+from analysis.block_estimates import seed_of
+from analysis.compare import Grid
 from analysis.estimators import percentiles
-from analysis.intervals import percentile_intervals_over_blocks
+from analysis.intervals import percentile_intervals, percentile_intervals_over_blocks
+from analysis.rates import Tally
 from analysis.words import at_least, duration, interval
 
 
@@ -36,3 +38,19 @@ def percentile_words(span: np.ndarray) -> str:
     if np.isnan(low) or np.isinf(value):
         return at_least(value, least)
     return f"{duration(value)} {interval(low, high, duration)}"
+
+
+def latency_intervals(tally: Tally, stage: str = "whole", *, seed: int = 0) -> np.ndarray:
+    """`percentile_intervals` of one run's committed transactions, ns, by when they ended; of whole
+    ones in an open loop, of all that were due, by when they were.
+    """
+    if stage == "whole":
+        return percentile_intervals(whole_in_order(tally), seed=seed)
+    order = np.argsort(tally.ends_ns, kind="stable")
+    return percentile_intervals(tally.latency_ns[stage][order], seed=seed)
+
+
+def whole_in_order(tally: Tally) -> np.ndarray:
+    """`Tally.whole_ns` of one run in the order of time: of when they ended, or were due."""
+    when = tally.ends_ns if tally.due is None else tally.due.due_ns
+    return tally.whole_ns[np.argsort(when, kind="stable")]

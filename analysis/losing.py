@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from analysis.compare import Grid, Ratio
-from analysis.evidence import (
-    CONTROL,
-    MODE_ALONE,
-    STUDIED,
-    Evidence,
-    Pair,
-    alike,
-    arms_of,
-    field,
-    look,
-    theta,
-    where,
-)
+from analysis.arms import alike, arms_of, field, look, theta
+from analysis.block_estimates import Ratio
+from analysis.compare import Grid
+from analysis.evidence import CONTROL, MODE_ALONE, STUDIED, Evidence, Pair, where
 from analysis.headline import HOW, NOW, absent, headline_pair
 from analysis.markdown import Markdown, code, listed_names, markdown
 from analysis.rates import Tally, abort_rate

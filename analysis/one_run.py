@@ -10,13 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.compare import Cell, Ratio
-from analysis.intervals import (
-    block_length,
-    circular_blocks,
-    resampled_percentile,
-    whole_in_order,
-)
+from analysis.block_estimates import Ratio
+from analysis.compare import Cell
+from analysis.intervals import block_length, circular_blocks, resampled_percentile
+from analysis.latencies import whole_in_order
 from analysis.rates import ends_ns
 from workloads.recording import COMMITTED, CONFLICT, UNKNOWN, read_run
 

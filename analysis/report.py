@@ -14,13 +14,15 @@ from typing import Any
 import jinja2
 
 from analysis import findings, isolation, report_models, report_sweeps, served, tables
+from analysis.arms import look
+from analysis.block_estimates import FEWEST_BLOCKS
 from analysis.claims import claims
-from analysis.compare import FEWEST_BLOCKS, FOREIGN_LIMIT, Grid
-from analysis.evidence import Evidence, look, read_evidence
+from analysis.compare import FOREIGN_LIMIT, Grid
+from analysis.evidence import Evidence, read_evidence
 from analysis.markdown import FILTERS, Markdown, code, markdown
 from analysis.report_charts import charts
 from analysis.slumps import slumps
-from analysis.steady import SHORT, UNSTEADY
+from analysis.warmup import SHORT, UNSTEADY
 from analysis.words import Table, percent, times
 from workloads.files import replace
 from workloads.manifest import Retry

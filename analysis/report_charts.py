@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis import figures, losing
+from analysis.arms import field, label, look
 from analysis.compare import Grid
-from analysis.evidence import CONTROL, Evidence, field, label, look
+from analysis.evidence import CONTROL, Evidence
 from analysis.figures import Line, Track
 from analysis.headline import headline_pair
 from analysis.markdown import ours

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from analysis import figures_models, losing
+from analysis.arms import arms_of, label, look
 from analysis.attribution import Blame, blame
 from analysis.compare import Grid
 from analysis.conflicts import Prediction, error_of, error_table, prediction_table, predictions
-from analysis.evidence import STUDIED, Evidence, arms_of, label, look
+from analysis.evidence import STUDIED, Evidence
 from analysis.markdown import code, listed_names, markdown
 from analysis.report_charts import drawn
 from analysis.scaling import Scaling, scaling_table, scalings

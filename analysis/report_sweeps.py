@@ -14,23 +14,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from analysis import versus
-from analysis.compare import FEWEST_BLOCKS, Grid
-from analysis.evidence import label
+from analysis.arms import label
+from analysis.block_estimates import FEWEST_BLOCKS
+from analysis.cells_table import cells_table, role_of, write_csv
+from analysis.compare import Grid
 from analysis.figures_sweeps import small_multiples
 from analysis.markdown import bold, markdown
 from analysis.report_charts import Chart, drawn
 from analysis.sides import Side
 from analysis.significance import LEVEL
 from analysis.slumps import slumps
-from analysis.sweep_table import (
-    cells_table,
-    control_words,
-    doubt_words,
-    failure_words,
-    rival,
-    role_of,
-    write_csv,
-)
+from analysis.sweep_table import control_words, doubt_words, failure_words, rival
 from analysis.sweeps import MOST_PANELS, WAY, abort_chart, throughput_chart, varied
 from analysis.versus import aa_band, deviation
 from analysis.words import DASH, Table, listed, number, percent, times

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import least_squares
 
-from analysis.compare import FEWEST_BLOCKS, Estimate, Grid, Measure, throughput
-from analysis.evidence import look
+from analysis.arms import look
+from analysis.block_estimates import FEWEST_BLOCKS, Estimate
+from analysis.compare import Grid, Measure, throughput
 from analysis.words import Table, arm_words, listed, number, percent
 
 FEWEST_N = 6

@@ -22,7 +22,8 @@ from analysis.search_folder import Search, as_here, not_one_search, read_search,
 from analysis.slo import SHARES, Judgement, judge, load_of, statistic
 from workloads import half_done
 from workloads.design import EARLIER, TEMPLATES, unwritable
-from workloads.engines import EngineMissing, find_engine
+from workloads.engines import find_engine
+from workloads.errors import EngineMissing
 from workloads.files import inside, move_aside, remove
 from workloads.locks import LOCK_FILE, Held, locked
 from workloads.manifest import read_manifest

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.compare import FOREIGN_LIMIT, Estimate, Ratio, median_of_blocks
+from analysis.block_estimates import Estimate, Ratio, median_of_blocks
+from analysis.compare import FOREIGN_LIMIT
 from analysis.estimators import PERCENTILES, percentiles
 from analysis.markdown import Markdown, markdown
 from analysis.words import DASH, Table, duration, percent, times, whole

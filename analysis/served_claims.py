@@ -5,7 +5,7 @@ The sentences follow the intervals in each direction; where they hold 1, no diff
 
 from __future__ import annotations
 
-from analysis.compare import Estimate, Ratio
+from analysis.block_estimates import Estimate, Ratio
 from analysis.markdown import Markdown, bold, markdown
 from analysis.served import Served
 from analysis.words import duration, percent, times

@@ -11,9 +11,8 @@ from typing import NamedTuple
 from analysis.compare import FOREIGN_LIMIT, Cell, Grid, gather
 from analysis.rates import count
 from workloads.design import DONE, FAILED
-from workloads.errors import nearest, shortened
+from workloads.errors import PlanError, nearest, shortened
 from workloads.experiment import read_experiment
-from workloads.plan import PlanError
 from workloads.recording import RunError, read_run
 from workloads.recovery import must_be_over
 from workloads.run_names import find_run, in_reports

@@ -19,7 +19,7 @@ import numpy as np
 from analysis import words
 from analysis.due import GRACE_NS, SERVED, NotDrawn, arrivals_of
 from analysis.steady import steady_state
-from workloads.plan import PlanError
+from workloads.errors import PlanError
 from workloads.recording import COMMITTED, CONFLICT, UNKNOWN, Run
 
 UNITS_NS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}

@@ -14,12 +14,12 @@ from rich.text import Text
 from analysis import words
 from analysis.attribution import MOST_DRAWN, conflict_parts
 from analysis.compare import FOREIGN_LIMIT, Grid
-from analysis.intervals import latency_intervals
+from analysis.latencies import latency_intervals
 from analysis.rates import PERCENTILES, STAGES, Count, Tally, count
 from analysis.refusals import SHOWN, Waits, joined, refusal_words, refusals_table
 from analysis.slumps import pressure_words, standstill_words
-from analysis.steady import COUNTED, STEADY, UNSTEADY
 from analysis.terminal import Terminal, one_line
+from analysis.warmup import COUNTED, STEADY, UNSTEADY
 from workloads import last_words
 from workloads.manifest import FindingEntry, RecordedPlan
 from workloads.recording import Run

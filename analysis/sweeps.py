@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
 
-from analysis.compare import Estimate, Grid, Measure
-from analysis.evidence import label, look
+from analysis.arms import label, look
+from analysis.block_estimates import Estimate
+from analysis.compare import Grid, Measure
 from analysis.figures import Line
 from analysis.figures_sweeps import Panel
 from analysis.rates import Count, abort_rate

@@ -7,8 +7,9 @@ from collections.abc import Collection
 
 import numpy as np
 
+from analysis.arms import field, label, look
 from analysis.compare import Grid, Measure
-from analysis.evidence import CONTROL, MODE_ALONE, Evidence, field, label, look
+from analysis.evidence import CONTROL, MODE_ALONE, Evidence
 from analysis.latencies import percentile_words, whole_percentiles
 from analysis.losing import work_ratios
 from analysis.markdown import code, markdown, ours

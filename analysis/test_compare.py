@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.compare import FEWEST_BLOCKS, gather, median_of_blocks
+from analysis.block_estimates import FEWEST_BLOCKS, median_of_blocks
+from analysis.compare import gather
 from analysis.synthetic import drawn_run, edit, made_experiment
 from workloads.experiment import read_experiment
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from analysis import cli
 from analysis import due as due_module
+from analysis.cells_table import cells_table
 from analysis.compare import gather
 from analysis.due import MOST_DRAWN, NotDrawn, arrivals_of
 from analysis.estimators import percentiles
@@ -24,7 +25,7 @@ from analysis.export import export
 from analysis.rates import Tally, count, pooled
 from analysis.slo import judge, load_of, parse_objectives
 from analysis.summary import doubts, rate_words, summary_lines
-from analysis.sweep_table import arms_table, cells_table, doubt_words
+from analysis.sweep_table import arms_table, doubt_words
 from analysis.synthetic import made_experiment, open_loop, write_folder
 from analysis.tables import attempts_table, latency_table
 from workloads.experiment import read_experiment

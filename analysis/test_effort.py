@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.cells_table import cells_table
 from analysis.compare import gather
 from analysis.export import export
 from analysis.rates import Tally, count, count_worker, pooled, time_in, together
 from analysis.summary import effort_words, summary_lines
-from analysis.sweep_table import cells_table
 from analysis.synthetic import (
     START_NS,
     attempts,

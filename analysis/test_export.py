@@ -14,8 +14,8 @@ from analysis.export import RUN_COLUMNS, _rows, export
 from analysis.rates import count
 from analysis.synthetic import drawn_run, made_experiment, rated, write_folder
 from workloads import recording
+from workloads.errors import PlanError
 from workloads.experiment import read_experiment
-from workloads.plan import PlanError
 from workloads.recording import COMMITTED, OUTCOMES, RunError, read_attempts, read_run
 
 

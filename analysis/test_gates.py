@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.compare import ratio_over_blocks
+from analysis.block_estimates import ratio_over_blocks
 from analysis.gates import ask, parse_condition
 from analysis.synthetic import edit, made_experiment
 from analysis.test_versus import ARMS, command, found, run_of
-from workloads.plan import PlanError
+from workloads.errors import PlanError
 
 
 def test_many_gates_of_one_call_fail_by_chance_no_more_often_than_one(tmp_path):

@@ -12,10 +12,10 @@ from analysis.estimators import QUANTILES, percentiles
 from analysis.intervals import (
     block_length,
     circular_blocks,
-    latency_intervals,
     percentile_intervals,
     percentile_intervals_over_blocks,
 )
+from analysis.latencies import latency_intervals
 from analysis.rates import count
 from analysis.summary import summary_lines
 from analysis.synthetic import drawn_run, made_run, made_worker

@@ -17,8 +17,9 @@ from analysis.likeness import (
     under_study,
 )
 from analysis.synthetic import drawn_run
+from workloads.errors import PlanError
 from workloads.manifest import Manifest
-from workloads.plan import Plan, PlanError
+from workloads.plan import Plan
 
 
 @pytest.fixture

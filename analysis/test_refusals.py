@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 from typer.testing import CliRunner
 
+from analysis.cells_table import cells_table
 from analysis.cli import app
 from analysis.compare import gather
 from analysis.export import export
@@ -18,7 +19,6 @@ from analysis.rates import count, pooled
 from analysis.refusals import Said, refusal_words, refusals_table
 from analysis.report import write_report
 from analysis.summary import summary_lines
-from analysis.sweep_table import cells_table
 from analysis.synthetic import (
     BUSY_WORDS,
     attempts,

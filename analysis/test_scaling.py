@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.compare import gather, median_of_blocks
+from analysis.block_estimates import median_of_blocks
+from analysis.compare import gather
 from analysis.scaling import FEWEST_N, Usl, fit, scaling, scaling_table, scalings
 from analysis.synthetic import drawn_run, edit, made_experiment
 from workloads.experiment import read_experiment

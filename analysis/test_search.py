@@ -15,10 +15,11 @@ from analysis.search import Undecided, conduct
 from analysis.search_folder import Search, begin, read_search
 from analysis.slo import load_of
 from analysis.synthetic import edit, made_run, made_worker, write_folder
+from workloads.errors import PlanError
 from workloads.locks import locked
 from workloads.manifest import write_manifest
 from workloads.pacing import arrivals
-from workloads.plan import Plan, PlanError, make_plan
+from workloads.plan import Plan, make_plan
 from workloads.recording import ATTEMPT, COMMITTED, RunError, read_run
 from workloads.worker import seat_of
 

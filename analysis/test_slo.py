@@ -12,8 +12,9 @@ import pytest
 
 from analysis.bisect_rate import highest_rate
 from analysis.slo import Load, judge, load_of, parse_objectives, statistic
+from workloads.errors import PlanError
 from workloads.pacing import arrivals
-from workloads.plan import PlanError, make_plan
+from workloads.plan import make_plan
 from workloads.processes import run
 from workloads.recording import COMMITTED, RunError
 

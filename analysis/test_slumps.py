@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import cli
+from analysis.cells_table import cells_table
 from analysis.compare import gather
 from analysis.evidence import read_evidence
 from analysis.export import export
@@ -25,7 +26,7 @@ from analysis.report_sweeps import table as sweep_rows
 from analysis.slumps import slumps
 from analysis.standstill import standstill
 from analysis.summary import doubts
-from analysis.sweep_table import arms_table, cells_table, doubt_words
+from analysis.sweep_table import arms_table, doubt_words
 from analysis.synthetic import drawn_run, made_experiment, open_loop, rated
 from analysis.tables import rates_table
 from workloads.experiment import read_experiment

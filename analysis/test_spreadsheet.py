@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from analysis.cells_table import write_csv
 from analysis.export import export
 from analysis.spreadsheet import cell_text
-from analysis.sweep_table import write_csv
 from analysis.synthetic import drawn_run, write_folder
 from analysis.words import Table
 

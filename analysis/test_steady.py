@@ -5,9 +5,10 @@ import pytest
 
 from analysis.compare import gather
 from analysis.rates import count
-from analysis.steady import FEWEST_BATCHES, drifts, mser, steady_state, truncation
+from analysis.steady import steady_state
 from analysis.summary import summary_lines
 from analysis.synthetic import drawn_run, made_experiment, made_run, made_worker, rated
+from analysis.warmup import FEWEST_BATCHES, drifts, mser, truncation
 from workloads.experiment import read_experiment
 from workloads.recording import ATTEMPT
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from analysis.cells_table import cells_table
 from analysis.cli import main
 from analysis.compare import gather
 from analysis.rates import count
@@ -19,7 +20,6 @@ from analysis.sweep_live import SweepLive
 from analysis.sweep_table import (
     MOST_ROWS,
     arms_table,
-    cells_table,
     control_words,
     doubt_words,
     failure_words,
@@ -27,9 +27,9 @@ from analysis.sweep_table import (
 )
 from analysis.synthetic import drawn_run, made_experiment
 from workloads.design import Cell, begin, read_experiment, write_cell
+from workloads.errors import PlanError
 from workloads.experiment import Design
 from workloads.manifest import Conduct
-from workloads.plan import PlanError
 from workloads.sweep import read_sweep
 from workloads.sweep_folder import Beside, beside, choose_folder
 

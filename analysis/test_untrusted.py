@@ -23,9 +23,10 @@ from analysis.test_forged import SWEEP, played
 from workloads import registry
 from workloads.cell import run_cell
 from workloads.design import read_experiment
+from workloads.errors import NotTrusted
 from workloads.plan import make_plan
 from workloads.recording import Run, read_run
-from workloads.registry import NotTrusted, trust
+from workloads.registry import trust
 
 EVIL = """
 from pathlib import Path

@@ -17,8 +17,8 @@ from analysis.sides import pairs_of
 from analysis.significance import PAIRED_T, SIGN_FLIP
 from analysis.synthetic import drawn_run, edit, made_experiment, write_folder
 from analysis.versus import compare, deviation, judged
+from workloads.errors import PlanError
 from workloads.experiment import read_experiment
-from workloads.plan import PlanError
 from workloads.recording import RunError
 
 BASE = {"scenario": "register", "writers": 2}

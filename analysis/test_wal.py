@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.cells_table import cells_table
 from analysis.compare import gather
 from analysis.rates import count
 from analysis.summary import summary_lines
-from analysis.sweep_table import arms_table, cells_table, doubt_words
+from analysis.sweep_table import arms_table, doubt_words
 from analysis.synthetic import START_NS, attempts, made_experiment, made_run, made_worker
 from analysis.tables import wal_table
 from analysis.wal import Wal, unread_ns

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from analysis import words
-from analysis.compare import FEWEST_BLOCKS, Cell, Grid, Ratio, ratio_over_blocks, seed_of
+from analysis.block_estimates import FEWEST_BLOCKS, Ratio, ratio_over_blocks, seed_of
+from analysis.compare import Cell, Grid
 from analysis.estimators import PERCENTILES, percentiles
 from analysis.likeness import (
     NEVER,

@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from workloads.engines import UnknownName, find_engine
+from workloads.engines import find_engine
+from workloads.errors import NotTrusted, UnknownName
 from workloads.plan import Plan, file_of
 from workloads.recording import BUSY, COMMITTED, CONFLICT, UPGRADE, Run, RunError
-from workloads.registry import NotTrusted
 from workloads.scenarios import Scenario, find_scenario
 from workloads.scenarios.footprint import Footprint
 from workloads.worker import seat_of

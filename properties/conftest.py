@@ -9,7 +9,8 @@ import pytest
 from properties import accounts
 from properties.targets import DEFAULT_ENGINES, Stages, Target, targets
 from workloads import sessions
-from workloads.engines import UnknownName, find_engine
+from workloads.engines import find_engine
+from workloads.errors import UnknownName
 from workloads.registry import trust
 
 

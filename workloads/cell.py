@@ -24,10 +24,11 @@ from typing import Any
 from workloads import design as designs
 from workloads import half_done
 from workloads.design import DONE, FAILED, MISSING, REFUSED, TEMPLATES, Cell, cell_name, read_cell
-from workloads.engines import EngineMissing, UnknownName, find_engine
+from workloads.engines import find_engine
+from workloads.errors import EngineMissing, PlanError, UnknownName
 from workloads.files import inside
 from workloads.locks import Held, locked
-from workloads.plan import Plan, PlanError, make_plan
+from workloads.plan import Plan, make_plan
 from workloads.processes import (
     FolderUnwritable,
     ModeRefused,

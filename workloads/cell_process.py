@@ -21,9 +21,9 @@ import msgspec
 
 from workloads import half_done, last_words
 from workloads.design import FAILED, Cell, cell_name, read_cell, write_cell, write_last_words
-from workloads.engines import UnknownName
+from workloads.errors import PlanError, UnknownName
 from workloads.files import inside
-from workloads.plan import PlanError, make_plan
+from workloads.plan import make_plan
 from workloads.processes import (
     ROOT,
     START_LIMIT_S,

@@ -38,6 +38,7 @@ from workloads.design import (
     set_aside,
     write_cell,
 )
+from workloads.errors import PlanError
 from workloads.experiment import Watch, holding
 from workloads.files import remove
 from workloads.locks import Held, locked
@@ -51,7 +52,6 @@ from workloads.machines import (
     checked_address,
     connected,
 )
-from workloads.plan import PlanError
 
 __all__ = ["MachinesGone", "conduct_on", "find_machines"]
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from workloads.errors import RunError
+from workloads.errors import HistoryError, RunError
 from workloads.files import opened, replacing
 from workloads.values import Literal, Unordered, identity, plain
 from workloads.visible import visible
@@ -37,10 +37,6 @@ FIRST_OTHER = 2**62  # values that are no 62-bit integer: index in `others` plus
 NEVER = 2**63 - 1  # the end of a transaction that ends nowhere in real time
 
 Op = tuple[str, Any, Any]
-
-
-class HistoryError(ValueError):
-    """A history that can't be read: the file, the line and the rule, in one sentence."""
 
 
 @dataclass

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from workloads.columns import HistoryError
 from workloads.edn import EdnError, read_edn
+from workloads.errors import HistoryError
 from workloads.values import MOST_DIGITS, TOO_DEEP, Literal, Pairs, Tagged, edn_text, plain, show
 
 CHUNK_BYTES = 1 << 22

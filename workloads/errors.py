@@ -45,3 +45,60 @@ class RunError(ValueError):
 
 class LaterVersion(RunError):
     """A file that a later cwkit wrote: what it says is not known here, so nothing is made of it."""
+
+
+class RunFailed(RuntimeError):
+    """A run that could not be made; nothing was measured. The text is for the user.
+
+    said : what the process that failed wrote to its standard error.
+    """
+
+    def __init__(self, sentence: str, said: str = "") -> None:
+        super().__init__(sentence)
+        self.said = said
+
+
+class ModeRefused(RunFailed):
+    """An engine refused the BEGIN mode asked for. `words` are the engine's own."""
+
+    def __init__(self, engine: str, mode: str, words: str) -> None:
+        super().__init__(
+            f"{engine} refuses BEGIN {mode.upper()}: {words}. "
+            "`cwkit engines` shows which engine accepts which mode."
+        )
+        self.engine, self.mode, self.words = engine, mode, words
+
+
+class FolderUnwritable(RunFailed):
+    """The runs' folder or the databases' folder cannot be written, or its disk is full."""
+
+
+class TooLong(RunFailed):
+    """Loading or checking came to its limit."""
+
+
+class PlanError(ValueError):
+    """A plan that cannot be run: one sentence with the way out.
+
+    field : the plan's field or the scenario's parameter that it begins with, "" where none is.
+    """
+
+    def __init__(self, sentence: str, field: str = "") -> None:
+        super().__init__(sentence)
+        self.field = field
+
+
+class UnknownName(ValueError):
+    """A name that no registry has; the text carries the nearest one."""
+
+
+class NotTrusted(UnknownName):
+    """A file that a folder names and nobody on the command line."""
+
+
+class EngineMissing(RuntimeError):
+    """An engine that is not installed here; the text says what is missing and how to get it."""
+
+
+class HistoryError(ValueError):
+    """A history that can't be read: the file, the line and the rule, in one sentence."""

@@ -42,9 +42,9 @@ from workloads.design import (
     unwritable,
     write_cell,
 )
+from workloads.errors import PlanError
 from workloads.files import remove
 from workloads.locks import Held, locked
-from workloads.plan import PlanError
 from workloads.processes import OnProgress, Progress
 from workloads.slots import slots, spare
 

@@ -329,3 +329,6 @@ def move_aside(folder: Path, to: str, name: str, moved: Mapping[str, str]) -> No
     for place, (path, tail) in enumerate(there.items(), 1):
         if os.path.lexists(path) or place == len(there):
             os.replace(path, aside / f"{name}.{number}{tail}")
+
+
+ROOT = Path(__file__).resolve().parent.parent

@@ -14,7 +14,8 @@ from workloads import board as boards
 from workloads import machine
 from workloads import recording as rec
 from workloads.board import Board
-from workloads.hosts import POLL_S, Host, OnProgress, Progress, per_s
+from workloads.child import POLL_S, Host
+from workloads.hosts import OnProgress, Progress, per_s
 from workloads.plan import Plan
 from workloads.wal import WalWatch
 

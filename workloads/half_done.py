@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from workloads.design import EARLIER, cell_name, unwritable
-from workloads.errors import RunError
+from workloads.errors import RunError, RunFailed
 from workloads.files import inside, move_aside, remove
-from workloads.hosts import OnProgress, RunFailed
+from workloads.hosts import OnProgress
 from workloads.last_words import SUFFIX
 from workloads.manifest import MANIFEST, read_manifest
 from workloads.recovery import recover

@@ -28,9 +28,9 @@ from workloads.columns import (
     UNKNOWN,
     WRITE,
     History,
-    HistoryError,
     load,
 )
+from workloads.errors import HistoryError
 from workloads.values import Literal, Tagged, Unordered, identity, plain, show
 
 __all__ = [

@@ -5,55 +5,19 @@ Errors here are for the user, of one sentence with the way out.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from workloads.last_words import gist, path_of, read
+from workloads.child import POLL_S, Host
+from workloads.files import ROOT
+from workloads.last_words import path_of
 
-ROOT = Path(__file__).resolve().parent.parent
-POLL_S = 0.1
 TEMPORARY = "tmp"
 """In the temporary folder of a run: what its processes, or their engines, leave there."""
-_PR_SET_PDEATHSIG = 1
-_prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before any fork, not after
-
-
-class RunFailed(RuntimeError):
-    """A run that could not be made; nothing was measured. The text is for the user.
-
-    said : what the process that failed wrote to its standard error.
-    """
-
-    def __init__(self, sentence: str, said: str = "") -> None:
-        super().__init__(sentence)
-        self.said = said
-
-
-class ModeRefused(RunFailed):
-    """An engine refused the BEGIN mode asked for. `words` are the engine's own."""
-
-    def __init__(self, engine: str, mode: str, words: str) -> None:
-        super().__init__(
-            f"{engine} refuses BEGIN {mode.upper()}: {words}. "
-            "`cwkit engines` shows which engine accepts which mode."
-        )
-        self.engine, self.mode, self.words = engine, mode, words
-
-
-class FolderUnwritable(RunFailed):
-    """The runs' folder or the databases' folder cannot be written, or its disk is full."""
-
-
-class TooLong(RunFailed):
-    """Loading or checking came to its limit."""
 
 
 @dataclass
@@ -101,16 +65,6 @@ def per_s(count: int, elapsed_s: float) -> float | None:
     return count / elapsed_s if elapsed_s >= LEAST_S else None
 
 
-@dataclass
-class Host:
-    """A process we started: which workers it carries, and where its last words go."""
-
-    name: str
-    process: subprocess.Popen[bytes]
-    stderr: Path
-    workers: tuple[int, ...] = ()
-
-
 def start(
     home: Path,
     name: str,
@@ -145,59 +99,3 @@ def start(
             pass_fds=inherit,
         )
     return Host(name, process, stderr, workers)
-
-
-def die_with(parent: int) -> None:
-    """Have the kernel kill this process when `parent`, which started it, is gone.
-
-    Ends it at once where that has happened already. It holds whatever this process is busy with,
-    which a watching thread would not: the libSQL binding keeps the interpreter while it waits. The
-    kernel takes the end of the thread that started this process for the end of its parent.
-    """
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(3)
-
-
-def wait(host: Host, limit_s: float, tell: Callable[[float], None]) -> int | None:
-    """Wait for a process and return its status, None where it had to be ended at the limit.
-
-    tell : called meanwhile with the seconds waited.
-    """
-    begun = time.monotonic()
-    while host.process.poll() is None:
-        elapsed = time.monotonic() - begun
-        if elapsed > limit_s:
-            end(host.process)
-            return None
-        tell(elapsed)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            host.process.wait(POLL_S)
-    return host.process.returncode
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """End a process that we started: asked first, then made to."""
-    process.terminate()
-    try:
-        process.wait(2)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(10)
-
-
-def status_words(code: int) -> str:
-    """How a process ended, for people.
-
-    >>> status_words(-11), status_words(3)
-    ('signal 11 (SIGSEGV)', 'exit status 3')
-    """
-    if code >= 0:
-        return f"exit status {code}"
-    known = -code in {number.value for number in signal.Signals}
-    return f"signal {-code} ({signal.Signals(-code).name})" if known else f"signal {-code}"
-
-
-def ended_words(host: Host) -> str:
-    """How a process ended, and what its last words come to."""
-    return f"{status_words(host.process.returncode)}: {gist(read(host.stderr))}".rstrip(": ")

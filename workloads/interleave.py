@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from workloads import sessions
-from workloads.engines import EngineMissing, Identity, Settings, find_engine
+from workloads.engines import Identity, Settings, find_engine
+from workloads.errors import EngineMissing
 from workloads.history import Builder, History
 from workloads.player import Event, Player, Txn
 from workloads.playing import State, play, restore, rows_left, state_of

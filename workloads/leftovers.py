@@ -16,9 +16,9 @@ from pathlib import Path
 
 from workloads import temporary
 from workloads.design import TEMPLATES
-from workloads.errors import RunError
+from workloads.errors import RunError, RunFailed
 from workloads.files import read_bytes, remove
-from workloads.hosts import OnProgress, RunFailed
+from workloads.hosts import OnProgress
 from workloads.locks import LOCK_FILE, Held, locked
 from workloads.manifest import MANIFEST, read_manifest
 from workloads.recovery import Recovered, is_going_on, recover, run_of

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from workloads.hosts import die_with
+from workloads.child import die_with
 from workloads.machines import connected
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import ConfigDict, ValidationError
 
-from workloads.engines import MODES, Engine, EngineMissing, Settings, UnknownName, find_engine
-from workloads.errors import nearest, shortened
+from workloads.engines import MODES, Engine, Settings, find_engine
+from workloads.errors import EngineMissing, PlanError, UnknownName, nearest, shortened
 from workloads.manifest import RecordedPlan, Retry
 from workloads.scenarios import Shape, find_scenario
 from workloads.visible import visible
@@ -22,17 +22,6 @@ from workloads.visible import visible
 ROLES = ("writer", "reader", "checkpointer")
 CHECKPOINTS = ("passive", "full", "restart", "truncate")
 RETRIES = ("none", "immediate", "exponential")
-
-
-class PlanError(ValueError):
-    """A plan that cannot be run: one sentence with the way out.
-
-    field : the plan's field or the scenario's parameter that it begins with, "" where none is.
-    """
-
-    def __init__(self, sentence: str, field: str = "") -> None:
-        super().__init__(sentence)
-        self.field = field
 
 
 class PlanErrors(PlanError):
@@ -187,9 +176,7 @@ def _formats_agree(plan: Plan, engines: Mapping[str, Engine]) -> None:
 
 
 __all__ = [
-    "EngineMissing",
     "Plan",
-    "PlanError",
     "PlanErrors",
     "Retry",
     "file_of",

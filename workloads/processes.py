@@ -31,24 +31,12 @@ from workloads import accounts, last_words, machine, temporary
 from workloads import board as boards
 from workloads import recording as rec
 from workloads.board import Board
+from workloads.child import Host, end, ended_words, wait
 from workloads.engines import find_engine
-from workloads.errors import RunError
-from workloads.files import replacing
+from workloads.errors import FolderUnwritable, ModeRefused, RunError, RunFailed, TooLong
+from workloads.files import ROOT, replacing
 from workloads.following import Follower, dead
-from workloads.hosts import (
-    ROOT,
-    FolderUnwritable,
-    Host,
-    ModeRefused,
-    OnProgress,
-    Progress,
-    RunFailed,
-    TooLong,
-    end,
-    ended_words,
-    start,
-    wait,
-)
+from workloads.hosts import OnProgress, Progress, start
 from workloads.logged import logs_of
 from workloads.manifest import (
     Conduct,

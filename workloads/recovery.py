@@ -27,9 +27,16 @@ from workloads import machine, temporary
 from workloads import recording as rec
 from workloads.accounts import RESERVE
 from workloads.engines import REGISTRY as ENGINES
-from workloads.engines import EngineMissing, UnknownName, find_engine
-from workloads.errors import RunError
-from workloads.hosts import FolderUnwritable, OnProgress
+from workloads.engines import find_engine
+from workloads.errors import (
+    EngineMissing,
+    FolderUnwritable,
+    NotTrusted,
+    PlanError,
+    RunError,
+    UnknownName,
+)
+from workloads.hosts import OnProgress
 from workloads.last_words import SUFFIX
 from workloads.manifest import (
     MANIFEST,
@@ -41,9 +48,8 @@ from workloads.manifest import (
     read_manifest,
     write_manifest,
 )
-from workloads.plan import Plan, PlanError, file_of, in_words
+from workloads.plan import Plan, file_of, in_words
 from workloads.processes import DATABASE, finish, settle, tidy
-from workloads.registry import NotTrusted
 from workloads.temporary import InUse, Owner, Temporary
 
 PARENT_KILLED = "parent killed"

@@ -28,16 +28,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from workloads.errors import nearest, shortened
-
-
-class UnknownName(ValueError):
-    """A name that no registry has; the text carries the nearest one."""
-
-
-class NotTrusted(UnknownName):
-    """A file that a folder names and nobody on the command line."""
-
+from workloads.errors import NotTrusted, UnknownName, nearest, shortened
 
 HANDED_ON = "CWKIT_USER_FILES"
 """Environment variable with the trusted files, for the processes that this one starts."""
@@ -177,4 +168,4 @@ def _neighbours_hint(path: Path, error: BaseException) -> str:
     return f" A file beside it is imported relatively: from . import {neighbour}."
 
 
-__all__ = ["NotTrusted", "UnknownName", "found", "from_file", "path_of", "trust"]
+__all__ = ["found", "from_file", "path_of", "trust"]

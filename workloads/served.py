@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from workloads import last_words, machine, served_files, temporary
-from workloads.hosts import ROOT, Host, die_with, end, ended_words, wait
+from workloads.child import Host, die_with, end, ended_words, wait
+from workloads.files import ROOT
 from workloads.recording import FORMAT_VERSION
 from workloads.served_files import ARMS, TRIALS
 from workloads.served_peer import HOP_BYTES, Peer, round_trip

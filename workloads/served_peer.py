@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from workloads.hosts import die_with, end
+from workloads.child import die_with, end
 
 HOP_BYTES = 64
 LIMIT_S = 30.0

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from workloads import temporary
+from workloads.child import status_words
 from workloads.engines import Identity
-from workloads.hosts import ROOT, status_words
+from workloads.files import ROOT
 from workloads.player import Event, Txn
 from workloads.playing import State
 from workloads.recording import BEGIN, COMMIT

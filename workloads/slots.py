@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from workloads.plan import PlanError
+from workloads.errors import PlanError
 
 
 def slots(

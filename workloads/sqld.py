@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from workloads.hosts import die_with, end, status_words
+from workloads.child import die_with, end, status_words
 from workloads.last_words import gist, read
 
 # From this file, not from the current directory, as for the begin-concurrent build.

@@ -18,8 +18,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from workloads.child import die_with
 from workloads.engines import Refusal, Session, Settings, find_engine
-from workloads.hosts import die_with
 from workloads.outcomes import BEGIN, COMMIT
 from workloads.player import Event, Player
 from workloads.playing import State, restore, rows_left, take

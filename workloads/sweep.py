@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from workloads.design import Design, no_name
-from workloads.engines import EngineMissing, UnknownName
-from workloads.errors import nearest, shortened
-from workloads.plan import Plan, PlanError, make_plan
+from workloads.errors import EngineMissing, PlanError, UnknownName, nearest, shortened
+from workloads.plan import Plan, make_plan
 from workloads.sweep_file import At, Checked, Complaints, Skip, Values, check_file
 
 MOST_SHOWN = 20

@@ -29,9 +29,8 @@ from workloads.design import (
     read_experiment,
     set_aside,
 )
-from workloads.engines import UnknownName
+from workloads.errors import PlanError, UnknownName
 from workloads.experiment import holding
-from workloads.plan import PlanError
 from workloads.processes import RunFailed
 from workloads.recording import RunError
 from workloads.slots import slots

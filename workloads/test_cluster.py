@@ -22,11 +22,11 @@ from distributed.versions import get_versions
 from workloads import cell_there, remote
 from workloads.cell_there import brought, opened
 from workloads.cluster import MachinesGone, conduct_on, find_machines
+from workloads.errors import PlanError
 from workloads.experiment import Design, conduct, read_experiment
 from workloads.local_cluster import LIMIT_S, LocalCluster, until
 from workloads.machine import digest
 from workloads.machines import Machines, checked_address, python_differs
-from workloads.plan import PlanError
 from workloads.recording import RunError
 from workloads.registry import trust
 

@@ -14,17 +14,10 @@ from typing import Any
 import pytest
 
 from workloads import begin_concurrent
-from workloads.engines import (
-    MODES,
-    REGISTRY,
-    Engine,
-    EngineMissing,
-    Settings,
-    UnknownName,
-    find_engine,
-)
+from workloads.engines import MODES, REGISTRY, Engine, Settings, find_engine
 from workloads.engines.statements import shape, with_literals
 from workloads.engines.testing import LIMIT_S, REAL, in_a_process, refused, usable
+from workloads.errors import EngineMissing, UnknownName
 from workloads.recording import (
     FAILED,
     NO_CONFLICT,

@@ -7,6 +7,7 @@ import pytest
 
 from workloads import processes
 from workloads import recording as rec
+from workloads.errors import PlanError
 from workloads.experiment import (
     Design,
     begin,
@@ -16,7 +17,6 @@ from workloads.experiment import (
     run_cell,
 )
 from workloads.locks import Held, locked
-from workloads.plan import PlanError
 from workloads.registry import trust
 
 FAST = {"scenario": "counter", "writers": 1, "duration_s": 0.05, "warmup_s": 0, "retry": {}}

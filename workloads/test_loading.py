@@ -8,8 +8,9 @@ import pytest
 
 from workloads.design import REFUSED, Design
 from workloads.engines import Settings, find_engine
+from workloads.errors import TooLong
 from workloads.experiment import conduct
-from workloads.hosts import Progress, TooLong
+from workloads.hosts import Progress
 from workloads.plan import make_plan
 from workloads.processes import ModeRefused, prepare, run
 from workloads.test_registry import written

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from workloads.hosts import ROOT
+from workloads.files import ROOT
 
 GOOD = "open({done!r}, 'a').write('x')\n"
 BROKEN = GOOD + "raise SystemExit('no such package')\n"

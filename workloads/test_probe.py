@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from workloads.engines import MODES, Probe, UnknownName, find_engine
+from workloads.engines import MODES, Probe, find_engine
 from workloads.engines.probe import AT_ONCE, WAITED, from_dict, main, probe, to_dict
+from workloads.errors import UnknownName
 from workloads.registry import trust
 
 SINGLE_WRITER = ["libsql", "sqlite"]

@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from workloads import recording as rec
-from workloads.engines import EngineMissing, find_engine
-from workloads.plan import PlanError, make_plan
+from workloads.engines import find_engine
+from workloads.errors import EngineMissing, PlanError
+from workloads.plan import make_plan
 from workloads.processes import FolderUnwritable, ModeRefused, RunFailed, run
 from workloads.registry import trust
 from workloads.worker import seat_of

@@ -13,9 +13,10 @@ import pytest
 from workloads import recording as rec
 from workloads.engines import find_engine
 from workloads.engines.probe import probe
+from workloads.errors import UnknownName
 from workloads.plan import make_plan
 from workloads.processes import run
-from workloads.registry import UnknownName, from_file, trust
+from workloads.registry import from_file, trust
 from workloads.scenarios import find_scenario
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from workloads import following, processes, worker
+from workloads.child import Host
 from workloads.engines import MODES, find_engine
-from workloads.hosts import Host
 from workloads.plan import Plan, make_plan
 from workloads.recording import Run
 from workloads.registry import trust

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from workloads import last_words, served, served_files, sqld
-from workloads.hosts import ROOT
+from workloads.files import ROOT
 from workloads.recording import RunError
 
 LIMIT_S = 60.0

@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from workloads import slots as parting
+from workloads.errors import PlanError
 from workloads.experiment import Design, conduct, read_experiment
 from workloads.machine import CpuMeter
 from workloads.manifest import read_manifest
-from workloads.plan import PlanError
 from workloads.registry import trust
 from workloads.slots import slots
 

@@ -30,8 +30,8 @@ from workloads import accounts
 from workloads import board as boards
 from workloads import recording as rec
 from workloads.board import Board
+from workloads.child import die_with
 from workloads.engines import Engine, Session, Settings, classifier, find_engine
-from workloads.hosts import die_with
 from workloads.layout import layout_of, trees_of
 from workloads.logged import LoggedSession, NotRecorded, log_path, logs_of, save_history
 from workloads.pacing import ARRIVALS, arrivals, retry_wait, thinker, wait_until

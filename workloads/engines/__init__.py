@@ -14,17 +14,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NamedTuple, Protocol
 
-from workloads.registry import UnknownName as UnknownName
+from workloads.errors import EngineMissing as EngineMissing
+from workloads.errors import UnknownName as UnknownName
 from workloads.registry import found as found
 
 MODES = ("deferred", "immediate", "exclusive", "concurrent")
 """The BEGIN modes every engine is asked for."""
 
 FILE_FORMATS = ("sqlite", "turso-mvcc", "none")
-
-
-class EngineMissing(RuntimeError):
-    """An engine that is not installed here; the text says what is missing and how to get it."""
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from workloads.engines import EngineMissing, Identity, Promise, Refusal, Settings
+from workloads.engines import Identity, Promise, Refusal, Settings
 from workloads.engines.refusals import not_conflict, which_lock
 from workloads.engines.session import DriverSession
 from workloads.engines.statements import checked_count, with_literals
+from workloads.errors import EngineMissing
 from workloads.outcomes import COMMIT, CONFLICT, FULL, IO, LIMIT, NO_CONFLICT, UNKNOWN
 
 LOW, HIGH = -(2**31), 2**31 - 1

@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from workloads import temporary
+from workloads.child import die_with
 from workloads.engines import (
     MODES,
     Answer,
@@ -29,11 +30,10 @@ from workloads.engines import (
     Identity,
     Probe,
     Settings,
-    UnknownName,
     engine_names,
     find_engine,
 )
-from workloads.hosts import die_with
+from workloads.errors import UnknownName
 from workloads.registry import trust
 
 LIMIT_S = 30.0

@@ -13,9 +13,10 @@ from typing import Any
 
 from workloads import begin_concurrent
 from workloads.conflict_log import ConflictLog
-from workloads.engines import EngineMissing, Identity, Promise, Refusal, Settings
+from workloads.engines import Identity, Promise, Refusal, Settings
 from workloads.engines.refusals import by_code, code_of, which_lock
 from workloads.engines.session import DriverSession
+from workloads.errors import EngineMissing
 
 SERIALIZABLE = Promise(
     "serializable",

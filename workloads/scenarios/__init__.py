@@ -16,7 +16,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from workloads import keys as key_choice
-from workloads.engines import Session, UnknownName, found
+from workloads.engines import Session, found
+from workloads.errors import UnknownName
 from workloads.recording import COMMITTED, UNKNOWN, WorkerRecord
 
 
