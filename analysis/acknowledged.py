@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from analysis.arms import label
-from analysis.compare import Cell, Grid
+from analysis.compare import CountedCell, Measured
 from analysis.evidence import Evidence
 from analysis.markdown import Markdown, bold, code, markdown
 from analysis.words import (
@@ -23,7 +23,7 @@ def acknowledged(evidence: Evidence) -> str:
     found = acked(evidence)
     if not any(cell.counted for _, cell in found):
         return "Whether every acknowledged commit stays visible: not measured in this set of runs."
-    arms: dict[str, list[tuple[Grid, Cell]]] = {}
+    arms: dict[str, list[tuple[Measured, CountedCell]]] = {}
     for grid, cell in found:
         arms.setdefault(label(grid, cell.arm), []).append((grid, cell))
     # What was lost first, the control after it.
@@ -45,7 +45,7 @@ def acknowledged(evidence: Evidence) -> str:
     return markdown("{}{}: {}.", bold("{}", head), how, Markdown("; ").join(parts))
 
 
-def acked(evidence: Evidence) -> list[tuple[Grid, Cell]]:
+def acked(evidence: Evidence) -> list[tuple[Measured, CountedCell]]:
     return [
         (grid, cell)
         for grid, cell in evidence.cells()
@@ -53,7 +53,7 @@ def acked(evidence: Evidence) -> list[tuple[Grid, Cell]]:
     ]
 
 
-def _kept(arm: str, cells: list[tuple[Grid, Cell]]) -> str:
+def _kept(arm: str, cells: list[tuple[Measured, CountedCell]]) -> str:
     counted = [cell.counted for _, cell in cells if cell.counted is not None]
     commits = sum(c.roles["writer"].committed for c in counted if "writer" in c.roles)
     grid = cells[0][0]
@@ -80,7 +80,7 @@ def _seconds(counted: list[Any]) -> str:
     return f"{number(float(np.median(each)))} s" if each else "0 s"
 
 
-def _versions(cells: list[tuple[Grid, Cell]]) -> str:
+def _versions(cells: list[tuple[Measured, CountedCell]]) -> str:
     """Versions of the library that checkpointed: it is the checkpointer's that matters."""
     seen = []
     for _, cell in cells:

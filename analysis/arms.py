@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from analysis import words
-from analysis.compare import Grid
+from analysis.compare import Measured
 
 
-def arms_of(grid: Grid, engine: str, begin: str | None = None, **want: Any) -> list[str]:
+def arms_of(grid: Measured, engine: str, begin: str | None = None, **want: Any) -> list[str]:
     """Arms whose writers use this engine and mode, and whose plan or params hold `want`."""
     found = []
     for arm in grid.arms:
@@ -33,7 +33,7 @@ WRITING = ("write_engine", "begin", "seed", "database", "read_engine", "read_beg
 """Fields in which two arms may differ and still be the same work written in another way."""
 
 
-def alike(grid: Grid, one: str, other: str, *but: str) -> bool:
+def alike(grid: Measured, one: str, other: str, *but: str) -> bool:
     """Two arms ask for the same work; how it is written, and `but`, may differ."""
     plans = [
         {**plan, **plan["params"], "params": None} for plan in (grid.plan(one), grid.plan(other))
@@ -42,7 +42,7 @@ def alike(grid: Grid, one: str, other: str, *but: str) -> bool:
     return all(plans[0].get(key) == plans[1].get(key) for key in plans[0] if key not in skip)
 
 
-def look(grid: Grid, arm: str) -> tuple[str, str]:
+def look(grid: Measured, arm: str) -> tuple[str, str]:
     """(engine, BEGIN mode) of an arm's writers, or of its readers where it has no writer."""
     plan = grid.plan(arm)
     if plan["writers"]:
@@ -50,7 +50,7 @@ def look(grid: Grid, arm: str) -> tuple[str, str]:
     return plan["read_engine"], plan["read_begin"]
 
 
-def label(grid: Grid, arm: str) -> str:
+def label(grid: Measured, arm: str) -> str:
     """How an arm writes, or how it reads where nothing writes."""
     plan = grid.plan(arm)
     if plan["writers"]:

@@ -30,10 +30,12 @@ from analysis.windows import (
     windows,
 )
 from analysis.words import Table, percent, whole
-from workloads.conflict_log import MetPage, read_met
+from workloads.conflict_log import RefusalPage, read_met
+from workloads.errors import RunError
 from workloads.layout import leaf_of_rows
 from workloads.manifest import MetEntry, Tree
-from workloads.recording import CONFLICT, STALE, Run, RunError
+from workloads.outcomes import CONFLICT, STALE
+from workloads.recording import Run
 from workloads.scenarios.footprint import NoFootprint
 
 SHOWN = 8
@@ -55,7 +57,7 @@ class Met:
 
     refused: int
     said: int
-    pages: tuple[tuple[MetPage, int], ...]
+    pages: tuple[tuple[RefusalPage, int], ...]
     rest: Mapping[str, int]
     notices: Mapping[str, int]
 
@@ -74,7 +76,7 @@ def met(run: Run) -> Met | None:
     telling = {w.engine for w in run.workers if w.entry.met is not None}
     if not telling:
         return None
-    pages: Counter[MetPage] = Counter()
+    pages: Counter[RefusalPage] = Counter()
     rest: Counter[str] = Counter()
     notices: Counter[str] = Counter()
     refused = said = 0

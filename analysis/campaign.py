@@ -19,11 +19,13 @@ from analysis import served
 from analysis.campaign_file import CAMPAIGN, Campaign, read_campaign, write_campaign
 from workloads import recording as rec
 from workloads import served_files
+from workloads.design import Design, Experiment, OnCell
 from workloads.engines import engine_names
 from workloads.engines.probe import probe, to_dict
-from workloads.experiment import Design, Experiment, OnCell, conduct
+from workloads.errors import FolderUnwritable
+from workloads.experiment import run_experiment
 from workloads.files import inside
-from workloads.processes import FolderUnwritable, OnProgress
+from workloads.hosts import OnProgress
 from workloads.served import measure as measure_served
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -228,7 +230,7 @@ def _acked(quick: bool) -> Design:
     )
 
 
-def conduct_all(
+def measure_suite(
     folder: Path,
     *,
     quick: bool,
@@ -253,7 +255,7 @@ def conduct_all(
     _isolation(folder, quick=quick, say=say)
     _served(folder, quick=quick, seed=seed, say=say)
     return [
-        conduct(
+        run_experiment(
             design,
             inside(folder, design.name),
             way="report",

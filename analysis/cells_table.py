@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from analysis.compare import Cell, Grid
+from analysis.compare import CountedCell, Measured
 from analysis.slumps import slumps
 from analysis.spreadsheet import cell_text
 from analysis.words import Table
 from workloads.files import replace as replace_file
-from workloads.recording import CONFLICTS
+from workloads.outcomes import CONFLICTS
 
 NOT_RUN = "not run"
 
@@ -23,13 +23,13 @@ TIMES = ("committed", "wasted", "waiting", "outside", "open")
 """Parts of the workers' time, as of `Tally`: the first four add up to it, `open` is in `wasted`."""
 
 
-def role_of(grid: Grid) -> str:
+def role_of(grid: Measured) -> str:
     """Whose throughput counts: the writers', or the readers' where nobody writes."""
     writes = any(int(grid.plan(arm).get("writers", 0)) for arm in grid.arms)
     return "writer" if writes else "reader"
 
 
-def cells_table(grid: Grid, states: dict[tuple[int, str], str] | None = None) -> Table:
+def cells_table(grid: Measured, states: dict[tuple[int, str], str] | None = None) -> Table:
     """Every cell: what it was, and its numbers as plain decimals ("" where there is none).
 
     states : the state of each cell that was run; where it has none, the cell is "not run".
@@ -68,7 +68,7 @@ def cells_table(grid: Grid, states: dict[tuple[int, str], str] | None = None) ->
     return Table(head, rows)
 
 
-def _made(cell: Cell, odd: str) -> tuple[str, ...]:
+def _made(cell: CountedCell, odd: str) -> tuple[str, ...]:
     """How large the log grew, what was waited for, what is odd, who disturbed, and how it was made;
     "" where it is not said.
     """
@@ -85,7 +85,7 @@ def _made(cell: Cell, odd: str) -> tuple[str, ...]:
     )
 
 
-def _numbers(cell: Cell, role: str) -> list[str]:
+def _numbers(cell: CountedCell, role: str) -> list[str]:
     """committed/s, reads/s, the abort rate with its interval, p50 and p99 in µs, who was due,
     where the time went, and how many attempts were refused, by kind.
     """
@@ -106,7 +106,7 @@ def _numbers(cell: Cell, role: str) -> list[str]:
     return found + [str(n) for n in tally.conflicts.sum(axis=1)[1:]]
 
 
-def _waited(cell: Cell) -> list[str]:
+def _waited(cell: CountedCell) -> list[str]:
     """How often the log began again, and the shares of the time that somebody waited for a CPU and
     for the disk.
     """

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from analysis import served_claims
 from analysis.arms import arms_of, field, label
+from analysis.estimators import percentiles
 from analysis.evidence import CONTROL, STUDIED, Evidence, where
 from analysis.headline import HOW, NOW, headline_pair
 from analysis.markdown import Markdown, markdown
-from analysis.rates import percentiles
 from analysis.words import duration, interval, listed, number, percent, times
 
 

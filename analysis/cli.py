@@ -28,10 +28,17 @@ from analysis import listing, show
 from analysis.cli_app import RUNS, DatabasesOption, RunsOption, app, command_line, settings_of
 from analysis.terminal import guarded
 from workloads.design import read_experiment, unwritable
-from workloads.errors import EngineMissing, PlanError, UnknownName, shortened
+from workloads.errors import (
+    EngineMissing,
+    FolderUnwritable,
+    PlanError,
+    RunError,
+    RunFailed,
+    UnknownName,
+    shortened,
+)
 from workloads.plan import PlanErrors, make_plan, shape_of
-from workloads.processes import FolderUnwritable, RunFailed, run
-from workloads.recording import RunError
+from workloads.processes import run
 from workloads.registry import trust
 from workloads.run_names import find_run
 from workloads.scenarios import find_scenario, scenario_names
@@ -333,7 +340,7 @@ def report_command(
     runs: RunsOption = RUNS,
 ) -> None:
     """Run the report's experiments and write REPORT.md. --into goes on with an interrupted one."""
-    from analysis.campaign import conduct_all, designs
+    from analysis.campaign import designs, measure_suite
     from analysis.campaign_file import CAMPAIGN, allow_foreign, read_campaign, tell_sweeps
     from analysis.report import write_report
 
@@ -357,7 +364,7 @@ def report_command(
     if not only_write:
         counter = show.CellCounter(designs(quick, seed), waiting)
         with counter:
-            conduct_all(
+            measure_suite(
                 folder,
                 quick=quick,
                 seed=seed,

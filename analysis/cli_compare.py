@@ -48,10 +48,11 @@ from analysis.gates import FAILED, Gate, ask, parse_condition, status
 from analysis.likeness import NotComparable, facts, short, under_study
 from analysis.sides import Side, pairs_of
 from analysis.significance import LEVEL, PAIRED_T, blocks_needed
-from analysis.terminal import json_text
 from analysis.versus import MEASURES, UNLIKE, Comparison, compare, judged
 from workloads.errors import PlanError
-from workloads.recording import FORMAT_VERSION, MEANINGS
+from workloads.files import FORMAT_VERSION
+from workloads.outcomes import MEANINGS
+from workloads.visible import json_text
 
 ROLES = ("writer", "reader")
 

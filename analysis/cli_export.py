@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from analysis.cli_app import RUNS, RunsOption, app
-from workloads.errors import PlanError
-from workloads.processes import FolderUnwritable
+from workloads.errors import FolderUnwritable, PlanError
 from workloads.run_names import find_run
 
 

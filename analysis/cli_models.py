@@ -14,10 +14,10 @@ from analysis.cli_app import RUNS, LoadOption, RunsOption, app, load_files
 from analysis.summary import arms_refusals, conflicts, plain_table, refusals
 from analysis.words import Table
 from workloads import temporary
+from workloads.errors import FolderUnwritable, RunError
 from workloads.files import replace
 from workloads.manifest import RecordedPlan, read_manifest
-from workloads.processes import FolderUnwritable
-from workloads.recording import RunError, read_run
+from workloads.recording import read_run
 from workloads.recovery import must_be_over
 from workloads.run_names import find_run
 
@@ -39,7 +39,7 @@ def conflicts_command(
     from analysis.conflicts import error_table, predict, prediction_table, predictions
     from analysis.figures_models import predicted_against_observed
     from analysis.windows import NoAnswer, NotLoaded
-    from workloads.experiment import read_experiment
+    from workloads.design import read_experiment
 
     folders = [find_run(name, runs) for name in names]
     if load:
@@ -84,7 +84,7 @@ def conflicts_command(
 
 def _plans(folder: Path) -> list[RecordedPlan]:
     """What a run, or each arm of an experiment, was asked to do."""
-    from workloads.experiment import read_experiment
+    from workloads.design import read_experiment
 
     if (folder / "experiment.json").is_file():
         return [RecordedPlan(**values) for values in read_experiment(folder).arms.values()]
@@ -101,7 +101,7 @@ def scaling_command(
     from analysis.compare import gather
     from analysis.figures_models import scaling_law
     from analysis.scaling import scaling_table, scalings
-    from workloads.experiment import read_experiment
+    from workloads.design import read_experiment
 
     console = show.console()
     found = scalings(gather(read_experiment(find_run(name, runs))))

@@ -41,7 +41,7 @@ from analysis.cli_app import (
     settings_of,
 )
 from analysis.compare import FOREIGN_LIMIT
-from analysis.search import Found, Probe, Undecided, conduct
+from analysis.search import Found, Probe, Undecided, run_search
 from analysis.search_folder import (
     DOCUMENT,
     LONGEST_S,
@@ -52,14 +52,11 @@ from analysis.search_folder import (
     read_search,
 )
 from analysis.slo import SHARES, parse_objectives
-from analysis.terminal import json_text
-from workloads.errors import PlanError
-from workloads.files import write_json
+from workloads.errors import FolderUnwritable, PlanError
+from workloads.files import FORMAT_VERSION, write_json
 from workloads.plan import make_plan
-from workloads.processes import FolderUnwritable
-from workloads.recording import FORMAT_VERSION
 from workloads.registry import trust
-from workloads.visible import visible
+from workloads.visible import json_text, visible
 
 CURVE = "latency-against-rate.svg"
 
@@ -152,7 +149,7 @@ def search_command(
     waiting = show.console(stderr=True)
     try:
         with show.Live(waiting) as live:
-            found = conduct(
+            found = run_search(
                 folder,
                 command=command_line(),
                 databases=databases,

@@ -14,7 +14,7 @@ from rich.console import Console
 from analysis import show, words
 from analysis.cells_table import cells_table, write_csv
 from analysis.cli_app import RUNS, DatabasesOption, RunsOption, app, command_line
-from analysis.compare import Cell as Counted
+from analysis.compare import CountedCell as Counted
 from analysis.compare import gather
 from analysis.listing import show_experiment
 from analysis.sweep_live import SweepLive, time_words
@@ -32,7 +32,7 @@ from workloads.design import (
     unwritable,
 )
 from workloads.errors import PlanError, nearest
-from workloads.experiment import conduct
+from workloads.experiment import run_experiment
 from workloads.manifest import read_manifest
 from workloads.slots import slots
 from workloads.sweep import Sweep, read_sweep, shown
@@ -83,7 +83,7 @@ def sweep_command(
     ] = None,
 ) -> None:
     """Run every combination of a grid in randomised blocks; once interrupted, it goes on."""
-    from workloads.cluster import MachinesGone  # here: no other command needs what it imports
+    from workloads.machines import MachinesGone  # here: no other command needs what it imports
 
     sweep = read_sweep(file, blocks=blocks, seed=seed, duration_s=duration)
     console, waiting = show.console(), show.console(stderr=True)
@@ -133,17 +133,17 @@ def _conductor(
     tell = partial(waiting.print, markup=False, highlight=False, soft_wrap=True)
     if dask is None:
         slots(jobs, cpus_each=cpus, oversubscribe=over)
-        here = partial(conduct, jobs=jobs, cpus_each=cpus, oversubscribe=over, way="sweep")
+        here = partial(run_experiment, jobs=jobs, cpus_each=cpus, oversubscribe=over, way="sweep")
         return partial(here, say=tell), jobs
     if jobs != 1 or cpus:
         raise PlanError(
             "--dask and --jobs or --cpus: a machine of a cluster runs one cell at a time, on the "
             "CPUs that its worker may use."
         )
-    from workloads.cluster import conduct_on, find_machines
+    from workloads.cluster import find_machines, run_on_cluster
 
     machines = find_machines(sweep.design(), dask, oversubscribe=over)
-    return partial(conduct_on, address=dask, oversubscribe=over, say=tell), machines
+    return partial(run_on_cluster, address=dask, oversubscribe=over, say=tell), machines
 
 
 def _say(console: Console, lines: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 Every block holds every arm once, in an order of its own, so that what the machine does to one block
 it does to both sides of a ratio: runs made one after the other scattered by 10 to 23 % on the
-machine this was written on, ratios within a block by 2 to 5 %. `Grid` is an experiment, counted.
+machine this was written on, ratios within a block by 2 to 5 %. `Measured` is an experiment, counted.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from analysis import words
 from analysis.block_estimates import Estimate, Ratio, median_of_blocks, ratio_over_blocks, seed_of
 from analysis.likeness import in_words, unasked
 from analysis.rates import Count, Tally, count, pooled
-from workloads.experiment import Experiment
+from workloads.design import Experiment
+from workloads.errors import RunError
 from workloads.manifest import FindingEntry, Machine, Manifest
 from workloads.plan import Plan
-from workloads.recording import RunError
 
 FOREIGN_LIMIT = 0.05
 """Share of the machine's CPU time that others may use in the measured window (foreign programs,
@@ -44,7 +44,7 @@ def contamination(manifest: Manifest, limit: float = FOREIGN_LIMIT) -> str:
 
 
 @dataclass(frozen=True)
-class Cell:
+class CountedCell:
     """One arm in one block, counted. counted and manifest are None where there is no run.
 
     state   : "done", "failed", "refused" or "missing", as in the experiment's folder.
@@ -120,7 +120,7 @@ def throughput(role: str = "writer") -> Measure:
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
+class Measured:
     """An experiment, counted: its arms (name -> plan as data) and a Cell for each block and arm.
 
     axes, points : of a sweep's grid, as in `workloads.design.Design`; {} for other experiments.
@@ -130,19 +130,19 @@ class Grid:
     question: str
     seed: int
     arms: Mapping[str, Mapping[str, Any]]
-    cells: Mapping[tuple[int, str], Cell]
+    cells: Mapping[tuple[int, str], CountedCell]
     baseline: str = ""
     axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     _pools: dict[tuple[str, str], Tally | None] = field(default_factory=dict, repr=False)
     _odd: dict[tuple[int, str, str], str] = field(default_factory=dict, repr=False)
 
-    def of(self, arm: str) -> list[Cell]:
+    def of(self, arm: str) -> list[CountedCell]:
         return [cell for (_, name), cell in sorted(self.cells.items()) if name == arm]
 
     @cached_property
     def places(self) -> Counter[tuple[str, int]]:
-        """How many usable cells each machine made (`Cell.place`), the one with most of them first.
+        """How many usable cells each machine made (`CountedCell.place`), the one with most of them first.
 
         What is told of an arm alone is told of that one: what two machines do has no median.
         """
@@ -154,7 +154,7 @@ class Grid:
         """The machine that made the most cells, None where none is usable."""
         return next(iter(self.places), None)
 
-    def usable(self, arm: str) -> list[Cell]:
+    def usable(self, arm: str) -> list[CountedCell]:
         """The arm's cells that were run on that one machine and not contaminated, by block."""
         return [cell for cell in self.of(arm) if cell.usable and cell.place == self.home]
 
@@ -226,7 +226,7 @@ class Grid:
         """Why the two runs of a block give no ratio though each is usable alone, "" if they do.
 
         They must be alike in all but what the plans of the arms ask for (analysis.likeness), and
-        neither may be `Cell.crowded`. What is not usable at all is in `dropped`.
+        neither may be `CountedCell.crowded`. What is not usable at all is in `dropped`.
         """
         key = (block, over, under)
         if key not in self._odd:
@@ -295,7 +295,7 @@ class Grid:
 
 def gather(
     experiment: Experiment, foreign_limit: float = FOREIGN_LIMIT, only: Collection[str] = ()
-) -> Grid:
+) -> Measured:
     """Count every cell of an experiment. A run that cannot be read is a failure with its words.
 
     foreign_limit : share of the machine's CPU time, in [0, 1], that others may use before a cell
@@ -303,8 +303,8 @@ def gather(
     Each run's attempts are read, counted and let go: an experiment's attempts need not fit into
     memory together.
     """
-    cells: dict[tuple[int, str], Cell] = {}
-    grid = Grid(
+    cells: dict[tuple[int, str], CountedCell] = {}
+    grid = Measured(
         name=experiment.name,
         question=experiment.question,
         seed=int(experiment.seed),
@@ -318,7 +318,7 @@ def gather(
     for (block, arm), cell in experiment.cells.items():
         if arm not in wanted:
             continue
-        found = Cell(block, arm, cell.state, cell.words, foreign_limit=foreign_limit)
+        found = CountedCell(block, arm, cell.state, cell.words, foreign_limit=foreign_limit)
         if cell.folder is not None:
             try:
                 run = cell.read()
@@ -331,5 +331,7 @@ def gather(
     for block, arms in enumerate(experiment.order):
         for arm in arms:
             if arm in wanted and (block, arm) not in cells:
-                cells[block, arm] = Cell(block, arm, "missing", "not run: the experiment was cut")
+                cells[block, arm] = CountedCell(
+                    block, arm, "missing", "not run: the experiment was cut"
+                )
     return grid

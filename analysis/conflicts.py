@@ -33,13 +33,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis import words
-from analysis.compare import Grid
-from analysis.rates import abort_rate
+from analysis.compare import Measured
+from analysis.estimators import abort_rate
 from analysis.windows import NoAnswer, Windows, scenario_of, unit_of, windows
 from analysis.words import Table, number, percent, whole
+from workloads.errors import RunError
 from workloads.layout import leaf_of_rows
 from workloads.manifest import Tree, Trees
-from workloads.recording import COMMITTED, Run, RunError, read_run
+from workloads.outcomes import COMMITTED
+from workloads.recording import Run, read_run
 from workloads.scenarios.footprint import Footprint, NoFootprint
 
 FORMS = ("mean", "windows", "whole")
@@ -185,7 +187,7 @@ def predict(run: Run) -> Prediction:
     return _pooled(run.name, [run])
 
 
-def predictions(grid: Grid) -> tuple[list[Prediction], list[str]]:
+def predictions(grid: Measured) -> tuple[list[Prediction], list[str]]:
     """The model for every arm of an experiment, usable blocks pooled, and why arms have none.
 
     Each run's attempts are read, used and let go.

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from workloads.errors import RunError
+from workloads.outcomes import COMMITTED, CONFLICT, FAILED, UNKNOWN
 from workloads.pacing import ARRIVALS, due_before
 from workloads.plan import Plan
-from workloads.recording import COMMITTED, CONFLICT, FAILED, UNKNOWN, Run, RunError, WorkerRecord
-from workloads.worker import seat_of
+from workloads.recording import Run, WorkerRecord
+from workloads.worker import context_of
 
 MOST_DRAWN = 2_000_000
 """Arrivals of a run that are drawn again in any case (150 MB, a second or two); more only where it
@@ -111,7 +113,7 @@ def arrivals_of(run: Run, worker: WorkerRecord) -> np.ndarray:
         raise NotDrawn(run.name, "its manifest does not say when it began.")
     try:
         plan = Plan(**run.manifest.plan.data())
-        seat = seat_of(plan, worker.worker)
+        seat = context_of(plan, worker.worker)
     except (ValueError, TypeError, IndexError) as error:
         why = f"its arrivals cannot be drawn again ({str(error).splitlines()[0]})."
         raise NotDrawn(run.name, why) from error

@@ -16,15 +16,13 @@ from typing import Any, NamedTuple
 from analysis import isolation, words
 from analysis.arms import alike, arms_of, look
 from analysis.campaign_file import CAMPAIGN, Campaign, read_campaign, sweep_beside
-from analysis.compare import FOREIGN_LIMIT, Cell, Grid, gather
+from analysis.compare import FOREIGN_LIMIT, CountedCell, Measured, gather
 from analysis.markdown import Markdown, code, markdown
 from analysis.served import NEVER, Served, read_served
-from workloads.design import NOTE
+from workloads.design import NOTE, read_experiment
 from workloads.engines import Probe
-from workloads.errors import LaterVersion
-from workloads.experiment import read_experiment
+from workloads.errors import LaterVersion, RunError
 from workloads.files import inside
-from workloads.recording import RunError
 
 STUDIED = ("sqlite-concurrent", "concurrent")
 """The arm that the report is about, (engine, BEGIN mode) of the writers."""
@@ -58,7 +56,7 @@ NO_CAMPAIGN = Campaign()
 class Pair(NamedTuple):
     """Two arms of one experiment that differ only in how they write."""
 
-    grid: Grid
+    grid: Measured
     over: str
     under: str
 
@@ -76,13 +74,13 @@ class Evidence:
     """
 
     folder: Path
-    grids: Mapping[str, Grid]
+    grids: Mapping[str, Measured]
     campaign: Campaign
     probes: Mapping[str, Probe]
     unread: tuple[str, ...]
     isolation: Sequence[Mapping[str, Any]] = ()
     known: Sequence[Mapping[str, Any]] = ()
-    sweeps: Mapping[str, Grid] = field_(default_factory=dict)
+    sweeps: Mapping[str, Measured] = field_(default_factory=dict)
     served: Served = NEVER
 
     @property
@@ -98,7 +96,7 @@ class Evidence:
         given = self.campaign.foreign_limit
         return FOREIGN_LIMIT if given is None else given
 
-    def cells(self) -> Iterator[tuple[Grid, Cell]]:
+    def cells(self) -> Iterator[tuple[Measured, CountedCell]]:
         """Every cell of every experiment, in the report's order."""
         for grid in self.grids.values():
             for _, cell in sorted(grid.cells.items()):
@@ -123,7 +121,7 @@ class Evidence:
                         return Pair(grid, top, bottom)
         return None
 
-    def floor(self, grid: Grid, arm: str) -> tuple[Grid, str] | None:
+    def floor(self, grid: Measured, arm: str) -> tuple[Measured, str] | None:
         """The `null` arm that does what an arm does: the generator alone.
 
         Looked for in the same experiment first.
@@ -154,8 +152,8 @@ def read_evidence(folder: Path, sweeps: Sequence[Path] = ()) -> Evidence:
     campaign = _campaign(folder, unread)
     there = campaign or NO_CAMPAIGN
     limit = FOREIGN_LIMIT if there.foreign_limit is None else there.foreign_limit
-    grids: dict[str, Grid] = {}
-    told: dict[str, Grid] = {}
+    grids: dict[str, Measured] = {}
+    told: dict[str, Measured] = {}
     for place in _places(folder, there, sweeps, unread):
         try:
             grid = gather(read_experiment(place), limit)
@@ -223,7 +221,7 @@ def _places(
     return list(dict.fromkeys([*found, *named]))
 
 
-def _name(grid: Grid, there: Mapping[str, Grid]) -> str:
+def _name(grid: Measured, there: Mapping[str, Measured]) -> str:
     """Its own, or where the report has one of that name already, that with the seed behind it.
 
     It names a heading and files, so it has letters, digits and "-_." only.
@@ -244,7 +242,7 @@ def _isolation(folder: Path, unread: list[str]) -> tuple[isolation.Rows, isolati
         return [], []
 
 
-def where(grid: Grid, *arms: str) -> Markdown:
+def where(grid: Measured, *arms: str) -> Markdown:
     """The runs behind a number, short enough for a sentence: `headline/b00-x` and so on."""
     runs = grid.runs(*arms) or tuple(c.run for a in arms for c in grid.of(a) if c.run)
     if not runs:

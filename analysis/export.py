@@ -25,21 +25,11 @@ from analysis.rates import given_up, time_in, transactions, within
 from analysis.spreadsheet import cell_text
 from analysis.steady import steady_state
 from workloads.design import read_experiment
-from workloads.errors import PlanError
+from workloads.errors import PlanError, RunError
 from workloads.files import replacing
 from workloads.manifest import Manifest, read_manifest
-from workloads.recording import (
-    CAUSES,
-    CONFLICT,
-    CONFLICTS,
-    OUTCOMES,
-    PHASES,
-    Run,
-    RunError,
-    WorkerRecord,
-    read_workers,
-    within_ns,
-)
+from workloads.outcomes import CAUSES, CONFLICT, CONFLICTS, OUTCOMES, PHASES
+from workloads.recording import Run, WorkerRecord, read_workers, within_ns
 from workloads.recovery import must_be_over
 from workloads.scenarios import find_scenario
 

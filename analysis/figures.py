@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from analysis.rates import PERCENTILES
+from analysis.estimators import PERCENTILES
 from analysis.words import number
 from workloads.files import replace
 from workloads.visible import visible

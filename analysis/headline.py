@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis.arms import arms_of, field
 from analysis.block_estimates import Ratio
-from analysis.compare import Grid
+from analysis.compare import Measured
 from analysis.evidence import STUDIED, Evidence, Pair, where
 from analysis.latencies import percentile_words, whole_percentiles
 from analysis.markdown import bold, markdown
@@ -44,7 +44,7 @@ def gain(evidence: Evidence) -> str:
     return markdown("{} ({}; {}){}.", bold("{}", said), rates, runs, twice)
 
 
-def _setting(grid: Grid, arm: str) -> str:
+def _setting(grid: Measured, arm: str) -> str:
     plan = grid.plan(arm)
     work = field(plan, "think_us") or 0
     inside = f"{number(work)} µs of work" if work else "no work"

@@ -15,7 +15,7 @@ import msgspec
 
 from analysis.markdown import Markdown, bold, markdown
 from analysis.words import DASH, Table, begin_words, listed, percent, whole
-from workloads.child import die_with
+from workloads.child import die_with_parent
 from workloads.files import read_json, write_json
 
 Rows = Sequence[Mapping[str, Any]]
@@ -270,10 +270,11 @@ def _needless(rows: Rows) -> str:
 
 def main(words: Sequence[str]) -> int:
     """FILE EXAMPLES PARENT: play the schedules and write the matrix, whole or not at all."""
-    from properties.matrix import isolation_matrix, known_findings
+    from properties.known import known_findings
+    from properties.matrix import isolation_matrix
 
     path, examples = Path(words[0]), int(words[1])
-    die_with(int(words[2]))
+    die_with_parent(int(words[2]))
     rows = isolation_matrix(examples=examples, progress=lambda said: print(said, flush=True))
     said = {"matrix": rows, "known": known_findings()}
     write_json(path, said)

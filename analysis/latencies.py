@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.block_estimates import seed_of
-from analysis.compare import Grid
+from analysis.compare import Measured
 from analysis.estimators import percentiles
 from analysis.intervals import percentile_intervals, percentile_intervals_over_blocks
 from analysis.rates import Tally
 from analysis.words import at_least, duration, interval
 
 
-def whole_percentiles(grid: Grid, arm: str, role: str) -> np.ndarray:
+def whole_percentiles(grid: Measured, arm: str, role: str) -> np.ndarray:
     """p50, p90, p99, p99.9 and maximum of whole transactions, ns, shape (5, 4): low, value, high,
     and what is certain of the value where it is infinite (`Tally.whole`).
 

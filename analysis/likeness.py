@@ -12,10 +12,9 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from analysis import words
-from workloads.errors import PlanError, nearest
+from workloads.errors import PlanError, RunError, nearest
 from workloads.manifest import Machine, Manifest
 from workloads.plan import ROLES, Plan, file_of
-from workloads.recording import RunError
 from workloads.scenarios import Shape
 
 NEVER = ("machine", "oversubscribed")

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from analysis import words
 from analysis.campaign_file import CAMPAIGN, read_campaign
-from analysis.compare import Grid, gather
+from analysis.compare import Measured, gather
 from analysis.search_folder import SEARCH, read_rate, read_search
 from analysis.sweep_table import (
     CELLS_CSV,
@@ -22,8 +22,8 @@ from analysis.sweep_table import (
 )
 from analysis.words import Table as Data
 from workloads.design import DONE, NOTE, Experiment, read_experiment
+from workloads.errors import RunError
 from workloads.manifest import RecordedPlan, read_manifest
-from workloads.recording import RunError
 from workloads.recovery import is_going_on
 from workloads.run_names import folders_in
 from workloads.sweep_folder import SWEEP_NOTE, skipped_in
@@ -137,7 +137,9 @@ def show_folder(folder: Path, console: Console) -> bool:
     return False
 
 
-def show_experiment(experiment: Experiment, console: Console, *, grid: Grid | None = None) -> None:
+def show_experiment(
+    experiment: Experiment, console: Console, *, grid: Measured | None = None
+) -> None:
     """The table of an experiment's arms, its control, what failed, what was left out.
 
     grid : the experiment counted, where that was done already.

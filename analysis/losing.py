@@ -6,11 +6,12 @@ from typing import Any
 
 from analysis.arms import alike, arms_of, field, look, theta
 from analysis.block_estimates import Ratio
-from analysis.compare import Grid
+from analysis.compare import Measured
+from analysis.estimators import abort_rate
 from analysis.evidence import CONTROL, MODE_ALONE, STUDIED, Evidence, Pair, where
 from analysis.headline import HOW, NOW, absent, headline_pair
 from analysis.markdown import Markdown, code, listed_names, markdown
-from analysis.rates import Tally, abort_rate
+from analysis.rates import Tally
 from analysis.words import (
     interval,
     listed,
@@ -43,7 +44,7 @@ def work_ratios(
     return [best[work] for work in sorted(best)]
 
 
-def _work_shape(grid: Grid, arm: str) -> tuple[Any, ...]:
+def _work_shape(grid: Measured, arm: str) -> tuple[Any, ...]:
     """Everything an arm does, but for how it is written and for the work inside."""
     plan = grid.plan(arm)
     params = {k: v for k, v in plan["params"].items() if k != "think_us"}
@@ -129,7 +130,7 @@ def scaling(evidence: Evidence) -> str:
     return absent(evidence, "How throughput grows with writers")
 
 
-def skewed(evidence: Evidence) -> list[tuple[Grid, str, float, Tally]]:
+def skewed(evidence: Evidence) -> list[tuple[Measured, str, float, Tally]]:
     """(experiment, arm, theta, tally) of arms whose keys' skew is studied, by theta."""
     out = []
     for grid in evidence.grids.values():

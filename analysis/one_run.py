@@ -11,17 +11,20 @@ from dataclasses import replace
 import numpy as np
 
 from analysis.block_estimates import Ratio
-from analysis.compare import Cell
+from analysis.compare import CountedCell
 from analysis.intervals import block_length, circular_blocks, resampled_percentile
 from analysis.latencies import whole_in_order
 from analysis.rates import ends_ns
-from workloads.recording import COMMITTED, CONFLICT, UNKNOWN, read_run
+from workloads.outcomes import COMMITTED, CONFLICT, UNKNOWN
+from workloads.recording import read_run
 
 BINS = 200
 TAILS = [0.025, 0.975]
 
 
-def within_runs(a: Cell, b: Cell, measure: str, role: str, ratio: Ratio, seed: int = 0) -> Ratio:
+def within_runs(
+    a: CountedCell, b: CountedCell, measure: str, role: str, ratio: Ratio, seed: int = 0
+) -> Ratio:
     """A ratio of two single runs with the interval of what happened within each of them.
 
     The runs are drawn again apart from each other: nothing pairs their stretches of time. Without
@@ -38,7 +41,7 @@ def within_runs(a: Cell, b: Cell, measure: str, role: str, ratio: Ratio, seed: i
     return replace(ratio, low=float(low), high=float(high))
 
 
-def resampled(cell: Cell, measure: str, role: str, seed: int = 0) -> np.ndarray | None:
+def resampled(cell: CountedCell, measure: str, role: str, seed: int = 0) -> np.ndarray | None:
     """The measure in each resample of one run, float array, shape (RESAMPLES,).
 
     None where the run says too little for it. measure : as in analysis.versus.MEASURES.

@@ -16,10 +16,11 @@ import numpy as np
 
 from analysis.synthetic import START_NS, made_run, made_worker
 from workloads.layout import packed
+from workloads.outcomes import COMMITTED, CONFLICT, STALE, WRITE_WRITE
 from workloads.plan import make_plan
-from workloads.recording import ATTEMPT, COMMITTED, CONFLICT, STALE, WRITE_WRITE, Run
+from workloads.recording import ATTEMPT, Run
 from workloads.scenarios import find_scenario
-from workloads.worker import seat_of
+from workloads.worker import context_of
 
 COMMIT_NS = 10_000
 ENGINES = {"page": "sqlite-concurrent", "row": "turso"}
@@ -55,7 +56,7 @@ def optimistic_run(
     )  # fmt: skip
     scenario: Any = find_scenario("register")(plan.shape())
     rng = np.random.default_rng(seed)
-    draws = [scenario.draw(seat_of(plan, worker)) for worker in range(writers)]
+    draws = [scenario.draw(context_of(plan, worker)) for worker in range(writers)]
     place = (np.arange(rows) // rows_a_page if unit == "page" else np.arange(rows)).tolist()
     written = [0] * (max(place) + 1)  # when each place was last committed
     holder: dict[int, int] = {}

@@ -20,7 +20,7 @@ from analysis.standstill import Standstill, standstill
 from analysis.steady import Steady, steady_state
 from analysis.wal import Wal, wal_of
 from workloads.manifest import Retry
-from workloads.recording import (
+from workloads.outcomes import (
     COMMITTED,
     CONFLICT,
     CONFLICTS,
@@ -28,11 +28,9 @@ from workloads.recording import (
     OUTCOMES,
     PHASES,
     UNKNOWN,
-    Run,
-    WorkerRecord,
     reason,
-    within_ns,
 )
+from workloads.recording import Run, WorkerRecord, within_ns
 
 STAGES = ("queueing", "begin", "work", "commit", "service", "whole")
 """Parts of a committed transaction's time; see `Tally.latency_ns`."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from analysis.words import DASH, Table, duration, times, whole
-from workloads.recording import CONFLICTS, MEANINGS
+from workloads.outcomes import CONFLICTS, MEANINGS
 
 SHOWN = 8
 

@@ -17,7 +17,7 @@ from analysis import findings, isolation, report_models, report_sweeps, served, 
 from analysis.arms import look
 from analysis.block_estimates import FEWEST_BLOCKS
 from analysis.claims import claims
-from analysis.compare import FOREIGN_LIMIT, Grid
+from analysis.compare import FOREIGN_LIMIT, Measured
 from analysis.evidence import Evidence, read_evidence
 from analysis.markdown import FILTERS, Markdown, code, markdown
 from analysis.report_charts import charts
@@ -98,7 +98,7 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _experiment(evidence: Evidence, grid: Grid) -> dict[str, Any]:
+def _experiment(evidence: Evidence, grid: Measured) -> dict[str, Any]:
     shown: list[tuple[str, Table]] = [
         ("Latency of a whole committed transaction, and its parts", tables.latency_table(grid)),
         ("Each worker", tables.fairness_table(grid)),

@@ -11,14 +11,15 @@ import numpy as np
 
 from analysis import figures, losing
 from analysis.arms import field, label, look
-from analysis.compare import Grid
+from analysis.compare import Measured
+from analysis.estimators import abort_rate
 from analysis.evidence import CONTROL, Evidence
 from analysis.figures import Line, Track
 from analysis.headline import headline_pair
 from analysis.markdown import ours
-from analysis.rates import abort_rate
 from analysis.timeline import checkpoints, timeline
-from workloads.recording import COMMITTED, read_run
+from workloads.outcomes import COMMITTED
+from workloads.recording import read_run
 
 
 class Chart(NamedTuple):
@@ -98,7 +99,7 @@ def _by_writers(evidence: Evidence) -> list[Line]:
     return []
 
 
-def _floor_line(evidence: Evidence, grid: Grid, arms: Sequence[str]) -> list[Line]:
+def _floor_line(evidence: Evidence, grid: Measured, arms: Sequence[str]) -> list[Line]:
     """The generator alone at the same numbers of writers, from wherever it was measured."""
     found = {grid.plan(arm)["writers"]: evidence.floor(grid, arm) for arm in arms}
     points = {n: at for n, at in found.items() if at is not None}
@@ -122,7 +123,7 @@ def _by_skew(evidence: Evidence) -> list[Line]:
     return lines
 
 
-def _headline_arms(evidence: Evidence) -> tuple[Grid | None, list[str]]:
+def _headline_arms(evidence: Evidence) -> tuple[Measured | None, list[str]]:
     """The arms of the headline's experiment that do the headline's work, A/A twins once."""
     pair = headline_pair(evidence)
     if pair is None:

@@ -9,7 +9,7 @@ from typing import Any
 from analysis import figures_models, losing
 from analysis.arms import arms_of, label, look
 from analysis.attribution import Blame, blame
-from analysis.compare import Grid
+from analysis.compare import Measured
 from analysis.conflicts import Prediction, error_of, error_table, prediction_table, predictions
 from analysis.evidence import STUDIED, Evidence
 from analysis.markdown import code, listed_names, markdown
@@ -18,7 +18,8 @@ from analysis.scaling import Scaling, scaling_table, scalings
 from analysis.sweeps import WAY
 from analysis.windows import NoAnswer
 from analysis.words import Table, listed, number, percent, times, whole
-from workloads.recording import RunError, read_run
+from workloads.errors import RunError
+from workloads.recording import read_run
 
 MOST_FITS = 12
 """Families in the table of fits; a chart holds those with a curve, at most MOST_LINES of them."""
@@ -60,7 +61,7 @@ def told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def _grids(evidence: Evidence) -> Iterator[Grid]:
+def _grids(evidence: Evidence) -> Iterator[Measured]:
     yield from evidence.grids.values()
     yield from evidence.sweeps.values()
 
@@ -84,7 +85,7 @@ def _charted(evidence: Evidence) -> list[Scaling]:
     return [fit for fit in found if fit.look[0] != "null"]
 
 
-def skew_studies(evidence: Evidence) -> list[Grid]:
+def skew_studies(evidence: Evidence) -> list[Measured]:
     """The sweeps that study skew, else the experiments that do, else any sweep over keys."""
     sweeps = list(evidence.sweeps.values())
     studies = [grid for grid in sweeps if len(grid.axes.get("keys", ())) >= FEWEST_SKEWS]
@@ -149,7 +150,7 @@ def blame_table(evidence: Evidence) -> Table | None:
     return Table(head, rows)
 
 
-def _blame(grid: Grid, arm: str) -> list[Blame]:
+def _blame(grid: Measured, arm: str) -> list[Blame]:
     if look(grid, arm)[1] != "concurrent":
         return []
     found = []

@@ -17,7 +17,7 @@ from analysis import versus
 from analysis.arms import label
 from analysis.block_estimates import FEWEST_BLOCKS
 from analysis.cells_table import cells_table, role_of, write_csv
-from analysis.compare import Grid
+from analysis.compare import Measured
 from analysis.figures_sweeps import small_multiples
 from analysis.markdown import bold, markdown
 from analysis.report_charts import Chart, drawn
@@ -48,7 +48,7 @@ class Judged(NamedTuple):
     test: str
 
 
-def judged(grid: Grid) -> list[Judged]:
+def judged(grid: Measured) -> list[Judged]:
     """Every arm of a sweep against its rivals, judged as one family as `cwkit compare` judges it:
     nothing is claimed of blocks too few for an interval. A/A twins are in no family.
 
@@ -83,7 +83,7 @@ def judged(grid: Grid) -> list[Judged]:
     ]
 
 
-def _rivals(grid: Grid, arm: str) -> list[str]:
+def _rivals(grid: Measured, arm: str) -> list[str]:
     """The first is the one of the table."""
     first = rival(grid, arm)
     if not first:
@@ -102,7 +102,7 @@ def _rivals(grid: Grid, arm: str) -> list[str]:
     return [first, *others[:1]]
 
 
-def told(grid: Grid, out: Path, folder: Path) -> dict[str, Any]:
+def told(grid: Measured, out: Path, folder: Path) -> dict[str, Any]:
     """Everything the template shows of one sweep. Draws its charts and writes its CSV."""
     states = {key: cell.state for key, cell in grid.cells.items()}
     path = out.with_name(f"{out.stem}-{grid.name}.csv")
@@ -129,11 +129,11 @@ def told(grid: Grid, out: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def _blocks(grid: Grid) -> int:
+def _blocks(grid: Measured) -> int:
     return len({block for block, _ in grid.cells})
 
 
-def _unsteady(grid: Grid) -> list[str]:
+def _unsteady(grid: Measured) -> list[str]:
     counted = [cell.counted for cell in grid.cells.values() if cell.counted is not None]
     without = sum(c.steady is not None and c.steady.state == "no steady state" for c in counted)
     if not without:
@@ -142,7 +142,7 @@ def _unsteady(grid: Grid) -> list[str]:
     return [f"{many} had no steady state (by MSER-5, or for a trend), and keep the planned window."]
 
 
-def _made_later(grid: Grid) -> list[str]:
+def _made_later(grid: Measured) -> list[str]:
     """Cells that were run again, later than the rest of their blocks."""
     folders = {cell.folder.parent for cell in grid.cells.values() if cell.folder is not None}
     again = sum(
@@ -159,7 +159,7 @@ def _made_later(grid: Grid) -> list[str]:
     ]
 
 
-def _charts(grid: Grid, out: Path, folder: Path) -> list[Chart]:
+def _charts(grid: Measured, out: Path, folder: Path) -> list[Chart]:
     made = []
     for what, chart, why in (
         ("throughput", throughput_chart(grid), "no arm was measured"),
@@ -172,7 +172,7 @@ def _charts(grid: Grid, out: Path, folder: Path) -> list[Chart]:
     return made
 
 
-def sentences(grid: Grid, found: Sequence[Judged]) -> list[str]:
+def sentences(grid: Measured, found: Sequence[Judged]) -> list[str]:
     """For each way: at how many points it commits more, at how many less, and the extremes."""
     band = aa_band(grid, role=role_of(grid))
     said: list[str] = []
@@ -209,7 +209,7 @@ def sentences(grid: Grid, found: Sequence[Judged]) -> list[str]:
     return said
 
 
-def _span(grid: Grid, mine: Sequence[Judged]) -> str:
+def _span(grid: Measured, mine: Sequence[Judged]) -> str:
     claimed = sorted(
         (one for one in mine if one.verdict in (MORE, LESS)), key=lambda one: one.ratio.value
     )
@@ -221,18 +221,18 @@ def _span(grid: Grid, mine: Sequence[Judged]) -> str:
     return f": {'from ' if len(words) == 2 else ''}{' to '.join(words)}"
 
 
-def _way(grid: Grid, arm: str) -> str:
+def _way(grid: Measured, arm: str) -> str:
     if WAY in grid.points.get(arm, {}):
         return label(grid, arm)
     return "the baseline" if arm == grid.baseline else "each other arm"
 
 
-def _at(grid: Grid, arm: str) -> str:
+def _at(grid: Measured, arm: str) -> str:
     at: Mapping[str, Any] = grid.points.get(arm, {})
     return ", ".join(f"{axis} {at[axis]}" for axis in varied(grid) if axis in at)
 
 
-def table(grid: Grid, found: Sequence[Judged]) -> Table:
+def table(grid: Measured, found: Sequence[Judged]) -> Table:
     """One row for each point of the grid: the rival's throughput, and of each way beside it its
     throughput, its ratio (bold where it is claimed) and what share it had refused. Of more than
     30 points those with the strongest effects are kept, in the sweep's order.
@@ -271,14 +271,14 @@ def _effect(one: Judged) -> float:
     return -1.0 if math.isnan(effect) else effect
 
 
-def _rate(grid: Grid, arm: str, odd: Collection[str]) -> str:
+def _rate(grid: Measured, arm: str, odd: Collection[str]) -> str:
     role = role_of(grid)
     found = grid.estimate(arm, lambda counted: counted.roles[role].per_s)
     mark = " †" if arm in odd else ""
     return number(found.value) + mark if found.blocks else DASH
 
 
-def _cells(grid: Grid, one: Judged | None, odd: Collection[str]) -> list[str]:
+def _cells(grid: Measured, one: Judged | None, odd: Collection[str]) -> list[str]:
     if one is None:
         return [DASH] * 3
     tally = grid.tally(one.over, role_of(grid))

@@ -21,7 +21,7 @@ from scipy.optimize import least_squares
 
 from analysis.arms import look
 from analysis.block_estimates import FEWEST_BLOCKS, Estimate
-from analysis.compare import Grid, Measure, throughput
+from analysis.compare import Measure, Measured, throughput
 from analysis.words import Table, arm_words, listed, number, percent
 
 FEWEST_N = 6
@@ -161,7 +161,7 @@ class Scaling:
         )
 
 
-def scalings(grid: Grid, measure: Measure | None = None) -> list[Scaling]:
+def scalings(grid: Measured, measure: Measure | None = None) -> list[Scaling]:
     """A fit for each family of arms that differ in the number of writers only.
 
     measure : what is fitted (default: writers' committed transactions a second). Families of one
@@ -268,14 +268,14 @@ def _with(bare: Scaling, **more: Any) -> Scaling:
     return Scaling(**{**bare.__dict__, **more})
 
 
-def _cores(grid: Grid, arms: Any) -> int:
+def _cores(grid: Measured, arms: Any) -> int:
     for arm in arms:
         for cell in grid.usable(arm):
             return (cell.manifest.machine.cores if cell.manifest else 0) or 0
     return 0
 
 
-def _labels(grid: Grid, arms: Sequence[str]) -> list[str]:
+def _labels(grid: Measured, arms: Sequence[str]) -> list[str]:
     """Engine and BEGIN mode of each family, and in what else the families differ."""
     plans = [_flat(grid.plan(arm)) for arm in arms]
     names = dict.fromkeys(name for plan in plans for name in plan)

@@ -23,13 +23,14 @@ from analysis.slo import SHARES, Judgement, judge, load_of, statistic
 from workloads import half_done
 from workloads.design import EARLIER, TEMPLATES, unwritable
 from workloads.engines import find_engine
-from workloads.errors import EngineMissing
+from workloads.errors import EngineMissing, RunError, RunFailed
 from workloads.files import inside, move_aside, remove
+from workloads.hosts import OnProgress
 from workloads.locks import LOCK_FILE, Held, locked
 from workloads.manifest import read_manifest
 from workloads.plan import Plan
-from workloads.processes import OnProgress, RunFailed, prepare, run
-from workloads.recording import Run, RunError, read_run
+from workloads.processes import prepare, run
+from workloads.recording import Run, read_run
 from workloads.recovery import PARENT_KILLED
 from workloads.trouble import says_nothing, why_not
 
@@ -110,7 +111,7 @@ CUT_SHORT = ("running", "interrupted", PARENT_KILLED)
 Say = Callable[[str], None]
 
 
-def conduct(
+def run_search(
     folder: Path,
     *,
     command: str = "",

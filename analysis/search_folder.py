@@ -20,11 +20,10 @@ from analysis.slo import Objective, parse_objectives
 from workloads import machine
 from workloads.design import free_or_ours, unwritable
 from workloads.engines import find_engine
-from workloads.errors import PlanError
-from workloads.files import read_versioned, write_json
+from workloads.errors import PlanError, RunError
+from workloads.files import FORMAT_VERSION, read_versioned, write_json
 from workloads.manifest import EngineEntry, Machine, Manifest
 from workloads.plan import Plan, in_words
-from workloads.recording import FORMAT_VERSION, RunError
 from workloads.visible import visible
 from workloads.worker import identity_of
 

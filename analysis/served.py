@@ -19,7 +19,7 @@ from analysis.estimators import PERCENTILES, percentiles
 from analysis.markdown import Markdown, markdown
 from analysis.words import DASH, Table, duration, percent, times, whole
 from workloads import served_files
-from workloads.recording import RunError
+from workloads.errors import RunError
 
 FOLDER = "served"
 """In a report's folder."""

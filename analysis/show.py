@@ -12,15 +12,16 @@ from rich.table import Table
 
 from analysis.summary import summary_lines
 from analysis.terminal import console as console
-from analysis.terminal import json_text, one_line
+from analysis.terminal import one_line
 from analysis.words import times
-from workloads.engines import MODES, Probe, engine_names, found
+from workloads.design import Design, Experiment, OnCell
+from workloads.engines import MODES, Probe, engine_names
 from workloads.engines import REGISTRY as ENGINES
-from workloads.experiment import Design, Experiment, OnCell
-from workloads.hosts import per_s
-from workloads.processes import Progress
+from workloads.hosts import Progress, per_s
 from workloads.recording import Run
+from workloads.registry import found
 from workloads.scenarios import Scenario, Shape
+from workloads.visible import json_text
 
 
 class Live:

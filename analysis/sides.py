@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from analysis.compare import FOREIGN_LIMIT, Cell, Grid, gather
+from analysis.compare import FOREIGN_LIMIT, CountedCell, Measured, gather
 from analysis.rates import count
-from workloads.design import DONE, FAILED
-from workloads.errors import PlanError, nearest, shortened
-from workloads.experiment import read_experiment
-from workloads.recording import RunError, read_run
+from workloads.design import DONE, FAILED, read_experiment
+from workloads.errors import PlanError, RunError, nearest, shortened
+from workloads.recording import read_run
 from workloads.recovery import must_be_over
 from workloads.run_names import find_run, in_reports
 from workloads.trouble import why_not
@@ -33,8 +32,8 @@ class Side:
 
     label: str
     arm: str
-    cells: Mapping[int, Cell]
-    grid: Grid | None
+    cells: Mapping[int, CountedCell]
+    grid: Measured | None
     folder: Path = Path()
 
 
@@ -158,7 +157,7 @@ def _of_run(folder: Path, foreign_limit: float) -> Side:
     must_be_over(folder, run.manifest)
     failure = "" if run.manifest.ok else "; ".join(why_not(run.manifest))
     state = "failed" if failure else "done"
-    cell = Cell(0, run.name, state, failure, count(run), run.manifest, folder, foreign_limit)
+    cell = CountedCell(0, run.name, state, failure, count(run), run.manifest, folder, foreign_limit)
     return Side(run.name, run.name, {0: cell}, None, folder)
 
 
@@ -173,13 +172,13 @@ def _of_arms(places: Sequence[Place], foreign_limit: float) -> Iterator[Side]:
         yield _side(grids[folder], place.arm, folder, label)
 
 
-def _grid(folder: Path, foreign_limit: float, arms: Sequence[str] = ()) -> Grid:
+def _grid(folder: Path, foreign_limit: float, arms: Sequence[str] = ()) -> Measured:
     """An experiment counted: these arms and its A/A controls, or all of it."""
     experiment = read_experiment(folder)
     return gather(experiment, foreign_limit, arms)
 
 
-def _side(grid: Grid, arm: str, folder: Path, label: str = "") -> Side:
+def _side(grid: Measured, arm: str, folder: Path, label: str = "") -> Side:
     return Side(label or arm, arm, {cell.block: cell for cell in grid.of(arm)}, grid, folder)
 
 
@@ -208,7 +207,7 @@ def _against_baseline(
 def _arm_by_arm(
     places: Sequence[Place], foreign_limit: float
 ) -> tuple[list[tuple[Side, Side]], list[str]]:
-    def grids(place: Place) -> dict[str, tuple[Grid, Path]]:
+    def grids(place: Place) -> dict[str, tuple[Measured, Path]]:
         found = {folder: _grid(folder, foreign_limit) for folder in place.folders}
         whole = len(place.folders) > 1
         return {grid.name if whole else "": (grid, folder) for folder, grid in found.items()}

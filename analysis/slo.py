@@ -20,7 +20,8 @@ from analysis import words
 from analysis.due import GRACE_NS, SERVED, NotDrawn, arrivals_of
 from analysis.steady import steady_state
 from workloads.errors import PlanError
-from workloads.recording import COMMITTED, CONFLICT, UNKNOWN, Run
+from workloads.outcomes import COMMITTED, CONFLICT, UNKNOWN
+from workloads.recording import Run
 
 UNITS_NS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}

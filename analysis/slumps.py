@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from analysis import words
-from analysis.compare import Cell, Grid, throughput
+from analysis.compare import CountedCell, Measured, throughput
 from analysis.rates import Count
 from workloads.manifest import Manifest
 
@@ -48,7 +48,7 @@ def pressure_words(manifest: Manifest | None) -> str:
     return f"somebody on the machine waited {words.listed(said)} of the time"
 
 
-def slumps(grid: Grid, *arms: str) -> dict[tuple[int, str], str]:
+def slumps(grid: Measured, *arms: str) -> dict[tuple[int, str], str]:
     """The usable cells of these arms (of all, where none is named) that stood still or made less
     than half of what the others of their arm did: (block, arm) -> what is odd about it, with what
     was waited for.
@@ -64,7 +64,7 @@ def slumps(grid: Grid, *arms: str) -> dict[tuple[int, str], str]:
     return found
 
 
-def _half(cell: Cell, made: Mapping[int, float]) -> str:
+def _half(cell: CountedCell, made: Mapping[int, float]) -> str:
     others = [value for block, value in made.items() if block != cell.block]
     if cell.block not in made or len(others) < FEWEST_OTHERS:
         return ""
@@ -77,7 +77,7 @@ def _half(cell: Cell, made: Mapping[int, float]) -> str:
     )
 
 
-def slump_words(grid: Grid) -> str:
+def slump_words(grid: Measured) -> str:
     """One sentence for all of them; "" where there are none."""
     found = slumps(grid)
     if not found:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.warmup import COUNTED, FEWEST_BATCHES, MOST_BATCHES, SHORT, truncation
-from workloads.recording import COMMITTED, Run
+from workloads.outcomes import COMMITTED
+from workloads.recording import Run
 
 BINS_A_BATCH = 5
 """The 5 of MSER-5: batches of five bins, so that neighbours are less alike than single bins are."""

@@ -13,9 +13,10 @@ from rich.text import Text
 
 from analysis import words
 from analysis.attribution import MOST_DRAWN, conflict_parts
-from analysis.compare import FOREIGN_LIMIT, Grid
+from analysis.compare import FOREIGN_LIMIT, Measured
+from analysis.estimators import PERCENTILES
 from analysis.latencies import latency_intervals
-from analysis.rates import PERCENTILES, STAGES, Count, Tally, count
+from analysis.rates import STAGES, Count, Tally, count
 from analysis.refusals import SHOWN, Waits, joined, refusal_words, refusals_table
 from analysis.slumps import pressure_words, standstill_words
 from analysis.terminal import Terminal, one_line
@@ -100,7 +101,7 @@ def refusals(run: Run) -> list[RenderableType]:
     return _refusals(joined(found), ("role",))
 
 
-def arms_refusals(grid: Grid) -> list[RenderableType]:
+def arms_refusals(grid: Measured) -> list[RenderableType]:
     """The same for an experiment, arm by arm, usable blocks together."""
     found = []
     for arm in grid.arms:

@@ -14,8 +14,8 @@ from analysis.rates import count
 from analysis.show import progress_words
 from analysis.terminal import one_line
 from workloads.design import DONE, Experiment
-from workloads.processes import Progress
-from workloads.recording import RunError
+from workloads.errors import RunError
+from workloads.hosts import Progress
 from workloads.sweep_folder import Beside, beside
 
 RUNNING_SHOWN = 8

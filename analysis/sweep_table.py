@@ -14,7 +14,7 @@ import numpy as np
 from analysis import words
 from analysis.block_estimates import FEWEST_BLOCKS, Estimate
 from analysis.cells_table import role_of
-from analysis.compare import Cell, Grid, throughput
+from analysis.compare import CountedCell, Measured, throughput
 from analysis.rates import Tally
 from analysis.slumps import slump_words, slumps
 from analysis.wal import Wal, mebibytes
@@ -31,7 +31,7 @@ OF_THE_WAL = ("read_think_us", "wal_autocheckpoint", "checkpointers", "checkpoin
 """Axes that make the size of the WAL worth a column."""
 
 
-def arms_table(grid: Grid) -> Table:
+def arms_table(grid: Measured) -> Table:
     """The arms by their median throughput, the best first; at most MOST_ROWS of them."""
     role = role_of(grid)
     measure = throughput(role)
@@ -76,14 +76,14 @@ def _of(tally: Tally | None) -> list[str]:
     ]
 
 
-def _varied(grid: Grid) -> list[str]:
+def _varied(grid: Measured) -> list[str]:
     """The axes that have several values; [] where the arms are no points of a grid."""
     if set(grid.points) != set(grid.arms):
         return []
     return [axis for axis, values in grid.axes.items() if len(values) > 1]
 
 
-def _name(grid: Grid, arm: str, axes: Sequence[str]) -> list[str]:
+def _name(grid: Measured, arm: str, axes: Sequence[str]) -> list[str]:
     """An arm as the columns before its numbers: a value for each axis, the twin marked."""
     if not axes:
         return [arm]
@@ -104,14 +104,14 @@ def _said(made: Estimate) -> list[str]:
     return [words.number(made.value), f"{words.number(low)}–{words.number(high)}"]
 
 
-def _ratio(grid: Grid, arm: str, role: str) -> list[str]:
+def _ratio(grid: Measured, arm: str, role: str) -> list[str]:
     under = rival(grid, arm)
     if not under or grid.unlike(arm, under):
         return [words.DASH, ""]
     return _said(grid.ratio(arm, under, throughput(role)))
 
 
-def rival(grid: Grid, arm: str) -> str:
+def rival(grid: Measured, arm: str) -> str:
     """The arm that another is held against, "" for none.
 
     Where there are ways: the same point with the baseline's way. Else: the baseline.
@@ -125,7 +125,7 @@ def rival(grid: Grid, arm: str) -> str:
     return next((other for other in grid.arms if grid.points[other] == wanted != point), "")
 
 
-def _wal(grid: Grid, arm: str) -> list[str]:
+def _wal(grid: Measured, arm: str) -> list[str]:
     """How large the log grew and how often it began again, medians of the usable cells."""
     logs = [c.counted.wal for c in grid.usable(arm) if c.counted and c.counted.wal]
     if not logs:
@@ -138,14 +138,14 @@ def _wal(grid: Grid, arm: str) -> list[str]:
     return [size, least + words.number(float(np.median(known)))]
 
 
-def _outgrown(grid: Grid) -> list[tuple[Cell, Wal]]:
+def _outgrown(grid: Measured) -> list[tuple[CountedCell, Wal]]:
     """Usable cells whose log outgrew its autocheckpoint tenfold."""
     usable = (cell for _, cell in sorted(grid.cells.items()) if cell.usable and cell.counted)
     logs = ((cell, cell.counted.wal) for cell in usable if cell.counted)
     return [(cell, log) for cell, log in logs if log is not None and log.why]
 
 
-def _note(grid: Grid, role: str) -> str:
+def _note(grid: Measured, role: str) -> str:
     against = f"to the baseline ({grid.baseline})"
     if "way" in grid.points.get(grid.baseline, {}):
         against = f"to the same with {grid.points[grid.baseline]['way']}"
@@ -165,7 +165,7 @@ def _note(grid: Grid, role: str) -> str:
 # --- in words ---------------------------------------------------------------------------------
 
 
-def control_words(grid: Grid) -> str:
+def control_words(grid: Measured) -> str:
     """What the A/A control shows: the ratio of two arms that ask for the same."""
     twins = [pair for pair in grid.twins() if grid.baseline in pair]
     if not twins:
@@ -181,13 +181,13 @@ def control_words(grid: Grid) -> str:
     return f"{said}, {verdict}: smaller ratios than that are not to be claimed."
 
 
-def failure_words(grid: Grid, states: dict[tuple[int, str], str]) -> list[str]:
+def failure_words(grid: Measured, states: dict[tuple[int, str], str]) -> list[str]:
     """Which cells have no result and why; [] where all have one.
 
     Those whose words differ only in numbers are told together, with the words of the first.
     """
     found: Counter[tuple[str, str]] = Counter()
-    first: dict[tuple[str, str], Cell] = {}
+    first: dict[tuple[str, str], CountedCell] = {}
     for key, cell in sorted(grid.cells.items()):
         if states.get(key) in (FAILED, REFUSED, MISSING):
             why = (states[key], re.sub(r"[\d,.]+", "0", cell.failure))
@@ -203,7 +203,7 @@ def failure_words(grid: Grid, states: dict[tuple[int, str], str]) -> list[str]:
     return said
 
 
-def doubt_words(grid: Grid) -> list[str]:
+def doubt_words(grid: Measured) -> list[str]:
     """What makes the numbers doubtful: contaminated cells, rates not met, runs that stood still,
     logs that outgrew their checkpoints, too few CPUs, runs that are unlike.
     """

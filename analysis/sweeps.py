@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 from analysis.arms import label, look
 from analysis.block_estimates import Estimate
-from analysis.compare import Grid, Measure
+from analysis.compare import Measure, Measured
+from analysis.estimators import abort_rate
 from analysis.figures import Line
 from analysis.figures_sweeps import Panel
-from analysis.rates import Count, abort_rate
+from analysis.rates import Count
 from analysis.words import times
 
 MOST_PANELS = 12
@@ -74,7 +75,7 @@ class Chart(NamedTuple):
     left_out: str
 
 
-def throughput_chart(grid: Grid) -> Chart:
+def throughput_chart(grid: Measured) -> Chart:
     """Committed transactions a second of the writers (readers where nothing writes)."""
 
     def point(arm: str) -> tuple[float, float, float]:
@@ -87,7 +88,7 @@ def throughput_chart(grid: Grid) -> Chart:
     return _chart(grid, "committed transactions / s", point)
 
 
-def abort_chart(grid: Grid) -> Chart:
+def abort_chart(grid: Measured) -> Chart:
     """Share of finished attempts refused, in per cent, with Wilson intervals over all blocks."""
 
     def point(arm: str) -> tuple[float, float, float]:
@@ -112,7 +113,7 @@ def _reach(found: Estimate) -> tuple[float, float]:
     return float(found.each.min()), float(found.each.max())
 
 
-def _per_s(grid: Grid, arm: str) -> Measure:
+def _per_s(grid: Measured, arm: str) -> Measure:
     role = "writer" if grid.plan(arm)["writers"] else "reader"
 
     def per_s(counted: Count) -> float:
@@ -121,7 +122,7 @@ def _per_s(grid: Grid, arm: str) -> Measure:
     return per_s
 
 
-def _chart(grid: Grid, y: str, point: Callable[[str], tuple[float, float, float]]) -> Chart:
+def _chart(grid: Measured, y: str, point: Callable[[str], tuple[float, float, float]]) -> Chart:
     plan = layout(grid.axes)
     panels = []
     for fixed in plan.panel_points():
@@ -152,7 +153,7 @@ def _tick(value: Any) -> str:
     return f"{value:g}" if _is_number(value) else str(value)
 
 
-def _arm_at(grid: Grid, here: Mapping[str, Any], x: str, value: Any) -> str:
+def _arm_at(grid: Measured, here: Mapping[str, Any], x: str, value: Any) -> str:
     wanted = dict(here) if value is None else {**here, x: value}
     again = {second for _, second in grid.twins()}
     for arm, at in grid.points.items():
@@ -161,6 +162,6 @@ def _arm_at(grid: Grid, here: Mapping[str, Any], x: str, value: Any) -> str:
     return ""
 
 
-def varied(grid: Grid) -> list[str]:
+def varied(grid: Measured) -> list[str]:
     """Axes with more than one value, `way` left out."""
     return [axis for axis, values in grid.axes.items() if len(values) > 1 and axis != WAY]

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from workloads.experiment import DONE, FAILED, MISSING, REFUSED, Design, cell_name
+from workloads.design import DONE, FAILED, MISSING, REFUSED, Design, cell_name
+from workloads.files import FORMAT_VERSION
 from workloads.manifest import (
     FindingEntry,
     Manifest,
@@ -21,20 +22,10 @@ from workloads.manifest import (
     WorkerEntry,
     write_manifest,
 )
+from workloads.outcomes import BUSY, COMMITTED, CONFLICT, STALE, UNKNOWN
 from workloads.pacing import ARRIVALS, due_before
 from workloads.plan import ROLES
-from workloads.recording import (
-    ATTEMPT,
-    BUSY,
-    COMMITTED,
-    CONFLICT,
-    FORMAT_VERSION,
-    STALE,
-    UNKNOWN,
-    Run,
-    WorkerRecord,
-    segment_path,
-)
+from workloads.recording import ATTEMPT, Run, WorkerRecord, segment_path
 
 START_NS = 1_000_000_000
 """When made-up runs begin. Not 0: a row that starts at 0 is one never used."""

@@ -8,7 +8,7 @@ from collections.abc import Collection
 import numpy as np
 
 from analysis.arms import field, label, look
-from analysis.compare import Grid, Measure
+from analysis.compare import Measure, Measured
 from analysis.evidence import CONTROL, MODE_ALONE, Evidence
 from analysis.latencies import percentile_words, whole_percentiles
 from analysis.losing import work_ratios
@@ -30,7 +30,7 @@ from analysis.words import (
     whole,
 )
 from workloads.engines import MODES, Probe, find_engine
-from workloads.recording import CONFLICTS
+from workloads.outcomes import CONFLICTS
 
 
 def of_role(role: str, name: str) -> Measure:
@@ -38,11 +38,11 @@ def of_role(role: str, name: str) -> Measure:
     return lambda counted: float(getattr(counted.roles[role], name))
 
 
-def main_role(grid: Grid, arm: str) -> str:
+def main_role(grid: Measured, arm: str) -> str:
     return "writer" if grid.plan(arm)["writers"] else "reader"
 
 
-def rates_table(evidence: Evidence, grid: Grid) -> Table:
+def rates_table(evidence: Evidence, grid: Measured) -> Table:
     """Throughput with its interval, the generator's floor beside it, and what was refused."""
     rows, odd = [], slumps(grid)
     for arm in grid.arms:
@@ -78,13 +78,13 @@ def _marked(odd: Collection[tuple[int, str]], arm: str) -> str:
     return f", {many} of them odd (†)" if many else ""
 
 
-def _throughput(grid: Grid, arm: str, role: str) -> str:
+def _throughput(grid: Measured, arm: str, role: str) -> str:
     if not grid.plan(arm)[role + "s"]:
         return DASH
     return grid.estimate(arm, of_role(role, "per_s")).said()
 
 
-def _floor(evidence: Evidence, grid: Grid, arm: str) -> str:
+def _floor(evidence: Evidence, grid: Measured, arm: str) -> str:
     found = evidence.floor(grid, arm)
     if found is None:
         return DASH
@@ -93,7 +93,7 @@ def _floor(evidence: Evidence, grid: Grid, arm: str) -> str:
     return number(other.estimate(null, of_role(role, "per_s")).value)
 
 
-def _against(grid: Grid, arm: str) -> str:
+def _against(grid: Measured, arm: str) -> str:
     base = grid.baseline
     if not base or base not in grid.arms or look(grid, arm)[0] == "null":
         return DASH
@@ -106,7 +106,7 @@ def _against(grid: Grid, arm: str) -> str:
     return ratio.said() + (", no difference seen" if ratio.verdict == "none seen" else "")
 
 
-def latency_table(grid: Grid) -> Table:
+def latency_table(grid: Measured) -> Table:
     """Pooled over workers and blocks, and the worst worker beside it."""
     rows = []
     for arm in grid.arms:
@@ -137,7 +137,7 @@ def latency_table(grid: Grid) -> Table:
     )  # fmt: skip
 
 
-def fairness_table(grid: Grid) -> Table:
+def fairness_table(grid: Measured) -> Table:
     """Each worker's throughput in the middle block of each arm, and the index over all blocks."""
     rows = []
     for arm in grid.arms:
@@ -160,7 +160,7 @@ def fairness_table(grid: Grid) -> Table:
     return Table((*head, "tx/s of each worker, in one block"), rows)
 
 
-def attempts_table(grid: Grid) -> Table:
+def attempts_table(grid: Measured) -> Table:
     """Attempts = commits + each kind of conflict + failed + unknown; usable blocks together. Where
     an arm ran in an open loop, also how many transactions were due, and how many of them served.
     """
@@ -193,7 +193,7 @@ def _due(tally: Tally) -> list[str]:
     return [whole(tally.due.many), f"{whole(tally.due.served)} ({percent(tally.due.share)})"]
 
 
-def effort_table(grid: Grid) -> Table:
+def effort_table(grid: Measured) -> Table:
     """Where the workers' time went; usable blocks together. Each row adds up to all of it."""
     rows = []
     for arm in grid.arms:
@@ -224,7 +224,7 @@ def _tries(tally: Tally) -> str:
     return ", ".join(said) or DASH
 
 
-def wal_table(grid: Grid) -> Table:
+def wal_table(grid: Measured) -> Table:
     """The write-ahead log of each arm's usable runs; none of arms that have none."""
     rows = []
     for arm in grid.arms:
@@ -388,7 +388,7 @@ def pragmas_table(evidence: Evidence) -> Table:
     return Table(("engine", "read back", "connections"), rows)
 
 
-def arms_table(grid: Grid) -> Table:
+def arms_table(grid: Measured) -> Table:
     """What each arm was asked to do, where the arms differ."""
     plans = {arm: grid.plan(arm) for arm in grid.arms}
     keys = [k for plan in plans.values() for k in (*plan, *plan["params"]) if k not in HIDDEN]

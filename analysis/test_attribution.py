@@ -9,12 +9,12 @@ from analysis.attribution import blame, blame_table, blame_words, conflict_parts
 from analysis.optimistic import optimistic_run
 from analysis.synthetic import drawn_run, edit, made_run, made_worker
 from analysis.windows import NoAnswer, drawn
-from workloads.conflict_log import MetPage
+from workloads.conflict_log import RefusalPage
 from workloads.engines import find_engine
+from workloads.errors import RunError
 from workloads.manifest import MetEntry
 from workloads.plan import make_plan
 from workloads.processes import run
-from workloads.recording import RunError
 from workloads.registry import trust
 
 BRANCH = find_engine("sqlite-concurrent")
@@ -96,7 +96,7 @@ def test_what_the_workers_met_adds_up_and_what_a_killed_one_met_is_not_said():
     )
     found = met_by(made)
     assert (found.refused, found.said) == (2 * stale, stale)
-    assert found.pages[0] == (MetPage("index t.t_v", 9, "leaf", "read/write"), stale - 3)
+    assert found.pages[0] == (RefusalPage("index t.t_v", 9, "leaf", "read/write"), stale - 3)
     assert found.things() == {
         ("index t.t_v", "leaf"): stale - 3, ("table t", "interior"): 2, ("table t", ""): 1
     }  # fmt: skip

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from analysis.block_estimates import FEWEST_BLOCKS, median_of_blocks
 from analysis.compare import gather
 from analysis.synthetic import drawn_run, edit, made_experiment
-from workloads.experiment import read_experiment
+from workloads.design import read_experiment
 
 PLAN = {"scenario": "register", "writers": 2}
 CONCURRENT = PLAN | {"write_engine": "sqlite-concurrent", "begin": "concurrent"}

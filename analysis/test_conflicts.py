@@ -19,7 +19,7 @@ from analysis.conflicts import (
 from analysis.optimistic import optimistic_run
 from analysis.synthetic import drawn_run, edit, made_experiment
 from analysis.windows import NoAnswer, drawn, windows
-from workloads.experiment import read_experiment
+from workloads.design import read_experiment
 from workloads.manifest import Layout, Tree
 from workloads.scenarios.footprint import Footprint
 

@@ -28,11 +28,13 @@ from analysis.summary import doubts, rate_words, summary_lines
 from analysis.sweep_table import arms_table, doubt_words
 from analysis.synthetic import made_experiment, open_loop, write_folder
 from analysis.tables import attempts_table, latency_table
-from workloads.experiment import read_experiment
+from workloads.design import read_experiment
+from workloads.errors import RunError
+from workloads.outcomes import COMMITTED, CONFLICT, FAILED, UNKNOWN
 from workloads.pacing import ARRIVALS, arrivals, due_before
 from workloads.plan import make_plan
 from workloads.processes import run
-from workloads.recording import COMMITTED, CONFLICT, FAILED, UNKNOWN, Run, RunError
+from workloads.recording import Run
 
 
 def tally_of(made: Run) -> Tally:

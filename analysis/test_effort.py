@@ -29,17 +29,11 @@ from analysis.synthetic import (
     write_folder,
 )
 from analysis.tables import effort_table
-from workloads.experiment import read_experiment
+from workloads.design import read_experiment
+from workloads.outcomes import BUSY, COMMITTED, CONFLICT, FAILED, UNKNOWN
 from workloads.plan import make_plan
 from workloads.processes import run
-from workloads.recording import (
-    BUSY,
-    COMMITTED,
-    CONFLICT,
-    FAILED,
-    UNKNOWN,
-    Run,
-)
+from workloads.recording import Run
 
 WINDOW = (START_NS + 500_000_000, START_NS + 1_500_000_000)
 REFUSED: dict[str, object] = {"outcome": CONFLICT, "conflict": BUSY, "phase": 1}

@@ -14,9 +14,10 @@ from analysis.export import RUN_COLUMNS, _rows, export
 from analysis.rates import count
 from analysis.synthetic import drawn_run, made_experiment, rated, write_folder
 from workloads import recording
-from workloads.errors import PlanError
-from workloads.experiment import read_experiment
-from workloads.recording import COMMITTED, OUTCOMES, RunError, read_attempts, read_run
+from workloads.design import read_experiment
+from workloads.errors import PlanError, RunError
+from workloads.outcomes import COMMITTED, OUTCOMES
+from workloads.recording import read_attempts, read_run
 
 
 @pytest.fixture(scope="module")

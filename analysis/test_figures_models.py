@@ -16,9 +16,9 @@ from analysis.figures import CARD, caption
 from analysis.optimistic import optimistic_run
 from analysis.synthetic import drawn_run, made_experiment, write_folder
 from analysis.test_scaling import LAWS, family
-from workloads.conflict_log import MetPage
+from workloads.conflict_log import RefusalPage
+from workloads.errors import RunError
 from workloads.manifest import MetEntry
-from workloads.recording import RunError
 
 
 def side(refused, of=1000):
@@ -32,8 +32,8 @@ PREDICTIONS = [
     Prediction("b", "turso", "concurrent", "row", "hotspot:9:1", 0.01, 0.0, side(0), side(0), 0),
 ]  # fmt: skip
 PAGES = Met(
-    12, 11, ((MetPage("table t", 3, "leaf", "read/write"), 7),
-             (MetPage("table t", 2, "interior", "read-only"), 3)), {"index t.v": 1}, {}
+    12, 11, ((RefusalPage("table t", 3, "leaf", "read/write"), 7),
+             (RefusalPage("table t", 2, "interior", "read-only"), 3)), {"index t.v": 1}, {}
 )  # fmt: skip
 DATA: dict[Callable[..., None], Any] = {
     figures_models.scaling_law: [

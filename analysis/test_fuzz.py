@@ -23,7 +23,8 @@ from fuzz.histories import Histories
 from fuzz.planted import PLANTED
 from properties.anomalies import check
 from properties.verdict import Verdict
-from workloads.history import History, HistoryError
+from workloads.columns import History
+from workloads.errors import HistoryError
 from workloads.visible import visible
 
 INPUTS = 120

@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.rates import (
-    abort_rate,
-    count,
-    count_worker,
-    jain_index,
-    percentiles,
-    pooled,
-    together,
-)
+from analysis.estimators import abort_rate, jain_index, percentiles
+from analysis.rates import count, count_worker, pooled, together
 from analysis.summary import doubts, summary_lines
 from analysis.synthetic import (
     BUSY_WORDS,
@@ -28,7 +21,7 @@ from analysis.synthetic import (
     write_folder,
 )
 from analysis.timeline import checkpoints, timeline
-from workloads.recording import (
+from workloads.outcomes import (
     BEGIN,
     BUSY,
     COMMIT,
@@ -39,8 +32,8 @@ from workloads.recording import (
     STALE,
     STATEMENT,
     UNKNOWN,
-    read_run,
 )
+from workloads.recording import read_run
 
 STALE_AT_COMMIT = {"outcome": CONFLICT, "conflict": STALE, "phase": COMMIT, "message": 2}
 BUSY_AT_BEGIN = {"outcome": CONFLICT, "conflict": BUSY, "phase": BEGIN, "message": 1}

@@ -28,22 +28,12 @@ from analysis.synthetic import (
     made_worker,
     write_folder,
 )
-from workloads.experiment import read_experiment
+from workloads.design import read_experiment
+from workloads.errors import RunError
+from workloads.outcomes import BEGIN, BUSY, CONFLICT, FAILED, MEANINGS, STATEMENT, UPGRADE
 from workloads.plan import make_plan
 from workloads.processes import run
-from workloads.recording import (
-    BEGIN,
-    BUSY,
-    CONFLICT,
-    FAILED,
-    MEANINGS,
-    STATEMENT,
-    UPGRADE,
-    WITHIN_AT,
-    Run,
-    RunError,
-    packed_within,
-)
+from workloads.recording import WITHIN_AT, Run, packed_within
 
 UPGRADED: dict[str, Any] = {
     "outcome": CONFLICT,

@@ -11,7 +11,7 @@ from analysis.evidence import read_evidence
 from analysis.findings import doubts, findings
 from analysis.report import write_report
 from analysis.synthetic import ARMS, drawn_run, made_experiment, made_report_folder
-from workloads.recording import RunError
+from workloads.errors import RunError
 
 
 @pytest.fixture(scope="module")

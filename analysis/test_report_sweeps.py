@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from analysis import versus
-from analysis.compare import Grid, gather
+from analysis.compare import Measured, gather
 from analysis.evidence import read_evidence
 from analysis.report import write_report
 from analysis.report_models import skew_studies
@@ -24,7 +24,7 @@ from analysis.report_sweeps import LESS, MORE, SAME, UNKNOWN, judged, sentences,
 from analysis.sides import pairs_of
 from analysis.sweeps import layout, throughput_chart
 from analysis.synthetic import drawn_run, made_experiment, made_report_folder
-from workloads.experiment import read_experiment
+from workloads.design import read_experiment
 from workloads.manifest import Conduct
 from workloads.recording import Run
 
@@ -88,12 +88,12 @@ def sweep(
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Grid:
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     made = sweep(tmp_path_factory.mktemp("made") / "s", lambda n, us: 1.6 if us else 0.7)
     return gather(read_experiment(made))
 
 
-def test_gains_and_losses_are_claimed_where_they_were_planted(planted: Grid) -> None:
+def test_gains_and_losses_are_claimed_where_they_were_planted(planted: Measured) -> None:
     found = judged(planted)
     assert len(found) == 6
     for one in found:
@@ -168,7 +168,7 @@ def test_runs_that_are_unlike_are_in_no_ratio_of_table_report_or_band(
     assert {one.verdict for one in judged(alike)} == {MORE}
 
 
-def test_the_table_has_a_row_a_point_and_thirty_at_most(planted: Grid, tmp_path: Path) -> None:
+def test_the_table_has_a_row_a_point_and_thirty_at_most(planted: Measured, tmp_path: Path) -> None:
     few = table(planted, judged(planted))
     assert len(few.rows) == 6
     assert few.note == ""
@@ -187,7 +187,7 @@ def test_the_table_has_a_row_a_point_and_thirty_at_most(planted: Grid, tmp_path:
     assert all(len(row) == len(many.head) for row in many.rows)
 
 
-def test_the_axes_are_laid_out_as_lines_x_and_panels(planted: Grid) -> None:
+def test_the_axes_are_laid_out_as_lines_x_and_panels(planted: Measured) -> None:
     laid = layout(planted.axes)
     assert (laid.lines, laid.x, laid.panels) == ("way", "writers", ("think_us",))
     chart = throughput_chart(planted)

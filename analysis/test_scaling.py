@@ -10,7 +10,7 @@ from analysis.block_estimates import median_of_blocks
 from analysis.compare import gather
 from analysis.scaling import FEWEST_N, Usl, fit, scaling, scaling_table, scalings
 from analysis.synthetic import drawn_run, edit, made_experiment
-from workloads.experiment import read_experiment
+from workloads.design import read_experiment
 from workloads.manifest import ScenarioEntry
 
 N = (1, 2, 4, 8, 16, 32)

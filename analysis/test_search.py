@@ -11,17 +11,18 @@ from rich.console import Console
 
 from analysis import cli, search
 from analysis.listing import list_runs
-from analysis.search import Undecided, conduct
+from analysis.search import Undecided, run_search
 from analysis.search_folder import Search, begin, read_search
 from analysis.slo import load_of
 from analysis.synthetic import edit, made_run, made_worker, write_folder
-from workloads.errors import PlanError
+from workloads.errors import PlanError, RunError
 from workloads.locks import locked
 from workloads.manifest import write_manifest
+from workloads.outcomes import COMMITTED
 from workloads.pacing import arrivals
 from workloads.plan import Plan, make_plan
-from workloads.recording import ATTEMPT, COMMITTED, RunError, read_run
-from workloads.worker import seat_of
+from workloads.recording import ATTEMPT, read_run
+from workloads.worker import context_of
 
 SERVICE = 1000.0  # of a single server, exponential: M/M/1 as in test_slo
 TRUTH = SERVICE - math.log(100) / 0.020
@@ -33,7 +34,7 @@ def queue_run(plan, folder, *, name, **how):
     """A run as one worker on a queue would have recorded it; with rate 0 a closed loop."""
     start = 1_000_000_000
     stop = start + int((plan.warmup_s + plan.duration_s) * 1e9)
-    seat = seat_of(plan, 0)
+    seat = context_of(plan, 0)
     service = np.random.default_rng([plan.seed, 99])
     due = arrivals(plan.rate, start, seat.rng(7)) if plan.rate else None
     rows, free = [], start
@@ -72,7 +73,7 @@ def on_a_queue(monkeypatch):
 def test_the_search_finds_the_queues_answer_from_its_runs(tmp_path, on_a_queue):
     begin(LOOKED_FOR, tmp_path)
     said: list[str] = []
-    found = conduct(tmp_path, say=said.append)
+    found = run_search(tmp_path, say=said.append)
     assert found.capacity == pytest.approx(SERVICE, rel=0.03)
     assert found.answer.rate is not None
     assert abs(found.answer.rate / TRUTH - 1) < 0.1
@@ -89,7 +90,7 @@ def test_an_interrupted_search_goes_on_and_repeats_no_run(tmp_path, on_a_queue):
     begin(LOOKED_FOR, tmp_path)
     whole = tmp_path / "whole"
     begin(LOOKED_FOR, whole)
-    expected = conduct(whole).answer
+    expected = run_search(whole).answer
     on_a_queue.clear()
     seen = []
 
@@ -99,19 +100,19 @@ def test_an_interrupted_search_goes_on_and_repeats_no_run(tmp_path, on_a_queue):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        conduct(tmp_path, say=stop_at_sixth)
+        run_search(tmp_path, say=stop_at_sixth)
     assert len(on_a_queue) == 6
     # A run that was killed leaves a manifest that says it is still running.
     cut = tmp_path / on_a_queue[-1]
     manifest = json.loads((cut / "manifest.json").read_text())
     (cut / "manifest.json").write_text(json.dumps(manifest | {"ended": "running"}))
     begin(read_search(tmp_path), tmp_path)
-    assert conduct(tmp_path).answer == expected
+    assert run_search(tmp_path).answer == expected
     assert on_a_queue.count(cut.name) == 2
     assert len(on_a_queue) == len(set(on_a_queue)) + 1
     assert (tmp_path / "earlier" / f"{cut.name}.1" / "manifest.json").is_file()
     on_a_queue.clear()
-    assert conduct(tmp_path).answer == expected
+    assert run_search(tmp_path).answer == expected
     assert on_a_queue == []
 
 
@@ -150,13 +151,13 @@ def test_a_search_that_was_begun_elsewhere_does_not_go_on_here(tmp_path, monkeyp
     changes, told = ELSEWHERE[what]
     begin(REAL, tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        conduct(tmp_path, say=stop)
+        run_search(tmp_path, say=stop)
     assert [path.name for path in tmp_path.glob("*-*/")] == ["capacity-1"]
     of_another(tmp_path / "capacity-1", changes)
     with monkeypatch.context() as patched:
         patched.setattr(search, "run", lambda *a, **k: pytest.fail("ran it elsewhere"))
         with pytest.raises(RunError, match="Go on with it where") as caught:
-            conduct(tmp_path)
+            run_search(tmp_path)
     assert told in str(caught.value) and "\n" not in str(caught.value)
     assert (tmp_path / "capacity-1" / "manifest.json").is_file()
 
@@ -164,22 +165,22 @@ def test_a_search_that_was_begun_elsewhere_does_not_go_on_here(tmp_path, monkeyp
 def test_a_search_goes_on_where_nothing_differs_and_a_mixed_one_is_not_told(tmp_path):
     begin(REAL, tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        conduct(tmp_path, say=stop)
-    found = conduct(tmp_path)
+        run_search(tmp_path, say=stop)
+    found = run_search(tmp_path)
     assert found.capacity_runs == ("capacity-1",)
     name = next(iter(found.probes.values())).runs[0]
     of_another(tmp_path / name, ELSEWHERE["machine"][0])
     with pytest.raises(RunError, match=f"capacity-1 and {name} differ in machine"):
-        conduct(tmp_path)
+        run_search(tmp_path)
 
 
 def test_a_finished_search_of_another_machine_is_told_there_and_here(tmp_path, monkeypatch):
     begin(REAL, tmp_path)
-    answer = conduct(tmp_path).answer
+    answer = run_search(tmp_path).answer
     for manifest in tmp_path.glob("*/manifest.json"):
         of_another(manifest.parent, ELSEWHERE["machine"][0])
     monkeypatch.setattr(search, "run", lambda *a, **k: pytest.fail("ran a finished probe"))
-    assert conduct(tmp_path).answer == answer
+    assert run_search(tmp_path).answer == answer
 
 
 def test_a_run_that_proves_unlike_when_it_was_made_is_set_aside(tmp_path, on_a_queue, monkeypatch):
@@ -193,7 +194,7 @@ def test_a_run_that_proves_unlike_when_it_was_made_is_set_aside(tmp_path, on_a_q
 
     monkeypatch.setattr(search, "run", run)
     with pytest.raises(RunError, match=r"capacity-2 differ in kernel \(Linux 6.1 against Linux 9"):
-        conduct(tmp_path)
+        run_search(tmp_path)
     assert (tmp_path / "earlier" / "capacity-2.1" / "manifest.json").is_file()
     assert not (tmp_path / "capacity-2").exists()
 
@@ -201,7 +202,7 @@ def test_a_run_that_proves_unlike_when_it_was_made_is_set_aside(tmp_path, on_a_q
 def test_two_processes_are_never_at_one_search(tmp_path, on_a_queue):
     begin(LOOKED_FOR, tmp_path)
     with locked(tmp_path), pytest.raises(RunError, match="another process is at this search"):
-        conduct(tmp_path)
+        run_search(tmp_path)
     assert on_a_queue == []
 
 
@@ -229,7 +230,7 @@ def test_runs_that_others_disturbed_are_kept_told_and_not_counted(tmp_path, monk
     monkeypatch.setattr(search, "run", run)
     begin(LOOKED_FOR, tmp_path / "a")
     said: list[str] = []
-    found = conduct(tmp_path / "a", say=said.append)
+    found = run_search(tmp_path / "a", say=said.append)
     assert found.capacity_runs == ("capacity-1", "capacity-3", "capacity-4")
     assert any("capacity-2: not counted, other programs used 50 %" in line for line in said)
     assert (tmp_path / "a" / "capacity-2" / "manifest.json").is_file()
@@ -237,7 +238,7 @@ def test_runs_that_others_disturbed_are_kept_told_and_not_counted(tmp_path, monk
     disturbed.add("all")
     begin(LOOKED_FOR, tmp_path / "b")
     with pytest.raises(Undecided, match="foreign-limit"):
-        conduct(tmp_path / "b")
+        run_search(tmp_path / "b")
 
 
 def test_windows_are_as_long_as_the_objective_needs_and_refused_beyond_the_longest():
@@ -261,7 +262,7 @@ def test_a_run_that_broke_an_invariant_is_not_met_and_said(tmp_path, monkeypatch
 
     monkeypatch.setattr(search, "run", run)
     begin(LOOKED_FOR, tmp_path)
-    found = conduct(tmp_path)
+    found = run_search(tmp_path)
     assert found.answer.rate is not None and found.answer.rate <= 300
     assert any("total: 99 for 100" in line for line in found.broken)
 
@@ -283,11 +284,11 @@ def test_a_run_of_which_nothing_can_be_told_is_no_run_that_did_not_meet_it(
     tmp_path, on_a_queue, monkeypatch
 ):
     begin(LOOKED_FOR, tmp_path / "whole")
-    whole = conduct(tmp_path / "whole")
+    whole = run_search(tmp_path / "whole")
     with_nobody_due(monkeypatch, lambda name: name.startswith("rate-") and name.endswith("-1"))
     begin(LOOKED_FOR, tmp_path / "e")
     said: list[str] = []
-    found = conduct(tmp_path / "e", say=said.append)
+    found = run_search(tmp_path / "e", say=said.append)
     assert found.answer.rate is not None and whole.answer.rate is not None
     assert abs(found.answer.rate / whole.answer.rate - 1) < 0.11
     untold = [line for line in said if "0 transactions are too few to tell" in line]
@@ -299,7 +300,7 @@ def test_a_rate_of_which_nothing_can_be_told_is_undecided(tmp_path, on_a_queue, 
     with_nobody_due(monkeypatch, lambda name: name.startswith("rate-"))
     begin(LOOKED_FOR, tmp_path)
     with pytest.raises(Undecided, match=r"only 0 runs of rate-.*too few to tell.*--duration"):
-        conduct(tmp_path)
+        run_search(tmp_path)
 
 
 # --- the command, on real processes -------------------------------------------------------------

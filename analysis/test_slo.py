@@ -12,11 +12,11 @@ import pytest
 
 from analysis.bisect_rate import highest_rate
 from analysis.slo import Load, judge, load_of, parse_objectives, statistic
-from workloads.errors import PlanError
+from workloads.errors import PlanError, RunError
+from workloads.outcomes import COMMITTED
 from workloads.pacing import arrivals
 from workloads.plan import make_plan
 from workloads.processes import run
-from workloads.recording import COMMITTED, RunError
 
 SERVICE = 1000.0
 

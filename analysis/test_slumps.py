@@ -29,7 +29,7 @@ from analysis.summary import doubts
 from analysis.sweep_table import arms_table, doubt_words
 from analysis.synthetic import drawn_run, made_experiment, open_loop, rated
 from analysis.tables import rates_table
-from workloads.experiment import read_experiment
+from workloads.design import read_experiment
 from workloads.recording import Run
 
 S = 10**9

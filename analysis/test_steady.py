@@ -9,7 +9,7 @@ from analysis.steady import steady_state
 from analysis.summary import summary_lines
 from analysis.synthetic import drawn_run, made_experiment, made_run, made_worker, rated
 from analysis.warmup import FEWEST_BATCHES, drifts, mser, truncation
-from workloads.experiment import read_experiment
+from workloads.design import read_experiment
 from workloads.recording import ATTEMPT
 
 N, PLANNED = 100, 9  # a run of 11 s with a warm-up of 1 s

@@ -17,9 +17,8 @@ import pytest
 import typer
 
 from analysis import campaign, cli
-from workloads.experiment import Design
-from workloads.hosts import per_s
-from workloads.processes import Progress
+from workloads.design import Design
+from workloads.hosts import Progress, per_s
 
 ROOT = Path(__file__).resolve().parent.parent
 HISTORY = ROOT / "properties" / "histories" / "list-append" / "G2-item.json"
@@ -192,7 +191,8 @@ def test_no_rate_is_told_of_a_runs_first_instant() -> None:
 
 
 def test_a_cell_that_ended_in_its_first_instant_has_no_rate(tmp_path: Path) -> None:
-    from analysis.show import CellCounter, console
+    from analysis.show import CellCounter
+    from analysis.terminal import console
 
     counter = CellCounter([Design("tiny", "?", {"null": TINY}, blocks=1)], console(stderr=True))
     counter(Progress("measuring", elapsed_s=0.0, committed=124))

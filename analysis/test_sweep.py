@@ -26,9 +26,8 @@ from analysis.sweep_table import (
     rival,
 )
 from analysis.synthetic import drawn_run, made_experiment
-from workloads.design import Cell, begin, read_experiment, write_cell
+from workloads.design import Cell, Design, begin, read_experiment, write_cell
 from workloads.errors import PlanError
-from workloads.experiment import Design
 from workloads.manifest import Conduct
 from workloads.sweep import read_sweep
 from workloads.sweep_folder import Beside, beside, choose_folder

@@ -17,9 +17,8 @@ from analysis.sides import pairs_of
 from analysis.significance import PAIRED_T, SIGN_FLIP
 from analysis.synthetic import drawn_run, edit, made_experiment, write_folder
 from analysis.versus import compare, deviation, judged
-from workloads.errors import PlanError
-from workloads.experiment import read_experiment
-from workloads.recording import RunError
+from workloads.design import read_experiment
+from workloads.errors import PlanError, RunError
 
 BASE = {"scenario": "register", "writers": 2}
 ARMS = {
@@ -398,7 +397,8 @@ def test_json_is_one_document_with_everything(sweep, monkeypatch, capsys):
 def test_a_planted_slowdown_is_found_on_a_real_engine_and_none_where_there_is_none(tmp_path):
     from pathlib import Path
 
-    from workloads.experiment import Design, conduct
+    from workloads.design import Design
+    from workloads.experiment import run_experiment
 
     slower = Path(__file__).resolve().parent.parent / "examples" / "engine_slower.py"
     # Work that sleeps: whatever else the machine does, a transaction takes the same time.
@@ -412,7 +412,9 @@ def test_a_planted_slowdown_is_found_on_a_real_engine_and_none_where_there_is_no
         "slower": plan | {"database": f"{slower}:Slower"},
     }
     folder = tmp_path / "slower"
-    conduct(Design("slower", "Is it found?", arms, blocks=12, seed=4, baseline="sqlite"), folder)
+    run_experiment(
+        Design("slower", "Is it found?", arms, blocks=12, seed=4, baseline="sqlite"), folder
+    )
     assert read_experiment(folder).complete
     names = [f"{folder}:{arm}" for arm in arms]
     pairs, _ = pairs_of(names, tmp_path)

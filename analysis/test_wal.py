@@ -18,10 +18,11 @@ from analysis.sweep_table import arms_table, doubt_words
 from analysis.synthetic import START_NS, attempts, made_experiment, made_run, made_worker
 from analysis.tables import wal_table
 from analysis.wal import Wal, unread_ns
-from workloads.experiment import read_experiment
+from workloads.design import read_experiment
+from workloads.outcomes import UNKNOWN
 from workloads.plan import make_plan
 from workloads.processes import run
-from workloads.recording import UNKNOWN, Run
+from workloads.recording import Run
 
 LARGE, SMALL = 60 << 20, 4 << 20
 """Beyond and below ten times the autocheckpoint of 1,000 pages."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from workloads.recording import COMMITTED, Run
+from workloads.outcomes import COMMITTED
+from workloads.recording import Run
 
 
 def timeline(run: Run, role: str = "writer", bins: int = 50) -> tuple[np.ndarray, np.ndarray]:

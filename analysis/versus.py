@@ -17,7 +17,7 @@ import numpy as np
 
 from analysis import words
 from analysis.block_estimates import FEWEST_BLOCKS, Ratio, ratio_over_blocks, seed_of
-from analysis.compare import Cell, Grid
+from analysis.compare import CountedCell, Measured
 from analysis.estimators import PERCENTILES, percentiles
 from analysis.likeness import (
     NEVER,
@@ -329,7 +329,7 @@ def compare(
     )
 
 
-def _unusable(cell: Cell | None, side: Side) -> str:
+def _unusable(cell: CountedCell | None, side: Side) -> str:
     """Why a cell is in no comparison, "" if it may be."""
     if cell is None:
         return f"{side.label} has no such block"
@@ -371,7 +371,7 @@ def _band(a: Side, b: Side, measure: str, role: str) -> float:
     return max(known) if known else math.nan
 
 
-def aa_band(grid: Grid, measure: str = "throughput", role: str = "writer") -> float:
+def aa_band(grid: Measured, measure: str = "throughput", role: str = "writer") -> float:
     """The smallest effect that an experiment can claim: how far from 1 the interval of the ratio
     of the same arm run twice reaches (the blocks' range where they are too few); nan without an
     A/A control. Of several controls the greatest.

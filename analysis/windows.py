@@ -26,12 +26,13 @@ from typing import Any
 import numpy as np
 
 from workloads.engines import find_engine
-from workloads.errors import NotTrusted, UnknownName
+from workloads.errors import NotTrusted, RunError, UnknownName
+from workloads.outcomes import BUSY, COMMITTED, CONFLICT, UPGRADE
 from workloads.plan import Plan, file_of
-from workloads.recording import BUSY, COMMITTED, CONFLICT, UPGRADE, Run, RunError
+from workloads.recording import Run
 from workloads.scenarios import Scenario, find_scenario
 from workloads.scenarios.footprint import Footprint
-from workloads.worker import seat_of
+from workloads.worker import context_of
 
 MOST_ROWS = 1 << 24
 """Of a database whose rows are looked at one by one: arrays of 128 MiB each."""
@@ -295,7 +296,7 @@ def drawn(run: Run) -> Drawn:
         rows = worker.attempts
         if worker.worker >= len(plan.roles()):
             raise NoAnswer(run.name, f"its plan has no worker {worker.worker}: it was edited.")
-        draw = scenario.draw(seat_of(plan, worker.worker))
+        draw = scenario.draw(context_of(plan, worker.worker))
         some: list[int] = []
         written: list[bool] = []
         ends = [0]

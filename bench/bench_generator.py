@@ -26,11 +26,11 @@ sys.path.insert(0, str(ROOT))
 
 from workloads import board as boards  # noqa: E402
 from workloads import recording as rec  # noqa: E402
-from workloads.board import Board  # noqa: E402
+from workloads.board import ControlBlock  # noqa: E402
 from workloads.engines import Settings, find_engine  # noqa: E402
 from workloads.plan import Plan  # noqa: E402
-from workloads.scenarios import Draw, Seat, Shape  # noqa: E402
-from workloads.worker import _loop, seat_of  # noqa: E402
+from workloads.scenarios import Draw, Shape, WorkerContext  # noqa: E402
+from workloads.worker import _loop, context_of  # noqa: E402
 
 ROWS = 10_000
 NO_CHECKPOINT = Settings(wal_autocheckpoint=0)
@@ -56,7 +56,7 @@ class OneRow:
     def __init__(self, keys: list[int]) -> None:
         self.draws = [Draw(0, (key,)) for key in keys]
 
-    def draw(self, seat: Seat) -> Callable[[], Draw]:
+    def draw(self, seat: WorkerContext) -> Callable[[], Draw]:
         left: list[Draw] = []
 
         def draw() -> Draw:
@@ -66,7 +66,7 @@ class OneRow:
 
         return draw
 
-    def bodies(self, seat: Seat) -> tuple[Callable[[Any], int], ...]:
+    def bodies(self, seat: WorkerContext) -> tuple[Callable[[Any], int], ...]:
         assert seat.session is not None
         rows, run = seat.session.rows, seat.session.run
 
@@ -77,7 +77,7 @@ class OneRow:
 
         return (update,)
 
-    def acknowledged(self, seat: Seat) -> None:
+    def acknowledged(self, seat: WorkerContext) -> None:
         return None
 
 
@@ -114,12 +114,12 @@ def bare(session: Any, mode: str) -> Callable[[], None]:
 def kit(session: Any, engine: str, mode: str, folder: Path) -> Callable[[], None]:
     """The worker's own loop over the same session, recording every attempt."""
     plan = Plan(database=engine, writers=1, begin=mode, transactions=BLOCK)
-    board = Board(folder / f"{engine}.board", 1, create=True)
+    board = ControlBlock(folder / f"{engine}.board", 1, create=True)
     board.numbers[boards.STATE] = boards.GO
     board.numbers[boards.STOP_NS] = 2**62
-    recorder = rec.Recorder(folder, list(MODES).index(engine))
+    recorder = rec.AttemptRecorder(folder, list(MODES).index(engine))
     scenario: Any = OneRow(keys())
-    seat = seat_of(plan, 0)
+    seat = context_of(plan, 0)
     seat.session = session
 
     def block() -> None:

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from properties.judging import judge
 from properties.strategies import schedules
 from workloads.engines import find_engine
-from workloads.interleave import Stage
+from workloads.interleave import ScheduleRunner
 from workloads.schedule import Schedule, Schema
 
 WANTED = 500
@@ -79,7 +79,7 @@ def main(seconds: float) -> int:
         if why := find_engine(name).missing():
             print(f"{name:20}{why}")
             continue
-        with Stage(name, (mode,) * 3, Schema(), processes=processes) as stage:
+        with ScheduleRunner(name, (mode,) * 3, Schema(), processes=processes) as stage:
             played = rate(stage.play, some, seconds)
             level = find_engine(name).promises[mode].level
             judged = rate(lambda s, st=stage, lv=level: judge(st.play(s), lv), some, seconds)  # type: ignore[misc]

@@ -12,7 +12,8 @@ from typing import Any
 
 from properties.catalogue import CATALOGUE
 from properties.examples import OUTCOME_WORDS, parse_line
-from workloads.history import Builder, History
+from workloads.columns import History
+from workloads.history import Builder
 
 
 def generate(

@@ -25,7 +25,8 @@ from fuzz import Fuzzer, Played
 from fuzz.sweep_folders import RAW, SWEEP, nothing_runs
 from fuzz.sweep_folders import SweepFolders as Made
 from workloads.engines import Probe
-from workloads.processes import RunFailed, run
+from workloads.errors import RunFailed
+from workloads.processes import run
 
 COMMANDS: Any = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 

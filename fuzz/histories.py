@@ -26,9 +26,10 @@ from fuzz.history_texts import damage_text, forged, laid_out
 from fuzz.make_folders import FOLDERS
 from fuzz.trees import damage_lines
 from properties.catalogue import LEVELS
+from workloads.columns import MODELS, OUTCOMES, History
 from workloads.elle_files import read_history, write_history
-from workloads.history import MODELS, OUTCOMES, History, HistoryError
-from workloads.records import Recorder
+from workloads.errors import HistoryError
+from workloads.records import HistoryRecorder
 from workloads.visible import visible
 
 FORMS = (".edn", ".jsonl", ".json", ".npz")
@@ -284,7 +285,7 @@ def _record(history: History, folder: Path) -> None:
     for session, name in enumerate(history.sessions):
         mine = [txn for txn in range(len(history)) if history.txn_session[txn] == session]
         path = folder / f"worker-{session:03d}.history.jsonl"
-        recorder = Recorder(path, history.model, session, _plain(name))
+        recorder = HistoryRecorder(path, history.model, session, _plain(name))
         for txn in mine:
             ops: list[Any] = [[f, _plain(key), _plain(value)] for f, key, value in history.ops(txn)]
             begin = int(history.txn_begin[txn])

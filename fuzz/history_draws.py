@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from properties.drawn import Confusing, drawn
-from workloads.history import CONFLICT, FAILED, FIRST_OTHER, History
+from workloads.columns import CONFLICT, FAILED, FIRST_OTHER, History
 from workloads.values import Literal, identity
 
 ACTS = (

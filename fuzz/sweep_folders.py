@@ -24,9 +24,9 @@ from fuzz import EVIL, PRECIOUS, Fuzzer, Played
 from fuzz.bytes import damage_bytes, odd_file
 from fuzz.trees import damage_text, damage_tree
 from workloads.design import Cell, Design, begin, cell_name, write_cell
+from workloads.errors import RunFailed
 from workloads.files import write_json
 from workloads.plan import make_plan
-from workloads.processes import RunFailed
 from workloads.sweep import read_sweep
 from workloads.sweep_folder import note_sweep
 

@@ -18,7 +18,7 @@ from properties.book import Book, book, count, noting, turn_to
 from properties.targets import Target
 from workloads import temporary
 from workloads.engines import find_engine
-from workloads.interleave import Stage
+from workloads.interleave import ScheduleRunner
 
 HERE = Path(__file__).resolve().parent
 NAMES = ("schedules", "begun", "committed")
@@ -36,7 +36,7 @@ class Accounts:
             # After a session that was killed nobody reads it: it goes as stages do.
             self.ours = temporary.make(temporary.STAGE)
         self.found = self.ours.path if self.ours else Path(told)
-        Stage.listeners[:] = [count]
+        ScheduleRunner.listeners[:] = [count]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

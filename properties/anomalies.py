@@ -30,7 +30,7 @@ from properties.tails import settle
 from properties.verdict import Findings, Verdict, Witness, closed
 from properties.within import fractured_lists, judge_lists
 from properties.writers import packable
-from workloads.history import COMMITTED, NOT_KNOWN, WRITE, History
+from workloads.columns import COMMITTED, NOT_KNOWN, WRITE, History
 
 __all__ = ["CATALOGUE", "DEFAULT_LEVEL", "FORBIDS", "LEVELS", "Verdict", "Witness", "check"]
 

@@ -21,7 +21,7 @@ from hypothesis.errors import UnsatisfiedAssumption
 
 from workloads import recording as rec
 from workloads.interleave import EngineDied
-from workloads.player import Event
+from workloads.player import StepResult
 from workloads.recording import Run
 
 MOST_DEATHS = 40
@@ -54,7 +54,7 @@ class Counts:
     committed: int = 0
     refused: Counter[str] = field(default_factory=Counter)
 
-    def play(self, events: Sequence[Event]) -> None:
+    def play(self, events: Sequence[StepResult]) -> None:
         """Count a schedule's events."""
         self.schedules += 1
         for event in events:
@@ -222,7 +222,7 @@ def turn_to(other: Book) -> None:
     _open = other
 
 
-def count(events: Sequence[Event]) -> None:
+def count(events: Sequence[StepResult]) -> None:
     """For `Stage.listeners`."""
     _open.counts.play(events)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import chain, combinations, permutations
 from typing import Any
 
-from workloads.history import COMMITTED, NIL, NOT_KNOWN, READ, UNKNOWN, WRITE, History
+from workloads.columns import COMMITTED, NIL, NOT_KNOWN, READ, UNKNOWN, WRITE, History
 
 Order = tuple[int, ...]
 Key = int  # values and keys are the history's own numbers, which tell 1 from true and "1"

@@ -12,7 +12,7 @@ import numpy as np
 
 from properties.graph import PROCESS, REALTIME, WW, Graph
 from properties.registers import Registers
-from workloads.history import COMMITTED, NEVER, History
+from workloads.columns import COMMITTED, NEVER, History
 
 Chains = tuple[np.ndarray, np.ndarray]  # the chain of each transaction, its place in it
 

@@ -16,10 +16,10 @@ from properties.drawing import svg
 from properties.explain import explain, marks_of, op_text, reason, report, untold
 from properties.graph import KIND_NAMES
 from properties.verdict import Verdict, Witness
+from workloads.columns import HISTORY_FILE, MODELS, OUTCOMES, History
 from workloads.elle_files import SUFFIXES, read_history
-from workloads.errors import RunError
+from workloads.errors import HistoryError, RunError
 from workloads.files import replace
-from workloads.history import HISTORY_FILE, MODELS, OUTCOMES, History, HistoryError
 from workloads.values import show
 from workloads.visible import json_text, visible
 

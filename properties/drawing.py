@@ -17,7 +17,7 @@ from properties.catalogue import CATALOGUE
 from properties.explain import marks_of, op_texts, reason, where
 from properties.graph import KIND_NAMES, PROCESS, REALTIME, RW, RW_PREDICATE, Step
 from properties.verdict import Witness
-from workloads.history import History
+from workloads.columns import History
 from workloads.visible import visible
 
 MOST_OPS, MOST_LETTERS = 8, 56  # in a box; more are told by how many, or cut in their middle

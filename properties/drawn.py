@@ -10,7 +10,8 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from workloads.history import Builder, History
+from workloads.columns import History
+from workloads.history import Builder
 from workloads.values import Literal, Unordered
 
 KEYS: tuple[Any, ...] = ("x", "y", "z")

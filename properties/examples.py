@@ -12,7 +12,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from workloads.history import Builder, History
+from workloads.columns import History
+from workloads.history import Builder
 
 OUTCOME_WORDS = {"ok": "committed", "fail": "failed", "info": "unknown", "conflict": "conflict"}
 

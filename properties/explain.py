@@ -12,7 +12,7 @@ from typing import Any
 from properties.catalogue import CATALOGUE
 from properties.graph import PROCESS, REALTIME, RW, RW_PREDICATE, WR, Step
 from properties.verdict import Verdict, Witness, elide
-from workloads.history import COMMITTED, NEVER, OUTCOMES, WRITE, History
+from workloads.columns import COMMITTED, NEVER, OUTCOMES, WRITE, History
 from workloads.values import Unordered, show
 from workloads.visible import visible
 

@@ -31,7 +31,7 @@ from properties.graph import (
 from properties.orders import Need
 from properties.reach import Bits, Clocks, Reach
 from properties.registers import Registers
-from workloads.history import PREDICATE_READ
+from workloads.columns import PREDICATE_READ
 
 MOST_BYTES = 400_000_000  # of reachability; what would need more is left to `one_step`
 MOST_PAIRS = 5_000_000  # of a read and a write of its key, without chains: beyond, minutes

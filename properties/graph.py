@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
-from workloads.history import COMMITTED, NEVER, History
+from workloads.columns import COMMITTED, NEVER, History
 
 # Kinds of edges. WW_IF is a write order that holds if an unknown transaction, proven by another
 # write that was read, committed whole: if it didn't, that read was of an aborted write. Either

@@ -11,13 +11,14 @@ from typing import Any
 
 from hypothesis import settings as hypothesis_settings
 
-from properties.anomalies import FORBIDS, check
+from properties.anomalies import check
 from properties.book import asked_once
+from properties.catalogue import FORBIDS
 from properties.explain import explain
 from properties.model import Forbidden, Model, Refused
 from properties.verdict import Verdict
 from workloads.engines import Engine, find_engine
-from workloads.interleave import Played, Stage
+from workloads.interleave import ScheduleRun, ScheduleRunner
 from workloads.schedule import Schedule
 from workloads.schedule_text import pasted, stderr_text, timeline
 
@@ -28,7 +29,7 @@ The model has one snapshot for a transaction. Two files have two, each taken whe
 read, and a serializable engine may take them at two moments as long as nobody can tell: a model
 with a snapshot a file would have to allow read skew, which is what nobody may see. Where BEGIN
 locks every file nobody commits between the two, and they are one. Elsewhere the checker judges,
-which asks only what was seen, and each file alone too (`Played.history(keys)`).
+which asks only what was seen, and each file alone too (`ScheduleRun.history(keys)`).
 """
 
 
@@ -39,7 +40,7 @@ class Judged:
     verdict : the checker's, None where the schedule deletes rows. refused : by the model's count.
     """
 
-    played: Played
+    played: ScheduleRun
     level: str
     verdict: Verdict | None
     wrong: list[str]
@@ -51,7 +52,7 @@ class Judged:
         return list(self.verdict.anomalies) if self.verdict else []
 
 
-def judge(played: Played, level: str) -> Judged:
+def judge(played: ScheduleRun, level: str) -> Judged:
     """Both judges on one schedule, at a level of Elle's names."""
     wrong: list[str] = []
     verdict = None
@@ -74,7 +75,7 @@ def judge(played: Played, level: str) -> Judged:
     return Judged(played, level, verdict, wrong, model.refused)
 
 
-def model_of(played: Played, level: str) -> Model:
+def model_of(played: ScheduleRun, level: str) -> Model:
     """The model as these engines keep it."""
     at_begin = [snapshot_at_begin(*of) for of in zip(played.engines, played.modes, strict=True)]
     return Model(played.schedule.schema, level, at_begin)
@@ -96,7 +97,7 @@ def promised(engine: Engine, mode: str) -> str:
     return engine.promises[mode].level
 
 
-def insist(played: Played, level: str | None = None) -> Judged:
+def insist(played: ScheduleRun, level: str | None = None) -> Judged:
     """Raise AssertionError, with everything an engine's developer needs, unless the level is kept.
 
     level : None for the weakest of what the sessions' modes promise.
@@ -149,8 +150,8 @@ def how_many(share: float) -> int:
     return max(5, int(hypothesis_settings().max_examples * share))
 
 
-def play(engine: str, mode: str, schedule: Schedule, **options: Any) -> Played:
+def play(engine: str, mode: str, schedule: Schedule, **options: Any) -> ScheduleRun:
     """Play one schedule on a stage of its own: for a fixed schedule, or at a prompt."""
     modes = (mode,) * len(schedule.programs)
-    with Stage(engine, modes, schedule.schema, schedule.settings, **options) as stage:
+    with ScheduleRunner(engine, modes, schedule.schema, schedule.settings, **options) as stage:
         return stage.play(schedule)

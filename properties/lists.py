@@ -12,7 +12,7 @@ from properties.graph import RW, RW_PREDICATE, WR, WW, WW_IF, add_fan
 from properties.unordered import add_repeated, judge_sets
 from properties.verdict import Witness, elide
 from properties.versions import Versions
-from workloads.history import COMMITTED, PREDICATE_READ, UNKNOWN
+from workloads.columns import COMMITTED, PREDICATE_READ, UNKNOWN
 from workloads.values import show
 
 

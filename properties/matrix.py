@@ -14,14 +14,14 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 
-from properties.anomalies import FORBIDS
+from properties.catalogue import FORBIDS
 from properties.judging import complaint, judge, play, promised
 from properties.known import known_findings
 from properties.schedules import CLASSICS, Found, how
 from properties.strategies import schedules
 from properties.targets import DEFAULT_ENGINES
 from workloads.engines import MODES, find_engine
-from workloads.interleave import EngineDied, Played, Stage
+from workloads.interleave import EngineDied, ScheduleRun, ScheduleRunner
 from workloads.schedule import Schedule, Schema
 from workloads.schedule_text import pasted
 from workloads.sessions import SessionError
@@ -122,7 +122,7 @@ def _classic(name: str, mode: str, key: str, tally: _Tally) -> dict[str, Any]:
 
 
 def _draw(name: str, mode: str, schema: Schema, examples: int, tally: _Tally) -> None:
-    with Stage(name, (mode,) * SESSIONS, schema) as stage:
+    with ScheduleRunner(name, (mode,) * SESSIONS, schema) as stage:
 
         @settings(
             max_examples=max(examples, 1),
@@ -155,7 +155,7 @@ class _Tally:
         self.violated: set[str] = set()
         self.deviations: list[str] = []
 
-    def add(self, played: Played) -> None:
+    def add(self, played: ScheduleRun) -> None:
         judged = judge(played, self.level)
         self.schedules += 1
         self.outcomes.update(txn.outcome for txn in played.txns)

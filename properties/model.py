@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from workloads.player import Event
+from workloads.player import StepResult
 from workloads.schedule import READS, WRITES, Op, Schema
 
 Rows = dict[int, Any]
@@ -114,7 +114,7 @@ class Member:
     oldest: int  # the version current at its BEGIN
     newest: int | None = None  # the version current at its first look at the rows
     marked: int | None = None  # the version current at its first SAVEPOINT
-    steps: list[Event] = field(default_factory=list)
+    steps: list[StepResult] = field(default_factory=list)
     end: int = -1
     version: int = -1  # the version that its commit made
     snapshot: int = -1
@@ -147,7 +147,7 @@ class Model:
 
     # --- events -----------------------------------------------------------------------------
 
-    def see(self, event: Event) -> None:
+    def see(self, event: StepResult) -> None:
         """Follow one event. Raises Forbidden."""
         name, status = event.op.name, event.status
         if status == "blocked":
@@ -189,7 +189,7 @@ class Model:
 
     # --- statements -------------------------------------------------------------------------
 
-    def _statement(self, member: Member, event: Event) -> None:
+    def _statement(self, member: Member, event: StepResult) -> None:
         now = len(self.versions) - 1
         if member.marked is None and event.op.name == "savepoint":
             member.marked = now
@@ -218,7 +218,7 @@ class Model:
             return member.oldest, member.oldest
         return (now if member.marked is None else member.marked), now
 
-    def _must_fail(self, member: Member, event: Event) -> None:
+    def _must_fail(self, member: Member, event: StepResult) -> None:
         """A statement or COMMIT that failed although nothing in its snapshot makes it.
 
         Allowed where another transaction has touched the row: the engine refuses, in the words of
@@ -313,7 +313,7 @@ class Model:
             and serial_order(self.schema, first, members, final, strict=False) is not None
         )
 
-    def _allows(self, session: int, event: Event) -> bool:
+    def _allows(self, session: int, event: StepResult) -> bool:
         """Whether the model would let the refused transaction take this step and then commit."""
         member = self.open[session]
         oldest, newest = member.oldest, member.newest
@@ -339,7 +339,7 @@ class Model:
         return False
 
 
-def replay(schema: Schema, rows: Rows, steps: Iterable[Event]) -> Run | None:
+def replay(schema: Schema, rows: Rows, steps: Iterable[StepResult]) -> Run | None:
     """The steps on these rows; None where one would have had another result."""
     run = Run(schema, rows)
     for event in steps:
@@ -383,15 +383,15 @@ def serial_order(
     return go(list(members), first)
 
 
-def replace_status(event: Event, status: str) -> Event:
+def replace_status(event: StepResult, status: str) -> StepResult:
     return event._replace(status=status)
 
 
-def _said(event: Event) -> str:
+def _said(event: StepResult) -> str:
     return f"`{event.op}` of transaction {event.txn} (session {event.session}, step {event.at})"
 
 
-def _answer(event: Event) -> str:
+def _answer(event: StepResult) -> str:
     return f"saw {event.value}" if event.op.name in READS else "succeeded"
 
 

@@ -19,7 +19,7 @@ from properties.graph import (
 )
 from properties.registers import Registers, updates, version
 from properties.verdict import Witness
-from workloads.history import COMMITTED, NEVER, PREDICATE_READ
+from workloads.columns import COMMITTED, NEVER, PREDICATE_READ
 
 
 def beside(seen: Registers) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from properties.graph import PASS, RW, RW_PREDICATE, WR, WW, Step, components
 from properties.registers import Registers
-from workloads.history import PREDICATE_READ
+from workloads.columns import PREDICATE_READ
 
 Edge = tuple[int, int, int, int, int, int]  # source, target, kind, source_op, target_op, via
 

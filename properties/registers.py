@@ -21,7 +21,7 @@ from properties.graph import (
 )
 from properties.verdict import Findings, Witness
 from properties.writers import Writers, index_writes
-from workloads.history import (
+from workloads.columns import (
     COMMITTED,
     NIL,
     NOT_KNOWN,

@@ -21,7 +21,7 @@ import numpy as np
 
 from properties.lists import Lists
 from properties.registers import Registers
-from workloads.history import COMMITTED, PREDICATE_READ, WRITE
+from workloads.columns import COMMITTED, PREDICATE_READ, WRITE
 
 FLIPS = 400  # choices taken back, at most; one a transaction more
 CIRCLES = 50  # of those that wait for one another, looked for before giving up

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from workloads.interleave import Played
+from workloads.interleave import ScheduleRun
 from workloads.schedule import READS, Schedule
 
 ADYA = "Adya 1999, Weak Consistency: A Generalized Theory, ch. 3"
@@ -44,7 +44,7 @@ class Classic:
     def schedule(self) -> Schedule:
         return Schedule(self.programs, self.order)
 
-    def seen(self, played: Played) -> bool:
+    def seen(self, played: ScheduleRun) -> bool:
         """Whether the story happened."""
         reads = {s: played.seen(s) for s, _, _ in self.reads}
         outcomes = {s: [t.outcome for t in played.txns if t.session == s] for s in self.committed}
@@ -212,7 +212,7 @@ class Found(NamedTuple):
     words: str = ""
 
 
-def how(classic: Classic, played: Played) -> Found:
+def how(classic: Classic, played: ScheduleRun) -> Found:
     """Whether the anomaly was seen, or what prevented it and at which step."""
     if classic.seen(played):
         return Found("seen")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from properties.book import asked_once, book
 from workloads.engines import MODES, Identity, Settings, find_engine
-from workloads.interleave import EngineDied, Played, Stage
+from workloads.interleave import EngineDied, ScheduleRun, ScheduleRunner
 from workloads.schedule import FAST, Schedule, Schema
 from workloads.sessions import SessionError
 
@@ -60,9 +60,9 @@ def refused_schema(engine: str, mode: str, schema: Schema) -> str:
 
 @asked_once
 def _refused(engine: str, mode: str, model: str, feature: str) -> str:
-    Stage(engine, (mode,), Schema(model)).close()
+    ScheduleRunner(engine, (mode,), Schema(model)).close()
     try:
-        Stage(engine, (mode,), Schema(model, features=(feature,))).close()
+        ScheduleRunner(engine, (mode,), Schema(model, features=(feature,))).close()
     except SessionError as error:
         if find_engine(engine).file_format == "sqlite":
             raise
@@ -73,7 +73,7 @@ def _refused(engine: str, mode: str, model: str, feature: str) -> str:
 @asked_once
 def identity(engine: str, mode: str) -> Identity:
     """What the library of an engine says it is, asked in a process of its own."""
-    with Stage(engine, (mode,)) as stage:
+    with ScheduleRunner(engine, (mode,)) as stage:
         return stage.identity
 
 
@@ -81,7 +81,7 @@ class Stages:
     """Stages by what they are set for, opened when first wanted, the least used closed again."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[tuple[object, ...], Stage] = OrderedDict()
+        self._open: OrderedDict[tuple[object, ...], ScheduleRunner] = OrderedDict()
 
     def get(
         self,
@@ -91,12 +91,12 @@ class Stages:
         settings: Settings = FAST,
         *,
         processes: bool = False,
-    ) -> Stage:
+    ) -> ScheduleRunner:
         key = (engine, modes, schema, settings, processes)
         if key not in self._open:
             while len(self._open) >= KEPT:
                 self._open.popitem(last=False)[1].close()
-            self._open[key] = Stage(engine, modes, schema, settings, processes=processes)
+            self._open[key] = ScheduleRunner(engine, modes, schema, settings, processes=processes)
         self._open.move_to_end(key)
         return self._open[key]
 
@@ -107,10 +107,10 @@ class Stages:
         schedule: Schedule,
         *,
         processes: bool = False,
-    ) -> Played:
+    ) -> ScheduleRun:
         """Play a schedule on the stage for it. Raises EngineDied, as `Book.once` does."""
 
-        def play() -> Played:
+        def play() -> ScheduleRun:
             stage = self.get(engine, modes, schedule.schema, schedule.settings, processes=processes)
             return stage.play(schedule)
 

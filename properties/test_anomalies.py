@@ -10,14 +10,16 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from bench.generate import generate
-from properties.anomalies import CATALOGUE, FORBIDS, LEVELS, Verdict, check
+from properties.anomalies import check
 from properties.brute_force import BruteForce
-from properties.catalogue import ruled_out_by, weaker_or_equal
+from properties.catalogue import CATALOGUE, FORBIDS, LEVELS, ruled_out_by, weaker_or_equal
 from properties.examples import parse
 from properties.explain import report
 from properties.saturate import MOST_TRANSACTIONS
+from properties.verdict import Verdict
+from workloads.columns import History
 from workloads.elle_files import read_history
-from workloads.history import Builder, History
+from workloads.history import Builder
 
 HISTORIES = Path(__file__).parent / "histories"
 EXPECTED: dict[str, dict] = json.loads((HISTORIES / "expected.json").read_text())

@@ -15,8 +15,8 @@ import pytest
 from properties.catalogue import CATALOGUE
 from properties.check import run_check
 from properties.examples import parse
+from workloads.columns import HISTORY_FILE
 from workloads.elle_files import write_history
-from workloads.history import HISTORY_FILE
 from workloads.plan import Plan
 
 SKEW, FINE = CATALOGUE["G2-item"].example, ("a 0-1 ok append:x:1", "b 2-3 ok r:x:[1]")

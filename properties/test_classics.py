@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from properties.anomalies import FORBIDS
+from properties.catalogue import FORBIDS
 from properties.judging import LOCKED_AT_BEGIN, complaint, insist, judge, play
 from properties.schedules import CLASSICS, RESULTS, how
 from properties.targets import Stages, Target

@@ -19,7 +19,7 @@ from properties.book import book
 from properties.judging import how_many
 from workloads.engines import find_engine
 from workloads.interleave import EngineDied
-from workloads.recording import BEGIN, COMMIT, STATEMENT
+from workloads.outcomes import BEGIN, COMMIT, STATEMENT
 from workloads.schedule import FAST
 from workloads.schedule_text import stderr_text
 from workloads.sessions import ProcessDied, SessionError, SubprocessSession, close, give_back, take

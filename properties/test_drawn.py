@@ -13,7 +13,7 @@ from properties.catalogue import LEVELS, ruled_out_by, weaker_or_equal
 from properties.drawn import Confusing, drawn
 from properties.examples import parse
 from properties.explain import report
-from workloads.history import History
+from workloads.columns import History
 
 MODELS = ("list-append", "rw-register")
 WAYS = {

@@ -7,13 +7,15 @@ from itertools import combinations
 
 import pytest
 
-from properties.anomalies import CATALOGUE, check
+from properties.anomalies import check
+from properties.catalogue import CATALOGUE
 from properties.check import json_line
 from properties.drawing import svg
 from properties.examples import parse
 from properties.explain import explain, report, timeline, witness_timeline
 from properties.verdict import elide
-from workloads.history import Builder, History
+from workloads.columns import History
+from workloads.history import Builder
 from workloads.values import Unordered
 
 SKEW = """\

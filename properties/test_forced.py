@@ -23,8 +23,9 @@ from properties.registers import observe
 from properties.saturate import NEEDS
 from properties.test_anomalies import small_histories
 from properties.verdict import Findings
+from workloads.columns import History
 from workloads.elle_files import read_history
-from workloads.history import Builder, History
+from workloads.history import Builder
 
 HISTORIES = Path(__file__).parent / "histories" / "rw-register"
 

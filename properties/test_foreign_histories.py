@@ -22,7 +22,8 @@ from properties.explain import report
 from properties.verdict import Verdict
 from workloads import elle_files, elle_lines, records
 from workloads.elle_files import read_history, write_history
-from workloads.history import Builder, HistoryError
+from workloads.errors import HistoryError
+from workloads.history import Builder
 from workloads.values import Literal, Unordered, show
 
 STRICT = "strict-serializable"
@@ -660,7 +661,7 @@ def test_the_record_of_a_worker_is_read_line_by_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "worker-000.history.jsonl"
-    recorder = records.Recorder(path, "list-append", 0)
+    recorder = records.HistoryRecorder(path, "list-append", 0)
     recorder.begin(1, [["append", "x", 1]])
     recorder.close()
     path.write_bytes(path.read_bytes() + b'["begin", cut')

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from properties.anomalies import FORBIDS, check
+from properties.anomalies import check
 from properties.book import book
+from properties.catalogue import FORBIDS
 from properties.judging import how_many
 from properties.targets import Target
 from properties.verdict import Verdict
-from workloads.history import HISTORY_FILE, UNKNOWN, load
+from workloads.columns import HISTORY_FILE, UNKNOWN, load
 from workloads.logged import history_of
 from workloads.plan import make_plan
 from workloads.processes import run

@@ -14,10 +14,12 @@ import pytest
 
 from bench.generate import generate
 from properties.examples import parse
+from workloads.columns import HISTORY_FILE, History, load
 from workloads.edn import read_edn
 from workloads.elle_files import read_history, write_history
-from workloads.history import HISTORY_FILE, Builder, History, HistoryError, load
-from workloads.records import Recorder, merge
+from workloads.errors import HistoryError
+from workloads.history import Builder
+from workloads.records import HistoryRecorder, merge
 from workloads.values import Literal
 
 INVOKE = '{"index": 0, "type": "invoke", "process": 0, "value": [["append", "x", 1]]}\n'
@@ -187,7 +189,7 @@ def test_a_write_of_nil_and_an_unknown_verb_are_refused() -> None:
 
 
 def _work(path: Path, number: int) -> None:
-    recorder = Recorder(path, "list-append", session=f"w{number}", database="test")
+    recorder = HistoryRecorder(path, "list-append", session=f"w{number}", database="test")
     for i in range(20):
         recorder.begin(time.monotonic_ns(), [("append", "x", number * 100 + i), ("r", "y", None)])
         ops = [("append", "x", number * 100 + i), ("r", "y", [])]
@@ -222,7 +224,7 @@ def test_workers_records_merge_and_a_killed_writer_is_unknown_not_failed(tmp_pat
 
 def test_a_record_that_ends_without_a_begin_is_told(tmp_path: Path) -> None:
     path = tmp_path / "worker-0.jsonl"
-    recorder = Recorder(path, "list-append", session="w0")
+    recorder = HistoryRecorder(path, "list-append", session="w0")
     recorder.end(5, "committed", [])
     recorder.close()
     with pytest.raises(HistoryError, match=r"line 2: transaction w0\.0 finishes but never began"):

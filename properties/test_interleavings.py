@@ -22,7 +22,7 @@ from properties.schedules import CLASSICS
 from properties.strategies import PLAIN, schedules, schemas, settings_drawn
 from properties.targets import Stages, Target, identity, refused_schema
 from workloads.engines import Settings, find_engine
-from workloads.interleave import Played, Stage
+from workloads.interleave import ScheduleRun, ScheduleRunner
 from workloads.schedule import Schedule, Schema
 from workloads.schedule_text import pasted, timeline
 from workloads.sessions import SessionError
@@ -34,7 +34,7 @@ SMALL_CACHE = Settings(busy_timeout_ms=0, cache_size=1, wal_autocheckpoint=1)
 
 def played(
     stages: Stages, target: Target, schedule: Schedule, *, processes: bool = False
-) -> Played:
+) -> ScheduleRun:
     """On a stage for as many sessions, of the schedule's schema and settings."""
     modes = (target.mode,) * max(SESSIONS, len(schedule.programs))
     return stages.play(target.engine, modes, schedule, processes=processes)
@@ -135,7 +135,7 @@ def test_constraints_indexes_and_undone_work_hold_after_reopening(
 
 def play_and_reopen(target: Target, schedule: Schedule, level: str) -> None:
     modes = (target.mode,) * SESSIONS
-    with Stage(target.engine, modes, schedule.schema, schedule.settings) as stage:
+    with ScheduleRunner(target.engine, modes, schedule.schema, schedule.settings) as stage:
         result = stage.play(schedule)
         insist(result, level)
         model = model_of(result, level)
@@ -145,7 +145,7 @@ def play_and_reopen(target: Target, schedule: Schedule, level: str) -> None:
         look_at(stage, schedule.schema, model, told)
 
 
-def answered(stage: Stage, sql: str) -> list[tuple[object, ...]] | None:
+def answered(stage: ScheduleRunner, sql: str) -> list[tuple[object, ...]] | None:
     """The rows of a statement that an engine need not know: None where it refuses it."""
     try:
         return stage.sessions[0].rows(sql)
@@ -155,7 +155,7 @@ def answered(stage: Stage, sql: str) -> list[tuple[object, ...]] | None:
         return None
 
 
-def look_at(stage: Stage, schema: Schema, model: Model, told: str) -> None:
+def look_at(stage: ScheduleRunner, schema: Schema, model: Model, told: str) -> None:
     """The database through a connection that took no part, beside the model."""
     rows = stage.reopened().rows
     kept = {k: schema.value(v) for k, v in rows("SELECT id, value FROM item WHERE id >= 0")}

@@ -12,7 +12,7 @@ from hypothesis import given
 from properties.strategies import schedules, schemas, settings_drawn
 from properties.targets import Stages
 from workloads.engines import find_engine
-from workloads.player import Event
+from workloads.player import StepResult
 from workloads.schedule import READS, Schedule, Schema
 
 AFTER_READS = {
@@ -24,9 +24,9 @@ AFTER_READS = {
 """Kinds of a statement refused in a deferred transaction that had read and done nothing else."""
 
 
-def refused(events: list[Event]) -> list[tuple[list[str], Event]]:
+def refused(events: list[StepResult]) -> list[tuple[list[str], StepResult]]:
     """Each refused statement, with the names of what its transaction had done before it."""
-    found: list[tuple[list[str], Event]] = []
+    found: list[tuple[list[str], StepResult]] = []
     done: dict[int, list[str]] = {}
     for event in events:
         name, session = event.op.name, event.session

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from properties.known import KNOWN
-from properties.matrix import isolation_matrix, known_findings
+from properties.known import KNOWN, known_findings
+from properties.matrix import isolation_matrix
 from properties.schedules import CLASSICS
 from workloads.engines import find_engine
 from workloads.registry import trust

@@ -12,7 +12,7 @@ from hypothesis.errors import NoSuchExample
 from properties.judging import judge, play
 from properties.strategies import schedules
 from workloads.engines import REGISTRY
-from workloads.interleave import Stage
+from workloads.interleave import ScheduleRunner
 from workloads.schedule import Schedule, Schema
 
 # Engine -> the names that it must be caught with.
@@ -32,7 +32,7 @@ CASES = [(engine, name) for engine, names in CAUGHT.items() for name in names]
 def searched(engine: str, mode: str, name: str, *, shrink: bool = False) -> Schedule:
     """A schedule in which the engine shows an anomaly of this name."""
     program = schedules(Schema("list", 2, 2), sessions=(2, 3), operations=3, patient=False)
-    with Stage(engine, (mode,) * 3, Schema("list", 2, 2)) as stage:
+    with ScheduleRunner(engine, (mode,) * 3, Schema("list", 2, 2)) as stage:
         return find(
             program,
             lambda schedule: name in judge(stage.play(schedule), "serializable").anomalies,

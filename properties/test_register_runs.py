@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from properties.anomalies import FORBIDS, check
+from properties.anomalies import check
 from properties.book import book
+from properties.catalogue import FORBIDS
 from properties.targets import Target
+from workloads.columns import HISTORY_FILE, WRITE, load
 from workloads.engines import Settings, find_engine
-from workloads.history import HISTORY_FILE, WRITE, load
 from workloads.logged import LoggedSession, Ops, log_path
+from workloads.outcomes import COMMITTED
 from workloads.plan import make_plan
 from workloads.processes import run
-from workloads.recording import COMMITTED, Run
-from workloads.scenarios import Draw, Seat
+from workloads.recording import Run
+from workloads.scenarios import Draw, WorkerContext
 from workloads.scenarios.register import MIXED, Register, RegisterShape
 from workloads.scenarios.register_history import (
     INSERT,
@@ -110,7 +112,7 @@ def transaction(tmp_path: Path) -> Iterator[Callable[..., Ops]]:
         real.run(statement)
     scenario.load(real, np.random.default_rng(1))
     session = LoggedSession(real, log_path(tmp_path, 3), "rw-register", 3, "sqlite")
-    seat = Seat("writer", 0, 1, 3, (1,), session)
+    seat = WorkerContext("writer", 0, 1, 3, (1,), session)
     drawn = [Draw(0, ())]
     draw, number = logging(seat, lambda: drawn[0], MIXED)
     bodies = logged_bodies(seat, number, loaded=2, record_bytes=3)

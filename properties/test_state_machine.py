@@ -28,8 +28,8 @@ from properties.model import Forbidden, Model
 from properties.strategies import settings_drawn
 from properties.targets import Stages, Target, refused_schema
 from workloads.engines import Settings
-from workloads.interleave import Stage
-from workloads.player import Event, Player
+from workloads.interleave import ScheduleRunner
+from workloads.player import Player, StepResult
 from workloads.schedule import FAST, Schedule, Schema, parse
 from workloads.schedule_text import as_schedule, pasted, timeline
 
@@ -48,7 +48,7 @@ class Sessions(RuleBasedStateMachine):
     """Statements, alone or in transactions, over a few connections."""
 
     player: Player
-    stage: Stage
+    stage: ScheduleRunner
 
     def __init__(self, stages: Stages, target: Target, schema: Schema) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Sessions(RuleBasedStateMachine):
         modes = (self.target.mode,) * SESSIONS
         self.taken: tuple[object, ...] = (self.target, self.model.schema)
 
-        def opened() -> Stage:
+        def opened() -> ScheduleRunner:
             stage = self.stages.get(self.target.engine, modes, self.model.schema, drawn)
             self.player = stage.player()
             return stage
@@ -183,7 +183,7 @@ def test_only_a_savepoint_takes_a_snapshot_before_the_first_read(
         steps.insert(1 if saved == "before" else 2, (0, 0, "savepoint a"))
     seen = tuple((k, ()) for k in saw)
     *others, last = [
-        Event(at, session, txn, parse(text), "ok", seen if text == "range 0 5" else None)
+        StepResult(at, session, txn, parse(text), "ok", seen if text == "range 0 5" else None)
         for at, (session, txn, text) in enumerate(steps)
     ]
     for happened in others:

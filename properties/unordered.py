@@ -12,7 +12,7 @@ import numpy as np
 
 from properties.graph import RW, RW_PREDICATE, WR, add_fan
 from properties.verdict import Witness, elide
-from workloads.history import COMMITTED, PREDICATE_READ
+from workloads.columns import COMMITTED, PREDICATE_READ
 from workloads.values import Unordered, show
 
 if TYPE_CHECKING:

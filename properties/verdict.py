@@ -8,7 +8,7 @@ from typing import Any
 
 from properties.catalogue import DEFAULT_LEVEL, LEVELS, ruled_out_by
 from properties.graph import Step
-from workloads.history import History
+from workloads.columns import History
 from workloads.values import Unordered, show
 
 SHOWN = 8  # witnesses kept for each name; more would tell nothing new

@@ -10,7 +10,7 @@ import numpy as np
 from properties.graph import Graph
 from properties.verdict import Findings, Witness, elide
 from properties.writers import index_writes
-from workloads.history import COMMITTED, UNKNOWN, WRITE, History
+from workloads.columns import COMMITTED, UNKNOWN, WRITE, History
 from workloads.values import show
 
 _CHUNK = 1 << 20  # elements compared at once: bounds the memory, not the work

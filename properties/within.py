@@ -11,7 +11,7 @@ import numpy as np
 from properties.graph import WR, Reduced
 from properties.lists import Lists
 from properties.verdict import Witness, elide
-from workloads.history import COMMITTED, READ, WRITE, History
+from workloads.columns import COMMITTED, READ, WRITE, History
 from workloads.values import show
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from properties.verdict import Findings
-from workloads.history import NIL, NOT_KNOWN, WRITE, History
+from workloads.columns import NIL, NOT_KNOWN, WRITE, History
 from workloads.values import show
 
 

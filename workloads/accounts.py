@@ -65,7 +65,7 @@ def leave(folder: Path, who: str, said: Mapping[str, Any]) -> None:
         os.close(number)
 
 
-def read(folder: Path, who: str) -> dict[str, Any]:
+def read_account(folder: Path, who: str) -> dict[str, Any]:
     """The account; {} where there is none yet, or none any more."""
     try:
         said = json.loads(read_bytes(account_path(folder, who)))
@@ -102,6 +102,6 @@ __all__ = [
     "give_back",
     "hold_back",
     "leave",
-    "read",
+    "read_account",
     "reserve",
 ]

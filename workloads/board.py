@@ -43,7 +43,7 @@ HEADER = 16
 LINE = 8  # int64 in a cache line: two workers never write the same one
 
 
-class Board:
+class ControlBlock:
     """`numbers` is an int64 memoryview: header, a status line and a scenario line a worker."""
 
     def __init__(self, path: Path, workers: int, *, create: bool = False) -> None:

@@ -25,20 +25,20 @@ from workloads import design as designs
 from workloads import half_done
 from workloads.design import DONE, FAILED, MISSING, REFUSED, TEMPLATES, Cell, cell_name, read_cell
 from workloads.engines import find_engine
-from workloads.errors import EngineMissing, PlanError, UnknownName
-from workloads.files import inside
-from workloads.locks import Held, locked
-from workloads.plan import Plan, make_plan
-from workloads.processes import (
+from workloads.errors import (
+    EngineMissing,
     FolderUnwritable,
     ModeRefused,
-    OnProgress,
-    Progress,
+    PlanError,
+    RunError,
     RunFailed,
-    prepare,
-    run,
+    UnknownName,
 )
-from workloads.recording import RunError
+from workloads.files import inside
+from workloads.hosts import OnProgress, Progress
+from workloads.locks import Held, locked
+from workloads.plan import Plan, make_plan
+from workloads.processes import prepare, run
 from workloads.scenarios import find_scenario
 from workloads.trouble import why_not
 
@@ -90,7 +90,7 @@ def run_cell(
             said = dict(how or {})
             command = str(said.pop("command", ""))
             tell = on_progress or (lambda progress: None)
-            if cut_short := half_done.set_aside(folder, block, arm, tell):
+            if cut_short := half_done.finish_and_set_aside(folder, block, arm, tell):
                 say(cut_short)
             begun = time.monotonic()
             with _confined(cpus):

@@ -21,16 +21,11 @@ import msgspec
 
 from workloads import half_done, last_words
 from workloads.design import FAILED, Cell, cell_name, read_cell, write_cell, write_last_words
-from workloads.errors import PlanError, UnknownName
-from workloads.files import inside
+from workloads.errors import FolderUnwritable, PlanError, RunError, UnknownName
+from workloads.files import ROOT, inside
+from workloads.hosts import Progress
 from workloads.plan import make_plan
-from workloads.processes import (
-    ROOT,
-    START_LIMIT_S,
-    FolderUnwritable,
-    Progress,
-)
-from workloads.recording import RunError
+from workloads.processes import START_LIMIT_S
 
 END_LIMIT_S = 15.0
 """How long an interrupted cell may take to end in order before it is killed, s."""

@@ -18,9 +18,10 @@ from workloads import recording as rec
 from workloads import remote
 from workloads.cell_process import ERRORS, longest_s
 from workloads.design import Cell, cell_name, unwritable
+from workloads.errors import FolderUnwritable
 from workloads.files import converted, inside, remove, within
+from workloads.hosts import Progress
 from workloads.machines import ASK_LIMIT_S, RESOURCE, Machine, Machines, Unreachable
-from workloads.processes import FolderUnwritable, Progress
 from workloads.visible import visible
 
 QUEUE_LIMIT_S = 3600.0

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from workloads.last_words import gist, read
+from workloads.last_words import gist, read_last_words
 
 POLL_S = 0.1
 
@@ -24,7 +24,7 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before any fork, n
 
 
 @dataclass
-class Host:
+class ChildProcess:
     """A process we started: which workers it carries, and where its last words go."""
 
     name: str
@@ -33,7 +33,7 @@ class Host:
     workers: tuple[int, ...] = ()
 
 
-def die_with(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when `parent`, which started it, is gone.
 
     Ends it at once where that has happened already. It holds whatever this process is busy with,
@@ -45,7 +45,7 @@ def die_with(parent: int) -> None:
         os._exit(3)
 
 
-def wait(host: Host, limit_s: float, tell: Callable[[float], None]) -> int | None:
+def wait(host: ChildProcess, limit_s: float, tell: Callable[[float], None]) -> int | None:
     """Wait for a process and return its status, None where it had to be ended at the limit.
 
     tell : called meanwhile with the seconds waited.
@@ -84,6 +84,8 @@ def status_words(code: int) -> str:
     return f"signal {-code} ({signal.Signals(-code).name})" if known else f"signal {-code}"
 
 
-def ended_words(host: Host) -> str:
+def ended_words(host: ChildProcess) -> str:
     """How a process ended, and what its last words come to."""
-    return f"{status_words(host.process.returncode)}: {gist(read(host.stderr))}".rstrip(": ")
+    return f"{status_words(host.process.returncode)}: {gist(read_last_words(host.stderr))}".rstrip(
+        ": "
+    )

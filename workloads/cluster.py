@@ -53,7 +53,7 @@ from workloads.machines import (
     connected,
 )
 
-__all__ = ["MachinesGone", "conduct_on", "find_machines"]
+__all__ = ["MachinesGone", "find_machines", "run_on_cluster"]
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ def find_machines(
     return _run_interruptibly(asking)
 
 
-def conduct_on(
+def run_on_cluster(
     design: Design,
     folder: Path,
     address: str,
@@ -328,7 +328,7 @@ class _Conducting:
         async with self._held(block, arm):
             if there := read_cell(self.folder, block, arm):
                 return there
-            words = await asyncio.to_thread(half_done.set_aside, self.folder, block, arm)
+            words = await asyncio.to_thread(half_done.finish_and_set_aside, self.folder, block, arm)
             if words:  # begun here, by a command without a cluster
                 self.say(words)
             try:

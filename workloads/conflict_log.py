@@ -41,7 +41,7 @@ PAGES_TOLD = 40
 NOTICES_TOLD = 20
 
 
-class MetPage(NamedTuple):
+class RefusalPage(NamedTuple):
     """One page of the file, as a refused commit met it.
 
     thing : "table NAME" or "index TABLE.NAME", as the engine said; SCHEMA for page 1.
@@ -58,7 +58,7 @@ class MetPage(NamedTuple):
         return f"{self.thing}, page {self.page}, {self.kind}, {self.held}"
 
 
-def read_line(text: str) -> MetPage | None:
+def read_line(text: str) -> RefusalPage | None:
     """One line of the engine's log; None for a line that is no refused commit.
 
     >>> read_line("cannot commit CONCURRENT transaction - conflict at page 157 (read/write page; "
@@ -70,11 +70,11 @@ def read_line(text: str) -> MetPage | None:
         return None
     page, held, kind, name, byte = found.groups()
     if page == "1":
-        return MetPage(SCHEMA, 1, "other", held)
-    return MetPage(f"{kind} {name}", int(page), KINDS.get(byte, "other"), held)
+        return RefusalPage(SCHEMA, 1, "other", held)
+    return RefusalPage(f"{kind} {name}", int(page), KINDS.get(byte, "other"), held)
 
 
-def read_met(text: str) -> MetPage:
+def read_met(text: str) -> RefusalPage:
     """The inverse of str(MetPage): how a page stands in the manifest. ValueError for other text.
 
     >>> read_met(str(MetPage("table a, b", 7, "leaf", "read-only")))
@@ -82,7 +82,7 @@ def read_met(text: str) -> MetPage:
     """
     try:
         thing, page, kind, held = text.rsplit(", ", 3)
-        return MetPage(thing, int(page.removeprefix("page ")), kind, held)
+        return RefusalPage(thing, int(page.removeprefix("page ")), kind, held)
     except ValueError:
         raise ValueError(f"{text!r} names no page that a commit met.") from None
 
@@ -120,7 +120,7 @@ class ConflictLog:
         rest    : thing -> refusals on its other pages. pages and rest add up to `said`.
         notices : other lines worth knowing -> times; numbers in them are N.
         """
-        pages: Counter[MetPage] = Counter()
+        pages: Counter[RefusalPage] = Counter()
         rest = Counter(self.beyond)
         for head, times in self.heads.items():
             met = read_line(f"{head}...)")

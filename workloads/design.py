@@ -22,11 +22,10 @@ from pydantic import ValidationError
 
 from workloads import last_words
 from workloads import recording as rec
-from workloads.errors import PlanError, shortened
+from workloads.errors import FolderUnwritable, PlanError, shortened
 from workloads.files import converted, inside, move_aside, read_versioned, replace, write_json
 from workloads.locks import LOCK_FILE
 from workloads.plan import Plan, in_words
-from workloads.processes import FolderUnwritable
 from workloads.visible import visible
 
 NOTE = "experiment.json"

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from workloads.columns import COMMITTED, FAILED, MODELS, NEVER, UNKNOWN, History, load
 from workloads.elle_lines import (
     CHUNK_BYTES,
     NEMESES,
@@ -27,19 +28,9 @@ from workloads.elle_lines import (
     operations_of,
     plain_operations,
 )
-from workloads.errors import RunError
+from workloads.errors import HistoryError, RunError
 from workloads.files import opened
-from workloads.history import (
-    COMMITTED,
-    FAILED,
-    MODELS,
-    NEVER,
-    UNKNOWN,
-    Builder,
-    History,
-    HistoryError,
-    load,
-)
+from workloads.history import Builder
 from workloads.values import (
     TOO_DEEP,
     Literal,

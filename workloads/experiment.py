@@ -44,8 +44,8 @@ from workloads.design import (
 )
 from workloads.errors import PlanError
 from workloads.files import remove
+from workloads.hosts import OnProgress, Progress
 from workloads.locks import Held, locked
-from workloads.processes import OnProgress, Progress
 from workloads.slots import slots, spare
 
 __all__ = [
@@ -60,11 +60,11 @@ __all__ = [
     "Watch",
     "begin",
     "cell_name",
-    "conduct",
     "holding",
     "read_cell",
     "read_experiment",
     "run_cell",
+    "run_experiment",
     "set_aside",
     "write_cell",
 ]
@@ -101,7 +101,7 @@ def holding(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def conduct(
+def run_experiment(
     design: Design,
     folder: Path,
     *,

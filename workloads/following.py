@@ -13,8 +13,8 @@ import numpy as np
 from workloads import board as boards
 from workloads import machine
 from workloads import recording as rec
-from workloads.board import Board
-from workloads.child import POLL_S, Host
+from workloads.board import ControlBlock
+from workloads.child import POLL_S, ChildProcess
 from workloads.hosts import OnProgress, Progress, per_s
 from workloads.plan import Plan
 from workloads.wal import WalWatch
@@ -72,8 +72,8 @@ class Follower:
     folder: Path
     database: Path
     seats: Sequence[tuple[str, int]]
-    board: Board
-    hosts: list[Host]
+    board: ControlBlock
+    hosts: list[ChildProcess]
     patience_s: float
     on_progress: OnProgress
     cpus: tuple[int, ...] = ()
@@ -183,7 +183,7 @@ class Follower:
         )
 
 
-def dead(hosts: list[Host], board: Board) -> list[Host]:
+def dead(hosts: list[ChildProcess], board: ControlBlock) -> list[ChildProcess]:
     """Processes that ended although their workers have not."""
     return [
         host

@@ -27,7 +27,9 @@ def finished(run: Path, on_progress: OnProgress | None = None) -> str:
     return ""
 
 
-def set_aside(folder: Path, block: int, arm: str, on_progress: OnProgress | None = None) -> str:
+def finish_and_set_aside(
+    folder: Path, block: int, arm: str, on_progress: OnProgress | None = None
+) -> str:
     """Have a cell without a state be run again; says what became of what it had, "" of nothing.
 
     Called with the cell's lock held. Raises FolderUnwritable, RunError for a folder that leads out.

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from workloads.child import POLL_S, Host
+from workloads.child import POLL_S, ChildProcess
 from workloads.files import ROOT
 from workloads.last_words import path_of
 
@@ -72,7 +72,7 @@ def start(
     into: Path,
     workers: tuple[int, ...] = (),
     inherit: tuple[int, ...] = (),
-) -> Host:
+) -> ChildProcess:
     """Start a process of `workloads.worker` for the run whose job lies in `home`.
 
     into : the folder for what it writes to its standard error.
@@ -98,4 +98,4 @@ def start(
             process_group=0,  # Ctrl-C reaches the parent alone, which ends the run in order
             pass_fds=inherit,
         )
-    return Host(name, process, stderr, workers)
+    return ChildProcess(name, process, stderr, workers)

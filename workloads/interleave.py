@@ -27,10 +27,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from workloads import sessions
+from workloads.columns import History
 from workloads.engines import Identity, Settings, find_engine
 from workloads.errors import EngineMissing
-from workloads.history import Builder, History
-from workloads.player import Event, Player, Txn
+from workloads.history import Builder
+from workloads.player import Player, StepResult, Txn
 from workloads.playing import State, play, restore, rows_left, state_of
 from workloads.schedule import FAST, READS, Op, Schedule, Schema
 from workloads.schedule_text import as_schedule, pasted, sql_of, stderr_text, timeline
@@ -67,7 +68,7 @@ class EngineDied(RuntimeError):
 
 
 @dataclass
-class Played:
+class ScheduleRun:
     """A schedule that was played: its events and transactions, and the rows it left behind.
 
     final : key -> value of the rows there at the end, read after every transaction was over.
@@ -78,7 +79,7 @@ class Played:
     engines: tuple[str, ...]
     modes: tuple[str, ...]
     identity: Identity
-    events: list[Event]
+    events: list[StepResult]
     txns: list[Txn]
     final: dict[int, Any]
     stderr: str = ""
@@ -108,7 +109,7 @@ class Played:
         return [e.value for e in self.events if e.session == session and e.op.name in READS]
 
 
-class Stage:
+class ScheduleRunner:
     """Sessions on one database, which is brought back to its first state before each schedule.
 
     engine    : a name, or one for each session ("libsql", "sqlite-concurrent"); several only with
@@ -119,7 +120,7 @@ class Stage:
     Raises EngineMissing, EngineDied, and SessionError where the engine cannot make the schema.
     """
 
-    listeners: ClassVar[list[Callable[[Sequence[Event]], None]]] = []
+    listeners: ClassVar[list[Callable[[Sequence[StepResult]], None]]] = []
     """Called with the events of each schedule that was played, when it is over."""
 
     def __init__(
@@ -158,7 +159,7 @@ class Stage:
         self.sessions: list[SubprocessSession] = []
         self._count = 0
         self._player: Player | None = None
-        self._noted: list[tuple[int, Op] | Event] = []
+        self._noted: list[tuple[int, Op] | StepResult] = []
         self._before: Schedule | None = None
         self._used = self._dead = self._spoilt = False
         try:
@@ -206,7 +207,7 @@ class Stage:
             (session, op), at = step, len(events)
             what = f"session {session} ({self.modes[session]}) took step {at}, `{op}`"
             asked = sql_of(op, self.schema)
-            events.append(Event(at, session, -1, op, "died", None, died.how))
+            events.append(StepResult(at, session, -1, op, "died", None, died.how))
         self._tell(events)
         verb = "never came back" if died.hung else "took its process down"
         parts = [f"{self._names} {verb} while {what} ({asked}): {died.how}.", ""]
@@ -223,11 +224,11 @@ class Stage:
             parts.append(f"the schedule before: {pasted(self._before)}")
         return "\n".join(parts)
 
-    def _until(self, died: ProcessDied) -> tuple[list[Event], tuple[int, Op] | None]:
+    def _until(self, died: ProcessDied) -> tuple[list[StepResult], tuple[int, Op] | None]:
         """The steps before a death, and the one in which it came, None where it was between two."""
         noted = died.noted or (self._noted if self._player else [])
-        events = [one for one in noted if isinstance(one, Event)]
-        last = noted[-1] if noted and not isinstance(noted[-1], Event) else None
+        events = [one for one in noted if isinstance(one, StepResult)]
+        last = noted[-1] if noted and not isinstance(noted[-1], StepResult) else None
         return events, last
 
     # --- making and restoring the database ---------------------------------------------------
@@ -314,7 +315,7 @@ class Stage:
 
     # --- playing ----------------------------------------------------------------------------
 
-    def play(self, schedule: Schedule) -> Played:
+    def play(self, schedule: Schedule) -> ScheduleRun:
         """Take all steps of a schedule, on a database in its first state."""
         if schedule.schema != self.schema or len(schedule.programs) > len(self.modes):
             raise ValueError("this stage was set for another schema, or for fewer sessions.")
@@ -335,7 +336,7 @@ class Stage:
         self._tell(events)
         said = "".join(process.stderr() for process in self._processes)
         modes, identity = self.modes, self.identity
-        return Played(schedule, self.engines, modes, identity, events, txns, final, said)
+        return ScheduleRun(schedule, self.engines, modes, identity, events, txns, final, said)
 
     def _renewed(self) -> State | None:
         """New sessions where the old ones will not do; else the rows that are to be put back."""
@@ -357,7 +358,7 @@ class Stage:
         self._player = Player(self.sessions, self.schema, self._noted.append)
         return self._player
 
-    def step(self, session: int, op: Op | str) -> Event:
+    def step(self, session: int, op: Op | str) -> StepResult:
         """Take one step of the player. Raises EngineDied with what was played so far."""
         with self._at(PLAYING):
             return self._playing.step(session, op)
@@ -384,7 +385,7 @@ class Stage:
         assert self._player is not None, "player() comes first"
         return self._player
 
-    def _tell(self, events: Sequence[Event]) -> None:
+    def _tell(self, events: Sequence[StepResult]) -> None:
         for listener in self.listeners:
             listener(events)
 
@@ -415,7 +416,7 @@ class Stage:
             self._processes.clear()
             self._gone()
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> ScheduleRunner:
         return self
 
     def __exit__(self, *_: Any) -> None:

@@ -32,7 +32,7 @@ def path_of(folder: Path, who: str) -> Path:
     return Path(folder) / f"{who}{SUFFIX}"
 
 
-def read(path: Path) -> str:
+def read_last_words(path: Path) -> str:
     """The text; "" where there is none. Of a long one both ends, with a line that says so."""
     try:
         with opened(path) as file:
@@ -64,7 +64,7 @@ def keep(path: Path) -> None:
         if size == 0:
             path.unlink()
         elif size > MOST_BYTES:
-            text = read(path)
+            text = read_last_words(path)
             with replacing(path) as file:
                 file.write(text.encode())
 
@@ -73,7 +73,7 @@ def all_of(folder: Path, workers: int) -> Iterator[tuple[str, str]]:
     """(whose, text) of each process of a run that wrote something, in the order of its steps."""
     for who in ("load", *(f"worker-{worker:03d}" for worker in range(workers)), "check"):
         with contextlib.suppress(RunError):  # a link that leads out of the folder
-            if text := read(inside(folder, path_of(folder, who).name)).strip("\n"):
+            if text := read_last_words(inside(folder, path_of(folder, who).name)).strip("\n"):
                 yield who, text
 
 
@@ -89,4 +89,13 @@ def gist(text: str) -> str:
     return said if len(said) <= LINE_CHARS else f"{said[:half]} … {said[-half:]}"
 
 
-__all__ = ["KEPT_BYTES", "SUFFIX", "all_of", "gist", "keep", "path_of", "read", "read_open"]
+__all__ = [
+    "KEPT_BYTES",
+    "SUFFIX",
+    "all_of",
+    "gist",
+    "keep",
+    "path_of",
+    "read_last_words",
+    "read_open",
+]

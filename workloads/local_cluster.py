@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from workloads.child import die_with
+from workloads.child import die_with_parent
 from workloads.machines import connected
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,7 +93,7 @@ class LocalCluster:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                preexec_fn=lambda: die_with(parent),  # noqa: PLW1509, it takes no lock
+                preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509, it takes no lock
             )
         self.processes.append(process)
         return process

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from workloads.processes import FolderUnwritable
+from workloads.errors import FolderUnwritable
 
 LOCK_FILE = ".lock"
 POLL_S = 0.05

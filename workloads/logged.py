@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from workloads.columns import HISTORY_FILE, History
 from workloads.engines import Refusal, Session, classifier
-from workloads.history import HISTORY_FILE, History, HistoryError
-from workloads.recording import OUTCOMES
-from workloads.records import Recorder, merge
+from workloads.errors import HistoryError
+from workloads.outcomes import OUTCOMES
+from workloads.records import HistoryRecorder, merge
 
 Ops = list[tuple[str, int, Any]]
 
@@ -76,7 +77,7 @@ class LoggedSession:
         self._classify = classifier(real)
         self.pragmas: Mapping[str, Any] = real.pragmas
         self.ops: Ops = []
-        self._recorder = Recorder(path, model, session=worker, database=engine)
+        self._recorder = HistoryRecorder(path, model, session=worker, database=engine)
 
     def _begin(self) -> None:
         self.ops = self.plan()

@@ -22,10 +22,9 @@ from pydantic import ValidationError
 from workloads import remote
 from workloads.blocks import Place
 from workloads.design import Design
-from workloads.errors import PlanError
+from workloads.errors import PlanError, RunError
 from workloads.machine import digest
 from workloads.plan import Plan, field_of, in_words
-from workloads.recording import RunError
 
 RESOURCE = "cwkit"
 

@@ -27,7 +27,7 @@ class Stepped(Protocol):
     def rollback(self) -> None: ...
 
 
-class Event(NamedTuple):
+class StepResult(NamedTuple):
     """One step of one session, as it went.
 
     txn    : number of the transaction within the schedule, -1 outside one.
@@ -90,14 +90,14 @@ class Player:
         self,
         sessions: Sequence[Stepped],
         schema: Schema,
-        note: Callable[[tuple[int, Op] | Event], object] = lambda noted: None,
+        note: Callable[[tuple[int, Op] | StepResult], object] = lambda noted: None,
     ) -> None:
         self.sessions, self.schema, self.note = sessions, schema, note
-        self.events: list[Event] = []
+        self.events: list[StepResult] = []
         self.txns: list[Txn] = []
         self.open: dict[int, Txn] = {}
 
-    def step(self, session: int, op: Op | str, *, patient: bool = False) -> Event:
+    def step(self, session: int, op: Op | str, *, patient: bool = False) -> StepResult:
         """Take one step. A statement outside a transaction is one of its own."""
         if isinstance(op, str):
             op = parse(op)
@@ -106,7 +106,7 @@ class Player:
         self.note(event)
         return event
 
-    def _step(self, session: int, op: Op, patient: bool) -> Event:
+    def _step(self, session: int, op: Op, patient: bool) -> StepResult:
         handle, name, at = self.sessions[session], op.name, len(self.events)
         txn = self.open.get(session)
         if name == "begin":
@@ -142,7 +142,7 @@ class Player:
             return self._note(session, txn.number, op, "ok")
         return self._statement(session, txn, op, alone)
 
-    def _statement(self, session: int, txn: Txn, op: Op, alone: bool) -> Event:
+    def _statement(self, session: int, txn: Txn, op: Op, alone: bool) -> StepResult:
         handle, name = self.sessions[session], op.name
         if name in SAVEPOINTS:
             sql, params = f"{SAVEPOINTS[name]} {op.args[0]}", ()
@@ -184,7 +184,9 @@ class Player:
         elif name == "release":
             txn.release(op.args[0])
 
-    def _over(self, session: int, txn: Txn, op: Op, refusal: Any, alone: bool = False) -> Event:
+    def _over(
+        self, session: int, txn: Txn, op: Op, refusal: Any, alone: bool = False
+    ) -> StepResult:
         """The transaction ended with an error. What it left open is rolled back."""
         if not refusal.over and not alone:
             self.sessions[session].rollback()
@@ -195,8 +197,8 @@ class Player:
         kind = CONFLICTS[refusal.conflict] if status == "conflict" else ""
         return self._note(session, txn.number, op, status, None, refusal.words, kind)
 
-    def _note(self, session: int, txn: int, op: Op, *rest: Any) -> Event:
-        event = Event(len(self.events), session, txn, op, *rest)
+    def _note(self, session: int, txn: int, op: Op, *rest: Any) -> StepResult:
+        event = StepResult(len(self.events), session, txn, op, *rest)
         self.events.append(event)
         return event
 

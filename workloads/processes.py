@@ -30,8 +30,8 @@ from pydantic import ValidationError
 from workloads import accounts, last_words, machine, temporary
 from workloads import board as boards
 from workloads import recording as rec
-from workloads.board import Board
-from workloads.child import Host, end, ended_words, wait
+from workloads.board import ControlBlock
+from workloads.child import ChildProcess, end, ended_words, wait
 from workloads.engines import find_engine
 from workloads.errors import FolderUnwritable, ModeRefused, RunError, RunFailed, TooLong
 from workloads.files import ROOT, replacing
@@ -59,7 +59,7 @@ from workloads.scenarios import find_scenario
 from workloads.trouble import troubles
 from workloads.visible import visible
 from workloads.wal import WalWatch
-from workloads.worker import seats_of
+from workloads.worker import contexts_of
 
 __all__ = [
     "ROOT",
@@ -286,7 +286,7 @@ class _Making:
         self.conductor = 0
         self.held = held
         self.inherit: tuple[int, ...] = (home.lock, held)
-        self.hosts: list[Host] = []
+        self.hosts: list[ChildProcess] = []
         self.ended = "duration"
         self.foreign: dict[str, Any] = manifest.foreign.data()
         self.wal: WalWatch | None = None
@@ -294,7 +294,7 @@ class _Making:
         self.findings: list[FindingEntry] = []
         self.loaded: dict[str, Any] = {}
         self.database = home.path / DATABASE
-        self.seats = seats_of(plan)
+        self.seats = contexts_of(plan)
         self.hung: list[int] = []
         window = manifest.window
         self.window = (window.start_ns, window.measure_ns, window.stop_ns)
@@ -310,7 +310,7 @@ class _Making:
         return self.plan.patience_s()
 
     def write_job(self) -> None:
-        self.board = Board(self.home.path / "board.bin", len(self.seats), create=True)
+        self.board = ControlBlock(self.home.path / "board.bin", len(self.seats), create=True)
         job = {
             "plan": self.plan.model_dump(mode="json"),
             "folder": str(self.folder.resolve()),
@@ -328,7 +328,7 @@ class _Making:
 
     # -- processes ----------------------------------------------------------------------------
 
-    def _start(self, name: str, *words: str, workers: tuple[int, ...] = ()) -> Host:
+    def _start(self, name: str, *words: str, workers: tuple[int, ...] = ()) -> ChildProcess:
         host = start(
             self.home.path, name, *words, into=self.folder, workers=workers, inherit=self.inherit
         )
@@ -356,7 +356,7 @@ class _Making:
             did = "put the histories together" if word == "history" else f"{word} the database"
             raise RunFailed(
                 f"{self.plan.database} could not {did}: {words}",
-                last_words.read(host.stderr),
+                last_words.read_last_words(host.stderr),
             )
         return self._account(word)
 
@@ -367,7 +367,7 @@ class _Making:
         return Progress(phase, elapsed_s=elapsed_s, step=name, done=done, of=of)
 
     def _account(self, who: str) -> dict[str, Any]:
-        return accounts.read(self.folder, who)
+        return accounts.read_account(self.folder, who)
 
     # -- the steps of a run -------------------------------------------------------------------
 

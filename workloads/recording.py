@@ -131,7 +131,7 @@ LONGEST_HEADER = 4_000
 """Characters of a file's header, which is a Python literal; ours has 300."""
 
 
-class Recorder:
+class AttemptRecorder:
     """The open file of one worker: `buffer` and `offset` are the hot loop's, the rest is ours.
 
     full : why an engine's words could not be written down, None where they could.

@@ -16,10 +16,11 @@ from typing import Any
 
 import msgspec
 
+from workloads.columns import MODELS, OUTCOMES, History
 from workloads.elle_lines import SUCH_AS
-from workloads.errors import RunError
+from workloads.errors import HistoryError, RunError
 from workloads.files import opened
-from workloads.history import MODELS, OUTCOMES, Builder, History, HistoryError
+from workloads.history import Builder
 from workloads.values import show
 
 MOST_LINE_BYTES = 1 << 26
@@ -27,7 +28,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
-class Recorder:
+class HistoryRecorder:
     """Writes one session's transactions, a line at begin and a line at end.
 
     Every line is one write(2): what was written survives SIGKILL, and a transaction whose end

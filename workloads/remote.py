@@ -27,10 +27,9 @@ from workloads.cell import ORPHANS_END_S
 from workloads.cell_process import ERRORS, CellProcess, end_all
 from workloads.design import TEMPLATES, Cell, Design, begin
 from workloads.engines import find_engine
-from workloads.files import inside, opened, within
+from workloads.errors import FolderUnwritable, RunError
+from workloads.files import FORMAT_VERSION, inside, opened, within
 from workloads.locks import LOCK_FILE, Held, locked
-from workloads.processes import FolderUnwritable
-from workloads.recording import FORMAT_VERSION, RunError
 from workloads.registry import trust
 
 LAPSE_S = 30.0

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from workloads.engines import Settings
-from workloads.player import OVER, Event
+from workloads.player import OVER, StepResult
 from workloads.schedule import FAST, READS, SAVEPOINTS, Op, Schedule, Schema
 
 COLUMN = 34
@@ -41,7 +41,9 @@ def pasted_settings(settings: Settings) -> str:
     return f"Settings({', '.join(said)})"
 
 
-def as_schedule(events: Sequence[Event], schema: Schema, settings: Settings = FAST) -> Schedule:
+def as_schedule(
+    events: Sequence[StepResult], schema: Schema, settings: Settings = FAST
+) -> Schedule:
     """The schedule that takes these steps again, for steps that were drawn one by one."""
     programs: dict[int, list[str]] = {s: [] for s in range(1 + max_session(events))}
     for event in events:
@@ -57,7 +59,7 @@ def as_schedule(events: Sequence[Event], schema: Schema, settings: Settings = FA
     )
 
 
-def max_session(events: Sequence[Event]) -> int:
+def max_session(events: Sequence[StepResult]) -> int:
     return max((event.session for event in events), default=-1)
 
 
@@ -66,7 +68,7 @@ def _begun(steps: Sequence[str]) -> bool:
     return last == "begin"
 
 
-def timeline(events: Iterable[Event], modes: Iterable[str]) -> str:
+def timeline(events: Iterable[StepResult], modes: Iterable[str]) -> str:
     """The events as text, a column a session, a line a step."""
     names = list(modes)
     happened = list(events)
@@ -80,7 +82,7 @@ def timeline(events: Iterable[Event], modes: Iterable[str]) -> str:
     return "\n".join(lines)
 
 
-def event_words(event: Event) -> str:
+def event_words(event: StepResult) -> str:
     """One step: what was asked, and what came back where that was not simply success."""
     if event.status == "ok":
         return f"{event.op}" + (f" -> {seen(event.value)}" if event.op.name in READS else "")

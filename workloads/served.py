@@ -24,9 +24,8 @@ from typing import Any
 import numpy as np
 
 from workloads import last_words, machine, served_files, temporary
-from workloads.child import Host, die_with, end, ended_words, wait
-from workloads.files import ROOT
-from workloads.recording import FORMAT_VERSION
+from workloads.child import ChildProcess, die_with_parent, end, ended_words, wait
+from workloads.files import FORMAT_VERSION, ROOT
 from workloads.served_files import ARMS, TRIALS
 from workloads.served_peer import HOP_BYTES, Peer, round_trip
 from workloads.sqld import Server, SqldMissing, serving
@@ -88,7 +87,7 @@ def measure(
         job = {"folder": str(folder.resolve()), "home": str(home), "quick": quick, "seed": seed}
         job["blocks"] = blocks or (QUICK_BLOCKS if quick else BLOCKS)
         failure = _apart(job | {"parent": os.getpid()}, folder, limit_s)
-        if failure and (log := last_words.read(home / "server" / "sqld.log")):
+        if failure and (log := last_words.read_last_words(home / "server" / "sqld.log")):
             last_words.path_of(folder, "sqld").write_text(log, encoding="utf-8")
     said = served_files.read_manifest(folder)
     if failure and said.get("ended") != "missing":
@@ -115,7 +114,7 @@ def _apart(job: dict[str, Any], folder: Path, limit_s: float) -> str:
             env=environment,
             process_group=0,  # Ctrl-C reaches us alone, and we end it
         )
-    host = Host("served", process, stderr)
+    host = ChildProcess("served", process, stderr)
     try:
         status = wait(host, limit_s, lambda elapsed_s: None)
     finally:
@@ -352,7 +351,7 @@ def _time(call: Callable[[int], Any], keys: Sequence[int], out: np.ndarray) -> N
 def main(argv: Sequence[str]) -> int:
     """JOB as JSON: the measuring process. Status 0 also without sqld; the manifest says so."""
     job = json.loads(argv[0])
-    die_with(job["parent"])
+    die_with_parent(job["parent"])
     folder, home = Path(job["folder"]), Path(job["home"])
     said: dict[str, Any] = {
         "cwkit": FORMAT_VERSION,

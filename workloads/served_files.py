@@ -16,8 +16,8 @@ import msgspec
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from workloads.errors import RunError
 from workloads.files import converted, opened, read_versioned, write_json
-from workloads.recording import RunError
 
 MANIFEST = "served.json"
 

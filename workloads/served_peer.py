@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from workloads.child import die_with, end
+from workloads.child import die_with_parent, end
 
 HOP_BYTES = 64
 LIMIT_S = 30.0
@@ -93,7 +93,7 @@ def _commit(url: str, statement: str, row: int) -> None:
 def main(words: Sequence[str]) -> int:
     """PARENT echo | PARENT commit URL STATEMENT ROW."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it ends it
-    die_with(int(words[0]))
+    die_with_parent(int(words[0]))
     if words[1] == "echo":
         _echo()
     else:

@@ -24,9 +24,9 @@ from workloads import temporary
 from workloads.child import status_words
 from workloads.engines import Identity
 from workloads.files import ROOT
-from workloads.player import Event, Txn
+from workloads.outcomes import BEGIN, COMMIT
+from workloads.player import StepResult, Txn
 from workloads.playing import State
-from workloads.recording import BEGIN, COMMIT
 from workloads.schedule import Op, Schedule
 from workloads.stepping import Opening, Playing, Reply, event_of, read_journal
 from workloads.temporary import Temporary
@@ -84,7 +84,7 @@ class ProcessDied(RuntimeError):
         *,
         hung: bool = False,
         stderr: str = "",
-        noted: Sequence[tuple[int, Op] | Event] = (),
+        noted: Sequence[tuple[int, Op] | StepResult] = (),
     ) -> None:
         super().__init__(f"the session's process died in `{asked}`: {how}")
         self.how, self.asked, self.hung, self.stderr, self.noted = how, asked, hung, stderr, noted
@@ -202,7 +202,7 @@ class SessionProcess:
 
     def play(
         self, sessions: Sequence[SubprocessSession], schedule: Schedule, first: State | None
-    ) -> tuple[list[Event], list[Txn], dict[int, Any]]:
+    ) -> tuple[list[StepResult], list[Txn], dict[int, Any]]:
         """Play a schedule in sessions that are all in this process, in one message.
 
         Gives events, transactions and the rows that are left. Raises ProcessDied; then `journal`

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from workloads.child import die_with, end, status_words
-from workloads.last_words import gist, read
+from workloads.child import die_with_parent, end, status_words
+from workloads.last_words import gist, read_last_words
 
 # From this file, not from the current directory, as for the begin-concurrent build.
 BUILD = Path(__file__).resolve().parent.parent / ".build" / "sqld"
@@ -89,7 +89,7 @@ def _start(binary: Path, folder: Path, port: int) -> subprocess.Popen[bytes]:
             env=environment | {"NO_COLOR": "1"},
             process_group=0,  # Ctrl-C reaches us alone, and we end it in order
             # Safe beside threads: it calls into the kernel, and takes no lock.
-            preexec_fn=lambda: die_with(parent),  # noqa: PLW1509
+            preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509
         )
 
 
@@ -130,7 +130,7 @@ def _free_port() -> int:
 
 
 def _last_words(log: Path) -> str:
-    return gist(read(log)) or "it said nothing"
+    return gist(read_last_words(log)) or "it said nothing"
 
 
 def _sentence() -> str:

@@ -18,10 +18,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from workloads.child import die_with
+from workloads.child import die_with_parent
 from workloads.engines import Refusal, Session, Settings, find_engine
 from workloads.outcomes import BEGIN, COMMIT
-from workloads.player import Event, Player
+from workloads.player import Player, StepResult
 from workloads.playing import State, restore, rows_left, take
 from workloads.schedule import Op, Schedule
 
@@ -142,9 +142,9 @@ class Journal:
         self._file = os.open(path, os.O_WRONLY | os.O_TRUNC)
         self._kept: list[Any] = []
 
-    def note(self, noted: tuple[int, Op] | Event) -> None:
+    def note(self, noted: tuple[int, Op] | StepResult) -> None:
         self._kept.append(plain(noted))
-        if not isinstance(noted, Event):
+        if not isinstance(noted, StepResult):
             self.write()
 
     def write(self) -> None:
@@ -155,7 +155,7 @@ class Journal:
         os.close(self._file)
 
 
-def read_journal(path: Path) -> list[tuple[int, Op] | Event]:
+def read_journal(path: Path) -> list[tuple[int, Op] | StepResult]:
     """The journal, but for what was half written when the process died."""
     found: list[Any] = []
     with path.open("rb") as file, contextlib.suppress(EOFError, pickle.PickleError):
@@ -168,17 +168,17 @@ STARTED = 2
 PROTOCOL = pickle.HIGHEST_PROTOCOL
 
 
-def plain(noted: tuple[int, Op] | Event) -> tuple[Any, ...]:
+def plain(noted: tuple[int, Op] | StepResult) -> tuple[Any, ...]:
     """An event, or a step begun, as tuples alone."""
-    if isinstance(noted, Event):
+    if isinstance(noted, StepResult):
         at, session, txn, op, *rest = noted
         return (at, session, txn, tuple(op), *rest)
     return noted[0], tuple(noted[1])
 
 
-def event_of(said: tuple[Any, ...]) -> Event:
+def event_of(said: tuple[Any, ...]) -> StepResult:
     at, session, txn, op, *rest = said
-    return Event(at, session, txn, Op(*op), *rest)
+    return StepResult(at, session, txn, Op(*op), *rest)
 
 
 def _play(sessions: dict[int, InProcessSession], asked: Playing) -> tuple[Any, ...]:
@@ -229,6 +229,6 @@ def _answer(sessions: dict[int, InProcessSession], verb: str, *args: Any) -> Any
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent acts
-    die_with(int(sys.argv[2]))
+    die_with_parent(int(sys.argv[2]))
     faulthandler.enable()
     serve(Connection(int(sys.argv[1])))

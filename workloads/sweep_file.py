@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from workloads.engines import find_engine
 from workloads.errors import PlanError, RunError, UnknownName, nearest, shortened
 from workloads.files import read_text
-from workloads.plan import Plan, PlanErrors, Retry, in_words
+from workloads.manifest import Retry
+from workloads.plan import Plan, PlanErrors, in_words
 from workloads.registry import trust
 from workloads.scenarios import find_scenario
 from workloads.toml_lines import lines_of

@@ -29,10 +29,8 @@ from workloads.design import (
     read_experiment,
     set_aside,
 )
-from workloads.errors import PlanError, UnknownName
+from workloads.errors import PlanError, RunError, RunFailed, UnknownName
 from workloads.experiment import holding
-from workloads.processes import RunFailed
-from workloads.recording import RunError
 from workloads.slots import slots
 from workloads.sweep import Sweep, read_sweep
 from workloads.sweep_folder import choose_folder, note_sweep

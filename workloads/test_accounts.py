@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from workloads import accounts
-from workloads.records import Recorder, merge
+from workloads.records import HistoryRecorder, merge
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,11 +25,11 @@ def no_file_beyond():
 
 def test_an_account_is_read_as_it_was_left_and_the_last_one_counts(tmp_path):
     accounts.reserve(tmp_path, "worker-000")
-    assert accounts.read(tmp_path, "worker-000") == {}
+    assert accounts.read_account(tmp_path, "worker-000") == {}
     accounts.leave(tmp_path, "worker-000", {"state": "died", "account": "x" * 9_000})
     accounts.leave(tmp_path, "worker-000", {"state": "finished"})
-    assert accounts.read(tmp_path, "worker-000") == {"state": "finished"}
-    assert accounts.read(tmp_path, "worker-001") == {}
+    assert accounts.read_account(tmp_path, "worker-000") == {"state": "finished"}
+    assert accounts.read_account(tmp_path, "worker-001") == {}
 
 
 def test_an_account_is_read_by_any_reader_of_json(tmp_path):
@@ -44,7 +44,7 @@ def test_on_a_full_disk_an_account_that_fits_its_place_is_whole(tmp_path, no_fil
     no_file_beyond(accounts.RESERVED_BYTES)
     said = {"state": "could not record", "account": "x" * 10_000, "pragmas": {"cache_size": 1}}
     accounts.leave(tmp_path, "worker-000", said)
-    assert accounts.read(tmp_path, "worker-000") == said
+    assert accounts.read_account(tmp_path, "worker-000") == said
 
 
 def test_on_a_full_disk_a_long_account_keeps_what_it_came_to(tmp_path, no_file_beyond):
@@ -57,7 +57,7 @@ def test_on_a_full_disk_a_long_account_keeps_what_it_came_to(tmp_path, no_file_b
         "evidence": {"lost": [0] * 9999},
     }
     accounts.leave(tmp_path, "check", {"findings": [lost], "layout": {"t": "x" * 9999}})
-    assert accounts.read(tmp_path, "check") == {"findings": [lost | {"evidence": {}}]}
+    assert accounts.read_account(tmp_path, "check") == {"findings": [lost | {"evidence": {}}]}
 
 
 def test_a_place_that_cannot_be_had_is_an_error(tmp_path, no_file_beyond):
@@ -72,7 +72,7 @@ def test_a_place_that_cannot_be_had_is_an_error(tmp_path, no_file_beyond):
 
 def test_a_record_that_met_a_full_disk_is_cut_at_its_end_alone(tmp_path, no_file_beyond):
     path = tmp_path / "worker-000.history.jsonl"
-    recorder = Recorder(path, "list-append", session=0)
+    recorder = HistoryRecorder(path, "list-append", session=0)
     no_file_beyond(400)
     done = 0
 
@@ -97,7 +97,7 @@ def test_a_forged_account_is_none(tmp_path):
     path = accounts.account_path(tmp_path, "check")
     for data in (b"", b"[]", b"\0" * 100, b"\xff", b"[" * 100_000, b'{"a": 1}x'):
         path.write_bytes(data)
-        assert accounts.read(tmp_path, "check") == {}
+        assert accounts.read_account(tmp_path, "check") == {}
     path.unlink()
     path.symlink_to("/dev/zero")
-    assert accounts.read(tmp_path, "check") == {}
+    assert accounts.read_account(tmp_path, "check") == {}

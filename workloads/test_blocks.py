@@ -8,7 +8,8 @@ import pytest
 
 from workloads import machine
 from workloads.blocks import only_by_this_code, only_ours
-from workloads.experiment import Design, conduct, read_experiment
+from workloads.design import Design, read_experiment
+from workloads.experiment import run_experiment
 
 CPUS = len(os.sched_getaffinity(0))
 HOW = {"jobs": 1, "cpus": list(range(CPUS)), "way": "sweep"}
@@ -20,7 +21,7 @@ def made(tmp_path_factory):
             "warmup_s": 0, "duration_s": 9}  # fmt: skip
     folder = tmp_path_factory.mktemp("made") / "e"
     asked = Design("e", "?", {"one": plan, "other": plan | {"seed": 1}}, blocks=2)
-    conduct(asked, folder, way="sweep")
+    run_experiment(asked, folder, way="sweep")
     return folder
 
 

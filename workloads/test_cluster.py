@@ -21,13 +21,13 @@ from distributed.versions import get_versions
 
 from workloads import cell_there, remote
 from workloads.cell_there import brought, opened
-from workloads.cluster import MachinesGone, conduct_on, find_machines
-from workloads.errors import PlanError
-from workloads.experiment import Design, conduct, read_experiment
+from workloads.cluster import find_machines, run_on_cluster
+from workloads.design import Design, read_experiment
+from workloads.errors import PlanError, RunError
+from workloads.experiment import run_experiment
 from workloads.local_cluster import LIMIT_S, LocalCluster, until
 from workloads.machine import digest
-from workloads.machines import Machines, checked_address, python_differs
-from workloads.recording import RunError
+from workloads.machines import Machines, MachinesGone, checked_address, python_differs
 from workloads.registry import trust
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,7 +94,7 @@ def test_a_killed_worker_costs_its_block_and_nothing_else(cluster, tmp_path):
     said: list[str] = []
     states: list[str] = []
     folder = tmp_path / "e"
-    made = conduct_on(
+    made = run_on_cluster(
         asked,
         folder,
         cluster.address,
@@ -136,7 +136,9 @@ def test_a_killed_worker_costs_its_block_and_nothing_else(cluster, tmp_path):
     # And where no machine is left, what is done is kept.
     (tmp_path / "killed").unlink()
     with pytest.raises(MachinesGone, match=r"2 of 3 cells are done and kept\. .*same command"):
-        conduct_on(deadly_last(killer(tmp_path), 1), tmp_path / "g", cluster.address, back_s=0.5)
+        run_on_cluster(
+            deadly_last(killer(tmp_path), 1), tmp_path / "g", cluster.address, back_s=0.5
+        )
     assert len(read_experiment(tmp_path / "g").cells) == 2
     until(lambda: not cluster.cells_running())
 
@@ -152,7 +154,7 @@ def test_a_worker_that_its_nanny_starts_again_goes_on_with_its_block(cluster, tm
         if state == "lost":
             kept.extend((path.name, path.read_text()) for path in (tmp_path / "e").glob("*.json"))
 
-    made = conduct_on(asked, tmp_path / "e", cluster.address, back_s=LIMIT_S, on_cell=on_cell)
+    made = run_on_cluster(asked, tmp_path / "e", cluster.address, back_s=LIMIT_S, on_cell=on_cell)
     assert [cell.state for cell in made.cells.values()] == ["done"] * 3
     assert not (tmp_path / "e" / "earlier").exists()
     assert len(kept) == 3  # two cells and the experiment
@@ -181,7 +183,7 @@ def test_who_cannot_take_part_is_told_and_ctrl_c_ends_the_cells_there(
     cluster.registered("plain")
     said: list[str] = []
     with pytest.raises(RunError, match="No worker of the cluster offers cwkit=1"):
-        conduct_on(asked, tmp_path / "e", cluster.address, limit_s=0.2, say=said.append)
+        run_on_cluster(asked, tmp_path / "e", cluster.address, limit_s=0.2, say=said.append)
     assert said == ["Worker plain offers no cwkit=1, so it is not used."]
     # Another cwkit: one line more.
     other = tmp_path / "other"
@@ -205,14 +207,16 @@ def test_who_cannot_take_part_is_told_and_ctrl_c_ends_the_cells_there(
     assert find_machines(asked, cluster.address, oversubscribe=True, limit_s=LIMIT_S) == 2
     monkeypatch.setattr(cell_there, "PIECE_BYTES", 1000)  # a run comes in many pieces
     counted = design({"only": {**FAST, "transactions": 500, "duration_s": LIMIT_S}})
-    made = conduct_on(counted, tmp_path / "o", cluster.address, oversubscribe=True, limit_s=LIMIT_S)
+    made = run_on_cluster(
+        counted, tmp_path / "o", cluster.address, oversubscribe=True, limit_s=LIMIT_S
+    )
     run = made.cells[0, "only"].read()
     assert run.manifest.conduct.oversubscribed and run.manifest.conduct.jobs == 2
     assert run.workers[0].attempts["txn"].tolist() == list(range(500))
     # What a cell's plan says wrongly is told, by whose worker; nothing is made of it.
     wrong = design({"only": {**FAST, "scenario": "nonsense"}})
     with pytest.raises(Exception, match=r"Worker .*nonsense"):
-        conduct_on(wrong, tmp_path / "w", cluster.address, oversubscribe=True, limit_s=LIMIT_S)
+        run_on_cluster(wrong, tmp_path / "w", cluster.address, oversubscribe=True, limit_s=LIMIT_S)
     cluster.processes[-1].terminate()
     cluster.registered("twin")
     # Ctrl-C in the middle of a cell that would take longer than this test has.
@@ -238,7 +242,7 @@ def test_who_cannot_take_part_is_told_and_ctrl_c_ends_the_cells_there(
     arms["long"] = FAST
     described = json.loads((folder / "experiment.json").read_text()) | {"arms": arms}
     (folder / "experiment.json").write_text(json.dumps(described))
-    made = conduct(Design(**fields), folder)
+    made = run_experiment(Design(**fields), folder)
     assert made.complete and (folder / "earlier" / "b00-short.1.cell.json").exists()
 
 
@@ -280,7 +284,7 @@ def test_another_python_or_another_dask_is_refused():
 @pytest.mark.parametrize("where", ["here", "elsewhere", "unknown"])
 def test_a_block_that_another_machine_began_is_run_whole(where, tmp_path):
     asked = design({"one": FAST, "two": FAST})
-    conduct(asked, tmp_path)
+    run_experiment(asked, tmp_path)
     (tmp_path / "b00-two.cell.json").unlink()
     path = tmp_path / "b00-one" / "manifest.json"
     manifest = json.loads(path.read_text())
@@ -289,7 +293,7 @@ def test_a_block_that_another_machine_began_is_run_whole(where, tmp_path):
     elif where == "unknown":  # a run of before
         del manifest["machine"]["id"]
     path.write_text(json.dumps(manifest))
-    made = conduct(asked, tmp_path)
+    made = run_experiment(asked, tmp_path)
     assert made.complete
     aside = [path.name for path in (tmp_path / "earlier").glob("*.json")]
     assert aside == (["b00-one.1.cell.json"] if where == "elsewhere" else [])
@@ -301,14 +305,14 @@ def test_a_block_that_another_machine_began_is_run_whole(where, tmp_path):
 )
 def test_what_is_no_address_is_told(address, tmp_path):
     with pytest.raises(PlanError, match="Give HOST:PORT"):
-        conduct_on(design({"only": FAST}), tmp_path / "e", address)
+        run_on_cluster(design({"only": FAST}), tmp_path / "e", address)
     assert not (tmp_path / "e").exists()
 
 
 def test_a_scheduler_that_is_not_there_is_told_within_the_limit(tmp_path):
     begun = time.monotonic()
     with pytest.raises(RunError, match=r"no dask scheduler answered within 0\.3 s"):
-        conduct_on(design({"only": FAST}), tmp_path / "e", "127.0.0.1:1", limit_s=0.3)
+        run_on_cluster(design({"only": FAST}), tmp_path / "e", "127.0.0.1:1", limit_s=0.3)
     assert time.monotonic() - begun < 30
     assert not (tmp_path / "e").exists()
 
@@ -328,7 +332,7 @@ def test_an_address_that_wants_a_certificate_is_told(file, told, tmp_path):
         dask.config.set({f"distributed.comm.tls.{name}": file for name in names}),
         pytest.raises(PlanError, match=told),
     ):
-        conduct_on(design({"only": FAST}), tmp_path / "e", "tls://127.0.0.1:1", limit_s=0.3)
+        run_on_cluster(design({"only": FAST}), tmp_path / "e", "tls://127.0.0.1:1", limit_s=0.3)
     assert not (tmp_path / "e").exists()
 
 

@@ -9,14 +9,14 @@ from workloads.conflict_log import (
     PAGES_TOLD,
     SCHEMA,
     ConflictLog,
-    MetPage,
+    RefusalPage,
     read_line,
     read_met,
 )
 from workloads.engines import find_engine
+from workloads.outcomes import COMMIT, CONFLICT, STALE
 from workloads.plan import make_plan
 from workloads.processes import run
-from workloads.recording import COMMIT, CONFLICT, STALE
 
 BRANCH = find_engine("sqlite-concurrent")
 needs_branch = pytest.mark.skipif(BRANCH.missing() is not None, reason=f"{BRANCH.missing()}")
@@ -24,17 +24,19 @@ needs_branch = pytest.mark.skipif(BRANCH.missing() is not None, reason=f"{BRANCH
 # The engine's own words, of the pinned build. The second name was chosen to be hard to read.
 SAID = {
     "cannot commit CONCURRENT transaction - conflict at page 7 (read/write page; part of db table "
-    "t; content=0D0FA3005300C400...)": MetPage("table t", 7, "leaf", "read/write"),
+    "t; content=0D0FA3005300C400...)": RefusalPage("table t", 7, "leaf", "read/write"),
     "cannot commit CONCURRENT transaction - conflict at page 6 (read/write page; part of db table "
-    "odd name (x; y); content=0A000000020FF500...)": MetPage(
+    "odd name (x; y); content=0A000000020FF500...)": RefusalPage(
         "table odd name (x; y)", 6, "leaf", "read/write"
     ),
     "cannot commit CONCURRENT transaction - conflict at page 157 (read/write page; part of db "
-    "index t.t_v; content=0A0000016804BF00...)": MetPage("index t.t_v", 157, "leaf", "read/write"),
+    "index t.t_v; content=0A0000016804BF00...)": RefusalPage(
+        "index t.t_v", 157, "leaf", "read/write"
+    ),
     "cannot commit CONCURRENT transaction - conflict at page 2 (read-only page; part of db table "
-    "register; content=0500000117...)": MetPage("table register", 2, "interior", "read-only"),
+    "register; content=0500000117...)": RefusalPage("table register", 2, "interior", "read-only"),
     "cannot commit CONCURRENT transaction - conflict at page 1 (read-only page; part of db index "
-    "t.t_v; content=53514C6974652066...)": MetPage(SCHEMA, 1, "other", "read-only"),
+    "t.t_v; content=53514C6974652066...)": RefusalPage(SCHEMA, 1, "other", "read-only"),
 }
 
 

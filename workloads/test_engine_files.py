@@ -15,7 +15,7 @@ from workloads import sessions
 from workloads.engines.probe import probe
 from workloads.engines.testing import usable
 from workloads.hosts import Progress
-from workloads.interleave import Stage
+from workloads.interleave import ScheduleRunner
 from workloads.plan import make_plan
 from workloads.processes import run
 from workloads.registry import trust
@@ -88,6 +88,6 @@ def test_an_engine_that_dies_of_a_question_leaves_nothing(
 
 def test_a_stage_s_engine_leaves_its_files_in_the_stage_s_folder() -> None:
     usable("turso")
-    with Stage("turso", ("concurrent",)) as stage:
+    with ScheduleRunner("turso", ("concurrent",)) as stage:
         stage.play(Schedule(("begin; append 0 1; commit",)))
         assert list(sessions.room().glob(DATABASE)), "Turso makes them elsewhere now"

@@ -15,7 +15,7 @@ import pytest
 
 from workloads.engines import Session, Settings
 from workloads.engines.testing import IMPATIENT, refused, usable
-from workloads.recording import BEGIN, COMMIT, CONFLICT, FAILED, STATEMENT, UNKNOWN, WRITE_WRITE
+from workloads.outcomes import BEGIN, COMMIT, CONFLICT, FAILED, STATEMENT, UNKNOWN, WRITE_WRITE
 
 FIXED = "the binding has fixed this trap: simplify the adapter and drop this test"
 

@@ -18,11 +18,7 @@ from workloads.engines import MODES, REGISTRY, Engine, Settings, find_engine
 from workloads.engines.statements import shape, with_literals
 from workloads.engines.testing import LIMIT_S, REAL, in_a_process, refused, usable
 from workloads.errors import EngineMissing, UnknownName
-from workloads.recording import (
-    FAILED,
-    NO_CONFLICT,
-    STATEMENT,
-)
+from workloads.outcomes import FAILED, NO_CONFLICT, STATEMENT
 from workloads.registry import trust
 
 LEVELS = ["serializable", "snapshot-isolation"]

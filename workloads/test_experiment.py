@@ -7,15 +7,10 @@ import pytest
 
 from workloads import processes
 from workloads import recording as rec
+from workloads.cell import run_cell
+from workloads.design import Design, begin, cell_name, read_experiment
 from workloads.errors import PlanError
-from workloads.experiment import (
-    Design,
-    begin,
-    cell_name,
-    conduct,
-    read_experiment,
-    run_cell,
-)
+from workloads.experiment import run_experiment
 from workloads.locks import Held, locked
 from workloads.registry import trust
 
@@ -42,7 +37,7 @@ def test_each_arm_is_once_in_each_block_and_the_order_changes():
 
 
 def test_the_arms_of_a_block_share_a_seed_and_blocks_do_not(tmp_path):
-    made = conduct(design(), tmp_path / "e")
+    made = run_experiment(design(), tmp_path / "e")
     assert made.complete
     seeds = [{made.cells[b, arm].read().manifest.seed for arm in ARMS} for b in range(3)]
     assert all(len(of_block) == 1 for of_block in seeds)
@@ -58,7 +53,7 @@ def test_an_interrupted_experiment_goes_on_and_repeats_nothing(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        conduct(design(), tmp_path / "e", on_cell=stop_at_third)
+        run_experiment(design(), tmp_path / "e", on_cell=stop_at_third)
     before = read_experiment(tmp_path / "e")
     assert len(before.cells) == 2
     started = {key: cell.read().manifest.started for key, cell in before.cells.items()}
@@ -70,25 +65,27 @@ def test_an_interrupted_experiment_goes_on_and_repeats_nothing(tmp_path):
     def note(*words):
         again.append(words[1:])
 
-    made = conduct(design(), tmp_path / "e", on_cell=note)
+    made = run_experiment(design(), tmp_path / "e", on_cell=note)
     assert made.complete
     assert len([words for words in again if words[2] == "running"]) == 4
     for key, when in started.items():
         assert made.cells[key].read().manifest.started == when
-    conduct(design(), tmp_path / "e", on_cell=lambda *words: pytest.fail("ran a finished cell"))
+    run_experiment(
+        design(), tmp_path / "e", on_cell=lambda *words: pytest.fail("ran a finished cell")
+    )
 
 
 def test_another_experiment_in_the_folder_is_refused(tmp_path):
     begin(design(blocks=1), tmp_path / "e")
     with pytest.raises(rec.RunError, match="seed"):
-        conduct(design(blocks=1, seed=9), tmp_path / "e")
+        run_experiment(design(blocks=1, seed=9), tmp_path / "e")
 
 
 def files_of(folder):
     return {path.name: path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("conducting", [conduct, begin], ids=["conduct", "begin"])
+@pytest.mark.parametrize("conducting", [run_experiment, begin], ids=["conduct", "begin"])
 def test_a_folder_of_the_users_is_refused_and_left_as_it_was(tmp_path, conducting):
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "index.html").write_text("of a web application")
@@ -104,7 +101,7 @@ def test_templates_beside_an_experiment_that_are_not_the_kits_are_left_alone(tmp
     begin(design(blocks=1), tmp_path)
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "index.html").write_text("put there later")
-    assert conduct(design(blocks=1), tmp_path).complete
+    assert run_experiment(design(blocks=1), tmp_path).complete
     assert (tmp_path / "templates" / "index.html").read_text() == "put there later"
 
 
@@ -112,7 +109,7 @@ def test_a_folder_whose_command_was_killed_at_its_beginning_goes_on(tmp_path):
     (tmp_path / ".lock").touch()
     (tmp_path / "experiment.json.4711.new").write_text("{")
     (tmp_path / ".cwkit-templates" / "of a killed one").mkdir(parents=True)
-    assert conduct(design(blocks=1, arms=NULL), tmp_path).complete
+    assert run_experiment(design(blocks=1, arms=NULL), tmp_path).complete
     assert not (tmp_path / ".cwkit-templates").exists()
 
 
@@ -132,7 +129,7 @@ def test_refused_missing_and_failed_arms_are_kept_and_the_rest_goes_on(tmp_path)
         "broken": {**FAST, "database": "faulty-lost-commit", "transactions": 300, "duration_s": 30},
         "sound": ARMS["sqlite"],
     }
-    made = conduct(design(arms=arms, blocks=1), tmp_path / "e")
+    made = run_experiment(design(arms=arms, blocks=1), tmp_path / "e")
     states = {arm: cell.state for (_, arm), cell in made.cells.items()}
     assert states == {
         "refused": "refused",
@@ -180,7 +177,7 @@ def test_arms_with_other_work_start_from_one_loaded_database(tmp_path, monkeypat
         for us in (0, 5)
     }
     monkeypatch.setattr("workloads.cell.prepare", counted)
-    made = conduct(design(arms=arms, blocks=2), tmp_path / "e")
+    made = run_experiment(design(arms=arms, blocks=2), tmp_path / "e")
     assert len(loads) == 1
     assert [cell.state for cell in made.cells.values()] == ["done"] * 4
     assert not (tmp_path / "e" / ".cwkit-templates").exists()
@@ -189,7 +186,7 @@ def test_arms_with_other_work_start_from_one_loaded_database(tmp_path, monkeypat
 def test_two_commands_do_not_run_one_folder(tmp_path):
     begin(design(), tmp_path / "e")
     with locked(tmp_path / "e"), pytest.raises(rec.RunError, match="another command is running it"):
-        conduct(design(), tmp_path / "e")
+        run_experiment(design(), tmp_path / "e")
     with locked(tmp_path / "e"), pytest.raises(Held), locked(tmp_path / "e"):
         pass
     with locked(tmp_path / "e", 1), locked(tmp_path / "e", 2):
@@ -206,7 +203,7 @@ def test_a_cell_run_by_hand_is_kept_and_not_run_again(tmp_path):
     assert len(manifest.machine.id) == 12
     assert run_cell(tmp_path / "e", 0, "null") == made
     seen = []
-    conduct(asked, tmp_path / "e", on_cell=lambda *words: seen.append(words[1:]))
+    run_experiment(asked, tmp_path / "e", on_cell=lambda *words: seen.append(words[1:]))
     assert seen == [(0, "other", "running"), (0, "other", "done")]
     with pytest.raises(rec.RunError, match="no cell of block 7"):
         run_cell(tmp_path / "e", 7, "null")
@@ -214,7 +211,7 @@ def test_a_cell_run_by_hand_is_kept_and_not_run_again(tmp_path):
 
 def test_an_older_folder_is_read_and_goes_on(tmp_path):
     folder = tmp_path / "e"
-    conduct(design(blocks=1, arms=NULL), folder)
+    run_experiment(design(blocks=1, arms=NULL), folder)
     said = json.loads((folder / "experiment.json").read_text())
     said = {key: said[key] for key in said if key not in ("axes", "points")}
     made = read_experiment(folder)
@@ -232,13 +229,13 @@ def test_an_older_folder_is_read_and_goes_on(tmp_path):
     for path in folder.glob("*.cell.json"):
         path.unlink()
     assert read_experiment(folder).cells.keys() == made.cells.keys()
-    conduct(
+    run_experiment(
         design(blocks=1, arms=NULL),
         folder,
         on_cell=lambda *words: pytest.fail("ran a finished cell"),
     )
     rerun = []
-    conduct(
+    run_experiment(
         design(blocks=1, arms=NULL),
         folder,
         again=lambda cell: cell.arm == "null",
@@ -249,9 +246,11 @@ def test_an_older_folder_is_read_and_goes_on(tmp_path):
 
 def test_a_cell_run_again_keeps_the_earlier_one(tmp_path):
     folder = tmp_path / "e"
-    first = conduct(design(blocks=1, arms=NULL), folder).cells[0, "null"].read().manifest.started
+    first = (
+        run_experiment(design(blocks=1, arms=NULL), folder).cells[0, "null"].read().manifest.started
+    )
     for _ in range(2):
-        conduct(design(blocks=1, arms=NULL), folder, again=lambda cell: cell.arm == "null")
+        run_experiment(design(blocks=1, arms=NULL), folder, again=lambda cell: cell.arm == "null")
     kept = sorted(path.name for path in (folder / "earlier").iterdir())
     assert kept == ["b00-null.1", "b00-null.1.cell.json", "b00-null.2", "b00-null.2.cell.json"]
     assert rec.read_run(folder / "earlier" / "b00-null.1").manifest.started == first

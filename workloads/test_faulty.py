@@ -16,7 +16,7 @@ from workloads.engines import Engine, Session, Settings, find_engine
 from workloads.engines.faulty import LostCommit, LostUpdate, SilentConflict, TornRead
 from workloads.engines.libsql import Libsql
 from workloads.engines.sqlite import Sqlite
-from workloads.recording import BEGIN, COMMITTED, FAILED
+from workloads.outcomes import BEGIN, COMMITTED, FAILED
 
 Open = Callable[[str], Session]
 

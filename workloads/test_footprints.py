@@ -8,7 +8,7 @@ import pytest
 from workloads.plan import make_plan
 from workloads.scenarios import Draw, find_scenario
 from workloads.scenarios.footprint import NoFootprint, Touch
-from workloads.worker import seat_of
+from workloads.worker import context_of
 
 DRAWN = 20_000
 SHAPES = {
@@ -34,7 +34,7 @@ def test_chances_are_those_of_the_draws(name):
     plan, scenario = made(*SHAPES[name])
     footprint = scenario.footprint()
     assert footprint.reads.sum() + footprint.writes.sum() + footprint.appends == pytest.approx(1)
-    draw, rows = scenario.draw(seat_of(plan, 0)), len(footprint.writes)
+    draw, rows = scenario.draw(context_of(plan, 0)), len(footprint.writes)
     touched, written = np.zeros(rows), np.zeros(rows)
     count = appended = 0
     for _ in range(DRAWN):
@@ -82,6 +82,6 @@ def test_inserts_of_ids_that_the_engine_allocates_all_want_the_same_one():
         "random": {"event": 200},
     }.items():
         plan, scenario = made("ingest", {"ids": ids})
-        draw = scenario.draw(seat_of(plan, 0))
+        draw = scenario.draw(context_of(plan, 0))
         rows = {(t.table, t.row) for _ in range(200) for t in scenario.touches(draw())}
         assert Counter(table for table, _ in rows) == tables

@@ -12,7 +12,7 @@ import pytest
 from workloads import recording as rec
 from workloads.design import DONE, FAILED, Design
 from workloads.engines import find_engine
-from workloads.experiment import conduct
+from workloads.experiment import run_experiment
 from workloads.plan import make_plan
 from workloads.processes import run
 from workloads.small_disk import on_a_small_disk
@@ -230,7 +230,7 @@ def test_a_cell_that_met_a_full_disk_has_failed_and_says_why(tmp_path, small_eng
         name: {**ARM, "database": database, "transactions": 300}
         for name, database in (("small", small_engine), ("large", "sqlite"))
     }
-    made = conduct(Design("disks", "?", arms, 1, 1), tmp_path / "e")
+    made = run_experiment(Design("disks", "?", arms, 1, 1), tmp_path / "e")
     small, large = made.cells[0, "small"], made.cells[0, "large"]
     assert (small.state, large.state) == (FAILED, DONE)
     assert "attempts of the writers met a full disk or a full database" in small.words

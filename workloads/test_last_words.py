@@ -4,10 +4,11 @@ import pytest
 
 from workloads import last_words
 from workloads.design import Design
-from workloads.experiment import conduct
+from workloads.errors import RunFailed
+from workloads.experiment import run_experiment
 from workloads.last_words import KEPT_BYTES, gist
 from workloads.plan import make_plan
-from workloads.processes import RunFailed, run
+from workloads.processes import run
 from workloads.test_registry import written
 
 # As a Rust library panics whose handler aborts: several lines, and the last says least.
@@ -134,10 +135,10 @@ def test_the_panic_of_a_cells_loader_is_kept_beside_its_state(tmp_path, panickin
         name="panics", question="?", seed=1, blocks=1, baseline="",
         arms={arm: plan | values for arm, values in arms.items()},
     )  # fmt: skip
-    made = conduct(design, tmp_path / "e")
+    made = run_experiment(design, tmp_path / "e")
     bad = made.cells[0, "bad"]
     assert "panicked at core/storage/pager.rs" in bad.words
-    assert last_words.read(tmp_path / "e" / "b00-bad.stderr") == PANIC
+    assert last_words.read_last_words(tmp_path / "e" / "b00-bad.stderr") == PANIC
     assert not (tmp_path / "e" / "b00-good.stderr").exists()
 
 
@@ -158,9 +159,9 @@ def test_a_process_that_wrote_nothing_leaves_no_file(tmp_path):
 def test_a_long_text_keeps_both_its_ends_and_says_so(tmp_path):
     path = tmp_path / "worker-000.stderr"
     path.write_bytes(b"first\n" + b"x" * (3 * KEPT_BYTES) + b"\nlast")
-    before = last_words.read(path)
+    before = last_words.read_last_words(path)
     last_words.keep(path)
-    assert last_words.read(path) == path.read_text(encoding="utf-8") == before
+    assert last_words.read_last_words(path) == path.read_text(encoding="utf-8") == before
     assert path.stat().st_size < 2 * KEPT_BYTES + 100
     assert before.startswith("first\n") and before.endswith("\nlast")
     assert f"{KEPT_BYTES + 11:,} bytes are left out" in before

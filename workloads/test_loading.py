@@ -8,11 +8,11 @@ import pytest
 
 from workloads.design import REFUSED, Design
 from workloads.engines import Settings, find_engine
-from workloads.errors import TooLong
-from workloads.experiment import conduct
+from workloads.errors import ModeRefused, TooLong
+from workloads.experiment import run_experiment
 from workloads.hosts import Progress
 from workloads.plan import make_plan
-from workloads.processes import ModeRefused, prepare, run
+from workloads.processes import prepare, run
 from workloads.test_registry import written
 from workloads.worker import refusal_of
 
@@ -146,10 +146,10 @@ def test_a_cell_of_a_refused_mode_is_refused_without_a_load_and_the_others_are_r
         (tmp_path / name).touch()
     plan = {"scenario": scenario("Telling"), "database": "sqlite", "writers": 1, "transactions": 5}
     arms = {"refused": plan | {"begin": "concurrent"}}
-    made = conduct(Design("modes", "?", arms, 2, 1), tmp_path / "one")
+    made = run_experiment(Design("modes", "?", arms, 2, 1), tmp_path / "one")
     assert {cell.state for cell in made.cells.values()} == {REFUSED}
     assert not (tmp_path / "loaded").exists()
-    made = conduct(Design("modes", "?", arms | {"good": plan}, 1, 1), tmp_path / "two")
+    made = run_experiment(Design("modes", "?", arms | {"good": plan}, 1, 1), tmp_path / "two")
     assert {arm: cell.state for (_, arm), cell in made.cells.items()} == {
         "refused": "refused",
         "good": "done",

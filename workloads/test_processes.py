@@ -17,11 +17,11 @@ import pytest
 
 from workloads import recording as rec
 from workloads.engines import find_engine
-from workloads.errors import EngineMissing, PlanError
+from workloads.errors import EngineMissing, FolderUnwritable, ModeRefused, PlanError, RunFailed
 from workloads.plan import make_plan
-from workloads.processes import FolderUnwritable, ModeRefused, RunFailed, run
+from workloads.processes import run
 from workloads.registry import trust
-from workloads.worker import seat_of
+from workloads.worker import context_of
 
 SHORT = {"duration_s": 0.4, "warmup_s": 0.1, "deadline_s": 20}
 LIMIT = {"duration_s": 60, "warmup_s": 0}
@@ -135,9 +135,9 @@ def test_the_same_seed_draws_the_same_transactions(tmp_path):
     first, second, other = (
         [draw() for _ in range(200)]
         for draw in (
-            scenario(plan.shape()).draw(seat_of(plan, 0)),
-            scenario(plan.shape()).draw(seat_of(plan, 0)),
-            scenario(plan.shape()).draw(seat_of(plan, 1)),
+            scenario(plan.shape()).draw(context_of(plan, 0)),
+            scenario(plan.shape()).draw(context_of(plan, 0)),
+            scenario(plan.shape()).draw(context_of(plan, 1)),
         )
     )
     assert first == second != other

@@ -13,7 +13,7 @@ from workloads.manifest import FindingEntry, read_manifest, write_manifest
 
 
 def write_rows(folder, count, *, rows=8, close=True, worker=0):
-    recorder = rec.Recorder(folder, worker, rows=rows)
+    recorder = rec.AttemptRecorder(folder, worker, rows=rows)
     buffer, offset, limit = recorder.buffer, recorder.offset, recorder.limit
     for txn in range(count):
         rec.OPEN_PART.pack_into(buffer, offset, 10 + txn, 10 + txn, txn, 1, 0, 0)
@@ -68,13 +68,13 @@ def test_a_row_never_closed_is_unknown_and_not_failed(tmp_path):
 
 
 def test_the_same_words_have_one_number_and_are_on_disk_at_once(tmp_path):
-    recorder = rec.Recorder(tmp_path, 3, rows=4)
+    recorder = rec.AttemptRecorder(tmp_path, 3, rows=4)
     assert [recorder.message(w) for w in ("locked", "full\nstop", "locked")] == [1, 2, 1]
     assert rec.read_messages(tmp_path, 3) == ("locked", "full\nstop")
 
 
 def test_words_cut_by_a_kill_cost_only_the_newest(tmp_path):
-    recorder = rec.Recorder(tmp_path, 0, rows=4)
+    recorder = rec.AttemptRecorder(tmp_path, 0, rows=4)
     recorder.message("whole")
     with (tmp_path / "worker-000.messages.jsonl").open("a", encoding="utf-8") as file:
         file.write('"cu')

@@ -16,8 +16,8 @@ import pytest
 
 from workloads import recording as rec
 from workloads import temporary
+from workloads.columns import HISTORY_FILE, load
 from workloads.errors import RunError
-from workloads.history import HISTORY_FILE, load
 from workloads.leftovers import interrupted, recover_all
 from workloads.manifest import read_manifest, write_manifest
 from workloads.plan import make_plan

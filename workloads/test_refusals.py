@@ -9,7 +9,7 @@ import pytest
 
 from workloads.engines import Engine, find_engine
 from workloads.engines.testing import REAL, SQLITE_FAMILY, in_a_process, refused, usable
-from workloads.recording import (
+from workloads.outcomes import (
     BEGIN,
     BUSY,
     COMMIT,

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from workloads import following, processes, worker
-from workloads.child import Host
+from workloads.child import ChildProcess
 from workloads.engines import MODES, find_engine
 from workloads.plan import Plan, make_plan
 from workloads.recording import Run
@@ -121,9 +121,9 @@ class Thread:
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Plan], Run]:
     """Makes a run whose processes are threads."""
 
-    def start(home: Path, name: str, *words: str, workers: Any = (), **rest: Any) -> Host:
+    def start(home: Path, name: str, *words: str, workers: Any = (), **rest: Any) -> ChildProcess:
         process: Any = Thread(home / "job.json", words[0], workers)
-        return Host(name, process, home / f"{name}.stderr", workers)
+        return ChildProcess(name, process, home / f"{name}.stderr", workers)
 
     monkeypatch.setattr(processes, "start", start)
     monkeypatch.setattr(following, "POLL_S", 0.005)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from workloads.recording import RunError
+from workloads.errors import RunError
 from workloads.run_names import find_run
 
 

@@ -15,8 +15,8 @@ from workloads import recording as rec
 from workloads.engines import find_engine
 from workloads.plan import make_plan
 from workloads.processes import run
-from workloads.scenarios import Told, find_scenario
-from workloads.worker import seat_of
+from workloads.scenarios import RunLog, find_scenario
+from workloads.worker import context_of
 
 SHAPES = {
     "register mixed": {
@@ -67,7 +67,7 @@ def findings(plan, workers, database):
     scenario = find_scenario(plan.scenario)(plan.shape())
     session = find_engine("sqlite").connect(str(database))
     try:
-        told = Told(scenario, workers, lambda worker: seat_of(plan, worker.worker))
+        told = RunLog(scenario, workers, lambda worker: context_of(plan, worker.worker))
         return {finding.check: finding for finding in scenario.check(session, told)}
     finally:
         session.close()
@@ -238,7 +238,7 @@ def test_ycsb_brings_its_own_keys_unless_told(mix, keys):
 
 def test_the_latest_keys_are_the_newest_rows():
     plan = make_plan(scenario="register", params={"mix": "D", "rows": 1000})
-    draw = find_scenario("register")(plan.shape()).draw(seat_of(plan, 0))
+    draw = find_scenario("register")(plan.shape()).draw(context_of(plan, 0))
     steps = [draw().args for _ in range(4000)]
     inserted = [key for operation, key, *_ in steps if operation == 2]
     assert inserted == sorted(set(inserted))

@@ -20,7 +20,7 @@ from workloads.manifest import WorkerEntry
 from workloads.plan import make_plan
 from workloads.processes import run
 from workloads.registry import trust
-from workloads.scenarios import InvariantBroken, Seat, Told, find_scenario
+from workloads.scenarios import InvariantBroken, RunLog, WorkerContext, find_scenario
 from workloads.scenarios.acked import Acked, AckedShape
 from workloads.scenarios.bank import explained_by
 
@@ -54,7 +54,7 @@ class Played:
         places = (("writer", 0), ("writer", 1), ("reader", 0))
         board = blank_board(len(places))
         self.seats = [
-            Seat(role, number, 2 if role == "writer" else 1, worker, (5, worker), self.session,
+            WorkerContext(role, number, 2 if role == "writer" else 1, worker, (5, worker), self.session,
                  board, clock=time.monotonic_ns, seats=places, checked=checked)
             for worker, (role, number) in enumerate(places)
         ]  # fmt: skip
@@ -103,10 +103,10 @@ class Played:
 
     def told(self):
         seats = self.seats
-        return Told(
+        return RunLog(
             self.scenario,
             self.workers,
-            lambda w: Seat(
+            lambda w: WorkerContext(
                 w.role, w.number, seats[w.worker].of, w.worker, (5, w.worker), seats=seats[0].seats
             ),
         )
@@ -365,7 +365,7 @@ def test_a_small_commit_waits_for_the_checkpointers_but_not_for_ever(tmp_path):
     board = blank_board(2)
     session = find_engine("null").connect("")
     writer, checkpointer = (
-        Seat(role, 0, 1, n, (1,), session, board, clock=time.monotonic_ns, seats=places)
+        WorkerContext(role, 0, 1, n, (1,), session, board, clock=time.monotonic_ns, seats=places)
         for n, (role, _) in enumerate(places)
     )
     draw, report = scenario.draw(writer), scenario.checkpointed(checkpointer)

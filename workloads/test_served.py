@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from workloads import last_words, served, served_files, sqld
+from workloads.errors import RunError
 from workloads.files import ROOT
-from workloads.recording import RunError
 
 LIMIT_S = 60.0
 
@@ -163,7 +163,7 @@ def test_what_takes_too_long_is_ended_and_said(tmp_path: Path) -> None:
 def test_what_the_measuring_process_wrote_before_it_died_is_kept(tmp_path: Path) -> None:
     why = served._apart({"parent": os.getpid(), "folder": "?"}, tmp_path, 60)
     assert why.startswith("exit status 1: ")
-    assert "Traceback" in last_words.read(tmp_path / "served.stderr")
+    assert "Traceback" in last_words.read_last_words(tmp_path / "served.stderr")
 
 
 def test_a_cut_attempt_is_kept_beside_the_next(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from workloads import sessions, temporary
 from workloads.engines import REGISTRY
-from workloads.interleave import EngineDied, Stage
+from workloads.interleave import EngineDied, ScheduleRunner
 from workloads.registry import trust
 from workloads.schedule import Schedule, Schema
 
@@ -44,12 +44,14 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "LIMIT_S", 2)
 
 
-def stage(tmp_path: Path, body: str, sessions: int = 1, *, processes: bool = False) -> Stage:
+def stage(
+    tmp_path: Path, body: str, sessions: int = 1, *, processes: bool = False
+) -> ScheduleRunner:
     """On an engine of a user's, which does something at each UPDATE."""
     file = tmp_path / "mine.py"
     file.write_text(ENGINE.format(body=body))
     trust(file)
-    return Stage(f"{file}:Mine", ("immediate",) * sessions, processes=processes)
+    return ScheduleRunner(f"{file}:Mine", ("immediate",) * sessions, processes=processes)
 
 
 # In C, once with the interpreter's lock held, as a binding may wait, and once without.
@@ -125,7 +127,7 @@ def test_an_engine_that_dies_when_it_is_opened_is_told_with_the_schema(tmp_path:
     )
     trust(file)
     with pytest.raises(EngineDied, match="while the stage was opened") as raised:
-        Stage(f"{file}:Mine", ("immediate",), Schema("register"))
+        ScheduleRunner(f"{file}:Mine", ("immediate",), Schema("register"))
     assert "Schema(model='register'" in str(raised.value)
 
 

@@ -14,8 +14,9 @@ import psutil
 import pytest
 
 from workloads import slots as parting
+from workloads.design import Design, read_experiment
 from workloads.errors import PlanError
-from workloads.experiment import Design, conduct, read_experiment
+from workloads.experiment import run_experiment
 from workloads.machine import CpuMeter
 from workloads.manifest import read_manifest
 from workloads.registry import trust
@@ -74,7 +75,7 @@ def test_jobs_run_side_by_side_each_on_its_cpus(tmp_path):
     jobs = 2
     over = len(ALLOWED) < jobs
     seen: list[tuple[int, str]] = []
-    made = conduct(
+    made = run_experiment(
         design(blocks=1),
         tmp_path / "e",
         jobs=jobs,
@@ -103,24 +104,24 @@ def test_jobs_run_side_by_side_each_on_its_cpus(tmp_path):
 def test_one_cell_at_a_time_runs_on_as_many_cpus_as_were_asked_for(tmp_path):
     asked = design(blocks=1, arms={"null": FAST})
     for cpus_each, wanted in ((1, list(slots(1, cpus_each=1)[0][0])), (0, ALLOWED)):
-        made = conduct(asked, tmp_path / str(cpus_each), cpus_each=cpus_each)
+        made = run_experiment(asked, tmp_path / str(cpus_each), cpus_each=cpus_each)
         manifest = made.cells[0, "null"].read().manifest
         assert list(manifest.conduct.cpus) == wanted
         assert all(list(worker.cpus) == wanted for worker in manifest.workers)
     assert sorted(os.sched_getaffinity(0)) == ALLOWED
     own = design(arms={"null": {**FAST, "cpus": ALLOWED[:1]}})
     with pytest.raises(PlanError, match="says on which CPUs it runs"):
-        conduct(own, tmp_path / "own", cpus_each=1)
+        run_experiment(own, tmp_path / "own", cpus_each=1)
     assert not (tmp_path / "own").exists()
 
 
 def test_oversubscription_is_in_every_manifest(tmp_path):
     jobs = len(ALLOWED) + 1
     with pytest.raises(PlanError, match="--oversubscribe"):
-        conduct(design(), tmp_path / "e", jobs=jobs)
+        run_experiment(design(), tmp_path / "e", jobs=jobs)
     assert not (tmp_path / "e").exists()
     asked = design(blocks=1, arms={"null": FAST})
-    made = conduct(asked, tmp_path / "e", jobs=jobs, oversubscribe=True)
+    made = run_experiment(asked, tmp_path / "e", jobs=jobs, oversubscribe=True)
     assert made.complete and all(
         cell.read().manifest.conduct.oversubscribed for cell in made.cells.values()
     )
@@ -129,7 +130,7 @@ def test_oversubscription_is_in_every_manifest(tmp_path):
 def test_arms_with_cpus_of_their_own_do_not_run_side_by_side(tmp_path):
     arms = {"here": {**FAST, "cpus": [ALLOWED[0]]}}
     with pytest.raises(PlanError, match="says on which CPUs"):
-        conduct(design(arms=arms), tmp_path / "e", jobs=2, oversubscribe=True)
+        run_experiment(design(arms=arms), tmp_path / "e", jobs=2, oversubscribe=True)
 
 
 def test_a_confined_run_is_measured_on_its_own_cpus_only():
@@ -178,7 +179,7 @@ def test_a_cell_whose_process_is_killed_is_a_failure_and_the_rest_goes_on(tmp_pa
         "refused": {**FAST, "database": "sqlite", "begin": "concurrent"},
         "sound": FAST,
     }
-    made = conduct(
+    made = run_experiment(
         design(arms=arms, blocks=1), tmp_path / "e", jobs=2, oversubscribe=True, way="sweep"
     )
     states = {arm: cell.state for (_, arm), cell in made.cells.items()}
@@ -237,7 +238,9 @@ def test_a_conductor_that_is_killed_goes_on_where_it_was(tmp_path, jobs, how):
     said = json.loads((folder / "experiment.json").read_text())
     (folder / "experiment.json").write_text(json.dumps(said | {"arms": asked["arms"]}))
     said_of_it: list[str] = []
-    made = conduct(Design(**asked), folder, jobs=jobs, oversubscribe=True, say=said_of_it.append)
+    made = run_experiment(
+        Design(**asked), folder, jobs=jobs, oversubscribe=True, say=said_of_it.append
+    )
     assert made.complete
     assert made.cells[0, "long"].read().manifest.ended == "duration"
     assert (folder / "b00-short.cell.json").read_text() == before
@@ -268,7 +271,7 @@ def test_the_database_is_loaded_once_for_all_processes(tmp_path):
     scenario = f"{tmp_path}/loud.py:Loud"
     trust(scenario)
     arms = {f"a{n}": {**FAST, "database": "sqlite", "scenario": scenario} for n in range(2)}
-    made = conduct(design(arms=arms, blocks=1), tmp_path / "e", jobs=2, oversubscribe=True)
+    made = run_experiment(design(arms=arms, blocks=1), tmp_path / "e", jobs=2, oversubscribe=True)
     assert [cell.state for cell in made.cells.values()] == ["done"] * 2
     assert loads.read_text() == "loaded "
     assert not Path(tmp_path / "e" / ".cwkit-templates").exists()

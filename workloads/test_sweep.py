@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workloads.design import begin, read_experiment
 from workloads.errors import PlanError
-from workloads.experiment import begin, read_experiment
 from workloads.plan import PlanErrors, make_plan
 from workloads.sweep import planned_s, read_sweep
 from workloads.toml_lines import lines_of

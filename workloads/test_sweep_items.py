@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workloads.experiment import read_experiment
+from workloads.design import read_experiment
 from workloads.sweep import read_sweep
 
 ROOT = Path(__file__).resolve().parent.parent

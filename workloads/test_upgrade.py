@@ -19,9 +19,7 @@ import pytest
 from workloads import recording as rec
 from workloads.engines import Refusal, Session, Settings, classifier, find_engine
 from workloads.engines.testing import LIMIT_S, REAL, SPAWN, SQLITE_FAMILY, usable
-from workloads.plan import make_plan
-from workloads.processes import run
-from workloads.recording import (
+from workloads.outcomes import (
     BEGIN,
     BUSY,
     COMMIT,
@@ -30,8 +28,10 @@ from workloads.recording import (
     STATEMENT,
     UNCLASSIFIED,
     UPGRADE,
-    within_ns,
 )
+from workloads.plan import make_plan
+from workloads.processes import run
+from workloads.recording import within_ns
 from workloads.registry import trust
 
 WAITS = Settings(busy_timeout_ms=100)

@@ -14,18 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from workloads.manifest import Manifest
-from workloads.recording import (
-    CAUSES,
-    COMMIT,
-    COMMITTED,
-    CONFLICT,
-    FAILED,
-    FULL,
-    IO,
-    LIMIT,
-    UNKNOWN,
-    WorkerRecord,
-)
+from workloads.outcomes import CAUSES, COMMIT, COMMITTED, CONFLICT, FAILED, FULL, IO, LIMIT, UNKNOWN
+from workloads.recording import WorkerRecord
 
 MANY_SHARE = 0.01
 """More failed attempts than this share are many. Fewer move no figure of a run by more than its

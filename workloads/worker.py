@@ -29,8 +29,8 @@ import numpy as np
 from workloads import accounts
 from workloads import board as boards
 from workloads import recording as rec
-from workloads.board import Board
-from workloads.child import die_with
+from workloads.board import ControlBlock
+from workloads.child import die_with_parent
 from workloads.engines import Engine, Session, Settings, classifier, find_engine
 from workloads.layout import layout_of, trees_of
 from workloads.logged import LoggedSession, NotRecorded, log_path, logs_of, save_history
@@ -39,9 +39,9 @@ from workloads.plan import ROLES, Plan
 from workloads.scenarios import (
     TRANSACTING,
     InvariantBroken,
+    RunLog,
     Scenario,
-    Seat,
-    Told,
+    WorkerContext,
     find_scenario,
 )
 from workloads.scenarios.loading import Watched
@@ -72,7 +72,7 @@ class Job:
         accounts.leave(self.folder, who, said)
 
 
-def seats_of(plan: Plan) -> tuple[tuple[str, int], ...]:
+def contexts_of(plan: Plan) -> tuple[tuple[str, int], ...]:
     """(role, number within the role) of each worker, by worker number."""
     seen: dict[str, int] = {}
     seats = []
@@ -82,11 +82,11 @@ def seats_of(plan: Plan) -> tuple[tuple[str, int], ...]:
     return tuple(seats)
 
 
-def seat_of(plan: Plan, worker: int) -> Seat:
+def context_of(plan: Plan, worker: int) -> WorkerContext:
     """The place of one worker, without session or board: as it is for a replay of its draws."""
-    seats = seats_of(plan)
+    seats = contexts_of(plan)
     role, number = seats[worker]
-    return Seat(
+    return WorkerContext(
         role=role,
         number=number,
         of=sum(1 for other, _ in seats if other == role),
@@ -102,9 +102,9 @@ def told_of(
     scenario: Scenario,
     workers: Sequence[rec.WorkerRecord],
     tell: Callable[[int], None] = lambda replayed: None,
-) -> Told:
-    """What the workers of a run were told, for the scenario's check; tell : as for `Told`."""
-    return Told(scenario, workers, lambda worker: seat_of(plan, worker.worker), tell)
+) -> RunLog:
+    """What the workers of a run were told, for the scenario's check; tell : as for `RunLog`."""
+    return RunLog(scenario, workers, lambda worker: context_of(plan, worker.worker), tell)
 
 
 # --- load and check ---------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def _cause_of(error: BaseException) -> str:
 
 def load(job: Job) -> None:
     """Create and fill the database with the plan's own engine, unless a role's mode is refused."""
-    board = Board(job.board_path, len(job.plan.roles()))
+    board = ControlBlock(job.board_path, len(job.plan.roles()))
     board.at(boards.ASKING)
     if refused := _refused(job):
         job.account("load", refused=refused)
@@ -234,7 +234,7 @@ def check(job: Job) -> None:
     run = rec.read_run(job.folder)
     engine = find_engine(job.plan.database)
     findings: list[dict[str, Any]] = []
-    board = Board(job.board_path, len(job.plan.roles()))
+    board = ControlBlock(job.board_path, len(job.plan.roles()))
     attempts = sum(len(w.attempts) for w in run.workers if w.role in TRANSACTING)
 
     def tell(replayed: int) -> None:
@@ -259,7 +259,7 @@ def history(job: Job) -> None:
     job.account("history", findings=[save_history(job.folder)] if logs_of(job.folder) else [])
 
 
-def _invariant(job: Job, session: Session, told: Told) -> list[dict[str, Any]]:
+def _invariant(job: Job, session: Session, told: RunLog) -> list[dict[str, Any]]:
     """What the scenario's own check says. A full disk, say, is no finding about the database."""
     try:
         return [_plain(*finding) for finding in job.scenario.check(session, told)]
@@ -307,7 +307,7 @@ def identity_of(name: str) -> dict[str, Any]:
 # --- work -------------------------------------------------------------------------------------
 
 
-def work(job: Job, worker: int, board: Board) -> None:
+def work(job: Job, worker: int, board: ControlBlock) -> None:
     """One worker from its connection to its account. Never raises."""
     plan = job.plan
     role, engine_name, mode = plan.roles()[worker]
@@ -331,7 +331,7 @@ def work(job: Job, worker: int, board: Board) -> None:
         report(boards.NOT_OPENED, state="could not open", account=_told(error))
         return
     try:
-        recorder = rec.Recorder(job.folder, worker)
+        recorder = rec.AttemptRecorder(job.folder, worker)
         seat = _seated(job, worker, session, board, engine.file_format)
     except BaseException as error:
         full = isinstance(error, OSError)
@@ -358,7 +358,7 @@ def _told(error: BaseException) -> str:
 
 
 def _report(
-    job: Job, board: Board, worker: int, about: Mapping[str, Any], status: int, **said: Any
+    job: Job, board: ControlBlock, worker: int, about: Mapping[str, Any], status: int, **said: Any
 ) -> bool:
     """Leave a worker's account, then say on the board that it is there.
 
@@ -374,7 +374,7 @@ def _report(
 
 
 def _worked(
-    job: Job, worker: int, seat: Seat, recorder: rec.Recorder, board: Board
+    job: Job, worker: int, seat: WorkerContext, recorder: rec.AttemptRecorder, board: ControlBlock
 ) -> tuple[int, dict[str, Any]]:
     """From the gate to the end of the run: the worker's status, and what it says of itself."""
     said: dict[str, Any] = {"state": "finished", "account": ""}
@@ -413,8 +413,10 @@ def _rehearse(session: Session) -> str | None:
     return None
 
 
-def _seated(job: Job, worker: int, session: Session, board: Board, file_format: str) -> Seat:
-    seat = seat_of(job.plan, worker)
+def _seated(
+    job: Job, worker: int, session: Session, board: ControlBlock, file_format: str
+) -> WorkerContext:
+    seat = context_of(job.plan, worker)
     shape = job.plan.shape()
     model = getattr(job.scenario, "logged", None)
     if model and seat.role != "checkpointer":
@@ -428,7 +430,7 @@ def _seated(job: Job, worker: int, session: Session, board: Board, file_format: 
     return seat
 
 
-def _gate(board: Board, parent: int) -> bool:
+def _gate(board: ControlBlock, parent: int) -> bool:
     """Wait for the start. False where the run was called off or its parent is gone."""
     numbers = board.numbers
     while numbers[boards.STATE] == boards.WAIT:
@@ -449,7 +451,11 @@ def _leave(session: Session) -> None:
 
 
 def _loop(
-    plan: Plan, seat: Seat, scenario: Scenario, recorder: rec.Recorder, board: Board
+    plan: Plan,
+    seat: WorkerContext,
+    scenario: Scenario,
+    recorder: rec.AttemptRecorder,
+    board: ControlBlock,
 ) -> dict[str, Any]:
     """Transactions until the run ends. The one hot loop: everything it needs is a local.
 
@@ -584,7 +590,11 @@ def _mistake(error: BaseException) -> str:
 
 
 def _checkpoint_loop(
-    plan: Plan, seat: Seat, scenario: Scenario, recorder: rec.Recorder, board: Board
+    plan: Plan,
+    seat: WorkerContext,
+    scenario: Scenario,
+    recorder: rec.AttemptRecorder,
+    board: ControlBlock,
 ) -> dict[str, Any]:
     """PRAGMA wal_checkpoint until the run ends; a row for each that moved frames or failed.
 
@@ -642,7 +652,7 @@ def _checkpoint_loop(
 
 def work_all(job: Job, workers: Sequence[int]) -> None:
     """The workers of one process, each in a thread, the first in this one."""
-    board = Board(job.board_path, len(job.plan.roles()))
+    board = ControlBlock(job.board_path, len(job.plan.roles()))
     threads = [threading.Thread(target=work, args=(job, w, board)) for w in workers[1:]]
     for thread in threads:
         thread.start()
@@ -658,7 +668,7 @@ def main(argv: list[str]) -> int:
     """JOB.json load | check | history | work WORKER…; what came of it is in the accounts."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when the run ends
     job = Job(argv[0])
-    die_with(job.parent)
+    die_with_parent(job.parent)
     if argv[1] == "work":
         work_all(job, [int(text) for text in argv[2:]])
         return 0

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from workloads import temporary
-from workloads.child import die_with
+from workloads.child import die_with_parent
 from workloads.engines import (
     MODES,
     Answer,
@@ -146,7 +146,7 @@ def _answer(name: str, questions: tuple[str, ...], folder: str, pipe: Connection
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None and parent.pid is not None:
-        die_with(parent.pid)
+        die_with_parent(parent.pid)
 
 
 def _ask(engine: Engine, question: str, folder: Path) -> Any:

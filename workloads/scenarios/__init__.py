@@ -16,9 +16,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from workloads import keys as key_choice
-from workloads.engines import Session, found
+from workloads.engines import Session
 from workloads.errors import UnknownName
-from workloads.recording import COMMITTED, UNKNOWN, WorkerRecord
+from workloads.outcomes import COMMITTED, UNKNOWN
+from workloads.recording import WorkerRecord
+from workloads.registry import found
 
 
 class Shape(BaseModel):
@@ -70,7 +72,7 @@ class InvariantBroken(Exception):
 
 
 @dataclass
-class Seat:
+class WorkerContext:
     """One worker's place in a run.
 
     role    : "writer", "reader" or "checkpointer".
@@ -124,7 +126,7 @@ TELL_EACH = 4096
 """Transactions that are replayed between two words to who waits."""
 
 
-class Told:
+class RunLog:
     """What the workers of a run were told: the other side of every invariant.
 
     workers : the writers and the readers, never a checkpointer: its rows, replayed or added up as
@@ -219,23 +221,23 @@ class Scenario(Protocol):
     def load(self, session: Session, rng: np.random.Generator) -> None:
         """Fill the tables; begins and commits on its own."""
 
-    def draw(self, seat: Seat) -> Callable[[], Draw]:
+    def draw(self, seat: WorkerContext) -> Callable[[], Draw]:
         """The seat's generator of transactions. Must not touch seat.session."""
 
-    def bodies(self, seat: Seat) -> Sequence[Callable[[Any], int | None]]:
+    def bodies(self, seat: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
         """One function for each kind: runs a drawn transaction between BEGIN and COMMIT, and
         returns the `result` of the row (int64; None is 0).
         """
 
-    def acknowledged(self, seat: Seat) -> Callable[[Draw, int], None] | None:
+    def acknowledged(self, seat: WorkerContext) -> Callable[[Draw, int], None] | None:
         """Called after COMMIT returned, with the draw and the result; None where not wanted."""
 
-    def checkpointed(self, seat: Seat) -> Callable[[int, int, int], None] | None:
+    def checkpointed(self, seat: WorkerContext) -> Callable[[int, int, int], None] | None:
         """For a checkpointer's seat: called with the row (busy, log, checkpointed) that each
         PRAGMA wal_checkpoint answered, once it has returned; None where not wanted.
         """
 
-    def check(self, session: Session, told: Told) -> list[Finding]:
+    def check(self, session: Session, told: RunLog) -> list[Finding]:
         """Compare the database after the run with what the workers were told.
 
         Runs in a process of its own. integrity_check is done by the runner, not here.

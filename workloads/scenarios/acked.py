@@ -19,8 +19,8 @@ import numpy as np
 from pydantic import Field
 
 from workloads.engines import Session
-from workloads.recording import COMMITTED, UNKNOWN
-from workloads.scenarios import Draw, Finding, InvariantBroken, Seat, Shape, Told
+from workloads.outcomes import COMMITTED, UNKNOWN
+from workloads.scenarios import Draw, Finding, InvariantBroken, RunLog, Shape, WorkerContext
 from workloads.scenarios.loading import fill, payload
 
 BIG, ONE, FOLLOW = range(3)
@@ -115,7 +115,7 @@ class Acked:
             (f"({i}{tail}" for i in range(self.params.rows)),
         )
 
-    def draw(self, seat: Seat) -> Callable[[], Draw]:
+    def draw(self, seat: WorkerContext) -> Callable[[], Draw]:
         if seat.role == "reader":
             return self._follower(seat)
         number = count()
@@ -130,7 +130,7 @@ class Acked:
 
         return drawn
 
-    def _follower(self, seat: Seat) -> Callable[[], Draw]:
+    def _follower(self, seat: WorkerContext) -> Callable[[], Draw]:
         """Looks at the board. The runner draws before BEGIN, so what is read here had been
         acknowledged before the reader's transaction began.
         """
@@ -166,7 +166,7 @@ class Acked:
 
         return drawn
 
-    def _wait_for_backfill(self, seat: Seat) -> Callable[[], None]:
+    def _wait_for_backfill(self, seat: WorkerContext) -> Callable[[], None]:
         board, clock, stopping = seat.board, seat.clock, seat.stopping
         lines = [8 * w for w, (role, _) in enumerate(seat.seats) if role == "checkpointer"]
         if seat.session is None or not lines or not self.params.wait_backfill:
@@ -185,7 +185,7 @@ class Acked:
 
         return wait
 
-    def bodies(self, seat: Seat) -> Sequence[Callable[[Any], int | None]]:
+    def bodies(self, seat: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
         assert seat.session is not None
         run, rows, think = seat.session.run, seat.session.rows, seat.think
         base = seat.number << SHIFT
@@ -215,7 +215,7 @@ class Acked:
 
         return large, small, look
 
-    def _lost(self, seat: Seat, one: Acknowledged, ids: Sequence[int]) -> InvariantBroken:
+    def _lost(self, seat: WorkerContext, one: Acknowledged, ids: Sequence[int]) -> InvariantBroken:
         now_ns = seat.clock()
         read = {i - (one.writer << SHIFT) for i in ids}
         missing = [n for n in range(one.low, one.newest + 1) if n not in read]
@@ -236,7 +236,7 @@ class Acked:
             missing=missing[:1000],
         )
 
-    def acknowledged(self, seat: Seat) -> Callable[[Draw, int], None] | None:
+    def acknowledged(self, seat: WorkerContext) -> Callable[[Draw, int], None] | None:
         if seat.role != "writer":
             return None
         board, clock, line = seat.board, seat.clock, 8 * seat.worker
@@ -253,7 +253,7 @@ class Acked:
 
         return publish
 
-    def checkpointed(self, seat: Seat) -> Callable[[int, int, int], None]:
+    def checkpointed(self, seat: WorkerContext) -> Callable[[int, int, int], None]:
         board, clock, line = seat.board, seat.clock, 8 * seat.worker
 
         def report(busy: int, log: int, copied: int) -> None:
@@ -263,7 +263,7 @@ class Acked:
 
         return report
 
-    def check(self, session: Session, told: Told) -> list[Finding]:
+    def check(self, session: Session, told: RunLog) -> list[Finding]:
         found = np.array([row[0] for row in session.rows(ALL)], dtype=np.int64)
         acknowledged, unsure = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for worker in told.workers:

@@ -16,9 +16,10 @@ from pydantic import Field
 
 from workloads import keys
 from workloads.engines import Session
-from workloads.recording import COMMITTED, UNKNOWN
-from workloads.scenarios import Draw, Finding, Seat, Shape, Told
-from workloads.scenarios.drawing import BLOCK, stream
+from workloads.keys import BLOCK
+from workloads.outcomes import COMMITTED, UNKNOWN
+from workloads.scenarios import Draw, Finding, RunLog, Shape, WorkerContext
+from workloads.scenarios.drawing import stream
 from workloads.scenarios.footprint import Touch
 
 WORKERS = 1024
@@ -82,7 +83,7 @@ class Append:
     def load(self, session: Session, rng: np.random.Generator) -> None:
         """Nothing: a list comes to be with its first element."""
 
-    def draw(self, seat: Seat) -> Callable[[], Draw]:
+    def draw(self, seat: WorkerContext) -> Callable[[], Draw]:
         p, rng = self.params, seat.rng()
         key = keys.sampler(p.keys, p.rows, rng)
         reader = seat.role == "reader"
@@ -123,7 +124,7 @@ class Append:
         seat.session.plan = plan  # type: ignore[attr-defined]  # a LoggedSession
         return draw
 
-    def bodies(self, seat: Seat) -> Sequence[Callable[[Any], int | None]]:
+    def bodies(self, seat: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
         session = seat.session
         assert session is not None
         run, rows, think = session.run, session.rows, seat.think
@@ -167,13 +168,13 @@ class Append:
         table = "element" if self.params.storage == "rows" else "list"
         return [Touch(table, key, wrote) for key, wrote in found.items()]
 
-    def acknowledged(self, seat: Seat) -> None:
+    def acknowledged(self, seat: WorkerContext) -> None:
         return None
 
-    def checkpointed(self, seat: Seat) -> None:
+    def checkpointed(self, seat: WorkerContext) -> None:
         return None
 
-    def check(self, session: Session, told: Told) -> list[Finding]:
+    def check(self, session: Session, told: RunLog) -> list[Finding]:
         """As many elements as committed appends; which and in what order the checker says."""
         if self.params.storage == "register":
             return []

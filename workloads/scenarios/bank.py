@@ -16,9 +16,10 @@ from pydantic import Field
 
 from workloads import keys
 from workloads.engines import Session
-from workloads.recording import COMMITTED, UNKNOWN
-from workloads.scenarios import Draw, Finding, InvariantBroken, Seat, Shape, Told
-from workloads.scenarios.drawing import BLOCK, always, draws_of, stream
+from workloads.keys import BLOCK
+from workloads.outcomes import COMMITTED, UNKNOWN
+from workloads.scenarios import Draw, Finding, InvariantBroken, RunLog, Shape, WorkerContext
+from workloads.scenarios.drawing import always, draws_of, stream
 from workloads.scenarios.footprint import Footprint, Touch, all_written, only_writes
 from workloads.scenarios.loading import fill, payload
 
@@ -71,7 +72,7 @@ class Bank:
         accounts = (f"({i}{tail}" for i in range(self.params.rows))
         fill(session, "INSERT INTO account(id, balance, pad) VALUES", accounts)
 
-    def draw(self, seat: Seat) -> Callable[[], Draw]:
+    def draw(self, seat: WorkerContext) -> Callable[[], Draw]:
         if seat.role == "reader":
             return always(Draw(AUDIT, ()))
         rng, rows, each = seat.rng(), self.params.rows, self.params.operations
@@ -90,7 +91,7 @@ class Bank:
 
         return stream(block)
 
-    def bodies(self, seat: Seat) -> Sequence[Callable[[Any], int | None]]:
+    def bodies(self, seat: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
         assert seat.session is not None
         run, rows, think = seat.session.run, seat.session.rows, seat.think
         middle = (self.params.rows // 2,)
@@ -159,13 +160,13 @@ class Bank:
         moves = (draw.args,) if self.params.operations == 1 else draw.args
         return all_written("account", dict.fromkeys(row for move in moves for row in move[:2]))
 
-    def acknowledged(self, seat: Seat) -> None:
+    def acknowledged(self, seat: WorkerContext) -> None:
         return None
 
-    def checkpointed(self, seat: Seat) -> None:
+    def checkpointed(self, seat: WorkerContext) -> None:
         return None
 
-    def check(self, session: Session, told: Told) -> list[Finding]:
+    def check(self, session: Session, told: RunLog) -> list[Finding]:
         found: dict[int, int] = dict(session.rows("SELECT id, balance FROM account"))
         total, count = sum(found.values()), len(found)
         findings = [
@@ -195,7 +196,7 @@ class Bank:
             {"audits": len(seen), "other_totals": other[:20].tolist()},
         )
 
-    def _balances(self, found: Mapping[int, int], told: Told) -> Finding:
+    def _balances(self, found: Mapping[int, int], told: RunLog) -> Finding:
         """Each balance against the committed transfers, replayed.
 
         Exact where no outcome is unknown. Up to MOST_UNKNOWN unknown transfers some subset of

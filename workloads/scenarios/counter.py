@@ -15,9 +15,10 @@ from pydantic import Field
 
 from workloads import keys
 from workloads.engines import Session
-from workloads.recording import COMMITTED, UNKNOWN
-from workloads.scenarios import Draw, Finding, InvariantBroken, Seat, Shape, Told
-from workloads.scenarios.drawing import BLOCK, draws_of, stream
+from workloads.keys import BLOCK
+from workloads.outcomes import COMMITTED, UNKNOWN
+from workloads.scenarios import Draw, Finding, InvariantBroken, RunLog, Shape, WorkerContext
+from workloads.scenarios.drawing import draws_of, stream
 from workloads.scenarios.footprint import Footprint, Touch, all_written, only_writes
 from workloads.scenarios.loading import fill, payload
 
@@ -66,7 +67,7 @@ class Counter:
             (f"({i}{tail}" for i in range(self.params.rows)),
         )
 
-    def draw(self, seat: Seat) -> Callable[[], Draw]:
+    def draw(self, seat: WorkerContext) -> Callable[[], Draw]:
         key = keys.sampler(self.params.keys, self.params.rows, seat.rng())
         if seat.role == "reader":
             return stream(lambda: draws_of(LOOK, zip(key(BLOCK).tolist())))
@@ -80,7 +81,7 @@ class Counter:
 
         return stream(block)
 
-    def bodies(self, seat: Seat) -> Sequence[Callable[[Any], int | None]]:
+    def bodies(self, seat: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
         assert seat.session is not None
         run, rows, think = seat.session.run, seat.session.rows, seat.think
         highest: dict[int, int] = {}
@@ -134,13 +135,13 @@ class Counter:
             return [Touch("counter", draw.args[0], False)]
         return all_written("counter", draw.args)
 
-    def acknowledged(self, seat: Seat) -> None:
+    def acknowledged(self, seat: WorkerContext) -> None:
         return None
 
-    def checkpointed(self, seat: Seat) -> None:
+    def checkpointed(self, seat: WorkerContext) -> None:
         return None
 
-    def check(self, session: Session, told: Told) -> list[Finding]:
+    def check(self, session: Session, told: RunLog) -> list[Finding]:
         found: dict[int, int] = dict(session.rows("SELECT id, n FROM counter"))
         committed: Tally[int] = Tally()
         unknown: Tally[int] = Tally()

@@ -15,9 +15,10 @@ import numpy as np
 from pydantic import Field
 
 from workloads.engines import Session
-from workloads.recording import COMMITTED, UNKNOWN
-from workloads.scenarios import Draw, Finding, Seat, Shape, Told
-from workloads.scenarios.drawing import BLOCK, always, stream
+from workloads.keys import BLOCK
+from workloads.outcomes import COMMITTED, UNKNOWN
+from workloads.scenarios import Draw, Finding, RunLog, Shape, WorkerContext
+from workloads.scenarios.drawing import always, stream
 from workloads.scenarios.footprint import Touch, all_written
 from workloads.scenarios.loading import fill, payload
 
@@ -85,7 +86,7 @@ class Ingest:
     def _id(self, number: int) -> int:
         return (number * SPREAD) % 2**31 if self.params.ids == "random" else number + 1
 
-    def draw(self, seat: Seat) -> Callable[[], Draw]:
+    def draw(self, seat: WorkerContext) -> Callable[[], Draw]:
         if seat.role == "reader":
             return always(Draw(LOOK, ()))
         rng, each, loaded = seat.rng(), self.params.operations, self.params.rows
@@ -103,7 +104,7 @@ class Ingest:
 
         return stream(block)
 
-    def bodies(self, seat: Seat) -> Sequence[Callable[[Any], int | None]]:
+    def bodies(self, seat: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
         assert seat.session is not None
         run, rows, think, worker = seat.session.run, seat.session.rows, seat.think, seat.worker
         body = payload(np.random.default_rng(7), self.params.record_bytes)
@@ -136,13 +137,13 @@ class Ingest:
         counter = [Touch("sqlite_sequence", 0, True)] * (self.params.ids == "autoincrement")
         return [Touch("event", NEXT, True), *counter]
 
-    def acknowledged(self, seat: Seat) -> None:
+    def acknowledged(self, seat: WorkerContext) -> None:
         return None
 
-    def checkpointed(self, seat: Seat) -> None:
+    def checkpointed(self, seat: WorkerContext) -> None:
         return None
 
-    def check(self, session: Session, told: Told) -> list[Finding]:
+    def check(self, session: Session, told: RunLog) -> list[Finding]:
         found: Counter[tuple[int, int]] = Counter(
             (int(worker), int(n)) for worker, n in session.rows("SELECT worker, n FROM event")
         )
@@ -176,7 +177,7 @@ class Ingest:
         ]
 
     def _whole(
-        self, found: Counter[tuple[int, int]], told: Told, maybe: set[tuple[int, int]]
+        self, found: Counter[tuple[int, int]], told: RunLog, maybe: set[tuple[int, int]]
     ) -> Finding:
         """A transaction of several events is there whole or not at all, unknown or not."""
         torn = []

@@ -15,8 +15,8 @@ import numpy as np
 from pydantic import Field
 
 from workloads.engines import Session
-from workloads.recording import COMMITTED, UNKNOWN
-from workloads.scenarios import Draw, Finding, Seat, Shape, Told
+from workloads.outcomes import COMMITTED, UNKNOWN
+from workloads.scenarios import Draw, Finding, RunLog, Shape, WorkerContext
 from workloads.scenarios.drawing import always
 from workloads.scenarios.loading import fill, payload
 
@@ -76,12 +76,12 @@ class Queue:
             (f"({i + 1}{tail}" for i in range(self.params.rows)),
         )
 
-    def draw(self, seat: Seat) -> Callable[[], Draw]:
+    def draw(self, seat: WorkerContext) -> Callable[[], Draw]:
         if seat.role == "reader":
             return always(Draw(LOOK, ()))
         return cycle((Draw(CLAIM, ()), Draw(FINISH, ()))).__next__
 
-    def bodies(self, seat: Seat) -> Sequence[Callable[[Any], int | None]]:
+    def bodies(self, seat: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
         assert seat.session is not None
         run, rows, think, worker = seat.session.run, seat.session.rows, seat.think, seat.worker
         body = payload(np.random.default_rng(7), self.params.record_bytes)
@@ -111,7 +111,7 @@ class Queue:
 
         return claim, finish, look
 
-    def acknowledged(self, seat: Seat) -> Callable[[Draw, int], None] | None:
+    def acknowledged(self, seat: WorkerContext) -> Callable[[Draw, int], None] | None:
         if seat.role != "writer":
             return None
         held = self._held.setdefault(seat.worker, [])
@@ -125,10 +125,10 @@ class Queue:
 
         return told
 
-    def checkpointed(self, seat: Seat) -> None:
+    def checkpointed(self, seat: WorkerContext) -> None:
         return None
 
-    def check(self, session: Session, told: Told) -> list[Finding]:
+    def check(self, session: Session, told: RunLog) -> list[Finding]:
         claims: dict[int, list[int]] = {}  # job -> workers that were told it is theirs
         finished: Counter[int] = Counter()
         unknown: Counter[int] = Counter()

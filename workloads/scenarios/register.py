@@ -18,9 +18,10 @@ from pydantic import Field, field_validator, model_validator
 from workloads import keys
 from workloads.engines import Session
 from workloads.errors import nearest, shortened
-from workloads.recording import COMMITTED, UNKNOWN
-from workloads.scenarios import Draw, Finding, Seat, Shape, Told
-from workloads.scenarios.drawing import BLOCK, stream
+from workloads.keys import BLOCK
+from workloads.outcomes import COMMITTED, UNKNOWN
+from workloads.scenarios import Draw, Finding, RunLog, Shape, WorkerContext
+from workloads.scenarios.drawing import stream
 from workloads.scenarios.footprint import Footprint, NoFootprint, Touch
 from workloads.scenarios.loading import fill, payload
 from workloads.scenarios.register_history import (
@@ -199,7 +200,7 @@ class Register:
             (f"({i}{tail}" for i in range(self.params.rows)),
         )
 
-    def draw(self, seat: Seat) -> Callable[[], Draw]:
+    def draw(self, seat: WorkerContext) -> Callable[[], Draw]:
         mix = self.mix
         if seat.role == "reader":
             only = "scan" if "scan" in mix and "read" not in mix else "read"
@@ -247,7 +248,7 @@ class Register:
         draws, self._number[seat.worker] = logging(seat, draws, MIXED)
         return draws
 
-    def bodies(self, seat: Seat) -> Sequence[Callable[[Any], int | None]]:
+    def bodies(self, seat: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
         assert seat.session is not None
         if self.params.history:
             number = self._number[seat.worker]
@@ -338,13 +339,13 @@ class Register:
                 found[key] = operation != READ or found.get(key, False)
         return [Touch("register", row, wrote) for row, wrote in found.items()]
 
-    def acknowledged(self, seat: Seat) -> None:
+    def acknowledged(self, seat: WorkerContext) -> None:
         return None
 
-    def checkpointed(self, seat: Seat) -> None:
+    def checkpointed(self, seat: WorkerContext) -> None:
         return None
 
-    def check(self, session: Session, told: Told) -> list[Finding]:
+    def check(self, session: Session, told: RunLog) -> list[Finding]:
         found = {
             int(key): Row(int(version), _writer(str(value)))
             for key, version, value in session.rows("SELECT id, version, value FROM register")

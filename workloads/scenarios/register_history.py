@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from workloads.logged import Ops
-from workloads.scenarios import Draw, InvariantBroken, Seat
+from workloads.scenarios import Draw, InvariantBroken, WorkerContext
 from workloads.scenarios.loading import payload
 
 WORKERS = 1024
@@ -64,7 +64,7 @@ def covered(first: int, most: int, found: Sequence[tuple[int, Any]]) -> Ops:
 
 
 def logging(
-    seat: Seat, draws: Callable[[], Draw], mixed: int
+    seat: WorkerContext, draws: Callable[[], Draw], mixed: int
 ) -> tuple[Callable[[], Draw], Callable[[], int]]:
     """The seat's draws, telling its session the plan of each attempt; and who numbers its writes.
 
@@ -97,7 +97,7 @@ def logging(
 
 
 def logged_bodies(
-    seat: Seat, number: Callable[[], int], loaded: int, record_bytes: int
+    seat: WorkerContext, number: Callable[[], int], loaded: int, record_bytes: int
 ) -> Sequence[Callable[[Any], int | None]]:
     """The bodies of `register`, which also write down what they saw. Results are the same.
 
