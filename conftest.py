@@ -20,7 +20,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from workloads import registry, sweep_items, temporary
+from workloads.engines import registry
+from workloads.experiments import pytest_items as sweep_items
+from workloads.files import temporary
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -185,7 +187,7 @@ def _engines() -> list[str]:
     # Here, not above: xdist's workers print no header and need no engine for it.
     import libsql_experimental
 
-    from workloads.begin_concurrent import MissingBuild, load
+    from workloads.engines.concurrent_build import MissingBuild, load
 
     libsql = libsql_experimental.connect(":memory:")
     said = libsql.execute("SELECT sqlite_version()").fetchone()[0]

@@ -21,11 +21,10 @@ import fuzz
 from fuzz.harness import play
 from fuzz.histories import Histories
 from fuzz.planted import PLANTED
-from properties.anomalies import check
-from properties.verdict import Verdict
-from workloads.columns import History
+from properties.checker import Verdict, check
 from workloads.errors import HistoryError
-from workloads.visible import visible
+from workloads.files import visible
+from workloads.records import History
 
 INPUTS = 120
 
@@ -86,40 +85,44 @@ def leaves_a_file(history: History, **how: bool) -> Verdict:
 
 
 CARELESS: dict[str, tuple[str, Any, str]] = {
-    "columns are believed": ("workloads.columns._insist", lambda history: None, "traceback: "),
+    "columns are believed": (
+        "workloads.records.columns._insist",
+        lambda history: None,
+        "traceback: ",
+    ),
     "a record is JSON": (
-        "workloads.records._line",
+        "workloads.records.history_log._line",
         lambda path, number, text: json.loads(text),
         "traceback: ",
     ),
     "a tag is a part of the form": (
-        "workloads.elle_lines._bare",
+        "workloads.records.elle_lines._bare",
         lambda form: form,
         "not judged as before: ",
     ),
     "text is drawn as it is": (
-        "properties.drawing.html.escape",
+        "properties.checker.drawing.html.escape",
         lambda text: f"{text} & more",
         "a drawing that is no XML",
     ),
     "no file is named": (
-        "workloads.elle_files._Pairing._error",
+        "workloads.records.elle._Pairing._error",
         lambda pairs, number, rule: HistoryError(rule),
         "status 2 and ",
     ),
     "it is told twice": (
-        "properties.check._wrong",
+        "analysis.cli.check._wrong",
         lambda out, error: print(f"cwkit: {visible(error)}\n" * 2, file=sys.stderr),
         "2 sentences for one mistake",
     ),
     "JSON is what Python writes": (
-        "properties.check.json_text",
+        "analysis.cli.check.json_text",
         lambda said, indent: json.dumps(said | {"took_s": float("nan")}),
         "no strict JSON",
     ),
-    "a file is left": ("properties.check.check", leaves_a_file, "changed ['cache']"),
+    "a file is left": ("analysis.cli.check.check", leaves_a_file, "changed ['cache']"),
     "another level is told": (
-        "properties.check._text",
+        "analysis.cli.check._text",
         lambda path, verdict, level: f"{path} (1 transaction): valid: {level} holds",
         "status 1 without ",
     ),

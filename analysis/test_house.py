@@ -11,10 +11,10 @@ import typer
 
 from analysis.cli import app
 from workloads.engines import REGISTRY as ENGINES
-from workloads.plan import make_plan
-from workloads.registry import trust
-from workloads.scenarios import REGISTRY as SCENARIOS
+from workloads.engines import trust
+from workloads.runs import make_plan
 from workloads.scenarios import find_scenario
+from workloads.scenarios.scenario import REGISTRY as SCENARIOS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.rates import count
+from analysis.counting import count
 from analysis.synthetic import drawn_run, write_folder
-from workloads.recording import read_run
+from workloads.records import read_run
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)

@@ -26,8 +26,8 @@ def measure(path: str) -> None:
     """In the child: read and check one file, print seconds, peak bytes and the verdict."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    from properties.anomalies import check
-    from workloads.elle_files import read_history
+    from properties.checker import check
+    from workloads.records import read_history
 
     started = time.perf_counter()
     history = read_history(path)
@@ -52,7 +52,7 @@ def main() -> int:
         measure(args.measure)
         return 0
     from bench.generate import generate
-    from workloads.elle_files import write_history
+    from workloads.records.elle import write_history
 
     missed = 0
     print(

@@ -24,13 +24,13 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from workloads import board as boards  # noqa: E402
-from workloads import recording as rec  # noqa: E402
-from workloads.board import ControlBlock  # noqa: E402
 from workloads.engines import Settings, find_engine  # noqa: E402
-from workloads.plan import Plan  # noqa: E402
+from workloads.records import attempts as rec  # noqa: E402
+from workloads.runs import Plan, context_of  # noqa: E402
+from workloads.runs import control as boards  # noqa: E402
+from workloads.runs.control import ControlBlock  # noqa: E402
+from workloads.runs.worker import _loop  # noqa: E402
 from workloads.scenarios import Draw, Shape, WorkerContext  # noqa: E402
-from workloads.worker import _loop, context_of  # noqa: E402
 
 ROWS = 10_000
 NO_CHECKPOINT = Settings(wal_autocheckpoint=0)

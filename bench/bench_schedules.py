@@ -17,11 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hypothesis import HealthCheck, Phase, given, settings
 
-from properties.judging import judge
-from properties.strategies import schedules
+from properties.conformance.judge import judge
+from properties.conformance.strategies import schedules
 from workloads.engines import find_engine
-from workloads.interleave import ScheduleRunner
-from workloads.schedule import Schedule, Schema
+from workloads.schedules import Schedule, ScheduleRunner, Schema
 
 WANTED = 500
 """Schedules a second on libsql, its sessions in one process."""

@@ -10,10 +10,9 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from properties.catalogue import CATALOGUE
-from properties.examples import OUTCOME_WORDS, parse_line
-from workloads.columns import History
-from workloads.history import Builder
+from properties.checker.catalogue import CATALOGUE
+from properties.checker.examples import OUTCOME_WORDS, parse_line
+from workloads.records import Builder, History
 
 
 def generate(

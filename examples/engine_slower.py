@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from typing import ClassVar
 
-from workloads.engines.faulty import Faulty, FaultySession
+from workloads.engines import Faulty, FaultySession
 
 SHORTEST_S = 0.001
 """Shorter sleeps last longer than they should: what is owed is slept off together."""

@@ -6,8 +6,7 @@ Each withdrawal reads both wallets and then writes one. Where two of them overla
 money and both pay: write skew, which snapshot isolation allows and serializable does not.
 """
 
-from workloads import keys
-from workloads.scenarios import Draw, Finding, Scenario, Shape
+from workloads.scenarios import Draw, Finding, Scenario, Shape, keys
 
 DEPOSIT, WITHDRAW, LOOK = range(3)
 

@@ -77,7 +77,7 @@ class Fuzzer:
         import scipy.special  # noqa: F401
         import typer.main
 
-        import analysis.cli  # noqa: F401
+        import analysis.cli.entry  # noqa: F401
 
         # Built anew for each call, the command line takes longer than most calls do.
         typer.main.get_command = functools.cache(typer.main.get_command)

@@ -25,7 +25,7 @@ from typing import Any
 import psutil
 
 from fuzz import EVIL, PRECIOUS, Fuzzer, Played, find
-from workloads import temporary
+from workloads.files import temporary
 
 ADDRESS_SPACE = 1 << 30
 """Bytes that the inputs of one process may have beyond what the imports took."""

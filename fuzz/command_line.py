@@ -26,7 +26,7 @@ from fuzz.sweep_folders import RAW, SWEEP, nothing_runs
 from fuzz.sweep_folders import SweepFolders as Made
 from workloads.engines import Probe
 from workloads.errors import RunFailed
-from workloads.processes import run
+from workloads.runs import run
 
 COMMANDS: Any = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
@@ -114,7 +114,9 @@ class CommandLine(Fuzzer):
 
     def call(self, words: Sequence[str]) -> None:
         with nothing_runs(), moments_run():
-            with mock.patch("workloads.engines.probe.probe", lambda name: Probe(name, "not asked")):
+            with mock.patch(
+                "workloads.engines.probing.probe", lambda name: Probe(name, "not asked")
+            ):
                 super().call(words)
 
     def judge(self, played: Played) -> str:
@@ -138,7 +140,7 @@ def moments_run() -> Iterator[None]:
             return run(plan, *args, **how)
         raise RunFailed("The fuzzer runs nothing.")
 
-    with mock.patch("analysis.cli.run", perhaps):
+    with mock.patch("analysis.cli.entry.run", perhaps):
         yield
 
 

@@ -27,8 +27,7 @@ from typing import Any
 import psutil
 
 from fuzz import find
-from workloads import temporary
-from workloads.visible import visible
+from workloads.files import temporary, visible
 
 LIMIT_S = 10.0
 """For one call."""

@@ -25,12 +25,11 @@ from fuzz.history_draws import drawn_history, large_lines
 from fuzz.history_texts import damage_text, forged, laid_out
 from fuzz.make_folders import FOLDERS
 from fuzz.trees import damage_lines
-from properties.catalogue import LEVELS
-from workloads.columns import MODELS, OUTCOMES, History
-from workloads.elle_files import read_history, write_history
+from properties.checker import LEVELS
 from workloads.errors import HistoryError
-from workloads.records import HistoryRecorder
-from workloads.visible import visible
+from workloads.files import visible
+from workloads.records import MODELS, TXN_OUTCOMES, History, HistoryRecorder, read_history
+from workloads.records.elle import write_history
 
 FORMS = (".edn", ".jsonl", ".json", ".npz")
 MANIFEST = FOLDERS / "append" / "manifest.json"
@@ -69,7 +68,7 @@ class Histories(Fuzzer):
         return calls
 
     def import_all(self) -> None:
-        import properties.check  # noqa: F401
+        import analysis.cli.check  # noqa: F401
 
         super().import_all()
 
@@ -77,7 +76,7 @@ class Histories(Fuzzer):
         if words[0] != PUT_TOGETHER:
             super().call(words)
             return
-        from workloads.logged import save_history
+        from workloads.engines import save_history
 
         finding = save_history(Path(words[1]))
         print(visible(finding["sentence"]), file=sys.stdout if finding["ok"] else sys.stderr)
@@ -290,7 +289,7 @@ def _record(history: History, folder: Path) -> None:
             ops: list[Any] = [[f, _plain(key), _plain(value)] for f, key, value in history.ops(txn)]
             begin = int(history.txn_begin[txn])
             recorder.begin(begin, [[f, k, None if f[0] == "r" else v] for f, k, v in ops])
-            outcome = OUTCOMES[history.txn_outcome[txn]]
+            outcome = TXN_OUTCOMES[history.txn_outcome[txn]]
             if outcome != "unknown":
                 recorder.end(int(history.txn_end[txn]), outcome, ops)
         recorder.close()

@@ -18,7 +18,7 @@ from fuzz.bytes import damage_bytes
 from fuzz.rows import DTYPES as ODD_DTYPES
 from fuzz.rows import LITERALS, SHAPES
 from fuzz.trees import damage_text, damage_tree
-from workloads.columns import DTYPES
+from workloads.records.columns import DTYPES
 
 Members = dict[str, bytes]
 MODERATE = 1 << 26

@@ -6,9 +6,10 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from properties.drawn import Confusing, drawn
-from workloads.columns import CONFLICT, FAILED, FIRST_OTHER, History
-from workloads.values import Literal, identity
+from properties.checker.drawn import Confusing, drawn
+from workloads.records import History, Literal
+from workloads.records.columns import FIRST_OTHER, TXN_CONFLICT, TXN_FAILED
+from workloads.records.values import identity
 
 ACTS = (
     "\x1b[2J\x1b]0;owned\x07", "\x00", "\r", "a\nb", "\x9b31m", "\x7f", "\u202ecba", "\u2028",
@@ -39,9 +40,9 @@ def drawn_history(rng: random.Random, *, odd: bool = True) -> History:
         most=rng.choice((2, 3, 5, 9)),
     )
     history = drawn(rng, rng.choice(("list-append", "rw-register")), how)
-    refused = history.txn_outcome == FAILED
+    refused = history.txn_outcome == TXN_FAILED
     if rng.random() < 0.5:
-        history.txn_outcome[refused] = CONFLICT
+        history.txn_outcome[refused] = TXN_CONFLICT
     if odd and rng.random() < 0.6:
         _rename(rng, history)
     return history

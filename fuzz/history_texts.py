@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from fuzz.history_draws import ACTS
-from workloads.edn import read_edn
-from workloads.values import Pairs, Tagged, Unordered, edn_text
+from workloads.records import Unordered
+from workloads.records.edn import read_edn
+from workloads.records.values import Pairs, Tagged, edn_text
 
 _WORD = re.compile(rb'"(?:[^"\\]|\\.)*"|[-+]?[0-9][0-9.eE+-]*|:?[A-Za-z_][\w.-]*|#\{|[\[\](){}]')
 _FIELD = re.compile(

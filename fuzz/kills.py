@@ -30,13 +30,13 @@ from typing import Annotated
 import psutil
 import typer
 
-from analysis.summary import summary_lines
-from analysis.words import times
-from workloads import recording as rec
-from workloads import temporary
-from workloads.design import DONE, TEMPLATES, read_experiment
+from analysis.cli.run_summary import summary_lines
+from analysis.wording import times
 from workloads.errors import RunError
-from workloads.manifest import MANIFEST, Manifest, read_manifest
+from workloads.experiments import DONE, TEMPLATES, read_experiment
+from workloads.files import temporary
+from workloads.records import MANIFEST, Manifest, read_manifest
+from workloads.records import attempts as rec
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "CWKIT_KILLS"
@@ -68,8 +68,8 @@ writers = [1, 2]
 
 # The report's own set takes minutes: this is as many parts of it, and each is as short as may be.
 REPORT = """
-import analysis.campaign as campaign
-from workloads.experiment import Design
+import analysis.report.measurements as campaign
+from workloads.experiments import Design
 
 PLAN = {"scenario": "acked", "database": "sqlite", "writers": 2, "readers": 1,
         "duration_s": 0.5, "warmup_s": 0.1, "deadline_s": 20}
@@ -429,10 +429,10 @@ class Killing:
 def _family(pid: int, kind: str) -> Iterator[psutil.Process]:
     """Processes of a kind among those that a process has started."""
     words: Callable[[list[str]], bool] = {
-        "worker": lambda said: "workloads.worker" in said and "work" in said,
-        "checker": lambda said: "workloads.worker" in said and said[-1] == "check",
-        "loader": lambda said: "workloads.worker" in said and said[-1] == "load",
-        "cell": lambda said: "workloads.cell" in said,
+        "worker": lambda said: "workloads.runs.worker" in said and "work" in said,
+        "checker": lambda said: "workloads.runs.worker" in said and said[-1] == "check",
+        "loader": lambda said: "workloads.runs.worker" in said and said[-1] == "load",
+        "cell": lambda said: "workloads.experiments.cell" in said,
         "xdist's worker": lambda said: any("sys.stdin.readline" in word for word in said),
     }[kind]
     try:

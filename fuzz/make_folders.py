@@ -14,11 +14,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from workloads.engines import trust
 from workloads.files import write_json
-from workloads.manifest import MANIFEST
-from workloads.plan import make_plan
-from workloads.processes import run
-from workloads.registry import trust
+from workloads.records import MANIFEST
+from workloads.runs import make_plan, run
 
 FOLDERS = Path(__file__).resolve().parent / "folders"
 WALLET = "examples/scenario_wallet.py:Wallet"

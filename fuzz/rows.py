@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workloads.recording import ATTEMPT
+from workloads.records import ATTEMPT
 
 SHAPES = (
     "(10**15,)", "(1000000000000000,)", "(-1,)", "()", "(0,)", "(3, 7)", "(1,)*9", "7", "None",

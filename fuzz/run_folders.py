@@ -19,7 +19,7 @@ from fuzz.bytes import damage_bytes, odd_file
 from fuzz.make_folders import FOLDERS
 from fuzz.rows import damage_rows
 from fuzz.trees import damage_lines, damage_text, damage_tree
-from workloads.visible import visible
+from workloads.files import visible
 
 A_RUN: Sequence[Sequence[str]] = (
     ["show", "A"],

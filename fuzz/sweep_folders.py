@@ -17,18 +17,16 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from analysis.search_folder import Search
-from analysis.search_folder import begin as begin_search
+from analysis.search import Search
+from analysis.search import begin as begin_search
 from analysis.synthetic import drawn_run, write_folder
 from fuzz import EVIL, PRECIOUS, Fuzzer, Played
 from fuzz.bytes import damage_bytes, odd_file
 from fuzz.trees import damage_text, damage_tree
-from workloads.design import Cell, Design, begin, cell_name, write_cell
 from workloads.errors import RunFailed
+from workloads.experiments import Cell, Design, begin, cell_name, note_sweep, read_sweep, write_cell
 from workloads.files import write_json
-from workloads.plan import make_plan
-from workloads.sweep import read_sweep
-from workloads.sweep_folder import note_sweep
+from workloads.runs import make_plan
 
 SWEEP = """\
 question = "Does it run?"
@@ -160,15 +158,15 @@ def nothing_runs() -> Iterator[None]:
 
     with contextlib.ExitStack() as stack:
         for place, stub in (
-            ("workloads.experiment.run_cell", cell),
-            ("analysis.search.run", run),
-            ("analysis.search.prepare", run),
-            ("analysis.cli.run", run),
-            ("analysis.campaign.conduct", run),
-            ("analysis.campaign.probe", run),
-            ("analysis.campaign.measure_served", run),
-            ("analysis.campaign.subprocess.run", run),
-            ("workloads.cluster.find_machines", run),
+            ("workloads.experiments.conduct.run_cell", cell),
+            ("analysis.search.search.run", run),
+            ("analysis.search.search.prepare", run),
+            ("analysis.cli.entry.run", run),
+            ("analysis.report.measurements.run_experiment", run),
+            ("analysis.report.measurements.probe", run),
+            ("analysis.report.measurements.measure_served", run),
+            ("analysis.report.measurements.subprocess.run", run),
+            ("workloads.cluster.conduct.find_machines", run),
         ):
             stack.enter_context(mock.patch(place, stub))
         yield

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from properties import accounts
-from properties.targets import DEFAULT_ENGINES, Stages, Target, targets
-from workloads import sessions
-from workloads.engines import find_engine
+from properties.conformance import accounts
+from properties.conformance.targets import DEFAULT_ENGINES, Stages, Target, targets
+from workloads.engines import find_engine, trust
 from workloads.errors import UnknownName
-from workloads.registry import trust
+from workloads.schedules import sessions
 
 
 def pytest_configure(config: pytest.Config) -> None:

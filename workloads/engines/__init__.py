@@ -1,235 +1,44 @@
-"""The engines under study. One engine, one file, one registry line; each is asked, never assumed.
+"""The engines under study. One engine, one file; each is asked, never assumed."""
 
-An adapter turns a driver into a `Session` and the driver's errors into a `Refusal`. It never
-retries, never substitutes another mode, and knows its binding's traps so that a scenario need not.
-Drivers are imported when an engine is first used, because a process that holds two copies of
-SQLite must never open one file with both: closing one drops the other's POSIX locks.
-"""
+import lazy_loader
 
-from __future__ import annotations
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, NamedTuple, Protocol
-
-from workloads.errors import EngineMissing as EngineMissing
-from workloads.errors import UnknownName as UnknownName
-from workloads.registry import found as found
-
-MODES = ("deferred", "immediate", "exclusive", "concurrent")
-"""The BEGIN modes every engine is asked for."""
-
-FILE_FORMATS = ("sqlite", "turso-mvcc", "none")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Pragmas of one connection. They belong to the connection, so every connection sets them.
-
-    cache_size : pages if positive, KiB if negative, as in PRAGMA cache_size.
-    journal_mode None : the engine's own default for the file (wal; mvcc for turso).
-    """
-
-    journal_mode: str | None = None
-    synchronous: str = "normal"
-    busy_timeout_ms: int = 2000
-    cache_size: int = -16000
-    page_bytes: int = 4096
-    wal_autocheckpoint: int = 1000
-    mmap_bytes: int = 0
-
-
-class Identity(NamedTuple):
-    """What the library says it is: `version` and `source_id` are its own words."""
-
-    binding: str  # "libsql-experimental 0.0.55"
-    version: str  # sqlite_version(), or the library's own version
-    source_id: str  # sqlite_source_id(), "" where the engine has none
-    options: tuple[str, ...]  # PRAGMA compile_options, () where it has none
-
-
-class Promise(NamedTuple):
-    """The isolation that an engine's makers promise for a mode, with the source of the promise.
-
-    level : one of Elle's names ("serializable", "snapshot-isolation", ...).
-    """
-
-    level: str
-    source: str
-
-
-class Refusal(NamedTuple):
-    """An error, classified. `outcome` and `conflict` are the numbers of workloads.recording.
-
-    conflict : the kind of a conflict. Of a failed or an unknown attempt the cause, where it is a
-        full disk, an I/O error or a limit (FULL, IO, LIMIT): a run that met one is not well, and
-        says so first.
-    over : the engine has ended the transaction already. A ROLLBACK would fail, and a statement
-        would autocommit: the attempt must be given up without touching the session.
-    """
-
-    outcome: int
-    conflict: int
-    words: str
-    over: bool
-
-
-class Session(Protocol):
-    """One connection. `run`, `rows`, `begin` and `commit` are as near to the driver's own bound
-    methods as its traps allow; they raise the driver's own errors.
-
-    begin()            BEGIN in the mode the session was opened with.
-    commit()           COMMIT; returns only when the engine has acknowledged it.
-    rollback()         ends an open transaction; does nothing where none is open.
-    run(sql, params)   one statement whose rows are not wanted (they are fetched if there are any).
-    rows(sql, params)  one statement, all its rows as a list of tuples, fetched exactly once.
-    params are a tuple of None, int (64 bit), float, str, bytes; all ints arrive exactly.
-    """
-
-    begin: Callable[[], Any]
-    commit: Callable[[], Any]
-    run: Callable[..., Any]
-    rows: Callable[..., list[tuple[Any, ...]]]
-    pragmas: Mapping[str, Any]  # what was read back after setting, by pragma name
-
-    def rollback(self) -> None: ...
-
-    def refusal(self, error: BaseException, phase: int, within_ns: int | None = None) -> Refusal:
-        """Classify an error that a call of this session raised in a phase (BEGIN, ...).
-
-        within_ns : the call took at most so long; None where nobody looked at a clock. It is for
-            engines that give one answer for a lock that was waited for and one that was not. An
-            engine of your own may leave this argument out.
-        """
-
-    def in_transaction(self) -> bool: ...
-
-    def close(self) -> None: ...
-
-
-def classifier(session: Session) -> Callable[[BaseException, int, int | None], Refusal]:
-    """`session.refusal`, also of an engine of your own that leaves out `within_ns`.
-
-    >>> class Yours:
-    ...     def refusal(self, error, phase):
-    ...         return Refusal(3, 0, str(error), True)
-    >>> classifier(Yours())(ValueError("no"), 2, 1_000).words
-    'no'
-    """
-    own: Any = session.refusal
-    if _takes_within(getattr(own, "__func__", own)):
-        return own
-    return lambda error, phase, within_ns: own(error, phase)
-
-
-@cache
-def _takes_within(refusal: Callable[..., Any]) -> bool:
-    return "within_ns" in inspect.signature(refusal).parameters
-
-
-class Engine(Protocol):
-    """A library that opens databases.
-
-    name        : its name in the registry.
-    file_format : engines of one format can open each other's files ("sqlite").
-    hosting     : "process" (a process a worker) or "thread" (all workers of a run are threads of
-                  one process, because the engine locks its file to one).
-    unit        : optional; what BEGIN CONCURRENT is refused over: "page" (one that it read or
-                  wrote was written since) or "row" (one that it writes was written since).
-    listen      : optional; called once in a worker's process, before its first connection, by an
-                  engine whose library tells what a refused commit met. Returns a function that
-                  gives the account (plain data, `met` in the manifest).
-    promises    : BEGIN mode -> Promise, only for modes it is known to accept.
-    """
-
-    name: str
-    file_format: str
-    hosting: str
-    promises: Mapping[str, Promise]
-
-    def missing(self) -> str | None:
-        """None if it can be used here, else one sentence: what is missing, how to get it."""
-
-    def identity(self) -> Identity: ...
-
-    def connect(self, path: str, *, begin: str = "deferred", settings: Settings = ...) -> Session:
-        """Open a connection and set and read back its pragmas. Raises EngineMissing, OSError, or
-        the driver's own error. Does not ask whether the mode is accepted: BEGIN will say.
-        """
-
-
-REGISTRY: dict[str, str] = {
-    "libsql": "workloads.engines.libsql:Libsql",
-    "sqlite": "workloads.engines.sqlite:Sqlite",
-    "sqlite-concurrent": "workloads.engines.sqlite_concurrent:SqliteConcurrent",
-    "turso": "workloads.engines.turso:Turso",
-    "null": "workloads.engines.null:Null",
-    "faulty-lost-commit": "workloads.engines.faulty:LostCommit",
-    "faulty-torn-read": "workloads.engines.faulty:TornRead",
-    "faulty-lost-update": "workloads.engines.faulty:LostUpdate",
-    "faulty-silent-conflict": "workloads.engines.faulty:SilentConflict",
-    "faulty-aborted-read": "workloads.engines.faulty_isolation:AbortedRead",
-    "faulty-double-write": "workloads.engines.faulty_isolation:DoubleWrite",
-    "faulty-blind-to-itself": "workloads.engines.faulty_isolation:BlindToItself",
-    "faulty-stale-read": "workloads.engines.faulty_isolation:StaleRead",
-    "faulty-write-skew": "workloads.engines.faulty_isolation:WriteSkew",
-}
-"""Name -> "module:Class". The class is called without arguments and satisfies Engine."""
-
-
-def engine_names() -> Sequence[str]:
-    return tuple(REGISTRY)
-
-
-def find_engine(name: str) -> Engine:
-    """The engine of a name, or of a user's own file ("path.py:Class").
-
-    Made anew at each look-up, once for each worker: what its connections share belongs to the
-    class or to its module, which is the same for all of one process (workloads.registry).
-    Raises UnknownName with the nearest name; never an ImportError of a missing driver (that is
-    what `missing()` is for).
-    """
-    made = found(name, REGISTRY, "engine", "`cwkit engines` lists them")
-    try:
-        engine: Engine = made()
-    except Exception as error:
-        raise UnknownName(f"{name!r} cannot be made: {type(error).__name__}: {error}.") from error
-    needs = ("file_format", "hosting", "promises", "missing", "identity", "connect")
-    if lacks := [part for part in needs if not hasattr(engine, part)]:
-        raise UnknownName(f"{name!r} is no engine: it lacks {', '.join(lacks)}.")
-    return engine
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What an engine said to one BEGIN mode.
-
-    accepted : it began. words : its own words where it refused, "" otherwise.
-    overlaps : two connections held write transactions at once and both committed; None if not
-        tried. A mode that is accepted and does not overlap acts as a single writer.
-    upgrade : of "deferred": what came of a transaction that had read and then wrote, while another
-        held the write lock; "" if not tried.
-    """
-
-    accepted: bool
-    words: str
-    overlaps: bool | None = None
-    upgrade: str = ""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What an engine answered when it was asked (`cwkit engines`).
-
-    processes_words : its own words where a second process was refused.
-    """
-
-    engine: str
-    missing: str | None
-    identity: Identity | None = None
-    modes: Mapping[str, Answer] = field(default_factory=dict)
-    several_processes: bool | None = None
-    processes_words: str = ""
-    pragmas: Mapping[str, Any] = field(default_factory=dict)
+__all__ = [
+    "MODES",
+    "REGISTRY",
+    "Engine",
+    "EngineMissing",
+    "Faulty",
+    "FaultySession",
+    "Identity",
+    "LoggedSession",
+    "NotRecorded",
+    "Ops",
+    "PassingSession",
+    "Probe",
+    "Promise",
+    "Refusal",
+    "RefusalPage",
+    "Session",
+    "Settings",
+    "UnknownName",
+    "classifier",
+    "engine_names",
+    "find_engine",
+    "found",
+    "from_dict",
+    "layout_of",
+    "leaf_of_rows",
+    "log_path",
+    "logs_of",
+    "packed",
+    "path_of",
+    "probe",
+    "read_met",
+    "reads",
+    "save_history",
+    "to_dict",
+    "trees_of",
+    "trust",
+]

@@ -10,9 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from workloads.engines import Engine, Identity, Promise, Refusal, Session, Settings, classifier
+from workloads.engines.engine import (
+    Engine,
+    Identity,
+    Promise,
+    Refusal,
+    Session,
+    Settings,
+    classifier,
+)
 from workloads.engines.sqlite import Sqlite
-from workloads.outcomes import BEGIN, COMMIT, CONFLICT, STATEMENT
+from workloads.records import BEGIN, COMMIT, CONFLICT, STATEMENT
 
 
 def reads(sql: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from workloads.engines import Engine, Promise, Session, Settings
+from workloads.engines.engine import Engine, Promise, Session, Settings
 from workloads.engines.faulty import Faulty, FaultySession, PassingSession, reads
 from workloads.engines.turso import Turso
 

@@ -2,8 +2,8 @@
 
 The binding has more traps than any other here, and every one is silent: integers beyond 32 bits
 are bound as REAL, a missing parameter is NULL, a second statement is dropped, text ends at a NUL,
-a RETURNING runs only when it is fetched and again each time it is. workloads/test_engine_traps.py
-holds each against the real binding.
+a RETURNING runs only when it is fetched and again each time it is.
+workloads/engines/test_engine_traps.py holds each against the real binding.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from workloads.engines import Identity, Promise, Refusal, Settings
+from workloads.engines.engine import Identity, Promise, Refusal, Settings
 from workloads.engines.refusals import not_conflict, which_lock
 from workloads.engines.session import DriverSession
 from workloads.engines.statements import checked_count, with_literals
 from workloads.errors import EngineMissing
-from workloads.outcomes import COMMIT, CONFLICT, FULL, IO, LIMIT, NO_CONFLICT, UNKNOWN
+from workloads.records import COMMIT, CONFLICT, FULL, IO, LIMIT, NO_CONFLICT, UNKNOWN
 
 LOW, HIGH = -(2**31), 2**31 - 1
 """The integers that the binding binds as integers."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from workloads.engines import Identity, Promise, Refusal, Settings
-from workloads.outcomes import FAILED, NO_CONFLICT
+from workloads.engines.engine import Identity, Promise, Refusal, Settings
+from workloads.records import FAILED, NO_CONFLICT
 
 ZEROS = [(0,) * 64]
 """The answer to every query: one row of enough zeros to keep any scenario's body going."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from workloads.engines import Settings
+from workloads.engines.engine import Settings
 
 SYNCHRONOUS = ("off", "normal", "full", "extra")
 """PRAGMA synchronous answers with a number: the index into these words, which Settings uses."""

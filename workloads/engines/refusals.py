@@ -5,8 +5,8 @@ Codes: https://sqlite.org/rescode.html
 
 from __future__ import annotations
 
-from workloads.engines import Refusal
-from workloads.outcomes import (
+from workloads.engines.engine import Refusal
+from workloads.records import (
     BUSY,
     COMMIT,
     CONFLICT,

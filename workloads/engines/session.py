@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from workloads.engines import Settings, pragmas
+from workloads.engines import pragmas
+from workloads.engines.engine import Settings
 
 
 class DriverSession:

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from workloads.engines import Identity, Promise, Refusal, Settings
+from workloads.engines.engine import Identity, Promise, Refusal, Settings
 from workloads.engines.refusals import by_code, code_of, which_lock
 from workloads.engines.session import DriverSession
 

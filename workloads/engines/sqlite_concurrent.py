@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from workloads import begin_concurrent
-from workloads.conflict_log import ConflictLog
-from workloads.engines import Identity, Promise, Refusal, Settings
+from workloads.engines import concurrent_build as begin_concurrent
+from workloads.engines.conflict_log import ConflictLog
+from workloads.engines.engine import Identity, Promise, Refusal, Settings
 from workloads.engines.refusals import by_code, code_of, which_lock
 from workloads.engines.session import DriverSession
 from workloads.errors import EngineMissing

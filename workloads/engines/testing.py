@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from workloads.engines import Engine, Session, Settings, find_engine
+from workloads.engines.engine import Engine, Session, Settings, find_engine
 
 REAL = ["libsql", "sqlite", "sqlite-concurrent", "turso"]
 SQLITE_FAMILY = ["libsql", "sqlite", "sqlite-concurrent"]

@@ -15,12 +15,12 @@ import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
-from workloads.engines import Identity, Promise, Refusal, Settings
+from workloads.engines.engine import Identity, Promise, Refusal, Settings
 from workloads.engines.refusals import not_conflict
 from workloads.engines.session import DriverSession
 from workloads.engines.statements import checked_count
 from workloads.errors import EngineMissing
-from workloads.outcomes import (
+from workloads.records import (
     BUSY,
     CONFLICT,
     FULL,

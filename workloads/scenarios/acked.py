@@ -19,9 +19,16 @@ import numpy as np
 from pydantic import Field
 
 from workloads.engines import Session
-from workloads.outcomes import COMMITTED, UNKNOWN
-from workloads.scenarios import Draw, Finding, InvariantBroken, RunLog, Shape, WorkerContext
+from workloads.records import COMMITTED, UNKNOWN
 from workloads.scenarios.loading import fill, payload
+from workloads.scenarios.scenario import (
+    Draw,
+    Finding,
+    InvariantBroken,
+    RunLog,
+    Shape,
+    WorkerContext,
+)
 
 BIG, ONE, FOLLOW = range(3)
 SHIFT = 24

@@ -14,13 +14,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from workloads import keys
 from workloads.engines import Session
-from workloads.keys import BLOCK
-from workloads.outcomes import COMMITTED, UNKNOWN
-from workloads.scenarios import Draw, Finding, RunLog, Shape, WorkerContext
+from workloads.records import COMMITTED, UNKNOWN
+from workloads.scenarios import keys
 from workloads.scenarios.drawing import stream
 from workloads.scenarios.footprint import Touch
+from workloads.scenarios.keys import BLOCK
+from workloads.scenarios.scenario import Draw, Finding, RunLog, Shape, WorkerContext
 
 WORKERS = 1024
 """Values are a worker's own count times this, plus its number: unique, and within 32 bits for the

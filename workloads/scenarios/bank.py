@@ -14,14 +14,21 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from workloads import keys
 from workloads.engines import Session
-from workloads.keys import BLOCK
-from workloads.outcomes import COMMITTED, UNKNOWN
-from workloads.scenarios import Draw, Finding, InvariantBroken, RunLog, Shape, WorkerContext
+from workloads.records import COMMITTED, UNKNOWN
+from workloads.scenarios import keys
 from workloads.scenarios.drawing import always, draws_of, stream
 from workloads.scenarios.footprint import Footprint, Touch, all_written, only_writes
+from workloads.scenarios.keys import BLOCK
 from workloads.scenarios.loading import fill, payload
+from workloads.scenarios.scenario import (
+    Draw,
+    Finding,
+    InvariantBroken,
+    RunLog,
+    Shape,
+    WorkerContext,
+)
 
 TRANSFER, AUDIT = range(2)
 READ = "SELECT balance FROM account WHERE id = ?"

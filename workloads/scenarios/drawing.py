@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from itertools import chain, repeat
 from typing import Any
 
-from workloads.keys import BLOCK
-from workloads.scenarios import Draw
+from workloads.scenarios.keys import BLOCK
+from workloads.scenarios.scenario import Draw
 
 __all__ = ["BLOCK", "always", "draws_of", "stream"]
 

@@ -15,12 +15,12 @@ import numpy as np
 from pydantic import Field
 
 from workloads.engines import Session
-from workloads.keys import BLOCK
-from workloads.outcomes import COMMITTED, UNKNOWN
-from workloads.scenarios import Draw, Finding, RunLog, Shape, WorkerContext
+from workloads.records import COMMITTED, UNKNOWN
 from workloads.scenarios.drawing import always, stream
 from workloads.scenarios.footprint import Touch, all_written
+from workloads.scenarios.keys import BLOCK
 from workloads.scenarios.loading import fill, payload
+from workloads.scenarios.scenario import Draw, Finding, RunLog, Shape, WorkerContext
 
 APPEND, LOOK = range(2)
 SPREAD = 1_640_531_527

@@ -15,10 +15,10 @@ import numpy as np
 from pydantic import Field
 
 from workloads.engines import Session
-from workloads.outcomes import COMMITTED, UNKNOWN
-from workloads.scenarios import Draw, Finding, RunLog, Shape, WorkerContext
+from workloads.records import COMMITTED, UNKNOWN
 from workloads.scenarios.drawing import always
 from workloads.scenarios.loading import fill, payload
+from workloads.scenarios.scenario import Draw, Finding, RunLog, Shape, WorkerContext
 
 CLAIM, FINISH, LOOK = range(3)
 READY, CLAIMED, DONE = range(3)

@@ -15,14 +15,13 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from workloads import keys
 from workloads.engines import Session
 from workloads.errors import nearest, shortened
-from workloads.keys import BLOCK
-from workloads.outcomes import COMMITTED, UNKNOWN
-from workloads.scenarios import Draw, Finding, RunLog, Shape, WorkerContext
+from workloads.records import COMMITTED, UNKNOWN
+from workloads.scenarios import keys
 from workloads.scenarios.drawing import stream
 from workloads.scenarios.footprint import Footprint, NoFootprint, Touch
+from workloads.scenarios.keys import BLOCK
 from workloads.scenarios.loading import fill, payload
 from workloads.scenarios.register_history import (
     INSERT,
@@ -38,6 +37,7 @@ from workloads.scenarios.register_history import (
     logging,
     missing,
 )
+from workloads.scenarios.scenario import Draw, Finding, RunLog, Shape, WorkerContext
 
 MIXED = 5  # the kind of a transaction of several operations
 OPERATIONS = ("read", "update", "insert", "scan", "read-modify-write")

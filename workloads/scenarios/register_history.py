@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from workloads.logged import Ops
-from workloads.scenarios import Draw, InvariantBroken, WorkerContext
+from workloads.engines import Ops
 from workloads.scenarios.loading import payload
+from workloads.scenarios.scenario import Draw, InvariantBroken, WorkerContext
 
 WORKERS = 1024
 """The history's value of a write is its worker's own count times this, plus the worker."""

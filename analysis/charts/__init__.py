@@ -1,0 +1,24 @@
+"""One function a chart."""
+
+import lazy_loader
+
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
+
+__all__ = [
+    "Curve",
+    "Line",
+    "Panel",
+    "Track",
+    "abort_rate_against_skew",
+    "caption",
+    "checkpoint_timeline",
+    "crossover",
+    "latency",
+    "latency_against_rate",
+    "nothing_to_draw",
+    "predicted_against_observed",
+    "scaling_law",
+    "shares",
+    "small_multiples",
+    "throughput_against_writers",
+]

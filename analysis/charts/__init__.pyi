@@ -1,0 +1,16 @@
+from .figures import Line as Line
+from .figures import Track as Track
+from .figures import abort_rate_against_skew as abort_rate_against_skew
+from .figures import caption as caption
+from .figures import checkpoint_timeline as checkpoint_timeline
+from .figures import crossover as crossover
+from .figures import latency as latency
+from .figures import nothing_to_draw as nothing_to_draw
+from .figures import shares as shares
+from .figures import throughput_against_writers as throughput_against_writers
+from .figures_models import predicted_against_observed as predicted_against_observed
+from .figures_models import scaling_law as scaling_law
+from .figures_slo import Curve as Curve
+from .figures_slo import latency_against_rate as latency_against_rate
+from .figures_sweeps import Panel as Panel
+from .figures_sweeps import small_multiples as small_multiples

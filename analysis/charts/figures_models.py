@@ -1,0 +1,186 @@
+"""The charts of the models: throughput against writers with its law, predicted against observed.
+
+As in analysis.charts.figures: one function a chart, its docstring is the caption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from analysis.charts.figures import (
+    CARD,
+    FAINT,
+    INK,
+    _chart,
+    _counts_below,
+    _legend,
+    _look,
+    _save,
+    as_label,
+)
+from analysis.counting import theta
+from analysis.models import Met, Prediction, Scaling
+from analysis.wording import begin_words, number, percent
+from workloads.files import visible
+
+KINDS = {"leaf": "#0072b2", "interior": "#c94a00", "other": "#8a6d00", "": "#b9bcc1"}
+"""Kind of page -> colour; "" are pages that were not kept one by one."""
+
+MOST_BARS = 8
+
+
+def scaling_law(found: Sequence[Scaling], path: Path) -> None:
+    """Committed write transactions a second against the number of writers, and the Universal
+    Scalability Law fitted to them; bars are 95 % intervals over blocks, or the range where the
+    blocks are too few. A family without a curve has too few numbers of writers for a fit. The
+    curve is drawn over the numbers that were measured and no further: it describes these points on
+    this machine, and where writers share cores it predicts no other. Look at how far points lie
+    from their curve: where they leave it, what limits them is not what the law knows of.
+    """
+    figure, axes = _chart("writers", "committed transactions / s")
+    for n, one in enumerate(found):
+        colour, mark = _look(one.look, n)
+        at = list(one.points)
+        points = [one.points[count] for count in at]
+        low = [p.low if p.known else float(p.each.min()) for p in points]
+        high = [p.high if p.known else float(p.each.max()) for p in points]
+        seen = np.array([p.value for p in points])
+        reach = np.maximum([seen - low, high - seen], 0)
+        axes.errorbar(at, seen, reach, color=colour, marker=mark, markersize=6, linestyle="none",
+                      elinewidth=1.3, capsize=3,
+                      label=one.label if one.law else f"{one.label} (no fit)")  # fmt: skip
+        if one.law is not None:
+            along = np.linspace(min(at), max(at), 200)
+            axes.plot(along, one.law.at(along), color=colour, linewidth=1.8)
+            if min(at) <= one.law.peak <= max(at):
+                top = float(one.law.at(one.law.peak))
+                axes.plot([one.law.peak] * 2, [0, top], color=colour, linewidth=1,
+                          linestyle=(0, (1, 2)))  # fmt: skip
+                axes.annotate(f"N = {one.law.peak:.1f}", (one.law.peak, 0), xytext=(3, 3),
+                              textcoords="offset points", fontsize=8, color=INK)  # fmt: skip
+    _counts_below(axes, [count for one in found for count in one.points])
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))
+    _legend(axes)
+    _save(figure, path)
+
+
+def predicted_against_observed(made: Sequence[Prediction], path: Path) -> None:
+    """Share of attempts refused because of another transaction, as the conflict model predicts it
+    (without anything fitted) and as it was seen; both axes are logarithmic, and on the dashed line
+    the model is right. Each arm has two marks. The full one is of first tries, by the model in
+    full: every attempt's own window, what a transaction may touch, pages that were split or rows
+    that others hold. The hollow one is of all tries, by the bare formula 1 - exp(-m Σ r w). Bars
+    are 95 % Wilson intervals; the pale band beside a full mark reaches to what the model says if
+    every commit was validated as late as can be, which no row records. A hollow mark above its
+    full one was refused again over rows that it had just been refused over; one to the right of it
+    shows how much too much a mean window says. Numbers beside the marks are the skew of the keys
+    (zipfian theta; 0 is uniform). An arm without any refusal is at the lower edge, as an arrow
+    from the upper end of its interval.
+    """
+    figure, axes = _chart("predicted aborted attempts (%)", "observed aborted attempts (%)")
+    looks = list(dict.fromkeys((one.engine, one.begin, one.unit) for one in made))
+    shares = [s for one in made for s in (*_xy(one, True), *_xy(one, False)) if s > 0]
+    least = max(min(shares, default=0.001) / 2, 1e-6)
+    for n, (engine, begin, unit) in enumerate(looks):
+        colour, mark = _look((engine, begin), n)
+        label = f"{engine} {begin_words(begin)} (by {unit})"
+        for one in made:
+            if (one.engine, one.begin, one.unit) != (engine, begin, unit):
+                continue
+            ends = []
+            for full in (False, True):
+                x, y = (max(s, least) * 100 for s in _xy(one, full))
+                low, seen, high = (one.first if full else one.every).observed
+                ends.append((x, y))
+                if not seen > 0:
+                    axes.annotate("", (x, least * 100), xytext=(x, max(high, least * 1.3) * 100),
+                                  arrowprops={"arrowstyle": "->", "color": colour})  # fmt: skip
+                    continue
+                if full:
+                    axes.plot([x, max(one.first.latest, least) * 100], [y, y], color=colour,
+                              linewidth=3, alpha=0.3, solid_capstyle="butt", zorder=1)  # fmt: skip
+                reach = [[y - max(low, least) * 100], [high * 100 - y]]
+                axes.errorbar([x], [y], np.maximum(reach, 0), color=colour, marker=mark,
+                              markersize=7 if full else 6, elinewidth=1.2, capsize=3,
+                              markerfacecolor=colour if full else CARD, linestyle="none",
+                              zorder=3 if full else 2,
+                              label=label if full else "_")  # fmt: skip
+            axes.plot(*zip(*ends, strict=True), color=colour, linewidth=0.8, alpha=0.5, zorder=1)
+            skew = theta(one.keys)
+            axes.annotate(one.keys if skew is None else f"{skew:g}", ends[-1],
+                          xytext=(7, -8) if n % 2 else (-7, 6), textcoords="offset points",
+                          ha="left" if n % 2 else "right", fontsize=8, color=FAINT)  # fmt: skip
+    top = min(max(shares, default=1.0) * 2, 1.0) * 100
+    axes.plot([least * 100, top], [least * 100, top], color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    for axis, scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
+        scale("log")
+        axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+        axis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(least * 100, top * 1.05)
+    axes.set_ylim(least * 100, top * 1.05)
+    handles, labels = axes.get_legend_handles_labels()
+    once: dict[str, Any] = dict(zip(labels, handles, strict=True))
+    if once:
+        for filled, label in ((FAINT, "full: first tries, model in full"),
+                              (CARD, "hollow: all tries, bare formula")):  # fmt: skip
+            once[label] = Line2D([], [], marker="o", linestyle="none", color=FAINT,
+                                 markerfacecolor=filled, label=label)  # fmt: skip
+        axes.legend(list(once.values()), list(once), loc="lower left", bbox_to_anchor=(0, 1.0),
+                    ncols=2, frameon=False, fontsize=9)  # fmt: skip
+    _save(figure, path)
+
+
+def _xy(one: Prediction, full: bool) -> tuple[float, float]:
+    """(predicted, observed) of a mark, shares."""
+    side = one.first if full else one.every
+    return float(side.predicted["whole" if full else "mean"]), float(side.observed[1])
+
+
+def met_pages(said: Sequence[tuple[str, Met]], path: Path) -> None:
+    """What the refused commits of each run met, by SQLite's own account: of every table and index
+    the share of refusals, apart by the kind of page. Blue are leaf pages, where rows and keys lie:
+    two transactions touched the same one, with or without a row in common. Orange are the pages
+    above them, which every transaction below reads and only a split writes: a few inserts or
+    growing rows there refuse transactions that have nothing to do with each other.
+    """
+    figure, axes = _chart("share of refused commits (%)", "")
+    bars: list[tuple[str, dict[str, float]]] = []
+    for name, met in said:
+        of = max(met.said, 1)
+        things: dict[str, dict[str, float]] = {}
+        for (thing, kind), times in met.things().items():
+            kinds = things.setdefault(thing, {})
+            kinds[kind] = kinds.get(kind, 0.0) + 100 * times / of
+        ranked = sorted(things.items(), key=lambda item: -sum(item[1].values()))
+        bars += [
+            (f"{visible(name)}\n{visible(thing)}", kinds) for thing, kinds in ranked[:MOST_BARS]
+        ]
+    figure.set_size_inches(7.2, 1.2 + 0.5 * max(len(bars), 1))
+    shown: set[str] = set()
+    for row, (_, kinds) in enumerate(bars):
+        left = 0.0
+        for kind, colour in KINDS.items():
+            if kind not in kinds:
+                continue
+            label = "_" if kind in shown else f"{kind} pages" if kind else "pages not kept apart"
+            shown.add(kind)
+            axes.barh(row, kinds[kind], left=left, color=colour, height=0.62, label=label)
+            left += kinds[kind]
+        axes.text(left + 1, row, percent(left / 100), va="center", fontsize=8, color=INK)
+    axes.set_yticks(range(len(bars)), [as_label(name) for name, _ in bars], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 112)
+    axes.set_xticks(range(0, 101, 20))
+    axes.grid(axis="y", visible=False)
+    _legend(axes)
+    _save(figure, path)
+
+
+CHARTS = (scaling_law, predicted_against_observed, met_pages)

@@ -1,0 +1,66 @@
+"""The chart of a search: latency against the rate of an open loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from analysis.charts.figures import INK, SPARE, STYLES, _chart, _legend, _save
+from analysis.wording import number
+
+LOOKS = (STYLES["libsql", "immediate"], STYLES["sqlite-concurrent", "concurrent"], *SPARE)
+
+
+class Curve(NamedTuple):
+    """One percentile at every rate that was tried, ns. low, high : nan without an interval.
+
+    limit_ns : what the objective allows it, nan where it is not part of the objective.
+    """
+
+    label: str
+    rates: Sequence[float]
+    value_ns: Sequence[float]
+    low_ns: Sequence[float]
+    high_ns: Sequence[float]
+    limit_ns: float
+    met: Sequence[bool]
+
+
+def latency_against_rate(curves: Sequence[Curve], answer: float | None, path: Path) -> None:
+    """How long a transaction took, from the moment it was due to the end of its COMMIT, against
+    the rate at which transactions were due (an open loop, Poisson arrivals); the scale of time is
+    logarithmic. Full marks: the rate met the whole objective; hollow ones: it did not. Bars are 95
+    % intervals within the runs of a rate (block bootstrap); a point is left out where transactions
+    were never served. Dashed is the limit of the objective, dotted the highest rate that met it.
+    Look for the knee: from there on a little more load costs a lot of waiting.
+    """
+    figure, axes = _chart("transactions due / s", "duration (ms)")
+    for n, curve in enumerate(curves):
+        colour, mark = LOOKS[n % len(LOOKS)]
+        x, y = np.asarray(curve.rates, float), np.asarray(curve.value_ns, float) / 1e6
+        shown = np.isfinite(y)
+        axes.plot(x[shown], y[shown], color=colour, linewidth=1.6, label=curve.label)
+        for met in (True, False):
+            some = shown & (np.asarray(curve.met) == met)
+            axes.plot(x[some], y[some], mark, color=colour, markersize=6, linestyle="none",
+                      markerfacecolor=colour if met else "none")  # fmt: skip
+        low, high = (np.asarray(part, float) / 1e6 for part in (curve.low_ns, curve.high_ns))
+        known = shown & np.isfinite(low) & np.isfinite(high)
+        reach = np.maximum(np.stack([y - low, high - y])[:, known], 0)
+        axes.errorbar(x[known], y[known], reach, fmt="none", ecolor=colour, elinewidth=1.2,
+                      capsize=3)  # fmt: skip
+        if np.isfinite(curve.limit_ns):
+            axes.axhline(curve.limit_ns / 1e6, color=colour, linewidth=1, linestyle=(0, (4, 3)))
+    if answer is not None:
+        axes.axvline(answer, color=INK, linewidth=1, linestyle=(0, (1, 2)))
+    axes.set_yscale("log")
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: number(y)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    _legend(axes)
+    _save(figure, path)

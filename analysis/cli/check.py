@@ -1,0 +1,287 @@
+"""`cwkit check FILE…|FOLDER|RUN`: judge recorded histories, for people and for programs."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+from properties.checker import (
+    DEFAULT_LEVEL,
+    KIND_NAMES,
+    LEVELS,
+    Verdict,
+    Witness,
+    check,
+    explain,
+    marks_of,
+    op_text,
+    reason,
+    report,
+    svg,
+    untold,
+)
+from workloads.errors import HistoryError, RunError
+from workloads.files import json_text, replace, visible
+from workloads.records import (
+    HISTORY_FILE,
+    MODELS,
+    SUFFIXES,
+    TXN_OUTCOMES,
+    History,
+    read_history,
+    show,
+)
+
+VALID, VIOLATED, BAD_INPUT, UNKNOWN = 0, 1, 2, 3
+
+
+def run_check(
+    paths: Sequence[str | Path],
+    model: str | None = None,
+    level: str = DEFAULT_LEVEL,
+    as_json: bool = False,
+    svg_file: str | Path | None = None,
+    out: TextIO | None = None,
+    *,
+    sequential_keys: bool = False,
+    linearizable_keys: bool = False,
+) -> int:
+    """Check every history and print the verdicts; returns the exit status.
+
+    0 valid at `level`, 1 violated, 3 unknown (an empty history, registers that can't be decided,
+    something that was not judged), 2 bad input, told in one sentence on standard error, or on
+    `out` where that is given. Of several, 2 wins over 1 over 3.
+    A file that no argument names, in a folder beside histories, may be something else: it is
+    skipped, and that is said (with as_json on standard error). Then the answer is 3 at best, and 2
+    where nothing else was there.
+    An option that does nothing for a history's model is bad input, too.
+    model : None takes the one whose operations the file holds. svg_file : where to draw the
+    first witness. Raises nothing for bad input.
+    """
+    wrong = partial(_wrong, out)
+    out = out or sys.stdout
+    answers: set[int] = set()
+    drawn, skipped = None, 0
+    try:
+        _known("level", level, LEVELS)
+        if model is not None:
+            _known("model", model, MODELS)
+        if svg_file is not None and Path(svg_file).suffix in SUFFIXES:
+            raise _BadInput(f"{svg_file}: is named as a history is, and not as a drawing (.svg).")
+        for path, named in list(_files(paths)):
+            try:
+                history = read_history(
+                    path,
+                    model,
+                    named=path in map(Path, paths),
+                    otherwise=MODELS[linearizable_keys or sequential_keys],
+                )
+            except HistoryError as error:
+                if named:
+                    wrong(error)
+                    answers.add(BAD_INPUT)
+                else:
+                    skipped += 1
+                    print(f"skipped: {visible(error)}", file=sys.stderr if as_json else out)
+                continue
+            if history.model == MODELS[0] and (sequential_keys or linearizable_keys):
+                wrong(_no_effect(path, "linearizable" if linearizable_keys else "sequential"))
+                answers.add(BAD_INPUT)
+                continue
+            verdict = check(
+                history, sequential_keys=sequential_keys, linearizable_keys=linearizable_keys
+            )
+            print(
+                json_line(path, verdict, level) if as_json else _text(path, verdict, level),
+                file=out,
+            )
+            answers.add({True: VALID, False: VIOLATED, "unknown": UNKNOWN}[verdict.levels[level]])
+            if drawn is None and verdict.anomalies:
+                drawn = svg(history, _to_draw(verdict), untold(verdict))
+        if skipped and not answers:
+            folders = ", ".join(str(path) for path in paths)
+            raise _BadInput(f"{folders}: no history ({', '.join(SUFFIXES)}) that can be read.")
+        if skipped:
+            answers.add(UNKNOWN)
+        if svg_file is not None:
+            _draw(Path(svg_file), drawn, out, as_json)
+    except (HistoryError, _BadInput) as error:
+        wrong(error)
+        return BAD_INPUT
+    return next(a for a in (BAD_INPUT, VIOLATED, UNKNOWN, VALID) if a in answers)
+
+
+def _wrong(out: TextIO | None, error: Exception) -> None:
+    if out is None:
+        print(f"cwkit: {visible(error)}", file=sys.stderr)
+    else:
+        print(visible(error), file=out)
+
+
+def _is_over(run: Path) -> None:
+    """A run that is not over may have histories that nobody has put together yet."""
+    from workloads.records import read_manifest
+    from workloads.runs import must_be_over
+
+    try:
+        manifest = read_manifest(run)
+    except RunError:
+        return  # what is judged is the history beside it, which says itself whether it is whole
+    try:
+        must_be_over(run, manifest)
+    except RunError as error:
+        raise _BadInput(str(error)) from None
+
+
+def _no_effect(path: Path, keys: str) -> Exception:
+    return _BadInput(
+        f"{path}: --{keys}-keys says nothing of {MODELS[0]}: what is read of a list tells the "
+        "order of its versions. Leave the option out."
+    )
+
+
+class _BadInput(ValueError):
+    """What the caller asked for does not exist; one sentence with the way out."""
+
+
+def _known(what: str, name: str, names: Iterable[str]) -> None:
+    if name in names:
+        return
+    near = difflib.get_close_matches(name, names, 1, 0.4)
+    hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(names)}."
+    raise _BadInput(f"There is no {what} {name!r}: {hint}")
+
+
+def _files(paths: Sequence[str | Path]) -> Iterable[tuple[Path, bool]]:
+    """The history files that the arguments name: files, those in folders, those of runs.
+
+    Each with whether an argument names it: what merely lies in a folder may be something else.
+    """
+    if not paths:
+        raise _BadInput("Nothing to check: name a history file, a folder of them, or a run.")
+    for path in map(Path, paths):
+        try:
+            is_folder, entries = path.is_dir(), []
+            if not path.exists():
+                raise _BadInput(f"{path}: there is no such file or folder.")
+            if is_folder:
+                entries = sorted(path.iterdir())
+        except OSError as error:
+            raise _BadInput(f"{path}: can't be read: {error.strerror}.") from None
+        if not is_folder:
+            yield path, True
+        elif (path / "manifest.json").exists():
+            _is_over(path)
+            if not (path / HISTORY_FILE).exists():
+                raise _BadInput(
+                    f"{path}: this run recorded no history ({HISTORY_FILE}). "
+                    "Run one that does: --scenario append, or register with --set history=true."
+                )
+            yield path / HISTORY_FILE, True
+        else:
+            found = [entry for entry in entries if entry.suffix in SUFFIXES and not entry.is_dir()]
+            if not found:
+                raise _BadInput(f"{path}: no history in this folder ({', '.join(SUFFIXES)}).")
+            yield from ((file, False) for file in found)
+
+
+def _to_draw(verdict: Verdict) -> Witness:
+    """A cycle if there is one, the shortest first."""
+    all_of_them = [w for witnesses in verdict.anomalies.values() for w in witnesses]
+    return min(all_of_them, key=lambda w: (not w.steps, len(w.steps)))
+
+
+def _draw(path: Path, drawing: str | None, out: TextIO, quiet: bool) -> None:
+    if drawing is None:
+        if not quiet:
+            print(f"{path} was not written: there is no anomaly to draw.", file=out)
+        return
+    try:
+        replace(path, drawing, named=True)
+    except OSError as error:
+        raise _BadInput(f"{path}: can't be written: {error.strerror}.") from None
+
+
+def _text(path: Path, verdict: Verdict, level: str) -> str:
+    many = f"{len(verdict.history):,} transaction{'' if len(verdict.history) == 1 else 's'}"
+    if open_ends := int((verdict.history.txn_outcome == TXN_OUTCOMES.index("unknown")).sum()):
+        many += f", {open_ends:,} of which nobody knows how they ended"
+    return f"{visible(path)} ({many}): {report(verdict, level)}"
+
+
+def json_line(path: str | Path, verdict: Verdict, level: str) -> str:
+    """One history's verdict as one line of JSON."""
+    history = verdict.history
+    anomalies = {
+        name: [witness_data(history, witness) for witness in witnesses]
+        for name, witnesses in verdict.anomalies.items()
+    }
+    data = {
+        "file": str(path),
+        "valid": verdict.levels[level],
+        "level": level,
+        "levels": verdict.levels,
+        "anomalies": anomalies,
+        "notes": verdict.notes,
+        "unjudged": verdict.unjudged,
+    }
+    return json_text(data, None)
+
+
+def witness_data(history: History, witness: Witness) -> dict[str, Any]:
+    """A witness as plain data: its transactions, its steps, and both in words."""
+    marks = marks_of(history, witness)
+    marked = frozenset(marks)
+    txns = list(dict.fromkeys(witness.txns))
+    names = {txn: f"T{i}" for i, txn in enumerate(txns, 1)}
+    return {
+        "txns": [
+            {
+                "name": names[txn],
+                "transaction": int(history.txn_label[txn]),
+                "worker": _named(history.sessions[history.txn_session[txn]]),
+                "database": _named(history.databases[history.txn_database[txn]]),
+                "outcome": TXN_OUTCOMES[history.txn_outcome[txn]],
+                "ops": [op_text(*op, marked) for op in history.ops(txn)],
+            }
+            for txn in txns
+        ],
+        "steps": [
+            {
+                "from": names[step.source],
+                "to": names[step.target],
+                "type": KIND_NAMES[step.kind],
+                "why": reason(history, step, names),
+            }
+            for step in witness.steps
+        ],
+        "values": list(dict.fromkeys(map(show, marks))),
+        "why": explain(history, witness),
+    }
+
+
+def _named(name: Any) -> int | str:
+    """A session or a database: a number as it is, all else as it is shown."""
+    return name if type(name) is int or name == "" else show(name)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The same from a command line of its own: `python -m analysis.cli.check FILE…`."""
+    parser = argparse.ArgumentParser(prog="cwkit check", description=__doc__)
+    parser.add_argument("paths", nargs="*", metavar="FILE|FOLDER|RUN")
+    parser.add_argument("--model", help="list-append or rw-register; else what the file holds")
+    parser.add_argument("--level", default=DEFAULT_LEVEL)
+    parser.add_argument("--json", action="store_true", dest="as_json")
+    parser.add_argument("--svg", metavar="FILE", dest="svg_file")
+    parser.add_argument("--sequential-keys", action="store_true")
+    parser.add_argument("--linearizable-keys", action="store_true")
+    return run_check(**vars(parser.parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

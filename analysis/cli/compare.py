@@ -1,0 +1,286 @@
+"""`cwkit compare`: two runs, two arms or two sweeps against each other, for people and for CI.
+
+With --json it prints one document:
+
+    {"cwkit": 1,                      format
+     "command": "cwkit compare ...",
+     "status": 0,                     the exit status: 0, 1 a --fail-if, 3 cannot be decided
+     "level": 0.05,
+     "comparisons": [{
+        "a": ..., "b": ...,           the sides as they were named
+        "kind": "arms" | "runs",
+        "measure": "throughput" | "abort-rate" | "p50" | "p99" | "cpu",
+        "role": "writer" | "reader",
+        "blocks": 10,                 pairs of runs that were compared
+        "ratio", "low", "high": B / A, the median over blocks and its 95 % interval,
+        "p", "p_holm": ...,           of "test", alone and in the family
+        "family": 1,                  how many ratios were looked at in this call, all arms and
+                                      measures together
+        "band": 0.03,                 greatest deviation inside the A/A interval
+        "verdict": "claimed" | "no difference seen" | "within the A/A band" | "not significant" |
+                   "A/A control differs" | "cannot be decided" | "not comparable",
+        "sentence": ...,              the verdict in words
+        "under_study": {fact: [a, b]},
+        "values": [{"block": 0, "a": ..., "b": ...}],  tx/s, share, ns, ns, us a transaction
+        "odd": 1,                     runs that stood still or slumped, and are in the ratio
+        "dropped": [...], "notes": [...], "broken": [...],
+        "refused": {"a": {"busy": 12}, "b": {...}}}],  attempts by kind of conflict
+     "gates": [{"condition", "a", "b", "outcome": "passed" | "failed" | "cannot be decided",
+                "p_holm": ...,        of the ratio against the limit, in the family of all gates
+                "sentence"}],
+     "notes": [...]}
+
+A number that is not known is null; a ratio to nothing is "infinite".
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from analysis import wording as words
+from analysis.cli import show
+from analysis.cli.app import RUNS, RunsOption, app, command_line
+from analysis.compare import (
+    FAILED,
+    MEASURES,
+    UNLIKE,
+    Comparison,
+    Gate,
+    Side,
+    ask,
+    compare,
+    judged,
+    pairs_of,
+    parse_condition,
+    status,
+)
+from analysis.counting import FOREIGN_LIMIT, NotComparable, facts, short, under_study
+from analysis.statistics import LEVEL, PAIRED_T, blocks_needed
+from workloads.errors import PlanError
+from workloads.files import FORMAT_VERSION, json_text
+from workloads.records import MEANINGS
+
+ROLES = ("writer", "reader")
+
+
+@app.command("compare")
+def compare_command(
+    sides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="A B…",
+            help="runs, arms (FOLDER:ARM) or sweeps (FOLDER); a sweep alone: against its baseline",
+        ),
+    ] = None,
+    sweep: Annotated[str, typer.Option(help="the folder that A and B are arms of")] = "",
+    measure: Annotated[
+        str, typer.Option(help="throughput, abort-rate, p50, p99 or cpu")
+    ] = "throughput",
+    role: Annotated[
+        str, typer.Option(help="writer or reader (default: writer where there are any)")
+    ] = "",
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="FIELD[,FIELD]: what is under study and may differ: engine-version, commit, a "
+            "field of the plan or the scenario, … (default: what two arms of one sweep differ in)"
+        ),
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='"throughput < 0.95": status 1 where all of the interval of B / A is below and p '
+            "against the limit holds after Holm for all gates of the call (each condition with "
+            "each arm), or where B failed and A did not; may be repeated"
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option(help="--fail-if already where the point estimate is beyond the limit")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one document for a program")] = False,
+    foreign_limit: Annotated[
+        float, typer.Option(help="share of the CPU time that others may have used in a run")
+    ] = FOREIGN_LIMIT,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Compare B with A: ratio, interval, verdict. 0 done, 1 --fail-if, 2 refused, 3 undecided."""
+    conditions = [parse_condition(text) for text in fail_if or []]
+    _known(measure, MEASURES, "--measure")
+    if role:
+        _known(role, ROLES, "--role")
+    if not 0 <= foreign_limit <= 1:
+        raise PlanError(f"--foreign-limit {foreign_limit:g}: a share from 0 to 1, such as 0.2.")
+    names = [f"{sweep}:{name}" if sweep else name for name in sides or []] or [sweep]
+    if names == [""]:
+        raise PlanError("Compare what? Give two runs, arms (FOLDER:ARM) or sweeps (FOLDER).")
+    pairs, notes = pairs_of(names, runs, foreign_limit)
+    varied = _varied(vary, pairs)
+    measures = dict.fromkeys([measure, *(condition.measure for condition in conditions)])
+    each = [compare(a, b, one, role, varied) for one in measures for a, b in pairs]
+    family = iter(judged(each))  # whatever is looked at in one call is one family
+    found = {one: [next(family) for _ in pairs] for one in measures}
+    shown = found[measure]
+    if all(one.refused for one in shown):
+        raise NotComparable(shown[0].refused)
+    asked = [(condition, one) for condition in conditions for one in found[condition.measure]]
+    gates = ask(asked, strict=strict)
+    broken = list(dict.fromkeys(words for one in shown for words in one.broken))
+    ended = status(gates, broken)
+    if not gates and not any(one.decided for one in shown):
+        ended = 3
+    if as_json:
+        print(json_text(_document(found, gates, notes, ended)))
+    else:
+        _show(shown, gates, notes, show.console())
+    raise typer.Exit(ended)
+
+
+def _known(name: str, names: object, option: str) -> None:
+    known = list(names)  # type: ignore[call-overload]
+    if name not in known:
+        raise PlanError(f"{option} {name}: there is no such one. There are: {', '.join(known)}.")
+
+
+def _varied(vary: list[str] | None, pairs: list[tuple[Side, Side]]) -> frozenset[str] | None:
+    """The facts under study, None where the plans of the arms say them."""
+    if vary is None:
+        return None
+    manifests = (
+        cell.manifest for pair in pairs for s in pair for cell in s.cells.values() if cell.manifest
+    )
+    known = {name for manifest in manifests for name in facts(manifest)}
+    names = [name for text in vary for name in text.split(",") if name.strip()]
+    return frozenset(under_study(names, known))
+
+
+def _document(
+    found: dict[str, list[Comparison]], gates: list[Gate], notes: list[str], ended: int
+) -> dict[str, object]:
+    return {
+        "cwkit": FORMAT_VERSION,
+        "command": command_line(),
+        "status": ended,
+        "level": LEVEL,
+        "comparisons": [one.data() for of_one in found.values() for one in of_one],
+        "gates": [gate.data() for gate in gates],
+        "notes": notes,
+    }
+
+
+# --- for people -------------------------------------------------------------------------------
+
+
+def _show(found: list[Comparison], gates: list[Gate], notes: list[str], console: Console) -> None:
+    def say(line: str, style: str = "") -> None:
+        console.print(line, style=style or None, soft_wrap=True)
+
+    for line in _under_study(found):
+        say(line)
+    if len(found) > 1:
+        console.print(_table(found))
+    for one in found:
+        if len(found) == 1 or one.verdict == UNLIKE:
+            say(one.sentence(), "bold")
+    for line in [*_kinds(found), *_statistics(found), *_shared(found), *notes]:
+        say(line)
+    for gate in gates:
+        say(gate.sentence, "bold red" if gate.outcome == FAILED else "")
+
+
+def _under_study(found: list[Comparison]) -> list[str]:
+    """What differs on purpose: each fact with its values, or only the facts of many arms."""
+    facts_of = dict.fromkeys(name for one in found for name in one.variables)
+    if not facts_of:
+        return []
+    if len(found) > 1:
+        return [f"Under study: {', '.join(facts_of)}."]
+    said = [f"{name} {short(a, b)} → {short(b, a)}" for name, (a, b) in found[0].variables.items()]
+    return [f"Under study: {', '.join(said)}."]
+
+
+def _table(found: list[Comparison]) -> Table:
+    one = found[0]
+    several = len({each.a for each in found}) > 1
+    table = Table(box=None, pad_edge=False)
+    heads = ["B", *(["A"] if several else []), f"{one.measure} B / A", "blocks", "p (Holm)"]
+    for heading in (*heads, "verdict"):
+        table.add_column(heading, overflow="fold", no_wrap=heading.endswith("B / A"))
+    if not several:
+        table.title, table.title_justify = f"A is {one.a}", "left"
+    for each in found:
+        table.add_row(
+            each.b,
+            *([each.a] if several else []),
+            _in_short(each),
+            f"{each.ratio.blocks}{' †' if each.odd else ''}",
+            words.number(each.p_holm),
+            each.verdict,
+        )
+    return table
+
+
+def _in_short(found: Comparison) -> str:
+    """The ratio with its interval, or with its range where the blocks are too few."""
+    ratio = found.ratio
+    if ratio.known or ratio.blocks < 2:
+        return words.number(ratio.value) if ratio.blocks == 1 else ratio.said()
+    low, high = float(ratio.each.min()), float(ratio.each.max())
+    return f"{words.number(ratio.value)} ({words.number(low)} to {words.number(high)})"
+
+
+def _statistics(found: list[Comparison]) -> list[str]:
+    """What the verdicts rest on, once for all of them."""
+    arms = [one for one in found if one.kind == "arms" and one.ratio.known]
+    if not arms:
+        return []
+    family = arms[0].family
+    tests = dict.fromkeys(one.test for one in arms if not one.control) or [arms[0].test]
+    said = (
+        f"Medians over blocks, 95 % bootstrap intervals; p by a {words.listed(list(tests))}, "
+        f"adjusted by Holm for a family of {family}."
+    )
+    if PAIRED_T in tests:
+        said += (
+            " It takes the logarithms for normal; a test that does not needs "
+            f"{words.times(blocks_needed(family), 'block')} to reach {LEVEL:g} in this family."
+        )
+    bands = {one.band for one in arms if one.band == one.band}
+    if bands:
+        where = "" if all(one.band == one.band for one in arms) else " where there is a control"
+        said += f" A/A band{where}: ±{words.percent(max(bands))}; smaller effects are not claimed."
+    else:
+        said += " Without an A/A control: nothing here says how much one arm differs from itself."
+    return [said]
+
+
+def _kinds(found: list[Comparison]) -> list[str]:
+    """What an abort rate is made of, and what those kinds mean."""
+    told = [one for one in found if one.measure == "abort-rate" and one.values]
+    sides = {name: kinds for one in told
+             for name, kinds in zip((one.a, one.b), one.kinds, strict=True)}  # fmt: skip
+    said = [
+        f"Refused, {name}: "
+        + (", ".join(f"{words.whole(n)} {kind}" for kind, n in kinds.items()) or "none")
+        + "."
+        for name, kinds in sides.items()
+    ]
+    met = {kind for kinds in sides.values() for kind in kinds}
+    return said + [f"{kind}: {meaning}" for kind, meaning in MEANINGS.items() if kind in met]
+
+
+def _shared(found: list[Comparison]) -> list[str]:
+    """Dropped blocks, notes and broken checks, each once."""
+    dropped = list(dict.fromkeys(line for one in found for line in one.ratio.dropped))
+    said = [f"Left out: {line}." for line in dropped[:10]]
+    if len(dropped) > 10:
+        said.append(f"Left out: {len(dropped) - 10} more.")
+    said += dict.fromkeys(line for one in found for line in one.notes)
+    broken = list(dict.fromkeys(line for one in found for line in one.broken))
+    return said + [f"BROKEN  {line}" for line in broken[:10]]
+
+
+__all__ = ["compare_command"]

@@ -1,0 +1,48 @@
+"""`cwkit export`: a run or a sweep as one table for notebooks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analysis.cli.app import RUNS, RunsOption, app
+from workloads.errors import FolderUnwritable, PlanError
+from workloads.records import find_run
+
+
+@app.command("export")
+def export_command(
+    name: Annotated[
+        str, typer.Argument(metavar="RUN|SWEEP", help="its folder, name or a part of it")
+    ],
+    format_: Annotated[str, typer.Option("--format", help="parquet or csv")] = "parquet",
+    what: Annotated[
+        str,
+        typer.Option(
+            help="attempts, due (everybody whom an open loop was to serve) or cells (default: of "
+            "a run attempts, of a sweep cells)"
+        ),
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="the file (default: RUN-attempts.parquet and so on, here)")
+    ] = None,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Every attempt of a run, all who were due, or every cell of a sweep, as Parquet or CSV."""
+    from analysis.counting import FORMATS, WHATS, export
+
+    for option, value, known in (("--format", format_, FORMATS), ("--what", what, WHATS)):
+        if value and value not in known:
+            raise PlanError(f"{option} {value}: give {' or '.join(known)}.")
+    folder = find_run(name, runs)
+    what = what or ("cells" if (folder / "experiment.json").is_file() else "attempts")
+    out = out or Path(f"{folder.name}-{what}.{format_}")
+    try:
+        rows = export(folder, format_, what, out)
+    except OSError as error:
+        raise FolderUnwritable(
+            f"{out}: cannot be written ({error.strerror}). Give another file with --out."
+        ) from error
+    print(f"{out}: {rows:,} {what}")

@@ -1,0 +1,137 @@
+"""`cwkit conflicts` and `cwkit scaling`: what the models say of runs and experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from analysis.cli import show
+from analysis.cli.app import RUNS, LoadOption, RunsOption, app, load_files
+from analysis.cli.run_summary import arms_refusals, conflicts, plain_table, refusals
+from analysis.wording import Table
+from workloads.errors import FolderUnwritable, RunError
+from workloads.files import made as temporary_made
+from workloads.files import replace
+from workloads.records import RecordedPlan, find_run, read_manifest, read_run
+from workloads.runs import must_be_over
+
+SvgOption = Annotated[Path | None, typer.Option(help="draw the chart into this file (SVG, PNG)")]
+NO_LIMIT = 1 << 62
+
+
+@app.command("conflicts")
+def conflicts_command(
+    names: Annotated[
+        list[str], typer.Argument(metavar="RUN|FOLDER…", help="runs, or experiments' folders")
+    ],
+    svg: SvgOption = None,
+    load: LoadOption = None,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Why transactions were refused: kind, wait, pages and rows, and what a model predicts."""
+    from analysis.charts import predicted_against_observed
+    from analysis.counting import gather
+    from analysis.models import (
+        NoAnswer,
+        NotLoaded,
+        error_table,
+        predict,
+        prediction_table,
+        predictions,
+    )
+    from workloads.experiments import read_experiment
+
+    folders = [find_run(name, runs) for name in names]
+    if load:
+        load_files(load, [plan for folder in folders for plan in _plans(folder)])
+    console = show.console()
+    made, without, shown = [], [], False
+    for folder in folders:
+        if (folder / "experiment.json").is_file():
+            grid = gather(read_experiment(folder))
+            for part in arms_refusals(grid):
+                console.print(part)
+                shown = True
+            several, why = predictions(grid)
+            made += several
+            without += why
+            continue
+        run = read_run(folder)
+        must_be_over(folder, run.manifest)
+        behind = conflicts(run, NO_LIMIT)
+        for part in (*refusals(run), *behind):
+            console.print(part)
+            shown = True
+        try:
+            made.append(predict(run))
+        except NotLoaded as error:
+            without += [] if behind else [str(error)]  # or it is said there
+        except NoAnswer as error:
+            without.append(str(error))
+    if made:
+        console.print()
+        _print(prediction_table(made), console)
+        if len(made) > 1:
+            console.print()
+            _print(error_table(made), console)
+    if without and not made and not shown:
+        raise RunError(" ".join(without))
+    for words in without:
+        console.print()
+        console.print(f"Not predicted: {words}")
+    _draw(predicted_against_observed, made, svg)
+
+
+def _plans(folder: Path) -> list[RecordedPlan]:
+    """What a run, or each arm of an experiment, was asked to do."""
+    from workloads.experiments import read_experiment
+
+    if (folder / "experiment.json").is_file():
+        return [RecordedPlan(**values) for values in read_experiment(folder).arms.values()]
+    return [read_manifest(folder).plan]
+
+
+@app.command("scaling")
+def scaling_command(
+    name: Annotated[str, typer.Argument(metavar="FOLDER", help="an experiment's folder")],
+    svg: SvgOption = None,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Fit the Universal Scalability Law to an experiment's arms that differ in writers only."""
+    from analysis.charts import scaling_law
+    from analysis.counting import gather
+    from analysis.models import scaling_table, scalings
+    from workloads.experiments import read_experiment
+
+    console = show.console()
+    found = scalings(gather(read_experiment(find_run(name, runs))))
+    if not found:
+        raise RunError(
+            f"{name}: no arms that differ in the number of writers only, so there is nothing to "
+            "fit. An experiment with several numbers of writers has them."
+        )
+    _print(scaling_table(found), console)
+    _draw(scaling_law, found, svg)
+
+
+def _print(table: Table, console: Console) -> None:
+    console.print(plain_table(table))
+    if table.note:
+        console.print()
+        console.print(table.note)
+
+
+def _draw(chart: Callable[[Any, Path], None], what: Sequence[Any], path: Path | None) -> None:
+    if path is None or not what:
+        return
+    try:
+        with temporary_made("chart") as folder:
+            drawn = folder / f"chart{path.suffix}"
+            chart(what, drawn)
+            replace(path, drawn.read_bytes(), named=True)
+    except (OSError, ValueError) as error:
+        raise FolderUnwritable(f"{path}: the chart cannot be written there ({error}).") from error

@@ -1,0 +1,457 @@
+"""One run on one screen: what `cwkit run` prints at its end and `cwkit show RUN` prints again."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from analysis import wording as words
+from analysis.cli.terminal import Terminal, one_line
+from analysis.counting import (
+    FOREIGN_LIMIT,
+    SHOWN,
+    STAGES,
+    Count,
+    Measured,
+    Tally,
+    Waits,
+    count,
+    joined,
+    latency_intervals,
+    pressure_words,
+    refusal_words,
+    refusals_table,
+    standstill_words,
+)
+from analysis.models import MOST_DRAWN, conflict_parts
+from analysis.statistics import COUNTED, PERCENTILES, STEADY, UNSTEADY
+from workloads.files import visible
+from workloads.processes import all_of, path_of
+from workloads.records import FindingEntry, RecordedPlan, Run
+from workloads.runs import Trouble, is_going_on, troubles
+
+SMALL = 0.001
+"""Share of the time in attempts below which no word is lost on it."""
+
+ARMS_SHOWN = 30
+"""Lines of refusals of an experiment, all its arms together."""
+
+LAST_WORDS_SHOWN = 60
+"""Lines of one process."""
+
+WORKERS_SHOWN = 16
+"""A table of 256 workers hides the rest of the screen; beyond this the best and worst are shown."""
+
+
+def summary(run: Run) -> RenderableType:
+    """Everything that one run tells, as tables for a terminal. Never fails on an odd run."""
+    counted = count(run)
+    parts: list[RenderableType] = [*_troubles(run)]
+    parts += [one_line(said) for said in _heading(run, counted)]
+    parts += [one_line(f"  {line}", style="bold yellow") for line in unfinished(run)]
+    for role in ("writer", "reader"):
+        if role in counted.roles:
+            parts += ["", one_line(_role_line(counted, role), style="bold")]
+            parts += _role_tables(counted, role)
+    if "checkpointer" in counted.roles:
+        parts += ["", one_line(_checkpoint_line(counted.roles["checkpointer"], run), style="bold")]
+    if said := wal_words(run, counted):
+        parts += ["", one_line(said)]
+    parts += conflicts(run)
+    parts += ["", *(_finding(f) for f in run.manifest.findings)]
+    parts += [one_line(said, style="yellow") for said in doubts(run, counted)]
+    parts += _last_words(run)
+    return Group(*parts)
+
+
+def _troubles(run: Run) -> list[RenderableType]:
+    """First of all: why the numbers below are not those of what was asked for."""
+    return [one_line(f"NOT WELL  {each.sentence}", style="bold red") for each in troubles_of(run)]
+
+
+def troubles_of(run: Run) -> list[Trouble]:
+    """As its manifest tells them; of an older run, as its rows do."""
+    told = run.manifest.troubles
+    if told is None:
+        return troubles(run.workers)
+    return [Trouble(one.kind, one.sentence, one.attempts) for one in told]
+
+
+def _last_words(run: Run) -> list[RenderableType]:
+    """What the processes of a run that is not well wrote to their standard error."""
+    parts: list[RenderableType] = []
+    if run.manifest.ok:
+        return parts
+    for who, text in all_of(run.folder, len(run.workers)):
+        shown = text.splitlines()
+        left = len(shown) - LAST_WORDS_SHOWN
+        parts += ["", one_line(f"{who} wrote to its standard error:", style="bold")]
+        for line in shown[:LAST_WORDS_SHOWN]:
+            parts.append(one_line(f"  | {visible(line)}"))
+        if left > 0:
+            where = path_of(run.folder, who)
+            parts.append(one_line(f"  … {words.times(left, 'more line')} in {where}"))
+    return parts
+
+
+def refusals(run: Run) -> list[RenderableType]:
+    """What a run's attempts were refused for, all roles together; nothing for one without any."""
+    found = [
+        {(role, *said): waits for said, waits in tally.waits_ns.items()}
+        for role, tally in count(run).roles.items()
+    ]
+    return _refusals(joined(found), ("role",))
+
+
+def arms_refusals(grid: Measured) -> list[RenderableType]:
+    """The same for an experiment, arm by arm, usable blocks together."""
+    found = []
+    for arm in grid.arms:
+        for role in ("writer", "reader"):
+            tally = grid.tally(arm, role)
+            waits = tally.waits_ns if tally is not None else {}
+            found.append({(arm, role, *said): each for said, each in waits.items()})
+    return _refusals(joined(found), ("arm", "role"), ARMS_SHOWN)
+
+
+def wal_words(run: Run, counted: Count) -> str:
+    """How large the log grew and how often it began again; "" of older runs without one."""
+    if counted.wal is not None:
+        return f"log (WAL): {counted.wal.sentence()}."
+    if not run.manifest.tells("wal"):
+        return ""
+    return "log (WAL): not applicable, no log of SQLite's format was there."
+
+
+def conflicts(run: Run, most: int = MOST_DRAWN) -> list[RenderableType]:
+    """Which pages and rows the refused transactions met; nothing for a run without any."""
+    parts: list[RenderableType] = []
+    for part in conflict_parts(run, most):
+        shown = one_line(part) if isinstance(part, str) else plain_table(part)
+        parts.append(Padding(shown, (1, 0, 0, 2), expand=False))
+    return parts
+
+
+def summary_lines(run: Run, width: int = 100) -> list[str]:
+    """`summary` as plain lines."""
+    console = Terminal(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
+    console.print(summary(run))
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def unfinished(run: Run) -> list[str]:
+    """What a reader must know first of a run that is not over, or was finished by another process
+    than its own.
+    """
+    manifest, left = run.manifest, run.manifest.under_way
+    stage = left.stage if left is not None else "measuring"
+    if left is None and manifest.ended != "running":
+        said = (
+            f"Its process was killed while {manifest.recovered}, and it was recovered: counted is "
+            "what was recorded while all its workers were seen alive."
+        )
+        return [said] if manifest.recovered else []
+    if is_going_on(run.folder, manifest):
+        return [f"Still running ({stage}): these are the numbers of now."]
+    if left is not None and manifest.database_kept:
+        said = (
+            f"Its database could not be moved into its folder ({manifest.database_kept}) and is "
+            f"still in {left.home}. Free some space."
+        )
+    else:
+        said = f"INTERRUPTED: its process was killed while {stage}, and nothing is checked yet."
+    return [f"{said} Finish it with: cwkit recover {run.folder}"]
+
+
+def doubts(run: Run, counted: Count) -> list[str]:
+    """What makes the numbers of a run doubtful, said before anybody quotes them."""
+    said = []
+    foreign = run.manifest.foreign
+    for share, what in (
+        (foreign.cpu_share, "other programs used"),
+        (foreign.steal_share, "the host took"),
+    ):
+        if share > FOREIGN_LIMIT:
+            said.append(
+                f"Contaminated: {what} {words.percent(share)} of the machine's CPU time while it "
+                f"was measured (limit {words.percent(FOREIGN_LIMIT)})."
+            )
+    if counted.steady is not None and counted.steady.state == UNSTEADY:
+        said.append(
+            "No steady state: the rate still changed in the second half of the run (MSER-5), or "
+            "rises or falls all along it. Measure for longer."
+        )
+    if found := standstill_words(counted):
+        said.append(f"It {found}; {pressure_words(run.manifest)}.")
+    for role, tally in counted.roles.items():
+        if not tally.finished and tally.unfinished:
+            said.append(
+                f"No attempt of a {role} ended in the measured window: {tally.unfinished} were "
+                f"open when it closed, the oldest for {words.duration(tally.oldest_ns)}."
+            )
+    for role, why in counted.undrawn.items():
+        done = words.times(counted.roles[role].committed, "commit")
+        said.append(f"The latencies of {role}s are those of {done} alone, not of all due: {why}")
+    if counted.seconds < 0.5:
+        said.append(f"Short: only {counted.seconds:.2g} s were measured.")
+    ended = run.manifest.ended
+    if run.manifest.unchecked and not run.manifest.unmade:  # an older manifest's
+        said.append(f"The database was not checked: {run.manifest.unchecked}")
+    if ended not in ("duration", "transactions", "running", "check killed", "not checked"):
+        said.append(f"The run ended early: {ended}.")
+    for w in run.workers:
+        if w.entry.state not in ("finished", "running"):
+            account = w.entry.account or "no account was left"
+            said.append(f"{w.role.capitalize()} {w.number} {w.entry.state}: {account}")
+    for role, tally in counted.roles.items():
+        if tally.unknown:
+            said.append(
+                f"{words.times(tally.unknown, f'{role} attempt')} ended without anybody knowing "
+                "how (`unknown`)."
+            )
+    return said
+
+
+def _heading(run: Run, counted: Count) -> list[str]:
+    plan = run.manifest.plan
+    params = {**run.manifest.scenario.params, **plan.params}
+    said = ", ".join(f"{name} {value}" for name, value in params.items())
+    loop = f"open loop, {words.number(plan.rate)} a second" if plan.rate else "closed loop"
+    title = f"Run {run.name}: {plan.scenario} on {plan.database}, seed {run.manifest.seed}"
+    measured = (
+        f"  measured {counted.seconds:.3g} s after {_warm_up(counted, plan)}, {loop}, "
+        f"retry {plan.retry.policy}, synchronous {plan.synchronous}"
+    )
+    return [title, *([f"  {said}"] if said else []), measured]
+
+
+def _warm_up(counted: Count, plan: RecordedPlan) -> str:
+    """How long it was, and who decided it where it was not the plan alone."""
+    planned = f"{plan.warmup_s:g} s of warm-up"
+    found = counted.steady
+    if found is None or found.state == COUNTED:
+        return planned
+    if found.cut:
+        return f"{found.warmup_s:.3g} s of warm-up (MSER-5; {planned.partition(' of')[0]} planned)"
+    return planned if found.state == STEADY else f"{planned} ({found.state})"
+
+
+def _role_line(counted: Count, role: str) -> str:
+    tally = counted.roles[role]
+    one = counted.of(role)[0]
+    low, rate, high = tally.abort_rate
+    line = (
+        f"{words.times(tally.workers, role)}, {one.engine} {words.begin_words(one.begin)}: "
+        f"{words.number(tally.per_s)} tx/s committed, abort rate {words.percent(rate)}"
+    )
+    if tally.finished:
+        line += f" {words.interval(low, high, words.percent)}"
+    return line
+
+
+def _role_tables(counted: Count, role: str) -> list[RenderableType]:
+    tally = counted.roles[role]
+    parts: list[RenderableType] = [
+        Padding(one_line(line), (0, 0, 0, 2))
+        for line in (
+            rate_words(tally),
+            attempts_words(tally),
+            effort_words(tally),
+            fairness_words(counted, role),
+        )
+        if line
+    ]
+    tables = [
+        *_refusals(tally.waits_ns),
+        _latency(tally),
+        _intervals(tally),
+        _workers(counted, role),
+    ]
+    return parts + [
+        Padding(part, (0 if isinstance(part, Text) else 1, 0, 0, 2))
+        for part in tables
+        if part is not None
+    ]
+
+
+def rate_words(tally: Tally) -> str:
+    """That the rate of an open loop was not met, and what became of those due; "" where it was."""
+    due = tally.due
+    if due is None or due.met:
+        return ""
+    under_way = due.begun - due.served - due.given_up - due.unknown
+    unknown = f"{words.whole(due.unknown)} unknown, " if due.unknown else ""
+    unbegun = words.whole(due.many - due.begun)
+    oldest = f", the oldest for {words.duration(due.oldest_ns)}" if due.oldest_ns else ""
+    many, earlier = words.times(due.many, "transaction"), tally.committed - due.served
+    before = f" ({words.whole(earlier)} of the commits were due before it.)" if earlier else ""
+    return (
+        f"Rate not met: {words.number(due.asked_per_s)} a second were due, "
+        f"{words.number(tally.per_s)} a second committed. Of {many} due in the window "
+        f"{words.whole(due.served)} were served in it ({words.percent(due.share)}); of the others "
+        f"{words.whole(due.given_up)} failed or given up, {unknown}{words.whole(under_way)} under "
+        f"way, {unbegun} never begun{oldest}.{before} `whole` is over all of those due."
+    )
+
+
+def attempts_words(tally: Tally) -> str:
+    """The referee's equation, with its numbers: every attempt is in exactly one term."""
+    kinds = [f"{words.whole(n)} {kind} at {phase}" for kind, phase, n in tally.conflict_table()]
+    conflicts = words.times(tally.conflicted, "conflict") + (
+        f" ({', '.join(kinds)})" if kinds else ""
+    )
+    return (
+        f"{words.times(tally.attempts, 'attempt')} = {words.whole(tally.committed)} committed "
+        f"+ {conflicts} + {words.whole(tally.failed)} failed + {words.whole(tally.unknown)} "
+        f"unknown; {words.times(tally.given_up, 'transaction')} given up"
+    )
+
+
+def effort_words(tally: Tally) -> str:
+    tries = ", ".join(
+        f"{words.whole(n)} at try {k}" for k, n in enumerate(tally.tries[:5]) if n and k
+    )
+    more = int(tally.tries[5:].sum())
+    if more:
+        tries += f", {words.whole(more)} later (up to try {len(tally.tries) - 1})"
+    return (
+        f"wasted {words.percent(tally.wasted)} of the time in attempts{open_words(tally)}; "
+        f"CPU {words.number(tally.cpu_us)} µs a transaction; committed {tries or 'none'}"
+    )
+
+
+def open_words(tally: Tally) -> str:
+    """How much of that time lay in attempts still open when the window closed; "" for hardly any.
+
+    Each worker has at most one, so that of a long window with short attempts there is no word.
+    """
+    said = ""
+    if (share := tally.of_attempts(tally.open_ns)) >= SMALL:
+        said += f", of which still open at the end {words.percent(share)}"
+    if (share := tally.of_attempts(tally.waiting_ns)) >= SMALL:
+        said += f"; waiting in BEGIN at the end {words.percent(share)}"
+    return said
+
+
+def fairness_words(counted: Count, role: str) -> str:
+    """How evenly the workers of a role were served; "" where there is only one."""
+    tally = counted.roles[role]
+    if tally.workers < 2:
+        return ""
+    return (
+        f"fairness: Jain's index {words.number(tally.fairness)} (1: all alike, "
+        f"{words.number(1 / tally.workers)}: one has everything), worst share "
+        f"{words.percent(tally.worst_share)} (even: {words.percent(1 / tally.workers)}), worst p99 "
+        f"{words.at_least(*counted.worst_p99(role))}, longest {words.duration(tally.longest_ns)}"
+    )
+
+
+def _refusals(
+    found: Waits, whose: tuple[str, ...] = (), shown: int = SHOWN
+) -> list[RenderableType]:
+    """What was refused, with the time waited, and what the kinds mean."""
+    if not found:
+        return []
+    data = refusals_table(found, whose, shown)
+    said = [data.note] * bool(data.note) + refusal_words(found)
+    return [plain_table(data, 1 + len(whose)), *map(one_line, said)]
+
+
+def _latency(tally: Tally) -> Table:
+    table = _table("latency", *PERCENTILES)
+    each = tally.latency()
+    for stage in STAGES:
+        if stage == "queueing" and not tally.latency_ns[stage].any():
+            continue  # a closed loop has no queue
+        values = tally.whole() if stage == "whole" else np.stack([each[stage]] * 2, axis=-1)
+        table.add_row(stage, *(words.at_least(*pair) for pair in values.tolist()))
+    return table
+
+
+def _intervals(tally: Tally) -> Text | None:
+    """The intervals of p50 and p99 of whole transactions; None with too few of them."""
+    found = dict(zip(PERCENTILES, latency_intervals(tally), strict=True))
+    said = [
+        f"{name} {words.interval(low, high, words.duration)}"
+        for name in ("p50", "p99")
+        if np.isfinite(found[name][1])
+        and not np.isnan((low := found[name][0]) + (high := found[name][2]))
+    ]
+    return one_line(f"whole, 95 % within this run: {', '.join(said)}") if said else None
+
+
+def _workers(counted: Count, role: str) -> Table | None:
+    tally, each = counted.roles[role], counted.of(role)
+    if len(each) < 2:
+        return None
+    table = _table(role, "tx/s", "share", "abort rate", "p99 whole", "longest", "CPU µs a tx")
+    shown = list(each)
+    if len(each) > WORKERS_SHOWN:
+        ranked = sorted(each, key=lambda w: (-w.tally.committed, w.number))
+        shown = ranked[: WORKERS_SHOWN // 2] + ranked[-WORKERS_SHOWN // 2 :]
+    for w in shown:
+        share = w.tally.committed / tally.committed if tally.committed else float("nan")
+        table.add_row(
+            str(w.number) + ("" if w.state == "finished" else f" ({w.state})"),
+            words.number(w.tally.per_s),
+            words.percent(share),
+            words.percent(w.tally.abort_rate[1]),
+            words.at_least(*w.tally.whole()[2].tolist()),
+            words.duration(w.tally.longest_ns),
+            words.number(w.tally.cpu_us),
+        )
+    return table
+
+
+def _checkpoint_line(tally: Tally, run: Run) -> str:
+    entries = [worker.entry for worker in run.role("checkpointer")]
+    idle = sum(entry.idle_checkpoints for entry in entries)
+    locked = sum(entry.busy_checkpoints for entry in entries)
+    moved, failed = words.times(tally.committed, "checkpoint"), words.whole(tally.failed)
+    return (
+        f"{words.times(tally.workers, 'checkpointer')}: {moved} that moved frames; "
+        f"{words.whole(idle)} found nothing to do, {words.whole(locked)} another one at work, "
+        f"{failed} failed"
+    )
+
+
+def _finding(finding: FindingEntry) -> Text:
+    word, style = ("ok      ", "green") if finding.ok else ("BROKEN  ", "bold red")
+    if not finding.checked:
+        word, style = "UNKNOWN ", "bold yellow"
+    text = one_line(word, style=style)
+    text.append(visible(f"{finding.check}: {finding.sentence}"), style="default")
+    return text
+
+
+def plain_table(data: words.Table, left: int = 1) -> Table:
+    """A table of words for the terminal; the first `left` columns and all of words are flush left.
+
+    Its note is not in it.
+    """
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for index, column in enumerate(data.head):
+        cells = [row[index] for row in data.rows]
+        worded = any(cell[:1].isalpha() for cell in cells)
+        side: Any = "left" if index < left or worded else "right"
+        table.add_column(column, justify=side, overflow="fold")
+    for row in data.rows:
+        table.add_row(*row)
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    if columns[-1].endswith("words"):
+        for index in (1, 2, 3):
+            table.columns[index].justify = "left"
+    return table

@@ -1,0 +1,339 @@
+"""`cwkit search`: the highest rate of an open loop that meets an objective, and the curve to it.
+
+With --json it prints one document, which is in the folder as `answer.json` in any case:
+
+    {"cwkit": 1, "command": ..., "folder": ..., "objective": "p99 < 10ms",
+     "status": 0,                      0 found, 1 not met at any rate (or a check did not hold)
+     "rate_per_s": 5120.0 | null,      the highest rate that meets it
+     "capacity_per_s": 8300.0,         what a closed loop reaches, the median of "capacity_runs"
+     "step": 1.05, "repeats": 3, "plan": {...},
+     "probes": [{"rate_per_s", "duration_s", "met": true, "met_runs": 2, "runs": [names],
+                 "served_per_s", "abort_rate",
+                 "statistics": {"p50": [low, value, high], ...},   ns; null is not known
+                 "why": [...], "broken": [...]}],
+     "notes": [...]}
+
+"infinite" stands for a latency of transactions that were never served.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from analysis import wording as words
+from analysis.cli import show
+from analysis.cli.app import (
+    RUNS,
+    DatabasesOption,
+    LoadOption,
+    RunsOption,
+    app,
+    command_line,
+    load_files,
+    settings_of,
+)
+from analysis.counting import FOREIGN_LIMIT
+from analysis.search import (
+    DOCUMENT,
+    LONGEST_S,
+    MOST_REPEATS,
+    SEARCH,
+    SHARES,
+    STEP,
+    Found,
+    Probe,
+    Search,
+    Undecided,
+    begin,
+    parse_objectives,
+    read_search,
+    run_search,
+)
+from workloads.engines import trust
+from workloads.errors import FolderUnwritable, PlanError
+from workloads.files import FORMAT_VERSION, json_text, visible, write_json
+from workloads.runs import make_plan
+
+CURVE = "latency-against-rate.svg"
+
+
+@app.command("search")
+def search_command(
+    context: typer.Context,
+    slo: Annotated[
+        str, typer.Option(help='the objective: "p99 < 10ms", several joined by `and`')
+    ] = "",
+    scenario: Annotated[str, typer.Option(help="a name, or path.py:Name")] = "bank",
+    database: Annotated[str, typer.Option(help="engine that creates and checks it")] = "libsql",
+    writers: Annotated[int, typer.Option(help="processes that write, at the rate")] = 4,
+    write_engine: Annotated[str, typer.Option(help="their engine (default: --database)")] = "",
+    begin_: Annotated[
+        str, typer.Option("--begin", help="their BEGIN: deferred, immediate, exclusive, concurrent")
+    ] = "immediate",
+    readers: Annotated[
+        int | None,
+        typer.Option(help="processes that only read: beside the writers, or at the rate without"),
+    ] = None,
+    read_engine: Annotated[str, typer.Option(help="their engine (default: --database)")] = "",
+    read_begin: Annotated[str, typer.Option(help="their BEGIN mode")] = "deferred",
+    duration: Annotated[float, typer.Option(help="measured part of each run, s")] = 5,
+    warmup: Annotated[float, typer.Option(help="excluded part before it, s")] = 1,
+    rows: Annotated[int | None, typer.Option(help="rows loaded (default: the scenario's)")] = None,
+    record_bytes: Annotated[int | None, typer.Option(help="payload of a row, bytes")] = None,
+    operations: Annotated[int | None, typer.Option(help="operations a transaction")] = None,
+    think_us: Annotated[float | None, typer.Option(help="work in a transaction, us")] = None,
+    think: Annotated[str | None, typer.Option(help="how: spin (CPU time) or sleep")] = None,
+    keys: Annotated[
+        str | None, typer.Option(help="uniform, zipfian:THETA, hotspot:X:Y, latest")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE of the scenario; `cwkit list --scenarios`"),
+    ] = None,
+    synchronous: Annotated[
+        str | None, typer.Option(help="PRAGMA: off, normal, full, extra (default: normal)")
+    ] = None,
+    busy_timeout_ms: Annotated[int, typer.Option(help="PRAGMA")] = 2000,
+    wal_autocheckpoint: Annotated[int, typer.Option(help="PRAGMA: pages; 0: none")] = 1000,
+    load_limit: Annotated[float, typer.Option(help="loading may take so long, s")] = 900,
+    check_limit: Annotated[float, typer.Option(help="checking a run may take so long, s")] = 900,
+    seed: Annotated[int, typer.Option(help="draws the same transactions again")] = 0,
+    repeats: Annotated[int, typer.Option(help="runs at each rate; more than half decide")] = 3,
+    step: Annotated[float, typer.Option(help="between neighbouring rates")] = STEP,
+    longest: Annotated[
+        float, typer.Option(help="a run may be lengthened so far for enough transactions, s")
+    ] = LONGEST_S,
+    foreign_limit: Annotated[
+        float, typer.Option(help="share of the CPU time that others may use in a run")
+    ] = FOREIGN_LIMIT,
+    into: Annotated[
+        Path | None, typer.Option(help="go on with the search in this folder (default: a new one)")
+    ] = None,
+    load: LoadOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one document for a program")] = False,
+    runs: RunsOption = RUNS,
+    databases: DatabasesOption = None,
+) -> None:
+    """The highest rate that meets an objective. 0 found, 1 not met, 2 bad input, 3 undecided."""
+    trust(scenario, database, write_engine, read_engine)
+    given = {
+        "rows": rows,
+        "record_bytes": record_bytes,
+        "operations": operations,
+        "think_us": think_us,
+        "think": think,
+        "keys": keys,
+    }
+    if into is not None and (into / SEARCH).is_file() and not _typed(context):
+        search = read_search(into)
+        load_files(load or (), [search.plan])
+    else:
+        search = _search(
+            slo, repeats, step, longest, foreign_limit,
+            scenario=scenario, database=database, writers=writers, write_engine=write_engine,
+            begin=begin_, readers=readers, read_engine=read_engine, read_begin=read_begin,
+            duration_s=duration, warmup_s=warmup, synchronous=synchronous,
+            busy_timeout_ms=busy_timeout_ms, wal_autocheckpoint=wal_autocheckpoint, seed=seed,
+            load_limit_s=load_limit, check_limit_s=check_limit,
+            params={name: value for name, value in given.items() if value is not None}
+            | settings_of(set_ or []),
+        )  # fmt: skip
+        load_files(load or (), [])
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-search-{search.plan.scenario.rpartition(':')[2]}"
+    folder = into or runs / name.lower()
+    begun = begin(search, folder)
+    waiting = show.console(stderr=True)
+    try:
+        with show.Live(waiting) as live:
+            found = run_search(
+                folder,
+                command=command_line(),
+                databases=databases,
+                begun=begun,
+                on_progress=live if waiting.is_terminal else None,
+                say=lambda line: waiting.print(line, soft_wrap=True),
+            )
+    except KeyboardInterrupt:
+        _warn(f"cwkit: the search goes on with `cwkit search --into {folder}`.")
+        raise
+    except Undecided as error:
+        _warn(f"cwkit: {error}")
+        raise typer.Exit(3) from error
+    ended = 1 if found.broken or found.answer.rate is None else 0
+    document = _document(found, ended)
+    _keep(found, document)
+    if as_json:
+        print(json_text(document))
+    else:
+        show_found(found, show.console())
+    raise typer.Exit(ended)
+
+
+def _typed(context: typer.Context) -> list[str]:
+    """What of the search itself was typed, and not left to its default."""
+    other = ("into", "load", "as_json", "runs", "databases")
+    return [
+        name
+        for name in context.params
+        if name not in other
+        and getattr(context.get_parameter_source(name), "name", "") != "DEFAULT"
+    ]
+
+
+def _warn(line: str) -> None:
+    print(visible(line), file=sys.stderr)
+
+
+def _search(
+    slo: str, repeats: int, step: float, longest: float, foreign_limit: float, **plan: Any
+) -> Search:
+    """The search that was typed. Raises PlanError and its kin."""
+    if not slo:
+        raise PlanError('Search for what? Give --slo "p99 < 10ms", or --into FOLDER to go on.')
+    parse_objectives(slo)
+    if not 1 <= repeats <= MOST_REPEATS or repeats % 2 == 0:
+        raise PlanError(
+            f"--repeats {repeats}: an odd number up to {MOST_REPEATS}, so that more than half can "
+            "agree."
+        )
+    if not 1.01 <= step <= 2:
+        raise PlanError(f"--step {step:g}: from 1.01 (1 % between rates) to 2.")
+    if not 0 <= foreign_limit <= 1:
+        raise PlanError(f"--foreign-limit {foreign_limit:g}: a share from 0 to 1, such as 0.2.")
+    if not 0 < longest <= 3600:
+        raise PlanError(f"--longest {longest:g}: seconds, from more than 0 to 3600.")
+    return Search(make_plan(**plan), slo, repeats, step, longest, foreign_limit)
+
+
+# --- what it came to --------------------------------------------------------------------------
+
+
+def _statistics(found: Found) -> list[str]:
+    """The columns: p50, what the objective limits, and p99."""
+    limited = [objective.statistic for objective in found.search.objectives]
+    return [*dict.fromkeys(["p50", *(s for s in limited if s != "abort-rate"), "p99"])]
+
+
+def show_found(found: Found, console: Console) -> None:
+    """The table of rates, and the answer."""
+    statistics = _statistics(found)
+    limited = {objective.statistic for objective in found.search.objectives}
+    table = Table(box=None, pad_edge=False)
+    for heading in ("due / s", "served / s", *statistics, "abort rate", "met"):
+        table.add_column(heading, justify="right" if heading != "met" else "left", overflow="fold")
+    for probe in found.probes.values():
+        table.add_row(
+            f"{probe.rate:,g}",
+            words.number(probe.served_per_s),
+            *(_said(probe, name, name in limited) for name in statistics),
+            words.percent(probe.abort_rate),
+            f"{'yes' if probe.met else 'no'} ({probe.met_runs} of {len(probe.runs)})",
+        )
+    console.print(table)
+    for line in _answer(found):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def _said(probe: Probe, name: str, interval: bool) -> str:
+    low, value, high = probe.statistic(name)
+    if math.isinf(value):
+        return "never"
+    if not interval or math.isnan(low) or math.isinf(high):
+        return words.duration(value)
+    return f"{words.duration(value)} {words.interval(low, high, words.duration)}"
+
+
+def _answer(found: Found) -> list[str]:
+    search, rate = found.search, found.answer.rate
+    loop = (
+        f"closed loop: {words.number(found.capacity)} tx/s, median of "
+        f"{words.times(len(found.capacity_runs), 'run')}"
+    )
+    if rate is None:
+        said = [f"No rate that was tried meets {search.objective} ({loop})."]
+    else:
+        met = (
+            f"{search.objective}: met up to {rate:,g} transactions a second, to "
+            f"{words.percent(search.step - 1)} ({loop}). Latency is from the moment a transaction "
+            "was due; intervals are within the runs of a rate."
+        )
+        said = [met]
+    said += found.answer.notes
+    said += [f"BROKEN  {line}" for line in found.broken]
+    return [*said, f"The curve is {found.folder / CURVE}."]
+
+
+def _document(found: Found, ended: int) -> dict[str, Any]:
+    def plain(value: float) -> float | str | None:
+        return None if math.isnan(value) else "infinite" if math.isinf(value) else float(value)
+
+    return {
+        "cwkit": FORMAT_VERSION,
+        "command": command_line(),
+        "folder": found.folder.name,
+        "objective": found.search.objective,
+        "status": ended,
+        "rate_per_s": found.answer.rate,
+        "capacity_per_s": found.capacity,
+        "capacity_runs": list(found.capacity_runs),
+        "step": found.search.step,
+        "repeats": found.search.repeats,
+        "plan": found.search.plan.model_dump(mode="json"),
+        "probes": [
+            {
+                "rate_per_s": probe.rate,
+                "duration_s": probe.duration_s,
+                "met": probe.met,
+                "met_runs": probe.met_runs,
+                "runs": probe.runs,
+                "served_per_s": plain(probe.served_per_s),
+                "abort_rate": plain(probe.abort_rate),
+                "statistics": {
+                    name: [plain(value) for value in probe.statistic(name)]
+                    for name in _statistics(found)
+                },
+                "why": probe.why,
+                "broken": probe.broken,
+            }
+            for probe in found.probes.values()
+        ],
+        "notes": list(found.answer.notes),
+    }
+
+
+def _keep(found: Found, document: dict[str, Any]) -> None:
+    """The document and the curve, in the search's folder."""
+    from analysis.charts import Curve, latency_against_rate  # matplotlib: slow to import
+
+    limits = {o.statistic: o.limit for o in found.search.objectives}
+    curves = []
+    for name in (s for s in _statistics(found) if s in SHARES):
+        points = [(probe, probe.statistic(name)) for probe in found.probes.values()]
+        low, value, high = zip(*(each for _, each in points), strict=True)
+        curves.append(
+            Curve(
+                name,
+                [probe.rate for probe, _ in points],
+                value,
+                low,
+                high,
+                limits.get(name, math.nan),
+                [probe.met for probe, _ in points],
+            )
+        )
+    try:
+        write_json(found.folder / DOCUMENT, document)
+        latency_against_rate(curves, found.answer.rate, found.folder / CURVE)
+    except OSError as error:
+        raise FolderUnwritable(
+            f"{error.filename}: cannot be written ({error.strerror}). The runs are kept: "
+            f"`cwkit search --into {found.folder}` tells it again."
+        ) from error

@@ -1,0 +1,289 @@
+"""`cwkit sweep FILE.toml`: run a grid, go on where it was, and show what it came to."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from analysis import wording as words
+from analysis.cli import show
+from analysis.cli.app import RUNS, DatabasesOption, RunsOption, app, command_line
+from analysis.cli.listing import show_experiment
+from analysis.cli.sweep_progress import SweepLive, time_words
+from analysis.counting import CountedCell as Counted
+from analysis.counting import cells_table, gather, write_csv
+from analysis.report import CELLS_CSV, skip_words
+from workloads.errors import PlanError, nearest
+from workloads.experiments import (
+    DONE,
+    FAILED,
+    NOTE,
+    Beside,
+    Cell,
+    Experiment,
+    Sweep,
+    asked_alike,
+    begin,
+    beside,
+    choose_folder,
+    free_or_ours,
+    note_sweep,
+    read_experiment,
+    read_sweep,
+    run_experiment,
+    shown,
+    slots,
+    unwritable,
+)
+from workloads.records import read_manifest
+
+ORDER_SHOWN = 100
+"""Arms of the first block that a dry run prints in their order."""
+
+LATELY = 5
+"""Newest folders that tell how long a cell takes beside its run, where this one has none yet."""
+
+
+@app.command("sweep")
+def sweep_command(
+    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="e.g. one of experiments/")],
+    into: Annotated[
+        Path | None,
+        typer.Option(help="its folder (default: the newest unfinished one, else a new one)"),
+    ] = None,
+    new: Annotated[bool, typer.Option("--new", help="begin a new folder")] = False,
+    jobs: Annotated[int, typer.Option(help="cells at a time, each on CPUs of its own")] = 1,
+    cpus: Annotated[int, typer.Option(help="CPUs of each of them (default: an even part)")] = 0,
+    oversubscribe: Annotated[
+        bool, typer.Option("--oversubscribe", help="more than there are; every result says so")
+    ] = False,
+    blocks: Annotated[int | None, typer.Option(help="instead of the file's")] = None,
+    seed: Annotated[int | None, typer.Option(help="instead of the file's")] = None,
+    duration: Annotated[
+        float | None, typer.Option(help="measured part of a cell, s, instead of the file's")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what would run and for how long; run nothing")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="run the cells again that have no result")
+    ] = False,
+    retry_contaminated: Annotated[
+        bool,
+        typer.Option("--retry-contaminated", help="run those again while others used the machine"),
+    ] = False,
+    again: Annotated[
+        list[str] | None, typer.Option(help="run this arm's finished cells again; `all`: all")
+    ] = None,
+    runs: RunsOption = RUNS,
+    databases: DatabasesOption = None,
+    dask: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="on the machines of this dask scheduler")
+    ] = None,
+) -> None:
+    """Run every combination of a grid in randomised blocks; once interrupted, it goes on."""
+    from workloads.cluster import MachinesGone  # here: no other command needs what it imports
+
+    sweep = read_sweep(file, blocks=blocks, seed=seed, duration_s=duration)
+    console, waiting = show.console(), show.console(stderr=True)
+    repeat = _repeat(sweep, again or [], retry_failed, retry_contaminated)
+    # What cannot be done is refused before anything is written.
+    run_cells, at_a_time = _conductor(sweep, dask, jobs, cpus, oversubscribe, waiting)
+    folder, fresh = _folder(
+        sweep, runs, into, new, finished=bool(retry_failed or retry_contaminated or again)
+    )
+    if dry_run:
+        _dry_run(sweep, folder, fresh, runs, at_a_time, repeat, console)
+        return
+    begin(sweep.design(), folder)
+    note_sweep(folder, sweep)
+    before = read_experiment(folder)
+    _say(waiting, _announced(sweep, before, fresh))
+    try:
+        with SweepLive(waiting, before, _beside(folder, runs), at_a_time) as live:
+            experiment = run_cells(
+                sweep.design(),
+                folder,
+                again=repeat,
+                command=command_line(),
+                databases=databases,
+                on_cell=live.on_cell,
+                watch=live.watch,
+            )
+    except (KeyboardInterrupt, MachinesGone) as error:
+        if isinstance(error, MachinesGone):
+            _say(waiting, [str(error)])
+        given: dict[str, object] = {"--jobs": jobs if jobs > 1 else None, "--cpus": cpus or None}
+        given["--dask"] = dask
+        given |= {"--blocks": blocks, "--seed": seed, "--duration": duration}
+        given["--databases"] = databases
+        more = ["--oversubscribe"] if oversubscribe else []
+        _say(waiting, _go_on(file, folder, given, more))
+        raise typer.Exit(1 if isinstance(error, MachinesGone) else 130) from None
+    _show_result(experiment, console)
+    if any(cell.state == FAILED for cell in experiment.cells.values()):
+        raise typer.Exit(1)
+
+
+def _conductor(
+    sweep: Sweep, dask: str | None, jobs: int, cpus: int, over: bool, waiting: Console
+) -> tuple[Callable[..., Experiment], int]:
+    """What runs the cells, and how many at a time. Raises what it can know before that."""
+    tell = partial(waiting.print, markup=False, highlight=False, soft_wrap=True)
+    if dask is None:
+        slots(jobs, cpus_each=cpus, oversubscribe=over)
+        here = partial(run_experiment, jobs=jobs, cpus_each=cpus, oversubscribe=over, way="sweep")
+        return partial(here, say=tell), jobs
+    if jobs != 1 or cpus:
+        raise PlanError(
+            "--dask and --jobs or --cpus: a machine of a cluster runs one cell at a time, on the "
+            "CPUs that its worker may use."
+        )
+    from workloads.cluster import find_machines, run_on_cluster
+
+    machines = find_machines(sweep.design(), dask, oversubscribe=over)
+    return partial(run_on_cluster, address=dask, oversubscribe=over, say=tell), machines
+
+
+def _say(console: Console, lines: Sequence[str]) -> None:
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _repeat(
+    sweep: Sweep, again: Sequence[str], retry_failed: bool, retry_contaminated: bool
+) -> Callable[[Cell], bool]:
+    """Which cells that were run are to be run again. Raises PlanError for an arm that is none."""
+    for name in again:
+        if name != "all" and name not in sweep.arms:
+            near = nearest(name, sweep.arms, 0)
+            raise PlanError(f"--again {name}: there is no such arm. The nearest is {near!r}.")
+
+    def repeat(cell: Cell) -> bool:
+        if "all" in again or cell.arm in again or (retry_failed and cell.state != DONE):
+            return True
+        return retry_contaminated and _contaminated(cell)
+
+    return repeat
+
+
+def _contaminated(cell: Cell) -> bool:
+    """Whether a cell was run to its end, but others used the machine meanwhile."""
+    if cell.folder is None or cell.state != DONE:
+        return False
+    manifest = read_manifest(cell.folder)
+    return bool(Counted(cell.block, cell.arm, cell.state, "", manifest=manifest).contaminated)
+
+
+def _folder(
+    sweep: Sweep, runs: Path, into: Path | None, new: bool, *, finished: bool
+) -> tuple[Path, bool]:
+    """The sweep's folder, and whether it is new. finished : it may hold all cells already."""
+    if into is not None and new:
+        raise PlanError("--into and --new: the one names a folder to go on in, the other begins.")
+    folder = into or choose_folder(sweep, runs, new=new, finished=finished)
+    fresh = not (folder / NOTE).exists()
+    free_or_ours(folder)
+    if fresh and finished:
+        raise PlanError(
+            f"--again and --retry-…: nothing of {sweep.path} was run with these settings in "
+            f"{into or runs}, so there is nothing to run again. `cwkit list` shows what there is."
+        )
+    return folder, fresh
+
+
+def _beside(folder: Path, runs: Path) -> Beside:
+    others = sorted(runs.glob("*/experiment.json"), reverse=True)[:LATELY]
+    return beside([folder, *(path.parent for path in others)])
+
+
+def _announced(sweep: Sweep, before: Experiment, fresh: bool) -> list[str]:
+    """What begins or goes on, and what is known to be missing."""
+    cells = words.times(sweep.cells, "cell")
+    said = [f"{sweep.name}: {sweep.question}"]
+    what = f"{cells}: {words.times(len(sweep.arms), 'arm')} in {words.times(sweep.blocks, 'block')}"
+    if fresh:
+        said.append(f"{what}, in {before.folder}")
+    else:
+        said.append(f"goes on in {before.folder}: {len(before.cells)} of {cells} are done")
+    return said + _missing(sweep)
+
+
+def _missing(sweep: Sweep) -> list[str]:
+    by_words: dict[str, list[str]] = {}
+    for arm, why in sweep.missing.items():
+        by_words.setdefault(why, []).append(arm)
+    return [f"missing, {words.times(len(arms), 'arm')}: {why}" for why, arms in by_words.items()]
+
+
+def _dry_run(
+    sweep: Sweep,
+    folder: Path,
+    fresh: bool,
+    runs: Path,
+    jobs: int,
+    repeat: Callable[[Cell], bool],
+    console: Console,
+) -> None:
+    """Say what would be run, in which order, and for how long."""
+    done = {}
+    design = sweep.design()
+    if not fresh:
+        asked_alike(design, folder)
+        done = {k: c for k, c in read_experiment(folder).cells.items() if not repeat(c)}
+    order = design.order()
+    left = [(b, arm) for b, arms in enumerate(order) for arm in arms if (b, arm) not in done]
+    extra = _beside(folder, runs)
+    seconds = sum(extra.seconds(dict(sweep.arms[arm])) for _, arm in left) / jobs
+    _say(console, [f"{sweep.name}: {sweep.question}"])
+    _say(console, [f"  {axis}: {', '.join(map(shown, v))}" for axis, v in sweep.axes.items()])
+    arms = f"{words.times(len(sweep.arms), 'arm')} in {words.times(sweep.blocks, 'block')}"
+    cells = words.times(sweep.cells, "cell")
+    said = [f"{arms}: {cells}, seed {sweep.seed}, baseline {sweep.baseline}"]
+    if not fresh:
+        said.append(f"{words.times(len(done), 'cell')} done in {folder}, {len(left)} left")
+    said += _missing(sweep) + skip_words(sweep.skipped)
+    said.append("b00, in this order:")
+    said += [f"  {arm}" for arm in order[0][:ORDER_SHOWN]]
+    if (more := len(order[0]) - ORDER_SHOWN) > 0:
+        said.append(f"  … and {more} more")
+    side = f", {jobs} at a time" if jobs > 1 else ""
+    said.append(f"time: about {time_words(seconds)}{side}, {_of_what(extra)}")
+    _say(console, said)
+
+
+def _of_what(extra: Beside) -> str:
+    beside = f"{extra.fixed_s:.2g} s"
+    beside += f" and {extra.each_s:.2g} s a worker" if extra.each_s else ""
+    if extra.cells:
+        return f"with {beside} beside each run, as {words.times(extra.cells, 'cell')} took before"
+    return f"if each cell takes {beside} beside its run, which is an assumption: none was run yet"
+
+
+def _go_on(file: Path, folder: Path, given: dict[str, object], more: list[str]) -> list[str]:
+    """What is kept of an interrupted sweep, and the command that goes on."""
+    experiment = read_experiment(folder)
+    typed = ["cwkit", "sweep", str(file), "--into", str(folder), *more]
+    for option, value in given.items():
+        typed += [option, shown(value)] if value is not None else []
+    cells = experiment.blocks * len(experiment.arms)
+    kept = f"{len(experiment.cells)} of {words.times(cells, 'cell')}"
+    return [f"interrupted: {kept} are kept; go on with", shlex.join(typed)]
+
+
+def _show_result(experiment: Experiment, console: Console) -> None:
+    """Write cells.csv, and print the table with what failed."""
+    grid = gather(experiment)
+    states = {key: cell.state for key, cell in experiment.cells.items()}
+    path = experiment.folder / CELLS_CSV
+    try:
+        write_csv(cells_table(grid, states), path)
+    except OSError as error:
+        raise unwritable(experiment.folder, error) from error
+    show_experiment(experiment, console, grid=grid)

@@ -1,0 +1,94 @@
+"""The terminal, and the one way to it: text of theirs is shown there and never acts on it.
+
+Whatever a command prints goes through `Terminal` (rich's tables and live lines) or through the
+guarded streams (everything else: `print`, the command line's own complaints, a library's warnings).
+Both show what would act as its escape (`workloads.files.visible_text`); nothing is rich's markup.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from workloads.files import json_text as json_text
+from workloads.files import visible
+
+PIPED_WIDTH = 200
+
+
+class Terminal(Console):
+    """rich's console for text that may come from anybody. A string is one line of it, or one cell.
+
+    No emoji: `hotspot:X:Y` would lose its X to one.
+    """
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(emoji=False, markup=False, highlight=False, **how)
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """As rich does it, of what is visible: before the layout, which counts characters."""
+        return super().render_str(visible(text), **how)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """As rich does it; what somebody put into a `Text` by hand is made visible here."""
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control else Segment(visible(text, keep="\n"), style)
+
+
+def console(*, stderr: bool = False) -> Terminal:
+    """Where the commands print: results on standard output, and with `stderr` what is for people
+    who wait.
+    """
+    made = Terminal(stderr=stderr)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = PIPED_WIDTH  # a table is folded for a screen, not for a file
+    return made
+
+
+def one_line(text: object, style: str = "") -> Text:
+    """One line of text that may come from anybody, for a table or a group of rich's."""
+    return Text(visible(text), style=style)
+
+
+class _Guarded:
+    """A stream that shows what would act. Its lines are lines of ours."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.rich_proxied_file = stream  # what rich writes to, styles and all
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):  # click tells a stream of bytes by trying
+            raise TypeError(f"text is written here, not {type(text).__name__}")
+        self.rich_proxied_file.write(visible(text, keep="\n"))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for one in lines:
+            self.write(one)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rich_proxied_file, name)
+
+
+@contextlib.contextmanager
+def guarded() -> Iterator[None]:
+    """Have standard output and standard error show what would act, whoever prints meanwhile."""
+    before = sys.stdout, sys.stderr
+    for stream in before:
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")  # where a terminal has not our letters
+    sys.stdout, sys.stderr = (_Guarded(stream) for stream in before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before

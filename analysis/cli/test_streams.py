@@ -1,0 +1,212 @@
+"""Results go to standard output and progress to standard error, in every command.
+
+So `cwkit run … > file` holds what `cwkit show` says, and `2>/dev/null` silences progress alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+from analysis.cli import entry as cli
+from analysis.report import measurements as campaign
+from workloads.experiments import Design
+from workloads.runs import Progress, per_s
+
+ROOT = Path(__file__).resolve().parents[2]
+HISTORY = ROOT / "properties" / "histories" / "list-append" / "G2-item.json"
+TINY = {"database": "null", "scenario": "counter", "duration_s": 0.2, "warmup_s": 0}
+SWEEP = 'question = "How many?"\nblocks = 1\n[plan]\nscenario = "counter"\ndatabase = "null"\n'
+SWEEP += "duration_s = 0.2\nwarmup_s = 0\n[grid]\nwriters = [1, 2]\n"
+
+PROGRESS = re.compile(
+    r"^(loading|checking) the database|^starting|^warm-up:|^measuring:|^asking |^closed loop,|"
+    r"^\[\d+/\d+|^goes on in|a second, rate-|commits/s",
+    re.MULTILINE,
+)
+"""A line that only somebody who waits wants to read."""
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cwkit(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    """Runs a command where it may write: its status, its standard output, its standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def command(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cwkit", *map(str, words)])
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as left:
+            status = int(left.code or 0)
+        said = capfd.readouterr()
+        return status, said.out, said.err
+
+    return command
+
+
+def of_a_run(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
+    status, out, err = cwkit("run", *RUN)
+    assert status == 0
+    assert out == cwkit("show", "counter")[1]
+    return out, err
+
+
+def of_a_sweep(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
+    (tmp_path / "tiny.toml").write_text(SWEEP, encoding="utf-8")
+    _, plan, err = cwkit("sweep", "tiny.toml", "--dry-run")
+    assert "b00, in this order" in plan and not err  # what was asked for, not progress
+    _, out, err = cwkit("sweep", "tiny.toml")
+    assert out == cwkit("show", "tiny")[1]
+    return out, err
+
+
+def of_a_search(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
+    _, out, err = cwkit(*SEARCH)
+    (folder,) = (tmp_path / "runs").glob("*search*")
+    _, document, _ = cwkit("search", "--into", folder, "--json")
+    assert json.loads(document)["folder"] == folder.name
+    return out, err
+
+
+def of_engines(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
+    _, out, err = cwkit("engines", "null", "--json")
+    assert json.loads(out)[0]["engine"] == "null" and "asking null" in err
+    _, out, err = cwkit("engines", "null")
+    assert out.startswith("engine")
+    return out, err
+
+
+def of_a_report(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
+    _, out, err = cwkit("report", "--quick")
+    (folder,) = Path("runs").iterdir()
+    assert out == f"{folder / 'REPORT.md'} tells it; the runs are in {folder}\n"
+    return out, err
+
+
+RUN = ("--database", "null", "--scenario", "counter", "--duration", 0.2, "--warmup", 0)
+SEARCH = (
+    "search", "--slo", "p50 < 40ms", "--scenario", "counter", "--database", "null", "--writers", 1,
+    "--think-us", 2000, "--think", "sleep", "--duration", 0.2, "--warmup", 0, "--repeats", 1,
+    "--step", 2, "--longest", 1, "--foreign-limit", 1,
+)  # fmt: skip
+
+WAITED_FOR = {
+    "run": of_a_run,
+    "sweep": of_a_sweep,
+    "search": of_a_search,
+    "engines": of_engines,
+    "report": of_a_report,
+}
+"""Commands that take long enough to say how it goes."""
+
+AT_ONCE = {
+    "list": ("list",),
+    "show": ("show", "counter"),
+    "check": ("check", HISTORY),
+    "export": ("export", "counter", "--format", "csv"),
+    "compare": ("compare", "made", "made"),
+    "conflicts": ("conflicts", "made"),
+    "scaling": ("scaling", "made"),
+    "recover": ("recover", "--all"),
+}
+
+
+def test_every_command_is_looked_at() -> None:
+    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    assert set(commands) == {*WAITED_FOR, *AT_ONCE}
+
+
+@pytest.mark.parametrize("command", list(WAITED_FOR))
+def test_what_is_for_people_who_wait_is_not_in_the_results(
+    command: str, cwkit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = Design("tiny", "How many?", {"null": TINY}, blocks=1, seed=1)
+    monkeypatch.setattr(campaign, "designs", lambda quick, seed: [tiny])
+    monkeypatch.setattr(campaign, "_isolation", lambda folder, quick, say: say("asking: isolation"))
+    monkeypatch.setattr(campaign, "_served", lambda folder, quick, seed, say: say("asking: sqld"))
+    out, err = WAITED_FOR[command](cwkit, tmp_path)
+    assert out and not PROGRESS.search(out), out
+    assert PROGRESS.search(err), err
+
+
+@pytest.fixture(scope="module")
+def one_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs that holds one, for commands that only read."""
+    from workloads.runs import make_plan, run
+
+    runs = tmp_path_factory.mktemp("one") / "runs"
+    run(make_plan(**TINY), runs)
+    return runs
+
+
+@pytest.mark.parametrize("command", list(AT_ONCE))
+def test_a_command_that_has_nothing_to_wait_for_says_nothing_on_standard_error(
+    command: str, cwkit: Command, one_run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(one_run, tmp_path / "runs")
+    _, out, err = cwkit(*AT_ONCE[command])
+    refused = command in ("compare", "conflicts", "scaling")  # there is no such folder
+    assert bool(out) is not refused
+    assert bool(err) is refused
+    assert not PROGRESS.search(out)
+
+
+def test_the_shell_gets_results_alone(tmp_path: Path) -> None:
+    """As a user redirects them: two files, and nothing in the wrong one."""
+    words = [sys.executable, "-m", "analysis.cli", "run", *map(str, RUN)]
+    words += ["--runs", str(tmp_path / "runs")]
+    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+        done = subprocess.run(words, cwd=ROOT, stdout=out, stderr=err, timeout=120)
+    assert done.returncode == 0
+    assert (tmp_path / "out").read_text().startswith("Run 2")
+    assert PROGRESS.search((tmp_path / "err").read_text())
+    assert not PROGRESS.search((tmp_path / "out").read_text())
+
+
+# --- what the progress says -------------------------------------------------------------------
+
+
+def test_no_rate_is_told_of_a_runs_first_instant() -> None:
+    from analysis.cli.show import progress_words
+
+    assert per_s(124, 0.0) is per_s(124, -0.02) is per_s(124, 1e-9) is None
+    said = progress_words(Progress("measuring", 0.0, 1.0, 124, rate=per_s(124, 1e-9)))
+    assert said == "measuring: 124 committed, 0 conflicts (0.0%), 0 processes, 1 s left"
+    said = progress_words(Progress("measuring", 0.1, 1.0, 124, rate=per_s(124, 0.1)))
+    assert said.startswith("measuring: 1,240 commits/s, 124 committed, ")
+
+
+def test_a_cell_that_ended_in_its_first_instant_has_no_rate(tmp_path: Path) -> None:
+    from analysis.cli.show import CellCounter
+    from analysis.cli.terminal import console
+
+    counter = CellCounter([Design("tiny", "?", {"null": TINY}, blocks=1)], console(stderr=True))
+    counter(Progress("measuring", elapsed_s=0.0, committed=124))
+    assert counter._rate() == "done"
+    counter(Progress("measuring", elapsed_s=0.5, committed=124))
+    assert counter._rate() == "248 commits/s"
+
+
+def test_no_run_reports_a_rate_that_it_had_no_time_for(tmp_path: Path) -> None:
+    from workloads.runs import make_plan, run
+
+    said: list[Progress] = []
+    plan = make_plan(**TINY, writers=2)
+    made = run(plan, tmp_path, on_progress=said.append)
+    told = [p.rate for p in said if p.phase == "measuring" and p.rate is not None]
+    # No process commits more in a second than a hundred times what they all did in the whole run.
+    assert told and max(told) < 100 * sum(len(w.attempts) for w in made.workers) / 0.2

@@ -1,0 +1,79 @@
+"""One sweep by three ways (plain, pytest's, dask's), each on the same CPU: the same numbers."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis.counting import gather
+from workloads.cluster.local import ROOT, LocalCluster
+from workloads.experiments import read_experiment
+
+SWEEP = """
+question = "Do three ways of conducting it agree?"
+blocks = 6
+baseline = "think_us 0"
+
+[plan]
+scenario = "counter"
+database = "sqlite"
+writers = 1
+duration_s = 0.4
+warmup_s = 0.1
+
+[grid]
+think_us = [0, 200]
+"""
+
+CONFINED = """
+import os, runpy, sys
+os.sched_setaffinity(0, [int(sys.argv[1])])
+module = sys.argv[2]
+del sys.argv[1:3]
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.slow
+def test_all_ways_give_the_same_ratios_within_their_intervals(tmp_path):
+    cpu = max(os.sched_getaffinity(0))
+    file = tmp_path / "ways.toml"
+    file.write_text(SWEEP)
+
+    def run(way: str, module: str, *words: str) -> Path:
+        into = tmp_path / way
+        subprocess.run(
+            [sys.executable, "-c", CONFINED, str(cpu), module, *words, "--into", str(into)],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            timeout=300,
+            check=True,
+        )
+        return into
+
+    folders = [
+        run("plain", "analysis.cli", "sweep", str(file)),
+        run("pytest", "pytest", "workloads", "-q", "--sweep", str(file), "-n", "1"),
+    ]
+    with LocalCluster(tmp_path / "cluster") as cluster:
+        cluster.worker("only", [cpu])
+        cluster.registered("only")
+        folders.append(run("dask", "analysis.cli", "sweep", str(file), "--dask", cluster.address))
+    # The day's other work is in all three: here the ways are on trial, not the machine.
+    grids = {path.name: gather(read_experiment(path), foreign_limit=1.0) for path in folders}
+    for name, grid in grids.items():
+        said = {cell.manifest.conduct.way for cell in grid.cells.values() if cell.manifest}
+        assert said == {"sweep" if name == "plain" else name}
+        assert [place[1] for place in grid.places] == [1]
+    thinks = {name: grid.ratio("think_us 200", "think_us 0") for name, grid in grids.items()}
+    again = {name: grid.ratio("think_us 0 again", "think_us 0") for name, grid in grids.items()}
+    told = {name: (thinks[name].said(), again[name].said()) for name in grids}
+    for ratios in (thinks, again):
+        for one, other in itertools.combinations(ratios.values(), 2):
+            assert max(one.low, other.low) <= min(one.high, other.high), told
+    # Ratios that do differ don't pass for the same.
+    for one, other in itertools.product(thinks.values(), again.values()):
+        assert one.high < other.low, told

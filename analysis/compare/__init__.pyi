@@ -1,0 +1,16 @@
+from .comparison import CLAIMED as CLAIMED
+from .comparison import MEASURES as MEASURES
+from .comparison import UNKNOWN as UNKNOWN
+from .comparison import UNLIKE as UNLIKE
+from .comparison import Comparison as Comparison
+from .comparison import aa_band as aa_band
+from .comparison import compare as compare
+from .comparison import deviation as deviation
+from .comparison import judged as judged
+from .gates import FAILED as FAILED
+from .gates import Gate as Gate
+from .gates import ask as ask
+from .gates import parse_condition as parse_condition
+from .gates import status as status
+from .names import Side as Side
+from .names import pairs_of as pairs_of

@@ -1,0 +1,496 @@
+"""A against B: a ratio with its interval, what it may be claimed to show, and what it may not.
+
+Three things stand between a ratio and a claim: its interval over blocks must exclude 1, its p-value
+must hold against all the others that were looked at in the same call (Holm), and it must be
+greater than what the same arm, run twice, differs by (the A/A band).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from analysis import wording as words
+from analysis.compare.names import Side, broken
+from analysis.compare.one_run import within_runs
+from analysis.counting import (
+    NEVER,
+    Count,
+    CountedCell,
+    Difference,
+    Measured,
+    NotComparable,
+    Tally,
+    asked_for,
+    by_kind,
+    differences,
+    least,
+    slumps,
+    standstill_words,
+    to_vary,
+    undeclared,
+)
+from analysis.statistics import (
+    FEWEST_BLOCKS,
+    LEVEL,
+    PERCENTILES,
+    SIGN_FLIP,
+    Ratio,
+    family_p,
+    holm,
+    percentiles,
+    ratio_over_blocks,
+    seed_of,
+    sign_flip_p,
+)
+
+
+def _percentile(name: str) -> Callable[[Tally], float]:
+    at = PERCENTILES.index(name)
+    return lambda tally: float(percentiles(tally.whole_ns)[at])
+
+
+MEASURES: dict[str, Callable[[Tally], float]] = {
+    "throughput": lambda tally: tally.per_s,
+    "abort-rate": lambda tally: float(tally.abort_rate[1]),
+    "p50": _percentile("p50"),
+    "p99": _percentile("p99"),
+    "cpu": lambda tally: tally.cpu_us,
+}
+"""What may be compared: commits a second, share of refused attempts, latency from the intended
+start (ns; infinite where it lies among those that were never served), CPU us a commit. nan where
+a run has too few samples for it."""
+
+SAID: dict[str, Callable[[float], str]] = {
+    "throughput": lambda value: f"{words.number(value)} tx/s",
+    "abort-rate": words.percent,
+    "p50": words.duration,
+    "p99": words.duration,
+    "cpu": lambda value: f"{words.number(value)} µs of CPU time a transaction",
+}
+
+CLAIMED, NONE, BAND, HOLM, CONTROL, UNKNOWN, UNLIKE = (
+    "claimed",
+    "no difference seen",
+    "within the A/A band",
+    "not significant",
+    "A/A control differs",
+    "cannot be decided",
+    "not comparable",
+)
+"""Verdicts of a comparison; only of the first is anything said to be more or less."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """B against A by one measure.
+
+    ratio     : B / A, the median over blocks with its 95 % interval, and why blocks are missing.
+    values    : block -> (A's value, B's value), as compared, in the measure's unit.
+    variables : fact -> (A's, B's), what is under study and differs. kind: "arms" or "runs".
+    p, p_holm : of `test`, alone and in its family; nan for single runs.
+    band      : the greatest relative deviation inside the A/A interval of the experiments, nan
+        where they have no A/A control. family: how many ratios were looked at in the same call.
+    kinds     : A's and B's attempts refused in the blocks compared, by kind of conflict.
+    odd       : how many runs of both sides stood still or made less than half of what their arm
+        usually makes; they are in the ratio.
+    """
+
+    a: str
+    b: str
+    kind: str
+    measure: str
+    role: str
+    ratio: Ratio
+    values: Mapping[int, tuple[float, float]]
+    variables: Mapping[str, tuple[Any, Any]]
+    p: float = math.nan
+    p_holm: float = math.nan
+    band: float = math.nan
+    family: int = 1
+    test: str = SIGN_FLIP
+    verdict: str = UNKNOWN
+    control: bool = False
+    refused: str = ""
+    odd: int = 0
+    notes: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+    kinds: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
+
+    @property
+    def effect(self) -> float:
+        """How far the ratio is from 1, the same for twice and for half as much."""
+        return deviation(self.ratio.value)
+
+    @property
+    def decided(self) -> bool:
+        """There is an answer, also that no difference was seen or may be claimed."""
+        return self.verdict not in (UNKNOWN, UNLIKE)
+
+    def sentence(self) -> str:
+        """The verdict in words."""
+        ratio, said = self.ratio, _told(self)
+        if self.refused:
+            return self.refused
+        if self.verdict == CLAIMED:
+            return f"{said}."
+        if self.verdict == NONE:
+            why = "the interval holds 1" if ratio.holds(1.0) else f"p {words.number(self.p)}"
+            same = "A/A: both ask for the same, and n" if self.control else "N"
+            return (
+                f"{same}o difference in {self.measure} seen between {self.b} and {self.a} "
+                f"(ratio {ratio.said()}, {why})."
+            )
+        if self.verdict == BAND:
+            return (
+                f"Not claimed: within the A/A band of ±{words.percent(self.band)}, which is what "
+                f"one arm run twice differs by here. {said}."
+            )
+        if self.verdict == CONTROL:
+            return (
+                f"A/A: both ask for the same, and yet {said}. Do not trust differences of that "
+                "size here."
+            )
+        if self.verdict == HOLM:
+            return f"Not claimed: {self._too_weak()}. {said}."
+        return f"Cannot be decided: {self._undecided()}. {said}."
+
+    def _too_weak(self) -> str:
+        return (
+            f"p is {words.number(self.p_holm)} after Holm, in a family of {self.family}, "
+            f"and {LEVEL:g} is the limit"
+        )
+
+    def _undecided(self) -> str:
+        if self.kind == "runs":
+            return (
+                "one run each gives no interval over blocks. What is in brackets is within these "
+                "two runs alone; what changes from run to run is not in it"
+            )
+        if not self.ratio.blocks:
+            return "in no block is the ratio known" if self.values else "no block has both"
+        return (
+            f"{words.times(self.ratio.blocks, 'block')} "
+            f"{'gives' if self.ratio.blocks == 1 else 'give'} no 95 % interval, "
+            f"{FEWEST_BLOCKS} would"
+        )
+
+    def data(self) -> dict[str, Any]:
+        """For a program; the schema is in analysis.cli.compare."""
+        return {
+            "a": self.a,
+            "b": self.b,
+            "kind": self.kind,
+            "measure": self.measure,
+            "role": self.role,
+            "blocks": self.ratio.blocks,
+            "ratio": _plain(self.ratio.value),
+            "low": _plain(self.ratio.low),
+            "high": _plain(self.ratio.high),
+            "p": _plain(self.p),
+            "p_holm": _plain(self.p_holm),
+            "family": self.family,
+            "test": self.test,
+            "band": _plain(self.band),
+            "verdict": self.verdict,
+            "sentence": self.sentence(),
+            "under_study": {name: list(pair) for name, pair in self.variables.items()},
+            "values": [
+                {"block": block, "a": _plain(a), "b": _plain(b)}
+                for block, (a, b) in self.values.items()
+            ],
+            "dropped": list(self.ratio.dropped),
+            "odd": self.odd,
+            "notes": list(self.notes),
+            "broken": list(self.broken),
+            "refused": dict(zip("ab", map(dict, self.kinds), strict=True)),
+        }
+
+
+def _plain(value: float) -> float | str | None:
+    """A number as JSON has it: null for what is unknown."""
+    if math.isnan(value):
+        return None
+    return "infinite" if math.isinf(value) else value
+
+
+def deviation(ratio: float) -> float:
+    """How far a ratio is from 1: 0.25 for 1.25 and for 0.8; nan for nan.
+
+    >>> deviation(1.25), deviation(0.8), deviation(1.0)
+    (0.25, 0.25, 0.0)
+    """
+    if math.isnan(ratio):
+        return math.nan
+    return max(ratio, 1 / ratio if ratio else math.inf) - 1
+
+
+def _told(found: Comparison) -> str:
+    """The ratio as a clause, with the values behind it."""
+    ratio = found.ratio.said()
+    subject = {
+        "throughput": f"{found.b} commits {ratio} times as much as {found.a}",
+        "abort-rate": f"the abort rate of {found.b} is {ratio} times that of {found.a}",
+        "cpu": f"{found.b} needs {ratio} times the CPU time of {found.a}",
+    }.get(found.measure, f"the {found.measure} of {found.b} is {ratio} times that of {found.a}")
+    subject = subject[0].upper() + subject[1:] if found.measure != "throughput" else subject
+    if not found.ratio.blocks:
+        subject = subject.replace(f" {words.DASH} times", " an unknown number of times")
+    if not found.values:
+        return subject
+    a, b = np.median(np.array(list(found.values.values())), axis=0)
+    say = SAID[found.measure]
+    return f"{subject} ({say(b)} against {say(a)})"
+
+
+# --- one comparison ---------------------------------------------------------------------------
+
+
+def role_of(a: Side, b: Side, wanted: str) -> str:
+    """The role that is compared: the writers', or the readers' where nobody writes.
+
+    Raises NotComparable where one of them has no worker of that role.
+    """
+    counts = [next((c.counted for c in s.cells.values() if c.counted), None) for s in (a, b)]
+    role = wanted or (
+        "writer" if all(c is None or "writer" in c.roles for c in counts) else "reader"
+    )
+    for side, counted in zip((a, b), counts, strict=True):
+        if counted is not None and role not in counted.roles:
+            raise NotComparable(f"{side.label} has no {role}s to compare. Try --role.")
+    return role
+
+
+def compare(
+    a: Side, b: Side, measure: str, role: str = "", varied: frozenset[str] | None = None
+) -> Comparison:
+    """B against A by one measure; not yet judged in its family (`judged`).
+
+    varied : facts under study; None where the arms' plans say it (two arms of one experiment).
+    A block counts if both its runs are usable and alike in everything else; why others are left
+    out is in `ratio.dropped`. Where no two runs are alike the comparison is refused, with words.
+    """
+    role = role_of(a, b, role)
+    together = a.grid is not None and b.grid is not None and a.folder == b.folder
+    if varied is None and not together:
+        varied = frozenset()
+    tops: dict[int, float] = {}
+    bottoms: dict[int, float] = {}
+    kinds: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+    dropped: list[str] = []
+    studied: dict[str, tuple[Any, Any]] = {}
+    refusal = ""
+    for block in sorted({*a.cells, *b.cells}):
+        where = "" if a.grid is None else f"block {block}: "
+        one, other = a.cells.get(block), b.cells.get(block)
+        why = _unusable(one, a) or _unusable(other, b)
+        if not why and one and other and one.manifest and other.manifest:
+            found = differences(one.manifest, other.manifest)
+            under = asked_for(found) if varied is None else varied
+            odd = undeclared(found, under)
+            refusal = refusal or (_refusal(a, b, odd, found) if odd else "")
+            studied |= {d.fact: (d.a, d.b) for d in found if d.fact in under}
+            why = f"not alike in {words.listed([d.said() for d in odd])}" if odd else ""
+        if not why and one and other and one.counted and other.counted:
+            values = [_value(cell.counted, measure, role) for cell in (one, other)]
+            lacking = [s.label for s, v in zip((a, b), values, strict=True) if math.isnan(v)]
+            why = f"{words.listed(lacking)}: too few transactions for {measure}" if lacking else ""
+            if not why:
+                bottoms[block], tops[block] = values
+                for met, counted in zip(kinds, (one.counted, other.counted), strict=True):
+                    met.update(by_kind(counted.roles[role].conflicts))
+        if why:
+            dropped.append(f"{where}{why}")
+    refused = refusal if not tops else ""
+    single = a.grid is None and b.grid is None
+    seed = seed_of(a.label, b.label, measure, role)
+    if together and a.grid is not None:
+        seed = seed_of(a.grid.seed, a.grid.name, b.arm, a.arm)  # as Grid.ratio: the same interval
+    ratio = ratio_over_blocks(
+        tops,
+        bottoms,
+        over=b.label,
+        under=a.label,
+        seed=seed,
+        dropped=dropped,
+        neither=_neither(measure),
+    )
+    if single and tops:
+        ratio = within_runs(a.cells[0], b.cells[0], measure, role, ratio, seed)
+    return Comparison(
+        a=a.label,
+        b=b.label,
+        kind="runs" if single else "arms",
+        measure=measure,
+        role=role,
+        ratio=ratio,
+        values={block: (bottoms[block], tops[block]) for block in tops},
+        variables=studied,
+        p=math.nan if single else sign_flip_p(ratio.each, seed=seed),
+        band=math.nan if single else _band(a, b, measure, role),
+        control=together and not refused and bool(tops) and not studied,
+        refused=refused,
+        odd=len(_odd(a)) + len(_odd(b)),
+        notes=tuple(_notes(a, b)),
+        broken=tuple(broken(a, b)),
+        kinds=kinds,
+    )
+
+
+def _unusable(cell: CountedCell | None, side: Side) -> str:
+    """Why a cell is in no comparison, "" if it may be."""
+    if cell is None:
+        return f"{side.label} has no such block"
+    why = cell.failure or cell.contaminated or cell.crowded
+    if not why and not cell.usable:
+        why = cell.state
+    return f"{side.label}: {why}" if why else ""
+
+
+def _value(counted: Count | None, measure: str, role: str) -> float:
+    if counted is None or role not in counted.roles:
+        return math.nan
+    return MEASURES[measure](counted.roles[role])
+
+
+def _neither(measure: str) -> float:
+    """What 0 / 0 counts as: where nobody was refused the abort rates are alike."""
+    return 1.0 if measure == "abort-rate" else math.nan
+
+
+def _refusal(a: Side, b: Side, odd: Sequence[Difference], found: Sequence[Difference]) -> str:
+    """Why two sides are not compared, from the differences of their first pair of runs."""
+    never = [difference for difference in odd if difference.fact in NEVER]
+    shown = never or least(odd, found)
+    said = words.listed([difference.said() for difference in shown[:6]])
+    more = f" and in {len(shown) - 6} more" if len(shown) > 6 else ""
+    what = f"{a.label} and {b.label} are not comparable: they differ in {said}{more}."
+    if never:
+        return f"{what} Runs of different machines are never compared with each other."
+    names = ",".join(dict.fromkeys(to_vary(difference) for difference in shown))
+    return f"{what} If that is what you study, say so: --vary {names}"
+
+
+def _band(a: Side, b: Side, measure: str, role: str) -> float:
+    """The A/A band of the experiments of both sides: the greater one; nan without a control."""
+    grids = {id(s.grid): s.grid for s in (a, b) if s.grid is not None}
+    bands = [aa_band(grid, measure, role) for grid in grids.values()]
+    known = [band for band in bands if not math.isnan(band)]
+    return max(known) if known else math.nan
+
+
+def aa_band(grid: Measured, measure: str = "throughput", role: str = "writer") -> float:
+    """The smallest effect that an experiment can claim: how far from 1 the interval of the ratio
+    of the same arm run twice reaches (the blocks' range where they are too few); nan without an
+    A/A control. Of several controls the greatest.
+
+    A `deviation`: 0.05 stands for anything between 1 / 1.05 and 1.05.
+    """
+    found = []
+    for one, again in grid.twins():
+        ratio = grid.ratio(
+            again,
+            one,
+            lambda counted: _value(counted, measure, role),
+            neither=_neither(measure),
+        )
+        if ratio.blocks:
+            ends = (ratio.low, ratio.high) if ratio.known else (ratio.each.min(), ratio.each.max())
+            found.append(max(deviation(float(end)) for end in ends))
+    return max(found) if found else math.nan
+
+
+def _odd(side: Side) -> list[str]:
+    """What is odd about a side's runs, one sentence for each that stood still or slumped."""
+    cells = [cell for _, cell in sorted(side.cells.items()) if cell.usable and cell.counted]
+    if side.grid is None:
+        whys = [standstill_words(cell.counted) for cell in cells if cell.counted]
+    else:
+        odd = slumps(side.grid, side.arm)
+        whys = [odd.get((cell.block, cell.arm), "") for cell in cells]
+    return [why for why in whys if why]
+
+
+def _notes(a: Side, b: Side) -> list[str]:
+    """What a reader must know beside the ratio."""
+    said = []
+    for side in (a, b):
+        cells = [cell for cell in side.cells.values() if cell.usable]
+        unsteady = sum(cell.steady == "no steady state" for cell in cells)
+        if unsteady:
+            said.append(
+                f"{unsteady} of {words.times(len(cells), 'run')} of {side.label} had no steady "
+                "state (by MSER-5, or for a trend)."
+            )
+        if whys := _odd(side):
+            said.append(
+                f"{len(whys)} of {words.times(len(cells), 'run')} of {side.label} stood still or "
+                "made less than half of what it usually makes (†; kept in the ratio), the first "
+                f"{whys[0]}."
+            )
+        if unmet := [cell.unmet for cell in cells if cell.unmet]:
+            said.append(
+                f"{len(unmet)} of {words.times(len(cells), 'run')} of {side.label} did not meet "
+                f"the rate that was asked for, the first: {unmet[0]}. Percentiles are over all "
+                "that were due."
+            )
+    if a.grid is not None and b.grid is not None and a.folder != b.folder:
+        said.append(
+            "They are of different folders: blocks are paired by number and share their draws, "
+            "but not the hour they ran in, and no A/A control covers the time between them."
+        )
+    return said
+
+
+# --- the family -------------------------------------------------------------------------------
+
+
+def judged(found: Sequence[Comparison]) -> list[Comparison]:
+    """The same comparisons with their verdicts, as one family by Holm.
+
+    A/A controls are no members of the family, nor is what has too few blocks for an interval: of
+    that nothing can be claimed whatever it came to.
+    """
+    members = [c.kind == "arms" and not c.control and c.ratio.known for c in found]
+    family = max(sum(members), 1)
+    chosen = [c.ratio.each for c, member in zip(found, members, strict=True) if member]
+    p_values, test = family_p(chosen, seed=seed_of(*(c.a + c.b for c in found)))
+    adjusted = iter(holm(p_values))
+    single = iter(p_values)
+    out = []
+    for one, member in zip(found, members, strict=True):
+        if member:
+            one = replace(one, p=next(single), p_holm=next(adjusted), test=test)
+        one = replace(one, family=family)
+        out.append(replace(one, verdict=_verdict(one)))
+    return out
+
+
+def _verdict(found: Comparison) -> str:
+    ratio = found.ratio
+    if found.refused:
+        return UNLIKE
+    if found.kind == "runs" or not ratio.known:
+        return UNKNOWN
+    if ratio.holds(1.0):
+        return NONE
+    if found.control:
+        return CONTROL if found.p <= LEVEL else NONE
+    if found.effect <= found.band:
+        return BAND
+    return CLAIMED if found.p_holm <= LEVEL else HOLM
+
+
+__all__ = [
+    "MEASURES",
+    "Comparison",
+    "aa_band",
+    "compare",
+    "deviation",
+    "judged",
+]

@@ -1,0 +1,138 @@
+"""An experiment's cells as one table, and a table as a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.counting.measured import CountedCell, Measured
+from analysis.counting.slumps import slumps
+from analysis.counting.spreadsheet import cell_text
+from analysis.wording import Table
+from workloads.files import replace as replace_file
+from workloads.records import CONFLICTS
+
+NOT_RUN = "not run"
+
+
+TIMES = ("committed", "wasted", "waiting", "outside", "open")
+"""Parts of the workers' time, as of `Tally`: the first four add up to it, `open` is in `wasted`."""
+
+
+def role_of(grid: Measured) -> str:
+    """Whose throughput counts: the writers', or the readers' where nobody writes."""
+    writes = any(int(grid.plan(arm).get("writers", 0)) for arm in grid.arms)
+    return "writer" if writes else "reader"
+
+
+def cells_table(grid: Measured, states: dict[tuple[int, str], str] | None = None) -> Table:
+    """Every cell: what it was, and its numbers as plain decimals ("" where there is none).
+
+    states : the state of each cell that was run; where it has none, the cell is "not run".
+    p50_us and p99_us are of the writers' whole transactions (the readers' where nobody writes), µs;
+    "inf" where they lie among those that were due and never served. due_per_s and served : of an
+    open loop, transactions due a second, and the share of them served in the window. time_… : parts
+    of the workers' time (TIMES), as shares of it. refused_… : attempts by kind of conflict.
+    pressure_… : of the window, how much of it somebody on the machine waited for that. odd : that
+    the run stood still, or slumped.
+    """
+    role = role_of(grid)
+    axes = tuple(grid.axes)
+    head = (
+        "block", "arm", *axes, "state", "committed_per_s", "read_per_s", "abort_rate",
+        "abort_rate_low", "abort_rate_high", "p50_us", "p99_us", "due_per_s", "served",
+        *(f"time_{part}" for part in TIMES), *(f"refused_{kind}" for kind in CONFLICTS[1:]),
+        "wal_bytes_max", "wal_restarts", "pressure_cpu", "pressure_io", "odd", "contaminated",
+        "jobs", "oversubscribed", "machine", "run", "words",
+    )  # fmt: skip
+    rows, odd = [], slumps(grid)
+    for (block, arm), cell in sorted(grid.cells.items()):
+        state = cell.state if states is None else states.get((block, arm), NOT_RUN)
+        point = grid.points.get(arm, {})
+        rows.append(
+            (
+                str(block),
+                arm,
+                *(_shown(point.get(axis, "")) for axis in axes),
+                state,
+                *_numbers(cell, role),
+                *_made(cell, odd.get((block, arm), "")),
+                cell.folder.name if cell.folder else "",
+                cell.failure if state != NOT_RUN else "",
+            )
+        )
+    return Table(head, rows)
+
+
+def _made(cell: CountedCell, odd: str) -> tuple[str, ...]:
+    """How large the log grew, what was waited for, what is odd, who disturbed, and how it was made;
+    "" where it is not said.
+    """
+    said = cell.manifest
+    conduct = said.conduct if said and said.tells("conduct") else None
+    return (
+        str(said.wal_bytes_max) if said and said.tells("wal_bytes_max") else "",
+        *_waited(cell),
+        odd,
+        cell.contaminated,
+        _shown(conduct.jobs) if conduct else "",
+        _shown(conduct.oversubscribed) if conduct else "",
+        said.machine.id if said else "",
+    )
+
+
+def _numbers(cell: CountedCell, role: str) -> list[str]:
+    """committed/s, reads/s, the abort rate with its interval, p50 and p99 in µs, who was due,
+    where the time went, and how many attempts were refused, by kind.
+    """
+    roles = cell.counted.roles if cell.counted else {}
+    found = [_decimal(roles[role].per_s) if role in roles else ""]
+    found.append(_decimal(roles["reader"].per_s) if "reader" in roles else "")
+    if role not in roles:
+        return found + [""] * (7 + len(TIMES) + len(CONFLICTS) - 1)
+    tally = roles[role]
+    low, rate, high = (float(x) for x in tally.abort_rate)
+    p50, _, p99, *_ = (float(x) / 1000 for x in tally.whole()[:, 0])
+    asked = [np.nan, np.nan]
+    if tally.due is not None and tally.seconds:
+        asked = [tally.due.many / tally.seconds, tally.due.share]
+    all_ns = tally.worker_ns or np.nan
+    times = [getattr(tally, f"{part}_ns") / all_ns for part in TIMES]
+    found += [_decimal(x) for x in (rate, low, high, p50, p99, *asked, *times)]
+    return found + [str(n) for n in tally.conflicts.sum(axis=1)[1:]]
+
+
+def _waited(cell: CountedCell) -> list[str]:
+    """How often the log began again, and the shares of the time that somebody waited for a CPU and
+    for the disk.
+    """
+    log = cell.counted.wal if cell.counted else None
+    restarts = "" if log is None or log.restarts is None else str(log.restarts)
+    pressure = (cell.manifest.pressure if cell.manifest else None) or {}
+    shares = [pressure.get(name, {}).get("some", np.nan) for name in ("cpu", "io")]
+    return [restarts, *map(_decimal, shares)]
+
+
+def _decimal(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.6g}"
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def write_csv(table: Table, path: Path) -> None:
+    """Write a table as CSV (RFC 4180), replaced in one step. Raises OSError.
+
+    No cell is a formula to a spreadsheet that opens the file, and a row is a line: see
+    `analysis.counting.spreadsheet`.
+    """
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(map(cell_text, table.head))
+    writer.writerows([cell_text(cell) for cell in row] for row in table.rows)
+    replace_file(path, out.getvalue())

@@ -1,0 +1,284 @@
+"""What two runs must have in common to be compared, and what they differ in.
+
+A ratio of two runs says something of one thing only if everything else is alike: the plan, the
+scenario's parameters, the pragmas as each connection read them back, the libraries' versions, the
+machine, the checkout. Each of these is a fact with a name; whoever compares says by name which of
+them are under study, and any other that differs refuses the comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from analysis import wording as words
+from workloads.errors import PlanError, RunError, nearest
+from workloads.records import Machine, Manifest
+from workloads.runs import ROLES, Plan, file_of
+from workloads.scenarios import Shape
+
+NEVER = ("machine", "oversubscribed")
+"""Facts that can't be put under study: the ratio would be the machines', or the neighbours'."""
+
+ROLE_FIELDS = {
+    "writer": ("write_engine", "begin", "rate"),
+    "reader": ("read_engine", "read_begin", "read_rate"),
+    "checkpointer": ("checkpoint", "checkpoint_engine", "checkpoint_pause_ms"),
+}
+"""Fields of a plan that say nothing where the role has no worker."""
+
+READ_BACK = {
+    "journal_mode": "journal_mode",
+    "synchronous": "synchronous",
+    "busy_timeout_ms": "busy_timeout",
+    "cache_size": "cache_size",
+    "page_bytes": "page_size",
+    "wal_autocheckpoint": "wal_autocheckpoint",
+    "mmap_bytes": "mmap_size",
+}
+"""Field of a plan -> the pragma as it is read back."""
+
+IDENTITY = ("binding", "version", "source_id", "options", "file")
+"""What an engine says of itself; file: the content of the user's file that it is from."""
+
+GROUPS = {
+    "engine": ("database", "write_engine", "read_engine", "checkpoint_engine"),
+    "engine_version": tuple(f"{who}.{part}" for who in ("database", *ROLES) for part in IDENTITY),
+    "pragmas": tuple(f"{role}.{name}" for role in ROLES for name in READ_BACK.values()),
+    "commit": ("source",),
+}
+"""Names for --vary that stand for several facts."""
+
+LIMITS = ("deadline_s", "load_limit_s", "check_limit_s")
+"""Fields of a plan that decide whether a run is made, and nothing of what it measures."""
+
+IGNORED = ("params", "retry", "cpus", *LIMITS)
+MACHINE = ("kernel", "architecture", "python", "numpy", "file_system", "governor", "cores")
+SURROUNDINGS = (*MACHINE, *NEVER, "commit", "source", "way", "jobs", "cpus")
+"""Facts that no plan asks for."""
+
+
+class Difference(NamedTuple):
+    """A fact that two runs do not share; None where one of them has no such fact."""
+
+    fact: str
+    a: Any
+    b: Any
+
+    def said(self) -> str:
+        """The fact and both its values, in a few words."""
+        a, b = (short(value, other) for value, other in ((self.a, self.b), (self.b, self.a)))
+        return f"{self.fact} ({a} against {b})"
+
+
+class NotComparable(RunError):
+    """Two runs that must not be compared; the text says which fact, and the way out."""
+
+
+def facts(manifest: Manifest) -> dict[str, Any]:
+    """Everything of a manifest that a comparison rests on, by name; plain values.
+
+    Plan fields and scenario parameters stand under their own names, what each role's connections
+    are and read back under `writer.version`, `writer.synchronous` and so on, the machine's and the
+    checkout's under kernel, file_system, commit, ... What the run measured is not among them.
+    """
+    plan = manifest.plan
+    found = {name: value for name, value in plan.model_dump(mode="json").items()
+             if name not in IGNORED}  # fmt: skip
+    for role, fields in ROLE_FIELDS.items():
+        if not found[f"{role}s"]:
+            found = {name: value for name, value in found.items() if name not in fields}
+    retry = plan.retry
+    found["retry"] = retry.policy
+    if retry.policy == "exponential":
+        found |= {"retry_base_us": retry.base_us, "retry_cap_us": retry.cap_us}
+    if retry.policy != "none":
+        found["most_tries"] = retry.most_tries
+    found |= {**plan.params, **manifest.scenario.params}
+    return found | _libraries(manifest) | _surroundings(manifest)
+
+
+def _libraries(manifest: Manifest) -> dict[str, Any]:
+    """Versions and pragmas of each role, as its connections said."""
+    found: dict[str, Any] = {}
+    files = manifest.machine.files or {}
+    if file := file_of(manifest.plan.scenario):
+        found["scenario.file"] = files.get(file)
+    who = {"database": manifest.plan.database}
+    who |= {entry.role: entry.engine for entry in manifest.workers}
+    for name, engine in who.items():
+        identity = manifest.engines[engine].data() if engine in manifest.engines else {}
+        if file := file_of(engine):
+            found[f"{name}.file"] = files.get(file)
+        found |= {f"{name}.{part}": identity[part] for part in IDENTITY if part in identity}
+    for role in ROLES:
+        entries = [entry.pragmas for entry in manifest.workers if entry.role == role]
+        for pragma in dict.fromkeys(name for pragmas in entries for name in pragmas):
+            values = sorted({str(pragmas.get(pragma)) for pragmas in entries if pragmas})
+            found[f"{role}.{pragma}"] = " or ".join(values)
+    return found
+
+
+def _surroundings(manifest: Manifest) -> dict[str, Any]:
+    machine, conduct = manifest.machine, manifest.conduct.data()
+    said = machine.data()
+    found = {name: said[name] for name in MACHINE if name in said}
+    found["commit"] = machine.cwkit_commit
+    if machine.cwkit_source is not None:  # a commit says nothing of what was changed since
+        found["source"] = machine.cwkit_source
+    found["machine"] = machine.id or _by_its_parts(machine)
+    found |= {name: conduct[name] for name in ("way", "jobs") if name in conduct}
+    found["oversubscribed"] = manifest.conduct.oversubscribed
+    if cpus := manifest.conduct.cpus or manifest.plan.cpus:
+        found["cpus"] = len(cpus)  # which ones a cell got is the chance of a free slot
+    return found
+
+
+def _by_its_parts(machine: Machine) -> str:
+    """What older manifests know a machine by, which have no id of it."""
+    # Memory as the kernel counts it changes a little with each start of the machine.
+    return f"{machine.cpu}, {round((machine.memory_bytes or 0) / 2**30)} GiB"
+
+
+def differences(a: Manifest, b: Manifest) -> list[Difference]:
+    """Where the facts of two runs differ, in the order of the first's."""
+    one, other = facts(a), facts(b)
+    if bool(a.machine.id) != bool(b.machine.id):
+        one["machine"], other["machine"] = _by_its_parts(a.machine), _by_its_parts(b.machine)
+    names = dict.fromkeys([*one, *other])
+    for unsaid in _unsaid(a) | _unsaid(b):
+        names.pop(unsaid, None)
+    found = [Difference(name, one.get(name), other.get(name)) for name in names]
+    return [d for d in found if d.a != d.b]
+
+
+def _unsaid(manifest: Manifest) -> set[str]:
+    """Facts of the code that an older manifest does not tell: nothing is known of them."""
+    unsaid = {"source"} if manifest.machine.cwkit_source is None else set()
+    if manifest.machine.files is None:
+        unsaid |= {f"{who}.file" for who in ("scenario", "database", *ROLES)}
+    return unsaid
+
+
+def undeclared(found: Collection[Difference], varied: Collection[str]) -> list[Difference]:
+    """Those differences that are neither under study nor follow from what is.
+
+    varied : names of facts under study. Another engine brings its own version and pragmas, another
+    `synchronous` is read back as such, a role that only one side has brings its fields. Durability
+    follows from nothing but `synchronous`: an engine that made it weaker would win by it. (One
+    that says nothing of it stores nothing: `null`.)
+    """
+    asked = {d.fact for d in found} & set(varied)
+    implied = set(asked) - set(NEVER)
+    engines = {"database": "database", **{f[0]: role for role, f in ROLE_FIELDS.items()}}
+    engines |= {"checkpoint_engine": "checkpointer"}
+    for name, who in engines.items():
+        if name in asked:
+            implied |= {f"{who}.{part}" for part in IDENTITY}
+            implied |= {f"{who}.{p}" for p in READ_BACK.values() if p != "synchronous"}
+            implied |= {d.fact for d in found if d.fact == f"{who}.synchronous" and None in d[1:]}
+    if "database" in asked:  # the file is another engine's: journal mode and pages follow it
+        implied |= {f"{role}.{p}" for role in ROLES for p in ("journal_mode", "page_size")}
+    for name, pragma in READ_BACK.items():
+        if name in asked:
+            implied |= {f"{role}.{pragma}" for role in ROLES}
+    if "retry" in asked:
+        implied |= {"retry_base_us", "retry_cap_us", "most_tries"}
+    if "scenario" in asked:
+        implied |= {"scenario.file"}
+        implied |= {d.fact for d in found if _asked(d.fact) and d.fact not in Plan.model_fields}
+    for role, fields in ROLE_FIELDS.items():
+        if f"{role}s" in asked:
+            present = [d for d in found if d.a is None or d.b is None]
+            implied |= {d.fact for d in present if d.fact.startswith(f"{role}.")}
+            implied |= {d.fact for d in present if d.fact in fields}
+    return [d for d in found if d.fact not in implied]
+
+
+def unasked(a: Manifest, b: Manifest) -> list[Difference]:
+    """What the manifests of two runs of one experiment differ in though their plans don't ask."""
+    found = differences(a, b)
+    return undeclared(found, asked_for(found))
+
+
+def in_words(odd: Collection[Difference]) -> str:
+    """Why two runs are not compared, as what follows their names."""
+    if any(difference.fact == "machine" for difference in odd):
+        return "were made on different machines"
+    durable = [difference for difference in odd if difference.fact.endswith(".synchronous")]
+    if durable:
+        return f"differ in durability, {words.listed([d.said() for d in durable])}"
+    return f"are not alike in {words.listed([d.said() for d in odd])}"
+
+
+def least(odd: Collection[Difference], found: Collection[Difference]) -> list[Difference]:
+    """The fewest of these differences whose study would account for all of them."""
+    named: list[Difference] = []
+    known = {difference.fact for difference in found}
+    for difference in odd:
+        if difference in undeclared(found, under_study([to_vary(one) for one in named], known)):
+            named.append(difference)
+    return named
+
+
+def to_vary(difference: Difference) -> str:
+    """The name to give to --vary for it."""
+    if difference.fact in GROUPS["commit"]:
+        return "commit"
+    version = difference.fact in GROUPS["engine_version"]
+    return ("engine_version" if version else difference.fact).replace("_", "-")
+
+
+def under_study(names: Collection[str], known: Collection[str] = ()) -> set[str]:
+    """The facts that --vary names stand for. Raises PlanError for a name that is none.
+
+    known : facts that the compared runs have beyond those of every run (their parameters).
+
+    >>> sorted(under_study(["engine-version"]))[:2], under_study(["begin"])
+    (['checkpointer.binding', 'checkpointer.file'], {'begin'})
+    """
+    every = {*Plan.model_fields, *Shape.model_fields, *SURROUNDINGS, *GROUPS, *known}
+    every |= {name for group in GROUPS.values() for name in group}
+    every |= {"retry_base_us", "retry_cap_us", "most_tries"}
+    every -= {"params", *LIMITS, *NEVER}
+    found: set[str] = set()
+    for given in names:
+        name = given.strip().replace("-", "_")
+        if name in NEVER:
+            raise PlanError(
+                f"--vary {given}: runs of different machines, or made beside more work than the "
+                "machine has CPUs for, are never compared: the ratio would be of that."
+            )
+        if name not in every:
+            near = nearest(name, sorted(every))
+            hint = f" Did you mean {near!r}?" if near else ""
+            raise PlanError(
+                f"--vary {given}: no run has such a fact.{hint} Give fields of the plan or of the "
+                "scenario, or engine, engine-version, pragmas, commit, kernel, file-system, …"
+            )
+        found |= {name, *GROUPS.get(name, ())}
+    return found
+
+
+def asked_for(found: Collection[Difference]) -> set[str]:
+    """Those differences that two arms of one experiment were asked for, by their plans.
+
+    The seed is never one of them: an experiment gives both arms of a block the same.
+    """
+    return {d.fact for d in found if _asked(d.fact)} - {"seed"}
+
+
+def _asked(fact: str) -> bool:
+    """Whether it is a field of a plan, or a scenario's parameter."""
+    return "." not in fact and fact not in SURROUNDINGS
+
+
+def short(value: Any, other: Any = None) -> str:
+    """A fact's value in a few words; of two lists, what the other one lacks."""
+    if value is None:
+        return "none"
+    if isinstance(value, (list, tuple)):
+        only = [str(item) for item in value if item not in (other or ())]
+        return f"with {words.listed(only[:3])}" + (" and more" if only[3:] else "") if only else "-"
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"

@@ -1,0 +1,59 @@
+"""Latencies of an arm with their intervals, as the report says them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analysis.counting.measured import Measured
+from analysis.counting.tally import Tally
+from analysis.statistics import (
+    percentile_intervals,
+    percentile_intervals_over_blocks,
+    percentiles,
+    seed_of,
+)
+from analysis.wording import at_least, duration, interval
+
+
+def whole_percentiles(grid: Measured, arm: str, role: str) -> np.ndarray:
+    """p50, p90, p99, p99.9 and maximum of whole transactions, ns, shape (5, 4): low, value, high,
+    and what is certain of the value where it is infinite (`Tally.whole`).
+
+    All usable blocks pooled; the interval is over blocks, nan where these are too few.
+    """
+    counts = [cell.counted for cell in grid.usable(arm) if cell.counted is not None]
+    tallies = [c.roles[role] for c in counts if role in c.roles]
+    seed = seed_of(grid.name, arm, role)
+    spans = percentile_intervals_over_blocks([t.whole_ns for t in tallies], seed=seed)
+    least = percentiles(np.concatenate([np.zeros(0), *(t.least_ns for t in tallies)]))
+    return np.column_stack([spans, least])
+
+
+def percentile_words(span: np.ndarray) -> str:
+    """A percentile, ns, with its interval where there is one. span : a row of `whole_percentiles`.
+
+    >>> percentile_words(np.array([90e3, 100e3, 120e3, 100e3]))
+    '100 µs [90 µs, 120 µs]'
+    >>> percentile_words(np.array([1e9, np.inf, np.inf, 2e9])), percentile_words(np.full(4, np.nan))
+    ('≥ 2 s', '—')
+    """
+    low, value, high, least = (float(x) for x in span)
+    if np.isnan(low) or np.isinf(value):
+        return at_least(value, least)
+    return f"{duration(value)} {interval(low, high, duration)}"
+
+
+def latency_intervals(tally: Tally, stage: str = "whole", *, seed: int = 0) -> np.ndarray:
+    """`percentile_intervals` of one run's committed transactions, ns, by when they ended; of whole
+    ones in an open loop, of all that were due, by when they were.
+    """
+    if stage == "whole":
+        return percentile_intervals(whole_in_order(tally), seed=seed)
+    order = np.argsort(tally.ends_ns, kind="stable")
+    return percentile_intervals(tally.latency_ns[stage][order], seed=seed)
+
+
+def whole_in_order(tally: Tally) -> np.ndarray:
+    """`Tally.whole_ns` of one run in the order of time: of when they ended, or were due."""
+    when = tally.ends_ns if tally.due is None else tally.due.due_ns
+    return tally.whole_ns[np.argsort(when, kind="stable")]

@@ -1,0 +1,92 @@
+"""Runs that stood still, or made less than half of what their arm usually makes: marked, and kept.
+
+Such a run may show an engine's own stall or the machine's: what was waited for meanwhile stands
+beside it (/proc/pressure), and the reader decides. Only the rule for foreign CPU time excludes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from analysis import wording as words
+from analysis.counting.measured import CountedCell, Measured, throughput
+from analysis.counting.tally import Count
+from workloads.records import Manifest
+
+LESS_THAN = 0.5
+"""Of the median of the arm's other runs."""
+
+FEWEST_OTHERS = 2
+"""Runs of an arm that say what it usually makes."""
+
+
+def standstill_words(counted: Count) -> str:
+    """That a run stood still, without a full stop; "" where it did not."""
+    found = counted.standstill
+    if found is None:
+        return ""
+    return (
+        f"stood still: nobody committed for {found.lasted_s:.3g} s of {counted.seconds:.3g} s, "
+        f"from {found.since_s:.3g} s on"
+    )
+
+
+def pressure_words(manifest: Manifest | None) -> str:
+    """What was waited for in the window of a run, on the whole machine."""
+    shares = manifest.pressure if manifest else None
+    if not shares:
+        if manifest and manifest.tells("pressure"):
+            return "what was waited for is not known: this kernel has no /proc/pressure"
+        return "what was waited for was not recorded"
+    said = [
+        f"{what} {words.percent(shares[name]['some'])}"
+        for name, what in (("io", "for the disk"), ("cpu", "for a CPU"), ("memory", "for memory"))
+        if "some" in shares.get(name, {}) and (name != "memory" or shares[name]["some"] > 0)
+    ]
+    return f"somebody on the machine waited {words.listed(said)} of the time"
+
+
+def slumps(grid: Measured, *arms: str) -> dict[tuple[int, str], str]:
+    """The usable cells of these arms (of all, where none is named) that stood still or made less
+    than half of what the others of their arm did: (block, arm) -> what is odd about it, with what
+    was waited for.
+    """
+    found = {}
+    for arm in arms or grid.arms:
+        role = "writer" if grid.plan(arm).get("writers") else "reader"
+        made = grid.values(arm, throughput(role))
+        for cell in grid.usable(arm):
+            whys = [standstill_words(cell.counted) if cell.counted else "", _half(cell, made)]
+            if why := " and ".join(filter(None, whys)):
+                found[cell.block, arm] = f"{why} ({pressure_words(cell.manifest)})"
+    return found
+
+
+def _half(cell: CountedCell, made: Mapping[int, float]) -> str:
+    others = [value for block, value in made.items() if block != cell.block]
+    if cell.block not in made or len(others) < FEWEST_OTHERS:
+        return ""
+    usual = float(np.median(others))
+    if made[cell.block] >= LESS_THAN * usual:
+        return ""
+    return (
+        f"made less than half of what its arm usually makes: {words.number(made[cell.block])} tx/s "
+        f"against {words.number(usual)}"
+    )
+
+
+def slump_words(grid: Measured) -> str:
+    """One sentence for all of them; "" where there are none."""
+    found = slumps(grid)
+    if not found:
+        return ""
+    (block, arm), why = next(iter(sorted(found.items())))
+    return (
+        f"{words.times(len(found), 'run')} stood still or made less than half of what the arm "
+        f"usually makes (†; kept in all numbers), the first in b{block:02d}, {arm}: {why}."
+    )
+
+
+__all__ = ["pressure_words", "slump_words", "slumps", "standstill_words"]

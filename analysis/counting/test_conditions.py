@@ -1,0 +1,209 @@
+"""Two runs are compared only if all but what is under study is alike; each fact has its name."""
+
+import copy
+
+import pytest
+
+from analysis.counting import conditions as likeness
+from analysis.counting.conditions import (
+    IDENTITY,
+    LIMITS,
+    NEVER,
+    asked_for,
+    facts,
+    least,
+    to_vary,
+    undeclared,
+    under_study,
+)
+from analysis.synthetic import drawn_run
+from workloads.errors import PlanError
+from workloads.records import Manifest
+from workloads.runs import Plan
+
+
+@pytest.fixture
+def manifest():
+    made = drawn_run(1, readers=1).manifest.data()
+    made["machine"] |= {"id": "0123456789ab", "cwkit_commit": "abc", "file_system": "ext4"}
+    made["machine"] |= {"cwkit_source": "50c", "files": {}}
+    made["conduct"] = {"way": "sweep", "jobs": 1, "cpus": [0, 1], "oversubscribed": False}
+    made["scenario"]["params"] = {**made["plan"]["params"], "mix": "A"}
+    return made
+
+
+def differences(a, b):
+    return likeness.differences(Manifest.model_validate(a), Manifest.model_validate(b))
+
+
+def changed(manifest, *path_and_value):
+    *path, key, value = path_and_value
+    other = copy.deepcopy(manifest)
+    at = other
+    for part in path:
+        at = at[part]
+    at[key] = value
+    return other
+
+
+CHANGES = [
+    (("plan", "synchronous", "full"), "synchronous"),
+    (("plan", "duration_s", 9.0), "duration_s"),
+    (("plan", "seed", 7), "seed"),
+    (("plan", "begin", "concurrent"), "begin"),
+    (("plan", "retry", {"policy": "none"}), "retry"),
+    (("plan", "retry", {"policy": "exponential", "base_us": 5, "cap_us": 5e4}), "retry_base_us"),
+    (("scenario", "params", {"rows": 5}), "rows"),
+    (("workers", 0, "pragmas", {"synchronous": 0}), "writer.synchronous"),
+    (("workers", 4, "pragmas", {"synchronous": 0}), "reader.synchronous"),
+    (("engines", "libsql", "version", "3.51.3"), "writer.version"),
+    (("engines", "libsql", "source_id", "x"), "database.source_id"),
+    (("engines", "libsql", "options", ["A"]), "writer.options"),
+    (("machine", "kernel", "Linux 9"), "kernel"),
+    (("machine", "python", "3.14"), "python"),
+    (("machine", "file_system", "tmpfs"), "file_system"),
+    (("machine", "cwkit_commit", "def"), "commit"),
+    (("machine", "cwkit_source", "50d"), "source"),
+    (("machine", "id", "ba9876543210"), "machine"),
+    (("conduct", "oversubscribed", True), "oversubscribed"),
+    (("conduct", "way", "dask"), "way"),
+    (("conduct", "jobs", 2), "jobs"),
+    (("conduct", "cpus", [1]), "cpus"),
+]
+
+
+@pytest.mark.parametrize(("change", "fact"), CHANGES, ids=[fact for _, fact in CHANGES])
+def test_each_fact_that_differs_refuses_by_its_name_unless_it_is_declared(manifest, change, fact):
+    other = changed(manifest, *change)
+    found = differences(manifest, other)
+    odd = undeclared(found, set())
+    assert fact in {d.fact for d in odd}
+    if fact in NEVER:
+        assert undeclared(found, {d.fact for d in found})  # declaring it does not help
+        with pytest.raises(PlanError, match="never compared"):
+            under_study([fact])
+        return
+    names = [to_vary(d) for d in least(odd, found)]
+    assert undeclared(found, under_study(names, {d.fact for d in found})) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("plan", "deadline_s", 99.0),
+        ("plan", "load_limit_s", 99.0),
+        ("plan", "check_limit_s", 99.0),
+        ("plan", "checkpoint_pause_ms", 5.0),  # nobody checkpoints
+        ("conduct", "cpus", [2, 3]),
+        ("machine", "memory_bytes", (8 << 30) + 5_000_000),
+        ("workers", 0, "cpu_s", 99.0),
+        ("foreign", {"cpu_share": 0.01}),
+        ("started", "2027-01-01"),
+    ],
+)
+def test_what_says_nothing_of_the_comparison_may_differ(manifest, change):
+    assert differences(manifest, changed(manifest, *change)) == []
+
+
+def test_another_engine_brings_its_version_and_pragmas_but_never_its_durability(manifest):
+    other = copy.deepcopy(manifest)
+    other["plan"]["write_engine"] = "turso"
+    other["engines"]["turso"] = {"binding": "t", "version": "9", "source_id": "", "options": ["X"]}
+    for entry in other["workers"][:4]:
+        entry["engine"] = "turso"
+        entry["pragmas"] = entry["pragmas"] | {"journal_mode": "mvcc"}
+    found = differences(manifest, other)
+    assert {d.fact for d in found} >= {"write_engine", "writer.version", "writer.journal_mode"}
+    assert undeclared(found, {"write_engine"}) == []
+    assert asked_for(found) == {"write_engine"}
+    for entry in other["workers"][:4]:
+        entry["pragmas"] = entry["pragmas"] | {"synchronous": 0}
+    odd = undeclared(differences(manifest, other), {"write_engine"})
+    assert [d.fact for d in odd] == ["writer.synchronous"]
+
+
+def test_an_asked_for_pragma_is_read_back_as_such(manifest):
+    other = changed(manifest, "plan", "synchronous", "full")
+    for entry in other["workers"]:
+        entry["pragmas"]["synchronous"] = 2
+    found = differences(manifest, other)
+    assert undeclared(found, asked_for(found)) == []
+
+
+def test_more_writers_or_no_readers_bring_no_other_difference(manifest):
+    other = copy.deepcopy(manifest)
+    other["plan"]["readers"] = 0
+    other["workers"] = [w for w in other["workers"] if w["role"] == "writer"]
+    found = differences(manifest, other)
+    assert undeclared(found, {"readers"}) == []
+    assert undeclared(found, {"writers"})
+
+
+def test_the_seed_is_never_what_two_arms_were_asked_to_differ_in(manifest):
+    assert asked_for(differences(manifest, changed(manifest, "plan", "seed", 7))) == set()
+
+
+def test_an_older_manifest_without_an_id_is_known_by_its_cpu(manifest):
+    older = copy.deepcopy(manifest)
+    del older["machine"]["id"]
+    assert differences(manifest, older) == []
+    older["machine"]["cpu"] = "Another CPU"
+    assert [d.fact for d in differences(manifest, older)] == ["machine"]
+
+
+def test_two_changed_trees_of_one_commit_are_told_apart_and_vary_commit_declares_it(manifest):
+    manifest["machine"]["cwkit_commit"] = "abc+"
+    found = differences(manifest, changed(manifest, "machine", "cwkit_source", "50d"))
+    assert [d.said() for d in found] == ["source (50c against 50d)"]
+    assert undeclared(found, asked_for(found)) == found
+    assert [to_vary(d) for d in least(found, found)] == ["commit"]
+    assert undeclared(found, under_study(["commit"])) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "who", "names"),
+    [("scenario", "scenario", ["scenario.file"]), ("write_engine", "writer", ["engine-version"])],
+)
+def test_a_users_file_that_was_changed_is_refused_by_its_name(manifest, field, who, names):
+    one = changed(manifest, "plan", field, "mine.py:Mine")
+    for entry in one["workers"][:4]:
+        entry["engine"] = one["plan"]["write_engine"]
+    one["machine"]["files"] = {"mine.py": "aaa"}
+    other = changed(one, "machine", "files", {"mine.py": "bbb"})
+    found = differences(one, other)
+    assert [d.said() for d in found] == [f"{who}.file (aaa against bbb)"]
+    assert undeclared(found, asked_for(found)) == found
+    assert [to_vary(d) for d in least(found, found)] == names
+    assert undeclared(found, under_study(names, {d.fact for d in found})) == []
+    # Another file under another name is what the plans ask for.
+    asked = differences(manifest, one)
+    assert {field, f"{who}.file"} <= {d.fact for d in asked}
+    assert undeclared(asked, {field}) == []
+
+
+def test_of_an_older_manifest_the_code_is_unknown_and_compared_as_before(manifest):
+    older = changed(manifest, "plan", "scenario", "mine.py:Mine")
+    newer = changed(older, "machine", "files", {"mine.py": "aaa"})
+    del older["machine"]["cwkit_source"], older["machine"]["files"]
+    assert differences(older, newer) == differences(newer, older) == []
+    assert differences(older, older) == []
+
+
+def test_engine_version_stands_for_all_that_an_engine_says_of_itself(manifest):
+    found = under_study(["engine-version"])
+    assert {f"writer.{part}" for part in IDENTITY} <= found
+    other = changed(manifest, "engines", "libsql", {"binding": "b", "version": "4"})
+    odd = undeclared(differences(manifest, other), set())
+    assert [to_vary(d) for d in least(odd, differences(manifest, other))] == ["engine-version"]
+
+
+def test_an_unknown_name_is_answered_with_the_nearest():
+    with pytest.raises(PlanError, match="Did you mean 'write_engine'"):
+        under_study(["write-engin"])
+
+
+def test_every_field_of_a_plan_is_a_fact_or_left_out_on_purpose(manifest):
+    said = facts(Manifest.model_validate(manifest))
+    for name in Plan.model_fields:
+        idle = name in ("checkpoint", "checkpoint_engine", "checkpoint_pause_ms")
+        assert name in said or name in ("params", "cpus", *LIMITS) or idle, name

@@ -1,0 +1,24 @@
+"""Why transactions were refused, and how throughput grows with writers."""
+
+import lazy_loader
+
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
+
+__all__ = [
+    "MOST_DRAWN",
+    "Blame",
+    "Met",
+    "NoAnswer",
+    "NotLoaded",
+    "Prediction",
+    "Scaling",
+    "blame",
+    "conflict_parts",
+    "error_of",
+    "error_table",
+    "predict",
+    "prediction_table",
+    "predictions",
+    "scaling_table",
+    "scalings",
+]

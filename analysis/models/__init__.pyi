@@ -1,0 +1,16 @@
+from .attribution import MOST_DRAWN as MOST_DRAWN
+from .attribution import Blame as Blame
+from .attribution import Met as Met
+from .attribution import blame as blame
+from .attribution import conflict_parts as conflict_parts
+from .conflicts import Prediction as Prediction
+from .conflicts import error_of as error_of
+from .conflicts import error_table as error_table
+from .conflicts import predict as predict
+from .conflicts import prediction_table as prediction_table
+from .conflicts import predictions as predictions
+from .scaling import Scaling as Scaling
+from .scaling import scaling_table as scaling_table
+from .scaling import scalings as scalings
+from .windows import NoAnswer as NoAnswer
+from .windows import NotLoaded as NotLoaded

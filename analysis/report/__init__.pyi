@@ -1,0 +1,13 @@
+from .measurements import designs as designs
+from .measurements import measure_suite as measure_suite
+from .report import write_report as write_report
+from .suite_file import CAMPAIGN as CAMPAIGN
+from .suite_file import allow_foreign as allow_foreign
+from .suite_file import read_campaign as read_campaign
+from .suite_file import tell_sweeps as tell_sweeps
+from .sweep_summary import CELLS_CSV as CELLS_CSV
+from .sweep_summary import arms_table as arms_table
+from .sweep_summary import control_words as control_words
+from .sweep_summary import doubt_words as doubt_words
+from .sweep_summary import failure_words as failure_words
+from .sweep_summary import skip_words as skip_words

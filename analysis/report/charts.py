@@ -1,0 +1,242 @@
+"""The report's charts: which runs each one shows, and why one is not drawn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from analysis.charts import (
+    Line,
+    Track,
+    abort_rate_against_skew,
+    checkpoint_timeline,
+    crossover,
+    latency,
+    nothing_to_draw,
+    shares,
+    throughput_against_writers,
+)
+from analysis.charts import caption as figures_caption
+from analysis.counting import Measured, checkpoints, field, label, look, timeline
+from analysis.report import limits as losing
+from analysis.report.evidence import CONTROL, Evidence
+from analysis.report.headline import headline_pair
+from analysis.report.markdown import ours
+from analysis.statistics import abort_rate
+from workloads.records import COMMITTED, read_run
+
+
+class Chart(NamedTuple):
+    """A chart in the report. src is empty where there was nothing to draw, and `why` says why."""
+
+    title: str
+    src: str
+    caption: str
+    why: str = ""
+
+
+def charts(evidence: Evidence, out: Path, folder: Path) -> list[Chart]:
+    plans: list[tuple[str, str, Callable[..., None], list[Any], str]] = [
+        ("Throughput against writers", "throughput-writers", throughput_against_writers,
+         _by_writers(evidence), "no experiment has one arm at several numbers of writers"),
+        ("Abort rate against skew", "abort-rate-skew", abort_rate_against_skew,
+         _by_skew(evidence), "no experiment has keys of several skews"),
+        ("Latency", "latency", latency, _latencies(evidence),
+         "the arms of the headline were not measured"),
+        ("Each writer's share", "shares", shares, _shares(evidence),
+         "the arms of the headline were not measured"),
+        ("Where it loses and where it wins", "crossover", crossover,
+         _crossover(evidence), "no two modes met with the same work"),
+        ("Throughput and checkpoints along the runs", "checkpoints", checkpoint_timeline,
+         _tracks(evidence), "no run had checkpointers or lasted 2 s"),
+    ]  # fmt: skip
+    made = []
+    for title, name, draw, data, why in plans:
+        empty = not data or (isinstance(data[0], Line) and nothing_to_draw(data))
+        made.append(drawn(title, folder / f"{name}.svg", out, draw, [] if empty else data, why))
+    return made
+
+
+def drawn(
+    title: str,
+    path: Path,
+    out: Path,
+    draw: Callable[..., None],
+    data: Sequence[Any],
+    why: str,
+    **how: Any,
+) -> Chart:
+    """Draw a chart into `path` for the report `out`, or say why there is none.
+
+    why : why `data` may be empty, in words. how : more arguments for `draw`.
+    """
+    if not data:
+        path.unlink(missing_ok=True)  # an older report's chart would show other runs
+        return Chart(title, "", "", f"Not drawn: {why}.")
+    draw(data, path, **how)
+    src = os.path.relpath(path.resolve(), out.resolve().parent).replace(os.sep, "/")
+    return Chart(title, src, ours(figures_caption(draw)))
+
+
+def _by_writers(evidence: Evidence) -> list[Line]:
+    for grid in evidence.grids.values():
+        ways: dict[tuple[str, str], list[str]] = {}
+        for arm in grid.arms:
+            if grid.plan(arm)["writers"] and grid.usable(arm):
+                ways.setdefault(look(grid, arm), []).append(arm)
+        counts = {n for arms in ways.values() for n in (grid.plan(a)["writers"] for a in arms)}
+        if len(counts) < 2:
+            continue
+        lines = []
+        for way, arms in ways.items():
+            arms.sort(key=lambda arm: grid.plan(arm)["writers"])
+            estimates = [grid.estimate(arm) for arm in arms]
+            low = [e.low if e.known else e.each.min() for e in estimates]
+            high = [e.high if e.known else e.each.max() for e in estimates]
+            lines.append(
+                Line(label(grid, arms[0]), way, [grid.plan(arm)["writers"] for arm in arms],
+                     [e.value for e in estimates], low, high)
+            )  # fmt: skip
+        if ("null", "immediate") not in ways:
+            lines += _floor_line(evidence, grid, max(ways.values(), key=len))
+        return lines
+    return []
+
+
+def _floor_line(evidence: Evidence, grid: Measured, arms: Sequence[str]) -> list[Line]:
+    """The generator alone at the same numbers of writers, from wherever it was measured."""
+    found = {grid.plan(arm)["writers"]: evidence.floor(grid, arm) for arm in arms}
+    points = {n: at for n, at in found.items() if at is not None}
+    if not points:
+        return []
+    values = [other.estimate(name).value for other, name in points.values()]
+    return [Line("null (generator alone)", ("null", "immediate"), list(points), values)]
+
+
+def _by_skew(evidence: Evidence) -> list[Line]:
+    ways: dict[tuple[str, str, str], list[tuple[float, np.ndarray]]] = {}
+    rows = losing.skewed(evidence)
+    for grid, arm, at, tally in rows:
+        if look(grid, arm)[0] != "null" and grid is rows[0][0]:
+            rate = abort_rate([tally.conflicted], [tally.finished])[0]
+            ways.setdefault((*look(grid, arm), label(grid, arm)), []).append((at, rate))
+    lines = []
+    for (engine, begin, name), points in ways.items():
+        low, rate, high = np.array([rate for _, rate in points]).T
+        lines.append(Line(name, (engine, begin), [at for at, _ in points], rate, low, high))
+    return lines
+
+
+def _headline_arms(evidence: Evidence) -> tuple[Measured | None, list[str]]:
+    """The arms of the headline's experiment that do the headline's work, A/A twins once."""
+    pair = headline_pair(evidence)
+    if pair is None:
+        return None, []
+    grid = pair.grid
+    again = {second for _, second in grid.twins()}
+    writers = grid.plan(pair.over)["writers"]
+    work = field(grid.plan(pair.over), "think_us")
+    arms = [
+        arm
+        for arm in grid.arms
+        if arm not in again
+        and grid.usable(arm)
+        and look(grid, arm)[0] != "null"
+        and grid.plan(arm)["writers"] == writers
+        and field(grid.plan(arm), "think_us") == work
+    ]
+    return grid, arms
+
+
+def _latencies(evidence: Evidence) -> list[Line]:
+    grid, arms = _headline_arms(evidence)
+    lines = []
+    for arm in arms:
+        tally = grid.tally(arm) if grid else None
+        if grid and tally:
+            each = tally.latency()["whole"]
+            each = np.where(np.isinf(each), np.nan, each)  # no place for "never" on an axis
+            lines.append(Line(label(grid, arm), look(grid, arm), range(len(each)), each))
+    return lines
+
+
+def _shares(evidence: Evidence) -> list[Line]:
+    grid, arms = _headline_arms(evidence)
+    lines = []
+    for arm in arms:
+        ranked = [
+            np.sort(got)[::-1] / got.sum()
+            for cell in (grid.usable(arm) if grid else [])
+            if cell.counted and (got := cell.counted.roles["writer"].commits_each).sum()
+        ]
+        if grid and ranked:
+            share = np.median(np.stack(ranked), axis=0)
+            lines.append(Line(label(grid, arm), look(grid, arm), range(1, len(share) + 1), share))
+    return lines
+
+
+def _crossover(evidence: Evidence) -> list[Line]:
+    ways: dict[tuple[str, str], None] = {}
+    for grid in evidence.grids.values():
+        for arm in grid.arms:
+            engine, begin = look(grid, arm)
+            if engine != "null" and grid.plan(arm)["writers"]:
+                ways[engine, begin] = None
+    lines = []
+    for way in ways:
+        if way == CONTROL:
+            continue
+        found = losing.work_ratios(evidence, over=way)
+        if not found:
+            continue
+        ratios = [ratio for _, _, ratio in found]
+        _, pair, _ = found[0]
+        lines.append(
+            Line(
+                label(pair.grid, pair.over),
+                way,
+                [work for work, _, _ in found],
+                [ratio.value for ratio in ratios],
+                [r.low if r.known else r.each.min() for r in ratios],
+                [r.high if r.known else r.each.max() for r in ratios],
+            )
+        )
+    return lines
+
+
+def _tracks(evidence: Evidence) -> list[Track]:
+    """Runs with checkpointers, and long ones: at most four."""
+    tracks: list[Track] = []
+    for grid, cell in evidence.cells():
+        if cell.counted is None or cell.manifest is None or cell.folder is None:
+            continue
+        plan = cell.manifest.plan
+        if len(tracks) == 4 or not plan.writers or cell.counted.seconds < 0.2:
+            continue
+        if not plan.checkpointers and cell.counted.seconds < 2:
+            continue
+        run = read_run(cell.folder)
+        bins = int(min(max(cell.counted.seconds * 10, 20), 100))
+        edges_s, per_s = timeline(run, bins=bins)
+        made = checkpoints(run)
+        made = made[made["outcome"] == COMMITTED]
+        spans = np.stack([made["start_s"], made["start_s"] + made["took_s"]], axis=1)
+        name = f"{grid.name}: {label(grid, cell.arm)}"
+        spans = _merged(spans, cell.counted.seconds / 400)
+        tracks.append(Track(name, look(grid, cell.arm), edges_s, per_s, spans))
+    return tracks
+
+
+def _merged(spans: np.ndarray, gap: float) -> np.ndarray:
+    """Spans (start, end), those closer than `gap` as one: no mark is thinner than a line anyway."""
+    merged: list[list[float]] = []
+    for start, end in sorted(spans.tolist()):
+        if merged and start - merged[-1][1] <= gap:
+            merged[-1][1] = max(merged[-1][1], end)
+        else:
+            merged.append([start, end])
+    return np.array(merged).reshape(-1, 2)

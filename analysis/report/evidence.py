@@ -1,0 +1,255 @@
+"""What a report stands on: the experiments of a folder, counted, and what the engines answered.
+
+Everything is looked up by what a run was asked to do (engine, BEGIN mode, writers, work), never by
+an arm's name, so that a renamed arm or a grid of another size still finds its place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from dataclasses import field as field_
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from analysis import wording as words
+from analysis.counting import FOREIGN_LIMIT, CountedCell, Measured, alike, arms_of, gather, look
+from analysis.report import isolation
+from analysis.report.markdown import Markdown, code, markdown
+from analysis.report.replica import NEVER, Served, read_served
+from analysis.report.suite_file import CAMPAIGN, Campaign, read_campaign, sweep_beside
+from workloads.engines import Probe
+from workloads.errors import LaterVersion, RunError
+from workloads.experiments import NOTE, read_experiment
+from workloads.files import inside
+
+STUDIED = ("sqlite-concurrent", "concurrent")
+"""The arm that the report is about, (engine, BEGIN mode) of the writers."""
+
+CONTROL = ("libsql", "immediate")
+"""The arm that it is held against: what a libSQL user does today."""
+
+MODE_ALONE = ("sqlite-concurrent", "immediate")
+"""The same library and binding without BEGIN CONCURRENT: against it only the mode differs."""
+
+ORDER = (
+    "headline",
+    "writers",
+    "no-work",
+    "think",
+    "skew",
+    "hot",
+    "mvcc",
+    "read-mostly",
+    "read",
+    "mission",
+    "acked",
+)
+"""How experiments stand in the report; others follow by name."""
+
+
+MATRIX = "isolation.json"
+NO_CAMPAIGN = Campaign()
+
+
+class Pair(NamedTuple):
+    """Two arms of one experiment that differ only in how they write."""
+
+    grid: Measured
+    over: str
+    under: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A folder of experiments, read.
+
+    grids    : experiments by name, in the report's order. sweeps : those that are grids, by name;
+        of two with one name the later has its seed behind it.
+    campaign : campaign.json, one without anything where there is none.
+    probes   : what each engine answered, by name. unread : what could not be read, in words.
+    isolation : rows of properties.conformance.matrix.isolation_matrix, () where it was not made;
+    known: those
+        of known_findings. served : what was measured beside libSQL's server.
+    """
+
+    folder: Path
+    grids: Mapping[str, Measured]
+    campaign: Campaign
+    probes: Mapping[str, Probe]
+    unread: tuple[str, ...]
+    isolation: Sequence[Mapping[str, Any]] = ()
+    known: Sequence[Mapping[str, Any]] = ()
+    sweeps: Mapping[str, Measured] = field_(default_factory=dict)
+    served: Served = NEVER
+
+    @property
+    def seed(self) -> int:
+        """Of the report's runs; of its first experiment where it does not say."""
+        if self.campaign.seed is not None:
+            return self.campaign.seed
+        return next((grid.seed for grid in self.grids.values()), 0)
+
+    @property
+    def foreign_limit(self) -> float:
+        """Share of the machine's CPU time that others may use in a run."""
+        given = self.campaign.foreign_limit
+        return FOREIGN_LIMIT if given is None else given
+
+    def cells(self) -> Iterator[tuple[Measured, CountedCell]]:
+        """Every cell of every experiment, in the report's order."""
+        for grid in self.grids.values():
+            for _, cell in sorted(grid.cells.items()):
+                yield grid, cell
+
+    def pair(
+        self,
+        over: tuple[str, str] = STUDIED,
+        under: tuple[str, str] = CONTROL,
+        **want: Any,
+    ) -> Pair | None:
+        """The first experiment where two ways to write meet with everything else alike.
+
+        want : fields of the plan or of its params that both must have (writers=4, think_us=200).
+        """
+        for grid in self.grids.values():
+            if grid.name == "acked":
+                continue  # shaped to break, not to be fast
+            for top in arms_of(grid, *over, **want):
+                for bottom in arms_of(grid, *under, **want):
+                    if alike(grid, top, bottom) and grid.usable(top) and grid.usable(bottom):
+                        return Pair(grid, top, bottom)
+        return None
+
+    def floor(self, grid: Measured, arm: str) -> tuple[Measured, str] | None:
+        """The `null` arm that does what an arm does: the generator alone.
+
+        Looked for in the same experiment first.
+        """
+        wanted = grid.plan(arm)
+        if look(grid, arm)[0] == "null":
+            return None
+        for other in dict.fromkeys([grid, *self.grids.values()], True):
+            for name in arms_of(other, "null"):
+                plan = other.plan(name)
+                same = all(plan[key] == wanted[key] for key in ("writers", "readers", "scenario"))
+                if same and plan["params"] == wanted["params"] and other.usable(name):
+                    return other, name
+        return None
+
+
+def read_evidence(folder: Path, sweeps: Sequence[Path] = ()) -> Evidence:
+    """Read a folder of experiments (or a single one), and campaign.json where there is one.
+
+    sweeps : folders of sweeps that the user named, beside those that campaign.json names.
+    Raises RunError where there is no experiment at all; a single one that cannot be read is kept
+    in `unread` with its words.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise RunError(f"{folder}: there is no such folder. `cwkit report` makes one.")
+    unread: list[str] = []
+    campaign = _campaign(folder, unread)
+    there = campaign or NO_CAMPAIGN
+    limit = FOREIGN_LIMIT if there.foreign_limit is None else there.foreign_limit
+    grids: dict[str, Measured] = {}
+    told: dict[str, Measured] = {}
+    for place in _places(folder, there, sweeps, unread):
+        try:
+            grid = gather(read_experiment(place), limit)
+        except RunError as error:
+            unread.append(str(error))
+        else:
+            those = told if grid.points else grids
+            name = _name(grid, those)
+            those[name] = replace(grid, name=name)
+    if not grids and not told and not unread:
+        raise RunError(f"{folder}: holds no experiment. `cwkit report` makes them and reports.")
+    rank = {name: n for n, name in enumerate(ORDER)}
+    names = sorted(grids, key=lambda name: (rank.get(name, len(rank)), name))
+    matrix, known = _isolation(folder, unread)
+    if campaign is not None and not (folder / MATRIX).exists():
+        unread.append(
+            markdown("The isolation matrix was not made: `cwkit report --into` makes it.")
+        )
+    return Evidence(
+        folder,
+        {name: grids[name] for name in names},
+        there,
+        there.answers(),
+        tuple(unread),
+        matrix,
+        known,
+        dict(sorted(told.items())),
+        read_served(folder, limit),
+    )
+
+
+def _campaign(folder: Path, unread: list[str]) -> Campaign | None:
+    """None where there is none, or it cannot be read: `unread` says so then."""
+    if not os.path.lexists(folder / CAMPAIGN):
+        return None
+    try:
+        return read_campaign(folder)
+    except LaterVersion:
+        raise
+    except RunError as error:
+        unread.append(str(error))
+        return None
+
+
+def _places(
+    folder: Path, campaign: Campaign, sweeps: Sequence[Path], unread: list[str]
+) -> list[Path]:
+    """The experiments' folders, each once, those that the user named among them."""
+    named = [sweep.resolve() for sweep in sweeps]
+    if os.path.lexists(folder / NOTE):
+        return list(dict.fromkeys([folder.resolve(), *named]))
+    found = []
+    for name in sorted(os.listdir(folder)):
+        if os.path.lexists(folder / name / NOTE):
+            try:
+                found.append(inside(folder, name).resolve())
+            except RunError as error:
+                unread.append(str(error))
+    for place in campaign.sweeps:
+        try:
+            found.append(sweep_beside(folder, place).resolve())
+        except RunError as error:
+            if (folder / place).resolve() not in named:
+                unread.append(str(error))
+    return list(dict.fromkeys([*found, *named]))
+
+
+def _name(grid: Measured, there: Mapping[str, Measured]) -> str:
+    """Its own, or where the report has one of that name already, that with the seed behind it.
+
+    It names a heading and files, so it has letters, digits and "-_." only.
+    """
+    names = (grid.name, f"{grid.name}-s{grid.seed}")
+    more = (f"{names[1]}.{n}" for n in range(2, len(there) + 3))
+    return next(name for name in (*names, *more) if name not in there)
+
+
+def _isolation(folder: Path, unread: list[str]) -> tuple[isolation.Rows, isolation.Rows]:
+    """Matrix and known findings of a report's folder, empty where there are none or it is cut."""
+    try:
+        return isolation.read_matrix(folder / MATRIX)
+    except FileNotFoundError:
+        return [], []
+    except RunError as error:
+        unread.append(f"{error} So the isolation part is missing.")
+        return [], []
+
+
+def where(grid: Measured, *arms: str) -> Markdown:
+    """The runs behind a number, short enough for a sentence: `headline/b00-x` and so on."""
+    runs = grid.runs(*arms) or tuple(c.run for a in arms for c in grid.of(a) if c.run)
+    if not runs:
+        return markdown("experiment {}, no run", code(grid.name))
+    if len(runs) == 1:
+        return markdown("run {}", code(f"{grid.name}/{runs[0]}"))
+    blocks = sorted({run.split("-")[0] for run in runs})
+    span = blocks[0] if len(blocks) == 1 else f"{blocks[0]}…{blocks[-1]}"
+    return markdown("{} {}", words.times(len(runs), "run"), code(f"{grid.name}/{span}"))

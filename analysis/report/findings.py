@@ -1,0 +1,208 @@
+"""The findings of a report: sentences computed from runs, with number, interval and run.
+
+Each function is one question. Its sentence follows the data: where the interval holds 1 it says
+that no difference was seen, where the data say the opposite of what anybody hoped it says the
+opposite, and where nothing was measured it says so and why.
+"""
+
+from __future__ import annotations
+
+from analysis.counting import FOREIGN_LIMIT, field, slump_words
+from analysis.report import isolation
+from analysis.report.commits import acked, acknowledged
+from analysis.report.evidence import MODE_ALONE, Evidence
+from analysis.report.headline import absent, cost, fairness, gain, headline_pair, latency
+from analysis.report.limits import losing_work, scaling, skew, work_ratios
+from analysis.report.markdown import code, markdown
+from analysis.wording import begin_words, duration, interval, number, percent, times, whole
+
+
+def findings(evidence: Evidence) -> list[str]:
+    """At most ten sentences; what a reader who stops after them should know."""
+    questions = (
+        gain,
+        cost,
+        acknowledged,
+        acceptance,
+        fairness,
+        latency,
+        losing_work,
+        skew,
+        mission,
+    )
+    said = [question(evidence) for question in questions]
+    lost = any(cell.broken for _, cell in acked(evidence))
+    if lost:
+        said.insert(0, said.pop(2))  # a lost commit matters more than any speed
+    if not evidence.isolation:
+        return [*said, scaling(evidence)]
+    told = isolation.sentence(evidence.isolation, evidence.known)
+    # A broken promise comes first: it is what an engine developer would act on.
+    if isolation.deviations(evidence.isolation):
+        return [told, *said]
+    if any(one["seen"] for one in isolation.known(evidence.known)):
+        return [*said[:lost], told, *said[lost:]]
+    return [*said, told]
+
+
+def in_short(evidence: Evidence) -> str:
+    """The answer before the numbers: may I, does it pay, what must I do. Each part is computed."""
+    probe = evidence.probes.get("libsql")
+    answer = probe.modes.get("concurrent") if probe else None
+    said = []
+    if answer is not None and not answer.accepted:
+        said.append("libSQL has no BEGIN CONCURRENT to switch on")
+    elif answer is not None:
+        said.append("libSQL accepts BEGIN CONCURRENT here")
+    pair = headline_pair(evidence)
+    if pair is not None:
+        grid, over, under = pair
+        ratio = grid.ratio(over, under)
+        work = number(field(grid.plan(over), "think_us") or 0)
+        verdict = {"more": "pays", "less": "loses", "none seen": "makes no difference"}
+        pays = verdict.get(ratio.verdict, "cannot be judged from so few blocks")
+        said.append(
+            f"another library's on libSQL's file {pays} with {work} µs of work in a transaction "
+            f"({ratio.said()} times) if you rerun what it refuses"
+        )
+    alone = {work: ratio for work, _, ratio in work_ratios(evidence, under=MODE_ALONE)}
+    if 0.0 in alone:
+        verdict = {"more": "it pays too", "less": "it loses", "none seen": "no gain was seen"}
+        pays = verdict.get(alone[0.0].verdict, "too few blocks to say")
+        said.append(f"with none, against the same library's BEGIN IMMEDIATE, {pays}")
+    if any(cell.broken for _, cell in acked(evidence)):
+        place = 2 if isolation.deviations(evidence.isolation) else 1
+        said.append(
+            "and whichever you choose, do not let several processes checkpoint with a library "
+            f"that loses commits (finding {place})"
+        )
+    return f"{'; '.join(said)}." if said else "these runs hold no answer."
+
+
+def acceptance(evidence: Evidence) -> str:
+    """Does libSQL itself accept it?"""
+    probe = evidence.probes.get("libsql")
+    answer = probe.modes.get("concurrent") if probe else None
+    if probe is None or answer is None:
+        why = f": {probe.missing}" if probe and probe.missing else ""
+        return f"Whether libSQL itself accepts BEGIN CONCURRENT was not asked here{why}."
+    version = probe.identity.binding if probe.identity else "libSQL"
+    if not answer.accepted:
+        return (
+            f"libSQL itself ({version}) refuses BEGIN CONCURRENT (“{answer.words}”), so that its "
+            "gain is to be had only by another library that writes to libSQL's file."
+        )
+    acts = {True: "and writers overlap", False: "but acts as a single writer"}
+    how = acts[answer.overlaps] if answer.overlaps is not None else "(overlap not tried)"
+    return f"libSQL itself ({version}) accepts BEGIN CONCURRENT {how}."
+
+
+def mission(evidence: Evidence) -> str:
+    """Do BEGIN CONCURRENT writers and libSQL readers keep one libSQL database whole?"""
+    for grid, cell in evidence.cells():
+        plan = grid.plan(cell.arm)
+        mixed = plan["database"] == "libsql" == plan["read_engine"] and plan["readers"]
+        if not (mixed and plan["begin"] == "concurrent" and plan["writers"]):
+            continue
+        if cell.counted is None:
+            return f"BEGIN CONCURRENT writers beside libSQL readers: no run ({cell.failure})."
+        writer, reader = cell.counted.roles["writer"], cell.counted.roles["reader"]
+        checks = cell.manifest.findings if cell.manifest else []
+        held = sum(check.ok for check in checks)
+        verdict = f"{_all(len(checks))} held"
+        if held < len(checks):
+            verdict = markdown(
+                "**{} of {} checks did not hold** ({})",
+                len(checks) - held,
+                len(checks),
+                cell.broken[0].sentence,
+            )
+        if not checks:
+            verdict = "nothing was checked"
+        return markdown(
+            "{}, and {} ({}; run {}).",
+            f"A libSQL database written for {number(cell.counted.seconds)} s by "
+            f"{writer.workers} {plan['write_engine']} processes in "
+            f"{begin_words(plan['begin'])} and read by {reader.workers} libSQL processes took "
+            f"{whole(writer.committed)} commits and {whole(reader.committed)} reads",
+            verdict,
+            f"abort rate {percent(writer.abort_rate[1])} "
+            f"{interval(writer.abort_rate[0], writer.abort_rate[2], percent)}, but "
+            f"{percent(writer.wasted)} of the time in attempts was wasted; "
+            f"longest {duration(writer.longest_ns)}",
+            code(f"{grid.name}/{cell.run}"),
+        )
+    return absent(evidence, "Whether BEGIN CONCURRENT writers and libSQL readers can share a file")
+
+
+def _all(checks: int) -> str:
+    return "its one check" if checks == 1 else f"all {checks} checks"
+
+
+def doubts(evidence: Evidence) -> list[str]:
+    """What a reader must know before the first number."""
+    said: list[str] = list(evidence.unread)
+    said += [f"Beside libSQL's server, a check did not hold: {w}" for w in evidence.served.broken]
+    dropped = [(g, c) for g, c in evidence.cells() if c.contaminated]
+    total = sum(1 for _ in evidence.cells())
+    if dropped:
+        said.append(
+            markdown(
+                "{} of {} runs were contaminated by other use of the machine and dropped with "
+                "their blocks. Close other programs and run it again, or accept them by "
+                "`--foreign-limit SHARE`, which the report then says.",
+                len(dropped),
+                total,
+            )
+        )
+    said += [
+        markdown("{}: {}", code(grid.name), words)
+        for grid in evidence.grids.values()
+        if (words := slump_words(grid))
+    ]
+    if unmet := [(g, c) for g, c in evidence.cells() if c.usable and c.unmet]:
+        grid, cell = unmet[0]
+        said.append(
+            markdown(
+                "{} of {} runs did not meet the rate that was asked for, the first {}: {}. "
+                "Percentiles are over all that were due.",
+                len(unmet),
+                total,
+                code(f"{grid.name}/{cell.run}"),
+                cell.unmet,
+            )
+        )
+    limit = evidence.foreign_limit
+    if limit > FOREIGN_LIMIT:
+        said.append(
+            markdown(
+                "Others were allowed to use up to {} of the machine's CPU time while it was "
+                "measured (`--foreign-limit`; the rule is {}).",
+                percent(limit),
+                percent(FOREIGN_LIMIT),
+            )
+        )
+    pair = headline_pair(evidence)
+    if pair is not None and (blocks := pair.grid.ratio(pair.over, pair.under).blocks) < 10:
+        said.append(f"The headline rests on {times(blocks, 'block')}, not on ten or more.")
+    failed = [
+        markdown("{}, block {}, {}: {}", code(g.name), c.block, c.arm, c.failure)
+        for g, c in evidence.cells()
+        if c.state == "failed" and g.plan(c.arm)["scenario"] != "acked"
+    ]
+    said += failed[:5] + ([f"and {len(failed) - 5} more."] if len(failed) > 5 else [])
+    machines = {
+        (at.cpu, at.cores, at.kernel, at.file_system)
+        for _, c in evidence.cells()
+        if c.manifest and (at := c.manifest.machine).data()
+    }
+    if len(machines) > 1:
+        said.append(
+            f"These runs were made on {len(machines)} different machines or file systems: numbers "
+            "of different experiments must not be compared."
+        )
+    if evidence.campaign.quick:
+        said.append(
+            markdown("This is a quick report: few, short blocks. `make report` measures longer.")
+        )
+    return said

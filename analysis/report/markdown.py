@@ -1,0 +1,157 @@
+"""Markdown whose structure is ours: what a report tells of somebody else's text stays text.
+
+A plain string is text: whatever it holds is escaped when it comes into the report, by default and
+in one place. Structure is what is written out in the template, or made here:
+
+    markdown("{} commits, against {} at the same point", bold("{}", way), base)
+
+The template of such a sentence is a literal of the code; its pieces are escaped unless they are
+`Markdown` themselves. That is markupsafe's `Markup`, as jinja2 has it for HTML, with another rule.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+from workloads.files import visible
+
+_ANYWHERE = re.compile(
+    r"[\\`*~$]"  # an escape, code, emphasis, struck out, a formula
+    r"|(?<![^\W_])_|_(?![^\W_])"  # emphasis too, but for those within a word
+    r"|\](?=[(\[:])"  # a link, an image, a definition
+    r"|<(?=[A-Za-z/!?]|$)|&(?=#?\w+;|$)"  # HTML
+    r"|:(?=//)|(?<=www)\."  # an address, which GitHub makes a link of
+)
+_OPENS = re.compile(r"^( ?)([#>|]|[-+=](?=[ =-]|$)|\[(?=[ xX]\]))")
+_NUMBERS = re.compile(r"^( ?[0-9]{1,9})([.)])(?= |$)")
+"""At the beginning, where a line may be: a heading, a quotation, a table, a list, a rule."""
+
+_AS_HTML = {"<": "&lt;", "&": "&amp;", "$": "&#36;", ":": "&#58;", ".": "&#46;"}
+"""Not with a backslash: other readers of Markdown than GitHub's do not take that for these."""
+
+_PIPE = re.compile(r"(\\*)\|")
+
+
+class Markdown(Markup):
+    """Text that is Markdown already. `format`, `join` and `+` escape what is not."""
+
+    __slots__ = ()
+
+    @classmethod
+    def escape(cls, text: Any, /) -> Markdown:
+        r"""Text as Markdown that shows just that, in one line. Markdown stays as it is.
+
+        >>> print(Markdown.escape("# *now* <script> [a](b) | write_write [1.6, 1.7] p < 0.05"))
+        \# \*now\* &lt;script> [a\](b) | write_write [1.6, 1.7] p < 0.05
+        """
+        if hasattr(text, "__html__"):
+            return cls(text.__html__())
+        said = _inline(text)
+        return cls(_NUMBERS.sub(r"\1\\\2", _OPENS.sub(r"\1\\\2", said)))
+
+
+def _inline(text: object) -> str:
+    """Text escaped for the middle of a line."""
+    said = re.sub(" {2,}", " ", visible(text, keep="\n").replace("\n", " "))
+    return _ANYWHERE.sub(lambda found: _AS_HTML.get(found[0], f"\\{found[0]}"), said)
+
+
+def ours(text: str) -> Markdown:
+    """Text that stands in the code, such as a docstring, and may hold Markdown."""
+    return Markdown(text)
+
+
+def markdown(template: str, *pieces: Any, **named: Any) -> Markdown:
+    r"""A sentence of ours with pieces in it, as str.format takes it. template : a literal.
+
+    >>> print(markdown("**{}** of {:,}", "a*b", 1200))
+    **a\*b** of 1,200
+    """
+    return Markdown(template).format(*pieces, **named)
+
+
+def bold(template: str, *pieces: Any) -> Markdown:
+    """The same in bold: a blank before the end of it would leave the stars as they are."""
+    said = markdown(template, *pieces).strip()
+    return Markdown(f"**{said}**") if said else Markdown()
+
+
+def listed(items: Sequence[Any], last: str = "and") -> Markdown:
+    """Items as a sentence lists them (`analysis.wording.listed`), each escaped where it is text."""
+    if len(items) < 2:
+        return Markdown("").join(items)
+    return markdown("{} {} {}", Markdown(", ").join(items[:-1]), last, items[-1])
+
+
+def code(text: object) -> Markdown:
+    """Text as code in a line.
+
+    >>> print(code("a`b"), code("headline/b00"))
+    ``a`b`` `headline/b00`
+    """
+    said = visible(text)
+    if not said.strip():
+        return Markdown.escape(said)
+    ticks = "`" * _beyond(said, 1)
+    pad = " " if said[0] in "` " or said[-1] in "` " else ""
+    return Markdown(f"{ticks}{pad}{said}{pad}{ticks}")
+
+
+def listed_names(names: Iterable[str]) -> Markdown:
+    """Names as a sentence lists them, each as code and once."""
+    return listed([code(name) for name in dict.fromkeys(names)])
+
+
+def fenced(text: object) -> Markdown:
+    """Lines of text as a block of code, which nothing in them closes."""
+    said = visible(text, keep="\n")
+    fence = "`" * _beyond(said, 3)
+    return Markdown(f"{fence}\n{said}\n{fence}")
+
+
+def _beyond(text: str, least: int) -> int:
+    return max(least, 1 + max(map(len, re.findall("`+", text)), default=0))
+
+
+def table_cell(text: object) -> Markdown:
+    """Text or Markdown as a cell of a table."""
+    said = str(text) if isinstance(text, Markup) else _inline(text)
+    return Markdown(" ".join(_PIPE.sub(_escaped_pipe, said).split()))
+
+
+def _escaped_pipe(found: re.Match[str]) -> str:
+    # After an odd number of backslashes the last of them has taken the pipe already.
+    return found[0] if len(found[1]) % 2 else f"{found[1]}\\|"
+
+
+def alt(text: object) -> Markdown:
+    """Text as the alternative of an image."""
+    return Markdown(re.sub(r"(?<!\\)[\[\]]", r"\\\g<0>", _inline(text)))
+
+
+def address(path: object) -> Markdown:
+    """A path as the address of a link or an image."""
+    return Markdown(quote(str(path), safe="/.-_~+,="))
+
+
+def as_html(text: object) -> Markdown:
+    """Text inside an HTML element, where Markdown is not read."""
+    said = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return Markdown(said)
+
+
+FILTERS = {
+    "cell": table_cell,
+    "code": code,
+    "fenced": fenced,
+    "alt": alt,
+    "bold": lambda text: bold("{}", text),
+    "address": address,
+    "as_html": as_html,
+}
+"""By the names that the template calls them."""

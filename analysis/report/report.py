@@ -1,0 +1,224 @@
+"""REPORT.md from a folder of experiments: counts to sentences, tables and charts.
+
+The same runs give the same bytes: no date of its own, no path of the machine, nothing drawn at
+random without a seed. A cell that was refused or failed is shown as such and stops nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from analysis.counting import FOREIGN_LIMIT, Measured, look, slumps
+from analysis.report import findings, isolation, tables
+from analysis.report import models as report_models
+from analysis.report import replica as served
+from analysis.report import sweeps as report_sweeps
+from analysis.report.charts import charts
+from analysis.report.claims import claims
+from analysis.report.evidence import Evidence, read_evidence
+from analysis.report.markdown import FILTERS, Markdown, code, markdown
+from analysis.statistics import FEWEST_BLOCKS, SHORT, UNSTEADY
+from analysis.wording import Table, percent, times
+from workloads.files import replace
+from workloads.records import Retry
+
+TEMPLATE = "report.md.j2"
+MOST_ODD = 5
+"""Runs of an experiment that stood still, or slumped, of which each is told."""
+
+
+def write_report(folder: Path, out: Path, figures: Path, sweeps: Sequence[Path] = ()) -> None:
+    """Write `out` (REPORT.md) and its charts into the folder `figures`, from the runs in `folder`.
+
+    sweeps : folders of sweeps to tell beside those that the folder names itself.
+    Raises RunError where `folder` holds no experiment; OSError where nothing can be written.
+    """
+    evidence = read_evidence(folder, sweeps)
+    text = _environment().get_template(TEMPLATE).render(_told(evidence, Path(out), Path(figures)))
+    for path in (str(Path(folder).resolve()), str(folder)):
+        for form in (path, Markdown.escape(path)):
+            text = text.replace(f"{form}{os.sep}", "").replace(form, "the runs' folder")
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    replace(out, text, named=True)
+
+
+def _told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
+    """Everything the template shows."""
+    return {
+        "findings": findings.findings(evidence),
+        "doubts": findings.doubts(evidence),
+        "engines": tables.engines_table(evidence),
+        "short": findings.in_short(evidence),
+        "isolation": isolation.levels_table(evidence.isolation),
+        "matrix": isolation.matrix_table(evidence.isolation),
+        "witnesses": isolation.witnesses(evidence.isolation),
+        "known": [one for one in isolation.known(evidence.known) if one["seen"]],
+        "unseen": [one for one in isolation.known(evidence.known) if one["not_seen"]],
+        "deviations": isolation.deviations(evidence.isolation),
+        "promises": tables.promises_table(evidence),
+        "missing": _missing(evidence),
+        "charts": charts(evidence, out, folder),
+        "work": tables.work_table(evidence),
+        "sweeps": [report_sweeps.told(grid, out, folder) for grid in evidence.sweeps.values()],
+        "models": report_models.told(evidence, out, folder),
+        "experiments": [_experiment(evidence, grid) for grid in evidence.grids.values()],
+        "refusals": tables.words_table(evidence),
+        "kinds": tables.kinds_met(evidence),
+        "checks": tables.checks_table(evidence),
+        "claims": claims(evidence),
+        "served": served.told(evidence.served),
+        "method": _method(evidence),
+        "machine": _machine(evidence),
+        "libraries": _libraries(evidence),
+        "pragmas": tables.pragmas_table(evidence),
+        "command": _command(evidence),
+        "seed": evidence.seed,
+        "started": evidence.campaign.started,
+        "quick": evidence.campaign.quick,
+    }
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=True,  # with `finalize`: what is no Markdown yet is text, and shown as such
+        finalize=Markdown.escape,
+    )
+    environment.filters |= FILTERS
+    return environment
+
+
+def _experiment(evidence: Evidence, grid: Measured) -> dict[str, Any]:
+    shown: list[tuple[str, Table]] = [
+        ("Latency of a whole committed transaction, and its parts", tables.latency_table(grid)),
+        ("Each worker", tables.fairness_table(grid)),
+        ("Attempts, each in exactly one column", tables.attempts_table(grid)),
+        ("Where the workers' time went", tables.effort_table(grid)),
+        ("The write-ahead log", tables.wal_table(grid)),
+        ("What the arms differ in", tables.arms_table(grid)),
+    ]
+    absent = []
+    for arm in grid.arms:
+        whys = dict.fromkeys(
+            f"{cell.state}: {cell.failure or cell.contaminated}"
+            for cell in grid.of(arm)
+            if cell.failure or cell.contaminated
+        )
+        blocks = [cell for cell in grid.of(arm) if cell.failure or cell.contaminated]
+        absent += [
+            f"{arm}, {len(blocks)} of {len(grid.of(arm))} blocks: {why.rstrip('.')}."
+            for why in list(whys)[:3]
+        ]
+    return {
+        "name": grid.name,
+        "question": grid.question,
+        "seed": grid.seed,
+        "blocks": len({block for block, _ in grid.cells}),
+        "rates": tables.rates_table(evidence, grid),
+        "tables": [(title, table) for title, table in shown if table.rows],
+        "absent": absent,
+        "odd": [
+            f"b{block:02d}, {arm}: {why}." for (block, arm), why in sorted(slumps(grid).items())
+        ][:MOST_ODD],
+        "controls": [
+            f"{again} / {one}: {grid.ratio(again, one).said()}" for one, again in grid.twins()
+        ],
+    }
+
+
+def _missing(evidence: Evidence) -> list[str]:
+    """Engines that were not there, what is not answered without them, and how to get them."""
+    lost = {
+        "sqlite-concurrent": "Without it nothing here says what BEGIN CONCURRENT does for libSQL",
+        "libsql": "Without it there is no libSQL side to compare with",
+        "turso": "Without it nothing is said about Turso's row-level BEGIN CONCURRENT",
+    }
+    said = []
+    for probe in evidence.probes.values():
+        if probe.missing:
+            part = lost.get(probe.engine, f"Without it the arms of {probe.engine} are missing")
+            said.append(f"{probe.engine}: {probe.missing.rstrip('.')}. {part}.")
+    known = {probe.engine for probe in evidence.probes.values() if probe.missing}
+    absent: dict[str, None] = {}
+    for grid, cell in evidence.cells():
+        if cell.state == "missing" and look(grid, cell.arm)[0] not in known:
+            why = cell.failure.rstrip(".")
+            absent[markdown("{}, {}: {}.", code(grid.name), cell.arm, why)] = None
+    return said + list(absent)
+
+
+# --- method and machine -----------------------------------------------------------------------
+
+
+def _method(evidence: Evidence) -> dict[str, str]:
+    """The numbers in the method's sentences, from the manifests."""
+    cells = [cell for _, cell in evidence.cells() if cell.counted is not None]
+    seconds = [c.counted.seconds for c in cells if c.counted]
+    foreign = [c.manifest.foreign for c in cells if c.manifest]
+    plans = [c.manifest.plan for c in cells if c.manifest]
+    steady = [c.counted.steady for c in cells if c.counted and c.counted.steady]
+    moved = [s for s in steady if s.warmup_s > s.planned_s]
+    return {
+        "moved": times(len(moved), "run"),
+        "unsteady": str(sum(s.state == UNSTEADY for s in steady)),
+        "short": str(sum(s.state == SHORT for s in steady)),
+        "runs": times(len(cells), "run"),
+        "seconds": " to ".join(
+            dict.fromkeys(f"{edge(seconds, default=0.0):.3g}" for edge in (min, max))
+        ),
+        "warmups": ", ".join(f"{s:g}" for s in sorted({p.warmup_s for p in plans})),
+        "retries": ", ".join(sorted({_retry_words(p.retry) for p in plans})),
+        "loops": ", ".join(sorted({"open" if p.rate else "closed" for p in plans})),
+        "fewest": str(FEWEST_BLOCKS),
+        "limit": percent(cells[0].foreign_limit if cells else FOREIGN_LIMIT),
+        "dropped": f"{sum(bool(c.contaminated) for c in cells)} of {len(cells)}",
+        "foreign": percent(max((f.cpu_share for f in foreign), default=0.0)),
+        "steal": percent(max((f.steal_share for f in foreign), default=0.0)),
+    }
+
+
+def _retry_words(retry: Retry) -> str:
+    said: str = retry.policy
+    if said == "exponential":
+        said += f" with jitter from {retry.base_us:g} to {retry.cap_us:g} µs"
+    most = retry.most_tries
+    return f"{said}, at most {most} tries" if most else f"{said}, without a limit of tries"
+
+
+def _machine(evidence: Evidence) -> Mapping[str, Any]:
+    for _, cell in evidence.cells():
+        if cell.manifest and (shown := cell.manifest.machine.data()):
+            if size := shown.pop("memory_bytes", None):
+                shown["memory"] = f"{size / 2**30:.1f} GiB"
+            return {key.replace("_", " "): value for key, value in shown.items()}
+    return {}
+
+
+def _libraries(evidence: Evidence) -> Table:
+    """Each engine as the runs met it, with its build options."""
+    rows: dict[str, tuple[str, ...]] = {}
+    for _, cell in evidence.cells():
+        for engine, said in cell.manifest.engines.items() if cell.manifest else ():
+            if said.data() and engine not in rows:
+                options = ", ".join(said.options)
+                rows[engine] = (engine, said.binding, said.version, said.source_id, options)
+    head = ("engine", "binding", "library", "source id", "build options")
+    return Table(head, [rows[engine] for engine in sorted(rows)])
+
+
+def _command(evidence: Evidence) -> str:
+    """The command that made the runs."""
+    if command := evidence.campaign.command:
+        return command
+    commands = [cell.manifest.command for _, cell in evidence.cells() if cell.manifest]
+    return next(filter(None, commands), "make report")

@@ -1,0 +1,96 @@
+"""`campaign.json`: what a report's folder says of itself, read and written here alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+import msgspec
+
+from workloads import records as rec
+from workloads.engines import Probe, from_dict
+from workloads.files import inside, read_versioned, write_json
+
+CAMPAIGN = "campaign.json"
+AGAIN = "Run `cwkit report` again."
+
+
+class Campaign(msgspec.Struct, frozen=True):
+    """A report's folder. Keys that older ones do not have are their defaults.
+
+    probes : what each engine answered when the runs were made. sweeps : those told with the rest,
+    by their place beside the folder. foreign_limit : share of the machine's CPU time that others
+    may use in a run, None for the rule.
+    """
+
+    cwkit: int = rec.FORMAT_VERSION
+    campaign: str = ""
+    quick: bool = False
+    seed: int | None = None
+    command: str = ""
+    started: str = ""
+    experiments: list[str] = []
+    probes: list[dict[str, Any]] = []
+    sweeps: list[str] = []
+    foreign_limit: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+
+    def answers(self) -> dict[str, Probe]:
+        """The probes by the engine's name. They were checked when the file was read."""
+        return {probe.engine: probe for probe in map(from_dict, self.probes)}
+
+
+def read_campaign(folder: Path) -> Campaign:
+    """A report's campaign.json. Raises RunError with the reason."""
+    try:
+        said: Campaign = read_versioned(Path(folder) / CAMPAIGN, Campaign, AGAIN)
+        said.answers()
+    except FileNotFoundError:
+        raise rec.RunError(f"{folder}: holds no report's runs (it has no {CAMPAIGN}).") from None
+    except msgspec.ValidationError as error:
+        raise rec.RunError(
+            f"{folder}/{CAMPAIGN}: an answer of `probes` cannot be read ({error}). It was cut or "
+            f"edited. {AGAIN}"
+        ) from error
+    return said
+
+
+def write_campaign(folder: Path, said: Campaign) -> None:
+    """Replace campaign.json in one step. Raises OSError."""
+    plain: dict[str, Any] = msgspec.to_builtins(said)
+    write_json(folder / CAMPAIGN, {key: plain[key] for key in plain if plain[key] is not None})
+
+
+def allow_foreign(folder: Path, share: float) -> None:
+    """Keep how much of the machine others may use before a run is dropped."""
+    write_campaign(folder, msgspec.structs.replace(read_campaign(folder), foreign_limit=share))
+
+
+def tell_sweeps(folder: Path, sweeps: Sequence[Path]) -> None:
+    """Keep which sweeps the report tells, by their place beside its folder."""
+    said = read_campaign(folder)
+    there = [str(os.path.relpath(sweep.resolve(), folder.resolve())) for sweep in sweeps]
+    told = list(dict.fromkeys([*said.sweeps, *there]))
+    write_campaign(folder, msgspec.structs.replace(said, sweeps=told))
+
+
+def sweep_beside(folder: Path, place: str) -> Path:
+    """The folder of a sweep that campaign.json names: one in the report's folder or beside it.
+
+    A sweep that lies elsewhere is told where the command line names it. Raises RunError.
+    """
+    parts = PurePosixPath(place).parts
+    root = Path(os.path.abspath(folder))
+    try:
+        if len(parts) == 2 and parts[0] == "..":
+            return inside(root.parent, parts[1])
+        if len(parts) == 1:
+            return inside(root, parts[0])
+    except rec.RunError as error:
+        raise rec.RunError(f"{folder}/{CAMPAIGN}: {error}") from error
+    raise rec.RunError(
+        f"{folder}/{CAMPAIGN}: names the sweep {place!r}, which lies neither in this folder nor "
+        f"beside it, so it is not read. Name it: `cwkit report --only-write --into {folder} "
+        "--sweep FOLDER`."
+    )

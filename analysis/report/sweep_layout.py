@@ -1,0 +1,163 @@
+"""A sweep in the report: its grid as small multiples, as a table a hand can sort, and as CSV.
+
+A sweep is an experiment whose arms are the points of a grid. Here the grid's axes are laid out: one
+becomes the lines of each chart (the way to write), one its x axis (the numbers with the most
+values), and each combination of the rest a chart of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, NamedTuple
+
+from analysis.charts import Line, Panel
+from analysis.counting import Count, Measure, Measured, label, look
+from analysis.statistics import Estimate, abort_rate
+from analysis.wording import times
+
+MOST_PANELS = 12
+WAY = "way"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each axis of a grid goes. "" where there is none.
+
+    lines, x : names of axes. panels : the rest. values : axis -> its values, in the file's order.
+    """
+
+    lines: str
+    x: str
+    panels: tuple[str, ...]
+    values: Mapping[str, Sequence[Any]]
+
+    def panel_points(self) -> Iterator[dict[str, Any]]:
+        """Each combination of the axes that are neither lines nor x."""
+        for combined in product(*(self.values[axis] for axis in self.panels)):
+            yield dict(zip(self.panels, combined, strict=True))
+
+
+def layout(axes: Mapping[str, Sequence[Any]]) -> Layout:
+    """Lay the axes out; an axis of one value needs no place.
+
+    >>> layout({"way": ["a", "b"], "writers": [1, 2, 4], "keys": ["uniform", "latest"]}).x
+    'writers'
+    """
+    many = {axis: list(values) for axis, values in axes.items() if len(values) > 1}
+    lines = WAY if WAY in many else ""
+    rest = [axis for axis in many if axis != lines]
+    counts = [axis for axis in rest if all(_is_number(value) for value in many[axis])]
+    x = max(counts or rest, key=lambda axis: (axis == "writers", len(many[axis])), default="")
+    rest = [axis for axis in rest if axis != x]
+    if not lines and rest:
+        lines = min(rest, key=lambda axis: len(many[axis]))
+        rest.remove(lines)
+    return Layout(lines, x, tuple(rest), many)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+class Chart(NamedTuple):
+    """What small_multiples needs: the panels, the names of both axes, and what was left out."""
+
+    panels: list[Panel]
+    x: str
+    y: str
+    left_out: str
+
+
+def throughput_chart(grid: Measured) -> Chart:
+    """Committed transactions a second of the writers (readers where nothing writes)."""
+
+    def point(arm: str) -> tuple[float, float, float]:
+        found = grid.estimate(arm, _per_s(grid, arm))
+        if not found.blocks:
+            return (math.nan,) * 3
+        low, high = _reach(found)
+        return low, found.value, high
+
+    return _chart(grid, "committed transactions / s", point)
+
+
+def abort_chart(grid: Measured) -> Chart:
+    """Share of finished attempts refused, in per cent, with Wilson intervals over all blocks."""
+
+    def point(arm: str) -> tuple[float, float, float]:
+        tally = grid.tally(arm)
+        if tally is None or not tally.finished:
+            return (math.nan,) * 3
+        low, rate, high = 100 * abort_rate([tally.conflicted], [tally.finished])[0]
+        return low, rate, high
+
+    made = _chart(grid, "aborted attempts (%)", point)
+    # A mode that waits where another aborts is a line on the floor: it only hides the others.
+    panels = [
+        panel._replace(lines=[line for line in panel.lines if any(y > 0 for y in line.y)])
+        for panel in made.panels
+    ]
+    return made._replace(panels=panels if any(panel.lines for panel in panels) else [])
+
+
+def _reach(found: Estimate) -> tuple[float, float]:
+    if found.known:
+        return found.low, found.high
+    return float(found.each.min()), float(found.each.max())
+
+
+def _per_s(grid: Measured, arm: str) -> Measure:
+    role = "writer" if grid.plan(arm)["writers"] else "reader"
+
+    def per_s(counted: Count) -> float:
+        return counted.roles[role].per_s if role in counted.roles else math.nan
+
+    return per_s
+
+
+def _chart(grid: Measured, y: str, point: Callable[[str], tuple[float, float, float]]) -> Chart:
+    plan = layout(grid.axes)
+    panels = []
+    for fixed in plan.panel_points():
+        lines = []
+        for value in plan.values.get(plan.lines, [None]):
+            here = fixed if value is None else fixed | {plan.lines: value}
+            arms = [_arm_at(grid, here, plan.x, x) for x in plan.values.get(plan.x, [None])]
+            at = [n for n, arm in enumerate(arms) if arm]
+            if not at:
+                continue
+            found = [point(arms[n]) for n in at]
+            low, middle, high = ([p[i] for p in found] for i in range(3))
+            first = arms[at[0]]
+            name = label(grid, first) if plan.lines == WAY else f"{plan.lines} {value}"
+            # Ways are told apart by engine and mode; other lines by their order alone.
+            looks = look(grid, first) if plan.lines == WAY else ("", str(value))
+            lines.append(Line(name, looks, at, middle, low, high))
+        title = ", ".join(f"{axis} {value}" for axis, value in fixed.items())
+        ticks = [_tick(x) for x in plan.values.get(plan.x, [""])]
+        if lines:
+            panels.append(Panel(title, ticks, lines))
+    left = len(panels) - MOST_PANELS
+    words = f"{times(left, 'panel')} more are in the CSV." if left > 0 else ""
+    return Chart(panels[:MOST_PANELS], plan.x, y, words)
+
+
+def _tick(value: Any) -> str:
+    return f"{value:g}" if _is_number(value) else str(value)
+
+
+def _arm_at(grid: Measured, here: Mapping[str, Any], x: str, value: Any) -> str:
+    wanted = dict(here) if value is None else {**here, x: value}
+    again = {second for _, second in grid.twins()}
+    for arm, at in grid.points.items():
+        if arm not in again and all(at.get(axis) == v for axis, v in wanted.items()):
+            return arm
+    return ""
+
+
+def varied(grid: Measured) -> list[str]:
+    """Axes with more than one value, `way` left out."""
+    return [axis for axis, values in grid.axes.items() if len(values) > 1 and axis != WAY]

@@ -1,0 +1,282 @@
+"""What a sweep came to: its arms sorted best first, its control, what failed, and a row a cell.
+
+Plain data; the command prints it, and the report may show the same tables.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis import wording as words
+from analysis.counting import (
+    CountedCell,
+    Measured,
+    Tally,
+    Wal,
+    mebibytes,
+    role_of,
+    slump_words,
+    slumps,
+    throughput,
+)
+from analysis.statistics import FEWEST_BLOCKS, Estimate
+from analysis.wording import Table
+from workloads.experiments import AGAIN, DONE, FAILED, MISSING, REFUSED, Skipped, shown
+
+MOST_ROWS = 30
+WORST_ROWS = 10
+"""Of a table that has more arms than MOST_ROWS: the last rows are the worst ones."""
+
+CELLS_CSV = "cells.csv"
+OF_THE_WAL = ("read_think_us", "wal_autocheckpoint", "checkpointers", "checkpoint")
+"""Axes that make the size of the WAL worth a column."""
+
+
+def arms_table(grid: Measured) -> Table:
+    """The arms by their median throughput, the best first; at most MOST_ROWS of them."""
+    role = role_of(grid)
+    measure = throughput(role)
+    made = {arm: grid.estimate(arm, measure) for arm in grid.arms}
+    known = [arm for arm in grid.arms if made[arm].blocks]
+    order = sorted(known, key=lambda arm: -made[arm].value)
+    order += [arm for arm in grid.arms if not made[arm].blocks]
+    reads = role == "writer" and any(int(grid.plan(arm).get("readers", 0)) for arm in order)
+    odd = slumps(grid)
+    wal = any(axis in grid.axes for axis in OF_THE_WAL) or bool(_outgrown(grid))
+    axes = _varied(grid)
+    head = [*(axes or ["arm"]), "tx/s", "between", "ratio", "between", "aborts", "p99"]
+    head += ["reads/s"] * reads + ["WAL", "restarts"] * wal
+    between = len(order) - MOST_ROWS + 1 if len(order) > MOST_ROWS else 0
+    best = MOST_ROWS - WORST_ROWS - 1 if between else MOST_ROWS
+    rows = []
+    for place, arm in enumerate(order):
+        if between and best <= place < best + between:
+            if place == best:
+                rows.append((f"… {between} more …", *[""] * (len(head) - 1)))
+            continue
+        tally = grid.tally(arm, role)
+        rate, *between_them = _said(made[arm])
+        rate += " †" if any(name == arm for _, name in odd) else ""
+        row = [*_name(grid, arm, axes), rate, *between_them]
+        row += [*_ratio(grid, arm, role), *_of(tally)]
+        if reads:
+            row.append(_said(grid.estimate(arm, throughput("reader")))[0])
+        if wal:
+            row += _wal(grid, arm)
+        rows.append(tuple(row))
+    return Table(tuple(head), rows, _note(grid, role))
+
+
+def _of(tally: Tally | None) -> list[str]:
+    """Abort rate and p99 of all blocks together."""
+    if tally is None:
+        return [words.DASH, words.DASH]
+    return [
+        words.percent(float(tally.abort_rate[1])),
+        words.at_least(*tally.whole()[2].tolist()),
+    ]
+
+
+def _varied(grid: Measured) -> list[str]:
+    """The axes that have several values; [] where the arms are no points of a grid."""
+    if set(grid.points) != set(grid.arms):
+        return []
+    return [axis for axis, values in grid.axes.items() if len(values) > 1]
+
+
+def _name(grid: Measured, arm: str, axes: Sequence[str]) -> list[str]:
+    """An arm as the columns before its numbers: a value for each axis, the twin marked."""
+    if not axes:
+        return [arm]
+    first, *others = (shown(grid.points[arm][axis]) for axis in axes)
+    twin = arm.endswith(AGAIN) and arm.removesuffix(AGAIN) in grid.arms
+    return [first + AGAIN if twin else first, *others]
+
+
+def _said(made: Estimate) -> list[str]:
+    """The median, and its interval in brackets or the range of too few blocks."""
+    if not made.blocks:
+        return [words.DASH, ""]
+    if made.known:
+        return [words.number(made.value), words.interval(made.low, made.high)]
+    if made.blocks == 1:
+        return [words.number(made.value), ""]
+    low, high = float(made.each.min()), float(made.each.max())
+    return [words.number(made.value), f"{words.number(low)}–{words.number(high)}"]
+
+
+def _ratio(grid: Measured, arm: str, role: str) -> list[str]:
+    under = rival(grid, arm)
+    if not under or grid.unlike(arm, under):
+        return [words.DASH, ""]
+    return _said(grid.ratio(arm, under, throughput(role)))
+
+
+def rival(grid: Measured, arm: str) -> str:
+    """The arm that another is held against, "" for none.
+
+    Where there are ways: the same point with the baseline's way. Else: the baseline.
+    """
+    if not grid.baseline or arm == grid.baseline:
+        return ""
+    point = grid.points.get(arm, {})
+    if "way" not in point or arm == grid.baseline + AGAIN:
+        return grid.baseline
+    wanted = {**point, "way": grid.points[grid.baseline]["way"]}
+    return next((other for other in grid.arms if grid.points[other] == wanted != point), "")
+
+
+def _wal(grid: Measured, arm: str) -> list[str]:
+    """How large the log grew and how often it began again, medians of the usable cells."""
+    logs = [c.counted.wal for c in grid.usable(arm) if c.counted and c.counted.wal]
+    if not logs:
+        return [words.DASH, words.DASH]
+    size = mebibytes(float(np.median([log.bytes_max for log in logs])))
+    known = [log.restarts for log in logs if log.restarts is not None]
+    if not known:
+        return [size, words.DASH]
+    least = "" if all(log.exact for log in logs) else "≥ "
+    return [size, least + words.number(float(np.median(known)))]
+
+
+def _outgrown(grid: Measured) -> list[tuple[CountedCell, Wal]]:
+    """Usable cells whose log outgrew its autocheckpoint tenfold."""
+    usable = (cell for _, cell in sorted(grid.cells.items()) if cell.usable and cell.counted)
+    logs = ((cell, cell.counted.wal) for cell in usable if cell.counted)
+    return [(cell, log) for cell, log in logs if log is not None and log.why]
+
+
+def _note(grid: Measured, role: str) -> str:
+    against = f"to the baseline ({grid.baseline})"
+    if "way" in grid.points.get(grid.baseline, {}):
+        against = f"to the same with {grid.points[grid.baseline]['way']}"
+    blocks = max((block for block, _ in grid.cells), default=-1) + 1
+    which = "transactions" if role == "writer" else "readers' transactions"
+    return (
+        f"tx/s: the {which} of an arm that committed, median of {words.times(blocks, 'block')}. "
+        f"ratio: median of the blocks' ratios {against}. between: the 95 % interval in brackets, "
+        f"or from the least to the greatest of fewer than {FEWEST_BLOCKS} blocks (a narrow screen "
+        "leaves it out). aborts, p99: of all blocks together."
+    )
+
+
+# --- a row for each cell ----------------------------------------------------------------------
+
+
+# --- in words ---------------------------------------------------------------------------------
+
+
+def control_words(grid: Measured) -> str:
+    """What the A/A control shows: the ratio of two arms that ask for the same."""
+    twins = [pair for pair in grid.twins() if grid.baseline in pair]
+    if not twins:
+        return "There is no A/A control: nothing says how large a ratio is by chance."
+    first, again = twins[0]
+    ratio = grid.ratio(again, first, throughput(role_of(grid)))
+    if not ratio.blocks:
+        return f"The A/A control ({again}) has no block that can be used."
+    said = f"A/A control, {again} / {first}: {ratio.said()}"
+    if not ratio.known:
+        return f"{said}."
+    verdict = "no difference" if ratio.holds(1.0) else "a difference, where there can be none"
+    return f"{said}, {verdict}: smaller ratios than that are not to be claimed."
+
+
+def failure_words(grid: Measured, states: dict[tuple[int, str], str]) -> list[str]:
+    """Which cells have no result and why; [] where all have one.
+
+    Those whose words differ only in numbers are told together, with the words of the first.
+    """
+    found: Counter[tuple[str, str]] = Counter()
+    first: dict[tuple[str, str], CountedCell] = {}
+    for key, cell in sorted(grid.cells.items()):
+        if states.get(key) in (FAILED, REFUSED, MISSING):
+            why = (states[key], re.sub(r"[\d,.]+", "0", cell.failure))
+            found[why] += 1
+            first.setdefault(why, cell)
+    said = []
+    for why, count in found.most_common():
+        cell = first[why]
+        where = f"b{cell.block:02d}, {cell.arm}"
+        if count > 1:
+            where = f"{words.times(count, 'cell')}, first {where}"
+        said.append(f"{why[0]}: {where}: {cell.failure}")
+    return said
+
+
+def doubt_words(grid: Measured) -> list[str]:
+    """What makes the numbers doubtful: contaminated cells, rates not met, runs that stood still,
+    logs that outgrew their checkpoints, too few CPUs, runs that are unlike.
+    """
+    said = []
+    unmet = [cell for cell in grid.cells.values() if cell.state == DONE and cell.unmet]
+    if unmet:
+        said.append(
+            f"{words.times(len(unmet), 'cell')} did not meet the rate that was asked for, the "
+            f"first b{unmet[0].block:02d}, {unmet[0].arm}: {unmet[0].unmet}. Percentiles are over "
+            "all that were due."
+        )
+    if found := slump_words(grid):
+        said.append(found)
+    if outgrown := _outgrown(grid):
+        cell, log = outgrown[0]
+        said.append(
+            f"In {words.times(len(outgrown), 'cell')} the log outgrew its autocheckpoint tenfold, "
+            f"the first b{cell.block:02d}, {cell.arm}: it {log.sentence()}."
+        )
+    dirty = [cell for cell in grid.cells.values() if cell.state == DONE and cell.contaminated]
+    if dirty:
+        said.append(
+            f"{words.times(len(dirty), 'cell')} contaminated and left out of the medians, the "
+            f"first in b{dirty[0].block:02d}, {dirty[0].arm}: {dirty[0].contaminated}. "
+            "`cwkit sweep FILE.toml --retry-contaminated` runs them again."
+        )
+    if len(grid.places) > 1:
+        most = next(iter(grid.places.values()))
+        said.append(
+            f"The cells were made on {len(grid.places)} machines: medians are of the {most} cells "
+            "of one of them, ratios of all blocks, for each block is of one machine."
+        )
+    over = [cell for cell in grid.cells.values() if cell.crowded]
+    if over:
+        said.append(
+            f"{words.times(len(over), 'cell')} shared CPUs with another cell (--oversubscribe): "
+            "their rates say what was left for them, not what the engine can do, and no ratio is "
+            "taken of them."
+        )
+    alike = (cell for cell in grid.cells.values() if cell.place == grid.home)
+    conducts = [cell.manifest.conduct for cell in alike if cell.manifest]
+    jobs = sorted({(conduct.jobs, len(conduct.cpus)) for conduct in conducts if conduct.jobs})
+    if len(jobs) > 1:
+        kinds = [
+            f"{words.times(n, 'cell')} at a time with {words.times(c, 'CPU')}" for n, c in jobs
+        ]
+        said.append(
+            f"The cells ran under different conditions ({words.listed(kinds)}), so their numbers "
+            "are not to be compared."
+        )
+    pairs = [(arm, under) for arm in grid.arms if (under := rival(grid, arm))]
+    blocks = sorted({block for block, _ in grid.cells})
+    odd = [why for pair in pairs for block in blocks if (why := grid.odd(block, *pair))]
+    if odd:
+        said.append(
+            f"{words.times(len(odd), 'pair')} of runs give no ratio, for they are not alike, the "
+            f"first in {odd[0]}."
+        )
+    return said
+
+
+def skip_words(skipped: Sequence[Skipped]) -> list[str]:
+    """What the rules leave out, a line for each reason."""
+    by_why: dict[str, list[str]] = {}
+    for one in skipped:
+        by_why.setdefault(one.why, []).append(one.arm)
+    return [
+        f"left out, {words.times(len(arms), 'arm')} ({arms[0]}{', …' if len(arms) > 1 else ''}): "
+        f"{why}"
+        for why, arms in by_why.items()
+    ]

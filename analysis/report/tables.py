@@ -1,0 +1,414 @@
+"""The report's tables: each a heading row and rows of words, ready for the template."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+
+import numpy as np
+
+from analysis.counting import (
+    Measure,
+    Measured,
+    Tally,
+    Waits,
+    field,
+    joined,
+    label,
+    look,
+    mebibytes,
+    percentile_words,
+    refusal_words,
+    refusals_table,
+    slumps,
+    whole_percentiles,
+)
+from analysis.report.evidence import CONTROL, MODE_ALONE, Evidence
+from analysis.report.limits import work_ratios
+from analysis.report.markdown import code, markdown, ours
+from analysis.wording import (
+    DASH,
+    Table,
+    at_least,
+    begin_words,
+    duration,
+    interval,
+    listed,
+    number,
+    percent,
+    whole,
+)
+from workloads.engines import MODES, Probe, find_engine
+from workloads.records import CONFLICTS
+
+
+def of_role(role: str, name: str) -> Measure:
+    """A number of a role's Tally, by its name."""
+    return lambda counted: float(getattr(counted.roles[role], name))
+
+
+def main_role(grid: Measured, arm: str) -> str:
+    return "writer" if grid.plan(arm)["writers"] else "reader"
+
+
+def rates_table(evidence: Evidence, grid: Measured) -> Table:
+    """Throughput with its interval, the generator's floor beside it, and what was refused."""
+    rows, odd = [], slumps(grid)
+    for arm in grid.arms:
+        tally = grid.tally(arm, main_role(grid, arm))
+        if tally is None:
+            rows.append((arm, label(grid, arm), *[DASH] * 7, f"0 of {len(grid.of(arm))}"))
+            continue
+        low, rate, high = tally.abort_rate
+        aborts = f"{percent(rate)} {interval(low, high, percent)}" if tally.finished else DASH
+        rows.append(
+            (
+                arm,
+                label(grid, arm),
+                *(_throughput(grid, arm, role) for role in ("writer", "reader")),
+                _floor(evidence, grid, arm),
+                "baseline" if arm == grid.baseline else _against(grid, arm),
+                aborts,
+                percent(tally.wasted),
+                number(tally.cpu_us),
+                f"{len(grid.usable(arm))} of {len(grid.of(arm))}{_marked(odd, arm)}",
+            )
+        )
+    head = ("arm", "how", "writers' tx/s", "readers' tx/s", "generator alone, tx/s")
+    ratio = f"ratio to {grid.baseline}" if grid.baseline else "ratio"
+    return Table(
+        (*head, ratio, "abort rate [95 %]", "time wasted", "CPU µs a tx", "blocks used"), rows
+    )
+
+
+def _marked(odd: Collection[tuple[int, str]], arm: str) -> str:
+    """How many of an arm's runs stood still or made less than half of what it usually makes."""
+    many = sum(name == arm for _, name in odd)
+    return f", {many} of them odd (†)" if many else ""
+
+
+def _throughput(grid: Measured, arm: str, role: str) -> str:
+    if not grid.plan(arm)[role + "s"]:
+        return DASH
+    return grid.estimate(arm, of_role(role, "per_s")).said()
+
+
+def _floor(evidence: Evidence, grid: Measured, arm: str) -> str:
+    found = evidence.floor(grid, arm)
+    if found is None:
+        return DASH
+    other, null = found
+    role = main_role(other, null)
+    return number(other.estimate(null, of_role(role, "per_s")).value)
+
+
+def _against(grid: Measured, arm: str) -> str:
+    base = grid.baseline
+    if not base or base not in grid.arms or look(grid, arm)[0] == "null":
+        return DASH
+    if grid.unlike(arm, base):
+        return "not compared"
+    role = main_role(grid, arm)
+    if main_role(grid, base) != role:
+        return DASH
+    ratio = grid.ratio(arm, base, of_role(role, "per_s"))
+    return ratio.said() + (", no difference seen" if ratio.verdict == "none seen" else "")
+
+
+def latency_table(grid: Measured) -> Table:
+    """Pooled over workers and blocks, and the worst worker beside it."""
+    rows = []
+    for arm in grid.arms:
+        for role in ("writer", "reader"):
+            tally = grid.tally(arm, role)
+            if tally is None:
+                continue
+            each = tally.latency()
+            spans = whole_percentiles(grid, arm, role)
+            worst = [cell.counted.worst_p99(role) for cell in grid.usable(arm) if cell.counted]
+            known = [pair for pair in worst if not np.isnan(pair[0])]
+            rows.append(
+                (
+                    arm,
+                    role,
+                    *(percentile_words(span) for span in spans),
+                    duration(tally.longest_ns),
+                    at_least(*max(known)) if known else DASH,
+                    *(duration(each[s][2]) for s in ("queueing", "begin", "work", "commit")),
+                    duration(each["service"][0]),
+                    duration(each["service"][2]),
+                )
+            )
+    return Table(
+        ("arm", "role", "p50", "p90", "p99", "p99.9", "max", "longest wait", "worst worker's p99",
+         "p99 queueing", "p99 begin", "p99 work", "p99 commit", "service p50", "service p99"),
+        rows,
+    )  # fmt: skip
+
+
+def fairness_table(grid: Measured) -> Table:
+    """Each worker's throughput in the middle block of each arm, and the index over all blocks."""
+    rows = []
+    for arm in grid.arms:
+        role = main_role(grid, arm)
+        cells = [cell for cell in grid.usable(arm) if cell.counted]
+        if not cells or cells[0].counted is None or len(cells[0].counted.of(role)) < 2:
+            continue
+        middle = cells[len(cells) // 2].counted
+        assert middle is not None
+        rows.append(
+            (
+                arm,
+                grid.estimate(arm, of_role(role, "fairness")).said(),
+                percent(grid.estimate(arm, of_role(role, "worst_share")).value),
+                percent(1 / len(middle.of(role))),
+                " / ".join(number(w.tally.per_s) for w in middle.of(role)),
+            )
+        )
+    head = ("arm", "Jain's index", "worst worker's share", "even share")
+    return Table((*head, "tx/s of each worker, in one block"), rows)
+
+
+def attempts_table(grid: Measured) -> Table:
+    """Attempts = commits + each kind of conflict + failed + unknown; usable blocks together. Where
+    an arm ran in an open loop, also how many transactions were due, and how many of them served.
+    """
+    rows = []
+    tallies = (grid.tally(arm, role) for arm in grid.arms for role in ("writer", "reader"))
+    asked = any(tally is not None and tally.due is not None for tally in tallies)
+    for arm in grid.arms:
+        for role in ("writer", "reader"):
+            tally = grid.tally(arm, role)
+            if tally is None:
+                continue
+            kinds = [whole(n) for n in tally.conflicts.sum(axis=1)[1:]]
+            parts = [tally.attempts, tally.committed]
+            rest = [tally.failed, tally.unknown, tally.given_up, tally.unfinished]
+            due = _due(tally) if asked else []
+            rows.append(
+                (arm, role, *map(whole, parts), *kinds, *map(whole, rest), *due, _tries(tally))
+            )
+    head = ("arm", "role", "attempts =", "committed")
+    tail = ["+ failed", "+ unknown", "given up (tx)", "unfinished (tx)"]
+    tail += ["due (tx)", "served in time (tx)"] * asked
+    kinds = [f"+ {kind}" for kind in CONFLICTS[1:]]
+    return Table((*head, *kinds, *tail, "tries until success"), rows)
+
+
+def _due(tally: Tally) -> list[str]:
+    """How many transactions were due, and how many of them were served in the window."""
+    if tally.due is None:
+        return [DASH, DASH]
+    return [whole(tally.due.many), f"{whole(tally.due.served)} ({percent(tally.due.share)})"]
+
+
+def effort_table(grid: Measured) -> Table:
+    """Where the workers' time went; usable blocks together. Each row adds up to all of it."""
+    rows = []
+    for arm in grid.arms:
+        for role in ("writer", "reader"):
+            tally = grid.tally(arm, role)
+            if tally is None or not tally.worker_ns:
+                continue
+            parts = (
+                tally.committed_ns,
+                tally.wasted_ns - tally.open_ns,
+                tally.open_ns,
+                tally.waiting_ns,
+                tally.outside_ns,
+            )
+            shares = [percent(part / tally.worker_ns) for part in parts]
+            rows.append((arm, role, f"{number(tally.worker_ns / 1e9)} s", *shares))
+    return Table(
+        ("arm", "role", "workers' time =", "attempts that committed", "+ wasted: refused or failed",
+         "+ wasted: still open at the end", "+ waiting in BEGIN at the end", "+ between attempts"),
+        rows,
+    )  # fmt: skip
+
+
+def _tries(tally: Tally) -> str:
+    said = [f"{k}: {whole(n)}" for k, n in enumerate(tally.tries[:4]) if k and n]
+    if more := int(tally.tries[4:].sum()):
+        said.append(f"more: {whole(more)} (up to {len(tally.tries) - 1})")
+    return ", ".join(said) or DASH
+
+
+def wal_table(grid: Measured) -> Table:
+    """The write-ahead log of each arm's usable runs; none of arms that have none."""
+    rows = []
+    for arm in grid.arms:
+        logs = [c.counted.wal for c in grid.usable(arm) if c.counted and c.counted.wal]
+        if not logs:
+            continue
+        sizes = [log.bytes_max for log in logs]
+        known = [log.restarts for log in logs if log.restarts is not None]
+        outgrown = [log.why for log in logs if log.why]
+        said = "" if all(log.exact for log in logs) else "≥ "
+        rows.append(
+            (
+                arm,
+                mebibytes(float(np.median(sizes))),
+                mebibytes(max(sizes)),
+                f"{number(max(log.times for log in logs))} ×",
+                f"{said}{number(float(np.median(known)))}" if known else DASH,
+                f"{len(outgrown)} of {len(logs)}: {outgrown[0]}" if outgrown else "",
+            )
+        )
+    return Table(
+        ("arm", "grew to, median", "at most", "its autocheckpoint", "began again, median a run",
+         "runs where it outgrew that tenfold, and why in the first"),
+        rows,
+    )  # fmt: skip
+
+
+def work_table(evidence: Evidence) -> Table:
+    """BEGIN CONCURRENT against both kinds of BEGIN IMMEDIATE, by the work in the transaction."""
+    words = {
+        "less": "loses",
+        "more": "wins",
+        "none seen": "no difference seen",
+        "unknown": "too few blocks to say",
+    }
+    rows = []
+    for under, name in (
+        (MODE_ALONE, "the same library's BEGIN IMMEDIATE (the mode alone)"),
+        (CONTROL, "libsql BEGIN IMMEDIATE (library and binding differ too)"),
+    ):
+        for work, pair, ratio in work_ratios(evidence, under=under):
+            grid = pair.grid
+            rows.append(
+                (
+                    f"{number(work)} µs",
+                    name,
+                    grid.estimate(pair.under).said(),
+                    grid.estimate(pair.over).said(),
+                    ratio.said(),
+                    words[ratio.verdict],
+                    code(grid.name),
+                )
+            )
+    return Table(
+        ("work inside", "against", "its tx/s", "BEGIN CONCURRENT, tx/s", "ratio",
+         "BEGIN CONCURRENT", "experiment"),
+        rows,
+    )  # fmt: skip
+
+
+def words_table(evidence: Evidence) -> Table:
+    """Every refusal met in the runs, in the engine's own words."""
+    return refusals_table(_refusals(evidence), ("engine", "begun with"), shown=30)
+
+
+def kinds_met(evidence: Evidence) -> list[str]:
+    """What the kinds of that table mean, and what its times are."""
+    return refusal_words(_refusals(evidence))
+
+
+def _refusals(evidence: Evidence) -> Waits:
+    parts = []
+    for _, cell in evidence.cells():
+        for worker in cell.counted.workers if cell.counted else ():
+            how = begin_words(worker.begin) if worker.begin else worker.role
+            found = worker.tally.waits_ns.items()
+            parts.append({(worker.engine, how, *said): waits for said, waits in found})
+    return joined(parts)
+
+
+def engines_table(evidence: Evidence) -> Table:
+    """What each engine answered when it was asked; a refusal in its own words."""
+    rows = []
+    for probe in evidence.probes.values():
+        if probe.missing or probe.identity is None:
+            rows.append((probe.engine, f"not here: {probe.missing}", *[DASH] * (len(MODES) + 1)))
+            continue
+        several = {True: "several", False: "one", None: "not asked"}[probe.several_processes]
+        words = f": “{probe.processes_words}”" if probe.processes_words else ""
+        rows.append(
+            (
+                probe.engine,
+                f"{probe.identity.binding} ({probe.identity.version})",
+                several + words,
+                *(_mode(probe, mode) for mode in MODES),
+            )
+        )
+    return Table(("engine", "binding (library)", "processes", *map(begin_words, MODES)), rows)
+
+
+def _mode(probe: Probe, mode: str) -> str:
+    answer = probe.modes.get(mode)
+    if answer is None:
+        return "not asked"
+    if not answer.accepted:
+        return f"refused: “{answer.words}”"
+    how = {True: ", writers overlap", False: ", one writer", None: ""}[answer.overlaps]
+    upgrade = f"; a write after a read is {answer.upgrade}" if answer.upgrade else ""
+    return f"accepted{how}{upgrade}"
+
+
+def promises_table(evidence: Evidence) -> Table:
+    """The isolation that each engine's makers promise; not what was measured."""
+    rows = []
+    for probe in evidence.probes.values():
+        try:
+            promises = find_engine(probe.engine).promises
+        except (ValueError, RuntimeError, ImportError):
+            continue  # an engine of the runs that this checkout does not have any more
+        told: dict[tuple[str, str], list[str]] = {}
+        for mode, promise in promises.items():
+            told.setdefault((promise.level, promise.source), []).append(begin_words(mode))
+        rows += [
+            (probe.engine, listed(modes), level, ours(source))
+            for (level, source), modes in told.items()
+        ]
+    return Table(("engine", "mode", "promised isolation", "source of the promise"), rows)
+
+
+def checks_table(evidence: Evidence) -> Table:
+    """Which invariants were checked after the runs, how often they held, and where they did not."""
+    held: dict[tuple[str, str], Counter[str]] = {}
+    total: dict[tuple[str, str], Counter[str]] = {}
+    broken: dict[tuple[str, str], str] = {}
+    for grid, cell in evidence.cells():
+        key = (grid.name, label(grid, cell.arm))
+        for finding in cell.manifest.findings if cell.manifest else ():
+            check, ok = finding.check, finding.ok
+            held.setdefault(key, Counter())[check] += ok
+            total.setdefault(key, Counter())[check] += 1
+            if not ok:
+                broken.setdefault(
+                    key, markdown("{}, {}: {}", code(cell.run), check, finding.sentence)
+                )
+    rows = []
+    for key, checks in total.items():
+        said = ", ".join(f"{check} {held[key][check]} of {n}" for check, n in checks.items())
+        rows.append((*key, said, broken.get(key, "")))
+    return Table(("experiment", "arm", "checks that held", "where one did not"), rows)
+
+
+def pragmas_table(evidence: Evidence) -> Table:
+    """What every connection read back after it had set its pragmas."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for _, cell in evidence.cells():
+        for entry in cell.manifest.workers if cell.manifest else ():
+            if entry.pragmas:
+                pairs = ", ".join(f"{k} {v}" for k, v in sorted(entry.pragmas.items()))
+                seen[entry.engine, pairs] += 1
+    rows = [(engine, pairs, whole(n)) for (engine, pairs), n in sorted(seen.items())]
+    return Table(("engine", "read back", "connections"), rows)
+
+
+def arms_table(grid: Measured) -> Table:
+    """What each arm was asked to do, where the arms differ."""
+    plans = {arm: grid.plan(arm) for arm in grid.arms}
+    keys = [k for plan in plans.values() for k in (*plan, *plan["params"]) if k not in HIDDEN]
+    differing = [
+        key
+        for key in dict.fromkeys(keys)
+        if len({str(field(plan, key)) for plan in plans.values()}) > 1
+    ]
+    rows = [(arm, *(str(field(plan, key)) for key in differing)) for arm, plan in plans.items()]
+    rows = rows if differing else []
+    return Table(("arm", *differing), rows)
+
+
+HIDDEN = ("seed", "params", "read_engine", "checkpoint_engine", "cpus")

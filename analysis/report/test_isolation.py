@@ -1,0 +1,162 @@
+"""The isolation part of the report says what the matrix says, a broken promise first."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis.report import isolation
+from analysis.report.evidence import read_evidence
+from analysis.report.findings import findings, in_short
+from analysis.report.report import write_report
+from analysis.synthetic import made_report_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def row(engine="libsql", mode="immediate", **changes):
+    said = {
+        "engine": engine,
+        "mode": mode,
+        "accepted": True,
+        "words": "",
+        "promised": {"level": "serializable", "source": "a page"},
+        "observed": "strict-serializable",
+        "observed_violated": [],
+        "anomalies": {
+            "G2-item": {
+                "result": "prevented",
+                "how": "refused",
+                "step": "T1: commit",
+                "words": "locked",
+                "story": "Write skew.",
+                "source": "Adya 1999",
+                "forbidden": True,
+                "schedule": "Schedule(('begin',), '0')",
+            }
+        },
+        "schedules": 10,
+        "transactions": {"committed": 3},
+        "refusals": {"stale": {"refused": 4, "needless": 1}},
+        "others": {},
+        "deviations": [],
+    }
+    return said | changes
+
+
+SEEN = row()["anomalies"]["G2-item"] | {"result": "possible", "how": "", "step": "", "words": ""}
+ALLOWED = row(
+    "turso",
+    "concurrent",
+    promised={"level": "snapshot-isolation", "source": "its manual"},
+    anomalies={"G2-item": SEEN},
+    others={"G2-item-process": 2},
+)
+BROKEN = row("broken", anomalies={"G2-item": SEEN}, deviations=["T1 before T2 before T1"])
+KNOWN = [
+    {
+        "name": "skew between files",
+        "sentence": "two snapshots",
+        "engine": engine,
+        "mode": "deferred",
+        "seen": seen,
+        "words": "" if seen else "no ATTACH here",
+        "text": "step by step" if seen else "",
+        "schedule": "",
+    }
+    for engine, seen in (("libsql", True), ("sqlite", True), ("turso", None))
+]
+REFUSED = {"engine": "libsql", "mode": "concurrent", "accepted": False, "words": "syntax error"}
+
+
+def test_a_refused_mode_has_no_row():
+    assert isolation.accepted([row(), REFUSED]) == [row()]
+    assert isolation.sentence([REFUSED]).startswith("Isolation: not measured")
+
+
+def test_an_anomaly_that_the_promise_allows_is_no_breach():
+    said = isolation.sentence([row(), ALLOWED])
+    assert "turso BEGIN CONCURRENT allows G2-item, as its promise of snapshot-isolation" in said
+    assert "breaks" not in said
+    assert "1 of 4 by turso" in said
+
+
+def test_a_broken_promise_is_named():
+    said = isolation.sentence([row(), BROKEN])
+    assert "**broken BEGIN IMMEDIATE breaks its promise of serializable** (G2-item seen)" in said
+
+
+def test_an_engine_that_died_is_told_without_an_anomaly_that_nobody_saw():
+    died = row("mortal", died=3, deviations=["mortal took its process down"], observed=None)
+    said = isolation.sentence([row(), died])
+    assert "**mortal BEGIN IMMEDIATE took its process down in 3 of 10 schedules**" in said
+    assert "breaks its promise" not in said
+    both = isolation.sentence([row(), BROKEN | {"died": 1}])
+    assert "took its process down in 1 of 10" in both and "breaks its promise" in both
+
+
+def test_a_known_deviation_is_told_where_it_was_seen_and_where_not():
+    (one,) = isolation.known(KNOWN)
+    assert one["seen"] == "libsql BEGIN and sqlite BEGIN"
+    assert one["not_seen"] == "turso BEGIN (no ATTACH here)"
+    said = isolation.sentence([row()], KNOWN)
+    assert said.startswith("**Beyond one file") and "sqlite BEGIN).** Isolation, 10 sched" in said
+    assert "skew between files (libsql BEGIN and sqlite BEGIN)" in said
+    assert isolation.sentence([row()], KNOWN[2:]).startswith("Isolation, 10 schedules")
+
+
+def test_modes_with_the_same_answers_share_a_row_of_the_matrix():
+    table = isolation.matrix_table([row(), row(mode="exclusive"), ALLOWED])
+    assert [cells[1:] for cells in table.rows] == [("refused",), ("**possible**",)]
+    assert table.rows[0][0] == "libsql BEGIN IMMEDIATE and BEGIN EXCLUSIVE"
+
+
+@pytest.mark.parametrize(
+    ("rows", "known", "place"),
+    [([row(), ALLOWED], [], 9), ([row(), ALLOWED], KNOWN, 1), ([row(), BROKEN], KNOWN, 0)],
+    ids=["kept", "known", "broken"],
+)
+def test_what_breaks_a_promise_is_told_first(tmp_path, rows, known, place):
+    folder = made_report_folder(tmp_path / "runs")  # with a lost commit
+    (folder / "isolation.json").write_text(json.dumps({"matrix": rows, "known": known}))
+    evidence = read_evidence(folder)
+    said = findings(evidence)
+    (isolated,) = (at for at, sentence in enumerate(said) if "Isolation, " in sentence)
+    (lost,) = (at for at, sentence in enumerate(said) if "lost acknowledged" in sentence)
+    assert (isolated, lost) == (place, int(place == 0))
+    assert f"(finding {lost + 1})" in in_short(evidence)
+
+
+@pytest.mark.parametrize("rows", [[row(), ALLOWED], [row(), BROKEN]], ids=["kept", "broken"])
+def test_the_report_tells_the_matrix_and_a_breach_first(tmp_path, rows):
+    folder = made_report_folder(tmp_path / "runs")
+    (folder / "isolation.json").write_text(json.dumps({"matrix": rows, "known": KNOWN}))
+    write_report(folder, tmp_path / "REPORT.md", tmp_path / "figures")
+    text = (tmp_path / "REPORT.md").read_text()
+    first = text.split("## Findings")[1].strip().splitlines()[0]
+    assert ("breaks its promise" in first) == (rows[1] is BROKEN)
+    assert "**possible**" in text
+    assert "Schedule(('begin',), '0')" in text
+    assert ("T1 before T2 before T1" in text) == (rows[1] is BROKEN)
+
+
+def test_the_matrix_is_made_in_a_process_of_its_own(tmp_path):
+    path = tmp_path / "isolation.json"
+    words = [sys.executable, "-m", "analysis.report.isolation", str(path), "2", str(os.getpid())]
+    subprocess.run(words, check=True, timeout=120, capture_output=True, cwd=ROOT)
+    rows = json.loads(path.read_text())["matrix"]
+    by_mode = {(r["engine"], r["mode"]): r for r in rows}
+    assert not by_mode["libsql", "concurrent"]["accepted"]
+    assert by_mode["libsql", "immediate"]["anomalies"]["G2-item"]["result"] == "prevented"
+    assert isolation.levels_table(rows).rows
+
+
+def test_at_most_ten_findings(tmp_path):
+    folder = made_report_folder(tmp_path / "runs")
+    assert len(findings(read_evidence(folder))) <= 10
+    matrix = {"matrix": [row(), BROKEN], "known": KNOWN}
+    (folder / "isolation.json").write_text(json.dumps(matrix))
+    assert len(findings(read_evidence(folder))) <= 10

@@ -1,0 +1,181 @@
+"""The report follows the data: planted truths come out as sentences, and nothing stops it."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from analysis.report.claims import claims
+from analysis.report.evidence import read_evidence
+from analysis.report.findings import doubts, findings
+from analysis.report.report import write_report
+from analysis.synthetic import ARMS, drawn_run, made_experiment, made_report_folder
+from workloads.errors import RunError
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return made_report_folder(tmp_path_factory.mktemp("made") / "runs")
+
+
+def report(folder, place):
+    write_report(folder, place / "REPORT.md", place / "figures")
+    return (place / "REPORT.md").read_text(encoding="utf-8")
+
+
+def test_the_same_runs_give_the_same_bytes_of_report_and_charts(runs, tmp_path):
+    first, second = tmp_path / "a", tmp_path / "b"
+    assert report(runs, first) == report(runs, second)
+    charts = sorted(path.name for path in (first / "figures").iterdir())
+    assert len(charts) >= 4
+    for name in charts:
+        assert (first / "figures" / name).read_bytes() == (second / "figures" / name).read_bytes()
+
+
+def test_the_report_names_no_place_of_the_machine(runs, tmp_path):
+    text = report(runs, tmp_path)
+    assert str(tmp_path) not in text
+    assert str(runs) not in text
+
+
+def test_every_table_is_as_wide_as_its_heading_and_nothing_is_left_unsaid(runs, tmp_path):
+    text = report(runs, tmp_path)
+    width = None
+    for line in text.splitlines():
+        columns = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else None
+        assert columns is None or width in (None, columns), line
+        width = columns
+    assert not re.search(r"\bnan\b|\bNone\b|\binf\b|\{\{|\}\}", text)
+
+
+def test_every_chart_that_the_report_shows_is_there(runs, tmp_path):
+    text = report(runs, tmp_path)
+    shown = re.findall(r"!\[.*?\]\((.*?)\)", text)
+    assert shown
+    assert all((tmp_path / src).is_file() for src in shown)
+
+
+def test_the_findings_are_at_most_ten_sentences_and_hold_the_planted_truths(runs):
+    said = findings(read_evidence(runs))
+    assert len(said) <= 10
+    acked, gain, cost, accepts, *rest = said
+    ratio = re.search(r"committed ([\d.]+) \[([\d.]+), ([\d.]+)\] times as many", gain)
+    assert ratio
+    assert float(ratio[2]) <= 1.8 <= float(ratio[3]) + 0.01
+    assert "the same arm run twice differs by" in gain
+    assert "attempts were refused" in cost
+    assert "libsql BEGIN IMMEDIATE lost acknowledged commits" in acked
+    assert "value 77 is committed" in acked
+    assert 'refuses BEGIN CONCURRENT (“near "CONCURRENT": syntax error”)' in accepts
+    text = "\n".join(rest)
+    assert "It loses with 0 µs of work" in text
+    assert "grows with the skew" in text
+    assert "its one check held" in text
+
+
+def test_the_opposite_data_say_the_opposite(tmp_path):
+    said = findings(read_evidence(made_report_folder(tmp_path, gain=0.7, loses=False)))
+    assert "committed only 0.7" in said[0]
+    assert "No acknowledged commit was seen to be lost, which is no proof" in said[2]
+
+
+def test_no_difference_is_said_where_the_interval_holds_1(tmp_path):
+    said = findings(read_evidence(made_report_folder(tmp_path, gain=1.0)))
+    assert "showed no difference in throughput" in said[1]
+    assert "the interval holds 1" in said[1]
+
+
+def test_what_was_not_measured_is_said_and_never_made_up(tmp_path):
+    arms = {"x": ARMS["libsql immediate"] | {"scenario": "counter"}}
+    made_experiment(tmp_path / "odd", arms, lambda arm, block: drawn_run(block), name="odd")
+    evidence = read_evidence(tmp_path)
+    said = findings(evidence)
+    assert sum("not measured" in sentence for sentence in said) >= 8
+    assert not any(claim.measured for claim in claims(evidence))
+    text = report(tmp_path, tmp_path / "out")
+    assert "Not drawn" in text
+
+
+def test_refused_failed_missing_and_unreadable_cells_are_shown_with_their_words(tmp_path):
+    arms = {"now": ARMS["libsql immediate"], "new": ARMS["branch concurrent"]}
+
+    def make(arm, block):
+        if arm == "new":
+            return (
+                "missing: sqlite-concurrent is not built here: npm was not found.",
+                "refused: sqlite-concurrent: no such mode | at all",
+                "worker 0 died: signal 9",
+            )[block]
+        return drawn_run(block)
+
+    folder = made_experiment(tmp_path / "runs" / "headline", arms, make, name="headline", blocks=3)
+    (tmp_path / "runs" / "cut").mkdir()
+    (tmp_path / "runs" / "cut" / "experiment.json").write_text("{")
+    next(folder.glob("b01-now/worker-000.npy")).unlink()
+    text = report(tmp_path / "runs", tmp_path)
+    assert "npm was not found" in text
+    assert "no such mode | at all" in text
+    assert "worker 0 died: signal 9" in text
+    assert "is missing. The run has to be made again" in text
+    assert "cut or edited" in text
+    assert "not measured in this set of runs (sqlite-concurrent is not built here" in text
+
+
+def test_an_arm_without_any_commit_does_not_stop_the_report(tmp_path):
+    arms = {"now": ARMS["libsql immediate"], "new": ARMS["branch concurrent"]}
+    made_experiment(
+        tmp_path / "runs" / "headline",
+        arms,
+        lambda arm, block: drawn_run(block, per_s=0, engine=ARMS_ENGINE[arm], begin="concurrent"),
+        name="headline",
+        blocks=7,
+    )
+    assert "## Findings" in report(tmp_path / "runs", tmp_path)
+
+
+ARMS_ENGINE = {"now": "libsql", "new": "sqlite-concurrent"}
+
+
+def test_doubt_is_said_before_the_first_number(runs, tmp_path):
+    folder = tmp_path / "runs"
+    shutil.copytree(runs, folder)
+    for path in list(folder.glob("headline/b0[0-3]-*/manifest.json")):
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest["foreign"]["cpu_share"] = 0.4
+        path.write_text(json.dumps(manifest), encoding="utf-8")
+    evidence = read_evidence(folder)
+    assert any("contaminated" in doubt for doubt in doubts(evidence))
+    text = report(folder, tmp_path)
+    assert text.index("contaminated") < text.index("## Findings")
+    assert "The headline rests on 6 blocks" in text
+
+
+@pytest.mark.parametrize("kind", ["nowhere", "empty"])
+def test_a_folder_without_experiments_is_one_sentence(tmp_path, kind):
+    if kind == "empty":
+        (tmp_path / kind).mkdir()
+    with pytest.raises(RunError, match="cwkit report"):
+        write_report(tmp_path / kind, tmp_path / "REPORT.md", tmp_path / "figures")
+    assert not (tmp_path / "REPORT.md").exists()
+
+
+def test_two_sweeps_of_one_name_are_both_told(tmp_path):
+    arms = {"a": ARMS["libsql immediate"], "b": ARMS["branch concurrent"]}
+    for folder, seed, speed in (("one", 1, 500), ("three", 2, 900), ("two", 2, 700)):
+
+        def make(arm, block, speed=speed):
+            return drawn_run([block, len(arm)], per_s=speed, seconds=0.5)
+
+        made_experiment(tmp_path / "runs" / folder, arms, make, name="swept", blocks=2)
+        path = tmp_path / "runs" / folder / "experiment.json"
+        points = {arm: {"way": arm} for arm in arms}
+        said = {"seed": seed, "baseline": "a", "axes": {"way": list(arms)}, "points": points}
+        path.write_text(json.dumps(json.loads(path.read_text()) | said))
+    evidence = read_evidence(tmp_path / "runs")
+    assert list(evidence.sweeps) == ["swept", "swept-s2", "swept-s2.2"]
+    assert all(grid.name == name for name, grid in evidence.sweeps.items())
+    text = report(tmp_path / "runs", tmp_path)
+    assert all(f"## Sweep `{name}`" in text for name in evidence.sweeps)
+    tables = [(tmp_path / f"REPORT-{name}.csv").read_text() for name in evidence.sweeps]
+    assert len(set(tables)) == 3

@@ -1,0 +1,15 @@
+from .bisect import STEP as STEP
+from .folder import DOCUMENT as DOCUMENT
+from .folder import LONGEST_S as LONGEST_S
+from .folder import MOST_REPEATS as MOST_REPEATS
+from .folder import SEARCH as SEARCH
+from .folder import Search as Search
+from .folder import begin as begin
+from .folder import read_rate as read_rate
+from .folder import read_search as read_search
+from .objective import SHARES as SHARES
+from .objective import parse_objectives as parse_objectives
+from .search import Found as Found
+from .search import Probe as Probe
+from .search import Undecided as Undecided
+from .search import run_search as run_search

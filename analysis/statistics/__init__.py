@@ -1,0 +1,37 @@
+"""Numbers from numbers; nothing here knows a run."""
+
+import lazy_loader
+
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
+
+__all__ = [
+    "COUNTED",
+    "FEWEST_BATCHES",
+    "FEWEST_BLOCKS",
+    "LEVEL",
+    "MOST_BATCHES",
+    "PAIRED_T",
+    "PERCENTILES",
+    "SHORT",
+    "SIGN_FLIP",
+    "STEADY",
+    "UNSTEADY",
+    "Estimate",
+    "Ratio",
+    "abort_rate",
+    "block_length",
+    "blocks_needed",
+    "circular_blocks",
+    "family_p",
+    "holm",
+    "jain_index",
+    "median_of_blocks",
+    "percentile_intervals",
+    "percentile_intervals_over_blocks",
+    "percentiles",
+    "ratio_over_blocks",
+    "resampled_percentile",
+    "seed_of",
+    "sign_flip_p",
+    "truncation",
+]

@@ -1,0 +1,21 @@
+"""Made-up runs whose truth is known, for tests."""
+
+import lazy_loader
+
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
+
+__all__ = [
+    "ARMS",
+    "START_NS",
+    "attempts",
+    "drawn_run",
+    "edit",
+    "made_experiment",
+    "made_report_folder",
+    "made_run",
+    "made_worker",
+    "open_loop",
+    "optimistic_run",
+    "rated",
+    "write_folder",
+]

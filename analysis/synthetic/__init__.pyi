@@ -1,0 +1,13 @@
+from .optimistic import optimistic_run as optimistic_run
+from .runs import ARMS as ARMS
+from .runs import START_NS as START_NS
+from .runs import attempts as attempts
+from .runs import drawn_run as drawn_run
+from .runs import edit as edit
+from .runs import made_experiment as made_experiment
+from .runs import made_report_folder as made_report_folder
+from .runs import made_run as made_run
+from .runs import made_worker as made_worker
+from .runs import open_loop as open_loop
+from .runs import rated as rated
+from .runs import write_folder as write_folder

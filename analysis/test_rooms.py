@@ -1,0 +1,206 @@
+"""The rooms and their doors: which stands on which, and what may be taken through a door.
+
+ROOMS is the plan of the house. An import runs down this list or stays within its room, and goes
+through the door of a room: the names in its `__all__`. Tests may look behind a door.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = {
+    "workloads": (
+        *("errors", "files", "processes", "records", "engines", "scenarios", "runs"),
+        *("schedules", "experiments", "replica", "cluster"),
+    ),
+    "properties": ("checker", "conformance"),
+    "analysis": (
+        *("wording", "statistics", "counting", "compare", "models", "search", "charts"),
+        *("report", "cli", "synthetic"),
+    ),
+}
+MOST_ROOMS, MOST_FLOORS = 11, 8
+
+
+class Import(NamedTuple):
+    """One import of a module: from which room into which, and of what."""
+
+    place: str
+    room: str
+    other: str
+    module: str
+    name: str
+
+
+def modules(root: Path, top: str) -> Iterator[Path]:
+    """The modules of a folder that are no tests."""
+    for path in sorted((root / top).rglob("*.py")):
+        if not path.name.startswith("test_") and path.name != "conftest.py":
+            yield path
+
+
+def room_of(module: str) -> str:
+    """The room that a module stands in, "" for a folder itself and for what is not ours."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] in ROOMS and len(parts) > 1 else ""
+
+
+def imports(root: Path) -> Iterator[Import]:
+    """Every import of a module of ours that leaves its room."""
+    for top in ROOMS:
+        for path in modules(root, top):
+            here = room_of(".".join(path.relative_to(root).with_suffix("").parts))
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                found: list[tuple[str, str]] = []
+                if isinstance(node, ast.Import):
+                    found = [(alias.name, "") for alias in node.names]
+                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    for alias in node.names:
+                        whole = node.module in ROOMS
+                        module = f"{node.module}.{alias.name}" if whole else node.module
+                        found.append((module, "" if whole else alias.name))
+                for module, name in found:
+                    other = room_of(module)
+                    if other and other != here:
+                        line = getattr(node, "lineno", 0)
+                        place = f"{path.relative_to(root)}:{line}"
+                        yield Import(place, here, other, module, name)
+
+
+def door(root: Path, room: str) -> set[str] | None:
+    """The names of a room's `__all__`; None for a room of one module, which is its own door."""
+    file = root / room.replace(".", "/") / "__init__.py"
+    if not file.exists():
+        return None
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+def unlisted(root: Path) -> list[str]:
+    """Rooms and modules without a line in ROOMS, and lines without a room."""
+    found = []
+    for top, listed in ROOMS.items():
+        entries = {path.relative_to(root / top).parts[0] for path in modules(root, top)}
+        there = {entry.removesuffix(".py") for entry in entries} - {"__init__"}
+        found += [f"{top}/{name} has no line in ROOMS" for name in sorted(there - set(listed))]
+        found += [f"{top}/{name} is no room" for name in sorted(set(listed) - there)]
+    return found
+
+
+def faults(root: Path) -> list[str]:
+    """Each import that runs up, and each that reaches past a door."""
+    order = [f"{top}.{room}" for top, rooms in ROOMS.items() for room in rooms]
+    found = []
+    for one in imports(root):
+        if one.other not in order or (one.room and one.room not in order):
+            continue  # told by `unlisted`
+        if one.room and order.index(one.other) > order.index(one.room):
+            found.append(f"{one.place}: {one.room} imports {one.module}, which stands above it")
+        names = door(root, one.other)
+        if names is not None and (one.module != one.other or (one.name and one.name not in names)):
+            found.append(f"{one.place}: {one.module} {one.name} is behind the door of {one.other}")
+    return found
+
+
+def floors(root: Path, top: str) -> int:
+    """The length of the longest chain of rooms of a folder, each of which imports the next."""
+    below: dict[str, set[str]] = {f"{top}.{room}": set() for room in ROOMS[top]}
+    for one in imports(root):
+        if one.room in below and one.other in below:
+            below[one.room].add(one.other)
+    height: dict[str, int] = {}
+    for room in below:  # in order: what a room stands on comes before it
+        height[room] = 1 + max((height.get(other, 0) for other in below[room]), default=0)
+    return max(height.values())
+
+
+def test_every_room_has_its_line() -> None:
+    assert unlisted(ROOT) == []
+
+
+def test_imports_run_down_and_go_through_doors() -> None:
+    assert faults(ROOT) == []
+
+
+@pytest.mark.parametrize("top", ROOMS)
+def test_a_folder_is_seen_at_a_glance(top: str) -> None:
+    assert len(ROOMS[top]) <= MOST_ROOMS
+    assert floors(ROOT, top) <= MOST_FLOORS
+
+
+def test_every_room_tells_its_story_and_names_its_door() -> None:
+    for top, rooms in ROOMS.items():
+        for room in rooms:
+            file = ROOT / top / room / "__init__.py"
+            if not file.exists():
+                continue
+            story = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+            first = story.split("\n\n")[0]
+            assert 0 < len(first) <= 300, f"{file} tells no story of one or two sentences"
+            assert door(ROOT, f"{top}.{room}"), f"{file} names no door"
+
+
+def test_a_door_is_lazy_and_opens() -> None:
+    """Each name of a door is there, and its stub says where it comes from."""
+    for top, rooms in ROOMS.items():
+        for room in rooms:
+            names = door(ROOT, f"{top}.{room}")
+            if names is None:
+                continue
+            stub = (ROOT / top / room / "__init__.pyi").read_text(encoding="utf-8")
+            told = {
+                alias.asname or alias.name
+                for node in ast.walk(ast.parse(stub))
+                if isinstance(node, ast.ImportFrom)
+                for alias in node.names
+            }
+            assert told == names, f"{top}.{room}"
+
+
+PLANTED = {
+    "an import that runs up": ("workloads/files/bad.py", "from workloads.runs import run\n"),
+    "a folder above": ("workloads/runs/bad.py", "from analysis.counting import count\n"),
+    "past a door": ("analysis/counting/bad.py", "from workloads.records.attempts import reason\n"),
+    "a module past a door": ("analysis/cli/bad.py", "import workloads.records.attempts\n"),
+    "a name that no door has": ("analysis/cli/bad.py", "from workloads.records import nothing\n"),
+    "within a function": (
+        "workloads/errors.py",
+        "def f() -> None:\n    from workloads.files import visible\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", PLANTED)
+def test_what_breaks_the_rule_is_told_with_its_line(what: str, tmp_path: Path) -> None:
+    for top in ROOMS:
+        for path in modules(ROOT, top):
+            copy = tmp_path / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    assert faults(tmp_path) == []
+    file, text = PLANTED[what]
+    (tmp_path / file).write_text(text, encoding="utf-8")
+    assert [one.split(":")[0] for one in faults(tmp_path)] == [file]
+
+
+def test_a_room_without_a_line_is_told(tmp_path: Path) -> None:
+    for top in ROOMS:
+        for path in modules(ROOT, top):
+            copy = tmp_path / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(b"")
+    (tmp_path / "workloads" / "hall").mkdir()
+    (tmp_path / "workloads" / "hall" / "__init__.py").write_text("")
+    (tmp_path / "analysis" / "shed.py").write_text("")
+    assert unlisted(tmp_path) == [
+        "workloads/hall has no line in ROOMS",
+        "analysis/shed has no line in ROOMS",
+    ]

@@ -1,0 +1,157 @@
+"""Saturation at scale: the same verdicts as on small histories, and none that is not proven."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench.generate import generate
+from properties.checker import order_inference as forced
+from properties.checker import register_levels as saturate
+from properties.checker.brute_force import BruteForce
+from properties.checker.catalogue import weaker_or_equal
+from properties.checker.decide import check
+from properties.checker.explanations import report
+from properties.checker.graph import PROCESS, REALTIME, Graph, add_realtime_edges, add_session_edges
+from properties.checker.order_inference import Forced
+from properties.checker.order_search import Orders
+from properties.checker.reachability import Bits
+from properties.checker.register_edges import observe
+from properties.checker.register_levels import NEEDS
+from properties.checker.test_anomalies import small_histories
+from properties.checker.verdict import Findings
+from workloads.records import Builder, History, read_history
+
+HISTORIES = Path(__file__).parents[1] / "histories" / "rw-register"
+
+
+def drawn(rng: random.Random) -> History:
+    """Up to 30 transactions that read something recent, or older: often a violation, often none."""
+    builder = Builder("rw-register")
+    keys, sessions = rng.choice([1, 2, 3, 8]), rng.choice([2, 4, 8])
+    values: list[list[int | None]] = [[None] for _ in range(keys)]
+    age, now, written = rng.choice([0.3, 1.0]), 0, 0
+    free = [0] * sessions
+    for _ in range(rng.randint(2, rng.choice([4, 8, 30]))):
+        session = rng.randrange(sessions)
+        now += rng.randint(0, 3)
+        begin = max(free[session], now - rng.randint(0, 6))
+        end = begin + rng.randint(1, 8)
+        free[session] = end + rng.randint(0, 1)
+        ops: list[tuple[str, int, int | None]] = []
+        own: dict[int, int | None] = {}
+        for _ in range(rng.randint(1, 4)):
+            key = rng.randrange(keys)
+            if rng.random() < 0.5:
+                back = min(len(values[key]) - 1, int(rng.expovariate(age)))
+                value = own.setdefault(key, values[key][-1 - back])
+                ops.append((rng.choice(["r", "r", "rp"]), key, value))
+            else:
+                written += 1
+                own[key] = written
+                values[key].append(written)
+                ops.append(("w", key, written))
+        outcome = rng.choices(["committed", "unknown", "failed"], [20, 1, 1])[0]
+        builder.add(session, begin, end, outcome, ops)
+    return builder.build()
+
+
+@pytest.mark.parametrize("chains", [True, False], ids=["chains", "bits"])
+def test_what_is_forced_contradicts_itself_exactly_where_it_does_on_small_histories(
+    monkeypatch: pytest.MonkeyPatch, seed: int, chains: bool
+) -> None:
+    if not chains:
+        monkeypatch.setattr(Forced, "_room", lambda self: Bits(self.transactions))
+    violated = kept = 0
+    for number in range(40):
+        rng = random.Random(seed * 1000 + number)
+        history = drawn(rng)
+        seen = observe(history, Findings())
+        graph = Graph(len(history))
+        add_session_edges(graph, history, seen.happened)
+        add_realtime_edges(graph, history, seen.happened)
+        columns = [column.tolist() for column in graph.edges()[:3]]
+        given = [(u, v, kind, -1, -1, -1) for u, v, kind in zip(*columns, strict=True)]
+        trusted = rng.choice([(), (), (PROCESS,), (REALTIME, PROCESS)])
+        for level, need in NEEDS.items():
+            small = Orders(seen, need, graph.nodes, given, trusted).close(explain=False)
+            large = Forced(seen, need, trusted).close()
+            assert (small is None) == (large is None), f"{level}, seed {seed}, history {number}"
+            violated += large is not None
+            kept += large is None
+    assert violated > 50 < kept
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_at_scale_no_verdict_differs_from_what_trying_all_orders_says(data: st.DataObject) -> None:
+    history = data.draw(small_histories("rw-register"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saturate, "MOST_TRANSACTIONS", 0)
+        verdict = check(history)
+    for level, truth in BruteForce(history).levels().items():
+        assert verdict.levels[level] in (truth, "unknown"), report(verdict, level)
+
+
+PLANTED = (
+    "long-fork-after-initialising.edn",
+    "causal-cycle.jsonl",
+    "causal-cycle-of-sessions.edn",
+    "skew-after-initialising.jsonl",
+    "fractured-after-initialising.json",
+    "G2-item.jsonl",
+    "G-nonadjacent-realtime.json",
+)
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_an_anomaly_planted_among_5000_transactions_is_found(name: str) -> None:
+    alone = read_history(HISTORIES / name)
+    small = check(alone)
+    verdict = check(planted(generate(5000, seed=3, model="rw-register"), alone))
+    violated = {level for level, value in small.levels.items() if value is False}
+    assert violated == {level for level, value in verdict.levels.items() if value is False}
+    assert set(small.anomalies) <= set(verdict.anomalies)
+    assert all(len(w[0].steps) <= 8 for w in verdict.anomalies.values())
+
+
+def planted(around: History, history: History) -> History:
+    """The first history with the second in its middle, on keys and sessions of their own."""
+    builder = Builder(around.model)
+    middle = len(around) // 2
+    moment = int(around.txn_begin[middle])
+    for txn in range(len(around)):
+        builder.add(*row(around, txn, "", 0))
+    for txn in range(len(history)):
+        builder.add(*row(history, txn, "planted ", moment))
+    return builder.build()
+
+
+def row(h: History, txn: int, name: str, moment: int) -> tuple:
+    ops = [(f, f"{name}{key}", value) for f, key, value in h.ops(txn)]
+    session = f"{name}{h.sessions[h.txn_session[txn]]}"
+    begin, end = int(h.txn_begin[txn]), int(h.txn_end[txn])
+    stop = end if end > 2**62 else end + moment
+    return session, begin + moment, stop, int(h.txn_outcome[txn]), ops
+
+
+def test_a_large_valid_history_is_proven_and_a_serial_one_at_every_level() -> None:
+    verdict = check(generate(10_000, seed=2, model="rw-register"))
+    assert not verdict.anomalies
+    assert set(verdict.levels.values()) == {True}
+
+
+def test_where_there_is_no_room_single_steps_are_still_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(forced, "MOST_BYTES", 0)
+    history = read_history(HISTORIES / "long-fork-after-initialising.edn")
+    verdict = check(planted(generate(1000, seed=3, model="rw-register"), history))
+    assert verdict.levels["serializable"] is False
+    assert False not in {verdict.levels[weak] for weak in weaker_or_equal("read-atomic")}
+    monkeypatch.setattr(saturate, "MOST_FORCED", 500)
+    assert "single steps" in check(generate(1000, seed=3, model="rw-register")).notes[0]

@@ -1,0 +1,152 @@
+"""Judge a schedule that was played, and tell what is wrong with it so that somebody can act on it.
+
+Two judges that share nothing: the checker reads the history, the model replays the events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import settings as hypothesis_settings
+
+from properties.checker import FORBIDS, Verdict, check, explain
+from properties.conformance.book import asked_once
+from properties.conformance.model import Forbidden, Model, Refused
+from workloads.engines import Engine, find_engine
+from workloads.schedules import Schedule, ScheduleRun, ScheduleRunner, pasted, stderr_text, timeline
+
+LOCKED_AT_BEGIN = {"immediate", "exclusive"}
+"""Modes in which the model judges two attached files too.
+
+The model has one snapshot for a transaction. Two files have two, each taken when its file is first
+read, and a serializable engine may take them at two moments as long as nobody can tell: a model
+with a snapshot a file would have to allow read skew, which is what nobody may see. Where BEGIN
+locks every file nobody commits between the two, and they are one. Elsewhere the checker judges,
+which asks only what was seen, and each file alone too (`ScheduleRun.history(keys)`).
+"""
+
+
+@dataclass
+class Judged:
+    """What both judges say of a schedule. `wrong` is empty where the level was kept.
+
+    verdict : the checker's, None where the schedule deletes rows. refused : by the model's count.
+    """
+
+    played: ScheduleRun
+    level: str
+    verdict: Verdict | None
+    wrong: list[str]
+    refused: list[Refused]
+
+    @property
+    def anomalies(self) -> list[str]:
+        """Names of every anomaly that was seen, forbidden at this level or not."""
+        return list(self.verdict.anomalies) if self.verdict else []
+
+
+def judge(played: ScheduleRun, level: str) -> Judged:
+    """Both judges on one schedule, at a level of Elle's names."""
+    wrong: list[str] = []
+    verdict = None
+    if played.schedule.checkable:
+        verdict = check(played.history())
+        names = [name for name in verdict.anomalies if name in FORBIDS[level]]
+        if names or verdict.levels[level] is False:
+            wrong.append(
+                f"the checker found {', '.join(names) or 'a cycle'}, which {level} forbids"
+            )
+    model = model_of(played, level)
+    if "attached" in played.schedule.schema.features and not set(played.modes) <= LOCKED_AT_BEGIN:
+        return Judged(played, level, verdict, wrong, model.refused)
+    try:
+        for event in played.events:
+            model.see(event)
+        model.finish(played.final)
+    except Forbidden as forbidden:
+        wrong.append(f"the model of {level} forbids it: {forbidden}")
+    return Judged(played, level, verdict, wrong, model.refused)
+
+
+def model_of(played: ScheduleRun, level: str) -> Model:
+    """The model as these engines keep it."""
+    at_begin = [snapshot_at_begin(*of) for of in zip(played.engines, played.modes, strict=True)]
+    return Model(played.schedule.schema, level, at_begin)
+
+
+@asked_once
+def snapshot_at_begin(engine: str, mode: str) -> bool | None:
+    """Whether a snapshot is taken at BEGIN or at the first read: asked, by trying it.
+
+    None where it cannot be told, as with a BEGIN that lets nobody write before the first read.
+    """
+    asked = play(engine, mode, Schedule(("begin; r 0; commit", "append 0 1"), "0100"))
+    written = [txn.outcome for txn in asked.txns if txn.session == 1] == ["committed"]
+    return asked.seen(0) == [()] if written else None
+
+
+def promised(engine: Engine, mode: str) -> str:
+    """The level that an engine's makers promise for a mode."""
+    return engine.promises[mode].level
+
+
+def insist(played: ScheduleRun, level: str | None = None) -> Judged:
+    """Raise AssertionError, with everything an engine's developer needs, unless the level is kept.
+
+    level : None for the weakest of what the sessions' modes promise.
+    """
+    if level is None:
+        modes = zip(played.engines, played.modes, strict=True)
+        level = weakest(promised(find_engine(name), mode) for name, mode in modes)
+    judged = judge(played, level)
+    if judged.wrong:
+        raise AssertionError(complaint(judged))
+    return judged
+
+
+def weakest(levels: Iterable[str]) -> str:
+    """The level that forbids least: what several sessions of different promises keep together."""
+    return min(levels, key=lambda level: len(FORBIDS[level]))
+
+
+def complaint(judged: Judged) -> str:
+    """What is wrong, the timeline, the explanation, the engine, and a line to paste."""
+    played = judged.played
+    identity = played.identity
+    parts = [
+        f"{' and '.join(dict.fromkeys(played.engines))} promises {judged.level}, but:",
+        *(f"  - {sentence}" for sentence in judged.wrong),
+        "",
+        timeline(played.events, played.modes),
+        "",
+        *explained(judged),
+        f"engine: {identity.binding}, {identity.version} {identity.source_id}".rstrip(),
+        f"modes: {', '.join(played.modes)}; rows at the end: {played.final}",
+        *(stderr_text(played.stderr) if played.stderr else []),
+        f"@example({pasted(played.schedule)})",
+    ]
+    return "\n".join(parts)
+
+
+def explained(judged: Judged) -> list[str]:
+    """The first forbidden anomaly in words."""
+    if judged.verdict is None:
+        return []
+    for name, witnesses in judged.verdict.anomalies.items():
+        if name in FORBIDS[judged.level]:
+            return [explain(judged.verdict.history, witnesses[0]), ""]
+    return []
+
+
+def how_many(share: float) -> int:
+    """Examples for a test that costs more, as a share of what the profile gives each."""
+    return max(5, int(hypothesis_settings().max_examples * share))
+
+
+def play(engine: str, mode: str, schedule: Schedule, **options: Any) -> ScheduleRun:
+    """Play one schedule on a stage of its own: for a fixed schedule, or at a prompt."""
+    modes = (mode,) * len(schedule.programs)
+    with ScheduleRunner(engine, modes, schedule.schema, schedule.settings, **options) as stage:
+        return stage.play(schedule)

@@ -1,0 +1,134 @@
+"""Deviations from a promise that were found once: looked for again, and told, never forgotten.
+
+Each has the smallest schedule that shows it. Where a property leaves one out, because it would
+find nothing else any more, it asks `left_out`, which plays that schedule on the engine that is
+there: one that is mended is tested in full from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from properties.conformance.book import asked_once
+from properties.conformance.classics import CLASSICS
+from properties.conformance.judge import complaint, judge, play, promised
+from properties.conformance.targets import DEFAULT_ENGINES
+from workloads.engines import find_engine
+from workloads.schedules import FAST, EngineDied, Schedule, Schema, SessionError, pasted
+
+TWO_FILES = Schema("list", 3, 2, ("attached",))
+LARGEST_PAGE = Schema("list", page_bytes=65536)
+SPREAD = Schema("list", features=("spread",))
+MAPPED = replace(FAST, mmap_bytes=1 << 20)
+
+
+class Known(NamedTuple):
+    """A deviation from a promise that was found once and is looked for at every report.
+
+    modes : the BEGIN modes that it concerns. engines : those that show it; the schedule passes on
+    every other. concerns : whether it shows, or may, on schedules like this one. keeps : the level
+    that such schedules keep all the same, None where nothing can be said of them. versions : those
+    on which it must show, () for all; another one may have mended it.
+    """
+
+    name: str
+    sentence: str
+    schedule: Schedule
+    modes: tuple[str, ...]
+    engines: tuple[str, ...]
+    concerns: Callable[[Schedule], bool]
+    keeps: str | None = None
+    versions: tuple[str, ...] = ()
+
+
+def _attached(schedule: Schedule) -> bool:
+    return "attached" in schedule.schema.features
+
+
+KNOWN = (
+    Known(
+        "read skew between attached files",
+        "each attached file has a snapshot of its own, taken when it is first read, so a "
+        "transaction over two files sees one before and one after another's commit",
+        replace(CLASSICS["G-single"].schedule, schema=TWO_FILES),
+        ("deferred", "concurrent"),
+        ("libsql", "sqlite", "sqlite-concurrent"),
+        _attached,
+    ),
+    Known(
+        "write skew between attached files",
+        "two transactions that each read both files and write one of them both commit",
+        replace(CLASSICS["G2-item"].schedule, schema=TWO_FILES),
+        ("deferred", "concurrent"),
+        ("libsql", "sqlite", "sqlite-concurrent"),
+        _attached,
+    ),
+    Known(
+        "no COMMIT at the largest page size",
+        "with page_size 65536 the COMMIT of a BEGIN CONCURRENT that wrote is answered with "
+        "SQLITE_CORRUPT, also where nobody else writes; the file is not harmed",
+        Schedule(("append 0 1", "begin; r 0; append 0 2; commit"), "01111", LARGEST_PAGE),
+        ("concurrent",),
+        ("sqlite-concurrent",),
+        lambda schedule: schedule.schema.page_bytes == LARGEST_PAGE.page_bytes,
+        versions=("3.54.0",),
+    ),
+    Known(
+        "write skew under mmap_size",
+        "with mmap_size above 0 a BEGIN CONCURRENT forgets the pages that it read through the map "
+        "(getPageMMap does not mark them as read), so COMMIT does not look whether another "
+        "transaction wrote them: write skew, as under snapshot isolation",
+        replace(CLASSICS["G2-item"].schedule, schema=SPREAD, settings=MAPPED),
+        ("concurrent",),
+        ("sqlite-concurrent",),
+        lambda schedule: schedule.settings.mmap_bytes > 0,
+        "snapshot-isolation",
+        ("3.54.0",),
+    ),
+)
+
+
+@asked_once
+def again(engine: str, mode: str, known: Known) -> tuple[bool | None, str]:
+    """Whether the engine still shows it, and the complaint in full.
+
+    None and the engine's own words where it refuses what the schedule needs, or dies of it.
+    """
+    try:
+        played = play(engine, mode, known.schedule)
+    except (SessionError, EngineDied) as error:
+        return None, error.words if isinstance(error, SessionError) else error.first
+    judged = judge(played, promised(find_engine(engine), mode))
+    return bool(judged.wrong), complaint(judged) if judged.wrong else ""
+
+
+def left_out(sessions: Iterable[tuple[str, str]], schedule: Schedule) -> Known | None:
+    """The known deviation that sessions (engine, mode) may show on this schedule, or None."""
+    for engine, mode in dict.fromkeys(sessions):
+        for known in KNOWN:
+            if mode in known.modes and known.concerns(schedule) and again(engine, mode, known)[0]:
+                return known
+    return None
+
+
+def known_findings(engines: Iterable[str] = DEFAULT_ENGINES) -> list[dict[str, Any]]:
+    """Each known deviation on each engine and mode it concerns, played again now; JSON-able.
+
+    A row has name, sentence, engine, mode, seen (bool; None where the engine refuses what the
+    schedule needs, with its words), text (the complaint in full), schedule.
+    """
+    found: list[dict[str, Any]] = []
+    for name in engines:
+        engine = find_engine(name)
+        for known in KNOWN:
+            for mode in known.modes:
+                if mode not in engine.promises or engine.missing() is not None:
+                    continue
+                seen, text = again(name, mode, known)
+                row = {"name": known.name, "sentence": known.sentence, "engine": name}
+                row |= {"mode": mode, "schedule": pasted(known.schedule)}
+                words, text = (text, "") if seen is None else ("", text)
+                found.append({**row, "words": words, "seen": seen, "text": text})
+    return found

@@ -1,0 +1,134 @@
+"""Which engines and BEGIN modes the property tests run on, and the stages they run on.
+
+pytest properties --engine turso,path.py:Mine --begin concurrent
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+from properties.conformance.book import asked_once, book
+from workloads.engines import MODES, Identity, Settings, find_engine
+from workloads.schedules import (
+    FAST,
+    EngineDied,
+    Schedule,
+    ScheduleRun,
+    ScheduleRunner,
+    Schema,
+    SessionError,
+)
+
+DEFAULT_ENGINES = ("libsql", "sqlite", "sqlite-concurrent", "turso")
+KEPT = 8
+"""Stages that stay open: each is a database and a few connections, or processes."""
+
+
+class Target(NamedTuple):
+    """An engine in a BEGIN mode, as a test's parameter."""
+
+    engine: str
+    mode: str
+
+    @property
+    def promise(self) -> str:
+        return find_engine(self.engine).promises[self.mode].level
+
+    def __str__(self) -> str:
+        return f"{self.engine.rpartition('/')[2]}-{self.mode}"
+
+
+def targets(engines: tuple[str, ...] = DEFAULT_ENGINES, begin: str = "") -> list[Target]:
+    """Every engine in every mode that it promises something for, or in the one mode.
+
+    In the order of the registry and of MODES, so that every xdist worker collects the same.
+    Raises UnknownName for an engine, ValueError for a mode.
+    """
+    if begin and begin not in MODES:
+        raise ValueError(f"There is no BEGIN mode {begin!r}. Modes: {', '.join(MODES)}.")
+    found = []
+    for name in engines:
+        promises = find_engine(name).promises
+        found += [Target(name, mode) for mode in MODES if mode in promises and begin in ("", mode)]
+    return found
+
+
+def refused_schema(engine: str, mode: str, schema: Schema) -> str:
+    """The engine's own words where it refuses a feature of the schema, else nothing.
+
+    SQLite's family has them all: there an error is something else, and raised. So it is where an
+    engine refuses the schema without the feature as well, or cannot be opened at all.
+    """
+    asked = (_refused(engine, mode, schema.model, feature) for feature in schema.features)
+    return next((words for words in asked if words), "")
+
+
+@asked_once
+def _refused(engine: str, mode: str, model: str, feature: str) -> str:
+    ScheduleRunner(engine, (mode,), Schema(model)).close()
+    try:
+        ScheduleRunner(engine, (mode,), Schema(model, features=(feature,))).close()
+    except SessionError as error:
+        if find_engine(engine).file_format == "sqlite":
+            raise
+        return error.words
+    return ""
+
+
+@asked_once
+def identity(engine: str, mode: str) -> Identity:
+    """What the library of an engine says it is, asked in a process of its own."""
+    with ScheduleRunner(engine, (mode,)) as stage:
+        return stage.identity
+
+
+class Stages:
+    """Stages by what they are set for, opened when first wanted, the least used closed again."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[tuple[object, ...], ScheduleRunner] = OrderedDict()
+
+    def get(
+        self,
+        engine: str | tuple[str, ...],
+        modes: tuple[str, ...],
+        schema: Schema,
+        settings: Settings = FAST,
+        *,
+        processes: bool = False,
+    ) -> ScheduleRunner:
+        key = (engine, modes, schema, settings, processes)
+        if key not in self._open:
+            while len(self._open) >= KEPT:
+                self._open.popitem(last=False)[1].close()
+            self._open[key] = ScheduleRunner(engine, modes, schema, settings, processes=processes)
+        self._open.move_to_end(key)
+        return self._open[key]
+
+    def play(
+        self,
+        engine: str | tuple[str, ...],
+        modes: tuple[str, ...],
+        schedule: Schedule,
+        *,
+        processes: bool = False,
+    ) -> ScheduleRun:
+        """Play a schedule on the stage for it. Raises EngineDied, as `Book.once` does."""
+
+        def play() -> ScheduleRun:
+            stage = self.get(engine, modes, schedule.schema, schedule.settings, processes=processes)
+            return stage.play(schedule)
+
+        return book().once((engine, modes, schedule, processes), play)
+
+    def close(self) -> None:
+        """Close them all, whatever happens to one. Raises EngineDied of the last that died so."""
+        died = None
+        while self._open:
+            try:
+                self._open.popitem()[1].close()
+            except EngineDied as error:
+                died = error
+        if died is not None:
+            raise died

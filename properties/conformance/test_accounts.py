@@ -1,0 +1,292 @@
+"""The suite on engines that do nothing, die or hang: each property fails, and says it all.
+
+The suite runs as anybody runs it, in a pytest of its own. What it says is read from the JUnit XML.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis.strategies import SearchStrategy
+
+from properties.conformance import book as book_module
+from properties.conformance import mortal
+from properties.conformance.book import aside, book
+from properties.conformance.judge import how_many, play
+from properties.conformance.strategies import schedules, schemas
+from properties.conformance.targets import Stages
+from workloads.engines import trust
+from workloads.schedules import EngineDied, Schedule, Schema, sessions
+from workloads.schedules.schedule_text import as_schedule
+
+ROOT = Path(__file__).resolve().parents[2]
+FILE = "properties/conformance/mortal.py"  # as it is named on the command line, from ROOT
+PROPERTIES = [
+    f"properties/conformance/test_{name}.py"
+    for name in ("interleavings", "classics", "state_machine", "free_running", "register_runs")
+]
+WAIT_S = 300
+"""For a pytest of a few seconds."""
+
+XDIST = {"alone": [], "xdist": ["-n", "2"]}
+
+
+class Told(NamedTuple):
+    """What a test said: how it ended ("" for well), and its counts."""
+
+    failure: str
+    counts: dict[str, int]
+
+
+class Suite(NamedTuple):
+    status: int
+    output: str
+    tests: dict[str, Told]
+
+    def of(self, engine: str) -> dict[str, Told]:
+        return {name: told for name, told in self.tests.items() if f":{engine}-" in name}
+
+
+def command(engines: tuple[str, ...], *more: str) -> list[str]:
+    named = ",".join(f"{FILE}:{name}" for name in engines)
+    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--engine", named, *more]
+
+
+def suite(folder: Path, engines: tuple[str, ...], *more: str) -> Suite:
+    """Run the suite on engines of the file, in a temporary folder that is empty afterwards."""
+    xml, temporary = folder / "said.xml", folder / "tmp"
+    temporary.mkdir()
+    done = subprocess.run(
+        command(engines, "--junitxml", str(xml), *more),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        env=os.environ | {"TMPDIR": str(temporary)},
+    )
+    tests = {}
+    for case in ElementTree.parse(xml).iter("testcase"):
+        said = [node.get("message", "") + (node.text or "") for node in case.iter("failure")]
+        said += [node.get("message", "") + (node.text or "") for node in case.iter("error")]
+        counts = {p.get("name", ""): p.get("value", "") for p in case.iter("property")}
+        counts.pop("engine", None)
+        numbers = {name: int(value) for name, value in counts.items()}
+        tests[case.get("name", "")] = Told("\n".join(said), numbers)
+    left = [path.name for path in temporary.iterdir() if not path.name.startswith("pytest-of-")]
+    assert not left, f"temporary files were left behind\n{done.stdout}"
+    return Suite(done.returncode, done.stdout + done.stderr, tests)
+
+
+WORDS = {
+    "RefusesBegin": 'near "CONCURRENT": syntax error',
+    "RefusesCommit": mortal.NO_COMMIT,
+    "NoConnect": mortal.NO_CONNECT,
+}
+DEATHS = {
+    "Aborts": "signal 6 (SIGABRT)",
+    "Segfaults": "signal 11 (SIGSEGV)",
+    "KillsItself": "signal 9 (SIGKILL)",
+    "Exits": "exit status 3",
+    "Hangs": "no answer in 3 s",
+}
+"""What ends the process -> what is said of it."""
+
+LIMIT = ("--limit", "3")
+DYING = "G0 or G1a"
+"""G0 writes twice in a transaction, on which these engines die; G1a does not, and goes on."""
+
+
+ONE_OF_A_KIND = "G0 or do_what_the_model or a_schedule_keeps or every_operation"
+"""Properties: each of another file, and each of another way to play."""
+
+SAYING_SO = {
+    "some": f"Sound or RefusesBegin or ((RefusesCommit or NoConnect) and ({ONE_OF_A_KIND}))",
+    "each": "Sound or Refuses or NoConnect",
+}
+
+
+@pytest.mark.parametrize("which", ["some", pytest.param("each", marks=pytest.mark.slow)])
+def test_each_property_of_an_engine_that_does_nothing_or_dies_says_so(
+    tmp_path: Path, which: str
+) -> None:
+    some = f"mortal and ({SAYING_SO[which]} or {DYING})"
+    few = ("--hypothesis-profile=handful", "-n", "2", "-k", some, *LIMIT)
+    said = suite(tmp_path, ("Sound", *WORDS, *DEATHS), *PROPERTIES, *few)
+    sound = said.of("Sound")
+    assert len(sound) > 25
+    assert not [told.failure for told in sound.values() if told.failure], said.output
+    for name, told in sound.items():
+        assert min(told.counts[what] for what in ("schedules", "begun", "committed")) > 0, name
+    for engine, words in WORDS.items():
+        tests = said.of(engine)
+        whole = which == "each" or engine == "RefusesBegin"
+        assert len(tests) == len(sound) if whole else len(tests) >= 5
+        for name, told in tests.items():
+            assert words in told.failure, f"{name}: {told.failure or said.output}"
+            assert not told.counts.get("committed"), name
+    numbers = r"^mortal.py:Sound-immediate +(\d+) +([\d,]+) +([\d,]+) +([\d,]+)$"
+    row = re.search(numbers, said.output, re.M)
+    assert row, said.output
+    assert int(row[1]) == len(sound)
+    assert int(row[4].replace(",", "")) == sum(told.counts["committed"] for told in sound.values())
+    told_of_deaths(said)
+
+
+def test_without_xdist_the_other_tests_go_on_when_an_engine_takes_its_process_down(
+    tmp_path: Path,
+) -> None:
+    some = ("-k", f"mortal and ({DYING})", *LIMIT)
+    engines = ("Aborts", "Hangs")
+    told_of_deaths(
+        suite(tmp_path, engines, "properties/conformance/test_classics.py", *some), engines
+    )
+
+
+def told_of_deaths(said: Suite, engines: Iterable[str] = DEATHS) -> None:
+    """The schedule, the step and the last words; and that the other test went on."""
+    for engine in engines:
+        how = DEATHS[engine]
+        tests = said.of(engine)
+        assert len(tests) == 2
+        (died,) = (told.failure for name, told in tests.items() if "G0" in name)
+        assert f"{how}" in died
+        assert "session 0 (immediate) took step 3, `append 1 3`" in died
+        assert re.search(r"^(E +)? +1  +begin !! conflict \(busy\)", died, re.M), died
+        assert f"append 1 3 !! died: {how}" in died
+        assert all(line in died for line in mortal.LAST_WORDS.splitlines())
+        assert "@example(Schedule(('begin; append 0 1; append 1 3; commit'" in died
+        if engine in ("Segfaults", "Hangs"):
+            assert 'mortal.py", line' in died, "faulthandler shows where it stood"
+        (other,) = (told for name, told in tests.items() if "G1a" in name)
+        assert not other.failure
+        assert other.counts["committed"] > 0
+
+
+PHASES = [Phase.explicit, Phase.generate, Phase.shrink]
+
+
+LARGE = schedules(Schema("list", 2, 1), operations=3)
+SMALL = schedules(Schema("list", 2, 1), sessions=(2, 2), transactions=1, operations=3)
+"""Where nothing is made smaller, but drawn in vain: that takes a thousand drawings."""
+
+
+def deaths_of(engine: str, stages: Stages, drawn: SearchStrategy[Schedule] = SMALL) -> list[str]:
+    """Has Hypothesis look for a schedule on which an engine dies: what each death told."""
+    trust(ROOT / FILE)
+    told: list[str] = []
+
+    @settings(max_examples=30, derandomize=True, database=None, deadline=None, phases=PHASES)
+    @given(drawn)
+    def look(schedule: Schedule) -> None:
+        try:
+            stages.play(f"{ROOT / FILE}:{engine}", ("immediate",) * 3, schedule)
+        except EngineDied as died:
+            told.append(str(died))
+            raise
+
+    with pytest.raises(EngineDied) as raised:
+        look()
+    assert str(raised.value) == told[-1]
+    return told
+
+
+AGAIN = "Played once more, it did the same."
+
+
+def test_a_death_is_made_smaller_within_limits(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(book_module, "MOST_DEATHS", 15)
+    told = deaths_of("Aborts", stages, LARGE)
+    assert AGAIN not in told[0]
+    assert AGAIN in told[-1]
+    assert told[-1].count("\n") < told[0].count("\n"), f"{told[0]}\n{told[-1]}"
+    assert book().deaths <= 15 + 2  # the last is played once more, whatever the limit
+
+
+def test_a_hang_is_looked_for_a_few_times_only(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "LIMIT_S", 2)
+    monkeypatch.setattr(book_module, "MOST_HANGS", 1)
+    told = deaths_of("Hangs", stages)
+    assert "never came back" in told[0]
+    assert AGAIN in told[-1]
+    assert book().deaths == 1 + 1
+
+
+def test_a_death_by_chance_is_the_same_each_time_and_not_made_smaller(
+    stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(mortal.MARK, str(tmp_path / "mark"))
+    told = deaths_of("AbortsOnce", stages)
+    chance = "Played once more, it went through, so chance or what was before it decides."
+    assert told[-1] == f"{told[0]}\n{chance}"
+    assert book().deaths == 1
+
+
+@pytest.mark.parametrize("way", XDIST)
+def test_ctrl_c_tells_the_failure_found_so_far(tmp_path: Path, way: str) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "tmp").mkdir()
+    heard = select.poll()
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    heard.register(reading, select.POLLIN)
+    process = subprocess.Popen(
+        command(
+            ("LosesCommits",),
+            "properties/conformance/test_interleavings.py",
+            "-k",
+            "mortal and four",
+            *XDIST[way],
+        ),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {mortal.PIPE: str(pipe), "TMPDIR": str(tmp_path / "tmp")},
+        process_group=0,
+    )
+    try:
+        assert heard.poll(WAIT_S * 1000), "the engine never said that it is on its way"
+        os.killpg(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=WAIT_S)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reading)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert (
+        "found before the end of properties/conformance/test_interleavings.py::test_four_sessions"
+        in output
+    )
+    told = output.partition("found before the end of")[2]
+    assert "LosesCommits promises serializable, but:" in told
+    assert "the model of serializable forbids it" in told
+    assert re.search(r"^ +\d+ +begin$", told, re.M), told
+    assert "@example(Schedule(('" in told
+    assert "seed: 1 (--seed 1)" in told
+    assert "KeyboardInterrupt" in output
+
+
+@settings(max_examples=how_many(0.4))
+@given(schedule=schedules(schemas(), patient=False, deletes=True))
+def test_the_steps_that_were_taken_are_a_schedule_that_takes_them_again(schedule: Schedule) -> None:
+    first = play("sqlite", "immediate", schedule)
+    again = as_schedule(first.events, schedule.schema, schedule.settings)
+    with aside():
+        second = play("sqlite", "immediate", again)
+    assert second.events == first.events
+    assert second.final == first.final

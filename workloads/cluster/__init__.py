@@ -1,0 +1,7 @@
+"""The same cells on several machines."""
+
+import lazy_loader
+
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
+
+__all__ = ["MachinesGone", "find_machines", "run_on_cluster"]

@@ -1,0 +1,198 @@
+"""One cell on one machine of a dask cluster: its task there, and its run brought back here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Literal
+
+import msgspec
+
+from workloads import records as rec
+from workloads.cluster import agent as remote
+from workloads.cluster.machines import ASK_LIMIT_S, RESOURCE, Machine, Machines, Unreachable
+from workloads.errors import FolderUnwritable
+from workloads.experiments import ERRORS, Cell, cell_name, longest_s, unwritable
+from workloads.files import converted, inside, remove, visible, within
+from workloads.runs import Progress
+
+QUEUE_LIMIT_S = 3600.0
+"""How long a cell may wait for its machine, which another conductor's cell may have, s."""
+
+BEAT_S = 2.0
+POLL_S = 0.5
+PIECE_BYTES = 8 << 20
+ARRIVING = ".arriving"
+
+
+class Lost(Exception):
+    """The worker that was to run a cell is gone; the text is the rest of a sentence."""
+
+
+# -- a cell on its machine ----------------------------------------------------------------
+
+
+async def made_there(
+    machines: Machines, machine: Machine, job: Mapping[str, Any], watch: Callable[[Progress], None]
+) -> Mapping[str, Any]:
+    """Have a machine run one cell: what `remote.cell` returns for this job.
+
+    The task is this machine's alone and is run once. Raises Lost, or what the user could mend.
+    """
+    task = machines.client.submit(
+        remote.cell,
+        job,
+        key=f"{cell_name(job['block'], job['arm'])}-{uuid.uuid4().hex[:12]}",
+        pure=False,
+        workers=[machine.address],
+        allow_other_workers=False,
+        resources={RESOURCE: 1},
+        retries=0,
+    )
+    try:
+        await _ended(task, machines, machine, job, watch)
+        if task.status == "error":
+            error = await task.exception()
+            if type(error).__name__ == "KilledWorker":
+                raise Lost("dask says that the cell killed it.")
+            raise error
+        if task.status != "finished":
+            raise Lost("dask gave its task up.")
+        try:
+            said: Mapping[str, Any] = await asyncio.wait_for(task, ASK_LIMIT_S)
+        except (OSError, TimeoutError) as error:
+            raise Lost(f"what came of its cell could not be fetched ({error}).") from error
+    finally:
+        with contextlib.suppress(OSError, TimeoutError):
+            await asyncio.wait_for(machines.client.cancel([task], force=True), ASK_LIMIT_S)
+    if said.get("moved") or said.get("stopped"):
+        raise Lost("it was started again, or heard nothing from here.")
+    if "error" in said:
+        words = f"Worker {machine.name}: {said['words']}"
+        if said["error"] == FolderUnwritable.__name__:
+            words += " (`dask worker --local-directory` chooses where it keeps a cell's run.)"
+        raise ERRORS.get(said["error"], rec.RunError)(words)
+    return said
+
+
+async def _ended(
+    task: Any,
+    machines: Machines,
+    machine: Machine,
+    job: Mapping[str, Any],
+    watch: Callable[[Progress], None],
+) -> None:
+    """Wait for a cell's task, telling how it goes. Raises Lost."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+    def tell(future: Any) -> None:  # in a thread of dask's
+        with contextlib.suppress(RuntimeError):  # nobody waits any more
+            loop.call_soon_threadsafe(ended.set)
+
+    task.add_done_callback(tell)
+    begun = heard = time.monotonic()
+    most_s = longest_s(job["design"]["arms"][job["arm"]])
+    until = 0.0  # counted from when it runs
+    beat: asyncio.Task[Any] | None = None
+    try:
+        while not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), POLL_S)
+            now = time.monotonic()
+            # Asked beside this loop: dask tries a dead worker for half a minute.
+            if beat is None and now - heard >= BEAT_S:
+                beat = asyncio.create_task(
+                    machines.ask(machine.address, remote.beat, machine.token)
+                )
+            elif beat is not None and beat.done():
+                with contextlib.suppress(Unreachable):
+                    said, heard = beat.result(), now
+                    if said["running"] and not until:
+                        until = now + most_s
+                    if said["progress"]:
+                        watch(Progress(**said["progress"]))
+                beat = None
+            if ended.is_set():
+                return
+            if machine.address not in machines.registered:
+                raise Lost("its process has ended, or its network has.")
+            if now - heard > remote.LAPSE_S:
+                raise Lost(f"it gave no answer for {remote.LAPSE_S:.0f} s.")
+            if until and now > until:
+                raise Lost("its cell took longer than any cell can.")
+            if not until and now - begun > QUEUE_LIMIT_S:
+                raise rec.RunError(
+                    f"Worker {machine.name} has been busy with other work for "
+                    f"{QUEUE_LIMIT_S / 60:.0f} minutes. Go on with the same command when it is "
+                    "free."
+                )
+    finally:
+        if beat is not None:
+            beat.cancel()
+            await asyncio.gather(beat, return_exceptions=True)
+
+
+class _Said(msgspec.Struct, frozen=True):
+    """What a worker says came of a cell, as far as it is believed."""
+
+    state: Literal["done", "failed", "refused", "missing"]
+    words: str
+    took_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+    files: list[tuple[str, Annotated[int, msgspec.Meta(ge=0)]]]
+    run: str = ""
+
+
+async def brought(
+    machines: Machines, machine: Machine, job: Mapping[str, Any], said: Mapping[str, Any], to: Path
+) -> Cell:
+    """The cell, its run folder fetched in pieces and put whole into the folder `to`. Raises Lost.
+
+    said : as `made_there` returned it. Names that are not ours, and a file's path that leads out
+    of the folder, are a RunError.
+    """
+    name = cell_name(job["block"], job["arm"])
+    told: _Said = converted(Path(f"worker {machine.name}"), dict(said), _Said)
+    cell = Cell(job["block"], job["arm"], told.state, told.words, None, told.took_s)
+    if not told.files:
+        return cell
+    arriving, place = inside(to, f"{name}{ARRIVING}"), inside(to, name)
+    try:
+        remove(to, arriving.name)
+        for file, size in told.files:
+            with opened(arriving, file) as out:
+                while (at := out.tell()) < size:
+                    wanted = min(PIECE_BYTES, size - at)
+                    words = (machine.token, told.run, file, at, wanted)
+                    try:
+                        data = await machines.ask(machine.address, remote.piece, *words)
+                    except Unreachable as error:
+                        raise Lost(f"its run could not be fetched ({error}).") from error
+                    if not data or len(data) > wanted:
+                        raise Lost(f"its run's file {file} could not be read.")
+                    out.write(data)
+        os.replace(arriving, place)
+    except OSError as error:
+        raise unwritable(to, error) from error
+    finally:
+        remove(to, arriving.name)
+    return dataclasses.replace(cell, folder=place)
+
+
+@contextlib.contextmanager
+def opened(folder: Path, file: str) -> Iterator[BinaryIO]:
+    """A new file within a folder, by the path that a worker gave: never one outside of it."""
+    try:
+        target = within(folder, file)
+    except rec.RunError as error:
+        raise rec.RunError(
+            f"A worker named {visible(repr(file))} as a file of its run, which lies outside it."
+        ) from error
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("xb") as out:
+        yield out

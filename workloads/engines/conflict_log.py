@@ -1,0 +1,142 @@
+"""Which page a refused commit met, in the words that SQLite's begin-concurrent branch logs.
+
+The branch tells it nowhere else than in SQLITE_CONFIG_LOG: one line for each commit that it
+refuses, with the first page (in the order of the log of changes) that the transaction had read or
+written and somebody else has written since. A worker counts the lines; nothing is called where no
+commit is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any, NamedTuple
+
+HEAD = "cannot commit CONCURRENT transaction"
+LINE = re.compile(
+    r"conflict at page (\d+) \((read-only|read/write|unknown) page; part of db (table|index) (.*); "
+    r"content=([0-9A-F]{2})[0-9A-F]*\.\.\.\)$",
+    re.DOTALL,
+)
+KINDS = {"0D": "leaf", "0A": "leaf", "05": "interior", "02": "interior"}
+"""First byte of a b-tree page, as the file format has it. Any other: a page without cells of its
+own (overflow, free list), or page 1, which begins with the file's header."""
+
+SCHEMA = "table sqlite_schema"
+"""Page 1. The branch names whatever object its cache had there last; a conflict on page 1 is
+always one with a change of the schema."""
+
+NOTABLE = {10: "I/O error", 11: "corrupt", 13: "full", 14: "cannot open", 21: "misuse",
+           26: "not a database", 27: "notice", 28: "warning"}  # fmt: skip
+"""Primary result codes of other lines that are kept. Refused and repeated statements are not:
+the attempts' rows have those."""
+
+HEADS_KEPT = 4096
+"""Different lines that are counted one by one while a run goes on; a worker whose refusals are
+spread over more pages has the rest by object."""
+
+PAGES_TOLD = 40
+"""Pages of one worker in the manifest, the most frequent ones; the rest is summed by object."""
+
+NOTICES_TOLD = 20
+
+
+class RefusalPage(NamedTuple):
+    """One page of the file, as a refused commit met it.
+
+    thing : "table NAME" or "index TABLE.NAME", as the engine said; SCHEMA for page 1.
+    kind  : "leaf", "interior" or "other", by the page's content when it was met.
+    held  : "read-only" (the transaction had only read it), "read/write" or "unknown".
+    """
+
+    thing: str
+    page: int
+    kind: str
+    held: str
+
+    def __str__(self) -> str:
+        return f"{self.thing}, page {self.page}, {self.kind}, {self.held}"
+
+
+def read_line(text: str) -> RefusalPage | None:
+    """One line of the engine's log; None for a line that is no refused commit.
+
+    >>> read_line("cannot commit CONCURRENT transaction - conflict at page 157 (read/write page; "
+    ...           "part of db index t.t_v; content=0A0000016804BF00...)")
+    RefusalPage(thing='index t.t_v', page=157, kind='leaf', held='read/write')
+    """
+    found = LINE.search(text)
+    if found is None:
+        return None
+    page, held, kind, name, byte = found.groups()
+    if page == "1":
+        return RefusalPage(SCHEMA, 1, "other", held)
+    return RefusalPage(f"{kind} {name}", int(page), KINDS.get(byte, "other"), held)
+
+
+def read_met(text: str) -> RefusalPage:
+    """The inverse of str(MetPage): how a page stands in the manifest. ValueError for other text.
+
+    >>> read_met(str(RefusalPage("table a, b", 7, "leaf", "read-only")))
+    RefusalPage(thing='table a, b', page=7, kind='leaf', held='read-only')
+    """
+    try:
+        thing, page, kind, held = text.rsplit(", ", 3)
+        return RefusalPage(thing, int(page.removeprefix("page ")), kind, held)
+    except ValueError:
+        raise ValueError(f"{text!r} names no page that a commit met.") from None
+
+
+class ConflictLog:
+    """A callback for SQLITE_CONFIG_LOG, and its account. Called only by refused commits and by
+    the few other lines a library logs; one dictionary look-up and one slice a call.
+    """
+
+    def __init__(self) -> None:
+        self.heads: Counter[str] = Counter()
+        self.beyond: Counter[str] = Counter()
+        self.notices: Counter[tuple[int, str]] = Counter()
+
+    def __call__(self, code: int, text: str) -> None:
+        if code == 0 and text.startswith(HEAD):
+            # All but the first byte of the page's content, which differs with every change of it.
+            head = text[: text.rfind("content=") + 10]
+            if head in self.heads or len(self.heads) < HEADS_KEPT:
+                self.heads[head] += 1
+            else:
+                met = read_line(f"{head}...)")
+                self.beyond[met.thing if met else "unread"] += 1
+        elif code & 0xFF in NOTABLE:
+            words = re.sub(r"/\S*/", "", text)  # a machine's folders are nobody's business
+            words = re.sub(r"\d+", "N", words)[:200]
+            if (code, words) in self.notices or len(self.notices) < NOTICES_TOLD:
+                self.notices[code, words] += 1
+
+    def account(self) -> dict[str, Any]:
+        """Plain data for the manifest.
+
+        said    : refused commits that were logged, warm-up included.
+        pages   : str(MetPage) -> refusals, the most frequent PAGES_TOLD.
+        rest    : thing -> refusals on its other pages. pages and rest add up to `said`.
+        notices : other lines worth knowing -> times; numbers in them are N.
+        """
+        pages: Counter[RefusalPage] = Counter()
+        rest = Counter(self.beyond)
+        for head, times in self.heads.items():
+            met = read_line(f"{head}...)")
+            if met is None:
+                rest["unread"] += times
+            else:
+                pages[met] += times
+        ranked = sorted(pages.items(), key=lambda item: (-item[1], item[0]))
+        for met, times in ranked[PAGES_TOLD:]:
+            rest[met.thing] += times
+        return {
+            "said": self.heads.total() + self.beyond.total(),
+            "pages": {str(met): times for met, times in ranked[:PAGES_TOLD]},
+            "rest": dict(sorted(rest.items())),
+            "notices": {
+                f"{NOTABLE[code & 0xFF]} {code}: {words}": times
+                for (code, words), times in sorted(self.notices.items())
+            },
+        }

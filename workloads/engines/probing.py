@@ -1,0 +1,368 @@
+"""Ask an engine what it does, in processes of their own: nothing here comes from a table.
+
+`python -m workloads.engines.probing libsql` prints what one engine answers.
+
+A process of its own for each engine, because a hang or a crash in native code must end as an
+answer, and because two copies of SQLite must never meet on one file in one process.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from workloads.engines.engine import (
+    MODES,
+    Answer,
+    Engine,
+    Identity,
+    Probe,
+    Settings,
+    engine_names,
+    find_engine,
+)
+from workloads.engines.registry import trust
+from workloads.errors import UnknownName
+from workloads.files import made
+from workloads.processes import die_with_parent
+
+LIMIT_S = 30.0
+"""Seconds for one question. A busy machine takes one or two to start a Python."""
+
+UPGRADE_MS = 200
+"""The busy timeout under which an upgrade is tried: an engine that waits for it takes as long."""
+
+AT_ONCE, WAITED, GRANTED = "refused at once", "refused after the busy timeout", "granted"
+
+ROWS, ROW_BYTES = 200, 1000
+"""The first and the last row lie on different pages, whatever the page size up to 65,536."""
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def probe(name: str, *, limit_s: float = LIMIT_S) -> Probe:
+    """Ask one engine everything. Raises UnknownName; whatever else happens is an answer."""
+    find_engine(name)
+    with made("probe") as path:
+        folder = str(path)
+        answers = _interview(name, ("missing", "identity", "pragmas", *MODES), folder, limit_s)
+        if answers["missing"] is not None:
+            return Probe(name, str(answers["missing"]))
+        identity, pragmas = answers["identity"], answers["pragmas"]
+        modes = {
+            mode: found if isinstance(found := answers[mode], Answer) else Answer(False, str(found))
+            for mode in MODES
+        }
+        together, words = _two_processes(name, path, limit_s)
+        return Probe(
+            engine=name,
+            missing=None,
+            identity=identity if isinstance(identity, Identity) else None,
+            modes=modes,
+            several_processes=together,
+            processes_words=words,
+            pragmas=pragmas if isinstance(pragmas, dict) else {"(none)": str(pragmas)},
+        )
+
+
+def probe_all(names: Iterable[str] = (), *, limit_s: float = LIMIT_S) -> dict[str, Probe]:
+    """Ask several engines, one after the other; all of the registry where none is named."""
+    return {name: probe(name, limit_s=limit_s) for name in (names or engine_names())}
+
+
+def to_dict(found: Probe) -> dict[str, Any]:
+    """A probe as plain data that json.dumps takes."""
+    data = asdict(found)
+    data["identity"] = found.identity._asdict() if found.identity else None
+    return data
+
+
+class _Who(msgspec.Struct, frozen=True):
+    """An Identity as plain data has it."""
+
+    binding: str
+    version: str
+    source_id: str
+    options: tuple[str, ...] = ()
+
+
+class _Said(msgspec.Struct, frozen=True):
+    """A Probe as plain data has it."""
+
+    engine: str
+    missing: str | None
+    identity: _Who | None = None
+    modes: dict[str, Answer] = {}
+    several_processes: bool | None = None
+    processes_words: str = ""
+    pragmas: dict[str, Any] = {}
+
+
+def from_dict(data: Mapping[str, Any]) -> Probe:
+    """The inverse of to_dict, also after a way through JSON. Raises msgspec.ValidationError.
+
+    >>> from_dict(to_dict(Probe("x", "not installed"))) == Probe("x", "not installed")
+    True
+    """
+    said = msgspec.convert(dict(data), _Said)
+    named = {field: getattr(said, field) for field in said.__struct_fields__}
+    if said.identity is not None:
+        named["identity"] = Identity(*msgspec.structs.astuple(said.identity))
+    return Probe(**named)
+
+
+# What the child processes do
+
+
+def _apart(folder: str, task: Callable[..., None], *args: Any) -> None:
+    _end_with_parent()
+    os.environ["TMPDIR"] = folder
+    task(*args)
+
+
+def _answer(name: str, questions: tuple[str, ...], folder: str, pipe: Connection) -> None:
+    """Answer the questions one by one, each as soon as it is known."""
+    engine = find_engine(name)
+    for question in questions:
+        try:
+            answer = _ask(engine, question, Path(folder))
+        except BaseException as error:  # a panic of a Rust binding is no Exception
+            answer = _words(error, folder)
+        pipe.send(answer)
+        if question == "missing" and answer is not None:
+            return
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
+        die_with_parent(parent.pid)
+
+
+def _ask(engine: Engine, question: str, folder: Path) -> Any:
+    if question == "missing":
+        return engine.missing()
+    if question == "identity":
+        return engine.identity()
+    # A folder for each question: an engine may keep files beside the database under other names.
+    place = folder / question
+    place.mkdir()
+    path = str(place / "probe.db")
+    if question == "pragmas":
+        session = engine.connect(path)
+        answer = dict(session.pragmas)
+        session.close()
+        return answer
+    return _ask_mode(engine, question, path)
+
+
+def _ask_mode(engine: Engine, mode: str, path: str) -> Answer:
+    """Whether a mode is accepted, and whether two of its write transactions overlap."""
+    patient = Settings(busy_timeout_ms=0)  # nothing to wait for: one thread holds both
+    first = engine.connect(path, begin=mode, settings=patient)
+    if engine.file_format != "none":
+        _fill(first)
+    try:
+        first.begin()
+    except BaseException as error:
+        return Answer(False, _words(error, str(Path(path).parent)))
+    first.rollback()
+    if engine.file_format == "none":
+        return Answer(True, "")
+    second = engine.connect(path, begin=mode, settings=patient)
+    overlaps = _overlap(first, second)
+    upgrade = _upgrade(engine, first, path) if mode == "deferred" else ""
+    first.close()
+    second.close()
+    return Answer(True, "", overlaps, upgrade)
+
+
+def _fill(session: Any) -> None:
+    session.run("CREATE TABLE probe (id INTEGER PRIMARY KEY, value INTEGER, filler BLOB)")
+    # Outside a transaction: BEGIN is what is asked about.
+    marks = ", ".join(f"({n}, 0, zeroblob({ROW_BYTES}))" for n in range(1, ROWS + 1))
+    session.run(f"INSERT INTO probe VALUES {marks}")
+
+
+def _overlap(first: Any, second: Any) -> bool:
+    steps: tuple[Callable[[], Any], ...] = (
+        first.begin,
+        second.begin,
+        lambda: first.run("UPDATE probe SET value = 1 WHERE id = ?", (1,)),
+        lambda: second.run("UPDATE probe SET value = 1 WHERE id = ?", (ROWS,)),
+        first.commit,
+        second.commit,
+    )
+    try:
+        for step in steps:
+            step()
+    except Exception:
+        first.rollback()
+        second.rollback()
+        return False
+    # Seen, not believed: an engine that drops one of them without a word does not overlap.
+    return first.rows("SELECT count(*) FROM probe WHERE value = 1") == [(2,)]
+
+
+def _upgrade(engine: Engine, holder: Any, path: str) -> str:
+    """What comes of a deferred transaction that has read, where another holds the write lock."""
+    reader = engine.connect(path, settings=Settings(busy_timeout_ms=UPGRADE_MS))
+    try:
+        reader.begin()
+        reader.rows("SELECT value FROM probe WHERE id = 1")
+        holder.begin()
+        holder.run("UPDATE probe SET value = 2 WHERE id = ?", (ROWS,))
+        begun = time.monotonic()
+        try:
+            reader.run("UPDATE probe SET value = 2 WHERE id = 1")
+        except Exception:
+            return WAITED if time.monotonic() - begun >= UPGRADE_MS / 1000 else AT_ONCE
+        return GRANTED
+    finally:
+        holder.rollback()
+        reader.close()
+
+
+def _share(name: str, path: str, number: int, pipe: Connection) -> None:
+    """One of two processes on one database: write a row, then tell on demand which are seen."""
+    try:
+        session = find_engine(name).connect(path, settings=Settings(busy_timeout_ms=5000))
+        if number == 1:
+            session.run("CREATE TABLE together (id INTEGER PRIMARY KEY)")
+        session.begin()
+        session.run("INSERT INTO together VALUES (?)", (number,))
+        session.commit()
+        pipe.send("")
+        while pipe.recv():
+            pipe.send([row[0] for row in session.rows("SELECT id FROM together ORDER BY id")])
+        session.close()
+    except EOFError:
+        return  # the parent has gone
+    except BaseException as error:
+        pipe.send(_words(error, str(Path(path).parent)))
+
+
+# What the parent does
+
+
+def _interview(
+    name: str, questions: tuple[str, ...], folder: str, limit_s: float
+) -> dict[str, Any]:
+    """Question -> answer; words where the process hung or died, after which a new one goes on."""
+    answers: dict[str, Any] = {}
+    while left := tuple(question for question in questions if question not in answers):
+        process, pipe = _start(Path(folder), _answer, name, left, folder)
+        try:
+            for question in left:
+                answers[question], alive = _receive(process, pipe, limit_s)
+                if question == "missing" and answers[question] is not None:
+                    return answers
+                if not alive:
+                    break
+        finally:
+            _end(process, pipe)
+    return answers
+
+
+def _two_processes(name: str, folder: Path, limit_s: float) -> tuple[bool | None, str]:
+    """Whether two processes may have one database open and write to it, and the refusal's words."""
+    if find_engine(name).file_format == "none":
+        return None, "keeps no file"
+    place = folder / "together"
+    place.mkdir()
+    path = str(place / "probe.db")
+    started = []
+    try:
+        for number in (1, 2):
+            started.append(_start(folder, _share, name, path, number))
+            words, _ = _receive(*started[-1], limit_s)
+            if words:
+                # The first is alone: what stops it is no word about a second one.
+                return (None if number == 1 else False), str(words)
+        for process, pipe in started:
+            pipe.send(True)
+            seen, alive = _receive(process, pipe, limit_s)
+            if seen != [1, 2]:
+                return False, f"a process sees {seen} of [1, 2]" if alive else str(seen)
+        return True, ""
+    finally:
+        for process, pipe in started:
+            _end(process, pipe)
+
+
+def _start(folder: Path, task: Callable[..., None], *args: Any) -> tuple[Any, Connection]:
+    """A process with a task. folder : what its engine leaves among temporary files goes with it."""
+    ours, theirs = SPAWN.Pipe()
+    process = SPAWN.Process(target=_apart, args=(str(folder), task, *args, theirs), daemon=True)
+    process.start()
+    theirs.close()  # so that a dead child is an end of file and not a wait
+    return process, ours
+
+
+def _receive(process: Any, pipe: Connection, limit_s: float) -> tuple[Any, bool]:
+    """(answer, True), or (what happened instead, False)."""
+    try:
+        if pipe.poll(limit_s):
+            return pipe.recv(), True
+        return f"no answer within {limit_s:g} s; its process was ended", False
+    except (EOFError, OSError):
+        process.join(5)
+        code = process.exitcode
+        by = f"signal {signal.Signals(-code).name}" if code and code < 0 else f"exit status {code}"
+        return f"its process died with {by}", False
+
+
+def _end(process: Any, pipe: Connection) -> None:
+    pipe.close()
+    process.kill()
+    process.join(10)
+
+
+def _words(error: BaseException, folder: str) -> str:
+    """An error's own words, without the folder that only this probe has known."""
+    return (str(error) or type(error).__name__).replace(f"{folder}/", "")
+
+
+def _lines(found: Probe) -> list[str]:
+    if found.missing or found.identity is None:
+        return [f"{found.engine}: {found.missing or 'gave no identity'}"]
+    who = found.identity
+    lines = [f"{found.engine}: {who.binding}, {who.version} {who.source_id}".rstrip()]
+    for mode, answer in found.modes.items():
+        overlap = {None: "", True: ", writers overlap", False: ", one writer at a time"}
+        upgrade = f", a write after a read is {answer.upgrade}" if answer.upgrade else ""
+        said = (
+            f"accepted{overlap[answer.overlaps]}{upgrade}"
+            if answer.accepted
+            else f"refused: {answer.words}"
+        )
+        lines.append(f"  BEGIN {mode.upper():<10} {said}")
+    said = {None: "not asked", True: "yes", False: "no"}[found.several_processes]
+    lines.append(f"  several processes {said}: {found.processes_words}".rstrip(": "))
+    lines.append("  " + ", ".join(f"{name} {value}" for name, value in found.pragmas.items()))
+    return lines
+
+
+def main(names: list[str]) -> int:
+    trust(*names)
+    try:
+        for found in probe_all(names).values():
+            print("\n".join(_lines(found)))
+    except UnknownName as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

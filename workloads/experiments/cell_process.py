@@ -1,0 +1,186 @@
+"""A cell that runs in a process of its own: started, listened to, ended, and what came of it.
+
+For whoever runs several cells at a time: `workloads.experiments.conduct` on this machine,
+`workloads.cluster.agent` on each of several.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from workloads.errors import FolderUnwritable, PlanError, RunError, UnknownName
+from workloads.experiments import half_done
+from workloads.experiments.experiment import (
+    FAILED,
+    Cell,
+    cell_name,
+    read_cell,
+    write_cell,
+    write_last_words,
+)
+from workloads.files import ROOT, inside
+from workloads.processes import gist, read_open
+from workloads.runs import START_LIMIT_S, Progress, make_plan
+
+END_LIMIT_S = 15.0
+"""How long an interrupted cell may take to end in order before it is killed, s."""
+
+ERRORS: dict[str, type[Exception]] = {
+    error.__name__: error for error in (FolderUnwritable, PlanError, UnknownName, RunError)
+}
+"""What `run_cell` raises and a cell's process reports: for the user, who can mend it."""
+
+
+class _Said(msgspec.Struct, frozen=True):
+    """A line of a cell's process: how it goes, or what the user could mend."""
+
+    progress: Progress | None = None
+    error: str = ""
+    words: str = ""
+    said: str = ""
+
+
+class CellProcess:
+    """The process of one cell. `until` is when it has had more time than any cell can need.
+
+    said : what it told that is for the user, in sentences; who has told it takes it out.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        block: int,
+        arm: str,
+        values: Mapping[str, Any],
+        *,
+        cpus: Sequence[int],
+        databases: Path | None,
+        how: Mapping[str, Any],
+        inherit: Sequence[int] = (),
+        within: Path | None = None,
+    ) -> None:
+        """Start it; the words are those of `run_cell`.
+
+        inherit : open files that it keeps open. within : the folder it runs in.
+        """
+        self.folder, self.block, self.arm = folder, block, arm
+        self.heard, self.error = b"", dict[str, str]()
+        self.said = list[str]()
+        words = {
+            "folder": str(folder),
+            "block": block,
+            "arm": arm,
+            "cpus": list(cpus),
+            "databases": str(databases.resolve()) if databases else "",
+            "how": dict(how),
+            "parent": os.getpid(),
+        }
+        environment = dict(os.environ)
+        paths = (str(ROOT), environment.get("PYTHONPATH", ""))
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+        environment |= {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115, closed by `forget`
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "workloads.experiments.cell", json.dumps(words)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env=environment,
+            process_group=0,  # Ctrl-C reaches its conductor alone, which ends the cells in order
+            pass_fds=tuple(inherit),
+            cwd=within,
+        )
+        self.until = time.monotonic() + longest_s(values)
+
+    def fileno(self) -> int:
+        """Readable when it reports something, or has ended: for `selectors`."""
+        assert self.process.stdout is not None
+        return self.process.stdout.fileno()
+
+    def hear(self, data: bytes) -> Iterator[Progress]:
+        """What it reports, line by line."""
+        *lines, self.heard = (self.heard + data).split(b"\n")
+        for line in lines:
+            with contextlib.suppress(msgspec.DecodeError, UnicodeError, RecursionError):
+                # else a library's print in a scenario
+                said = msgspec.json.decode(line, type=_Said)
+                if said.progress is not None:
+                    yield said.progress
+                elif said.said:
+                    self.said.append(said.said)
+                elif said.error:
+                    self.error = {"error": said.error, "words": said.words}
+
+    @property
+    def late(self) -> bool:
+        return time.monotonic() > self.until
+
+    def outcome(self) -> Cell:
+        """Once it has closed its output: its cell, a failed one where it left no state.
+
+        Raises what it reported, for the user to mend.
+        """
+        try:
+            status = self.process.wait(END_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            status = self.process.wait()
+        text, late = read_open(self.errors), self.late
+        self.forget()
+        if self.error:
+            raise ERRORS.get(self.error["error"], RunError)(self.error["words"])
+        cell = read_cell(self.folder, self.block, self.arm)
+        if cell is None:
+            how = f"signal {-status}" if status < 0 else f"exit status {status}"
+            ended = "it took too long and was ended, " if late else ""
+            said = f"the cell's process left no result: {ended}{how}: {gist(text)}"
+            write_last_words(self.folder, self.block, self.arm, text)
+            made = inside(self.folder, cell_name(self.block, self.arm))
+            half_done.finished(made)
+            run = made if (made / "manifest.json").exists() else None
+            cell = Cell(self.block, self.arm, FAILED, said.rstrip(": "), run)
+            write_cell(self.folder, cell)
+        return cell
+
+    def forget(self) -> None:
+        """Close what is open of a process that has ended."""
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.errors.close()
+
+
+def end_all(running: Sequence[CellProcess]) -> None:
+    """End cells in order, each with its own processes: asked first, then made to."""
+    for job in running:
+        job.process.terminate()
+    until = time.monotonic() + END_LIMIT_S
+    try:
+        for job in running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                job.process.wait(max(until - time.monotonic(), 0.01))
+    finally:  # also after a second Ctrl-C
+        for job in running:
+            job.process.kill()
+            job.process.wait()
+            job.forget()
+
+
+def longest_s(values: Mapping[str, Any]) -> float:
+    """More than a cell can take that still does something: the sum of all its own limits, s."""
+    try:
+        plan = make_plan(**values)
+    except Exception:  # it will say so itself
+        return START_LIMIT_S
+    waits = 2 * plan.load_limit_s + START_LIMIT_S + plan.check_limit_s + 60
+    return waits + plan.warmup_s + plan.duration_s + plan.patience_s()

@@ -1,0 +1,254 @@
+"""Arms compared in randomised complete blocks: every arm once in each block, in an order by seed.
+
+The machine's speed drifts, so arms that run one after the other, each many times, measure the
+drift; arms that run close together share it, and the ratio within a block is free of it. A block
+gives all its arms one seed, so they also share their draws. Source: Fisher 1935, ch. 4.
+
+An experiment is a folder: `experiment.json`, and for each cell a run folder and a state file. A
+finished cell is never run again; one that was cut short is, and the folder goes on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import selectors
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from workloads import records as rec
+from workloads.errors import PlanError
+from workloads.experiments.blocks import only_ours
+from workloads.experiments.cell import run_cell
+from workloads.experiments.cell_process import CellProcess, end_all
+from workloads.experiments.cpus import slots, spare
+from workloads.experiments.experiment import (
+    DONE,
+    EARLIER,
+    FAILED,
+    MISSING,
+    REFUSED,
+    TEMPLATES,
+    Cell,
+    Design,
+    Experiment,
+    OnCell,
+    begin,
+    cell_name,
+    free_or_ours,
+    read_cell,
+    read_experiment,
+    set_aside,
+    unwritable,
+    write_cell,
+)
+from workloads.files import Held, locked, remove
+from workloads.runs import OnProgress, Progress
+
+__all__ = [
+    "DONE",
+    "FAILED",
+    "MISSING",
+    "REFUSED",
+    "Cell",
+    "Design",
+    "Experiment",
+    "OnCell",
+    "Watch",
+    "begin",
+    "cell_name",
+    "holding",
+    "read_cell",
+    "read_experiment",
+    "run_cell",
+    "run_experiment",
+    "set_aside",
+    "write_cell",
+]
+
+Watch = Callable[[int, str, Progress], None]
+"""Called while cells run with the block and the arm of the one that tells."""
+
+
+@contextlib.contextmanager
+def holding(folder: Path) -> Iterator[None]:
+    """Be the only command that runs an experiment's folder; the folder is made where it is not.
+
+    Loaded databases that an earlier command left behind are removed, and ours at the end.
+    Raises RunError where another command runs it or where it is a user's (`free_or_ours`),
+    FolderUnwritable where it can't be written.
+    """
+    folder = Path(folder)
+    free_or_ours(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    try:
+        with locked(folder):
+            remove(folder, TEMPLATES)
+            try:
+                yield
+            finally:
+                remove(folder, TEMPLATES)
+    except Held:
+        raise rec.RunError(
+            f"{folder}: another command is running it. Wait until that has ended, or give another "
+            "folder with --into."
+        ) from None
+
+
+def run_experiment(
+    design: Design,
+    folder: Path,
+    *,
+    jobs: int = 1,
+    cpus_each: int = 0,
+    oversubscribe: bool = False,
+    way: str = "",
+    again: Callable[[Cell], bool] = lambda cell: False,
+    command: str = "",
+    databases: Path | None = None,
+    on_cell: OnCell = lambda experiment, block, arm, state: None,
+    on_progress: OnProgress | None = None,
+    watch: Watch = lambda block, arm, progress: None,
+    say: Callable[[str], None] = lambda words: None,
+) -> Experiment:
+    """Run what is still missing of an experiment and return it.
+
+    jobs : cells at a time. One runs in this process and may use the whole machine, or `cpus_each`
+    CPUs of it; several run in processes of their own, each with `cpus_each` CPUs (0: as many as
+    there are for each) and with a database folder of its own. way : "report", "sweep", ... for the
+    manifests' `conduct`.
+    again : finished cells for which it is true are set aside and run again. So are those of a block
+    that was begun on another machine and not finished there.
+    say : told in a sentence what else a user should know.
+    on_progress : of whichever cell tells; watch : the same with the cell's block and arm.
+    Raises RunError where `folder` holds another experiment or another command runs it, PlanError
+    where the machine has too few CPUs, FolderUnwritable where the folder can't be written. A cell
+    that an engine refuses or that fails is kept as such and the rest goes on.
+    """
+    folder = Path(folder)
+
+    def told(block: int, arm: str, progress: Progress) -> None:
+        watch(block, arm, progress)
+        if on_progress is not None:
+            on_progress(progress)
+
+    parted, over = slots(jobs, cpus_each=cpus_each, oversubscribe=oversubscribe)
+    if jobs > 1 or cpus_each:
+        _no_cpus_of_their_own(design)
+    confined = parted[0] if cpus_each else ()
+    how = {"way": way, "jobs": jobs, "oversubscribed": over, "command": command}
+    with holding(folder):
+        begin(design, folder)
+        experiment = read_experiment(folder)
+        for key, cell in list(experiment.cells.items()):
+            if again(cell):
+                set_aside(folder, cell)
+                del experiment.cells[key]
+        if others := only_ours(experiment, jobs=jobs, cpus=len(confined or parted[0]), way=way):
+            say(
+                "begun on another machine, by other code or with other settings, so run again "
+                f"whole: {', '.join(f'b{block:02d}' for block in others)}. What they had is in "
+                f"{folder / EARLIER}."
+            )
+        if jobs > 1:
+            _SideBySide(experiment, parted, how, databases, on_cell, told, say).run()
+            return experiment
+        for block, arm in experiment.left():
+            on_cell(experiment, block, arm, "running")
+            tell = functools.partial(told, block, arm)
+            cell = run_cell(
+                folder, block, arm, cpus=confined, databases=databases, how=how, on_progress=tell,
+                say=say,
+            )  # fmt: skip
+            experiment.cells[block, arm] = cell
+            on_cell(experiment, block, arm, cell.state)
+    return experiment
+
+
+def _no_cpus_of_their_own(design: Design) -> None:
+    for arm, values in design.arms.items():
+        if values.get("cpus"):
+            raise PlanError(
+                f"Arm {arm!r} says on which CPUs it runs (cpus), so it cannot be given others: "
+                "run one cell at a time without --cpus, or leave its CPUs to --jobs and --cpus."
+            )
+
+
+class _SideBySide:
+    """Several cells at a time, each in a process and on CPUs of its own.
+
+    This process sleeps until one of them tells something. Where a CPU is left over it keeps to
+    that; else what it uses on a cell's CPU is foreign to the cell, and counted as such.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        parted: list[tuple[int, ...]],
+        how: Mapping[str, Any],
+        databases: Path | None,
+        on_cell: OnCell,
+        told: Watch,
+        say: Callable[[str], None],
+    ) -> None:
+        self.say = say
+        self.experiment, self.slots, self.how = experiment, parted, how
+        self.databases, self.on_cell, self.told = databases, on_cell, told
+        self.free = list(range(len(parted)))
+        self.running: dict[CellProcess, int] = {}  # -> its slot
+
+    def run(self) -> None:
+        """Until no cell is left. Raises what `run_cell` raises; no process outlives it."""
+        todo = self.experiment.left()
+        before = os.sched_getaffinity(0)
+        if left_over := spare(self.slots):
+            os.sched_setaffinity(0, left_over)
+        try:
+            with selectors.DefaultSelector() as selector:
+                while todo or self.running:
+                    while todo and self.free:
+                        job = self._start(*todo.pop(0))
+                        selector.register(job, selectors.EVENT_READ, job)
+                    for key, _ in selector.select(timeout=1.0):
+                        job = key.data
+                        if data := os.read(key.fd, 1 << 16):
+                            for progress in job.hear(data):
+                                self.told(job.block, job.arm, progress)
+                            while job.said:
+                                self.say(job.said.pop(0))
+                        else:
+                            selector.unregister(key.fileobj)
+                            self._ended(job)
+                    for job in self.running:
+                        if job.late:
+                            job.process.kill()
+        finally:
+            end_all(list(self.running))
+            os.sched_setaffinity(0, before)
+
+    def _start(self, block: int, arm: str) -> CellProcess:
+        slot = self.free.pop(0)
+        self.on_cell(self.experiment, block, arm, "running")
+        job = CellProcess(
+            self.experiment.folder,
+            block,
+            arm,
+            self.experiment.arms[arm],
+            cpus=self.slots[slot],
+            databases=self.databases,
+            how=self.how,
+        )
+        self.running[job] = slot
+        return job
+
+    def _ended(self, job: CellProcess) -> None:
+        """Its process has closed its output: it has its state, or it says why not."""
+        cell = job.outcome()
+        self.free.append(self.running.pop(job))
+        self.experiment.cells[job.block, job.arm] = cell
+        self.on_cell(self.experiment, job.block, job.arm, cell.state)

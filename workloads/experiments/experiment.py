@@ -1,0 +1,468 @@
+"""What an experiment asks, and the folder that holds it: its design and the state of each cell.
+
+A cell's state is a file of its own beside its run folder, replaced in one step, because several
+processes write into one folder: jobs of a sweep, pytest's workers, other machines. Folders of
+before, whose cells stand inside `experiment.json`, are still read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+from pydantic import ValidationError
+
+from workloads import records as rec
+from workloads.errors import FolderUnwritable, PlanError, shortened
+from workloads.files import (
+    LOCK_FILE,
+    converted,
+    inside,
+    move_aside,
+    read_versioned,
+    replace,
+    visible,
+    write_json,
+)
+from workloads.processes import SUFFIX, path_of
+from workloads.runs import Plan, in_words
+
+NOTE = "experiment.json"
+DONE, FAILED, REFUSED, MISSING = "done", "failed", "refused", "missing"
+STATE_OF_A_CELL = ".cell.json"
+EARLIER = "earlier"
+"""Folder within an experiment's that keeps what was run again: nothing measured is lost."""
+
+TEMPLATES = ".cwkit-templates"
+"""Folder of loaded databases, removed with all that is in it: so by a name that nobody else has."""
+
+LONGEST_NAME = 100
+
+LONGEST_EXPERIMENT = 100
+"""Bytes of an experiment's name: files of a report are called by it."""
+
+MOST_CELLS = 1_000_000
+LONGEST_ARM = 1000
+AGAIN = "Run the experiment again."
+
+
+@dataclass(frozen=True)
+class Design:
+    """What an experiment asks and how: the whole of it is in `experiment.json`.
+
+    arms : name -> values of a Plan. baseline : the arm that ratios are taken against.
+    axes : of a grid, name -> its values in order, as they are shown. points : arm -> axis -> value.
+    """
+
+    name: str
+    question: str
+    arms: Mapping[str, Mapping[str, Any]]
+    blocks: int = 10
+    seed: int = 0
+    baseline: str = ""
+    axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def order(self) -> list[list[str]]:
+        """The arms of each block, in the order they run."""
+        generator = np.random.default_rng([self.seed, len(self.arms)])
+        names = list(self.arms)
+        return [[names[i] for i in generator.permutation(len(names))] for _ in range(self.blocks)]
+
+    def block_seed(self, block: int) -> int:
+        """Of every arm in a block, so that they draw the same transactions."""
+        return block_seed(self.seed, block)
+
+    def data(self) -> dict[str, Any]:
+        """As `experiment.json` has it."""
+        return {
+            "cwkit": rec.FORMAT_VERSION,
+            "experiment": self.name,
+            "question": self.question,
+            "seed": self.seed,
+            "blocks": self.blocks,
+            "baseline": self.baseline,
+            "arms": {name: dict(values) for name, values in self.arms.items()},
+            "axes": {name: list(values) for name, values in self.axes.items()},
+            "points": {name: dict(values) for name, values in self.points.items()},
+            "order": self.order(),
+        }
+
+
+def block_seed(seed: int, block: int) -> int:
+    """The seed of a block's runs, from the experiment's."""
+    return int(np.random.SeedSequence([seed, block]).generate_state(1)[0])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm in one block: its state, the words where it went wrong, its folder, and how long it
+    took with all its processes, loading and checks (0 where that was not kept).
+    """
+
+    block: int
+    arm: str
+    state: str
+    words: str
+    folder: Path | None
+    took_s: float = 0.0
+
+    def read(self) -> rec.Run:
+        """The cell's run. Raises RunError."""
+        if self.folder is None:
+            raise rec.RunError(f"block {self.block}, arm {self.arm!r} has no run: {self.words}")
+        return rec.read_run(self.folder)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment folder, read. `cells` holds only those that were run or refused so far."""
+
+    folder: Path
+    name: str
+    question: str
+    seed: int
+    blocks: int
+    baseline: str
+    arms: dict[str, dict[str, Any]]
+    order: list[list[str]]
+    cells: dict[tuple[int, str], Cell] = field(default_factory=dict)
+    axes: dict[str, list[Any]] = field(default_factory=dict)
+    points: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def arm(self, name: str) -> Iterator[Cell]:
+        """The cells of one arm, by block."""
+        for block in range(self.blocks):
+            if (block, name) in self.cells:
+                yield self.cells[block, name]
+
+    def left(self) -> list[tuple[int, str]]:
+        """(block, arm) of the cells that are still to be run, in their order."""
+        return [
+            (block, arm)
+            for block, arms in enumerate(self.order)
+            for arm in arms
+            if (block, arm) not in self.cells
+        ]
+
+    @property
+    def complete(self) -> bool:
+        return len(self.cells) == self.blocks * len(self.arms)
+
+
+OnCell = Callable[[Experiment, int, str, str], None]
+"""Called before each cell with its block, its arm and "running", after it with its state."""
+
+
+def cell_name(block: int, arm: str) -> str:
+    """The name of a cell's files and of its run: two cells of one experiment never share it.
+
+    >>> cell_name(3, "libsql immediate, writers 4, keys zipfian:0.99")
+    'b03-libsql-immediate-writers-4-keys-zipfian-0.99'
+    """
+    slug = _slug(arm)
+    if len(slug) > LONGEST_NAME:
+        slug = f"{slug[: LONGEST_NAME - 9]}-{zlib.crc32(arm.encode()):08x}"
+    return f"b{block:02d}-{slug}"
+
+
+def _slug(arm: str) -> str:
+    return re.sub("[^A-Za-z0-9.=-]+", "-", arm).strip("-").lower()
+
+
+def byte_of(experiment: Experiment, block: int, arm: str) -> int:
+    """The byte of the folder's lock (`locks.locked`) that is held while this cell is run."""
+    return 1 + block * len(experiment.arms) + list(experiment.arms).index(arm)
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def begin(design: Design, folder: Path) -> None:
+    """Make an experiment's folder, or see that the one there asks the same.
+
+    Raises RunError where it holds another experiment, PlanError where two arms would share their
+    files, FolderUnwritable where it can't be written.
+    """
+    asked = json.loads(json.dumps(design.data()))
+    if why := no_name(design.name) or _no_arms(design.arms):
+        raise PlanError(f"An experiment cannot be begun so: {why}.")
+    names: dict[str, str] = {}
+    for arm in design.arms:
+        if (other := names.setdefault(cell_name(0, arm), arm)) != arm:
+            raise PlanError(
+                f"The arms {other!r} and {arm!r} would share their files, for these differ only "
+                "in letters and digits. Name one otherwise."
+            )
+    path = Path(folder) / NOTE
+    if path.exists():
+        there = asked_alike(design, folder)
+        for cell in read_experiment(folder).cells.values():
+            if not _state_file(folder, cell.block, cell.arm).exists():
+                write_cell(folder, cell)  # of a folder of before
+        if there.get("cells"):
+            write_json(path, {key: there[key] for key in there if key != "cells"})
+        return
+    free_or_ours(folder)
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        write_json(path, asked)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def free_or_ours(folder: Path, note: str = NOTE, what: str = "experiment") -> None:
+    """See that a folder is new, empty, or one that a command of the kit has begun.
+
+    note : the file that says what was begun there, `what` what that is in a word. A command that
+    was killed before it wrote the note left its lock, its loaded databases, or half the note.
+    Raises RunError where anything else is there: runs would be strewn among a user's files.
+    """
+    folder = Path(folder)
+    try:
+        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    others = sorted(
+        name
+        for name in there - {LOCK_FILE, TEMPLATES}
+        if not (name.startswith(f"{note}.") and name.endswith(".new"))
+    )
+    if others and note not in there:
+        raise rec.RunError(
+            f"{folder}: is not empty (it holds {others[0]!r}) and no {what} was begun there (it "
+            f"has no {note}). Give a new or an empty folder with --into, or leave --into out."
+        )
+
+
+def asked_alike(design: Design, folder: Path) -> dict[str, Any]:
+    """`experiment.json` of a folder that asks the same. Raises RunError where it asks another."""
+    asked = json.loads(json.dumps(design.data()))
+    there = {"axes": {}, "points": {}} | _read(folder)
+    if differs := [key for key in asked if there.get(key) != asked[key]]:
+        raise rec.RunError(
+            f"{folder}: holds another experiment (it differs in {', '.join(differs)}). "
+            "Give another folder, or the same settings to go on with this one."
+        )
+    return there
+
+
+def write_cell(folder: Path, cell: Cell) -> None:
+    """Keep a cell's state beside its run folder, in one step."""
+    path = _state_file(folder, cell.block, cell.arm)
+    said = {
+        "cwkit": rec.FORMAT_VERSION,
+        "block": cell.block,
+        "arm": cell.arm,
+        "state": cell.state,
+        "words": cell.words,
+        "run": cell.folder.name if cell.folder else "",
+        "took_s": round(cell.took_s, 3),
+    }
+    try:
+        write_json(path, said)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def write_last_words(folder: Path, block: int, arm: str, text: str) -> None:
+    """Keep what a cell's processes wrote to their standard error, where no run's folder has it."""
+    if text.strip():
+        with contextlib.suppress(OSError):  # it is told in the cell's words as well
+            replace(path_of(folder, cell_name(block, arm)), text)
+
+
+def set_aside(folder: Path, cell: Cell) -> None:
+    """Have a cell run again: what it has is moved to the experiment's folder `earlier`.
+
+    Raises RunError where something of it would lead out of the folder, FolderUnwritable.
+    """
+    name = cell_name(cell.block, cell.arm)
+    moved = {cell.folder.name: ""} if cell.folder is not None else {}
+    # The state last: killed between the two, the cell still says that it was run.
+    moved |= {f"{name}{end}": end for end in (SUFFIX, STATE_OF_A_CELL)}
+    try:
+        move_aside(folder, EARLIER, name, moved)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def unwritable(folder: Path, error: OSError) -> FolderUnwritable:
+    return FolderUnwritable(
+        f"{folder}: cannot be written ({error.strerror}). Give another folder with --runs."
+    )
+
+
+def _state_file(folder: Path, block: int, arm: str) -> Path:
+    return Path(folder) / f"{cell_name(block, arm)}{STATE_OF_A_CELL}"
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_CELLS)]
+_Scalar = str | int | float | bool
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """A cell's state as its file has it."""
+
+    block: _Count
+    arm: str
+    state: Literal["done", "failed", "refused", "missing"]
+    words: str
+    run: str
+    took_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """`experiment.json` as it stands; `cells` in folders of before."""
+
+    experiment: str
+    question: str
+    seed: Annotated[int, msgspec.Meta(ge=0)]
+    blocks: Annotated[int, msgspec.Meta(ge=1, le=MOST_CELLS)]
+    arms: dict[str, dict[str, Any]]
+    order: list[list[str]]
+    baseline: str | None = ""
+    axes: dict[str, list[_Scalar]] = {}
+    points: dict[str, dict[str, _Scalar]] = {}
+    cells: list[_Kept] = []
+
+
+def no_name(name: str) -> str:
+    """Why it is no experiment's name, as a part of a sentence; "" where it is one."""
+    fits = name.strip(" .") and "/" not in name and visible(name) == name
+    if fits and len(name.encode()) <= LONGEST_EXPERIMENT:
+        return ""
+    return (
+        f"{visible(shortened(name))} is no name of an experiment (files are called by it: no "
+        f"slash, nothing invisible, {LONGEST_EXPERIMENT} bytes at most)"
+    )
+
+
+def _no_arms(arms: Mapping[str, Any]) -> str:
+    """Why these are no arms, as a part of a sentence; "" where they are."""
+    if not arms:
+        return "it has no arms"
+    for arm in arms:
+        if not arm or visible(arm) != arm or len(arm) > LONGEST_ARM:
+            return f"{visible(repr(arm[:40]))} is no name of an arm"
+    return ""
+
+
+def _wrong(said: _Asked) -> str:
+    """What of an experiment's file cannot be, as a part of a sentence; "" where all can."""
+    arms = sorted(said.arms)
+    if why := no_name(said.experiment) or _no_arms(said.arms):
+        return why
+    if len(said.order) != said.blocks or any(sorted(block) != arms for block in said.order):
+        return "`order` has not each arm once in each block"
+    if said.baseline and said.baseline not in said.arms:
+        return "`baseline` is none of the arms"
+    for arm, point in said.points.items():
+        if arm not in said.arms:
+            return "`points` names arms that are none"
+        for axis, value in point.items():
+            if value not in said.axes.get(axis, ()):
+                return f"`points` has a value of {visible(repr(axis))} that its axis has not"
+    for arm, values in said.arms.items():
+        try:
+            Plan(**values)
+        except (ValidationError, TypeError) as error:
+            why = in_words(error) if isinstance(error, ValidationError) else str(error)
+            return f"the arm {visible(repr(arm))} makes no plan: {visible(why).rstrip('.')}"
+    return ""
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = Path(folder) / NOTE
+    try:
+        said: dict[str, Any] = read_versioned(path, way_out=AGAIN)
+    except FileNotFoundError:
+        raise rec.RunError(f"{folder}: not an experiment (it has no {NOTE}).") from None
+    return said
+
+
+def read_experiment(folder: Path) -> Experiment:
+    """Read an experiment folder; its runs are read when a cell is. Raises RunError."""
+    folder = Path(folder)
+    path = folder / NOTE
+    said: _Asked = converted(path, _read(folder), _Asked, AGAIN)
+    if why := _wrong(said):
+        raise rec.RunError(f"{path}: {why}. It was cut or edited. {AGAIN}")
+    made = Experiment(
+        folder,
+        said.experiment,
+        said.question,
+        said.seed,
+        said.blocks,
+        said.baseline or "",
+        said.arms,
+        said.order,
+        axes=said.axes,
+        points=said.points,
+    )
+    found = [_cell(folder, entry, path) for entry in said.cells]
+    for state in sorted(folder.glob(f"*{STATE_OF_A_CELL}")):
+        # None: set aside by another process, just now
+        if (cell := _kept(folder, state)) is not None:
+            found.append(cell)
+    by_key = {(cell.block, cell.arm): cell for cell in found}
+    for block, arms in enumerate(made.order):
+        for arm in arms:
+            if (block, arm) in by_key:
+                made.cells[block, arm] = by_key.pop((block, arm))
+    if by_key:
+        block, arm = next(iter(by_key))
+        raise rec.RunError(
+            f"{folder}: has a result of block {block}, arm {visible(repr(arm))}, and no such "
+            f"cell. Remove {cell_name(block, arm)}{STATE_OF_A_CELL}, which is of another sweep."
+        )
+    return made
+
+
+def read_cell(folder: Path, block: int, arm: str) -> Cell | None:
+    """The state of one cell, None where it has not been run. Raises RunError."""
+    return _kept(Path(folder), _state_file(folder, block, arm))
+
+
+def _kept(folder: Path, path: Path) -> Cell | None:
+    """A cell by its file, None where that is not there. Raises RunError."""
+    way_out = "Remove it, and its cell is run again."
+    try:
+        said: _Kept = read_versioned(path, _Kept, way_out)
+    except FileNotFoundError:
+        return None
+    if path.name != f"{cell_name(said.block, said.arm)}{STATE_OF_A_CELL}":
+        where = f"block {said.block}, arm {visible(repr(said.arm[:LONGEST_ARM]))}"
+        raise rec.RunError(f"{path}: has the name of another cell than {where}. {way_out}")
+    return _cell(folder, said, path)
+
+
+def _cell(folder: Path, said: _Kept, path: Path) -> Cell:
+    """A cell as `path` says it. Raises RunError for a run that we would not call so."""
+    if said.run and not _is_run_of(said.run, said.block, said.arm):
+        raise rec.RunError(
+            f"{path}: calls the run of block {said.block}, arm {visible(repr(said.arm))}, "
+            f"{visible(repr(said.run[:LONGEST_ARM]))}, which is not its name. It was edited. "
+            "Remove it, and its cell is run again."
+        )
+    run = inside(folder, said.run) if said.run else None
+    return Cell(said.block, said.arm, said.state, said.words, run, said.took_s)
+
+
+def _is_run_of(name: str, block: int, arm: str) -> bool:
+    """Whether a cell's run may be called so: by its name, or that with a number behind it, where
+    the folder of a run cut short could not be removed. Older versions did not shorten long ones.
+    """
+    ours = (cell_name(block, arm), f"b{block:02d}-{_slug(arm)}")
+    stem, _, number = name.rpartition(".")
+    return name in ours or (stem in ours and re.fullmatch("[0-9]{1,3}", number) is not None)

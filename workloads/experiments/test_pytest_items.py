@@ -1,0 +1,102 @@
+"""pytest runs a sweep's cells: distributed, selected, run again, in the command's own folder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workloads.experiments.experiment import read_experiment
+from workloads.experiments.sweep import read_sweep
+
+ROOT = Path(__file__).resolve().parents[2]
+CPUS = len(os.sched_getaffinity(0))
+LIMIT_S = 240
+SWEEP = """\
+question = "Does it run?"
+name = "tiny"
+blocks = 1
+control = false
+[plan]
+scenario = "counter"
+transactions = 200
+writers = 2
+duration_s = 30
+[[way]]
+name = "sound"
+database = "null"
+[[way]]
+name = "broken"
+database = "faulty-lost-commit"
+[[way]]
+name = "refused"
+begin = "concurrent"
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs pytest on a sweep in a process of its own: its status and what it printed."""
+    (tmp_path / "tiny.toml").write_text(SWEEP, encoding="utf-8")
+
+    def run_pytest(*words: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "pytest", "workloads", "--no-header", "-v"),
+                *("--sweep", str(tmp_path / "tiny.toml"), "--into", str(tmp_path / "e")),
+                *("-o", f"cache_dir={tmp_path / 'cache'}", *words),
+            ],
+            cwd=ROOT,
+            env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")},
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    return run_pytest
+
+
+def test_pytest_runs_the_cells_of_a_sweep_and_nothing_else(run, tmp_path):
+    over = ["--oversubscribe"] if CPUS < 2 else []
+    status, said = run("-n", "2", *over)
+    assert status == 1, said
+    assert "1 failed, 1 passed, 1 skipped" in said, said
+    assert "committed increments" in said and "syntax error" in said
+    assert "Traceback" not in said and f"cwkit show {tmp_path / 'e'}" in said
+    made = read_experiment(tmp_path / "e")
+    states = {arm: cell.state for (_, arm), cell in made.cells.items()}
+    assert states == {"sound": "done", "broken": "failed", "refused": "refused"}
+    assert list(made.arms) == list(read_sweep(tmp_path / "tiny.toml").arms)
+    conducts = [cell.read().manifest.conduct for cell in made.cells.values() if cell.folder]
+    assert all(conduct.way == "pytest" and conduct.jobs == 2 for conduct in conducts)
+    assert all(len(conduct.cpus) == max(CPUS // 2, 1) for conduct in conducts)
+    assert not (tmp_path / "e" / ".cwkit-templates").exists()
+
+    # Again: what is finished is not run again, and a failure stays one.
+    before = {path: path.read_text() for path in (tmp_path / "e").glob("*.cell.json")}
+    status, said = run("-k", "b00/sound or broken")
+    assert status == 1 and "1 failed, 1 passed, 1 deselected" in said
+    assert "b00/sound DONE BEFORE" in said and "committed increments" in said
+    assert {path: path.read_text() for path in (tmp_path / "e").glob("*.cell.json")} == before
+    # --lf runs the failed one again, and keeps the earlier one.
+    status, said = run("--lf")
+    assert status == 1 and "1 failed" in said and "passed" not in said
+    changed = {path.name for path, text in before.items() if path.read_text() != text}
+    assert changed == {"b00-broken.cell.json"}
+    assert (tmp_path / "e" / "earlier" / "b00-broken.1" / "manifest.json").exists()
+
+
+def test_what_pytest_cannot_run_is_one_sentence(run, tmp_path):
+    status, said = run("-n", str(CPUS + 1))
+    assert status == 4 and "--oversubscribe" in said and not (tmp_path / "e").exists()
+    assert said.strip().splitlines()[-1].startswith(f"ERROR: {CPUS + 1} workers (-n) at a time")
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "app.py").touch()
+    status, said = run()
+    assert status == 4 and "is not empty (it holds 'app.py')" in said and "Traceback" not in said
+    assert [path.name for path in (tmp_path / "e").iterdir()] == ["app.py"]
+    (tmp_path / "tiny.toml").write_text(SWEEP.replace("blocks", "blcks"), encoding="utf-8")
+    status, said = run()
+    assert status == 4 and "tiny.toml, line 3: there is no key 'blcks' here." in said

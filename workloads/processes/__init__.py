@@ -1,0 +1,30 @@
+"""Child processes: started in one way, waited for with a limit, ended with their parent; what
+they wrote last is kept.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
+
+__all__ = [
+    "POLL_S",
+    "RESERVE",
+    "SUFFIX",
+    "ChildProcess",
+    "all_of",
+    "die_with_parent",
+    "end",
+    "ended_words",
+    "gist",
+    "give_back",
+    "hold_back",
+    "keep",
+    "leave",
+    "path_of",
+    "read_account",
+    "read_last_words",
+    "read_open",
+    "reserve",
+    "status_words",
+    "wait",
+]

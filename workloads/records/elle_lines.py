@@ -1,0 +1,278 @@
+"""Operation maps out of the text of Elle's histories, JSON or EDN, one by one with their lines.
+
+Only what a check looks at is looked at: whatever else an operation map holds refuses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from workloads.errors import HistoryError
+from workloads.records.edn import EdnError, read_edn
+from workloads.records.values import (
+    MOST_DIGITS,
+    TOO_DEEP,
+    Literal,
+    Pairs,
+    Tagged,
+    edn_text,
+    plain,
+    show,
+)
+
+CHUNK_BYTES = 1 << 22
+MOST_LINE_BYTES = 1 << 28  # of one operation map, which holds millions of values then
+IS_NONE = 'not an operation map: {}. It needs "type", "process" and "value"'
+NO_TEXT = "no text in UTF-8"
+NEMESES = ("nemesis", Literal(":nemesis"))
+SUCH_AS = 'its value must be a list of operations such as ["r", "x", null]'
+
+
+class Line(msgspec.Struct, gc=False):
+    """One operation map. A process is an integer, a string or a Literal; value and f are not looked
+    at.
+    """
+
+    type: str
+    process: Any = None
+    value: Any = None
+    index: int | None = None
+    f: Any = None
+
+
+class _JsonLine(Line, gc=False):
+    process: int | str | None = None
+    value: msgspec.Raw = msgspec.Raw(b"null")
+    f: msgspec.Raw = msgspec.Raw(b"null")
+
+
+Lines = Iterator[tuple[int, Line]]
+_decoder = msgspec.json.Decoder(_JsonLine)
+# As nearly all operations are, and fast: the keys and values are no more than integers and strings,
+# and true, which Python takes for 1, is none of them.
+plain_operations = msgspec.json.Decoder(list[list[str | int | list[int] | None]]).decode
+_ops = msgspec.json.Decoder(list[list[Any]])
+
+
+def operations_of(value: Any) -> list[list[Any]]:
+    """The operations that an operation map's value holds, whatever they are and of either form.
+
+    Raises ValueError where they are none, RecursionError where they are nested without end.
+    """
+    if type(value) is msgspec.Raw:
+        try:
+            return _ops.decode(value)
+        except msgspec.DecodeError:
+            value = _leniently(bytes(value))
+    value = _bare(value)
+    if type(value) is not list:
+        raise ValueError(SUCH_AS)
+    ops = [_bare(op) for op in value]
+    if not all(type(op) is list and len(op) == 3 for op in ops):
+        raise ValueError(SUCH_AS)
+    return [[_word(f), key, seen] for f, key, seen in ops]
+
+
+# -- JSON ----------------------------------------------------------------------------------------
+
+
+def json_chunks(path: Path, file: BinaryIO, head: bytes) -> Iterator[Lines]:
+    """JSON lines in chunks of some megabytes: a million lines at once would cost a gigabyte."""
+    number, chunk = 1, head
+    while chunk:
+        if not chunk.endswith(b"\n"):
+            chunk += file.readline(MOST_LINE_BYTES)
+        if len(chunk) > MOST_LINE_BYTES:
+            raise HistoryError(
+                f"{path} line {number + chunk.count(NEWLINE)}: has more than "
+                f"{MOST_LINE_BYTES >> 20} MB. In JSON lines each operation map is a line."
+            )
+        count = chunk.count(NEWLINE) + (not chunk.endswith(NEWLINE))
+        lines: list[_JsonLine] = []
+        try:
+            lines = _decoder.decode_lines(chunk)
+        except (ValueError, RecursionError):
+            pass
+        if len(lines) == count:
+            yield zip(range(number, number + count), lines, strict=True)
+        else:  # blank lines, or one that is no JSON as it should be
+            yield _one_by_one(path, chunk, number)
+        number += chunk.count(NEWLINE)
+        chunk = file.read(CHUNK_BYTES)
+
+
+NEWLINE = b"\n"
+
+
+def _one_by_one(path: Path, chunk: bytes, first: int) -> Lines:
+    for number, text in enumerate(chunk.split(NEWLINE), first):
+        if text.strip():
+            yield number, _json_line(path, number, text)
+
+
+def _json_line(path: Path, number: int, text: bytes) -> Line:
+    try:
+        return _decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        try:
+            return _line_of(_leniently(text))
+        except json.JSONDecodeError:
+            rule = f"cut or no JSON: {error}"
+        except RecursionError:
+            rule = TOO_DEEP
+        except ValueError as why:
+            rule = str(why)
+        raise HistoryError(f"{path} line {number}: {rule}.") from None
+
+
+def json_array(path: Path, raw: bytes) -> Lines:
+    """The same in one array, laid out over lines in any way."""
+    try:
+        forms = msgspec.json.decode(raw, type=list[msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        yield from _array_leniently(path, raw, error)
+        return
+    number, at = 1, 0
+    for form in forms:
+        text = bytes(form)
+        place = raw.find(text, at)
+        number += raw.count(NEWLINE, at, place)
+        yield number, _json_line(path, number, text)
+        number += text.count(NEWLINE)
+        at = place + len(text)
+
+
+# The fast parser refuses half of a character, NaN, and a number of 5,000 digits wherever they are,
+# also in a field that nobody reads. What it refuses is given to Python's own, which takes them.
+_slow = json.JSONDecoder(
+    parse_int=lambda digits: int(digits) if len(digits) <= MOST_DIGITS else Literal(digits),
+    parse_float=lambda digits: float(digits) if isfinite(float(digits)) else Literal(digits),
+    strict=False,
+)
+_BETWEEN = re.compile(r"[ \t\r\n]*(,?)[ \t\r\n]*(\]?)")
+
+
+def _leniently(text: bytes) -> Any:
+    """A JSON value however it can be read. Raises JSONDecodeError, RecursionError."""
+    return _slow.decode(text.decode(errors="surrogateescape"))
+
+
+def _array_leniently(path: Path, raw: bytes, error: Exception) -> Lines:
+    text = raw.decode(errors="surrogateescape")
+    number, at = 1, text.index("[") + 1
+    try:
+        while not (between := _BETWEEN.match(text, at))[2]:  # type: ignore[index]
+            number += text.count("\n", at, between.end())  # type: ignore[union-attr]
+            at = between.end()  # type: ignore[union-attr]
+            form, end = _slow.raw_decode(text, at)
+            yield number, _line_of(form)
+            number += text.count("\n", at, end)
+            at = end
+        if text[between.end() :].strip():  # type: ignore[union-attr]
+            raise json.JSONDecodeError("something follows the array", text, at)
+    except json.JSONDecodeError:
+        rule = f"cut or no JSON array: {error}"
+        if isinstance(error, UnicodeDecodeError):
+            rule = f"{NO_TEXT}: {error.reason}"
+        raise HistoryError(f"{path}: {rule}.") from None
+    except RecursionError:
+        raise HistoryError(f"{path} line {number}: {TOO_DEEP}.") from None
+    except ValueError as why:
+        raise HistoryError(f"{path} line {number}: {why}.") from None
+
+
+def _line_of(form: Any) -> Line:
+    """An operation map out of a JSON object. Raises ValueError where it is none."""
+    if not isinstance(form, dict):
+        raise ValueError(IS_NONE.format("it is no object"))
+    if not isinstance(form.get("type"), str):
+        raise ValueError(IS_NONE.format("it has no type"))
+    line = _line(form["type"], form)
+    if _undecoded([line.type, line.process, line.value, line.f]):
+        raise ValueError(NO_TEXT)
+    return line
+
+
+# -- EDN -----------------------------------------------------------------------------------------
+
+
+def edn_lines(path: Path, raw: bytes) -> Lines:
+    """EDN: a map a line, or all in one vector or list."""
+    broken = 0  # the line with the first byte that is no text in UTF-8
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        broken, text = raw.count(NEWLINE, 0, error.start) + 1, raw.decode(errors="surrogateescape")
+    try:
+        for number, form in read_edn(text):
+            try:
+                line = _edn_line(form)
+            except ValueError as error:
+                raise EdnError(number, str(error)) from None
+            if broken and _undecoded([line.type, line.process, line.value, line.f]):
+                raise EdnError(number, NO_TEXT)
+            yield number, line
+    except EdnError as error:
+        rule = NO_TEXT if broken else str(error)
+        raise HistoryError(f"{path} line {broken or error.line}: {rule}.") from None
+
+
+def _edn_line(form: Any) -> Line:
+    """An operation map out of an EDN form. Raises ValueError where it is none."""
+    form = _bare(form)
+    if not isinstance(form, Pairs):
+        raise ValueError(IS_NONE.format("it is no map"))
+    fields = {_word(name): value for name, value in form if isinstance(name, (str, Literal))}
+    kind = _word(fields.get("type"))
+    if not isinstance(kind, str):
+        raise ValueError(IS_NONE.format("it has no :type"))
+    return _line(kind, fields)
+
+
+def _line(kind: str, fields: Mapping[Any, Any]) -> Line:
+    process, index = fields.get("process"), fields.get("index")
+    if process is not None and type(process) is not int and type(process) is not str:
+        process = Literal(edn_text(process))
+    if process in NEMESES:
+        return Line(kind, process)  # all that is looked at
+    if index is not None and type(index) is not int:
+        raise ValueError(f"index {show(plain(index))} is no integer")
+    return Line(kind, process, fields.get("value"), index, fields.get("f"))
+
+
+def _bare(form: Any) -> Any:
+    """Without tags: a record is a map, `#jepsen.history.Op{…}`."""
+    while isinstance(form, Tagged):
+        form = form.form
+    return form
+
+
+def _word(form: Any) -> Any:
+    """A keyword's name, where a name is what is wanted: `:append` and "append" are one."""
+    if isinstance(form, Literal) and form.text.startswith(":"):
+        return form.text[1:]
+    return form
+
+
+def _undecoded(forms: list[Any]) -> bool:
+    """Whether a text in these forms has a byte that is no UTF-8 (U+DC80 to U+DCFF by then)."""
+    while forms:
+        form = forms.pop()
+        if isinstance(form, Tagged):
+            forms.append(form.form)
+        elif isinstance(form, Pairs):
+            forms.extend(one for pair in form for one in pair)
+        elif isinstance(form, dict):
+            forms.extend((*form, *form.values()))
+        elif isinstance(form, (list, tuple)):
+            forms.extend(form)
+        elif isinstance(form, (str, Literal)) and re.search("[\udc80-\udcff]", str(form)):
+            return True
+    return False

@@ -1,0 +1,490 @@
+"""The manifest of a run folder: what was asked, where it ran, what came of it. Written, read and
+checked here and nowhere else.
+
+A manifest may come from anybody, so each value is checked when it is read, and one that cannot be
+is told in one sentence that names the file and the key. Older manifests lack keys: all but a few
+are optional. Later ones of the same format have more: those are kept. A new key is one line here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from workloads.errors import RunError
+from workloads.files import FORMAT_VERSION, inside, read_versioned, replace, visible
+
+MANIFEST = "manifest.json"
+MOST_WORKERS = 256
+"""Of one role. More processes than this measure the operating system's scheduler, not an engine."""
+
+MOST_BYTES = 16 << 20
+"""Of a manifest: that of a run of 768 workers has 2 MB, a long layout 0.1 MB for each tree."""
+
+LATEST_NS = 1 << 62
+"""No clock of ours comes near it, 146 years after the machine's start, and sums stay int64."""
+
+LONGEST_NS = 100_000 * 10**9
+"""Of a window with its warm-up: more than any plan may ask for (`duration_s`, `warmup_s`)."""
+
+SLACK_NS = 86_400 * 10**9
+"""How long before the gate opened or after the run was over a worker's clock may stand: it is
+waited for, at most, for as long as `deadline_s`, each operation's lock and its work may take."""
+
+DEEPEST = 40
+"""Levels of lists and objects in one another."""
+
+Ns = Annotated[int, Field(strict=True, ge=0, lt=LATEST_NS)]
+Number = Annotated[int, Field(strict=True, ge=0, lt=1 << 63)]
+Amount = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Cpu = Annotated[int, Field(strict=True, ge=0, lt=1 << 20)]
+Text = StrictStr
+Role = Literal["writer", "reader", "checkpointer"]
+
+
+class Part(BaseModel):
+    """What all parts of a manifest are: keys that this cwkit does not know are kept."""
+
+    # Built when first used: a process of a run that writes rows needs most of them never.
+    model_config = ConfigDict(extra="allow", ser_json_inf_nan="strings", defer_build=True)
+
+    def data(self) -> dict[str, Any]:
+        """The keys that it has, as plain data: what was not said is not in it."""
+        return self.model_dump(mode="json", exclude_unset=True, warnings=False)
+
+    def tells(self, key: str) -> bool:
+        """Whether it has this key at all: an older one may not, and null says something, too."""
+        return key in self.model_fields_set
+
+
+class Retry(BaseModel):
+    """What the runner does after a conflict. Each try is an attempt of its own and is recorded.
+
+    exponential : waits uniform(0, min(cap, base * 2**(tries - 1))) ("full jitter").
+    most_tries  : gives a transaction up after so many attempts; 0: only when the run ends.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    policy: Literal["none", "immediate", "exponential"] = "exponential"
+    base_us: float = Field(100, gt=0, le=60e6)
+    cap_us: float = Field(50_000, gt=0, le=60e6)
+    most_tries: int = Field(0, ge=0, le=65_000)
+
+
+class RecordedPlan(Part):
+    """What was asked of a run, as plain data: `workloads.runs.plan.Plan` is the same, made to be
+    run.
+
+    Counts are workers of each role, times are in the unit of their name.
+    """
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    scenario: str = "bank"
+    params: dict[str, Any] = Field(default_factory=dict)
+    database: str = "libsql"
+    """Engine that creates and loads the database, and that checks it afterwards."""
+    writers: int = Field(4, ge=0, le=MOST_WORKERS)
+    write_engine: str = ""  # "": as `database`
+    begin: str = "immediate"
+    readers: int = Field(0, ge=0, le=MOST_WORKERS)
+    read_engine: str = ""
+    read_begin: str = "deferred"
+    checkpointers: int = Field(0, ge=0, le=MOST_WORKERS)
+    checkpoint: Literal["passive", "full", "restart", "truncate"] = "passive"
+    checkpoint_engine: str = ""
+    checkpoint_pause_ms: float = Field(0, ge=0, le=60_000)
+    duration_s: float = Field(10, gt=0, le=86_400)
+    warmup_s: float = Field(1, ge=0, le=3_600)
+    transactions: int = Field(0, ge=0)
+    """Of each writer and reader; 0: until the duration ends. The duration stays a limit."""
+    rate: float = Field(0, ge=0, le=10_000_000)
+    """Open loop: transactions a second that all writers together should start; 0: closed loop."""
+    read_rate: float = Field(0, ge=0, le=10_000_000)
+    retry: Retry = Retry()
+    journal_mode: (
+        Literal["wal", "delete", "truncate", "persist", "memory", "off", "mvcc"] | None
+    ) = None
+    synchronous: Literal["off", "normal", "full", "extra"] = "normal"
+    busy_timeout_ms: int = Field(2000, ge=0, le=600_000)
+    cache_size: int = Field(-16000, ge=-(2**31), lt=2**31)
+    page_bytes: Literal[512, 1024, 2048, 4096, 8192, 16384, 32768, 65536] = 4096
+    wal_autocheckpoint: int = Field(1000, ge=0, lt=2**31)
+    mmap_bytes: int = Field(0, ge=0, lt=2**62)
+    seed: int = Field(0, ge=0, lt=2**63)
+    pin: bool = False
+    """Give each worker one CPU of those the run may use, in turn."""
+    cpus: tuple[int, ...] = ()
+    deadline_s: float = Field(15, gt=0, le=3_600)
+    """How long after the run's end, or without any progress at all, a worker is waited for."""
+    load_limit_s: float = Field(900, gt=0, le=86_400)
+    """How long loading the database may take."""
+    check_limit_s: float = Field(900, gt=0, le=86_400)
+    """How long checking it afterwards may take."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _engine_of_each_role(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            values = dict(values)
+            for field in ("write_engine", "read_engine", "checkpoint_engine"):
+                values[field] = values.get(field) or values.get("database", "libsql")
+        return values
+
+    def roles(self) -> list[tuple[str, str, str]]:
+        """(role, engine, BEGIN mode) of each worker, by worker number."""
+        return (
+            [("writer", self.write_engine, self.begin)] * self.writers
+            + [("reader", self.read_engine, self.read_begin)] * self.readers
+            + [("checkpointer", self.checkpoint_engine, "")] * self.checkpointers
+        )
+
+    def engines(self) -> tuple[str, ...]:
+        """Every engine the run opens the database with, the database's own first."""
+        return tuple(dict.fromkeys([self.database, *(engine for _, engine, _ in self.roles())]))
+
+
+class ScenarioEntry(Part):
+    """The workload, and what a reader needs of it where it is a file of the user's."""
+
+    name: Text = ""
+    params: dict[Text, Any] = Field(default_factory=dict)  # with the defaults that were taken
+    kinds: tuple[Text, ...] = ()  # names of its transaction kinds, by number
+
+
+class EngineEntry(Part):
+    """What an engine said of itself; all of it is "" where it was never asked."""
+
+    binding: Text = ""
+    version: Text = ""
+    source_id: Text = ""
+    options: tuple[Text, ...] = ()
+    file_format: Text = ""  # engines of one format can open each other's files
+    hosting: Text = ""  # "process" or "thread"
+    unit: Text = ""  # what BEGIN CONCURRENT is refused over: "page" or "row"
+
+
+class MetEntry(Part):
+    """What an engine logged of refused commits (workloads.engines.conflict_log)."""
+
+    said: Number = 0
+    pages: dict[Text, Number] = Field(default_factory=dict)
+    rest: dict[Text, Number] = Field(default_factory=dict)
+    notices: dict[Text, Number] = Field(default_factory=dict)
+
+
+class WorkerEntry(Part):
+    """One worker: what it was, how it ended, and its own account of that."""
+
+    worker: Annotated[int, Field(strict=True, ge=0, lt=3 * MOST_WORKERS)]
+    role: Role
+    number: Annotated[int, Field(strict=True, ge=0, lt=MOST_WORKERS)]  # within its role
+    engine: Text
+    begin: Text
+    pid: Number = 0
+    state: Text = "finished"
+    account: Text = ""
+    opened: StrictBool = True  # it came as far as its first row
+    pragmas: dict[Text, Any] = Field(default_factory=dict)  # as read back
+    cpu_s: Amount | None = None
+    cpus: tuple[Cpu, ...] = ()
+    idle_checkpoints: Number = 0
+    busy_checkpoints: Number = 0
+    met: MetEntry | None = None  # None: its engine says nothing of it
+
+
+class Window(Part):
+    """When the gate opened, and the measured part, ns on the machine's monotonic clock."""
+
+    start_ns: Ns = -1  # where an older manifest does not say it: as measure_ns
+    measure_ns: Ns
+    stop_ns: Ns
+
+    @model_validator(mode="after")
+    def _runs_forward(self) -> Window:
+        if self.start_ns < 0:
+            self.__dict__["start_ns"] = self.measure_ns  # not said, so that it is not written
+        if not self.start_ns <= self.measure_ns <= self.stop_ns <= self.start_ns + LONGEST_NS:
+            raise ValueError(
+                "start_ns, measure_ns and stop_ns follow each other, within "
+                f"{LONGEST_NS // 10**9:,} s"
+            )
+        return self
+
+    @property
+    def possible_ns(self) -> tuple[int, int]:
+        """(first, last) of what the clocks of its workers can have shown.
+
+        Where the gate never opened, or the run was killed before its manifest said when, nothing
+        is known of that.
+        """
+        if self.stop_ns == 0:
+            return 0, LATEST_NS
+        return max(self.start_ns - SLACK_NS, 0), self.stop_ns + SLACK_NS
+
+
+class FindingEntry(Part):
+    """The result of one check of the database after the run."""
+
+    check: Text = ""
+    ok: StrictBool
+    checked: StrictBool = True  # False: it could not be made; then it is not ok, and not broken
+    sentence: Text = ""
+    evidence: dict[Text, Any] = Field(default_factory=dict)
+
+
+class TroubleEntry(Part):
+    """Why the run is not well although its checks may hold (workloads.runs.trouble)."""
+
+    kind: Text = ""
+    sentence: Text = ""
+    attempts: Number = 0
+
+
+class UnderWay(Part):
+    """What somebody else needs to finish a run whose process was killed
+    (workloads.runs.recovery).
+    """
+
+    stage: Text  # loading, starting, measuring, ending, checking, finishing
+    home: Text = ""  # its temporary folder, which holds the database
+    keep_database: StrictBool = False
+    pid: Number = 0  # of its process, which began then, in the kernel's ticks
+    start_ticks: Number = 0
+    boot_id: Text = ""  # of the machine since its last start
+
+
+class Machine(Part):
+    """Where it ran and by which code (workloads.runs.machine)."""
+
+    id: Text = ""  # "" in older manifests
+    cpu: Text = ""
+    cores: Number | None = None
+    cores_of_machine: Number | None = None
+    memory_bytes: Number | None = None
+    kernel: Text = ""
+    architecture: Text = ""
+    python: Text = ""
+    numpy: Text = ""
+    file_system: Text = ""
+    governor: Text = ""
+    cwkit_commit: Text | None = None
+    cwkit_source: Text | None = None
+    files: dict[Text, Text] | None = None  # the user's own -> a hash of each
+
+
+class Foreign(Part):
+    """Whose CPU time it was in the measured window (workloads.runs.machine.CpuMeter)."""
+
+    cpu_share: Amount = 0.0
+    steal_share: Amount = 0.0
+    total_cpu_s: Amount = 0.0
+    own_cpu_s: Amount = 0.0
+    conductor_cpu_s: Amount = 0.0
+
+
+class WalEntry(Part):
+    """The database's write-ahead log in the measured window (workloads.runs.wal)."""
+
+    bytes_max: Number = 0
+    restarts: Number = 0
+    exact: StrictBool = False  # false: it may have begun again more often
+
+
+Pressure = dict[Text, dict[Text, Amount]]
+"""Resource ("cpu", "io", "memory") -> "some" and "full" -> share of the window's time."""
+
+
+class Conduct(Part):
+    """Who ran it, and beside what."""
+
+    way: Text = ""
+    jobs: Number = 0  # cells at a time; 0: not said
+    oversubscribed: StrictBool = False
+    cpus: tuple[Cpu, ...] = ()
+
+
+class Tree(Part):
+    """One b-tree of the database file (workloads.engines.pages)."""
+
+    root: Number = 0
+    cells: Number = 0
+    leaves: Number = 0
+    interior: Number = 0
+    pages: Text = ""
+    above: Text = ""
+
+
+Trees = dict[Text, Tree | Text]
+"""By name ("table t", "index t.i"); "why" -> the reason, where nothing is known of them."""
+
+
+class Layout(Part):
+    """The database file's b-trees, as it was loaded and as the run left it; or why not."""
+
+    loaded: Trees = Field(default_factory=dict)
+    left: Trees = Field(default_factory=dict)
+
+
+class Manifest(Part):
+    """All of it. The order of the fields is that of the file."""
+
+    cwkit: int = FORMAT_VERSION
+    run: Annotated[str, Field(strict=True, min_length=1, max_length=255)]
+    id: Text = ""  # drawn for this run alone; "" in older manifests
+    command: Text = ""
+    seed: Number = 0
+    started: Text = ""
+    scenario: ScenarioEntry = Field(default_factory=ScenarioEntry)
+    plan: RecordedPlan
+    machine: Machine = Field(default_factory=Machine)
+    ended: Text = "duration"
+    ok: StrictBool = False
+    conduct: Conduct = Field(default_factory=Conduct)
+    layout: Layout = Field(default_factory=Layout)
+    workers: Annotated[list[WorkerEntry], Field(max_length=3 * MOST_WORKERS)]
+    engines: dict[Text, EngineEntry] = Field(default_factory=dict)
+    window: Window
+    foreign: Foreign = Field(default_factory=Foreign)
+    findings: list[FindingEntry] = Field(default_factory=list)
+    troubles: list[TroubleEntry] | None = None  # None: an older run, of which its rows must tell
+    wal_bytes_max: Number = 0
+    wal: WalEntry | None = None  # None: no log of SQLite's format was there; or an older run
+    pressure: Pressure | None = None  # None: this kernel does not tell; or an older run
+    unchecked: Text = ""  # why the database was not checked
+    database_kept: Text = ""  # why it could not be kept
+    recovered: Text = ""  # the stage in which its process was killed, where another finished it
+    under_way: UnderWay | None = None  # None: it is over
+
+    @field_validator("plan", mode="before")
+    @classmethod
+    def _names_its_parts(cls, plan: Any) -> Any:
+        if isinstance(plan, dict):
+            for key in ("scenario", "database"):
+                if key not in plan:
+                    raise ValueError(f"lacks {key}")
+        return plan
+
+    @model_validator(mode="after")
+    def _no_worker_twice(self) -> Manifest:
+        if len({entry.worker for entry in self.workers}) < len(self.workers):
+            raise ValueError("workers: two have the same number")
+        if len({(entry.role, entry.number) for entry in self.workers}) < len(self.workers):
+            raise ValueError("workers: two of one role have the same number")
+        return self
+
+    @property
+    def broken(self) -> list[FindingEntry]:
+        """Checks that did not hold."""
+        return [finding for finding in self.findings if finding.checked and not finding.ok]
+
+    @property
+    def unmade(self) -> list[FindingEntry]:
+        """Checks that could not be made, of which nobody knows whether they hold."""
+        return [finding for finding in self.findings if not finding.checked]
+
+    def over(self) -> None:
+        """Nothing is left to be done: what `under_way` said is not written any more."""
+        self.under_way = None
+        self.model_fields_set.discard("under_way")
+
+
+Of = TypeVar("Of", bound=BaseModel)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a run folder. Raises RunError with the reason and the way out."""
+    folder = Path(folder)
+    path = inside(folder, MANIFEST)
+    try:
+        said = read_versioned(path, dict, "The run has to be made again.", MOST_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        if not folder.exists():
+            raise RunError(
+                f"{folder}: there is no such run. `cwkit list` shows those there are."
+            ) from None
+        raise RunError(
+            f"{folder}: not a run folder (it has no {MANIFEST}). Try `cwkit list`."
+        ) from None
+    return checked(Manifest, said, path)
+
+
+def checked(kind: type[Of], said: Any, path: Path) -> Of:
+    """Plain data out of a file as a model. Raises RunError that names the file and the key."""
+    if _deeper_than(said, DEEPEST):
+        raise RunError(f"{path}: its values are nested too deep. It was cut or edited.")
+    try:
+        return kind.model_validate(said)
+    except ValidationError as error:
+        raise RunError(f"{path}: {_in_words(error)}. It was cut or edited.") from None
+
+
+def _in_words(error: ValidationError) -> str:
+    """The first complaint: the key, the rule, and the value where it is short."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    said = str(first["msg"]).removeprefix("Value error, ")
+    value = first.get("input")
+    plain = first["type"] not in ("missing", "value_error") and not isinstance(value, (dict, list))
+    shown = f" (it is {_short(value)})" if plain else ""
+    if first["type"] == "missing":
+        return f"lacks {_short(where, quoted=False)}"
+    said = f"{said[0].lower()}{said[1:]}".rstrip(".")
+    return visible(f"`{_short(where, quoted=False)}`: {said}{shown}" if where else f"{said}{shown}")
+
+
+def _short(value: Any, *, quoted: bool = True) -> str:
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return "a number of more than 20 digits"
+    text = visible(json.dumps(value) if quoted else value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _deeper_than(said: Any, levels: int) -> bool:
+    here = [said]
+    for _ in range(levels):
+        inner: list[Any] = []
+        for value in here:
+            if isinstance(value, Mapping):
+                inner += [v for v in value.values() if isinstance(v, (dict, list))]
+            elif isinstance(value, list):
+                inner += [v for v in value if isinstance(v, (dict, list))]
+        if not inner:
+            return False
+        here = inner
+    return True
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace manifest.json in one step, so that a reader sees the old one or the new one."""
+    replace(Path(folder) / MANIFEST, json.dumps(_readable(manifest.data()), indent=1) + "\n")
+
+
+def _readable(said: Any) -> Any:
+    """Plain data as any reader of JSON takes it: without numbers that have no end and without
+    halves of characters, which an engine's words or a scenario's evidence may hold.
+    """
+    if isinstance(said, float):
+        return said if math.isfinite(said) else str(said)
+    if isinstance(said, str):
+        return said if said.isascii() else said.encode("utf-8", "backslashreplace").decode()
+    if isinstance(said, dict):
+        return {key: _readable(value) for key, value in said.items()}
+    if isinstance(said, list):
+        return [_readable(value) for value in said]
+    return said

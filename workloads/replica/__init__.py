@@ -1,0 +1,7 @@
+"""libSQL beside its server: what a local read, a replica's sync and a hop over HTTP cost."""
+
+import lazy_loader
+
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
+
+__all__ = ["measure", "read", "read_manifest"]

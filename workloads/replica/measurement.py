@@ -1,0 +1,461 @@
+"""libSQL beside its server: what a read, a write and a transaction cost in a plain local file, in
+an embedded replica and over loopback, and how old a row of a replica is.
+
+`measure` is the door; it measures in a process of its own, which ends with its parent and takes the
+server with it. One client, one thing at a time; each block holds every arm once, in an order drawn
+from the seed, and all arms of a block draw the same rows.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workloads.files import FORMAT_VERSION, ROOT, made
+from workloads.processes import (
+    ChildProcess,
+    die_with_parent,
+    end,
+    ended_words,
+    keep,
+    path_of,
+    read_last_words,
+    wait,
+)
+from workloads.replica import files as served_files
+from workloads.replica.files import ARMS, TRIALS
+from workloads.replica.peer import HOP_BYTES, Peer, round_trip
+from workloads.replica.server import Server, SqldMissing, serving
+from workloads.runs import CpuMeter, describe
+
+ROWS, RECORD_BYTES = 10_000, 100
+SCHEMA = "CREATE TABLE item(id INTEGER PRIMARY KEY, v INTEGER NOT NULL, pad BLOB NOT NULL)"
+FILL = (
+    f"INSERT INTO item WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n "
+    f"WHERE i < {ROWS - 1}) SELECT i, 0, zeroblob({RECORD_BYTES}) FROM n"
+)
+READ = "SELECT v FROM item WHERE id = ?"
+WRITE = "UPDATE item SET v = v + 1 WHERE id = ?"
+BUSY_ROW = ROWS - 1  # the other process's: its commits meet no row of ours
+
+WARM = 2
+"""Calls of an arm before the first that is timed: the arm before it left its pages in caches."""
+
+SYNC_INTERVAL_S = 0.01
+WAIT_UNASKED_S = 0.02
+LAG_LIMIT_S = 1.0
+"""After it a commit counts as not shown; what was waited is recorded."""
+
+IDLE_S = 0.1
+PAUSE_S = 0.0002
+"""Between reads beside the other process, so that they spread over many of its commits."""
+
+POLL_S = 0.0005
+ANSWER_LIMIT_S = 30.0
+BLOCKS, QUICK_BLOCKS = 10, 7
+ENOUGH_S = 12.0
+"""After it no block is begun beyond QUICK_BLOCKS, one more than an interval needs: on a busy
+machine a block takes several seconds."""
+
+LIMIT_S = 90.0
+
+
+def measure(
+    folder: Path,
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    blocks: int | None = None,
+    limit_s: float = LIMIT_S,
+) -> dict[str, Any]:
+    """Measure into `folder` and return the manifest; what is measured there already stays.
+
+    blocks : how many at most (default: 10, quick 7; an interval needs 6).
+    Its `ended` is "done", "failed" (with `failure`) or "missing" (no sqld; with `failure`). What an
+    earlier attempt left that was cut is moved beside, to FOLDER.1 and so on. About 10 s, quick 6 s.
+    Raises RunError where an earlier manifest can't be read; OSError where nothing can be written.
+    """
+    said = served_files.read_manifest(folder)
+    if said.get("ended") == "done":
+        return said
+    if said.get("ended", "missing") != "missing":
+        served_files.set_aside(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with made("served") as home:
+        job = {"folder": str(folder.resolve()), "home": str(home), "quick": quick, "seed": seed}
+        job["blocks"] = blocks or (QUICK_BLOCKS if quick else BLOCKS)
+        failure = _apart(job | {"parent": os.getpid()}, folder, limit_s)
+        if failure and (log := read_last_words(home / "server" / "sqld.log")):
+            path_of(folder, "sqld").write_text(log, encoding="utf-8")
+    said = served_files.read_manifest(folder)
+    if failure and said.get("ended") != "missing":
+        head = said or {"cwkit": FORMAT_VERSION}
+        said = head | {"ended": "failed", "failure": failure}
+        served_files.write(folder, said)
+    return said
+
+
+def _apart(job: dict[str, Any], folder: Path, limit_s: float) -> str:
+    """Run `main` in a process of its own; why it failed, "" where it did not.
+
+    What it writes to its standard error is kept in `folder`.
+    """
+    stderr = path_of(folder, "served")
+    # RUST_LOG: the binding writes a line to its error stream for each sync, and we would time it.
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "RUST_LOG": "off"}
+    with stderr.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "workloads.replica.measurement", json.dumps(job)],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env=environment,
+            process_group=0,  # Ctrl-C reaches us alone, and we end it
+        )
+    host = ChildProcess("served", process, stderr)
+    try:
+        status = wait(host, limit_s, lambda elapsed_s: None)
+    finally:
+        if process.poll() is None:
+            end(process)
+        keep(stderr)
+    if status is None:
+        return f"not done after {limit_s:g} s"
+    return ended_words(host) if status else ""
+
+
+class _Client:
+    """Everything that the client holds open, and the arms. A local of the measuring process."""
+
+    def __init__(self, home: Path, server: Server, stack: ExitStack) -> None:
+        import libsql_experimental
+
+        self.connect, self.url, self.home = libsql_experimental.connect, server.url, home
+        self.acknowledged = {"local": 0, "server": 0}
+        self.remote = self.connect(server.url, isolation_level=None)
+        self.local = self.connect(str(home / "local.db"), isolation_level=None)
+        self.local.execute("PRAGMA journal_mode = WAL").fetchall()
+        # What the server has: unlike durability is never compared.
+        durable = self.remote.execute("PRAGMA synchronous").fetchall()[0][0]
+        self.local.execute(f"PRAGMA synchronous = {int(durable)}").fetchall()
+        for connection in (self.remote, self.local):
+            connection.execute(SCHEMA).fetchall()
+            connection.execute(FILL).fetchall()
+        start = time.monotonic_ns()
+        self.replica = self.connect(
+            str(home / "replica.db"), sync_url=server.url, isolation_level=None
+        )
+        self.replica.sync()
+        self.first_copy_ns = time.monotonic_ns() - start
+        self.replica_bytes = sum(p.stat().st_size for p in home.glob("replica.db*"))
+        self._background().close()
+        self.busy = Peer("commit", server.url, WRITE, str(BUSY_ROW))
+        stack.callback(self.busy.close)
+        self.busy.hear()
+        echo = Peer("echo")
+        stack.callback(echo.close)
+        self.wire = socket.create_connection(("127.0.0.1", echo.hear()), ANSWER_LIMIT_S)
+        stack.callback(self.wire.close)
+        self.wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.pids = [server.process.pid, self.busy.process.pid, echo.process.pid]
+
+    def _background(self) -> Any:
+        """A replica of its own file that fetches by itself, with its first copy made."""
+        file = self.home / "background.db"
+        if not file.exists():
+            first = self.connect(str(file), sync_url=self.url, isolation_level=None)
+            first.sync()
+            first.close()
+        return self.connect(
+            str(file), sync_url=self.url, sync_interval=SYNC_INTERVAL_S, isolation_level=None
+        )
+
+    def block(self, ns: dict[str, np.ndarray], age: np.ndarray, rng: np.random.Generator) -> None:
+        """One block. ns : arm -> shape (repetitions, numbers). age : shape (trials,)."""
+        keys = rng.integers(0, BUSY_ROW, 1000).tolist()
+        work = self._works()
+        order = rng.permutation(len(work))
+        names = list(work)
+        for name in (names[i] for i in order):
+            work[name](ns, age, keys)
+
+    def _works(self) -> dict[str, Callable[..., None]]:
+        """What a block does, by name; lag and syncing-cpu belong to read-replica-syncing."""
+        ways = {"local": self.local, "replica": self.replica, "remote": self.remote}
+        works: dict[str, Callable[..., None]] = {"age": self._ages, "hop": self._hops}
+        for way, connection in ways.items():
+            works[f"read-{way}"] = self._timed(f"read-{way}", _reader(connection))
+            write = self._timed(f"write-{way}", _writer(connection), writes=way)
+            works[f"write-{way}"] = write
+            works[f"transaction-{way}"] = self._transactions(way, connection)
+        again = self._timed("read-local-again", _reader(self.local))
+        works["read-local-again"] = again
+        works["sync-idle"] = self._timed("sync-idle", lambda key: self.replica.sync())
+        works["sync-one"] = self._syncs_of_one
+        works["read-local-written"] = self._beside("read-local-written", self.local)
+        works["read-replica-written"] = self._beside("read-replica-written", self.replica)
+        works["read-replica-syncing"] = self._syncing
+        return works
+
+    def _timed(self, arm: str, call: Callable[[int], Any], writes: str = "") -> Callable[..., None]:
+        def work(ns: dict[str, np.ndarray], age: np.ndarray, keys: list[int]) -> None:
+            out = ns[arm]
+            for key in keys[:WARM]:
+                call(key)
+            _time(call, keys, out)
+            if writes:
+                side = "local" if writes == "local" else "server"
+                self.acknowledged[side] += len(out) + WARM
+
+        return work
+
+    def _hops(self, ns: dict[str, np.ndarray], age: np.ndarray, keys: list[int]) -> None:
+        message = bytes(HOP_BYTES)
+        round_trip(self.wire, message)
+        _time(lambda key: round_trip(self.wire, message), keys, ns["hop"])
+
+    def _transactions(self, way: str, connection: Any) -> Callable[..., None]:
+        execute, clock = connection.execute, time.monotonic_ns
+
+        def work(ns: dict[str, np.ndarray], age: np.ndarray, keys: list[int]) -> None:
+            out = ns[f"transaction-{way}"]
+            for n, key in enumerate(keys[: WARM + len(out)]):
+                at = [clock()]
+                for statement, params in (
+                    ("BEGIN IMMEDIATE", ()), (READ, (key,)), (WRITE, (key,)), ("COMMIT", ()),
+                ):  # fmt: skip
+                    execute(statement, params).fetchall()
+                    at.append(clock())
+                if n >= WARM:
+                    out[n - WARM] = np.maximum(np.diff(at), 1)
+            self.acknowledged["local" if way == "local" else "server"] += len(out) + WARM
+
+        return work
+
+    def _syncs_of_one(self, ns: dict[str, np.ndarray], age: np.ndarray, keys: list[int]) -> None:
+        out, write = ns["sync-one"], _writer(self.remote)
+        self.replica.sync()
+        for n in range(len(out)):
+            write(keys[n])
+            _time(lambda key: self.replica.sync(), [0], out[n : n + 1])
+        self.acknowledged["server"] += len(out)
+
+    def _beside(self, arm: str, connection: Any) -> Callable[..., None]:
+        def work(ns: dict[str, np.ndarray], age: np.ndarray, keys: list[int]) -> None:
+            call, out = _reader(connection), ns[arm]
+            self.busy.say()
+            self.busy.hear()
+            for n in range(len(out)):
+                _time(call, keys[n : n + 1], out[n : n + 1])
+                time.sleep(PAUSE_S)
+            self.busy.say()
+            self.acknowledged["server"] += self.busy.hear()
+
+        return work
+
+    def _syncing(self, ns: dict[str, np.ndarray], age: np.ndarray, keys: list[int]) -> None:
+        replica = self._background()
+        try:
+            replica.sync()  # what was committed since the block before is no part of idling
+            idle, begun = time.process_time_ns(), time.monotonic_ns()
+            time.sleep(IDLE_S)
+            took = time.process_time_ns() - idle
+            ns["syncing-cpu"][0] = max(took, 1), time.monotonic_ns() - begun
+            read, write, seen = _reader(replica), _writer(self.remote), _reader(self.remote)
+            for n in range(len(ns["lag"])):
+                write(keys[n])
+                begun = time.monotonic_ns()
+                self.acknowledged["server"] += 1
+                want = seen(keys[n])
+                while read(keys[n]) != want and time.monotonic_ns() - begun < LAG_LIMIT_S * 1e9:
+                    time.sleep(POLL_S)
+                ns["lag"][n] = time.monotonic_ns() - begun
+            self._beside("read-replica-syncing", replica)(ns, age, keys)
+        finally:
+            replica.close()
+
+    def _ages(self, ns: dict[str, np.ndarray], age: np.ndarray, keys: list[int]) -> None:
+        at_server, here = _reader(self.remote), _reader(self.replica)
+        for n, key in enumerate(keys[:TRIALS]):
+            self.replica.sync()
+            _writer(self.remote)(key)
+            want, begun = at_server(key), time.monotonic_ns()
+            limit = begun + int(WAIT_UNASKED_S * 1e9)
+            while not (unasked := here(key) == want) and time.monotonic_ns() < limit:
+                pass
+            waited_ns = time.monotonic_ns() - begun
+            self.replica.sync()
+            after = here(key) == want
+            _writer(self.replica)(key)
+            age[n] = waited_ns, unasked, after, here(key) == want + 1, 1
+            self.acknowledged["server"] += 2
+
+    def checks(self) -> list[dict[str, Any]]:
+        """Hold what is there against what was acknowledged; closes the replica."""
+        self.replica.sync()
+        sums = {
+            name: connection.execute("SELECT sum(v), count(*) FROM item").fetchall()[0]
+            for name, connection in (
+                ("local", self.local), ("server", self.remote), ("replica", self.replica),
+            )
+        }  # fmt: skip
+        self.replica.close()
+        plain = self.connect(str(self.home / "replica.db"), isolation_level=None)
+        whole = plain.execute("PRAGMA integrity_check").fetchall()[0][0]
+        plain.close()
+        return judged(sums, self.acknowledged, whole)
+
+
+def judged(
+    sums: dict[str, tuple[int, int]], acknowledged: dict[str, int], whole: str
+) -> list[dict[str, Any]]:
+    """What must hold at the end: no acknowledged write is lost, and the replica is the server's.
+
+    sums : (sum of v, rows) of "local", "server", "replica". acknowledged : writes, each adding 1.
+    whole : integrity_check of the replica's file.
+    """
+    told = []
+    for side in ("local", "server"):
+        found, rows = sums[side]
+        said = f"{found:,} writes are in {rows:,} rows; {acknowledged[side]:,} were acknowledged"
+        ok = (found, rows) == (acknowledged[side], ROWS)
+        told.append((f"acknowledged writes, {side}", ok, f"{said} in {ROWS:,}."))
+    said = f"after sync() it holds {sums['replica'][0]:,} writes, the server {sums['server'][0]:,}"
+    ok = sums["replica"] == sums["server"] and whole == "ok"
+    told.append(("replica", ok, f"{said}; integrity_check: {whole}."))
+    return [{"check": check, "ok": bool(ok), "said": said} for check, ok, said in told]
+
+
+def _reader(connection: Any) -> Callable[[int], int]:
+    execute = connection.execute
+    return lambda key: execute(READ, (key,)).fetchall()[0][0]
+
+
+def _writer(connection: Any) -> Callable[[int], Any]:
+    execute = connection.execute
+    return lambda key: execute(WRITE, (key,)).fetchall()
+
+
+def _time(call: Callable[[int], Any], keys: Sequence[int], out: np.ndarray) -> None:
+    """Time one call for each row of `out`, shape (repetitions, 1), ns; 0 means not measured."""
+    clock = time.monotonic_ns
+    for n in range(len(out)):
+        key = keys[n]
+        start = clock()
+        call(key)
+        out[n, 0] = max(clock() - start, 1)
+
+
+def main(argv: Sequence[str]) -> int:
+    """JOB as JSON: the measuring process. Status 0 also without sqld; the manifest says so."""
+    job = json.loads(argv[0])
+    die_with_parent(job["parent"])
+    folder, home = Path(job["folder"]), Path(job["home"])
+    said: dict[str, Any] = {
+        "cwkit": FORMAT_VERSION,
+        "ended": "running",
+        "seed": job["seed"],
+        "quick": job["quick"],
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    try:
+        with serving(home / "server") as server, ExitStack() as stack:
+            _measure(folder, home, server, stack, job["blocks"], said)
+    except SqldMissing as missing:
+        served_files.write(folder, said | {"ended": "missing", "failure": str(missing)})
+    return 0
+
+
+def _measure(
+    folder: Path, home: Path, server: Server, stack: ExitStack, blocks: int, said: dict[str, Any]
+) -> None:
+    client = _Client(home, server, stack)
+    ns, age = served_files.create(folder, blocks)
+    said |= {
+        "arms": list(ARMS),
+        "blocks": blocks,
+        "blocks_done": 0,
+        "foreign": [],
+        "machine": describe(home),
+        "settings": _settings(),
+        "versions": _versions(client, server),
+        "pragmas": _pragmas(client),
+        "first_copy_ns": client.first_copy_ns,
+        "replica_bytes": client.replica_bytes,
+        "database_bytes": _database_bytes(client.local),
+        "checks": [],
+    }
+    begun = time.monotonic()
+    for block in range(blocks):
+        if block >= QUICK_BLOCKS and time.monotonic() - begun > ENOUGH_S:
+            break
+        served_files.write(folder, said)
+        meter = CpuMeter(client.pids)
+        rng = np.random.default_rng([said["seed"], block])
+        client.block({arm: each[block] for arm, each in ns.items()}, age[block], rng)
+        said["foreign"].append(meter.read())
+        said["blocks_done"] = block + 1
+    said["checks"] = client.checks()
+    served_files.write(folder, said | {"ended": "done"})
+
+
+def _settings() -> dict[str, Any]:
+    return {
+        "rows": ROWS,
+        "record_bytes": RECORD_BYTES,
+        "keys": "uniform",
+        "clients": 1,
+        "network": "loopback, HTTP without TLS",
+        "hop_bytes": HOP_BYTES,
+        "warm_up_calls": WARM,
+        "sync_interval_s": SYNC_INTERVAL_S,
+        "wait_unasked_s": WAIT_UNASKED_S,
+        "lag_limit_s": LAG_LIMIT_S,
+        "pause_beside_s": PAUSE_S,
+        "repetitions": {arm: shape[0] for arm, shape in ARMS.items()},
+    }
+
+
+def _versions(client: _Client, server: Server) -> dict[str, str]:
+    ask = "SELECT sqlite_version() || ' ' || sqlite_source_id()"
+    return {
+        "sqld": server.version,
+        "binding": f"libsql-experimental {importlib.metadata.version('libsql-experimental')}",
+        "local": client.local.execute(ask).fetchall()[0][0],
+        "server": client.remote.execute(ask).fetchall()[0][0],
+    }
+
+
+def _pragmas(client: _Client) -> dict[str, dict[str, Any]]:
+    ways = {"local": client.local, "replica": client.replica, "server": client.remote}
+    return {
+        way: {
+            name: connection.execute(f"PRAGMA {name}").fetchall()[0][0]
+            for name in ("journal_mode", "synchronous", "page_size")
+        }
+        for way, connection in ways.items()
+    }
+
+
+def _database_bytes(connection: Any) -> int:
+    pages, size = (
+        connection.execute(f"PRAGMA {name}").fetchall()[0][0]
+        for name in ("page_count", "page_size")
+    )
+    return int(pages * size)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,105 @@
+"""What stands on the other side while one client is measured, each in a process of its own.
+
+`echo` sends back what it gets over loopback TCP: a hop with nothing behind it. `commit URL` commits
+at the server without pause between a line on its input and the next, and says how often it did.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from workloads.processes import die_with_parent, end
+
+HOP_BYTES = 64
+LIMIT_S = 30.0
+"""For an answer of the other side."""
+
+
+class Peer:
+    """A process of this module. Raises RuntimeError where it does not answer in time."""
+
+    def __init__(self, *words: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "workloads.replica.peer", str(os.getpid()), *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+
+    def say(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+
+    def hear(self) -> int:
+        """The number that it says next."""
+        assert self.process.stdout is not None
+        line = b""
+        if select.select([self.process.stdout], [], [], LIMIT_S)[0]:
+            line = self.process.stdout.readline()
+        if not line.endswith(b"\n"):
+            raise RuntimeError(f"the other side did not answer within {LIMIT_S:g} s, or has ended")
+        return int(line)
+
+    def close(self) -> None:
+        end(self.process)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def round_trip(connection: socket.socket, message: bytes) -> None:
+    """Send a message and wait until all of it is back. Raises OSError where the other is gone."""
+    connection.sendall(message)
+    left = len(message)
+    while left:
+        got = len(connection.recv(left))
+        if not got:
+            raise ConnectionError("the other side has closed the connection")
+        left -= got
+
+
+def _echo() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        print(server.getsockname()[1], flush=True)
+        connection, _ = server.accept()
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with connection:
+        while message := connection.recv(HOP_BYTES):
+            connection.sendall(message)
+
+
+def _commit(url: str, statement: str, row: int) -> None:
+    import libsql_experimental
+
+    connection: Any = libsql_experimental.connect(url, isolation_level=None)
+    print(0, flush=True)
+    while sys.stdin.readline():
+        committed = 0
+        print(0, flush=True)  # it has begun
+        while not select.select([sys.stdin], [], [], 0)[0]:
+            connection.execute(statement, (row,)).fetchall()
+            committed += 1
+        sys.stdin.readline()
+        print(committed, flush=True)
+
+
+def main(words: Sequence[str]) -> int:
+    """PARENT echo | PARENT commit URL STATEMENT ROW."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it ends it
+    die_with_parent(int(words[0]))
+    if words[1] == "echo":
+        _echo()
+    else:
+        _commit(words[2], words[3], int(words[4]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

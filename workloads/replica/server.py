@@ -1,0 +1,139 @@
+"""libSQL's server, started on loopback for as long as somebody measures it, and never left behind.
+
+It is fetched by `make setup` into .build. Everything that it holds lies in a folder of the
+caller's; it listens on 127.0.0.1 alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from workloads.processes import die_with_parent, end, gist, read_last_words, status_words
+
+# From this file, not from the current directory, as for the begin-concurrent build.
+BUILD = Path(__file__).resolve().parents[2] / ".build" / "sqld"
+WHY_MISSING = BUILD / "why-missing.txt"
+
+START_LIMIT_S = 10.0
+ANSWER_LIMIT_S = 1.0
+ATTEMPTS = 3
+"""To start: between asking for a free port and taking it, another program may take it."""
+
+
+class SqldMissing(RuntimeError):
+    """There is no sqld here, or it does not start; the text says why and how to get it."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running sqld. url : its HTTP address. version : what it says of itself."""
+
+    url: str
+    version: str
+    process: subprocess.Popen[bytes]
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[Server]:
+    """Start sqld on a free port of loopback with its data in `folder`, and end it afterwards.
+
+    It ends also where this process is killed; call it from the main thread, since the kernel takes
+    the end of the thread that started it for the end of its parent.
+    Raises SqldMissing where there is none, or it does not answer in time.
+    """
+    binary = path()
+    if not binary.is_file():
+        raise SqldMissing(_sentence())
+    folder.mkdir(parents=True, exist_ok=True)
+    for _ in range(ATTEMPTS):
+        port = _free_port()
+        process = _start(binary, folder, port)
+        try:
+            version = _answer(process, port, folder / "sqld.log")
+            if version:
+                yield Server(f"http://127.0.0.1:{port}", version, process)
+                return
+        finally:
+            end(process)
+    raise SqldMissing(
+        f"sqld ended at each of {ATTEMPTS} starts ({status_words(process.returncode)}: "
+        f"{_last_words(folder / 'sqld.log')}). Run: make clean setup"
+    )
+
+
+def path() -> Path:
+    """Return where sqld lies, or would lie."""
+    return BUILD / "sqld"
+
+
+def _start(binary: Path, folder: Path, port: int) -> subprocess.Popen[bytes]:
+    # Nothing of the caller's settings: SQLD_… would make it a replica, or open other ports.
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("SQLD_")}
+    parent = os.getpid()
+    words = ["--db-path", str(folder / "data"), "--http-listen-addr", f"127.0.0.1:{port}"]
+    with (folder / "sqld.log").open("wb") as log:
+        return subprocess.Popen(
+            [str(binary), *words, "--no-welcome"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment | {"NO_COLOR": "1"},
+            process_group=0,  # Ctrl-C reaches us alone, and we end it in order
+            # Safe beside threads: it calls into the kernel, and takes no lock.
+            preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509
+        )
+
+
+def _answer(process: subprocess.Popen[bytes], port: int, log: Path) -> str:
+    """What our sqld says of itself once it answers; "" where it has ended.
+
+    Raises SqldMissing where it does neither in time.
+    """
+    limit = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < limit:
+        if process.poll() is not None:
+            return ""
+        said = _ask(port, "/health") and _ask(port, "/version")
+        # A stranger that took the port answers too; then ours has ended, for want of the port.
+        if said and said.startswith("sqld") and process.poll() is None:
+            return said
+        time.sleep(0.01)
+    raise SqldMissing(f"sqld did not answer within {START_LIMIT_S:g} s: {_last_words(log)}")
+
+
+def _ask(port: int, what: str) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_LIMIT_S)
+    try:
+        connection.request("GET", what)
+        answer = connection.getresponse()
+        said = answer.read(1000).decode(errors="replace").strip()
+        return (said or "yes") if answer.status == 200 else ""
+    except (OSError, http.client.HTTPException):
+        return ""
+    finally:
+        connection.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _last_words(log: Path) -> str:
+    return gist(read_last_words(log)) or "it said nothing"
+
+
+def _sentence() -> str:
+    why = "it was never fetched"
+    if WHY_MISSING.is_file():
+        why = WHY_MISSING.read_text(encoding="utf-8").strip().rstrip(".")
+    return f"libSQL's server, sqld, is missing: {why}. Get it with: make setup"

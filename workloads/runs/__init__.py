@@ -1,0 +1,44 @@
+"""One run, from its plan to its folder."""
+
+import lazy_loader
+
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
+
+__all__ = [
+    "ARRIVALS",
+    "PARENT_KILLED",
+    "ROLES",
+    "ROOT",
+    "SHORT",
+    "START_LIMIT_S",
+    "CpuMeter",
+    "OnProgress",
+    "Plan",
+    "PlanErrors",
+    "Progress",
+    "Recovered",
+    "Trouble",
+    "commit",
+    "context_of",
+    "describe",
+    "digest",
+    "due_before",
+    "field_of",
+    "file_of",
+    "identity",
+    "identity_of",
+    "in_words",
+    "is_going_on",
+    "make_plan",
+    "must_be_over",
+    "per_s",
+    "prepare",
+    "recover",
+    "run",
+    "run_of",
+    "says_nothing",
+    "shape_of",
+    "source",
+    "troubles",
+    "why_not",
+]

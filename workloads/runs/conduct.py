@@ -1,0 +1,796 @@
+"""Spawn, start together, watch, record, end and reap: one run from its plan to its folder.
+
+The parent opens no database. It starts a process to load it, one for each worker (or one for all
+where the engine locks its file to one process), and one to check it afterwards, and it waits for
+none of them without a limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from workloads import records as rec
+from workloads.engines import find_engine, logs_of
+from workloads.errors import FolderUnwritable, ModeRefused, RunError, RunFailed, TooLong
+from workloads.files import ROOT, Temporary, hold, make, replacing, this_process, visible
+from workloads.processes import (
+    RESERVE,
+    SUFFIX,
+    ChildProcess,
+    end,
+    ended_words,
+    give_back,
+    hold_back,
+    keep,
+    read_account,
+    read_last_words,
+    reserve,
+    wait,
+)
+from workloads.records import (
+    Conduct,
+    EngineEntry,
+    FindingEntry,
+    Foreign,
+    Layout,
+    Machine,
+    Manifest,
+    ScenarioEntry,
+    TroubleEntry,
+    UnderWay,
+    WalEntry,
+    Window,
+    WorkerEntry,
+    write_manifest,
+)
+from workloads.runs import control as boards
+from workloads.runs import machine
+from workloads.runs.control import ControlBlock
+from workloads.runs.monitor import Follower, dead
+from workloads.runs.plan import Plan
+from workloads.runs.trouble import troubles
+from workloads.runs.wal import WalWatch
+from workloads.runs.worker import contexts_of
+from workloads.runs.worker_process import OnProgress, Progress, start
+from workloads.scenarios import find_scenario
+
+__all__ = [
+    "ROOT",
+    "FolderUnwritable",
+    "ModeRefused",
+    "OnProgress",
+    "Progress",
+    "RunFailed",
+    "prepare",
+    "run",
+]
+
+START_LIMIT_S = 120.0
+LEAD_NS = 30_000_000
+"""Between the manifest that tells the window and its beginning: the gate opens in it."""
+
+MET = {
+    "full": "its disk, or the database, is full; free some space, or give another folder with "
+    "--databases",
+    "io": "reading or writing the database there failed; give another folder with --databases",
+    "limit": "the database met a limit of the engine or of the system",
+}
+"""What the loading or the checking process met, by its cause, as the end of a sentence."""
+
+DATABASE = "database.db"
+ENDED_WITH_IT = "it ended with the run's process, which was killed"
+CORRUPT = ("malformed", "not a database", "corrupt")
+"""In an engine's words: what it says of a file that is no sound database any more."""
+
+
+def run(
+    plan: Plan,
+    runs: Path,
+    *,
+    name: str | None = None,
+    command: str = "",
+    databases: Path | None = None,
+    template: Path | None = None,
+    keep_database: bool = False,
+    on_progress: OnProgress | None = None,
+    conduct: Mapping[str, Any] | None = None,
+    cpus: Sequence[int] = (),
+    conductor: int = 0,
+    inherit: Sequence[int] = (),
+) -> rec.Run:
+    """Make one run and return it, read back from its folder.
+
+    runs : the folder that holds run folders. databases : where the database lies while the run
+    goes on (default: a temporary folder, removed afterwards; kept in the run folder where an
+    invariant broke). template : a folder made by `prepare`, copied instead of loading again.
+    conduct : who runs it and beside what, for the manifest. cpus : those that this process is
+    confined to, () for none in particular; conductor : as for `machine.CpuMeter`.
+    inherit : open files that every process of the run keeps open.
+    Raises ModeRefused, FolderUnwritable, RunFailed before anything was measured. What goes wrong
+    later is in the manifest: `ok`, `ended`, `findings` and each worker's `state` and `account`.
+    """
+    making = _begun(plan, runs, name, command, databases, on_progress or (lambda progress: None))
+    making.cpus, making.conductor = tuple(cpus), conductor
+    making.inherit += tuple(inherit)
+    making.keep_database = keep_database
+    if conduct is not None:
+        making.manifest.conduct = Conduct(**conduct)
+    try:
+        try:
+            making.load(template)
+            making.start()
+            making.foretell()
+        except OSError as error:
+            making.abandon()
+            raise FolderUnwritable(
+                f"{error.filename or making.folder.parent}: cannot be written ({error.strerror}). "
+                "Free some space, or give another folder with --runs or --databases."
+            ) from error
+        except BaseException:
+            making.abandon()
+            raise
+        making.watch()
+        making.told_broken()
+        making.check()
+        making.judge()
+        return making.settle()
+    finally:
+        making.reap()
+
+
+def finish(
+    folder: Path,
+    held: int,
+    manifest: Manifest,
+    plan: Plan,
+    database: Path,
+    *,
+    unchecked: str = "",
+    findings: Sequence[FindingEntry] | None = None,
+    on_progress: OnProgress | None = None,
+) -> rec.Run:
+    """Finish a run that another process left: its check, its judgement, its last steps.
+
+    held : the folder's lock, which is given up. manifest : what is known of the run, its window
+    and its `under_way` among it. database : where it is; the caller's to remove from there, unless
+    the manifest is still under way when this returns.
+    unchecked : why the database cannot be checked; then nothing that the plan names is loaded.
+    findings : what is found already; None: what the workers found is in their accounts.
+    Raises RunError where those cannot be read, and KeyboardInterrupt: it can be called again.
+    """
+    home = make("recovery")
+    making = _Making(plan, folder, home, held, manifest, on_progress or (lambda progress: None))
+    making.database = database
+    making.ended, making.killed = manifest.ended, True
+    making.keep_database = bool(manifest.under_way and manifest.under_way.keep_database)
+    try:
+        making.write_job()
+        making.findings = list(findings or [])
+        if findings is None:
+            making.told_broken()
+        if unchecked:
+            making.not_checked(unchecked)
+        else:
+            making.check()
+        making.judge()
+        return making.settle()
+    except ValidationError as error:
+        raise RunError(
+            f"{folder}: an account of one of its processes cannot be read "
+            f"({visible(error.errors()[0]['msg'])}). It was edited."
+        ) from None
+    finally:
+        making.reap()
+
+
+def prepare(plan: Plan, folder: Path, on_progress: OnProgress | None = None) -> Path:
+    """Load a database once, for many runs of the same shape. Returns the template folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    making = _begun(plan, folder, "loading", "", folder, on_progress or (lambda progress: None))
+    try:
+        making.load(None)
+    except BaseException:
+        making.abandon()
+        making.reap()
+        raise
+    making.abandon()
+    os.close(making.held)
+    making.home.release()
+    return making.home.path
+
+
+def _begun(
+    plan: Plan,
+    runs: Path,
+    name: str | None,
+    command: str,
+    databases: Path | None,
+    on_progress: OnProgress,
+) -> _Making:
+    """A run of which nothing is done yet but its folder, with a manifest, and a temporary one."""
+    where = databases or Path(tempfile.gettempdir())
+    mine, run_id = this_process("run"), uuid.uuid4().hex
+    manifest = Manifest(
+        cwkit=rec.FORMAT_VERSION,
+        run=name or run_name(plan),
+        id=run_id,
+        command=command,
+        seed=plan.seed,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        scenario=scenario_entry(plan),
+        plan=plan.recorded(),
+        machine=Machine(**machine.describe(where, plan.files())),
+        ended="running",
+        ok=False,
+        workers=[],
+        window=Window(start_ns=0, measure_ns=0, stop_ns=0),
+        wal_bytes_max=0,
+    )
+    # From here on at once: killed before the manifest is there, the folder is empty.
+    folder = _new_folder(Path(runs), manifest.run)
+    try:
+        home = make("run", within=databases, run=folder, run_id=run_id)
+    except OSError as error:
+        folder.rmdir()
+        raise FolderUnwritable(
+            f"{where}: cannot hold a database ({error.strerror}). Give another folder with "
+            "--databases."
+        ) from error
+    manifest.run = folder.name
+    manifest.under_way = UnderWay(
+        stage="loading",
+        home=str(home.path),
+        pid=mine.pid,
+        start_ticks=mine.start_ticks,
+        boot_id=mine.boot_id,
+    )
+    try:
+        write_manifest(folder, manifest)
+        held = hold(folder, wait_s=1.0)
+        return _Making(plan, folder, home, held, manifest, on_progress)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        home.remove()
+        if isinstance(error, OSError):
+            raise FolderUnwritable(
+                f"{runs}: cannot be written ({error.strerror}). Give another folder with --runs."
+            ) from error
+        raise
+
+
+class _Making:
+    """A run while it is made. The public doors are `run`, and `finish` for one that was killed.
+
+    home : the temporary folder of this process. held : the lock of the run's folder.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        home: Temporary,
+        held: int,
+        manifest: Manifest,
+        on_progress: OnProgress,
+    ) -> None:
+        self.plan, self.folder, self.home, self.manifest = plan, folder, home, manifest
+        self.on_progress = on_progress
+        self.cpus: tuple[int, ...] = ()
+        self.conductor = 0
+        self.held = held
+        self.inherit: tuple[int, ...] = (home.lock, held)
+        self.hosts: list[ChildProcess] = []
+        self.ended = "duration"
+        self.foreign: dict[str, Any] = manifest.foreign.data()
+        self.wal: WalWatch | None = None
+        self.pressure: dict[str, dict[str, float]] | None = None
+        self.findings: list[FindingEntry] = []
+        self.loaded: dict[str, Any] = {}
+        self.database = home.path / DATABASE
+        self.seats = contexts_of(plan)
+        self.hung: list[int] = []
+        window = manifest.window
+        self.window = (window.start_ns, window.measure_ns, window.stop_ns)
+        self.keep_database = self.killed = False
+
+    @cached_property
+    def null(self) -> bool:
+        """Whether the engine keeps nothing: then there is nothing to load, and nothing to check."""
+        return find_engine(self.plan.database).file_format == "none"
+
+    @cached_property
+    def patience_s(self) -> float:
+        return self.plan.patience_s()
+
+    def write_job(self) -> None:
+        self.board = ControlBlock(self.home.path / "board.bin", len(self.seats), create=True)
+        job = {
+            "plan": self.plan.model_dump(mode="json"),
+            "folder": str(self.folder.resolve()),
+            "database": str(self.database),
+            "board": str(self.board.path),
+            "parent": os.getpid(),
+        }
+        (self.home.path / "job.json").write_text(json.dumps(job), encoding="utf-8")
+
+    def _reserve(self) -> None:
+        """Have room for what is said last, when the disk may be full."""
+        hold_back(self.folder)
+        for who in ("check", *(f"worker-{worker:03d}" for worker in range(len(self.seats)))):
+            reserve(self.folder, who)
+
+    # -- processes ----------------------------------------------------------------------------
+
+    def _start(self, name: str, *words: str, workers: tuple[int, ...] = ()) -> ChildProcess:
+        host = start(
+            self.home.path, name, *words, into=self.folder, workers=workers, inherit=self.inherit
+        )
+        self.hosts.append(host)
+        return host
+
+    def _errand(self, word: str, limit_s: float, phase: str) -> dict[str, Any]:
+        """Run `load` or `check` in a process of its own. Raises RunFailed with its last words."""
+        self.board.at(0)  # until it says so itself
+        host = self._start(word, word)
+        status = wait(host, limit_s, lambda s: self.on_progress(self._progress(phase, s)))
+        if status is None:
+            at, kind = self._progress(phase, limit_s).told(), "load" if word == "load" else "check"
+            raise TooLong(
+                f"{phase.capitalize()} the database with {self.plan.database} took longer than the "
+                f"limit of {limit_s:g} s{at and f' ({at})'}. Give it longer with --{kind}-limit "
+                f"({kind}_limit_s of a sweep's file)"
+                f"{', or load fewer rows with --rows' if word == 'load' else ''}."
+            )
+        if status != 0:
+            said = self._account(word)
+            words = str(said.get("failed") or ended_words(host))
+            if met := MET.get(str(said.get("cause"))):
+                raise FolderUnwritable(f"{self.home.path.parent}: {met} ({words}).")
+            did = "put the histories together" if word == "history" else f"{word} the database"
+            raise RunFailed(
+                f"{self.plan.database} could not {did}: {words}",
+                read_last_words(host.stderr),
+            )
+        return self._account(word)
+
+    def _progress(self, phase: str, elapsed_s: float) -> Progress:
+        """How far the process that loads or checks is, as it says itself."""
+        step, done, of = (int(self.board.numbers[n]) for n in (boards.STEP, boards.DONE, boards.OF))
+        name = boards.STEPS[step] if 0 <= step < len(boards.STEPS) else ""
+        return Progress(phase, elapsed_s=elapsed_s, step=name, done=done, of=of)
+
+    def _account(self, who: str) -> dict[str, Any]:
+        return read_account(self.folder, who)
+
+    # -- the steps of a run -------------------------------------------------------------------
+
+    def load(self, template: Path | None) -> None:
+        self.write_job()
+        self._reserve()
+        self._at("loading")
+        if self.null:
+            return
+        if template is not None:
+            for path in template.glob("database.db*"):
+                shutil.copyfile(path, self.home.path / path.name)
+            self._to_disk()
+            self.loaded = json.loads((template / "load.json").read_text(encoding="utf-8"))
+            return
+        self.loaded = self._errand("load", self.plan.load_limit_s, "loading")
+        if refused := self.loaded.get("refused"):
+            raise ModeRefused(*refused)
+        self._to_disk()
+        (self.home.path / "load.json").write_text(json.dumps(self.loaded), encoding="utf-8")
+
+    def _to_disk(self) -> None:
+        """Have the loaded database on the disk before the run, not in it.
+
+        Left to the first fsync of the run, the copy's dirty pages are charged to whoever commits
+        first: one run in a hundred stood still for its first tenth of a second, one for all of it.
+        """
+        for path in self.home.path.glob("database.db*"):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+    def start(self) -> None:
+        """Start every worker and wait until each has its connection and its row file."""
+        self.manifest.layout = Layout(loaded=self.loaded.get("layout", {}))
+        self._at("starting")
+        threads: dict[str, list[int]] = {}
+        for worker, (_, engine, _) in enumerate(self.plan.roles()):
+            if find_engine(engine).hosting == "thread":
+                threads.setdefault(engine, []).append(worker)
+            else:
+                self._start(f"worker-{worker:03d}", "work", str(worker), workers=(worker,))
+        for workers in threads.values():
+            # By number: the name of an engine may be the path of a file in another folder.
+            name = f"worker-{workers[0]:03d}"
+            self._start(name, "work", *map(str, workers), workers=tuple(workers))
+        begun = time.monotonic()
+        while True:
+            statuses = [self.board.status(worker) for worker in range(len(self.seats))]
+            if all(status != boards.STARTING for status in statuses):
+                break
+            elapsed = time.monotonic() - begun
+            ready = sum(status != boards.STARTING for status in statuses)
+            self.on_progress(Progress("starting", elapsed, alive=ready, workers=len(self.seats)))
+            if elapsed > START_LIMIT_S or dead(self.hosts, self.board):
+                break
+            time.sleep(0.01)
+        self._nobody_refused(statuses)
+
+    def _nobody_refused(self, statuses: list[int]) -> None:
+        for worker, status in enumerate(statuses):
+            _, engine, mode = self.plan.roles()[worker]
+            words = str(self._account(f"worker-{worker:03d}").get("account", ""))
+            if status == boards.REFUSED:
+                raise ModeRefused(engine, mode, words)
+            if status == boards.NOT_RECORDED:
+                raise FolderUnwritable(
+                    f"{self.folder.parent}: attempts cannot be recorded there ({words}). "
+                    "Free some space, or give another folder with --runs."
+                )
+
+    @property
+    def _stuck(self) -> bool:
+        statuses = [self.board.status(worker) for worker in range(len(self.seats))]
+        return any(status != boards.READY for status in statuses)
+
+    def foretell(self) -> None:
+        """Say when the gate opens, and the window: in the manifest before it does, so that a run
+        whose process is killed in it is counted by them. Raises OSError.
+        """
+        lead_ns = LEAD_NS
+        while not self._stuck:
+            start = time.monotonic_ns() + lead_ns
+            measure = start + int(self.plan.warmup_s * 1e9)
+            self.window = start, measure, measure + int(self.plan.duration_s * 1e9)
+            self._at("measuring")
+            if time.monotonic_ns() < start - LEAD_NS // 2:
+                return
+            lead_ns *= 2  # a slow disk, or a busy machine
+
+    def watch(self) -> None:
+        """Open the gate, follow the run, close it; end whoever does not end by itself."""
+        plan, numbers = self.plan, self.board.numbers
+        if self._stuck:
+            self.ended = "worker could not start"
+            numbers[boards.STATE] = boards.STOP
+            now = time.monotonic_ns()
+            self.window = (now, now, now)
+            self._end_all(min(plan.deadline_s, 5.0))
+            return
+        start, measure, stop = self.window
+        numbers[boards.START_NS], numbers[boards.MEASURE_NS] = start, measure
+        numbers[boards.STOP_NS] = stop
+        numbers[boards.STATE] = boards.GO
+        follower = Follower(
+            plan, self.folder, self.database, self.seats, self.board, self.hosts,
+            self.patience_s, self.on_progress, self.cpus, self.conductor,
+        )  # fmt: skip
+        try:
+            self.window = follower.follow(start, measure, stop)
+            self.ended = follower.ended
+        except KeyboardInterrupt:
+            self.ended = "interrupted"
+            self.window = (start, measure, min(max(time.monotonic_ns(), measure), stop))
+        self.hung, self.foreign = follower.hung, follower.foreign
+        self.wal, self.pressure = follower.wal, follower.pressure
+        numbers[boards.STATE] = boards.STOP
+        self._at("ending")
+        # A second Ctrl-C must not leave processes behind: `run` reaps in any case.
+        self._end_all(plan.deadline_s)
+
+    def _end_all(self, limit_s: float) -> None:
+        until = time.monotonic() + limit_s
+        for host in self.hosts:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                host.process.wait(max(until - time.monotonic(), 0.01))
+        for host in self.hosts:
+            if host.process.poll() is None:
+                self.hung = [*self.hung, *host.workers]
+                if self.ended in ("duration", "transactions"):
+                    self.ended = "worker hung"
+                end(host.process)
+
+    def told_broken(self) -> None:
+        """What workers have found broken during the run."""
+        for worker in range(len(self.seats)):
+            said = self._account(f"worker-{worker:03d}")
+            if said.get("state") == "invariant broken":
+                self.findings.append(
+                    FindingEntry(
+                        check="during the run",
+                        ok=False,
+                        sentence=said["account"],
+                        evidence=said.get("evidence", {}) | {"worker": worker},
+                    )
+                )
+        self.findings += self._unreadable()
+
+    def check(self) -> None:
+        """Have the database checked, whatever happened, unless nothing was ever written."""
+        self._at("checking")
+        if self.null:
+            return
+        try:
+            said = self._errand("check", self.plan.check_limit_s, "checking")
+            self.findings += [FindingEntry(**finding) for finding in said["findings"]]
+            layout = self.manifest.layout.data() | {"left": said.get("layout", {})}
+            self.manifest.layout = Layout(**layout)
+        except (RunFailed, KeyError) as error:
+            self._unchecked(error)
+        except KeyboardInterrupt:
+            if self.killed:
+                raise  # it is tried again
+            self.ended = "interrupted"
+            self._unmade("its check was interrupted")
+
+    def _unchecked(self, error: Exception) -> None:
+        """The checking process came to no good end: nothing is known of the database, unless that
+        is none any more.
+        """
+        words = str(error)
+        if any(sign in words for sign in CORRUPT):
+            self.findings.append(FindingEntry(check="readable", ok=False, sentence=words))
+            return
+        self._unmade(words)
+        if self.ended in ("duration", "transactions"):
+            killed = (self.hosts[-1].process.returncode or 0) < 0 and not isinstance(error, TooLong)
+            self.ended = "check killed" if killed else "not checked"
+
+    def not_checked(self, why: str) -> None:
+        """Read the history alone."""
+        self._at("checking")
+        self._unmade(why)
+        if logs_of(self.folder):
+            try:
+                said = self._errand("history", self.plan.check_limit_s, "checking")
+                self.findings += [FindingEntry(**finding) for finding in said["findings"]]
+            except (RunFailed, KeyError) as error:
+                self._unmade(str(error), "history")
+
+    def _unmade(self, why: str, check: str = "database") -> None:
+        sentence = f"not checked: {why}"
+        self.manifest.unchecked = why
+        self.findings.append(FindingEntry(check=check, ok=False, checked=False, sentence=sentence))
+
+    def _unreadable(self) -> list[FindingEntry]:
+        """A worker that was told the database is malformed has found something, whatever else."""
+        found = []
+        for worker, (role, number) in enumerate(self.seats):
+            for words in rec.read_messages(self.folder, worker):
+                if any(sign in words for sign in CORRUPT):
+                    found.append(
+                        FindingEntry(
+                            check="readable during the run",
+                            ok=False,
+                            sentence=f"{role} {number} ({self.plan.roles()[worker][1]}) was "
+                            f"told: {words}",
+                            evidence={"worker": worker},
+                        )
+                    )
+        return found
+
+    def _entry(self, worker: int) -> WorkerEntry:
+        """One worker's part of the manifest, from its account and from how its process ended."""
+        role, engine, mode = self.plan.roles()[worker]
+        said = self._account(f"worker-{worker:03d}")
+        host = next((h for h in self.hosts if worker in h.workers), None)
+        before = next((e for e in self.manifest.workers if e.worker == worker), None)
+        if before is not None and host is None and not said:
+            return self._as_it_was(before)
+        state, account = said.get("state", "never started"), said.get("account", "")
+        if worker in self.hung:
+            state = "hung"
+            account = f"ended by the run: {self.patience_s:g} s without an answer"
+        elif host is not None and host.process.poll() and state in ("died", "never started"):
+            state = "died"
+            account = ended_words(host)
+        elif host is not None and host.process.poll() is None and state == "died":
+            state = "running"
+        elif self.killed and state == "died":
+            state, account = "interrupted", ENDED_WITH_IT
+        return WorkerEntry(
+            worker=worker,
+            role=role,
+            number=self.seats[worker][1],
+            engine=engine,
+            begin=mode,
+            pid=host.process.pid if host else before.pid if before else 0,
+            state=state,
+            account=account,
+            opened=rec.segment_path(self.folder, worker, 0).exists(),
+            pragmas=said.get("pragmas", {}),
+            cpu_s=said.get("cpu_s"),
+            cpus=said.get("cpus", ()),
+            idle_checkpoints=said.get("idle_checkpoints", 0),
+            busy_checkpoints=said.get("busy_checkpoints", 0),
+            met=said.get("met"),
+        )
+
+    def _as_it_was(self, before: WorkerEntry) -> WorkerEntry:
+        """Of a worker that left no account, or none that is whole: as the manifest has it."""
+        if self.killed and before.state in ("died", "running"):
+            return before.model_copy(update={"state": "interrupted", "account": ENDED_WITH_IT})
+        return before
+
+    def _at(self, stage: str) -> None:
+        """Say in the manifest how far it is, for who must finish it if this process is killed."""
+        assert self.manifest.under_way is not None, "it is over"
+        self.manifest.under_way.stage = stage
+        self.manifest.under_way.keep_database = self.keep_database
+        self._tell()
+        try:
+            write_manifest(self.folder, self.manifest)
+        except OSError:
+            # Of a run that goes on a manifest is a note; what is written last has its room.
+            if stage in ("loading", "starting", "measuring"):
+                raise
+
+    def _tell(self) -> None:
+        """Have in the manifest all that is known by now."""
+        start, measure, stop = self.window
+        engines = {name: entry.data() for name, entry in self.manifest.engines.items()}
+        engines.setdefault(self.plan.database, {})
+        if identity := self.loaded.get("identity"):
+            engines[self.plan.database] = identity
+        for worker, (_, engine, _) in enumerate(self.plan.roles()):
+            said = self._account(f"worker-{worker:03d}")
+            if said.get("identity"):
+                engines[engine] = said["identity"]
+        told = self.manifest
+        told.workers = [self._entry(worker) for worker in range(len(self.seats))]
+        told.engines = {name: EngineEntry(**identity) for name, identity in engines.items()}
+        told.window = Window(start_ns=start, measure_ns=measure, stop_ns=stop)
+        told.foreign = Foreign(**self.foreign)
+        told.findings = self.findings
+        if self.wal is not None:
+            told.wal_bytes_max = self.wal.bytes_max
+            wal = self.wal.data()
+            told.wal = WalEntry(**wal) if wal else None
+        if self.pressure is not None:
+            told.pressure = self.pressure
+
+    def judge(self) -> None:
+        """Say how it ended: all that is left to be done is to put things where they belong."""
+        entries = [self._entry(worker) for worker in range(len(self.seats))]
+        well = all(entry.state == "finished" for entry in entries)
+        if well and self._nothing_committed():
+            self.ended = "nothing was committed"
+        give_back(self.folder)
+        self._tell()
+        found = troubles(rec.read_workers(self.folder, self.manifest))
+        self.manifest.troubles = [TroubleEntry(**asdict(one)) for one in found]
+        self.manifest.ended = self.ended
+        good = well and not found and all(finding.ok for finding in self.findings)
+        self.manifest.ok = good and self.ended in ("duration", "transactions")
+        self._at("finishing")
+
+    def settle(self) -> rec.Run:
+        """The last steps. Each may be done again, by who finds them half done."""
+        settle(self.folder, self.manifest, self.database)
+        return rec.read_run(self.folder)
+
+    def _nothing_committed(self) -> bool:
+        """Attempts were made, and failed, every one: a run that says nothing of an engine."""
+        rows = [
+            rec.read_attempts(self.folder, worker)["outcome"]
+            for worker, (role, _) in enumerate(self.seats)
+            if role != "checkpointer"
+        ]
+        outcomes = np.concatenate(rows)
+        return bool((outcomes == rec.FAILED).any() and not (outcomes == rec.COMMITTED).any())
+
+    def abandon(self) -> None:
+        """The run did not happen: leave no folder that looks as if it had."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def reap(self) -> None:
+        """Leave no process; and no temporary folder, unless something of the run is still in it."""
+        for host in self.hosts:
+            if host.process.poll() is None:
+                end(host.process)
+        os.close(self.held)
+        mine = self.database.parent == self.home.path
+        if mine and self.manifest.under_way is not None and self.folder.exists():
+            self.home.release()  # ended by an error or a second Ctrl-C: `cwkit recover` goes on
+        else:
+            self.home.remove()
+
+
+def settle(folder: Path, manifest: Manifest, database: Path) -> None:
+    """Put the database of a run that was judged where it belongs, and tidy up.
+
+    It goes into the run's folder where the user asked for that, or a check that did not hold or
+    could not be made wants it as evidence; what is left where it lay is its owner's to remove.
+    Where it cannot be moved, for want of room say, the run stays under way.
+    """
+    asked = manifest.under_way is not None and manifest.under_way.keep_database
+    if (asked or manifest.broken or manifest.unmade) and database.parent != folder:
+        try:
+            for path in sorted(database.parent.glob(f"{DATABASE}*")):
+                if stat.S_ISREG(path.lstat().st_mode):
+                    _move(path, folder / path.name)
+        except OSError as error:
+            manifest.database_kept = f"no: {error}"
+            write_manifest(folder, manifest)
+            return
+        manifest.database_kept = ""
+    for entry in manifest.workers:
+        rec.trim(folder, entry.worker)
+    for path in folder.glob(f"*{SUFFIX}"):
+        keep(path)
+    manifest.over()
+    write_manifest(folder, manifest)
+    tidy(folder)
+
+
+def _move(path: Path, to: Path) -> None:
+    """To another file system too, and whole or not at all."""
+    try:
+        os.rename(path, to)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with path.open("rb") as file, replacing(to) as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
+        path.unlink()
+
+
+def tidy(folder: Path) -> None:
+    """Remove what only a run that is under way has."""
+    for pattern in ("*.account.json", "*.new", RESERVE, rec.LAST_SEEN):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def scenario_entry(plan: Plan) -> ScenarioEntry:
+    """The scenario as a reader needs it who must not load a file of the user's."""
+    scenario = find_scenario(plan.scenario)
+    return ScenarioEntry(
+        name=plan.scenario,
+        params=plan.shape().model_dump(),
+        kinds=tuple(scenario.kinds),
+    )
+
+
+def run_name(plan: Plan) -> str:
+    scenario = plan.scenario.rpartition(":")[2].lower() if ":" in plan.scenario else plan.scenario
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{scenario}-s{plan.seed}"
+
+
+def _new_folder(runs: Path, name: str) -> Path:
+    """A folder nobody has: an older run is never written over."""
+    for tail in ["", *(f".{n}" for n in range(2, 1000))]:
+        try:
+            folder = runs / f"{name}{tail}"
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not runs.is_dir():
+                raise FolderUnwritable(f"{runs}: is no folder. Give another with --runs.") from None
+            continue
+        except OSError as error:
+            raise FolderUnwritable(
+                f"{runs}: cannot be written ({error.strerror}). Give another folder with --runs."
+            ) from error
+        return folder
+    raise FolderUnwritable(f"{runs}: already holds 1,000 runs called {name}.")

@@ -1,0 +1,186 @@
+"""What a run is asked to do, validated before anything is started or written.
+
+A `Plan` is plain data: it goes into the manifest, into an experiment's grid, and back. A plan that
+makes no sense is a `PlanError` of one sentence with the way out; the command line prints it and
+ends with status 2.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ConfigDict, ValidationError
+
+from workloads.engines import MODES, Engine, Settings, find_engine
+from workloads.errors import EngineMissing, PlanError, UnknownName, nearest, shortened
+from workloads.files import visible
+from workloads.records import RecordedPlan, Retry
+from workloads.scenarios import Shape, find_scenario
+
+ROLES = ("writer", "reader", "checkpointer")
+CHECKPOINTS = ("passive", "full", "restart", "truncate")
+RETRIES = ("none", "immediate", "exponential")
+
+
+class PlanErrors(PlanError):
+    """Several complaints of one file, each a sentence and a line of the text."""
+
+    def __init__(self, sentences: Sequence[str]) -> None:
+        super().__init__("\n".join(map(visible, sentences)))
+
+
+class Plan(RecordedPlan):
+    """One run: the plan as it is recorded, made to be run. Nothing but its fields is taken."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def recorded(self) -> RecordedPlan:
+        """As it goes into a manifest: every field of it, also those that nobody gave."""
+        return RecordedPlan(**self.model_dump(mode="json"))
+
+    def settings(self) -> Settings:
+        """The pragmas of every connection of this run."""
+        return Settings(
+            journal_mode=self.journal_mode,
+            synchronous=self.synchronous,
+            busy_timeout_ms=self.busy_timeout_ms,
+            cache_size=self.cache_size,
+            page_bytes=self.page_bytes,
+            wal_autocheckpoint=self.wal_autocheckpoint,
+            mmap_bytes=self.mmap_bytes,
+        )
+
+    def shape(self) -> Shape:
+        """The scenario's own parameters, validated. Raises PlanError."""
+        return shape_of(self.scenario, self.params)
+
+    def patience_s(self) -> float:
+        """How long one attempt may take before its worker counts as hung, s."""
+        # It may wait for a lock at each statement, and think at each operation.
+        shape = self.shape()
+        think_s = max(shape.think_of("writer"), shape.think_of("reader")) / 1e6
+        return self.deadline_s + shape.operations * (self.busy_timeout_ms / 1e3 + think_s)
+
+    def files(self) -> tuple[str, ...]:
+        """The user's own files that it takes engines or the scenario from, as it names them."""
+        return tuple(dict.fromkeys(filter(None, map(file_of, (*self.engines(), self.scenario)))))
+
+
+def file_of(name: str) -> str:
+    """The file of "path.py:Class", "" of a name in a registry.
+
+    >>> file_of("examples/engine_slower.py:Slower"), file_of("libsql")
+    ('examples/engine_slower.py', '')
+    """
+    return name.rpartition(":")[0] if ".py:" in name else ""
+
+
+def shape_of(scenario: str, params: Mapping[str, Any]) -> Shape:
+    """Validate a scenario's parameters; a wrong name is answered with the nearest right one."""
+    cls = find_scenario(scenario)
+    known = cls.Params.model_fields
+    for name in params:
+        if name not in known:
+            near = nearest(name, known)
+            hint = f" Did you mean {near!r}?" if near else ""
+            raise PlanError(
+                f"Scenario {scenario!r} has no parameter {shortened(name)}.{hint} "
+                f"It has: {', '.join(known)}."
+            )
+    try:
+        return cls.Params(**params)
+    except ValidationError as error:
+        raise PlanError(f"Scenario {scenario!r}: {in_words(error)}", field_of(error)) from error
+
+
+def field_of(error: ValidationError, number: int = 0) -> str:
+    """The field that a complaint of pydantic's is about, as a path with dots; "" for the whole."""
+    return ".".join(str(part) for part in error.errors()[number]["loc"])
+
+
+def in_words(error: ValidationError, number: int = 0) -> str:
+    """A complaint of pydantic's, the first, as one sentence: the field, its value, the rule."""
+    first = error.errors()[number]
+    where = field_of(error, number) or "the plan"
+    value = first.get("input")
+    shown = f" (got {shortened(value)})" if not isinstance(value, dict) else ""
+    said = str(first["msg"]).removeprefix("Value error, ")
+    return f"{where}: {said[0].lower()}{said[1:].rstrip('.')}{shown}."
+
+
+def make_plan(**values: Any) -> Plan:
+    """A plan that can be run as far as one can know without opening a database.
+
+    What is not given, or None, is what the scenario suggests, or else the Plan's own default.
+
+    Raises PlanError, UnknownName or EngineMissing, each with one sentence and the way out.
+    """
+    suggested = getattr(find_scenario(values.get("scenario", "bank")), "suggests", {})
+    values = dict(suggested) | {name: value for name, value in values.items() if value is not None}
+    if values.get("transactions") and "warmup_s" not in values:
+        values["warmup_s"] = 0.0  # who counts transactions wants all of them measured
+    try:
+        plan = Plan(**values)
+    except ValidationError as error:
+        raise PlanError(in_words(error), field_of(error)) from error
+    _modes_exist(plan)
+    if plan.writers + plan.readers + plan.checkpointers == 0:
+        raise PlanError("A run needs at least one worker: give --writers or --readers.")
+    if plan.writers == 0 and plan.readers == 0:
+        raise PlanError("Checkpointers alone have nothing to do: give --writers or --readers.")
+    if plan.rate and not plan.writers:
+        raise PlanError("--rate is the writers' and there are none: give --writers or --read-rate.")
+    for name in (plan.write_engine, plan.read_engine, plan.checkpoint_engine):
+        find_engine(name)  # a name that is none is told even where nobody would use it
+    engines = {name: find_engine(name) for name in plan.engines()}
+    for name, engine in engines.items():
+        if (words := engine.missing()) is not None:
+            raise EngineMissing(f"Engine {name!r} is not to be had here: {words}")
+    _formats_agree(plan, engines)
+    plan.shape()
+    if plan.cpus:
+        allowed = os.sched_getaffinity(0)
+        if not set(plan.cpus) <= allowed:
+            raise PlanError(f"CPUs {list(plan.cpus)}: this machine allows only {sorted(allowed)}.")
+    return plan
+
+
+def _modes_exist(plan: Plan) -> None:
+    for option, mode in (("--begin", plan.begin), ("--read-begin", plan.read_begin)):
+        if mode not in MODES:
+            near = nearest(mode, MODES)
+            hint = f" Did you mean {near!r}?" if near else ""
+            raise UnknownName(
+                f"There is no BEGIN mode {shortened(mode)} ({option}).{hint} Modes: "
+                f"{', '.join(MODES)}."
+            )
+
+
+def _formats_agree(plan: Plan, engines: Mapping[str, Engine]) -> None:
+    formats = {name: engine.file_format for name, engine in engines.items()}
+    if len(set(formats.values())) > 1:
+        said = ", ".join(f"{name} ({file_format})" for name, file_format in formats.items())
+        raise PlanError(
+            f"These engines cannot share one database file: {said}. "
+            "Choose engines of one file format (`cwkit engines` shows it)."
+        )
+    threads = [name for name, engine in engines.items() if engine.hosting == "thread"]
+    if threads and len(engines) > 1:
+        raise PlanError(
+            f"{threads[0]} locks its file to one process, so it cannot share it with "
+            f"{', '.join(name for name in engines if name != threads[0])}. "
+            f"Use --database {threads[0]} for every role, or leave {threads[0]} out."
+        )
+
+
+__all__ = [
+    "Plan",
+    "PlanErrors",
+    "Retry",
+    "file_of",
+    "in_words",
+    "make_plan",
+    "shape_of",
+]

@@ -1,0 +1,215 @@
+"""What makes a run not well although every invariant held: a full disk, errors, many failures.
+
+Such a run measured its trouble and not the engine: 24 transactions committed, 697 refused because
+the disk was full, and every check of what is left holds. So it says this before anything else, it
+is not `ok`, and the command that made it ends with status 1. What it recorded is kept.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from workloads.records import (
+    CAUSES,
+    COMMIT,
+    COMMITTED,
+    CONFLICT,
+    FAILED,
+    FULL,
+    IO,
+    LIMIT,
+    UNKNOWN,
+    Manifest,
+    WorkerRecord,
+)
+
+MANY_SHARE = 0.01
+"""More failed attempts than this share are many. Fewer move no figure of a run by more than its
+interval is wide; of more, what was measured is not what was asked for."""
+
+MANY_AT_LEAST = 10
+FEW_SHARE = 0.1
+"""Fewer failures than ten are an accident, unless they are more than a tenth of all attempts: three
+of a hundred say nothing, three of twelve do."""
+
+WORDS_SHOWN = 3
+
+SHORT = {
+    "recording": "could not record",
+    "full": "full disk",
+    "io": "I/O errors",
+    "limit": "a limit was met",
+    "commits": "COMMITs refused",
+    "failed": "many attempts failed",
+}
+"""Each kind in a table's cell."""
+
+NOT_OF_THE_ENGINE = ("recording", "full", "io")
+"""Kinds that are the disk's."""
+
+NOT_RECORDED = "could not record"
+"""The state of a worker whose attempts, or what it saw, could not be written down any more."""
+
+TEXTS = {
+    FULL: "met a full disk or a full database",
+    IO: "met an I/O error",
+    LIMIT: "met a limit of the engine or of the system",
+}
+WAYS_OUT = {
+    FULL: "What was measured is a disk that fills: free some space, or give another folder with "
+    "--databases.",
+    IO: "Whether those that failed in COMMIT were applied nobody knows. What was measured is a "
+    "disk that fails: look into the system's log.",
+    LIMIT: "What was measured is that limit.",
+}
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """One reason why a run is not well.
+
+    kind : "full", "io", "limit" (an engine said so, be it once), "commits" (COMMITs refused for a
+        reason that is no conflict), "failed" (many other attempts failed), "recording" (the kit's
+        own records). sentence : for a person. attempts : how many, 0 where it is about none.
+    """
+
+    kind: str
+    sentence: str
+    attempts: int = 0
+
+
+def why_not(manifest: Manifest) -> list[str]:
+    """Sentences of why a run is not `ok`, its troubles first."""
+    said = [one.sentence for one in manifest.troubles or ()]
+    said += [finding.sentence for finding in manifest.broken]
+    said += [f"{finding.check} {finding.sentence}" for finding in manifest.unmade]
+    said += [
+        f"worker {entry.worker} {entry.state}: {entry.account}".rstrip(": ")
+        for entry in manifest.workers
+        if entry.state not in ("finished", NOT_RECORDED)
+    ]
+    return said or [manifest.ended]
+
+
+def says_nothing(manifest: Manifest) -> str:
+    """Why a run says nothing of its engine, nor what rate it keeps up with; "" where it does."""
+    told = manifest.troubles or ()
+    return next((one.sentence for one in told if one.kind in NOT_OF_THE_ENGINE), "")
+
+
+def many(some: int, of: int) -> bool:
+    """Whether so many failed that the run has to say so.
+
+    >>> many(697, 721), many(3, 12), many(3, 100), many(10, 1_000), many(11, 1_000)
+    (True, True, False, False, True)
+    """
+    return some > FEW_SHARE * of or (some >= MANY_AT_LEAST and some > MANY_SHARE * of)
+
+
+def troubles(workers: Iterable[WorkerRecord]) -> list[Trouble]:
+    """All troubles of a run's workers, the gravest first. Each worker is looked at once."""
+    seen: dict[str, _Seen] = {}
+    found = []
+    for worker in workers:
+        seen.setdefault(worker.role, _Seen(worker.role)).add(worker)
+        if worker.entry.state == NOT_RECORDED:
+            found.append(_unrecorded(worker))
+    found += [
+        trouble for cause in CAUSES for each in seen.values() for trouble in each.of_cause(cause)
+    ]
+    for each in seen.values():
+        found += each.of_commits()
+    for each in seen.values():
+        found += each.of_failures()
+    return found
+
+
+def _unrecorded(worker: WorkerRecord) -> Trouble:
+    why = worker.entry.account or "the disk has no room even for the reason"
+    return Trouble(
+        "recording",
+        f"What {worker.role} {worker.number} did could not be recorded any further ({why}): the "
+        "run was ended, and what it had is kept. Free some space, or give another folder with "
+        "--runs.",
+    )
+
+
+@dataclass
+class _Seen:
+    """What the workers of one role met that was no conflict. The warm-up counts as well."""
+
+    role: str
+    finished: int = 0
+    commits: int = 0  # attempts that came to their COMMIT
+    causes: dict[int, Counter[str]] = field(default_factory=dict)
+    at_commit: Counter[str] = field(default_factory=Counter)
+    others: Counter[str] = field(default_factory=Counter)
+
+    def add(self, worker: WorkerRecord) -> None:
+        rows = worker.attempts
+        told = np.isin(rows["outcome"], (FAILED, UNKNOWN)) & (rows["message"] > 0)
+        done = np.isin(rows["outcome"], (COMMITTED, CONFLICT)) | told
+        self.finished += int(done.sum())
+        self.commits += int((done & (rows["worked_ns"] > 0)).sum())
+        fields = ("conflict", "phase", "message")
+        groups, counts = np.unique(rows[told][list(fields)], return_counts=True)
+        for group, times in zip(groups, counts.tolist(), strict=True):
+            cause, phase, message = (int(group[name]) for name in fields)
+            words = _words(worker.messages, message)
+            if cause in CAUSES:
+                self.causes.setdefault(cause, Counter())[words] += times
+            elif phase == COMMIT:
+                self.at_commit[words] += times
+            else:
+                self.others[words] += times
+
+    def of_cause(self, cause: int) -> list[Trouble]:
+        if not (met := self.causes.get(cause)):
+            return []
+        said = f"{self._share(met.total(), self.finished)} {TEXTS[cause]}: {_quoted(met)}."
+        return [Trouble(CAUSES[cause], f"{said} {WAYS_OUT[cause]}", met.total())]
+
+    def of_commits(self) -> list[Trouble]:
+        if not many(self.at_commit.total(), self.commits):
+            # Too few to be told by themselves; together with the others they may be many.
+            self.others += self.at_commit
+            return []
+        times = self.at_commit.total()
+        return [
+            Trouble(
+                "commits",
+                f"{times:,} of {self.commits:,} COMMITs of the {self.role}s were refused for a "
+                f"reason that is no conflict: {_quoted(self.at_commit)}. No other transaction had "
+                "a part in that, so they are in no abort rate.",
+                times,
+            )
+        ]
+
+    def of_failures(self) -> list[Trouble]:
+        times = self.others.total()
+        if not many(times, self.finished):
+            return []
+        said = f"{self._share(times, self.finished)} failed, and not for a conflict"
+        return [Trouble("failed", f"{said}: {_quoted(self.others)}.", times)]
+
+    def _share(self, some: int, of: int) -> str:
+        what = "checkpoints" if self.role == "checkpointer" else f"attempts of the {self.role}s"
+        return f"{some:,} of {of:,} {what}"
+
+
+def _words(messages: Sequence[str], number: int) -> str:
+    return messages[number - 1] if number <= len(messages) else "(words not kept)"
+
+
+def _quoted(words: Counter[str]) -> str:
+    shown = words.most_common(WORDS_SHOWN)
+    several = len(words) > 1
+    said = "; ".join(f"{text} ({times:,})" if several else text for text, times in shown)
+    return said + ("; …" if len(words) > len(shown) else "")
+
+
+__all__ = ["SHORT", "Trouble", "many", "says_nothing", "troubles", "why_not"]

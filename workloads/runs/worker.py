@@ -1,0 +1,689 @@
+"""Inside a process of a run: load a database, work on it, or check it afterwards.
+
+`python -m workloads.runs.worker JOB.json ROLE [WORKER …]` is started by `workloads.runs.conduct`
+and by nobody else. Each such process opens the database with one engine only, so that no two
+copies of SQLite ever meet on one file in one process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workloads import records as rec
+from workloads.engines import (
+    Engine,
+    LoggedSession,
+    NotRecorded,
+    Session,
+    Settings,
+    classifier,
+    find_engine,
+    layout_of,
+    log_path,
+    logs_of,
+    save_history,
+    trees_of,
+)
+from workloads.processes import die_with_parent, leave
+from workloads.runs import control as boards
+from workloads.runs.control import ControlBlock
+from workloads.runs.pacing import ARRIVALS, arrivals, retry_wait, thinker, wait_until
+from workloads.runs.plan import ROLES, Plan
+from workloads.runs.trouble import NOT_RECORDED
+from workloads.scenarios import (
+    TRANSACTING,
+    InvariantBroken,
+    RunLog,
+    Scenario,
+    Watched,
+    WorkerContext,
+    find_scenario,
+)
+
+MOST_FAILURES = 1000
+"""In a row, before a worker gives up: a database that answers nothing else would fill the disk."""
+
+
+class Job:
+    """What a process of a run needs to know, from the file its parent wrote."""
+
+    def __init__(self, path: str) -> None:
+        said = json.loads(Path(path).read_text(encoding="utf-8"))
+        self.plan = Plan(**said["plan"])
+        self.folder = Path(said["folder"])
+        self.database = str(said["database"])
+        self.board_path = Path(said["board"])
+        self.parent = int(said["parent"])
+
+    @cached_property
+    def scenario(self) -> Scenario:
+        """Made when it is first asked for: where only histories are put together it never is."""
+        return find_scenario(self.plan.scenario)(self.plan.shape())
+
+    def account(self, who: str, **said: Any) -> None:
+        """Leave word for the parent. Raises OSError where the disk has no room for it."""
+        leave(self.folder, who, said)
+
+
+def contexts_of(plan: Plan) -> tuple[tuple[str, int], ...]:
+    """(role, number within the role) of each worker, by worker number."""
+    seen: dict[str, int] = {}
+    seats = []
+    for role, _, _ in plan.roles():
+        seats.append((role, seen.get(role, 0)))
+        seen[role] = seen.get(role, 0) + 1
+    return tuple(seats)
+
+
+def context_of(plan: Plan, worker: int) -> WorkerContext:
+    """The place of one worker, without session or board: as it is for a replay of its draws."""
+    seats = contexts_of(plan)
+    role, number = seats[worker]
+    return WorkerContext(
+        role=role,
+        number=number,
+        of=sum(1 for other, _ in seats if other == role),
+        worker=worker,
+        seed=(plan.seed, ROLES.index(role), number),
+        seats=seats,
+        clock=time.monotonic_ns,
+    )
+
+
+def told_of(
+    plan: Plan,
+    scenario: Scenario,
+    workers: Sequence[rec.WorkerRecord],
+    tell: Callable[[int], None] = lambda replayed: None,
+) -> RunLog:
+    """What the workers of a run were told, for the scenario's check; tell : as for `RunLog`."""
+    return RunLog(scenario, workers, lambda worker: context_of(plan, worker.worker), tell)
+
+
+# --- load and check ---------------------------------------------------------------------------
+
+
+class _Failed(Exception):
+    """An errand that could not be done: its words, and the cause as the engine says it."""
+
+    def __init__(self, words: str, cause: int) -> None:
+        super().__init__(words)
+        self.cause = rec.CAUSES.get(cause, "")
+
+
+def errand(job: Job, word: str) -> int:
+    """`load`, `check` or `history`, and its exit status. What went wrong is in its account, in one
+    sentence: its standard error is for what Python does not know of, an engine's panic.
+    """
+    try:
+        {"load": load, "check": check, "history": history}[word](job)
+    except _Failed as failed:
+        job.account(word, failed=str(failed), cause=failed.cause)
+        return 1
+    except BaseException as error:
+        job.account(word, failed=_mistake(error) or _told(error), cause=_cause_of(error))
+        return 1
+    return 0
+
+
+@contextlib.contextmanager
+def _database(job: Job) -> Iterator[Session]:
+    """The run's database, open in the plan's own engine. Raises _Failed for what happens there."""
+    engine = find_engine(job.plan.database)
+    session = engine.connect(job.database, begin="deferred", settings=job.plan.settings())
+    try:
+        yield session
+    except BaseException as error:
+        cause = session.refusal(error, rec.STATEMENT).conflict
+        raise _Failed(_mistake(error) or _told(error), cause) from error
+    finally:
+        session.close()
+
+
+def _cause_of(error: BaseException) -> str:
+    """What the system says, where no engine was asked."""
+    if not isinstance(error, OSError):
+        return ""
+    return rec.CAUSES[rec.FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else rec.IO]
+
+
+def load(job: Job) -> None:
+    """Create and fill the database with the plan's own engine, unless a role's mode is refused."""
+    board = ControlBlock(job.board_path, len(job.plan.roles()))
+    board.at(boards.ASKING)
+    if refused := _refused(job):
+        job.account("load", refused=refused)
+        return
+    engine = find_engine(job.plan.database)
+    rows = job.plan.shape().rows
+
+    def tell(done: int, are_rows: bool) -> None:
+        step = boards.ROWS if are_rows else boards.STATEMENTS
+        if board.numbers[boards.STEP] != step:
+            board.at(step, rows if are_rows else 0)
+        board.numbers[boards.DONE] = done
+
+    with _database(job) as session:
+        for statement in job.scenario.schema():
+            session.run(statement)
+        # The same rows whatever the seed: a database loaded once serves runs of every seed.
+        watched: Any = Watched(session, tell)
+        job.scenario.load(watched, np.random.default_rng(99))
+        board.at(boards.LAYOUT)
+        pragmas = dict(session.pragmas)
+        trees = trees_of(session, engine.file_format)
+    identity, layout = identity_of(job.plan.database), layout_of(job.database, trees)
+    job.account("load", identity=identity, pragmas=pragmas, layout=layout)
+
+
+def _refused(job: Job) -> list[str]:
+    """(engine, mode, its words) of the first mode of a role that its engine refuses; [] for none.
+
+    Asked before the database is loaded, which may take minutes; of each engine on a database of its
+    own, because two libraries of SQLite must never open one file in one process.
+    """
+    asked = dict.fromkeys((engine, mode) for _, engine, mode in job.plan.roles() if mode)
+    settings = replace(job.plan.settings(), synchronous="off", busy_timeout_ms=0)
+    for number, (engine, mode) in enumerate(asked):
+        folder = Path(job.database).parent / f"asked-{number}"
+        folder.mkdir()
+        try:
+            words = refusal_of(find_engine(engine), mode, str(folder / "asked.db"), settings)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        if words is not None:
+            return [engine, mode, words]
+    return []
+
+
+def refusal_of(engine: Engine, mode: str, path: str, settings: Settings) -> str | None:
+    """An engine's own words against a BEGIN mode, None where it accepts it.
+
+    An engine that opens no database at all says nothing of the mode: its workers will say that.
+    """
+    try:
+        first = engine.connect(path, begin="deferred", settings=settings)
+        first.run("CREATE TABLE asked (id INTEGER PRIMARY KEY)")
+    except BaseException:
+        return None
+    try:
+        try:
+            session = engine.connect(path, begin=mode, settings=settings)
+        except BaseException as error:  # as where a journal mode has none of it
+            return str(error)
+        try:
+            return _rehearse(session)
+        finally:
+            session.close()
+    finally:
+        first.close()
+
+
+def check(job: Job) -> None:
+    """After the run, in a process that took no part: integrity, and the scenario's invariant."""
+    if not Path(job.database).is_file():
+        # Opened, it would be made anew, and everything in it would seem to be lost.
+        raise _Failed(f"{job.database} is not there any more", 0)
+    run = rec.read_run(job.folder)
+    engine = find_engine(job.plan.database)
+    findings: list[dict[str, Any]] = []
+    board = ControlBlock(job.board_path, len(job.plan.roles()))
+    attempts = sum(len(w.attempts) for w in run.workers if w.role in TRANSACTING)
+
+    def tell(replayed: int) -> None:
+        board.numbers[boards.DONE] = replayed
+
+    board.at(boards.LAYOUT)
+    with _database(job) as session:
+        trees = trees_of(session, engine.file_format)
+        board.at(boards.INTEGRITY)
+        findings.append(_integrity(session, job.plan.database))
+        if getattr(job.scenario, "logged", None):
+            board.at(boards.HISTORY)
+            findings.append(save_history(job.folder))
+        board.at(boards.INVARIANT, attempts)
+        findings += _invariant(job, session, told_of(job.plan, job.scenario, run.workers, tell))
+        board.at(boards.LAYOUT)
+    job.account("check", findings=findings, layout=layout_of(job.database, trees, brief=True))
+
+
+def history(job: Job) -> None:
+    """Put the workers' histories together, where they wrote any and the database is gone."""
+    job.account("history", findings=[save_history(job.folder)] if logs_of(job.folder) else [])
+
+
+def _invariant(job: Job, session: Session, told: RunLog) -> list[dict[str, Any]]:
+    """What the scenario's own check says. A full disk, say, is no finding about the database."""
+    try:
+        return [_plain(*finding) for finding in job.scenario.check(session, told)]
+    except Exception as error:  # the database may be too broken to answer
+        if session.refusal(error, rec.STATEMENT).conflict in rec.CAUSES:
+            raise
+        mistake = _mistake(error)
+        why = f"the scenario's check failed at {mistake}" if mistake else _told(error)
+        sentence = why if mistake else f"the database could not be read back: {why}"
+        return [_plain("invariant", False, sentence, {})]
+
+
+def _plain(check: str, ok: Any, sentence: str, evidence: dict[str, Any]) -> dict[str, Any]:
+    """A finding as the manifest has it; a scenario of the user's may say 1 for True."""
+    return {"check": check, "ok": bool(ok), "sentence": sentence, "evidence": evidence}
+
+
+def _integrity(session: Session, engine: str) -> dict[str, Any]:
+    finding: dict[str, Any] = {"check": "integrity", "ok": True, "sentence": "", "evidence": {}}
+    try:
+        rows = [str(row[0]) for row in session.rows("PRAGMA integrity_check")]
+    except Exception as error:
+        malformed = "malformed" in str(error) or "not a database" in str(error)
+        finding["ok"] = not malformed
+        finding["sentence"] = f"{engine} answered integrity_check with: {error}"
+        return finding
+    finding["ok"] = rows == ["ok"]
+    finding["sentence"] = f"integrity_check by {engine}: {'; '.join(rows[:5])}"
+    finding["evidence"] = {"rows": rows[:50]} if rows != ["ok"] else {}
+    return finding
+
+
+def identity_of(name: str) -> dict[str, Any]:
+    """The engine's own account of itself, as it goes into the manifest."""
+    engine = find_engine(name)
+    said = engine.identity()._asdict()
+    said["options"] = list(said["options"])
+    return said | {
+        "file_format": engine.file_format,
+        "hosting": engine.hosting,
+        "unit": getattr(engine, "unit", ""),
+    }
+
+
+# --- work -------------------------------------------------------------------------------------
+
+
+def work(job: Job, worker: int, board: ControlBlock) -> None:
+    """One worker from its connection to its account. Never raises."""
+    plan = job.plan
+    role, engine_name, mode = plan.roles()[worker]
+    about: dict[str, Any] = {"identity": {}, "pragmas": {}}
+    session = heard = None
+    report = partial(_report, job, board, worker, about)
+    try:
+        if plan.cpus or plan.pin:
+            cpus = plan.cpus or tuple(sorted(os.sched_getaffinity(0)))
+            os.sched_setaffinity(0, {cpus[worker % len(cpus)]} if plan.pin else set(cpus))
+        engine = find_engine(engine_name)
+        # Before anything opens a connection: a library takes a log best while nobody uses it.
+        heard = engine.listen() if hasattr(engine, "listen") else None
+        about["identity"] = identity_of(engine_name)
+        session = engine.connect(job.database, begin=mode or "deferred", settings=plan.settings())
+        about["pragmas"] = dict(session.pragmas)
+        if role != "checkpointer" and (words := _rehearse(session)) is not None:
+            report(boards.REFUSED, state="refused", account=words)
+            return
+    except BaseException as error:
+        report(boards.NOT_OPENED, state="could not open", account=_told(error))
+        return
+    try:
+        recorder = rec.AttemptRecorder(job.folder, worker)
+        seat = _seated(job, worker, session, board, engine.file_format)
+    except BaseException as error:
+        full = isinstance(error, OSError)
+        state = NOT_RECORDED if full else "could not open"
+        report(
+            boards.NOT_RECORDED if full else boards.NOT_OPENED, state=state, account=_told(error)
+        )
+        return
+    # The collector would walk every object now and then inside somebody's transaction.
+    gc.collect()
+    gc.freeze()
+    # Said before the run, so that a worker that is killed in it has its pragmas in the manifest.
+    if report(boards.READY, state="died", account=""):
+        status, said = _worked(job, worker, seat, recorder, board)
+        said["cpus"] = sorted(os.sched_getaffinity(0))
+        if heard is not None:
+            said["met"] = heard()
+        report(status, **said)
+    _leave(session)
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _report(
+    job: Job, board: ControlBlock, worker: int, about: Mapping[str, Any], status: int, **said: Any
+) -> bool:
+    """Leave a worker's account, then say on the board that it is there.
+
+    False where it could not be written: the board says that then, whatever it was.
+    """
+    try:
+        job.account(f"worker-{worker:03d}", **about, **said)
+    except OSError:
+        board.set_status(worker, boards.NOT_RECORDED)
+        return False
+    board.set_status(worker, status)
+    return True
+
+
+def _worked(
+    job: Job, worker: int, seat: WorkerContext, recorder: rec.AttemptRecorder, board: ControlBlock
+) -> tuple[int, dict[str, Any]]:
+    """From the gate to the end of the run: the worker's status, and what it says of itself."""
+    said: dict[str, Any] = {"state": "finished", "account": ""}
+    try:
+        if _gate(board, job.parent):
+            board.set_status(worker, boards.RUNNING)
+            cpu = time.thread_time_ns()
+            loop = _checkpoint_loop if seat.role == "checkpointer" else _loop
+            said |= loop(job.plan, seat, job.scenario, recorder, board)
+            said["cpu_s"] = (time.thread_time_ns() - cpu) / 1e9
+    except InvariantBroken as broken:
+        said = {"state": "invariant broken", "account": broken.sentence}
+        board.stop()
+        return boards.BROKEN, said | {"evidence": broken.evidence}
+    except OSError as error:
+        return boards.NOT_RECORDED, {"state": NOT_RECORDED, "account": f"{error}"}
+    except BaseException as error:
+        return boards.NOT_OPENED, {"state": "died", "account": _told(error)}
+    if said["state"] == "scenario failed":
+        board.stop()
+        return boards.MISTAKEN, said
+    return boards.FINISHED, said
+
+
+def _rehearse(session: Session) -> str | None:
+    """None where the engine accepts the mode of this session, else its own words.
+
+    A rehearsal that meets another worker's lock says nothing against the mode.
+    """
+    try:
+        session.begin()
+    except BaseException as error:
+        refusal = session.refusal(error, rec.BEGIN)
+        return None if refusal.outcome == rec.CONFLICT else refusal.words
+    session.rollback()
+    return None
+
+
+def _seated(
+    job: Job, worker: int, session: Session, board: ControlBlock, file_format: str
+) -> WorkerContext:
+    seat = context_of(job.plan, worker)
+    shape = job.plan.shape()
+    model = getattr(job.scenario, "logged", None)
+    if model and seat.role != "checkpointer":
+        engine = job.plan.roles()[worker][1]
+        session = LoggedSession(session, log_path(job.folder, worker), model, worker, engine)
+    seat.session, seat.board = session, board.scenario()
+    seat.think = thinker(shape.think_of(seat.role), shape.think, board.stopping, seat.thought)
+    seat.stopping = board.stopping
+    if hasattr(seat, "checked"):
+        seat.checked = file_format != "none"
+    return seat
+
+
+def _gate(board: ControlBlock, parent: int) -> bool:
+    """Wait for the start. False where the run was called off or its parent is gone."""
+    numbers = board.numbers
+    while numbers[boards.STATE] == boards.WAIT:
+        if os.getppid() != parent:
+            return False
+        time.sleep(0.0005)
+    while (left := numbers[boards.START_NS] - time.monotonic_ns()) > 0:
+        time.sleep(max(left - 200_000, 0) / 1e9 if left > 200_000 else 0)
+    return numbers[boards.STATE] == boards.GO
+
+
+def _leave(session: Session) -> None:
+    try:
+        session.rollback()
+        session.close()
+    except BaseException:
+        pass
+
+
+def _loop(
+    plan: Plan,
+    seat: WorkerContext,
+    scenario: Scenario,
+    recorder: rec.AttemptRecorder,
+    board: ControlBlock,
+) -> dict[str, Any]:
+    """Transactions until the run ends. The one hot loop: everything it needs is a local.
+
+    Raises InvariantBroken (after closing the row) and OSError (the recording's disk is full).
+    """
+    session = seat.session
+    assert session is not None
+    begin, commit, rollback = session.begin, session.commit, session.rollback
+    refused, thought = classifier(session), seat.thought
+    draw, bodies = scenario.draw(seat), tuple(scenario.bodies(seat))
+    acknowledged = scenario.acknowledged(seat)
+    wait = retry_wait(plan.retry.policy, plan.retry.base_us, plan.retry.cap_us, seat.seed)
+    most_tries = 1 if plan.retry.policy == "none" else plan.retry.most_tries
+    rate = plan.rate if seat.role == "writer" else plan.read_rate
+    numbers, now, sleep = board.numbers, time.monotonic_ns, time.sleep
+    start_of_run, stop_ns = numbers[boards.START_NS], numbers[boards.STOP_NS]
+    due = arrivals(rate / seat.of, start_of_run, seat.rng(ARRIVALS)) if rate else None
+    most = plan.transactions or -1
+    open_row, close_row, close_at = (
+        rec.OPEN_PART.pack_into,
+        rec.CLOSE_PART.pack_into,
+        rec.CLOSE_AT,
+    )
+    row_bytes, state, stop = rec.ROW_BYTES, boards.STATE, boards.STOP
+    buffer, offset, limit = recorder.buffer, recorder.offset, recorder.limit
+    txn = failures = 0
+
+    while txn != most:
+        intended = start = now()
+        if start >= stop_ns or numbers[state] == stop:
+            break
+        drawn = draw()
+        kind, args = drawn
+        body = bodies[kind]
+        if due is not None:
+            intended = due()
+            if intended > start:
+                wait_until(min(intended, stop_ns), seat.stopping)
+                start = now()
+                if start >= stop_ns or numbers[state] == stop:
+                    break
+        tries = 1
+        while True:
+            open_row(buffer, offset, intended, start, txn, tries, kind, 0)
+            begun = worked = 0
+            phase = 1  # BEGIN, STATEMENT, COMMIT of workloads.records.attempts
+            try:
+                begin()
+                begun = now()
+                phase = 2
+                result = body(args)
+                worked = now()
+                phase = 3
+                commit()
+                end = now()
+            except NotRecorded:
+                # Nothing was begun: the row, which was opened before BEGIN, is one never used.
+                open_row(buffer, offset, 0, 0, 0, 0, 0, 0)
+                raise
+            except InvariantBroken:
+                close_row(
+                    buffer, offset + close_at, begun, worked, now(), 0, 0, rec.FAILED, 0, phase
+                )  # the sentence is the finding's: messages are the engines' own words
+                raise
+            except BaseException as error:
+                end = now()
+                # A statement is not timed by itself, which every one of them would pay for: what
+                # it took is known up to the statements before it.
+                since = (start, start, max(begun, thought[0]), worked)[phase]
+                outcome, conflict, words, over = refused(error, phase, end - since)
+                mistake = _mistake(error) if phase == 2 else ""
+                close_row(
+                    buffer, offset + close_at, begun, worked, end, 0,
+                    recorder.message(words), outcome, conflict, phase,
+                )  # fmt: skip
+                if phase == 2:
+                    at = offset + rec.WITHIN_AT
+                    buffer[at : at + 3] = rec.packed_within(end - since)
+                del error
+                if not over:
+                    rollback()
+                offset += row_bytes
+                if recorder.full is not None:
+                    raise recorder.full from None
+                if offset == limit:
+                    buffer, offset, limit = recorder.roll()
+                if mistake:
+                    return {"state": "scenario failed", "account": mistake}
+                if outcome != rec.CONFLICT:
+                    failures += 1
+                    if failures == MOST_FAILURES:
+                        return {
+                            "state": "gave up",
+                            "account": f"{MOST_FAILURES} transactions in a row failed, "
+                            f"the last with: {words}",
+                        }
+                    break
+                if tries == most_tries or end >= stop_ns or numbers[state] == stop:
+                    break
+                if (pause := wait(tries)) > 0:
+                    if pause < 0.05:
+                        sleep(pause)
+                    else:  # long enough for the run to end meanwhile
+                        wait_until(min(now() + int(pause * 1e9), stop_ns), seat.stopping)
+                        if now() >= stop_ns or numbers[state] == stop:
+                            break
+                tries = min(tries + 1, 65_535)
+                start = now()
+                continue
+            close_row(buffer, offset + close_at, begun, worked, end, result or 0, 0, 1, 0, 0)
+            offset += row_bytes
+            failures = 0
+            if acknowledged is not None:
+                acknowledged(drawn, result or 0)
+            if offset == limit:
+                buffer, offset, limit = recorder.roll()
+            break
+        txn += 1
+    return {}
+
+
+MISTAKES = (NameError, AttributeError, TypeError, KeyError, IndexError, ZeroDivisionError)
+"""No driver raises these for what an engine said: the scenario's own code is wrong."""
+
+
+def _mistake(error: BaseException) -> str:
+    """Where a scenario's body went wrong, "" where it was the engine that spoke."""
+    if not isinstance(error, MISTAKES):
+        return ""
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(at.filename).name}:{at.lineno}: {type(error).__name__}: {error}"
+
+
+def _checkpoint_loop(
+    plan: Plan,
+    seat: WorkerContext,
+    scenario: Scenario,
+    recorder: rec.AttemptRecorder,
+    board: ControlBlock,
+) -> dict[str, Any]:
+    """PRAGMA wal_checkpoint until the run ends; a row for each that moved frames or failed.
+
+    result = frames that are now copied. Checkpoints that found nothing to do or another one at
+    work are counted and have no row: without a pause there are 100,000 of them a second.
+    """
+    session = seat.session
+    assert session is not None
+    numbers = board.numbers
+    stop_ns = numbers[boards.STOP_NS]
+    statement = f"PRAGMA wal_checkpoint({plan.checkpoint.upper()})"
+    hook = getattr(scenario, "checkpointed", lambda seat: None)(seat)
+    pause_s = plan.checkpoint_pause_ms / 1000
+    pauses = seat.rng(8)
+    buffer, offset, limit = recorder.buffer, recorder.offset, recorder.limit
+    txn = idle = locked = 0
+    before: tuple[int, int] = (-1, -1)
+    while (start := time.monotonic_ns()) < stop_ns and numbers[boards.STATE] != boards.STOP:
+        rec.OPEN_PART.pack_into(buffer, offset, start, start, txn, 1, 0, 0)
+        busy = log = done = conflict = message = phase = 0
+        try:
+            busy, log, done = (int(value) for value in session.rows(statement)[0][:3])
+            outcome = rec.CONFLICT if busy else rec.COMMITTED
+        except BaseException as error:
+            phase = rec.STATEMENT
+            outcome, conflict, words, over = session.refusal(error, phase)
+            message = recorder.message(words)
+            if not over:
+                session.rollback()
+        end = time.monotonic_ns()
+        if hook is not None and outcome == rec.COMMITTED:
+            hook(busy, log, done)
+        if busy or (outcome == rec.COMMITTED and (log, done) == before):
+            locked += bool(busy)
+            idle += not busy
+            rec.OPEN_PART.pack_into(buffer, offset, 0, 0, 0, 0, 0, 0)
+        else:
+            before = (log, done)
+            rec.CLOSE_PART.pack_into(
+                buffer, offset + rec.CLOSE_AT, start, end, end, done,
+                message, outcome, conflict, phase,
+            )  # fmt: skip
+            txn += 1
+            offset += rec.ROW_BYTES
+            if recorder.full is not None:
+                raise recorder.full
+            if offset == limit:
+                buffer, offset, limit = recorder.roll()
+        if pause_s:
+            pause_ns = int(pauses.uniform(0, 2e9 * pause_s))
+            wait_until(min(time.monotonic_ns() + pause_ns, stop_ns), seat.stopping)
+    rec.OPEN_PART.pack_into(buffer, offset, 0, 0, 0, 0, 0, 0)
+    return {"idle_checkpoints": idle, "busy_checkpoints": locked}
+
+
+def work_all(job: Job, workers: Sequence[int]) -> None:
+    """The workers of one process, each in a thread, the first in this one."""
+    board = ControlBlock(job.board_path, len(job.plan.roles()))
+    threads = [threading.Thread(target=work, args=(job, w, board)) for w in workers[1:]]
+    for thread in threads:
+        thread.start()
+    work(job, workers[0], board)
+    for thread in threads:
+        thread.join()
+
+
+# --- the process ------------------------------------------------------------------------------
+
+
+def main(argv: list[str]) -> int:
+    """JOB.json load | check | history | work WORKER…; what came of it is in the accounts."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when the run ends
+    job = Job(argv[0])
+    die_with_parent(job.parent)
+    if argv[1] == "work":
+        work_all(job, [int(text) for text in argv[2:]])
+        return 0
+    return errand(job, argv[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,100 @@
+"""The processes of a run: started, waited for with a limit, and ended; what can go wrong with them.
+
+Errors here are for the user, of one sentence with the way out.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from workloads.files import ROOT
+from workloads.processes import POLL_S, ChildProcess, path_of
+
+TEMPORARY = "tmp"
+"""In the temporary folder of a run: what its processes, or their engines, leave there."""
+
+
+@dataclass
+class Progress:
+    """What is known while a run goes on. Counts are since the start, warm-up included."""
+
+    phase: str  # "loading", "starting", "warm-up", "measuring", "ending", "checking"
+    elapsed_s: float = 0.0
+    left_s: float = 0.0
+    committed: int = 0
+    conflicts: int = 0
+    failed: int = 0
+    rate: float | None = None  # commits a second since the last report; None: too soon to say
+    alive: int = 0
+    workers: int = 0
+    step: str = ""  # of loading and checking: what is done just now
+    done: int = 0  # rows, statements or transactions of that step
+    of: int = 0  # how many there are; 0: nobody knows, or they are not counted
+
+    def told(self) -> str:
+        """The step of loading or checking in words, "" where nothing is known of it.
+
+        >>> Progress("loading", step="loading rows", done=1_500, of=4_000).told()
+        'loading rows, 1,500 of 4,000'
+        """
+        if not self.done:
+            return self.step
+        # A check may replay some of them twice.
+        return f"{self.step}, {self.done:,}" + (f" of {self.of:,}" if self.done <= self.of else "")
+
+
+OnProgress = Callable[[Progress], None]
+
+LEAST_S = POLL_S / 2
+"""The shortest time over which a rate is told."""
+
+
+def per_s(count: int, elapsed_s: float) -> float | None:
+    """How many a second, None where hardly any time has passed: 124 commits in a run's first
+    instant are no 124,000,000,000 a second.
+
+    >>> per_s(124, 1e-9), per_s(124, 0.1)
+    (None, 1240.0)
+    """
+    return count / elapsed_s if elapsed_s >= LEAST_S else None
+
+
+def start(
+    home: Path,
+    name: str,
+    *words: str,
+    into: Path,
+    workers: tuple[int, ...] = (),
+    inherit: tuple[int, ...] = (),
+) -> ChildProcess:
+    """Start a process of `workloads.runs.worker` for the run whose job lies in `home`.
+
+    into : the folder for what it writes to its standard error.
+    """
+    stderr = path_of(into, name)
+    environment = dict(os.environ)
+    environment["PYTHONPATH"] = os.pathsep.join(
+        part for part in (str(ROOT), environment.get("PYTHONPATH", "")) if part
+    )
+    # A worker multiplies no matrices: numpy's pool of threads would only cost its start.
+    environment |= {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+    # Turso makes a temporary database for each connection, and a killed process removes nothing:
+    # what is left goes with the run.
+    environment["TMPDIR"] = str(home / TEMPORARY)
+    (home / TEMPORARY).mkdir(exist_ok=True)
+    with stderr.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "workloads.runs.worker", str(home / "job.json"), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env=environment,
+            process_group=0,  # Ctrl-C reaches the parent alone, which ends the run in order
+            pass_fds=inherit,
+        )
+    return ChildProcess(name, process, stderr, workers)

@@ -1,0 +1,15 @@
+from .footprint import Footprint as Footprint
+from .footprint import NoFootprint as NoFootprint
+from .loading import Watched as Watched
+from .scenario import TRANSACTING as TRANSACTING
+from .scenario import Draw as Draw
+from .scenario import Finding as Finding
+from .scenario import InvariantBroken as InvariantBroken
+from .scenario import RunLog as RunLog
+from .scenario import Scenario as Scenario
+from .scenario import Seat as Seat
+from .scenario import Shape as Shape
+from .scenario import Told as Told
+from .scenario import WorkerContext as WorkerContext
+from .scenario import find_scenario as find_scenario
+from .scenario import scenario_names as scenario_names

@@ -1,0 +1,270 @@
+"""The workloads. One scenario, one file, one registry line.
+
+A scenario draws its transactions from a seeded generator before they begin and without looking at
+the database, so that what a worker was asked to do can be drawn again afterwards from the seed:
+the check after the run replays the draws instead of trusting a tally that a killed worker would
+have taken with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from workloads.engines import Session, found
+from workloads.errors import UnknownName
+from workloads.records import COMMITTED, UNKNOWN, WorkerRecord
+from workloads.scenarios import keys as key_choice
+
+
+class Shape(BaseModel):
+    """Parameters that every scenario has. A scenario's own are fields of its subclass `Params`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rows: int = Field(10_000, ge=1, le=100_000_000, description="rows loaded before the run")
+    record_bytes: int = Field(100, ge=0, le=1_000_000, description="payload of each row, bytes")
+    operations: int = Field(1, ge=1, le=10_000, description="operations a transaction")
+    think_us: float = Field(0, ge=0, le=60e6, description="work inside each transaction, us")
+    think: Literal["spin", "sleep"] = Field("spin", description="how that work is done")
+    keys: str = Field("uniform", description="uniform | zipfian:THETA | hotspot:X:Y | latest")
+    read_think_us: float | None = Field(
+        None, ge=0, le=60e6, description="work inside a reader's, us (default: think_us)"
+    )
+
+    def think_of(self, role: str) -> float:
+        """The work inside a transaction of this role, us. A long one of a reader's keeps its
+        snapshot, and with it the WAL that came after.
+        """
+        own = self.read_think_us if role == "reader" else None
+        return self.think_us if own is None else own
+
+    @field_validator("keys")
+    @classmethod
+    def _keys_can_be_read(cls, spec: str) -> str:
+        key_choice.parse(spec)
+        return spec
+
+
+class Draw(NamedTuple):
+    """A transaction, drawn and not yet run: index into `kinds`, and arguments for its body."""
+
+    kind: int
+    args: Any
+
+
+class InvariantBroken(Exception):
+    """Raised by a body that has seen what must never be. Ends the run with its evidence.
+
+    The transaction's own row says which kind it was; `evidence` is plain data for the manifest,
+    `sentence` what a person reads: what was acknowledged and what was read.
+    """
+
+    def __init__(self, sentence: str, **evidence: Any) -> None:
+        super().__init__(sentence)
+        self.sentence, self.evidence = sentence, evidence
+
+
+@dataclass
+class WorkerContext:
+    """One worker's place in a run.
+
+    role    : "writer", "reader" or "checkpointer".
+    number  : of this worker within its role, from 0; `of`: how many the role has.
+    worker  : of this worker within the run, from 0.
+    seed    : of this seat alone; `rng()` gives a fresh generator that always draws the same.
+    session : None when draws are replayed.
+    board   : int64 memoryview shared by all workers of the run, one cache line (8 slots) for each
+              worker, zero at the start: `board[8 * worker + slot]`. Aligned int64 stores are seen
+              whole by other processes.
+    think   : does the work inside a transaction that the shape asks for. thought : when it last
+              ended, one item, ns on the run's clock; 0 before the first time.
+    clock   : the run's clock, ns.
+    stopping: true once the run is over; a body that waits must ask it.
+    checked : false on an engine that stores nothing: a body must not raise InvariantBroken there.
+    """
+
+    role: str
+    number: int
+    of: int
+    worker: int
+    seed: tuple[int, ...]
+    session: Session | None = None
+    board: Any = None
+    think: Callable[[], None] = lambda: None
+    clock: Callable[[], int] = lambda: 0
+    stopping: Callable[[], bool] = lambda: False
+    seats: tuple[tuple[str, int], ...] = ()  # (role, number) of each worker, by worker number
+    checked: bool = True
+    thought: list[int] = field(default_factory=lambda: [0])
+
+    def rng(self, stream: int = 0) -> np.random.Generator:
+        return np.random.default_rng([*self.seed, stream])
+
+
+class Finding(NamedTuple):
+    """The result of one check of the database after a run."""
+
+    check: str  # its name: "total", "integrity", "acknowledged rows"
+    ok: bool
+    sentence: str  # what was expected and what was found, with the numbers
+    evidence: dict[str, Any]
+
+
+TRANSACTING = ("writer", "reader")
+"""The roles whose rows are the scenario's transactions. A checkpointer's are PRAGMAs: nothing drew
+them, their `kind` means nothing, and their `result` is a number of frames."""
+
+
+TELL_EACH = 4096
+"""Transactions that are replayed between two words to who waits."""
+
+
+class RunLog:
+    """What the workers of a run were told: the other side of every invariant.
+
+    workers : the writers and the readers, never a checkpointer: its rows, replayed or added up as
+        if they were transactions, made every sound engine look broken.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        workers: Sequence[WorkerRecord],
+        seat_of: Any,
+        tell: Callable[[int], None] = lambda replayed: None,
+    ) -> None:
+        """Tell : called now and then with how many transactions were replayed."""
+        self.scenario, self._seat_of, self._tell = scenario, seat_of, tell
+        self._replayed = 0
+        self.workers = tuple(worker for worker in workers if worker.role in TRANSACTING)
+
+    def finals(self, worker: WorkerRecord) -> np.ndarray:
+        """The last attempt of each transaction of a worker, ATTEMPT array in txn order.
+
+        A transaction with any `unknown` attempt is unknown as a whole unless it later committed.
+        """
+        rows = worker.attempts
+        if len(rows) == 0:
+            return rows
+        ends = np.flatnonzero(np.append(rows["txn"][1:] != rows["txn"][:-1], True))
+        return rows[ends]
+
+    def replay(self, worker: WorkerRecord) -> Iterator[tuple[Draw, np.void]]:
+        """Each transaction's draw, made again from the seed, beside its last attempt.
+
+        Raises ValueError for a checkpointer, which draws nothing.
+        """
+        if worker.role not in TRANSACTING:
+            raise ValueError(f"Worker {worker.worker} is a {worker.role}: it drew no transaction.")
+        draw = self.scenario.draw(self._seat_of(worker))
+        for row in self.finals(worker):
+            self._replayed += 1
+            if self._replayed % TELL_EACH == 0:
+                self._tell(self._replayed)
+            yield draw(), row
+
+    def committed(self, role: str = "writer", kind: int | None = None) -> int:
+        """Transactions of a role that were acknowledged."""
+        return self._count(COMMITTED, role, kind)
+
+    def unknown(self, role: str = "writer", kind: int | None = None) -> int:
+        """Transactions of a role of which nobody knows whether they happened."""
+        return self._count(UNKNOWN, role, kind)
+
+    def _count(self, outcome: int, role: str, kind: int | None) -> int:
+        total = 0
+        for worker in self.workers:
+            if worker.role == role:
+                rows = worker.attempts
+                hit = rows["outcome"] == outcome
+                if kind is not None:
+                    hit &= rows["kind"] == kind
+                total += int(hit.sum())
+        return total
+
+
+class Scenario(Protocol):
+    """A workload. Instances are made as `Class(params)` with `params` of `Class.Params`.
+
+    name, story : the registry name; one or two sentences on what it shows (printed by `cwkit list
+        --scenarios` and the README).
+    kinds       : names of its transaction kinds, indexed by Draw.kind and the rows' `kind`.
+    suggests    : optional; fields of the Plan that a run of it takes where the user gave none.
+    loaded_by   : optional; the parameters that schema() and load() depend on, so that runs which
+        differ in others can start from copies of one database. Without it: all of them.
+    late        : optional; kinds whose work comes before their first statement, so that an engine
+        which takes its snapshot at the first read has none while they work.
+    footprint() : optional; what its transactions touch in chances, for a model of conflicts.
+    touches(draw) : optional; the rows that one drawn transaction touches, for naming those that
+        refused transactions met. Both: workloads.scenarios.footprint.
+    """
+
+    name: ClassVar[str]
+    story: ClassVar[str]
+    kinds: ClassVar[tuple[str, ...]]
+    Params: ClassVar[type[Shape]]
+    suggests: ClassVar[Mapping[str, Any]] = {}
+    loaded_by: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, params: Shape) -> None: ...
+
+    def schema(self) -> Sequence[str]:
+        """DDL statements, each run on its own outside a transaction."""
+
+    def load(self, session: Session, rng: np.random.Generator) -> None:
+        """Fill the tables; begins and commits on its own."""
+
+    def draw(self, seat: WorkerContext) -> Callable[[], Draw]:
+        """The seat's generator of transactions. Must not touch seat.session."""
+
+    def bodies(self, seat: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
+        """One function for each kind: runs a drawn transaction between BEGIN and COMMIT, and
+        returns the `result` of the row (int64; None is 0).
+        """
+
+    def acknowledged(self, seat: WorkerContext) -> Callable[[Draw, int], None] | None:
+        """Called after COMMIT returned, with the draw and the result; None where not wanted."""
+
+    def checkpointed(self, seat: WorkerContext) -> Callable[[int, int, int], None] | None:
+        """For a checkpointer's seat: called with the row (busy, log, checkpointed) that each
+        PRAGMA wal_checkpoint answered, once it has returned; None where not wanted.
+        """
+
+    def check(self, session: Session, told: RunLog) -> list[Finding]:
+        """Compare the database after the run with what the workers were told.
+
+        Runs in a process of its own. integrity_check is done by the runner, not here.
+        """
+
+
+REGISTRY: dict[str, str] = {
+    "bank": "workloads.scenarios.bank:Bank",
+    "register": "workloads.scenarios.register:Register",
+    "counter": "workloads.scenarios.counter:Counter",
+    "ingest": "workloads.scenarios.ingest:Ingest",
+    "queue": "workloads.scenarios.queue:Queue",
+    "acked": "workloads.scenarios.acked:Acked",
+    "append": "workloads.scenarios.append:Append",
+}
+
+
+def scenario_names() -> Sequence[str]:
+    return tuple(REGISTRY)
+
+
+def find_scenario(name: str) -> type[Scenario]:
+    """The scenario class of a name or of a user's own file ("path.py:Name"). UnknownName else."""
+    scenario = found(name, REGISTRY, "scenario", "`cwkit list --scenarios` shows them")
+    needs = ("Params", "kinds", "schema", "load", "draw", "bodies", "check")
+    if lacks := [part for part in needs if not hasattr(scenario, part)]:
+        raise UnknownName(f"{name!r} is no scenario: it lacks {', '.join(lacks)}.")
+    return scenario
+
+
+# Under these names users' own scenarios know them.
+Seat, Told = WorkerContext, RunLog

@@ -1,0 +1,14 @@
+from .player import StepResult as StepResult
+from .runner import EngineDied as EngineDied
+from .runner import ScheduleRun as ScheduleRun
+from .runner import ScheduleRunner as ScheduleRunner
+from .schedule import FAST as FAST
+from .schedule import READS as READS
+from .schedule import WRITES as WRITES
+from .schedule import Op as Op
+from .schedule import Schedule as Schedule
+from .schedule import Schema as Schema
+from .schedule_text import pasted as pasted
+from .schedule_text import stderr_text as stderr_text
+from .schedule_text import timeline as timeline
+from .sessions import SessionError as SessionError
