@@ -190,11 +190,13 @@ def _left_running() -> str:
     for child in psutil.Process().children(recursive=True):
         try:
             line = " ".join(child.cmdline())
+            if "resource_tracker" in line:
+                continue  # multiprocessing's own: it serves the next call, too, and ends with us
             child.kill()
             child.wait(5)
         except psutil.Error:
             continue
-        if line and "resource_tracker" not in line:
+        if line:
             left.append(line)
     return "; ".join(left)
 
