@@ -7,6 +7,7 @@ random without a seed. A cell that was refused or failed is shown as such and st
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,25 @@ def write_report(folder: Path, out: Path, figures: Path, sweeps: Sequence[Path] 
     """
     evidence = read_evidence(folder, sweeps)
     text = _environment().get_template(TEMPLATE).render(_told(evidence, Path(out), Path(figures)))
-    for path in (str(Path(folder).resolve()), str(folder)):
-        for form in (path, Markdown.escape(path)):
-            text = text.replace(f"{form}{os.sep}", "").replace(form, "the runs' folder")
+    text = _without(text, Path(folder))
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     replace(out, text, named=True)
+
+
+def _without(text: str, folder: Path) -> str:
+    """The text without the place of the runs, so that they give the same bytes wherever they lie.
+
+    A folder's name may be a word or a part of one: it is a path only where a separator stands in
+    it or behind it.
+    """
+    for path in (str(folder.resolve()), str(folder)):
+        for form in (path, Markdown.escape(path)):
+            own = r"(?<![\w./-])" + re.escape(form)
+            text = re.sub(own + re.escape(os.sep), "", text)
+            if os.sep in path:
+                text = re.sub(own + r"(?![\w-])", "the runs' folder", text)
+    return text
 
 
 def _told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,13 @@ def test_the_report_names_no_place_of_the_machine(runs, tmp_path):
     text = report(runs, tmp_path)
     assert str(tmp_path) not in text
     assert str(runs) not in text
+
+
+@pytest.mark.parametrize("name", ["rep", "report", "run", "a"])
+def test_a_folder_whose_name_is_in_a_word_changes_no_word(runs, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(runs, name)
+    assert report(Path(name), tmp_path / "out") == report(runs, tmp_path / "other")
 
 
 def test_every_table_is_as_wide_as_its_heading_and_nothing_is_left_unsaid(runs, tmp_path):
