@@ -55,7 +55,7 @@ def _without(text: str, folder: Path) -> str:
     """
     for path in (str(folder.resolve()), str(folder)):
         for form in (path, Markdown.escape(path)):
-            own = r"(?<![\w./-])" + re.escape(form)
+            own = r"(?<![\w./-])" + re.escape(str(form))
             text = re.sub(own + re.escape(os.sep), "", text)
             if os.sep in path:
                 text = re.sub(own + r"(?![\w-])", "the runs' folder", text)
