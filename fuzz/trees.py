@@ -66,8 +66,10 @@ def like(rng: random.Random, value: Any) -> Any:
     if isinstance(value, bool):
         return not value
     if isinstance(value, (int, float)):
+        if not abs(value) < 1e300:
+            return rng.choice(NUMBERS)
         near = (value + 1, value - 1, -value, value * 1000, value * 10**9, value // 2, value * 0.3)
-        return rng.choice((*near, *NUMBERS)) if abs(value) < 1e300 else rng.choice(NUMBERS)
+        return rng.choice((*near, *NUMBERS))
     if isinstance(value, str):
         cut = value[: rng.randrange(len(value) + 1)]
         return rng.choice((cut, value * 2, value + rng.choice(TEXTS), *TEXTS))
