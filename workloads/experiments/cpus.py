@@ -7,6 +7,9 @@ from pathlib import Path
 
 from workloads.errors import PlanError
 
+MOST_ON_A_CPU = 64
+"""Cells that may share a CPU, however many are asked for: more would measure the scheduler."""
+
 
 def slots(
     jobs: int, *, cpus_each: int = 0, oversubscribe: bool = False
@@ -15,10 +18,15 @@ def slots(
 
     cpus_each : CPUs a cell; 0: as many as there are for each, at least one.
     The CPUs are those that this process may use; hardware threads of one core stay together.
-    Raises PlanError where there are too few and `oversubscribe` is not asked for.
+    Raises PlanError where there are too few and `oversubscribe` is not asked for, and for numbers
+    that nobody can mean.
     """
     if jobs < 1:
         raise PlanError(f"--jobs {jobs}: at least one cell must run at a time.")
+    if cpus_each < 0:
+        raise PlanError(
+            f"--cpus {cpus_each}: a cell has at least one CPU (0: as many as there are)."
+        )
     allowed = sorted(os.sched_getaffinity(0), key=_place)
     each = cpus_each or max(len(allowed) // jobs, 1)
     if each > len(allowed):
@@ -31,6 +39,10 @@ def slots(
         raise PlanError(
             f"{many} need {jobs * each} CPUs; there are {len(allowed)} here. Ask for fewer at a "
             "time, or give --oversubscribe: every result is then marked so."
+        )
+    if jobs * each > (most := MOST_ON_A_CPU * len(allowed)):
+        raise PlanError(
+            f"--jobs {jobs}: at most {most // each} cells of {each} CPUs share {len(allowed)} CPUs."
         )
     taken = [allowed[i % len(allowed)] for i in range(jobs * each)]
     return [tuple(sorted(taken[each * i : each * (i + 1)])) for i in range(jobs)], over

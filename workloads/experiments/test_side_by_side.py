@@ -69,6 +69,10 @@ def test_more_cells_than_cpus_are_refused(monkeypatch, jobs):
     assert over and len(parted) == 6 and all(len(slot) == 1 for slot in parted)
     with pytest.raises(PlanError, match="cannot have more"):
         slots(1, cpus_each=9, oversubscribe=True)
+    with pytest.raises(PlanError, match="at least one CPU"):
+        slots(2**63, cpus_each=-1)
+    with pytest.raises(PlanError, match="at most 320 cells of 1 CPUs share 5 CPUs"):
+        slots(2**63, oversubscribe=True)
 
 
 def test_jobs_run_side_by_side_each_on_its_cpus(tmp_path):
