@@ -135,7 +135,6 @@ class Lists(Versions):
 
     def _happened(self) -> None:
         """Committed, or unknown with an append that a committed transaction saw."""
-        self.happened = self.h.txn_outcome == TXN_COMMITTED
         proof = self.seen.copy()
         proof[self.writers.op[self.writers.ambiguous]] = False
         self.happened |= (self.h.txn_outcome == TXN_UNKNOWN) & (

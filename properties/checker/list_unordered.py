@@ -6,21 +6,17 @@ later, and that it is there as often as it was appended says that every append o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from properties.checker.graph import RW, RW_PREDICATE, WR, add_fan
+from properties.checker.list_versions import Versions
 from properties.checker.verdict import Witness, elide
 from workloads.records import PREDICATE_READ, TXN_COMMITTED, Unordered, show
-
-if TYPE_CHECKING:
-    from properties.checker.list_edges import Lists
 
 MOST_PAIRS = 2_000_000  # of a read and a write: beyond, fewer violations are found, none is made up
 
 
-def add_repeated(lists: Lists) -> None:
+def add_repeated(lists: Versions) -> None:
     """Edges between reads and the writers of a value that several appended and somebody read."""
     writers, h = lists.writers, lists.h
     ambiguous = np.flatnonzero(writers.ambiguous & lists.value_seen)
@@ -75,7 +71,7 @@ def _ranges(begin: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _add_anti(
-    lists: Lists,
+    lists: Versions,
     group: np.ndarray,
     reads: np.ndarray,
     of: np.ndarray,
@@ -90,7 +86,7 @@ def _add_anti(
         add_fan(lists.graph, anti, readers, (of, appends, lists.op_txn[appends]), n)
 
 
-def judge_sets(lists: Lists) -> None:
+def judge_sets(lists: Versions) -> None:
     """What a read says that was answered with a set: garbage, aborted appends, and edges."""
     h, left = lists.h, MOST_PAIRS
     if not h.sets:
@@ -118,7 +114,7 @@ def judge_sets(lists: Lists) -> None:
         lists.graph.add(np.full(len(later), reader), lists.op_txn[later], kind, op, later)
 
 
-def _tell_of_set(lists: Lists, op: int, values: np.ndarray, found: np.ndarray) -> None:
+def _tell_of_set(lists: Versions, op: int, values: np.ndarray, found: np.ndarray) -> None:
     h, reader = lists.h, int(lists.op_txn[op])
     seen = Unordered(map(h.decode, values.tolist()))
     for value, place in zip(values.tolist(), found.tolist(), strict=True):

@@ -31,6 +31,7 @@ class Versions:
         self.unseen = np.zeros(0, np.int32)
         self.aborted = (history.txn_outcome != TXN_COMMITTED) & (history.txn_outcome != TXN_UNKNOWN)
         self.writers = index_writes(history, self.op_txn, self.aborted, findings)
+        self.happened = history.txn_outcome == TXN_COMMITTED  # and, once read, some of unknown end
 
     def find(self) -> None:
         """Choose each key's longest read and compare the others with it."""
