@@ -43,7 +43,7 @@ from rich.table import Table
 
 from analysis import wording as words
 from analysis.cli import show
-from analysis.cli.app import RUNS, RunsOption, app, command_line
+from analysis.cli.command import RUNS, RunsOption, app, command_line
 from analysis.compare import (
     FAILED,
     MEASURES,

@@ -25,7 +25,7 @@ import analysis.cli.recover
 import analysis.cli.search
 import analysis.cli.sweep
 from analysis.cli import listing, show
-from analysis.cli.app import RUNS, DatabasesOption, RunsOption, app, command_line, settings_of
+from analysis.cli.command import RUNS, DatabasesOption, RunsOption, app, command_line, settings_of
 from analysis.cli.terminal import guarded
 from workloads.engines import trust
 from workloads.errors import (
@@ -242,14 +242,19 @@ def engines_command(
 @app.command("list")
 def list_command(
     scenarios: Annotated[bool, typer.Option(help="the workloads instead, with parameters")] = False,
+    sweeps: Annotated[
+        bool, typer.Option("--sweeps", help="the sweeps that come with the kit instead")
+    ] = False,
     runs: RunsOption = RUNS,
 ) -> None:
-    """The runs, sweeps and reports there are, newest last; with --scenarios, the workloads."""
+    """The runs, sweeps and reports there are, newest last; or the workloads or sweeps to run."""
     console = show.console()
     if scenarios:
         for name in scenario_names():
             show.show_scenario(find_scenario(name), shape_of(name, {}), console)
-    else:
+    if sweeps:
+        listing.list_sweeps(console)
+    if not scenarios and not sweeps:
         listing.list_runs(runs, console)
 
 
@@ -361,7 +366,7 @@ def report_command(
         raise PlanError("--only-write needs --into FOLDER: `cwkit list` shows the folders.")
     for sweep in sweeps or []:
         if not read_experiment(sweep).points:
-            raise RunError(f"{sweep}: is no sweep. `cwkit sweep FILE.toml` makes one.")
+            raise RunError(f"{sweep}: is no sweep's folder. `cwkit sweep NAME` makes one.")
     if not 0 <= seed < 2**63:
         raise PlanError(f"--seed {seed}: a whole number from 0 to 2**63 - 1.")
     kind = "quick" if quick else "report"

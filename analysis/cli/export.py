@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from analysis.cli.app import RUNS, RunsOption, app
+from analysis.cli.command import RUNS, RunsOption, app
 from workloads.errors import FolderUnwritable, PlanError
 from workloads.records import find_run
 

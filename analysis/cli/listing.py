@@ -23,7 +23,16 @@ from analysis.report import (
 from analysis.search import SEARCH, read_rate, read_search
 from analysis.wording import Table as Data
 from workloads.errors import RunError
-from workloads.experiments import DONE, NOTE, SWEEP_NOTE, Experiment, read_experiment, skipped_in
+from workloads.experiments import (
+    DONE,
+    NOTE,
+    SWEEP_NOTE,
+    Experiment,
+    read_experiment,
+    shipped_sweep,
+    skipped_in,
+    sweep_names,
+)
 from workloads.records import RecordedPlan, folders_in, read_manifest
 from workloads.runs import SHORT, is_going_on
 
@@ -42,6 +51,18 @@ def list_runs(runs: Path, console: Console) -> None:
     if not table.row_count:
         raise RunError(f"{runs}: holds no run. `cwkit run` makes one.")
     console.print(table)
+
+
+def list_sweeps(console: Console) -> None:
+    """Each sweep that comes with the kit: its name, the minutes it takes and its question."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("sweep", no_wrap=True)
+    table.add_column("minutes", justify="right")
+    table.add_column("question", overflow="fold")
+    for sweep in map(shipped_sweep, sweep_names()):
+        table.add_row(sweep.name, str(sweep.minutes), sweep.question)
+    console.print(table)
+    console.print("minutes: on two cores. Run one: cwkit sweep NAME", markup=False)
 
 
 def _entry(folder: Path) -> tuple[str, str] | None:

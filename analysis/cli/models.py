@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from analysis.cli import show
-from analysis.cli.app import RUNS, LoadOption, RunsOption, app, load_files
+from analysis.cli.command import RUNS, LoadOption, RunsOption, app, load_files
 from analysis.cli.run_summary import arms_refusals, conflicts, plain_table, refusals
 from analysis.wording import Table
 from workloads.errors import FolderUnwritable, RunError

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from analysis import wording as words
 from analysis.cli import show
-from analysis.cli.app import RUNS, DatabasesOption, LoadOption, RunsOption, app
+from analysis.cli.command import RUNS, DatabasesOption, LoadOption, RunsOption, app
 from workloads.engines import trust
 from workloads.errors import PlanError
 from workloads.experiments import Cleared, recover_all, sentence

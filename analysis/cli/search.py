@@ -30,7 +30,7 @@ from rich.table import Table
 
 from analysis import wording as words
 from analysis.cli import show
-from analysis.cli.app import (
+from analysis.cli.command import (
     RUNS,
     DatabasesOption,
     LoadOption,

@@ -1,4 +1,4 @@
-"""`cwkit sweep FILE.toml`: run a grid, go on where it was, and show what it came to."""
+"""`cwkit sweep SWEEP`: run a grid, go on where it was, and show what it came to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from analysis import wording as words
 from analysis.cli import show
-from analysis.cli.app import RUNS, DatabasesOption, RunsOption, app, command_line
+from analysis.cli.command import RUNS, DatabasesOption, RunsOption, app, command_line
 from analysis.cli.listing import show_experiment
 from analysis.cli.sweep_progress import SweepLive, time_words
 from analysis.counting import CountedCell as Counted
@@ -39,6 +39,7 @@ from workloads.experiments import (
     run_experiment,
     shown,
     slots,
+    sweep_path,
     unwritable,
 )
 from workloads.records import read_manifest
@@ -52,7 +53,13 @@ LATELY = 5
 
 @app.command("sweep")
 def sweep_command(
-    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="e.g. one of experiments/")],
+    asked: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE.toml",
+            help="a name of `cwkit list --sweeps`; with .toml or a slash, a file of yours",
+        ),
+    ],
     into: Annotated[
         Path | None,
         typer.Option(help="its folder (default: the newest unfinished one, else a new one)"),
@@ -90,7 +97,7 @@ def sweep_command(
     """Run every combination of a grid in randomised blocks; once interrupted, it goes on."""
     from workloads.cluster import MachinesGone  # here: no other command needs what it imports
 
-    sweep = read_sweep(file, blocks=blocks, seed=seed, duration_s=duration)
+    sweep = read_sweep(sweep_path(asked), blocks=blocks, seed=seed, duration_s=duration)
     console, waiting = show.console(), show.console(stderr=True)
     repeat = _repeat(sweep, again or [], retry_failed, retry_contaminated)
     # What cannot be done is refused before anything is written.
@@ -124,7 +131,7 @@ def sweep_command(
         given |= {"--blocks": blocks, "--seed": seed, "--duration": duration}
         given["--databases"] = databases
         more = ["--oversubscribe"] if oversubscribe else []
-        _say(waiting, _go_on(file, folder, given, more))
+        _say(waiting, _go_on(asked, folder, given, more))
         raise typer.Exit(1 if isinstance(error, MachinesGone) else 130) from None
     _show_result(experiment, console)
     if any(cell.state == FAILED for cell in experiment.cells.values()):
@@ -266,10 +273,10 @@ def _of_what(extra: Beside) -> str:
     return f"if each cell takes {beside} beside its run, which is an assumption: none was run yet"
 
 
-def _go_on(file: Path, folder: Path, given: dict[str, object], more: list[str]) -> list[str]:
+def _go_on(asked: str, folder: Path, given: dict[str, object], more: list[str]) -> list[str]:
     """What is kept of an interrupted sweep, and the command that goes on."""
     experiment = read_experiment(folder)
-    typed = ["cwkit", "sweep", str(file), "--into", str(folder), *more]
+    typed = ["cwkit", "sweep", asked, "--into", str(folder), *more]
     for option, value in given.items():
         typed += [option, shown(value)] if value is not None else []
     cells = experiment.blocks * len(experiment.arms)

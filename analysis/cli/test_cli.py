@@ -47,7 +47,7 @@ def test_a_complaint_names_what_was_typed(
 SEEDED = {
     "run": (),
     "search": ("--slo", "p99 < 1s"),
-    "sweep": ("experiments/writers.toml", "--dry-run"),
+    "sweep": ("writers", "--dry-run"),
     "report": ("--quick",),
 }
 

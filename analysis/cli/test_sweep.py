@@ -28,12 +28,15 @@ from workloads.experiments import (
     choose_folder,
     read_experiment,
     read_sweep,
+    shipped_sweep,
+    sweep_names,
+    sweep_path,
     write_cell,
 )
 from workloads.records import Conduct
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = sorted((ROOT / "experiments").glob("*.toml"))
+SHIPPED = sweep_names()
 
 WAYS = {
     "libsql immediate": {"database": "libsql", "begin": "immediate"},
@@ -340,7 +343,7 @@ def test_another_sweep_in_the_folder_is_refused(cwkit, tmp_path):
     )
     assert dry == (status, said)
     status, said = cwkit("sweep", str(tmp_path / "none.toml"))
-    assert status == 2 and "experiments/ has" in said
+    assert status == 2 and "cwkit list --sweeps" in said
 
 
 def test_a_folder_of_the_users_is_refused_before_anything_is_written(cwkit, tmp_path):
@@ -356,28 +359,58 @@ def test_a_folder_of_the_users_is_refused_before_anything_is_written(cwkit, tmp_
 # --- shipped ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_a_shipped_sweep_is_valid_and_its_dry_run_prints(cwkit, path, monkeypatch, tmp_path):
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_sweep_is_valid_and_its_dry_run_prints(cwkit, name, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)  # an engine of examples/ is named from here
-    sweep = read_sweep(path)
-    assert sweep.name == path.stem and sweep.control and sweep.blocks >= 5
-    status, said = cwkit("sweep", str(path), "--dry-run", "--runs", str(tmp_path))
+    shipped = shipped_sweep(name)
+    sweep = read_sweep(shipped.path)
+    assert sweep.name == name and sweep.question == shipped.question
+    assert sweep.control and sweep.blocks >= 5
+    status, said = cwkit("sweep", name, "--dry-run", "--runs", str(tmp_path))
     assert status == 0, said
     assert sweep.question in said and f"{len(sweep.arms)} arms" in said
-    comment = path.read_text(encoding="utf-8").split("\n\n")[0].replace("\n# ", " ")
-    found = re.search(r"About (\d+) minutes? on two cores\.", comment)
-    assert found, "it does not say how long it takes"
     # As the 438 cells of `landscape` took on two cores beside their runs.
     guess = Beside(0.75, 0.17, 1)
     minutes = sum(guess.seconds(dict(values)) for values in sweep.arms.values()) * sweep.blocks / 60
-    assert int(found.group(1)) == pytest.approx(minutes, abs=0.6 + 0.2 * minutes)
+    assert shipped.minutes == pytest.approx(minutes, abs=0.6 + 0.2 * minutes)
 
 
 def test_the_shipped_sweeps_ask_what_they_must():
     assert len(SHIPPED) >= 13
-    landscape = read_sweep(ROOT / "experiments" / "landscape.toml")
+    landscape = read_sweep(sweep_path("landscape"))
     assert len(landscape.arms) >= 60 and landscape.blocks >= 5
-    assert len(read_sweep(ROOT / "experiments" / "writers.toml").axes["writers"]) >= 6
+    assert len(read_sweep(sweep_path("writers")).axes["writers"]) >= 6
+
+
+def test_a_shipped_sweep_is_called_by_its_name(cwkit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, said = cwkit("sweep", "landscap", "--dry-run")
+    assert status == 2 and "Did you mean 'landscape'?" in said and said.count("\n") == 1
+    # A file is meant by .toml or by a slash; a bare name is the kit's in every folder.
+    (tmp_path / "landscape").write_text(Path(sweep_file(tmp_path)).read_text())
+    status, said = cwkit("sweep", "landscape", "--dry-run")
+    assert status == 0 and shipped_sweep("landscape").question in said
+    status, said = cwkit("sweep", "./landscape", "--dry-run")
+    assert status == 0 and shipped_sweep("landscape").question not in said
+    status, said = cwkit("sweep", "tiny", "--dry-run")
+    assert status == 2 and ".toml or has a slash" in said
+
+
+def test_where_the_shipped_sweeps_were_they_are_still_found(cwkit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cwkit("sweep", "experiments/skew.toml", "--dry-run")[0] == 0
+    status, said = cwkit("sweep", "experiments/none.toml", "--dry-run")
+    assert status == 2 and "cannot be read" in said
+
+
+def test_the_shipped_sweeps_are_listed_with_their_questions_and_minutes(cwkit):
+    status, said = cwkit("list", "--sweeps")
+    lines = said.splitlines()
+    assert status == 0
+    for name in SHIPPED:
+        sweep = shipped_sweep(name)
+        assert any(line.split()[:2] == [name, str(sweep.minutes)] for line in lines)
+        assert " ".join(sweep.question.split()[:4]) in said
 
 
 def test_the_sweep_of_the_readme_is_one(tmp_path):

@@ -39,6 +39,10 @@ from .half_done import finished as finished
 from .leftovers import Cleared as Cleared
 from .leftovers import recover_all as recover_all
 from .leftovers import sentence as sentence
+from .shipped_sweeps import ShippedSweep as ShippedSweep
+from .shipped_sweeps import shipped_sweep as shipped_sweep
+from .shipped_sweeps import sweep_names as sweep_names
+from .shipped_sweeps import sweep_path as sweep_path
 from .sweep import AGAIN as AGAIN
 from .sweep import Skipped as Skipped
 from .sweep import Sweep as Sweep

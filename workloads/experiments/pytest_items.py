@@ -1,4 +1,4 @@
-"""A sweep's cells as pytest items: `pytest workloads --sweep FILE.toml -n auto`.
+"""A sweep's cells as pytest items: `pytest workloads --sweep SWEEP -n auto`.
 
 pytest-xdist distributes them, each of its workers with CPUs of its own; -k selects, --lf runs the
 failed ones again. The results lie in the same folder as those of `cwkit sweep`. What pytest cannot
@@ -32,6 +32,7 @@ from workloads.experiments.experiment import (
     read_experiment,
     set_aside,
 )
+from workloads.experiments.shipped_sweeps import sweep_path
 from workloads.experiments.sweep import Sweep, read_sweep
 from workloads.experiments.sweep_folder import choose_folder, note_sweep
 from workloads.files import visible
@@ -47,7 +48,11 @@ class CellFailed(Exception):
 def add_options(parser: pytest.Parser) -> None:
     """For the root conftest: pytest must know the options before it looks for paths."""
     group = parser.getgroup("cwkit sweeps")
-    group.addoption("--sweep", metavar="FILE.toml", help="run this sweep's cells, and nothing else")
+    group.addoption(
+        "--sweep",
+        metavar="SWEEP",
+        help="run this sweep's cells (a name, or FILE.toml), nothing else",
+    )
     group.addoption(
         "--into",
         metavar="FOLDER",
@@ -74,8 +79,8 @@ class SweepItems:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.file = Path(config.getoption("--sweep"))
         try:
+            self.file = sweep_path(config.getoption("--sweep"))
             self.sweep: Sweep = read_sweep(self.file)
         except MENDABLE as error:
             raise pytest.UsageError(visible(error, keep="\n")) from error

@@ -177,12 +177,12 @@ def _text_of(path: Path) -> str:
         return read_text(path, MOST_BYTES, named=True)
     except FileNotFoundError as error:
         raise PlanError(
-            f"{path}: cannot be read ({error.strerror}). The folder experiments/ has sweeps to "
-            "start from."
+            f"{path}: cannot be read ({error.strerror}). `cwkit list --sweeps` shows "
+            "those that come with the kit."
         ) from error
     except RunError as error:
         raise PlanError(
-            f"{visible(error)} A sweep is a file of TOML; experiments/ has some to start from."
+            f"{visible(error)} A sweep is a file of TOML or a name of `cwkit list --sweeps`."
         ) from error
 
 

@@ -88,6 +88,13 @@ def test_pytest_runs_the_cells_of_a_sweep_and_nothing_else(run, tmp_path):
     assert (tmp_path / "e" / "earlier" / "b00-broken.1" / "manifest.json").exists()
 
 
+def test_pytest_takes_the_name_of_a_shipped_sweep(run):
+    status, said = run("--sweep", "planted-slowdown", "--collect-only", "-q")
+    assert status == 0 and "b00/slower" in said, said
+    status, said = run("--sweep", "planted-slow")
+    assert status == 4 and "Did you mean 'planted-slowdown'?" in said and "Traceback" not in said
+
+
 def test_what_pytest_cannot_run_is_one_sentence(run, tmp_path):
     status, said = run("-n", str(CPUS + 1))
     assert status == 4 and "--oversubscribe" in said and not (tmp_path / "e").exists()

@@ -259,7 +259,7 @@ def test_a_grid_that_cannot_be_run_is_told_before_anything_runs(sweep_of, unfit)
 
 
 def test_a_file_that_is_none_is_one_sentence(tmp_path):
-    with pytest.raises(PlanError, match=r"none.toml: cannot be read .*experiments/"):
+    with pytest.raises(PlanError, match=r"none.toml: cannot be read .*list --sweeps"):
         read_sweep(tmp_path / "none.toml")
     (tmp_path / "latin.toml").write_bytes("question = 'ä'".encode("latin-1"))
     with pytest.raises(PlanError, match="no text in UTF-8"):
@@ -453,7 +453,7 @@ def test_a_file_that_nobody_would_write_is_refused_before_anything_is_made_of_it
 
 def test_a_sweep_is_a_file(tmp_path):
     os.mkfifo(tmp_path / "s.toml")
-    with pytest.raises(PlanError, match=r"is a pipe and no file.*experiments/"):
+    with pytest.raises(PlanError, match=r"is a pipe and no file.*list --sweeps"):
         read_sweep(tmp_path / "s.toml")
     with pytest.raises(PlanError, match="is a folder and no file"):
         read_sweep(tmp_path)
