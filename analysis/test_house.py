@@ -95,5 +95,12 @@ def test_the_readme_shows_the_example_scenario_as_it_is():
     assert source.strip() in README
 
 
+def test_what_the_report_links_to_is_published_and_nothing_else_is():
+    report = (ROOT / "REPORT.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\]\((analysis/published/[^)]*)\)", report))
+    there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "analysis/published").iterdir()}
+    assert linked == there
+
+
 def test_the_readme_has_no_gap_left_to_fill():
     assert not re.findall(r"\b[A-Z]+_(?:OUTPUT|ROWS|FILE)\b", README)

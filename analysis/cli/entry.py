@@ -339,7 +339,8 @@ def report_command(
         Path | None, typer.Option(help="the report (default: REPORT.md; --quick: with its runs)")
     ] = None,
     figures: Annotated[
-        Path | None, typer.Option(help="its charts (default: analysis/figures; --quick: likewise)")
+        Path | None,
+        typer.Option(help="its charts and tables (default: analysis/published; --quick: likewise)"),
     ] = None,
     runs: RunsOption = RUNS,
 ) -> None:
@@ -393,7 +394,7 @@ def report_command(
     # A minute's report is no replacement for the committed one: it stays with its runs.
     beside = read_campaign(folder).quick
     out = out or (folder / "REPORT.md" if beside else Path("REPORT.md"))
-    figures = figures or (folder / "figures" if beside else Path("analysis/figures"))
+    figures = figures or (folder / "published" if beside else Path("analysis/published"))
     try:
         write_report(folder, out, figures, sweeps or ())
     except OSError as error:

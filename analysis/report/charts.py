@@ -78,8 +78,12 @@ def drawn(
         path.unlink(missing_ok=True)  # an older report's chart would show other runs
         return Chart(title, "", "", f"Not drawn: {why}.")
     draw(data, path, **how)
-    src = os.path.relpath(path.resolve(), out.resolve().parent).replace(os.sep, "/")
-    return Chart(title, src, ours(figures_caption(draw)))
+    return Chart(title, address_of(path, out), ours(figures_caption(draw)))
+
+
+def address_of(path: Path, out: Path) -> str:
+    """A file's path as the report `out` links to it: seen from the report's folder."""
+    return os.path.relpath(path.resolve(), out.resolve().parent).replace(os.sep, "/")
 
 
 def _by_writers(evidence: Evidence) -> list[Line]:

@@ -34,7 +34,7 @@ MOST_ODD = 5
 
 
 def write_report(folder: Path, out: Path, figures: Path, sweeps: Sequence[Path] = ()) -> None:
-    """Write `out` (REPORT.md) and its charts into the folder `figures`, from the runs in `folder`.
+    """Write `out` (REPORT.md), and its charts and tables into the folder `figures`, from `folder`.
 
     sweeps : folders of sweeps to tell beside those that the folder names itself.
     Raises RunError where `folder` holds no experiment; OSError where nothing can be written.

@@ -18,7 +18,7 @@ from analysis.compare import CLAIMED, UNLIKE, Side, aa_band, compare, deviation
 from analysis.compare import UNKNOWN as NOT_DECIDED
 from analysis.compare import judged as judged_arms
 from analysis.counting import Measured, cells_table, label, role_of, slumps, write_csv
-from analysis.report.charts import Chart, drawn
+from analysis.report.charts import Chart, address_of, drawn
 from analysis.report.markdown import bold, markdown
 from analysis.report.sweep_layout import MOST_PANELS, WAY, abort_chart, throughput_chart, varied
 from analysis.report.sweep_summary import control_words, doubt_words, failure_words, rival
@@ -101,7 +101,8 @@ def _rivals(grid: Measured, arm: str) -> list[str]:
 def told(grid: Measured, out: Path, folder: Path) -> dict[str, Any]:
     """Everything the template shows of one sweep. Draws its charts and writes its CSV."""
     states = {key: cell.state for key, cell in grid.cells.items()}
-    path = out.with_name(f"{out.stem}-{grid.name}.csv")
+    path = folder / f"{out.stem}-{grid.name}.csv"
+    folder.mkdir(parents=True, exist_ok=True)
     write_csv(cells_table(grid, states), path)
     found = judged(grid)
     cells = sum(cell.counted is not None for cell in grid.cells.values())
@@ -116,6 +117,7 @@ def told(grid: Measured, out: Path, folder: Path) -> dict[str, Any]:
         "charts": _charts(grid, out, folder),
         "table": table(grid, found),
         "csv": path.name,
+        "csv_src": address_of(path, out),
         "doubts": [
             *doubt_words(grid),
             *failure_words(grid, states)[:5],

@@ -185,5 +185,5 @@ def test_two_sweeps_of_one_name_are_both_told(tmp_path):
     assert all(grid.name == name for name, grid in evidence.sweeps.items())
     text = report(tmp_path / "runs", tmp_path)
     assert all(f"## Sweep `{name}`" in text for name in evidence.sweeps)
-    tables = [(tmp_path / f"REPORT-{name}.csv").read_text() for name in evidence.sweeps]
+    tables = [(tmp_path / "figures" / f"REPORT-{name}.csv").read_text() for name in evidence.sweeps]
     assert len(set(tables)) == 3

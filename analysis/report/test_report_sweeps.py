@@ -207,7 +207,7 @@ def test_a_sweep_in_a_reports_folder_is_told_with_charts_and_every_cell_as_csv(
     shown = re.findall(r"!\[.*?\]\((.*?)\)", text)
     assert any("sweep-landscape-throughput" in src for src in shown)
     assert all((tmp_path / src).is_file() for src in shown)
-    with (tmp_path / "REPORT-landscape.csv").open(encoding="utf-8", newline="") as file:
+    with (tmp_path / "figures" / "REPORT-landscape.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 78
     assert {row["state"] for row in rows} == {"done"}
