@@ -110,6 +110,9 @@ class CommandLine(Fuzzer):
             words.insert(rng.randrange(len(words) + 1), _value(rng, Path))
         if rng.random() < 0.02:
             name = _value(rng, str)
+        if name == "recover":
+            # It goes through any folder that is named, so none above the input's is.
+            words = ["." if Path(word) in (Path("/"), Path("..")) else word for word in words]
         return [[name, *words]]
 
     def call(self, words: Sequence[str]) -> None:
@@ -124,7 +127,8 @@ class CommandLine(Fuzzer):
             if found := RAW.search(text):
                 return f"{found[0]!r} reached the terminal: {text[:200]!r}"
         told = [line for line in played.err.splitlines() if line.startswith("cwkit: ")]
-        if played.status == 2 and len(told) > 1:
+        # Several histories are several mistakes; one is one sentence.
+        if played.status == 2 and len(told) > 1 and played.words[0] != "check":
             return f"{len(told)} sentences for one mistake: {told}"
         return ""
 

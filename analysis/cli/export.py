@@ -33,9 +33,10 @@ def export_command(
     """Every attempt of a run, all who were due, or every cell of a sweep, as Parquet or CSV."""
     from analysis.counting import FORMATS, WHATS, export
 
-    for option, value, known in (("--format", format_, FORMATS), ("--what", what, WHATS)):
-        if value and value not in known:
-            raise PlanError(f"{option} {value}: give {' or '.join(known)}.")
+    whats = ("", *WHATS)
+    for option, value, known in (("--format", format_, FORMATS), ("--what", what, whats)):
+        if value not in known:
+            raise PlanError(f"{option} {value}: give {' or '.join(filter(None, known))}.")
     folder = find_run(name, runs)
     what = what or ("cells" if (folder / "experiment.json").is_file() else "attempts")
     out = out or Path(f"{folder.name}-{what}.{format_}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.csv
@@ -55,6 +56,18 @@ def test_a_runs_attempts_come_out_as_they_went_in(
         assert np.array_equal(ends, worker.attempts["end_ns"])
         assert set(mine["engine"].to_pylist()) == {worker.engine}
     assert "conflict" in table["outcome"].to_pylist()  # or the test above compared nothing
+
+
+@pytest.mark.parametrize(
+    "words", [("--format", ""), ("--format", "xlsx"), ("--what", "xlsx")], ids=" ".join
+)
+def test_a_form_that_there_is_not_is_one_sentence(
+    words: tuple[str, ...], sweep: Path, tmp_path: Path, cwkit: Any
+) -> None:
+    done = cwkit("export", a_run(sweep), *words, "--out", tmp_path / "out")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert f"cwkit: {' '.join(words)}: give " in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_workers_attempts_are_in_memory_at_a_time(
