@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Annotated, Any, TextIO
 
+import typer
+
+from analysis.cli.options import RUNS, RunsOption
 from properties.checker import (
     DEFAULT_LEVEL,
     KIND_NAMES,
@@ -33,11 +36,54 @@ from workloads.records import (
     SUFFIXES,
     TXN_OUTCOMES,
     History,
+    find_run,
     read_history,
     show,
 )
 
 VALID, VIOLATED, BAD_INPUT, UNKNOWN = 0, 1, 2, 3
+
+
+def check_command(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="FILE|FOLDER|RUN…", help="histories: EDN, JSON, ours")
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="list-append or rw-register (default: what the file holds)")
+    ] = None,
+    level: Annotated[
+        str, typer.Option(help="the isolation level that must hold")
+    ] = "strict-serializable",
+    as_json: Annotated[bool, typer.Option("--json", help="one line for each history")] = False,
+    svg: Annotated[Path | None, typer.Option(help="draw the first cycle into this file")] = None,
+    sequential_keys: Annotated[
+        bool, typer.Option(help="rw-register: each key alone is sequentially consistent")
+    ] = False,
+    linearizable_keys: Annotated[
+        bool, typer.Option(help="rw-register: each key alone is linearizable")
+    ] = False,
+    runs: RunsOption = RUNS,
+) -> None:
+    found = [path if os.path.exists(path) else _run_or_path(path, runs) for path in paths]
+    raise typer.Exit(
+        run_check(
+            found,
+            model,
+            level,
+            as_json,
+            svg,
+            sequential_keys=sequential_keys,
+            linearizable_keys=linearizable_keys,
+        )
+    )
+
+
+def _run_or_path(path: Path, runs: Path) -> Path:
+    """A run of that name, or the path as it is, for the checker to say what is wrong with it."""
+    try:
+        return find_run(str(path), runs)
+    except RunError:
+        return path
 
 
 def run_check(
@@ -268,20 +314,3 @@ def witness_data(history: History, witness: Witness) -> dict[str, Any]:
 def _named(name: Any) -> int | str:
     """A session or a database: a number as it is, all else as it is shown."""
     return name if type(name) is int or name == "" else show(name)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The same from a command line of its own: `python -m analysis.cli.check FILE…`."""
-    parser = argparse.ArgumentParser(prog="cwkit check", description=__doc__)
-    parser.add_argument("paths", nargs="*", metavar="FILE|FOLDER|RUN")
-    parser.add_argument("--model", help="list-append or rw-register; else what the file holds")
-    parser.add_argument("--level", default=DEFAULT_LEVEL)
-    parser.add_argument("--json", action="store_true", dest="as_json")
-    parser.add_argument("--svg", metavar="FILE", dest="svg_file")
-    parser.add_argument("--sequential-keys", action="store_true")
-    parser.add_argument("--linearizable-keys", action="store_true")
-    return run_check(**vars(parser.parse_args(arguments)))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

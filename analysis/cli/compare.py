@@ -42,8 +42,8 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis import wording as words
-from analysis.cli import show
-from analysis.cli.command import RUNS, RunsOption, app, command_line
+from analysis.cli import terminal
+from analysis.cli.options import RUNS, RunsOption, command_line
 from analysis.compare import (
     FAILED,
     MEASURES,
@@ -67,7 +67,6 @@ from workloads.records import MEANINGS
 ROLES = ("writer", "reader")
 
 
-@app.command("compare")
 def compare_command(
     sides: Annotated[
         list[str] | None,
@@ -107,7 +106,6 @@ def compare_command(
     ] = FOREIGN_LIMIT,
     runs: RunsOption = RUNS,
 ) -> None:
-    """Compare B with A: ratio, interval, verdict. 0 done, 1 --fail-if, 2 refused, 3 undecided."""
     conditions = [parse_condition(text) for text in fail_if or []]
     _known(measure, MEASURES, "--measure")
     if role:
@@ -135,7 +133,7 @@ def compare_command(
     if as_json:
         print(json_text(_document(found, gates, notes, ended)))
     else:
-        _show(shown, gates, notes, show.console())
+        _show(shown, gates, notes, terminal.console())
     raise typer.Exit(ended)
 
 

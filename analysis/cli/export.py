@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from analysis.cli.command import RUNS, RunsOption, app
+from analysis.cli.options import RUNS, RunsOption
 from workloads.errors import FolderUnwritable, PlanError
 from workloads.records import find_run
 
 
-@app.command("export")
 def export_command(
     name: Annotated[
         str, typer.Argument(metavar="RUN|SWEEP", help="its folder, name or a part of it")
@@ -30,7 +29,6 @@ def export_command(
     ] = None,
     runs: RunsOption = RUNS,
 ) -> None:
-    """Every attempt of a run, all who were due, or every cell of a sweep, as Parquet or CSV."""
     from analysis.counting import FORMATS, WHATS, export
 
     whats = ("", *WHATS)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
 from analysis import wording as words
+from analysis.cli import terminal
+from analysis.cli.options import RUNS, RunsOption
 from analysis.counting import Measured, gather
 from analysis.report import (
     CAMPAIGN,
@@ -34,7 +38,24 @@ from workloads.experiments import (
     sweep_names,
 )
 from workloads.records import RecordedPlan, folders_in, read_manifest
-from workloads.runs import SHORT, is_going_on
+from workloads.runs import SHORT, is_going_on, shape_of
+from workloads.scenarios import Scenario, Shape, find_scenario, scenario_names
+
+
+def list_command(
+    scenarios: Annotated[bool, typer.Option(help="the workloads instead, with parameters")] = False,
+    sweeps: Annotated[
+        bool, typer.Option("--sweeps", help="the sweeps that come with the kit instead")
+    ] = False,
+    runs: RunsOption = RUNS,
+) -> None:
+    if scenarios:
+        for name in scenario_names():
+            show_scenario(find_scenario(name), shape_of(name, {}), terminal.console())
+    if sweeps:
+        list_sweeps(terminal.console())
+    if not scenarios and not sweeps:
+        list_runs(runs, terminal.console())
 
 
 def list_runs(runs: Path, console: Console) -> None:
@@ -210,3 +231,12 @@ def print_table(table: Data, console: Console) -> None:
     for row in zip(*(column[1:] for column in columns), strict=True):
         made.add_row(*row)
     console.print(made)
+
+
+def show_scenario(cls: type[Scenario], defaults: Shape, console: Console) -> None:
+    """A scenario from its own registry entry: its story and its parameters with defaults."""
+    console.print(f"{cls.name}: {cls.story}", markup=False, highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, field in cls.Params.model_fields.items():
+        table.add_row(f"  {name}", str(getattr(defaults, name)), field.description or "")
+    console.print(table)

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from analysis.cli import show
-from analysis.cli.command import RUNS, LoadOption, RunsOption, app, load_files
+from analysis.cli import terminal
+from analysis.cli.options import RUNS, LoadOption, RunsOption, load_files
 from analysis.cli.run_summary import arms_refusals, conflicts, plain_table, refusals
 from analysis.wording import Table
 from workloads.errors import FolderUnwritable, RunError
@@ -23,7 +23,6 @@ SvgOption = Annotated[Path | None, typer.Option(help="draw the chart into this f
 NO_LIMIT = 1 << 62
 
 
-@app.command("conflicts")
 def conflicts_command(
     names: Annotated[
         list[str], typer.Argument(metavar="RUN|FOLDER…", help="runs, or experiments' folders")
@@ -32,7 +31,6 @@ def conflicts_command(
     load: LoadOption = None,
     runs: RunsOption = RUNS,
 ) -> None:
-    """Why transactions were refused: kind, wait, pages and rows, and what a model predicts."""
     from analysis.charts import predicted_against_observed
     from analysis.counting import gather
     from analysis.models import (
@@ -48,7 +46,7 @@ def conflicts_command(
     folders = [find_run(name, runs) for name in names]
     if load:
         load_files(load, [plan for folder in folders for plan in _plans(folder)])
-    console = show.console()
+    console = terminal.console()
     made, without, shown = [], [], False
     for folder in folders:
         if (folder / "experiment.json").is_file():
@@ -95,19 +93,17 @@ def _plans(folder: Path) -> list[RecordedPlan]:
     return [read_manifest(folder).plan]
 
 
-@app.command("scaling")
 def scaling_command(
     name: Annotated[str, typer.Argument(metavar="FOLDER", help="an experiment's folder")],
     svg: SvgOption = None,
     runs: RunsOption = RUNS,
 ) -> None:
-    """Fit the Universal Scalability Law to an experiment's arms that differ in writers only."""
     from analysis.charts import scaling_law
     from analysis.counting import gather
     from analysis.models import scaling_table, scalings
     from workloads.experiments import read_experiment
 
-    console = show.console()
+    console = terminal.console()
     found = scalings(gather(read_experiment(find_run(name, runs))))
     if not found:
         raise RunError(

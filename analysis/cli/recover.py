@@ -1,34 +1,28 @@
-"""`cwkit recover`: finish runs whose process was killed, and clear what killed processes left.
-
-Also what every other command says of them before it begins, in one line.
-"""
+"""`cwkit recover`: finish runs whose process was killed, and clear what killed processes left."""
 
 from __future__ import annotations
 
-import itertools
-import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from analysis import wording as words
-from analysis.cli import show
-from analysis.cli.command import RUNS, DatabasesOption, LoadOption, RunsOption, app
+from analysis.cli import terminal
+from analysis.cli.options import RUNS, DatabasesOption, LoadOption, RunsOption
+from analysis.cli.progress import Live
+from analysis.cli.show import show_run
 from workloads.engines import trust
 from workloads.errors import PlanError
 from workloads.experiments import Cleared, recover_all, sentence
-from workloads.files import LeftOver, clear_stages, left_over, usual_places, visible
+from workloads.files import usual_places, visible
 from workloads.records import MANIFEST, Manifest, find_run
 from workloads.runs import recover
 
 BROKEN, UNDECIDED = 1, 3
 
 
-@app.command("recover")
 def recover_command(
     name: Annotated[
         str | None,
@@ -41,13 +35,12 @@ def recover_command(
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
 ) -> None:
-    """Finish what was killed: count it, read its history, check its database, clear the rest."""
     if (name is None) != everything:
         raise PlanError("recover: give a run, or --all for everything that was left.")
     trust(*load or ())
-    console = show.console()
+    console = terminal.console()
     folder = find_run(name, runs) if name is not None else None
-    with show.Live(show.console(stderr=True)) as live:
+    with Live(terminal.console(stderr=True)) as live:
         if folder is not None and (folder / MANIFEST).exists():
             made = recover(folder, on_progress=live)
             found = [made.run.manifest] if made.run is not None else []
@@ -64,7 +57,7 @@ def recover_command(
         _say(console, _told(done))
         raise typer.Exit(BROKEN if done.failed else _status(found))
     if made.run is not None:
-        show.show_run(made.run, console)
+        show_run(made.run, console)
     _say(console, f"{folder}: {_whole(made.what) or sentence(made)}")
     raise typer.Exit(_status(found))
 
@@ -92,37 +85,3 @@ def _told(done: Cleared) -> str:
 
 def _say(console: Console, said: str) -> None:
     console.print(visible(said, keep="\n"), markup=False, highlight=False, soft_wrap=True)
-
-
-# --- what the next command says -----------------------------------------------------------------
-
-
-def name_left_over(argv: Sequence[str]) -> None:
-    """One line on standard error where killed processes have left temporary folders.
-
-    Those of stages, on which schedules were played, are removed: nobody need be asked.
-    """
-    clear_stages()
-    if argv[:1] in ([], ["recover"]) or "--help" in argv:
-        return
-    places = [Path(tempfile.gettempdir()), *_databases(argv)]
-    if left := left_over(*places):
-        print(f"cwkit: {_named(left)}", file=sys.stderr)
-
-
-def _databases(argv: Sequence[str]) -> list[Path]:
-    option = "--databases"
-    after = [Path(b) for a, b in itertools.pairwise(argv) if a == option]
-    return after + [Path(a.partition("=")[2]) for a in argv if a.startswith(f"{option}=")]
-
-
-def _named(left: Sequence[LeftOver]) -> str:
-    shown = []
-    for one in left[:3]:
-        run = one.owner.run if one.owner is not None else ""
-        shown.append(f"{one.path} (of {run})" if run else f"{one.path}")
-    more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-    return visible(
-        f"left by processes that were killed: {', '.join(shown)}{more}. `cwkit recover --all` "
-        "finishes their runs and clears them."
-    )

@@ -29,17 +29,17 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis import wording as words
-from analysis.cli import show
-from analysis.cli.command import (
+from analysis.cli import terminal
+from analysis.cli.options import (
     RUNS,
     DatabasesOption,
     LoadOption,
     RunsOption,
-    app,
     command_line,
     load_files,
     settings_of,
 )
+from analysis.cli.progress import Live
 from analysis.counting import FOREIGN_LIMIT
 from analysis.search import (
     DOCUMENT,
@@ -65,7 +65,6 @@ from workloads.runs import make_plan
 CURVE = "latency-against-rate.svg"
 
 
-@app.command("search")
 def search_command(
     context: typer.Context,
     slo: Annotated[
@@ -122,7 +121,6 @@ def search_command(
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
 ) -> None:
-    """The highest rate that meets an objective. 0 found, 1 not met, 2 bad input, 3 undecided."""
     trust(scenario, database, write_engine, read_engine)
     given = {
         "rows": rows,
@@ -150,9 +148,9 @@ def search_command(
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-search-{search.plan.scenario.rpartition(':')[2]}"
     folder = into or runs / name.lower()
     begun = begin(search, folder)
-    waiting = show.console(stderr=True)
+    waiting = terminal.console(stderr=True)
     try:
-        with show.Live(waiting) as live:
+        with Live(waiting) as live:
             found = run_search(
                 folder,
                 command=command_line(),
@@ -173,7 +171,7 @@ def search_command(
     if as_json:
         print(json_text(document))
     else:
-        show_found(found, show.console())
+        show_found(found, terminal.console())
     raise typer.Exit(ended)
 
 

@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 
 from analysis import wording as words
-from analysis.cli import show
-from analysis.cli.command import RUNS, DatabasesOption, RunsOption, app, command_line
+from analysis.cli import terminal
 from analysis.cli.listing import show_experiment
+from analysis.cli.options import RUNS, DatabasesOption, RunsOption, command_line
 from analysis.cli.sweep_progress import SweepLive, time_words
 from analysis.counting import CountedCell as Counted
 from analysis.counting import cells_table, gather, write_csv
@@ -51,7 +51,6 @@ LATELY = 5
 """Newest folders that tell how long a cell takes beside its run, where this one has none yet."""
 
 
-@app.command("sweep")
 def sweep_command(
     asked: Annotated[
         str,
@@ -94,11 +93,10 @@ def sweep_command(
         str | None, typer.Option(metavar="ADDRESS", help="on the machines of this dask scheduler")
     ] = None,
 ) -> None:
-    """Run every combination of a grid in randomised blocks; once interrupted, it goes on."""
     from workloads.cluster import MachinesGone  # here: no other command needs what it imports
 
     sweep = read_sweep(sweep_path(asked), blocks=blocks, seed=seed, duration_s=duration)
-    console, waiting = show.console(), show.console(stderr=True)
+    console, waiting = terminal.console(), terminal.console(stderr=True)
     repeat = _repeat(sweep, again or [], retry_failed, retry_contaminated)
     # What cannot be done is refused before anything is written.
     run_cells, at_a_time = _conductor(sweep, dask, jobs, cpus, oversubscribe, waiting)

@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live as RichLive
 
 from analysis import wording as words
-from analysis.cli.show import progress_words
+from analysis.cli.progress import progress_words
 from analysis.cli.terminal import one_line
 from analysis.counting import count
 from workloads.errors import RunError

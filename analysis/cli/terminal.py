@@ -7,17 +7,14 @@ Both show what would act as its escape (`workloads.files.visible_text`); nothing
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
-from collections.abc import Iterable, Iterator
-from typing import Any, TextIO
+from collections.abc import Iterable
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from workloads.files import json_text as json_text
 from workloads.files import visible
 
 PIPED_WIDTH = 200
@@ -58,37 +55,3 @@ def console(*, stderr: bool = False) -> Terminal:
 def one_line(text: object, style: str = "") -> Text:
     """One line of text that may come from anybody, for a table or a group of rich's."""
     return Text(visible(text), style=style)
-
-
-class _Guarded:
-    """A stream that shows what would act. Its lines are lines of ours."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self.rich_proxied_file = stream  # what rich writes to, styles and all
-
-    def write(self, text: str) -> int:
-        if not isinstance(text, str):  # click tells a stream of bytes by trying
-            raise TypeError(f"text is written here, not {type(text).__name__}")
-        self.rich_proxied_file.write(visible(text, keep="\n"))
-        return len(text)
-
-    def writelines(self, lines: Iterable[str]) -> None:
-        for one in lines:
-            self.write(one)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.rich_proxied_file, name)
-
-
-@contextlib.contextmanager
-def guarded() -> Iterator[None]:
-    """Have standard output and standard error show what would act, whoever prints meanwhile."""
-    before = sys.stdout, sys.stderr
-    for stream in before:
-        if reconfigure := getattr(stream, "reconfigure", None):
-            reconfigure(errors="backslashreplace")  # where a terminal has not our letters
-    sys.stdout, sys.stderr = (_Guarded(stream) for stream in before)
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before

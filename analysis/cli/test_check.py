@@ -147,7 +147,7 @@ def test_an_undecided_register_history_is_never_called_valid(tmp_path: Path) -> 
 
 
 def test_the_module_is_a_command(files: Path) -> None:
-    command = [sys.executable, "-m", "analysis.cli.check", str(files / "skew.jsonl"), "--json"]
+    command = [sys.executable, "-m", "analysis.cli", "check", str(files / "skew.jsonl"), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stdout)["valid"] is False

@@ -181,7 +181,7 @@ def test_the_shell_gets_results_alone(tmp_path: Path) -> None:
 
 
 def test_no_rate_is_told_of_a_runs_first_instant() -> None:
-    from analysis.cli.show import progress_words
+    from analysis.cli.progress import progress_words
 
     assert per_s(124, 0.0) is per_s(124, -0.02) is per_s(124, 1e-9) is None
     said = progress_words(Progress("measuring", 0.0, 1.0, 124, rate=per_s(124, 1e-9)))
@@ -191,7 +191,7 @@ def test_no_rate_is_told_of_a_runs_first_instant() -> None:
 
 
 def test_a_cell_that_ended_in_its_first_instant_has_no_rate(tmp_path: Path) -> None:
-    from analysis.cli.show import CellCounter
+    from analysis.cli.progress import CellCounter
     from analysis.cli.terminal import console
 
     counter = CellCounter([Design("tiny", "?", {"null": TINY}, blocks=1)], console(stderr=True))

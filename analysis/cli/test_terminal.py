@@ -17,7 +17,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from analysis.cli.terminal import Terminal, guarded, one_line
+from analysis.cli.streams import guarded
+from analysis.cli.terminal import Terminal, one_line
 from analysis.cli.test_forged import home as home
 from analysis.cli.test_forged import made_sweep, played, said
 from analysis.synthetic import drawn_run, edit, write_folder

@@ -27,6 +27,8 @@ RETRIES = ("none", "immediate", "exponential")
 class PlanErrors(PlanError):
     """Several complaints of one file, each a sentence and a line of the text."""
 
+    several = True
+
     def __init__(self, sentences: Sequence[str]) -> None:
         super().__init__("\n".join(map(visible, sentences)))
 

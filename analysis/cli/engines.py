@@ -1,0 +1,112 @@
+"""`cwkit engines`: what each engine says of itself, and what it answers when it is tried."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from analysis.cli import terminal
+from workloads.engines import MODES, Probe, engine_names, found, trust
+from workloads.engines import REGISTRY as ENGINES
+from workloads.files import json_text
+
+
+def engines_command(
+    names: Annotated[list[str] | None, typer.Argument(help="engines (default: all)")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for a program")] = False,
+) -> None:
+    trust(*names or ())
+    show_engines(names or [], as_json, terminal.console(), terminal.console(stderr=True))
+
+
+def show_engines(names: list[str], as_json: bool, console: Console, waiting: Console) -> None:
+    """Probe engines and print their answers; each refusal in the engine's own words.
+
+    waiting : where it is said which engine is being asked.
+    """
+    from workloads.engines import probe, to_dict
+
+    wanted = names or [name for name in engine_names() if not name.startswith("faulty-")]
+    for name in wanted:
+        found(name, ENGINES, "engine", "`cwkit engines` lists them")
+    probes = []
+    for name in wanted:
+        waiting.print(f"asking {name} …")
+        probes.append(probe(name))
+    if as_json:
+        print(json_text([to_dict(one) for one in probes]))
+        return
+    console.print(engines_table(probes))
+    console.print(LEGEND, soft_wrap=True)
+    for line in engine_notes(probes):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def engines_table(probes: list[Probe]) -> Table:
+    """Engine, version, who may open its files, and each BEGIN mode; LEGEND explains the words."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("engine", "version", "procs", *MODES):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "engine")
+    for probe in probes:
+        if probe.missing or probe.identity is None:
+            table.add_row(probe.engine, "not here")
+            continue
+        several = {True: "several", False: "one", None: "-"}[probe.several_processes]
+        table.add_row(
+            probe.engine,
+            "-" if probe.engine == "null" else probe.identity.version,
+            several,
+            *(_mode(probe, mode) for mode in MODES),
+        )
+    return table
+
+
+LEGEND = (
+    "accepted: it begins. 1 writer: accepted, one write transaction at a time. overlap: accepted, "
+    "two write transactions were open at once and both committed. refused: in its own words below."
+)
+
+
+def _mode(probe: Probe, mode: str) -> str:
+    answer = probe.modes.get(mode)
+    if answer is None:
+        return "not asked"
+    if not answer.accepted:
+        return "refused"
+    if answer.overlaps is None:
+        return "accepted"
+    return "overlap" if answer.overlaps else "1 writer"
+
+
+def engine_notes(probes: list[Probe]) -> list[str]:
+    """Below the table: bindings, source ids, the engines' own words, promises with sources."""
+    from workloads.engines import find_engine
+
+    lines: list[str] = []
+    for probe in probes:
+        lines.append("")
+        if probe.missing or probe.identity is None:
+            lines.append(f"{probe.engine}: {probe.missing}")
+            continue
+        identity: Any = probe.identity
+        lines.append(f"{probe.engine}: {identity.binding}; source id {identity.source_id or '-'}")
+        for mode, answer in probe.modes.items():
+            if answer.words:
+                lines.append(f"  BEGIN {mode.upper()}: {answer.words}")
+            if answer.upgrade:
+                lines.append(
+                    f"  BEGIN {mode.upper()}: a write after a read, beside another writer and with "
+                    f"a busy timeout, is {answer.upgrade}"
+                )
+        if probe.processes_words:
+            lines.append(f"  a second process: {probe.processes_words}")
+        promises = find_engine(probe.engine).promises
+        told: dict[tuple[str, str], list[str]] = {}
+        for mode, promise in promises.items():
+            told.setdefault((promise.level, promise.source), []).append(mode)
+        for (level, source), modes in told.items():
+            lines.append(f"  promises {level} for {', '.join(modes)} ({source})")
+    return lines

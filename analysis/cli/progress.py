@@ -1,0 +1,112 @@
+"""Progress of a run, or of a set of experiments, for people who wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.live import Live as RichLive
+
+from analysis.cli.terminal import one_line
+from analysis.wording import times
+from workloads.experiments import Design, Experiment, OnCell
+from workloads.runs import Progress, per_s
+
+
+class Live:
+    """Progress of a run: one line that changes on a terminal, a line a second elsewhere."""
+
+    def __init__(self, console: Console, prefix: str = "") -> None:
+        self.console, self.prefix = console, prefix
+        self.live = RichLive(console=console, transient=True) if console.is_terminal else None
+        self.said_at, self.said = 0.0, ""
+
+    def __enter__(self) -> Live:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        words = f"{self.prefix}{progress_words(progress)}"
+        if self.live:
+            self.live.update(one_line(words))
+            return
+        now = time.monotonic()
+        if now - self.said_at >= 1.0 or progress.phase != self.said:
+            self.said_at, self.said = now, progress.phase
+            self.console.print(words, markup=False, highlight=False, soft_wrap=True)
+
+
+class CellCounter:
+    """Progress of a set of experiments: a line for each finished cell, and the one that runs."""
+
+    def __init__(self, designs: Sequence[Design], console: Console) -> None:
+        self.cells = sum(design.blocks * len(design.arms) for design in designs)
+        self.seen = 0
+        self.console, self.live = console, Live(console)
+        self.begun = time.monotonic()
+        self.committed: Progress | None = None
+
+    def __enter__(self) -> CellCounter:
+        self.live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.live.__exit__(*error)
+
+    def of(self, experiment_name: str) -> OnCell:
+        """The cell callback for one experiment."""
+
+        def on_cell(experiment: Experiment, block: int, arm: str, state: str) -> None:
+            where = f"{experiment_name}, b{block:02d} of {times(experiment.blocks, 'block')}, {arm}"
+            if state == "running":
+                self.seen = max(self.seen + 1, 1)
+                self.live.prefix = f"[{self.seen}/{self.cells}] {where}: "
+                self.committed = None
+                return
+            cell = experiment.cells[block, arm]
+            told = f"{state}: {cell.words}" if cell.words else self._rate()
+            minutes = (time.monotonic() - self.begun) / 60
+            self.console.print(
+                f"[{self.seen}/{self.cells}, {minutes:.1f} min] {where}: {told}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+
+        return on_cell
+
+    def _rate(self) -> str:
+        if self.committed is None:
+            return "done"
+        rate = per_s(self.committed.committed, self.committed.elapsed_s)
+        return "done" if rate is None else f"{rate:,.0f} commits/s"
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.phase == "measuring":
+            self.committed = progress
+        if self.console.is_terminal or progress.left_s > 5:
+            self.live(progress)
+
+
+def progress_words(progress: Progress) -> str:
+    """One line: the phase, throughput, conflicts and time left."""
+    if progress.phase in ("loading", "checking"):
+        told = progress.told()
+        return f"{progress.phase} the database, {progress.elapsed_s:.0f} s{told and f': {told}'}"
+    if progress.phase == "starting":
+        return f"starting, {progress.alive} of {progress.workers} workers ready"
+    tried = progress.committed + progress.conflicts
+    share = progress.conflicts / tried if tried else 0.0
+    failed = f", {progress.failed:,} failed" if progress.failed else ""
+    rate = "" if progress.rate is None else f"{progress.rate:,.0f} commits/s, "
+    return (
+        f"{progress.phase}: {rate}{progress.committed:,} committed, "
+        f"{progress.conflicts:,} conflicts ({share:.1%}){failed}, "
+        f"{progress.alive} processes, {progress.left_s:.0f} s left"
+    )

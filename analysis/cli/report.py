@@ -1,0 +1,101 @@
+"""`cwkit report`: run the report's experiments, and write REPORT.md from them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analysis.cli import terminal
+from analysis.cli.options import RUNS, RunsOption, command_line
+from analysis.cli.progress import CellCounter
+from workloads.errors import FolderUnwritable, PlanError, RunError
+from workloads.experiments import read_experiment, unwritable
+
+
+def report_command(
+    quick: Annotated[bool, typer.Option(help="under a minute: fewer and shorter blocks")] = False,
+    seed: Annotated[int, typer.Option(help="of the draws and of the order of the arms")] = 1,
+    into: Annotated[
+        Path | None, typer.Option(help="go on with the runs in this folder (default: a new one)")
+    ] = None,
+    only_write: Annotated[
+        bool, typer.Option(help="run nothing: write the report of --into again")
+    ] = False,
+    sweeps: Annotated[
+        list[Path] | None,
+        typer.Option("--sweep", help="a sweep's folder, to be told with the rest; may be repeated"),
+    ] = None,
+    foreign_limit: Annotated[
+        float | None,
+        typer.Option(help="share of the CPU time that others may use in a run (default: 0.05)"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="the report (default: REPORT.md; --quick: with its runs)")
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(help="its charts and tables (default: analysis/published; --quick: likewise)"),
+    ] = None,
+    runs: RunsOption = RUNS,
+) -> None:
+    from analysis.report import (
+        CAMPAIGN,
+        allow_foreign,
+        designs,
+        measure_suite,
+        read_campaign,
+        tell_sweeps,
+        write_report,
+    )
+
+    results, waiting = terminal.console(), terminal.console(stderr=True)
+    if foreign_limit is not None and not 0 <= foreign_limit <= 1:
+        raise PlanError(f"--foreign-limit {foreign_limit:g}: a share from 0 to 1, such as 0.2.")
+    if into is not None and not (into / CAMPAIGN).is_file():
+        raise RunError(
+            f"{into}: no report was begun there (it has no {CAMPAIGN}), so none can go on. "
+            "Leave --into out to begin one; `cwkit list` shows the folders."
+        )
+    if only_write and into is None:
+        raise PlanError("--only-write needs --into FOLDER: `cwkit list` shows the folders.")
+    for sweep in sweeps or []:
+        if not read_experiment(sweep).points:
+            raise RunError(f"{sweep}: is no sweep's folder. `cwkit sweep NAME` makes one.")
+    if not 0 <= seed < 2**63:
+        raise PlanError(f"--seed {seed}: a whole number from 0 to 2**63 - 1.")
+    kind = "quick" if quick else "report"
+    folder = into or runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{kind}-s{seed}"
+    if not only_write:
+        counter = CellCounter(designs(quick, seed), waiting)
+        with counter:
+            measure_suite(
+                folder,
+                quick=quick,
+                seed=seed,
+                command=command_line(),
+                on_cell=counter.of,
+                on_progress=counter,
+                say=lambda words: waiting.print(words, markup=False, highlight=False),
+            )
+    try:
+        if foreign_limit is not None:
+            allow_foreign(folder, foreign_limit)
+        if sweeps:
+            tell_sweeps(folder, sweeps)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    # A minute's report is no replacement for the committed one: it stays with its runs.
+    beside = read_campaign(folder).quick
+    out = out or (folder / "REPORT.md" if beside else Path("REPORT.md"))
+    figures = figures or (folder / "published" if beside else Path("analysis/published"))
+    try:
+        write_report(folder, out, figures, sweeps or ())
+    except OSError as error:
+        raise FolderUnwritable(
+            f"{error.filename}: cannot be written ({error.strerror}). The runs are kept: `cwkit "
+            f"report --only-write --into {folder} --out FILE --figures FOLDER` writes it elsewhere."
+        ) from error
+    results.print(f"{out} tells it; the runs are in {folder}", markup=False, highlight=False)

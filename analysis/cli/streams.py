@@ -1,0 +1,48 @@
+"""Standard output and standard error, on which nobody's text acts.
+
+Whatever is printed past `Terminal` goes through here: `print`, the command line's own complaints, a
+library's warnings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO
+
+from workloads.files import visible
+
+
+class _Guarded:
+    """A stream that shows what would act. Its lines are lines of ours."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.rich_proxied_file = stream  # what rich writes to, styles and all
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):  # click tells a stream of bytes by trying
+            raise TypeError(f"text is written here, not {type(text).__name__}")
+        self.rich_proxied_file.write(visible(text, keep="\n"))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for one in lines:
+            self.write(one)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rich_proxied_file, name)
+
+
+@contextlib.contextmanager
+def guarded() -> Iterator[None]:
+    """Have standard output and standard error show what would act, whoever prints meanwhile."""
+    before = sys.stdout, sys.stderr
+    for stream in before:
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")  # where a terminal has not our letters
+    sys.stdout, sys.stderr = (_Guarded(stream) for stream in before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
