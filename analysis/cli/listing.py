@@ -178,31 +178,31 @@ def show_folder(folder: Path, console: Console) -> bool:
 
 
 def show_experiment(
-    experiment: Experiment, console: Console, *, grid: Measured | None = None
+    experiment: Experiment, console: Console, *, measured: Measured | None = None
 ) -> None:
     """The table of an experiment's arms, its control, what failed, what was left out.
 
-    grid : the experiment counted, where that was done already.
+    measured : the experiment counted, where that was done already.
     """
 
     def say(line: str = "") -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    grid = grid or gather(experiment)
+    measured = measured or gather(experiment)
     states = {key: cell.state for key, cell in experiment.cells.items()}
     say(f"{experiment.name}: {experiment.question}")
     say(f"{progress_of(experiment)}; seed {experiment.seed}; {experiment.folder}")
     say()
-    table = arms_table(grid)
+    table = arms_table(measured)
     print_table(table, console)
     say()
     if (experiment.folder / CELLS_CSV).exists():
         say(f"Every cell is in {experiment.folder / CELLS_CSV}.")
     for line in [
         table.note,
-        control_words(grid),
-        *doubt_words(grid),
-        *failure_words(grid, states),
+        control_words(measured),
+        *doubt_words(measured),
+        *failure_words(measured, states),
         *_left_out(experiment.folder),
     ]:
         say(line)

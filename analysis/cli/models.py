@@ -50,11 +50,11 @@ def conflicts_command(
     made, without, shown = [], [], False
     for folder in folders:
         if (folder / "experiment.json").is_file():
-            grid = gather(read_experiment(folder))
-            for part in arms_refusals(grid):
+            measured = gather(read_experiment(folder))
+            for part in arms_refusals(measured):
                 console.print(part)
                 shown = True
-            several, why = predictions(grid)
+            several, why = predictions(measured)
             made += several
             without += why
             continue

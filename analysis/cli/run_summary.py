@@ -109,14 +109,14 @@ def refusals(run: Run) -> list[RenderableType]:
     return _refusals(joined(found), ("role",))
 
 
-def arms_refusals(grid: Measured) -> list[RenderableType]:
+def arms_refusals(measured: Measured) -> list[RenderableType]:
     """The same for an experiment, arm by arm, usable blocks together."""
     found = []
-    for arm in grid.arms:
+    for arm in measured.arms.values():
         for role in ("writer", "reader"):
-            tally = grid.tally(arm, role)
+            tally = arm.tally(role)
             waits = tally.waits_ns if tally is not None else {}
-            found.append({(arm, role, *said): each for said, each in waits.items()})
+            found.append({(arm.name, role, *said): each for said, each in waits.items()})
     return _refusals(joined(found), ("arm", "role"), ARMS_SHOWN)
 
 

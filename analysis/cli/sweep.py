@@ -284,11 +284,11 @@ def _go_on(asked: str, folder: Path, given: dict[str, object], more: list[str]) 
 
 def _show_result(experiment: Experiment, console: Console) -> None:
     """Write cells.csv, and print the table with what failed."""
-    grid = gather(experiment)
+    measured = gather(experiment)
     states = {key: cell.state for key, cell in experiment.cells.items()}
     path = experiment.folder / CELLS_CSV
     try:
-        write_csv(cells_table(grid, states), path)
+        write_csv(cells_table(measured, states), path)
     except OSError as error:
         raise unwritable(experiment.folder, error) from error
-    show_experiment(experiment, console, grid=grid)
+    show_experiment(experiment, console, measured=measured)

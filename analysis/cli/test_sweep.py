@@ -47,7 +47,7 @@ SPEED = {"libsql immediate": 1000.0, "branch concurrent": 1500.0}
 BASELINE = "libsql immediate, writers 1"
 
 
-def made_grid(folder: Path, *, twin: float = 1.0, blocks: int = 8, **marks: Any) -> Any:
+def made_sweep(folder: Path, *, twin: float = 1.0, blocks: int = 8, **marks: Any) -> Any:
     """A folder of a sweep with a planted truth: one writer more is as fast again."""
     points: dict[str, dict[str, Any]] = {
         f"{way}, writers {n}": {"way": way, "writers": n} for way in WAYS for n in WRITERS
@@ -86,8 +86,8 @@ def made_grid(folder: Path, *, twin: float = 1.0, blocks: int = 8, **marks: Any)
 
 
 def test_arms_are_sorted_best_first_and_held_against_their_rivals(tmp_path):
-    _, grid = made_grid(tmp_path)
-    table = arms_table(grid)
+    _, measured = made_sweep(tmp_path)
+    table = arms_table(measured)
     assert table.head == ("way", "writers", "tx/s", "between", "ratio", "between", "aborts", "p99")
     assert [row[:2] for row in table.rows[:3]] == [
         ("branch concurrent", "2"),
@@ -103,15 +103,16 @@ def test_arms_are_sorted_best_first_and_held_against_their_rivals(tmp_path):
     low, high = (float(x) for x in re.findall(r"[\d.]+", best[5]))
     assert low <= 1.5 <= high and high - low < 0.1
     assert table.rows[1][4] == "—"  # the baseline's own way has no rival but itself
-    assert rival(grid, "branch concurrent, writers 2") == "libsql immediate, writers 2"
-    assert rival(grid, f"{BASELINE} again") == BASELINE
+    arms = measured.arms
+    assert rival(arms["branch concurrent, writers 2"]) is arms["libsql immediate, writers 2"]
+    assert rival(arms[f"{BASELINE} again"]) is arms[BASELINE]
     assert "the same with libsql immediate" in table.note and best[6] == "20 %"
 
 
 def test_the_control_tells_what_is_chance_and_what_is_not(tmp_path):
-    _, same = made_grid(tmp_path / "same")
+    _, same = made_sweep(tmp_path / "same")
     assert "no difference" in control_words(same)
-    _, unlike = made_grid(tmp_path / "unlike", twin=0.9)
+    _, unlike = made_sweep(tmp_path / "unlike", twin=0.9)
     assert "a difference, where there can be none" in control_words(unlike)
 
 
@@ -130,12 +131,12 @@ def test_a_table_has_thirty_rows_at_most_with_the_best_and_the_worst(tmp_path):
 
 def test_each_cell_is_a_row_with_its_numbers(tmp_path):
     bad = {("libsql immediate, writers 2", 1): "a worker died"}
-    experiment, grid = made_grid(
+    experiment, measured = made_sweep(
         tmp_path, bad=bad, dirty=(BASELINE, 0), beside=("branch concurrent, writers 2", 2)
     )
     states = {key: cell.state for key, cell in experiment.cells.items()}
     del states[3, BASELINE]  # as if it had not been run
-    table = cells_table(grid, states)
+    table = cells_table(measured, states)
     rows = {(int(row["block"]), row["arm"]): row for row in map_rows(table)}
     assert len(rows) == 40
     one = rows[2, "branch concurrent, writers 2"]
@@ -152,7 +153,7 @@ def test_each_cell_is_a_row_with_its_numbers(tmp_path):
     lost = rows[1, "libsql immediate, writers 2"]
     assert (lost["state"], lost["words"], lost["run"]) == ("failed", "a worker died", "")
     assert lost["committed_per_s"] == "" and rows[3, BASELINE]["state"] == "not run"
-    doubts = " ".join(doubt_words(grid))
+    doubts = " ".join(doubt_words(measured))
     assert "1 cell contaminated" in doubts and "1 cell shared CPUs" in doubts
     assert "different conditions" in doubts
 
@@ -165,15 +166,15 @@ def test_failures_are_told_together_and_none_where_there_is_none(tmp_path):
     arm = "branch concurrent, writers 1"
     bad: dict[Any, str] = {(arm, n): f"refused: no such mode ({n} s)" for n in range(8)}
     bad["libsql immediate, writers 2", 3] = "it broke"
-    experiment, grid = made_grid(tmp_path / "bad", bad=bad)
+    experiment, measured = made_sweep(tmp_path / "bad", bad=bad)
     states = {key: cell.state for key, cell in experiment.cells.items()}
-    assert failure_words(grid, states) == [
+    assert failure_words(measured, states) == [
         f"refused: 8 cells, first b00, {arm}: no such mode (0 s)",
         "failed: b03, libsql immediate, writers 2: it broke",
     ]
-    experiment, grid = made_grid(tmp_path / "well", blocks=1)
+    experiment, measured = made_sweep(tmp_path / "well", blocks=1)
     states = {key: cell.state for key, cell in experiment.cells.items()}
-    assert failure_words(grid, states) == [] and doubt_words(grid) == []
+    assert failure_words(measured, states) == [] and doubt_words(measured) == []
 
 
 # --- the command ------------------------------------------------------------------------------
@@ -462,7 +463,7 @@ def test_an_experiment_whose_files_are_gone_tells_no_time_and_is_in_nobodys_way(
 
 
 def test_the_screen_says_what_is_done_what_runs_and_who_is_best(tmp_path):
-    experiment, _ = made_grid(tmp_path, blocks=2)
+    experiment, _ = made_sweep(tmp_path, blocks=2)
     screen = Console(file=io.StringIO(), force_terminal=True)
     live = SweepLive(screen, experiment, Beside(1.0, 0.0, 0), jobs=1)
     live.running[1, BASELINE] = None

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.counting import gather
+from analysis.counting import Measured, gather
+from analysis.statistics import Ratio
 from workloads.cluster.local import ROOT, LocalCluster
 from workloads.experiments import read_experiment
 
@@ -37,6 +38,10 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
 """
 
 
+def _ratio(measured: Measured, arm: str) -> Ratio:
+    return measured.ratio(measured.arms[arm], measured.arms["think_us 0"])
+
+
 @pytest.mark.slow
 def test_all_ways_give_the_same_ratios_within_their_intervals(tmp_path):
     cpu = max(os.sched_getaffinity(0))
@@ -63,14 +68,14 @@ def test_all_ways_give_the_same_ratios_within_their_intervals(tmp_path):
         cluster.registered("only")
         folders.append(run("dask", "analysis.cli", "sweep", str(file), "--dask", cluster.address))
     # The day's other work is in all three: here the ways are on trial, not the machine.
-    grids = {path.name: gather(read_experiment(path), foreign_limit=1.0) for path in folders}
-    for name, grid in grids.items():
-        said = {cell.manifest.conduct.way for cell in grid.cells.values() if cell.manifest}
+    each = {path.name: gather(read_experiment(path), foreign_limit=1.0) for path in folders}
+    for name, measured in each.items():
+        said = {cell.manifest.conduct.way for cell in measured.cells.values() if cell.manifest}
         assert said == {"sweep" if name == "plain" else name}
-        assert [place[1] for place in grid.places] == [1]
-    thinks = {name: grid.ratio("think_us 200", "think_us 0") for name, grid in grids.items()}
-    again = {name: grid.ratio("think_us 0 again", "think_us 0") for name, grid in grids.items()}
-    told = {name: (thinks[name].said(), again[name].said()) for name in grids}
+        assert [place[1] for place in measured.places] == [1]
+    thinks = {name: _ratio(m, "think_us 200") for name, m in each.items()}
+    again = {name: _ratio(m, "think_us 0 again") for name, m in each.items()}
+    told = {name: (thinks[name].said(), again[name].said()) for name in each}
     for ratios in (thinks, again):
         for one, other in itertools.combinations(ratios.values(), 2):
             assert max(one.low, other.low) <= min(one.high, other.high), told

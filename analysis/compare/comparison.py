@@ -276,7 +276,7 @@ def compare(
     out is in `ratio.dropped`. Where no two runs are alike the comparison is refused, with words.
     """
     role = role_of(a, b, role)
-    together = a.grid is not None and b.grid is not None and a.folder == b.folder
+    together = a.measured is not None and b.measured is not None and a.folder == b.folder
     if varied is None and not together:
         varied = frozenset()
     tops: dict[int, float] = {}
@@ -286,7 +286,7 @@ def compare(
     studied: dict[str, tuple[Any, Any]] = {}
     refusal = ""
     for block in sorted({*a.cells, *b.cells}):
-        where = "" if a.grid is None else f"block {block}: "
+        where = "" if a.measured is None else f"block {block}: "
         one, other = a.cells.get(block), b.cells.get(block)
         why = _unusable(one, a) or _unusable(other, b)
         if not why and one and other and one.manifest and other.manifest:
@@ -307,10 +307,10 @@ def compare(
         if why:
             dropped.append(f"{where}{why}")
     refused = refusal if not tops else ""
-    single = a.grid is None and b.grid is None
+    single = a.measured is None and b.measured is None
     seed = seed_of(a.label, b.label, measure, role)
-    if together and a.grid is not None:
-        seed = seed_of(a.grid.seed, a.grid.name, b.arm, a.arm)  # as Grid.ratio: the same interval
+    if together and a.measured is not None:
+        seed = seed_of(a.measured.seed, a.measured.name, b.arm, a.arm)  # as Measured.ratio
     ratio = ratio_over_blocks(
         tops,
         bottoms,
@@ -378,13 +378,13 @@ def _refusal(a: Side, b: Side, odd: Sequence[Difference], found: Sequence[Differ
 
 def _band(a: Side, b: Side, measure: str, role: str) -> float:
     """The A/A band of the experiments of both sides: the greater one; nan without a control."""
-    grids = {id(s.grid): s.grid for s in (a, b) if s.grid is not None}
-    bands = [aa_band(grid, measure, role) for grid in grids.values()]
+    both = {id(s.measured): s.measured for s in (a, b) if s.measured is not None}
+    bands = [aa_band(measured, measure, role) for measured in both.values()]
     known = [band for band in bands if not math.isnan(band)]
     return max(known) if known else math.nan
 
 
-def aa_band(grid: Measured, measure: str = "throughput", role: str = "writer") -> float:
+def aa_band(measured: Measured, measure: str = "throughput", role: str = "writer") -> float:
     """The smallest effect that an experiment can claim: how far from 1 the interval of the ratio
     of the same arm run twice reaches (the blocks' range where they are too few); nan without an
     A/A control. Of several controls the greatest.
@@ -392,8 +392,8 @@ def aa_band(grid: Measured, measure: str = "throughput", role: str = "writer") -
     A `deviation`: 0.05 stands for anything between 1 / 1.05 and 1.05.
     """
     found = []
-    for one, again in grid.twins():
-        ratio = grid.ratio(
+    for one, again in measured.twins:
+        ratio = measured.ratio(
             again,
             one,
             lambda counted: _value(counted, measure, role),
@@ -408,10 +408,10 @@ def aa_band(grid: Measured, measure: str = "throughput", role: str = "writer") -
 def _odd(side: Side) -> list[str]:
     """What is odd about a side's runs, one sentence for each that stood still or slumped."""
     cells = [cell for _, cell in sorted(side.cells.items()) if cell.usable and cell.counted]
-    if side.grid is None:
+    if side.measured is None:
         whys = [standstill_words(cell.counted) for cell in cells if cell.counted]
     else:
-        odd = slumps(side.grid, side.arm)
+        odd = slumps(side.measured, side.measured.arms[side.arm])
         whys = [odd.get((cell.block, cell.arm), "") for cell in cells]
     return [why for why in whys if why]
 
@@ -439,7 +439,7 @@ def _notes(a: Side, b: Side) -> list[str]:
                 f"the rate that was asked for, the first: {unmet[0]}. Percentiles are over all "
                 "that were due."
             )
-    if a.grid is not None and b.grid is not None and a.folder != b.folder:
+    if a.measured is not None and b.measured is not None and a.folder != b.folder:
         said.append(
             "They are of different folders: blocks are paired by number and share their draws, "
             "but not the hour they ran in, and no A/A control covers the time between them."

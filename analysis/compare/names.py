@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from analysis.counting import FOREIGN_LIMIT, CountedCell, Measured, count, gather
+from analysis.counting import FOREIGN_LIMIT, Arm, CountedCell, Measured, count, gather
 from workloads.errors import PlanError, RunError, nearest, shortened
 from workloads.experiments import DONE, FAILED, read_experiment
 from workloads.records import find_run, in_reports, read_run
@@ -24,13 +24,14 @@ MOST_SHOWN = 30
 class Side:
     """One of two things that are compared.
 
-    cells : block -> Cell; a single run is block 0. grid : its experiment, None for a single run.
+    cells : block -> Cell; a single run is block 0. measured : its experiment,
+    None for a single run.
     """
 
     label: str
     arm: str
     cells: Mapping[int, CountedCell]
-    grid: Measured | None
+    measured: Measured | None
     folder: Path = Path()
 
 
@@ -48,7 +49,7 @@ def broken(a: Side, b: Side) -> list[str]:
     for block, cell in b.cells.items():
         beside = a.cells.get(block)
         if cell.state == FAILED and not cell.broken and beside and beside.state == DONE:
-            where = "" if b.grid is None else f", block {block}"
+            where = "" if b.measured is None else f", block {block}"
             said.append(f"{b.label}{where}: failed where {a.label} did not: {cell.failure}")
     return said
 
@@ -162,21 +163,27 @@ def _of_arms(places: Sequence[Place], foreign_limit: float) -> Iterator[Side]:
     wanted: dict[Path, list[str]] = {}
     for place in places:
         wanted.setdefault(place.folders[0].resolve(), []).append(place.arm)
-    grids = {folder: _grid(folder, foreign_limit, arms) for folder, arms in wanted.items()}
+    counted = {folder: _counted(folder, foreign_limit, arms) for folder, arms in wanted.items()}
     for place in places:
         folder = place.folders[0].resolve()
         label = place.arm if len(wanted) == 1 else f"{place.folders[0].name}:{place.arm}"
-        yield _side(grids[folder], place.arm, folder, label)
+        yield _side(counted[folder].arms[place.arm], folder, label)
 
 
-def _grid(folder: Path, foreign_limit: float, arms: Sequence[str] = ()) -> Measured:
+def _counted(folder: Path, foreign_limit: float, arms: Sequence[str] = ()) -> Measured:
     """An experiment counted: these arms and its A/A controls, or all of it."""
     experiment = read_experiment(folder)
     return gather(experiment, foreign_limit, arms)
 
 
-def _side(grid: Measured, arm: str, folder: Path, label: str = "") -> Side:
-    return Side(label or arm, arm, {cell.block: cell for cell in grid.of(arm)}, grid, folder)
+def _side(arm: Arm, folder: Path, label: str = "") -> Side:
+    return Side(
+        label or arm.name,
+        arm.name,
+        {cell.block: cell for cell in arm.cells},
+        arm.measured,
+        folder,
+    )
 
 
 def _against_baseline(
@@ -184,17 +191,17 @@ def _against_baseline(
 ) -> tuple[list[tuple[Side, Side]], list[str]]:
     pairs, notes = [], []
     for folder in place.folders:
-        grid = _grid(folder, foreign_limit)
-        if not grid.baseline:
+        measured = _counted(folder, foreign_limit)
+        if measured.baseline is None:
             notes.append(f"{folder.name} has no baseline: name two of its arms, {folder.name}:ARM.")
             continue
-        controls = {again for one, again in grid.twins() if one == grid.baseline}
-        base = _side(grid, grid.baseline, folder)
+        controls = {again for one, again in measured.twins if one == measured.baseline}
+        base = _side(measured.baseline, folder)
         named = f"{folder.name}:" if len(place.folders) > 1 else ""
         pairs += [
-            (base, _side(grid, arm, folder, f"{named}{arm}"))
-            for arm in grid.arms
-            if arm != grid.baseline and arm not in controls
+            (base, _side(arm, folder, f"{named}{arm}"))
+            for arm in measured.arms.values()
+            if arm != measured.baseline and arm not in controls
         ]
     if not pairs:
         raise PlanError(" ".join(notes) or f"{place.folders[0]}: has only one arm.")
@@ -204,12 +211,14 @@ def _against_baseline(
 def _arm_by_arm(
     places: Sequence[Place], foreign_limit: float
 ) -> tuple[list[tuple[Side, Side]], list[str]]:
-    def grids(place: Place) -> dict[str, tuple[Measured, Path]]:
-        found = {folder: _grid(folder, foreign_limit) for folder in place.folders}
+    def counted(place: Place) -> dict[str, tuple[Measured, Path]]:
+        found = {folder: _counted(folder, foreign_limit) for folder in place.folders}
         whole = len(place.folders) > 1
-        return {grid.name if whole else "": (grid, folder) for folder, grid in found.items()}
+        return {
+            measured.name if whole else "": (measured, folder) for folder, measured in found.items()
+        }
 
-    first, *others = [grids(place) for place in places]
+    first, *others = [counted(place) for place in places]
     pairs, notes = [], []
     for place, other in zip(places[1:], others, strict=True):
         for name in dict.fromkeys([*first, *other]):
@@ -225,8 +234,8 @@ def _arm_by_arm(
             for arm in common:
                 pairs.append(
                     (
-                        _side(a, arm, at, f"{_named(at, place)}:{prefix}{arm}"),
-                        _side(b, arm, there, f"{_named(there, place)}:{prefix}{arm}"),
+                        _side(a.arms[arm], at, f"{_named(at, place)}:{prefix}{arm}"),
+                        _side(b.arms[arm], there, f"{_named(there, place)}:{prefix}{arm}"),
                     )
                 )
     if not pairs:

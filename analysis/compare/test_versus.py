@@ -260,7 +260,7 @@ def test_names_lead_to_arms_runs_and_sweeps(sweep):
         (pair,), _ = pairs_of(["sweep:base", name], runs)
         assert pair[1].arm == "slower"
     (pair,), _ = pairs_of(["sweep/b00-base", "sweep/b00-slower"], runs)
-    assert pair[0].grid is None
+    assert pair[0].measured is None
 
 
 @pytest.mark.parametrize(

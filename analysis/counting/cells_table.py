@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.counting.measured import CountedCell, Measured
+from analysis.counting.cells import CountedCell
+from analysis.counting.measured import Measured
 from analysis.counting.slumps import slumps
 from analysis.counting.spreadsheet import cell_text
 from analysis.wording import Table
@@ -23,13 +24,7 @@ TIMES = ("committed", "wasted", "waiting", "outside", "open")
 """Parts of the workers' time, as of `Tally`: the first four add up to it, `open` is in `wasted`."""
 
 
-def role_of(grid: Measured) -> str:
-    """Whose throughput counts: the writers', or the readers' where nobody writes."""
-    writes = any(int(grid.plan(arm).get("writers", 0)) for arm in grid.arms)
-    return "writer" if writes else "reader"
-
-
-def cells_table(grid: Measured, states: dict[tuple[int, str], str] | None = None) -> Table:
+def cells_table(measured: Measured, states: dict[tuple[int, str], str] | None = None) -> Table:
     """Every cell: what it was, and its numbers as plain decimals ("" where there is none).
 
     states : the state of each cell that was run; where it has none, the cell is "not run".
@@ -40,8 +35,8 @@ def cells_table(grid: Measured, states: dict[tuple[int, str], str] | None = None
     pressure_… : of the window, how much of it somebody on the machine waited for that. odd : that
     the run stood still, or slumped.
     """
-    role = role_of(grid)
-    axes = tuple(grid.axes)
+    role = measured.role
+    axes = tuple(measured.axes)
     head = (
         "block", "arm", *axes, "state", "committed_per_s", "read_per_s", "abort_rate",
         "abort_rate_low", "abort_rate_high", "p50_us", "p99_us", "due_per_s", "served",
@@ -49,10 +44,10 @@ def cells_table(grid: Measured, states: dict[tuple[int, str], str] | None = None
         "wal_bytes_max", "wal_restarts", "pressure_cpu", "pressure_io", "odd", "contaminated",
         "jobs", "oversubscribed", "machine", "run", "words",
     )  # fmt: skip
-    rows, odd = [], slumps(grid)
-    for (block, arm), cell in sorted(grid.cells.items()):
+    rows, odd = [], slumps(measured)
+    for (block, arm), cell in sorted(measured.cells.items()):
         state = cell.state if states is None else states.get((block, arm), NOT_RUN)
-        point = grid.points.get(arm, {})
+        point = measured.points.get(arm, {})
         rows.append(
             (
                 str(block),

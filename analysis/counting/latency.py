@@ -4,33 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.counting.measured import Measured
 from analysis.counting.tally import Tally
-from analysis.statistics import (
-    percentile_intervals,
-    percentile_intervals_over_blocks,
-    percentiles,
-    seed_of,
-)
+from analysis.statistics import percentile_intervals
 from analysis.wording import at_least, duration, interval
 
 
-def whole_percentiles(grid: Measured, arm: str, role: str) -> np.ndarray:
-    """p50, p90, p99, p99.9 and maximum of whole transactions, ns, shape (5, 4): low, value, high,
-    and what is certain of the value where it is infinite (`Tally.whole`).
-
-    All usable blocks pooled; the interval is over blocks, nan where these are too few.
-    """
-    counts = [cell.counted for cell in grid.usable(arm) if cell.counted is not None]
-    tallies = [c.roles[role] for c in counts if role in c.roles]
-    seed = seed_of(grid.name, arm, role)
-    spans = percentile_intervals_over_blocks([t.whole_ns for t in tallies], seed=seed)
-    least = percentiles(np.concatenate([np.zeros(0), *(t.least_ns for t in tallies)]))
-    return np.column_stack([spans, least])
-
-
 def percentile_words(span: np.ndarray) -> str:
-    """A percentile, ns, with its interval where there is one. span : a row of `whole_percentiles`.
+    """A percentile, ns, with its interval where there is one. span : a row of `Arm.percentiles`.
 
     >>> percentile_words(np.array([90e3, 100e3, 120e3, 100e3]))
     '100 µs [90 µs, 120 µs]'

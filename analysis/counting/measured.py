@@ -3,153 +3,261 @@
 Every block holds every arm once, in an order of its own, so that what the machine does to one block
 it does to both sides of a ratio: runs made one after the other scattered by 10 to 23 % on the
 machine this was written on, ratios within a block by 2 to 5 %. `Measured` is an experiment,
-counted.
+counted, and `Arm` is one of its arms.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from analysis import wording as words
+from analysis.counting.cells import FOREIGN_LIMIT, CountedCell, Measure, throughput
 from analysis.counting.conditions import in_words, unasked
-from analysis.counting.tally import Count, Tally, count, pooled
-from analysis.statistics import Estimate, Ratio, median_of_blocks, ratio_over_blocks, seed_of
+from analysis.counting.tally import Tally, count, pooled
+from analysis.statistics import (
+    Estimate,
+    Ratio,
+    median_of_blocks,
+    percentile_intervals_over_blocks,
+    percentiles,
+    ratio_over_blocks,
+    seed_of,
+)
 from workloads.errors import RunError
 from workloads.experiments import Experiment
-from workloads.records import FindingEntry, Machine, Manifest
 from workloads.runs import Plan
 
-FOREIGN_LIMIT = 0.05
-"""Share of the machine's CPU time that others may use in the measured window (foreign programs,
-or the host as steal) before a cell is contaminated and its block dropped."""
+WRITING = ("write_engine", "begin", "seed", "database", "read_engine", "read_begin")
+"""Fields in which two arms may differ and still be the same work written in another way."""
 
 
-def contamination(manifest: Manifest, limit: float = FOREIGN_LIMIT) -> str:
-    """Why a run may not be used for a rate, "" if it may: others used more of the machine's CPU
-    time than `limit`, a share in [0, 1].
-    """
-    foreign = manifest.foreign
-    for share, who in (
-        (foreign.cpu_share, "other programs"),
-        (foreign.steal_share, "the host"),
-    ):
-        if share > limit:
-            return f"{who} used {words.percent(share)} of the machine's CPU time"
-    return ""
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One arm of an experiment, counted: what it was asked to do, its cells, what they came to.
 
-
-@dataclass(frozen=True)
-class CountedCell:
-    """One arm in one block, counted. counted and manifest are None where there is no run.
-
-    state   : "done", "failed", "refused" or "missing", as in the experiment's folder.
-    failure : why it has no run, or what went wrong in it; "" where all is well.
+    `Measured.arms` makes each arm once. What is asked of it again is not computed again.
     """
 
-    block: int
-    arm: str
-    state: str
-    failure: str
-    counted: Count | None = None
-    manifest: Manifest | None = field(default=None, repr=False)
-    folder: Path | None = None
-    foreign_limit: float = FOREIGN_LIMIT
+    measured: Measured = field(repr=False)
+    name: str
 
-    @property
-    def run(self) -> str:
-        """The run's name, "" without a run."""
-        return self.manifest.run if self.manifest else ""
+    def __str__(self) -> str:
+        return self.name
 
-    @property
-    def contaminated(self) -> str:
-        """Why the cell may not be used for a rate, "" if it may."""
-        return contamination(self.manifest, self.foreign_limit) if self.manifest else ""
+    # --- what it was asked to do ---
 
-    @property
-    def crowded(self) -> str:
-        """Why the cell may be compared with no other, "" if it may."""
-        if self.manifest and self.manifest.conduct.oversubscribed:
-            return "made beside more work than the machine has CPUs for (oversubscribed)"
-        return ""
+    @cached_property
+    def plan(self) -> dict[str, Any]:
+        """What the arm was asked to do, whole: its first run's plan, `params` with the defaults.
 
-    @property
-    def place(self) -> tuple[str, int]:
-        """The machine's id and how many of its CPUs the run could use; ("", 0) of older runs."""
-        machine = self.manifest.machine if self.manifest else Machine()
-        return (machine.id, machine.cores or 0) if machine.id else ("", 0)
-
-    @property
-    def steady(self) -> str:
-        """Whether it was, or why its window is the plan's (analysis.counting.steady); ""
-        without a run.
+        Without any run it is what the experiment says of the arm, defaults of Plan filled in.
         """
-        return self.counted.steady.state if self.counted and self.counted.steady else ""
+        for cell in self.cells:
+            if cell.manifest:
+                plan, params = cell.manifest.plan, cell.manifest.scenario.params
+                return {**plan.model_dump(mode="json"), "params": dict(params)}
+        asked = Plan(**self.measured.experiment.arms[self.name])
+        try:
+            params = asked.shape().model_dump()
+        except ValueError:  # a scenario or a parameter that this checkout does not have
+            params = dict(asked.params)
+        return {**asked.model_dump(mode="json"), "params": params}
+
+    def field(self, key: str) -> Any:
+        """A field of the plan, or of its scenario's params; None where it has neither."""
+        return self.plan[key] if key in self.plan else self.plan["params"].get(key)
 
     @property
-    def unmet(self) -> str:
-        """That the rate of an open loop was not met, "" where it was or where there was none."""
-        for role, tally in (self.counted.roles if self.counted else {}).items():
-            if (due := tally.due) is not None and not due.met:
-                many = words.times(due.many, "transaction")
-                return (
-                    f"of {many} of {role}s that were due {words.whole(due.served)} "
-                    f"({words.percent(due.share)}) were served in the window"
-                )
-        return ""
+    def writers(self) -> int:
+        return int(self.plan["writers"])
 
     @property
-    def broken(self) -> list[FindingEntry]:
-        """Checks of this run that did not hold."""
-        return self.manifest.broken if self.manifest else []
+    def role(self) -> str:
+        """Whose throughput counts: the writers', or the readers' where the arm has no writer."""
+        return "writer" if self.writers else "reader"
 
     @property
-    def usable(self) -> bool:
-        """For a rate: it ran to its end, its checks held, and nobody else used the machine."""
-        return self.counted is not None and self.state == "done" and not self.contaminated
+    def engine(self) -> str:
+        """The writers' engine, or the readers' where the arm has no writer."""
+        found: str = self.plan["write_engine" if self.writers else "read_engine"]
+        return found
 
+    @property
+    def begin(self) -> str:
+        """The writers' BEGIN mode, or the readers' where the arm has no writer."""
+        found: str = self.plan["begin" if self.writers else "read_begin"]
+        return found
 
-Measure = Callable[[Count], float]
+    @property
+    def system(self) -> tuple[str, str]:
+        """(engine, BEGIN mode)."""
+        return self.engine, self.begin
 
+    @property
+    def label(self) -> str:
+        """How the arm writes, or how it reads where nothing writes, for a person."""
+        database = self.plan["database"]
+        return words.arm_words(
+            {"database": database, "write_engine": self.engine, "begin": self.begin}
+        )
 
-def throughput(role: str = "writer") -> Measure:
-    """Committed transactions a second of a role; 0 where the role committed nothing."""
-    return lambda counted: counted.roles[role].per_s if role in counted.roles else math.nan
+    @property
+    def point(self) -> Mapping[str, Any]:
+        """The arm's value on each axis of a sweep's grid; {} in other experiments."""
+        return self.measured.points.get(self.name, {})
+
+    def alike(self, other: Arm, *but: str) -> bool:
+        """Both arms ask for the same work. How it is written, and the fields `but`, may differ."""
+        plans = [{**arm.plan, **arm.plan["params"], "params": None} for arm in (self, other)]
+        skip = {*WRITING, *but}
+        return all(plans[0].get(key) == plans[1].get(key) for key in plans[0] if key not in skip)
+
+    # --- what was run ---
+
+    @cached_property
+    def cells(self) -> tuple[CountedCell, ...]:
+        """The arm's cells, by block."""
+        found = sorted(self.measured.cells.items())
+        return tuple(cell for (_, name), cell in found if name == self.name)
+
+    @cached_property
+    def usable(self) -> tuple[CountedCell, ...]:
+        """The cells that were run on the machine of most cells and not contaminated, by block."""
+        home = self.measured.home
+        return tuple(cell for cell in self.cells if cell.usable and cell.place == home)
+
+    @cached_property
+    def dropped(self) -> tuple[str, ...]:
+        """Why blocks are missing, one sentence each."""
+        return tuple(self._dropped(anywhere=False))
+
+    @cached_property
+    def dropped_anywhere(self) -> tuple[str, ...]:
+        """The same, but cells that another machine ran are not missing.
+
+        Ratios take these: both cells of a block ran on that machine.
+        """
+        return tuple(self._dropped(anywhere=True))
+
+    def _dropped(self, *, anywhere: bool) -> dict[str, None]:
+        out: dict[str, None] = {}
+        for cell in self.cells:
+            why = cell.failure or cell.contaminated
+            if not why and not anywhere and cell.usable and cell.place != self.measured.home:
+                why = "made on another machine than most, and not pooled with those"
+            if why:
+                out[f"block {cell.block}, {cell.arm}: {why}"] = None
+        return out
+
+    # --- what it came to ---
+
+    def tally(self, role: str = "writer") -> Tally | None:
+        """All usable blocks together; None where there is none."""
+        if role not in self._tallies:
+            self._tallies[role] = pooled(parts) if (parts := self._parts(role)) else None
+        return self._tallies[role]
+
+    @cached_property
+    def _tallies(self) -> dict[str, Tally | None]:
+        return {}
+
+    def _parts(self, role: str) -> list[Tally]:
+        counts = [cell.counted for cell in self.usable if cell.counted is not None]
+        return [counted.roles[role] for counted in counts if role in counted.roles]
+
+    def values(self, measure: Measure) -> dict[int, float]:
+        """Block -> value, usable cells only."""
+        found = {c.block: measure(c.counted) for c in self.usable if c.counted is not None}
+        return {block: value for block, value in found.items() if not math.isnan(value)}
+
+    def estimate(self, measure: Measure | None = None) -> Estimate:
+        """The median over the usable blocks (default: writers' throughput)."""
+        found = list(self.values(measure or throughput()).values())
+        seed = seed_of(self.measured.seed, self.measured.name, self.name)
+        return median_of_blocks(found, seed=seed, dropped=self.dropped)
+
+    def percentiles(self, role: str = "writer") -> np.ndarray:
+        """p50, p90, p99, p99.9 and maximum of whole transactions, ns, shape (5, 4): low, value,
+        high, and what is certain of the value where it is infinite (`Tally.whole`).
+
+        All usable blocks are pooled; the interval is over blocks, nan where these are too few.
+        """
+        if role not in self._percentiles:
+            parts = self._parts(role)
+            seed = seed_of(self.measured.name, self.name, role)
+            spans = percentile_intervals_over_blocks([t.whole_ns for t in parts], seed=seed)
+            least = percentiles(np.concatenate([np.zeros(0), *(t.least_ns for t in parts)]))
+            self._percentiles[role] = np.column_stack([spans, least])
+        return self._percentiles[role]
+
+    @cached_property
+    def _percentiles(self) -> dict[str, np.ndarray]:
+        return {}
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """An experiment, counted: its arms (name -> plan as data) and a Cell for each block and arm.
+    """An experiment, counted: its arms, and a CountedCell for each block and arm.
 
-    axes, points : of a sweep's grid, as in `workloads.experiments.experiment.Design`; {} for other
-    experiments.
+    name : the experiment's own, or what a report calls it where two have the same.
     """
 
-    name: str
-    question: str
-    seed: int
-    arms: Mapping[str, Mapping[str, Any]]
+    experiment: Experiment
     cells: Mapping[tuple[int, str], CountedCell]
-    baseline: str = ""
-    axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    _pools: dict[tuple[str, str], Tally | None] = field(default_factory=dict, repr=False)
+    name: str
     _odd: dict[tuple[int, str, str], str] = field(default_factory=dict, repr=False)
 
-    def of(self, arm: str) -> list[CountedCell]:
-        return [cell for (_, name), cell in sorted(self.cells.items()) if name == arm]
+    @property
+    def question(self) -> str:
+        return self.experiment.question
+
+    @property
+    def seed(self) -> int:
+        return int(self.experiment.seed)
+
+    @property
+    def axes(self) -> Mapping[str, Sequence[Any]]:
+        """A sweep's grid: axis -> its values in order; {} in other experiments."""
+        return self.experiment.axes
+
+    @property
+    def points(self) -> Mapping[str, Mapping[str, Any]]:
+        """A sweep's grid: arm -> axis -> value; {} in other experiments."""
+        return self.experiment.points
+
+    @cached_property
+    def arms(self) -> Mapping[str, Arm]:
+        """Name -> arm, in the experiment's order."""
+        return {name: Arm(self, name) for name in self.experiment.arms}
+
+    @property
+    def baseline(self) -> Arm | None:
+        """The arm that ratios are taken against."""
+        return self.arms.get(self.experiment.baseline)
+
+    @cached_property
+    def blocks(self) -> tuple[int, ...]:
+        """Numbers of the blocks that have cells."""
+        return tuple(sorted({block for block, _ in self.cells}))
+
+    @cached_property
+    def role(self) -> str:
+        """Whose throughput counts: the writers', or the readers' where nobody writes."""
+        return "writer" if any(arm.writers for arm in self.arms.values()) else "reader"
 
     @cached_property
     def places(self) -> Counter[tuple[str, int]]:
         """How many usable cells each machine made (`CountedCell.place`), the one with most of them
         first.
 
-        What is told of an arm alone is told of that one: what two machines do has no median.
+        Absolute numbers come from that one; numbers of two machines are never pooled.
         """
         found = Counter(cell.place for _, cell in sorted(self.cells.items()) if cell.usable)
         return Counter(dict(found.most_common()))
@@ -159,60 +267,42 @@ class Measured:
         """The machine that made the most cells, None where none is usable."""
         return next(iter(self.places), None)
 
-    def usable(self, arm: str) -> list[CountedCell]:
-        """The arm's cells that were run on that one machine and not contaminated, by block."""
-        return [cell for cell in self.of(arm) if cell.usable and cell.place == self.home]
+    def arms_of(self, engine: str, begin: str | None = None, **want: Any) -> list[Arm]:
+        """Arms of this engine and BEGIN mode whose plan or params hold `want`.
 
-    def dropped(self, *arms: str, anywhere: bool = False) -> tuple[str, ...]:
-        """Why blocks are missing for these arms, one sentence each.
-
-        anywhere : blocks of other machines are not missing, as in a ratio.
+        An arm without writers is found by its readers' engine, and not where a mode is asked for.
         """
-        out = []
-        for cell in (c for arm in arms for c in self.of(arm)):
-            why = cell.failure or cell.contaminated
-            if not why and not anywhere and cell.usable and cell.place != self.home:
-                why = "made on another machine than most, and not pooled with those"
-            if why:
-                out.append(f"block {cell.block}, {cell.arm}: {why}")
-        return tuple(dict.fromkeys(out))
-
-    def tally(self, arm: str, role: str = "writer") -> Tally | None:
-        """All usable blocks of an arm together; None where there is none."""
-        if (arm, role) not in self._pools:
-            counts = [c.counted for c in self.usable(arm) if c.counted is not None]
-            parts = [counted.roles[role] for counted in counts if role in counted.roles]
-            self._pools[arm, role] = pooled(parts) if parts else None
-        return self._pools[arm, role]
-
-    def values(self, arm: str, measure: Measure) -> dict[int, float]:
-        """Block -> value, usable cells only."""
-        found = {c.block: measure(c.counted) for c in self.usable(arm) if c.counted is not None}
-        return {block: value for block, value in found.items() if not math.isnan(value)}
-
-    def estimate(self, arm: str, measure: Measure | None = None) -> Estimate:
-        """An arm's median over its usable blocks (default: writers' throughput)."""
-        found = self.values(arm, measure or throughput())
-        seed = seed_of(self.seed, self.name, arm)
-        return median_of_blocks(list(found.values()), seed=seed, dropped=self.dropped(arm))
+        return [
+            arm
+            for arm in self.arms.values()
+            if arm.engine == engine
+            and (not begin or (arm.writers and arm.begin == begin))
+            and all(arm.field(key) == value for key, value in want.items())
+        ]
 
     def ratio(
-        self, over: str, under: str, measure: Measure | None = None, *, neither: float = math.nan
+        self,
+        candidate: Arm,
+        baseline: Arm,
+        measure: Measure | None = None,
+        *,
+        neither: float = math.nan,
     ) -> Ratio:
-        """Median over blocks of over / under, on whichever machine each block was run.
+        """Median over blocks of candidate / baseline, on whichever machine each block was run.
 
         A block counts only if both its cells are usable and it is not `odd`. 0 / 0 counts as
         `neither`, or drops the block; something / 0 is infinite and stays.
         """
         measure = measure or throughput()
-        dropped = list(self.dropped(over, under, anywhere=True))
+        both = (candidate, baseline)
+        dropped = list(dict.fromkeys(why for arm in both for why in arm.dropped_anywhere))
         values: tuple[dict[int, float], dict[int, float]] = ({}, {})
-        for block in sorted({block for block, _ in self.cells}):
-            if why := self.odd(block, over, under):
+        for block in self.blocks:
+            if why := self.odd(block, candidate, baseline):
                 dropped.append(why)
                 continue
-            for arm, of_arm in zip((over, under), values, strict=True):
-                cell = self.cells.get((block, arm))
+            for arm, of_arm in zip(both, values, strict=True):
+                cell = self.cells.get((block, arm.name))
                 if cell is not None and cell.usable and cell.counted is not None:
                     of_arm[block] = measure(cell.counted)
         known = [
@@ -220,23 +310,23 @@ class Measured:
         ]
         return ratio_over_blocks(
             *known,
-            over=over,
-            under=under,
-            seed=seed_of(self.seed, self.name, over, under),
+            over=candidate.name,
+            under=baseline.name,
+            seed=seed_of(self.seed, self.name, candidate.name, baseline.name),
             dropped=dropped,
             neither=neither,
         )
 
-    def odd(self, block: int, over: str, under: str) -> str:
+    def odd(self, block: int, candidate: Arm, baseline: Arm) -> str:
         """Why the two runs of a block give no ratio though each is usable alone, "" if they do.
 
         They must be alike in all but what the plans of the arms ask for
-        (analysis.counting.conditions), and neither may be `CountedCell.crowded`. What is not
-        usable at all is in `dropped`.
+        (analysis.counting.conditions), and neither may be `CountedCell.crowded`. Cells that are
+        not usable at all are in `Arm.dropped`.
         """
-        key = (block, over, under)
+        key = (block, candidate.name, baseline.name)
         if key not in self._odd:
-            top, bottom = (self.cells.get((block, arm)) for arm in (over, under))
+            top, bottom = (self.cells.get((block, arm.name)) for arm in (candidate, baseline))
             why = ""
             if top is not None and bottom is not None and top.usable and bottom.usable:
                 if crowded := [cell for cell in (top, bottom) if cell.crowded]:
@@ -244,59 +334,69 @@ class Measured:
                 elif (
                     bottom.manifest
                     and top.manifest
-                    and (odd := unasked(bottom.manifest, top.manifest))
+                    and (confounders := unasked(bottom.manifest, top.manifest))
                 ):
-                    why = f"block {block}: {over} and {under} {in_words(odd)}"
+                    why = f"block {block}: {candidate} and {baseline} {in_words(confounders)}"
             self._odd[key] = why
         return self._odd[key]
 
-    def plan(self, arm: str) -> dict[str, Any]:
-        """What an arm was asked to do, whole: its first run's plan, `params` with the defaults.
-
-        Without any run it is what the experiment says of the arm, defaults of Plan filled in.
-        """
-        for cell in self.of(arm):
-            if cell.manifest:
-                plan, params = cell.manifest.plan, cell.manifest.scenario.params
-                return {**plan.model_dump(mode="json"), "params": dict(params)}
-        asked = Plan(**self.arms[arm])
-        try:
-            params = asked.shape().model_dump()
-        except ValueError:  # a scenario or a parameter that this checkout does not have
-            params = dict(asked.params)
-        return {**asked.model_dump(mode="json"), "params": params}
-
-    def twins(self) -> list[tuple[str, str]]:
+    @cached_property
+    def twins(self) -> tuple[tuple[Arm, Arm], ...]:
         """Pairs of arms that ask for exactly the same: A/A controls. The seed may differ."""
-        names = list(self.arms)
-        same = {name: {**self.arms[name], "seed": None} for name in names}
-        return [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if same[a] == same[b]]
+        return tuple((self.arms[a], self.arms[b]) for a, b in twins_of(self.experiment.arms))
 
-    def steadiness(self, *arms: str) -> Counter[str]:
+    @property
+    def repeated(self) -> set[str]:
+        """Names of the arms that repeat an earlier one as its A/A control."""
+        return {again.name for _, again in self.twins}
+
+    def steadiness(self, *arms: Arm) -> Counter[str]:
         """How many of these arms' runs (all arms where none is named) were in which state."""
-        cells = (cell for arm in arms or tuple(self.arms) for cell in self.of(arm))
+        cells = (cell for arm in arms or self.arms.values() for cell in arm.cells)
         return Counter(cell.steady for cell in cells if cell.steady)
 
-    def runs(self, *arms: str) -> tuple[str, ...]:
+    def runs(self, *arms: Arm) -> tuple[str, ...]:
         """Names of the usable runs behind these arms (all arms where none is named)."""
-        found = (cell for arm in arms or tuple(self.arms) for cell in self.of(arm))
-        return tuple(cell.run for cell in found if cell.usable)
+        cells = (cell for arm in arms or self.arms.values() for cell in arm.cells)
+        return tuple(cell.run for cell in cells if cell.usable)
 
-    def unlike(self, over: str, under: str) -> str:
+    def unlike(self, candidate: Arm, baseline: Arm) -> str:
         """Why two arms must not be compared, "" if they may: both ran, and in no block alike.
 
         Their plans ask for the same durability; what each connection read back tells what it got.
         """
         both = [
             block
-            for block in sorted({block for block, _ in self.cells})
+            for block in self.blocks
             if all(
-                (cell := self.cells.get((block, arm))) is not None and cell.usable
-                for arm in (over, under)
+                (cell := self.cells.get((block, arm.name))) is not None and cell.usable
+                for arm in (candidate, baseline)
             )
         ]
-        whys = [self.odd(block, over, under) for block in both]
+        whys = [self.odd(block, candidate, baseline) for block in both]
         return f"Not compared: {whys[0]}." if whys and all(whys) else ""
+
+
+def twins_of(asked: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Pairs of names of arms that ask for exactly the same, but for the seed."""
+    names = list(asked)
+    same = {name: {**asked[name], "seed": None} for name in names}
+    return [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if same[a] == same[b]]
+
+
+def theta(keys: str) -> float | None:
+    """The skew of a key distribution: zipfian's theta, 0 for uniform, None for others.
+
+    >>> theta("zipfian:0.99"), theta("uniform"), theta("hotspot:80:20")
+    (0.99, 0.0, None)
+    """
+    name, _, rest = str(keys).partition(":")
+    if name == "uniform":
+        return 0.0
+    try:
+        return float(rest or 0.99) if name == "zipfian" else None
+    except ValueError:
+        return None
 
 
 def gather(
@@ -310,17 +410,8 @@ def gather(
     memory together.
     """
     cells: dict[tuple[int, str], CountedCell] = {}
-    grid = Measured(
-        name=experiment.name,
-        question=experiment.question,
-        seed=int(experiment.seed),
-        arms=dict(experiment.arms),
-        cells=cells,
-        baseline=experiment.baseline or "",
-        axes=experiment.axes,
-        points=experiment.points,
-    )
-    wanted = {*only, *(arm for pair in grid.twins() for arm in pair)} if only else set(grid.arms)
+    controls = [arm for pair in twins_of(experiment.arms) for arm in pair]
+    wanted = {*only, *controls} if only else set(experiment.arms)
     for (block, arm), cell in experiment.cells.items():
         if arm not in wanted:
             continue
@@ -340,4 +431,4 @@ def gather(
                 cells[block, arm] = CountedCell(
                     block, arm, "missing", "not run: the experiment was cut"
                 )
-    return grid
+    return Measured(experiment, cells, experiment.name)

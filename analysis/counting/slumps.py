@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from analysis import wording as words
-from analysis.counting.measured import CountedCell, Measured, throughput
+from analysis.counting.cells import CountedCell, throughput
+from analysis.counting.measured import Arm, Measured
 from analysis.counting.tally import Count
 from workloads.records import Manifest
 
@@ -48,19 +49,18 @@ def pressure_words(manifest: Manifest | None) -> str:
     return f"somebody on the machine waited {words.listed(said)} of the time"
 
 
-def slumps(grid: Measured, *arms: str) -> dict[tuple[int, str], str]:
+def slumps(measured: Measured, *arms: Arm) -> dict[tuple[int, str], str]:
     """The usable cells of these arms (of all, where none is named) that stood still or made less
     than half of what the others of their arm did: (block, arm) -> what is odd about it, with what
     was waited for.
     """
     found = {}
-    for arm in arms or grid.arms:
-        role = "writer" if grid.plan(arm).get("writers") else "reader"
-        made = grid.values(arm, throughput(role))
-        for cell in grid.usable(arm):
+    for arm in arms or measured.arms.values():
+        made = arm.values(throughput(arm.role))
+        for cell in arm.usable:
             whys = [standstill_words(cell.counted) if cell.counted else "", _half(cell, made)]
             if why := " and ".join(filter(None, whys)):
-                found[cell.block, arm] = f"{why} ({pressure_words(cell.manifest)})"
+                found[cell.block, cell.arm] = f"{why} ({pressure_words(cell.manifest)})"
     return found
 
 
@@ -77,9 +77,9 @@ def _half(cell: CountedCell, made: Mapping[int, float]) -> str:
     )
 
 
-def slump_words(grid: Measured) -> str:
+def slump_words(measured: Measured) -> str:
     """One sentence for all of them; "" where there are none."""
-    found = slumps(grid)
+    found = slumps(measured)
     if not found:
         return ""
     (block, arm), why = next(iter(sorted(found.items())))

@@ -237,13 +237,13 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_sweeps_tables_tell_who_was_not_served(sweep: Path) -> None:
-    grid = gather(read_experiment(sweep))
-    table = arms_table(grid)
+    measured = gather(read_experiment(sweep))
+    table = arms_table(measured)
     p99 = {row[0]: row[table.head.index("p99")] for row in table.rows}
     assert p99["does not"].startswith("≥ ") and not p99["keeps up"].startswith("≥")
-    (said,) = (line for line in doubt_words(grid) if "did not meet the rate" in line)
+    (said,) = (line for line in doubt_words(measured) if "did not meet the rate" in line)
     assert said.startswith("12 cells did not meet the rate that was asked for, the first b00, does")
-    cells = cells_table(grid)
+    cells = cells_table(measured)
     rows = [dict(zip(cells.head, row, strict=True)) for row in cells.rows]
     slow = [row for row in rows if row["arm"] == "does not"]
     assert {row["p99_us"] for row in slow} == {"inf"}
@@ -251,10 +251,10 @@ def test_a_sweeps_tables_tell_who_was_not_served(sweep: Path) -> None:
 
 
 def test_the_reports_tables_tell_who_was_not_served(sweep: Path) -> None:
-    grid = gather(read_experiment(sweep))
-    latency = {row[0]: row for row in latency_table(grid).rows}
+    measured = gather(read_experiment(sweep))
+    latency = {row[0]: row for row in latency_table(measured).rows}
     assert latency["does not"][2].startswith("≥ ") and "≥" not in latency["keeps up"][2]
-    attempts = attempts_table(grid)
+    attempts = attempts_table(measured)
     at = attempts.head.index("served in time (tx)")
     (slow,) = (row for row in attempts.rows if row[0] == "does not")
     assert slow[at].endswith("(43 %)") or slow[at].endswith("(42 %)")

@@ -228,11 +228,11 @@ def test_tables_and_exports_have_the_same_time(tmp_path: Path) -> None:
     def make(arm: str, block: int) -> Run:
         return made_run([made_worker(0, rows)], plan={"transactions": 1})
 
-    grid = gather(read_experiment(made_experiment(tmp_path / "e", {"a": {}}, make, blocks=2)))
-    assert effort_table(grid).rows == [
+    measured = gather(read_experiment(made_experiment(tmp_path / "e", {"a": {}}, make, blocks=2)))
+    assert effort_table(measured).rows == [
         ("a", "writer", "2 s", "40 %", "10 %", "30 %", "10 %", "10 %")
     ]
-    cells = cells_table(grid)
+    cells = cells_table(measured)
     row = dict(zip(cells.head, cells.rows[0], strict=True))
     parts = [float(row[f"time_{part}"]) for part in ("committed", "wasted", "waiting", "outside")]
     assert parts == [0.4, 0.4, 0.1, 0.1] and math.isclose(sum(parts), 1)

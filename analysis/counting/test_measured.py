@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.counting.measured import gather
+from analysis.counting.tally import pooled
 from analysis.statistics import FEWEST_BLOCKS, median_of_blocks
 from analysis.synthetic import drawn_run, edit, made_experiment
 from workloads.experiments import read_experiment
@@ -17,7 +18,7 @@ PLAN = {"scenario": "register", "writers": 2}
 CONCURRENT = PLAN | {"write_engine": "sqlite-concurrent", "begin": "concurrent"}
 
 
-def grid(folder, make, arms=None, blocks=10, **more):
+def measured_in(folder, make, arms=None, blocks=10, **more):
     arms = arms or {"base": PLAN, "again": PLAN, "other": CONCURRENT}
     return gather(read_experiment(made_experiment(folder, arms, make, blocks=blocks, **more)))
 
@@ -36,7 +37,8 @@ def slower_other(arm, block):
 
 
 def test_a_planted_slowdown_of_ten_per_cent_is_found_through_twenty_per_cent_of_noise(tmp_path):
-    ratio = grid(tmp_path, slower_other).ratio("other", "base")
+    found = measured_in(tmp_path, slower_other)
+    ratio = found.ratio(found.arms["other"], found.arms["base"])
     assert ratio.blocks == 10
     assert ratio.verdict == "less"
     assert ratio.low < 0.9 < ratio.high
@@ -44,9 +46,9 @@ def test_a_planted_slowdown_of_ten_per_cent_is_found_through_twenty_per_cent_of_
 
 
 def test_the_same_arm_twice_shows_no_difference(tmp_path):
-    found = grid(tmp_path, slower_other)
-    assert found.twins() == [("base", "again")]
-    assert found.ratio("again", "base").verdict == "none seen"
+    found = measured_in(tmp_path, slower_other)
+    assert found.twins == ((found.arms["base"], found.arms["again"]),)
+    assert found.ratio(found.arms["again"], found.arms["base"]).verdict == "none seen"
 
 
 def test_a_contaminated_block_is_dropped_and_said(tmp_path):
@@ -56,15 +58,17 @@ def test_a_contaminated_block_is_dropped_and_said(tmp_path):
             foreign = {"cpu_share": 0.0, "steal_share": 0.08}
         return drawn_run(block, per_s=SPEED[arm], writers=2, foreign=foreign)
 
-    found = grid(tmp_path, make)
-    ratio = found.ratio("other", "base")
+    found = measured_in(tmp_path, make)
+    ratio = found.ratio(found.arms["other"], found.arms["base"])
     assert ratio.blocks == 8
     assert ratio.dropped == (
         "block 3, other: other programs used 30 % of the machine's CPU time",
         "block 5, base: the host used 8 % of the machine's CPU time",
     )
-    assert found.ratio("again", "base").blocks == 9  # the other arm's bad block is not theirs
-    assert len(found.runs("other")) == 9
+    assert (
+        found.ratio(found.arms["again"], found.arms["base"]).blocks == 9
+    )  # the other arm's bad block is not theirs
+    assert len(found.runs(found.arms["other"])) == 9
 
 
 def machines(of_block, swapped=()):
@@ -81,19 +85,20 @@ def machines(of_block, swapped=()):
 
 
 def test_cells_of_two_machines_are_not_pooled_and_each_ratio_is_of_one(tmp_path):
-    found = grid(tmp_path, machines(lambda block: block in (1, 4, 5)))
+    found = measured_in(tmp_path, machines(lambda block: block in (1, 4, 5)))
     assert list(found.places.items()) == [(("aaaa", 2), 21), (("bbbb", 2), 9)]
-    for arm, per_s in SPEED.items():
-        made = found.estimate(arm)
+    for name, per_s in SPEED.items():
+        arm = found.arms[name]
+        made = arm.estimate()
         assert made.blocks == 7 and made.each.max() < 1.2 * per_s
-        assert [cell.block for cell in found.usable(arm)] == [0, 2, 3, 6, 7, 8, 9]
+        assert [cell.block for cell in arm.usable] == [0, 2, 3, 6, 7, 8, 9]
         assert made.dropped[0] == (
             f"block 1, {arm}: made on another machine than most, and not pooled with those"
         )
-        assert found.tally(arm).per_s < 1.2 * per_s
-    ratio = found.ratio("other", "base")
+        assert arm.tally().per_s < 1.2 * per_s
+    ratio = found.ratio(found.arms["other"], found.arms["base"])
     assert ratio.blocks == 10 and ratio.dropped == () and 0.85 < ratio.value < 0.95
-    assert len(found.runs("other")) == 10
+    assert len(found.runs(found.arms["other"])) == 10
     # Another number of CPUs on one machine is another machine; older manifests name none.
     fewer = edit(drawn_run(1).manifest, machine={"id": "aaaa", "cores": 1})
     assert replace(found.cells[1, "base"], manifest=fewer).place == ("aaaa", 1)
@@ -102,8 +107,8 @@ def test_cells_of_two_machines_are_not_pooled_and_each_ratio_is_of_one(tmp_path)
 
 def test_a_block_of_two_machines_gives_no_ratio(tmp_path):
     # Planted: what must never happen. Taken for a ratio it would be 0.3 or 2.7, not 0.9.
-    found = grid(tmp_path, machines(lambda block: block == 1, {("base", 3), ("other", 1)}))
-    ratio = found.ratio("other", "base")
+    found = measured_in(tmp_path, machines(lambda block: block == 1, {("base", 3), ("other", 1)}))
+    ratio = found.ratio(found.arms["other"], found.arms["base"])
     assert ratio.blocks == 8 and ratio.each.max() < 1.1
     assert ratio.dropped == (
         "block 1: other and base were made on different machines",
@@ -121,18 +126,18 @@ def test_refused_failed_and_cut_cells_are_said_and_never_stop_the_count(tmp_path
         return drawn_run(block)
 
     folder = tmp_path / "x"
-    found = grid(folder, make, blocks=3)
-    assert found.ratio("other", "base").verdict == "unknown"
-    assert math.isnan(found.estimate("other").value)
-    assert "syntax error" in found.estimate("other").dropped[0]
-    assert found.tally("other") is None
-    assert found.estimate("again").dropped == ("block 1, again: 99 for 100",)
-    assert found.plan("other")["begin"] == "concurrent"
+    found = measured_in(folder, make, blocks=3)
+    assert found.ratio(found.arms["other"], found.arms["base"]).verdict == "unknown"
+    assert math.isnan(found.arms["other"].estimate().value)
+    assert "syntax error" in found.arms["other"].estimate().dropped[0]
+    assert found.arms["other"].tally() is None
+    assert found.arms["again"].estimate().dropped == ("block 1, again: 99 for 100",)
+    assert found.arms["other"].plan["begin"] == "concurrent"
     victim = next(folder.glob("b02-base/worker-000.npy"))
     victim.write_bytes(victim.read_bytes()[:100])
     again = gather(read_experiment(folder))
-    assert "cut or edited" in again.estimate("base").dropped[0]
-    assert again.estimate("base").blocks == 2
+    assert "cut or edited" in again.arms["base"].estimate().dropped[0]
+    assert again.arms["base"].estimate().blocks == 2
 
 
 def test_arms_of_unlike_durability_are_not_compared(tmp_path):
@@ -142,22 +147,58 @@ def test_arms_of_unlike_durability_are_not_compared(tmp_path):
             entry.pragmas["synchronous"] = 0 if arm == "other" else 1
         return run
 
-    found = grid(tmp_path, make, blocks=1)
-    assert found.unlike("again", "base") == ""
-    assert found.unlike("other", "base") == (
+    found = measured_in(tmp_path, make, blocks=1)
+    assert found.unlike(found.arms["again"], found.arms["base"]) == ""
+    assert found.unlike(found.arms["other"], found.arms["base"]) == (
         "Not compared: block 0: other and base differ in durability, "
         "writer.synchronous (1 against 0)."
     )
 
 
+def test_an_arm_is_made_once_and_counts_once(tmp_path, monkeypatch):
+    found = measured_in(tmp_path, slower_other, blocks=3)
+    arm = found.arms["other"]
+    assert found.arms["other"] is arm and arm.measured is found and str(arm) == "other"
+    pools = []
+
+    def counted_pool(parts):
+        pools.append(len(parts))
+        return pooled(parts)
+
+    monkeypatch.setattr("analysis.counting.measured.pooled", counted_pool)
+    assert arm.tally() is arm.tally("writer") and pools == [3]
+    assert arm.tally("reader") is None
+    assert arm.plan is arm.plan and arm.percentiles() is arm.percentiles()
+    assert [cell.block for cell in arm.cells] == [cell.block for cell in arm.usable] == [0, 1, 2]
+
+
+def test_an_arm_says_what_it_was_asked_to_do(tmp_path):
+    reading = {"scenario": "register", "writers": 0, "readers": 2, "read_engine": "sqlite"}
+    arms = {"base": PLAN, "other": CONCURRENT | {"params": {"keys": "uniform"}}, "reads": reading}
+    refused = measured_in(tmp_path, lambda arm, block: "refused: not here", arms, blocks=1)
+    base, other, reads = refused.arms.values()
+    assert (other.engine, other.begin, other.role) == ("sqlite-concurrent", "concurrent", "writer")
+    assert other.label == "sqlite-concurrent BEGIN CONCURRENT on a libsql file"
+    assert (reads.engine, reads.role, reads.writers) == ("sqlite", "reader", 0)
+    assert other.field("keys") == "uniform" and other.field("writers") == 2
+    assert other.field("no such field") is None
+    assert base.tally() is None and not base.usable and base.estimate().blocks == 0
+    assert not base.alike(reads) and base.alike(other) == (base.field("keys") == "uniform")
+    assert refused.arms_of("sqlite-concurrent", "concurrent", writers=2) == [other]
+    assert refused.arms_of("sqlite-concurrent", "concurrent", writers=3) == []
+    assert refused.arms_of("sqlite") == [reads] and refused.role == "writer"
+
+
 def test_an_arm_that_commits_nothing_gives_an_infinite_ratio_and_no_nan(tmp_path):
-    found = grid(tmp_path, lambda arm, block: drawn_run(block, per_s=0 if arm == "base" else 100))
-    ratio = found.ratio("other", "base")
+    found = measured_in(
+        tmp_path, lambda arm, block: drawn_run(block, per_s=0 if arm == "base" else 100)
+    )
+    ratio = found.ratio(found.arms["other"], found.arms["base"])
     assert ratio.value == math.inf
     assert ratio.verdict == "more"
-    nothing = grid(tmp_path / "none", lambda arm, block: drawn_run(block, per_s=0))
-    assert nothing.ratio("other", "base").blocks == 0
-    assert "are 0" in nothing.ratio("other", "base").dropped[0]
+    nothing = measured_in(tmp_path / "none", lambda arm, block: drawn_run(block, per_s=0))
+    assert nothing.ratio(nothing.arms["other"], nothing.arms["base"]).blocks == 0
+    assert "are 0" in nothing.ratio(nothing.arms["other"], nothing.arms["base"]).dropped[0]
 
 
 @given(st.lists(st.floats(0.01, 100), min_size=FEWEST_BLOCKS, max_size=20), st.integers(0, 9))

@@ -138,25 +138,25 @@ def test_a_cell_is_held_against_the_others_of_its_arm(odd: Path) -> None:
 
 
 def test_it_is_marked_in_every_table_and_kept_in_the_numbers(odd: Path, tmp_path: Path) -> None:
-    grid = gather(read_experiment(odd))
-    assert len(grid.usable("one")) == len(grid.usable("two")) == 6
-    table = arms_table(grid)
+    measured = gather(read_experiment(odd))
+    assert len(measured.arms["one"].usable) == len(measured.arms["two"].usable) == 6
+    table = arms_table(measured)
     assert {row[0]: row[1].endswith(" †") for row in table.rows} == {
         "one": True, "two": True, "three": False,
     }  # fmt: skip
-    told = {one.over: one for one in judged(grid)}
-    (head, *_) = sweep_rows(grid, list(told.values())).rows
+    told = {one.candidate.name: one for one in judged(measured)}
+    (head, *_) = sweep_rows(measured, list(told.values())).rows
     assert [cell.endswith(" †") for cell in head[1:3]] == [True, True]
-    (said,) = (line for line in doubt_words(grid) if "†" in line)
+    (said,) = (line for line in doubt_words(measured) if "†" in line)
     assert said.startswith(
         "2 runs stood still or made less than half of what the arm usually makes"
     )
     assert "kept in all numbers" in said and "the first in b02, one" in said
     evidence = read_evidence(odd.parent)
-    used = [row[-1] for row in rates_table(evidence, grid).rows]
+    used = [row[-1] for row in rates_table(evidence, measured).rows]
     assert used == ["6 of 6, 1 of them odd (†)"] * 2 + ["6 of 6"]
     assert any("2 runs stood still" in line for line in report_doubts(evidence))
-    cells = cells_table(grid)
+    cells = cells_table(measured)
     rows = [dict(zip(cells.head, row, strict=True)) for row in cells.rows]
     assert [row["block"] for row in rows if row["odd"]] == ["2", "4"]
     assert {row["pressure_io"] for row in rows} == {"0.83"}
@@ -191,14 +191,14 @@ def test_arms_alike_in_all_blocks_are_not_marked(tmp_path: Path) -> None:
     def make(arm: str, block: int) -> Run:
         return drawn_run(block, per_s=1000 + 300 * (block % 2), writers=2)
 
-    grid = gather(read_experiment(made_experiment(tmp_path / "a", {"a": {}}, make, blocks=6)))
-    assert slumps(grid) == {} and "†" not in "".join(arms_table(grid).rows[0])
+    measured = gather(read_experiment(made_experiment(tmp_path / "a", {"a": {}}, make, blocks=6)))
+    assert slumps(measured) == {} and "†" not in "".join(arms_table(measured).rows[0])
 
     def few(arm: str, block: int) -> Run:
         return drawn_run(block, per_s=1000 if block else 100, writers=2)
 
-    grid = gather(read_experiment(made_experiment(tmp_path / "b", {"b": {}}, few, blocks=2)))
-    assert slumps(grid) == {}
+    measured = gather(read_experiment(made_experiment(tmp_path / "b", {"b": {}}, few, blocks=2)))
+    assert slumps(measured) == {}
 
 
 def test_a_real_run_stands_still_where_its_only_writer_is_stopped(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_an_experiment_counts_its_runs_by_state(tmp_path):
     def make(arm, block):
         return rated((lambda t: 3000 - 600 * t) if arm == "b" else settles, 4, warmup_s=0.5)
 
-    grid = gather(read_experiment(made_experiment(tmp_path, arms, make, blocks=2)))
-    assert grid.steadiness() == {"steady": 2, "no steady state": 2}
-    assert grid.steadiness("b") == {"no steady state": 2}
-    assert grid.estimate("a").value == pytest.approx(1000, rel=0.02)
+    measured = gather(read_experiment(made_experiment(tmp_path, arms, make, blocks=2)))
+    assert measured.steadiness() == {"steady": 2, "no steady state": 2}
+    assert measured.steadiness(measured.arms["b"]) == {"no steady state": 2}
+    assert measured.arms["a"].estimate().value == pytest.approx(1000, rel=0.02)

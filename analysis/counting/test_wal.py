@@ -154,19 +154,19 @@ def test_tables_tell_it_for_each_arm(tmp_path: Path) -> None:
         told = {"bytes_max": size + block, "restarts": 7 * (arm == "alone"), "exact": True}
         return made(*readers, size=size, wal=told)
 
-    grid = gather(read_experiment(made_experiment(tmp_path / "e", arms, make, blocks=3)))
-    alone, read = wal_table(grid).rows
+    measured = gather(read_experiment(made_experiment(tmp_path / "e", arms, make, blocks=3)))
+    alone, read = wal_table(measured).rows
     assert alone == ("alone", "4.00 MiB", "4.00 MiB", "1.02 ×", "7", "")
     assert read[4:] == ("0", f"3 of 3: {log_of(make('read', 0)).why}")
-    table = arms_table(grid)
+    table = arms_table(measured)
     by_arm = {row[0]: dict(zip(table.head, row, strict=True)) for row in table.rows}
     assert by_arm["read"]["WAL"] == "60.0 MiB"
     assert (by_arm["alone"]["restarts"], by_arm["read"]["restarts"]) == ("7", "0")
-    (said,) = (line for line in doubt_words(grid) if "outgrew" in line)
+    (said,) = (line for line in doubt_words(measured) if "outgrew" in line)
     assert said.startswith(
         "In 3 cells the log outgrew its autocheckpoint tenfold, the first b00, r"
     )
-    cells = cells_table(grid)
+    cells = cells_table(measured)
     at = cells.head.index("wal_restarts")
     assert [row[at] for row in cells.rows] == ["7", "0"] * 3
 

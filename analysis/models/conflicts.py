@@ -185,23 +185,23 @@ def predict(run: Run) -> Prediction:
     return _pooled(run.name, [run])
 
 
-def predictions(grid: Measured) -> tuple[list[Prediction], list[str]]:
+def predictions(measured: Measured) -> tuple[list[Prediction], list[str]]:
     """The model for every arm of an experiment, usable blocks pooled, and why arms have none.
 
     Each run's attempts are read, used and let go.
     """
     made: list[Prediction] = []
     without: dict[str, list[str]] = {}
-    for arm in grid.arms:
-        folders = [cell.folder for cell in grid.usable(arm) if cell.folder is not None]
+    for arm in measured.arms.values():
+        folders = [cell.folder for cell in arm.usable if cell.folder is not None]
         if not folders:
             continue
         try:
-            made.append(_pooled(arm, (read_run(folder) for folder in folders)))
+            made.append(_pooled(arm.name, (read_run(folder) for folder in folders)))
         except NoAnswer as error:
-            without.setdefault(error.why, []).append(arm)
+            without.setdefault(error.why, []).append(arm.name)
         except RunError as error:
-            without.setdefault(str(error), []).append(arm)
+            without.setdefault(str(error), []).append(arm.name)
     return made, [f"{words.listed(arms)}: {why}" for why, arms in without.items()]
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import least_squares
 
-from analysis.counting import Measure, Measured, look, throughput
+from analysis.counting import Arm, Measure, Measured, throughput
 from analysis.statistics import FEWEST_BLOCKS, Estimate
 from analysis.wording import Table, arm_words, listed, number, percent
 
@@ -160,30 +160,29 @@ class Scaling:
         )
 
 
-def scalings(grid: Measured, measure: Measure | None = None) -> list[Scaling]:
+def scalings(measured: Measured, measure: Measure | None = None) -> list[Scaling]:
     """A fit for each family of arms that differ in the number of writers only.
 
     measure : what is fitted (default: writers' committed transactions a second). Families of one
     arm are none. Where two arms ask for exactly the same (an A/A control), the first counts.
     """
-    families: dict[str, dict[int, str]] = {}
-    for arm in grid.arms:
-        plan = grid.plan(arm)
-        rest = {name: value for name, value in plan.items() if name not in ("writers", "seed")}
-        if plan["writers"]:
+    families: dict[str, dict[int, Arm]] = {}
+    for arm in measured.arms.values():
+        rest = {name: value for name, value in arm.plan.items() if name not in ("writers", "seed")}
+        if arm.writers:
             key = json.dumps(rest, sort_keys=True, default=str)
-            families.setdefault(key, {}).setdefault(int(plan["writers"]), arm)
+            families.setdefault(key, {}).setdefault(arm.writers, arm)
     measure = measure or throughput()
     several = [dict(sorted(arms.items())) for arms in families.values() if len(arms) > 1]
-    labels = _labels(grid, [next(iter(arms.values())) for arms in several])
+    labels = _labels([next(iter(arms.values())) for arms in several])
     return [
         scaling(
             label,
-            look(grid, next(iter(arms.values()))),
-            arms,
-            {n: grid.values(arm, measure) for n, arm in arms.items()},
-            {n: grid.estimate(arm, measure) for n, arm in arms.items()},
-            _cores(grid, arms.values()),
+            next(iter(arms.values())).system,
+            {n: arm.name for n, arm in arms.items()},
+            {n: arm.values(measure) for n, arm in arms.items()},
+            {n: arm.estimate(measure) for n, arm in arms.items()},
+            _cores(arms.values()),
         )
         for label, arms in zip(labels, several, strict=True)
     ]
@@ -267,16 +266,16 @@ def _with(bare: Scaling, **more: Any) -> Scaling:
     return Scaling(**{**bare.__dict__, **more})
 
 
-def _cores(grid: Measured, arms: Any) -> int:
+def _cores(arms: Iterable[Arm]) -> int:
     for arm in arms:
-        for cell in grid.usable(arm):
+        for cell in arm.usable:
             return (cell.manifest.machine.cores if cell.manifest else 0) or 0
     return 0
 
 
-def _labels(grid: Measured, arms: Sequence[str]) -> list[str]:
+def _labels(arms: Sequence[Arm]) -> list[str]:
     """Engine and BEGIN mode of each family, and in what else the families differ."""
-    plans = [_flat(grid.plan(arm)) for arm in arms]
+    plans = [_flat(arm.plan) for arm in arms]
     names = dict.fromkeys(name for plan in plans for name in plan)
     told = ("write_engine", "begin", "database", "writers", "seed", "read_engine",
             "checkpoint_engine")  # fmt: skip

@@ -21,7 +21,7 @@ from analysis.charts import (
     throughput_against_writers,
 )
 from analysis.charts import caption as figures_caption
-from analysis.counting import Measured, checkpoints, field, label, look, timeline
+from analysis.counting import Arm, checkpoints, timeline
 from analysis.report import limits as losing
 from analysis.report.evidence import CONTROL, Evidence
 from analysis.report.headline import headline_pair
@@ -87,122 +87,114 @@ def address_of(path: Path, out: Path) -> str:
 
 
 def _by_writers(evidence: Evidence) -> list[Line]:
-    for grid in evidence.grids.values():
-        ways: dict[tuple[str, str], list[str]] = {}
-        for arm in grid.arms:
-            if grid.plan(arm)["writers"] and grid.usable(arm):
-                ways.setdefault(look(grid, arm), []).append(arm)
-        counts = {n for arms in ways.values() for n in (grid.plan(a)["writers"] for a in arms)}
-        if len(counts) < 2:
+    for measured in evidence.experiments.values():
+        systems: dict[tuple[str, str], list[Arm]] = {}
+        for arm in measured.arms.values():
+            if arm.writers and arm.usable:
+                systems.setdefault(arm.system, []).append(arm)
+        if len({arm.writers for arms in systems.values() for arm in arms}) < 2:
             continue
         lines = []
-        for way, arms in ways.items():
-            arms.sort(key=lambda arm: grid.plan(arm)["writers"])
-            estimates = [grid.estimate(arm) for arm in arms]
+        for system, arms in systems.items():
+            arms.sort(key=lambda arm: arm.writers)
+            estimates = [arm.estimate() for arm in arms]
             low = [e.low if e.known else e.each.min() for e in estimates]
             high = [e.high if e.known else e.each.max() for e in estimates]
             lines.append(
-                Line(label(grid, arms[0]), way, [grid.plan(arm)["writers"] for arm in arms],
+                Line(arms[0].label, system, [arm.writers for arm in arms],
                      [e.value for e in estimates], low, high)
             )  # fmt: skip
-        if ("null", "immediate") not in ways:
-            lines += _floor_line(evidence, grid, max(ways.values(), key=len))
+        if ("null", "immediate") not in systems:
+            lines += _floor_line(evidence, max(systems.values(), key=len))
         return lines
     return []
 
 
-def _floor_line(evidence: Evidence, grid: Measured, arms: Sequence[str]) -> list[Line]:
+def _floor_line(evidence: Evidence, arms: Sequence[Arm]) -> list[Line]:
     """The generator alone at the same numbers of writers, from wherever it was measured."""
-    found = {grid.plan(arm)["writers"]: evidence.floor(grid, arm) for arm in arms}
-    points = {n: at for n, at in found.items() if at is not None}
+    found = {arm.writers: evidence.floor(arm) for arm in arms}
+    points = {n: null for n, null in found.items() if null is not None}
     if not points:
         return []
-    values = [other.estimate(name).value for other, name in points.values()]
+    values = [null.estimate().value for null in points.values()]
     return [Line("null (generator alone)", ("null", "immediate"), list(points), values)]
 
 
 def _by_skew(evidence: Evidence) -> list[Line]:
-    ways: dict[tuple[str, str, str], list[tuple[float, np.ndarray]]] = {}
+    found: dict[tuple[str, str, str], list[tuple[float, np.ndarray]]] = {}
     rows = losing.skewed(evidence)
-    for grid, arm, at, tally in rows:
-        if look(grid, arm)[0] != "null" and grid is rows[0][0]:
+    for arm, at, tally in rows:
+        if arm.measured is rows[0][0].measured:
             rate = abort_rate([tally.conflicted], [tally.finished])[0]
-            ways.setdefault((*look(grid, arm), label(grid, arm)), []).append((at, rate))
+            found.setdefault((*arm.system, arm.label), []).append((at, rate))
     lines = []
-    for (engine, begin, name), points in ways.items():
+    for (engine, begin, name), points in found.items():
         low, rate, high = np.array([rate for _, rate in points]).T
         lines.append(Line(name, (engine, begin), [at for at, _ in points], rate, low, high))
     return lines
 
 
-def _headline_arms(evidence: Evidence) -> tuple[Measured | None, list[str]]:
+def _headline_arms(evidence: Evidence) -> list[Arm]:
     """The arms of the headline's experiment that do the headline's work, A/A twins once."""
     pair = headline_pair(evidence)
     if pair is None:
-        return None, []
-    grid = pair.grid
-    again = {second for _, second in grid.twins()}
-    writers = grid.plan(pair.over)["writers"]
-    work = field(grid.plan(pair.over), "think_us")
-    arms = [
+        return []
+    again = pair.measured.repeated
+    return [
         arm
-        for arm in grid.arms
-        if arm not in again
-        and grid.usable(arm)
-        and look(grid, arm)[0] != "null"
-        and grid.plan(arm)["writers"] == writers
-        and field(grid.plan(arm), "think_us") == work
+        for arm in pair.measured.arms.values()
+        if arm.name not in again
+        and arm.usable
+        and arm.engine != "null"
+        and arm.writers == pair.candidate.writers
+        and arm.field("think_us") == pair.candidate.field("think_us")
     ]
-    return grid, arms
 
 
 def _latencies(evidence: Evidence) -> list[Line]:
-    grid, arms = _headline_arms(evidence)
     lines = []
-    for arm in arms:
-        tally = grid.tally(arm) if grid else None
-        if grid and tally:
+    for arm in _headline_arms(evidence):
+        if tally := arm.tally():
             each = tally.latency()["whole"]
             each = np.where(np.isinf(each), np.nan, each)  # no place for "never" on an axis
-            lines.append(Line(label(grid, arm), look(grid, arm), range(len(each)), each))
+            lines.append(Line(arm.label, arm.system, range(len(each)), each))
     return lines
 
 
 def _shares(evidence: Evidence) -> list[Line]:
-    grid, arms = _headline_arms(evidence)
     lines = []
-    for arm in arms:
+    for arm in _headline_arms(evidence):
         ranked = [
             np.sort(got)[::-1] / got.sum()
-            for cell in (grid.usable(arm) if grid else [])
+            for cell in arm.usable
             if cell.counted and (got := cell.counted.roles["writer"].commits_each).sum()
         ]
-        if grid and ranked:
+        if ranked:
             share = np.median(np.stack(ranked), axis=0)
-            lines.append(Line(label(grid, arm), look(grid, arm), range(1, len(share) + 1), share))
+            lines.append(Line(arm.label, arm.system, range(1, len(share) + 1), share))
     return lines
 
 
 def _crossover(evidence: Evidence) -> list[Line]:
-    ways: dict[tuple[str, str], None] = {}
-    for grid in evidence.grids.values():
-        for arm in grid.arms:
-            engine, begin = look(grid, arm)
-            if engine != "null" and grid.plan(arm)["writers"]:
-                ways[engine, begin] = None
+    systems = dict.fromkeys(
+        arm.system
+        for measured in evidence.experiments.values()
+        for arm in measured.arms.values()
+        if arm.engine != "null" and arm.writers
+    )
     lines = []
-    for way in ways:
-        if way == CONTROL:
+    for system in systems:
+        if system == CONTROL:
             continue
-        found = losing.work_ratios(evidence, over=way)
+        found = losing.work_ratios(evidence, candidate=system)
         if not found:
             continue
         ratios = [ratio for _, _, ratio in found]
         _, pair, _ = found[0]
         lines.append(
             Line(
-                label(pair.grid, pair.over),
-                way,
+                pair.candidate.label,
+                system,
                 [work for work, _, _ in found],
                 [ratio.value for ratio in ratios],
                 [r.low if r.known else r.each.min() for r in ratios],
@@ -215,7 +207,7 @@ def _crossover(evidence: Evidence) -> list[Line]:
 def _tracks(evidence: Evidence) -> list[Track]:
     """Runs with checkpointers, and long ones: at most four."""
     tracks: list[Track] = []
-    for grid, cell in evidence.cells():
+    for arm, cell in evidence.cells():
         if cell.counted is None or cell.manifest is None or cell.folder is None:
             continue
         plan = cell.manifest.plan
@@ -229,9 +221,9 @@ def _tracks(evidence: Evidence) -> list[Track]:
         made = checkpoints(run)
         made = made[made["outcome"] == COMMITTED]
         spans = np.stack([made["start_s"], made["start_s"] + made["took_s"]], axis=1)
-        name = f"{grid.name}: {label(grid, cell.arm)}"
+        name = f"{arm.measured.name}: {arm.label}"
         spans = _merged(spans, cell.counted.seconds / 400)
-        tracks.append(Track(name, look(grid, cell.arm), edges_s, per_s, spans))
+        tracks.append(Track(name, arm.system, edges_s, per_s, spans))
     return tracks
 
 

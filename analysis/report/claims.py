@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from analysis.counting import arms_of, field, label
 from analysis.report import replica_claims as served_claims
 from analysis.report.evidence import CONTROL, STUDIED, Evidence, where
 from analysis.report.headline import HOW, NOW, headline_pair
@@ -35,11 +34,11 @@ def claims(evidence: Evidence) -> list[Claim]:
 def two_hundred_ns(evidence: Evidence) -> Claim:
     claim = "A local read takes about 200 ns"
     parts = []
-    for grid in evidence.grids.values():
-        for arm in grid.arms:
-            plan = grid.plan(arm)
-            alone = plan["readers"] == 1 and not plan["writers"] and not field(plan, "think_us")
-            tally = grid.tally(arm, "reader") if alone else None
+    for measured in evidence.experiments.values():
+        for arm in measured.arms.values():
+            plan = arm.plan
+            alone = plan["readers"] == 1 and not arm.writers and not arm.field("think_us")
+            tally = arm.tally("reader") if alone else None
             if tally is None or plan["scenario"] != "register":
                 continue
             service = percentiles(tally.latency_ns["service"])
@@ -47,10 +46,10 @@ def two_hundred_ns(evidence: Evidence) -> Claim:
             parts.append(
                 markdown(
                     "{}: p50 {} with BEGIN and COMMIT, {} the read alone ({})",
-                    label(grid, arm),
+                    arm.label,
                     duration(service[0]),
                     duration(body[0]),
-                    where(grid, arm),
+                    where(arm),
                 )
             )
     if not parts:
@@ -78,16 +77,15 @@ def two_hundred_ns(evidence: Evidence) -> Claim:
 
 def read_mostly(evidence: Evidence) -> Claim:
     claim = "Applications read 95 % of the time, so a single writer is enough"
-    for grid in evidence.grids.values():
-        for over in grid.arms:
-            plan = grid.plan(over)
-            mix = str(field(plan, "mix") or "")
+    for measured in evidence.experiments.values():
+        for arm in measured.arms.values():
+            mix = str(arm.field("mix") or "")
             # YCSB's core workload B, by name or spelled out: 95 % reads, 5 % updates.
-            if not (mix == "B" or "read=95" in mix) or not plan["writers"]:
+            if not (mix == "B" or "read=95" in mix) or not arm.writers:
                 continue
             # Deferred is the tuned baseline: its reads do not queue for the write lock.
-            tuned = evidence.pair(under=("libsql", "deferred"), mix=field(plan, "mix"))
-            pair = tuned or evidence.pair(mix=field(plan, "mix"))
+            tuned = evidence.pair(baseline=("libsql", "deferred"), mix=arm.field("mix"))
+            pair = tuned or evidence.pair(mix=arm.field("mix"))
             if pair is None:
                 continue
             now = "libSQL's BEGIN DEFERRED, whose reads wait for no lock" if tuned else NOW
@@ -96,7 +94,7 @@ def read_mostly(evidence: Evidence) -> Claim:
                 "IMMEDIATE takes the write lock for reads: a tuned application would begin them "
                 "DEFERRED."
             )
-            ratio = pair.grid.ratio(pair.over, pair.under)
+            ratio = pair.ratio()
             verdict = {
                 "none seen": "no difference in throughput was seen between",
                 "more": "there was a gain of",
@@ -108,9 +106,9 @@ def read_mostly(evidence: Evidence) -> Claim:
                 markdown(
                     "What share of your operations read cannot be measured here: count them in "
                     "your own application. {} ({}).{}",
-                    f"At 95 % reads (YCSB B, {times(plan['writers'], 'worker')} "
+                    f"At 95 % reads (YCSB B, {times(arm.writers, 'worker')} "
                     f"that read and write) {verdict} {HOW} against {now}: ratio {ratio.said()}",
-                    where(pair.grid, pair.over, pair.under),
+                    where(*pair),
                     "" if tuned else untuned,
                 ),
             )
@@ -143,7 +141,7 @@ def ends_the_bottleneck(evidence: Evidence) -> Claim:
     head = headline_pair(evidence)
     if head is None:
         return Claim(claim, False, "Not measured here: no run of both modes side by side is there.")
-    ratio = head.grid.ratio(head.over, head.under)
+    ratio = head.ratio()
     verdict = {
         "more": "It widens it",
         "less": "It does not: it makes it worse",
@@ -156,10 +154,10 @@ def ends_the_bottleneck(evidence: Evidence) -> Claim:
             verdict,
             ratio.said(),
             NOW,
-            where(head.grid, head.over, head.under),
+            where(*head),
         )
     )
-    tally = head.grid.tally(head.over)
+    tally = head.candidate.tally()
     if tally is not None:
         low, rate, high = tally.abort_rate
         parts.append(
@@ -168,9 +166,9 @@ def ends_the_bottleneck(evidence: Evidence) -> Claim:
         )
     if growth := _growth(evidence):
         parts.append(growth)
-    floor = evidence.floor(head.grid, head.over)
+    floor = evidence.floor(head.candidate)
     if floor is not None:
-        reach = head.grid.estimate(head.over).value / floor[0].estimate(floor[1]).value
+        reach = head.candidate.estimate().value / floor.estimate().value
         parts.append(_of_the_floor(reach))
     parts.append(
         "commits are still written to one log one after the other, so that a bottleneck remains "
@@ -191,15 +189,13 @@ def _of_the_floor(reach: float) -> str:
 
 def _growth(evidence: Evidence) -> str:
     """Throughput of the studied mode by number of writers, where several were tried."""
-    for grid in evidence.grids.values():
+    for measured in evidence.experiments.values():
         rows = []
         for way in (STUDIED, CONTROL):
-            arms = sorted(arms_of(grid, *way), key=lambda arm: grid.plan(arm)["writers"])
-            if len({grid.plan(arm)["writers"] for arm in arms}) > 1:
+            arms = sorted(measured.arms_of(*way), key=lambda arm: arm.writers)
+            if len({arm.writers for arm in arms}) > 1:
                 each = [
-                    f"{number(grid.estimate(arm).value)} ({grid.plan(arm)['writers']})"
-                    for arm in arms
-                    if grid.usable(arm)
+                    f"{number(arm.estimate().value)} ({arm.writers})" for arm in arms if arm.usable
                 ]
                 name = HOW if way == STUDIED else NOW
                 rows.append(f"{name} commits {listed(each)}")

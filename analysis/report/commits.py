@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.counting import CountedCell, Measured, label
+from analysis.counting import Arm, CountedCell
 from analysis.report.evidence import Evidence
 from analysis.report.markdown import Markdown, bold, code, markdown
 from analysis.wording import listed, number, times, whole
@@ -17,20 +17,20 @@ def acknowledged(evidence: Evidence) -> str:
     found = acked(evidence)
     if not any(cell.counted for _, cell in found):
         return "Whether every acknowledged commit stays visible: not measured in this set of runs."
-    arms: dict[str, list[tuple[Measured, CountedCell]]] = {}
-    for grid, cell in found:
-        arms.setdefault(label(grid, cell.arm), []).append((grid, cell))
+    labels: dict[str, list[tuple[Arm, CountedCell]]] = {}
+    for arm, cell in found:
+        labels.setdefault(arm.label, []).append((arm, cell))
     # What was lost first, the control after it.
-    order = sorted(arms.items(), key=lambda item: not any(cell.broken for _, cell in item[1]))
-    parts = [_kept(arm, cells) for arm, cells in order]
-    lost = {arm for arm, cells in arms.items() if any(cell.broken for _, cell in cells)}
+    order = sorted(labels.items(), key=lambda item: not any(cell.broken for _, cell in item[1]))
+    parts = [_kept(label, cells) for label, cells in order]
+    lost = {label for label, cells in labels.items() if any(cell.broken for _, cell in cells)}
     if not lost:
         head = "No acknowledged commit was seen to be lost, which is no proof that none can be"
-    elif len(lost) == len(arms):
+    elif len(lost) == len(labels):
         head = "Acknowledged commits were lost on every arm, the control too: suspect the test"
     else:
         head = f"{listed(sorted(lost))} lost acknowledged commits beside running checkpoints"
-    off = {grid.plan(cell.arm)["synchronous"] for grid, cell in found}
+    off = {arm.plan["synchronous"] for arm, _ in found}
     how = (
         f" (synchronous {listed(sorted(off)).upper()}, no crash and no power cut; provoked by "
         "processes that checkpoint without pause: SQLite's WAL-reset race, fixed in 3.51.3; "
@@ -39,23 +39,18 @@ def acknowledged(evidence: Evidence) -> str:
     return markdown("{}{}: {}.", bold("{}", head), how, Markdown("; ").join(parts))
 
 
-def acked(evidence: Evidence) -> list[tuple[Measured, CountedCell]]:
-    return [
-        (grid, cell)
-        for grid, cell in evidence.cells()
-        if grid.plan(cell.arm)["scenario"] == "acked"
-    ]
+def acked(evidence: Evidence) -> list[tuple[Arm, CountedCell]]:
+    return [(arm, cell) for arm, cell in evidence.cells() if arm.plan["scenario"] == "acked"]
 
 
-def _kept(arm: str, cells: list[tuple[Measured, CountedCell]]) -> str:
+def _kept(label: str, cells: list[tuple[Arm, CountedCell]]) -> str:
     counted = [cell.counted for _, cell in cells if cell.counted is not None]
     commits = sum(c.roles["writer"].committed for c in counted if "writer" in c.roles)
-    grid = cells[0][0]
     version = _versions(cells)
-    base = f"{arm}{version}, {times(len(counted), 'run')} of {_seconds(counted)}"
+    base = f"{label}{version}, {times(len(counted), 'run')} of {_seconds(counted)}"
     broken = [(cell, cell.broken[0]) for _, cell in cells if cell.broken]
     if not counted:
-        return f"{arm}: not measured ({cells[0][1].failure or 'no run'})"
+        return f"{label}: not measured ({cells[0][1].failure or 'no run'})"
     if not broken:
         return f"{base} with {whole(commits)} acknowledged commits: none lost"
     cell, finding = broken[0]
@@ -64,7 +59,7 @@ def _kept(arm: str, cells: list[tuple[Measured, CountedCell]]) -> str:
         base,
         len(broken),
         len(counted),
-        code(f"{grid.name}/{cell.run}"),
+        code(f"{cells[0][0].measured.name}/{cell.run}"),
         finding.sentence.rstrip("."),
     )
 
@@ -74,7 +69,7 @@ def _seconds(counted: list[Any]) -> str:
     return f"{number(float(np.median(each)))} s" if each else "0 s"
 
 
-def _versions(cells: list[tuple[Measured, CountedCell]]) -> str:
+def _versions(cells: list[tuple[Arm, CountedCell]]) -> str:
     """Versions of the library that checkpointed: it is the checkpointer's that matters."""
     seen = []
     for _, cell in cells:

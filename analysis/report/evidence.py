@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from analysis import wording as words
-from analysis.counting import FOREIGN_LIMIT, CountedCell, Measured, alike, arms_of, gather, look
+from analysis.counting import FOREIGN_LIMIT, Arm, CountedCell, Measure, Measured, gather
 from analysis.report import isolation
 from analysis.report.markdown import Markdown, code, markdown
 from analysis.report.replica import NEVER, Served, read_served
 from analysis.report.suite_file import CAMPAIGN, Campaign, read_campaign, sweep_beside
+from analysis.statistics import Ratio
 from workloads.engines import Probe
 from workloads.errors import LaterVersion, RunError
 from workloads.experiments import NOTE, read_experiment
@@ -56,16 +57,24 @@ NO_CAMPAIGN = Campaign()
 class Pair(NamedTuple):
     """Two arms of one experiment that differ only in how they write."""
 
-    grid: Measured
-    over: str
-    under: str
+    candidate: Arm
+    baseline: Arm
+
+    @property
+    def measured(self) -> Measured:
+        """The experiment of both."""
+        return self.candidate.measured
+
+    def ratio(self, measure: Measure | None = None) -> Ratio:
+        """Candidate / baseline (default: of the writers' throughput)."""
+        return self.measured.ratio(self.candidate, self.baseline, measure)
 
 
 @dataclass(frozen=True)
 class Evidence:
     """A folder of experiments, read.
 
-    grids    : experiments by name, in the report's order. sweeps : those that are grids, by name;
+    experiments : by name, in the report's order. sweeps : those that are grids, by name;
         of two with one name the later has its seed behind it.
     campaign : campaign.json, one without anything where there is none.
     probes   : what each engine answered, by name. unread : what could not be read, in words.
@@ -75,7 +84,7 @@ class Evidence:
     """
 
     folder: Path
-    grids: Mapping[str, Measured]
+    experiments: Mapping[str, Measured]
     campaign: Campaign
     probes: Mapping[str, Probe]
     unread: tuple[str, ...]
@@ -89,7 +98,7 @@ class Evidence:
         """Of the report's runs; of its first experiment where it does not say."""
         if self.campaign.seed is not None:
             return self.campaign.seed
-        return next((grid.seed for grid in self.grids.values()), 0)
+        return next((measured.seed for measured in self.experiments.values()), 0)
 
     @property
     def foreign_limit(self) -> float:
@@ -97,45 +106,47 @@ class Evidence:
         given = self.campaign.foreign_limit
         return FOREIGN_LIMIT if given is None else given
 
-    def cells(self) -> Iterator[tuple[Measured, CountedCell]]:
-        """Every cell of every experiment, in the report's order."""
-        for grid in self.grids.values():
-            for _, cell in sorted(grid.cells.items()):
-                yield grid, cell
+    def cells(self) -> Iterator[tuple[Arm, CountedCell]]:
+        """Every cell of every experiment with its arm, in the report's order."""
+        for measured in self.experiments.values():
+            for _, cell in sorted(measured.cells.items()):
+                yield measured.arms[cell.arm], cell
 
     def pair(
         self,
-        over: tuple[str, str] = STUDIED,
-        under: tuple[str, str] = CONTROL,
+        candidate: tuple[str, str] = STUDIED,
+        baseline: tuple[str, str] = CONTROL,
         **want: Any,
     ) -> Pair | None:
         """The first experiment where two ways to write meet with everything else alike.
 
         want : fields of the plan or of its params that both must have (writers=4, think_us=200).
         """
-        for grid in self.grids.values():
-            if grid.name == "acked":
+        for measured in self.experiments.values():
+            if measured.name == "acked":
                 continue  # shaped to break, not to be fast
-            for top in arms_of(grid, *over, **want):
-                for bottom in arms_of(grid, *under, **want):
-                    if alike(grid, top, bottom) and grid.usable(top) and grid.usable(bottom):
-                        return Pair(grid, top, bottom)
+            for top in measured.arms_of(*candidate, **want):
+                for bottom in measured.arms_of(*baseline, **want):
+                    if top.alike(bottom) and top.usable and bottom.usable:
+                        return Pair(top, bottom)
         return None
 
-    def floor(self, grid: Measured, arm: str) -> tuple[Measured, str] | None:
+    def floor(self, arm: Arm) -> Arm | None:
         """The `null` arm that does what an arm does: the generator alone.
 
         Looked for in the same experiment first.
         """
-        wanted = grid.plan(arm)
-        if look(grid, arm)[0] == "null":
+        wanted = arm.plan
+        if arm.engine == "null":
             return None
-        for other in dict.fromkeys([grid, *self.grids.values()], True):
-            for name in arms_of(other, "null"):
-                plan = other.plan(name)
-                same = all(plan[key] == wanted[key] for key in ("writers", "readers", "scenario"))
-                if same and plan["params"] == wanted["params"] and other.usable(name):
-                    return other, name
+        for measured in dict.fromkeys([arm.measured, *self.experiments.values()]):
+            for null in measured.arms_of("null"):
+                same = all(
+                    null.plan[key] == wanted[key]
+                    for key in ("writers", "readers", "scenario", "params")
+                )
+                if same and null.usable:
+                    return null
         return None
 
 
@@ -153,21 +164,21 @@ def read_evidence(folder: Path, sweeps: Sequence[Path] = ()) -> Evidence:
     campaign = _campaign(folder, unread)
     there = campaign or NO_CAMPAIGN
     limit = FOREIGN_LIMIT if there.foreign_limit is None else there.foreign_limit
-    grids: dict[str, Measured] = {}
+    experiments: dict[str, Measured] = {}
     told: dict[str, Measured] = {}
     for place in _places(folder, there, sweeps, unread):
         try:
-            grid = gather(read_experiment(place), limit)
+            measured = gather(read_experiment(place), limit)
         except RunError as error:
             unread.append(str(error))
         else:
-            those = told if grid.points else grids
-            name = _name(grid, those)
-            those[name] = replace(grid, name=name)
-    if not grids and not told and not unread:
+            those = told if measured.points else experiments
+            name = _name(measured, those)
+            those[name] = replace(measured, name=name)
+    if not experiments and not told and not unread:
         raise RunError(f"{folder}: holds no experiment. `cwkit report` makes them and reports.")
     rank = {name: n for n, name in enumerate(ORDER)}
-    names = sorted(grids, key=lambda name: (rank.get(name, len(rank)), name))
+    names = sorted(experiments, key=lambda name: (rank.get(name, len(rank)), name))
     matrix, known = _isolation(folder, unread)
     if campaign is not None and not (folder / MATRIX).exists():
         unread.append(
@@ -175,7 +186,7 @@ def read_evidence(folder: Path, sweeps: Sequence[Path] = ()) -> Evidence:
         )
     return Evidence(
         folder,
-        {name: grids[name] for name in names},
+        {name: experiments[name] for name in names},
         there,
         there.answers(),
         tuple(unread),
@@ -222,12 +233,12 @@ def _places(
     return list(dict.fromkeys([*found, *named]))
 
 
-def _name(grid: Measured, there: Mapping[str, Measured]) -> str:
+def _name(measured: Measured, there: Mapping[str, Measured]) -> str:
     """Its own, or where the report has one of that name already, that with the seed behind it.
 
     It names a heading and files, so it has letters, digits and "-_." only.
     """
-    names = (grid.name, f"{grid.name}-s{grid.seed}")
+    names = (measured.name, f"{measured.name}-s{measured.seed}")
     more = (f"{names[1]}.{n}" for n in range(2, len(there) + 3))
     return next(name for name in (*names, *more) if name not in there)
 
@@ -243,13 +254,14 @@ def _isolation(folder: Path, unread: list[str]) -> tuple[isolation.Rows, isolati
         return [], []
 
 
-def where(grid: Measured, *arms: str) -> Markdown:
+def where(*arms: Arm) -> Markdown:
     """The runs behind a number, short enough for a sentence: `headline/b00-x` and so on."""
-    runs = grid.runs(*arms) or tuple(c.run for a in arms for c in grid.of(a) if c.run)
+    measured = arms[0].measured
+    runs = measured.runs(*arms) or tuple(c.run for a in arms for c in a.cells if c.run)
     if not runs:
-        return markdown("experiment {}, no run", code(grid.name))
+        return markdown("experiment {}, no run", code(measured.name))
     if len(runs) == 1:
-        return markdown("run {}", code(f"{grid.name}/{runs[0]}"))
+        return markdown("run {}", code(f"{measured.name}/{runs[0]}"))
     blocks = sorted({run.split("-")[0] for run in runs})
     span = blocks[0] if len(blocks) == 1 else f"{blocks[0]}…{blocks[-1]}"
-    return markdown("{} {}", words.times(len(runs), "run"), code(f"{grid.name}/{span}"))
+    return markdown("{} {}", words.times(len(runs), "run"), code(f"{measured.name}/{span}"))

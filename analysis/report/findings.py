@@ -7,7 +7,7 @@ opposite, and where nothing was measured it says so and why.
 
 from __future__ import annotations
 
-from analysis.counting import FOREIGN_LIMIT, field, slump_words
+from analysis.counting import FOREIGN_LIMIT, slump_words
 from analysis.report import isolation
 from analysis.report.commits import acked, acknowledged
 from analysis.report.evidence import MODE_ALONE, Evidence
@@ -56,16 +56,15 @@ def in_short(evidence: Evidence) -> str:
         said.append("libSQL accepts BEGIN CONCURRENT here")
     pair = headline_pair(evidence)
     if pair is not None:
-        grid, over, under = pair
-        ratio = grid.ratio(over, under)
-        work = number(field(grid.plan(over), "think_us") or 0)
+        ratio = pair.ratio()
+        work = number(pair.candidate.field("think_us") or 0)
         verdict = {"more": "pays", "less": "loses", "none seen": "makes no difference"}
         pays = verdict.get(ratio.verdict, "cannot be judged from so few blocks")
         said.append(
             f"another library's on libSQL's file {pays} with {work} µs of work in a transaction "
             f"({ratio.said()} times) if you rerun what it refuses"
         )
-    alone = {work: ratio for work, _, ratio in work_ratios(evidence, under=MODE_ALONE)}
+    alone = {work: ratio for work, _, ratio in work_ratios(evidence, baseline=MODE_ALONE)}
     if 0.0 in alone:
         verdict = {"more": "it pays too", "less": "it loses", "none seen": "no gain was seen"}
         pays = verdict.get(alone[0.0].verdict, "too few blocks to say")
@@ -99,10 +98,10 @@ def acceptance(evidence: Evidence) -> str:
 
 def mission(evidence: Evidence) -> str:
     """Do BEGIN CONCURRENT writers and libSQL readers keep one libSQL database whole?"""
-    for grid, cell in evidence.cells():
-        plan = grid.plan(cell.arm)
+    for arm, cell in evidence.cells():
+        plan = arm.plan
         mixed = plan["database"] == "libsql" == plan["read_engine"] and plan["readers"]
-        if not (mixed and plan["begin"] == "concurrent" and plan["writers"]):
+        if not (mixed and plan["begin"] == "concurrent" and arm.writers):
             continue
         if cell.counted is None:
             return f"BEGIN CONCURRENT writers beside libSQL readers: no run ({cell.failure})."
@@ -130,7 +129,7 @@ def mission(evidence: Evidence) -> str:
             f"{interval(writer.abort_rate[0], writer.abort_rate[2], percent)}, but "
             f"{percent(writer.wasted)} of the time in attempts was wasted; "
             f"longest {duration(writer.longest_ns)}",
-            code(f"{grid.name}/{cell.run}"),
+            code(f"{arm.measured.name}/{cell.run}"),
         )
     return absent(evidence, "Whether BEGIN CONCURRENT writers and libSQL readers can share a file")
 
@@ -143,7 +142,7 @@ def doubts(evidence: Evidence) -> list[str]:
     """What a reader must know before the first number."""
     said: list[str] = list(evidence.unread)
     said += [f"Beside libSQL's server, a check did not hold: {w}" for w in evidence.served.broken]
-    dropped = [(g, c) for g, c in evidence.cells() if c.contaminated]
+    dropped = [cell for _, cell in evidence.cells() if cell.contaminated]
     total = sum(1 for _ in evidence.cells())
     if dropped:
         said.append(
@@ -156,19 +155,19 @@ def doubts(evidence: Evidence) -> list[str]:
             )
         )
     said += [
-        markdown("{}: {}", code(grid.name), words)
-        for grid in evidence.grids.values()
-        if (words := slump_words(grid))
+        markdown("{}: {}", code(measured.name), words)
+        for measured in evidence.experiments.values()
+        if (words := slump_words(measured))
     ]
-    if unmet := [(g, c) for g, c in evidence.cells() if c.usable and c.unmet]:
-        grid, cell = unmet[0]
+    if unmet := [(a, c) for a, c in evidence.cells() if c.usable and c.unmet]:
+        arm, cell = unmet[0]
         said.append(
             markdown(
                 "{} of {} runs did not meet the rate that was asked for, the first {}: {}. "
                 "Percentiles are over all that were due.",
                 len(unmet),
                 total,
-                code(f"{grid.name}/{cell.run}"),
+                code(f"{arm.measured.name}/{cell.run}"),
                 cell.unmet,
             )
         )
@@ -183,12 +182,12 @@ def doubts(evidence: Evidence) -> list[str]:
             )
         )
     pair = headline_pair(evidence)
-    if pair is not None and (blocks := pair.grid.ratio(pair.over, pair.under).blocks) < 10:
+    if pair is not None and (blocks := pair.ratio().blocks) < 10:
         said.append(f"The headline rests on {times(blocks, 'block')}, not on ten or more.")
     failed = [
-        markdown("{}, block {}, {}: {}", code(g.name), c.block, c.arm, c.failure)
-        for g, c in evidence.cells()
-        if c.state == "failed" and g.plan(c.arm)["scenario"] != "acked"
+        markdown("{}, block {}, {}: {}", code(arm.measured.name), c.block, c.arm, c.failure)
+        for arm, c in evidence.cells()
+        if c.state == "failed" and arm.plan["scenario"] != "acked"
     ]
     said += failed[:5] + ([f"and {len(failed) - 5} more."] if len(failed) > 5 else [])
     machines = {

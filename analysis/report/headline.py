@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.counting import Measured, arms_of, field, percentile_words, whole_percentiles
+from analysis.counting import Arm, percentile_words
 from analysis.report.evidence import STUDIED, Evidence, Pair, where
 from analysis.report.markdown import bold, markdown
 from analysis.statistics import Ratio
@@ -24,20 +24,20 @@ def gain(evidence: Evidence) -> str:
     pair = headline_pair(evidence)
     if pair is None:
         return absent(evidence, "What BEGIN CONCURRENT does for throughput on libSQL")
-    grid, over, under = pair
-    if refused := grid.unlike(over, under):
+    over, under = pair
+    if refused := pair.measured.unlike(over, under):
         return refused
-    ratio = grid.ratio(over, under)
-    said = f"{_setting(grid, over)}, {HOW} {_commits(ratio)} {NOW}"
-    rates = f"{grid.estimate(over).said()} against {grid.estimate(under).said()} tx/s"
+    ratio = pair.ratio()
+    said = f"{_setting(over)}, {HOW} {_commits(ratio)} {NOW}"
+    rates = f"{over.estimate().said()} against {under.estimate().said()} tx/s"
     twice = _same_twice(pair)
-    runs = where(grid, over, under)
+    runs = where(over, under)
     return markdown("{} ({}; {}){}.", bold("{}", said), rates, runs, twice)
 
 
-def _setting(grid: Measured, arm: str) -> str:
-    plan = grid.plan(arm)
-    work = field(plan, "think_us") or 0
+def _setting(arm: Arm) -> str:
+    plan = arm.plan
+    work = arm.field("think_us") or 0
     inside = f"{number(work)} µs of work" if work else "no work"
     durable = "" if plan["synchronous"] != "off" else " and synchronous OFF (commits may be lost)"
     return f"With {times(plan['writers'], 'writer')} and {inside} inside the transaction{durable}"
@@ -55,11 +55,11 @@ def _commits(ratio: Ratio) -> str:
 
 def _same_twice(pair: Pair) -> str:
     """The A/A control of the experiment: what "no difference" looks like here."""
-    twins = pair.grid.twins()
+    twins = pair.measured.twins
     if not twins:
         return ", without an A/A control"
     one, again = twins[0]
-    ratio = pair.grid.ratio(again, one)
+    ratio = pair.measured.ratio(again, one)
     if ratio.verdict in ("more", "less"):
         return markdown(
             "; {}, so do not trust differences of that size",
@@ -73,11 +73,11 @@ def cost(evidence: Evidence) -> str:
     pair = headline_pair(evidence)
     if pair is None:
         return absent(evidence, "What BEGIN CONCURRENT costs on libSQL")
-    grid, over, under = pair
-    top, bottom = grid.tally(over), grid.tally(under)
+    over, under = pair
+    top, bottom = over.tally(), under.tally()
     assert top is not None and bottom is not None
     low, rate, high = top.abort_rate
-    cpu = grid.ratio(over, under, lambda counted: counted.roles["writer"].cpu_us)
+    cpu = pair.ratio(lambda counted: counted.roles["writer"].cpu_us)
     dearer = "no difference was seen" if cpu.verdict == "none seen" else f"{cpu.said()} times"
     return markdown(
         "{} ({}; {}).",
@@ -88,7 +88,7 @@ def cost(evidence: Evidence) -> str:
         f"{percent(bottom.wasted)}), and a commit took {number(top.cpu_us)} µs of CPU time, the "
         f"work inside included, against {number(bottom.cpu_us)}",
         dearer,
-        where(grid, over),
+        where(over),
     )
 
 
@@ -97,23 +97,23 @@ def fairness(evidence: Evidence) -> str:
     pair = headline_pair(evidence)
     if pair is None:
         return absent(evidence, "Fairness between writers")
-    grid, over, under = pair
+    over, under = pair
     parts = []
     for arm, name in ((under, NOW), (over, HOW)):
-        index = grid.estimate(arm, lambda counted: counted.roles["writer"].fairness)
-        tally = grid.tally(arm)
+        index = arm.estimate(lambda counted: counted.roles["writer"].fairness)
+        tally = arm.tally()
         assert tally is not None
-        worst = grid.estimate(arm, lambda counted: counted.roles["writer"].worst_share)
+        worst = arm.estimate(lambda counted: counted.roles["writer"].worst_share)
         parts.append(
             f"under {name} Jain's index is {index.said()}, the worst-served writer gets "
             f"{percent(worst.value)} of the commits and the longest wait was "
             f"{duration(tally.longest_ns)}"
         )
-    writers = grid.plan(over)["writers"]
+    writers = over.writers
     even = f"1 is even, {number(1 / writers)} is one writer that has everything"
-    even += f"; windows of {grid.plan(over)['duration_s']:g} s, so longer waits are cut"
+    even += f"; windows of {over.plan['duration_s']:g} s, so longer waits are cut"
     said = f"Fairness ({even}): {'; '.join(parts)}"
-    return markdown("{} ({}).", said, where(grid, over, under))
+    return markdown("{} ({}).", said, where(over, under))
 
 
 def latency(evidence: Evidence) -> str:
@@ -121,12 +121,12 @@ def latency(evidence: Evidence) -> str:
     pair = headline_pair(evidence)
     if pair is None:
         return absent(evidence, "Latency")
-    grid, over, under = pair
+    over, under = pair
     parts = []
     for arm, name in ((under, NOW), (over, HOW)):
-        tally = grid.tally(arm)
+        tally = arm.tally()
         assert tally is not None
-        p50, _, p99, _, _ = whole_percentiles(grid, arm, "writer")
+        p50, _, p99, _, _ = arm.percentiles("writer")
         parts.append(
             f"{name} {percentile_words(p50)} / {percentile_words(p99)} / "
             f"{duration(tally.longest_ns)}"
@@ -135,7 +135,7 @@ def latency(evidence: Evidence) -> str:
         "A transaction, retries included, took (p50 and p99 of the committed, longest of all, "
         "pooled over the blocks; writers that got no turn are in no percentile): {} ({}).",
         "; ".join(parts),
-        where(grid, over, under),
+        where(over, under),
     )
 
 
@@ -143,8 +143,8 @@ def absent(evidence: Evidence, what: str) -> str:
     """Not measured, and why as far as it is known."""
     why = [
         cell.failure
-        for grid, cell in evidence.cells()
-        if cell.counted is None and cell.failure and cell.arm in arms_of(grid, *STUDIED)
+        for arm, cell in evidence.cells()
+        if cell.counted is None and cell.failure and arm.writers and arm.system == STUDIED
     ]
     reason = f" ({why[0].rstrip('.')})" if why else ""
     return f"{what}: not measured in this set of runs{reason}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from analysis.counting import Measured, Tally, alike, arms_of, field, look, theta
+from analysis.counting import Arm, Tally, theta
 from analysis.report.evidence import CONTROL, MODE_ALONE, STUDIED, Evidence, Pair, where
 from analysis.report.headline import HOW, NOW, absent, headline_pair
 from analysis.report.markdown import Markdown, code, listed_names, markdown
@@ -13,7 +13,7 @@ from analysis.wording import interval, listed, number, percent, times
 
 
 def work_ratios(
-    evidence: Evidence, over: tuple[str, str] = STUDIED, under: tuple[str, str] = CONTROL
+    evidence: Evidence, candidate: tuple[str, str] = STUDIED, baseline: tuple[str, str] = CONTROL
 ) -> list[tuple[float, Pair, Ratio]]:
     """(work inside in us, arms, ratio) wherever two ways to write meet and only that work differs
     from the headline's; one ratio for each amount of work, the one of the most blocks.
@@ -22,22 +22,22 @@ def work_ratios(
     head = headline_pair(evidence)
     if head is None:
         return []
-    like = _work_shape(head.grid, head.over)
-    for grid in evidence.grids.values():
-        for top in arms_of(grid, *over):
-            for bottom in arms_of(grid, *under):
-                if not alike(grid, top, bottom) or _work_shape(grid, top) != like:
+    like = _work_shape(head.candidate)
+    for measured in evidence.experiments.values():
+        for top in measured.arms_of(*candidate):
+            for bottom in measured.arms_of(*baseline):
+                if not top.alike(bottom) or _work_shape(top) != like:
                     continue
-                ratio = grid.ratio(top, bottom)
-                work = float(field(grid.plan(top), "think_us") or 0)
+                ratio = measured.ratio(top, bottom)
+                work = float(top.field("think_us") or 0)
                 if ratio.blocks and (work not in best or ratio.blocks > best[work][2].blocks):
-                    best[work] = (work, Pair(grid, top, bottom), ratio)
+                    best[work] = (work, Pair(top, bottom), ratio)
     return [best[work] for work in sorted(best)]
 
 
-def _work_shape(grid: Measured, arm: str) -> tuple[Any, ...]:
+def _work_shape(arm: Arm) -> tuple[Any, ...]:
     """Everything an arm does, but for how it is written and for the work inside."""
-    plan = grid.plan(arm)
+    plan = arm.plan
     params = {k: v for k, v in plan["params"].items() if k != "think_us"}
     return plan["writers"], plan["readers"], plan["scenario"], plan["rate"], sorted(
         (k, str(v)) for k, v in params.items()
@@ -50,7 +50,7 @@ def losing_work(evidence: Evidence) -> str:
     Against the same library's BEGIN IMMEDIATE where that was measured, since then the mode alone
     differs; libSQL's library and binding are others, and another's slowness is no gain of a mode.
     """
-    alone = work_ratios(evidence, under=MODE_ALONE)
+    alone = work_ratios(evidence, baseline=MODE_ALONE)
     found = alone or work_ratios(evidence)
     if not found:
         return absent(evidence, "Where BEGIN CONCURRENT loses")
@@ -67,7 +67,7 @@ def losing_work(evidence: Evidence) -> str:
     if same:
         works = listed([f"{number(work)} µs" for work in same])
         head += f", and no difference was seen with {works}"
-    runs = listed_names(pair.grid.name for _, pair, _ in found)
+    runs = listed_names(pair.measured.name for _, pair, _ in found)
     against = "the same library's BEGIN IMMEDIATE, so the mode alone" if alone else NOW
     said = f"{head} (throughput against {against}: {seen}; "
     return markdown("{}{}){}.", said, runs, _loses_elsewhere(evidence))
@@ -76,19 +76,19 @@ def losing_work(evidence: Evidence) -> str:
 def _loses_elsewhere(evidence: Evidence) -> Markdown:
     """Other workloads in which the mode alone makes it slower."""
     said = []
-    for grid in evidence.grids.values():
-        for over in arms_of(grid, *STUDIED):
-            for under in arms_of(grid, *MODE_ALONE):
-                if not alike(grid, over, under) or field(grid.plan(over), "scenario") != "counter":
+    for measured in evidence.experiments.values():
+        for candidate in measured.arms_of(*STUDIED):
+            for baseline in measured.arms_of(*MODE_ALONE):
+                if not candidate.alike(baseline) or candidate.plan["scenario"] != "counter":
                     continue
-                ratio, tally = grid.ratio(over, under), grid.tally(over)
+                ratio, tally = measured.ratio(candidate, baseline), candidate.tally()
                 if ratio.verdict != "less" or tally is None:
                     continue
                 said.append(
                     markdown(
                         "; **it loses where all writers meet on one page** ({}: {} times, {} of "
                         "the attempts refused)",
-                        code(grid.name),
+                        code(measured.name),
                         ratio.said(),
                         percent(tally.abort_rate[1]),
                     )
@@ -98,14 +98,14 @@ def _loses_elsewhere(evidence: Evidence) -> Markdown:
 
 def scaling(evidence: Evidence) -> str:
     """Does more writers mean more commits?"""
-    for grid in evidence.grids.values():
+    for measured in evidence.experiments.values():
         parts = []
         for way, name in ((CONTROL, NOW), (STUDIED, HOW)):
-            arms = sorted(arms_of(grid, *way), key=lambda arm: grid.plan(arm)["writers"])
-            if len(arms) < 2 or not alike(grid, arms[0], arms[-1], "writers"):
+            arms = sorted(measured.arms_of(*way), key=lambda arm: arm.writers)
+            if len(arms) < 2 or not arms[0].alike(arms[-1], "writers"):
                 continue
-            few, many = (grid.plan(arm)["writers"] for arm in (arms[0], arms[-1]))
-            ratio = grid.ratio(arms[-1], arms[0])
+            few, many = (arm.writers for arm in (arms[0], arms[-1]))
+            ratio = measured.ratio(arms[-1], arms[0])
             if few == many or not ratio.blocks:
                 continue
             verdict = {"none seen": ", no difference seen", "less": ", a loss"}
@@ -116,44 +116,44 @@ def scaling(evidence: Evidence) -> str:
                 times(few, "writer"),
                 many,
                 "; ".join(parts),
-                code(grid.name),
+                code(measured.name),
             )
     return absent(evidence, "How throughput grows with writers")
 
 
-def skewed(evidence: Evidence) -> list[tuple[Measured, str, float, Tally]]:
-    """(experiment, arm, theta, tally) of arms whose keys' skew is studied, by theta."""
+def skewed(evidence: Evidence) -> list[tuple[Arm, float, Tally]]:
+    """(arm, theta, tally) of arms whose keys' skew is studied, by theta."""
     out = []
-    for grid in evidence.grids.values():
+    for measured in evidence.experiments.values():
         arms = [
-            (arm, theta(str(field(grid.plan(arm), "keys"))))
-            for arm in grid.arms
-            if look(grid, arm)[0] != "null"
+            (arm, theta(str(arm.field("keys"))))
+            for arm in measured.arms.values()
+            if arm.engine != "null"
         ]
         if len({skew for _, skew in arms if skew is not None}) < 2:
             continue
         for arm, skew_ in arms:
-            tally = grid.tally(arm)
+            tally = arm.tally()
             if skew_ is not None and tally is not None:
-                out.append((grid, arm, skew_, tally))
-    return sorted(out, key=lambda row: (row[0].name, row[2], row[1]))
+                out.append((arm, skew_, tally))
+    return sorted(out, key=lambda row: (row[0].measured.name, row[1], row[0].name))
 
 
 def skew(evidence: Evidence) -> str:
     """What do hot keys do to it?"""
-    rows = [row for row in skewed(evidence) if row[1] in arms_of(row[0], *STUDIED)]
+    rows = [row for row in skewed(evidence) if row[0].writers and row[0].system == STUDIED]
     if len(rows) < 2:
         return absent(evidence, "The abort rate against the skew of the keys")
     said = []
-    for _, _, at, tally in rows:
+    for _, at, tally in rows:
         low, rate, high = tally.abort_rate
         said.append(f"{percent(rate)} {interval(low, high, percent)} at theta {at:g}")
-    ends = [abort_rate([t.conflicted], [t.finished])[0] for t in (rows[0][3], rows[-1][3])]
+    ends = [abort_rate([t.conflicted], [t.finished])[0] for t in (rows[0][2], rows[-1][2])]
     grows = "grows with" if ends[1][0] > ends[0][2] else "was not seen to grow with"
     if ends[1][2] < ends[0][0]:
         grows = "falls with"
     return markdown(
         "{} ({}).",
         f"The abort rate of {HOW} {grows} the skew of the keys: {listed(said)}",
-        where(rows[0][0], *[row[1] for row in rows]),
+        where(*[arm for arm, _, _ in rows]),
     )

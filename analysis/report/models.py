@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.charts import predicted_against_observed, scaling_law
-from analysis.counting import Measured, arms_of, label, look
+from analysis.counting import Arm, Measured
 from analysis.models import (
     Blame,
     NoAnswer,
@@ -23,10 +23,10 @@ from analysis.models import (
 )
 from analysis.report import limits as losing
 from analysis.report.charts import drawn
-from analysis.report.evidence import STUDIED, Evidence
+from analysis.report.evidence import Evidence
 from analysis.report.markdown import code, listed_names, markdown
 from analysis.report.sweep_layout import WAY
-from analysis.wording import Table, listed, number, percent, times, whole
+from analysis.wording import Table, number, percent, times, whole
 from workloads.errors import RunError
 from workloads.records import read_run
 
@@ -56,7 +56,7 @@ def told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
         ),
         "conflicts": prediction_table(made) if made else None,
         "errors": error_table(made) if made else None,
-        "sentence": sentence(made, [grid.name for grid in skew_studies(evidence)]),
+        "sentence": sentence(made, [measured.name for measured in skew_studies(evidence)]),
         "conflicts_chart": drawn(
             "Predicted and observed aborts",
             folder / "conflict-model.svg",
@@ -70,25 +70,30 @@ def told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def _grids(evidence: Evidence) -> Iterator[Measured]:
-    yield from evidence.grids.values()
+def _experiments(evidence: Evidence) -> Iterator[Measured]:
+    yield from evidence.experiments.values()
     yield from evidence.sweeps.values()
 
 
 def _fits(evidence: Evidence) -> Iterator[Scaling]:
     """Of every experiment and sweep with enough numbers of writers."""
-    found = [fit for grid in _grids(evidence) for fit in scalings(grid) if fit.look[0] != "null"]
+    found = [
+        fit
+        for measured in _experiments(evidence)
+        for fit in scalings(measured)
+        if fit.look[0] != "null"
+    ]
     yield from sorted(found, key=lambda fit: fit.law is None)
 
 
 def _charted(evidence: Evidence) -> list[Scaling]:
     """Of a sweep those fits that differ from its baseline only in the way to write; else all."""
     found = []
-    for grid in _grids(evidence):
-        base = grid.points.get(grid.baseline, {})
+    for measured in _experiments(evidence):
+        base = measured.baseline.point if measured.baseline else {}
         fixed = {axis: v for axis, v in base.items() if axis not in (WAY, "writers")}
-        for fit in scalings(grid):
-            at = grid.points.get(next(iter(fit.arms.values())), {})
+        for fit in scalings(measured):
+            at = measured.arms[next(iter(fit.arms.values()))].point
             if fit.law is not None and all(at.get(axis) == v for axis, v in fixed.items()):
                 found.append(fit)
     return [fit for fit in found if fit.look[0] != "null"]
@@ -97,18 +102,20 @@ def _charted(evidence: Evidence) -> list[Scaling]:
 def skew_studies(evidence: Evidence) -> list[Measured]:
     """The sweeps that study skew, else the experiments that do, else any sweep over keys."""
     sweeps = list(evidence.sweeps.values())
-    studies = [grid for grid in sweeps if len(grid.axes.get("keys", ())) >= FEWEST_SKEWS]
-    grids = list({id(row[0]): row[0] for row in losing.skewed(evidence)}.values())
-    return studies or grids or [grid for grid in sweeps if "keys" in grid.axes]
+    studies = [
+        measured for measured in sweeps if len(measured.axes.get("keys", ())) >= FEWEST_SKEWS
+    ]
+    experiments = list(dict.fromkeys(arm.measured for arm, _, _ in losing.skewed(evidence)))
+    return studies or experiments or [one for one in sweeps if "keys" in one.axes]
 
 
 def _predictions(evidence: Evidence) -> tuple[list[Prediction], list[str]]:
     made: list[Prediction] = []
     without: list[str] = []
-    for grid in skew_studies(evidence):
-        several, why = predictions(grid)
+    for measured in skew_studies(evidence):
+        several, why = predictions(measured)
         made += several
-        without += [markdown("{}, {}", code(grid.name), words) for words in why]
+        without += [markdown("{}, {}", code(measured.name), words) for words in why]
     return made, without
 
 
@@ -138,20 +145,20 @@ def sentence(made: list[Prediction], names: list[str]) -> str:
 def blame_table(evidence: Evidence) -> Table | None:
     """For each arm of the skew experiments: what its refusals had in common with who won."""
     rows = []
-    for grid in skew_studies(evidence):
-        for arm in grid.arms:
-            found = _blame(grid, arm)
+    for measured in skew_studies(evidence):
+        for arm in measured.arms.values():
+            found = _blame(arm)
             if not found:
                 continue
             refused = sum(one.refused for one in found)
             if not refused:
-                rows.append((arm, label(grid, arm), "0", *["—"] * 4))
+                rows.append((arm.name, arm.label, "0", *["—"] * 4))
                 continue
             shares = [
                 percent(sum(getattr(one, part) for one in found) / refused)
                 for part in ("row", "held", "page", "unexplained")
             ]
-            rows.append((arm, label(grid, arm), whole(refused), *shares))
+            rows.append((arm.name, arm.label, whole(refused), *shares))
     if not rows:
         return None
     head = ("arm", "how", "refused", "a row in common", "a row that another held",
@@ -159,11 +166,11 @@ def blame_table(evidence: Evidence) -> Table | None:
     return Table(head, rows)
 
 
-def _blame(grid: Measured, arm: str) -> list[Blame]:
-    if look(grid, arm)[1] != "concurrent":
+def _blame(arm: Arm) -> list[Blame]:
+    if arm.begin != "concurrent":
         return []
     found = []
-    for cell in grid.usable(arm):
+    for cell in arm.usable:
         if cell.folder is None:
             continue
         try:
@@ -171,16 +178,3 @@ def _blame(grid: Measured, arm: str) -> list[Blame]:
         except (NoAnswer, RunError):
             continue
     return found
-
-
-def false_conflicts(evidence: Evidence) -> str:
-    """The share of refusals that no row asked for, at page level, in words; "" where unknown."""
-    ends = []
-    for grid in skew_studies(evidence):
-        for arm in arms_of(grid, *STUDIED):
-            found = _blame(grid, arm)
-            refused = sum(one.refused for one in found)
-            if refused:
-                share = 1 - sum(one.row for one in found) / refused
-                ends.append(f"{percent(share)} ({grid.plan(arm)['params'].get('keys', arm)})")
-    return f"refusals without any row in common: {listed(ends)}" if ends else ""

@@ -14,7 +14,7 @@ from typing import Any
 
 import jinja2
 
-from analysis.counting import FOREIGN_LIMIT, Measured, look, slumps
+from analysis.counting import FOREIGN_LIMIT, Measured, slumps
 from analysis.report import findings, isolation, tables
 from analysis.report import models as report_models
 from analysis.report import replica as served
@@ -79,9 +79,13 @@ def _told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
         "missing": _missing(evidence),
         "charts": charts(evidence, out, folder),
         "work": tables.work_table(evidence),
-        "sweeps": [report_sweeps.told(grid, out, folder) for grid in evidence.sweeps.values()],
+        "sweeps": [
+            report_sweeps.told(measured, out, folder) for measured in evidence.sweeps.values()
+        ],
         "models": report_models.told(evidence, out, folder),
-        "experiments": [_experiment(evidence, grid) for grid in evidence.grids.values()],
+        "experiments": [
+            _experiment(evidence, measured) for measured in evidence.experiments.values()
+        ],
         "refusals": tables.words_table(evidence),
         "kinds": tables.kinds_met(evidence),
         "checks": tables.checks_table(evidence),
@@ -112,40 +116,40 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _experiment(evidence: Evidence, grid: Measured) -> dict[str, Any]:
+def _experiment(evidence: Evidence, measured: Measured) -> dict[str, Any]:
     shown: list[tuple[str, Table]] = [
-        ("Latency of a whole committed transaction, and its parts", tables.latency_table(grid)),
-        ("Each worker", tables.fairness_table(grid)),
-        ("Attempts, each in exactly one column", tables.attempts_table(grid)),
-        ("Where the workers' time went", tables.effort_table(grid)),
-        ("The write-ahead log", tables.wal_table(grid)),
-        ("What the arms differ in", tables.arms_table(grid)),
+        ("Latency of a whole committed transaction, and its parts", tables.latency_table(measured)),
+        ("Each worker", tables.fairness_table(measured)),
+        ("Attempts, each in exactly one column", tables.attempts_table(measured)),
+        ("Where the workers' time went", tables.effort_table(measured)),
+        ("The write-ahead log", tables.wal_table(measured)),
+        ("What the arms differ in", tables.arms_table(measured)),
     ]
     absent = []
-    for arm in grid.arms:
+    for arm in measured.arms.values():
         whys = dict.fromkeys(
             f"{cell.state}: {cell.failure or cell.contaminated}"
-            for cell in grid.of(arm)
+            for cell in arm.cells
             if cell.failure or cell.contaminated
         )
-        blocks = [cell for cell in grid.of(arm) if cell.failure or cell.contaminated]
+        blocks = [cell for cell in arm.cells if cell.failure or cell.contaminated]
         absent += [
-            f"{arm}, {len(blocks)} of {len(grid.of(arm))} blocks: {why.rstrip('.')}."
+            f"{arm}, {len(blocks)} of {len(arm.cells)} blocks: {why.rstrip('.')}."
             for why in list(whys)[:3]
         ]
     return {
-        "name": grid.name,
-        "question": grid.question,
-        "seed": grid.seed,
-        "blocks": len({block for block, _ in grid.cells}),
-        "rates": tables.rates_table(evidence, grid),
+        "name": measured.name,
+        "question": measured.question,
+        "seed": measured.seed,
+        "blocks": len(measured.blocks),
+        "rates": tables.rates_table(evidence, measured),
         "tables": [(title, table) for title, table in shown if table.rows],
         "absent": absent,
         "odd": [
-            f"b{block:02d}, {arm}: {why}." for (block, arm), why in sorted(slumps(grid).items())
+            f"b{block:02d}, {arm}: {why}." for (block, arm), why in sorted(slumps(measured).items())
         ][:MOST_ODD],
         "controls": [
-            f"{again} / {one}: {grid.ratio(again, one).said()}" for one, again in grid.twins()
+            f"{again} / {one}: {measured.ratio(again, one).said()}" for one, again in measured.twins
         ],
     }
 
@@ -164,10 +168,10 @@ def _missing(evidence: Evidence) -> list[str]:
             said.append(f"{probe.engine}: {probe.missing.rstrip('.')}. {part}.")
     known = {probe.engine for probe in evidence.probes.values() if probe.missing}
     absent: dict[str, None] = {}
-    for grid, cell in evidence.cells():
-        if cell.state == "missing" and look(grid, cell.arm)[0] not in known:
+    for arm, cell in evidence.cells():
+        if cell.state == "missing" and arm.engine not in known:
             why = cell.failure.rstrip(".")
-            absent[markdown("{}, {}: {}.", code(grid.name), cell.arm, why)] = None
+            absent[markdown("{}, {}: {}.", code(arm.measured.name), arm, why)] = None
     return said + list(absent)
 
 

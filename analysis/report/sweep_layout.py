@@ -14,7 +14,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from analysis.charts import Line, Panel
-from analysis.counting import Count, Measure, Measured, label, look
+from analysis.counting import Arm, Measured, throughput
 from analysis.statistics import Estimate, abort_rate
 from analysis.wording import times
 
@@ -71,30 +71,30 @@ class Chart(NamedTuple):
     left_out: str
 
 
-def throughput_chart(grid: Measured) -> Chart:
+def throughput_chart(measured: Measured) -> Chart:
     """Committed transactions a second of the writers (readers where nothing writes)."""
 
-    def point(arm: str) -> tuple[float, float, float]:
-        found = grid.estimate(arm, _per_s(grid, arm))
+    def point(arm: Arm) -> tuple[float, float, float]:
+        found = arm.estimate(throughput(arm.role))
         if not found.blocks:
             return (math.nan,) * 3
         low, high = _reach(found)
         return low, found.value, high
 
-    return _chart(grid, "committed transactions / s", point)
+    return _chart(measured, "committed transactions / s", point)
 
 
-def abort_chart(grid: Measured) -> Chart:
+def abort_chart(measured: Measured) -> Chart:
     """Share of finished attempts refused, in per cent, with Wilson intervals over all blocks."""
 
-    def point(arm: str) -> tuple[float, float, float]:
-        tally = grid.tally(arm)
+    def point(arm: Arm) -> tuple[float, float, float]:
+        tally = arm.tally()
         if tally is None or not tally.finished:
             return (math.nan,) * 3
         low, rate, high = 100 * abort_rate([tally.conflicted], [tally.finished])[0]
         return low, rate, high
 
-    made = _chart(grid, "aborted attempts (%)", point)
+    made = _chart(measured, "aborted attempts (%)", point)
     # A mode that waits where another aborts is a line on the floor: it only hides the others.
     panels = [
         panel._replace(lines=[line for line in panel.lines if any(y > 0 for y in line.y)])
@@ -109,33 +109,24 @@ def _reach(found: Estimate) -> tuple[float, float]:
     return float(found.each.min()), float(found.each.max())
 
 
-def _per_s(grid: Measured, arm: str) -> Measure:
-    role = "writer" if grid.plan(arm)["writers"] else "reader"
-
-    def per_s(counted: Count) -> float:
-        return counted.roles[role].per_s if role in counted.roles else math.nan
-
-    return per_s
-
-
-def _chart(grid: Measured, y: str, point: Callable[[str], tuple[float, float, float]]) -> Chart:
-    plan = layout(grid.axes)
+def _chart(measured: Measured, y: str, point: Callable[[Arm], tuple[float, float, float]]) -> Chart:
+    plan = layout(measured.axes)
     panels = []
     for fixed in plan.panel_points():
         lines = []
         for value in plan.values.get(plan.lines, [None]):
             here = fixed if value is None else fixed | {plan.lines: value}
-            arms = [_arm_at(grid, here, plan.x, x) for x in plan.values.get(plan.x, [None])]
-            at = [n for n, arm in enumerate(arms) if arm]
-            if not at:
+            arms = [_arm_at(measured, here, plan.x, x) for x in plan.values.get(plan.x, [None])]
+            there = {n: arm for n, arm in enumerate(arms) if arm is not None}
+            if not there:
                 continue
-            found = [point(arms[n]) for n in at]
+            found = [point(arm) for arm in there.values()]
             low, middle, high = ([p[i] for p in found] for i in range(3))
-            first = arms[at[0]]
-            name = label(grid, first) if plan.lines == WAY else f"{plan.lines} {value}"
+            first = next(iter(there.values()))
+            name = first.label if plan.lines == WAY else f"{plan.lines} {value}"
             # Ways are told apart by engine and mode; other lines by their order alone.
-            looks = look(grid, first) if plan.lines == WAY else ("", str(value))
-            lines.append(Line(name, looks, at, middle, low, high))
+            looks = first.system if plan.lines == WAY else ("", str(value))
+            lines.append(Line(name, looks, list(there), middle, low, high))
         title = ", ".join(f"{axis} {value}" for axis, value in fixed.items())
         ticks = [_tick(x) for x in plan.values.get(plan.x, [""])]
         if lines:
@@ -149,15 +140,15 @@ def _tick(value: Any) -> str:
     return f"{value:g}" if _is_number(value) else str(value)
 
 
-def _arm_at(grid: Measured, here: Mapping[str, Any], x: str, value: Any) -> str:
+def _arm_at(measured: Measured, here: Mapping[str, Any], x: str, value: Any) -> Arm | None:
     wanted = dict(here) if value is None else {**here, x: value}
-    again = {second for _, second in grid.twins()}
-    for arm, at in grid.points.items():
-        if arm not in again and all(at.get(axis) == v for axis, v in wanted.items()):
-            return arm
-    return ""
+    again = measured.repeated
+    for name, at in measured.points.items():
+        if name not in again and all(at.get(axis) == v for axis, v in wanted.items()):
+            return measured.arms[name]
+    return None
 
 
-def varied(grid: Measured) -> list[str]:
+def varied(measured: Measured) -> list[str]:
     """Axes with more than one value, `way` left out."""
-    return [axis for axis, values in grid.axes.items() if len(values) > 1 and axis != WAY]
+    return [axis for axis, values in measured.axes.items() if len(values) > 1 and axis != WAY]

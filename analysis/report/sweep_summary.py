@@ -13,12 +13,12 @@ import numpy as np
 
 from analysis import wording as words
 from analysis.counting import (
+    Arm,
     CountedCell,
     Measured,
     Tally,
     Wal,
     mebibytes,
-    role_of,
     slump_words,
     slumps,
     throughput,
@@ -36,18 +36,18 @@ OF_THE_WAL = ("read_think_us", "wal_autocheckpoint", "checkpointers", "checkpoin
 """Axes that make the size of the WAL worth a column."""
 
 
-def arms_table(grid: Measured) -> Table:
+def arms_table(measured: Measured) -> Table:
     """The arms by their median throughput, the best first; at most MOST_ROWS of them."""
-    role = role_of(grid)
+    role = measured.role
     measure = throughput(role)
-    made = {arm: grid.estimate(arm, measure) for arm in grid.arms}
-    known = [arm for arm in grid.arms if made[arm].blocks]
+    made = {arm: arm.estimate(measure) for arm in measured.arms.values()}
+    known = [arm for arm in measured.arms.values() if made[arm].blocks]
     order = sorted(known, key=lambda arm: -made[arm].value)
-    order += [arm for arm in grid.arms if not made[arm].blocks]
-    reads = role == "writer" and any(int(grid.plan(arm).get("readers", 0)) for arm in order)
-    odd = slumps(grid)
-    wal = any(axis in grid.axes for axis in OF_THE_WAL) or bool(_outgrown(grid))
-    axes = _varied(grid)
+    order += [arm for arm in measured.arms.values() if not made[arm].blocks]
+    reads = role == "writer" and any(arm.plan["readers"] for arm in order)
+    odd = slumps(measured)
+    wal = any(axis in measured.axes for axis in OF_THE_WAL) or bool(_outgrown(measured))
+    axes = _varied(measured)
     head = [*(axes or ["arm"]), "tx/s", "between", "ratio", "between", "aborts", "p99"]
     head += ["reads/s"] * reads + ["WAL", "restarts"] * wal
     between = len(order) - MOST_ROWS + 1 if len(order) > MOST_ROWS else 0
@@ -58,17 +58,17 @@ def arms_table(grid: Measured) -> Table:
             if place == best:
                 rows.append((f"… {between} more …", *[""] * (len(head) - 1)))
             continue
-        tally = grid.tally(arm, role)
+        tally = arm.tally(role)
         rate, *between_them = _said(made[arm])
-        rate += " †" if any(name == arm for _, name in odd) else ""
-        row = [*_name(grid, arm, axes), rate, *between_them]
-        row += [*_ratio(grid, arm, role), *_of(tally)]
+        rate += " †" if any(name == arm.name for _, name in odd) else ""
+        row = [*_name(arm, axes), rate, *between_them]
+        row += [*_ratio(arm, role), *_of(tally)]
         if reads:
-            row.append(_said(grid.estimate(arm, throughput("reader")))[0])
+            row.append(_said(arm.estimate(throughput("reader")))[0])
         if wal:
-            row += _wal(grid, arm)
+            row += _wal(arm)
         rows.append(tuple(row))
-    return Table(tuple(head), rows, _note(grid, role))
+    return Table(tuple(head), rows, _note(measured, role))
 
 
 def _of(tally: Tally | None) -> list[str]:
@@ -81,19 +81,19 @@ def _of(tally: Tally | None) -> list[str]:
     ]
 
 
-def _varied(grid: Measured) -> list[str]:
+def _varied(measured: Measured) -> list[str]:
     """The axes that have several values; [] where the arms are no points of a grid."""
-    if set(grid.points) != set(grid.arms):
+    if set(measured.points) != set(measured.arms):
         return []
-    return [axis for axis, values in grid.axes.items() if len(values) > 1]
+    return [axis for axis, values in measured.axes.items() if len(values) > 1]
 
 
-def _name(grid: Measured, arm: str, axes: Sequence[str]) -> list[str]:
+def _name(arm: Arm, axes: Sequence[str]) -> list[str]:
     """An arm as the columns before its numbers: a value for each axis, the twin marked."""
     if not axes:
-        return [arm]
-    first, *others = (shown(grid.points[arm][axis]) for axis in axes)
-    twin = arm.endswith(AGAIN) and arm.removesuffix(AGAIN) in grid.arms
+        return [arm.name]
+    first, *others = (shown(arm.point[axis]) for axis in axes)
+    twin = arm.name.endswith(AGAIN) and arm.name.removesuffix(AGAIN) in arm.measured.arms
     return [first + AGAIN if twin else first, *others]
 
 
@@ -109,30 +109,31 @@ def _said(made: Estimate) -> list[str]:
     return [words.number(made.value), f"{words.number(low)}–{words.number(high)}"]
 
 
-def _ratio(grid: Measured, arm: str, role: str) -> list[str]:
-    under = rival(grid, arm)
-    if not under or grid.unlike(arm, under):
+def _ratio(arm: Arm, role: str) -> list[str]:
+    baseline = rival(arm)
+    if baseline is None or arm.measured.unlike(arm, baseline):
         return [words.DASH, ""]
-    return _said(grid.ratio(arm, under, throughput(role)))
+    return _said(arm.measured.ratio(arm, baseline, throughput(role)))
 
 
-def rival(grid: Measured, arm: str) -> str:
-    """The arm that another is held against, "" for none.
+def rival(arm: Arm) -> Arm | None:
+    """The arm that another is held against, None for none.
 
     Where there are ways: the same point with the baseline's way. Else: the baseline.
     """
-    if not grid.baseline or arm == grid.baseline:
-        return ""
-    point = grid.points.get(arm, {})
-    if "way" not in point or arm == grid.baseline + AGAIN:
-        return grid.baseline
-    wanted = {**point, "way": grid.points[grid.baseline]["way"]}
-    return next((other for other in grid.arms if grid.points[other] == wanted != point), "")
+    baseline = arm.measured.baseline
+    if baseline is None or arm is baseline:
+        return None
+    if "way" not in arm.point or arm.name == baseline.name + AGAIN:
+        return baseline
+    wanted = {**arm.point, "way": baseline.point["way"]}
+    others = arm.measured.arms.values()
+    return next((other for other in others if other.point == wanted != arm.point), None)
 
 
-def _wal(grid: Measured, arm: str) -> list[str]:
+def _wal(arm: Arm) -> list[str]:
     """How large the log grew and how often it began again, medians of the usable cells."""
-    logs = [c.counted.wal for c in grid.usable(arm) if c.counted and c.counted.wal]
+    logs = [c.counted.wal for c in arm.usable if c.counted and c.counted.wal]
     if not logs:
         return [words.DASH, words.DASH]
     size = mebibytes(float(np.median([log.bytes_max for log in logs])))
@@ -143,18 +144,18 @@ def _wal(grid: Measured, arm: str) -> list[str]:
     return [size, least + words.number(float(np.median(known)))]
 
 
-def _outgrown(grid: Measured) -> list[tuple[CountedCell, Wal]]:
+def _outgrown(measured: Measured) -> list[tuple[CountedCell, Wal]]:
     """Usable cells whose log outgrew its autocheckpoint tenfold."""
-    usable = (cell for _, cell in sorted(grid.cells.items()) if cell.usable and cell.counted)
+    usable = (cell for _, cell in sorted(measured.cells.items()) if cell.usable and cell.counted)
     logs = ((cell, cell.counted.wal) for cell in usable if cell.counted)
     return [(cell, log) for cell, log in logs if log is not None and log.why]
 
 
-def _note(grid: Measured, role: str) -> str:
-    against = f"to the baseline ({grid.baseline})"
-    if "way" in grid.points.get(grid.baseline, {}):
-        against = f"to the same with {grid.points[grid.baseline]['way']}"
-    blocks = max((block for block, _ in grid.cells), default=-1) + 1
+def _note(measured: Measured, role: str) -> str:
+    against = f"to the baseline ({measured.baseline or ''})"
+    if measured.baseline and "way" in measured.baseline.point:
+        against = f"to the same with {measured.baseline.point['way']}"
+    blocks = max((block for block, _ in measured.cells), default=-1) + 1
     which = "transactions" if role == "writer" else "readers' transactions"
     return (
         f"tx/s: the {which} of an arm that committed, median of {words.times(blocks, 'block')}. "
@@ -164,19 +165,16 @@ def _note(grid: Measured, role: str) -> str:
     )
 
 
-# --- a row for each cell ----------------------------------------------------------------------
-
-
 # --- in words ---------------------------------------------------------------------------------
 
 
-def control_words(grid: Measured) -> str:
+def control_words(measured: Measured) -> str:
     """What the A/A control shows: the ratio of two arms that ask for the same."""
-    twins = [pair for pair in grid.twins() if grid.baseline in pair]
+    twins = [pair for pair in measured.twins if measured.baseline in pair]
     if not twins:
         return "There is no A/A control: nothing says how large a ratio is by chance."
     first, again = twins[0]
-    ratio = grid.ratio(again, first, throughput(role_of(grid)))
+    ratio = measured.ratio(again, first, throughput(measured.role))
     if not ratio.blocks:
         return f"The A/A control ({again}) has no block that can be used."
     said = f"A/A control, {again} / {first}: {ratio.said()}"
@@ -186,14 +184,14 @@ def control_words(grid: Measured) -> str:
     return f"{said}, {verdict}: smaller ratios than that are not to be claimed."
 
 
-def failure_words(grid: Measured, states: dict[tuple[int, str], str]) -> list[str]:
+def failure_words(measured: Measured, states: dict[tuple[int, str], str]) -> list[str]:
     """Which cells have no result and why; [] where all have one.
 
     Those whose words differ only in numbers are told together, with the words of the first.
     """
     found: Counter[tuple[str, str]] = Counter()
     first: dict[tuple[str, str], CountedCell] = {}
-    for key, cell in sorted(grid.cells.items()):
+    for key, cell in sorted(measured.cells.items()):
         if states.get(key) in (FAILED, REFUSED, MISSING):
             why = (states[key], re.sub(r"[\d,.]+", "0", cell.failure))
             found[why] += 1
@@ -208,47 +206,47 @@ def failure_words(grid: Measured, states: dict[tuple[int, str], str]) -> list[st
     return said
 
 
-def doubt_words(grid: Measured) -> list[str]:
+def doubt_words(measured: Measured) -> list[str]:
     """What makes the numbers doubtful: contaminated cells, rates not met, runs that stood still,
     logs that outgrew their checkpoints, too few CPUs, runs that are unlike.
     """
     said = []
-    unmet = [cell for cell in grid.cells.values() if cell.state == DONE and cell.unmet]
+    unmet = [cell for cell in measured.cells.values() if cell.state == DONE and cell.unmet]
     if unmet:
         said.append(
             f"{words.times(len(unmet), 'cell')} did not meet the rate that was asked for, the "
             f"first b{unmet[0].block:02d}, {unmet[0].arm}: {unmet[0].unmet}. Percentiles are over "
             "all that were due."
         )
-    if found := slump_words(grid):
+    if found := slump_words(measured):
         said.append(found)
-    if outgrown := _outgrown(grid):
+    if outgrown := _outgrown(measured):
         cell, log = outgrown[0]
         said.append(
             f"In {words.times(len(outgrown), 'cell')} the log outgrew its autocheckpoint tenfold, "
             f"the first b{cell.block:02d}, {cell.arm}: it {log.sentence()}."
         )
-    dirty = [cell for cell in grid.cells.values() if cell.state == DONE and cell.contaminated]
+    dirty = [cell for cell in measured.cells.values() if cell.state == DONE and cell.contaminated]
     if dirty:
         said.append(
             f"{words.times(len(dirty), 'cell')} contaminated and left out of the medians, the "
             f"first in b{dirty[0].block:02d}, {dirty[0].arm}: {dirty[0].contaminated}. "
             "`cwkit sweep FILE.toml --retry-contaminated` runs them again."
         )
-    if len(grid.places) > 1:
-        most = next(iter(grid.places.values()))
+    if len(measured.places) > 1:
+        most = next(iter(measured.places.values()))
         said.append(
-            f"The cells were made on {len(grid.places)} machines: medians are of the {most} cells "
-            "of one of them, ratios of all blocks, for each block is of one machine."
+            f"The cells were made on {len(measured.places)} machines: medians are of the {most} "
+            "cells of one of them, ratios of all blocks, for each block is of one machine."
         )
-    over = [cell for cell in grid.cells.values() if cell.crowded]
+    over = [cell for cell in measured.cells.values() if cell.crowded]
     if over:
         said.append(
             f"{words.times(len(over), 'cell')} shared CPUs with another cell (--oversubscribe): "
             "their rates say what was left for them, not what the engine can do, and no ratio is "
             "taken of them."
         )
-    alike = (cell for cell in grid.cells.values() if cell.place == grid.home)
+    alike = (cell for cell in measured.cells.values() if cell.place == measured.home)
     conducts = [cell.manifest.conduct for cell in alike if cell.manifest]
     jobs = sorted({(conduct.jobs, len(conduct.cpus)) for conduct in conducts if conduct.jobs})
     if len(jobs) > 1:
@@ -259,9 +257,10 @@ def doubt_words(grid: Measured) -> list[str]:
             f"The cells ran under different conditions ({words.listed(kinds)}), so their numbers "
             "are not to be compared."
         )
-    pairs = [(arm, under) for arm in grid.arms if (under := rival(grid, arm))]
-    blocks = sorted({block for block, _ in grid.cells})
-    odd = [why for pair in pairs for block in blocks if (why := grid.odd(block, *pair))]
+    pairs = [(arm, other) for arm in measured.arms.values() if (other := rival(arm))]
+    odd = [
+        why for pair in pairs for block in measured.blocks if (why := measured.odd(block, *pair))
+    ]
     if odd:
         said.append(
             f"{words.times(len(odd), 'pair')} of runs give no ratio, for they are not alike, the "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +17,12 @@ from analysis.charts import small_multiples
 from analysis.compare import CLAIMED, UNLIKE, Side, aa_band, compare, deviation
 from analysis.compare import UNKNOWN as NOT_DECIDED
 from analysis.compare import judged as judged_arms
-from analysis.counting import Measured, cells_table, label, role_of, slumps, write_csv
+from analysis.counting import Arm, Measured, cells_table, slumps, write_csv
 from analysis.report.charts import Chart, address_of, drawn
 from analysis.report.markdown import bold, markdown
 from analysis.report.sweep_layout import MOST_PANELS, WAY, abort_chart, throughput_chart, varied
 from analysis.report.sweep_summary import control_words, doubt_words, failure_words, rival
-from analysis.statistics import FEWEST_BLOCKS, LEVEL
+from analysis.statistics import FEWEST_BLOCKS, LEVEL, Ratio
 from analysis.wording import DASH, Table, listed, number, percent, times
 from workloads.experiments import EARLIER, STATE_OF_A_CELL
 
@@ -33,41 +33,43 @@ MORE, LESS, SAME, UNKNOWN = "more", "less", "not claimed", "unknown"
 class Judged(NamedTuple):
     """An arm against its rival (the baseline's way at the same point), and what may be claimed.
 
-    p : adjusted by Holm, of `test`; nan for what is no member of the family.
+    p : adjusted by Holm, of `test`; nan where the pair is no member of the family.
     """
 
-    over: str
-    under: str
-    ratio: Any
+    candidate: Arm
+    baseline: Arm
+    ratio: Ratio
     p: float
     verdict: str
     test: str
 
 
-def judged(grid: Measured) -> list[Judged]:
+def judged(measured: Measured) -> list[Judged]:
     """Every arm of a sweep against its rivals, judged as one family as `cwkit compare` judges it:
     nothing is claimed of blocks too few for an interval. A/A twins are in no family.
 
     Rivals are the baseline, or, where there are ways to write, those before it in the file's order
     at the same point: the baseline's way, and perhaps one that differs in less.
     """
-    role = role_of(grid)
-    again = {second for _, second in grid.twins()}
-    sides = {arm: Side(arm, arm, {c.block: c for c in grid.of(arm)}, grid) for arm in grid.arms}
+    role, arms, again = measured.role, measured.arms, measured.repeated
+    sides = {
+        name: Side(name, name, {cell.block: cell for cell in arm.cells}, measured)
+        for name, arm in arms.items()
+    }
     found = judged_arms(
         [
-            compare(sides[under], sides[arm], "throughput", role)
-            for arm in grid.arms
-            if arm not in again
-            for under in _rivals(grid, arm)
-            if all(grid.plan(each).get(f"{role}s") for each in (arm, under))
+            compare(sides[other.name], sides[arm.name], "throughput", role)
+            for arm in arms.values()
+            if arm.name not in again
+            for other in _rivals(arm)
+            if all(each.plan[f"{role}s"] for each in (arm, other))
         ]
     )
     verdicts = {NOT_DECIDED: UNKNOWN, UNLIKE: UNKNOWN}
     return [
         Judged(
-            one.b,
-            one.a,
+            arms[one.b],
+            arms[one.a],
             one.ratio,
             one.p_holm,
             (MORE if one.ratio.value > 1 else LESS)
@@ -79,60 +81,57 @@ def judged(grid: Measured) -> list[Judged]:
     ]
 
 
-def _rivals(grid: Measured, arm: str) -> list[str]:
+def _rivals(arm: Arm) -> list[Arm]:
     """The first is the one of the table."""
-    first = rival(grid, arm)
-    if not first:
+    first = rival(arm)
+    if first is None:
         return []
-    point, ways = grid.points.get(arm, {}), list(grid.axes.get(WAY, []))
+    measured, point = arm.measured, arm.point
+    ways = list(measured.axes.get(WAY, []))
     if WAY not in point:
         return [first]
     mine = ways.index(point[WAY])
-    base = grid.points[grid.baseline].get(WAY)
+    base = measured.baseline.point.get(WAY) if measured.baseline else None
     others = [
         other
         for way in ways[:mine]
-        for other in grid.arms
-        if way != base and grid.points.get(other) == {**point, WAY: way}
+        for other in measured.arms.values()
+        if way != base and other.point == {**point, WAY: way}
     ]
     return [first, *others[:1]]
 
 
-def told(grid: Measured, out: Path, folder: Path) -> dict[str, Any]:
+def told(measured: Measured, out: Path, folder: Path) -> dict[str, Any]:
     """Everything the template shows of one sweep. Draws its charts and writes its CSV."""
-    states = {key: cell.state for key, cell in grid.cells.items()}
-    path = folder / f"{out.stem}-{grid.name}.csv"
+    states = {key: cell.state for key, cell in measured.cells.items()}
+    path = folder / f"{out.stem}-{measured.name}.csv"
     folder.mkdir(parents=True, exist_ok=True)
-    write_csv(cells_table(grid, states), path)
-    found = judged(grid)
-    cells = sum(cell.counted is not None for cell in grid.cells.values())
+    write_csv(cells_table(measured, states), path)
+    found = judged(measured)
+    cells = sum(cell.counted is not None for cell in measured.cells.values())
     return {
-        "name": grid.name,
-        "question": grid.question,
-        "seed": grid.seed,
-        "size": f"{times(len(grid.arms), 'arm')} in {times(_blocks(grid), 'block')}, "
+        "name": measured.name,
+        "question": measured.question,
+        "seed": measured.seed,
+        "size": f"{times(len(measured.arms), 'arm')} in {times(len(measured.blocks), 'block')}, "
         f"{times(cells, 'run')}",
-        "control": control_words(grid),
-        "sentences": sentences(grid, found),
-        "charts": _charts(grid, out, folder),
-        "table": table(grid, found),
+        "control": control_words(measured),
+        "sentences": sentences(measured, found),
+        "charts": _charts(measured, out, folder),
+        "table": table(measured, found),
         "csv": path.name,
         "csv_src": address_of(path, out),
         "doubts": [
-            *doubt_words(grid),
-            *failure_words(grid, states)[:5],
-            *_unsteady(grid),
-            *_made_later(grid),
+            *doubt_words(measured),
+            *failure_words(measured, states)[:5],
+            *_unsteady(measured),
+            *_made_later(measured),
         ],
     }
 
 
-def _blocks(grid: Measured) -> int:
-    return len({block for block, _ in grid.cells})
-
-
-def _unsteady(grid: Measured) -> list[str]:
-    counted = [cell.counted for cell in grid.cells.values() if cell.counted is not None]
+def _unsteady(measured: Measured) -> list[str]:
+    counted = [cell.counted for cell in measured.cells.values() if cell.counted is not None]
     without = sum(c.steady is not None and c.steady.state == "no steady state" for c in counted)
     if not without:
         return []
@@ -140,9 +139,9 @@ def _unsteady(grid: Measured) -> list[str]:
     return [f"{many} had no steady state (by MSER-5, or for a trend), and keep the planned window."]
 
 
-def _made_later(grid: Measured) -> list[str]:
+def _made_later(measured: Measured) -> list[str]:
     """Cells that were run again, later than the rest of their blocks."""
-    folders = {cell.folder.parent for cell in grid.cells.values() if cell.folder is not None}
+    folders = {cell.folder.parent for cell in measured.cells.values() if cell.folder is not None}
     again = sum(
         len({path.name.split(".")[0] for path in (folder / EARLIER).glob(f"*{STATE_OF_A_CELL}")})
         for folder in folders
@@ -157,25 +156,25 @@ def _made_later(grid: Measured) -> list[str]:
     ]
 
 
-def _charts(grid: Measured, out: Path, folder: Path) -> list[Chart]:
+def _charts(measured: Measured, out: Path, folder: Path) -> list[Chart]:
     made = []
     for what, chart, why in (
-        ("throughput", throughput_chart(grid), "no arm was measured"),
-        ("aborts", abort_chart(grid), "nothing was refused"),
+        ("throughput", throughput_chart(measured), "no arm was measured"),
+        ("aborts", abort_chart(measured), "nothing was refused"),
     ):
-        path = folder / f"sweep-{grid.name}-{what}.svg"
-        title = f"{grid.name}: {'throughput' if what == 'throughput' else 'aborted attempts'}"
+        path = folder / f"sweep-{measured.name}-{what}.svg"
+        title = f"{measured.name}: {'throughput' if what == 'throughput' else 'aborted attempts'}"
         one = drawn(title, path, out, small_multiples, chart.panels, why, x=chart.x, y=chart.y)
         made.append(one._replace(caption=markdown("{} {}", one.caption, chart.left_out).strip()))
     return made
 
 
-def sentences(grid: Measured, found: Sequence[Judged]) -> list[str]:
+def sentences(measured: Measured, found: Sequence[Judged]) -> list[str]:
     """For each way: at how many points it commits more, at how many less, and the extremes."""
-    band = aa_band(grid, role=role_of(grid))
+    band = aa_band(measured, role=measured.role)
     said: list[str] = []
-    for way, base in dict.fromkeys((_way(grid, o.over), _way(grid, o.under)) for o in found):
-        mine = [o for o in found if (_way(grid, o.over), _way(grid, o.under)) == (way, base)]
+    for way, base in dict.fromkeys((_way(o.candidate), _way(o.baseline)) for o in found):
+        mine = [o for o in found if (_way(o.candidate), _way(o.baseline)) == (way, base)]
         counts = Counter(one.verdict for one in mine)
         parts = [f"more at {counts[MORE]}", f"less at {counts[LESS]}"]
         if counts[SAME]:
@@ -189,7 +188,7 @@ def sentences(grid: Measured, found: Sequence[Judged]) -> list[str]:
                 base,
                 listed(parts),
                 times(len(mine), "point"),
-                _span(grid, mine),
+                _span(mine),
             )
         )
     family = [one for one in found if not math.isnan(one.p)]
@@ -207,57 +206,58 @@ def sentences(grid: Measured, found: Sequence[Judged]) -> list[str]:
     return said
 
 
-def _span(grid: Measured, mine: Sequence[Judged]) -> str:
+def _span(mine: Sequence[Judged]) -> str:
     claimed = sorted(
         (one for one in mine if one.verdict in (MORE, LESS)), key=lambda one: one.ratio.value
     )
     if not claimed:
         return ""
     ends = [claimed[0]] if len(claimed) == 1 else [claimed[0], claimed[-1]]
-    places = [(one, _at(grid, one.over)) for one in ends]
+    places = [(one, _at(one.candidate)) for one in ends]
     words = [f"{one.ratio.said()} times{f' ({at})' if at else ''}" for one, at in places]
     return f": {'from ' if len(words) == 2 else ''}{' to '.join(words)}"
 
 
-def _way(grid: Measured, arm: str) -> str:
-    if WAY in grid.points.get(arm, {}):
-        return label(grid, arm)
-    return "the baseline" if arm == grid.baseline else "each other arm"
+def _way(arm: Arm) -> str:
+    if WAY in arm.point:
+        return arm.label
+    return "the baseline" if arm is arm.measured.baseline else "each other arm"
 
 
-def _at(grid: Measured, arm: str) -> str:
-    at: Mapping[str, Any] = grid.points.get(arm, {})
-    return ", ".join(f"{axis} {at[axis]}" for axis in varied(grid) if axis in at)
+def _at(arm: Arm) -> str:
+    axes = varied(arm.measured)
+    return ", ".join(f"{axis} {arm.point[axis]}" for axis in axes if axis in arm.point)
 
 
-def table(grid: Measured, found: Sequence[Judged]) -> Table:
+def table(measured: Measured, found: Sequence[Judged]) -> Table:
     """One row for each point of the grid: the rival's throughput, and of each way beside it its
     throughput, its ratio (bold where it is claimed) and what share it had refused. Of more than
     30 points those with the strongest effects are kept, in the sweep's order.
     """
     rows: dict[str, list[Judged]] = {}
-    odd = {arm for _, arm in slumps(grid)}
-    by_way = WAY in grid.axes
-    found = [one for one in found if one.under == rival(grid, one.over)]
+    odd = {arm for _, arm in slumps(measured)}
+    by_way = WAY in measured.axes
+    found = [one for one in found if one.baseline is rival(one.candidate)]
     for one in found:
-        rows.setdefault(one.under if by_way else one.over, []).append(one)
+        rows.setdefault((one.baseline if by_way else one.candidate).name, []).append(one)
     kept = list(rows)
     if len(kept) > MOST_ROWS:
         strongest = sorted(kept, key=lambda point: -max(_effect(one) for one in rows[point]))
         kept = [point for point in rows if point in set(strongest[:MOST_ROWS])]
-    ways = list(dict.fromkeys(_way(grid, one.over) for one in found))
-    axes = varied(grid)
-    head = [*(axes or ["arm"]), f"{_way(grid, grid.baseline)}, tx/s"]
+    ways = list(dict.fromkeys(_way(one.candidate) for one in found))
+    axes = varied(measured)
+    base = _way(measured.baseline) if measured.baseline else "the baseline"
+    head = [*(axes or ["arm"]), f"{base}, tx/s"]
     for way in ways:
         head += [f"{way}, tx/s", "times as many", "aborted"]
     lines = []
     for point in kept:
-        at = grid.points.get(point, {})
+        at = measured.points.get(point, {})
         cells = [str(at.get(axis, DASH)) for axis in axes] or [point]
-        cells.append(_rate(grid, rows[point][0].under, odd))
-        here = {_way(grid, one.over): one for one in rows[point]}
+        cells.append(_rate(rows[point][0].baseline, odd))
+        here = {_way(one.candidate): one for one in rows[point]}
         for way in ways:
-            cells += _cells(grid, here.get(way), odd)
+            cells += _cells(here.get(way), odd)
         lines.append(tuple(cells))
     left = len(rows) - len(kept)
     note = f"{times(left, 'point')} with smaller effects are in the CSV only." if left else ""
@@ -269,22 +269,22 @@ def _effect(one: Judged) -> float:
     return -1.0 if math.isnan(effect) else effect
 
 
-def _rate(grid: Measured, arm: str, odd: Collection[str]) -> str:
-    role = role_of(grid)
-    found = grid.estimate(arm, lambda counted: counted.roles[role].per_s)
-    mark = " †" if arm in odd else ""
+def _rate(arm: Arm, odd: Collection[str]) -> str:
+    role = arm.measured.role
+    found = arm.estimate(lambda counted: counted.roles[role].per_s)
+    mark = " †" if arm.name in odd else ""
     return number(found.value) + mark if found.blocks else DASH
 
 
-def _cells(grid: Measured, one: Judged | None, odd: Collection[str]) -> list[str]:
+def _cells(one: Judged | None, odd: Collection[str]) -> list[str]:
     if one is None:
         return [DASH] * 3
-    tally = grid.tally(one.over, role_of(grid))
+    tally = one.candidate.tally(one.candidate.measured.role)
     said = one.ratio.said()
     if one.verdict in (MORE, LESS):
         said = bold("{}", said)
     aborted = percent(float(tally.abort_rate[1])) if tally is not None else DASH
-    return [_rate(grid, one.over, odd), said, aborted]
+    return [_rate(one.candidate, odd), said, aborted]
 
 
 __all__ = ["MOST_PANELS", "Judged", "judged", "sentences", "table", "told"]

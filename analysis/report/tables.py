@@ -8,20 +8,17 @@ from collections.abc import Collection
 import numpy as np
 
 from analysis.counting import (
+    Arm,
     Measure,
     Measured,
     Tally,
     Waits,
-    field,
     joined,
-    label,
-    look,
     mebibytes,
     percentile_words,
     refusal_words,
     refusals_table,
     slumps,
-    whole_percentiles,
 )
 from analysis.report.evidence import CONTROL, MODE_ALONE, Evidence
 from analysis.report.limits import work_ratios
@@ -47,89 +44,79 @@ def of_role(role: str, name: str) -> Measure:
     return lambda counted: float(getattr(counted.roles[role], name))
 
 
-def main_role(grid: Measured, arm: str) -> str:
-    return "writer" if grid.plan(arm)["writers"] else "reader"
-
-
-def rates_table(evidence: Evidence, grid: Measured) -> Table:
+def rates_table(evidence: Evidence, measured: Measured) -> Table:
     """Throughput with its interval, the generator's floor beside it, and what was refused."""
-    rows, odd = [], slumps(grid)
-    for arm in grid.arms:
-        tally = grid.tally(arm, main_role(grid, arm))
+    rows, odd = [], slumps(measured)
+    for arm in measured.arms.values():
+        tally = arm.tally(arm.role)
         if tally is None:
-            rows.append((arm, label(grid, arm), *[DASH] * 7, f"0 of {len(grid.of(arm))}"))
+            rows.append((arm.name, arm.label, *[DASH] * 7, f"0 of {len(arm.cells)}"))
             continue
         low, rate, high = tally.abort_rate
         aborts = f"{percent(rate)} {interval(low, high, percent)}" if tally.finished else DASH
         rows.append(
             (
-                arm,
-                label(grid, arm),
-                *(_throughput(grid, arm, role) for role in ("writer", "reader")),
-                _floor(evidence, grid, arm),
-                "baseline" if arm == grid.baseline else _against(grid, arm),
+                arm.name,
+                arm.label,
+                *(_throughput(arm, role) for role in ("writer", "reader")),
+                _floor(evidence, arm),
+                "baseline" if arm is measured.baseline else _against(arm, measured.baseline),
                 aborts,
                 percent(tally.wasted),
                 number(tally.cpu_us),
-                f"{len(grid.usable(arm))} of {len(grid.of(arm))}{_marked(odd, arm)}",
+                f"{len(arm.usable)} of {len(arm.cells)}{_marked(odd, arm)}",
             )
         )
     head = ("arm", "how", "writers' tx/s", "readers' tx/s", "generator alone, tx/s")
-    ratio = f"ratio to {grid.baseline}" if grid.baseline else "ratio"
+    ratio = f"ratio to {measured.baseline}" if measured.baseline else "ratio"
     return Table(
         (*head, ratio, "abort rate [95 %]", "time wasted", "CPU µs a tx", "blocks used"), rows
     )
 
 
-def _marked(odd: Collection[tuple[int, str]], arm: str) -> str:
+def _marked(odd: Collection[tuple[int, str]], arm: Arm) -> str:
     """How many of an arm's runs stood still or made less than half of what it usually makes."""
-    many = sum(name == arm for _, name in odd)
+    many = sum(name == arm.name for _, name in odd)
     return f", {many} of them odd (†)" if many else ""
 
 
-def _throughput(grid: Measured, arm: str, role: str) -> str:
-    if not grid.plan(arm)[role + "s"]:
+def _throughput(arm: Arm, role: str) -> str:
+    if not arm.plan[role + "s"]:
         return DASH
-    return grid.estimate(arm, of_role(role, "per_s")).said()
+    return arm.estimate(of_role(role, "per_s")).said()
 
 
-def _floor(evidence: Evidence, grid: Measured, arm: str) -> str:
-    found = evidence.floor(grid, arm)
-    if found is None:
+def _floor(evidence: Evidence, arm: Arm) -> str:
+    null = evidence.floor(arm)
+    return DASH if null is None else number(null.estimate(of_role(null.role, "per_s")).value)
+
+
+def _against(arm: Arm, baseline: Arm | None) -> str:
+    if baseline is None or arm.engine == "null":
         return DASH
-    other, null = found
-    role = main_role(other, null)
-    return number(other.estimate(null, of_role(role, "per_s")).value)
-
-
-def _against(grid: Measured, arm: str) -> str:
-    base = grid.baseline
-    if not base or base not in grid.arms or look(grid, arm)[0] == "null":
-        return DASH
-    if grid.unlike(arm, base):
+    if arm.measured.unlike(arm, baseline):
         return "not compared"
-    role = main_role(grid, arm)
-    if main_role(grid, base) != role:
+    if baseline.role != arm.role:
         return DASH
-    ratio = grid.ratio(arm, base, of_role(role, "per_s"))
+    ratio = arm.measured.ratio(arm, baseline, of_role(arm.role, "per_s"))
     return ratio.said() + (", no difference seen" if ratio.verdict == "none seen" else "")
 
 
-def latency_table(grid: Measured) -> Table:
+def latency_table(measured: Measured) -> Table:
     """Pooled over workers and blocks, and the worst worker beside it."""
     rows = []
-    for arm in grid.arms:
+    for arm in measured.arms.values():
         for role in ("writer", "reader"):
-            tally = grid.tally(arm, role)
+            tally = arm.tally(role)
             if tally is None:
                 continue
             each = tally.latency()
-            spans = whole_percentiles(grid, arm, role)
-            worst = [cell.counted.worst_p99(role) for cell in grid.usable(arm) if cell.counted]
+            spans = arm.percentiles(role)
+            worst = [cell.counted.worst_p99(role) for cell in arm.usable if cell.counted]
             known = [pair for pair in worst if not np.isnan(pair[0])]
             rows.append(
                 (
-                    arm,
+                    arm.name,
                     role,
                     *(percentile_words(span) for span in spans),
                     duration(tally.longest_ns),
@@ -146,21 +133,21 @@ def latency_table(grid: Measured) -> Table:
     )  # fmt: skip
 
 
-def fairness_table(grid: Measured) -> Table:
+def fairness_table(measured: Measured) -> Table:
     """Each worker's throughput in the middle block of each arm, and the index over all blocks."""
     rows = []
-    for arm in grid.arms:
-        role = main_role(grid, arm)
-        cells = [cell for cell in grid.usable(arm) if cell.counted]
+    for arm in measured.arms.values():
+        role = arm.role
+        cells = [cell for cell in arm.usable if cell.counted]
         if not cells or cells[0].counted is None or len(cells[0].counted.of(role)) < 2:
             continue
         middle = cells[len(cells) // 2].counted
         assert middle is not None
         rows.append(
             (
-                arm,
-                grid.estimate(arm, of_role(role, "fairness")).said(),
-                percent(grid.estimate(arm, of_role(role, "worst_share")).value),
+                arm.name,
+                arm.estimate(of_role(role, "fairness")).said(),
+                percent(arm.estimate(of_role(role, "worst_share")).value),
                 percent(1 / len(middle.of(role))),
                 " / ".join(number(w.tally.per_s) for w in middle.of(role)),
             )
@@ -169,16 +156,16 @@ def fairness_table(grid: Measured) -> Table:
     return Table((*head, "tx/s of each worker, in one block"), rows)
 
 
-def attempts_table(grid: Measured) -> Table:
+def attempts_table(measured: Measured) -> Table:
     """Attempts = commits + each kind of conflict + failed + unknown; usable blocks together. Where
     an arm ran in an open loop, also how many transactions were due, and how many of them served.
     """
     rows = []
-    tallies = (grid.tally(arm, role) for arm in grid.arms for role in ("writer", "reader"))
+    tallies = (arm.tally(role) for arm in measured.arms.values() for role in ("writer", "reader"))
     asked = any(tally is not None and tally.due is not None for tally in tallies)
-    for arm in grid.arms:
+    for arm in measured.arms.values():
         for role in ("writer", "reader"):
-            tally = grid.tally(arm, role)
+            tally = arm.tally(role)
             if tally is None:
                 continue
             kinds = [whole(n) for n in tally.conflicts.sum(axis=1)[1:]]
@@ -186,7 +173,7 @@ def attempts_table(grid: Measured) -> Table:
             rest = [tally.failed, tally.unknown, tally.given_up, tally.unfinished]
             due = _due(tally) if asked else []
             rows.append(
-                (arm, role, *map(whole, parts), *kinds, *map(whole, rest), *due, _tries(tally))
+                (arm.name, role, *map(whole, parts), *kinds, *map(whole, rest), *due, _tries(tally))
             )
     head = ("arm", "role", "attempts =", "committed")
     tail = ["+ failed", "+ unknown", "given up (tx)", "unfinished (tx)"]
@@ -202,12 +189,12 @@ def _due(tally: Tally) -> list[str]:
     return [whole(tally.due.many), f"{whole(tally.due.served)} ({percent(tally.due.share)})"]
 
 
-def effort_table(grid: Measured) -> Table:
+def effort_table(measured: Measured) -> Table:
     """Where the workers' time went; usable blocks together. Each row adds up to all of it."""
     rows = []
-    for arm in grid.arms:
+    for arm in measured.arms.values():
         for role in ("writer", "reader"):
-            tally = grid.tally(arm, role)
+            tally = arm.tally(role)
             if tally is None or not tally.worker_ns:
                 continue
             parts = (
@@ -218,7 +205,7 @@ def effort_table(grid: Measured) -> Table:
                 tally.outside_ns,
             )
             shares = [percent(part / tally.worker_ns) for part in parts]
-            rows.append((arm, role, f"{number(tally.worker_ns / 1e9)} s", *shares))
+            rows.append((arm.name, role, f"{number(tally.worker_ns / 1e9)} s", *shares))
     return Table(
         ("arm", "role", "workers' time =", "attempts that committed", "+ wasted: refused or failed",
          "+ wasted: still open at the end", "+ waiting in BEGIN at the end", "+ between attempts"),
@@ -233,11 +220,11 @@ def _tries(tally: Tally) -> str:
     return ", ".join(said) or DASH
 
 
-def wal_table(grid: Measured) -> Table:
+def wal_table(measured: Measured) -> Table:
     """The write-ahead log of each arm's usable runs; none of arms that have none."""
     rows = []
-    for arm in grid.arms:
-        logs = [c.counted.wal for c in grid.usable(arm) if c.counted and c.counted.wal]
+    for arm in measured.arms.values():
+        logs = [c.counted.wal for c in arm.usable if c.counted and c.counted.wal]
         if not logs:
             continue
         sizes = [log.bytes_max for log in logs]
@@ -246,7 +233,7 @@ def wal_table(grid: Measured) -> Table:
         said = "" if all(log.exact for log in logs) else "≥ "
         rows.append(
             (
-                arm,
+                arm.name,
                 mebibytes(float(np.median(sizes))),
                 mebibytes(max(sizes)),
                 f"{number(max(log.times for log in logs))} ×",
@@ -270,21 +257,20 @@ def work_table(evidence: Evidence) -> Table:
         "unknown": "too few blocks to say",
     }
     rows = []
-    for under, name in (
+    for baseline, name in (
         (MODE_ALONE, "the same library's BEGIN IMMEDIATE (the mode alone)"),
         (CONTROL, "libsql BEGIN IMMEDIATE (library and binding differ too)"),
     ):
-        for work, pair, ratio in work_ratios(evidence, under=under):
-            grid = pair.grid
+        for work, pair, ratio in work_ratios(evidence, baseline=baseline):
             rows.append(
                 (
                     f"{number(work)} µs",
                     name,
-                    grid.estimate(pair.under).said(),
-                    grid.estimate(pair.over).said(),
+                    pair.baseline.estimate().said(),
+                    pair.candidate.estimate().said(),
                     ratio.said(),
                     words[ratio.verdict],
-                    code(grid.name),
+                    code(pair.measured.name),
                 )
             )
     return Table(
@@ -368,8 +354,8 @@ def checks_table(evidence: Evidence) -> Table:
     held: dict[tuple[str, str], Counter[str]] = {}
     total: dict[tuple[str, str], Counter[str]] = {}
     broken: dict[tuple[str, str], str] = {}
-    for grid, cell in evidence.cells():
-        key = (grid.name, label(grid, cell.arm))
+    for arm, cell in evidence.cells():
+        key = (arm.measured.name, arm.label)
         for finding in cell.manifest.findings if cell.manifest else ():
             check, ok = finding.check, finding.ok
             held.setdefault(key, Counter())[check] += ok
@@ -397,16 +383,14 @@ def pragmas_table(evidence: Evidence) -> Table:
     return Table(("engine", "read back", "connections"), rows)
 
 
-def arms_table(grid: Measured) -> Table:
+def arms_table(measured: Measured) -> Table:
     """What each arm was asked to do, where the arms differ."""
-    plans = {arm: grid.plan(arm) for arm in grid.arms}
-    keys = [k for plan in plans.values() for k in (*plan, *plan["params"]) if k not in HIDDEN]
+    arms = measured.arms.values()
+    keys = [k for arm in arms for k in (*arm.plan, *arm.plan["params"]) if k not in HIDDEN]
     differing = [
-        key
-        for key in dict.fromkeys(keys)
-        if len({str(field(plan, key)) for plan in plans.values()}) > 1
+        key for key in dict.fromkeys(keys) if len({str(arm.field(key)) for arm in arms}) > 1
     ]
-    rows = [(arm, *(str(field(plan, key)) for key in differing)) for arm, plan in plans.items()]
+    rows = [(arm.name, *(str(arm.field(key)) for key in differing)) for arm in arms]
     rows = rows if differing else []
     return Table(("arm", *differing), rows)
 

@@ -182,7 +182,7 @@ def test_two_sweeps_of_one_name_are_both_told(tmp_path):
         path.write_text(json.dumps(json.loads(path.read_text()) | said))
     evidence = read_evidence(tmp_path / "runs")
     assert list(evidence.sweeps) == ["swept", "swept-s2", "swept-s2.2"]
-    assert all(grid.name == name for name, grid in evidence.sweeps.items())
+    assert all(measured.name == name for name, measured in evidence.sweeps.items())
     text = report(tmp_path / "runs", tmp_path)
     assert all(f"## Sweep `{name}`" in text for name in evidence.sweeps)
     tables = [(tmp_path / "figures" / f"REPORT-{name}.csv").read_text() for name in evidence.sweeps]

@@ -96,7 +96,7 @@ def test_gains_and_losses_are_claimed_where_they_were_planted(planted: Measured)
     found = judged(planted)
     assert len(found) == 6
     for one in found:
-        assert one.verdict == (MORE if planted.points[one.over]["think_us"] else LESS)
+        assert one.verdict == (MORE if one.candidate.point["think_us"] else LESS)
     said = sentences(planted, found)
     assert "more at 3 and less at 3 of 6 points" in said[0]
     assert re.search(
@@ -105,8 +105,8 @@ def test_gains_and_losses_are_claimed_where_they_were_planted(planted: Measured)
 
 
 def test_nothing_is_claimed_where_nothing_was_planted(tmp_path: Path) -> None:
-    grid = gather(read_experiment(sweep(tmp_path / "s", lambda n, us: 1.0)))
-    assert {one.verdict for one in judged(grid)} == {SAME}
+    measured = gather(read_experiment(sweep(tmp_path / "s", lambda n, us: 1.0)))
+    assert {one.verdict for one in judged(measured)} == {SAME}
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 3, 5, 6])
@@ -114,15 +114,17 @@ def test_the_report_claims_what_compare_claims_and_nothing_of_too_few_blocks(
     tmp_path: Path, blocks: int
 ) -> None:
     made = sweep(tmp_path / "s", lambda n, us: 1.6, writers=(2,), think_us=(200,), blocks=blocks)
-    grid = gather(read_experiment(made))
-    (one,) = judged(grid)
+    measured = gather(read_experiment(made))
+    (one,) = judged(measured)
     pairs, _ = pairs_of([str(made)], tmp_path)
     (other,) = versus.judged([versus.compare(a, b, "throughput") for a, b in pairs])
-    assert (one.over, one.under) == (other.b, other.a)
+    assert (one.candidate.name, one.baseline.name) == (other.b, other.a)
     assert one.verdict == (MORE if blocks == 6 else UNKNOWN)
     assert other.verdict == (versus.CLAIMED if blocks == 6 else versus.UNKNOWN)
-    assert one.ratio.said() == other.ratio.said() == grid.ratio(one.over, one.under).said()
-    said = " ".join(sentences(grid, [one]))
+    assert (
+        one.ratio.said() == other.ratio.said() == measured.ratio(one.candidate, one.baseline).said()
+    )
+    said = " ".join(sentences(measured, [one]))
     assert ("more at 1" in said) == (blocks == 6)
     assert ("cannot be decided at 1" in said) == (blocks < 6)
     assert ("Nothing is claimed: no two arms have the 6 blocks" in said) == (blocks < 6)
@@ -146,23 +148,23 @@ def test_runs_that_are_unlike_are_in_no_ratio_of_table_report_or_band(
     made = sweep(
         tmp_path / "s", lambda n, us: 1.6, writers=(2,), think_us=(0, 200), blocks=8, mend=mend
     )
-    grid = gather(read_experiment(made))
+    measured = gather(read_experiment(made))
     left = 0 if mend is oversubscribed else 4
-    pairs, _ = pairs_of([f"{made}:{arm}" for arm in list(grid.arms)[::2]], tmp_path)
+    pairs, _ = pairs_of([f"{made}:{arm}" for arm in list(measured.arms)[::2]], tmp_path)
     compared = {(b.arm, a.arm): versus.compare(a, b, "throughput").ratio for a, b in pairs}
-    found = judged(grid)
+    found = judged(measured)
     assert [one.verdict for one in found] == [UNKNOWN, UNKNOWN]
     assert [one.ratio.blocks for one in found] == [left, left]
-    assert compared[found[0].over, found[0].under].blocks == left
+    assert compared[found[0].candidate.name, found[0].baseline.name].blocks == left
     why = "oversubscribed" if mend is oversubscribed else "jobs (1 against 2)"
     assert all(why in one.ratio.dropped[0] for one in found)
-    assert bool(grid.unlike(found[0].over, found[0].under)) == (left == 0)
-    shown = table(grid, found)
+    assert bool(measured.unlike(found[0].candidate, found[0].baseline)) == (left == 0)
+    shown = table(measured, found)
     assert all("**" not in cell for row in shown.rows for cell in row)
-    doubts = told(grid, tmp_path / "R.md", tmp_path / "figures")["doubts"]
+    doubts = told(measured, tmp_path / "R.md", tmp_path / "figures")["doubts"]
     assert any(f"{2 * (8 - left) + (8 if not left else 0)} pairs of runs" in d for d in doubts)
     # The control's two runs are alike where only the ways differ, and crowded like all else.
-    assert math.isnan(versus.aa_band(grid)) == (mend is oversubscribed)
+    assert math.isnan(versus.aa_band(measured)) == (mend is oversubscribed)
     alike = gather(read_experiment(sweep(tmp_path / "t", lambda n, us: 1.6, blocks=8)))
     assert {one.verdict for one in judged(alike)} == {MORE}
 
@@ -179,8 +181,8 @@ def test_the_table_has_a_row_a_point_and_thirty_at_most(planted: Measured, tmp_p
         think_us=tuple(range(0, 320, 20)),
         blocks=2,
     )
-    grid = gather(read_experiment(made))
-    many = table(grid, judged(grid))
+    measured = gather(read_experiment(made))
+    many = table(measured, judged(measured))
     assert len(many.rows) == 30
     assert many.note.startswith("2 points with smaller effects")
     assert all(len(row) == len(many.head) for row in many.rows)
@@ -199,7 +201,7 @@ def test_a_sweep_in_a_reports_folder_is_told_with_charts_and_every_cell_as_csv(
 ) -> None:
     sweep(tmp_path / "runs" / "landscape", lambda n, us: 1.6)
     evidence = read_evidence(tmp_path / "runs")
-    assert not evidence.grids
+    assert not evidence.experiments
     write_report(tmp_path / "runs", tmp_path / "REPORT.md", tmp_path / "figures")
     text = (tmp_path / "REPORT.md").read_text(encoding="utf-8")
     assert "## Sweep `landscape`" in text
@@ -217,7 +219,8 @@ def test_a_sweep_in_a_reports_folder_is_told_with_charts_and_every_cell_as_csv(
 
 def test_the_conflict_model_is_held_to_the_sweep_that_studies_skew(tmp_path: Path) -> None:
     evidence = read_evidence(made_report_folder(tmp_path / "runs"))
-    assert [grid.name for grid in skew_studies(evidence)] == ["skew"]  # the report's experiment
+    # The report's own experiment.
+    assert [measured.name for measured in skew_studies(evidence)] == ["skew"]
     by_the_way: Any = SimpleNamespace(name="landscape", axes={"keys": ("uniform", "zipfian:0.99")})
     study: Any = SimpleNamespace(
         name="keys", axes={"keys": ("uniform", "zipfian:0.8", "zipfian:0.99")}
@@ -226,5 +229,5 @@ def test_the_conflict_model_is_held_to_the_sweep_that_studies_skew(tmp_path: Pat
     some = replace(evidence, sweeps={"landscape": by_the_way})
     assert skew_studies(some) == skew_studies(evidence)
     assert skew_studies(replace(evidence, sweeps=both)) == [study]
-    alone = replace(evidence, grids={}, sweeps={"landscape": by_the_way})
+    alone = replace(evidence, experiments={}, sweeps={"landscape": by_the_way})
     assert skew_studies(alone) == [by_the_way]
