@@ -165,7 +165,7 @@ def nothing_runs() -> Iterator[None]:
             ("analysis.report.measurements.run_experiment", run),
             ("analysis.report.measurements.probe", run),
             ("analysis.report.measurements.measure_served", run),
-            ("analysis.report.measurements.subprocess.run", run),
+            ("analysis.report.measurements.start", run),
             ("workloads.cluster.conduct.find_machines", run),
         ):
             stack.enter_context(mock.patch(place, stub))

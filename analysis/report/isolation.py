@@ -270,11 +270,11 @@ def _needless(rows: Rows) -> str:
 
 
 def main(words: Sequence[str]) -> int:
-    """FILE EXAMPLES PARENT: play the schedules and write the matrix, whole or not at all."""
+    """FILE EXAMPLES: play the schedules and write the matrix, whole or not at all."""
     from properties.conformance import isolation_matrix, known_findings
 
     path, examples = Path(words[0]), int(words[1])
-    die_with_parent(int(words[2]))
+    die_with_parent()
     rows = isolation_matrix(examples=examples, progress=lambda said: print(said, flush=True))
     said = {"matrix": rows, "known": known_findings()}
     write_json(path, said)

@@ -7,9 +7,8 @@ and says so in every interval.
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
+import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from workloads.engines import engine_names, probe, to_dict
 from workloads.errors import FolderUnwritable
 from workloads.experiments import Design, Experiment, OnCell, run_experiment
 from workloads.files import inside
+from workloads.processes import end, python, read_open, start, wait
 from workloads.replica import measure as measure_served
 from workloads.replica import read_manifest
 from workloads.runs import OnProgress
@@ -273,16 +273,17 @@ def _isolation(folder: Path, *, quick: bool, say: Callable[[str], None]) -> None
         return
     examples = 10 if quick else 100
     say(f"isolation: the literature's schedules and {examples} drawn ones for each engine and mode")
-    words = [sys.executable, "-m", "analysis.report.isolation", str(path.resolve()), str(examples)]
-    words.append(str(os.getpid()))
-    try:
-        subprocess.run(
-            words, cwd=ROOT, check=True, capture_output=True, text=True, timeout=ISOLATION_LIMIT_S
-        )
-    except subprocess.TimeoutExpired:
+    words = python("analysis.report.isolation", str(path.resolve()), str(examples))
+    with tempfile.TemporaryFile() as errors:
+        child = start("isolation", words, last_words=errors, stdout=subprocess.DEVNULL, within=ROOT)
+        try:
+            status = wait(child, ISOLATION_LIMIT_S)
+        finally:
+            end(child.process)
+        last = read_open(errors).strip().splitlines()[-1:] or [f"status {status}"]
+    if status is None:
         say(f"isolation: not done after {ISOLATION_LIMIT_S} s; the report goes on without it")
-    except subprocess.CalledProcessError as error:
-        last = (error.stderr or "").strip().splitlines()[-1:] or [f"status {error.returncode}"]
+    elif status:
         say(f"isolation: could not be played ({last[0]}); the report goes on without it")
 
 

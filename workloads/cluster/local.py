@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from workloads.cluster.machines import connected
-from workloads.processes import die_with_parent
+from workloads.processes import start
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 60.0
@@ -79,22 +79,21 @@ class LocalCluster:
     def _dask(
         self, cpus: Sequence[int], command: str, *words: str, path: Path = ROOT
     ) -> subprocess.Popen[bytes]:
-        environment = os.environ | {
-            "PYTHONPATH": str(path),
-            "DASK_CONFIG": str(ROOT / "workloads" / "cluster" / "dask.yaml"),
-            "TMPDIR": str(self.folder / "tmp"),
-        }
-        parent = os.getpid()
         given = ["--no-dashboard", "--scheduler-file", str(self.folder / "scheduler.json"), *words]
         with (self.folder / "log").open("ab") as log:
-            process = subprocess.Popen(
+            process = start(
+                command,
                 [sys.executable, "-c", DASK, ",".join(map(str, cpus)), command, *given],
-                env=environment,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509, it takes no lock
-            )
+                last_words=log,
+                environment={
+                    "PYTHONPATH": str(path),
+                    "DASK_CONFIG": str(ROOT / "workloads" / "cluster" / "dask.yaml"),
+                    "TMPDIR": str(self.folder / "tmp"),
+                },
+                within=self.folder,
+                own_group=False,
+                foreign=True,
+            ).process
         self.processes.append(process)
         return process
 

@@ -8,14 +8,15 @@ answer, and because two copies of SQLite must never meet on one file in one proc
 
 from __future__ import annotations
 
-import multiprocessing
-import os
+import contextlib
+import json
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from workloads.engines.engine import (
 from workloads.engines.registry import trust
 from workloads.errors import UnknownName
 from workloads.files import made
-from workloads.processes import die_with_parent
+from workloads.processes import ChildProcess, die_with_parent, python, start
 
 LIMIT_S = 30.0
 """Seconds for one question. A busy machine takes one or two to start a Python."""
@@ -47,7 +48,8 @@ AT_ONCE, WAITED, GRANTED = "refused at once", "refused after the busy timeout", 
 ROWS, ROW_BYTES = 200, 1000
 """The first and the last row lie on different pages, whatever the page size up to 65,536."""
 
-SPAWN = multiprocessing.get_context("spawn")
+APART = "--apart"
+"""The first word of a child process of ours; no engine is called so."""
 
 
 def probe(name: str, *, limit_s: float = LIMIT_S) -> Probe:
@@ -124,13 +126,14 @@ def from_dict(data: Mapping[str, Any]) -> Probe:
 # What the child processes do
 
 
-def _apart(folder: str, task: Callable[..., None], *args: Any) -> None:
-    _end_with_parent()
-    os.environ["TMPDIR"] = folder
-    task(*args)
+def _apart(number: str, task: str, said: str) -> int:
+    """Do one task of `TASKS` with its arguments, in JSON, and answer through this descriptor."""
+    die_with_parent()
+    TASKS[task](*json.loads(said), Connection(int(number)))
+    return 0
 
 
-def _answer(name: str, questions: tuple[str, ...], folder: str, pipe: Connection) -> None:
+def _answer(name: str, questions: Sequence[str], folder: str, pipe: Connection) -> None:
     """Answer the questions one by one, each as soon as it is known."""
     engine = find_engine(name)
     for question in questions:
@@ -141,12 +144,6 @@ def _answer(name: str, questions: tuple[str, ...], folder: str, pipe: Connection
         pipe.send(answer)
         if question == "missing" and answer is not None:
             return
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None and parent.pid is not None:
-        die_with_parent(parent.pid)
 
 
 def _ask(engine: Engine, question: str, folder: Path) -> Any:
@@ -252,6 +249,8 @@ def _share(name: str, path: str, number: int, pipe: Connection) -> None:
         pipe.send(_words(error, str(Path(path).parent)))
 
 
+TASKS: dict[str, Callable[..., None]] = {"answer": _answer, "share": _share}
+
 # What the parent does
 
 
@@ -261,7 +260,7 @@ def _interview(
     """Question -> answer; words where the process hung or died, after which a new one goes on."""
     answers: dict[str, Any] = {}
     while left := tuple(question for question in questions if question not in answers):
-        process, pipe = _start(Path(folder), _answer, name, left, folder)
+        process, pipe = _start(Path(folder), "answer", name, left, folder)
         try:
             for question in left:
                 answers[question], alive = _receive(process, pipe, limit_s)
@@ -284,7 +283,7 @@ def _two_processes(name: str, folder: Path, limit_s: float) -> tuple[bool | None
     started = []
     try:
         for number in (1, 2):
-            started.append(_start(folder, _share, name, path, number))
+            started.append(_start(folder, "share", name, path, number))
             words, _ = _receive(*started[-1], limit_s)
             if words:
                 # The first is alone: what stops it is no word about a second one.
@@ -300,32 +299,38 @@ def _two_processes(name: str, folder: Path, limit_s: float) -> tuple[bool | None
             _end(process, pipe)
 
 
-def _start(folder: Path, task: Callable[..., None], *args: Any) -> tuple[Any, Connection]:
+def _start(folder: Path, task: str, *args: Any) -> tuple[ChildProcess, Connection]:
     """A process with a task. folder : what its engine leaves among temporary files goes with it."""
-    ours, theirs = SPAWN.Pipe()
-    process = SPAWN.Process(target=_apart, args=(str(folder), task, *args, theirs), daemon=True)
-    process.start()
+    ours, theirs = Pipe()
+    process = start(
+        "probe",
+        python("workloads.engines.probing", APART, str(theirs.fileno()), task, json.dumps(args)),
+        environment={"TMPDIR": str(folder)},
+        search_path=sys.path[1:],
+        inherit=[theirs.fileno()],
+    )
     theirs.close()  # so that a dead child is an end of file and not a wait
     return process, ours
 
 
-def _receive(process: Any, pipe: Connection, limit_s: float) -> tuple[Any, bool]:
+def _receive(child: ChildProcess, pipe: Connection, limit_s: float) -> tuple[Any, bool]:
     """(answer, True), or (what happened instead, False)."""
     try:
         if pipe.poll(limit_s):
             return pipe.recv(), True
         return f"no answer within {limit_s:g} s; its process was ended", False
     except (EOFError, OSError):
-        process.join(5)
-        code = process.exitcode
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.process.wait(5)
+        code = child.process.returncode
         by = f"signal {signal.Signals(-code).name}" if code and code < 0 else f"exit status {code}"
         return f"its process died with {by}", False
 
 
-def _end(process: Any, pipe: Connection) -> None:
+def _end(child: ChildProcess, pipe: Connection) -> None:
     pipe.close()
-    process.kill()
-    process.join(10)
+    child.process.kill()
+    child.process.wait(10)
 
 
 def _words(error: BaseException, folder: str) -> str:
@@ -354,6 +359,8 @@ def _lines(found: Probe) -> list[str]:
 
 
 def main(names: list[str]) -> int:
+    if names[:1] == [APART]:
+        return _apart(*names[1:])
     trust(*names)
     try:
         for found in probe_all(names).values():

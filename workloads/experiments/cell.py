@@ -14,7 +14,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,6 +43,7 @@ from workloads.experiments.experiment import (
     read_cell,
 )
 from workloads.files import Held, inside, locked
+from workloads.processes import end_with_parent
 from workloads.runs import OnProgress, Plan, Progress, make_plan, prepare, run, why_not
 from workloads.scenarios import find_scenario
 
@@ -204,19 +204,6 @@ def _template(plan: Plan, folder: Path, on_progress: OnProgress) -> Path | None:
 # --- the process of a cell that runs beside others --------------------------------------------
 
 
-def _end_with(parent: int) -> None:
-    """End this cell in order when its conductor is gone: nobody else would."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(END_LIMIT_S)
-        os._exit(3)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _interrupted(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
@@ -247,7 +234,7 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, _interrupted)
     signal.signal(signal.SIGINT, _interrupted)
     try:
-        _end_with(job["parent"])
+        end_with_parent(END_LIMIT_S)
         run_cell(
             Path(job["folder"]),
             job["block"],
@@ -256,7 +243,7 @@ def main(argv: list[str]) -> int:
             databases=Path(job["databases"]) if job["databases"] else None,
             how=job["how"],
             on_progress=_Reporter(),
-            conductor=job["parent"],
+            conductor=job["conductor"],
             say=lambda words: say({"said": words}),
         )
     except (FolderUnwritable, PlanError, UnknownName, RunError) as error:

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,8 +28,8 @@ from workloads.experiments.experiment import (
     write_cell,
     write_last_words,
 )
-from workloads.files import ROOT, inside
-from workloads.processes import gist, read_open
+from workloads.files import inside
+from workloads.processes import gist, python, read_open, start
 from workloads.runs import START_LIMIT_S, Progress, make_plan
 
 END_LIMIT_S = 15.0
@@ -84,23 +83,17 @@ class CellProcess:
             "cpus": list(cpus),
             "databases": str(databases.resolve()) if databases else "",
             "how": dict(how),
-            "parent": os.getpid(),
+            "conductor": os.getpid(),
         }
-        environment = dict(os.environ)
-        paths = (str(ROOT), environment.get("PYTHONPATH", ""))
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-        environment |= {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115, closed by `forget`
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "workloads.experiments.cell", json.dumps(words)],
-            stdin=subprocess.DEVNULL,
+        self.process = start(
+            f"block-{block:02d}-{arm}",
+            python("workloads.experiments.cell", json.dumps(words)),
+            last_words=self.errors,
             stdout=subprocess.PIPE,
-            stderr=self.errors,
-            env=environment,
-            process_group=0,  # Ctrl-C reaches its conductor alone, which ends the cells in order
-            pass_fds=tuple(inherit),
-            cwd=within,
-        )
+            inherit=inherit,
+            within=within,
+        ).process
         self.until = time.monotonic() + longest_s(values)
 
     def fileno(self) -> int:

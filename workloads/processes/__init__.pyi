@@ -8,7 +8,10 @@ from .children import POLL_S as POLL_S
 from .children import ChildProcess as ChildProcess
 from .children import die_with_parent as die_with_parent
 from .children import end as end
+from .children import end_with_parent as end_with_parent
 from .children import ended_words as ended_words
+from .children import python as python
+from .children import start as start
 from .children import status_words as status_words
 from .children import wait as wait
 from .last_words import SUFFIX as SUFFIX

@@ -1,4 +1,10 @@
-"""Child processes: started, waited for with a limit, ended by their id, gone with their parent."""
+"""Child processes: started in one way, waited for with a limit, ended by their id, gone with their
+parent.
+
+`start` decides what every child gets: which code it imports, how many threads numpy may make, its
+standard streams, its process group, where its last words go, and how it learns who its parent is.
+A program of ours then calls `die_with_parent`, or `end_with_parent` where it has children itself.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +13,25 @@ import ctypes
 import os
 import signal
 import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from workloads.files import ROOT
 from workloads.processes.last_words import gist, read_last_words
 
 POLL_S = 0.1
 
+PARENT = "CWKIT_PARENT"
+"""Environment variable with the parent's id. A child takes it out, so that it is handed no
+further."""
+
+LIMITS = {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+"""No child multiplies matrices or uses a plugin of pydantic: both would only cost its start."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -25,45 +41,161 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before any fork, n
 
 @dataclass
 class ChildProcess:
-    """A process we started: which workers it carries, and where its last words go."""
+    """A process we started: which workers it carries, and where its last words go.
+
+    last_words : the file with its standard error; None where they go to ours, or to an open file.
+    """
 
     name: str
     process: subprocess.Popen[bytes]
-    stderr: Path
+    last_words: Path | None = None
     workers: tuple[int, ...] = ()
 
+    def said(self) -> str:
+        """What it has written to its file of last words, "" where it has none."""
+        return read_last_words(self.last_words) if self.last_words else ""
 
-def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when `parent`, which started it, is gone.
+
+def python(module: str, *words: str) -> list[str]:
+    """The command that runs a module of ours, and not one of that name in the current folder.
+
+    >>> python("workloads.runs.worker", "job.json", "load")[1:]
+    ['-P', '-m', 'workloads.runs.worker', 'job.json', 'load']
+    """
+    return [sys.executable, "-P", "-m", module, *words]
+
+
+def start(
+    name: str,
+    argv: Sequence[str],
+    *,
+    last_words: Path | IO[bytes] | None = None,
+    environment: Mapping[str, str] | None = None,
+    without: str | None = None,
+    search_path: Sequence[str] | None = None,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int | None = None,
+    inherit: Sequence[int] = (),
+    within: Path | None = None,
+    own_group: bool = True,
+    foreign: bool = False,
+    workers: tuple[int, ...] = (),
+) -> ChildProcess:
+    """Start a child process. It gets our environment, with our code first on its search path.
+
+    last_words : where its standard error goes; None: to ours. A path is written anew.
+    environment : what it has besides ours. without : what it has not: variables that begin so.
+    search_path : where it looks for modules after our code; None: in the folders of PYTHONPATH.
+    stdin, stdout : as of subprocess.Popen; its output goes where its errors go unless told. A pipe
+        is not buffered on our side.
+    inherit : descriptors that it keeps open. within : the folder it runs in.
+    own_group : Ctrl-C and Ctrl-Z reach us alone, and we end it in order. Otherwise they reach both.
+    foreign : a program that cannot call `die_with_parent`. It is ended with the thread that calls
+        this, so call it from the main thread.
+    workers : the numbers of the workers that it carries.
+    """
+    parent = os.getpid()
+    path = last_words if isinstance(last_words, Path) else None
+    with contextlib.ExitStack() as stack:
+        errors: IO[bytes] | None
+        if isinstance(last_words, Path):
+            errors = stack.enter_context(last_words.open("wb"))
+        else:
+            errors = last_words
+        process = subprocess.Popen(
+            list(argv),
+            stdin=stdin,
+            stdout=errors if stdout is None else stdout,
+            stderr=errors,
+            bufsize=0,
+            env=_environment(search_path, without, {} if foreign else {PARENT: str(parent)})
+            | dict(environment or {}),
+            process_group=0 if own_group else None,
+            pass_fds=tuple(inherit),
+            cwd=within,
+            # Safe beside threads: it calls into the kernel, and takes no lock.
+            preexec_fn=(lambda: _die_with(parent)) if foreign else None,  # noqa: PLW1509
+        )
+    return ChildProcess(name, process, path, workers)
+
+
+def _environment(
+    search_path: Sequence[str] | None, without: str | None, more: dict[str, str]
+) -> dict[str, str]:
+    kept = {
+        name: text
+        for name, text in os.environ.items()
+        if without is None or not name.startswith(without)
+    }
+    if search_path is None:
+        search_path = kept.get("PYTHONPATH", "").split(os.pathsep)
+    paths = os.pathsep.join(filter(None, [str(ROOT), *search_path]))
+    return kept | LIMITS | {"PYTHONPATH": paths} | more
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the parent that started it by `start` is gone.
 
     Ends it at once where that has happened already. It holds whatever this process is busy with,
     which a watching thread would not: the libSQL binding keeps the interpreter while it waits. The
-    kernel takes the end of the thread that started this process for the end of its parent.
+    kernel takes the end of the thread that started this process for the end of its parent. A
+    process that was started otherwise, by hand, lives on.
     """
+    if (parent := _parent()) is not None:
+        _die_with(parent)
+
+
+def end_with_parent(grace_s: float) -> None:
+    """Ask this process to end (SIGTERM) when the parent that started it by `start` is gone.
+
+    For a process that has children of its own to end in order. It is ended after `grace_s` more.
+    """
+    parent = _parent()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(5 * POLL_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(grace_s)
+        os._exit(3)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _parent() -> int | None:
+    said = os.environ.pop(PARENT, "")
+    return int(said) if said else None
+
+
+def _die_with(parent: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(3)
 
 
-def wait(host: ChildProcess, limit_s: float, tell: Callable[[float], None]) -> int | None:
+def wait(
+    child: ChildProcess, limit_s: float, tell: Callable[[float], None] = lambda elapsed_s: None
+) -> int | None:
     """Wait for a process and return its status, None where it had to be ended at the limit.
 
     tell : called meanwhile with the seconds waited.
     """
     begun = time.monotonic()
-    while host.process.poll() is None:
+    while child.process.poll() is None:
         elapsed = time.monotonic() - begun
         if elapsed > limit_s:
-            end(host.process)
+            end(child.process)
             return None
         tell(elapsed)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            host.process.wait(POLL_S)
-    return host.process.returncode
+            child.process.wait(POLL_S)
+    return child.process.returncode
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End a process that we started: asked first, then made to."""
+    """End a process that we started: asked first, then made to. One that has ended is reaped."""
     process.terminate()
     try:
         process.wait(2)
@@ -84,8 +216,6 @@ def status_words(code: int) -> str:
     return f"signal {-code} ({signal.Signals(-code).name})" if known else f"signal {-code}"
 
 
-def ended_words(host: ChildProcess) -> str:
+def ended_words(child: ChildProcess) -> str:
     """How a process ended, and what its last words come to."""
-    return f"{status_words(host.process.returncode)}: {gist(read_last_words(host.stderr))}".rstrip(
-        ": "
-    )
+    return f"{status_words(child.process.returncode)}: {gist(child.said())}".rstrip(": ")

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,15 +21,16 @@ from typing import Any
 
 import numpy as np
 
-from workloads.files import FORMAT_VERSION, ROOT, made
+from workloads.files import FORMAT_VERSION, made
 from workloads.processes import (
-    ChildProcess,
     die_with_parent,
     end,
     ended_words,
     keep,
     path_of,
+    python,
     read_last_words,
+    start,
     wait,
 )
 from workloads.replica import files as served_files
@@ -96,7 +95,7 @@ def measure(
     with made("served") as home:
         job = {"folder": str(folder.resolve()), "home": str(home), "quick": quick, "seed": seed}
         job["blocks"] = blocks or (QUICK_BLOCKS if quick else BLOCKS)
-        failure = _apart(job | {"parent": os.getpid()}, folder, limit_s)
+        failure = _apart(job, folder, limit_s)
         if failure and (log := read_last_words(home / "server" / "sqld.log")):
             path_of(folder, "sqld").write_text(log, encoding="utf-8")
     said = served_files.read_manifest(folder)
@@ -112,28 +111,21 @@ def _apart(job: dict[str, Any], folder: Path, limit_s: float) -> str:
 
     What it writes to its standard error is kept in `folder`.
     """
-    stderr = path_of(folder, "served")
-    # RUST_LOG: the binding writes a line to its error stream for each sync, and we would time it.
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "RUST_LOG": "off"}
-    with stderr.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "workloads.replica.measurement", json.dumps(job)],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            env=environment,
-            process_group=0,  # Ctrl-C reaches us alone, and we end it
-        )
-    host = ChildProcess("served", process, stderr)
+    child = start(
+        "served",
+        python("workloads.replica.measurement", json.dumps(job)),
+        last_words=path_of(folder, "served"),
+        # The binding writes a line to its error stream for each sync, and we would time it.
+        environment={"RUST_LOG": "off"},
+    )
     try:
-        status = wait(host, limit_s, lambda elapsed_s: None)
+        status = wait(child, limit_s)
     finally:
-        if process.poll() is None:
-            end(process)
-        keep(stderr)
+        end(child.process)
+        keep(path_of(folder, "served"))
     if status is None:
         return f"not done after {limit_s:g} s"
-    return ended_words(host) if status else ""
+    return ended_words(child) if status else ""
 
 
 class _Client:
@@ -361,7 +353,7 @@ def _time(call: Callable[[int], Any], keys: Sequence[int], out: np.ndarray) -> N
 def main(argv: Sequence[str]) -> int:
     """JOB as JSON: the measuring process. Status 0 also without sqld; the manifest says so."""
     job = json.loads(argv[0])
-    die_with_parent(job["parent"])
+    die_with_parent()
     folder, home = Path(job["folder"]), Path(job["home"])
     said: dict[str, Any] = {
         "cwkit": FORMAT_VERSION,

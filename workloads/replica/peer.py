@@ -6,16 +6,14 @@ at the server without pause between a line on its input and the next, and says h
 
 from __future__ import annotations
 
-import os
 import select
-import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from workloads.processes import die_with_parent, end
+from workloads.processes import die_with_parent, end, python, start
 
 HOP_BYTES = 64
 LIMIT_S = 30.0
@@ -26,12 +24,12 @@ class Peer:
     """A process of this module. Raises RuntimeError where it does not answer in time."""
 
     def __init__(self, *words: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "workloads.replica.peer", str(os.getpid()), *words],
+        self.process = start(
+            words[0],
+            python("workloads.replica.peer", *words),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            bufsize=0,
-        )
+        ).process
 
     def say(self) -> None:
         assert self.process.stdin is not None
@@ -91,13 +89,12 @@ def _commit(url: str, statement: str, row: int) -> None:
 
 
 def main(words: Sequence[str]) -> int:
-    """PARENT echo | PARENT commit URL STATEMENT ROW."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it ends it
-    die_with_parent(int(words[0]))
-    if words[1] == "echo":
+    """Echo | commit URL STATEMENT ROW."""
+    die_with_parent()
+    if words[0] == "echo":
         _echo()
     else:
-        _commit(words[2], words[3], int(words[4]))
+        _commit(words[1], words[2], int(words[3]))
     return 0
 
 

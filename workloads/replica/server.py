@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import os
 import socket
 import subprocess
 import time
@@ -16,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from workloads.processes import die_with_parent, end, gist, read_last_words, status_words
+from workloads.processes import end, gist, read_last_words, start, status_words
 
 # From this file, not from the current directory, as for the begin-concurrent build.
 BUILD = Path(__file__).resolve().parents[2] / ".build" / "sqld"
@@ -75,21 +74,15 @@ def path() -> Path:
 
 
 def _start(binary: Path, folder: Path, port: int) -> subprocess.Popen[bytes]:
-    # Nothing of the caller's settings: SQLD_… would make it a replica, or open other ports.
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("SQLD_")}
-    parent = os.getpid()
     words = ["--db-path", str(folder / "data"), "--http-listen-addr", f"127.0.0.1:{port}"]
-    with (folder / "sqld.log").open("wb") as log:
-        return subprocess.Popen(
-            [str(binary), *words, "--no-welcome"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment | {"NO_COLOR": "1"},
-            process_group=0,  # Ctrl-C reaches us alone, and we end it in order
-            # Safe beside threads: it calls into the kernel, and takes no lock.
-            preexec_fn=lambda: die_with_parent(parent),  # noqa: PLW1509
-        )
+    return start(
+        "sqld",
+        [str(binary), *words, "--no-welcome"],
+        last_words=folder / "sqld.log",
+        environment={"NO_COLOR": "1"},
+        without="SQLD_",  # the caller's settings would make it a replica, or open other ports
+        foreign=True,
+    ).process
 
 
 def _answer(process: subprocess.Popen[bytes], port: int, log: Path) -> str:

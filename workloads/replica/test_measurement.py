@@ -49,7 +49,7 @@ def job(folder: Path, home: Path, **more: object) -> dict[str, object]:
     for place in (folder, home):
         place.mkdir()
     said = {"folder": str(folder), "home": str(home), "quick": True, "seed": 1, "blocks": 6}
-    return said | {"parent": os.getpid()} | more
+    return said | more
 
 
 @pytest.mark.parametrize("why", ["", "npm could not fetch it: E404.\n"], ids=["never", "failed"])
@@ -58,9 +58,6 @@ def test_a_missing_server_is_one_sentence_with_the_way_out(
 ) -> None:
     if why:
         (no_server / "why-missing.txt").write_text(why)
-    monkeypatch.setattr(
-        served, "die_with_parent", lambda parent: None
-    )  # the job is done in this process
     assert served.main([json.dumps(job(tmp_path / "served", tmp_path / "home"))]) == 0
     measured = served_files.read(tmp_path / "served")
     assert measured.blocks == 0
@@ -168,7 +165,7 @@ def test_what_takes_too_long_is_ended_and_said(tmp_path: Path) -> None:
 
 
 def test_what_the_measuring_process_wrote_before_it_died_is_kept(tmp_path: Path) -> None:
-    why = served._apart({"parent": os.getpid(), "folder": "?"}, tmp_path, 60)
+    why = served._apart({"folder": "?"}, tmp_path, 60)
     assert why.startswith("exit status 1: ")
     assert "Traceback" in last_words.read_last_words(tmp_path / "served.stderr")
 

@@ -51,7 +51,7 @@ PARENTS = {
     "a worker": ("job.json work", RUN, {"write_engine": "{here}/hanging.py:Hanging"}),
     "a checker": ("job.json check", RUN, {"scenario": "{here}/hanging.py:Checked"}),
     "an engine that is asked": (
-        "spawn_main",
+        "engines.probing",
         'from workloads.engines.probing import probe; probe("{here}/hanging.py:Hanging")',
         {},
     ),

@@ -41,7 +41,6 @@ from workloads.processes import (
     hold_back,
     keep,
     read_account,
-    read_last_words,
     reserve,
     wait,
 )
@@ -367,7 +366,7 @@ class _Making:
             did = "put the histories together" if word == "history" else f"{word} the database"
             raise RunFailed(
                 f"{self.plan.database} could not {did}: {words}",
-                read_last_words(host.stderr),
+                host.said(),
             )
         return self._account(word)
 

@@ -678,7 +678,7 @@ def main(argv: list[str]) -> int:
     """JOB.json load | check | history | work WORKER…; what came of it is in the accounts."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when the run ends
     job = Job(argv[0])
-    die_with_parent(job.parent)
+    die_with_parent()
     if argv[1] == "work":
         work_all(job, [int(text) for text in argv[2:]])
         return 0

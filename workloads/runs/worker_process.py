@@ -5,15 +5,12 @@ Errors here are for the user, of one sentence with the way out.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from workloads.files import ROOT
-from workloads.processes import POLL_S, ChildProcess, path_of
+from workloads.processes import POLL_S, ChildProcess, path_of, python
+from workloads.processes import start as start_child
 
 TEMPORARY = "tmp"
 """In the temporary folder of a run: what its processes, or their engines, leave there."""
@@ -76,25 +73,14 @@ def start(
 
     into : the folder for what it writes to its standard error.
     """
-    stderr = path_of(into, name)
-    environment = dict(os.environ)
-    environment["PYTHONPATH"] = os.pathsep.join(
-        part for part in (str(ROOT), environment.get("PYTHONPATH", "")) if part
-    )
-    # A worker multiplies no matrices: numpy's pool of threads would only cost its start.
-    environment |= {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
-    # Turso makes a temporary database for each connection, and a killed process removes nothing:
-    # what is left goes with the run.
-    environment["TMPDIR"] = str(home / TEMPORARY)
     (home / TEMPORARY).mkdir(exist_ok=True)
-    with stderr.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "workloads.runs.worker", str(home / "job.json"), *words],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            env=environment,
-            process_group=0,  # Ctrl-C reaches the parent alone, which ends the run in order
-            pass_fds=inherit,
-        )
-    return ChildProcess(name, process, stderr, workers)
+    return start_child(
+        name,
+        python("workloads.runs.worker", str(home / "job.json"), *words),
+        last_words=path_of(into, name),
+        # Turso makes a temporary database for each connection, and a killed process removes
+        # nothing: what is left goes with the run.
+        environment={"TMPDIR": str(home / TEMPORARY)},
+        inherit=inherit,
+        workers=workers,
+    )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import os
 import shutil
 import signal
 import subprocess
@@ -21,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from workloads.engines import Identity
-from workloads.files import ROOT, SHARED_MEMORY, STAGE, Temporary, clear_stages, make
-from workloads.processes import status_words
+from workloads.files import SHARED_MEMORY, STAGE, Temporary, clear_stages, make
+from workloads.processes import python, start, status_words
 from workloads.records import BEGIN, COMMIT
 from workloads.schedules.player import StepResult, Txn
 from workloads.schedules.playing import State
@@ -161,35 +160,20 @@ class SessionProcess:
         self._identity: Identity | None = None
         self._told = 0
         ours, theirs = Pipe()
-        with (self.home / "stderr").open("wb") as output:
-            self._popen = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",  # not with the current folder's modules in place of the library's
-                    "-m",
-                    "workloads.schedules.stepper",
-                    str(theirs.fileno()),
-                    str(os.getpid()),
-                ],
-                pass_fds=[theirs.fileno()],
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
+        self._popen = start(
+            "sessions",
+            python("workloads.schedules.stepper", str(theirs.fileno())),
+            last_words=self.home / "stderr",
+            # What an engine leaves among temporary files goes with its process.
+            environment={"TMPDIR": str(self.home / "tmp")},
+            search_path=sys.path[1:],
+            inherit=[theirs.fileno()],
+            own_group=False,  # Ctrl-Z stops it as long as us: its time is counted
+        ).process
         theirs.close()
         self._pipe: Connection = ours
         self.alive, self._ready = True, False
         _all.append(self)
-
-    def _environment(self) -> dict[str, str]:
-        return os.environ | {
-            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path[1:])]),
-            # What an engine leaves among temporary files goes with its process.
-            "TMPDIR": str(self.home / "tmp"),
-            "OPENBLAS_NUM_THREADS": "1",
-            "PYDANTIC_DISABLE_PLUGINS": "__all__",
-        }
 
     def open(self, openings: Sequence[Opening]) -> list[SubprocessSession]:
         """Open sessions, all or none. Raises ProcessDied, SessionError."""

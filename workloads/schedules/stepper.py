@@ -1,6 +1,6 @@
 """In a process of sessions: opens them, takes their steps, and answers its parent.
 
-`python -m workloads.schedules.stepper FD PARENT` is started by `workloads.schedules.sessions` and
+`python -m workloads.schedules.stepper FD` is started by `workloads.schedules.sessions` and
 by nobody else. It serves sessions of one engine, and ends when its pipe or its parent does.
 """
 
@@ -229,6 +229,6 @@ def _answer(sessions: dict[int, InProcessSession], verb: str, *args: Any) -> Any
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent acts
-    die_with_parent(int(sys.argv[2]))
+    die_with_parent()
     faulthandler.enable()
     serve(Connection(int(sys.argv[1])))

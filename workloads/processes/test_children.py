@@ -1,0 +1,146 @@
+"""A child process is started in one way: what it gets, and that nothing else starts one."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from workloads.files import ROOT
+from workloads.processes import ended_words, start, wait
+
+LIMIT_S = 60.0
+STARTER = "workloads/processes/children.py"
+BY_RUN = {
+    "workloads/runs/machine.py": "git, asked for the commit",
+    "workloads/files/small_disk.py": "mount, asked whether it works here",
+}
+"""Who else may call subprocess.run: programs that answer at once and open no database."""
+
+SHOWS = """
+import json, os, sys
+said = {name: os.environ.get(name) for name in (
+    "PYTHONPATH", "OPENBLAS_NUM_THREADS", "CWKIT_PARENT", "SQLD_X", "MORE")}
+print(json.dumps(said | {"group": os.getpgrp() == os.getpid(), "stdin": sys.stdin.read()}))
+"""
+
+
+def shown(path: Path, **how: Any) -> dict[str, Any]:
+    child = start("shows", [sys.executable, "-c", SHOWS], last_words=path, **how)
+    assert wait(child, LIMIT_S) == 0, child.said()
+    return json.loads(child.said())
+
+
+def test_a_child_gets_our_code_first_one_thread_its_parent_and_a_group_of_its_own(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PYTHONPATH", "/there")
+    assert shown(tmp_path / "said") == {
+        "PYTHONPATH": f"{ROOT}:/there",
+        "OPENBLAS_NUM_THREADS": "1",
+        "CWKIT_PARENT": str(os.getpid()),
+        "SQLD_X": None,
+        "MORE": None,
+        "group": True,
+        "stdin": "",
+    }
+
+
+def test_a_foreign_program_is_told_what_the_caller_says_and_no_parent(tmp_path, monkeypatch):
+    monkeypatch.setenv("SQLD_X", "1")
+    said = shown(
+        tmp_path / "said",
+        foreign=True,
+        without="SQLD_",
+        environment={"MORE": "more"},
+        search_path=["/here"],
+        own_group=False,
+    )
+    assert (said["SQLD_X"], said["MORE"], said["CWKIT_PARENT"]) == (None, "more", None)
+    assert (said["PYTHONPATH"], said["group"]) == (f"{ROOT}:/here", False)
+
+
+def test_its_last_words_are_kept_and_told(tmp_path):
+    child = start("dies", [sys.executable, "-c", "raise OSError('no')"], last_words=tmp_path / "x")
+    assert wait(child, LIMIT_S) == 1
+    assert ended_words(child) == "exit status 1: OSError: no"
+
+
+def test_who_takes_too_long_is_ended(tmp_path):
+    child = start("hangs", ["sleep", "600"], last_words=tmp_path / "x")
+    assert wait(child, 0.0) is None
+    assert not psutil.pid_exists(child.process.pid)
+
+
+PARENT = """
+import sys, time
+from workloads.processes import start
+child = start("child", {argv!r}, foreign={foreign})
+print(child.process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def ours(call: str) -> list[str]:
+    code = f"import time; from workloads import processes; processes.{call}; time.sleep(600)"
+    return [sys.executable, "-c", code]
+
+
+@pytest.mark.parametrize(
+    ("argv", "foreign"),
+    [
+        (ours("die_with_parent()"), False),
+        (ours("end_with_parent(9)"), False),
+        (["sleep", "600"], True),
+    ],
+    ids=["at once", "in order", "a foreign program"],
+)
+def test_it_is_gone_with_its_parent(argv, foreign):
+    words = [sys.executable, "-c", PARENT.format(argv=argv, foreign=foreign)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    child.wait(LIMIT_S)
+
+
+def test_a_child_whose_parent_is_not_known_lives_on():
+    said = [sys.executable, "-c", "import workloads.processes as p; p.die_with_parent(); print(1)"]
+    done = subprocess.run(said, capture_output=True, text=True, cwd=ROOT, timeout=LIMIT_S)
+    assert done.stdout == "1\n"
+
+
+STARTS = (
+    *("os.fork", "os.spawn", "os.posix_spawn", "os.popen", "os.system", "subprocess."),
+    *("multiprocessing.", "asyncio.create_sub"),
+)
+
+
+def calls(path: Path) -> set[str]:
+    """What a module calls that starts a process: "subprocess.run", "os.fork" and their like."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module in ("subprocess", "multiprocessing"):
+            found |= {f"{node.module}.{one.name}" for one in node.names}
+        if isinstance(node, ast.Call) and (called := ast.unparse(node.func)).startswith(STARTS):
+            found.add(called)
+    return found
+
+
+def test_no_other_module_starts_a_process():
+    seen = set()
+    for package in ("workloads", "properties", "analysis"):
+        for path in (ROOT / package).rglob("*.py"):
+            name = path.relative_to(ROOT).as_posix()
+            if path.name.startswith("test_") or path.name == "testing.py":
+                continue
+            allowed = {"subprocess.run"} if name in BY_RUN else set[str]()
+            allowed |= {"subprocess.Popen"} if name == STARTER else set[str]()
+            assert calls(path) <= allowed, f"{name} starts a process: {calls(path) - allowed}"
+            seen |= {name} if calls(path) else set()
+    assert seen == {STARTER, *BY_RUN}
