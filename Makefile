@@ -15,12 +15,12 @@ help: ## this list
 		printf '  make %-8s %s\n' "$$name" "$$what"; done
 
 setup: ## .venv with the locked packages, the begin-concurrent SQLite, libSQL's server; once
-	@PYTHON="$(PYTHON)" setup/setup --retry
+	@PYTHON="$(PYTHON)" tools/setup/setup --retry
 
 # The same without trying a failed build again: that would cost minutes before each report.
 .PHONY: ready
 ready:
-	@PYTHON="$(PYTHON)" setup/setup
+	@PYTHON="$(PYTHON)" tools/setup/setup
 
 report: ready ## run the experiments and write REPORT.md, about 6 minutes
 	@$(venv)/python -m analysis.cli report
@@ -33,19 +33,19 @@ lint: ready ## ruff and mypy
 	@$(venv)/python -m ruff format --check .
 	@$(venv)/python -m mypy
 
-bench: ready ## every script of bench/: what the generator itself costs
-	@for script in bench/*.py; do \
+bench: ready ## every script of tools/bench: what the generator itself costs
+	@for script in tools/bench/bench_*.py; do \
 		[ -e "$$script" ] || { echo "bench/ holds no script yet."; exit 0; }; \
 		echo "== $$script"; $(venv)/python "$$script" || exit 1; done
 
-fuzz: ready ## 20,000 damaged and forged inputs at each fuzzer of fuzz/; SEED=2 draws others
-	@$(venv)/python -m fuzz all --inputs 20000 --seed $(SEED)
+fuzz: ready ## 20,000 damaged and forged inputs at each fuzzer of tools/fuzz; SEED=2 draws others
+	@$(venv)/python -m tools.fuzz all --inputs 20000 --seed $(SEED)
 
 kills: ready ## 100 kills at random moments: of commands, workers, checkers, loaders; about an hour
-	@$(venv)/python -m fuzz.kills --kills 100 --seed $(SEED)
+	@$(venv)/python -m tools.fuzz.kills --kills 100 --seed $(SEED)
 
 lock: ready ## write the lock files anew from pyproject.toml; UPGRADE=1 takes the newest versions
-	@UPGRADE="$(UPGRADE)" setup/lock
+	@UPGRADE="$(UPGRADE)" tools/setup/lock
 
 clean: ## remove .venv, the build and all caches; runs/ stays
 	rm -rf .venv .build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fuzz.kills import PLAN, Killing, planned, play, table
+from tools.fuzz.kills import PLAN, Killing, planned, play, table
 
 SOME = {
     "a run": ("run", "parent", 3.0),

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from bench.generate import generate
 from properties.checker.brute_force import BruteForce
 from properties.checker.catalogue import CATALOGUE, FORBIDS, LEVELS, ruled_out_by, weaker_or_equal
 from properties.checker.decide import check
@@ -17,6 +16,7 @@ from properties.checker.examples import parse
 from properties.checker.explanations import report
 from properties.checker.register_levels import MOST_TRANSACTIONS
 from properties.checker.verdict import Verdict
+from tools.bench.generate import generate
 from workloads.records import Builder, History, read_history
 
 HISTORIES = Path(__file__).parents[1] / "histories"

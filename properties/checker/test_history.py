@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.generate import generate
 from properties.checker.examples import parse
+from tools.bench.generate import generate
 from workloads.errors import HistoryError
 from workloads.records import (
     HISTORY_FILE,

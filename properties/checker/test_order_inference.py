@@ -9,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.generate import generate
 from properties.checker import order_inference as forced
 from properties.checker import register_levels as saturate
 from properties.checker.brute_force import BruteForce
@@ -24,6 +23,7 @@ from properties.checker.register_edges import observe
 from properties.checker.register_levels import NEEDS
 from properties.checker.test_anomalies import small_histories
 from properties.checker.verdict import Findings
+from tools.bench.generate import generate
 from workloads.records import Builder, History, read_history
 
 HISTORIES = Path(__file__).parents[1] / "histories" / "rw-register"

@@ -171,8 +171,8 @@ def test_a_damaged_build_is_no_traceback_of_the_loader(elsewhere: Path) -> None:
 
 @pytest.fixture
 def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """setup/build_begin_concurrent.py with its folders moved to an empty place."""
-    path = ROOT / "setup" / "build_begin_concurrent.py"
+    """tools/setup/build_begin_concurrent.py with its folders moved to an empty place."""
+    path = ROOT / "tools" / "setup" / "build_begin_concurrent.py"
     spec = importlib.util.spec_from_file_location("build_begin_concurrent", path)
     assert spec and spec.loader
     monkeypatch.syspath_prepend(path.parent)  # it imports the module beside it

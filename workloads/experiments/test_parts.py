@@ -18,8 +18,10 @@ BROKEN = GOOD + "raise SystemExit('no such package')\n"
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """setup/install.py with its folders moved to an empty place."""
-    spec = importlib.util.spec_from_file_location("install", ROOT / "setup" / "install.py")
+    """tools/setup/install.py with its folders moved to an empty place."""
+    spec = importlib.util.spec_from_file_location(
+        "install", ROOT / "tools" / "setup" / "install.py"
+    )
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -17,7 +17,7 @@ from workloads.records.manifest import (
 )
 from workloads.runs import Plan, make_plan, run
 
-KEPT = sorted((Path(__file__).resolve().parents[2] / "fuzz" / "folders").iterdir())
+KEPT = sorted((Path(__file__).resolve().parents[2] / "tools" / "fuzz" / "folders").iterdir())
 """Real runs; those called `older-` were made before manifests had a type."""
 
 

@@ -245,8 +245,8 @@ def test_damaged_files_are_one_sentence(tmp_path: Path, damage: str) -> None:
 
 @pytest.fixture
 def fetcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """setup/fetch_sqld.py with its folders moved to an empty place."""
-    script = ROOT / "setup" / "fetch_sqld.py"
+    """tools/setup/fetch_sqld.py with its folders moved to an empty place."""
+    script = ROOT / "tools" / "setup" / "fetch_sqld.py"
     spec = importlib.util.spec_from_file_location("fetch_sqld", script)
     assert spec and spec.loader
     monkeypatch.syspath_prepend(script.parent)  # it imports the module beside it

@@ -26,7 +26,7 @@ from typing import Any
 
 import psutil
 
-from fuzz import find
+from tools.fuzz import find
 from workloads.files import temporary, visible
 
 LIMIT_S = 10.0
@@ -81,7 +81,7 @@ class Campaign:
     seconds: float = 0.0
 
     def replay(self, number: int) -> str:
-        return f"python -m fuzz {shlex.quote(self.name)} --seed {self.seed} --from {number}"
+        return f"python -m tools.fuzz {shlex.quote(self.name)} --seed {self.seed} --from {number}"
 
     def lines(self) -> list[str]:
         """The result in words: a paragraph for each kind of fault, then one line of all."""
@@ -273,7 +273,7 @@ class Child:
         said = [name, str(seed), str(base), str(folder), str(orders), str(answers)]
         with (folder / "start").open("wb") as start:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "fuzz.child", *said],
+                [sys.executable, "-m", "tools.fuzz.child", *said],
                 pass_fds=(orders, answers),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -377,7 +377,7 @@ def _last(path: Path) -> str:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    root = str(Path(__file__).resolve().parents[1])
+    root = str(Path(__file__).resolve().parents[2])
     return os.environ | {
         "PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)]),
         "PYTHONIOENCODING": "utf-8:strict",  # a lone surrogate is refused as on a user's terminal

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fuzz.history_draws import ACTS
+from tools.fuzz.history_draws import ACTS
 from workloads.records import Unordered
 from workloads.records.edn import read_edn
 from workloads.records.values import Pairs, Tagged, edn_text

@@ -1,4 +1,4 @@
-"""How fast the checker is: `python bench/bench_checker.py`, about two minutes.
+"""How fast the checker is: `python tools/bench/bench_checker.py`, about two minutes.
 
 Generated histories of 1 to 4 operations a transaction, valid and with planted anomalies, all ten
 levels at once, from JSON lines and from the columnar form. Every measurement is a process of its
@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 TARGETS = {".jsonl": 80_000, ".npz": 200_000}
 PLANTED = ("G1a", "lost-update", "G2-item", "G-nonadjacent", "G-single-realtime")
@@ -51,7 +51,7 @@ def main() -> int:
     if args.measure:
         measure(args.measure)
         return 0
-    from bench.generate import generate
+    from tools.bench.generate import generate
     from workloads.records.elle import write_history
 
     missed = 0

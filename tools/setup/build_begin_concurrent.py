@@ -2,8 +2,8 @@
 
 The branch's amalgamation comes from the npm package @rocicorp/zero-sqlite3, apsw's source from
 PyPI. Both are pinned by content. One compiler call makes the extension module that
-workloads/engines/concurrent_build.py loads. Run by setup/install.py with the Python of .venv; what
-goes wrong ends as one sentence in why-missing.txt and on the screen.
+workloads/engines/concurrent_build.py loads. Run by tools/setup/install.py with the
+Python of .venv; what goes wrong ends as one sentence in why-missing.txt and on the screen.
 
 apsw and not pysqlite3: built on the same amalgamation, in interleaved blocks, a read-update
 transaction costs 24.6 us through an apsw cursor and 27.9 us through a pysqlite3 one; and apsw
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from fetching import PIP, CannotBuild, npm_archive, run, say
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / ".build"
 TARGET = BUILD / "begin-concurrent"
 SOURCES = BUILD / "sources"
@@ -169,7 +169,7 @@ def fetch_apsw() -> Path:
     if _sha256(archive) != APSW_SHA256:
         say(f"fetching {APSW}")
         environment = os.environ | {
-            "PYTHONPATH": str(ROOT / "setup" / "archive_only"),
+            "PYTHONPATH": str(ROOT / "tools" / "setup" / "archive_only"),
             "CWKIT_ARCHIVE": APSW,
         }
         run(

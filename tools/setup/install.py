@@ -19,13 +19,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / "bin" / "python"
 BUILD = ROOT / ".build"
 LOGS = BUILD / "logs"
 LOCK = ROOT / "requirements.lock"
-SETUP = ROOT / "setup"
+SETUP = ROOT / "tools" / "setup"
 
 
 class Part(NamedTuple):

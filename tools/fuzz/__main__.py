@@ -1,4 +1,4 @@
-"""`python -m fuzz NAME --inputs 20000 --seed S [--from N]`: plays one fuzzer, or all of them.
+"""`python -m tools.fuzz NAME --inputs 20000 --seed S [--from N]`: plays one fuzzer, or all of them.
 
 Exit status: 0 nothing was found; 1 something was; 2 no such fuzzer; 130 Ctrl-C.
 """
@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from fuzz import REGISTRY
-from fuzz.harness import play
+from tools.fuzz import REGISTRY
+from tools.fuzz.harness import play
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__

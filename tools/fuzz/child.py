@@ -24,7 +24,7 @@ from typing import Any
 
 import psutil
 
-from fuzz import EVIL, PRECIOUS, Fuzzer, Played, find
+from tools.fuzz import EVIL, PRECIOUS, Fuzzer, Played, find
 from workloads.files import temporary
 
 ADDRESS_SPACE = 1 << 30

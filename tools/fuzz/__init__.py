@@ -12,7 +12,7 @@ traceback, and runs nothing that the input names. A fuzzer is one file and one l
             (where / "greeting.txt").write_text(text * rng.randrange(1000))
             return [["show", "greeting.txt"]]   # `cwkit show greeting.txt`, in the folder `where`
 
-`python -m fuzz NAME --inputs 20000 --seed S` plays it, `--from N --inputs 1` plays number N again.
+`python -m tools.fuzz NAME --inputs 20000 --seed S` plays it, `--from N --inputs 1` input N again.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REGISTRY: dict[str, str] = {
-    "run-folders": "fuzz.run_folders:RunFolders",
-    "sweep-folders": "fuzz.sweep_folders:SweepFolders",
-    "command-line": "fuzz.command_line:CommandLine",
-    "histories": "fuzz.histories:Histories",
+    "run-folders": "tools.fuzz.run_folders:RunFolders",
+    "sweep-folders": "tools.fuzz.sweep_folders:SweepFolders",
+    "command-line": "tools.fuzz.command_line:CommandLine",
+    "histories": "tools.fuzz.histories:Histories",
 }
 """Name -> "module:Class"; `make fuzz` and analysis/test_fuzz.py play each."""
 

@@ -1,6 +1,6 @@
 """How many schedules a second one core steps and judges, with one process and with one a session.
 
-    python bench/bench_schedules.py [SECONDS]
+    python tools/bench/bench_schedules.py [SECONDS]
 
 Every schedule runs on a database in its first state, which is read back and compared.
 """
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from hypothesis import HealthCheck, Phase, given, settings
 

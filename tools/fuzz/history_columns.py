@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from fuzz.bytes import damage_bytes
-from fuzz.rows import DTYPES as ODD_DTYPES
-from fuzz.rows import LITERALS, SHAPES
-from fuzz.trees import damage_text, damage_tree
+from tools.fuzz.bytes import damage_bytes
+from tools.fuzz.rows import DTYPES as ODD_DTYPES
+from tools.fuzz.rows import LITERALS, SHAPES
+from tools.fuzz.trees import damage_text, damage_tree
 from workloads.records.columns import DTYPES
 
 Members = dict[str, bytes]

@@ -1,6 +1,6 @@
 """What the generator itself costs: the kit's loop against the bare driver, and against C.
 
-    python bench/bench_generator.py [BLOCKS]
+    python tools/bench/bench_generator.py [BLOCKS]
 
 A transaction is BEGIN, one read by key, one update by key, COMMIT, one process, no contention. The
 two sides of each comparison run in turn, in blocks of a few milliseconds, so that the machine's
@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from workloads.engines import Settings, find_engine  # noqa: E402
@@ -172,7 +172,8 @@ class COfSqlite:
         subprocess.run(["cc", "-O2", "-o", str(program), source, "-ldl"], check=True, timeout=60)
         library = ctypes.util.find_library("sqlite3") or "libsqlite3.so.0"
         made = (
-            "import sys; sys.path.insert(0, sys.argv[2]); from bench.bench_generator import *;"
+            "import sys; sys.path.insert(0, sys.argv[2]);"
+            "from tools.bench.bench_generator import *;"
             "s = find_engine('sqlite').connect(sys.argv[1], begin='immediate',"
             " settings=NO_CHECKPOINT); create(s); s.close()"
         )
