@@ -24,7 +24,7 @@ from analysis.counting.tally import count
 from analysis.report import arms_table, doubt_words, write_report
 from analysis.report.evidence import read_evidence
 from analysis.report.findings import doubts as report_doubts
-from analysis.report.sweeps import judged
+from analysis.report.sweep_verdicts import judged
 from analysis.report.sweeps import table as sweep_rows
 from analysis.report.tables import rates_table
 from analysis.synthetic import drawn_run, made_experiment, open_loop, rated

@@ -22,9 +22,8 @@ from analysis.charts import (
 )
 from analysis.charts import caption as figures_caption
 from analysis.counting import Arm, checkpoints, timeline
-from analysis.report import limits as losing
-from analysis.report.evidence import CONTROL, Evidence
-from analysis.report.headline import headline_pair
+from analysis.report.evidence import Evidence
+from analysis.report.facts import CONTROL, System
 from analysis.report.markdown import ours
 from analysis.statistics import abort_rate
 from workloads.records import COMMITTED, read_run
@@ -88,7 +87,7 @@ def address_of(path: Path, out: Path) -> str:
 
 def _by_writers(evidence: Evidence) -> list[Line]:
     for measured in evidence.experiments.values():
-        systems: dict[tuple[str, str], list[Arm]] = {}
+        systems: dict[System, list[Arm]] = {}
         for arm in measured.arms.values():
             if arm.writers and arm.usable:
                 systems.setdefault(arm.system, []).append(arm)
@@ -122,7 +121,7 @@ def _floor_line(evidence: Evidence, arms: Sequence[Arm]) -> list[Line]:
 
 def _by_skew(evidence: Evidence) -> list[Line]:
     found: dict[tuple[str, str, str], list[tuple[float, np.ndarray]]] = {}
-    rows = losing.skewed(evidence)
+    rows = evidence.facts.skew
     for arm, at, tally in rows:
         if arm.measured is rows[0][0].measured:
             rate = abort_rate([tally.conflicted], [tally.finished])[0]
@@ -136,9 +135,10 @@ def _by_skew(evidence: Evidence) -> list[Line]:
 
 def _headline_arms(evidence: Evidence) -> list[Arm]:
     """The arms of the headline's experiment that do the headline's work, A/A twins once."""
-    pair = headline_pair(evidence)
-    if pair is None:
+    head = evidence.facts.headline
+    if head is None:
         return []
+    pair = head.pair
     again = pair.measured.repeated
     return [
         arm
@@ -176,24 +176,14 @@ def _shares(evidence: Evidence) -> list[Line]:
 
 
 def _crossover(evidence: Evidence) -> list[Line]:
-    systems = dict.fromkeys(
-        arm.system
-        for measured in evidence.experiments.values()
-        for arm in measured.arms.values()
-        if arm.engine != "null" and arm.writers
-    )
     lines = []
-    for system in systems:
-        if system == CONTROL:
-            continue
-        found = losing.work_ratios(evidence, candidate=system)
-        if not found:
+    for (system, baseline), found in evidence.facts.work.items():
+        if baseline != CONTROL:
             continue
         ratios = [ratio for _, _, ratio in found]
-        _, pair, _ = found[0]
         lines.append(
             Line(
-                pair.candidate.label,
+                found[0].pair.candidate.label,
                 system,
                 [work for work, _, _ in found],
                 [ratio.value for ratio in ratios],

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from analysis.report import replica_claims as served_claims
-from analysis.report.evidence import CONTROL, STUDIED, Evidence, where
-from analysis.report.headline import HOW, NOW, headline_pair
+from analysis.report.evidence import Evidence, where
+from analysis.report.facts import CONTROL, STUDIED
+from analysis.report.headline import HOW, NOW
 from analysis.report.markdown import Markdown, markdown
 from analysis.statistics import percentiles
 from analysis.wording import duration, interval, listed, number, percent, times
@@ -138,10 +139,10 @@ def network_hops(evidence: Evidence) -> Claim:
 
 def ends_the_bottleneck(evidence: Evidence) -> Claim:
     claim = "BEGIN CONCURRENT ends the single-writer bottleneck"
-    head = headline_pair(evidence)
+    head = evidence.facts.headline
     if head is None:
         return Claim(claim, False, "Not measured here: no run of both modes side by side is there.")
-    ratio = head.ratio()
+    ratio = head.ratio
     verdict = {
         "more": "It widens it",
         "less": "It does not: it makes it worse",
@@ -154,21 +155,18 @@ def ends_the_bottleneck(evidence: Evidence) -> Claim:
             verdict,
             ratio.said(),
             NOW,
-            where(*head),
+            where(*head.pair),
         )
     )
-    tally = head.candidate.tally()
-    if tally is not None:
-        low, rate, high = tally.abort_rate
-        parts.append(
-            f"the wait for the lock becomes a refused commit in {percent(rate)} "
-            f"{interval(low, high, percent)} of the attempts"
-        )
+    low, rate, high = head.candidate.tally.abort_rate
+    parts.append(
+        f"the wait for the lock becomes a refused commit in {percent(rate)} "
+        f"{interval(low, high, percent)} of the attempts"
+    )
     if growth := _growth(evidence):
         parts.append(growth)
-    floor = evidence.floor(head.candidate)
-    if floor is not None:
-        reach = head.candidate.estimate().value / floor.estimate().value
+    if head.floor is not None:
+        reach = head.candidate.throughput.value / head.floor.estimate().value
         parts.append(_of_the_floor(reach))
     parts.append(
         "commits are still written to one log one after the other, so that a bottleneck remains "

@@ -1,7 +1,6 @@
 """What a report stands on: the experiments of a folder, counted, and what the engines answered.
 
-Everything is looked up by what a run was asked to do (engine, BEGIN mode, writers, work), never by
-an arm's name, so that a renamed arm or a grid of another size still finds its place.
+Reading ends by computing the report's facts, once.
 """
 
 from __future__ import annotations
@@ -11,28 +10,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as field_
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from analysis import wording as words
-from analysis.counting import FOREIGN_LIMIT, Arm, CountedCell, Measure, Measured, gather
+from analysis.counting import FOREIGN_LIMIT, Arm, CountedCell, Measured, gather
 from analysis.report import isolation
+from analysis.report.facts import (
+    CONTROL,
+    STUDIED,
+    Pair,
+    ReportFacts,
+    System,
+    facts_of,
+    find_floor,
+    find_pair,
+)
 from analysis.report.markdown import Markdown, code, markdown
 from analysis.report.replica import NEVER, Served, read_served
 from analysis.report.suite_file import CAMPAIGN, Campaign, read_campaign, sweep_beside
-from analysis.statistics import Ratio
 from workloads.engines import Probe
 from workloads.errors import LaterVersion, RunError
 from workloads.experiments import NOTE, read_experiment
 from workloads.files import inside
-
-STUDIED = ("sqlite-concurrent", "concurrent")
-"""The arm that the report is about, (engine, BEGIN mode) of the writers."""
-
-CONTROL = ("libsql", "immediate")
-"""The arm that it is held against: what a libSQL user does today."""
-
-MODE_ALONE = ("sqlite-concurrent", "immediate")
-"""The same library and binding without BEGIN CONCURRENT: against it only the mode differs."""
 
 ORDER = (
     "headline",
@@ -54,22 +53,6 @@ MATRIX = "isolation.json"
 NO_CAMPAIGN = Campaign()
 
 
-class Pair(NamedTuple):
-    """Two arms of one experiment that differ only in how they write."""
-
-    candidate: Arm
-    baseline: Arm
-
-    @property
-    def measured(self) -> Measured:
-        """The experiment of both."""
-        return self.candidate.measured
-
-    def ratio(self, measure: Measure | None = None) -> Ratio:
-        """Candidate / baseline (default: of the writers' throughput)."""
-        return self.measured.ratio(self.candidate, self.baseline, measure)
-
-
 @dataclass(frozen=True)
 class Evidence:
     """A folder of experiments, read.
@@ -81,6 +64,7 @@ class Evidence:
     isolation : rows of properties.conformance.matrix.isolation_matrix, () where it was not made;
     known: those
         of known_findings. served : what was measured beside libSQL's server.
+    facts : what the experiments and sweeps come to.
     """
 
     folder: Path
@@ -92,6 +76,7 @@ class Evidence:
     known: Sequence[Mapping[str, Any]] = ()
     sweeps: Mapping[str, Measured] = field_(default_factory=dict)
     served: Served = NEVER
+    facts: ReportFacts = field_(default_factory=ReportFacts)
 
     @property
     def seed(self) -> int:
@@ -113,41 +98,14 @@ class Evidence:
                 yield measured.arms[cell.arm], cell
 
     def pair(
-        self,
-        candidate: tuple[str, str] = STUDIED,
-        baseline: tuple[str, str] = CONTROL,
-        **want: Any,
+        self, candidate: System = STUDIED, baseline: System = CONTROL, **want: Any
     ) -> Pair | None:
-        """The first experiment where two ways to write meet with everything else alike.
-
-        want : fields of the plan or of its params that both must have (writers=4, think_us=200).
-        """
-        for measured in self.experiments.values():
-            if measured.name == "acked":
-                continue  # shaped to break, not to be fast
-            for top in measured.arms_of(*candidate, **want):
-                for bottom in measured.arms_of(*baseline, **want):
-                    if top.alike(bottom) and top.usable and bottom.usable:
-                        return Pair(top, bottom)
-        return None
+        """The first experiment where two systems meet with everything else alike."""
+        return find_pair(self.experiments, candidate, baseline, **want)
 
     def floor(self, arm: Arm) -> Arm | None:
-        """The `null` arm that does what an arm does: the generator alone.
-
-        Looked for in the same experiment first.
-        """
-        wanted = arm.plan
-        if arm.engine == "null":
-            return None
-        for measured in dict.fromkeys([arm.measured, *self.experiments.values()]):
-            for null in measured.arms_of("null"):
-                same = all(
-                    null.plan[key] == wanted[key]
-                    for key in ("writers", "readers", "scenario", "params")
-                )
-                if same and null.usable:
-                    return null
-        return None
+        """The `null` arm that does what an arm does: the generator alone."""
+        return find_floor(self.experiments, arm)
 
 
 def read_evidence(folder: Path, sweeps: Sequence[Path] = ()) -> Evidence:
@@ -184,16 +142,19 @@ def read_evidence(folder: Path, sweeps: Sequence[Path] = ()) -> Evidence:
         unread.append(
             markdown("The isolation matrix was not made: `cwkit report --into` makes it.")
         )
+    ordered = {name: experiments[name] for name in names}
+    swept = dict(sorted(told.items()))
     return Evidence(
         folder,
-        {name: experiments[name] for name in names},
+        ordered,
         there,
         there.answers(),
         tuple(unread),
         matrix,
         known,
-        dict(sorted(told.items())),
+        swept,
         read_served(folder, limit),
+        facts_of(ordered, swept),
     )
 
 

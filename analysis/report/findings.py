@@ -10,9 +10,10 @@ from __future__ import annotations
 from analysis.counting import FOREIGN_LIMIT, slump_words
 from analysis.report import isolation
 from analysis.report.commits import acked, acknowledged
-from analysis.report.evidence import MODE_ALONE, Evidence
-from analysis.report.headline import absent, cost, fairness, gain, headline_pair, latency
-from analysis.report.limits import losing_work, scaling, skew, work_ratios
+from analysis.report.evidence import Evidence
+from analysis.report.facts import MODE_ALONE
+from analysis.report.headline import absent, cost, fairness, gain, latency
+from analysis.report.limits import losing_work, scaling, skew
 from analysis.report.markdown import code, markdown
 from analysis.wording import begin_words, duration, interval, number, percent, times, whole
 
@@ -54,17 +55,17 @@ def in_short(evidence: Evidence) -> str:
         said.append("libSQL has no BEGIN CONCURRENT to switch on")
     elif answer is not None:
         said.append("libSQL accepts BEGIN CONCURRENT here")
-    pair = headline_pair(evidence)
-    if pair is not None:
-        ratio = pair.ratio()
-        work = number(pair.candidate.field("think_us") or 0)
+    head = evidence.facts.headline
+    if head is not None:
+        ratio = head.ratio
+        work = number(head.pair.candidate.field("think_us") or 0)
         verdict = {"more": "pays", "less": "loses", "none seen": "makes no difference"}
         pays = verdict.get(ratio.verdict, "cannot be judged from so few blocks")
         said.append(
             f"another library's on libSQL's file {pays} with {work} µs of work in a transaction "
             f"({ratio.said()} times) if you rerun what it refuses"
         )
-    alone = {work: ratio for work, _, ratio in work_ratios(evidence, baseline=MODE_ALONE)}
+    alone = {work: ratio for work, _, ratio in evidence.facts.work_rows(baseline=MODE_ALONE)}
     if 0.0 in alone:
         verdict = {"more": "it pays too", "less": "it loses", "none seen": "no gain was seen"}
         pays = verdict.get(alone[0.0].verdict, "too few blocks to say")
@@ -181,8 +182,8 @@ def doubts(evidence: Evidence) -> list[str]:
                 percent(FOREIGN_LIMIT),
             )
         )
-    pair = headline_pair(evidence)
-    if pair is not None and (blocks := pair.ratio().blocks) < 10:
+    head = evidence.facts.headline
+    if head is not None and (blocks := head.ratio.blocks) < 10:
         said.append(f"The headline rests on {times(blocks, 'block')}, not on ten or more.")
     failed = [
         markdown("{}, block {}, {}: {}", code(arm.measured.name), c.block, c.arm, c.failure)

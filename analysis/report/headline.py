@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from analysis.counting import Arm, percentile_words
-from analysis.report.evidence import STUDIED, Evidence, Pair, where
+from analysis.report.evidence import Evidence, where
+from analysis.report.facts import STUDIED
 from analysis.report.markdown import bold, markdown
 from analysis.statistics import Ratio
 from analysis.wording import duration, interval, number, percent, times, whole
@@ -14,33 +15,25 @@ HOW = "sqlite-concurrent's BEGIN CONCURRENT on a libSQL file"
 NOW = "libSQL's BEGIN IMMEDIATE"
 
 
-def headline_pair(evidence: Evidence) -> Pair | None:
-    """The comparison that the report is about: with the most blocks, it is the first there is."""
-    return evidence.pair(writers=4) or evidence.pair()
-
-
 def gain(evidence: Evidence) -> str:
     """What would BEGIN CONCURRENT do for my writes on libSQL?"""
-    pair = headline_pair(evidence)
-    if pair is None:
+    head = evidence.facts.headline
+    if head is None:
         return absent(evidence, "What BEGIN CONCURRENT does for throughput on libSQL")
-    over, under = pair
-    if refused := pair.measured.unlike(over, under):
-        return refused
-    ratio = pair.ratio()
-    said = f"{_setting(over)}, {HOW} {_commits(ratio)} {NOW}"
-    rates = f"{over.estimate().said()} against {under.estimate().said()} tx/s"
-    twice = _same_twice(pair)
-    runs = where(over, under)
-    return markdown("{} ({}; {}){}.", bold("{}", said), rates, runs, twice)
+    if head.unlike:
+        return head.unlike
+    said = f"{_setting(head.candidate.arm)}, {HOW} {_commits(head.ratio)} {NOW}"
+    rates = f"{head.candidate.throughput.said()} against {head.baseline.throughput.said()} tx/s"
+    twice = _same_twice(head.control)
+    return markdown("{} ({}; {}){}.", bold("{}", said), rates, where(*head.pair), twice)
 
 
 def _setting(arm: Arm) -> str:
-    plan = arm.plan
     work = arm.field("think_us") or 0
     inside = f"{number(work)} µs of work" if work else "no work"
-    durable = "" if plan["synchronous"] != "off" else " and synchronous OFF (commits may be lost)"
-    return f"With {times(plan['writers'], 'writer')} and {inside} inside the transaction{durable}"
+    off = arm.plan["synchronous"] == "off"
+    durable = " and synchronous OFF (commits may be lost)" if off else ""
+    return f"With {times(arm.writers, 'writer')} and {inside} inside the transaction{durable}"
 
 
 def _commits(ratio: Ratio) -> str:
@@ -53,13 +46,10 @@ def _commits(ratio: Ratio) -> str:
     return f"committed {only}{said} times as many transactions as"
 
 
-def _same_twice(pair: Pair) -> str:
+def _same_twice(ratio: Ratio | None) -> str:
     """The A/A control of the experiment: what "no difference" looks like here."""
-    twins = pair.measured.twins
-    if not twins:
+    if ratio is None:
         return ", without an A/A control"
-    one, again = twins[0]
-    ratio = pair.measured.ratio(again, one)
     if ratio.verdict in ("more", "less"):
         return markdown(
             "; {}, so do not trust differences of that size",
@@ -70,72 +60,61 @@ def _same_twice(pair: Pair) -> str:
 
 def cost(evidence: Evidence) -> str:
     """And what does it cost?"""
-    pair = headline_pair(evidence)
-    if pair is None:
+    head = evidence.facts.headline
+    if head is None:
         return absent(evidence, "What BEGIN CONCURRENT costs on libSQL")
-    over, under = pair
-    top, bottom = over.tally(), under.tally()
-    assert top is not None and bottom is not None
-    low, rate, high = top.abort_rate
-    cpu = pair.ratio(lambda counted: counted.roles["writer"].cpu_us)
-    dearer = "no difference was seen" if cpu.verdict == "none seen" else f"{cpu.said()} times"
+    mine, other = head.candidate.tally, head.baseline.tally
+    low, rate, high = mine.abort_rate
+    none = head.cpu.verdict == "none seen"
+    dearer = "no difference was seen" if none else f"{head.cpu.said()} times"
     return markdown(
         "{} ({}; {}).",
         f"It costs conflicts, which the caller must retry: {percent(rate)} "
-        f"{interval(low, high, percent)} of {whole(top.finished)} attempts were refused "
-        f"({NOW}: {percent(bottom.abort_rate[1])} of {whole(bottom.finished)}), "
-        f"{percent(top.wasted)} of the time inside attempts was wasted (against "
-        f"{percent(bottom.wasted)}), and a commit took {number(top.cpu_us)} µs of CPU time, the "
-        f"work inside included, against {number(bottom.cpu_us)}",
+        f"{interval(low, high, percent)} of {whole(mine.finished)} attempts were refused "
+        f"({NOW}: {percent(other.abort_rate[1])} of {whole(other.finished)}), "
+        f"{percent(mine.wasted)} of the time inside attempts was wasted (against "
+        f"{percent(other.wasted)}), and a commit took {number(mine.cpu_us)} µs of CPU time, the "
+        f"work inside included, against {number(other.cpu_us)}",
         dearer,
-        where(over),
+        where(head.pair.candidate),
     )
 
 
 def fairness(evidence: Evidence) -> str:
     """Who gets to write?"""
-    pair = headline_pair(evidence)
-    if pair is None:
+    head = evidence.facts.headline
+    if head is None:
         return absent(evidence, "Fairness between writers")
-    over, under = pair
-    parts = []
-    for arm, name in ((under, NOW), (over, HOW)):
-        index = arm.estimate(lambda counted: counted.roles["writer"].fairness)
-        tally = arm.tally()
-        assert tally is not None
-        worst = arm.estimate(lambda counted: counted.roles["writer"].worst_share)
-        parts.append(
-            f"under {name} Jain's index is {index.said()}, the worst-served writer gets "
-            f"{percent(worst.value)} of the commits and the longest wait was "
-            f"{duration(tally.longest_ns)}"
-        )
-    writers = over.writers
-    even = f"1 is even, {number(1 / writers)} is one writer that has everything"
-    even += f"; windows of {over.plan['duration_s']:g} s, so longer waits are cut"
+    parts = [
+        f"under {name} Jain's index is {one.fairness.said()}, the worst-served writer gets "
+        f"{percent(one.worst_share.value)} of the commits and the longest wait was "
+        f"{duration(one.tally.longest_ns)}"
+        for one, name in ((head.baseline, NOW), (head.candidate, HOW))
+    ]
+    arm = head.pair.candidate
+    even = f"1 is even, {number(1 / arm.writers)} is one writer that has everything"
+    even += f"; windows of {arm.plan['duration_s']:g} s, so longer waits are cut"
     said = f"Fairness ({even}): {'; '.join(parts)}"
-    return markdown("{} ({}).", said, where(over, under))
+    return markdown("{} ({}).", said, where(*head.pair))
 
 
 def latency(evidence: Evidence) -> str:
     """What does one transaction wait?"""
-    pair = headline_pair(evidence)
-    if pair is None:
+    head = evidence.facts.headline
+    if head is None:
         return absent(evidence, "Latency")
-    over, under = pair
     parts = []
-    for arm, name in ((under, NOW), (over, HOW)):
-        tally = arm.tally()
-        assert tally is not None
-        p50, _, p99, _, _ = arm.percentiles("writer")
+    for one, name in ((head.baseline, NOW), (head.candidate, HOW)):
+        p50, _, p99, _, _ = one.percentiles
         parts.append(
             f"{name} {percentile_words(p50)} / {percentile_words(p99)} / "
-            f"{duration(tally.longest_ns)}"
+            f"{duration(one.tally.longest_ns)}"
         )
     return markdown(
         "A transaction, retries included, took (p50 and p99 of the committed, longest of all, "
         "pooled over the blocks; writers that got no turn are in no percentile): {} ({}).",
         "; ".join(parts),
-        where(over, under),
+        where(*head.pair),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,10 @@ from analysis.models import (
     prediction_table,
     predictions,
     scaling_table,
-    scalings,
 )
-from analysis.report import limits as losing
 from analysis.report.charts import drawn
 from analysis.report.evidence import Evidence
+from analysis.report.facts import Fit, SkewRow
 from analysis.report.markdown import code, listed_names, markdown
 from analysis.report.sweep_layout import WAY
 from analysis.wording import Table, number, percent, times, whole
@@ -41,8 +40,10 @@ FEWEST_SKEWS = 3
 
 def told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
     """Everything the template shows of the models. Draws their charts."""
-    fits = list(_fits(evidence))
-    made, without = _predictions(evidence)
+    facts = evidence.facts
+    fits = sorted((fit.scaling for fit in facts.fits), key=lambda fit: fit.law is None)
+    studies = skew_studies(list(evidence.sweeps.values()), facts.skew)
+    made, without = _predictions(studies)
     return {
         "scaling": scaling_table(fits[:MOST_FITS]) if fits else None,
         "more_fits": max(len(fits) - MOST_FITS, 0),
@@ -51,12 +52,12 @@ def told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
             folder / "scaling-law.svg",
             out,
             scaling_law,
-            _charted(evidence)[:MOST_LINES],
+            _charted(facts.fits)[:MOST_LINES],
             "no experiment has at least 6 numbers of writers",
         ),
         "conflicts": prediction_table(made) if made else None,
         "errors": error_table(made) if made else None,
-        "sentence": sentence(made, [measured.name for measured in skew_studies(evidence)]),
+        "sentence": sentence(made, [measured.name for measured in studies]),
         "conflicts_chart": drawn(
             "Predicted and observed aborts",
             folder / "conflict-model.svg",
@@ -65,54 +66,37 @@ def told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
             made,
             "no run says what its transactions touch",
         ),
-        "blame": blame_table(evidence),
+        "blame": blame_table(studies),
         "without": without,
     }
 
 
-def _experiments(evidence: Evidence) -> Iterator[Measured]:
-    yield from evidence.experiments.values()
-    yield from evidence.sweeps.values()
-
-
-def _fits(evidence: Evidence) -> Iterator[Scaling]:
-    """Of every experiment and sweep with enough numbers of writers."""
-    found = [
-        fit
-        for measured in _experiments(evidence)
-        for fit in scalings(measured)
-        if fit.look[0] != "null"
-    ]
-    yield from sorted(found, key=lambda fit: fit.law is None)
-
-
-def _charted(evidence: Evidence) -> list[Scaling]:
+def _charted(fits: Sequence[Fit]) -> list[Scaling]:
     """Of a sweep those fits that differ from its baseline only in the way to write; else all."""
     found = []
-    for measured in _experiments(evidence):
+    for measured, fit in fits:
         base = measured.baseline.point if measured.baseline else {}
         fixed = {axis: v for axis, v in base.items() if axis not in (WAY, "writers")}
-        for fit in scalings(measured):
-            at = measured.arms[next(iter(fit.arms.values()))].point
-            if fit.law is not None and all(at.get(axis) == v for axis, v in fixed.items()):
-                found.append(fit)
-    return [fit for fit in found if fit.look[0] != "null"]
+        at = measured.arms[next(iter(fit.arms.values()))].point
+        if fit.law is not None and all(at.get(axis) == v for axis, v in fixed.items()):
+            found.append(fit)
+    return found
 
 
-def skew_studies(evidence: Evidence) -> list[Measured]:
-    """The sweeps that study skew, else the experiments that do, else any sweep over keys."""
-    sweeps = list(evidence.sweeps.values())
-    studies = [
-        measured for measured in sweeps if len(measured.axes.get("keys", ())) >= FEWEST_SKEWS
-    ]
-    experiments = list(dict.fromkeys(arm.measured for arm, _, _ in losing.skewed(evidence)))
+def skew_studies(sweeps: Collection[Measured], rows: Sequence[SkewRow]) -> list[Measured]:
+    """The sweeps that study skew, else the experiments that do, else any sweep over keys.
+
+    rows : the arms of the report's experiments whose keys' skew is studied.
+    """
+    studies = [one for one in sweeps if len(one.axes.get("keys", ())) >= FEWEST_SKEWS]
+    experiments = list(dict.fromkeys(row.arm.measured for row in rows))
     return studies or experiments or [one for one in sweeps if "keys" in one.axes]
 
 
-def _predictions(evidence: Evidence) -> tuple[list[Prediction], list[str]]:
+def _predictions(studies: Sequence[Measured]) -> tuple[list[Prediction], list[str]]:
     made: list[Prediction] = []
     without: list[str] = []
-    for measured in skew_studies(evidence):
+    for measured in studies:
         several, why = predictions(measured)
         made += several
         without += [markdown("{}, {}", code(measured.name), words) for words in why]
@@ -142,10 +126,10 @@ def sentence(made: list[Prediction], names: list[str]) -> str:
     )
 
 
-def blame_table(evidence: Evidence) -> Table | None:
+def blame_table(studies: Sequence[Measured]) -> Table | None:
     """For each arm of the skew experiments: what its refusals had in common with who won."""
     rows = []
-    for measured in skew_studies(evidence):
+    for measured in studies:
         for arm in measured.arms.values():
             found = _blame(arm)
             if not found:

@@ -80,7 +80,8 @@ def _told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
         "charts": charts(evidence, out, folder),
         "work": tables.work_table(evidence),
         "sweeps": [
-            report_sweeps.told(measured, out, folder) for measured in evidence.sweeps.values()
+            report_sweeps.told(measured, evidence.facts.sweeps[name], out, folder)
+            for name, measured in evidence.sweeps.items()
         ],
         "models": report_models.told(evidence, out, folder),
         "experiments": [

@@ -1,8 +1,6 @@
 """What a report says of a sweep: a sentence for each way, small multiples, 30 rows, all as CSV.
 
-What may be claimed is decided for the whole sweep at once: a difference counts where its p-value
-holds after Holm's correction over all comparisons of the sweep, and where it is greater than what
-the same arm, run twice, differs by.
+What may be claimed was decided before, for the whole sweep at once (`sweep_verdicts`).
 """
 
 from __future__ import annotations
@@ -11,103 +9,32 @@ import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from analysis.charts import small_multiples
-from analysis.compare import CLAIMED, UNLIKE, Side, aa_band, compare, deviation
-from analysis.compare import UNKNOWN as NOT_DECIDED
-from analysis.compare import judged as judged_arms
+from analysis.compare import aa_band, deviation
 from analysis.counting import Arm, Measured, cells_table, slumps, write_csv
 from analysis.report.charts import Chart, address_of, drawn
 from analysis.report.markdown import bold, markdown
 from analysis.report.sweep_layout import MOST_PANELS, WAY, abort_chart, throughput_chart, varied
 from analysis.report.sweep_summary import control_words, doubt_words, failure_words, rival
-from analysis.statistics import FEWEST_BLOCKS, LEVEL, Ratio
+from analysis.report.sweep_verdicts import LESS, MORE, SAME, UNKNOWN, Judged
+from analysis.statistics import FEWEST_BLOCKS, LEVEL
 from analysis.wording import DASH, Table, listed, number, percent, times
 from workloads.experiments import EARLIER, STATE_OF_A_CELL
 
 MOST_ROWS = 30
-MORE, LESS, SAME, UNKNOWN = "more", "less", "not claimed", "unknown"
 
 
-class Judged(NamedTuple):
-    """An arm against its rival (the baseline's way at the same point), and what may be claimed.
+def told(measured: Measured, found: Sequence[Judged], out: Path, folder: Path) -> dict[str, Any]:
+    """Everything the template shows of one sweep. Draws its charts and writes its CSV.
 
-    p : adjusted by Holm, of `test`; nan where the pair is no member of the family.
+    found : its arms against their rivals, judged.
     """
-
-    candidate: Arm
-    baseline: Arm
-    ratio: Ratio
-    p: float
-    verdict: str
-    test: str
-
-
-def judged(measured: Measured) -> list[Judged]:
-    """Every arm of a sweep against its rivals, judged as one family as `cwkit compare` judges it:
-    nothing is claimed of blocks too few for an interval. A/A twins are in no family.
-
-    Rivals are the baseline, or, where there are ways to write, those before it in the file's order
-    at the same point: the baseline's way, and perhaps one that differs in less.
-    """
-    role, arms, again = measured.role, measured.arms, measured.repeated
-    sides = {
-        name: Side(name, name, {cell.block: cell for cell in arm.cells}, measured)
-        for name, arm in arms.items()
-    }
-    found = judged_arms(
-        [
-            compare(sides[other.name], sides[arm.name], "throughput", role)
-            for arm in arms.values()
-            if arm.name not in again
-            for other in _rivals(arm)
-            if all(each.plan[f"{role}s"] for each in (arm, other))
-        ]
-    )
-    verdicts = {NOT_DECIDED: UNKNOWN, UNLIKE: UNKNOWN}
-    return [
-        Judged(
-            arms[one.b],
-            arms[one.a],
-            one.ratio,
-            one.p_holm,
-            (MORE if one.ratio.value > 1 else LESS)
-            if one.verdict == CLAIMED
-            else verdicts.get(one.verdict, SAME),
-            one.test,
-        )
-        for one in found
-    ]
-
-
-def _rivals(arm: Arm) -> list[Arm]:
-    """The first is the one of the table."""
-    first = rival(arm)
-    if first is None:
-        return []
-    measured, point = arm.measured, arm.point
-    ways = list(measured.axes.get(WAY, []))
-    if WAY not in point:
-        return [first]
-    mine = ways.index(point[WAY])
-    base = measured.baseline.point.get(WAY) if measured.baseline else None
-    others = [
-        other
-        for way in ways[:mine]
-        for other in measured.arms.values()
-        if way != base and other.point == {**point, WAY: way}
-    ]
-    return [first, *others[:1]]
-
-
-def told(measured: Measured, out: Path, folder: Path) -> dict[str, Any]:
-    """Everything the template shows of one sweep. Draws its charts and writes its CSV."""
     states = {key: cell.state for key, cell in measured.cells.items()}
     path = folder / f"{out.stem}-{measured.name}.csv"
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(cells_table(measured, states), path)
-    found = judged(measured)
     cells = sum(cell.counted is not None for cell in measured.cells.values())
     return {
         "name": measured.name,
@@ -287,4 +214,4 @@ def _cells(one: Judged | None, odd: Collection[str]) -> list[str]:
     return [_rate(one.candidate, odd), said, aborted]
 
 
-__all__ = ["MOST_PANELS", "Judged", "judged", "sentences", "table", "told"]
+__all__ = ["MOST_PANELS", "sentences", "table", "told"]

@@ -20,8 +20,8 @@ from analysis.counting import (
     refusals_table,
     slumps,
 )
-from analysis.report.evidence import CONTROL, MODE_ALONE, Evidence
-from analysis.report.limits import work_ratios
+from analysis.report.evidence import Evidence
+from analysis.report.facts import CONTROL, MODE_ALONE
 from analysis.report.markdown import code, markdown, ours
 from analysis.wording import (
     DASH,
@@ -261,7 +261,7 @@ def work_table(evidence: Evidence) -> Table:
         (MODE_ALONE, "the same library's BEGIN IMMEDIATE (the mode alone)"),
         (CONTROL, "libsql BEGIN IMMEDIATE (library and binding differ too)"),
     ):
-        for work, pair, ratio in work_ratios(evidence, baseline=baseline):
+        for work, pair, ratio in evidence.facts.work_rows(baseline=baseline):
             rows.append(
                 (
                     f"{number(work)} µs",

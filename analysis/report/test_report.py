@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.report import facts
 from analysis.report.claims import claims
 from analysis.report.evidence import read_evidence
 from analysis.report.findings import doubts, findings
@@ -32,6 +33,29 @@ def test_the_same_runs_give_the_same_bytes_of_report_and_charts(runs, tmp_path):
     assert len(charts) >= 4
     for name in charts:
         assert (first / "figures" / name).read_bytes() == (second / "figures" / name).read_bytes()
+
+
+def test_the_headline_is_looked_for_once_and_every_sweep_judged_once(runs, tmp_path, monkeypatch):
+    folder = shutil.copytree(runs, tmp_path / "runs")
+    shutil.copytree(runs / "headline", tmp_path / "swept")
+    asked = json.loads((tmp_path / "swept" / "experiment.json").read_text(encoding="utf-8"))
+    asked["axes"] = {"arm": list(asked["arms"])}
+    asked["points"] = {arm: {"arm": arm} for arm in asked["arms"]}
+    (tmp_path / "swept" / "experiment.json").write_text(json.dumps(asked), encoding="utf-8")
+    calls = []
+    for name in ("headline_pair", "judged", "scalings"):
+        whole = getattr(facts, name)
+
+        def counted(*given, name=name, whole=whole):
+            calls.append((name, getattr(given[0], "name", "")))
+            return whole(*given)
+
+        monkeypatch.setattr(facts, name, counted)
+    write_report(folder, tmp_path / "R.md", tmp_path / "figures", [tmp_path / "swept"])
+    assert "## Sweep `headline`" in (tmp_path / "R.md").read_text(encoding="utf-8")
+    names = [path.parent.name for path in folder.glob("*/experiment.json")]
+    fitted = [("scalings", name) for name in [*names, "headline"]]
+    assert sorted(calls) == sorted([("headline_pair", ""), ("judged", "headline"), *fitted])
 
 
 def test_the_report_names_no_place_of_the_machine(runs, tmp_path):

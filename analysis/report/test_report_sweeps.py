@@ -18,11 +18,13 @@ import pytest
 from analysis.compare import comparison as versus
 from analysis.compare import pairs_of
 from analysis.counting import Measured, gather
-from analysis.report.evidence import read_evidence
+from analysis.report.evidence import Evidence, read_evidence
+from analysis.report.facts import ReportFacts
 from analysis.report.models import skew_studies
 from analysis.report.report import write_report
 from analysis.report.sweep_layout import layout, throughput_chart
-from analysis.report.sweeps import LESS, MORE, SAME, UNKNOWN, judged, sentences, table, told
+from analysis.report.sweep_verdicts import LESS, MORE, SAME, UNKNOWN, judged
+from analysis.report.sweeps import sentences, table, told
 from analysis.synthetic import drawn_run, made_experiment, made_report_folder
 from workloads.experiments import read_experiment
 from workloads.records import Conduct, Run
@@ -161,7 +163,7 @@ def test_runs_that_are_unlike_are_in_no_ratio_of_table_report_or_band(
     assert bool(measured.unlike(found[0].candidate, found[0].baseline)) == (left == 0)
     shown = table(measured, found)
     assert all("**" not in cell for row in shown.rows for cell in row)
-    doubts = told(measured, tmp_path / "R.md", tmp_path / "figures")["doubts"]
+    doubts = told(measured, judged(measured), tmp_path / "R.md", tmp_path / "figures")["doubts"]
     assert any(f"{2 * (8 - left) + (8 if not left else 0)} pairs of runs" in d for d in doubts)
     # The control's two runs are alike where only the ways differ, and crowded like all else.
     assert math.isnan(versus.aa_band(measured)) == (mend is oversubscribed)
@@ -213,21 +215,25 @@ def test_a_sweep_in_a_reports_folder_is_told_with_charts_and_every_cell_as_csv(
         rows = list(csv.DictReader(file))
     assert len(rows) == 78
     assert {row["state"] for row in rows} == {"done"}
-    before = told(evidence.sweeps["landscape"], tmp_path / "REPORT.md", tmp_path / "figures")
+    one = evidence.sweeps["landscape"]
+    before = told(one, judged(one), tmp_path / "REPORT.md", tmp_path / "figures")
     assert before["doubts"] == []
 
 
 def test_the_conflict_model_is_held_to_the_sweep_that_studies_skew(tmp_path: Path) -> None:
+    def studies(one: Evidence) -> list[Measured]:
+        return skew_studies(list(one.sweeps.values()), one.facts.skew)
+
     evidence = read_evidence(made_report_folder(tmp_path / "runs"))
     # The report's own experiment.
-    assert [measured.name for measured in skew_studies(evidence)] == ["skew"]
+    assert [measured.name for measured in studies(evidence)] == ["skew"]
     by_the_way: Any = SimpleNamespace(name="landscape", axes={"keys": ("uniform", "zipfian:0.99")})
     study: Any = SimpleNamespace(
         name="keys", axes={"keys": ("uniform", "zipfian:0.8", "zipfian:0.99")}
     )
     both = {"landscape": by_the_way, "keys": study}
     some = replace(evidence, sweeps={"landscape": by_the_way})
-    assert skew_studies(some) == skew_studies(evidence)
-    assert skew_studies(replace(evidence, sweeps=both)) == [study]
-    alone = replace(evidence, experiments={}, sweeps={"landscape": by_the_way})
-    assert skew_studies(alone) == [by_the_way]
+    assert studies(some) == studies(evidence)
+    assert studies(replace(evidence, sweeps=both)) == [study]
+    alone = replace(evidence, facts=ReportFacts(), sweeps={"landscape": by_the_way})
+    assert studies(alone) == [by_the_way]

@@ -1,0 +1,332 @@
+"""What a report's experiments and sweeps come to, computed once.
+
+Findings, tables, charts and claims say these facts; none of them searches or computes again.
+Everything is looked up by what a run was asked to do (engine, BEGIN mode, writers, work), never by
+an arm's name, so that a renamed arm or a grid of another size still finds its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from analysis.counting import Arm, Measure, Measured, Tally, theta
+from analysis.models import Scaling, scalings
+from analysis.report.sweep_verdicts import Judged, judged
+from analysis.statistics import Estimate, Ratio
+
+System = tuple[str, str]
+"""(engine, BEGIN mode) of the writers."""
+
+Experiments = Mapping[str, Measured]
+
+STUDIED: System = ("sqlite-concurrent", "concurrent")
+"""The system that the report is about."""
+
+CONTROL: System = ("libsql", "immediate")
+"""The system that it is held against: what a libSQL user does today."""
+
+MODE_ALONE: System = ("sqlite-concurrent", "immediate")
+"""The same library and binding without BEGIN CONCURRENT: against it only the mode differs."""
+
+
+class Pair(NamedTuple):
+    """Two arms of one experiment that differ only in how they write."""
+
+    candidate: Arm
+    baseline: Arm
+
+    @property
+    def measured(self) -> Measured:
+        """The experiment of both."""
+        return self.candidate.measured
+
+    def ratio(self, measure: Measure | None = None) -> Ratio:
+        """Candidate / baseline (default: of the writers' throughput)."""
+        return self.measured.ratio(self.candidate, self.baseline, measure)
+
+
+@dataclass(frozen=True)
+class HeadlineArm:
+    """One arm of the headline. percentiles : as `Arm.percentiles` gives the writers'."""
+
+    arm: Arm
+    tally: Tally
+    throughput: Estimate
+    fairness: Estimate
+    worst_share: Estimate
+    percentiles: np.ndarray
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The comparison that the report is about.
+
+    unlike : why the two must not be compared, "" if they may. cpu : ratio of the CPU time that a
+    commit took. control : ratio of the same arm run twice, None where there is no A/A control.
+    floor : the generator alone at the candidate's work, None where it was not measured.
+    """
+
+    pair: Pair
+    candidate: HeadlineArm
+    baseline: HeadlineArm
+    unlike: str
+    ratio: Ratio
+    cpu: Ratio
+    control: Ratio | None
+    floor: Arm | None
+
+
+class WorkRow(NamedTuple):
+    """Two systems at one amount of work inside the transaction, µs."""
+
+    work_us: float
+    pair: Pair
+    ratio: Ratio
+
+
+class PageRow(NamedTuple):
+    """The mode alone where all writers meet on one page."""
+
+    pair: Pair
+    ratio: Ratio
+    tally: Tally
+
+
+class SkewRow(NamedTuple):
+    """An arm whose keys' skew is studied. theta : 0 for uniform keys."""
+
+    arm: Arm
+    theta: float
+    tally: Tally
+
+
+class GrowthRow(NamedTuple):
+    """A system at the fewest and at the most writers. ratio : many / few."""
+
+    system: System
+    few: Arm
+    many: Arm
+    ratio: Ratio
+
+
+class Fit(NamedTuple):
+    """A scaling law fitted to a family of arms of an experiment or a sweep."""
+
+    measured: Measured
+    scaling: Scaling
+
+
+@dataclass(frozen=True)
+class ReportFacts:
+    """Everything that a report says of its experiments and sweeps, computed once.
+
+    work : (candidate, baseline) -> rows by work inside. one_page : of experiments in which all
+    writers meet on one page. skew : by experiment, theta and arm. growth : of the first experiment
+    with several numbers of writers. fits : scaling laws, the generator's left out. sweeps : name ->
+    its arms against their rivals, judged as one family.
+    """
+
+    headline: Headline | None = None
+    work: Mapping[tuple[System, System], tuple[WorkRow, ...]] = field(default_factory=dict)
+    one_page: tuple[PageRow, ...] = ()
+    skew: tuple[SkewRow, ...] = ()
+    growth: tuple[GrowthRow, ...] = ()
+    fits: tuple[Fit, ...] = ()
+    sweeps: Mapping[str, tuple[Judged, ...]] = field(default_factory=dict)
+
+    def work_rows(
+        self, candidate: System = STUDIED, baseline: System = CONTROL
+    ) -> tuple[WorkRow, ...]:
+        """The rows of two systems, () where they did not meet."""
+        return self.work.get((candidate, baseline), ())
+
+
+def facts_of(experiments: Experiments, sweeps: Experiments) -> ReportFacts:
+    """Compute everything that a report says of these experiments and sweeps, by name."""
+    pair = headline_pair(experiments)
+    return ReportFacts(
+        headline=_headline(experiments, pair) if pair else None,
+        work=_work(experiments, pair.candidate) if pair else {},
+        one_page=tuple(_one_page(experiments)),
+        skew=_skew(experiments),
+        growth=_growth(experiments),
+        fits=tuple(_fits(experiments, sweeps)),
+        sweeps={name: tuple(judged(measured)) for name, measured in sweeps.items()},
+    )
+
+
+# --- looked for -------------------------------------------------------------------------------
+
+
+def find_pair(
+    experiments: Experiments, candidate: System = STUDIED, baseline: System = CONTROL, **want: Any
+) -> Pair | None:
+    """The first experiment where two systems meet with everything else alike.
+
+    want : fields of the plan or of its params that both must have (writers=4, think_us=200).
+    """
+    for measured in experiments.values():
+        if measured.name == "acked":
+            continue  # shaped to break, not to be fast
+        for top in measured.arms_of(*candidate, **want):
+            for bottom in measured.arms_of(*baseline, **want):
+                if top.alike(bottom) and top.usable and bottom.usable:
+                    return Pair(top, bottom)
+    return None
+
+
+def find_floor(experiments: Experiments, arm: Arm) -> Arm | None:
+    """The `null` arm that does what an arm does: the generator alone.
+
+    It is looked for in the same experiment first.
+    """
+    if arm.engine == "null":
+        return None
+    for measured in dict.fromkeys([arm.measured, *experiments.values()]):
+        for null in measured.arms_of("null"):
+            same = all(
+                null.plan[key] == arm.plan[key]
+                for key in ("writers", "readers", "scenario", "params")
+            )
+            if same and null.usable:
+                return null
+    return None
+
+
+def headline_pair(experiments: Experiments) -> Pair | None:
+    """The comparison that the report is about: with the most blocks, it is the first there is."""
+    return find_pair(experiments, writers=4) or find_pair(experiments)
+
+
+# --- computed ---------------------------------------------------------------------------------
+
+
+def _headline(experiments: Experiments, pair: Pair) -> Headline:
+    measured = pair.measured
+    control = None
+    if measured.twins:
+        first, again = measured.twins[0]
+        control = measured.ratio(again, first)
+    return Headline(
+        pair=pair,
+        candidate=_headline_arm(pair.candidate),
+        baseline=_headline_arm(pair.baseline),
+        unlike=measured.unlike(*pair),
+        ratio=pair.ratio(),
+        cpu=pair.ratio(lambda counted: counted.roles["writer"].cpu_us),
+        control=control,
+        floor=find_floor(experiments, pair.candidate),
+    )
+
+
+def _headline_arm(arm: Arm) -> HeadlineArm:
+    tally = arm.tally()
+    assert tally is not None  # `find_pair` takes usable arms with writers only
+    return HeadlineArm(
+        arm=arm,
+        tally=tally,
+        throughput=arm.estimate(),
+        fairness=arm.estimate(lambda counted: counted.roles["writer"].fairness),
+        worst_share=arm.estimate(lambda counted: counted.roles["writer"].worst_share),
+        percentiles=arm.percentiles(),
+    )
+
+
+def _work(
+    experiments: Experiments, headline: Arm
+) -> dict[tuple[System, System], tuple[WorkRow, ...]]:
+    """Every system against today's, and the studied one against the mode alone."""
+    systems = dict.fromkeys(
+        arm.system
+        for measured in experiments.values()
+        for arm in measured.arms.values()
+        if arm.engine != "null" and arm.writers and arm.system != CONTROL
+    )
+    met = [(STUDIED, MODE_ALONE), *((system, CONTROL) for system in systems)]
+    return {two: rows for two in met if (rows := _work_rows(experiments, headline, *two))}
+
+
+def _work_rows(
+    experiments: Experiments, headline: Arm, candidate: System, baseline: System
+) -> tuple[WorkRow, ...]:
+    """A row wherever two systems meet and only the work inside differs from the headline's.
+
+    Each amount of work has one row, that of the most blocks.
+    """
+    best: dict[float, WorkRow] = {}
+    like = _work_shape(headline)
+    for measured in experiments.values():
+        for top in measured.arms_of(*candidate):
+            for bottom in measured.arms_of(*baseline):
+                if not top.alike(bottom) or _work_shape(top) != like:
+                    continue
+                ratio = measured.ratio(top, bottom)
+                work_us = float(top.field("think_us") or 0)
+                if ratio.blocks and (
+                    work_us not in best or ratio.blocks > best[work_us].ratio.blocks
+                ):
+                    best[work_us] = WorkRow(work_us, Pair(top, bottom), ratio)
+    return tuple(best[work_us] for work_us in sorted(best))
+
+
+def _work_shape(arm: Arm) -> tuple[Any, ...]:
+    """Everything an arm does, but for how it is written and for the work inside."""
+    plan = arm.plan
+    params = {k: v for k, v in plan["params"].items() if k != "think_us"}
+    return plan["writers"], plan["readers"], plan["scenario"], plan["rate"], sorted(
+        (k, str(v)) for k, v in params.items()
+    )  # fmt: skip
+
+
+def _one_page(experiments: Experiments) -> Iterator[PageRow]:
+    for measured in experiments.values():
+        for candidate in measured.arms_of(*STUDIED):
+            for baseline in measured.arms_of(*MODE_ALONE):
+                if not candidate.alike(baseline) or candidate.plan["scenario"] != "counter":
+                    continue
+                pair, tally = Pair(candidate, baseline), candidate.tally()
+                if tally is not None:
+                    yield PageRow(pair, pair.ratio(), tally)
+
+
+def _skew(experiments: Experiments) -> tuple[SkewRow, ...]:
+    rows = []
+    for measured in experiments.values():
+        arms = [
+            (arm, theta(str(arm.field("keys"))))
+            for arm in measured.arms.values()
+            if arm.engine != "null"
+        ]
+        if len({skew for _, skew in arms if skew is not None}) < 2:
+            continue
+        for arm, skew in arms:
+            tally = arm.tally()
+            if skew is not None and tally is not None:
+                rows.append(SkewRow(arm, skew, tally))
+    return tuple(sorted(rows, key=lambda row: (row.arm.measured.name, row.theta, row.arm.name)))
+
+
+def _growth(experiments: Experiments) -> tuple[GrowthRow, ...]:
+    for measured in experiments.values():
+        rows = []
+        for system in (CONTROL, STUDIED):
+            arms = sorted(measured.arms_of(*system), key=lambda arm: arm.writers)
+            if len(arms) < 2 or not arms[0].alike(arms[-1], "writers"):
+                continue
+            ratio = measured.ratio(arms[-1], arms[0])
+            if arms[0].writers != arms[-1].writers and ratio.blocks:
+                rows.append(GrowthRow(system, arms[0], arms[-1], ratio))
+        if rows:
+            return tuple(rows)
+    return ()
+
+
+def _fits(experiments: Experiments, sweeps: Experiments) -> Iterator[Fit]:
+    for measured in (*experiments.values(), *sweeps.values()):
+        for fitted in scalings(measured):
+            if fitted.look[0] != "null":
+                yield Fit(measured, fitted)

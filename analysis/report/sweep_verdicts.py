@@ -1,0 +1,90 @@
+"""What may be claimed of a sweep's arms, decided for the whole sweep at once.
+
+A difference counts where its p-value holds after Holm's correction over all comparisons of the
+sweep, and where it is greater than what the same arm, run twice, differs by.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from analysis.compare import CLAIMED, UNLIKE, Side, compare
+from analysis.compare import UNKNOWN as NOT_DECIDED
+from analysis.compare import judged as judged_arms
+from analysis.counting import Arm, Measured
+from analysis.report.sweep_layout import WAY
+from analysis.report.sweep_summary import rival
+from analysis.statistics import Ratio
+
+MORE, LESS, SAME, UNKNOWN = "more", "less", "not claimed", "unknown"
+
+
+class Judged(NamedTuple):
+    """An arm against its rival (the baseline's way at the same point), and what may be claimed.
+
+    p : adjusted by Holm, of `test`; nan where the pair is no member of the family.
+    """
+
+    candidate: Arm
+    baseline: Arm
+    ratio: Ratio
+    p: float
+    verdict: str
+    test: str
+
+
+def judged(measured: Measured) -> list[Judged]:
+    """Every arm of a sweep against its rivals, judged as one family as `cwkit compare` judges it:
+    nothing is claimed of blocks too few for an interval. A/A twins are in no family.
+
+    Rivals are the baseline, or, where there are ways to write, those before it in the file's order
+    at the same point: the baseline's way, and perhaps one that differs in less.
+    """
+    role, arms, again = measured.role, measured.arms, measured.repeated
+    sides = {
+        name: Side(name, name, {cell.block: cell for cell in arm.cells}, measured)
+        for name, arm in arms.items()
+    }
+    found = judged_arms(
+        [
+            compare(sides[other.name], sides[arm.name], "throughput", role)
+            for arm in arms.values()
+            if arm.name not in again
+            for other in _rivals(arm)
+            if all(each.plan[f"{role}s"] for each in (arm, other))
+        ]
+    )
+    verdicts = {NOT_DECIDED: UNKNOWN, UNLIKE: UNKNOWN}
+    return [
+        Judged(
+            arms[one.b],
+            arms[one.a],
+            one.ratio,
+            one.p_holm,
+            (MORE if one.ratio.value > 1 else LESS)
+            if one.verdict == CLAIMED
+            else verdicts.get(one.verdict, SAME),
+            one.test,
+        )
+        for one in found
+    ]
+
+
+def _rivals(arm: Arm) -> list[Arm]:
+    """The first is the one of the table."""
+    first = rival(arm)
+    if first is None:
+        return []
+    measured, point = arm.measured, arm.point
+    ways = list(measured.axes.get(WAY, []))
+    if WAY not in point:
+        return [first]
+    mine = ways.index(point[WAY])
+    base = measured.baseline.point.get(WAY) if measured.baseline else None
+    others = [
+        other
+        for way in ways[:mine]
+        for other in measured.arms.values()
+        if way != base and other.point == {**point, WAY: way}
+    ]
+    return [first, *others[:1]]
