@@ -253,6 +253,8 @@ def replacing(path: Path, *, named: bool = False) -> Iterator[BinaryIO]:
     named : the user has named it. What is no file there (a device, a pipe, /dev/stdout) is written
     to and stays what it is, and of a symbolic link it is the file at its end that is replaced.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if named and _written_to(path):
         flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         with os.fdopen(os.open(path, flags), "wb") as file:

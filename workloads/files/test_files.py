@@ -23,6 +23,7 @@ from workloads.files.access import (
     read_versioned,
     remove,
     replace,
+    replacing,
     within,
 )
 from workloads.files.visible_text import visible
@@ -297,3 +298,11 @@ def test_what_acts_is_shown_and_the_rest_is_left(one: str) -> None:
 
 def test_lines_of_ours_stay_lines() -> None:
     assert visible("a\nb\r\x1b", keep="\n") == "a\nb\\r\\x1b"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_folder_is_never_opened_to_be_written_to(tmp_path: Path, named: bool) -> None:
+    with pytest.raises(IsADirectoryError), replacing(tmp_path, named=named):
+        raise AssertionError("there is nothing to write to")
+    assert list(tmp_path.iterdir()) == []
+    assert tmp_path.name in [path.name for path in tmp_path.parent.iterdir()]
