@@ -50,11 +50,11 @@ BASELINE = "libsql immediate, writers 1"
 def made_sweep(folder: Path, *, twin: float = 1.0, blocks: int = 8, **marks: Any) -> Any:
     """A folder of a sweep with a planted truth: one writer more is as fast again."""
     points: dict[str, dict[str, Any]] = {
-        f"{way}, writers {n}": {"way": way, "writers": n} for way in WAYS for n in WRITERS
+        f"{way}, writers {n}": {"system": way, "writers": n} for way in WAYS for n in WRITERS
     }
     points[f"{BASELINE} again"] = points[BASELINE]
     arms: dict[str, dict[str, Any]] = {
-        arm: {**WAYS[point["way"]], "scenario": "register", "writers": point["writers"]}
+        arm: {**WAYS[point["system"]], "scenario": "register", "writers": point["writers"]}
         for arm, point in points.items()
     }
 
@@ -63,7 +63,7 @@ def made_sweep(folder: Path, *, twin: float = 1.0, blocks: int = 8, **marks: Any
             return marks["bad"][arm, block]
         point = points[arm]
         noise = np.random.default_rng([block, len(arm)]).normal(1, 0.01)
-        speed = SPEED[point["way"]] * point["writers"] * (twin if arm.endswith("again") else 1.0)
+        speed = SPEED[point["system"]] * point["writers"] * (twin if arm.endswith("again") else 1.0)
         made = drawn_run(
             [block, len(arm)],
             per_s=speed * noise,
@@ -79,7 +79,7 @@ def made_sweep(folder: Path, *, twin: float = 1.0, blocks: int = 8, **marks: Any
 
     made_experiment(folder, arms, make, name="made", blocks=blocks, baseline=BASELINE)
     said = json.loads((folder / "experiment.json").read_text())
-    said |= {"axes": {"way": list(WAYS), "writers": list(WRITERS)}, "points": points}
+    said |= {"axes": {"system": list(WAYS), "writers": list(WRITERS)}, "points": points}
     (folder / "experiment.json").write_text(json.dumps(said))
     experiment = read_experiment(folder)
     return experiment, gather(experiment)
@@ -88,7 +88,16 @@ def made_sweep(folder: Path, *, twin: float = 1.0, blocks: int = 8, **marks: Any
 def test_arms_are_sorted_best_first_and_held_against_their_rivals(tmp_path):
     _, measured = made_sweep(tmp_path)
     table = arms_table(measured)
-    assert table.head == ("way", "writers", "tx/s", "between", "ratio", "between", "aborts", "p99")
+    assert table.head == (
+        "system",
+        "writers",
+        "tx/s",
+        "between",
+        "ratio",
+        "between",
+        "aborts",
+        "p99",
+    )
     assert [row[:2] for row in table.rows[:3]] == [
         ("branch concurrent", "2"),
         ("libsql immediate", "2"),
@@ -147,7 +156,7 @@ def test_each_cell_is_a_row_with_its_numbers(tmp_path):
         [low, rate, high], rel=1e-5
     )
     assert float(one["p99_us"]) == pytest.approx(tally.latency()["whole"][2] / 1e3, rel=1e-5)
-    assert (one["way"], one["writers"], one["jobs"]) == ("branch concurrent", "2", "2")
+    assert (one["system"], one["writers"], one["jobs"]) == ("branch concurrent", "2", "2")
     assert one["oversubscribed"] == "true" and one["contaminated"] == ""
     assert "50 %" in rows[0, BASELINE]["contaminated"]
     lost = rows[1, "libsql immediate, writers 2"]
@@ -194,8 +203,8 @@ writers = [1, 2]
 """
 BROKEN = TINY.replace('database = "null"\n', "").replace(
     "[grid]\nwriters = [1, 2]\n",
-    'writers = 2\n[[way]]\nname = "sound"\ndatabase = "null"\n'
-    '[[way]]\nname = "broken"\ndatabase = "faulty-lost-commit"\n',
+    'writers = 2\n[[system]]\nname = "sound"\ndatabase = "null"\n'
+    '[[system]]\nname = "broken"\ndatabase = "faulty-lost-commit"\n',
 )
 
 

@@ -49,12 +49,15 @@ GROUPS = {
 }
 """Names for --vary that stand for several facts."""
 
+OLD_NAMES = {"way": "started_by"}
+"""What --vary still takes besides."""
+
 LIMITS = ("deadline_s", "load_limit_s", "check_limit_s")
 """Fields of a plan that decide whether a run is made, and nothing of what it measures."""
 
 IGNORED = ("params", "retry", "cpus", *LIMITS)
 MACHINE = ("kernel", "architecture", "python", "numpy", "file_system", "governor", "cores")
-SURROUNDINGS = (*MACHINE, *NEVER, "commit", "source", "way", "jobs", "cpus")
+SURROUNDINGS = (*MACHINE, *NEVER, "commit", "source", "started_by", "jobs", "cpus")
 """Facts that no plan asks for."""
 
 
@@ -127,7 +130,10 @@ def _surroundings(manifest: Manifest) -> dict[str, Any]:
     if machine.cwkit_source is not None:  # a commit says nothing of what was changed since
         found["source"] = machine.cwkit_source
     found["machine"] = machine.id or _by_its_parts(machine)
-    found |= {name: conduct[name] for name in ("way", "jobs") if name in conduct}
+    if "way" in conduct:
+        found["started_by"] = conduct["way"]
+    if "jobs" in conduct:
+        found["jobs"] = conduct["jobs"]
     found["oversubscribed"] = manifest.conduct.oversubscribed
     if cpus := manifest.conduct.cpus or manifest.plan.cpus:
         found["cpus"] = len(cpus)  # which ones a cell got is the chance of a free slot
@@ -244,6 +250,7 @@ def under_study(names: Collection[str], known: Collection[str] = ()) -> set[str]
     found: set[str] = set()
     for given in names:
         name = given.strip().replace("-", "_")
+        name = OLD_NAMES.get(name, name)
         if name in NEVER:
             raise PlanError(
                 f"--vary {given}: runs of different machines, or made beside more work than the "

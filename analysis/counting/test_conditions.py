@@ -66,7 +66,7 @@ CHANGES = [
     (("machine", "cwkit_source", "50d"), "source"),
     (("machine", "id", "ba9876543210"), "machine"),
     (("conduct", "oversubscribed", True), "oversubscribed"),
-    (("conduct", "way", "dask"), "way"),
+    (("conduct", "way", "dask"), "started_by"),
     (("conduct", "jobs", 2), "jobs"),
     (("conduct", "cpus", [1]), "cpus"),
 ]

@@ -24,7 +24,7 @@ from analysis.report.charts import drawn
 from analysis.report.evidence import Evidence
 from analysis.report.facts import Fit, SkewRow
 from analysis.report.markdown import code, listed_names, markdown
-from analysis.report.sweep_layout import WAY
+from analysis.report.sweep_layout import SYSTEM
 from analysis.wording import Table, number, percent, times, whole
 from workloads.errors import RunError
 from workloads.records import read_run
@@ -76,7 +76,7 @@ def _charted(fits: Sequence[Fit]) -> list[Scaling]:
     found = []
     for measured, fit in fits:
         base = measured.baseline.point if measured.baseline else {}
-        fixed = {axis: v for axis, v in base.items() if axis not in (WAY, "writers")}
+        fixed = {axis: v for axis, v in base.items() if axis not in (SYSTEM, "writers")}
         at = measured.arms[next(iter(fit.arms.values()))].point
         if fit.law is not None and all(at.get(axis) == v for axis, v in fixed.items()):
             found.append(fit)

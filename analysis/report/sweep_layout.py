@@ -19,7 +19,7 @@ from analysis.statistics import Estimate, abort_rate
 from analysis.wording import times
 
 MOST_PANELS = 12
-WAY = "way"
+SYSTEM = "system"
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Layout:
 def layout(axes: Mapping[str, Sequence[Any]]) -> Layout:
     """Lay the axes out; an axis of one value needs no place.
 
-    >>> layout({"way": ["a", "b"], "writers": [1, 2, 4], "keys": ["uniform", "latest"]}).x
+    >>> layout({"system": ["a", "b"], "writers": [1, 2, 4], "keys": ["uniform", "latest"]}).x
     'writers'
     """
     many = {axis: list(values) for axis, values in axes.items() if len(values) > 1}
-    lines = WAY if WAY in many else ""
+    lines = SYSTEM if SYSTEM in many else ""
     rest = [axis for axis in many if axis != lines]
     counts = [axis for axis in rest if all(_is_number(value) for value in many[axis])]
     x = max(counts or rest, key=lambda axis: (axis == "writers", len(many[axis])), default="")
@@ -123,9 +123,9 @@ def _chart(measured: Measured, y: str, point: Callable[[Arm], tuple[float, float
             found = [point(arm) for arm in there.values()]
             low, middle, high = ([p[i] for p in found] for i in range(3))
             first = next(iter(there.values()))
-            name = first.label if plan.lines == WAY else f"{plan.lines} {value}"
+            name = first.label if plan.lines == SYSTEM else f"{plan.lines} {value}"
             # Ways are told apart by engine and mode; other lines by their order alone.
-            looks = first.system if plan.lines == WAY else ("", str(value))
+            looks = first.system if plan.lines == SYSTEM else ("", str(value))
             lines.append(Line(name, looks, list(there), middle, low, high))
         title = ", ".join(f"{axis} {value}" for axis, value in fixed.items())
         ticks = [_tick(x) for x in plan.values.get(plan.x, [""])]
@@ -150,5 +150,5 @@ def _arm_at(measured: Measured, here: Mapping[str, Any], x: str, value: Any) -> 
 
 
 def varied(measured: Measured) -> list[str]:
-    """Axes with more than one value, `way` left out."""
-    return [axis for axis, values in measured.axes.items() if len(values) > 1 and axis != WAY]
+    """Axes with more than one value, `system` left out."""
+    return [axis for axis, values in measured.axes.items() if len(values) > 1 and axis != SYSTEM]

@@ -119,14 +119,14 @@ def _ratio(arm: Arm, role: str) -> list[str]:
 def rival(arm: Arm) -> Arm | None:
     """The arm that another is held against, None for none.
 
-    Where there are ways: the same point with the baseline's way. Else: the baseline.
+    Where there are systems: the same point with the baseline's system. Else: the baseline.
     """
     baseline = arm.measured.baseline
     if baseline is None or arm is baseline:
         return None
-    if "way" not in arm.point or arm.name == baseline.name + AGAIN:
+    if "system" not in arm.point or arm.name == baseline.name + AGAIN:
         return baseline
-    wanted = {**arm.point, "way": baseline.point["way"]}
+    wanted = {**arm.point, "system": baseline.point["system"]}
     others = arm.measured.arms.values()
     return next((other for other in others if other.point == wanted != arm.point), None)
 
@@ -153,8 +153,8 @@ def _outgrown(measured: Measured) -> list[tuple[CountedCell, Wal]]:
 
 def _note(measured: Measured, role: str) -> str:
     against = f"to the baseline ({measured.baseline or ''})"
-    if measured.baseline and "way" in measured.baseline.point:
-        against = f"to the same with {measured.baseline.point['way']}"
+    if measured.baseline and "system" in measured.baseline.point:
+        against = f"to the same with {measured.baseline.point['system']}"
     blocks = max((block for block, _ in measured.cells), default=-1) + 1
     which = "transactions" if role == "writer" else "readers' transactions"
     return (

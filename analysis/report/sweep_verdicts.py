@@ -12,7 +12,7 @@ from analysis.compare import CLAIMED, UNLIKE, Side, compare
 from analysis.compare import UNKNOWN as NOT_DECIDED
 from analysis.compare import judged as judged_arms
 from analysis.counting import Arm, Measured
-from analysis.report.sweep_layout import WAY
+from analysis.report.sweep_layout import SYSTEM
 from analysis.report.sweep_summary import rival
 from analysis.statistics import Ratio
 
@@ -76,15 +76,15 @@ def _rivals(arm: Arm) -> list[Arm]:
     if first is None:
         return []
     measured, point = arm.measured, arm.point
-    ways = list(measured.axes.get(WAY, []))
-    if WAY not in point:
+    ways = list(measured.axes.get(SYSTEM, []))
+    if SYSTEM not in point:
         return [first]
-    mine = ways.index(point[WAY])
-    base = measured.baseline.point.get(WAY) if measured.baseline else None
+    mine = ways.index(point[SYSTEM])
+    base = measured.baseline.point.get(SYSTEM) if measured.baseline else None
     others = [
         other
         for way in ways[:mine]
         for other in measured.arms.values()
-        if way != base and other.point == {**point, WAY: way}
+        if way != base and other.point == {**point, SYSTEM: way}
     ]
     return [first, *others[:1]]

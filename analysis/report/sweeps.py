@@ -16,7 +16,7 @@ from analysis.compare import aa_band, deviation
 from analysis.counting import Arm, Measured, cells_table, slumps, write_csv
 from analysis.report.charts import Chart, address_of, drawn
 from analysis.report.markdown import bold, markdown
-from analysis.report.sweep_layout import MOST_PANELS, WAY, abort_chart, throughput_chart, varied
+from analysis.report.sweep_layout import MOST_PANELS, SYSTEM, abort_chart, throughput_chart, varied
 from analysis.report.sweep_summary import control_words, doubt_words, failure_words, rival
 from analysis.report.sweep_verdicts import LESS, MORE, SAME, UNKNOWN, Judged
 from analysis.statistics import FEWEST_BLOCKS, LEVEL
@@ -146,7 +146,7 @@ def _span(mine: Sequence[Judged]) -> str:
 
 
 def _way(arm: Arm) -> str:
-    if WAY in arm.point:
+    if SYSTEM in arm.point:
         return arm.label
     return "the baseline" if arm is arm.measured.baseline else "each other arm"
 
@@ -163,7 +163,7 @@ def table(measured: Measured, found: Sequence[Judged]) -> Table:
     """
     rows: dict[str, list[Judged]] = {}
     odd = {arm for _, arm in slumps(measured)}
-    by_way = WAY in measured.axes
+    by_way = SYSTEM in measured.axes
     found = [one for one in found if one.baseline is rival(one.candidate)]
     for one in found:
         rows.setdefault((one.baseline if by_way else one.candidate).name, []).append(one)

@@ -192,7 +192,7 @@ def test_the_table_has_a_row_a_point_and_thirty_at_most(planted: Measured, tmp_p
 
 def test_the_axes_are_laid_out_as_lines_x_and_panels(planted: Measured) -> None:
     laid = layout(planted.axes)
-    assert (laid.lines, laid.x, laid.panels) == ("way", "writers", ("think_us",))
+    assert (laid.lines, laid.x, laid.panels) == ("system", "writers", ("think_us",))
     chart = throughput_chart(planted)
     assert [panel.title for panel in chart.panels] == ["think_us 0", "think_us 200"]
     assert [len(line.y) for panel in chart.panels for line in panel.lines] == [3] * 4

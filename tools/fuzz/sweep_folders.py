@@ -40,14 +40,14 @@ transactions = 20
 rows = 10
 [grid]
 writers = [1, 2]
-[[way]]
+[[system]]
 name = "one way"
 begin = "immediate"
-[[way]]
+[[system]]
 name = "another"
 begin = "concurrent"
 [[skip]]
-way = "another"
+system = "another"
 writers = 1
 why = "one writer overlaps with nobody"
 """
@@ -92,7 +92,8 @@ OF_A_SEARCH = (
 
 LINES = (
     "x = nan", "x = inf", f"x = {'9' * 5000}", "x = 0xffffffffffffffffffffffff", "writers = 10**9",
-    "[plan]", "[grid]", "[[way]]", "[[skip]]", "[params]", "name = '\\u001b'", 'name = "\\u202e"',
+    "[plan]", "[grid]", "[[system]]", "[[way]]", "[[skip]]", "[params]",
+    "name = '\\u001b'", 'name = "\\u202e"',
     f"x = {'[' * 5000}{']' * 5000}", f"{'a.' * 3000}a = 1", "blocks = 1000000000", "seed = -1",
     f"writers = {list(range(500))}", f"think_us = {list(range(500))}", "rows = [1, 1]",
     'scenario = "nobody.py:X"', "duration_s = 1979-05-27", "question = 1", "control = 'no'",

@@ -243,10 +243,33 @@ def free_or_ours(folder: Path, note: str = NOTE, what: str = "experiment") -> No
         )
 
 
+def in_todays_words(said: Mapping[str, Any]) -> dict[str, Any]:
+    """`experiment.json` as it would be written today: an older grid calls a system `way`.
+
+    >>> in_todays_words({"axes": {"way": ["a"]}, "points": {"a": {"way": "a"}}})
+    {'axes': {'system': ['a']}, 'points': {'a': {'system': 'a'}}}
+    """
+    now = {"axes": {}, "points": {}} | dict(said)
+    axes, points = now["axes"], now["points"]
+    if isinstance(axes, dict):
+        now["axes"] = _todays_axes(axes)
+    if isinstance(points, dict):
+        now["points"] = {
+            arm: _todays_axes(point) if isinstance(point, dict) else point
+            for arm, point in points.items()
+        }
+    return now
+
+
+def _todays_axes(given: Mapping[str, Any]) -> dict[str, Any]:
+    new = {"way": "system"} if "system" not in given else {}
+    return {new.get(axis, axis): value for axis, value in given.items()}
+
+
 def asked_alike(design: Design, folder: Path) -> dict[str, Any]:
     """`experiment.json` of a folder that asks the same. Raises RunError where it asks another."""
     asked = json.loads(json.dumps(design.data()))
-    there = {"axes": {}, "points": {}} | _read(folder)
+    there = _read(folder)
     if differs := [key for key in asked if there.get(key) != asked[key]]:
         raise rec.RunError(
             f"{folder}: holds another experiment (it differs in {', '.join(differs)}). "
@@ -388,7 +411,7 @@ def _read(folder: Path) -> dict[str, Any]:
         said: dict[str, Any] = read_versioned(path, way_out=AGAIN)
     except FileNotFoundError:
         raise rec.RunError(f"{folder}: not an experiment (it has no {NOTE}).") from None
-    return said
+    return in_todays_words(said)
 
 
 def read_experiment(folder: Path) -> Experiment:

@@ -30,9 +30,9 @@ class Skipped:
 class Sweep:
     """A sweep's file, read: arms (name -> values of a Plan) and what they stand for.
 
-    axes : name -> its values in order, "way" first where there are ways. points : arm -> axis ->
-    value. missing : arm -> the words of an engine that is not to be had here; such an arm's cells
-    get that state, and the others are run.
+    axes : name -> its values in order, "system" first where there are systems. points : arm ->
+    axis -> value. missing : arm -> the words of an engine that is not to be had here; such an arm's
+    cells get that state, and the others are run.
     """
 
     path: Path
@@ -100,13 +100,15 @@ def read_sweep(
     plan = dict(checked.plan)
     if duration_s is not None:
         given = [("the grid", "duration_s" in checked.grid)]
-        given += [(f"the way {way!r}", "duration_s" in v) for way, v in checked.ways.items()]
+        given += [
+            (f"the system {name!r}", "duration_s" in v) for name, v in checked.systems.items()
+        ]
         for what, gives in given:
             if gives:
                 raise PlanError(f"--duration: {source.path} gives duration_s itself, in {what}.")
         plan["duration_s"] = duration_s
     blocks = file.blocks if blocks is None else blocks
-    axes: dict[str, list[Any]] = {"way": list(checked.ways)} if checked.ways else {}
+    axes: dict[str, list[Any]] = {"system": list(checked.systems)} if checked.systems else {}
     axes |= {axis: list(values) for axis, values in checked.grid.items()}
     name = file.name or Path(path).stem
     if why := no_name(name):
@@ -148,11 +150,14 @@ def read_sweep(
 
 
 def _ending(checked: Checked, point: Mapping[str, Any]) -> At:
-    """Where the file gives the value that an arm's name ends with: its last axis, else its way."""
+    """Where the file gives the value that an arm's name ends with: its last axis, else
+    its system.
+    """
     axes = [axis for axis, values in checked.grid.items() if len(values) > 1]
     if axes:
         return ("grid", *axes[-1].split("."))
-    return "way", [way.name for way in checked.file.way].index(point["way"]), "name"
+    names = [system.name for system in checked.file.system]
+    return "system", names.index(point["system"]), "name"
 
 
 def _arms(
@@ -244,11 +249,11 @@ def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _values(checked: Checked, plan: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of a Plan at one point: [plan], then the way's, then the axes'."""
-    way = checked.ways.get(point.get("way", ""), {})
-    values = {**plan, **way}
+    """Values of a Plan at one point: [plan], then the system's, then the axes'."""
+    system = checked.systems.get(point.get("system", ""), {})
+    values = {**plan, **system}
     for part in ("params", "retry"):
-        inner = {**plan.get(part, {}), **way.get(part, {})}
+        inner = {**plan.get(part, {}), **system.get(part, {})}
         for axis, place in checked.places.items():
             if place[0] == part and len(place) == 2:
                 inner[place[1]] = point[axis]
@@ -286,15 +291,15 @@ def _tried(checked: Checked, arms: Mapping[str, Mapping[str, Any]]) -> dict[str,
 
 
 def arm_name(point: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> str:
-    """The way, and each axis that varies with its value; "" where nothing varies.
+    """The system, and each axis that varies with its value; "" where nothing varies.
 
-    >>> axes = {"way": ["libsql immediate"], "writers": [1, 4], "keys": ["uniform"]}
-    >>> arm_name({"way": "libsql immediate", "writers": 4, "keys": "uniform"}, axes)
+    >>> axes = {"system": ["libsql immediate"], "writers": [1, 4], "keys": ["uniform"]}
+    >>> arm_name({"system": "libsql immediate", "writers": 4, "keys": "uniform"}, axes)
     'libsql immediate, writers 4'
     """
-    said = [point["way"]] if "way" in point else []
+    said = [point["system"]] if "system" in point else []
     for axis, values in axes.items():
-        if axis != "way" and len(values) > 1:
+        if axis != "system" and len(values) > 1:
             said.append(f"{axis} {shown(point[axis])}")
     return ", ".join(said)
 

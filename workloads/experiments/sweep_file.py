@@ -44,8 +44,12 @@ _LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_.\"'-]){_PART}(?:\.[ \t]*+{_PART}){{{2 
 """Found before tomllib reads the file, for it takes a time that grows with the square of a key."""
 
 
-class Way(BaseModel):
-    """One way to write and read: a name, and the fields of a Plan that make it."""
+OLD_WORDS = {"way": "system"}
+"""What older files call a system, also as an axis."""
+
+
+class System(BaseModel):
+    """Engines and modes that belong together: a name, and the fields of a Plan that make it."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -73,7 +77,7 @@ class File(BaseModel):
     control: bool = True
     plan: dict[str, Any] = Field(default_factory=dict)
     grid: dict[str, Any] = Field(default_factory=dict)
-    way: list[Way] = Field(default_factory=list, max_length=MOST_RULES)
+    system: list[System] = Field(default_factory=list, max_length=MOST_RULES)
     skip: list[Skip] = Field(default_factory=list, max_length=MOST_RULES)
 
 
@@ -129,7 +133,8 @@ class Complaints:
 class Checked:
     """A file whose every value is known and of the right type.
 
-    plan : values of a Plan, common to all. ways : name -> such values, {} without [[way]].
+    plan : values of a Plan, common to all. systems : name -> such values, {} without
+        [[system]].
     grid : axis -> its values; an axis is a field of a Plan, `retry.X`, or a scenario's parameter.
     places : axis -> where its values go: ("writers",), ("retry", "policy"), ("params", "rows").
     """
@@ -137,7 +142,7 @@ class Checked:
     source: Source
     file: File
     plan: Mapping[str, Any]
-    ways: Mapping[str, Mapping[str, Any]]
+    systems: Mapping[str, Mapping[str, Any]]
     grid: Mapping[str, Sequence[Any]]
     places: Mapping[str, tuple[str, ...]]
 
@@ -154,8 +159,8 @@ def check_file(path: Path, blocks: int | None = None) -> Checked:
         line = text.count("\n", 0, found.start()) + 1
         raise PlanError(f"{path}, line {line}: {_TOO_DEEP}")
     try:
-        said = tomllib.loads(text)
-        source = Source(path, lines_of(text))
+        said, lines = _renamed(tomllib.loads(text), lines_of(text))
+        source = Source(path, lines)
     except tomllib.TOMLDecodeError as error:
         raise PlanError(f"{path}{_line_of(error, text)}") from error
     except RecursionError as error:
@@ -170,6 +175,35 @@ def check_file(path: Path, blocks: int | None = None) -> Checked:
     checked = _Check(source, file, complaints).whole()
     complaints.tell()
     return checked
+
+
+def _renamed(
+    said: Mapping[str, Any], lines: Mapping[At, int]
+) -> tuple[dict[str, Any], dict[At, int]]:
+    """A file with today's words in place of older ones, where it does not give both."""
+    words = {old: new for old, new in OLD_WORDS.items() if new not in said}
+    now = {words.get(key, key): value for key, value in said.items()}
+    rules = now.get("skip")
+    if isinstance(rules, list):
+        now["skip"] = [
+            {_word(key, rule): value for key, value in rule.items()}
+            if isinstance(rule, dict)
+            else rule
+            for rule in rules
+        ]
+    places = {}
+    for at, line in lines.items():
+        if at[0] in words:
+            at = (words[str(at[0])], *at[1:])
+        elif at[0] == "skip" and len(at) > 2 and at[2] in OLD_WORDS:
+            places[(*at[:2], OLD_WORDS[str(at[2])], *at[3:])] = line
+        places[at] = line
+    return now, places
+
+
+def _word(key: str, given: Mapping[str, Any]) -> str:
+    new = OLD_WORDS.get(key, key)
+    return key if new in given else new
 
 
 def _text_of(path: Path) -> str:
@@ -240,7 +274,7 @@ def _of_the_file(source: Source, error: ValidationError, number: int) -> Wrong:
 _WHAT = {
     "question": 'Say what the sweep asks, in a sentence: question = "…"',
     "why": 'Say why these combinations are left out: why = "…"',
-    "name": 'Give the way a name: name = "…"',
+    "name": 'Give the system a name: name = "…"',
 }
 
 
@@ -254,7 +288,7 @@ def _not_too_many(source: Source, file: File, blocks: int) -> None:
         for inner in part.values()
         if isinstance(inner, list)
     ]
-    count = blocks * max(len(file.way), 1) * math.prod(max(len(axis), 1) for axis in axes)
+    count = blocks * max(len(file.system), 1) * math.prod(max(len(axis), 1) for axis in axes)
     if count > MOST_CELLS:
         raise PlanError(
             f"{source.path}: the grid has {words_of(count)} cells in {words_of(blocks)} blocks; "
@@ -284,9 +318,9 @@ class _Check:
         named: list[tuple[At, Any]] = [
             (("plan", "scenario"), file.plan.get("scenario", "bank")),
             *(
-                (("way", i, "scenario"), way.model_extra["scenario"])
-                for i, way in enumerate(file.way)
-                if way.model_extra and "scenario" in way.model_extra
+                (("system", i, "scenario"), system.model_extra["scenario"])
+                for i, system in enumerate(file.system)
+                if system.model_extra and "scenario" in system.model_extra
             ),
             *(
                 (("grid", "scenario", i), name)
@@ -306,11 +340,11 @@ class _Check:
     def whole(self) -> Checked:
         file = self.file
         plan = self._values(("plan",), file.plan)
-        ways: dict[str, dict[str, Any]] = {}
-        for i, way in enumerate(file.way):
+        systems: dict[str, dict[str, Any]] = {}
+        for i, system in enumerate(file.system):
             with self.noted():
-                self._way_name(("way", i, "name"), way.name, ways)
-            ways[way.name] = self._values(("way", i), way.model_extra or {})
+                self._system_name(("system", i, "name"), system.name, systems)
+            systems[system.name] = self._values(("system", i), system.model_extra or {})
         grid: dict[str, list[Any]] = {}
         places: dict[str, tuple[str, ...]] = {}
         for at, axis, values in self._axes():
@@ -318,18 +352,18 @@ class _Check:
                 if (place := self._place(at, axis)) is None:
                     continue
                 places[axis] = place
-                self._given_once(at, axis, place, plan, ways)
+                self._given_once(at, axis, place, plan, systems)
                 grid[axis] = self._axis(at, axis, place, values)
-        return Checked(self.source, file, plan, ways, grid, places)
+        return Checked(self.source, file, plan, systems, grid, places)
 
-    def _way_name(self, at: At, name: str, ways: Mapping[str, Any]) -> None:
-        if name in ways:
-            raise self.source.wrong(at, f"there are two ways called {name!r}.")
+    def _system_name(self, at: At, name: str, systems: Mapping[str, Any]) -> None:
+        if name in systems:
+            raise self.source.wrong(at, f"there are two systems called {name!r}.")
         if visible(name) != name:
             shown = visible(repr(name))
-            raise self.source.wrong(at, f"{shown} holds what nobody sees, and is no name of a way.")
+            raise self.source.wrong(at, f"{shown} holds what nobody sees: it names no system.")
 
-    # -- [plan] and [[way]] ---------------------------------------------------------------------
+    # -- [plan] and [[system]] ------------------------------------------------------------------
 
     def _values(self, at: At, given: Mapping[str, Any]) -> dict[str, Any]:
         """Values of a Plan, `retry` and `params` tables among them."""
@@ -480,9 +514,12 @@ class _Check:
         axis: str,
         place: tuple[str, ...],
         plan: Mapping[str, Any],
-        ways: Mapping[str, Mapping[str, Any]],
+        systems: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        for where, values in (("[plan]", plan), *((f"the way {w!r}", v) for w, v in ways.items())):
+        for where, values in (
+            ("[plan]", plan),
+            *((f"the system {name!r}", v) for name, v in systems.items()),
+        ):
             inner = values if len(place) == 1 else values.get(place[0], {})
             if place[-1] in inner:
                 raise self.source.wrong(

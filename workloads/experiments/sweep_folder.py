@@ -18,6 +18,7 @@ from workloads.experiments.experiment import (
     NOTE,
     STATE_OF_A_CELL,
     Experiment,
+    in_todays_words,
     read_experiment,
     unwritable,
 )
@@ -39,7 +40,7 @@ def asked_before(sweep: Sweep, runs: Path) -> list[Experiment]:
     found = []
     for path in sorted(Path(runs).glob(f"*/{NOTE}"), reverse=True):
         try:
-            said = read_versioned(path)
+            said = in_todays_words(read_versioned(path))
             if all(said.get(key) == value for key, value in wanted.items()):
                 found.append(read_experiment(path.parent))
         except (OSError, rec.RunError):  # cut, or no experiment at all: not this one

@@ -23,13 +23,13 @@ scenario = "counter"
 transactions = 200
 writers = 2
 duration_s = 30
-[[way]]
+[[system]]
 name = "sound"
 database = "null"
-[[way]]
+[[system]]
 name = "broken"
 database = "faulty-lost-commit"
-[[way]]
+[[system]]
 name = "refused"
 begin = "concurrent"
 """

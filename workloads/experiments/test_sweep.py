@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from workloads.errors import PlanError
 from workloads.experiments.experiment import begin, read_experiment
 from workloads.experiments.sweep import planned_s, read_sweep
+from workloads.experiments.sweep_folder import asked_before
 from workloads.experiments.toml_lines import lines_of
 from workloads.runs import PlanErrors, make_plan
 
@@ -36,21 +37,21 @@ mix = "read-modify-write=100"
 writers = [1, 4]
 think_us = [0, 200.0]
 
-[[way]]
+[[system]]
 name = "libsql immediate"
 database = "libsql"
 
-[[way]]
+[[system]]
 name = "branch concurrent"
 database = "libsql"
 write_engine = "sqlite-concurrent"
 begin = "concurrent"
 
-[way.retry]
+[system.retry]
 policy = "immediate"
 
 [[skip]]
-way = "branch concurrent"
+system = "branch concurrent"
 writers = 1
 why = "one writer conflicts with nobody"
 """
@@ -87,12 +88,12 @@ def test_a_grid_becomes_its_arms(sweep_of):
         for us in (0, 200)
     ]
     assert sweep.points["branch concurrent, writers 4, think_us 200"] == {
-        "way": "branch concurrent",
+        "system": "branch concurrent",
         "writers": 4,
         "think_us": 200.0,
     }
     assert sweep.axes == {
-        "way": ["libsql immediate", "branch concurrent"],
+        "system": ["libsql immediate", "branch concurrent"],
         "writers": [1, 4],
         "think_us": [0, 200.0],
     }
@@ -157,8 +158,8 @@ def test_an_engine_that_is_missing_leaves_the_others(sweep_of, tmp_path):
         encoding="utf-8",
     )
     sweep = sweep_of(
-        'question = "?"\n[[way]]\nname = "gone"\n'
-        f'database = "{tmp_path}/gone.py:Gone"\n[[way]]\nname = "here"\ndatabase = "null"\n'
+        'question = "?"\n[[system]]\nname = "gone"\n'
+        f'database = "{tmp_path}/gone.py:Gone"\n[[system]]\nname = "here"\ndatabase = "null"\n'
     )
     assert list(sweep.arms) == ["gone", "here", "gone again"]
     assert sweep.missing.keys() == {"gone", "gone again"}
@@ -185,26 +186,36 @@ WRONG = {
     "a value twice": ("writers = [1, 4]", "writers = [1,\n1]", 18, "twice"),
     "an element of an axis": ("writers = [1, 4]", "writers = [1,\n\n9999]", 19, "256"),
     "an axis given twice": ("warmup_s = 0.1", "writers = 3", 17, "in [plan] as well"),
-    "an axis of a way too": ("[way.retry]", "writers = 2\n[way.retry]", 17, "'branch concurrent'"),
+    "an axis of a system too": (
+        "[system.retry]",
+        "writers = 2\n[system.retry]",
+        17,
+        "'branch concurrent'",
+    ),
     "an engine": ('database = "libsql"\n\n', 'database = "libsq"\n', 22, "'libsql'"),
-    "a way's field": ('begin = "concurrent"', 'begn = "concurrent"', 28, "Did you mean 'begin'?"),
+    "a system's field": (
+        'begin = "concurrent"',
+        'begn = "concurrent"',
+        28,
+        "Did you mean 'begin'?",
+    ),
     "a way without a name": ('name = "libsql immediate"', "", 20, "name is missing"),
     "one name twice": (
         '"branch concurrent"\ndata',
         '"libsql immediate"\ndata',
         25,
-        "two ways",
+        "two systems",
     ),
     "a retry's key": ('policy = "immediate"', 'polcy = "immediate"', 31, "Did you mean 'policy'?"),
     "a rule's axis": ("writers = 1\nwhy", "writer = 1\nwhy", 35, "Did you mean 'writers'?"),
     "a rule's value": ("writers = 1\nwhy", "writers = 2\nwhy", 35, "writers never is 2"),
     "a rule without a reason": ("why = ", "# ", 33, "why is missing"),
-    "a rule for nothing": ('way = "branch concurrent"\nwriters = 1\n', "", 33, "needs an axis"),
+    "a rule for nothing": ('system = "branch concurrent"\nwriters = 1\n', "", 33, "needs an axis"),
     "the baseline": ("writers 1, think_us 0", "writers 1, think 0", 5, "The nearest is 'libsql"),
     "no TOML": ("seed = 7", "seed = = 7", 3, "is no TOML: invalid value"),
     "an end too soon": ('why = "one writer conflicts with nobody"', 'why = "one', 36, "is no TOML"),
     "a field that is the sweep's": ("[grid]", "[grid]\nseed = [1]", 17, "There are:"),
-    "a table that is none": ("[way.retry]\npolicy", "retry", 30, "retry is a table"),
+    "a table that is none": ("[system.retry]\npolicy", "retry", 30, "retry is a table"),
 }
 
 
@@ -221,7 +232,7 @@ def test_a_mistake_is_named_with_its_line_and_the_nearest_right_word(sweep_of, m
 
 
 def test_an_arm_with_the_name_of_the_control_is_not_overwritten(sweep_of):
-    text = 'question = "?"\n[[way]]\nname = "a"\ndatabase = "null"\n[[way]]\n'
+    text = 'question = "?"\n[[system]]\nname = "a"\ndatabase = "null"\n[[system]]\n'
     text += 'name = "a again"\ndatabase = "null"\nwriters = 2\n'
     with pytest.raises(PlanError, match=r"s.toml, line 6: the arm 'a again' has the name") as told:
         sweep_of(text)
@@ -232,11 +243,11 @@ def test_an_arm_with_the_name_of_the_control_is_not_overwritten(sweep_of):
 
 UNFIT = {
     "an arm that makes no plan": (
-        '[[way]]\nname = "a"\ndatabase = "turso"\nwrite_engine = "sqlite"\n',
+        '[[system]]\nname = "a"\ndatabase = "turso"\nwrite_engine = "sqlite"\n',
         "the arm 'a' cannot be run",
     ),
     "two arms that ask for the same": (
-        '[[way]]\nname = "a"\n[[way]]\nname = "b"\nwrite_engine = "libsql"\n',
+        '[[system]]\nname = "a"\n[[system]]\nname = "b"\nwrite_engine = "libsql"\n',
         "'a' and 'b' ask for exactly the same",
     ),
     "too many cells": (
@@ -296,14 +307,14 @@ many = [ 1, # one
 when = 1979-05-27T07:32:00Z # then
 [ table . 'sub' ]
 inline = { a = 1, b = { c = "}" } }
-[[way]]
-[way.retry]
+[[system]]
+[system.retry]
 policy = "x"
-[[way]]
+[[system]]
 name = 'n'
-[[way.deep]]
+[[system.deep]]
 x = 1
-[[way.deep]]
+[[system.deep]]
 """
 
 
@@ -312,11 +323,11 @@ def test_every_key_and_every_element_of_a_document_has_a_line():
     assert set(lines) == paths_of(tomllib.loads(AWKWARD))
     said = AWKWARD.splitlines()
     for path, line in lines.items():
-        if isinstance(path[-1], str) and path != ("way", 0):
+        if isinstance(path[-1], str) and path != ("system", 0):
             assert path[-1] in said[line - 1], (path, line)
     assert said[lines["many", 1, 1] - 1].startswith("  [2")
-    assert said[lines["way", 1, "deep", 0, "x"] - 1] == "x = 1"
-    assert said[lines["way", 1, "deep", 1] - 1] == "[[way.deep]]"
+    assert said[lines["system", 1, "deep", 0, "x"] - 1] == "x = 1"
+    assert said[lines["system", 1, "deep", 1] - 1] == "[[system.deep]]"
 
 
 KEYS = st.sampled_from(["a", "b-1", "'q.q'", '"s p"'])
@@ -361,10 +372,10 @@ rowz = 5
 [grid]
 writer = [1, 2]
 think_us = [0, 0, -1]
-[[way]]
+[[system]]
 name = "a"
 begn = "immediate"
-[[way]]
+[[system]]
 name = "a"
 database = "libsq"
 """
@@ -382,7 +393,7 @@ database = "libsq"
         ("line 10: ", "twice"),
         ("line 10: ", "greater than or equal to 0"),
         ("line 13: ", "Did you mean 'begin'?"),
-        ("line 15: ", "two ways"),
+        ("line 15: ", "two systems"),
         ("line 16: ", "'libsql'"),
     ]
     assert len(said) == len(wanted), said
@@ -433,9 +444,9 @@ NASTY = {
     "a long name": f"{'x' * 200_000} = 1\n",
     "a long engine": f"[plan]\ndatabase = '{'x' * 200_000}'\n",
     "a long baseline": f"baseline = '{'x' * 200_000}'\n[grid]\nwriters = [1, 2]\n",
-    "a name that nobody sees": '[[way]]\nname = "a\\u202eb"\n',
-    "half a character": '[[way]]\nname = "\\ud800"\n',
-    "many ways": "".join(f'[[way]]\nname = "{n}"\n' for n in range(8000)),
+    "a name that nobody sees": '[[system]]\nname = "a\\u202eb"\n',
+    "half a character": '[[system]]\nname = "\\ud800"\n',
+    "many ways": "".join(f'[[system]]\nname = "{n}"\n' for n in range(8000)),
     "many rules": "[grid]\nwriters = [1, 2]\n" + '[[skip]]\nwriters = 1\nwhy = "x"\n' * 5000,
     "dates": "[plan]\nduration_s = 1979-05-27T07:32:00Z\n[grid]\nwriters = [07:32:00]\n",
     "a list for a table": "plan = []\ngrid = [1]\nway = {}\nskip = 3\n",
@@ -464,3 +475,24 @@ def test_the_name_of_a_file_that_names_no_files_is_told(tmp_path):
     path.write_text('question = "?"\n[plan]\ndatabase = "null"\n', encoding="utf-8")
     with pytest.raises(PlanError, match=r"is no name of an experiment.*name = "):
         read_sweep(path)
+
+
+def test_an_older_file_calls_a_system_a_way_and_asks_the_same(sweep_of):
+    older = GOOD.replace("[[system]]", "[[way]]").replace("[system.", "[way.")
+    older = older.replace('\nsystem = "', '\nway = "')
+    assert "system" not in older
+    assert sweep_of(older).design().data() == sweep_of(GOOD).design().data()
+    with pytest.raises(PlanError, match="line 25: there are two systems called"):
+        sweep_of(older.replace('"branch concurrent"\nd', '"libsql immediate"\nd'))
+    with pytest.raises(PlanError, match="there is no key 'way' here"):
+        sweep_of(GOOD + '[[way]]\nname = "x"\n')
+
+
+def test_an_older_folder_of_a_sweep_is_gone_on_with(sweep_of, tmp_path):
+    sweep = sweep_of(GOOD)
+    begin(sweep.design(), tmp_path / "runs" / "one")
+    note = tmp_path / "runs" / "one" / "experiment.json"
+    note.write_text(note.read_text(encoding="utf-8").replace('"system"', '"way"'), encoding="utf-8")
+    (there,) = asked_before(sweep, tmp_path / "runs")
+    assert list(there.axes) == ["system", "writers", "think_us"]
+    begin(sweep.design(), there.folder)

@@ -29,7 +29,7 @@ def lines_of(text: str) -> dict[Path, int]:
     text : a TOML document that `tomllib.loads` accepts. The line of a table is that of its header,
     or of its first mention.
 
-    >>> lines_of("a = 1\n[b.c]\nd = [7,\n  8]\n[[way]]\nname = 'x'\n[[way]]\n")[("b", "c", "d", 1)]
+    >>> lines_of("a = 1\n[b.c]\nd = [7,\n  8]\n[[e]]\nname = 'x'\n[[e]]\n")[("b", "c", "d", 1)]
     4
     """
     return _Reader(text).read()
@@ -88,7 +88,7 @@ class _Reader:
             path += (part,)
             if many and number == len(key) - 1:
                 self.tables[path] = self.tables.get(path, -1) + 1
-            if path in self.tables:  # [way.retry] belongs to the newest [[way]]
+            if path in self.tables:  # [system.retry] belongs to the newest [[system]]
                 path += (self.tables[path],)
         self._note(path, start)
         return path
