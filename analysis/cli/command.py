@@ -80,7 +80,15 @@ COMMANDS = {
 class _Commands(Mapping[str, Any]):
     """The commands by name. A command's module is imported when the command is asked for."""
 
+    def __init__(self) -> None:
+        self.built: dict[str, Any] = {}
+
     def __getitem__(self, name: str) -> Any:
+        if name not in self.built:
+            self.built[name] = self._built(name)
+        return self.built[name]
+
+    def _built(self, name: str) -> Any:
         module, _, function = COMMANDS[name].function.partition(":")
         found = getattr(importlib.import_module(f"analysis.cli.{module}"), function)
         info = CommandInfo(name, callback=found, help=COMMANDS[name].help)

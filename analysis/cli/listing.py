@@ -1,10 +1,14 @@
-"""`cwkit list` and what `cwkit show` says of a folder that holds more than one run."""
+"""`cwkit list`: the runs, sweeps, reports and searches there are; or the workloads or the sweeps.
+
+A room is imported where a folder of its kind is met: the list is typed often and starts in no time.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,33 +17,23 @@ from rich.table import Table
 from analysis import wording as words
 from analysis.cli import terminal
 from analysis.cli.options import RUNS, RunsOption
-from analysis.counting import Measured, gather
-from analysis.report import (
-    CAMPAIGN,
-    CELLS_CSV,
-    arms_table,
-    control_words,
-    doubt_words,
-    failure_words,
-    read_campaign,
-    skip_words,
-)
-from analysis.search import SEARCH, read_rate, read_search
-from analysis.wording import Table as Data
 from workloads.errors import RunError
-from workloads.experiments import (
-    DONE,
-    NOTE,
-    SWEEP_NOTE,
-    Experiment,
-    read_experiment,
-    shipped_sweep,
-    skipped_in,
-    sweep_names,
-)
 from workloads.records import RecordedPlan, folders_in, read_manifest
-from workloads.runs import SHORT, is_going_on, shape_of
-from workloads.scenarios import Scenario, Shape, find_scenario, scenario_names
+
+if TYPE_CHECKING:
+    from workloads.experiments import Experiment
+    from workloads.scenarios import Scenario, Shape
+
+
+TROUBLES = {
+    "recording": "could not record",
+    "full": "full disk",
+    "io": "I/O errors",
+    "limit": "a limit was met",
+    "commits": "COMMITs refused",
+    "failed": "many attempts failed",
+}
+"""Each kind of trouble (workloads.runs.trouble) in a table's cell."""
 
 
 def list_command(
@@ -50,8 +44,7 @@ def list_command(
     runs: RunsOption = RUNS,
 ) -> None:
     if scenarios:
-        for name in scenario_names():
-            show_scenario(find_scenario(name), shape_of(name, {}), terminal.console())
+        list_scenarios(terminal.console())
     if sweeps:
         list_sweeps(terminal.console())
     if not scenarios and not sweeps:
@@ -76,6 +69,8 @@ def list_runs(runs: Path, console: Console) -> None:
 
 def list_sweeps(console: Console) -> None:
     """Each sweep that comes with the kit: its name, the minutes it takes and its question."""
+    from workloads.experiments import shipped_sweep, sweep_names
+
     table = Table(box=None, pad_edge=False)
     table.add_column("sweep", no_wrap=True)
     table.add_column("minutes", justify="right")
@@ -89,20 +84,17 @@ def list_sweeps(console: Console) -> None:
 def _entry(folder: Path) -> tuple[str, str] | None:
     """(what, result) of a folder; None where it is none of ours."""
     try:
-        if (folder / NOTE).exists():
-            return _of_an_experiment(folder)
-        if (folder / CAMPAIGN).exists():
-            return _of_a_report(folder)
-        if (folder / "manifest.json").exists():
-            return _of_a_run(folder)
-        if (folder / SEARCH).exists():
-            return _of_a_search(folder)
+        for note, told in KINDS.items():
+            if (folder / note).exists():
+                return told(folder)
     except (ValueError, OSError) as error:
         return "unreadable", str(error)
     return None
 
 
 def _of_a_search(folder: Path) -> tuple[str, str]:
+    from analysis.search import read_rate, read_search
+
     search = read_search(folder)
     what = f"search: {search.plan.scenario} on {search.plan.database}, {search.objective}"
     try:
@@ -113,6 +105,8 @@ def _of_a_search(folder: Path) -> tuple[str, str]:
 
 
 def _of_an_experiment(folder: Path) -> tuple[str, str]:
+    from workloads.experiments import SWEEP_NOTE, read_experiment
+
     experiment = read_experiment(folder)
     kind = "sweep" if (folder / SWEEP_NOTE).exists() else "experiment"
     arms = words.times(len(experiment.arms), "arm")
@@ -121,6 +115,8 @@ def _of_an_experiment(folder: Path) -> tuple[str, str]:
 
 def progress_of(experiment: Experiment) -> str:
     """Cells done of how many, and how many have no result."""
+    from workloads.experiments import DONE
+
     states = [cell.state for cell in experiment.cells.values()]
     said = f"{states.count(DONE)} of {experiment.blocks * len(experiment.arms)} cells"
     bad = {state: states.count(state) for state in dict.fromkeys(states) if state != DONE}
@@ -129,6 +125,9 @@ def progress_of(experiment: Experiment) -> str:
 
 def _of_a_report(folder: Path) -> tuple[str, str]:
     """Of its experiments those that can be read, and how many cannot."""
+    from analysis.report import read_campaign
+    from workloads.experiments import DONE, NOTE, read_experiment
+
     read_campaign(folder)
     found: list[Experiment] = []
     unread = []
@@ -154,83 +153,29 @@ def _of_a_run(folder: Path) -> tuple[str, str]:
     if plan.readers:
         said += f", {plan.readers} readers{_unless(plan.read_engine, plan)}"
     if manifest.under_way is not None or manifest.ended == "running":
+        from workloads.runs import is_going_on
+
         if is_going_on(folder, manifest):
             return said, "running"
         return said, f"interrupted: cwkit recover {folder}"
+    if manifest.ok:
+        return said, f"ok, {plan.duration_s:g} s"
     kinds = dict.fromkeys(one.kind for one in manifest.troubles or ())
-    ended = ", ".join(SHORT.get(kind, kind) for kind in kinds) or manifest.ended
-    return said, f"ok, {plan.duration_s:g} s" if manifest.ok else f"NOT ok: {ended}"
+    ended = ", ".join(TROUBLES.get(kind, kind) for kind in kinds) or manifest.ended
+    return said, f"NOT ok: {ended}"
 
 
 def _unless(engine: str, plan: RecordedPlan) -> str:
     return "" if engine == plan.database else f" {engine}"
 
 
-def show_folder(folder: Path, console: Console) -> bool:
-    """Show a sweep, an experiment or a report's folder; False where it is none of these."""
-    if (folder / NOTE).exists():
-        show_experiment(read_experiment(folder), console)
-        return True
-    if (folder / CAMPAIGN).exists():
-        list_runs(folder, console)
-        return True
-    return False
+def list_scenarios(console: Console) -> None:
+    """Each workload with its parameters."""
+    from workloads.runs import shape_of
+    from workloads.scenarios import find_scenario, scenario_names
 
-
-def show_experiment(
-    experiment: Experiment, console: Console, *, measured: Measured | None = None
-) -> None:
-    """The table of an experiment's arms, its control, what failed, what was left out.
-
-    measured : the experiment counted, where that was done already.
-    """
-
-    def say(line: str = "") -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    measured = measured or gather(experiment)
-    states = {key: cell.state for key, cell in experiment.cells.items()}
-    say(f"{experiment.name}: {experiment.question}")
-    say(f"{progress_of(experiment)}; seed {experiment.seed}; {experiment.folder}")
-    say()
-    table = arms_table(measured)
-    print_table(table, console)
-    say()
-    if (experiment.folder / CELLS_CSV).exists():
-        say(f"Every cell is in {experiment.folder / CELLS_CSV}.")
-    for line in [
-        table.note,
-        control_words(measured),
-        *doubt_words(measured),
-        *failure_words(measured, states),
-        *_left_out(experiment.folder),
-    ]:
-        say(line)
-
-
-def _left_out(folder: Path) -> list[str]:
-    try:
-        return skip_words(skipped_in(folder))
-    except RunError as error:
-        return [f"What the sweep's rules leave out is not known: {error}"]
-
-
-def print_table(table: Data, console: Console) -> None:
-    """A table on the terminal: words to the left, numbers to the right.
-
-    Where it is too narrow the columns "between" are left out before anything is folded.
-    """
-    columns = [list(column) for column in zip(table.head, *table.rows, strict=True)]
-    widths = [max(map(len, column)) + 2 for column in columns]
-    if sum(widths) - 2 > console.width:
-        columns = [column for column in columns if column[0] != "between"]
-    made = Table(box=None, pad_edge=False)
-    for number, (heading, *cells) in enumerate(columns):
-        numbers = number > 0 and any(cell[:1].isdigit() for cell in cells)
-        made.add_column(heading, justify="right" if numbers else "left", no_wrap=number > 0)
-    for row in zip(*(column[1:] for column in columns), strict=True):
-        made.add_row(*row)
-    console.print(made)
+    for name in scenario_names():
+        show_scenario(find_scenario(name), shape_of(name, {}), console)
 
 
 def show_scenario(cls: type[Scenario], defaults: Shape, console: Console) -> None:
@@ -240,3 +185,13 @@ def show_scenario(cls: type[Scenario], defaults: Shape, console: Console) -> Non
     for name, field in cls.Params.model_fields.items():
         table.add_row(f"  {name}", str(getattr(defaults, name)), field.description or "")
     console.print(table)
+
+
+KINDS: dict[str, Callable[[Path], tuple[str, str]]] = {
+    "experiment.json": _of_an_experiment,
+    "campaign.json": _of_a_report,
+    "manifest.json": _of_a_run,
+    "search.json": _of_a_search,
+}
+"""What a folder is, by the file that it holds. The names are the rooms' own; to take them from
+there would import all four."""

@@ -6,13 +6,14 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workloads.engines import path_of, trust
 from workloads.errors import PlanError
-from workloads.records import RecordedPlan
+
+if TYPE_CHECKING:
+    from workloads.records import RecordedPlan
 
 RUNS = Path("runs")
 
@@ -34,6 +35,8 @@ def load_files(paths: Sequence[Path], plans: Sequence[RecordedPlan]) -> None:
 
     Raises PlanError for a file that none of them names: the option would do nothing.
     """
+    from workloads.engines import path_of, trust
+
     named = {path_of(name) for plan in plans for name in (plan.scenario, *plan.engines())} - {None}
     for path in paths:
         if path.resolve() not in named:

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from analysis.cli import terminal
-from analysis.cli.listing import show_folder
+from analysis.cli.experiment_summary import show_folder
 from analysis.cli.options import RUNS, RunsOption
 from analysis.cli.run_summary import summary_lines
 from workloads.records import Run, find_run, read_run

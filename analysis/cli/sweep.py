@@ -13,7 +13,7 @@ from rich.console import Console
 
 from analysis import wording as words
 from analysis.cli import terminal
-from analysis.cli.listing import show_experiment
+from analysis.cli.experiment_summary import show_experiment
 from analysis.cli.options import RUNS, DatabasesOption, RunsOption, command_line
 from analysis.cli.sweep_progress import SweepLive, time_words
 from analysis.counting import CountedCell as Counted

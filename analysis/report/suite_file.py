@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from workloads import records as rec
-from workloads.engines import Probe, from_dict
-from workloads.files import inside, read_versioned, write_json
+from workloads.errors import RunError
+from workloads.files import FORMAT_VERSION, inside, read_versioned, write_json
+
+if TYPE_CHECKING:
+    from workloads.engines import Probe
 
 CAMPAIGN = "campaign.json"
 AGAIN = "Run `cwkit report` again."
@@ -25,7 +27,7 @@ class Campaign(msgspec.Struct, frozen=True):
     may use in a run, None for the rule.
     """
 
-    cwkit: int = rec.FORMAT_VERSION
+    cwkit: int = FORMAT_VERSION
     campaign: str = ""
     quick: bool = False
     seed: int | None = None
@@ -38,6 +40,8 @@ class Campaign(msgspec.Struct, frozen=True):
 
     def answers(self) -> dict[str, Probe]:
         """The probes by the engine's name. They were checked when the file was read."""
+        from workloads.engines import from_dict
+
         return {probe.engine: probe for probe in map(from_dict, self.probes)}
 
 
@@ -47,9 +51,9 @@ def read_campaign(folder: Path) -> Campaign:
         said: Campaign = read_versioned(Path(folder) / CAMPAIGN, Campaign, AGAIN)
         said.answers()
     except FileNotFoundError:
-        raise rec.RunError(f"{folder}: holds no report's runs (it has no {CAMPAIGN}).") from None
+        raise RunError(f"{folder}: holds no report's runs (it has no {CAMPAIGN}).") from None
     except msgspec.ValidationError as error:
-        raise rec.RunError(
+        raise RunError(
             f"{folder}/{CAMPAIGN}: an answer of `probes` cannot be read ({error}). It was cut or "
             f"edited. {AGAIN}"
         ) from error
@@ -87,9 +91,9 @@ def sweep_beside(folder: Path, place: str) -> Path:
             return inside(root.parent, parts[1])
         if len(parts) == 1:
             return inside(root, parts[0])
-    except rec.RunError as error:
-        raise rec.RunError(f"{folder}/{CAMPAIGN}: {error}") from error
-    raise rec.RunError(
+    except RunError as error:
+        raise RunError(f"{folder}/{CAMPAIGN}: {error}") from error
+    raise RunError(
         f"{folder}/{CAMPAIGN}: names the sweep {place!r}, which lies neither in this folder nor "
         f"beside it, so it is not read. Name it: `cwkit report --only-write --into {folder} "
         "--sweep FOLDER`."

@@ -25,6 +25,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 REGISTRY: dict[str, str] = {
     "run-folders": "tools.fuzz.run_folders:RunFolders",
@@ -77,10 +78,12 @@ class Fuzzer:
         import scipy.special  # noqa: F401
         import typer.main
 
-        import analysis.cli.entry  # noqa: F401
+        from analysis.cli import app
 
         # Built anew for each call, the command line takes longer than most calls do.
         typer.main.get_command = functools.cache(typer.main.get_command)
+        commands: Any = typer.main.get_command(app)
+        dict(commands.commands)  # a command is imported when it is asked for
         matplotlib.get_configdir(), matplotlib.get_cachedir()  # made once, where a user has none
 
     def call(self, words: Sequence[str]) -> None:

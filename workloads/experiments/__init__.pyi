@@ -19,6 +19,7 @@ from .experiment import MISSING as MISSING
 from .experiment import NOTE as NOTE
 from .experiment import REFUSED as REFUSED
 from .experiment import STATE_OF_A_CELL as STATE_OF_A_CELL
+from .experiment import SWEEP_NOTE as SWEEP_NOTE
 from .experiment import TEMPLATES as TEMPLATES
 from .experiment import Cell as Cell
 from .experiment import Design as Design
@@ -48,7 +49,6 @@ from .sweep import Skipped as Skipped
 from .sweep import Sweep as Sweep
 from .sweep import read_sweep as read_sweep
 from .sweep import shown as shown
-from .sweep_folder import SWEEP_NOTE as SWEEP_NOTE
 from .sweep_folder import Beside as Beside
 from .sweep_folder import beside as beside
 from .sweep_folder import choose_folder as choose_folder

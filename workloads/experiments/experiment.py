@@ -14,15 +14,14 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
-import numpy as np
 from pydantic import ValidationError
 
-from workloads import records as rec
-from workloads.errors import FolderUnwritable, PlanError, shortened
+from workloads.errors import FolderUnwritable, PlanError, RunError, shortened
 from workloads.files import (
+    FORMAT_VERSION,
     LOCK_FILE,
     converted,
     inside,
@@ -35,7 +34,10 @@ from workloads.files import (
 from workloads.processes import SUFFIX, path_of
 from workloads.runs import Plan, in_words
 
-NOTE = "experiment.json"
+if TYPE_CHECKING:
+    from workloads.records import Run
+
+NOTE, SWEEP_NOTE = "experiment.json", "sweep.json"
 DONE, FAILED, REFUSED, MISSING = "done", "failed", "refused", "missing"
 STATE_OF_A_CELL = ".cell.json"
 EARLIER = "earlier"
@@ -73,6 +75,8 @@ class Design:
 
     def order(self) -> list[list[str]]:
         """The arms of each block, in the order they run."""
+        import numpy as np
+
         generator = np.random.default_rng([self.seed, len(self.arms)])
         names = list(self.arms)
         return [[names[i] for i in generator.permutation(len(names))] for _ in range(self.blocks)]
@@ -84,7 +88,7 @@ class Design:
     def data(self) -> dict[str, Any]:
         """As `experiment.json` has it."""
         return {
-            "cwkit": rec.FORMAT_VERSION,
+            "cwkit": FORMAT_VERSION,
             "experiment": self.name,
             "question": self.question,
             "seed": self.seed,
@@ -99,6 +103,8 @@ class Design:
 
 def block_seed(seed: int, block: int) -> int:
     """The seed of a block's runs, from the experiment's."""
+    import numpy as np  # here: to read an experiment needs none
+
     return int(np.random.SeedSequence([seed, block]).generate_state(1)[0])
 
 
@@ -115,11 +121,13 @@ class Cell:
     folder: Path | None
     took_s: float = 0.0
 
-    def read(self) -> rec.Run:
+    def read(self) -> Run:
         """The cell's run. Raises RunError."""
         if self.folder is None:
-            raise rec.RunError(f"block {self.block}, arm {self.arm!r} has no run: {self.words}")
-        return rec.read_run(self.folder)
+            raise RunError(f"block {self.block}, arm {self.arm!r} has no run: {self.words}")
+        from workloads.records import read_run
+
+        return read_run(self.folder)
 
 
 @dataclass(frozen=True)
@@ -237,7 +245,7 @@ def free_or_ours(folder: Path, note: str = NOTE, what: str = "experiment") -> No
         if not (name.startswith(f"{note}.") and name.endswith(".new"))
     )
     if others and note not in there:
-        raise rec.RunError(
+        raise RunError(
             f"{folder}: is not empty (it holds {others[0]!r}) and no {what} was begun there (it "
             f"has no {note}). Give a new or an empty folder with --into, or leave --into out."
         )
@@ -271,7 +279,7 @@ def asked_alike(design: Design, folder: Path) -> dict[str, Any]:
     asked = json.loads(json.dumps(design.data()))
     there = _read(folder)
     if differs := [key for key in asked if there.get(key) != asked[key]]:
-        raise rec.RunError(
+        raise RunError(
             f"{folder}: holds another experiment (it differs in {', '.join(differs)}). "
             "Give another folder, or the same settings to go on with this one."
         )
@@ -282,7 +290,7 @@ def write_cell(folder: Path, cell: Cell) -> None:
     """Keep a cell's state beside its run folder, in one step."""
     path = _state_file(folder, cell.block, cell.arm)
     said = {
-        "cwkit": rec.FORMAT_VERSION,
+        "cwkit": FORMAT_VERSION,
         "block": cell.block,
         "arm": cell.arm,
         "state": cell.state,
@@ -410,7 +418,7 @@ def _read(folder: Path) -> dict[str, Any]:
     try:
         said: dict[str, Any] = read_versioned(path, way_out=AGAIN)
     except FileNotFoundError:
-        raise rec.RunError(f"{folder}: not an experiment (it has no {NOTE}).") from None
+        raise RunError(f"{folder}: not an experiment (it has no {NOTE}).") from None
     return in_todays_words(said)
 
 
@@ -420,7 +428,7 @@ def read_experiment(folder: Path) -> Experiment:
     path = folder / NOTE
     said: _Asked = converted(path, _read(folder), _Asked, AGAIN)
     if why := _wrong(said):
-        raise rec.RunError(f"{path}: {why}. It was cut or edited. {AGAIN}")
+        raise RunError(f"{path}: {why}. It was cut or edited. {AGAIN}")
     made = Experiment(
         folder,
         said.experiment,
@@ -445,7 +453,7 @@ def read_experiment(folder: Path) -> Experiment:
                 made.cells[block, arm] = by_key.pop((block, arm))
     if by_key:
         block, arm = next(iter(by_key))
-        raise rec.RunError(
+        raise RunError(
             f"{folder}: has a result of block {block}, arm {visible(repr(arm))}, and no such "
             f"cell. Remove {cell_name(block, arm)}{STATE_OF_A_CELL}, which is of another sweep."
         )
@@ -466,14 +474,14 @@ def _kept(folder: Path, path: Path) -> Cell | None:
         return None
     if path.name != f"{cell_name(said.block, said.arm)}{STATE_OF_A_CELL}":
         where = f"block {said.block}, arm {visible(repr(said.arm[:LONGEST_ARM]))}"
-        raise rec.RunError(f"{path}: has the name of another cell than {where}. {way_out}")
+        raise RunError(f"{path}: has the name of another cell than {where}. {way_out}")
     return _cell(folder, said, path)
 
 
 def _cell(folder: Path, said: _Kept, path: Path) -> Cell:
     """A cell as `path` says it. Raises RunError for a run that we would not call so."""
     if said.run and not _is_run_of(said.run, said.block, said.arm):
-        raise rec.RunError(
+        raise RunError(
             f"{path}: calls the run of block {said.block}, arm {visible(repr(said.arm))}, "
             f"{visible(repr(said.run[:LONGEST_ARM]))}, which is not its name. It was edited. "
             "Remove it, and its cell is run again."

@@ -17,6 +17,7 @@ from workloads import records as rec
 from workloads.experiments.experiment import (
     NOTE,
     STATE_OF_A_CELL,
+    SWEEP_NOTE,
     Experiment,
     in_todays_words,
     read_experiment,
@@ -25,7 +26,6 @@ from workloads.experiments.experiment import (
 from workloads.experiments.sweep import Skipped, Sweep, planned_s
 from workloads.files import read_text, read_versioned, replace, write_json
 
-SWEEP_NOTE = "sweep.json"
 SWEEP_FILE = "sweep.toml"
 ASSUMED_S = 1.0
 """Of a cell's time beside its run, where nothing was measured yet: loading, starting, checking."""

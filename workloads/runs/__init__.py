@@ -9,7 +9,6 @@ __all__ = [
     "PARENT_KILLED",
     "ROLES",
     "ROOT",
-    "SHORT",
     "START_LIMIT_S",
     "CpuMeter",
     "OnProgress",

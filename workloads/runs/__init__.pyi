@@ -24,7 +24,6 @@ from .recovery import is_going_on as is_going_on
 from .recovery import must_be_over as must_be_over
 from .recovery import recover as recover
 from .recovery import run_of as run_of
-from .trouble import SHORT as SHORT
 from .trouble import Trouble as Trouble
 from .trouble import says_nothing as says_nothing
 from .trouble import troubles as troubles

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, ValidationError
 
@@ -17,7 +17,9 @@ from workloads.engines import MODES, Engine, Settings, find_engine
 from workloads.errors import EngineMissing, PlanError, UnknownName, nearest, shortened
 from workloads.files import visible
 from workloads.records import RecordedPlan, Retry
-from workloads.scenarios import Shape, find_scenario
+
+if TYPE_CHECKING:
+    from workloads.scenarios import Shape
 
 ROLES = ("writer", "reader", "checkpointer")
 CHECKPOINTS = ("passive", "full", "restart", "truncate")
@@ -81,6 +83,8 @@ def file_of(name: str) -> str:
 
 def shape_of(scenario: str, params: Mapping[str, Any]) -> Shape:
     """Validate a scenario's parameters; a wrong name is answered with the nearest right one."""
+    from workloads.scenarios import find_scenario  # numpy: a plan that is only read needs none
+
     cls = find_scenario(scenario)
     known = cls.Params.model_fields
     for name in params:
@@ -119,6 +123,8 @@ def make_plan(**values: Any) -> Plan:
 
     Raises PlanError, UnknownName or EngineMissing, each with one sentence and the way out.
     """
+    from workloads.scenarios import find_scenario
+
     suggested = getattr(find_scenario(values.get("scenario", "bank")), "suggests", {})
     values = dict(suggested) | {name: value for name, value in values.items() if value is not None}
     if values.get("transactions") and "warmup_s" not in values:

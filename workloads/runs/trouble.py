@@ -38,16 +38,6 @@ of a hundred say nothing, three of twelve do."""
 
 WORDS_SHOWN = 3
 
-SHORT = {
-    "recording": "could not record",
-    "full": "full disk",
-    "io": "I/O errors",
-    "limit": "a limit was met",
-    "commits": "COMMITs refused",
-    "failed": "many attempts failed",
-}
-"""Each kind in a table's cell."""
-
 NOT_OF_THE_ENGINE = ("recording", "full", "io")
 """Kinds that are the disk's."""
 
@@ -212,4 +202,4 @@ def _quoted(words: Counter[str]) -> str:
     return said + ("; …" if len(words) > len(shown) else "")
 
 
-__all__ = ["SHORT", "Trouble", "many", "says_nothing", "troubles", "why_not"]
+__all__ = ["Trouble", "many", "says_nothing", "troubles", "why_not"]

@@ -1,0 +1,90 @@
+"""What `cwkit show` says of a folder that holds more than one run, and `cwkit sweep` at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from analysis.cli.listing import list_runs, progress_of
+from analysis.counting import Measured, gather
+from analysis.report import (
+    CAMPAIGN,
+    CELLS_CSV,
+    arms_table,
+    control_words,
+    doubt_words,
+    failure_words,
+    skip_words,
+)
+from analysis.wording import Table as Data
+from workloads.errors import RunError
+from workloads.experiments import NOTE, Experiment, read_experiment, skipped_in
+
+
+def show_folder(folder: Path, console: Console) -> bool:
+    """Show a sweep, an experiment or a report's folder; False where it is none of these."""
+    if (folder / NOTE).exists():
+        show_experiment(read_experiment(folder), console)
+        return True
+    if (folder / CAMPAIGN).exists():
+        list_runs(folder, console)
+        return True
+    return False
+
+
+def show_experiment(
+    experiment: Experiment, console: Console, *, measured: Measured | None = None
+) -> None:
+    """The table of an experiment's arms, its control, what failed, what was left out.
+
+    measured : the experiment counted, where that was done already.
+    """
+
+    def say(line: str = "") -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    measured = measured or gather(experiment)
+    states = {key: cell.state for key, cell in experiment.cells.items()}
+    say(f"{experiment.name}: {experiment.question}")
+    say(f"{progress_of(experiment)}; seed {experiment.seed}; {experiment.folder}")
+    say()
+    table = arms_table(measured)
+    print_table(table, console)
+    say()
+    if (experiment.folder / CELLS_CSV).exists():
+        say(f"Every cell is in {experiment.folder / CELLS_CSV}.")
+    for line in [
+        table.note,
+        control_words(measured),
+        *doubt_words(measured),
+        *failure_words(measured, states),
+        *_left_out(experiment.folder),
+    ]:
+        say(line)
+
+
+def _left_out(folder: Path) -> list[str]:
+    try:
+        return skip_words(skipped_in(folder))
+    except RunError as error:
+        return [f"What the sweep's rules leave out is not known: {error}"]
+
+
+def print_table(table: Data, console: Console) -> None:
+    """A table on the terminal: words to the left, numbers to the right.
+
+    Where it is too narrow the columns "between" are left out before anything is folded.
+    """
+    columns = [list(column) for column in zip(table.head, *table.rows, strict=True)]
+    widths = [max(map(len, column)) + 2 for column in columns]
+    if sum(widths) - 2 > console.width:
+        columns = [column for column in columns if column[0] != "between"]
+    made = Table(box=None, pad_edge=False)
+    for number, (heading, *cells) in enumerate(columns):
+        numbers = number > 0 and any(cell[:1].isdigit() for cell in cells)
+        made.add_column(heading, justify="right" if numbers else "left", no_wrap=number > 0)
+    for row in zip(*(column[1:] for column in columns), strict=True):
+        made.add_row(*row)
+    console.print(made)

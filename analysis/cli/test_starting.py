@@ -1,0 +1,74 @@
+"""A command starts with what it uses: help and the list load no numbers, pictures or engines."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from analysis.cli import app, listing
+from analysis.cli.command import COMMANDS
+from analysis.report import CAMPAIGN
+from analysis.search import SEARCH
+from analysis.synthetic import drawn_run, write_folder
+from workloads.experiments import NOTE, Design, begin
+from workloads.records import MANIFEST
+
+HEAVY = (
+    *("scipy", "matplotlib", "pyarrow", "jinja2", "distributed", "dask", "hypothesis", "pytest"),
+    *("libsql_experimental", "turso", "apsw", "sqlite3"),
+)
+"""What no list and no help needs."""
+
+ASKED = """
+import json, sys
+from analysis.cli import main
+sys.argv = ["cwkit", *json.loads(sys.argv[1])]
+try:
+    main()
+finally:
+    print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+
+
+def loaded(*words: str) -> set[str]:
+    """The modules in a process of its own after this command."""
+    line = [sys.executable, "-c", ASKED, json.dumps(words)]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=120)
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run and an experiment."""
+    folder = tmp_path_factory.mktemp("starting")
+    write_folder(drawn_run(1, per_s=80, seconds=0.3, writers=1, engine="null"), folder / "one")
+    begin(Design("tiny", "How many?", {"null": {"database": "null"}}, 1, 1), folder / "tiny")
+    return folder
+
+
+def test_help_loads_no_command() -> None:
+    found = loaded("--help")
+    assert not sorted(found & {*HEAVY, "numpy", "pydantic", "rich"})
+    modules = {f"analysis.cli.{line.function.partition(':')[0]}" for line in COMMANDS.values()}
+    assert not sorted(found & modules)
+
+
+def test_the_list_loads_no_numbers(runs: Path) -> None:
+    found = loaded("list", "--runs", str(runs))
+    assert not sorted(found & {*HEAVY, "numpy"})
+
+
+def test_every_line_of_the_table_is_a_command() -> None:
+    built: Any = typer.main.get_command(app)
+    for name, line in COMMANDS.items():
+        assert built.commands[name].help == line.help
+
+
+def test_the_list_knows_a_folder_by_the_names_that_the_rooms_give() -> None:
+    assert set(listing.KINDS) == {NOTE, CAMPAIGN, MANIFEST, SEARCH}
