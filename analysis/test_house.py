@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,18 @@ def test_what_the_report_links_to_is_published_and_nothing_else_is():
     linked = set(re.findall(r"\]\((analysis/published/[^)]*)\)", report))
     there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "analysis/published").iterdir()}
     assert linked == there
+
+
+def test_a_bench_that_misses_its_target_stops_no_other(tmp_path):
+    (tmp_path / "python").write_text("#!/bin/sh\ncase $1 in *checker*) exit 1;; esac\n")
+    (tmp_path / "python").chmod(0o755)
+    command = ["make", "-o", "ready", "bench", f"venv={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    run = [line.removeprefix("== ") for line in done.stdout.splitlines() if line[:3] == "== "]
+    assert run == sorted(
+        path.relative_to(ROOT).as_posix() for path in ROOT.glob("tools/bench/b*.py")
+    )
+    assert len(run) >= 3 and done.returncode == 2  # make's own word for a recipe that failed
 
 
 def test_the_readme_has_no_gap_left_to_fill():
