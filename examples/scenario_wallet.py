@@ -29,11 +29,11 @@ class Wallet(Scenario):
             session.run("INSERT INTO wallet VALUES (?, 100)", (wallet,))
         session.commit()
 
-    def draw(self, seat):
-        # From seat.rng() alone and never from the database: the same seed draws the same again.
-        rng = seat.rng()
+    def draw(self, context):
+        # From context.rng() alone and never from the database: the same seed draws the same again.
+        rng = context.rng()
         customer = keys.chooser(self.params.keys, self.params.rows, rng)
-        if seat.role == "reader":
+        if context.role == "reader":
             return lambda: Draw(LOOK, customer())
 
         def next_transaction():
@@ -42,8 +42,8 @@ class Wallet(Scenario):
 
         return next_transaction
 
-    def bodies(self, seat):
-        run, rows, think = seat.session.run, seat.session.rows, seat.think
+    def bodies(self, context):
+        run, rows, think = context.session.run, context.session.rows, context.think
         pay = "UPDATE wallet SET balance = balance + ? WHERE id = ?"
         see = "SELECT balance FROM wallet WHERE id IN (?, ?)"
 
@@ -67,19 +67,19 @@ class Wallet(Scenario):
 
         return deposit, withdraw, look
 
-    def check(self, session, told):
+    def check(self, session, log):
         poor = session.rows(
             "SELECT id / 2, sum(balance) FROM wallet GROUP BY id / 2 HAVING sum(balance) < 0"
         )
         total = session.rows("SELECT sum(balance) FROM wallet")[0][0]
         paid = sum(
             int(row["result"])
-            for worker in told.workers  # writers and readers
+            for worker in log.workers  # writers and readers
             for row in worker.attempts
             if row["outcome"] == 1  # committed
         )
         expected = 200 * self.params.rows + paid
-        unknown = told.unknown()  # a killed writer: nobody knows whether it paid
+        unknown = log.unknown()  # a killed writer: nobody knows whether it paid
         return [
             Finding(
                 "no customer below zero",

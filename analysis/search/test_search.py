@@ -32,9 +32,9 @@ def queue_run(plan, folder, *, name, **how):
     """A run as one worker on a queue would have recorded it; with rate 0 a closed loop."""
     start = 1_000_000_000
     stop = start + int((plan.warmup_s + plan.duration_s) * 1e9)
-    seat = context_of(plan, 0)
+    context = context_of(plan, 0)
     service = np.random.default_rng([plan.seed, 99])
-    due = arrivals(plan.rate, start, seat.rng(7)) if plan.rate else None
+    due = arrivals(plan.rate, start, context.rng(7)) if plan.rate else None
     rows, free = [], start
     while True:
         intended = due() if due else free

@@ -108,10 +108,10 @@ def transaction(tmp_path: Path) -> Iterator[Callable[..., Ops]]:
         real.run(statement)
     scenario.load(real, np.random.default_rng(1))
     session = LoggedSession(real, log_path(tmp_path, 3), "rw-register", 3, "sqlite")
-    seat = WorkerContext("writer", 0, 1, 3, (1,), session)
+    context = WorkerContext("writer", 0, 1, 3, (1,), session)
     drawn = [Draw(0, ())]
-    draw, number = logging(seat, lambda: drawn[0], MIXED)
-    bodies = logged_bodies(seat, number, loaded=2, record_bytes=3)
+    draw, number = logging(context, lambda: drawn[0], MIXED)
+    bodies = logged_bodies(context, number, loaded=2, record_bytes=3)
 
     def work(operation: int, key: int, rows: int = 0, *, end: str = "commit") -> Ops:
         drawn[0] = Draw(operation, (operation, key, rows, 0))

@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 from workloads.engines import Settings, find_engine  # noqa: E402
 from workloads.records import attempts as rec  # noqa: E402
 from workloads.runs import Plan, context_of  # noqa: E402
-from workloads.runs import control as boards  # noqa: E402
+from workloads.runs import control as control_block  # noqa: E402
 from workloads.runs.control import ControlBlock  # noqa: E402
 from workloads.runs.worker import _loop  # noqa: E402
 from workloads.scenarios import Draw, Shape, WorkerContext  # noqa: E402
@@ -65,7 +65,7 @@ class OneRow:
     def __init__(self, keys: list[int]) -> None:
         self.draws = [Draw(0, (key,)) for key in keys]
 
-    def draw(self, seat: WorkerContext) -> Callable[[], Draw]:
+    def draw(self, context: WorkerContext) -> Callable[[], Draw]:
         left: list[Draw] = []
 
         def draw() -> Draw:
@@ -75,9 +75,9 @@ class OneRow:
 
         return draw
 
-    def bodies(self, seat: WorkerContext) -> tuple[Callable[[Any], int], ...]:
-        assert seat.session is not None
-        rows, run = seat.session.rows, seat.session.run
+    def bodies(self, context: WorkerContext) -> tuple[Callable[[Any], int], ...]:
+        assert context.session is not None
+        rows, run = context.session.rows, context.session.run
 
         def update(args: tuple[int]) -> int:
             value = rows(SELECT, args)[0][0]
@@ -86,7 +86,7 @@ class OneRow:
 
         return (update,)
 
-    def acknowledged(self, seat: WorkerContext) -> None:
+    def acknowledged(self, context: WorkerContext) -> None:
         return None
 
 
@@ -131,16 +131,16 @@ def fixed_loop() -> None:
 def kit(session: Any, engine: str, mode: str, folder: Path) -> Callable[[], None]:
     """The worker's own loop over the same session, recording every attempt."""
     plan = Plan(database=engine, writers=1, begin=mode, transactions=BLOCK)
-    board = ControlBlock(folder / f"{engine}.board", 1, create=True)
-    board.numbers[boards.STATE] = boards.GO
-    board.numbers[boards.STOP_NS] = 2**62
+    control = ControlBlock(folder / f"{engine}.control", 1, create=True)
+    control.numbers[control_block.STATE] = control_block.GO
+    control.numbers[control_block.STOP_NS] = 2**62
     recorder = rec.AttemptRecorder(folder, list(MODES).index(engine))
     scenario: Any = OneRow(keys())
-    seat = context_of(plan, 0)
-    seat.session = session
+    context = context_of(plan, 0)
+    context.session = session
 
     def block() -> None:
-        _loop(plan, seat, scenario, recorder, board)
+        _loop(plan, context, scenario, recorder, control)
         recorder.offset = 0  # the same rows again: their pages are warm, as in a long run
 
     return block

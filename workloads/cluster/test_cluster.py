@@ -55,7 +55,7 @@ from workloads.scenarios.counter import Counter
 class Killer(Counter):
     '''The first of its transactions kills the dask worker, in the middle of the cell.'''
 
-    def bodies(self, seat):
+    def bodies(self, context):
         def deadly(body):
             def first(args):
                 try:
@@ -65,7 +65,7 @@ class Killer(Counter):
                 os.kill(psutil.Process(os.getppid()).ppid(), {signal})
                 return body(args)
             return first
-        return tuple(map(deadly, super().bodies(seat)))
+        return tuple(map(deadly, super().bodies(context)))
 """
 
 

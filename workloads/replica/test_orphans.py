@@ -33,7 +33,7 @@ class Hanging(Sqlite):
         hang()
 
 class Checked(Counter):
-    def check(self, session, told):
+    def check(self, session, log):
         hang()
 """
 

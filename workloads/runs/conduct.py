@@ -60,14 +60,14 @@ from workloads.records import (
     WorkerEntry,
     write_manifest,
 )
-from workloads.runs import control as boards
+from workloads.runs import control as control_block
 from workloads.runs import machine
 from workloads.runs.control import ControlBlock
 from workloads.runs.monitor import Follower, dead
 from workloads.runs.plan import Plan
 from workloads.runs.trouble import troubles
 from workloads.runs.wal import WalWatch
-from workloads.runs.worker import contexts_of
+from workloads.runs.worker import places_of
 from workloads.runs.worker_process import OnProgress, Progress, start
 from workloads.scenarios import find_scenario
 
@@ -296,7 +296,7 @@ class _Making:
         self.conductor = 0
         self.held = held
         self.inherit: tuple[int, ...] = (home.lock, held)
-        self.hosts: list[ChildProcess] = []
+        self.children: list[ChildProcess] = []
         self.ended = "duration"
         self.foreign: dict[str, Any] = manifest.foreign.data()
         self.wal: WalWatch | None = None
@@ -304,7 +304,7 @@ class _Making:
         self.findings: list[FindingEntry] = []
         self.loaded: dict[str, Any] = {}
         self.database = home.path / DATABASE
-        self.seats = contexts_of(plan)
+        self.places = places_of(plan)
         self.hung: list[int] = []
         window = manifest.window
         self.window = (window.start_ns, window.measure_ns, window.stop_ns)
@@ -320,12 +320,12 @@ class _Making:
         return self.plan.patience_s()
 
     def write_job(self) -> None:
-        self.board = ControlBlock(self.home.path / "board.bin", len(self.seats), create=True)
+        self.control = ControlBlock(self.home.path / "control.bin", len(self.places), create=True)
         job = {
             "plan": self.plan.model_dump(mode="json"),
             "folder": str(self.folder.resolve()),
             "database": str(self.database),
-            "board": str(self.board.path),
+            "control": str(self.control.path),
             "parent": os.getpid(),
         }
         (self.home.path / "job.json").write_text(json.dumps(job), encoding="utf-8")
@@ -333,23 +333,23 @@ class _Making:
     def _reserve(self) -> None:
         """Have room for what is said last, when the disk may be full."""
         hold_back(self.folder)
-        for who in ("check", *(f"worker-{worker:03d}" for worker in range(len(self.seats)))):
+        for who in ("check", *(f"worker-{worker:03d}" for worker in range(len(self.places)))):
             reserve(self.folder, who)
 
     # -- processes ----------------------------------------------------------------------------
 
     def _start(self, name: str, *words: str, workers: tuple[int, ...] = ()) -> ChildProcess:
-        host = start(
+        child = start(
             self.home.path, name, *words, into=self.folder, workers=workers, inherit=self.inherit
         )
-        self.hosts.append(host)
-        return host
+        self.children.append(child)
+        return child
 
     def _errand(self, word: str, limit_s: float, phase: str) -> dict[str, Any]:
         """Run `load` or `check` in a process of its own. Raises RunFailed with its last words."""
-        self.board.at(0)  # until it says so itself
-        host = self._start(word, word)
-        status = wait(host, limit_s, lambda s: self.on_progress(self._progress(phase, s)))
+        self.control.at(0)  # until it says so itself
+        child = self._start(word, word)
+        status = wait(child, limit_s, lambda s: self.on_progress(self._progress(phase, s)))
         if status is None:
             at, kind = self._progress(phase, limit_s).told(), "load" if word == "load" else "check"
             raise TooLong(
@@ -360,20 +360,23 @@ class _Making:
             )
         if status != 0:
             said = self._account(word)
-            words = str(said.get("failed") or ended_words(host))
+            words = str(said.get("failed") or ended_words(child))
             if met := MET.get(str(said.get("cause"))):
                 raise FolderUnwritable(f"{self.home.path.parent}: {met} ({words}).")
             did = "put the histories together" if word == "history" else f"{word} the database"
             raise RunFailed(
                 f"{self.plan.database} could not {did}: {words}",
-                host.said(),
+                child.said(),
             )
         return self._account(word)
 
     def _progress(self, phase: str, elapsed_s: float) -> Progress:
         """How far the process that loads or checks is, as it says itself."""
-        step, done, of = (int(self.board.numbers[n]) for n in (boards.STEP, boards.DONE, boards.OF))
-        name = boards.STEPS[step] if 0 <= step < len(boards.STEPS) else ""
+        step, done, of = (
+            int(self.control.numbers[n])
+            for n in (control_block.STEP, control_block.DONE, control_block.OF)
+        )
+        name = control_block.STEPS[step] if 0 <= step < len(control_block.STEPS) else ""
         return Progress(phase, elapsed_s=elapsed_s, step=name, done=done, of=of)
 
     def _account(self, who: str) -> dict[str, Any]:
@@ -425,13 +428,13 @@ class _Making:
             self._start(name, "work", *map(str, workers), workers=tuple(workers))
         begun = time.monotonic()
         while True:
-            statuses = [self.board.status(worker) for worker in range(len(self.seats))]
-            if all(status != boards.STARTING for status in statuses):
+            statuses = [self.control.status(worker) for worker in range(len(self.places))]
+            if all(status != control_block.STARTING for status in statuses):
                 break
             elapsed = time.monotonic() - begun
-            ready = sum(status != boards.STARTING for status in statuses)
-            self.on_progress(Progress("starting", elapsed, alive=ready, workers=len(self.seats)))
-            if elapsed > START_LIMIT_S or dead(self.hosts, self.board):
+            ready = sum(status != control_block.STARTING for status in statuses)
+            self.on_progress(Progress("starting", elapsed, alive=ready, workers=len(self.places)))
+            if elapsed > START_LIMIT_S or dead(self.children, self.control):
                 break
             time.sleep(0.01)
         self._nobody_refused(statuses)
@@ -440,9 +443,9 @@ class _Making:
         for worker, status in enumerate(statuses):
             _, engine, mode = self.plan.roles()[worker]
             words = str(self._account(f"worker-{worker:03d}").get("account", ""))
-            if status == boards.REFUSED:
+            if status == control_block.REFUSED:
                 raise ModeRefused(engine, mode, words)
-            if status == boards.NOT_RECORDED:
+            if status == control_block.NOT_RECORDED:
                 raise FolderUnwritable(
                     f"{self.folder.parent}: attempts cannot be recorded there ({words}). "
                     "Free some space, or give another folder with --runs."
@@ -450,8 +453,8 @@ class _Making:
 
     @property
     def _stuck(self) -> bool:
-        statuses = [self.board.status(worker) for worker in range(len(self.seats))]
-        return any(status != boards.READY for status in statuses)
+        statuses = [self.control.status(worker) for worker in range(len(self.places))]
+        return any(status != control_block.READY for status in statuses)
 
     def foretell(self) -> None:
         """Say when the gate opens, and the window: in the manifest before it does, so that a run
@@ -469,20 +472,20 @@ class _Making:
 
     def watch(self) -> None:
         """Open the gate, follow the run, close it; end whoever does not end by itself."""
-        plan, numbers = self.plan, self.board.numbers
+        plan, numbers = self.plan, self.control.numbers
         if self._stuck:
             self.ended = "worker could not start"
-            numbers[boards.STATE] = boards.STOP
+            numbers[control_block.STATE] = control_block.STOP
             now = time.monotonic_ns()
             self.window = (now, now, now)
             self._end_all(min(plan.deadline_s, 5.0))
             return
         start, measure, stop = self.window
-        numbers[boards.START_NS], numbers[boards.MEASURE_NS] = start, measure
-        numbers[boards.STOP_NS] = stop
-        numbers[boards.STATE] = boards.GO
+        numbers[control_block.START_NS], numbers[control_block.MEASURE_NS] = start, measure
+        numbers[control_block.STOP_NS] = stop
+        numbers[control_block.STATE] = control_block.GO
         follower = Follower(
-            plan, self.folder, self.database, self.seats, self.board, self.hosts,
+            plan, self.folder, self.database, self.places, self.control, self.children,
             self.patience_s, self.on_progress, self.cpus, self.conductor,
         )  # fmt: skip
         try:
@@ -493,26 +496,26 @@ class _Making:
             self.window = (start, measure, min(max(time.monotonic_ns(), measure), stop))
         self.hung, self.foreign = follower.hung, follower.foreign
         self.wal, self.pressure = follower.wal, follower.pressure
-        numbers[boards.STATE] = boards.STOP
+        numbers[control_block.STATE] = control_block.STOP
         self._at("ending")
         # A second Ctrl-C must not leave processes behind: `run` reaps in any case.
         self._end_all(plan.deadline_s)
 
     def _end_all(self, limit_s: float) -> None:
         until = time.monotonic() + limit_s
-        for host in self.hosts:
+        for child in self.children:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                host.process.wait(max(until - time.monotonic(), 0.01))
-        for host in self.hosts:
-            if host.process.poll() is None:
-                self.hung = [*self.hung, *host.workers]
+                child.process.wait(max(until - time.monotonic(), 0.01))
+        for child in self.children:
+            if child.process.poll() is None:
+                self.hung = [*self.hung, *child.workers]
                 if self.ended in ("duration", "transactions"):
                     self.ended = "worker hung"
-                end(host.process)
+                end(child.process)
 
     def told_broken(self) -> None:
         """What workers have found broken during the run."""
-        for worker in range(len(self.seats)):
+        for worker in range(len(self.places)):
             said = self._account(f"worker-{worker:03d}")
             if said.get("state") == "invariant broken":
                 self.findings.append(
@@ -553,7 +556,9 @@ class _Making:
             return
         self._unmade(words)
         if self.ended in ("duration", "transactions"):
-            killed = (self.hosts[-1].process.returncode or 0) < 0 and not isinstance(error, TooLong)
+            killed = (self.children[-1].process.returncode or 0) < 0 and not isinstance(
+                error, TooLong
+            )
             self.ended = "check killed" if killed else "not checked"
 
     def not_checked(self, why: str) -> None:
@@ -575,7 +580,7 @@ class _Making:
     def _unreadable(self) -> list[FindingEntry]:
         """A worker that was told the database is malformed has found something, whatever else."""
         found = []
-        for worker, (role, number) in enumerate(self.seats):
+        for worker, (role, number) in enumerate(self.places):
             for words in rec.read_messages(self.folder, worker):
                 if any(sign in words for sign in CORRUPT):
                     found.append(
@@ -593,28 +598,28 @@ class _Making:
         """One worker's part of the manifest, from its account and from how its process ended."""
         role, engine, mode = self.plan.roles()[worker]
         said = self._account(f"worker-{worker:03d}")
-        host = next((h for h in self.hosts if worker in h.workers), None)
+        child = next((c for c in self.children if worker in c.workers), None)
         before = next((e for e in self.manifest.workers if e.worker == worker), None)
-        if before is not None and host is None and not said:
+        if before is not None and child is None and not said:
             return self._as_it_was(before)
         state, account = said.get("state", "never started"), said.get("account", "")
         if worker in self.hung:
             state = "hung"
             account = f"ended by the run: {self.patience_s:g} s without an answer"
-        elif host is not None and host.process.poll() and state in ("died", "never started"):
+        elif child is not None and child.process.poll() and state in ("died", "never started"):
             state = "died"
-            account = ended_words(host)
-        elif host is not None and host.process.poll() is None and state == "died":
+            account = ended_words(child)
+        elif child is not None and child.process.poll() is None and state == "died":
             state = "running"
         elif self.killed and state == "died":
             state, account = "interrupted", ENDED_WITH_IT
         return WorkerEntry(
             worker=worker,
             role=role,
-            number=self.seats[worker][1],
+            number=self.places[worker][1],
             engine=engine,
             begin=mode,
-            pid=host.process.pid if host else before.pid if before else 0,
+            pid=child.process.pid if child else before.pid if before else 0,
             state=state,
             account=account,
             opened=rec.segment_path(self.folder, worker, 0).exists(),
@@ -656,22 +661,22 @@ class _Making:
             said = self._account(f"worker-{worker:03d}")
             if said.get("identity"):
                 engines[engine] = said["identity"]
-        told = self.manifest
-        told.workers = [self._entry(worker) for worker in range(len(self.seats))]
-        told.engines = {name: EngineEntry(**identity) for name, identity in engines.items()}
-        told.window = Window(start_ns=start, measure_ns=measure, stop_ns=stop)
-        told.foreign = Foreign(**self.foreign)
-        told.findings = self.findings
+        manifest = self.manifest
+        manifest.workers = [self._entry(worker) for worker in range(len(self.places))]
+        manifest.engines = {name: EngineEntry(**identity) for name, identity in engines.items()}
+        manifest.window = Window(start_ns=start, measure_ns=measure, stop_ns=stop)
+        manifest.foreign = Foreign(**self.foreign)
+        manifest.findings = self.findings
         if self.wal is not None:
-            told.wal_bytes_max = self.wal.bytes_max
+            manifest.wal_bytes_max = self.wal.bytes_max
             wal = self.wal.data()
-            told.wal = WalEntry(**wal) if wal else None
+            manifest.wal = WalEntry(**wal) if wal else None
         if self.pressure is not None:
-            told.pressure = self.pressure
+            manifest.pressure = self.pressure
 
     def judge(self) -> None:
         """Say how it ended: all that is left to be done is to put things where they belong."""
-        entries = [self._entry(worker) for worker in range(len(self.seats))]
+        entries = [self._entry(worker) for worker in range(len(self.places))]
         well = all(entry.state == "finished" for entry in entries)
         if well and self._nothing_committed():
             self.ended = "nothing was committed"
@@ -693,7 +698,7 @@ class _Making:
         """Attempts were made, and failed, every one: a run that says nothing of an engine."""
         rows = [
             rec.read_attempts(self.folder, worker)["outcome"]
-            for worker, (role, _) in enumerate(self.seats)
+            for worker, (role, _) in enumerate(self.places)
             if role != "checkpointer"
         ]
         outcomes = np.concatenate(rows)
@@ -705,9 +710,9 @@ class _Making:
 
     def reap(self) -> None:
         """Leave no process; and no temporary folder, unless something of the run is still in it."""
-        for host in self.hosts:
-            if host.process.poll() is None:
-                end(host.process)
+        for child in self.children:
+            if child.process.poll() is None:
+                end(child.process)
         os.close(self.held)
         mine = self.database.parent == self.home.path
         if mine and self.manifest.under_way is not None and self.folder.exists():

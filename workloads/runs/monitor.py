@@ -12,7 +12,7 @@ import numpy as np
 
 from workloads import records as rec
 from workloads.processes import POLL_S, ChildProcess
-from workloads.runs import control as boards
+from workloads.runs import control as control_block
 from workloads.runs import machine
 from workloads.runs.control import ControlBlock
 from workloads.runs.plan import Plan
@@ -63,7 +63,7 @@ class Tail:
 class Follower:
     """Watches one run. Afterwards `ended` says why it is over, `hung` which workers don't answer.
 
-    seats : (role, number) of each worker. patience_s : how long an attempt may be open before its
+    places : (role, number) of each worker. patience_s : how long an attempt may be open before its
     worker counts as hung. cpus, conductor : as for `machine.CpuMeter`, which makes `foreign`.
     pressure : as of `machine.PressureMeter`, and wal : as of `WalWatch`, of the measured window.
     """
@@ -71,9 +71,9 @@ class Follower:
     plan: Plan
     folder: Path
     database: Path
-    seats: Sequence[tuple[str, int]]
-    board: ControlBlock
-    hosts: list[ChildProcess]
+    places: Sequence[tuple[str, int]]
+    control: ControlBlock
+    children: list[ChildProcess]
     patience_s: float
     on_progress: OnProgress
     cpus: tuple[int, ...] = ()
@@ -87,7 +87,7 @@ class Follower:
         self.wal = WalWatch(Path(f"{self.database}-wal"))
 
     def follow(self, start: int, measure: int, stop: int) -> tuple[int, int, int]:
-        tails = [Tail(self.folder, worker) for worker in range(len(self.seats))]
+        tails = [Tail(self.folder, worker) for worker in range(len(self.places))]
         patience_ns = int(self.patience_s * 1e9)
         meter: machine.CpuMeter | None = None
         stalls: machine.PressureMeter | None = None
@@ -95,7 +95,7 @@ class Follower:
         while True:
             now = time.monotonic_ns()
             if meter is None and now >= measure:
-                pids = [host.process.pid for host in self.hosts]
+                pids = [child.process.pid for child in self.children]
                 meter = machine.CpuMeter(pids, self.cpus, self.conductor)
                 stalls = machine.PressureMeter()
                 self.wal.begin()
@@ -116,8 +116,10 @@ class Follower:
                         conflicts,
                         failed,
                         per_s(committed - before, (read_ns - before_ns) / 1e9),
-                        sum(host.process.poll() is None for host in self.hosts if host.workers),
-                        len(self.seats),
+                        sum(
+                            child.process.poll() is None for child in self.children if child.workers
+                        ),
+                        len(self.places),
                     )
                 )
                 before, before_ns = committed, max(read_ns, start)
@@ -132,42 +134,42 @@ class Follower:
             # The last commit ends it, not the moment at which somebody looked.
             for tail in tails:
                 tail.read()
-            working = [t for t in tails if self.seats[t.worker][0] != "checkpointer"]
+            working = [t for t in tails if self.places[t.worker][0] != "checkpointer"]
             end = min(max(max(tail.last_end_ns for tail in working) + 1, measure), stop)
         self.wal.look()
         if stalls is not None:
             self.pressure = stalls.read()
         if meter is not None:
-            for host in self.hosts:
-                host.process.poll()  # whoever has ended is reaped, and so accounted for
+            for child in self.children:
+                child.process.poll()  # whoever has ended is reaped, and so accounted for
             self.foreign = meter.read()
         return start, measure, end
 
     def _sums(self, tails: list[Tail]) -> tuple[int, int, int]:
         counts = sum(
-            (tail.counts for tail in tails if self.seats[tail.worker][0] != "checkpointer"),
+            (tail.counts for tail in tails if self.places[tail.worker][0] != "checkpointer"),
             np.zeros(len(rec.OUTCOMES), np.int64),
         )
         return int(counts[rec.COMMITTED]), int(counts[rec.CONFLICT]), int(counts[rec.FAILED])
 
     def _over(self, tails: list[Tail], now: int, patience_ns: int) -> bool:
         """Whether the run must end before its time, and why."""
-        statuses = [self.board.status(worker) for worker in range(len(self.seats))]
-        if boards.BROKEN in statuses:
+        statuses = [self.control.status(worker) for worker in range(len(self.places))]
+        if control_block.BROKEN in statuses:
             self.ended = "invariant broken"
-        elif boards.NOT_RECORDED in statuses:
+        elif control_block.NOT_RECORDED in statuses:
             self.ended = "disk full"
-        elif dead(self.hosts, self.board):
+        elif dead(self.children, self.control):
             self.ended = "worker died"
         elif hung := [t.worker for t in tails if hangs(t, statuses, now, patience_ns)]:
             self.ended, self.hung = "worker hung", hung
-        elif boards.NOT_OPENED in statuses:
+        elif control_block.NOT_OPENED in statuses:
             self.ended = "worker died"
-        elif boards.MISTAKEN in statuses:
+        elif control_block.MISTAKEN in statuses:
             self.ended = "scenario failed"
         elif self._all_done(statuses):
             # Asked again: they may just have come to the end of the time that `now` was not yet.
-            early = time.monotonic_ns() < self.board.numbers[boards.STOP_NS]
+            early = time.monotonic_ns() < self.control.numbers[control_block.STOP_NS]
             if early:
                 self.ended = "transactions" if self.plan.transactions else "workers gave up"
         else:
@@ -177,20 +179,20 @@ class Follower:
     def _all_done(self, statuses: list[int]) -> bool:
         """Every reader and writer has finished; checkpointers go on until they are told."""
         return all(
-            status == boards.FINISHED
-            for status, (role, _) in zip(statuses, self.seats, strict=True)
+            status == control_block.FINISHED
+            for status, (role, _) in zip(statuses, self.places, strict=True)
             if role != "checkpointer"
         )
 
 
-def dead(hosts: list[ChildProcess], board: ControlBlock) -> list[ChildProcess]:
+def dead(children: list[ChildProcess], control: ControlBlock) -> list[ChildProcess]:
     """Processes that ended although their workers have not."""
     return [
-        host
-        for host in hosts
-        if host.workers
-        and host.process.poll() is not None
-        and any(board.status(w) <= boards.RUNNING for w in host.workers)
+        child
+        for child in children
+        if child.workers
+        and child.process.poll() is not None
+        and any(control.status(w) <= control_block.RUNNING for w in child.workers)
     ]
 
 
@@ -200,7 +202,7 @@ def hangs(tail: Tail, statuses: list[int], now: int, patience_ns: int) -> bool:
     A worker between two attempts (an open loop that waits for its next arrival) is not hung.
     """
     return (
-        statuses[tail.worker] == boards.RUNNING
+        statuses[tail.worker] == control_block.RUNNING
         and tail.last_start_ns != 0
         and now - tail.last_start_ns > patience_ns
     )

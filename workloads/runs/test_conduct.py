@@ -79,11 +79,11 @@ def own_scenario(tmp_path, body):
 
             class Mine(Counter):
                 name = "mine"
-                def bodies(self, seat):
+                def bodies(self, context):
                     def increment(args):
                         %s
                     return (increment,) * len(self.kinds)
-                def check(self, session, told):
+                def check(self, session, log):
                     return []
             """
         )

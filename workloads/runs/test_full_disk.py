@@ -156,8 +156,8 @@ UNHEARD_OF = """
     class Loud(Counter):
         name = "loud"
 
-        def bodies(self, seat):
-            increment, look = super().bodies(seat)
+        def bodies(self, context):
+            increment, look = super().bodies(context)
             numbers = count()
 
             def body(args):

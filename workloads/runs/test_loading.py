@@ -37,12 +37,12 @@ SCENARIO = """
             super().load(session, rng)
             wait_for("load was seen")
 
-        def check(self, session, told):
-            for worker in told.workers:
-                for _ in told.replay(worker):
+        def check(self, session, log):
+            for worker in log.workers:
+                for _ in log.replay(worker):
                     pass
             wait_for("check was seen")
-            return super().check(session, told)
+            return super().check(session, log)
 
     class OneByOne(Telling):
         def load(self, session, rng):
@@ -56,7 +56,7 @@ SCENARIO = """
             time.sleep(600)
 
     class EndlessCheck(Counter):
-        def check(self, session, told):
+        def check(self, session, log):
             time.sleep(600)
 """
 

@@ -228,10 +228,10 @@ def test_a_checkpointers_rows_are_never_taken_for_transactions(
     made = run(brief("counter", "all three", database="sqlite"))
     (checkpointer,) = made.role("checkpointer")
     plan = Plan(**made.manifest.plan.data())
-    told = worker.told_of(plan, find_scenario("counter")(plan.shape()), made.workers)
-    assert [w.role for w in told.workers] == ["writer", "writer", "reader"]
+    log = worker.log_of(plan, find_scenario("counter")(plan.shape()), made.workers)
+    assert [w.role for w in log.workers] == ["writer", "writer", "reader"]
     with pytest.raises(ValueError, match="is a checkpointer: it drew no transaction"):
-        next(told.replay(checkpointer))
+        next(log.replay(checkpointer))
 
 
 @pytest.mark.slow

@@ -372,8 +372,8 @@ from workloads.scenarios.counter import READ, WRITE, Counter
 class Held(Counter):
     name = "held"
 
-    def bodies(self, seat):
-        run, rows, think = seat.session.run, seat.session.rows, seat.think
+    def bodies(self, context):
+        run, rows, think = context.session.run, context.session.rows, context.think
 
         def increment(args):
             n = rows(READ, args)[0][0] + 1

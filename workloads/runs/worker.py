@@ -42,7 +42,7 @@ from workloads.engines import (
     trees_of,
 )
 from workloads.processes import die_with_parent, leave
-from workloads.runs import control as boards
+from workloads.runs import control as control_block
 from workloads.runs.control import ControlBlock
 from workloads.runs.pacing import ARRIVALS, arrivals, retry_wait, thinker, wait_until
 from workloads.runs.plan import ROLES, Plan
@@ -69,7 +69,7 @@ class Job:
         self.plan = Plan(**said["plan"])
         self.folder = Path(said["folder"])
         self.database = str(said["database"])
-        self.board_path = Path(said["board"])
+        self.control_path = Path(said["control"])
         self.parent = int(said["parent"])
 
     @cached_property
@@ -82,32 +82,32 @@ class Job:
         leave(self.folder, who, said)
 
 
-def contexts_of(plan: Plan) -> tuple[tuple[str, int], ...]:
+def places_of(plan: Plan) -> tuple[tuple[str, int], ...]:
     """(role, number within the role) of each worker, by worker number."""
     seen: dict[str, int] = {}
-    seats = []
+    places = []
     for role, _, _ in plan.roles():
-        seats.append((role, seen.get(role, 0)))
+        places.append((role, seen.get(role, 0)))
         seen[role] = seen.get(role, 0) + 1
-    return tuple(seats)
+    return tuple(places)
 
 
 def context_of(plan: Plan, worker: int) -> WorkerContext:
-    """The place of one worker, without session or board: as it is for a replay of its draws."""
-    seats = contexts_of(plan)
-    role, number = seats[worker]
+    """The context of one worker without its session, as it is for a replay of its draws."""
+    places = places_of(plan)
+    role, number = places[worker]
     return WorkerContext(
         role=role,
         number=number,
-        of=sum(1 for other, _ in seats if other == role),
+        of=sum(1 for other, _ in places if other == role),
         worker=worker,
         seed=(plan.seed, ROLES.index(role), number),
-        seats=seats,
+        places=places,
         clock=time.monotonic_ns,
     )
 
 
-def told_of(
+def log_of(
     plan: Plan,
     scenario: Scenario,
     workers: Sequence[rec.WorkerRecord],
@@ -166,8 +166,8 @@ def _cause_of(error: BaseException) -> str:
 
 def load(job: Job) -> None:
     """Create and fill the database with the plan's own engine, unless a role's mode is refused."""
-    board = ControlBlock(job.board_path, len(job.plan.roles()))
-    board.at(boards.ASKING)
+    control = ControlBlock(job.control_path, len(job.plan.roles()))
+    control.at(control_block.ASKING)
     if refused := _refused(job):
         job.account("load", refused=refused)
         return
@@ -175,10 +175,10 @@ def load(job: Job) -> None:
     rows = job.plan.shape().rows
 
     def tell(done: int, are_rows: bool) -> None:
-        step = boards.ROWS if are_rows else boards.STATEMENTS
-        if board.numbers[boards.STEP] != step:
-            board.at(step, rows if are_rows else 0)
-        board.numbers[boards.DONE] = done
+        step = control_block.ROWS if are_rows else control_block.STATEMENTS
+        if control.numbers[control_block.STEP] != step:
+            control.at(step, rows if are_rows else 0)
+        control.numbers[control_block.DONE] = done
 
     with _database(job) as session:
         for statement in job.scenario.schema():
@@ -186,7 +186,7 @@ def load(job: Job) -> None:
         # The same rows whatever the seed: a database loaded once serves runs of every seed.
         watched: Any = Watched(session, tell)
         job.scenario.load(watched, np.random.default_rng(99))
-        board.at(boards.LAYOUT)
+        control.at(control_block.LAYOUT)
         pragmas = dict(session.pragmas)
         trees = trees_of(session, engine.file_format)
     identity, layout = identity_of(job.plan.database), layout_of(job.database, trees)
@@ -244,23 +244,23 @@ def check(job: Job) -> None:
     run = rec.read_run(job.folder)
     engine = find_engine(job.plan.database)
     findings: list[dict[str, Any]] = []
-    board = ControlBlock(job.board_path, len(job.plan.roles()))
+    control = ControlBlock(job.control_path, len(job.plan.roles()))
     attempts = sum(len(w.attempts) for w in run.workers if w.role in TRANSACTING)
 
     def tell(replayed: int) -> None:
-        board.numbers[boards.DONE] = replayed
+        control.numbers[control_block.DONE] = replayed
 
-    board.at(boards.LAYOUT)
+    control.at(control_block.LAYOUT)
     with _database(job) as session:
         trees = trees_of(session, engine.file_format)
-        board.at(boards.INTEGRITY)
+        control.at(control_block.INTEGRITY)
         findings.append(_integrity(session, job.plan.database))
         if getattr(job.scenario, "logged", None):
-            board.at(boards.HISTORY)
+            control.at(control_block.HISTORY)
             findings.append(save_history(job.folder))
-        board.at(boards.INVARIANT, attempts)
-        findings += _invariant(job, session, told_of(job.plan, job.scenario, run.workers, tell))
-        board.at(boards.LAYOUT)
+        control.at(control_block.INVARIANT, attempts)
+        findings += _invariant(job, session, log_of(job.plan, job.scenario, run.workers, tell))
+        control.at(control_block.LAYOUT)
     job.account("check", findings=findings, layout=layout_of(job.database, trees, brief=True))
 
 
@@ -269,10 +269,10 @@ def history(job: Job) -> None:
     job.account("history", findings=[save_history(job.folder)] if logs_of(job.folder) else [])
 
 
-def _invariant(job: Job, session: Session, told: RunLog) -> list[dict[str, Any]]:
+def _invariant(job: Job, session: Session, log: RunLog) -> list[dict[str, Any]]:
     """What the scenario's own check says. A full disk, say, is no finding about the database."""
     try:
-        return [_plain(*finding) for finding in job.scenario.check(session, told)]
+        return [_plain(*finding) for finding in job.scenario.check(session, log)]
     except Exception as error:  # the database may be too broken to answer
         if session.refusal(error, rec.STATEMENT).conflict in rec.CAUSES:
             raise
@@ -317,13 +317,13 @@ def identity_of(name: str) -> dict[str, Any]:
 # --- work -------------------------------------------------------------------------------------
 
 
-def work(job: Job, worker: int, board: ControlBlock) -> None:
+def work(job: Job, worker: int, control: ControlBlock) -> None:
     """One worker from its connection to its account. Never raises."""
     plan = job.plan
     role, engine_name, mode = plan.roles()[worker]
     about: dict[str, Any] = {"identity": {}, "pragmas": {}}
     session = heard = None
-    report = partial(_report, job, board, worker, about)
+    report = partial(_report, job, control, worker, about)
     try:
         if plan.cpus or plan.pin:
             cpus = plan.cpus or tuple(sorted(os.sched_getaffinity(0)))
@@ -335,27 +335,29 @@ def work(job: Job, worker: int, board: ControlBlock) -> None:
         session = engine.connect(job.database, begin=mode or "deferred", settings=plan.settings())
         about["pragmas"] = dict(session.pragmas)
         if role != "checkpointer" and (words := _rehearse(session)) is not None:
-            report(boards.REFUSED, state="refused", account=words)
+            report(control_block.REFUSED, state="refused", account=words)
             return
     except BaseException as error:
-        report(boards.NOT_OPENED, state="could not open", account=_told(error))
+        report(control_block.NOT_OPENED, state="could not open", account=_told(error))
         return
     try:
         recorder = rec.AttemptRecorder(job.folder, worker)
-        seat = _seated(job, worker, session, board, engine.file_format)
+        context = _context_with(job, worker, session, control, engine.file_format)
     except BaseException as error:
         full = isinstance(error, OSError)
         state = NOT_RECORDED if full else "could not open"
         report(
-            boards.NOT_RECORDED if full else boards.NOT_OPENED, state=state, account=_told(error)
+            control_block.NOT_RECORDED if full else control_block.NOT_OPENED,
+            state=state,
+            account=_told(error),
         )
         return
     # The collector would walk every object now and then inside somebody's transaction.
     gc.collect()
     gc.freeze()
     # Said before the run, so that a worker that is killed in it has its pragmas in the manifest.
-    if report(boards.READY, state="died", account=""):
-        status, said = _worked(job, worker, seat, recorder, board)
+    if report(control_block.READY, state="died", account=""):
+        status, said = _worked(job, worker, context, recorder, control)
         said["cpus"] = sorted(os.sched_getaffinity(0))
         if heard is not None:
             said["met"] = heard()
@@ -368,45 +370,49 @@ def _told(error: BaseException) -> str:
 
 
 def _report(
-    job: Job, board: ControlBlock, worker: int, about: Mapping[str, Any], status: int, **said: Any
+    job: Job, control: ControlBlock, worker: int, about: Mapping[str, Any], status: int, **said: Any
 ) -> bool:
-    """Leave a worker's account, then say on the board that it is there.
+    """Leave a worker's account, then say in the control block that it is there.
 
-    False where it could not be written: the board says that then, whatever it was.
+    False where it could not be written: the control block says that then, whatever it was.
     """
     try:
         job.account(f"worker-{worker:03d}", **about, **said)
     except OSError:
-        board.set_status(worker, boards.NOT_RECORDED)
+        control.set_status(worker, control_block.NOT_RECORDED)
         return False
-    board.set_status(worker, status)
+    control.set_status(worker, status)
     return True
 
 
 def _worked(
-    job: Job, worker: int, seat: WorkerContext, recorder: rec.AttemptRecorder, board: ControlBlock
+    job: Job,
+    worker: int,
+    context: WorkerContext,
+    recorder: rec.AttemptRecorder,
+    control: ControlBlock,
 ) -> tuple[int, dict[str, Any]]:
     """From the gate to the end of the run: the worker's status, and what it says of itself."""
     said: dict[str, Any] = {"state": "finished", "account": ""}
     try:
-        if _gate(board, job.parent):
-            board.set_status(worker, boards.RUNNING)
+        if _gate(control, job.parent):
+            control.set_status(worker, control_block.RUNNING)
             cpu = time.thread_time_ns()
-            loop = _checkpoint_loop if seat.role == "checkpointer" else _loop
-            said |= loop(job.plan, seat, job.scenario, recorder, board)
+            loop = _checkpoint_loop if context.role == "checkpointer" else _loop
+            said |= loop(job.plan, context, job.scenario, recorder, control)
             said["cpu_s"] = (time.thread_time_ns() - cpu) / 1e9
     except InvariantBroken as broken:
         said = {"state": "invariant broken", "account": broken.sentence}
-        board.stop()
-        return boards.BROKEN, said | {"evidence": broken.evidence}
+        control.stop()
+        return control_block.BROKEN, said | {"evidence": broken.evidence}
     except OSError as error:
-        return boards.NOT_RECORDED, {"state": NOT_RECORDED, "account": f"{error}"}
+        return control_block.NOT_RECORDED, {"state": NOT_RECORDED, "account": f"{error}"}
     except BaseException as error:
-        return boards.NOT_OPENED, {"state": "died", "account": _told(error)}
+        return control_block.NOT_OPENED, {"state": "died", "account": _told(error)}
     if said["state"] == "scenario failed":
-        board.stop()
-        return boards.MISTAKEN, said
-    return boards.FINISHED, said
+        control.stop()
+        return control_block.MISTAKEN, said
+    return control_block.FINISHED, said
 
 
 def _rehearse(session: Session) -> str | None:
@@ -423,33 +429,35 @@ def _rehearse(session: Session) -> str | None:
     return None
 
 
-def _seated(
-    job: Job, worker: int, session: Session, board: ControlBlock, file_format: str
+def _context_with(
+    job: Job, worker: int, session: Session, control: ControlBlock, file_format: str
 ) -> WorkerContext:
-    seat = context_of(job.plan, worker)
+    context = context_of(job.plan, worker)
     shape = job.plan.shape()
     model = getattr(job.scenario, "logged", None)
-    if model and seat.role != "checkpointer":
+    if model and context.role != "checkpointer":
         engine = job.plan.roles()[worker][1]
         session = LoggedSession(session, log_path(job.folder, worker), model, worker, engine)
-    seat.session, seat.board = session, board.scenario()
-    seat.think = thinker(shape.think_of(seat.role), shape.think, board.stopping, seat.thought)
-    seat.stopping = board.stopping
-    if hasattr(seat, "checked"):
-        seat.checked = file_format != "none"
-    return seat
+    context.session, context.board = session, control.scenario()
+    context.think = thinker(
+        shape.think_of(context.role), shape.think, control.stopping, context.thought
+    )
+    context.stopping = control.stopping
+    if hasattr(context, "checked"):
+        context.checked = file_format != "none"
+    return context
 
 
-def _gate(board: ControlBlock, parent: int) -> bool:
+def _gate(control: ControlBlock, parent: int) -> bool:
     """Wait for the start. False where the run was called off or its parent is gone."""
-    numbers = board.numbers
-    while numbers[boards.STATE] == boards.WAIT:
+    numbers = control.numbers
+    while numbers[control_block.STATE] == control_block.WAIT:
         if os.getppid() != parent:
             return False
         time.sleep(0.0005)
-    while (left := numbers[boards.START_NS] - time.monotonic_ns()) > 0:
+    while (left := numbers[control_block.START_NS] - time.monotonic_ns()) > 0:
         time.sleep(max(left - 200_000, 0) / 1e9 if left > 200_000 else 0)
-    return numbers[boards.STATE] == boards.GO
+    return numbers[control_block.STATE] == control_block.GO
 
 
 def _leave(session: Session) -> None:
@@ -462,34 +470,34 @@ def _leave(session: Session) -> None:
 
 def _loop(
     plan: Plan,
-    seat: WorkerContext,
+    context: WorkerContext,
     scenario: Scenario,
     recorder: rec.AttemptRecorder,
-    board: ControlBlock,
+    control: ControlBlock,
 ) -> dict[str, Any]:
     """Transactions until the run ends. The one hot loop: everything it needs is a local.
 
     Raises InvariantBroken (after closing the row) and OSError (the recording's disk is full).
     """
-    session = seat.session
+    session = context.session
     assert session is not None
     begin, commit, rollback = session.begin, session.commit, session.rollback
-    refused, thought = classifier(session), seat.thought
-    draw, bodies = scenario.draw(seat), tuple(scenario.bodies(seat))
-    acknowledged = scenario.acknowledged(seat)
-    wait = retry_wait(plan.retry.policy, plan.retry.base_us, plan.retry.cap_us, seat.seed)
+    refused, thought = classifier(session), context.thought
+    draw, bodies = scenario.draw(context), tuple(scenario.bodies(context))
+    acknowledged = scenario.acknowledged(context)
+    wait = retry_wait(plan.retry.policy, plan.retry.base_us, plan.retry.cap_us, context.seed)
     most_tries = 1 if plan.retry.policy == "none" else plan.retry.most_tries
-    rate = plan.rate if seat.role == "writer" else plan.read_rate
-    numbers, now, sleep = board.numbers, time.monotonic_ns, time.sleep
-    start_of_run, stop_ns = numbers[boards.START_NS], numbers[boards.STOP_NS]
-    due = arrivals(rate / seat.of, start_of_run, seat.rng(ARRIVALS)) if rate else None
+    rate = plan.rate if context.role == "writer" else plan.read_rate
+    numbers, now, sleep = control.numbers, time.monotonic_ns, time.sleep
+    start_of_run, stop_ns = numbers[control_block.START_NS], numbers[control_block.STOP_NS]
+    due = arrivals(rate / context.of, start_of_run, context.rng(ARRIVALS)) if rate else None
     most = plan.transactions or -1
     open_row, close_row, close_at = (
         rec.OPEN_PART.pack_into,
         rec.CLOSE_PART.pack_into,
         rec.CLOSE_AT,
     )
-    row_bytes, state, stop = rec.ROW_BYTES, boards.STATE, boards.STOP
+    row_bytes, state, stop = rec.ROW_BYTES, control_block.STATE, control_block.STOP
     buffer, offset, limit = recorder.buffer, recorder.offset, recorder.limit
     txn = failures = 0
 
@@ -503,7 +511,7 @@ def _loop(
         if due is not None:
             intended = due()
             if intended > start:
-                wait_until(min(intended, stop_ns), seat.stopping)
+                wait_until(min(intended, stop_ns), context.stopping)
                 start = now()
                 if start >= stop_ns or numbers[state] == stop:
                     break
@@ -569,7 +577,7 @@ def _loop(
                     if pause < 0.05:
                         sleep(pause)
                     else:  # long enough for the run to end meanwhile
-                        wait_until(min(now() + int(pause * 1e9), stop_ns), seat.stopping)
+                        wait_until(min(now() + int(pause * 1e9), stop_ns), context.stopping)
                         if now() >= stop_ns or numbers[state] == stop:
                             break
                 tries = min(tries + 1, 65_535)
@@ -601,28 +609,29 @@ def _mistake(error: BaseException) -> str:
 
 def _checkpoint_loop(
     plan: Plan,
-    seat: WorkerContext,
+    context: WorkerContext,
     scenario: Scenario,
     recorder: rec.AttemptRecorder,
-    board: ControlBlock,
+    control: ControlBlock,
 ) -> dict[str, Any]:
     """PRAGMA wal_checkpoint until the run ends; a row for each that moved frames or failed.
 
     result = frames that are now copied. Checkpoints that found nothing to do or another one at
     work are counted and have no row: without a pause there are 100,000 of them a second.
     """
-    session = seat.session
+    session = context.session
     assert session is not None
-    numbers = board.numbers
-    stop_ns = numbers[boards.STOP_NS]
+    numbers = control.numbers
+    stop_ns = numbers[control_block.STOP_NS]
     statement = f"PRAGMA wal_checkpoint({plan.checkpoint.upper()})"
-    hook = getattr(scenario, "checkpointed", lambda seat: None)(seat)
+    hook = getattr(scenario, "checkpointed", lambda context: None)(context)
     pause_s = plan.checkpoint_pause_ms / 1000
-    pauses = seat.rng(8)
+    pauses = context.rng(8)
     buffer, offset, limit = recorder.buffer, recorder.offset, recorder.limit
     txn = idle = locked = 0
     before: tuple[int, int] = (-1, -1)
-    while (start := time.monotonic_ns()) < stop_ns and numbers[boards.STATE] != boards.STOP:
+    state, stop = control_block.STATE, control_block.STOP
+    while (start := time.monotonic_ns()) < stop_ns and numbers[state] != stop:
         rec.OPEN_PART.pack_into(buffer, offset, start, start, txn, 1, 0, 0)
         busy = log = done = conflict = message = phase = 0
         try:
@@ -655,18 +664,18 @@ def _checkpoint_loop(
                 buffer, offset, limit = recorder.roll()
         if pause_s:
             pause_ns = int(pauses.uniform(0, 2e9 * pause_s))
-            wait_until(min(time.monotonic_ns() + pause_ns, stop_ns), seat.stopping)
+            wait_until(min(time.monotonic_ns() + pause_ns, stop_ns), context.stopping)
     rec.OPEN_PART.pack_into(buffer, offset, 0, 0, 0, 0, 0, 0)
     return {"idle_checkpoints": idle, "busy_checkpoints": locked}
 
 
 def work_all(job: Job, workers: Sequence[int]) -> None:
     """The workers of one process, each in a thread, the first in this one."""
-    board = ControlBlock(job.board_path, len(job.plan.roles()))
-    threads = [threading.Thread(target=work, args=(job, w, board)) for w in workers[1:]]
+    control = ControlBlock(job.control_path, len(job.plan.roles()))
+    threads = [threading.Thread(target=work, args=(job, w, control)) for w in workers[1:]]
     for thread in threads:
         thread.start()
-    work(job, workers[0], board)
+    work(job, workers[0], control)
     for thread in threads:
         thread.join()
 

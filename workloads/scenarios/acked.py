@@ -122,11 +122,11 @@ class Acked:
             (f"({i}{tail}" for i in range(self.params.rows)),
         )
 
-    def draw(self, seat: WorkerContext) -> Callable[[], Draw]:
-        if seat.role == "reader":
-            return self._follower(seat)
+    def draw(self, context: WorkerContext) -> Callable[[], Draw]:
+        if context.role == "reader":
+            return self._follower(context)
         number = count()
-        wait = self._wait_for_backfill(seat)
+        wait = self._wait_for_backfill(context)
 
         def drawn() -> Draw:
             n = next(number)
@@ -137,15 +137,17 @@ class Acked:
 
         return drawn
 
-    def _follower(self, seat: WorkerContext) -> Callable[[], Draw]:
+    def _follower(self, context: WorkerContext) -> Callable[[], Draw]:
         """Looks at the board. The runner draws before BEGIN, so what is read here had been
         acknowledged before the reader's transaction began.
         """
-        board, window = seat.board, self.params.window
+        board, window = context.board, self.params.window
         if board is None:
             return lambda: Draw(FOLLOW, [])  # a replay: nobody is there to be followed
-        writers = [(w, number) for w, (role, number) in enumerate(seat.seats) if role == "writer"]
-        clock, stopping, sleep = seat.clock, seat.stopping, time.sleep
+        writers = [
+            (w, number) for w, (role, number) in enumerate(context.places) if role == "writer"
+        ]
+        clock, stopping, sleep = context.clock, context.stopping, time.sleep
         heard_ns = 0
 
         def wait_for_news() -> None:
@@ -173,12 +175,13 @@ class Acked:
 
         return drawn
 
-    def _wait_for_backfill(self, seat: WorkerContext) -> Callable[[], None]:
-        board, clock, stopping = seat.board, seat.clock, seat.stopping
-        lines = [8 * w for w, (role, _) in enumerate(seat.seats) if role == "checkpointer"]
-        if seat.session is None or not lines or not self.params.wait_backfill:
+    def _wait_for_backfill(self, context: WorkerContext) -> Callable[[], None]:
+        board, clock, stopping = context.board, context.clock, context.stopping
+        lines = [8 * w for w, (role, _) in enumerate(context.places) if role == "checkpointer"]
+        if context.session is None or not lines or not self.params.wait_backfill:
             return lambda: None
-        mine, limit_ns, sleep = 8 * seat.worker + AT_NS, int(self.params.wait_ms * 1e6), time.sleep
+        mine, sleep = 8 * context.worker + AT_NS, time.sleep
+        limit_ns = int(self.params.wait_ms * 1e6)
 
         def wait() -> None:
             since = board[mine]
@@ -192,12 +195,12 @@ class Acked:
 
         return wait
 
-    def bodies(self, seat: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
-        assert seat.session is not None
-        run, rows, think = seat.session.run, seat.session.rows, seat.think
-        base = seat.number << SHIFT
+    def bodies(self, context: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
+        assert context.session is not None
+        run, rows, think = context.session.run, context.session.rows, context.think
+        base = context.number << SHIFT
         frames = min(self.params.frames, self.params.rows)
-        first = seat.number * frames % (self.params.rows - frames + 1)
+        first = context.number * frames % (self.params.rows - frames + 1)
         pad = "." * self.params.item_bytes
 
         def large(n: int) -> int:
@@ -214,39 +217,41 @@ class Acked:
             for one in acknowledged:
                 ids = (one.writer << SHIFT | one.low, one.writer << SHIFT | one.newest)
                 here = rows(SEEN, ids)[0][0]
-                if here != one.newest - one.low + 1 and seat.checked:
-                    raise self._lost(seat, one, [row[0] for row in rows(WHICH, ids)])
+                if here != one.newest - one.low + 1 and context.checked:
+                    raise self._lost(context, one, [row[0] for row in rows(WHICH, ids)])
                 seen += here
             think()
             return seen
 
         return large, small, look
 
-    def _lost(self, seat: WorkerContext, one: Acknowledged, ids: Sequence[int]) -> InvariantBroken:
-        now_ns = seat.clock()
+    def _lost(
+        self, context: WorkerContext, one: Acknowledged, ids: Sequence[int]
+    ) -> InvariantBroken:
+        now_ns = context.clock()
         read = {i - (one.writer << SHIFT) for i in ids}
         missing = [n for n in range(one.low, one.newest + 1) if n not in read]
         shown = ", ".join(str(n) for n in missing[-5:])
         most = "…, " if len(missing) > 5 else ""
         return InvariantBroken(
             f"Writer {one.writer} was told that its transactions {one.low} to {one.newest} are "
-            f"committed, the last {(now_ns - one.at_ns) / 1e6:.3f} ms before reader {seat.number} "
-            f"looked; the reader, which began after that, found {len(read)} of "
+            f"committed, the last {(now_ns - one.at_ns) / 1e6:.3f} ms before reader "
+            f"{context.number} looked; the reader, which began after that, found {len(read)} of "
             f"{one.newest - one.low + 1} values: {most}{shown} "
             f"{'is' if len(missing) == 1 else 'are'} not there.",
             writer=one.writer,
             acknowledged=[one.low, one.newest],
             acknowledged_ns=one.at_ns,
             read_ns=now_ns,
-            reader=seat.number,
+            reader=context.number,
             read=len(read),
             missing=missing[:1000],
         )
 
-    def acknowledged(self, seat: WorkerContext) -> Callable[[Draw, int], None] | None:
-        if seat.role != "writer":
+    def acknowledged(self, context: WorkerContext) -> Callable[[Draw, int], None] | None:
+        if context.role != "writer":
             return None
-        board, clock, line = seat.board, seat.clock, 8 * seat.worker
+        board, clock, line = context.board, context.clock, 8 * context.worker
         before = -2
 
         def publish(draw: Draw, result: int) -> None:
@@ -260,8 +265,8 @@ class Acked:
 
         return publish
 
-    def checkpointed(self, seat: WorkerContext) -> Callable[[int, int, int], None]:
-        board, clock, line = seat.board, seat.clock, 8 * seat.worker
+    def checkpointed(self, context: WorkerContext) -> Callable[[int, int, int], None]:
+        board, clock, line = context.board, context.clock, 8 * context.worker
 
         def report(busy: int, log: int, copied: int) -> None:
             board[line + LOG] = log
@@ -270,12 +275,12 @@ class Acked:
 
         return report
 
-    def check(self, session: Session, told: RunLog) -> list[Finding]:
+    def check(self, session: Session, log: RunLog) -> list[Finding]:
         found = np.array([row[0] for row in session.rows(ALL)], dtype=np.int64)
         acknowledged, unsure = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for worker in told.workers:
+        for worker in log.workers:
             if worker.role == "writer":
-                rows = told.finals(worker)
+                rows = log.finals(worker)
                 ids = (np.int64(worker.number) << SHIFT) | rows["txn"].astype(np.int64)
                 acknowledged.append(ids[rows["outcome"] == COMMITTED])
                 unsure.append(ids[rows["outcome"] == UNKNOWN])

@@ -83,10 +83,10 @@ class Append:
     def load(self, session: Session, rng: np.random.Generator) -> None:
         """Nothing: a list comes to be with its first element."""
 
-    def draw(self, seat: WorkerContext) -> Callable[[], Draw]:
-        p, rng = self.params, seat.rng()
+    def draw(self, context: WorkerContext) -> Callable[[], Draw]:
+        p, rng = self.params, context.rng()
         key = keys.sampler(p.keys, p.rows, rng)
-        reader = seat.role == "reader"
+        reader = context.role == "reader"
         share = 1.0 if reader else p.reads
         kind, drawn = int(reader), count()
 
@@ -104,7 +104,7 @@ class Append:
             return made
 
         draws = stream(block)
-        if seat.session is None:
+        if context.session is None:
             return draws  # a replay
 
         wanted: list[Draw] = [Draw(0, ())]
@@ -113,7 +113,7 @@ class Append:
 
         def plan() -> list[tuple[str, int, Any]]:
             return [
-                ("r", k, None) if r else (write, k, next(values) * WORKERS + seat.worker)
+                ("r", k, None) if r else (write, k, next(values) * WORKERS + context.worker)
                 for k, r in wanted[0].args
             ]
 
@@ -121,13 +121,13 @@ class Append:
             wanted[0] = drawn_now = draws()
             return drawn_now
 
-        seat.session.plan = plan  # type: ignore[attr-defined]  # a LoggedSession
+        context.session.plan = plan  # type: ignore[attr-defined]  # a LoggedSession
         return draw
 
-    def bodies(self, seat: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
-        session = seat.session
+    def bodies(self, context: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
+        session = context.session
         assert session is not None
-        run, rows, think = session.run, session.rows, seat.think
+        run, rows, think = session.run, session.rows, context.think
         storage = self.params.storage
 
         def read(key: int) -> Any:
@@ -168,19 +168,19 @@ class Append:
         table = "element" if self.params.storage == "rows" else "list"
         return [Touch(table, key, wrote) for key, wrote in found.items()]
 
-    def acknowledged(self, seat: WorkerContext) -> None:
+    def acknowledged(self, context: WorkerContext) -> None:
         return None
 
-    def checkpointed(self, seat: WorkerContext) -> None:
+    def checkpointed(self, context: WorkerContext) -> None:
         return None
 
-    def check(self, session: Session, told: RunLog) -> list[Finding]:
+    def check(self, session: Session, log: RunLog) -> list[Finding]:
         """As many elements as committed appends; which and in what order the checker says."""
         if self.params.storage == "register":
             return []
         committed = unknown = 0
-        for worker in told.workers:
-            for draw, row in told.replay(worker):
+        for worker in log.workers:
+            for draw, row in log.replay(worker):
                 appends = sum(1 for _, only_read in draw.args if not only_read)
                 if row["outcome"] == COMMITTED:
                     committed += appends

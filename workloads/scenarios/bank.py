@@ -79,10 +79,10 @@ class Bank:
         accounts = (f"({i}{tail}" for i in range(self.params.rows))
         fill(session, "INSERT INTO account(id, balance, pad) VALUES", accounts)
 
-    def draw(self, seat: WorkerContext) -> Callable[[], Draw]:
-        if seat.role == "reader":
+    def draw(self, context: WorkerContext) -> Callable[[], Draw]:
+        if context.role == "reader":
             return always(Draw(AUDIT, ()))
-        rng, rows, each = seat.rng(), self.params.rows, self.params.operations
+        rng, rows, each = context.rng(), self.params.rows, self.params.operations
         account = keys.sampler(self.params.keys, rows, rng)
 
         def block() -> list[Draw]:
@@ -98,9 +98,9 @@ class Bank:
 
         return stream(block)
 
-    def bodies(self, seat: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
-        assert seat.session is not None
-        run, rows, think = seat.session.run, seat.session.rows, seat.think
+    def bodies(self, context: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
+        assert context.session is not None
+        run, rows, think = context.session.run, context.session.rows, context.think
         middle = (self.params.rows // 2,)
 
         def transfer(args: tuple[int, int, int]) -> int:
@@ -138,7 +138,7 @@ class Bank:
             think()
             high = rows(HIGH_HALF, middle)[0]
             total = (low[0] or 0) + (high[0] or 0)
-            if total != self.total and seat.checked:
+            if total != self.total and context.checked:
                 raise InvariantBroken(
                     f"An audit saw a total of {total:,} in {low[1] + high[1]:,} accounts; "
                     f"transfers only move money, so it must always be {self.total:,}.",
@@ -167,13 +167,13 @@ class Bank:
         moves = (draw.args,) if self.params.operations == 1 else draw.args
         return all_written("account", dict.fromkeys(row for move in moves for row in move[:2]))
 
-    def acknowledged(self, seat: WorkerContext) -> None:
+    def acknowledged(self, context: WorkerContext) -> None:
         return None
 
-    def checkpointed(self, seat: WorkerContext) -> None:
+    def checkpointed(self, context: WorkerContext) -> None:
         return None
 
-    def check(self, session: Session, told: RunLog) -> list[Finding]:
+    def check(self, session: Session, log: RunLog) -> list[Finding]:
         found: dict[int, int] = dict(session.rows("SELECT id, balance FROM account"))
         total, count = sum(found.values()), len(found)
         findings = [
@@ -184,9 +184,9 @@ class Bank:
                 f"{self.total:,}.",
                 {"accounts": count, "total": total, "expected": self.total},
             ),
-            self._balances(found, told),
+            self._balances(found, log),
         ]
-        audits = [w.attempts for w in told.workers if w.role == "reader"]
+        audits = [w.attempts for w in log.workers if w.role == "reader"]
         if audits:
             findings.append(self._audits(np.concatenate(audits)))
         return findings
@@ -203,7 +203,7 @@ class Bank:
             {"audits": len(seen), "other_totals": other[:20].tolist()},
         )
 
-    def _balances(self, found: Mapping[int, int], told: RunLog) -> Finding:
+    def _balances(self, found: Mapping[int, int], log: RunLog) -> Finding:
         """Each balance against the committed transfers, replayed.
 
         Exact where no outcome is unknown. Up to MOST_UNKNOWN unknown transfers some subset of
@@ -213,10 +213,10 @@ class Bank:
         expected: Counter[int] = Counter()
         unknown: list[Counter[int]] = []
         committed = 0
-        for worker in told.workers:
+        for worker in log.workers:
             if worker.role != "writer":
                 continue
-            for draw, row in told.replay(worker):
+            for draw, row in log.replay(worker):
                 outcome = row["outcome"]
                 if outcome == COMMITTED:
                     committed += 1

@@ -74,9 +74,9 @@ class Counter:
             (f"({i}{tail}" for i in range(self.params.rows)),
         )
 
-    def draw(self, seat: WorkerContext) -> Callable[[], Draw]:
-        key = keys.sampler(self.params.keys, self.params.rows, seat.rng())
-        if seat.role == "reader":
+    def draw(self, context: WorkerContext) -> Callable[[], Draw]:
+        key = keys.sampler(self.params.keys, self.params.rows, context.rng())
+        if context.role == "reader":
             return stream(lambda: draws_of(LOOK, zip(key(BLOCK).tolist())))
         each = self.params.operations
         if each == 1:
@@ -88,9 +88,9 @@ class Counter:
 
         return stream(block)
 
-    def bodies(self, seat: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
-        assert seat.session is not None
-        run, rows, think = seat.session.run, seat.session.rows, seat.think
+    def bodies(self, context: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
+        assert context.session is not None
+        run, rows, think = context.session.run, context.session.rows, context.think
         highest: dict[int, int] = {}
 
         def increment(args: tuple[int]) -> int:
@@ -119,7 +119,7 @@ class Counter:
             if not read:
                 raise missing(args[0])
             n, before = read[0][0], highest.get(args[0], 0)
-            if n < before and seat.checked:
+            if n < before and context.checked:
                 raise InvariantBroken(
                     f"Counter {args[0]} was {before:,} and then, in a later transaction of the "
                     f"same reader, {n:,}. Counters only grow.",
@@ -142,23 +142,23 @@ class Counter:
             return [Touch("counter", draw.args[0], False)]
         return all_written("counter", draw.args)
 
-    def acknowledged(self, seat: WorkerContext) -> None:
+    def acknowledged(self, context: WorkerContext) -> None:
         return None
 
-    def checkpointed(self, seat: WorkerContext) -> None:
+    def checkpointed(self, context: WorkerContext) -> None:
         return None
 
-    def check(self, session: Session, told: RunLog) -> list[Finding]:
+    def check(self, session: Session, log: RunLog) -> list[Finding]:
         found: dict[int, int] = dict(session.rows("SELECT id, n FROM counter"))
         committed: Tally[int] = Tally()
         unknown: Tally[int] = Tally()
         written: dict[tuple[int, int], tuple[int, int]] = {}
         twice: list[dict[str, Any]] = []
         one = self.params.operations == 1
-        for worker in told.workers:
+        for worker in log.workers:
             if worker.role != "writer":
                 continue
-            for draw, row in told.replay(worker):
+            for draw, row in log.replay(worker):
                 if row["outcome"] == COMMITTED:
                     committed.update(draw.args)
                     if one:

@@ -86,10 +86,10 @@ class Ingest:
     def _id(self, number: int) -> int:
         return (number * SPREAD) % 2**31 if self.params.ids == "random" else number + 1
 
-    def draw(self, seat: WorkerContext) -> Callable[[], Draw]:
-        if seat.role == "reader":
+    def draw(self, context: WorkerContext) -> Callable[[], Draw]:
+        if context.role == "reader":
             return always(Draw(LOOK, ()))
-        rng, each, loaded = seat.rng(), self.params.operations, self.params.rows
+        rng, each, loaded = context.rng(), self.params.operations, self.params.rows
         drawn = 0
 
         def block() -> list[Draw]:
@@ -97,16 +97,21 @@ class Ingest:
             count = max(BLOCK // each, 1) * each
             n = np.arange(drawn, drawn + count)
             drawn += count
-            ids = (loaded + n * seat.of + seat.number) * SPREAD % 2**31
+            ids = (loaded + n * context.of + context.number) * SPREAD % 2**31
             tags = rng.integers(0, 2**31, count)
             events = list(zip(n.tolist(), tags.tolist(), ids.tolist(), strict=True))
             return [Draw(APPEND, tuple(events[i : i + each])) for i in range(0, count, each)]
 
         return stream(block)
 
-    def bodies(self, seat: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
-        assert seat.session is not None
-        run, rows, think, worker = seat.session.run, seat.session.rows, seat.think, seat.worker
+    def bodies(self, context: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
+        assert context.session is not None
+        run, rows, think, worker = (
+            context.session.run,
+            context.session.rows,
+            context.think,
+            context.worker,
+        )
         body = payload(np.random.default_rng(7), self.params.record_bytes)
         chosen = self.params.ids == "random"
 
@@ -137,21 +142,21 @@ class Ingest:
         counter = [Touch("sqlite_sequence", 0, True)] * (self.params.ids == "autoincrement")
         return [Touch("event", NEXT, True), *counter]
 
-    def acknowledged(self, seat: WorkerContext) -> None:
+    def acknowledged(self, context: WorkerContext) -> None:
         return None
 
-    def checkpointed(self, seat: WorkerContext) -> None:
+    def checkpointed(self, context: WorkerContext) -> None:
         return None
 
-    def check(self, session: Session, told: RunLog) -> list[Finding]:
+    def check(self, session: Session, log: RunLog) -> list[Finding]:
         found: Counter[tuple[int, int]] = Counter(
             (int(worker), int(n)) for worker, n in session.rows("SELECT worker, n FROM event")
         )
         sure: set[tuple[int, int]] = {(LOADED, n) for n in range(self.params.rows)}
         maybe: set[tuple[int, int]] = set()
-        for worker in told.workers:
+        for worker in log.workers:
             if worker.role == "writer":
-                for draw, row in told.replay(worker):
+                for draw, row in log.replay(worker):
                     events = {(worker.worker, n) for n, _, _ in draw.args}
                     if row["outcome"] == COMMITTED:
                         sure |= events
@@ -173,18 +178,18 @@ class Ingest:
                 f"{words}.",
                 {"lost": lost[:20], "extra": extra[:20], "twice": twice[:20]},
             ),
-            self._whole(found, told, maybe),
+            self._whole(found, log, maybe),
         ]
 
     def _whole(
-        self, found: Counter[tuple[int, int]], told: RunLog, maybe: set[tuple[int, int]]
+        self, found: Counter[tuple[int, int]], log: RunLog, maybe: set[tuple[int, int]]
     ) -> Finding:
         """A transaction of several events is there whole or not at all, unknown or not."""
         torn = []
         if maybe and self.params.operations > 1:
-            for worker in told.workers:
+            for worker in log.workers:
                 if worker.role == "writer":
-                    for draw, row in told.replay(worker):
+                    for draw, row in log.replay(worker):
                         if row["outcome"] == UNKNOWN:
                             there = [(worker.worker, n) in found for n, _, _ in draw.args]
                             if any(there) and not all(there):

@@ -76,14 +76,19 @@ class Queue:
             (f"({i + 1}{tail}" for i in range(self.params.rows)),
         )
 
-    def draw(self, seat: WorkerContext) -> Callable[[], Draw]:
-        if seat.role == "reader":
+    def draw(self, context: WorkerContext) -> Callable[[], Draw]:
+        if context.role == "reader":
             return always(Draw(LOOK, ()))
         return cycle((Draw(CLAIM, ()), Draw(FINISH, ()))).__next__
 
-    def bodies(self, seat: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
-        assert seat.session is not None
-        run, rows, think, worker = seat.session.run, seat.session.rows, seat.think, seat.worker
+    def bodies(self, context: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
+        assert context.session is not None
+        run, rows, think, worker = (
+            context.session.run,
+            context.session.rows,
+            context.think,
+            context.worker,
+        )
         body = payload(np.random.default_rng(7), self.params.record_bytes)
         held, refill = self._held.setdefault(worker, []), self.params.refill
 
@@ -111,10 +116,10 @@ class Queue:
 
         return claim, finish, look
 
-    def acknowledged(self, seat: WorkerContext) -> Callable[[Draw, int], None] | None:
-        if seat.role != "writer":
+    def acknowledged(self, context: WorkerContext) -> Callable[[Draw, int], None] | None:
+        if context.role != "writer":
             return None
-        held = self._held.setdefault(seat.worker, [])
+        held = self._held.setdefault(context.worker, [])
 
         def told(draw: Draw, job: int) -> None:
             if job != NOTHING:
@@ -125,14 +130,14 @@ class Queue:
 
         return told
 
-    def checkpointed(self, seat: WorkerContext) -> None:
+    def checkpointed(self, context: WorkerContext) -> None:
         return None
 
-    def check(self, session: Session, told: RunLog) -> list[Finding]:
+    def check(self, session: Session, log: RunLog) -> list[Finding]:
         claims: dict[int, list[int]] = {}  # job -> workers that were told it is theirs
         finished: Counter[int] = Counter()
         unknown: Counter[int] = Counter()
-        for worker in told.workers:
+        for worker in log.workers:
             if worker.role != "writer":
                 continue
             rows = worker.attempts

@@ -200,14 +200,14 @@ class Register:
             (f"({i}{tail}" for i in range(self.params.rows)),
         )
 
-    def draw(self, seat: WorkerContext) -> Callable[[], Draw]:
+    def draw(self, context: WorkerContext) -> Callable[[], Draw]:
         mix = self.mix
-        if seat.role == "reader":
+        if context.role == "reader":
             only = "scan" if "scan" in mix and "read" not in mix else "read"
             mix = {only: 100.0}
         codes = np.array([OPERATIONS.index(name) for name in mix])
         shares = np.array(list(mix.values())) / sum(mix.values())
-        rng, each, rows = seat.rng(), self.params.operations, self.params.rows
+        rng, each, rows = context.rng(), self.params.operations, self.params.rows
         key = keys.sampler(self.params.keys, rows, rng)
         latest = keys.parse(self.params.keys).name == "latest"
         inserted = drawn = 0
@@ -225,10 +225,10 @@ class Register:
                 age = rows - 1 - picked
                 own = age < before
                 picked = np.where(
-                    own, rows + (before - 1 - age) * seat.of + seat.number, picked + before
+                    own, rows + (before - 1 - age) * context.of + context.number, picked + before
                 )
                 picked = np.where(own, picked, np.minimum(picked, rows - 1))
-            ids = rows + before * seat.of + seat.number
+            ids = rows + before * context.of + context.number
             picked = np.where(new, ids, picked)
             inserted += int(new.sum())
             lengths = rng.integers(1, self.params.scan_rows + 1, count)
@@ -243,19 +243,19 @@ class Register:
             return [Draw(MIXED, tuple(steps[i : i + each])) for i in range(0, count, each)]
 
         draws = stream(block)
-        if seat.session is None or not self.params.history:
+        if context.session is None or not self.params.history:
             return draws
-        draws, self._number[seat.worker] = logging(seat, draws, MIXED)
+        draws, self._number[context.worker] = logging(context, draws, MIXED)
         return draws
 
-    def bodies(self, seat: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
-        assert seat.session is not None
+    def bodies(self, context: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
+        assert context.session is not None
         if self.params.history:
-            number = self._number[seat.worker]
-            return logged_bodies(seat, number, self.params.rows, self.params.record_bytes)
-        run, rows, think = seat.session.run, seat.session.rows, seat.think
+            number = self._number[context.worker]
+            return logged_bodies(context, number, self.params.rows, self.params.record_bytes)
+        run, rows, think = context.session.run, context.session.rows, context.think
         pad = payload(np.random.default_rng(7), self.params.record_bytes)
-        loaded, checked, worker = self.params.rows, seat.checked, seat.worker
+        loaded, checked, worker = self.params.rows, context.checked, context.worker
 
         def read(step: Step) -> int:
             found = rows(READ_SQL, (step[1],))
@@ -339,23 +339,23 @@ class Register:
                 found[key] = operation != READ or found.get(key, False)
         return [Touch("register", row, wrote) for row, wrote in found.items()]
 
-    def acknowledged(self, seat: WorkerContext) -> None:
+    def acknowledged(self, context: WorkerContext) -> None:
         return None
 
-    def checkpointed(self, seat: WorkerContext) -> None:
+    def checkpointed(self, context: WorkerContext) -> None:
         return None
 
-    def check(self, session: Session, told: RunLog) -> list[Finding]:
+    def check(self, session: Session, log: RunLog) -> list[Finding]:
         found = {
             int(key): Row(int(version), _writer(str(value)))
             for key, version, value in session.rows("SELECT id, version, value FROM register")
         }
         written = Written()
         written.ends = {row.writer: None for row in found.values() if row.writer}
-        for worker in told.workers:
+        for worker in log.workers:
             if worker.role != "writer":
                 continue
-            for draw, row in told.replay(worker):
+            for draw, row in log.replay(worker):
                 if row["outcome"] in (COMMITTED, UNKNOWN):
                     steps = draw.args if draw.kind == MIXED else (draw.args,)
                     written.add(worker.worker, int(row["txn"]), steps, row)

@@ -64,9 +64,9 @@ def covered(first: int, most: int, found: Sequence[tuple[int, Any]]) -> Ops:
 
 
 def logging(
-    seat: WorkerContext, draws: Callable[[], Draw], mixed: int
+    context: WorkerContext, draws: Callable[[], Draw], mixed: int
 ) -> tuple[Callable[[], Draw], Callable[[], int]]:
-    """The seat's draws, telling its session the plan of each attempt; and who numbers its writes.
+    """A worker's draws, telling its session the plan of each attempt; and who numbers its writes.
 
     mixed : the kind whose args are several steps.
     """
@@ -88,24 +88,24 @@ def logging(
                 ops.append(("r", key, None))
             if operation in (UPDATE, INSERT, RMW):
                 planned.append(next(numbers))
-                ops.append(("w", key, planned[-1] * WORKERS + seat.worker))
+                ops.append(("w", key, planned[-1] * WORKERS + context.worker))
         planned.reverse()
         return ops
 
-    seat.session.plan = plan  # type: ignore[union-attr]  # a LoggedSession
+    context.session.plan = plan  # type: ignore[union-attr]  # a LoggedSession
     return draw, planned.pop
 
 
 def logged_bodies(
-    seat: WorkerContext, number: Callable[[], int], loaded: int, record_bytes: int
+    context: WorkerContext, number: Callable[[], int], loaded: int, record_bytes: int
 ) -> Sequence[Callable[[Any], int | None]]:
     """The bodies of `register`, which also write down what they saw. Results are the same.
 
     loaded : rows with a lower id are always there. number : see `logging`.
     """
-    session, think, worker = seat.session, seat.think, seat.worker
+    session, think, worker = context.session, context.think, context.worker
     assert session is not None
-    run, rows, checked = session.run, session.rows, seat.checked
+    run, rows, checked = session.run, session.rows, context.checked
     pad = payload(np.random.default_rng(7), record_bytes)
 
     def look(key: int) -> tuple[int, Any] | None:

@@ -76,7 +76,7 @@ class WorkerContext:
     role    : "writer", "reader" or "checkpointer".
     number  : of this worker within its role, from 0; `of`: how many the role has.
     worker  : of this worker within the run, from 0.
-    seed    : of this seat alone; `rng()` gives a fresh generator that always draws the same.
+    seed    : of this worker alone; `rng()` gives a fresh generator that always draws the same.
     session : None when draws are replayed.
     board   : int64 memoryview shared by all workers of the run, one cache line (8 slots) for each
               worker, zero at the start: `board[8 * worker + slot]`. Aligned int64 stores are seen
@@ -98,7 +98,7 @@ class WorkerContext:
     think: Callable[[], None] = lambda: None
     clock: Callable[[], int] = lambda: 0
     stopping: Callable[[], bool] = lambda: False
-    seats: tuple[tuple[str, int], ...] = ()  # (role, number) of each worker, by worker number
+    places: tuple[tuple[str, int], ...] = ()  # (role, number) of each worker, by worker number
     checked: bool = True
     thought: list[int] = field(default_factory=lambda: [0])
 
@@ -135,11 +135,11 @@ class RunLog:
         self,
         scenario: Scenario,
         workers: Sequence[WorkerRecord],
-        seat_of: Any,
+        context_of: Any,
         tell: Callable[[int], None] = lambda replayed: None,
     ) -> None:
         """Tell : called now and then with how many transactions were replayed."""
-        self.scenario, self._seat_of, self._tell = scenario, seat_of, tell
+        self.scenario, self._context_of, self._tell = scenario, context_of, tell
         self._replayed = 0
         self.workers = tuple(worker for worker in workers if worker.role in TRANSACTING)
 
@@ -161,7 +161,7 @@ class RunLog:
         """
         if worker.role not in TRANSACTING:
             raise ValueError(f"Worker {worker.worker} is a {worker.role}: it drew no transaction.")
-        draw = self.scenario.draw(self._seat_of(worker))
+        draw = self.scenario.draw(self._context_of(worker))
         for row in self.finals(worker):
             self._replayed += 1
             if self._replayed % TELL_EACH == 0:
@@ -219,23 +219,23 @@ class Scenario(Protocol):
     def load(self, session: Session, rng: np.random.Generator) -> None:
         """Fill the tables; begins and commits on its own."""
 
-    def draw(self, seat: WorkerContext) -> Callable[[], Draw]:
-        """The seat's generator of transactions. Must not touch seat.session."""
+    def draw(self, context: WorkerContext) -> Callable[[], Draw]:
+        """The worker's generator of transactions. Must not touch context.session."""
 
-    def bodies(self, seat: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
+    def bodies(self, context: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
         """One function for each kind: runs a drawn transaction between BEGIN and COMMIT, and
         returns the `result` of the row (int64; None is 0).
         """
 
-    def acknowledged(self, seat: WorkerContext) -> Callable[[Draw, int], None] | None:
+    def acknowledged(self, context: WorkerContext) -> Callable[[Draw, int], None] | None:
         """Called after COMMIT returned, with the draw and the result; None where not wanted."""
 
-    def checkpointed(self, seat: WorkerContext) -> Callable[[int, int, int], None] | None:
-        """For a checkpointer's seat: called with the row (busy, log, checkpointed) that each
+    def checkpointed(self, context: WorkerContext) -> Callable[[int, int, int], None] | None:
+        """For a checkpointer: called with the row (busy, log, checkpointed) that each
         PRAGMA wal_checkpoint answered, once it has returned; None where not wanted.
         """
 
-    def check(self, session: Session, told: RunLog) -> list[Finding]:
+    def check(self, session: Session, log: RunLog) -> list[Finding]:
         """Compare the database after the run with what the workers were told.
 
         Runs in a process of its own. integrity_check is done by the runner, not here.

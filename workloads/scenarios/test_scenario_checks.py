@@ -65,8 +65,8 @@ def findings(plan, workers, database):
     scenario = find_scenario(plan.scenario)(plan.shape())
     session = find_engine("sqlite").connect(str(database))
     try:
-        told = RunLog(scenario, workers, lambda worker: context_of(plan, worker.worker))
-        return {finding.check: finding for finding in scenario.check(session, told)}
+        log = RunLog(scenario, workers, lambda worker: context_of(plan, worker.worker))
+        return {finding.check: finding for finding in scenario.check(session, log)}
     finally:
         session.close()
 

@@ -1,6 +1,6 @@
 """bank, counter, acked and the README's example: sound runs pass, and every harm is named.
 
-The runs here are made in this process on real engines, one session for all seats, so that what was
+The runs here are made in this process on real engines, one session for all places, so that what was
 told and what is stored can be harmed one row at a time. Free-running processes are in
 test_processes.py; the race itself is the slow test at the end.
 """
@@ -51,10 +51,10 @@ class Played:
         self.ran = []
         places = (("writer", 0), ("writer", 1), ("reader", 0))
         board = blank_board(len(places))
-        self.seats = [
+        self.places = [
             WorkerContext(role, number, 2 if role == "writer" else 1, worker, (5, worker),
             self.session,
-                 board, clock=time.monotonic_ns, seats=places, checked=checked)
+                 board, clock=time.monotonic_ns, places=places, checked=checked)
             for worker, (role, number) in enumerate(places)
         ]  # fmt: skip
         for statement in self.scenario.schema():
@@ -65,14 +65,20 @@ class Played:
     def _play(self, transactions):
         scenario, session = self.scenario, self.session
         at_work: list[Any] = [
-            (seat, scenario.draw(seat), scenario.bodies(seat), scenario.acknowledged(seat), [])
-            for seat in self.seats
+            (
+                context,
+                scenario.draw(context),
+                scenario.bodies(context),
+                scenario.acknowledged(context),
+                [],
+            )
+            for context in self.places
         ]
         for txn in range(transactions):
-            for seat, draw, bodies, acknowledged, rows in at_work:
+            for context, draw, bodies, acknowledged, rows in at_work:
                 drawn = draw()
-                if seat.role == "writer":
-                    self.ran.append((seat.worker, txn, drawn))
+                if context.role == "writer":
+                    self.ran.append((context.worker, txn, drawn))
                 start = time.monotonic_ns()
                 session.begin()
                 result = bodies[drawn.kind](drawn.args) or 0
@@ -84,11 +90,11 @@ class Played:
                              rec.COMMITTED, 0, 0, b""))  # fmt: skip
         return [
             rec.WorkerRecord(
-                **(said := {"worker": seat.worker, "role": seat.role, "number": seat.number,
-                            "engine": "", "begin": ""}),
+                **(said := {"worker": context.worker, "role": context.role,
+                            "number": context.number, "engine": "", "begin": ""}),
                 attempts=np.array(rows, dtype=rec.ATTEMPT), messages=(), entry=WorkerEntry(**said)
             )
-            for seat, _, _, _, rows in at_work
+            for context, _, _, _, rows in at_work
         ]  # fmt: skip
 
     def retell(self, worker, txn, outcome):
@@ -100,18 +106,23 @@ class Played:
     def drawn(self, worker, txn):
         return next(draw for w, t, draw in self.ran if (w, t) == (worker, txn))
 
-    def told(self):
-        seats = self.seats
+    def log(self):
+        places = self.places
         return RunLog(
             self.scenario,
             self.workers,
             lambda w: WorkerContext(
-                w.role, w.number, seats[w.worker].of, w.worker, (5, w.worker), seats=seats[0].seats
+                w.role,
+                w.number,
+                places[w.worker].of,
+                w.worker,
+                (5, w.worker),
+                places=places[0].places,
             ),
         )
 
     def findings(self):
-        return {f.check: f for f in self.scenario.check(self.session, self.told())}
+        return {f.check: f for f in self.scenario.check(self.session, self.log())}
 
     def broken(self):
         """Sentences of the findings that are not ok, by check."""
@@ -142,12 +153,12 @@ def test_a_sound_run_holds_every_invariant(play, shape, engine):
 @pytest.mark.parametrize("shape", list(SHAPES))
 def test_a_replay_draws_what_was_run(play, shape):
     played = play(shape)
-    told = played.told()
+    log = played.log()
     replayed = [
         (worker.worker, int(row["txn"]), draw)
         for worker in played.workers
         if worker.role == "writer"
-        for draw, row in told.replay(worker)
+        for draw, row in log.replay(worker)
     ]
     assert sorted(replayed) == sorted(played.ran)
     assert len(replayed) == 120
@@ -192,7 +203,7 @@ def test_a_missing_account_is_found_by_the_check_and_by_a_transfer(play):
     bank = play("bank")
     bank.session.run("DELETE FROM account WHERE id = 3")
     assert "19 accounts" in bank.broken()["total"]
-    transfer = bank.scenario.bodies(bank.seats[0])[0]
+    transfer = bank.scenario.bodies(bank.places[0])[0]
     with pytest.raises(InvariantBroken, match=r"no account \[3\]"):
         transfer((3, 4, 1))
 
@@ -200,7 +211,7 @@ def test_a_missing_account_is_found_by_the_check_and_by_a_transfer(play):
 def test_an_audit_that_sees_another_total_ends_the_run(play):
     bank = play("bank")
     bank.session.run("UPDATE account SET balance = balance - 1 WHERE id = 19")
-    audit = bank.scenario.bodies(bank.seats[2])[1]
+    audit = bank.scenario.bodies(bank.places[2])[1]
     with pytest.raises(InvariantBroken, match=r"19,999 in 20 accounts.*20,000") as broken:
         audit(())
     assert broken.value.evidence == {"seen": 19_999, "expected": 20_000, "accounts": 20}
@@ -274,7 +285,7 @@ def test_a_counter_that_is_gone_is_named(play):
     counter.session.run("DELETE FROM counter WHERE id = 2")
     assert "counter 2 is missing" in counter.broken()["counters"]
     with pytest.raises(InvariantBroken, match="Counter 2 is gone"):
-        counter.scenario.bodies(counter.seats[0])[0]((2,))
+        counter.scenario.bodies(counter.places[0])[0]((2,))
 
 
 def test_two_increments_to_one_value_are_a_lost_update_by_name(play):
@@ -290,7 +301,7 @@ def test_two_increments_to_one_value_are_a_lost_update_by_name(play):
 
 def test_a_counter_that_goes_back_ends_the_run(play):
     counter = play("counter")
-    look = counter.scenario.bodies(counter.seats[2])[1]
+    look = counter.scenario.bodies(counter.places[2])[1]
     before = look((2,))
     counter.session.run("UPDATE counter SET n = n - 1 WHERE id = 2")
     with pytest.raises(InvariantBroken, match=f"Counter 2 was {before} .* {before - 1}"):
@@ -317,7 +328,7 @@ def test_a_lost_acknowledged_value_is_seen_by_the_next_look_and_by_the_check(pla
     acked = play("acked")
     acked.session.run("DELETE FROM item WHERE id = ?", (1 << 24 | 58,))
     assert "lost: transaction 58 of writer 1" in acked.broken()["acknowledged values"]
-    reader = acked.seats[2]
+    reader = acked.places[2]
     draw = acked.scenario.draw(reader)()
     with pytest.raises(InvariantBroken) as broken:
         acked.scenario.bodies(reader)[draw.kind](draw.args)
@@ -345,7 +356,7 @@ def test_an_unknown_value_may_be_there_or_not(play, happened):
 
 def test_a_reader_does_not_look_for_a_value_that_was_given_up(play):
     acked = play("acked")
-    writer, reader = acked.seats[0], acked.seats[2]
+    writer, reader = acked.places[0], acked.places[2]
     publish = acked.scenario.acknowledged(writer)
     large = acked.scenario.bodies(writer)[0]
     for n in (100, 101, 103):  # 102 was refused and its writer went on
@@ -364,7 +375,7 @@ def test_a_small_commit_waits_for_the_checkpointers_but_not_for_ever(tmp_path):
     board = blank_board(2)
     session = find_engine("null").connect("")
     writer, checkpointer = (
-        WorkerContext(role, 0, 1, n, (1,), session, board, clock=time.monotonic_ns, seats=places)
+        WorkerContext(role, 0, 1, n, (1,), session, board, clock=time.monotonic_ns, places=places)
         for n, (role, _) in enumerate(places)
     )
     draw, report = scenario.draw(writer), scenario.checkpointed(checkpointer)
