@@ -47,8 +47,8 @@ def show_experiment(
 
     measured = measured or gather(experiment)
     states = {key: cell.state for key, cell in experiment.cells.items()}
-    say(f"{experiment.name}: {experiment.question}")
-    say(f"{progress_of(experiment)}; seed {experiment.seed}; {experiment.folder}")
+    say(f"{experiment.design.name}: {experiment.design.question}")
+    say(f"{progress_of(experiment)}; seed {experiment.design.seed}; {experiment.folder}")
     say()
     table = arms_table(measured)
     print_table(table, console)

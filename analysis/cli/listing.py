@@ -109,8 +109,8 @@ def _of_an_experiment(folder: Path) -> tuple[str, str]:
 
     experiment = read_experiment(folder)
     kind = "sweep" if (folder / SWEEP_NOTE).exists() else "experiment"
-    arms = words.times(len(experiment.arms), "arm")
-    return f"{kind} {experiment.name}: {arms}", progress_of(experiment)
+    arms = words.times(len(experiment.design.arms), "arm")
+    return f"{kind} {experiment.design.name}: {arms}", progress_of(experiment)
 
 
 def progress_of(experiment: Experiment) -> str:
@@ -118,7 +118,7 @@ def progress_of(experiment: Experiment) -> str:
     from workloads.experiments import DONE
 
     states = [cell.state for cell in experiment.cells.values()]
-    said = f"{states.count(DONE)} of {experiment.blocks * len(experiment.arms)} cells"
+    said = f"{states.count(DONE)} of {experiment.design.cells} cells"
     bad = {state: states.count(state) for state in dict.fromkeys(states) if state != DONE}
     return ", ".join([said, *(f"{number} {state}" for state, number in bad.items())])
 
@@ -136,7 +136,7 @@ def _of_a_report(folder: Path) -> tuple[str, str]:
             found.append(read_experiment(path.parent))
         except RunError as error:
             unread.append(str(error))
-    cells = sum(e.blocks * len(e.arms) for e in found)
+    cells = sum(e.design.cells for e in found)
     done = sum(cell.state == DONE for e in found for cell in e.cells.values())
     said = f"{done} of {cells} cells"
     if unread:

@@ -89,7 +89,7 @@ def _plans(folder: Path) -> list[RecordedPlan]:
     from workloads.experiments import read_experiment
 
     if (folder / "experiment.json").is_file():
-        return [RecordedPlan(**values) for values in read_experiment(folder).arms.values()]
+        return [RecordedPlan(**values) for values in read_experiment(folder).design.arms.values()]
     return [read_manifest(folder).plan]
 
 

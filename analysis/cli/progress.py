@@ -46,7 +46,7 @@ class CellCounter:
     """Progress of a set of experiments: a line for each finished cell, and the one that runs."""
 
     def __init__(self, designs: Sequence[Design], console: Console) -> None:
-        self.cells = sum(design.blocks * len(design.arms) for design in designs)
+        self.cells = sum(design.cells for design in designs)
         self.seen = 0
         self.console, self.live = console, Live(console)
         self.begun = time.monotonic()
@@ -63,7 +63,8 @@ class CellCounter:
         """The cell callback for one experiment."""
 
         def on_cell(experiment: Experiment, block: int, arm: str, state: str) -> None:
-            where = f"{experiment_name}, b{block:02d} of {times(experiment.blocks, 'block')}, {arm}"
+            blocks = times(experiment.design.blocks, "block")
+            where = f"{experiment_name}, b{block:02d} of {blocks}, {arm}"
             if state == "running":
                 self.seen = max(self.seen + 1, 1)
                 self.live.prefix = f"[{self.seen}/{self.cells}] {where}: "

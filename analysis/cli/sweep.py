@@ -106,14 +106,14 @@ def sweep_command(
     if dry_run:
         _dry_run(sweep, folder, fresh, runs, at_a_time, repeat, console)
         return
-    begin(sweep.design(), folder)
+    begin(sweep.design, folder)
     note_sweep(folder, sweep)
     before = read_experiment(folder)
     _say(waiting, _announced(sweep, before, fresh))
     try:
         with SweepLive(waiting, before, _beside(folder, runs), at_a_time) as live:
             experiment = run_cells(
-                sweep.design(),
+                sweep.design,
                 folder,
                 again=repeat,
                 command=command_line(),
@@ -152,7 +152,7 @@ def _conductor(
         )
     from workloads.cluster import find_machines, run_on_cluster
 
-    machines = find_machines(sweep.design(), dask, oversubscribe=over)
+    machines = find_machines(sweep.design, dask, oversubscribe=over)
     return partial(run_on_cluster, address=dask, oversubscribe=over, say=tell), machines
 
 
@@ -166,8 +166,8 @@ def _repeat(
 ) -> Callable[[Cell], bool]:
     """Which cells that were run are to be run again. Raises PlanError for an arm that is none."""
     for name in again:
-        if name != "all" and name not in sweep.arms:
-            near = nearest(name, sweep.arms, 0)
+        if name != "all" and name not in sweep.design.arms:
+            near = nearest(name, sweep.design.arms, 0)
             raise PlanError(f"--again {name}: there is no such arm. The nearest is {near!r}.")
 
     def repeat(cell: Cell) -> bool:
@@ -211,8 +211,11 @@ def _beside(folder: Path, runs: Path) -> Beside:
 def _announced(sweep: Sweep, before: Experiment, fresh: bool) -> list[str]:
     """What begins or goes on, and what is known to be missing."""
     cells = words.times(sweep.cells, "cell")
-    said = [f"{sweep.name}: {sweep.question}"]
-    what = f"{cells}: {words.times(len(sweep.arms), 'arm')} in {words.times(sweep.blocks, 'block')}"
+    design = sweep.design
+    said = [f"{design.name}: {design.question}"]
+    what = (
+        f"{cells}: {words.times(len(design.arms), 'arm')} in {words.times(design.blocks, 'block')}"
+    )
     if fresh:
         said.append(f"{what}, in {before.folder}")
     else:
@@ -238,19 +241,19 @@ def _dry_run(
 ) -> None:
     """Say what would be run, in which order, and for how long."""
     done = {}
-    design = sweep.design()
+    design = sweep.design
     if not fresh:
         asked_alike(design, folder)
         done = {k: c for k, c in read_experiment(folder).cells.items() if not repeat(c)}
     order = design.order()
     left = [(b, arm) for b, arms in enumerate(order) for arm in arms if (b, arm) not in done]
     extra = _beside(folder, runs)
-    seconds = sum(extra.seconds(dict(sweep.arms[arm])) for _, arm in left) / jobs
-    _say(console, [f"{sweep.name}: {sweep.question}"])
-    _say(console, [f"  {axis}: {', '.join(map(shown, v))}" for axis, v in sweep.axes.items()])
-    arms = f"{words.times(len(sweep.arms), 'arm')} in {words.times(sweep.blocks, 'block')}"
+    seconds = sum(extra.seconds(dict(design.arms[arm])) for _, arm in left) / jobs
+    _say(console, [f"{design.name}: {design.question}"])
+    _say(console, [f"  {axis}: {', '.join(map(shown, v))}" for axis, v in design.axes.items()])
+    arms = f"{words.times(len(design.arms), 'arm')} in {words.times(design.blocks, 'block')}"
     cells = words.times(sweep.cells, "cell")
-    said = [f"{arms}: {cells}, seed {sweep.seed}, baseline {sweep.baseline}"]
+    said = [f"{arms}: {cells}, seed {design.seed}, baseline {design.baseline}"]
     if not fresh:
         said.append(f"{words.times(len(done), 'cell')} done in {folder}, {len(left)} left")
     said += _missing(sweep) + skip_words(sweep.skipped)
@@ -277,7 +280,7 @@ def _go_on(asked: str, folder: Path, given: dict[str, object], more: list[str]) 
     typed = ["cwkit", "sweep", asked, "--into", str(folder), *more]
     for option, value in given.items():
         typed += [option, shown(value)] if value is not None else []
-    cells = experiment.blocks * len(experiment.arms)
+    cells = experiment.design.blocks * len(experiment.design.arms)
     kept = f"{len(experiment.cells)} of {words.times(cells, 'cell')}"
     return [f"interrupted: {kept} are kept; go on with", shlex.join(typed)]
 

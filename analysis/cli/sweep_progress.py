@@ -77,7 +77,7 @@ class SweepLive:
             said = f"{cell.state}: {cell.words}"
         line = (
             f"[{len(experiment.cells)}/{self._cells()}, {self._left_words()} left] "
-            f"b{block:02d} of {words.times(experiment.blocks, 'block')}, {arm}: {said}"
+            f"b{block:02d} of {words.times(experiment.design.blocks, 'block')}, {arm}: {said}"
         )
         if not self.live or cell.state != DONE:
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -103,7 +103,7 @@ class SweepLive:
         said = [f"{len(states)} of {self._cells()} cells done"]
         said += [f"{number} {state}" for state, number in bad.items()]
         said += [f"{len(self.running)} running", f"{self._left_words()} left"]
-        lines = [f"{self.experiment.name}: {', '.join(said)}"]
+        lines = [f"{self.experiment.design.name}: {', '.join(said)}"]
         for (block, arm), progress in list(self.running.items())[:RUNNING_SHOWN]:
             how = progress_words(progress) if progress else "starting"
             lines.append(f"  b{block:02d}, {arm}: {how}")
@@ -130,7 +130,7 @@ class SweepLive:
         return None
 
     def _cells(self) -> int:
-        return self.experiment.blocks * len(self.experiment.arms)
+        return self.experiment.design.cells
 
     def left_s(self) -> float:
         """What the cells that are not done will take, s."""
@@ -138,7 +138,7 @@ class SweepLive:
 
     def _costs(self, guess: Beside) -> dict[str, float]:
         """What a cell of each arm takes, s: as its own finished cells did, else by the guess."""
-        costs = {arm: guess.seconds(values) for arm, values in self.experiment.arms.items()}
+        costs = {arm: guess.seconds(values) for arm, values in self.experiment.design.arms.items()}
         for arm in costs:
             took = [cell.took_s for cell in self.experiment.arm(arm) if cell.took_s]
             if took:

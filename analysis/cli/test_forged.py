@@ -59,10 +59,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def made_sweep(folder: Path, blocks: int = 1) -> None:
     sweep = read_sweep(Path("tiny.toml"), blocks=blocks)
-    begin(sweep.design(), folder)
+    begin(sweep.design, folder)
     note_sweep(folder, sweep)
     for block in range(blocks):
-        for n, arm in enumerate(sweep.arms, 1):
+        for n, arm in enumerate(sweep.design.arms, 1):
             made = drawn_run([block, n], writers=n, engine="null", abort=0.2)
             made.manifest.run = cell_name(block, arm)
             where = write_folder(made, folder / cell_name(block, arm))

@@ -374,22 +374,26 @@ def test_a_shipped_sweep_is_valid_and_its_dry_run_prints(cwkit, name, monkeypatc
     monkeypatch.chdir(ROOT)  # an engine of examples/ is named from here
     shipped = shipped_sweep(name)
     sweep = read_sweep(shipped.path)
-    assert sweep.name == name and sweep.question == shipped.question
-    assert sweep.control and sweep.blocks >= 5
+    assert sweep.design.name == name and sweep.design.question == shipped.question
+    assert sweep.control and sweep.design.blocks >= 5
     status, said = cwkit("sweep", name, "--dry-run", "--runs", str(tmp_path))
     assert status == 0, said
-    assert sweep.question in said and f"{len(sweep.arms)} arms" in said
+    assert sweep.design.question in said and f"{len(sweep.design.arms)} arms" in said
     # As the 438 cells of `landscape` took on two cores beside their runs.
     guess = Beside(0.75, 0.17, 1)
-    minutes = sum(guess.seconds(dict(values)) for values in sweep.arms.values()) * sweep.blocks / 60
+    minutes = (
+        sum(guess.seconds(dict(values)) for values in sweep.design.arms.values())
+        * sweep.design.blocks
+        / 60
+    )
     assert shipped.minutes == pytest.approx(minutes, abs=0.6 + 0.2 * minutes)
 
 
 def test_the_shipped_sweeps_ask_what_they_must():
     assert len(SHIPPED) >= 13
     landscape = read_sweep(sweep_path("landscape"))
-    assert len(landscape.arms) >= 60 and landscape.blocks >= 5
-    assert len(read_sweep(sweep_path("writers")).axes["writers"]) >= 6
+    assert len(landscape.design.arms) >= 60 and landscape.design.blocks >= 5
+    assert len(read_sweep(sweep_path("writers")).design.axes["writers"]) >= 6
 
 
 def test_a_shipped_sweep_is_called_by_its_name(cwkit, tmp_path, monkeypatch):
@@ -426,7 +430,7 @@ def test_the_shipped_sweeps_are_listed_with_their_questions_and_minutes(cwkit):
 def test_the_sweep_of_the_readme_is_one(tmp_path):
     (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     sweep = read_sweep(Path(sweep_file(tmp_path, text)))
-    assert len(sweep.arms) == 10 and len(sweep.skipped) == 3
+    assert len(sweep.design.arms) == 10 and len(sweep.skipped) == 3
     line = text.splitlines().index("think_us = [0, 200, 1000]") + 1
     with pytest.raises(PlanError) as caught:
         read_sweep(Path(sweep_file(tmp_path, text.replace("think_us =", "thinkus ="))))
@@ -490,8 +494,8 @@ def test_the_newest_unfinished_folder_of_the_same_settings_is_gone_on_with(tmp_p
     runs = tmp_path / "runs"
     assert not choose_folder(sweep, runs).exists()
     for name in ("20260101-000000-a", "20260102-000000-b"):
-        begin(sweep.design(), runs / name)
-    begin(read_sweep(sweep.path, seed=9).design(), runs / "20260103-000000-c")
+        begin(sweep.design, runs / name)
+    begin(read_sweep(sweep.path, seed=9).design, runs / "20260103-000000-c")
     (runs / "20260104-cut").mkdir()
     (runs / "20260104-cut" / "experiment.json").write_text("{")
     assert choose_folder(sweep, runs).name == "20260102-000000-b"

@@ -196,7 +196,7 @@ def test_a_cell_is_not_run_by_a_file_that_only_its_folder_names(home: Path, play
     status, _, err = play("sweep", "tiny.toml", "--into", "s")
     assert status == 2 and "Traceback" not in err
     # As `pytest --sweep` and the process of a cell do it, which take the arms from the folder.
-    assert read_experiment(home / "s").arms["writers 1"]["scenario"] == "evil.py:X"
+    assert read_experiment(home / "s").design.arms["writers 1"]["scenario"] == "evil.py:X"
     with pytest.raises(NotTrusted, match="only where the command line names it"):
         run_cell(home / "s", 0, "writers 1")
     assert not (home / "mark").exists()

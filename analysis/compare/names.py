@@ -77,7 +77,7 @@ def locate(name: str, runs: Path) -> Place:
             found = _experiment(where, runs, exactly)
             if found is None or not arm:
                 continue
-            arms = list(read_experiment(found).arms)
+            arms = list(read_experiment(found).design.arms)
             if arm in arms:
                 return Place("arm", (found,), arm)
             near = nearest(arm, arms, 0.3)

@@ -63,7 +63,7 @@ class Arm:
             if cell.manifest:
                 plan, params = cell.manifest.plan, cell.manifest.scenario.params
                 return {**plan.model_dump(mode="json"), "params": dict(params)}
-        asked = Plan(**self.measured.experiment.arms[self.name])
+        asked = Plan(**self.measured.experiment.design.arms[self.name])
         try:
             params = asked.shape().model_dump()
         except ValueError:  # a scenario or a parameter that this checkout does not have
@@ -216,31 +216,31 @@ class Measured:
 
     @property
     def question(self) -> str:
-        return self.experiment.question
+        return self.experiment.design.question
 
     @property
     def seed(self) -> int:
-        return int(self.experiment.seed)
+        return int(self.experiment.design.seed)
 
     @property
     def axes(self) -> Mapping[str, Sequence[Any]]:
         """A sweep's grid: axis -> its values in order; {} in other experiments."""
-        return self.experiment.axes
+        return self.experiment.design.axes
 
     @property
     def points(self) -> Mapping[str, Mapping[str, Any]]:
         """A sweep's grid: arm -> axis -> value; {} in other experiments."""
-        return self.experiment.points
+        return self.experiment.design.points
 
     @cached_property
     def arms(self) -> Mapping[str, Arm]:
         """Name -> arm, in the experiment's order."""
-        return {name: Arm(self, name) for name in self.experiment.arms}
+        return {name: Arm(self, name) for name in self.experiment.design.arms}
 
     @property
     def baseline(self) -> Arm | None:
         """The arm that ratios are taken against."""
-        return self.arms.get(self.experiment.baseline)
+        return self.arms.get(self.experiment.design.baseline)
 
     @cached_property
     def blocks(self) -> tuple[int, ...]:
@@ -343,7 +343,7 @@ class Measured:
     @cached_property
     def twins(self) -> tuple[tuple[Arm, Arm], ...]:
         """Pairs of arms that ask for exactly the same: A/A controls. The seed may differ."""
-        return tuple((self.arms[a], self.arms[b]) for a, b in twins_of(self.experiment.arms))
+        return tuple((self.arms[a], self.arms[b]) for a, b in twins_of(self.experiment.design.arms))
 
     @property
     def repeated(self) -> set[str]:
@@ -410,8 +410,8 @@ def gather(
     memory together.
     """
     cells: dict[tuple[int, str], CountedCell] = {}
-    controls = [arm for pair in twins_of(experiment.arms) for arm in pair]
-    wanted = {*only, *controls} if only else set(experiment.arms)
+    controls = [arm for pair in twins_of(experiment.design.arms) for arm in pair]
+    wanted = {*only, *controls} if only else set(experiment.design.arms)
     for (block, arm), cell in experiment.cells.items():
         if arm not in wanted:
             continue
@@ -431,4 +431,4 @@ def gather(
                 cells[block, arm] = CountedCell(
                     block, arm, "missing", "not run: the experiment was cut"
                 )
-    return Measured(experiment, cells, experiment.name)
+    return Measured(experiment, cells, experiment.design.name)

@@ -178,14 +178,14 @@ def nothing_runs() -> Iterator[None]:
 
 def _sweep(file: Path, folder: Path, seed: int) -> None:
     sweep = read_sweep(file)
-    begin(sweep.design(), folder)
+    begin(sweep.design, folder)
     note_sweep(folder, sweep)
-    for block in range(sweep.blocks):
-        for n, arm in enumerate(sweep.arms):
+    for block in range(sweep.design.blocks):
+        for n, arm in enumerate(sweep.design.arms):
             if n == 3 and block == 1:
                 write_cell(folder, Cell(block, arm, "failed", "it broke", None))
                 continue
-            _run(folder / cell_name(block, arm), seed + 10 * block + n, sweep.arms[arm])
+            _run(folder / cell_name(block, arm), seed + 10 * block + n, sweep.design.arms[arm])
             write_cell(folder, Cell(block, arm, "done", "", folder / cell_name(block, arm), 1.0))
 
 

@@ -281,7 +281,7 @@ class _Conducting:
         if not self.running and not self._expected(now):
             raise MachinesGone(
                 f"All machines are gone; {len(self.experiment.cells)} of "
-                f"{self.experiment.blocks * len(self.experiment.arms)} cells are done and kept. "
+                f"{self.experiment.design.cells} cells are done and kept. "
                 "Start the workers again, and go on with the same command."
             )
 

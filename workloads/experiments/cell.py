@@ -85,13 +85,14 @@ def run_cell(
     """
     folder = Path(folder)
     experiment = designs.read_experiment(folder)
-    if arm not in experiment.arms or not 0 <= block < experiment.blocks:
+    if arm not in experiment.design.arms or not 0 <= block < experiment.design.blocks:
         raise RunError(f"{folder}: has no cell of block {block} and arm {arm!r}.")
     try:
         with locked(folder, designs.byte_of(experiment, block, arm), wait_s=ORPHANS_END_S) as file:
             if there := experiment.cells.get((block, arm)) or read_cell(folder, block, arm):
                 return there
-            values = {**experiment.arms[arm], "seed": designs.block_seed(experiment.seed, block)}
+            design = experiment.design
+            values = {**design.arms[arm], "seed": design.block_seed(block)}
             said = dict(how or {})
             command = str(said.pop("command", ""))
             tell = on_progress or (lambda progress: None)

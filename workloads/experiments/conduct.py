@@ -238,7 +238,7 @@ class _SideBySide:
             self.experiment.folder,
             block,
             arm,
-            self.experiment.arms[arm],
+            self.experiment.design.arms[arm],
             cpus=self.slots[slot],
             databases=self.databases,
             how=self.how,

@@ -81,6 +81,11 @@ class Design:
         names = list(self.arms)
         return [[names[i] for i in generator.permutation(len(names))] for _ in range(self.blocks)]
 
+    @property
+    def cells(self) -> int:
+        """How many cells the whole experiment has."""
+        return self.blocks * len(self.arms)
+
     def block_seed(self, block: int) -> int:
         """Of every arm in a block, so that they draw the same transactions."""
         return block_seed(self.seed, block)
@@ -132,23 +137,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment folder, read. `cells` holds only those that were run or refused so far."""
+    """An experiment folder, read: what it asks, the arms of each block in their order, its cells.
+
+    `cells` holds only those that were run or refused so far.
+    """
 
     folder: Path
-    name: str
-    question: str
-    seed: int
-    blocks: int
-    baseline: str
-    arms: dict[str, dict[str, Any]]
+    design: Design
     order: list[list[str]]
     cells: dict[tuple[int, str], Cell] = field(default_factory=dict)
-    axes: dict[str, list[Any]] = field(default_factory=dict)
-    points: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def arm(self, name: str) -> Iterator[Cell]:
         """The cells of one arm, by block."""
-        for block in range(self.blocks):
+        for block in range(self.design.blocks):
             if (block, name) in self.cells:
                 yield self.cells[block, name]
 
@@ -163,7 +164,7 @@ class Experiment:
 
     @property
     def complete(self) -> bool:
-        return len(self.cells) == self.blocks * len(self.arms)
+        return len(self.cells) == self.design.cells
 
 
 OnCell = Callable[[Experiment, int, str, str], None]
@@ -188,7 +189,7 @@ def _slug(arm: str) -> str:
 
 def byte_of(experiment: Experiment, block: int, arm: str) -> int:
     """The byte of the folder's lock (`locks.locked`) that is held while this cell is run."""
-    return 1 + block * len(experiment.arms) + list(experiment.arms).index(arm)
+    return 1 + block * len(experiment.design.arms) + list(experiment.design.arms).index(arm)
 
 
 # --- writing ----------------------------------------------------------------------------------
@@ -431,15 +432,17 @@ def read_experiment(folder: Path) -> Experiment:
         raise RunError(f"{path}: {why}. It was cut or edited. {AGAIN}")
     made = Experiment(
         folder,
-        said.experiment,
-        said.question,
-        said.seed,
-        said.blocks,
-        said.baseline or "",
-        said.arms,
+        Design(
+            said.experiment,
+            said.question,
+            said.arms,
+            blocks=said.blocks,
+            seed=said.seed,
+            baseline=said.baseline or "",
+            axes=said.axes,
+            points=said.points,
+        ),
         said.order,
-        axes=said.axes,
-        points=said.points,
     )
     found = [_cell(folder, entry, path) for entry in said.cells]
     for state in sorted(folder.glob(f"*{STATE_OF_A_CELL}")):

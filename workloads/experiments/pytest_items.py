@@ -132,7 +132,7 @@ class SweepItems:
         """Hold the folder and write down what is asked, before any cell runs."""
         try:
             self.held.enter_context(holding(self.folder))
-            begin(self.sweep.design(), self.folder)
+            begin(self.sweep.design, self.folder)
             note_sweep(self.folder, self.sweep)
             cpus = len(self.parted[0]) if self.parted else 0  # alone it uses all of them
             only_ours(read_experiment(self.folder), jobs=self.jobs, cpus=cpus, way="pytest")
@@ -164,7 +164,7 @@ class SweepItems:
     def pytest_report_header(self) -> list[str]:
         if self.worker or self.config.option.collectonly:
             return []
-        return [f"sweep: {self.sweep.name}, {self.sweep.cells} cells, in {self.folder}"]
+        return [f"sweep: {self.sweep.design.name}, {self.sweep.cells} cells, in {self.folder}"]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" and not self.worker:
@@ -203,7 +203,7 @@ class SweepFile(pytest.File):
         self.items = items
 
     def collect(self) -> Iterator[pytest.Item]:
-        for block, arms in enumerate(self.items.sweep.design().order()):
+        for block, arms in enumerate(self.items.sweep.design.order()):
             for arm in arms:
                 # Without blanks, so that -k can name it.
                 name = cell_name(block, arm).replace("-", "/", 1)

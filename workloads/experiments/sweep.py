@@ -28,46 +28,26 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep's file, read: arms (name -> values of a Plan) and what they stand for.
+    """A sweep's file, read: what it asks as an experiment, and what the file says beside that.
 
-    axes : name -> its values in order, "system" first where there are systems. points : arm ->
-    axis -> value. missing : arm -> the words of an engine that is not to be had here; such an arm's
-    cells get that state, and the others are run.
+    design : its axes have "system" first where there are systems; the A/A control is the arm
+    "<baseline> again". missing : arm -> the words of an engine that is not to be had here; such an
+    arm's cells get that state, and the others are run.
     """
 
     path: Path
-    name: str
-    question: str
-    seed: int
-    blocks: int
-    baseline: str
+    design: Design
     control: bool
-    arms: Mapping[str, Mapping[str, Any]]
-    axes: Mapping[str, Sequence[Any]]
-    points: Mapping[str, Mapping[str, Any]]
     skipped: Sequence[Skipped]
     missing: Mapping[str, str]
 
-    def design(self) -> Design:
-        """As an experiment; the A/A control is the arm "<baseline> again"."""
-        return Design(
-            self.name,
-            self.question,
-            self.arms,
-            blocks=self.blocks,
-            seed=self.seed,
-            baseline=self.baseline,
-            axes=self.axes,
-            points=self.points,
-        )
-
     @property
     def cells(self) -> int:
-        return len(self.arms) * self.blocks
+        return self.design.cells
 
     def seconds(self, arm: str) -> float:
         """What a cell of this arm runs by its plan, warm-up included, s."""
-        return planned_s(self.arms[arm])
+        return planned_s(self.design.arms[arm])
 
 
 def planned_s(values: Mapping[str, Any]) -> float:
@@ -135,15 +115,17 @@ def read_sweep(
             missing[twin] = missing[baseline]
     return Sweep(
         path=Path(path),
-        name=name,
-        question=file.question,
-        seed=file.seed if seed is None else seed,
-        blocks=blocks,
-        baseline=baseline,
+        design=Design(
+            name,
+            file.question,
+            arms,
+            blocks=blocks,
+            seed=file.seed if seed is None else seed,
+            baseline=baseline,
+            axes={axis: [_plain(v) for v in values] for axis, values in axes.items()},
+            points=points,
+        ),
         control=file.control,
-        arms=arms,
-        axes={axis: [_plain(v) for v in values] for axis, values in axes.items()},
-        points=points,
         skipped=skipped,
         missing=missing,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +36,7 @@ FEW = 8
 
 def asked_before(sweep: Sweep, runs: Path) -> list[Experiment]:
     """The folders of the same sweep with the same settings, the newest first."""
-    wanted = json.loads(json.dumps(sweep.design().data()))
+    wanted = json.loads(json.dumps(sweep.design.data()))
     found = []
     for path in sorted(Path(runs).glob(f"*/{NOTE}"), reverse=True):
         try:
@@ -57,7 +57,7 @@ def choose_folder(sweep: Sweep, runs: Path, *, new: bool = False, finished: bool
         for experiment in asked_before(sweep, runs):
             if finished or not experiment.complete:
                 return experiment.folder
-    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{sweep.name}-s{sweep.seed}"
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{sweep.design.name}-s{sweep.design.seed}"
     tails = ["", *(f".{n}" for n in range(2, 1000))]
     return next(p for p in (Path(runs) / (name + tail) for tail in tails) if not p.exists())
 
@@ -114,7 +114,7 @@ class Beside:
     each_s: float
     cells: int
 
-    def seconds(self, values: dict[str, Any]) -> float:
+    def seconds(self, values: Mapping[str, Any]) -> float:
         """All that a cell takes, s. values : of a Plan."""
         return planned_s(values) + self.fixed_s + self.each_s * _workers(values)
 
@@ -128,7 +128,7 @@ def beside(folders: Sequence[Path]) -> Beside:
             experiment = read_experiment(folder)
         except rec.RunError:
             continue
-        planned = {arm: planned_s(values) for arm, values in experiment.arms.items()}
+        planned = {arm: planned_s(values) for arm, values in experiment.design.arms.items()}
         finished = (c for c in experiment.cells.values() if c.state == "done" and c.took_s > 0)
         done = [
             cell for cell in finished if planned[cell.arm] > 0
@@ -136,7 +136,7 @@ def beside(folders: Sequence[Path]) -> Beside:
         if not done:
             continue
         extra = np.array([cell.took_s - planned[cell.arm] for cell in done])
-        workers = np.array([_workers(experiment.arms[cell.arm]) for cell in done])
+        workers = np.array([_workers(experiment.design.arms[cell.arm]) for cell in done])
         if len(done) >= FEW and len(set(workers.tolist())) > 1:
             each, fixed = (float(x) for x in np.polyfit(workers, extra, 1))
             if each >= 0 and fixed >= 0:

@@ -279,5 +279,5 @@ def test_the_axes_of_a_grid_are_kept(tmp_path):
     )
     begin(asked, tmp_path / "e")
     read = read_experiment(tmp_path / "e")
-    assert read.axes == asked.axes and read.points == asked.points
+    assert read.design.axes == asked.axes and read.design.points == asked.points
     assert read.left() == [(0, arm) for arm in asked.order()[0]]

@@ -68,7 +68,7 @@ def test_pytest_runs_the_cells_of_a_sweep_and_nothing_else(run, tmp_path):
     made = read_experiment(tmp_path / "e")
     states = {arm: cell.state for (_, arm), cell in made.cells.items()}
     assert states == {"sound": "done", "broken": "failed", "refused": "refused"}
-    assert list(made.arms) == list(read_sweep(tmp_path / "tiny.toml").arms)
+    assert list(made.design.arms) == list(read_sweep(tmp_path / "tiny.toml").design.arms)
     conducts = [cell.read().manifest.conduct for cell in made.cells.values() if cell.folder]
     assert all(conduct.way == "pytest" and conduct.jobs == 2 for conduct in conducts)
     assert all(len(conduct.cpus) == max(CPUS // 2, 1) for conduct in conducts)

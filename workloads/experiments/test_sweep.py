@@ -68,7 +68,7 @@ def sweep_of(tmp_path):
 
 def test_a_grid_becomes_its_arms(sweep_of):
     sweep = sweep_of(GOOD)
-    assert list(sweep.arms) == [
+    assert list(sweep.design.arms) == [
         "libsql immediate, writers 1, think_us 0",
         "libsql immediate, writers 1, think_us 200",
         "libsql immediate, writers 4, think_us 0",
@@ -77,55 +77,60 @@ def test_a_grid_becomes_its_arms(sweep_of):
         "branch concurrent, writers 4, think_us 200",
         "libsql immediate, writers 1, think_us 0 again",
     ]
-    plan = make_plan(**sweep.arms["branch concurrent, writers 4, think_us 200"])
+    plan = make_plan(**sweep.design.arms["branch concurrent, writers 4, think_us 200"])
     assert (plan.write_engine, plan.begin, plan.writers) == ("sqlite-concurrent", "concurrent", 4)
     assert plan.params == {"rows": 1000, "mix": "read-modify-write=100", "think_us": 200.0}
     assert plan.retry.policy == "immediate" and plan.duration_s == 0.3
-    other = make_plan(**sweep.arms["libsql immediate, writers 4, think_us 200"])
+    other = make_plan(**sweep.design.arms["libsql immediate, writers 4, think_us 200"])
     assert other.retry.policy == "exponential"
     assert [(s.arm, s.why) for s in sweep.skipped] == [
         (f"branch concurrent, writers 1, think_us {us}", "one writer conflicts with nobody")
         for us in (0, 200)
     ]
-    assert sweep.points["branch concurrent, writers 4, think_us 200"] == {
+    assert sweep.design.points["branch concurrent, writers 4, think_us 200"] == {
         "system": "branch concurrent",
         "writers": 4,
         "think_us": 200.0,
     }
-    assert sweep.axes == {
+    assert sweep.design.axes == {
         "system": ["libsql immediate", "branch concurrent"],
         "writers": [1, 4],
         "think_us": [0, 200.0],
     }
-    assert sweep.cells == 21 and sweep.seed == 7 and not sweep.missing
+    assert sweep.cells == 21 and sweep.design.seed == 7 and not sweep.missing
     assert sweep.seconds("branch concurrent, writers 4, think_us 200") == pytest.approx(0.4)
 
 
 def test_the_control_is_the_baseline_again(sweep_of):
-    sweep = sweep_of(GOOD)
-    assert sweep.arms[f"{sweep.baseline} again"] == sweep.arms[sweep.baseline]
-    assert sweep.points[f"{sweep.baseline} again"] == sweep.points[sweep.baseline]
+    design = sweep_of(GOOD).design
+    assert design.arms[f"{design.baseline} again"] == design.arms[design.baseline]
+    assert design.points[f"{design.baseline} again"] == design.points[design.baseline]
     without = sweep_of(GOOD.replace("seed = 7", "control = false"))
-    assert not any(arm.endswith("again") for arm in without.arms)
+    assert not any(arm.endswith("again") for arm in without.design.arms)
     unnamed = sweep_of('question = "?"\n[grid]\nwriters = [2, 3]\n')
-    assert unnamed.baseline == "writers 2" and unnamed.name == "s"
+    assert unnamed.design.baseline == "writers 2" and unnamed.design.name == "s"
 
 
 def test_a_sweep_goes_into_a_folder_and_comes_back(sweep_of, tmp_path):
     sweep = sweep_of(GOOD)
-    begin(sweep.design(), tmp_path / "e")
-    begin(sweep_of(GOOD).design(), tmp_path / "e")  # the same again
+    begin(sweep.design, tmp_path / "e")
+    begin(sweep_of(GOOD).design, tmp_path / "e")  # the same again
     read = read_experiment(tmp_path / "e")
-    assert read.axes == json.loads(json.dumps(sweep.axes)) and read.points == sweep.points
-    assert read.baseline == sweep.baseline and list(read.arms) == list(sweep.arms)
+    assert (
+        read.design.axes == json.loads(json.dumps(sweep.design.axes))
+        and read.design.points == sweep.design.points
+    )
+    assert read.design.baseline == sweep.design.baseline and list(read.design.arms) == list(
+        sweep.design.arms
+    )
     with pytest.raises(ValueError, match="blocks"):
-        begin(sweep_of(GOOD, blocks=9).design(), tmp_path / "e")
+        begin(sweep_of(GOOD, blocks=9).design, tmp_path / "e")
 
 
 def test_the_command_may_change_blocks_seed_and_duration(sweep_of):
     sweep = sweep_of(GOOD, blocks=2, seed=9, duration_s=5.0)
-    assert (sweep.blocks, sweep.seed) == (2, 9)
-    assert {planned_s(values) for values in sweep.arms.values()} == {5.1}
+    assert (sweep.design.blocks, sweep.design.seed) == (2, 9)
+    assert {planned_s(values) for values in sweep.design.arms.values()} == {5.1}
     with pytest.raises(PlanError, match="--blocks 0"):
         sweep_of(GOOD, blocks=0)
     swept = GOOD.replace("[grid]", "[grid]\nduration_s = [1, 2]").replace("duration_s = 0.3\n", "")
@@ -139,14 +144,14 @@ def test_axes_may_be_any_field_a_retry_or_a_parameter(sweep_of):
         'retry.policy = ["none", "immediate"]\n'
         'synchronous = ["off", "full"]\n"params.index" = [true, false]\n'
     )
-    assert len(sweep.arms) == 9
+    assert len(sweep.design.arms) == 9
     name = "retry.policy none, synchronous full, params.index true"
-    assert sweep.arms[name]["retry"] == {"policy": "none"}
-    assert sweep.arms[name]["params"] == {"index": True}
+    assert sweep.design.arms[name]["retry"] == {"policy": "none"}
+    assert sweep.design.arms[name]["params"] == {"index": True}
     scenarios = sweep_of(
         'question = "?"\n[grid]\nscenario = ["counter", "ingest"]\nrecord_bytes = [10, 20]\n'
     )
-    assert "scenario ingest, record_bytes 20" in scenarios.arms
+    assert "scenario ingest, record_bytes 20" in scenarios.design.arms
 
 
 def test_an_engine_that_is_missing_leaves_the_others(sweep_of, tmp_path):
@@ -161,7 +166,7 @@ def test_an_engine_that_is_missing_leaves_the_others(sweep_of, tmp_path):
         'question = "?"\n[[system]]\nname = "gone"\n'
         f'database = "{tmp_path}/gone.py:Gone"\n[[system]]\nname = "here"\ndatabase = "null"\n'
     )
-    assert list(sweep.arms) == ["gone", "here", "gone again"]
+    assert list(sweep.design.arms) == ["gone", "here", "gone again"]
     assert sweep.missing.keys() == {"gone", "gone again"}
     assert "it went away" in sweep.missing["gone"]
 
@@ -237,7 +242,7 @@ def test_an_arm_with_the_name_of_the_control_is_not_overwritten(sweep_of):
     with pytest.raises(PlanError, match=r"s.toml, line 6: the arm 'a again' has the name") as told:
         sweep_of(text)
     assert "\n" not in str(told.value)
-    arms = sweep_of("control = false\n" + text).arms
+    arms = sweep_of("control = false\n" + text).design.arms
     assert list(arms) == ["a", "a again"] and arms["a again"]["writers"] == 2
 
 
@@ -481,7 +486,7 @@ def test_an_older_file_calls_a_system_a_way_and_asks_the_same(sweep_of):
     older = GOOD.replace("[[system]]", "[[way]]").replace("[system.", "[way.")
     older = older.replace('\nsystem = "', '\nway = "')
     assert "system" not in older
-    assert sweep_of(older).design().data() == sweep_of(GOOD).design().data()
+    assert sweep_of(older).design.data() == sweep_of(GOOD).design.data()
     with pytest.raises(PlanError, match="line 25: there are two systems called"):
         sweep_of(older.replace('"branch concurrent"\nd', '"libsql immediate"\nd'))
     with pytest.raises(PlanError, match="there is no key 'way' here"):
@@ -490,9 +495,9 @@ def test_an_older_file_calls_a_system_a_way_and_asks_the_same(sweep_of):
 
 def test_an_older_folder_of_a_sweep_is_gone_on_with(sweep_of, tmp_path):
     sweep = sweep_of(GOOD)
-    begin(sweep.design(), tmp_path / "runs" / "one")
+    begin(sweep.design, tmp_path / "runs" / "one")
     note = tmp_path / "runs" / "one" / "experiment.json"
     note.write_text(note.read_text(encoding="utf-8").replace('"system"', '"way"'), encoding="utf-8")
     (there,) = asked_before(sweep, tmp_path / "runs")
-    assert list(there.axes) == ["system", "writers", "think_us"]
-    begin(sweep.design(), there.folder)
+    assert list(there.design.axes) == ["system", "writers", "think_us"]
+    begin(sweep.design, there.folder)
