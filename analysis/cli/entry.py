@@ -15,6 +15,7 @@ from typing import Any
 
 from analysis.cli.command import app as app
 from analysis.cli.left_over import name_left_over
+from analysis.cli.options import option_of
 from analysis.cli.streams import guarded
 from workloads.errors import (
     EngineMissing,
@@ -71,9 +72,7 @@ def _by_option(error: Exception) -> str:
     said, field = str(error), getattr(error, "field", "")
     if not field or not any(option in sys.argv for option in ("run", "search")):
         return said
-    name = field.removesuffix("_s").removeprefix("retry.")
-    name = {"base_us": "retry_base_us", "cap_us": "retry_cap_us", "policy": "retry"}.get(name, name)
-    option = f"--{name.replace('_', '-')}"
+    option = option_of(field)
     if not any(word.partition("=")[0] == option for word in sys.argv):
         return said  # given in another way, such as --set
     return said.replace(f"{field}: ", f"{option}: ", 1)

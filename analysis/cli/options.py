@@ -1,12 +1,17 @@
-"""Options that several commands take, and what becomes of their values."""
+"""Options that several commands take, and what becomes of their values.
+
+Those of a plan are made from its fields: a new field is written once, in the plan.
+"""
 
 from __future__ import annotations
 
+import inspect
 import shlex
 import sys
-from collections.abc import Sequence
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -61,3 +66,129 @@ def settings_of(pairs: list[str]) -> dict[str, str]:
             )
         settings[name] = value
     return settings
+
+
+# --- a plan's ---------------------------------------------------------------------------------
+
+SHAPE = ("rows", "record_bytes", "operations", "think_us", "think", "keys")
+"""Parameters that every scenario has and that have an option. The others are given with --set."""
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="NAME=VALUE of the scenario; `cwkit list --scenarios`"),
+]
+RETRY = {"policy": "retry", "base_us": "retry_base_us", "cap_us": "retry_cap_us"}
+ENGINES = ("database", "write_engine", "read_engine", "checkpoint_engine")
+SAYS_DEFAULT, SCENARIOS = " (default: ", " (default: its own)"
+
+
+def option_of(field: str) -> str:
+    """The option of a plan's field, which is a path with dots.
+
+    >>> option_of("duration_s"), option_of("retry.base_us"), option_of("retry.most_tries")
+    ('--duration', '--retry-base-us', '--most-tries')
+    """
+    name = field.removesuffix("_s").removeprefix("retry.")
+    return f"--{RETRY.get(name, name).replace('_', '-')}"
+
+
+def plan_options(
+    *,
+    without: Iterable[str] = (),
+    defaults: Mapping[str, Any] | None = None,
+    helps: Mapping[str, str] | None = None,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of a plan: one for each field that has a description.
+
+    The command's parameter `plan` becomes these options; it is then what `make_plan` takes. Files
+    of the user's own that were typed are trusted.
+    without : fields that have no option here. defaults, helps : other ones than the plan's.
+    """
+
+    def give(command: Callable[..., None]) -> Callable[..., None]:
+        options = _options(set(without), defaults or {}, helps or {})
+        hints = get_type_hints(command, include_extras=True)
+        parameters: list[inspect.Parameter] = []
+        for one in inspect.signature(command).parameters.values():
+            own = one.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[one.name])
+            parameters += options if one.name == "plan" else [own]
+        names = {option.name for option in options}
+
+        def called(**given: Any) -> None:
+            typed = {name: given.pop(name) for name in names}
+            command(plan=_plan(typed), **given)
+
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {one.name: one.annotation for one in parameters}
+        called.__doc__ = command.__doc__
+        return called
+
+    return give
+
+
+def _options(
+    without: set[str], defaults: Mapping[str, Any], helps: Mapping[str, str]
+) -> list[inspect.Parameter]:
+    from workloads.records import RecordedPlan, Retry
+    from workloads.scenarios import Shape
+
+    found = []
+    for name, field in RecordedPlan.model_fields.items():
+        if name in without:
+            continue
+        if name == "retry":
+            found += [
+                _option(RETRY.get(part, part), option_of(f"retry.{part}"), *_said(one))
+                for part, one in Retry.model_fields.items()
+            ]
+        elif field.description:
+            kind, default, text = _said(field)
+            if name in defaults:
+                default, text = defaults[name], text.partition(SAYS_DEFAULT)[0]
+            found.append(_option(name, option_of(name), kind, default, helps.get(name, text)))
+    for name in SHAPE:
+        kind, _, text = _said(Shape.model_fields[name])
+        found.append(_option(name, option_of(name), kind, None, f"{text}{SCENARIOS}"))
+    how = inspect.Parameter.KEYWORD_ONLY
+    return [*found, inspect.Parameter("set_", how, default=None, annotation=SetOption)]
+
+
+def _said(field: Any) -> tuple[type, Any, str]:
+    """Type, default and help of a field. Whose help says what the default is, needs none: what
+    is not given may then be what the scenario suggests.
+    """
+    text = field.description or ""
+    return _kind(field.annotation), None if SAYS_DEFAULT in text else field.default, text
+
+
+def _kind(annotation: Any) -> type:
+    """The type that is typed: of a Literal that of its values, and without None."""
+    if get_origin(annotation) is Literal:
+        return type(get_args(annotation)[0])
+    if parts := [part for part in get_args(annotation) if part is not types.NoneType]:
+        return _kind(parts[0])
+    kind: type = annotation
+    return kind
+
+
+def _option(name: str, option: str, kind: type, default: Any, text: str) -> inspect.Parameter:
+    flags = [option, f"--no-{option[2:]}"] if kind is bool else [option]
+    known: Any = kind if default is not None else kind | None
+    annotation = Annotated[known, typer.Option("/".join(flags), help=text)]
+    how = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, how, default=default, annotation=annotation)
+
+
+def _plan(typed: Mapping[str, Any]) -> dict[str, Any]:
+    """What was typed, as `make_plan` takes it."""
+    from workloads.engines import trust
+    from workloads.records import Retry
+
+    values = {name: value for name, value in typed.items() if value is not None}
+    trust(*(values.get(name, "") for name in ("scenario", *ENGINES)))
+    pairs = settings_of(values.pop("set_", []))
+    values["params"] = {name: values.pop(name) for name in SHAPE if name in values} | pairs
+    retry = {part: RETRY.get(part, part) for part in Retry.model_fields}
+    if given := {part: values.pop(name) for part, name in retry.items() if name in values}:
+        values["retry"] = given
+    return values

@@ -37,7 +37,7 @@ from analysis.cli.options import (
     RunsOption,
     command_line,
     load_files,
-    settings_of,
+    plan_options,
 )
 from analysis.cli.progress import Live
 from analysis.counting import FOREIGN_LIMIT
@@ -57,54 +57,34 @@ from analysis.search import (
     read_search,
     run_search,
 )
-from workloads.engines import trust
 from workloads.errors import FolderUnwritable, PlanError
 from workloads.files import FORMAT_VERSION, json_text, visible, write_json
 from workloads.runs import make_plan
 
 CURVE = "latency-against-rate.svg"
+NOT_SEARCHED = (
+    *("checkpointers", "checkpoint", "checkpoint_engine", "checkpoint_pause_ms", "transactions"),
+    *("rate", "read_rate", "retry", "journal_mode", "cache_size", "page_bytes", "mmap_bytes"),
+    *("pin", "deadline_s"),
+)
+"""Fields of a plan that a search sets itself, or leaves as they are."""
+
+HELPS = {
+    "writers": "processes that write, at the rate",
+    "readers": "processes that only read: beside the writers, or at the rate without",
+    "duration_s": "measured part of each run, s",
+    "synchronous": "PRAGMA: off, normal, full, extra (default: normal)",
+}
 
 
+@plan_options(without=NOT_SEARCHED, defaults={"duration_s": 5, "warmup_s": 1}, helps=HELPS)
 def search_command(
     context: typer.Context,
     slo: Annotated[
         str, typer.Option(help='the objective: "p99 < 10ms", several joined by `and`')
     ] = "",
-    scenario: Annotated[str, typer.Option(help="a name, or path.py:Name")] = "bank",
-    database: Annotated[str, typer.Option(help="engine that creates and checks it")] = "libsql",
-    writers: Annotated[int, typer.Option(help="processes that write, at the rate")] = 4,
-    write_engine: Annotated[str, typer.Option(help="their engine (default: --database)")] = "",
-    begin_: Annotated[
-        str, typer.Option("--begin", help="their BEGIN: deferred, immediate, exclusive, concurrent")
-    ] = "immediate",
-    readers: Annotated[
-        int | None,
-        typer.Option(help="processes that only read: beside the writers, or at the rate without"),
-    ] = None,
-    read_engine: Annotated[str, typer.Option(help="their engine (default: --database)")] = "",
-    read_begin: Annotated[str, typer.Option(help="their BEGIN mode")] = "deferred",
-    duration: Annotated[float, typer.Option(help="measured part of each run, s")] = 5,
-    warmup: Annotated[float, typer.Option(help="excluded part before it, s")] = 1,
-    rows: Annotated[int | None, typer.Option(help="rows loaded (default: the scenario's)")] = None,
-    record_bytes: Annotated[int | None, typer.Option(help="payload of a row, bytes")] = None,
-    operations: Annotated[int | None, typer.Option(help="operations a transaction")] = None,
-    think_us: Annotated[float | None, typer.Option(help="work in a transaction, us")] = None,
-    think: Annotated[str | None, typer.Option(help="how: spin (CPU time) or sleep")] = None,
-    keys: Annotated[
-        str | None, typer.Option(help="uniform, zipfian:THETA, hotspot:X:Y, latest")
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="NAME=VALUE of the scenario; `cwkit list --scenarios`"),
-    ] = None,
-    synchronous: Annotated[
-        str | None, typer.Option(help="PRAGMA: off, normal, full, extra (default: normal)")
-    ] = None,
-    busy_timeout_ms: Annotated[int, typer.Option(help="PRAGMA")] = 2000,
-    wal_autocheckpoint: Annotated[int, typer.Option(help="PRAGMA: pages; 0: none")] = 1000,
-    load_limit: Annotated[float, typer.Option(help="loading may take so long, s")] = 900,
-    check_limit: Annotated[float, typer.Option(help="checking a run may take so long, s")] = 900,
-    seed: Annotated[int, typer.Option(help="draws the same transactions again")] = 0,
+    *,
+    plan: dict[str, Any],
     repeats: Annotated[int, typer.Option(help="runs at each rate; more than half decide")] = 3,
     step: Annotated[float, typer.Option(help="between neighbouring rates")] = STEP,
     longest: Annotated[
@@ -121,29 +101,11 @@ def search_command(
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
 ) -> None:
-    trust(scenario, database, write_engine, read_engine)
-    given = {
-        "rows": rows,
-        "record_bytes": record_bytes,
-        "operations": operations,
-        "think_us": think_us,
-        "think": think,
-        "keys": keys,
-    }
     if into is not None and (into / SEARCH).is_file() and not _typed(context):
         search = read_search(into)
         load_files(load or (), [search.plan])
     else:
-        search = _search(
-            slo, repeats, step, longest, foreign_limit,
-            scenario=scenario, database=database, writers=writers, write_engine=write_engine,
-            begin=begin_, readers=readers, read_engine=read_engine, read_begin=read_begin,
-            duration_s=duration, warmup_s=warmup, synchronous=synchronous,
-            busy_timeout_ms=busy_timeout_ms, wal_autocheckpoint=wal_autocheckpoint, seed=seed,
-            load_limit_s=load_limit, check_limit_s=check_limit,
-            params={name: value for name, value in given.items() if value is not None}
-            | settings_of(set_ or []),
-        )  # fmt: skip
+        search = _search(slo, repeats, step, longest, foreign_limit, **plan)
         load_files(load or (), [])
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-search-{search.plan.scenario.rpartition(':')[2]}"
     folder = into or runs / name.lower()

@@ -80,61 +80,92 @@ class Retry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    policy: Literal["none", "immediate", "exponential"] = "exponential"
-    base_us: float = Field(100, gt=0, le=60e6)
-    cap_us: float = Field(50_000, gt=0, le=60e6)
-    most_tries: int = Field(0, ge=0, le=65_000)
+    policy: Literal["none", "immediate", "exponential"] = Field(
+        "exponential", description="after a conflict: none, immediate, exponential"
+    )
+    base_us: float = Field(100, gt=0, le=60e6, description="exponential: first wait at most, us")
+    cap_us: float = Field(50_000, gt=0, le=60e6, description="exponential: any wait at most, us")
+    most_tries: int = Field(0, ge=0, le=65_000, description="give a transaction up after; 0: never")
 
 
 class RecordedPlan(Part):
     """What was asked of a run, as plain data: `workloads.runs.plan.Plan` is the same, made to be
     run.
 
-    Counts are workers of each role, times are in the unit of their name.
+    Counts are workers of each role, times are in the unit of their name. A field with a description
+    is an option of `cwkit run` and `cwkit search`, with the description as its help
+    (analysis.cli.options.plan_options).
     """
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
-    scenario: str = "bank"
+    scenario: str = Field("bank", description="a name, or path.py:Name")
     params: dict[str, Any] = Field(default_factory=dict)
-    database: str = "libsql"
+    database: str = Field("libsql", description="engine that creates and checks it")
     """Engine that creates and loads the database, and that checks it afterwards."""
-    writers: int = Field(4, ge=0, le=MOST_WORKERS)
-    write_engine: str = ""  # "": as `database`
-    begin: str = "immediate"
-    readers: int = Field(0, ge=0, le=MOST_WORKERS)
-    read_engine: str = ""
-    read_begin: str = "deferred"
-    checkpointers: int = Field(0, ge=0, le=MOST_WORKERS)
-    checkpoint: Literal["passive", "full", "restart", "truncate"] = "passive"
-    checkpoint_engine: str = ""
-    checkpoint_pause_ms: float = Field(0, ge=0, le=60_000)
-    duration_s: float = Field(10, gt=0, le=86_400)
-    warmup_s: float = Field(1, ge=0, le=3_600)
-    transactions: int = Field(0, ge=0)
+    writers: int = Field(4, ge=0, le=MOST_WORKERS, description="processes that write")
+    write_engine: str = Field("", description="their engine (default: --database)")
+    begin: str = Field(
+        "immediate", description="their BEGIN: deferred, immediate, exclusive, concurrent"
+    )
+    readers: int = Field(
+        0,
+        ge=0,
+        le=MOST_WORKERS,
+        description="processes that only read (default: 0, or the scenario's)",
+    )
+    read_engine: str = Field("", description="their engine (default: --database)")
+    read_begin: str = Field("deferred", description="their BEGIN mode")
+    checkpointers: int = Field(
+        0, ge=0, le=MOST_WORKERS, description="processes that only checkpoint"
+    )
+    checkpoint: Literal["passive", "full", "restart", "truncate"] = Field(
+        "passive", description="passive, full, restart or truncate"
+    )
+    checkpoint_engine: str = Field("", description="their engine (default: --database)")
+    checkpoint_pause_ms: float = Field(0, ge=0, le=60_000, description="mean pause between two")
+    duration_s: float = Field(
+        10, gt=0, le=86_400, description="measured part, s (default: 10, or the scenario's own)"
+    )
+    warmup_s: float = Field(
+        1, ge=0, le=3_600, description="excluded part before it, s (default: 1, or its own)"
+    )
+    transactions: int = Field(0, ge=0, description="of each worker; 0: by duration")
     """Of each writer and reader; 0: until the duration ends. The duration stays a limit."""
-    rate: float = Field(0, ge=0, le=10_000_000)
+    rate: float = Field(
+        0, ge=0, le=10_000_000, description="open loop: writes started a second; 0: closed"
+    )
     """Open loop: transactions a second that all writers together should start; 0: closed loop."""
-    read_rate: float = Field(0, ge=0, le=10_000_000)
+    read_rate: float = Field(0, ge=0, le=10_000_000, description="the same for the readers")
     retry: Retry = Retry()
     journal_mode: (
         Literal["wal", "delete", "truncate", "persist", "memory", "off", "mvcc"] | None
-    ) = None
-    synchronous: Literal["off", "normal", "full", "extra"] = "normal"
-    busy_timeout_ms: int = Field(2000, ge=0, le=600_000)
-    cache_size: int = Field(-16000, ge=-(2**31), lt=2**31)
-    page_bytes: Literal[512, 1024, 2048, 4096, 8192, 16384, 32768, 65536] = 4096
-    wal_autocheckpoint: int = Field(1000, ge=0, lt=2**31)
-    mmap_bytes: int = Field(0, ge=0, lt=2**62)
-    seed: int = Field(0, ge=0, lt=2**63)
-    pin: bool = False
+    ) = Field(None, description="PRAGMA (default: wal)")
+    synchronous: Literal["off", "normal", "full", "extra"] = Field(
+        "normal", description="PRAGMA: off, normal, full, extra (default: normal, or its own)"
+    )
+    busy_timeout_ms: int = Field(2000, ge=0, le=600_000, description="PRAGMA")
+    cache_size: int = Field(
+        -16000, ge=-(2**31), lt=2**31, description="PRAGMA: pages, or KiB if negative"
+    )
+    page_bytes: Literal[512, 1024, 2048, 4096, 8192, 16384, 32768, 65536] = Field(
+        4096, description="PRAGMA page_size of the new database"
+    )
+    wal_autocheckpoint: int = Field(1000, ge=0, lt=2**31, description="PRAGMA: pages; 0: none")
+    mmap_bytes: int = Field(0, ge=0, lt=2**62, description="PRAGMA mmap_size")
+    seed: int = Field(0, ge=0, lt=2**63, description="draws the same transactions again")
+    pin: bool = Field(False, description="one CPU for each worker, in turn")
     """Give each worker one CPU of those the run may use, in turn."""
     cpus: tuple[int, ...] = ()
-    deadline_s: float = Field(15, gt=0, le=3_600)
+    deadline_s: float = Field(
+        15, gt=0, le=3_600, description="wait so long for a worker that hangs, s"
+    )
     """How long after the run's end, or without any progress at all, a worker is waited for."""
-    load_limit_s: float = Field(900, gt=0, le=86_400)
+    load_limit_s: float = Field(900, gt=0, le=86_400, description="loading it may take so long, s")
     """How long loading the database may take."""
-    check_limit_s: float = Field(900, gt=0, le=86_400)
+    check_limit_s: float = Field(
+        900, gt=0, le=86_400, description="checking it may take so long, s"
+    )
     """How long checking it afterwards may take."""
 
     @model_validator(mode="before")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, ValidationError
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from workloads.scenarios import Shape
 
 ROLES = ("writer", "reader", "checkpointer")
-CHECKPOINTS = ("passive", "full", "restart", "truncate")
-RETRIES = ("none", "immediate", "exponential")
 
 
 class PlanErrors(PlanError):
@@ -46,15 +45,7 @@ class Plan(RecordedPlan):
 
     def settings(self) -> Settings:
         """The pragmas of every connection of this run."""
-        return Settings(
-            journal_mode=self.journal_mode,
-            synchronous=self.synchronous,
-            busy_timeout_ms=self.busy_timeout_ms,
-            cache_size=self.cache_size,
-            page_bytes=self.page_bytes,
-            wal_autocheckpoint=self.wal_autocheckpoint,
-            mmap_bytes=self.mmap_bytes,
-        )
+        return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
 
     def shape(self) -> Shape:
         """The scenario's own parameters, validated. Raises PlanError."""

@@ -30,7 +30,9 @@ class Shape(BaseModel):
     record_bytes: int = Field(100, ge=0, le=1_000_000, description="payload of each row, bytes")
     operations: int = Field(1, ge=1, le=10_000, description="operations a transaction")
     think_us: float = Field(0, ge=0, le=60e6, description="work inside each transaction, us")
-    think: Literal["spin", "sleep"] = Field("spin", description="how that work is done")
+    think: Literal["spin", "sleep"] = Field(
+        "spin", description="how that work is done: spin (CPU time) or sleep"
+    )
     keys: str = Field("uniform", description="uniform | zipfian:THETA | hotspot:X:Y | latest")
     read_think_us: float | None = Field(
         None, ge=0, le=60e6, description="work inside a reader's, us (default: think_us)"
