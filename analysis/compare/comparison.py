@@ -314,8 +314,8 @@ def compare(
     ratio = ratio_over_blocks(
         tops,
         bottoms,
-        over=b.label,
-        under=a.label,
+        candidate=b.label,
+        baseline=a.label,
         seed=seed,
         dropped=dropped,
         neither=_neither(measure),

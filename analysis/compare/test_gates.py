@@ -23,7 +23,7 @@ def test_many_gates_of_one_call_fail_by_chance_no_more_often_than_one(tmp_path):
     def made(truth):
         ratios = truth * np.exp(rng.normal(0, 0.02, 8))
         ratio = ratio_over_blocks(dict(enumerate(ratios)), dict.fromkeys(range(8), 1.0),
-                                  over="b", under="a")  # fmt: skip
+                                  candidate="b", baseline="a")  # fmt: skip
         return replace(like, ratio=ratio, band=math.nan)
 
     calls = [[made(0.95) for _ in range(12)] + [made(0.85)] for _ in range(60)]

@@ -310,8 +310,8 @@ class Measured:
         ]
         return ratio_over_blocks(
             *known,
-            over=candidate.name,
-            under=baseline.name,
+            candidate=candidate.name,
+            baseline=baseline.name,
             seed=seed_of(self.seed, self.name, candidate.name, baseline.name),
             dropped=dropped,
             neither=neither,

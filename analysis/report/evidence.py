@@ -59,7 +59,7 @@ class Evidence:
 
     experiments : by name, in the report's order. sweeps : those that are grids, by name;
         of two with one name the later has its seed behind it.
-    campaign : campaign.json, one without anything where there is none.
+    suite : campaign.json, one without anything where there is none.
     probes   : what each engine answered, by name. unread : what could not be read, in words.
     isolation : rows of properties.conformance.matrix.isolation_matrix, () where it was not made;
     known: those
@@ -69,7 +69,7 @@ class Evidence:
 
     folder: Path
     experiments: Mapping[str, Measured]
-    campaign: Campaign
+    suite: Campaign
     probes: Mapping[str, Probe]
     unread: tuple[str, ...]
     isolation: Sequence[Mapping[str, Any]] = ()
@@ -81,14 +81,14 @@ class Evidence:
     @property
     def seed(self) -> int:
         """Of the report's runs; of its first experiment where it does not say."""
-        if self.campaign.seed is not None:
-            return self.campaign.seed
+        if self.suite.seed is not None:
+            return self.suite.seed
         return next((measured.seed for measured in self.experiments.values()), 0)
 
     @property
     def foreign_limit(self) -> float:
         """Share of the machine's CPU time that others may use in a run."""
-        given = self.campaign.foreign_limit
+        given = self.suite.foreign_limit
         return FOREIGN_LIMIT if given is None else given
 
     def cells(self) -> Iterator[tuple[Arm, CountedCell]]:

@@ -201,7 +201,7 @@ def doubts(evidence: Evidence) -> list[str]:
             f"These runs were made on {len(machines)} different machines or file systems: numbers "
             "of different experiments must not be compared."
         )
-    if evidence.campaign.quick:
+    if evidence.suite.quick:
         said.append(
             markdown("This is a quick report: few, short blocks. `make report` measures longer.")
         )

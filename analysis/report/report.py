@@ -98,8 +98,8 @@ def _told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
         "pragmas": tables.pragmas_table(evidence),
         "command": _command(evidence),
         "seed": evidence.seed,
-        "started": evidence.campaign.started,
-        "quick": evidence.campaign.quick,
+        "started": evidence.suite.started,
+        "quick": evidence.suite.quick,
     }
 
 
@@ -237,7 +237,7 @@ def _libraries(evidence: Evidence) -> Table:
 
 def _command(evidence: Evidence) -> str:
     """The command that made the runs."""
-    if command := evidence.campaign.command:
+    if command := evidence.suite.command:
         return command
     commands = [cell.manifest.command for _, cell in evidence.cells() if cell.manifest]
     return next(filter(None, commands), "make report")

@@ -91,10 +91,10 @@ def median_of_blocks(
 
 @dataclass(frozen=True)
 class Ratio(Estimate):
-    """`over` / `under`, the median of the blocks' ratios."""
+    """`candidate` / `baseline`, the median of the blocks' ratios."""
 
-    over: str = ""
-    under: str = ""
+    candidate: str = ""
+    baseline: str = ""
 
     @property
     def verdict(self) -> str:
@@ -112,8 +112,8 @@ def ratio_over_blocks(
     tops: Mapping[int, float],
     bottoms: Mapping[int, float],
     *,
-    over: str,
-    under: str,
+    candidate: str,
+    baseline: str,
     seed: int = 0,
     dropped: Sequence[str] = (),
     neither: float = math.nan,
@@ -127,17 +127,18 @@ def ratio_over_blocks(
     for block in sorted(tops.keys() & bottoms.keys()):
         if math.isinf(tops[block]) and math.isinf(bottoms[block]):
             said.append(
-                f"block {block}: in both {over} and {under} it lies among those never served"
+                f"block {block}: in both {candidate} and {baseline} it lies among those never "
+                "served"
             )
         elif tops[block] != 0 or bottoms[block] != 0:
             with np.errstate(divide="ignore"):
                 ratios.append(float(np.float64(tops[block]) / bottoms[block]))
         elif math.isnan(neither):
-            said.append(f"block {block}: both {over} and {under} are 0")
+            said.append(f"block {block}: both {candidate} and {baseline} are 0")
         else:
             ratios.append(neither)
     found = median_of_blocks(ratios, seed=seed)
-    return Ratio(found.value, found.low, found.high, found.each, tuple(said), over, under)
+    return Ratio(found.value, found.low, found.high, found.each, tuple(said), candidate, baseline)
 
 
 def seed_of(*parts: Any) -> int:
