@@ -21,8 +21,6 @@ from workloads.errors import UnknownName as UnknownName
 MODES = ("deferred", "immediate", "exclusive", "concurrent")
 """The BEGIN modes every engine is asked for."""
 
-FILE_FORMATS = ("sqlite", "turso-mvcc", "none")
-
 
 @dataclass(frozen=True)
 class Settings:

@@ -428,6 +428,3 @@ def read_workers(folder: Path, manifest: Manifest) -> Iterator[WorkerRecord]:
             messages=read_messages(folder, entry.worker),
             entry=entry,
         )
-
-
-RUN_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-.+")

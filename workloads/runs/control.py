@@ -13,18 +13,8 @@ import numpy as np
 
 STATE, START_NS, MEASURE_NS, STOP_NS, STEP, DONE, OF = range(7)
 WAIT, GO, STOP = range(3)  # values of STATE
-STARTING, READY, RUNNING, FINISHED, NOT_OPENED, REFUSED, BROKEN, NOT_RECORDED, MISTAKEN = range(9)
-STATUS_WORDS = (
-    "starting",
-    "ready",
-    "running",
-    "finished",
-    "could not open",
-    "refused",
-    "invariant broken",
-    "could not record",
-    "scenario failed",
-)
+STARTING, READY, RUNNING, FINISHED, NOT_OPENED, REFUSED, BROKEN = range(7)
+NOT_RECORDED, MISTAKEN, DIED = range(7, 10)
 
 STEPS = (
     "",

@@ -163,7 +163,7 @@ class Follower:
             self.ended = "worker died"
         elif hung := [t.worker for t in tails if hangs(t, statuses, now, patience_ns)]:
             self.ended, self.hung = "worker hung", hung
-        elif control_block.NOT_OPENED in statuses:
+        elif control_block.NOT_OPENED in statuses or control_block.DIED in statuses:
             self.ended = "worker died"
         elif control_block.MISTAKEN in statuses:
             self.ended = "scenario failed"

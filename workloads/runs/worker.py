@@ -408,7 +408,7 @@ def _worked(
     except OSError as error:
         return control_block.NOT_RECORDED, {"state": NOT_RECORDED, "account": f"{error}"}
     except BaseException as error:
-        return control_block.NOT_OPENED, {"state": "died", "account": _told(error)}
+        return control_block.DIED, {"state": "died", "account": _told(error)}
     if said["state"] == "scenario failed":
         control.stop()
         return control_block.MISTAKEN, said
