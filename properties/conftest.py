@@ -1,4 +1,4 @@
-"""What the property tests share: which engines they run on, the stages, and each test's book."""
+"""Fixtures of the property tests: which engines they run on, their sessions, each test's book."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from properties.conformance import accounts
-from properties.conformance.targets import DEFAULT_ENGINES, Stages, Target, targets
+from properties.conformance.targets import DEFAULT_ENGINES, Runners, Target, targets
 from workloads.engines import find_engine, trust
 from workloads.errors import UnknownName
 from workloads.schedules import sessions
@@ -48,8 +48,8 @@ def _param(target: Target) -> object:
 
 
 @pytest.fixture(scope="session")
-def stages() -> Iterator[Stages]:
+def runners() -> Iterator[Runners]:
     """Databases with open sessions, shared by the tests of one process."""
-    kept = Stages()
+    kept = Runners()
     yield kept
     kept.close()

@@ -167,12 +167,12 @@ def _unsaid(manifest: Manifest) -> set[str]:
 
 
 def undeclared(found: Collection[Difference], varied: Collection[str]) -> list[Difference]:
-    """Those differences that are neither under study nor follow from what is.
+    """Confounders: differences that are neither factors nor follow from a factor.
 
-    varied : names of facts under study. Another engine brings its own version and pragmas, another
-    `synchronous` is read back as such, a role that only one side has brings its fields. Durability
-    follows from nothing but `synchronous`: an engine that made it weaker would win by it. (One
-    that says nothing of it stores nothing: `null`.)
+    varied : names of the factors. Another engine brings its own version and pragmas. Another
+    `synchronous` is read back as such. Where only one run has readers, the readers' fields differ
+    too and need not be declared. Durability follows from nothing but `synchronous`: an engine that
+    made it weaker would win by it. `null` stores nothing and so reports no durability.
     """
     asked = {d.fact for d in found} & set(varied)
     implied = set(asked) - set(NEVER)

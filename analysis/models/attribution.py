@@ -115,9 +115,9 @@ class Blame:
         under way and did not commit in the window. unexplained : none of these.
     rows     : the rows of `row` and `held`, the most refusals first; a refusal that has several
         counts in equal parts for each.
-    committed, spared : committed attempts, and those of them in whose window another's commit had
-        written what they touched: 0 but for the moments that no row of ours records. It says how
-        well the windows are known.
+    committed : attempts that committed. spared : those that committed although, by our timing, they
+        should have been refused. It is not 0 only because our windows are a few microseconds off;
+        its size says by how much.
     """
 
     unit: str

@@ -236,8 +236,9 @@ class _Making:
     ) -> Iterator[tuple[str, Run]]:
         """(name, run) of the runs of one rate that can be counted, one after the other.
 
-        A run that others disturbed is none, and none of which nothing can be told: untold says why,
-        "" where it can. Raises Undecided where too many are such.
+        Skips two kinds of runs: those that other programs disturbed, and those too short to judge.
+        untold : why nothing can be said of a run, "" where something can. Raises Undecided where
+        too many runs are skipped.
         """
         done, reasons = 0, dict.fromkeys(("disturbed", "untold"), "")
         for number in range(1, self.search.repeats + SPARE + 1):

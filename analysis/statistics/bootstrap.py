@@ -19,8 +19,9 @@ from analysis.statistics.estimators import QUANTILES, percentiles
 
 RESAMPLES = 1000
 CELLS = 1024
-"""Pieces of a series that a resample is put together from; each is counted once, not sorted again.
-A series of fewer values has a piece for each, and the bootstrap is then the textbook's."""
+"""The series is cut into at most this many pieces. A resample draws pieces, so each is counted once
+and nothing is sorted again. A shorter series has a piece for each value: then the bootstrap is the
+textbook's."""
 
 FEWEST_CLUSTERS = 15
 """Separate stretches of a run that must hold values beyond a percentile for it to have an interval.

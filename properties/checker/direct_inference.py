@@ -1,4 +1,4 @@
-"""What a single step proves about registers, for histories too large to draw all that is forced."""
+"""Direct inference: what one step proves about registers, for histories too large for more."""
 
 from __future__ import annotations
 

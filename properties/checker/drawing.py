@@ -123,8 +123,8 @@ def _size(lines: Sequence[str], foot: str) -> tuple[float, float]:
 def _places(sizes: Sequence[tuple[float, float]], cycle: bool) -> list[Box]:
     """Boxes side by side, or on the narrowest ellipse on which none comes near another.
 
-    The ellipse is left by shift alone: the leftmost edge is at 0, the highest too. Of very many
-    transactions it would be mostly empty, and long sought for: they stand in rows.
+    The ellipse is left by shift alone: the leftmost edge is at 0, the highest too. Very many
+    transactions stand in rows: their ellipse would be mostly empty and slow to find.
     """
     if cycle and len(sizes) > MOST_ROUND:
         return _rows(sizes)

@@ -162,7 +162,7 @@ def timeline(
 def witness_timeline(history: History, witness: Witness) -> str:
     """When the transactions of a witness began and ended, a column for each session.
 
-    Of very many sessions none: it would be as wide as it is long.
+    There is none for very many sessions: it would be as wide as it is long.
     """
     marks = frozenset(marks_of(history, witness))
     txns = list(dict.fromkeys(witness.txns))

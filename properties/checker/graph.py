@@ -15,9 +15,9 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from workloads.records import NEVER, TXN_COMMITTED, History
 
-# Kinds of edges. WW_IF is a write order that holds if an unknown transaction, proven by another
-# write that was read, committed whole: if it didn't, that read was of an aborted write. Either
-# way read-committed is violated by a cycle through it; read-uncommitted may not be.
+# Kinds of edges. WW_IF is the order of two writes, one by a transaction whose outcome is unknown.
+# Another of its writes was read, so it committed, unless that read was itself an aborted read.
+# Either way a cycle through the edge violates read-committed; it may not violate read-uncommitted.
 # PASS leads from a helper node on to its transactions and keeps the kind of the edge before.
 WW, WW_IF, WR, RW, RW_PREDICATE, PROCESS, REALTIME, PASS = range(8)
 KIND_NAMES = ("ww", "ww", "wr", "rw", "rw", "process", "realtime", "pass")

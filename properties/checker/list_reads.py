@@ -1,4 +1,4 @@
-"""What shows inside one transaction, or between what a few of them read: lists.
+"""Reads of lists: anomalies that show inside one transaction, or between the reads of a few.
 
 internal and future-read need one transaction alone, lost-update two that read the same version,
 fractured-read one that saw only a part of what another wrote.

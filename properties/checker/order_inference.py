@@ -43,9 +43,10 @@ BFS_STEPS = 2_000_000  # effort for a short cycle; the first one found is a proo
 class Forced:
     """A graph over transactions (and helpers) that grows until it contradicts itself or is closed.
 
-    As in `Orders` a transaction v is two nodes where adjacent anti-dependencies break a path, else
-    one; that `leave(u)` reaches `arrive(v)` says that v saw u, that it reaches `leave(v)` that u
-    commits first. reach is None where there is no room for so many transactions.
+    A transaction is two nodes where adjacent anti-dependencies break a path, else one, as in
+    `Orders`. A path from `leave(u)` to `arrive(v)` means v saw u. A path from `leave(u)` to
+    `leave(v)` means u committed before v. reach is None where there are too many transactions to
+    hold it.
     """
 
     def __init__(self, seen: Registers, need: Need, trusted: tuple[int, ...] = ()) -> None:

@@ -1,4 +1,4 @@
-"""What reaches a node of a large graph: a row a node, filled in one pass in topological order.
+"""Reachability in a large graph: a row for each node, filled in one pass in topological order.
 
 Two forms. Clocks: where the transactions fall into few chains, each of which a level orders, what
 reaches a node is told by its newest transaction of each chain (a vector clock). Bits: one for each

@@ -1,4 +1,4 @@
-"""What a level forces on the order of a register's versions, until nothing more is forced.
+"""Version orders of registers: what a level forces on them, until nothing more is forced.
 
 A reader of W's version that has seen W' (by the level's own notion of "before") proves that W'
 wrote before W, and comes itself before whoever wrote after W. Contradictions are cycles. Where

@@ -1,4 +1,4 @@
-"""What the checker says about a history: a verdict for each level, with witnesses."""
+"""A verdict is what the checker says about a history: for each level, with witnesses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What real engines do, held against what their makers promise."""
+"""Conformance: real engines, held against what their makers promise."""
 
 import lazy_loader
 

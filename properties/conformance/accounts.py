@@ -33,7 +33,7 @@ class Accounts:
         self.ours: Temporary | None = None
         if not told:
             clear_stages()
-            # After a session that was killed nobody reads it: it goes as stages do.
+            # After a session that was killed nobody reads it: it goes as a runner's folder does.
             self.ours = make(STAGE)
         self.found = self.ours.path if self.ours else Path(told)
         ScheduleRunner.listeners[:] = [count]
@@ -111,7 +111,7 @@ class Accounts:
             )
 
     def _tell_found(self, reporter: Any) -> None:
-        """Of tests that did not end: interrupted, or their worker is gone."""
+        """Failures of tests that did not end: they were interrupted, or their worker is gone."""
         for path in sorted(self.found.glob("*.txt")):
             test, _, text = path.read_text(encoding="utf-8").partition("\n")
             reporter.section(f"found before the end of {test}", sep="_", red=True)

@@ -1,4 +1,4 @@
-"""What the running test saw: how much was played, what killed an engine, the failure found so far.
+"""The book of the running test: how much was played, what killed an engine, the first failure.
 
 A property says nothing of an engine that let no transaction begin, or none commit. So everything
 that a test plays is counted, and a property in which a promised mode did nothing fails.
@@ -24,13 +24,13 @@ from workloads.records import Run
 from workloads.schedules import EngineDied, StepResult
 
 MOST_DEATHS = 40
-"""Of one test, searching for a smaller schedule included: each costs the start of a process."""
+"""Deaths of one test, its search for a smaller schedule included: each costs a process's start."""
 
 MOST_HANGS = 4
-"""Likewise: each costs the whole limit of a step."""
+"""Hangs of one test, likewise: each costs the whole limit of a step."""
 
 MOST_HANGS_IN_ALL = 8
-"""Of all tests of this process: after so many each test tells its first, and searches no more."""
+"""Hangs of all tests of this process. After them a test tells its first and searches no more."""
 
 MOST_WORDS = 5
 PASTED = "@example("

@@ -146,7 +146,7 @@ def how_many(share: float) -> int:
 
 
 def play(engine: str, mode: str, schedule: Schedule, **options: Any) -> ScheduleRun:
-    """Play one schedule on a stage of its own: for a fixed schedule, or at a prompt."""
+    """Play one schedule on a runner of its own: for a fixed schedule, or at a prompt."""
     modes = (mode,) * len(schedule.programs)
-    with ScheduleRunner(engine, modes, schedule.schema, schedule.settings, **options) as stage:
-        return stage.play(schedule)
+    with ScheduleRunner(engine, modes, schedule.schema, schedule.settings, **options) as runner:
+        return runner.play(schedule)

@@ -127,7 +127,7 @@ def _classic(name: str, mode: str, key: str, tally: _Tally) -> dict[str, Any]:
 
 
 def _draw(name: str, mode: str, schema: Schema, examples: int, tally: _Tally) -> None:
-    with ScheduleRunner(name, (mode,) * SESSIONS, schema) as stage:
+    with ScheduleRunner(name, (mode,) * SESSIONS, schema) as runner:
 
         @settings(
             max_examples=max(examples, 1),
@@ -140,7 +140,7 @@ def _draw(name: str, mode: str, schema: Schema, examples: int, tally: _Tally) ->
         @given(schedules(schema))
         def look(schedule: Schedule) -> None:
             try:
-                tally.add(stage.play(schedule))
+                tally.add(runner.play(schedule))
             except EngineDied as died:
                 tally.add_death(died)
 

@@ -1,4 +1,4 @@
-"""What an engine may do: snapshot isolation with first committer wins, row by row, exactly.
+"""A model of what an engine may do: snapshot isolation, first committer wins, row by row, exactly.
 
 The model follows the events of a schedule or of the state machine. An engine may refuse what the
 model allows: that is counted, as a false conflict. It may never allow what the model forbids:

@@ -1,4 +1,4 @@
-"""What Hypothesis draws: programs first, then the order in which their steps merge.
+"""Strategies for Hypothesis: it draws programs first, then the order in which their steps merge.
 
 Drawn so because it finds things: unordered lists of (session, step) found nothing in 300 examples
 where programs-then-merge found a lost update at once. Values are numbered after the drawing, so

@@ -1,4 +1,4 @@
-"""Which engines and BEGIN modes the property tests run on, and the stages they run on.
+"""Which engines and BEGIN modes the property tests run on, and the runners they run on.
 
 pytest properties --engine turso,path.py:Mine --begin concurrent
 """
@@ -22,7 +22,7 @@ from workloads.schedules import (
 
 DEFAULT_ENGINES = ("libsql", "sqlite", "sqlite-concurrent", "turso")
 KEPT = 8
-"""Stages that stay open: each is a database and a few connections, or processes."""
+"""Runners that stay open: each is a database and a few connections, or processes."""
 
 
 class Target(NamedTuple):
@@ -79,12 +79,12 @@ def _refused(engine: str, mode: str, model: str, feature: str) -> str:
 @asked_once
 def identity(engine: str, mode: str) -> Identity:
     """What the library of an engine says it is, asked in a process of its own."""
-    with ScheduleRunner(engine, (mode,)) as stage:
-        return stage.identity
+    with ScheduleRunner(engine, (mode,)) as runner:
+        return runner.identity
 
 
-class Stages:
-    """Stages by what they are set for, opened when first wanted, the least used closed again."""
+class Runners:
+    """Runners by what they are set for, opened when first wanted, the least used closed again."""
 
     def __init__(self) -> None:
         self._open: OrderedDict[tuple[object, ...], ScheduleRunner] = OrderedDict()
@@ -114,11 +114,13 @@ class Stages:
         *,
         processes: bool = False,
     ) -> ScheduleRun:
-        """Play a schedule on the stage for it. Raises EngineDied, as `Book.once` does."""
+        """Play a schedule on the runner for it. Raises EngineDied, as `Book.once` does."""
 
         def play() -> ScheduleRun:
-            stage = self.get(engine, modes, schedule.schema, schedule.settings, processes=processes)
-            return stage.play(schedule)
+            runner = self.get(
+                engine, modes, schedule.schema, schedule.settings, processes=processes
+            )
+            return runner.play(schedule)
 
         return book().once((engine, modes, schedule, processes), play)
 

@@ -25,7 +25,7 @@ from properties.conformance import mortal
 from properties.conformance.book import aside, book
 from properties.conformance.judge import how_many, play
 from properties.conformance.strategies import schedules, schemas
-from properties.conformance.targets import Stages
+from properties.conformance.targets import Runners
 from workloads.engines import trust
 from workloads.schedules import EngineDied, Schedule, Schema, sessions
 from workloads.schedules.schedule_text import as_schedule
@@ -181,7 +181,7 @@ SMALL = schedules(Schema("list", 2, 1), sessions=(2, 2), transactions=1, operati
 """Where nothing is made smaller, but drawn in vain: that takes a thousand drawings."""
 
 
-def deaths_of(engine: str, stages: Stages, drawn: SearchStrategy[Schedule] = SMALL) -> list[str]:
+def deaths_of(engine: str, runners: Runners, drawn: SearchStrategy[Schedule] = SMALL) -> list[str]:
     """Has Hypothesis look for a schedule on which an engine dies: what each death told."""
     trust(ROOT / FILE)
     told: list[str] = []
@@ -190,7 +190,7 @@ def deaths_of(engine: str, stages: Stages, drawn: SearchStrategy[Schedule] = SMA
     @given(drawn)
     def look(schedule: Schedule) -> None:
         try:
-            stages.play(f"{ROOT / FILE}:{engine}", ("immediate",) * 3, schedule)
+            runners.play(f"{ROOT / FILE}:{engine}", ("immediate",) * 3, schedule)
         except EngineDied as died:
             told.append(str(died))
             raise
@@ -205,10 +205,10 @@ AGAIN = "Played once more, it did the same."
 
 
 def test_a_death_is_made_smaller_within_limits(
-    stages: Stages, monkeypatch: pytest.MonkeyPatch
+    runners: Runners, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(book_module, "MOST_DEATHS", 15)
-    told = deaths_of("Aborts", stages, LARGE)
+    told = deaths_of("Aborts", runners, LARGE)
     assert AGAIN not in told[0]
     assert AGAIN in told[-1]
     assert told[-1].count("\n") < told[0].count("\n"), f"{told[0]}\n{told[-1]}"
@@ -216,21 +216,21 @@ def test_a_death_is_made_smaller_within_limits(
 
 
 def test_a_hang_is_looked_for_a_few_times_only(
-    stages: Stages, monkeypatch: pytest.MonkeyPatch
+    runners: Runners, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sessions, "LIMIT_S", 2)
     monkeypatch.setattr(book_module, "MOST_HANGS", 1)
-    told = deaths_of("Hangs", stages)
+    told = deaths_of("Hangs", runners)
     assert "never came back" in told[0]
     assert AGAIN in told[-1]
     assert book().deaths == 1 + 1
 
 
 def test_a_death_by_chance_is_the_same_each_time_and_not_made_smaller(
-    stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runners: Runners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(mortal.MARK, str(tmp_path / "mark"))
-    told = deaths_of("AbortsOnce", stages)
+    told = deaths_of("AbortsOnce", runners)
     chance = "Played once more, it went through, so chance or what was before it decides."
     assert told[-1] == f"{told[0]}\n{chance}"
     assert book().deaths == 1

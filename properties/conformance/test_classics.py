@@ -13,7 +13,7 @@ import pytest
 from properties.checker import FORBIDS
 from properties.conformance.classics import CLASSICS, RESULTS, how
 from properties.conformance.judge import LOCKED_AT_BEGIN, complaint, insist, judge, play
-from properties.conformance.targets import Stages, Target
+from properties.conformance.targets import Runners, Target
 from workloads.engines import find_engine
 
 # A broken engine that shows it: no test that could not fail. Torn commits after its first write
@@ -36,15 +36,17 @@ SHOWN_BY = {
 
 
 @pytest.mark.parametrize("name", CLASSICS)
-def test_a_classic_is_prevented_or_not_promised(stages: Stages, target: Target, name: str) -> None:
+def test_a_classic_is_prevented_or_not_promised(
+    runners: Runners, target: Target, name: str
+) -> None:
     classic = CLASSICS[name]
     schedule = classic.schedule
     if name == "G1a" and target.mode in LOCKED_AT_BEGIN:
         # T0 rolls back, and T1 does not begin while T0 holds the lock, so that nothing would
         # commit, on an engine that commits nothing too. One after the other T1 does.
         serial = replace(schedule, order="")
-        insist(stages.play(target.engine, (target.mode,) * 3, serial), target.promise)
-    played = stages.play(target.engine, (target.mode,) * 3, schedule)
+        insist(runners.play(target.engine, (target.mode,) * 3, serial), target.promise)
+    played = runners.play(target.engine, (target.mode,) * 3, schedule)
     judged = insist(played, target.promise)
     found = how(classic, played)
     assert found.result in RESULTS

@@ -26,7 +26,7 @@ from properties.conformance.known_deviations import (
 )
 from properties.conformance.model import Model
 from properties.conformance.strategies import PLAIN, schedules, schemas, settings_drawn
-from properties.conformance.targets import Stages, Target, identity, refused_schema
+from properties.conformance.targets import Runners, Target, identity, refused_schema
 from workloads.engines import Settings, find_engine
 from workloads.schedules import (
     Schedule,
@@ -44,11 +44,11 @@ SMALL_CACHE = Settings(busy_timeout_ms=0, cache_size=1, wal_autocheckpoint=1)
 
 
 def played(
-    stages: Stages, target: Target, schedule: Schedule, *, processes: bool = False
+    runners: Runners, target: Target, schedule: Schedule, *, processes: bool = False
 ) -> ScheduleRun:
-    """On a stage for as many sessions, of the schedule's schema and settings."""
+    """On a runner for as many sessions, of the schedule's schema and settings."""
     modes = (target.mode,) * max(SESSIONS, len(schedule.programs))
-    return stages.play(target.engine, modes, schedule, processes=processes)
+    return runners.play(target.engine, modes, schedule, processes=processes)
 
 
 def kept(sessions: Iterable[tuple[str, str]], schedule: Schedule, promise: str) -> str:
@@ -76,10 +76,10 @@ def kept(sessions: Iterable[tuple[str, str]], schedule: Schedule, promise: str) 
 @example(schedule=replace(READ_ONLY, settings=SMALL_CACHE))
 @example(schedule=replace(READ_ONLY, settings=MAPPED))
 def test_a_schedule_keeps_the_promised_level(
-    stages: Stages, target: Target, schedule: Schedule
+    runners: Runners, target: Target, schedule: Schedule
 ) -> None:
     level = kept([target], schedule, target.promise)
-    insist(played(stages, target, schedule), level)
+    insist(played(runners, target, schedule), level)
 
 
 # Locks differ between processes (POSIX) and within one (mutexes), so both are tried.
@@ -88,19 +88,19 @@ def test_a_schedule_keeps_the_promised_level(
 @given(schedule=schedules(schemas(features=("index", "spread")), pragmas=settings_drawn()))
 @example(schedule=READ_ONLY)
 def test_a_schedule_with_a_process_a_session_keeps_the_promised_level(
-    stages: Stages, target: Target, schedule: Schedule
+    runners: Runners, target: Target, schedule: Schedule
 ) -> None:
     level = kept([target], schedule, target.promise)
-    insist(played(stages, target, schedule, processes=True), level)
+    insist(played(runners, target, schedule, processes=True), level)
 
 
 @settings(max_examples=how_many(0.4))
 @given(schedule=schedules(sessions=(4, 4), transactions=1, operations=3, pragmas=settings_drawn()))
 def test_four_sessions_keep_the_promised_level(
-    stages: Stages, target: Target, schedule: Schedule
+    runners: Runners, target: Target, schedule: Schedule
 ) -> None:
     level = kept([target], schedule, target.promise)
-    insist(played(stages, target, schedule), level)
+    insist(played(runners, target, schedule), level)
 
 
 MIXED = {
@@ -118,14 +118,14 @@ MIXED = {
 @pytest.mark.parametrize("mixed", MIXED)
 @given(schedule=schedules(schemas(features=("index", "spread")), pragmas=settings_drawn()))
 def test_libsql_and_the_branch_on_one_file_are_serializable(
-    stages: Stages, mixed: str, schedule: Schedule
+    runners: Runners, mixed: str, schedule: Schedule
 ) -> None:
     engines, modes = MIXED[mixed]
     for engine in engines:
         if why := find_engine(engine).missing():
             pytest.skip(why)
     level = kept(zip(engines, modes, strict=True), schedule, "serializable")
-    insist(stages.play(engines, modes, schedule, processes=True), level)
+    insist(runners.play(engines, modes, schedule, processes=True), level)
 
 
 # Where the snapshot is taken: by Turso's SAVEPOINT, by SQLite's first read.
@@ -146,33 +146,33 @@ def test_constraints_indexes_and_undone_work_hold_after_reopening(
 
 def play_and_reopen(target: Target, schedule: Schedule, level: str) -> None:
     modes = (target.mode,) * SESSIONS
-    with ScheduleRunner(target.engine, modes, schedule.schema, schedule.settings) as stage:
-        result = stage.play(schedule)
+    with ScheduleRunner(target.engine, modes, schedule.schema, schedule.settings) as runner:
+        result = runner.play(schedule)
         insist(result, level)
         model = model_of(result, level)
         for happened in result.events:
             model.see(happened)
         told = f"{timeline(result.events, modes)}\n{result.identity}\n@example({pasted(schedule)})"
-        look_at(stage, schedule.schema, model, told)
+        look_at(runner, schedule.schema, model, told)
 
 
-def answered(stage: ScheduleRunner, sql: str) -> list[tuple[object, ...]] | None:
+def answered(runner: ScheduleRunner, sql: str) -> list[tuple[object, ...]] | None:
     """The rows of a statement that an engine need not know: None where it refuses it."""
     try:
-        return stage.sessions[0].rows(sql)
+        return runner.sessions[0].rows(sql)
     except SessionError:
-        if find_engine(stage.engines[0]).file_format == "sqlite":
+        if find_engine(runner.engines[0]).file_format == "sqlite":
             raise
         return None
 
 
-def look_at(stage: ScheduleRunner, schema: Schema, model: Model, told: str) -> None:
+def look_at(runner: ScheduleRunner, schema: Schema, model: Model, told: str) -> None:
     """The database through a connection that took no part, beside the model."""
-    rows = stage.reopened().rows
+    rows = runner.reopened().rows
     kept = {k: schema.value(v) for k, v in rows("SELECT id, value FROM item WHERE id >= 0")}
     assert kept == model.versions[-1], f"after reopening:\n{told}"
     assert [row[0] for row in rows("PRAGMA integrity_check")] == ["ok"], told
-    assert answered(stage, "PRAGMA foreign_key_check") in ([], None), told
+    assert answered(runner, "PRAGMA foreign_key_check") in ([], None), told
     if "index" in schema.features:
         for key, value in rows("SELECT id, value FROM item"):
             # `+value` keeps the index out: the two searches must meet the same rows.
@@ -192,7 +192,7 @@ def look_at(stage: ScheduleRunner, schema: Schema, model: Model, told: str) -> N
 
 @pytest.mark.parametrize("known", KNOWN, ids=lambda known: known.name.replace(" ", "-"))
 def test_a_known_deviation(
-    request: pytest.FixtureRequest, stages: Stages, target: Target, known: Known
+    request: pytest.FixtureRequest, runners: Runners, target: Target, known: Known
 ) -> None:
     """Strictly expected on what it was found on, so that a mended engine is noticed."""
     if "attached" in known.schedule.schema.features:
@@ -202,21 +202,21 @@ def test_a_known_deviation(
         request.applymarker(
             pytest.mark.xfail(reason=known.sentence, raises=AssertionError, strict=strict)
         )
-    insist(played(stages, target, known.schedule), target.promise)
+    insist(played(runners, target, known.schedule), target.promise)
 
 
 FEATURES_OF = {model: Schema(model, features=PLAIN) for model in ("list", "register")}
 
 
 @pytest.mark.parametrize("model", FEATURES_OF)
-def test_every_feature_of_a_schema_is_tried(stages: Stages, target: Target, model: str) -> None:
+def test_every_feature_of_a_schema_is_tried(runners: Runners, target: Target, model: str) -> None:
     """Skipped, in the engine's own words, where schedules with some of them are not drawn."""
     schema = FEATURES_OF[model]
     if words := refused_schema(*target, schema):
         pytest.skip(f"{target.engine}: {words}")
     write = "append" if model == "list" else "w"
     programs = (f"begin; {write} 0 1; clash 0; bad 1; orphan 1; commit", "begin; r 0; commit")
-    insist(played(stages, target, Schedule(programs, "", schema)), target.promise)
+    insist(played(runners, target, Schedule(programs, "", schema)), target.promise)
 
 
 def test_only_what_an_engine_shows_is_left_out() -> None:
@@ -238,21 +238,21 @@ def attached(target: Target) -> None:
 @given(schedule=schedules(TWO_FILES, pragmas=settings_drawn()))
 @pytest.mark.modes("immediate", "exclusive")
 def test_two_attached_files_are_serializable_when_locked_at_begin(
-    stages: Stages, target: Target, schedule: Schedule
+    runners: Runners, target: Target, schedule: Schedule
 ) -> None:
     attached(target)
-    insist(played(stages, target, schedule), target.promise)
+    insist(played(runners, target, schedule), target.promise)
 
 
 @settings(max_examples=how_many(0.6))
 @given(schedule=schedules(TWO_FILES, pragmas=settings_drawn()))
 @pytest.mark.modes("deferred", "concurrent")
 def test_each_of_two_attached_files_alone_keeps_the_promised_level(
-    stages: Stages, target: Target, schedule: Schedule
+    runners: Runners, target: Target, schedule: Schedule
 ) -> None:
     """What is known to be missing is one snapshot of both, not isolation in either."""
     attached(target)
-    seen = played(stages, target, schedule)
+    seen = played(runners, target, schedule)
     mapped = left_out([target], replace(schedule, schema=Schema()))
     level = mapped.keeps if mapped and mapped.keeps else target.promise
     for file in (0, 1):
@@ -262,10 +262,10 @@ def test_each_of_two_attached_files_alone_keeps_the_promised_level(
         assert verdict.levels[level] is not False, f"{told}\n@example({pasted(schedule)})"
 
 
-def test_a_complaint_can_be_pasted_and_explains_itself(stages: Stages) -> None:
+def test_a_complaint_can_be_pasted_and_explains_itself(runners: Runners) -> None:
     target = Target("sqlite", "deferred")
     schedule = replace(CLASSICS["G-single"].schedule, schema=TWO_FILES, settings=MAPPED)
-    text = complaint(judge(played(stages, target, schedule), target.promise))
+    text = complaint(judge(played(runners, target, schedule), target.promise))
     line = text.split("@example(")[1].rsplit(")", 1)[0]
     names = {"Schedule": Schedule, "Schema": Schema, "Settings": Settings}
     assert eval(line, names) == schedule

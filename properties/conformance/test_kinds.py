@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from properties.conformance.strategies import schedules, schemas, settings_drawn
-from properties.conformance.targets import Stages
+from properties.conformance.targets import Runners
 from workloads.engines import find_engine
 from workloads.schedules import READS, Schedule, Schema, StepResult
 
@@ -43,13 +43,13 @@ def refused(events: list[StepResult]) -> list[tuple[list[str], StepResult]]:
 @pytest.mark.parametrize("engine", AFTER_READS)
 @given(schedule=schedules(schemas(features=("index", "spread")), pragmas=settings_drawn()))
 def test_a_statement_is_busy_before_the_first_read_and_never_after_it(
-    stages: Stages, engine: str, schedule: Schedule
+    runners: Runners, engine: str, schedule: Schedule
 ) -> None:
     if why := find_engine(engine).missing():
         pytest.skip(why)
     modes = ("deferred",) * 3
-    stage = stages.get(engine, modes, schedule.schema, schedule.settings)
-    for before, event in refused(stage.play(schedule).events):
+    runner = runners.get(engine, modes, schedule.schema, schedule.settings)
+    for before, event in refused(runner.play(schedule).events):
         if not before:
             assert event.kind == "busy", event
         elif set(before) <= set(READS):
@@ -57,13 +57,13 @@ def test_a_statement_is_busy_before_the_first_read_and_never_after_it(
 
 
 @pytest.mark.parametrize("engine", AFTER_READS)
-def test_both_are_seen(stages: Stages, engine: str) -> None:
+def test_both_are_seen(runners: Runners, engine: str) -> None:
     if why := find_engine(engine).missing():
         pytest.skip(why)
     holder, reader = "begin; append 0 1; commit", "begin; r 0; append 1 2; commit"
-    stage = stages.get(engine, ("deferred",) * 3, Schema())
-    first = refused(stage.play(Schedule((holder, "begin; append 1 3; commit"), "0101")).events)
+    runner = runners.get(engine, ("deferred",) * 3, Schema())
+    first = refused(runner.play(Schedule((holder, "begin; append 1 3; commit"), "0101")).events)
     assert [(before, event.kind) for before, event in first] == [([], "busy")]
-    upgraded = refused(stage.play(Schedule((holder, reader), "01101")).events)
+    upgraded = refused(runner.play(Schedule((holder, reader), "01101")).events)
     assert [before for before, _ in upgraded] == [["r"]]
     assert upgraded[0][1].kind in AFTER_READS[engine]

@@ -31,10 +31,10 @@ CASES = [(engine, name) for engine, names in CAUGHT.items() for name in names]
 def searched(engine: str, mode: str, name: str, *, shrink: bool = False) -> Schedule:
     """A schedule in which the engine shows an anomaly of this name."""
     program = schedules(Schema("list", 2, 2), sessions=(2, 3), operations=3, patient=False)
-    with ScheduleRunner(engine, (mode,) * 3, Schema("list", 2, 2)) as stage:
+    with ScheduleRunner(engine, (mode,) * 3, Schema("list", 2, 2)) as runner:
         return find(
             program,
-            lambda schedule: name in judge(stage.play(schedule), "serializable").anomalies,
+            lambda schedule: name in judge(runner.play(schedule), "serializable").anomalies,
             settings=settings(
                 max_examples=2000,
                 derandomize=True,

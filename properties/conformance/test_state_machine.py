@@ -26,7 +26,7 @@ from properties.conformance.judge import how_many, snapshot_at_begin
 from properties.conformance.known_deviations import left_out
 from properties.conformance.model import Forbidden, Model
 from properties.conformance.strategies import settings_drawn
-from properties.conformance.targets import Stages, Target, refused_schema
+from properties.conformance.targets import Runners, Target, refused_schema
 from workloads.engines import Settings
 from workloads.schedules import FAST, Schedule, ScheduleRunner, Schema, StepResult, pasted, timeline
 from workloads.schedules.player import Player
@@ -48,11 +48,11 @@ class Sessions(RuleBasedStateMachine):
     """Statements, alone or in transactions, over a few connections."""
 
     player: Player
-    stage: ScheduleRunner
+    runner: ScheduleRunner
 
-    def __init__(self, stages: Stages, target: Target, schema: Schema) -> None:
+    def __init__(self, runners: Runners, target: Target, schema: Schema) -> None:
         super().__init__()
-        self.stages, self.target = stages, target
+        self.runners, self.target = runners, target
         at_begin = [snapshot_at_begin(target.engine, target.mode)] * SESSIONS
         self.model = Model(schema, target.promise, at_begin)
         self.written = 0
@@ -65,11 +65,11 @@ class Sessions(RuleBasedStateMachine):
         self.taken: tuple[object, ...] = (self.target, self.model.schema)
 
         def opened() -> ScheduleRunner:
-            stage = self.stages.get(self.target.engine, modes, self.model.schema, drawn)
-            self.player = stage.player()
-            return stage
+            runner = self.runners.get(self.target.engine, modes, self.model.schema, drawn)
+            self.player = runner.player()
+            return runner
 
-        self.stage = self.once(drawn, opened)
+        self.runner = self.once(drawn, opened)
 
     def once(self, what: object, call: Callable[[], Answer]) -> Answer:
         """See Book.once: the same steps end in the same death."""
@@ -77,7 +77,7 @@ class Sessions(RuleBasedStateMachine):
         return book().once(self.taken, call)
 
     def take(self, number: int, text: str) -> None:
-        happened = self.once((number, text), lambda: self.stage.step(number, text))
+        happened = self.once((number, text), lambda: self.runner.step(number, text))
         counted = len(self.model.refused)
         try:
             self.model.see(happened)
@@ -88,10 +88,10 @@ class Sessions(RuleBasedStateMachine):
 
     def failure(self, why: str) -> AssertionError:
         """All that an engine's developer needs, kept for a Ctrl-C too."""
-        again = as_schedule(self.player.events, self.stage.schema, self.stage.settings)
+        again = as_schedule(self.player.events, self.runner.schema, self.runner.settings)
         text = (
             f"{self.target.engine} promises {self.target.promise}, but {why}\n"
-            f"{timeline(self.player.events, self.stage.modes)}\n{self.stage.identity}\n"
+            f"{timeline(self.player.events, self.runner.modes)}\n{self.runner.identity}\n"
             f"@example({pasted(again)})"
         )
         book().found(text)
@@ -118,7 +118,7 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(number=session, k=key)
     def write(self, number: int, k: int) -> None:
-        word = "append" if self.stage.schema.model == "list" else "w"
+        word = "append" if self.runner.schema.model == "list" else "w"
         self.take(number, f"{word} {k} {self.value()}")
 
     @rule(number=session, k=key, word=st.sampled_from(["put", "insert"]))
@@ -143,32 +143,32 @@ class Sessions(RuleBasedStateMachine):
 
     @invariant()
     def the_engine_agrees_who_is_in_a_transaction(self) -> None:
-        inside = self.once("in a transaction?", self.stage.in_transaction)
+        inside = self.once("in a transaction?", self.runner.in_transaction)
         if inside != [number in self.player.open for number in range(SESSIONS)]:
             raise self.failure("it and the model differ in who is in a transaction")
 
     def teardown(self) -> None:
-        if not hasattr(self, "stage") or self.stage.dead:
+        if not hasattr(self, "stage") or self.runner.dead:
             return
         try:
-            self.model.finish(self.once("the rows that are left", self.stage.end))
+            self.model.finish(self.once("the rows that are left", self.runner.end))
         except Forbidden as forbidden:
             raise self.failure(str(forbidden)) from None
 
 
-def run(stages: Stages, target: Target, schema: Schema, **options: Any) -> None:
+def run(runners: Runners, target: Target, schema: Schema, **options: Any) -> None:
     run_state_machine_as_test(
-        lambda: Sessions(stages, target, schema),  # type: ignore[arg-type]  # a factory does, too
+        lambda: Sessions(runners, target, schema),  # type: ignore[arg-type]  # a factory does, too
         settings=settings(settings(), stateful_step_count=30, **options),
     )
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
-def test_sessions_do_what_the_model_allows(stages: Stages, target: Target, schema: str) -> None:
+def test_sessions_do_what_the_model_allows(runners: Runners, target: Target, schema: str) -> None:
     if words := refused_schema(*target, SCHEMAS[schema]):
         pytest.skip(f"{target.engine}: {words}")
     # Fewer than a dozen may end before anything commits.
-    run(stages, target, SCHEMAS[schema], max_examples=max(12, how_many(0.4)))
+    run(runners, target, SCHEMAS[schema], max_examples=max(12, how_many(0.4)))
 
 
 @pytest.mark.parametrize("saved", ["before", "after", "never"])
@@ -196,12 +196,12 @@ def test_only_a_savepoint_takes_a_snapshot_before_the_first_read(
 
 
 @pytest.mark.parametrize("engine", ["faulty-torn-read", "faulty-lost-update"])
-def test_the_state_machine_catches_a_broken_engine(stages: Stages, engine: str) -> None:
+def test_the_state_machine_catches_a_broken_engine(runners: Runners, engine: str) -> None:
     target = Target(engine, "deferred")
     with pytest.raises((AssertionError, ExceptionGroup)):
         # Found, not shrunk: that takes a hundred times as long and shows nothing more here.
         run(
-            stages,
+            runners,
             target,
             SCHEMAS["lists"],
             max_examples=2000,

@@ -156,12 +156,12 @@ def main(seconds: float) -> int:
         with (
             tempfile.TemporaryDirectory() as folder,
             BareLoop(name, mode, folder) as loop,
-            ScheduleRunner(name, (mode,) * 3, Schema(), processes=processes) as stage,
+            ScheduleRunner(name, (mode,) * 3, Schema(), processes=processes) as runner,
         ):
-            played, ratio = in_turn(stage.play, loop, some, seconds)
+            played, ratio = in_turn(runner.play, loop, some, seconds)
             level = find_engine(name).promises[mode].level
             judged, _ = in_turn(
-                lambda s, st=stage, lv=level: judge(st.play(s), lv),  # type: ignore[misc]
+                lambda s, st=runner, lv=level: judge(st.play(s), lv),  # type: ignore[misc]
                 loop,
                 some,
                 seconds,

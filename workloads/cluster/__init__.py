@@ -1,4 +1,4 @@
-"""The same cells on several machines."""
+"""The cells of a sweep on several machines, by dask: each block whole on one machine."""
 
 import lazy_loader
 

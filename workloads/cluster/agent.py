@@ -1,4 +1,4 @@
-"""What a dask worker does for a conductor: say who it is, run a cell, hand over the run's files.
+"""The agent: a dask worker's part. It says who it is, runs a cell, and hands over the run's files.
 
 `workloads.cluster.conduct` calls these functions there, by their names: both sides need the same
 checkout, and `who` is how the conductor knows. `cell` is a task, one at a time; the others are
@@ -63,7 +63,7 @@ _visits: dict[str, _Visit] = {}
 
 
 LOADED = source()
-"""Of the code that this process imported; what cells import may be newer."""
+"""The hash of the code that this process imported. Cells import theirs later: it may be newer."""
 
 
 def who(engines: Sequence[str], files: Sequence[str]) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def cell(job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _visit(token: str, worker: Any) -> _Visit:
-    """Of this conductor. Its folder is dask's to remove when the worker ends, however it ends."""
+    """The visit of one conductor. dask deletes its folder when the worker process ends."""
     if token not in _visits:
         _visits[token] = _Visit(Path(worker.local_directory) / f"cwkit-{token}")
     return _visits[token]

@@ -243,7 +243,7 @@ class Machines:
             )
 
     async def _versions(self, address: str) -> dict[str, str | None]:
-        """Of Python and of packages of a worker, as client.get_versions() asks all workers."""
+        """The versions of a worker's Python and packages, asked as client.get_versions() does."""
         words = {"msg": {"op": "versions", "packages": []}, "workers": [address]}
         said = await asyncio.wait_for(self.client.scheduler.broadcast(**words), ASK_LIMIT_S)
         return dict(said[address]["packages"])

@@ -61,9 +61,9 @@ class Promise(NamedTuple):
 class Refusal(NamedTuple):
     """An error, classified. `outcome` and `conflict` are the numbers of workloads.records.attempts.
 
-    conflict : the kind of a conflict. Of a failed or an unknown attempt the cause, where it is a
-        full disk, an I/O error or a limit (FULL, IO, LIMIT): a run that met one is not well, and
-        says so first.
+    conflict : the kind of a conflict. For a failed or an unknown attempt it is the cause, where
+        that is a full disk, an I/O error or a limit (FULL, IO, LIMIT). A run that met one is not
+        well, and says so first.
     over : the engine has ended the transaction already. A ROLLBACK would fail, and a statement
         would autocommit: the attempt must be given up without touching the session.
     """

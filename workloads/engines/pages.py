@@ -27,11 +27,11 @@ MOST_TEXT = 100_000
 """Characters of one table's leaves in the manifest. Beyond it only their number is kept."""
 
 MOST_CELLS = 65_536
-"""Of one page: no page has more bytes."""
+"""Cells of one page: no page has more bytes."""
 
 MOST_PAGES = 1 << 22
 MOST_ROWS = 1 << 24
-"""Of a layout that is looked at again: a database of several GB."""
+"""Rows of a layout that is looked at again: a database of several GB."""
 
 MOST_DEEP = 20
 """Levels of a b-tree; SQLite's own limit (BTCURSOR_MAX_DEPTH)."""

@@ -1,4 +1,4 @@
-"""What SQLite's error codes mean for an attempt. Only the error path comes here.
+"""Refusals: what SQLite's error codes mean for an attempt. Only the error path comes here.
 
 Codes: https://sqlite.org/rescode.html
 """

@@ -1,4 +1,4 @@
-"""What the sessions of all drivers share: how they begin, commit, roll back and close."""
+"""Sessions of all drivers share this: how they begin, commit, roll back and close."""
 
 from __future__ import annotations
 

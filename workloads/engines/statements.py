@@ -1,4 +1,4 @@
-"""What the text of a statement says before a driver sees it: its parameters, and where it ends.
+"""A statement's text, read before a driver sees it: its parameters, and where it ends.
 
 For the bindings that check neither: libsql-experimental binds NULL for a parameter that is not
 given, ignores one too many and drops a second statement, all without a word.

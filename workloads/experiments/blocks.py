@@ -1,8 +1,8 @@
-"""Where and how a block's cells were made: what is compared must have been made alike.
+"""Where and how the cells of a block were made: what is compared must have been made alike.
 
-A sweep that was interrupted may go on elsewhere, on another machine or on other CPUs of one, or
-otherwise: by a newer checkout, more cells at a time. A block begun at one place and in one way is
-finished so, or set aside and run again whole: its cells would be in no ratio with the others.
+All cells of a block must come from one machine, one checkout and one setting. A sweep that was
+interrupted may go on elsewhere: on another machine or other CPUs, with a newer checkout, or with
+more cells at a time. A half-done block is then set aside and run again whole.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from workloads.runs import commit, identity, source
 class Place:
     """A machine's id, and the CPUs that a machine of a cluster gives to a cell (() elsewhere).
 
-    "" is the id in runs of before, which do not say it.
+    Older runs do not say the id: theirs is "".
     """
 
     id: str
@@ -53,12 +53,12 @@ def start_over(experiment: Experiment, block: int) -> None:
 
 
 def only_ours(experiment: Experiment, *, jobs: int = 0, cpus: int = 0, way: str = "") -> list[int]:
-    """Have this machine run those half-done blocks again, whole, that were begun elsewhere, by
-    other code, or otherwise than they would go on.
+    """Half-done blocks that cannot go on here are set aside, to be run again whole on this machine.
 
-    jobs : cells at a time. cpus : CPUs of each. way : as in a manifest's `conduct`. What is not
-    given is not looked at; nor is what an older manifest does not say.
-    Returns which those are.
+    Those are the blocks that another machine, other code or other settings began.
+    jobs : cells at a time. cpus : CPUs of each. way : who starts the runs, as in a manifest's
+    `conduct`. A setting that is not given is not compared, nor one that an older manifest lacks.
+    Returns the numbers of those blocks.
     """
     if jobs == 1 and not cpus:
         cpus = len(os.sched_getaffinity(0))  # a cell alone may use all of them
@@ -72,9 +72,9 @@ def only_ours(experiment: Experiment, *, jobs: int = 0, cpus: int = 0, way: str 
 
 
 def only_by_this_code(experiment: Experiment) -> list[int]:
-    """Have those half-done blocks run again, whole, that other code began, on whatever machine.
+    """Half-done blocks that other code began are set aside, whatever machine began them.
 
-    Returns which those are.
+    Returns the numbers of those blocks.
     """
     others = sorted(_otherwise(experiment, _code()))
     for block in others:
@@ -87,7 +87,7 @@ def _code() -> dict[str, Any]:
 
 
 def _otherwise(experiment: Experiment, wanted: Mapping[str, Any]) -> set[int]:
-    """Half-done blocks with a cell of which something wanted is known to be otherwise."""
+    """Half-done blocks with a cell whose manifest contradicts something wanted."""
     left = {block for block, _ in experiment.left()}
     found = set()
     for (block, _), cell in experiment.cells.items():

@@ -1,4 +1,4 @@
-"""What an experiment asks, and the folder that holds it: its design and the state of each cell.
+"""An experiment: what it asks (its design), and the folder with the state of each of its cells.
 
 A cell's state is a file of its own beside its run folder, replaced in one step, because several
 processes write into one folder: jobs of a sweep, pytest's workers, other machines. Folders of
@@ -87,7 +87,7 @@ class Design:
         return self.blocks * len(self.arms)
 
     def block_seed(self, block: int) -> int:
-        """Of every arm in a block, so that they draw the same transactions."""
+        """The seed that all arms of a block share, so that they draw the same transactions."""
         return block_seed(self.seed, block)
 
     def data(self) -> dict[str, Any]:
@@ -216,7 +216,7 @@ def begin(design: Design, folder: Path) -> None:
         there = asked_alike(design, folder)
         for cell in read_experiment(folder).cells.values():
             if not _state_file(folder, cell.block, cell.arm).exists():
-                write_cell(folder, cell)  # of a folder of before
+                write_cell(folder, cell)  # an older folder keeps its cells in the note
         if there.get("cells"):
             write_json(path, {key: there[key] for key in there if key != "cells"})
         return
@@ -355,7 +355,7 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 class _Asked(msgspec.Struct, frozen=True):
-    """`experiment.json` as it stands; `cells` in folders of before."""
+    """`experiment.json` as it stands; only older folders have `cells`."""
 
     experiment: str
     question: str

@@ -1,4 +1,4 @@
-"""What killed processes have left: all of it is found, finished and cleared.
+"""Leftovers of killed processes: all of them are found, finished and cleared.
 
 Runs that are not over are found by their temporary folders and in the folders that hold runs: after
 the machine was started anew the temporary ones may be gone. Only what is provably ours and in

@@ -28,7 +28,7 @@ from workloads.files import read_text, read_versioned, replace, write_json
 
 SWEEP_FILE = "sweep.toml"
 ASSUMED_S = 1.0
-"""Of a cell's time beside its run, where nothing was measured yet: loading, starting, checking."""
+"""Assumed for loading, starting and checking a cell, where nothing was measured yet, s."""
 
 FEW = 8
 """Cells from which the time beside a run is taken with its part for each worker."""

@@ -23,7 +23,7 @@ from workloads.errors import LaterVersion, RunError, shortened
 from workloads.files.visible_text import visible
 
 FORMAT_VERSION = 1
-"""Of every folder of ours. A folder of a later version is refused, never guessed at."""
+"""The version in every folder of ours. A later version is refused, never guessed at."""
 
 MOST_JSON_BYTES = 64 << 20
 """No file of ours that is read as a whole comes near it: a sweep of 10,000 cells has 4 MB."""

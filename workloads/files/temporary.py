@@ -357,7 +357,7 @@ def start_ticks(pid: int) -> int:
 
 
 def boot_id() -> str:
-    """Of the kernel since the machine's last start; "" where it does not say."""
+    """The id that the kernel has had since the machine's last start; "" where it does not say."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:

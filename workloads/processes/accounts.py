@@ -1,8 +1,8 @@
-"""What a process of a run leaves for its parent, where a full disk cannot take it.
+"""Accounts: what each process of a run tells its parent at its end, even when the disk is full.
 
 An account is a small JSON file in the run's folder. Its place on the disk is reserved before the
-run begins and it is written there: a worker whose disk has filled has most to tell. Whoever reads
-in the middle of a writing, or before any, finds no account.
+run begins, because a worker whose disk has filled has most to tell. A reader that comes before an
+account is written, or while it is written, finds none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from workloads.files import read_bytes
 
 RESERVED_BYTES = 16_384
 BRIEF_CHARS = 500
-"""Of each text in an account that has to fit its place."""
+"""Characters of each text in an account that has to fit its place."""
 
 
 RESERVE = "reserve.bin"
@@ -34,12 +34,12 @@ def hold_back(folder: Path) -> None:
 
 
 def give_back(folder: Path) -> None:
-    """Give that room to whoever writes next. Done by then, it is nothing."""
+    """Give that room to whoever writes next. Nothing happens where it was given back already."""
     (Path(folder) / RESERVE).unlink(missing_ok=True)
 
 
 def account_path(folder: Path, who: str) -> Path:
-    """Of "load", "check", or "worker-003"."""
+    """Where the account of "load", "check" or "worker-003" lies."""
     return Path(folder) / f"{who}.account.json"
 
 
@@ -75,8 +75,8 @@ def read_account(folder: Path, who: str) -> dict[str, Any]:
 
 
 def _write(number: int, data: bytes) -> None:
-    # Up to the end of what was there before. White space after JSON is none of it, while blocks
-    # that a shorter file gave back might be somebody else's when the next account comes.
+    # The file is written up to its former end, with white space, which JSON ignores. A shorter file
+    # would give blocks back, and the next account might find them taken.
     whole = data.ljust(max(os.fstat(number).st_size, RESERVED_BYTES))
     at = 0
     while at < len(whole):
@@ -84,7 +84,7 @@ def _write(number: int, data: bytes) -> None:
 
 
 def _brief(said: Mapping[str, Any]) -> dict[str, Any]:
-    """What has to be said: its short values, and of findings what each came to."""
+    """An account cut to what must be said: its short values, and the sentence of each finding."""
     kept = {name: value for name, value in said.items() if not isinstance(value, (dict, list))}
     kept |= {name: value[:BRIEF_CHARS] for name, value in kept.items() if isinstance(value, str)}
     findings = said.get("findings")

@@ -1,8 +1,9 @@
-"""What a process wrote to its standard error: kept whole, for an engine's panic is the finding.
+"""Last words: what a process wrote to its standard error, kept because an engine's panic is the
+finding.
 
-Each process of a run has a file of its own for it, beside its attempts in the run's folder, so that
-it is there whoever is killed. A process that writes without end keeps the beginning and the end:
-a panic says first what happened and last where.
+Each process of a run writes to a file of its own in the run's folder, so that the text is there
+whoever is killed. Of a very long text the beginning and the end are kept: a panic says first what
+happened and last where.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from workloads.errors import RunError
 from workloads.files import inside, opened, replacing
 
 KEPT_BYTES = 32_768
-"""Of the beginning, and again of the end."""
+"""Bytes kept of the beginning, and as many of the end."""
 
 MOST_BYTES = 2 * KEPT_BYTES + 1_000
-"""Of a whole text, one that was shortened with its note among them."""
+"""The longest text that is kept: the beginning, the end, and a note of what is left out."""
 
 SUFFIX = ".stderr"
 LINES, LINE_CHARS = 6, 400
@@ -28,12 +29,12 @@ TRACEBACK = "Traceback (most recent call last):"
 
 
 def path_of(folder: Path, who: str) -> Path:
-    """Of "load", "check", or "worker-003": the first worker that a process carries."""
+    """Where "load", "check" or "worker-003" writes: a process is named by its first worker."""
     return Path(folder) / f"{who}{SUFFIX}"
 
 
 def read_last_words(path: Path) -> str:
-    """The text; "" where there is none. Of a long one both ends, with a line that says so."""
+    """The text; "" where there is none. A long one is its two ends with a line that says so."""
     try:
         with opened(path) as file:
             return read_open(file)
@@ -42,7 +43,7 @@ def read_last_words(path: Path) -> str:
 
 
 def read_open(file: IO[bytes]) -> str:
-    """The same of a file that is open."""
+    """The same for a file that is open."""
     size = os.fstat(file.fileno()).st_size
     file.seek(0)
     if size <= MOST_BYTES:
@@ -55,9 +56,9 @@ def read_open(file: IO[bytes]) -> str:
 
 
 def keep(path: Path) -> None:
-    """Have the file of an ended process no longer than what `read` gives; none that is empty.
+    """Shorten the file of an ended process to what `read_last_words` gives; remove an empty one.
 
-    Where the disk has no room to shorten it, it stays as it is.
+    It stays as it is where the disk has no room for that.
     """
     with contextlib.suppress(OSError):
         size = path.stat().st_size
@@ -78,7 +79,7 @@ def all_of(folder: Path, workers: int) -> Iterator[tuple[str, str]]:
 
 
 def gist(text: str) -> str:
-    r"""What it says, for a sentence: of an error of Python its last line, else the last lines.
+    r"""The text in a few words: the last line of a Python traceback, else the last lines.
 
     >>> gist("thread 'main' panicked at a.rs:3:5:\nnot ok\n")
     "thread 'main' panicked at a.rs:3:5: / not ok"

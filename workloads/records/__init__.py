@@ -1,4 +1,4 @@
-"""What a run leaves on disk, written and read back."""
+"""Records: everything that a run leaves on disk, written and read back."""
 
 import lazy_loader
 

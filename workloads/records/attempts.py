@@ -125,7 +125,7 @@ SEGMENT_ROWS = 1 << 15
 """Rows of one file. A worker that needs more goes on in the next file: 2 MiB allocated ahead."""
 
 MOST_ROWS = 1 << 21
-"""Of a file that is read: many more than any file of ours has, and no more than memory holds."""
+"""The most rows of a file that is read: more than any file of ours has, and memory holds them."""
 
 LONGEST_HEADER = 4_000
 """Characters of a file's header, which is a Python literal; ours has 300."""

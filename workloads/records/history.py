@@ -1,4 +1,4 @@
-"""What a run leaves for the checker: transactions, their operations, and what they observed.
+"""A history is what a run leaves for the checker: transactions, their operations, their answers.
 
 Collected one by one here, kept as columns (`columns`). Text forms (Elle's EDN and JSON) are in
 `elle_files`, the workers' own records in `records`.

@@ -30,16 +30,16 @@ from workloads.files import FORMAT_VERSION, inside, read_versioned, replace, vis
 
 MANIFEST = "manifest.json"
 MOST_WORKERS = 256
-"""Of one role. More processes than this measure the operating system's scheduler, not an engine."""
+"""Workers of one role. More processes measure the operating system's scheduler, not an engine."""
 
 MOST_BYTES = 16 << 20
-"""Of a manifest: that of a run of 768 workers has 2 MB, a long layout 0.1 MB for each tree."""
+"""Bytes of a manifest. A run of 768 workers has 2 MB, a long layout 0.1 MB for each tree."""
 
 LATEST_NS = 1 << 62
 """No clock of ours comes near it, 146 years after the machine's start, and sums stay int64."""
 
 LONGEST_NS = 100_000 * 10**9
-"""Of a window with its warm-up: more than any plan may ask for (`duration_s`, `warmup_s`)."""
+"""The longest window with its warm-up: more than a plan may ask for (`duration_s`, `warmup_s`)."""
 
 SLACK_NS = 86_400 * 10**9
 """How long before the gate opened or after the run was over a worker's clock may stand: it is

@@ -1,4 +1,4 @@
-"""What stands on the other side while one client is measured, each in a process of its own.
+"""Peers: the other side while one client is measured, each in a process of its own.
 
 `echo` sends back what it gets over loopback TCP: a hop with nothing behind it. `commit URL` commits
 at the server without pause between a line on its input and the next, and says how often it did.

@@ -1,4 +1,4 @@
-"""One run, from its plan to its folder."""
+"""One run, from its plan to its folder: processes are started, watched, ended and accounted for."""
 
 import lazy_loader
 

@@ -632,7 +632,7 @@ class _Making:
         )
 
     def _as_it_was(self, before: WorkerEntry) -> WorkerEntry:
-        """Of a worker that left no account, or none that is whole: as the manifest has it."""
+        """The earlier entry of a worker that left no whole account, as the manifest has it."""
         if self.killed and before.state in ("died", "running"):
             return before.model_copy(update={"state": "interrupted", "account": ENDED_WITH_IT})
         return before

@@ -1,4 +1,4 @@
-"""What the run ran on, and who else was using it: the part of the manifest that no engine knows."""
+"""The machine a run ran on, and who else used it: the part of a manifest that no engine knows."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def describe(folder: Path, files: Sequence[str] = ()) -> dict[str, Any]:
 def identity() -> str:
     """12 hex digits that tell this machine from others: a hash, from which no name can be read.
 
-    Of the machine's id and name (containers of one image share the id), its processor and memory,
-    in whole GiB: what the kernel keeps for itself differs from one start to the next.
+    The hash is made of the machine's id and name (containers of one image share the id), its
+    processor, and its memory in whole GiB: what the kernel keeps for itself differs at each start.
     """
     said = (
         _first_line("/etc/machine-id"),
@@ -135,7 +135,7 @@ RESOURCES = ("cpu", "io", "memory")
 class PressureMeter:
     """How much work stood still for want of something, since the meter was made.
 
-    Of the whole machine, others' work too: the kernel says no more.
+    It is about the whole machine, others' work included: the kernel says no more.
     """
 
     def __init__(self, folder: Path = PRESSURE) -> None:

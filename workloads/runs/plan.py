@@ -1,4 +1,4 @@
-"""What a run is asked to do, validated before anything is started or written.
+"""A plan: what a run is asked to do, validated before anything is started or written.
 
 A `Plan` is plain data: it goes into the manifest, into an experiment's grid, and back. A plan that
 makes no sense is a `PlanError` of one sentence with the way out; the command line prints it and

@@ -19,7 +19,7 @@ from typing import Any
 
 HEADER = struct.Struct(">8I")
 MAGIC = 0x377F0682
-"""Of the header; one more where checksums are big-endian."""
+"""The first number of a log's header; one more where checksums are big-endian."""
 
 MOST_STEPS = 1 << 20
 """Between two looks. A greater step is no count: after TRUNCATE a connection that never restarted

@@ -1,4 +1,4 @@
-"""What a scenario's transactions touch: said in chances for a model, and exactly for one draw.
+"""Footprints: what a scenario's transactions touch, in chances for a model, exactly for one draw.
 
 Both are optional for a scenario: `footprint()` and `touches(draw)`. Without them a run is counted
 and checked as any other, and only the questions about conflicts stay without an answer.

@@ -302,7 +302,7 @@ class Register:
         return (*each, mixed)
 
     def footprint(self) -> Footprint:
-        """Of the transactions that may write: of one operation only those that do.
+        """What the transactions that may write touch. With one operation each, only writers count.
 
         Raises NoFootprint for a mix without writes, and for scans beside writes in a transaction.
         With `latest` the table is taken as it was loaded: that its newest rows move is left out.

@@ -1,4 +1,4 @@
-"""What `register` writes down for the isolation checker where it is asked to: `--set history=true`.
+"""The history that `register` writes down for the isolation checker: `--set history=true`.
 
 A row is a register: its loaded value is the initial state, an absent row likewise. An insert is a
 write, a read-modify-write a read and a write, a scan a predicate read of every key that it covers.

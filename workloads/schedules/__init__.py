@@ -1,4 +1,4 @@
-"""One schedule over several sessions, played step by step on real connections."""
+"""Schedules: a few sessions whose steps are taken in one given order, on real connections."""
 
 import lazy_loader
 

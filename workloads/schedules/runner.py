@@ -1,7 +1,7 @@
 """One schedule over several sessions: real connections, stepped one at a time, nobody waits.
 
-    with Stage("libsql", ("deferred", "deferred"), Schema()) as stage:
-        played = stage.play(Schedule(("begin; r 0; append 0 1; commit", "append 0 2"), "00100"))
+    with ScheduleRunner("libsql", ("deferred", "deferred"), Schema()) as runner:
+        played = runner.play(Schedule(("begin; r 0; append 0 1; commit", "append 0 2"), "00100"))
     played.history()      # what the checker judges
     played.events         # each step with its result or the engine's own words
 
@@ -10,7 +10,7 @@ remaining steps are left out; nothing is tried again, except a BEGIN of a patien
 holds nothing while it is `blocked`.
 
 The sessions are in a process of their own. Where an engine takes it down, or never comes back,
-EngineDied tells the schedule, the step and all that the process wrote last, and the stage goes on
+EngineDied tells the schedule, the step and all that the process wrote last, and the runner goes on
 with a new process.
 """
 
@@ -46,7 +46,7 @@ earlier schedule has rearranged could answer otherwise, and a faulty engine may 
 
 TEMPLATES_KEPT = 64
 _templates: OrderedDict[tuple[str, str, Schema], dict[str, bytes]] = OrderedDict()
-"""New databases by engine, mode and schema, as bytes: stages that differ in settings share them."""
+"""New databases by engine, mode and schema, as bytes, shared by runners of different settings."""
 
 
 PLAYING = "what was open was ended and the rows that are left were read"
@@ -162,7 +162,7 @@ class ScheduleRunner:
         self._before: Schedule | None = None
         self._used = self._dead = self._spoilt = False
         try:
-            with self._at("the stage was opened"):
+            with self._at("the sessions were opened"):
                 self._template = self._make_template()
                 self._first = self._fresh()
                 self.identity = self._processes[0].identity()
@@ -317,9 +317,13 @@ class ScheduleRunner:
     def play(self, schedule: Schedule) -> ScheduleRun:
         """Take all steps of a schedule, on a database in its first state."""
         if schedule.schema != self.schema or len(schedule.programs) > len(self.modes):
-            raise ValueError("this stage was set for another schema, or for fewer sessions.")
+            raise ValueError(
+                "these sessions were opened for another schema, or for fewer sessions."
+            )
         if self._pragmas(schedule.settings) != self.settings:
-            raise ValueError(f"this stage was set with {self.settings}, not {schedule.settings}.")
+            raise ValueError(
+                f"these sessions were opened with {self.settings}, not {schedule.settings}."
+            )
         if self._together:
             first = self._renewed()
             self._before = schedule
@@ -394,7 +398,7 @@ class ScheduleRunner:
         return self._dead or not all(process.alive for process in self._processes)
 
     def reopened(self) -> SubprocessSession:
-        """Close every session and open one anew: what it sees is what was kept. Ends the stage's
+        """Close every session and open one anew: what it sees is what was kept. Ends the runner's
         use of this database; the next schedule gets a new one.
         """
         with self._at("all sessions were closed and one was opened again"):
@@ -407,7 +411,7 @@ class ScheduleRunner:
     def close(self) -> None:
         """Close every session and remove the database."""
         try:
-            with self._at("the stage was closed"):
+            with self._at("the sessions were closed"):
                 self._close_sessions()
         finally:
             for process in self._processes:

@@ -1,4 +1,4 @@
-"""What several sessions are to do, step by step: programs, the order they merge in, the schema.
+"""A schedule says what several sessions do, step by step: programs, their order, the schema.
 
 A schedule is plain data that prints as it is written, so that a counterexample pastes back:
 

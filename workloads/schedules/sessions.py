@@ -39,7 +39,7 @@ END_S = 2.0
 """How long a process that has to end may take to say where it stood, or to tidy up."""
 
 MOST_FREE = 4
-"""Processes kept for the next stage when theirs is closed."""
+"""Processes kept for the next runner when theirs is closed."""
 
 MOST_STDERR_BYTES = 1 << 16
 """Told of a process's standard error: the newest."""
@@ -324,7 +324,7 @@ def give_back(process: SessionProcess) -> None:
 
 
 def room() -> Path:
-    """This process's folder, for databases and processes of stages: removed when it ends.
+    """This process's folder, for databases and processes of runners: removed when it ends.
 
     Those of processes that were killed are removed by the next that makes one.
     """

@@ -44,7 +44,7 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "LIMIT_S", 2)
 
 
-def stage(
+def runner(
     tmp_path: Path, body: str, sessions: int = 1, *, processes: bool = False
 ) -> ScheduleRunner:
     """On an engine of a user's, which does something at each UPDATE."""
@@ -60,7 +60,7 @@ def stage(
 def test_a_call_that_never_returns_ends_its_process_and_says_where(
     tmp_path: Path, library: str
 ) -> None:
-    with stage(tmp_path, f"ctypes.{library}(None).pause()") as held:
+    with runner(tmp_path, f"ctypes.{library}(None).pause()") as held:
         held.play(READS)  # what returned in time was left alone
         with pytest.raises(EngineDied, match="never came back") as raised:
             held.play(WRITES)
@@ -86,7 +86,7 @@ BODIES = {
 @pytest.mark.parametrize("processes", [False, True], ids=["one process", "a process each"])
 def test_a_stage_goes_on_when_a_process_is_gone(tmp_path: Path, how: str, processes: bool) -> None:
     body, told = BODIES[how]
-    with stage(tmp_path, body, 2, processes=processes) as held:
+    with runner(tmp_path, body, 2, processes=processes) as held:
         for _ in range(2):
             with pytest.raises(EngineDied, match="took its process down") as raised:
                 held.play(Schedule(("r 0", "begin; append 0 7; commit"), "01111"))
@@ -99,7 +99,7 @@ def test_what_the_process_wrote_is_told_whole_and_of_that_schedule_only(tmp_path
         "print('words of', params[0].strip(), file=sys.stderr, flush=True); "
         "params[0] == '9 ' and (os.system('echo from a child >&2'), os.abort())"
     )
-    with stage(tmp_path, body) as held:
+    with runner(tmp_path, body) as held:
         assert held.play(Schedule(("append 0 7",))).stderr == "words of 7\n"
         assert held.play(READS).stderr == ""
         with pytest.raises(EngineDied) as raised:
@@ -111,7 +111,7 @@ def test_what_the_process_wrote_is_told_whole_and_of_that_schedule_only(tmp_path
 
 def test_much_that_a_process_wrote_is_cut_at_its_beginning(tmp_path: Path) -> None:
     body = "print('x' * 200_000, 'the end', file=sys.stderr, flush=True); os.abort()"
-    with stage(tmp_path, body) as held, pytest.raises(EngineDied) as raised:
+    with runner(tmp_path, body) as held, pytest.raises(EngineDied) as raised:
         held.play(WRITES)
     assert "the end" in str(raised.value)
     assert "bytes before this are left out" in str(raised.value)
@@ -126,20 +126,20 @@ def test_an_engine_that_dies_when_it_is_opened_is_told_with_the_schema(tmp_path:
         "    def connect(self, path, **options):\n        os._exit(9)\n"
     )
     trust(file)
-    with pytest.raises(EngineDied, match="while the stage was opened") as raised:
+    with pytest.raises(EngineDied, match="while the sessions were opened") as raised:
         ScheduleRunner(f"{file}:Mine", ("immediate",), Schema("register"))
     assert "Schema(model='register'" in str(raised.value)
 
 
-# A process with a stage whose engine leaves a temporary file, killed when it says so.
+# A process with a runner whose engine leaves a temporary file, killed when it says so.
 KILLED = """
 import sys, time
 from workloads.schedules import sessions
 from workloads.schedules import ScheduleRunner
 from workloads.schedules import Schedule
-stage = ScheduleRunner("{file}:Mine", ("immediate",))
-stage.play(Schedule(("append 0 7",)))
-print(sessions.room(), stage._processes[0]._popen.pid, flush=True)
+runner = ScheduleRunner("{file}:Mine", ("immediate",))
+runner.play(Schedule(("append 0 7",)))
+print(sessions.room(), runner._processes[0]._popen.pid, flush=True)
 time.sleep({wait_s})
 """
 LEAVES = "import tempfile; os.close(tempfile.mkstemp(prefix='.tmp')[0])"
@@ -147,8 +147,8 @@ LEAVES = "import tempfile; os.close(tempfile.mkstemp(prefix='.tmp')[0])"
 
 @pytest.fixture
 def killed(tmp_path: Path) -> Path:
-    """The folder of a process that was killed while a stage was open, and that has left a file."""
-    stage(tmp_path, LEAVES).close()
+    """The folder of a process that was killed while a runner was open, and that has left a file."""
+    runner(tmp_path, LEAVES).close()
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED.format(file=tmp_path / "mine.py", wait_s=WAIT_S)],
         stdout=subprocess.PIPE,
@@ -158,7 +158,7 @@ def killed(tmp_path: Path) -> Path:
     assert process.stdout is not None
     room, number = process.stdout.readline().split()
     child = psutil.Process(int(number))
-    # Asked while it lives: any process that opens a stage may clear it later.
+    # Asked while it lives: any process that opens a runner may clear it later.
     assert list(Path(room).glob("process-*/tmp/.tmp*")), (
         "the engine's temporary file lies elsewhere"
     )
@@ -170,12 +170,12 @@ def killed(tmp_path: Path) -> Path:
 
 
 def test_a_killed_process_s_folder_goes_with_the_next_one_s_stage(killed: Path) -> None:
-    temporary.clear_stages()  # as before the first stage of a process, in pytest and in commands
+    temporary.clear_stages()  # as before the first runner of a process, in pytest and in commands
     assert not killed.exists()
 
 
 def test_a_live_process_s_folder_is_left_alone(tmp_path: Path) -> None:
-    with stage(tmp_path, LEAVES) as held:
+    with runner(tmp_path, LEAVES) as held:
         held.play(WRITES)
         before = sorted(sessions.room().rglob("*"))
         temporary.clear_stages()
@@ -187,7 +187,7 @@ def test_a_live_process_s_folder_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_when_a_process_ends(tmp_path: Path) -> None:
-    stage(tmp_path, LEAVES).close()
+    runner(tmp_path, LEAVES).close()
     text = KILLED.format(file=tmp_path / "mine.py", wait_s=0)
     done = subprocess.run(
         [sys.executable, "-c", text],
