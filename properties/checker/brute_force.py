@@ -1,7 +1,7 @@
-"""The levels by their plain definitions, tried out on every order: what the checker is held to.
+"""Brute force: the levels by their plain definitions, tried on every order, to test the checker.
 
-For two to four transactions. Nothing here knows of graphs or cycles: a level holds if some order
-(of commits, of snapshots) explains every read. Slow, and simple enough to be believed.
+It serves two to four transactions. Nothing here knows of graphs or cycles: a level holds if some
+order (of commits, of snapshots) explains every read. It is slow, and simple enough to be believed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Transactions in chains: each member of a chain comes before the next, at levels that say so.
 
-Real time: as few chains as there are transactions under way at once, because "ended before the
-other began" is an interval order. Sessions: a chain each.
+Real time needs as few chains as there are transactions under way at once, because "ended before the
+other began" is an interval order. Each session is a chain.
 """
 
 from __future__ import annotations

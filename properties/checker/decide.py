@@ -5,7 +5,7 @@
     verdict.anomalies["G-single"][0].steps
 
 For lists a False is proven by a witness and a True by the absence of any cycle; for registers
-see `saturate`. Never a time limit that turns into a verdict.
+see `register_levels`. No time limit ever turns into a verdict.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A witness as a drawing: a box for each transaction, an arrow for each step, the reasons below.
 
-SVG that stands alone, without graphviz: colours are plain attributes, which every viewer knows; one
-that knows styles too follows the reader's dark page. Letters are of one width, so that boxes fit.
+The SVG stands alone and needs no graphviz. Colours are plain attributes, which every viewer knows.
+A viewer that knows styles follows the reader's dark page. Letters have one width, so boxes fit.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Small histories drawn from a seed: what brute force can judge, with everything that confuses.
+"""Small histories drawn from a seed: brute force can judge them, and they hold all that confuses.
 
-Values written twice, lists answered with sets, predicate reads, keys and values that are equal to
-Python and not the same. What is read belongs to some order of the writes, or nearly.
+They have values written twice, lists answered with sets, predicate reads, and keys and values that
+Python calls equal and that are not the same. Their reads fit some order of the writes, or nearly.
 """
 
 from __future__ import annotations

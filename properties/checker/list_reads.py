@@ -1,7 +1,7 @@
 """Reads of lists: anomalies that show inside one transaction, or between the reads of a few.
 
-internal and future-read need one transaction alone, lost-update two that read the same version,
-fractured-read one that saw only a part of what another wrote.
+`internal` and `future-read` need one transaction. `lost-update` needs two that read one version.
+`fractured-read` needs one that saw only a part of what another wrote.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Appends without a place of their own: values appended more than once, and reads that were sets.
 
-Neither tells an order of versions. But that a value is not there says that every append of it came
-later, and that it is there as often as it was appended says that every append of it came before.
+Neither gives an order of versions. But where a value is absent, every append of it came later.
+Where it is there as often as it was appended, every append of it came before.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The order of transactions under one level, grown by what it forces, for histories of any length.
 
-The rules are those of `Orders`; what differs is how reachability is kept and what is drawn. A rule
-draws an edge only where no path says the same already, and of the writers of a key that follow one
-another it draws the edge of the nearest only.
+The rules are those of `Orders`. They differ in how reachability is kept and in the edges drawn. A
+rule draws an edge only where no path says the same already. Where several writers of a key follow
+one another, it draws the edge of the nearest only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Reachability in a large graph: a row for each node, filled in one pass in topological order.
 
-Two forms. Clocks: where the transactions fall into few chains, each of which a level orders, what
-reaches a node is told by its newest transaction of each chain (a vector clock). Bits: one for each
-transaction, where there are no chains.
+It has two forms. Where the transactions fall into few chains, each ordered by the level, a row is a
+vector clock: the newest transaction of each chain that reaches the node. Where there are no chains,
+a row has one bit for each transaction.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Registers: a read tells which write it saw, and little about the order of the writes.
 
-Proven order: the initial state is before everything, and a version comes after the one that its
-transaction read before writing it. From the order follow edges, as for lists; whatever more
-each level would force on the order of versions is drawn in `saturate`.
+Two orders are proven: the initial state is before everything, and a version comes after the one
+that its transaction read before writing it. Edges follow from the order, as for lists. What a level
+forces beyond that on the order of versions is drawn in `register_levels`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 A reader of W's version that has seen W' (by the level's own notion of "before") proves that W'
 wrote before W, and comes itself before whoever wrote after W. Contradictions are cycles. Where
 nothing is contradicted and the order of all versions is settled, the level is proven to hold.
-Small histories are searched for such an order (`orders`); in large ones one is tried (`forced`).
+Small histories are searched for such an order (`order_search`). In large ones one is tried
+(`order_inference`).
 """
 
 from __future__ import annotations

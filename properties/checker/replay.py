@@ -1,11 +1,11 @@
-"""A store that is made to do what a history says: where it gets through, the level is proven.
+"""Replay: a store is made to do what a history says. Where it gets through, the level is proven.
 
-At the serial levels it runs the transactions one by one. At the snapshot levels each takes its
-snapshot and commits later, and of two that write a key none takes its snapshot while the other is
-under way. Each read must find what it saw, and all that is known of the order is kept to.
+At the serial levels the store runs the transactions one by one. At the snapshot levels each takes
+its snapshot and commits later; two that write one key are never under way together. Each read must
+find what it saw, and everything that is known of the order is kept.
 
-Where that leaves a choice (which of two blind writes comes first) the store takes one. Where it can
-go on no more, those that wait for one another in a circle tell which choice to take back. So a
+Where there is a choice (which of two blind writes comes first) the store takes one. Where it cannot
+go on, the transactions that wait for one another in a circle tell which choice to take back. So a
 store that gets through is a proof, and one that does not proves nothing.
 """
 

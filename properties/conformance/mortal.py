@@ -2,9 +2,9 @@
 
 pytest properties --engine properties/conformance/mortal.py:Aborts
 
-Those that die do so of the second write of a transaction, each in its own way, after a panic's last
-words. `LosesCommits` says when it is on its way, for a test that interrupts. `Sound` is what each
-would be without its fault.
+Those that die do so at the second write of a transaction, each in its own way, after a panic's last
+words. `LosesCommits` says when it is about to lose one, for a test that interrupts. `Sound` is what
+each would be without its fault.
 """
 
 from __future__ import annotations

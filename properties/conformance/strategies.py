@@ -1,7 +1,7 @@
 """Strategies for Hypothesis: it draws programs first, then the order in which their steps merge.
 
-Drawn so because it finds things: unordered lists of (session, step) found nothing in 300 examples
-where programs-then-merge found a lost update at once. Values are numbered after the drawing, so
+This order finds more: unordered lists of (session, step) found nothing in 300 examples where
+programs and then their merge found a lost update at once. Values are numbered after the drawing, so
 that every write is told apart and a shrunk program has small numbers.
 """
 

@@ -148,7 +148,7 @@ class Sessions(RuleBasedStateMachine):
             raise self.failure("it and the model differ in who is in a transaction")
 
     def teardown(self) -> None:
-        if not hasattr(self, "stage") or self.runner.dead:
+        if not hasattr(self, "runner") or self.runner.dead:
             return
         try:
             self.model.finish(self.once("the rows that are left", self.runner.end))

@@ -1,4 +1,4 @@
-"""Which workers of a dask cluster may run cells, as their conductor sees it.
+"""Machines: the workers of a dask cluster that may run cells, as their conductor sees them.
 
 A machine is a worker that offers the resource `cwkit=1`. Each is asked who it is before it gets a
 cell: one whose cwkit, Python or engines differ would measure something else.

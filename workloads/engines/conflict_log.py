@@ -1,9 +1,8 @@
-"""Which page a refused commit met, in the words that SQLite's begin-concurrent branch logs.
+"""Refusal pages: the page for which SQLite's begin-concurrent branch refused each commit.
 
-The branch tells it nowhere else than in SQLITE_CONFIG_LOG: one line for each commit that it
-refuses, with the first page (in the order of the log of changes) that the transaction had read or
-written and somebody else has written since. A worker counts the lines; nothing is called where no
-commit is refused.
+The branch says it in SQLITE_CONFIG_LOG alone, one line for each refused commit. The line names the
+first page, in the order of the log of changes, that the transaction had read or written and that
+somebody else has written since. A worker counts the lines; without refusals nothing is called.
 """
 
 from __future__ import annotations

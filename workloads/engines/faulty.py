@@ -1,8 +1,8 @@
 """Engines broken on purpose: the negative controls. A test that cannot see them sees nothing.
 
 Each wraps a real engine and breaks one promise, deterministically, while it goes on promising what
-the real one does. Over another engine than SQLite: `LostCommit(Turso())`, or a subclass with its
-own `Base`.
+the real one does. Another engine than SQLite is wrapped by `LostCommit(Turso())`, or by a subclass
+with its own `Base`.
 """
 
 from __future__ import annotations

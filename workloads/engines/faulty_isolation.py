@@ -1,6 +1,6 @@
-"""More engines broken on purpose: an anomaly each that no real engine shows, or none must promise.
+"""More engines broken on purpose: each shows one anomaly that no real engine shows.
 
-Beside those of `faulty`, so that every name of the catalogue that a test can find is found once.
+With those of `faulty` every anomaly of the catalogue that a test can find is found once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A session that writes down what its transactions did, for the isolation checker.
 
-Only around the sessions of a scenario that is `logged`: no other run pays for it. The line of a
-transaction's beginning is written before BEGIN, with the writes it is about to make, so that one
-that dies inside COMMIT is known to have been under way.
+Only the sessions of a scenario that is `logged` are wrapped: no other run pays for it. The line of
+a transaction's beginning is written before BEGIN, with the writes that it is about to make. So a
+transaction that dies inside COMMIT is known to have been under way.
 """
 
 from __future__ import annotations

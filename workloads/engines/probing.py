@@ -1,9 +1,9 @@
-"""Ask an engine what it does, in processes of their own: nothing here comes from a table.
+"""Probing: an engine is asked what it does, in a process of its own. Nothing comes from a table.
 
 `python -m workloads.engines.probing libsql` prints what one engine answers.
 
-A process of its own for each engine, because a hang or a crash in native code must end as an
-answer, and because two copies of SQLite must never meet on one file in one process.
+Each engine has its own process because a hang or a crash in native code must end as an answer, and
+because two copies of SQLite must never meet on one file in one process.
 """
 
 from __future__ import annotations

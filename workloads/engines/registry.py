@@ -1,16 +1,16 @@
-"""A class by its name: one of ours, from a registry, or one of a user's own file, "path.py:Class".
+"""A class found by its name: one of a registry of ours, or one of a user's file, "path.py:Class".
 
-A file of the user's is executed once in a process, whoever asks for it and by whichever path, so
-that what lies in the module or in its class is shared by all its connections and workers. It is
-executed anew only where its content has changed.
+A user's file is executed once in a process, whoever asks for it and by whichever path. So all
+connections and workers share what lies in the module or in its class. The file is executed anew
+only where its content has changed.
 
-It is executed only where it was named by somebody who may: on the command line, or in a sweep file
-that is given there (`trust`). A run folder, a report or a search may come from anybody, and a file
-that such a folder alone names is never loaded; that is said instead.
+The file is executed only where the user named it: on the command line, or in a sweep file that is
+given there (`trust`). A run folder, a report or a search may come from anybody. A file that only
+such a folder names is never loaded; the user is told so instead.
 
-It is a module of a package that stands for its folder. So its neighbours are imported relatively,
-`from .helper import x` or `from . import helper`: the helpers of two folders cannot be mixed up,
-and no file beside it (a `queue.py`) can take the place of a library's.
+The file is a module of a package that stands for its folder. Its neighbours are imported
+relatively, by `from .helper import x` or `from . import helper`. So the helpers of two folders
+cannot be mixed up, and no file beside it (a `queue.py`) can take the place of a library's.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """SQLite's begin-concurrent branch: several write transactions at once, judged page by page.
 
-Reached through the private apsw build of `make setup`. BEGIN CONCURRENT takes its snapshot at the
-first read; COMMIT refuses it (SQLITE_BUSY_SNAPSHOT) where a page it has read or written was
-written since.
+It is reached through the private apsw build of `make setup`. BEGIN CONCURRENT takes its snapshot
+at the first read. COMMIT refuses the transaction (SQLITE_BUSY_SNAPSHOT) where a page that it has
+read or written was written since.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A statement's text, read before a driver sees it: its parameters, and where it ends.
 
-For the bindings that check neither: libsql-experimental binds NULL for a parameter that is not
-given, ignores one too many and drops a second statement, all without a word.
+Some bindings check neither. libsql-experimental binds NULL for a parameter that is not given,
+ignores one too many and drops a second statement, all without a word.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A cell that runs in a process of its own: started, listened to, ended, and what came of it.
 
-For whoever runs several cells at a time: `workloads.experiments.conduct` on this machine,
-`workloads.cluster.agent` on each of several.
+It serves the two that run several cells at a time: `workloads.experiments.conduct` on this
+machine, and `workloads.cluster.agent` on each machine of a cluster.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """An experiment: what it asks (its design), and the folder with the state of each of its cells.
 
 A cell's state is a file of its own beside its run folder, replaced in one step, because several
-processes write into one folder: jobs of a sweep, pytest's workers, other machines. Folders of
-before, whose cells stand inside `experiment.json`, are still read.
+processes write into one folder: jobs of a sweep, pytest's workers, other machines. Older folders,
+whose cells stand inside `experiment.json`, are still read.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A cell that was cut short: its run is finished as far as it can be, told, and set aside.
 
-What a killed or interrupted command had measured of it is never thrown away: the cell is run again,
-and what it had is in the experiment's folder `earlier`.
+The cell is run again, but nothing that a killed or interrupted command had measured of it is thrown
+away: it is kept in the experiment's folder `earlier`.
 """
 
 from __future__ import annotations

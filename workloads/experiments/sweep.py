@@ -54,7 +54,7 @@ def planned_s(values: Mapping[str, Any]) -> float:
     """Warm-up and measured part of a plan given as values, s; 0 where it makes no plan."""
     try:
         plan = make_plan(**values)
-    except (EngineMissing, PlanError, UnknownName):  # of before: a file that is gone, say
+    except (EngineMissing, PlanError, UnknownName):  # an older folder's: its file may be gone
         return 0.0
     return plan.warmup_s + plan.duration_s
 

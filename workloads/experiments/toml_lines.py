@@ -1,7 +1,7 @@
-"""Where in a TOML file a value stands: tomllib reads the values and keeps no line.
+"""Lines of a TOML file: where each value stands, because tomllib reads values and keeps no line.
 
-A reader of what tomllib has already accepted: it finds the line of each key and of each element of
-an array, and says nothing of what they mean.
+The file has already been accepted by tomllib. This reader finds the line of each key and of each
+element of an array, and says nothing of what they mean.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who works on a folder: locks that end with the last process that holds them, however it ends.
+"""Locks on a folder: they end with the last process that holds them, however it ends.
 
 One file, a byte for each thing that can be held. The locks belong to the open file and not to the
 process (Linux's F_OFD_SETLK), so a child that inherits the file holds them as well: a killed

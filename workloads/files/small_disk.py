@@ -1,7 +1,8 @@
-"""For tests: a command that finds a folder to be a disk of its own, of a few megabytes.
+"""A small disk for tests: a command finds a folder to be a disk of its own, of a few megabytes.
 
-A real file system that fills up, without rights: in a user namespace everybody may mount a tmpfs.
-It is there for that command alone, so what is left on it is copied out before the command ends.
+The disk is a real file system that fills up. It needs no rights, because everybody may mount a
+tmpfs in a user namespace. It is there for that command alone, so its files are copied out before
+the command ends.
 """
 
 from __future__ import annotations

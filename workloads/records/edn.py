@@ -1,7 +1,7 @@
-"""EDN as histories are written in it, read with line numbers, without a dependency.
+"""EDN, as far as histories use it, read with line numbers and without a dependency.
 
-Jepsen's histories hold more than data: records, printed Java objects, what a nemesis did. So any
-token is taken as something; whether it is what it must be is asked only where it is looked at.
+Jepsen's histories hold more than data: records, printed Java objects, what a nemesis did. So every
+token is read as something. Whether it is what it must be is asked only where it is used.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Operation maps out of the text of Elle's histories, JSON or EDN, one by one with their lines.
+"""Operation maps, read one by one with their lines from Elle's histories in JSON or EDN.
 
-Only what a check looks at is looked at: whatever else an operation map holds refuses nothing.
+Only the fields that a check uses are looked at: nothing else in an operation map is refused.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A history is what a run leaves for the checker: transactions, their operations, their answers.
 
-Collected one by one here, kept as columns (`columns`). Text forms (Elle's EDN and JSON) are in
-`elle_files`, the workers' own records in `records`.
+Its transactions are collected one by one here, and kept as columns (`columns`). Elle's text forms,
+EDN and JSON, are read and written in `elle`, the workers' own files in `history_log`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""How the processes of a run write a history together: a file each, merged when all have ended.
+"""A run's history, written by its processes together: a file each, merged when all have ended.
 
-recorder = Recorder("runs/7/worker-3.jsonl", "append", session="w3", database="libsql")
+recorder = HistoryRecorder("runs/7/worker-3.jsonl", "append", session="w3", database="libsql")
 recorder.begin(time.monotonic_ns(), ops)          # before BEGIN
 recorder.end(time.monotonic_ns(), "committed", ops_with_what_was_read)   # after COMMIT
 merge(sorted(Path("runs/7").glob("worker-*.jsonl"))).save("runs/7/history.npz")

@@ -1,7 +1,7 @@
-"""Keys and values of histories: of what type each is, and as what text it is shown.
+"""Keys and values of histories: the type of each, and the text that it is shown as.
 
-Two are one and the same where type and content are: `:x` is not "x", and 1, 1.0, true and "1" are
-four values. Python's own == says otherwise of most of these, and knows no keyword.
+Two values are the same where their type and their content are: `:x` is not "x", and 1, 1.0, true
+and "1" are four values. Python's == says otherwise of most of these, and knows no keyword.
 """
 
 from __future__ import annotations

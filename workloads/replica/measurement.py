@@ -1,9 +1,9 @@
 """libSQL beside its server: what a read, a write and a transaction cost in a plain local file, in
 an embedded replica and over loopback, and how old a row of a replica is.
 
-`measure` is the door; it measures in a process of its own, which ends with its parent and takes the
-server with it. One client, one thing at a time; each block holds every arm once, in an order drawn
-from the seed, and all arms of a block draw the same rows.
+`measure` is the door. It measures in a process of its own, which ends with its parent and takes the
+server with it. One client does one thing at a time. Each block holds every arm once, in an order
+drawn from the seed, and all arms of a block draw the same rows.
 """
 
 from __future__ import annotations

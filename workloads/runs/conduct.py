@@ -1,4 +1,4 @@
-"""Spawn, start together, watch, record, end and reap: one run from its plan to its folder.
+"""A run is conducted here from its plan to its folder: processes are started, watched and ended.
 
 The parent opens no database. It starts a process to load it, one for each worker (or one for all
 where the engine locks its file to one process), and one to check it afterwards, and it waits for

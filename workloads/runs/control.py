@@ -1,8 +1,9 @@
-"""The few numbers that the processes of one run share: the gate, the stop, and the scenario's.
+"""The control block: the few numbers that the processes of one run share, in shared memory.
 
-One memory-mapped file of aligned int64. Nobody locks it: each number has one writer (the stop may
-have several, all of whom write the same), so a worker that dies holds nothing that another needs.
-That is why it is no multiprocessing.Barrier, at which the others would wait for the dead.
+The numbers are the gate, the stop, how far each worker is, and the scenario's own. They lie in one
+memory-mapped file of aligned int64. Nobody locks it: each number has one writer (the stop may have
+several, which all write the same), so a worker that dies holds nothing that another needs. At a
+multiprocessing.Barrier the others would wait for the dead.
 """
 
 from __future__ import annotations

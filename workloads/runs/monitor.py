@@ -1,4 +1,4 @@
-"""Following a run while it goes on: what its workers have recorded, and whether it must end."""
+"""The monitor follows a run while it goes on: what its workers recorded, whether it must end."""
 
 from __future__ import annotations
 

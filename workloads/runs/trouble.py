@@ -1,4 +1,4 @@
-"""Troubles: a run is not well, although every invariant held, for a full disk, errors, failures.
+"""Troubles make a run not well although every invariant held: a full disk, errors, many failures.
 
 Such a run measured its trouble and not the engine: 24 transactions committed, 697 refused because
 the disk was full, and every check of what is left holds. So it says this before anything else, it

@@ -1,4 +1,4 @@
-"""Inside a process of a run: load a database, work on it, or check it afterwards.
+"""A process of a run: it loads a database, works on it, or checks it afterwards.
 
 `python -m workloads.runs.worker JOB.json ROLE [WORKER …]` is started by `workloads.runs.conduct`
 and by nobody else. Each such process opens the database with one engine only, so that no two

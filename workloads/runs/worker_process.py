@@ -1,7 +1,4 @@
-"""The processes of a run: started, waited for with a limit, and ended; what can go wrong with them.
-
-Errors here are for the user, of one sentence with the way out.
-"""
+"""A worker's process is started here, and `Progress` is what a run tells while it goes on."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The history that `register` writes down for the isolation checker: `--set history=true`.
 
-A row is a register: its loaded value is the initial state, an absent row likewise. An insert is a
-write, a read-modify-write a read and a write, a scan a predicate read of every key that it covers.
-Each write of each attempt has a number of its own inside its value: a retry that wrote the value of
-the attempt before it could not be told from it.
+A row is a register. Its initial state is its loaded value, or its absence. An insert is a write, a
+read-modify-write is a read and a write, and a scan is a predicate read of every key that it covers.
+Each write of each attempt has a number of its own inside its value. Without it a retry could not be
+told from the attempt before it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""In a process of sessions: opens them, takes their steps, and answers its parent.
+"""The process of sessions: it opens them, takes their steps, and answers its parent.
 
 `python -m workloads.schedules.stepper FD` is started by `workloads.schedules.sessions` and
 by nobody else. It serves sessions of one engine, and ends when its pipe or its parent does.
