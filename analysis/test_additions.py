@@ -1,0 +1,244 @@
+"""README's table "I want | I touch" is true: each kind of thing is added to a copy of the kit.
+
+What is added touches only files that its row names, and is then seen at work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TABLE = dict(re.findall(r"^\| (a new \w+) \| (.+) \|$", README, re.MULTILINE))
+COPIED = (
+    "workloads",
+    "properties",
+    "analysis",
+    "tools",
+    "examples",
+    "conftest.py",
+    "pyproject.toml",
+)
+RULES = "readme_lists or every_file or every_room or imports_run_down or lazy"
+LIMIT_S = 300
+
+
+class House:
+    """A copy of the kit, and what was touched in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.touched = root, set[str]()
+        skip = shutil.ignore_patterns("__pycache__", "*.pyc", ".hypothesis")
+        for name in (*COPIED, "README.md", "REPORT.md", "CHANGELOG.md"):
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, root / name, ignore=skip)
+            else:
+                shutil.copy(ROOT / name, root / name)
+
+    def new(self, file: str, text: str) -> None:
+        """A file that was not there."""
+        assert not (self.root / file).exists()
+        self.touched.add(file)
+        (self.root / file).write_text(text, encoding="utf-8")
+
+    def put(self, file: str, before: str, more: str) -> None:
+        """More text, in front of what is there once."""
+        text = (self.root / file).read_text(encoding="utf-8")
+        assert text.count(before) == 1, f"{file}: {before!r} is there {text.count(before)} times"
+        self.touched.add(file)
+        (self.root / file).write_text(text.replace(before, more + before), encoding="utf-8")
+
+    def run(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=self.root,
+            env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")},
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+        )
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+        return done.stdout
+
+    def test(self, *words: str) -> str:
+        """Pytest's own summary; at least one test ran."""
+        return self.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *words)
+
+    def only(self, what: str) -> None:
+        """What was touched is named by the table's row; a folder's name ends with a slash."""
+        named = re.findall(r"`([^`]+)`", TABLE[what])
+        for file in self.touched:
+            folder = f"{Path(file).parent}/"
+            assert file in named or folder in named, f"{what}: {file} is not named in README's row"
+
+    def keeps_its_rules(self) -> None:
+        self.run("-m", "ruff", "check", "--no-cache", "-q", *sorted(self.python()))
+        self.run("-m", "ruff", "format", "--no-cache", "--check", "-q", *sorted(self.python()))
+        self.test("analysis/test_house.py", "analysis/test_rooms.py", "-k", RULES)
+
+    def python(self) -> set[str]:
+        return {file for file in self.touched if file.endswith((".py", ".pyi"))}
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def test_an_engine(house: House) -> None:
+    house.new(
+        "workloads/engines/mine.py",
+        '"""SQLite by another name."""\n\nfrom workloads.engines.sqlite import Sqlite\n\n\n'
+        'class Mine(Sqlite):\n    name = "mine"\n',
+    )
+    house.put(
+        "workloads/engines/engine.py",
+        '    "null": "workloads.',
+        '    "mine": "workloads.engines.mine:Mine",\n',
+    )
+    house.put("README.md", "| `null` | does", "| `mine` | SQLite by another name |\n")
+    house.only("a new engine")
+    run = ("-m", "analysis.cli", "run", "--database", "mine", "--writers", "1")
+    said = house.run(*run, "--duration", "0.2", "--warmup", "0", "--scenario", "counter")
+    assert "counter on mine" in said
+    house.test("workloads/engines/test_engines.py", "-k", "keeps_the_contract and mine")
+    house.keeps_its_rules()
+
+
+def test_a_workload(house: House) -> None:
+    text = (ROOT / "examples" / "scenario_wallet.py").read_text(encoding="utf-8")
+    ours = "from workloads.scenarios import keys\nfrom workloads.scenarios.scenario import "
+    text = text.replace("from workloads.scenarios import ", ours)
+    text = text.replace(", Shape, keys", ", Shape")
+    house.new("workloads/scenarios/wallet.py", text)
+    house.put(
+        "workloads/scenarios/scenario.py",
+        '    "append": "workloads.',
+        '    "wallet": "workloads.scenarios.wallet:Wallet",\n',
+    )
+    (story,) = re.findall(r'story = "(.*)"', text)
+    house.put("README.md", "| `append` | Workers", f"| `wallet` | {story} |\n")
+    house.only("a new workload")
+    run = ("-m", "analysis.cli", "run", "--scenario", "wallet", "--writers", "1")
+    assert "ok      money" in house.run(*run, "--duration", "0.2", "--warmup", "0")
+    house.keeps_its_rules()
+
+
+def test_an_experiment(house: House) -> None:
+    house.new(
+        "workloads/experiments/shipped/mine.toml",
+        "# A grid of two.\n# About 1 minute on two cores.\n\n"
+        'question = "Is it found?"\nblocks = 5\n[plan]\n'
+        'scenario = "counter"\nduration_s = 3\n[grid]\nwriters = [1, 2]\n',
+    )
+    house.only("a new experiment")
+    assert "Is it found?" in house.run("-m", "analysis.cli", "list", "--sweeps")
+    house.test("analysis/cli/test_sweep.py", "-k", "shipped and mine")
+
+
+ANOMALY = """    Anomaly(
+        "taboo",
+        "a key was written that nobody may write",
+        ADYA,
+        (_RU,),
+        ("a 0-1 ok append:taboo:1",),
+    ),
+"""
+
+
+def test_an_anomaly(house: House) -> None:
+    house.put("properties/checker/catalogue.py", "]\nCATALOGUE: dict", ANOMALY)
+    house.put(
+        "properties/checker/decide.py",
+        "    judge_lists(lists)\n",
+        '    if "taboo" in map(str, history.keys):\n'
+        '        findings.add(Witness("taboo", [0], why="T1 wrote it"))\n',
+    )
+    histories = "properties/histories/"
+    expected = json.loads((ROOT / histories / "expected.json").read_text(encoding="utf-8"))
+    for name, key, shows, fails in (
+        ("taboo", "taboo", "taboo", ["read-uncommitted"]),
+        ("no-taboo", "tabu", "", []),
+    ):
+        line = {"process": 0, "f": "txn", "value": [["append", key, 1]]}
+        lines = [line | {"type": kind, "time": n} for n, kind in enumerate(("invoke", "ok"))]
+        text = "".join(f"{json.dumps(one)}\n" for one in lines)
+        house.new(f"{histories}list-append/{name}.jsonl", text)
+        expected[f"list-append/{name}.jsonl"] = {"shows": shows, "fails": fails, "story": name}
+    (house.root / histories / "expected.json").write_text(json.dumps(expected), encoding="utf-8")
+    house.touched.add(f"{histories}expected.json")
+    house.only("a new anomaly")
+    file = f"{histories}list-append/taboo.jsonl"
+    asked = "from analysis.cli import main; main()"
+    said = house.run("-c", f"import sys; sys.argv[1:] = ['check', {file!r}]\ntry:\n {asked}\n"
+                     "except SystemExit as left: assert left.code == 1")  # fmt: skip
+    assert "a key was written that nobody may write" in said
+    house.test("properties/checker/test_anomalies.py", "-k", "taboo or every_history or weaker")
+    house.keeps_its_rules()
+
+
+CHART = '''def tallest(lines: Sequence[Line], path: Path) -> None:
+    """The highest point of each line, one bar each, so that a reader sees at once which of them
+    ever came furthest; nothing is said of where on its way a line was then, nor how often.
+    """
+    figure, axes = _chart("line", "throughput / s")
+    axes.bar(range(len(lines)), [max(line.y) for line in lines])
+    _save(figure, path)
+
+
+'''
+
+
+def test_a_chart(house: House) -> None:
+    house.put("analysis/charts/figures.py", "def crossover(", CHART)
+    house.put(
+        "analysis/charts/__init__.py", '    "throughput_against_writers",\n', '    "tallest",\n'
+    )
+    line = "from .figures import throughput_against_writers as throughput_against_writers\n"
+    house.put("analysis/charts/__init__.pyi", line, "from .figures import tallest as tallest\n")
+    house.put("analysis/charts/test_figures.py", "    figures.shares: RANKS,\n",
+              "    figures.tallest: RANKS,\n")  # fmt: skip
+    report = "analysis/report/charts.py"
+    house.put(report, "    throughput_against_writers,\n)", "    tallest,\n")
+    line = '        ("Tallest", "tallest", tallest, _shares(evidence), "nothing is there"),\n'
+    house.put(report, '        ("Latency", "latency"', line)
+    house.only("a new chart")
+    house.run(
+        "-c",
+        "from pathlib import Path\nfrom analysis.synthetic import made_report_folder\n"
+        "from analysis.report import write_report\n"
+        "write_report(made_report_folder(Path('runs/made')), Path('R.md'), Path('charts'))\n",
+    )
+    assert "![Tallest](charts/tallest.svg)" in (house.root / "R.md").read_text(encoding="utf-8")
+    assert b"<svg" in (house.root / "charts" / "tallest.svg").read_bytes()
+    house.test("analysis/charts/test_figures.py", "-k", "bytes or caption or axes or tallest")
+    house.keeps_its_rules()
+
+
+def test_a_fuzzer(house: House) -> None:
+    house.new(
+        "tools/fuzz/greetings.py",
+        '"""Greetings of any length."""\n\nfrom tools.fuzz import Fuzzer\n\n\n'
+        "class Greetings(Fuzzer):\n    def draw(self, rng, base, where):\n"
+        '        (where / "hello").write_text("hello" * rng.randrange(9))\n'
+        '        return [["show", "hello"]]\n',
+    )
+    line = '    "greetings": "tools.fuzz.greetings:Greetings",\n'
+    house.put("tools/fuzz/__init__.py", '    "histories": "', line)
+    house.only("a new fuzzer")
+    said = house.run("-m", "tools.fuzz", "greetings", "--inputs", "3", "--jobs", "1")
+    assert "greetings" in said and "3" in said
+
+
+def test_the_table_has_these_rows_and_each_is_tried() -> None:
+    tests = [name for name in globals() if re.match("test_an?_", name)]
+    tried = {re.sub("^test_an?_", "a new ", name) for name in tests}
+    assert set(TABLE) == tried
