@@ -43,7 +43,8 @@ def write_report(folder: Path, out: Path, figures: Path, sweeps: Sequence[Path] 
     text = _environment().get_template(TEMPLATE).render(_told(evidence, Path(out), Path(figures)))
     text = _without(text, Path(folder))
     out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    if not out.parent.is_dir():  # /dev/stdout is written to where it is
+        out.parent.mkdir(parents=True, exist_ok=True)
     replace(out, text, named=True)
 
 

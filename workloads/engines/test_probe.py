@@ -104,12 +104,13 @@ def bad_engines(tmp_path: Path) -> Path:
 
 
 def test_a_hang_ends_as_an_answer_and_the_other_modes_are_asked(bad_engines: Path) -> None:
+    before = psutil.Process().children()  # of other tests
     begun = time.monotonic()
     found = probe(f"{bad_engines}:Hangs", limit_s=5)
     assert time.monotonic() - begun < 120
     assert "no answer within 5 s" in found.modes["immediate"].words
     assert [found.modes[mode].accepted for mode in MODES] == [True, False, True, True]
-    assert not psutil.Process().children()
+    assert set(psutil.Process().children()) <= set(before)
 
 
 def test_a_crash_ends_as_an_answer_and_the_other_modes_are_asked(bad_engines: Path) -> None:
