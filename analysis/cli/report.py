@@ -95,7 +95,8 @@ def report_command(
         write_report(folder, out, figures, sweeps or ())
     except OSError as error:
         raise FolderUnwritable(
-            f"{error.filename}: cannot be written ({error.strerror}). The runs are kept: `cwkit "
-            f"report --only-write --into {folder} --out FILE --figures FOLDER` writes it elsewhere."
+            f"{error.filename or out}: cannot be written ({error.strerror}). The runs are kept: "
+            f"`cwkit report --only-write --into {folder} --out FILE --figures FOLDER` writes it "
+            "elsewhere."
         ) from error
     results.print(f"{out} tells it; the runs are in {folder}", markup=False, highlight=False)

@@ -294,6 +294,6 @@ def _keep(found: Found, document: dict[str, Any]) -> None:
         latency_against_rate(curves, found.answer.rate, found.folder / CURVE)
     except OSError as error:
         raise FolderUnwritable(
-            f"{error.filename}: cannot be written ({error.strerror}). The runs are kept: "
-            f"`cwkit search --into {found.folder}` tells it again."
+            f"{error.filename or found.folder}: cannot be written ({error.strerror}). The runs are "
+            f"kept: `cwkit search --into {found.folder}` tells it again."
         ) from error

@@ -371,3 +371,10 @@ def test_a_number_of_a_search_is_checked_before_anything_runs(
     status, _, err = played(capsys, ["search", "--into", "runs/search"])
     assert status == 2 and err.count("\n") == 1 and err.rstrip("\n").isprintable()
     assert {path.name for path in folder.iterdir()} == {"search.json"}
+
+
+def test_a_report_that_no_disk_takes_names_the_file(home: Path, cwkit: Any) -> None:
+    folder = made_report_folder(home / "runs" / "report")
+    done = cwkit("report", "--only-write", "--into", folder, "--out", "/dev/full", cwd=home)
+    assert done.returncode in (1, 2)
+    assert "cwkit: /dev/full: cannot be written (No space left on device)." in done.stderr

@@ -38,6 +38,8 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CHANGING = {"os.remove": (0,), "os.rmdir": (0,), "os.mkdir": (0,), "os.truncate": (0,),
              "os.rename": (0, 1), "os.link": (1,), "os.symlink": (1,)}  # fmt: skip
 _LOOKING = ("os.listdir", "os.scandir")
+DEVICES = ("/dev/null", "/dev/full", "/dev/tty", "/proc/self")
+"""What an input may name to be written to: nothing of it stays."""
 _LOOPBACK = ("127.", "::1", "localhost")
 
 
@@ -90,7 +92,7 @@ class Watch:
             return  # no path at all: the call itself will say so
         if whole.startswith(self.precious):
             self.seen.append(f"touched {PRECIOUS}/, outside its folder: {whole}")
-        elif writing and not whole.startswith((self.work, "/dev/null", "/dev/tty", "/proc/self")):
+        elif writing and not whole.startswith((self.work, *DEVICES)):
             self.seen.append(f"wrote outside its folder: {whole}")
 
 
