@@ -8,7 +8,9 @@ cannot be decided; 130 Ctrl-C.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import signal
 import sys
 from typing import Any
@@ -51,6 +53,7 @@ def main() -> None:
             print("cwkit: interrupted.", file=sys.stderr)
             sys.exit(130)
         except BrokenPipeError:
+            _let_go_of_output()
             sys.exit(0)
         except OSError as error:
             if error.errno in DISK_FULL:
@@ -59,12 +62,25 @@ def main() -> None:
                     "kept. Free some space; `cwkit recover --all` finishes what was cut short.",
                     file=sys.stderr,
                 )
+                _let_go_of_output()
                 sys.exit(1)
             if error.filename is None:
                 raise
             where = visible(shortened(str(error.filename)))
             print(f"cwkit: {where}: {error.strerror}. Give another path.", file=sys.stderr)
             sys.exit(2)
+
+
+def _let_go_of_output() -> None:
+    """Where standard output takes no more, what is held back for it is dropped.
+
+    Python would try again when it ends, complain a second time and end with a status of its own.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _by_option(error: Exception) -> str:

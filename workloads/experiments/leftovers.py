@@ -18,7 +18,7 @@ from workloads.errors import RunError, RunFailed
 from workloads.experiments.experiment import TEMPLATES
 from workloads.files import LOCK_FILE, Held, LeftOver, clear, left_over, locked, read_bytes, remove
 from workloads.records import MANIFEST, read_manifest
-from workloads.runs import OnProgress, Recovered, is_going_on, recover, run_of
+from workloads.runs import OnProgress, Recovered, has_ended, recover, run_of
 
 DEEPEST = 4
 """Folders below the one that holds runs: REPORT/SWEEP/earlier/RUN."""
@@ -65,7 +65,7 @@ def recover_all(
             done.folders.append(left.path)
             say(f"{left.path}: cleared.")
     for place in runs:
-        for folder in interrupted(place):
+        for folder in interrupted(place, wait_s=DYING_S):
             _finish(folder, say, on_progress, done)
         for folder in _with_templates(place):
             say(f"{folder}: cleared of loaded databases.")
@@ -127,8 +127,11 @@ def _needed(left: LeftOver) -> bool:
     return manifest.id == left.owner.run_id and manifest.under_way is not None
 
 
-def interrupted(place: Path) -> Iterator[Path]:
-    """Runs below a folder that are not over, and on which nobody works."""
+def interrupted(place: Path, *, wait_s: float = 0.0) -> Iterator[Path]:
+    """Runs below a folder that are not over, and on which nobody works.
+
+    wait_s : how long the children of a killed process are waited for, s.
+    """
     for folder, names in _walked(place):
         if MANIFEST not in names:
             continue
@@ -137,7 +140,7 @@ def interrupted(place: Path) -> Iterator[Path]:
             if any(sign in data for sign in SIGNS):
                 manifest = read_manifest(folder)
                 over = manifest.under_way is None and manifest.ended != "running"
-                if not over and not is_going_on(folder, manifest):
+                if not over and has_ended(folder, manifest, wait_s):
                     yield folder
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "due_before",
     "field_of",
     "file_of",
+    "has_ended",
     "identity",
     "identity_of",
     "in_words",

@@ -20,6 +20,7 @@ from .plan import make_plan as make_plan
 from .plan import shape_of as shape_of
 from .recovery import PARENT_KILLED as PARENT_KILLED
 from .recovery import Recovered as Recovered
+from .recovery import has_ended as has_ended
 from .recovery import is_going_on as is_going_on
 from .recovery import must_be_over as must_be_over
 from .recovery import recover as recover

@@ -16,6 +16,7 @@ import contextlib
 import os
 import shlex
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ from workloads.files import (
     in_use,
     read_owner,
 )
-from workloads.processes import RESERVE, SUFFIX
+from workloads.processes import POLL_S, RESERVE, SUFFIX
 from workloads.records import (
     MANIFEST,
     EngineEntry,
@@ -100,6 +101,20 @@ class Recovered:
 def is_going_on(folder: Path, manifest: Manifest) -> bool:
     """Whether a run that is not over still has a process that works on it."""
     return in_use(folder, _owner(manifest))
+
+
+def has_ended(folder: Path, manifest: Manifest, wait_s: float) -> bool:
+    """Whether nobody works on a run that is not over; children of a killed process are waited for.
+
+    wait_s : how long they are waited for, s. A run whose own process lives is not waited for.
+    """
+    until = time.monotonic() + wait_s
+    while is_going_on(folder, manifest):
+        owner = _owner(manifest)
+        if owner is None or owner.alive or time.monotonic() >= until:
+            return False
+        time.sleep(POLL_S)
+    return True
 
 
 def must_be_over(folder: Path, manifest: Manifest) -> None:

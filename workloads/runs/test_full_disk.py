@@ -3,6 +3,7 @@
 The disks are real file systems of a few megabytes, for one command each.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -202,10 +203,17 @@ def test_no_room_to_load_the_database_is_said_in_one_sentence(tmp_path):
     assert done.folder is None
 
 
-def test_a_result_that_the_disk_does_not_take_is_one_sentence():
+@pytest.mark.parametrize("held_back", [True, False], ids=["held back", "at once"])
+def test_a_result_that_the_disk_does_not_take_is_one_sentence(held_back):
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    environment |= {} if held_back else {"PYTHONUNBUFFERED": "1"}
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         done = subprocess.run(
-            [CWKIT, "list", "--scenarios"], stdout=full, stderr=subprocess.PIPE, text=True
+            [CWKIT, "list", "--scenarios"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
