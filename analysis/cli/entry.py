@@ -8,9 +8,7 @@ cannot be decided; 130 Ctrl-C.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import os
 import signal
 import sys
 from typing import Any
@@ -18,7 +16,7 @@ from typing import Any
 from analysis.cli.command import app as app
 from analysis.cli.left_over import name_left_over
 from analysis.cli.options import option_of
-from analysis.cli.streams import guarded
+from analysis.cli.streams import guarded, let_go
 from workloads.errors import (
     EngineMissing,
     PlanError,
@@ -39,8 +37,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminated)
     with guarded():
         try:
-            name_left_over(sys.argv[1:])
-            app()
+            try:
+                name_left_over(sys.argv[1:])
+                app()
+            finally:
+                sys.stdout.flush()  # here, where what it meets can be told
         except (PlanError, UnknownName, EngineMissing, RunError, RunFailed) as error:
             # Each of several mistakes is a line of ours, and the text in it was made visible.
             ours = "\n" if getattr(error, "several", False) else ""
@@ -52,9 +53,6 @@ def main() -> None:
         except KeyboardInterrupt:
             print("cwkit: interrupted.", file=sys.stderr)
             sys.exit(130)
-        except BrokenPipeError:
-            _let_go_of_output()
-            sys.exit(0)
         except OSError as error:
             if error.errno in DISK_FULL:
                 print(
@@ -62,25 +60,13 @@ def main() -> None:
                     "kept. Free some space; `cwkit recover --all` finishes what was cut short.",
                     file=sys.stderr,
                 )
-                _let_go_of_output()
+                let_go(sys.stdout)
                 sys.exit(1)
             if error.filename is None:
                 raise
             where = visible(shortened(str(error.filename)))
             print(f"cwkit: {where}: {error.strerror}. Give another path.", file=sys.stderr)
             sys.exit(2)
-
-
-def _let_go_of_output() -> None:
-    """Where standard output takes no more, what is held back for it is dropped.
-
-    Python would try again when it ends, complain a second time and end with a status of its own.
-    """
-    try:
-        sys.stdout.flush()
-    except OSError:
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _by_option(error: Exception) -> str:

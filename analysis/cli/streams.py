@@ -7,6 +7,7 @@ library's warnings.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
@@ -23,8 +24,13 @@ class _Guarded:
     def write(self, text: str) -> int:
         if not isinstance(text, str):  # click tells a stream of bytes by trying
             raise TypeError(f"text is written here, not {type(text).__name__}")
-        self.rich_proxied_file.write(visible(text, keep="\n"))
+        with _read_or_dropped(self.rich_proxied_file):
+            self.rich_proxied_file.write(visible(text, keep="\n"))
         return len(text)
+
+    def flush(self) -> None:
+        with _read_or_dropped(self.rich_proxied_file):
+            self.rich_proxied_file.flush()
 
     def writelines(self, lines: Iterable[str]) -> None:
         for one in lines:
@@ -32,6 +38,26 @@ class _Guarded:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.rich_proxied_file, name)
+
+
+@contextlib.contextmanager
+def _read_or_dropped(stream: TextIO) -> Iterator[None]:
+    """Who stops reading (`| head`) changes nothing of what a command found, nor of its status."""
+    try:
+        yield
+    except BrokenPipeError:
+        let_go(stream)
+
+
+def let_go(stream: TextIO) -> None:
+    """Drop what is held back for a stream that takes no more, and all that is still to come.
+
+    Python would try again when it ends, complain, and end with a status of its own.
+    """
+    with contextlib.suppress(OSError, ValueError):  # no file at all: a test's
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ Both show what would act as its escape (`workloads.files.visible_text`); nothing
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from analysis.cli.streams import let_go
 from workloads.files import visible
 
 PIPED_WIDTH = 200
@@ -40,6 +42,11 @@ class Terminal(Console):
         for segment in super().render(renderable, options):
             text, style, control = segment
             yield segment if control else Segment(visible(text, keep="\n"), style)
+
+    def on_broken_pipe(self) -> None:
+        """Rich would end the command with status 1, which says that something was found."""
+        self.quiet = True
+        let_go(sys.stderr if self.stderr else sys.stdout)
 
 
 def console(*, stderr: bool = False) -> Terminal:

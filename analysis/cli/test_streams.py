@@ -6,6 +6,7 @@ So `cwkit run … > file` holds what `cwkit show` says, and `2>/dev/null` silenc
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -210,3 +211,34 @@ def test_no_run_reports_a_rate_that_it_had_no_time_for(tmp_path: Path) -> None:
     told = [p.rate for p in said if p.phase == "measuring" and p.rate is not None]
     # No process commits more in a second than a hundred times what they all did in the whole run.
     assert told and max(told) < 100 * sum(len(w.attempts) for w in made.workers) / 0.2
+
+
+HISTORIES = {"valid": ("no-G2-item.jsonl", 0), "violated": ("G2-item.json", 1)}
+
+
+@pytest.mark.parametrize("held_back", ["1", None], ids=["at once", "held back"])
+@pytest.mark.parametrize("verdict", HISTORIES)
+def test_who_stops_reading_does_not_change_the_verdict(
+    verdict: str, held_back: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, status = HISTORIES[verdict]
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    if held_back:
+        monkeypatch.setenv("PYTHONUNBUFFERED", held_back)
+    words = [sys.executable, "-m", "analysis.cli", "check", str(HISTORY.with_name(name))]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            words, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    finally:
+        os.close(writing)
+    assert done.returncode == status
+    assert "Broken" not in done.stderr and "ignored" not in done.stderr
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(
+            words, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert done.returncode == 1 and "cwkit: the disk is full" in done.stderr
+    assert "ignored" not in done.stderr
