@@ -53,6 +53,9 @@ settings.register_profile(
 )
 settings.load_profile("quick")  # --hypothesis-profile=NAME chooses another
 
+USERS = pytest.StashKey[str]()
+"""The user's temporary folder: the tests have one of their own."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
@@ -86,7 +89,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _temporary_folder_of_its_own(config: pytest.Config) -> None:
     """What killed processes of tests leave is found in it, and no user's command names it."""
-    before = tempfile.gettempdir()
+    before = config.stash[USERS] = tempfile.gettempdir()
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", before)  # tmp_path stays where it is looked for
     home = temporary.make("tests")
     os.environ["TMPDIR"] = tempfile.tempdir = str(home.path)
@@ -163,7 +166,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_report_header(config: pytest.Config) -> list[str]:
     profile = settings.get_current_profile_name()
     slow = "" if config.getoption("--slow") else ", without slow tests (--slow)"
-    left = [str(one.path) for one in temporary.left_over(Path(tempfile.gettempdir()))]
+    users = config.stash.get(USERS, tempfile.gettempdir())
+    left = [str(one.path) for one in temporary.left_over(Path(users))]
     return [
         *(
             [f"left by killed processes: {', '.join(left)}; see cwkit recover --all"]

@@ -1,7 +1,7 @@
 """A refusal's kind says what its transaction had done: before any read a lock is busy, then not.
 
 No schedule waits (the busy timeout is 0), so that only an engine that tells whether a snapshot is
-held can say `upgrade`; the others must guess nothing. With a timeout: workloads.test_upgrade.
+held can say `upgrade`; the others must guess nothing. With a timeout: workloads.runs.test_upgrade.
 """
 
 from __future__ import annotations

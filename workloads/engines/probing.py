@@ -289,7 +289,8 @@ def _two_processes(name: str, folder: Path, limit_s: float) -> tuple[bool | None
                 # The first is alone: what stops it is no word about a second one.
                 return (None if number == 1 else False), str(words)
         for process, pipe in started:
-            pipe.send(True)
+            with contextlib.suppress(OSError):  # it died: what it did not answer says so
+                pipe.send(True)
             seen, alive = _receive(process, pipe, limit_s)
             if seen != [1, 2]:
                 return False, f"a process sees {seen} of [1, 2]" if alive else str(seen)

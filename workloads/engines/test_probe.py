@@ -70,7 +70,7 @@ def test_null_accepts_everything_and_overlaps_nothing() -> None:
 
 
 BAD_ENGINES = """
-import os, time
+import os, threading, time
 from workloads.engines.null import Null
 
 class Hangs(Null):
@@ -86,6 +86,14 @@ class Dies(Null):
     def connect(self, path, *, begin="deferred", settings=None):
         if begin == "exclusive":
             os.abort()
+        return super().connect(path, begin=begin)
+
+class DiesBeside(Null):
+    name = "dies-beside"
+    file_format = "sqlite"
+    def connect(self, path, *, begin="deferred", settings=None):
+        if path.endswith("together/probe.db"):
+            threading.Timer(0.05, os.abort).start()
         return super().connect(path, begin=begin)
 
 class Absent(Null):
@@ -117,6 +125,12 @@ def test_a_crash_ends_as_an_answer_and_the_other_modes_are_asked(bad_engines: Pa
     found = probe(f"{bad_engines}:Dies")
     assert "SIGABRT" in found.modes["exclusive"].words
     assert [found.modes[mode].accepted for mode in MODES] == [True, True, False, True]
+
+
+def test_a_crash_beside_another_process_is_an_answer(bad_engines: Path) -> None:
+    found = probe(f"{bad_engines}:DiesBeside")
+    assert found.several_processes is False
+    assert "SIGABRT" in found.processes_words
 
 
 def test_a_missing_engine_is_shown_with_the_way_to_get_it(bad_engines: Path) -> None:

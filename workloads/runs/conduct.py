@@ -261,11 +261,15 @@ def _begun(
         start_ticks=mine.start_ticks,
         boot_id=mine.boot_id,
     )
+    held = None
     try:
-        write_manifest(folder, manifest)
+        # Held before it can be read: whoever recovers runs takes one that nobody holds for left.
         held = hold(folder, wait_s=1.0)
+        write_manifest(folder, manifest)
         return _Making(plan, folder, home, held, manifest, on_progress)
     except BaseException as error:
+        if held is not None:
+            os.close(held)
         shutil.rmtree(folder, ignore_errors=True)
         home.remove()
         if isinstance(error, OSError):
@@ -608,7 +612,9 @@ class _Making:
             account = f"ended by the run: {self.patience_s:g} s without an answer"
         elif child is not None and child.process.poll() and state in ("died", "never started"):
             state = "died"
-            account = ended_words(child)
+            account = account or ended_words(child)
+        elif account:
+            pass  # its own words: of what it died, or how it ended
         elif child is not None and child.process.poll() is None and state == "died":
             state = "running"
         elif self.killed and state == "died":

@@ -19,9 +19,11 @@ from workloads.errors import RunError
 from workloads.experiments import recover_all
 from workloads.experiments.leftovers import interrupted
 from workloads.files import temporary
-from workloads.records import HISTORY_FILE, read_manifest, write_manifest
+from workloads.processes.accounts import leave, read_account
+from workloads.records import HISTORY_FILE, Manifest, read_manifest, write_manifest
 from workloads.records import attempts as rec
 from workloads.records.columns import load
+from workloads.runs import conduct
 from workloads.runs.conduct import run
 from workloads.runs.plan import make_plan
 from workloads.runs.recovery import is_going_on, must_be_over, recover
@@ -119,6 +121,32 @@ def test_a_run_killed_while_it_measured_is_counted_checked_and_cleared(place: Pl
     assert place.left == []
     left = {path.name for path in folder.iterdir()} - {f"worker-{n:03d}.npy" for n in range(3)}
     assert {name for name in left if not name.startswith("worker-")} == {"manifest.json"}
+
+
+def test_a_run_is_held_before_it_can_be_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def looked(folder: Path, manifest: Manifest) -> None:
+        write_manifest(folder, manifest)
+        if manifest.under_way is not None:
+            seen.append(is_going_on(folder, manifest))
+
+    monkeypatch.setattr(conduct, "write_manifest", looked)
+    run(make_plan(scenario="counter", database="null", writers=1, transactions=5), place.runs)
+    assert seen and all(seen)
+
+
+def test_what_a_worker_died_of_is_kept_when_its_run_is_killed_later(place: Place) -> None:
+    folder = place.killed("measuring", 300, scenario="counter", writers=2)
+    said = read_account(folder, "worker-001")
+    leave(
+        folder, "worker-001", said | {"state": "died", "account": "PanicException: out of bounds"}
+    )
+    made = recover(folder).run
+    assert made is not None
+    states = [(worker.entry.state, worker.entry.account) for worker in made.workers]
+    assert states[0][0] == "interrupted"
+    assert states[1] == ("died", "PanicException: out of bounds")
 
 
 def counted_writers(made: rec.Run) -> int:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from workloads.engines import find_engine
+from workloads.engines import find_engine, trust
 from workloads.engines.test_registry import written
 from workloads.records import Manifest, RecordedPlan, TroubleEntry, Window, WorkerEntry
 from workloads.records import attempts as rec
@@ -171,6 +171,58 @@ def test_commits_refused_for_no_conflict_are_said_first_and_end_with_status_1(tm
     said = " ".join(done.stdout.split())
     assert said.startswith("NOT WELL 45 of 50 COMMITs of the writers were refused for a reason")
     assert "SQL statements in progress" in said.partition("Run ")[0]
+
+
+UNANSWERED = """
+    import sqlite3
+    from workloads.engines import find_engine
+
+    class Unanswered(type(find_engine("sqlite"))):
+        def connect(self, path, **how):
+            session = super().connect(path, **how)
+            real = session.rows
+
+            def rows(statement, *given):
+                if "integrity_check" in statement:
+                    raise self.error()
+                return real(statement, *given)
+
+            session.rows = rows
+            return session
+
+        def error(self):
+            return RuntimeError("no such thing here")
+
+    class Broken(Unanswered):
+        def error(self):
+            return RuntimeError("database disk image is malformed")
+
+    class Unread(Unanswered):
+        def error(self):
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode, error.sqlite_errorname = 10, "SQLITE_IOERR"
+            return error
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "broken", "unmade"),
+    [
+        ("Unanswered", [], ["integrity"]),
+        ("Broken", ["integrity"], []),
+        ("Unread", [], ["database"]),
+    ],
+)
+def test_an_integrity_check_that_was_not_made_is_neither_ok_nor_broken(
+    tmp_path, name, broken, unmade
+):
+    engine = f"{written(tmp_path / 'unanswered.py', UNANSWERED)}:{name}"
+    trust(engine)
+    plan = make_plan(scenario="counter", database=engine, writers=1, transactions=20)
+    manifest = run(plan, tmp_path / "runs").manifest
+    assert not manifest.ok
+    assert [finding.check for finding in manifest.broken] == broken
+    assert [finding.check for finding in manifest.unmade] == unmade
 
 
 def test_checkpoints_that_all_fail_are_said(tmp_path):

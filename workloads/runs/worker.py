@@ -292,8 +292,10 @@ def _integrity(session: Session, engine: str) -> dict[str, Any]:
     try:
         rows = [str(row[0]) for row in session.rows("PRAGMA integrity_check")]
     except Exception as error:
+        if session.refusal(error, rec.STATEMENT).conflict in rec.CAUSES:
+            raise  # a full disk, say: nothing was asked
         malformed = "malformed" in str(error) or "not a database" in str(error)
-        finding["ok"] = not malformed
+        finding["ok"], finding["checked"] = False, malformed  # else: not ok, and not broken either
         finding["sentence"] = f"{engine} answered integrity_check with: {error}"
         return finding
     finding["ok"] = rows == ["ok"]

@@ -2,7 +2,7 @@
 
 The runs here are made in this process on real engines, one session for all places, so that what was
 told and what is stored can be harmed one row at a time. Free-running processes are in
-test_processes.py; the race itself is the slow test at the end.
+runs/test_conduct.py; the race itself is the slow test at the end.
 """
 
 import time
