@@ -187,6 +187,54 @@ def test_what_is_no_transaction_is_counted_by_kind_and_nothing_is_proven(tmp_pat
     assert "no operation wrote that was judged" in report(verdict, STRICT)
 
 
+EXPLAINED = {
+    "a compare-and-set": (
+        [("w", "1"), ("w", "2"), ("r", "2"), ("cas", "[2 1]"), ("r", "1")],
+        "G-single-process",
+    ),
+    "another append": ([("append", "1"), ("add", "1"), ("r", "[1 1]")], "duplicate-elements"),
+    "a delete": ([("w", "1"), ("delete", ":x"), ("r", "nil")], "G-single-process"),
+    "a truncation": ([("append", "1"), ("truncate", "nil"), ("r", "[]")], "G-single-process"),
+}
+
+
+@pytest.mark.parametrize("what", EXPLAINED)
+def test_what_an_operation_that_was_not_judged_may_explain_is_no_violation(
+    tmp_path: Path, what: str
+) -> None:
+    steps, name = EXPLAINED[what]
+    lines, without = [], []
+    for f, value in steps:
+        ours = f in ("w", "r", "append")
+        said = f"[[:{f} :x {value}]]" if ours else value
+        pair = both(0, said, said, f="txn" if ours else f)
+        lines += pair
+        without += pair if ours else []
+    verdict = judged(tmp_path, "h.edn", "\n".join(lines))
+    assert set(verdict.levels.values()) == {"unknown"} and not verdict.anomalies
+    assert any("unless what was not judged explains it" in note for note in verdict.notes)
+    # And without that operation it is one.
+    verdict = judged(tmp_path, "h.edn", "\n".join(without))
+    assert verdict.levels[STRICT] is False and name in verdict.anomalies
+
+
+def test_what_a_transaction_shows_by_itself_nothing_explains(tmp_path: Path) -> None:
+    own = both(0, "[[:w :x 1] [:r :x nil]]", "[[:w :x 1] [:r :x nil]]")
+    drain = both(1, "nil", "[1 2]", f="drain")
+    verdict = judged(tmp_path, "h.edn", "\n".join([*own, *drain]))
+    assert "internal" in verdict.anomalies and verdict.levels["read-atomic"] is False
+
+
+@pytest.mark.parametrize("ends", ["fail", "info"])
+def test_that_nothing_was_committed_is_told(tmp_path: Path, ends: str) -> None:
+    lines = [op("invoke", 0, "[[:append :x 1]]"), op(ends, 0, "[[:append :x 1]]")]
+    verdict = judged(tmp_path, "h.edn", "\n".join(lines))
+    assert "note: nothing was committed: what holds, holds of nothing" in report(verdict, STRICT)
+    more = both(1, "[[:append :x 2]]", "[[:append :x 2]]")
+    verdict = judged(tmp_path, "h.edn", "\n".join([*lines, *more]))
+    assert "nothing was committed" not in report(verdict, STRICT)
+
+
 def test_under_the_name_of_a_transaction_it_is_refused_by_its_line(tmp_path: Path) -> None:
     lines = [*GARBAGE[:2], op("invoke", 1, "nil"), op("ok", 1, "5")]
     assert "line 4: its value must be a list of operations" in told(

@@ -34,6 +34,9 @@ from workloads.records import NOT_KNOWN, TXN_COMMITTED, WRITE, History
 
 __all__ = ["CATALOGUE", "DEFAULT_LEVEL", "FORBIDS", "LEVELS", "Verdict", "Witness", "check"]
 
+CERTAIN = {"internal", "internal-predicate"}
+"""Anomalies that a transaction shows by itself: no write of another explains them."""
+
 
 def check(
     history: History, *, sequential_keys: bool = False, linearizable_keys: bool = False
@@ -64,6 +67,10 @@ def check(
         levels = _check_registers(
             history, findings, trusted if linearizable_keys or sequential_keys else ()
         )
+    if history.unjudged:
+        levels = dict.fromkeys(LEVELS, "unknown")
+    if not (history.txn_outcome == TXN_COMMITTED).any():
+        findings.notes.append("nothing was committed: what holds, holds of nothing")
     for level in findings.ruled_out():
         levels[level] = False
     levels = closed(levels)
@@ -78,6 +85,9 @@ def check(
 def _count_untold(history: History, findings: Findings) -> None:
     """Count reads whose answer says nothing of an order, or nothing at all."""
     if history.unjudged:
+        # It may have written anything, also a value that another wrote, or have removed it.
+        for name in CATALOGUE.keys() - CERTAIN:
+            findings.doubt(name, f"{name} was seen, unless what was not judged explains it")
         findings.doubt("garbage-read", "a value was read that no operation wrote that was judged")
     if history.sets:
         findings.unjudged["reads of a list that were answered with a set, in no order"] = len(

@@ -33,7 +33,7 @@ from properties.checker.reachability import Bits, Clocks, Reach
 from properties.checker.register_edges import Registers
 from workloads.records import PREDICATE_READ
 
-MOST_BYTES = 400_000_000  # of reachability; what would need more is left to `one_step`
+MOST_BYTES = 400_000_000  # of reachability; what would need more is left to `direct_inference`
 MOST_PAIRS = 5_000_000  # of a read and a write of its key, without chains: beyond, minutes
 PAIRS_AT_ONCE = 1_000_000
 TAILS_TRIED = 16  # groups to which a writer may be added

@@ -30,7 +30,7 @@ from properties.checker.replay import registers_replay
 from properties.checker.verdict import Findings, Witness, closed
 from workloads.records import show
 
-MOST_TRANSACTIONS = 400  # beyond, no order that fits is searched for: see `forced`
+MOST_TRANSACTIONS = 400  # beyond, no order that fits is searched for: see `order_inference`
 MOST_FORCED = 200_000  # beyond, only what single steps prove is drawn: it takes a minute and more
 MOST_TRIES = 64  # orders tried to prove a level; more only turn "unknown" into True or False
 

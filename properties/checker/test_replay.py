@@ -55,6 +55,8 @@ def test_what_the_store_gets_through_holds_by_brute_force(
             verdict = check(history)
             for level, holds in truth.items():
                 assert verdict.levels[level] in (holds, "unknown"), (seed, number, level)
+                proven += verdict.levels[level] is True
+                failed += not holds
             continue
         findings = Findings()
         seen = observe(history, findings)
@@ -73,7 +75,8 @@ def test_what_the_store_gets_through_holds_by_brute_force(
             assert truth[level] or not got, f"{level}, seed {seed}, number {number}"
             proven += got
             failed += not truth[level]
-    assert at_scale or proven > 100 < failed * 10
+    # Where the store proves nothing, what is forced alone proves 273 of them.
+    assert proven > (600 if at_scale else 100) < failed * 10
 
 
 def test_one_order_in_real_time_proves_lists_with_values_appended_twice() -> None:
