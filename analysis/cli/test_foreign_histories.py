@@ -187,6 +187,14 @@ def test_what_is_no_transaction_is_counted_by_kind_and_nothing_is_proven(tmp_pat
     assert "no operation wrote that was judged" in report(verdict, STRICT)
 
 
+@pytest.mark.parametrize("f", ["txn", "write"])
+def test_an_operation_of_another_model_is_refused_by_its_line_whatever_its_f(
+    tmp_path: Path, f: str
+) -> None:
+    lines = [*GARBAGE[:2], *both(1, "[[:w 9 1]]", "[[:w 9 1]]", f=f)]
+    assert "line 4: " in told(tmp_path, "h.edn", "\n".join(lines))
+
+
 EXPLAINED = {
     "a compare-and-set": (
         [("w", "1"), ("w", "2"), ("r", "2"), ("cas", "[2 1]"), ("r", "1")],

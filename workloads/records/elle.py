@@ -213,7 +213,7 @@ class _Pairing:
             raise self._error(number, f"no text in UTF-8: {error.reason}") from None
         except ValueError as error:
             f = _name_of(began[4])
-            if f in (None, "txn"):
+            if f in (None, "txn") or _are_operations(value):
                 rule = SUCH_AS if "unpack" in str(error) else str(error)
                 raise self._error(number, rule) from None
             self._leave_out(f)
@@ -333,6 +333,15 @@ def operations(history: History) -> Iterator[dict[str, Any]]:
             "time": time,
             "value": value,
         }
+
+
+def _are_operations(value: Any) -> bool:
+    """Whether a value is a list of operations, be they of this history's model or not."""
+    try:
+        operations_of(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def write_history(history: History, path: str | Path) -> None:
