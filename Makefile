@@ -33,7 +33,7 @@ lint: ready ## ruff and mypy
 	@$(venv)/python -m ruff format --check .
 	@$(venv)/python -m mypy
 
-bench: ready ## every script of tools/bench: what generator, stepper and checker cost; status 1: a target missed
+bench: ready ## every script of tools/bench: what generator, stepper and checker cost; fails where one missed a target
 	@status=0; for script in tools/bench/bench_*.py; do \
 		echo "== $$script"; $(venv)/python "$$script" || status=1; done; exit $$status
 

@@ -27,7 +27,7 @@ SHOW_S = 0.5
 class SweepLive:
     """On a terminal a few lines that change; elsewhere a line for each finished cell.
 
-    `on_cell` and `watch` are for `workloads.experiments.conduct.conduct`. beside : what a cell
+    `on_cell` and `watch` are for `workloads.experiments.run_experiment`. guess : what a cell
     takes beside its run, as far as it is known before; replaced by what the finished cells of this
     sweep took.
     """

@@ -10,8 +10,9 @@ import pytest
 
 from analysis.counting import Measured, gather
 from analysis.statistics import Ratio
-from workloads.cluster.local import ROOT, LocalCluster
+from workloads.cluster.local import LocalCluster
 from workloads.experiments import read_experiment
+from workloads.files import ROOT
 
 SWEEP = """
 question = "Do three ways of conducting it agree?"

@@ -350,11 +350,6 @@ class Measured:
         """Names of the arms that repeat an earlier one as its A/A control."""
         return {again.name for _, again in self.twins}
 
-    def steadiness(self, *arms: Arm) -> Counter[str]:
-        """How many of these arms' runs (all arms where none is named) were in which state."""
-        cells = (cell for arm in arms or self.arms.values() for cell in arm.cells)
-        return Counter(cell.steady for cell in cells if cell.steady)
-
     def runs(self, *arms: Arm) -> tuple[str, ...]:
         """Names of the usable runs behind these arms (all arms where none is named)."""
         cells = (cell for arm in arms or self.arms.values() for cell in arm.cells)

@@ -25,9 +25,6 @@ from workloads.runs import make_plan, run
 LARGE, SMALL = 60 << 20, 4 << 20
 """Beyond and below ten times the autocheckpoint of 1,000 pages."""
 
-TILED = attempts(*({"start": at, "end": at + 60_000} for at in range(0, 1_000_000, 50_000)))
-"""A reader whose transactions overlap: one of a worker's never do, so they are two workers'."""
-
 
 def rows_of(*spans: tuple[int, int | None]) -> np.ndarray:
     return attempts(

@@ -50,11 +50,6 @@ class Wal(NamedTuple):
         """Its size in autocheckpoints."""
         return self.bytes_max / self.limit_bytes
 
-    def restart_words(self) -> str:
-        if self.restarts is None:
-            return words.DASH
-        return ("" if self.exact else "≥ ") + words.whole(self.restarts)
-
     def sentence(self) -> str:
         """All of it, without a full stop."""
         limit = f"its autocheckpoint ({mebibytes(self.limit_bytes)})"

@@ -1,7 +1,7 @@
 """What `make report` measures: a fixed set of experiments, each with the question it answers.
 
 The set is data, so that the report can print it and a reader can see what was left out. On two
-cores it takes about five minutes; `--quick` asks the same questions with fewer and shorter blocks
+cores it takes about six minutes; `--quick` asks the same questions with fewer and shorter blocks
 and says so in every interval.
 """
 

@@ -27,9 +27,6 @@ STEADY, UNSTEADY, SHORT, COUNTED = (
 )
 
 
-STATES = (STEADY, UNSTEADY, SHORT, COUNTED)
-
-
 def mser(batches: ArrayLike, most: int | None = None) -> int:
     """MSER's truncation point: how many leading values to drop, from 0 on.
 

@@ -34,8 +34,8 @@ from workloads.experiments import (
     begin,
     end_all,
 )
-from workloads.files import FORMAT_VERSION, LOCK_FILE, Held, inside, locked, opened, within
-from workloads.runs import ROOT, commit, digest, source
+from workloads.files import FORMAT_VERSION, LOCK_FILE, ROOT, Held, inside, locked, opened, within
+from workloads.runs import commit, digest, source
 from workloads.runs import identity as machine_identity
 
 LAPSE_S = 30.0

@@ -16,9 +16,9 @@ from typing import Any
 import psutil
 
 from workloads.cluster.machines import connected
+from workloads.files import ROOT
 from workloads.processes import start
 
-ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 60.0
 """How long anything is waited for, s."""
 

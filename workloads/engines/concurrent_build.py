@@ -15,8 +15,10 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from workloads.files import ROOT
+
 # From this file, not from the current directory: spawned workers may start anywhere.
-BUILD = Path(__file__).resolve().parents[2] / ".build" / "begin-concurrent"
+BUILD = ROOT / ".build" / "begin-concurrent"
 WHY_MISSING = BUILD / "why-missing.txt"
 
 # The last part decides which C function is called (PyInit_apsw); the first keeps it apart from

@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from workloads.files import ROOT
 from workloads.processes import end, gist, read_last_words, start, status_words
 
 # From this file, not from the current directory, as for the begin-concurrent build.
-BUILD = Path(__file__).resolve().parents[2] / ".build" / "sqld"
+BUILD = ROOT / ".build" / "sqld"
 WHY_MISSING = BUILD / "why-missing.txt"
 
 START_LIMIT_S = 10.0

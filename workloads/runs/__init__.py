@@ -8,7 +8,6 @@ __all__ = [
     "ARRIVALS",
     "PARENT_KILLED",
     "ROLES",
-    "ROOT",
     "START_LIMIT_S",
     "CpuMeter",
     "OnProgress",

@@ -1,7 +1,6 @@
 from .conduct import START_LIMIT_S as START_LIMIT_S
 from .conduct import prepare as prepare
 from .conduct import run as run
-from .machine import ROOT as ROOT
 from .machine import CpuMeter as CpuMeter
 from .machine import commit as commit
 from .machine import describe as describe

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import psutil
 
-SOURCES = Path(__file__).resolve().parents[1]
-ROOT = SOURCES.parent
+from workloads.files import ROOT
+
+SOURCES = ROOT / "workloads"
 
 
 def describe(folder: Path, files: Sequence[str] = ()) -> dict[str, Any]:
