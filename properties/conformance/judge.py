@@ -1,6 +1,7 @@
-"""Judge a schedule that was played, and tell what is wrong with it so that somebody can act on it.
+"""Judge a schedule that was run, and say what is wrong with it so that somebody can act on it.
 
-Two judges that share nothing: the checker reads the history, the model replays the events.
+There are two judges that share nothing: the checker reads the history, the model replays the
+events. At least one of them judges every schedule, or `judge` raises ValueError.
 """
 
 from __future__ import annotations
@@ -48,10 +49,26 @@ class Judged:
 
 
 def judge(played: ScheduleRun, level: str) -> Judged:
-    """Both judges on one schedule, at a level of Elle's names."""
+    """Both judges on one schedule, at a level of Elle's names.
+
+    Raises ValueError for a schedule that neither of them judges.
+    """
+    schedule = played.schedule
+    two_snapshots = "attached" in schedule.schema.features and not (
+        set(played.modes) <= LOCKED_AT_BEGIN
+    )
+    if two_snapshots and not schedule.checkable:
+        # The checker has no deleted rows, and the model has no second snapshot: the schedule would
+        # pass whatever the engine did.
+        raise ValueError(
+            "nobody judges a schedule that deletes rows in attached files: the checker knows no "
+            "deleted rows, and the model judges attached files only where every session begins "
+            f"{' or '.join(sorted(LOCKED_AT_BEGIN))}, not {', '.join(played.modes)}. Leave out "
+            f'the deletes or the feature "attached": {pasted(schedule)}'
+        )
     wrong: list[str] = []
     verdict = None
-    if played.schedule.checkable:
+    if schedule.checkable:
         verdict = check(played.history())
         names = [name for name in verdict.anomalies if name in FORBIDS[level]]
         if names or verdict.levels[level] is False:
@@ -59,7 +76,7 @@ def judge(played: ScheduleRun, level: str) -> Judged:
                 f"the checker found {', '.join(names) or 'a cycle'}, which {level} forbids"
             )
     model = model_of(played, level)
-    if "attached" in played.schedule.schema.features and not set(played.modes) <= LOCKED_AT_BEGIN:
+    if two_snapshots:
         return Judged(played, level, verdict, wrong, model.refused)
     try:
         for event in played.events:

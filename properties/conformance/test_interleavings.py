@@ -15,7 +15,15 @@ from hypothesis import event, example, given, reject, settings
 from properties.checker import check, report
 from properties.conformance.book import book
 from properties.conformance.classics import CLASSICS
-from properties.conformance.judge import complaint, how_many, insist, judge, model_of
+from properties.conformance.judge import (
+    LOCKED_AT_BEGIN,
+    complaint,
+    how_many,
+    insist,
+    judge,
+    model_of,
+    play,
+)
 from properties.conformance.known_deviations import (
     KNOWN,
     LARGEST_PAGE,
@@ -260,6 +268,17 @@ def test_each_of_two_attached_files_alone_keeps_the_promised_level(
         verdict = check(seen.history(keys))
         told = f"{report(verdict, level)}\n{timeline(seen.events, seen.modes)}"
         assert verdict.levels[level] is not False, f"{told}\n@example({pasted(schedule)})"
+
+
+@pytest.mark.parametrize("mode", ["deferred", "immediate"])
+def test_a_schedule_that_neither_judge_knows_is_refused_and_never_passed(mode: str) -> None:
+    schedule = Schedule(("begin; append 0 1; delete 1; commit", "r 0; r 1"), "", TWO_FILES)
+    run = play("sqlite", mode, schedule)
+    if mode in LOCKED_AT_BEGIN:
+        assert not judge(run, "serializable").wrong
+        return
+    with pytest.raises(ValueError, match="nobody judges a schedule that deletes rows in attached"):
+        judge(run, "serializable")
 
 
 def test_a_complaint_can_be_pasted_and_explains_itself(runners: Runners) -> None:
