@@ -140,7 +140,7 @@ def predicted_against_observed(made: Sequence[Prediction], path: Path) -> None:
 def _xy(one: Prediction, full: bool) -> tuple[float, float]:
     """(predicted, observed) of a mark, shares."""
     side = one.first if full else one.every
-    return float(side.predicted["whole" if full else "mean"]), float(side.observed[1])
+    return float(side.predicted["whole" if full else "mean"]), side.observed[1]
 
 
 def met_pages(said: Sequence[tuple[str, Met]], path: Path) -> None:

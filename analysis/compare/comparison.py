@@ -57,7 +57,7 @@ def _percentile(name: str) -> Callable[[Tally], float]:
 
 MEASURES: dict[str, Callable[[Tally], float]] = {
     "throughput": lambda tally: tally.per_s,
-    "abort-rate": lambda tally: float(tally.abort_rate[1]),
+    "abort-rate": lambda tally: tally.abort_rate[1],
     "p50": _percentile("p50"),
     "p99": _percentile("p99"),
     "cpu": lambda tally: tally.cpu_us,

@@ -90,7 +90,7 @@ def _numbers(cell: CountedCell, role: str) -> list[str]:
     if role not in roles:
         return found + [""] * (7 + len(TIMES) + len(CONFLICTS) - 1)
     tally = roles[role]
-    low, rate, high = (float(x) for x in tally.abort_rate)
+    low, rate, high = tally.abort_rate
     p50, _, p99, *_ = (float(x) / 1000 for x in tally.whole()[:, 0])
     asked = [np.nan, np.nan]
     if tally.due is not None and tally.seconds:

@@ -133,9 +133,9 @@ class Tally:
         return self.committed / self.seconds if self.seconds > 0 else float("nan")
 
     @property
-    def abort_rate(self) -> np.ndarray:
-        """low, rate, high; shape (3,). Treats attempts as independent, which they nearly are."""
-        return abort_rate([self.conflicted], [self.finished])[0]
+    def abort_rate(self) -> tuple[float, float, float]:
+        """low, rate, high. Treats attempts as independent, which they nearly are."""
+        return abort_rate(self.conflicted, self.finished)
 
     @property
     def attempts_ns(self) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from analysis.cli.run_summary import doubts, summary_lines
 from analysis.counting.tally import count, count_worker, pooled, together
@@ -142,11 +143,11 @@ def test_a_percentile_needs_ten_samples_beyond_it(samples, known):
 
 def test_the_wilson_interval_is_the_one_of_the_textbook():
     # Newcombe 1998, table I: 81/263 and 0/20, 95 %.
-    assert abort_rate([81], [263])[0].round(4).tolist() == [0.2553, 0.308, 0.3662]
-    assert abort_rate([0], [20])[0].round(4).tolist() == [0, 0, 0.1611]
+    assert abort_rate(81, 263) == pytest.approx([0.2553, 0.308, 0.3662], abs=5e-5)
+    assert abort_rate(0, 20) == pytest.approx([0, 0, 0.1611], abs=5e-5)
 
 
-@pytest.mark.parametrize(("conflicts", "finished"), [([3], [2]), ([-1], [2]), ([1, 2], [3])])
+@pytest.mark.parametrize(("conflicts", "finished"), [(3, 2), (-1, 2), (0, -1)])
 def test_impossible_counts_are_refused(conflicts, finished):
     with pytest.raises(ValueError, match="conflicts"):
         abort_rate(conflicts, finished)
@@ -154,8 +155,14 @@ def test_impossible_counts_are_refused(conflicts, finished):
 
 @given(st.integers(0, 10**9), st.integers(1, 10**9), st.floats(0.5, 0.999))
 def test_the_interval_holds_the_rate_and_lies_between_0_and_1(conflicts, more, confidence):
-    low, rate, high = abort_rate([conflicts], [conflicts + more], confidence=confidence)[0]
+    low, rate, high = abort_rate(conflicts, conflicts + more, confidence=confidence)
     assert 0 <= low <= rate <= high <= 1
+    theirs = binomtest(conflicts, conflicts + more).proportion_ci(confidence, method="wilson")
+    assert (low, high) == pytest.approx(tuple(theirs), abs=1e-9)
+
+
+def test_without_a_finished_attempt_there_is_no_rate():
+    assert np.isnan(abort_rate(0, 0)).all()
 
 
 @given(st.lists(st.integers(0, 10**12), min_size=1, max_size=64))

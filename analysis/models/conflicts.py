@@ -130,9 +130,9 @@ class Side:
     latest: float
 
     @property
-    def observed(self) -> np.ndarray:
+    def observed(self) -> tuple[float, float, float]:
         """Share refused with its Wilson interval: low, rate, high."""
-        return abort_rate([self.refused], [self.attempts])[0]
+        return abort_rate(self.refused, self.attempts)
 
     @property
     def within(self) -> bool:
@@ -143,7 +143,7 @@ class Side:
 
     def log_ratio(self, form: str = "whole") -> float:
         """ln(predicted / observed); nan where either is 0."""
-        seen, said = float(self.observed[1]), self.predicted[form]
+        seen, said = self.observed[1], self.predicted[form]
         return math.log(said / seen) if seen > 0 and said > 0 else math.nan
 
 

@@ -120,11 +120,11 @@ def _floor_line(evidence: Evidence, arms: Sequence[Arm]) -> list[Line]:
 
 
 def _by_skew(evidence: Evidence) -> list[Line]:
-    found: dict[tuple[str, str, str], list[tuple[float, np.ndarray]]] = {}
+    found: dict[tuple[str, str, str], list[tuple[float, tuple[float, float, float]]]] = {}
     rows = evidence.facts.skew
     for arm, at, tally in rows:
         if arm.measured is rows[0][0].measured:
-            rate = abort_rate([tally.conflicted], [tally.finished])[0]
+            rate = abort_rate(tally.conflicted, tally.finished)
             found.setdefault((*arm.system, arm.label), []).append((at, rate))
     lines = []
     for (engine, begin, name), points in found.items():

@@ -83,9 +83,7 @@ def skew(evidence: Evidence) -> str:
     for row in rows:
         low, rate, high = row.tally.abort_rate
         said.append(f"{percent(rate)} {interval(low, high, percent)} at theta {row.theta:g}")
-    ends = [
-        abort_rate([row.tally.conflicted], [row.tally.finished])[0] for row in (rows[0], rows[-1])
-    ]
+    ends = [abort_rate(row.tally.conflicted, row.tally.finished) for row in (rows[0], rows[-1])]
     grows = "grows with" if ends[1][0] > ends[0][2] else "was not seen to grow with"
     if ends[1][2] < ends[0][0]:
         grows = "falls with"

@@ -91,8 +91,8 @@ def abort_chart(measured: Measured) -> Chart:
         tally = arm.tally()
         if tally is None or not tally.finished:
             return (math.nan,) * 3
-        low, rate, high = 100 * abort_rate([tally.conflicted], [tally.finished])[0]
-        return low, rate, high
+        low, rate, high = abort_rate(tally.conflicted, tally.finished)
+        return 100 * low, 100 * rate, 100 * high
 
     made = _chart(measured, "aborted attempts (%)", point)
     # A mode that waits where another aborts is a line on the floor: it only hides the others.

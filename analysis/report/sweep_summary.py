@@ -76,7 +76,7 @@ def _of(tally: Tally | None) -> list[str]:
     if tally is None:
         return [words.DASH, words.DASH]
     return [
-        words.percent(float(tally.abort_rate[1])),
+        words.percent(tally.abort_rate[1]),
         words.at_least(*tally.whole()[2].tolist()),
     ]
 

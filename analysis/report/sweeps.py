@@ -210,7 +210,7 @@ def _cells(one: Judged | None, odd: Collection[str]) -> list[str]:
     said = one.ratio.said()
     if one.verdict in (MORE, LESS):
         said = bold("{}", said)
-    aborted = percent(float(tally.abort_rate[1])) if tally is not None else DASH
+    aborted = percent(tally.abort_rate[1]) if tally is not None else DASH
     return [_rate(one.candidate, odd), said, aborted]
 
 

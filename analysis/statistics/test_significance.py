@@ -1,13 +1,16 @@
-"""The permutation test against enumeration by hand, and Holm against a table worked by hand."""
+"""The tests against enumeration by hand and scipy's; Holm against a table worked by hand."""
 
 import itertools
 import math
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy.stats import permutation_test, ttest_1samp
 
 from analysis.statistics import significance
-from analysis.statistics.significance import blocks_needed, holm, sign_flip_p
+from analysis.statistics.significance import blocks_needed, holm, paired_t_p, sign_flip_p
 
 
 def by_enumeration(ratios):
@@ -25,6 +28,36 @@ def by_enumeration(ratios):
 def test_the_exact_test_is_the_enumeration(ratios):
     assert sign_flip_p(ratios) == pytest.approx(by_enumeration(ratios))
     assert sign_flip_p([1 / r for r in ratios]) == pytest.approx(by_enumeration(ratios))
+
+
+RATIOS = st.lists(st.floats(0.01, 100), min_size=2, max_size=8)
+
+
+@given(RATIOS)
+def test_the_exact_test_is_the_one_of_scipy(ratios):
+    def far(logs, axis):
+        return np.abs(np.mean(logs, axis=axis))
+
+    logs = np.log(ratios)
+    theirs = permutation_test(
+        (logs,), far, permutation_type="samples", alternative="greater", n_resamples=np.inf
+    )
+    assert sign_flip_p(ratios) == pytest.approx(theirs.pvalue)
+
+
+@given(RATIOS)
+def test_the_t_test_is_the_one_of_scipy(ratios):
+    logs = np.log(ratios)
+    # Where all are nearly alike scipy warns that their difference is lost in rounding.
+    assume(np.ptp(logs) > 1e-6)
+    assert paired_t_p(ratios) == pytest.approx(ttest_1samp(logs, 0).pvalue)
+
+
+def test_the_t_test_of_ratios_without_spread_or_a_logarithm():
+    assert paired_t_p([1.0, 1.0]) == 1
+    assert paired_t_p([1.1, 1.1]) == 0
+    for ratios in ([1.1], [], [0.0, 1.1], [math.inf, 1.1]):
+        assert math.isnan(paired_t_p(ratios))
 
 
 def test_the_least_p_is_two_in_two_to_the_blocks():
