@@ -41,7 +41,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from analysis import wording as words
 from analysis.cli import terminal
 from analysis.cli.options import RUNS, RunsOption, command_line
 from analysis.compare import (
@@ -60,6 +59,7 @@ from analysis.compare import (
 )
 from analysis.counting import FOREIGN_LIMIT, NotComparable, facts, short, under_study
 from analysis.statistics import LEVEL, PAIRED_T, blocks_needed
+from analysis.wording import listed, number, percent, times, whole
 from workloads.errors import PlanError
 from workloads.files import FORMAT_VERSION, json_text
 from workloads.records import MEANINGS
@@ -126,7 +126,7 @@ def compare_command(
         raise NotComparable(shown[0].refused)
     asked = [(condition, one) for condition in conditions for one in found[condition.measure]]
     gates = ask(asked, strict=strict)
-    broken = list(dict.fromkeys(words for one in shown for words in one.broken))
+    broken = list(dict.fromkeys(each for one in shown for each in one.broken))
     ended = status(gates, broken)
     if not gates and not any(one.decided for one in shown):
         ended = 3
@@ -215,7 +215,7 @@ def _table(found: list[Comparison]) -> Table:
             *([each.a] if several else []),
             _in_short(each),
             f"{each.ratio.blocks}{' †' if each.odd else ''}",
-            words.number(each.p_holm),
+            number(each.p_holm),
             each.verdict,
         )
     return table
@@ -225,9 +225,9 @@ def _in_short(found: Comparison) -> str:
     """The ratio with its interval, or with its range where the blocks are too few."""
     ratio = found.ratio
     if ratio.known or ratio.blocks < 2:
-        return words.number(ratio.value) if ratio.blocks == 1 else ratio.said()
+        return number(ratio.value) if ratio.blocks == 1 else ratio.said()
     low, high = float(ratio.each.min()), float(ratio.each.max())
-    return f"{words.number(ratio.value)} ({words.number(low)} to {words.number(high)})"
+    return f"{number(ratio.value)} ({number(low)} to {number(high)})"
 
 
 def _statistics(found: list[Comparison]) -> list[str]:
@@ -238,18 +238,18 @@ def _statistics(found: list[Comparison]) -> list[str]:
     family = arms[0].family
     tests = dict.fromkeys(one.test for one in arms if not one.control) or [arms[0].test]
     said = (
-        f"Medians over blocks, 95 % bootstrap intervals; p by a {words.listed(list(tests))}, "
+        f"Medians over blocks, 95 % bootstrap intervals; p by a {listed(list(tests))}, "
         f"adjusted by Holm for a family of {family}."
     )
     if PAIRED_T in tests:
         said += (
             " It takes the logarithms for normal; a test that does not needs "
-            f"{words.times(blocks_needed(family), 'block')} to reach {LEVEL:g} in this family."
+            f"{times(blocks_needed(family), 'block')} to reach {LEVEL:g} in this family."
         )
     bands = {one.band for one in arms if one.band == one.band}
     if bands:
         where = "" if all(one.band == one.band for one in arms) else " where there is a control"
-        said += f" A/A band{where}: ±{words.percent(max(bands))}; smaller effects are not claimed."
+        said += f" A/A band{where}: ±{percent(max(bands))}; smaller effects are not claimed."
     else:
         said += " Without an A/A control: nothing here says how much one arm differs from itself."
     return [said]
@@ -262,7 +262,7 @@ def _kinds(found: list[Comparison]) -> list[str]:
              for name, kinds in zip((one.a, one.b), one.kinds, strict=True)}  # fmt: skip
     said = [
         f"Refused, {name}: "
-        + (", ".join(f"{words.whole(n)} {kind}" for kind, n in kinds.items()) or "none")
+        + (", ".join(f"{whole(n)} {kind}" for kind, n in kinds.items()) or "none")
         + "."
         for name, kinds in sides.items()
     ]

@@ -14,9 +14,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from analysis import wording as words
 from analysis.cli import terminal
 from analysis.cli.options import RUNS, RunsOption
+from analysis.wording import times
 from workloads.errors import RunError
 from workloads.records import RecordedPlan, folders_in, read_manifest
 
@@ -109,7 +109,7 @@ def _of_an_experiment(folder: Path) -> tuple[str, str]:
 
     experiment = read_experiment(folder)
     kind = "sweep" if (folder / SWEEP_NOTE).exists() else "experiment"
-    arms = words.times(len(experiment.design.arms), "arm")
+    arms = times(len(experiment.design.arms), "arm")
     return f"{kind} {experiment.design.name}: {arms}", progress_of(experiment)
 
 
@@ -140,8 +140,8 @@ def _of_a_report(folder: Path) -> tuple[str, str]:
     done = sum(cell.state == DONE for e in found for cell in e.cells.values())
     said = f"{done} of {cells} cells"
     if unread:
-        said += f"; {words.times(len(unread), 'experiment')} unreadable: {unread[0]}"
-    return f"report: {words.times(len(found) + len(unread), 'experiment')}", said
+        said += f"; {times(len(unread), 'experiment')} unreadable: {unread[0]}"
+    return f"report: {times(len(found) + len(unread), 'experiment')}", said
 
 
 def _of_a_run(folder: Path) -> tuple[str, str]:

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from analysis import wording as words
 from analysis.cli import terminal
 from analysis.cli.options import RUNS, DatabasesOption, LoadOption, RunsOption
 from analysis.cli.progress import Live
 from analysis.cli.show import show_run
+from analysis.wording import times
 from workloads.engines import trust
 from workloads.errors import PlanError
 from workloads.experiments import Cleared, recover_all, sentence
@@ -78,8 +78,8 @@ def _told(done: Cleared) -> str:
         return "Nothing was left."
     finished = sum(one.run is not None for one in done.runs)
     removed = len(done.runs) - finished
-    cleared = words.times(len(done.folders), "folder")
-    said = f"{words.times(finished, 'run')} finished, {removed} removed, {cleared} cleared."
+    cleared = times(len(done.folders), "folder")
+    said = f"{times(finished, 'run')} finished, {removed} removed, {cleared} cleared."
     return "\n".join([said, *(f"Not done: {why}" for why in done.failed)])
 
 

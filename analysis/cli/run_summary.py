@@ -11,7 +11,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from analysis import wording as words
 from analysis.cli.terminal import Terminal, one_line
 from analysis.counting import (
     FOREIGN_LIMIT,
@@ -31,6 +30,17 @@ from analysis.counting import (
 )
 from analysis.models import MOST_DRAWN, conflict_parts
 from analysis.statistics import COUNTED, PERCENTILES, STEADY, UNSTEADY
+from analysis.wording import Table as Data
+from analysis.wording import (
+    at_least,
+    begin_words,
+    duration,
+    interval,
+    number,
+    percent,
+    times,
+    whole,
+)
 from workloads.files import visible
 from workloads.processes import all_of, path_of
 from workloads.records import FindingEntry, RecordedPlan, Run
@@ -96,7 +106,7 @@ def _last_words(run: Run) -> list[RenderableType]:
             parts.append(one_line(f"  | {visible(line)}"))
         if left > 0:
             where = path_of(run.folder, who)
-            parts.append(one_line(f"  … {words.times(left, 'more line')} in {where}"))
+            parts.append(one_line(f"  … {times(left, 'more line')} in {where}"))
     return parts
 
 
@@ -180,8 +190,8 @@ def doubts(run: Run, counted: Count) -> list[str]:
     ):
         if share > FOREIGN_LIMIT:
             said.append(
-                f"Contaminated: {what} {words.percent(share)} of the machine's CPU time while it "
-                f"was measured (limit {words.percent(FOREIGN_LIMIT)})."
+                f"Contaminated: {what} {percent(share)} of the machine's CPU time while it "
+                f"was measured (limit {percent(FOREIGN_LIMIT)})."
             )
     if counted.steady is not None and counted.steady.state == UNSTEADY:
         said.append(
@@ -194,10 +204,10 @@ def doubts(run: Run, counted: Count) -> list[str]:
         if not tally.finished and tally.unfinished:
             said.append(
                 f"No attempt of a {role} ended in the measured window: {tally.unfinished} were "
-                f"open when it closed, the oldest for {words.duration(tally.oldest_ns)}."
+                f"open when it closed, the oldest for {duration(tally.oldest_ns)}."
             )
     for role, why in counted.undrawn.items():
-        done = words.times(counted.roles[role].committed, "commit")
+        done = times(counted.roles[role].committed, "commit")
         said.append(f"The latencies of {role}s are those of {done} alone, not of all due: {why}")
     if counted.seconds < 0.5:
         said.append(f"Short: only {counted.seconds:.2g} s were measured.")
@@ -213,7 +223,7 @@ def doubts(run: Run, counted: Count) -> list[str]:
     for role, tally in counted.roles.items():
         if tally.unknown:
             said.append(
-                f"{words.times(tally.unknown, f'{role} attempt')} ended without anybody knowing "
+                f"{times(tally.unknown, f'{role} attempt')} ended without anybody knowing "
                 "how (`unknown`)."
             )
     return said
@@ -223,7 +233,7 @@ def _heading(run: Run, counted: Count) -> list[str]:
     plan = run.manifest.plan
     params = {**run.manifest.scenario.params, **plan.params}
     said = ", ".join(f"{name} {value}" for name, value in params.items())
-    loop = f"open loop, {words.number(plan.rate)} a second" if plan.rate else "closed loop"
+    loop = f"open loop, {number(plan.rate)} a second" if plan.rate else "closed loop"
     title = f"Run {run.name}: {plan.scenario} on {plan.database}, seed {run.manifest.seed}"
     measured = (
         f"  measured {counted.seconds:.3g} s after {_warm_up(counted, plan)}, {loop}, "
@@ -248,11 +258,11 @@ def _role_line(counted: Count, role: str) -> str:
     one = counted.of(role)[0]
     low, rate, high = tally.abort_rate
     line = (
-        f"{words.times(tally.workers, role)}, {one.engine} {words.begin_words(one.begin)}: "
-        f"{words.number(tally.per_s)} tx/s committed, abort rate {words.percent(rate)}"
+        f"{times(tally.workers, role)}, {one.engine} {begin_words(one.begin)}: "
+        f"{number(tally.per_s)} tx/s committed, abort rate {percent(rate)}"
     )
     if tally.finished:
-        line += f" {words.interval(low, high, words.percent)}"
+        line += f" {interval(low, high, percent)}"
     return line
 
 
@@ -287,43 +297,39 @@ def rate_words(tally: Tally) -> str:
     if due is None or due.met:
         return ""
     under_way = due.begun - due.served - due.given_up - due.unknown
-    unknown = f"{words.whole(due.unknown)} unknown, " if due.unknown else ""
-    unbegun = words.whole(due.many - due.begun)
-    oldest = f", the oldest for {words.duration(due.oldest_ns)}" if due.oldest_ns else ""
-    many, earlier = words.times(due.many, "transaction"), tally.committed - due.served
-    before = f" ({words.whole(earlier)} of the commits were due before it.)" if earlier else ""
+    unknown = f"{whole(due.unknown)} unknown, " if due.unknown else ""
+    unbegun = whole(due.many - due.begun)
+    oldest = f", the oldest for {duration(due.oldest_ns)}" if due.oldest_ns else ""
+    many, earlier = times(due.many, "transaction"), tally.committed - due.served
+    before = f" ({whole(earlier)} of the commits were due before it.)" if earlier else ""
     return (
-        f"Rate not met: {words.number(due.asked_per_s)} a second were due, "
-        f"{words.number(tally.per_s)} a second committed. Of {many} due in the window "
-        f"{words.whole(due.served)} were served in it ({words.percent(due.share)}); of the others "
-        f"{words.whole(due.given_up)} failed or given up, {unknown}{words.whole(under_way)} under "
+        f"Rate not met: {number(due.asked_per_s)} a second were due, "
+        f"{number(tally.per_s)} a second committed. Of {many} due in the window "
+        f"{whole(due.served)} were served in it ({percent(due.share)}); of the others "
+        f"{whole(due.given_up)} failed or given up, {unknown}{whole(under_way)} under "
         f"way, {unbegun} never begun{oldest}.{before} `whole` is over all of those due."
     )
 
 
 def attempts_words(tally: Tally) -> str:
     """The referee's equation, with its numbers: every attempt is in exactly one term."""
-    kinds = [f"{words.whole(n)} {kind} at {phase}" for kind, phase, n in tally.conflict_table()]
-    conflicts = words.times(tally.conflicted, "conflict") + (
-        f" ({', '.join(kinds)})" if kinds else ""
-    )
+    kinds = [f"{whole(n)} {kind} at {phase}" for kind, phase, n in tally.conflict_table()]
+    conflicts = times(tally.conflicted, "conflict") + (f" ({', '.join(kinds)})" if kinds else "")
     return (
-        f"{words.times(tally.attempts, 'attempt')} = {words.whole(tally.committed)} committed "
-        f"+ {conflicts} + {words.whole(tally.failed)} failed + {words.whole(tally.unknown)} "
-        f"unknown; {words.times(tally.given_up, 'transaction')} given up"
+        f"{times(tally.attempts, 'attempt')} = {whole(tally.committed)} committed "
+        f"+ {conflicts} + {whole(tally.failed)} failed + {whole(tally.unknown)} "
+        f"unknown; {times(tally.given_up, 'transaction')} given up"
     )
 
 
 def effort_words(tally: Tally) -> str:
-    tries = ", ".join(
-        f"{words.whole(n)} at try {k}" for k, n in enumerate(tally.tries[:5]) if n and k
-    )
+    tries = ", ".join(f"{whole(n)} at try {k}" for k, n in enumerate(tally.tries[:5]) if n and k)
     more = int(tally.tries[5:].sum())
     if more:
-        tries += f", {words.whole(more)} later (up to try {len(tally.tries) - 1})"
+        tries += f", {whole(more)} later (up to try {len(tally.tries) - 1})"
     return (
-        f"wasted {words.percent(tally.wasted)} of the time in attempts{open_words(tally)}; "
-        f"CPU {words.number(tally.cpu_us)} µs a transaction; committed {tries or 'none'}"
+        f"wasted {percent(tally.wasted)} of the time in attempts{open_words(tally)}; "
+        f"CPU {number(tally.cpu_us)} µs a transaction; committed {tries or 'none'}"
     )
 
 
@@ -334,9 +340,9 @@ def open_words(tally: Tally) -> str:
     """
     said = ""
     if (share := tally.of_attempts(tally.open_ns)) >= SMALL:
-        said += f", of which still open at the end {words.percent(share)}"
+        said += f", of which still open at the end {percent(share)}"
     if (share := tally.of_attempts(tally.waiting_ns)) >= SMALL:
-        said += f"; waiting in BEGIN at the end {words.percent(share)}"
+        said += f"; waiting in BEGIN at the end {percent(share)}"
     return said
 
 
@@ -346,10 +352,10 @@ def fairness_words(counted: Count, role: str) -> str:
     if tally.workers < 2:
         return ""
     return (
-        f"fairness: Jain's index {words.number(tally.fairness)} (1: all alike, "
-        f"{words.number(1 / tally.workers)}: one has everything), worst share "
-        f"{words.percent(tally.worst_share)} (even: {words.percent(1 / tally.workers)}), worst p99 "
-        f"{words.at_least(*counted.worst_p99(role))}, longest {words.duration(tally.longest_ns)}"
+        f"fairness: Jain's index {number(tally.fairness)} (1: all alike, "
+        f"{number(1 / tally.workers)}: one has everything), worst share "
+        f"{percent(tally.worst_share)} (even: {percent(1 / tally.workers)}), worst p99 "
+        f"{at_least(*counted.worst_p99(role))}, longest {duration(tally.longest_ns)}"
     )
 
 
@@ -371,7 +377,7 @@ def _latency(tally: Tally) -> Table:
         if stage == "queueing" and not tally.latency_ns[stage].any():
             continue  # a closed loop has no queue
         values = tally.whole() if stage == "whole" else np.stack([each[stage]] * 2, axis=-1)
-        table.add_row(stage, *(words.at_least(*pair) for pair in values.tolist()))
+        table.add_row(stage, *(at_least(*pair) for pair in values.tolist()))
     return table
 
 
@@ -379,7 +385,7 @@ def _intervals(tally: Tally) -> Text | None:
     """The intervals of p50 and p99 of whole transactions; None with too few of them."""
     found = dict(zip(PERCENTILES, latency_intervals(tally), strict=True))
     said = [
-        f"{name} {words.interval(low, high, words.duration)}"
+        f"{name} {interval(low, high, duration)}"
         for name in ("p50", "p99")
         if np.isfinite(found[name][1])
         and not np.isnan((low := found[name][0]) + (high := found[name][2]))
@@ -400,12 +406,12 @@ def _workers(counted: Count, role: str) -> Table | None:
         share = w.tally.committed / tally.committed if tally.committed else float("nan")
         table.add_row(
             str(w.number) + ("" if w.state == "finished" else f" ({w.state})"),
-            words.number(w.tally.per_s),
-            words.percent(share),
-            words.percent(w.tally.abort_rate[1]),
-            words.at_least(*w.tally.whole()[2].tolist()),
-            words.duration(w.tally.longest_ns),
-            words.number(w.tally.cpu_us),
+            number(w.tally.per_s),
+            percent(share),
+            percent(w.tally.abort_rate[1]),
+            at_least(*w.tally.whole()[2].tolist()),
+            duration(w.tally.longest_ns),
+            number(w.tally.cpu_us),
         )
     return table
 
@@ -414,10 +420,10 @@ def _checkpoint_line(tally: Tally, run: Run) -> str:
     entries = [worker.entry for worker in run.role("checkpointer")]
     idle = sum(entry.idle_checkpoints for entry in entries)
     locked = sum(entry.busy_checkpoints for entry in entries)
-    moved, failed = words.times(tally.committed, "checkpoint"), words.whole(tally.failed)
+    moved, failed = times(tally.committed, "checkpoint"), whole(tally.failed)
     return (
-        f"{words.times(tally.workers, 'checkpointer')}: {moved} that moved frames; "
-        f"{words.whole(idle)} found nothing to do, {words.whole(locked)} another one at work, "
+        f"{times(tally.workers, 'checkpointer')}: {moved} that moved frames; "
+        f"{whole(idle)} found nothing to do, {whole(locked)} another one at work, "
         f"{failed} failed"
     )
 
@@ -431,7 +437,7 @@ def _finding(finding: FindingEntry) -> Text:
     return text
 
 
-def plain_table(data: words.Table, left: int = 1) -> Table:
+def plain_table(data: Data, left: int = 1) -> Table:
     """A table of words for the terminal; the first `left` columns and all of words are flush left.
 
     Its note is not in it.

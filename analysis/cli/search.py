@@ -28,7 +28,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from analysis import wording as words
 from analysis.cli import terminal
 from analysis.cli.options import (
     RUNS,
@@ -57,6 +56,7 @@ from analysis.search import (
     read_search,
     run_search,
 )
+from analysis.wording import duration, interval, number, percent, times
 from workloads.errors import FolderUnwritable, PlanError
 from workloads.files import FORMAT_VERSION, json_text, visible, write_json
 from workloads.runs import make_plan
@@ -192,9 +192,9 @@ def show_found(found: Found, console: Console) -> None:
     for probe in found.probes.values():
         table.add_row(
             f"{probe.rate:,g}",
-            words.number(probe.served_per_s),
+            number(probe.served_per_s),
             *(_said(probe, name, name in limited) for name in statistics),
-            words.percent(probe.abort_rate),
+            percent(probe.abort_rate),
             f"{'yes' if probe.met else 'no'} ({probe.met_runs} of {len(probe.runs)})",
         )
     console.print(table)
@@ -202,27 +202,27 @@ def show_found(found: Found, console: Console) -> None:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
-def _said(probe: Probe, name: str, interval: bool) -> str:
+def _said(probe: Probe, name: str, bounds: bool) -> str:
     low, value, high = probe.statistic(name)
     if math.isinf(value):
         return "never"
-    if not interval or math.isnan(low) or math.isinf(high):
-        return words.duration(value)
-    return f"{words.duration(value)} {words.interval(low, high, words.duration)}"
+    if not bounds or math.isnan(low) or math.isinf(high):
+        return duration(value)
+    return f"{duration(value)} {interval(low, high, duration)}"
 
 
 def _answer(found: Found) -> list[str]:
     search, rate = found.search, found.answer.rate
     loop = (
-        f"closed loop: {words.number(found.capacity)} tx/s, median of "
-        f"{words.times(len(found.capacity_runs), 'run')}"
+        f"closed loop: {number(found.capacity)} tx/s, median of "
+        f"{times(len(found.capacity_runs), 'run')}"
     )
     if rate is None:
         said = [f"No rate that was tried meets {search.objective} ({loop})."]
     else:
         met = (
             f"{search.objective}: met up to {rate:,g} transactions a second, to "
-            f"{words.percent(search.step - 1)} ({loop}). Latency is from the moment a transaction "
+            f"{percent(search.step - 1)} ({loop}). Latency is from the moment a transaction "
             "was due; intervals are within the runs of a rate."
         )
         said = [met]

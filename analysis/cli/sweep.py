@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from analysis import wording as words
 from analysis.cli import terminal
 from analysis.cli.experiment_summary import show_experiment
 from analysis.cli.options import RUNS, DatabasesOption, RunsOption, command_line
@@ -19,6 +18,7 @@ from analysis.cli.sweep_progress import SweepLive, time_words
 from analysis.counting import CountedCell as Counted
 from analysis.counting import cells_table, gather, write_csv
 from analysis.report import CELLS_CSV, skip_words
+from analysis.wording import times
 from workloads.errors import PlanError, nearest
 from workloads.experiments import (
     DONE,
@@ -210,12 +210,10 @@ def _beside(folder: Path, runs: Path) -> Beside:
 
 def _announced(sweep: Sweep, before: Experiment, fresh: bool) -> list[str]:
     """What begins or goes on, and what is known to be missing."""
-    cells = words.times(sweep.cells, "cell")
+    cells = times(sweep.cells, "cell")
     design = sweep.design
     said = [f"{design.name}: {design.question}"]
-    what = (
-        f"{cells}: {words.times(len(design.arms), 'arm')} in {words.times(design.blocks, 'block')}"
-    )
+    what = f"{cells}: {times(len(design.arms), 'arm')} in {times(design.blocks, 'block')}"
     if fresh:
         said.append(f"{what}, in {before.folder}")
     else:
@@ -227,7 +225,7 @@ def _missing(sweep: Sweep) -> list[str]:
     by_words: dict[str, list[str]] = {}
     for arm, why in sweep.missing.items():
         by_words.setdefault(why, []).append(arm)
-    return [f"missing, {words.times(len(arms), 'arm')}: {why}" for why, arms in by_words.items()]
+    return [f"missing, {times(len(arms), 'arm')}: {why}" for why, arms in by_words.items()]
 
 
 def _dry_run(
@@ -251,11 +249,11 @@ def _dry_run(
     seconds = sum(extra.seconds(dict(design.arms[arm])) for _, arm in left) / jobs
     _say(console, [f"{design.name}: {design.question}"])
     _say(console, [f"  {axis}: {', '.join(map(shown, v))}" for axis, v in design.axes.items()])
-    arms = f"{words.times(len(design.arms), 'arm')} in {words.times(design.blocks, 'block')}"
-    cells = words.times(sweep.cells, "cell")
+    arms = f"{times(len(design.arms), 'arm')} in {times(design.blocks, 'block')}"
+    cells = times(sweep.cells, "cell")
     said = [f"{arms}: {cells}, seed {design.seed}, baseline {design.baseline}"]
     if not fresh:
-        said.append(f"{words.times(len(done), 'cell')} done in {folder}, {len(left)} left")
+        said.append(f"{times(len(done), 'cell')} done in {folder}, {len(left)} left")
     said += _missing(sweep) + skip_words(sweep.skipped)
     said.append("b00, in this order:")
     said += [f"  {arm}" for arm in order[0][:ORDER_SHOWN]]
@@ -270,7 +268,7 @@ def _of_what(extra: Beside) -> str:
     beside = f"{extra.fixed_s:.2g} s"
     beside += f" and {extra.each_s:.2g} s a worker" if extra.each_s else ""
     if extra.cells:
-        return f"with {beside} beside each run, as {words.times(extra.cells, 'cell')} took before"
+        return f"with {beside} beside each run, as {times(extra.cells, 'cell')} took before"
     return f"if each cell takes {beside} beside its run, which is an assumption: none was run yet"
 
 
@@ -281,7 +279,7 @@ def _go_on(asked: str, folder: Path, given: dict[str, object], more: list[str]) 
     for option, value in given.items():
         typed += [option, shown(value)] if value is not None else []
     cells = experiment.design.blocks * len(experiment.design.arms)
-    kept = f"{len(experiment.cells)} of {words.times(cells, 'cell')}"
+    kept = f"{len(experiment.cells)} of {times(cells, 'cell')}"
     return [f"interrupted: {kept} are kept; go on with", shlex.join(typed)]
 
 

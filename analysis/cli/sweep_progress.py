@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Console, Group
 from rich.live import Live as RichLive
 
-from analysis import wording as words
 from analysis.cli.progress import progress_words
 from analysis.cli.terminal import one_line
 from analysis.counting import count
+from analysis.wording import number, times
 from workloads.errors import RunError
 from workloads.experiments import DONE, Beside, Experiment, beside
 from workloads.runs import Progress
@@ -72,12 +72,12 @@ class SweepLive:
         rate = self._rate(cell)
         if self.ran in (1, 8) or self.ran % 20 == 0:
             self.cost = self._costs(beside([experiment.folder]))
-        said = f"{words.number(rate)} committed/s" if rate is not None else "done"
+        said = f"{number(rate)} committed/s" if rate is not None else "done"
         if cell.state != DONE:
             said = f"{cell.state}: {cell.words}"
         line = (
             f"[{len(experiment.cells)}/{self._cells()}, {self._left_words()} left] "
-            f"b{block:02d} of {words.times(experiment.design.blocks, 'block')}, {arm}: {said}"
+            f"b{block:02d} of {times(experiment.design.blocks, 'block')}, {arm}: {said}"
         )
         if not self.live or cell.state != DONE:
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -101,7 +101,7 @@ class SweepLive:
         states = [cell.state for cell in self.experiment.cells.values()]
         bad = {state: states.count(state) for state in dict.fromkeys(states) if state != DONE}
         said = [f"{len(states)} of {self._cells()} cells done"]
-        said += [f"{number} {state}" for state, number in bad.items()]
+        said += [f"{many} {state}" for state, many in bad.items()]
         said += [f"{len(self.running)} running", f"{self._left_words()} left"]
         lines = [f"{self.experiment.design.name}: {', '.join(said)}"]
         for (block, arm), progress in list(self.running.items())[:RUNNING_SHOWN]:
@@ -111,9 +111,9 @@ class SweepLive:
         if medians:
             best = max(medians, key=lambda arm: medians[arm])
             worst = min(medians, key=lambda arm: medians[arm])
-            lines.append(f"  best so far: {best}, {words.number(medians[best])} committed/s")
+            lines.append(f"  best so far: {best}, {number(medians[best])} committed/s")
             if worst != best:
-                lines.append(f"  worst so far: {worst}, {words.number(medians[worst])} committed/s")
+                lines.append(f"  worst so far: {worst}, {number(medians[worst])} committed/s")
         return lines
 
     def _rate(self, cell: Any) -> float | None:

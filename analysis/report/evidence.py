@@ -12,7 +12,6 @@ from dataclasses import field as field_
 from pathlib import Path
 from typing import Any
 
-from analysis import wording as words
 from analysis.counting import FOREIGN_LIMIT, Arm, CountedCell, Measured, gather
 from analysis.report import isolation
 from analysis.report.facts import (
@@ -28,6 +27,7 @@ from analysis.report.facts import (
 from analysis.report.markdown import Markdown, code, markdown
 from analysis.report.replica import NEVER, Served, read_served
 from analysis.report.suite_file import CAMPAIGN, Campaign, read_campaign, sweep_beside
+from analysis.wording import times
 from workloads.engines import Probe
 from workloads.errors import LaterVersion, RunError
 from workloads.experiments import NOTE, read_experiment
@@ -225,4 +225,4 @@ def where(*arms: Arm) -> Markdown:
         return markdown("run {}", code(f"{measured.name}/{runs[0]}"))
     blocks = sorted({run.split("-")[0] for run in runs})
     span = blocks[0] if len(blocks) == 1 else f"{blocks[0]}…{blocks[-1]}"
-    return markdown("{} {}", words.times(len(runs), "run"), code(f"{measured.name}/{span}"))
+    return markdown("{} {}", times(len(runs), "run"), code(f"{measured.name}/{span}"))

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis import wording as words
 from analysis.counting import (
     Arm,
     CountedCell,
@@ -24,7 +23,7 @@ from analysis.counting import (
     throughput,
 )
 from analysis.statistics import FEWEST_BLOCKS, Estimate
-from analysis.wording import Table
+from analysis.wording import DASH, Table, at_least, interval, listed, number, percent, times
 from workloads.experiments import AGAIN, DONE, FAILED, MISSING, REFUSED, Skipped, shown
 
 MOST_ROWS = 30
@@ -74,10 +73,10 @@ def arms_table(measured: Measured) -> Table:
 def _of(tally: Tally | None) -> list[str]:
     """Abort rate and p99 of all blocks together."""
     if tally is None:
-        return [words.DASH, words.DASH]
+        return [DASH, DASH]
     return [
-        words.percent(tally.abort_rate[1]),
-        words.at_least(*tally.whole()[2].tolist()),
+        percent(tally.abort_rate[1]),
+        at_least(*tally.whole()[2].tolist()),
     ]
 
 
@@ -100,19 +99,19 @@ def _name(arm: Arm, axes: Sequence[str]) -> list[str]:
 def _said(made: Estimate) -> list[str]:
     """The median, and its interval in brackets or the range of too few blocks."""
     if not made.blocks:
-        return [words.DASH, ""]
+        return [DASH, ""]
     if made.known:
-        return [words.number(made.value), words.interval(made.low, made.high)]
+        return [number(made.value), interval(made.low, made.high)]
     if made.blocks == 1:
-        return [words.number(made.value), ""]
+        return [number(made.value), ""]
     low, high = float(made.each.min()), float(made.each.max())
-    return [words.number(made.value), f"{words.number(low)}–{words.number(high)}"]
+    return [number(made.value), f"{number(low)}–{number(high)}"]
 
 
 def _ratio(arm: Arm, role: str) -> list[str]:
     baseline = rival(arm)
     if baseline is None or arm.measured.unlike(arm, baseline):
-        return [words.DASH, ""]
+        return [DASH, ""]
     return _said(arm.measured.ratio(arm, baseline, throughput(role)))
 
 
@@ -135,13 +134,13 @@ def _wal(arm: Arm) -> list[str]:
     """How large the log grew and how often it began again, medians of the usable cells."""
     logs = [c.counted.wal for c in arm.usable if c.counted and c.counted.wal]
     if not logs:
-        return [words.DASH, words.DASH]
+        return [DASH, DASH]
     size = mebibytes(float(np.median([log.bytes_max for log in logs])))
     known = [log.restarts for log in logs if log.restarts is not None]
     if not known:
-        return [size, words.DASH]
+        return [size, DASH]
     least = "" if all(log.exact for log in logs) else "≥ "
-    return [size, least + words.number(float(np.median(known)))]
+    return [size, least + number(float(np.median(known)))]
 
 
 def _outgrown(measured: Measured) -> list[tuple[CountedCell, Wal]]:
@@ -158,7 +157,7 @@ def _note(measured: Measured, role: str) -> str:
     blocks = max((block for block, _ in measured.cells), default=-1) + 1
     which = "transactions" if role == "writer" else "readers' transactions"
     return (
-        f"tx/s: the {which} of an arm that committed, median of {words.times(blocks, 'block')}. "
+        f"tx/s: the {which} of an arm that committed, median of {times(blocks, 'block')}. "
         f"ratio: median of the blocks' ratios {against}. between: the 95 % interval in brackets, "
         f"or from the least to the greatest of fewer than {FEWEST_BLOCKS} blocks (a narrow screen "
         "leaves it out). aborts, p99: of all blocks together."
@@ -201,7 +200,7 @@ def failure_words(measured: Measured, states: dict[tuple[int, str], str]) -> lis
         cell = first[why]
         where = f"b{cell.block:02d}, {cell.arm}"
         if count > 1:
-            where = f"{words.times(count, 'cell')}, first {where}"
+            where = f"{times(count, 'cell')}, first {where}"
         said.append(f"{why[0]}: {where}: {cell.failure}")
     return said
 
@@ -214,7 +213,7 @@ def doubt_words(measured: Measured) -> list[str]:
     unmet = [cell for cell in measured.cells.values() if cell.state == DONE and cell.unmet]
     if unmet:
         said.append(
-            f"{words.times(len(unmet), 'cell')} did not meet the rate that was asked for, the "
+            f"{times(len(unmet), 'cell')} did not meet the rate that was asked for, the "
             f"first b{unmet[0].block:02d}, {unmet[0].arm}: {unmet[0].unmet}. Percentiles are over "
             "all that were due."
         )
@@ -223,13 +222,13 @@ def doubt_words(measured: Measured) -> list[str]:
     if outgrown := _outgrown(measured):
         cell, log = outgrown[0]
         said.append(
-            f"In {words.times(len(outgrown), 'cell')} the log outgrew its autocheckpoint tenfold, "
+            f"In {times(len(outgrown), 'cell')} the log outgrew its autocheckpoint tenfold, "
             f"the first b{cell.block:02d}, {cell.arm}: it {log.sentence()}."
         )
     dirty = [cell for cell in measured.cells.values() if cell.state == DONE and cell.contaminated]
     if dirty:
         said.append(
-            f"{words.times(len(dirty), 'cell')} contaminated and left out of the medians, the "
+            f"{times(len(dirty), 'cell')} contaminated and left out of the medians, the "
             f"first in b{dirty[0].block:02d}, {dirty[0].arm}: {dirty[0].contaminated}. "
             "`cwkit sweep FILE.toml --retry-contaminated` runs them again."
         )
@@ -242,7 +241,7 @@ def doubt_words(measured: Measured) -> list[str]:
     over = [cell for cell in measured.cells.values() if cell.crowded]
     if over:
         said.append(
-            f"{words.times(len(over), 'cell')} shared CPUs with another cell (--oversubscribe): "
+            f"{times(len(over), 'cell')} shared CPUs with another cell (--oversubscribe): "
             "their rates say what was left for them, not what the engine can do, and no ratio is "
             "taken of them."
         )
@@ -250,11 +249,9 @@ def doubt_words(measured: Measured) -> list[str]:
     conducts = [cell.manifest.conduct for cell in alike if cell.manifest]
     jobs = sorted({(conduct.jobs, len(conduct.cpus)) for conduct in conducts if conduct.jobs})
     if len(jobs) > 1:
-        kinds = [
-            f"{words.times(n, 'cell')} at a time with {words.times(c, 'CPU')}" for n, c in jobs
-        ]
+        kinds = [f"{times(n, 'cell')} at a time with {times(c, 'CPU')}" for n, c in jobs]
         said.append(
-            f"The cells ran under different conditions ({words.listed(kinds)}), so their numbers "
+            f"The cells ran under different conditions ({listed(kinds)}), so their numbers "
             "are not to be compared."
         )
     pairs = [(arm, other) for arm in measured.arms.values() if (other := rival(arm))]
@@ -263,7 +260,7 @@ def doubt_words(measured: Measured) -> list[str]:
     ]
     if odd:
         said.append(
-            f"{words.times(len(odd), 'pair')} of runs give no ratio, for they are not alike, the "
+            f"{times(len(odd), 'pair')} of runs give no ratio, for they are not alike, the "
             f"first in {odd[0]}."
         )
     return said
@@ -275,7 +272,6 @@ def skip_words(skipped: Sequence[Skipped]) -> list[str]:
     for one in skipped:
         by_why.setdefault(one.why, []).append(one.arm)
     return [
-        f"left out, {words.times(len(arms), 'arm')} ({arms[0]}{', …' if len(arms) > 1 else ''}): "
-        f"{why}"
+        f"left out, {times(len(arms), 'arm')} ({arms[0]}{', …' if len(arms) > 1 else ''}): {why}"
         for why, arms in by_why.items()
     ]
