@@ -41,6 +41,14 @@ def test_imports_run_downwards_only(package):
     assert seen
 
 
+def test_no_path_is_resolved_in_the_way_that_links_in_a_circle_break():
+    for package in FLOORS:
+        for path in (ROOT / package).rglob("*.py"):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                if ".resolve()" in line and "__file__" not in line and "test_" not in path.name:
+                    raise AssertionError(f"{path}: use workloads.files.resolved: {line.strip()}")
+
+
 def test_every_file_says_its_place_in_the_story():
     for package in FLOORS:
         for path in (ROOT / package).rglob("*.py"):

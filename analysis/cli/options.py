@@ -41,10 +41,11 @@ def load_files(paths: Sequence[Path], plans: Sequence[RecordedPlan]) -> None:
     Raises PlanError for a file that none of them names: the option would do nothing.
     """
     from workloads.engines import path_of, trust
+    from workloads.files import resolved
 
     named = {path_of(name) for plan in plans for name in (plan.scenario, *plan.engines())} - {None}
     for path in paths:
-        if path.resolve() not in named:
+        if resolved(path) not in named:
             there = ", ".join(sorted(map(str, named))) or "none"
             raise PlanError(f"--load {path}: nothing names this file. The files named: {there}.")
     trust(*paths)

@@ -153,6 +153,13 @@ def test_a_file_that_nothing_names_is_not_loaded_and_said(
     assert f"{home}/evil.py" in err and err.count("\n") == 1
 
 
+def test_a_loaded_file_may_be_a_link_in_a_circle(home: Path, play: Play) -> None:
+    runs(home, "scenario", older=False)
+    (home / "loop").symlink_to("loop")
+    status, out, err = play("conflicts", "a", "--load", "loop")
+    assert status == 2 and not out and "--load loop: nothing names this file." in err
+
+
 def test_a_report_is_written_again_without_the_file(home: Path, play: Play) -> None:
     made_report_folder(home / "report")
     for path in (home / "report").glob("*/*/manifest.json"):

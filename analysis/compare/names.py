@@ -11,6 +11,7 @@ from typing import NamedTuple
 from analysis.counting import FOREIGN_LIMIT, Arm, CountedCell, Measured, count, gather
 from workloads.errors import PlanError, RunError, nearest, shortened
 from workloads.experiments import DONE, FAILED, read_experiment
+from workloads.files import resolved
 from workloads.records import find_run, in_reports, read_run
 from workloads.runs import must_be_over, why_not
 
@@ -162,10 +163,10 @@ def _of_run(folder: Path, foreign_limit: float) -> Side:
 def _of_arms(places: Sequence[Place], foreign_limit: float) -> Iterator[Side]:
     wanted: dict[Path, list[str]] = {}
     for place in places:
-        wanted.setdefault(place.folders[0].resolve(), []).append(place.arm)
+        wanted.setdefault(resolved(place.folders[0]), []).append(place.arm)
     counted = {folder: _counted(folder, foreign_limit, arms) for folder, arms in wanted.items()}
     for place in places:
-        folder = place.folders[0].resolve()
+        folder = resolved(place.folders[0])
         label = place.arm if len(wanted) == 1 else f"{place.folders[0].name}:{place.arm}"
         yield _side(counted[folder].arms[place.arm], folder, label)
 

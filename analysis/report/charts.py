@@ -26,6 +26,7 @@ from analysis.report.evidence import Evidence
 from analysis.report.facts import CONTROL, System
 from analysis.report.markdown import ours
 from analysis.statistics import abort_rate
+from workloads.files import resolved
 from workloads.records import COMMITTED, read_run
 
 
@@ -82,7 +83,7 @@ def drawn(
 
 def address_of(path: Path, out: Path) -> str:
     """A file's path as the report `out` links to it: seen from the report's folder."""
-    return os.path.relpath(path.resolve(), out.resolve().parent).replace(os.sep, "/")
+    return os.path.relpath(resolved(path), resolved(out).parent).replace(os.sep, "/")
 
 
 def _by_writers(evidence: Evidence) -> list[Line]:

@@ -31,7 +31,7 @@ from analysis.wording import times
 from workloads.engines import Probe
 from workloads.errors import LaterVersion, RunError
 from workloads.experiments import NOTE, read_experiment
-from workloads.files import inside
+from workloads.files import inside, resolved
 
 ORDER = (
     "headline",
@@ -175,21 +175,21 @@ def _places(
     folder: Path, campaign: Campaign, sweeps: Sequence[Path], unread: list[str]
 ) -> list[Path]:
     """The experiments' folders, each once, those that the user named among them."""
-    named = [sweep.resolve() for sweep in sweeps]
+    named = [resolved(sweep) for sweep in sweeps]
     if os.path.lexists(folder / NOTE):
-        return list(dict.fromkeys([folder.resolve(), *named]))
+        return list(dict.fromkeys([resolved(folder), *named]))
     found = []
     for name in sorted(os.listdir(folder)):
         if os.path.lexists(folder / name / NOTE):
             try:
-                found.append(inside(folder, name).resolve())
+                found.append(resolved(inside(folder, name)))
             except RunError as error:
                 unread.append(str(error))
     for place in campaign.sweeps:
         try:
-            found.append(sweep_beside(folder, place).resolve())
+            found.append(resolved(sweep_beside(folder, place)))
         except RunError as error:
-            if (folder / place).resolve() not in named:
+            if resolved(folder / place) not in named:
                 unread.append(str(error))
     return list(dict.fromkeys([*found, *named]))
 

@@ -11,6 +11,7 @@ The template of such a sentence is a literal of the code; its pieces are escaped
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -136,7 +137,7 @@ def alt(text: object) -> Markdown:
 
 def address(path: object) -> Markdown:
     """A path as the address of a link or an image."""
-    return Markdown(quote(str(path), safe="/.-_~+,="))
+    return Markdown(quote(os.fsencode(str(path)), safe="/.-_~+,="))
 
 
 def as_html(text: object) -> Markdown:

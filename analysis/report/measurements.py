@@ -20,7 +20,7 @@ from workloads import records as rec
 from workloads.engines import engine_names, probe, to_dict
 from workloads.errors import FolderUnwritable
 from workloads.experiments import Design, Experiment, OnCell, run_experiment
-from workloads.files import inside
+from workloads.files import inside, resolved
 from workloads.processes import end, python, read_open, start, wait
 from workloads.replica import measure as measure_served
 from workloads.replica import read_manifest
@@ -273,7 +273,7 @@ def _isolation(folder: Path, *, quick: bool, say: Callable[[str], None]) -> None
         return
     examples = 10 if quick else 100
     say(f"isolation: the literature's schedules and {examples} drawn ones for each engine and mode")
-    words = python("analysis.report.isolation", str(path.resolve()), str(examples))
+    words = python("analysis.report.isolation", str(resolved(path)), str(examples))
     with tempfile.TemporaryFile() as errors:
         child = start("isolation", words, last_words=errors, stdout=subprocess.DEVNULL, within=ROOT)
         try:

@@ -25,7 +25,7 @@ from analysis.report.evidence import Evidence, read_evidence
 from analysis.report.markdown import FILTERS, Markdown, code, markdown
 from analysis.statistics import FEWEST_BLOCKS, SHORT, UNSTEADY
 from analysis.wording import Table, percent, times
-from workloads.files import replace
+from workloads.files import replace, resolved
 from workloads.records import Retry
 
 TEMPLATE = "report.md.j2"
@@ -54,7 +54,7 @@ def _without(text: str, folder: Path) -> str:
     A folder's name may be a word or a part of one: it is a path only where a separator stands in
     it or behind it.
     """
-    for path in (str(folder.resolve()), str(folder)):
+    for path in (str(resolved(folder)), str(folder)):
         for form in (path, Markdown.escape(path)):
             own = r"(?<![\w./-])" + re.escape(str(form))
             text = re.sub(own + re.escape(os.sep), "", text)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from workloads.errors import RunError
-from workloads.files import FORMAT_VERSION, inside, read_versioned, write_json
+from workloads.files import FORMAT_VERSION, inside, read_versioned, resolved, write_json
 
 if TYPE_CHECKING:
     from workloads.engines import Probe
@@ -74,7 +74,7 @@ def allow_foreign(folder: Path, share: float) -> None:
 def tell_sweeps(folder: Path, sweeps: Sequence[Path]) -> None:
     """Keep which sweeps the report tells, by their place beside its folder."""
     said = read_campaign(folder)
-    there = [str(os.path.relpath(sweep.resolve(), folder.resolve())) for sweep in sweeps]
+    there = [str(os.path.relpath(resolved(sweep), resolved(folder))) for sweep in sweeps]
     told = list(dict.fromkeys([*said.sweeps, *there]))
     write_campaign(folder, msgspec.structs.replace(said, sweeps=told))
 

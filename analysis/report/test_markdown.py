@@ -16,7 +16,16 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt  # comes with rich
 
-from analysis.report.markdown import Markdown, alt, code, fenced, listed, markdown, table_cell
+from analysis.report.markdown import (
+    Markdown,
+    address,
+    alt,
+    code,
+    fenced,
+    listed,
+    markdown,
+    table_cell,
+)
 from analysis.report.report import write_report
 from analysis.synthetic import drawn_run, made_experiment, made_report_folder
 from workloads.records import Run
@@ -205,6 +214,11 @@ def test_no_text_of_a_run_changes_the_shape_of_a_report(
     said = report_with(tmp_path, text)
     assert shape(said) == harmless
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e]", said)
+
+
+def test_the_address_of_a_file_is_its_bytes_whatever_they_are() -> None:
+    """A name that is no UTF-8 comes from the command line as half characters."""
+    assert address("a b/\udcff.svg") == "a%20b/%FF.svg"
 
 
 def test_structure_is_written_out_in_the_code() -> None:

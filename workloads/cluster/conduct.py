@@ -55,7 +55,7 @@ from workloads.experiments import (
     start_over,
     write_cell,
 )
-from workloads.files import Held, locked, remove
+from workloads.files import Held, locked, remove, resolved
 
 __all__ = ["MachinesGone", "find_machines", "run_on_cluster"]
 
@@ -138,7 +138,7 @@ def run_on_cluster(
                 for path in folder.glob(f"*{ARRIVING}"):
                     remove(folder, path.name)
                 made = _Conducting(machines, design, experiment, back_s)
-                made.databases = str(databases.resolve()) if databases else ""
+                made.databases = str(resolved(databases)) if databases else ""
                 made.command, made.on_cell, made.watch, made.say = command, on_cell, watch, say
                 await made.run()
                 return experiment

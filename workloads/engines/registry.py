@@ -29,6 +29,7 @@ from types import ModuleType
 from typing import Any
 
 from workloads.errors import NotTrusted, UnknownName, nearest, shortened
+from workloads.files import resolved
 
 HANDED_ON = "CWKIT_USER_FILES"
 """Environment variable with the trusted files, for the processes that this one starts."""
@@ -55,8 +56,8 @@ def path_of(name: str) -> Path | None:
     """The file of "path.py:Class" or "path.py", None of a registry's name."""
     text = name.rpartition(":")[0] if ".py:" in name else name if name.endswith(".py") else ""
     try:
-        return Path(text).resolve() if text else None
-    except (OSError, ValueError, RuntimeError):  # a NUL in it, links in a circle
+        return resolved(text) if text else None
+    except (OSError, ValueError):  # a NUL in it
         return None
 
 

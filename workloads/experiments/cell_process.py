@@ -28,7 +28,7 @@ from workloads.experiments.experiment import (
     write_cell,
     write_last_words,
 )
-from workloads.files import inside
+from workloads.files import inside, resolved
 from workloads.processes import gist, python, read_open, start
 from workloads.runs import START_LIMIT_S, Progress, make_plan
 
@@ -81,7 +81,7 @@ class CellProcess:
             "block": block,
             "arm": arm,
             "cpus": list(cpus),
-            "databases": str(databases.resolve()) if databases else "",
+            "databases": str(resolved(databases)) if databases else "",
             "how": dict(how),
             "conductor": os.getpid(),
         }

@@ -35,7 +35,7 @@ from workloads.experiments.experiment import (
 from workloads.experiments.shipped_sweeps import sweep_path
 from workloads.experiments.sweep import Sweep, read_sweep
 from workloads.experiments.sweep_folder import choose_folder, note_sweep
-from workloads.files import visible
+from workloads.files import resolved, visible
 
 RUNS = Path("runs")
 MENDABLE = (PlanError, UnknownName, RunError, RunFailed)
@@ -84,8 +84,8 @@ class SweepItems:
             self.sweep: Sweep = read_sweep(self.file)
         except MENDABLE as error:
             raise pytest.UsageError(visible(error, keep="\n")) from error
-        path = self.file.resolve()
-        named = [arg for arg in config.args if Path(arg.partition("::")[0]).resolve() == path]
+        path = resolved(self.file)
+        named = [arg for arg in config.args if resolved(arg.partition("::")[0]) == path]
         config.args = named or [str(self.file)]
         self.worker: dict[str, Any] = getattr(config, "workerinput", {})
         self.again = bool(config.getoption("--again"))
@@ -150,7 +150,7 @@ class SweepItems:
         slot = min(set(range(self.jobs)) - set(self.taken.values()), default=0)
         self.taken[name] = slot
         node.workerinput |= {
-            "sweep_folder": str(self.folder.resolve()),
+            "sweep_folder": str(resolved(self.folder)),
             "sweep_jobs": self.jobs,
             "sweep_over": self.over,
             # Alone it may use the whole machine, as a cell of the command's.
@@ -187,7 +187,7 @@ class SweepItems:
     def pytest_collect_file(
         self, file_path: Path, parent: pytest.Collector
     ) -> pytest.Collector | None:
-        if file_path.resolve() != self.file.resolve():
+        if resolved(file_path) != resolved(self.file):
             return None
         inside = file_path.is_relative_to(self.config.rootpath)
         # Outside, pytest would call every file "", and --lf would mix them up.

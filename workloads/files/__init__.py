@@ -42,6 +42,7 @@ __all__ = [
     "remove",
     "replace",
     "replacing",
+    "resolved",
     "this_process",
     "usual_places",
     "visible",

@@ -11,6 +11,7 @@ from .access import read_versioned as read_versioned
 from .access import remove as remove
 from .access import replace as replace
 from .access import replacing as replacing
+from .access import resolved as resolved
 from .access import within as within
 from .access import write_json as write_json
 from .locks import LOCK_FILE as LOCK_FILE

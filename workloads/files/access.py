@@ -11,6 +11,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,15 @@ LONGEST_NAME = 255
 
 
 # --- paths ------------------------------------------------------------------------------------
+
+
+def resolved(path: str | Path) -> Path:
+    """The absolute path without symbolic links, as far as they lead anywhere.
+
+    `Path.resolve` raises RuntimeError for links in a circle, which nobody expects of a path.
+    Raises ValueError for a path with a NUL.
+    """
+    return Path(os.path.realpath(path))
 
 
 def inside(folder: Path, name: object) -> Path:
@@ -81,10 +91,10 @@ def _no_name(name: object) -> str | None:
 
 def _leads_inside(folder: Path, path: Path) -> bool:
     try:
-        to, root = path.resolve(), folder.resolve()
-    except (OSError, RuntimeError):  # links in a circle
+        to, root = resolved(path), resolved(folder)
+    except OSError:
         return False
-    return to != root and to.is_relative_to(root)
+    return to != root and to.is_relative_to(root) and not to.is_symlink()  # links in a circle
 
 
 def _short(name: object) -> str:
@@ -283,8 +293,9 @@ def replacing(path: Path, *, named: bool = False) -> Iterator[BinaryIO]:
 
 
 def _written_to(path: Path) -> bool:
-    if os.path.abspath(path).startswith(("/dev/", "/proc/")):
-        return os.path.lexists(path)
+    place = os.path.abspath(path)
+    if place.startswith("/dev/") or re.match("/proc/[^/]+/fd/", place):
+        return os.path.lexists(path)  # an open file by its number; no other file of /proc is one
     try:
         return not stat.S_ISREG(os.stat(path).st_mode)
     except OSError:

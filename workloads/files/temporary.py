@@ -27,6 +27,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from workloads.files.access import resolved
+
 PREFIX = "cwkit-"
 NAME = re.compile(r"cwkit-[a-z]+-[a-z0-9_]{8}")
 MAKING = re.compile(r"cwkit-making-([0-9]{1,18})-([0-9]{1,18})-[a-z0-9_]{8}")
@@ -107,7 +109,7 @@ def make(
     Raises OSError where it can't be made.
     """
     owner = this_process(kind, run=run, run_id=run_id)
-    making = Path(tempfile.mkdtemp(prefix=_making(owner), dir=within)).resolve()
+    making = resolved(Path(tempfile.mkdtemp(prefix=_making(owner), dir=within)))
     lock = _opened(making)
     path = making.with_name(f"{PREFIX}{kind}-{making.name[-8:]}")
     try:
@@ -139,7 +141,7 @@ def made(kind: str, *, within: Path | None = None) -> Iterator[Path]:
 def this_process(kind: str, *, run: Path | None = None, run_id: str = "") -> Owner:
     """This process as an owner."""
     pid = os.getpid()
-    where = str(run.resolve()) if run else ""
+    where = str(resolved(run)) if run else ""
     return Owner(kind, pid, start_ticks(pid), boot_id(), where, run_id)
 
 

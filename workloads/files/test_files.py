@@ -24,6 +24,7 @@ from workloads.files.access import (
     remove,
     replace,
     replacing,
+    resolved,
     within,
 )
 from workloads.files.visible_text import visible
@@ -284,6 +285,20 @@ def test_what_the_user_names_is_written_to_where_it_is_no_file(
     replace(tmp_path / "link", "new", named=True)
     assert (precious / "letter").read_text() == "new" and (tmp_path / "link").is_symlink()
     assert [path.name for path in precious.iterdir()] == ["letter"]
+
+
+def test_no_file_of_proc_but_an_open_one_is_written_to(tmp_path: Path) -> None:
+    """/proc/self/mem is this process's memory: opened to be written to, it would be."""
+    with pytest.raises(OSError, match="/proc"):
+        replace(Path("/proc/self/mem"), "gone", named=True)
+    with (tmp_path / "open").open("wb") as file:
+        replace(Path(f"/proc/self/fd/{file.fileno()}"), "through", named=True)
+    assert (tmp_path / "open").read_text() == "through"
+
+
+def test_links_in_a_circle_are_a_path_as_any_other(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert resolved(tmp_path / "loop" / "x").name == "x"
 
 
 # --- text -------------------------------------------------------------------------------------

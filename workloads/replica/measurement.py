@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from workloads.files import FORMAT_VERSION, made
+from workloads.files import FORMAT_VERSION, made, resolved
 from workloads.processes import (
     die_with_parent,
     end,
@@ -93,7 +93,7 @@ def measure(
         served_files.set_aside(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with made("served") as home:
-        job = {"folder": str(folder.resolve()), "home": str(home), "quick": quick, "seed": seed}
+        job = {"folder": str(resolved(folder)), "home": str(home), "quick": quick, "seed": seed}
         job["blocks"] = blocks or (QUICK_BLOCKS if quick else BLOCKS)
         failure = _apart(job, folder, limit_s)
         if failure and (log := read_last_words(home / "server" / "sqld.log")):

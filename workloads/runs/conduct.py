@@ -30,7 +30,7 @@ from pydantic import ValidationError
 from workloads import records as rec
 from workloads.engines import find_engine, logs_of
 from workloads.errors import FolderUnwritable, ModeRefused, RunError, RunFailed, TooLong
-from workloads.files import ROOT, Temporary, hold, make, replacing, this_process, visible
+from workloads.files import ROOT, Temporary, hold, make, replacing, resolved, this_process, visible
 from workloads.processes import (
     RESERVE,
     SUFFIX,
@@ -327,7 +327,7 @@ class _Making:
         self.control = ControlBlock(self.home.path / "control.bin", len(self.places), create=True)
         job = {
             "plan": self.plan.model_dump(mode="json"),
-            "folder": str(self.folder.resolve()),
+            "folder": str(resolved(self.folder)),
             "database": str(self.database),
             "control": str(self.control.path),
             "parent": os.getpid(),

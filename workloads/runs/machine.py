@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from workloads.files import ROOT
+from workloads.files import ROOT, resolved
 
 SOURCES = ROOT / "workloads"
 
@@ -79,7 +79,7 @@ def _first_line(path: str) -> str:
 
 def file_system(folder: Path) -> str:
     """The type of the file system that holds a folder ("ext4", "tmpfs"): the longest mount wins."""
-    at = Path(folder).resolve()
+    at = resolved(folder)
     best, kind = -1, "unknown"
     for part in psutil.disk_partitions(all=True):
         mount = Path(part.mountpoint)

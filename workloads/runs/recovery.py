@@ -46,6 +46,7 @@ from workloads.files import (
     holding,
     in_use,
     read_owner,
+    resolved,
 )
 from workloads.processes import POLL_S, RESERVE, SUFFIX
 from workloads.records import (
@@ -288,7 +289,7 @@ def _are_one(folder: Path, manifest: Manifest, owner: Owner | None) -> bool:
     """
     if owner is None or not manifest.id or owner.run_id != manifest.id:
         return False
-    if owner.run == str(folder.resolve()):
+    if owner.run == str(resolved(folder)):
         return True
     return run_of(owner) is None
 
