@@ -273,6 +273,8 @@ def replacing(path: Path, *, named: bool = False) -> Iterator[BinaryIO]:
     path = Path(os.path.realpath(path)) if named else path
     if not path.name:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.is_relative_to("/proc"):  # no file can be made there, and what is there acts
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     # A name of its own for each process: two that write the same file must not share it. Made
     # anew: a link of that name, which somebody put there, would lead what we write elsewhere.
     beside = path.with_name(f"{path.name}.{os.getpid()}.new")
