@@ -76,15 +76,15 @@ def svg(history: History, witness: Witness, more: Sequence[str] = ()) -> str:
     down = MARGIN + LINE * (len(head) + 1) + room
     boxes = {t: b._replace(x=b.x + MARGIN, y=b.y + down) for t, b in zip(txns, places, strict=True)}
     foot = max(b.y + b.height / 2 for b in boxes.values()) + MARGIN + LINE + room
-    told = [
+    notes = [
         line
         for text in [*why, *more]
         for line in textwrap.wrap(text, columns, subsequent_indent="  ")
     ]
     right = max(b.x + b.width / 2 for b in boxes.values())
     right = max([right, *(MARGIN + len(x) * LETTER for x in head)])
-    right = max([right, *(MARGIN + len(x) * SMALL_LETTER for x in told)])
-    width, height = right + MARGIN, foot + LINE * len(told)
+    right = max([right, *(MARGIN + len(x) * SMALL_LETTER for x in notes)])
+    width, height = right + MARGIN, foot + LINE * len(notes)
     parts = [
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
@@ -101,7 +101,7 @@ def svg(history: History, witness: Witness, more: Sequence[str] = ()) -> str:
     middle = (middle[0], middle[1] / len(boxes))
     parts += [_arrow(step, boxes, middle) for step in witness.steps]
     parts += [_box(boxes[t], names[t], texts[t], where(history, t)) for t in txns]
-    parts += [_text(MARGIN, foot + LINE * i, x, "soft", 11) for i, x in enumerate(told)]
+    parts += [_text(MARGIN, foot + LINE * i, x, "soft", 11) for i, x in enumerate(notes)]
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -230,9 +230,9 @@ def _tip(colour: str, dx: float, dy: float, x: float, y: float) -> str:
         (back[0] - 4.5 * uy, back[1] + 4.5 * ux),
         (back[0] + 4.5 * uy, back[1] - 4.5 * ux),
     )
-    told = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
+    corners = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
     light = COLOURS[colour][1]
-    return f'<polygon class="tip {colour}" fill="{light}" stroke="none" points="{told}"/>'
+    return f'<polygon class="tip {colour}" fill="{light}" stroke="none" points="{corners}"/>'
 
 
 def _border(box: Box, towards_x: float, towards_y: float) -> tuple[float, float]:

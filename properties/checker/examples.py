@@ -14,7 +14,7 @@ from typing import Any
 
 from workloads.records import Builder, History
 
-OUTCOME_WORDS = {"ok": "committed", "fail": "failed", "info": "unknown", "conflict": "conflict"}
+OUTCOMES = {"ok": "committed", "fail": "failed", "info": "unknown", "conflict": "conflict"}
 
 
 def parse(lines: Iterable[str], model: str) -> History:
@@ -22,7 +22,7 @@ def parse(lines: Iterable[str], model: str) -> History:
     builder = Builder(model)
     for line in lines:
         session, begin, end, outcome, ops = parse_line(line)
-        builder.add(session, begin, end, OUTCOME_WORDS[outcome], ops)
+        builder.add(session, begin, end, OUTCOMES[outcome], ops)
     return builder.build()
 
 

@@ -203,9 +203,9 @@ def report(verdict: Verdict, level: str) -> str:
         head = f"unknown: no violation of {level} was found, and not everything was judged"
     else:
         head = f"unknown: no violation of {level} was found, and nothing proves that there is none"
-    words = {True: "yes", False: "no", "unknown": "no violation found"}
+    answers = {True: "yes", False: "no", "unknown": "no violation found"}
     lines = [head]
-    lines += [f"  {name:36}{words[value]}" for name, value in verdict.levels.items()]
+    lines += [f"  {name:36}{answers[value]}" for name, value in verdict.levels.items()]
     lines += untold(verdict)
     for witnesses in verdict.anomalies.values():
         first = witnesses[0]

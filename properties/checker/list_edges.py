@@ -47,7 +47,7 @@ class Lists(Versions):
             txn = int(self.op_txn[self.reads[read]])
             twice = self._duplicates(read)
             if twice:
-                self._tell(
+                self._witness(
                     "duplicate-elements",
                     read,
                     [],
@@ -69,7 +69,7 @@ class Lists(Versions):
                     )
                 )
             for i in np.flatnonzero(at < 0).tolist():
-                self._tell(
+                self._witness(
                     "garbage-read",
                     read,
                     [],
@@ -79,7 +79,7 @@ class Lists(Versions):
             for place, value in zip(at.tolist(), values.tolist(), strict=True):
                 writer = int(self.op_txn[self.writers.op[place]]) if place >= 0 else txn
                 if self.aborted[writer]:
-                    self._tell(
+                    self._witness(
                         "G1a",
                         read,
                         [writer],
@@ -109,7 +109,7 @@ class Lists(Versions):
         too_many = (many > self.writers.possible[which]) & mixed[which]
         too_many &= many <= self.writers.count[which]  # else it is a duplicate, whoever wrote it
         for writer, often in zip(which[too_many][:8].tolist(), many[too_many], strict=False):
-            self._tell(
+            self._witness(
                 "G1a",
                 read if read >= 0 else self._reader_of(int(known[writers[known] == writer][-1])),
                 [self.aborted_writer(writer)],
@@ -227,7 +227,7 @@ class Lists(Versions):
         end = self.base_start[key[inside]] + self.h.op_length[op[inside]] - 1
         middle = ~self._finals()[writer_op] & (self.chain_flat[last[inside]] + own == end)
         for w, r in zip(writer_op[middle][:8], op[inside][middle][:8], strict=True):
-            self._tell_intermediate(int(w), int(r))
+            self._witness_intermediate(int(w), int(r))
 
     def _of_key(self, places: np.ndarray, key: np.ndarray) -> np.ndarray:
         """Which places of the chain are of the key."""
@@ -235,7 +235,7 @@ class Lists(Versions):
         inside[inside] = self.chain_key[places[inside]] == key[inside]
         return inside
 
-    def _tell_intermediate(self, write: int, read: int) -> None:
+    def _witness_intermediate(self, write: int, read: int) -> None:
         value, key = self.h.decode(self.h.op_value[write]), self.h.keys[self.h.op_key[write]]
         self.findings.add(
             Witness(
@@ -271,9 +271,9 @@ class Lists(Versions):
         order = np.argsort(codes, kind="stable")
         again = np.flatnonzero(codes[order[1:]] == codes[order[:-1]])
         a, b = self.write_ops[order[again]], self.write_ops[order[again + 1]]
-        odd = (self.place[b] >= 0) & ((self.place[a] < 0) | (self.place[a] > self.place[b]))
-        odd &= self.happened[self.op_txn[a]]
-        a, b = a[odd], b[odd]
+        disordered = (self.place[b] >= 0) & ((self.place[a] < 0) | (self.place[a] > self.place[b]))
+        disordered &= self.happened[self.op_txn[a]]
+        a, b = a[disordered], b[disordered]
         at = self.writers.find(h.op_key[a], h.op_value[a])
         clear = ~self.writers.ambiguous[at] if len(at) else np.zeros(0, bool)
         for first, second in zip(a[clear][:8].tolist(), b[clear][:8].tolist(), strict=True):
@@ -308,7 +308,7 @@ class Lists(Versions):
                 edge = [np.array([x]) for x in (txn, self.op_txn[op], write, op)]
                 self.graph.add(edge[0], edge[1], WR, edge[2], edge[3])
                 if last and not finals[write]:
-                    self._tell_intermediate(write, op)
+                    self._witness_intermediate(write, op)
                 break
 
     # -- appends that nobody saw ----------------------------------------------------------------
@@ -368,7 +368,7 @@ class Lists(Versions):
         known = np.flatnonzero(self.flat_writer >= 0)
         gone = known[self.aborted[self.op_txn[self.writers.op[self.flat_writer[known]]]]]
         for flat in nobody[:8].tolist():
-            self._tell(
+            self._witness(
                 "garbage-read",
                 self._reader_of(flat),
                 [],
@@ -377,7 +377,7 @@ class Lists(Versions):
             )
         for flat in gone[:8].tolist():
             writer = int(self.op_txn[self.writers.op[self.flat_writer[flat]]])
-            self._tell(
+            self._witness(
                 "G1a",
                 self._reader_of(flat),
                 [writer],

@@ -42,8 +42,8 @@ def judge_lists(lists: Lists) -> None:
     """Find internal, future-read and lost-update and add them to the findings."""
     h = lists.h
     ops, group = repeated_keys(h, lists.op_txn)
-    told = (h.op_kind[ops] == WRITE) | (h.op_length[ops] >= 0)
-    ops, group = ops[told], group[told]
+    given = (h.op_kind[ops] == WRITE) | (h.op_length[ops] >= 0)
+    ops, group = ops[given], group[given]
     if not len(ops):
         return
     writes = h.op_kind[ops] == WRITE
@@ -101,12 +101,12 @@ def _judge_group(lists: Lists, ops: list[int]) -> None:
     # answer binds only predicates at levels that allow phantoms.
     expected: list[int] | None = None
     by_name: list[int] | None = None
-    told: set[str] = set()
+    named: set[str] = set()
     read_so_far: set[int] = set()
 
-    def tell(name: str, seen: list[int], marks: list[int], why: str, must: list[int]) -> None:
-        if name not in told:
-            told.add(name)
+    def witness(name: str, seen: list[int], marks: list[int], why: str, must: list[int]) -> None:
+        if name not in named:
+            named.add(name)
             saw, wanted = (elide([h.decode(v) for v in values]) for values in (seen, must))
             text = why.format(key=key, saw=saw, must=wanted)
             findings.add(Witness(name, [txn], marks=[h.decode(v) for v in marks], why=text))
@@ -115,7 +115,7 @@ def _judge_group(lists: Lists, ops: list[int]) -> None:
         if h.op_kind[op] == WRITE:
             value = int(h.op_value[op])
             if value in read_so_far and not lists.ambiguous(op):
-                tell(
+                witness(
                     "future-read",
                     [],
                     [value],
@@ -131,16 +131,16 @@ def _judge_group(lists: Lists, ops: list[int]) -> None:
         must = by_name if h.op_kind[op] == READ else None
         if must is not None and seen != must:
             why = "T1 read {key} = {saw}, but by its own operations before it must be {must}"
-            tell("internal", seen, own[-1:], why, must)
+            witness("internal", seen, own[-1:], why, must)
         elif must is None and seen[max(len(seen) - len(own), 0) :] != own:
             why = "T1 read {key} = {saw}, but by its own operations before it must end with {must}"
-            tell("internal", seen, own[-1:], why, own)
+            witness("internal", seen, own[-1:], why, own)
         elif expected is not None and seen != expected:
             why = (
                 "T1 read {key} = {saw}, but by its own operations before it must be {must}; one of "
                 "the two reads was a predicate's"
             )
-            tell("internal-predicate", seen, seen[-1:], why, expected)
+            witness("internal-predicate", seen, seen[-1:], why, expected)
         # What it read now is what it must read next, also where it was wrong.
         expected = list(seen)
         by_name = list(seen) if h.op_kind[op] == READ else by_name

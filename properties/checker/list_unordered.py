@@ -99,7 +99,7 @@ def judge_sets(lists: Versions) -> None:
             continue
         values = np.array(codes, np.int64)
         found = lists.writers.find(np.full(len(values), key), values)
-        _tell_of_set(lists, op, values, found)
+        _witness_in_set(lists, op, values, found)
         mine = appends[np.searchsorted(keys, key) : np.searchsorted(keys, key, side="right")]
         left -= len(mine)
         if left < 0:
@@ -114,7 +114,7 @@ def judge_sets(lists: Versions) -> None:
         lists.graph.add(np.full(len(later), reader), lists.op_txn[later], kind, op, later)
 
 
-def _tell_of_set(lists: Versions, op: int, values: np.ndarray, found: np.ndarray) -> None:
+def _witness_in_set(lists: Versions, op: int, values: np.ndarray, found: np.ndarray) -> None:
     h, reader = lists.h, int(lists.op_txn[op])
     seen = Unordered(map(h.decode, values.tolist()))
     for value, place in zip(values.tolist(), found.tolist(), strict=True):

@@ -146,7 +146,7 @@ class Versions:
         at = int(differs[0]) if len(differs) else max(least - 1, 0)
         return [self.h.decode(v) for v in (*a[at : at + 1], *b[at : at + 1])]
 
-    def _tell(self, name: str, read: int, others: list[int], value: int, why: str) -> None:
+    def _witness(self, name: str, read: int, others: list[int], value: int, why: str) -> None:
         if self.findings.full(name):
             return
         decoded = self.h.decode(value)

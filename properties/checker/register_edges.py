@@ -116,7 +116,7 @@ def _walk(
     by_name: int | None = None
     wrote = False  # whether `expected` is the transaction's own write
     mine: set[int] = set()
-    told: set[str] = set()
+    named: set[str] = set()
     for place, op in enumerate(ops):
         value, item = int(h.op_value[op]), h.op_kind[op] != PREDICATE_READ
         first[op] = place == 0 or (h.op_kind[op] == READ and by_name is None)
@@ -133,8 +133,8 @@ def _walk(
         must, name = by_name if item or wrote else None, "internal"
         if must is None:
             must, name = expected, "internal-predicate"
-        if must is not None and value != must and name not in told:
-            told.add(name)
+        if must is not None and value != must and name not in named:
+            named.add(name)
             findings.add(
                 Witness(
                     name,

@@ -45,14 +45,14 @@ def without(fails: list[str]) -> set[str]:
 def test_a_hand_made_history_gets_its_known_verdict(file: str) -> None:
     known = EXPECTED[file]
     verdict = check(read_history(HISTORIES / file, file.split("/")[0]))
-    told = report(verdict, "strict-serializable")
+    text = report(verdict, "strict-serializable")
     if known.get("undecided"):
-        assert not verdict.anomalies, told
-        assert set(verdict.levels.values()) == {"unknown"}, told
+        assert not verdict.anomalies, text
+        assert set(verdict.levels.values()) == {"unknown"}, text
         return
-    assert holding(verdict) == without(known["fails"]), told
-    assert not known["shows"] or known["shows"] in verdict.anomalies, told
-    assert known["fails"] or not verdict.anomalies, told
+    assert holding(verdict) == without(known["fails"]), text
+    assert not known["shows"] or known["shows"] in verdict.anomalies, text
+    assert known["fails"] or not verdict.anomalies, text
 
 
 def test_every_history_file_is_in_the_table_and_the_table_has_both_kinds_of_each_anomaly() -> None:
@@ -222,8 +222,8 @@ def test_snapshots_with_first_committer_wins_never_alarm_at_strong_snapshot_isol
 ) -> None:
     verdict = check(data.draw(executions(model, snapshots=True)))
     event(f"serializable: {verdict.levels['serializable']}")
-    told = report(verdict, "strong-snapshot-isolation")
-    assert verdict.levels["strong-snapshot-isolation"] is not False, told
+    text = report(verdict, "strong-snapshot-isolation")
+    assert verdict.levels["strong-snapshot-isolation"] is not False, text
 
 
 # -- size and damage -----------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from properties.checker.explanations import report
 from workloads.records import History
 
 MODELS = ("list-append", "rw-register")
-WAYS = {
+KINDS = {
     "predicates": Confusing(predicates=True),
     "repeated values": Confusing(repeated=True, predicates=True),
     "sets": Confusing(sets=True, predicates=True),
@@ -26,11 +26,11 @@ WAYS = {
 }
 
 
-def compared(history: History, told: str) -> Counter[object]:
+def compared(history: History, label: str) -> Counter[object]:
     """How often each verdict was given; fails where brute force says the contrary."""
     verdict, truth = check(history), BruteForce(history).levels()
     got = {level: verdict.levels[level] for level in truth}
-    why = f"{told}\n{[history.ops(i) for i in range(len(history))]}\n{truth}\n"
+    why = f"{label}\n{[history.ops(i) for i in range(len(history))]}\n{truth}\n"
     for level, holds in truth.items():
         undecided = got[level] == "unknown" and bool(verdict.unjudged)
         assert undecided or got[level] is holds, why + report(verdict, level)
@@ -43,24 +43,24 @@ def compared(history: History, told: str) -> Counter[object]:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_no_verdict_contradicts_what_trying_all_orders_says(
-    model: str, way: str, seed: int
+    model: str, kind: str, seed: int
 ) -> None:
     seen: Counter[object] = Counter()
     for number in range(60):
-        told = f"{way} of {model}, seed {seed}, number {number}"
-        seen += compared(drawn(random.Random(told), model, WAYS[way]), told)
+        label = f"{kind} of {model}, seed {seed}, number {number}"
+        seen += compared(drawn(random.Random(label), model, KINDS[kind]), label)
     assert seen[True] > 20 < seen[False], seen
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("way", WAYS)
-def test_no_verdict_of_thousands_contradicts_it(model: str, way: str, seed: int) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_verdict_of_thousands_contradicts_it(model: str, kind: str, seed: int) -> None:
     for number in range(60, 2000):
-        told = f"{way} of {model}, seed {seed}, number {number}"
-        compared(drawn(random.Random(told), model, WAYS[way]), told)
+        label = f"{kind} of {model}, seed {seed}, number {number}"
+        compared(drawn(random.Random(label), model, KINDS[kind]), label)
 
 
 # Brute force itself, on what it newly reads: it must be able to say both.

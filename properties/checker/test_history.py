@@ -91,10 +91,10 @@ def test_a_wrong_file_is_told_by_line_and_rule(tmp_path: Path, case: str) -> Non
     text, rule = BAD[case]
     path = tmp_path / "h.jsonl"
     path.write_text(text)
-    with pytest.raises(HistoryError) as told:
+    with pytest.raises(HistoryError) as raised:
         read_history(path)
-    assert str(path) in str(told.value)
-    assert rule in str(told.value)
+    assert str(path) in str(raised.value)
+    assert rule in str(raised.value)
 
 
 DEEP = "[" * 5000 + "]" * 5000
@@ -123,10 +123,10 @@ def test_the_line_of_a_mistake_is_counted_from_one(tmp_path: Path, suffix: str, 
     if suffix == ".edn":
         text = re.sub(r'"(\w+)":', r":\1", text)
     (tmp_path / f"h{suffix}").write_text(text)
-    with pytest.raises(HistoryError) as told:
+    with pytest.raises(HistoryError) as raised:
         read_history(tmp_path / f"h{suffix}")
-    assert " line 4: " in str(told.value), str(told.value)
-    assert len(str(told.value)) < 400
+    assert " line 4: " in str(raised.value), str(raised.value)
+    assert len(str(raised.value)) < 400
 
 
 @pytest.mark.parametrize("text", [DEEP, "{:a " * 5000, '{"a":' * 5000, f'[{{"value": {DEEP}}}]'])

@@ -91,8 +91,8 @@ def elide(values: Sequence[Any], marks: Collection[Any] = (), most: int = 8) -> 
     """
     if isinstance(values, Unordered):
         more = " …" if len(values) > most else ""
-        told = sorted((value not in marks, show(value)) for value in values)[:most]
-        return "#{" + " ".join(sorted(text for _, text in told)) + more + "}"
+        shown = sorted((value not in marks, show(value)) for value in values)[:most]
+        return "#{" + " ".join(sorted(text for _, text in shown)) + more + "}"
     if len(values) <= most:
         return "[" + " ".join(map(show, values)) + "]"
     keep = {0, 1, len(values) - 2, len(values) - 1}

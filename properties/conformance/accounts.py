@@ -29,13 +29,13 @@ class Accounts:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        told = getattr(config, "workerinput", {}).get("cwkit_found", "")
+        folder = getattr(config, "workerinput", {}).get("cwkit_found", "")
         self.ours: Temporary | None = None
-        if not told:
+        if not folder:
             clear_stages()
             # After a session that was killed nobody reads it: it goes as a runner's folder does.
             self.ours = make(STAGE)
-        self.found = self.ours.path if self.ours else Path(told)
+        self.found = self.ours.path if self.ours else Path(folder)
         ScheduleRunner.listeners[:] = [count]
 
     @pytest.hookimpl(optionalhook=True)
@@ -82,10 +82,10 @@ class Accounts:
     # --- the end --------------------------------------------------------------------------------
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        self._tell_counts(terminalreporter)
-        self._tell_found(terminalreporter)
+        self._print_counts(terminalreporter)
+        self._print_found(terminalreporter)
 
-    def _tell_counts(self, reporter: Any) -> None:
+    def _print_counts(self, reporter: Any) -> None:
         reports = [
             report
             for reports in reporter.stats.values()
@@ -95,22 +95,22 @@ class Accounts:
         verbose = self.config.get_verbosity() > 0
         rows: dict[str, list[int]] = {}
         for report in reports:
-            said: dict[str, Any] = dict(report.user_properties)
-            if "schedules" in said:
-                row = rows.setdefault(report.nodeid if verbose else said["engine"], [0] * 4)
-                for at, value in enumerate([1, *(said[name] for name in NAMES)]):
+            values: dict[str, Any] = dict(report.user_properties)
+            if "schedules" in values:
+                row = rows.setdefault(report.nodeid if verbose else values["engine"], [0] * 4)
+                for at, value in enumerate([1, *(values[name] for name in NAMES)]):
                     row[at] += value
         if not rows:
             return
         reporter.section("schedules played, transactions begun and committed", bold=True)
         width = max(map(len, rows))
         reporter.write_line(f"{'':{width}}  tests  schedules     begun  committed")
-        for name, (tests, played, begun, committed) in rows.items():
+        for name, (tests, schedules, begun, committed) in rows.items():
             reporter.write_line(
-                f"{name:{width}}  {tests:>5}  {played:>9,}  {begun:>8,}  {committed:>9,}"
+                f"{name:{width}}  {tests:>5}  {schedules:>9,}  {begun:>8,}  {committed:>9,}"
             )
 
-    def _tell_found(self, reporter: Any) -> None:
+    def _print_found(self, reporter: Any) -> None:
         """Failures of tests that did not end: they were interrupted, or their worker is gone."""
         for path in sorted(self.found.glob("*.txt")):
             test, _, text = path.read_text(encoding="utf-8").partition("\n")

@@ -32,7 +32,7 @@ MOST_HANGS = 4
 MOST_HANGS_IN_ALL = 8
 """Hangs of all tests of this process. After them a test tells its first and searches no more."""
 
-MOST_WORDS = 5
+MOST_MESSAGES = 5
 PASTED = "@example("
 Answer = TypeVar("Answer")
 
@@ -53,7 +53,7 @@ class Counts:
     committed: int = 0
     refused: Counter[str] = field(default_factory=Counter)
 
-    def play(self, events: Sequence[StepResult]) -> None:
+    def add_schedule(self, events: Sequence[StepResult]) -> None:
         """Count a schedule's events."""
         self.schedules += 1
         for event in events:
@@ -65,7 +65,7 @@ class Counts:
             if not good and event.words:
                 self.refused[f"{name.upper()}: {event.words}"] += 1
 
-    def run(self, made: Run) -> None:
+    def add_run(self, made: Run) -> None:
         """Count a run of processes, as one schedule; its attempts are the transactions."""
         self.schedules += 1
         for worker in made.workers:
@@ -73,10 +73,10 @@ class Counts:
             self.begun += int((rows["begun_ns"] > 0).sum())
             self.committed += int((rows["outcome"] == rec.COMMITTED).sum())
             refused = rows[(rows["outcome"] != rec.COMMITTED) & (rows["message"] > 0)]
-            words = rec.read_messages(made.folder, worker.worker)
+            messages = rec.read_messages(made.folder, worker.worker)
             for number, phase in zip(refused["message"], refused["phase"], strict=True):
-                said = words[number - 1] if number <= len(words) else ""
-                self.refused[f"{rec.PHASES[phase].upper()}: {said}"] += 1
+                message = messages[number - 1] if number <= len(messages) else ""
+                self.refused[f"{rec.PHASES[phase].upper()}: {message}"] += 1
 
     def as_properties(self) -> list[tuple[str, int]]:
         """For the test's report: the terminal's table, and the JUnit XML."""
@@ -119,11 +119,11 @@ class Book:
         if counts.begun and counts.committed:
             return
         what = "none committed" if counts.begun else "no transaction began"
-        words = counts.refused.most_common(MOST_WORDS)
-        said = [f"  {times} × {text}" for text, times in words] or ["  (it said nothing)"]
+        messages = counts.refused.most_common(MOST_MESSAGES)
+        lines = [f"  {times} × {text}" for text, times in messages] or ["  (it said nothing)"]
         raise NothingSeen(
             f"{who}: {counts}: {what}, so this property says nothing. {promise}\n"
-            "The engine's own words:\n" + "\n".join(said)
+            "The engine's own words:\n" + "\n".join(lines)
         )
 
     # --- engines that die -------------------------------------------------------------------------
@@ -150,8 +150,8 @@ class Book:
                     return answer
                 death.again = False
                 self._spent = True  # what does not die each time cannot be made smaller
-        self.found(death.told())
-        raise EngineDied(death.told(), hung=death.hung)
+        self.found(death.describe())
+        raise EngineDied(death.describe(), hung=death.hung)
 
     @property
     def deaths(self) -> int:
@@ -198,11 +198,11 @@ class _Death:
     again: bool | None = None
     times: int = 0
 
-    def told(self) -> str:
+    def describe(self) -> str:
         if self.again is None:
             return self.text
-        word = "came back" if self.hung else "went through"
-        more = "did the same" if self.again else f"{word}, so chance or what was before it decides"
+        verb = "came back" if self.hung else "went through"
+        more = "did the same" if self.again else f"{verb}, so chance or what was before it decides"
         return f"{self.text}\nPlayed once more, it {more}."
 
 
@@ -222,8 +222,8 @@ def turn_to(other: Book) -> None:
 
 
 def count(events: Sequence[StepResult]) -> None:
-    """For `Stage.listeners`."""
-    _open.counts.play(events)
+    """For `ScheduleRunner.listeners`."""
+    _open.counts.add_schedule(events)
 
 
 @contextlib.contextmanager

@@ -43,13 +43,13 @@ class Classic:
     def schedule(self) -> Schedule:
         return Schedule(self.programs, self.order)
 
-    def seen(self, played: ScheduleRun) -> bool:
+    def seen(self, run: ScheduleRun) -> bool:
         """Whether the story happened."""
-        reads = {s: played.seen(s) for s, _, _ in self.reads}
-        outcomes = {s: [t.outcome for t in played.txns if t.session == s] for s in self.committed}
+        reads = {s: run.seen(s) for s, _, _ in self.reads}
+        outcomes = {s: [t.outcome for t in run.txns if t.session == s] for s in self.committed}
         return (
             all(len(reads[s]) > n and reads[s][n] == value for s, n, value in self.reads)
-            and all(played.final.get(key) == value for key, value in self.final.items())
+            and all(run.final.get(key) == value for key, value in self.final.items())
             and all(set(found) == {"committed"} for found in outcomes.values())
         )
 
@@ -203,25 +203,25 @@ class Found(NamedTuple):
 
     result : "seen"; "blocked" (a lock was not to be had), "refused" (the engine saw the conflict),
         "snapshot" (all went through, and the reads saw an older state than the story needs).
-    step   : the step that prevented it, "T1: append 0 2"; words : the engine's own.
+    step   : the step that prevented it, "T1: append 0 2"; message : the engine's own.
     """
 
     result: str
     step: str = ""
-    words: str = ""
+    message: str = ""
 
 
-def how(classic: Classic, played: ScheduleRun) -> Found:
+def how(classic: Classic, run: ScheduleRun) -> Found:
     """Whether the anomaly was seen, or what prevented it and at which step."""
-    if classic.seen(played):
+    if classic.seen(run):
         return Found("seen")
-    for event in played.events:
+    for event in run.events:
         if event.status in ("conflict", "ended", "unknown", "failed"):
             result = "blocked" if event.kind == "busy" else "refused"
             return Found(result, f"T{event.session}: {event.op}", event.words)
     place = dict.fromkeys(range(len(classic.programs)), 0)
     wanted = {(s, n): value for s, n, value in classic.reads}
-    for event in played.events:
+    for event in run.events:
         if event.op.name in READS:
             at = (event.session, place[event.session])
             place[event.session] += 1

@@ -36,7 +36,7 @@ class Judged:
     verdict : the checker's, None where the schedule deletes rows. refused : by the model's count.
     """
 
-    played: ScheduleRun
+    run: ScheduleRun
     level: str
     verdict: Verdict | None
     wrong: list[str]
@@ -48,14 +48,14 @@ class Judged:
         return list(self.verdict.anomalies) if self.verdict else []
 
 
-def judge(played: ScheduleRun, level: str) -> Judged:
+def judge(run: ScheduleRun, level: str) -> Judged:
     """Both judges on one schedule, at a level of Elle's names.
 
     Raises ValueError for a schedule that neither of them judges.
     """
-    schedule = played.schedule
+    schedule = run.schedule
     two_snapshots = "attached" in schedule.schema.features and not (
-        set(played.modes) <= LOCKED_AT_BEGIN
+        set(run.modes) <= LOCKED_AT_BEGIN
     )
     if two_snapshots and not schedule.checkable:
         # The checker has no deleted rows, and the model has no second snapshot: the schedule would
@@ -63,34 +63,34 @@ def judge(played: ScheduleRun, level: str) -> Judged:
         raise ValueError(
             "nobody judges a schedule that deletes rows in attached files: the checker knows no "
             "deleted rows, and the model judges attached files only where every session begins "
-            f"{' or '.join(sorted(LOCKED_AT_BEGIN))}, not {', '.join(played.modes)}. Leave out "
+            f"{' or '.join(sorted(LOCKED_AT_BEGIN))}, not {', '.join(run.modes)}. Leave out "
             f'the deletes or the feature "attached": {pasted(schedule)}'
         )
     wrong: list[str] = []
     verdict = None
     if schedule.checkable:
-        verdict = check(played.history())
+        verdict = check(run.history())
         names = [name for name in verdict.anomalies if name in FORBIDS[level]]
         if names or verdict.levels[level] is False:
             wrong.append(
                 f"the checker found {', '.join(names) or 'a cycle'}, which {level} forbids"
             )
-    model = model_of(played, level)
+    model = model_of(run, level)
     if two_snapshots:
-        return Judged(played, level, verdict, wrong, model.refused)
+        return Judged(run, level, verdict, wrong, model.refused)
     try:
-        for event in played.events:
+        for event in run.events:
             model.see(event)
-        model.finish(played.final)
+        model.finish(run.final)
     except Forbidden as forbidden:
         wrong.append(f"the model of {level} forbids it: {forbidden}")
-    return Judged(played, level, verdict, wrong, model.refused)
+    return Judged(run, level, verdict, wrong, model.refused)
 
 
-def model_of(played: ScheduleRun, level: str) -> Model:
+def model_of(run: ScheduleRun, level: str) -> Model:
     """The model as these engines keep it."""
-    at_begin = [snapshot_at_begin(*of) for of in zip(played.engines, played.modes, strict=True)]
-    return Model(played.schedule.schema, level, at_begin)
+    at_begin = [snapshot_at_begin(*of) for of in zip(run.engines, run.modes, strict=True)]
+    return Model(run.schedule.schema, level, at_begin)
 
 
 @asked_once
@@ -99,7 +99,7 @@ def snapshot_at_begin(engine: str, mode: str) -> bool | None:
 
     None where it cannot be told, as with a BEGIN that lets nobody write before the first read.
     """
-    asked = play(engine, mode, Schedule(("begin; r 0; commit", "append 0 1"), "0100"))
+    asked = run_schedule(engine, mode, Schedule(("begin; r 0; commit", "append 0 1"), "0100"))
     written = [txn.outcome for txn in asked.txns if txn.session == 1] == ["committed"]
     return asked.seen(0) == [()] if written else None
 
@@ -109,15 +109,15 @@ def promised(engine: Engine, mode: str) -> str:
     return engine.promises[mode].level
 
 
-def insist(played: ScheduleRun, level: str | None = None) -> Judged:
+def insist(run: ScheduleRun, level: str | None = None) -> Judged:
     """Raise AssertionError, with everything an engine's developer needs, unless the level is kept.
 
     level : None for the weakest of what the sessions' modes promise.
     """
     if level is None:
-        modes = zip(played.engines, played.modes, strict=True)
+        modes = zip(run.engines, run.modes, strict=True)
         level = weakest(promised(find_engine(name), mode) for name, mode in modes)
-    judged = judge(played, level)
+    judged = judge(run, level)
     if judged.wrong:
         raise AssertionError(complaint(judged))
     return judged
@@ -130,19 +130,19 @@ def weakest(levels: Iterable[str]) -> str:
 
 def complaint(judged: Judged) -> str:
     """What is wrong, the timeline, the explanation, the engine, and a line to paste."""
-    played = judged.played
-    identity = played.identity
+    run = judged.run
+    identity = run.identity
     parts = [
-        f"{' and '.join(dict.fromkeys(played.engines))} promises {judged.level}, but:",
+        f"{' and '.join(dict.fromkeys(run.engines))} promises {judged.level}, but:",
         *(f"  - {sentence}" for sentence in judged.wrong),
         "",
-        timeline(played.events, played.modes),
+        timeline(run.events, run.modes),
         "",
         *explained(judged),
         f"engine: {identity.binding}, {identity.version} {identity.source_id}".rstrip(),
-        f"modes: {', '.join(played.modes)}; rows at the end: {played.final}",
-        *(stderr_text(played.stderr) if played.stderr else []),
-        f"@example({pasted(played.schedule)})",
+        f"modes: {', '.join(run.modes)}; rows at the end: {run.final}",
+        *(stderr_text(run.stderr) if run.stderr else []),
+        f"@example({pasted(run.schedule)})",
     ]
     return "\n".join(parts)
 
@@ -162,7 +162,7 @@ def how_many(share: float) -> int:
     return max(5, int(hypothesis_settings().max_examples * share))
 
 
-def play(engine: str, mode: str, schedule: Schedule, **options: Any) -> ScheduleRun:
+def run_schedule(engine: str, mode: str, schedule: Schedule, **options: Any) -> ScheduleRun:
     """Play one schedule on a runner of its own: for a fixed schedule, or at a prompt."""
     modes = (mode,) * len(schedule.programs)
     with ScheduleRunner(engine, modes, schedule.schema, schedule.settings, **options) as runner:

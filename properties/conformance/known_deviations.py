@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from properties.conformance.book import asked_once
 from properties.conformance.classics import CLASSICS
-from properties.conformance.judge import complaint, judge, play, promised
+from properties.conformance.judge import complaint, judge, promised, run_schedule
 from properties.conformance.targets import DEFAULT_ENGINES
 from workloads.engines import find_engine
 from workloads.schedules import FAST, EngineDied, Schedule, Schema, SessionError, pasted
@@ -97,10 +97,10 @@ def again(engine: str, mode: str, known: Known) -> tuple[bool | None, str]:
     None and the engine's own words where it refuses what the schedule needs, or dies of it.
     """
     try:
-        played = play(engine, mode, known.schedule)
+        run = run_schedule(engine, mode, known.schedule)
     except (SessionError, EngineDied) as error:
         return None, error.words if isinstance(error, SessionError) else error.first
-    judged = judge(played, promised(find_engine(engine), mode))
+    judged = judge(run, promised(find_engine(engine), mode))
     return bool(judged.wrong), complaint(judged) if judged.wrong else ""
 
 
@@ -129,6 +129,6 @@ def known_findings(engines: Iterable[str] = DEFAULT_ENGINES) -> list[dict[str, A
                 seen, text = again(name, mode, known)
                 row = {"name": known.name, "sentence": known.sentence, "engine": name}
                 row |= {"mode": mode, "schedule": pasted(known.schedule)}
-                words, text = (text, "") if seen is None else ("", text)
-                found.append({**row, "words": words, "seen": seen, "text": text})
+                message, text = (text, "") if seen is None else ("", text)
+                found.append({**row, "words": message, "seen": seen, "text": text})
     return found

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from properties.checker import FORBIDS
 from properties.conformance.classics import CLASSICS, Found, how
-from properties.conformance.judge import complaint, judge, play, promised
+from properties.conformance.judge import complaint, judge, promised, run_schedule
 from properties.conformance.known_deviations import known_findings
 from properties.conformance.strategies import schedules
 from properties.conformance.targets import DEFAULT_ENGINES
@@ -46,7 +46,7 @@ def isolation_matrix(
     modes: Iterable[str] = MODES,
     *,
     examples: int = 200,
-    progress: Progress = lambda said: None,
+    progress: Progress = lambda text: None,
 ) -> list[dict[str, Any]]:
     """One row for each engine and mode, JSON-able, in the order given.
 
@@ -76,8 +76,8 @@ def _row(name: str, mode: str, examples: int, progress: Progress) -> dict[str, A
         return row | {"words": why, "identity": None}
     row["identity"] = dict(engine.identity()._asdict())
     row["identity"].pop("options")
-    if (words := _refused(name, mode)) is not None:
-        return row | {"words": words}
+    if (message := _refused(name, mode)) is not None:
+        return row | {"words": message}
     row["accepted"] = True
     promise = engine.promises.get(mode)
     row["promised"] = dict(promise._asdict()) if promise else None
@@ -88,18 +88,18 @@ def _row(name: str, mode: str, examples: int, progress: Progress) -> dict[str, A
     progress(f"{name}, {mode}: {examples} drawn schedules")
     for schema in SCHEMAS:
         _draw(name, mode, schema, examples // len(SCHEMAS), tally)
-    return row | tally.told()
+    return row | tally.as_row()
 
 
 def _refused(name: str, mode: str) -> str | None:
     """The engine's own words where it does not begin in this mode."""
     try:
-        played = play(name, mode, Schedule(("begin; commit",)))
+        run = run_schedule(name, mode, Schedule(("begin; commit",)))
     except SessionError as error:
         return error.words
     except EngineDied as died:
         return died.first
-    first = played.events[0]
+    first = run.events[0]
     return None if first.status == "ok" else first.words
 
 
@@ -107,9 +107,9 @@ def _classic(name: str, mode: str, key: str, tally: _Tally) -> dict[str, Any]:
     classic = CLASSICS[key]
     found = Found("died")
     try:
-        played = play(name, mode, classic.schedule)
-        tally.add(played)
-        found = how(classic, played)
+        run = run_schedule(name, mode, classic.schedule)
+        tally.add(run)
+        found = how(classic, run)
     except EngineDied as died:
         tally.add_death(died)
     forbidden = bool(set(classic.names) & FORBIDS[tally.level])
@@ -118,7 +118,7 @@ def _classic(name: str, mode: str, key: str, tally: _Tally) -> dict[str, Any]:
         "result": result,
         "how": "" if found.result == "seen" else found.result,
         "step": found.step,
-        "words": found.words,
+        "words": found.message,
         "story": classic.story,
         "source": classic.source,
         "forbidden": forbidden,
@@ -160,17 +160,17 @@ class _Tally:
         self.violated: set[str] = set()
         self.deviations: list[str] = []
 
-    def add(self, played: ScheduleRun) -> None:
-        judged = judge(played, self.level)
+    def add(self, run: ScheduleRun) -> None:
+        judged = judge(run, self.level)
         self.schedules += 1
-        self.outcomes.update(txn.outcome for txn in played.txns)
+        self.outcomes.update(txn.outcome for txn in run.txns)
         for refused in judged.refused:
             self.refused[refused.kind] += 1
             self.needless[refused.kind] += refused.needless
         self.names.update(judged.anomalies)
         if judged.verdict is not None:
-            said = judged.verdict.levels.items()
-            self.violated |= {level for level, kept in said if kept is False}
+            levels = judged.verdict.levels.items()
+            self.violated |= {level for level, kept in levels if kept is False}
         if judged.wrong and len(self.deviations) < 3:
             self.deviations.append(complaint(judged))
 
@@ -180,7 +180,7 @@ class _Tally:
         if len(self.deviations) < 3:
             self.deviations.append(str(died))
 
-    def told(self) -> dict[str, Any]:
+    def as_row(self) -> dict[str, Any]:
         judged = self.schedules > self.died
         kept = [level for level in FORBIDS if judged and level not in self.violated]
         return {

@@ -152,7 +152,7 @@ class Model:
         if status == "blocked":
             return
         if status == "unknown":
-            raise Forbidden(f"nobody can know how {_said(event)} ended: {event.words}")
+            raise Forbidden(f"nobody can know how {_step(event)} ended: {event.words}")
         if name == "begin":
             if status == "ok":
                 self.open[event.session] = Member(event.txn, event.at, len(self.versions) - 1)
@@ -203,7 +203,7 @@ class Model:
             return
         could = sorted({str(self._outcome(member, s)) for s in before})
         raise Forbidden(
-            f"{_said(event)} {_answer(event)}; with the transaction's own writes on any snapshot "
+            f"{_step(event)} {_answer(event)}; with the transaction's own writes on any snapshot "
             f"that it may have it could only be: {' or '.join(could)}."
         )
 
@@ -224,7 +224,7 @@ class Model:
         a constraint, what it would have to refuse at COMMIT.
         """
         if event.op.name == "commit":
-            raise Forbidden(f"{_said(event)} failed for no reason of its own: {event.words}")
+            raise Forbidden(f"{_step(event)} failed for no reason of its own: {event.words}")
         if member.steps and member.steps[-1] is event:
             member.steps.pop()
         runs = [self._run(member, s) for s in self._snapshots(member)]
@@ -237,7 +237,7 @@ class Model:
         others += [self._written(m) for m in self.open.values() if m is not member]
         if not any(key in written for written in others):
             raise Forbidden(
-                f"{_said(event)} failed and no row of its snapshot says why: {event.words}"
+                f"{_step(event)} failed and no row of its snapshot says why: {event.words}"
             )
         self.refused.append(Refused(event.op.name, "constraint", True))
 
@@ -386,7 +386,7 @@ def replace_status(event: StepResult, status: str) -> StepResult:
     return event._replace(status=status)
 
 
-def _said(event: StepResult) -> str:
+def _step(event: StepResult) -> str:
     return f"`{event.op}` of transaction {event.txn} (session {event.session}, step {event.at})"
 
 

@@ -61,7 +61,7 @@ def refused_schema(engine: str, mode: str, schema: Schema) -> str:
     engine refuses the schema without the feature as well, or cannot be opened at all.
     """
     asked = (_refused(engine, mode, schema.model, feature) for feature in schema.features)
-    return next((words for words in asked if words), "")
+    return next((message for message in asked if message), "")
 
 
 @asked_once
@@ -106,7 +106,7 @@ class Runners:
         self._open.move_to_end(key)
         return self._open[key]
 
-    def play(
+    def run(
         self,
         engine: str | tuple[str, ...],
         modes: tuple[str, ...],
@@ -114,15 +114,15 @@ class Runners:
         *,
         processes: bool = False,
     ) -> ScheduleRun:
-        """Play a schedule on the runner for it. Raises EngineDied, as `Book.once` does."""
+        """Run a schedule on the runner for it. Raises EngineDied, as `Book.once` does."""
 
-        def play() -> ScheduleRun:
+        def run() -> ScheduleRun:
             runner = self.get(
                 engine, modes, schedule.schema, schedule.settings, processes=processes
             )
             return runner.play(schedule)
 
-        return book().once((engine, modes, schedule, processes), play)
+        return book().once((engine, modes, schedule, processes), run)
 
     def close(self) -> None:
         """Close them all, whatever happens to one. Raises EngineDied of the last that died so."""

@@ -23,7 +23,7 @@ from hypothesis.strategies import SearchStrategy
 from properties.conformance import book as book_module
 from properties.conformance import mortal
 from properties.conformance.book import aside, book
-from properties.conformance.judge import how_many, play
+from properties.conformance.judge import how_many, run_schedule
 from properties.conformance.strategies import schedules, schemas
 from properties.conformance.targets import Runners
 from workloads.engines import trust
@@ -42,7 +42,7 @@ WAIT_S = 300
 XDIST = {"alone": [], "xdist": ["-n", "2"]}
 
 
-class Told(NamedTuple):
+class Outcome(NamedTuple):
     """What a test said: how it ended ("" for well), and its counts."""
 
     failure: str
@@ -52,10 +52,10 @@ class Told(NamedTuple):
 class Suite(NamedTuple):
     status: int
     output: str
-    tests: dict[str, Told]
+    tests: dict[str, Outcome]
 
-    def of(self, engine: str) -> dict[str, Told]:
-        return {name: told for name, told in self.tests.items() if f":{engine}-" in name}
+    def of(self, engine: str) -> dict[str, Outcome]:
+        return {name: outcome for name, outcome in self.tests.items() if f":{engine}-" in name}
 
 
 def command(engines: tuple[str, ...], *more: str) -> list[str]:
@@ -65,7 +65,7 @@ def command(engines: tuple[str, ...], *more: str) -> list[str]:
 
 def suite(folder: Path, engines: tuple[str, ...], *more: str) -> Suite:
     """Run the suite on engines of the file, in a temporary folder that is empty afterwards."""
-    xml, temporary = folder / "said.xml", folder / "tmp"
+    xml, temporary = folder / "report.xml", folder / "tmp"
     temporary.mkdir()
     done = subprocess.run(
         command(engines, "--junitxml", str(xml), *more),
@@ -77,18 +77,18 @@ def suite(folder: Path, engines: tuple[str, ...], *more: str) -> Suite:
     )
     tests = {}
     for case in ElementTree.parse(xml).iter("testcase"):
-        said = [node.get("message", "") + (node.text or "") for node in case.iter("failure")]
-        said += [node.get("message", "") + (node.text or "") for node in case.iter("error")]
+        failures = [node.get("message", "") + (node.text or "") for node in case.iter("failure")]
+        failures += [node.get("message", "") + (node.text or "") for node in case.iter("error")]
         counts = {p.get("name", ""): p.get("value", "") for p in case.iter("property")}
         counts.pop("engine", None)
         numbers = {name: int(value) for name, value in counts.items()}
-        tests[case.get("name", "")] = Told("\n".join(said), numbers)
+        tests[case.get("name", "")] = Outcome("\n".join(failures), numbers)
     left = [path.name for path in temporary.iterdir() if not path.name.startswith("pytest-of-")]
     assert not left, f"temporary files were left behind\n{done.stdout}"
     return Suite(done.returncode, done.stdout + done.stderr, tests)
 
 
-WORDS = {
+REFUSALS = {
     "RefusesBegin": 'near "CONCURRENT": syntax error',
     "RefusesCommit": mortal.NO_COMMIT,
     "NoConnect": mortal.NO_CONNECT,
@@ -110,7 +110,7 @@ DYING = "G0 or G1a"
 ONE_OF_A_KIND = "G0 or do_what_the_model or a_schedule_keeps or every_operation"
 """Properties: each of another file, and each of another way to play."""
 
-SAYING_SO = {
+CHOSEN = {
     "some": f"Sound or RefusesBegin or ((RefusesCommit or NoConnect) and ({ONE_OF_A_KIND}))",
     "each": "Sound or Refuses or NoConnect",
 }
@@ -120,27 +120,28 @@ SAYING_SO = {
 def test_each_property_of_an_engine_that_does_nothing_or_dies_says_so(
     tmp_path: Path, which: str
 ) -> None:
-    some = f"mortal and ({SAYING_SO[which]} or {DYING})"
+    some = f"mortal and ({CHOSEN[which]} or {DYING})"
     few = ("--hypothesis-profile=handful", "-n", "2", "-k", some, *LIMIT)
-    said = suite(tmp_path, ("Sound", *WORDS, *DEATHS), *PROPERTIES, *few)
-    sound = said.of("Sound")
+    result = suite(tmp_path, ("Sound", *REFUSALS, *DEATHS), *PROPERTIES, *few)
+    sound = result.of("Sound")
     assert len(sound) > 25
-    assert not [told.failure for told in sound.values() if told.failure], said.output
-    for name, told in sound.items():
-        assert min(told.counts[what] for what in ("schedules", "begun", "committed")) > 0, name
-    for engine, words in WORDS.items():
-        tests = said.of(engine)
+    assert not [outcome.failure for outcome in sound.values() if outcome.failure], result.output
+    for name, outcome in sound.items():
+        assert min(outcome.counts[what] for what in ("schedules", "begun", "committed")) > 0, name
+    for engine, message in REFUSALS.items():
+        tests = result.of(engine)
         whole = which == "each" or engine == "RefusesBegin"
         assert len(tests) == len(sound) if whole else len(tests) >= 5
-        for name, told in tests.items():
-            assert words in told.failure, f"{name}: {told.failure or said.output}"
-            assert not told.counts.get("committed"), name
+        for name, outcome in tests.items():
+            assert message in outcome.failure, f"{name}: {outcome.failure or result.output}"
+            assert not outcome.counts.get("committed"), name
     numbers = r"^mortal.py:Sound-immediate +(\d+) +([\d,]+) +([\d,]+) +([\d,]+)$"
-    row = re.search(numbers, said.output, re.M)
-    assert row, said.output
+    row = re.search(numbers, result.output, re.M)
+    assert row, result.output
     assert int(row[1]) == len(sound)
-    assert int(row[4].replace(",", "")) == sum(told.counts["committed"] for told in sound.values())
-    told_of_deaths(said)
+    committed = sum(outcome.counts["committed"] for outcome in sound.values())
+    assert int(row[4].replace(",", "")) == committed
+    expect_deaths(result)
 
 
 def test_without_xdist_the_other_tests_go_on_when_an_engine_takes_its_process_down(
@@ -148,18 +149,18 @@ def test_without_xdist_the_other_tests_go_on_when_an_engine_takes_its_process_do
 ) -> None:
     some = ("-k", f"mortal and ({DYING})", *LIMIT)
     engines = ("Aborts", "Hangs")
-    told_of_deaths(
+    expect_deaths(
         suite(tmp_path, engines, "properties/conformance/test_classics.py", *some), engines
     )
 
 
-def told_of_deaths(said: Suite, engines: Iterable[str] = DEATHS) -> None:
+def expect_deaths(result: Suite, engines: Iterable[str] = DEATHS) -> None:
     """The schedule, the step and the last words; and that the other test went on."""
     for engine in engines:
         how = DEATHS[engine]
-        tests = said.of(engine)
+        tests = result.of(engine)
         assert len(tests) == 2
-        (died,) = (told.failure for name, told in tests.items() if "G0" in name)
+        (died,) = (outcome.failure for name, outcome in tests.items() if "G0" in name)
         assert f"{how}" in died
         assert "session 0 (immediate) took step 3, `append 1 3`" in died
         assert re.search(r"^(E +)? +1  +begin !! conflict \(busy\)", died, re.M), died
@@ -168,7 +169,7 @@ def told_of_deaths(said: Suite, engines: Iterable[str] = DEATHS) -> None:
         assert "@example(Schedule(('begin; append 0 1; append 1 3; commit'" in died
         if engine in ("Segfaults", "Hangs"):
             assert 'mortal.py", line' in died, "faulthandler shows where it stood"
-        (other,) = (told for name, told in tests.items() if "G1a" in name)
+        (other,) = (outcome for name, outcome in tests.items() if "G1a" in name)
         assert not other.failure
         assert other.counts["committed"] > 0
 
@@ -184,21 +185,21 @@ SMALL = schedules(Schema("list", 2, 1), sessions=(2, 2), transactions=1, operati
 def deaths_of(engine: str, runners: Runners, drawn: SearchStrategy[Schedule] = SMALL) -> list[str]:
     """Has Hypothesis look for a schedule on which an engine dies: what each death told."""
     trust(ROOT / FILE)
-    told: list[str] = []
+    deaths: list[str] = []
 
     @settings(max_examples=30, derandomize=True, database=None, deadline=None, phases=PHASES)
     @given(drawn)
     def look(schedule: Schedule) -> None:
         try:
-            runners.play(f"{ROOT / FILE}:{engine}", ("immediate",) * 3, schedule)
+            runners.run(f"{ROOT / FILE}:{engine}", ("immediate",) * 3, schedule)
         except EngineDied as died:
-            told.append(str(died))
+            deaths.append(str(died))
             raise
 
     with pytest.raises(EngineDied) as raised:
         look()
-    assert str(raised.value) == told[-1]
-    return told
+    assert str(raised.value) == deaths[-1]
+    return deaths
 
 
 AGAIN = "Played once more, it did the same."
@@ -208,10 +209,10 @@ def test_a_death_is_made_smaller_within_limits(
     runners: Runners, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(book_module, "MOST_DEATHS", 15)
-    told = deaths_of("Aborts", runners, LARGE)
-    assert AGAIN not in told[0]
-    assert AGAIN in told[-1]
-    assert told[-1].count("\n") < told[0].count("\n"), f"{told[0]}\n{told[-1]}"
+    outcome = deaths_of("Aborts", runners, LARGE)
+    assert AGAIN not in outcome[0]
+    assert AGAIN in outcome[-1]
+    assert outcome[-1].count("\n") < outcome[0].count("\n"), f"{outcome[0]}\n{outcome[-1]}"
     assert book().deaths <= 15 + 2  # the last is played once more, whatever the limit
 
 
@@ -220,9 +221,9 @@ def test_a_hang_is_looked_for_a_few_times_only(
 ) -> None:
     monkeypatch.setattr(sessions, "LIMIT_S", 2)
     monkeypatch.setattr(book_module, "MOST_HANGS", 1)
-    told = deaths_of("Hangs", runners)
-    assert "never came back" in told[0]
-    assert AGAIN in told[-1]
+    outcome = deaths_of("Hangs", runners)
+    assert "never came back" in outcome[0]
+    assert AGAIN in outcome[-1]
     assert book().deaths == 1 + 1
 
 
@@ -230,14 +231,14 @@ def test_a_death_by_chance_is_the_same_each_time_and_not_made_smaller(
     runners: Runners, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(mortal.MARK, str(tmp_path / "mark"))
-    told = deaths_of("AbortsOnce", runners)
+    outcome = deaths_of("AbortsOnce", runners)
     chance = "Played once more, it went through, so chance or what was before it decides."
-    assert told[-1] == f"{told[0]}\n{chance}"
+    assert outcome[-1] == f"{outcome[0]}\n{chance}"
     assert book().deaths == 1
 
 
-@pytest.mark.parametrize("way", XDIST)
-def test_ctrl_c_tells_the_failure_found_so_far(tmp_path: Path, way: str) -> None:
+@pytest.mark.parametrize("workers", XDIST)
+def test_ctrl_c_tells_the_failure_found_so_far(tmp_path: Path, workers: str) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     (tmp_path / "tmp").mkdir()
@@ -250,7 +251,7 @@ def test_ctrl_c_tells_the_failure_found_so_far(tmp_path: Path, way: str) -> None
             "properties/conformance/test_interleavings.py",
             "-k",
             "mortal and four",
-            *XDIST[way],
+            *XDIST[workers],
         ),
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -272,21 +273,21 @@ def test_ctrl_c_tells_the_failure_found_so_far(tmp_path: Path, way: str) -> None
         "found before the end of properties/conformance/test_interleavings.py::test_four_sessions"
         in output
     )
-    told = output.partition("found before the end of")[2]
-    assert "LosesCommits promises serializable, but:" in told
-    assert "the model of serializable forbids it" in told
-    assert re.search(r"^ +\d+ +begin$", told, re.M), told
-    assert "@example(Schedule(('" in told
-    assert "seed: 1 (--seed 1)" in told
+    found = output.partition("found before the end of")[2]
+    assert "LosesCommits promises serializable, but:" in found
+    assert "the model of serializable forbids it" in found
+    assert re.search(r"^ +\d+ +begin$", found, re.M), found
+    assert "@example(Schedule(('" in found
+    assert "seed: 1 (--seed 1)" in found
     assert "KeyboardInterrupt" in output
 
 
 @settings(max_examples=how_many(0.4))
 @given(schedule=schedules(schemas(), patient=False, deletes=True))
 def test_the_steps_that_were_taken_are_a_schedule_that_takes_them_again(schedule: Schedule) -> None:
-    first = play("sqlite", "immediate", schedule)
+    first = run_schedule("sqlite", "immediate", schedule)
     again = as_schedule(first.events, schedule.schema, schedule.settings)
     with aside():
-        second = play("sqlite", "immediate", again)
+        second = run_schedule("sqlite", "immediate", again)
     assert second.events == first.events
     assert second.final == first.final

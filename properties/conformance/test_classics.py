@@ -12,7 +12,7 @@ import pytest
 
 from properties.checker import FORBIDS
 from properties.conformance.classics import CLASSICS, RESULTS, how
-from properties.conformance.judge import LOCKED_AT_BEGIN, complaint, insist, judge, play
+from properties.conformance.judge import LOCKED_AT_BEGIN, complaint, insist, judge, run_schedule
 from properties.conformance.targets import Runners, Target
 from workloads.engines import find_engine
 
@@ -45,16 +45,16 @@ def test_a_classic_is_prevented_or_not_promised(
         # T0 rolls back, and T1 does not begin while T0 holds the lock, so that nothing would
         # commit, on an engine that commits nothing too. One after the other T1 does.
         serial = replace(schedule, order="")
-        insist(runners.play(target.engine, (target.mode,) * 3, serial), target.promise)
-    played = runners.play(target.engine, (target.mode,) * 3, schedule)
-    judged = insist(played, target.promise)
-    found = how(classic, played)
+        insist(runners.run(target.engine, (target.mode,) * 3, serial), target.promise)
+    run = runners.run(target.engine, (target.mode,) * 3, schedule)
+    judged = insist(run, target.promise)
+    found = how(classic, run)
     assert found.result in RESULTS
     if found.result == "seen":
         assert set(classic.names) & set(judged.anomalies), complaint(judged)
         assert not set(classic.names) & FORBIDS[target.promise]
     else:
-        assert found.step, f"{name} did not happen and nothing prevented it: {played.events}"
+        assert found.step, f"{name} did not happen and nothing prevented it: {run.events}"
 
 
 @pytest.mark.parametrize("name", CLASSICS)
@@ -63,19 +63,19 @@ def test_a_classic_in_which_locks_are_waited_for_is_serial(engine: str, name: st
     if why := find_engine(engine).missing():
         pytest.skip(why)
     schedule = replace(CLASSICS[name].schedule, patient=True)
-    played = play(engine, "immediate", schedule)
-    assert not judge(played, "strict-serializable").wrong
-    assert {txn.outcome for txn in played.txns} <= {"committed", "failed"}
-    assert any(event.status == "blocked" for event in played.events)
-    assert not any(event.status == "conflict" for event in played.events)
+    run = run_schedule(engine, "immediate", schedule)
+    assert not judge(run, "strict-serializable").wrong
+    assert {txn.outcome for txn in run.txns} <= {"committed", "failed"}
+    assert any(event.status == "blocked" for event in run.events)
+    assert not any(event.status == "conflict" for event in run.events)
 
 
 @pytest.mark.parametrize("name", CLASSICS)
 def test_a_broken_engine_shows_the_classic_and_it_is_named(name: str) -> None:
     classic = CLASSICS[name]
-    played = play(SHOWN_BY[name], "deferred", classic.schedule)
-    assert classic.seen(played), played.events
-    judged = judge(played, "serializable")
+    run = run_schedule(SHOWN_BY[name], "deferred", classic.schedule)
+    assert classic.seen(run), run.events
+    judged = judge(run, "serializable")
     assert set(classic.names) & set(judged.anomalies), judged.anomalies
     assert any("checker" in sentence for sentence in judged.wrong)
 
@@ -83,8 +83,8 @@ def test_a_broken_engine_shows_the_classic_and_it_is_named(name: str) -> None:
 @pytest.mark.parametrize("name", CLASSICS)
 @pytest.mark.parametrize("engine", ["sqlite", LATE])
 def test_a_classic_s_programs_one_after_the_other_show_nothing(engine: str, name: str) -> None:
-    played = play(engine, "deferred", replace(CLASSICS[name].schedule, order=""))
-    judged = judge(played, "strict-serializable")
+    run = run_schedule(engine, "deferred", replace(CLASSICS[name].schedule, order=""))
+    judged = judge(run, "strict-serializable")
     assert not judged.wrong, complaint(judged)
     assert not judged.anomalies
 

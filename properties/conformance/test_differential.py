@@ -209,7 +209,7 @@ def compared(pair: Pair, asked: list[Statement], end: str) -> None:
         finally:
             pair.restore()
 
-    def play() -> None:
+    def ask() -> None:
         done.clear()
         try:
             compare()
@@ -224,7 +224,7 @@ def compared(pair: Pair, asked: list[Statement], end: str) -> None:
             hung=died.hung,
         )
 
-    book().once((tuple(asked), end), play)
+    book().once((tuple(asked), end), ask)
 
 
 def _compare(

@@ -56,7 +56,7 @@ def ran(engine: str, mode: str, shape: dict[str, Any], seed: int, folder: Path) 
         seed=seed,
     )
     made = run(plan, folder)
-    book().counts.run(made)
+    book().counts.add_run(made)
     return made
 
 
@@ -81,10 +81,10 @@ def test_free_running_processes_keep_the_promised_level(
         made = ran(target.engine, target.mode, shape, seed + number, Path(folder))
         verdict = judged(made)
         forbidden = FORBIDS[target.promise] & set(verdict.anomalies)
-        told = f"{target}, {shape}, seed {seed + number}"
-        assert not forbidden, f"{told}: {forbidden}\n{verdict.anomalies}"
-        assert verdict.levels[target.promise] is not False, told
-        assert all(f.ok for f in made.manifest.findings), (told, made.manifest.findings)
+        label = f"{target}, {shape}, seed {seed + number}"
+        assert not forbidden, f"{label}: {forbidden}\n{verdict.anomalies}"
+        assert verdict.levels[target.promise] is not False, label
+        assert all(f.ok for f in made.manifest.findings), (label, made.manifest.findings)
 
 
 # What a run on a broken engine must be caught with; which of its names a run shows is chance.

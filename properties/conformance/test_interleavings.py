@@ -22,7 +22,7 @@ from properties.conformance.judge import (
     insist,
     judge,
     model_of,
-    play,
+    run_schedule,
 )
 from properties.conformance.known_deviations import (
     KNOWN,
@@ -51,12 +51,12 @@ READ_ONLY = CLASSICS["read-only"].schedule
 SMALL_CACHE = Settings(busy_timeout_ms=0, cache_size=1, wal_autocheckpoint=1)
 
 
-def played(
+def run_on(
     runners: Runners, target: Target, schedule: Schedule, *, processes: bool = False
 ) -> ScheduleRun:
     """On a runner for as many sessions, of the schedule's schema and settings."""
     modes = (target.mode,) * max(SESSIONS, len(schedule.programs))
-    return runners.play(target.engine, modes, schedule, processes=processes)
+    return runners.run(target.engine, modes, schedule, processes=processes)
 
 
 def kept(sessions: Iterable[tuple[str, str]], schedule: Schedule, promise: str) -> str:
@@ -67,8 +67,8 @@ def kept(sessions: Iterable[tuple[str, str]], schedule: Schedule, promise: str) 
     """
     sessions = tuple(sessions)
     for engine, mode in sessions:
-        if words := refused_schema(engine, mode, schedule.schema):
-            event(f"refused: {words}")
+        if message := refused_schema(engine, mode, schedule.schema):
+            event(f"refused: {message}")
             reject()
     known = left_out(sessions, schedule)
     if known is None:
@@ -87,7 +87,7 @@ def test_a_schedule_keeps_the_promised_level(
     runners: Runners, target: Target, schedule: Schedule
 ) -> None:
     level = kept([target], schedule, target.promise)
-    insist(played(runners, target, schedule), level)
+    insist(run_on(runners, target, schedule), level)
 
 
 # Locks differ between processes (POSIX) and within one (mutexes), so both are tried.
@@ -99,7 +99,7 @@ def test_a_schedule_with_a_process_a_session_keeps_the_promised_level(
     runners: Runners, target: Target, schedule: Schedule
 ) -> None:
     level = kept([target], schedule, target.promise)
-    insist(played(runners, target, schedule, processes=True), level)
+    insist(run_on(runners, target, schedule, processes=True), level)
 
 
 @settings(max_examples=how_many(0.4))
@@ -108,7 +108,7 @@ def test_four_sessions_keep_the_promised_level(
     runners: Runners, target: Target, schedule: Schedule
 ) -> None:
     level = kept([target], schedule, target.promise)
-    insist(played(runners, target, schedule), level)
+    insist(run_on(runners, target, schedule), level)
 
 
 MIXED = {
@@ -133,7 +133,7 @@ def test_libsql_and_the_branch_on_one_file_are_serializable(
         if why := find_engine(engine).missing():
             pytest.skip(why)
     level = kept(zip(engines, modes, strict=True), schedule, "serializable")
-    insist(runners.play(engines, modes, schedule, processes=True), level)
+    insist(runners.run(engines, modes, schedule, processes=True), level)
 
 
 # Where the snapshot is taken: by Turso's SAVEPOINT, by SQLite's first read.
@@ -149,10 +149,10 @@ def test_constraints_indexes_and_undone_work_hold_after_reopening(
 ) -> None:
     """Rows come and go, statements fail, settings vary; then everything is closed and looked at."""
     level = kept([target], schedule, target.promise)
-    book().once((*target, schedule), lambda: play_and_reopen(target, schedule, level))
+    book().once((*target, schedule), lambda: run_and_reopen(target, schedule, level))
 
 
-def play_and_reopen(target: Target, schedule: Schedule, level: str) -> None:
+def run_and_reopen(target: Target, schedule: Schedule, level: str) -> None:
     modes = (target.mode,) * SESSIONS
     with ScheduleRunner(target.engine, modes, schedule.schema, schedule.settings) as runner:
         result = runner.play(schedule)
@@ -160,8 +160,9 @@ def play_and_reopen(target: Target, schedule: Schedule, level: str) -> None:
         model = model_of(result, level)
         for happened in result.events:
             model.see(happened)
-        told = f"{timeline(result.events, modes)}\n{result.identity}\n@example({pasted(schedule)})"
-        look_at(runner, schedule.schema, model, told)
+        shown = f"{timeline(result.events, modes)}\n{result.identity}"
+        context = f"{shown}\n@example({pasted(schedule)})"
+        look_at(runner, schedule.schema, model, context)
 
 
 def answered(runner: ScheduleRunner, sql: str) -> list[tuple[object, ...]] | None:
@@ -174,28 +175,28 @@ def answered(runner: ScheduleRunner, sql: str) -> list[tuple[object, ...]] | Non
         return None
 
 
-def look_at(runner: ScheduleRunner, schema: Schema, model: Model, told: str) -> None:
+def look_at(runner: ScheduleRunner, schema: Schema, model: Model, context: str) -> None:
     """The database through a connection that took no part, beside the model."""
     rows = runner.reopened().rows
     kept = {k: schema.value(v) for k, v in rows("SELECT id, value FROM item WHERE id >= 0")}
-    assert kept == model.versions[-1], f"after reopening:\n{told}"
-    assert [row[0] for row in rows("PRAGMA integrity_check")] == ["ok"], told
-    assert answered(runner, "PRAGMA foreign_key_check") in ([], None), told
+    assert kept == model.versions[-1], f"after reopening:\n{context}"
+    assert [row[0] for row in rows("PRAGMA integrity_check")] == ["ok"], context
+    assert answered(runner, "PRAGMA foreign_key_check") in ([], None), context
     if "index" in schema.features:
         for key, value in rows("SELECT id, value FROM item"):
             # `+value` keeps the index out: the two searches must meet the same rows.
             by_index = rows("SELECT id FROM item WHERE value IS ? ORDER BY id", (value,))
             by_table = rows("SELECT id FROM item WHERE +value IS ? ORDER BY id", (value,))
-            assert by_index == by_table, f"key {key}: index and table disagree\n{told}"
-            assert (key,) in by_index, told
+            assert by_index == by_table, f"key {key}: index and table disagree\n{context}"
+            assert (key,) in by_index, context
     if "foreign" in schema.features:
-        assert rows("SELECT id, item FROM part") == [(0, 0)], told
+        assert rows("SELECT id, item FROM part") == [(0, 0)], context
     if "trigger" in schema.features:
         audit = Counter(
             (k, v and schema.value(v)) for k, v in rows("SELECT item, value FROM audit")
         )
         meant = Counter((k, v) for member in model.committed for k, v in member.effects)
-        assert audit == meant, f"the triggers' rows:\n{told}"
+        assert audit == meant, f"the triggers' rows:\n{context}"
 
 
 @pytest.mark.parametrize("known", KNOWN, ids=lambda known: known.name.replace(" ", "-"))
@@ -210,7 +211,7 @@ def test_a_known_deviation(
         request.applymarker(
             pytest.mark.xfail(reason=known.sentence, raises=AssertionError, strict=strict)
         )
-    insist(played(runners, target, known.schedule), target.promise)
+    insist(run_on(runners, target, known.schedule), target.promise)
 
 
 FEATURES_OF = {model: Schema(model, features=PLAIN) for model in ("list", "register")}
@@ -220,11 +221,11 @@ FEATURES_OF = {model: Schema(model, features=PLAIN) for model in ("list", "regis
 def test_every_feature_of_a_schema_is_tried(runners: Runners, target: Target, model: str) -> None:
     """Skipped, in the engine's own words, where schedules with some of them are not drawn."""
     schema = FEATURES_OF[model]
-    if words := refused_schema(*target, schema):
-        pytest.skip(f"{target.engine}: {words}")
+    if message := refused_schema(*target, schema):
+        pytest.skip(f"{target.engine}: {message}")
     write = "append" if model == "list" else "w"
     programs = (f"begin; {write} 0 1; clash 0; bad 1; orphan 1; commit", "begin; r 0; commit")
-    insist(played(runners, target, Schedule(programs, "", schema)), target.promise)
+    insist(run_on(runners, target, Schedule(programs, "", schema)), target.promise)
 
 
 def test_only_what_an_engine_shows_is_left_out() -> None:
@@ -238,8 +239,8 @@ def test_only_what_an_engine_shows_is_left_out() -> None:
 
 def attached(target: Target) -> None:
     """Skip where the engine refuses ATTACH, in its own words."""
-    if words := refused_schema(*target, TWO_FILES):
-        pytest.skip(f"{target.engine}: {words}")
+    if message := refused_schema(*target, TWO_FILES):
+        pytest.skip(f"{target.engine}: {message}")
 
 
 @settings(max_examples=how_many(0.4))
@@ -249,7 +250,7 @@ def test_two_attached_files_are_serializable_when_locked_at_begin(
     runners: Runners, target: Target, schedule: Schedule
 ) -> None:
     attached(target)
-    insist(played(runners, target, schedule), target.promise)
+    insist(run_on(runners, target, schedule), target.promise)
 
 
 @settings(max_examples=how_many(0.6))
@@ -260,20 +261,20 @@ def test_each_of_two_attached_files_alone_keeps_the_promised_level(
 ) -> None:
     """What is known to be missing is one snapshot of both, not isolation in either."""
     attached(target)
-    seen = played(runners, target, schedule)
+    seen = run_on(runners, target, schedule)
     mapped = left_out([target], replace(schedule, schema=Schema()))
     level = mapped.keeps if mapped and mapped.keeps else target.promise
     for file in (0, 1):
         keys = schedule.schema.keys[file::2]
         verdict = check(seen.history(keys))
-        told = f"{report(verdict, level)}\n{timeline(seen.events, seen.modes)}"
-        assert verdict.levels[level] is not False, f"{told}\n@example({pasted(schedule)})"
+        context = f"{report(verdict, level)}\n{timeline(seen.events, seen.modes)}"
+        assert verdict.levels[level] is not False, f"{context}\n@example({pasted(schedule)})"
 
 
 @pytest.mark.parametrize("mode", ["deferred", "immediate"])
 def test_a_schedule_that_neither_judge_knows_is_refused_and_never_passed(mode: str) -> None:
     schedule = Schedule(("begin; append 0 1; delete 1; commit", "r 0; r 1"), "", TWO_FILES)
-    run = play("sqlite", mode, schedule)
+    run = run_schedule("sqlite", mode, schedule)
     if mode in LOCKED_AT_BEGIN:
         assert not judge(run, "serializable").wrong
         return
@@ -284,7 +285,7 @@ def test_a_schedule_that_neither_judge_knows_is_refused_and_never_passed(mode: s
 def test_a_complaint_can_be_pasted_and_explains_itself(runners: Runners) -> None:
     target = Target("sqlite", "deferred")
     schedule = replace(CLASSICS["G-single"].schedule, schema=TWO_FILES, settings=MAPPED)
-    text = complaint(judge(played(runners, target, schedule), target.promise))
+    text = complaint(judge(run_on(runners, target, schedule), target.promise))
     line = text.split("@example(")[1].rsplit(")", 1)[0]
     names = {"Schedule": Schedule, "Schema": Schema, "Settings": Settings}
     assert eval(line, names) == schedule

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import Phase, find, settings
 from hypothesis.errors import NoSuchExample
 
-from properties.conformance.judge import judge, play
+from properties.conformance.judge import judge, run_schedule
 from properties.conformance.strategies import schedules
 from workloads.engines import REGISTRY
 from workloads.schedules import Schedule, ScheduleRunner, Schema
@@ -70,7 +70,7 @@ def test_every_broken_engine_of_the_registry_is_among_them() -> None:
 def test_an_acknowledged_commit_that_is_lost_is_caught() -> None:
     # It loses every seventh: more than a drawn program has.
     writes = "; ".join(f"begin; append 0 {n}; commit" for n in range(1, 9))
-    played = play("faulty-lost-commit", "deferred", Schedule((f"{writes}; r 0",)))
-    judged = judge(played, "serializable")
+    run = run_schedule("faulty-lost-commit", "deferred", Schedule((f"{writes}; r 0",)))
+    judged = judge(run, "serializable")
     assert "G-single-process" in judged.anomalies
     assert any("model" in sentence for sentence in judged.wrong)

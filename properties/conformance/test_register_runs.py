@@ -48,7 +48,7 @@ def ran(engine: str, mode: str, folder: Path, seed: int, **params: Any) -> Run:
         seed=seed,
     )
     made = run(plan, folder)
-    book().counts.run(made)
+    book().counts.add_run(made)
     return made
 
 

@@ -165,8 +165,8 @@ def run(runners: Runners, target: Target, schema: Schema, **options: Any) -> Non
 
 @pytest.mark.parametrize("schema", SCHEMAS)
 def test_sessions_do_what_the_model_allows(runners: Runners, target: Target, schema: str) -> None:
-    if words := refused_schema(*target, SCHEMAS[schema]):
-        pytest.skip(f"{target.engine}: {words}")
+    if message := refused_schema(*target, SCHEMAS[schema]):
+        pytest.skip(f"{target.engine}: {message}")
     # Fewer than a dozen may end before anything commits.
     run(runners, target, SCHEMAS[schema], max_examples=max(12, how_many(0.4)))
 

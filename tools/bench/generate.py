@@ -11,7 +11,7 @@ import random
 from typing import Any
 
 from properties.checker.catalogue import CATALOGUE
-from properties.checker.examples import OUTCOME_WORDS, parse_line
+from properties.checker.examples import OUTCOMES, parse_line
 from workloads.records import Builder, History
 
 
@@ -93,5 +93,5 @@ def _plant(builder: Builder, name: str, number: int, time: int) -> None:
         session, begin, end, outcome, ops = parse_line(line)
         renamed = [(f, f"planted {number} {key}", value) for f, key, value in ops]
         builder.add(
-            f"planted {number} {session}", time + begin, time + end, OUTCOME_WORDS[outcome], renamed
+            f"planted {number} {session}", time + begin, time + end, OUTCOMES[outcome], renamed
         )
