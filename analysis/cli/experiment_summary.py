@@ -10,13 +10,13 @@ from rich.table import Table
 from analysis.cli.listing import list_runs, progress_of
 from analysis.counting import Measured, gather
 from analysis.report import (
-    CAMPAIGN,
     CELLS_CSV,
+    SUITE_FILE,
     arms_table,
-    control_words,
-    doubt_words,
-    failure_words,
-    skip_words,
+    control_sentence,
+    doubt_lines,
+    failure_lines,
+    skip_lines,
 )
 from analysis.wording import Table as Data
 from workloads.errors import RunError
@@ -28,7 +28,7 @@ def show_folder(folder: Path, console: Console) -> bool:
     if (folder / NOTE).exists():
         show_experiment(read_experiment(folder), console)
         return True
-    if (folder / CAMPAIGN).exists():
+    if (folder / SUITE_FILE).exists():
         list_runs(folder, console)
         return True
     return False
@@ -57,9 +57,9 @@ def show_experiment(
         say(f"Every cell is in {experiment.folder / CELLS_CSV}.")
     for line in [
         table.note,
-        control_words(measured),
-        *doubt_words(measured),
-        *failure_words(measured, states),
+        control_sentence(measured),
+        *doubt_lines(measured),
+        *failure_lines(measured, states),
         *_left_out(experiment.folder),
     ]:
         say(line)
@@ -67,7 +67,7 @@ def show_experiment(
 
 def _left_out(folder: Path) -> list[str]:
     try:
-        return skip_words(skipped_in(folder))
+        return skip_lines(skipped_in(folder))
     except RunError as error:
         return [f"What the sweep's rules leave out is not known: {error}"]
 

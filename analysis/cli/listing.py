@@ -125,10 +125,10 @@ def progress_of(experiment: Experiment) -> str:
 
 def _of_a_report(folder: Path) -> tuple[str, str]:
     """Of its experiments those that can be read, and how many cannot."""
-    from analysis.report import read_campaign
+    from analysis.report import read_suite
     from workloads.experiments import DONE, NOTE, read_experiment
 
-    read_campaign(folder)
+    read_suite(folder)
     found: list[Experiment] = []
     unread = []
     for path in sorted(folder.glob(f"*/{NOTE}")):

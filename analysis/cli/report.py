@@ -42,21 +42,21 @@ def report_command(
     runs: RunsOption = RUNS,
 ) -> None:
     from analysis.report import (
-        CAMPAIGN,
+        SUITE_FILE,
+        add_sweeps,
         allow_foreign,
         designs,
         measure_suite,
-        read_campaign,
-        tell_sweeps,
+        read_suite,
         write_report,
     )
 
     results, waiting = terminal.console(), terminal.console(stderr=True)
     if foreign_limit is not None and not 0 <= foreign_limit <= 1:
         raise PlanError(f"--foreign-limit {foreign_limit:g}: a share from 0 to 1, such as 0.2.")
-    if into is not None and not (into / CAMPAIGN).is_file():
+    if into is not None and not (into / SUITE_FILE).is_file():
         raise RunError(
-            f"{into}: no report was begun there (it has no {CAMPAIGN}), so none can go on. "
+            f"{into}: no report was begun there (it has no {SUITE_FILE}), so none can go on. "
             "Leave --into out to begin one; `cwkit list` shows the folders."
         )
     if only_write and into is None:
@@ -84,11 +84,11 @@ def report_command(
         if foreign_limit is not None:
             allow_foreign(folder, foreign_limit)
         if sweeps:
-            tell_sweeps(folder, sweeps)
+            add_sweeps(folder, sweeps)
     except OSError as error:
         raise unwritable(folder, error) from error
     # A minute's report is no replacement for the committed one: it stays with its runs.
-    beside = read_campaign(folder).quick
+    beside = read_suite(folder).quick
     out = out or (folder / "REPORT.md" if beside else Path("REPORT.md"))
     figures = figures or (folder / "published" if beside else Path("analysis/published"))
     try:

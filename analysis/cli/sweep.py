@@ -17,7 +17,7 @@ from analysis.cli.options import RUNS, DatabasesOption, RunsOption, command_line
 from analysis.cli.sweep_progress import SweepLive, time_words
 from analysis.counting import CountedCell as Counted
 from analysis.counting import cells_table, gather, write_csv
-from analysis.report import CELLS_CSV, skip_words
+from analysis.report import CELLS_CSV, skip_lines
 from analysis.wording import times
 from workloads.errors import PlanError, nearest
 from workloads.experiments import (
@@ -254,7 +254,7 @@ def _dry_run(
     said = [f"{arms}: {cells}, seed {design.seed}, baseline {design.baseline}"]
     if not fresh:
         said.append(f"{times(len(done), 'cell')} done in {folder}, {len(left)} left")
-    said += _missing(sweep) + skip_words(sweep.skipped)
+    said += _missing(sweep) + skip_lines(sweep.skipped)
     said.append("b00, in this order:")
     said += [f"  {arm}" for arm in order[0][:ORDER_SHOWN]]
     if (more := len(order[0]) - ORDER_SHOWN) > 0:

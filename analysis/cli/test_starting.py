@@ -13,7 +13,7 @@ import typer
 
 from analysis.cli import app, listing
 from analysis.cli.command import COMMANDS
-from analysis.report import CAMPAIGN
+from analysis.report import SUITE_FILE
 from analysis.search import SEARCH
 from analysis.synthetic import drawn_run, write_folder
 from workloads.experiments import NOTE, Design, begin
@@ -71,4 +71,4 @@ def test_every_line_of_the_table_is_a_command() -> None:
 
 
 def test_the_list_knows_a_folder_by_the_names_that_the_rooms_give() -> None:
-    assert set(listing.KINDS) == {NOTE, CAMPAIGN, MANIFEST, SEARCH}
+    assert set(listing.KINDS) == {NOTE, SUITE_FILE, MANIFEST, SEARCH}

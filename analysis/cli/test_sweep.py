@@ -15,7 +15,7 @@ from rich.console import Console
 from analysis.cli.entry import main
 from analysis.cli.sweep_progress import SweepLive
 from analysis.counting import cells_table, count, gather
-from analysis.report import arms_table, control_words, doubt_words, failure_words
+from analysis.report import arms_table, control_sentence, doubt_lines, failure_lines
 from analysis.report.sweep_summary import MOST_ROWS, rival
 from analysis.synthetic import drawn_run, made_experiment
 from workloads.errors import PlanError
@@ -120,9 +120,9 @@ def test_arms_are_sorted_best_first_and_held_against_their_rivals(tmp_path):
 
 def test_the_control_tells_what_is_chance_and_what_is_not(tmp_path):
     _, same = made_sweep(tmp_path / "same")
-    assert "no difference" in control_words(same)
+    assert "no difference" in control_sentence(same)
     _, unlike = made_sweep(tmp_path / "unlike", twin=0.9)
-    assert "a difference, where there can be none" in control_words(unlike)
+    assert "a difference, where there can be none" in control_sentence(unlike)
 
 
 def test_a_table_has_thirty_rows_at_most_with_the_best_and_the_worst(tmp_path):
@@ -162,7 +162,7 @@ def test_each_cell_is_a_row_with_its_numbers(tmp_path):
     lost = rows[1, "libsql immediate, writers 2"]
     assert (lost["state"], lost["words"], lost["run"]) == ("failed", "a worker died", "")
     assert lost["committed_per_s"] == "" and rows[3, BASELINE]["state"] == "not run"
-    doubts = " ".join(doubt_words(measured))
+    doubts = " ".join(doubt_lines(measured))
     assert "1 cell contaminated" in doubts and "1 cell shared CPUs" in doubts
     assert "different conditions" in doubts
 
@@ -177,13 +177,13 @@ def test_failures_are_told_together_and_none_where_there_is_none(tmp_path):
     bad["libsql immediate, writers 2", 3] = "it broke"
     experiment, measured = made_sweep(tmp_path / "bad", bad=bad)
     states = {key: cell.state for key, cell in experiment.cells.items()}
-    assert failure_words(measured, states) == [
+    assert failure_lines(measured, states) == [
         f"refused: 8 cells, first b00, {arm}: no such mode (0 s)",
         "failed: b03, libsql immediate, writers 2: it broke",
     ]
     experiment, measured = made_sweep(tmp_path / "well", blocks=1)
     states = {key: cell.state for key, cell in experiment.cells.items()}
-    assert failure_words(measured, states) == [] and doubt_words(measured) == []
+    assert failure_lines(measured, states) == [] and doubt_lines(measured) == []
 
 
 # --- the command ------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from analysis.counting.due import MOST_DRAWN, NotDrawn, arrivals_of
 from analysis.counting.measured import gather
 from analysis.counting.tables_out import export
 from analysis.counting.tally import Tally, count, pooled
-from analysis.report import arms_table, doubt_words
+from analysis.report import arms_table, doubt_lines
 from analysis.report.tables import attempts_table, latency_table
 from analysis.search import parse_objectives
 from analysis.search.objective import judge, load_of
@@ -241,7 +241,7 @@ def test_a_sweeps_tables_tell_who_was_not_served(sweep: Path) -> None:
     table = arms_table(measured)
     p99 = {row[0]: row[table.head.index("p99")] for row in table.rows}
     assert p99["does not"].startswith("≥ ") and not p99["keeps up"].startswith("≥")
-    (said,) = (line for line in doubt_words(measured) if "did not meet the rate" in line)
+    (said,) = (line for line in doubt_lines(measured) if "did not meet the rate" in line)
     assert said.startswith("12 cells did not meet the rate that was asked for, the first b00, does")
     cells = cells_table(measured)
     rows = [dict(zip(cells.head, row, strict=True)) for row in cells.rows]

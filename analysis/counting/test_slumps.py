@@ -21,7 +21,7 @@ from analysis.counting.slumps import slumps
 from analysis.counting.standstill import standstill
 from analysis.counting.tables_out import export
 from analysis.counting.tally import count
-from analysis.report import arms_table, doubt_words, write_report
+from analysis.report import arms_table, doubt_lines, write_report
 from analysis.report.evidence import read_evidence
 from analysis.report.findings import doubts as report_doubts
 from analysis.report.sweep_verdicts import judged
@@ -147,7 +147,7 @@ def test_it_is_marked_in_every_table_and_kept_in_the_numbers(odd: Path, tmp_path
     told = {one.candidate.name: one for one in judged(measured)}
     (head, *_) = sweep_rows(measured, list(told.values())).rows
     assert [cell.endswith(" †") for cell in head[1:3]] == [True, True]
-    (said,) = (line for line in doubt_words(measured) if "†" in line)
+    (said,) = (line for line in doubt_lines(measured) if "†" in line)
     assert said.startswith(
         "2 runs stood still or made less than half of what the arm usually makes"
     )

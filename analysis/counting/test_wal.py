@@ -15,7 +15,7 @@ from analysis.counting.cells_table import cells_table
 from analysis.counting.measured import gather
 from analysis.counting.tally import count
 from analysis.counting.wal_growth import Wal, unread_ns
-from analysis.report import arms_table, doubt_words
+from analysis.report import arms_table, doubt_lines
 from analysis.report.tables import wal_table
 from analysis.synthetic import START_NS, attempts, made_experiment, made_run, made_worker
 from workloads.experiments import read_experiment
@@ -159,7 +159,7 @@ def test_tables_tell_it_for_each_arm(tmp_path: Path) -> None:
     by_arm = {row[0]: dict(zip(table.head, row, strict=True)) for row in table.rows}
     assert by_arm["read"]["WAL"] == "60.0 MiB"
     assert (by_arm["alone"]["restarts"], by_arm["read"]["restarts"]) == ("7", "0")
-    (said,) = (line for line in doubt_words(measured) if "outgrew" in line)
+    (said,) = (line for line in doubt_lines(measured) if "outgrew" in line)
     assert said.startswith(
         "In 3 cells the log outgrew its autocheckpoint tenfold, the first b00, r"
     )

@@ -5,17 +5,17 @@ import lazy_loader
 __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 
 __all__ = [
-    "CAMPAIGN",
     "CELLS_CSV",
+    "SUITE_FILE",
+    "add_sweeps",
     "allow_foreign",
     "arms_table",
-    "control_words",
+    "control_sentence",
     "designs",
-    "doubt_words",
-    "failure_words",
+    "doubt_lines",
+    "failure_lines",
     "measure_suite",
-    "read_campaign",
-    "skip_words",
-    "tell_sweeps",
+    "read_suite",
+    "skip_lines",
     "write_report",
 ]

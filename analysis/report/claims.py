@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from analysis.report import replica_claims as served_claims
+from analysis.report import replica_claims
 from analysis.report.evidence import Evidence, where
 from analysis.report.facts import CONTROL, STUDIED
 from analysis.report.headline import HOW, NOW
@@ -18,7 +18,7 @@ class Claim(NamedTuple):
 
     claim: str
     measured: bool
-    said: str
+    answer: str
 
 
 def claims(evidence: Evidence) -> list[Claim]:
@@ -127,14 +127,14 @@ def free_replica_reads(evidence: Evidence) -> Claim:
     claim, served = "Embedded replicas make reads free", evidence.served
     if served.problem:
         return Claim(claim, False, markdown("Not measured here: {}", served.problem))
-    return Claim(claim, True, served_claims.free_reads(served))
+    return Claim(claim, True, replica_claims.free_reads(served))
 
 
 def network_hops(evidence: Evidence) -> Claim:
     claim, served = "A database in the process saves the network's hops", evidence.served
     if served.problem:
         return Claim(claim, False, markdown("Not measured here: {}", served.problem))
-    return Claim(claim, True, served_claims.hops(served))
+    return Claim(claim, True, replica_claims.hops(served))
 
 
 def ends_the_bottleneck(evidence: Evidence) -> Claim:
@@ -177,25 +177,25 @@ def ends_the_bottleneck(evidence: Evidence) -> Claim:
 
 def _of_the_floor(reach: float) -> str:
     """What it means to come so near to the generator alone."""
-    said = f"it reaches {percent(reach)} of what the generator alone does on these cores"
+    text = f"it reaches {percent(reach)} of what the generator alone does on these cores"
     if reach > 1:
-        return f"{said}, which cannot be: the two were not run under like conditions"
+        return f"{text}, which cannot be: the two were not run under like conditions"
     if reach > 0.8:
-        return f"{said}, so that this machine cannot show much more"
-    return said
+        return f"{text}, so that this machine cannot show much more"
+    return text
 
 
 def _growth(evidence: Evidence) -> str:
     """Throughput of the studied mode by number of writers, where several were tried."""
     for measured in evidence.experiments.values():
         rows = []
-        for way in (STUDIED, CONTROL):
-            arms = sorted(measured.arms_of(*way), key=lambda arm: arm.writers)
+        for system in (STUDIED, CONTROL):
+            arms = sorted(measured.arms_of(*system), key=lambda arm: arm.writers)
             if len({arm.writers for arm in arms}) > 1:
                 each = [
                     f"{number(arm.estimate().value)} ({arm.writers})" for arm in arms if arm.usable
                 ]
-                name = HOW if way == STUDIED else NOW
+                name = HOW if system == STUDIED else NOW
                 rows.append(f"{name} commits {listed(each)}")
         if rows:
             return f"by number of writers (in brackets), in tx/s, {'; '.join(rows)}"

@@ -73,8 +73,8 @@ def _versions(cells: list[tuple[Arm, CountedCell]]) -> str:
     """Versions of the library that checkpointed: it is the checkpointer's that matters."""
     seen = []
     for _, cell in cells:
-        said = cell.manifest
-        engine = said.engines.get(said.plan.checkpoint_engine) if said else None
+        manifest = cell.manifest
+        engine = manifest.engines.get(manifest.plan.checkpoint_engine) if manifest else None
         if engine and engine.version:
             seen.append(engine.version)
     return f" (SQLite {listed(sorted(set(seen)))})" if seen else ""

@@ -26,7 +26,7 @@ from analysis.report.facts import (
 )
 from analysis.report.markdown import Markdown, code, markdown
 from analysis.report.replica import NEVER, Served, read_served
-from analysis.report.suite_file import CAMPAIGN, Campaign, read_campaign, sweep_beside
+from analysis.report.suite_file import SUITE_FILE, Suite, read_suite, sweep_beside
 from analysis.wording import times
 from workloads.engines import Probe
 from workloads.errors import LaterVersion, RunError
@@ -50,7 +50,7 @@ ORDER = (
 
 
 MATRIX = "isolation.json"
-NO_CAMPAIGN = Campaign()
+NO_SUITE = Suite()
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Evidence:
 
     folder: Path
     experiments: Mapping[str, Measured]
-    suite: Campaign
+    suite: Suite
     probes: Mapping[str, Probe]
     unread: tuple[str, ...]
     isolation: Sequence[Mapping[str, Any]] = ()
@@ -119,31 +119,31 @@ def read_evidence(folder: Path, sweeps: Sequence[Path] = ()) -> Evidence:
     if not folder.is_dir():
         raise RunError(f"{folder}: there is no such folder. `cwkit report` makes one.")
     unread: list[str] = []
-    campaign = _campaign(folder, unread)
-    there = campaign or NO_CAMPAIGN
+    suite = _suite(folder, unread)
+    there = suite or NO_SUITE
     limit = FOREIGN_LIMIT if there.foreign_limit is None else there.foreign_limit
     experiments: dict[str, Measured] = {}
-    told: dict[str, Measured] = {}
+    swept: dict[str, Measured] = {}
     for place in _places(folder, there, sweeps, unread):
         try:
             measured = gather(read_experiment(place), limit)
         except RunError as error:
             unread.append(str(error))
         else:
-            those = told if measured.points else experiments
+            those = swept if measured.points else experiments
             name = _name(measured, those)
             those[name] = replace(measured, name=name)
-    if not experiments and not told and not unread:
+    if not experiments and not swept and not unread:
         raise RunError(f"{folder}: holds no experiment. `cwkit report` makes them and reports.")
     rank = {name: n for n, name in enumerate(ORDER)}
     names = sorted(experiments, key=lambda name: (rank.get(name, len(rank)), name))
     matrix, known = _isolation(folder, unread)
-    if campaign is not None and not (folder / MATRIX).exists():
+    if suite is not None and not (folder / MATRIX).exists():
         unread.append(
             markdown("The isolation matrix was not made: `cwkit report --into` makes it.")
         )
     ordered = {name: experiments[name] for name in names}
-    swept = dict(sorted(told.items()))
+    swept = dict(sorted(swept.items()))
     return Evidence(
         folder,
         ordered,
@@ -158,12 +158,12 @@ def read_evidence(folder: Path, sweeps: Sequence[Path] = ()) -> Evidence:
     )
 
 
-def _campaign(folder: Path, unread: list[str]) -> Campaign | None:
+def _suite(folder: Path, unread: list[str]) -> Suite | None:
     """None where there is none, or it cannot be read: `unread` says so then."""
-    if not os.path.lexists(folder / CAMPAIGN):
+    if not os.path.lexists(folder / SUITE_FILE):
         return None
     try:
-        return read_campaign(folder)
+        return read_suite(folder)
     except LaterVersion:
         raise
     except RunError as error:
@@ -171,9 +171,7 @@ def _campaign(folder: Path, unread: list[str]) -> Campaign | None:
         return None
 
 
-def _places(
-    folder: Path, campaign: Campaign, sweeps: Sequence[Path], unread: list[str]
-) -> list[Path]:
+def _places(folder: Path, suite: Suite, sweeps: Sequence[Path], unread: list[str]) -> list[Path]:
     """The experiments' folders, each once, those that the user named among them."""
     named = [resolved(sweep) for sweep in sweeps]
     if os.path.lexists(folder / NOTE):
@@ -185,7 +183,7 @@ def _places(
                 found.append(resolved(inside(folder, name)))
             except RunError as error:
                 unread.append(str(error))
-    for place in campaign.sweeps:
+    for place in suite.sweeps:
         try:
             found.append(resolved(sweep_beside(folder, place)))
         except RunError as error:

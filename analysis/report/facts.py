@@ -73,7 +73,7 @@ class Headline:
     pair: Pair
     candidate: HeadlineArm
     baseline: HeadlineArm
-    unlike: str
+    incomparable: str
     ratio: Ratio
     cpu: Ratio
     control: Ratio | None
@@ -215,7 +215,7 @@ def _headline(experiments: Experiments, pair: Pair) -> Headline:
         pair=pair,
         candidate=_headline_arm(pair.candidate),
         baseline=_headline_arm(pair.baseline),
-        unlike=measured.unlike(*pair),
+        incomparable=measured.unlike(*pair),
         ratio=pair.ratio(),
         cpu=pair.ratio(lambda counted: counted.roles["writer"].cpu_us),
         control=control,
@@ -246,8 +246,8 @@ def _work(
         for arm in measured.arms.values()
         if arm.engine != "null" and arm.writers and arm.system != CONTROL
     )
-    met = [(STUDIED, MODE_ALONE), *((system, CONTROL) for system in systems)]
-    return {two: rows for two in met if (rows := _work_rows(experiments, headline, *two))}
+    pairs = [(STUDIED, MODE_ALONE), *((system, CONTROL) for system in systems)]
+    return {two: rows for two in pairs if (rows := _work_rows(experiments, headline, *two))}
 
 
 def _work_rows(

@@ -31,37 +31,37 @@ def findings(evidence: Evidence) -> list[str]:
         skew,
         mission,
     )
-    said = [question(evidence) for question in questions]
+    sentences = [question(evidence) for question in questions]
     lost = any(cell.broken for _, cell in acked(evidence))
     if lost:
-        said.insert(0, said.pop(2))  # a lost commit matters more than any speed
+        sentences.insert(0, sentences.pop(2))  # a lost commit matters more than any speed
     if not evidence.isolation:
-        return [*said, scaling(evidence)]
-    told = isolation.sentence(evidence.isolation, evidence.known)
+        return [*sentences, scaling(evidence)]
+    promises = isolation.sentence(evidence.isolation, evidence.known)
     # A broken promise comes first: it is what an engine developer would act on.
     if isolation.deviations(evidence.isolation):
-        return [told, *said]
+        return [promises, *sentences]
     if any(one["seen"] for one in isolation.known(evidence.known)):
-        return [*said[:lost], told, *said[lost:]]
-    return [*said, told]
+        return [*sentences[:lost], promises, *sentences[lost:]]
+    return [*sentences, promises]
 
 
 def in_short(evidence: Evidence) -> str:
     """The answer before the numbers: may I, does it pay, what must I do. Each part is computed."""
     probe = evidence.probes.get("libsql")
     answer = probe.modes.get("concurrent") if probe else None
-    said = []
+    parts = []
     if answer is not None and not answer.accepted:
-        said.append("libSQL has no BEGIN CONCURRENT to switch on")
+        parts.append("libSQL has no BEGIN CONCURRENT to switch on")
     elif answer is not None:
-        said.append("libSQL accepts BEGIN CONCURRENT here")
+        parts.append("libSQL accepts BEGIN CONCURRENT here")
     head = evidence.facts.headline
     if head is not None:
         ratio = head.ratio
         work = number(head.pair.candidate.field("think_us") or 0)
         verdict = {"more": "pays", "less": "loses", "none seen": "makes no difference"}
         pays = verdict.get(ratio.verdict, "cannot be judged from so few blocks")
-        said.append(
+        parts.append(
             f"another library's on libSQL's file {pays} with {work} µs of work in a transaction "
             f"({ratio.said()} times) if you rerun what it refuses"
         )
@@ -69,14 +69,14 @@ def in_short(evidence: Evidence) -> str:
     if 0.0 in alone:
         verdict = {"more": "it pays too", "less": "it loses", "none seen": "no gain was seen"}
         pays = verdict.get(alone[0.0].verdict, "too few blocks to say")
-        said.append(f"with none, against the same library's BEGIN IMMEDIATE, {pays}")
+        parts.append(f"with none, against the same library's BEGIN IMMEDIATE, {pays}")
     if any(cell.broken for _, cell in acked(evidence)):
         place = 2 if isolation.deviations(evidence.isolation) else 1
-        said.append(
+        parts.append(
             "and whichever you choose, do not let several processes checkpoint with a library "
             f"that loses commits (finding {place})"
         )
-    return f"{'; '.join(said)}." if said else "these runs hold no answer."
+    return f"{'; '.join(parts)}." if parts else "these runs hold no answer."
 
 
 def acceptance(evidence: Evidence) -> str:
@@ -141,12 +141,12 @@ def _all(checks: int) -> str:
 
 def doubts(evidence: Evidence) -> list[str]:
     """What a reader must know before the first number."""
-    said: list[str] = list(evidence.unread)
-    said += [f"Beside libSQL's server, a check did not hold: {w}" for w in evidence.served.broken]
+    lines: list[str] = list(evidence.unread)
+    lines += [f"Beside libSQL's server, a check did not hold: {w}" for w in evidence.served.broken]
     dropped = [cell for _, cell in evidence.cells() if cell.contaminated]
     total = sum(1 for _ in evidence.cells())
     if dropped:
-        said.append(
+        lines.append(
             markdown(
                 "{} of {} runs were contaminated by other use of the machine and dropped with "
                 "their blocks. Close other programs and run it again, or accept them by "
@@ -155,14 +155,14 @@ def doubts(evidence: Evidence) -> list[str]:
                 total,
             )
         )
-    said += [
-        markdown("{}: {}", code(measured.name), words)
+    lines += [
+        markdown("{}: {}", code(measured.name), sentence)
         for measured in evidence.experiments.values()
-        if (words := slump_words(measured))
+        if (sentence := slump_words(measured))
     ]
     if unmet := [(a, c) for a, c in evidence.cells() if c.usable and c.unmet]:
         arm, cell = unmet[0]
-        said.append(
+        lines.append(
             markdown(
                 "{} of {} runs did not meet the rate that was asked for, the first {}: {}. "
                 "Percentiles are over all that were due.",
@@ -174,7 +174,7 @@ def doubts(evidence: Evidence) -> list[str]:
         )
     limit = evidence.foreign_limit
     if limit > FOREIGN_LIMIT:
-        said.append(
+        lines.append(
             markdown(
                 "Others were allowed to use up to {} of the machine's CPU time while it was "
                 "measured (`--foreign-limit`; the rule is {}).",
@@ -184,25 +184,25 @@ def doubts(evidence: Evidence) -> list[str]:
         )
     head = evidence.facts.headline
     if head is not None and (blocks := head.ratio.blocks) < 10:
-        said.append(f"The headline rests on {times(blocks, 'block')}, not on ten or more.")
+        lines.append(f"The headline rests on {times(blocks, 'block')}, not on ten or more.")
     failed = [
         markdown("{}, block {}, {}: {}", code(arm.measured.name), c.block, c.arm, c.failure)
         for arm, c in evidence.cells()
         if c.state == "failed" and arm.plan["scenario"] != "acked"
     ]
-    said += failed[:5] + ([f"and {len(failed) - 5} more."] if len(failed) > 5 else [])
+    lines += failed[:5] + ([f"and {len(failed) - 5} more."] if len(failed) > 5 else [])
     machines = {
         (at.cpu, at.cores, at.kernel, at.file_system)
         for _, c in evidence.cells()
         if c.manifest and (at := c.manifest.machine).data()
     }
     if len(machines) > 1:
-        said.append(
+        lines.append(
             f"These runs were made on {len(machines)} different machines or file systems: numbers "
             "of different experiments must not be compared."
         )
     if evidence.suite.quick:
-        said.append(
+        lines.append(
             markdown("This is a quick report: few, short blocks. `make report` measures longer.")
         )
-    return said
+    return lines

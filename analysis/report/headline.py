@@ -20,12 +20,12 @@ def gain(evidence: Evidence) -> str:
     head = evidence.facts.headline
     if head is None:
         return absent(evidence, "What BEGIN CONCURRENT does for throughput on libSQL")
-    if head.unlike:
-        return head.unlike
-    said = f"{_setting(head.candidate.arm)}, {HOW} {_commits(head.ratio)} {NOW}"
+    if head.incomparable:
+        return head.incomparable
+    text = f"{_setting(head.candidate.arm)}, {HOW} {_commits(head.ratio)} {NOW}"
     rates = f"{head.candidate.throughput.said()} against {head.baseline.throughput.said()} tx/s"
     twice = _same_twice(head.control)
-    return markdown("{} ({}; {}){}.", bold("{}", said), rates, where(*head.pair), twice)
+    return markdown("{} ({}; {}){}.", bold("{}", text), rates, where(*head.pair), twice)
 
 
 def _setting(arm: Arm) -> str:
@@ -37,13 +37,13 @@ def _setting(arm: Arm) -> str:
 
 
 def _commits(ratio: Ratio) -> str:
-    said = ratio.said()
+    text = ratio.said()
     if ratio.verdict == "none seen":
-        return f"showed no difference in throughput (ratio {said}, the interval holds 1) to"
+        return f"showed no difference in throughput (ratio {text}, the interval holds 1) to"
     if ratio.verdict == "unknown":
-        return f"committed {said} times as much, without an interval, as"
+        return f"committed {text} times as much, without an interval, as"
     only = "" if ratio.verdict == "more" else "only "
-    return f"committed {only}{said} times as many transactions as"
+    return f"committed {only}{text} times as many transactions as"
 
 
 def _same_twice(ratio: Ratio | None) -> str:
@@ -94,8 +94,8 @@ def fairness(evidence: Evidence) -> str:
     arm = head.pair.candidate
     even = f"1 is even, {number(1 / arm.writers)} is one writer that has everything"
     even += f"; windows of {arm.plan['duration_s']:g} s, so longer waits are cut"
-    said = f"Fairness ({even}): {'; '.join(parts)}"
-    return markdown("{} ({}).", said, where(*head.pair))
+    text = f"Fairness ({even}): {'; '.join(parts)}"
+    return markdown("{} ({}).", text, where(*head.pair))
 
 
 def latency(evidence: Evidence) -> str:

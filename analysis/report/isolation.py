@@ -81,8 +81,8 @@ class _Kept(msgspec.Struct):
 
 def read_matrix(path: Path) -> tuple[Rows, Rows]:
     """Matrix and known findings of a file. Raises RunError; FileNotFoundError where it is none."""
-    said = read_json(path, kind=_Kept)
-    plain = msgspec.to_builtins(said)
+    kept = read_json(path, kind=_Kept)
+    plain = msgspec.to_builtins(kept)
     return plain["matrix"], plain["known"]
 
 
@@ -106,11 +106,11 @@ def possible(row: Mapping[str, Any]) -> list[str]:
 
 def levels_table(rows: Rows) -> Table:
     """Promised beside observed, and how many refusals were needless at row level."""
-    told = []
+    lines = []
     for row in accepted(rows):
         refused = sum(kind["refused"] for kind in row["refusals"].values())
         needless = sum(kind["needless"] for kind in row["refusals"].values())
-        told.append(
+        lines.append(
             (
                 who(row),
                 row["promised"]["level"] if row["promised"] else "nothing known",
@@ -125,7 +125,7 @@ def levels_table(rows: Rows) -> Table:
     return Table(
         ("engine, mode", "promised", "observed", "anomalies seen", "breaks its promise",
          "schedules", "refusals", "needless at row level"),
-        told,
+        lines,
     )  # fmt: skip
 
 
@@ -138,14 +138,14 @@ def matrix_table(rows: Rows) -> Table:
     for row in accepted(rows):
         answers = tuple(_answer(row["anomalies"].get(name)) for name in names)
         together.setdefault(answers, {}).setdefault(row["engine"], []).append(row["mode"])
-    told = []
+    lines = []
     for answers, engines in together.items():
         label = "; ".join(
             f"{engine} {listed([begin_words(mode) for mode in modes])}"
             for engine, modes in engines.items()
         )
-        told.append((label, *answers))
-    return Table(("engine, mode", *names), told)
+        lines.append((label, *answers))
+    return Table(("engine, mode", *names), lines)
 
 
 def _answer(anomaly: Mapping[str, Any] | None) -> str:
@@ -177,7 +177,7 @@ def families(row: Mapping[str, Any]) -> list[str]:
 
 def deviations(rows: Rows) -> list[str]:
     """What contradicts an engine's promise, in full: told before everything else."""
-    return [f"{who(row)}: {said}" for row in accepted(rows) for said in row["deviations"]]
+    return [f"{who(row)}: {deviation}" for row in accepted(rows) for deviation in row["deviations"]]
 
 
 def known(rows: Rows) -> list[dict[str, str]]:
@@ -189,8 +189,8 @@ def known(rows: Rows) -> list[dict[str, str]]:
             one["seen"].append(who(row))
             one["text"] = one["text"] or row["text"]
         else:
-            words = f" ({row['words']})" if row["words"] else ""
-            one["not_seen"].append(f"{who(row)}{words}")
+            reason = f" ({row['words']})" if row["words"] else ""
+            one["not_seen"].append(f"{who(row)}{reason}")
     return [
         one | {"seen": listed(one["seen"]), "not_seen": listed(one["not_seen"])}
         for one in shown.values()
@@ -255,29 +255,28 @@ def _beyond(again: Rows) -> str:
     seen = [f"{one['name']} ({one['seen']})" for one in known(again) if one["seen"]]
     if not seen:
         return ""
-    said = "; ".join(seen)
-    return bold("Beyond one file with usual settings, promises break: {}.", said) + " "
+    text = "; ".join(seen)
+    return bold("Beyond one file with usual settings, promises break: {}.", text) + " "
 
 
 def _needless(rows: Rows) -> str:
-    said = []
+    parts = []
     for row in accepted(rows):
         refused = sum(kind["refused"] for kind in row["refusals"].values())
         needless = sum(kind["needless"] for kind in row["refusals"].values())
         if row["mode"] == "concurrent" and refused:
-            said.append(f"{whole(needless)} of {whole(refused)} by {who(row)}")
-    return f"; refusals that no row-level conflict asked for: {listed(said)}" if said else ""
+            parts.append(f"{whole(needless)} of {whole(refused)} by {who(row)}")
+    return f"; refusals that no row-level conflict asked for: {listed(parts)}" if parts else ""
 
 
-def main(words: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """FILE EXAMPLES: play the schedules and write the matrix, whole or not at all."""
     from properties.conformance import isolation_matrix, known_findings
 
-    path, examples = Path(words[0]), int(words[1])
+    path, examples = Path(argv[0]), int(argv[1])
     die_with_parent()
-    rows = isolation_matrix(examples=examples, progress=lambda said: print(said, flush=True))
-    said = {"matrix": rows, "known": known_findings()}
-    write_json(path, said)
+    rows = isolation_matrix(examples=examples, progress=lambda line: print(line, flush=True))
+    write_json(path, {"matrix": rows, "known": known_findings()})
     return 0
 
 

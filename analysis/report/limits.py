@@ -35,13 +35,13 @@ def losing_work(evidence: Evidence) -> str:
         head += f", and no difference was seen with {works}"
     runs = listed_names(row.pair.measured.name for row in found)
     against = "the same library's BEGIN IMMEDIATE, so the mode alone" if alone else NOW
-    said = f"{head} (throughput against {against}: {seen}; "
-    return markdown("{}{}){}.", said, runs, _loses_elsewhere(evidence))
+    text = f"{head} (throughput against {against}: {seen}; "
+    return markdown("{}{}){}.", text, runs, _loses_elsewhere(evidence))
 
 
 def _loses_elsewhere(evidence: Evidence) -> Markdown:
     """Other workloads in which the mode alone makes it slower."""
-    said = [
+    parts = [
         markdown(
             "; **it loses where all writers meet on one page** ({}: {} times, {} of "
             "the attempts refused)",
@@ -52,7 +52,7 @@ def _loses_elsewhere(evidence: Evidence) -> Markdown:
         for row in evidence.facts.one_page
         if row.ratio.verdict == "less"
     ]
-    return Markdown("").join(said)
+    return Markdown("").join(parts)
 
 
 def scaling(evidence: Evidence) -> str:
@@ -79,16 +79,16 @@ def skew(evidence: Evidence) -> str:
     rows = [row for row in evidence.facts.skew if row.arm.writers and row.arm.system == STUDIED]
     if len(rows) < 2:
         return absent(evidence, "The abort rate against the skew of the keys")
-    said = []
+    parts = []
     for row in rows:
         low, rate, high = row.tally.abort_rate
-        said.append(f"{percent(rate)} {interval(low, high, percent)} at theta {row.theta:g}")
+        parts.append(f"{percent(rate)} {interval(low, high, percent)} at theta {row.theta:g}")
     ends = [abort_rate(row.tally.conflicted, row.tally.finished) for row in (rows[0], rows[-1])]
     grows = "grows with" if ends[1][0] > ends[0][2] else "was not seen to grow with"
     if ends[1][2] < ends[0][0]:
         grows = "falls with"
     return markdown(
         "{} ({}).",
-        f"The abort rate of {HOW} {grows} the skew of the keys: {listed(said)}",
+        f"The abort rate of {HOW} {grows} the skew of the keys: {listed(parts)}",
         where(*[row.arm for row in rows]),
     )

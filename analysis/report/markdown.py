@@ -52,14 +52,14 @@ class Markdown(Markup):
         """
         if hasattr(text, "__html__"):
             return cls(text.__html__())
-        said = _inline(text)
-        return cls(_NUMBERS.sub(r"\1\\\2", _OPENS.sub(r"\1\\\2", said)))
+        line = _inline(text)
+        return cls(_NUMBERS.sub(r"\1\\\2", _OPENS.sub(r"\1\\\2", line)))
 
 
 def _inline(text: object) -> str:
     """Text escaped for the middle of a line."""
-    said = re.sub(" {2,}", " ", visible(text, keep="\n").replace("\n", " "))
-    return _ANYWHERE.sub(lambda found: _AS_HTML.get(found[0], f"\\{found[0]}"), said)
+    line = re.sub(" {2,}", " ", visible(text, keep="\n").replace("\n", " "))
+    return _ANYWHERE.sub(lambda found: _AS_HTML.get(found[0], f"\\{found[0]}"), line)
 
 
 def ours(text: str) -> Markdown:
@@ -78,8 +78,8 @@ def markdown(template: str, *pieces: Any, **named: Any) -> Markdown:
 
 def bold(template: str, *pieces: Any) -> Markdown:
     """The same in bold: a blank before the end of it would leave the stars as they are."""
-    said = markdown(template, *pieces).strip()
-    return Markdown(f"**{said}**") if said else Markdown()
+    text = markdown(template, *pieces).strip()
+    return Markdown(f"**{text}**") if text else Markdown()
 
 
 def listed(items: Sequence[Any], last: str = "and") -> Markdown:
@@ -95,12 +95,12 @@ def code(text: object) -> Markdown:
     >>> print(code("a`b"), code("headline/b00"))
     ``a`b`` `headline/b00`
     """
-    said = visible(text)
-    if not said.strip():
-        return Markdown.escape(said)
-    ticks = "`" * _beyond(said, 1)
-    pad = " " if said[0] in "` " or said[-1] in "` " else ""
-    return Markdown(f"{ticks}{pad}{said}{pad}{ticks}")
+    shown = visible(text)
+    if not shown.strip():
+        return Markdown.escape(shown)
+    ticks = "`" * _beyond(shown, 1)
+    pad = " " if shown[0] in "` " or shown[-1] in "` " else ""
+    return Markdown(f"{ticks}{pad}{shown}{pad}{ticks}")
 
 
 def listed_names(names: Iterable[str]) -> Markdown:
@@ -110,9 +110,9 @@ def listed_names(names: Iterable[str]) -> Markdown:
 
 def fenced(text: object) -> Markdown:
     """Lines of text as a block of code, which nothing in them closes."""
-    said = visible(text, keep="\n")
-    fence = "`" * _beyond(said, 3)
-    return Markdown(f"{fence}\n{said}\n{fence}")
+    shown = visible(text, keep="\n")
+    fence = "`" * _beyond(shown, 3)
+    return Markdown(f"{fence}\n{shown}\n{fence}")
 
 
 def _beyond(text: str, least: int) -> int:
@@ -121,8 +121,8 @@ def _beyond(text: str, least: int) -> int:
 
 def table_cell(text: object) -> Markdown:
     """Text or Markdown as a cell of a table."""
-    said = str(text) if isinstance(text, Markup) else _inline(text)
-    return Markdown(" ".join(_PIPE.sub(_escaped_pipe, said).split()))
+    line = str(text) if isinstance(text, Markup) else _inline(text)
+    return Markdown(" ".join(_PIPE.sub(_escaped_pipe, line).split()))
 
 
 def _escaped_pipe(found: re.Match[str]) -> str:
@@ -142,8 +142,8 @@ def address(path: object) -> Markdown:
 
 def as_html(text: object) -> Markdown:
     """Text inside an HTML element, where Markdown is not read."""
-    said = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return Markdown(said)
+    shown = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return Markdown(shown)
 
 
 FILTERS = {

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from analysis.report import replica as served
-from analysis.report.suite_file import CAMPAIGN, Campaign, read_campaign, write_campaign
+from analysis.report import replica
+from analysis.report.suite_file import SUITE_FILE, Suite, read_suite, write_suite
 from workloads import records as rec
 from workloads.engines import engine_names, probe, to_dict
 from workloads.errors import FolderUnwritable
@@ -51,16 +51,16 @@ def designs(quick: bool, seed: int) -> list[Design]:
         params = {"rows": rows, "mix": "read-modify-write=100", "think_us": think_us}
         return {"scenario": "register", "params": params | more, "writers": 4, **short}
 
-    def ways(name: str, plan: dict[str, Any], *more: str) -> dict[str, dict[str, Any]]:
-        """An arm for each way to write: libSQL's, BEGIN CONCURRENT, and those in `more`."""
+    def systems(name: str, plan: dict[str, Any], *more: str) -> dict[str, dict[str, Any]]:
+        """An arm for each system: libSQL's, BEGIN CONCURRENT, and those in `more`."""
         every = {
             "libsql immediate": LIBSQL,
             "branch concurrent": CONCURRENT,
             "branch immediate": BRANCH,
             "turso concurrent": TURSO,
         }
-        every = {way: every[way] for way in ("libsql immediate", "branch concurrent", *more)}
-        return {f"{way} {name}".strip(): engine | plan for way, engine in every.items()}
+        chosen = ("libsql immediate", "branch concurrent", *more)
+        return {f"{system} {name}".strip(): every[system] | plan for system in chosen}
 
     writers = {n: update() | {"writers": n} for n in ((4,) if quick else (1, 2, 4, 8))}
     asleep = update(1000, think="sleep", rows=10_000)
@@ -100,7 +100,7 @@ def designs(quick: bool, seed: int) -> list[Design]:
         Design(
             "writers",
             "How does throughput grow with the number of writers?",
-            {arm: v for n, plan in writers.items() for arm, v in ways(f"w{n}", plan).items()},
+            {arm: v for n, plan in writers.items() for arm, v in systems(f"w{n}", plan).items()},
             blocks=few,
             baseline="libsql immediate w1",
         ),
@@ -108,14 +108,14 @@ def designs(quick: bool, seed: int) -> list[Design]:
         Design(
             "no-work",
             "And with no work in it: does BEGIN CONCURRENT pay at all?",
-            ways("t0", update(0), "branch immediate"),
+            systems("t0", update(0), "branch immediate"),
             blocks=1 if quick else 7,
             baseline="libsql immediate t0",
         ),
         Design(
             "think",
             "And with 1 ms of work in it?",
-            ways("t1000", update(1000), "branch immediate"),
+            systems("t1000", update(1000), "branch immediate"),
             blocks=2,
             baseline="libsql immediate t1000",
         ),
@@ -143,7 +143,7 @@ def designs(quick: bool, seed: int) -> list[Design]:
         Design(
             "mvcc",
             "Page-level or row-level: who overlaps work that waits (1 ms asleep)?",
-            ways("", asleep, "turso concurrent"),
+            systems("", asleep, "turso concurrent"),
             blocks=1 if quick else 2,
             baseline="libsql immediate",
         ),
@@ -240,7 +240,7 @@ def measure_suite(
 ) -> list[Experiment]:
     """Probe every engine, run what is missing of every experiment, and keep both in `folder`.
 
-    Raises RunError where the folder holds another campaign, FolderUnwritable where it can't be
+    Raises RunError where the folder holds another suite's runs, FolderUnwritable where it can't be
     written.
     """
     try:
@@ -273,9 +273,9 @@ def _isolation(folder: Path, *, quick: bool, say: Callable[[str], None]) -> None
         return
     examples = 10 if quick else 100
     say(f"isolation: the literature's schedules and {examples} drawn ones for each engine and mode")
-    words = python("analysis.report.isolation", str(resolved(path)), str(examples))
+    argv = python("analysis.report.isolation", str(resolved(path)), str(examples))
     with tempfile.TemporaryFile() as errors:
-        child = start("isolation", words, last_words=errors, stdout=subprocess.DEVNULL, within=ROOT)
+        child = start("isolation", argv, last_words=errors, stdout=subprocess.DEVNULL, within=ROOT)
         try:
             status = wait(child, ISOLATION_LIMIT_S)
         finally:
@@ -290,33 +290,33 @@ def _isolation(folder: Path, *, quick: bool, say: Callable[[str], None]) -> None
 def _served(folder: Path, *, quick: bool, seed: int, say: Callable[[str], None]) -> None:
     """Measure embedded replicas and hops beside libSQL's server once, in a process of its own."""
     try:
-        path = inside(folder, served.FOLDER)
+        path = inside(folder, replica.FOLDER)
         if read_manifest(path).get("ended") == "done":
             return
         say("served: one client beside libSQL's server, over loopback")
-        said = measure_served(path, quick=quick, seed=seed)
+        manifest = measure_served(path, quick=quick, seed=seed)
     except (rec.RunError, OSError) as error:
         say(f"served: could not be measured ({error}); the report goes on without it")
         return
-    if said["ended"] != "done":
-        say(f"served: {said['failure'].rstrip('.')}; the report goes on without it")
+    if manifest["ended"] != "done":
+        say(f"served: {manifest['failure'].rstrip('.')}; the report goes on without it")
 
 
 def _note(
     folder: Path, *, quick: bool, seed: int, command: str, say: Callable[[str], None]
 ) -> None:
     """Write campaign.json with the engines' answers, once."""
-    path = folder / CAMPAIGN
+    path = folder / SUITE_FILE
     if path.exists():
-        read_campaign(folder)
+        read_suite(folder)
         return
     probes = []
     for name in engine_names():
         if not name.startswith("faulty-"):
             say(f"asking {name} what it is and what it accepts")
             probes.append(to_dict(probe(name)))
-    said = Campaign(
-        campaign=folder.name,
+    suite = Suite(
+        name=folder.name,
         quick=quick,
         seed=seed,
         command=command,
@@ -324,4 +324,4 @@ def _note(
         experiments=[design.name for design in designs(quick, seed)],
         probes=probes,
     )
-    write_campaign(folder, said)
+    write_suite(folder, suite)

@@ -38,7 +38,7 @@ FEWEST_SKEWS = 3
 """A sweep over so many kinds of keys studies them, with more runs than the report's experiment."""
 
 
-def told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
+def section(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
     """Everything the template shows of the models. Draws their charts."""
     facts = evidence.facts
     fits = sorted((fit.scaling for fit in facts.fits), key=lambda fit: fit.law is None)
@@ -99,7 +99,7 @@ def _predictions(studies: Sequence[Measured]) -> tuple[list[Prediction], list[st
     for measured in studies:
         several, why = predictions(measured)
         made += several
-        without += [markdown("{}, {}", code(measured.name), words) for words in why]
+        without += [markdown("{}, {}", code(measured.name), reason) for reason in why]
     return made, without
 
 

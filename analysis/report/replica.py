@@ -32,11 +32,11 @@ AGAIN = Markdown("; `cwkit report --into` tries again")
 class Age:
     """How old a replica's rows were. Trials, and in how many the new row was seen.
 
-    unasked : without `sync()`, while one waited. synced : after `sync()`. own : its own write.
+    unsynced : without `sync()`, while one waited. synced : after `sync()`. own : its own write.
     """
 
     trials: int
-    unasked: int
+    unsynced: int
     synced: int
     own: int
 
@@ -45,13 +45,13 @@ class Age:
 class Served:
     """What was measured beside the server.
 
-    problem : why nothing can be said, with the way out, as a sentence; "" where something can.
-    said : the manifest. ns : arm -> int64, shape (blocks, repetitions, numbers), usable blocks.
-    dropped : why blocks are missing.
+    problem : why nothing was measured, with the way out, as a sentence; "" where something was.
+    manifest : as it is on disk. dropped : why blocks are missing.
+    ns : arm -> int64, shape (blocks, repetitions, numbers), usable blocks.
     """
 
     problem: str
-    said: Mapping[str, Any] = field(default_factory=dict)
+    manifest: Mapping[str, Any] = field(default_factory=dict)
     ns: Mapping[str, np.ndarray] = field(default_factory=dict)
     age: Age = Age(0, 0, 0, 0)
     dropped: tuple[str, ...] = ()
@@ -59,12 +59,13 @@ class Served:
     @property
     def broken(self) -> list[str]:
         """Checks that did not hold."""
-        return [f"{c['check']}: {c['said']}" for c in self.said.get("checks", []) if not c["ok"]]
+        checks = self.manifest.get("checks", [])
+        return [f"{each['check']}: {each['said']}" for each in checks if not each["ok"]]
 
     @property
-    def unlike(self) -> bool:
+    def durability_differs(self) -> bool:
         """The plain file and the server differ in durability: their writes are not compared."""
-        pragmas = self.said["pragmas"]
+        pragmas = self.manifest["pragmas"]
         return bool(pragmas["local"]["synchronous"] != pragmas["server"]["synchronous"])
 
     def each(self, arm: str) -> np.ndarray:
@@ -114,15 +115,15 @@ def read_served(report: Path, limit: float = FOREIGN_LIMIT) -> Served:
     folder = Path(report) / FOLDER
     try:
         measured = read(folder)
-        said = dict(measured.said)
-        if not said:
+        manifest = dict(measured.said)
+        if not manifest:
             return NEVER
         if not measured.blocks:
-            why = str(said.get("failure") or "it was cut").rstrip(".")
-            again = "" if said.get("ended") == "missing" else AGAIN
-            return Served(markdown("{}{}.", why, again), said)
+            why = str(manifest.get("failure") or "it was cut").rstrip(".")
+            again = "" if manifest.get("ended") == "missing" else AGAIN
+            return Served(markdown("{}{}.", why, again), manifest)
         dropped, keep = [], []
-        for block, foreign in enumerate(said["foreign"][: measured.blocks]):
+        for block, foreign in enumerate(manifest["foreign"][: measured.blocks]):
             share = max(foreign["cpu_share"], foreign["steal_share"])
             keep.append(share <= limit)
             if share > limit:
@@ -140,31 +141,31 @@ def read_served(report: Path, limit: float = FOREIGN_LIMIT) -> Served:
                 percent(limit),
                 times(len(keep), "block"),
             ),
-            said,
+            manifest,
             dropped=tuple(dropped),
         )
     usable = np.array(keep)
     age = measured.age[usable].ravel()
     counts = (int(age[name].sum()) for name in ("seen_unasked", "seen_after_sync", "own_seen"))
     ns = {arm: each[usable] for arm, each in measured.ns.items()}
-    return Served("", said, ns, Age(len(age), *counts), tuple(dropped))
+    return Served("", manifest, ns, Age(len(age), *counts), tuple(dropped))
 
 
 # --- in the report ----------------------------------------------------------------------------
 
 
-def told(served: Served) -> dict[str, Any]:
+def section(served: Served) -> dict[str, Any]:
     """What the report's template shows of it."""
     return {
         "problem": served.problem,
         "conditions": conditions(served),
         "costs": costs(served),
-        "ways": ways_table(served),
+        "access": access_table(served),
         "others": others_table(served),
     }
 
 
-def ways_table(served: Served) -> Table:
+def access_table(served: Served) -> Table:
     """The same read, write and transaction in a plain file, in a replica and over loopback."""
     head = ("median of blocks", "plain local file", "embedded replica", "server, over loopback",
             "replica / local", "server / local")  # fmt: skip
@@ -176,8 +177,8 @@ def ways_table(served: Served) -> Table:
         ("write", "write one row by its key"),
         ("transaction", "BEGIN IMMEDIATE, that read, that write, COMMIT"),
     ):
-        arms = [f"{what}-{way}" for way in ("local", "replica", "remote")]
-        compared = what == "read" or not served.unlike
+        arms = [f"{what}-{place}" for place in ("local", "replica", "remote")]
+        compared = what == "read" or not served.durability_differs
         rows.append(
             (
                 call,
@@ -194,8 +195,8 @@ def others_table(served: Served) -> Table:
     head = ("call", "median of blocks", "p90", "longest")
     if served.problem:
         return Table(head, [])
-    every_ms = f"{served.said['settings']['sync_interval_s'] * 1e3:g} ms"
-    pause = duration(served.said["settings"]["pause_beside_s"] * 1e9)
+    every_ms = f"{served.manifest['settings']['sync_interval_s'] * 1e3:g} ms"
+    pause = duration(served.manifest["settings"]["pause_beside_s"] * 1e9)
     rows = []
     for arm, call in (
         ("hop", "64 bytes there and back over loopback TCP, no database in it"),
@@ -218,13 +219,13 @@ def conditions(served: Served) -> str:
     """Versions, settings and what was dropped, in a few sentences."""
     if served.problem:
         return ""
-    said, versions = served.said, served.said["versions"]
-    settings = said["settings"]
+    manifest, versions = served.manifest, served.manifest["versions"]
+    settings = manifest["settings"]
     blocks = len(served.each("hop"))
     dropped = f"; {len(served.dropped)} more were dropped, for others used the machine" * bool(
         served.dropped
     )
-    checks = said.get("checks", [])
+    checks = manifest.get("checks", [])
     held = (
         f"{sum(c['ok'] for c in checks)} of {times(len(checks), 'check')} held"
         if checks
@@ -232,7 +233,7 @@ def conditions(served: Served) -> str:
     )
     return (
         f"{versions['sqld']}, {versions['binding']}, one client, {settings['network']}, "
-        f"{settings['rows']:,} rows, autocommit where no BEGIN is named, seed {said['seed']}. "
+        f"{settings['rows']:,} rows, autocommit where no BEGIN is named, seed {manifest['seed']}. "
         f"{times(blocks, 'block')}{dropped}. {held}."
     )
 
@@ -241,8 +242,9 @@ def costs(served: Served) -> str:
     """What a replica costs besides its writes and syncs."""
     if served.problem:
         return ""
-    said = served.said
-    every_ms = f"{said['settings']['sync_interval_s'] * 1e3:g} ms"
+    manifest = served.manifest
+    disk, database = (whole(manifest[key]) for key in ("replica_bytes", "database_bytes"))
+    every_ms = f"{manifest['settings']['sync_interval_s'] * 1e3:g} ms"
     ratio = served.ratio("read-replica-syncing", "read-replica-written")
     verdict = {
         "more": "Its reads take longer while it fetches",
@@ -250,10 +252,10 @@ def costs(served: Served) -> str:
         "none seen": "Its reads were not seen to be slower or faster while it fetches",
     }.get(ratio.verdict, "Too few blocks for a verdict on its reads while it fetches")
     return (
-        f"A replica is a whole copy: {whole(said['replica_bytes'])} bytes on disk for a database "
-        f"of {whole(said['database_bytes'])}, made in {duration(said['first_copy_ns'])}. Fetching "
-        f"by itself every {every_ms} takes {served.busy_share().said(percent)} of a core of the "
-        f"client while nothing happens. {verdict}: ratio {ratio.said()}."
+        f"A replica is a whole copy: {disk} bytes on disk for a database of {database}, made in "
+        f"{duration(manifest['first_copy_ns'])}. Fetching by itself every {every_ms} takes "
+        f"{served.busy_share().said(percent)} of a core of the client while nothing happens. "
+        f"{verdict}: ratio {ratio.said()}."
     )
 
 

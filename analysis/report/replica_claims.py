@@ -28,7 +28,7 @@ def free_reads(served: Served) -> str:
         _paid_for(served),
         _age(served),
     ]
-    return _said(served, parts)
+    return _paragraph(served, parts)
 
 
 def hops(served: Served) -> str:
@@ -41,7 +41,7 @@ def hops(served: Served) -> str:
         "none seen": f"No difference was seen between a read over loopback and a local one, {took}",
     }.get(read.verdict, f"Too few blocks for a verdict on a read over loopback, {took}")
     parts = [f"{verdict}: ratio {read.said()}."]
-    if served.unlike:
+    if served.durability_differs:
         parts.append("Transactions are not compared, for their durability differs.")
     else:
         more = served.more("transaction-remote", "transaction-local", calls=4)
@@ -60,10 +60,10 @@ def hops(served: Served) -> str:
     else:
         parts.append(f"The bare round trip of 64 bytes takes {_ns(served, 'hop')}.")
     parts.append("A real network adds its round trip to each hop.")
-    return _said(served, parts)
+    return _paragraph(served, parts)
 
 
-def _said(served: Served, parts: list[str]) -> str:
+def _paragraph(served: Served, parts: list[str]) -> str:
     doubt = []
     if served.broken:
         doubt = [bold("A check did not hold ({})", "; ".join(served.broken))]
@@ -76,12 +76,12 @@ def _ns(served: Served, arm: str) -> str:
 
 def _longer(more: Estimate) -> str:
     """A difference of times in words, whichever way it points."""
-    said = more.said(duration)
+    text = more.said(duration)
     if more.known and more.low <= 0 <= more.high:
-        return f"as long as a local call (difference {said})"
+        return f"as long as a local call (difference {text})"
     if more.value > 0:
-        return f"{said} longer than a local one"
-    return f"less than a local one (difference {said})"
+        return f"{text} longer than a local one"
+    return f"less than a local one (difference {text})"
 
 
 def _against(remote: Ratio) -> str:
@@ -96,7 +96,7 @@ def _against(remote: Ratio) -> str:
 def _paid_for(served: Served) -> str:
     """Writes and syncs: where the reads are paid."""
     writes = f"a write through the replica takes {_ns(served, 'write-replica')}"
-    if served.unlike:
+    if served.durability_differs:
         writes += " (not compared with a plain local one, for its durability differs)"
     else:
         writes += (
@@ -113,7 +113,7 @@ def _paid_for(served: Served) -> str:
 
 def _age(served: Served) -> str:
     """How old what is read may be."""
-    age, settings = served.age, served.said["settings"]
+    age, settings = served.age, served.manifest["settings"]
     waited = duration(settings["wait_unasked_s"] * 1e9)
     lag = served.ns["lag"].ravel()
     late = int((lag >= settings["lag_limit_s"] * 1e9).sum())
@@ -124,7 +124,7 @@ def _age(served: Served) -> str:
     )
     return markdown(
         "Without `sync()` {}",
-        f"a commit at the server was seen in {age.unasked} of "
+        f"a commit at the server was seen in {age.unsynced} of "
         f"{times(age.trials, 'trial')} of {waited}, after it in {age.synced}, the replica's own "
         f"write at once in {age.own}; fetching every {_every(served)} a commit is seen after "
         f"{_ns(served, 'lag')}, {tail}.",
@@ -132,4 +132,4 @@ def _age(served: Served) -> str:
 
 
 def _every(served: Served) -> str:
-    return duration(served.said["settings"]["sync_interval_s"] * 1e9)
+    return duration(served.manifest["settings"]["sync_interval_s"] * 1e9)

@@ -15,9 +15,8 @@ from typing import Any
 import jinja2
 
 from analysis.counting import FOREIGN_LIMIT, Measured, slumps
-from analysis.report import findings, isolation, tables
+from analysis.report import findings, isolation, replica, tables
 from analysis.report import models as report_models
-from analysis.report import replica as served
 from analysis.report import sweeps as report_sweeps
 from analysis.report.charts import charts
 from analysis.report.claims import claims
@@ -29,7 +28,7 @@ from workloads.files import replace, resolved
 from workloads.records import Retry
 
 TEMPLATE = "report.md.j2"
-MOST_ODD = 5
+MOST_SLUMPS = 5
 """Runs of an experiment that stood still, or slumped, of which each is told."""
 
 
@@ -40,7 +39,8 @@ def write_report(folder: Path, out: Path, figures: Path, sweeps: Sequence[Path] 
     Raises RunError where `folder` holds no experiment; OSError where nothing can be written.
     """
     evidence = read_evidence(folder, sweeps)
-    text = _environment().get_template(TEMPLATE).render(_told(evidence, Path(out), Path(figures)))
+    template = _environment().get_template(TEMPLATE)
+    text = template.render(_sections(evidence, Path(out), Path(figures)))
     text = _without(text, Path(folder))
     out = Path(out)
     if not out.parent.is_dir():  # /dev/stdout is written to where it is
@@ -63,7 +63,7 @@ def _without(text: str, folder: Path) -> str:
     return text
 
 
-def _told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
+def _sections(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
     """Everything the template shows."""
     return {
         "findings": findings.findings(evidence),
@@ -81,18 +81,18 @@ def _told(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
         "charts": charts(evidence, out, folder),
         "work": tables.work_table(evidence),
         "sweeps": [
-            report_sweeps.told(measured, evidence.facts.sweeps[name], out, folder)
+            report_sweeps.section(measured, evidence.facts.sweeps[name], out, folder)
             for name, measured in evidence.sweeps.items()
         ],
-        "models": report_models.told(evidence, out, folder),
+        "models": report_models.section(evidence, out, folder),
         "experiments": [
             _experiment(evidence, measured) for measured in evidence.experiments.values()
         ],
-        "refusals": tables.words_table(evidence),
-        "kinds": tables.kinds_met(evidence),
+        "refusals": tables.all_refusals_table(evidence),
+        "kinds": tables.refusal_kinds(evidence),
         "checks": tables.checks_table(evidence),
         "claims": claims(evidence),
-        "served": served.told(evidence.served),
+        "served": replica.section(evidence.served),
         "method": _method(evidence),
         "machine": _machine(evidence),
         "libraries": _libraries(evidence),
@@ -147,9 +147,9 @@ def _experiment(evidence: Evidence, measured: Measured) -> dict[str, Any]:
         "rates": tables.rates_table(evidence, measured),
         "tables": [(title, table) for title, table in shown if table.rows],
         "absent": absent,
-        "odd": [
+        "slumps": [
             f"b{block:02d}, {arm}: {why}." for (block, arm), why in sorted(slumps(measured).items())
-        ][:MOST_ODD],
+        ][:MOST_SLUMPS],
         "controls": [
             f"{again} / {one}: {measured.ratio(again, one).said()}" for one, again in measured.twins
         ],
@@ -163,18 +163,18 @@ def _missing(evidence: Evidence) -> list[str]:
         "libsql": "Without it there is no libSQL side to compare with",
         "turso": "Without it nothing is said about Turso's row-level BEGIN CONCURRENT",
     }
-    said = []
+    lines = []
     for probe in evidence.probes.values():
         if probe.missing:
             part = lost.get(probe.engine, f"Without it the arms of {probe.engine} are missing")
-            said.append(f"{probe.engine}: {probe.missing.rstrip('.')}. {part}.")
+            lines.append(f"{probe.engine}: {probe.missing.rstrip('.')}. {part}.")
     known = {probe.engine for probe in evidence.probes.values() if probe.missing}
     absent: dict[str, None] = {}
     for arm, cell in evidence.cells():
         if cell.state == "missing" and arm.engine not in known:
             why = cell.failure.rstrip(".")
             absent[markdown("{}, {}: {}.", code(arm.measured.name), arm, why)] = None
-    return said + list(absent)
+    return lines + list(absent)
 
 
 # --- method and machine -----------------------------------------------------------------------
@@ -197,7 +197,7 @@ def _method(evidence: Evidence) -> dict[str, str]:
             dict.fromkeys(f"{edge(seconds, default=0.0):.3g}" for edge in (min, max))
         ),
         "warmups": ", ".join(f"{s:g}" for s in sorted({p.warmup_s for p in plans})),
-        "retries": ", ".join(sorted({_retry_words(p.retry) for p in plans})),
+        "retries": ", ".join(sorted({_retry_policy(p.retry) for p in plans})),
         "loops": ", ".join(sorted({"open" if p.rate else "closed" for p in plans})),
         "fewest": str(FEWEST_BLOCKS),
         "limit": percent(cells[0].foreign_limit if cells else FOREIGN_LIMIT),
@@ -207,12 +207,12 @@ def _method(evidence: Evidence) -> dict[str, str]:
     }
 
 
-def _retry_words(retry: Retry) -> str:
-    said: str = retry.policy
-    if said == "exponential":
-        said += f" with jitter from {retry.base_us:g} to {retry.cap_us:g} µs"
+def _retry_policy(retry: Retry) -> str:
+    text: str = retry.policy
+    if text == "exponential":
+        text += f" with jitter from {retry.base_us:g} to {retry.cap_us:g} µs"
     most = retry.most_tries
-    return f"{said}, at most {most} tries" if most else f"{said}, without a limit of tries"
+    return f"{text}, at most {most} tries" if most else f"{text}, without a limit of tries"
 
 
 def _machine(evidence: Evidence) -> Mapping[str, Any]:
@@ -228,10 +228,10 @@ def _libraries(evidence: Evidence) -> Table:
     """Each engine as the runs met it, with its build options."""
     rows: dict[str, tuple[str, ...]] = {}
     for _, cell in evidence.cells():
-        for engine, said in cell.manifest.engines.items() if cell.manifest else ():
-            if said.data() and engine not in rows:
-                options = ", ".join(said.options)
-                rows[engine] = (engine, said.binding, said.version, said.source_id, options)
+        for engine, entry in cell.manifest.engines.items() if cell.manifest else ():
+            if entry.data() and engine not in rows:
+                options = ", ".join(entry.options)
+                rows[engine] = (engine, entry.binding, entry.version, entry.source_id, options)
     head = ("engine", "binding", "library", "source id", "build options")
     return Table(head, [rows[engine] for engine in sorted(rows)])
 

@@ -15,11 +15,11 @@ from workloads.files import FORMAT_VERSION, inside, read_versioned, resolved, wr
 if TYPE_CHECKING:
     from workloads.engines import Probe
 
-CAMPAIGN = "campaign.json"
+SUITE_FILE = "campaign.json"
 AGAIN = "Run `cwkit report` again."
 
 
-class Campaign(msgspec.Struct, frozen=True):
+class Suite(msgspec.Struct, frozen=True):
     """A report's folder. Keys that older ones do not have are their defaults.
 
     probes : what each engine answered when the runs were made. sweeps : those told with the rest,
@@ -28,7 +28,7 @@ class Campaign(msgspec.Struct, frozen=True):
     """
 
     cwkit: int = FORMAT_VERSION
-    campaign: str = ""
+    name: str = msgspec.field(default="", name="campaign")
     quick: bool = False
     seed: int | None = None
     command: str = ""
@@ -45,38 +45,38 @@ class Campaign(msgspec.Struct, frozen=True):
         return {probe.engine: probe for probe in map(from_dict, self.probes)}
 
 
-def read_campaign(folder: Path) -> Campaign:
+def read_suite(folder: Path) -> Suite:
     """A report's campaign.json. Raises RunError with the reason."""
     try:
-        said: Campaign = read_versioned(Path(folder) / CAMPAIGN, Campaign, AGAIN)
-        said.answers()
+        suite: Suite = read_versioned(Path(folder) / SUITE_FILE, Suite, AGAIN)
+        suite.answers()
     except FileNotFoundError:
-        raise RunError(f"{folder}: holds no report's runs (it has no {CAMPAIGN}).") from None
+        raise RunError(f"{folder}: holds no report's runs (it has no {SUITE_FILE}).") from None
     except msgspec.ValidationError as error:
         raise RunError(
-            f"{folder}/{CAMPAIGN}: an answer of `probes` cannot be read ({error}). It was cut or "
+            f"{folder}/{SUITE_FILE}: an answer of `probes` cannot be read ({error}). It was cut or "
             f"edited. {AGAIN}"
         ) from error
-    return said
+    return suite
 
 
-def write_campaign(folder: Path, said: Campaign) -> None:
+def write_suite(folder: Path, suite: Suite) -> None:
     """Replace campaign.json in one step. Raises OSError."""
-    plain: dict[str, Any] = msgspec.to_builtins(said)
-    write_json(folder / CAMPAIGN, {key: plain[key] for key in plain if plain[key] is not None})
+    plain: dict[str, Any] = msgspec.to_builtins(suite)
+    write_json(folder / SUITE_FILE, {key: plain[key] for key in plain if plain[key] is not None})
 
 
 def allow_foreign(folder: Path, share: float) -> None:
     """Keep how much of the machine others may use before a run is dropped."""
-    write_campaign(folder, msgspec.structs.replace(read_campaign(folder), foreign_limit=share))
+    write_suite(folder, msgspec.structs.replace(read_suite(folder), foreign_limit=share))
 
 
-def tell_sweeps(folder: Path, sweeps: Sequence[Path]) -> None:
+def add_sweeps(folder: Path, sweeps: Sequence[Path]) -> None:
     """Keep which sweeps the report tells, by their place beside its folder."""
-    said = read_campaign(folder)
+    suite = read_suite(folder)
     there = [str(os.path.relpath(resolved(sweep), resolved(folder))) for sweep in sweeps]
-    told = list(dict.fromkeys([*said.sweeps, *there]))
-    write_campaign(folder, msgspec.structs.replace(said, sweeps=told))
+    places = list(dict.fromkeys([*suite.sweeps, *there]))
+    write_suite(folder, msgspec.structs.replace(suite, sweeps=places))
 
 
 def sweep_beside(folder: Path, place: str) -> Path:
@@ -92,9 +92,9 @@ def sweep_beside(folder: Path, place: str) -> Path:
         if len(parts) == 1:
             return inside(root, parts[0])
     except RunError as error:
-        raise RunError(f"{folder}/{CAMPAIGN}: {error}") from error
+        raise RunError(f"{folder}/{SUITE_FILE}: {error}") from error
     raise RunError(
-        f"{folder}/{CAMPAIGN}: names the sweep {place!r}, which lies neither in this folder nor "
+        f"{folder}/{SUITE_FILE}: names the sweep {place!r}, which lies neither in this folder nor "
         f"beside it, so it is not read. Name it: `cwkit report --only-write --into {folder} "
         "--sweep FOLDER`."
     )

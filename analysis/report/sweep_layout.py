@@ -132,8 +132,8 @@ def _chart(measured: Measured, y: str, point: Callable[[Arm], tuple[float, float
         if lines:
             panels.append(Panel(title, ticks, lines))
     left = len(panels) - MOST_PANELS
-    words = f"{times(left, 'panel')} more are in the CSV." if left > 0 else ""
-    return Chart(panels[:MOST_PANELS], plan.x, y, words)
+    left_out = f"{times(left, 'panel')} more are in the CSV." if left > 0 else ""
+    return Chart(panels[:MOST_PANELS], plan.x, y, left_out)
 
 
 def _tick(value: Any) -> str:
@@ -149,6 +149,6 @@ def _arm_at(measured: Measured, here: Mapping[str, Any], x: str, value: Any) -> 
     return None
 
 
-def varied(measured: Measured) -> list[str]:
+def factors(measured: Measured) -> list[str]:
     """Axes with more than one value, `system` left out."""
     return [axis for axis, values in measured.axes.items() if len(values) > 1 and axis != SYSTEM]

@@ -44,9 +44,9 @@ def arms_table(measured: Measured) -> Table:
     order = sorted(known, key=lambda arm: -made[arm].value)
     order += [arm for arm in measured.arms.values() if not made[arm].blocks]
     reads = role == "writer" and any(arm.plan["readers"] for arm in order)
-    odd = slumps(measured)
+    slumped = slumps(measured)
     wal = any(axis in measured.axes for axis in OF_THE_WAL) or bool(_outgrown(measured))
-    axes = _varied(measured)
+    axes = _factors(measured)
     head = [*(axes or ["arm"]), "tx/s", "between", "ratio", "between", "aborts", "p99"]
     head += ["reads/s"] * reads + ["WAL", "restarts"] * wal
     between = len(order) - MOST_ROWS + 1 if len(order) > MOST_ROWS else 0
@@ -58,12 +58,12 @@ def arms_table(measured: Measured) -> Table:
                 rows.append((f"… {between} more …", *[""] * (len(head) - 1)))
             continue
         tally = arm.tally(role)
-        rate, *between_them = _said(made[arm])
-        rate += " †" if any(name == arm.name for _, name in odd) else ""
+        rate, *between_them = _value_and_range(made[arm])
+        rate += " †" if any(name == arm.name for _, name in slumped) else ""
         row = [*_name(arm, axes), rate, *between_them]
         row += [*_ratio(arm, role), *_of(tally)]
         if reads:
-            row.append(_said(arm.estimate(throughput("reader")))[0])
+            row.append(_value_and_range(arm.estimate(throughput("reader")))[0])
         if wal:
             row += _wal(arm)
         rows.append(tuple(row))
@@ -80,7 +80,7 @@ def _of(tally: Tally | None) -> list[str]:
     ]
 
 
-def _varied(measured: Measured) -> list[str]:
+def _factors(measured: Measured) -> list[str]:
     """The axes that have several values; [] where the arms are no points of a grid."""
     if set(measured.points) != set(measured.arms):
         return []
@@ -96,7 +96,7 @@ def _name(arm: Arm, axes: Sequence[str]) -> list[str]:
     return [first + AGAIN if twin else first, *others]
 
 
-def _said(made: Estimate) -> list[str]:
+def _value_and_range(made: Estimate) -> list[str]:
     """The median, and its interval in brackets or the range of too few blocks."""
     if not made.blocks:
         return [DASH, ""]
@@ -112,7 +112,7 @@ def _ratio(arm: Arm, role: str) -> list[str]:
     baseline = rival(arm)
     if baseline is None or arm.measured.unlike(arm, baseline):
         return [DASH, ""]
-    return _said(arm.measured.ratio(arm, baseline, throughput(role)))
+    return _value_and_range(arm.measured.ratio(arm, baseline, throughput(role)))
 
 
 def rival(arm: Arm) -> Arm | None:
@@ -167,7 +167,7 @@ def _note(measured: Measured, role: str) -> str:
 # --- in words ---------------------------------------------------------------------------------
 
 
-def control_words(measured: Measured) -> str:
+def control_sentence(measured: Measured) -> str:
     """What the A/A control shows: the ratio of two arms that ask for the same."""
     twins = [pair for pair in measured.twins if measured.baseline in pair]
     if not twins:
@@ -176,14 +176,14 @@ def control_words(measured: Measured) -> str:
     ratio = measured.ratio(again, first, throughput(measured.role))
     if not ratio.blocks:
         return f"The A/A control ({again}) has no block that can be used."
-    said = f"A/A control, {again} / {first}: {ratio.said()}"
+    text = f"A/A control, {again} / {first}: {ratio.said()}"
     if not ratio.known:
-        return f"{said}."
+        return f"{text}."
     verdict = "no difference" if ratio.holds(1.0) else "a difference, where there can be none"
-    return f"{said}, {verdict}: smaller ratios than that are not to be claimed."
+    return f"{text}, {verdict}: smaller ratios than that are not to be claimed."
 
 
-def failure_words(measured: Measured, states: dict[tuple[int, str], str]) -> list[str]:
+def failure_lines(measured: Measured, states: dict[tuple[int, str], str]) -> list[str]:
     """Which cells have no result and why; [] where all have one.
 
     Those whose words differ only in numbers are told together, with the words of the first.
@@ -195,52 +195,52 @@ def failure_words(measured: Measured, states: dict[tuple[int, str], str]) -> lis
             why = (states[key], re.sub(r"[\d,.]+", "0", cell.failure))
             found[why] += 1
             first.setdefault(why, cell)
-    said = []
+    lines = []
     for why, count in found.most_common():
         cell = first[why]
         where = f"b{cell.block:02d}, {cell.arm}"
         if count > 1:
             where = f"{times(count, 'cell')}, first {where}"
-        said.append(f"{why[0]}: {where}: {cell.failure}")
-    return said
+        lines.append(f"{why[0]}: {where}: {cell.failure}")
+    return lines
 
 
-def doubt_words(measured: Measured) -> list[str]:
+def doubt_lines(measured: Measured) -> list[str]:
     """What makes the numbers doubtful: contaminated cells, rates not met, runs that stood still,
     logs that outgrew their checkpoints, too few CPUs, runs that are unlike.
     """
-    said = []
+    lines = []
     unmet = [cell for cell in measured.cells.values() if cell.state == DONE and cell.unmet]
     if unmet:
-        said.append(
+        lines.append(
             f"{times(len(unmet), 'cell')} did not meet the rate that was asked for, the "
             f"first b{unmet[0].block:02d}, {unmet[0].arm}: {unmet[0].unmet}. Percentiles are over "
             "all that were due."
         )
     if found := slump_words(measured):
-        said.append(found)
+        lines.append(found)
     if outgrown := _outgrown(measured):
         cell, log = outgrown[0]
-        said.append(
+        lines.append(
             f"In {times(len(outgrown), 'cell')} the log outgrew its autocheckpoint tenfold, "
             f"the first b{cell.block:02d}, {cell.arm}: it {log.sentence()}."
         )
     dirty = [cell for cell in measured.cells.values() if cell.state == DONE and cell.contaminated]
     if dirty:
-        said.append(
+        lines.append(
             f"{times(len(dirty), 'cell')} contaminated and left out of the medians, the "
             f"first in b{dirty[0].block:02d}, {dirty[0].arm}: {dirty[0].contaminated}. "
             "`cwkit sweep FILE.toml --retry-contaminated` runs them again."
         )
     if len(measured.places) > 1:
         most = next(iter(measured.places.values()))
-        said.append(
+        lines.append(
             f"The cells were made on {len(measured.places)} machines: medians are of the {most} "
             "cells of one of them, ratios of all blocks, for each block is of one machine."
         )
     over = [cell for cell in measured.cells.values() if cell.crowded]
     if over:
-        said.append(
+        lines.append(
             f"{times(len(over), 'cell')} shared CPUs with another cell (--oversubscribe): "
             "their rates say what was left for them, not what the engine can do, and no ratio is "
             "taken of them."
@@ -250,23 +250,23 @@ def doubt_words(measured: Measured) -> list[str]:
     jobs = sorted({(conduct.jobs, len(conduct.cpus)) for conduct in conducts if conduct.jobs})
     if len(jobs) > 1:
         kinds = [f"{times(n, 'cell')} at a time with {times(c, 'CPU')}" for n, c in jobs]
-        said.append(
+        lines.append(
             f"The cells ran under different conditions ({listed(kinds)}), so their numbers "
             "are not to be compared."
         )
     pairs = [(arm, other) for arm in measured.arms.values() if (other := rival(arm))]
-    odd = [
+    confounded = [
         why for pair in pairs for block in measured.blocks if (why := measured.odd(block, *pair))
     ]
-    if odd:
-        said.append(
-            f"{times(len(odd), 'pair')} of runs give no ratio, for they are not alike, the "
-            f"first in {odd[0]}."
+    if confounded:
+        lines.append(
+            f"{times(len(confounded), 'pair')} of runs give no ratio, for they are not alike, the "
+            f"first in {confounded[0]}."
         )
-    return said
+    return lines
 
 
-def skip_words(skipped: Sequence[Skipped]) -> list[str]:
+def skip_lines(skipped: Sequence[Skipped]) -> list[str]:
     """What the rules leave out, a line for each reason."""
     by_why: dict[str, list[str]] = {}
     for one in skipped:

@@ -76,15 +76,15 @@ def _rivals(arm: Arm) -> list[Arm]:
     if first is None:
         return []
     measured, point = arm.measured, arm.point
-    ways = list(measured.axes.get(SYSTEM, []))
+    systems = list(measured.axes.get(SYSTEM, []))
     if SYSTEM not in point:
         return [first]
-    mine = ways.index(point[SYSTEM])
+    mine = systems.index(point[SYSTEM])
     base = measured.baseline.point.get(SYSTEM) if measured.baseline else None
     others = [
         other
-        for way in ways[:mine]
+        for system in systems[:mine]
         for other in measured.arms.values()
-        if way != base and other.point == {**point, SYSTEM: way}
+        if system != base and other.point == {**point, SYSTEM: system}
     ]
     return [first, *others[:1]]

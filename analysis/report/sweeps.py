@@ -16,8 +16,8 @@ from analysis.compare import aa_band, deviation
 from analysis.counting import Arm, Measured, cells_table, slumps, write_csv
 from analysis.report.charts import Chart, address_of, drawn
 from analysis.report.markdown import bold, markdown
-from analysis.report.sweep_layout import MOST_PANELS, SYSTEM, abort_chart, throughput_chart, varied
-from analysis.report.sweep_summary import control_words, doubt_words, failure_words, rival
+from analysis.report.sweep_layout import MOST_PANELS, SYSTEM, abort_chart, factors, throughput_chart
+from analysis.report.sweep_summary import control_sentence, doubt_lines, failure_lines, rival
 from analysis.report.sweep_verdicts import LESS, MORE, SAME, UNKNOWN, Judged
 from analysis.statistics import FEWEST_BLOCKS, LEVEL
 from analysis.wording import DASH, Table, listed, number, percent, times
@@ -26,7 +26,7 @@ from workloads.experiments import EARLIER, STATE_OF_A_CELL
 MOST_ROWS = 30
 
 
-def told(measured: Measured, found: Sequence[Judged], out: Path, folder: Path) -> dict[str, Any]:
+def section(measured: Measured, found: Sequence[Judged], out: Path, folder: Path) -> dict[str, Any]:
     """Everything the template shows of one sweep. Draws its charts and writes its CSV.
 
     found : its arms against their rivals, judged.
@@ -42,15 +42,15 @@ def told(measured: Measured, found: Sequence[Judged], out: Path, folder: Path) -
         "seed": measured.seed,
         "size": f"{times(len(measured.arms), 'arm')} in {times(len(measured.blocks), 'block')}, "
         f"{times(cells, 'run')}",
-        "control": control_words(measured),
+        "control": control_sentence(measured),
         "sentences": sentences(measured, found),
         "charts": _charts(measured, out, folder),
         "table": table(measured, found),
         "csv": path.name,
         "csv_src": address_of(path, out),
         "doubts": [
-            *doubt_words(measured),
-            *failure_words(measured, states)[:5],
+            *doubt_lines(measured),
+            *failure_lines(measured, states)[:5],
             *_unsteady(measured),
             *_made_later(measured),
         ],
@@ -99,19 +99,19 @@ def _charts(measured: Measured, out: Path, folder: Path) -> list[Chart]:
 def sentences(measured: Measured, found: Sequence[Judged]) -> list[str]:
     """For each way: at how many points it commits more, at how many less, and the extremes."""
     band = aa_band(measured, role=measured.role)
-    said: list[str] = []
-    for way, base in dict.fromkeys((_way(o.candidate), _way(o.baseline)) for o in found):
-        mine = [o for o in found if (_way(o.candidate), _way(o.baseline)) == (way, base)]
+    lines: list[str] = []
+    for system, base in dict.fromkeys((_system(o.candidate), _system(o.baseline)) for o in found):
+        mine = [o for o in found if (_system(o.candidate), _system(o.baseline)) == (system, base)]
         counts = Counter(one.verdict for one in mine)
         parts = [f"more at {counts[MORE]}", f"less at {counts[LESS]}"]
         if counts[SAME]:
             parts.append(f"no difference is claimed at {counts[SAME]}")
         if counts[UNKNOWN]:
             parts.append(f"cannot be decided at {counts[UNKNOWN]}")
-        said.append(
+        lines.append(
             markdown(
                 "{} commits, against {} at the same point, {} of {}{}.",
-                bold("{}", way),
+                bold("{}", system),
                 base,
                 listed(parts),
                 times(len(mine), "point"),
@@ -120,17 +120,17 @@ def sentences(measured: Measured, found: Sequence[Judged]) -> list[str]:
         )
     family = [one for one in found if not math.isnan(one.p)]
     if not family:
-        said.append(
+        lines.append(
             f"(Nothing is claimed: no two arms have the {FEWEST_BLOCKS} blocks of runs that are "
             "alike, which an interval needs.)"
         )
-        return said
+        return lines
     limit = "no A/A control" if math.isnan(band) else f"an A/A band of ±{percent(band)}"
-    said.append(
+    lines.append(
         f"(Claimed at {LEVEL:g} after Holm over {times(len(family), 'comparison')} by a "
         f"{family[0].test}, with {limit}.)"
     )
-    return said
+    return lines
 
 
 def _span(mine: Sequence[Judged]) -> str:
@@ -141,18 +141,18 @@ def _span(mine: Sequence[Judged]) -> str:
         return ""
     ends = [claimed[0]] if len(claimed) == 1 else [claimed[0], claimed[-1]]
     places = [(one, _at(one.candidate)) for one in ends]
-    words = [f"{one.ratio.said()} times{f' ({at})' if at else ''}" for one, at in places]
-    return f": {'from ' if len(words) == 2 else ''}{' to '.join(words)}"
+    texts = [f"{one.ratio.said()} times{f' ({at})' if at else ''}" for one, at in places]
+    return f": {'from ' if len(texts) == 2 else ''}{' to '.join(texts)}"
 
 
-def _way(arm: Arm) -> str:
+def _system(arm: Arm) -> str:
     if SYSTEM in arm.point:
         return arm.label
     return "the baseline" if arm is arm.measured.baseline else "each other arm"
 
 
 def _at(arm: Arm) -> str:
-    axes = varied(arm.measured)
+    axes = factors(arm.measured)
     return ", ".join(f"{axis} {arm.point[axis]}" for axis in axes if axis in arm.point)
 
 
@@ -162,29 +162,29 @@ def table(measured: Measured, found: Sequence[Judged]) -> Table:
     30 points those with the strongest effects are kept, in the sweep's order.
     """
     rows: dict[str, list[Judged]] = {}
-    odd = {arm for _, arm in slumps(measured)}
-    by_way = SYSTEM in measured.axes
+    slumped = {arm for _, arm in slumps(measured)}
+    by_system = SYSTEM in measured.axes
     found = [one for one in found if one.baseline is rival(one.candidate)]
     for one in found:
-        rows.setdefault((one.baseline if by_way else one.candidate).name, []).append(one)
+        rows.setdefault((one.baseline if by_system else one.candidate).name, []).append(one)
     kept = list(rows)
     if len(kept) > MOST_ROWS:
         strongest = sorted(kept, key=lambda point: -max(_effect(one) for one in rows[point]))
         kept = [point for point in rows if point in set(strongest[:MOST_ROWS])]
-    ways = list(dict.fromkeys(_way(one.candidate) for one in found))
-    axes = varied(measured)
-    base = _way(measured.baseline) if measured.baseline else "the baseline"
+    systems = list(dict.fromkeys(_system(one.candidate) for one in found))
+    axes = factors(measured)
+    base = _system(measured.baseline) if measured.baseline else "the baseline"
     head = [*(axes or ["arm"]), f"{base}, tx/s"]
-    for way in ways:
-        head += [f"{way}, tx/s", "times as many", "aborted"]
+    for system in systems:
+        head += [f"{system}, tx/s", "times as many", "aborted"]
     lines = []
     for point in kept:
         at = measured.points.get(point, {})
         cells = [str(at.get(axis, DASH)) for axis in axes] or [point]
-        cells.append(_rate(rows[point][0].baseline, odd))
-        here = {_way(one.candidate): one for one in rows[point]}
-        for way in ways:
-            cells += _cells(here.get(way), odd)
+        cells.append(_rate(rows[point][0].baseline, slumped))
+        here = {_system(one.candidate): one for one in rows[point]}
+        for system in systems:
+            cells += _cells(here.get(system), slumped)
         lines.append(tuple(cells))
     left = len(rows) - len(kept)
     note = f"{times(left, 'point')} with smaller effects are in the CSV only." if left else ""
@@ -196,22 +196,22 @@ def _effect(one: Judged) -> float:
     return -1.0 if math.isnan(effect) else effect
 
 
-def _rate(arm: Arm, odd: Collection[str]) -> str:
+def _rate(arm: Arm, slumped: Collection[str]) -> str:
     role = arm.measured.role
     found = arm.estimate(lambda counted: counted.roles[role].per_s)
-    mark = " †" if arm.name in odd else ""
+    mark = " †" if arm.name in slumped else ""
     return number(found.value) + mark if found.blocks else DASH
 
 
-def _cells(one: Judged | None, odd: Collection[str]) -> list[str]:
+def _cells(one: Judged | None, slumped: Collection[str]) -> list[str]:
     if one is None:
         return [DASH] * 3
     tally = one.candidate.tally(one.candidate.measured.role)
-    said = one.ratio.said()
+    ratio = one.ratio.said()
     if one.verdict in (MORE, LESS):
-        said = bold("{}", said)
+        ratio = bold("{}", ratio)
     aborted = percent(tally.abort_rate[1]) if tally is not None else DASH
-    return [_rate(one.candidate, odd), said, aborted]
+    return [_rate(one.candidate, slumped), ratio, aborted]
 
 
-__all__ = ["MOST_PANELS", "sentences", "table", "told"]
+__all__ = ["MOST_PANELS", "section", "sentences", "table"]

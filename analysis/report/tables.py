@@ -46,7 +46,7 @@ def of_role(role: str, name: str) -> Measure:
 
 def rates_table(evidence: Evidence, measured: Measured) -> Table:
     """Throughput with its interval, the generator's floor beside it, and what was refused."""
-    rows, odd = [], slumps(measured)
+    rows, slumped = [], slumps(measured)
     for arm in measured.arms.values():
         tally = arm.tally(arm.role)
         if tally is None:
@@ -64,7 +64,7 @@ def rates_table(evidence: Evidence, measured: Measured) -> Table:
                 aborts,
                 percent(tally.wasted),
                 number(tally.cpu_us),
-                f"{len(arm.usable)} of {len(arm.cells)}{_marked(odd, arm)}",
+                f"{len(arm.usable)} of {len(arm.cells)}{_marked(slumped, arm)}",
             )
         )
     head = ("arm", "how", "writers' tx/s", "readers' tx/s", "generator alone, tx/s")
@@ -74,9 +74,9 @@ def rates_table(evidence: Evidence, measured: Measured) -> Table:
     )
 
 
-def _marked(odd: Collection[tuple[int, str]], arm: Arm) -> str:
+def _marked(slumped: Collection[tuple[int, str]], arm: Arm) -> str:
     """How many of an arm's runs stood still or made less than half of what it usually makes."""
-    many = sum(name == arm.name for _, name in odd)
+    many = sum(name == arm.name for _, name in slumped)
     return f", {many} of them odd (†)" if many else ""
 
 
@@ -214,10 +214,10 @@ def effort_table(measured: Measured) -> Table:
 
 
 def _tries(tally: Tally) -> str:
-    said = [f"{k}: {whole(n)}" for k, n in enumerate(tally.tries[:4]) if k and n]
+    parts = [f"{k}: {whole(n)}" for k, n in enumerate(tally.tries[:4]) if k and n]
     if more := int(tally.tries[4:].sum()):
-        said.append(f"more: {whole(more)} (up to {len(tally.tries) - 1})")
-    return ", ".join(said) or DASH
+        parts.append(f"more: {whole(more)} (up to {len(tally.tries) - 1})")
+    return ", ".join(parts) or DASH
 
 
 def wal_table(measured: Measured) -> Table:
@@ -230,14 +230,14 @@ def wal_table(measured: Measured) -> Table:
         sizes = [log.bytes_max for log in logs]
         known = [log.restarts for log in logs if log.restarts is not None]
         outgrown = [log.why for log in logs if log.why]
-        said = "" if all(log.exact for log in logs) else "≥ "
+        least = "" if all(log.exact for log in logs) else "≥ "
         rows.append(
             (
                 arm.name,
                 mebibytes(float(np.median(sizes))),
                 mebibytes(max(sizes)),
                 f"{number(max(log.times for log in logs))} ×",
-                f"{said}{number(float(np.median(known)))}" if known else DASH,
+                f"{least}{number(float(np.median(known)))}" if known else DASH,
                 f"{len(outgrown)} of {len(logs)}: {outgrown[0]}" if outgrown else "",
             )
         )
@@ -250,7 +250,7 @@ def wal_table(measured: Measured) -> Table:
 
 def work_table(evidence: Evidence) -> Table:
     """BEGIN CONCURRENT against both kinds of BEGIN IMMEDIATE, by the work in the transaction."""
-    words = {
+    verdicts = {
         "less": "loses",
         "more": "wins",
         "none seen": "no difference seen",
@@ -269,7 +269,7 @@ def work_table(evidence: Evidence) -> Table:
                     pair.baseline.estimate().said(),
                     pair.candidate.estimate().said(),
                     ratio.said(),
-                    words[ratio.verdict],
+                    verdicts[ratio.verdict],
                     code(pair.measured.name),
                 )
             )
@@ -280,12 +280,12 @@ def work_table(evidence: Evidence) -> Table:
     )  # fmt: skip
 
 
-def words_table(evidence: Evidence) -> Table:
+def all_refusals_table(evidence: Evidence) -> Table:
     """Every refusal met in the runs, in the engine's own words."""
     return refusals_table(_refusals(evidence), ("engine", "begun with"), shown=30)
 
 
-def kinds_met(evidence: Evidence) -> list[str]:
+def refusal_kinds(evidence: Evidence) -> list[str]:
     """What the kinds of that table mean, and what its times are."""
     return refusal_words(_refusals(evidence))
 
@@ -296,7 +296,7 @@ def _refusals(evidence: Evidence) -> Waits:
         for worker in cell.counted.workers if cell.counted else ():
             how = begin_words(worker.begin) if worker.begin else worker.role
             found = worker.tally.waits_ns.items()
-            parts.append({(worker.engine, how, *said): waits for said, waits in found})
+            parts.append({(worker.engine, how, *kind): waits for kind, waits in found})
     return joined(parts)
 
 
@@ -308,12 +308,12 @@ def engines_table(evidence: Evidence) -> Table:
             rows.append((probe.engine, f"not here: {probe.missing}", *[DASH] * (len(MODES) + 1)))
             continue
         several = {True: "several", False: "one", None: "not asked"}[probe.several_processes]
-        words = f": “{probe.processes_words}”" if probe.processes_words else ""
+        message = f": “{probe.processes_words}”" if probe.processes_words else ""
         rows.append(
             (
                 probe.engine,
                 f"{probe.identity.binding} ({probe.identity.version})",
-                several + words,
+                several + message,
                 *(_mode(probe, mode) for mode in MODES),
             )
         )
@@ -339,12 +339,12 @@ def promises_table(evidence: Evidence) -> Table:
             promises = find_engine(probe.engine).promises
         except (ValueError, RuntimeError, ImportError):
             continue  # an engine of the runs that this checkout does not have any more
-        told: dict[tuple[str, str], list[str]] = {}
+        together: dict[tuple[str, str], list[str]] = {}
         for mode, promise in promises.items():
-            told.setdefault((promise.level, promise.source), []).append(begin_words(mode))
+            together.setdefault((promise.level, promise.source), []).append(begin_words(mode))
         rows += [
             (probe.engine, listed(modes), level, ours(source))
-            for (level, source), modes in told.items()
+            for (level, source), modes in together.items()
         ]
     return Table(("engine", "mode", "promised isolation", "source of the promise"), rows)
 
@@ -366,8 +366,8 @@ def checks_table(evidence: Evidence) -> Table:
                 )
     rows = []
     for key, checks in total.items():
-        said = ", ".join(f"{check} {held[key][check]} of {n}" for check, n in checks.items())
-        rows.append((*key, said, broken.get(key, "")))
+        counts = ", ".join(f"{check} {held[key][check]} of {n}" for check, n in checks.items())
+        rows.append((*key, counts, broken.get(key, "")))
     return Table(("experiment", "arm", "checks that held", "where one did not"), rows)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from analysis.report import replica_claims as served_claims
 from analysis.report.claims import free_replica_reads, network_hops
-from analysis.report.evidence import NO_CAMPAIGN, Evidence, read_evidence
+from analysis.report.evidence import NO_SUITE, Evidence, read_evidence
 from analysis.report.findings import doubts
 from analysis.report.measurements import _served as served_step
 from analysis.report.replica import NEVER, Served, read_served
@@ -167,7 +167,7 @@ def test_a_block_during_which_others_used_the_machine_is_dropped(tmp_path: Path)
 
 
 def evidence_with(folder: Path, served: Served) -> Evidence:
-    return Evidence(folder, {}, NO_CAMPAIGN, {}, (), served=served)
+    return Evidence(folder, {}, NO_SUITE, {}, (), served=served)
 
 
 @pytest.mark.parametrize(
@@ -191,15 +191,15 @@ def test_what_was_not_measured_is_told_with_the_way_out(
     evidence = evidence_with(tmp_path, read_served(tmp_path))
     for claim in (free_replica_reads(evidence), network_hops(evidence)):
         assert not claim.measured
-        assert claim.said.startswith("Not measured here: ")
-        assert words in claim.said
+        assert claim.answer.startswith("Not measured here: ")
+        assert words in claim.answer
 
 
 def test_a_check_that_did_not_hold_comes_before_the_numbers(tmp_path: Path) -> None:
     checks = [{"check": "replica", "ok": False, "said": "it holds 8 writes, the server 9."}]
     evidence = evidence_with(tmp_path, of(tmp_path, checks=checks))
-    assert free_replica_reads(evidence).said.startswith("**A check did not hold (replica: it hol")
-    assert network_hops(evidence).said.startswith("**A check did not hold (replica: it holds 8")
+    assert free_replica_reads(evidence).answer.startswith("**A check did not hold (replica: it hol")
+    assert network_hops(evidence).answer.startswith("**A check did not hold (replica: it holds 8")
     assert any("the server 9" in doubt for doubt in doubts(evidence))
 
 

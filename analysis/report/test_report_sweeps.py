@@ -24,7 +24,7 @@ from analysis.report.models import skew_studies
 from analysis.report.report import write_report
 from analysis.report.sweep_layout import layout, throughput_chart
 from analysis.report.sweep_verdicts import LESS, MORE, SAME, UNKNOWN, judged
-from analysis.report.sweeps import sentences, table, told
+from analysis.report.sweeps import section, sentences, table
 from analysis.synthetic import drawn_run, made_experiment, made_report_folder
 from workloads.experiments import read_experiment
 from workloads.records import Conduct, Run
@@ -163,7 +163,7 @@ def test_runs_that_are_unlike_are_in_no_ratio_of_table_report_or_band(
     assert bool(measured.unlike(found[0].candidate, found[0].baseline)) == (left == 0)
     shown = table(measured, found)
     assert all("**" not in cell for row in shown.rows for cell in row)
-    doubts = told(measured, judged(measured), tmp_path / "R.md", tmp_path / "figures")["doubts"]
+    doubts = section(measured, judged(measured), tmp_path / "R.md", tmp_path / "figures")["doubts"]
     assert any(f"{2 * (8 - left) + (8 if not left else 0)} pairs of runs" in d for d in doubts)
     # The control's two runs are alike where only the ways differ, and crowded like all else.
     assert math.isnan(versus.aa_band(measured)) == (mend is oversubscribed)
@@ -216,7 +216,7 @@ def test_a_sweep_in_a_reports_folder_is_told_with_charts_and_every_cell_as_csv(
     assert len(rows) == 78
     assert {row["state"] for row in rows} == {"done"}
     one = evidence.sweeps["landscape"]
-    before = told(one, judged(one), tmp_path / "REPORT.md", tmp_path / "figures")
+    before = section(one, judged(one), tmp_path / "REPORT.md", tmp_path / "figures")
     assert before["doubts"] == []
 
 
