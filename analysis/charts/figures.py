@@ -306,8 +306,8 @@ def _as_text(figure: Figure) -> None:
 
 def as_label(text: str) -> str:
     """A name in a chart. For ticks: those are made only when a chart is drawn."""
-    said = visible(text, keep="\n")
-    return said if len(said) <= LONGEST_LABEL else f"{said[: LONGEST_LABEL - 1]}…"
+    shown = visible(text, keep="\n")
+    return shown if len(shown) <= LONGEST_LABEL else f"{shown[: LONGEST_LABEL - 1]}…"
 
 
 CHARTS = (

@@ -143,7 +143,7 @@ def _xy(one: Prediction, full: bool) -> tuple[float, float]:
     return float(side.predicted["whole" if full else "mean"]), side.observed[1]
 
 
-def met_pages(said: Sequence[tuple[str, Met]], path: Path) -> None:
+def refusal_pages(accounts: Sequence[tuple[str, Met]], path: Path) -> None:
     """What the refused commits of each run met, by SQLite's own account: of every table and index
     the share of refusals, apart by the kind of page. Blue are leaf pages, where rows and keys lie:
     two transactions touched the same one, with or without a row in common. Orange are the pages
@@ -152,7 +152,7 @@ def met_pages(said: Sequence[tuple[str, Met]], path: Path) -> None:
     """
     figure, axes = _chart("share of refused commits (%)", "")
     bars: list[tuple[str, dict[str, float]]] = []
-    for name, met in said:
+    for name, met in accounts:
         of = max(met.said, 1)
         things: dict[str, dict[str, float]] = {}
         for (thing, kind), times in met.things().items():
@@ -183,4 +183,4 @@ def met_pages(said: Sequence[tuple[str, Met]], path: Path) -> None:
     _save(figure, path)
 
 
-CHARTS = (scaling_law, predicted_against_observed, met_pages)
+CHARTS = (scaling_law, predicted_against_observed, refusal_pages)

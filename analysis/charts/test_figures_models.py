@@ -39,7 +39,7 @@ DATA: dict[Callable[..., None], Any] = {
         family(LAWS["retrograde"].at, blocks=6), family(LAWS["linear"].at, writers=(1, 2), blocks=2)
     ],
     figures_models.predicted_against_observed: PREDICTIONS,
-    figures_models.met_pages: [("a run", PAGES), ("one without", Met(0, 0, (), {}, {}))],
+    figures_models.refusal_pages: [("a run", PAGES), ("one without", Met(0, 0, (), {}, {}))],
 }  # fmt: skip
 CHARTS = {chart.__name__: chart for chart in DATA}
 

@@ -116,9 +116,9 @@ def compare_command(
     if names == [""]:
         raise PlanError("Compare what? Give two runs, arms (FOLDER:ARM) or sweeps (FOLDER).")
     pairs, notes = pairs_of(names, runs, foreign_limit)
-    varied = _varied(vary, pairs)
+    factors = _factors(vary, pairs)
     measures = dict.fromkeys([measure, *(condition.measure for condition in conditions)])
-    each = [compare(a, b, one, role, varied) for one in measures for a, b in pairs]
+    each = [compare(a, b, one, role, factors) for one in measures for a, b in pairs]
     family = iter(judged(each))  # whatever is looked at in one call is one family
     found = {one: [next(family) for _ in pairs] for one in measures}
     shown = found[measure]
@@ -143,7 +143,7 @@ def _known(name: str, names: object, option: str) -> None:
         raise PlanError(f"{option} {name}: there is no such one. There are: {', '.join(known)}.")
 
 
-def _varied(vary: list[str] | None, pairs: list[tuple[Side, Side]]) -> frozenset[str] | None:
+def _factors(vary: list[str] | None, pairs: list[tuple[Side, Side]]) -> frozenset[str] | None:
     """The facts under study, None where the plans of the arms say them."""
     if vary is None:
         return None
@@ -173,31 +173,31 @@ def _document(
 
 
 def _show(found: list[Comparison], gates: list[Gate], notes: list[str], console: Console) -> None:
-    def say(line: str, style: str = "") -> None:
+    def print_line(line: str, style: str = "") -> None:
         console.print(line, style=style or None, soft_wrap=True)
 
-    for line in _under_study(found):
-        say(line)
+    for line in _factor_lines(found):
+        print_line(line)
     if len(found) > 1:
         console.print(_table(found))
     for one in found:
         if len(found) == 1 or one.verdict == UNLIKE:
-            say(one.sentence(), "bold")
+            print_line(one.sentence(), "bold")
     for line in [*_kinds(found), *_statistics(found), *_shared(found), *notes]:
-        say(line)
+        print_line(line)
     for gate in gates:
-        say(gate.sentence, "bold red" if gate.outcome == FAILED else "")
+        print_line(gate.sentence, "bold red" if gate.outcome == FAILED else "")
 
 
-def _under_study(found: list[Comparison]) -> list[str]:
+def _factor_lines(found: list[Comparison]) -> list[str]:
     """What differs on purpose: each fact with its values, or only the facts of many arms."""
     facts_of = dict.fromkeys(name for one in found for name in one.variables)
     if not facts_of:
         return []
     if len(found) > 1:
         return [f"Under study: {', '.join(facts_of)}."]
-    said = [f"{name} {short(a, b)} → {short(b, a)}" for name, (a, b) in found[0].variables.items()]
-    return [f"Under study: {', '.join(said)}."]
+    parts = [f"{name} {short(a, b)} → {short(b, a)}" for name, (a, b) in found[0].variables.items()]
+    return [f"Under study: {', '.join(parts)}."]
 
 
 def _table(found: list[Comparison]) -> Table:
@@ -237,48 +237,48 @@ def _statistics(found: list[Comparison]) -> list[str]:
         return []
     family = arms[0].family
     tests = dict.fromkeys(one.test for one in arms if not one.control) or [arms[0].test]
-    said = (
+    text = (
         f"Medians over blocks, 95 % bootstrap intervals; p by a {listed(list(tests))}, "
         f"adjusted by Holm for a family of {family}."
     )
     if PAIRED_T in tests:
-        said += (
+        text += (
             " It takes the logarithms for normal; a test that does not needs "
             f"{times(blocks_needed(family), 'block')} to reach {LEVEL:g} in this family."
         )
     bands = {one.band for one in arms if one.band == one.band}
     if bands:
         where = "" if all(one.band == one.band for one in arms) else " where there is a control"
-        said += f" A/A band{where}: ±{percent(max(bands))}; smaller effects are not claimed."
+        text += f" A/A band{where}: ±{percent(max(bands))}; smaller effects are not claimed."
     else:
-        said += " Without an A/A control: nothing here says how much one arm differs from itself."
-    return [said]
+        text += " Without an A/A control: nothing here says how much one arm differs from itself."
+    return [text]
 
 
 def _kinds(found: list[Comparison]) -> list[str]:
     """What an abort rate is made of, and what those kinds mean."""
-    told = [one for one in found if one.measure == "abort-rate" and one.values]
-    sides = {name: kinds for one in told
+    rates = [one for one in found if one.measure == "abort-rate" and one.values]
+    sides = {name: kinds for one in rates
              for name, kinds in zip((one.a, one.b), one.kinds, strict=True)}  # fmt: skip
-    said = [
+    lines = [
         f"Refused, {name}: "
         + (", ".join(f"{whole(n)} {kind}" for kind, n in kinds.items()) or "none")
         + "."
         for name, kinds in sides.items()
     ]
-    met = {kind for kinds in sides.values() for kind in kinds}
-    return said + [f"{kind}: {meaning}" for kind, meaning in MEANINGS.items() if kind in met]
+    present = {kind for kinds in sides.values() for kind in kinds}
+    return lines + [f"{kind}: {meaning}" for kind, meaning in MEANINGS.items() if kind in present]
 
 
 def _shared(found: list[Comparison]) -> list[str]:
     """Dropped blocks, notes and broken checks, each once."""
     dropped = list(dict.fromkeys(line for one in found for line in one.ratio.dropped))
-    said = [f"Left out: {line}." for line in dropped[:10]]
+    lines = [f"Left out: {line}." for line in dropped[:10]]
     if len(dropped) > 10:
-        said.append(f"Left out: {len(dropped) - 10} more.")
-    said += dict.fromkeys(line for one in found for line in one.notes)
+        lines.append(f"Left out: {len(dropped) - 10} more.")
+    lines += dict.fromkeys(line for one in found for line in one.notes)
     broken = list(dict.fromkeys(line for one in found for line in one.broken))
-    return said + [f"BROKEN  {line}" for line in broken[:10]]
+    return lines + [f"BROKEN  {line}" for line in broken[:10]]
 
 
 __all__ = ["compare_command"]

@@ -104,9 +104,9 @@ def engine_notes(probes: list[Probe]) -> list[str]:
         if probe.processes_words:
             lines.append(f"  a second process: {probe.processes_words}")
         promises = find_engine(probe.engine).promises
-        told: dict[tuple[str, str], list[str]] = {}
+        together: dict[tuple[str, str], list[str]] = {}
         for mode, promise in promises.items():
-            told.setdefault((promise.level, promise.source), []).append(mode)
-        for (level, source), modes in told.items():
+            together.setdefault((promise.level, promise.source), []).append(mode)
+        for (level, source), modes in together.items():
             lines.append(f"  promises {level} for {', '.join(modes)} ({source})")
     return lines

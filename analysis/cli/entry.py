@@ -71,13 +71,13 @@ def main() -> None:
 
 def _by_option(error: Exception) -> str:
     """What is wrong, by the name of the option: the plan calls --duration `duration_s`."""
-    said, field = str(error), getattr(error, "field", "")
+    text, field = str(error), getattr(error, "field", "")
     if not field or not any(option in sys.argv for option in ("run", "search")):
-        return said
+        return text
     option = option_of(field)
     if not any(word.partition("=")[0] == option for word in sys.argv):
-        return said  # given in another way, such as --set
-    return said.replace(f"{field}: ", f"{option}: ", 1)
+        return text  # given in another way, such as --set
+    return text.replace(f"{field}: ", f"{option}: ", 1)
 
 
 def _terminated(number: int, frame: Any) -> None:

@@ -42,19 +42,19 @@ def show_experiment(
     measured : the experiment counted, where that was done already.
     """
 
-    def say(line: str = "") -> None:
+    def print_line(line: str = "") -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     measured = measured or gather(experiment)
     states = {key: cell.state for key, cell in experiment.cells.items()}
-    say(f"{experiment.design.name}: {experiment.design.question}")
-    say(f"{progress_of(experiment)}; seed {experiment.design.seed}; {experiment.folder}")
-    say()
+    print_line(f"{experiment.design.name}: {experiment.design.question}")
+    print_line(f"{progress_of(experiment)}; seed {experiment.design.seed}; {experiment.folder}")
+    print_line()
     table = arms_table(measured)
     print_table(table, console)
-    say()
+    print_line()
     if (experiment.folder / CELLS_CSV).exists():
-        say(f"Every cell is in {experiment.folder / CELLS_CSV}.")
+        print_line(f"Every cell is in {experiment.folder / CELLS_CSV}.")
     for line in [
         table.note,
         control_sentence(measured),
@@ -62,7 +62,7 @@ def show_experiment(
         *failure_lines(measured, states),
         *_left_out(experiment.folder),
     ]:
-        say(line)
+        print_line(line)
 
 
 def _left_out(folder: Path) -> list[str]:

@@ -84,9 +84,9 @@ def list_sweeps(console: Console) -> None:
 def _entry(folder: Path) -> tuple[str, str] | None:
     """(what, result) of a folder; None where it is none of ours."""
     try:
-        for note, told in KINDS.items():
+        for note, describe in KINDS.items():
             if (folder / note).exists():
-                return told(folder)
+                return describe(folder)
     except (ValueError, OSError) as error:
         return "unreadable", str(error)
     return None
@@ -118,9 +118,9 @@ def progress_of(experiment: Experiment) -> str:
     from workloads.experiments import DONE
 
     states = [cell.state for cell in experiment.cells.values()]
-    said = f"{states.count(DONE)} of {experiment.design.cells} cells"
+    text = f"{states.count(DONE)} of {experiment.design.cells} cells"
     bad = {state: states.count(state) for state in dict.fromkeys(states) if state != DONE}
-    return ", ".join([said, *(f"{number} {state}" for state, number in bad.items())])
+    return ", ".join([text, *(f"{number} {state}" for state, number in bad.items())])
 
 
 def _of_a_report(folder: Path) -> tuple[str, str]:
@@ -138,31 +138,31 @@ def _of_a_report(folder: Path) -> tuple[str, str]:
             unread.append(str(error))
     cells = sum(e.design.cells for e in found)
     done = sum(cell.state == DONE for e in found for cell in e.cells.values())
-    said = f"{done} of {cells} cells"
+    result = f"{done} of {cells} cells"
     if unread:
-        said += f"; {times(len(unread), 'experiment')} unreadable: {unread[0]}"
-    return f"report: {times(len(found) + len(unread), 'experiment')}", said
+        result += f"; {times(len(unread), 'experiment')} unreadable: {unread[0]}"
+    return f"report: {times(len(found) + len(unread), 'experiment')}", result
 
 
 def _of_a_run(folder: Path) -> tuple[str, str]:
     manifest = read_manifest(folder)
     plan = manifest.plan
-    said = f"{manifest.scenario.name or plan.scenario} on {plan.database}"
+    what = f"{manifest.scenario.name or plan.scenario} on {plan.database}"
     if plan.writers:
-        said += f", {plan.writers} writers{_unless(plan.write_engine, plan)} {plan.begin}"
+        what += f", {plan.writers} writers{_unless(plan.write_engine, plan)} {plan.begin}"
     if plan.readers:
-        said += f", {plan.readers} readers{_unless(plan.read_engine, plan)}"
+        what += f", {plan.readers} readers{_unless(plan.read_engine, plan)}"
     if manifest.under_way is not None or manifest.ended == "running":
         from workloads.runs import is_going_on
 
         if is_going_on(folder, manifest):
-            return said, "running"
-        return said, f"interrupted: cwkit recover {folder}"
+            return what, "running"
+        return what, f"interrupted: cwkit recover {folder}"
     if manifest.ok:
-        return said, f"ok, {plan.duration_s:g} s"
+        return what, f"ok, {plan.duration_s:g} s"
     kinds = dict.fromkeys(one.kind for one in manifest.troubles or ())
     ended = ", ".join(TROUBLES.get(kind, kind) for kind in kinds) or manifest.ended
-    return said, f"NOT ok: {ended}"
+    return what, f"NOT ok: {ended}"
 
 
 def _unless(engine: str, plan: RecordedPlan) -> str:

@@ -78,9 +78,9 @@ def conflicts_command(
             _print(error_table(made), console)
     if without and not made and not shown:
         raise RunError(" ".join(without))
-    for words in without:
+    for reason in without:
         console.print()
-        console.print(f"Not predicted: {words}")
+        console.print(f"Not predicted: {reason}")
     _draw(predicted_against_observed, made, svg)
 
 

@@ -80,7 +80,7 @@ SetOption = Annotated[
 ]
 RETRY = {"policy": "retry", "base_us": "retry_base_us", "cap_us": "retry_cap_us"}
 ENGINES = ("database", "write_engine", "read_engine", "checkpoint_engine")
-SAYS_DEFAULT, SCENARIOS = " (default: ", " (default: its own)"
+STATES_DEFAULT, OWN_DEFAULT = " (default: ", " (default: its own)"
 
 
 def option_of(field: str) -> str:
@@ -139,27 +139,27 @@ def _options(
             continue
         if name == "retry":
             found += [
-                _option(RETRY.get(part, part), option_of(f"retry.{part}"), *_said(one))
+                _option(RETRY.get(part, part), option_of(f"retry.{part}"), *_typed_as(one))
                 for part, one in Retry.model_fields.items()
             ]
         elif field.description:
-            kind, default, text = _said(field)
+            kind, default, text = _typed_as(field)
             if name in defaults:
-                default, text = defaults[name], text.partition(SAYS_DEFAULT)[0]
+                default, text = defaults[name], text.partition(STATES_DEFAULT)[0]
             found.append(_option(name, option_of(name), kind, default, helps.get(name, text)))
     for name in SHAPE:
-        kind, _, text = _said(Shape.model_fields[name])
-        found.append(_option(name, option_of(name), kind, None, f"{text}{SCENARIOS}"))
+        kind, _, text = _typed_as(Shape.model_fields[name])
+        found.append(_option(name, option_of(name), kind, None, f"{text}{OWN_DEFAULT}"))
     how = inspect.Parameter.KEYWORD_ONLY
     return [*found, inspect.Parameter("set_", how, default=None, annotation=SetOption)]
 
 
-def _said(field: Any) -> tuple[type, Any, str]:
+def _typed_as(field: Any) -> tuple[type, Any, str]:
     """Type, default and help of a field. Whose help says what the default is, needs none: what
     is not given may then be what the scenario suggests.
     """
     text = field.description or ""
-    return _kind(field.annotation), None if SAYS_DEFAULT in text else field.default, text
+    return _kind(field.annotation), None if STATES_DEFAULT in text else field.default, text
 
 
 def _kind(annotation: Any) -> type:

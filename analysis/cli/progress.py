@@ -20,7 +20,7 @@ class Live:
     def __init__(self, console: Console, prefix: str = "") -> None:
         self.console, self.prefix = console, prefix
         self.live = RichLive(console=console, transient=True) if console.is_terminal else None
-        self.said_at, self.said = 0.0, ""
+        self.printed_at, self.printed_phase = 0.0, ""
 
     def __enter__(self) -> Live:
         if self.live:
@@ -32,14 +32,14 @@ class Live:
             self.live.stop()
 
     def __call__(self, progress: Progress) -> None:
-        words = f"{self.prefix}{progress_words(progress)}"
+        line = f"{self.prefix}{progress_line(progress)}"
         if self.live:
-            self.live.update(one_line(words))
+            self.live.update(one_line(line))
             return
         now = time.monotonic()
-        if now - self.said_at >= 1.0 or progress.phase != self.said:
-            self.said_at, self.said = now, progress.phase
-            self.console.print(words, markup=False, highlight=False, soft_wrap=True)
+        if now - self.printed_at >= 1.0 or progress.phase != self.printed_phase:
+            self.printed_at, self.printed_phase = now, progress.phase
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class CellCounter:
@@ -71,10 +71,10 @@ class CellCounter:
                 self.committed = None
                 return
             cell = experiment.cells[block, arm]
-            told = f"{state}: {cell.words}" if cell.words else self._rate()
+            result = f"{state}: {cell.words}" if cell.words else self._rate()
             minutes = (time.monotonic() - self.begun) / 60
             self.console.print(
-                f"[{self.seen}/{self.cells}, {minutes:.1f} min] {where}: {told}",
+                f"[{self.seen}/{self.cells}, {minutes:.1f} min] {where}: {result}",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,
@@ -95,11 +95,13 @@ class CellCounter:
             self.live(progress)
 
 
-def progress_words(progress: Progress) -> str:
+def progress_line(progress: Progress) -> str:
     """One line: the phase, throughput, conflicts and time left."""
     if progress.phase in ("loading", "checking"):
-        told = progress.told()
-        return f"{progress.phase} the database, {progress.elapsed_s:.0f} s{told and f': {told}'}"
+        detail = progress.told()
+        return (
+            f"{progress.phase} the database, {progress.elapsed_s:.0f} s{detail and f': {detail}'}"
+        )
     if progress.phase == "starting":
         return f"starting, {progress.alive} of {progress.workers} workers ready"
     tried = progress.committed + progress.conflicts

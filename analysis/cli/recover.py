@@ -49,16 +49,16 @@ def recover_command(
             done = recover_all(
                 [folder or runs],
                 [] if folder else places,
-                say=lambda said: _say(console, said),
+                say=lambda line: _print_lines(console, line),
                 on_progress=live,
             )
             made, found = None, [one.run.manifest for one in done.runs if one.run is not None]
     if made is None:
-        _say(console, _told(done))
+        _print_lines(console, _summary(done))
         raise typer.Exit(BROKEN if done.failed else _status(found))
     if made.run is not None:
         show_run(made.run, console)
-    _say(console, f"{folder}: {_whole(made.what) or sentence(made)}")
+    _print_lines(console, f"{folder}: {_whole(made.what) or sentence(made)}")
     raise typer.Exit(_status(found))
 
 
@@ -72,16 +72,16 @@ def _whole(what: str) -> str:
     return "is over, and nothing was left to be done." if what == "whole" else ""
 
 
-def _told(done: Cleared) -> str:
+def _summary(done: Cleared) -> str:
     """What `--all` came to, and what it could not do."""
     if not done.runs and not done.folders and not done.failed:
         return "Nothing was left."
     finished = sum(one.run is not None for one in done.runs)
     removed = len(done.runs) - finished
     cleared = times(len(done.folders), "folder")
-    said = f"{times(finished, 'run')} finished, {removed} removed, {cleared} cleared."
-    return "\n".join([said, *(f"Not done: {why}" for why in done.failed)])
+    counts = f"{times(finished, 'run')} finished, {removed} removed, {cleared} cleared."
+    return "\n".join([counts, *(f"Not done: {why}" for why in done.failed)])
 
 
-def _say(console: Console, said: str) -> None:
-    console.print(visible(said, keep="\n"), markup=False, highlight=False, soft_wrap=True)
+def _print_lines(console: Console, text: str) -> None:
+    console.print(visible(text, keep="\n"), markup=False, highlight=False, soft_wrap=True)

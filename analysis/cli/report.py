@@ -78,7 +78,7 @@ def report_command(
                 command=command_line(),
                 on_cell=counter.of,
                 on_progress=counter,
-                say=lambda words: waiting.print(words, markup=False, highlight=False),
+                say=lambda line: waiting.print(line, markup=False, highlight=False),
             )
     try:
         if foreign_limit is not None:

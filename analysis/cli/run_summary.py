@@ -52,7 +52,7 @@ SMALL = 0.001
 ARMS_SHOWN = 30
 """Lines of refusals of an experiment, all its arms together."""
 
-LAST_WORDS_SHOWN = 60
+ERROR_LINES_SHOWN = 60
 """Lines of one process."""
 
 WORKERS_SHOWN = 16
@@ -63,7 +63,7 @@ def summary(run: Run) -> RenderableType:
     """Everything that one run tells, as tables for a terminal. Never fails on an odd run."""
     counted = count(run)
     parts: list[RenderableType] = [*_troubles(run)]
-    parts += [one_line(said) for said in _heading(run, counted)]
+    parts += [one_line(line) for line in _heading(run, counted)]
     parts += [one_line(f"  {line}", style="bold yellow") for line in unfinished(run)]
     for role in ("writer", "reader"):
         if role in counted.roles:
@@ -71,12 +71,12 @@ def summary(run: Run) -> RenderableType:
             parts += _role_tables(counted, role)
     if "checkpointer" in counted.roles:
         parts += ["", one_line(_checkpoint_line(counted.roles["checkpointer"], run), style="bold")]
-    if said := wal_words(run, counted):
-        parts += ["", one_line(said)]
+    if line := wal_line(run, counted):
+        parts += ["", one_line(line)]
     parts += conflicts(run)
     parts += ["", *(_finding(f) for f in run.manifest.findings)]
-    parts += [one_line(said, style="yellow") for said in doubts(run, counted)]
-    parts += _last_words(run)
+    parts += [one_line(line, style="yellow") for line in doubts(run, counted)]
+    parts += _error_output(run)
     return Group(*parts)
 
 
@@ -87,22 +87,22 @@ def _troubles(run: Run) -> list[RenderableType]:
 
 def troubles_of(run: Run) -> list[Trouble]:
     """As its manifest tells them; of an older run, as its rows do."""
-    told = run.manifest.troubles
-    if told is None:
+    recorded = run.manifest.troubles
+    if recorded is None:
         return troubles(run.workers)
-    return [Trouble(one.kind, one.sentence, one.attempts) for one in told]
+    return [Trouble(one.kind, one.sentence, one.attempts) for one in recorded]
 
 
-def _last_words(run: Run) -> list[RenderableType]:
+def _error_output(run: Run) -> list[RenderableType]:
     """What the processes of a run that is not well wrote to their standard error."""
     parts: list[RenderableType] = []
     if run.manifest.ok:
         return parts
     for who, text in all_of(run.folder, len(run.workers)):
         shown = text.splitlines()
-        left = len(shown) - LAST_WORDS_SHOWN
+        left = len(shown) - ERROR_LINES_SHOWN
         parts += ["", one_line(f"{who} wrote to its standard error:", style="bold")]
-        for line in shown[:LAST_WORDS_SHOWN]:
+        for line in shown[:ERROR_LINES_SHOWN]:
             parts.append(one_line(f"  | {visible(line)}"))
         if left > 0:
             where = path_of(run.folder, who)
@@ -113,7 +113,7 @@ def _last_words(run: Run) -> list[RenderableType]:
 def refusals(run: Run) -> list[RenderableType]:
     """What a run's attempts were refused for, all roles together; nothing for one without any."""
     found = [
-        {(role, *said): waits for said, waits in tally.waits_ns.items()}
+        {(role, *kind): waits for kind, waits in tally.waits_ns.items()}
         for role, tally in count(run).roles.items()
     ]
     return _refusals(joined(found), ("role",))
@@ -126,11 +126,11 @@ def arms_refusals(measured: Measured) -> list[RenderableType]:
         for role in ("writer", "reader"):
             tally = arm.tally(role)
             waits = tally.waits_ns if tally is not None else {}
-            found.append({(arm.name, role, *said): each for said, each in waits.items()})
+            found.append({(arm.name, role, *kind): each for kind, each in waits.items()})
     return _refusals(joined(found), ("arm", "role"), ARMS_SHOWN)
 
 
-def wal_words(run: Run, counted: Count) -> str:
+def wal_line(run: Run, counted: Count) -> str:
     """How large the log grew and how often it began again; "" of older runs without one."""
     if counted.wal is not None:
         return f"log (WAL): {counted.wal.sentence()}."
@@ -163,83 +163,83 @@ def unfinished(run: Run) -> list[str]:
     manifest, left = run.manifest, run.manifest.under_way
     stage = left.stage if left is not None else "measuring"
     if left is None and manifest.ended != "running":
-        said = (
+        sentence = (
             f"Its process was killed while {manifest.recovered}, and it was recovered: counted is "
             "what was recorded while all its workers were seen alive."
         )
-        return [said] if manifest.recovered else []
+        return [sentence] if manifest.recovered else []
     if is_going_on(run.folder, manifest):
         return [f"Still running ({stage}): these are the numbers of now."]
     if left is not None and manifest.database_kept:
-        said = (
+        sentence = (
             f"Its database could not be moved into its folder ({manifest.database_kept}) and is "
             f"still in {left.home}. Free some space."
         )
     else:
-        said = f"INTERRUPTED: its process was killed while {stage}, and nothing is checked yet."
-    return [f"{said} Finish it with: cwkit recover {run.folder}"]
+        sentence = f"INTERRUPTED: its process was killed while {stage}, and nothing is checked yet."
+    return [f"{sentence} Finish it with: cwkit recover {run.folder}"]
 
 
 def doubts(run: Run, counted: Count) -> list[str]:
     """What makes the numbers of a run doubtful, said before anybody quotes them."""
-    said = []
+    lines = []
     foreign = run.manifest.foreign
     for share, what in (
         (foreign.cpu_share, "other programs used"),
         (foreign.steal_share, "the host took"),
     ):
         if share > FOREIGN_LIMIT:
-            said.append(
+            lines.append(
                 f"Contaminated: {what} {percent(share)} of the machine's CPU time while it "
                 f"was measured (limit {percent(FOREIGN_LIMIT)})."
             )
     if counted.steady is not None and counted.steady.state == UNSTEADY:
-        said.append(
+        lines.append(
             "No steady state: the rate still changed in the second half of the run (MSER-5), or "
             "rises or falls all along it. Measure for longer."
         )
     if found := standstill_words(counted):
-        said.append(f"It {found}; {pressure_words(run.manifest)}.")
+        lines.append(f"It {found}; {pressure_words(run.manifest)}.")
     for role, tally in counted.roles.items():
         if not tally.finished and tally.unfinished:
-            said.append(
+            lines.append(
                 f"No attempt of a {role} ended in the measured window: {tally.unfinished} were "
                 f"open when it closed, the oldest for {duration(tally.oldest_ns)}."
             )
     for role, why in counted.undrawn.items():
         done = times(counted.roles[role].committed, "commit")
-        said.append(f"The latencies of {role}s are those of {done} alone, not of all due: {why}")
+        lines.append(f"The latencies of {role}s are those of {done} alone, not of all due: {why}")
     if counted.seconds < 0.5:
-        said.append(f"Short: only {counted.seconds:.2g} s were measured.")
+        lines.append(f"Short: only {counted.seconds:.2g} s were measured.")
     ended = run.manifest.ended
     if run.manifest.unchecked and not run.manifest.unmade:  # an older manifest's
-        said.append(f"The database was not checked: {run.manifest.unchecked}")
+        lines.append(f"The database was not checked: {run.manifest.unchecked}")
     if ended not in ("duration", "transactions", "running", "check killed", "not checked"):
-        said.append(f"The run ended early: {ended}.")
+        lines.append(f"The run ended early: {ended}.")
     for w in run.workers:
         if w.entry.state not in ("finished", "running"):
             account = w.entry.account or "no account was left"
-            said.append(f"{w.role.capitalize()} {w.number} {w.entry.state}: {account}")
+            lines.append(f"{w.role.capitalize()} {w.number} {w.entry.state}: {account}")
     for role, tally in counted.roles.items():
         if tally.unknown:
-            said.append(
+            lines.append(
                 f"{times(tally.unknown, f'{role} attempt')} ended without anybody knowing "
                 "how (`unknown`)."
             )
-    return said
+    return lines
 
 
 def _heading(run: Run, counted: Count) -> list[str]:
     plan = run.manifest.plan
     params = {**run.manifest.scenario.params, **plan.params}
-    said = ", ".join(f"{name} {value}" for name, value in params.items())
+    settings = ", ".join(f"{name} {value}" for name, value in params.items())
     loop = f"open loop, {number(plan.rate)} a second" if plan.rate else "closed loop"
     title = f"Run {run.name}: {plan.scenario} on {plan.database}, seed {run.manifest.seed}"
     measured = (
         f"  measured {counted.seconds:.3g} s after {_warm_up(counted, plan)}, {loop}, "
         f"retry {plan.retry.policy}, synchronous {plan.synchronous}"
     )
-    return [title, *([f"  {said}"] if said else []), measured]
+    return [title, *([f"  {settings}"] if settings else []), measured]
 
 
 def _warm_up(counted: Count, plan: RecordedPlan) -> str:
@@ -271,10 +271,10 @@ def _role_tables(counted: Count, role: str) -> list[RenderableType]:
     parts: list[RenderableType] = [
         Padding(one_line(line), (0, 0, 0, 2))
         for line in (
-            rate_words(tally),
-            attempts_words(tally),
-            effort_words(tally),
-            fairness_words(counted, role),
+            rate_line(tally),
+            attempts_line(tally),
+            effort_line(tally),
+            fairness_line(counted, role),
         )
         if line
     ]
@@ -291,7 +291,7 @@ def _role_tables(counted: Count, role: str) -> list[RenderableType]:
     ]
 
 
-def rate_words(tally: Tally) -> str:
+def rate_line(tally: Tally) -> str:
     """That the rate of an open loop was not met, and what became of those due; "" where it was."""
     due = tally.due
     if due is None or due.met:
@@ -311,7 +311,7 @@ def rate_words(tally: Tally) -> str:
     )
 
 
-def attempts_words(tally: Tally) -> str:
+def attempts_line(tally: Tally) -> str:
     """The referee's equation, with its numbers: every attempt is in exactly one term."""
     kinds = [f"{whole(n)} {kind} at {phase}" for kind, phase, n in tally.conflict_table()]
     conflicts = times(tally.conflicted, "conflict") + (f" ({', '.join(kinds)})" if kinds else "")
@@ -322,31 +322,31 @@ def attempts_words(tally: Tally) -> str:
     )
 
 
-def effort_words(tally: Tally) -> str:
+def effort_line(tally: Tally) -> str:
     tries = ", ".join(f"{whole(n)} at try {k}" for k, n in enumerate(tally.tries[:5]) if n and k)
     more = int(tally.tries[5:].sum())
     if more:
         tries += f", {whole(more)} later (up to try {len(tally.tries) - 1})"
     return (
-        f"wasted {percent(tally.wasted)} of the time in attempts{open_words(tally)}; "
+        f"wasted {percent(tally.wasted)} of the time in attempts{open_share(tally)}; "
         f"CPU {number(tally.cpu_us)} µs a transaction; committed {tries or 'none'}"
     )
 
 
-def open_words(tally: Tally) -> str:
+def open_share(tally: Tally) -> str:
     """How much of that time lay in attempts still open when the window closed; "" for hardly any.
 
     Each worker has at most one, so that of a long window with short attempts there is no word.
     """
-    said = ""
+    text = ""
     if (share := tally.of_attempts(tally.open_ns)) >= SMALL:
-        said += f", of which still open at the end {percent(share)}"
+        text += f", of which still open at the end {percent(share)}"
     if (share := tally.of_attempts(tally.waiting_ns)) >= SMALL:
-        said += f"; waiting in BEGIN at the end {percent(share)}"
-    return said
+        text += f"; waiting in BEGIN at the end {percent(share)}"
+    return text
 
 
-def fairness_words(counted: Count, role: str) -> str:
+def fairness_line(counted: Count, role: str) -> str:
     """How evenly the workers of a role were served; "" where there is only one."""
     tally = counted.roles[role]
     if tally.workers < 2:
@@ -366,8 +366,8 @@ def _refusals(
     if not found:
         return []
     data = refusals_table(found, whose, shown)
-    said = [data.note] * bool(data.note) + refusal_words(found)
-    return [plain_table(data, 1 + len(whose)), *map(one_line, said)]
+    lines = [data.note] * bool(data.note) + refusal_words(found)
+    return [plain_table(data, 1 + len(whose)), *map(one_line, lines)]
 
 
 def _latency(tally: Tally) -> Table:
@@ -384,13 +384,13 @@ def _latency(tally: Tally) -> Table:
 def _intervals(tally: Tally) -> Text | None:
     """The intervals of p50 and p99 of whole transactions; None with too few of them."""
     found = dict(zip(PERCENTILES, latency_intervals(tally), strict=True))
-    said = [
+    parts = [
         f"{name} {interval(low, high, duration)}"
         for name in ("p50", "p99")
         if np.isfinite(found[name][1])
         and not np.isnan((low := found[name][0]) + (high := found[name][2]))
     ]
-    return one_line(f"whole, 95 % within this run: {', '.join(said)}") if said else None
+    return one_line(f"whole, 95 % within this run: {', '.join(parts)}") if parts else None
 
 
 def _workers(counted: Count, role: str) -> Table | None:
@@ -429,10 +429,10 @@ def _checkpoint_line(tally: Tally, run: Run) -> str:
 
 
 def _finding(finding: FindingEntry) -> Text:
-    word, style = ("ok      ", "green") if finding.ok else ("BROKEN  ", "bold red")
+    mark, style = ("ok      ", "green") if finding.ok else ("BROKEN  ", "bold red")
     if not finding.checked:
-        word, style = "UNKNOWN ", "bold yellow"
-    text = one_line(word, style=style)
+        mark, style = "UNKNOWN ", "bold yellow"
+    text = one_line(mark, style=style)
     text.append(visible(f"{finding.check}: {finding.sentence}"), style="default")
     return text
 
@@ -457,7 +457,4 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right")
-    if columns[-1].endswith("words"):
-        for index in (1, 2, 3):
-            table.columns[index].justify = "left"
     return table

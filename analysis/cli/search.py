@@ -193,7 +193,7 @@ def show_found(found: Found, console: Console) -> None:
         table.add_row(
             f"{probe.rate:,g}",
             number(probe.served_per_s),
-            *(_said(probe, name, name in limited) for name in statistics),
+            *(_statistic_text(probe, name, name in limited) for name in statistics),
             percent(probe.abort_rate),
             f"{'yes' if probe.met else 'no'} ({probe.met_runs} of {len(probe.runs)})",
         )
@@ -202,7 +202,7 @@ def show_found(found: Found, console: Console) -> None:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
-def _said(probe: Probe, name: str, bounds: bool) -> str:
+def _statistic_text(probe: Probe, name: str, bounds: bool) -> str:
     low, value, high = probe.statistic(name)
     if math.isinf(value):
         return "never"
@@ -218,17 +218,17 @@ def _answer(found: Found) -> list[str]:
         f"{times(len(found.capacity_runs), 'run')}"
     )
     if rate is None:
-        said = [f"No rate that was tried meets {search.objective} ({loop})."]
+        lines = [f"No rate that was tried meets {search.objective} ({loop})."]
     else:
-        met = (
+        sentence = (
             f"{search.objective}: met up to {rate:,g} transactions a second, to "
             f"{percent(search.step - 1)} ({loop}). Latency is from the moment a transaction "
             "was due; intervals are within the runs of a rate."
         )
-        said = [met]
-    said += found.answer.notes
-    said += [f"BROKEN  {line}" for line in found.broken]
-    return [*said, f"The curve is {found.folder / CURVE}."]
+        lines = [sentence]
+    lines += found.answer.notes
+    lines += [f"BROKEN  {line}" for line in found.broken]
+    return [*lines, f"The curve is {found.folder / CURVE}."]
 
 
 def _document(found: Found, ended: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from analysis.cli import terminal
 from analysis.cli.experiment_summary import show_experiment
 from analysis.cli.options import RUNS, DatabasesOption, RunsOption, command_line
-from analysis.cli.sweep_progress import SweepLive, time_words
+from analysis.cli.sweep_progress import SweepLive, waiting_time
 from analysis.counting import CountedCell as Counted
 from analysis.counting import cells_table, gather, write_csv
 from analysis.report import CELLS_CSV, skip_lines
@@ -109,7 +109,7 @@ def sweep_command(
     begin(sweep.design, folder)
     note_sweep(folder, sweep)
     before = read_experiment(folder)
-    _say(waiting, _announced(sweep, before, fresh))
+    _print_lines(waiting, _announced(sweep, before, fresh))
     try:
         with SweepLive(waiting, before, _beside(folder, runs), at_a_time) as live:
             experiment = run_cells(
@@ -123,13 +123,13 @@ def sweep_command(
             )
     except (KeyboardInterrupt, MachinesGone) as error:
         if isinstance(error, MachinesGone):
-            _say(waiting, [str(error)])
+            _print_lines(waiting, [str(error)])
         given: dict[str, object] = {"--jobs": jobs if jobs > 1 else None, "--cpus": cpus or None}
         given["--dask"] = dask
         given |= {"--blocks": blocks, "--seed": seed, "--duration": duration}
         given["--databases"] = databases
         more = ["--oversubscribe"] if oversubscribe else []
-        _say(waiting, _go_on(asked, folder, given, more))
+        _print_lines(waiting, _go_on(asked, folder, given, more))
         raise typer.Exit(1 if isinstance(error, MachinesGone) else 130) from None
     _show_result(experiment, console)
     if any(cell.state == FAILED for cell in experiment.cells.values()):
@@ -140,11 +140,11 @@ def _conductor(
     sweep: Sweep, dask: str | None, jobs: int, cpus: int, over: bool, waiting: Console
 ) -> tuple[Callable[..., Experiment], int]:
     """What runs the cells, and how many at a time. Raises what it can know before that."""
-    tell = partial(waiting.print, markup=False, highlight=False, soft_wrap=True)
+    print_line = partial(waiting.print, markup=False, highlight=False, soft_wrap=True)
     if dask is None:
         slots(jobs, cpus_each=cpus, oversubscribe=over)
         here = partial(run_experiment, jobs=jobs, cpus_each=cpus, oversubscribe=over, way="sweep")
-        return partial(here, say=tell), jobs
+        return partial(here, say=print_line), jobs
     if jobs != 1 or cpus:
         raise PlanError(
             "--dask and --jobs or --cpus: a machine of a cluster runs one cell at a time, on the "
@@ -153,10 +153,10 @@ def _conductor(
     from workloads.cluster import find_machines, run_on_cluster
 
     machines = find_machines(sweep.design, dask, oversubscribe=over)
-    return partial(run_on_cluster, address=dask, oversubscribe=over, say=tell), machines
+    return partial(run_on_cluster, address=dask, oversubscribe=over, say=print_line), machines
 
 
-def _say(console: Console, lines: Sequence[str]) -> None:
+def _print_lines(console: Console, lines: Sequence[str]) -> None:
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -212,20 +212,20 @@ def _announced(sweep: Sweep, before: Experiment, fresh: bool) -> list[str]:
     """What begins or goes on, and what is known to be missing."""
     cells = times(sweep.cells, "cell")
     design = sweep.design
-    said = [f"{design.name}: {design.question}"]
+    lines = [f"{design.name}: {design.question}"]
     what = f"{cells}: {times(len(design.arms), 'arm')} in {times(design.blocks, 'block')}"
     if fresh:
-        said.append(f"{what}, in {before.folder}")
+        lines.append(f"{what}, in {before.folder}")
     else:
-        said.append(f"goes on in {before.folder}: {len(before.cells)} of {cells} are done")
-    return said + _missing(sweep)
+        lines.append(f"goes on in {before.folder}: {len(before.cells)} of {cells} are done")
+    return lines + _missing(sweep)
 
 
 def _missing(sweep: Sweep) -> list[str]:
-    by_words: dict[str, list[str]] = {}
+    by_reason: dict[str, list[str]] = {}
     for arm, why in sweep.missing.items():
-        by_words.setdefault(why, []).append(arm)
-    return [f"missing, {times(len(arms), 'arm')}: {why}" for why, arms in by_words.items()]
+        by_reason.setdefault(why, []).append(arm)
+    return [f"missing, {times(len(arms), 'arm')}: {why}" for why, arms in by_reason.items()]
 
 
 def _dry_run(
@@ -247,21 +247,23 @@ def _dry_run(
     left = [(b, arm) for b, arms in enumerate(order) for arm in arms if (b, arm) not in done]
     extra = _beside(folder, runs)
     seconds = sum(extra.seconds(dict(design.arms[arm])) for _, arm in left) / jobs
-    _say(console, [f"{design.name}: {design.question}"])
-    _say(console, [f"  {axis}: {', '.join(map(shown, v))}" for axis, v in design.axes.items()])
+    _print_lines(console, [f"{design.name}: {design.question}"])
+    _print_lines(
+        console, [f"  {axis}: {', '.join(map(shown, v))}" for axis, v in design.axes.items()]
+    )
     arms = f"{times(len(design.arms), 'arm')} in {times(design.blocks, 'block')}"
     cells = times(sweep.cells, "cell")
-    said = [f"{arms}: {cells}, seed {design.seed}, baseline {design.baseline}"]
+    lines = [f"{arms}: {cells}, seed {design.seed}, baseline {design.baseline}"]
     if not fresh:
-        said.append(f"{times(len(done), 'cell')} done in {folder}, {len(left)} left")
-    said += _missing(sweep) + skip_lines(sweep.skipped)
-    said.append("b00, in this order:")
-    said += [f"  {arm}" for arm in order[0][:ORDER_SHOWN]]
+        lines.append(f"{times(len(done), 'cell')} done in {folder}, {len(left)} left")
+    lines += _missing(sweep) + skip_lines(sweep.skipped)
+    lines.append("b00, in this order:")
+    lines += [f"  {arm}" for arm in order[0][:ORDER_SHOWN]]
     if (more := len(order[0]) - ORDER_SHOWN) > 0:
-        said.append(f"  … and {more} more")
+        lines.append(f"  … and {more} more")
     side = f", {jobs} at a time" if jobs > 1 else ""
-    said.append(f"time: about {time_words(seconds)}{side}, {_of_what(extra)}")
-    _say(console, said)
+    lines.append(f"time: about {waiting_time(seconds)}{side}, {_of_what(extra)}")
+    _print_lines(console, lines)
 
 
 def _of_what(extra: Beside) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console, Group
 from rich.live import Live as RichLive
 
-from analysis.cli.progress import progress_words
+from analysis.cli.progress import progress_line
 from analysis.cli.terminal import one_line
 from analysis.counting import count
 from analysis.wording import number, times
@@ -72,12 +72,12 @@ class SweepLive:
         rate = self._rate(cell)
         if self.ran in (1, 8) or self.ran % 20 == 0:
             self.cost = self._costs(beside([experiment.folder]))
-        said = f"{number(rate)} committed/s" if rate is not None else "done"
+        result = f"{number(rate)} committed/s" if rate is not None else "done"
         if cell.state != DONE:
-            said = f"{cell.state}: {cell.words}"
+            result = f"{cell.state}: {cell.words}"
         line = (
-            f"[{len(experiment.cells)}/{self._cells()}, {self._left_words()} left] "
-            f"b{block:02d} of {times(experiment.design.blocks, 'block')}, {arm}: {said}"
+            f"[{len(experiment.cells)}/{self._cells()}, {self._time_left()} left] "
+            f"b{block:02d} of {times(experiment.design.blocks, 'block')}, {arm}: {result}"
         )
         if not self.live or cell.state != DONE:
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -100,12 +100,12 @@ class SweepLive:
         """What a terminal shows now."""
         states = [cell.state for cell in self.experiment.cells.values()]
         bad = {state: states.count(state) for state in dict.fromkeys(states) if state != DONE}
-        said = [f"{len(states)} of {self._cells()} cells done"]
-        said += [f"{many} {state}" for state, many in bad.items()]
-        said += [f"{len(self.running)} running", f"{self._left_words()} left"]
-        lines = [f"{self.experiment.design.name}: {', '.join(said)}"]
+        counts = [f"{len(states)} of {self._cells()} cells done"]
+        counts += [f"{many} {state}" for state, many in bad.items()]
+        counts += [f"{len(self.running)} running", f"{self._time_left()} left"]
+        lines = [f"{self.experiment.design.name}: {', '.join(counts)}"]
         for (block, arm), progress in list(self.running.items())[:RUNNING_SHOWN]:
-            how = progress_words(progress) if progress else "starting"
+            how = progress_line(progress) if progress else "starting"
             lines.append(f"  b{block:02d}, {arm}: {how}")
         medians = {arm: statistics.median(rates) for arm, rates in self.rates.items() if rates}
         if medians:
@@ -145,14 +145,14 @@ class SweepLive:
                 costs[arm] = statistics.median(took)
         return costs
 
-    def _left_words(self) -> str:
-        return time_words(self.left_s())
+    def _time_left(self) -> str:
+        return waiting_time(self.left_s())
 
 
-def time_words(seconds: float) -> str:
+def waiting_time(seconds: float) -> str:
     """A time as a person waits for it.
 
-    >>> time_words(8.2), time_words(100), time_words(7300)
+    >>> waiting_time(8.2), waiting_time(100), waiting_time(7300)
     ('8 s', '1.7 min', '2 h 1 min')
     """
     if seconds < 60:

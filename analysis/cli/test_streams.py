@@ -182,12 +182,12 @@ def test_the_shell_gets_results_alone(tmp_path: Path) -> None:
 
 
 def test_no_rate_is_told_of_a_runs_first_instant() -> None:
-    from analysis.cli.progress import progress_words
+    from analysis.cli.progress import progress_line
 
     assert per_s(124, 0.0) is per_s(124, -0.02) is per_s(124, 1e-9) is None
-    said = progress_words(Progress("measuring", 0.0, 1.0, 124, rate=per_s(124, 1e-9)))
+    said = progress_line(Progress("measuring", 0.0, 1.0, 124, rate=per_s(124, 1e-9)))
     assert said == "measuring: 124 committed, 0 conflicts (0.0%), 0 processes, 1 s left"
-    said = progress_words(Progress("measuring", 0.1, 1.0, 124, rate=per_s(124, 0.1)))
+    said = progress_line(Progress("measuring", 0.1, 1.0, 124, rate=per_s(124, 0.1)))
     assert said.startswith("measuring: 1,240 commits/s, 124 committed, ")
 
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.cli import entry as cli
-from analysis.cli.run_summary import doubts, rate_words, summary_lines
+from analysis.cli.run_summary import doubts, rate_line, summary_lines
 from analysis.counting import due as due_module
 from analysis.counting.cells_table import cells_table
 from analysis.counting.due import MOST_DRAWN, NotDrawn, arrivals_of
@@ -98,7 +98,7 @@ def test_far_below_what_the_store_can_do_nothing_changes(
 ) -> None:
     made = open_loop(per_s, 60_000, seconds=2.0, warmup_s=warmup_s, seed=seed)
     tally = tally_of(made)
-    assert tally.due is not None and tally.due.met and rate_words(tally) == ""
+    assert tally.due is not None and tally.due.met and rate_line(tally) == ""
     assert len(tally.due.due_ns) in (tally.due.many, tally.due.many - 1)
     # All but whoever was under way when the window opened or closed.
     served, due = sorted(tally.latency_ns["whole"].tolist()), sorted(tally.due.whole_ns.tolist())
@@ -109,8 +109,8 @@ def test_far_below_what_the_store_can_do_nothing_changes(
 
 
 def test_the_rate_that_is_just_met_is_met() -> None:
-    assert rate_words(tally_of(open_loop(400, 800, seconds=2.0))) == ""
-    assert rate_words(tally_of(open_loop(1000, 950, seconds=4.0))) != ""
+    assert rate_line(tally_of(open_loop(400, 800, seconds=2.0))) == ""
+    assert rate_line(tally_of(open_loop(1000, 950, seconds=4.0))) != ""
 
 
 def test_arrivals_drawn_at_once_are_those_drawn_one_by_one() -> None:
@@ -136,7 +136,7 @@ def test_what_was_given_up_or_failed_was_never_served_and_what_is_unknown_is_not
     assert tally.due.begun == ends == tally.due.many
     assert np.isinf(tally.due.least_ns).sum() == tally.due.given_up
     assert np.isinf(tally.due.whole_ns).sum() == tally.due.many - tally.due.served
-    assert f"of the others {tally.due.given_up} failed or given up, " in rate_words(tally)
+    assert f"of the others {tally.due.given_up} failed or given up, " in rate_line(tally)
     assert np.isinf(tally.whole()[1]).all()  # p90: never
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.cli.run_summary import effort_words, summary_lines
+from analysis.cli.run_summary import effort_line, summary_lines
 from analysis.counting.cells_table import cells_table
 from analysis.counting.measured import gather
 from analysis.counting.tables_out import export
@@ -72,7 +72,7 @@ def test_a_begin_that_waits_beyond_the_window_is_waiting_and_is_shown() -> None:
     assert tally.outside_ns == 60_000_000
     assert tally.wasted_ns == tally.committed_ns == tally.open_ns == 0
     assert tally.wasted == 0 and tally.longest_ns == 540_000_000
-    assert "; waiting in BEGIN at the end 100 %;" in effort_words(tally)
+    assert "; waiting in BEGIN at the end 100 %;" in effort_line(tally)
 
 
 def test_an_attempt_still_open_after_its_begin_is_wasted_but_its_begin_was_waiting() -> None:
@@ -84,7 +84,7 @@ def test_an_attempt_still_open_after_its_begin_is_wasted_but_its_begin_was_waiti
     assert tally.waiting_ns == 100_000_000
     assert tally.open_ns == tally.wasted_ns == 400_000_000
     assert tally.outside_ns == 100_000_000
-    said = effort_words(tally)
+    said = effort_line(tally)
     assert said.startswith(
         "wasted 44 % of the time in attempts, of which still open at the end 44 %; waiting in "
         "BEGIN at the end 11 %; CPU"
@@ -129,7 +129,7 @@ def test_where_hardly_anything_was_open_no_word_is_lost_on_it() -> None:
     tally = one({"start": 0, "end": 990_000}, {"start": 999_990, "begun": None, "end": None,
                                               "worked": None, "outcome": UNKNOWN})  # fmt: skip
     assert tally.waiting_ns == 10_000
-    assert effort_words(tally).startswith("wasted 0 % of the time in attempts; CPU")
+    assert effort_line(tally).startswith("wasted 0 % of the time in attempts; CPU")
 
 
 # --- as an equation ----------------------------------------------------------------------------
