@@ -50,23 +50,23 @@ class LaterVersion(RunError):
 class RunFailed(RuntimeError):
     """A run that could not be made; nothing was measured. The text is for the user.
 
-    said : what the process that failed wrote to its standard error.
+    stderr_text : what the process that failed wrote to its standard error.
     """
 
-    def __init__(self, sentence: str, said: str = "") -> None:
+    def __init__(self, sentence: str, stderr_text: str = "") -> None:
         super().__init__(sentence)
-        self.said = said
+        self.stderr_text = stderr_text
 
 
 class ModeRefused(RunFailed):
-    """An engine refused the BEGIN mode asked for. `words` are the engine's own."""
+    """An engine refused the BEGIN mode asked for. `message` is the engine's own."""
 
-    def __init__(self, engine: str, mode: str, words: str) -> None:
+    def __init__(self, engine: str, mode: str, message: str) -> None:
         super().__init__(
-            f"{engine} refuses BEGIN {mode.upper()}: {words}. "
+            f"{engine} refuses BEGIN {mode.upper()}: {message}. "
             "`cwkit engines` shows which engine accepts which mode."
         )
-        self.engine, self.mode, self.words = engine, mode, words
+        self.engine, self.mode, self.message = engine, mode, message
 
 
 class FolderUnwritable(RunFailed):

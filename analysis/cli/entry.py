@@ -47,7 +47,7 @@ def main() -> None:
             ours = "\n" if getattr(error, "several", False) else ""
             for sentence in visible(_by_option(error), keep=ours).splitlines():
                 print(f"cwkit: {sentence}", file=sys.stderr)
-            for line in getattr(error, "said", "").splitlines():
+            for line in getattr(error, "stderr_text", "").splitlines():
                 print(f"  | {visible(line)}", file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:

@@ -71,7 +71,7 @@ class CellCounter:
                 self.committed = None
                 return
             cell = experiment.cells[block, arm]
-            result = f"{state}: {cell.words}" if cell.words else self._rate()
+            result = f"{state}: {cell.reason}" if cell.reason else self._rate()
             minutes = (time.monotonic() - self.begun) / 60
             self.console.print(
                 f"[{self.seen}/{self.cells}, {minutes:.1f} min] {where}: {result}",
@@ -98,7 +98,7 @@ class CellCounter:
 def progress_line(progress: Progress) -> str:
     """One line: the phase, throughput, conflicts and time left."""
     if progress.phase in ("loading", "checking"):
-        detail = progress.told()
+        detail = progress.describe()
         return (
             f"{progress.phase} the database, {progress.elapsed_s:.0f} s{detail and f': {detail}'}"
         )

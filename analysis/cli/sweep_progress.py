@@ -74,7 +74,7 @@ class SweepLive:
             self.cost = self._costs(beside([experiment.folder]))
         result = f"{number(rate)} committed/s" if rate is not None else "done"
         if cell.state != DONE:
-            result = f"{cell.state}: {cell.words}"
+            result = f"{cell.state}: {cell.reason}"
         line = (
             f"[{len(experiment.cells)}/{self._cells()}, {self._time_left()} left] "
             f"b{block:02d} of {times(experiment.design.blocks, 'block')}, {arm}: {result}"

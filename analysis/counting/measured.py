@@ -410,7 +410,7 @@ def gather(
     for (block, arm), cell in experiment.cells.items():
         if arm not in wanted:
             continue
-        found = CountedCell(block, arm, cell.state, cell.words, foreign_limit=foreign_limit)
+        found = CountedCell(block, arm, cell.state, cell.reason, foreign_limit=foreign_limit)
         if cell.folder is not None:
             try:
                 run = cell.read()
@@ -418,7 +418,7 @@ def gather(
                     found, counted=count(run), manifest=run.manifest, folder=cell.folder
                 )
             except (RunError, KeyError, TypeError) as error:
-                found = replace(found, state="failed", failure=f"{cell.words} {error}".strip())
+                found = replace(found, state="failed", failure=f"{cell.reason} {error}".strip())
         cells[block, arm] = found
     for block, arms in enumerate(experiment.order):
         for arm in arms:

@@ -21,7 +21,7 @@ from workloads.errors import PlanError, RunError
 from workloads.experiments import free_or_ours, unwritable
 from workloads.files import FORMAT_VERSION, read_versioned, visible, write_json
 from workloads.records import EngineEntry, Machine, Manifest
-from workloads.runs import Plan, describe, identity_of, in_words
+from workloads.runs import Plan, complaint_of, describe, identity_of
 
 SEARCH, DOCUMENT = "search.json", "answer.json"
 SEARCHED = ("rate", "read_rate", "duration_s", "seed")
@@ -170,7 +170,7 @@ def read_search(folder: Path) -> Search:
         plan = Plan(**said.plan)
         parse_objectives(said.search)
     except (ValidationError, PlanError, TypeError) as error:
-        why = in_words(error) if isinstance(error, ValidationError) else visible(error)
+        why = complaint_of(error) if isinstance(error, ValidationError) else visible(error)
         raise RunError(f"{path}: {why.rstrip('.')}. It was cut or edited.") from error
     return Search(plan, said.search, said.repeats, said.step, said.longest_s, said.foreign_limit)
 

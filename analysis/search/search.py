@@ -24,7 +24,7 @@ from workloads.errors import EngineMissing, RunError, RunFailed
 from workloads.experiments import EARLIER, TEMPLATES, finished, unwritable
 from workloads.files import LOCK_FILE, Held, inside, locked, move_aside, remove
 from workloads.records import Run, read_manifest, read_run
-from workloads.runs import PARENT_KILLED, OnProgress, Plan, prepare, run, says_nothing, why_not
+from workloads.runs import PARENT_KILLED, OnProgress, Plan, disk_trouble, prepare, run, why_not
 
 SPARE = 3
 """Runs beyond the asked-for repeats that are made where others used the machine meanwhile."""
@@ -293,7 +293,7 @@ class _Making:
             try:
                 manifest = read_manifest(where)
                 cut = manifest.under_way is not None or manifest.ended in CUT_SHORT
-                if not cut and not says_nothing(manifest):
+                if not cut and not disk_trouble(manifest):
                     return read_run(where)
             except RunError:
                 pass
@@ -317,7 +317,7 @@ class _Making:
         )
         if made.manifest.ended == "interrupted":
             raise KeyboardInterrupt
-        if why := says_nothing(made.manifest):
+        if why := disk_trouble(made.manifest):
             raise Undecided(
                 f"{made.folder}: {why} The search goes on with: cwkit search --into {self.folder}"
             )

@@ -166,7 +166,7 @@ def answer(session: SubprocessSession, phase: int, statement: Statement) -> tupl
     """What an engine says to a statement, without its words."""
     rows, refusal = session.call(phase, *statement, reads=True)
     if refusal is not None:
-        broken = RULE.search(refusal.words)
+        broken = RULE.search(refusal.message)
         return "error", broken.group().upper() if broken else "other", refusal.over
     return "rows", [tuple((type(v), repr(v)) for v in row) for row in rows or []]
 

@@ -157,7 +157,7 @@ def cell(job: Mapping[str, Any]) -> dict[str, Any]:
             visit.progress = {}
     if made is None:
         return {"stopped": True}
-    said = {"state": made.state, "words": made.words, "took_s": made.took_s, "files": []}
+    said = {"state": made.state, "words": made.reason, "took_s": made.took_s, "files": []}
     if made.folder is not None:
         paths = [path for path in sorted(made.folder.rglob("*")) if path.is_file()]
         said["run"] = made.folder.name

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from workloads.cluster import agent as remote
 from workloads.errors import PlanError, RunError
 from workloads.experiments import Design, Place
-from workloads.runs import Plan, digest, field_of, in_words
+from workloads.runs import Plan, complaint_of, digest, field_of
 
 RESOURCE = "cwkit"
 
@@ -369,7 +369,7 @@ def _needs(design: Design) -> tuple[list[str], list[str]]:
         try:
             plan = Plan(**values)
         except ValidationError as error:
-            raise PlanError(in_words(error), field_of(error)) from error
+            raise PlanError(complaint_of(error), field_of(error)) from error
         files |= dict.fromkeys(plan.files())
         engines |= dict.fromkeys(name for name in plan.engines() if ".py:" not in name)
     return list(engines), list(files)

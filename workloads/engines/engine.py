@@ -70,7 +70,7 @@ class Refusal(NamedTuple):
 
     outcome: int
     conflict: int
-    words: str
+    message: str
     over: bool
 
 
@@ -113,7 +113,7 @@ def classifier(session: Session) -> Callable[[BaseException, int, int | None], R
     >>> class Yours:
     ...     def refusal(self, error, phase):
     ...         return Refusal(3, 0, str(error), True)
-    >>> classifier(Yours())(ValueError("no"), 2, 1_000).words
+    >>> classifier(Yours())(ValueError("no"), 2, 1_000).message
     'no'
     """
     own: Any = session.refusal

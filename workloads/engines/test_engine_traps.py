@@ -127,7 +127,7 @@ def test_libsql_raises_what_returning_meets_only_when_it_is_fetched(libsql: Pair
         bare.execute(sql).fetchall()
     refusal = refused(libsql.session, STATEMENT, libsql.session.run, sql)
     assert refusal.outcome == FAILED
-    assert "UNIQUE" in refusal.words
+    assert "UNIQUE" in refusal.message
 
 
 def test_libsql_does_not_commit_a_returning_while_its_cursor_lives(libsql: Pair) -> None:
@@ -215,7 +215,7 @@ def test_libsql_executescript_swallows_errors(libsql: Pair) -> None:
     libsql.bare().executescript("INSERT INTO nowhere VALUES (1)")  # no error: why nobody calls it
     assert refused(
         libsql.session, STATEMENT, libsql.session.run, "INSERT INTO nowhere VALUES (1)"
-    ).words.startswith("no such table")
+    ).message.startswith("no such table")
 
 
 # sqlite3 of Python
@@ -254,7 +254,7 @@ def test_the_branch_refuses_commit_beside_its_own_open_cursor(branch: Pair) -> N
     next(cursor)
     # Called BUSY by SQLite, though no other transaction had a part in it.
     refusal = refused(session, COMMIT, session.commit)
-    assert "in progress" in refusal.words, FIXED
+    assert "in progress" in refusal.message, FIXED
     assert (refusal.outcome, refusal.over) == (FAILED, False)
     del cursor
     session.run("SELECT id FROM t")

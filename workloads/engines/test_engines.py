@@ -99,7 +99,7 @@ def test_a_constraint_is_raised_by_run_also_under_returning(engine: Engine, open
     for sql in ("INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (1) RETURNING id"):
         refusal = refused(session, STATEMENT, session.run, sql)
         assert (refusal.outcome, refusal.conflict) == (FAILED, NO_CONFLICT)
-        assert "UNIQUE" in refusal.words
+        assert "UNIQUE" in refusal.message
         assert refusal.over is not session.in_transaction()
     session.rollback()
 

@@ -170,7 +170,7 @@ def test_a_full_database_fails_and_is_no_conflict(name: str, opened: Any) -> Non
     session.begin()
     refusal = refused(session, STATEMENT, session.run, "INSERT INTO t VALUES (zeroblob(100000))")
     assert (refusal.outcome, refusal.conflict) == (FAILED, FULL)
-    assert "full" in refusal.words
+    assert "full" in refusal.message
     assert refusal.over is not session.in_transaction()
     session.rollback()
 
@@ -180,7 +180,7 @@ def test_a_value_beyond_the_engines_limit_is_told_as_a_limit(name: str, opened: 
     session = opened(usable(name), "immediate")
     refusal = refused(session, STATEMENT, session.rows, "SELECT zeroblob(2000000000)")
     assert (refusal.outcome, refusal.conflict) == (FAILED, LIMIT)
-    assert "too big" in refusal.words
+    assert "too big" in refusal.message
 
 
 def test_a_constraint_is_neither_full_nor_an_io_error_nor_a_limit(
@@ -223,7 +223,7 @@ def test_a_file_that_is_no_database_fails_in_the_engines_words(engine: Engine, p
     refusal = refused(session, STATEMENT, session.run, "CREATE TABLE t (a)")
     session.close()
     assert (refusal.outcome, refusal.conflict) == (FAILED, NO_CONFLICT)
-    assert refusal.words
+    assert refusal.message
 
 
 def test_a_folder_that_is_not_there_is_an_ordinary_error(engine: Engine, tmp_path: Path) -> None:

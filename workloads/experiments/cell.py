@@ -154,11 +154,11 @@ def _made(
     except EngineMissing as error:
         return Cell(block, arm, MISSING, str(error), None)
     except ModeRefused as error:
-        return Cell(block, arm, REFUSED, f"{error.engine}: {error.words}", None)
+        return Cell(block, arm, REFUSED, f"{error.engine}: {error.message}", None)
     except FolderUnwritable:
         raise
     except (RunFailed, RunError) as error:
-        designs.write_last_words(folder, block, arm, getattr(error, "said", ""))
+        designs.write_last_words(folder, block, arm, getattr(error, "stderr_text", ""))
         return Cell(block, arm, FAILED, str(error), None)
     except OSError as error:
         if error.errno in FULL:

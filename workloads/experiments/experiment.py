@@ -32,7 +32,7 @@ from workloads.files import (
     write_json,
 )
 from workloads.processes import SUFFIX, path_of
-from workloads.runs import Plan, in_words
+from workloads.runs import Plan, complaint_of
 
 if TYPE_CHECKING:
     from workloads.records import Run
@@ -122,14 +122,14 @@ class Cell:
     block: int
     arm: str
     state: str
-    words: str
+    reason: str
     folder: Path | None
     took_s: float = 0.0
 
     def read(self) -> Run:
         """The cell's run. Raises RunError."""
         if self.folder is None:
-            raise RunError(f"block {self.block}, arm {self.arm!r} has no run: {self.words}")
+            raise RunError(f"block {self.block}, arm {self.arm!r} has no run: {self.reason}")
         from workloads.records import read_run
 
         return read_run(self.folder)
@@ -295,7 +295,7 @@ def write_cell(folder: Path, cell: Cell) -> None:
         "block": cell.block,
         "arm": cell.arm,
         "state": cell.state,
-        "words": cell.words,
+        "words": cell.reason,
         "run": cell.folder.name if cell.folder else "",
         "took_s": round(cell.took_s, 3),
     }
@@ -409,7 +409,7 @@ def _wrong(said: _Asked) -> str:
         try:
             Plan(**values)
         except (ValidationError, TypeError) as error:
-            why = in_words(error) if isinstance(error, ValidationError) else str(error)
+            why = complaint_of(error) if isinstance(error, ValidationError) else str(error)
             return f"the arm {visible(repr(arm))} makes no plan: {visible(why).rstrip('.')}"
     return ""
 

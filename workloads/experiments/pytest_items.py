@@ -249,9 +249,9 @@ class CellItem(pytest.Item):
     def _judge(self, cell: Cell) -> None:
         if cell.state == FAILED:
             where = f"\nIts run: {cell.folder}" if cell.folder else ""
-            raise CellFailed(f"block {cell.block}, {visible(f'{cell.arm}: {cell.words}')}{where}")
+            raise CellFailed(f"block {cell.block}, {visible(f'{cell.arm}: {cell.reason}')}{where}")
         if cell.state != DONE:
-            pytest.skip(visible(f"{cell.state}: {cell.words}"))
+            pytest.skip(visible(f"{cell.state}: {cell.reason}"))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         if isinstance(excinfo.value, (CellFailed, *MENDABLE)):

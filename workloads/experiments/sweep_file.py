@@ -18,7 +18,7 @@ from workloads.errors import PlanError, RunError, UnknownName, nearest, shortene
 from workloads.experiments.toml_lines import lines_of
 from workloads.files import read_text, visible
 from workloads.records import Retry
-from workloads.runs import Plan, PlanErrors, in_words
+from workloads.runs import Plan, PlanErrors, complaint_of
 from workloads.scenarios import find_scenario
 
 At = tuple[str | int, ...]
@@ -268,7 +268,7 @@ def _of_the_file(source: Source, error: ValidationError, number: int) -> Wrong:
         return source.wrong(at, _no_such(key, File.model_fields))
     if one["type"] == "missing":
         return source.wrong(at, f"{key} is missing. {_WHAT[key]}")
-    return source.wrong(at, in_words(error, number))
+    return source.wrong(at, complaint_of(error, number))
 
 
 _WHAT = {
@@ -402,7 +402,7 @@ class _Check:
             # A complaint about another field cannot come: the others are all defaults.
             made = Plan(**{name: value})
         except ValidationError as error:
-            raise self.source.wrong(at, in_words(error)) from error
+            raise self.source.wrong(at, complaint_of(error)) from error
         self._same_type(at, name, value, getattr(made, name))
         if name in ENGINES:
             self._named(at, value, find_engine)
@@ -413,7 +413,7 @@ class _Check:
         try:
             made = Retry(**{part: value})
         except ValidationError as error:
-            raise self.source.wrong(at, in_words(error)) from error
+            raise self.source.wrong(at, complaint_of(error)) from error
         self._same_type(at, part, value, getattr(made, part))
 
     def _param(self, at: At, param: str, value: Any) -> None:
@@ -432,7 +432,7 @@ class _Check:
             except ValidationError as error:
                 if error.errors()[0]["loc"][:1] not in ((param,), ()):
                     continue  # it needs another parameter beside it: the whole arm is tried later
-                raise self.source.wrong(at, in_words(error)) from error
+                raise self.source.wrong(at, complaint_of(error)) from error
             self._same_type(at, param, value, getattr(made, param))
 
     def _same_type(self, at: At, name: str, given: Any, made: Any) -> None:

@@ -137,9 +137,9 @@ def test_refused_missing_and_failed_arms_are_kept_and_the_rest_goes_on(tmp_path)
         "broken": "failed",
         "sound": "done",
     }
-    assert "syntax error" in made.cells[0, "refused"].words
-    assert "went away" in made.cells[0, "missing"].words
-    assert "committed increments" in made.cells[0, "broken"].words
+    assert "syntax error" in made.cells[0, "refused"].reason
+    assert "went away" in made.cells[0, "missing"].reason
+    assert "committed increments" in made.cells[0, "broken"].reason
     assert read_experiment(tmp_path / "e").cells == made.cells
 
 

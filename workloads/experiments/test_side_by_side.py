@@ -188,7 +188,7 @@ def test_a_cell_whose_process_is_killed_is_a_failure_and_the_rest_goes_on(tmp_pa
     )
     states = {arm: cell.state for (_, arm), cell in made.cells.items()}
     assert states == {"killed": "failed", "refused": "refused", "sound": "done"}
-    assert "signal 9" in made.cells[0, "killed"].words
+    assert "signal 9" in made.cells[0, "killed"].reason
 
 
 CONDUCT = """

@@ -1,5 +1,5 @@
-"""Child processes: started in one way, waited for with a limit, ended with their parent; what
-they wrote last is kept.
+"""Child processes: started in one way, waited for with a limit, ended with their parent. Their
+last output is kept.
 """
 
 import lazy_loader
@@ -12,10 +12,11 @@ __all__ = [
     "SUFFIX",
     "ChildProcess",
     "all_of",
+    "describe_end",
+    "describe_status",
     "die_with_parent",
     "end",
     "end_with_parent",
-    "ended_words",
     "gist",
     "give_back",
     "hold_back",
@@ -28,6 +29,5 @@ __all__ = [
     "read_open",
     "reserve",
     "start",
-    "status_words",
     "wait",
 ]

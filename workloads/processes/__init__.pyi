@@ -6,13 +6,13 @@ from .accounts import read_account as read_account
 from .accounts import reserve as reserve
 from .children import POLL_S as POLL_S
 from .children import ChildProcess as ChildProcess
+from .children import describe_end as describe_end
+from .children import describe_status as describe_status
 from .children import die_with_parent as die_with_parent
 from .children import end as end
 from .children import end_with_parent as end_with_parent
-from .children import ended_words as ended_words
 from .children import python as python
 from .children import start as start
-from .children import status_words as status_words
 from .children import wait as wait
 from .last_words import SUFFIX as SUFFIX
 from .last_words import all_of as all_of

@@ -1,4 +1,4 @@
-"""Accounts: what each process of a run tells its parent at its end, even when the disk is full.
+"""Accounts: each process of a run reports to its parent at its end, even when the disk is full.
 
 An account is a small JSON file in the run's folder. Its place on the disk is reserved before the
 run begins, because a worker whose disk has filled has most to tell. A reader that comes before an
@@ -34,7 +34,7 @@ def hold_back(folder: Path) -> None:
 
 
 def give_back(folder: Path) -> None:
-    """Give that room to whoever writes next. Nothing happens where it was given back already."""
+    """Remove the reserve, so that others can write. Nothing happens where it is gone already."""
     (Path(folder) / RESERVE).unlink(missing_ok=True)
 
 
@@ -49,18 +49,18 @@ def reserve(folder: Path, who: str) -> None:
         os.posix_fallocate(file.fileno(), 0, RESERVED_BYTES)
 
 
-def leave(folder: Path, who: str, said: Mapping[str, Any]) -> None:
-    """Leave an account; where the disk has no room for a long one, without its evidence.
+def leave(folder: Path, who: str, account: Mapping[str, Any]) -> None:
+    """Leave an account. Where the disk has no room for a long one, its evidence is left out.
 
     Raises OSError where not even that can be written.
     """
     number = os.open(account_path(folder, who), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
-            _write(number, json.dumps(said).encode())
+            _write(number, json.dumps(account).encode())
         except OSError:
             os.ftruncate(number, RESERVED_BYTES)
-            _write(number, json.dumps(_brief(said)).encode())
+            _write(number, json.dumps(_brief(account)).encode())
     finally:
         os.close(number)
 
@@ -68,10 +68,10 @@ def leave(folder: Path, who: str, said: Mapping[str, Any]) -> None:
 def read_account(folder: Path, who: str) -> dict[str, Any]:
     """The account; {} where there is none yet, or none any more."""
     try:
-        said = json.loads(read_bytes(account_path(folder, who)))
+        account = json.loads(read_bytes(account_path(folder, who)))
     except (OSError, RunError, ValueError, RecursionError):
         return {}
-    return said if isinstance(said, dict) else {}
+    return account if isinstance(account, dict) else {}
 
 
 def _write(number: int, data: bytes) -> None:
@@ -83,11 +83,11 @@ def _write(number: int, data: bytes) -> None:
         at += os.pwrite(number, whole[at:], at)
 
 
-def _brief(said: Mapping[str, Any]) -> dict[str, Any]:
-    """An account cut to what must be said: its short values, and the sentence of each finding."""
-    kept = {name: value for name, value in said.items() if not isinstance(value, (dict, list))}
+def _brief(account: Mapping[str, Any]) -> dict[str, Any]:
+    """An account cut to its short values and the sentence of each finding."""
+    kept = {name: value for name, value in account.items() if not isinstance(value, (dict, list))}
     kept |= {name: value[:BRIEF_CHARS] for name, value in kept.items() if isinstance(value, str)}
-    findings = said.get("findings")
+    findings = account.get("findings")
     if isinstance(findings, list):
         kept["findings"] = [
             finding | {"sentence": str(finding["sentence"])[:BRIEF_CHARS], "evidence": {}}

@@ -1,8 +1,8 @@
 """Child processes: started in one way, waited for with a limit, ended by their id, gone with their
 parent.
 
-`start` decides what every child gets: which code it imports, how many threads numpy may make, its
-standard streams, its process group, where its last words go, and how it learns who its parent is.
+`start` gives every child the same things: the code it imports, the number of threads that numpy may
+make, its standard streams, its process group, the file for its last words, and its parent's id.
 A program of ours then calls `die_with_parent`, or `end_with_parent` where it has children itself.
 """
 
@@ -41,7 +41,7 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before any fork, n
 
 @dataclass
 class ChildProcess:
-    """A process we started: which workers it carries, and where its last words go.
+    """A process we started, the workers it carries, and the file for its last words.
 
     last_words : the file with its standard error; None where they go to ours, or to an open file.
     """
@@ -51,18 +51,18 @@ class ChildProcess:
     last_words: Path | None = None
     workers: tuple[int, ...] = ()
 
-    def said(self) -> str:
-        """What it has written to its file of last words, "" where it has none."""
+    def stderr_text(self) -> str:
+        """The text of its file of last words, "" where it has none."""
         return read_last_words(self.last_words) if self.last_words else ""
 
 
-def python(module: str, *words: str) -> list[str]:
+def python(module: str, *argv: str) -> list[str]:
     """The command that runs a module of ours, and not one of that name in the current folder.
 
     >>> python("workloads.runs.worker", "job.json", "load")[1:]
     ['-P', '-m', 'workloads.runs.worker', 'job.json', 'load']
     """
-    return [sys.executable, "-P", "-m", module, *words]
+    return [sys.executable, "-P", "-m", module, *argv]
 
 
 def start(
@@ -84,10 +84,11 @@ def start(
     """Start a child process. It gets our environment, with our code first on its search path.
 
     last_words : where its standard error goes; None: to ours. A path is written anew.
-    environment : what it has besides ours. without : what it has not: variables that begin so.
+    environment : variables that it gets besides ours. without : variables whose names begin so are
+        left out.
     search_path : where it looks for modules after our code; None: in the folders of PYTHONPATH.
-    stdin, stdout : as of subprocess.Popen; its output goes where its errors go unless told. A pipe
-        is not buffered on our side.
+    stdin, stdout : as for subprocess.Popen. Without `stdout` its output goes where its errors go.
+        A pipe is not buffered on our side.
     inherit : descriptors that it keeps open. within : the folder it runs in.
     own_group : Ctrl-C and Ctrl-Z reach us alone, and we end it in order. Otherwise they reach both.
     foreign : a program that cannot call `die_with_parent`. It is ended with the thread that calls
@@ -165,8 +166,8 @@ def end_with_parent(grace_s: float) -> None:
 
 
 def _parent() -> int | None:
-    said = os.environ.pop(PARENT, "")
-    return int(said) if said else None
+    text = os.environ.pop(PARENT, "")
+    return int(text) if text else None
 
 
 def _die_with(parent: int) -> None:
@@ -176,11 +177,11 @@ def _die_with(parent: int) -> None:
 
 
 def wait(
-    child: ChildProcess, limit_s: float, tell: Callable[[float], None] = lambda elapsed_s: None
+    child: ChildProcess, limit_s: float, on_wait: Callable[[float], None] = lambda elapsed_s: None
 ) -> int | None:
     """Wait for a process and return its status, None where it had to be ended at the limit.
 
-    tell : called meanwhile with the seconds waited.
+    on_wait : called meanwhile with the seconds waited.
     """
     begun = time.monotonic()
     while child.process.poll() is None:
@@ -188,7 +189,7 @@ def wait(
         if elapsed > limit_s:
             end(child.process)
             return None
-        tell(elapsed)
+        on_wait(elapsed)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.process.wait(POLL_S)
     return child.process.returncode
@@ -204,10 +205,10 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait(10)
 
 
-def status_words(code: int) -> str:
+def describe_status(code: int) -> str:
     """How a process ended, for people.
 
-    >>> status_words(-11), status_words(3)
+    >>> describe_status(-11), describe_status(3)
     ('signal 11 (SIGSEGV)', 'exit status 3')
     """
     if code >= 0:
@@ -216,6 +217,6 @@ def status_words(code: int) -> str:
     return f"signal {-code} ({signal.Signals(-code).name})" if known else f"signal {-code}"
 
 
-def ended_words(child: ChildProcess) -> str:
-    """How a process ended, and what its last words come to."""
-    return f"{status_words(child.process.returncode)}: {gist(child.said())}".rstrip(": ")
+def describe_end(child: ChildProcess) -> str:
+    """How a process ended, with the gist of its last words."""
+    return f"{describe_status(child.process.returncode)}: {gist(child.stderr_text())}".rstrip(": ")

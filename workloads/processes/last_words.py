@@ -1,8 +1,7 @@
-"""Last words: what a process wrote to its standard error, kept because an engine's panic is the
-finding.
+"""Last words: the standard error of a process, kept because an engine's panic is the finding.
 
 Each process of a run writes to a file of its own in the run's folder, so that the text is there
-whoever is killed. Of a very long text the beginning and the end are kept: a panic says first what
+whoever is killed. A very long text keeps its beginning and its end: a panic says first what
 happened and last where.
 """
 
@@ -56,7 +55,7 @@ def read_open(file: IO[bytes]) -> str:
 
 
 def keep(path: Path) -> None:
-    """Shorten the file of an ended process to what `read_last_words` gives; remove an empty one.
+    """Shorten the file of an ended process to the text of `read_last_words`; remove an empty one.
 
     It stays as it is where the disk has no room for that.
     """
@@ -79,15 +78,15 @@ def all_of(folder: Path, workers: int) -> Iterator[tuple[str, str]]:
 
 
 def gist(text: str) -> str:
-    r"""The text in a few words: the last line of a Python traceback, else the last lines.
+    r"""The text in short: the last line of a Python traceback, else the last lines.
 
     >>> gist("thread 'main' panicked at a.rs:3:5:\nnot ok\n")
     "thread 'main' panicked at a.rs:3:5: / not ok"
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    said = " / ".join(lines[-1:] if TRACEBACK in lines else lines[-LINES:])
+    short = " / ".join(lines[-1:] if TRACEBACK in lines else lines[-LINES:])
     half = LINE_CHARS // 2
-    return said if len(said) <= LINE_CHARS else f"{said[:half]} … {said[-half:]}"
+    return short if len(short) <= LINE_CHARS else f"{short[:half]} … {short[-half:]}"
 
 
 __all__ = [

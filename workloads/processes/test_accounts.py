@@ -42,9 +42,9 @@ def test_an_account_is_read_by_any_reader_of_json(tmp_path):
 def test_on_a_full_disk_an_account_that_fits_its_place_is_whole(tmp_path, no_file_beyond):
     accounts.reserve(tmp_path, "worker-000")
     no_file_beyond(accounts.RESERVED_BYTES)
-    said = {"state": "could not record", "account": "x" * 10_000, "pragmas": {"cache_size": 1}}
-    accounts.leave(tmp_path, "worker-000", said)
-    assert accounts.read_account(tmp_path, "worker-000") == said
+    account = {"state": "could not record", "account": "x" * 10_000, "pragmas": {"cache_size": 1}}
+    accounts.leave(tmp_path, "worker-000", account)
+    assert accounts.read_account(tmp_path, "worker-000") == account
 
 
 def test_on_a_full_disk_a_long_account_keeps_what_it_came_to(tmp_path, no_file_beyond):
@@ -86,7 +86,7 @@ def test_a_record_that_met_a_full_disk_is_cut_at_its_end_alone(tmp_path, no_file
     with pytest.raises(OSError, match="large"):
         go_on()
     size = path.stat().st_size
-    for write in (recorder.begin, lambda *said: recorder.end(1, "committed", [])):
+    for write in (recorder.begin, lambda *values: recorder.end(1, "committed", [])):
         with pytest.raises(OSError, match="large"):
             write(done, [])
     assert path.stat().st_size == size

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from workloads.files import ROOT
-from workloads.processes import ended_words, start, wait
+from workloads.processes import describe_end, start, wait
 
 LIMIT_S = 60.0
 STARTER = "workloads/processes/children.py"
@@ -32,8 +32,8 @@ print(json.dumps(said | {"group": os.getpgrp() == os.getpid(), "stdin": sys.stdi
 
 def shown(path: Path, **how: Any) -> dict[str, Any]:
     child = start("shows", [sys.executable, "-c", SHOWS], last_words=path, **how)
-    assert wait(child, LIMIT_S) == 0, child.said()
-    return json.loads(child.said())
+    assert wait(child, LIMIT_S) == 0, child.stderr_text()
+    return json.loads(child.stderr_text())
 
 
 def test_a_child_gets_our_code_first_one_thread_its_parent_and_a_group_of_its_own(
@@ -53,7 +53,7 @@ def test_a_child_gets_our_code_first_one_thread_its_parent_and_a_group_of_its_ow
 
 def test_a_foreign_program_is_told_what_the_caller_says_and_no_parent(tmp_path, monkeypatch):
     monkeypatch.setenv("SQLD_X", "1")
-    said = shown(
+    seen = shown(
         tmp_path / "said",
         foreign=True,
         without="SQLD_",
@@ -61,14 +61,14 @@ def test_a_foreign_program_is_told_what_the_caller_says_and_no_parent(tmp_path, 
         search_path=["/here"],
         own_group=False,
     )
-    assert (said["SQLD_X"], said["MORE"], said["CWKIT_PARENT"]) == (None, "more", None)
-    assert (said["PYTHONPATH"], said["group"]) == (f"{ROOT}:/here", False)
+    assert (seen["SQLD_X"], seen["MORE"], seen["CWKIT_PARENT"]) == (None, "more", None)
+    assert (seen["PYTHONPATH"], seen["group"]) == (f"{ROOT}:/here", False)
 
 
 def test_its_last_words_are_kept_and_told(tmp_path):
     child = start("dies", [sys.executable, "-c", "raise OSError('no')"], last_words=tmp_path / "x")
     assert wait(child, LIMIT_S) == 1
-    assert ended_words(child) == "exit status 1: OSError: no"
+    assert describe_end(child) == "exit status 1: OSError: no"
 
 
 def test_who_takes_too_long_is_ended(tmp_path):
@@ -101,8 +101,8 @@ def ours(call: str) -> list[str]:
     ids=["at once", "in order", "a foreign program"],
 )
 def test_it_is_gone_with_its_parent(argv, foreign):
-    words = [sys.executable, "-c", PARENT.format(argv=argv, foreign=foreign)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT) as parent:
+    command = [sys.executable, "-c", PARENT.format(argv=argv, foreign=foreign)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as parent:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
@@ -110,8 +110,8 @@ def test_it_is_gone_with_its_parent(argv, foreign):
 
 
 def test_a_child_whose_parent_is_not_known_lives_on():
-    said = [sys.executable, "-c", "import workloads.processes as p; p.die_with_parent(); print(1)"]
-    done = subprocess.run(said, capture_output=True, text=True, cwd=ROOT, timeout=LIMIT_S)
+    argv = [sys.executable, "-c", "import workloads.processes as p; p.die_with_parent(); print(1)"]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, timeout=LIMIT_S)
     assert done.stdout == "1\n"
 
 
@@ -122,7 +122,7 @@ STARTS = (
 
 
 def calls(path: Path) -> set[str]:
-    """What a module calls that starts a process: "subprocess.run", "os.fork" and their like."""
+    """The calls of a module that start a process: "subprocess.run", "os.fork" and their like."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module in ("subprocess", "multiprocessing"):

@@ -1,4 +1,4 @@
-"""What a process wrote before it died is kept whole: an engine's panic is the finding."""
+"""The last output of a process that died is kept whole: an engine's panic is the finding."""
 
 import pytest
 
@@ -109,9 +109,9 @@ def test_the_loaders_panic_is_told_whole_with_the_sentence(tmp_path, panicking, 
     with pytest.raises(RunFailed, match=r"signal 6 \(SIGABRT\): thread 'main' panicked") as failed:
         run(plan, tmp_path / "runs")
     assert "\n" not in str(failed.value)
-    assert failed.value.said == PANIC
-    words = ["--scenario", "counter", "--database", panicking("AtConnect")]
-    done = cwkit("run", *words, "--runs", tmp_path / "runs")
+    assert failed.value.stderr_text == PANIC
+    argv = ["--scenario", "counter", "--database", panicking("AtConnect")]
+    done = cwkit("run", *argv, "--runs", tmp_path / "runs")
     assert done.returncode == 2
     assert done.stderr.endswith(shown(PANIC) + "\n")
     assert list((tmp_path / "runs").iterdir()) == []
@@ -135,7 +135,7 @@ def test_the_panic_of_a_cells_loader_is_kept_beside_its_state(tmp_path, panickin
     )  # fmt: skip
     made = run_experiment(design, tmp_path / "e")
     bad = made.cells[0, "bad"]
-    assert "panicked at core/storage/pager.rs" in bad.words
+    assert "panicked at core/storage/pager.rs" in bad.reason
     assert last_words.read_last_words(tmp_path / "e" / "b00-bad.stderr") == PANIC
     assert not (tmp_path / "e" / "b00-good.stderr").exists()
 

@@ -23,9 +23,9 @@ import numpy as np
 
 from workloads.files import FORMAT_VERSION, made, resolved
 from workloads.processes import (
+    describe_end,
     die_with_parent,
     end,
-    ended_words,
     keep,
     path_of,
     python,
@@ -125,7 +125,7 @@ def _apart(job: dict[str, Any], folder: Path, limit_s: float) -> str:
         keep(path_of(folder, "served"))
     if status is None:
         return f"not done after {limit_s:g} s"
-    return ended_words(child) if status else ""
+    return describe_end(child) if status else ""
 
 
 class _Client:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workloads.files import ROOT
-from workloads.processes import end, gist, read_last_words, start, status_words
+from workloads.processes import describe_status, end, gist, read_last_words, start
 
 # From this file, not from the current directory, as for the begin-concurrent build.
 BUILD = ROOT / ".build" / "sqld"
@@ -64,7 +64,7 @@ def serving(folder: Path) -> Iterator[Server]:
         finally:
             end(process)
     raise SqldMissing(
-        f"sqld ended at each of {ATTEMPTS} starts ({status_words(process.returncode)}: "
+        f"sqld ended at each of {ATTEMPTS} starts ({describe_status(process.returncode)}: "
         f"{_last_words(folder / 'sqld.log')}). Run: make clean setup"
     )
 

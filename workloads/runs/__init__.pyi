@@ -12,9 +12,9 @@ from .pacing import due_before as due_before
 from .plan import ROLES as ROLES
 from .plan import Plan as Plan
 from .plan import PlanErrors as PlanErrors
+from .plan import complaint_of as complaint_of
 from .plan import field_of as field_of
 from .plan import file_of as file_of
-from .plan import in_words as in_words
 from .plan import make_plan as make_plan
 from .plan import shape_of as shape_of
 from .recovery import PARENT_KILLED as PARENT_KILLED
@@ -25,7 +25,7 @@ from .recovery import must_be_over as must_be_over
 from .recovery import recover as recover
 from .recovery import run_of as run_of
 from .trouble import Trouble as Trouble
-from .trouble import says_nothing as says_nothing
+from .trouble import disk_trouble as disk_trouble
 from .trouble import troubles as troubles
 from .trouble import why_not as why_not
 from .worker import context_of as context_of

@@ -35,8 +35,8 @@ from workloads.processes import (
     RESERVE,
     SUFFIX,
     ChildProcess,
+    describe_end,
     end,
-    ended_words,
     give_back,
     hold_back,
     keep,
@@ -86,18 +86,18 @@ START_LIMIT_S = 120.0
 LEAD_NS = 30_000_000
 """Between the manifest that tells the window and its beginning: the gate opens in it."""
 
-MET = {
+CAUSES_OF_FAILURE = {
     "full": "its disk, or the database, is full; free some space, or give another folder with "
     "--databases",
     "io": "reading or writing the database there failed; give another folder with --databases",
     "limit": "the database met a limit of the engine or of the system",
 }
-"""What the loading or the checking process met, by its cause, as the end of a sentence."""
+"""Why the loading or the checking process failed, by its cause, as the end of a sentence."""
 
 DATABASE = "database.db"
 ENDED_WITH_IT = "it ended with the run's process, which was killed"
 CORRUPT = ("malformed", "not a database", "corrupt")
-"""In an engine's words: what it says of a file that is no sound database any more."""
+"""Parts of the messages by which engines say that a file is no sound database any more."""
 
 
 def run(
@@ -123,8 +123,8 @@ def run(
     conduct : who runs it and beside what, for the manifest. cpus : those that this process is
     confined to, () for none in particular; conductor : as for `machine.CpuMeter`.
     inherit : open files that every process of the run keeps open.
-    Raises ModeRefused, FolderUnwritable, RunFailed before anything was measured. What goes wrong
-    later is in the manifest: `ok`, `ended`, `findings` and each worker's `state` and `account`.
+    Raises ModeRefused, FolderUnwritable, RunFailed before anything was measured. A later failure
+    is in the manifest: `ok`, `ended`, `findings` and each worker's `state` and `account`.
     """
     making = _begun(plan, runs, name, command, databases, on_progress or (lambda progress: None))
     making.cpus, making.conductor = tuple(cpus), conductor
@@ -136,7 +136,7 @@ def run(
         try:
             making.load(template)
             making.start()
-            making.foretell()
+            making.announce_window()
         except OSError as error:
             making.abandon()
             raise FolderUnwritable(
@@ -147,7 +147,7 @@ def run(
             making.abandon()
             raise
         making.watch()
-        making.told_broken()
+        making.collect_findings()
         making.check()
         making.judge()
         return making.settle()
@@ -168,12 +168,13 @@ def finish(
 ) -> rec.Run:
     """Finish a run that another process left: its check, its judgement, its last steps.
 
-    held : the folder's lock, which is given up. manifest : what is known of the run, its window
-    and its `under_way` among it. database : where it is; the caller's to remove from there, unless
+    held : the folder's lock, which is given up. manifest : all that is known of the run, with its
+    window and its `under_way`. database : where it lies. The caller removes it from there, unless
     the manifest is still under way when this returns.
     unchecked : why the database cannot be checked; then nothing that the plan names is loaded.
-    findings : what is found already; None: what the workers found is in their accounts.
-    Raises RunError where those cannot be read, and KeyboardInterrupt: it can be called again.
+    findings : those made already. None: they are read from the workers' accounts.
+    Raises RunError where the accounts cannot be read, and KeyboardInterrupt. It can be called
+    again.
     """
     home = make("recovery")
     making = _Making(plan, folder, home, held, manifest, on_progress or (lambda progress: None))
@@ -184,7 +185,7 @@ def finish(
         making.write_job()
         making.findings = list(findings or [])
         if findings is None:
-            making.told_broken()
+            making.collect_findings()
         if unchecked:
             making.not_checked(unchecked)
         else:
@@ -224,7 +225,7 @@ def _begun(
     databases: Path | None,
     on_progress: OnProgress,
 ) -> _Making:
-    """A run of which nothing is done yet but its folder, with a manifest, and a temporary one."""
+    """A run that has its folder, a manifest and a temporary folder, and nothing else yet."""
     where = databases or Path(tempfile.gettempdir())
     mine, run_id = this_process("run"), uuid.uuid4().hex
     manifest = Manifest(
@@ -335,44 +336,45 @@ class _Making:
         (self.home.path / "job.json").write_text(json.dumps(job), encoding="utf-8")
 
     def _reserve(self) -> None:
-        """Have room for what is said last, when the disk may be full."""
+        """Reserve room for the accounts, which are written last, when the disk may be full."""
         hold_back(self.folder)
         for who in ("check", *(f"worker-{worker:03d}" for worker in range(len(self.places)))):
             reserve(self.folder, who)
 
     # -- processes ----------------------------------------------------------------------------
 
-    def _start(self, name: str, *words: str, workers: tuple[int, ...] = ()) -> ChildProcess:
+    def _start(self, name: str, *argv: str, workers: tuple[int, ...] = ()) -> ChildProcess:
         child = start(
-            self.home.path, name, *words, into=self.folder, workers=workers, inherit=self.inherit
+            self.home.path, name, *argv, into=self.folder, workers=workers, inherit=self.inherit
         )
         self.children.append(child)
         return child
 
-    def _errand(self, word: str, limit_s: float, phase: str) -> dict[str, Any]:
+    def _errand(self, name: str, limit_s: float, phase: str) -> dict[str, Any]:
         """Run `load` or `check` in a process of its own. Raises RunFailed with its last words."""
         self.control.at(0)  # until it says so itself
-        child = self._start(word, word)
+        child = self._start(name, name)
         status = wait(child, limit_s, lambda s: self.on_progress(self._progress(phase, s)))
         if status is None:
-            at, kind = self._progress(phase, limit_s).told(), "load" if word == "load" else "check"
+            at = self._progress(phase, limit_s).describe()
+            kind = "load" if name == "load" else "check"
             raise TooLong(
                 f"{phase.capitalize()} the database with {self.plan.database} took longer than the "
                 f"limit of {limit_s:g} s{at and f' ({at})'}. Give it longer with --{kind}-limit "
                 f"({kind}_limit_s of a sweep's file)"
-                f"{', or load fewer rows with --rows' if word == 'load' else ''}."
+                f"{', or load fewer rows with --rows' if name == 'load' else ''}."
             )
         if status != 0:
-            said = self._account(word)
-            words = str(said.get("failed") or ended_words(child))
-            if met := MET.get(str(said.get("cause"))):
-                raise FolderUnwritable(f"{self.home.path.parent}: {met} ({words}).")
-            did = "put the histories together" if word == "history" else f"{word} the database"
+            account = self._account(name)
+            reason = str(account.get("failed") or describe_end(child))
+            if cause := CAUSES_OF_FAILURE.get(str(account.get("cause"))):
+                raise FolderUnwritable(f"{self.home.path.parent}: {cause} ({reason}).")
+            did = "put the histories together" if name == "history" else f"{name} the database"
             raise RunFailed(
-                f"{self.plan.database} could not {did}: {words}",
-                child.said(),
+                f"{self.plan.database} could not {did}: {reason}",
+                child.stderr_text(),
             )
-        return self._account(word)
+        return self._account(name)
 
     def _progress(self, phase: str, elapsed_s: float) -> Progress:
         """How far the process that loads or checks is, as it says itself."""
@@ -446,12 +448,12 @@ class _Making:
     def _nobody_refused(self, statuses: list[int]) -> None:
         for worker, status in enumerate(statuses):
             _, engine, mode = self.plan.roles()[worker]
-            words = str(self._account(f"worker-{worker:03d}").get("account", ""))
+            message = str(self._account(f"worker-{worker:03d}").get("account", ""))
             if status == control_block.REFUSED:
-                raise ModeRefused(engine, mode, words)
+                raise ModeRefused(engine, mode, message)
             if status == control_block.NOT_RECORDED:
                 raise FolderUnwritable(
-                    f"{self.folder.parent}: attempts cannot be recorded there ({words}). "
+                    f"{self.folder.parent}: attempts cannot be recorded there ({message}). "
                     "Free some space, or give another folder with --runs."
                 )
 
@@ -460,9 +462,9 @@ class _Making:
         statuses = [self.control.status(worker) for worker in range(len(self.places))]
         return any(status != control_block.READY for status in statuses)
 
-    def foretell(self) -> None:
-        """Say when the gate opens, and the window: in the manifest before it does, so that a run
-        whose process is killed in it is counted by them. Raises OSError.
+    def announce_window(self) -> None:
+        """Fix the window and write it into the manifest before the gate opens. A run whose process
+        is killed in its window is counted by it. Raises OSError.
         """
         lead_ns = LEAD_NS
         while not self._stuck:
@@ -517,17 +519,17 @@ class _Making:
                     self.ended = "worker hung"
                 end(child.process)
 
-    def told_broken(self) -> None:
-        """What workers have found broken during the run."""
+    def collect_findings(self) -> None:
+        """Add the findings that workers made during the run, from their accounts and messages."""
         for worker in range(len(self.places)):
-            said = self._account(f"worker-{worker:03d}")
-            if said.get("state") == "invariant broken":
+            account = self._account(f"worker-{worker:03d}")
+            if account.get("state") == "invariant broken":
                 self.findings.append(
                     FindingEntry(
                         check="during the run",
                         ok=False,
-                        sentence=said["account"],
-                        evidence=said.get("evidence", {}) | {"worker": worker},
+                        sentence=account["account"],
+                        evidence=account.get("evidence", {}) | {"worker": worker},
                     )
                 )
         self.findings += self._unreadable()
@@ -538,9 +540,9 @@ class _Making:
         if self.null:
             return
         try:
-            said = self._errand("check", self.plan.check_limit_s, "checking")
-            self.findings += [FindingEntry(**finding) for finding in said["findings"]]
-            layout = self.manifest.layout.data() | {"left": said.get("layout", {})}
+            account = self._errand("check", self.plan.check_limit_s, "checking")
+            self.findings += [FindingEntry(**finding) for finding in account["findings"]]
+            layout = self.manifest.layout.data() | {"left": account.get("layout", {})}
             self.manifest.layout = Layout(**layout)
         except (RunFailed, KeyError) as error:
             self._unchecked(error)
@@ -551,14 +553,14 @@ class _Making:
             self._unmade("its check was interrupted")
 
     def _unchecked(self, error: Exception) -> None:
-        """The checking process came to no good end: nothing is known of the database, unless that
-        is none any more.
+        """Note that the checking process failed. Either the database is corrupt, which is a
+        finding, or nothing is known of it.
         """
-        words = str(error)
-        if any(sign in words for sign in CORRUPT):
-            self.findings.append(FindingEntry(check="readable", ok=False, sentence=words))
+        reason = str(error)
+        if any(sign in reason for sign in CORRUPT):
+            self.findings.append(FindingEntry(check="readable", ok=False, sentence=reason))
             return
-        self._unmade(words)
+        self._unmade(reason)
         if self.ended in ("duration", "transactions"):
             killed = (self.children[-1].process.returncode or 0) < 0 and not isinstance(
                 error, TooLong
@@ -571,8 +573,8 @@ class _Making:
         self._unmade(why)
         if logs_of(self.folder):
             try:
-                said = self._errand("history", self.plan.check_limit_s, "checking")
-                self.findings += [FindingEntry(**finding) for finding in said["findings"]]
+                account = self._errand("history", self.plan.check_limit_s, "checking")
+                self.findings += [FindingEntry(**finding) for finding in account["findings"]]
             except (RunFailed, KeyError) as error:
                 self._unmade(str(error), "history")
 
@@ -582,17 +584,17 @@ class _Making:
         self.findings.append(FindingEntry(check=check, ok=False, checked=False, sentence=sentence))
 
     def _unreadable(self) -> list[FindingEntry]:
-        """A worker that was told the database is malformed has found something, whatever else."""
+        """A finding for each message by which an engine told a worker that the file is corrupt."""
         found = []
         for worker, (role, number) in enumerate(self.places):
-            for words in rec.read_messages(self.folder, worker):
-                if any(sign in words for sign in CORRUPT):
+            for message in rec.read_messages(self.folder, worker):
+                if any(sign in message for sign in CORRUPT):
                     found.append(
                         FindingEntry(
                             check="readable during the run",
                             ok=False,
                             sentence=f"{role} {number} ({self.plan.roles()[worker][1]}) was "
-                            f"told: {words}",
+                            f"told: {message}",
                             evidence={"worker": worker},
                         )
                     )
@@ -601,20 +603,20 @@ class _Making:
     def _entry(self, worker: int) -> WorkerEntry:
         """One worker's part of the manifest, from its account and from how its process ended."""
         role, engine, mode = self.plan.roles()[worker]
-        said = self._account(f"worker-{worker:03d}")
+        written = self._account(f"worker-{worker:03d}")
         child = next((c for c in self.children if worker in c.workers), None)
         before = next((e for e in self.manifest.workers if e.worker == worker), None)
-        if before is not None and child is None and not said:
+        if before is not None and child is None and not written:
             return self._as_it_was(before)
-        state, account = said.get("state", "never started"), said.get("account", "")
+        state, account = written.get("state", "never started"), written.get("account", "")
         if worker in self.hung:
             state = "hung"
             account = f"ended by the run: {self.patience_s:g} s without an answer"
         elif child is not None and child.process.poll() and state in ("died", "never started"):
             state = "died"
-            account = account or ended_words(child)
+            account = account or describe_end(child)
         elif account:
-            pass  # its own words: of what it died, or how it ended
+            pass  # its own account: of what it died, or how it ended
         elif child is not None and child.process.poll() is None and state == "died":
             state = "running"
         elif self.killed and state == "died":
@@ -629,12 +631,12 @@ class _Making:
             state=state,
             account=account,
             opened=rec.segment_path(self.folder, worker, 0).exists(),
-            pragmas=said.get("pragmas", {}),
-            cpu_s=said.get("cpu_s"),
-            cpus=said.get("cpus", ()),
-            idle_checkpoints=said.get("idle_checkpoints", 0),
-            busy_checkpoints=said.get("busy_checkpoints", 0),
-            met=said.get("met"),
+            pragmas=written.get("pragmas", {}),
+            cpu_s=written.get("cpu_s"),
+            cpus=written.get("cpus", ()),
+            idle_checkpoints=written.get("idle_checkpoints", 0),
+            busy_checkpoints=written.get("busy_checkpoints", 0),
+            met=written.get("met"),
         )
 
     def _as_it_was(self, before: WorkerEntry) -> WorkerEntry:
@@ -644,29 +646,31 @@ class _Making:
         return before
 
     def _at(self, stage: str) -> None:
-        """Say in the manifest how far it is, for who must finish it if this process is killed."""
+        """Write into the manifest how far the run is. If this process is killed, `recover` goes on
+        from there.
+        """
         assert self.manifest.under_way is not None, "it is over"
         self.manifest.under_way.stage = stage
         self.manifest.under_way.keep_database = self.keep_database
-        self._tell()
+        self._fill_manifest()
         try:
             write_manifest(self.folder, self.manifest)
         except OSError:
-            # Of a run that goes on a manifest is a note; what is written last has its room.
+            # Later a manifest is only a note until the last one, which has its room reserved.
             if stage in ("loading", "starting", "measuring"):
                 raise
 
-    def _tell(self) -> None:
-        """Have in the manifest all that is known by now."""
+    def _fill_manifest(self) -> None:
+        """Bring the manifest up to date."""
         start, measure, stop = self.window
         engines = {name: entry.data() for name, entry in self.manifest.engines.items()}
         engines.setdefault(self.plan.database, {})
         if identity := self.loaded.get("identity"):
             engines[self.plan.database] = identity
         for worker, (_, engine, _) in enumerate(self.plan.roles()):
-            said = self._account(f"worker-{worker:03d}")
-            if said.get("identity"):
-                engines[engine] = said["identity"]
+            account = self._account(f"worker-{worker:03d}")
+            if account.get("identity"):
+                engines[engine] = account["identity"]
         manifest = self.manifest
         manifest.workers = [self._entry(worker) for worker in range(len(self.places))]
         manifest.engines = {name: EngineEntry(**identity) for name, identity in engines.items()}
@@ -681,13 +685,13 @@ class _Making:
             manifest.pressure = self.pressure
 
     def judge(self) -> None:
-        """Say how it ended: all that is left to be done is to put things where they belong."""
+        """Decide how the run ended, and write it down. After that, things are only put away."""
         entries = [self._entry(worker) for worker in range(len(self.places))]
         well = all(entry.state == "finished" for entry in entries)
         if well and self._nothing_committed():
             self.ended = "nothing was committed"
         give_back(self.folder)
-        self._tell()
+        self._fill_manifest()
         found = troubles(rec.read_workers(self.folder, self.manifest))
         self.manifest.troubles = [TroubleEntry(**asdict(one)) for one in found]
         self.manifest.ended = self.ended
@@ -696,12 +700,12 @@ class _Making:
         self._at("finishing")
 
     def settle(self) -> rec.Run:
-        """The last steps. Each may be done again, by who finds them half done."""
+        """The last steps. Each may be done again by whoever finds them half done."""
         settle(self.folder, self.manifest, self.database)
         return rec.read_run(self.folder)
 
     def _nothing_committed(self) -> bool:
-        """Attempts were made, and failed, every one: a run that says nothing of an engine."""
+        """Whether attempts were made and all failed: such a run measured no engine."""
         rows = [
             rec.read_attempts(self.folder, worker)["outcome"]
             for worker, (role, _) in enumerate(self.places)
@@ -730,8 +734,8 @@ class _Making:
 def settle(folder: Path, manifest: Manifest, database: Path) -> None:
     """Put the database of a run that was judged where it belongs, and tidy up.
 
-    It goes into the run's folder where the user asked for that, or a check that did not hold or
-    could not be made wants it as evidence; what is left where it lay is its owner's to remove.
+    It goes into the run's folder where the user asked for that, or as evidence where a check did
+    not hold or could not be made. Otherwise it stays where it lies, and its owner removes it.
     Where it cannot be moved, for want of room say, the run stays under way.
     """
     asked = manifest.under_way is not None and manifest.under_way.keep_database
@@ -767,14 +771,14 @@ def _move(path: Path, to: Path) -> None:
 
 
 def tidy(folder: Path) -> None:
-    """Remove what only a run that is under way has."""
+    """Remove the files that only a run that is under way has."""
     for pattern in ("*.account.json", "*.new", RESERVE, rec.LAST_SEEN):
         for path in folder.glob(pattern):
             path.unlink()
 
 
 def scenario_entry(plan: Plan) -> ScenarioEntry:
-    """The scenario as a reader needs it who must not load a file of the user's."""
+    """The scenario, for a reader that must not load a file of the user's."""
     scenario = find_scenario(plan.scenario)
     return ScenarioEntry(
         name=plan.scenario,

@@ -27,7 +27,7 @@ STEPS = (
     "merging the history",
     "checking the invariant",
 )
-"""What a process that loads or checks does: values of STEP."""
+"""The steps of a process that loads or checks: values of STEP."""
 ASKING, ROWS, STATEMENTS, LAYOUT, INTEGRITY, HISTORY, INVARIANT = range(1, 8)
 
 HEADER = 16
@@ -56,9 +56,9 @@ class ControlBlock:
         self.numbers[HEADER + LINE * worker] = status
 
     def at(self, step: int, of: int = 0) -> None:
-        """Say what this process, which loads or checks, does next; of : how much that is, if known.
+        """Announce the next step of this process, which loads or checks.
 
-        How much of it is done goes into `numbers[DONE]`.
+        of : how many items the step has, 0 where nobody knows. `numbers[DONE]` counts those done.
         """
         self.numbers[DONE], self.numbers[OF], self.numbers[STEP] = 0, of, step
 

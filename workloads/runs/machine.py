@@ -53,14 +53,14 @@ def identity() -> str:
     The hash is made of the machine's id and name (containers of one image share the id), its
     processor, and its memory in whole GiB: what the kernel keeps for itself differs at each start.
     """
-    said = (
+    facts = (
         _first_line("/etc/machine-id"),
         platform.node(),
         _cpu_model(),
         psutil.cpu_count(),
         round(psutil.virtual_memory().total / 2**30),
     )
-    return hashlib.sha256(repr(said).encode()).hexdigest()[:12]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 
 def _cpu_model() -> str:
@@ -100,16 +100,16 @@ def commit() -> str:
 
 
 def source() -> str:
-    """A hash of the code that cells run: a commit says nothing of what was changed since.
+    """A hash of the code that cells run: a commit does not show later changes.
 
     Not kept from call to call: each run's processes import the files as they are then.
     """
-    said = hashlib.sha256()
+    digest_ = hashlib.sha256()
     for path in sorted(SOURCES.rglob("*.py")):
         if not path.name.startswith(("test_", "conftest")):
-            said.update(path.relative_to(SOURCES).as_posix().encode())
-            said.update(path.read_bytes())
-    return said.hexdigest()[:12]
+            digest_.update(path.relative_to(SOURCES).as_posix().encode())
+            digest_.update(path.read_bytes())
+    return digest_.hexdigest()[:12]
 
 
 def digest(path: Path) -> str:
@@ -120,9 +120,9 @@ def digest(path: Path) -> str:
         return ""
 
 
-def _git(*words: str) -> str:
+def _git(*argv: str) -> str:
     done = subprocess.run(
-        ["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=10, check=True
+        ["git", "-C", str(ROOT), *argv], capture_output=True, text=True, timeout=10, check=True
     )
     return done.stdout.strip()
 
@@ -185,8 +185,8 @@ class CpuMeter:
 
     cpus : the CPUs that the run is confined to, its parent among them; what happens on others is
         not counted, so that a neighbour on CPUs of its own is not foreign. (): the whole machine.
-    conductor : process that runs this run beside others, 0 for none. What it does on the run's
-        CPUs is foreign; `conductor_cpu_s` says how much that can be at most.
+    conductor : process that runs this run beside others, 0 for none. Its work on the run's CPUs is
+        foreign; `conductor_cpu_s` is an upper bound of it.
     """
 
     def __init__(self, pids: list[int], cpus: Sequence[int] = (), conductor: int = 0) -> None:
@@ -213,16 +213,16 @@ class CpuMeter:
         own += _reaped_s() - self.reaped_s
         tick = os.sysconf("SC_CLK_TCK")
         total, busy, steal = ((a - b) / tick for a, b in zip(after, before, strict=True))
-        said = {"total_cpu_s": max(total, 0.0), "own_cpu_s": own}
+        seconds = {"total_cpu_s": max(total, 0.0), "own_cpu_s": own}
         if self.conducted_ns is not None:
             now_ns = _own_ns(self.conductor)
-            said["conductor_cpu_s"] = ((now_ns or self.conducted_ns) - self.conducted_ns) / 1e9
+            seconds["conductor_cpu_s"] = ((now_ns or self.conducted_ns) - self.conducted_ns) / 1e9
         if total <= 0:
-            return {"cpu_share": 0.0, "steal_share": 0.0} | said
+            return {"cpu_share": 0.0, "steal_share": 0.0} | seconds
         return {
             "cpu_share": max(0.0, (busy - own) / total),
             "steal_share": max(0.0, steal / total),
-        } | said
+        } | seconds
 
 
 def _machine_ticks(cpus: Sequence[int]) -> tuple[int, int, int]:

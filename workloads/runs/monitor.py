@@ -1,4 +1,4 @@
-"""The monitor follows a run while it goes on: what its workers recorded, whether it must end."""
+"""The monitor follows a run while it goes on: it counts attempts and decides when the run ends."""
 
 from __future__ import annotations
 
@@ -61,11 +61,12 @@ class Tail:
 
 @dataclass
 class Follower:
-    """Watches one run. Afterwards `ended` says why it is over, `hung` which workers don't answer.
+    """Watches one run. Afterwards `ended` is the reason why it is over, `hung` the workers that do
+    not answer.
 
     places : (role, number) of each worker. patience_s : how long an attempt may be open before its
     worker counts as hung. cpus, conductor : as for `machine.CpuMeter`, which makes `foreign`.
-    pressure : as of `machine.PressureMeter`, and wal : as of `WalWatch`, of the measured window.
+    pressure : by `machine.PressureMeter`. wal : a `WalWatch`. Both are for the measured window.
     """
 
     plan: Plan
@@ -177,7 +178,7 @@ class Follower:
         return True
 
     def _all_done(self, statuses: list[int]) -> bool:
-        """Every reader and writer has finished; checkpointers go on until they are told."""
+        """Every reader and writer has finished; checkpointers go on until they are stopped."""
         return all(
             status == control_block.FINISHED
             for status, (role, _) in zip(statuses, self.places, strict=True)

@@ -11,11 +11,11 @@ import numpy as np
 BLOCK = 4096
 
 LONGEST_NS = 10**14
-"""Between two arrivals: more than a day, after which no run goes on. A few thousand gaps of a rate
-near 0 would else not fit into an int64."""
+"""The longest gap between two arrivals: more than a day, and no run is longer. Without it, a few
+thousand gaps of a rate near 0 would not fit into an int64."""
 
 ARRIVALS = 7
-"""The stream of a worker's draws (`Seat.rng`) that its arrivals come from."""
+"""The stream of a worker's draws (`WorkerContext.rng`) that its arrivals come from."""
 
 
 def arrivals(rate: float, start_ns: int, rng: np.random.Generator) -> Callable[[], int]:
@@ -42,10 +42,10 @@ def arrivals(rate: float, start_ns: int, rng: np.random.Generator) -> Callable[[
 def due_before(
     stop_ns: int, rate: float, start_ns: int, rng: np.random.Generator, most: int = 1 << 62
 ) -> np.ndarray:
-    """All that `arrivals` would give before a moment, int64 array, shape (arrivals,), in order.
+    """All arrivals before a moment, as `arrivals` gives them: int64 array, shape (arrivals,).
 
-    most : no more than so many. Takes 8 bytes for each: about rate * seconds of them, which the
-    caller has seen to be few enough.
+    most : no more than so many. Each takes 8 bytes, and there are about rate * seconds of them;
+    the caller has made sure that they are few enough.
 
     >>> due_before(300_000, 5000, 0, np.random.default_rng(1)).tolist()
     [214606, 276297]
@@ -109,8 +109,8 @@ def thinker(
 ) -> Callable[[], None]:
     """The work inside a transaction.
 
-    thought : its first item is set to the moment at which the work ended, monotonic ns: whoever
-        wants to know what a refused statement waited for must not count this as waiting.
+    thought : its first item is set to the moment at which the work ended, monotonic ns, so that
+        the work is not taken for a refused statement's waiting.
 
     `spin` burns that much CPU time of the calling thread, not wall time: two processes that share
     a core then take twice as long, as real work would. `sleep` waits without the CPU; a long one

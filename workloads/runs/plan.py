@@ -89,7 +89,7 @@ def shape_of(scenario: str, params: Mapping[str, Any]) -> Shape:
     try:
         return cls.Params(**params)
     except ValidationError as error:
-        raise PlanError(f"Scenario {scenario!r}: {in_words(error)}", field_of(error)) from error
+        raise PlanError(f"Scenario {scenario!r}: {complaint_of(error)}", field_of(error)) from error
 
 
 def field_of(error: ValidationError, number: int = 0) -> str:
@@ -97,20 +97,20 @@ def field_of(error: ValidationError, number: int = 0) -> str:
     return ".".join(str(part) for part in error.errors()[number]["loc"])
 
 
-def in_words(error: ValidationError, number: int = 0) -> str:
-    """A complaint of pydantic's, the first, as one sentence: the field, its value, the rule."""
+def complaint_of(error: ValidationError, number: int = 0) -> str:
+    """One complaint of pydantic's, by default the first, as a sentence: field, rule, value."""
     first = error.errors()[number]
     where = field_of(error, number) or "the plan"
     value = first.get("input")
     shown = f" (got {shortened(value)})" if not isinstance(value, dict) else ""
-    said = str(first["msg"]).removeprefix("Value error, ")
-    return f"{where}: {said[0].lower()}{said[1:].rstrip('.')}{shown}."
+    rule = str(first["msg"]).removeprefix("Value error, ")
+    return f"{where}: {rule[0].lower()}{rule[1:].rstrip('.')}{shown}."
 
 
 def make_plan(**values: Any) -> Plan:
-    """A plan that can be run as far as one can know without opening a database.
+    """A plan that can be run, as far as one can know without opening a database.
 
-    What is not given, or None, is what the scenario suggests, or else the Plan's own default.
+    A value that is not given, or None, is the scenario's suggestion, or else the Plan's default.
 
     Raises PlanError, UnknownName or EngineMissing, each with one sentence and the way out.
     """
@@ -123,7 +123,7 @@ def make_plan(**values: Any) -> Plan:
     try:
         plan = Plan(**values)
     except ValidationError as error:
-        raise PlanError(in_words(error), field_of(error)) from error
+        raise PlanError(complaint_of(error), field_of(error)) from error
     _modes_exist(plan)
     if plan.writers + plan.readers + plan.checkpointers == 0:
         raise PlanError("A run needs at least one worker: give --writers or --readers.")
@@ -132,11 +132,11 @@ def make_plan(**values: Any) -> Plan:
     if plan.rate and not plan.writers:
         raise PlanError("--rate is the writers' and there are none: give --writers or --read-rate.")
     for name in (plan.write_engine, plan.read_engine, plan.checkpoint_engine):
-        find_engine(name)  # a name that is none is told even where nobody would use it
+        find_engine(name)  # an unknown name is refused even where nobody would use it
     engines = {name: find_engine(name) for name in plan.engines()}
     for name, engine in engines.items():
-        if (words := engine.missing()) is not None:
-            raise EngineMissing(f"Engine {name!r} is not to be had here: {words}")
+        if (reason := engine.missing()) is not None:
+            raise EngineMissing(f"Engine {name!r} is not to be had here: {reason}")
     _formats_agree(plan, engines)
     plan.shape()
     if plan.cpus:
@@ -160,9 +160,9 @@ def _modes_exist(plan: Plan) -> None:
 def _formats_agree(plan: Plan, engines: Mapping[str, Engine]) -> None:
     formats = {name: engine.file_format for name, engine in engines.items()}
     if len(set(formats.values())) > 1:
-        said = ", ".join(f"{name} ({file_format})" for name, file_format in formats.items())
+        listed = ", ".join(f"{name} ({file_format})" for name, file_format in formats.items())
         raise PlanError(
-            f"These engines cannot share one database file: {said}. "
+            f"These engines cannot share one database file: {listed}. "
             "Choose engines of one file format (`cwkit engines` shows it)."
         )
     threads = [name for name, engine in engines.items() if engine.hosting == "thread"]
@@ -178,8 +178,8 @@ __all__ = [
     "Plan",
     "PlanErrors",
     "Retry",
+    "complaint_of",
     "file_of",
-    "in_words",
     "make_plan",
     "shape_of",
 ]

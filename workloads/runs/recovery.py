@@ -1,13 +1,13 @@
 """A run whose process was killed: found, and finished as far as it can be.
 
-Its attempts are on the disk, and its manifest says how far it had come. What was recorded while all
-workers were seen alive is counted, their histories are put together, the database is checked
-against what was acknowledged, and then moved or removed as at the end of any run. Each step may be
-done again, so that `recover` can itself be killed.
+Its attempts are on the disk, and its manifest says how far it had come. Attempts are counted up to
+the moment at which all workers were last seen alive. Then the histories are put together, and the
+database is checked against the acknowledged writes and moved or removed as after any run. Each step
+may be done again, so that `recover` can itself be killed.
 
 Run folders and temporary folders may be forged. A run folder and a temporary one belong together
-where each names the other and both have the same id. No code runs that a folder names: a user's own
-file only where it is trusted (workloads.engines.registry).
+where each names the other and both have the same id. A folder cannot make code run: a user's own
+file is loaded only where it is trusted (workloads.engines.registry).
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ from workloads.records import (
 )
 from workloads.runs import machine
 from workloads.runs.conduct import DATABASE, finish, settle, tidy
-from workloads.runs.plan import Plan, file_of, in_words
+from workloads.runs.plan import Plan, complaint_of, file_of
 from workloads.runs.worker_process import OnProgress
 
 PARENT_KILLED = "parent killed"
-"""How a run ended whose own process did not live to say it."""
+"""How a run ended whose own process was killed before it could write that down."""
 
 NOTHING_YET = ("loading", "starting")
-"""Stages in which nothing is measured: what there is of such a run is worth nothing."""
+"""Stages in which nothing is measured: the folder of such a run is worth nothing."""
 
 ORPHANS_END_S = 45.0
 """How long the processes of a killed one are waited for, s."""
@@ -88,7 +88,7 @@ OURS = (
 
 @dataclass(frozen=True)
 class Recovered:
-    """What became of a run's folder.
+    """The result of recovering a run's folder.
 
     what : "finished"; "removed", where nothing had been measured; "whole", where nothing was left
     to be done. run : None where it was removed.
@@ -119,7 +119,7 @@ def has_ended(folder: Path, manifest: Manifest, wait_s: float) -> bool:
 
 
 def must_be_over(folder: Path, manifest: Manifest) -> None:
-    """Raises RunError for a run that is going on, or was left: it says little that will stay."""
+    """Raises RunError for a run that is going on, or was interrupted: it is not complete yet."""
     if manifest.under_way is None and manifest.ended != "running":
         return
     if is_going_on(folder, manifest):
@@ -197,7 +197,7 @@ def _again(
     held: int,
     on_progress: OnProgress | None,
 ) -> Recovered:
-    """A run that is over: its database is checked where it was kept because it could not be."""
+    """A run that is over. If its database could not be checked and was kept, it is checked now."""
     tidy(folder)
     database = folder / DATABASE
     if not manifest.unmade or not database.is_file() or database.is_symlink():
@@ -214,7 +214,7 @@ def _again(
 
 
 def _kept(manifest: Manifest) -> list[FindingEntry] | None:
-    """What was found in a run that was over before; None where its workers' accounts say it."""
+    """The findings of a run that was over before; None where its workers' accounts hold them."""
     if not _was_over(manifest):
         return None
     return [finding for finding in manifest.findings if finding.checked]
@@ -230,7 +230,7 @@ def _plan(folder: Path, manifest: Manifest) -> Plan:
     try:
         return Plan(**manifest.plan.data())
     except ValidationError as error:
-        raise RunError(f"{folder}/manifest.json: {in_words(error)} It was edited.") from error
+        raise RunError(f"{folder}/manifest.json: {complaint_of(error)} It was edited.") from error
 
 
 # --- who else is at it --------------------------------------------------------------------------
@@ -243,7 +243,7 @@ def _owner(manifest: Manifest) -> Owner | None:
 
 @contextlib.contextmanager
 def _alone(folder: Path, manifest: Manifest) -> Iterator[int]:
-    """Hold the run's folder. What its killed process started takes a moment to end.
+    """Hold the run's folder. The children of its killed process take a moment to end.
 
     Raises RunError where somebody is at it and stays.
     """
@@ -351,8 +351,8 @@ def _keeps_nothing(manifest: Manifest) -> bool:
 
 
 def _not_to_be_run(plan: Plan, manifest: Manifest, folder: Path) -> str:
-    """Why what the plan names cannot check the database, "" where it can. A file of the user's is
-    loaded only if it is trusted: a folder alone names nothing that is run.
+    """Why the plan's engine and scenario cannot check the database, "" where they can. A file of
+    the user's is loaded only if it is trusted: a folder alone cannot make code run.
     """
     try:
         engine = find_engine(plan.database)
@@ -378,7 +378,7 @@ def _seen(folder: Path, manifest: Manifest) -> Window:
     """The window as far as all workers were seen alive in it."""
     window = manifest.window
     start, measure, stop = window.start_ns, window.measure_ns, window.stop_ns
-    if not stop:  # an older cwkit's, which had not said it yet
+    if not stop:  # an older cwkit's, which wrote no window before the end
         start = min((rows["start_ns"].min() for _, rows in _rows(folder, manifest)), default=0)
         measure = start + int(manifest.plan.warmup_s * 1e9)
         stop = measure + int(manifest.plan.duration_s * 1e9)
@@ -410,7 +410,7 @@ def _rows(folder: Path, manifest: Manifest) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a run of which nothing is measured: its own files, the manifest last.
+    """Remove a run in which nothing was measured: its own files, the manifest last.
 
     Raises RunError where something else is there, and then removes nothing.
     """

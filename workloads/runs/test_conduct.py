@@ -43,7 +43,7 @@ def outcomes(made):
 
 
 def why(made):
-    """What a failed run says of itself, for the assertion's message."""
+    """A failed run's own reasons, for the assertion's message."""
     manifest = made.manifest
     states = [(w.state, w.account) for w in manifest.workers]
     return manifest.ended, states, [f.sentence for f in manifest.findings]
@@ -58,13 +58,13 @@ def processes_of(folder):
     return alive
 
 
-def child_with(words):
+def child_with(argv):
     """The id of this process's child whose command ends so."""
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error):  # another child may be just ending
-            if child.cmdline()[-len(words) :] == words:
+            if child.cmdline()[-len(argv) :] == argv:
                 return child.pid
-    raise AssertionError(f"no child ends with {words}")
+    raise AssertionError(f"no child ends with {argv}")
 
 
 def own_scenario(tmp_path, body):
@@ -117,8 +117,8 @@ def test_concurrent_writers_and_libsql_readers_share_one_libsql_database(tmp_pat
 
 @pytest.mark.parametrize("engine", ["libsql", "sqlite", "turso", "null"])
 def test_a_run_by_number_of_transactions_makes_just_those(tmp_path, engine):
-    if (words := find_engine(engine).missing()) is not None:
-        pytest.skip(words)
+    if (reason := find_engine(engine).missing()) is not None:
+        pytest.skip(reason)
     plan = make_plan(
         scenario="counter", database=engine, writers=2, transactions=50, duration_s=60, warmup_s=0
     )
@@ -172,7 +172,7 @@ def test_a_killed_writer_ends_the_run_and_the_others_keep_their_rows(tmp_path):
     assert [w.entry.state for w in made.workers] == ["finished", "died", "finished"]
     assert "signal 9" in made.workers[1].entry.account
     assert outcomes(made)[rec.COMMITTED] > 100
-    # What it was told is known up to its last attempt, and the invariant allows for that one. (It
+    # Its answers are known up to its last attempt, and the invariant allows for that one. (It
     # may have waited for the lock all the time: then that one is all it has.)
     assert len(made.workers[1].attempts)
     assert not (made.workers[1].attempts["outcome"][:-1] == rec.UNKNOWN).any()
@@ -296,9 +296,9 @@ def test_the_sound_engine_passes_where_the_faulty_one_is_caught(tmp_path, engine
     assert made.manifest.ok, why(made)
 
 
-def started(*words, **options):
+def started(*argv, **options):
     return subprocess.Popen(
-        [sys.executable, "-m", "analysis.cli", *words],
+        [sys.executable, "-m", "analysis.cli", *argv],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -309,8 +309,8 @@ def started(*words, **options):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_keeps_everything_and_leaves_no_process(tmp_path, number):
-    words = ["--scenario", "counter", "--database", "sqlite", "--duration", "100"]
-    with started("run", *words, "--writers", "2", "--runs", str(tmp_path)) as process:
+    argv = ["--scenario", "counter", "--database", "sqlite", "--duration", "100"]
+    with started("run", *argv, "--writers", "2", "--runs", str(tmp_path)) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("measuring"):
@@ -327,10 +327,10 @@ def test_an_interrupted_run_keeps_everything_and_leaves_no_process(tmp_path, num
 
 
 def test_a_parent_that_is_killed_takes_its_workers_with_it(tmp_path):
-    words = ["--scenario", "counter", "--database", "sqlite", "--duration", "100"]
+    argv = ["--scenario", "counter", "--database", "sqlite", "--duration", "100"]
     own = os.environ | {"TMPDIR": str(tmp_path)}
     runs = tmp_path / "runs"
-    with started("run", *words, "--writers", "2", "--runs", str(runs), env=own) as process:
+    with started("run", *argv, "--writers", "2", "--runs", str(runs), env=own) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("measuring"):
@@ -350,12 +350,12 @@ def test_a_full_disk_is_one_sentence_and_status_2(tmp_path):
         # The database fits below it, a segment of rows does not: as a disk that fills up.
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))
 
-    words = ["--scenario", "counter", "--database", "sqlite", "--writers", "1"]
-    process = started("run", *words, "--runs", str(tmp_path / "runs"), preexec_fn=limit)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 2, said
-    (sentence,) = [line for line in said.splitlines() if line.startswith("cwkit: ")]
-    assert said.strip().endswith(sentence)
+    argv = ["--scenario", "counter", "--database", "sqlite", "--writers", "1"]
+    process = started("run", *argv, "--runs", str(tmp_path / "runs"), preexec_fn=limit)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2, err
+    (sentence,) = [line for line in err.splitlines() if line.startswith("cwkit: ")]
+    assert err.strip().endswith(sentence)
     assert "Free some space" in sentence
 
 
@@ -441,12 +441,12 @@ BAD_PLANS: dict[str, Any] = {
 
 @pytest.mark.parametrize("bad", list(BAD_PLANS))
 def test_a_plan_that_makes_no_sense_is_one_sentence(bad):
-    values, kind, words = BAD_PLANS[bad]
+    values, kind, pattern = BAD_PLANS[bad]
     if bad == "two file formats":
         values = values | {"readers": 1}
         if find_engine("turso").missing():
             pytest.skip(str(find_engine("turso").missing()))
-    with pytest.raises((kind, EngineMissing), match=words) as caught:
+    with pytest.raises((kind, EngineMissing), match=pattern) as caught:
         make_plan(**values)
     assert "\n" not in str(caught.value)
 
@@ -512,11 +512,11 @@ NO_SUCH = {
 
 @pytest.mark.parametrize("case", list(NO_SUCH))
 def test_a_file_without_what_it_should_hold_is_one_sentence(tmp_path, case):
-    text, field, words = NO_SUCH[case]
+    text, field, pattern = NO_SUCH[case]
     path = tmp_path / "t.py"
     trust(path)
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=pattern):
         make_plan(**{field: f"{path}:A"})
     with pytest.raises(ValueError, match="name the scenario's class"):
         make_plan(scenario=str(path))
@@ -543,11 +543,11 @@ BAD_COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("words", BAD_COMMANDS, ids=" ".join)
-def test_bad_input_ends_with_status_2_and_no_traceback(tmp_path, words, cwkit):
-    if words[0] == "run" and "--runs" not in words:
-        words = [*words, "--runs", str(tmp_path / "runs")]
-    done = cwkit(*words)
+@pytest.mark.parametrize("argv", BAD_COMMANDS, ids=" ".join)
+def test_bad_input_ends_with_status_2_and_no_traceback(tmp_path, argv, cwkit):
+    if argv[0] == "run" and "--runs" not in argv:
+        argv = [*argv, "--runs", str(tmp_path / "runs")]
+    done = cwkit(*argv)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.strip()

@@ -23,20 +23,20 @@ CWKIT = str(Path(sys.executable).parent / "cwkit")
 LIMIT_S = 240
 
 
-def first(said):
-    """What is said before the run's own heading, in one line; that heading where nothing is."""
-    before, _, after = said.partition("Run ")
+def first(out):
+    """The text before the run's own heading, in one line; the heading where there is none."""
+    before, _, after = out.partition("Run ")
     return " ".join(before.split()) or "Run " + after.partition("\n")[0]
 
 
 class Done:
     """A command that has ended, and the one run that it left."""
 
-    def __init__(self, words, runs):
-        self.process = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT_S)
-        self.said = self.process.stdout
-        self.first = first(self.said)
-        self.why = f"{self.process.returncode}\n{self.said}\n{self.process.stderr}"
+    def __init__(self, argv, runs):
+        self.process = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S)
+        self.out = self.process.stdout
+        self.first = first(self.out)
+        self.why = f"{self.process.returncode}\n{self.out}\n{self.process.stderr}"
         folders = [path for path in runs.iterdir() if path.is_dir()] if runs.exists() else []
         self.folder: Path | None = folders[0] if folders else None
 
@@ -46,11 +46,11 @@ class Done:
         return rec.read_run(self.folder)
 
 
-def ran(tmp_path, *words, small=None, size=0):
-    """`cwkit run` of these words; small : "runs" or "databases", which lies on a disk of `size`."""
+def ran(tmp_path, *argv, small=None, size=0):
+    """`cwkit run` with this argv; small : "runs" or "databases", which lies on a disk of `size`."""
     runs, databases, kept = (tmp_path / name for name in ("runs", "databases", "kept"))
     databases.mkdir()
-    command = [CWKIT, "run", *words, "--runs", str(runs), "--databases", str(databases)]
+    command = [CWKIT, "run", *argv, "--runs", str(runs), "--databases", str(databases)]
     if small is None:
         return Done(command, runs)
     folder = {"runs": runs, "databases": databases}[small]
@@ -64,8 +64,8 @@ GROWING = ["--scenario", "ingest", "--record-bytes", "4000", "--rows", "10", "--
 def test_a_disk_that_fills_under_the_database_is_said_first(tmp_path, engine, cwkit):
     if why := find_engine(engine).missing():
         pytest.skip(why)
-    words = [*GROWING, "--database", engine, "--duration", "1", "--warmup", "0"]
-    done = ran(tmp_path, *words, small="databases", size=3 * MIB)
+    argv = [*GROWING, "--database", engine, "--duration", "1", "--warmup", "0"]
+    done = ran(tmp_path, *argv, small="databases", size=3 * MIB)
     assert done.process.returncode == 1, done.why
     assert done.first.startswith("NOT WELL "), done.why
     assert "attempts of the writers met a full disk or a full database: " in done.first
@@ -82,8 +82,8 @@ def test_a_disk_that_fills_under_the_database_is_said_first(tmp_path, engine, cw
 
 
 def test_the_same_run_on_a_disk_with_room_is_well(tmp_path):
-    words = [*GROWING, "--database", "sqlite", "--duration", "1", "--warmup", "0"]
-    done = ran(tmp_path, *words)
+    argv = [*GROWING, "--database", "sqlite", "--duration", "1", "--warmup", "0"]
+    done = ran(tmp_path, *argv)
     assert done.process.returncode == 0, done.why
     assert done.first.startswith("Run "), done.why
     assert done.made.manifest.troubles == []
@@ -103,8 +103,8 @@ FULL_ENGINE = """
 @pytest.mark.parametrize(("module", "base"), [("sqlite", "Sqlite"), ("libsql", "Libsql")])
 def test_a_database_that_may_not_grow_is_said_first(tmp_path, module, base):
     path = written(tmp_path / "engine.py", FULL_ENGINE.format(module=module, base=base))
-    words = [*GROWING, "--database", f"{path}:Small", "--transactions", "300"]
-    done = ran(tmp_path, *words)
+    argv = [*GROWING, "--database", f"{path}:Small", "--transactions", "300"]
+    done = ran(tmp_path, *argv)
     assert done.process.returncode == 1, done.why
     assert done.first.endswith(
         "database or disk is full. What was measured is a disk that fills: free some space, or "
@@ -118,7 +118,7 @@ def test_a_database_that_may_not_grow_is_said_first(tmp_path, module, base):
 
 
 def recorded(cwkit, done):
-    """What is true of each run whose records' disk was full, and the text that says it first."""
+    """Assert what holds for each run whose records' disk was full; returns its first text."""
     assert done.process.returncode == 1, done.why
     assert done.first.startswith("NOT WELL What writer 0 did could not be recorded"), done.why
     assert "--runs" in done.first
@@ -134,8 +134,8 @@ def recorded(cwkit, done):
 
 
 def test_a_full_disk_under_the_attempts_keeps_all_that_were_made(tmp_path, cwkit):
-    words = ["--scenario", "counter", "--database", "null", "--writers", "1", "--warmup", "0"]
-    done = recorded(cwkit, ran(tmp_path, *words, "--duration", "60", small="runs", size=8 * MIB))
+    argv = ["--scenario", "counter", "--database", "null", "--writers", "1", "--warmup", "0"]
+    done = recorded(cwkit, ran(tmp_path, *argv, "--duration", "60", small="runs", size=8 * MIB))
     # As many whole files of attempts as there was room for.
     attempts = done.made.workers[0].attempts
     assert len(attempts) % rec.SEGMENT_ROWS == 0 < len(attempts)
@@ -143,9 +143,9 @@ def test_a_full_disk_under_the_attempts_keeps_all_that_were_made(tmp_path, cwkit
 
 
 def test_a_full_disk_under_the_history_loses_no_attempt_and_breaks_no_check(tmp_path, cwkit):
-    words = ["--scenario", "append", "--database", "sqlite", "--synchronous", "off"]
-    words += ["--writers", "1", "--warmup", "0", "--duration", "60", "--operations", "50"]
-    done = recorded(cwkit, ran(tmp_path, *words, small="runs", size=5 * MIB))
+    argv = ["--scenario", "append", "--database", "sqlite", "--synchronous", "off"]
+    argv += ["--writers", "1", "--warmup", "0", "--duration", "60", "--operations", "50"]
+    done = recorded(cwkit, ran(tmp_path, *argv, small="runs", size=5 * MIB))
     findings = {f.check: f for f in done.made.manifest.findings}
     assert findings["elements"].ok, findings
 
@@ -173,9 +173,9 @@ UNHEARD_OF = """
 
 def test_a_full_disk_under_the_engines_words_keeps_the_attempt_that_met_them(tmp_path, cwkit):
     path = written(tmp_path / "loud.py", UNHEARD_OF)
-    words = ["--scenario", f"{path}:Loud", "--database", "sqlite", "--synchronous", "off"]
-    words += ["--writers", "1", "--warmup", "0", "--duration", "60"]
-    done = recorded(cwkit, ran(tmp_path, *words, small="runs", size=5 * MIB))
+    argv = ["--scenario", f"{path}:Loud", "--database", "sqlite", "--synchronous", "off"]
+    argv += ["--writers", "1", "--warmup", "0", "--duration", "60"]
+    done = recorded(cwkit, ran(tmp_path, *argv, small="runs", size=5 * MIB))
     rows = done.made.workers[0].attempts
     assert (rows["outcome"][-1], rows["message"][-1]) == (rec.FAILED, rec.NOT_KEPT)
     assert not (rows["outcome"] == rec.UNKNOWN).any()
@@ -184,22 +184,22 @@ def test_a_full_disk_under_the_engines_words_keeps_the_attempt_that_met_them(tmp
 
 
 def test_no_room_for_the_first_attempts_is_said_before_the_run(tmp_path):
-    words = ["--scenario", "counter", "--database", "sqlite", "--writers", "1"]
-    done = ran(tmp_path, *words, small="runs", size=MIB)
+    argv = ["--scenario", "counter", "--database", "sqlite", "--writers", "1"]
+    done = ran(tmp_path, *argv, small="runs", size=MIB)
     assert done.process.returncode == 2, done.why
-    assert done.said == ""
+    assert done.out == ""
     assert done.process.stderr.strip().splitlines()[-1].startswith("cwkit: ")
     assert "Free some space" in done.process.stderr
     assert done.folder is None
 
 
 def test_no_room_to_load_the_database_is_said_in_one_sentence(tmp_path):
-    words = ["--scenario", "counter", "--database", "libsql", "--rows", "100000"]
-    done = ran(tmp_path, *words, small="databases", size=2 * MIB)
+    argv = ["--scenario", "counter", "--database", "libsql", "--rows", "100000"]
+    done = ran(tmp_path, *argv, small="databases", size=2 * MIB)
     assert done.process.returncode == 2, done.why
-    (said,) = [line for line in done.process.stderr.splitlines() if line.startswith("cwkit")]
-    assert "or the database, is full" in said and "(ValueError: database or disk is full)" in said
-    assert "--databases" in said
+    (lines,) = [line for line in done.process.stderr.splitlines() if line.startswith("cwkit")]
+    assert "or the database, is full" in lines and "(ValueError: database or disk is full)" in lines
+    assert "--databases" in lines
     assert done.folder is None
 
 
@@ -217,8 +217,8 @@ def test_a_result_that_the_disk_does_not_take_is_one_sentence(held_back):
         )
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    said = [line for line in done.stderr.splitlines() if "killed" not in line]  # of other tests
-    assert len(said) == 1 and said[0].startswith("cwkit: the disk is full (")
+    lines = [line for line in done.stderr.splitlines() if "killed" not in line]  # of other tests
+    assert len(lines) == 1 and lines[0].startswith("cwkit: the disk is full (")
 
 
 # --- more than one run ------------------------------------------------------------------------
@@ -240,7 +240,7 @@ def test_a_cell_that_met_a_full_disk_has_failed_and_says_why(tmp_path, small_eng
     made = run_experiment(Design("disks", "?", arms, 1, 1), tmp_path / "e")
     small, large = made.cells[0, "small"], made.cells[0, "large"]
     assert (small.state, large.state) == (FAILED, DONE)
-    assert "attempts of the writers met a full disk or a full database" in small.words
+    assert "attempts of the writers met a full disk or a full database" in small.reason
     shown = cwkit("show", tmp_path / "e")
     assert "met a full disk" in shown.stdout
 
@@ -258,11 +258,11 @@ def test_a_comparison_with_a_run_that_met_a_full_disk_says_so(tmp_path, small_en
 
 
 def test_a_search_whose_disk_fills_cannot_decide_and_goes_on_when_there_is_room(tmp_path):
-    words = ["--slo", "p99 < 10s", "--scenario", "ingest", "--record-bytes", "4000", "--rows", "10"]
-    words += ["--database", "sqlite", "--writers", "1", "--duration", "1", "--repeats", "1"]
+    argv = ["--slo", "p99 < 10s", "--scenario", "ingest", "--record-bytes", "4000", "--rows", "10"]
+    argv += ["--database", "sqlite", "--writers", "1", "--duration", "1", "--repeats", "1"]
     runs, databases, into = tmp_path / "runs", tmp_path / "databases", tmp_path / "runs" / "s"
     databases.mkdir()
-    search = [CWKIT, "search", *words, "--databases", str(databases), "--runs", str(runs)]
+    search = [CWKIT, "search", *argv, "--databases", str(databases), "--runs", str(runs)]
     done = subprocess.run(
         on_a_small_disk(3 * MIB, databases, tmp_path / "copy", [*search, "--into", str(into)]),
         capture_output=True,

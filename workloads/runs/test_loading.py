@@ -92,9 +92,9 @@ REFUSALS: dict[str, tuple[dict[str, Any], str, str]] = {
 
 @pytest.mark.parametrize("case", REFUSALS)
 def test_a_refused_mode_is_said_before_anything_is_loaded(tmp_path, scenario, case):
-    values, engine, words = REFUSALS[case]
+    values, engine, pattern = REFUSALS[case]
     plan = make_plan(scenario=scenario("Telling"), writers=1, **values)
-    with pytest.raises(ModeRefused, match=words) as refused:
+    with pytest.raises(ModeRefused, match=pattern) as refused:
         run(plan, tmp_path / "runs")
     assert (refused.value.engine, refused.value.mode) == (engine, "concurrent")
     assert not (tmp_path / "loaded").exists()
@@ -115,8 +115,8 @@ def test_a_mode_that_a_journal_has_not_is_refused_before_anything_is_loaded(tmp_
 
 
 def test_the_sentence_on_the_command_line_is_that_of_the_engine(tmp_path, cwkit):
-    words = ["--scenario", "counter", "--begin", "concurrent", "--rows", "5000000"]
-    done = cwkit("run", *words, "--runs", tmp_path / "runs")
+    argv = ["--scenario", "counter", "--begin", "concurrent", "--rows", "5000000"]
+    done = cwkit("run", *argv, "--runs", tmp_path / "runs")
     assert done.returncode == 2
     assert "cwkit: libsql refuses BEGIN CONCURRENT: near" in done.stderr
     assert "loading rows" not in done.stderr
@@ -205,8 +205,10 @@ def test_a_load_beyond_its_limit_is_one_sentence_with_the_way_out(tmp_path, scen
                      params={"rows": 5}, load_limit_s=1.5)  # fmt: skip
     with pytest.raises(TooLong) as late:
         run(plan, tmp_path / "runs")
-    said, _, way_out = str(late.value).partition(". ")
-    assert said.startswith("Loading the database with sqlite took longer than the limit of 1.5 s")
+    sentence, _, way_out = str(late.value).partition(". ")
+    assert sentence.startswith(
+        "Loading the database with sqlite took longer than the limit of 1.5 s"
+    )
     assert way_out == (
         "Give it longer with --load-limit (load_limit_s of a sweep's file), or load fewer rows "
         "with --rows."
@@ -233,8 +235,8 @@ def test_a_check_beyond_its_limit_is_no_broken_invariant(tmp_path, scenario, cwk
 
 
 def test_the_limits_are_options(tmp_path, scenario, cwkit):
-    words = ["--scenario", scenario("Endless"), "--database", "sqlite", "--load-limit", "0.5"]
-    done = cwkit("run", *words, "--runs", tmp_path / "runs")
+    argv = ["--scenario", scenario("Endless"), "--database", "sqlite", "--load-limit", "0.5"]
+    done = cwkit("run", *argv, "--runs", tmp_path / "runs")
     assert done.returncode == 2
     assert "took longer than the limit of 0.5 s" in done.stderr
     bad = cwkit("run", "--check-limit", "0")

@@ -47,10 +47,10 @@ def test_the_manifest_tells_the_source_and_each_file_that_the_plan_names(tmp_pat
         scenario="scenario.py:Mine", database="engine.py:Mine", writers=1, transactions=3
     )
     assert plan.files() == ("engine.py", "scenario.py")
-    said = run(plan, tmp_path / "runs").manifest.machine
-    assert said.cwkit_source == machine.source()
-    assert said.files == {name: machine.digest(Path(name)) for name in plan.files()}
-    assert len(set(said.files.values())) == 2 and all(said.files.values())
+    recorded = run(plan, tmp_path / "runs").manifest.machine
+    assert recorded.cwkit_source == machine.source()
+    assert recorded.files == {name: machine.digest(Path(name)) for name in plan.files()}
+    assert len(set(recorded.files.values())) == 2 and all(recorded.files.values())
     assert make_plan(database="sqlite").files() == ()
 
 

@@ -138,9 +138,11 @@ def test_a_run_is_held_before_it_can_be_read(place: Place, monkeypatch: pytest.M
 
 def test_what_a_worker_died_of_is_kept_when_its_run_is_killed_later(place: Place) -> None:
     folder = place.killed("measuring", 300, scenario="counter", writers=2)
-    said = read_account(folder, "worker-001")
+    account = read_account(folder, "worker-001")
     leave(
-        folder, "worker-001", said | {"state": "died", "account": "PanicException: out of bounds"}
+        folder,
+        "worker-001",
+        account | {"state": "died", "account": "PanicException: out of bounds"},
     )
     made = recover(folder).run
     assert made is not None
@@ -239,8 +241,8 @@ def test_workers_that_outlive_their_parent_for_a_moment_are_waited_for(place: Pl
         "import sys, time; from pathlib import Path; from workloads.files import temporary\n"
         "held = temporary.hold(Path(sys.argv[1])); print(flush=True); time.sleep(1)"
     )
-    words = [sys.executable, "-c", script, str(folder)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT) as lingering:
+    argv = [sys.executable, "-c", script, str(folder)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, cwd=ROOT) as lingering:
         assert lingering.stdout is not None
         lingering.stdout.readline()
         assert recover(folder).what == "finished"
@@ -323,11 +325,11 @@ def test_a_user_s_file_that_was_changed_since_is_not_run(place: Place, tmp_path:
 
 def test_an_older_kit_s_run_is_counted_by_its_rows(place: Place) -> None:
     folder = place.killed("measuring", 300, scenario="counter", writers=2)
-    told = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest.json").read_text())
     for key in ("under_way", "id"):
-        del told[key]
-    told["window"] = {"start_ns": 0, "measure_ns": 0, "stop_ns": 0}
-    (folder / "manifest.json").write_text(json.dumps(told))
+        del manifest[key]
+    manifest["window"] = {"start_ns": 0, "measure_ns": 0, "stop_ns": 0}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / rec.LAST_SEEN).unlink()
     made = recover(folder).run
     assert made is not None
@@ -418,10 +420,10 @@ def test_a_damaged_manifest_keeps_its_database_where_it_is(place: Place) -> None
     assert place.left == before
 
 
-@pytest.mark.parametrize("said", ['{"state": 7}', '{"cpu_s": -1}', '{"pragmas": 3}'])
-def test_an_account_that_was_edited_is_one_sentence(place: Place, said: str) -> None:
+@pytest.mark.parametrize("text", ['{"state": 7}', '{"cpu_s": -1}', '{"pragmas": 3}'])
+def test_an_account_that_was_edited_is_one_sentence(place: Place, text: str) -> None:
     folder = place.killed("measuring", 20, scenario="counter", writers=1)
-    (folder / "worker-000.account.json").write_text(said)
+    (folder / "worker-000.account.json").write_text(text)
     with pytest.raises(RunError, match=r"^.*: an account .* cannot be read .*edited[.]$"):
         recover(folder)
 
@@ -516,11 +518,11 @@ assert {path.name.rpartition(".")[2] for path in folder.iterdir()} == {"json", "
 """
 
 
-def stepped(tmp_path: Path, code: str, *words: object) -> list[str]:
+def stepped(tmp_path: Path, code: str, *argv: object) -> list[str]:
     (tmp_path / "homes").mkdir()
     (tmp_path / "tmp").mkdir()
     made = subprocess.run(
-        [sys.executable, "-c", STEPPED + code, *map(str, words)],
+        [sys.executable, "-c", STEPPED + code, *map(str, argv)],
         cwd=ROOT,
         env=os.environ | {"TMPDIR": str(tmp_path / "tmp")},
         capture_output=True,

@@ -89,16 +89,16 @@ def brief(scenario: str, roles: str, **values: Any) -> Plan:
 
 
 class Thread:
-    """A process of a run that is a thread of this one: what a Host asks of its Popen."""
+    """A process of a run that is a thread of this one: what a ChildProcess asks of its Popen."""
 
     pid = os.getpid()
 
-    def __init__(self, job: Path, word: str, workers: tuple[int, ...]) -> None:
+    def __init__(self, job: Path, errand: str, workers: tuple[int, ...]) -> None:
         self.returncode: int | None = None
-        self.thread = threading.Thread(target=self._do, args=(job, word, workers))
+        self.thread = threading.Thread(target=self._do, args=(job, errand, workers))
         self.thread.start()
 
-    def _do(self, path: Path, word: str, workers: tuple[int, ...]) -> None:
+    def _do(self, path: Path, errand: str, workers: tuple[int, ...]) -> None:
         status = 1
         try:
             job = worker.Job(str(path))
@@ -106,7 +106,7 @@ class Thread:
             if workers:
                 worker.work_all(job, workers)
             else:
-                assert worker.errand(job, word) == 0
+                assert worker.errand(job, errand) == 0
             status = 0
         finally:
             self.returncode = status
@@ -123,8 +123,8 @@ class Thread:
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Plan], Run]:
     """Makes a run whose processes are threads."""
 
-    def start(home: Path, name: str, *words: str, workers: Any = (), **rest: Any) -> ChildProcess:
-        process: Any = Thread(home / "job.json", words[0], workers)
+    def start(home: Path, name: str, *argv: str, workers: Any = (), **rest: Any) -> ChildProcess:
+        process: Any = Thread(home / "job.json", argv[0], workers)
         return ChildProcess(name, process, home / f"{name}.stderr", workers)
 
     monkeypatch.setattr(processes, "start", start)
@@ -181,9 +181,9 @@ def test_a_sound_engine_holds_every_check_with_every_combination_of_roles(
             seed=seed,
         )
         manifest = run(plan).manifest
-        told = (roles, mode, kind, manifest.ended, manifest.workers, manifest.findings)
-        assert manifest.ok, told
-        assert manifest.findings, told
+        case = (roles, mode, kind, manifest.ended, manifest.workers, manifest.findings)
+        assert manifest.ok, case
+        assert manifest.findings, case
 
 
 LOST_UNSEEN = {

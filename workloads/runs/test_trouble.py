@@ -9,19 +9,19 @@ from workloads.records import Manifest, RecordedPlan, TroubleEntry, Window, Work
 from workloads.records import attempts as rec
 from workloads.runs.conduct import run
 from workloads.runs.plan import make_plan
-from workloads.runs.trouble import MANY_AT_LEAST, MANY_SHARE, many, says_nothing, troubles, why_not
+from workloads.runs.trouble import MANY_AT_LEAST, MANY_SHARE, disk_trouble, many, troubles, why_not
 
 
 def worker(counts, role="writer", number=0, state="finished"):
     """A worker's record: `counts` attempts of each (outcome, conflict or cause, phase, words)."""
-    messages = tuple(dict.fromkeys(words for *_, words in counts if words))
+    messages = tuple(dict.fromkeys(message for *_, message in counts if message))
     rows = []
-    for (outcome, conflict, phase, words), times in counts.items():
+    for (outcome, conflict, phase, message), times in counts.items():
         one = np.zeros(times, rec.ATTEMPT)
         one["start_ns"] = one["begun_ns"] = one["end_ns"] = 1
         one["worked_ns"] = outcome == rec.COMMITTED or phase == rec.COMMIT
         one["outcome"], one["conflict"], one["phase"] = outcome, conflict, phase
-        one["message"] = messages.index(words) + 1 if words else 0
+        one["message"] = messages.index(message) + 1 if message else 0
         rows.append(one)
     entry = WorkerEntry(worker=number, role=role, number=number, engine="e", begin="", state=state)
     return rec.WorkerRecord(number, role, number, "e", "", np.concatenate(rows), messages, entry)
@@ -63,7 +63,7 @@ TROUBLE = {
     "three of twelve failed": ({DONE: 9, UNIQUE: 3}, ["failed"]),
     "all failed": ({UNIQUE: 1}, ["failed"]),
     "refused COMMITs": ({DONE: 85, PROGRESS: 174}, ["commits"]),
-    # Of the attempts they are few, because nearly all are refused at BEGIN.
+    # They are few among the attempts, because nearly all are refused at BEGIN.
     "refused COMMITs behind many conflicts": ({DONE: 85, PROGRESS: 174, BUSY: 10**6}, ["commits"]),
     "few of each, many together": ({DONE: 1_000, UNIQUE: 8, PROGRESS: 8}, ["failed"]),
     "everything": (
@@ -97,10 +97,10 @@ def test_roles_are_told_apart_and_checkpointers_count():
             worker({passive: 9_671}, "checkpointer", 2),
         ]
     )
-    said = "failed, and not for a conflict"
+    why = "failed, and not for a conflict"
     assert [one.sentence for one in found] == [
-        f"20 of 1,020 attempts of the readers {said}: UNIQUE constraint failed.",
-        f"9,671 of 9,671 checkpoints {said}: PASSIVE checkpoint requires a flag.",
+        f"20 of 1,020 attempts of the readers {why}: UNIQUE constraint failed.",
+        f"9,671 of 9,671 checkpoints {why}: PASSIVE checkpoint requires a flag.",
     ]
 
 
@@ -117,7 +117,7 @@ def test_what_could_not_be_recorded_comes_first():
 
 
 def test_what_is_the_disks_says_nothing_of_the_engine():
-    def told(*kinds):
+    def manifest_with(*kinds):
         return Manifest(
             run="r",
             plan=RecordedPlan(scenario="counter", database="null"),
@@ -126,11 +126,11 @@ def test_what_is_the_disks_says_nothing_of_the_engine():
             troubles=[TroubleEntry(kind=kind, sentence="so it was") for kind in kinds],
         )
 
-    assert says_nothing(told()) == ""
-    assert why_not(told()) == ["duration"]
+    assert disk_trouble(manifest_with()) == ""
+    assert why_not(manifest_with()) == ["duration"]
     for kind, nothing in (("full", True), ("io", True), ("recording", True), ("commits", False)):
-        assert bool(says_nothing(told(kind))) is nothing
-        assert why_not(told(kind)) == ["so it was"]
+        assert bool(disk_trouble(manifest_with(kind))) is nothing
+        assert why_not(manifest_with(kind)) == ["so it was"]
 
 
 # --- real runs --------------------------------------------------------------------------------
@@ -164,13 +164,13 @@ def test_commits_refused_for_no_conflict_are_said_first_and_end_with_status_1(tm
     if why := find_engine("sqlite-concurrent").missing():
         pytest.skip(why)
     path = written(tmp_path / "careless.py", CARELESS)
-    words = ["--scenario", "counter", "--database", "sqlite-concurrent", "--writers", "1"]
-    words += ["--write-engine", f"{path}:Careless", "--begin", "concurrent"]
-    done = cwkit("run", *words, "--transactions", "50", "--runs", tmp_path / "runs")
+    argv = ["--scenario", "counter", "--database", "sqlite-concurrent", "--writers", "1"]
+    argv += ["--write-engine", f"{path}:Careless", "--begin", "concurrent"]
+    done = cwkit("run", *argv, "--transactions", "50", "--runs", tmp_path / "runs")
     assert done.returncode == 1, done.stdout + done.stderr
-    said = " ".join(done.stdout.split())
-    assert said.startswith("NOT WELL 45 of 50 COMMITs of the writers were refused for a reason")
-    assert "SQL statements in progress" in said.partition("Run ")[0]
+    out = " ".join(done.stdout.split())
+    assert out.startswith("NOT WELL 45 of 50 COMMITs of the writers were refused for a reason")
+    assert "SQL statements in progress" in out.partition("Run ")[0]
 
 
 UNANSWERED = """
@@ -233,9 +233,9 @@ def test_checkpoints_that_all_fail_are_said(tmp_path):
     )
     manifest = run(plan, tmp_path).manifest
     assert not manifest.ok
-    said = [one.sentence for one in manifest.troubles or ()]
-    assert len(said) == 1
-    assert "checkpoints failed, and not for a conflict: PASSIVE" in said[0]
+    sentences = [one.sentence for one in manifest.troubles or ()]
+    assert len(sentences) == 1
+    assert "checkpoints failed, and not for a conflict: PASSIVE" in sentences[0]
 
 
 def test_contention_is_no_trouble(tmp_path):

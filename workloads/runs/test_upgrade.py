@@ -111,7 +111,7 @@ def process(task: Any, *args: Any) -> Iterator[Any]:
         started.join(10)
 
 
-def heard(pipe: Any) -> Any:
+def received(pipe: Any) -> Any:
     assert pipe.poll(LIMIT_S), f"no answer within {LIMIT_S} s"
     return pipe.recv()
 
@@ -196,14 +196,14 @@ def test_two_that_would_wait_for_each_other_end_in_an_upgrade(
     place = Place(opened, name, "delete")
     reader = place.reader(NEVER)
     with process(commit_beside_a_reader, name, path) as writer:
-        assert heard(writer) == "commits"
+        assert received(writer) == "commits"
         with process(look_until_shut_out, name, path) as looker:
-            assert "locked" in heard(looker)
+            assert "locked" in received(looker)
         took = refused(reader, STATEMENT, reader.run, WRITE)
         assert took.kind == UPGRADE
         assert not waited(took, NEVER)
         reader.rollback()
-        assert heard(writer) == "committed"
+        assert received(writer) == "committed"
 
 
 # --- controls: locks that are really waited for ------------------------------------------------
@@ -317,7 +317,7 @@ def test_with_two_files_the_clock_tells_which_was_locked(opened: Any, tmp_path: 
     holder.begin()
     took = refused(patient, STATEMENT, patient.run, WRITE)
     assert (took.kind, waited(took, NEVER)) == (UPGRADE, False)
-    # Of the other file it holds no snapshot, and waits.
+    # It holds no snapshot of the other file, and waits.
     took = refused(brief, STATEMENT, brief.run, "INSERT INTO aside.u VALUES (1)")
     assert (took.kind, waited(took)) == (UNCLASSIFIED, True)
 

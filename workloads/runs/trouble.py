@@ -1,8 +1,9 @@
 """Troubles make a run not well although every invariant held: a full disk, errors, many failures.
 
-Such a run measured its trouble and not the engine: 24 transactions committed, 697 refused because
-the disk was full, and every check of what is left holds. So it says this before anything else, it
-is not `ok`, and the command that made it ends with status 1. What it recorded is kept.
+Such a run measured its trouble and not the engine. An example: 24 transactions committed, 697 were
+refused because the disk was full, and every check of the database still holds. So the trouble is
+shown before anything else, the run is not `ok`, and the command that made it ends with status 1.
+Its records are kept.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ from workloads.records import (
 
 MANY_SHARE = 0.01
 """More failed attempts than this share are many. Fewer move no figure of a run by more than its
-interval is wide; of more, what was measured is not what was asked for."""
+interval is wide. With more, the run did not measure what was asked for."""
 
 MANY_AT_LEAST = 10
 FEW_SHARE = 0.1
 """Fewer failures than ten are an accident, unless they are more than a tenth of all attempts: three
 of a hundred say nothing, three of twelve do."""
 
-WORDS_SHOWN = 3
+MESSAGES_SHOWN = 3
 
 NOT_OF_THE_ENGINE = ("recording", "full", "io")
 """Kinds that are the disk's."""
@@ -49,7 +50,7 @@ TEXTS = {
     IO: "met an I/O error",
     LIMIT: "met a limit of the engine or of the system",
 }
-WAYS_OUT = {
+REMEDIES = {
     FULL: "What was measured is a disk that fills: free some space, or give another folder with "
     "--databases.",
     IO: "Whether those that failed in COMMIT were applied nobody knows. What was measured is a "
@@ -62,9 +63,9 @@ WAYS_OUT = {
 class Trouble:
     """One reason why a run is not well.
 
-    kind : "full", "io", "limit" (an engine said so, be it once), "commits" (COMMITs refused for a
-        reason that is no conflict), "failed" (many other attempts failed), "recording" (the kit's
-        own records). sentence : for a person. attempts : how many, 0 where it is about none.
+    kind : "full", "io", "limit" (an engine reported it, if only once), "commits" (COMMITs refused
+        for a reason that is no conflict), "failed" (many other attempts failed), "recording" (the
+        kit's own records). sentence : for a person. attempts : how many, 0 where it is about none.
     """
 
     kind: str
@@ -74,21 +75,24 @@ class Trouble:
 
 def why_not(manifest: Manifest) -> list[str]:
     """Sentences of why a run is not `ok`, its troubles first."""
-    said = [one.sentence for one in manifest.troubles or ()]
-    said += [finding.sentence for finding in manifest.broken]
-    said += [f"{finding.check} {finding.sentence}" for finding in manifest.unmade]
-    said += [
+    reasons = [one.sentence for one in manifest.troubles or ()]
+    reasons += [finding.sentence for finding in manifest.broken]
+    reasons += [f"{finding.check} {finding.sentence}" for finding in manifest.unmade]
+    reasons += [
         f"worker {entry.worker} {entry.state}: {entry.account}".rstrip(": ")
         for entry in manifest.workers
         if entry.state not in ("finished", NOT_RECORDED)
     ]
-    return said or [manifest.ended]
+    return reasons or [manifest.ended]
 
 
-def says_nothing(manifest: Manifest) -> str:
-    """Why a run says nothing of its engine, nor what rate it keeps up with; "" where it does."""
-    told = manifest.troubles or ()
-    return next((one.sentence for one in told if one.kind in NOT_OF_THE_ENGINE), "")
+def disk_trouble(manifest: Manifest) -> str:
+    """The first trouble that is the disk's, as its sentence; "" where there is none.
+
+    A run that met it measured neither its engine nor the rate that the engine keeps up with.
+    """
+    troubled = manifest.troubles or ()
+    return next((one.sentence for one in troubled if one.kind in NOT_OF_THE_ENGINE), "")
 
 
 def many(some: int, of: int) -> bool:
@@ -130,7 +134,7 @@ def _unrecorded(worker: WorkerRecord) -> Trouble:
 
 @dataclass
 class _Seen:
-    """What the workers of one role met that was no conflict. The warm-up counts as well."""
+    """The failures of one role's workers that were no conflicts. The warm-up counts as well."""
 
     role: str
     finished: int = 0
@@ -141,31 +145,33 @@ class _Seen:
 
     def add(self, worker: WorkerRecord) -> None:
         rows = worker.attempts
-        told = np.isin(rows["outcome"], (FAILED, UNKNOWN)) & (rows["message"] > 0)
-        done = np.isin(rows["outcome"], (COMMITTED, CONFLICT)) | told
+        failing = np.isin(rows["outcome"], (FAILED, UNKNOWN)) & (rows["message"] > 0)
+        done = np.isin(rows["outcome"], (COMMITTED, CONFLICT)) | failing
         self.finished += int(done.sum())
         self.commits += int((done & (rows["worked_ns"] > 0)).sum())
         fields = ("conflict", "phase", "message")
-        groups, counts = np.unique(rows[told][list(fields)], return_counts=True)
+        groups, counts = np.unique(rows[failing][list(fields)], return_counts=True)
         for group, times in zip(groups, counts.tolist(), strict=True):
-            cause, phase, message = (int(group[name]) for name in fields)
-            words = _words(worker.messages, message)
+            cause, phase, number = (int(group[name]) for name in fields)
+            message = _message(worker.messages, number)
             if cause in CAUSES:
-                self.causes.setdefault(cause, Counter())[words] += times
+                self.causes.setdefault(cause, Counter())[message] += times
             elif phase == COMMIT:
-                self.at_commit[words] += times
+                self.at_commit[message] += times
             else:
-                self.others[words] += times
+                self.others[message] += times
 
     def of_cause(self, cause: int) -> list[Trouble]:
-        if not (met := self.causes.get(cause)):
+        if not (messages := self.causes.get(cause)):
             return []
-        said = f"{self._share(met.total(), self.finished)} {TEXTS[cause]}: {_quoted(met)}."
-        return [Trouble(CAUSES[cause], f"{said} {WAYS_OUT[cause]}", met.total())]
+        sentence = (
+            f"{self._share(messages.total(), self.finished)} {TEXTS[cause]}: {_quoted(messages)}."
+        )
+        return [Trouble(CAUSES[cause], f"{sentence} {REMEDIES[cause]}", messages.total())]
 
     def of_commits(self) -> list[Trouble]:
         if not many(self.at_commit.total(), self.commits):
-            # Too few to be told by themselves; together with the others they may be many.
+            # Too few to be named by themselves; together with the others they may be many.
             self.others += self.at_commit
             return []
         times = self.at_commit.total()
@@ -183,23 +189,23 @@ class _Seen:
         times = self.others.total()
         if not many(times, self.finished):
             return []
-        said = f"{self._share(times, self.finished)} failed, and not for a conflict"
-        return [Trouble("failed", f"{said}: {_quoted(self.others)}.", times)]
+        start = f"{self._share(times, self.finished)} failed, and not for a conflict"
+        return [Trouble("failed", f"{start}: {_quoted(self.others)}.", times)]
 
     def _share(self, some: int, of: int) -> str:
         what = "checkpoints" if self.role == "checkpointer" else f"attempts of the {self.role}s"
         return f"{some:,} of {of:,} {what}"
 
 
-def _words(messages: Sequence[str], number: int) -> str:
+def _message(messages: Sequence[str], number: int) -> str:
     return messages[number - 1] if number <= len(messages) else "(words not kept)"
 
 
-def _quoted(words: Counter[str]) -> str:
-    shown = words.most_common(WORDS_SHOWN)
-    several = len(words) > 1
-    said = "; ".join(f"{text} ({times:,})" if several else text for text, times in shown)
-    return said + ("; …" if len(words) > len(shown) else "")
+def _quoted(messages: Counter[str]) -> str:
+    shown = messages.most_common(MESSAGES_SHOWN)
+    several = len(messages) > 1
+    quoted = "; ".join(f"{text} ({times:,})" if several else text for text, times in shown)
+    return quoted + ("; …" if len(messages) > len(shown) else "")
 
 
-__all__ = ["Trouble", "many", "says_nothing", "troubles", "why_not"]
+__all__ = ["Trouble", "disk_trouble", "many", "troubles", "why_not"]

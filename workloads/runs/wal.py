@@ -2,8 +2,8 @@
 again.
 
 A checkpoint that has copied the whole log back lets the next writer start it again from its
-beginning. Each time the first salt of the file's header becomes one more, so that a look now and
-then counts all of it (SQLite's file format, "The WAL File Format"). Only the header is read, and
+beginning. Each time the first salt of the file's header grows by one, so that a look now and then
+counts every restart (SQLite's file format, "The WAL File Format"). Only the header is read, and
 no database is opened: whoever holds locks of SQLite on a file must not open it a second time.
 """
 
@@ -28,7 +28,7 @@ the log before draws the salt anew."""
 
 @dataclass
 class WalWatch:
-    """What is known of the log of one database; `look` at it every now and then.
+    """The state of one database's log, from outside; `look` at it every now and then.
 
     bytes_max : the greatest size of the file; it keeps its size when the log begins again.
     restarts  : how often it began again since `begin`. exact : False where it may be more often.
@@ -85,12 +85,12 @@ def first_salt(header: bytes) -> int | None:
     """
     if len(header) < HEADER.size:
         return None
-    magic, _, _, _, salt, _, *told = HEADER.unpack(header)
+    magic, _, _, _, salt, _, *sums = HEADER.unpack(header)
     if magic not in (MAGIC, MAGIC + 1):
         return None
-    words = struct.unpack("<6I" if magic == MAGIC else ">6I", header[:24])
+    numbers = struct.unpack("<6I" if magic == MAGIC else ">6I", header[:24])
     one = two = 0
-    for first, second in zip(words[::2], words[1::2], strict=True):
+    for first, second in zip(numbers[::2], numbers[1::2], strict=True):
         one = (one + first + two) & 0xFFFFFFFF
         two = (two + second + one) & 0xFFFFFFFF
-    return int(salt) if told == [one, two] else None
+    return int(salt) if sums == [one, two] else None

@@ -62,24 +62,24 @@ MOST_FAILURES = 1000
 
 
 class Job:
-    """What a process of a run needs to know, from the file its parent wrote."""
+    """A process's task and places, read from the file that its parent wrote."""
 
     def __init__(self, path: str) -> None:
-        said = json.loads(Path(path).read_text(encoding="utf-8"))
-        self.plan = Plan(**said["plan"])
-        self.folder = Path(said["folder"])
-        self.database = str(said["database"])
-        self.control_path = Path(said["control"])
-        self.parent = int(said["parent"])
+        job = json.loads(Path(path).read_text(encoding="utf-8"))
+        self.plan = Plan(**job["plan"])
+        self.folder = Path(job["folder"])
+        self.database = str(job["database"])
+        self.control_path = Path(job["control"])
+        self.parent = int(job["parent"])
 
     @cached_property
     def scenario(self) -> Scenario:
-        """Made when it is first asked for: where only histories are put together it never is."""
+        """The scenario, made when it is first used: merging histories needs none."""
         return find_scenario(self.plan.scenario)(self.plan.shape())
 
-    def account(self, who: str, **said: Any) -> None:
-        """Leave word for the parent. Raises OSError where the disk has no room for it."""
-        leave(self.folder, who, said)
+    def account(self, who: str, **values: Any) -> None:
+        """Leave an account for the parent. Raises OSError where the disk has no room for it."""
+        leave(self.folder, who, values)
 
 
 def places_of(plan: Plan) -> tuple[tuple[str, int], ...]:
@@ -111,34 +111,37 @@ def log_of(
     plan: Plan,
     scenario: Scenario,
     workers: Sequence[rec.WorkerRecord],
-    tell: Callable[[int], None] = lambda replayed: None,
+    on_replay: Callable[[int], None] = lambda replayed: None,
 ) -> RunLog:
-    """What the workers of a run were told, for the scenario's check; tell : as for `RunLog`."""
-    return RunLog(scenario, workers, lambda worker: context_of(plan, worker.worker), tell)
+    """The answers that the workers of a run got, for the scenario's check.
+
+    on_replay : as for `RunLog`.
+    """
+    return RunLog(scenario, workers, lambda worker: context_of(plan, worker.worker), on_replay)
 
 
 # --- load and check ---------------------------------------------------------------------------
 
 
 class _Failed(Exception):
-    """An errand that could not be done: its words, and the cause as the engine says it."""
+    """An errand that could not be done: the sentence, and the cause as the engine classifies it."""
 
-    def __init__(self, words: str, cause: int) -> None:
-        super().__init__(words)
+    def __init__(self, sentence: str, cause: int) -> None:
+        super().__init__(sentence)
         self.cause = rec.CAUSES.get(cause, "")
 
 
-def errand(job: Job, word: str) -> int:
-    """`load`, `check` or `history`, and its exit status. What went wrong is in its account, in one
-    sentence: its standard error is for what Python does not know of, an engine's panic.
+def errand(job: Job, name: str) -> int:
+    """Do `load`, `check` or `history`; returns the exit status. A failure is one sentence in the
+    account. Standard error is left to what Python cannot catch: an engine's panic.
     """
     try:
-        {"load": load, "check": check, "history": history}[word](job)
+        {"load": load, "check": check, "history": history}[name](job)
     except _Failed as failed:
-        job.account(word, failed=str(failed), cause=failed.cause)
+        job.account(name, failed=str(failed), cause=failed.cause)
         return 1
     except BaseException as error:
-        job.account(word, failed=_mistake(error) or _told(error), cause=_cause_of(error))
+        job.account(name, failed=_mistake(error) or _error_text(error), cause=_cause_of(error))
         return 1
     return 0
 
@@ -152,13 +155,13 @@ def _database(job: Job) -> Iterator[Session]:
         yield session
     except BaseException as error:
         cause = session.refusal(error, rec.STATEMENT).conflict
-        raise _Failed(_mistake(error) or _told(error), cause) from error
+        raise _Failed(_mistake(error) or _error_text(error), cause) from error
     finally:
         session.close()
 
 
 def _cause_of(error: BaseException) -> str:
-    """What the system says, where no engine was asked."""
+    """The cause by the system's error number, where no engine was asked; "" for other errors."""
     if not isinstance(error, OSError):
         return ""
     return rec.CAUSES[rec.FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else rec.IO]
@@ -174,7 +177,7 @@ def load(job: Job) -> None:
     engine = find_engine(job.plan.database)
     rows = job.plan.shape().rows
 
-    def tell(done: int, are_rows: bool) -> None:
+    def on_progress(done: int, are_rows: bool) -> None:
         step = control_block.ROWS if are_rows else control_block.STATEMENTS
         if control.numbers[control_block.STEP] != step:
             control.at(step, rows if are_rows else 0)
@@ -184,7 +187,7 @@ def load(job: Job) -> None:
         for statement in job.scenario.schema():
             session.run(statement)
         # The same rows whatever the seed: a database loaded once serves runs of every seed.
-        watched: Any = Watched(session, tell)
+        watched: Any = Watched(session, on_progress)
         job.scenario.load(watched, np.random.default_rng(99))
         control.at(control_block.LAYOUT)
         pragmas = dict(session.pragmas)
@@ -194,9 +197,9 @@ def load(job: Job) -> None:
 
 
 def _refused(job: Job) -> list[str]:
-    """(engine, mode, its words) of the first mode of a role that its engine refuses; [] for none.
+    """(engine, mode, message) of the first mode of a role that its engine refuses; [] for none.
 
-    Asked before the database is loaded, which may take minutes; of each engine on a database of its
+    Asked before the database is loaded, which may take minutes. Each engine gets a database of its
     own, because two libraries of SQLite must never open one file in one process.
     """
     asked = dict.fromkeys((engine, mode) for _, engine, mode in job.plan.roles() if mode)
@@ -205,18 +208,18 @@ def _refused(job: Job) -> list[str]:
         folder = Path(job.database).parent / f"asked-{number}"
         folder.mkdir()
         try:
-            words = refusal_of(find_engine(engine), mode, str(folder / "asked.db"), settings)
+            message = refusal_of(find_engine(engine), mode, str(folder / "asked.db"), settings)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        if words is not None:
-            return [engine, mode, words]
+        if message is not None:
+            return [engine, mode, message]
     return []
 
 
 def refusal_of(engine: Engine, mode: str, path: str, settings: Settings) -> str | None:
-    """An engine's own words against a BEGIN mode, None where it accepts it.
+    """The message with which an engine refuses a BEGIN mode, None where it accepts it.
 
-    An engine that opens no database at all says nothing of the mode: its workers will say that.
+    None also where the engine opens no database at all: its workers will report that.
     """
     try:
         first = engine.connect(path, begin="deferred", settings=settings)
@@ -247,7 +250,7 @@ def check(job: Job) -> None:
     control = ControlBlock(job.control_path, len(job.plan.roles()))
     attempts = sum(len(w.attempts) for w in run.workers if w.role in TRANSACTING)
 
-    def tell(replayed: int) -> None:
+    def on_replay(replayed: int) -> None:
         control.numbers[control_block.DONE] = replayed
 
     control.at(control_block.LAYOUT)
@@ -259,7 +262,7 @@ def check(job: Job) -> None:
             control.at(control_block.HISTORY)
             findings.append(save_history(job.folder))
         control.at(control_block.INVARIANT, attempts)
-        findings += _invariant(job, session, log_of(job.plan, job.scenario, run.workers, tell))
+        findings += _invariant(job, session, log_of(job.plan, job.scenario, run.workers, on_replay))
         control.at(control_block.LAYOUT)
     job.account("check", findings=findings, layout=layout_of(job.database, trees, brief=True))
 
@@ -270,14 +273,14 @@ def history(job: Job) -> None:
 
 
 def _invariant(job: Job, session: Session, log: RunLog) -> list[dict[str, Any]]:
-    """What the scenario's own check says. A full disk, say, is no finding about the database."""
+    """The findings of the scenario's own check. A full disk, say, is no finding."""
     try:
         return [_plain(*finding) for finding in job.scenario.check(session, log)]
     except Exception as error:  # the database may be too broken to answer
         if session.refusal(error, rec.STATEMENT).conflict in rec.CAUSES:
             raise
         mistake = _mistake(error)
-        why = f"the scenario's check failed at {mistake}" if mistake else _told(error)
+        why = f"the scenario's check failed at {mistake}" if mistake else _error_text(error)
         sentence = why if mistake else f"the database could not be read back: {why}"
         return [_plain("invariant", False, sentence, {})]
 
@@ -307,9 +310,9 @@ def _integrity(session: Session, engine: str) -> dict[str, Any]:
 def identity_of(name: str) -> dict[str, Any]:
     """The engine's own account of itself, as it goes into the manifest."""
     engine = find_engine(name)
-    said = engine.identity()._asdict()
-    said["options"] = list(said["options"])
-    return said | {
+    identity = engine.identity()._asdict()
+    identity["options"] = list(identity["options"])
+    return identity | {
         "file_format": engine.file_format,
         "hosting": engine.hosting,
         "unit": getattr(engine, "unit", ""),
@@ -324,7 +327,7 @@ def work(job: Job, worker: int, control: ControlBlock) -> None:
     plan = job.plan
     role, engine_name, mode = plan.roles()[worker]
     about: dict[str, Any] = {"identity": {}, "pragmas": {}}
-    session = heard = None
+    session = read_log = None
     report = partial(_report, job, control, worker, about)
     try:
         if plan.cpus or plan.pin:
@@ -332,15 +335,15 @@ def work(job: Job, worker: int, control: ControlBlock) -> None:
             os.sched_setaffinity(0, {cpus[worker % len(cpus)]} if plan.pin else set(cpus))
         engine = find_engine(engine_name)
         # Before anything opens a connection: a library takes a log best while nobody uses it.
-        heard = engine.listen() if hasattr(engine, "listen") else None
+        read_log = engine.listen() if hasattr(engine, "listen") else None
         about["identity"] = identity_of(engine_name)
         session = engine.connect(job.database, begin=mode or "deferred", settings=plan.settings())
         about["pragmas"] = dict(session.pragmas)
-        if role != "checkpointer" and (words := _rehearse(session)) is not None:
-            report(control_block.REFUSED, state="refused", account=words)
+        if role != "checkpointer" and (message := _rehearse(session)) is not None:
+            report(control_block.REFUSED, state="refused", account=message)
             return
     except BaseException as error:
-        report(control_block.NOT_OPENED, state="could not open", account=_told(error))
+        report(control_block.NOT_OPENED, state="could not open", account=_error_text(error))
         return
     try:
         recorder = rec.AttemptRecorder(job.folder, worker)
@@ -351,35 +354,40 @@ def work(job: Job, worker: int, control: ControlBlock) -> None:
         report(
             control_block.NOT_RECORDED if full else control_block.NOT_OPENED,
             state=state,
-            account=_told(error),
+            account=_error_text(error),
         )
         return
     # The collector would walk every object now and then inside somebody's transaction.
     gc.collect()
     gc.freeze()
-    # Said before the run, so that a worker that is killed in it has its pragmas in the manifest.
+    # Reported before the run: a worker that is killed in it still has its pragmas in the manifest.
     if report(control_block.READY, state="died", account=""):
-        status, said = _worked(job, worker, context, recorder, control)
-        said["cpus"] = sorted(os.sched_getaffinity(0))
-        if heard is not None:
-            said["met"] = heard()
-        report(status, **said)
+        status, account = _worked(job, worker, context, recorder, control)
+        account["cpus"] = sorted(os.sched_getaffinity(0))
+        if read_log is not None:
+            account["met"] = read_log()
+        report(status, **account)
     _leave(session)
 
 
-def _told(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
 def _report(
-    job: Job, control: ControlBlock, worker: int, about: Mapping[str, Any], status: int, **said: Any
+    job: Job,
+    control: ControlBlock,
+    worker: int,
+    about: Mapping[str, Any],
+    status: int,
+    **more: Any,
 ) -> bool:
-    """Leave a worker's account, then say in the control block that it is there.
+    """Leave a worker's account, then set the worker's status in the control block.
 
-    False where it could not be written: the control block says that then, whatever it was.
+    False where the account could not be written; the status is then NOT_RECORDED.
     """
     try:
-        job.account(f"worker-{worker:03d}", **about, **said)
+        job.account(f"worker-{worker:03d}", **about, **more)
     except OSError:
         control.set_status(worker, control_block.NOT_RECORDED)
         return False
@@ -394,31 +402,31 @@ def _worked(
     recorder: rec.AttemptRecorder,
     control: ControlBlock,
 ) -> tuple[int, dict[str, Any]]:
-    """From the gate to the end of the run: the worker's status, and what it says of itself."""
-    said: dict[str, Any] = {"state": "finished", "account": ""}
+    """From the gate to the end of the run: the worker's status and its account."""
+    account: dict[str, Any] = {"state": "finished", "account": ""}
     try:
         if _gate(control, job.parent):
             control.set_status(worker, control_block.RUNNING)
             cpu = time.thread_time_ns()
             loop = _checkpoint_loop if context.role == "checkpointer" else _loop
-            said |= loop(job.plan, context, job.scenario, recorder, control)
-            said["cpu_s"] = (time.thread_time_ns() - cpu) / 1e9
+            account |= loop(job.plan, context, job.scenario, recorder, control)
+            account["cpu_s"] = (time.thread_time_ns() - cpu) / 1e9
     except InvariantBroken as broken:
-        said = {"state": "invariant broken", "account": broken.sentence}
+        account = {"state": "invariant broken", "account": broken.sentence}
         control.stop()
-        return control_block.BROKEN, said | {"evidence": broken.evidence}
+        return control_block.BROKEN, account | {"evidence": broken.evidence}
     except OSError as error:
         return control_block.NOT_RECORDED, {"state": NOT_RECORDED, "account": f"{error}"}
     except BaseException as error:
-        return control_block.DIED, {"state": "died", "account": _told(error)}
-    if said["state"] == "scenario failed":
+        return control_block.DIED, {"state": "died", "account": _error_text(error)}
+    if account["state"] == "scenario failed":
         control.stop()
-        return control_block.MISTAKEN, said
-    return control_block.FINISHED, said
+        return control_block.MISTAKEN, account
+    return control_block.FINISHED, account
 
 
 def _rehearse(session: Session) -> str | None:
-    """None where the engine accepts the mode of this session, else its own words.
+    """None where the engine accepts the mode of this session, else its message.
 
     A rehearsal that meets another worker's lock says nothing against the mode.
     """
@@ -426,7 +434,7 @@ def _rehearse(session: Session) -> str | None:
         session.begin()
     except BaseException as error:
         refusal = session.refusal(error, rec.BEGIN)
-        return None if refusal.outcome == rec.CONFLICT else refusal.words
+        return None if refusal.outcome == rec.CONFLICT else refusal.message
     session.rollback()
     return None
 
@@ -538,18 +546,18 @@ def _loop(
             except InvariantBroken:
                 close_row(
                     buffer, offset + close_at, begun, worked, now(), 0, 0, rec.FAILED, 0, phase
-                )  # the sentence is the finding's: messages are the engines' own words
+                )  # the sentence is the finding's: messages are the engines' own
                 raise
             except BaseException as error:
                 end = now()
                 # A statement is not timed by itself, which every one of them would pay for: what
                 # it took is known up to the statements before it.
                 since = (start, start, max(begun, thought[0]), worked)[phase]
-                outcome, conflict, words, over = refused(error, phase, end - since)
+                outcome, conflict, message, over = refused(error, phase, end - since)
                 mistake = _mistake(error) if phase == 2 else ""
                 close_row(
                     buffer, offset + close_at, begun, worked, end, 0,
-                    recorder.message(words), outcome, conflict, phase,
+                    recorder.message(message), outcome, conflict, phase,
                 )  # fmt: skip
                 if phase == 2:
                     at = offset + rec.WITHIN_AT
@@ -570,7 +578,7 @@ def _loop(
                         return {
                             "state": "gave up",
                             "account": f"{MOST_FAILURES} transactions in a row failed, "
-                            f"the last with: {words}",
+                            f"the last with: {message}",
                         }
                     break
                 if tries == most_tries or end >= stop_ns or numbers[state] == stop:
@@ -598,11 +606,11 @@ def _loop(
 
 
 MISTAKES = (NameError, AttributeError, TypeError, KeyError, IndexError, ZeroDivisionError)
-"""No driver raises these for what an engine said: the scenario's own code is wrong."""
+"""No driver raises these for an engine's answer: the scenario's own code is wrong."""
 
 
 def _mistake(error: BaseException) -> str:
-    """Where a scenario's body went wrong, "" where it was the engine that spoke."""
+    """Where a scenario's body went wrong, "" where the error is the engine's."""
     if not isinstance(error, MISTAKES):
         return ""
     at = traceback.extract_tb(error.__traceback__)[-1]
@@ -641,8 +649,8 @@ def _checkpoint_loop(
             outcome = rec.CONFLICT if busy else rec.COMMITTED
         except BaseException as error:
             phase = rec.STATEMENT
-            outcome, conflict, words, over = session.refusal(error, phase)
-            message = recorder.message(words)
+            outcome, conflict, text, over = session.refusal(error, phase)
+            message = recorder.message(text)
             if not over:
                 session.rollback()
         end = time.monotonic_ns()
@@ -686,7 +694,7 @@ def work_all(job: Job, workers: Sequence[int]) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """JOB.json load | check | history | work WORKER…; what came of it is in the accounts."""
+    """Run JOB.json load | check | history | work WORKER…; the results are in the accounts."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when the run ends
     job = Job(argv[0])
     die_with_parent()

@@ -1,4 +1,4 @@
-"""A worker's process is started here, and `Progress` is what a run tells while it goes on."""
+"""A worker's process is started here. `Progress` is what a run reports while it goes on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEMPORARY = "tmp"
 
 @dataclass
 class Progress:
-    """What is known while a run goes on. Counts are since the start, warm-up included."""
+    """A run's progress while it goes on. Counts are since the start, warm-up included."""
 
     phase: str  # "loading", "starting", "warm-up", "measuring", "ending", "checking"
     elapsed_s: float = 0.0
@@ -30,10 +30,10 @@ class Progress:
     done: int = 0  # rows, statements or transactions of that step
     of: int = 0  # how many there are; 0: nobody knows, or they are not counted
 
-    def told(self) -> str:
-        """The step of loading or checking in words, "" where nothing is known of it.
+    def describe(self) -> str:
+        """The step of loading or checking as text, "" where nothing is known of it.
 
-        >>> Progress("loading", step="loading rows", done=1_500, of=4_000).told()
+        >>> Progress("loading", step="loading rows", done=1_500, of=4_000).describe()
         'loading rows, 1,500 of 4,000'
         """
         if not self.done:
@@ -45,7 +45,7 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 LEAST_S = POLL_S / 2
-"""The shortest time over which a rate is told."""
+"""The shortest time over which a rate is computed."""
 
 
 def per_s(count: int, elapsed_s: float) -> float | None:
@@ -61,7 +61,7 @@ def per_s(count: int, elapsed_s: float) -> float | None:
 def start(
     home: Path,
     name: str,
-    *words: str,
+    *argv: str,
     into: Path,
     workers: tuple[int, ...] = (),
     inherit: tuple[int, ...] = (),
@@ -73,7 +73,7 @@ def start(
     (home / TEMPORARY).mkdir(exist_ok=True)
     return start_child(
         name,
-        python("workloads.runs.worker", str(home / "job.json"), *words),
+        python("workloads.runs.worker", str(home / "job.json"), *argv),
         last_words=path_of(into, name),
         # Turso makes a temporary database for each connection, and a killed process removes
         # nothing: what is left goes with the run.

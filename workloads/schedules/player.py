@@ -121,7 +121,7 @@ class Player:
                 self.txns.append(txn)
                 return self._note(session, txn.number, op, "ok")
             if patient and refusal.outcome == CONFLICT and refusal.conflict == BUSY:
-                return self._note(session, -1, op, "blocked", None, refusal.words, "busy")
+                return self._note(session, -1, op, "blocked", None, refusal.message, "busy")
             self.txns.append(txn)
             return self._over(session, txn, op, refusal)
         alone = txn is None
@@ -155,7 +155,7 @@ class Player:
         if refusal is not None:
             if refusal.outcome in (CONFLICT, UNKNOWN) or (refusal.over and not alone) or alone:
                 return self._over(session, txn, op, refusal, alone)
-            return self._note(session, txn.number, op, "failed", None, refusal.words)
+            return self._note(session, txn.number, op, "failed", None, refusal.message)
         value = self.schema.seen(op, rows or []) if reads else None
         self._micro(txn, op, value)
         if alone:
@@ -197,7 +197,7 @@ class Player:
         status = {CONFLICT: "conflict", UNKNOWN: "unknown"}.get(refusal.outcome, "ended")
         txn.outcome = {"ended": "failed"}.get(status, status)
         kind = CONFLICTS[refusal.conflict] if status == "conflict" else ""
-        return self._note(session, txn.number, op, status, None, refusal.words, kind)
+        return self._note(session, txn.number, op, status, None, refusal.message, kind)
 
     def _note(self, session: int, txn: int, op: Op, *rest: Any) -> StepResult:
         event = StepResult(len(self.events), session, txn, op, *rest)

@@ -21,7 +21,7 @@ from typing import Any
 
 from workloads.engines import Identity
 from workloads.files import SHARED_MEMORY, STAGE, Temporary, clear_stages, make
-from workloads.processes import python, start, status_words
+from workloads.processes import describe_status, python, start
 from workloads.records import BEGIN, COMMIT
 from workloads.schedules.player import StepResult, Txn
 from workloads.schedules.playing import State
@@ -243,7 +243,7 @@ class SessionProcess:
                 self._popen.wait(END_S)
         else:
             try:
-                how = status_words(self._popen.wait(END_S))
+                how = describe_status(self._popen.wait(END_S))
             except subprocess.TimeoutExpired:
                 how = "it closed its pipe and lived on, so it was ended"
         noted = read_journal(self._journal) if request[0] == "play" else []
