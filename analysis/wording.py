@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 DASH = "—"
 
-BEGIN_WORDS = {
+BEGIN_LABELS = {
     "deferred": "BEGIN",
     "immediate": "BEGIN IMMEDIATE",
     "exclusive": "BEGIN EXCLUSIVE",
@@ -101,13 +101,13 @@ def percent(share: float) -> str:
     return (text.rstrip("0").rstrip(".") if "." in text else text) + " %"
 
 
-def interval(low: float, high: float, say: Any = number) -> str:
+def interval(low: float, high: float, show: Any = number) -> str:
     """An interval in brackets.
 
     >>> interval(1.5612, 1.93)
     '[1.56, 1.93]'
     """
-    return f"[{say(low)}, {say(high)}]"
+    return f"[{show(low)}, {show(high)}]"
 
 
 def times(count: int, noun: str) -> str:
@@ -119,16 +119,16 @@ def times(count: int, noun: str) -> str:
     return f"{whole(count)} {noun}" + ("" if count == 1 else "s")
 
 
-def begin_words(mode: str) -> str:
-    return BEGIN_WORDS.get(mode, mode)
+def begin_label(mode: str) -> str:
+    return BEGIN_LABELS.get(mode, mode)
 
 
-def arm_words(plan: Mapping[str, Any]) -> str:
+def arm_label(plan: Mapping[str, Any]) -> str:
     """How the writers of a plan write, in a few words.
 
-    >>> arm_words({"database": "libsql", "write_engine": "libsql", "begin": "immediate"})
+    >>> arm_label({"database": "libsql", "write_engine": "libsql", "begin": "immediate"})
     'libsql BEGIN IMMEDIATE'
-    >>> arm_words({"database": "libsql", "write_engine": "turso", "begin": "concurrent"})
+    >>> arm_label({"database": "libsql", "write_engine": "turso", "begin": "concurrent"})
     'turso BEGIN CONCURRENT on a libsql file'
     """
     database = str(plan.get("database", ""))
@@ -136,7 +136,7 @@ def arm_words(plan: Mapping[str, Any]) -> str:
     if engine == "null":
         return "null (generator alone)"
     on = f" on a {database} file" if engine != database else ""
-    return f"{engine} {begin_words(str(plan.get('begin', '')))}{on}"
+    return f"{engine} {begin_label(str(plan.get('begin', '')))}{on}"
 
 
 def listed(items: Sequence[str], last: str = "and") -> str:

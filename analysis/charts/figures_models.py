@@ -26,7 +26,7 @@ from analysis.charts.figures import (
 )
 from analysis.counting import theta
 from analysis.models import Met, Prediction, Scaling
-from analysis.wording import begin_words, number, percent
+from analysis.wording import begin_label, number, percent
 from workloads.files import visible
 
 KINDS = {"leaf": "#0072b2", "interior": "#c94a00", "other": "#8a6d00", "": "#b9bcc1"}
@@ -90,7 +90,7 @@ def predicted_against_observed(made: Sequence[Prediction], path: Path) -> None:
     least = max(min(shares, default=0.001) / 2, 1e-6)
     for n, (engine, begin, unit) in enumerate(looks):
         colour, mark = _look((engine, begin), n)
-        label = f"{engine} {begin_words(begin)} (by {unit})"
+        label = f"{engine} {begin_label(begin)} (by {unit})"
         for one in made:
             if (one.engine, one.begin, one.unit) != (engine, begin, unit):
                 continue
@@ -153,7 +153,7 @@ def refusal_pages(accounts: Sequence[tuple[str, Met]], path: Path) -> None:
     figure, axes = _chart("share of refused commits (%)", "")
     bars: list[tuple[str, dict[str, float]]] = []
     for name, met in accounts:
-        of = max(met.said, 1)
+        of = max(met.logged, 1)
         things: dict[str, dict[str, float]] = {}
         for (thing, kind), times in met.things().items():
             kinds = things.setdefault(thing, {})

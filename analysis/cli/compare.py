@@ -46,7 +46,7 @@ from analysis.cli.options import RUNS, RunsOption, command_line
 from analysis.compare import (
     FAILED,
     MEASURES,
-    UNLIKE,
+    NOT_COMPARABLE,
     Comparison,
     Gate,
     Side,
@@ -57,7 +57,7 @@ from analysis.compare import (
     parse_condition,
     status,
 )
-from analysis.counting import FOREIGN_LIMIT, NotComparable, facts, short, under_study
+from analysis.counting import FOREIGN_LIMIT, NotComparable, factors_named, facts, short
 from analysis.statistics import LEVEL, PAIRED_T, blocks_needed
 from analysis.wording import listed, number, percent, times, whole
 from workloads.errors import PlanError
@@ -152,7 +152,7 @@ def _factors(vary: list[str] | None, pairs: list[tuple[Side, Side]]) -> frozense
     )
     known = {name for manifest in manifests for name in facts(manifest)}
     names = [name for text in vary for name in text.split(",") if name.strip()]
-    return frozenset(under_study(names, known))
+    return frozenset(factors_named(names, known))
 
 
 def _document(
@@ -181,7 +181,7 @@ def _show(found: list[Comparison], gates: list[Gate], notes: list[str], console:
     if len(found) > 1:
         console.print(_table(found))
     for one in found:
-        if len(found) == 1 or one.verdict == UNLIKE:
+        if len(found) == 1 or one.verdict == NOT_COMPARABLE:
             print_line(one.sentence(), "bold")
     for line in [*_kinds(found), *_statistics(found), *_shared(found), *notes]:
         print_line(line)
@@ -214,7 +214,7 @@ def _table(found: list[Comparison]) -> Table:
             each.b,
             *([each.a] if several else []),
             _in_short(each),
-            f"{each.ratio.blocks}{' †' if each.odd else ''}",
+            f"{each.ratio.blocks}{' †' if each.slumped else ''}",
             number(each.p_holm),
             each.verdict,
         )
@@ -225,7 +225,7 @@ def _in_short(found: Comparison) -> str:
     """The ratio with its interval, or with its range where the blocks are too few."""
     ratio = found.ratio
     if ratio.known or ratio.blocks < 2:
-        return number(ratio.value) if ratio.blocks == 1 else ratio.said()
+        return number(ratio.value) if ratio.blocks == 1 else ratio.text()
     low, high = float(ratio.each.min()), float(ratio.each.max())
     return f"{number(ratio.value)} ({number(low)} to {number(high)})"
 

@@ -23,17 +23,17 @@ from analysis.counting import (
     count,
     joined,
     latency_intervals,
-    pressure_words,
-    refusal_words,
+    pressure_clause,
+    refusal_lines,
     refusals_table,
-    standstill_words,
+    standstill_clause,
 )
 from analysis.models import MOST_DRAWN, conflict_parts
 from analysis.statistics import COUNTED, PERCENTILES, STEADY, UNSTEADY
 from analysis.wording import Table as Data
 from analysis.wording import (
     at_least,
-    begin_words,
+    begin_label,
     duration,
     interval,
     number,
@@ -198,8 +198,8 @@ def doubts(run: Run, counted: Count) -> list[str]:
             "No steady state: the rate still changed in the second half of the run (MSER-5), or "
             "rises or falls all along it. Measure for longer."
         )
-    if found := standstill_words(counted):
-        lines.append(f"It {found}; {pressure_words(run.manifest)}.")
+    if found := standstill_clause(counted):
+        lines.append(f"It {found}; {pressure_clause(run.manifest)}.")
     for role, tally in counted.roles.items():
         if not tally.finished and tally.unfinished:
             lines.append(
@@ -258,7 +258,7 @@ def _role_line(counted: Count, role: str) -> str:
     one = counted.of(role)[0]
     low, rate, high = tally.abort_rate
     line = (
-        f"{times(tally.workers, role)}, {one.engine} {begin_words(one.begin)}: "
+        f"{times(tally.workers, role)}, {one.engine} {begin_label(one.begin)}: "
         f"{number(tally.per_s)} tx/s committed, abort rate {percent(rate)}"
     )
     if tally.finished:
@@ -366,7 +366,7 @@ def _refusals(
     if not found:
         return []
     data = refusals_table(found, whose, shown)
-    lines = [data.note] * bool(data.note) + refusal_words(found)
+    lines = [data.note] * bool(data.note) + refusal_lines(found)
     return [plain_table(data, 1 + len(whose)), *map(one_line, lines)]
 
 

@@ -119,7 +119,7 @@ def search_command(
                 databases=databases,
                 begun=begun,
                 on_progress=live if waiting.is_terminal else None,
-                say=lambda line: waiting.print(line, soft_wrap=True),
+                on_line=lambda line: waiting.print(line, soft_wrap=True),
             )
     except KeyboardInterrupt:
         _warn(f"cwkit: the search goes on with `cwkit search --into {folder}`.")

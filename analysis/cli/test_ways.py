@@ -76,7 +76,7 @@ def test_all_ways_give_the_same_ratios_within_their_intervals(tmp_path):
         assert [place[1] for place in measured.places] == [1]
     thinks = {name: _ratio(m, "think_us 200") for name, m in each.items()}
     again = {name: _ratio(m, "think_us 0 again") for name, m in each.items()}
-    told = {name: (thinks[name].said(), again[name].said()) for name in each}
+    told = {name: (thinks[name].text(), again[name].text()) for name in each}
     for ratios in (thinks, again):
         for one, other in itertools.combinations(ratios.values(), 2):
             assert max(one.low, other.low) <= min(one.high, other.high), told

@@ -1,7 +1,7 @@
 from .comparison import CLAIMED as CLAIMED
 from .comparison import MEASURES as MEASURES
+from .comparison import NOT_COMPARABLE as NOT_COMPARABLE
 from .comparison import UNKNOWN as UNKNOWN
-from .comparison import UNLIKE as UNLIKE
 from .comparison import Comparison as Comparison
 from .comparison import aa_band as aa_band
 from .comparison import compare as compare

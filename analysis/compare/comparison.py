@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis import wording as words
+from analysis import wording
 from analysis.compare.names import Side, broken
 from analysis.compare.one_run import within_runs
 from analysis.counting import (
@@ -28,12 +28,12 @@ from analysis.counting import (
     Tally,
     asked_for,
     by_kind,
+    confounders,
     differences,
     least,
     slumps,
-    standstill_words,
+    standstill_clause,
     to_vary,
-    undeclared,
 )
 from analysis.statistics import (
     FEWEST_BLOCKS,
@@ -66,15 +66,15 @@ MEASURES: dict[str, Callable[[Tally], float]] = {
 start (ns; infinite where it lies among those that were never served), CPU us a commit. nan where
 a run has too few samples for it."""
 
-SAID: dict[str, Callable[[float], str]] = {
-    "throughput": lambda value: f"{words.number(value)} tx/s",
-    "abort-rate": words.percent,
-    "p50": words.duration,
-    "p99": words.duration,
-    "cpu": lambda value: f"{words.number(value)} µs of CPU time a transaction",
+TEXTS: dict[str, Callable[[float], str]] = {
+    "throughput": lambda value: f"{wording.number(value)} tx/s",
+    "abort-rate": wording.percent,
+    "p50": wording.duration,
+    "p99": wording.duration,
+    "cpu": lambda value: f"{wording.number(value)} µs of CPU time a transaction",
 }
 
-CLAIMED, NONE, BAND, HOLM, CONTROL, UNKNOWN, UNLIKE = (
+CLAIMED, NONE, BAND, HOLM, CONTROL, UNKNOWN, NOT_COMPARABLE = (
     "claimed",
     "no difference seen",
     "within the A/A band",
@@ -97,7 +97,7 @@ class Comparison:
     band      : the greatest relative deviation inside the A/A interval of the experiments, nan
         where they have no A/A control. family: how many ratios were looked at in the same call.
     kinds     : A's and B's attempts refused in the blocks compared, by kind of conflict.
-    odd       : how many runs of both sides stood still or made less than half of what their arm
+    slumped   : how many runs of both sides stood still or made less than half of what their arm
         usually makes; they are in the ratio.
     """
 
@@ -117,7 +117,7 @@ class Comparison:
     verdict: str = UNKNOWN
     control: bool = False
     refused: str = ""
-    odd: int = 0
+    slumped: int = 0
     notes: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
     kinds: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
@@ -130,39 +130,39 @@ class Comparison:
     @property
     def decided(self) -> bool:
         """There is an answer, also that no difference was seen or may be claimed."""
-        return self.verdict not in (UNKNOWN, UNLIKE)
+        return self.verdict not in (UNKNOWN, NOT_COMPARABLE)
 
     def sentence(self) -> str:
         """The verdict in words."""
-        ratio, said = self.ratio, _told(self)
+        ratio, clause = self.ratio, _clause(self)
         if self.refused:
             return self.refused
         if self.verdict == CLAIMED:
-            return f"{said}."
+            return f"{clause}."
         if self.verdict == NONE:
-            why = "the interval holds 1" if ratio.holds(1.0) else f"p {words.number(self.p)}"
+            why = "the interval holds 1" if ratio.holds(1.0) else f"p {wording.number(self.p)}"
             same = "A/A: both ask for the same, and n" if self.control else "N"
             return (
                 f"{same}o difference in {self.measure} seen between {self.b} and {self.a} "
-                f"(ratio {ratio.said()}, {why})."
+                f"(ratio {ratio.text()}, {why})."
             )
         if self.verdict == BAND:
             return (
-                f"Not claimed: within the A/A band of ±{words.percent(self.band)}, which is what "
-                f"one arm run twice differs by here. {said}."
+                f"Not claimed: within the A/A band of ±{wording.percent(self.band)}, which is what "
+                f"one arm run twice differs by here. {clause}."
             )
         if self.verdict == CONTROL:
             return (
-                f"A/A: both ask for the same, and yet {said}. Do not trust differences of that "
+                f"A/A: both ask for the same, and yet {clause}. Do not trust differences of that "
                 "size here."
             )
         if self.verdict == HOLM:
-            return f"Not claimed: {self._too_weak()}. {said}."
-        return f"Cannot be decided: {self._undecided()}. {said}."
+            return f"Not claimed: {self._too_weak()}. {clause}."
+        return f"Cannot be decided: {self._undecided()}. {clause}."
 
     def _too_weak(self) -> str:
         return (
-            f"p is {words.number(self.p_holm)} after Holm, in a family of {self.family}, "
+            f"p is {wording.number(self.p_holm)} after Holm, in a family of {self.family}, "
             f"and {LEVEL:g} is the limit"
         )
 
@@ -175,7 +175,7 @@ class Comparison:
         if not self.ratio.blocks:
             return "in no block is the ratio known" if self.values else "no block has both"
         return (
-            f"{words.times(self.ratio.blocks, 'block')} "
+            f"{wording.times(self.ratio.blocks, 'block')} "
             f"{'gives' if self.ratio.blocks == 1 else 'give'} no 95 % interval, "
             f"{FEWEST_BLOCKS} would"
         )
@@ -205,7 +205,7 @@ class Comparison:
                 for block, (a, b) in self.values.items()
             ],
             "dropped": list(self.ratio.dropped),
-            "odd": self.odd,
+            "odd": self.slumped,
             "notes": list(self.notes),
             "broken": list(self.broken),
             "refused": dict(zip("ab", map(dict, self.kinds), strict=True)),
@@ -230,9 +230,9 @@ def deviation(ratio: float) -> float:
     return max(ratio, 1 / ratio if ratio else math.inf) - 1
 
 
-def _told(found: Comparison) -> str:
+def _clause(found: Comparison) -> str:
     """The ratio as a clause, with the values behind it."""
-    ratio = found.ratio.said()
+    ratio = found.ratio.text()
     subject = {
         "throughput": f"{found.b} commits {ratio} times as much as {found.a}",
         "abort-rate": f"the abort rate of {found.b} is {ratio} times that of {found.a}",
@@ -240,12 +240,12 @@ def _told(found: Comparison) -> str:
     }.get(found.measure, f"the {found.measure} of {found.b} is {ratio} times that of {found.a}")
     subject = subject[0].upper() + subject[1:] if found.measure != "throughput" else subject
     if not found.ratio.blocks:
-        subject = subject.replace(f" {words.DASH} times", " an unknown number of times")
+        subject = subject.replace(f" {wording.DASH} times", " an unknown number of times")
     if not found.values:
         return subject
     a, b = np.median(np.array(list(found.values.values())), axis=0)
-    say = SAID[found.measure]
-    return f"{subject} ({say(b)} against {say(a)})"
+    show = TEXTS[found.measure]
+    return f"{subject} ({show(b)} against {show(a)})"
 
 
 # --- one comparison ---------------------------------------------------------------------------
@@ -267,18 +267,18 @@ def role_of(a: Side, b: Side, wanted: str) -> str:
 
 
 def compare(
-    a: Side, b: Side, measure: str, role: str = "", varied: frozenset[str] | None = None
+    a: Side, b: Side, measure: str, role: str = "", factors: frozenset[str] | None = None
 ) -> Comparison:
     """B against A by one measure; not yet judged in its family (`judged`).
 
-    varied : facts under study; None where the arms' plans say it (two arms of one experiment).
+    factors : facts that may differ; None where the arms' plans say it (two arms of one experiment).
     A block counts if both its runs are usable and alike in everything else; why others are left
     out is in `ratio.dropped`. Where no two runs are alike the comparison is refused, with words.
     """
     role = role_of(a, b, role)
     together = a.measured is not None and b.measured is not None and a.folder == b.folder
-    if varied is None and not together:
-        varied = frozenset()
+    if factors is None and not together:
+        factors = frozenset()
     tops: dict[int, float] = {}
     bottoms: dict[int, float] = {}
     kinds: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
@@ -291,15 +291,16 @@ def compare(
         why = _unusable(one, a) or _unusable(other, b)
         if not why and one and other and one.manifest and other.manifest:
             found = differences(one.manifest, other.manifest)
-            under = asked_for(found) if varied is None else varied
-            odd = undeclared(found, under)
-            refusal = refusal or (_refusal(a, b, odd, found) if odd else "")
+            under = asked_for(found) if factors is None else factors
+            others = confounders(found, under)
+            refusal = refusal or (_refusal(a, b, others, found) if others else "")
             studied |= {d.fact: (d.a, d.b) for d in found if d.fact in under}
-            why = f"not alike in {words.listed([d.said() for d in odd])}" if odd else ""
+            why = f"not alike in {wording.listed([d.text() for d in others])}" if others else ""
         if not why and one and other and one.counted and other.counted:
             values = [_value(cell.counted, measure, role) for cell in (one, other)]
             lacking = [s.label for s, v in zip((a, b), values, strict=True) if math.isnan(v)]
-            why = f"{words.listed(lacking)}: too few transactions for {measure}" if lacking else ""
+            few = f"too few transactions for {measure}"
+            why = f"{wording.listed(lacking)}: {few}" if lacking else ""
             if not why:
                 bottoms[block], tops[block] = values
                 for met, counted in zip(kinds, (one.counted, other.counted), strict=True):
@@ -335,7 +336,7 @@ def compare(
         band=math.nan if single else _band(a, b, measure, role),
         control=together and not refused and bool(tops) and not studied,
         refused=refused,
-        odd=len(_odd(a)) + len(_odd(b)),
+        slumped=len(_slumped(a)) + len(_slumped(b)),
         notes=tuple(_notes(a, b)),
         broken=tuple(broken(a, b)),
         kinds=kinds,
@@ -363,13 +364,13 @@ def _neither(measure: str) -> float:
     return 1.0 if measure == "abort-rate" else math.nan
 
 
-def _refusal(a: Side, b: Side, odd: Sequence[Difference], found: Sequence[Difference]) -> str:
+def _refusal(a: Side, b: Side, foreign: Sequence[Difference], found: Sequence[Difference]) -> str:
     """Why two sides are not compared, from the differences of their first pair of runs."""
-    never = [difference for difference in odd if difference.fact in NEVER]
-    shown = never or least(odd, found)
-    said = words.listed([difference.said() for difference in shown[:6]])
+    never = [difference for difference in foreign if difference.fact in NEVER]
+    shown = never or least(foreign, found)
+    facts = wording.listed([difference.text() for difference in shown[:6]])
     more = f" and in {len(shown) - 6} more" if len(shown) > 6 else ""
-    what = f"{a.label} and {b.label} are not comparable: they differ in {said}{more}."
+    what = f"{a.label} and {b.label} are not comparable: they differ in {facts}{more}."
     if never:
         return f"{what} Runs of different machines are never compared with each other."
     names = ",".join(dict.fromkeys(to_vary(difference) for difference in shown))
@@ -405,11 +406,11 @@ def aa_band(measured: Measured, measure: str = "throughput", role: str = "writer
     return max(found) if found else math.nan
 
 
-def _odd(side: Side) -> list[str]:
+def _slumped(side: Side) -> list[str]:
     """What is odd about a side's runs, one sentence for each that stood still or slumped."""
     cells = [cell for _, cell in sorted(side.cells.items()) if cell.usable and cell.counted]
     if side.measured is None:
-        whys = [standstill_words(cell.counted) for cell in cells if cell.counted]
+        whys = [standstill_clause(cell.counted) for cell in cells if cell.counted]
     else:
         odd = slumps(side.measured, side.measured.arms[side.arm])
         whys = [odd.get((cell.block, cell.arm), "") for cell in cells]
@@ -418,33 +419,33 @@ def _odd(side: Side) -> list[str]:
 
 def _notes(a: Side, b: Side) -> list[str]:
     """What a reader must know beside the ratio."""
-    said = []
+    notes = []
     for side in (a, b):
         cells = [cell for cell in side.cells.values() if cell.usable]
         unsteady = sum(cell.steady == "no steady state" for cell in cells)
         if unsteady:
-            said.append(
-                f"{unsteady} of {words.times(len(cells), 'run')} of {side.label} had no steady "
+            notes.append(
+                f"{unsteady} of {wording.times(len(cells), 'run')} of {side.label} had no steady "
                 "state (by MSER-5, or for a trend)."
             )
-        if whys := _odd(side):
-            said.append(
-                f"{len(whys)} of {words.times(len(cells), 'run')} of {side.label} stood still or "
+        if whys := _slumped(side):
+            notes.append(
+                f"{len(whys)} of {wording.times(len(cells), 'run')} of {side.label} stood still or "
                 "made less than half of what it usually makes (†; kept in the ratio), the first "
                 f"{whys[0]}."
             )
         if unmet := [cell.unmet for cell in cells if cell.unmet]:
-            said.append(
-                f"{len(unmet)} of {words.times(len(cells), 'run')} of {side.label} did not meet "
+            notes.append(
+                f"{len(unmet)} of {wording.times(len(cells), 'run')} of {side.label} did not meet "
                 f"the rate that was asked for, the first: {unmet[0]}. Percentiles are over all "
                 "that were due."
             )
     if a.measured is not None and b.measured is not None and a.folder != b.folder:
-        said.append(
+        notes.append(
             "They are of different folders: blocks are paired by number and share their draws, "
             "but not the hour they ran in, and no A/A control covers the time between them."
         )
-    return said
+    return notes
 
 
 # --- the family -------------------------------------------------------------------------------
@@ -474,7 +475,7 @@ def judged(found: Sequence[Comparison]) -> list[Comparison]:
 def _verdict(found: Comparison) -> str:
     ratio = found.ratio
     if found.refused:
-        return UNLIKE
+        return NOT_COMPARABLE
     if found.kind == "runs" or not ratio.known:
         return UNKNOWN
     if ratio.holds(1.0):

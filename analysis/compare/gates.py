@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from analysis import wording as words
+from analysis import wording
 from analysis.compare.comparison import BAND, MEASURES, Comparison
 from analysis.statistics import LEVEL, family_p, holm
 from workloads.errors import PlanError
@@ -120,30 +120,30 @@ def _answer(condition: Condition, found: Comparison, p: float, family: int, stri
     ratio = found.ratio
     if found.refused or not ratio.blocks:
         return gate(UNDECIDED, (found.refused or found.sentence()).rstrip("."))
-    said = f"{found.b} / {found.a} is {ratio.said()}"
+    text = f"{found.b} / {found.a} is {ratio.text()}"
     if strict and condition.beyond(ratio.value):
-        return gate(FAILED, f"{said} (--strict: the estimate counts, not its interval)")
+        return gate(FAILED, f"{text} (--strict: the estimate counts, not its interval)")
     if found.kind == "runs" or not ratio.known:
-        return gate(UNDECIDED, f"{said}: {found._undecided()}")
+        return gate(UNDECIDED, f"{text}: {found._undecided()}")
     near, far = (ratio.high, ratio.low) if condition.sign == "<" else (ratio.low, ratio.high)
     if condition.beyond(near):
         if found.verdict == BAND:
             return gate(
                 UNDECIDED,
-                f"{said}, which is beyond the limit but within the A/A band of "
-                f"±{words.percent(found.band)}",
+                f"{text}, which is beyond the limit but within the A/A band of "
+                f"±{wording.percent(found.band)}",
             )
         if not p <= LEVEL:
             return gate(
                 UNDECIDED,
-                f"{said}, all of the interval beyond the limit, but p against it is "
-                f"{words.number(p)} after Holm over {words.times(family, 'gate')}: more blocks "
+                f"{text}, all of the interval beyond the limit, but p against it is "
+                f"{wording.number(p)} after Holm over {wording.times(family, 'gate')}: more blocks "
                 "would tell",
             )
-        return gate(FAILED, f"{said}, all of the interval beyond the limit")
+        return gate(FAILED, f"{text}, all of the interval beyond the limit")
     if condition.beyond(far):
-        return gate(PASSED, f"{said}: beyond the limit is not excluded, more blocks would tell")
-    return gate(PASSED, said)
+        return gate(PASSED, f"{text}: beyond the limit is not excluded, more blocks would tell")
+    return gate(PASSED, text)
 
 
 def status(gates: Sequence[Gate], broken: Sequence[str] = ()) -> int:

@@ -42,7 +42,7 @@ def broken(a: Side, b: Side) -> list[str]:
     A crash is worse than any speed. Dropped with its block and nothing more it would be forgiven:
     what survives may be as fast as ever.
     """
-    said = [
+    lines = [
         f"{b.label}, {cell.run}: {finding.check}: {finding.sentence}"
         for cell in b.cells.values()
         for finding in cell.broken
@@ -51,8 +51,8 @@ def broken(a: Side, b: Side) -> list[str]:
         beside = a.cells.get(block)
         if cell.state == FAILED and not cell.broken and beside and beside.state == DONE:
             where = "" if b.measured is None else f", block {block}"
-            said.append(f"{b.label}{where}: failed where {a.label} did not: {cell.failure}")
-    return said
+            lines.append(f"{b.label}{where}: failed where {a.label} did not: {cell.failure}")
+    return lines
 
 
 class Place(NamedTuple):
@@ -128,12 +128,12 @@ def pairs_of(
     places = [locate(name, runs) for name in names]
     kinds = {place.kind for place in places}
     if len(kinds) > 1:
-        said = ", ".join(
+        lines = ", ".join(
             f"{n} is {'an' if p.kind == 'arm' else 'a'} {p.kind}"
             for n, p in zip(names, places, strict=True)
         )
         raise PlanError(
-            f"{said}: give two of a kind. FOLDER:ARM names an arm; `cwkit list` has the folders."
+            f"{lines}: give two of a kind. FOLDER:ARM names an arm; `cwkit list` has the folders."
         )
     same = [(p.folders, p.arm) for p in places]
     if len(set(same)) < len(same):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from analysis import wording as words
+from analysis import wording
 from analysis.counting.tally import Count
 from workloads.records import FindingEntry, Machine, Manifest
 
@@ -26,7 +26,7 @@ def contamination(manifest: Manifest, limit: float = FOREIGN_LIMIT) -> str:
         (foreign.steal_share, "the host"),
     ):
         if share > limit:
-            return f"{who} used {words.percent(share)} of the machine's CPU time"
+            return f"{who} used {wording.percent(share)} of the machine's CPU time"
     return ""
 
 
@@ -82,10 +82,10 @@ class CountedCell:
         """That the rate of an open loop was not met, "" where it was or where there was none."""
         for role, tally in (self.counted.roles if self.counted else {}).items():
             if (due := tally.due) is not None and not due.met:
-                many = words.times(due.many, "transaction")
+                many = wording.times(due.many, "transaction")
                 return (
-                    f"of {many} of {role}s that were due {words.whole(due.served)} "
-                    f"({words.percent(due.share)}) were served in the window"
+                    f"of {many} of {role}s that were due {wording.whole(due.served)} "
+                    f"({wording.percent(due.share)}) were served in the window"
                 )
         return ""
 

@@ -44,7 +44,7 @@ def cells_table(measured: Measured, states: dict[tuple[int, str], str] | None = 
         "wal_bytes_max", "wal_restarts", "pressure_cpu", "pressure_io", "odd", "contaminated",
         "jobs", "oversubscribed", "machine", "run", "words",
     )  # fmt: skip
-    rows, odd = [], slumps(measured)
+    rows, slumped = [], slumps(measured)
     for (block, arm), cell in sorted(measured.cells.items()):
         state = cell.state if states is None else states.get((block, arm), NOT_RUN)
         point = measured.points.get(arm, {})
@@ -55,7 +55,7 @@ def cells_table(measured: Measured, states: dict[tuple[int, str], str] | None = 
                 *(_shown(point.get(axis, "")) for axis in axes),
                 state,
                 *_numbers(cell, role),
-                *_made(cell, odd.get((block, arm), "")),
+                *_made(cell, slumped.get((block, arm), "")),
                 cell.folder.name if cell.folder else "",
                 cell.failure if state != NOT_RUN else "",
             )
@@ -63,20 +63,20 @@ def cells_table(measured: Measured, states: dict[tuple[int, str], str] | None = 
     return Table(head, rows)
 
 
-def _made(cell: CountedCell, odd: str) -> tuple[str, ...]:
+def _made(cell: CountedCell, slumped: str) -> tuple[str, ...]:
     """How large the log grew, what was waited for, what is odd, who disturbed, and how it was made;
     "" where it is not said.
     """
-    said = cell.manifest
-    conduct = said.conduct if said and said.tells("conduct") else None
+    manifest = cell.manifest
+    conduct = manifest.conduct if manifest and manifest.tells("conduct") else None
     return (
-        str(said.wal_bytes_max) if said and said.tells("wal_bytes_max") else "",
+        str(manifest.wal_bytes_max) if manifest and manifest.tells("wal_bytes_max") else "",
         *_waited(cell),
-        odd,
+        slumped,
         cell.contaminated,
         _shown(conduct.jobs) if conduct else "",
         _shown(conduct.oversubscribed) if conduct else "",
-        said.machine.id if said else "",
+        manifest.machine.id if manifest else "",
     )
 
 

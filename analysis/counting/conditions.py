@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from analysis import wording as words
+from analysis import wording
 from workloads.errors import PlanError, RunError, nearest
 from workloads.records import Machine, Manifest
 from workloads.runs import ROLES, Plan, file_of
@@ -68,7 +68,7 @@ class Difference(NamedTuple):
     a: Any
     b: Any
 
-    def said(self) -> str:
+    def text(self) -> str:
         """The fact and both its values, in a few words."""
         a, b = (short(value, other) for value, other in ((self.a, self.b), (self.b, self.a)))
         return f"{self.fact} ({a} against {b})"
@@ -124,8 +124,8 @@ def _libraries(manifest: Manifest) -> dict[str, Any]:
 
 def _surroundings(manifest: Manifest) -> dict[str, Any]:
     machine, conduct = manifest.machine, manifest.conduct.data()
-    said = machine.data()
-    found = {name: said[name] for name in MACHINE if name in said}
+    entries = machine.data()
+    found = {name: entries[name] for name in MACHINE if name in entries}
     found["commit"] = machine.cwkit_commit
     if machine.cwkit_source is not None:  # a commit says nothing of what was changed since
         found["source"] = machine.cwkit_source
@@ -166,15 +166,15 @@ def _unsaid(manifest: Manifest) -> set[str]:
     return unsaid
 
 
-def undeclared(found: Collection[Difference], varied: Collection[str]) -> list[Difference]:
+def confounders(found: Collection[Difference], factors: Collection[str]) -> list[Difference]:
     """Confounders: differences that are neither factors nor follow from a factor.
 
-    varied : names of the factors. Another engine brings its own version and pragmas. Another
+    factors : their names. Another engine brings its own version and pragmas. Another
     `synchronous` is read back as such. Where only one run has readers, the readers' fields differ
     too and need not be declared. Durability follows from nothing but `synchronous`: an engine that
     made it weaker would win by it. `null` stores nothing and so reports no durability.
     """
-    asked = {d.fact for d in found} & set(varied)
+    asked = {d.fact for d in found} & set(factors)
     implied = set(asked) - set(NEVER)
     engines = {"database": "database", **{f[0]: role for role, f in ROLE_FIELDS.items()}}
     engines |= {"checkpoint_engine": "checkpointer"}
@@ -201,28 +201,28 @@ def undeclared(found: Collection[Difference], varied: Collection[str]) -> list[D
     return [d for d in found if d.fact not in implied]
 
 
-def unasked(a: Manifest, b: Manifest) -> list[Difference]:
+def confounders_between(a: Manifest, b: Manifest) -> list[Difference]:
     """What the manifests of two runs of one experiment differ in though their plans don't ask."""
     found = differences(a, b)
-    return undeclared(found, asked_for(found))
+    return confounders(found, asked_for(found))
 
 
-def in_words(odd: Collection[Difference]) -> str:
+def why_not_alike(these: Collection[Difference]) -> str:
     """Why two runs are not compared, as what follows their names."""
-    if any(difference.fact == "machine" for difference in odd):
+    if any(difference.fact == "machine" for difference in these):
         return "were made on different machines"
-    durable = [difference for difference in odd if difference.fact.endswith(".synchronous")]
+    durable = [difference for difference in these if difference.fact.endswith(".synchronous")]
     if durable:
-        return f"differ in durability, {words.listed([d.said() for d in durable])}"
-    return f"are not alike in {words.listed([d.said() for d in odd])}"
+        return f"differ in durability, {wording.listed([d.text() for d in durable])}"
+    return f"are not alike in {wording.listed([d.text() for d in these])}"
 
 
-def least(odd: Collection[Difference], found: Collection[Difference]) -> list[Difference]:
+def least(these: Collection[Difference], found: Collection[Difference]) -> list[Difference]:
     """The fewest of these differences whose study would account for all of them."""
     named: list[Difference] = []
     known = {difference.fact for difference in found}
-    for difference in odd:
-        if difference in undeclared(found, under_study([to_vary(one) for one in named], known)):
+    for difference in these:
+        if difference in confounders(found, factors_named([to_vary(one) for one in named], known)):
             named.append(difference)
     return named
 
@@ -235,12 +235,12 @@ def to_vary(difference: Difference) -> str:
     return ("engine_version" if version else difference.fact).replace("_", "-")
 
 
-def under_study(names: Collection[str], known: Collection[str] = ()) -> set[str]:
+def factors_named(names: Collection[str], known: Collection[str] = ()) -> set[str]:
     """The facts that --vary names stand for. Raises PlanError for a name that is none.
 
     known : facts that the compared runs have beyond those of every run (their parameters).
 
-    >>> sorted(under_study(["engine-version"]))[:2], under_study(["begin"])
+    >>> sorted(factors_named(["engine-version"]))[:2], factors_named(["begin"])
     (['checkpointer.binding', 'checkpointer.file'], {'begin'})
     """
     every = {*Plan.model_fields, *Shape.model_fields, *SURROUNDINGS, *GROUPS, *known}
@@ -286,6 +286,7 @@ def short(value: Any, other: Any = None) -> str:
         return "none"
     if isinstance(value, (list, tuple)):
         only = [str(item) for item in value if item not in (other or ())]
-        return f"with {words.listed(only[:3])}" + (" and more" if only[3:] else "") if only else "-"
+        more = " and more" if only[3:] else ""
+        return f"with {wording.listed(only[:3])}{more}" if only else "-"
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return text if len(text) <= 40 else f"{text[:37]}…"

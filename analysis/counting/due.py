@@ -110,12 +110,12 @@ def arrivals_of(run: Run, worker: WorkerRecord) -> np.ndarray:
         raise NotDrawn(run.name, "its manifest does not say when it began.")
     try:
         plan = Plan(**run.manifest.plan.data())
-        seat = context_of(plan, worker.worker)
+        context = context_of(plan, worker.worker)
     except (ValueError, TypeError, IndexError) as error:
         why = f"its arrivals cannot be drawn again ({str(error).splitlines()[0]})."
         raise NotDrawn(run.name, why) from error
     expected = rate * max(stop - start, 0) / 1e9
-    made = max(sum(len(w.attempts) for w in run.role(worker.role)), len(rows) * seat.of)
+    made = max(sum(len(w.attempts) for w in run.role(worker.role)), len(rows) * context.of)
     limit = max(MOST_DRAWN, 2 * made)
     if expected > limit:
         raise NotDrawn(
@@ -124,7 +124,7 @@ def arrivals_of(run: Run, worker: WorkerRecord) -> np.ndarray:
             "again at most.",
         )
     most = plan.transactions or 2 * limit
-    due = due_before(stop, rate / seat.of, start, seat.rng(ARRIVALS), most)
+    due = due_before(stop, rate / context.of, start, context.rng(ARRIVALS), most)
     opened = rows[(rows["attempt"] == 1) & (rows["txn"] < due.size)]
     if not np.array_equal(opened["intended_ns"], due[opened["txn"]]):
         raise NotDrawn(
@@ -188,13 +188,13 @@ def due_in(due: np.ndarray, each: Became, window_ns: tuple[int, int], per_s: flo
     first, stop = window_ns
     mine, done = (due >= first) & (due < stop), each.done_ns
     in_time = mine & (done > 0) & (done <= stop)
-    told = mine & ~(each.waiting & (due >= stop - grace_ns(window_ns, 0.01)))
+    known = mine & ~(each.waiting & (due >= stop - grace_ns(window_ns, 0.01)))
     judged = mine & (due < stop - grace_ns(window_ns, 0.1))
     return Due(
         asked_per_s=per_s,
-        due_ns=due[told],
-        whole_ns=np.where(done > 0, each.least_ns, np.inf)[told],
-        least_ns=each.least_ns[told],
+        due_ns=due[known],
+        whole_ns=np.where(done > 0, each.least_ns, np.inf)[known],
+        least_ns=each.least_ns[known],
         many=int(mine.sum()),
         served=int(in_time.sum()),
         begun=int((each.begun & mine).sum()),

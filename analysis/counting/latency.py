@@ -9,12 +9,12 @@ from analysis.statistics import percentile_intervals
 from analysis.wording import at_least, duration, interval
 
 
-def percentile_words(span: np.ndarray) -> str:
+def percentile_text(span: np.ndarray) -> str:
     """A percentile, ns, with its interval where there is one. span : a row of `Arm.percentiles`.
 
-    >>> percentile_words(np.array([90e3, 100e3, 120e3, 100e3]))
+    >>> percentile_text(np.array([90e3, 100e3, 120e3, 100e3]))
     '100 µs [90 µs, 120 µs]'
-    >>> percentile_words(np.array([1e9, np.inf, np.inf, 2e9])), percentile_words(np.full(4, np.nan))
+    >>> percentile_text(np.array([1e9, np.inf, np.inf, 2e9])), percentile_text(np.full(4, np.nan))
     ('≥ 2 s', '—')
     """
     low, value, high, least = (float(x) for x in span)

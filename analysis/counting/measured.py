@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from analysis import wording as words
+from analysis import wording
 from analysis.counting.cells import FOREIGN_LIMIT, CountedCell, Measure, throughput
-from analysis.counting.conditions import in_words, unasked
+from analysis.counting.conditions import confounders_between, why_not_alike
 from analysis.counting.tally import Tally, count, pooled
 from analysis.statistics import (
     Estimate,
@@ -104,7 +104,7 @@ class Arm:
     def label(self) -> str:
         """How the arm writes, or how it reads where nothing writes, for a person."""
         database = self.plan["database"]
-        return words.arm_words(
+        return wording.arm_label(
             {"database": database, "write_engine": self.engine, "begin": self.begin}
         )
 
@@ -212,7 +212,7 @@ class Measured:
     experiment: Experiment
     cells: Mapping[tuple[int, str], CountedCell]
     name: str
-    _odd: dict[tuple[int, str, str], str] = field(default_factory=dict, repr=False)
+    _confounders: dict[tuple[int, str, str], str] = field(default_factory=dict, repr=False)
 
     @property
     def question(self) -> str:
@@ -290,15 +290,15 @@ class Measured:
     ) -> Ratio:
         """Median over blocks of candidate / baseline, on whichever machine each block was run.
 
-        A block counts only if both its cells are usable and it is not `odd`. 0 / 0 counts as
-        `neither`, or drops the block; something / 0 is infinite and stays.
+        A block counts only if both its cells are usable and no `confounder` is found. 0 / 0 counts
+        as `neither`, or drops the block; something / 0 is infinite and stays.
         """
         measure = measure or throughput()
         both = (candidate, baseline)
         dropped = list(dict.fromkeys(why for arm in both for why in arm.dropped_anywhere))
         values: tuple[dict[int, float], dict[int, float]] = ({}, {})
         for block in self.blocks:
-            if why := self.odd(block, candidate, baseline):
+            if why := self.confounder(block, candidate, baseline):
                 dropped.append(why)
                 continue
             for arm, of_arm in zip(both, values, strict=True):
@@ -317,7 +317,7 @@ class Measured:
             neither=neither,
         )
 
-    def odd(self, block: int, candidate: Arm, baseline: Arm) -> str:
+    def confounder(self, block: int, candidate: Arm, baseline: Arm) -> str:
         """Why the two runs of a block give no ratio though each is usable alone, "" if they do.
 
         They must be alike in all but what the plans of the arms ask for
@@ -325,7 +325,7 @@ class Measured:
         not usable at all are in `Arm.dropped`.
         """
         key = (block, candidate.name, baseline.name)
-        if key not in self._odd:
+        if key not in self._confounders:
             top, bottom = (self.cells.get((block, arm.name)) for arm in (candidate, baseline))
             why = ""
             if top is not None and bottom is not None and top.usable and bottom.usable:
@@ -334,11 +334,11 @@ class Measured:
                 elif (
                     bottom.manifest
                     and top.manifest
-                    and (confounders := unasked(bottom.manifest, top.manifest))
+                    and (confounders := confounders_between(bottom.manifest, top.manifest))
                 ):
-                    why = f"block {block}: {candidate} and {baseline} {in_words(confounders)}"
-            self._odd[key] = why
-        return self._odd[key]
+                    why = f"block {block}: {candidate} and {baseline} {why_not_alike(confounders)}"
+            self._confounders[key] = why
+        return self._confounders[key]
 
     @cached_property
     def twins(self) -> tuple[tuple[Arm, Arm], ...]:
@@ -355,7 +355,7 @@ class Measured:
         cells = (cell for arm in arms or self.arms.values() for cell in arm.cells)
         return tuple(cell.run for cell in cells if cell.usable)
 
-    def unlike(self, candidate: Arm, baseline: Arm) -> str:
+    def not_compared(self, candidate: Arm, baseline: Arm) -> str:
         """Why two arms must not be compared, "" if they may: both ran, and in no block alike.
 
         Their plans ask for the same durability; what each connection read back tells what it got.
@@ -368,7 +368,7 @@ class Measured:
                 for arm in (candidate, baseline)
             )
         ]
-        whys = [self.odd(block, candidate, baseline) for block in both]
+        whys = [self.confounder(block, candidate, baseline) for block in both]
         return f"Not compared: {whys[0]}." if whys and all(whys) else ""
 
 

@@ -16,14 +16,14 @@ from workloads.records import CONFLICTS, MEANINGS
 
 SHOWN = 8
 
-Said = tuple[str, ...]
+RefusalKey = tuple[str, ...]
 """(…, phase, kind of conflict, engine's own words); what stands before the phase says whose."""
 
-Waits = Mapping[Said, np.ndarray]
+Waits = Mapping[RefusalKey, np.ndarray]
 """For each attempt that an engine's word ended, how long that call took at most, ns: int64 arrays
 (workloads.records.attempts.within_ns)."""
 
-WAIT_WORDS = (
+WAIT_NOTE = (
     "wait ≤: no wait was longer than the time from the start of the refused BEGIN or COMMIT, or, "
     "for a statement, from the end of BEGIN or of the last work inside, to the refusal."
 )
@@ -52,16 +52,16 @@ def _waited(kind: str, waits: np.ndarray) -> tuple[str, str]:
     return duration(float(np.median(waits))), duration(float(waits.max()))
 
 
-def refusal_words(found: Waits) -> list[str]:
+def refusal_lines(found: Waits) -> list[str]:
     """What the kinds of a table mean, with the way out where there is one; [] without conflicts."""
     met = {key[-2] for key in found}
     kinds = [kind for kind in CONFLICTS[1:] if kind in met]
-    return [WAIT_WORDS, *(f"{kind}: {MEANINGS[kind]}" for kind in kinds)] if kinds else []
+    return [WAIT_NOTE, *(f"{kind}: {MEANINGS[kind]}" for kind in kinds)] if kinds else []
 
 
-def joined(parts: Iterable[Waits]) -> dict[Said, np.ndarray]:
+def joined(parts: Iterable[Waits]) -> dict[RefusalKey, np.ndarray]:
     """Several as one."""
-    found: dict[Said, list[np.ndarray]] = {}
+    found: dict[RefusalKey, list[np.ndarray]] = {}
     for part in parts:
         for key, waits in part.items():
             found.setdefault(key, []).append(waits)

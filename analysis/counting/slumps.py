@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from analysis import wording as words
+from analysis import wording
 from analysis.counting.cells import CountedCell, throughput
 from analysis.counting.measured import Arm, Measured
 from analysis.counting.tally import Count
@@ -23,7 +23,7 @@ FEWEST_OTHERS = 2
 """Runs of an arm that say what it usually makes."""
 
 
-def standstill_words(counted: Count) -> str:
+def standstill_clause(counted: Count) -> str:
     """That a run stood still, without a full stop; "" where it did not."""
     found = counted.standstill
     if found is None:
@@ -34,19 +34,19 @@ def standstill_words(counted: Count) -> str:
     )
 
 
-def pressure_words(manifest: Manifest | None) -> str:
+def pressure_clause(manifest: Manifest | None) -> str:
     """What was waited for in the window of a run, on the whole machine."""
     shares = manifest.pressure if manifest else None
     if not shares:
         if manifest and manifest.tells("pressure"):
             return "what was waited for is not known: this kernel has no /proc/pressure"
         return "what was waited for was not recorded"
-    said = [
-        f"{what} {words.percent(shares[name]['some'])}"
+    shown = [
+        f"{what} {wording.percent(shares[name]['some'])}"
         for name, what in (("io", "for the disk"), ("cpu", "for a CPU"), ("memory", "for memory"))
         if "some" in shares.get(name, {}) and (name != "memory" or shares[name]["some"] > 0)
     ]
-    return f"somebody on the machine waited {words.listed(said)} of the time"
+    return f"somebody on the machine waited {wording.listed(shown)} of the time"
 
 
 def slumps(measured: Measured, *arms: Arm) -> dict[tuple[int, str], str]:
@@ -58,9 +58,9 @@ def slumps(measured: Measured, *arms: Arm) -> dict[tuple[int, str], str]:
     for arm in arms or measured.arms.values():
         made = arm.values(throughput(arm.role))
         for cell in arm.usable:
-            whys = [standstill_words(cell.counted) if cell.counted else "", _half(cell, made)]
+            whys = [standstill_clause(cell.counted) if cell.counted else "", _half(cell, made)]
             if why := " and ".join(filter(None, whys)):
-                found[cell.block, cell.arm] = f"{why} ({pressure_words(cell.manifest)})"
+                found[cell.block, cell.arm] = f"{why} ({pressure_clause(cell.manifest)})"
     return found
 
 
@@ -72,21 +72,21 @@ def _half(cell: CountedCell, made: Mapping[int, float]) -> str:
     if made[cell.block] >= LESS_THAN * usual:
         return ""
     return (
-        f"made less than half of what its arm usually makes: {words.number(made[cell.block])} tx/s "
-        f"against {words.number(usual)}"
+        "made less than half of what its arm usually makes: "
+        f"{wording.number(made[cell.block])} tx/s against {wording.number(usual)}"
     )
 
 
-def slump_words(measured: Measured) -> str:
+def slump_clause(measured: Measured) -> str:
     """One sentence for all of them; "" where there are none."""
     found = slumps(measured)
     if not found:
         return ""
     (block, arm), why = next(iter(sorted(found.items())))
     return (
-        f"{words.times(len(found), 'run')} stood still or made less than half of what the arm "
+        f"{wording.times(len(found), 'run')} stood still or made less than half of what the arm "
         f"usually makes (†; kept in all numbers), the first in b{block:02d}, {arm}: {why}."
     )
 
 
-__all__ = ["pressure_words", "slump_words", "slumps", "standstill_words"]
+__all__ = ["pressure_clause", "slump_clause", "slumps", "standstill_clause"]

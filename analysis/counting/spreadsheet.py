@@ -23,7 +23,7 @@ def cell_text(text: object) -> str:
     >>> cell_text("=HYPERLINK(1)"), cell_text("-12.5"), cell_text("two\nlines")
     ("'=HYPERLINK(1)", '-12.5', 'two\\nlines')
     """
-    said = visible(text)
-    if said.lstrip().startswith(_FORMULA) and not _NUMBER.fullmatch(said):
-        return f"'{said}"
-    return said
+    shown = visible(text)
+    if shown.lstrip().startswith(_FORMULA) and not _NUMBER.fullmatch(shown):
+        return f"'{shown}"
+    return shown

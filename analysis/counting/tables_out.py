@@ -166,9 +166,9 @@ def _plain(table: pa.Table) -> pa.Table:
 
 
 def _as_cells(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    told = texts.combine_chunks().dictionary_encode()
-    cells = [None if text is None else cell_text(text) for text in told.dictionary.to_pylist()]
-    plain = pa.DictionaryArray.from_arrays(told.indices, pa.array(cells, pa.string()))
+    encoded = texts.combine_chunks().dictionary_encode()
+    cells = [None if text is None else cell_text(text) for text in encoded.dictionary.to_pylist()]
+    plain = pa.DictionaryArray.from_arrays(encoded.indices, pa.array(cells, pa.string()))
     return pa.chunked_array([plain.cast(pa.string())], pa.string())
 
 
@@ -321,12 +321,12 @@ def _cells(source: Path) -> Iterator[pa.Table]:
 
 def _typed(name: str, values: tuple[str, ...]) -> pa.Array:
     """Numbers where all that is there are numbers, else text; "" is null."""
-    told = pa.array([value or None for value in values], pa.string())
+    encoded = pa.array([value or None for value in values], pa.string())
     measured = "_per_s" in name or "rate" in name or name.endswith("_us")
     measured |= name == "served" or name.startswith(("time_", "pressure_"))
     for kind in (pa.float64(),) if measured else (pa.int64(), pa.float64()):
         try:
-            return told.cast(kind)
+            return encoded.cast(kind)
         except pa.ArrowInvalid:
             continue
-    return told
+    return encoded

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analysis.counting.due import Due, NotDrawn, added, arrivals_of, became, due_in, rate_of
-from analysis.counting.refusals import Said, joined
+from analysis.counting.refusals import RefusalKey, joined
 from analysis.counting.standstill import Standstill, standstill
 from analysis.counting.steady import Steady, steady_state
 from analysis.counting.wal_growth import Wal, wal_of
@@ -92,14 +92,14 @@ class Tally:
     oldest_ns: int
     cpu_s: float
     cpu_transactions: int
-    waits_ns: Mapping[Said, np.ndarray] = field(repr=False)
+    waits_ns: Mapping[RefusalKey, np.ndarray] = field(repr=False)
     commits_each: np.ndarray
     due: Due | None = field(default=None, repr=False)
 
     @property
-    def words(self) -> Counter[Said]:
+    def messages(self) -> Counter[RefusalKey]:
         """(phase, conflict kind, engine's own words) -> attempts."""
-        return Counter({said: len(waits) for said, waits in self.waits_ns.items()})
+        return Counter({key: len(waits) for key, waits in self.waits_ns.items()})
 
     @property
     def committed(self) -> int:
@@ -434,19 +434,19 @@ def _stages(rows: np.ndarray, did: np.ndarray, firsts: np.ndarray) -> dict[str, 
     }
 
 
-def _waits(worker: WorkerRecord, rows: np.ndarray) -> dict[Said, np.ndarray]:
+def _waits(worker: WorkerRecord, rows: np.ndarray) -> dict[RefusalKey, np.ndarray]:
     spoken = rows[rows["message"] > 0]
     parts = ["outcome", "phase", "conflict", "message"]
     groups, which = np.unique(spoken[parts], return_inverse=True)
     order, took = np.argsort(which, kind="stable"), within_ns(spoken)
     each = np.split(took[order], np.cumsum(np.bincount(which, minlength=len(groups)))[:-1])
-    said: list[dict[Said, np.ndarray]] = []
+    waits_of: list[dict[RefusalKey, np.ndarray]] = []
     for group, waits in zip(groups, each, strict=False):  # of no groups there is one part, empty
         index = int(group["message"]) - 1
         text = worker.messages[index] if index < len(worker.messages) else "(words not kept)"
         why = reason(int(group["outcome"]), int(group["conflict"]))
-        said.append({(PHASES[group["phase"]], why, text): waits})
-    return joined(said)
+        waits_of.append({(PHASES[group["phase"]], why, text): waits})
+    return joined(waits_of)
 
 
 def together(tallies: Sequence[Tally]) -> Tally:

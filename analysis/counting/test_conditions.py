@@ -10,11 +10,11 @@ from analysis.counting.conditions import (
     LIMITS,
     NEVER,
     asked_for,
+    confounders,
+    factors_named,
     facts,
     least,
     to_vary,
-    undeclared,
-    under_study,
 )
 from analysis.synthetic import drawn_run
 from workloads.errors import PlanError
@@ -76,15 +76,15 @@ CHANGES = [
 def test_each_fact_that_differs_refuses_by_its_name_unless_it_is_declared(manifest, change, fact):
     other = changed(manifest, *change)
     found = differences(manifest, other)
-    odd = undeclared(found, set())
+    odd = confounders(found, set())
     assert fact in {d.fact for d in odd}
     if fact in NEVER:
-        assert undeclared(found, {d.fact for d in found})  # declaring it does not help
+        assert confounders(found, {d.fact for d in found})  # declaring it does not help
         with pytest.raises(PlanError, match="never compared"):
-            under_study([fact])
+            factors_named([fact])
         return
     names = [to_vary(d) for d in least(odd, found)]
-    assert undeclared(found, under_study(names, {d.fact for d in found})) == []
+    assert confounders(found, factors_named(names, {d.fact for d in found})) == []
 
 
 @pytest.mark.parametrize(
@@ -114,11 +114,11 @@ def test_another_engine_brings_its_version_and_pragmas_but_never_its_durability(
         entry["pragmas"] = entry["pragmas"] | {"journal_mode": "mvcc"}
     found = differences(manifest, other)
     assert {d.fact for d in found} >= {"write_engine", "writer.version", "writer.journal_mode"}
-    assert undeclared(found, {"write_engine"}) == []
+    assert confounders(found, {"write_engine"}) == []
     assert asked_for(found) == {"write_engine"}
     for entry in other["workers"][:4]:
         entry["pragmas"] = entry["pragmas"] | {"synchronous": 0}
-    odd = undeclared(differences(manifest, other), {"write_engine"})
+    odd = confounders(differences(manifest, other), {"write_engine"})
     assert [d.fact for d in odd] == ["writer.synchronous"]
 
 
@@ -127,7 +127,7 @@ def test_an_asked_for_pragma_is_read_back_as_such(manifest):
     for entry in other["workers"]:
         entry["pragmas"]["synchronous"] = 2
     found = differences(manifest, other)
-    assert undeclared(found, asked_for(found)) == []
+    assert confounders(found, asked_for(found)) == []
 
 
 def test_more_writers_or_no_readers_bring_no_other_difference(manifest):
@@ -135,8 +135,8 @@ def test_more_writers_or_no_readers_bring_no_other_difference(manifest):
     other["plan"]["readers"] = 0
     other["workers"] = [w for w in other["workers"] if w["role"] == "writer"]
     found = differences(manifest, other)
-    assert undeclared(found, {"readers"}) == []
-    assert undeclared(found, {"writers"})
+    assert confounders(found, {"readers"}) == []
+    assert confounders(found, {"writers"})
 
 
 def test_the_seed_is_never_what_two_arms_were_asked_to_differ_in(manifest):
@@ -154,10 +154,10 @@ def test_an_older_manifest_without_an_id_is_known_by_its_cpu(manifest):
 def test_two_changed_trees_of_one_commit_are_told_apart_and_vary_commit_declares_it(manifest):
     manifest["machine"]["cwkit_commit"] = "abc+"
     found = differences(manifest, changed(manifest, "machine", "cwkit_source", "50d"))
-    assert [d.said() for d in found] == ["source (50c against 50d)"]
-    assert undeclared(found, asked_for(found)) == found
+    assert [d.text() for d in found] == ["source (50c against 50d)"]
+    assert confounders(found, asked_for(found)) == found
     assert [to_vary(d) for d in least(found, found)] == ["commit"]
-    assert undeclared(found, under_study(["commit"])) == []
+    assert confounders(found, factors_named(["commit"])) == []
 
 
 @pytest.mark.parametrize(
@@ -171,14 +171,14 @@ def test_a_users_file_that_was_changed_is_refused_by_its_name(manifest, field, w
     one["machine"]["files"] = {"mine.py": "aaa"}
     other = changed(one, "machine", "files", {"mine.py": "bbb"})
     found = differences(one, other)
-    assert [d.said() for d in found] == [f"{who}.file (aaa against bbb)"]
-    assert undeclared(found, asked_for(found)) == found
+    assert [d.text() for d in found] == [f"{who}.file (aaa against bbb)"]
+    assert confounders(found, asked_for(found)) == found
     assert [to_vary(d) for d in least(found, found)] == names
-    assert undeclared(found, under_study(names, {d.fact for d in found})) == []
+    assert confounders(found, factors_named(names, {d.fact for d in found})) == []
     # Another file under another name is what the plans ask for.
     asked = differences(manifest, one)
     assert {field, f"{who}.file"} <= {d.fact for d in asked}
-    assert undeclared(asked, {field}) == []
+    assert confounders(asked, {field}) == []
 
 
 def test_of_an_older_manifest_the_code_is_unknown_and_compared_as_before(manifest):
@@ -190,16 +190,16 @@ def test_of_an_older_manifest_the_code_is_unknown_and_compared_as_before(manifes
 
 
 def test_engine_version_stands_for_all_that_an_engine_says_of_itself(manifest):
-    found = under_study(["engine-version"])
+    found = factors_named(["engine-version"])
     assert {f"writer.{part}" for part in IDENTITY} <= found
     other = changed(manifest, "engines", "libsql", {"binding": "b", "version": "4"})
-    odd = undeclared(differences(manifest, other), set())
+    odd = confounders(differences(manifest, other), set())
     assert [to_vary(d) for d in least(odd, differences(manifest, other))] == ["engine-version"]
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(PlanError, match="Did you mean 'write_engine'"):
-        under_study(["write-engin"])
+        factors_named(["write-engin"])
 
 
 def test_every_field_of_a_plan_is_a_fact_or_left_out_on_purpose(manifest):

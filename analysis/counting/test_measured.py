@@ -148,8 +148,8 @@ def test_arms_of_unlike_durability_are_not_compared(tmp_path):
         return run
 
     found = measured_in(tmp_path, make, blocks=1)
-    assert found.unlike(found.arms["again"], found.arms["base"]) == ""
-    assert found.unlike(found.arms["other"], found.arms["base"]) == (
+    assert found.not_compared(found.arms["again"], found.arms["base"]) == ""
+    assert found.not_compared(found.arms["other"], found.arms["base"]) == (
         "Not compared: block 0: other and base differ in durability, "
         "writer.synchronous (1 against 0)."
     )
@@ -213,7 +213,7 @@ def test_the_interval_holds_the_median_and_lies_within_the_blocks(values, seed):
 def test_too_few_blocks_have_no_interval(values):
     found = median_of_blocks(values)
     assert not found.known
-    assert "[" not in found.said()
+    assert "[" not in found.text()
 
 
 def test_nan_is_refused():

@@ -15,7 +15,7 @@ from analysis.cli import app
 from analysis.cli.run_summary import summary_lines
 from analysis.counting.cells_table import cells_table
 from analysis.counting.measured import gather
-from analysis.counting.refusals import Said, refusal_words, refusals_table
+from analysis.counting.refusals import RefusalKey, refusal_lines, refusals_table
 from analysis.counting.tables_out import export
 from analysis.counting.tally import count, pooled
 from analysis.report import write_report
@@ -27,7 +27,7 @@ from analysis.synthetic import (
     made_worker,
     write_folder,
 )
-from analysis.synthetic.runs import BUSY_WORDS
+from analysis.synthetic.runs import BUSY_MESSAGE
 from workloads.errors import RunError
 from workloads.experiments import read_experiment
 from workloads.records import (
@@ -70,7 +70,7 @@ def with_refusals(**more: Any) -> Run:
         {"start": 4_700_000, "end": 4_700_100},
     ]  # fmt: skip
     worker = made_worker(
-        0, attempts(*rows), begin="deferred", messages=(BUSY_WORDS, "disk I/O error")
+        0, attempts(*rows), begin="deferred", messages=(BUSY_MESSAGE, "disk I/O error")
     )
     return made_run([worker], seconds=5.0, **more)
 
@@ -87,8 +87,8 @@ def test_a_line_has_the_median_and_the_longest_of_what_was_waited_at_most() -> N
     table = refusals_table(counted(with_refusals()).waits_ns)
     lines = {(row[1], row[2]): (row[0], *row[3:]) for row in table.rows}
     assert lines == {
-        ("statement", "upgrade"): ("5", "60 µs", "1 ms", BUSY_WORDS),
-        ("begin", "busy"): ("2", "2.20 s", "2.40 s", BUSY_WORDS),
+        ("statement", "upgrade"): ("5", "60 µs", "1 ms", BUSY_MESSAGE),
+        ("begin", "busy"): ("2", "2.20 s", "2.40 s", BUSY_MESSAGE),
         ("statement", "failed"): ("1", "—", "—", "disk I/O error"),  # it waited for nobody
     }
 
@@ -100,7 +100,7 @@ def test_a_statement_is_timed_from_the_work_before_it_where_the_row_says_so() ->
     table = rows.view("u1").reshape(len(rows), -1)
     for n in upgraded:
         table[n, WITHIN_AT:] = np.frombuffer(packed_within(7_000), "u1")
-    waits = counted(made).waits_ns["statement", "upgrade", BUSY_WORDS]
+    waits = counted(made).waits_ns["statement", "upgrade", BUSY_MESSAGE]
     assert waits.tolist() == [7_000] * 5
 
 
@@ -119,11 +119,11 @@ def test_the_screen_says_what_a_kind_means_and_the_way_out_where_it_occurs_only(
     assert "BEGIN IMMEDIATE avoids it" in text
     assert "stale:" not in text
     assert "wait ≤" not in " ".join(summary_lines(drawn_run(3)))
-    assert refusal_words({("statement", "", "disk I/O error"): np.array([1])}) == []
+    assert refusal_lines({("statement", "", "disk I/O error"): np.array([1])}) == []
 
 
 def test_rarer_lines_are_left_out_and_counted() -> None:
-    waits: dict[Said, np.ndarray] = {
+    waits: dict[RefusalKey, np.ndarray] = {
         ("begin", "busy", f"words {n}"): np.array([1] * (20 - n)) for n in range(12)
     }
     table = refusals_table(waits, shown=8)
@@ -197,7 +197,7 @@ def test_the_report_has_the_waits_and_the_way_out(tmp_path: Path) -> None:
     )
     write_report(tmp_path / "runs", tmp_path / "REPORT.md", tmp_path / "figures")
     text = (tmp_path / "REPORT.md").read_text(encoding="utf-8")
-    line = f"| libsql | BEGIN | 10 | statement | upgrade | 60 µs | 1 ms | {BUSY_WORDS} |"
+    line = f"| libsql | BEGIN | 10 | statement | upgrade | 60 µs | 1 ms | {BUSY_MESSAGE} |"
     assert line in text
     assert f"- upgrade: {MEANINGS['upgrade']}" in text
     assert "+ upgrade |" in text

@@ -14,7 +14,7 @@ from analysis.counting.tally import count, count_worker, pooled, together
 from analysis.counting.timelines import checkpoints, timeline
 from analysis.statistics import abort_rate, jain_index, percentiles
 from analysis.synthetic import START_NS, attempts, drawn_run, made_run, made_worker, write_folder
-from analysis.synthetic.runs import BUSY_WORDS
+from analysis.synthetic.runs import BUSY_MESSAGE
 from workloads.records import (
     BEGIN,
     BUSY,
@@ -128,12 +128,12 @@ def test_cpu_time_is_shared_by_the_transactions_of_the_whole_run():
 
 def test_the_engines_words_are_counted_by_phase_and_kind():
     rows = attempts(*({"start": 10 * i + 1, "end": 10 * i + 5} | BUSY_AT_BEGIN for i in range(3)))
-    assert one(rows).words == {("begin", "busy", BUSY_WORDS): 3}
+    assert one(rows).messages == {("begin", "busy", BUSY_MESSAGE): 3}
 
 
 def test_words_that_were_not_kept_do_not_stop_the_count():
     rows = attempts({"start": 10, "end": 20} | BUSY_AT_BEGIN | {"message": 65535})
-    assert list(one(rows).words) == [("begin", "busy", "(words not kept)")]
+    assert list(one(rows).messages) == [("begin", "busy", "(words not kept)")]
 
 
 @pytest.mark.parametrize(("samples", "known"), [(19, 0), (20, 1), (100, 2), (999, 2), (1000, 3)])

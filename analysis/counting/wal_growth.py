@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis import wording as words
+from analysis import wording
 from workloads.records import Run, WorkerRecord
 
 FRAME_BYTES, HEADER_BYTES = 24, 32
@@ -55,12 +55,12 @@ class Wal(NamedTuple):
         limit = f"its autocheckpoint ({mebibytes(self.limit_bytes)})"
         if self.off:
             limit = f"SQLite's usual autocheckpoint ({mebibytes(self.limit_bytes)}; here it is off)"
-        said = f"grew to {mebibytes(self.bytes_max)}, {words.number(self.times)} times {limit}"
+        text = f"grew to {mebibytes(self.bytes_max)}, {wording.number(self.times)} times {limit}"
         if self.restarts is None:
-            return f"{said}; how often it began again was not recorded"
-        said += f", and began again {'at least ' if not self.exact else ''}"
-        said += words.times(self.restarts, "time")
-        return f"{said}: {self.why}" if self.why else said
+            return f"{text}; how often it began again was not recorded"
+        text += f", and began again {'at least ' if not self.exact else ''}"
+        text += wording.times(self.restarts, "time")
+        return f"{text}: {self.why}" if self.why else text
 
 
 def mebibytes(size: float) -> str:
@@ -69,7 +69,7 @@ def mebibytes(size: float) -> str:
     >>> mebibytes(4_124_152)
     '3.93 MiB'
     """
-    return f"{words.number(size / 2**20)} MiB"
+    return f"{wording.number(size / 2**20)} MiB"
 
 
 def wal_of(run: Run, window_ns: tuple[int, int]) -> Wal | None:
@@ -77,8 +77,8 @@ def wal_of(run: Run, window_ns: tuple[int, int]) -> Wal | None:
 
     A log of SQLite's format may lie there all the same: Turso loads its rows through one.
     """
-    plan, told = run.manifest.plan, run.manifest.wal
-    size = told.bytes_max if told else run.manifest.wal_bytes_max
+    plan, recorded = run.manifest.plan, run.manifest.wal
+    size = recorded.bytes_max if recorded else run.manifest.wal_bytes_max
     modes = {str(worker.entry.pragmas.get("journal_mode", "")) for worker in run.workers} - {""}
     if not size or (modes and "wal" not in modes):
         return None
@@ -89,8 +89,8 @@ def wal_of(run: Run, window_ns: tuple[int, int]) -> Wal | None:
         size,
         limit,
         not pages,
-        told.restarts if told else None,
-        told.exact if told else False,
+        recorded.restarts if recorded else None,
+        recorded.exact if recorded else False,
     )
     return found._replace(why=why(run, window_ns)) if found.times >= OUTGROWN else found
 
@@ -109,9 +109,9 @@ def why(run: Run, window_ns: tuple[int, int]) -> str:
         )
     if readers and open_share >= NEARLY_ALWAYS:
         return (
-            f"readers were open for {words.percent(open_share)} of the window, and between them "
-            f"were {words.times(free.size, 'moment')} of at most "
-            f"{words.duration(float(free.max()))}: only in one of those can it begin again"
+            f"readers were open for {wording.percent(open_share)} of the window, and between them "
+            f"were {wording.times(free.size, 'moment')} of at most "
+            f"{wording.duration(float(free.max()))}: only in one of those can it begin again"
         )
     any_free = unread_ns(both, window_ns)
     if not any_free.size:
@@ -121,8 +121,8 @@ def why(run: Run, window_ns: tuple[int, int]) -> str:
         )
     of_readers = "there were no readers in the window"
     if readers:
-        of_readers = f"readers were open for {words.percent(open_share)} of the window"
-    anybody = words.percent(1 - any_free.sum() / seconds)
+        of_readers = f"readers were open for {wording.percent(open_share)} of the window"
+    anybody = wording.percent(1 - any_free.sum() / seconds)
     return f"why is not known; {of_readers}, and some transaction was open for {anybody} of it"
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis import wording as words
+from analysis import wording
 from analysis.models.windows import (
     Drawn,
     NoAnswer,
@@ -46,14 +46,14 @@ MOST_DRAWN = 300_000
 class Met:
     """What the engine said of a run's refused commits, all its workers together.
 
-    refused : attempts that ended with a stale snapshot, warm-up included. said : lines the engine
+    refused : attempts that ended with a stale snapshot, warm-up included. logged : lines the engine
         logged for them; the rest died with a worker that was killed.
     pages   : refusals by page, the most frequent first. rest : by thing, on pages not kept.
     notices : other lines that it logged -> times.
     """
 
     refused: int
-    said: int
+    logged: int
     pages: tuple[tuple[RefusalPage, int], ...]
     rest: Mapping[str, int]
     notices: Mapping[str, int]
@@ -76,14 +76,14 @@ def met(run: Run) -> Met | None:
     pages: Counter[RefusalPage] = Counter()
     rest: Counter[str] = Counter()
     notices: Counter[str] = Counter()
-    refused = said = 0
+    refused = logged = 0
     for worker in (w for w in run.workers if w.engine in telling):
         rows = worker.attempts
         refused += int(((rows["outcome"] == CONFLICT) & (rows["conflict"] == STALE)).sum())
         account = worker.entry.met or MetEntry()
         rest.update(account.rest)
         notices.update(account.notices)
-        said += account.said
+        logged += account.said
         try:
             for text, times in account.pages.items():
                 pages[read_met(text)] += times
@@ -93,7 +93,7 @@ def met(run: Run) -> Met | None:
                 f"({error}). It was cut or edited."
             ) from error
     ranked = sorted(pages.items(), key=lambda item: (-item[1], item[0]))
-    return Met(refused, said, tuple(ranked), dict(rest), dict(notices))
+    return Met(refused, logged, tuple(ranked), dict(rest), dict(notices))
 
 
 class BlamedRow(NamedTuple):
@@ -310,10 +310,10 @@ def met_table(found: Met, shown: int = SHOWN) -> Table:
     rest = [(times, thing, kind, f"{many[thing, kind]:,} others", "") for (thing, kind), times
             in sorted(over.items(), key=lambda item: (-item[1], item[0]))]  # fmt: skip
     rest += [(times, thing, "", "not kept", "") for thing, times in sorted(found.rest.items())]
-    missing = found.refused - found.said
+    missing = found.refused - found.logged
     if missing > 0:
         rest.append((missing, "not said", "", "", ""))
-    of = max(found.refused, found.said)
+    of = max(found.refused, found.logged)
     rows = [
         (whole(times), percent(times / of), *cells) for times, *cells in [*lines[:shown], *rest]
     ]
@@ -323,14 +323,14 @@ def met_table(found: Met, shown: int = SHOWN) -> Table:
 def blame_table(found: Blame, shown: int = SHOWN) -> Table:
     """Rows over which transactions were refused, and how many refusals have none."""
     rows = [
-        (words.number(round(row.refusals, 1)), percent(row.refusals / found.refused), row.table,
+        (wording.number(round(row.refusals, 1)), percent(row.refusals / found.refused), row.table,
          "next free id" if row.row < 0 else str(row.row))
         for row in found.rows[:shown]
     ]  # fmt: skip
     left = found.rows[shown:]
     if left:
         total = sum(row.refusals for row in left)
-        rows.append((words.number(round(total, 1)), percent(total / found.refused), "",
+        rows.append((wording.number(round(total, 1)), percent(total / found.refused), "",
                      f"{len(left):,} others"))  # fmt: skip
     without = found.refused - found.row - found.held
     if without:
@@ -338,28 +338,30 @@ def blame_table(found: Blame, shown: int = SHOWN) -> Table:
     return Table(("refusals", "share", "table", "row"), rows)
 
 
-def blame_words(found: Blame) -> str:
+def blame_sentence(found: Blame) -> str:
     """One paragraph: how many refusals the rows explain, and how well the windows are known."""
     if not found.refused:
         return "No transaction was refused."
     share = {name: percent(getattr(found, name) / found.refused)
              for name in ("row", "page", "held", "unexplained")}  # fmt: skip
+    refusals = wording.times(found.refused, "refusal")
     if found.unit == "page":
-        said = (
-            f"Of {words.times(found.refused, 'refusal')} {share['row']} had a row in common with a "
+        text = (
+            f"Of {refusals} {share['row']} had a row in common with a "
             f"commit that came between; {percent(found.false_conflicts)} had none, and were "
             f"refused for a page alone: {share['page']} for a leaf page as it was loaded, "
             f"{share['unexplained']} for another (a page that was split or added since, one of an "
             "index, or one above the leaves)."
         )
     else:
-        said = (
-            f"Of {words.times(found.refused, 'refusal')} {share['row']} wanted a row that a commit "
+        text = (
+            f"Of {refusals} {share['row']} wanted a row that a commit "
             f"in their window had written, {share['held']} one that another transaction held "
             f"which did not commit meanwhile; {share['unexplained']} are unexplained."
         )
+    commits = wording.times(found.committed, "commit")
     return (
-        f"{said} Check: {words.whole(found.spared)} of {words.times(found.committed, 'commit')} "
+        f"{text} Check: {wording.whole(found.spared)} of {commits} "
         "should by this reckoning have been refused."
     )
 
@@ -369,12 +371,12 @@ def conflict_parts(run: Run, most: int = MOST_DRAWN) -> Iterable[Table | str]:
 
     most : transactions that may be drawn again for it.
     """
-    said = met(run)
-    if said is not None:
-        if said.pages or said.rest:
-            yield met_table(said)
-        for words_, times in said.notices.items():
-            yield f"The engine logged {words.times(times, 'time')}: {words_}"
+    pages_met = met(run)
+    if pages_met is not None:
+        if pages_met.pages or pages_met.rest:
+            yield met_table(pages_met)
+        for line, times in pages_met.notices.items():
+            yield f"The engine logged {wording.times(times, 'time')}: {line}"
     try:
         unit_of(run)
         if not any((w.attempts["outcome"] == CONFLICT).any() for w in run.role("writer")):
@@ -385,12 +387,12 @@ def conflict_parts(run: Run, most: int = MOST_DRAWN) -> Iterable[Table | str]:
                 f"{many:,} transactions again."
             )
             return
-        told = blame(run)
+        blamed = blame(run)
     except NotLoaded as error:
         yield str(error)
         return
     except NoAnswer:
         return
-    if told.rows or said is None:
-        yield blame_table(told)
-    yield blame_words(told)
+    if blamed.rows or pages_met is None:
+        yield blame_table(blamed)
+    yield blame_sentence(blamed)

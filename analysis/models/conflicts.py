@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis import wording as words
+from analysis import wording
 from analysis.counting import Measured
 from analysis.models.windows import NoAnswer, Windows, scenario_of, unit_of, windows
 from analysis.statistics import abort_rate
@@ -143,8 +143,8 @@ class Side:
 
     def log_ratio(self, form: str = "whole") -> float:
         """ln(predicted / observed); nan where either is 0."""
-        seen, said = self.observed[1], self.predicted[form]
-        return math.log(said / seen) if seen > 0 and said > 0 else math.nan
+        seen, predicted = self.observed[1], self.predicted[form]
+        return math.log(predicted / seen) if seen > 0 and predicted > 0 else math.nan
 
 
 @dataclass(frozen=True)
@@ -202,14 +202,14 @@ def predictions(measured: Measured) -> tuple[list[Prediction], list[str]]:
             without.setdefault(error.why, []).append(arm.name)
         except RunError as error:
             without.setdefault(str(error), []).append(arm.name)
-    return made, [f"{words.listed(arms)}: {why}" for why, arms in without.items()]
+    return made, [f"{wording.listed(arms)}: {why}" for why, arms in without.items()]
 
 
 def _pooled(name: str, runs: Any) -> Prediction:
     """All runs of one arm together, each attempt counting once."""
     parts: dict[str, list[_Part]] = {"every": [], "first": []}
     overlaps, splits, busy, names = [], [], 0, []
-    said: tuple[str, str, str, str] | None = None
+    label: tuple[str, str, str, str] | None = None
     for run in runs:
         unit = unit_of(run)
         plan, scenario = scenario_of(run)
@@ -224,10 +224,10 @@ def _pooled(name: str, runs: Any) -> Prediction:
         busy += found.busy
         names.append(run.name)
         writer = run.role("writer")[0]
-        said = (writer.engine, writer.begin, unit, str(plan.shape().keys))
-    if said is None or not any(part.attempts for part in parts["every"]):
+        label = (writer.engine, writer.begin, unit, str(plan.shape().keys))
+    if label is None or not any(part.attempts for part in parts["every"]):
         raise NoAnswer(name, "no transaction was finished.")
-    engine, begin, unit, keys = said
+    engine, begin, unit, keys = label
     return Prediction(
         name=name,
         engine=engine,
@@ -244,15 +244,15 @@ def _pooled(name: str, runs: Any) -> Prediction:
 
 
 def _footprint(run: Run, scenario: Any) -> Footprint:
-    say: Callable[[], Footprint] | None = getattr(scenario, "footprint", None)
-    if say is None:
+    footprint: Callable[[], Footprint] | None = getattr(scenario, "footprint", None)
+    if footprint is None:
         raise NoAnswer(
             run.name,
             f"the scenario {scenario.name!r} does not say in chances what it touches "
             "(`footprint`).",
         )
     try:
-        return say()
+        return footprint()
     except NoFootprint as error:
         raise NoAnswer(run.name, f"{error}.") from error
 
@@ -354,13 +354,13 @@ class Error(NamedTuple):
     worst: float
     bias: float
 
-    def said(self) -> str:
+    def text(self) -> str:
         """For a sentence: "off by a factor of 1.08 (median of 8 arms), at worst 1.21"."""
         if not self.arms:
             return "without an arm to compare it with"
         return (
             f"off by a factor of {number(self.median)} (median of "
-            f"{words.times(self.arms, 'arm')}), at worst {number(self.worst)}"
+            f"{wording.times(self.arms, 'arm')}), at worst {number(self.worst)}"
         )
 
 
@@ -390,7 +390,7 @@ def prediction_table(made: Sequence[Prediction]) -> Table:
                     f"{number(one.overlap)} {one.unit}s" if tries == "all" else "",
                     percent(side.predicted["mean"]),
                     f"{percent(side.predicted['whole'])} to {percent(side.latest)}",
-                    f"{percent(seen)} {words.interval(low, high, percent)}",
+                    f"{percent(seen)} {wording.interval(low, high, percent)}",
                     number(ratio),
                 )
             )
@@ -403,7 +403,7 @@ def _left_out(made: Sequence[Prediction]) -> str:
     busy = sum(one.busy for one in made)
     if not busy:
         return ""
-    return f"{words.times(busy, 'attempt')} that met a lock are in neither side."
+    return f"{wording.times(busy, 'attempt')} that met a lock are in neither side."
 
 
 def error_table(made: Sequence[Prediction]) -> Table:
@@ -414,7 +414,7 @@ def error_table(made: Sequence[Prediction]) -> Table:
             error = error_of(made, form, side)
             rows.append(
                 (form, tries, *(number(x) for x in (error.median, error.worst, error.bias)),
-                 str(error.arms), _within(made, side) if form == "whole" else words.DASH)
+                 str(error.arms), _within(made, side) if form == "whole" else wording.DASH)
             )  # fmt: skip
     return Table(
         ("form", "tries", "off by a factor, median", "at worst", "predicted / observed, median",

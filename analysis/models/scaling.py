@@ -21,7 +21,7 @@ from scipy.optimize import least_squares
 
 from analysis.counting import Arm, Measure, Measured, throughput
 from analysis.statistics import FEWEST_BLOCKS, Estimate
-from analysis.wording import Table, arm_words, listed, number, percent
+from analysis.wording import Table, arm_label, listed, number, percent
 
 FEWEST_N = 6
 """Different numbers of writers for a fit: three parameters go through any three points, and the
@@ -127,23 +127,23 @@ class Scaling:
     on_bound: tuple[str, ...] = ()
     cores: int = 0
 
-    def peak_words(self) -> str:
+    def peak_text(self) -> str:
         """Where more writers stop helping, or "none within" the numbers measured."""
         if self.law is None or self.peak is None:
             return "—"
         least, most = min(self.points), max(self.points)
         if self.law.peak > most:
-            said = f"none within {least} to {most} writers"
+            text = f"none within {least} to {most} writers"
             if self.peak.known and self.peak.low <= most:
-                return f"{said} (95 %: from {number(self.peak.low)})"
-            return said
-        said = number(self.law.peak)
+                return f"{text} (95 %: from {number(self.peak.low)})"
+            return text
+        text = number(self.law.peak)
         if self.law.peak == 1 and (not self.peak.known or self.peak.high == 1):
             return "1: more writers only cost"
         if not self.peak.known:
-            return said
+            return text
         high = number(self.peak.high) if self.peak.high <= most else f"beyond {most}"
-        return f"{said} [{number(self.peak.low)}, {high}]"
+        return f"{text} [{number(self.peak.low)}, {high}]"
 
     def caution(self) -> str:
         """What the fit is not, on this machine."""
@@ -252,14 +252,14 @@ def _estimate(name: str, law: Usl, singles: Sequence[Usl], drawn: Sequence[Usl])
 
 
 def _on_bound(law: Usl) -> tuple[str, ...]:
-    said = []
+    notes = []
     if law.sigma == 0:
-        said.append("sigma is on its bound 0: no contention is seen")
+        notes.append("sigma is on its bound 0: no contention is seen")
     if law.sigma == 1:
-        said.append("sigma is on its bound 1: one writer at a time, more only share it")
+        notes.append("sigma is on its bound 1: one writer at a time, more only share it")
     if law.kappa == 0:
-        said.append("kappa is on its bound 0: no loss by coherency is seen, and no maximum")
-    return tuple(said)
+        notes.append("kappa is on its bound 0: no loss by coherency is seen, and no maximum")
+    return tuple(notes)
 
 
 def _with(bare: Scaling, **more: Any) -> Scaling:
@@ -277,17 +277,17 @@ def _labels(arms: Sequence[Arm]) -> list[str]:
     """Engine and BEGIN mode of each family, and in what else the families differ."""
     plans = [_flat(arm.plan) for arm in arms]
     names = dict.fromkeys(name for plan in plans for name in plan)
-    told = ("write_engine", "begin", "database", "writers", "seed", "read_engine",
+    labelled = ("write_engine", "begin", "database", "writers", "seed", "read_engine",
             "checkpoint_engine")  # fmt: skip
     differ = [
         name
         for name in names
-        if name not in told and len({json.dumps(plan.get(name)) for plan in plans}) > 1
+        if name not in labelled and len({json.dumps(plan.get(name)) for plan in plans}) > 1
     ]
     labels = []
     for plan in plans:
         more = [f"{name.rpartition('.')[2]} {plan.get(name)}" for name in differ]
-        labels.append(", ".join([arm_words(plan), *more]))
+        labels.append(", ".join([arm_label(plan), *more]))
     return labels
 
 
@@ -309,10 +309,10 @@ def scaling_table(found: Sequence[Scaling]) -> Table:
         rows.append(
             (
                 one.label,
-                one.lam.said(),
-                one.sigma.said(),
-                one.kappa.said(),
-                one.peak_words(),
+                one.lam.text(),
+                one.sigma.text(),
+                one.kappa.text(),
+                one.peak_text(),
                 f"{percent(one.error_median)} / {percent(one.error_max)}",
                 "; ".join(one.on_bound) or "—",
             )

@@ -7,8 +7,8 @@ import pytest
 
 from analysis.models.attribution import (
     blame,
+    blame_sentence,
     blame_table,
-    blame_words,
     conflict_parts,
     met,
     met_table,
@@ -50,7 +50,7 @@ def test_rows_that_others_hold_are_told_apart_from_rows_committed():
     found = blame(optimistic_run(unit="row", keys="zipfian:0.99", operations=4, seconds=2))
     assert found.unexplained == found.page == 0
     assert found.held > 100 and found.row > 100
-    assert "another transaction held" in blame_words(found)
+    assert "another transaction held" in blame_sentence(found)
 
 
 def test_draws_of_another_seed_explain_next_to_nothing():
@@ -73,7 +73,7 @@ def test_a_run_without_conflicts_has_nothing_to_show():
     found = blame(alone)
     assert found.refused == 0 and found.rows == ()
     assert blame_table(found).rows == []
-    assert blame_words(found) == "No transaction was refused."
+    assert blame_sentence(found) == "No transaction was refused."
 
 
 def met_by(run: Any) -> Any:
@@ -98,7 +98,7 @@ def test_what_the_workers_met_adds_up_and_what_a_killed_one_met_is_not_said():
         ]
     )
     found = met_by(made)
-    assert (found.refused, found.said) == (2 * stale, stale)
+    assert (found.refused, found.logged) == (2 * stale, stale)
     assert found.pages[0] == (RefusalPage("index t.t_v", 9, "leaf", "read/write"), stale - 3)
     assert found.things() == {
         ("index t.t_v", "leaf"): stale - 3, ("table t", "interior"): 2, ("table t", ""): 1
@@ -171,10 +171,10 @@ def test_the_page_of_an_index_that_all_writers_change_is_found(tmp_path):
     made = run(plan, tmp_path / "runs")
     assert made.manifest.ok, made.manifest.findings
     found = met_by(made)
-    assert found.refused == found.said > 10
+    assert found.refused == found.logged > 10
     (thing, kind), times = next(iter(found.things().items()))
     assert (thing, kind) == ("index counter.counter_n", "leaf")
-    assert times > 0.8 * found.said
+    assert times > 0.8 * found.logged
     # The rows know of none of it: nearly no two transactions had one in common.
     assert blame(made).false_conflicts > 0.8
     assert met_table(found).rows[0][2] == "index counter.counter_n"

@@ -46,7 +46,7 @@ def test_planted_parameters_lie_in_their_intervals(name):
         assert getattr(found, parameter).holds(getattr(law, parameter)), parameter
     assert found.error_max < 0.08
     if name == "retrograde":
-        assert found.peak.holds(law.peak) and found.peak_words().startswith("2")
+        assert found.peak.holds(law.peak) and found.peak_text().startswith("2")
     if name == "linear":
         assert found.on_bound and found.sigma.value < 0.01
 
@@ -58,14 +58,14 @@ def test_without_noise_the_fit_is_exact():
 
 
 def test_a_maximum_beyond_the_points_is_not_told_as_one():
-    assert "none within 1 to 32" in family(Usl(1000, 0.3, 0.0).at).peak_words()
+    assert "none within 1 to 32" in family(Usl(1000, 0.3, 0.0).at).peak_text()
     assert Usl(1000, 0.3, 0.0).peak == math.inf
 
 
 def test_where_more_writers_only_cost_the_maximum_is_one_writer():
     found = family(Usl(1000, 1.0, 0.2).at)
     assert found.peak.value == found.peak.low == 1
-    assert found.peak_words() == "1: more writers only cost"
+    assert found.peak_text() == "1: more writers only cost"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_search_that_ends_on_a_bound_says_so():
 
 def test_few_blocks_give_the_range_of_the_single_fits_and_no_interval():
     found = family(LAWS["retrograde"].at, blocks=5)
-    assert not found.sigma.known and "in 5 blocks" in found.sigma.said()
+    assert not found.sigma.known and "in 5 blocks" in found.sigma.text()
 
 
 def test_the_same_data_give_the_same_interval():

@@ -100,7 +100,7 @@ def unit_of(run: Run) -> str:
         raise NoAnswer(
             run.name, f"BEGIN {begin.upper()} {why}; the model is of BEGIN CONCURRENT's refusals."
         )
-    unit = unit_told(run, engine)
+    unit = unit_of_engine(run, engine)
     if not unit:
         raise NoAnswer(
             run.name,
@@ -110,14 +110,14 @@ def unit_of(run: Run) -> str:
     return unit
 
 
-def unit_told(run: Run, engine: str) -> str:
+def unit_of_engine(run: Run, engine: str) -> str:
     """What its manifest says that an engine is refused over; of an older one, what ours says.
 
     Raises NoAnswer where there is no such engine any more, or none that may be loaded.
     """
-    said = run.manifest.engines.get(engine)
-    if said and said.tells("unit"):
-        return said.unit
+    entry = run.manifest.engines.get(engine)
+    if entry and entry.tells("unit"):
+        return entry.unit
     try:
         return str(getattr(find_engine(engine), "unit", ""))
     except UnknownName as error:
@@ -143,8 +143,8 @@ def scenario_of(run: Run) -> tuple[Plan, Scenario]:
             f"and none is loaded only because a folder names it. To have it loaded: {command}",
         ) from error
     except (ValueError, TypeError) as error:
-        words = str(error).splitlines()[0]
-        raise NoAnswer(run.name, f"its workload cannot be made again ({words}).") from error
+        reason = str(error).splitlines()[0]
+        raise NoAnswer(run.name, f"its workload cannot be made again ({reason}).") from error
 
 
 def windows(run: Run, scenario: Any = None, footprint: Footprint | None = None) -> Windows:

@@ -108,7 +108,7 @@ def read_mostly(evidence: Evidence) -> Claim:
                     "What share of your operations read cannot be measured here: count them in "
                     "your own application. {} ({}).{}",
                     f"At 95 % reads (YCSB B, {times(arm.writers, 'worker')} "
-                    f"that read and write) {verdict} {HOW} against {now}: ratio {ratio.said()}",
+                    f"that read and write) {verdict} {HOW} against {now}: ratio {ratio.text()}",
                     where(*pair),
                     "" if tuned else untuned,
                 ),
@@ -153,7 +153,7 @@ def ends_the_bottleneck(evidence: Evidence) -> Claim:
         markdown(
             "{} for the work of the headline: {} times {} ({})",
             verdict,
-            ratio.said(),
+            ratio.text(),
             NOW,
             where(*head.pair),
         )

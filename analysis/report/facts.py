@@ -215,7 +215,7 @@ def _headline(experiments: Experiments, pair: Pair) -> Headline:
         pair=pair,
         candidate=_headline_arm(pair.candidate),
         baseline=_headline_arm(pair.baseline),
-        incomparable=measured.unlike(*pair),
+        incomparable=measured.not_compared(*pair),
         ratio=pair.ratio(),
         cpu=pair.ratio(lambda counted: counted.roles["writer"].cpu_us),
         control=control,

@@ -7,7 +7,7 @@ opposite, and where nothing was measured it says so and why.
 
 from __future__ import annotations
 
-from analysis.counting import FOREIGN_LIMIT, slump_words
+from analysis.counting import FOREIGN_LIMIT, slump_clause
 from analysis.report import isolation
 from analysis.report.commits import acked, acknowledged
 from analysis.report.evidence import Evidence
@@ -15,7 +15,7 @@ from analysis.report.facts import MODE_ALONE
 from analysis.report.headline import absent, cost, fairness, gain, latency
 from analysis.report.limits import losing_work, scaling, skew
 from analysis.report.markdown import code, markdown
-from analysis.wording import begin_words, duration, interval, number, percent, times, whole
+from analysis.wording import begin_label, duration, interval, number, percent, times, whole
 
 
 def findings(evidence: Evidence) -> list[str]:
@@ -63,7 +63,7 @@ def in_short(evidence: Evidence) -> str:
         pays = verdict.get(ratio.verdict, "cannot be judged from so few blocks")
         parts.append(
             f"another library's on libSQL's file {pays} with {work} µs of work in a transaction "
-            f"({ratio.said()} times) if you rerun what it refuses"
+            f"({ratio.text()} times) if you rerun what it refuses"
         )
     alone = {work: ratio for work, _, ratio in evidence.facts.work_rows(baseline=MODE_ALONE)}
     if 0.0 in alone:
@@ -123,7 +123,7 @@ def mission(evidence: Evidence) -> str:
             "{}, and {} ({}; run {}).",
             f"A libSQL database written for {number(cell.counted.seconds)} s by "
             f"{writer.workers} {plan['write_engine']} processes in "
-            f"{begin_words(plan['begin'])} and read by {reader.workers} libSQL processes took "
+            f"{begin_label(plan['begin'])} and read by {reader.workers} libSQL processes took "
             f"{whole(writer.committed)} commits and {whole(reader.committed)} reads",
             verdict,
             f"abort rate {percent(writer.abort_rate[1])} "
@@ -158,7 +158,7 @@ def doubts(evidence: Evidence) -> list[str]:
     lines += [
         markdown("{}: {}", code(measured.name), sentence)
         for measured in evidence.experiments.values()
-        if (sentence := slump_words(measured))
+        if (sentence := slump_clause(measured))
     ]
     if unmet := [(a, c) for a, c in evidence.cells() if c.usable and c.unmet]:
         arm, cell = unmet[0]

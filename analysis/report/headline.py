@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.counting import Arm, percentile_words
+from analysis.counting import Arm, percentile_text
 from analysis.report.evidence import Evidence, where
 from analysis.report.facts import STUDIED
 from analysis.report.markdown import bold, markdown
@@ -23,7 +23,7 @@ def gain(evidence: Evidence) -> str:
     if head.incomparable:
         return head.incomparable
     text = f"{_setting(head.candidate.arm)}, {HOW} {_commits(head.ratio)} {NOW}"
-    rates = f"{head.candidate.throughput.said()} against {head.baseline.throughput.said()} tx/s"
+    rates = f"{head.candidate.throughput.text()} against {head.baseline.throughput.text()} tx/s"
     twice = _same_twice(head.control)
     return markdown("{} ({}; {}){}.", bold("{}", text), rates, where(*head.pair), twice)
 
@@ -37,7 +37,7 @@ def _setting(arm: Arm) -> str:
 
 
 def _commits(ratio: Ratio) -> str:
-    text = ratio.said()
+    text = ratio.text()
     if ratio.verdict == "none seen":
         return f"showed no difference in throughput (ratio {text}, the interval holds 1) to"
     if ratio.verdict == "unknown":
@@ -53,9 +53,9 @@ def _same_twice(ratio: Ratio | None) -> str:
     if ratio.verdict in ("more", "less"):
         return markdown(
             "; {}, so do not trust differences of that size",
-            bold("but the same arm run twice differs by {}", ratio.said()),
+            bold("but the same arm run twice differs by {}", ratio.text()),
         )
-    return f"; the same arm run twice differs by {ratio.said()}"
+    return f"; the same arm run twice differs by {ratio.text()}"
 
 
 def cost(evidence: Evidence) -> str:
@@ -66,7 +66,7 @@ def cost(evidence: Evidence) -> str:
     mine, other = head.candidate.tally, head.baseline.tally
     low, rate, high = mine.abort_rate
     none = head.cpu.verdict == "none seen"
-    dearer = "no difference was seen" if none else f"{head.cpu.said()} times"
+    dearer = "no difference was seen" if none else f"{head.cpu.text()} times"
     return markdown(
         "{} ({}; {}).",
         f"It costs conflicts, which the caller must retry: {percent(rate)} "
@@ -86,7 +86,7 @@ def fairness(evidence: Evidence) -> str:
     if head is None:
         return absent(evidence, "Fairness between writers")
     parts = [
-        f"under {name} Jain's index is {one.fairness.said()}, the worst-served writer gets "
+        f"under {name} Jain's index is {one.fairness.text()}, the worst-served writer gets "
         f"{percent(one.worst_share.value)} of the commits and the longest wait was "
         f"{duration(one.tally.longest_ns)}"
         for one, name in ((head.baseline, NOW), (head.candidate, HOW))
@@ -107,7 +107,7 @@ def latency(evidence: Evidence) -> str:
     for one, name in ((head.baseline, NOW), (head.candidate, HOW)):
         p50, _, p99, _, _ = one.percentiles
         parts.append(
-            f"{name} {percentile_words(p50)} / {percentile_words(p99)} / "
+            f"{name} {percentile_text(p50)} / {percentile_text(p99)} / "
             f"{duration(one.tally.longest_ns)}"
         )
     return markdown(

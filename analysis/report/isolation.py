@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 
 from analysis.report.markdown import Markdown, bold, markdown
-from analysis.wording import DASH, Table, begin_words, listed, percent, whole
+from analysis.wording import DASH, Table, begin_label, listed, percent, whole
 from workloads.files import read_json, write_json
 from workloads.processes import die_with_parent
 
@@ -91,7 +91,7 @@ RESULTS = {"blocked": "blocked", "refused": "refused", "snapshot": "snapshot"}
 
 
 def who(row: Mapping[str, Any]) -> str:
-    return f"{row['engine']} {begin_words(row['mode'])}"
+    return f"{row['engine']} {begin_label(row['mode'])}"
 
 
 def accepted(rows: Rows) -> list[Mapping[str, Any]]:
@@ -141,7 +141,7 @@ def matrix_table(rows: Rows) -> Table:
     lines = []
     for answers, engines in together.items():
         label = "; ".join(
-            f"{engine} {listed([begin_words(mode) for mode in modes])}"
+            f"{engine} {listed([begin_label(mode) for mode in modes])}"
             for engine, modes in engines.items()
         )
         lines.append((label, *answers))

@@ -22,7 +22,7 @@ def losing_work(evidence: Evidence) -> str:
         return absent(evidence, "Where BEGIN CONCURRENT loses")
     lost = [(work, ratio) for work, _, ratio in found if ratio.verdict == "less"]
     same = [work for work, _, ratio in found if ratio.verdict == "none seen"]
-    seen = ", ".join(f"{number(work)} µs {ratio.said()}" for work, _, ratio in found)
+    seen = ", ".join(f"{number(work)} µs {ratio.text()}" for work, _, ratio in found)
     if lost:
         works = listed([f"{number(work)} µs" for work, _ in lost])
         head = f"It loses with {works} of work inside the transaction"
@@ -46,7 +46,7 @@ def _loses_elsewhere(evidence: Evidence) -> Markdown:
             "; **it loses where all writers meet on one page** ({}: {} times, {} of "
             "the attempts refused)",
             code(row.pair.measured.name),
-            row.ratio.said(),
+            row.ratio.text(),
             percent(row.tally.abort_rate[1]),
         )
         for row in evidence.facts.one_page
@@ -64,7 +64,7 @@ def scaling(evidence: Evidence) -> str:
     for row in rows:
         verdict = {"none seen": ", no difference seen", "less": ", a loss"}
         name = HOW if row.system == STUDIED else NOW
-        parts.append(f"{name} {row.ratio.said()}{verdict.get(row.ratio.verdict, '')}")
+        parts.append(f"{name} {row.ratio.text()}{verdict.get(row.ratio.verdict, '')}")
     return markdown(
         "From {} to {} throughput changes by a factor of: {} (experiment {}).",
         times(rows[-1].few.writers, "writer"),

@@ -182,11 +182,11 @@ def access_table(served: Served) -> Table:
         rows.append(
             (
                 call,
-                *(served.estimate(arm).said(duration) for arm in arms),
-                *(served.ratio(a, arms[0]).said() if compared else DASH for a in arms[1:]),
+                *(served.estimate(arm).text(duration) for arm in arms),
+                *(served.ratio(a, arms[0]).text() if compared else DASH for a in arms[1:]),
             )
         )
-    control = served.ratio("read-local-again", "read-local").said()
+    control = served.ratio("read-local-again", "read-local").text()
     return Table(head, rows, f"A/A control, the plain local read twice in each block: {control}.")
 
 
@@ -210,7 +210,7 @@ def others_table(served: Served) -> Table:
         every = served.ns[arm].sum(axis=2).ravel()
         p90 = dict(zip(PERCENTILES, percentiles(every), strict=True))["p90"]
         rows.append(
-            (call, served.estimate(arm).said(duration), duration(p90), duration(every.max()))
+            (call, served.estimate(arm).text(duration), duration(p90), duration(every.max()))
         )
     return Table(head, rows, f"Reads beside another process come {pause} apart, on colder caches.")
 
@@ -254,8 +254,8 @@ def costs(served: Served) -> str:
     return (
         f"A replica is a whole copy: {disk} bytes on disk for a database of {database}, made in "
         f"{duration(manifest['first_copy_ns'])}. Fetching by itself every {every_ms} takes "
-        f"{served.busy_share().said(percent)} of a core of the client while nothing happens. "
-        f"{verdict}: ratio {ratio.said()}."
+        f"{served.busy_share().text(percent)} of a core of the client while nothing happens. "
+        f"{verdict}: ratio {ratio.text()}."
     )
 
 

@@ -23,7 +23,7 @@ def free_reads(served: Served) -> str:
         "none seen": f"A replica's read costs what one of a plain local file does, {took}",
     }.get(own.verdict, f"Too few blocks for a verdict on a replica's read, {took}")
     parts = [
-        f"{verdict}: ratio {own.said()}.",
+        f"{verdict}: ratio {own.text()}.",
         _against(served.ratio("read-remote", "read-replica")),
         _paid_for(served),
         _age(served),
@@ -40,7 +40,7 @@ def hops(served: Served) -> str:
         "less": f"Not seen: a read over loopback takes less than a local one, {took}",
         "none seen": f"No difference was seen between a read over loopback and a local one, {took}",
     }.get(read.verdict, f"Too few blocks for a verdict on a read over loopback, {took}")
-    parts = [f"{verdict}: ratio {read.said()}."]
+    parts = [f"{verdict}: ratio {read.text()}."]
     if served.durability_differs:
         parts.append("Transactions are not compared, for their durability differs.")
     else:
@@ -48,14 +48,14 @@ def hops(served: Served) -> str:
         parts.append(
             f"BEGIN, read, update, COMMIT: {_ns(served, 'transaction-remote')} against "
             f"{_ns(served, 'transaction-local')}, ratio "
-            f"{served.ratio('transaction-remote', 'transaction-local').said()}; each of its 4 "
+            f"{served.ratio('transaction-remote', 'transaction-local').text()}; each of its 4 "
             f"calls is a hop and takes {_longer(more)}."
         )
     if read.verdict == "more":
         share = served.hop_share()
         parts.append(
             f"The bare round trip of 64 bytes takes {_ns(served, 'hop')}, "
-            f"{share.said(percent)} of what the read takes more; the rest is HTTP and the server."
+            f"{share.text(percent)} of what the read takes more; the rest is HTTP and the server."
         )
     else:
         parts.append(f"The bare round trip of 64 bytes takes {_ns(served, 'hop')}.")
@@ -76,7 +76,7 @@ def _ns(served: Served, arm: str) -> str:
 
 def _longer(more: Estimate) -> str:
     """A difference of times in words, whichever way it points."""
-    text = more.said(duration)
+    text = more.text(duration)
     if more.known and more.low <= 0 <= more.high:
         return f"as long as a local call (difference {text})"
     if more.value > 0:
@@ -87,10 +87,10 @@ def _longer(more: Estimate) -> str:
 def _against(remote: Ratio) -> str:
     """A read over loopback against the replica's."""
     return {
-        "more": f"A read at the server takes {remote.said()} times as long as the replica's.",
-        "less": f"A read at the server takes less than the replica's: ratio {remote.said()}.",
-        "none seen": f"No difference to a read at the server was seen: ratio {remote.said()}.",
-    }.get(remote.verdict, f"A read at the server to the replica's: ratio {remote.said()}.")
+        "more": f"A read at the server takes {remote.text()} times as long as the replica's.",
+        "less": f"A read at the server takes less than the replica's: ratio {remote.text()}.",
+        "none seen": f"No difference to a read at the server was seen: ratio {remote.text()}.",
+    }.get(remote.verdict, f"A read at the server to the replica's: ratio {remote.text()}.")
 
 
 def _paid_for(served: Served) -> str:
@@ -100,8 +100,8 @@ def _paid_for(served: Served) -> str:
         writes += " (not compared with a plain local one, for its durability differs)"
     else:
         writes += (
-            f", {served.ratio('write-replica', 'write-local').said()} times a plain local one and "
-            f"{served.ratio('write-replica', 'write-remote').said()} times one at the server"
+            f", {served.ratio('write-replica', 'write-local').text()} times a plain local one and "
+            f"{served.ratio('write-replica', 'write-remote').text()} times one at the server"
         )
     return markdown(
         "Elsewhere: {}; `sync()` {} with nothing to fetch and {} with one commit.",

@@ -151,7 +151,7 @@ def _experiment(evidence: Evidence, measured: Measured) -> dict[str, Any]:
             f"b{block:02d}, {arm}: {why}." for (block, arm), why in sorted(slumps(measured).items())
         ][:MOST_SLUMPS],
         "controls": [
-            f"{again} / {one}: {measured.ratio(again, one).said()}" for one, again in measured.twins
+            f"{again} / {one}: {measured.ratio(again, one).text()}" for one, again in measured.twins
         ],
     }
 

@@ -18,7 +18,7 @@ from analysis.counting import (
     Tally,
     Wal,
     mebibytes,
-    slump_words,
+    slump_clause,
     slumps,
     throughput,
 )
@@ -110,7 +110,7 @@ def _value_and_range(made: Estimate) -> list[str]:
 
 def _ratio(arm: Arm, role: str) -> list[str]:
     baseline = rival(arm)
-    if baseline is None or arm.measured.unlike(arm, baseline):
+    if baseline is None or arm.measured.not_compared(arm, baseline):
         return [DASH, ""]
     return _value_and_range(arm.measured.ratio(arm, baseline, throughput(role)))
 
@@ -176,7 +176,7 @@ def control_sentence(measured: Measured) -> str:
     ratio = measured.ratio(again, first, throughput(measured.role))
     if not ratio.blocks:
         return f"The A/A control ({again}) has no block that can be used."
-    text = f"A/A control, {again} / {first}: {ratio.said()}"
+    text = f"A/A control, {again} / {first}: {ratio.text()}"
     if not ratio.known:
         return f"{text}."
     verdict = "no difference" if ratio.holds(1.0) else "a difference, where there can be none"
@@ -217,7 +217,7 @@ def doubt_lines(measured: Measured) -> list[str]:
             f"first b{unmet[0].block:02d}, {unmet[0].arm}: {unmet[0].unmet}. Percentiles are over "
             "all that were due."
         )
-    if found := slump_words(measured):
+    if found := slump_clause(measured):
         lines.append(found)
     if outgrown := _outgrown(measured):
         cell, log = outgrown[0]
@@ -256,7 +256,10 @@ def doubt_lines(measured: Measured) -> list[str]:
         )
     pairs = [(arm, other) for arm in measured.arms.values() if (other := rival(arm))]
     confounded = [
-        why for pair in pairs for block in measured.blocks if (why := measured.odd(block, *pair))
+        why
+        for pair in pairs
+        for block in measured.blocks
+        if (why := measured.confounder(block, *pair))
     ]
     if confounded:
         lines.append(

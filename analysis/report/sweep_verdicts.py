@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from analysis.compare import CLAIMED, UNLIKE, Side, compare
+from analysis.compare import CLAIMED, NOT_COMPARABLE, Side, compare
 from analysis.compare import UNKNOWN as NOT_DECIDED
 from analysis.compare import judged as judged_arms
 from analysis.counting import Arm, Measured
@@ -54,7 +54,7 @@ def judged(measured: Measured) -> list[Judged]:
             if all(each.plan[f"{role}s"] for each in (arm, other))
         ]
     )
-    verdicts = {NOT_DECIDED: UNKNOWN, UNLIKE: UNKNOWN}
+    verdicts = {NOT_DECIDED: UNKNOWN, NOT_COMPARABLE: UNKNOWN}
     return [
         Judged(
             arms[one.b],

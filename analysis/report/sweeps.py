@@ -141,7 +141,7 @@ def _span(mine: Sequence[Judged]) -> str:
         return ""
     ends = [claimed[0]] if len(claimed) == 1 else [claimed[0], claimed[-1]]
     places = [(one, _at(one.candidate)) for one in ends]
-    texts = [f"{one.ratio.said()} times{f' ({at})' if at else ''}" for one, at in places]
+    texts = [f"{one.ratio.text()} times{f' ({at})' if at else ''}" for one, at in places]
     return f": {'from ' if len(texts) == 2 else ''}{' to '.join(texts)}"
 
 
@@ -207,7 +207,7 @@ def _cells(one: Judged | None, slumped: Collection[str]) -> list[str]:
     if one is None:
         return [DASH] * 3
     tally = one.candidate.tally(one.candidate.measured.role)
-    ratio = one.ratio.said()
+    ratio = one.ratio.text()
     if one.verdict in (MORE, LESS):
         ratio = bold("{}", ratio)
     aborted = percent(tally.abort_rate[1]) if tally is not None else DASH

@@ -15,8 +15,8 @@ from analysis.counting import (
     Waits,
     joined,
     mebibytes,
-    percentile_words,
-    refusal_words,
+    percentile_text,
+    refusal_lines,
     refusals_table,
     slumps,
 )
@@ -27,7 +27,7 @@ from analysis.wording import (
     DASH,
     Table,
     at_least,
-    begin_words,
+    begin_label,
     duration,
     interval,
     listed,
@@ -83,7 +83,7 @@ def _marked(slumped: Collection[tuple[int, str]], arm: Arm) -> str:
 def _throughput(arm: Arm, role: str) -> str:
     if not arm.plan[role + "s"]:
         return DASH
-    return arm.estimate(of_role(role, "per_s")).said()
+    return arm.estimate(of_role(role, "per_s")).text()
 
 
 def _floor(evidence: Evidence, arm: Arm) -> str:
@@ -94,12 +94,12 @@ def _floor(evidence: Evidence, arm: Arm) -> str:
 def _against(arm: Arm, baseline: Arm | None) -> str:
     if baseline is None or arm.engine == "null":
         return DASH
-    if arm.measured.unlike(arm, baseline):
+    if arm.measured.not_compared(arm, baseline):
         return "not compared"
     if baseline.role != arm.role:
         return DASH
     ratio = arm.measured.ratio(arm, baseline, of_role(arm.role, "per_s"))
-    return ratio.said() + (", no difference seen" if ratio.verdict == "none seen" else "")
+    return ratio.text() + (", no difference seen" if ratio.verdict == "none seen" else "")
 
 
 def latency_table(measured: Measured) -> Table:
@@ -118,7 +118,7 @@ def latency_table(measured: Measured) -> Table:
                 (
                     arm.name,
                     role,
-                    *(percentile_words(span) for span in spans),
+                    *(percentile_text(span) for span in spans),
                     duration(tally.longest_ns),
                     at_least(*max(known)) if known else DASH,
                     *(duration(each[s][2]) for s in ("queueing", "begin", "work", "commit")),
@@ -146,7 +146,7 @@ def fairness_table(measured: Measured) -> Table:
         rows.append(
             (
                 arm.name,
-                arm.estimate(of_role(role, "fairness")).said(),
+                arm.estimate(of_role(role, "fairness")).text(),
                 percent(arm.estimate(of_role(role, "worst_share")).value),
                 percent(1 / len(middle.of(role))),
                 " / ".join(number(w.tally.per_s) for w in middle.of(role)),
@@ -266,9 +266,9 @@ def work_table(evidence: Evidence) -> Table:
                 (
                     f"{number(work)} µs",
                     name,
-                    pair.baseline.estimate().said(),
-                    pair.candidate.estimate().said(),
-                    ratio.said(),
+                    pair.baseline.estimate().text(),
+                    pair.candidate.estimate().text(),
+                    ratio.text(),
                     verdicts[ratio.verdict],
                     code(pair.measured.name),
                 )
@@ -287,14 +287,14 @@ def all_refusals_table(evidence: Evidence) -> Table:
 
 def refusal_kinds(evidence: Evidence) -> list[str]:
     """What the kinds of that table mean, and what its times are."""
-    return refusal_words(_refusals(evidence))
+    return refusal_lines(_refusals(evidence))
 
 
 def _refusals(evidence: Evidence) -> Waits:
     parts = []
     for _, cell in evidence.cells():
         for worker in cell.counted.workers if cell.counted else ():
-            how = begin_words(worker.begin) if worker.begin else worker.role
+            how = begin_label(worker.begin) if worker.begin else worker.role
             found = worker.tally.waits_ns.items()
             parts.append({(worker.engine, how, *kind): waits for kind, waits in found})
     return joined(parts)
@@ -317,7 +317,7 @@ def engines_table(evidence: Evidence) -> Table:
                 *(_mode(probe, mode) for mode in MODES),
             )
         )
-    return Table(("engine", "binding (library)", "processes", *map(begin_words, MODES)), rows)
+    return Table(("engine", "binding (library)", "processes", *map(begin_label, MODES)), rows)
 
 
 def _mode(probe: Probe, mode: str) -> str:
@@ -341,7 +341,7 @@ def promises_table(evidence: Evidence) -> Table:
             continue  # an engine of the runs that this checkout does not have any more
         together: dict[tuple[str, str], list[str]] = {}
         for mode, promise in promises.items():
-            together.setdefault((promise.level, promise.source), []).append(begin_words(mode))
+            together.setdefault((promise.level, promise.source), []).append(begin_label(mode))
         rows += [
             (probe.engine, listed(modes), level, ours(source))
             for (level, source), modes in together.items()

@@ -82,7 +82,7 @@ def test_a_replicas_read_is_held_against_a_plain_one(
     assert ratio.low * 0.99 <= replica_us / 10 <= ratio.high * 1.01
     said = served_claims.free_reads(served)
     assert said.startswith(words)
-    assert f"ratio {ratio.said()}" in said
+    assert f"ratio {ratio.text()}" in said
     assert "One client, over loopback" in said
 
 

@@ -124,7 +124,7 @@ def test_the_report_claims_what_compare_claims_and_nothing_of_too_few_blocks(
     assert one.verdict == (MORE if blocks == 6 else UNKNOWN)
     assert other.verdict == (versus.CLAIMED if blocks == 6 else versus.UNKNOWN)
     assert (
-        one.ratio.said() == other.ratio.said() == measured.ratio(one.candidate, one.baseline).said()
+        one.ratio.text() == other.ratio.text() == measured.ratio(one.candidate, one.baseline).text()
     )
     said = " ".join(sentences(measured, [one]))
     assert ("more at 1" in said) == (blocks == 6)
@@ -160,7 +160,7 @@ def test_runs_that_are_unlike_are_in_no_ratio_of_table_report_or_band(
     assert compared[found[0].candidate.name, found[0].baseline.name].blocks == left
     why = "oversubscribed" if mend is oversubscribed else "jobs (1 against 2)"
     assert all(why in one.ratio.dropped[0] for one in found)
-    assert bool(measured.unlike(found[0].candidate, found[0].baseline)) == (left == 0)
+    assert bool(measured.not_compared(found[0].candidate, found[0].baseline)) == (left == 0)
     shown = table(measured, found)
     assert all("**" not in cell for row in shown.rows for cell in row)
     doubts = section(measured, judged(measured), tmp_path / "R.md", tmp_path / "figures")["doubts"]

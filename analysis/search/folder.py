@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from pydantic import ValidationError
 
-from analysis.counting import FOREIGN_LIMIT, Difference, differences, undeclared
+from analysis.counting import FOREIGN_LIMIT, Difference, confounders, differences
 from analysis.search.bisect import STEP
 from analysis.search.objective import Objective, parse_objectives
 from workloads.engines import find_engine
@@ -163,16 +163,16 @@ def read_search(folder: Path) -> Search:
     """The search of a folder. Raises RunError for one that holds none."""
     path = folder / SEARCH
     try:
-        said: _Kept = read_versioned(path, _Kept)
+        kept: _Kept = read_versioned(path, _Kept)
     except FileNotFoundError:
         raise RunError(f"{folder}: no search was begun there (it has no {SEARCH}).") from None
     try:
-        plan = Plan(**said.plan)
-        parse_objectives(said.search)
+        plan = Plan(**kept.plan)
+        parse_objectives(kept.search)
     except (ValidationError, PlanError, TypeError) as error:
         why = complaint_of(error) if isinstance(error, ValidationError) else visible(error)
         raise RunError(f"{path}: {why.rstrip('.')}. It was cut or edited.") from error
-    return Search(plan, said.search, said.repeats, said.step, said.longest_s, said.foreign_limit)
+    return Search(plan, kept.search, kept.repeats, kept.step, kept.longest_s, kept.foreign_limit)
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -186,19 +186,19 @@ def read_rate(folder: Path) -> float | None:
 
     Raises RunError; FileNotFoundError where it is not finished.
     """
-    said: _Answer = read_versioned(folder / DOCUMENT, _Answer)
-    return said.rate_per_s
+    answer: _Answer = read_versioned(folder / DOCUMENT, _Answer)
+    return answer.rate_per_s
 
 
 # --- what may be counted together ---------------------------------------------------------------
 
 
-def unlike(one: Manifest, other: Manifest) -> list[Difference]:
+def search_confounders(one: Manifest, other: Manifest) -> list[Difference]:
     """What forbids that two runs be of one search, by their manifests.
 
     Of a run that came to no good end only those facts count that it came to know.
     """
-    found = undeclared(differences(one, other), SEARCHED)
+    found = confounders(differences(one, other), SEARCHED)
     whole = one.ok and other.ok
     return [d for d in found if whole or None not in (d.a, d.b)]
 
@@ -208,9 +208,9 @@ def as_here(manifest: Manifest, databases: Path | None) -> Manifest:
     engines = {
         # One that is missing here says so when it is run.
         name: EngineEntry(**identity_of(name))
-        if said.data() and find_engine(name).missing() is None
-        else said
-        for name, said in manifest.engines.items()
+        if entry.data() and find_engine(name).missing() is None
+        else entry
+        for name, entry in manifest.engines.items()
     }
     described = describe(databases or Path(tempfile.gettempdir()))
     return manifest.model_copy(update={"machine": Machine(**described), "engines": engines})
@@ -218,7 +218,7 @@ def as_here(manifest: Manifest, databases: Path | None) -> Manifest:
 
 def not_one_search(folder: Path, one: str, other: str, found: Sequence[Difference]) -> RunError:
     """The refusal. one, other : the two in words."""
-    facts = ", ".join(difference.said() for difference in found[:5])
+    facts = ", ".join(difference.text() for difference in found[:5])
     more = f" and {len(found) - 5} facts more" if found[5:] else ""
     return RunError(
         f"{folder}: {one} and {other} differ in {facts}{more}, so that they are not of one "

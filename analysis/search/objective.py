@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis import wording as words
+from analysis import wording
 from analysis.counting import GRACE_NS, SERVED, NotDrawn, arrivals_of, steady_state
 from workloads.errors import PlanError
 from workloads.records import COMMITTED, CONFLICT, UNKNOWN, Run
@@ -52,11 +52,11 @@ class Objective(NamedTuple):
             return GRACE_NS
         return int(self.limit * (MEANS if self.statistic == "mean" else 1))
 
-    def said(self, value: float) -> str:
+    def value_text(self, value: float) -> str:
         """A value of the statistic in words."""
         if math.isinf(value):
             return "never"
-        return words.percent(value) if self.statistic == "abort-rate" else words.duration(value)
+        return wording.percent(value) if self.statistic == "abort-rate" else wording.duration(value)
 
 
 def parse_objectives(text: str) -> tuple[Objective, ...]:
@@ -154,19 +154,18 @@ def judge(load: Load, objectives: Sequence[Objective]) -> Judgement:
     abort_rate = load.refused / load.finished if load.finished else math.nan
     figures, why = {}, []
     if due.size and served < SERVED:
-        why.append(f"only {words.percent(served)} of the transactions due were served in time")
+        why.append(f"only {wording.percent(served)} of the transactions due were served in time")
     late = latencies[due >= load.first + (end - load.first) // 2]
     for objective in objectives:
         figure = _figure(objective, latencies, load)
         figures[objective.text] = figure
         if figure.met is False:
-            why.append(f"{objective.statistic} was {objective.said(figure.value)}")
+            why.append(f"{objective.statistic} was {objective.value_text(figure.value)}")
         elif figure.met and objective.statistic != "abort-rate":
             half = _figure(objective, late, load)
             if half.met is False:
-                why.append(
-                    f"{objective.statistic} grew to {objective.said(half.value)} in the second half"
-                )
+                grown = objective.value_text(half.value)
+                why.append(f"{objective.statistic} grew to {grown} in the second half")
     unknown = any(figure.met is None for figure in figures.values())
     return Judgement(
         met=False if why else None if unknown or not due.size else True,

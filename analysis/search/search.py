@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis import wording as words
+from analysis import wording
 from analysis.counting import contamination, count
 from analysis.search.bisect import Answer, highest_rate
-from analysis.search.folder import Search, as_here, not_one_search, read_search, unlike
+from analysis.search.folder import Search, as_here, not_one_search, read_search, search_confounders
 from analysis.search.objective import SHARES, Judgement, judge, load_of, statistic
 from analysis.statistics import resampled_percentile
 from workloads.engines import find_engine
@@ -100,7 +100,7 @@ class Found:
 
 CUT_SHORT = ("running", "interrupted", PARENT_KILLED)
 
-Say = Callable[[str], None]
+OnLine = Callable[[str], None]
 
 
 def run_search(
@@ -109,20 +109,20 @@ def run_search(
     command: str = "",
     databases: Path | None = None,
     on_progress: OnProgress | None = None,
-    say: Say = lambda line: None,
+    on_line: OnLine = lambda line: None,
     begun: Sequence[Path] = (),
 ) -> Found:
     """Make what is missing of the search in a folder, and return what it came to.
 
-    say : called with a line for each run that was judged. begun : what `begin` made just now; it is
-    taken back where the first run can't be made.
+    on_line : called with a line for each run that was judged. begun : what `begin` made just now;
+    it is taken back where the first run can't be made.
     Raises Undecided where others use the machine too much, or where the closed loop commits
     nothing; RunError where another process is at this search; RunFailed and its kin where a run
     can't be made; KeyboardInterrupt.
     """
     try:
         with locked(folder) as file:
-            making = _Making(folder, command, databases, on_progress, say, file)
+            making = _Making(folder, command, databases, on_progress, on_line, file)
             return _found(making, begun)
     except Held:
         raise RunError(
@@ -171,12 +171,12 @@ class _Making:
         command: str,
         databases: Path | None,
         on_progress: OnProgress | None,
-        say: Say,
+        on_line: OnLine,
         lock: int,
     ) -> None:
         self.folder, self.search = folder, read_search(folder)
         self.command, self.databases, self.on_progress = command, databases, on_progress
-        self.say, self.lock = say, lock
+        self.on_line, self.lock = on_line, lock
         self.template: Path | None = None
         self.first: Run | None = None
         self.here = False
@@ -187,7 +187,7 @@ class _Making:
         for name, made in self.clean("capacity", 0.0):
             counted = count(made)
             found[name] = counted.roles[role].per_s if role in counted.roles else 0.0
-            self.say(f"closed loop, {name}: {words.number(found[name])} tx/s")
+            self.on_line(f"closed loop, {name}: {wording.number(found[name])} tx/s")
             if len(found) == self.search.repeats:
                 break
         capacity = float(np.median(list(found.values())))
@@ -208,7 +208,7 @@ class _Making:
             if not made.manifest.ok:
                 return ""
             judged[name] = judge(load_of(made, search.role), search.objectives)
-            many = words.times(judged[name].latencies_ns.size, "transaction")
+            many = wording.times(judged[name].latencies_ns.size, "transaction")
             return f"{many} are too few to tell" if judged[name].met is None else ""
 
         for name, made in self.clean(f"rate-{rate:g}", rate, untold):
@@ -221,8 +221,8 @@ class _Making:
             else:
                 why = tuple(why_not(made.manifest))
             probe.why += [line for line in why if line not in probe.why]
-            said = f"not met: {'; '.join(why)}" if why else "met"
-            self.say(f"{rate:,g} a second, {name}: {said}")
+            verdict = f"not met: {'; '.join(why)}" if why else "met"
+            self.on_line(f"{rate:,g} a second, {name}: {verdict}")
             agreed = max(probe.met_runs, len(probe.runs) - probe.met_runs)
             if 2 * agreed > search.repeats or len(probe.runs) == search.repeats:
                 break
@@ -247,18 +247,18 @@ class _Making:
             disturbed = contamination(made.manifest, self.search.foreign_limit)
             if why := disturbed or untold(name, made):
                 reasons["disturbed" if disturbed else "untold"] = why
-                self.say(f"{name}: not counted, {why}")
+                self.on_line(f"{name}: not counted, {why}")
                 continue
             done += 1
             yield name, made
-        ways = {
+        remedies = {
             "disturbed": "Close other programs, or begin a search with a greater --foreign-limit.",
             "untold": "Begin a search with a longer --duration.",
         }
         raise Undecided(
-            f"{self.folder}: only {words.times(done, 'run')} of {stem} could be counted: "
+            f"{self.folder}: only {wording.times(done, 'run')} of {stem} could be counted: "
             f"{'; '.join(filter(None, reasons.values()))}. "
-            + " ".join(way for reason, way in ways.items() if reasons[reason])
+            + " ".join(remedy for reason, remedy in remedies.items() if reasons[reason])
         )
 
     def made(self, name: str, plan: Plan) -> Run:
@@ -271,7 +271,7 @@ class _Making:
             self.must_be_here()
         made = kept or self.make(name, plan)
         self.first = self.first or made
-        if found := unlike(self.first.manifest, made.manifest):
+        if found := search_confounders(self.first.manifest, made.manifest):
             if kept is None:
                 self.set_aside(made.folder)  # so that the search can still go on where it was
             raise not_one_search(self.folder, self.first.name, name, found)
@@ -281,7 +281,7 @@ class _Making:
         """See once, before anything is run, that what is kept was made here, as it would be now."""
         if self.first is not None and not self.here:
             now = as_here(self.first.manifest, self.databases)
-            if found := unlike(self.first.manifest, now):
+            if found := search_confounders(self.first.manifest, now):
                 raise not_one_search(self.folder, self.first.name, "a run of here and now", found)
         self.here = True
 

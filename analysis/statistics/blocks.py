@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis import wording as words
+from analysis import wording
 
 FEWEST_BLOCKS = 6
 """For a 95 % interval. Of fewer blocks even the whole range from the least to the greatest ratio
@@ -47,16 +47,16 @@ class Estimate:
     def holds(self, value: float) -> bool:
         return self.known and self.low <= value <= self.high
 
-    def said(self, say: Callable[[float], str] = words.number) -> str:
+    def text(self, show: Callable[[float], str] = wording.number) -> str:
         """The value with its interval, or with its range where the blocks are too few."""
         if not self.blocks:
-            return words.DASH
+            return wording.DASH
         if self.known:
-            return f"{say(self.value)} {words.interval(self.low, self.high, say)}"
+            return f"{show(self.value)} {wording.interval(self.low, self.high, show)}"
         if self.blocks == 1:
-            return f"{say(self.value)} (1 block, no interval)"
+            return f"{show(self.value)} (1 block, no interval)"
         low, high = float(self.each.min()), float(self.each.max())
-        return f"{say(self.value)} ({say(low)} to {say(high)} in {self.blocks} blocks)"
+        return f"{show(self.value)} ({show(low)} to {show(high)} in {self.blocks} blocks)"
 
 
 def median_of_blocks(
@@ -68,9 +68,9 @@ def median_of_blocks(
         and say why. Deterministic: the same values and seed give the same interval.
     Raises ValueError on nan. Source: Efron 1979; Efron and Tibshirani 1993, chapter 13.
 
-    >>> median_of_blocks([2.0, 2.1, 1.9, 2.2, 2.0, 1.8, 2.0, 2.1]).said()
+    >>> median_of_blocks([2.0, 2.1, 1.9, 2.2, 2.0, 1.8, 2.0, 2.1]).text()
     '2 [1.90, 2.10]'
-    >>> median_of_blocks([2.0, 2.5, 1.5]).said()
+    >>> median_of_blocks([2.0, 2.5, 1.5]).text()
     '2 (1.50 to 2.50 in 3 blocks)'
     """
     each = np.asarray(values, dtype=float)
@@ -123,10 +123,10 @@ def ratio_over_blocks(
     0 / 0 counts as `neither`, or drops the block; something / 0 is infinite and stays. Where both
     are infinite (a percentile among those never served) nobody knows the ratio.
     """
-    said, ratios = list(dropped), []
+    missing, ratios = list(dropped), []
     for block in sorted(tops.keys() & bottoms.keys()):
         if math.isinf(tops[block]) and math.isinf(bottoms[block]):
-            said.append(
+            missing.append(
                 f"block {block}: in both {candidate} and {baseline} it lies among those never "
                 "served"
             )
@@ -134,11 +134,12 @@ def ratio_over_blocks(
             with np.errstate(divide="ignore"):
                 ratios.append(float(np.float64(tops[block]) / bottoms[block]))
         elif math.isnan(neither):
-            said.append(f"block {block}: both {candidate} and {baseline} are 0")
+            missing.append(f"block {block}: both {candidate} and {baseline} are 0")
         else:
             ratios.append(neither)
     found = median_of_blocks(ratios, seed=seed)
-    return Ratio(found.value, found.low, found.high, found.each, tuple(said), candidate, baseline)
+    why = tuple(missing)
+    return Ratio(found.value, found.low, found.high, found.each, why, candidate, baseline)
 
 
 def seed_of(*parts: Any) -> int:

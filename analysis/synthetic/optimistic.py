@@ -151,8 +151,8 @@ def optimistic_run(
         "pages": packed(range(3, 3 + len(pages)), pages), "above": "2:0",
     }  # fmt: skip
     loaded = {"table register": tree} if unit == "page" else {"why": "no pages"}
-    said = plan.model_dump(mode="json") | {"write_engine": engine, "database": engine}
-    run = made_run(workers, seconds=seconds, plan=said, layout={"loaded": loaded, "left": loaded})
+    asked = plan.model_dump(mode="json") | {"write_engine": engine, "database": engine}
+    run = made_run(workers, seconds=seconds, plan=asked, layout={"loaded": loaded, "left": loaded})
     run.manifest.scenario.params = plan.shape().model_dump()
     return run
 

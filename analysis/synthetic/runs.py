@@ -36,8 +36,8 @@ from workloads.runs import ARRIVALS, ROLES, due_before
 START_NS = 1_000_000_000
 """When made-up runs begin. Not 0: a row that starts at 0 is one never used."""
 
-BUSY_WORDS = "database is locked"
-STALE_WORDS = "database is locked (stale snapshot)"
+BUSY_MESSAGE = "database is locked"
+STALE_MESSAGE = "database is locked (stale snapshot)"
 
 
 def attempts(*rows: Mapping[str, Any]) -> np.ndarray:
@@ -71,7 +71,7 @@ def made_worker(
     engine: str = "libsql",
     begin: str = "immediate",
     worker: int | None = None,
-    messages: Sequence[str] = (BUSY_WORDS, STALE_WORDS),
+    messages: Sequence[str] = (BUSY_MESSAGE, STALE_MESSAGE),
     **entry: Any,
 ) -> WorkerRecord:
     worker = number if worker is None else worker
@@ -176,10 +176,10 @@ def edit(manifest: Manifest, **changes: Any) -> Manifest:
     >>> edit(drawn_run(1).manifest, machine={"cores": 4}, ok=False).machine.cores
     4
     """
-    said = manifest.data()
+    entries = manifest.data()
     for key, value in changes.items():
-        mine = said.get(key, {}) | value if isinstance(value, dict) else value
-        setattr(manifest, key, getattr(Manifest.model_validate(said | {key: mine}), key))
+        mine = entries.get(key, {}) | value if isinstance(value, dict) else value
+        setattr(manifest, key, getattr(Manifest.model_validate(entries | {key: mine}), key))
     return manifest
 
 
@@ -353,7 +353,7 @@ def made_experiment(
                 entry |= {"state": state, "words": words} if known else {"state": FAILED}
                 entry["words"] = words if known else found
             cells.append(entry)
-    said = {
+    entries = {
         "cwkit": FORMAT_VERSION,
         "experiment": name,
         "question": question,
@@ -365,7 +365,7 @@ def made_experiment(
         "cells": cells,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "experiment.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
+    (folder / "experiment.json").write_text(json.dumps(entries, indent=1), encoding="utf-8")
     return folder
 
 
@@ -490,7 +490,7 @@ def made_report_folder(folder: Path, *, gain: float = 1.8, loses: bool = True) -
         probe | {"engine": "turso", "missing": "pyturso is not installed. `make setup` does it.",
                  "identity": None, "modes": {}},
     ]  # fmt: skip
-    campaign = {
+    suite = {
         "cwkit": FORMAT_VERSION,
         "quick": False,
         "seed": 412,
@@ -498,5 +498,5 @@ def made_report_folder(folder: Path, *, gain: float = 1.8, loses: bool = True) -
         "started": "2026-11-22T12:00:00+00:00",
         "probes": probes,
     }
-    (folder / "campaign.json").write_text(json.dumps(campaign, indent=1), encoding="utf-8")
+    (folder / "campaign.json").write_text(json.dumps(suite, indent=1), encoding="utf-8")
     return folder

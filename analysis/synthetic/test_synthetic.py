@@ -37,6 +37,6 @@ def test_a_made_up_manifest_has_no_key_that_no_real_one_has(made: list[Manifest]
 
 
 def test_a_key_that_no_real_one_has_is_seen() -> None:
-    said = drawn_run(1).manifest.data()
-    said["machine"]["filesystem"] = "ext4"
-    assert list(unknown_keys(Manifest.model_validate(said))) == ["filesystem"]
+    entries = drawn_run(1).manifest.data()
+    entries["machine"]["filesystem"] = "ext4"
+    assert list(unknown_keys(Manifest.model_validate(entries))) == ["filesystem"]
