@@ -1,4 +1,4 @@
-"""What the article claims, beside what was measured here, or why it was not and how it could be."""
+"""The article's claims, each with its measurement here, or why there is none and how to get one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from analysis.wording import duration, interval, listed, number, percent, times
 
 
 class Claim(NamedTuple):
-    """A claim, whether anything here speaks to it, and what that says."""
+    """A claim, whether it was measured here, and what the runs answer."""
 
     claim: str
     measured: bool
@@ -176,7 +176,7 @@ def ends_the_bottleneck(evidence: Evidence) -> Claim:
 
 
 def _of_the_floor(reach: float) -> str:
-    """What it means to come so near to the generator alone."""
+    """How near throughput comes to that of the generator alone, and what that means."""
     text = f"it reaches {percent(reach)} of what the generator alone does on these cores"
     if reach > 1:
         return f"{text}, which cannot be: the two were not run under like conditions"

@@ -20,7 +20,7 @@ def acknowledged(evidence: Evidence) -> str:
     labels: dict[str, list[tuple[Arm, CountedCell]]] = {}
     for arm, cell in found:
         labels.setdefault(arm.label, []).append((arm, cell))
-    # What was lost first, the control after it.
+    # Arms that lost a commit first, the control after them.
     order = sorted(labels.items(), key=lambda item: not any(cell.broken for _, cell in item[1]))
     parts = [_kept(label, cells) for label, cells in order]
     lost = {label for label, cells in labels.items() if any(cell.broken for _, cell in cells)}
@@ -70,7 +70,7 @@ def _seconds(counted: list[Any]) -> str:
 
 
 def _versions(cells: list[tuple[Arm, CountedCell]]) -> str:
-    """Versions of the library that checkpointed: it is the checkpointer's that matters."""
+    """Versions of the library that checkpointed, because its checkpoints are what races."""
     seen = []
     for _, cell in cells:
         manifest = cell.manifest

@@ -1,4 +1,4 @@
-"""What a report stands on: the experiments of a folder, counted, and what the engines answered.
+"""The evidence of a report: the experiments of a folder, counted, and the engines' answers.
 
 Reading ends by computing the report's facts, once.
 """
@@ -57,14 +57,14 @@ NO_SUITE = Suite()
 class Evidence:
     """A folder of experiments, read.
 
-    experiments : by name, in the report's order. sweeps : those that are grids, by name;
-        of two with one name the later has its seed behind it.
-    suite : campaign.json, one without anything where there is none.
-    probes   : what each engine answered, by name. unread : what could not be read, in words.
-    isolation : rows of properties.conformance.matrix.isolation_matrix, () where it was not made;
-    known: those
-        of known_findings. served : what was measured beside libSQL's server.
-    facts : what the experiments and sweeps come to.
+    experiments : by name, in the report's order.
+    sweeps : experiments whose arms are a grid, by name. If two have one name, the later one's name
+        ends with its seed.
+    suite : campaign.json, an empty one where the folder has none.
+    probes : each engine's answers, by its name. unread : why something could not be read.
+    isolation : rows of properties.conformance.isolation_matrix, () where it was not made.
+    known : rows of properties.conformance.known_findings.
+    served : measurements beside libSQL's server. facts : computed from experiments and sweeps.
     """
 
     folder: Path
@@ -80,7 +80,7 @@ class Evidence:
 
     @property
     def seed(self) -> int:
-        """Of the report's runs; of its first experiment where it does not say."""
+        """The seed of the report's runs, or of its first experiment if campaign.json has none."""
         if self.suite.seed is not None:
             return self.suite.seed
         return next((measured.seed for measured in self.experiments.values()), 0)
@@ -112,8 +112,8 @@ def read_evidence(folder: Path, sweeps: Sequence[Path] = ()) -> Evidence:
     """Read a folder of experiments (or a single one), and campaign.json where there is one.
 
     sweeps : folders of sweeps that the user named, beside those that campaign.json names.
-    Raises RunError where there is no experiment at all; a single one that cannot be read is kept
-    in `unread` with its words.
+    Raises RunError where there is no experiment at all. If a single one cannot be read, the reason
+    is kept in `unread`.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -159,7 +159,7 @@ def read_evidence(folder: Path, sweeps: Sequence[Path] = ()) -> Evidence:
 
 
 def _suite(folder: Path, unread: list[str]) -> Suite | None:
-    """None where there is none, or it cannot be read: `unread` says so then."""
+    """campaign.json, or None. If it is there but cannot be read, `unread` says why."""
     if not os.path.lexists(folder / SUITE_FILE):
         return None
     try:
@@ -172,7 +172,7 @@ def _suite(folder: Path, unread: list[str]) -> Suite | None:
 
 
 def _places(folder: Path, suite: Suite, sweeps: Sequence[Path], unread: list[str]) -> list[Path]:
-    """The experiments' folders, each once, those that the user named among them."""
+    """The folders of the experiments and of the sweeps that the user named, each once."""
     named = [resolved(sweep) for sweep in sweeps]
     if os.path.lexists(folder / NOTE):
         return list(dict.fromkeys([resolved(folder), *named]))
@@ -193,9 +193,9 @@ def _places(folder: Path, suite: Suite, sweeps: Sequence[Path], unread: list[str
 
 
 def _name(measured: Measured, there: Mapping[str, Measured]) -> str:
-    """Its own, or where the report has one of that name already, that with the seed behind it.
+    """An experiment's name in the report: its own, with its seed if that name is taken.
 
-    It names a heading and files, so it has letters, digits and "-_." only.
+    Headings and files are named by it, so it has letters, digits and "-_." only.
     """
     names = (measured.name, f"{measured.name}-s{measured.seed}")
     more = (f"{names[1]}.{n}" for n in range(2, len(there) + 3))
@@ -203,7 +203,7 @@ def _name(measured: Measured, there: Mapping[str, Measured]) -> str:
 
 
 def _isolation(folder: Path, unread: list[str]) -> tuple[isolation.Rows, isolation.Rows]:
-    """Matrix and known findings of a report's folder, empty where there are none or it is cut."""
+    """Matrix and known findings of a report's folder; empty if there are none or it is cut."""
     try:
         return isolation.read_matrix(folder / MATRIX)
     except FileNotFoundError:

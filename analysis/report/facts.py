@@ -1,7 +1,7 @@
-"""What a report's experiments and sweeps come to, computed once.
+"""The facts of a report, computed once from its experiments and sweeps.
 
-Findings, tables, charts and claims say these facts; none of them searches or computes again.
-Everything is looked up by what a run was asked to do (engine, BEGIN mode, writers, work), never by
+Findings, tables, charts and claims only word these facts; none of them searches or computes again.
+Runs are looked up by what they were asked to do (engine, BEGIN mode, writers, work), never by
 an arm's name, so that a renamed arm or a grid of another size still finds its place.
 """
 
@@ -27,10 +27,10 @@ STUDIED: System = ("sqlite-concurrent", "concurrent")
 """The system that the report is about."""
 
 CONTROL: System = ("libsql", "immediate")
-"""The system that it is held against: what a libSQL user does today."""
+"""The system that it is compared with: what a libSQL user does today."""
 
 MODE_ALONE: System = ("sqlite-concurrent", "immediate")
-"""The same library and binding without BEGIN CONCURRENT: against it only the mode differs."""
+"""The studied library and binding without BEGIN CONCURRENT: only the mode differs."""
 
 
 class Pair(NamedTuple):
@@ -124,10 +124,10 @@ class Fit(NamedTuple):
 class ReportFacts:
     """Everything that a report says of its experiments and sweeps, computed once.
 
-    work : (candidate, baseline) -> rows by work inside. one_page : of experiments in which all
-    writers meet on one page. skew : by experiment, theta and arm. growth : of the first experiment
-    with several numbers of writers. fits : scaling laws, the generator's left out. sweeps : name ->
-    its arms against their rivals, judged as one family.
+    work : (candidate, baseline) -> rows by work inside. one_page : experiments in which all writers
+    meet on one page. skew : by experiment, theta and arm. growth : from the first experiment with
+    several numbers of writers. fits : scaling laws, without the generator's. sweeps : name -> its
+    arms against their rivals, judged as one family.
     """
 
     headline: Headline | None = None
@@ -182,7 +182,7 @@ def find_pair(
 def find_floor(experiments: Experiments, arm: Arm) -> Arm | None:
     """The `null` arm that does what an arm does: the generator alone.
 
-    It is looked for in the same experiment first.
+    The arm's own experiment is searched first.
     """
     if arm.engine == "null":
         return None
@@ -198,7 +198,7 @@ def find_floor(experiments: Experiments, arm: Arm) -> Arm | None:
 
 
 def headline_pair(experiments: Experiments) -> Pair | None:
-    """The comparison that the report is about: with the most blocks, it is the first there is."""
+    """The comparison that the report is about: the first one, which has the most blocks."""
     return find_pair(experiments, writers=4) or find_pair(experiments)
 
 
@@ -274,7 +274,7 @@ def _work_rows(
 
 
 def _work_shape(arm: Arm) -> tuple[Any, ...]:
-    """Everything an arm does, but for how it is written and for the work inside."""
+    """An arm's plan without its system and the work inside its transactions."""
     plan = arm.plan
     params = {k: v for k, v in plan["params"].items() if k != "think_us"}
     return plan["writers"], plan["readers"], plan["scenario"], plan["rate"], sorted(

@@ -1,8 +1,8 @@
 """The findings of a report: sentences computed from runs, with number, interval and run.
 
-Each function is one question. Its sentence follows the data: where the interval holds 1 it says
-that no difference was seen, where the data say the opposite of what anybody hoped it says the
-opposite, and where nothing was measured it says so and why.
+Each function is one question. Its sentence follows the data. Where the interval holds 1 it says
+that no difference was seen. Where the data are the opposite of what was hoped, so is the sentence.
+Where nothing was measured it says so, and why.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from analysis.wording import begin_label, duration, interval, number, percent, t
 
 
 def findings(evidence: Evidence) -> list[str]:
-    """At most ten sentences; what a reader who stops after them should know."""
+    """At most ten sentences, for a reader who stops after them."""
     questions = (
         gain,
         cost,
@@ -47,7 +47,7 @@ def findings(evidence: Evidence) -> list[str]:
 
 
 def in_short(evidence: Evidence) -> str:
-    """The answer before the numbers: may I, does it pay, what must I do. Each part is computed."""
+    """The answer before the numbers, all of it computed: may I, does it pay, what must I do."""
     probe = evidence.probes.get("libsql")
     answer = probe.modes.get("concurrent") if probe else None
     parts = []
@@ -140,7 +140,7 @@ def _all(checks: int) -> str:
 
 
 def doubts(evidence: Evidence) -> list[str]:
-    """What a reader must know before the first number."""
+    """Doubts that a reader must know before the first number."""
     lines: list[str] = list(evidence.unread)
     lines += [f"Beside libSQL's server, a check did not hold: {w}" for w in evidence.served.broken]
     dropped = [cell for _, cell in evidence.cells() if cell.contaminated]

@@ -1,4 +1,4 @@
-"""What the report is about first: the studied mode against what a libSQL user does today."""
+"""The headline: the studied mode against what a libSQL user does today."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _same_twice(ratio: Ratio | None) -> str:
 
 
 def cost(evidence: Evidence) -> str:
-    """And what does it cost?"""
+    """What does BEGIN CONCURRENT cost?"""
     head = evidence.facts.headline
     if head is None:
         return absent(evidence, "What BEGIN CONCURRENT costs on libSQL")
@@ -99,7 +99,7 @@ def fairness(evidence: Evidence) -> str:
 
 
 def latency(evidence: Evidence) -> str:
-    """What does one transaction wait?"""
+    """How long does one transaction wait?"""
     head = evidence.facts.headline
     if head is None:
         return absent(evidence, "Latency")
@@ -119,7 +119,7 @@ def latency(evidence: Evidence) -> str:
 
 
 def absent(evidence: Evidence, what: str) -> str:
-    """Not measured, and why as far as it is known."""
+    """The sentence for something that was not measured, with the reason if it is known."""
     why = [
         cell.failure
         for arm, cell in evidence.cells()

@@ -1,8 +1,7 @@
 """Isolation in the report: what each engine and mode promises, prevents and allows.
 
-`python -m analysis.report.isolation FILE EXAMPLES` plays the schedules in a process of its own and
-leaves the matrix as JSON; the rest of this module tells it. The matrix is made by
-properties.conformance.matrix.
+`python -m analysis.report.isolation FILE EXAMPLES` runs the schedules in a process of its own and
+writes the matrix of properties.conformance as JSON. The rest of this module reports it.
 """
 
 from __future__ import annotations
@@ -42,8 +41,9 @@ class _Refusals(msgspec.Struct):
 
 
 class _Row(msgspec.Struct):
-    """A row of properties.conformance.matrix.isolation_matrix, as far as it is told; of a refused
-    mode the head alone is there.
+    """A row of the isolation matrix, without what the report does not show.
+
+    A mode that the engine refused has the first three fields only.
     """
 
     engine: str
@@ -61,7 +61,7 @@ class _Row(msgspec.Struct):
 
 
 class _Known(msgspec.Struct):
-    """A row of properties.conformance.matrix.known_findings."""
+    """A known deviation, looked for again with one engine and mode."""
 
     name: str
     sentence: str
@@ -73,21 +73,21 @@ class _Known(msgspec.Struct):
 
 
 class _Kept(msgspec.Struct):
-    """`isolation.json` as it stands. It has no version: the report's folder has one."""
+    """The content of `isolation.json`. Its version is that of its report's folder."""
 
     matrix: list[_Row]
     known: list[_Known]
 
 
 def read_matrix(path: Path) -> tuple[Rows, Rows]:
-    """Matrix and known findings of a file. Raises RunError; FileNotFoundError where it is none."""
+    """Matrix and known findings of a file. Raises RunError, FileNotFoundError."""
     kept = read_json(path, kind=_Kept)
     plain = msgspec.to_builtins(kept)
     return plain["matrix"], plain["known"]
 
 
 RESULTS = {"blocked": "blocked", "refused": "refused", "snapshot": "snapshot"}
-"""How an anomaly was prevented: no lock to be had, refused for a conflict, or simply not seen."""
+"""How an anomaly was prevented: no lock to be had, refused for a conflict, or only not seen."""
 
 
 def who(row: Mapping[str, Any]) -> str:
@@ -105,7 +105,7 @@ def possible(row: Mapping[str, Any]) -> list[str]:
 
 
 def levels_table(rows: Rows) -> Table:
-    """Promised beside observed, and how many refusals were needless at row level."""
+    """The promised level beside the observed one, and how many refusals were needless by rows."""
     lines = []
     for row in accepted(rows):
         refused = sum(kind["refused"] for kind in row["refusals"].values())
@@ -157,7 +157,7 @@ def _answer(anomaly: Mapping[str, Any] | None) -> str:
 
 
 def witnesses(rows: Rows) -> list[dict[str, str]]:
-    """For each anomaly that is possible somewhere: where, its story, source and schedule."""
+    """Each anomaly that is possible somewhere, with its story, source and schedule, and where."""
     shown: dict[tuple[str, str], dict[str, Any]] = {}
     for row in accepted(rows):
         for name, anomaly in row["anomalies"].items():
@@ -176,12 +176,12 @@ def families(row: Mapping[str, Any]) -> list[str]:
 
 
 def deviations(rows: Rows) -> list[str]:
-    """What contradicts an engine's promise, in full: told before everything else."""
+    """Deviations from an engine's promise, in full. The report shows them before all else."""
     return [f"{who(row)}: {deviation}" for row in accepted(rows) for deviation in row["deviations"]]
 
 
 def known(rows: Rows) -> list[dict[str, str]]:
-    """Deviations that were found before and looked for again: where each was seen, in full."""
+    """Known deviations that were looked for again, and where each was seen or not."""
     shown: dict[str, dict[str, Any]] = {}
     for row in rows:
         one = shown.setdefault(row["name"], {**row, "seen": [], "not_seen": [], "text": ""})
@@ -198,9 +198,9 @@ def known(rows: Rows) -> list[dict[str, str]]:
 
 
 def sentence(rows: Rows, again: Rows = ()) -> str:
-    """One finding: who allows what, against what was promised.
+    """One finding: the anomalies that each engine and mode allows, against its promise.
 
-    again : rows of properties.conformance.matrix.known_findings.
+    again : rows of the known deviations.
     """
     if not accepted(rows):
         return markdown(
@@ -270,7 +270,7 @@ def _needless(rows: Rows) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """FILE EXAMPLES: play the schedules and write the matrix, whole or not at all."""
+    """FILE EXAMPLES: run the schedules and write the matrix, whole or not at all."""
     from properties.conformance import isolation_matrix, known_findings
 
     path, examples = Path(argv[0]), int(argv[1])

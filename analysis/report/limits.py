@@ -1,4 +1,4 @@
-"""Where the favoured mode wins and loses: by the work inside, by the page all meet on, by skew."""
+"""Limits of the favoured mode: where it wins and loses, by work inside, by shared page, by skew."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from analysis.wording import interval, listed, number, percent, times
 def losing_work(evidence: Evidence) -> str:
     """Where does the favoured mode lose?
 
-    Against the same library's BEGIN IMMEDIATE where that was measured, since then the mode alone
-    differs; libSQL's library and binding are others, and another's slowness is no gain of a mode.
+    It is compared with the same library's BEGIN IMMEDIATE where that was measured, because then
+    the mode alone differs. libSQL is another library with another binding, and if those are slow,
+    that is no gain of the mode.
     """
     alone = evidence.facts.work_rows(baseline=MODE_ALONE)
     found = alone or evidence.facts.work_rows()
@@ -56,7 +57,7 @@ def _loses_elsewhere(evidence: Evidence) -> Markdown:
 
 
 def scaling(evidence: Evidence) -> str:
-    """Does more writers mean more commits?"""
+    """Do more writers commit more?"""
     rows = evidence.facts.growth
     if not rows:
         return absent(evidence, "How throughput grows with writers")
@@ -75,7 +76,7 @@ def scaling(evidence: Evidence) -> str:
 
 
 def skew(evidence: Evidence) -> str:
-    """What do hot keys do to it?"""
+    """What do hot keys do to the abort rate?"""
     rows = [row for row in evidence.facts.skew if row.arm.writers and row.arm.system == STUDIED]
     if len(rows) < 2:
         return absent(evidence, "The abort rate against the skew of the keys")

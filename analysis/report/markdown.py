@@ -1,12 +1,12 @@
-"""Markdown whose structure is ours: what a report tells of somebody else's text stays text.
+"""Markdown whose structure is ours: somebody else's text in a report stays text.
 
-A plain string is text: whatever it holds is escaped when it comes into the report, by default and
-in one place. Structure is what is written out in the template, or made here:
+A plain string is text. Whatever it holds is escaped when it comes into the report, by default and
+in one place. Structure comes from the template, or is made here:
 
-    markdown("{} commits, against {} at the same point", bold("{}", way), base)
+    markdown("{} commits, against {} at the same point", bold("{}", system), base)
 
 The template of such a sentence is a literal of the code; its pieces are escaped unless they are
-`Markdown` themselves. That is markupsafe's `Markup`, as jinja2 has it for HTML, with another rule.
+`Markdown` themselves. This is markupsafe's `Markup`, which jinja2 uses for HTML, with another rule.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NUMBERS = re.compile(r"^( ?[0-9]{1,9})([.)])(?= |$)")
 """At the beginning, where a line may be: a heading, a quotation, a table, a list, a rule."""
 
 _AS_HTML = {"<": "&lt;", "&": "&amp;", "$": "&#36;", ":": "&#58;", ".": "&#46;"}
-"""Not with a backslash: other readers of Markdown than GitHub's do not take that for these."""
+"""These are written as HTML: some readers of Markdown know no backslash before them."""
 
 _PIPE = re.compile(r"(\\*)\|")
 
@@ -77,7 +77,7 @@ def markdown(template: str, *pieces: Any, **named: Any) -> Markdown:
 
 
 def bold(template: str, *pieces: Any) -> Markdown:
-    """The same in bold: a blank before the end of it would leave the stars as they are."""
+    """The same in bold. It is stripped, because stars after a blank would stay stars."""
     text = markdown(template, *pieces).strip()
     return Markdown(f"**{text}**") if text else Markdown()
 

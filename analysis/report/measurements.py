@@ -1,8 +1,8 @@
-"""What `make report` measures: a fixed set of experiments, each with the question it answers.
+"""The experiments of `make report`: a fixed set, each with the question it answers.
 
 The set is data, so that the report can print it and a reader can see what was left out. On two
-cores it takes about six minutes; `--quick` asks the same questions with fewer and shorter blocks
-and says so in every interval.
+cores it takes about six minutes. `--quick` asks most of the questions with fewer and shorter
+blocks, and every interval shows it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from workloads.runs import OnProgress
 ROOT = Path(__file__).resolve().parents[2]
 ISOLATION_LIMIT_S = 120
 
-# Three ways to write to one database that libSQL made. "begin-concurrent" is SQLite's branch.
+# Three systems that write to one database of libSQL's, and two others. BRANCH is SQLite's branch
+# begin-concurrent.
 LIBSQL = {"database": "libsql", "write_engine": "libsql", "begin": "immediate"}
 BRANCH = {"database": "libsql", "write_engine": "sqlite-concurrent", "begin": "immediate"}
 CONCURRENT = {"database": "libsql", "write_engine": "sqlite-concurrent", "begin": "concurrent"}
@@ -37,7 +38,7 @@ TURSO = {"database": "turso", "begin": "concurrent"}
 NULL = {"database": "null", "begin": "immediate"}
 
 ROWS = 50_000
-"""Of the throughput experiments: some 1,700 pages, so that uniform keys seldom share one."""
+"""Rows of the throughput experiments: some 1,700 pages, so that uniform keys seldom share one."""
 
 
 def designs(quick: bool, seed: int) -> list[Design]:
@@ -64,8 +65,8 @@ def designs(quick: bool, seed: int) -> list[Design]:
 
     writers = {n: update() | {"writers": n} for n in ((4,) if quick else (1, 2, 4, 8))}
     asleep = update(1000, think="sleep", rows=10_000)
-    # Asleep: Turso's writers are threads of one process, where work that spins would never
-    # overlap, and what never overlaps is never refused.
+    # The work sleeps: Turso's writers are threads of one process, where work that spins would never
+    # overlap, and transactions that never overlap are never refused.
     four = {
         keys: update(1000, think="sleep", keys=keys, operations=4)
         for keys in (
@@ -104,7 +105,7 @@ def designs(quick: bool, seed: int) -> list[Design]:
             blocks=few,
             baseline="libsql immediate w1",
         ),
-        # The most blocks after the headline: at no work they scatter, and a loss must be provable.
+        # Many blocks: without work the ratios scatter, and a loss must be provable.
         Design(
             "no-work",
             "And with no work in it: does BEGIN CONCURRENT pay at all?",
@@ -190,7 +191,7 @@ def designs(quick: bool, seed: int) -> list[Design]:
             blocks=1,
         ),
     ]
-    # One number of writers shows no growth, and a minute has no room for sleepers.
+    # Quick: one number of writers shows no growth, and a minute has no room for sleeping work.
     left_out = ("writers", "mvcc", "think", "hot") if quick else ()
     made = [design for design in made if design.name not in left_out]
     return [_seeded(design, seed) for design in made]
@@ -214,7 +215,7 @@ def _mission(quick: bool) -> Design:
 
 
 def _acked(quick: bool) -> Design:
-    """The WAL-reset race: libSQL until it shows, and the fixed version for as long as may be."""
+    """The WAL-reset race: libSQL for long enough to show it, the fixed version beside it."""
     racing = {"scenario": "acked", "writers": 1, "checkpointers": 3}
     fixed = {"database": "sqlite-concurrent", "begin": "immediate"}
     return Design(
@@ -240,8 +241,8 @@ def measure_suite(
 ) -> list[Experiment]:
     """Probe every engine, run what is missing of every experiment, and keep both in `folder`.
 
-    Raises RunError where the folder holds another suite's runs, FolderUnwritable where it can't be
-    written.
+    Raises RunError where the folder holds another suite's runs, FolderUnwritable where nothing can
+    be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -267,7 +268,7 @@ def measure_suite(
 
 
 def _isolation(folder: Path, *, quick: bool, say: Callable[[str], None]) -> None:
-    """Play the schedules of the isolation matrix once, in a process of its own."""
+    """Run the schedules of the isolation matrix once, in a process of its own."""
     path = inside(folder, "isolation.json")
     if path.exists():
         return
@@ -284,7 +285,7 @@ def _isolation(folder: Path, *, quick: bool, say: Callable[[str], None]) -> None
     if status is None:
         say(f"isolation: not done after {ISOLATION_LIMIT_S} s; the report goes on without it")
     elif status:
-        say(f"isolation: could not be played ({last[0]}); the report goes on without it")
+        say(f"isolation: could not be made ({last[0]}); the report goes on without it")
 
 
 def _served(folder: Path, *, quick: bool, seed: int, say: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""What the models say in a report: scaling laws, predicted conflicts, and who is to blame."""
+"""The models in a report: scaling laws, predicted conflicts, and who is to blame."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from workloads.errors import RunError
 from workloads.records import read_run
 
 MOST_FITS = 12
-"""Families in the table of fits; a chart holds those with a curve, at most MOST_LINES of them."""
+"""Families in the table of fits. The chart shows those with a curve, at most MOST_LINES."""
 
 MOST_LINES = 6
 
 FEWEST_SKEWS = 3
-"""A sweep over so many kinds of keys studies them, with more runs than the report's experiment."""
+"""A sweep over so many kinds of keys studies skew, with more runs than the report's experiment."""
 
 
 def section(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
-    """Everything the template shows of the models. Draws their charts."""
+    """The models' part of the report, as data for its template. Draws their charts."""
     facts = evidence.facts
     fits = sorted((fit.scaling for fit in facts.fits), key=lambda fit: fit.law is None)
     studies = skew_studies(list(evidence.sweeps.values()), facts.skew)
@@ -72,7 +72,7 @@ def section(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
 
 
 def _charted(fits: Sequence[Fit]) -> list[Scaling]:
-    """Of a sweep those fits that differ from its baseline only in the way to write; else all."""
+    """The fits to draw: in a sweep, those that differ from its baseline in the system only."""
     found = []
     for measured, fit in fits:
         base = measured.baseline.point if measured.baseline else {}
@@ -84,7 +84,7 @@ def _charted(fits: Sequence[Fit]) -> list[Scaling]:
 
 
 def skew_studies(sweeps: Collection[Measured], rows: Sequence[SkewRow]) -> list[Measured]:
-    """The sweeps that study skew, else the experiments that do, else any sweep over keys.
+    """The sweeps that study skew; or the experiments that do; or any sweep over keys.
 
     rows : the arms of the report's experiments whose keys' skew is studied.
     """
@@ -104,7 +104,7 @@ def _predictions(studies: Sequence[Measured]) -> tuple[list[Prediction], list[st
 
 
 def sentence(made: list[Prediction], names: list[str]) -> str:
-    """How far off the model is, in a sentence. names : of the experiments that it was held to."""
+    """How far off the model is, in a sentence. names : of the experiments that it predicted."""
     if not made:
         return ""
     where = listed_names(names)
@@ -117,17 +117,18 @@ def sentence(made: list[Prediction], names: list[str]) -> str:
         "Over {} of {}, {}",
         times(error_of(made).arms, "arm"),
         where,
-        "of first tries the bare formula "
-        f"with the mean window is off by a factor of {off('mean', 'first')} in the median, and the "
-        f"model in full by {off('whole', 'first')}; of all tries by {off('mean', 'every')} and "
+        "the bare formula with the mean window is off by a factor of "
+        f"{off('mean', 'first')} in the median for first tries, and the model in full by "
+        f"{off('whole', 'first')}. For all tries the factors are {off('mean', 'every')} and "
         f"{off('whole', 'every')}, because a retry meets again what it was refused over. Nothing "
-        "was fitted, but the windows are the run's own, and so are, in full, the splits and the "
-        "refused transactions that held rows meanwhile: it explains a run, and foretells none.",
+        "was fitted, but the windows were taken from the run itself; the model in full also took "
+        "from it the page splits and the refused transactions that held rows meanwhile. So the "
+        "model explains a run and foretells none.",
     )
 
 
 def blame_table(studies: Sequence[Measured]) -> Table | None:
-    """For each arm of the skew experiments: what its refusals had in common with who won."""
+    """For each arm of the skew experiments: what its refusals had in common with the winners."""
     rows = []
     for measured in studies:
         for arm in measured.arms.values():

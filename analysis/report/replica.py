@@ -1,7 +1,6 @@
 """libSQL beside its server, counted: medians of blocks, ratios, how old a replica's rows were.
 
-What was measured is in `workloads.replica.files`; the sentences are in
-`analysis.report.replica_claims`.
+`workloads.replica` measures it; `analysis.report.replica_claims` words it.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from workloads.errors import RunError
 from workloads.replica import read
 
 FOLDER = "served"
-"""In a report's folder."""
+"""The measurement's folder in a report's folder."""
 
 
 AGAIN = Markdown("; `cwkit report --into` tries again")
@@ -30,7 +29,7 @@ AGAIN = Markdown("; `cwkit report --into` tries again")
 
 @dataclass(frozen=True)
 class Age:
-    """How old a replica's rows were. Trials, and in how many the new row was seen.
+    """How old a replica's rows were: the trials, and in how many of them the new row was seen.
 
     unsynced : without `sync()`, while one waited. synced : after `sync()`. own : its own write.
     """
@@ -43,7 +42,7 @@ class Age:
 
 @dataclass(frozen=True)
 class Served:
-    """What was measured beside the server.
+    """The measurements beside libSQL's server.
 
     problem : why nothing was measured, with the way out, as a sentence; "" where something was.
     manifest : as it is on disk. dropped : why blocks are missing.
@@ -84,17 +83,17 @@ class Served:
         )  # fmt: skip
 
     def more(self, over: str, under: str, calls: int = 1) -> Estimate:
-        """What a call of `over` takes more than one of `under`, ns; divided by `calls`."""
+        """The time that a call of `over` takes more than one of `under`, ns, divided by `calls`."""
         more = (self.each(over) - self.each(under)) / calls
         return median_of_blocks(more, seed=_seed(over, under, "more"), dropped=self.dropped)
 
     def hop_share(self) -> Estimate:
-        """Share of what a read over loopback takes more that the bare round trip is."""
+        """The bare round trip as a share of the time that a read takes more over loopback."""
         share = self.each("hop") / (self.each("read-remote") - self.each("read-local"))
         return median_of_blocks(share, seed=_seed("hop"), dropped=self.dropped)
 
     def busy_share(self) -> Estimate:
-        """CPU time of a replica that fetches by itself while nothing happens: share of a core."""
+        """Share of a core that a replica uses to fetch by itself while nothing happens."""
         cpu, wall = self.ns["syncing-cpu"][:, 0].astype(float).T
         return median_of_blocks(cpu / wall, seed=_seed("syncing-cpu"), dropped=self.dropped)
 
@@ -108,7 +107,7 @@ NEVER = Served(
 
 
 def read_served(report: Path, limit: float = FOREIGN_LIMIT) -> Served:
-    """What a report's folder holds of it. A cut folder is a problem with its words, not an error.
+    """Read the measurements in a report's folder. A cut folder gives a problem, not an error.
 
     limit : share of the machine's CPU time that others may use in a block, in [0, 1].
     """
@@ -155,7 +154,7 @@ def read_served(report: Path, limit: float = FOREIGN_LIMIT) -> Served:
 
 
 def section(served: Served) -> dict[str, Any]:
-    """What the report's template shows of it."""
+    """The part on libSQL's server, as data for the report's template."""
     return {
         "problem": served.problem,
         "conditions": conditions(served),
@@ -191,7 +190,7 @@ def access_table(served: Served) -> Table:
 
 
 def others_table(served: Served) -> Table:
-    """What a hop, a sync and reads beside a busy server took."""
+    """How long a hop, a sync and reads beside a busy server took."""
     head = ("call", "median of blocks", "p90", "longest")
     if served.problem:
         return Table(head, [])
@@ -239,7 +238,7 @@ def conditions(served: Served) -> str:
 
 
 def costs(served: Served) -> str:
-    """What a replica costs besides its writes and syncs."""
+    """Costs of a replica beside its writes and syncs: disk, CPU time, slower reads."""
     if served.problem:
         return ""
     manifest = served.manifest

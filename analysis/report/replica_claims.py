@@ -1,6 +1,6 @@
-"""What one client beside libSQL's server says of two claims: free reads, and saved hops.
+"""Two claims, free reads and saved hops, answered by one client beside libSQL's server.
 
-The sentences follow the intervals in each direction; where they hold 1, no difference is claimed.
+The sentences follow the intervals in either direction. Where one holds 1, no difference is claimed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def free_reads(served: Served) -> str:
 
 
 def hops(served: Served) -> str:
-    """What a database out of the process costs at the least."""
+    """The least cost of a database outside the process."""
     read = served.ratio("read-remote", "read-local")
     took = f"{_ns(served, 'read-remote')} against {_ns(served, 'read-local')}"
     verdict = {
@@ -94,7 +94,7 @@ def _against(remote: Ratio) -> str:
 
 
 def _paid_for(served: Served) -> str:
-    """Writes and syncs: where the reads are paid."""
+    """The price of fast reads: writes and syncs."""
     writes = f"a write through the replica takes {_ns(served, 'write-replica')}"
     if served.durability_differs:
         writes += " (not compared with a plain local one, for its durability differs)"
@@ -112,7 +112,7 @@ def _paid_for(served: Served) -> str:
 
 
 def _age(served: Served) -> str:
-    """How old what is read may be."""
+    """How old a replica's rows may be."""
     age, settings = served.age, served.manifest["settings"]
     waited = duration(settings["wait_unasked_s"] * 1e9)
     lag = served.ns["lag"].ravel()

@@ -29,13 +29,13 @@ from workloads.records import Retry
 
 TEMPLATE = "report.md.j2"
 MOST_SLUMPS = 5
-"""Runs of an experiment that stood still, or slumped, of which each is told."""
+"""At most so many runs of an experiment that stood still or slumped are listed."""
 
 
 def write_report(folder: Path, out: Path, figures: Path, sweeps: Sequence[Path] = ()) -> None:
     """Write `out` (REPORT.md), and its charts and tables into the folder `figures`, from `folder`.
 
-    sweeps : folders of sweeps to tell beside those that the folder names itself.
+    sweeps : folders of sweeps to report beside those that the folder names itself.
     Raises RunError where `folder` holds no experiment; OSError where nothing can be written.
     """
     evidence = read_evidence(folder, sweeps)
@@ -43,13 +43,13 @@ def write_report(folder: Path, out: Path, figures: Path, sweeps: Sequence[Path] 
     text = template.render(_sections(evidence, Path(out), Path(figures)))
     text = _without(text, Path(folder))
     out = Path(out)
-    if not out.parent.is_dir():  # /dev/stdout is written to where it is
+    if not out.parent.is_dir():  # not for /dev/stdout, whose folder is there
         out.parent.mkdir(parents=True, exist_ok=True)
     replace(out, text, named=True)
 
 
 def _without(text: str, folder: Path) -> str:
-    """The text without the place of the runs, so that they give the same bytes wherever they lie.
+    """The text without the path of the runs, so that they give the same bytes wherever they lie.
 
     A folder's name may be a word or a part of one: it is a path only where a separator stands in
     it or behind it.
@@ -64,7 +64,7 @@ def _without(text: str, folder: Path) -> str:
 
 
 def _sections(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
-    """Everything the template shows."""
+    """The whole report as data for its template."""
     return {
         "findings": findings.findings(evidence),
         "doubts": findings.doubts(evidence),
@@ -111,7 +111,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=True,  # with `finalize`: what is no Markdown yet is text, and shown as such
+        autoescape=True,  # with `finalize`: a string that is not Markdown is escaped
         finalize=Markdown.escape,
     )
     environment.filters |= FILTERS
@@ -157,7 +157,7 @@ def _experiment(evidence: Evidence, measured: Measured) -> dict[str, Any]:
 
 
 def _missing(evidence: Evidence) -> list[str]:
-    """Engines that were not there, what is not answered without them, and how to get them."""
+    """Engines that were missing, the questions left open without them, and how to get them."""
     lost = {
         "sqlite-concurrent": "Without it nothing here says what BEGIN CONCURRENT does for libSQL",
         "libsql": "Without it there is no libSQL side to compare with",
@@ -225,7 +225,7 @@ def _machine(evidence: Evidence) -> Mapping[str, Any]:
 
 
 def _libraries(evidence: Evidence) -> Table:
-    """Each engine as the runs met it, with its build options."""
+    """Each engine that the runs used, with its build options."""
     rows: dict[str, tuple[str, ...]] = {}
     for _, cell in evidence.cells():
         for engine, entry in cell.manifest.engines.items() if cell.manifest else ():

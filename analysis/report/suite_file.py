@@ -1,4 +1,4 @@
-"""`campaign.json`: what a report's folder says of itself, read and written here alone."""
+"""`campaign.json`: the suite that a report's folder holds, read and written here alone."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ AGAIN = "Run `cwkit report` again."
 
 
 class Suite(msgspec.Struct, frozen=True):
-    """A report's folder. Keys that older ones do not have are their defaults.
+    """The suite of a report: its experiments, and how they were made. Older files lack some keys.
 
-    probes : what each engine answered when the runs were made. sweeps : those told with the rest,
-    by their place beside the folder. foreign_limit : share of the machine's CPU time that others
-    may use in a run, None for the rule.
+    name : the folder's, in the file `campaign`. probes : each engine's answers when the runs were
+    made. sweeps : sweeps that are reported with the rest, by their path from the folder.
+    foreign_limit : share of the machine's CPU time that others may use in a run, None for the rule.
     """
 
     cwkit: int = FORMAT_VERSION
@@ -72,7 +72,7 @@ def allow_foreign(folder: Path, share: float) -> None:
 
 
 def add_sweeps(folder: Path, sweeps: Sequence[Path]) -> None:
-    """Keep which sweeps the report tells, by their place beside its folder."""
+    """Keep that the report shows these sweeps too, by their path from its folder."""
     suite = read_suite(folder)
     there = [str(os.path.relpath(resolved(sweep), resolved(folder))) for sweep in sweeps]
     places = list(dict.fromkeys([*suite.sweeps, *there]))
@@ -82,7 +82,7 @@ def add_sweeps(folder: Path, sweeps: Sequence[Path]) -> None:
 def sweep_beside(folder: Path, place: str) -> Path:
     """The folder of a sweep that campaign.json names: one in the report's folder or beside it.
 
-    A sweep that lies elsewhere is told where the command line names it. Raises RunError.
+    A sweep that lies elsewhere is read only if the command line names it. Raises RunError.
     """
     parts = PurePosixPath(place).parts
     root = Path(os.path.abspath(folder))

@@ -1,8 +1,8 @@
 """A sweep in the report: its grid as small multiples, as a table a hand can sort, and as CSV.
 
-A sweep is an experiment whose arms are the points of a grid. Here the grid's axes are laid out: one
-becomes the lines of each chart (the way to write), one its x axis (the numbers with the most
-values), and each combination of the rest a chart of its own.
+A sweep is an experiment whose arms are the points of a grid. Here the grid's axes are laid out. One
+becomes the lines of each chart (the system). One becomes the x axis (the numbers with the most
+values). Each combination of the others is a chart of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SYSTEM = "system"
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each axis of a grid goes. "" where there is none.
+    """The place of each axis of a grid, "" for none.
 
     lines, x : names of axes. panels : the rest. values : axis -> its values, in the file's order.
     """
@@ -63,7 +63,7 @@ def _is_number(value: Any) -> bool:
 
 
 class Chart(NamedTuple):
-    """What small_multiples needs: the panels, the names of both axes, and what was left out."""
+    """The arguments of small_multiples: panels and names of both axes; and what was left out."""
 
     panels: list[Panel]
     x: str
@@ -95,7 +95,7 @@ def abort_chart(measured: Measured) -> Chart:
         return 100 * low, 100 * rate, 100 * high
 
     made = _chart(measured, "aborted attempts (%)", point)
-    # A mode that waits where another aborts is a line on the floor: it only hides the others.
+    # A mode that waits where another aborts is a line at 0, which only hides the others.
     panels = [
         panel._replace(lines=[line for line in panel.lines if any(y > 0 for y in line.y)])
         for panel in made.panels
@@ -124,7 +124,7 @@ def _chart(measured: Measured, y: str, point: Callable[[Arm], tuple[float, float
             low, middle, high = ([p[i] for p in found] for i in range(3))
             first = next(iter(there.values()))
             name = first.label if plan.lines == SYSTEM else f"{plan.lines} {value}"
-            # Ways are told apart by engine and mode; other lines by their order alone.
+            # Systems differ in colour by engine and mode, other lines by their order alone.
             looks = first.system if plan.lines == SYSTEM else ("", str(value))
             lines.append(Line(name, looks, list(there), middle, low, high))
         title = ", ".join(f"{axis} {value}" for axis, value in fixed.items())

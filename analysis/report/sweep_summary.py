@@ -1,6 +1,6 @@
-"""What a sweep came to: its arms sorted best first, its control, what failed, and a row a cell.
+"""The result of a sweep: its arms sorted best first, its control, its doubts and failures.
 
-Plain data; the command prints it, and the report may show the same tables.
+This is plain data. The command prints it, and the report shows parts of it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from workloads.experiments import AGAIN, DONE, FAILED, MISSING, REFUSED, Skipped
 
 MOST_ROWS = 30
 WORST_ROWS = 10
-"""Of a table that has more arms than MOST_ROWS: the last rows are the worst ones."""
+"""The last rows of a table that has more arms than MOST_ROWS: the worst ones."""
 
 CELLS_CSV = "cells.csv"
 OF_THE_WAL = ("read_think_us", "wal_autocheckpoint", "checkpointers", "checkpoint")
@@ -81,7 +81,7 @@ def _of(tally: Tally | None) -> list[str]:
 
 
 def _factors(measured: Measured) -> list[str]:
-    """The axes that have several values; [] where the arms are no points of a grid."""
+    """The axes that have several values; [] if the arms are not the points of a grid."""
     if set(measured.points) != set(measured.arms):
         return []
     return [axis for axis, values in measured.axes.items() if len(values) > 1]
@@ -116,9 +116,9 @@ def _ratio(arm: Arm, role: str) -> list[str]:
 
 
 def rival(arm: Arm) -> Arm | None:
-    """The arm that another is held against, None for none.
+    """The arm that another is compared with, None for none.
 
-    Where there are systems: the same point with the baseline's system. Else: the baseline.
+    In a sweep with systems it is the same point with the baseline's system; else the baseline.
     """
     baseline = arm.measured.baseline
     if baseline is None or arm is baseline:
@@ -164,11 +164,11 @@ def _note(measured: Measured, role: str) -> str:
     )
 
 
-# --- in words ---------------------------------------------------------------------------------
+# --- sentences --------------------------------------------------------------------------------
 
 
 def control_sentence(measured: Measured) -> str:
-    """What the A/A control shows: the ratio of two arms that ask for the same."""
+    """The A/A control in a sentence: the ratio of two arms that ask for the same."""
     twins = [pair for pair in measured.twins if measured.baseline in pair]
     if not twins:
         return "There is no A/A control: nothing says how large a ratio is by chance."
@@ -186,7 +186,7 @@ def control_sentence(measured: Measured) -> str:
 def failure_lines(measured: Measured, states: dict[tuple[int, str], str]) -> list[str]:
     """Which cells have no result and why; [] where all have one.
 
-    Those whose words differ only in numbers are told together, with the words of the first.
+    Reasons that differ only in their numbers share a line, with the reason of the first cell.
     """
     found: Counter[tuple[str, str]] = Counter()
     first: dict[tuple[str, str], CountedCell] = {}
@@ -206,8 +206,8 @@ def failure_lines(measured: Measured, states: dict[tuple[int, str], str]) -> lis
 
 
 def doubt_lines(measured: Measured) -> list[str]:
-    """What makes the numbers doubtful: contaminated cells, rates not met, runs that stood still,
-    logs that outgrew their checkpoints, too few CPUs, runs that are unlike.
+    """Doubts about the numbers: contaminated cells, rates not met, runs that stood still, logs that
+    outgrew their checkpoints, too few CPUs, runs with confounders.
     """
     lines = []
     unmet = [cell for cell in measured.cells.values() if cell.state == DONE and cell.unmet]
@@ -270,7 +270,7 @@ def doubt_lines(measured: Measured) -> list[str]:
 
 
 def skip_lines(skipped: Sequence[Skipped]) -> list[str]:
-    """What the rules leave out, a line for each reason."""
+    """The arms that the rules leave out, a line for each reason."""
     by_why: dict[str, list[str]] = {}
     for one in skipped:
         by_why.setdefault(one.why, []).append(one.arm)

@@ -1,7 +1,7 @@
-"""What may be claimed of a sweep's arms, decided for the whole sweep at once.
+"""Verdicts on a sweep's arms, decided for the whole sweep at once.
 
-A difference counts where its p-value holds after Holm's correction over all comparisons of the
-sweep, and where it is greater than what the same arm, run twice, differs by.
+A difference is claimed if its p-value holds after Holm's correction over all comparisons of the
+sweep, and if it is greater than the difference between two runs of the same arm.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MORE, LESS, SAME, UNKNOWN = "more", "less", "not claimed", "unknown"
 
 
 class Judged(NamedTuple):
-    """An arm against its rival (the baseline's way at the same point), and what may be claimed.
+    """An arm against its rival (the baseline's system at the same point), and the verdict.
 
     p : adjusted by Holm, of `test`; nan where the pair is no member of the family.
     """
@@ -34,11 +34,11 @@ class Judged(NamedTuple):
 
 
 def judged(measured: Measured) -> list[Judged]:
-    """Every arm of a sweep against its rivals, judged as one family as `cwkit compare` judges it:
-    nothing is claimed of blocks too few for an interval. A/A twins are in no family.
+    """Every arm of a sweep against its rivals, judged as one family as `cwkit compare` judges it.
 
-    Rivals are the baseline, or, where there are ways to write, those before it in the file's order
-    at the same point: the baseline's way, and perhaps one that differs in less.
+    Nothing is claimed from blocks too few for an interval. A/A twins are in no family. The rival is
+    the baseline. In a sweep with systems, the rivals are arms at the same point: that of the
+    baseline's system, and that of the first other system that the file names before the arm's.
     """
     role, arms, again = measured.role, measured.arms, measured.repeated
     sides = {
@@ -71,7 +71,7 @@ def judged(measured: Measured) -> list[Judged]:
 
 
 def _rivals(arm: Arm) -> list[Arm]:
-    """The first is the one of the table."""
+    """An arm's rivals. The table shows the first one."""
     first = rival(arm)
     if first is None:
         return []

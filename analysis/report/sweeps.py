@@ -1,6 +1,6 @@
-"""What a report says of a sweep: a sentence for each way, small multiples, 30 rows, all as CSV.
+"""A sweep in the report: a sentence for each system, small multiples, 30 rows, all cells as CSV.
 
-What may be claimed was decided before, for the whole sweep at once (`sweep_verdicts`).
+`sweep_verdicts` has decided before, for the whole sweep at once, which differences are claimed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MOST_ROWS = 30
 
 
 def section(measured: Measured, found: Sequence[Judged], out: Path, folder: Path) -> dict[str, Any]:
-    """Everything the template shows of one sweep. Draws its charts and writes its CSV.
+    """One sweep's part of the report, as data for its template. Draws its charts, writes its CSV.
 
     found : its arms against their rivals, judged.
     """
@@ -97,7 +97,7 @@ def _charts(measured: Measured, out: Path, folder: Path) -> list[Chart]:
 
 
 def sentences(measured: Measured, found: Sequence[Judged]) -> list[str]:
-    """For each way: at how many points it commits more, at how many less, and the extremes."""
+    """For each system: at how many points it commits more, at how many less, and the extremes."""
     band = aa_band(measured, role=measured.role)
     lines: list[str] = []
     for system, base in dict.fromkeys((_system(o.candidate), _system(o.baseline)) for o in found):
@@ -157,9 +157,10 @@ def _at(arm: Arm) -> str:
 
 
 def table(measured: Measured, found: Sequence[Judged]) -> Table:
-    """One row for each point of the grid: the rival's throughput, and of each way beside it its
-    throughput, its ratio (bold where it is claimed) and what share it had refused. Of more than
-    30 points those with the strongest effects are kept, in the sweep's order.
+    """One row for each point of the grid, or for the 30 points with the strongest effects.
+
+    A row has the rival's throughput, then for each other system its throughput, its ratio (bold
+    where it is claimed) and its share of aborted attempts. Rows stand in the sweep's order.
     """
     rows: dict[str, list[Judged]] = {}
     slumped = {arm for _, arm in slumps(measured)}

@@ -1,4 +1,4 @@
-"""The report's tables: each a heading row and rows of words, ready for the template."""
+"""The report's tables: each a heading row and rows of text, ready for the template."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def _tries(tally: Tally) -> str:
 
 
 def wal_table(measured: Measured) -> Table:
-    """The write-ahead log of each arm's usable runs; none of arms that have none."""
+    """The write-ahead log of each arm's usable runs, where there is one."""
     rows = []
     for arm in measured.arms.values():
         logs = [c.counted.wal for c in arm.usable if c.counted and c.counted.wal]
@@ -281,12 +281,12 @@ def work_table(evidence: Evidence) -> Table:
 
 
 def all_refusals_table(evidence: Evidence) -> Table:
-    """Every refusal met in the runs, in the engine's own words."""
+    """Every refusal in the runs, with the engine's own message."""
     return refusals_table(_refusals(evidence), ("engine", "begun with"), shown=30)
 
 
 def refusal_kinds(evidence: Evidence) -> list[str]:
-    """What the kinds of that table mean, and what its times are."""
+    """The meaning of that table's kinds and times."""
     return refusal_lines(_refusals(evidence))
 
 
@@ -301,7 +301,7 @@ def _refusals(evidence: Evidence) -> Waits:
 
 
 def engines_table(evidence: Evidence) -> Table:
-    """What each engine answered when it was asked; a refusal in its own words."""
+    """Each engine's answers to the probe; a refusal in its own message."""
     rows = []
     for probe in evidence.probes.values():
         if probe.missing or probe.identity is None:
@@ -372,7 +372,7 @@ def checks_table(evidence: Evidence) -> Table:
 
 
 def pragmas_table(evidence: Evidence) -> Table:
-    """What every connection read back after it had set its pragmas."""
+    """The pragmas that every connection read back after it had set them."""
     seen: Counter[tuple[str, str]] = Counter()
     for _, cell in evidence.cells():
         for entry in cell.manifest.workers if cell.manifest else ():
@@ -384,7 +384,7 @@ def pragmas_table(evidence: Evidence) -> Table:
 
 
 def arms_table(measured: Measured) -> Table:
-    """What each arm was asked to do, where the arms differ."""
+    """The fields of their plans in which the arms differ."""
     arms = measured.arms.values()
     keys = [k for arm in arms for k in (*arm.plan, *arm.plan["params"]) if k not in HIDDEN]
     differing = [
