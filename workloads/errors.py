@@ -1,4 +1,6 @@
-"""What a user can mend, one sentence each: raised anywhere, told by the commands with status 2."""
+"""Errors that a user can mend, one sentence each. Any code raises them; a command prints the
+sentence and ends with status 2.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,10 @@ def shortened(value: Any, most: int = 80) -> str:
     if isinstance(value, (str, bytes)):
         value = value[: most + 1]
     try:
-        said = repr(value)
+        text = repr(value)
     except (ValueError, RecursionError):  # 5,000 digits; lists in lists in lists
         return f"a value that is too large to show ({type(value).__name__})"
-    return said if len(said) <= most else f"{said[: most - 1]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 class RunError(ValueError):
@@ -44,7 +46,7 @@ class RunError(ValueError):
 
 
 class LaterVersion(RunError):
-    """A file that a later cwkit wrote: what it says is not known here, so nothing is made of it."""
+    """A file that a later cwkit wrote: its format is not known here, so it is not read."""
 
 
 class RunFailed(RuntimeError):

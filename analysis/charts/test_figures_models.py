@@ -17,7 +17,7 @@ from analysis.models.test_scaling import LAWS, family
 from analysis.synthetic import drawn_run, made_experiment, optimistic_run, write_folder
 from workloads.engines import RefusalPage
 from workloads.errors import RunError
-from workloads.records import MetEntry
+from workloads.records import RefusalPages
 
 
 def side(refused, of=1000):
@@ -80,7 +80,7 @@ def call(*words):
 
 def test_cwkit_conflicts_shows_pages_rows_and_the_prediction_and_draws(tmp_path):
     run = optimistic_run(seconds=0.5, retry=True)
-    run.workers[0].entry.met = MetEntry(
+    run.workers[0].entry.met = RefusalPages(
         said=1, pages={"table register, page 3, leaf, read/write": 1}
     )
     folder = write_folder(run, tmp_path / "20261122-a")

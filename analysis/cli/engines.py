@@ -94,15 +94,15 @@ def engine_notes(probes: list[Probe]) -> list[str]:
         identity: Any = probe.identity
         lines.append(f"{probe.engine}: {identity.binding}; source id {identity.source_id or '-'}")
         for mode, answer in probe.modes.items():
-            if answer.words:
-                lines.append(f"  BEGIN {mode.upper()}: {answer.words}")
+            if answer.message:
+                lines.append(f"  BEGIN {mode.upper()}: {answer.message}")
             if answer.upgrade:
                 lines.append(
                     f"  BEGIN {mode.upper()}: a write after a read, beside another writer and with "
                     f"a busy timeout, is {answer.upgrade}"
                 )
-        if probe.processes_words:
-            lines.append(f"  a second process: {probe.processes_words}")
+        if probe.processes_message:
+            lines.append(f"  a second process: {probe.processes_message}")
         promises = find_engine(probe.engine).promises
         together: dict[tuple[str, str], list[str]] = {}
         for mode, promise in promises.items():

@@ -134,7 +134,7 @@ def wal_line(run: Run, counted: Count) -> str:
     """How large the log grew and how often it began again; "" of older runs without one."""
     if counted.wal is not None:
         return f"log (WAL): {counted.wal.sentence()}."
-    if not run.manifest.tells("wal"):
+    if not run.manifest.has("wal"):
         return ""
     return "log (WAL): not applicable, no log of SQLite's format was there."
 

@@ -68,9 +68,9 @@ def _made(cell: CountedCell, slumped: str) -> tuple[str, ...]:
     "" where it is not said.
     """
     manifest = cell.manifest
-    conduct = manifest.conduct if manifest and manifest.tells("conduct") else None
+    conduct = manifest.conduct if manifest and manifest.has("conduct") else None
     return (
-        str(manifest.wal_bytes_max) if manifest and manifest.tells("wal_bytes_max") else "",
+        str(manifest.wal_bytes_max) if manifest and manifest.has("wal_bytes_max") else "",
         *_waited(cell),
         slumped,
         cell.contaminated,

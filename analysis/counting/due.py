@@ -106,7 +106,7 @@ def arrivals_of(run: Run, worker: WorkerRecord) -> np.ndarray:
     if not rate:
         why = f"a closed loop (its {worker.role}s had no rate) has no intended rate."
         raise NotDrawn(run.name, why)
-    if not run.manifest.window.tells("start_ns"):
+    if not run.manifest.window.has("start_ns"):
         raise NotDrawn(run.name, "its manifest does not say when it began.")
     try:
         plan = Plan(**run.manifest.plan.data())

@@ -38,7 +38,7 @@ def pressure_clause(manifest: Manifest | None) -> str:
     """What was waited for in the window of a run, on the whole machine."""
     shares = manifest.pressure if manifest else None
     if not shares:
-        if manifest and manifest.tells("pressure"):
+        if manifest and manifest.has("pressure"):
             return "what was waited for is not known: this kernel has no /proc/pressure"
         return "what was waited for was not recorded"
     shown = [

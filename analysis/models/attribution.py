@@ -30,9 +30,9 @@ from analysis.models.windows import (
     windows,
 )
 from analysis.wording import Table, percent, whole
-from workloads.engines import RefusalPage, leaf_of_rows, read_met
+from workloads.engines import RefusalPage, leaf_of_rows, parse_refusal_page
 from workloads.errors import RunError
-from workloads.records import CONFLICT, STALE, MetEntry, Run, Tree
+from workloads.records import CONFLICT, STALE, RefusalPages, Run, Tree
 from workloads.scenarios import NoFootprint
 
 SHOWN = 8
@@ -80,13 +80,13 @@ def met(run: Run) -> Met | None:
     for worker in (w for w in run.workers if w.engine in telling):
         rows = worker.attempts
         refused += int(((rows["outcome"] == CONFLICT) & (rows["conflict"] == STALE)).sum())
-        account = worker.entry.met or MetEntry()
+        account = worker.entry.met or RefusalPages()
         rest.update(account.rest)
         notices.update(account.notices)
         logged += account.said
         try:
             for text, times in account.pages.items():
-                pages[read_met(text)] += times
+                pages[parse_refusal_page(text)] += times
         except ValueError as error:
             raise RunError(
                 f"{run.folder}/manifest.json: what worker {worker.worker} met cannot be read "

@@ -17,7 +17,7 @@ from analysis.models.windows import NoAnswer, drawn
 from analysis.synthetic import drawn_run, edit, made_run, made_worker, optimistic_run
 from workloads.engines import RefusalPage, find_engine, trust
 from workloads.errors import RunError
-from workloads.records import MetEntry
+from workloads.records import RefusalPages
 from workloads.runs import make_plan, run
 
 BRANCH = find_engine("sqlite-concurrent")
@@ -65,7 +65,7 @@ def test_draws_of_another_seed_explain_next_to_nothing():
 def test_a_run_without_conflicts_has_nothing_to_show():
     quiet = drawn_run(1, engine="sqlite-concurrent", begin="concurrent")
     for worker in quiet.workers:
-        worker.entry.met = MetEntry()
+        worker.entry.met = RefusalPages()
     assert met_table(met_by(quiet)).rows == []
     assert list(conflict_parts(quiet)) == []
     assert list(conflict_parts(drawn_run(1, abort=0.2))) == []  # a lock is no page
@@ -110,7 +110,7 @@ def test_what_the_workers_met_adds_up_and_what_a_killed_one_met_is_not_said():
         ("table t", "", "not kept"),
         ("not said", "", ""),
     ]
-    made.workers[0].entry.met = MetEntry(pages={"page seven": 1})
+    made.workers[0].entry.met = RefusalPages(pages={"page seven": 1})
     with pytest.raises(RunError, match="worker 0 met cannot be read"):
         met(made)
     assert met(drawn_run(1)) is None

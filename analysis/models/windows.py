@@ -116,7 +116,7 @@ def unit_of_engine(run: Run, engine: str) -> str:
     Raises NoAnswer where there is no such engine any more, or none that may be loaded.
     """
     entry = run.manifest.engines.get(engine)
-    if entry and entry.tells("unit"):
+    if entry and entry.has("unit"):
         return entry.unit
     try:
         return str(getattr(find_engine(engine), "unit", ""))

@@ -89,7 +89,7 @@ def acceptance(evidence: Evidence) -> str:
     version = probe.identity.binding if probe.identity else "libSQL"
     if not answer.accepted:
         return (
-            f"libSQL itself ({version}) refuses BEGIN CONCURRENT (“{answer.words}”), so that its "
+            f"libSQL itself ({version}) refuses BEGIN CONCURRENT (“{answer.message}”), so that its "
             "gain is to be had only by another library that writes to libSQL's file."
         )
     acts = {True: "and writers overlap", False: "but acts as a single writer"}

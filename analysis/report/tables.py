@@ -308,7 +308,7 @@ def engines_table(evidence: Evidence) -> Table:
             rows.append((probe.engine, f"not here: {probe.missing}", *[DASH] * (len(MODES) + 1)))
             continue
         several = {True: "several", False: "one", None: "not asked"}[probe.several_processes]
-        message = f": “{probe.processes_words}”" if probe.processes_words else ""
+        message = f": “{probe.processes_message}”" if probe.processes_message else ""
         rows.append(
             (
                 probe.engine,
@@ -325,7 +325,7 @@ def _mode(probe: Probe, mode: str) -> str:
     if answer is None:
         return "not asked"
     if not answer.accepted:
-        return f"refused: “{answer.words}”"
+        return f"refused: “{answer.message}”"
     how = {True: ", writers overlap", False: ", one writer", None: ""}[answer.overlaps]
     upgrade = f"; a write after a read is {answer.upgrade}" if answer.upgrade else ""
     return f"accepted{how}{upgrade}"

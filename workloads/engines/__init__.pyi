@@ -1,5 +1,5 @@
 from .conflict_log import RefusalPage as RefusalPage
-from .conflict_log import read_met as read_met
+from .conflict_log import parse_refusal_page as parse_refusal_page
 from .engine import MODES as MODES
 from .engine import REGISTRY as REGISTRY
 from .engine import Engine as Engine

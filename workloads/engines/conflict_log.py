@@ -1,8 +1,9 @@
 """Refusal pages: the page for which SQLite's begin-concurrent branch refused each commit.
 
-The branch says it in SQLITE_CONFIG_LOG alone, one line for each refused commit. The line names the
-first page, in the order of the log of changes, that the transaction had read or written and that
-somebody else has written since. A worker counts the lines; without refusals nothing is called.
+The branch reports it only through SQLITE_CONFIG_LOG, one line for each refused commit. The line
+names the first page, in the order of the log of changes, that the transaction had read or written
+and that somebody else has written since. A worker counts the lines. Without refusals nothing is
+called.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ LINE = re.compile(
     re.DOTALL,
 )
 KINDS = {"0D": "leaf", "0A": "leaf", "05": "interior", "02": "interior"}
-"""First byte of a b-tree page, as the file format has it. Any other: a page without cells of its
-own (overflow, free list), or page 1, which begins with the file's header."""
+"""First byte of a b-tree page in the file format. A page with another byte has no cells of its own
+(overflow, free list), or is page 1, which begins with the file's header."""
 
 SCHEMA = "table sqlite_schema"
 """Page 1. The branch names whatever object its cache had there last; a conflict on page 1 is
@@ -31,13 +32,13 @@ NOTABLE = {10: "I/O error", 11: "corrupt", 13: "full", 14: "cannot open", 21: "m
 the attempts' rows have those."""
 
 HEADS_KEPT = 4096
-"""Different lines that are counted one by one while a run goes on; a worker whose refusals are
-spread over more pages has the rest by object."""
+"""The most different lines that are counted one by one while a run goes on. Where a worker's
+refusals are spread over more pages, the rest is counted by object."""
 
-PAGES_TOLD = 40
+PAGES_KEPT = 40
 """Pages of one worker in the manifest, the most frequent ones; the rest is summed by object."""
 
-NOTICES_TOLD = 20
+NOTICES_KEPT = 20
 
 
 class RefusalPage(NamedTuple):
@@ -73,10 +74,10 @@ def read_line(text: str) -> RefusalPage | None:
     return RefusalPage(f"{kind} {name}", int(page), KINDS.get(byte, "other"), held)
 
 
-def read_met(text: str) -> RefusalPage:
-    """The inverse of str(MetPage): how a page stands in the manifest. ValueError for other text.
+def parse_refusal_page(text: str) -> RefusalPage:
+    """The inverse of str(RefusalPage): how a page stands in the manifest. ValueError else.
 
-    >>> read_met(str(RefusalPage("table a, b", 7, "leaf", "read-only")))
+    >>> parse_refusal_page(str(RefusalPage("table a, b", 7, "leaf", "read-only")))
     RefusalPage(thing='table a, b', page=7, kind='leaf', held='read-only')
     """
     try:
@@ -106,16 +107,16 @@ class ConflictLog:
                 met = read_line(f"{head}...)")
                 self.beyond[met.thing if met else "unread"] += 1
         elif code & 0xFF in NOTABLE:
-            words = re.sub(r"/\S*/", "", text)  # a machine's folders are nobody's business
-            words = re.sub(r"\d+", "N", words)[:200]
-            if (code, words) in self.notices or len(self.notices) < NOTICES_TOLD:
-                self.notices[code, words] += 1
+            text = re.sub(r"/\S*/", "", text)  # a machine's folders are nobody's business
+            text = re.sub(r"\d+", "N", text)[:200]
+            if (code, text) in self.notices or len(self.notices) < NOTICES_KEPT:
+                self.notices[code, text] += 1
 
     def account(self) -> dict[str, Any]:
         """Plain data for the manifest.
 
-        said    : refused commits that were logged, warm-up included.
-        pages   : str(MetPage) -> refusals, the most frequent PAGES_TOLD.
+        said    : the number of refused commits that were logged, warm-up included.
+        pages   : str(RefusalPage) -> refusals, the most frequent PAGES_KEPT.
         rest    : thing -> refusals on its other pages. pages and rest add up to `said`.
         notices : other lines worth knowing -> times; numbers in them are N.
         """
@@ -128,14 +129,14 @@ class ConflictLog:
             else:
                 pages[met] += times
         ranked = sorted(pages.items(), key=lambda item: (-item[1], item[0]))
-        for met, times in ranked[PAGES_TOLD:]:
+        for met, times in ranked[PAGES_KEPT:]:
             rest[met.thing] += times
         return {
             "said": self.heads.total() + self.beyond.total(),
-            "pages": {str(met): times for met, times in ranked[:PAGES_TOLD]},
+            "pages": {str(met): times for met, times in ranked[:PAGES_KEPT]},
             "rest": dict(sorted(rest.items())),
             "notices": {
-                f"{NOTABLE[code & 0xFF]} {code}: {words}": times
-                for (code, words), times in sorted(self.notices.items())
+                f"{NOTABLE[code & 0xFF]} {code}: {text}": times
+                for (code, text), times in sorted(self.notices.items())
             },
         }

@@ -40,7 +40,7 @@ class Settings:
 
 
 class Identity(NamedTuple):
-    """What the library says it is: `version` and `source_id` are its own words."""
+    """The library's description of itself: `version` and `source_id` are its own texts."""
 
     binding: str  # "libsql-experimental 0.0.55"
     version: str  # sqlite_version(), or the library's own version
@@ -134,11 +134,11 @@ class Engine(Protocol):
     file_format : engines of one format can open each other's files ("sqlite").
     hosting     : "process" (a process a worker) or "thread" (all workers of a run are threads of
                   one process, because the engine locks its file to one).
-    unit        : optional; what BEGIN CONCURRENT is refused over: "page" (one that it read or
-                  wrote was written since) or "row" (one that it writes was written since).
-    listen      : optional; called once in a worker's process, before its first connection, by an
-                  engine whose library tells what a refused commit met. Returns a function that
-                  gives the account (plain data, `met` in the manifest).
+    unit        : optional; the unit over which BEGIN CONCURRENT is refused: "page" (one that it
+                  read or wrote was written since) or "row" (one that it writes was written since).
+    listen      : optional; for an engine whose library logs the page that a refused commit met.
+                  Called once in a worker's process, before its first connection. Returns a function
+                  that gives the account (plain data, `met` in the manifest).
     promises    : BEGIN mode -> Promise, only for modes it is known to accept.
     """
 
@@ -184,8 +184,8 @@ def engine_names() -> Sequence[str]:
 def find_engine(name: str) -> Engine:
     """The engine of a name, or of a user's own file ("path.py:Class").
 
-    Made anew at each look-up, once for each worker: what its connections share belongs to the
-    class or to its module, which is the same for all of one process (workloads.engines.registry).
+    It is made anew at each look-up, once for each worker. State that its connections share belongs
+    to the class or its module, which is the same for a whole process (workloads.engines.registry).
     Raises UnknownName with the nearest name; never an ImportError of a missing driver (that is
     what `missing()` is for).
     """
@@ -202,26 +202,26 @@ def find_engine(name: str) -> Engine:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an engine said to one BEGIN mode.
+    """An engine's answer to one BEGIN mode.
 
-    accepted : it began. words : its own words where it refused, "" otherwise.
+    accepted : it began. message : the engine's own text where it refused, "" otherwise.
     overlaps : two connections held write transactions at once and both committed; None if not
         tried. A mode that is accepted and does not overlap acts as a single writer.
-    upgrade : of "deferred": what came of a transaction that had read and then wrote, while another
-        held the write lock; "" if not tried.
+    upgrade : for "deferred": the result of a write after a read while another transaction held the
+        write lock; "" if not tried.
     """
 
     accepted: bool
-    words: str
+    message: str
     overlaps: bool | None = None
     upgrade: str = ""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What an engine answered when it was asked (`cwkit engines`).
+    """An engine's answers when it was probed (`cwkit engines`).
 
-    processes_words : its own words where a second process was refused.
+    processes_message : the engine's own text where a second process was refused.
     """
 
     engine: str
@@ -229,5 +229,5 @@ class Probe:
     identity: Identity | None = None
     modes: Mapping[str, Answer] = field(default_factory=dict)
     several_processes: bool | None = None
-    processes_words: str = ""
+    processes_message: str = ""
     pragmas: Mapping[str, Any] = field(default_factory=dict)

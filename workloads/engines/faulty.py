@@ -156,7 +156,7 @@ class LostUpdateSession(PassingSession):
         return self._begun
 
     def _begin_late(self, sql: str) -> None:
-        # What was read until now was read outside: another may write it before we do.
+        # The reads until now were outside the transaction: another may write there before we do.
         if self._begun and not reads(sql) and not self.real.in_transaction():
             self.real.begin()
 
@@ -250,7 +250,7 @@ class TornRead(Faulty):
 
 
 class LostUpdate(Faulty):
-    """Begins only at the first write: what a transaction has read before, another may overwrite."""
+    """Begins only at the first write: another may overwrite the rows that were read before it."""
 
     name = "faulty-lost-update"
     Session = LostUpdateSession

@@ -26,7 +26,7 @@ def log_path(folder: Path, worker: int) -> Path:
 
 
 def logs_of(folder: Path) -> list[Path]:
-    """What the workers of a run have written down; [] where none does."""
+    """The files with the histories of a run's workers; [] where they wrote none."""
     return sorted(Path(folder).glob("worker-*.history.jsonl"))
 
 

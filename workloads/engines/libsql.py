@@ -32,7 +32,7 @@ CAUSES = {
     "string or blob too big": LIMIT,
     "large file support is disabled": LIMIT,
 }
-"""SQLite's texts, of which there is no code: https://sqlite.org/c3ref/errcode.html"""
+"""SQLite's texts, because the binding has no codes: https://sqlite.org/c3ref/errcode.html"""
 
 PLAIN = (float, bytes, bytearray, type(None), bool)
 
@@ -129,13 +129,13 @@ class LibsqlSession(DriverSession):
             raise
 
     def refusal(self, error: BaseException, phase: int, within_ns: int | None = None) -> Refusal:
-        words, still_open = str(error), self.in_transaction()
+        text, still_open = str(error), self.in_transaction()
         if _panicked(error):
             # A Rust panic unwinds from anywhere, also from after the commit record.
             if phase == COMMIT:
-                return Refusal(UNKNOWN, NO_CONFLICT, f"panic: {words}", not still_open)
-            return not_conflict(f"panic: {words}", phase, still_open, certain=True)
-        if words == "database is locked":
+                return Refusal(UNKNOWN, NO_CONFLICT, f"panic: {text}", not still_open)
+            return not_conflict(f"panic: {text}", phase, still_open, certain=True)
+        if text == "database is locked":
             # The text of SQLITE_BUSY and of SQLITE_BUSY_SNAPSHOT, and there is no code: a refused
             # upgrade may be either.
             lock = which_lock(
@@ -144,10 +144,10 @@ class LibsqlSession(DriverSession):
                 within_ns=within_ns,
                 timeout_ms=self.pragmas["busy_timeout"],
             )
-            return Refusal(CONFLICT, lock, words, not still_open)
-        cause = next((cause for said, cause in CAUSES.items() if said in words), NO_CONFLICT)
-        certain = "constraint failed" in words or cause == FULL
-        return not_conflict(words, phase, still_open, certain=certain, cause=cause)
+            return Refusal(CONFLICT, lock, text, not still_open)
+        cause = next((cause for part, cause in CAUSES.items() if part in text), NO_CONFLICT)
+        certain = "constraint failed" in text or cause == FULL
+        return not_conflict(text, phase, still_open, certain=certain, cause=cause)
 
     def close(self) -> None:
         """Roll back and close. The session's calls then raise ValueError: the binding's panic."""
@@ -169,7 +169,7 @@ NUL = (
 def _too_old() -> str | None:
     """Asked, not looked up: 0.0.50 and before raise the error of a statement only at its fetch.
 
-    A BEGIN that was refused would look accepted, and what follows it would autocommit.
+    A BEGIN that was refused would look accepted, and the statements after it would autocommit.
     """
     import libsql_experimental
 

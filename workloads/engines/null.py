@@ -1,4 +1,4 @@
-"""An engine that does nothing: what the generator and the recording cost by themselves."""
+"""An engine that does nothing: it shows what the generator and the recording cost by themselves."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from workloads.records import Tree
 LEAVES = (0x0D, 0x0A)
 INTERIOR = (0x05, 0x02)
 TREES = "SELECT type, name, tbl_name, rootpage FROM sqlite_schema WHERE rootpage > 0 ORDER BY 4"
-"""What a session of the loading engine is asked for before it closes."""
+"""The query for the b-trees, which the loading session runs before it closes."""
 
 MOST_TEXT = 100_000
 """Characters of one table's leaves in the manifest. Beyond it only their number is kept."""
@@ -38,7 +38,7 @@ MOST_DEEP = 20
 
 
 class Unreadable(ValueError):
-    """A file whose pages are not what the format says."""
+    """A file whose pages do not follow the format."""
 
 
 def trees_of(session: Session, file_format: str) -> list[Any]:
@@ -50,7 +50,7 @@ def trees_of(session: Session, file_format: str) -> list[Any]:
 
 
 def layout_of(path: Path | str, trees: Sequence[Any], *, brief: bool = False) -> dict[str, Any]:
-    """`read_layout` as it goes into the manifest: {"why": words} where it cannot be told.
+    """`read_layout` as it goes into the manifest: {"why": reason} where it cannot be read.
 
     brief : without the pages themselves, for a database after its run: only how much it grew.
     """

@@ -8,7 +8,7 @@ from typing import Any
 from workloads.engines.engine import Settings
 
 SYNCHRONOUS = ("off", "normal", "full", "extra")
-"""PRAGMA synchronous answers with a number: the index into these words, which Settings uses."""
+"""PRAGMA synchronous answers with a number: the index into these names, which Settings uses."""
 
 NO_ANSWER = "(no answer)"
 """Read back from a pragma that the engine takes without a word and does not know."""
@@ -20,9 +20,9 @@ def apply(query: Query, settings: Settings, default_journal: str) -> dict[str, A
     """Set every pragma on a connection and read it back.
 
     query : runs one statement and returns its rows, raising the driver's errors.
-    Returns pragma -> value read back; NO_ANSWER, or the engine's own words, where it has none.
-    Nothing is raised for a pragma that is refused: what is true of the connection is what it says
-    afterwards. Raises ValueError for a setting that is no word.
+    Returns pragma -> value read back; NO_ANSWER, or the engine's own message, where it has none.
+    Nothing is raised for a pragma that is refused: the value read back is the one that holds.
+    Raises ValueError for a setting that is no word.
     """
     journal = settings.journal_mode or default_journal
     for word in (journal, settings.synchronous):

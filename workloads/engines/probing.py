@@ -53,7 +53,7 @@ APART = "--apart"
 
 
 def probe(name: str, *, limit_s: float = LIMIT_S) -> Probe:
-    """Ask one engine everything. Raises UnknownName; whatever else happens is an answer."""
+    """Ask one engine everything. Raises UnknownName; any other failure is an answer."""
     find_engine(name)
     with made("probe") as path:
         folder = str(path)
@@ -65,14 +65,14 @@ def probe(name: str, *, limit_s: float = LIMIT_S) -> Probe:
             mode: found if isinstance(found := answers[mode], Answer) else Answer(False, str(found))
             for mode in MODES
         }
-        together, words = _two_processes(name, path, limit_s)
+        together, message = _two_processes(name, path, limit_s)
         return Probe(
             engine=name,
             missing=None,
             identity=identity if isinstance(identity, Identity) else None,
             modes=modes,
             several_processes=together,
-            processes_words=words,
+            processes_message=message,
             pragmas=pragmas if isinstance(pragmas, dict) else {"(none)": str(pragmas)},
         )
 
@@ -84,12 +84,21 @@ def probe_all(names: Iterable[str] = (), *, limit_s: float = LIMIT_S) -> dict[st
 
 def to_dict(found: Probe) -> dict[str, Any]:
     """A probe as plain data that json.dumps takes."""
-    data = asdict(found)
-    data["identity"] = found.identity._asdict() if found.identity else None
-    return data
+    plain: dict[str, Any] = msgspec.to_builtins(
+        _ProbeData(
+            found.engine,
+            found.missing,
+            _IdentityData(*found.identity) if found.identity else None,
+            {mode: _AnswerData(**asdict(answer)) for mode, answer in found.modes.items()},
+            found.several_processes,
+            found.processes_message,
+            dict(found.pragmas),
+        )
+    )
+    return plain
 
 
-class _Who(msgspec.Struct, frozen=True):
+class _IdentityData(msgspec.Struct, frozen=True):
     """An Identity as plain data has it."""
 
     binding: str
@@ -98,15 +107,24 @@ class _Who(msgspec.Struct, frozen=True):
     options: tuple[str, ...] = ()
 
 
-class _Said(msgspec.Struct, frozen=True):
-    """A Probe as plain data has it."""
+class _AnswerData(msgspec.Struct, frozen=True, rename={"message": "words"}):
+    """An Answer as plain data has it, on disk with the key of older files."""
+
+    accepted: bool
+    message: str
+    overlaps: bool | None = None
+    upgrade: str = ""
+
+
+class _ProbeData(msgspec.Struct, frozen=True, rename={"processes_message": "processes_words"}):
+    """A Probe as plain data has it, on disk with the key of older files."""
 
     engine: str
     missing: str | None
-    identity: _Who | None = None
-    modes: dict[str, Answer] = {}
+    identity: _IdentityData | None = None
+    modes: dict[str, _AnswerData] = {}
     several_processes: bool | None = None
-    processes_words: str = ""
+    processes_message: str = ""
     pragmas: dict[str, Any] = {}
 
 
@@ -116,20 +134,23 @@ def from_dict(data: Mapping[str, Any]) -> Probe:
     >>> from_dict(to_dict(Probe("x", "not installed"))) == Probe("x", "not installed")
     True
     """
-    said = msgspec.convert(dict(data), _Said)
-    named = {field: getattr(said, field) for field in said.__struct_fields__}
-    if said.identity is not None:
-        named["identity"] = Identity(*msgspec.structs.astuple(said.identity))
-    return Probe(**named)
+    stored = msgspec.convert(dict(data), _ProbeData)
+    fields = {field: getattr(stored, field) for field in stored.__struct_fields__}
+    if stored.identity is not None:
+        fields["identity"] = Identity(*msgspec.structs.astuple(stored.identity))
+    fields["modes"] = {
+        mode: Answer(**msgspec.structs.asdict(answer)) for mode, answer in stored.modes.items()
+    }
+    return Probe(**fields)
 
 
-# What the child processes do
+# --- in the child processes -----------------------------------------------------------------
 
 
-def _apart(number: str, task: str, said: str) -> int:
+def _in_child(number: str, task: str, arguments: str) -> int:
     """Do one task of `TASKS` with its arguments, in JSON, and answer through this descriptor."""
     die_with_parent()
-    TASKS[task](*json.loads(said), Connection(int(number)))
+    TASKS[task](*json.loads(arguments), Connection(int(number)))
     return 0
 
 
@@ -140,7 +161,7 @@ def _answer(name: str, questions: Sequence[str], folder: str, pipe: Connection) 
         try:
             answer = _ask(engine, question, Path(folder))
         except BaseException as error:  # a panic of a Rust binding is no Exception
-            answer = _words(error, folder)
+            answer = _error_text(error, folder)
         pipe.send(answer)
         if question == "missing" and answer is not None:
             return
@@ -172,7 +193,7 @@ def _ask_mode(engine: Engine, mode: str, path: str) -> Answer:
     try:
         first.begin()
     except BaseException as error:
-        return Answer(False, _words(error, str(Path(path).parent)))
+        return Answer(False, _error_text(error, str(Path(path).parent)))
     first.rollback()
     if engine.file_format == "none":
         return Answer(True, "")
@@ -212,7 +233,7 @@ def _overlap(first: Any, second: Any) -> bool:
 
 
 def _upgrade(engine: Engine, holder: Any, path: str) -> str:
-    """What comes of a deferred transaction that has read, where another holds the write lock."""
+    """The result of a deferred transaction's write after a read, while another holds the lock."""
     reader = engine.connect(path, settings=Settings(busy_timeout_ms=UPGRADE_MS))
     try:
         reader.begin()
@@ -231,7 +252,7 @@ def _upgrade(engine: Engine, holder: Any, path: str) -> str:
 
 
 def _share(name: str, path: str, number: int, pipe: Connection) -> None:
-    """One of two processes on one database: write a row, then tell on demand which are seen."""
+    """One of two processes on one database: write a row, then list on demand the rows it sees."""
     try:
         session = find_engine(name).connect(path, settings=Settings(busy_timeout_ms=5000))
         if number == 1:
@@ -246,18 +267,20 @@ def _share(name: str, path: str, number: int, pipe: Connection) -> None:
     except EOFError:
         return  # the parent has gone
     except BaseException as error:
-        pipe.send(_words(error, str(Path(path).parent)))
+        pipe.send(_error_text(error, str(Path(path).parent)))
 
 
 TASKS: dict[str, Callable[..., None]] = {"answer": _answer, "share": _share}
 
-# What the parent does
+# --- in the parent ------------------------------------------------------------------------------
 
 
 def _interview(
     name: str, questions: tuple[str, ...], folder: str, limit_s: float
 ) -> dict[str, Any]:
-    """Question -> answer; words where the process hung or died, after which a new one goes on."""
+    """Question -> answer. Where the process hung or died, the answer is a text, and a new process
+    goes on.
+    """
     answers: dict[str, Any] = {}
     while left := tuple(question for question in questions if question not in answers):
         process, pipe = _start(Path(folder), "answer", name, left, folder)
@@ -274,7 +297,7 @@ def _interview(
 
 
 def _two_processes(name: str, folder: Path, limit_s: float) -> tuple[bool | None, str]:
-    """Whether two processes may have one database open and write to it, and the refusal's words."""
+    """Whether two processes may have one database open and write to it, and the refusal's text."""
     if find_engine(name).file_format == "none":
         return None, "keeps no file"
     place = folder / "together"
@@ -284,12 +307,12 @@ def _two_processes(name: str, folder: Path, limit_s: float) -> tuple[bool | None
     try:
         for number in (1, 2):
             started.append(_start(folder, "share", name, path, number))
-            words, _ = _receive(*started[-1], limit_s)
-            if words:
-                # The first is alone: what stops it is no word about a second one.
-                return (None if number == 1 else False), str(words)
+            message, _ = _receive(*started[-1], limit_s)
+            if message:
+                # The first is alone: its failure shows nothing about a second one.
+                return (None if number == 1 else False), str(message)
         for process, pipe in started:
-            with contextlib.suppress(OSError):  # it died: what it did not answer says so
+            with contextlib.suppress(OSError):  # it died: the missing answer shows that
                 pipe.send(True)
             seen, alive = _receive(process, pipe, limit_s)
             if seen != [1, 2]:
@@ -301,7 +324,7 @@ def _two_processes(name: str, folder: Path, limit_s: float) -> tuple[bool | None
 
 
 def _start(folder: Path, task: str, *args: Any) -> tuple[ChildProcess, Connection]:
-    """A process with a task. folder : what its engine leaves among temporary files goes with it."""
+    """A process with a task. folder : its temporary folder, so that leftovers go with that."""
     ours, theirs = Pipe()
     process = start(
         "probe",
@@ -315,7 +338,7 @@ def _start(folder: Path, task: str, *args: Any) -> tuple[ChildProcess, Connectio
 
 
 def _receive(child: ChildProcess, pipe: Connection, limit_s: float) -> tuple[Any, bool]:
-    """(answer, True), or (what happened instead, False)."""
+    """(answer, True), or (a text about the failure, False)."""
     try:
         if pipe.poll(limit_s):
             return pipe.recv(), True
@@ -334,8 +357,8 @@ def _end(child: ChildProcess, pipe: Connection) -> None:
     child.process.wait(10)
 
 
-def _words(error: BaseException, folder: str) -> str:
-    """An error's own words, without the folder that only this probe has known."""
+def _error_text(error: BaseException, folder: str) -> str:
+    """An error's own text, without the folder that only this probe has known."""
     return (str(error) or type(error).__name__).replace(f"{folder}/", "")
 
 
@@ -347,21 +370,21 @@ def _lines(found: Probe) -> list[str]:
     for mode, answer in found.modes.items():
         overlap = {None: "", True: ", writers overlap", False: ", one writer at a time"}
         upgrade = f", a write after a read is {answer.upgrade}" if answer.upgrade else ""
-        said = (
+        result = (
             f"accepted{overlap[answer.overlaps]}{upgrade}"
             if answer.accepted
-            else f"refused: {answer.words}"
+            else f"refused: {answer.message}"
         )
-        lines.append(f"  BEGIN {mode.upper():<10} {said}")
-    said = {None: "not asked", True: "yes", False: "no"}[found.several_processes]
-    lines.append(f"  several processes {said}: {found.processes_words}".rstrip(": "))
+        lines.append(f"  BEGIN {mode.upper():<10} {result}")
+    shared = {None: "not asked", True: "yes", False: "no"}[found.several_processes]
+    lines.append(f"  several processes {shared}: {found.processes_message}".rstrip(": "))
     lines.append("  " + ", ".join(f"{name} {value}" for name, value in found.pragmas.items()))
     return lines
 
 
 def main(names: list[str]) -> int:
     if names[:1] == [APART]:
-        return _apart(*names[1:])
+        return _in_child(*names[1:])
     trust(*names)
     try:
         for found in probe_all(names).values():

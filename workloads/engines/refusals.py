@@ -1,4 +1,4 @@
-"""Refusals: what SQLite's error codes mean for an attempt. Only the error path comes here.
+"""Refusals: the meaning of SQLite's error codes for an attempt. Only the error path comes here.
 
 Codes: https://sqlite.org/rescode.html
 """
@@ -51,7 +51,7 @@ def code_of(error: BaseException, attribute: str) -> int:
     return int(getattr(error, attribute, NO_CODE))
 
 
-def by_code(code: int, words: str, phase: int, still_open: bool, lock: int = BUSY) -> Refusal:
+def by_code(code: int, message: str, phase: int, still_open: bool, lock: int = BUSY) -> Refusal:
     """Classify an error that carries SQLite's extended result code.
 
     code       : extended result code; NO_CODE where the error did not come from SQLite.
@@ -61,13 +61,13 @@ def by_code(code: int, words: str, phase: int, still_open: bool, lock: int = BUS
     over = not still_open
     primary = code & 0xFF if code >= 0 else NO_CODE
     if code == SQLITE_BUSY_SNAPSHOT:
-        return Refusal(CONFLICT, STALE, words, over)
+        return Refusal(CONFLICT, STALE, message, over)
     # A cursor of the same connection, left open at COMMIT, is called BUSY too: no other
     # transaction had a part in that, so counting it as a conflict would blame the engine.
-    if (primary == SQLITE_BUSY and IN_PROGRESS not in words) or code == SQLITE_LOCKED_SHAREDCACHE:
-        return Refusal(CONFLICT, lock if primary == SQLITE_BUSY else BUSY, words, over)
+    if (primary == SQLITE_BUSY and IN_PROGRESS not in message) or code == SQLITE_LOCKED_SHAREDCACHE:
+        return Refusal(CONFLICT, lock if primary == SQLITE_BUSY else BUSY, message, over)
     cause = CAUSES.get(code, CAUSES.get(primary, NO_CONFLICT))
-    return not_conflict(words, phase, still_open, certain=primary in NOT_APPLIED, cause=cause)
+    return not_conflict(message, phase, still_open, certain=primary in NOT_APPLIED, cause=cause)
 
 
 def which_lock(
@@ -82,7 +82,7 @@ def which_lock(
 
     held       : the transaction may hold a snapshot. certain : it does, the engine says so.
     within_ns  : the statement took at most so long. timeout_ms : PRAGMA busy_timeout, read back.
-    UNCLASSIFIED where neither the engine nor the clock tells: after a timeout of 0 whatever comes
+    UNCLASSIFIED where neither the engine nor the clock can tell: with a timeout of 0 every refusal
     comes at once, and a "read" such as SELECT 1 takes no snapshot.
     """
     if phase != STATEMENT or not held:
@@ -96,7 +96,7 @@ def which_lock(
 
 
 def not_conflict(
-    words: str, phase: int, still_open: bool, *, certain: bool, cause: int = NO_CONFLICT
+    message: str, phase: int, still_open: bool, *, certain: bool, cause: int = NO_CONFLICT
 ) -> Refusal:
     """An error that has nothing to do with another transaction.
 
@@ -108,5 +108,5 @@ def not_conflict(
     # and after a restart the record may be found and replayed: nobody can know. A COMMIT that
     # leaves the transaction open (a deferred foreign key) has certainly not happened.
     if phase == COMMIT and over and not certain:
-        return Refusal(UNKNOWN, cause, words, over)
-    return Refusal(FAILED, cause, words, over)
+        return Refusal(UNKNOWN, cause, message, over)
+    return Refusal(FAILED, cause, message, over)

@@ -39,7 +39,7 @@ def trust(*names: str | Path) -> None:
     """Let the files of these names be loaded, here and in the processes that are started from here.
 
     names : as the command line or a sweep file given on it has them: "path.py:Class", "path.py";
-        names of a registry are no files, and nothing. Never call it with what a folder says.
+        names of a registry are no files and are ignored. Never call it with names from a folder.
     """
     there = dict.fromkeys(_trusted())
     for name in map(str, names):

@@ -14,8 +14,8 @@ class DriverSession:
     """One connection whose `execute(sql, params)` gives a cursor, in the driver's autocommit mode.
 
     `run`, `begin` and `commit` are the driver's own bound method, so that nothing stands between
-    the hot loop and it. A subclass says what the driver's errors mean (`refusal`), and replaces
-    what its traps forbid.
+    the hot loop and it. A subclass classifies the driver's errors (`refusal`), and replaces the
+    methods that the driver's traps forbid.
     """
 
     begin: Callable[[], Any]

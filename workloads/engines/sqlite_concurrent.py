@@ -53,8 +53,9 @@ class SqliteConcurrent:
     def listen(self) -> Callable[[], dict[str, Any]]:
         """Count from now on which page each refused commit of this process meets.
 
-        Returns what gives the account, ConflictLog.account. Before the first connection: SQLite
-        takes another log at any time, but not safely while other threads use the library.
+        Returns a function that gives the account, ConflictLog.account. Call it before the first
+        connection: SQLite can change its log function later, but not safely while other threads use
+        the library.
         """
         return _listen(self._driver())
 
@@ -110,7 +111,7 @@ class ApswSession(DriverSession):
 
     def refusal(self, error: BaseException, phase: int, within_ns: int | None = None) -> Refusal:
         code, still_open = code_of(error, "extendedresult"), self.in_transaction()
-        # Of each file, for each has a lock of its own: one may be read and another waited for.
+        # Ask for each file, for each has a lock of its own: one may be read and another waited for.
         states = self._states() if still_open else set()
         lock = which_lock(
             phase,

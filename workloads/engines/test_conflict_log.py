@@ -1,4 +1,4 @@
-"""What the branch says of a refused commit is read as it says it, and counted without a limit."""
+"""The branch's line about a refused commit is read, and all such lines are counted."""
 
 from collections import Counter
 
@@ -6,12 +6,12 @@ import pytest
 
 from workloads.engines.conflict_log import (
     HEADS_KEPT,
-    PAGES_TOLD,
+    PAGES_KEPT,
     SCHEMA,
     ConflictLog,
     RefusalPage,
+    parse_refusal_page,
     read_line,
-    read_met,
 )
 from workloads.engines.engine import find_engine
 from workloads.records import COMMIT, CONFLICT, STALE
@@ -21,7 +21,7 @@ BRANCH = find_engine("sqlite-concurrent")
 needs_branch = pytest.mark.skipif(BRANCH.missing() is not None, reason=f"{BRANCH.missing()}")
 
 # The engine's own words, of the pinned build. The second name was chosen to be hard to read.
-SAID = {
+LINES = {
     "cannot commit CONCURRENT transaction - conflict at page 7 (read/write page; part of db table "
     "t; content=0D0FA3005300C400...)": RefusalPage("table t", 7, "leaf", "read/write"),
     "cannot commit CONCURRENT transaction - conflict at page 6 (read/write page; part of db table "
@@ -39,16 +39,16 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize("text", SAID)
+@pytest.mark.parametrize("text", LINES)
 def test_a_line_of_the_engine_names_thing_page_kind_and_how_it_was_held(text):
-    assert read_line(text) == SAID[text]
-    assert read_met(str(SAID[text])) == SAID[text]
+    assert read_line(text) == LINES[text]
+    assert parse_refusal_page(str(LINES[text])) == LINES[text]
 
 
 def test_other_words_are_no_page():
     assert read_line("statement aborts at 1: database is locked; [COMMIT]") is None
     with pytest.raises(ValueError, match="names no page"):
-        read_met("page seven")
+        parse_refusal_page("page seven")
 
 
 def test_the_account_adds_up_however_many_pages_were_met():
@@ -62,12 +62,12 @@ def test_the_account_adds_up_however_many_pages_were_met():
         log(0, line)
         if page == 9:
             log(0, line.replace("0FA3", "0FA4"))  # the same page with other cells in it
-    said = log.account()
-    assert said["said"] == pages + 1
-    assert sum(said["pages"].values()) + sum(said["rest"].values()) == pages + 1
-    assert len(said["pages"]) == PAGES_TOLD and len(log.heads) == HEADS_KEPT
-    assert next(iter(said["pages"].items())) == ("table a, page 9, leaf, read/write", 2)
-    assert set(said["rest"]) == {"table a", "table b"}
+    account = log.account()
+    assert account["said"] == pages + 1
+    assert sum(account["pages"].values()) + sum(account["rest"].values()) == pages + 1
+    assert len(account["pages"]) == PAGES_KEPT and len(log.heads) == HEADS_KEPT
+    assert next(iter(account["pages"].items())) == ("table a, page 9, leaf, read/write", 2)
+    assert set(account["rest"]) == {"table a", "table b"}
 
 
 def test_only_notable_lines_are_kept_beside_conflicts_and_without_folders():

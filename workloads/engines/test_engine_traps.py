@@ -195,7 +195,7 @@ def test_libsql_keeps_its_locks_after_close_while_a_cursor_lives(libsql: Pair) -
 
 def test_libsql_says_the_same_for_busy_and_for_stale(libsql: Pair) -> None:
     bare, other = libsql.bare(), libsql.adapted()
-    words = []
+    texts = []
     for locked in (True, False):
         bare.execute("BEGIN")
         bare.execute("SELECT * FROM t").fetchall()
@@ -205,10 +205,10 @@ def test_libsql_says_the_same_for_busy_and_for_stale(libsql: Pair) -> None:
             other.commit()
         with pytest.raises(ValueError, match="locked") as caught:
             bare.execute("UPDATE t SET value = 2")
-        words.append((type(caught.value), caught.value.args))
+        texts.append((type(caught.value), caught.value.args))
         bare.execute("ROLLBACK")
         other.rollback()
-    assert words[0] == words[1], FIXED
+    assert texts[0] == texts[1], FIXED
 
 
 def test_libsql_executescript_swallows_errors(libsql: Pair) -> None:

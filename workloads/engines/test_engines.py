@@ -1,4 +1,4 @@
-"""What every adapter must do, asked of each real engine on real files.
+"""The duties of every adapter, tested with each real engine on real files.
 
 Each test opens its database with one engine only: two copies of SQLite on one file in one process
 would drop each other's locks.

@@ -72,18 +72,18 @@ def test_each_row_lies_on_the_page_that_the_branch_itself_says(tmp_path):
     made(tmp_path / "a.db", 1024).close()
     connection = apsw.Connection(str(tmp_path / "a.db"))
     trees = connection.execute(TREES).fetchall()
-    said = connection.execute(
+    rows = connection.execute(
         "SELECT pageno, ncell, pagetype, path FROM dbstat WHERE name = 't' ORDER BY path"
     ).fetchall()
     connection.close()
     tree = read_layout(tmp_path / "a.db", trees)["table t"]
-    leaves = {page: cells for page, cells, kind, _ in said if kind == "leaf"}
+    leaves = {page: cells for page, cells, kind, _ in rows if kind == "leaf"}
     pages, cells = unpacked(tree["pages"])
     assert dict(zip(pages.tolist(), cells.tolist(), strict=True)) == leaves
     of_rows = leaf_of_rows(Tree(**tree))
     assert len(of_rows) == ROWS
     assert Counter(of_rows.tolist()) == leaves
-    assert tree["interior"] == sum(kind == "internal" for _, _, kind, _ in said)
+    assert tree["interior"] == sum(kind == "internal" for _, _, kind, _ in rows)
 
 
 def test_a_file_that_is_cut_or_none_is_no_layout_and_no_error(tmp_path):

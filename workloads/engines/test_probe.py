@@ -29,7 +29,7 @@ def test_an_engine_without_begin_concurrent_refuses_it_in_its_own_words(name: st
     found = asked(name)
     refused = found.modes["concurrent"]
     assert not refused.accepted
-    assert "CONCURRENT" in refused.words
+    assert "CONCURRENT" in refused.message
     for mode in ("deferred", "immediate", "exclusive"):
         assert found.modes[mode].accepted
         assert found.modes[mode].overlaps is False
@@ -49,8 +49,8 @@ def test_begin_concurrent_overlaps_and_the_other_modes_do_not(name: str) -> None
     }
     assert found.identity == find_engine(name).identity()
     if found.several_processes is False:
-        assert found.processes_words
-        assert "/" not in found.processes_words  # no folder of this machine
+        assert found.processes_message
+        assert "/" not in found.processes_message  # no folder of this machine
     else:
         assert name == "sqlite-concurrent"
 
@@ -116,21 +116,21 @@ def test_a_hang_ends_as_an_answer_and_the_other_modes_are_asked(bad_engines: Pat
     begun = time.monotonic()
     found = probe(f"{bad_engines}:Hangs", limit_s=5)
     assert time.monotonic() - begun < 120
-    assert "no answer within 5 s" in found.modes["immediate"].words
+    assert "no answer within 5 s" in found.modes["immediate"].message
     assert [found.modes[mode].accepted for mode in MODES] == [True, False, True, True]
     assert set(psutil.Process().children()) <= set(before)
 
 
 def test_a_crash_ends_as_an_answer_and_the_other_modes_are_asked(bad_engines: Path) -> None:
     found = probe(f"{bad_engines}:Dies")
-    assert "SIGABRT" in found.modes["exclusive"].words
+    assert "SIGABRT" in found.modes["exclusive"].message
     assert [found.modes[mode].accepted for mode in MODES] == [True, True, False, True]
 
 
 def test_a_crash_beside_another_process_is_an_answer(bad_engines: Path) -> None:
     found = probe(f"{bad_engines}:DiesBeside")
     assert found.several_processes is False
-    assert "SIGABRT" in found.processes_words
+    assert "SIGABRT" in found.processes_message
 
 
 def test_a_missing_engine_is_shown_with_the_way_to_get_it(bad_engines: Path) -> None:

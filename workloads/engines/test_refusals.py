@@ -1,4 +1,4 @@
-"""What a refusal means: each engine's real errors, classified into outcome and kind of conflict."""
+"""Refusals: each engine's real errors, classified into outcome and kind of conflict."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_a_constraint_is_neither_full_nor_an_io_error_nor_a_limit(
 
 
 @pytest.mark.parametrize(
-    ("words", "cause"),
+    ("message", "cause"),
     [
         ("pwrite: StorageFull", FULL),
         ("pwrite: QuotaExceeded", FULL),
@@ -202,16 +202,16 @@ def test_a_constraint_is_neither_full_nor_an_io_error_nor_a_limit(
         ("fsync: Uncategorized", IO),
     ],
 )
-def test_turso_says_what_the_system_said(words: str, cause: int, opened: Any) -> None:
+def test_turso_says_what_the_system_said(message: str, cause: int, opened: Any) -> None:
     session = opened(usable("turso"), "immediate")
-    refusal = session.refusal(type("IoError", (Exception,), {})(words), COMMIT)
+    refusal = session.refusal(type("IoError", (Exception,), {})(message), COMMIT)
     assert (refusal.outcome, refusal.conflict) == (UNKNOWN, cause)
 
 
 def test_a_file_that_may_not_grow_is_a_limit_of_turso_s(path: str) -> None:
     usable("turso")
-    (outcome, cause, words, _), _ = in_a_process(fail_to_write_at_commit, "turso", path)
-    assert (outcome, cause) == (UNKNOWN, LIMIT), words
+    (outcome, cause, message, _), _ = in_a_process(fail_to_write_at_commit, "turso", path)
+    assert (outcome, cause) == (UNKNOWN, LIMIT), message
 
 
 def test_a_file_that_is_no_database_fails_in_the_engines_words(engine: Engine, path: str) -> None:
@@ -258,7 +258,8 @@ def fail_to_write_at_commit(name: str, path: str, pipe: Any) -> None:
 @pytest.mark.parametrize("name", SQLITE_FAMILY)
 def test_an_input_output_error_at_commit_is_unknown(name: str, path: str) -> None:
     usable(name)
-    (outcome, conflict, words, over), still_open = in_a_process(fail_to_write_at_commit, name, path)
-    assert (outcome, conflict) == (UNKNOWN, IO), words
+    refusal, still_open = in_a_process(fail_to_write_at_commit, name, path)
+    outcome, conflict, message, over = refusal
+    assert (outcome, conflict) == (UNKNOWN, IO), message
     assert over
     assert not still_open

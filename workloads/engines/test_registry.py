@@ -161,7 +161,7 @@ THREADED = """
 
         def connect(self, path, **how):
             opened.append(path)
-            with open({told!r}, "a") as file:
+            with open({opened_paths!r}, "a") as file:
                 print(len(opened), file=file)
             return super().connect(path, **how)
 """
@@ -174,15 +174,15 @@ def test_a_thread_hosted_engine_of_another_folder_runs_and_shares_its_module(
     if why := find_engine(module).missing():
         pytest.skip(why)
     written(tmp_path / "far away" / "counting.py", "opened = []\n")
-    told = tmp_path / "told"
-    text = THREADED.format(module=module, base=base, told=str(told))
+    opened_paths = tmp_path / "told"
+    text = THREADED.format(module=module, base=base, opened_paths=str(opened_paths))
     path = written(tmp_path / "far away" / "engine.py", text)
     plan = make_plan(scenario="counter", database=f"{path}:Mine", writers=3, transactions=5)
     made = run(plan, tmp_path / "runs")
     assert made.manifest.ok, made.manifest
     assert len({worker.entry.pid for worker in made.workers}) == 1
     # Three of the workers are of one process, and of one module.
-    opened = told.read_text().split()
+    opened = opened_paths.read_text().split()
     assert max(opened) == "3"
 
 
@@ -197,9 +197,9 @@ def test_a_file_called_as_a_library_is_does_not_take_its_place(tmp_path):
             name = "mine"
         """,
     )
-    words = ["run", "--scenario", "random.py:Mine", "--database", "sqlite", "--transactions", "5"]
+    argv = ["run", "--scenario", "random.py:Mine", "--database", "sqlite", "--transactions", "5"]
     done = subprocess.run(
-        [Path(sys.executable).parent / "cwkit", *words, "--writers", "2"],
+        [Path(sys.executable).parent / "cwkit", *argv, "--writers", "2"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""Helpers of the engines' tests. What is not installed is skipped, and the skip says why."""
+"""Helpers of the engines' tests. An engine that is not installed is skipped, with the reason."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def refused(session: Session, phase: int, call: Callable[..., Any], *args: Any) 
 
 
 def in_a_process(task: Callable[..., None], *args: Any) -> Any:
-    """What a task sends, from a process of its own that is gone afterwards."""
+    """The value that a task sends, from a process of its own that is gone afterwards."""
     ours, theirs = SPAWN.Pipe()
     process = SPAWN.Process(target=task, args=(*args, theirs), daemon=True)
     process.start()

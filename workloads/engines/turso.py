@@ -73,7 +73,7 @@ class Turso:
     def identity(self) -> Identity:
         connection = self._driver().connect(":memory:", isolation_level=None)
 
-        def say(sql: str) -> str:
+        def ask(sql: str) -> str:
             try:
                 return str(connection.execute(sql).fetchall()[0][0])
             except Exception:
@@ -81,8 +81,8 @@ class Turso:
 
         answer = Identity(
             f"pyturso {importlib.metadata.version('pyturso')}",
-            say("SELECT sqlite_version()"),
-            say("SELECT sqlite_source_id()"),
+            ask("SELECT sqlite_version()"),
+            ask("SELECT sqlite_source_id()"),
             (),
         )
         connection.close()
@@ -107,12 +107,12 @@ class Turso:
         return turso
 
 
-def _cause(kind: str, words: str) -> int:
-    """Why a statement failed. An IoError's words end with what Rust calls the system's error, as in
+def _cause(kind: str, text: str) -> int:
+    """Why a statement failed. An IoError's text ends with Rust's name of the system's error, as in
     "pwrite: StorageFull": https://doc.rust-lang.org/std/io/enum.ErrorKind.html
     """
     if kind == "IoError":
-        return IO_KINDS.get(words.rpartition(" ")[2], IO)
+        return IO_KINDS.get(text.rpartition(" ")[2], IO)
     return {"DatabaseFull": FULL, "MemoryError": LIMIT}.get(kind, NO_CONFLICT)
 
 
@@ -152,14 +152,14 @@ class TursoSession(DriverSession):
         return self._connection is not None and self._connection.in_transaction
 
     def refusal(self, error: BaseException, phase: int, within_ns: int | None = None) -> Refusal:
-        """Classify by the engine's own class of error, by its words where that says too little.
+        """Classify by the engine's own class of error, by its text where the class is too coarse.
 
         The binding turns some of its errors into turso.Error's, which are coarser, and lets others
         through as they are: the engine's own is what the turso.Error was raised from.
         """
         own = error.__context__ if isinstance(error.__context__, Exception) else error
-        kind, words, still_open = type(own).__name__, str(error), self.in_transaction()
-        lower = words.lower()
+        kind, text, still_open = type(own).__name__, str(error), self.in_transaction()
+        lower = text.lower()
         conflict = None
         if "write-write conflict" in lower:
             conflict = WRITE_WRITE
@@ -177,9 +177,9 @@ class TursoSession(DriverSession):
         elif lower.endswith(" conflict"):
             conflict = UNCLASSIFIED
         if conflict is not None:
-            return Refusal(CONFLICT, conflict, words, not still_open)
+            return Refusal(CONFLICT, conflict, text, not still_open)
         certain = kind in ("Constraint", "DatabaseFull")
-        return not_conflict(words, phase, still_open, certain=certain, cause=_cause(kind, words))
+        return not_conflict(text, phase, still_open, certain=certain, cause=_cause(kind, text))
 
     def close(self) -> None:
         """Roll back and close. The session's calls then raise."""

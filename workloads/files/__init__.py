@@ -1,5 +1,5 @@
-"""Files and folders of ours, which may have come from anybody: read with a limit, replaced in
-one step, locked, never outside their folder.
+"""Files and folders of ours, which may have come from anybody. They are read with a limit, replaced
+in one step, locked, and never lead outside their folder.
 """
 
 import lazy_loader

@@ -1,7 +1,7 @@
 """Files and folders of ours, which may have come from anybody.
 
-What a file names lies inside its folder, what is in it is read with a limit, and what we write is
-there whole or not at all.
+A name in a file never leads out of its folder, every file is read with a limit, and every file is
+written whole or not at all.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def inside(folder: Path, name: object) -> Path:
     """The path of an entry of a folder, by a name that came out of a file or is a part of one.
 
     The entry may be missing. Raises RunError where the name is none (it has a separator, is "..",
-    is not text), and where a symbolic link of that name leads out of the folder: moved, removed or
-    written over would be what it leads to.
+    is not text), and where a symbolic link of that name leads out of the folder: its target would
+    be moved, removed or written over.
     """
     if (why := _no_name(name)) is not None:
         raise RunError(f"{folder}: names {_short(name)}, which {why}. It was edited.")
@@ -77,7 +77,7 @@ def within(folder: Path, path: str) -> Path:
 
 
 def _no_name(name: object) -> str | None:
-    """Why it is no name of an entry of a folder, as the rest of a sentence."""
+    """Why a text is no name of an entry of a folder, as the rest of a sentence."""
     if not isinstance(name, str) or not name:
         return "is no name"
     if "/" in name or name in (".", ".."):
@@ -123,20 +123,20 @@ def opened(path: Path, most_bytes: int | None = None, *, named: bool = False) ->
     except OSError as error:
         raise RunError(f"{path}: cannot be opened ({error.strerror}).") from error
     with io.BufferedReader(_Unwaiting(number)) as file:
-        said = os.fstat(number)
-        _is_file(path, said.st_mode)
-        if most_bytes is not None and said.st_size > most_bytes:
+        status = os.fstat(number)
+        _is_file(path, status.st_mode)
+        if most_bytes is not None and status.st_size > most_bytes:
             raise RunError(
-                f"{path}: has {said.st_size:,} bytes; such a file has {most_bytes:,} at most. It "
+                f"{path}: has {status.st_size:,} bytes; such a file has {most_bytes:,} at most. It "
                 "is none of ours."
             )
         yield file
 
 
 class _Unwaiting(io.FileIO):
-    """A file that says by an error where a read would wait, as some of /proc do.
+    """A file that raises an error where a read would wait, as some of /proc would.
 
-    Python's own returns None for the data then.
+    Python's own file returns None for the data then.
     """
 
     def readinto(self, buffer: Any) -> int:
@@ -188,10 +188,10 @@ def read_json(
     kind: Any = Any,
     most_bytes: int = MOST_JSON_BYTES,
 ) -> Any:
-    """What a JSON file holds, as plain data or as `kind` (a msgspec.Struct, say).
+    """The content of a JSON file, as plain data or as `kind` (a msgspec.Struct, say).
 
-    A number without an end (NaN, Infinity, 5,000 digits), values nested without an end, bytes that
-    are no UTF-8, half of a character: each is a RunError of one sentence, as is what `kind` does
+    Raises RunError, one sentence, for a number without an end (NaN, Infinity, 5,000 digits), values
+    nested without an end, bytes that are no UTF-8, half of a character, and data that `kind` does
     not take. way_out : the sentence's end. FileNotFoundError where there is no such file.
     """
     data = read_bytes(path, most_bytes)
@@ -212,15 +212,15 @@ def read_versioned(
     way_out: str = "",
     most_bytes: int = MOST_JSON_BYTES,
 ) -> Any:
-    """What a JSON file of ours holds, which says the version of its format first ("cwkit").
+    """The content of a JSON file of ours, whose first key is the version of its format ("cwkit").
 
     kind : as for `read_json`. Raises RunError, also for a file of a later version;
     FileNotFoundError where there is no such file.
     """
-    said = read_json(path, f"It was cut or edited. {way_out}".strip(), most_bytes=most_bytes)
-    if not isinstance(said, dict) or "cwkit" not in said:
+    data = read_json(path, f"It was cut or edited. {way_out}".strip(), most_bytes=most_bytes)
+    if not isinstance(data, dict) or "cwkit" not in data:
         raise RunError(f'{path}: not written by cwkit (it has no key "cwkit"). Try `cwkit list`.')
-    version = said["cwkit"]
+    version = data["cwkit"]
     if type(version) is not int or version < 1:
         shown = _short(version)
         raise RunError(f"{path}: format {shown} is none of cwkit's. It was cut or edited.")
@@ -229,13 +229,13 @@ def read_versioned(
             f"{path}: written by a later cwkit (format {_short(version)}, this one reads "
             f"{FORMAT_VERSION}). Update cwkit to read it."
         )
-    return converted(path, said, kind, way_out)
+    return converted(path, data, kind, way_out)
 
 
-def converted(path: Path, said: Any, kind: Any, way_out: str = "") -> Any:
+def converted(path: Path, data: Any, kind: Any, way_out: str = "") -> Any:
     """Plain data out of a file as `kind`. Raises RunError that names the key and the rule."""
     try:
-        return msgspec.convert(said, kind)
+        return msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
         why, _, where = visible(error).partition(" - at `$")
         key = where.rstrip("`").lstrip(".")
@@ -260,8 +260,8 @@ def replace(path: Path, data: str | bytes, *, named: bool = False) -> None:
 def replacing(path: Path, *, named: bool = False) -> Iterator[BinaryIO]:
     """A file open for writing that takes its place when the block ends without an error.
 
-    named : the user has named it. What is no file there (a device, a pipe, /dev/stdout) is written
-    to and stays what it is, and of a symbolic link it is the file at its end that is replaced.
+    named : the user has named it. A device or a pipe (/dev/stdout) is then written to and stays
+    what it is, and a symbolic link keeps its place: the file at its end is replaced.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -273,7 +273,7 @@ def replacing(path: Path, *, named: bool = False) -> Iterator[BinaryIO]:
     path = Path(os.path.realpath(path)) if named else path
     if not path.name:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if path.is_relative_to("/proc"):  # no file can be made there, and what is there acts
+    if path.is_relative_to("/proc"):  # no file can be made there, and its files act
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     # A name of its own for each process: two that write the same file must not share it. Made
     # anew: a link of that name, which somebody put there, would lead what we write elsewhere.
@@ -304,17 +304,17 @@ def _written_to(path: Path) -> bool:
         return False
 
 
-def write_json(path: Path, said: Any) -> None:
+def write_json(path: Path, data: Any) -> None:
     """Replace a JSON file in one step. Raises OSError."""
-    replace(path, json.dumps(said, indent=1) + "\n")
+    replace(path, json.dumps(data, indent=1) + "\n")
 
 
 # --- moving and removing ----------------------------------------------------------------------
 
 
 def remove(folder: Path, name: str) -> None:
-    """Remove an entry of a folder with all that is in it, as far as that goes; of a link not what
-    it leads to.
+    """Remove an entry of a folder with all that is in it, as far as that goes. A link is removed,
+    its target is not.
 
     Raises RunError for a name that is none.
     """
@@ -331,8 +331,8 @@ def remove(folder: Path, name: str) -> None:
 def move_aside(folder: Path, to: str, name: str, moved: Mapping[str, str]) -> None:
     """Move entries of a folder into its sub-folder `to`, as NAME.NUMBER and a tail each.
 
-    moved : name of an entry -> its tail; one number for all of them, which is free there. They are
-    moved in this order; of those that are not there the last one must be.
+    moved : name of an entry -> its tail. All get one number, which is free there. They are moved in
+    this order. Missing ones are skipped, but the last one must be there.
     Raises RunError where one leads out of the folder, OSError.
     """
     aside = inside(folder, to)

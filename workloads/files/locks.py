@@ -1,4 +1,4 @@
-"""Locks on a folder: they end with the last process that holds them, however it ends.
+"""Locks on a folder. They end with the last process that holds them, however it ends.
 
 One file, a byte for each thing that can be held. The locks belong to the open file and not to the
 process (Linux's F_OFD_SETLK), so a child that inherits the file holds them as well: a killed
@@ -23,7 +23,7 @@ POLL_S = 0.05
 
 
 class Held(Exception):
-    """Somebody else holds it, and did so for as long as one wanted to wait."""
+    """Somebody else held the lock for the whole time that the caller wanted to wait."""
 
 
 @contextlib.contextmanager

@@ -26,8 +26,8 @@ exit $status
 """
 
 
-def on_a_small_disk(size_bytes: int, folder: Path, keep: Path, words: Sequence[str]) -> list[str]:
-    """The command line: `words` with a disk of that size in `folder`, its files copied to `keep`.
+def on_a_small_disk(size_bytes: int, folder: Path, keep: Path, argv: Sequence[str]) -> list[str]:
+    """The command line that runs `argv` with a disk of that size in `folder`, copied to `keep`.
 
     Skips the test where no such disk is to be had.
     """
@@ -35,7 +35,7 @@ def on_a_small_disk(size_bytes: int, folder: Path, keep: Path, words: Sequence[s
         pytest.skip("no tmpfs can be mounted here, not even in a user namespace")
     for one in (folder, keep):
         one.mkdir(parents=True, exist_ok=True)
-    return [*UNSHARE, "sh", "-c", SCRIPT, "sh", str(size_bytes), str(folder), str(keep), *words]
+    return [*UNSHARE, "sh", "-c", SCRIPT, "sh", str(size_bytes), str(folder), str(keep), *argv]
 
 
 @cache

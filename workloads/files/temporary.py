@@ -1,14 +1,14 @@
 """Temporary folders of ours: each says whose it is, and is locked for as long as its owner lives.
 
-A killed process removes nothing. So whoever comes next must tell what was left behind from what is
-in use, and ours from what anybody else put there: temporary folders are shared with strangers, and
-what lies in them is data. A folder is ours and left over where its name is of our pattern, it is
-this user's and no link, its owner file can be read, and nobody holds its lock.
+A killed process removes nothing. So a later one must tell folders that were left behind from those
+in use, and ours from those of strangers, with whom the temporary folder is shared. A folder is ours
+and left over where its name is of our pattern, it is this user's and no link, its owner file can be
+read, and nobody holds its lock.
 
 The lock is an flock on the folder itself. It ends with the last process that holds it, however that
-ends; a child that inherits the open folder holds it as well, so that a killed run's folder stays
-locked until its last worker is gone. It also tells of another container's processes, of which a
-process number says nothing. Where a file system has no such locks the owner's process is asked for.
+ends. A child that inherits the open folder holds it as well, so a killed run's folder stays locked
+until its last worker is gone. The lock also shows processes of another container, which a process
+number cannot. Where a file system has no such locks, the owner's process is looked for.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAKING = re.compile(r"cwkit-making-([0-9]{1,18})-([0-9]{1,18})-[a-z0-9_]{8}")
 
 OWNER_FILE = "owner.json"
 STAGE = "stage"
-"""The kind of a folder with databases on which schedules are played."""
+"""The kind of a folder with databases on which schedules are run."""
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -46,7 +46,7 @@ NO_LOCKS = (errno.ENOLCK, errno.EBADF, errno.EOPNOTSUPP, errno.EINVAL, errno.ENO
 
 
 class InUse(Exception):
-    """Somebody else holds the folder, and did so for as long as one wanted to wait."""
+    """Somebody else held the folder for the whole time that the caller wanted to wait."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Owner:
 
     @property
     def alive(self) -> bool:
-        """Whether its process is there, as far as process numbers tell."""
+        """Whether its process is there, as far as process numbers show."""
         return self.boot_id == boot_id() and self.start_ticks == start_ticks(self.pid) != 0
 
 
@@ -178,9 +178,9 @@ def clear(left: LeftOver) -> bool:
 
 
 def clear_stages() -> None:
-    """Remove what killed processes left of their stages, which hold nothing that was promised.
+    """Remove the folders with schedules' databases that killed processes left.
 
-    Nobody has to be asked, as for a run's database: whoever comes next does it.
+    They hold nothing that anybody needs. So nobody is asked, as for a run's database.
     """
     for left in left_over(*usual_places()):
         if left.owner is not None and left.owner.kind == STAGE:
@@ -208,7 +208,7 @@ def hold(folder: Path, *, wait_s: float = 0.0) -> int:
     """As `holding`, until the number that it returns is closed."""
     lock = _opened(folder)
     try:
-        # Longer than anybody needs who only looks whether it is held.
+        # Longer than anybody takes to look whether it is held.
         until = time.monotonic() + max(wait_s, POLL_S)
         while not _locked(lock, fcntl.LOCK_EX):
             if time.monotonic() >= until:
@@ -272,7 +272,7 @@ def _of(place: Path) -> Iterator[LeftOver]:
 
 
 def _looked_at(path: Path) -> LeftOver | None:
-    """The folder, and whether it is held; None where it is not provably ours."""
+    """The folder and whether it is held; None where it is not provably ours."""
     try:
         folder = _opened(path)
     except OSError:
@@ -294,7 +294,7 @@ def _looked_at(path: Path) -> LeftOver | None:
 
 
 def read_owner(folder: int) -> Owner | None:
-    """What the owner file in an open folder says; None where there is none that can be believed."""
+    """The owner by the owner file in an open folder; None where no credible one is there."""
     try:
         # Not to be kept waiting by a pipe of that name, nor led elsewhere by a link.
         file = os.open(OWNER_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
@@ -308,8 +308,7 @@ def read_owner(folder: int) -> Owner | None:
     if len(data) > MOST_OWNER_BYTES:
         return None
     try:
-        said = json.loads(data)
-        owner = Owner(**said)
+        owner = Owner(**json.loads(data))
     except (ValueError, TypeError, RecursionError):
         return None
     texts = (owner.kind, owner.boot_id, owner.run, owner.run_id)
@@ -350,11 +349,11 @@ def empty(path: Path) -> None:
 def start_ticks(pid: int) -> int:
     """When a process began, in ticks since the machine's start; 0 where there is none alive."""
     try:
-        said = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return 0
     # After the name, which may hold anything: state, parent, …, the start as the 20th.
-    fields = said.rpartition(")")[2].split()
+    fields = line.rpartition(")")[2].split()
     return int(fields[19]) if len(fields) > 19 and fields[0] not in "ZX" else 0
 
 

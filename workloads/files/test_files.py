@@ -220,12 +220,13 @@ def test_each_damage_is_one_sentence(tmp_path: Path, what: str) -> None:
     path.write_bytes(NASTY[what])
     with pytest.raises(RunError) as error:
         read_versioned(path)
-    said = str(error.value)
-    assert said.startswith(f"{path}: ") and said == visible(said) and len(said) < 300
+    sentence = str(error.value)
+    assert sentence.startswith(f"{path}: ") and len(sentence) < 300
+    assert sentence == visible(sentence)
 
 
 class Kept(msgspec.Struct):
-    """What a test's file holds."""
+    """The content of a test's file."""
 
     cwkit: int
     blocks: int
@@ -234,13 +235,13 @@ class Kept(msgspec.Struct):
 
 def test_a_value_that_is_none_is_named_with_its_key(tmp_path: Path) -> None:
     path = tmp_path / "ours.json"
-    for said, key in (
+    for data, key in (
         ({"blocks": "many", "arms": {}}, "blocks"),
         ({"blocks": 1.5, "arms": {}}, "blocks"),
         ({"blocks": 1, "arms": {"a": ["x", 7]}}, r"arms\[\.\.\.\]\[1\]"),
         ({"blocks": 1}, "arms"),
     ):
-        path.write_text(json.dumps({"cwkit": 1} | said), encoding="utf-8")
+        path.write_text(json.dumps({"cwkit": 1} | data), encoding="utf-8")
         with pytest.raises(RunError, match=f"`{key}`.*cut or edited"):
             read_versioned(path, Kept)
     path.write_text('{"cwkit": 1, "blocks": 2, "arms": {"a": ["b"]}, "later": 1}', encoding="utf-8")
@@ -306,9 +307,9 @@ def test_links_in_a_circle_are_a_path_as_any_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("one", list("\x1b\0\x07\x7f\x9b\u202e\u200b\ud800"))
 def test_what_acts_is_shown_and_the_rest_is_left(one: str) -> None:
-    said = visible(f"naïve 数据 𝛼 {one}!")
-    assert said.isprintable() and said.startswith("naïve 数据 𝛼 \\") and said.endswith("!")
-    assert visible(said) == said
+    shown = visible(f"naïve 数据 𝛼 {one}!")
+    assert shown.isprintable() and shown.startswith("naïve 数据 𝛼 \\") and shown.endswith("!")
+    assert visible(shown) == shown
 
 
 def test_lines_of_ours_stay_lines() -> None:

@@ -29,17 +29,17 @@ time.sleep(600)
 """
 
 
-def owner_in(place, *words):
+def owner_in(place, *argv):
     """A process that owns a folder in `place`, and that folder."""
     process = subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(place), *words],
+        [sys.executable, "-c", OWNER, str(place), *argv],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).resolve().parents[2],
     )
     assert process.stdout is not None
-    lines = [process.stdout.readline().strip() for _ in range(1 + len(words))]
+    lines = [process.stdout.readline().strip() for _ in range(1 + len(argv))]
     return process, Path(next(line for line in lines if line))
 
 

@@ -31,10 +31,10 @@ def visible(text: object, keep: str = "") -> str:
     >>> visible("ok\x1b[2J\u202e\n")
     'ok\\x1b[2J\\u202e\\n'
     """
-    said = str(text)
-    if said.isascii() and said.isprintable():
-        return said  # nearly all text
-    return _ACTS.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), said)
+    shown = str(text)
+    if shown.isascii() and shown.isprintable():
+        return shown  # nearly all text
+    return _ACTS.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), shown)
 
 
 def _escape(one: str) -> str:
@@ -46,10 +46,10 @@ def _escape(one: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def json_text(said: Any, indent: int | None = 1) -> str:
+def json_text(data: Any, indent: int | None = 1) -> str:
     r"""JSON for a program, in ASCII without a character that a terminal acts on.
 
     >>> json_text({"words": "a\x7f\x9b"}, None)
     '{"words": "a\\u007f\\u009b"}'
     """
-    return json.dumps(said, indent=indent).replace("\x7f", "\\u007f")
+    return json.dumps(data, indent=indent).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""Records: everything that a run leaves on disk, written and read back."""
+"""Records: all files that a run leaves on disk, written and read back."""
 
 import lazy_loader
 
@@ -61,8 +61,8 @@ __all__ = [
     "Literal",
     "Machine",
     "Manifest",
-    "MetEntry",
     "RecordedPlan",
+    "RefusalPages",
     "Retry",
     "Run",
     "RunError",
@@ -79,6 +79,7 @@ __all__ = [
     "find_run",
     "folders_in",
     "in_reports",
+    "keep_last_seen",
     "last_seen",
     "merge",
     "packed_within",
@@ -89,7 +90,6 @@ __all__ = [
     "read_run",
     "read_workers",
     "reason",
-    "say_seen",
     "segment_path",
     "show",
     "trim",

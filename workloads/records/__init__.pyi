@@ -11,13 +11,13 @@ from .attempts import AttemptRecorder as AttemptRecorder
 from .attempts import Run as Run
 from .attempts import RunError as RunError
 from .attempts import WorkerRecord as WorkerRecord
+from .attempts import keep_last_seen as keep_last_seen
 from .attempts import last_seen as last_seen
 from .attempts import packed_within as packed_within
 from .attempts import read_attempts as read_attempts
 from .attempts import read_messages as read_messages
 from .attempts import read_run as read_run
 from .attempts import read_workers as read_workers
-from .attempts import say_seen as say_seen
 from .attempts import segment_path as segment_path
 from .attempts import trim as trim
 from .attempts import within_ns as within_ns
@@ -46,8 +46,8 @@ from .manifest import Foreign as Foreign
 from .manifest import Layout as Layout
 from .manifest import Machine as Machine
 from .manifest import Manifest as Manifest
-from .manifest import MetEntry as MetEntry
 from .manifest import RecordedPlan as RecordedPlan
+from .manifest import RefusalPages as RefusalPages
 from .manifest import Retry as Retry
 from .manifest import ScenarioEntry as ScenarioEntry
 from .manifest import Tree as Tree

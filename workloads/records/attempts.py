@@ -96,10 +96,10 @@ def packed_within(ns: int) -> bytes:
 def within_ns(rows: np.ndarray) -> np.ndarray:
     """How long the call that ended each attempt took at most, ns: int64, shape (attempts,).
 
-    BEGIN and COMMIT as they were timed. A statement is not timed by itself: from the end of BEGIN,
-    or of the last work inside the transaction (`Seat.think`), to the refusal. What was waited for a
-    lock is in it, and so are the statements before it that went well. 0 where no call ended the
-    attempt: it committed, or was never closed.
+    BEGIN and COMMIT were timed. A statement is not timed by itself: its time runs from the end of
+    BEGIN, or of the last work inside the transaction (`WorkerContext.think`), to the refusal. So it
+    includes the wait for a lock, and the statements before it that went well. 0 where no call ended
+    the attempt: it committed, or was never closed.
     """
     pad = np.ascontiguousarray(rows["pad"]).view("u1").reshape(-1, 3).astype(np.int64)
     packed = pad[:, 0] | pad[:, 1] << 8 | pad[:, 2] << 16
@@ -116,7 +116,7 @@ def within_ns(rows: np.ndarray) -> np.ndarray:
 
 
 NOT_KEPT = 65_535
-"""The number of words that were not written down."""
+"""The number of a text that was not written down."""
 
 LAST_SEEN = "last-seen"
 """A file of a run that is under way: the last moment that all its workers were seen alive."""
@@ -134,7 +134,7 @@ LONGEST_HEADER = 4_000
 class AttemptRecorder:
     """The open file of one worker: `buffer` and `offset` are the hot loop's, the rest is ours.
 
-    full : why an engine's words could not be written down, None where they could.
+    full : why an engine's message could not be written down, None where all could.
 
     The loop packs OPEN_PART at `offset` and CLOSE_PART at `offset + CLOSE_AT`, adds ROW_BYTES, and
     calls `roll()` when `offset == limit`.
@@ -178,11 +178,11 @@ class AttemptRecorder:
         self.limit = self.rows * ROW_BYTES
         return self.buffer, self.offset, self.limit
 
-    def message(self, words: str) -> int:
-        """Number (from 1) of an engine's words; new words are written to disk at once."""
-        if not words.isascii():
-            words = words.encode("utf-8", "replace").decode()  # half a character is none in JSON
-        number = self._messages.get(words)
+    def message(self, text: str) -> int:
+        """Number (from 1) of an engine's message; a new one is written to disk at once."""
+        if not text.isascii():
+            text = text.encode("utf-8", "replace").decode()  # half a character is none in JSON
+        number = self._messages.get(text)
         if number is None:
             number = min(len(self._messages) + 1, NOT_KEPT)
             if number == NOT_KEPT or self.full is not None:
@@ -190,12 +190,12 @@ class AttemptRecorder:
             path = self.folder / f"worker-{self.worker:03d}.messages.jsonl"
             try:
                 with path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(words) + "\n")
+                    file.write(json.dumps(text) + "\n")
             except OSError as error:
-                # Told once the attempt that met these words has its row: `full`.
+                # Raised from `full` once the attempt that met this message has its row.
                 self.full = error
                 return NOT_KEPT
-            self._messages[words] = number
+            self._messages[text] = number
         return number
 
 
@@ -207,11 +207,11 @@ def segment_path(folder: Path, worker: int, segment: int) -> Path:
 
 @dataclass(frozen=True)
 class WorkerRecord:
-    """What one worker did: its entry of the manifest and all its attempts.
+    """One worker's record: its entry of the manifest and all its attempts.
 
     attempts : ATTEMPT array, shape (attempts,), in the order they were made, warm-up included.
         A row never closed has outcome UNKNOWN.
-    messages : engine's own words; `attempts["message"] - 1` is the index.
+    messages : the engine's own texts; `attempts["message"] - 1` is the index.
     """
 
     worker: int
@@ -277,8 +277,8 @@ def read_attempts(
 def _read_segment(path: Path) -> np.ndarray:
     """The rows of one file, used or not. Raises RunError, FileNotFoundError.
 
-    Nothing is believed of the header: it is short, names our rows, and the file has room for just
-    as many of them as it says, before anything is allocated for them.
+    The header is checked before anything is allocated: it is short, it names our rows, and the file
+    has room for exactly as many of them as it claims.
     """
     with opened(path) as file:
         try:
@@ -312,7 +312,7 @@ def _short(number: int) -> str:
 
 
 def _unsound(rows: np.ndarray, within_ns: tuple[int, int]) -> str:
-    """What is wrong with the first row that no worker writes, "" where all are sound."""
+    """The fault of the first row that no worker writes, "" where all rows are sound."""
     first, last = within_ns
     caused = (rows["outcome"] != CONFLICT) & np.isin(rows["conflict"], list(CAUSES))
     bad = {
@@ -324,11 +324,11 @@ def _unsound(rows: np.ndarray, within_ns: tuple[int, int]) -> str:
     before = rows["start_ns"]
     for name in ("start_ns", "begun_ns", "worked_ns", "end_ns"):
         times = rows[name]
-        told = times != 0
-        bad[f"has a `{name}` outside of the run"] = told & ((times < first) | (times > last))
-        bad[f"has a `{name}` before what comes before it"] = told & (times < before)
+        kept = times != 0
+        bad[f"has a `{name}` outside of the run"] = kept & ((times < first) | (times > last))
+        bad[f"has a `{name}` before what comes before it"] = kept & (times < before)
         before = np.maximum(before, times)
-    # When it was wanted, which in an open loop may be before the gate or after the run.
+    # The intended start, which in an open loop may be before the gate or after the run.
     bad["has an `intended_ns` that is no time"] = (rows["intended_ns"] < 0) | (
         rows["intended_ns"] > last
     )
@@ -338,7 +338,7 @@ def _unsound(rows: np.ndarray, within_ns: tuple[int, int]) -> str:
     return ""
 
 
-def say_seen(folder: Path, ns: int) -> None:
+def keep_last_seen(folder: Path, ns: int) -> None:
     """Keep the last moment that all workers were seen alive, ns on the run's clock.
 
     Overwritten in place by one short write, which a killed process makes whole or not at all.
@@ -352,12 +352,12 @@ def say_seen(folder: Path, ns: int) -> None:
 
 
 def last_seen(folder: Path) -> int:
-    """That moment; 0 where it was not kept. Raises RunError for a file that is none of ours."""
+    """The moment of `keep_last_seen`; 0 where none was kept. RunError for another file."""
     try:
-        said = read_bytes(inside(folder, LAST_SEEN), 21)
+        data = read_bytes(inside(folder, LAST_SEEN), 21)
     except FileNotFoundError:
         return 0
-    return int(said) if re.fullmatch(rb"[0-9]{20}\n", said) else 0
+    return int(data) if re.fullmatch(rb"[0-9]{20}\n", data) else 0
 
 
 def trim(folder: Path, worker: int) -> None:
@@ -382,17 +382,17 @@ def read_messages(folder: Path, worker: int) -> tuple[str, ...]:
         lines = read_bytes(path).split(b"\n")
     except FileNotFoundError:
         return ()
-    words = []
+    messages = []
     for number, line in enumerate(lines, 1):
         try:
-            words.append(msgspec.json.decode(line, type=str))
+            messages.append(msgspec.json.decode(line, type=str))
         except (msgspec.DecodeError, UnicodeDecodeError):
             if number == len(lines):
                 break  # empty, or cut: a worker killed while it wrote its newest text
             raise RunError(
                 f"{path} line {number}: holds no text of an engine's. It was cut or edited."
             ) from None
-    return tuple(words)
+    return tuple(messages)
 
 
 def read_run(folder: Path) -> Run:
@@ -409,9 +409,9 @@ def read_run(folder: Path) -> Run:
 
 
 def read_workers(folder: Path, manifest: Manifest) -> Iterator[WorkerRecord]:
-    """The workers of a run folder one after the other, for who can't hold all of them at once.
+    """The workers of a run folder one after the other, where memory cannot hold all of them.
 
-    Raises RunError as `read_run` does, when it comes to what is unreadable.
+    Raises RunError as `read_run` does, when it comes to an unreadable file.
     """
     for entry in manifest.workers:
         if not entry.opened and not segment_path(folder, entry.worker, 0).exists():

@@ -1,4 +1,4 @@
-"""A history as columns, in memory and as history.npz: to parse text is most of a check's time.
+"""A history as columns, in memory and as history.npz: parsing text takes most of a check's time.
 
 A file may come from anybody, so nothing in it is believed before it is checked: no array is made
 that the file itself does not hold, no object is unpickled, and the columns must belong together.
@@ -54,8 +54,8 @@ class History:
     Keys, sessions, databases and others are as `values.plain` makes them, none of them twice.
     sets : what those reads of a list saw that were answered with a set: operation -> values, in
         no order. Their length is -1.
-    unjudged : what the history holds and nobody judges, by kind, each with how often; where it is
-        not empty no level is ever proven. notes : what else is to be told.
+    unjudged : parts of the history that the checker does not judge: kind -> count. Where it is not
+        empty, no level is ever proven. notes : further sentences for the reader.
     """
 
     model: str
@@ -92,7 +92,7 @@ class History:
     def ops(self, txn: int) -> list[Op]:
         """The operations of a transaction as (f, key, value).
 
-        None is the initial state; of a list, what was not seen. Unordered is a set's answer.
+        None is the initial state, or a list that was not seen. Unordered is a set's answer.
         """
         write = "append" if self.model == "list-append" else "w"
         found: list[Op] = []
@@ -226,7 +226,7 @@ def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 def _names(names: dict[str, Any]) -> dict[str, Any]:
-    """What belongs to the columns, each of its type."""
+    """The values that belong to the columns, each of its type."""
     literal = names.pop("edn", {})
     for name in _NAMED:
         values, places = names[name], set(literal.get(name, ()))

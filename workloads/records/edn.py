@@ -1,7 +1,7 @@
 """EDN, as far as histories use it, read with line numbers and without a dependency.
 
-Jepsen's histories hold more than data: records, printed Java objects, what a nemesis did. So every
-token is read as something. Whether it is what it must be is asked only where it is used.
+Jepsen's histories hold more than data: records, printed Java objects, the acts of a nemesis. So
+every token is read as something. Only its user checks whether it has the right type.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _CLOSES = {"{": "}", "#{": "}", "[": "]", "(": ")"}
-_WORDS = {"nil": None, "true": True, "false": False}
+_CONSTANTS = {"nil": None, "true": True, "false": False}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([0-7]{1,3})|([\s\S]))")
 _DROPS = ("#_", "^")
@@ -111,7 +111,7 @@ def read_edn(text: str) -> Iterator[tuple[int, Any]]:
 def _tagged(tags: list[str], form: Any) -> tuple[list[str], Any, bool]:
     """The tags that wait for the next form, this one with its own, and whether it is left out.
 
-    `#_` leaves out the form after it, and `^` what it says of the one after that.
+    `#_` leaves out the form after it. `^` leaves out its metadata and keeps the form after that.
     """
     drops = [at for at, tag in enumerate(tags) if tag in _DROPS]
     if drops:
@@ -144,7 +144,7 @@ def _atom(token: str) -> Any:
         return _unescaped(token[1:-1]) if "\\" in token else token[1:-1]
     if first.isdigit() or (first in "+-" and token[1:2].isdigit()):
         return _number(token)
-    return _WORDS[token] if token in _WORDS else Literal(token)
+    return _CONSTANTS[token] if token in _CONSTANTS else Literal(token)
 
 
 def _number(token: str) -> Any:

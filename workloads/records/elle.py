@@ -67,8 +67,8 @@ def read_history(
     """Read a history file of any form; raises HistoryError (file, line, rule) where it is wrong.
 
     model : list-append or rw-register; None takes the one whose operations the file holds.
-    otherwise : the model of a file whose operations tell of none.
-    named : False for what lies in a folder that was named: it may be no link that leads out.
+    otherwise : the model of a file whose operations show none.
+    named : False for a file in a folder that was named: it may be no link that leads out of it.
     """
     path = Path(path)
     if path.suffix == ".npz":
@@ -130,9 +130,8 @@ _Ended = tuple[int, _Began, int, int, Any, int]  # what `_Pairing._add` takes
 class _Pairing:
     """Joins each invocation with its completion; a process has one operation open at a time.
 
-    model : None for that of the first operation that writes, or else, by what was read, that of
-        the reads, or else `otherwise`. Only operations tell: what looks like one in another field
-        is none.
+    model : None for the model of the first operation that writes, or else of the reads, or else
+        `otherwise`. Only operations count; the same text in another field does not.
     """
 
     def __init__(self, path: Path, model: str | None, otherwise: str) -> None:
@@ -222,7 +221,7 @@ class _Pairing:
         builder.rows.extend((session, 0, began[0], stop, code, began[1], count))
 
     def _wait(self, ended: _Ended) -> None:
-        """Keep a transaction until one tells of which model all are."""
+        """Keep a transaction until one shows the model of all."""
         assert self.waiting is not None
         self.waiting.append(ended)
         ops = [*_verbs_and_answers(ended[1][2]), *_verbs_and_answers(ended[4])]
@@ -231,7 +230,7 @@ class _Pairing:
             self._know(model)
 
     def _know(self, model: str | None) -> None:
-        """Add what waited, of this model, or of that which its reads tell."""
+        """Add the transactions that waited, of this model, or of the one that their reads show."""
         waiting, self.waiting = self.waiting or [], None
         self.builder.model = (
             model
@@ -276,7 +275,7 @@ def _model_of(found: Iterable[str | None]) -> str | None:
 
 
 def _verbs_and_answers(value: Any) -> list[tuple[Any, Any]]:
-    """What each operation does and with what answer; [] where the value is no list of them."""
+    """(f, key, answer) of each operation; [] where the value is no list of operations."""
     try:
         return [(op[0], op[2]) for op in operations_of(value) if len(op) == 3]
     except (ValueError, RecursionError):
@@ -284,7 +283,7 @@ def _verbs_and_answers(value: Any) -> list[tuple[Any, Any]]:
 
 
 def _name_of(f: Any) -> Any:
-    """What an operation's :f says, as a plain value."""
+    """An operation's :f as a plain value."""
     if isinstance(f, msgspec.Raw):
         try:
             f = json.loads(bytes(f))
@@ -348,8 +347,8 @@ def write_history(history: History, path: str | Path) -> None:
     """Write a history as .edn, .json (an array), .jsonl (a line each) or .npz, by its suffix.
 
     Transactions that never ended stay without a completion. The text forms have no place for a
-    database id; .npz keeps it. What a form can't hold is refused with HistoryError: JSON has one
-    word for `:x` and "x" and no sets, and no text form has a place for what nobody judges.
+    database id; .npz keeps it. A form refuses with HistoryError the values that it can't hold: JSON
+    has one text for `:x` and "x" and no sets, and no text form can hold unjudged operations.
     """
     path = Path(path)
     if path.suffix == ".npz":
@@ -361,8 +360,8 @@ def write_history(history: History, path: str | Path) -> None:
     if path.suffix == ".edn":
         text = "".join(_edn_map(m) + "\n" for m in operations(history))
     elif path.suffix in (".json", ".jsonl"):
-        told = _told_in_json(history, path)
-        maps = (json.dumps(m, default=told) for m in operations(history))
+        literal_text = _literals_in_json(history, path)
+        maps = (json.dumps(m, default=literal_text) for m in operations(history))
         joined = {".jsonl": ("", "\n", "\n"), ".json": ("[", ",\n ", "]\n")}[path.suffix]
         text = joined[0] + joined[1].join(maps) + joined[2]
     else:
@@ -371,26 +370,26 @@ def write_history(history: History, path: str | Path) -> None:
 
 
 def _edn_map(operation: dict[str, Any]) -> str:
-    words = {"type": f":{operation['type']}", "f": ":txn"}
+    fields = {"type": f":{operation['type']}", "f": ":txn"}
     ops = (f"[:{f} {edn_text(key)} {edn_text(value)}]" for f, key, value in operation["value"])
-    words["value"] = f"[{' '.join(ops)}]"
-    words["process"] = edn_text(operation["process"])
-    return "{" + ", ".join(f":{k} {words.get(k, v)}" for k, v in operation.items()) + "}"
+    fields["value"] = f"[{' '.join(ops)}]"
+    fields["process"] = edn_text(operation["process"])
+    return "{" + ", ".join(f":{k} {fields.get(k, v)}" for k, v in operation.items()) + "}"
 
 
-def _told_in_json(history: History, path: Path) -> Callable[[Any], str]:
-    """How a Literal is written in JSON: as a string that nothing else in the history is."""
-    words: dict[Any, str] = {}
+def _literals_in_json(history: History, path: Path) -> Callable[[Any], str]:
+    """A function that writes a Literal in JSON, as a string that nothing else in the history is."""
+    texts: dict[Any, str] = {}
     for names in (history.keys, history.sessions, history.others):
         taken = {name for name in names if isinstance(name, str)}
         for name in names:
             if isinstance(name, Literal):
-                word = name.text.removeprefix(":")
-                if word in taken:
+                text = name.text.removeprefix(":")
+                if text in taken:
                     raise HistoryError(
-                        f"{path}: JSON can't tell {show(name)} from {show(word)}. "
+                        f"{path}: JSON can't tell {show(name)} from {show(text)}. "
                         "Write it as .edn or .npz."
                     )
-                taken.add(word)
-                words[identity(name)] = word
-    return lambda literal: words[identity(literal)]
+                taken.add(text)
+                texts[identity(name)] = text
+    return lambda literal: texts[identity(literal)]

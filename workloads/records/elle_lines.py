@@ -62,9 +62,9 @@ _ops = msgspec.json.Decoder(list[list[Any]])
 
 
 def operations_of(value: Any) -> list[list[Any]]:
-    """The operations that an operation map's value holds, whatever they are and of either form.
+    """The operations in an operation map's value, of either form.
 
-    Raises ValueError where they are none, RecursionError where they are nested without end.
+    Raises ValueError where it holds none, RecursionError where it is nested without end.
     """
     if type(value) is msgspec.Raw:
         try:
@@ -77,7 +77,7 @@ def operations_of(value: Any) -> list[list[Any]]:
     ops = [_bare(op) for op in value]
     if not all(type(op) is list and len(op) == 3 for op in ops):
         raise ValueError(SUCH_AS)
-    return [[_word(f), key, seen] for f, key, seen in ops]
+    return [[_name(f), key, seen] for f, key, seen in ops]
 
 
 # -- JSON ----------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def json_array(path: Path, raw: bytes) -> Lines:
 
 
 # The fast parser refuses half of a character, NaN, and a number of 5,000 digits wherever they are,
-# also in a field that nobody reads. What it refuses is given to Python's own, which takes them.
+# also in a field that nobody reads. A line that it refuses goes to Python's own, which takes them.
 _slow = json.JSONDecoder(
     parse_int=lambda digits: int(digits) if len(digits) <= MOST_DIGITS else Literal(digits),
     parse_float=lambda digits: float(digits) if isfinite(float(digits)) else Literal(digits),
@@ -160,7 +160,7 @@ _BETWEEN = re.compile(r"[ \t\r\n]*(,?)[ \t\r\n]*(\]?)")
 
 
 def _leniently(text: bytes) -> Any:
-    """A JSON value however it can be read. Raises JSONDecodeError, RecursionError."""
+    """A JSON value, by the fast parser or by Python's. Raises JSONDecodeError, RecursionError."""
     return _slow.decode(text.decode(errors="surrogateescape"))
 
 
@@ -229,8 +229,8 @@ def _edn_line(form: Any) -> Line:
     form = _bare(form)
     if not isinstance(form, Pairs):
         raise ValueError(IS_NONE.format("it is no map"))
-    fields = {_word(name): value for name, value in form if isinstance(name, (str, Literal))}
-    kind = _word(fields.get("type"))
+    fields = {_name(name): value for name, value in form if isinstance(name, (str, Literal))}
+    kind = _name(fields.get("type"))
     if not isinstance(kind, str):
         raise ValueError(IS_NONE.format("it has no :type"))
     return _line(kind, fields)
@@ -254,7 +254,7 @@ def _bare(form: Any) -> Any:
     return form
 
 
-def _word(form: Any) -> Any:
+def _name(form: Any) -> Any:
     """A keyword's name, where a name is what is wanted: `:append` and "append" are one."""
     if isinstance(form, Literal) and form.text.startswith(":"):
         return form.text[1:]

@@ -1,4 +1,4 @@
-"""A history is what a run leaves for the checker: transactions, their operations, their answers.
+"""A history: the transactions of a run with their operations and answers, for the checker.
 
 Its transactions are collected one by one here, and kept as columns (`columns`). Elle's text forms,
 EDN and JSON, are read and written in `elle`, the workers' own files in `history_log`.
@@ -111,7 +111,7 @@ class Builder:
     ) -> None:
         """Add one transaction; `ops` are (f, key, value) with f append, w, r or rp.
 
-        end : None or anything for an unknown outcome: it ends nowhere in real time.
+        end : ignored for an unknown outcome, which ends nowhere in real time.
         Reads count only where the outcome is committed. Raises ValueError naming the rule.
         """
         code = TXN_OUTCOMES.index(outcome) if isinstance(outcome, str) else outcome
@@ -129,7 +129,7 @@ class Builder:
 
         careful : False where keys and values are known to be integers, strings, None or lists of
             integers. True is none of these, and Python takes it for 1.
-        Where one of them can't be added none is, and ValueError or TypeError says why.
+        Where one of them can't be added, none is. Raises ValueError or TypeError with the reason.
         """
         lists = self.model == "list-append"
         rows, elements, ids = self.op_rows, self.elements, self.keys.ids
@@ -191,9 +191,9 @@ class Builder:
             self._coded.append((before, len(self.elements)))
 
     def _settle(self) -> None:
-        """Give integers of 62 bits and more that were taken as they came the codes they must have.
+        """Give integers of 62 bits and more, which were taken as they came, codes of their own.
 
-        Else one would be read back as a place in `others`.
+        Otherwise one would be read back as a place in `others`.
         """
         seen = np.frombuffer(self.elements, np.int64) if len(self.elements) else np.zeros(1, int)
         large = np.flatnonzero((seen >= FIRST_OTHER) | (seen <= NIL))

@@ -44,8 +44,8 @@ class HistoryRecorder:
         self._write(json.dumps(head).encode() + b"\n")
 
     def _write(self, line: bytes) -> None:
-        """Raises OSError where the disk has no room for the whole line, then and ever after: what
-        came behind a cut line would make the whole record unreadable.
+        """Raises OSError where the disk has no room for the whole line, and at each later call:
+        a line behind a cut one would make the whole record unreadable.
         """
         if self._full is not None:
             raise self._full

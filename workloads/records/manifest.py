@@ -1,9 +1,10 @@
-"""The manifest of a run folder: what was asked, where it ran, what came of it. Written, read and
+"""The manifest of a run folder: its plan, its machine and its results. It is written, read and
 checked here and nowhere else.
 
-A manifest may come from anybody, so each value is checked when it is read, and one that cannot be
-is told in one sentence that names the file and the key. Older manifests lack keys: all but a few
-are optional. Later ones of the same format have more: those are kept. A new key is one line here.
+A manifest may come from anybody, so each value is checked when it is read, and a wrong one is
+refused in one sentence that names the file and the key. Older manifests lack keys, so all but a few
+are optional. Later ones of the same format have more keys, which are kept. A new key is one line
+here.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ LONGEST_NS = 100_000 * 10**9
 """The longest window with its warm-up: more than a plan may ask for (`duration_s`, `warmup_s`)."""
 
 SLACK_NS = 86_400 * 10**9
-"""How long before the gate opened or after the run was over a worker's clock may stand: it is
-waited for, at most, for as long as `deadline_s`, each operation's lock and its work may take."""
+"""How far a worker's times may lie before the gate or after the run. A worker is waited for as long
+as `deadline_s`, each operation's lock and its work may take."""
 
 DEEPEST = 40
 """Levels of lists and objects in one another."""
@@ -57,22 +58,22 @@ Role = Literal["writer", "reader", "checkpointer"]
 
 
 class Part(BaseModel):
-    """What all parts of a manifest are: keys that this cwkit does not know are kept."""
+    """The base of all parts of a manifest: keys that this cwkit does not know are kept."""
 
     # Built when first used: a process of a run that writes rows needs most of them never.
     model_config = ConfigDict(extra="allow", ser_json_inf_nan="strings", defer_build=True)
 
     def data(self) -> dict[str, Any]:
-        """The keys that it has, as plain data: what was not said is not in it."""
+        """The keys that it has, as plain data: defaults that nobody set are left out."""
         return self.model_dump(mode="json", exclude_unset=True, warnings=False)
 
-    def tells(self, key: str) -> bool:
-        """Whether it has this key at all: an older one may not, and null says something, too."""
+    def has(self, key: str) -> bool:
+        """Whether the file had this key. An older one may lack it, which differs from null."""
         return key in self.model_fields_set
 
 
 class Retry(BaseModel):
-    """What the runner does after a conflict. Each try is an attempt of its own and is recorded.
+    """The policy after a conflict. Each try is an attempt of its own and is recorded.
 
     exponential : waits uniform(0, min(cap, base * 2**(tries - 1))) ("full jitter").
     most_tries  : gives a transaction up after so many attempts; 0: only when the run ends.
@@ -89,8 +90,7 @@ class Retry(BaseModel):
 
 
 class RecordedPlan(Part):
-    """What was asked of a run, as plain data: `workloads.runs.plan.Plan` is the same, made to be
-    run.
+    """The plan of a run as plain data. `workloads.runs.plan.Plan` is the same, made to be run.
 
     Counts are workers of each role, times are in the unit of their name. A field with a description
     is an option of `cwkit run` and `cwkit search`, with the description as its help
@@ -131,7 +131,7 @@ class RecordedPlan(Part):
         1, ge=0, le=3_600, description="excluded part before it, s (default: 1, or its own)"
     )
     transactions: int = Field(0, ge=0, description="of each worker; 0: by duration")
-    """Of each writer and reader; 0: until the duration ends. The duration stays a limit."""
+    """Transactions of each writer and reader; 0: until the duration ends, which stays a limit."""
     rate: float = Field(
         0, ge=0, le=10_000_000, description="open loop: writes started a second; 0: closed"
     )
@@ -191,7 +191,7 @@ class RecordedPlan(Part):
 
 
 class ScenarioEntry(Part):
-    """The workload, and what a reader needs of it where it is a file of the user's."""
+    """The workload, so that a reader need not load it where it is a file of the user's."""
 
     name: Text = ""
     params: dict[Text, Any] = Field(default_factory=dict)  # with the defaults that were taken
@@ -199,7 +199,7 @@ class ScenarioEntry(Part):
 
 
 class EngineEntry(Part):
-    """What an engine said of itself; all of it is "" where it was never asked."""
+    """An engine's description of itself; every field is "" where it was never asked."""
 
     binding: Text = ""
     version: Text = ""
@@ -210,8 +210,8 @@ class EngineEntry(Part):
     unit: Text = ""  # what BEGIN CONCURRENT is refused over: "page" or "row"
 
 
-class MetEntry(Part):
-    """What an engine logged of refused commits (workloads.engines.conflict_log)."""
+class RefusalPages(Part):
+    """The pages over which an engine refused commits (workloads.engines.conflict_log)."""
 
     said: Number = 0
     pages: dict[Text, Number] = Field(default_factory=dict)
@@ -236,20 +236,20 @@ class WorkerEntry(Part):
     cpus: tuple[Cpu, ...] = ()
     idle_checkpoints: Number = 0
     busy_checkpoints: Number = 0
-    met: MetEntry | None = None  # None: its engine says nothing of it
+    met: RefusalPages | None = None  # None: its engine does not log them
 
 
 class Window(Part):
     """When the gate opened, and the measured part, ns on the machine's monotonic clock."""
 
-    start_ns: Ns = -1  # where an older manifest does not say it: as measure_ns
+    start_ns: Ns = -1  # where an older manifest lacks it: measure_ns
     measure_ns: Ns
     stop_ns: Ns
 
     @model_validator(mode="after")
     def _runs_forward(self) -> Window:
         if self.start_ns < 0:
-            self.__dict__["start_ns"] = self.measure_ns  # not said, so that it is not written
+            self.__dict__["start_ns"] = self.measure_ns  # not set, so that it is not written
         if not self.start_ns <= self.measure_ns <= self.stop_ns <= self.start_ns + LONGEST_NS:
             raise ValueError(
                 "start_ns, measure_ns and stop_ns follow each other, within "
@@ -259,10 +259,10 @@ class Window(Part):
 
     @property
     def possible_ns(self) -> tuple[int, int]:
-        """(first, last) of what the clocks of its workers can have shown.
+        """(first, last) time that the clocks of its workers can have shown.
 
-        Where the gate never opened, or the run was killed before its manifest said when, nothing
-        is known of that.
+        All times are possible where the gate never opened, or where the run was killed before its
+        manifest had the window.
         """
         if self.stop_ns == 0:
             return 0, LATEST_NS
@@ -288,9 +288,7 @@ class TroubleEntry(Part):
 
 
 class UnderWay(Part):
-    """What somebody else needs to finish a run whose process was killed
-    (workloads.runs.recovery).
-    """
+    """The state from which another process finishes a run (workloads.runs.recovery)."""
 
     stage: Text  # loading, starting, measuring, ending, checking, finishing
     home: Text = ""  # its temporary folder, which holds the database
@@ -393,7 +391,7 @@ class Manifest(Part):
     window: Window
     foreign: Foreign = Field(default_factory=Foreign)
     findings: list[FindingEntry] = Field(default_factory=list)
-    troubles: list[TroubleEntry] | None = None  # None: an older run, of which its rows must tell
+    troubles: list[TroubleEntry] | None = None  # None: an older run; its rows show it
     wal_bytes_max: Number = 0
     wal: WalEntry | None = None  # None: no log of SQLite's format was there; or an older run
     pressure: Pressure | None = None  # None: this kernel does not tell; or an older run
@@ -426,11 +424,11 @@ class Manifest(Part):
 
     @property
     def unmade(self) -> list[FindingEntry]:
-        """Checks that could not be made, of which nobody knows whether they hold."""
+        """Checks that could not be made: nobody knows whether they hold."""
         return [finding for finding in self.findings if not finding.checked]
 
     def over(self) -> None:
-        """Nothing is left to be done: what `under_way` said is not written any more."""
+        """Mark the run as complete: `under_way` is not written any more."""
         self.under_way = None
         self.model_fields_set.discard("under_way")
 
@@ -443,7 +441,7 @@ def read_manifest(folder: Path) -> Manifest:
     folder = Path(folder)
     path = inside(folder, MANIFEST)
     try:
-        said = read_versioned(path, dict, "The run has to be made again.", MOST_BYTES)
+        data = read_versioned(path, dict, "The run has to be made again.", MOST_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         if not folder.exists():
             raise RunError(
@@ -452,31 +450,31 @@ def read_manifest(folder: Path) -> Manifest:
         raise RunError(
             f"{folder}: not a run folder (it has no {MANIFEST}). Try `cwkit list`."
         ) from None
-    return checked(Manifest, said, path)
+    return checked(Manifest, data, path)
 
 
-def checked(kind: type[Of], said: Any, path: Path) -> Of:
+def checked(kind: type[Of], data: Any, path: Path) -> Of:
     """Plain data out of a file as a model. Raises RunError that names the file and the key."""
-    if _deeper_than(said, DEEPEST):
+    if _deeper_than(data, DEEPEST):
         raise RunError(f"{path}: its values are nested too deep. It was cut or edited.")
     try:
-        return kind.model_validate(said)
+        return kind.model_validate(data)
     except ValidationError as error:
-        raise RunError(f"{path}: {_in_words(error)}. It was cut or edited.") from None
+        raise RunError(f"{path}: {_complaint(error)}. It was cut or edited.") from None
 
 
-def _in_words(error: ValidationError) -> str:
+def _complaint(error: ValidationError) -> str:
     """The first complaint: the key, the rule, and the value where it is short."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    said = str(first["msg"]).removeprefix("Value error, ")
+    rule = str(first["msg"]).removeprefix("Value error, ")
     value = first.get("input")
     plain = first["type"] not in ("missing", "value_error") and not isinstance(value, (dict, list))
     shown = f" (it is {_short(value)})" if plain else ""
     if first["type"] == "missing":
         return f"lacks {_short(where, quoted=False)}"
-    said = f"{said[0].lower()}{said[1:]}".rstrip(".")
-    return visible(f"`{_short(where, quoted=False)}`: {said}{shown}" if where else f"{said}{shown}")
+    rule = f"{rule[0].lower()}{rule[1:]}".rstrip(".")
+    return visible(f"`{_short(where, quoted=False)}`: {rule}{shown}" if where else f"{rule}{shown}")
 
 
 def _short(value: Any, *, quoted: bool = True) -> str:
@@ -486,8 +484,8 @@ def _short(value: Any, *, quoted: bool = True) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def _deeper_than(said: Any, levels: int) -> bool:
-    here = [said]
+def _deeper_than(value: Any, levels: int) -> bool:
+    here = [value]
     for _ in range(levels):
         inner: list[Any] = []
         for value in here:
@@ -506,16 +504,16 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     replace(Path(folder) / MANIFEST, json.dumps(_readable(manifest.data()), indent=1) + "\n")
 
 
-def _readable(said: Any) -> Any:
-    """Plain data as any reader of JSON takes it: without numbers that have no end and without
-    halves of characters, which an engine's words or a scenario's evidence may hold.
+def _readable(value: Any) -> Any:
+    """Plain data that every reader of JSON takes. NaN, infinities and halves of characters become
+    text: an engine's message or a scenario's evidence may hold them.
     """
-    if isinstance(said, float):
-        return said if math.isfinite(said) else str(said)
-    if isinstance(said, str):
-        return said if said.isascii() else said.encode("utf-8", "backslashreplace").decode()
-    if isinstance(said, dict):
-        return {key: _readable(value) for key, value in said.items()}
-    if isinstance(said, list):
-        return [_readable(value) for value in said]
-    return said
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {key: _readable(value) for key, value in value.items()}
+    if isinstance(value, list):
+        return [_readable(value) for value in value]
+    return value

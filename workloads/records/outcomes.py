@@ -1,7 +1,7 @@
-"""The words and numbers of a row: how an attempt ended, which kind of conflict it met, and where.
+"""The names and numbers in a row: how an attempt ended, which kind of conflict it met, and where.
 
-They are on disk. An engine and a session's process need them and nothing else of the records, and
-such a process starts in a third of the time without numpy.
+They are on disk. An engine and a session's process need only these, and without numpy such a
+process starts in a third of the time.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ MEANINGS = {
     "refuses that at once, and the busy timeout does not apply: once the other commits, what this "
     "one has read is out of date. BEGIN IMMEDIATE avoids it: it waits for the lock, then reads.",
 }
-"""Each kind in words, with the way out where there is one: whatever tells a kind takes it here."""
+"""Each kind as text, with the way out where there is one. Whatever shows a kind takes it here."""
 
 FULL, IO, LIMIT = range(129, 132)
 CAUSES: Mapping[int, str] = {FULL: "full", IO: "io", LIMIT: "limit"}
-"""Why an attempt failed that no other transaction had a part in, where its engine says so: the disk
-or the database is full; reading or writing failed; a limit was met (memory, the size of a file or
-of a value). They stand in the same field as the kinds of conflict, of which they are none: hence
-the numbers. 0 is any other cause, and every one in a run made before they were kept."""
+"""Causes of a failure in which no other transaction had a part, where the engine reports one: the
+disk or the database is full; reading or writing failed; a limit was met (memory, the size of a file
+or of a value). They share a field with the kinds of conflict, so their numbers differ from those. 0
+is any other cause, and every cause in a run made before causes were kept."""
 
 
 def reason(outcome: int, number: int) -> str:
-    """Why an attempt did not commit, in a word or two: `number` is its field `conflict`.
+    """Why an attempt did not commit, in a word or two. number : its field `conflict`.
 
-    "" : it failed, and its engine says no more of why than its words.
+    "" : it failed, and its engine gives no cause besides its message.
 
     >>> reason(CONFLICT, BUSY), reason(FAILED, FULL), reason(UNKNOWN, IO), reason(FAILED, 0)
     ('busy', 'failed: full', 'unknown: io', '')

@@ -102,7 +102,7 @@ def other_rows(folder):
     np.save(rec.segment_path(folder, 0, 0), np.arange(3))
 
 
-def said(**changes):
+def edited(**changes):
     """The manifest says other things."""
     return lambda folder: write_run(folder, **changes)
 
@@ -146,7 +146,7 @@ def row(field, value):
     return harm
 
 
-def odd(name, make):
+def other(name, make):
     """Something else in a file's place."""
 
     def harm(folder):
@@ -174,7 +174,7 @@ def huge(path):
         file.truncate(1 << 42)  # 4 TiB without a byte on the disk
 
 
-def as_many_rows_as_it_says(folder):
+def rows_as_claimed(folder):
     header(shape=f"({1 << 30},)")(folder)
     path = rec.segment_path(folder, 0, 0)
     os.truncate(path, path.stat().st_size + ((1 << 30) - 8) * rec.ROW_BYTES)
@@ -189,36 +189,36 @@ FORGED = {
     "5,000 digits": (written(b'{"cwkit": 1, "seed": ' + b"9" * 5000 + b"}"), "cannot be read"),
     "lists in one another": (written(b'{"cwkit": 1, "run": ' + TOO_DEEP), "nested too deep"),
     "objects in one another": (written(b'{"cwkit":' * 50_000), "nested too deep"),
-    "45 levels": (said(scenario={"params": {"a": json.loads("[" * 45 + "]" * 45)}}), "too deep"),
+    "45 levels": (edited(scenario={"params": {"a": json.loads("[" * 45 + "]" * 45)}}), "too deep"),
     "half a character": (written(b'{"cwkit": 1, "run": "\\ud800"}'), "cannot be read"),
     "no UTF-8": (written(b'{"cwkit": 1, "run": "\xff"}'), "UTF-8"),
     "a second document": (written(b"{}{}"), "cut or edited"),
-    "a string for a number": (said(seed="7"), "`seed`: input should be a valid integer"),
-    "true for a number": (said(seed=True), "`seed`"),
-    "900,000 workers": (said(workers=[worker()] * 900_000), "bytes; such a file has"),
-    "100,000 workers": (said(workers=[worker()] * 100_000), "at most 768 items"),
+    "a string for a number": (edited(seed="7"), "`seed`: input should be a valid integer"),
+    "true for a number": (edited(seed=True), "`seed`"),
+    "900,000 workers": (edited(workers=[worker()] * 900_000), "bytes; such a file has"),
+    "100,000 workers": (edited(workers=[worker()] * 100_000), "at most 768 items"),
     "more workers in the plan": (
-        said(plan={"scenario": "bank", "database": "sqlite", "writers": 900_000}),
+        edited(plan={"scenario": "bank", "database": "sqlite", "writers": 900_000}),
         r"`plan\.writers`: input should be less than or equal to 256 \(it is 900000\)",
     ),
-    "a plan of nothing": (said(plan={}), "`plan`: lacks scenario"),
-    "a worker below 0": (said(workers=[worker(worker=-1)]), r"`workers\.0\.worker`"),
-    "worker 900,000": (said(workers=[worker(worker=900_000)]), r"`workers\.0\.worker`"),
-    "a worker twice": (said(workers=[worker(), worker(number=1)]), "two have the same number"),
-    "two of one number": (said(workers=[worker(), worker(worker=1)]), "the same number"),
-    "a role that is none": (said(workers=[worker(role="king")]), r"`workers\.0\.role`"),
+    "a plan of nothing": (edited(plan={}), "`plan`: lacks scenario"),
+    "a worker below 0": (edited(workers=[worker(worker=-1)]), r"`workers\.0\.worker`"),
+    "worker 900,000": (edited(workers=[worker(worker=900_000)]), r"`workers\.0\.worker`"),
+    "a worker twice": (edited(workers=[worker(), worker(number=1)]), "two have the same number"),
+    "two of one number": (edited(workers=[worker(), worker(worker=1)]), "the same number"),
+    "a role that is none": (edited(workers=[worker(role="king")]), r"`workers\.0\.role`"),
     "a window backwards": (
-        said(window={"start_ns": 1, "measure_ns": 9, "stop_ns": 5}), "follow each other"
+        edited(window={"start_ns": 1, "measure_ns": 9, "stop_ns": 5}), "follow each other"
     ),
     "a window of years": (
-        said(window={"start_ns": 1, "measure_ns": 1, "stop_ns": 10**17}), "within 100,000 s"
+        edited(window={"start_ns": 1, "measure_ns": 1, "stop_ns": 10**17}), "within 100,000 s"
     ),
     "a window below 0": (
-        said(window={"start_ns": -5, "measure_ns": -5, "stop_ns": 5}), r"`window\.start_ns`"
+        edited(window={"start_ns": -5, "measure_ns": -5, "stop_ns": 5}), r"`window\.start_ns`"
     ),
     "10^15 rows": (header(shape=f"({10**15},)"), "tells of 1,000,000,000,000,000 rows"),
     "10^30 rows": (header(shape=f"({10**30},)"), "cannot be read as attempts"),
-    "2^30 rows of which none is on the disk": (as_many_rows_as_it_says, "of 1,073,741,824 rows"),
+    "2^30 rows of which none is on the disk": (rows_as_claimed, "of 1,073,741,824 rows"),
     "rows below 0": (header(shape="(-1,)"), "cannot be read as attempts"),
     "a table of rows": (header(shape="(2, 4)"), "other rows"),
     "Fortran's order": (header(fortran="True"), "other rows"),
@@ -236,18 +236,18 @@ FORGED = {
     "an end before the start": (row("end_ns", 3), "row 2 has a `end_ns` before"),
     "an intention below 0": (row("intended_ns", -(2**63)), "row 2 has an `intended_ns`"),
     "messages that are none": (
-        odd(MESSAGES, lambda path: path.write_text('"a"\n7\n"b"\n')), "line 2: holds no text"
+        other(MESSAGES, lambda path: path.write_text('"a"\n7\n"b"\n')), "line 2: holds no text"
     ),
     "messages without UTF-8": (
-        odd(MESSAGES, lambda path: path.write_bytes(b'"\xff"\n"b"\n')), "line 1: holds no text"
+        other(MESSAGES, lambda path: path.write_bytes(b'"\xff"\n"b"\n')), "line 1: holds no text"
     ),
     "messages nested": (
-        odd(MESSAGES, lambda path: path.write_bytes(TOO_DEEP + b"\n")), "line 1: holds no text"
+        other(MESSAGES, lambda path: path.write_bytes(TOO_DEEP + b"\n")), "line 1: holds no text"
     ),
 } | {
-    f"{name} {what}": (odd(name, make), words)
+    f"{name} {what}": (other(name, make), pattern)
     for name in (MANIFEST, ROWS, MESSAGES)
-    for what, make, words in (
+    for what, make, pattern in (
         ("a pipe", os.mkfifo, "is a pipe and no file"),
         ("a device", device, "is a symbolic link that leads out"),
         ("a folder", os.mkdir, "is a folder and no file"),
@@ -265,10 +265,10 @@ def test_a_forged_run_is_one_sentence_before_anything_is_allocated_or_waited_for
     folder = write_run(tmp_path / "run")
     write_rows(folder, 4)
     rec.read_run(folder)
-    harm, words = FORGED[forgery]
+    harm, pattern = FORGED[forgery]
     harm(folder)
     before = psutil.Process().memory_info().rss
-    with pytest.raises(rec.RunError, match=words) as caught:
+    with pytest.raises(rec.RunError, match=pattern) as caught:
         rec.read_run(folder)
     text = str(caught.value)
     assert "\n" not in text and text.startswith(str(folder)) and len(text) < 500
@@ -280,7 +280,7 @@ def test_later_keys_are_kept_and_older_manifests_lack_some(tmp_path):
     folder = write_run(tmp_path / "run", **later)
     found = read_manifest(folder)
     assert found.data()["weather"] == {"sky": "grey"} and found.data()["plan"]["vacuum"] == 3
-    assert found.wal is None and not found.tells("wal") and found.tells("workers")
+    assert found.wal is None and not found.has("wal") and found.has("workers")
     write_manifest(folder, found)
     assert json.loads((folder / "manifest.json").read_text())["weather"] == {"sky": "grey"}
 
@@ -339,9 +339,9 @@ def test_a_damaged_run_is_one_sentence(tmp_path, damage):
     folder = write_run(tmp_path / "run")
     write_rows(folder, 4)
     rec.read_run(folder)
-    harm, words = DAMAGE[damage]
+    harm, pattern = DAMAGE[damage]
     harm(folder)
-    with pytest.raises(rec.RunError, match=words) as caught:
+    with pytest.raises(rec.RunError, match=pattern) as caught:
         rec.read_run(folder)
     assert "\n" not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""What stands in a manifest is read as it was written, by whichever cwkit."""
+"""A manifest is read as it was written, by whichever cwkit."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def test_what_is_read_and_written_again_has_the_same_bytes(folder: Path, tmp_pat
 def test_an_older_manifest_lacks_what_was_not_kept_then() -> None:
     (older,) = (folder for folder in KEPT if folder.name == "older-bank")
     found = read_manifest(older)
-    assert not found.tells("wal") and not found.tells("conduct")
-    assert found.scenario.kinds == () and not found.engines["libsql"].tells("unit")
-    assert found.window.tells("start_ns") and found.plan.scenario == "bank"
+    assert not found.has("wal") and not found.has("conduct")
+    assert found.scenario.kinds == () and not found.engines["libsql"].has("unit")
+    assert found.window.has("start_ns") and found.plan.scenario == "bank"
 
 
 def test_a_manifest_has_what_a_reader_needs_of_a_scenario_and_an_engine(tmp_path: Path) -> None:
@@ -48,9 +48,9 @@ def test_a_manifest_has_what_a_reader_needs_of_a_scenario_and_an_engine(tmp_path
 def test_a_plan_is_recorded_whole_and_read_with_the_defaults_of_then() -> None:
     plan = make_plan(scenario="counter", database="null", writers=3)
     assert set(plan.recorded().data()) == set(Plan.model_fields)
-    said = json.loads(plan.recorded().model_dump_json())
-    del said["mmap_bytes"], said["deadline_s"]
-    assert RecordedPlan(**said).mmap_bytes == 0 and RecordedPlan(**said).engines() == ("null",)
+    data = json.loads(plan.recorded().model_dump_json())
+    del data["mmap_bytes"], data["deadline_s"]
+    assert RecordedPlan(**data).mmap_bytes == 0 and RecordedPlan(**data).engines() == ("null",)
 
 
 def test_the_keys_stand_in_the_order_of_the_fields() -> None:

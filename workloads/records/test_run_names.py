@@ -31,8 +31,8 @@ def test_a_run_is_found_by_its_path_its_name_or_a_part_of_it(runs: Path) -> None
 def test_a_name_that_no_run_has_is_one_sentence(runs: Path, name: str) -> None:
     with pytest.raises(RunError, match="There is no run") as caught:
         find_run(name, runs)
-    said = str(caught.value)
-    assert "\n" not in said and said.isprintable() and len(said) < 400
+    sentence = str(caught.value)
+    assert "\n" not in sentence and sentence.isprintable() and len(sentence) < 400
 
 
 def test_a_part_that_several_names_have_is_answered_with_them(runs: Path) -> None:

@@ -1,7 +1,7 @@
 """Keys and values of histories: the type of each, and the text that it is shown as.
 
-Two values are the same where their type and their content are: `:x` is not "x", and 1, 1.0, true
-and "1" are four values. Python's == says otherwise of most of these, and knows no keyword.
+Two values are the same where both their type and their content are: `:x` is not "x", and 1, 1.0,
+true and "1" are four values. Python's == takes most of these for equal, and knows no keyword.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MOST_DIGITS = 4300  # of an integer that Python makes of text, or text of
 MOST_DEPTH = 100
 TOO_DEEP = "brackets are nested hundreds deep; a history needs no more than five"
 _HALVES = re.compile(r"[\ud800-\udfff]")  # of characters: no file takes one as it is
-# What reads as it stands, in quotes or not: no number, no keyword, no word of EDN.
+# Text that needs no quotes: it is no number, no keyword, no constant of EDN.
 _BARE = re.compile(r"(?!(?:nil|true|false)$)[^\W\d][\w./-]*")
 
 
@@ -40,7 +40,7 @@ class Literal:
 
 
 class Unordered(tuple[Any, ...]):
-    """What a list held, in no order that anything may be concluded from: the answer was a set."""
+    """The members of a list that was answered as a set: their order means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Pairs(list[tuple[Any, Any]]):
 def plain(value: Any) -> Any:
     """The value as a history keeps it: None, a bool, an integer, a float, a string or a Literal.
 
-    Raises ValueError for what is nested without end, or an integer that is too long to be told.
+    Raises ValueError for a value nested without end, or an integer that is too long to be shown.
 
     >>> plain([1, "a"]), plain({"b": 1, "a": 2}), plain(1.0)
     (Literal(text='[1 "a"]'), Literal(text='{"a" 2, "b" 1}'), 1.0)
@@ -74,7 +74,7 @@ def plain(value: Any) -> Any:
 
 
 def _as_written(value: int) -> Literal:
-    """What is too long to be counted with, by its digits, however long a reader's limit is."""
+    """An integer that is too long to calculate with, as a Literal of its digits."""
     try:
         return Literal(str(value))
     except ValueError:
@@ -83,7 +83,7 @@ def _as_written(value: int) -> Literal:
 
 
 def identity(value: Any) -> Hashable:
-    """What a dict may tell plain values apart by: 1, 1.0 and true are three.
+    """A dict key that tells plain values apart: 1, 1.0 and true are three.
 
     >>> len({identity(1), identity(1.0), identity(True), identity("1")})
     4
@@ -108,8 +108,8 @@ def edn_text(value: Any, depth: int = 0) -> str:
         return repr(value) if math.isfinite(value) else _endless(value)
     if isinstance(value, (Pairs, Mapping)):
         pairs = value.items() if isinstance(value, Mapping) else value
-        told = [f"{edn_text(k, depth + 1)} {edn_text(v, depth + 1)}" for k, v in pairs]
-        return "{" + ", ".join(sorted(told)) + "}"
+        items = [f"{edn_text(k, depth + 1)} {edn_text(v, depth + 1)}" for k, v in pairs]
+        return "{" + ", ".join(sorted(items)) + "}"
     if isinstance(value, (Unordered, Set)):
         return "#{" + " ".join(sorted({edn_text(one, depth + 1) for one in value})) + "}"
     if isinstance(value, (list, tuple)):

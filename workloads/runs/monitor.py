@@ -126,7 +126,7 @@ class Follower:
                 before, before_ns = committed, max(read_ns, start)
             if self._over(tails, now, patience_ns) or now >= stop:
                 break
-            rec.say_seen(self.folder, now)
+            rec.keep_last_seen(self.folder, now)
             # A last look at the log before the workers close it, which removes it.
             edge = measure if meter is None else stop - LAST_NS if now < stop - LAST_NS else stop
             time.sleep(max(min(POLL_S, (edge - now) / 1e9), 0))
