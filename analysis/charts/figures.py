@@ -151,7 +151,7 @@ def latency(lines: Sequence[Line], path: Path) -> None:
 
 
 def shares(lines: Sequence[Line], path: Path) -> None:
-    """What each writer got of all commits, the best served first (median over blocks). The dashed
+    """Each writer's share of all commits, the best served first (median over blocks). The dashed
     line is an even share. Bars of one height are fair; one tall bar beside stumps is one process
     that keeps the lock while the others wait for it.
     """
@@ -235,7 +235,7 @@ def _look(look: tuple[str, str], n: int) -> tuple[str, str]:
 
 
 def _line(axes: Axes, line: Line, n: int, of: int, spread: float = 0.0) -> None:
-    """A line with its intervals, moved sideways by a hair so that intervals don't hide another."""
+    """A line with its intervals, moved sideways by a hair so that they do not hide each other."""
     colour, mark = _look(line.look, n)
     x = np.asarray(line.x, float) + (n - (of - 1) / 2) * spread
     y = np.asarray(line.y, float)
@@ -251,7 +251,7 @@ def _line(axes: Axes, line: Line, n: int, of: int, spread: float = 0.0) -> None:
 
 
 def _in_legend(label: str) -> str:
-    """A label that begins with "_" is none to matplotlib."""
+    """A label for the legend. matplotlib hides labels that begin with "_"."""
     return f" {label}" if label.startswith("_") else label
 
 
@@ -275,7 +275,7 @@ def _legend(axes: Axes) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    """SVG by the name's end (or PNG, to look at). Written whole or not at all."""
+    """Write the chart, whole or not at all. The path's suffix says whether as SVG or PNG."""
     kind = path.suffix.lstrip(".") or "svg"
     out = io.BytesIO()
     _as_text(figure)
@@ -294,10 +294,10 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _as_text(figure: Figure) -> None:
-    """Have every text of a chart shown as it is: names come from files of anybody.
+    """Have every text of a chart shown as it is, because names come from files of anybody.
 
-    matplotlib writes them into the SVG as comments beside the glyphs, where a control character
-    would make it no XML, and reads "$…$" as a formula, which a name may not even be.
+    matplotlib writes texts into the SVG as comments beside the glyphs. A control character in one
+    would make the SVG invalid. It also reads "$…$" as a formula, which may be an invalid one.
     """
     for text in figure.findobj(Text):
         text.set_parse_math(False)
@@ -305,7 +305,7 @@ def _as_text(figure: Figure) -> None:
 
 
 def as_label(text: str) -> str:
-    """A name in a chart. For ticks: those are made only when a chart is drawn."""
+    """A name in a chart. Ticks need it by hand: they are made only when a chart is drawn."""
     shown = visible(text, keep="\n")
     return shown if len(shown) <= LONGEST_LABEL else f"{shown[: LONGEST_LABEL - 1]}…"
 
@@ -321,5 +321,5 @@ CHARTS = (
 
 
 def nothing_to_draw(lines: Sequence[Line]) -> bool:
-    """No line has a single point that could be drawn."""
+    """Whether no line has a point that can be drawn."""
     return not any(math.isfinite(y) for line in lines for y in line.y)

@@ -1,6 +1,6 @@
 """The charts of the models: throughput against writers with its law, predicted against observed.
 
-As in analysis.charts.figures: one function a chart, its docstring is the caption.
+As in analysis.charts.figures, each function is one chart, and its docstring is the caption.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from analysis.wording import begin_label, number, percent
 from workloads.files import visible
 
 KINDS = {"leaf": "#0072b2", "interior": "#c94a00", "other": "#8a6d00", "": "#b9bcc1"}
-"""Kind of page -> colour; "" are pages that were not kept one by one."""
+"""Kind of page -> colour; "" stands for pages that were not recorded one by one."""
 
 MOST_BARS = 8
 
@@ -41,7 +41,7 @@ def scaling_law(found: Sequence[Scaling], path: Path) -> None:
     blocks are too few. A family without a curve has too few numbers of writers for a fit. The
     curve is drawn over the numbers that were measured and no further: it describes these points on
     this machine, and where writers share cores it predicts no other. Look at how far points lie
-    from their curve: where they leave it, what limits them is not what the law knows of.
+    from their curve: where they leave it, something limits them that the law does not know.
     """
     figure, axes = _chart("writers", "committed transactions / s")
     for n, one in enumerate(found):
@@ -77,10 +77,10 @@ def predicted_against_observed(made: Sequence[Prediction], path: Path) -> None:
     the model is right. Each arm has two marks. The full one is of first tries, by the model in
     full: every attempt's own window, what a transaction may touch, pages that were split or rows
     that others hold. The hollow one is of all tries, by the bare formula 1 - exp(-m Σ r w). Bars
-    are 95 % Wilson intervals; the pale band beside a full mark reaches to what the model says if
-    every commit was validated as late as can be, which no row records. A hollow mark above its
-    full one was refused again over rows that it had just been refused over; one to the right of it
-    shows how much too much a mean window says. Numbers beside the marks are the skew of the keys
+    are 95 % Wilson intervals; the pale band beside a full mark ends at the prediction for commits
+    that are validated as late as possible, since no row records when they were. A hollow mark above
+    its full one: retries were refused again over the same rows. One to the right of it: by so much
+    a mean window overstates the aborts. Numbers beside the marks are the skew of the keys
     (zipfian theta; 0 is uniform). An arm without any refusal is at the lower edge, as an arrow
     from the upper end of its interval.
     """
@@ -144,11 +144,11 @@ def _xy(one: Prediction, full: bool) -> tuple[float, float]:
 
 
 def refusal_pages(accounts: Sequence[tuple[str, Met]], path: Path) -> None:
-    """What the refused commits of each run met, by SQLite's own account: of every table and index
-    the share of refusals, apart by the kind of page. Blue are leaf pages, where rows and keys lie:
-    two transactions touched the same one, with or without a row in common. Orange are the pages
-    above them, which every transaction below reads and only a split writes: a few inserts or
-    growing rows there refuse transactions that have nothing to do with each other.
+    """Each table's and index's share of a run's refused commits, by SQLite's own account of the
+    page that they met. Blue are leaf pages, where rows and keys lie: two transactions touched the
+    same one, with or without a row in common. Orange are the pages above them, which every
+    transaction below reads and only a split writes: a few inserts or growing rows there refuse
+    transactions that have nothing to do with each other.
     """
     figure, axes = _chart("share of refused commits (%)", "")
     bars: list[tuple[str, dict[str, float]]] = []

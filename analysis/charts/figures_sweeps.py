@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter
 from analysis.charts.figures import CARD, RC, Line, _line, _save, as_label
 
 WIDEST_TICKS = 28
-"""Letters along one x axis, all its ticks together; more are turned, or they lie on each other."""
+"""Letters of all ticks along one x axis. Ticks with more are turned, so that none overlap."""
 
 
 class Panel(NamedTuple):

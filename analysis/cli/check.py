@@ -79,7 +79,7 @@ def check_command(
 
 
 def _run_or_path(path: Path, runs: Path) -> Path:
-    """A run of that name, or the path as it is, for the checker to say what is wrong with it."""
+    """A run of that name; or else the path as it is, so that the checker names what is wrong."""
     try:
         return find_run(str(path), runs)
     except RunError:
@@ -100,14 +100,15 @@ def run_check(
     """Check every history and print the verdicts; returns the exit status.
 
     0 valid at `level`, 1 violated, 3 unknown (an empty history, registers that can't be decided,
-    something that was not judged), 2 bad input, told in one sentence on standard error, or on
-    `out` where that is given. Of several, 2 wins over 1 over 3.
-    A file that no argument names, in a folder beside histories, may be something else: it is
-    skipped, and that is said (with as_json on standard error). Then the answer is 3 at best, and 2
-    where nothing else was there.
-    An option that does nothing for a history's model is bad input, too.
+    something that was not judged), 2 bad input. Several histories give 2 before 1 before 3.
+
+    Bad input is one sentence on standard error, or on `out` if that is given; nothing is raised. An
+    option that does nothing for a history's model is bad input, too. A file in a folder, beside
+    histories, may be something else. It is skipped with a line on `out` (with as_json on standard
+    error), and the status is then 3 at best, or 2 if the folder held nothing else.
+
     model : None takes the one whose operations the file holds. svg_file : where to draw the
-    first witness. Raises nothing for bad input.
+    first witness.
     """
     wrong = partial(_wrong, out)
     out = out or sys.stdout
@@ -170,14 +171,14 @@ def _wrong(out: TextIO | None, error: Exception) -> None:
 
 
 def _is_over(run: Path) -> None:
-    """A run that is not over may have histories that nobody has put together yet."""
+    """Refuse a run that is not over: its histories may not have been put together yet."""
     from workloads.records import read_manifest
     from workloads.runs import must_be_over
 
     try:
         manifest = read_manifest(run)
     except RunError:
-        return  # what is judged is the history beside it, which says itself whether it is whole
+        return  # the history beside it is judged, and it tells itself whether it is whole
     try:
         must_be_over(run, manifest)
     except RunError as error:
@@ -186,13 +187,13 @@ def _is_over(run: Path) -> None:
 
 def _no_effect(path: Path, keys: str) -> Exception:
     return _BadInput(
-        f"{path}: --{keys}-keys says nothing of {MODELS[0]}: what is read of a list tells the "
-        "order of its versions. Leave the option out."
+        f"{path}: --{keys}-keys does nothing for {MODELS[0]}: a list that was read shows the order "
+        "of its versions. Leave the option out."
     )
 
 
 class _BadInput(ValueError):
-    """What the caller asked for does not exist; one sentence with the way out."""
+    """A mistake of the caller's, as one sentence with the way out."""
 
 
 def _known(what: str, name: str, names: Iterable[str]) -> None:
@@ -204,9 +205,9 @@ def _known(what: str, name: str, names: Iterable[str]) -> None:
 
 
 def _files(paths: Sequence[str | Path]) -> Iterable[tuple[Path, bool]]:
-    """The history files that the arguments name: files, those in folders, those of runs.
+    """The history files of the arguments, which are files, folders of them, and runs.
 
-    Each with whether an argument names it: what merely lies in a folder may be something else.
+    Each comes with whether an argument names it: a file in a folder may be something else.
     """
     if not paths:
         raise _BadInput("Nothing to check: name a history file, a folder of them, or a run.")
@@ -280,7 +281,7 @@ def json_line(path: str | Path, verdict: Verdict, level: str) -> str:
 
 
 def witness_data(history: History, witness: Witness) -> dict[str, Any]:
-    """A witness as plain data: its transactions, its steps, and both in words."""
+    """A witness as plain data: its transactions, its steps, and an explanation of both."""
     marks = marks_of(history, witness)
     marked = frozenset(marks)
     txns = list(dict.fromkeys(witness.txns))
@@ -312,5 +313,5 @@ def witness_data(history: History, witness: Witness) -> dict[str, Any]:
 
 
 def _named(name: Any) -> int | str:
-    """A session or a database: a number as it is, all else as it is shown."""
+    """A session or a database: a number as it is, anything else as text."""
     return name if type(name) is int or name == "" else show(name)

@@ -16,7 +16,7 @@ from typer.models import CommandInfo
 
 
 class Line(NamedTuple):
-    """One command: the function that it is, as `module:function` of this room, and its help."""
+    """One command: its function, as `module:function` of this room, and its help."""
 
     function: str
     help: str
@@ -102,7 +102,7 @@ class _Commands(Mapping[str, Any]):
 
 
 class _Group(TyperGroup):
-    """`cwkit`. Its help is told from the table, so that no command is imported for it."""
+    """`cwkit`. Its help is made from the table, so that no command is imported for it."""
 
     def __init__(self, **how: Any) -> None:
         super().__init__(**{**how, "commands": _Commands()})
@@ -125,4 +125,4 @@ app = typer.Typer(
 
 @app.callback()
 def _cwkit() -> None:
-    """Without an option of its own; it makes of `app` a group."""
+    """`cwkit` has no option of its own. This callback makes `app` a group of commands."""

@@ -19,7 +19,7 @@ With --json it prints one document:
         "band": 0.03,                 greatest deviation inside the A/A interval
         "verdict": "claimed" | "no difference seen" | "within the A/A band" | "not significant" |
                    "A/A control differs" | "cannot be decided" | "not comparable",
-        "sentence": ...,              the verdict in words
+        "sentence": ...,              the verdict as a sentence
         "under_study": {fact: [a, b]},
         "values": [{"block": 0, "a": ..., "b": ...}],  tx/s, share, ns, ns, us a transaction
         "odd": 1,                     runs that stood still or slumped, and are in the ratio
@@ -119,7 +119,7 @@ def compare_command(
     factors = _factors(vary, pairs)
     measures = dict.fromkeys([measure, *(condition.measure for condition in conditions)])
     each = [compare(a, b, one, role, factors) for one in measures for a, b in pairs]
-    family = iter(judged(each))  # whatever is looked at in one call is one family
+    family = iter(judged(each))  # all comparisons of one call are one family
     found = {one: [next(family) for _ in pairs] for one in measures}
     shown = found[measure]
     if all(one.refused for one in shown):
@@ -144,7 +144,7 @@ def _known(name: str, names: object, option: str) -> None:
 
 
 def _factors(vary: list[str] | None, pairs: list[tuple[Side, Side]]) -> frozenset[str] | None:
-    """The facts under study, None where the plans of the arms say them."""
+    """The factors that --vary names, None where the plans of the arms tell them."""
     if vary is None:
         return None
     manifests = (
@@ -190,7 +190,7 @@ def _show(found: list[Comparison], gates: list[Gate], notes: list[str], console:
 
 
 def _factor_lines(found: list[Comparison]) -> list[str]:
-    """What differs on purpose: each fact with its values, or only the facts of many arms."""
+    """The factors, a fact with its values each; for many arms the names alone."""
     facts_of = dict.fromkeys(name for one in found for name in one.variables)
     if not facts_of:
         return []
@@ -231,7 +231,7 @@ def _in_short(found: Comparison) -> str:
 
 
 def _statistics(found: list[Comparison]) -> list[str]:
-    """What the verdicts rest on, once for all of them."""
+    """The statistics behind the verdicts, once for all of them."""
     arms = [one for one in found if one.kind == "arms" and one.ratio.known]
     if not arms:
         return []
@@ -256,7 +256,7 @@ def _statistics(found: list[Comparison]) -> list[str]:
 
 
 def _kinds(found: list[Comparison]) -> list[str]:
-    """What an abort rate is made of, and what those kinds mean."""
+    """The kinds of refusal behind each abort rate, and the meaning of those kinds."""
     rates = [one for one in found if one.measure == "abort-rate" and one.values]
     sides = {name: kinds for one in rates
              for name, kinds in zip((one.a, one.b), one.kinds, strict=True)}  # fmt: skip

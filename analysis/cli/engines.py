@@ -1,4 +1,4 @@
-"""`cwkit engines`: what each engine says of itself, and what it answers when it is tried."""
+"""`cwkit engines`: each engine's identity, and its answers when it is tried."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def engines_command(
 def show_engines(names: list[str], as_json: bool, console: Console, waiting: Console) -> None:
     """Probe engines and print their answers; each refusal in the engine's own words.
 
-    waiting : where it is said which engine is being asked.
+    waiting : prints which engine is being asked.
     """
     from workloads.engines import probe, to_dict
 

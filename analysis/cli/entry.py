@@ -1,9 +1,9 @@
 """The command line: every capability of the kit is one command, and bad input is one sentence.
 
-Results go to standard output, and what is for people who wait (progress) to standard error.
-Exit status: 0 it is well; 1 something is not (an invariant broke, a worker died, a disk filled,
-many attempts failed, a level is violated); 2 the input cannot be used, and nothing was written; 3
-cannot be decided; 130 Ctrl-C.
+Results go to standard output, progress for people who wait to standard error. Exit status: 0 all is
+well; 1 something is not (an invariant broke, a worker died, a disk filled, many attempts failed, a
+level is violated); 2 the input cannot be used, and nothing was written; 3 cannot be decided; 130
+Ctrl-C.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main() -> None:
-    """Console entry: turns whatever the user could mend into one sentence and status 2."""
+    """Console entry: an error that the user can mend becomes one sentence and status 2."""
     signal.signal(signal.SIGTERM, _terminated)
     with guarded():
         try:
@@ -41,9 +41,9 @@ def main() -> None:
                 name_left_over(sys.argv[1:])
                 app()
             finally:
-                sys.stdout.flush()  # here, where what it meets can be told
+                sys.stdout.flush()  # here, where an error of it is still reported
         except (PlanError, UnknownName, EngineMissing, RunError, RunFailed) as error:
-            # Each of several mistakes is a line of ours, and the text in it was made visible.
+            # Several mistakes are a line of ours each, and the text in them was made visible.
             ours = "\n" if getattr(error, "several", False) else ""
             for sentence in visible(_by_option(error), keep=ours).splitlines():
                 print(f"cwkit: {sentence}", file=sys.stderr)
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _by_option(error: Exception) -> str:
-    """What is wrong, by the name of the option: the plan calls --duration `duration_s`."""
+    """The error with the option's name for the plan's: --duration for `duration_s`."""
     text, field = str(error), getattr(error, "field", "")
     if not field or not any(option in sys.argv for option in ("run", "search")):
         return text

@@ -1,4 +1,4 @@
-"""What `cwkit show` says of a folder that holds more than one run, and `cwkit sweep` at its end."""
+"""A folder of several runs on one screen: `cwkit show FOLDER`, and the end of `cwkit sweep`."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def _left_out(folder: Path) -> list[str]:
 
 
 def print_table(table: Data, console: Console) -> None:
-    """A table on the terminal: words to the left, numbers to the right.
+    """A table on the terminal: text flush left, numbers flush right.
 
-    Where it is too narrow the columns "between" are left out before anything is folded.
+    If the terminal is too narrow, the columns "between" are left out before anything is folded.
     """
     columns = [list(column) for column in zip(table.head, *table.rows, strict=True)]
     widths = [max(map(len, column)) + 2 for column in columns]

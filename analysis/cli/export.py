@@ -20,8 +20,8 @@ def export_command(
     what: Annotated[
         str,
         typer.Option(
-            help="attempts, due (everybody whom an open loop was to serve) or cells (default: of "
-            "a run attempts, of a sweep cells)"
+            help="attempts, due (all transactions that an open loop was to serve) or cells "
+            "(default: attempts of a run, cells of a sweep)"
         ),
     ] = "",
     out: Annotated[

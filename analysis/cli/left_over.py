@@ -1,4 +1,4 @@
-"""What killed processes have left: every command says it in one line before it begins."""
+"""Leftovers of killed processes: every command names them in one line before it begins."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workloads.files import LeftOver, clear_stages, left_over, visible
 def name_left_over(argv: Sequence[str]) -> None:
     """One line on standard error where killed processes have left temporary folders.
 
-    Those of stages, on which schedules were played, are removed: nobody need be asked.
+    Folders in which schedules were run are removed at once: nobody needs them.
     """
     clear_stages()
     if argv[:1] in ([], ["recover"]) or "--help" in argv:

@@ -1,6 +1,6 @@
 """`cwkit list`: the runs, sweeps, reports and searches there are; or the workloads or the sweeps.
 
-A room is imported where a folder of its kind is met: the list is typed often and starts in no time.
+A room is imported only when a folder of its kind is found, because the list is typed often.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TROUBLES = {
     "commits": "COMMITs refused",
     "failed": "many attempts failed",
 }
-"""Each kind of trouble (workloads.runs.trouble) in a table's cell."""
+"""The text of each kind of trouble (workloads.runs.trouble) in a table's cell."""
 
 
 def list_command(
@@ -82,7 +82,7 @@ def list_sweeps(console: Console) -> None:
 
 
 def _entry(folder: Path) -> tuple[str, str] | None:
-    """(what, result) of a folder; None where it is none of ours."""
+    """(what, result) of a folder; None where it is not one of ours."""
     try:
         for note, describe in KINDS.items():
             if (folder / note).exists():
@@ -114,7 +114,7 @@ def _of_an_experiment(folder: Path) -> tuple[str, str]:
 
 
 def progress_of(experiment: Experiment) -> str:
-    """Cells done of how many, and how many have no result."""
+    """How many of the cells are done, and how many have no result."""
     from workloads.experiments import DONE
 
     states = [cell.state for cell in experiment.cells.values()]
@@ -124,7 +124,7 @@ def progress_of(experiment: Experiment) -> str:
 
 
 def _of_a_report(folder: Path) -> tuple[str, str]:
-    """Of its experiments those that can be read, and how many cannot."""
+    """The experiments of a report that can be read, and how many cannot."""
     from analysis.report import read_suite
     from workloads.experiments import DONE, NOTE, read_experiment
 
@@ -193,5 +193,5 @@ KINDS: dict[str, Callable[[Path], tuple[str, str]]] = {
     "manifest.json": _of_a_run,
     "search.json": _of_a_search,
 }
-"""What a folder is, by the file that it holds. The names are the rooms' own; to take them from
-there would import all four."""
+"""The file that tells a folder's kind -> its entry. The rooms define these names too; to take them
+from there would import all four rooms."""

@@ -1,4 +1,4 @@
-"""`cwkit conflicts` and `cwkit scaling`: what the models say of runs and experiments."""
+"""`cwkit conflicts` and `cwkit scaling`: the models of runs and experiments."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def conflicts_command(
         try:
             made.append(predict(run))
         except NotLoaded as error:
-            without += [] if behind else [str(error)]  # or it is said there
+            without += [] if behind else [str(error)]  # or it is shown there
         except NoAnswer as error:
             without.append(str(error))
     if made:
@@ -85,7 +85,7 @@ def conflicts_command(
 
 
 def _plans(folder: Path) -> list[RecordedPlan]:
-    """What a run, or each arm of an experiment, was asked to do."""
+    """The plans of a run, or of each arm of an experiment."""
     from workloads.experiments import read_experiment
 
     if (folder / "experiment.json").is_file():

@@ -1,6 +1,6 @@
-"""Options that several commands take, and what becomes of their values.
+"""Options that several commands take, and the values made from them.
 
-Those of a plan are made from its fields: a new field is written once, in the plan.
+The options of a plan are made from its fields: a new field is written once, in the plan.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LoadOption = Annotated[
     list[Path] | None,
     typer.Option("--load", metavar="FILE.py", help="load this file of yours, which it names"),
 ]
-"""A folder may come from anybody: a file that only the folder names is never loaded."""
+"""A folder may come from anybody, so a file that only a folder names is never loaded."""
 
 
 def load_files(paths: Sequence[Path], plans: Sequence[RecordedPlan]) -> None:
@@ -155,15 +155,16 @@ def _options(
 
 
 def _typed_as(field: Any) -> tuple[type, Any, str]:
-    """Type, default and help of a field. Whose help says what the default is, needs none: what
-    is not given may then be what the scenario suggests.
+    """Type, default and help of a field.
+
+    If the help itself states the default, the option has none: the scenario may suggest another.
     """
     text = field.description or ""
     return _kind(field.annotation), None if STATES_DEFAULT in text else field.default, text
 
 
 def _kind(annotation: Any) -> type:
-    """The type that is typed: of a Literal that of its values, and without None."""
+    """The type that is typed: without None, and for a Literal the type of its values."""
     if get_origin(annotation) is Literal:
         return type(get_args(annotation)[0])
     if parts := [part for part in get_args(annotation) if part is not types.NoneType]:
@@ -181,7 +182,7 @@ def _option(name: str, option: str, kind: type, default: Any, text: str) -> insp
 
 
 def _plan(typed: Mapping[str, Any]) -> dict[str, Any]:
-    """What was typed, as `make_plan` takes it."""
+    """The typed values, as `make_plan` takes them."""
     from workloads.engines import trust
     from workloads.records import Retry
 

@@ -1,4 +1,4 @@
-"""Progress of a run, or of a set of experiments, for people who wait."""
+"""Progress of a run, or of a suite of experiments, for people who wait."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Live:
 
 
 class CellCounter:
-    """Progress of a set of experiments: a line for each finished cell, and the one that runs."""
+    """Progress of a suite of experiments: a line for each finished cell, and the one that runs."""
 
     def __init__(self, designs: Sequence[Design], console: Console) -> None:
         self.cells = sum(design.cells for design in designs)

@@ -73,7 +73,7 @@ def _whole(what: str) -> str:
 
 
 def _summary(done: Cleared) -> str:
-    """What `--all` came to, and what it could not do."""
+    """The result of `--all`, and the things that it could not do."""
     if not done.runs and not done.folders and not done.failed:
         return "Nothing was left."
     finished = sum(one.run is not None for one in done.runs)

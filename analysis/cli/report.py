@@ -17,7 +17,7 @@ from workloads.experiments import read_experiment, unwritable
 
 def report_command(
     quick: Annotated[bool, typer.Option(help="under a minute: fewer and shorter blocks")] = False,
-    seed: Annotated[int, typer.Option(help="of the draws and of the order of the arms")] = 1,
+    seed: Annotated[int, typer.Option(help="seeds the draws and the order of the arms")] = 1,
     into: Annotated[
         Path | None, typer.Option(help="go on with the runs in this folder (default: a new one)")
     ] = None,
@@ -26,7 +26,7 @@ def report_command(
     ] = False,
     sweeps: Annotated[
         list[Path] | None,
-        typer.Option("--sweep", help="a sweep's folder, to be told with the rest; may be repeated"),
+        typer.Option("--sweep", help="a sweep's folder, to be reported too; may be repeated"),
     ] = None,
     foreign_limit: Annotated[
         float | None,
@@ -87,7 +87,7 @@ def report_command(
             add_sweeps(folder, sweeps)
     except OSError as error:
         raise unwritable(folder, error) from error
-    # A minute's report is no replacement for the committed one: it stays with its runs.
+    # A quick report does not replace the committed one: it stays with its runs.
     beside = read_suite(folder).quick
     out = out or (folder / "REPORT.md" if beside else Path("REPORT.md"))
     figures = figures or (folder / "published" if beside else Path("analysis/published"))

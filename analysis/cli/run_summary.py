@@ -47,20 +47,20 @@ from workloads.records import FindingEntry, RecordedPlan, Run
 from workloads.runs import Trouble, is_going_on, troubles
 
 SMALL = 0.001
-"""Share of the time in attempts below which no word is lost on it."""
+"""Share of the time in attempts below which it is not shown."""
 
 ARMS_SHOWN = 30
 """Lines of refusals of an experiment, all its arms together."""
 
 ERROR_LINES_SHOWN = 60
-"""Lines of one process."""
+"""Lines of one process's standard error that are shown."""
 
 WORKERS_SHOWN = 16
 """A table of 256 workers hides the rest of the screen; beyond this the best and worst are shown."""
 
 
 def summary(run: Run) -> RenderableType:
-    """Everything that one run tells, as tables for a terminal. Never fails on an odd run."""
+    """Everything about one run, as tables for a terminal. Never fails, however odd the run."""
     counted = count(run)
     parts: list[RenderableType] = [*_troubles(run)]
     parts += [one_line(line) for line in _heading(run, counted)]
@@ -81,12 +81,12 @@ def summary(run: Run) -> RenderableType:
 
 
 def _troubles(run: Run) -> list[RenderableType]:
-    """First of all: why the numbers below are not those of what was asked for."""
+    """First of all: why the numbers below are not those of the plan."""
     return [one_line(f"NOT WELL  {each.sentence}", style="bold red") for each in troubles_of(run)]
 
 
 def troubles_of(run: Run) -> list[Trouble]:
-    """As its manifest tells them; of an older run, as its rows do."""
+    """A run's troubles, from its manifest; those of an older run from its rows."""
     recorded = run.manifest.troubles
     if recorded is None:
         return troubles(run.workers)
@@ -94,7 +94,7 @@ def troubles_of(run: Run) -> list[Trouble]:
 
 
 def _error_output(run: Run) -> list[RenderableType]:
-    """What the processes of a run that is not well wrote to their standard error."""
+    """Standard error of the processes of a run that is not well."""
     parts: list[RenderableType] = []
     if run.manifest.ok:
         return parts
@@ -111,7 +111,7 @@ def _error_output(run: Run) -> list[RenderableType]:
 
 
 def refusals(run: Run) -> list[RenderableType]:
-    """What a run's attempts were refused for, all roles together; nothing for one without any."""
+    """The refusals of a run's attempts, all roles together; [] for a run without any."""
     found = [
         {(role, *kind): waits for kind, waits in tally.waits_ns.items()}
         for role, tally in count(run).roles.items()
@@ -140,7 +140,7 @@ def wal_line(run: Run, counted: Count) -> str:
 
 
 def conflicts(run: Run, most: int = MOST_DRAWN) -> list[RenderableType]:
-    """Which pages and rows the refused transactions met; nothing for a run without any."""
+    """The pages and rows that the refused transactions met; [] for a run without any."""
     parts: list[RenderableType] = []
     for part in conflict_parts(run, most):
         shown = one_line(part) if isinstance(part, str) else plain_table(part)
@@ -157,9 +157,7 @@ def summary_lines(run: Run, width: int = 100) -> list[str]:
 
 
 def unfinished(run: Run) -> list[str]:
-    """What a reader must know first of a run that is not over, or was finished by another process
-    than its own.
-    """
+    """Why a run is not over, or that another process than its own finished it; else []."""
     manifest, left = run.manifest, run.manifest.under_way
     stage = left.stage if left is not None else "measuring"
     if left is None and manifest.ended != "running":
@@ -181,7 +179,7 @@ def unfinished(run: Run) -> list[str]:
 
 
 def doubts(run: Run, counted: Count) -> list[str]:
-    """What makes the numbers of a run doubtful, said before anybody quotes them."""
+    """Doubts about the numbers of a run, shown before anybody quotes them."""
     lines = []
     foreign = run.manifest.foreign
     for share, what in (
@@ -243,7 +241,7 @@ def _heading(run: Run, counted: Count) -> list[str]:
 
 
 def _warm_up(counted: Count, plan: RecordedPlan) -> str:
-    """How long it was, and who decided it where it was not the plan alone."""
+    """The warm-up's length, and what decided it where it was not the plan alone."""
     planned = f"{plan.warmup_s:g} s of warm-up"
     found = counted.steady
     if found is None or found.state == COUNTED:
@@ -292,7 +290,7 @@ def _role_tables(counted: Count, role: str) -> list[RenderableType]:
 
 
 def rate_line(tally: Tally) -> str:
-    """That the rate of an open loop was not met, and what became of those due; "" where it was."""
+    """How far the rate of an open loop was missed, and what became of those due; "" if met."""
     due = tally.due
     if due is None or due.met:
         return ""
@@ -304,15 +302,15 @@ def rate_line(tally: Tally) -> str:
     before = f" ({whole(earlier)} of the commits were due before it.)" if earlier else ""
     return (
         f"Rate not met: {number(due.asked_per_s)} a second were due, "
-        f"{number(tally.per_s)} a second committed. Of {many} due in the window "
-        f"{whole(due.served)} were served in it ({percent(due.share)}); of the others "
+        f"{number(tally.per_s)} a second committed. In the window {many} "
+        f"were due and {whole(due.served)} served ({percent(due.share)}); of the others "
         f"{whole(due.given_up)} failed or given up, {unknown}{whole(under_way)} under "
         f"way, {unbegun} never begun{oldest}.{before} `whole` is over all of those due."
     )
 
 
 def attempts_line(tally: Tally) -> str:
-    """The referee's equation, with its numbers: every attempt is in exactly one term."""
+    """The equation of attempts, with its numbers: every attempt is in exactly one term."""
     kinds = [f"{whole(n)} {kind} at {phase}" for kind, phase, n in tally.conflict_table()]
     conflicts = times(tally.conflicted, "conflict") + (f" ({', '.join(kinds)})" if kinds else "")
     return (
@@ -336,7 +334,7 @@ def effort_line(tally: Tally) -> str:
 def open_share(tally: Tally) -> str:
     """How much of that time lay in attempts still open when the window closed; "" for hardly any.
 
-    Each worker has at most one, so that of a long window with short attempts there is no word.
+    Each worker has at most one, so it is too little to show in a long window of short attempts.
     """
     text = ""
     if (share := tally.of_attempts(tally.open_ns)) >= SMALL:
@@ -362,7 +360,7 @@ def fairness_line(counted: Count, role: str) -> str:
 def _refusals(
     found: Waits, whose: tuple[str, ...] = (), shown: int = SHOWN
 ) -> list[RenderableType]:
-    """What was refused, with the time waited, and what the kinds mean."""
+    """Refusals with the time waited, and the meaning of their kinds."""
     if not found:
         return []
     data = refusals_table(found, whose, shown)

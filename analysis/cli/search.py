@@ -1,6 +1,6 @@
 """`cwkit search`: the highest rate of an open loop that meets an objective, and the curve to it.
 
-With --json it prints one document, which is in the folder as `answer.json` in any case:
+With --json it prints one document, which is always kept in the folder as `answer.json`:
 
     {"cwkit": 1, "command": ..., "folder": ..., "objective": "p99 < 10ms",
      "status": 0,                      0 found, 1 not met at any rate (or a check did not hold)
@@ -88,7 +88,8 @@ def search_command(
     repeats: Annotated[int, typer.Option(help="runs at each rate; more than half decide")] = 3,
     step: Annotated[float, typer.Option(help="between neighbouring rates")] = STEP,
     longest: Annotated[
-        float, typer.Option(help="a run may be lengthened so far for enough transactions, s")
+        float,
+        typer.Option(help="the longest that a run may be made to have enough transactions, s"),
     ] = LONGEST_S,
     foreign_limit: Annotated[
         float, typer.Option(help="share of the CPU time that others may use in a run")
@@ -138,7 +139,7 @@ def search_command(
 
 
 def _typed(context: typer.Context) -> list[str]:
-    """What of the search itself was typed, and not left to its default."""
+    """The options of the search itself that were typed, and not left to their defaults."""
     other = ("into", "load", "as_json", "runs", "databases")
     return [
         name
@@ -173,7 +174,7 @@ def _search(
     return Search(make_plan(**plan), slo, repeats, step, longest, foreign_limit)
 
 
-# --- what it came to --------------------------------------------------------------------------
+# --- the answer -------------------------------------------------------------------------------
 
 
 def _statistics(found: Found) -> list[str]:

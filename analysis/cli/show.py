@@ -1,4 +1,4 @@
-"""`cwkit show`: one run in words and tables, or a sweep's table."""
+"""`cwkit show`: one run as sentences and tables, or a sweep's table."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def show_command(
 
 
 def show_run(run: Run, console: Console) -> None:
-    """A run in words and tables."""
+    """Print a run as sentences and tables."""
     for line in summary_lines(run):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

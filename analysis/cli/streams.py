@@ -1,7 +1,7 @@
-"""Standard output and standard error, on which nobody's text acts.
+"""Standard output and standard error, on which nobody's text acts as a control sequence.
 
-Whatever is printed past `Terminal` goes through here: `print`, the command line's own complaints, a
-library's warnings.
+Whatever is printed without `Terminal` goes through here: `print`, the command line's own
+complaints, a library's warnings.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from workloads.files import visible
 
 
 class _Guarded:
-    """A stream that shows what would act. Its lines are lines of ours."""
+    """A stream that shows control characters as text. Its line ends are ours."""
 
     def __init__(self, stream: TextIO) -> None:
         self.rich_proxied_file = stream  # what rich writes to, styles and all
@@ -42,7 +42,7 @@ class _Guarded:
 
 @contextlib.contextmanager
 def _read_or_dropped(stream: TextIO) -> Iterator[None]:
-    """Who stops reading (`| head`) changes nothing of what a command found, nor of its status."""
+    """A reader that stops (`| head`) changes neither a command's result nor its status."""
     try:
         yield
     except BrokenPipeError:
@@ -50,7 +50,7 @@ def _read_or_dropped(stream: TextIO) -> Iterator[None]:
 
 
 def let_go(stream: TextIO) -> None:
-    """Drop what is held back for a stream that takes no more, and all that is still to come.
+    """Drop everything that is buffered for a stream that takes no more, and all that follows.
 
     Python would try again when it ends, complain, and end with a status of its own.
     """
@@ -62,7 +62,7 @@ def let_go(stream: TextIO) -> None:
 
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
-    """Have standard output and standard error show what would act, whoever prints meanwhile."""
+    """Guard standard output and standard error against whatever is printed meanwhile."""
     before = sys.stdout, sys.stderr
     for stream in before:
         if reconfigure := getattr(stream, "reconfigure", None):

@@ -1,4 +1,4 @@
-"""`cwkit sweep SWEEP`: run a grid, go on where it was, and show what it came to."""
+"""`cwkit sweep SWEEP`: run a grid, go on where it was interrupted, and show the result."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ORDER_SHOWN = 100
 """Arms of the first block that a dry run prints in their order."""
 
 LATELY = 5
-"""Newest folders that tell how long a cell takes beside its run, where this one has none yet."""
+"""So many of the newest folders tell how long a cell takes beside its run, before this one can."""
 
 
 def sweep_command(
@@ -67,7 +67,8 @@ def sweep_command(
     jobs: Annotated[int, typer.Option(help="cells at a time, each on CPUs of its own")] = 1,
     cpus: Annotated[int, typer.Option(help="CPUs of each of them (default: an even part)")] = 0,
     oversubscribe: Annotated[
-        bool, typer.Option("--oversubscribe", help="more than there are; every result says so")
+        bool,
+        typer.Option("--oversubscribe", help="use more CPUs than there are; every result says so"),
     ] = False,
     blocks: Annotated[int | None, typer.Option(help="instead of the file's")] = None,
     seed: Annotated[int | None, typer.Option(help="instead of the file's")] = None,
@@ -82,7 +83,9 @@ def sweep_command(
     ] = False,
     retry_contaminated: Annotated[
         bool,
-        typer.Option("--retry-contaminated", help="run those again while others used the machine"),
+        typer.Option(
+            "--retry-contaminated", help="run again the cells during which others used the machine"
+        ),
     ] = False,
     again: Annotated[
         list[str] | None, typer.Option(help="run this arm's finished cells again; `all`: all")
@@ -98,7 +101,7 @@ def sweep_command(
     sweep = read_sweep(sweep_path(asked), blocks=blocks, seed=seed, duration_s=duration)
     console, waiting = terminal.console(), terminal.console(stderr=True)
     repeat = _repeat(sweep, again or [], retry_failed, retry_contaminated)
-    # What cannot be done is refused before anything is written.
+    # An impossible request is refused before anything is written.
     run_cells, at_a_time = _conductor(sweep, dask, jobs, cpus, oversubscribe, waiting)
     folder, fresh = _folder(
         sweep, runs, into, new, finished=bool(retry_failed or retry_contaminated or again)
@@ -139,7 +142,7 @@ def sweep_command(
 def _conductor(
     sweep: Sweep, dask: str | None, jobs: int, cpus: int, over: bool, waiting: Console
 ) -> tuple[Callable[..., Experiment], int]:
-    """What runs the cells, and how many at a time. Raises what it can know before that."""
+    """The function that runs the cells, and how many at a time. Impossible options are refused."""
     print_line = partial(waiting.print, markup=False, highlight=False, soft_wrap=True)
     if dask is None:
         slots(jobs, cpus_each=cpus, oversubscribe=over)
@@ -164,7 +167,7 @@ def _print_lines(console: Console, lines: Sequence[str]) -> None:
 def _repeat(
     sweep: Sweep, again: Sequence[str], retry_failed: bool, retry_contaminated: bool
 ) -> Callable[[Cell], bool]:
-    """Which cells that were run are to be run again. Raises PlanError for an arm that is none."""
+    """Which finished cells to run again. Raises PlanError for an arm that does not exist."""
     for name in again:
         if name != "all" and name not in sweep.design.arms:
             near = nearest(name, sweep.design.arms, 0)
@@ -209,7 +212,7 @@ def _beside(folder: Path, runs: Path) -> Beside:
 
 
 def _announced(sweep: Sweep, before: Experiment, fresh: bool) -> list[str]:
-    """What begins or goes on, and what is known to be missing."""
+    """Lines on what begins or goes on, and on arms that are known to be missing."""
     cells = times(sweep.cells, "cell")
     design = sweep.design
     lines = [f"{design.name}: {design.question}"]
@@ -237,7 +240,7 @@ def _dry_run(
     repeat: Callable[[Cell], bool],
     console: Console,
 ) -> None:
-    """Say what would be run, in which order, and for how long."""
+    """Print the cells that would be run, in which order, and for how long."""
     done = {}
     design = sweep.design
     if not fresh:
@@ -275,7 +278,7 @@ def _of_what(extra: Beside) -> str:
 
 
 def _go_on(asked: str, folder: Path, given: dict[str, object], more: list[str]) -> list[str]:
-    """What is kept of an interrupted sweep, and the command that goes on."""
+    """How much of an interrupted sweep is kept, and the command that goes on."""
     experiment = read_experiment(folder)
     typed = ["cwkit", "sweep", asked, "--into", str(folder), *more]
     for option, value in given.items():

@@ -27,9 +27,9 @@ SHOW_S = 0.5
 class SweepLive:
     """On a terminal a few lines that change; elsewhere a line for each finished cell.
 
-    `on_cell` and `watch` are for `workloads.experiments.run_experiment`. guess : what a cell
-    takes beside its run, as far as it is known before; replaced by what the finished cells of this
-    sweep took.
+    `on_cell` and `watch` are for `workloads.experiments.run_experiment`. guess : the time that a
+    cell takes beside its run, as far as it is known before. The times of this sweep's finished
+    cells replace it.
     """
 
     def __init__(self, console: Console, experiment: Experiment, guess: Beside, jobs: int) -> None:
@@ -55,7 +55,7 @@ class SweepLive:
         if self.live:
             self.live.stop()
 
-    # -- told by the conductor ------------------------------------------------------------------
+    # -- called by the conductor ----------------------------------------------------------------
 
     def on_cell(self, experiment: Experiment, block: int, arm: str, state: str) -> None:
         self.experiment = experiment
@@ -97,7 +97,7 @@ class SweepLive:
             self.live.update(Group(*map(one_line, self.lines())), refresh=True)
 
     def lines(self) -> list[str]:
-        """What a terminal shows now."""
+        """The lines on the terminal now."""
         states = [cell.state for cell in self.experiment.cells.values()]
         bad = {state: states.count(state) for state in dict.fromkeys(states) if state != DONE}
         counts = [f"{len(states)} of {self._cells()} cells done"]
@@ -133,11 +133,11 @@ class SweepLive:
         return self.experiment.design.cells
 
     def left_s(self) -> float:
-        """What the cells that are not done will take, s."""
+        """The time that the cells still to be run will take, s."""
         return sum(self.cost[arm] for _, arm in self.experiment.left()) / self.jobs
 
     def _costs(self, guess: Beside) -> dict[str, float]:
-        """What a cell of each arm takes, s: as its own finished cells did, else by the guess."""
+        """The time of a cell of each arm, s: that of its own finished cells, else the guess."""
         costs = {arm: guess.seconds(values) for arm, values in self.experiment.design.arms.items()}
         for arm in costs:
             took = [cell.took_s for cell in self.experiment.arm(arm) if cell.took_s]

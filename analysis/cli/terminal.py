@@ -1,8 +1,8 @@
-"""The terminal, and the one way to it: text of theirs is shown there and never acts on it.
+"""The terminal, and the one way to it: somebody else's text is shown there and never acts on it.
 
 Whatever a command prints goes through `Terminal` (rich's tables and live lines) or through the
 guarded streams (everything else: `print`, the command line's own complaints, a library's warnings).
-Both show what would act as its escape (`workloads.files.visible_text`); nothing is rich's markup.
+Both show a control character as its escape (`workloads.files.visible`); nothing is rich's markup.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PIPED_WIDTH = 200
 
 
 class Terminal(Console):
-    """rich's console for text that may come from anybody. A string is one line of it, or one cell.
+    """rich's console for text that may come from anybody. A string is one line, or one cell.
 
     No emoji: `hotspot:X:Y` would lose its X to one.
     """
@@ -32,13 +32,13 @@ class Terminal(Console):
         super().__init__(emoji=False, markup=False, highlight=False, **how)
 
     def render_str(self, text: str, **how: Any) -> Text:
-        """As rich does it, of what is visible: before the layout, which counts characters."""
+        """As rich does it, but made visible before the layout, which counts characters."""
         return super().render_str(visible(text), **how)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """As rich does it; what somebody put into a `Text` by hand is made visible here."""
+        """As rich does it. Text that was put into a `Text` by hand is made visible here."""
         for segment in super().render(renderable, options):
             text, style, control = segment
             yield segment if control else Segment(visible(text, keep="\n"), style)
@@ -50,9 +50,7 @@ class Terminal(Console):
 
 
 def console(*, stderr: bool = False) -> Terminal:
-    """Where the commands print: results on standard output, and with `stderr` what is for people
-    who wait.
-    """
+    """The console of the commands: results on standard output; with `stderr`, progress."""
     made = Terminal(stderr=stderr)
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = PIPED_WIDTH  # a table is folded for a screen, not for a file

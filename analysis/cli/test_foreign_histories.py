@@ -605,7 +605,7 @@ def test_an_option_that_does_nothing_for_the_model_is_refused(tmp_path: Path, op
     out = io.StringIO()
     assert run_check([tmp_path / "lists.jsonl"], out=out, **{option: True}) == 2  # type: ignore[arg-type]
     said = out.getvalue()
-    assert f"--{option.replace('_', '-')} says nothing of list-append" in said
+    assert f"--{option.replace('_', '-')} does nothing for list-append" in said
     assert "Leave the option out" in said
     assert "valid" not in said
     only = [tmp_path / "registers.jsonl"]

@@ -83,7 +83,9 @@ def test_it_is_said_in_one_line_and_never_as_a_number_of_those_served() -> None:
     lines = summary_lines(made, 300)
     (said,) = (line for line in lines if "Rate not met" in line)
     assert tally.due is not None
-    assert f"Of {tally.due.many:,} transactions due in the window {tally.due.served:,}" in said
+    assert (
+        f"In the window {tally.due.many:,} transactions were due and {tally.due.served:,}" in said
+    )
     assert "1,000 a second were due" in said and "never begun, the oldest for 2." in said
     (whole,) = (line for line in lines if line.split()[:1] == ["whole"])
     assert whole.count("≥ ") == 4  # p50, p90, p99 and the maximum; p99.9 has too few
