@@ -19,7 +19,7 @@ import pytest
 
 from properties.checker import Verdict, check
 from tools import fuzz
-from tools.fuzz.harness import play
+from tools.fuzz.harness import run_fuzzer
 from tools.fuzz.histories import Histories
 from tools.fuzz.planted import PLANTED
 from workloads.errors import HistoryError
@@ -31,7 +31,7 @@ INPUTS = 120
 
 @pytest.mark.parametrize("name", list(fuzz.REGISTRY))
 def test_nothing_is_found(name: str, seed: int, tmp_path: Path) -> None:
-    campaign = play(name, INPUTS, seed, keep=tmp_path / "kept", jobs=1)
+    campaign = run_fuzzer(name, INPUTS, seed, keep=tmp_path / "kept", jobs=1)
     assert campaign.inputs == INPUTS
     assert not campaign.faults, "\n" + "\n".join(campaign.lines())
 
@@ -43,11 +43,11 @@ SEED = 76
 
 def test_each_planted_fault_is_found_at_its_input_and_nothing_else_is(tmp_path: Path) -> None:
     before = {process.pid for process in psutil.Process().children(recursive=True)}
-    campaign = play(NAME, 40, SEED, keep=tmp_path, limit_s=4, jobs=2)
+    campaign = run_fuzzer(NAME, 40, SEED, keep=tmp_path, limit_s=4, jobs=2)
     assert campaign.inputs == 40
     seen: Counter[str] = Counter()
     for fault in campaign.faults:
-        (planted,) = fault.words
+        (planted,) = fault.argv
         assert fault.complaint.startswith(PLANTED[planted] or "nothing"), fault.complaint
         assert fault.alone
         seen[planted] += 1
@@ -60,8 +60,8 @@ def test_each_planted_fault_is_found_at_its_input_and_nothing_else_is(tmp_path: 
 
 
 def test_an_input_is_the_same_whenever_it_is_drawn(tmp_path: Path) -> None:
-    whole = play("run-folders", 12, 7, keep=tmp_path / "all", keep_all=True, jobs=2)
-    again = play("run-folders", 1, 7, 9, keep=tmp_path / "one", keep_all=True)
+    whole = run_fuzzer("run-folders", 12, 7, keep=tmp_path / "all", keep_all=True, jobs=2)
+    again = run_fuzzer("run-folders", 1, 7, 9, keep=tmp_path / "one", keep_all=True)
     assert (whole.inputs, again.inputs) == (12, 1)
     first, second = (
         {
@@ -76,7 +76,7 @@ def test_an_input_is_the_same_whenever_it_is_drawn(tmp_path: Path) -> None:
 
 def test_a_fuzzer_that_is_none_is_one_sentence() -> None:
     with pytest.raises(ValueError, match=r"no fuzzer 'run-folder'[.] Did you mean"):
-        play("run-folder", 1, 1)
+        run_fuzzer("run-folder", 1, 1)
 
 
 def leaves_a_file(history: History, **how: bool) -> Verdict:
@@ -166,4 +166,4 @@ def _complaint(
     except Exception as error:
         return f"traceback: {error!r}"
     out, err = capsys.readouterr()
-    return fuzzer.judge(fuzz.Played(words, int(left.value.code or 0), out, err))
+    return fuzzer.judge(fuzz.Call(words, int(left.value.code or 0), out, err))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.fuzz.kills import PLAN, Killing, planned, play, table
+from tools.fuzz.kills import PLAN, Killing, planned, run_kills, table
 
 SOME = {
     "a run": ("run", "parent", 3.0),
@@ -29,7 +29,7 @@ SLOW = ("a run's checker", "a search", "pytest")
 def test_nothing_is_lost_and_nothing_left(what: str, seed: int, tmp_path: Path) -> None:
     command, victim, longest_s = SOME[what]
     number = list(SOME).index(what)
-    (kill,) = play(
+    (kill,) = run_kills(
         [(number, command, victim)], seed, longest={command: longest_s}, keep=tmp_path / "kept"
     )
     assert not kill.faults, "\n".join(kill.faults)
@@ -40,7 +40,7 @@ def test_nothing_is_lost_and_nothing_left(what: str, seed: int, tmp_path: Path) 
 @pytest.mark.parametrize("part", range(6))
 def test_nothing_is_lost_in_thirty_kills(part: int, seed: int, tmp_path: Path) -> None:
     numbered = [(n, *kill) for n, kill in enumerate(planned(30, seed)) if n % 6 == part]
-    told = play(numbered, seed, keep=tmp_path / "kept")
+    told = run_kills(numbered, seed, keep=tmp_path / "kept")
     faults = [fault for kill in told for fault in kill.faults]
     assert not faults, "\n".join([*faults, *table(told)])
 
@@ -66,4 +66,4 @@ def test_what_stays_in_a_temporary_folder_is_a_fault(tmp_path: Path) -> None:
     killing = Killing(0, "run", "parent", 1, tmp_path)
     (killing.temporary / "cwkit-run-abcd0123").mkdir(parents=True)
     killing._nothing_left()
-    assert killing.told.faults == ["left in temporary folders: cwkit-run-abcd0123"]
+    assert killing.kill.faults == ["left in temporary folders: cwkit-run-abcd0123"]

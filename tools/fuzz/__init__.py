@@ -46,10 +46,10 @@ PRECIOUS = "precious"
 
 
 @dataclass(frozen=True)
-class Played:
+class Call:
     """One call, played: `out` and `err` are what it printed, cut at a megabyte each."""
 
-    words: Sequence[str]
+    argv: Sequence[str]
     status: int
     out: str
     err: str
@@ -67,7 +67,7 @@ class Fuzzer:
     def draw(self, rng: random.Random, base: Path, where: Path) -> Sequence[Sequence[str]]:
         """Write one input into the empty folder `where`; returns the calls to make there.
 
-        rng  : seeded with the campaign's seed and the input's number. Nothing else may decide.
+        rng  : seeded with the run's seed and the input's number. Nothing else may decide.
         base : to be read only.
         """
         raise NotImplementedError
@@ -86,14 +86,14 @@ class Fuzzer:
         dict(commands.commands)  # a command is imported when it is asked for
         matplotlib.get_configdir(), matplotlib.get_cachedir()  # made once, where a user has none
 
-    def call(self, words: Sequence[str]) -> None:
+    def call(self, argv: Sequence[str]) -> None:
         """Make one call, in this process; ends by returning or by SystemExit."""
         from analysis.cli import main
 
-        sys.argv = ["cwkit", *words]
+        sys.argv = ["cwkit", *argv]
         main()
 
-    def judge(self, played: Played) -> str:
+    def judge(self, call: Call) -> str:
         """A complaint of this fuzzer's own about a call that ended in order; "" for none."""
         return ""
 

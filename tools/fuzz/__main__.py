@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from tools.fuzz import REGISTRY
-from tools.fuzz.harness import play
+from tools.fuzz.harness import run_fuzzer
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__
@@ -34,7 +34,7 @@ def fuzz(
     found = False
     try:
         for one in REGISTRY if name == "all" else [name]:
-            campaign = play(
+            tally = run_fuzzer(
                 one,
                 inputs,
                 seed,
@@ -42,10 +42,10 @@ def fuzz(
                 keep=keep,
                 keep_all=keep_all,
                 jobs=jobs or None,
-                say=lambda words: print(words, file=sys.stderr, flush=True),
+                on_line=lambda line: print(line, file=sys.stderr, flush=True),
             )
-            print("\n".join(campaign.lines()), flush=True)
-            found = found or bool(campaign.faults)
+            print("\n".join(tally.lines()), flush=True)
+            found = found or bool(tally.faults)
     except ValueError as error:
         print(f"fuzz: {error}", file=sys.stderr)
         raise typer.Exit(2) from None

@@ -24,7 +24,7 @@ from typing import Any
 
 import psutil
 
-from tools.fuzz import EVIL, PRECIOUS, Fuzzer, Played, find
+from tools.fuzz import EVIL, PRECIOUS, Call, Fuzzer, find
 from workloads.files import temporary
 
 ADDRESS_SPACE = 1 << 30
@@ -96,7 +96,7 @@ class Watch:
             self.seen.append(f"wrote outside its folder: {whole}")
 
 
-class Player:
+class InputRunner:
     """Plays inputs of one fuzzer in a folder of its own."""
 
     def __init__(self, fuzzer: Fuzzer, name: str, seed: int, base: Path, work: Path) -> None:
@@ -120,34 +120,34 @@ class Player:
         rng = random.Random(f"{self.name} {self.seed} {number}")
         return self.fuzzer.draw(rng, self.base, self.where)
 
-    def play(self, words: Sequence[str]) -> tuple[int, str]:
+    def run(self, argv: Sequence[str]) -> tuple[int, str]:
         """(status, complaint) of one call; "" where there is none."""
         os.chdir(self.where)
         for stream in (1, 2):
             os.ftruncate(stream, 0)
         self.watch.seen.clear()
-        argv, complaint, status = sys.argv, "", 0
+        own_argv, complaint, status = sys.argv, "", 0
         _limit_files(FILE_BYTES)
         self.watch.on = True
         try:
-            self.fuzzer.call(words)
+            self.fuzzer.call(argv)
         except SystemExit as left:
             status = left.code if isinstance(left.code, int) else 0 if left.code is None else 1
         except BaseException:
             complaint = f"traceback: {traceback.format_exc()}"
         finally:
             self.watch.on = False
-            sys.argv = argv
+            sys.argv = own_argv
             _limit_files(resource.RLIM_INFINITY)
         try:
             sys.stdout.flush()
             sys.stderr.flush()
         except (OSError, ValueError) as error:
             complaint = complaint or f"traceback: its output could not be written: {error}"
-        played = Played(words, status, _text(self.work / "out"), _text(self.work / "err"))
-        return status, self._complaint(played, complaint)
+        call = Call(argv, status, _text(self.work / "out"), _text(self.work / "err"))
+        return status, self._complaint(call, complaint)
 
-    def _complaint(self, played: Played, raised: str) -> str:
+    def _complaint(self, call: Call, raised: str) -> str:
         if self.mark.exists():
             self.mark.unlink()
             return f"evil: code named by the input was run ({EVIL} left its mark)"
@@ -157,16 +157,16 @@ class Player:
             return f"left running: {left}"
         if raised:
             return raised
-        if "Traceback (most recent call last)" in played.err:
-            return f"traceback: {played.err}"
-        if "Warning: " in played.err:
-            return f"warning: {played.err}"
-        if played.status not in self.fuzzer.statuses:
-            return f"status: {played.status} is documented nowhere: {played.err[-300:]}"
-        if played.status == 2 and not (played.out + played.err).strip():
+        if "Traceback (most recent call last)" in call.err:
+            return f"traceback: {call.err}"
+        if "Warning: " in call.err:
+            return f"warning: {call.err}"
+        if call.status not in self.fuzzer.statuses:
+            return f"status: {call.status} is documented nowhere: {call.err[-300:]}"
+        if call.status == 2 and not (call.out + call.err).strip():
             return "status: 2 without a sentence"
-        if said := self.fuzzer.judge(played):
-            return f"judged: {said}"
+        if complaint := self.fuzzer.judge(call):
+            return f"judged: {complaint}"
         return ""
 
 
@@ -219,7 +219,7 @@ def main() -> None:
     # Where `recover --all` looks for what was left over: no input clears the machine's own.
     temporary.SHARED_MEMORY = Path(work) / "tmp"
     fuzzer = find(name)
-    player = Player(fuzzer, name, int(seed), Path(base), Path(work))
+    runner = InputRunner(fuzzer, name, int(seed), Path(base), Path(work))
     fuzzer.import_all()  # before the limit, so that the limit is the inputs' alone
     used = psutil.Process().memory_info().vms
     resource.setrlimit(resource.RLIMIT_AS, (used + ADDRESS_SPACE, used + ADDRESS_SPACE))
@@ -233,18 +233,18 @@ def main() -> None:
     answer(state="ready")
     for line in orders:
         try:
-            calls = player.draw(int(line))
+            calls = runner.draw(int(line))
         except Exception:
-            answer(state="done", statuses=[], complaint=f"draw: {traceback.format_exc()}", words=[])
+            answer(state="done", statuses=[], complaint=f"draw: {traceback.format_exc()}", argv=[])
             continue
-        statuses, complaint, words = [], "", []
-        for words in map(list, calls):
-            answer(state="calling", words=words)
-            status, complaint = player.play(words)
+        statuses, complaint, argv = [], "", []
+        for argv in map(list, calls):
+            answer(state="calling", argv=argv)
+            status, complaint = runner.run(argv)
             statuses.append(status)
             if complaint:
                 break
-        answer(state="done", statuses=statuses, complaint=complaint, words=words)
+        answer(state="done", statuses=statuses, complaint=complaint, argv=argv)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import typer
 
 from analysis.cli import app
 from analysis.synthetic import drawn_run, write_folder
-from tools.fuzz import Fuzzer, Played
+from tools.fuzz import Call, Fuzzer
 from tools.fuzz.sweep_folders import RAW, SWEEP, nothing_runs
 from tools.fuzz.sweep_folders import SweepFolders as Made
 from workloads.engines import Probe
@@ -102,34 +102,34 @@ class CommandLine(Fuzzer):
         os.mkfifo(where / "fifo")
         (where / "loop").symlink_to("loop")
         name = rng.choice(list(COMMANDS))
-        words = list(GIVEN.get(name, [])) if rng.random() < 0.7 else []
+        argv = list(GIVEN.get(name, [])) if rng.random() < 0.7 else []
         options = [p for p in COMMANDS[name].params if p.param_type_name == "option"]
         for _ in range(rng.choice((1, 1, 2, 3, 5))):
-            words += _typed(rng, rng.choice(options)) if options else []
+            argv += _typed(rng, rng.choice(options)) if options else []
         if rng.random() < 0.3:
-            words.insert(rng.randrange(len(words) + 1), _value(rng, Path))
+            argv.insert(rng.randrange(len(argv) + 1), _value(rng, Path))
         if rng.random() < 0.02:
             name = _value(rng, str)
         if name == "recover":
             # It goes through any folder that is named, so none above the input's is.
-            words = ["." if Path(word) in (Path("/"), Path("..")) else word for word in words]
-        return [[name, *words]]
+            argv = ["." if Path(one) in (Path("/"), Path("..")) else one for one in argv]
+        return [[name, *argv]]
 
-    def call(self, words: Sequence[str]) -> None:
+    def call(self, argv: Sequence[str]) -> None:
         with nothing_runs(), moments_run():
             with mock.patch(
                 "workloads.engines.probing.probe", lambda name: Probe(name, "not asked")
             ):
-                super().call(words)
+                super().call(argv)
 
-    def judge(self, played: Played) -> str:
-        for text in (played.out, played.err):
+    def judge(self, call: Call) -> str:
+        for text in (call.out, call.err):
             if found := RAW.search(text):
                 return f"{found[0]!r} reached the terminal: {text[:200]!r}"
-        told = [line for line in played.err.splitlines() if line.startswith("cwkit: ")]
+        sentences = [line for line in call.err.splitlines() if line.startswith("cwkit: ")]
         # Several histories are several mistakes; one is one sentence.
-        if played.status == 2 and len(told) > 1 and played.words[0] != "check":
-            return f"{len(told)} sentences for one mistake: {told}"
+        if call.status == 2 and len(sentences) > 1 and call.argv[0] != "check":
+            return f"{len(sentences)} sentences for one mistake: {sentences}"
         return ""
 
 

@@ -1,4 +1,4 @@
-"""The campaign: inputs dealt out to child processes, each watched, each failure kept by its number.
+"""A run of a fuzzer: child processes get the inputs, each is watched, failures are kept by number.
 
 A child plays many inputs. One that hangs, dies or leaves something running is ended together with
 all that it started, the input that it was at is kept, and another child goes on behind it.
@@ -52,7 +52,7 @@ class Fault:
     """
 
     number: int
-    words: tuple[str, ...]
+    argv: tuple[str, ...]
     complaint: str
     alone: bool = True
     kept: Path | None = None
@@ -70,7 +70,7 @@ _OURS = re.compile(r'File "\S*/(workloads|properties|analysis)/\S+", line \d+')
 
 
 @dataclass
-class Campaign:
+class Tally:
     """What was played. `faults` are told by number; `statuses` counts how calls ended."""
 
     name: str
@@ -85,24 +85,24 @@ class Campaign:
 
     def lines(self) -> list[str]:
         """The result in words: a paragraph for each kind of fault, then one line of all."""
-        said = []
+        lines = []
         for kind, number in Counter(fault.kind for fault in self.faults).most_common():
             first = next(fault for fault in self.faults if fault.kind == kind)
-            said.append(f"{number} input(s), the first is number {first.number}:")
-            said.append(f"  called: {shlex.join(first.words)}")
-            said += [f"  | {line}" for line in _short(first.complaint)]
+            lines.append(f"{number} input(s), the first is number {first.number}:")
+            lines.append(f"  called: {shlex.join(first.argv)}")
+            lines += [f"  | {line}" for line in _short(first.complaint)]
             if not first.alone:
-                said.append("  It is not so when this input is played alone.")
-            said.append(f"  again: {self.replay(first.number)} --inputs 1")
+                lines.append("  It is not so when this input is played alone.")
+            lines.append(f"  again: {self.replay(first.number)} --inputs 1")
             if first.kept:
-                said.append(f"  kept in {first.kept}")
+                lines.append(f"  kept in {first.kept}")
         ended = ", ".join(f"{status}: {n:,}" for status, n in sorted(self.statuses.items()))
         found = f"{len(self.faults)} FAULTS" if self.faults else "nothing found"
-        said.append(
+        lines.append(
             f"{self.name}: {self.inputs:,} inputs, seed {self.seed}, {self.seconds:.0f} s: {found} "
             f"(exit statuses {ended or 'none'})"
         )
-        return [visible(line) for line in said]
+        return [visible(line) for line in lines]
 
 
 def _short(complaint: str) -> list[str]:
@@ -115,7 +115,7 @@ def _short(complaint: str) -> list[str]:
     return [line[:300] for line in lines]
 
 
-def play(
+def run_fuzzer(
     name: str,
     inputs: int,
     seed: int,
@@ -125,8 +125,8 @@ def play(
     keep_all: bool = False,
     jobs: int | None = None,
     limit_s: float = LIMIT_S,
-    say: Callable[[str], None] = lambda words: None,
-) -> Campaign:
+    on_line: Callable[[str], None] = lambda line: None,
+) -> Tally:
     """Play inputs `first` to `first + inputs` of a fuzzer.
 
     name : of the registry, or "module:Class". Raises ValueError for another.
@@ -135,7 +135,7 @@ def play(
     Ends every process that it or an input started, also where it is interrupted.
     """
     fuzzer = find(name)
-    campaign = Campaign(name, seed)
+    tally = Tally(name, seed)
     begun = time.monotonic()
     with temporary.made("fuzz") as folder:
         root = folder.resolve()
@@ -143,7 +143,7 @@ def play(
         base.mkdir()
         fuzzer.prepare(base, seed)
         jobs = jobs or min(os.cpu_count() or 1, max(1, inputs // 20))
-        crew = _Crew(campaign, root, base, keep, keep_all, limit_s, say)
+        crew = _Crew(tally, root, base, keep, keep_all, limit_s, on_line)
         parts = [range(first + job, first + inputs, jobs) for job in range(jobs)]
         with ThreadPoolExecutor(jobs) as pool:
             try:
@@ -151,31 +151,31 @@ def play(
                     done.result()
             except BaseException:
                 crew.stop.set()
-                campaign.seconds = time.monotonic() - begun
-                for line in campaign.lines():
-                    say(line)
+                tally.seconds = time.monotonic() - begun
+                for line in tally.lines():
+                    on_line(line)
                 raise
             finally:
-                campaign.faults.sort(key=lambda fault: fault.number)
-                campaign.seconds = time.monotonic() - begun
-    return campaign
+                tally.faults.sort(key=lambda fault: fault.number)
+                tally.seconds = time.monotonic() - begun
+    return tally
 
 
 class _Crew:
-    """The threads of a campaign: each has one child at a time."""
+    """The threads of a run: each has one child at a time."""
 
     def __init__(
         self,
-        campaign: Campaign,
+        tally: Tally,
         root: Path,
         base: Path,
         keep: Path | None,
         keep_all: bool,
         limit_s: float,
-        say: Callable[[str], None],
+        on_line: Callable[[str], None],
     ) -> None:
-        self.campaign, self.root, self.base, self.keep = campaign, root, base, keep
-        self.keep_all, self.limit_s, self.say = keep_all, limit_s, say
+        self.tally, self.root, self.base, self.keep = tally, root, base, keep
+        self.keep_all, self.limit_s, self.on_line = keep_all, limit_s, on_line
         self.lock, self.stop = threading.Lock(), threading.Event()
         self.kinds: Counter[str] = Counter()
 
@@ -185,17 +185,17 @@ class _Crew:
             for number in numbers:
                 if self.stop.is_set():
                     return
-                if child is None or child.played >= INPUTS_OF_A_CHILD or not child.lives():
+                if child is None or child.inputs >= INPUTS_OF_A_CHILD or not child.lives():
                     if child:
                         child.end()
                     child = self._child(f"child-{job}")
-                self._note(number, child.play(number), child, job)
+                self._note(number, child.run(number), child, job)
         finally:
             if child:
                 child.end()
 
     def _child(self, name: str) -> Child:
-        return Child(self.campaign.name, self.campaign.seed, self.base, self.root / name, self)
+        return Child(self.tally.name, self.tally.seed, self.base, self.root / name, self)
 
     def _note(self, number: int, result: Result, child: Child, job: int) -> None:
         fault = None
@@ -204,17 +204,17 @@ class _Crew:
         elif self.keep_all:
             self._keep(number, result, child)
         with self.lock:
-            self.campaign.inputs += 1
-            self.campaign.statuses.update(result.statuses)
+            self.tally.inputs += 1
+            self.tally.statuses.update(result.statuses)
             if fault:
-                self.campaign.faults.append(fault)
-            if self.campaign.inputs % 500 == 0:
-                found = len(self.campaign.faults)
-                self.say(f"{self.campaign.name}: {self.campaign.inputs:,} inputs, {found} faults")
+                self.tally.faults.append(fault)
+            if self.tally.inputs % 500 == 0:
+                found = len(self.tally.faults)
+                self.on_line(f"{self.tally.name}: {self.tally.inputs:,} inputs, {found} faults")
 
     def _fault(self, number: int, result: Result, child: Child, job: int) -> Fault | None:
         """Kept, and played once more by a process that has played nothing else."""
-        fault = Fault(number, tuple(result.words), result.complaint)
+        fault = Fault(number, tuple(result.argv), result.complaint)
         with self.lock:
             self.kinds[fault.kind] += 1
             seen = self.kinds[fault.kind]
@@ -225,26 +225,26 @@ class _Crew:
         kept = self._keep(number, result, child)
         fresh = self._child(f"again-{job}")
         try:
-            again = fresh.play(number)
+            again = fresh.run(number)
         finally:
             fresh.end()
         if not again.complaint and result.complaint.startswith("hang"):
-            self.say(f"input {number} was slow once, and not when played alone: no fault")
+            self.on_line(f"input {number} was slow once, and not when played alone: no fault")
             return None
-        return Fault(number, fault.words, fault.complaint, bool(again.complaint), kept)
+        return Fault(number, fault.argv, fault.complaint, bool(again.complaint), kept)
 
     def _keep(self, number: int, result: Result, child: Child) -> Path | None:
         if self.keep is None:
             return None
-        name = self.campaign.name.rpartition(":")[2]
-        folder = self.keep / f"{name}-s{self.campaign.seed}-n{number}"
+        name = self.tally.name.rpartition(":")[2]
+        folder = self.keep / f"{name}-s{self.tally.seed}-n{number}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         # By cp, which copies a FIFO or a device as what it is and does not read it.
         subprocess.run(["cp", "-a", child.folder / "input", folder / "input"], check=False)
         (folder / "fault.txt").write_text(
-            f"cd {folder / 'input'}\ncwkit {shlex.join(result.words)}\n\n{result.complaint}\n"
-            f"\nagain: {self.campaign.replay(number)} --inputs 1\n",
+            f"cd {folder / 'input'}\ncwkit {shlex.join(result.argv)}\n\n{result.complaint}\n"
+            f"\nagain: {self.tally.replay(number)} --inputs 1\n",
             encoding="utf-8",
             errors="replace",
         )
@@ -255,7 +255,7 @@ class _Crew:
 class Result:
     """What a child said of one input, or what became of the child."""
 
-    words: tuple[str, ...]
+    argv: tuple[str, ...]
     statuses: tuple[int, ...]
     complaint: str
 
@@ -264,16 +264,16 @@ class Child:
     """One process that plays inputs (child.py), in a session and a folder of its own."""
 
     def __init__(self, name: str, seed: int, base: Path, folder: Path, crew: Any) -> None:
-        self.folder, self.limit_s, self.played = folder, crew.limit_s, 0
+        self.folder, self.limit_s, self.inputs = folder, crew.limit_s, 0
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         orders, self.orders = os.pipe()
         self.answers, answers = os.pipe()
         self.rest = b""
-        said = [name, str(seed), str(base), str(folder), str(orders), str(answers)]
+        argv = [name, str(seed), str(base), str(folder), str(orders), str(answers)]
         with (folder / "start").open("wb") as start:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tools.fuzz.child", *said],
+                [sys.executable, "-m", "tools.fuzz.child", *argv],
                 pass_fds=(orders, answers),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -285,41 +285,41 @@ class Child:
         os.close(answers)
         if self._answer(START_S).get("state") != "ready":
             self.end()
-            words = (folder / "start").read_text(errors="replace")
-            raise RuntimeError(f"the child of fuzzer {name} did not start: {words}")
+            text = (folder / "start").read_text(errors="replace")
+            raise RuntimeError(f"the child of fuzzer {name} did not start: {text}")
 
     def lives(self) -> bool:
         return self.process.poll() is None
 
-    def play(self, number: int) -> Result:
-        self.played += 1
-        words: list[str] = []
+    def run(self, number: int) -> Result:
+        self.inputs += 1
+        argv: list[str] = []
         os.write(self.orders, b"%d\n" % number)
         while True:
-            said = self._answer(self.limit_s)
-            match said.get("state"):
+            answer = self._answer(self.limit_s)
+            match answer.get("state"):
                 case "calling":
-                    words = said["words"]
+                    argv = answer["argv"]
                 case "done":
-                    complaint = str(said["complaint"])
+                    complaint = str(answer["complaint"])
                     if "MemoryError" in complaint or "Cannot allocate memory" in complaint:
                         complaint = f"memory: more than 1 GiB: {complaint}"
                     if complaint.startswith(("left running", "memory")):
                         self.end()  # what it holds is not the next input's fault
-                    return Result(tuple(words), tuple(said["statuses"]), complaint)
+                    return Result(tuple(argv), tuple(answer["statuses"]), complaint)
                 case "silent":
                     where = self._where_it_stands()
                     self.end()
                     return Result(
-                        tuple(words), (), f"hang: no end within {self.limit_s:g} s: {where}"
+                        tuple(argv), (), f"hang: no end within {self.limit_s:g} s: {where}"
                     )
                 case _:
                     self.process.wait()
                     code = self.process.returncode
                     how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-                    words_left = _last(self.folder / "err")
+                    stderr = _last(self.folder / "err")
                     self.end()
-                    return Result(tuple(words), (), f"died: by {how}: {words_left}")
+                    return Result(tuple(argv), (), f"died: by {how}: {stderr}")
 
     def _answer(self, limit_s: float) -> dict[str, Any]:
         """The child's next line; {"state": "silent"} after the limit, {} where it has ended."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from properties.checker import LEVELS
-from tools.fuzz import PRECIOUS, Fuzzer, Played
+from tools.fuzz import PRECIOUS, Call, Fuzzer
 from tools.fuzz.bytes import damage_bytes, odd_file
 from tools.fuzz.history_columns import damage_columns, other_columns
 from tools.fuzz.history_draws import drawn_history, large_lines
@@ -33,7 +33,7 @@ from workloads.records.elle import write_history
 
 FORMS = (".edn", ".jsonl", ".json", ".npz")
 MANIFEST = FOLDERS / "append" / "manifest.json"
-SAYS = {0: "): valid: ", 1: "): violated: ", 3: "): unknown: "}
+VERDICTS = {0: "): valid: ", 1: "): violated: ", 3: "): unknown: "}
 VALID = {0: True, 1: False, 3: "unknown"}
 PUT_TOGETHER = "put-together"
 """No command: what the last process of a run does with the lines that its workers wrote."""
@@ -58,7 +58,7 @@ class Histories(Fuzzer):
                 _write(drawn_history(rng, odd=False), base / PRECIOUS / f"{name}{form}")
 
     def draw(self, rng: random.Random, base: Path, where: Path) -> Sequence[Sequence[str]]:
-        self.first: Played | None = None
+        self.first: Call | None = None
         self.same, self.named = "", ""
         self.odd_options = rng.random() < 0.03
         ways = {self._damaged: 52, self._same: 25, self._forged: 12, self._folder: 5,
@@ -72,13 +72,13 @@ class Histories(Fuzzer):
 
         super().import_all()
 
-    def call(self, words: Sequence[str]) -> None:
-        if words[0] != PUT_TOGETHER:
-            super().call(words)
+    def call(self, argv: Sequence[str]) -> None:
+        if argv[0] != PUT_TOGETHER:
+            super().call(argv)
             return
         from workloads.engines import save_history
 
-        finding = save_history(Path(words[1]))
+        finding = save_history(Path(argv[1]))
         print(visible(finding["sentence"]), file=sys.stdout if finding["ok"] else sys.stderr)
         sys.exit(0 if finding["ok"] else 2)
 
@@ -108,8 +108,8 @@ class Histories(Fuzzer):
             self.same = "levels"
             other = where / f"other{rng.choice(FORMS)}"
             other = _in_another_form(rng, read_history(lines, history.model), other)
-        words = self._options(rng, svg=False, model=False, keys=history.model == MODELS[1])
-        return [["check", "--json", name, *words] for name in (lines.name, other.name)]
+        argv = self._options(rng, svg=False, model=False, keys=history.model == MODELS[1])
+        return [["check", "--json", name, *argv] for name in (lines.name, other.name)]
 
     def _forged(self, rng: random.Random, where: Path) -> list[list[str]]:
         path = where / f"h{rng.choice(('.edn', '.edn', '.edn', '.jsonl', '.json'))}"
@@ -158,43 +158,43 @@ class Histories(Fuzzer):
 
     def _asked(self, rng: random.Random, name: str) -> list[list[str]]:
         self.named = name
-        words = [name, *self._options(rng)]
+        argv = [name, *self._options(rng)]
         if rng.random() < 0.1:  # in words and as JSON: the same status
-            return [["check", *words], ["check", *words, "--json"]]
-        return [["check", *words, *(["--json"] if rng.random() < 0.4 else [])]]
+            return [["check", *argv], ["check", *argv, "--json"]]
+        return [["check", *argv, *(["--json"] if rng.random() < 0.4 else [])]]
 
     def _options(
         self, rng: random.Random, *, svg: bool = True, model: bool = True, keys: bool = True
     ) -> list[str]:
-        words: list[str] = []
+        argv: list[str] = []
         if rng.random() < 0.3:
-            words += ["--level", rng.choice(list(LEVELS))]
+            argv += ["--level", rng.choice(list(LEVELS))]
         if model and rng.random() < 0.25:
-            words += ["--model", rng.choice(MODELS)]
+            argv += ["--model", rng.choice(MODELS)]
         if keys and rng.random() < 0.15:
-            words += rng.choice((["--sequential-keys"], ["--linearizable-keys"],
+            argv += rng.choice((["--sequential-keys"], ["--linearizable-keys"],
                                  ["--sequential-keys", "--linearizable-keys"]))  # fmt: skip
         if svg and rng.random() < 0.4:
-            words += ["--svg", SVG]
+            argv += ["--svg", SVG]
         if self.odd_options:
-            words += rng.choice(ODD_OPTIONS)
-        return words
+            argv += rng.choice(ODD_OPTIONS)
+        return argv
 
     # -- answers ---------------------------------------------------------------------------------
 
-    def judge(self, played: Played) -> str:
-        first, self.first = self.first, played
-        if played.words[0] == PUT_TOGETHER:
+    def judge(self, call: Call) -> str:
+        first, self.first = self.first, call
+        if call.argv[0] == PUT_TOGETHER:
             self.first = None
             self.before = _listing(Path.cwd())
             return ""
-        as_json = "--json" in played.words
+        as_json = "--json" in call.argv
         return (
-            _acts(played)
+            _acts(call)
             or self._other_files()
-            or (self._sentences(played) if played.status == 2 else "")
-            or (_json_complaint(played) if as_json else self._words_complaint(played))
-            or (self._unlike(first, played) if first is not None else "")
+            or (self._sentences(call) if call.status == 2 else "")
+            or (_json_complaint(call) if as_json else self._text_complaint(call))
+            or (self._difference(first, call) if first is not None else "")
             or _drawing_complaint(Path(SVG))
         )
 
@@ -205,36 +205,37 @@ class Histories(Fuzzer):
         changed = {name for name in {*now, *self.before} if now.get(name) != self.before.get(name)}
         return f"changed {sorted(changed)!a}" if changed - {SVG} else ""
 
-    def _sentences(self, played: Played) -> str:
-        told = [line for line in played.err.splitlines() if line.startswith("cwkit: ")]
-        if len(told) != 1 and not (told and self.named == "all"):  # each of a folder has one
-            return f"{len(told)} sentences for one mistake: {told!a}"
+    def _sentences(self, call: Call) -> str:
+        sentences = [line for line in call.err.splitlines() if line.startswith("cwkit: ")]
+        # Each history of a folder has its own sentence.
+        if len(sentences) != 1 and not (sentences and self.named == "all"):
+            return f"{len(sentences)} sentences for one mistake: {sentences!a}"
         if self.odd_options or not self.named:
             return ""
-        if visible(self.named) not in told[0]:
-            return f"status 2 and {self.named!a} is not named: {told[0]!a}"
-        if len(told[0]) > 1200:
-            return f"a sentence of {len(told[0]):,} characters: {told[0][:300]!a}"
+        if visible(self.named) not in sentences[0]:
+            return f"status 2 and {self.named!a} is not named: {sentences[0]!a}"
+        if len(sentences[0]) > 1200:
+            return f"a sentence of {len(sentences[0]):,} characters: {sentences[0][:300]!a}"
         return ""
 
-    def _words_complaint(self, played: Played) -> str:
-        says = SAYS.get(played.status)
-        if says and says not in played.out and "skipped: " not in played.out:
-            return f"status {played.status} without {says!r}: {played.out[:300]!a}"
+    def _text_complaint(self, call: Call) -> str:
+        verdict = VERDICTS.get(call.status)
+        if verdict and verdict not in call.out and "skipped: " not in call.out:
+            return f"status {call.status} without {verdict!r}: {call.out[:300]!a}"
         return ""
 
-    def _unlike(self, first: Played, played: Played) -> str:
+    def _difference(self, first: Call, call: Call) -> str:
         if not self.same:
-            if first.status == played.status:
+            if first.status == call.status:
                 return ""
-            return f"status {first.status} in words and {played.status} as JSON"
+            return f"status {first.status} in words and {call.status} as JSON"
         if first.status == 2 and not self.odd_options:
             return f"a sound history is refused: {first.err}"
-        one, other = _answer(first, self.same), _answer(played, self.same)
-        if (first.status, one) == (played.status, other):
+        one, other = _answer(first, self.same), _answer(call, self.same)
+        if (first.status, one) == (call.status, other):
             return ""
-        said = played.err if one and not other else f"{one} and then {other}"
-        return f"not judged as before: {first.status} and then {played.status}: {said:.1500}"
+        detail = call.err if one and not other else f"{one} and then {other}"
+        return f"not judged as before: {first.status} and then {call.status}: {detail:.1500}"
 
 
 def _damage(rng: random.Random, path: Path) -> None:
@@ -318,39 +319,39 @@ def _listing(folder: Path) -> dict[str, tuple[int, int, int]]:
 # -- what is wrong with an answer ----------------------------------------------------------------
 
 
-def _acts(played: Played) -> str:
-    for said in (played.out, played.err):
-        if visible(said, keep="\n") != said:
-            return f"text that acts on a terminal: {said[:2000]!a}"
+def _acts(call: Call) -> str:
+    for text in (call.out, call.err):
+        if visible(text, keep="\n") != text:
+            return f"text that acts on a terminal: {text[:2000]!a}"
     return ""
 
 
-def _answer(played: Played, what: str) -> Any:
+def _answer(call: Call, what: str) -> Any:
     """What a JSON answer says of the levels, or of all but the file's name."""
     try:
-        said = json.loads(played.out)
+        answer = json.loads(call.out)
     except ValueError:
         return None
     if what == "levels":
-        return said["levels"], sorted(said["anomalies"])
-    return {name: value for name, value in said.items() if name != "file"}
+        return answer["levels"], sorted(answer["anomalies"])
+    return {name: value for name, value in answer.items() if name != "file"}
 
 
-def _json_complaint(played: Played) -> str:
-    if len(played.out) >= MOST_TEXT:
+def _json_complaint(call: Call) -> str:
+    if len(call.out) >= MOST_TEXT:
         return ""  # it was cut here
-    lines = played.out.splitlines()
+    lines = call.out.splitlines()
     for line in lines:
         try:
-            said = json.loads(line, parse_constant=_no_number, object_pairs_hook=_no_twice)
+            answer = json.loads(line, parse_constant=_no_number, object_pairs_hook=_no_twice)
         except ValueError as error:
             return f"no strict JSON ({error}): {line[:300]!a}"
         if not line.isascii():
             return f"JSON that is not ASCII: {line[:300]!a}"
-        alone = len(lines) == 1 and "skipped: " not in played.err
-        if alone and VALID.get(played.status, said["valid"]) != said["valid"]:
-            return f"status {played.status} beside valid: {said['valid']}"
-    return "" if lines or played.status == 2 else f"status {played.status} without an answer"
+        alone = len(lines) == 1 and "skipped: " not in call.err
+        if alone and VALID.get(call.status, answer["valid"]) != answer["valid"]:
+            return f"status {call.status} beside valid: {answer['valid']}"
+    return "" if lines or call.status == 2 else f"status {call.status} without an answer"
 
 
 def _no_number(word: str) -> None:

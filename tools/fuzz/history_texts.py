@@ -185,13 +185,13 @@ _LESS = ((), ("time",), ("time", "index"))  # fields that need not be there
 def _json_map(rng: random.Random, line: str, less: Sequence[str]) -> str:
     fields = list(json.loads(line, object_pairs_hook=lambda pairs: pairs))
     fields = [(name, value) for name, value in fields if name not in less]
-    said = [f"{_json(rng, name)}:{_space(rng)}{_json(rng, value)}" for name, value in fields]
+    parts = [f"{_json(rng, name)}:{_space(rng)}{_json(rng, value)}" for name, value in fields]
     for _ in range(rng.choice((0, 1, 2))):
-        said.append(
+        parts.append(
             f'"{rng.choice(("error", "node", "note", "Type", "val"))}": {rng.choice(UNREAD_JSON)}'
         )
-    rng.shuffle(said)
-    return f"{{{_space(rng)}{f',{_space(rng)}'.join(said)}{_space(rng)}}}"
+    rng.shuffle(parts)
+    return f"{{{_space(rng)}{f',{_space(rng)}'.join(parts)}{_space(rng)}}}"
 
 
 def _json(rng: random.Random, value: Any) -> str:
@@ -220,11 +220,11 @@ def _edn_map(rng: random.Random, line: str, less: Sequence[str]) -> str:
     fields = []
     for key, value in form:
         name = str(key)[1:]
-        said = _edn_ops(rng, value) if name == "value" else _edn(rng, value)
+        value_text = _edn_ops(rng, value) if name == "value" else _edn(rng, value)
         if name == "type" and rng.random() < 0.2:
-            said = f'"{said[1:]}"'
+            value_text = f'"{value_text[1:]}"'
         if name not in less:
-            fields.append(f"{rng.choice((key, key, json.dumps(name)))} {said}")
+            fields.append(f"{rng.choice((key, key, json.dumps(name)))} {value_text}")
     for _ in range(rng.choice((0, 1, 2))):
         name = rng.choice((":error", ":node", '"note"', ":Type", "[1]", "val", "5", "#{}"))
         fields.append(f"{name} {rng.choice(UNREAD)}")
@@ -235,11 +235,11 @@ def _edn_map(rng: random.Random, line: str, less: Sequence[str]) -> str:
 
 
 def _edn_ops(rng: random.Random, ops: Sequence[Sequence[Any]]) -> str:
-    said = []
+    parts = []
     for f, key, value in ops:
         verb = rng.choice((str(f), str(f), f'"{str(f)[1:]}"'))
-        said.append(_bracketed(rng, [verb, _edn(rng, key), _edn(rng, value)]))
-    return _bracketed(rng, said)
+        parts.append(_bracketed(rng, [verb, _edn(rng, key), _edn(rng, value)]))
+    return _bracketed(rng, parts)
 
 
 def _bracketed(rng: random.Random, parts: Sequence[str]) -> str:

@@ -68,16 +68,16 @@ writers = [1, 2]
 
 # The report's own set takes minutes: this is as many parts of it, and each is as short as may be.
 REPORT = """
-import analysis.report.measurements as campaign
+import analysis.report.measurements as measurements
 from workloads.experiments import Design
 
 PLAN = {"scenario": "acked", "database": "sqlite", "writers": 2, "readers": 1,
         "duration_s": 0.5, "warmup_s": 0.1, "deadline_s": 20}
-campaign.designs = lambda quick, seed: [
+measurements.designs = lambda quick, seed: [
     Design(name, "?", {"a": PLAN, "b": PLAN | {"writers": 1}}, 1, seed, "a")
     for name in ("headline", "mission")
 ]
-campaign.engine_names = lambda: ["sqlite", "libsql"]
+measurements.engine_names = lambda: ["sqlite", "libsql"]
 from analysis.cli import main
 main()
 """
@@ -115,8 +115,8 @@ def planned(kills: int, seed: int) -> list[tuple[str, str]]:
 # --- the commands -------------------------------------------------------------------------------
 
 
-def cwkit(*words: str) -> list[str]:
-    return [sys.executable, "-m", "analysis.cli", *words]
+def cwkit(*argv: str) -> list[str]:
+    return [sys.executable, "-m", "analysis.cli", *argv]
 
 
 def commands(again: bool, folder: Path) -> dict[str, list[str]]:
@@ -164,14 +164,14 @@ class Killing:
     """One kill, played in a folder of its own with a temporary folder of its own."""
 
     def __init__(self, number: int, command: str, victim: str, seed: int, folder: Path) -> None:
-        self.told = Kill(number, command, victim)
+        self.kill = Kill(number, command, victim)
         self.rng = random.Random(f"kill {seed} {number}")
         self.folder, self.token = folder, uuid.uuid4().hex
         self.temporary = folder / "tmp"
         self.family: list[psutil.Process] = []
         self.shared = self._shared()
 
-    def play(self, longest_s: float) -> Kill:
+    def run(self, longest_s: float) -> Kill:
         """longest_s : what the command takes that nobody kills."""
         try:
             for _ in range(TRIES):
@@ -179,14 +179,14 @@ class Killing:
                     break
                 longest_s *= 0.7
             else:
-                self.told.missed = True
-                return self.told
+                self.kill.missed = True
+                return self.kill
             self._afterwards()
         except subprocess.TimeoutExpired as error:
             self._fault(f"did not end within {error.timeout:.0f} s: {_short(error.cmd)}")
         finally:
             self._end_all()
-        return self.told
+        return self.kill
 
     # -- killing ----------------------------------------------------------------------------
 
@@ -195,28 +195,28 @@ class Killing:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.temporary.mkdir(parents=True)
         (self.folder / "sweep.toml").write_text(SWEEP, encoding="utf-8")
-        process = self._start(commands(False, self.folder)[self.told.command])
+        process = self._start(commands(False, self.folder)[self.kill.command])
         time.sleep(self.rng.uniform(0, longest_s))
         victim = self._victim(process)
         if victim is None:
             self._ended(process)
             return False
-        self.told.stage = self._stage()
+        self.kill.stage = self._stage()
         victim.suspend()  # so that it starts nothing more
         self.family = [victim, *victim.children(recursive=True)]
         victim.kill()
         if victim.pid == process.pid:
             process.wait()
         else:
-            self.told.status = self._ended(process)
-            expected = STATUSES.get((self.told.command, self.told.victim), {0, 1, 2})
-            if self.told.status not in expected:
-                self._fault(f"ended with status {self.told.status}: {self._said()[-1000:]}")
+            self.kill.status = self._ended(process)
+            expected = STATUSES.get((self.kill.command, self.kill.victim), {0, 1, 2})
+            if self.kill.status not in expected:
+                self._fault(f"ended with status {self.kill.status}: {self._output()[-1000:]}")
         return True
 
     def _victim(self, process: subprocess.Popen[bytes]) -> psutil.Process | None:
         """The process to be killed, a random moment after it is there; None where none is."""
-        kind, delay_s = self.told.victim, self.rng.uniform(0, 0.4)
+        kind, delay_s = self.kill.victim, self.rng.uniform(0, 0.4)
         until = time.monotonic() + COMMAND_LIMIT_S
         while process.poll() is None and time.monotonic() < until:
             if kind == "parent":
@@ -244,22 +244,22 @@ class Killing:
     # -- afterwards ---------------------------------------------------------------------------
 
     def _afterwards(self) -> None:
-        told = self.told
+        kill = self.kill
         if left := self._left_running():
             self._fault(f"left running: {'; '.join(left)}")
         before = list(temporary.left_over(self.temporary))
         listed = self._call(cwkit("list"), {0, 2})
         if bool(before) != ("left by processes that were killed" in listed.stderr):
             self._fault(f"the next command said {listed.stderr!r} of {before}")
-        if told.command == "run" and before:
+        if kill.command == "run" and before:
             for folder in self._runs():
                 self._call(cwkit("show", str(folder)), {0})
-        done = self._call(cwkit("recover", "--all"), {0, 3} if told.victim == "checker" else {0})
-        told.finished = done.stdout.count(": finished")
-        told.removed = done.stdout.count(": removed")
+        done = self._call(cwkit("recover", "--all"), {0, 3} if kill.victim == "checker" else {0})
+        kill.finished = done.stdout.count(": finished")
+        kill.removed = done.stdout.count(": removed")
         self._nothing_left()
         self._readable()
-        if told.command != "run":
+        if kill.command != "run":
             self._goes_on()
         self._accounted_for()
 
@@ -289,11 +289,11 @@ class Killing:
 
     def _goes_on(self) -> None:
         """The same command again comes to its end, and leaves nothing but its runs."""
-        words = commands(True, self.folder)[self.told.command]
+        argv = commands(True, self.folder)[self.kill.command]
         # A cell of which a part was killed is a failure, and stays one until it is asked for again.
-        failed = self.told.victim != "parent"
-        self._call(words, {0, 1} if failed else {0})
-        if failed and "sweep.toml" in words and not self._complete():
+        failed = self.kill.victim != "parent"
+        self._call(argv, {0, 1} if failed else {0})
+        if failed and "sweep.toml" in argv and not self._complete():
             self._call(cwkit("sweep", "sweep.toml", "--into", "runs/sweep", "--retry-failed"), {0})
         if not self._complete():
             self._fault("not complete after the same command again")
@@ -307,7 +307,7 @@ class Killing:
         return all(
             experiment.complete
             and (
-                self.told.command == "report"  # which has no way to ask for a failed cell again
+                self.kill.command == "report"  # which has no way to ask for a failed cell again
                 or all(cell.state == DONE for cell in experiment.cells.values())
             )
             for experiment in found
@@ -327,28 +327,28 @@ class Killing:
         if manifest.under_way is not None:
             yield "is still under way"
         for finding in [*manifest.broken, *manifest.unmade]:
-            self.told.lost += len(finding.evidence.get("lost", ()))
+            self.kill.lost += len(finding.evidence.get("lost", ()))
             yield f"{finding.check}: {finding.sentence}"
-        told = sum(
+        acknowledged = sum(
             int((worker.attempts["outcome"] == rec.COMMITTED).sum())
             for worker in rec.read_run(folder).role("writer")
         )
         checked = [f.evidence.get("acknowledged") for f in manifest.findings]
-        if told not in checked:
-            yield f"{told} commits were acknowledged, and the check knows of {checked}"
-        self.told.commits += told
+        if acknowledged not in checked:
+            yield f"{acknowledged} commits were acknowledged, and the check knows of {checked}"
+        self.kill.commits += acknowledged
 
     # -- processes ----------------------------------------------------------------------------
 
-    def _start(self, words: Sequence[str]) -> subprocess.Popen[bytes]:
-        with (self.folder / "said").open("ab") as said:
+    def _start(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+        with (self.folder / "output").open("ab") as file:
             return subprocess.Popen(
-                words,
+                argv,
                 cwd=self.folder,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
+                stdout=file,
+                stderr=file,
                 process_group=0,
             )
 
@@ -356,15 +356,15 @@ class Killing:
         try:
             return process.wait(COMMAND_LIMIT_S)
         finally:
-            if "Traceback" in (said := self._said()):
-                self._fault(f"traceback: {said[-3000:]}")
+            if "Traceback" in (text := self._output()):
+                self._fault(f"traceback: {text[-3000:]}")
 
-    def _said(self) -> str:
-        return (self.folder / "said").read_text(errors="replace")
+    def _output(self) -> str:
+        return (self.folder / "output").read_text(errors="replace")
 
-    def _call(self, words: Sequence[str], statuses: set[int]) -> subprocess.CompletedProcess[str]:
+    def _call(self, argv: Sequence[str], statuses: set[int]) -> subprocess.CompletedProcess[str]:
         made = subprocess.run(  # noqa: PLW1510, its status is looked at
-            words,
+            argv,
             cwd=self.folder,
             env=self._environment(),
             stdin=subprocess.DEVNULL,
@@ -374,8 +374,8 @@ class Killing:
             timeout=COMMAND_LIMIT_S,
         )
         if made.returncode not in statuses or "Traceback" in made.stderr:
-            said = f"{made.stdout[-1500:]}\n{made.stderr[-3000:]}"
-            self._fault(f"{_short(words)} ended with status {made.returncode}:\n{said}")
+            output = f"{made.stdout[-1500:]}\n{made.stderr[-3000:]}"
+            self._fault(f"{_short(argv)} ended with status {made.returncode}:\n{output}")
         return made
 
     def _environment(self) -> dict[str, str]:
@@ -393,7 +393,7 @@ class Killing:
         until = time.monotonic() + END_LIMIT_S
         while (left := self._marked() or self._ending()) and time.monotonic() < until:
             time.sleep(0.05)
-        return [f"{one.pid} {_words_of(one)}" for one in left]
+        return [f"{one.pid} {_command_of(one)}" for one in left]
 
     def _ending(self) -> list[psutil.Process]:
         """Those of the family that was killed which have not ended yet.
@@ -422,18 +422,18 @@ class Killing:
         found = (self.folder / "runs").rglob(MANIFEST)
         return sorted(path.parent for path in found if path.parent.name != "served")
 
-    def _fault(self, words: str) -> None:
-        self.told.faults.append(words)
+    def _fault(self, sentence: str) -> None:
+        self.kill.faults.append(sentence)
 
 
 def _family(pid: int, kind: str) -> Iterator[psutil.Process]:
     """Processes of a kind among those that a process has started."""
-    words: Callable[[list[str]], bool] = {
-        "worker": lambda said: "workloads.runs.worker" in said and "work" in said,
-        "checker": lambda said: "workloads.runs.worker" in said and said[-1] == "check",
-        "loader": lambda said: "workloads.runs.worker" in said and said[-1] == "load",
-        "cell": lambda said: "workloads.experiments.cell" in said,
-        "xdist's worker": lambda said: any("sys.stdin.readline" in word for word in said),
+    is_of_kind: Callable[[list[str]], bool] = {
+        "worker": lambda argv: "workloads.runs.worker" in argv and "work" in argv,
+        "checker": lambda argv: "workloads.runs.worker" in argv and argv[-1] == "check",
+        "loader": lambda argv: "workloads.runs.worker" in argv and argv[-1] == "load",
+        "cell": lambda argv: "workloads.experiments.cell" in argv,
+        "xdist's worker": lambda argv: any("sys.stdin.readline" in argument for argument in argv),
     }[kind]
     try:
         children = psutil.Process(pid).children(recursive=True)
@@ -441,7 +441,7 @@ def _family(pid: int, kind: str) -> Iterator[psutil.Process]:
         return
     for child in children:
         try:
-            if words(child.cmdline()):
+            if is_of_kind(child.cmdline()):
                 yield child
         except psutil.Error:
             continue
@@ -454,28 +454,28 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def _words_of(process: psutil.Process) -> str:
+def _command_of(process: psutil.Process) -> str:
     try:
         return _short(process.cmdline())
     except psutil.Error:
         return "that has just ended"
 
 
-def _short(words: Sequence[str] | str) -> str:
-    said = words if isinstance(words, str) else " ".join(words)
-    return said if len(said) <= 200 else f"{said[:90]} … {said[-100:]}"
+def _short(argv: Sequence[str] | str) -> str:
+    text = argv if isinstance(argv, str) else " ".join(argv)
+    return text if len(text) <= 200 else f"{text[:90]} … {text[-100:]}"
 
 
-# --- the campaign -------------------------------------------------------------------------------
+# --- a run of kills -------------------------------------------------------------------------------
 
 
-def play(
+def run_kills(
     kills: Sequence[tuple[int, str, str]],
     seed: int,
     *,
     longest: Mapping[str, float] | None = None,
     keep: Path | None = None,
-    say: Callable[[str], None] = lambda words: None,
+    on_line: Callable[[str], None] = lambda line: None,
 ) -> list[Kill]:
     """Play kills: (number, command, victim) each. Raises RuntimeError for a command that fails
     although nobody kills it.
@@ -484,19 +484,19 @@ def play(
     keep : where folders of faults are kept.
     """
     takes = dict(longest or {})
-    told = []
+    made = []
     with temporary.made("kills") as base:
         for number, command, victim in kills:
             folder = base / str(number)
             killing = Killing(number, command, victim, seed, folder)
             if command not in takes:
                 takes[command] = _takes(command, killing)
-            told.append(killing.play(takes[command]))
-            say(_line(told[-1]))
-            if told[-1].faults and keep is not None:
+            made.append(killing.run(takes[command]))
+            on_line(_line(made[-1]))
+            if made[-1].faults and keep is not None:
                 shutil.copytree(folder, keep / f"kill-s{seed}-n{number}", symlinks=True)
             shutil.rmtree(folder, ignore_errors=True)
-    return told
+    return made
 
 
 def _takes(command: str, killing: Killing) -> float:
@@ -507,8 +507,8 @@ def _takes(command: str, killing: Killing) -> float:
     process = killing._start(commands(False, killing.folder)[command])
     status = process.wait(COMMAND_LIMIT_S)
     if status:
-        said = (killing.folder / "said").read_text(errors="replace")
-        raise RuntimeError(f"{command} ended with {status} although nobody killed it:\n{said}")
+        text = (killing.folder / "output").read_text(errors="replace")
+        raise RuntimeError(f"{command} ended with {status} although nobody killed it:\n{text}")
     return time.monotonic() - begun
 
 
@@ -517,12 +517,12 @@ def _line(kill: Kill) -> str:
     return f"{what}: {'FAULT ' + kill.faults[0] if kill.faults else 'well'}"
 
 
-def table(told: Sequence[Kill]) -> list[str]:
+def table(kills: Sequence[Kill]) -> list[str]:
     """What was killed, where and how often, and what came of it; a line each."""
     rows = [("command", "killed", "times", "in which stage", "status", "runs finished", "removed",
              "commits", "lost", "faults")]  # fmt: skip
-    for command, victim in dict.fromkeys((k.command, k.victim) for k in told):
-        these = [k for k in told if (k.command, k.victim) == (command, victim)]
+    for command, victim in dict.fromkeys((k.command, k.victim) for k in kills):
+        these = [k for k in kills if (k.command, k.victim) == (command, victim)]
         hit = [k for k in these if not k.missed]
         stages = Counter(k.stage for k in hit)
         statuses = Counter("killed" if k.status is None else str(k.status) for k in hit)
@@ -558,16 +558,16 @@ def main(
     """Kill at random moments, and see that nothing is lost and nothing left. 0: so it is."""
     plan = planned(first + kills, seed)
     numbered = [(number, *plan[number]) for number in range(first, first + kills)]
-    told = play(
-        numbered, seed, keep=keep, say=lambda words: print(words, file=sys.stderr, flush=True)
+    made = run_kills(
+        numbered, seed, keep=keep, on_line=lambda line: print(line, file=sys.stderr, flush=True)
     )
-    faults = [kill for kill in told if kill.faults]
+    faults = [kill for kill in made if kill.faults]
     for kill in faults:
         print(f"\n{_line(kill)}", *kill.faults[1:], sep="\n  ")
         print(f"  again: python -m tools.fuzz.kills --seed {seed} --from {kill.number} --kills 1")
-    print("\n".join(table(told)))
-    said = f"{times(len(told), 'kill')}, seed {seed}: {len(faults)} with faults"
-    print(f"{said}, {sum(kill.missed for kill in told)} missed.")
+    print("\n".join(table(made)))
+    text = f"{times(len(made), 'kill')}, seed {seed}: {len(faults)} with faults"
+    print(f"{text}, {sum(kill.missed for kill in made)} missed.")
     raise typer.Exit(1 if faults else 0)
 
 

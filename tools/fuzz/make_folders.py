@@ -65,9 +65,9 @@ def main() -> None:
 
 def _from_nowhere(path: Path, room: str) -> None:
     """Nothing of the machine that it was made on."""
-    said = json.loads(path.read_text(encoding="utf-8").replace(room, "runs"))
-    said["machine"] |= {"id": "0123456789ab", "cpu": "A CPU", "kernel": "Linux 6.1"}
-    write_json(path, said)
+    manifest = json.loads(path.read_text(encoding="utf-8").replace(room, "runs"))
+    manifest["machine"] |= {"id": "0123456789ab", "cpu": "A CPU", "kernel": "Linux 6.1"}
+    write_json(path, manifest)
 
 
 if __name__ == "__main__":

@@ -54,11 +54,11 @@ class Planted(fuzz.Fuzzer):
     def import_all(self) -> None:
         """Nothing: its calls are methods."""
 
-    def call(self, words: Sequence[str]) -> None:
-        getattr(self, words[0])()
+    def call(self, argv: Sequence[str]) -> None:
+        getattr(self, argv[0])()
 
-    def judge(self, played: fuzz.Played) -> str:
-        return "too loud" if "!" in played.out else ""
+    def judge(self, call: fuzz.Call) -> str:
+        return "too loud" if "!" in call.out else ""
 
     def fine(self) -> None:
         print("well")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from analysis.synthetic import drawn_run, made_experiment
-from tools.fuzz import EVIL, PRECIOUS, Fuzzer, Played
+from tools.fuzz import EVIL, PRECIOUS, Call, Fuzzer
 from tools.fuzz.bytes import damage_bytes, odd_file
 from tools.fuzz.make_folders import FOLDERS
 from tools.fuzz.rows import damage_rows
@@ -55,9 +55,9 @@ class RunFolders(Fuzzer):
     def prepare(self, base: Path, seed: int) -> None:
         shutil.copytree(FOLDERS, base / "runs")
         killed = shutil.copytree(FOLDERS / "bank", base / "runs" / "killed")
-        said = json.loads((killed / "manifest.json").read_text(encoding="utf-8"))
-        said |= {"ended": "running", "window": {"start_ns": 0, "measure_ns": 0, "stop_ns": 0}}
-        (killed / "manifest.json").write_text(json.dumps(said | {"run": "killed"}, indent=1))
+        manifest = json.loads((killed / "manifest.json").read_text(encoding="utf-8"))
+        manifest |= {"ended": "running", "window": {"start_ns": 0, "measure_ns": 0, "stop_ns": 0}}
+        (killed / "manifest.json").write_text(json.dumps(manifest | {"run": "killed"}, indent=1))
         (killed / "worker-001.account.json").write_text('{"state": "died", "account": ""}')
         arms = {
             f"w{n}": {"database": "libsql", "begin": "immediate", "writers": n} for n in (1, 2, 4)
@@ -90,11 +90,11 @@ class RunFolders(Fuzzer):
             change(rng, folder)
         return [list(rng.choice(commands))]
 
-    def judge(self, played: Played) -> str:
+    def judge(self, call: Call) -> str:
         """Nothing of the folder acts on a terminal."""
-        for said in (played.out, played.err):
-            if visible(said, keep="\n\t") != said.replace("\N{ZERO WIDTH NO-BREAK SPACE}", ""):
-                return f"text that acts on a terminal: {said[:2000]!a}"
+        for text in (call.out, call.err):
+            if visible(text, keep="\n\t") != text.replace("\N{ZERO WIDTH NO-BREAK SPACE}", ""):
+                return f"text that acts on a terminal: {text[:2000]!a}"
         return ""
 
 

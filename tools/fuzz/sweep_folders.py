@@ -20,7 +20,7 @@ from unittest import mock
 from analysis.search import Search
 from analysis.search import begin as begin_search
 from analysis.synthetic import drawn_run, write_folder
-from tools.fuzz import EVIL, PRECIOUS, Fuzzer, Played
+from tools.fuzz import EVIL, PRECIOUS, Call, Fuzzer
 from tools.fuzz.bytes import damage_bytes, odd_file
 from tools.fuzz.trees import damage_text, damage_tree
 from workloads.errors import RunFailed
@@ -121,21 +121,21 @@ class SweepFolders(Fuzzer):
             _lines(rng, where / "tiny.toml")
             return [["sweep", "tiny.toml", "--dry-run"]]
         known = {"sweep": OF_A_SWEEP, "report": OF_A_REPORT, "search": OF_A_SEARCH}
-        words = rng.choice(known[kind])
+        argv = rng.choice(known[kind])
         if kind == "report" and rng.random() < 0.1:
-            words = WRITING
-        for name in (kind, "sound") if "runs/sound" in words else (kind,):
+            argv = WRITING
+        for name in (kind, "sound") if "runs/sound" in argv else (kind,):
             shutil.copytree(base / name, where / "runs" / name, symlinks=True)
         for _ in range(rng.choice((1, 1, 1, 2, 4))):
             damage(rng, where / "runs" / kind)
-        return [words]
+        return [argv]
 
-    def call(self, words: Sequence[str]) -> None:
+    def call(self, argv: Sequence[str]) -> None:
         with nothing_runs():
-            super().call(words)
+            super().call(argv)
 
-    def judge(self, played: Played) -> str:
-        for text in (played.out, played.err):
+    def judge(self, call: Call) -> str:
+        for text in (call.out, call.err):
             if found := RAW.search(text):
                 return f"{found[0]!r} reached the terminal: {text[:200]!r}"
         for name in ("R.md", "out.csv"):
