@@ -129,11 +129,11 @@ def cwkit() -> Command:
 
 
 def _command(
-    *words: object, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    *argv: object, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     from analysis.cli import main  # here: most tests need no command line
 
-    line = ["cwkit", *map(str, words)]
+    line = ["cwkit", *map(str, argv)]
     out, err, status = io.StringIO(), io.StringIO(), 0
     terminated = signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch:
@@ -194,9 +194,9 @@ def _engines() -> list[str]:
     from workloads.engines.concurrent_build import MissingBuild, load
 
     libsql = libsql_experimental.connect(":memory:")
-    said = libsql.execute("SELECT sqlite_version()").fetchone()[0]
+    sqlite = libsql.execute("SELECT sqlite_version()").fetchone()[0]
     engines = [
-        f"libsql-experimental {version('libsql-experimental')} (SQLite {said})",
+        f"libsql-experimental {version('libsql-experimental')} (SQLite {sqlite})",
         f"sqlite3 {sqlite3.sqlite_version}",
     ]
     try:

@@ -412,8 +412,8 @@ def _slumped(side: Side) -> list[str]:
     if side.measured is None:
         whys = [standstill_clause(cell.counted) for cell in cells if cell.counted]
     else:
-        odd = slumps(side.measured, side.measured.arms[side.arm])
-        whys = [odd.get((cell.block, cell.arm), "") for cell in cells]
+        slumped_cells = slumps(side.measured, side.measured.arms[side.arm])
+        whys = [slumped_cells.get((cell.block, cell.arm), "") for cell in cells]
     return [why for why in whys if why]
 
 

@@ -53,8 +53,8 @@ def test_a_b_that_crashes_fails_the_gate_however_fast_it_is_where_it_does_not(
 
     def outcome(name):
         folder = made_experiment(tmp_path / name, ARMS, make, blocks=9)
-        words = ("--sweep", folder, "base", "same", "--fail-if", "throughput < 0.5")
-        return command(monkeypatch, capsys, *words)[:2]
+        argv = ("--sweep", folder, "base", "same", "--fail-if", "throughput < 0.5")
+        return command(monkeypatch, capsys, *argv)[:2]
 
     crashes = {("same", 2), ("same", 5)}
     status, out = outcome("b")
@@ -76,8 +76,8 @@ def test_a_check_of_b_that_did_not_hold_fails_the_gate(tmp_path, monkeypatch, ca
         return made
 
     folder = made_experiment(tmp_path / "x", ARMS, make, blocks=8)
-    words = ("--sweep", folder, "base", "same", "--fail-if", "throughput < 0.5")
-    status, out, _ = command(monkeypatch, capsys, *words)
+    argv = ("--sweep", folder, "base", "same", "--fail-if", "throughput < 0.5")
+    status, out, _ = command(monkeypatch, capsys, *argv)
     assert status == 1
     assert "BROKEN  same, b02-same: total: 99 for 100" in out
 

@@ -153,7 +153,7 @@ def test_blocks_that_are_unlike_contaminated_or_oversubscribed_are_left_out_and_
 
     (one,) = found(made_experiment(tmp_path / "x", ARMS, make, blocks=12), "base", "slower")
     assert sorted(one.values) == [0, 3, 7, 8, 9, 10, 11]
-    said = "\n".join(one.ratio.dropped)
+    dropped = "\n".join(one.ratio.dropped)
     for part in (
         "block 1: not alike in kernel (Linux 6.1 against Linux 9)",
         "block 2: not alike in machine",
@@ -161,7 +161,7 @@ def test_blocks_that_are_unlike_contaminated_or_oversubscribed_are_left_out_and_
         "block 5: base: other programs used 40 %",
         "block 6: slower: worker 0 died",
     ):
-        assert part in said
+        assert part in dropped
     assert one.verdict == "claimed"
 
 
@@ -264,7 +264,7 @@ def test_names_lead_to_arms_runs_and_sweeps(sweep):
 
 
 @pytest.mark.parametrize(
-    ("names", "error", "words"),
+    ("names", "error", "message"),
     [
         (["sweep:base", "sweep:slowr"], RunError, "Did you mean 'slower'"),
         (["sweep:base"], PlanError, "with what"),
@@ -273,8 +273,8 @@ def test_names_lead_to_arms_runs_and_sweeps(sweep):
         (["nothing", "sweep"], RunError, "There is no run 'nothing'"),
     ],
 )
-def test_names_that_lead_nowhere_or_do_not_go_together_are_said(sweep, names, error, words):
-    with pytest.raises(error, match=words):
+def test_names_that_lead_nowhere_or_do_not_go_together_are_said(sweep, names, error, message):
+    with pytest.raises(error, match=message):
         pairs_of(names, sweep.parent)
 
 
@@ -312,12 +312,12 @@ def test_a_gate_fails_only_where_the_interval_excludes_the_limit(sweep, tmp_path
 
 def test_all_measures_of_a_call_are_one_family(sweep, monkeypatch, capsys):
     gates = [word for m in ("p50", "p99") for word in ("--fail-if", f"{m} > 9")]
-    said = json.loads(command(monkeypatch, capsys, sweep, "--json", *gates)[1])
-    assert len(said["comparisons"]) == 6
-    assert {one["family"] for one in said["comparisons"]} == {6}
-    p = sorted((one["p"], one["p_holm"]) for one in said["comparisons"])
+    answer = json.loads(command(monkeypatch, capsys, sweep, "--json", *gates)[1])
+    assert len(answer["comparisons"]) == 6
+    assert {one["family"] for one in answer["comparisons"]} == {6}
+    p = sorted((one["p"], one["p_holm"]) for one in answer["comparisons"])
     assert p[0][1] == pytest.approx(6 * p[0][0])
-    assert all(gate["p_holm"] < 0.05 for gate in said["gates"])  # all are far from their limits
+    assert all(gate["p_holm"] < 0.05 for gate in answer["gates"])  # all are far from their limits
 
 
 def test_deviations_are_the_same_both_ways():
@@ -329,12 +329,12 @@ def test_deviations_are_the_same_both_ways():
 # --- the command ------------------------------------------------------------------------------
 
 
-def command(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["cwkit", "compare", *map(str, words)])
+def command(monkeypatch, capsys, *argv):
+    monkeypatch.setattr(sys, "argv", ["cwkit", "compare", *map(str, argv)])
     with pytest.raises(SystemExit) as ended:
         cli.main()
-    said = capsys.readouterr()
-    return ended.value.code or 0, said.out, said.err
+    output = capsys.readouterr()
+    return ended.value.code or 0, output.out, output.err
 
 
 def test_the_command_says_it_and_ends_with_the_gates_status(sweep, monkeypatch, capsys):
@@ -354,7 +354,7 @@ def test_the_command_says_it_and_ends_with_the_gates_status(sweep, monkeypatch, 
 
 
 def test_the_command_refuses_with_one_sentence(sweep, monkeypatch, capsys):
-    for words, part in (
+    for argv, part in (
         ((sweep / "b00-base", sweep / "b00-slower"), "--vary begin"),
         ((sweep, "--measure", "speed"), "There are: throughput"),
         ((sweep, "--role", "checkpointer"), "writer, reader"),
@@ -362,7 +362,7 @@ def test_the_command_refuses_with_one_sentence(sweep, monkeypatch, capsys):
         ((sweep, "--vary", "beginn"), "Did you mean 'begin'"),
         ((), "Compare what?"),
     ):
-        status, out, err = command(monkeypatch, capsys, *words)
+        status, out, err = command(monkeypatch, capsys, *argv)
         assert (status, out) == (2, "")
         assert part in err
         assert err.count("\n") == 1
@@ -370,26 +370,26 @@ def test_the_command_refuses_with_one_sentence(sweep, monkeypatch, capsys):
 
 def test_too_few_blocks_are_status_3(tmp_path, monkeypatch, capsys):
     few = made_experiment(tmp_path / "few", ARMS, run_of, blocks=2)
-    words = ("--sweep", few, "base", "slower", "--fail-if", "throughput < 0.95")
-    assert command(monkeypatch, capsys, *words)[0] == 3
-    assert command(monkeypatch, capsys, *words[:4])[0] == 3  # also where no gate asks
+    argv = ("--sweep", few, "base", "slower", "--fail-if", "throughput < 0.95")
+    assert command(monkeypatch, capsys, *argv)[0] == 3
+    assert command(monkeypatch, capsys, *argv[:4])[0] == 3  # also where no gate asks
     enough = made_experiment(tmp_path / "enough", ARMS, run_of, blocks=8)
     assert command(monkeypatch, capsys, "--sweep", enough, "base", "slower")[0] == 0
 
 
 def test_json_is_one_document_with_everything(sweep, monkeypatch, capsys):
-    words = (sweep, "--json", "--fail-if", "throughput < 0.95", "--fail-if", "cpu > 2")
-    status, out, _ = command(monkeypatch, capsys, *words)
-    said = json.loads(out)
-    assert status == said["status"] == 1
-    assert len(said["comparisons"]) == 4  # two arms, two measures
-    one = said["comparisons"][0]
+    argv = (sweep, "--json", "--fail-if", "throughput < 0.95", "--fail-if", "cpu > 2")
+    status, out, _ = command(monkeypatch, capsys, *argv)
+    answer = json.loads(out)
+    assert status == answer["status"] == 1
+    assert len(answer["comparisons"]) == 4  # two arms, two measures
+    one = answer["comparisons"][0]
     assert one["under_study"] == {"begin": ["immediate", "deferred"]}
     assert (one["b"], one["blocks"], one["verdict"]) == ("slower", 10, "claimed")
     assert len(one["values"]) == 10
-    assert [gate["outcome"] for gate in said["gates"]] == ["failed", "passed", "passed", "passed"]
+    assert [gate["outcome"] for gate in answer["gates"]] == ["failed", "passed", "passed", "passed"]
     assert "NaN" not in out and "Infinity" not in out
-    again = command(monkeypatch, capsys, *words)[1]
+    again = command(monkeypatch, capsys, *argv)[1]
     assert again == out
 
 

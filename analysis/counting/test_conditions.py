@@ -76,14 +76,14 @@ CHANGES = [
 def test_each_fact_that_differs_refuses_by_its_name_unless_it_is_declared(manifest, change, fact):
     other = changed(manifest, *change)
     found = differences(manifest, other)
-    odd = confounders(found, set())
-    assert fact in {d.fact for d in odd}
+    refused = confounders(found, set())
+    assert fact in {d.fact for d in refused}
     if fact in NEVER:
         assert confounders(found, {d.fact for d in found})  # declaring it does not help
         with pytest.raises(PlanError, match="never compared"):
             factors_named([fact])
         return
-    names = [to_vary(d) for d in least(odd, found)]
+    names = [to_vary(d) for d in least(refused, found)]
     assert confounders(found, factors_named(names, {d.fact for d in found})) == []
 
 
@@ -118,8 +118,8 @@ def test_another_engine_brings_its_version_and_pragmas_but_never_its_durability(
     assert asked_for(found) == {"write_engine"}
     for entry in other["workers"][:4]:
         entry["pragmas"] = entry["pragmas"] | {"synchronous": 0}
-    odd = confounders(differences(manifest, other), {"write_engine"})
-    assert [d.fact for d in odd] == ["writer.synchronous"]
+    refused = confounders(differences(manifest, other), {"write_engine"})
+    assert [d.fact for d in refused] == ["writer.synchronous"]
 
 
 def test_an_asked_for_pragma_is_read_back_as_such(manifest):
@@ -193,8 +193,8 @@ def test_engine_version_stands_for_all_that_an_engine_says_of_itself(manifest):
     found = factors_named(["engine-version"])
     assert {f"writer.{part}" for part in IDENTITY} <= found
     other = changed(manifest, "engines", "libsql", {"binding": "b", "version": "4"})
-    odd = confounders(differences(manifest, other), set())
-    assert [to_vary(d) for d in least(odd, differences(manifest, other))] == ["engine-version"]
+    refused = confounders(differences(manifest, other), set())
+    assert [to_vary(d) for d in least(refused, differences(manifest, other))] == ["engine-version"]
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
@@ -203,7 +203,7 @@ def test_an_unknown_name_is_answered_with_the_nearest():
 
 
 def test_every_field_of_a_plan_is_a_fact_or_left_out_on_purpose(manifest):
-    said = facts(Manifest.model_validate(manifest))
+    of_manifest = facts(Manifest.model_validate(manifest))
     for name in Plan.model_fields:
         idle = name in ("checkpoint", "checkpoint_engine", "checkpoint_pause_ms")
-        assert name in said or name in ("params", "cpus", *LIMITS) or idle, name
+        assert name in of_manifest or name in ("params", "cpus", *LIMITS) or idle, name

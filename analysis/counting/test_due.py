@@ -81,12 +81,12 @@ def test_it_is_said_in_one_line_and_never_as_a_number_of_those_served() -> None:
     made = open_loop(1000, 430, seconds=4.0)
     tally = tally_of(made)
     lines = summary_lines(made, 300)
-    (said,) = (line for line in lines if "Rate not met" in line)
+    (text,) = (line for line in lines if "Rate not met" in line)
     assert tally.due is not None
     assert (
-        f"In the window {tally.due.many:,} transactions were due and {tally.due.served:,}" in said
+        f"In the window {tally.due.many:,} transactions were due and {tally.due.served:,}" in text
     )
-    assert "1,000 a second were due" in said and "never begun, the oldest for 2." in said
+    assert "1,000 a second were due" in text and "never begun, the oldest for 2." in text
     (whole,) = (line for line in lines if line.split()[:1] == ["whole"])
     assert whole.count("≥ ") == 4  # p50, p90, p99 and the maximum; p99.9 has too few
     workers = [line for line in lines if line.split()[:1] in (["0"], ["1"])]
@@ -176,11 +176,11 @@ def test_runs_pooled_have_everybody_of_each() -> None:
 def test_what_cannot_be_drawn_again_is_said_and_is_no_error() -> None:
     made = open_loop(1000, 430)
     made.workers[1].attempts["intended_ns"] += 1
-    said = "\n".join(doubts(made, count(made)))
+    text = "\n".join(doubts(made, count(made)))
     done = count(made).roles["writer"].committed
     assert (
         f"latencies of writers are those of {done} commits alone, not of all due: worker 1's"
-        in (said)
+        in (text)
     )
     cut = open_loop(1000, 430)
     cut.manifest.window.model_fields_set.discard("start_ns")
@@ -243,8 +243,8 @@ def test_a_sweeps_tables_tell_who_was_not_served(sweep: Path) -> None:
     table = arms_table(measured)
     p99 = {row[0]: row[table.head.index("p99")] for row in table.rows}
     assert p99["does not"].startswith("≥ ") and not p99["keeps up"].startswith("≥")
-    (said,) = (line for line in doubt_lines(measured) if "did not meet the rate" in line)
-    assert said.startswith("12 cells did not meet the rate that was asked for, the first b00, does")
+    (text,) = (line for line in doubt_lines(measured) if "did not meet the rate" in line)
+    assert text.startswith("12 cells did not meet the rate that was asked for, the first b00, does")
     cells = cells_table(measured)
     rows = [dict(zip(cells.head, row, strict=True)) for row in cells.rows]
     slow = [row for row in rows if row["arm"] == "does not"]
@@ -265,15 +265,15 @@ def test_the_reports_tables_tell_who_was_not_served(sweep: Path) -> None:
 def test_compare_takes_the_percentiles_over_all_due(
     sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["cwkit", "compare", f"{sweep}:keeps up", f"{sweep}:does not", "--measure", "p99"]
-    monkeypatch.setattr(sys, "argv", [*words, "--json", "--fail-if", "p99 > 2"])
+    argv = ["cwkit", "compare", f"{sweep}:keeps up", f"{sweep}:does not", "--measure", "p99"]
+    monkeypatch.setattr(sys, "argv", [*argv, "--json", "--fail-if", "p99 > 2"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 1
     (found,) = json.loads(capsys.readouterr().out)["comparisons"]
     assert found["ratio"] == "infinite" and found["verdict"] == "claimed"
     assert "6 of 6 runs of does not did not meet the rate" in "".join(found["notes"])
-    back = [*words[:2], f"{sweep}:does not", f"{sweep}:nor does this", "--measure", "p99"]
+    back = [*argv[:2], f"{sweep}:does not", f"{sweep}:nor does this", "--measure", "p99"]
     monkeypatch.setattr(sys, "argv", back)
     with pytest.raises(SystemExit) as ended:
         cli.main()

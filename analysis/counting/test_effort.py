@@ -84,8 +84,8 @@ def test_an_attempt_still_open_after_its_begin_is_wasted_but_its_begin_was_waiti
     assert tally.waiting_ns == 100_000_000
     assert tally.open_ns == tally.wasted_ns == 400_000_000
     assert tally.outside_ns == 100_000_000
-    said = effort_line(tally)
-    assert said.startswith(
+    text = effort_line(tally)
+    assert text.startswith(
         "wasted 44 % of the time in attempts, of which still open at the end 44 %; waiting in "
         "BEGIN at the end 11 %; CPU"
     )
@@ -211,8 +211,8 @@ def test_writers_that_wait_for_the_one_lock_are_seen_waiting(tmp_path: Path) -> 
     assert tally.waiting_ns > 0.6 * tally.worker_ns
     assert tally.open_ns > 0.2 * tally.worker_ns
     assert tally.longest_ns > 0.5e9
-    said = " ".join(summary_lines(made, 300))
-    assert "of which still open at the end 2" in said and "waiting in BEGIN at the end 7" in said
+    text = " ".join(summary_lines(made, 300))
+    assert "of which still open at the end 2" in text and "waiting in BEGIN at the end 7" in text
 
 
 # --- where it is told --------------------------------------------------------------------------

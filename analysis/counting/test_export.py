@@ -50,8 +50,8 @@ def test_a_runs_attempts_come_out_as_they_went_in(
     for worker in run.workers:
         mine = table.slice(at, len(worker.attempts))
         at += len(worker.attempts)
-        said = mine["outcome"].to_pylist()
-        assert said == [OUTCOMES[n] for n in worker.attempts["outcome"]]
+        outcomes = mine["outcome"].to_pylist()
+        assert outcomes == [OUTCOMES[n] for n in worker.attempts["outcome"]]
         ends = np.array(mine["end_ns"]) + np.array(mine["window_ns"])
         assert np.array_equal(ends, worker.attempts["end_ns"])
         assert set(mine["engine"].to_pylist()) == {worker.engine}
@@ -59,14 +59,14 @@ def test_a_runs_attempts_come_out_as_they_went_in(
 
 
 @pytest.mark.parametrize(
-    "words", [("--format", ""), ("--format", "xlsx"), ("--what", "xlsx")], ids=" ".join
+    "argv", [("--format", ""), ("--format", "xlsx"), ("--what", "xlsx")], ids=" ".join
 )
 def test_a_form_that_there_is_not_is_one_sentence(
-    words: tuple[str, ...], sweep: Path, tmp_path: Path, cwkit: Any
+    argv: tuple[str, ...], sweep: Path, tmp_path: Path, cwkit: Any
 ) -> None:
-    done = cwkit("export", a_run(sweep), *words, "--out", tmp_path / "out")
+    done = cwkit("export", a_run(sweep), *argv, "--out", tmp_path / "out")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert f"cwkit: {' '.join(words)}: give " in done.stderr
+    assert f"cwkit: {' '.join(argv)}: give " in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -156,5 +156,5 @@ def test_the_readmes_example_reads_what_was_exported(
     rows = np.concatenate([w.attempts for w in run.workers if w.role == "writer"])
     rows = rows[rows["outcome"] == COMMITTED]
     took_us = (rows["end_ns"] - rows["intended_ns"]) / 1e3
-    said = [f"p{p}: {np.percentile(took_us, p):.1f} us" for p in (50, 99)]
-    assert capsys.readouterr().out.splitlines() == said
+    lines = [f"p{p}: {np.percentile(took_us, p):.1f} us" for p in (50, 99)]
+    assert capsys.readouterr().out.splitlines() == lines

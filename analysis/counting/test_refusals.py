@@ -79,8 +79,8 @@ def counted(made: Run) -> Any:
     return count(made, made.window_ns).roles["writer"]
 
 
-def call(*words: object) -> Any:
-    return CliRunner().invoke(app, [*map(str, words)])
+def call(*argv: object) -> Any:
+    return CliRunner().invoke(app, [*map(str, argv)])
 
 
 def test_a_line_has_the_median_and_the_longest_of_what_was_waited_at_most() -> None:
@@ -107,8 +107,8 @@ def test_a_statement_is_timed_from_the_work_before_it_where_the_row_says_so() ->
 def test_tallies_that_are_added_up_keep_every_wait() -> None:
     tally = counted(with_refusals())
     twice = pooled([tally, tally]).waits_ns
-    assert {said: len(waits) for said, waits in twice.items()} == {
-        said: 2 * len(waits) for said, waits in tally.waits_ns.items()
+    assert {text: len(waits) for text, waits in twice.items()} == {
+        text: 2 * len(waits) for text, waits in tally.waits_ns.items()
     }
 
 
@@ -135,10 +135,10 @@ def test_rarer_lines_are_left_out_and_counted() -> None:
 def test_cwkit_conflicts_tells_the_kinds_of_a_run_that_no_model_is_of(tmp_path: Path) -> None:
     done = call("conflicts", write_folder(with_refusals(), tmp_path / "20261122-a"))
     assert done.exit_code == 0, done.output
-    said = " ".join(done.output.split())
-    assert "writer 5 statement upgrade 60 µs 1 ms" in said
-    assert "BEGIN IMMEDIATE avoids it" in said
-    assert "Not predicted" in said
+    text = " ".join(done.output.split())
+    assert "writer 5 statement upgrade 60 µs 1 ms" in text
+    assert "BEGIN IMMEDIATE avoids it" in text
+    assert "Not predicted" in text
 
 
 def test_cwkit_conflicts_tells_the_kinds_of_a_sweep_arm_by_arm(tmp_path: Path) -> None:
@@ -147,9 +147,9 @@ def test_cwkit_conflicts_tells_the_kinds_of_a_sweep_arm_by_arm(tmp_path: Path) -
     folder = made_experiment(tmp_path / "x", arms, lambda arm, block: with_refusals(), blocks=2)
     done = call("conflicts", folder)
     assert done.exit_code == 0, done.output
-    said = " ".join(done.output.split())
-    assert "one writer 10 statement upgrade 60 µs 1 ms" in said
-    assert "two writer 4 begin busy 2.20 s 2.40 s" in said
+    text = " ".join(done.output.split())
+    assert "one writer 10 statement upgrade 60 µs 1 ms" in text
+    assert "two writer 4 begin busy 2.20 s 2.40 s" in text
 
 
 def test_cwkit_conflicts_of_a_run_without_any_is_refused_in_one_sentence(tmp_path: Path) -> None:
@@ -160,14 +160,14 @@ def test_cwkit_conflicts_of_a_run_without_any_is_refused_in_one_sentence(tmp_pat
 def test_an_abort_rate_is_compared_with_the_kinds_it_is_made_of(tmp_path: Path) -> None:
     a = write_folder(with_refusals(name="20261122-a"), tmp_path / "20261122-a")
     b = write_folder(drawn_run(2, abort=0.3, writers=1, seconds=5.0), tmp_path / "20261122-b")
-    words = ("compare", a, b, "--measure", "abort-rate", "--vary", "begin,read_begin")
-    done = call(*words)
+    argv = ("compare", a, b, "--measure", "abort-rate", "--vary", "begin,read_begin")
+    done = call(*argv)
     assert "2 busy, 5 upgrade" in " ".join(done.output.split()), done.output
     assert f"upgrade: {MEANINGS['upgrade']}" in " ".join(done.output.split())
-    found = json.loads(call(*words, "--json").output)["comparisons"][0]["refused"]
+    found = json.loads(call(*argv, "--json").output)["comparisons"][0]["refused"]
     assert found["a"] == {"busy": 2, "upgrade": 5}
     assert set(found["b"]) == {"busy", "stale"}
-    assert "upgrade" not in call(*words[:3], "--vary", "begin,read_begin").output
+    assert "upgrade" not in call(*argv[:3], "--vary", "begin,read_begin").output
 
 
 def test_what_is_exported_has_the_kind_and_the_time(tmp_path: Path) -> None:

@@ -87,9 +87,9 @@ PRESSURE = {
 
 def test_a_run_that_stood_still_says_so_and_what_was_waited_for() -> None:
     made = stalled(pressure=PRESSURE)
-    (said,) = (line for line in doubts(made, count(made, made.window_ns)) if "stood still" in line)
-    assert said.startswith("It stood still: nobody committed for 1 s of 2 s, from 0.")
-    assert said.endswith(
+    (text,) = (line for line in doubts(made, count(made, made.window_ns)) if "stood still" in line)
+    assert text.startswith("It stood still: nobody committed for 1 s of 2 s, from 0.")
+    assert text.endswith(
         " s on; somebody on the machine waited for the disk 83 % and for a CPU 40 % of the time."
     )
     without = stalled(pressure=None)
@@ -144,14 +144,14 @@ def test_it_is_marked_in_every_table_and_kept_in_the_numbers(odd: Path, tmp_path
     assert {row[0]: row[1].endswith(" †") for row in table.rows} == {
         "one": True, "two": True, "three": False,
     }  # fmt: skip
-    told = {one.candidate.name: one for one in judged(measured)}
-    (head, *_) = sweep_rows(measured, list(told.values())).rows
+    verdicts = {one.candidate.name: one for one in judged(measured)}
+    (head, *_) = sweep_rows(measured, list(verdicts.values())).rows
     assert [cell.endswith(" †") for cell in head[1:3]] == [True, True]
-    (said,) = (line for line in doubt_lines(measured) if "†" in line)
-    assert said.startswith(
+    (text,) = (line for line in doubt_lines(measured) if "†" in line)
+    assert text.startswith(
         "2 runs stood still or made less than half of what the arm usually makes"
     )
-    assert "kept in all numbers" in said and "the first in b02, one" in said
+    assert "kept in all numbers" in text and "the first in b02, one" in text
     evidence = read_evidence(odd.parent)
     used = [row[-1] for row in rates_table(evidence, measured).rows]
     assert used == ["6 of 6, 1 of them odd (†)"] * 2 + ["6 of 6"]
@@ -170,8 +170,8 @@ def test_it_is_marked_in_every_table_and_kept_in_the_numbers(odd: Path, tmp_path
 def test_compare_says_which_of_its_runs_were_odd(
     odd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["cwkit", "compare", f"{odd}:one", f"{odd}:two", "--json"]
-    monkeypatch.setattr(sys, "argv", words)
+    argv = ["cwkit", "compare", f"{odd}:one", f"{odd}:two", "--json"]
+    monkeypatch.setattr(sys, "argv", argv)
     with pytest.raises(SystemExit):
         cli.main()
     (found,) = json.loads(capsys.readouterr().out)["comparisons"]

@@ -54,9 +54,9 @@ def test_exported_messages_are_no_formulas_in_csv_and_themselves_in_parquet(tmp_
         path.write_text(f"{json.dumps(formula)}\n" * 2, encoding="utf-8")
     rows = export(folder, "csv", "attempts", tmp_path / "run.csv")
     with (tmp_path / "run.csv").open(newline="") as file:
-        told = [row["message"] for row in csv.DictReader(file, strict=True)]
-    assert len(told) == rows
-    assert set(told) == {"", '\'=HYPERLINK("http://evil.example")\\n\\x1b'}
+        messages = [row["message"] for row in csv.DictReader(file, strict=True)]
+    assert len(messages) == rows
+    assert set(messages) == {"", '\'=HYPERLINK("http://evil.example")\\n\\x1b'}
     export(folder, "parquet", "attempts", tmp_path / "run.parquet")
     table = pyarrow.parquet.read_table(tmp_path / "run.parquet")
     assert set(table["message"].to_pylist()) == {"", formula}

@@ -106,8 +106,8 @@ def test_a_run_that_falls_by_two_fifths_is_no_steady_state_as_far_as_its_noise_l
 @pytest.mark.parametrize("phi", [0, 0.3, 0.5])
 def test_noise_is_seldom_called_a_drift(n, phi):
     rng = np.random.default_rng(412)
-    said = [drifts(100 + 2 * (autocorrelated(rng, n, phi) - 100)) for _ in range(400)]
-    assert np.mean(said) <= 0.04
+    verdicts = [drifts(100 + 2 * (autocorrelated(rng, n, phi) - 100)) for _ in range(400)]
+    assert np.mean(verdicts) <= 0.04
 
 
 def test_a_drift_too_small_to_matter_is_none():
@@ -184,9 +184,9 @@ def test_a_run_with_few_commits_is_too_short_to_tell():
 
 
 def test_a_run_that_was_cut_says_so_and_one_without_a_steady_state_too():
-    said = "\n".join(summary_lines(rated(settles, 4, warmup_s=0.5)))
-    assert "of warm-up (MSER-5; 0.5 s planned)" in said
-    assert "No steady state" not in said
+    text = "\n".join(summary_lines(rated(settles, 4, warmup_s=0.5)))
+    assert "of warm-up (MSER-5; 0.5 s planned)" in text
+    assert "No steady state" not in text
     assert "No steady state" in "\n".join(summary_lines(rated(lambda t: 3000 - 600 * t, 4)))
     assert "MSER" not in "\n".join(summary_lines(drawn_run(3, per_s=2000)))
 

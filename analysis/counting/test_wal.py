@@ -45,8 +45,8 @@ def made(
         made_worker(n, rows, role="reader", begin="deferred", worker=writers + n)
         for n, rows in enumerate(readers)
     ]
-    told = {"bytes_max": size, "restarts": 0, "exact": True} if wal is ... else wal
-    extra: dict[str, Any] = {"wal": told} if wal is not None else {}
+    recorded = {"bytes_max": size, "restarts": 0, "exact": True} if wal is ... else wal
+    extra: dict[str, Any] = {"wal": recorded} if wal is not None else {}
     return made_run(workers, plan=plan, wal_bytes_max=size, **extra)
 
 
@@ -70,16 +70,16 @@ def test_a_reader_that_was_always_open_is_the_reason() -> None:
 
 
 def test_readers_that_were_nearly_always_open_are_told_with_the_moments_between() -> None:
-    said = log_of(made(rows_of((0, 500_000), (502_000, 996_000), (997_000, None)))).why
-    assert said.startswith("readers were open for 99.7 % of the window, and between them were 2 ")
-    assert "moments of at most 2 ms" in said
+    why = log_of(made(rows_of((0, 500_000), (502_000, 996_000), (997_000, None)))).why
+    assert why.startswith("readers were open for 99.7 % of the window, and between them were 2 ")
+    assert "moments of at most 2 ms" in why
 
 
 def test_writers_whose_snapshots_overlap_are_told_where_no_reader_was() -> None:
     both = [made_worker(n, rows) for n, rows in enumerate(ALWAYS)]
-    told = {"bytes_max": LARGE, "restarts": 0, "exact": True}
-    said = log_of(made_run(both, wal=told)).why
-    assert said.startswith("some transaction was always open, writers' among them")
+    recorded = {"bytes_max": LARGE, "restarts": 0, "exact": True}
+    why = log_of(made_run(both, wal=recorded)).why
+    assert why.startswith("some transaction was always open, writers' among them")
 
 
 def test_where_nothing_checkpoints_that_is_the_reason() -> None:
@@ -95,8 +95,8 @@ def test_where_nothing_checkpoints_that_is_the_reason() -> None:
 
 def test_a_reason_that_the_rows_do_not_show_is_not_known() -> None:
     """The negative control: readers that leave room are not blamed."""
-    said = log_of(made(rows_of((0, 200_000), (500_000, 700_000)))).why
-    assert said.startswith("why is not known; readers were open for 40 % of the window, and some")
+    why = log_of(made(rows_of((0, 200_000), (500_000, 700_000)))).why
+    assert why.startswith("why is not known; readers were open for 40 % of the window, and some")
     assert "there were no readers" in log_of(made()).why
     assert "always" not in log_of(made()).why
 
@@ -125,22 +125,22 @@ def test_moments_in_which_nobody_reads_are_those_of_a_count_by_hand(
 
 
 def test_a_run_says_how_large_its_log_grew_and_how_often_it_began_again() -> None:
-    def said(run: Run) -> str:
+    def sentence(run: Run) -> str:
         return " ".join(line for line in summary_lines(run, 400) if line.startswith("log (WAL)"))
 
     grown = made(wal={"bytes_max": SMALL, "restarts": 12, "exact": True}, size=SMALL)
-    assert said(grown) == (
+    assert sentence(grown) == (
         "log (WAL): grew to 4 MiB, 1.02 times its autocheckpoint (3.93 MiB), and began again 12 "
         "times."
     )
     cut = made(wal={"bytes_max": SMALL, "restarts": 12, "exact": False}, size=SMALL)
-    assert "began again at least 12 times" in said(cut)
-    assert said(made(*ALWAYS)).endswith("it cannot begin again.")
-    assert "how often it began again was not recorded" in said(made(wal=None))
+    assert "began again at least 12 times" in sentence(cut)
+    assert sentence(made(*ALWAYS)).endswith("it cannot begin again.")
+    assert "how often it began again was not recorded" in sentence(made(wal=None))
     none = made(size=0, wal=None)
-    assert said(none) == ""  # an older run
+    assert sentence(none) == ""  # an older run
     none.manifest.wal = None
-    assert said(none) == "log (WAL): not applicable, no log of SQLite's format was there."
+    assert sentence(none) == "log (WAL): not applicable, no log of SQLite's format was there."
 
 
 def test_tables_tell_it_for_each_arm(tmp_path: Path) -> None:
@@ -148,8 +148,8 @@ def test_tables_tell_it_for_each_arm(tmp_path: Path) -> None:
 
     def make(arm: str, block: int) -> Run:
         readers, size = (ALWAYS, LARGE) if arm == "read" else ((), SMALL)
-        told = {"bytes_max": size + block, "restarts": 7 * (arm == "alone"), "exact": True}
-        return made(*readers, size=size, wal=told)
+        recorded = {"bytes_max": size + block, "restarts": 7 * (arm == "alone"), "exact": True}
+        return made(*readers, size=size, wal=recorded)
 
     measured = gather(read_experiment(made_experiment(tmp_path / "e", arms, make, blocks=3)))
     alone, read = wal_table(measured).rows
@@ -159,8 +159,8 @@ def test_tables_tell_it_for_each_arm(tmp_path: Path) -> None:
     by_arm = {row[0]: dict(zip(table.head, row, strict=True)) for row in table.rows}
     assert by_arm["read"]["WAL"] == "60.0 MiB"
     assert (by_arm["alone"]["restarts"], by_arm["read"]["restarts"]) == ("7", "0")
-    (said,) = (line for line in doubt_lines(measured) if "outgrew" in line)
-    assert said.startswith(
+    (sentence,) = (line for line in doubt_lines(measured) if "outgrew" in line)
+    assert sentence.startswith(
         "In 3 cells the log outgrew its autocheckpoint tenfold, the first b00, r"
     )
     cells = cells_table(measured)

@@ -89,12 +89,12 @@ def test_what_the_workers_met_adds_up_and_what_a_killed_one_met_is_not_said():
     stale = int((rows["conflict"] == 2).sum())
     assert 10 < stale < refused
     hot, cold = "index t.t_v, page 9, leaf, read/write", "table t, page 4, interior, read-only"
-    told: Any = {"engine": "sqlite-concurrent", "begin": "concurrent"}
+    common: Any = {"engine": "sqlite-concurrent", "begin": "concurrent"}
     account = {"said": stale, "pages": {hot: stale - 3, cold: 2}, "rest": {"table t": 1}}
     made = made_run(
         [
-            made_worker(0, rows, **told, met=account),
-            made_worker(1, rows, **told, met=None),
+            made_worker(0, rows, **common, met=account),
+            made_worker(1, rows, **common, met=None),
         ]
     )
     found = met_by(made)

@@ -143,13 +143,13 @@ def test_a_run_without_an_answer_says_why():
     run.manifest.layout = before
     edit(run.manifest, plan={"scenario": "queue", "params": {}})
     assert "'queue' does not say in chances" in why(run)
-    for params, words in (
+    for params, message in (
         ({"rows": 10**8}, "its 100,000,000 rows are more than are looked at"),
         ({"operations": 10_000}, "operations are not drawn again"),
     ):
         forged = optimistic_run(seconds=5.0)
         edit(forged.manifest, plan={"params": forged.manifest.plan.params | params})
-        with pytest.raises(NoAnswer, match=words):
+        with pytest.raises(NoAnswer, match=message):
             drawn(forged)
     fewer = optimistic_run(seconds=0.05)
     fewer.manifest.plan.writers = 1

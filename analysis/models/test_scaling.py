@@ -97,8 +97,8 @@ def test_a_throughput_of_nothing_has_no_fit():
 
 def test_a_search_that_ends_on_a_bound_says_so():
     serial = family(Usl(1000, 1.0, 0.0).at, noise=0.0, blocks=2)
-    assert any("sigma is on its bound 1" in words for words in serial.on_bound)
-    assert any("no maximum" in words for words in serial.on_bound)
+    assert any("sigma is on its bound 1" in sentence for sentence in serial.on_bound)
+    assert any("no maximum" in sentence for sentence in serial.on_bound)
 
 
 def test_few_blocks_give_the_range_of_the_single_fits_and_no_interval():

@@ -70,15 +70,15 @@ def on_a_queue(monkeypatch):
 
 def test_the_search_finds_the_queues_answer_from_its_runs(tmp_path, on_a_queue):
     begin(LOOKED_FOR, tmp_path)
-    said: list[str] = []
-    found = run_search(tmp_path, on_line=said.append)
+    lines: list[str] = []
+    found = run_search(tmp_path, on_line=lines.append)
     assert found.capacity == pytest.approx(SERVICE, rel=0.03)
     assert found.answer.rate is not None
     assert abs(found.answer.rate / TRUTH - 1) < 0.1
     above = min(rate for rate in found.probes if rate > found.answer.rate)
     assert not found.probes[above].met
     assert above / found.answer.rate < 1.06
-    assert len(on_a_queue) == len(set(on_a_queue)) == len(said)
+    assert len(on_a_queue) == len(set(on_a_queue)) == len(lines)
     low, value, high = found.probes[found.answer.rate].statistic("p99")
     assert low < value < high
     assert value == pytest.approx(1e9 * math.log(100) / (SERVICE - found.answer.rate), rel=0.25)
@@ -130,11 +130,11 @@ def stop(line):
 def of_another(where, changes):
     """Have a run's manifest say that it was made elsewhere."""
     path = where / "manifest.json"
-    said = json.loads(path.read_text())
+    manifest = json.loads(path.read_text())
     for part, values in changes.items():
-        for name in said[part] if part == "engines" else [""]:
-            (said[part][name] if name else said[part]).update(values)
-    path.write_text(json.dumps(said))
+        for name in manifest[part] if part == "engines" else [""]:
+            (manifest[part][name] if name else manifest[part]).update(values)
+    path.write_text(json.dumps(manifest))
 
 
 ELSEWHERE = {
@@ -146,7 +146,7 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize("what", list(ELSEWHERE))
 def test_a_search_that_was_begun_elsewhere_does_not_go_on_here(tmp_path, monkeypatch, what):
-    changes, told = ELSEWHERE[what]
+    changes, message = ELSEWHERE[what]
     begin(REAL, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         run_search(tmp_path, on_line=stop)
@@ -156,7 +156,7 @@ def test_a_search_that_was_begun_elsewhere_does_not_go_on_here(tmp_path, monkeyp
         patched.setattr(search, "run", lambda *a, **k: pytest.fail("ran it elsewhere"))
         with pytest.raises(RunError, match="Go on with it where") as caught:
             run_search(tmp_path)
-    assert told in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
     assert (tmp_path / "capacity-1" / "manifest.json").is_file()
 
 
@@ -227,10 +227,10 @@ def test_runs_that_others_disturbed_are_kept_told_and_not_counted(tmp_path, monk
 
     monkeypatch.setattr(search, "run", run)
     begin(LOOKED_FOR, tmp_path / "a")
-    said: list[str] = []
-    found = run_search(tmp_path / "a", on_line=said.append)
+    lines: list[str] = []
+    found = run_search(tmp_path / "a", on_line=lines.append)
     assert found.capacity_runs == ("capacity-1", "capacity-3", "capacity-4")
-    assert any("capacity-2: not counted, other programs used 50 %" in line for line in said)
+    assert any("capacity-2: not counted, other programs used 50 %" in line for line in lines)
     assert (tmp_path / "a" / "capacity-2" / "manifest.json").is_file()
     disturbed.clear()
     disturbed.add("all")
@@ -285,11 +285,11 @@ def test_a_run_of_which_nothing_can_be_told_is_no_run_that_did_not_meet_it(
     whole = run_search(tmp_path / "whole")
     with_nobody_due(monkeypatch, lambda name: name.startswith("rate-") and name.endswith("-1"))
     begin(LOOKED_FOR, tmp_path / "e")
-    said: list[str] = []
-    found = run_search(tmp_path / "e", on_line=said.append)
+    lines: list[str] = []
+    found = run_search(tmp_path / "e", on_line=lines.append)
     assert found.answer.rate is not None and whole.answer.rate is not None
     assert abs(found.answer.rate / whole.answer.rate - 1) < 0.11
-    untold = [line for line in said if "0 transactions are too few to tell" in line]
+    untold = [line for line in lines if "0 transactions are too few to tell" in line]
     assert len(untold) == len(found.probes) and all("not counted" in line for line in untold)
     assert not any(name.endswith("-1") for p in found.probes.values() for name in p.runs)
 
@@ -304,22 +304,22 @@ def test_a_rate_of_which_nothing_can_be_told_is_undecided(tmp_path, on_a_queue, 
 # --- the command, on real processes -------------------------------------------------------------
 
 
-def command(monkeypatch, capsys, *words):
-    monkeypatch.setattr(sys, "argv", ["cwkit", "search", *map(str, words)])
+def command(monkeypatch, capsys, *argv):
+    monkeypatch.setattr(sys, "argv", ["cwkit", "search", *map(str, argv)])
     with pytest.raises(SystemExit) as ended:
         cli.main()
-    said = capsys.readouterr()
-    return ended.value.code or 0, said.out, said.err
+    output = capsys.readouterr()
+    return ended.value.code or 0, output.out, output.err
 
 
 def test_a_real_search_keeps_its_runs_its_curve_and_its_answer(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "found"
-    words = (
+    argv = (
         "--slo", "p50 < 40ms", "--scenario", "counter", "--database", "null", "--writers", 1,
         "--think-us", 2000, "--think", "sleep", "--duration", 0.2, "--warmup", 0, "--repeats", 1,
         "--step", 2, "--longest", 1, "--foreign-limit", 1,
     )  # fmt: skip
-    status, out, err = command(monkeypatch, capsys, *words, "--into", folder)
+    status, out, err = command(monkeypatch, capsys, *argv, "--into", folder)
     document = json.loads((folder / "answer.json").read_text())
     assert status == document["status"] == (1 if document["rate_per_s"] is None else 0)
     assert "closed loop, capacity-1:" in err and "capacity-1" not in out
@@ -334,7 +334,7 @@ def test_a_real_search_keeps_its_runs_its_curve_and_its_answer(tmp_path, monkeyp
     status, out, _ = command(monkeypatch, capsys, "--into", folder, "--json")
     again = json.loads(out)
     assert {**again, "command": ""} == {**document, "command": ""}
-    status, _, err = command(monkeypatch, capsys, *words, "--into", folder, "--seed", 9)
+    status, _, err = command(monkeypatch, capsys, *argv, "--into", folder, "--seed", 9)
     assert status == 2
     assert "differs in seed" in err
 
@@ -346,13 +346,13 @@ def test_a_search_is_listed_with_its_answer_or_how_to_go_on(tmp_path, on_a_queue
     assert "unfinished: cwkit search --into" in capsys.readouterr().out
     (tmp_path / "mine" / "answer.json").write_text('{"cwkit": 1, "rate_per_s": 717.0}')
     list_runs(tmp_path, console)
-    said = capsys.readouterr().out
-    assert "search: counter on null, p99 < 20ms" in said
-    assert "met up to 717 tx/s" in said
+    lines = capsys.readouterr().out
+    assert "search: counter on null, p99 < 20ms" in lines
+    assert "met up to 717 tx/s" in lines
 
 
 @pytest.mark.parametrize(
-    ("words", "part"),
+    ("argv", "part"),
     [
         ((), "Search for what?"),
         (("--slo", "p98 < 1ms"), "there is no 'p98'"),
@@ -362,9 +362,9 @@ def test_a_search_is_listed_with_its_answer_or_how_to_go_on(tmp_path, on_a_queue
         (("--slo", "p99 < 1ms", "--scenario", "bnk"), "Did you mean 'bank'"),
     ],
 )
-def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch, capsys, words, part):
+def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch, capsys, argv, part):
     runs = tmp_path / "runs"
-    status, out, err = command(monkeypatch, capsys, *words, "--runs", runs)
+    status, out, err = command(monkeypatch, capsys, *argv, "--runs", runs)
     assert (status, out) == (2, "")
     assert part in err
     assert err.count("\n") == 1
@@ -372,8 +372,8 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch, cap
 
 
 def test_a_mode_that_is_refused_leaves_no_search(tmp_path, monkeypatch, capsys):
-    words = ("--slo", "p99 < 1s", "--database", "sqlite", "--begin", "concurrent")
-    status, _, err = command(monkeypatch, capsys, *words, "--rows", 2, "--runs", tmp_path)
+    argv = ("--slo", "p99 < 1s", "--database", "sqlite", "--begin", "concurrent")
+    status, _, err = command(monkeypatch, capsys, *argv, "--rows", 2, "--runs", tmp_path)
     assert status == 2
     assert "refuses BEGIN CONCURRENT" in err
     assert list(tmp_path.iterdir()) == []

@@ -313,7 +313,7 @@ def write_folder(run: Run, folder: Path) -> Path:
     write_manifest(folder, run.manifest)
     for worker in run.workers:
         np.save(segment_path(folder, worker.worker, 0), worker.attempts)
-        lines = "".join(json.dumps(words) + "\n" for words in worker.messages)
+        lines = "".join(json.dumps(message) + "\n" for message in worker.messages)
         path = folder / f"worker-{worker.worker:03d}.messages.jsonl"
         path.write_text(lines, encoding="utf-8")
     return folder
@@ -348,10 +348,10 @@ def made_experiment(
                     broken = "; ".join(finding.sentence for finding in found.manifest.broken)
                     entry |= {"state": FAILED, "words": broken}
             else:
-                state, _, words = found.partition(": ")
+                state, _, message = found.partition(": ")
                 known = state in (REFUSED, MISSING)
-                entry |= {"state": state, "words": words} if known else {"state": FAILED}
-                entry["words"] = words if known else found
+                entry |= {"state": state, "words": message} if known else {"state": FAILED}
+                entry["words"] = message if known else found
             cells.append(entry)
     entries = {
         "cwkit": FORMAT_VERSION,

@@ -225,8 +225,8 @@ def measure(engine: str, blocks: int) -> bool:
     Returns whether its target is met; so is that of an engine that is not here.
     """
     adapter = find_engine(engine)
-    if (words := adapter.missing()) is not None:
-        print(f"{engine}: {words}")
+    if (reason := adapter.missing()) is not None:
+        print(f"{engine}: {reason}")
         return True
     mode = MODES[engine]
     with tempfile.TemporaryDirectory() as name:
@@ -282,10 +282,10 @@ def report(engine: str, mode: str, taken: dict[str, np.ndarray]) -> None:
                                                for k, v in taken.items()}}))  # fmt: skip
 
 
-def main(words: list[str]) -> int:
-    if words and words[0] in MODES:
-        return 0 if measure(words[0], int(words[1])) else 1
-    blocks = int(words[0]) if words else 60
+def main(argv: list[str]) -> int:
+    if argv and argv[0] in MODES:
+        return 0 if measure(argv[0], int(argv[1])) else 1
+    blocks = int(argv[0]) if argv else 60
     print(
         f"BEGIN, read, update, COMMIT; {blocks} blocks of {BLOCK} transactions a side, in turn",
         flush=True,

@@ -132,9 +132,9 @@ def in_turn(
     while time.perf_counter() - begun < seconds:
         chunk = [some[(done + n) % len(some)] for n in range(CHUNK)]
         statements = [sum(map(len, one.steps())) for one in chunk]
-        played_s = took_s(step, chunk)
-        ratios.append(played_s / took_s(loop, statements))
-        done, spent_s = done + CHUNK, spent_s + played_s
+        run_s = took_s(step, chunk)
+        ratios.append(run_s / took_s(loop, statements))
+        done, spent_s = done + CHUNK, spent_s + run_s
     return done / spent_s, median(ratios)
 
 
@@ -158,7 +158,7 @@ def main(seconds: float) -> int:
             BareLoop(name, mode, folder) as loop,
             ScheduleRunner(name, (mode,) * 3, Schema(), processes=processes) as runner,
         ):
-            played, ratio = in_turn(runner.play, loop, some, seconds)
+            run, ratio = in_turn(runner.play, loop, some, seconds)
             level = find_engine(name).promises[mode].level
             judged, _ = in_turn(
                 lambda s, st=runner, lv=level: judge(st.play(s), lv),  # type: ignore[misc]
@@ -170,7 +170,7 @@ def main(seconds: float) -> int:
         missed += target is not None and ratio > target
         aimed = "-" if target is None else f"{target:g}"
         print(
-            f"{name:20}{mode:12}{where:16}{played:8.0f}{judged:12.0f}{ratio:20.1f}{aimed:>8}",
+            f"{name:20}{mode:12}{where:16}{run:8.0f}{judged:12.0f}{ratio:20.1f}{aimed:>8}",
             flush=True,
         )
     print(f"{missed} missed" if missed else "every target met")

