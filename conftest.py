@@ -1,4 +1,4 @@
-"""What every test run shares: Hypothesis profiles, the seed, `slow`, a header with engines."""
+"""Every test run shares these: Hypothesis profiles, the seed, `slow`, a header with engines."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _temporary_folder_of_its_own(config: pytest.Config) -> None:
-    """What killed processes of tests leave is found in it, and no user's command names it."""
+    """Tests get a temporary folder of their own: no user's command names what they leave there."""
     before = config.stash[USERS] = tempfile.gettempdir()
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", before)  # tmp_path stays where it is looked for
     home = temporary.make("tests")
@@ -113,7 +113,7 @@ def _nothing_left_over() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _trusted_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test lets be loaded, the next one does not."""
+    """Trust that a test gives to a user's file ends with the test."""
     monkeypatch.setenv(registry.HANDED_ON, os.environ.get(registry.HANDED_ON, "[]"))
 
 
@@ -122,8 +122,8 @@ def cwkit() -> Command:
     """The command line in this process: the start of another takes longer than most commands.
 
     `cwkit("show", folder)`; a keyword `cwd` is the folder to be in, and `env` what to change in
-    the environment. What it says of itself as a process (its end by a signal, its files, its
-    memory) it does not say here.
+    the environment. Its behaviour as a process (its end by a signal, its files, its
+    memory) does not show here.
     """
     return _command
 

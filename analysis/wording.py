@@ -1,4 +1,4 @@
-"""How numbers are said: one way for the screen, the report and the charts' captions.
+"""The wording of numbers: one way for the screen, the report and the charts' captions.
 
 Three significant digits, a unit that fits, and a dash where there were too few samples: a number
 that cannot be known is never shown as 0.

@@ -1,1 +1,1 @@
-"""What builds, measures and attacks the kit: set-up, benches, fuzzers. No room imports it."""
+"""Tools that build, measure and attack the kit: set-up, benches, fuzzers. No room imports them."""

@@ -62,9 +62,9 @@ MEASURES: dict[str, Callable[[Tally], float]] = {
     "p99": _percentile("p99"),
     "cpu": lambda tally: tally.cpu_us,
 }
-"""What may be compared: commits a second, share of refused attempts, latency from the intended
-start (ns; infinite where it lies among those that were never served), CPU us a commit. nan where
-a run has too few samples for it."""
+"""Measures that may be compared: commits a second, share of refused attempts, latency from the
+intended start (ns; infinite where it lies among those that were never served), CPU us a commit. The
+value is nan where a run has too few samples for it."""
 
 TEXTS: dict[str, Callable[[float], str]] = {
     "throughput": lambda value: f"{wording.number(value)} tx/s",
@@ -83,7 +83,7 @@ CLAIMED, NONE, BAND, HOLM, CONTROL, UNKNOWN, NOT_COMPARABLE = (
     "cannot be decided",
     "not comparable",
 )
-"""Verdicts of a comparison; only of the first is anything said to be more or less."""
+"""Verdicts of a comparison. Only the first claims that one side is more or less."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Comparison:
 
     ratio     : B / A, the median over blocks with its 95 % interval, and why blocks are missing.
     values    : block -> (A's value, B's value), as compared, in the measure's unit.
-    variables : fact -> (A's, B's), what is under study and differs. kind: "arms" or "runs".
+    variables : factor that differs -> (A's value, B's). kind: "arms" or "runs".
     p, p_holm : of `test`, alone and in its family; nan for single runs.
     band      : the greatest relative deviation inside the A/A interval of the experiments, nan
         where they have no A/A control. family: how many ratios were looked at in the same call.
@@ -360,7 +360,7 @@ def _value(counted: Count | None, measure: str, role: str) -> float:
 
 
 def _neither(measure: str) -> float:
-    """What 0 / 0 counts as: where nobody was refused the abort rates are alike."""
+    """The value of 0 / 0: where nobody was refused the abort rates are alike."""
     return 1.0 if measure == "abort-rate" else math.nan
 
 
@@ -388,7 +388,7 @@ def _band(a: Side, b: Side, measure: str, role: str) -> float:
 def aa_band(measured: Measured, measure: str = "throughput", role: str = "writer") -> float:
     """The smallest effect that an experiment can claim: how far from 1 the interval of the ratio
     of the same arm run twice reaches (the blocks' range where they are too few); nan without an
-    A/A control. Of several controls the greatest.
+    A/A control. With several controls it is the greatest.
 
     A `deviation`: 0.05 stands for anything between 1 / 1.05 and 1.05.
     """
@@ -407,7 +407,7 @@ def aa_band(measured: Measured, measure: str = "throughput", role: str = "writer
 
 
 def _slumped(side: Side) -> list[str]:
-    """What is odd about a side's runs, one sentence for each that stood still or slumped."""
+    """One sentence for each of a side's runs that stood still or slumped."""
     cells = [cell for _, cell in sorted(side.cells.items()) if cell.usable and cell.counted]
     if side.measured is None:
         whys = [standstill_clause(cell.counted) for cell in cells if cell.counted]
@@ -418,7 +418,7 @@ def _slumped(side: Side) -> list[str]:
 
 
 def _notes(a: Side, b: Side) -> list[str]:
-    """What a reader must know beside the ratio."""
+    """Sentences that a reader must know beside the ratio."""
     notes = []
     for side in (a, b):
         cells = [cell for cell in side.cells.values() if cell.usable]

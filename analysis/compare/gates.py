@@ -95,9 +95,9 @@ def ask(asked: Sequence[tuple[Condition, Comparison]], *, strict: bool = False) 
         effect is beyond the limit but no greater than the A/A control's own, or its p-value does
         not hold.
 
-    A gate is one decision about one side, announced before anything was measured. What the
-    comparison's own p-value and verdict say is about a ratio of 1, and other measures may be in
-    that family; so a gate has a p-value of its own, against its limit, and the family is all gates
+    A gate is one decision about one side, announced before anything was measured. The
+    comparison's own p-value and verdict are about a ratio of 1, and other measures may be in
+    that family. So a gate has a p-value of its own, against its limit, and the family is all gates
     of the call: each condition with each arm. Where every true ratio is at its limit, any of them
     fails with a chance of at most about 2.5 %, however many were asked.
     """

@@ -1,4 +1,4 @@
-"""What a user means by A and B: a run, an arm of an experiment, a whole sweep, a whole report."""
+"""Names of A and B as a user gives them: a run, an arm of an experiment, a sweep, a report."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Side:
 
 
 def broken(a: Side, b: Side) -> list[str]:
-    """What did not hold in B: checks, and runs that failed where A's was done.
+    """Checks that did not hold in B, and runs that failed in B where A's was done.
 
     A crash is worse than any speed. Dropped with its block and nothing more it would be forgiven:
     what survives may be as fast as ever.

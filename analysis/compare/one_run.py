@@ -1,4 +1,4 @@
-"""What one run says about its own uncertainty: its stretches of time, drawn again in blocks.
+"""One run's own uncertainty: its stretches of time, drawn again in blocks.
 
 It is the smaller part of the truth. Runs made one after the other scattered by 10 to 23 % on the
 machine this was written on, and no run knows of that: only blocks do (analysis.counting.measured).

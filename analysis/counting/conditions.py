@@ -1,9 +1,9 @@
-"""What two runs must have in common to be compared, and what they differ in.
+"""The conditions of two runs: what they must have in common to be compared, and where they differ.
 
-A ratio of two runs says something of one thing only if everything else is alike: the plan, the
+A ratio of two runs measures the effect of one thing only if everything else is alike: the plan, the
 scenario's parameters, the pragmas as each connection read them back, the libraries' versions, the
-machine, the checkout. Each of these is a fact with a name; whoever compares says by name which of
-them are under study, and any other that differs refuses the comparison.
+machine, the checkout. Each of these is a fact with a name. Whoever compares names the factors, and
+any other fact that differs is a confounder: it refuses the comparison.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from workloads.runs import ROLES, Plan, file_of
 from workloads.scenarios import Shape
 
 NEVER = ("machine", "oversubscribed")
-"""Facts that can't be put under study: the ratio would be the machines', or the neighbours'."""
+"""Facts that can't be factors: the ratio would be the machines', or the neighbours'."""
 
 ROLE_FIELDS = {
     "writer": ("write_engine", "begin", "rate"),
     "reader": ("read_engine", "read_begin", "read_rate"),
     "checkpointer": ("checkpoint", "checkpoint_engine", "checkpoint_pause_ms"),
 }
-"""Fields of a plan that say nothing where the role has no worker."""
+"""Fields of a plan that mean nothing where the role has no worker."""
 
 READ_BACK = {
     "journal_mode": "journal_mode",
@@ -39,7 +39,7 @@ READ_BACK = {
 """Field of a plan -> the pragma as it is read back."""
 
 IDENTITY = ("binding", "version", "source_id", "options", "file")
-"""What an engine says of itself; file: the content of the user's file that it is from."""
+"""Facts of an engine's library; file: the content of the user's file that defines the engine."""
 
 GROUPS = {
     "engine": ("database", "write_engine", "read_engine", "checkpoint_engine"),
@@ -50,7 +50,7 @@ GROUPS = {
 """Names for --vary that stand for several facts."""
 
 OLD_NAMES = {"way": "started_by"}
-"""What --vary still takes besides."""
+"""Older names that --vary still takes."""
 
 LIMITS = ("deadline_s", "load_limit_s", "check_limit_s")
 """Fields of a plan that decide whether a run is made, and nothing of what it measures."""
@@ -83,7 +83,7 @@ def facts(manifest: Manifest) -> dict[str, Any]:
 
     Plan fields and scenario parameters stand under their own names, what each role's connections
     are and read back under `writer.version`, `writer.synchronous` and so on, the machine's and the
-    checkout's under kernel, file_system, commit, ... What the run measured is not among them.
+    checkout's under kernel, file_system, commit, ... Nothing that the run measured is among them.
     """
     plan = manifest.plan
     found = {name: value for name, value in plan.model_dump(mode="json").items()
@@ -102,7 +102,7 @@ def facts(manifest: Manifest) -> dict[str, Any]:
 
 
 def _libraries(manifest: Manifest) -> dict[str, Any]:
-    """Versions and pragmas of each role, as its connections said."""
+    """Versions and pragmas of each role, as its connections reported them."""
     found: dict[str, Any] = {}
     files = manifest.machine.files or {}
     if file := file_of(manifest.plan.scenario):
@@ -141,7 +141,7 @@ def _surroundings(manifest: Manifest) -> dict[str, Any]:
 
 
 def _by_its_parts(machine: Machine) -> str:
-    """What older manifests know a machine by, which have no id of it."""
+    """A machine's name by its parts, for older manifests, which have no id of it."""
     # Memory as the kernel counts it changes a little with each start of the machine.
     return f"{machine.cpu}, {round((machine.memory_bytes or 0) / 2**30)} GiB"
 
@@ -202,7 +202,7 @@ def confounders(found: Collection[Difference], factors: Collection[str]) -> list
 
 
 def confounders_between(a: Manifest, b: Manifest) -> list[Difference]:
-    """What the manifests of two runs of one experiment differ in though their plans don't ask."""
+    """Confounders of two runs of one experiment: differences that their plans don't ask for."""
     found = differences(a, b)
     return confounders(found, asked_for(found))
 
@@ -218,7 +218,7 @@ def why_not_alike(these: Collection[Difference]) -> str:
 
 
 def least(these: Collection[Difference], found: Collection[Difference]) -> list[Difference]:
-    """The fewest of these differences whose study would account for all of them."""
+    """The fewest of these differences that account for all of them once they are factors."""
     named: list[Difference] = []
     known = {difference.fact for difference in found}
     for difference in these:

@@ -74,7 +74,7 @@ class Due:
 
     @property
     def share(self) -> float:
-        """Of those due, how many were served by the window's end; nan for none due."""
+        """Share of those due who were served by the window's end; nan for none due."""
         return self.served / self.many if self.many else float("nan")
 
     @property
@@ -136,7 +136,7 @@ def arrivals_of(run: Run, worker: WorkerRecord) -> np.ndarray:
 
 
 class Became(NamedTuple):
-    """What came of each arrival of one worker; arrays of one length, times in ns.
+    """How each arrival of one worker ended; arrays of one length, times in ns.
 
     done_ns  : the end of the COMMIT that succeeded, 0 where none did.
     least_ns : float, what is certain of the whole time; see `Due`.
@@ -158,7 +158,7 @@ class Became(NamedTuple):
 def became(
     rows: np.ndarray, lasts: np.ndarray, left: np.ndarray, due: np.ndarray, stop: int
 ) -> Became:
-    """What came of a worker's arrivals by the end of a window.
+    """How a worker's arrivals stood at the end of a window.
 
     lasts : index of each transaction's last row. left : those given up by the policy's word.
     """

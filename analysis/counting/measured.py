@@ -40,9 +40,9 @@ WRITING = ("write_engine", "begin", "seed", "database", "read_engine", "read_beg
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """One arm of an experiment, counted: what it was asked to do, its cells, what they came to.
+    """One arm of an experiment, counted: its plan, its cells and their results.
 
-    `Measured.arms` makes each arm once. What is asked of it again is not computed again.
+    `Measured.arms` makes each arm once. A result that is asked for again is not computed again.
     """
 
     measured: Measured = field(repr=False)
@@ -51,13 +51,13 @@ class Arm:
     def __str__(self) -> str:
         return self.name
 
-    # --- what it was asked to do ---
+    # --- its plan ---
 
     @cached_property
     def plan(self) -> dict[str, Any]:
-        """What the arm was asked to do, whole: its first run's plan, `params` with the defaults.
+        """The arm's whole plan: that of its first run, `params` with the defaults.
 
-        Without any run it is what the experiment says of the arm, defaults of Plan filled in.
+        Without any run it is the experiment's plan of the arm, with the defaults of Plan.
         """
         for cell in self.cells:
             if cell.manifest:
@@ -119,7 +119,7 @@ class Arm:
         skip = {*WRITING, *but}
         return all(plans[0].get(key) == plans[1].get(key) for key in plans[0] if key not in skip)
 
-    # --- what was run ---
+    # --- its cells ---
 
     @cached_property
     def cells(self) -> tuple[CountedCell, ...]:
@@ -140,9 +140,9 @@ class Arm:
 
     @cached_property
     def dropped_anywhere(self) -> tuple[str, ...]:
-        """The same, but cells that another machine ran are not missing.
+        """The same, but cells that another machine ran are accepted too.
 
-        Ratios take these: both cells of a block ran on that machine.
+        Ratios accept them, because both cells of a block ran on that machine.
         """
         return tuple(self._dropped(anywhere=True))
 
@@ -156,7 +156,7 @@ class Arm:
                 out[f"block {cell.block}, {cell.arm}: {why}"] = None
         return out
 
-    # --- what it came to ---
+    # --- its results ---
 
     def tally(self, role: str = "writer") -> Tally | None:
         """All usable blocks together; None where there is none."""
@@ -254,10 +254,9 @@ class Measured:
 
     @cached_property
     def places(self) -> Counter[tuple[str, int]]:
-        """How many usable cells each machine made (`CountedCell.place`), the one with most of them
-        first.
+        """Usable cells of each machine (`CountedCell.place`), the machine with the most first.
 
-        Absolute numbers come from that one; numbers of two machines are never pooled.
+        Absolute numbers come from that machine; numbers of two machines are never pooled.
         """
         found = Counter(cell.place for _, cell in sorted(self.cells.items()) if cell.usable)
         return Counter(dict(found.most_common()))

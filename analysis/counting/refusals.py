@@ -1,4 +1,4 @@
-"""What was refused, where, and what was waited for it: the lines that `show` and the report print.
+"""Refused attempts by place, with how long each had waited: tables of `show` and the report.
 
 "Why did my busy timeout not apply?" is asked of every engine of this family. The answer is the kind
 of a refusal and the time beside it: a lock that was waited for has the timeout there, an upgrade
@@ -17,11 +17,11 @@ from workloads.records import CONFLICTS, MEANINGS
 SHOWN = 8
 
 RefusalKey = tuple[str, ...]
-"""(…, phase, kind of conflict, engine's own words); what stands before the phase says whose."""
+"""(…, phase, kind of conflict, the engine's message); names before the phase say whose it is."""
 
 Waits = Mapping[RefusalKey, np.ndarray]
-"""For each attempt that an engine's word ended, how long that call took at most, ns: int64 arrays
-(workloads.records.attempts.within_ns)."""
+"""For each attempt that an engine's message ended, the most that the call can have taken, ns: int64
+arrays (workloads.records.attempts.within_ns)."""
 
 WAIT_NOTE = (
     "wait ≤: no wait was longer than the time from the start of the refused BEGIN or COMMIT, or, "
@@ -53,7 +53,7 @@ def _waited(kind: str, waits: np.ndarray) -> tuple[str, str]:
 
 
 def refusal_lines(found: Waits) -> list[str]:
-    """What the kinds of a table mean, with the way out where there is one; [] without conflicts."""
+    """The meaning of each kind in a table, with the way out where there is one; [] for none."""
     met = {key[-2] for key in found}
     kinds = [kind for kind in CONFLICTS[1:] if kind in met]
     return [WAIT_NOTE, *(f"{kind}: {MEANINGS[kind]}" for kind in kinds)] if kinds else []

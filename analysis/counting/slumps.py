@@ -17,7 +17,7 @@ from analysis.counting.tally import Count
 from workloads.records import Manifest
 
 LESS_THAN = 0.5
-"""Of the median of the arm's other runs."""
+"""A run slumps below this share of the median of the arm's other runs."""
 
 FEWEST_OTHERS = 2
 """Runs of an arm that say what it usually makes."""
@@ -35,7 +35,7 @@ def standstill_clause(counted: Count) -> str:
 
 
 def pressure_clause(manifest: Manifest | None) -> str:
-    """What was waited for in the window of a run, on the whole machine."""
+    """Resources that somebody on the machine waited for in the window of a run."""
     shares = manifest.pressure if manifest else None
     if not shares:
         if manifest and manifest.has("pressure"):

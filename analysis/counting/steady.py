@@ -28,7 +28,7 @@ COMMITS_A_BATCH = 5
 
 @dataclass(frozen=True)
 class Steady:
-    """What was found of one run.
+    """The steady state of one run.
 
     state      : "steady", "no steady state", "too short to tell", or "by transactions" (the run
         counted transactions, and whoever asks for those wants all of them measured).

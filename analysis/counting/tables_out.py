@@ -101,7 +101,7 @@ TIMES = ("intended_ns", "start_ns", "begun_ns", "worked_ns", "end_ns")
 
 
 class Writer(Protocol):
-    """What both of pyarrow's writers are."""
+    """The methods that both of pyarrow's writers have."""
 
     def write_table(self, table: pa.Table) -> None: ...
 
@@ -152,7 +152,7 @@ def _plain(table: pa.Table) -> pa.Table:
     """Without dictionaries, which CSV does not have, and with text as
     `analysis.counting.spreadsheet` says.
 
-    What a cell of text holds is looked at once for each text that there is.
+    Each different text is looked at once, however many cells hold it.
     """
     fields = [
         pa.field(f.name, pa.string() if pa.types.is_dictionary(f.type) else f.type)

@@ -98,7 +98,7 @@ class Tally:
 
     @property
     def messages(self) -> Counter[RefusalKey]:
-        """(phase, conflict kind, engine's own words) -> attempts."""
+        """(phase, conflict kind, the engine's message) -> attempts."""
         return Counter({key: len(waits) for key, waits in self.waits_ns.items()})
 
     @property
@@ -157,8 +157,10 @@ class Tally:
 
     @property
     def whole_ns(self) -> np.ndarray:
-        """What the percentiles of whole transactions are taken over: in an open loop all that were
-        due in the window, infinite for whoever was never served; else `latency_ns["whole"]`.
+        """Latencies, ns, that percentiles of whole transactions are taken over.
+
+        In an open loop those of all that were due in the window, infinite for those never served;
+        else `latency_ns["whole"]`.
         """
         return self.latency_ns["whole"] if self.due is None else self.due.whole_ns
 
@@ -292,7 +294,7 @@ Asked = tuple[np.ndarray, float]
 
 
 def _due(run: Run) -> tuple[dict[int, Asked], dict[str, str]]:
-    """What each worker of an open loop was asked for, and of which roles nobody knows, with why."""
+    """Arrivals asked of each worker of an open loop, and why nobody knows them for some roles."""
     asked: dict[int, Asked] = {}
     undrawn = {}
     for role in ("writer", "reader"):

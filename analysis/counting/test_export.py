@@ -1,4 +1,4 @@
-"""What is exported is what was recorded: every attempt, under names, and no more."""
+"""An export holds all that was recorded: every attempt, under names, and no more."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def stalls(rng, n=N):
 
 
 def share(made, planned, tries=400):
-    """Of how many made-up series something beyond the plan was dropped."""
+    """Share of made-up series of which something beyond the plan was dropped."""
     rng = np.random.default_rng(412)
     return np.mean([truncation(made(rng), planned)[1] > planned for _ in range(tries)])
 

@@ -1,4 +1,4 @@
-"""What is said of a log: how large, how often it began again, and why only where rows show it."""
+"""The sentence about a log: its size, how often it began again, and why where rows show it."""
 
 from __future__ import annotations
 

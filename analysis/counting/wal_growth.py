@@ -2,7 +2,7 @@
 
 A checkpoint copies the log back as far as the oldest transaction that still reads from it. Only
 when it is copied whole and nobody reads from it can the next writer begin it again; until then it
-grows. What is told of a reason is what the rows show, or that they do not show it.
+grows. A reason is given only where the rows show it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from analysis import wording
 from workloads.records import Run, WorkerRecord
 
 FRAME_BYTES, HEADER_BYTES = 24, 32
-"""Of the log's file beside its pages: before each page, and at its beginning."""
+"""Bytes of the log's file beside its pages: before each page, and at its beginning."""
 
 DEFAULT_PAGES = 1000
 """SQLite's own wal_autocheckpoint: the measure for runs that turned it off."""

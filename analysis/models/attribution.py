@@ -44,7 +44,7 @@ MOST_DRAWN = 300_000
 
 @dataclass(frozen=True)
 class Met:
-    """What the engine said of a run's refused commits, all its workers together.
+    """The engine's own account of a run's refused commits, all its workers together.
 
     refused : attempts that ended with a stale snapshot, warm-up included. logged : lines the engine
         logged for them; the rest died with a worker that was killed.
@@ -69,7 +69,7 @@ class Met:
 
 
 def met(run: Run) -> Met | None:
-    """What the engines said; None for a run whose engines say nothing of it. Raises RunError."""
+    """The engines' account; None for a run whose engines give none. Raises RunError."""
     telling = {w.engine for w in run.workers if w.entry.met is not None}
     if not telling:
         return None
@@ -367,7 +367,7 @@ def blame_sentence(found: Blame) -> str:
 
 
 def conflict_parts(run: Run, most: int = MOST_DRAWN) -> Iterable[Table | str]:
-    """What `cwkit show` says of a run's refusals: tables and sentences, nothing where none was.
+    """`cwkit show`'s tables and sentences about a run's refusals; nothing without refusals.
 
     most : transactions that may be drawn again for it.
     """

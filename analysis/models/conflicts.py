@@ -48,7 +48,7 @@ SAMPLES = 4096
 
 
 class Chances(NamedTuple):
-    """What one draw of a transaction touches, by place: a leaf page in key order, or a row.
+    """Chances that one draw of a transaction touches a place: a leaf page in key order, or a row.
 
     touched, written : float arrays, shape (places,). Rows that are added lie on the last page; on
         an engine that validates rows nobody else has them, so they are in neither.
@@ -289,7 +289,7 @@ def _part(
     if not count:
         return _Part(0, 0, 0.0, 0.0, dict.fromkeys(FORMS, 0.0), 0.0)
 
-    # Of two that overlap and share a row the second to write it is refused. One that is refused
+    # Where two overlap and share a row, the second to write it is refused. One that is refused
     # itself held only a part of its rows, and half the time it came second.
     more = held / 2 * found.overlapping[at] if unit == "row" else 0.0
     forms = {

@@ -146,7 +146,7 @@ class Scaling:
         return f"{text} [{number(self.peak.low)}, {high}]"
 
     def caution(self) -> str:
-        """What the fit is not, on this machine."""
+        """The limits of the fit on this machine."""
         if self.cores >= max(self.points, default=0):
             return (
                 f"The machine has {self.cores} cores, one for each writer: the curve describes "

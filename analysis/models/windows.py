@@ -32,7 +32,7 @@ from workloads.runs import Plan, context_of, file_of
 from workloads.scenarios import Footprint, Scenario, find_scenario
 
 MOST_ROWS = 1 << 24
-"""Of a database whose rows are looked at one by one: arrays of 128 MiB each."""
+"""Most rows of a database that are looked at one by one: arrays of 128 MiB each."""
 
 MOST_TOUCHES = 50_000_000
 """Rows that all transactions of a run touch, drawn again: a minute, and 400 MiB."""
@@ -83,7 +83,7 @@ class Windows:
 
 
 def unit_of(run: Run) -> str:
-    """What the writers' engine is refused over: "page" or "row".
+    """The unit that the writers' engine validates: "page" or "row".
 
     Raises NoAnswer where its engine does not say, or the writers did not BEGIN CONCURRENT.
     """
@@ -111,7 +111,7 @@ def unit_of(run: Run) -> str:
 
 
 def unit_of_engine(run: Run, engine: str) -> str:
-    """What its manifest says that an engine is refused over; of an older one, what ours says.
+    """The unit that an engine validates: by the run's manifest, or by our adapter for an older one.
 
     Raises NoAnswer where there is no such engine any more, or none that may be loaded.
     """

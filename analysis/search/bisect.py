@@ -14,10 +14,10 @@ STEP = 1.05
 """Between neighbours of the grid of rates, and so the answer's resolution."""
 
 FIRST = 0.7
-"""Of the closed loop's rate: where the search begins. Beyond it queues soon grow long."""
+"""Share of the closed loop's rate at which the search begins. Beyond it queues soon grow long."""
 
 TOP, BOTTOM = 1.5, 0.001
-"""Of the closed loop's rate: nothing beyond these is asked for."""
+"""Bounds of the search, as shares of the closed loop's rate."""
 
 CURVE = (0.25, 0.5, 0.75, 0.9)
 """Parts of the answer at which the curve is measured, too, where nothing near was."""
@@ -98,7 +98,7 @@ class _Search:
         return math.log(rate / self.capacity) / math.log(self.step)
 
     def rate(self, k: int) -> float:
-        """Of place k, in three digits: what is asked for should be legible."""
+        """The rate of place k, in three digits, so that it is legible."""
         return float(f"{self.capacity * self.step**k:.3g}")
 
     def ask(self, k: int) -> bool:

@@ -39,7 +39,7 @@ SURPLUS = 1.3
 
 @dataclass(frozen=True)
 class Search:
-    """What is looked for: the whole of it is in `search.json`.
+    """A search's settings: all of them are in `search.json`.
 
     plan : as of a closed loop; rate and duration are the search's. repeats : runs at each rate, of
     which more than half must meet the objectives. step : between neighbouring rates. longest_s : a
@@ -194,9 +194,9 @@ def read_rate(folder: Path) -> float | None:
 
 
 def search_confounders(one: Manifest, other: Manifest) -> list[Difference]:
-    """What forbids that two runs be of one search, by their manifests.
+    """Differences that forbid two runs in one search, by their manifests.
 
-    Of a run that came to no good end only those facts count that it came to know.
+    A run that came to no good end lacks facts: a fact that one of the two lacks does not count.
     """
     found = confounders(differences(one, other), SEARCHED)
     whole = one.ok and other.ok
@@ -217,7 +217,7 @@ def as_here(manifest: Manifest, databases: Path | None) -> Manifest:
 
 
 def not_one_search(folder: Path, one: str, other: str, found: Sequence[Difference]) -> RunError:
-    """The refusal. one, other : the two in words."""
+    """The refusal. one, other : names of the two for its sentence."""
     facts = ", ".join(difference.text() for difference in found[:5])
     more = f" and {len(found) - 5} facts more" if found[5:] else ""
     return RunError(

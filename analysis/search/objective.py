@@ -53,7 +53,7 @@ class Objective(NamedTuple):
         return int(self.limit * (MEANS if self.statistic == "mean" else 1))
 
     def value_text(self, value: float) -> str:
-        """A value of the statistic in words."""
+        """A value of the statistic with its unit."""
         if math.isinf(value):
             return "never"
         return wording.percent(value) if self.statistic == "abort-rate" else wording.duration(value)
@@ -91,7 +91,7 @@ def parse_objectives(text: str) -> tuple[Objective, ...]:
 
 @dataclass(frozen=True)
 class Load:
-    """What was asked of the workers and when each was done; times in ns on the run's clock.
+    """A load: when each transaction was due and when it was done; times in ns on the run's clock.
 
     due, done : int64 arrays, shape (transactions,): intended start, and the end of the COMMIT that
         succeeded; 0 where it never did. In the order of `due`.
@@ -115,7 +115,7 @@ class Figure(NamedTuple):
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a load came to.
+    """A load judged by its objectives.
 
     met        : every objective was met, at the rate that was asked for; None: cannot be told.
     why        : what was not met, in words.
@@ -202,7 +202,7 @@ def statistic(name: str, latencies_ns: np.ndarray) -> float:
 
 
 def load_of(run: Run, role: str = "writer") -> Load:
-    """What one run of an open loop was asked for, and what became of it.
+    """The load of one run of an open loop: its arrivals, and how each ended.
 
     The arrivals are drawn again from the seed, as the workers drew them: a worker that fell behind
     has no row for what it never came to. Raises RunError where the run is no open loop, or its

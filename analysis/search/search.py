@@ -36,7 +36,7 @@ class Undecided(RuntimeError):
 
 @dataclass
 class Probe:
-    """What the runs at one rate came to. runs : names. broken : checks that did not hold."""
+    """The runs at one rate and their result. runs : names. broken : checks that did not hold."""
 
     rate: float
     duration_s: float
@@ -51,7 +51,7 @@ class Probe:
         return 2 * self.met_runs > len(self.runs)
 
     def latencies_ns(self) -> np.ndarray:
-        """Of all runs, one after the other in the order of time; infinite: never served."""
+        """Latencies of all runs in the order of time; infinite for those never served."""
         return np.concatenate([*(j.latencies_ns for j in self.judged), np.zeros(0)])
 
     def statistic(self, name: str) -> tuple[float, float, float]:
@@ -163,7 +163,7 @@ def _take_back(folder: Path, begun: Sequence[Path]) -> None:
 
 
 class _Making:
-    """A search while it is made. The public door is `conduct`."""
+    """A search while it is made. The public function is `run_search`."""
 
     def __init__(
         self,

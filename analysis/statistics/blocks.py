@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 from analysis import wording
 
 FEWEST_BLOCKS = 6
-"""For a 95 % interval. Of fewer blocks even the whole range from the least to the greatest ratio
-holds the true median less often: 1 - 2 * 0.5**5 is 94 %."""
+"""Fewest blocks for a 95 % interval. With fewer, even the range from the least to the greatest
+ratio holds the true median less often: 1 - 2 * 0.5**5 is 94 %."""
 
 
 RESAMPLES = 4000

@@ -84,7 +84,7 @@ def percentile_intervals(
     Returns float array, shape (5, 3): low, value, high. nan where `percentiles` gives none, low
     and high also where fewer than FEWEST_CLUSTERS blocks hold anything beyond it; the maximum has
     no interval, for no resample ever exceeds it. Deterministic by seed.
-    What changes from run to run is not in it. Sources: Kuensch 1989; Politis and Romano 1992 (the
+    The spread from run to run is not in it. Sources: Kuensch 1989; Politis and Romano 1992 (the
     circular block bootstrap); Efron 1979 (the percentile interval).
 
     >>> percentile_intervals([1, 2, 3] * 100).tolist()[:2]
@@ -140,7 +140,7 @@ def percentile_intervals_over_blocks(
 
     each_ns : one array of numbers for each block of the experiment, in any order within.
     Returns float array, shape (5, 3); of fewer than FEWEST_BLOCKS blocks there is no interval.
-    What changes from run to run is in it. Source: Efron and Tibshirani 1993, section 8.3.
+    The spread from run to run is in it. Source: Efron and Tibshirani 1993, section 8.3.
     """
     parts = [np.asarray(values) for values in each_ns if np.size(values)]
     values = np.concatenate([*parts, np.zeros(0)])

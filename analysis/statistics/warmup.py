@@ -61,9 +61,9 @@ def truncation(batches: ArrayLike, planned: int = 0) -> tuple[str, int]:
     """(state, how many leading batches to drop) for a run's batches, of which `planned` are
     warm-up by plan; "too short to tell" where there are fewer than FEWEST_BATCHES.
 
-    What MSER would drop beyond the plan is dropped only if it is a transient: of all pairs of a
-    dropped and a kept batch, at least nine in ten must lie the same way round (the common-language
-    effect of Mann and Whitney). MSER alone also cuts off everything before the last of a few
+    Batches that MSER would drop beyond the plan are dropped only if they are a transient: at least
+    nine in ten of all pairs of a dropped and a kept batch must lie the same way round (the
+    common-language effect of Mann and Whitney). MSER alone also cuts off everything before the last of a few
     stalls, because outliers are all it then sees, and a window that begins behind a checkpoint
     would measure writing without its cost. Where MSER's point is no transient, its next best before
     that is looked at, and so on: a run with stalls may have a transient too.
@@ -98,7 +98,7 @@ def drifts(batches: ArrayLike) -> bool:
     LEAST_DRIFT of their mean, and by more than noise would in one series in a hundred.
 
     The slope's standard error is that of AR(1) residuals, their lag-1 correlation corrected for its
-    bias in short series (Kendall 1954). Of runs of 30 batches whose rate falls by 40 % all along,
+    bias in short series (Kendall 1954). Where the rate of 30 batches falls by 40 % all along,
     `truncation` finds nine in ten where the batches' noise is a tenth of the rate, six at two
     tenths and three at three tenths: a run that is called steady may still drift in its noise.
 

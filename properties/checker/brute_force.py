@@ -159,9 +159,9 @@ class BruteForce:
         return True
 
     def _repeatable(self, order: Order) -> bool:
-        """PL-2.99: as serializable for reads by name. What a predicate saw may be older.
+        """PL-2.99: as serializable for reads by name; a predicate may see an older state.
 
-        What a transaction wrote itself it sees in either way.
+        Either way a transaction sees its own writes.
         """
         states = self._states(order)
         for place, txn in enumerate(order):

@@ -75,7 +75,7 @@ def check(
         levels[level] = False
     levels = closed(levels)
     if findings.unjudged:
-        # What was not judged may be what breaks the level.
+        # An operation that was not judged may be the one that breaks the level.
         levels = {level: value and "unknown" for level, value in levels.items()}
     order = list(CATALOGUE)
     found = dict(sorted(findings.witnesses.items(), key=lambda item: order.index(item[0])))

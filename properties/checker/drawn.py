@@ -18,7 +18,7 @@ ALIKE: tuple[Any, ...] = (1, True, 1.0, "1", Literal(":x"), "x", Literal("[1]"),
 
 @dataclass(frozen=True)
 class Confusing:
-    """What a history may hold; all of it may be there at once."""
+    """Features that a drawn history may have; it may have all of them at once."""
 
     repeated: bool = False
     sets: bool = False
@@ -112,7 +112,7 @@ def _answered(
 def snapshot_isolated(
     rng: random.Random, transactions: int, *, keys: int = 5, sessions: int | None = None
 ) -> History:
-    """What a snapshot-isolated store of registers would record: first committer wins.
+    """A history as a snapshot-isolated store of registers would record it: first committer wins.
 
     sessions : how many are under way at once; None for all, each a session of its own, and then
         nothing but what was read tells an order.

@@ -185,7 +185,7 @@ def witness_timeline(history: History, witness: Witness) -> str:
 
 
 def untold(verdict: Verdict) -> list[str]:
-    """What was not judged, a line for each kind, and what else is to be told."""
+    """A line for each kind of operation that was not judged, and then the verdict's notes."""
     lines = [f"not judged: {many:,} {kind}" for kind, many in verdict.unjudged.items()]
     return [visible(line) for line in [*lines, *(f"note: {note}" for note in verdict.notes)]]
 

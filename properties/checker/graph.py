@@ -26,8 +26,8 @@ DEPENDS = (WW, WW_IF, WR)
 ANTI = (RW, RW_PREDICATE)
 SESSION = (PROCESS,)
 REAL = (PROCESS, REALTIME)
-# What may make a cycle at each level that is decided by cycles; where the third is True, only
-# cycles in which no two anti-dependencies are adjacent count (Cerone and Gotsman 2016).
+# Kinds of edges that may make a cycle, for each level that cycles decide. Where the third is True,
+# only cycles in which no two anti-dependencies are adjacent count (Cerone and Gotsman 2016).
 CYCLES: dict[str, tuple[tuple[int, ...], tuple[int, ...], bool]] = {
     "read-uncommitted": ((WW,), (), False),
     "read-committed": (DEPENDS, (), False),
@@ -116,7 +116,7 @@ def add_session_edges(graph: Graph, history: History, happened: np.ndarray) -> N
 
 
 def add_realtime_edges(graph: Graph, history: History, happened: np.ndarray) -> None:
-    """What ended before something else began comes before it.
+    """Adds the order of real time: one transaction ended before another began.
 
     One barrier node stands for each completion: transaction -> its barrier -> the next barrier,
     and the last barrier before a beginning -> the transaction that begins. Three edges each,

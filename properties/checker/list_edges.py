@@ -89,7 +89,7 @@ class Lists(Versions):
             self._judge_too_many(at, read)
 
     def _note_set(self, op: int, codes: list[int]) -> None:
-        """What a set held was seen, though in no order: it is none of the appends nobody saw."""
+        """Counts the values of a set as seen, though in no order: somebody saw those appends."""
         if self.h.txn_outcome[self.op_txn[op]] != TXN_COMMITTED:
             return
         at = self.writers.find(np.full(len(codes), self.h.op_key[op]), np.array(codes, np.int64))

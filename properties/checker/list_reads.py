@@ -97,7 +97,7 @@ def _judge_group(lists: Lists, ops: list[int]) -> None:
     h, findings = lists.h, lists.findings
     txn, key = int(lists.op_txn[ops[0]]), show(h.keys[h.op_key[ops[0]]])
     own: list[int] = []
-    # What a read must find next: after any read of the key, and after one by name. A predicate's
+    # The list that a read must find next: after any read, and after a read by name. A predicate's
     # answer binds only predicates at levels that allow phantoms.
     expected: list[int] | None = None
     by_name: list[int] | None = None
@@ -141,7 +141,7 @@ def _judge_group(lists: Lists, ops: list[int]) -> None:
                 "the two reads was a predicate's"
             )
             witness("internal-predicate", seen, seen[-1:], why, expected)
-        # What it read now is what it must read next, also where it was wrong.
+        # The next read must find the same as this one, also where this one was wrong.
         expected = list(seen)
         by_name = list(seen) if h.op_kind[op] == READ else by_name
         read_so_far.update(seen)
@@ -177,8 +177,8 @@ def _lost_updates(
 def fractured_lists(lists: Lists, reduced: Reduced) -> None:
     """Readers that saw one append of a transaction and not another, found among the cycles."""
     h = lists.h
-    # Of what a read saw only the last append tells which version it was: not one that stands
-    # somewhere before it, as is all that is known of repeated values and of sets.
+    # Only the last append that a read saw tells which version it read. An append somewhere before
+    # it does not, and of repeated values and of sets nothing more is known.
     wr = np.flatnonzero(reduced.kind == WR)
     last = lists.writers.find(h.op_key[reduced.source_op[wr]], h.op_value[reduced.source_op[wr]])
     wr = wr[~lists.writers.ambiguous[last] & (h.op_length[reduced.target_op[wr]] >= 0)]

@@ -87,7 +87,7 @@ def _add_anti(
 
 
 def judge_sets(lists: Versions) -> None:
-    """What a read says that was answered with a set: garbage, aborted appends, and edges."""
+    """Judges reads that were answered with a set: garbage, aborted appends, and edges."""
     h, left = lists.h, MOST_PAIRS
     if not h.sets:
         return

@@ -135,7 +135,7 @@ class Versions:
         known = known[~self.writers.ambiguous[self.flat_writer[known]]]
         self.place[self.writers.op[self.flat_writer[known]]] = known
         self.seen = self.place >= 0
-        # Of each written value, whether any read holds it; `seen` says so of the clear ones alone.
+        # Whether any read holds each written value; `seen` has that for the unambiguous ones alone.
         self.value_seen = np.zeros(len(self.writers.op), bool)
         self.value_seen[self.flat_writer[self.flat_writer >= 0]] = True
         self.broken = np.zeros(len(self.flat_key), bool)

@@ -221,7 +221,7 @@ class Forced:
         return np.array(order, np.int64)
 
     def _propagate(self) -> bool:
-        """What reaches each node, in one pass in topological order; False where there is none."""
+        """Finds all that reaches each node, in topological order; False where there is none."""
         assert self.reach is not None
         following, degree = self._following()
         rows, join, mark = self.reach.fresh(len(following)), self.reach.join, self.reach.mark
@@ -296,7 +296,7 @@ class Forced:
                 i, w, reader = i[own], w[own], reader[own]
                 yield self._edges(reader, self.writer[w], WW, self.own[i], self.write[w], -1)
         if self.need.alternate:
-            # Of two that wrote a key, the one that commits later has seen the other.
+            # Where two wrote a key, the one that commits later has seen the other.
             for place, first, stop in self._pairs(self.written):
                 txn = self.writer[place]
                 at = self._next_after(first, stop, txn)
@@ -377,7 +377,7 @@ class Forced:
         best: list[int] = []
         effort = 0
         drawn = sum(len(some[0]) for some in self.columns[:1]) + len(self._a[0])
-        # What was inferred last closes the cycle, so its ends are on one: begin there.
+        # The edge that was inferred last closes a cycle, so its ends are on one: begin there.
         for begin in dict.fromkeys(chain(a[inside[inside >= drawn]].tolist()[::-1], following)):
             came: dict[int, tuple[int, int]] = {}
             queue = deque([begin])

@@ -19,7 +19,7 @@ Edge = tuple[int, int, int, int, int, int]  # source, target, kind, source_op, t
 
 @dataclass(frozen=True)
 class Need:
-    """What a level needs: kinds of given edges, whether adjacent anti-dependencies break a path,
+    """A level's rule: kinds of given edges, whether adjacent anti-dependencies break a path,
     whether predicate reads count, and the name of a violation that has no better one.
     """
 

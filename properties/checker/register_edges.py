@@ -1,8 +1,8 @@
 """Registers: a read tells which write it saw, and little about the order of the writes.
 
 Two orders are proven: the initial state is before everything, and a version comes after the one
-that its transaction read before writing it. Edges follow from the order, as for lists. What a level
-forces beyond that on the order of versions is drawn in `register_levels`.
+that its transaction read before writing it. Edges follow from the order, as for lists. A level
+may force more of the order of versions; `register_levels` draws that.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from workloads.records import (
 
 @dataclass
 class Registers:
-    """What each transaction read from others and wrote for others.
+    """Reads from others and writes for others, of each transaction.
 
     read_op : shape (reads,), reads of the initial state or of another transaction's write, each
     known for certain; source is the writing operation, -1 for the initial state; first is False
@@ -109,8 +109,8 @@ def _walk(
     """One transaction's operations on one key, in its own order."""
     final, outward, first = columns
     last = max((op for op in ops if h.op_kind[op] == WRITE), default=-1)
-    # What a read must find next: whatever was read or written last, and the same of what was
-    # written or read by name. A predicate's answer binds only predicates at levels that allow
+    # The value that a read must find next: whatever was read or written last, and likewise for what
+    # was written or read by name. A predicate's answer binds only predicates at levels that allow
     # phantoms, so a read by name after it is a read of its own.
     expected: int | None = None
     by_name: int | None = None

@@ -36,7 +36,7 @@ NOWHERE = -1
 
 @dataclass(slots=True)
 class Txn:
-    """What a transaction must find, and what it leaves: by slot, a state or what makes one."""
+    """States that a transaction must find and states that it leaves, by slot."""
 
     needs: list[Version] = field(default_factory=list)
     leaves: list[tuple[Slot, Any]] = field(default_factory=list)
@@ -78,7 +78,7 @@ class Store:
         self.flipped: dict[tuple[int, int], int] = {}
         self._look_again()
 
-    # What stands in a slot, and who can write there. So it is for registers; lists differ.
+    # The state of a slot, and who can write there. This is for registers; lists override it.
 
     def state(self, slot: Slot) -> State:
         return self.now.get(slot, INITIAL)

@@ -170,7 +170,7 @@ def test_brute_force_can_tell_levels_apart() -> None:
 
 @st.composite
 def executions(draw: st.DrawFn, model: str, *, snapshots: bool) -> History:
-    """What a tiny engine would record: serial, or snapshots with first committer wins."""
+    """A tiny engine's history: serial, or snapshots with first committer wins."""
     lists = model == "list-append"
     builder = Builder(model)
     state: dict[str, list] = {}

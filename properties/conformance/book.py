@@ -1,7 +1,7 @@
-"""The book of the running test: how much was played, what killed an engine, the first failure.
+"""The book of the running test: how many schedules ran, what killed an engine, the first failure.
 
-A property says nothing of an engine that let no transaction begin, or none commit. So everything
-that a test plays is counted, and a property in which a promised mode did nothing fails.
+A property says nothing about an engine that let no transaction begin, or none commit. So every
+schedule of a test is counted, and a property in which a promised mode did nothing fails.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Book:
         Hypothesis has to see the same whenever it plays a schedule again, and an engine need not
         die each time. So a death is kept. The schedule is played once more to see whether it dies
         each time: only then are smaller ones looked for, and only so many.
-        key : what is played; of steps taken one by one, all steps until now.
+        key : the schedule; where steps are taken one by one, all steps until now.
         """
         __tracebackhide__ = True
         death = self._deaths.get(key)
@@ -184,7 +184,7 @@ class Book:
         os.replace(beside, self._file)
 
     def close(self) -> None:
-        """The test is over, and has said by itself what there is to say."""
+        """The test is over, and pytest has printed its failure."""
         if self._file is not None:
             self._file.unlink(missing_ok=True)
 
@@ -228,7 +228,7 @@ def count(events: Sequence[StepResult]) -> None:
 
 @contextlib.contextmanager
 def aside() -> Iterator[None]:
-    """What is played in the body is a question of the kit's own, and no part of the test."""
+    """Schedules of the body are the kit's own questions and are not counted for the test."""
     before, _open.counts = _open.counts, Counts()
     try:
         yield
@@ -277,6 +277,6 @@ def noting(test: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def failure_text(error: Exception) -> str:
-    """What a failure says, with the notes that were put on it on its way."""
+    """A failure's text, with the notes that were added to it on its way."""
     name = [] if isinstance(error, (AssertionError, EngineDied)) else [type(error).__name__]
     return "\n".join([": ".join([*name, str(error)]), *getattr(error, "__notes__", ())])

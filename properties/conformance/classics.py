@@ -199,7 +199,7 @@ RESULTS = ("seen", "blocked", "refused", "snapshot")
 
 
 class Found(NamedTuple):
-    """What became of a schedule on an engine.
+    """How a schedule ended on an engine.
 
     result : "seen"; "blocked" (a lock was not to be had), "refused" (the engine saw the conflict),
         "snapshot" (all went through, and the reads saw an older state than the story needs).

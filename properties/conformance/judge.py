@@ -31,7 +31,7 @@ which asks only what was seen, and each file alone too (`ScheduleRun.history(key
 
 @dataclass
 class Judged:
-    """What both judges say of a schedule. `wrong` is empty where the level was kept.
+    """Both judges' answers about a schedule. `wrong` is empty where the level was kept.
 
     verdict : the checker's, None where the schedule deletes rows. refused : by the model's count.
     """
@@ -129,7 +129,7 @@ def weakest(levels: Iterable[str]) -> str:
 
 
 def complaint(judged: Judged) -> str:
-    """What is wrong, the timeline, the explanation, the engine, and a line to paste."""
+    """The failure as text: reasons, timeline, explanation, engine, and a line to paste."""
     run = judged.run
     identity = run.identity
     parts = [
@@ -163,7 +163,7 @@ def how_many(share: float) -> int:
 
 
 def run_schedule(engine: str, mode: str, schedule: Schedule, **options: Any) -> ScheduleRun:
-    """Play one schedule on a runner of its own: for a fixed schedule, or at a prompt."""
+    """Run one schedule on a runner of its own: for a fixed schedule, or at a prompt."""
     modes = (mode,) * len(schedule.programs)
     with ScheduleRunner(engine, modes, schedule.schema, schedule.settings, **options) as runner:
         return runner.play(schedule)

@@ -1,8 +1,8 @@
-"""Deviations from a promise that were found once: looked for again, and told, never forgotten.
+"""Deviations from a promise that were found once: each report looks for them again and prints them.
 
-Each has the smallest schedule that shows it. Where a property leaves one out, because it would
-find nothing else any more, it asks `left_out`, which plays that schedule on the engine that is
-there: one that is mended is tested in full from then on.
+Each has the smallest schedule that shows it. A property leaves known deviations out, because it
+would find nothing else any more. It asks `left_out`, which runs that schedule on the installed
+engine: one that is mended is tested in full from then on.
 """
 
 from __future__ import annotations

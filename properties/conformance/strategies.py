@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from workloads.engines import Settings
 from workloads.schedules import FAST, Schedule, Schema
 
-# What a schema's features let a program try: operations that must fail without an effect.
+# Operations that a schema's features add to programs: they must fail without an effect.
 BREAKING = {"unique": "clash", "check": "bad", "foreign": "orphan"}
 PLAIN = ("index", "unique", "check", "foreign", "trigger", "spread")
 PAGES = (4096, 1024, 512, 32768, 65536)

@@ -78,7 +78,7 @@ def _refused(engine: str, mode: str, model: str, feature: str) -> str:
 
 @asked_once
 def identity(engine: str, mode: str) -> Identity:
-    """What the library of an engine says it is, asked in a process of its own."""
+    """An engine's own statement of its library and version, asked in a process of its own."""
     with ScheduleRunner(engine, (mode,)) as runner:
         return runner.identity
 

@@ -1,6 +1,6 @@
 """The suite on engines that do nothing, die or hang: each property fails, and says it all.
 
-The suite runs as anybody runs it, in a pytest of its own. What it says is read from the JUnit XML.
+The suite runs as anybody runs it, in a pytest of its own. Its results are read from the JUnit XML.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ XDIST = {"alone": [], "xdist": ["-n", "2"]}
 
 
 class Outcome(NamedTuple):
-    """What a test said: how it ended ("" for well), and its counts."""
+    """A test's outcome: its failure ("" for none), and its counts."""
 
     failure: str
     counts: dict[str, int]
@@ -100,7 +100,7 @@ DEATHS = {
     "Exits": "exit status 3",
     "Hangs": "no answer in 3 s",
 }
-"""What ends the process -> what is said of it."""
+"""How the engine ends its process -> how the failure describes that."""
 
 LIMIT = ("--limit", "3")
 DYING = "G0 or G1a"
@@ -183,7 +183,7 @@ SMALL = schedules(Schema("list", 2, 1), sessions=(2, 2), transactions=1, operati
 
 
 def deaths_of(engine: str, runners: Runners, drawn: SearchStrategy[Schedule] = SMALL) -> list[str]:
-    """Has Hypothesis look for a schedule on which an engine dies: what each death told."""
+    """Has Hypothesis look for a schedule on which an engine dies: the text of each death."""
     trust(ROOT / FILE)
     deaths: list[str] = []
 

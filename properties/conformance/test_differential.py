@@ -163,7 +163,7 @@ class Pair:
 
 
 def answer(session: SubprocessSession, phase: int, statement: Statement) -> tuple[Any, ...]:
-    """What an engine says to a statement, without its words."""
+    """An engine's answer to a statement, without the text of its message."""
     rows, refusal = session.call(phase, *statement, reads=True)
     if refusal is not None:
         broken = RULE.search(refusal.message)

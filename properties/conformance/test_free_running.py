@@ -87,7 +87,7 @@ def test_free_running_processes_keep_the_promised_level(
         assert all(f.ok for f in made.manifest.findings), (label, made.manifest.findings)
 
 
-# What a run on a broken engine must be caught with; which of its names a run shows is chance.
+# Names of which a run on a broken engine must show one; which one is chance.
 BROKEN = {
     "faulty-lost-update": {"lost-update", "G-single", "G2-item"},
     "faulty-torn-read": {"G1b", "G0", "G1c", "fractured-read", "G-single", "G1a"},

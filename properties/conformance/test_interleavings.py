@@ -259,7 +259,7 @@ def test_two_attached_files_are_serializable_when_locked_at_begin(
 def test_each_of_two_attached_files_alone_keeps_the_promised_level(
     runners: Runners, target: Target, schedule: Schedule
 ) -> None:
-    """What is known to be missing is one snapshot of both, not isolation in either."""
+    """The known deviation is that both have no common snapshot. Each alone must be isolated."""
     attached(target)
     seen = run_on(runners, target, schedule)
     mapped = left_out([target], replace(schedule, schema=Schema()))

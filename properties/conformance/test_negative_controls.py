@@ -39,7 +39,7 @@ def searched(engine: str, mode: str, name: str, *, shrink: bool = False) -> Sche
                 max_examples=2000,
                 derandomize=True,
                 database=None,
-                # What shrinking gives is tested once, below: it takes most of the time.
+                # The shrunk schedule is tested once, below: shrinking takes most of the time.
                 phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
             ),
         )

@@ -38,7 +38,7 @@ PLANTED = ("G1a", "lost-update", "G2-item", "G-nonadjacent", "G-single-realtime"
 
 
 def decoding_s(lines: Path) -> float:
-    """What msgspec alone takes for the lines, s: the yardstick."""
+    """Seconds that msgspec alone takes for the lines: the yardstick."""
     decode = msgspec.json.Decoder().decode
     started = time.perf_counter()
     with lines.open("rb") as file:

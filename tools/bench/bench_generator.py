@@ -1,4 +1,4 @@
-"""What the generator itself costs: the kit's loop against the bare driver, and against C.
+"""The generator's own cost: the kit's loop against the bare driver, and against C.
 
     python tools/bench/bench_generator.py [BLOCKS]
 
@@ -174,7 +174,7 @@ def interleaved(sides: dict[str, Callable[[], float]], blocks: int) -> dict[str,
 
 
 def bounds(values: np.ndarray) -> tuple[float, float]:
-    """Of the median, 95 %: percentile bootstrap over blocks."""
+    """The 95 % interval of the median: percentile bootstrap over blocks."""
     draws = np.random.default_rng(0).integers(0, len(values), (2000, len(values)))
     low, high = np.percentile(np.median(values[draws], axis=1), [2.5, 97.5])
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""What it costs to start `cwkit`: CPU time against `python -c 'import numpy'`, about ten seconds.
+"""The cost of starting `cwkit`: CPU time against `python -c 'import numpy'`, about ten seconds.
 
 User and system time of processes that are started in turn, ten times each: the machine is as busy
 for one as for the other. The least of ten is compared, for what others do only adds to it.

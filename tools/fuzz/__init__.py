@@ -1,6 +1,6 @@
-"""Fuzzers: damaged and forged inputs, drawn by number, played at the commands with limits.
+"""Fuzzers: damaged and forged inputs, drawn by number, given to the commands under limits.
 
-Whatever it is given, a command ends with a documented status, within 10 s and 1 GiB, without a
+Whatever its input, a command ends with a documented status, within 10 s and 1 GiB, without a
 traceback, and runs nothing that the input names. A fuzzer is one file and one line of REGISTRY:
 
     class Greetings(Fuzzer):
@@ -12,7 +12,7 @@ traceback, and runs nothing that the input names. A fuzzer is one file and one l
             (where / "greeting.txt").write_text(text * rng.randrange(1000))
             return [["show", "greeting.txt"]]   # `cwkit show greeting.txt`, in the folder `where`
 
-`python -m tools.fuzz NAME --inputs 20000 --seed S` plays it, `--from N --inputs 1` input N again.
+`python -m tools.fuzz NAME --inputs 20000 --seed S` runs it, `--from N --inputs 1` input N again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REGISTRY: dict[str, str] = {
     "command-line": "tools.fuzz.command_line:CommandLine",
     "histories": "tools.fuzz.histories:Histories",
 }
-"""Name -> "module:Class"; `make fuzz` and analysis/test_fuzz.py play each."""
+"""Name -> "module:Class"; `make fuzz` and analysis/test_fuzz.py run each."""
 
 EVIL = "evil.py"
 """A Python file beside every input, which leaves a mark where anything imports or runs it.
@@ -47,7 +47,7 @@ PRECIOUS = "precious"
 
 @dataclass(frozen=True)
 class Call:
-    """One call, played: `out` and `err` are what it printed, cut at a megabyte each."""
+    """One call that has ended: `out` and `err` are what it printed, cut at a megabyte each."""
 
     argv: Sequence[str]
     status: int
@@ -59,7 +59,7 @@ class Fuzzer:
     """Draws inputs and says what to call with them. Only `draw` has to be written."""
 
     statuses: frozenset[int] = frozenset({0, 1, 2, 3})
-    """What a call may end with."""
+    """Exit statuses that a call may end with."""
 
     def prepare(self, base: Path, seed: int) -> None:
         """Write into `base` what inputs are made from. The same each time for a seed."""

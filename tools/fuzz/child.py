@@ -1,8 +1,8 @@
 """The process that plays inputs: number after number, until its standard orders end.
 
-It is started by harness.py and by nobody else. What it must not do to the machine it cannot do:
-its address space is limited, its files are, and its network is watched. An input that ends it ends
-this process alone.
+It is started by harness.py and by nobody else. It cannot harm the
+machine: its address space and its files are limited, and its network is watched. An input that
+ends it ends this process alone.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _CHANGING = {"os.remove": (0,), "os.rmdir": (0,), "os.mkdir": (0,), "os.truncate
              "os.rename": (0, 1), "os.link": (1,), "os.symlink": (1,)}  # fmt: skip
 _LOOKING = ("os.listdir", "os.scandir")
 DEVICES = ("/dev/null", "/dev/full", "/dev/tty", "/proc/self")
-"""What an input may name to be written to: nothing of it stays."""
+"""Devices that an input may have written to: nothing written there stays."""
 _LOOPBACK = ("127.", "::1", "localhost")
 
 
 class Watch:
-    """What an audit hook sees while a call is made: code, files and connections out of place."""
+    """An audit hook that notes code, files and connections out of place while a call is made."""
 
     def __init__(self, work: Path) -> None:
         self.work, self.precious = str(work), str(work / PRECIOUS)
@@ -97,7 +97,7 @@ class Watch:
 
 
 class InputRunner:
-    """Plays inputs of one fuzzer in a folder of its own."""
+    """Makes the calls of one fuzzer's inputs in a folder of its own."""
 
     def __init__(self, fuzzer: Fuzzer, name: str, seed: int, base: Path, work: Path) -> None:
         self.fuzzer, self.name, self.seed, self.base = fuzzer, name, seed, base

@@ -73,7 +73,7 @@ GIVEN: dict[str, list[str]] = {
     "report": ["--only-write", "--into", "runs/report", "--out", "R.md", "--figures", "figures"],
     "list": [],
 }
-"""What is typed beside the drawn options, or left out."""
+"""Arguments that stand beside the drawn options, or are left out."""
 
 
 class CommandLine(Fuzzer):

@@ -59,7 +59,7 @@ class Fault:
 
     @property
     def kind(self) -> str:
-        """What is one and the same fault at many inputs: the kind of error and where it was."""
+        """The fault's kind, the same at many inputs: the kind of error and where it was."""
         lines = self.complaint.strip().splitlines()
         error = re.sub(r"'[^']*'|\d+", "", lines[-1])[:40]
         places = [line.strip() for line in lines if _OURS.search(line)]
@@ -71,7 +71,7 @@ _OURS = re.compile(r'File "\S*/(workloads|properties|analysis)/\S+", line \d+')
 
 @dataclass
 class Tally:
-    """What was played. `faults` are told by number; `statuses` counts how calls ended."""
+    """Counts of a run. `faults` have their inputs' numbers; `statuses` counts how calls ended."""
 
     name: str
     seed: int
@@ -84,7 +84,7 @@ class Tally:
         return f"python -m tools.fuzz {shlex.quote(self.name)} --seed {self.seed} --from {number}"
 
     def lines(self) -> list[str]:
-        """The result in words: a paragraph for each kind of fault, then one line of all."""
+        """The result as text: a paragraph for each kind of fault, then one line of all."""
         lines = []
         for kind, number in Counter(fault.kind for fault in self.faults).most_common():
             first = next(fault for fault in self.faults if fault.kind == kind)
@@ -253,7 +253,7 @@ class _Crew:
 
 @dataclass(frozen=True)
 class Result:
-    """What a child said of one input, or what became of the child."""
+    """A child's answer about one input, or how the child ended."""
 
     argv: tuple[str, ...]
     statuses: tuple[int, ...]

@@ -239,7 +239,7 @@ class Histories(Fuzzer):
 
 
 def _damage(rng: random.Random, path: Path) -> None:
-    """Change one thing. What an earlier change made no file any more is left so."""
+    """Change one thing. Where an earlier change left no file, nothing is changed."""
     if not _is_small_file(path):
         return
     if path.suffix == ".npz":
@@ -297,7 +297,7 @@ def _record(history: History, folder: Path) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """What a scenario of ours may write: integers of 64 bits and text."""
+    """A value as our scenarios may write it: integers of 64 bits and text."""
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
     if isinstance(value, int) and abs(value) < 2**63:
@@ -327,7 +327,7 @@ def _acts(call: Call) -> str:
 
 
 def _answer(call: Call, what: str) -> Any:
-    """What a JSON answer says of the levels, or of all but the file's name."""
+    """A JSON answer's levels and anomalies, or all of it but the file's name."""
     try:
         answer = json.loads(call.out)
     except ValueError:
@@ -365,7 +365,7 @@ def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _drawing_complaint(path: Path) -> str:
-    """Of a drawing that was made: it is XML, alone, and holds nothing that acts."""
+    """A complaint about a drawing that is not XML, or that holds anything that acts."""
     if not path.is_file():
         return ""
     text = path.read_text(encoding="utf-8")

@@ -108,7 +108,7 @@ def _numbers(rng: random.Random, members: Members) -> None:
 
 
 def _names(rng: random.Random, members: Members) -> None:
-    """What is no number: the names, as the JSON that they are written in."""
+    """Damage the names, which are written as JSON and are no numbers."""
     here = Path("names.json")  # in the input's folder, and gone when it is played
     here.write_bytes(_array(members["names.npy"]).tobytes())
     try:
@@ -120,7 +120,7 @@ def _names(rng: random.Random, members: Members) -> None:
 
 
 def _more_names(rng: random.Random, path: Path) -> None:
-    """Of the later keys of names, those that an older history does not have."""
+    """Add one of the later keys of names, which an older history does not have."""
     try:
         names = json.loads(path.read_bytes())
     except (ValueError, RecursionError):

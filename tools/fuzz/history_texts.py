@@ -43,7 +43,7 @@ ODD = (
     b'"invoke"', b":ok", b'"ok"', b"nemesis", b'"nemesis"', b":nemesis", b"append", b'"w"', b'"rp"',
     b"]", b"}", b")", b"[", b"{", b"(", b'"', b"'",
 )  # fmt: skip
-"""What stands in a word's place: of both languages, since many readers know both."""
+"""Damaged words. They are of both languages, since many readers know both."""
 
 
 def damage_text(rng: random.Random, path: Path) -> None:

@@ -98,11 +98,11 @@ PLAN: tuple[tuple[str, str, int], ...] = (
 
 
 STATUSES = {("run", "worker"): {0, 1}, ("run", "checker"): {1}, ("run", "loader"): {2}}
-"""What a command ends with of which only a part was killed. A worker may just have finished."""
+"""Exit statuses of a command of which only a part was killed. A worker may just have finished."""
 
 
 def planned(kills: int, seed: int) -> list[tuple[str, str]]:
-    """What is killed of which command, in an order by seed: of any hundred the same."""
+    """(command, victim) of each kill, in an order by seed. Every hundred has the same ones."""
     found: list[tuple[str, str]] = []
     rng = random.Random(f"plan {seed}")
     while len(found) < kills:
@@ -161,7 +161,7 @@ class Kill:
 
 
 class Killing:
-    """One kill, played in a folder of its own with a temporary folder of its own."""
+    """One kill, made in a folder of its own with a temporary folder of its own."""
 
     def __init__(self, number: int, command: str, victim: str, seed: int, folder: Path) -> None:
         self.kill = Kill(number, command, victim)
@@ -314,7 +314,7 @@ class Killing:
         )
 
     def _accounted_for(self) -> None:
-        """What the workers of each run were told is in the database, by the run's own check."""
+        """See that acknowledged commits are in the database, by each run's own check."""
         for folder in self._runs():
             manifest = read_manifest(folder)
             if manifest.unmade:  # the checker was killed: its database is kept, and checked now
@@ -477,7 +477,7 @@ def run_kills(
     keep: Path | None = None,
     on_line: Callable[[str], None] = lambda line: None,
 ) -> list[Kill]:
-    """Play kills: (number, command, victim) each. Raises RuntimeError for a command that fails
+    """Make kills: (number, command, victim) each. Raises RuntimeError for a command that fails
     although nobody kills it.
 
     longest : how long commands take that nobody kills, s; those not there are tried first.
@@ -518,7 +518,7 @@ def _line(kill: Kill) -> str:
 
 
 def table(kills: Sequence[Kill]) -> list[str]:
-    """What was killed, where and how often, and what came of it; a line each."""
+    """A line for each command and victim: how often killed, in which stage, with what result."""
     rows = [("command", "killed", "times", "in which stage", "status", "runs finished", "removed",
              "commits", "lost", "faults")]  # fmt: skip
     for command, victim in dict.fromkeys((k.command, k.victim) for k in kills):

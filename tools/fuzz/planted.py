@@ -37,7 +37,7 @@ PLANTED = {
     "warns": "warning: ",
     "is_loud": "judged: too loud",
 }
-"""What goes wrong -> how the complaint begins, "" where there is none."""
+"""Planted fault -> how the complaint begins, "" where there is none."""
 
 
 class Planted(fuzz.Fuzzer):

@@ -99,7 +99,7 @@ class RunFolders(Fuzzer):
 
 
 def change(rng: random.Random, folder: Path) -> None:
-    """Change one thing of a run folder. What an earlier change made no file of ours is left so."""
+    """Change one thing of a run folder; nothing where an earlier change left no file of ours."""
     kind = rng.choices(
         ("tree", "text", "rows", "lines", "bytes", "file"), (50, 8, 15, 8, 8, 6)
     )[0]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the optional steps of set-up share: a command that is run and said, a package from npm.
+"""Shared by the optional steps of set-up: run a command and show it, fetch a package from npm.
 
 Imported by the scripts beside it, which install.py runs with the Python of .venv.
 """

@@ -147,7 +147,7 @@ def make_part(part: Part, *, retry: bool) -> bool:
     stamp = why.with_name("stamp")
     wanted = _key(script, SETUP / "fetching.py", SETUP / "node.lock", str(_base()))
     have = stamp.read_text() if stamp.is_file() else ""
-    # What failed is tried again when somebody asks for it, not before each report.
+    # A step that failed is tried again when somebody asks for it, not before each report.
     if have == wanted and not (retry and why.exists()):
         return False
     try:
