@@ -63,8 +63,8 @@ def truncation(batches: ArrayLike, planned: int = 0) -> tuple[str, int]:
 
     Batches that MSER would drop beyond the plan are dropped only if they are a transient: at least
     nine in ten of all pairs of a dropped and a kept batch must lie the same way round (the
-    common-language effect of Mann and Whitney). MSER alone also cuts off everything before the last of a few
-    stalls, because outliers are all it then sees, and a window that begins behind a checkpoint
+    common-language effect of Mann and Whitney). MSER alone also cuts off everything before the last
+    of a few stalls, because outliers are all it then sees. A window that begins behind a checkpoint
     would measure writing without its cost. Where MSER's point is no transient, its next best before
     that is looked at, and so on: a run with stalls may have a transient too.
 

@@ -43,8 +43,8 @@ STALE_MESSAGE = "database is locked (stale snapshot)"
 def attempts(*rows: Mapping[str, Any]) -> np.ndarray:
     """ATTEMPT array from dicts. Times in us after START_NS: intended, start, begun, worked, end.
 
-    Columns left out get defaults: intended as start, begun as start, worked as begun, attempt 1, txn
-    counting up, outcome committed. `end=None` is a row never closed.
+    Columns left out get defaults: intended as start, begun as start, worked as begun, attempt 1,
+    txn counting up, outcome committed. `end=None` is a row never closed.
     """
     out = np.zeros(len(rows), ATTEMPT)
     for index, row in enumerate(rows):
