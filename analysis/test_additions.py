@@ -56,9 +56,9 @@ class House:
         self.touched.add(file)
         (self.root / file).write_text(text.replace(before, more + before), encoding="utf-8")
 
-    def run(self, *words: str) -> str:
+    def run(self, *argv: str) -> str:
         done = subprocess.run(
-            [sys.executable, *words],
+            [sys.executable, *argv],
             cwd=self.root,
             env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")},
             capture_output=True,
@@ -68,9 +68,9 @@ class House:
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
         return done.stdout
 
-    def test(self, *words: str) -> str:
+    def test(self, *argv: str) -> str:
         """Pytest's own summary; at least one test ran."""
-        return self.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *words)
+        return self.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *argv)
 
     def only(self, what: str) -> None:
         """What was touched is named by the table's row; a folder's name ends with a slash."""
@@ -107,8 +107,8 @@ def test_an_engine(house: House) -> None:
     house.put("README.md", "| `null` | does", "| `mine` | SQLite by another name |\n")
     house.only("a new engine")
     run = ("-m", "analysis.cli", "run", "--database", "mine", "--writers", "1")
-    said = house.run(*run, "--duration", "0.2", "--warmup", "0", "--scenario", "counter")
-    assert "counter on mine" in said
+    out = house.run(*run, "--duration", "0.2", "--warmup", "0", "--scenario", "counter")
+    assert "counter on mine" in out
     house.test("workloads/engines/test_engines.py", "-k", "keeps_the_contract and mine")
     house.keeps_its_rules()
 
@@ -178,9 +178,9 @@ def test_an_anomaly(house: House) -> None:
     house.only("a new anomaly")
     file = f"{histories}list-append/taboo.jsonl"
     asked = "from analysis.cli import main; main()"
-    said = house.run("-c", f"import sys; sys.argv[1:] = ['check', {file!r}]\ntry:\n {asked}\n"
+    out = house.run("-c", f"import sys; sys.argv[1:] = ['check', {file!r}]\ntry:\n {asked}\n"
                      "except SystemExit as left: assert left.code == 1")  # fmt: skip
-    assert "a key was written that nobody may write" in said
+    assert "a key was written that nobody may write" in out
     house.test("properties/checker/test_anomalies.py", "-k", "taboo or every_history or weaker")
     house.keeps_its_rules()
 
@@ -234,8 +234,8 @@ def test_a_fuzzer(house: House) -> None:
     line = '    "greetings": "tools.fuzz.greetings:Greetings",\n'
     house.put("tools/fuzz/__init__.py", '    "histories": "', line)
     house.only("a new fuzzer")
-    said = house.run("-m", "tools.fuzz", "greetings", "--inputs", "3", "--jobs", "1")
-    assert "greetings" in said and "3" in said
+    out = house.run("-m", "tools.fuzz", "greetings", "--inputs", "3", "--jobs", "1")
+    assert "greetings" in out and "3" in out
 
 
 def test_the_table_has_these_rows_and_each_is_tried() -> None:

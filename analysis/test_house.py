@@ -73,13 +73,13 @@ def readme_commands():
 
 @pytest.mark.parametrize("line", readme_commands())
 def test_every_command_of_the_readme_is_one(line):
-    name, *words = shlex.split(line.partition(";")[0])[1:]
+    name, *argv = shlex.split(line.partition(";")[0])[1:]
     if name == "COMMAND":
         return
     command = COMMANDS.commands[name]
-    if not words:
+    if not argv:
         return  # named in a sentence, not to be typed as it stands
-    context = command.make_context(name, [w for w in words if w != "…"], resilient_parsing=False)
+    context = command.make_context(name, [w for w in argv if w != "…"], resilient_parsing=False)
     if name == "run":
         renamed = {"duration": "duration_s", "warmup": "warmup_s", "deadline": "deadline_s"}
         renamed |= {"load_limit": "load_limit_s", "check_limit": "check_limit_s"}

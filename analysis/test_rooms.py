@@ -180,13 +180,13 @@ def test_a_door_is_lazy_and_opens(room: str) -> None:
     file = ROOT / room.replace(".", "/") / "__init__.py"
     assert eager(file.read_text(encoding="utf-8")) == []
     module, missing = importlib.import_module(room), object()
-    told = {}
+    texts = {}
     for node in ast.parse(file.with_suffix(".pyi").read_text(encoding="utf-8")).body:
         assert isinstance(node, ast.ImportFrom)
         for alias in node.names:
-            told[alias.asname or alias.name] = node.module
-    assert told.keys() == door(ROOT, room)
-    for name, origin in told.items():
+            texts[alias.asname or alias.name] = node.module
+    assert texts.keys() == door(ROOT, room)
+    for name, origin in texts.items():
         found = getattr(module, name, missing)
         there = importlib.import_module(f"{room}.{origin}" if origin else f"{room}.{name}")
         assert found is (getattr(there, name) if origin else there), f"{room}.{name}"

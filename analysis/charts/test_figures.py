@@ -118,16 +118,20 @@ NAMES = {
 
 @pytest.mark.parametrize("name", list(NAMES))
 def test_a_name_is_a_name_in_every_chart(name, tmp_path):
-    said = NAMES[name]
+    label = NAMES[name]
     for chart, data in DATA.items():
         path = tmp_path / f"{chart.__name__}.svg"
-        chart([one._replace(label=said) for one in data], path)
+        chart([one._replace(label=label) for one in data], path)
         of_svg(path)
-    panel = Panel(said, [said, "2"], [Line(said, (said, said), [0, 1], [1.0, 2.0])])
-    small_multiples([panel], tmp_path / "panels.svg", x=said, y=said)
+    panel = Panel(
+        label,
+        [label, "2"],
+        [Line(label, (label, label), [0, 1], [1.0, 2.0])],
+    )
+    small_multiples([panel], tmp_path / "panels.svg", x=label, y=label)
     whole = of_svg(tmp_path / "panels.svg")
     assert whole[0] > 0
-    curve = figures_slo.Curve(said, [1.0, 2.0], [1e6, 2e6], [1e6] * 2, [2e6] * 2, 1e7, [True] * 2)
+    curve = figures_slo.Curve(label, [1.0, 2.0], [1e6, 2e6], [1e6] * 2, [2e6] * 2, 1e7, [True] * 2)
     figures_slo.latency_against_rate([curve], 1.0, tmp_path / "curve.svg")
     of_svg(tmp_path / "curve.svg")
 

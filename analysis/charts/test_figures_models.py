@@ -74,8 +74,8 @@ def test_every_chart_is_tested_has_a_caption_and_says_its_units():
     assert all(re.search(r"/ s|%", x + y) for x, y in labels)
 
 
-def call(*words):
-    return CliRunner().invoke(app, [*map(str, words)])
+def call(*argv):
+    return CliRunner().invoke(app, [*map(str, argv)])
 
 
 def test_cwkit_conflicts_shows_pages_rows_and_the_prediction_and_draws(tmp_path):

@@ -13,20 +13,18 @@ from analysis.synthetic import drawn_run, write_folder
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
-) -> str:
-    monkeypatch.setattr(sys, "argv", ["cwkit", *words])
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    monkeypatch.setattr(sys, "argv", ["cwkit", *argv])
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith("cwkit: ") and said.count("\n") == 1
-    return said
+    err = capsys.readouterr().err
+    assert err.startswith("cwkit: ") and err.count("\n") == 1
+    return err
 
 
 @pytest.mark.parametrize(
-    ("words", "starts"),
+    ("argv", "starts"),
     [
         (["--duration", "-1"], "--duration: "),
         (["--retry-base-us=0"], "--retry-base-us: "),
@@ -38,10 +36,10 @@ def refused(
 def test_a_complaint_names_what_was_typed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    words: list[str],
+    argv: list[str],
     starts: str,
 ) -> None:
-    assert refused(monkeypatch, capsys, "run", *words).startswith(f"cwkit: {starts}")
+    assert refused(monkeypatch, capsys, "run", *argv).startswith(f"cwkit: {starts}")
 
 
 SEEDED = {
@@ -63,8 +61,8 @@ def test_a_seed_that_is_none_is_one_sentence(
 ) -> None:
     runs = tmp_path / "runs"
     monkeypatch.chdir(ROOT)
-    words = (command, *SEEDED[command], "--runs", str(runs), "--seed", seed)
-    assert refused(monkeypatch, capsys, *words).startswith("cwkit: --seed")
+    argv = (command, *SEEDED[command], "--runs", str(runs), "--seed", seed)
+    assert refused(monkeypatch, capsys, *argv).startswith("cwkit: --seed")
     assert not runs.exists()
 
 
@@ -112,7 +110,7 @@ def test_a_path_that_cannot_be_is_one_sentence(
 ) -> None:
     write_folder(drawn_run(1), tmp_path / "run")
     monkeypatch.chdir(tmp_path)
-    for words in (
+    for argv in (
         ("list", "--runs", "x" * 300),
         ("export", "run", "--out", ""),
         ("export", "run", "--out", "x" * 300),
@@ -124,4 +122,4 @@ def test_a_path_that_cannot_be_is_one_sentence(
         ("check", "x" * 300),
         ("check", "history", "--model", "nobody"),
     ):
-        refused(monkeypatch, capsys, *words)
+        refused(monkeypatch, capsys, *argv)

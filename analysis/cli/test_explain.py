@@ -63,19 +63,19 @@ def test_long_lists_keep_their_ends_and_what_matters() -> None:
         f"y 9002-9003 ok r:x:{long[:1500]}".replace(", ", ","),
     ]
     history = parse(lines, "list-append")
-    told = explain(history, check(history).anomalies["G-single-realtime"][0])
-    assert "1500]" in told
-    assert max(map(len, told.splitlines())) < 200
+    text = explain(history, check(history).anomalies["G-single-realtime"][0])
+    assert "1500]" in text
+    assert max(map(len, text.splitlines())) < 200
 
 
 @pytest.mark.parametrize("name", [n for n, a in CATALOGUE.items() if a.example])
 def test_every_anomaly_is_explained_and_drawn(name: str) -> None:
     history = parse(CATALOGUE[name].example, "list-append")
     witness = check(history).anomalies[name][0]
-    told = explain(history, witness)
-    assert told.startswith(name + ":")
-    assert "(worker " in told
-    assert "says so" not in told
+    text = explain(history, witness)
+    assert text.startswith(name + ":")
+    assert "(worker " in text
+    assert "says so" not in text
     root = ET.fromstring(svg(history, witness))
     space = "{http://www.w3.org/2000/svg}"
     assert len(root.findall(f"{space}rect")) == len(set(witness.txns))
@@ -122,9 +122,9 @@ def test_no_box_of_a_drawing_covers_another_and_every_text_fits(count: int, name
 def test_a_witness_of_very_many_transactions_is_told_and_drawn_in_little_time_and_space() -> None:
     history = ring(2000, "k")
     verdict = check(history)
-    told = report(verdict, "serializable")
-    assert "(no timeline: these are transactions of 2,000 sessions)" in told
-    assert len(told) < 1_000_000
+    text = report(verdict, "serializable")
+    assert "(no timeline: these are transactions of 2,000 sessions)" in text
+    assert len(text) < 1_000_000
     (witness,) = verdict.anomalies["G2-item"][:1]
     assert svg(history, witness).count("<rect") == 2000
     assert len(json_line("h", verdict, "serializable")) < 3_000_000
@@ -135,9 +135,9 @@ def test_a_transaction_of_very_many_operations_is_told_by_those_that_matter() ->
     many = [("append", f"other {i}", 1) for i in range(5000)]
     builder.add("a", 0, 9, "committed", [*many, ("r", "x", []), ("append", "y", 1)])
     builder.add("b", 0, 9, "committed", [*many[:1], ("r", "y", []), ("append", "x", 1)])
-    told = report(check(builder.build()), "serializable")
-    assert "r x [], append y 1, … and 4,902 more" in told
-    assert len(told) < 30_000
+    text = report(check(builder.build()), "serializable")
+    assert "r x [], append y 1, … and 4,902 more" in text
+    assert len(text) < 30_000
 
 
 def test_a_set_shows_what_matters_and_that_there_is_more() -> None:

@@ -33,7 +33,7 @@ def judged(folder: Path, name: str, text: str | bytes) -> Verdict:
     return check(read_history(path))
 
 
-def told(folder: Path, name: str, text: str | bytes) -> str:
+def answer_to(folder: Path, name: str, text: str | bytes) -> str:
     """The sentence by which a file is refused."""
     path = folder / name
     path.write_bytes(text.encode() if isinstance(text, str) else text)
@@ -70,9 +70,9 @@ LAID_OUT = {
 }
 
 
-@pytest.mark.parametrize("way", LAID_OUT)
-def test_a_history_is_the_same_however_it_is_laid_out(tmp_path: Path, way: str) -> None:
-    verdict = judged(tmp_path, "h.edn", LAID_OUT[way].format("\n ".join(GARBAGE)))
+@pytest.mark.parametrize("layout", LAID_OUT)
+def test_a_history_is_the_same_however_it_is_laid_out(tmp_path: Path, layout: str) -> None:
+    verdict = judged(tmp_path, "h.edn", LAID_OUT[layout].format("\n ".join(GARBAGE)))
     assert "garbage-read" in verdict.anomalies
     assert len(verdict.history) == 2
 
@@ -88,14 +88,14 @@ def test_a_byte_order_mark_is_no_part_of_a_json_history(tmp_path: Path, name: st
 
 def test_a_mistake_in_a_list_is_told_by_its_line(tmp_path: Path) -> None:
     lines = ["(", *GARBAGE[:1], op("ok", 0, "[[:add 9 1]]"), ")"]
-    assert "line 3: operation 'add' is not one of" in told(tmp_path, "h.edn", "\n".join(lines))
+    assert "line 3: operation 'add' is not one of" in answer_to(tmp_path, "h.edn", "\n".join(lines))
     cut = "; first\n(" + GARBAGE[0][:-5]
-    assert "line 2: '(' opens here and is never closed" in told(tmp_path, "h.edn", cut)
+    assert "line 2: '(' opens here and is never closed" in answer_to(tmp_path, "h.edn", cut)
 
 
 @pytest.mark.parametrize("name", ["h.edn", "h.jsonl", "h.json"])
 def test_utf_16_is_told_with_the_way_out(tmp_path: Path, name: str) -> None:
-    assert "iconv -f UTF-16" in told(tmp_path, name, "\n".join(GARBAGE).encode("utf-16"))
+    assert "iconv -f UTF-16" in answer_to(tmp_path, name, "\n".join(GARBAGE).encode("utf-16"))
 
 
 # -- every client operation, whatever its :f -----------------------------------------------------
@@ -168,7 +168,7 @@ def test_reads_before_the_first_write_are_of_its_model(
     assert check(history).levels[STRICT] is True
     # After very many that tell nothing it is taken for lists, and the write told by its line.
     monkeypatch.setattr(elle_files, "_MOST_WAITING", 20)
-    assert "line 41: operation 'w' is not one of append" in told(
+    assert "line 41: operation 'w' is not one of append" in answer_to(
         tmp_path, "h.edn", "\n".join(reads + write)
     )
     assert read_history(tmp_path / "h.edn", "rw-register").model == "rw-register"
@@ -192,7 +192,7 @@ def test_an_operation_of_another_model_is_refused_by_its_line_whatever_its_f(
     tmp_path: Path, f: str
 ) -> None:
     lines = [*GARBAGE[:2], *both(1, "[[:w 9 1]]", "[[:w 9 1]]", f=f)]
-    assert "line 4: " in told(tmp_path, "h.edn", "\n".join(lines))
+    assert "line 4: " in answer_to(tmp_path, "h.edn", "\n".join(lines))
 
 
 EXPLAINED = {
@@ -245,7 +245,7 @@ def test_that_nothing_was_committed_is_told(tmp_path: Path, ends: str) -> None:
 
 def test_under_the_name_of_a_transaction_it_is_refused_by_its_line(tmp_path: Path) -> None:
     lines = [*GARBAGE[:2], op("invoke", 1, "nil"), op("ok", 1, "5")]
-    assert "line 4: its value must be a list of operations" in told(
+    assert "line 4: its value must be a list of operations" in answer_to(
         tmp_path, "h.edn", "\n".join(lines)
     )
 
@@ -313,10 +313,10 @@ def test_a_field_that_nobody_reads_refuses_nothing_in_json(
     text = b"[" + b",\n".join(lines) + b"]" if name == "h.json" else b"\n".join(lines)
     assert set(judged(tmp_path, name, text).levels.values()) == {True}
     # But a line that is cut is told, and so is what is read.
-    assert "cut or no JSON" in told(tmp_path, name, text[:-3])
+    assert "cut or no JSON" in answer_to(tmp_path, name, text[:-3])
     if b"\xff" in text:
         bad = text.replace(b'"x"', b'"\xff"')
-        assert "no text in UTF-8" in told(tmp_path, name, bad)
+        assert "no text in UTF-8" in answer_to(tmp_path, name, bad)
 
 
 # -- types ---------------------------------------------------------------------------------------
@@ -568,10 +568,10 @@ def test_a_long_number_is_one_value_whatever_stands_beside_it(
 )
 def test_an_index_that_is_none_is_told_by_its_line(tmp_path: Path, index: str) -> None:
     text = f'{{"index": {index}, "type": "invoke", "process": 0, "value": [["w", "x", 7]]}}'
-    assert "line 2: index " in told(tmp_path, "h.jsonl", "\n" + text)
-    assert len(told(tmp_path, "h.jsonl", text)) < 300
+    assert "line 2: index " in answer_to(tmp_path, "h.jsonl", "\n" + text)
+    assert len(answer_to(tmp_path, "h.jsonl", text)) < 300
     edn = f"{{:index {index}, :type :invoke, :process 0, :value [[:w :x 7]]}}"
-    assert "line 1: index " in told(tmp_path, "h.edn", edn)
+    assert "line 1: index " in answer_to(tmp_path, "h.edn", edn)
 
 
 # -- what is told --------------------------------------------------------------------------------
@@ -670,7 +670,7 @@ def test_what_is_no_file_is_one_sentence_and_nobody_waits(tmp_path: Path, suffix
 
 
 def test_a_parquet_file_is_no_history(tmp_path: Path) -> None:
-    assert "a history's name ends in" in told(tmp_path, "h.parquet", b"PAR1\x00\x00PAR1")
+    assert "a history's name ends in" in answer_to(tmp_path, "h.parquet", b"PAR1\x00\x00PAR1")
 
 
 @pytest.mark.parametrize("suffix", [".edn", ".json", ".jsonl"])
@@ -743,7 +743,7 @@ def test_a_header_that_is_no_header_is_one_short_sentence(tmp_path: Path, what: 
     start = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header))
     with zipfile.ZipFile(tmp_path / "forged.npz", "w") as forged:
         forged.writestr("names.npy", start + header)
-    said = told(tmp_path, "h.npz", (tmp_path / "forged.npz").read_bytes())
+    said = answer_to(tmp_path, "h.npz", (tmp_path / "forged.npz").read_bytes())
     assert "no whole columnar history" in said
     assert len(said) < 500
 
@@ -769,12 +769,12 @@ def test_no_array_is_made_that_the_file_does_not_hold(tmp_path: Path, shape: str
     with zipfile.ZipFile(path, "w") as forged:
         for name, data in members.items():
             forged.writestr(name, data)
-    assert "no whole columnar history" in told(tmp_path, "h.npz", path.read_bytes())
+    assert "no whole columnar history" in answer_to(tmp_path, "h.npz", path.read_bytes())
     members["txn_begin.npy"] = bytes(1 << 20)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
         for name, data in members.items():
             packed.writestr(name, data)
-    assert "is compressed" in told(tmp_path, "h.npz", path.read_bytes())
+    assert "is compressed" in answer_to(tmp_path, "h.npz", path.read_bytes())
 
 
 FORGED: dict[str, dict[str, Any]] = {
@@ -795,4 +795,4 @@ def test_columns_that_can_not_be_are_one_sentence(tmp_path: Path, what: str) -> 
         setattr(history, name, value)
     history.save(tmp_path / "h.npz")
     text = (tmp_path / "h.npz").read_bytes()
-    assert "no whole columnar history" in told(tmp_path, "h.npz", text)
+    assert "no whole columnar history" in answer_to(tmp_path, "h.npz", text)

@@ -69,7 +69,7 @@ def made_sweep(folder: Path, blocks: int = 1) -> None:
             write_cell(folder, Cell(block, arm, "done", "", where, 1.0))
 
 
-def said(path: Path, **changes: Any) -> None:
+def change(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes), encoding="utf-8")
 
 
@@ -85,12 +85,12 @@ def linked(name: str, to: str) -> Callable[[Path], None]:
     return forge
 
 
-def cell_says(**changes: Any) -> Callable[[Path], None]:
-    return lambda folder: said(folder / f"{FIRST}.cell.json", **changes)
+def change_cell(**changes: Any) -> Callable[[Path], None]:
+    return lambda folder: change(folder / f"{FIRST}.cell.json", **changes)
 
 
-def sweep_says(**changes: Any) -> Callable[[Path], None]:
-    return lambda folder: said(folder / "experiment.json", **changes)
+def change_sweep(**changes: Any) -> Callable[[Path], None]:
+    return lambda folder: change(folder / "experiment.json", **changes)
 
 
 def another_cell(folder: Path) -> None:
@@ -98,23 +98,23 @@ def another_cell(folder: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
-    "a run elsewhere": (cell_says(run="../../precious"), "is not its name"),
-    "a run by its path": (cell_says(run="/etc"), "is not its name"),
-    "the sweep's own folder": (cell_says(run="."), "is not its name"),
-    "another cell's run": (cell_says(run="b00-writers-2"), "is not its name"),
+    "a run elsewhere": (change_cell(run="../../precious"), "is not its name"),
+    "a run by its path": (change_cell(run="/etc"), "is not its name"),
+    "the sweep's own folder": (change_cell(run="."), "is not its name"),
+    "another cell's run": (change_cell(run="b00-writers-2"), "is not its name"),
     "a run that is a link": (linked(FIRST, "../../precious/run"), "symbolic link"),
     "a cell's file of another name": (another_cell, "has the name of another cell"),
-    "a cell of another arm": (cell_says(arm="../../precious"), "has the name of another cell"),
-    "a block that is none": (cell_says(block=10**9), "block"),
-    "a state that is none": (cell_says(state="\x1b[2Jdone"), "state"),
-    "years of work": (cell_says(took_s=1e300), "took_s"),
-    "a name that leaves": (sweep_says(experiment="../../precious/x"), "is no name"),
-    "a name that acts": (sweep_says(experiment="a\x1b[2J"), "is no name"),
-    "a thousand million blocks": (sweep_says(blocks=10**9), "blocks"),
-    "an order without an arm": (sweep_says(order=[["writers 1"]]), "order"),
-    "an arm that acts": (sweep_says(arms={"\x1b]0;x\x07": {}}, order=[["\x1b]0;x\x07"]]), "arm"),
+    "a cell of another arm": (change_cell(arm="../../precious"), "has the name of another cell"),
+    "a block that is none": (change_cell(block=10**9), "block"),
+    "a state that is none": (change_cell(state="\x1b[2Jdone"), "state"),
+    "years of work": (change_cell(took_s=1e300), "took_s"),
+    "a name that leaves": (change_sweep(experiment="../../precious/x"), "is no name"),
+    "a name that acts": (change_sweep(experiment="a\x1b[2J"), "is no name"),
+    "a thousand million blocks": (change_sweep(blocks=10**9), "blocks"),
+    "an order without an arm": (change_sweep(order=[["writers 1"]]), "order"),
+    "an arm that acts": (change_sweep(arms={"\x1b]0;x\x07": {}}, order=[["\x1b]0;x\x07"]]), "arm"),
     "a plan that is none": (
-        sweep_says(arms={"writers 1": {"writers": 10**9}, "writers 2": {}}),
+        change_sweep(arms={"writers 1": {"writers": 10**9}, "writers 2": {}}),
         "makes no plan",
     ),
 }
@@ -157,18 +157,18 @@ def snapshot(folder: Path) -> dict[str, Any]:
     return found
 
 
-def played(capsys: pytest.CaptureFixture[str], words: list[str]) -> tuple[int, str, str]:
-    """(status, output, errors) of a command, played here; a traceback fails the test."""
+def run_cwkit(capsys: pytest.CaptureFixture[str], argv: list[str]) -> tuple[int, str, str]:
+    """(status, output, errors) of a command, run in this process; a traceback fails the test."""
     capsys.readouterr()
-    argv = sys.argv
-    sys.argv = ["cwkit", *words]
+    before = sys.argv
+    sys.argv = ["cwkit", *argv]
     try:
         main()
         status = 0
     except SystemExit as left:
         status = left.code if isinstance(left.code, int) else 0
     finally:
-        sys.argv = argv
+        sys.argv = before
     out, err = capsys.readouterr()
     return status, out, err
 
@@ -177,16 +177,16 @@ def played(capsys: pytest.CaptureFixture[str], words: list[str]) -> tuple[int, s
 def test_a_forged_sweep_is_refused_in_one_sentence_and_nothing_is_touched(
     home: Path, capsys: pytest.CaptureFixture[str], forged: str
 ) -> None:
-    forge, words = REFUSED[forged]
+    forge, reason = REFUSED[forged]
     forge(home / "runs" / "forged")
     before = snapshot(home)
     for command in COMMANDS.values():
-        status, _, err = played(capsys, command)
+        status, _, err = run_cwkit(capsys, command)
         assert snapshot(home) == before, command
         sentence = err.splitlines()[-1]
         assert status == 2 and sentence.startswith("cwkit: ") and sentence.isprintable(), command
         another = command[0] == "sweep" and "holds another experiment" in sentence
-        assert words in sentence or another, command
+        assert reason in sentence or another, command
 
 
 @pytest.mark.parametrize("forged", list(HARMLESS))
@@ -198,7 +198,7 @@ def test_nothing_is_written_moved_or_removed_through_a_link(
         shutil.rmtree(home / "runs" / "forged")
         made_sweep(home / "runs" / "forged")
         HARMLESS[forged](home / "runs" / "forged")
-        status, _, err = played(capsys, command)
+        status, _, err = run_cwkit(capsys, command)
         assert snapshot(home / "precious") == before, command
         assert status in (0, 1, 2, 3) and "Traceback" not in err, command
 
@@ -206,11 +206,11 @@ def test_nothing_is_written_moved_or_removed_through_a_link(
 def test_the_same_commands_do_their_work_on_a_sound_folder(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, words in COMMANDS.items():
+    for name, argv in COMMANDS.items():
         # Made anew: what was run again is told by how busy the machine was.
         shutil.rmtree(home / "runs" / "forged")
         made_sweep(home / "runs" / "forged")
-        status, _, err = played(capsys, words)
+        status, _, err = run_cwkit(capsys, argv)
         decided = name not in (
             "compare",
             "compare arms",
@@ -230,7 +230,7 @@ def test_one_damaged_sweep_stops_no_list(home: Path, capsys: pytest.CaptureFixtu
         made_sweep(folder)
         with contextlib.suppress(FileExistsError):
             forge(folder)
-    status, out, _ = played(capsys, ["list"])
+    status, out, _ = run_cwkit(capsys, ["list"])
     assert status == 0 and "sweep tiny: 2 arms" in out
     assert out.count("unreadable") == len(REFUSED) and "sound" in out
 
@@ -243,14 +243,14 @@ def test_pytest_refuses_a_forged_sweep(home: Path, forged: str) -> None:
     REFUSED[forged][0](home / "runs" / "forged")
     before = snapshot(home / "precious")
     root = Path(__file__).resolve().parents[2]
-    words = ["workloads", "--sweep", "tiny.toml", "--into", "runs/forged", "--again", "-q"]
+    argv = ["workloads", "--sweep", "tiny.toml", "--into", "runs/forged", "--again", "-q"]
     made = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", root, "-c",
-         root / "pyproject.toml", "--confcutdir", root, root / words[0], *words[1:]],
+         root / "pyproject.toml", "--confcutdir", root, root / argv[0], *argv[1:]],
         capture_output=True, text=True, timeout=120, env=os.environ | {"PYTHONPATH": str(root)},
     )  # fmt: skip
-    said = made.stdout + made.stderr
-    assert REFUSED[forged][1] in said and "Traceback" not in said and made.returncode != 0
+    text = made.stdout + made.stderr
+    assert REFUSED[forged][1] in text and "Traceback" not in text and made.returncode != 0
     assert snapshot(home / "precious") == before
 
 
@@ -272,9 +272,9 @@ def test_a_report_tells_no_sweep_that_lies_elsewhere(
     home: Path, report: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (home / "runs" / "linked").symlink_to("../precious")
-    said(report / "campaign.json", sweeps=ELSEWHERE)
+    change(report / "campaign.json", sweeps=ELSEWHERE)
     before = snapshot(home / "precious")
-    status, _, err = played(capsys, WRITE)
+    status, _, err = run_cwkit(capsys, WRITE)
     assert status == 0, err
     text = (home / "R.md").read_text(encoding="utf-8")
     assert "## Sweep" not in text and text.count("campaign.json: ") == len(ELSEWHERE)
@@ -284,15 +284,15 @@ def test_a_report_tells_no_sweep_that_lies_elsewhere(
 def test_a_report_tells_a_sweep_that_lies_beside_it_or_that_the_user_names(
     home: Path, report: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert played(capsys, [*WRITE, "--sweep", "runs/sound"])[0] == 0
+    assert run_cwkit(capsys, [*WRITE, "--sweep", "runs/sound"])[0] == 0
     assert json.loads((report / "campaign.json").read_text())["sweeps"] == ["../sound"]
-    assert played(capsys, WRITE)[0] == 0
+    assert run_cwkit(capsys, WRITE)[0] == 0
     assert "## Sweep `tiny`" in (home / "R.md").read_text(encoding="utf-8")
     (home / "elsewhere").mkdir()
     (home / "runs" / "sound").rename(home / "elsewhere" / "sound")
-    assert played(capsys, [*WRITE, "--sweep", "elsewhere/sound"])[0] == 0
+    assert run_cwkit(capsys, [*WRITE, "--sweep", "elsewhere/sound"])[0] == 0
     assert "## Sweep `tiny`" in (home / "R.md").read_text(encoding="utf-8")
-    assert played(capsys, WRITE)[0] == 0
+    assert run_cwkit(capsys, WRITE)[0] == 0
     text = (home / "R.md").read_text(encoding="utf-8")
     assert "## Sweep" not in text and "Name it:" in text
 
@@ -301,9 +301,9 @@ def test_a_report_tells_a_sweep_that_lies_beside_it_or_that_the_user_names(
 def test_a_report_writes_no_file_by_a_name_that_leaves(
     home: Path, report: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    said(report / "writers" / "experiment.json", experiment=name)
+    change(report / "writers" / "experiment.json", experiment=name)
     before = snapshot(home / "precious")
-    assert played(capsys, WRITE)[0] == 0
+    assert run_cwkit(capsys, WRITE)[0] == 0
     text = (home / "R.md").read_text(encoding="utf-8")
     assert "is no name" in text and "headline" in text  # the others are told
     assert snapshot(home / "precious") == before
@@ -316,7 +316,7 @@ def test_a_report_goes_on_through_no_link(
     to = "campaign.json" if name == "campaign.json" else ""
     linked(name, f"../../precious/{to}")(report)
     before = snapshot(home / "precious")
-    status, _, err = played(capsys, [*WRITE, "--foreign-limit", "0.2"])
+    status, _, err = run_cwkit(capsys, [*WRITE, "--foreign-limit", "0.2"])
     assert status in (0, 2), err
     assert snapshot(home / "precious") == before
 
@@ -341,13 +341,13 @@ def test_a_search_goes_on_through_no_link(
     to += "/letter" if forged.endswith((".json", ".lock")) else ""
     linked(forged, to)(folder)
     before = snapshot(home / "precious")
-    status, _, err = played(capsys, ["search", "--into", "runs/search", "--json"])
+    status, _, err = run_cwkit(capsys, ["search", "--into", "runs/search", "--json"])
     assert snapshot(home / "precious") == before
     if forged in ("capacity-1", "earlier", ".lock"):
         assert status == 2 and "symbolic link" in err
     elif forged != "search.json":
         assert status in (0, 1) and not (folder / "answer.json").is_symlink(), err
-    assert played(capsys, ["list"])[0] == 0
+    assert run_cwkit(capsys, ["list"])[0] == 0
 
 
 FORGED_SEARCHES: dict[str, dict[str, Any]] = {
@@ -367,8 +367,8 @@ def test_a_number_of_a_search_is_checked_before_anything_runs(
 ) -> None:
     folder = home / "runs" / "search"
     begin_search(Search(make_plan(scenario="counter", database="null"), "p50 < 1s"), folder)
-    said(folder / "search.json", **FORGED_SEARCHES[key])
-    status, _, err = played(capsys, ["search", "--into", "runs/search"])
+    change(folder / "search.json", **FORGED_SEARCHES[key])
+    status, _, err = run_cwkit(capsys, ["search", "--into", "runs/search"])
     assert status == 2 and err.count("\n") == 1 and err.rstrip("\n").isprintable()
     assert {path.name for path in folder.iterdir()} == {"search.json"}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from analysis.cli.test_forged import played
+from analysis.cli.test_forged import run_cwkit
 from analysis.synthetic import drawn_run, made_experiment, write_folder
 from workloads.records.test_attempts import FORGED, write_rows, write_run
 
@@ -44,15 +44,17 @@ def test_no_damaged_folder_stops_the_others_from_being_shown(
             bad.add(folder.name)
     (runs / "o-loop").symlink_to("o-loop")
     (runs / "o-file").touch()
-    status, out, err = played(capsys, ["list"])
+    status, out, err = run_cwkit(capsys, ["list"])
     assert status == 0 and not err
-    told = {line[:12].strip(): line for line in out.splitlines() if line[:1].strip()}
-    assert "ok" in told["a first"] and "ok" in told["z last"] and "1 of 1 cells" in told["y sweep"]
+    lines = {line[:12].strip(): line for line in out.splitlines() if line[:1].strip()}
+    assert (
+        "ok" in lines["a first"] and "ok" in lines["z last"] and "1 of 1 cells" in lines["y sweep"]
+    )
     # Of some only the attempts are damaged, which a list does not read.
-    unread = {name for name, line in told.items() if "unreadable" in line}
+    unread = {name for name, line in lines.items() if "unreadable" in line}
     assert {name for name in bad if name.startswith("o-")} <= unread
     assert len(unread) > 30 and unread <= bad
-    assert not {"o-loop", "o-file"} & set(told)
+    assert not {"o-loop", "o-file"} & set(lines)
 
 
 def _cut(path: Path) -> None:

@@ -51,8 +51,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def cwkit_of(copy: Path, *words: str) -> str:
-    line = [sys.executable, "-m", "analysis.cli", *words]
+def cwkit_of(copy: Path, *argv: str) -> str:
+    line = [sys.executable, "-m", "analysis.cli", *argv]
     done = subprocess.run(line, cwd=copy, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -60,8 +60,8 @@ def cwkit_of(copy: Path, *words: str) -> str:
 
 @pytest.mark.parametrize("command", ["run", "search"])
 def test_a_new_field_is_an_option_with_its_help(copy: Path, command: str) -> None:
-    said = " ".join(cwkit_of(copy, command, "--help").split())
-    assert "--nap-ms <int> a nap that nobody takes, ms [default: 7]" in said
+    help_text = " ".join(cwkit_of(copy, command, "--help").split())
+    assert "--nap-ms <int> a nap that nobody takes, ms [default: 7]" in help_text
 
 
 def test_a_new_field_is_a_key_of_a_sweeps_file(copy: Path) -> None:
@@ -70,8 +70,8 @@ def test_a_new_field_is_a_key_of_a_sweeps_file(copy: Path) -> None:
 
 
 def test_a_new_field_is_in_the_manifest(copy: Path) -> None:
-    words = ("--scenario", "counter", "--database", "null", "--writers", "1", "--nap-ms", "3")
-    cwkit_of(copy, "run", *words, "--duration", "0.1", "--warmup", "0")
+    argv = ("--scenario", "counter", "--database", "null", "--writers", "1", "--nap-ms", "3")
+    cwkit_of(copy, "run", *argv, "--duration", "0.1", "--warmup", "0")
     (manifest,) = (copy / "runs").glob("*/manifest.json")
     assert json.loads(manifest.read_text(encoding="utf-8"))["plan"]["nap_ms"] == 3
 

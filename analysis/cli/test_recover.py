@@ -39,19 +39,19 @@ class Kit:
             "text": True,
         }
 
-    def __call__(self, *words: str, status: int | set[int] = 0) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *argv: str, status: int | set[int] = 0) -> subprocess.CompletedProcess[str]:
         env = {"TMPDIR": str(self.tmp), "COLUMNS": "250"}
-        made = self.cwkit(*words, cwd=self.folder, env=env)
+        made = self.cwkit(*argv, cwd=self.folder, env=env)
         allowed = {status} if isinstance(status, int) else status
         assert made.returncode in allowed, made.stdout + made.stderr
         assert "Traceback" not in made.stderr
         return made
 
-    def killed(self, *words: str, scenario: str = "acked", phase: str = "measuring") -> Path:
+    def killed(self, *argv: str, scenario: str = "acked", phase: str = "measuring") -> Path:
         """The folder of a run whose process was killed in a phase."""
         given = ["--scenario", scenario, "--database", "sqlite", "--writers", "2"]
         given += ["--duration", "60", "--warmup", "0"]
-        command = [sys.executable, "-m", "analysis.cli", "run", *given, *words]
+        command = [sys.executable, "-m", "analysis.cli", "run", *given, *argv]
         with subprocess.Popen(command, stderr=subprocess.PIPE, **self.options) as process:
             assert process.stderr is not None
             line = next(line for line in process.stderr if line.startswith(phase))
@@ -86,8 +86,8 @@ def test_the_next_command_names_what_is_left_and_recover_all_clears_it(kit: Kit)
     folder = kit.killed()
     (home,) = kit.left
     listed = kit("list")
-    said = f"left by processes that were killed: {kit.tmp}/{home} (of {folder})"
-    assert said in listed.stderr
+    line = f"left by processes that were killed: {kit.tmp}/{home} (of {folder})"
+    assert line in listed.stderr
     assert "`cwkit recover --all`" in listed.stderr
     assert f"interrupted: cwkit recover runs/{folder.name}" in listed.stdout
     cleared = kit("recover", "--all")
@@ -120,9 +120,9 @@ def test_what_a_killed_process_left_of_its_stage_is_gone_with_the_next_command(k
         children = psutil.Process(process.pid).children()
         process.kill()
     psutil.wait_procs(children, timeout=LIMIT_S)
-    said = kit("list", "--scenarios")
+    listed = kit("list", "--scenarios")
     assert not room.exists()
-    assert "recover" not in said.stderr
+    assert "recover" not in listed.stderr
 
 
 def test_show_tells_an_interrupted_run_as_far_as_it_was_seen_and_the_way_out(kit: Kit) -> None:
@@ -139,18 +139,18 @@ def test_show_tells_an_interrupted_run_as_far_as_it_was_seen_and_the_way_out(kit
 
 
 @pytest.mark.parametrize(
-    "words", [("export",), ("conflicts",), ("check",), ("compare", "other")], ids=" ".join
+    "argv", [("export",), ("conflicts",), ("check",), ("compare", "other")], ids=" ".join
 )
 def test_what_would_not_stay_is_not_told_of_an_interrupted_run(
-    kit: Kit, words: tuple[str, ...]
+    kit: Kit, argv: tuple[str, ...]
 ) -> None:
     folder = kit.killed(scenario="append")
-    if words[0] == "compare":
+    if argv[0] == "compare":
         given = ["--scenario", "append", "--database", "sqlite", "--transactions", "20"]
         kit("run", *given, "--runs", "others")
         (other,) = (kit.folder / "others").iterdir()
-        words = ("compare", str(other))
-    command, *others = words
+        argv = ("compare", str(other))
+    command, *others = argv
     refused = kit(command, *others, str(folder), status=2)
     assert "was interrupted, its process was killed" in refused.stdout + refused.stderr
     kit("recover", str(folder))
@@ -192,7 +192,7 @@ def test_a_database_that_is_gone_ends_with_status_3(kit: Kit) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("argv", "line"),
     [
         ([], "give a run, or --all"),
         (["x", "--all"], "give a run, or --all"),
@@ -201,18 +201,18 @@ def test_a_database_that_is_gone_ends_with_status_3(kit: Kit) -> None:
     ids=str,
 )
 def test_recover_without_anything_to_recover_is_one_sentence(
-    kit: Kit, words: list[str], said: str
+    kit: Kit, argv: list[str], line: str
 ) -> None:
     (kit.folder / "runs").mkdir()
-    made = kit("recover", *words, status=2)
-    assert said in made.stderr
+    made = kit("recover", *argv, status=2)
+    assert line in made.stderr
     assert made.stderr.count("\n") == 1
 
 
-def killed_part(kit: Kit, part: str, *words: str) -> subprocess.CompletedProcess[str]:
+def killed_part(kit: Kit, part: str, *argv: str) -> subprocess.CompletedProcess[str]:
     """A run of which one part was killed as soon as it was there."""
     given = ["--scenario", "acked", "--database", "sqlite", "--writers", "1", "--duration", "0.5"]
-    command = [sys.executable, "-m", "analysis.cli", "run", *given, *words]
+    command = [sys.executable, "-m", "analysis.cli", "run", *given, *argv]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kit.options
     )

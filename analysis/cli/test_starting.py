@@ -36,9 +36,9 @@ finally:
 """
 
 
-def loaded(*words: str) -> set[str]:
+def loaded(*argv: str) -> set[str]:
     """The modules in a process of its own after this command."""
-    line = [sys.executable, "-c", ASKED, json.dumps(words)]
+    line = [sys.executable, "-c", ASKED, json.dumps(argv)]
     done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=120)
     return set(json.loads(done.stderr.splitlines()[-1]))
 

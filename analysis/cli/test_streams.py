@@ -18,7 +18,7 @@ import pytest
 import typer
 
 from analysis.cli import entry as cli
-from analysis.report import measurements as campaign
+from analysis.report import measurements
 from workloads.experiments import Design
 from workloads.runs import Progress, per_s
 
@@ -46,8 +46,8 @@ def cwkit(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
 
-    def command(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cwkit", *map(str, words)])
+    def command(*argv: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cwkit", *map(str, argv)])
         try:
             cli.main()
             status = 0
@@ -136,9 +136,13 @@ def test_what_is_for_people_who_wait_is_not_in_the_results(
     command: str, cwkit: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny = Design("tiny", "How many?", {"null": TINY}, blocks=1, seed=1)
-    monkeypatch.setattr(campaign, "designs", lambda quick, seed: [tiny])
-    monkeypatch.setattr(campaign, "_isolation", lambda folder, quick, say: say("asking: isolation"))
-    monkeypatch.setattr(campaign, "_served", lambda folder, quick, seed, say: say("asking: sqld"))
+    monkeypatch.setattr(measurements, "designs", lambda quick, seed: [tiny])
+    monkeypatch.setattr(
+        measurements, "_isolation", lambda folder, quick, say: say("asking: isolation")
+    )
+    monkeypatch.setattr(
+        measurements, "_served", lambda folder, quick, seed, say: say("asking: sqld")
+    )
     out, err = WAITED_FOR[command](cwkit, tmp_path)
     assert out and not PROGRESS.search(out), out
     assert PROGRESS.search(err), err
@@ -168,10 +172,10 @@ def test_a_command_that_has_nothing_to_wait_for_says_nothing_on_standard_error(
 
 def test_the_shell_gets_results_alone(tmp_path: Path) -> None:
     """As a user redirects them: two files, and nothing in the wrong one."""
-    words = [sys.executable, "-m", "analysis.cli", "run", *map(str, RUN)]
-    words += ["--runs", str(tmp_path / "runs")]
+    argv = [sys.executable, "-m", "analysis.cli", "run", *map(str, RUN)]
+    argv += ["--runs", str(tmp_path / "runs")]
     with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
-        done = subprocess.run(words, cwd=ROOT, stdout=out, stderr=err, timeout=120)
+        done = subprocess.run(argv, cwd=ROOT, stdout=out, stderr=err, timeout=120)
     assert done.returncode == 0
     assert (tmp_path / "out").read_text().startswith("Run 2")
     assert PROGRESS.search((tmp_path / "err").read_text())
@@ -208,9 +212,9 @@ def test_no_run_reports_a_rate_that_it_had_no_time_for(tmp_path: Path) -> None:
     said: list[Progress] = []
     plan = make_plan(**TINY, writers=2)
     made = run(plan, tmp_path, on_progress=said.append)
-    told = [p.rate for p in said if p.phase == "measuring" and p.rate is not None]
+    rates = [p.rate for p in said if p.phase == "measuring" and p.rate is not None]
     # No process commits more in a second than a hundred times what they all did in the whole run.
-    assert told and max(told) < 100 * sum(len(w.attempts) for w in made.workers) / 0.2
+    assert rates and max(rates) < 100 * sum(len(w.attempts) for w in made.workers) / 0.2
 
 
 HISTORIES = {"valid": ("no-G2-item.jsonl", 0), "violated": ("G2-item.json", 1)}
@@ -225,12 +229,12 @@ def test_who_stops_reading_does_not_change_the_verdict(
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     if held_back:
         monkeypatch.setenv("PYTHONUNBUFFERED", held_back)
-    words = [sys.executable, "-m", "analysis.cli", "check", str(HISTORY.with_name(name))]
+    argv = [sys.executable, "-m", "analysis.cli", "check", str(HISTORY.with_name(name))]
     reading, writing = os.pipe()
     os.close(reading)
     try:
         done = subprocess.run(
-            words, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60
+            argv, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60
         )
     finally:
         os.close(writing)
@@ -238,7 +242,7 @@ def test_who_stops_reading_does_not_change_the_verdict(
     assert "Broken" not in done.stderr and "ignored" not in done.stderr
     with open("/dev/full", "w", encoding="utf-8") as full:
         done = subprocess.run(
-            words, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+            argv, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
         )
     assert done.returncode == 1 and "cwkit: the disk is full" in done.stderr
     assert "ignored" not in done.stderr

@@ -38,7 +38,7 @@ from workloads.records import Conduct
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sweep_names()
 
-WAYS = {
+SYSTEMS = {
     "libsql immediate": {"database": "libsql", "begin": "immediate"},
     "branch concurrent": {"write_engine": "sqlite-concurrent", "begin": "concurrent"},
 }
@@ -50,11 +50,13 @@ BASELINE = "libsql immediate, writers 1"
 def made_sweep(folder: Path, *, twin: float = 1.0, blocks: int = 8, **marks: Any) -> Any:
     """A folder of a sweep with a planted truth: one writer more is as fast again."""
     points: dict[str, dict[str, Any]] = {
-        f"{way}, writers {n}": {"system": way, "writers": n} for way in WAYS for n in WRITERS
+        f"{system}, writers {n}": {"system": system, "writers": n}
+        for system in SYSTEMS
+        for n in WRITERS
     }
     points[f"{BASELINE} again"] = points[BASELINE]
     arms: dict[str, dict[str, Any]] = {
-        arm: {**WAYS[point["system"]], "scenario": "register", "writers": point["writers"]}
+        arm: {**SYSTEMS[point["system"]], "scenario": "register", "writers": point["writers"]}
         for arm, point in points.items()
     }
 
@@ -78,9 +80,9 @@ def made_sweep(folder: Path, *, twin: float = 1.0, blocks: int = 8, **marks: Any
         return made
 
     made_experiment(folder, arms, make, name="made", blocks=blocks, baseline=BASELINE)
-    said = json.loads((folder / "experiment.json").read_text())
-    said |= {"axes": {"system": list(WAYS), "writers": list(WRITERS)}, "points": points}
-    (folder / "experiment.json").write_text(json.dumps(said))
+    note = json.loads((folder / "experiment.json").read_text())
+    note |= {"axes": {"system": list(SYSTEMS), "writers": list(WRITERS)}, "points": points}
+    (folder / "experiment.json").write_text(json.dumps(note))
     experiment = read_experiment(folder)
     return experiment, gather(experiment)
 
@@ -214,15 +216,15 @@ def cwkit(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
 
-    def command(*words: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["cwkit", *words])
+    def command(*argv: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["cwkit", *argv])
         try:
             main()
             status = 0
         except SystemExit as left:
             status = int(left.code or 0)
-        said = capsys.readouterr()
-        return status, said.out + said.err
+        out, err = capsys.readouterr()
+        return status, out + err
 
     return command
 
@@ -234,12 +236,12 @@ def sweep_file(folder: Path, text: str = TINY) -> str:
 
 def test_a_sweep_is_run_listed_and_shown_within_eighty_columns(cwkit, tmp_path):
     file = sweep_file(tmp_path)
-    status, said = cwkit("sweep", file, "--dry-run")
+    status, out = cwkit("sweep", file, "--dry-run")
     assert status == 0 and not (tmp_path / "runs").exists()
-    assert "2 cells" in said and "which is an assumption" in said and "b00, in this" in said
-    status, said = cwkit("sweep", file)
-    assert status == 0, said
-    assert "[2/2, 0 s left]" in said and "There is no A/A control" in said
+    assert "2 cells" in out and "which is an assumption" in out and "b00, in this" in out
+    status, out = cwkit("sweep", file)
+    assert status == 0, out
+    assert "[2/2, 0 s left]" in out and "There is no A/A control" in out
     (folder,) = (tmp_path / "runs").iterdir()
     with (folder / "cells.csv").open(newline="") as opened:
         rows = list(csv.DictReader(opened))
@@ -259,30 +261,30 @@ def test_a_sweep_is_run_listed_and_shown_within_eighty_columns(cwkit, tmp_path):
     table = shown.split("\n\n")[1]
     assert all(len(line) <= 80 for line in (listed + table).splitlines())
     # Finished: the next call begins another folder, and with --into it runs nothing.
-    status, said = cwkit("sweep", file, "--into", str(folder))
-    assert status == 0 and "[" not in said.split("\n\n")[0]
-    status, said = cwkit("sweep", file, "--dry-run")
-    assert "2 left" not in said and re.search(r"as [1-4] cells took before", said)
+    status, out = cwkit("sweep", file, "--into", str(folder))
+    assert status == 0 and "[" not in out.split("\n\n")[0]
+    status, out = cwkit("sweep", file, "--dry-run")
+    assert "2 left" not in out and re.search(r"as [1-4] cells took before", out)
 
 
 def test_a_failed_cell_is_kept_and_run_again_only_when_asked(cwkit, tmp_path):
     file = sweep_file(tmp_path, BROKEN)
-    status, said = cwkit("sweep", file)
+    status, out = cwkit("sweep", file)
     assert status == 1
-    assert "failed: b00, broken: " in said and "committed increments" in said
+    assert "failed: b00, broken: " in out and "committed increments" in out
     (folder,) = (tmp_path / "runs").iterdir()
     sound = (folder / "b00-sound.cell.json").read_text()
-    status, said = cwkit("sweep", file, "--retry-failed")
+    status, out = cwkit("sweep", file, "--retry-failed")
     assert status == 1 and len(list((tmp_path / "runs").iterdir())) == 1
-    assert said.count("] b0") == 1 and "b00 of 1 block, broken: failed" in said
+    assert out.count("] b0") == 1 and "b00 of 1 block, broken: failed" in out
     assert (folder / "b00-sound.cell.json").read_text() == sound
     kept = sorted(path.name for path in (folder / "earlier").iterdir())
     assert kept == ["b00-broken.1", "b00-broken.1.cell.json"]
-    status, said = cwkit("sweep", file, "--again", "sound")
-    assert said.count("] b0") == 1 and "b00 of 1 block, sound: " in said
+    status, out = cwkit("sweep", file, "--again", "sound")
+    assert out.count("] b0") == 1 and "b00 of 1 block, sound: " in out
     assert (folder / "b00-sound.cell.json").read_text() != sound
-    status, said = cwkit("sweep", file, "--again", "sond")
-    assert status == 2 and "The nearest is 'sound'" in said
+    status, out = cwkit("sweep", file, "--again", "sond")
+    assert status == 2 and "The nearest is 'sound'" in out
 
 
 def test_a_contaminated_cell_is_run_again_when_asked_and_no_other(cwkit, tmp_path):
@@ -296,9 +298,9 @@ def test_a_contaminated_cell_is_run_again_when_asked_and_no_other(cwkit, tmp_pat
         manifest["foreign"] |= {"cpu_share": share, "steal_share": 0.0}
         path.write_text(json.dumps(manifest))
     sound = (folder / "b00-writers-2.cell.json").read_text()
-    status, said = cwkit("sweep", file, "--retry-contaminated")
-    assert status == 0, said
-    assert said.count("] b0") == 1 and "b00 of 1 block, writers 1: " in said
+    status, out = cwkit("sweep", file, "--retry-contaminated")
+    assert status == 0, out
+    assert out.count("] b0") == 1 and "b00 of 1 block, writers 1: " in out
     assert (folder / "b00-writers-2.cell.json").read_text() == sound
     kept = sorted(path.name for path in (folder / "earlier").iterdir())
     assert kept == ["b00-writers-1.1", "b00-writers-1.1.cell.json"]
@@ -314,17 +316,17 @@ def test_an_interrupted_sweep_says_how_to_go_on_and_goes_on(cwkit, tmp_path, mon
 
     with monkeypatch.context() as patched:
         patched.setattr(SweepLive, "on_cell", interrupted)
-        status, said = cwkit("sweep", file, "--seed", "5")
+        status, out = cwkit("sweep", file, "--seed", "5")
     assert status == 130
-    *_, kept, command = said.strip().splitlines()
+    *_, kept, command = out.strip().splitlines()
     assert kept == "interrupted: 1 of 2 cells are kept; go on with"
     (folder,) = (tmp_path / "runs").iterdir()
     assert command == f"cwkit sweep {file} --into runs/{folder.name} --seed 5"
-    status, said = cwkit("sweep", file, "--seed", "5", "--dry-run")
-    assert "1 cell done" in said and "1 left" in said
-    status, said = cwkit("sweep", file, "--seed", "5")
-    assert status == 0 and f"goes on in runs/{folder.name}: 1 of 2 cells are done" in said
-    assert said.count("] b0") == 1
+    status, out = cwkit("sweep", file, "--seed", "5", "--dry-run")
+    assert "1 cell done" in out and "1 left" in out
+    status, out = cwkit("sweep", file, "--seed", "5")
+    assert status == 0 and f"goes on in runs/{folder.name}: 1 of 2 cells are done" in out
+    assert out.count("] b0") == 1
 
 
 REFUSED = {
@@ -338,31 +340,31 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", list(REFUSED))
 def test_what_cannot_be_run_is_one_sentence_and_nothing_is_written(cwkit, tmp_path, case):
-    words, told = REFUSED[case]
-    status, said = cwkit("sweep", sweep_file(tmp_path), *words)
-    assert status == 2 and told in said and said.count("\n") == 1, said
+    argv, sentence = REFUSED[case]
+    status, out = cwkit("sweep", sweep_file(tmp_path), *argv)
+    assert status == 2 and sentence in out and out.count("\n") == 1, out
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
 
 
 def test_another_sweep_in_the_folder_is_refused(cwkit, tmp_path):
     begin(Design("tiny", "?", {"a": {}}), tmp_path / "other")
-    status, said = cwkit("sweep", sweep_file(tmp_path), "--into", str(tmp_path / "other"))
-    assert status == 2 and "holds another experiment" in said
+    status, out = cwkit("sweep", sweep_file(tmp_path), "--into", str(tmp_path / "other"))
+    assert status == 2 and "holds another experiment" in out
     dry = cwkit(
         "sweep", str(tmp_path / "tiny.toml"), "--into", str(tmp_path / "other"), "--dry-run"
     )
-    assert dry == (status, said)
-    status, said = cwkit("sweep", str(tmp_path / "none.toml"))
-    assert status == 2 and "cwkit list --sweeps" in said
+    assert dry == (status, out)
+    status, out = cwkit("sweep", str(tmp_path / "none.toml"))
+    assert status == 2 and "cwkit list --sweeps" in out
 
 
 def test_a_folder_of_the_users_is_refused_before_anything_is_written(cwkit, tmp_path):
     (tmp_path / "mine" / "templates").mkdir(parents=True)
     (tmp_path / "mine" / "templates" / "index.html").write_text("of a web application")
-    words = ("sweep", sweep_file(tmp_path), "--into", str(tmp_path / "mine"))
-    status, said = cwkit(*words)
-    assert status == 2 and "is not empty" in said and said.count("\n") == 1
-    assert cwkit(*words, "--dry-run") == (status, said)
+    argv = ("sweep", sweep_file(tmp_path), "--into", str(tmp_path / "mine"))
+    status, out = cwkit(*argv)
+    assert status == 2 and "is not empty" in out and out.count("\n") == 1
+    assert cwkit(*argv, "--dry-run") == (status, out)
     assert [path.name for path in (tmp_path / "mine").rglob("*")] == ["templates", "index.html"]
 
 
@@ -376,9 +378,9 @@ def test_a_shipped_sweep_is_valid_and_its_dry_run_prints(cwkit, name, monkeypatc
     sweep = read_sweep(shipped.path)
     assert sweep.design.name == name and sweep.design.question == shipped.question
     assert sweep.control and sweep.design.blocks >= 5
-    status, said = cwkit("sweep", name, "--dry-run", "--runs", str(tmp_path))
-    assert status == 0, said
-    assert sweep.design.question in said and f"{len(sweep.design.arms)} arms" in said
+    status, out = cwkit("sweep", name, "--dry-run", "--runs", str(tmp_path))
+    assert status == 0, out
+    assert sweep.design.question in out and f"{len(sweep.design.arms)} arms" in out
     # As the 438 cells of `landscape` took on two cores beside their runs.
     guess = Beside(0.75, 0.17, 1)
     minutes = (
@@ -398,33 +400,33 @@ def test_the_shipped_sweeps_ask_what_they_must():
 
 def test_a_shipped_sweep_is_called_by_its_name(cwkit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    status, said = cwkit("sweep", "landscap", "--dry-run")
-    assert status == 2 and "Did you mean 'landscape'?" in said and said.count("\n") == 1
+    status, out = cwkit("sweep", "landscap", "--dry-run")
+    assert status == 2 and "Did you mean 'landscape'?" in out and out.count("\n") == 1
     # A file is meant by .toml or by a slash; a bare name is the kit's in every folder.
     (tmp_path / "landscape").write_text(Path(sweep_file(tmp_path)).read_text())
-    status, said = cwkit("sweep", "landscape", "--dry-run")
-    assert status == 0 and shipped_sweep("landscape").question in said
-    status, said = cwkit("sweep", "./landscape", "--dry-run")
-    assert status == 0 and shipped_sweep("landscape").question not in said
-    status, said = cwkit("sweep", "tiny", "--dry-run")
-    assert status == 2 and ".toml or has a slash" in said
+    status, out = cwkit("sweep", "landscape", "--dry-run")
+    assert status == 0 and shipped_sweep("landscape").question in out
+    status, out = cwkit("sweep", "./landscape", "--dry-run")
+    assert status == 0 and shipped_sweep("landscape").question not in out
+    status, out = cwkit("sweep", "tiny", "--dry-run")
+    assert status == 2 and ".toml or has a slash" in out
 
 
 def test_where_the_shipped_sweeps_were_they_are_still_found(cwkit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cwkit("sweep", "experiments/skew.toml", "--dry-run")[0] == 0
-    status, said = cwkit("sweep", "experiments/none.toml", "--dry-run")
-    assert status == 2 and "cannot be read" in said
+    status, out = cwkit("sweep", "experiments/none.toml", "--dry-run")
+    assert status == 2 and "cannot be read" in out
 
 
 def test_the_shipped_sweeps_are_listed_with_their_questions_and_minutes(cwkit):
-    status, said = cwkit("list", "--sweeps")
-    lines = said.splitlines()
+    status, out = cwkit("list", "--sweeps")
+    lines = out.splitlines()
     assert status == 0
     for name in SHIPPED:
         sweep = shipped_sweep(name)
         assert any(line.split()[:2] == [name, str(sweep.minutes)] for line in lines)
-        assert " ".join(sweep.question.split()[:4]) in said
+        assert " ".join(sweep.question.split()[:4]) in out
 
 
 def test_the_sweep_of_the_readme_is_one(tmp_path):
@@ -434,9 +436,9 @@ def test_the_sweep_of_the_readme_is_one(tmp_path):
     line = text.splitlines().index("think_us = [0, 200, 1000]") + 1
     with pytest.raises(PlanError) as caught:
         read_sweep(Path(sweep_file(tmp_path, text.replace("think_us =", "thinkus ="))))
-    said = f"line {line}: there is no axis 'thinkus' here. Did you mean 'think_us'?"
-    assert str(caught.value).endswith(said)
-    assert said in (ROOT / "README.md").read_text()
+    sentence = f"line {line}: there is no axis 'thinkus' here. Did you mean 'think_us'?"
+    assert str(caught.value).endswith(sentence)
+    assert sentence in (ROOT / "README.md").read_text()
 
 
 # --- time -------------------------------------------------------------------------------------
@@ -470,9 +472,9 @@ def test_an_experiment_whose_files_are_gone_tells_no_time_and_is_in_nobodys_way(
     for arm in arms:
         write_cell(other, Cell(0, arm, "done", "", None, 3.0))
     assert beside([other]) == Beside(1.0, 0.0, 0)
-    words = ("sweep", sweep_file(tmp_path), "--dry-run", "--runs", str(tmp_path / "runs"))
-    status, said = cwkit(*words)
-    assert status == 0 and "which is an assumption" in said, said
+    argv = ("sweep", sweep_file(tmp_path), "--dry-run", "--runs", str(tmp_path / "runs"))
+    status, out = cwkit(*argv)
+    assert status == 0 and "which is an assumption" in out, out
 
 
 def test_the_screen_says_what_is_done_what_runs_and_who_is_best(tmp_path):

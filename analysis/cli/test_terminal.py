@@ -19,8 +19,8 @@ from rich.text import Text
 
 from analysis.cli.streams import guarded
 from analysis.cli.terminal import Terminal, one_line
+from analysis.cli.test_forged import change, made_sweep, run_cwkit
 from analysis.cli.test_forged import home as home
-from analysis.cli.test_forged import made_sweep, played, said
 from analysis.synthetic import drawn_run, edit, write_folder
 from workloads.experiments import Cell, write_cell
 from workloads.files import visible
@@ -75,7 +75,7 @@ def hostile(home: Path) -> Path:
     shutil.rmtree(first)
     written(hostile_run(writers=1), first)
     write_cell(runs / "forged", Cell(1, "writers 2", "failed", HOSTILE, None))
-    said(runs / "forged" / "sweep.json", skipped=[{"arm": HOSTILE, "why": HOSTILE}])
+    change(runs / "forged" / "sweep.json", skipped=[{"arm": HOSTILE, "why": HOSTILE}])
     written(hostile_run(), runs / "hostile")
     (runs / "broken").mkdir()
     (runs / "broken" / "manifest.json").write_text(json.dumps({HOSTILE: 1}), encoding="utf-8")
@@ -106,7 +106,7 @@ COMMANDS: dict[str, list[str]] = {
 def test_no_command_prints_what_acts(
     hostile: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
-    status, out, err = played(capsys, COMMANDS[command])
+    status, out, err = run_cwkit(capsys, COMMANDS[command])
     assert status in (0, 1, 2, 3), err
     for text in (out, err):
         assert not RAW.search(text.replace("\n", "")), repr(text)
@@ -116,7 +116,7 @@ def test_no_command_prints_what_acts(
 
 
 def test_what_was_written_is_seen_whole(hostile: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, _ = played(capsys, ["show", "hostile"])
+    _, out, _ = run_cwkit(capsys, ["show", "hostile"])
     assert "".join(SHOWN.split()) in "".join(out.split())
 
 
@@ -151,8 +151,8 @@ def test_live_lines_are_guarded_too() -> None:
     terminal = Terminal(file=io.StringIO(), force_terminal=True, width=300, color_system=None)
     with Live(one_line(HOSTILE), console=terminal, auto_refresh=False) as live:
         live.update(Text(HOSTILE), refresh=True)
-    said = terminal.file.getvalue()  # type: ignore[attr-defined]
-    assert "\x1b[2J" not in said and "\x07" not in said and "\\x1b[2J" in said
+    text = terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert "\x1b[2J" not in text and "\x07" not in text and "\\x1b[2J" in text
 
 
 def test_whatever_is_printed_meanwhile_is_guarded(capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,10 +169,10 @@ def test_whatever_is_printed_meanwhile_is_guarded(capsys: pytest.CaptureFixture[
 
 def test_help_and_complaints_are_text_as_they_are_written() -> None:
     command = [sys.executable, "-m", "analysis.cli"]
-    shown = subprocess.run([*command, "list", "--help"], capture_output=True, timeout=60)
-    assert shown.stdout.startswith(b"Usage: ") and b"\n\n  The runs, sweeps" in shown.stdout
-    told = subprocess.run([*command, "list", "--nonsense"], capture_output=True, timeout=60)
-    assert told.stderr.startswith(b"Usage: ") and b"\nError: No such option: " in told.stderr
+    made = subprocess.run([*command, "list", "--help"], capture_output=True, timeout=60)
+    assert made.stdout.startswith(b"Usage: ") and b"\n\n  The runs, sweeps" in made.stdout
+    result = subprocess.run([*command, "list", "--nonsense"], capture_output=True, timeout=60)
+    assert result.stderr.startswith(b"Usage: ") and b"\nError: No such option: " in result.stderr
     with guarded(), pytest.raises(TypeError):  # click asks a stream so whether it takes bytes
         sys.stdout.write(b"")  # type: ignore[arg-type]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from analysis.cli.test_forged import SWEEP, played
+from analysis.cli.test_forged import SWEEP, run_cwkit
 from analysis.search import Search
 from analysis.search import begin as begin_search
 from analysis.synthetic import (
@@ -49,7 +49,7 @@ class X(Register):
 class E(SqliteConcurrent):
     pass
 """
-Play = Callable[..., tuple[int, str, str]]
+Cwkit = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -118,57 +118,57 @@ READING: dict[str, tuple[str, ...]] = {
 @pytest.mark.parametrize("what", ["scenario", "engine"])
 @pytest.mark.parametrize("command", list(READING))
 def test_no_reading_command_loads_a_file_that_only_a_folder_names(
-    home: Path, play: Play, command: str, what: str, older: bool
+    home: Path, cwkit: Cwkit, command: str, what: str, older: bool
 ) -> None:
     runs(home, what, older)
-    status, out, err = play(*READING[command])
+    status, out, err = cwkit(*READING[command])
     assert not (home / "mark").exists()
     assert status in (0, 1, 2, 3) and (out or err), (status, out, err)
     assert "Traceback" not in err
     assert status != 2 or (out + err).count("\n") == 1, out + err
-    told = " ".join((out + err).split())
+    text = " ".join((out + err).split())
     if command in ("show a run", "conflicts") and what == "scenario":
-        assert "a file, and none is loaded only because" in told, told
-        assert "cwkit conflicts a --load evil.py" in told
+        assert "a file, and none is loaded only because" in text, text
+        assert "cwkit conflicts a --load evil.py" in text
     if command == "export" and what == "scenario":
         assert status == 0 and ("update" in (home / "a.csv").read_text()) is not older
 
 
-def test_conflicts_loads_the_file_where_the_command_line_names_it(home: Path, play: Play) -> None:
+def test_conflicts_loads_the_file_where_the_command_line_names_it(home: Path, cwkit: Cwkit) -> None:
     runs(home, "scenario", older=False)
-    status, out, err = play("conflicts", "a", "--load", "evil.py")
+    status, out, err = cwkit("conflicts", "a", "--load", "evil.py")
     assert status == 0 and (home / "mark").exists(), err
     assert "had a row in common" in out and "Σ r·w" in out
 
 
 @pytest.mark.parametrize("name", ["a", "e"])
 def test_a_file_that_nothing_names_is_not_loaded_and_said(
-    home: Path, play: Play, name: str
+    home: Path, cwkit: Cwkit, name: str
 ) -> None:
     runs(home, "scenario", older=False)
     shutil.copy(home / "evil.py", home / "other.py")
-    status, out, err = play("conflicts", name, "--load", "other.py")
+    status, out, err = cwkit("conflicts", name, "--load", "other.py")
     assert status == 2 and not (home / "mark").exists() and not out
     assert "--load other.py: nothing names this file. The files named: " in err
     assert f"{home}/evil.py" in err and err.count("\n") == 1
 
 
-def test_a_loaded_file_may_be_a_link_in_a_circle(home: Path, play: Play) -> None:
+def test_a_loaded_file_may_be_a_link_in_a_circle(home: Path, cwkit: Cwkit) -> None:
     runs(home, "scenario", older=False)
     (home / "loop").symlink_to("loop")
-    status, out, err = play("conflicts", "a", "--load", "loop")
+    status, out, err = cwkit("conflicts", "a", "--load", "loop")
     assert status == 2 and not out and "--load loop: nothing names this file." in err
 
 
-def test_a_report_is_written_again_without_the_file(home: Path, play: Play) -> None:
+def test_a_report_is_written_again_without_the_file(home: Path, cwkit: Cwkit) -> None:
     made_report_folder(home / "report")
     for path in (home / "report").glob("*/*/manifest.json"):
         run = read_run(path.parent)
         write_folder(forged(run, "scenario", older=True), path.parent)
-    campaign = json.loads((home / "report" / "campaign.json").read_text())
-    campaign["probes"][0]["engine"] = "evil.py:E"
-    (home / "report" / "campaign.json").write_text(json.dumps(campaign))
-    status, _, err = play(
+    suite = json.loads((home / "report" / "campaign.json").read_text())
+    suite["probes"][0]["engine"] = "evil.py:E"
+    (home / "report" / "campaign.json").write_text(json.dumps(suite))
+    status, _, err = cwkit(
         "report", "--only-write", "--into", "report", "--out", "R.md", "--figures", "f"
     )
     assert status == 0 and (home / "R.md").exists(), err
@@ -177,30 +177,30 @@ def test_a_report_is_written_again_without_the_file(home: Path, play: Play) -> N
 
 @pytest.mark.parametrize("field", ["scenario", "database", "write_engine"])
 def test_a_search_goes_on_only_where_the_command_line_names_the_file(
-    home: Path, play: Play, field: str
+    home: Path, cwkit: Cwkit, field: str
 ) -> None:
     plan = make_plan(database="null", scenario="register", duration_s=0.2, warmup_s=0, writers=1)
     name = "evil.py:X" if field == "scenario" else "evil.py:E"
     search = Search(plan.model_copy(update={field: name}), "p50 < 20ms", repeats=1, longest_s=1)
     begin_search(search, home / "search")
-    status, out, err = play("search", "--into", "search")
+    status, out, err = cwkit("search", "--into", "search")
     assert status == 2 and not (home / "mark").exists(), (status, out, err)
     assert "'evil.py:" in err and "--load FILE.py" in err and err.count("\n") == 1
-    status, _, err = play("search", "--into", "search", "--load", "other.py")
+    status, _, err = cwkit("search", "--into", "search", "--load", "other.py")
     assert status == 2 and "nothing names this file" in err
-    status, _, err = play("search", "--into", "search", "--load", "evil.py")
+    status, _, err = cwkit("search", "--into", "search", "--load", "evil.py")
     assert (home / "mark").exists(), err
 
 
-def test_a_cell_is_not_run_by_a_file_that_only_its_folder_names(home: Path, play: Play) -> None:
-    assert play("sweep", "tiny.toml", "--into", "s")[0] == 0
+def test_a_cell_is_not_run_by_a_file_that_only_its_folder_names(home: Path, cwkit: Cwkit) -> None:
+    assert cwkit("sweep", "tiny.toml", "--into", "s")[0] == 0
     shutil.rmtree(home / "s" / "b00-writers-1")
     (home / "s" / "b00-writers-1.cell.json").unlink()
     path = home / "s" / "experiment.json"
-    said = json.loads(path.read_text())
-    said["arms"]["writers 1"]["scenario"] = "evil.py:X"
-    path.write_text(json.dumps(said))
-    status, _, err = play("sweep", "tiny.toml", "--into", "s")
+    note = json.loads(path.read_text())
+    note["arms"]["writers 1"]["scenario"] = "evil.py:X"
+    path.write_text(json.dumps(note))
+    status, _, err = cwkit("sweep", "tiny.toml", "--into", "s")
     assert status == 2 and "Traceback" not in err
     # As `pytest --sweep` and the process of a cell do it, which take the arms from the folder.
     assert read_experiment(home / "s").design.arms["writers 1"]["scenario"] == "evil.py:X"
@@ -211,13 +211,13 @@ def test_a_cell_is_not_run_by_a_file_that_only_its_folder_names(home: Path, play
     assert run_cell(home / "s", 0, "writers 1").state == "done" and (home / "mark").exists()
 
 
-def test_a_sweep_file_on_the_command_line_names_its_files(home: Path, play: Play) -> None:
+def test_a_sweep_file_on_the_command_line_names_its_files(home: Path, cwkit: Cwkit) -> None:
     text = SWEEP.replace('scenario = "counter"', 'scenario = "evil.py:X"')
     (home / "mine.toml").write_text(text, encoding="utf-8")
-    status, _, err = play("sweep", "mine.toml", "--into", "s", "--jobs", "1")
+    status, _, err = cwkit("sweep", "mine.toml", "--into", "s", "--jobs", "1")
     assert status == 0 and (home / "mark").exists(), err
 
 
 @pytest.fixture
-def play(capsys: pytest.CaptureFixture[str]) -> Play:
-    return lambda *words: played(capsys, list(words))
+def cwkit(capsys: pytest.CaptureFixture[str]) -> Cwkit:
+    return lambda *words: run_cwkit(capsys, list(words))

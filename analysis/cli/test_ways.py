@@ -49,10 +49,10 @@ def test_all_ways_give_the_same_ratios_within_their_intervals(tmp_path):
     file = tmp_path / "ways.toml"
     file.write_text(SWEEP)
 
-    def run(way: str, module: str, *words: str) -> Path:
-        into = tmp_path / way
+    def run(started_by: str, module: str, *argv: str) -> Path:
+        into = tmp_path / started_by
         subprocess.run(
-            [sys.executable, "-c", CONFINED, str(cpu), module, *words, "--into", str(into)],
+            [sys.executable, "-c", CONFINED, str(cpu), module, *argv, "--into", str(into)],
             cwd=ROOT,
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             timeout=300,
@@ -71,15 +71,15 @@ def test_all_ways_give_the_same_ratios_within_their_intervals(tmp_path):
     # The day's other work is in all three: here the ways are on trial, not the machine.
     each = {path.name: gather(read_experiment(path), foreign_limit=1.0) for path in folders}
     for name, measured in each.items():
-        said = {cell.manifest.conduct.way for cell in measured.cells.values() if cell.manifest}
-        assert said == {"sweep" if name == "plain" else name}
+        starters = {cell.manifest.conduct.way for cell in measured.cells.values() if cell.manifest}
+        assert starters == {"sweep" if name == "plain" else name}
         assert [place[1] for place in measured.places] == [1]
     thinks = {name: _ratio(m, "think_us 200") for name, m in each.items()}
     again = {name: _ratio(m, "think_us 0 again") for name, m in each.items()}
-    told = {name: (thinks[name].text(), again[name].text()) for name in each}
+    texts = {name: (thinks[name].text(), again[name].text()) for name in each}
     for ratios in (thinks, again):
         for one, other in itertools.combinations(ratios.values(), 2):
-            assert max(one.low, other.low) <= min(one.high, other.high), told
+            assert max(one.low, other.low) <= min(one.high, other.high), texts
     # Ratios that do differ don't pass for the same.
     for one, other in itertools.product(thinks.values(), again.values()):
-        assert one.high < other.low, told
+        assert one.high < other.low, texts

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def row(engine="libsql", mode="immediate", **changes):
-    said = {
+    made = {
         "engine": engine,
         "mode": mode,
         "accepted": True,
@@ -43,7 +43,7 @@ def row(engine="libsql", mode="immediate", **changes):
         "others": {},
         "deviations": [],
     }
-    return said | changes
+    return made | changes
 
 
 SEEN = row()["anomalies"]["G2-item"] | {"result": "possible", "how": "", "step": "", "words": ""}
@@ -77,22 +77,22 @@ def test_a_refused_mode_has_no_row():
 
 
 def test_an_anomaly_that_the_promise_allows_is_no_breach():
-    said = isolation.sentence([row(), ALLOWED])
-    assert "turso BEGIN CONCURRENT allows G2-item, as its promise of snapshot-isolation" in said
-    assert "breaks" not in said
-    assert "1 of 4 by turso" in said
+    text = isolation.sentence([row(), ALLOWED])
+    assert "turso BEGIN CONCURRENT allows G2-item, as its promise of snapshot-isolation" in text
+    assert "breaks" not in text
+    assert "1 of 4 by turso" in text
 
 
 def test_a_broken_promise_is_named():
-    said = isolation.sentence([row(), BROKEN])
-    assert "**broken BEGIN IMMEDIATE breaks its promise of serializable** (G2-item seen)" in said
+    text = isolation.sentence([row(), BROKEN])
+    assert "**broken BEGIN IMMEDIATE breaks its promise of serializable** (G2-item seen)" in text
 
 
 def test_an_engine_that_died_is_told_without_an_anomaly_that_nobody_saw():
     died = row("mortal", died=3, deviations=["mortal took its process down"], observed=None)
-    said = isolation.sentence([row(), died])
-    assert "**mortal BEGIN IMMEDIATE took its process down in 3 of 10 schedules**" in said
-    assert "breaks its promise" not in said
+    text = isolation.sentence([row(), died])
+    assert "**mortal BEGIN IMMEDIATE took its process down in 3 of 10 schedules**" in text
+    assert "breaks its promise" not in text
     both = isolation.sentence([row(), BROKEN | {"died": 1}])
     assert "took its process down in 1 of 10" in both and "breaks its promise" in both
 
@@ -101,9 +101,9 @@ def test_a_known_deviation_is_told_where_it_was_seen_and_where_not():
     (one,) = isolation.known(KNOWN)
     assert one["seen"] == "libsql BEGIN and sqlite BEGIN"
     assert one["not_seen"] == "turso BEGIN (no ATTACH here)"
-    said = isolation.sentence([row()], KNOWN)
-    assert said.startswith("**Beyond one file") and "sqlite BEGIN).** Isolation, 10 sched" in said
-    assert "skew between files (libsql BEGIN and sqlite BEGIN)" in said
+    text = isolation.sentence([row()], KNOWN)
+    assert text.startswith("**Beyond one file") and "sqlite BEGIN).** Isolation, 10 sched" in text
+    assert "skew between files (libsql BEGIN and sqlite BEGIN)" in text
     assert isolation.sentence([row()], KNOWN[2:]).startswith("Isolation, 10 schedules")
 
 
@@ -122,9 +122,9 @@ def test_what_breaks_a_promise_is_told_first(tmp_path, rows, known, place):
     folder = made_report_folder(tmp_path / "runs")  # with a lost commit
     (folder / "isolation.json").write_text(json.dumps({"matrix": rows, "known": known}))
     evidence = read_evidence(folder)
-    said = findings(evidence)
-    (isolated,) = (at for at, sentence in enumerate(said) if "Isolation, " in sentence)
-    (lost,) = (at for at, sentence in enumerate(said) if "lost acknowledged" in sentence)
+    sentences = findings(evidence)
+    (isolated,) = (at for at, sentence in enumerate(sentences) if "Isolation, " in sentence)
+    (lost,) = (at for at, sentence in enumerate(sentences) if "lost acknowledged" in sentence)
     assert (isolated, lost) == (place, int(place == 0))
     assert f"(finding {lost + 1})" in in_short(evidence)
 
@@ -144,8 +144,8 @@ def test_the_report_tells_the_matrix_and_a_breach_first(tmp_path, rows):
 
 def test_the_matrix_is_made_in_a_process_of_its_own(tmp_path):
     path = tmp_path / "isolation.json"
-    words = [sys.executable, "-m", "analysis.report.isolation", str(path), "2"]
-    subprocess.run(words, check=True, timeout=120, capture_output=True, cwd=ROOT)
+    argv = [sys.executable, "-m", "analysis.report.isolation", str(path), "2"]
+    subprocess.run(argv, check=True, timeout=120, capture_output=True, cwd=ROOT)
     rows = json.loads(path.read_text())["matrix"]
     by_mode = {(r["engine"], r["mode"]): r for r in rows}
     assert not by_mode["libsql", "concurrent"]["accepted"]

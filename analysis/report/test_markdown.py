@@ -123,13 +123,13 @@ def report_with(folder: Path, text: str) -> str:
     """A report whose runs have this text wherever they have words of somebody else's."""
     runs = made_report_folder(folder / "runs" / "r")
     for path in runs.glob("*/experiment.json"):
-        edit(path, lambda said: said.update(question=text))
+        edit(path, lambda note: note.update(question=text))
     for path in runs.glob("*/*/manifest.json"):
-        edit(path, lambda said: manifest_says(said, text))
+        edit(path, lambda note: change_manifest(note, text))
     for path in runs.glob("*/*/*.messages.jsonl"):
         path.write_text(f"{json.dumps(text)}\n" * 2, encoding="utf-8")
-    edit(runs / "skew" / "experiment.json", lambda said: fail(said["cells"][0], text))
-    edit(runs / "campaign.json", lambda said: campaign_says(said, text))
+    edit(runs / "skew" / "experiment.json", lambda note: fail(note["cells"][0], text))
+    edit(runs / "campaign.json", lambda note: change_suite(note, text))
     (runs / "isolation.json").write_text(json.dumps(matrix_of(text)), encoding="utf-8")
     sweep(runs / "sweep", text)
     (runs / "broken").mkdir()
@@ -139,28 +139,28 @@ def report_with(folder: Path, text: str) -> str:
 
 
 def edit(path: Path, change: Callable[[Any], Any]) -> None:
-    said = json.loads(path.read_text(encoding="utf-8"))
-    change(said)
-    path.write_text(json.dumps(said), encoding="utf-8")
+    note = json.loads(path.read_text(encoding="utf-8"))
+    change(note)
+    path.write_text(json.dumps(note), encoding="utf-8")
 
 
-def manifest_says(said: Any, text: str) -> None:
-    said["command"] = text
-    said["machine"] |= {"cpu": text, "kernel": text}
-    said["findings"] = [{"check": text or "x", "ok": False, "sentence": text, "evidence": {}}]
-    for worker in said["workers"]:
+def change_manifest(manifest: Any, text: str) -> None:
+    manifest["command"] = text
+    manifest["machine"] |= {"cpu": text, "kernel": text}
+    manifest["findings"] = [{"check": text or "x", "ok": False, "sentence": text, "evidence": {}}]
+    for worker in manifest["workers"]:
         worker["pragmas"] = {"journal_mode": text}
-    for engine in said.get("engines", {}):
-        said["engines"][engine] = {"binding": text, "version": text, "options": [text]}
+    for engine in manifest.get("engines", {}):
+        manifest["engines"][engine] = {"binding": text, "version": text, "options": [text]}
 
 
 def fail(cell: Any, text: str) -> None:
     cell.update(state="failed", words=text, run="")
 
 
-def campaign_says(said: Any, text: str) -> None:
-    said.update(command=text, started=text)
-    for probe in said["probes"]:
+def change_suite(suite: Any, text: str) -> None:
+    suite.update(command=text, started=text)
+    for probe in suite["probes"]:
         probe["processes_words"] = text
         for answer in probe["modes"].values():
             answer["words"] = text
@@ -184,17 +184,21 @@ def matrix_of(text: str) -> dict[str, Any]:
 
 def sweep(folder: Path, text: str) -> None:
     """A sweep with such a question, such ways and such a reason for a cell that failed."""
-    ways = [" ".join(f"way {text[:40]}".split()), "other"]
-    ways = ["".join(letter for letter in way if letter.isprintable()) for way in ways]
-    arms = {way: {"scenario": "register", "writers": 1} for way in ways}
+    systems = [" ".join(f"way {text[:40]}".split()), "other"]
+    systems = ["".join(letter for letter in system if letter.isprintable()) for system in systems]
+    arms = {system: {"scenario": "register", "writers": 1} for system in systems}
 
     def make(arm: str, block: int) -> Run | str:
         return drawn_run([block, 1], writers=1) if block < 6 else f"failed: {text}"
 
-    made_experiment(folder, arms, make, name="hostile", question=text, blocks=7, baseline=ways[1])
+    made_experiment(
+        folder, arms, make, name="hostile", question=text, blocks=7, baseline=systems[1]
+    )
     edit(
         folder / "experiment.json",
-        lambda said: said.update(axes={"way": ways}, points={way: {"way": way} for way in ways}),
+        lambda note: note.update(
+            axes={"way": systems}, points={system: {"way": system} for system in systems}
+        ),
     )
 
 

