@@ -62,8 +62,8 @@ class Counts:
                 continue
             self.begun += good and name == "begin"
             self.committed += good and name == "commit"
-            if not good and event.words:
-                self.refused[f"{name.upper()}: {event.words}"] += 1
+            if not good and event.message:
+                self.refused[f"{name.upper()}: {event.message}"] += 1
 
     def add_run(self, made: Run) -> None:
         """Count a run of processes, as one schedule; its attempts are the transactions."""

@@ -218,7 +218,7 @@ def how(classic: Classic, run: ScheduleRun) -> Found:
     for event in run.events:
         if event.status in ("conflict", "ended", "unknown", "failed"):
             result = "blocked" if event.kind == "busy" else "refused"
-            return Found(result, f"T{event.session}: {event.op}", event.words)
+            return Found(result, f"T{event.session}: {event.op}", event.message)
     place = dict.fromkeys(range(len(classic.programs)), 0)
     wanted = {(s, n): value for s, n, value in classic.reads}
     for event in run.events:

@@ -166,4 +166,4 @@ def run_schedule(engine: str, mode: str, schedule: Schedule, **options: Any) -> 
     """Run one schedule on a runner of its own: for a fixed schedule, or at a prompt."""
     modes = (mode,) * len(schedule.programs)
     with ScheduleRunner(engine, modes, schedule.schema, schedule.settings, **options) as runner:
-        return runner.play(schedule)
+        return runner.run(schedule)

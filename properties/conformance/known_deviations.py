@@ -99,7 +99,7 @@ def again(engine: str, mode: str, known: Known) -> tuple[bool | None, str]:
     try:
         run = run_schedule(engine, mode, known.schedule)
     except (SessionError, EngineDied) as error:
-        return None, error.words if isinstance(error, SessionError) else error.first
+        return None, error.message if isinstance(error, SessionError) else error.first
     judged = judge(run, promised(find_engine(engine), mode))
     return bool(judged.wrong), complaint(judged) if judged.wrong else ""
 

@@ -96,11 +96,11 @@ def _refused(name: str, mode: str) -> str | None:
     try:
         run = run_schedule(name, mode, Schedule(("begin; commit",)))
     except SessionError as error:
-        return error.words
+        return error.message
     except EngineDied as died:
         return died.first
     first = run.events[0]
-    return None if first.status == "ok" else first.words
+    return None if first.status == "ok" else first.message
 
 
 def _classic(name: str, mode: str, key: str, tally: _Tally) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _draw(name: str, mode: str, schema: Schema, examples: int, tally: _Tally) ->
         @given(schedules(schema))
         def look(schedule: Schedule) -> None:
             try:
-                tally.add(runner.play(schedule))
+                tally.add(runner.run(schedule))
             except EngineDied as died:
                 tally.add_death(died)
 

@@ -152,7 +152,7 @@ class Model:
         if status == "blocked":
             return
         if status == "unknown":
-            raise Forbidden(f"nobody can know how {_step(event)} ended: {event.words}")
+            raise Forbidden(f"nobody can know how {_step(event)} ended: {event.message}")
         if name == "begin":
             if status == "ok":
                 self.open[event.session] = Member(event.txn, event.at, len(self.versions) - 1)
@@ -224,7 +224,7 @@ class Model:
         a constraint, what it would have to refuse at COMMIT.
         """
         if event.op.name == "commit":
-            raise Forbidden(f"{_step(event)} failed for no reason of its own: {event.words}")
+            raise Forbidden(f"{_step(event)} failed for no reason of its own: {event.message}")
         if member.steps and member.steps[-1] is event:
             member.steps.pop()
         runs = [self._run(member, s) for s in self._snapshots(member)]
@@ -237,7 +237,7 @@ class Model:
         others += [self._written(m) for m in self.open.values() if m is not member]
         if not any(key in written for written in others):
             raise Forbidden(
-                f"{_step(event)} failed and no row of its snapshot says why: {event.words}"
+                f"{_step(event)} failed and no row of its snapshot says why: {event.message}"
             )
         self.refused.append(Refused(event.op.name, "constraint", True))
 

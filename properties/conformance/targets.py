@@ -72,7 +72,7 @@ def _refused(engine: str, mode: str, model: str, feature: str) -> str:
     except SessionError as error:
         if find_engine(engine).file_format == "sqlite":
             raise
-        return error.words
+        return error.message
     return ""
 
 
@@ -120,7 +120,7 @@ class Runners:
             runner = self.get(
                 engine, modes, schedule.schema, schedule.settings, processes=processes
             )
-            return runner.play(schedule)
+            return runner.run(schedule)
 
         return book().once((engine, modes, schedule, processes), run)
 

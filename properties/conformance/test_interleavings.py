@@ -155,7 +155,7 @@ def test_constraints_indexes_and_undone_work_hold_after_reopening(
 def run_and_reopen(target: Target, schedule: Schedule, level: str) -> None:
     modes = (target.mode,) * SESSIONS
     with ScheduleRunner(target.engine, modes, schedule.schema, schedule.settings) as runner:
-        result = runner.play(schedule)
+        result = runner.run(schedule)
         insist(result, level)
         model = model_of(result, level)
         for happened in result.events:

@@ -49,7 +49,7 @@ def test_a_statement_is_busy_before_the_first_read_and_never_after_it(
         pytest.skip(why)
     modes = ("deferred",) * 3
     runner = runners.get(engine, modes, schedule.schema, schedule.settings)
-    for before, event in refused(runner.play(schedule).events):
+    for before, event in refused(runner.run(schedule).events):
         if not before:
             assert event.kind == "busy", event
         elif set(before) <= set(READS):
@@ -62,8 +62,8 @@ def test_both_are_seen(runners: Runners, engine: str) -> None:
         pytest.skip(why)
     holder, reader = "begin; append 0 1; commit", "begin; r 0; append 1 2; commit"
     runner = runners.get(engine, ("deferred",) * 3, Schema())
-    first = refused(runner.play(Schedule((holder, "begin; append 1 3; commit"), "0101")).events)
+    first = refused(runner.run(Schedule((holder, "begin; append 1 3; commit"), "0101")).events)
     assert [(before, event.kind) for before, event in first] == [([], "busy")]
-    upgraded = refused(runner.play(Schedule((holder, reader), "01101")).events)
+    upgraded = refused(runner.run(Schedule((holder, reader), "01101")).events)
     assert [before for before, _ in upgraded] == [["r"]]
     assert upgraded[0][1].kind in AFTER_READS[engine]

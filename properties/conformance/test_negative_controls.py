@@ -34,7 +34,7 @@ def searched(engine: str, mode: str, name: str, *, shrink: bool = False) -> Sche
     with ScheduleRunner(engine, (mode,) * 3, Schema("list", 2, 2)) as runner:
         return find(
             program,
-            lambda schedule: name in judge(runner.play(schedule), "serializable").anomalies,
+            lambda schedule: name in judge(runner.run(schedule), "serializable").anomalies,
             settings=settings(
                 max_examples=2000,
                 derandomize=True,

@@ -29,9 +29,9 @@ from properties.conformance.strategies import settings_drawn
 from properties.conformance.targets import Runners, Target, refused_schema
 from workloads.engines import Settings
 from workloads.schedules import FAST, Schedule, ScheduleRunner, Schema, StepResult, pasted, timeline
-from workloads.schedules.player import Player
 from workloads.schedules.schedule import parse
 from workloads.schedules.schedule_text import as_schedule
+from workloads.schedules.steps import StepTaker
 
 SESSIONS = 3
 Answer = TypeVar("Answer")
@@ -47,7 +47,7 @@ key = st.integers(0, 4)
 class Sessions(RuleBasedStateMachine):
     """Statements, alone or in transactions, over a few connections."""
 
-    player: Player
+    taker: StepTaker
     runner: ScheduleRunner
 
     def __init__(self, runners: Runners, target: Target, schema: Schema) -> None:
@@ -66,7 +66,7 @@ class Sessions(RuleBasedStateMachine):
 
         def opened() -> ScheduleRunner:
             runner = self.runners.get(self.target.engine, modes, self.model.schema, drawn)
-            self.player = runner.player()
+            self.taker = runner.step_taker()
             return runner
 
         self.runner = self.once(drawn, opened)
@@ -88,10 +88,10 @@ class Sessions(RuleBasedStateMachine):
 
     def failure(self, why: str) -> AssertionError:
         """All that an engine's developer needs, kept for a Ctrl-C too."""
-        again = as_schedule(self.player.events, self.runner.schema, self.runner.settings)
+        again = as_schedule(self.taker.events, self.runner.schema, self.runner.settings)
         text = (
             f"{self.target.engine} promises {self.target.promise}, but {why}\n"
-            f"{timeline(self.player.events, self.runner.modes)}\n{self.runner.identity}\n"
+            f"{timeline(self.taker.events, self.runner.modes)}\n{self.runner.identity}\n"
             f"@example({pasted(again)})"
         )
         book().found(text)
@@ -102,10 +102,10 @@ class Sessions(RuleBasedStateMachine):
         return self.written
 
     # In one that can: left to chance, few transactions would begin, and hardly one commit.
-    @precondition(lambda self: len(self.player.open) < SESSIONS)
+    @precondition(lambda self: len(self.taker.open) < SESSIONS)
     @rule(pick=session)
     def begin(self, pick: int) -> None:
-        idle = [number for number in range(SESSIONS) if number not in self.player.open]
+        idle = [number for number in range(SESSIONS) if number not in self.taker.open]
         self.take(idle[pick % len(idle)], "begin")
 
     @rule(number=session, k=key)
@@ -131,20 +131,20 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(number=session, word=st.sampled_from(["savepoint", "rollback_to"]))
     def savepoint(self, number: int, word: str) -> None:
-        txn = self.player.open.get(number)
+        txn = self.taker.open.get(number)
         if txn is not None and (word == "savepoint" or txn.marks):
             self.take(number, f"{word} a")
 
-    @precondition(lambda self: self.player.open)
+    @precondition(lambda self: self.taker.open)
     @rule(pick=session, word=st.sampled_from(["commit", "commit", "commit", "rollback"]))
     def end(self, pick: int, word: str) -> None:
-        inside = sorted(self.player.open)
+        inside = sorted(self.taker.open)
         self.take(inside[pick % len(inside)], word)
 
     @invariant()
     def the_engine_agrees_who_is_in_a_transaction(self) -> None:
         inside = self.once("in a transaction?", self.runner.in_transaction)
-        if inside != [number in self.player.open for number in range(SESSIONS)]:
+        if inside != [number in self.taker.open for number in range(SESSIONS)]:
             raise self.failure("it and the model differ in who is in a transaction")
 
     def teardown(self) -> None:

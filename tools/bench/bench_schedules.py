@@ -161,7 +161,7 @@ def main(seconds: float) -> int:
             run, ratio = in_turn(runner.play, loop, some, seconds)
             level = find_engine(name).promises[mode].level
             judged, _ = in_turn(
-                lambda s, st=runner, lv=level: judge(st.play(s), lv),  # type: ignore[misc]
+                lambda s, st=runner, lv=level: judge(st.run(s), lv),  # type: ignore[misc]
                 loop,
                 some,
                 seconds,

@@ -1,4 +1,3 @@
-from .player import StepResult as StepResult
 from .runner import EngineDied as EngineDied
 from .runner import ScheduleRun as ScheduleRun
 from .runner import ScheduleRunner as ScheduleRunner
@@ -12,3 +11,4 @@ from .schedule_text import pasted as pasted
 from .schedule_text import stderr_text as stderr_text
 from .schedule_text import timeline as timeline
 from .sessions import SessionError as SessionError
+from .steps import StepResult as StepResult

@@ -1,16 +1,16 @@
 """One schedule over several sessions: real connections, stepped one at a time, nobody waits.
 
     with ScheduleRunner("libsql", ("deferred", "deferred"), Schema()) as runner:
-        played = runner.play(Schedule(("begin; r 0; append 0 1; commit", "append 0 2"), "00100"))
-    played.history()      # what the checker judges
-    played.events         # each step with its result or the engine's own words
+        made = runner.run(Schedule(("begin; r 0; append 0 1; commit", "append 0 2"), "00100"))
+    made.history()      # for the checker
+    made.events         # each step with its result or the engine's own message
 
 The busy timeout is 0: a lock is an immediate refusal. A refused transaction is rolled back and its
 remaining steps are left out; nothing is tried again, except a BEGIN of a patient schedule, which
 holds nothing while it is `blocked`.
 
 The sessions are in a process of their own. Where an engine takes it down, or never comes back,
-EngineDied tells the schedule, the step and all that the process wrote last, and the runner goes on
+EngineDied shows the schedule, the step and the last output of the process, and the runner goes on
 with a new process.
 """
 
@@ -30,12 +30,12 @@ from workloads.engines import Identity, Settings, find_engine
 from workloads.errors import EngineMissing
 from workloads.records import Builder, History
 from workloads.schedules import sessions
-from workloads.schedules.player import Player, StepResult, Txn
-from workloads.schedules.playing import State, play, restore, rows_left, state_of
+from workloads.schedules.all_steps import State, restore, rows_left, run_steps, state_of
 from workloads.schedules.schedule import FAST, READS, Op, Schedule, Schema
 from workloads.schedules.schedule_text import as_schedule, pasted, sql_of, stderr_text, timeline
 from workloads.schedules.sessions import ProcessDied, SessionProcess, SubprocessSession
 from workloads.schedules.stepper import Opening
+from workloads.schedules.steps import StepResult, StepTaker, Txn
 
 REUSABLE = ("libsql", "sqlite", "turso")
 """Engines whose database is put back in place between schedules, which is cheaper than a new one.
@@ -49,15 +49,15 @@ _templates: OrderedDict[tuple[str, str, Schema], dict[str, bytes]] = OrderedDict
 """New databases by engine, mode and schema, as bytes, shared by runners of different settings."""
 
 
-PLAYING = "what was open was ended and the rows that are left were read"
-"""After the last step. Where a step is under way, that is told instead."""
+ALL_STEPS_TAKEN = "what was open was ended and the rows that are left were read"
+"""For a death after the last step. Where a step is under way, the step is named instead."""
 
 
 class EngineDied(RuntimeError):
     """An engine took down the process of its sessions, or never came back from a call.
 
-    The text tells everything: the schedule, the step, and what the process wrote; `first` is its
-    first line. hung : it was ended after it had not answered for too long.
+    The text has everything: the schedule, the step and the process's output; `first` is its first
+    line. hung : the process was ended because it had not answered for too long.
     """
 
     def __init__(self, text: str, *, hung: bool) -> None:
@@ -68,10 +68,10 @@ class EngineDied(RuntimeError):
 
 @dataclass
 class ScheduleRun:
-    """A schedule that was played: its events and transactions, and the rows it left behind.
+    """A schedule that was run: its steps and transactions, and the rows it left behind.
 
     final : key -> value of the rows there at the end, read after every transaction was over.
-    stderr : what the sessions' processes wrote to their standard error meanwhile.
+    stderr : the standard error of the sessions' processes meanwhile.
     """
 
     schedule: Schedule
@@ -84,10 +84,11 @@ class ScheduleRun:
     stderr: str = ""
 
     def history(self, keys: Container[int] | None = None) -> History:
-        """For the checker: real time is the place in the schedule; the last read is a session's.
+        """The history for the checker. Real time is the place in the schedule. A session of its own
+        reads all rows at the end.
 
-        keys : only what was done to these, None for all.
-        Raises ValueError where the schedule deletes: a read of an absent row tells too little.
+        keys : only operations on these, None for all.
+        Raises ValueError where the schedule deletes: a read of an absent row shows too little.
         """
         if not self.schedule.checkable:
             raise ValueError("a schedule that deletes rows has no history that tells all of it.")
@@ -104,7 +105,7 @@ class ScheduleRun:
         return builder.build()
 
     def seen(self, session: int) -> list[Any]:
-        """What the reads of a session saw, in order; None for one that never came."""
+        """The values that the reads of a session saw, in order; None for a read without answer."""
         return [e.value for e in self.events if e.session == session and e.op.name in READS]
 
 
@@ -120,7 +121,7 @@ class ScheduleRunner:
     """
 
     listeners: ClassVar[list[Callable[[Sequence[StepResult]], None]]] = []
-    """Called with the events of each schedule that was played, when it is over."""
+    """Called with the steps of each schedule that was run, when it is over."""
 
     def __init__(
         self,
@@ -157,7 +158,7 @@ class ScheduleRunner:
         self._processes: list[SessionProcess] = []
         self.sessions: list[SubprocessSession] = []
         self._count = 0
-        self._player: Player | None = None
+        self._taker: StepTaker | None = None
         self._noted: list[tuple[int, Op] | StepResult] = []
         self._before: Schedule | None = None
         self._used = self._dead = self._spoilt = False
@@ -177,15 +178,15 @@ class ScheduleRunner:
 
     @contextlib.contextmanager
     def _at(self, what: str, schedule: Schedule | None = None) -> Iterator[None]:
-        """Turns the death of a process into EngineDied; what else is raised gets the schedule.
+        """Turns the death of a process into EngineDied; other errors get the schedule as a note.
 
-        A database on which anything was raised is nothing to go on with: the next gets a new one.
+        A database on which anything was raised is not used again: the next schedule gets a new one.
         """
         try:
             yield
             return
         except ProcessDied as died:
-            text, hung = self._told(died, what, schedule), died.hung
+            text, hung = self._death_text(died, what, schedule), died.hung
         except BaseException as error:
             if schedule is not None and isinstance(error, Exception):
                 error.add_note(f"{self._names}, while {what}: {pasted(schedule)}")
@@ -198,8 +199,8 @@ class ScheduleRunner:
     def _names(self) -> str:
         return " and ".join(dict.fromkeys(self.engines))
 
-    def _told(self, died: ProcessDied, what: str, schedule: Schedule | None) -> str:
-        """Everything, and counts what was played until then."""
+    def _death_text(self, died: ProcessDied, what: str, schedule: Schedule | None) -> str:
+        """The text of an EngineDied. Also counts the steps until the death."""
         events, step = self._until(died)
         asked = died.asked
         if step is not None:
@@ -207,7 +208,7 @@ class ScheduleRunner:
             what = f"session {session} ({self.modes[session]}) took step {at}, `{op}`"
             asked = sql_of(op, self.schema)
             events.append(StepResult(at, session, -1, op, "died", None, died.how))
-        self._tell(events)
+        self._notify(events)
         verb = "never came back" if died.hung else "took its process down"
         parts = [f"{self._names} {verb} while {what} ({asked}): {died.how}.", ""]
         if events:
@@ -224,8 +225,8 @@ class ScheduleRunner:
         return "\n".join(parts)
 
     def _until(self, died: ProcessDied) -> tuple[list[StepResult], tuple[int, Op] | None]:
-        """The steps before a death, and the one in which it came, None where it was between two."""
-        noted = died.noted or (self._noted if self._player else [])
+        """The steps before a death, and the step of the death; None for it between two."""
+        noted = died.noted or (self._noted if self._taker else [])
         events = [one for one in noted if isinstance(one, StepResult)]
         last = noted[-1] if noted and not isinstance(noted[-1], StepResult) else None
         return events, last
@@ -300,7 +301,7 @@ class ScheduleRunner:
         return state_of(self.sessions[0], self.schema)
 
     def _close_sessions(self) -> None:
-        """Close what can be closed. After a death nothing can: all processes are ended."""
+        """Close all sessions. After a death none can be closed, so all processes are ended."""
         self._spoilt = False
         if self.dead:
             for process in self._processes:
@@ -312,9 +313,9 @@ class ScheduleRunner:
         if self._count:
             shutil.rmtree(self.folder / str(self._count), ignore_errors=True)
 
-    # --- playing ----------------------------------------------------------------------------
+    # --- running ----------------------------------------------------------------------------
 
-    def play(self, schedule: Schedule) -> ScheduleRun:
+    def run(self, schedule: Schedule) -> ScheduleRun:
         """Take all steps of a schedule, on a database in its first state."""
         if schedule.schema != self.schema or len(schedule.programs) > len(self.modes):
             raise ValueError(
@@ -327,23 +328,23 @@ class ScheduleRunner:
         if self._together:
             first = self._renewed()
             self._before = schedule
-            with self._at(PLAYING, schedule):
-                events, txns, final = self._process(0).play(self.sessions, schedule, first)
+            with self._at(ALL_STEPS_TAKEN, schedule):
+                events, txns, final = self._process(0).run_schedule(self.sessions, schedule, first)
         else:
-            player = self.player()
+            taker = self.step_taker()
             self._before = schedule
-            with self._at(PLAYING, schedule):
-                final = play(player, self.sessions, schedule)
-            events, txns = player.events, player.txns
-            self._player = None
-        self._tell(events)
-        said = "".join(process.stderr() for process in self._processes)
+            with self._at(ALL_STEPS_TAKEN, schedule):
+                final = run_steps(taker, self.sessions, schedule)
+            events, txns = taker.events, taker.txns
+            self._taker = None
+        self._notify(events)
+        stderr = "".join(process.stderr() for process in self._processes)
         modes, identity = self.modes, self.identity
-        return ScheduleRun(schedule, self.engines, modes, identity, events, txns, final, said)
+        return ScheduleRun(schedule, self.engines, modes, identity, events, txns, final, stderr)
 
     def _renewed(self) -> State | None:
         """New sessions where the old ones will not do; else the rows that are to be put back."""
-        self._player = None
+        self._taker = None
         used, self._used = self._used, True
         if self.dead or self._spoilt or (used and not self._reusable):
             with self._at("a new database was made"):
@@ -351,44 +352,44 @@ class ScheduleRunner:
             return None
         return self._first if used else None
 
-    def player(self) -> Player:
-        """A player over the sessions, on the database's first state, for `step` and `end`."""
+    def step_taker(self) -> StepTaker:
+        """A StepTaker over the sessions, on the database's first state, for `step` and `end`."""
         first = self._renewed()
         if first is not None:
             with self._at("its database was put back"):
                 restore(self.sessions[0], self.schema, first)
         self._noted = []
-        self._player = Player(self.sessions, self.schema, self._noted.append)
-        return self._player
+        self._taker = StepTaker(self.sessions, self.schema, self._noted.append)
+        return self._taker
 
     def step(self, session: int, op: Op | str) -> StepResult:
-        """Take one step of the player. Raises EngineDied with what was played so far."""
-        with self._at(PLAYING):
-            return self._playing.step(session, op)
+        """Take one step. Raises EngineDied with the steps so far."""
+        with self._at(ALL_STEPS_TAKEN):
+            return self._taking.step(session, op)
 
     def in_transaction(self) -> list[bool]:
         """Whether each session's engine says that it is in a transaction."""
-        assert self._playing
+        assert self._taking
         with self._at("each session was asked whether it is in a transaction"):
             return sessions.in_transaction(self.sessions)
 
     def end(self) -> dict[int, Any]:
-        """Roll back what is open, and give the rows that the player leaves."""
-        player = self._playing
-        self._before = as_schedule(player.events, self.schema, self.settings)
-        with self._at(PLAYING):
-            player.give_up()
+        """Roll back all open transactions, and return the rows that are left."""
+        taker = self._taking
+        self._before = as_schedule(taker.events, self.schema, self.settings)
+        with self._at(ALL_STEPS_TAKEN):
+            taker.give_up()
             final = rows_left(self.sessions[0], self.schema)
-        self._player = None
-        self._tell(player.events)
+        self._taker = None
+        self._notify(taker.events)
         return final
 
     @property
-    def _playing(self) -> Player:
-        assert self._player is not None, "player() comes first"
-        return self._player
+    def _taking(self) -> StepTaker:
+        assert self._taker is not None, "step_taker() comes first"
+        return self._taker
 
-    def _tell(self, events: Sequence[StepResult]) -> None:
+    def _notify(self, events: Sequence[StepResult]) -> None:
         for listener in self.listeners:
             listener(events)
 

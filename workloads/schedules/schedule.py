@@ -1,4 +1,4 @@
-"""A schedule says what several sessions do, step by step: programs, their order, the schema.
+"""A schedule: the steps of several sessions, as programs, their order and the schema.
 
 A schedule is plain data that prints as it is written, so that a counterexample pastes back:
 
@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from workloads.engines import Settings
 
 FAST = Settings(busy_timeout_ms=0, synchronous="off", cache_size=-2000)
-"""No step waits. Isolation does not depend on what is synced; a schedule may say otherwise."""
+"""No step waits. Isolation does not depend on syncing; a schedule may set other pragmas."""
 
 FEATURES = ("index", "unique", "check", "foreign", "trigger", "spread", "attached")
-"""What a schema may have besides its table: see `Schema.statements`."""
+"""The features that a schema may have besides its table: see `Schema.statements`."""
 
 NEVER_TAG = -1  # the tag of a row that is never written: the other side of a UNIQUE clash
 TAG = 1000  # a row's tag is its newest value plus this; before any write it is its key
@@ -200,7 +200,7 @@ class Schema:
         return _sql(self, op)
 
     def seen(self, op: Op, rows: list[tuple[Any, ...]]) -> Any:
-        """What a read's rows mean: a value for `r`, else a tuple of (key, value).
+        """The meaning of a read's rows: a value for `r`, else a tuple of (key, value).
 
         A register is an int or None; a list is a tuple of ints; an absent row is None or ().
         """
@@ -209,7 +209,7 @@ class Schema:
         return tuple((int(row[0]), self.value(row[1])) for row in rows)
 
     def value(self, stored: Any) -> Any:
-        """A stored value as this model's: what cannot be read as one is given back as it is."""
+        """A stored value as this model's. A value that cannot be read so is returned as it is."""
         if self.model == "register":
             return stored
         try:
@@ -265,7 +265,7 @@ def _sql(schema: Schema, op: Op) -> tuple[str, tuple[Any, ...]]:
 class Schedule:
     """Programs, one a session, and the order in which their steps are taken.
 
-    order   : a digit a step, the session that takes its next one. Steps that it leaves over are
+    order   : a digit for each step: the session that takes its next one. Steps beyond the order are
         taken afterwards, session by session; a digit of a session that is through is passed over.
     patient : a BEGIN that finds the database locked waits, as it would with a busy timeout: it is
         `blocked`, holds nothing, and is taken again when another session's transaction has
@@ -294,7 +294,7 @@ class Schedule:
 
     @property
     def checkable(self) -> bool:
-        """Whether a history tells all: a read of an absent row does not tell which delete it saw,
-        and a history has no word for rows that an UPDATE did not find.
+        """Whether a history is complete. A read of an absent row does not show which delete it saw,
+        and a history cannot express rows that an UPDATE did not find.
         """
         return not any(op.name == "delete" for steps in self.steps() for op in steps)

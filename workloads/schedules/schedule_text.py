@@ -1,4 +1,4 @@
-"""How a schedule and what came of it are written: a line to paste, a timeline, the last step."""
+"""Schedules and their results as text: a line to paste, a timeline, the last step."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from workloads.engines import Settings
-from workloads.schedules.player import OVER, StepResult
 from workloads.schedules.schedule import FAST, READS, SAVEPOINTS, Op, Schedule, Schema
+from workloads.schedules.steps import OVER, StepResult
 
 COLUMN = 34
 
@@ -37,8 +37,8 @@ def pasted_settings(settings: Settings) -> str:
     'Settings(busy_timeout_ms=0, cache_size=1)'
     """
     standard = asdict(Settings())
-    said = (f"{k}={v!r}" for k, v in asdict(settings).items() if v != standard[k])
-    return f"Settings({', '.join(said)})"
+    changed = (f"{k}={v!r}" for k, v in asdict(settings).items() if v != standard[k])
+    return f"Settings({', '.join(changed)})"
 
 
 def as_schedule(
@@ -51,7 +51,7 @@ def as_schedule(
         steps.append(str(event.op))
         inside = event.op.name == "begin" or _begun(steps)
         if event.status in OVER and inside and event.op.name not in ("commit", "rollback"):
-            # Played as a schedule, the rest of a refused transaction is left out, up to its end.
+            # In a schedule, the rest of a refused transaction is left out, up to its end.
             steps.append("rollback")
     order = "".join(str(event.session) for event in events)
     return Schedule(
@@ -69,29 +69,29 @@ def _begun(steps: Sequence[str]) -> bool:
 
 
 def timeline(events: Iterable[StepResult], modes: Iterable[str]) -> str:
-    """The events as text, a column a session, a line a step."""
+    """The steps as text, a column a session, a line a step."""
     names = list(modes)
     happened = list(events)
     used = [s for s in range(len(names)) if any(e.session == s for e in happened)]
     head = "step  " + "".join(f"{f'session {s} ({names[s]})':{COLUMN}}" for s in used)
     lines = [head.rstrip()]
     for event in happened:
-        said = event_words(event)
+        text = describe_step(event)
         space = " " * (COLUMN * used.index(event.session))
-        lines.append(f"{event.at:>4}  {space}{said}")
+        lines.append(f"{event.at:>4}  {space}{text}")
     return "\n".join(lines)
 
 
-def event_words(event: StepResult) -> str:
-    """One step: what was asked, and what came back where that was not simply success."""
+def describe_step(event: StepResult) -> str:
+    """One step: the operation, and the answer where it is more than success."""
     if event.status == "ok":
         return f"{event.op}" + (f" -> {seen(event.value)}" if event.op.name in READS else "")
     kind = f" ({event.kind})" if event.kind else ""
-    return f"{event.op} !! {event.status}{kind}: {event.words}"
+    return f"{event.op} !! {event.status}{kind}: {event.message}"
 
 
 def seen(value: Any) -> str:
-    """What a read saw."""
+    """The value that a read saw, as text."""
     if value is None:
         return "nil"
     if isinstance(value, tuple):
@@ -101,14 +101,14 @@ def seen(value: Any) -> str:
 
 
 def stderr_text(text: str) -> list[str]:
-    """Lines that tell what a session's process wrote to its standard error, whole."""
+    """Lines with the whole standard error of a session's process."""
     if not text.strip():
         return ["the session's process wrote nothing to its standard error"]
     return ["standard error of the session's process:", *(f"  {s}" for s in text.splitlines())]
 
 
 def sql_of(op: Op, schema: Schema) -> str:
-    """What an operation asks of an engine."""
+    """The statement that an operation sends to an engine."""
     if op.name in ("begin", "commit", "rollback"):
         return op.name.upper()
     if op.name in SAVEPOINTS:

@@ -1,8 +1,8 @@
-"""Sessions in processes of their own: an engine may abort, crash or hang, and take only that along.
+"""Sessions in processes of their own: an engine that aborts, crashes or hangs ends only that one.
 
 Locks differ: connections of one process share mutexes and one view of the file's POSIX locks,
-processes meet in the kernel. So sessions share a process, or have one each; never this one, which
-has to tell what happened to them.
+processes meet in the kernel. So sessions share a process, or have one each. They are never in this
+process, which has to report a crash.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from workloads.engines import Identity
 from workloads.files import SHARED_MEMORY, STAGE, Temporary, clear_stages, make
 from workloads.processes import describe_status, python, start
 from workloads.records import BEGIN, COMMIT
-from workloads.schedules.player import StepResult, Txn
-from workloads.schedules.playing import State
+from workloads.schedules.all_steps import State
 from workloads.schedules.schedule import Op, Schedule
-from workloads.schedules.stepper import Opening, Playing, Reply, event_of, read_journal
+from workloads.schedules.stepper import Opening, Reply, ScheduleRequest, event_of, read_journal
+from workloads.schedules.steps import StepResult, Txn
 
 LIMIT_S = 20.0
 """How long a process may take for one step. Nothing waits for a lock here, so this is a hang."""
@@ -36,42 +36,42 @@ START_LIMIT_S = 60.0
 
 LOOK_S = 0.25
 END_S = 2.0
-"""How long a process that has to end may take to say where it stood, or to tidy up."""
+"""How long a process that has to end may take to write its stacks, or to tidy up."""
 
 MOST_FREE = 4
 """Processes kept for the next runner when theirs is closed."""
 
 MOST_STDERR_BYTES = 1 << 16
-"""Told of a process's standard error: the newest."""
+"""Bytes kept of a process's standard error: the newest."""
 
 
-WORDS = {
+REQUESTS = {
     "open": "opening a connection",
     "close": "closing a connection",
     "rollback": "ROLLBACK",
     "run_all": "statements that make or restore the rows",
     "rows_all": "reading the tables",
-    "play": "playing a schedule",
+    "run_schedule": "running a schedule",
     "in_transactions": "asking who is in a transaction",
     "identity": "asking which version it is",
 }
-"""What is asked of a process, for people."""
+"""A request to a process, for people."""
 
 
 class SessionError(RuntimeError):
-    """What a driver raised in a session's process: its class, and its own words."""
+    """An error that a driver raised in a session's process: its class, and its own message."""
 
-    def __init__(self, kind: str, words: str) -> None:
-        super().__init__(f"{kind}: {words}" if words else kind)
-        self.kind, self.words = kind, words
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}" if message else kind)
+        self.kind, self.message = kind, message
 
 
 class ProcessDied(RuntimeError):
     """A session's process died, or hung and was ended. It has been reaped.
 
-    how : "signal 6 (SIGABRT)", "exit status 3", "no answer in 20 s, …". asked : what it was doing.
-    hung : whether it had to be ended. stderr : what it had written to its standard error. noted :
-    of a whole schedule, what the player had noted: (session, op) before each step, its Event after.
+    how : "signal 6 (SIGABRT)", "exit status 3", "no answer in 20 s, …". asked : the request that it
+    was at. hung : whether it had to be ended. stderr : its standard error. noted : for a whole
+    schedule, its journal: (session, op) before each step, its StepResult after.
     """
 
     def __init__(
@@ -136,13 +136,13 @@ def in_transaction(sessions: Sequence[SubprocessSession]) -> list[bool]:
     answers: dict[int, bool] = {}
     for process, group in by_process(sessions):
         numbers = [session.number for session in group]
-        said = process.ask("in_transactions", numbers)
-        answers |= dict(zip(map(id, group), said, strict=True))
+        inside = process.ask("in_transactions", numbers)
+        answers |= dict(zip(map(id, group), inside, strict=True))
     return [answers[id(session)] for session in sessions]
 
 
 def close(sessions: Sequence[SubprocessSession]) -> None:
-    """Close sessions, of which no more is to be asked. Those of dead processes are closed."""
+    """Close sessions, which nobody uses any more. Those of dead processes are closed already."""
     for process, group in by_process(sessions):
         if process.alive:
             process.ask("close", [session.number for session in group])
@@ -158,13 +158,13 @@ class SessionProcess:
         self._journal = self.home / "journal"
         self._numbers = 0
         self._identity: Identity | None = None
-        self._told = 0
+        self._stderr_read = 0
         ours, theirs = Pipe()
         self._popen = start(
             "sessions",
             python("workloads.schedules.stepper", str(theirs.fileno())),
             last_words=self.home / "stderr",
-            # What an engine leaves among temporary files goes with its process.
+            # An engine's temporary files lie there, and are removed with its process.
             environment={"TMPDIR": str(self.home / "tmp")},
             search_path=sys.path[1:],
             inherit=[theirs.fileno()],
@@ -182,30 +182,30 @@ class SessionProcess:
         self.ask("open", list(zip(numbers, openings, strict=True)))
         return [SubprocessSession(self, number) for number in numbers]
 
-    def play(
+    def run_schedule(
         self, sessions: Sequence[SubprocessSession], schedule: Schedule, first: State | None
     ) -> tuple[list[StepResult], list[Txn], dict[int, Any]]:
-        """Play a schedule in sessions that are all in this process, in one message.
+        """Run a schedule in sessions that are all in this process, in one message.
 
-        Gives events, transactions and the rows that are left. Raises ProcessDied; then `journal`
-        tells how far it came. first : the rows to be put back before, None for none.
+        Returns steps, transactions and the rows that are left. Raises ProcessDied; then `journal`
+        shows how far it came. first : the rows to be put back before, None for none.
         """
-        self._journal.write_bytes(b"")  # what was played before is no part of it
+        self._journal.write_bytes(b"")  # earlier schedules are no part of it
         numbers = tuple(session.number for session in sessions)
-        asked = Playing(numbers, schedule, first, str(self._journal))
-        events, txns, left = self.ask("play", asked)
+        asked = ScheduleRequest(numbers, schedule, first, str(self._journal))
+        events, txns, left = self.ask("run_schedule", asked)
         return [event_of(event) for event in events], [Txn(*txn) for txn in txns], left
 
     def identity(self) -> Identity:
-        """What the library says it is, asked once."""
+        """The library's identity, asked once."""
         if self._identity is None:
             self._identity = Identity(*self.ask("identity", self.engine))
         return self._identity
 
     def ask(self, *request: Any) -> Any:
-        """One call and its answer. Raises ProcessDied, or SessionError for what it raised there."""
+        """One call and its answer. Raises ProcessDied, or SessionError for an error there."""
         if not self.alive:
-            raise ProcessDied("it is gone since an earlier step", told(request))
+            raise ProcessDied("it is gone since an earlier step", describe_request(request))
         try:
             if not self._ready and self._answers(START_LIMIT_S):
                 self._ready = self._pipe.recv()
@@ -246,10 +246,12 @@ class SessionProcess:
                 how = describe_status(self._popen.wait(END_S))
             except subprocess.TimeoutExpired:
                 how = "it closed its pipe and lived on, so it was ended"
-        noted = read_journal(self._journal) if request[0] == "play" else []
+        noted = read_journal(self._journal) if request[0] == "run_schedule" else []
         self._popen.kill()
         self._popen.wait()
-        died = ProcessDied(how, told(request), hung=hung, stderr=self.stderr(), noted=noted)
+        died = ProcessDied(
+            how, describe_request(request), hung=hung, stderr=self.stderr(), noted=noted
+        )
         self._forget()
         return died
 
@@ -259,15 +261,15 @@ class SessionProcess:
         self._forget()
 
     def stderr(self) -> str:
-        """What it has written to its standard error since this was last asked; of much, the end."""
+        """Its standard error since the last call of this method; only the end of a long text."""
         path = self.home / "stderr"
-        start, self._told = self._told, path.stat().st_size
-        if start == self._told:
+        start, self._stderr_read = self._stderr_read, path.stat().st_size
+        if start == self._stderr_read:
             return ""
         with path.open("rb") as file:
-            cut = self._told - MOST_STDERR_BYTES - start
-            file.seek(max(start, self._told - MOST_STDERR_BYTES))
-            text = file.read(self._told - start).decode(errors="replace")
+            cut = self._stderr_read - MOST_STDERR_BYTES - start
+            file.seek(max(start, self._stderr_read - MOST_STDERR_BYTES))
+            text = file.read(self._stderr_read - start).decode(errors="replace")
         return text if cut <= 0 else f"({cut:,} bytes before this are left out)\n{text}"
 
     def end(self) -> None:
@@ -289,15 +291,15 @@ class SessionProcess:
             _all.remove(self)
 
 
-def told(request: tuple[Any, ...]) -> str:
-    """What was asked of a process, for people."""
+def describe_request(request: tuple[Any, ...]) -> str:
+    """A request to a process as text, for people."""
     verb, *args = request
     if verb == "call":
         number, phase, sql, params, _ = args
         verb, args = {BEGIN: "BEGIN", COMMIT: "COMMIT"}.get(phase, "run"), [number, sql, params]
     if verb in ("run", "rows"):
         return f"{args[1]} {args[2]}" if args[2] else str(args[1])
-    return WORDS.get(verb, verb)
+    return REQUESTS.get(verb, verb)
 
 
 _free: list[SessionProcess] = []
@@ -315,18 +317,18 @@ def take(engine: str) -> SessionProcess:
 
 
 def give_back(process: SessionProcess) -> None:
-    """A process without sessions is there for the next who takes one."""
+    """Keep a process without sessions for the next runner."""
     if process.alive:
-        process.stderr()  # what it has written is no part of what it will be asked next
+        process.stderr()  # read now, so that the next runner does not get it
         _free.append(process)
         while len(_free) > MOST_FREE:
             _free.pop(0).end()
 
 
 def room() -> Path:
-    """This process's folder, for databases and processes of runners: removed when it ends.
+    """This process's folder, for databases and processes of runners. It is removed at the end.
 
-    Those of processes that were killed are removed by the next that makes one.
+    Folders of processes that were killed are removed by the next process that makes one.
     """
     global _room
     if _room is None:

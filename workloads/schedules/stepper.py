@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 from workloads.engines import Refusal, Session, Settings, find_engine
 from workloads.processes import die_with_parent
 from workloads.records import BEGIN, COMMIT
-from workloads.schedules.player import Player, StepResult
-from workloads.schedules.playing import State, restore, rows_left, take
+from workloads.schedules.all_steps import State, restore, rows_left, take_all
 from workloads.schedules.schedule import Op, Schedule
+from workloads.schedules.steps import StepResult, StepTaker
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Opening:
 
 
 class Reply(NamedTuple):
-    """What a step gave: its rows, or the refusal, or neither where no rows were wanted."""
+    """The result of a step: its rows, or the refusal, or neither where no rows were wanted."""
 
     rows: list[tuple[Any, ...]] | None
     refusal: Refusal | None
@@ -100,7 +100,7 @@ class InProcessSession:
 
 
 def serve(pipe: Connection) -> None:
-    """Say that we are there, and answer until the pipe ends: with the parent, however it ended."""
+    """Send a first sign of life, then answer until the pipe ends, as it does with the parent."""
     pipe.send(True)
     sessions: dict[int, InProcessSession] = {}
     while True:
@@ -118,11 +118,11 @@ def serve(pipe: Connection) -> None:
             return
 
 
-class Playing(NamedTuple):
-    """What a process is asked to play, with all its sessions (by number) in it.
+class ScheduleRequest(NamedTuple):
+    """A schedule that a process is asked to run, with all its sessions (by number) in it.
 
-    first : the rows to be put back before, None where they are as they were. journal : a file for
-    what happens, step by step: it is there when this process is not.
+    first : the rows to be put back before, None where they have not changed. journal : a file for
+    the results, step by step: it is there when this process is not.
     """
 
     numbers: tuple[int, ...]
@@ -132,10 +132,10 @@ class Playing(NamedTuple):
 
 
 class Journal:
-    """What is being played, in a file: (session, op) before each step, its Event after it.
+    """The steps of a running schedule, in a file: (session, op) before each, its StepResult after.
 
-    One write a step: an event goes with the step that follows, or with the end. Written plainly,
-    as tuples: that costs a fifth of what the objects do.
+    There is one write a step: a result goes with the step that follows, or with the end. Steps are
+    written as tuples, which cost a fifth of the time that the objects would.
     """
 
     def __init__(self, path: str) -> None:
@@ -156,7 +156,7 @@ class Journal:
 
 
 def read_journal(path: Path) -> list[tuple[int, Op] | StepResult]:
-    """The journal, but for what was half written when the process died."""
+    """The journal without a part that was half written when the process died."""
     found: list[Any] = []
     with path.open("rb") as file, contextlib.suppress(EOFError, pickle.PickleError):
         while True:
@@ -169,38 +169,38 @@ PROTOCOL = pickle.HIGHEST_PROTOCOL
 
 
 def plain(noted: tuple[int, Op] | StepResult) -> tuple[Any, ...]:
-    """An event, or a step begun, as tuples alone."""
+    """A step's result, or a step begun, as tuples alone."""
     if isinstance(noted, StepResult):
         at, session, txn, op, *rest = noted
         return (at, session, txn, tuple(op), *rest)
     return noted[0], tuple(noted[1])
 
 
-def event_of(said: tuple[Any, ...]) -> StepResult:
-    at, session, txn, op, *rest = said
+def event_of(fields: tuple[Any, ...]) -> StepResult:
+    at, session, txn, op, *rest = fields
     return StepResult(at, session, txn, Op(*op), *rest)
 
 
-def _play(sessions: dict[int, InProcessSession], asked: Playing) -> tuple[Any, ...]:
+def _run_schedule(sessions: dict[int, InProcessSession], asked: ScheduleRequest) -> tuple[Any, ...]:
     held = [sessions[number] for number in asked.numbers]
     if asked.first is not None:
         restore(held[0], asked.schedule.schema, asked.first)
     journal = Journal(asked.journal)
     try:
-        player = Player(held, asked.schedule.schema, journal.note)
-        take(player, asked.schedule)
-        player.give_up()
+        taker = StepTaker(held, asked.schedule.schema, journal.note)
+        take_all(taker, asked.schedule)
+        taker.give_up()
         journal.write()
         left = rows_left(held[0], asked.schedule.schema)
     finally:
         journal.close()
-    events = [plain(event) for event in player.events]
-    return events, [tuple(vars(txn).values()) for txn in player.txns], left
+    events = [plain(event) for event in taker.events]
+    return events, [tuple(vars(txn).values()) for txn in taker.txns], left
 
 
 def _answer(sessions: dict[int, InProcessSession], verb: str, *args: Any) -> Any:
-    if verb == "play":
-        return _play(sessions, *args)
+    if verb == "run_schedule":
+        return _run_schedule(sessions, *args)
     if verb == "identity":
         return tuple(find_engine(args[0]).identity())
     if verb == "in_transactions":

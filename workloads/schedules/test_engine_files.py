@@ -1,4 +1,4 @@
-"""What engines leave among temporary files goes with the run, the question or the runner.
+"""Temporary files that engines leave are removed with the run, the question or the runner.
 
 Turso makes a temporary database for each connection. One that is killed does not remove it.
 """
@@ -86,5 +86,5 @@ def test_an_engine_that_dies_of_a_question_leaves_nothing(
 def test_a_stage_s_engine_leaves_its_files_in_the_stage_s_folder() -> None:
     usable("turso")
     with ScheduleRunner("turso", ("concurrent",)) as runner:
-        runner.play(Schedule(("begin; append 0 1; commit",)))
+        runner.run(Schedule(("begin; append 0 1; commit",)))
         assert list(sessions.room().glob(DATABASE)), "Turso makes them elsewhere now"

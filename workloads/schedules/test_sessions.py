@@ -1,4 +1,4 @@
-"""Sessions' processes: what an engine may do to them, what is told of it, and what is left."""
+"""Sessions' processes: engines crash and hang in them, which is reported and tidied up."""
 
 from __future__ import annotations
 
@@ -61,15 +61,15 @@ def test_a_call_that_never_returns_ends_its_process_and_says_where(
     tmp_path: Path, library: str
 ) -> None:
     with runner(tmp_path, f"ctypes.{library}(None).pause()") as held:
-        held.play(READS)  # what returned in time was left alone
+        held.run(READS)  # what returned in time was left alone
         with pytest.raises(EngineDied, match="never came back") as raised:
-            held.play(WRITES)
+            held.run(WRITES)
         assert raised.value.hung
         text = str(raised.value)
         assert "no answer in 2 s" in text
         assert "session 0 (immediate) took step 1, `append 0 7`" in text
         assert 'mine.py", line' in text  # where it stood, by faulthandler
-        assert held.play(READS).final == {0: (), 1: (), 2: ()}  # with a new process
+        assert held.run(READS).final == {0: (), 1: (), 2: ()}  # with a new process
 
 
 BODIES = {
@@ -85,13 +85,13 @@ BODIES = {
 @pytest.mark.parametrize("how", BODIES)
 @pytest.mark.parametrize("processes", [False, True], ids=["one process", "a process each"])
 def test_a_stage_goes_on_when_a_process_is_gone(tmp_path: Path, how: str, processes: bool) -> None:
-    body, told = BODIES[how]
+    body, text = BODIES[how]
     with runner(tmp_path, body, 2, processes=processes) as held:
         for _ in range(2):
             with pytest.raises(EngineDied, match="took its process down") as raised:
-                held.play(Schedule(("r 0", "begin; append 0 7; commit"), "01111"))
-            assert told in str(raised.value)
-            assert held.play(READS).events[1].value == ()
+                held.run(Schedule(("r 0", "begin; append 0 7; commit"), "01111"))
+            assert text in str(raised.value)
+            assert held.run(READS).events[1].value == ()
 
 
 def test_what_the_process_wrote_is_told_whole_and_of_that_schedule_only(tmp_path: Path) -> None:
@@ -100,10 +100,10 @@ def test_what_the_process_wrote_is_told_whole_and_of_that_schedule_only(tmp_path
         "params[0] == '9 ' and (os.system('echo from a child >&2'), os.abort())"
     )
     with runner(tmp_path, body) as held:
-        assert held.play(Schedule(("append 0 7",))).stderr == "words of 7\n"
-        assert held.play(READS).stderr == ""
+        assert held.run(Schedule(("append 0 7",))).stderr == "words of 7\n"
+        assert held.run(READS).stderr == ""
         with pytest.raises(EngineDied) as raised:
-            held.play(Schedule(("append 0 9",)))
+            held.run(Schedule(("append 0 9",)))
     text = str(raised.value)
     assert "words of 9\n  from a child\n  Fatal Python error: Aborted" in text
     assert "words of 7" not in text
@@ -112,7 +112,7 @@ def test_what_the_process_wrote_is_told_whole_and_of_that_schedule_only(tmp_path
 def test_much_that_a_process_wrote_is_cut_at_its_beginning(tmp_path: Path) -> None:
     body = "print('x' * 200_000, 'the end', file=sys.stderr, flush=True); os.abort()"
     with runner(tmp_path, body) as held, pytest.raises(EngineDied) as raised:
-        held.play(WRITES)
+        held.run(WRITES)
     assert "the end" in str(raised.value)
     assert "bytes before this are left out" in str(raised.value)
     assert len(str(raised.value)) < 100_000
@@ -138,7 +138,7 @@ from workloads.schedules import sessions
 from workloads.schedules import ScheduleRunner
 from workloads.schedules import Schedule
 runner = ScheduleRunner("{file}:Mine", ("immediate",))
-runner.play(Schedule(("append 0 7",)))
+runner.run(Schedule(("append 0 7",)))
 print(sessions.room(), runner._processes[0]._popen.pid, flush=True)
 time.sleep({wait_s})
 """
@@ -176,7 +176,7 @@ def test_a_killed_process_s_folder_goes_with_the_next_one_s_stage(killed: Path) 
 
 def test_a_live_process_s_folder_is_left_alone(tmp_path: Path) -> None:
     with runner(tmp_path, LEAVES) as held:
-        held.play(WRITES)
+        held.run(WRITES)
         before = sorted(sessions.room().rglob("*"))
         temporary.clear_stages()
         assert sorted(sessions.room().rglob("*")) == before

@@ -1,6 +1,6 @@
-"""Steps of a schedule, taken in real sessions, and what came of them.
+"""Steps of a schedule, taken in real sessions, and their results.
 
-`Player` knows nothing of databases or orders: it takes the step it is told to take.
+`StepTaker` knows nothing of databases or orders: it takes the step that its caller names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OVER = ("conflict", "ended", "unknown")
 
 
 class Stepped(Protocol):
-    """A session as a player needs it: see workloads.schedules.stepper and
+    """The methods of a session that a StepTaker needs: see workloads.schedules.stepper and
     workloads.schedules.sessions.
     """
 
@@ -30,14 +30,14 @@ class Stepped(Protocol):
 
 
 class StepResult(NamedTuple):
-    """One step of one session, as it went.
+    """One step of one session, with its result.
 
     txn    : number of the transaction within the schedule, -1 outside one.
     status : "ok"; "failed" (the statement had no effect, the transaction goes on); "conflict",
         "ended" and "unknown" (the transaction is over: refused because of another one, for
         another cause, nobody knows); "blocked" (a patient BEGIN waits); "died" (the session's
         process did, or never came back: no step follows).
-    value  : what a read saw. words : the engine's own. kind : of a conflict.
+    value  : the rows that a read saw. message : the engine's own text. kind : of a conflict.
     """
 
     at: int
@@ -46,7 +46,7 @@ class StepResult(NamedTuple):
     op: Op
     status: str
     value: Any = None
-    words: str = ""
+    message: str = ""
     kind: str = ""
 
 
@@ -63,7 +63,7 @@ class Txn:
     marks: list[tuple[str, int]] = field(default_factory=list)  # savepoints: name, len(ops)
 
     def undo_to(self, name: str) -> None:
-        """ROLLBACK TO: its writes never were, and reads of what it wrote say nothing more."""
+        """ROLLBACK TO: its writes are undone, and reads of those writes prove nothing any more."""
         at = next((i for i in reversed(range(len(self.marks))) if self.marks[i][0] == name), None)
         if at is None:
             return
@@ -81,11 +81,11 @@ class Txn:
             del self.marks[at:]
 
 
-class Player:
-    """Takes steps in sessions and keeps what happened.
+class StepTaker:
+    """Takes steps in sessions and keeps their results.
 
-    note : called with (session, op) before each step and with its Event after it, for who must know
-    where it was should it never come back.
+    note : called with (session, op) before each step and with its StepResult after it, so that the
+    step is known should it never come back.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Player:
         return self._note(session, txn.number, op, "ok", value)
 
     def _micro(self, txn: Txn, op: Op, value: Any) -> None:
-        """What the step was in the words of the checker."""
+        """Add the step to the transaction as the checker's micro-operations."""
         name = op.name
         if name == "r":
             txn.ops.append(("r", op.args[0], value))
@@ -189,7 +189,7 @@ class Player:
     def _over(
         self, session: int, txn: Txn, op: Op, refusal: Any, alone: bool = False
     ) -> StepResult:
-        """The transaction ended with an error. What it left open is rolled back."""
+        """The transaction ended with an error. If the engine left it open, it is rolled back."""
         if not refusal.over and not alone:
             self.sessions[session].rollback()
         self.open.pop(session, None)

@@ -1,6 +1,6 @@
-"""A whole schedule in sessions that are open: the rows put back, every step taken, what is left.
+"""A whole schedule in sessions that are open: put the rows back, take every step, read the rows.
 
-It runs where the sessions are: in their one process, or beside the processes of each.
+This code runs where the sessions are: in their one process, or beside the processes of each.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from workloads.schedules.player import OVER, Player, Stepped
 from workloads.schedules.schedule import Op, Schedule, Schema
+from workloads.schedules.steps import OVER, Stepped, StepTaker
 
 State = Mapping[str, list[tuple[Any, ...]]]
 """Table -> all its rows."""
@@ -32,7 +32,7 @@ def state_of(session: Restored, schema: Schema) -> State:
 
 
 def restore(session: Restored, schema: Schema, first: State) -> None:
-    """Put the rows back as they were at first. Raises RuntimeError where they are not so then."""
+    """Put the rows back as they were at first. Raises RuntimeError where that has no effect."""
     if (state := state_of(session, schema)) == first:
         return
     changed = [table for table in first if state[table] != first[table]]
@@ -60,14 +60,14 @@ def rows_left(session: Restored, schema: Schema) -> dict[int, Any]:
     return {int(key): schema.value(stored) for key, stored in rows}
 
 
-def play(player: Player, sessions: Sequence[Restored], schedule: Schedule) -> dict[int, Any]:
+def run_steps(taker: StepTaker, sessions: Sequence[Restored], schedule: Schedule) -> dict[int, Any]:
     """Take all steps of a schedule, end what is open, and give the rows that are left."""
-    take(player, schedule)
-    player.give_up()
+    take_all(taker, schedule)
+    taker.give_up()
     return rows_left(sessions[0], schedule.schema)
 
 
-def take(player: Player, schedule: Schedule) -> None:
+def take_all(taker: StepTaker, schedule: Schedule) -> None:
     """Take all steps of a schedule in its order."""
     steps = schedule.steps()
     at = [0] * len(steps)
@@ -76,7 +76,7 @@ def take(player: Player, schedule: Schedule) -> None:
     def step(session: int) -> None:
         if session in blocked or at[session] == len(steps[session]):
             return
-        event = player.step(session, steps[session][at[session]], patient=schedule.patient)
+        event = taker.step(session, steps[session][at[session]], patient=schedule.patient)
         if event.status == "blocked":
             blocked.add(session)
             return
@@ -84,7 +84,7 @@ def take(player: Player, schedule: Schedule) -> None:
         name = event.op.name
         if event.status in OVER and name != "commit":
             _skip(session)
-        if session not in player.open:
+        if session not in taker.open:
             blocked.clear()
 
     def _skip(session: int) -> None:
@@ -98,17 +98,17 @@ def take(player: Player, schedule: Schedule) -> None:
 
     for digit in schedule.order:
         step(int(digit))
-    # What the order left over. Each session in turn runs until it is through or blocked; one that
-    # is blocked goes on when the others are through, and then nobody holds what it waits for.
+    # Steps that the order left over. Each session in turn runs until it is through or blocked. A
+    # blocked one goes on when the others are through, and then nobody holds its lock.
     for _ in range(len(steps)):
         for session in range(len(steps)):
             before = -1
             while at[session] != before and session not in blocked:
                 before = at[session]
                 step(session)
-        for session in sorted(player.open):
+        for session in sorted(taker.open):
             if at[session] == len(steps[session]):
-                player.step(session, "rollback")
+                taker.step(session, "rollback")
                 blocked.clear()
 
 
