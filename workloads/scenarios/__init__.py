@@ -1,4 +1,4 @@
-"""The workloads. One scenario, one file: what is drawn, what is run, what must hold afterwards."""
+"""The workloads. One scenario, one file: its draws, its transactions, its invariants."""
 
 import lazy_loader
 

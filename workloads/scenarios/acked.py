@@ -1,4 +1,4 @@
-"""Acked: what was acknowledged to one process must be there for the next transaction of another.
+"""Acked: a write acknowledged to one process must be there for the next transaction of another.
 
 Writers insert unique values and publish each on the run's board after COMMIT has returned; a
 reader looks at the board, begins, and must find them. The writers are shaped to race checkpoints:
@@ -38,10 +38,10 @@ POLL_S = 20e-6
 """Between two looks at the board. Asleep, because the race needs the CPUs for the checkpointers:
 a writer that wakes up stops one of them wherever it is, and now and then that is in the middle."""
 MOST_IDLE_NS = 1_000_000
-"""A reader that hears nothing new looks again after this."""
+"""A reader that finds nothing new looks again after this."""
 
 # A writer's slots on the board, written in this order and read in the other, so that a reader
-# never takes a value for acknowledged that is not. FROM: all values from here on were acknowledged
+# never takes an unacknowledged value for one. FROM: all values from here on were acknowledged
 # without a gap (a transaction that was given up leaves one).
 FROM, NEWEST, AT_NS = range(3)
 # A checkpointer's slots.
@@ -71,7 +71,7 @@ class AckedShape(Shape):
 
 
 class Acknowledged(NamedTuple):
-    """What a reader found on the board: values `low` to `newest` of a writer were acknowledged."""
+    """A reader's find on the board: values `low` to `newest` of a writer were acknowledged."""
 
     writer: int
     low: int
@@ -138,7 +138,7 @@ class Acked:
         return drawn
 
     def _follower(self, context: WorkerContext) -> Callable[[], Draw]:
-        """Looks at the board. The runner draws before BEGIN, so what is read here had been
+        """Looks at the board. The runner draws before BEGIN, so each value read here was
         acknowledged before the reader's transaction began.
         """
         board, window = context.board, self.params.window
@@ -148,15 +148,15 @@ class Acked:
             (w, number) for w, (role, number) in enumerate(context.places) if role == "writer"
         ]
         clock, stopping, sleep = context.clock, context.stopping, time.sleep
-        heard_ns = 0
+        seen_ns = 0
 
         def wait_for_news() -> None:
-            nonlocal heard_ns
+            nonlocal seen_ns
             until = clock() + MOST_IDLE_NS
             while clock() < until and not stopping():
                 newest_ns = max((board[8 * w + AT_NS] for w, _ in writers), default=0)
-                if newest_ns != heard_ns:
-                    heard_ns = newest_ns
+                if newest_ns != seen_ns:
+                    seen_ns = newest_ns
                     return
                 sleep(POLL_S)
 

@@ -1,8 +1,8 @@
 """Append: lists that are read whole and appended to, or registers that are read and set.
 
-Every value is written once, so a read tells whose writes it saw and in what order: the isolation
-checker finds the anomaly from what the transactions themselves observed (Elle's list-append and
-rw-register). `cwkit check RUN` judges the history that such a run leaves.
+Every value is written once, so a read shows whose writes it saw and in what order. From these reads
+alone the isolation checker finds anomalies (Elle's list-append and rw-register). `cwkit check RUN`
+judges the history that such a run leaves.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Append:
         return (f"CREATE TABLE list(id INTEGER PRIMARY KEY, value {kind} NOT NULL)",)
 
     def load(self, session: Session, rng: np.random.Generator) -> None:
-        """Nothing: a list comes to be with its first element."""
+        """Loads nothing: a list begins with its first element."""
 
     def draw(self, context: WorkerContext) -> Callable[[], Draw]:
         p, rng = self.params, context.rng()
@@ -161,7 +161,7 @@ class Append:
         return transaction, transaction
 
     def touches(self, draw: Draw) -> Sequence[Touch]:
-        """A list counts as one row, however it is stored: its next place is what two may want."""
+        """A list counts as one row, however it is stored: transactions meet at its next place."""
         found: dict[int, bool] = {}
         for key, only_read in draw.args:
             found[key] = found.get(key, False) or not only_read
@@ -175,7 +175,7 @@ class Append:
         return None
 
     def check(self, session: Session, log: RunLog) -> list[Finding]:
-        """As many elements as committed appends; which and in what order the checker says."""
+        """There are as many elements as committed appends. The checker judges their order."""
         if self.params.storage == "register":
             return []
         committed = unknown = 0

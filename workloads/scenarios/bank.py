@@ -195,11 +195,11 @@ class Bank:
         seen = rows["result"][(rows["outcome"] == COMMITTED) & (rows["kind"] == AUDIT)]
         right = int((seen == self.total).sum())
         other = np.unique(seen[seen != self.total])
-        words = f"; others saw {', '.join(f'{t:,}' for t in other[:5])}" if len(other) else ""
+        others = f"; others saw {', '.join(f'{t:,}' for t in other[:5])}" if len(other) else ""
         return Finding(
             "audits",
             len(other) == 0,
-            f"{right:,} of {len(seen):,} audits saw {self.total:,}{words}.",
+            f"{right:,} of {len(seen):,} audits saw {self.total:,}{others}.",
             {"audits": len(seen), "other_totals": other[:20].tolist()},
         )
 
@@ -230,17 +230,17 @@ class Bank:
             for account in found
             if found[account] - start != expected[account]
         }
-        said = f"what {committed:,} committed transactions make them"
+        expectation = f"what {committed:,} committed transactions make them"
         if len(unknown) <= MOST_UNKNOWN:
             happened = explained_by(off, unknown)
             if happened is not None:
                 off = {}
             if unknown:
-                said += f", with {len(happened or ())} of {len(unknown)} of unknown outcome"
+                expectation += f", with {len(happened or ())} of {len(unknown)} of unknown outcome"
         else:
             unsure = set().union(*unknown)
             off = {account: by for account, by in off.items() if account not in unsure}
-            said += (
+            expectation += (
                 f", but for {len(unsure):,} accounts that {len(unknown):,} transactions of "
                 "unknown outcome touched: those only by the total"
             )
@@ -252,7 +252,7 @@ class Bank:
             return Finding(
                 "balances",
                 True,
-                f"{len(found):,} balances are {said}.",
+                f"{len(found):,} balances are {expectation}.",
                 {"committed": committed, "unknown": len(unknown)},
             )
         examples = "; ".join(
@@ -262,7 +262,7 @@ class Bank:
         return Finding(
             "balances",
             False,
-            f"{len(off):,} of {len(found):,} balances are not {said}: {examples}.",
+            f"{len(off):,} of {len(found):,} balances are not {expectation}: {examples}.",
             {"committed": committed, "unknown": len(unknown), "accounts": evidence},
         )
 

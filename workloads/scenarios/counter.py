@@ -182,14 +182,14 @@ class Counter:
         ]
         unsure = sum(unknown.values())
         more = f" and {unsure:,} of unknown outcome" if unsure else ""
-        said = f"{committed.total():,} committed increments{more}"
+        source = f"{committed.total():,} committed increments{more}"
         if not wrong and len(found) == self.params.rows:
-            sentence = f"{len(found):,} counters add up to {sum(found.values()):,}, from {said}."
+            sentence = f"{len(found):,} counters add up to {sum(found.values()):,}, from {source}."
         else:
             sentence = (
                 f"{len(wrong):,} of {self.params.rows:,} counters do not hold their increments "
-                f"({len(found):,} rows add up to {sum(found.values()):,}, from {said}): "
-                + "; ".join(_told(w) for w in wrong[:3])
+                f"({len(found):,} rows add up to {sum(found.values()):,}, from {source}): "
+                + "; ".join(_describe(w) for w in wrong[:3])
                 + "."
             )
         return Finding(
@@ -200,7 +200,7 @@ class Counter:
         )
 
 
-def _told(wrong: dict[str, Any]) -> str:
+def _describe(wrong: dict[str, Any]) -> str:
     held = "is missing" if wrong["n"] is None else f"holds {wrong['n']:,}"
     more = f" (and {wrong['unknown']:,} unknown)" if wrong["unknown"] else ""
     return f"counter {wrong['counter']} {held} after {wrong['committed']:,} committed{more}"

@@ -1,6 +1,6 @@
-"""Footprints: what a scenario's transactions touch, in chances for a model, exactly for one draw.
+"""Footprints: the rows that a scenario's transactions touch, as chances and for one draw exactly.
 
-Both are optional for a scenario: `footprint()` and `touches(draw)`. Without them a run is counted
+`footprint()` and `touches(draw)` are both optional for a scenario. Without them a run is counted
 and checked as any other, and only the questions about conflicts stay without an answer.
 """
 
@@ -23,11 +23,11 @@ class Touch(NamedTuple):
 
 
 class NoFootprint(ValueError):
-    """A scenario that cannot say in chances what it touches; the text says why."""
+    """A scenario has no footprint; the text is the reason."""
 
 
 class Footprint(NamedTuple):
-    """What one transaction of a scenario's writers touches, in chances.
+    """The rows that one transaction of a scenario's writers touches, as chances.
 
     table      : whose rows. Their ids are 0 to rows - 1 and were loaded in this order.
     kinds      : the kinds of transactions that may write, and so may be refused.

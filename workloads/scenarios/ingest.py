@@ -1,4 +1,4 @@
-"""Ingest: rows are only ever added, and every one that was acknowledged is there once.
+"""Ingest: rows are only ever added, and every acknowledged one is there exactly once.
 
 Where the keys grow, all writers meet on the last page of the table: the worst case of a page-level
 engine and no conflict at all for a row-level one. Random keys spread them over the table; an index
@@ -165,17 +165,17 @@ class Ingest:
         lost = sorted(sure - found.keys())
         extra = sorted(found.keys() - sure - maybe)
         twice = sorted(event for event, times in found.items() if times > 1)
-        words = f"{found.total():,} events, {len(sure):,} acknowledged or loaded"
+        sentence = f"{found.total():,} events, {len(sure):,} acknowledged or loaded"
         if maybe:
-            words += f", {len(maybe):,} of unknown outcome"
+            sentence += f", {len(maybe):,} of unknown outcome"
         for what, some in (("lost", lost), ("not acknowledged", extra), ("twice", twice)):
             if some:
-                words += f"; {len(some):,} {what}, first {_event(some[0])}"
+                sentence += f"; {len(some):,} {what}, first {_event(some[0])}"
         return [
             Finding(
                 "events",
                 not (lost or extra or twice),
-                f"{words}.",
+                f"{sentence}.",
                 {"lost": lost[:20], "extra": extra[:20], "twice": twice[:20]},
             ),
             self._whole(found, log, maybe),
@@ -194,10 +194,10 @@ class Ingest:
                             there = [(worker.worker, n) in found for n, _, _ in draw.args]
                             if any(there) and not all(there):
                                 torn.append((worker.worker, draw.args[0][0]))
-        words = "no transaction is there in part"
+        sentence = "no transaction is there in part"
         if torn:
-            words = f"{len(torn):,} transactions are there in part, first {_event(torn[0])}"
-        return Finding("whole transactions", not torn, f"{words}.", {"torn": torn[:20]})
+            sentence = f"{len(torn):,} transactions are there in part, first {_event(torn[0])}"
+        return Finding("whole transactions", not torn, f"{sentence}.", {"torn": torn[:20]})
 
 
 def _event(event: tuple[int, int]) -> str:

@@ -1,4 +1,5 @@
-"""Which row a transaction touches: uniform, zipfian, hotspot, latest.
+"""Key distributions, which choose the row that a transaction touches: uniform, zipfian, hotspot,
+latest.
 
 Every scenario draws its keys here before its transactions begin. `chooser` is for the hot loop (a
 C-level iterator over blocks that numpy drew: about 30 ns a key), `probabilities` is the exact
@@ -164,8 +165,8 @@ def _hot_rows(keys: Keys, rows: int) -> int:
 def _zipf(rows: int, theta: float, rng: np.random.Generator) -> Callable[[int], np.ndarray]:
     """Ranks of [0, rows) with weight (i + 1) ** -theta, exact for every theta >= 0.
 
-    Rejection-inversion (Hoermann and Derflinger 1996): no table, so 100,000,000 rows cost what
-    ten do. YCSB's own method (Gray et al. 1994) is approximate and fails at theta 1.
+    Rejection-inversion (Hoermann and Derflinger 1996) needs no table, so 100,000,000 rows cost as
+    much as ten. YCSB's own method (Gray et al. 1994) is approximate and fails at theta 1.
     """
 
     def integral(x: np.ndarray) -> np.ndarray:

@@ -19,14 +19,14 @@ ROWS_A_COMMIT = 100_000
 
 
 class Watched:
-    """A session that counts what it loads, for who waits: rows where `fill` says them, else
-    statements. All else is the real one's.
+    """A session that counts what it loads and reports it: rows where `fill` counts them, else
+    statements. Everything else is the real session's.
 
-    tell : called with (rows, whether they are rows).
+    on_progress : called with (count, whether it counts rows).
     """
 
-    def __init__(self, real: Session, tell: Callable[[int, bool], None]) -> None:
-        self._real, self._tell = real, tell
+    def __init__(self, real: Session, on_progress: Callable[[int, bool], None]) -> None:
+        self._real, self._on_progress = real, on_progress
         self._rows = self._statements = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -36,18 +36,18 @@ class Watched:
         result = self._real.run(sql, params)
         self._statements += 1
         if not self._rows:
-            self._tell(self._statements, False)
+            self._on_progress(self._statements, False)
         return result
 
     def loaded(self, rows: int) -> None:
-        """So many more rows are in the tables."""
+        """Count rows that are now in the tables."""
         self._rows += rows
-        self._tell(self._rows, True)
+        self._on_progress(self._rows, True)
 
 
 def fill(session: Session, insert: str, rows: Iterable[str]) -> None:
     """Run `insert` ("INSERT INTO t(a, b) VALUES") with all rows, each a literal "(1,'x')"."""
-    tell = getattr(session, "loaded", lambda rows: None)
+    count_loaded = getattr(session, "loaded", lambda rows: None)
     session.begin()
     part: list[str] = []
     size = in_commit = 0
@@ -57,7 +57,7 @@ def fill(session: Session, insert: str, rows: Iterable[str]) -> None:
         in_commit += 1
         if len(part) == ROWS_A_STATEMENT or size > BYTES_A_STATEMENT:
             session.run(f"{insert} {','.join(part)}")
-            tell(len(part))
+            count_loaded(len(part))
             part.clear()
             size = 0
         if in_commit >= ROWS_A_COMMIT and not part:
@@ -66,7 +66,7 @@ def fill(session: Session, insert: str, rows: Iterable[str]) -> None:
             in_commit = 0
     if part:
         session.run(f"{insert} {','.join(part)}")
-        tell(len(part))
+        count_loaded(len(part))
     session.commit()
 
 

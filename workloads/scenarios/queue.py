@@ -56,7 +56,7 @@ class Queue:
 
     def __init__(self, params: QueueShape) -> None:
         self.params = params
-        # Of each worker of this process: jobs it was told are its own and has not finished.
+        # By worker of this process: the jobs that it claimed and has not finished.
         self._held: dict[int, list[int]] = {}
 
     def schema(self) -> Sequence[str]:
@@ -121,14 +121,14 @@ class Queue:
             return None
         held = self._held.setdefault(context.worker, [])
 
-        def told(draw: Draw, job: int) -> None:
+        def keep_held(draw: Draw, job: int) -> None:
             if job != NOTHING:
                 if draw.kind == CLAIM:
                     held.append(job)
                 else:
                     held.pop()
 
-        return told
+        return keep_held
 
     def checkpointed(self, context: WorkerContext) -> None:
         return None
@@ -181,29 +181,31 @@ class Queue:
         least = self.params.rows + new
         if not least <= len(jobs) <= least + most:
             wrong.append(f"{len(jobs):,} jobs where {least:,} were put")
-        words = ", ".join(f"{there:,} {what}" for what, there, _, _ in sums)
-        words = f"{len(jobs):,} jobs, {words}: as acknowledged" if not wrong else "; ".join(wrong)
-        return Finding("counts", not wrong, f"{words}.", {"unknown": unknown.total()})
+        counts = ", ".join(f"{there:,} {what}" for what, there, _, _ in sums)
+        sentence = (
+            f"{len(jobs):,} jobs, {counts}: as acknowledged" if not wrong else "; ".join(wrong)
+        )
+        return Finding("counts", not wrong, f"{sentence}.", {"unknown": unknown.total()})
 
 
 def _claimed_once(claims: dict[int, list[int]], jobs: dict[int, tuple[int, int, int]]) -> Finding:
     twice = {job: workers for job, workers in claims.items() if len(workers) > 1}
     counted = {job: row[2] for job, row in jobs.items() if row[2] > 1}
-    words = f"{len(claims):,} jobs were claimed, each once"
+    sentence = f"{len(claims):,} jobs were claimed, each once"
     if twice:
         job, workers = next(iter(twice.items()))
-        words = (
+        sentence = (
             f"{len(twice):,} jobs were claimed more than once: job {job} was acknowledged to "
             f"workers {', '.join(map(str, workers))}"
         )
     elif counted:
         job, times = next(iter(counted.items()))
-        words = f"{len(counted):,} jobs count more than one claim: job {job} counts {times}"
+        sentence = f"{len(counted):,} jobs count more than one claim: job {job} counts {times}"
     evidence = {
         "twice": dict(list(twice.items())[:20]),
         "counted": dict(list(counted.items())[:20]),
     }
-    return Finding("claimed once", not twice and not counted, f"{words}.", evidence)
+    return Finding("claimed once", not twice and not counted, f"{sentence}.", evidence)
 
 
 def _claims_are_kept(
@@ -220,7 +222,7 @@ def _claims_are_kept(
     for job in finished:
         if jobs.get(job, (READY,))[0] != DONE:
             lost.append(f"job {job} was finished and is not")
-    words = f"all {len(claims):,} claims and {finished.total():,} finishes are in the table"
+    sentence = f"all {len(claims):,} claims and {finished.total():,} finishes are in the table"
     if lost:
-        words = f"{len(lost):,} acknowledged changes are lost: {lost[0]}"
-    return Finding("acknowledged changes", not lost, f"{words}.", {"lost": lost[:20]})
+        sentence = f"{len(lost):,} acknowledged changes are lost: {lost[0]}"
+    return Finding("acknowledged changes", not lost, f"{sentence}.", {"lost": lost[:20]})

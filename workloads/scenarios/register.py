@@ -1,8 +1,8 @@
 """Register: rows read and written by key, in YCSB's core mixes or any other.
 
-A written value says who wrote it, so that the last value of each row can be held against the
-writers' own records; a read-modify-write also raises the row's version, so that a lost update
-leaves a version too low. YCSB's ten fields of 100 bytes are one payload of `record_bytes` here.
+A written value names its writer, so that the last value of each row can be compared with the
+writers' own records. A read-modify-write also raises the row's version, so a lost update leaves a
+version too low. YCSB's ten fields of 100 bytes are one payload of `record_bytes` here.
 Source: Cooper et al., "Benchmarking Cloud Serving Systems with YCSB", SoCC 2010.
 """
 
@@ -124,7 +124,7 @@ class Row(NamedTuple):
 
 
 class Written:
-    """What the workers were told of their writes, row by row."""
+    """The workers' acknowledged writes, row by row."""
 
     def __init__(self) -> None:
         self.newest_start: dict[int, tuple[int, int, int]] = {}  # key -> (start_ns, worker, txn)
@@ -302,7 +302,7 @@ class Register:
         return (*each, mixed)
 
     def footprint(self) -> Footprint:
-        """What the transactions that may write touch. With one operation each, only writers count.
+        """The rows that writing transactions touch. With one operation each, only writers count.
 
         Raises NoFootprint for a mix without writes, and for scans beside writes in a transaction.
         With `latest` the table is taken as it was loaded: that its newest rows move is left out.
@@ -370,14 +370,14 @@ class Register:
         loaded = set(range(self.params.rows))
         lost = sorted((loaded | written.inserted.keys()) - found.keys())
         extra = sorted(found.keys() - loaded - written.inserted.keys() - written.maybe_inserted)
-        words = f"{len(found):,} rows; {self.params.rows:,} were loaded and "
-        words += f"{len(written.inserted):,} acknowledged inserts made more"
+        sentence = f"{len(found):,} rows; {self.params.rows:,} were loaded and "
+        sentence += f"{len(written.inserted):,} acknowledged inserts made more"
         if lost:
-            words += f"; {len(lost):,} of them are lost, among them {lost[:5]}"
+            sentence += f"; {len(lost):,} of them are lost, among them {lost[:5]}"
         if extra:
-            words += f"; nobody was told of {len(extra):,} others, among them {extra[:5]}"
+            sentence += f"; nobody was told of {len(extra):,} others, among them {extra[:5]}"
         return Finding(
-            "rows", not lost and not extra, f"{words}.", {"lost": lost[:20], "extra": extra[:20]}
+            "rows", not lost and not extra, f"{sentence}.", {"lost": lost[:20], "extra": extra[:20]}
         )
 
     def _values(self, found: Mapping[int, Row], written: Written) -> Finding:
@@ -401,8 +401,8 @@ class Register:
             end = written.ends[row.writer]
             if end is not None and newest and newest[0] > end:
                 wrong.append((key, who, newest))
-        words = f"the last values of {len(found):,} rows agree with {written.committed:,} "
-        words += f"committed transactions ({written.unknown:,} of unknown outcome)"
+        sentence = f"the last values of {len(found):,} rows agree with {written.committed:,} "
+        sentence += f"committed transactions ({written.unknown:,} of unknown outcome)"
         if wrong:
             key, what, newest = wrong[0]
             then = (
@@ -410,9 +410,9 @@ class Register:
                 if newest
                 else ""
             )
-            words = f"{len(wrong):,} rows hold a wrong value: row {key} holds {what}{then}"
+            sentence = f"{len(wrong):,} rows hold a wrong value: row {key} holds {what}{then}"
         evidence = [{"row": key, "holds": what, "newest": newest} for key, what, newest in wrong]
-        return Finding("values", not wrong, f"{words}.", {"wrong": evidence[:20]})
+        return Finding("values", not wrong, f"{sentence}.", {"wrong": evidence[:20]})
 
     def _versions(self, found: Mapping[int, Row], written: Written) -> Finding:
         """A version is the number of its row's committed read-modify-writes: no update is lost."""
@@ -423,17 +423,17 @@ class Register:
             if key in found and not least <= found[key].version <= most:
                 wrong.append({"row": key, "version": found[key].version, "committed": least})
         total = sum(row.version for row in found.values())
-        words = (
+        sums = (
             f"versions add up to {total:,}, from {sum(written.modified.values()):,} committed "
             f"read-modify-writes"
         )
         if wrong:
             one = wrong[0]
-            words = (
+            sums = (
                 f"{len(wrong):,} rows have lost or gained updates: row {one['row']} is at version "
-                f"{one['version']} after {one['committed']} committed read-modify-writes; {words}"
+                f"{one['version']} after {one['committed']} committed read-modify-writes; {sums}"
             )
-        return Finding("lost updates", not wrong, f"{words}.", {"wrong": wrong[:20]})
+        return Finding("lost updates", not wrong, f"{sums}.", {"wrong": wrong[:20]})
 
 
 def _writer(value: str) -> tuple[int, int] | None:

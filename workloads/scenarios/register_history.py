@@ -49,9 +49,9 @@ def value_of(text: str) -> int | str | None:
 def covered(first: int, most: int, found: Sequence[tuple[int, Any]]) -> Ops:
     """The predicate reads of a scan of at most `most` rows from the id `first` on.
 
-    found : the rows (id, value) that it gave. Ids between them were seen to be absent; where rows
-    ran out, so were the later ones, which are told up to the place where a scan of rows without a
-    gap would have ended.
+    found : the rows (id, value) that it gave. Ids between them were seen to be absent. Where rows
+    ran out, later ids were seen to be absent too; they are listed up to the place where a scan of
+    rows without a gap would have ended.
 
     >>> covered(4, 3, [(4, None), (6, 2051)])
     [('rp', 4, None), ('rp', 5, None), ('rp', 6, 2051)]
@@ -66,7 +66,7 @@ def covered(first: int, most: int, found: Sequence[tuple[int, Any]]) -> Ops:
 def logging(
     context: WorkerContext, draws: Callable[[], Draw], mixed: int
 ) -> tuple[Callable[[], Draw], Callable[[], int]]:
-    """A worker's draws, telling its session the plan of each attempt; and who numbers its writes.
+    """A worker's draws, which give its session the plan of each attempt, and its write numbers.
 
     mixed : the kind whose args are several steps.
     """
@@ -80,7 +80,7 @@ def logging(
         return drawn
 
     def plan() -> Ops:
-        """Before each attempt: what it is about to write, with new numbers."""
+        """The writes that an attempt is about to make, with new numbers. Called before each."""
         planned.clear()
         ops: Ops = []
         for operation, key, *_ in drawn.args if drawn.kind == mixed else (drawn.args,):

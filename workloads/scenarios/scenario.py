@@ -1,9 +1,8 @@
 """The workloads. One scenario, one file, one registry line.
 
 A scenario draws its transactions from a seeded generator before they begin and without looking at
-the database, so that what a worker was asked to do can be drawn again afterwards from the seed:
-the check after the run replays the draws instead of trusting a tally that a killed worker would
-have taken with it.
+the database. So a worker's transactions can be drawn again from the seed: the check after the run
+replays them and needs no tally, which a killed worker would have taken with it.
 """
 
 from __future__ import annotations
@@ -60,10 +59,10 @@ class Draw(NamedTuple):
 
 
 class InvariantBroken(Exception):
-    """Raised by a body that has seen what must never be. Ends the run with its evidence.
+    """Raised by a body that has seen a broken invariant. Ends the run with its evidence.
 
-    The transaction's own row says which kind it was; `evidence` is plain data for the manifest,
-    `sentence` what a person reads: what was acknowledged and what was read.
+    The transaction's own row has its kind. `evidence` is plain data for the manifest. `sentence` is
+    for a person: it names the acknowledged and the read values.
     """
 
     def __init__(self, sentence: str, **evidence: Any) -> None:
@@ -113,24 +112,24 @@ class Finding(NamedTuple):
 
     check: str  # its name: "total", "integrity", "acknowledged rows"
     ok: bool
-    sentence: str  # what was expected and what was found, with the numbers
+    sentence: str  # expected and found, with the numbers
     evidence: dict[str, Any]
 
 
 TRANSACTING = ("writer", "reader")
-"""The roles whose rows are the scenario's transactions. A checkpointer's are PRAGMAs: nothing drew
-them, their `kind` means nothing, and their `result` is a number of frames."""
+"""The roles whose rows are the scenario's transactions. A checkpointer's rows are PRAGMAs: nothing
+drew them, their `kind` means nothing, and their `result` is a number of frames."""
 
 
-TELL_EACH = 4096
-"""Transactions that are replayed between two words to who waits."""
+REPORT_EACH = 4096
+"""Transactions that are replayed between two reports of progress."""
 
 
 class RunLog:
-    """What the workers of a run were told: the other side of every invariant.
+    """The answers that the workers of a run got: the other side of every invariant.
 
-    workers : the writers and the readers, never a checkpointer: its rows, replayed or added up as
-        if they were transactions, made every sound engine look broken.
+    workers : the writers and the readers. A checkpointer is never among them: its rows, replayed or
+        added up as transactions, would make every sound engine look broken.
     """
 
     def __init__(
@@ -138,10 +137,10 @@ class RunLog:
         scenario: Scenario,
         workers: Sequence[WorkerRecord],
         context_of: Any,
-        tell: Callable[[int], None] = lambda replayed: None,
+        on_replay: Callable[[int], None] = lambda replayed: None,
     ) -> None:
-        """Tell : called now and then with how many transactions were replayed."""
-        self.scenario, self._context_of, self._tell = scenario, context_of, tell
+        """on_replay : called now and then with the number of transactions replayed so far."""
+        self.scenario, self._context_of, self._on_replay = scenario, context_of, on_replay
         self._replayed = 0
         self.workers = tuple(worker for worker in workers if worker.role in TRANSACTING)
 
@@ -166,8 +165,8 @@ class RunLog:
         draw = self.scenario.draw(self._context_of(worker))
         for row in self.finals(worker):
             self._replayed += 1
-            if self._replayed % TELL_EACH == 0:
-                self._tell(self._replayed)
+            if self._replayed % REPORT_EACH == 0:
+                self._on_replay(self._replayed)
             yield draw(), row
 
     def committed(self, role: str = "writer", kind: int | None = None) -> int:
@@ -175,7 +174,7 @@ class RunLog:
         return self._count(COMMITTED, role, kind)
 
     def unknown(self, role: str = "writer", kind: int | None = None) -> int:
-        """Transactions of a role of which nobody knows whether they happened."""
+        """Transactions of a role whose outcome nobody knows."""
         return self._count(UNKNOWN, role, kind)
 
     def _count(self, outcome: int, role: str, kind: int | None) -> int:
@@ -201,7 +200,7 @@ class Scenario(Protocol):
         differ in others can start from copies of one database. Without it: all of them.
     late        : optional; kinds whose work comes before their first statement, so that an engine
         which takes its snapshot at the first read has none while they work.
-    footprint() : optional; what its transactions touch in chances, for a model of conflicts.
+    footprint() : optional; the rows that its transactions touch as chances, for a conflict model.
     touches(draw) : optional; the rows that one drawn transaction touches, for naming those that
         refused transactions met. Both: workloads.scenarios.footprint.
     """
@@ -238,9 +237,9 @@ class Scenario(Protocol):
         """
 
     def check(self, session: Session, log: RunLog) -> list[Finding]:
-        """Compare the database after the run with what the workers were told.
+        """Compare the database after the run with the answers that the workers got.
 
-        Runs in a process of its own. integrity_check is done by the runner, not here.
+        Runs in a process of its own. The runner does integrity_check itself.
         """
 
 
@@ -268,5 +267,5 @@ def find_scenario(name: str) -> type[Scenario]:
     return scenario
 
 
-# Under these names users' own scenarios know them.
+# The former names, which users' own scenarios may import.
 Seat, Told = WorkerContext, RunLog

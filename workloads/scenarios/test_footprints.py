@@ -1,4 +1,4 @@
-"""What a scenario says that it touches is what its own draws touch."""
+"""A scenario's footprint agrees with the rows that its own draws touch."""
 
 from collections import Counter
 

@@ -81,7 +81,7 @@ def test_a_hundred_million_rows_need_no_table():
 
 
 @pytest.mark.parametrize(
-    ("spec", "words"),
+    ("spec", "text"),
     [
         ("unifrom", "did you mean uniform?"),
         ("zipf:1", "did you mean zipfian:THETA?"),
@@ -97,8 +97,8 @@ def test_a_hundred_million_rows_need_no_table():
         ("uniform:1", "the form is uniform"),
     ],
 )
-def test_keys_that_cannot_be_read_are_answered_with_the_nearest_form(spec, words):
-    with pytest.raises(ValueError) as told:
+def test_keys_that_cannot_be_read_are_answered_with_the_nearest_form(spec, text):
+    with pytest.raises(ValueError) as raised:
         keys.parse(spec)
-    assert words in str(told.value)
-    assert "\n" not in str(told.value)
+    assert text in str(raised.value)
+    assert "\n" not in str(raised.value)

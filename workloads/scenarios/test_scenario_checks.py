@@ -73,9 +73,9 @@ def findings(plan, workers, database):
 
 @pytest.mark.parametrize("shape", list(SHAPES))
 def test_a_sound_run_holds_every_invariant(made, shape):
-    _plan, told = made(shape)
-    assert told.manifest.ok, told.manifest.findings
-    assert len(told.manifest.findings) >= 2
+    _plan, recorded = made(shape)
+    assert recorded.manifest.ok, recorded.manifest.findings
+    assert len(recorded.manifest.findings) >= 2
 
 
 HARM = {
@@ -176,22 +176,22 @@ HARM = {
 
 @pytest.mark.parametrize("harm", list(HARM))
 def test_harm_to_the_database_is_named(made, tmp_path, harm):
-    shape, statement, check, words = HARM[harm]
-    plan, told = made(shape)
+    shape, statement, check, pattern = HARM[harm]
+    plan, recorded = made(shape)
     database = tmp_path / "harmed.db"
-    for path in told.folder.glob("database.db*"):
+    for path in recorded.folder.glob("database.db*"):
         shutil.copyfile(path, tmp_path / path.name.replace("database.db", "harmed.db"))
-    assert all(finding.ok for finding in findings(plan, told.workers, database).values())
+    assert all(finding.ok for finding in findings(plan, recorded.workers, database).values())
     connection = sqlite3.connect(database)
     assert connection.execute(statement).rowcount > 0
     connection.commit()
     connection.close()
-    found = findings(plan, told.workers, database)[check]
+    found = findings(plan, recorded.workers, database)[check]
     assert not found.ok
-    assert words in found.sentence
+    assert pattern in found.sentence
 
 
-def retold(worker, kind, outcome, count=1):
+def changed(worker, kind, outcome, count=1):
     """The worker's record with its last `count` committed attempts of a kind told otherwise."""
     attempts = worker.attempts.copy()
     hits = (attempts["kind"] == kind) & (attempts["outcome"] == rec.COMMITTED)
@@ -201,22 +201,22 @@ def retold(worker, kind, outcome, count=1):
     return replace(worker, attempts=attempts)
 
 
-TOLD = {"register mixed": (1, 4), "ingest": (0,), "queue": (0, 1)}
+RECORDED = {"register mixed": (1, 4), "ingest": (0,), "queue": (0, 1)}
 
 
-@pytest.mark.parametrize("shape", list(TOLD))
+@pytest.mark.parametrize("shape", list(RECORDED))
 def test_a_commit_of_unknown_outcome_is_allowed_for_and_a_failed_one_is_not(made, shape):
-    """What was written and told as unknown may be there; told as failed it must not be."""
-    plan, told = made(shape)
-    database = told.folder / "database.db"
-    for kind in TOLD[shape]:
-        unknown = [retold(told.workers[0], kind, rec.UNKNOWN), *told.workers[1:]]
+    """A write recorded as unknown may be there; recorded as failed it must not be."""
+    plan, recorded = made(shape)
+    database = recorded.folder / "database.db"
+    for kind in RECORDED[shape]:
+        unknown = [changed(recorded.workers[0], kind, rec.UNKNOWN), *recorded.workers[1:]]
         held = findings(plan, unknown, database)
         assert all(f.ok for f in held.values()), [f.sentence for f in held.values() if not f.ok]
         # All of them: a single blind update may have been overwritten since, and prove nothing.
-        attempts = told.workers[0].attempts
+        attempts = recorded.workers[0].attempts
         count = int(((attempts["kind"] == kind) & (attempts["outcome"] == rec.COMMITTED)).sum())
-        failed = [retold(told.workers[0], kind, rec.FAILED, count), *told.workers[1:]]
+        failed = [changed(recorded.workers[0], kind, rec.FAILED, count), *recorded.workers[1:]]
         assert not all(f.ok for f in findings(plan, failed, database).values())
 
 

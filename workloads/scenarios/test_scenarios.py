@@ -40,8 +40,8 @@ def blank_board(workers: int) -> Any:
     return memoryview(slots)
 
 
-class Played:
-    """A run of two writers and a reader in turn on one session, and what they were told."""
+class SmallRun:
+    """A run of two writers and a reader in turn on one session, with their records."""
 
     def __init__(self, shape, path, engine="sqlite", transactions=60, checked=True):
         name, params = SHAPES[shape]
@@ -60,9 +60,9 @@ class Played:
         for statement in self.scenario.schema():
             self.session.run(statement)
         self.scenario.load(self.session, np.random.default_rng(1))
-        self.workers = self._play(transactions)
+        self.workers = self._run(transactions)
 
-    def _play(self, transactions):
+    def _run(self, transactions):
         scenario, session = self.scenario, self.session
         at_work: list[Any] = [
             (
@@ -90,15 +90,15 @@ class Played:
                              rec.COMMITTED, 0, 0, b""))  # fmt: skip
         return [
             rec.WorkerRecord(
-                **(said := {"worker": context.worker, "role": context.role,
+                **(entry := {"worker": context.worker, "role": context.role,
                             "number": context.number, "engine": "", "begin": ""}),
-                attempts=np.array(rows, dtype=rec.ATTEMPT), messages=(), entry=WorkerEntry(**said)
+                attempts=np.array(rows, dtype=rec.ATTEMPT), messages=(), entry=WorkerEntry(**entry)
             )
             for context, _, _, _, rows in at_work
         ]  # fmt: skip
 
-    def retell(self, worker, txn, outcome):
-        """What a worker was told of one transaction, changed."""
+    def change(self, worker, txn, outcome):
+        """Change a worker's record of one transaction."""
         attempts = self.workers[worker].attempts.copy()
         attempts["outcome"][txn] = outcome
         self.workers[worker] = replace(self.workers[worker], attempts=attempts)
@@ -130,52 +130,52 @@ class Played:
 
 
 @pytest.fixture
-def play(tmp_path):
-    opened: list[Played] = []
+def small_run(tmp_path):
+    opened: list[SmallRun] = []
 
     def start(shape, engine="sqlite", **more):
-        opened.append(Played(shape, tmp_path / f"{len(opened)}.db", engine, **more))
+        opened.append(SmallRun(shape, tmp_path / f"{len(opened)}.db", engine, **more))
         return opened[-1]
 
     yield start
-    for played in opened:
-        played.session.close()
+    for small in opened:
+        small.session.close()
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "libsql"])
 @pytest.mark.parametrize("shape", list(SHAPES))
-def test_a_sound_run_holds_every_invariant(play, shape, engine):
-    found = play(shape, engine).findings()
+def test_a_sound_run_holds_every_invariant(small_run, shape, engine):
+    found = small_run(shape, engine).findings()
     assert found
     assert all(finding.ok for finding in found.values()), found
 
 
 @pytest.mark.parametrize("shape", list(SHAPES))
-def test_a_replay_draws_what_was_run(play, shape):
-    played = play(shape)
-    log = played.log()
+def test_a_replay_draws_what_was_run(small_run, shape):
+    small = small_run(shape)
+    log = small.log()
     replayed = [
         (worker.worker, int(row["txn"]), draw)
-        for worker in played.workers
+        for worker in small.workers
         if worker.role == "writer"
         for draw, row in log.replay(worker)
     ]
-    assert sorted(replayed) == sorted(played.ran)
+    assert sorted(replayed) == sorted(small.ran)
     assert len(replayed) == 120
 
 
 @pytest.mark.parametrize("shape", list(SHAPES))
-def test_no_scenario_finds_fault_with_an_engine_that_stores_nothing(play, shape):
+def test_no_scenario_finds_fault_with_an_engine_that_stores_nothing(small_run, shape):
     # Its answers are all zeros; the runner says so by `checked`, and checks nothing afterwards.
-    play(shape, "null", checked=False)
+    small_run(shape, "null", checked=False)
 
 
 # --- bank -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", ["bank", "bank long"])
-def test_money_from_nowhere_changes_the_total_and_its_account(play, shape):
-    bank = play(shape)
+def test_money_from_nowhere_changes_the_total_and_its_account(small_run, shape):
+    bank = small_run(shape)
     held = bank.session.rows("SELECT balance FROM account WHERE id = 7")[0][0]
     bank.session.run("UPDATE account SET balance = balance + 13 WHERE id = 7")
     broken = bank.broken()
@@ -183,8 +183,8 @@ def test_money_from_nowhere_changes_the_total_and_its_account(play, shape):
     assert f"account 7 holds {held + 13:,} where {held:,} is right" in broken["balances"]
 
 
-def test_money_moved_by_nobody_keeps_the_total_and_breaks_two_balances(play):
-    bank = play("bank")
+def test_money_moved_by_nobody_keeps_the_total_and_breaks_two_balances(small_run):
+    bank = small_run("bank")
     bank.session.run("UPDATE account SET balance = balance + 5 WHERE id = 3")
     bank.session.run("UPDATE account SET balance = balance - 5 WHERE id = 4")
     broken = bank.broken()
@@ -192,15 +192,15 @@ def test_money_moved_by_nobody_keeps_the_total_and_breaks_two_balances(play):
     assert "2 of 20 balances" in broken["balances"]
 
 
-def test_an_acknowledged_transfer_that_is_lost_is_found(play):
-    bank = play("bank")
+def test_an_acknowledged_transfer_that_is_lost_is_found(small_run):
+    bank = small_run("bank")
     source, target, amount = bank.drawn(0, 30).args
     undo(bank, source, target, amount)
     assert "2 of 20 balances" in bank.broken()["balances"]
 
 
-def test_a_missing_account_is_found_by_the_check_and_by_a_transfer(play):
-    bank = play("bank")
+def test_a_missing_account_is_found_by_the_check_and_by_a_transfer(small_run):
+    bank = small_run("bank")
     bank.session.run("DELETE FROM account WHERE id = 3")
     assert "19 accounts" in bank.broken()["total"]
     transfer = bank.scenario.bodies(bank.places[0])[0]
@@ -208,8 +208,8 @@ def test_a_missing_account_is_found_by_the_check_and_by_a_transfer(play):
         transfer((3, 4, 1))
 
 
-def test_an_audit_that_sees_another_total_ends_the_run(play):
-    bank = play("bank")
+def test_an_audit_that_sees_another_total_ends_the_run(small_run):
+    bank = small_run("bank")
     bank.session.run("UPDATE account SET balance = balance - 1 WHERE id = 19")
     audit = bank.scenario.bodies(bank.places[2])[1]
     with pytest.raises(InvariantBroken, match=r"19,999 in 20 accounts.*20,000") as broken:
@@ -217,16 +217,16 @@ def test_an_audit_that_sees_another_total_ends_the_run(play):
     assert broken.value.evidence == {"seen": 19_999, "expected": 20_000, "accounts": 20}
 
 
-def test_an_audit_told_of_another_total_is_found_afterwards(play):
-    bank = play("bank")
+def test_an_audit_told_of_another_total_is_found_afterwards(small_run):
+    bank = small_run("bank")
     bank.workers[2].attempts["result"][11] = 19_000
     assert "59 of 60 audits saw 20,000; others saw 19,000" in bank.broken()["audits"]
 
 
 @pytest.mark.parametrize("happened", [True, False])
-def test_an_unknown_transfer_may_have_happened_or_not(play, happened):
-    bank = play("bank")
-    bank.retell(0, 59, rec.UNKNOWN)
+def test_an_unknown_transfer_may_have_happened_or_not(small_run, happened):
+    bank = small_run("bank")
+    bank.change(0, 59, rec.UNKNOWN)
     if not happened:
         undo(bank, *bank.drawn(0, 59).args)
     found = bank.findings()
@@ -234,24 +234,24 @@ def test_an_unknown_transfer_may_have_happened_or_not(play, happened):
     assert f"{int(happened)} of 1 of unknown outcome" in found["balances"].sentence
 
 
-def test_an_unknown_transfer_does_not_excuse_another_balance(play):
-    bank = play("bank")
-    bank.retell(0, 59, rec.UNKNOWN)
+def test_an_unknown_transfer_does_not_excuse_another_balance(small_run):
+    bank = small_run("bank")
+    bank.change(0, 59, rec.UNKNOWN)
     undo(bank, 1, 2, 1_000)
     assert "balances" in bank.broken()
 
 
-def test_with_many_unknown_transfers_untouched_accounts_are_still_exact(play):
-    bank = play("bank long", transactions=200)
+def test_with_many_unknown_transfers_untouched_accounts_are_still_exact(small_run):
+    bank = small_run("bank long", transactions=200)
     for txn in range(0, 200, 10):
-        bank.retell(0, txn, rec.UNKNOWN)
+        bank.change(0, txn, rec.UNKNOWN)
     found = bank.findings()["balances"]
     assert found.ok and "20 transactions of unknown outcome" in found.sentence
 
 
-def test_a_conflict_told_for_a_transfer_that_happened_is_found(play):
-    bank = play("bank")
-    bank.retell(1, 20, rec.CONFLICT)
+def test_a_conflict_told_for_a_transfer_that_happened_is_found(small_run):
+    bank = small_run("bank")
+    bank.change(1, 20, rec.CONFLICT)
     assert "119 committed transactions" in bank.broken()["balances"]
 
 
@@ -272,24 +272,24 @@ def undo(bank, source, target, amount):
 
 @pytest.mark.parametrize("shape", ["counter", "counter long"])
 @pytest.mark.parametrize("change", [-1, 1])
-def test_a_counter_that_lost_or_won_an_increment_is_named(play, shape, change):
-    counter = play(shape)
+def test_a_counter_that_lost_or_won_an_increment_is_named(small_run, shape, change):
+    counter = small_run(shape)
     n = counter.session.rows("SELECT n FROM counter WHERE id = 2")[0][0]
     counter.session.run("UPDATE counter SET n = ? WHERE id = 2", (n + change,))
     broken = counter.broken()["counters"]
     assert f"counter 2 holds {n + change} after {n} committed" in broken
 
 
-def test_a_counter_that_is_gone_is_named(play):
-    counter = play("counter")
+def test_a_counter_that_is_gone_is_named(small_run):
+    counter = small_run("counter")
     counter.session.run("DELETE FROM counter WHERE id = 2")
     assert "counter 2 is missing" in counter.broken()["counters"]
     with pytest.raises(InvariantBroken, match="Counter 2 is gone"):
         counter.scenario.bodies(counter.places[0])[0]((2,))
 
 
-def test_two_increments_to_one_value_are_a_lost_update_by_name(play):
-    counter = play("counter")
+def test_two_increments_to_one_value_are_a_lost_update_by_name(small_run):
+    counter = small_run("counter")
     key = counter.drawn(0, 10).args
     other = next(t for w, t, draw in counter.ran if w == 1 and draw.args == key and t > 10)
     value = counter.workers[0].attempts["result"][10]
@@ -299,8 +299,8 @@ def test_two_increments_to_one_value_are_a_lost_update_by_name(play):
     assert f"transaction {other} of worker 1" in broken
 
 
-def test_a_counter_that_goes_back_ends_the_run(play):
-    counter = play("counter")
+def test_a_counter_that_goes_back_ends_the_run(small_run):
+    counter = small_run("counter")
     look = counter.scenario.bodies(counter.places[2])[1]
     before = look((2,))
     counter.session.run("UPDATE counter SET n = n - 1 WHERE id = 2")
@@ -309,9 +309,9 @@ def test_a_counter_that_goes_back_ends_the_run(play):
 
 
 @pytest.mark.parametrize("happened", [True, False])
-def test_an_unknown_increment_may_have_happened_or_not(play, happened):
-    counter = play("counter")
-    counter.retell(0, 59, rec.UNKNOWN)
+def test_an_unknown_increment_may_have_happened_or_not(small_run, happened):
+    counter = small_run("counter")
+    counter.change(0, 59, rec.UNKNOWN)
     key = counter.drawn(0, 59).args
     if not happened:
         counter.session.run("UPDATE counter SET n = n - 1 WHERE id = ?", key)
@@ -324,8 +324,8 @@ def test_an_unknown_increment_may_have_happened_or_not(play, happened):
 # --- acked ------------------------------------------------------------------------------------
 
 
-def test_a_lost_acknowledged_value_is_seen_by_the_next_look_and_by_the_check(play):
-    acked = play("acked")
+def test_a_lost_acknowledged_value_is_seen_by_the_next_look_and_by_the_check(small_run):
+    acked = small_run("acked")
     acked.session.run("DELETE FROM item WHERE id = ?", (1 << 24 | 58,))
     assert "lost: transaction 58 of writer 1" in acked.broken()["acknowledged values"]
     reader = acked.places[2]
@@ -337,16 +337,16 @@ def test_a_lost_acknowledged_value_is_seen_by_the_next_look_and_by_the_check(pla
     assert broken.value.evidence["missing"] == [58]
 
 
-def test_a_value_that_no_writer_was_told_of_is_found(play):
-    acked = play("acked")
-    acked.retell(0, 7, rec.CONFLICT)
+def test_a_value_that_no_writer_was_told_of_is_found(small_run):
+    acked = small_run("acked")
+    acked.change(0, 7, rec.CONFLICT)
     assert "transaction 7 of writer 0" in acked.broken()["only told values"]
 
 
 @pytest.mark.parametrize("happened", [True, False])
-def test_an_unknown_value_may_be_there_or_not(play, happened):
-    acked = play("acked")
-    acked.retell(0, 59, rec.UNKNOWN)
+def test_an_unknown_value_may_be_there_or_not(small_run, happened):
+    acked = small_run("acked")
+    acked.change(0, 59, rec.UNKNOWN)
     if not happened:
         acked.session.run("DELETE FROM item WHERE id = 59")
     found = acked.findings()
@@ -354,8 +354,8 @@ def test_an_unknown_value_may_be_there_or_not(play, happened):
     assert "1 of unknown outcome" in found["acknowledged values"].sentence
 
 
-def test_a_reader_does_not_look_for_a_value_that_was_given_up(play):
-    acked = play("acked")
+def test_a_reader_does_not_look_for_a_value_that_was_given_up(small_run):
+    acked = small_run("acked")
     writer, reader = acked.places[0], acked.places[2]
     publish = acked.scenario.acknowledged(writer)
     large = acked.scenario.bodies(writer)[0]
@@ -420,8 +420,8 @@ def test_the_fixed_sqlite_loses_nothing_in_the_same_race(tmp_path, seed, begin):
 # --- a scenario of the user's own -------------------------------------------------------------
 
 
-def test_the_examples_rule_breaks_where_a_withdrawal_saw_an_old_balance(play):
-    wallet = play("wallet")
+def test_the_examples_rule_breaks_where_a_withdrawal_saw_an_old_balance(small_run):
+    wallet = small_run("wallet")
     wallet.session.run("UPDATE wallet SET balance = -150 WHERE id IN (4, 5)")
     broken = wallet.broken()
     assert "1 customers have less than nothing: [(2, -300)]" in broken["no customer below zero"]
