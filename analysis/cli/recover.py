@@ -49,7 +49,7 @@ def recover_command(
             done = recover_all(
                 [folder or runs],
                 [] if folder else places,
-                say=lambda line: _print_lines(console, line),
+                notify=lambda line: _print_lines(console, line),
                 on_progress=live,
             )
             made, found = None, [one.run.manifest for one in done.runs if one.run is not None]

@@ -146,8 +146,10 @@ def _conductor(
     print_line = partial(waiting.print, markup=False, highlight=False, soft_wrap=True)
     if dask is None:
         slots(jobs, cpus_each=cpus, oversubscribe=over)
-        here = partial(run_experiment, jobs=jobs, cpus_each=cpus, oversubscribe=over, way="sweep")
-        return partial(here, say=print_line), jobs
+        here = partial(
+            run_experiment, jobs=jobs, cpus_each=cpus, oversubscribe=over, started_by="sweep"
+        )
+        return partial(here, notify=print_line), jobs
     if jobs != 1 or cpus:
         raise PlanError(
             "--dask and --jobs or --cpus: a machine of a cluster runs one cell at a time, on the "
@@ -156,7 +158,7 @@ def _conductor(
     from workloads.cluster import find_machines, run_on_cluster
 
     machines = find_machines(sweep.design, dask, oversubscribe=over)
-    return partial(run_on_cluster, address=dask, oversubscribe=over, say=print_line), machines
+    return partial(run_on_cluster, address=dask, oversubscribe=over, notify=print_line), machines
 
 
 def _print_lines(console: Console, lines: Sequence[str]) -> None:

@@ -257,11 +257,11 @@ def measure_suite(
         run_experiment(
             design,
             inside(folder, design.name),
-            way="report",
+            started_by="report",
             command=command,
             on_cell=on_cell(design.name),
             on_progress=on_progress,
-            say=say,
+            notify=say,
         )
         for design in designs(quick, seed)
     ]

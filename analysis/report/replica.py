@@ -114,7 +114,7 @@ def read_served(report: Path, limit: float = FOREIGN_LIMIT) -> Served:
     folder = Path(report) / FOLDER
     try:
         measured = read(folder)
-        manifest = dict(measured.said)
+        manifest = dict(measured.manifest)
         if not manifest:
             return NEVER
         if not measured.blocks:

@@ -49,14 +49,14 @@ class _Visit:
     """One conductor's stay with this worker."""
 
     folder: Path
-    heard: float = field(default_factory=time.monotonic)
+    last_beat: float = field(default_factory=time.monotonic)
     stop: threading.Event = field(default_factory=threading.Event)
     running: threading.Lock = field(default_factory=threading.Lock)
     progress: dict[str, Any] = field(default_factory=dict)
 
     @property
     def over(self) -> bool:
-        return self.stop.is_set() or time.monotonic() - self.heard > LAPSE_S
+        return self.stop.is_set() or time.monotonic() - self.last_beat > LAPSE_S
 
 
 _visits: dict[str, _Visit] = {}
@@ -105,7 +105,7 @@ def _engine(name: str) -> str:
 def beat(token: str, dask_worker: Any = None) -> dict[str, Any]:
     """The conductor is still there. Whether its cell runs, and how it goes."""
     visit = _visit(token, dask_worker)
-    visit.heard = time.monotonic()
+    visit.last_beat = time.monotonic()
     return {"running": visit.running.locked(), "progress": dict(visit.progress)}
 
 
@@ -137,8 +137,8 @@ def cell(job: Mapping[str, Any]) -> dict[str, Any]:
 
     job : "token", "pid" and "cpus" of the worker it was given to, "design" (Design's fields),
     "block", "arm", "how" (as for `run_cell`), "databases" ("": a temporary folder).
-    Returns "state", "words", "took_s" and "files" ((path within the run folder, bytes) each); or
-    "error" and "words", for the user to mend; or "stopped"; or "moved", where this is not the
+    Returns "state", "reason", "took_s" and "files" ((path within the run folder, bytes) each); or
+    "error" and "message", for the user to mend; or "stopped"; or "moved", where this is not the
     process that the cell was given to (dask runs a task again where it lost the first).
     """
     from distributed import get_worker
@@ -146,25 +146,25 @@ def cell(job: Mapping[str, Any]) -> dict[str, Any]:
     if job["pid"] != os.getpid():
         return {"moved": True}
     visit = _visit(job["token"], get_worker())
-    visit.heard = time.monotonic()  # it has just given us this
+    visit.last_beat = time.monotonic()  # it has just given us this
     with visit.running:
         _forget_the_gone(job["token"])
         try:
             made = _run(job, visit)
         except tuple(ERRORS.values()) as error:
-            return {"error": type(error).__name__, "words": str(error)}
+            return {"error": type(error).__name__, "message": str(error)}
         finally:
             visit.progress = {}
     if made is None:
         return {"stopped": True}
-    said = {"state": made.state, "words": made.reason, "took_s": made.took_s, "files": []}
+    answer = {"state": made.state, "reason": made.reason, "took_s": made.took_s, "files": []}
     if made.folder is not None:
         paths = [path for path in sorted(made.folder.rglob("*")) if path.is_file()]
-        said["run"] = made.folder.name
-        said["files"] = [
+        answer["run"] = made.folder.name
+        answer["files"] = [
             (path.relative_to(made.folder).as_posix(), path.stat().st_size) for path in paths
         ]
-    return said
+    return answer
 
 
 def _visit(token: str, worker: Any) -> _Visit:

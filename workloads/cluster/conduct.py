@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from workloads import records as rec
-from workloads.cluster import agent as remote
+from workloads.cluster import agent
 from workloads.cluster.fetch import ARRIVING, Lost, brought, made_there
 from workloads.cluster.machines import (
     RESOURCE,
@@ -87,7 +87,7 @@ def find_machines(
 
     async def asking() -> int:
         async with _machines(
-            design, address, oversubscribe, limit_s, lambda said: None
+            design, address, oversubscribe, limit_s, lambda sentence: None
         ) as machines:
             return len(machines.there)
 
@@ -107,7 +107,7 @@ def run_on_cluster(
     again: Callable[[Cell], bool] = lambda cell: False,
     on_cell: OnCell = lambda experiment, block, arm, state: None,
     watch: Watch = lambda block, arm, progress: None,
-    say: Callable[[str], None] = lambda sentence: None,
+    notify: Callable[[str], None] = lambda sentence: None,
 ) -> Experiment:
     """Run what is still missing of an experiment on the machines of a dask cluster.
 
@@ -125,7 +125,7 @@ def run_on_cluster(
     folder = Path(folder)
 
     async def conducting() -> Experiment:
-        async with _machines(design, address, oversubscribe, limit_s, say) as machines:
+        async with _machines(design, address, oversubscribe, limit_s, notify) as machines:
             with holding(folder):
                 begin(design, folder)
                 experiment = read_experiment(folder)
@@ -134,12 +134,17 @@ def run_on_cluster(
                         set_aside(folder, cell)
                         del experiment.cells[key]
                 for block in only_by_this_code(experiment):
-                    say(_again(block, "by another checkout"))
+                    notify(_again(block, "by another checkout"))
                 for path in folder.glob(f"*{ARRIVING}"):
                     remove(folder, path.name)
                 made = _Conducting(machines, design, experiment, back_s)
                 made.databases = str(resolved(databases)) if databases else ""
-                made.command, made.on_cell, made.watch, made.say = command, on_cell, watch, say
+                made.command, made.on_cell, made.watch, made.notify = (
+                    command,
+                    on_cell,
+                    watch,
+                    notify,
+                )
                 await made.run()
                 return experiment
 
@@ -159,7 +164,7 @@ async def _machines(
     address: str,
     oversubscribe: bool,
     limit_s: float,
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> AsyncIterator[Machines]:
     """The cluster's machines, at least one."""
     address = checked_address(address)
@@ -170,7 +175,7 @@ async def _machines(
                 "workers' own. Leave cpus out, or run it without --dask."
             )
     async with connected(address, limit_s) as client:
-        machines = Machines(client, design, oversubscribe=oversubscribe, say=say)
+        machines = Machines(client, design, oversubscribe=oversubscribe, notify=notify)
         try:
             await _first(machines, limit_s)
             yield machines
@@ -236,7 +241,7 @@ class _Conducting:
     command = databases = ""
     on_cell: OnCell
     watch: Watch
-    say: Callable[[str], None]
+    notify: Callable[[str], None]
 
     def __init__(
         self, machines: Machines, design: Design, experiment: Experiment, back_s: float
@@ -303,7 +308,7 @@ class _Conducting:
         for block, home in homes.items():
             if all(now - self._last_seen(place) > self.back_s for place in home) or len(home) > 1:
                 start_over(self.experiment, block)
-                self.say(_again(block, "elsewhere"))
+                self.notify(_again(block, "elsewhere"))
                 return block
         return None
 
@@ -318,7 +323,7 @@ class _Conducting:
                 task.result()
             except Lost as lost:
                 self.machines.there.pop(machine.address, None)
-                self.say(f"Worker {machine.name} is lost in block b{block:02d}: {lost}")
+                self.notify(f"Worker {machine.name} is lost in block b{block:02d}: {lost}")
 
     async def _run_block(self, machine: Machine, block: int) -> None:
         for arm in self.experiment.order[block]:
@@ -332,26 +337,26 @@ class _Conducting:
         async with self._held(block, arm):
             if there := read_cell(self.folder, block, arm):
                 return there
-            words = await asyncio.to_thread(finish_and_set_aside, self.folder, block, arm)
-            if words:  # begun here, by a command without a cluster
-                self.say(words)
+            sentence = await asyncio.to_thread(finish_and_set_aside, self.folder, block, arm)
+            if sentence:  # begun here, by a command without a cluster
+                self.notify(sentence)
             try:
                 job = self._job(machine, block, arm)
                 tell = functools.partial(self.watch, block, arm)
-                said = await made_there(self.machines, machine, job, tell)
-                cell = await brought(self.machines, machine, job, said, self.folder)
+                answer = await made_there(self.machines, machine, job, tell)
+                cell = await brought(self.machines, machine, job, answer, self.folder)
             except Lost as lost:
                 self.losses[block, arm] += 1
                 if self.losses[block, arm] < MOST_LOSSES:
                     self.on_cell(self.experiment, block, arm, "lost")
                     raise
-                words = f"its worker was lost {MOST_LOSSES} times while it ran: {lost}"
-                cell = Cell(block, arm, FAILED, words, None)
+                sentence = f"its worker was lost {MOST_LOSSES} times while it ran: {lost}"
+                cell = Cell(block, arm, FAILED, sentence, None)
             write_cell(self.folder, cell)
             return cell
 
     def _job(self, machine: Machine, block: int, arm: str) -> dict[str, Any]:
-        """As `remote.cell` takes it."""
+        """As `agent.cell` takes it."""
         jobs, over = self.machines.beside(machine)
         return {
             "token": machine.token,
@@ -386,11 +391,11 @@ class _Conducting:
     async def _part_from(self, machine: Machine) -> None:
         """End what a machine still runs for us, and leave nothing of ours there."""
         with contextlib.suppress(Unreachable):
-            await self.machines.ask(machine.address, remote.stop, machine.token)
+            await self.machines.ask(machine.address, agent.stop, machine.token)
             until = time.monotonic() + END_LIMIT_S + 5
             while time.monotonic() < until:
-                said = await self.machines.ask(machine.address, remote.beat, machine.token)
-                if not said["running"]:
+                sentence = await self.machines.ask(machine.address, agent.beat, machine.token)
+                if not sentence["running"]:
                     break
                 await asyncio.sleep(0.1)
-            await self.machines.ask(machine.address, remote.forget, machine.token)
+            await self.machines.ask(machine.address, agent.forget, machine.token)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, BinaryIO, Literal
 import msgspec
 
 from workloads import records as rec
-from workloads.cluster import agent as remote
+from workloads.cluster import agent
 from workloads.cluster.machines import ASK_LIMIT_S, RESOURCE, Machine, Machines, Unreachable
 from workloads.errors import FolderUnwritable
 from workloads.experiments import ERRORS, Cell, cell_name, longest_s, unwritable
@@ -46,7 +46,7 @@ async def made_there(
     The task is this machine's alone and is run once. Raises Lost, or what the user could mend.
     """
     task = machines.client.submit(
-        remote.cell,
+        agent.cell,
         job,
         key=f"{cell_name(job['block'], job['arm'])}-{uuid.uuid4().hex[:12]}",
         pure=False,
@@ -65,20 +65,20 @@ async def made_there(
         if task.status != "finished":
             raise Lost("dask gave its task up.")
         try:
-            said: Mapping[str, Any] = await asyncio.wait_for(task, ASK_LIMIT_S)
+            answer: Mapping[str, Any] = await asyncio.wait_for(task, ASK_LIMIT_S)
         except (OSError, TimeoutError) as error:
             raise Lost(f"what came of its cell could not be fetched ({error}).") from error
     finally:
         with contextlib.suppress(OSError, TimeoutError):
             await asyncio.wait_for(machines.client.cancel([task], force=True), ASK_LIMIT_S)
-    if said.get("moved") or said.get("stopped"):
+    if answer.get("moved") or answer.get("stopped"):
         raise Lost("it was started again, or heard nothing from here.")
-    if "error" in said:
-        words = f"Worker {machine.name}: {said['words']}"
-        if said["error"] == FolderUnwritable.__name__:
-            words += " (`dask worker --local-directory` chooses where it keeps a cell's run.)"
-        raise ERRORS.get(said["error"], rec.RunError)(words)
-    return said
+    if "error" in answer:
+        message = f"Worker {machine.name}: {answer['message']}"
+        if answer["error"] == FolderUnwritable.__name__:
+            message += " (`dask worker --local-directory` chooses where it keeps a cell's run.)"
+        raise ERRORS.get(answer["error"], rec.RunError)(message)
+    return answer
 
 
 async def _ended(
@@ -91,12 +91,12 @@ async def _ended(
     """Wait for a cell's task, telling how it goes. Raises Lost."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
-    def tell(future: Any) -> None:  # in a thread of dask's
+    def wake(future: Any) -> None:  # in a thread of dask's
         with contextlib.suppress(RuntimeError):  # nobody waits any more
             loop.call_soon_threadsafe(ended.set)
 
-    task.add_done_callback(tell)
-    begun = heard = time.monotonic()
+    task.add_done_callback(wake)
+    begun = last_answer = time.monotonic()
     most_s = longest_s(job["design"]["arms"][job["arm"]])
     until = 0.0  # counted from when it runs
     beat: asyncio.Task[Any] | None = None
@@ -106,24 +106,22 @@ async def _ended(
                 await asyncio.wait_for(ended.wait(), POLL_S)
             now = time.monotonic()
             # Asked beside this loop: dask tries a dead worker for half a minute.
-            if beat is None and now - heard >= BEAT_S:
-                beat = asyncio.create_task(
-                    machines.ask(machine.address, remote.beat, machine.token)
-                )
+            if beat is None and now - last_answer >= BEAT_S:
+                beat = asyncio.create_task(machines.ask(machine.address, agent.beat, machine.token))
             elif beat is not None and beat.done():
                 with contextlib.suppress(Unreachable):
-                    said, heard = beat.result(), now
-                    if said["running"] and not until:
+                    answer, last_answer = beat.result(), now
+                    if answer["running"] and not until:
                         until = now + most_s
-                    if said["progress"]:
-                        watch(Progress(**said["progress"]))
+                    if answer["progress"]:
+                        watch(Progress(**answer["progress"]))
                 beat = None
             if ended.is_set():
                 return
             if machine.address not in machines.registered:
                 raise Lost("its process has ended, or its network has.")
-            if now - heard > remote.LAPSE_S:
-                raise Lost(f"it gave no answer for {remote.LAPSE_S:.0f} s.")
+            if now - last_answer > agent.LAPSE_S:
+                raise Lost(f"it gave no answer for {agent.LAPSE_S:.0f} s.")
             if until and now > until:
                 raise Lost("its cell took longer than any cell can.")
             if not until and now - begun > QUEUE_LIMIT_S:
@@ -138,39 +136,43 @@ async def _ended(
             await asyncio.gather(beat, return_exceptions=True)
 
 
-class _Said(msgspec.Struct, frozen=True):
+class _Answer(msgspec.Struct, frozen=True):
     """What a worker says came of a cell, as far as it is believed."""
 
     state: Literal["done", "failed", "refused", "missing"]
-    words: str
+    reason: str
     took_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)]
     files: list[tuple[str, Annotated[int, msgspec.Meta(ge=0)]]]
     run: str = ""
 
 
 async def brought(
-    machines: Machines, machine: Machine, job: Mapping[str, Any], said: Mapping[str, Any], to: Path
+    machines: Machines,
+    machine: Machine,
+    job: Mapping[str, Any],
+    answer: Mapping[str, Any],
+    to: Path,
 ) -> Cell:
     """The cell, its run folder fetched in pieces and put whole into the folder `to`. Raises Lost.
 
-    said : as `made_there` returned it. Names that are not ours, and a file's path that leads out
+    answer : as `made_there` returned it. Names that are not ours, and a file's path that leads out
     of the folder, are a RunError.
     """
     name = cell_name(job["block"], job["arm"])
-    told: _Said = converted(Path(f"worker {machine.name}"), dict(said), _Said)
-    cell = Cell(job["block"], job["arm"], told.state, told.words, None, told.took_s)
-    if not told.files:
+    checked: _Answer = converted(Path(f"worker {machine.name}"), dict(answer), _Answer)
+    cell = Cell(job["block"], job["arm"], checked.state, checked.reason, None, checked.took_s)
+    if not checked.files:
         return cell
     arriving, place = inside(to, f"{name}{ARRIVING}"), inside(to, name)
     try:
         remove(to, arriving.name)
-        for file, size in told.files:
+        for file, size in checked.files:
             with opened(arriving, file) as out:
                 while (at := out.tell()) < size:
                     wanted = min(PIECE_BYTES, size - at)
-                    words = (machine.token, told.run, file, at, wanted)
+                    arguments = (machine.token, checked.run, file, at, wanted)
                     try:
-                        data = await machines.ask(machine.address, remote.piece, *words)
+                        data = await machines.ask(machine.address, agent.piece, *arguments)
                     except Unreachable as error:
                         raise Lost(f"its run could not be fetched ({error}).") from error
                     if not data or len(data) > wanted:

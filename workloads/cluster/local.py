@@ -72,14 +72,14 @@ class LocalCluster:
         path: Path = ROOT,
     ) -> subprocess.Popen[bytes]:
         """Start a worker on these CPUs. path : the checkout that it takes its code from."""
-        words = ["--nthreads", "1", "--name", name, "--nanny" if nanny else "--no-nanny"]
-        words += ["--resources", resources] if resources else []
-        return self._dask(cpus, "worker", *words, path=path)
+        argv = ["--nthreads", "1", "--name", name, "--nanny" if nanny else "--no-nanny"]
+        argv += ["--resources", resources] if resources else []
+        return self._dask(cpus, "worker", *argv, path=path)
 
     def _dask(
-        self, cpus: Sequence[int], command: str, *words: str, path: Path = ROOT
+        self, cpus: Sequence[int], command: str, *argv: str, path: Path = ROOT
     ) -> subprocess.Popen[bytes]:
-        given = ["--no-dashboard", "--scheduler-file", str(self.folder / "scheduler.json"), *words]
+        given = ["--no-dashboard", "--scheduler-file", str(self.folder / "scheduler.json"), *argv]
         with (self.folder / "log").open("ab") as log:
             process = start(
                 command,
@@ -104,15 +104,15 @@ class LocalCluster:
             async with connected(self.address, LIMIT_S) as client:
                 end = time.monotonic() + LIMIT_S
                 while True:
-                    said = await client.scheduler.identity(n_workers=-1)
-                    if {worker["name"] for worker in said["workers"].values()} == set(names):
+                    answer = await client.scheduler.identity(n_workers=-1)
+                    if {worker["name"] for worker in answer["workers"].values()} == set(names):
                         return
-                    assert time.monotonic() < end, (said["workers"], self.logged())
+                    assert time.monotonic() < end, (answer["workers"], self.log_text())
                     await asyncio.sleep(0.1)
 
         asyncio.run(asking())
 
-    def logged(self) -> str:
+    def log_text(self) -> str:
         """The last that the scheduler and the workers logged."""
         return (self.folder / "log").read_text(encoding="utf-8")[-3000:]
 
@@ -121,8 +121,8 @@ class LocalCluster:
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                words = " ".join(process.cmdline())
-                if "workloads." in words and str(self.folder) in words:
+                argv = " ".join(process.cmdline())
+                if "workloads." in argv and str(self.folder) in argv:
                     found.append(process)
         return found
 

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from workloads.cluster import agent as remote
+from workloads.cluster import agent
 from workloads.errors import PlanError, RunError
 from workloads.experiments import Design, Place
 from workloads.runs import Plan, complaint_of, digest, field_of
@@ -114,7 +114,7 @@ def _encrypted(address: str) -> bool:
 
     if urlsplit(address).scheme not in ("tls", "wss"):
         return False
-    told = (
+    hint = (
         "Name the files in dask's settings, DASK_DISTRIBUTED__COMM__TLS__CA_FILE, "
         "…__TLS__CLIENT__CERT and …__TLS__CLIENT__KEY in the environment or a file of DASK_CONFIG."
     )
@@ -122,10 +122,10 @@ def _encrypted(address: str) -> bool:
         context = Security().get_connection_args("client")["ssl_context"]
     except OSError as error:  # ssl.SSLError, too
         raise PlanError(
-            f"--dask {address}: the certificate can't be used: {error}. {told}"
+            f"--dask {address}: the certificate can't be used: {error}. {hint}"
         ) from None
     if context is None:
-        raise PlanError(f"--dask {address}: TLS needs a certificate, and there is none. {told}")
+        raise PlanError(f"--dask {address}: TLS needs a certificate, and there is none. {hint}")
     return True
 
 
@@ -159,25 +159,25 @@ class Machines:
     """
 
     def __init__(
-        self, client: Any, design: Design, *, oversubscribe: bool, say: Callable[[str], None]
+        self, client: Any, design: Design, *, oversubscribe: bool, notify: Callable[[str], None]
     ) -> None:
-        self.client, self.oversubscribe, self.say = client, oversubscribe, say
+        self.client, self.oversubscribe, self.notify = client, oversubscribe, notify
         self.there: dict[str, Machine] = {}
         self.registered: set[str] = set()
-        self._said: set[str] = set()
+        self._notified: set[str] = set()
         self._asked: set[str] = set()  # addresses of workers that aren't used
         self._asking: dict[str, asyncio.Task[str]] = {}
         self._overlapping: dict[str, Machine] = {}
         self._most: dict[str, int] = {}  # by a machine's id
         self._engines, self._files = _needs(design)
-        self._here = remote.who(self._engines, [])
+        self._here = agent.who(self._engines, [])
         self._here["files"] = {name: digest(Path(name)) for name in self._files}
 
-    async def ask(self, address: str, function: Callable[..., Any], *words: Any) -> Any:
+    async def ask(self, address: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """Have a worker answer, even while it runs a cell. Raises Unreachable."""
         try:
             answers = await asyncio.wait_for(
-                self.client.run(function, *words, workers=[address], on_error="return"),
+                self.client.run(function, *arguments, workers=[address], on_error="return"),
                 ASK_LIMIT_S,
             )
         except (OSError, TimeoutError) as error:
@@ -194,8 +194,8 @@ class Machines:
 
         Raises MachinesGone where the scheduler gives no answer.
         """
-        said = await self._told(self.client.scheduler.identity(n_workers=-1))
-        workers: Mapping[str, Any] = said["workers"]
+        answer = await self._answer_of(self.client.scheduler.identity(n_workers=-1))
+        workers: Mapping[str, Any] = answer["workers"]
         self.registered = set(workers)
         for known in (self.there, self._overlapping):
             for address in known.keys() - self.registered:
@@ -209,10 +209,12 @@ class Machines:
         known_already = self._asked | self.there.keys() | self._overlapping.keys()
         for address in self.registered - known_already - self._asking.keys():
             if workers[address].get("status") == "running":
-                self._asking[address] = asyncio.create_task(self._met(address, workers[address]))
+                self._asking[address] = asyncio.create_task(
+                    self._examine(address, workers[address])
+                )
         return list(filter(None, refused))
 
-    async def _told(self, asked: Awaitable[Any]) -> Any:
+    async def _answer_of(self, asked: Awaitable[Any]) -> Any:
         """What the scheduler answers."""
         try:
             return await asyncio.wait_for(asked, ASK_LIMIT_S)
@@ -235,8 +237,8 @@ class Machines:
 
     async def agree(self) -> None:
         """See that the scheduler's dask is ours. Raises RunError where it is not."""
-        said = await self._told(self.client.scheduler.versions(packages=[]))
-        if differs := python_differs(said["packages"]):
+        answer = await self._answer_of(self.client.scheduler.versions(packages=[]))
+        if differs := python_differs(answer["packages"]):
             raise RunError(
                 f"The scheduler has {differs}. Start it with the .venv/bin/dask of a checkout "
                 "where `make setup` was run, as here."
@@ -244,11 +246,11 @@ class Machines:
 
     async def _versions(self, address: str) -> dict[str, str | None]:
         """The versions of a worker's Python and packages, asked as client.get_versions() does."""
-        words = {"msg": {"op": "versions", "packages": []}, "workers": [address]}
-        said = await asyncio.wait_for(self.client.scheduler.broadcast(**words), ASK_LIMIT_S)
-        return dict(said[address]["packages"])
+        request = {"msg": {"op": "versions", "packages": []}, "workers": [address]}
+        answer = await asyncio.wait_for(self.client.scheduler.broadcast(**request), ASK_LIMIT_S)
+        return dict(answer[address]["packages"])
 
-    async def _met(self, address: str, worker: Mapping[str, Any]) -> str:
+    async def _examine(self, address: str, worker: Mapping[str, Any]) -> str:
         """Take a new worker among the machines, or say why not ("" where it only isn't ours).
 
         One that does not answer is asked again at a later look.
@@ -256,7 +258,7 @@ class Machines:
         name = str(worker.get("name") or address)
         if not (offered := worker.get("resources", {}).get(RESOURCE, 0)):
             self._asked.add(address)
-            self._tell(f"Worker {name} offers no cwkit=1, so it is not used.")
+            self._notify_once(f"Worker {name} offers no cwkit=1, so it is not used.")
             return ""
         if offered != 1:
             self._asked.add(address)
@@ -268,7 +270,7 @@ class Machines:
             if differs := python_differs(await self._versions(address)):
                 self._asked.add(address)
                 return f"Worker {name} has {differs}. Give all machines the same by `make setup`."
-            there = await self.ask(address, remote.who, self._engines, self._files)
+            there = await self.ask(address, agent.who, self._engines, self._files)
         except (Unreachable, OSError, TimeoutError):
             return ""
         except Exception as error:
@@ -281,7 +283,7 @@ class Machines:
             self._asked.add(address)
             return f"Worker {name} has {differs}"
         if there["profiled"]:
-            self._tell(
+            self._notify_once(
                 f"Worker {name} profiles itself, which takes 3 % of a CPU from the cells. Start it "
                 "with DASK_CONFIG=workloads/cluster/dask.yaml."
             )
@@ -302,15 +304,15 @@ class Machines:
         self.there[made.address] = made
         return ""
 
-    def _tell(self, sentence: str) -> None:
-        if sentence not in self._said:
-            self._said.add(sentence)
-            self.say(sentence)
+    def _notify_once(self, sentence: str) -> None:
+        if sentence not in self._notified:
+            self._notified.add(sentence)
+            self.notify(sentence)
 
     def turned_away(self, refused: list[str]) -> None:
         """Say, once each, why workers that joined later are not used."""
         for sentence in refused:
-            self._tell(f"Not used: {sentence}")
+            self._notify_once(f"Not used: {sentence}")
 
     def differs(self, there: Mapping[str, Any]) -> str:
         """What differs from here, as the rest of a sentence; "" where nothing does."""

@@ -19,7 +19,7 @@ import dask
 import pytest
 from distributed.versions import get_versions
 
-from workloads.cluster import agent as remote
+from workloads.cluster import agent
 from workloads.cluster import fetch as cell_there
 from workloads.cluster.conduct import find_machines, run_on_cluster
 from workloads.cluster.fetch import brought, opened
@@ -71,8 +71,8 @@ class Killer(Counter):
 
 def killer(folder: Path) -> str:
     """A scenario's name. Its worker is the child of the cell's process, dask's the grandparent."""
-    words = KILLER.format(flag=str(folder / "killed"), signal=int(signal.SIGKILL))
-    (folder / "killer.py").write_text(words)
+    script = KILLER.format(flag=str(folder / "killed"), signal=int(signal.SIGKILL))
+    (folder / "killer.py").write_text(script)
     trust(folder / "killer.py")
     return f"{folder}/killer.py:Killer"
 
@@ -91,7 +91,7 @@ def test_a_killed_worker_costs_its_block_and_nothing_else(cluster, tmp_path):
     cluster.worker("b", ALLOWED[1:2])
     cluster.registered("a", "b")
     asked = deadly_last(killer(tmp_path), 2)
-    said: list[str] = []
+    notices: list[str] = []
     states: list[str] = []
     folder = tmp_path / "e"
     made = run_on_cluster(
@@ -100,10 +100,10 @@ def test_a_killed_worker_costs_its_block_and_nothing_else(cluster, tmp_path):
         cluster.address,
         back_s=0.5,
         command="cwkit sweep t",
-        say=said.append,
+        notify=notices.append,
         on_cell=lambda experiment, block, arm, state: states.append(state),
     )
-    assert made.complete, said
+    assert made.complete, notices
     assert states.count("lost") == 1
     assert (tmp_path / "killed").exists()
     # It reads as any other experiment, and each block was made at one place.
@@ -122,7 +122,9 @@ def test_a_killed_worker_costs_its_block_and_nothing_else(cluster, tmp_path):
     assert [len(at) for at in places.values()] == [1, 1], places
     # What the killed worker's block had is kept: its cells were measured on the CPU that is gone.
     aside = sorted(path.name for path in (folder / "earlier").glob("*.cell.json"))
-    lost = next(block for block in range(2) if f"Block {block + 1} was begun elsewhere" in said[-1])
+    lost = next(
+        block for block in range(2) if f"Block {block + 1} was begun elsewhere" in notices[-1]
+    )
     assert aside == [f"b0{lost}-{arm}.1.cell.json" for arm in ("one", "two")]
     before = [
         json.loads(path.read_text())["conduct"]["cpus"]
@@ -158,7 +160,7 @@ def test_a_worker_that_its_nanny_starts_again_goes_on_with_its_block(cluster, tm
     assert [cell.state for cell in made.cells.values()] == ["done"] * 3
     assert not (tmp_path / "e" / "earlier").exists()
     assert len(kept) == 3  # two cells and the experiment
-    assert all((tmp_path / "e" / name).read_text() == words for name, words in kept)
+    assert all((tmp_path / "e" / name).read_text() == text for name, text in kept)
 
 
 CONDUCT = """
@@ -181,10 +183,10 @@ def test_who_cannot_take_part_is_told_and_ctrl_c_ends_the_cells_there(
     # Nobody offers the resource.
     plain = cluster.worker("plain", ALLOWED[:1], "")
     cluster.registered("plain")
-    said: list[str] = []
+    notices: list[str] = []
     with pytest.raises(RunError, match="No worker of the cluster offers cwkit=1"):
-        run_on_cluster(asked, tmp_path / "e", cluster.address, limit_s=0.2, say=said.append)
-    assert said == ["Worker plain offers no cwkit=1, so it is not used."]
+        run_on_cluster(asked, tmp_path / "e", cluster.address, limit_s=0.2, notify=notices.append)
+    assert notices == ["Worker plain offers no cwkit=1, so it is not used."]
     # Another cwkit: one line more.
     other = tmp_path / "other"
     shutil.copytree(ROOT / "workloads", other / "workloads")
@@ -224,8 +226,8 @@ def test_who_cannot_take_part_is_told_and_ctrl_c_ends_the_cells_there(
     seed = next(s for s in range(99) if design(arms, seed=s).order()[0][0] == "short")
     fields: dict[str, Any] = {"name": "t", "question": "?", "arms": arms, "blocks": 1, "seed": seed}
     folder = tmp_path / "e"
-    words = [sys.executable, "-c", CONDUCT, str(folder), cluster.address, json.dumps(fields)]
-    conductor = subprocess.Popen(words, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    argv = [sys.executable, "-c", CONDUCT, str(folder), cluster.address, json.dumps(fields)]
+    conductor = subprocess.Popen(argv, env=os.environ | {"PYTHONPATH": str(ROOT)})
     try:
         until((folder / "b00-short.cell.json").exists)
         until(lambda: list((cluster.folder / "tmp").rglob("b00-long/worker-000.npy")))
@@ -264,11 +266,11 @@ def test_a_machine_that_would_measure_something_else_is_refused(what, tmp_path, 
     trust(tmp_path / "mine.py")
     (tmp_path / "mine.py").write_text("from workloads.scenarios.counter import Counter as Mine\n")
     arms = {"only": {**FAST, "database": "sqlite", "scenario": "mine.py:Mine"}}
-    machines = Machines(None, design(arms), oversubscribe=False, say=print)
-    same = remote.who(["sqlite"], []) | {"files": {"mine.py": digest(Path("mine.py"))}}
-    changes, said = DIFFERENT[what]
+    machines = Machines(None, design(arms), oversubscribe=False, notify=print)
+    same = agent.who(["sqlite"], []) | {"files": {"mine.py": digest(Path("mine.py"))}}
+    changes, pattern = DIFFERENT[what]
     found = machines.differs(same | changes)
-    assert re.search(said, found) if said else found == ""
+    assert re.search(pattern, found) if pattern else found == ""
     assert "\n" not in found
 
 
@@ -318,7 +320,7 @@ def test_a_scheduler_that_is_not_there_is_told_within_the_limit(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("file", "told"),
+    ("file", "pattern"),
     [
         (None, "TLS needs a certificate, and there is none. Name the files"),
         ("/nonexistent.pem", "the certificate can't be used: .*No such file"),
@@ -326,11 +328,11 @@ def test_a_scheduler_that_is_not_there_is_told_within_the_limit(tmp_path):
     ],
     ids=["none", "missing", "no certificate"],
 )
-def test_an_address_that_wants_a_certificate_is_told(file, told, tmp_path):
+def test_an_address_that_wants_a_certificate_is_told(file, pattern, tmp_path):
     names = ("ca-file", "client.cert", "client.key")
     with (
         dask.config.set({f"distributed.comm.tls.{name}": file for name in names}),
-        pytest.raises(PlanError, match=told),
+        pytest.raises(PlanError, match=pattern),
     ):
         run_on_cluster(design({"only": FAST}), tmp_path / "e", "tls://127.0.0.1:1", limit_s=0.3)
     assert not (tmp_path / "e").exists()
@@ -346,7 +348,7 @@ def test_a_file_that_a_worker_names_never_lies_outside(tmp_path):
     assert checked_address("tls://h:1") == "tls://h:1"
 
 
-SAID = {"state": "done", "words": "", "took_s": 1.0, "run": "b00-a", "files": [("a.npy", 3)]}
+ANSWER = {"state": "done", "reason": "", "took_s": 1.0, "run": "b00-a", "files": [("a.npy", 3)]}
 FORGED: dict[str, tuple[dict[str, Any], str]] = {
     "a file outside": ({"files": [("../../precious/a", 3)]}, "lies outside it"),
     "a file by its path": ({"files": [("/etc/passwd", 3)]}, "lies outside it"),
@@ -354,7 +356,7 @@ FORGED: dict[str, tuple[dict[str, Any], str]] = {
     "a size below 0": ({"files": [("a.npy", -1)]}, "`files"),
     "no list": ({"files": "all"}, "`files`"),
     "a state that is none": ({"state": "well"}, "`state`"),
-    "words that are none": ({"words": 7}, "`words`"),
+    "a reason that is none": ({"reason": 7}, "`reason`"),
     "years": ({"took_s": 1e300}, "`took_s`"),
 }
 
@@ -366,22 +368,22 @@ def test_what_a_worker_says_is_checked_before_anything_is_written(
     class Answering:
         """Machines whose worker gives three bytes for every piece that it is asked for."""
 
-        async def ask(self, *words: object) -> bytes:
+        async def ask(self, *pattern: object) -> bytes:
             return b"abc"
 
     machine = SimpleNamespace(name="w", address="tcp://1", token="t")
     job = {"block": 0, "arm": "a"}
     to = tmp_path / "sweep"
     to.mkdir()
-    changes, words = FORGED[forged]
+    changes, pattern = FORGED[forged]
 
-    def fetched(said: dict[str, Any]) -> Any:
+    def fetched(answer: dict[str, Any]) -> Any:
         machines: Any = Answering()
-        return asyncio.run(brought(machines, cast(Any, machine), job, said, to))
+        return asyncio.run(brought(machines, cast(Any, machine), job, answer, to))
 
-    with pytest.raises(RunError, match=words) as error:
-        fetched(SAID | changes)
+    with pytest.raises(RunError, match=pattern) as error:
+        fetched(ANSWER | changes)
     assert str(error.value).isprintable()
     assert list(tmp_path.iterdir()) == [to] and list(to.iterdir()) == []
-    assert fetched(SAID).folder == to / "b00-a"
+    assert fetched(ANSWER).folder == to / "b00-a"
     assert (to / "b00-a" / "a.npy").read_bytes() == b"abc"

@@ -47,8 +47,8 @@ def save_history(folder: Path) -> dict[str, Any]:
     except OSError as error:  # nothing is lost: it would be a copy of what the workers wrote
         (Path(folder) / HISTORY_FILE).unlink(missing_ok=True)
         where = f" in the workers' own files, and could not be copied into one ({error.strerror})"
-    said = f"{len(history):,} transactions are recorded{where}; judge them with: cwkit check"
-    return finding | {"sentence": f"{said} {folder}"}
+    count = f"{len(history):,} transactions are recorded{where}; judge them with: cwkit check"
+    return finding | {"sentence": f"{count} {folder}"}
 
 
 class NotRecorded(OSError):

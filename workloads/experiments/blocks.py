@@ -38,9 +38,9 @@ def home_of(experiment: Experiment, block: int) -> set[Place]:
     for arm in experiment.order[block]:
         cell = experiment.cells.get((block, arm))
         if cell is not None and cell.folder is not None:
-            said = read_manifest(cell.folder)
-            cpus = said.conduct.cpus if said.conduct.way == "dask" else ()
-            places.add(Place(said.machine.id, cpus))
+            manifest = read_manifest(cell.folder)
+            cpus = manifest.conduct.cpus if manifest.conduct.way == "dask" else ()
+            places.add(Place(manifest.machine.id, cpus))
     return places
 
 
@@ -52,12 +52,15 @@ def start_over(experiment: Experiment, block: int) -> None:
         del experiment.cells[block, cell.arm]
 
 
-def only_ours(experiment: Experiment, *, jobs: int = 0, cpus: int = 0, way: str = "") -> list[int]:
+def only_ours(
+    experiment: Experiment, *, jobs: int = 0, cpus: int = 0, started_by: str = ""
+) -> list[int]:
     """Half-done blocks that cannot go on here are set aside, to be run again whole on this machine.
 
     Those are the blocks that another machine, other code or other settings began.
-    jobs : cells at a time. cpus : CPUs of each. way : who starts the runs, as in a manifest's
-    `conduct`. A setting that is not given is not compared, nor one that an older manifest lacks.
+    jobs : cells at a time. cpus : CPUs of each. started_by : "sweep", "report", …, as in a
+    manifest's `conduct.way`. A setting that is not given is not compared, nor one that an older
+    manifest lacks.
     Returns the numbers of those blocks.
     """
     if jobs == 1 and not cpus:
@@ -65,7 +68,7 @@ def only_ours(experiment: Experiment, *, jobs: int = 0, cpus: int = 0, way: str 
     here = {Place(identity()), Place("")}
     begun = sorted({block for block, _ in experiment.left()})
     others = {block for block in begun if not home_of(experiment, block) <= here}
-    others |= _otherwise(experiment, {"jobs": jobs, "cpus": cpus, "way": way} | _code())
+    others |= _otherwise(experiment, {"jobs": jobs, "cpus": cpus, "way": started_by} | _code())
     for block in others:
         start_over(experiment, block)
     return sorted(others)
@@ -92,8 +95,8 @@ def _otherwise(experiment: Experiment, wanted: Mapping[str, Any]) -> set[int]:
     found = set()
     for (block, _), cell in experiment.cells.items():
         if block in left and cell.folder is not None:
-            said = _conditions(read_manifest(cell.folder))
-            if any(said[name] and value and said[name] != value for name, value in wanted.items()):
+            made = _conditions(read_manifest(cell.folder))
+            if any(made[name] and value and made[name] != value for name, value in wanted.items()):
                 found.add(block)
     return found
 

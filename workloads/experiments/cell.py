@@ -53,7 +53,7 @@ ORPHANS_END_S = 45.0
 END_LIMIT_S = 20.0
 """How long a cell whose conductor is gone may take to end in order, s."""
 
-SAY_S = 0.5
+REPORT_EVERY_S = 0.5
 """Between two reports of a cell's process to its conductor, s: each costs CPU time somewhere."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -69,14 +69,14 @@ def run_cell(
     how: Mapping[str, Any] | None = None,
     on_progress: OnProgress | None = None,
     conductor: int = 0,
-    say: Callable[[str], None] = lambda words: None,
+    notify: Callable[[str], None] = lambda sentence: None,
 ) -> Cell:
     """Run one cell of an experiment folder and keep its state; a finished cell is only returned.
 
     cpus : confine this thread and the cell's processes to them meanwhile; () for no confinement.
     databases : the folder that holds the database meanwhile. conductor : see machine.CpuMeter.
     how : "way", "jobs" and "oversubscribed" for the manifest's `conduct`, and "command".
-    say : told in a sentence what became of a run of it that was cut short.
+    notify : called with a sentence about what became of a run of it that was cut short.
     Several processes may run cells of one folder, each another cell.
     What an engine refuses or what fails becomes the cell's state and words. Raises RunError for a
     folder or a cell that is none or that somebody else runs, PlanError or UnknownName for a plan
@@ -93,19 +93,19 @@ def run_cell(
                 return there
             design = experiment.design
             values = {**design.arms[arm], "seed": design.block_seed(block)}
-            said = dict(how or {})
-            command = str(said.pop("command", ""))
-            tell = on_progress or (lambda progress: None)
-            if cut_short := half_done.finish_and_set_aside(folder, block, arm, tell):
-                say(cut_short)
+            conduct = dict(how or {})
+            command = str(conduct.pop("command", ""))
+            progressed = on_progress or (lambda progress: None)
+            if cut_short := half_done.finish_and_set_aside(folder, block, arm, progressed):
+                notify(cut_short)
             begun = time.monotonic()
             with _confined(cpus):
-                said = {"way": "", "jobs": 1, "oversubscribed": False} | said
-                said["cpus"] = sorted(os.sched_getaffinity(0))
+                conduct = {"way": "", "jobs": 1, "oversubscribed": False} | conduct
+                conduct["cpus"] = sorted(os.sched_getaffinity(0))
                 cell = _made(
                     folder, block, arm, values,
-                    command=command, databases=databases, conduct=said, cpus=cpus,
-                    conductor=conductor, inherit=(file,), on_progress=tell,
+                    command=command, databases=databases, conduct=conduct, cpus=cpus,
+                    conductor=conductor, inherit=(file,), on_progress=progressed,
                 )  # fmt: skip
             cell = dataclasses.replace(cell, took_s=round(time.monotonic() - begun, 3))
             designs.write_cell(folder, cell)
@@ -217,14 +217,14 @@ class _Reporter:
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        if now - self.at >= SAY_S:
+        if now - self.at >= REPORT_EVERY_S:
             self.at = now
-            say({"progress": dataclasses.asdict(progress)})
+            report({"progress": dataclasses.asdict(progress)})
 
 
-def say(said: Mapping[str, Any]) -> None:
+def report(line: Mapping[str, Any]) -> None:
     try:
-        print(json.dumps(said), flush=True)
+        print(json.dumps(line), flush=True)
     except OSError:  # the conductor is gone, and with it whoever wanted to know
         raise KeyboardInterrupt from None
 
@@ -245,10 +245,10 @@ def main(argv: list[str]) -> int:
             how=job["how"],
             on_progress=_Reporter(),
             conductor=job["conductor"],
-            say=lambda words: say({"said": words}),
+            notify=lambda sentence: report({"notice": sentence}),
         )
     except (FolderUnwritable, PlanError, UnknownName, RunError) as error:
-        say({"error": type(error).__name__, "words": str(error)})
+        report({"error": type(error).__name__, "message": str(error)})
         return 2
     except KeyboardInterrupt:
         return 130

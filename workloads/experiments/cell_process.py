@@ -41,19 +41,19 @@ ERRORS: dict[str, type[Exception]] = {
 """What `run_cell` raises and a cell's process reports: for the user, who can mend it."""
 
 
-class _Said(msgspec.Struct, frozen=True):
+class _Line(msgspec.Struct, frozen=True):
     """A line of a cell's process: how it goes, or what the user could mend."""
 
     progress: Progress | None = None
     error: str = ""
-    words: str = ""
-    said: str = ""
+    message: str = ""
+    notice: str = ""
 
 
 class CellProcess:
     """The process of one cell. `until` is when it has had more time than any cell can need.
 
-    said : what it told that is for the user, in sentences; who has told it takes it out.
+    notices : sentences for the user; whoever shows one takes it out.
     """
 
     def __init__(
@@ -69,14 +69,14 @@ class CellProcess:
         inherit: Sequence[int] = (),
         within: Path | None = None,
     ) -> None:
-        """Start it; the words are those of `run_cell`.
+        """Start it. The arguments are those of `run_cell`.
 
         inherit : open files that it keeps open. within : the folder it runs in.
         """
         self.folder, self.block, self.arm = folder, block, arm
-        self.heard, self.error = b"", dict[str, str]()
-        self.said = list[str]()
-        words = {
+        self.unread, self.error = b"", dict[str, str]()
+        self.notices = list[str]()
+        job = {
             "folder": str(folder),
             "block": block,
             "arm": arm,
@@ -88,7 +88,7 @@ class CellProcess:
         self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115, closed by `forget`
         self.process = start(
             f"block-{block:02d}-{arm}",
-            python("workloads.experiments.cell", json.dumps(words)),
+            python("workloads.experiments.cell", json.dumps(job)),
             last_words=self.errors,
             stdout=subprocess.PIPE,
             inherit=inherit,
@@ -103,17 +103,17 @@ class CellProcess:
 
     def hear(self, data: bytes) -> Iterator[Progress]:
         """What it reports, line by line."""
-        *lines, self.heard = (self.heard + data).split(b"\n")
+        *lines, self.unread = (self.unread + data).split(b"\n")
         for line in lines:
             with contextlib.suppress(msgspec.DecodeError, UnicodeError, RecursionError):
                 # else a library's print in a scenario
-                said = msgspec.json.decode(line, type=_Said)
-                if said.progress is not None:
-                    yield said.progress
-                elif said.said:
-                    self.said.append(said.said)
-                elif said.error:
-                    self.error = {"error": said.error, "words": said.words}
+                report = msgspec.json.decode(line, type=_Line)
+                if report.progress is not None:
+                    yield report.progress
+                elif report.notice:
+                    self.notices.append(report.notice)
+                elif report.error:
+                    self.error = {"error": report.error, "message": report.message}
 
     @property
     def late(self) -> bool:
@@ -132,17 +132,17 @@ class CellProcess:
         text, late = read_open(self.errors), self.late
         self.forget()
         if self.error:
-            raise ERRORS.get(self.error["error"], RunError)(self.error["words"])
+            raise ERRORS.get(self.error["error"], RunError)(self.error["message"])
         cell = read_cell(self.folder, self.block, self.arm)
         if cell is None:
             how = f"signal {-status}" if status < 0 else f"exit status {status}"
             ended = "it took too long and was ended, " if late else ""
-            said = f"the cell's process left no result: {ended}{how}: {gist(text)}"
+            sentence = f"the cell's process left no result: {ended}{how}: {gist(text)}"
             write_last_words(self.folder, self.block, self.arm, text)
             made = inside(self.folder, cell_name(self.block, self.arm))
             half_done.finished(made)
             run = made if (made / "manifest.json").exists() else None
-            cell = Cell(self.block, self.arm, FAILED, said.rstrip(": "), run)
+            cell = Cell(self.block, self.arm, FAILED, sentence.rstrip(": "), run)
             write_cell(self.folder, cell)
         return cell
 

@@ -107,14 +107,14 @@ def run_experiment(
     jobs: int = 1,
     cpus_each: int = 0,
     oversubscribe: bool = False,
-    way: str = "",
+    started_by: str = "",
     again: Callable[[Cell], bool] = lambda cell: False,
     command: str = "",
     databases: Path | None = None,
     on_cell: OnCell = lambda experiment, block, arm, state: None,
     on_progress: OnProgress | None = None,
     watch: Watch = lambda block, arm, progress: None,
-    say: Callable[[str], None] = lambda words: None,
+    notify: Callable[[str], None] = lambda sentence: None,
 ) -> Experiment:
     """Run what is still missing of an experiment and return it.
 
@@ -132,7 +132,7 @@ def run_experiment(
     """
     folder = Path(folder)
 
-    def told(block: int, arm: str, progress: Progress) -> None:
+    def report_progress(block: int, arm: str, progress: Progress) -> None:
         watch(block, arm, progress)
         if on_progress is not None:
             on_progress(progress)
@@ -141,7 +141,7 @@ def run_experiment(
     if jobs > 1 or cpus_each:
         _no_cpus_of_their_own(design)
     confined = parted[0] if cpus_each else ()
-    how = {"way": way, "jobs": jobs, "oversubscribed": over, "command": command}
+    how = {"way": started_by, "jobs": jobs, "oversubscribed": over, "command": command}
     with holding(folder):
         begin(design, folder)
         experiment = read_experiment(folder)
@@ -149,21 +149,23 @@ def run_experiment(
             if again(cell):
                 set_aside(folder, cell)
                 del experiment.cells[key]
-        if others := only_ours(experiment, jobs=jobs, cpus=len(confined or parted[0]), way=way):
-            say(
+        if others := only_ours(
+            experiment, jobs=jobs, cpus=len(confined or parted[0]), started_by=started_by
+        ):
+            notify(
                 "begun on another machine, by other code or with other settings, so run again "
                 f"whole: {', '.join(f'b{block:02d}' for block in others)}. What they had is in "
                 f"{folder / EARLIER}."
             )
         if jobs > 1:
-            _SideBySide(experiment, parted, how, databases, on_cell, told, say).run()
+            _SideBySide(experiment, parted, how, databases, on_cell, report_progress, notify).run()
             return experiment
         for block, arm in experiment.left():
             on_cell(experiment, block, arm, "running")
-            tell = functools.partial(told, block, arm)
+            progressed = functools.partial(report_progress, block, arm)
             cell = run_cell(
-                folder, block, arm, cpus=confined, databases=databases, how=how, on_progress=tell,
-                say=say,
+                folder, block, arm, cpus=confined, databases=databases, how=how,
+                on_progress=progressed, notify=notify,
             )  # fmt: skip
             experiment.cells[block, arm] = cell
             on_cell(experiment, block, arm, cell.state)
@@ -193,12 +195,12 @@ class _SideBySide:
         how: Mapping[str, Any],
         databases: Path | None,
         on_cell: OnCell,
-        told: Watch,
-        say: Callable[[str], None],
+        on_progress: Watch,
+        notify: Callable[[str], None],
     ) -> None:
-        self.say = say
+        self.notify = notify
         self.experiment, self.slots, self.how = experiment, parted, how
-        self.databases, self.on_cell, self.told = databases, on_cell, told
+        self.databases, self.on_cell, self.on_progress = databases, on_cell, on_progress
         self.free = list(range(len(parted)))
         self.running: dict[CellProcess, int] = {}  # -> its slot
 
@@ -218,9 +220,9 @@ class _SideBySide:
                         job = key.data
                         if data := os.read(key.fd, 1 << 16):
                             for progress in job.hear(data):
-                                self.told(job.block, job.arm, progress)
-                            while job.said:
-                                self.say(job.said.pop(0))
+                                self.on_progress(job.block, job.arm, progress)
+                            while job.notices:
+                                self.notify(job.notices.pop(0))
                         else:
                             selector.unregister(key.fileobj)
                             self._ended(job)

@@ -252,13 +252,13 @@ def free_or_ours(folder: Path, note: str = NOTE, what: str = "experiment") -> No
         )
 
 
-def in_todays_words(said: Mapping[str, Any]) -> dict[str, Any]:
+def with_todays_keys(data: Mapping[str, Any]) -> dict[str, Any]:
     """`experiment.json` as it would be written today: an older grid calls a system `way`.
 
-    >>> in_todays_words({"axes": {"way": ["a"]}, "points": {"a": {"way": "a"}}})
+    >>> with_todays_keys({"axes": {"way": ["a"]}, "points": {"a": {"way": "a"}}})
     {'axes': {'system': ['a']}, 'points': {'a': {'system': 'a'}}}
     """
-    now = {"axes": {}, "points": {}} | dict(said)
+    now = {"axes": {}, "points": {}} | dict(data)
     axes, points = now["axes"], now["points"]
     if isinstance(axes, dict):
         now["axes"] = _todays_axes(axes)
@@ -290,7 +290,7 @@ def asked_alike(design: Design, folder: Path) -> dict[str, Any]:
 def write_cell(folder: Path, cell: Cell) -> None:
     """Keep a cell's state beside its run folder, in one step."""
     path = _state_file(folder, cell.block, cell.arm)
-    said = {
+    data = {
         "cwkit": FORMAT_VERSION,
         "block": cell.block,
         "arm": cell.arm,
@@ -300,7 +300,7 @@ def write_cell(folder: Path, cell: Cell) -> None:
         "took_s": round(cell.took_s, 3),
     }
     try:
-        write_json(path, said)
+        write_json(path, data)
     except OSError as error:
         raise unwritable(folder, error) from error
 
@@ -343,13 +343,13 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_CELLS)]
 _Scalar = str | int | float | bool
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class _Kept(msgspec.Struct, frozen=True, rename={"reason": "words"}):
     """A cell's state as its file has it."""
 
     block: _Count
     arm: str
     state: Literal["done", "failed", "refused", "missing"]
-    words: str
+    reason: str
     run: str
     took_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0
 
@@ -390,22 +390,22 @@ def _no_arms(arms: Mapping[str, Any]) -> str:
     return ""
 
 
-def _wrong(said: _Asked) -> str:
+def _fault(asked: _Asked) -> str:
     """What of an experiment's file cannot be, as a part of a sentence; "" where all can."""
-    arms = sorted(said.arms)
-    if why := no_name(said.experiment) or _no_arms(said.arms):
+    arms = sorted(asked.arms)
+    if why := no_name(asked.experiment) or _no_arms(asked.arms):
         return why
-    if len(said.order) != said.blocks or any(sorted(block) != arms for block in said.order):
+    if len(asked.order) != asked.blocks or any(sorted(block) != arms for block in asked.order):
         return "`order` has not each arm once in each block"
-    if said.baseline and said.baseline not in said.arms:
+    if asked.baseline and asked.baseline not in asked.arms:
         return "`baseline` is none of the arms"
-    for arm, point in said.points.items():
-        if arm not in said.arms:
+    for arm, point in asked.points.items():
+        if arm not in asked.arms:
             return "`points` names arms that are none"
         for axis, value in point.items():
-            if value not in said.axes.get(axis, ()):
+            if value not in asked.axes.get(axis, ()):
                 return f"`points` has a value of {visible(repr(axis))} that its axis has not"
-    for arm, values in said.arms.items():
+    for arm, values in asked.arms.items():
         try:
             Plan(**values)
         except (ValidationError, TypeError) as error:
@@ -417,34 +417,34 @@ def _wrong(said: _Asked) -> str:
 def _read(folder: Path) -> dict[str, Any]:
     path = Path(folder) / NOTE
     try:
-        said: dict[str, Any] = read_versioned(path, way_out=AGAIN)
+        data: dict[str, Any] = read_versioned(path, way_out=AGAIN)
     except FileNotFoundError:
         raise RunError(f"{folder}: not an experiment (it has no {NOTE}).") from None
-    return in_todays_words(said)
+    return with_todays_keys(data)
 
 
 def read_experiment(folder: Path) -> Experiment:
     """Read an experiment folder; its runs are read when a cell is. Raises RunError."""
     folder = Path(folder)
     path = folder / NOTE
-    said: _Asked = converted(path, _read(folder), _Asked, AGAIN)
-    if why := _wrong(said):
+    asked: _Asked = converted(path, _read(folder), _Asked, AGAIN)
+    if why := _fault(asked):
         raise RunError(f"{path}: {why}. It was cut or edited. {AGAIN}")
     made = Experiment(
         folder,
         Design(
-            said.experiment,
-            said.question,
-            said.arms,
-            blocks=said.blocks,
-            seed=said.seed,
-            baseline=said.baseline or "",
-            axes=said.axes,
-            points=said.points,
+            asked.experiment,
+            asked.question,
+            asked.arms,
+            blocks=asked.blocks,
+            seed=asked.seed,
+            baseline=asked.baseline or "",
+            axes=asked.axes,
+            points=asked.points,
         ),
-        said.order,
+        asked.order,
     )
-    found = [_cell(folder, entry, path) for entry in said.cells]
+    found = [_cell(folder, entry, path) for entry in asked.cells]
     for state in sorted(folder.glob(f"*{STATE_OF_A_CELL}")):
         # None: set aside by another process, just now
         if (cell := _kept(folder, state)) is not None:
@@ -472,25 +472,25 @@ def _kept(folder: Path, path: Path) -> Cell | None:
     """A cell by its file, None where that is not there. Raises RunError."""
     way_out = "Remove it, and its cell is run again."
     try:
-        said: _Kept = read_versioned(path, _Kept, way_out)
+        kept: _Kept = read_versioned(path, _Kept, way_out)
     except FileNotFoundError:
         return None
-    if path.name != f"{cell_name(said.block, said.arm)}{STATE_OF_A_CELL}":
-        where = f"block {said.block}, arm {visible(repr(said.arm[:LONGEST_ARM]))}"
+    if path.name != f"{cell_name(kept.block, kept.arm)}{STATE_OF_A_CELL}":
+        where = f"block {kept.block}, arm {visible(repr(kept.arm[:LONGEST_ARM]))}"
         raise RunError(f"{path}: has the name of another cell than {where}. {way_out}")
-    return _cell(folder, said, path)
+    return _cell(folder, kept, path)
 
 
-def _cell(folder: Path, said: _Kept, path: Path) -> Cell:
+def _cell(folder: Path, kept: _Kept, path: Path) -> Cell:
     """A cell as `path` says it. Raises RunError for a run that we would not call so."""
-    if said.run and not _is_run_of(said.run, said.block, said.arm):
+    if kept.run and not _is_run_of(kept.run, kept.block, kept.arm):
         raise RunError(
-            f"{path}: calls the run of block {said.block}, arm {visible(repr(said.arm))}, "
-            f"{visible(repr(said.run[:LONGEST_ARM]))}, which is not its name. It was edited. "
+            f"{path}: calls the run of block {kept.block}, arm {visible(repr(kept.arm))}, "
+            f"{visible(repr(kept.run[:LONGEST_ARM]))}, which is not its name. It was edited. "
             "Remove it, and its cell is run again."
         )
-    run = inside(folder, said.run) if said.run else None
-    return Cell(said.block, said.arm, said.state, said.words, run, said.took_s)
+    run = inside(folder, kept.run) if kept.run else None
+    return Cell(kept.block, kept.arm, kept.state, kept.reason, run, kept.took_s)
 
 
 def _is_run_of(name: str, block: int, arm: str) -> bool:

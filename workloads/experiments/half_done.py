@@ -34,20 +34,20 @@ def finish_and_set_aside(
     Called with the cell's lock held. Raises FolderUnwritable, RunError for a folder that leads out.
     """
     name = cell_name(block, arm)
-    place, words = inside(folder, name), f"{name}{SUFFIX}"
+    place, stderr_name = inside(folder, name), f"{name}{SUFFIX}"
     if not place.exists():
-        remove(folder, words)
+        remove(folder, stderr_name)
         return ""
     why = finished(place, on_progress)
     if not place.exists():
-        remove(folder, words)
+        remove(folder, stderr_name)
         return f"{name} was cut short before anything was measured, so nothing of it is kept."
     earlier = folder / EARLIER
     before = set(earlier.iterdir()) if earlier.is_dir() else set()
     try:
-        move_aside(folder, EARLIER, name, {words: SUFFIX, name: ""})
+        move_aside(folder, EARLIER, name, {stderr_name: SUFFIX, name: ""})
     except OSError as error:
         raise unwritable(folder, error) from error
     (kept,) = [path for path in set(earlier.iterdir()) - before if path.is_dir()]
-    said = f"{name} was cut short and is run again; what it had is in {kept}."
-    return f"{said} It could not be finished: {why}" if why else said
+    sentence = f"{name} was cut short and is run again; what it had is in {kept}."
+    return f"{sentence} It could not be finished: {why}" if why else sentence

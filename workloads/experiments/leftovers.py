@@ -31,7 +31,7 @@ HALF_A_MANIFEST = re.compile(rf"{re.escape(MANIFEST)}\.[0-9]+\.new")
 DYING_S = 5.0
 """How long is waited for the children of a process that was killed just now, s."""
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass
@@ -49,7 +49,7 @@ def recover_all(
     runs: Sequence[Path],
     places: Sequence[Path],
     *,
-    say: Say = lambda words: None,
+    notify: Notify = lambda sentence: None,
     on_progress: OnProgress | None = None,
 ) -> Cleared:
     """Finish every run that was left, and clear the temporary folders of killed processes.
@@ -60,20 +60,20 @@ def recover_all(
     done = Cleared()
     for left in left_over(*places, wait_s=DYING_S):
         if (folder := _run_of(left, done)) is not None:
-            _finish(folder, say, on_progress, done)
+            _finish(folder, notify, on_progress, done)
         if left.path.exists() and not _needed(left) and clear(left):
             done.folders.append(left.path)
-            say(f"{left.path}: cleared.")
+            notify(f"{left.path}: cleared.")
     for place in runs:
         for folder in interrupted(place, wait_s=DYING_S):
-            _finish(folder, say, on_progress, done)
+            _finish(folder, notify, on_progress, done)
         for folder in _with_templates(place):
-            say(f"{folder}: cleared of loaded databases.")
+            notify(f"{folder}: cleared of loaded databases.")
             done.folders.append(folder / TEMPLATES)
     return done
 
 
-def _finish(folder: Path, say: Say, on_progress: OnProgress | None, done: Cleared) -> None:
+def _finish(folder: Path, notify: Notify, on_progress: OnProgress | None, done: Cleared) -> None:
     try:
         made = recover(folder, on_progress=on_progress)
     except (RunError, RunFailed) as error:
@@ -83,7 +83,7 @@ def _finish(folder: Path, say: Say, on_progress: OnProgress | None, done: Cleare
     if made.what == "whole":
         return
     done.runs.append(made)
-    say(f"{folder}: {sentence(made)}")
+    notify(f"{folder}: {sentence(made)}")
 
 
 def sentence(made: Recovered) -> str:

@@ -95,7 +95,7 @@ class SweepItems:
         self.parted: list[tuple[int, ...]] = []
         self.taken: dict[str, int] = {}  # xdist's worker -> its slot
         self.held = contextlib.ExitStack()
-        self.said: list[str] = []
+        self.notices: list[str] = []
         self.folder = Path()
         if self.worker:
             self.folder = Path(self.worker["sweep_folder"])
@@ -135,7 +135,7 @@ class SweepItems:
             begin(self.sweep.design, self.folder)
             note_sweep(self.folder, self.sweep)
             cpus = len(self.parted[0]) if self.parted else 0  # alone it uses all of them
-            only_ours(read_experiment(self.folder), jobs=self.jobs, cpus=cpus, way="pytest")
+            only_ours(read_experiment(self.folder), jobs=self.jobs, cpus=cpus, started_by="pytest")
         except MENDABLE as error:
             self.held.close()
             raise pytest.UsageError(visible(error, keep="\n")) from error
@@ -168,12 +168,14 @@ class SweepItems:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" and not self.worker:
-            self.said += [str(words) for name, words in report.user_properties if name == "said"]
+            self.notices += [
+                str(notice) for name, notice in report.user_properties if name == "notice"
+            ]
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if not self.config.option.collectonly:
-            for words in self.said:
-                terminalreporter.write_line(visible(words))
+            for notice in self.notices:
+                terminalreporter.write_line(visible(notice))
             terminalreporter.write_line(f"The sweep's table: cwkit show {self.folder}")
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
@@ -243,7 +245,7 @@ class CellItem(pytest.Item):
                 "oversubscribed": items.over,
                 "command": command,
             },
-            say=lambda words: self.user_properties.append(("said", words)),
+            notify=lambda notice: self.user_properties.append(("notice", notice)),
         )
 
     def _judge(self, cell: Cell) -> None:

@@ -167,9 +167,9 @@ def _arms(
     complaints = Complaints()
     for i, hit in enumerate(used):
         if not hit:
-            words = "this rule leaves out no combination of the grid."
-            complaints.found.append(checked.source.wrong(("skip", i), words))
-    complaints.tell()
+            reason = "this rule leaves out no combination of the grid."
+            complaints.found.append(checked.source.wrong(("skip", i), reason))
+    complaints.raise_all()
     if not arms:
         raise checked.source.wrong(
             ("skip", 0), "the rules leave out every combination of the grid."
@@ -188,14 +188,14 @@ def _rules(
         given = dict(_flat(rule.model_extra or {}))
         with complaints.noted():
             if not given:
-                words = "a rule needs an axis and its value beside why."
-                raise checked.source.wrong(("skip", i), words)
+                reason = "a rule needs an axis and its value beside why."
+                raise checked.source.wrong(("skip", i), reason)
         for axis, values in given.items():
             at: At = ("skip", i, *axis.split("."))
             with complaints.noted():
                 wanted[axis] = _places(checked, at, axis, values, axes, known)
         rules.append((rule, wanted))
-    complaints.tell()
+    complaints.raise_all()
     return rules
 
 
@@ -279,11 +279,11 @@ def arm_name(point: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> str
     >>> arm_name({"system": "libsql immediate", "writers": 4, "keys": "uniform"}, axes)
     'libsql immediate, writers 4'
     """
-    said = [point["system"]] if "system" in point else []
+    parts = [point["system"]] if "system" in point else []
     for axis, values in axes.items():
         if axis != "system" and len(values) > 1:
-            said.append(f"{axis} {shown(point[axis])}")
-    return ", ".join(said)
+            parts.append(f"{axis} {shown(point[axis])}")
+    return ", ".join(parts)
 
 
 def shown(value: Any) -> str:

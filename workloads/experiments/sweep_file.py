@@ -44,7 +44,7 @@ _LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_.\"'-]){_PART}(?:\.[ \t]*+{_PART}){{{2 
 """Found before tomllib reads the file, for it takes a time that grows with the square of a key."""
 
 
-OLD_WORDS = {"way": "system"}
+OLD_KEYS = {"way": "system"}
 """What older files call a system, also as an axis."""
 
 
@@ -96,12 +96,12 @@ class Source:
     path: Path
     lines: Mapping[At, int]
 
-    def wrong(self, at: At, words: str) -> Wrong:
+    def wrong(self, at: At, reason: str) -> Wrong:
         """A complaint: the file, the line of `at` or of what holds it, and the words."""
         while at and at not in self.lines:
             at = at[:-1]
         line = self.lines[at] if at else 0
-        return Wrong(f"{self.path}{f', line {line}' if line else ''}: {words}", line)
+        return Wrong(f"{self.path}{f', line {line}' if line else ''}: {reason}", line)
 
 
 class Complaints:
@@ -118,15 +118,17 @@ class Complaints:
         except Wrong as wrong:
             self.found.append(wrong)
 
-    def tell(self) -> None:
+    def raise_all(self) -> None:
         """Raises PlanError where there are any, in the order of their lines."""
-        told = list(dict.fromkeys(str(w) for w in sorted(self.found, key=lambda wrong: wrong.line)))
-        if len(told) == 1:
-            raise PlanError(told[0])
-        if told:
-            more = len(told) - MOST_COMPLAINTS
+        sentences = list(
+            dict.fromkeys(str(w) for w in sorted(self.found, key=lambda wrong: wrong.line))
+        )
+        if len(sentences) == 1:
+            raise PlanError(sentences[0])
+        if sentences:
+            more = len(sentences) - MOST_COMPLAINTS
             rest = [f"… and {more} more mistakes."] if more > 0 else []
-            raise PlanErrors([*told[:MOST_COMPLAINTS], *rest])
+            raise PlanErrors([*sentences[:MOST_COMPLAINTS], *rest])
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def check_file(path: Path, blocks: int | None = None) -> Checked:
         line = text.count("\n", 0, found.start()) + 1
         raise PlanError(f"{path}, line {line}: {_TOO_DEEP}")
     try:
-        said, lines = _renamed(tomllib.loads(text), lines_of(text))
+        data, lines = _renamed(tomllib.loads(text), lines_of(text))
         source = Source(path, lines)
     except tomllib.TOMLDecodeError as error:
         raise PlanError(f"{path}{_line_of(error, text)}") from error
@@ -168,41 +170,41 @@ def check_file(path: Path, blocks: int | None = None) -> Checked:
     except ValueError as error:  # a number of more than 4,300 digits
         raise PlanError(f"{path}: is no TOML: a number is too long ({visible(error)}).") from error
     complaints = Complaints()
-    _values_are_some(source, said, complaints)
-    complaints.tell()
-    file = _file_of(source, said, complaints)
+    _values_are_some(source, data, complaints)
+    complaints.raise_all()
+    file = _file_of(source, data, complaints)
     _not_too_many(source, file, file.blocks if blocks is None else blocks)
     checked = _Check(source, file, complaints).whole()
-    complaints.tell()
+    complaints.raise_all()
     return checked
 
 
 def _renamed(
-    said: Mapping[str, Any], lines: Mapping[At, int]
+    data: Mapping[str, Any], lines: Mapping[At, int]
 ) -> tuple[dict[str, Any], dict[At, int]]:
     """A file with today's words in place of older ones, where it does not give both."""
-    words = {old: new for old, new in OLD_WORDS.items() if new not in said}
-    now = {words.get(key, key): value for key, value in said.items()}
+    new_keys = {old: new for old, new in OLD_KEYS.items() if new not in data}
+    now = {new_keys.get(key, key): value for key, value in data.items()}
     rules = now.get("skip")
     if isinstance(rules, list):
         now["skip"] = [
-            {_word(key, rule): value for key, value in rule.items()}
+            {_todays_key(key, rule): value for key, value in rule.items()}
             if isinstance(rule, dict)
             else rule
             for rule in rules
         ]
     places = {}
     for at, line in lines.items():
-        if at[0] in words:
-            at = (words[str(at[0])], *at[1:])
-        elif at[0] == "skip" and len(at) > 2 and at[2] in OLD_WORDS:
-            places[(*at[:2], OLD_WORDS[str(at[2])], *at[3:])] = line
+        if at[0] in new_keys:
+            at = (new_keys[str(at[0])], *at[1:])
+        elif at[0] == "skip" and len(at) > 2 and at[2] in OLD_KEYS:
+            places[(*at[:2], OLD_KEYS[str(at[2])], *at[3:])] = line
         places[at] = line
     return now, places
 
 
-def _word(key: str, given: Mapping[str, Any]) -> str:
-    new = OLD_WORDS.get(key, key)
+def _todays_key(key: str, given: Mapping[str, Any]) -> str:
+    new = OLD_KEYS.get(key, key)
     return key if new in given else new
 
 
@@ -226,13 +228,13 @@ def _line_of(error: tomllib.TOMLDecodeError, text: str) -> str:
     if not found:
         return f": is no TOML: {visible(error)}"
     line = found.group(2) or str(len(text.splitlines()))
-    words = visible(found.group(1))
-    return f", line {line}: is no TOML: {words[0].lower()}{words[1:]}."
+    reason = visible(found.group(1))
+    return f", line {line}: is no TOML: {reason[0].lower()}{reason[1:]}."
 
 
-def _values_are_some(source: Source, said: Mapping[str, Any], complaints: Complaints) -> None:
+def _values_are_some(source: Source, data: Mapping[str, Any], complaints: Complaints) -> None:
     """TOML's whole numbers have 64 bits and its numbers may be none: no value of ours is such."""
-    left: list[tuple[At, Any]] = [((), said)]
+    left: list[tuple[At, Any]] = [((), data)]
     while left:
         at, value = left.pop()
         if len(at) > DEEPEST:
@@ -247,16 +249,16 @@ def _values_are_some(source: Source, said: Mapping[str, Any], complaints: Compla
             complaints.found.append(source.wrong(at, f"{at[-1]}: {value} is no number to use."))
 
 
-def _file_of(source: Source, said: Mapping[str, Any], complaints: Complaints) -> File:
+def _file_of(source: Source, data: Mapping[str, Any], complaints: Complaints) -> File:
     """The file's own keys. What is wrong with them is noted; the rest is there to be checked."""
     try:
-        return File(**said)
+        return File(**data)
     except ValidationError as error:
         complaints.found += [
             _of_the_file(source, error, number) for number in range(error.error_count())
         ]
         bad = {str(one["loc"][0]) for one in error.errors()}
-    well = {key: said[key] for key in File.model_fields if key in said and key not in bad}
+    well = {key: data[key] for key in File.model_fields if key in data and key not in bad}
     return File(**({"question": "?"} | well))
 
 
@@ -291,12 +293,12 @@ def _not_too_many(source: Source, file: File, blocks: int) -> None:
     count = blocks * max(len(file.system), 1) * math.prod(max(len(axis), 1) for axis in axes)
     if count > MOST_CELLS:
         raise PlanError(
-            f"{source.path}: the grid has {words_of(count)} cells in {words_of(blocks)} blocks; "
-            f"{MOST_CELLS:,} are the most. Take fewer values, or several sweeps."
+            f"{source.path}: the grid has {count_text(count)} cells in {count_text(blocks)} "
+            f"blocks; {MOST_CELLS:,} are the most. Take fewer values, or several sweeps."
         )
 
 
-def words_of(count: int) -> str:
+def count_text(count: int) -> str:
     """A count, in words where nobody would read its digits."""
     return f"{count:,}" if count < 10**15 else "more than 10**15"
 
@@ -390,14 +392,16 @@ class _Check:
 
     def _field(self, at: At, name: str, value: Any) -> None:
         if name not in FIELDS:
-            words = _no_such(name, FIELDS, "field of a plan")
+            reason = _no_such(name, FIELDS, "field of a plan")
             if name in self.params:
-                words = f"{name} is the scenario's: give it under [{at[0]}.params]."
+                reason = f"{name} is the scenario's: give it under [{at[0]}.params]."
             elif name in Retry.model_fields:
-                words = f"{name} belongs to the retries: give it under [{at[0]}.retry]."
+                reason = f"{name} belongs to the retries: give it under [{at[0]}.retry]."
             elif name in NOT_OF_A_PLAN:
-                words = f"{name} is the sweep's own, at the top of the file: each block draws anew."
-            raise self.source.wrong(at, words)
+                reason = (
+                    f"{name} is the sweep's own, at the top of the file: each block draws anew."
+                )
+            raise self.source.wrong(at, reason)
         try:
             # A complaint about another field cannot come: the others are all defaults.
             made = Plan(**{name: value})
@@ -422,10 +426,10 @@ class _Check:
             return
         if not taken:
             what = f"parameter of {' or '.join(self.shapes)}"
-            words = _no_such(param, self.params, what)
+            reason = _no_such(param, self.params, what)
             if param in FIELDS:
-                words = f"{param} is no parameter of a scenario: give it under [plan] itself."
-            raise self.source.wrong(at, words)
+                reason = f"{param} is no parameter of a scenario: give it under [plan] itself."
+            raise self.source.wrong(at, reason)
         for shape in taken:
             try:
                 made = shape(**{param: value})

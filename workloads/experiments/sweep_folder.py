@@ -19,9 +19,9 @@ from workloads.experiments.experiment import (
     STATE_OF_A_CELL,
     SWEEP_NOTE,
     Experiment,
-    in_todays_words,
     read_experiment,
     unwritable,
+    with_todays_keys,
 )
 from workloads.experiments.sweep import Skipped, Sweep, planned_s
 from workloads.files import read_text, read_versioned, replace, write_json
@@ -40,8 +40,8 @@ def asked_before(sweep: Sweep, runs: Path) -> list[Experiment]:
     found = []
     for path in sorted(Path(runs).glob(f"*/{NOTE}"), reverse=True):
         try:
-            said = in_todays_words(read_versioned(path))
-            if all(said.get(key) == value for key, value in wanted.items()):
+            data = with_todays_keys(read_versioned(path))
+            if all(data.get(key) == value for key, value in wanted.items()):
                 found.append(read_experiment(path.parent))
         except (OSError, rec.RunError):  # cut, or no experiment at all: not this one
             continue
@@ -65,7 +65,7 @@ def choose_folder(sweep: Sweep, runs: Path, *, new: bool = False, finished: bool
 def note_sweep(folder: Path, sweep: Sweep) -> None:
     """Keep beside the experiment which file it is of, that file, and what its rules leave out."""
     folder = Path(folder)
-    said = {
+    data = {
         "cwkit": rec.FORMAT_VERSION,
         "file": sweep.path.name,
         "control": sweep.control,
@@ -75,7 +75,7 @@ def note_sweep(folder: Path, sweep: Sweep) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.path.lexists(folder / SWEEP_FILE):
             replace(folder / SWEEP_FILE, read_text(sweep.path, named=True))
-        write_json(folder / SWEEP_NOTE, said)
+        write_json(folder / SWEEP_NOTE, data)
     except OSError as error:
         raise unwritable(folder, error) from error
 

@@ -21,18 +21,18 @@ def made(tmp_path_factory):
             "warmup_s": 0, "duration_s": 9}  # fmt: skip
     folder = tmp_path_factory.mktemp("made") / "e"
     asked = Design("e", "?", {"one": plan, "other": plan | {"seed": 1}}, blocks=2)
-    run_experiment(asked, folder, way="sweep")
+    run_experiment(asked, folder, started_by="sweep")
     return folder
 
 
 @pytest.fixture
 def half_done(made, tmp_path):
-    """Block 0 has one of its two cells, block 1 has both; `say` changes the one's manifest."""
+    """Block 0 has one of its two cells, block 1 has both; `change` edits the manifests."""
     folder = tmp_path / "e"
     shutil.copytree(made, folder)
     (folder / "b00-other.cell.json").unlink()
 
-    def say(part="conduct", **changes):
+    def change(part="conduct", **changes):
         for path in folder.glob("b*/manifest.json"):
             manifest = json.loads(path.read_text())
             manifest["conduct"] = HOW
@@ -42,7 +42,7 @@ def half_done(made, tmp_path):
             path.write_text(json.dumps(manifest))
         return read_experiment(folder)
 
-    return say
+    return change
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,10 @@ def half_done(made, tmp_path):
 )
 def test_a_half_done_block_that_was_begun_otherwise_is_run_again_whole(half_done, part, changes):
     experiment = half_done(part, **changes)
-    assert only_ours(experiment, jobs=1, way="sweep") == [0]
+    assert only_ours(experiment, jobs=1, started_by="sweep") == [0]
     assert sorted(experiment.left()) == [(0, "one"), (0, "other")]  # a finished block is kept
     assert (experiment.folder / "earlier" / "b00-one.1" / "manifest.json").exists()
-    assert only_ours(read_experiment(experiment.folder), jobs=1, way="sweep") == []
+    assert only_ours(read_experiment(experiment.folder), jobs=1, started_by="sweep") == []
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_half_done_block_that_was_begun_otherwise_is_run_again_whole(half_done
 )
 def test_one_that_was_begun_alike_or_does_not_say_goes_on(half_done, part, changes):
     experiment = half_done(part, **changes)
-    assert only_ours(experiment, jobs=1, way="sweep") == []
+    assert only_ours(experiment, jobs=1, started_by="sweep") == []
     assert experiment.left() == [(0, "other")]
 
 

@@ -62,16 +62,16 @@ def test_an_interrupted_experiment_goes_on_and_repeats_nothing(tmp_path):
     (tmp_path / "e" / cell_name(block, arm)).mkdir()
     again = []
 
-    def note(*words):
-        again.append(words[1:])
+    def note(*event):
+        again.append(event[1:])
 
     made = run_experiment(design(), tmp_path / "e", on_cell=note)
     assert made.complete
-    assert len([words for words in again if words[2] == "running"]) == 4
+    assert len([event for event in again if event[2] == "running"]) == 4
     for key, when in started.items():
         assert made.cells[key].read().manifest.started == when
     run_experiment(
-        design(), tmp_path / "e", on_cell=lambda *words: pytest.fail("ran a finished cell")
+        design(), tmp_path / "e", on_cell=lambda *event: pytest.fail("ran a finished cell")
     )
 
 
@@ -203,7 +203,7 @@ def test_a_cell_run_by_hand_is_kept_and_not_run_again(tmp_path):
     assert len(manifest.machine.id) == 12
     assert run_cell(tmp_path / "e", 0, "null") == made
     seen = []
-    run_experiment(asked, tmp_path / "e", on_cell=lambda *words: seen.append(words[1:]))
+    run_experiment(asked, tmp_path / "e", on_cell=lambda *event: seen.append(event[1:]))
     assert seen == [(0, "other", "running"), (0, "other", "done")]
     with pytest.raises(rec.RunError, match="no cell of block 7"):
         run_cell(tmp_path / "e", 7, "null")
@@ -212,10 +212,10 @@ def test_a_cell_run_by_hand_is_kept_and_not_run_again(tmp_path):
 def test_an_older_folder_is_read_and_goes_on(tmp_path):
     folder = tmp_path / "e"
     run_experiment(design(blocks=1, arms=NULL), folder)
-    said = json.loads((folder / "experiment.json").read_text())
-    said = {key: said[key] for key in said if key not in ("axes", "points")}
+    data = json.loads((folder / "experiment.json").read_text())
+    data = {key: data[key] for key in data if key not in ("axes", "points")}
     made = read_experiment(folder)
-    said["cells"] = [
+    data["cells"] = [
         {
             "block": cell.block,
             "arm": cell.arm,
@@ -225,21 +225,21 @@ def test_an_older_folder_is_read_and_goes_on(tmp_path):
         }
         for cell in made.cells.values()
     ]
-    (folder / "experiment.json").write_text(json.dumps(said))
+    (folder / "experiment.json").write_text(json.dumps(data))
     for path in folder.glob("*.cell.json"):
         path.unlink()
     assert read_experiment(folder).cells.keys() == made.cells.keys()
     run_experiment(
         design(blocks=1, arms=NULL),
         folder,
-        on_cell=lambda *words: pytest.fail("ran a finished cell"),
+        on_cell=lambda *event: pytest.fail("ran a finished cell"),
     )
     rerun = []
     run_experiment(
         design(blocks=1, arms=NULL),
         folder,
         again=lambda cell: cell.arm == "null",
-        on_cell=lambda *words: rerun.append(words[2]),
+        on_cell=lambda *event: rerun.append(event[2]),
     )
     assert rerun == ["null", "null"]
 

@@ -79,6 +79,6 @@ def test_set_up_without_its_parts_ends_well_and_says_what_is_lost(
     monkeypatch.setattr(install, "make_venv", lambda: False)
     monkeypatch.setattr(sys, "argv", ["install.py", "--retry"])
     assert install.main() == 0
-    said = capsys.readouterr().out
-    assert "Without the part: Doing it failed: no such package." in said
-    assert "Something is lost.\nTo try again: make setup" in said
+    out = capsys.readouterr().out
+    assert "Without the part: Doing it failed: no such package." in out
+    assert "Something is lost.\nTo try again: make setup" in out

@@ -40,12 +40,12 @@ def run(tmp_path):
     """Runs pytest on a sweep in a process of its own: its status and what it printed."""
     (tmp_path / "tiny.toml").write_text(SWEEP, encoding="utf-8")
 
-    def run_pytest(*words: str) -> tuple[int, str]:
+    def run_pytest(*argv: str) -> tuple[int, str]:
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "pytest", "workloads", "--no-header", "-v"),
                 *("--sweep", str(tmp_path / "tiny.toml"), "--into", str(tmp_path / "e")),
-                *("-o", f"cache_dir={tmp_path / 'cache'}", *words),
+                *("-o", f"cache_dir={tmp_path / 'cache'}", *argv),
             ],
             cwd=ROOT,
             env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")},
@@ -60,11 +60,11 @@ def run(tmp_path):
 
 def test_pytest_runs_the_cells_of_a_sweep_and_nothing_else(run, tmp_path):
     over = ["--oversubscribe"] if CPUS < 2 else []
-    status, said = run("-n", "2", *over)
-    assert status == 1, said
-    assert "1 failed, 1 passed, 1 skipped" in said, said
-    assert "committed increments" in said and "syntax error" in said
-    assert "Traceback" not in said and f"cwkit show {tmp_path / 'e'}" in said
+    status, out = run("-n", "2", *over)
+    assert status == 1, out
+    assert "1 failed, 1 passed, 1 skipped" in out, out
+    assert "committed increments" in out and "syntax error" in out
+    assert "Traceback" not in out and f"cwkit show {tmp_path / 'e'}" in out
     made = read_experiment(tmp_path / "e")
     states = {arm: cell.state for (_, arm), cell in made.cells.items()}
     assert states == {"sound": "done", "broken": "failed", "refused": "refused"}
@@ -76,34 +76,34 @@ def test_pytest_runs_the_cells_of_a_sweep_and_nothing_else(run, tmp_path):
 
     # Again: what is finished is not run again, and a failure stays one.
     before = {path: path.read_text() for path in (tmp_path / "e").glob("*.cell.json")}
-    status, said = run("-k", "b00/sound or broken")
-    assert status == 1 and "1 failed, 1 passed, 1 deselected" in said
-    assert "b00/sound DONE BEFORE" in said and "committed increments" in said
+    status, out = run("-k", "b00/sound or broken")
+    assert status == 1 and "1 failed, 1 passed, 1 deselected" in out
+    assert "b00/sound DONE BEFORE" in out and "committed increments" in out
     assert {path: path.read_text() for path in (tmp_path / "e").glob("*.cell.json")} == before
     # --lf runs the failed one again, and keeps the earlier one.
-    status, said = run("--lf")
-    assert status == 1 and "1 failed" in said and "passed" not in said
+    status, out = run("--lf")
+    assert status == 1 and "1 failed" in out and "passed" not in out
     changed = {path.name for path, text in before.items() if path.read_text() != text}
     assert changed == {"b00-broken.cell.json"}
     assert (tmp_path / "e" / "earlier" / "b00-broken.1" / "manifest.json").exists()
 
 
 def test_pytest_takes_the_name_of_a_shipped_sweep(run):
-    status, said = run("--sweep", "planted-slowdown", "--collect-only", "-q")
-    assert status == 0 and "b00/slower" in said, said
-    status, said = run("--sweep", "planted-slow")
-    assert status == 4 and "Did you mean 'planted-slowdown'?" in said and "Traceback" not in said
+    status, out = run("--sweep", "planted-slowdown", "--collect-only", "-q")
+    assert status == 0 and "b00/slower" in out, out
+    status, out = run("--sweep", "planted-slow")
+    assert status == 4 and "Did you mean 'planted-slowdown'?" in out and "Traceback" not in out
 
 
 def test_what_pytest_cannot_run_is_one_sentence(run, tmp_path):
-    status, said = run("-n", str(CPUS + 1))
-    assert status == 4 and "--oversubscribe" in said and not (tmp_path / "e").exists()
-    assert said.strip().splitlines()[-1].startswith(f"ERROR: {CPUS + 1} workers (-n) at a time")
+    status, out = run("-n", str(CPUS + 1))
+    assert status == 4 and "--oversubscribe" in out and not (tmp_path / "e").exists()
+    assert out.strip().splitlines()[-1].startswith(f"ERROR: {CPUS + 1} workers (-n) at a time")
     (tmp_path / "e").mkdir()
     (tmp_path / "e" / "app.py").touch()
-    status, said = run()
-    assert status == 4 and "is not empty (it holds 'app.py')" in said and "Traceback" not in said
+    status, out = run()
+    assert status == 4 and "is not empty (it holds 'app.py')" in out and "Traceback" not in out
     assert [path.name for path in (tmp_path / "e").iterdir()] == ["app.py"]
     (tmp_path / "tiny.toml").write_text(SWEEP.replace("blocks", "blcks"), encoding="utf-8")
-    status, said = run()
-    assert status == 4 and "tiny.toml, line 3: there is no key 'blcks' here." in said
+    status, out = run()
+    assert status == 4 and "tiny.toml, line 3: there is no key 'blcks' here." in out

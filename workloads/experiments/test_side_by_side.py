@@ -84,7 +84,7 @@ def test_jobs_run_side_by_side_each_on_its_cpus(tmp_path):
         tmp_path / "e",
         jobs=jobs,
         oversubscribe=True,
-        way="sweep",
+        started_by="sweep",
         command="cwkit sweep t",
         watch=lambda block, arm, progress: seen.append((block, arm)),
     )
@@ -94,12 +94,12 @@ def test_jobs_run_side_by_side_each_on_its_cpus(tmp_path):
     for cell in made.cells.values():
         manifest = cell.read().manifest
         assert manifest.ok, manifest
-        said = manifest.conduct
-        assert (said.way, said.jobs, said.oversubscribed) == ("sweep", jobs, over)
+        conduct = manifest.conduct
+        assert (conduct.way, conduct.jobs, conduct.oversubscribed) == ("sweep", jobs, over)
         assert manifest.command == "cwkit sweep t"
-        assert all(worker.cpus == said.cpus for worker in manifest.workers)
+        assert all(worker.cpus == conduct.cpus for worker in manifest.workers)
         assert "conductor_cpu_s" in manifest.foreign.data()
-        used.add(said.cpus)
+        used.add(conduct.cpus)
     assert used <= parted
     assert seen and set(seen) <= set(made.cells)
     assert not (tmp_path / "e" / ".cwkit-templates").exists()
@@ -141,8 +141,8 @@ def test_a_confined_run_is_measured_on_its_own_cpus_only():
     cpu = ALLOWED[0]
     burning = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\n"
     burning += "print(flush=True)\nwhile True: pass"
-    words = [sys.executable, "-c", burning, str(cpu)]
-    stranger = subprocess.Popen(words, stdout=subprocess.PIPE)
+    argv = [sys.executable, "-c", burning, str(cpu)]
+    stranger = subprocess.Popen(argv, stdout=subprocess.PIPE)
     try:
         assert stranger.stdout is not None
         stranger.stdout.readline()
@@ -184,7 +184,7 @@ def test_a_cell_whose_process_is_killed_is_a_failure_and_the_rest_goes_on(tmp_pa
         "sound": FAST,
     }
     made = run_experiment(
-        design(arms=arms, blocks=1), tmp_path / "e", jobs=2, oversubscribe=True, way="sweep"
+        design(arms=arms, blocks=1), tmp_path / "e", jobs=2, oversubscribe=True, started_by="sweep"
     )
     states = {arm: cell.state for (_, arm), cell in made.cells.items()}
     assert states == {"killed": "failed", "refused": "refused", "sound": "done"}
@@ -223,8 +223,8 @@ def test_a_conductor_that_is_killed_goes_on_where_it_was(tmp_path, jobs, how):
         "seed": next(s for s in range(99) if first(s) == "short"),
     }
     folder = tmp_path / "e"
-    words = [sys.executable, "-c", CONDUCT, str(folder), str(jobs), json.dumps(asked)]
-    conductor = subprocess.Popen(words, process_group=0)
+    argv = [sys.executable, "-c", CONDUCT, str(folder), str(jobs), json.dumps(asked)]
+    conductor = subprocess.Popen(argv, process_group=0)
     try:
         until((folder / "b00-short.cell.json").exists)
         until(lambda: list((folder / "b00-long").glob("worker-000.npy")))
@@ -239,11 +239,11 @@ def test_a_conductor_that_is_killed_goes_on_where_it_was(tmp_path, jobs, how):
             conductor.wait()
     # Resumed at once: what is left of the cut cell must not disturb the new one.
     asked["arms"] = {"short": FAST, "long": {**FAST, "duration_s": 0.05}}
-    said = json.loads((folder / "experiment.json").read_text())
-    (folder / "experiment.json").write_text(json.dumps(said | {"arms": asked["arms"]}))
+    data = json.loads((folder / "experiment.json").read_text())
+    (folder / "experiment.json").write_text(json.dumps(data | {"arms": asked["arms"]}))
     said_of_it: list[str] = []
     made = run_experiment(
-        Design(**asked), folder, jobs=jobs, oversubscribe=True, say=said_of_it.append
+        Design(**asked), folder, jobs=jobs, oversubscribe=True, notify=said_of_it.append
     )
     assert made.complete
     assert made.cells[0, "long"].read().manifest.ended == "duration"

@@ -226,22 +226,24 @@ WRONG = {
 
 @pytest.mark.parametrize("mistake", list(WRONG))
 def test_a_mistake_is_named_with_its_line_and_the_nearest_right_word(sweep_of, mistake):
-    before, after, line, words = WRONG[mistake]
+    before, after, line, text = WRONG[mistake]
     assert GOOD.count(before) == 1, before
     with pytest.raises(PlanError) as caught:
         sweep_of(GOOD.replace(before, after))
-    said = str(caught.value)
-    assert words in said and "\n" not in said, said
+    sentence = str(caught.value)
+    assert text in sentence and "\n" not in sentence, sentence
     where = f"s.toml, line {line}: " if line else "s.toml: "
-    assert where in said, said
+    assert where in sentence, sentence
 
 
 def test_an_arm_with_the_name_of_the_control_is_not_overwritten(sweep_of):
     text = 'question = "?"\n[[system]]\nname = "a"\ndatabase = "null"\n[[system]]\n'
     text += 'name = "a again"\ndatabase = "null"\nwriters = 2\n'
-    with pytest.raises(PlanError, match=r"s.toml, line 6: the arm 'a again' has the name") as told:
+    with pytest.raises(
+        PlanError, match=r"s.toml, line 6: the arm 'a again' has the name"
+    ) as raised:
         sweep_of(text)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
     arms = sweep_of("control = false\n" + text).design.arms
     assert list(arms) == ["a", "a again"] and arms["a again"]["writers"] == 2
 
@@ -268,10 +270,10 @@ UNFIT = {
 
 @pytest.mark.parametrize("unfit", list(UNFIT))
 def test_a_grid_that_cannot_be_run_is_told_before_anything_runs(sweep_of, unfit):
-    text, words = UNFIT[unfit]
+    text, reason = UNFIT[unfit]
     with pytest.raises(PlanError) as caught:
         sweep_of('question = "?"\n' + text)
-    assert words in str(caught.value) and "\n" not in str(caught.value)
+    assert reason in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_file_that_is_none_is_one_sentence(tmp_path):
@@ -326,13 +328,13 @@ x = 1
 def test_every_key_and_every_element_of_a_document_has_a_line():
     lines = lines_of(AWKWARD)
     assert set(lines) == paths_of(tomllib.loads(AWKWARD))
-    said = AWKWARD.splitlines()
+    lines_there = AWKWARD.splitlines()
     for path, line in lines.items():
         if isinstance(path[-1], str) and path != ("system", 0):
-            assert path[-1] in said[line - 1], (path, line)
-    assert said[lines["many", 1, 1] - 1].startswith("  [2")
-    assert said[lines["system", 1, "deep", 0, "x"] - 1] == "x = 1"
-    assert said[lines["system", 1, "deep", 1] - 1] == "[[system.deep]]"
+            assert path[-1] in lines_there[line - 1], (path, line)
+    assert lines_there[lines["many", 1, 1] - 1].startswith("  [2")
+    assert lines_there[lines["system", 1, "deep", 0, "x"] - 1] == "x = 1"
+    assert lines_there[lines["system", 1, "deep", 1] - 1] == "[[system.deep]]"
 
 
 KEYS = st.sampled_from(["a", "b-1", "'q.q'", '"s p"'])
@@ -354,11 +356,11 @@ def test_the_lines_are_those_of_any_document(top, below):
     text = "".join(f"{k} = {v}  # c\n" for k, v in top.items())
     text += "".join(f"[[t]]\n{k} = {v}\r\n" for k, v in below.items())
     try:
-        said = tomllib.loads(text)
+        data = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         return  # a line end within an inline table
     lines = lines_of(text)
-    assert set(lines) == paths_of(said)
+    assert set(lines) == paths_of(data)
     assert all(1 <= line <= text.count("\n") + 1 for line in lines.values())
 
 
@@ -386,7 +388,7 @@ database = "libsq"
 """
     with pytest.raises(PlanErrors) as caught:
         sweep_of(text)
-    said = str(caught.value).splitlines()
+    sentences = str(caught.value).splitlines()
     wanted = [
         ("s.toml: ", "question is missing"),
         ("line 1: ", "Did you mean 'blocks'?"),
@@ -401,9 +403,9 @@ database = "libsq"
         ("line 15: ", "two systems"),
         ("line 16: ", "'libsql'"),
     ]
-    assert len(said) == len(wanted), said
-    for line, (where, words) in zip(said, wanted, strict=True):
-        assert where in line and words in line, line
+    assert len(sentences) == len(wanted), sentences
+    for line, (where, text) in zip(sentences, wanted, strict=True):
+        assert where in line and text in line, line
 
 
 def test_mistakes_of_rules_are_told_at_once(sweep_of):
@@ -420,8 +422,8 @@ def test_of_many_mistakes_the_first_are_told_and_the_rest_counted(sweep_of):
     text = 'question = "?"\n[plan]\n' + "".join(f"wrong_{n} = 1\n" for n in range(100))
     with pytest.raises(PlanErrors) as caught:
         sweep_of(text)
-    said = str(caught.value).splitlines()
-    assert len(said) == 21 and said[-1] == "… and 80 more mistakes."
+    sentences = str(caught.value).splitlines()
+    assert len(sentences) == 21 and sentences[-1] == "… and 80 more mistakes."
 
 
 NASTY = {

@@ -74,7 +74,7 @@ class Measured:
     numbers), whole blocks alone. age : shape (blocks, trials), dtype AGE.
     """
 
-    said: Mapping[str, Any]
+    manifest: Mapping[str, Any]
     ns: Mapping[str, np.ndarray]
     age: np.ndarray
 
@@ -92,9 +92,9 @@ def create(folder: Path, blocks: int) -> tuple[dict[str, np.ndarray], np.ndarray
     return ns, open_memmap(folder / "age.npy", "w+", AGE, (blocks, TRIALS))
 
 
-def write(folder: Path, said: Mapping[str, Any]) -> None:
+def write(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write the manifest, whole or not at all."""
-    write_json(folder / MANIFEST, said)
+    write_json(folder / MANIFEST, manifest)
 
 
 def set_aside(folder: Path) -> None:
@@ -139,15 +139,15 @@ class _Durable(msgspec.Struct):
     synchronous: int | str
 
 
-class _Ways(msgspec.Struct):
+class _Durabilities(msgspec.Struct):
     local: _Durable
     server: _Durable
 
 
-class _Check(msgspec.Struct):
+class _Check(msgspec.Struct, rename={"sentence": "said"}):
     check: str
     ok: bool
-    said: str
+    sentence: str
 
 
 class _Whole(_Head, kw_only=True):
@@ -157,7 +157,7 @@ class _Whole(_Head, kw_only=True):
     foreign: list[_Foreign]
     settings: _Settings
     versions: _Versions
-    pragmas: _Ways
+    pragmas: _Durabilities
     first_copy_ns: _Count
     replica_bytes: _Count
     database_bytes: _Count
@@ -168,15 +168,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest, {} where there is none. Raises RunError where it is cut or of a later cwkit."""
     path = Path(folder) / MANIFEST
     try:
-        said: dict[str, Any] = read_versioned(path)
+        manifest: dict[str, Any] = read_versioned(path)
     except FileNotFoundError:
         return {}
-    head: _Head = converted(path, said, _Head)
+    head: _Head = converted(path, manifest, _Head)
     if head.blocks_done:
-        whole: _Whole = converted(path, said, _Whole)
+        whole: _Whole = converted(path, manifest, _Whole)
         if set(whole.arms) != set(ARMS):
             raise RunError(f"{path}: `arms` are not those of this version. Measure it anew.")
-    return said
+    return manifest
 
 
 def read(folder: Path) -> Measured:
@@ -185,18 +185,18 @@ def read(folder: Path) -> Measured:
     Raises RunError where a file is missing, cut or of another shape.
     """
     folder = Path(folder)
-    said = read_manifest(folder)
-    blocks = int(said.get("blocks_done", 0))
+    manifest = read_manifest(folder)
+    blocks = int(manifest.get("blocks_done", 0))
     if not blocks:
-        return Measured(said, {}, np.zeros((0, TRIALS), AGE))
+        return Measured(manifest, {}, np.zeros((0, TRIALS), AGE))
     ns = {
         arm: _array(folder, arm, np.dtype(np.int64), blocks, shape) for arm, shape in ARMS.items()
     }
     age = _array(folder, "age", AGE, blocks, (TRIALS,))
-    if len(said["foreign"]) < blocks or any(not (each > 0).all() for each in ns.values()):
+    if len(manifest["foreign"]) < blocks or any(not (each > 0).all() for each in ns.values()):
         raise RunError(f"{folder}: an array has not the blocks that the manifest tells of. It was "
                        "cut or edited.")  # fmt: skip
-    return Measured(said, ns, age)
+    return Measured(manifest, ns, age)
 
 
 def _array(

@@ -86,10 +86,10 @@ def measure(
     earlier attempt left that was cut is moved beside, to FOLDER.1 and so on. About 10 s, quick 6 s.
     Raises RunError where an earlier manifest can't be read; OSError where nothing can be written.
     """
-    said = served_files.read_manifest(folder)
-    if said.get("ended") == "done":
-        return said
-    if said.get("ended", "missing") != "missing":
+    manifest = served_files.read_manifest(folder)
+    if manifest.get("ended") == "done":
+        return manifest
+    if manifest.get("ended", "missing") != "missing":
         served_files.set_aside(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with made("served") as home:
@@ -98,12 +98,12 @@ def measure(
         failure = _apart(job, folder, limit_s)
         if failure and (log := read_last_words(home / "server" / "sqld.log")):
             path_of(folder, "sqld").write_text(log, encoding="utf-8")
-    said = served_files.read_manifest(folder)
-    if failure and said.get("ended") != "missing":
-        head = said or {"cwkit": FORMAT_VERSION}
-        said = head | {"ended": "failed", "failure": failure}
-        served_files.write(folder, said)
-    return said
+    manifest = served_files.read_manifest(folder)
+    if failure and manifest.get("ended") != "missing":
+        head = manifest or {"cwkit": FORMAT_VERSION}
+        manifest = head | {"ended": "failed", "failure": failure}
+        served_files.write(folder, manifest)
+    return manifest
 
 
 def _apart(job: dict[str, Any], folder: Path, limit_s: float) -> str:
@@ -155,10 +155,10 @@ class _Client:
         self._background().close()
         self.busy = Peer("commit", server.url, WRITE, str(BUSY_ROW))
         stack.callback(self.busy.close)
-        self.busy.hear()
+        self.busy.next_number()
         echo = Peer("echo")
         stack.callback(echo.close)
-        self.wire = socket.create_connection(("127.0.0.1", echo.hear()), ANSWER_LIMIT_S)
+        self.wire = socket.create_connection(("127.0.0.1", echo.next_number()), ANSWER_LIMIT_S)
         stack.callback(self.wire.close)
         self.wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.pids = [server.process.pid, self.busy.process.pid, echo.process.pid]
@@ -185,13 +185,13 @@ class _Client:
 
     def _works(self) -> dict[str, Callable[..., None]]:
         """What a block does, by name; lag and syncing-cpu belong to read-replica-syncing."""
-        ways = {"local": self.local, "replica": self.replica, "remote": self.remote}
+        connections = {"local": self.local, "replica": self.replica, "remote": self.remote}
         works: dict[str, Callable[..., None]] = {"age": self._ages, "hop": self._hops}
-        for way, connection in ways.items():
-            works[f"read-{way}"] = self._timed(f"read-{way}", _reader(connection))
-            write = self._timed(f"write-{way}", _writer(connection), writes=way)
-            works[f"write-{way}"] = write
-            works[f"transaction-{way}"] = self._transactions(way, connection)
+        for place, connection in connections.items():
+            works[f"read-{place}"] = self._timed(f"read-{place}", _reader(connection))
+            write = self._timed(f"write-{place}", _writer(connection), writes=place)
+            works[f"write-{place}"] = write
+            works[f"transaction-{place}"] = self._transactions(place, connection)
         again = self._timed("read-local-again", _reader(self.local))
         works["read-local-again"] = again
         works["sync-idle"] = self._timed("sync-idle", lambda key: self.replica.sync())
@@ -218,11 +218,11 @@ class _Client:
         round_trip(self.wire, message)
         _time(lambda key: round_trip(self.wire, message), keys, ns["hop"])
 
-    def _transactions(self, way: str, connection: Any) -> Callable[..., None]:
+    def _transactions(self, place: str, connection: Any) -> Callable[..., None]:
         execute, clock = connection.execute, time.monotonic_ns
 
         def work(ns: dict[str, np.ndarray], age: np.ndarray, keys: list[int]) -> None:
-            out = ns[f"transaction-{way}"]
+            out = ns[f"transaction-{place}"]
             for n, key in enumerate(keys[: WARM + len(out)]):
                 at = [clock()]
                 for statement, params in (
@@ -232,7 +232,7 @@ class _Client:
                     at.append(clock())
                 if n >= WARM:
                     out[n - WARM] = np.maximum(np.diff(at), 1)
-            self.acknowledged["local" if way == "local" else "server"] += len(out) + WARM
+            self.acknowledged["local" if place == "local" else "server"] += len(out) + WARM
 
         return work
 
@@ -247,13 +247,13 @@ class _Client:
     def _beside(self, arm: str, connection: Any) -> Callable[..., None]:
         def work(ns: dict[str, np.ndarray], age: np.ndarray, keys: list[int]) -> None:
             call, out = _reader(connection), ns[arm]
-            self.busy.say()
-            self.busy.hear()
+            self.busy.signal()
+            self.busy.next_number()
             for n in range(len(out)):
                 _time(call, keys[n : n + 1], out[n : n + 1])
                 time.sleep(PAUSE_S)
-            self.busy.say()
-            self.acknowledged["server"] += self.busy.hear()
+            self.busy.signal()
+            self.acknowledged["server"] += self.busy.next_number()
 
         return work
 
@@ -318,16 +318,18 @@ def judged(
     sums : (sum of v, rows) of "local", "server", "replica". acknowledged : writes, each adding 1.
     whole : integrity_check of the replica's file.
     """
-    told = []
+    checks = []
     for side in ("local", "server"):
         found, rows = sums[side]
-        said = f"{found:,} writes are in {rows:,} rows; {acknowledged[side]:,} were acknowledged"
+        counts = f"{found:,} writes are in {rows:,} rows; {acknowledged[side]:,} were acknowledged"
         ok = (found, rows) == (acknowledged[side], ROWS)
-        told.append((f"acknowledged writes, {side}", ok, f"{said} in {ROWS:,}."))
-    said = f"after sync() it holds {sums['replica'][0]:,} writes, the server {sums['server'][0]:,}"
+        checks.append((f"acknowledged writes, {side}", ok, f"{counts} in {ROWS:,}."))
+    counts = (
+        f"after sync() it holds {sums['replica'][0]:,} writes, the server {sums['server'][0]:,}"
+    )
     ok = sums["replica"] == sums["server"] and whole == "ok"
-    told.append(("replica", ok, f"{said}; integrity_check: {whole}."))
-    return [{"check": check, "ok": bool(ok), "said": said} for check, ok, said in told]
+    checks.append(("replica", ok, f"{counts}; integrity_check: {whole}."))
+    return [{"check": check, "ok": bool(ok), "said": sentence} for check, ok, sentence in checks]
 
 
 def _reader(connection: Any) -> Callable[[int], int]:
@@ -355,7 +357,7 @@ def main(argv: Sequence[str]) -> int:
     job = json.loads(argv[0])
     die_with_parent()
     folder, home = Path(job["folder"]), Path(job["home"])
-    said: dict[str, Any] = {
+    manifest: dict[str, Any] = {
         "cwkit": FORMAT_VERSION,
         "ended": "running",
         "seed": job["seed"],
@@ -364,18 +366,23 @@ def main(argv: Sequence[str]) -> int:
     }
     try:
         with serving(home / "server") as server, ExitStack() as stack:
-            _measure(folder, home, server, stack, job["blocks"], said)
+            _measure(folder, home, server, stack, job["blocks"], manifest)
     except SqldMissing as missing:
-        served_files.write(folder, said | {"ended": "missing", "failure": str(missing)})
+        served_files.write(folder, manifest | {"ended": "missing", "failure": str(missing)})
     return 0
 
 
 def _measure(
-    folder: Path, home: Path, server: Server, stack: ExitStack, blocks: int, said: dict[str, Any]
+    folder: Path,
+    home: Path,
+    server: Server,
+    stack: ExitStack,
+    blocks: int,
+    manifest: dict[str, Any],
 ) -> None:
     client = _Client(home, server, stack)
     ns, age = served_files.create(folder, blocks)
-    said |= {
+    manifest |= {
         "arms": list(ARMS),
         "blocks": blocks,
         "blocks_done": 0,
@@ -393,14 +400,14 @@ def _measure(
     for block in range(blocks):
         if block >= QUICK_BLOCKS and time.monotonic() - begun > ENOUGH_S:
             break
-        served_files.write(folder, said)
+        served_files.write(folder, manifest)
         meter = CpuMeter(client.pids)
-        rng = np.random.default_rng([said["seed"], block])
+        rng = np.random.default_rng([manifest["seed"], block])
         client.block({arm: each[block] for arm, each in ns.items()}, age[block], rng)
-        said["foreign"].append(meter.read())
-        said["blocks_done"] = block + 1
-    said["checks"] = client.checks()
-    served_files.write(folder, said | {"ended": "done"})
+        manifest["foreign"].append(meter.read())
+        manifest["blocks_done"] = block + 1
+    manifest["checks"] = client.checks()
+    served_files.write(folder, manifest | {"ended": "done"})
 
 
 def _settings() -> dict[str, Any]:
@@ -431,13 +438,13 @@ def _versions(client: _Client, server: Server) -> dict[str, str]:
 
 
 def _pragmas(client: _Client) -> dict[str, dict[str, Any]]:
-    ways = {"local": client.local, "replica": client.replica, "server": client.remote}
+    connections = {"local": client.local, "replica": client.replica, "server": client.remote}
     return {
-        way: {
+        place: {
             name: connection.execute(f"PRAGMA {name}").fetchall()[0][0]
             for name in ("journal_mode", "synchronous", "page_size")
         }
-        for way, connection in ways.items()
+        for place, connection in connections.items()
     }
 
 

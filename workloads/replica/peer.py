@@ -23,19 +23,19 @@ LIMIT_S = 30.0
 class Peer:
     """A process of this module. Raises RuntimeError where it does not answer in time."""
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *argv: str) -> None:
         self.process = start(
-            words[0],
-            python("workloads.replica.peer", *words),
+            argv[0],
+            python("workloads.replica.peer", *argv),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         ).process
 
-    def say(self) -> None:
+    def signal(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(b"\n")
 
-    def hear(self) -> int:
+    def next_number(self) -> int:
         """The number that it says next."""
         assert self.process.stdout is not None
         line = b""
@@ -88,13 +88,13 @@ def _commit(url: str, statement: str, row: int) -> None:
         print(committed, flush=True)
 
 
-def main(words: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Echo | commit URL STATEMENT ROW."""
     die_with_parent()
-    if words[0] == "echo":
+    if argv[0] == "echo":
         _echo()
     else:
-        _commit(words[1], words[2], int(words[3]))
+        _commit(argv[1], argv[2], int(argv[3]))
     return 0
 
 

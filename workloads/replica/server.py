@@ -65,7 +65,7 @@ def serving(folder: Path) -> Iterator[Server]:
             end(process)
     raise SqldMissing(
         f"sqld ended at each of {ATTEMPTS} starts ({describe_status(process.returncode)}: "
-        f"{_last_words(folder / 'sqld.log')}). Run: make clean setup"
+        f"{_log_gist(folder / 'sqld.log')}). Run: make clean setup"
     )
 
 
@@ -75,10 +75,10 @@ def path() -> Path:
 
 
 def _start(binary: Path, folder: Path, port: int) -> subprocess.Popen[bytes]:
-    words = ["--db-path", str(folder / "data"), "--http-listen-addr", f"127.0.0.1:{port}"]
+    argv = ["--db-path", str(folder / "data"), "--http-listen-addr", f"127.0.0.1:{port}"]
     return start(
         "sqld",
-        [str(binary), *words, "--no-welcome"],
+        [str(binary), *argv, "--no-welcome"],
         last_words=folder / "sqld.log",
         environment={"NO_COLOR": "1"},
         without="SQLD_",  # the caller's settings would make it a replica, or open other ports
@@ -95,12 +95,12 @@ def _answer(process: subprocess.Popen[bytes], port: int, log: Path) -> str:
     while time.monotonic() < limit:
         if process.poll() is not None:
             return ""
-        said = _ask(port, "/health") and _ask(port, "/version")
+        answer = _ask(port, "/health") and _ask(port, "/version")
         # A stranger that took the port answers too; then ours has ended, for want of the port.
-        if said and said.startswith("sqld") and process.poll() is None:
-            return said
+        if answer and answer.startswith("sqld") and process.poll() is None:
+            return answer
         time.sleep(0.01)
-    raise SqldMissing(f"sqld did not answer within {START_LIMIT_S:g} s: {_last_words(log)}")
+    raise SqldMissing(f"sqld did not answer within {START_LIMIT_S:g} s: {_log_gist(log)}")
 
 
 def _ask(port: int, what: str) -> str:
@@ -108,8 +108,8 @@ def _ask(port: int, what: str) -> str:
     try:
         connection.request("GET", what)
         answer = connection.getresponse()
-        said = answer.read(1000).decode(errors="replace").strip()
-        return (said or "yes") if answer.status == 200 else ""
+        text = answer.read(1000).decode(errors="replace").strip()
+        return (text or "yes") if answer.status == 200 else ""
     except (OSError, http.client.HTTPException):
         return ""
     finally:
@@ -122,7 +122,7 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def _last_words(log: Path) -> str:
+def _log_gist(log: Path) -> str:
     return gist(read_last_words(log)) or "it said nothing"
 
 

@@ -48,8 +48,8 @@ def no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def job(folder: Path, home: Path, **more: object) -> dict[str, object]:
     for place in (folder, home):
         place.mkdir()
-    said = {"folder": str(folder), "home": str(home), "quick": True, "seed": 1, "blocks": 6}
-    return said | more
+    manifest = {"folder": str(folder), "home": str(home), "quick": True, "seed": 1, "blocks": 6}
+    return manifest | more
 
 
 @pytest.mark.parametrize("why", ["", "npm could not fetch it: E404.\n"], ids=["never", "failed"])
@@ -61,8 +61,8 @@ def test_a_missing_server_is_one_sentence_with_the_way_out(
     assert served.main([json.dumps(job(tmp_path / "served", tmp_path / "home"))]) == 0
     measured = served_files.read(tmp_path / "served")
     assert measured.blocks == 0
-    assert measured.said["ended"] == "missing"
-    assert measured.said["failure"] == (
+    assert measured.manifest["ended"] == "missing"
+    assert measured.manifest["failure"] == (
         f"libSQL's server, sqld, is missing: {why.strip().rstrip('.') or 'it was never fetched'}. "
         "Get it with: make setup"
     )
@@ -135,18 +135,20 @@ def test_everything_ends_with_a_process_that_is_killed(tmp_path: Path, killed: s
             top.kill()
         top.wait(LIMIT_S)
     if killed == "the measuring process":
-        said = served_files.read_manifest(tmp_path / "served")
-        assert (said["ended"], said["failure"]) == ("failed", "signal 9 (SIGKILL)")
+        manifest = served_files.read_manifest(tmp_path / "served")
+        assert (manifest["ended"], manifest["failure"]) == ("failed", "signal 9 (SIGKILL)")
 
 
 @pytest.mark.usefixtures("server")
 def test_one_block_is_measured_checked_and_kept(tmp_path: Path) -> None:
     folder = tmp_path / "served"
-    said = served.measure(folder, blocks=1, seed=3)
-    assert said["ended"] == "done", said
-    assert all(check["ok"] for check in said["checks"]), said["checks"]
-    assert len(said["checks"]) == 3
-    assert said["pragmas"]["local"]["synchronous"] == said["pragmas"]["server"]["synchronous"]
+    manifest = served.measure(folder, blocks=1, seed=3)
+    assert manifest["ended"] == "done", manifest
+    assert all(check["ok"] for check in manifest["checks"]), manifest["checks"]
+    assert len(manifest["checks"]) == 3
+    assert (
+        manifest["pragmas"]["local"]["synchronous"] == manifest["pragmas"]["server"]["synchronous"]
+    )
     measured = served_files.read(folder)
     assert measured.blocks == 1
     assert {arm: each.shape[1:] for arm, each in measured.ns.items()} == served_files.ARMS
@@ -154,14 +156,14 @@ def test_one_block_is_measured_checked_and_kept(tmp_path: Path) -> None:
     assert measured.age["seen_after_sync"].all()
     assert measured.age["own_seen"].all()
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert served.measure(folder, blocks=1) == said
+    assert served.measure(folder, blocks=1) == manifest
     assert before == {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
 def test_what_takes_too_long_is_ended_and_said(tmp_path: Path) -> None:
-    said = served.measure(tmp_path / "served", blocks=1, limit_s=0.0)
-    assert said["ended"] == "failed"
-    assert said["failure"] == "not done after 0 s"
+    manifest = served.measure(tmp_path / "served", blocks=1, limit_s=0.0)
+    assert manifest["ended"] == "failed"
+    assert manifest["failure"] == "not done after 0 s"
 
 
 def test_what_the_measuring_process_wrote_before_it_died_is_kept(tmp_path: Path) -> None:
@@ -208,15 +210,16 @@ def made(folder: Path, blocks: int = 2) -> Path:
     for each in ns.values():
         each[:] = 5
     age["done"] = 1
-    ways = {"synchronous": 1}
-    said = {
+    durability = {"synchronous": 1}
+    manifest = {
         "cwkit": 1, "ended": "running", "arms": list(ns), "blocks_done": 1,
         "foreign": [{"cpu_share": 0.0, "steal_share": 0.0}], "checks": [],
         "settings": {"sync_interval_s": 0.01, "pause_beside_s": 0.0, "network": "", "rows": 1},
-        "versions": {"sqld": "1", "binding": "2"}, "pragmas": {"local": ways, "server": ways},
+        "versions": {"sqld": "1", "binding": "2"},
+        "pragmas": {"local": durability, "server": durability},
         "replica_bytes": 1, "database_bytes": 1, "first_copy_ns": 1,
     }  # fmt: skip
-    served_files.write(folder, said)
+    served_files.write(folder, manifest)
     return folder
 
 

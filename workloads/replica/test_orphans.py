@@ -69,12 +69,12 @@ with serving(Path({here!r}) / "served"):
 }
 
 
-def children(pid, words):
+def children(pid, argv):
     """Processes below `pid` whose command line has these words."""
     found = []
     with contextlib.suppress(psutil.Error):
         for child in psutil.Process(pid).children(recursive=True):
-            if words in " ".join(child.cmdline()):
+            if argv in " ".join(child.cmdline()):
                 found.append(child)
     return found
 
@@ -89,8 +89,8 @@ def test_what_hangs_is_gone_once_its_parent_was_killed(tmp_path, what):
     changes = {name: text.format(here=tmp_path) for name, text in changes.items()}
     code = script.format(here=str(tmp_path), changes=changes)
     own = os.environ | {"TMPDIR": str(tmp_path)}
-    words = [sys.executable, "-c", code]
-    parent = subprocess.Popen(words, cwd=ROOT, env=own, stderr=subprocess.PIPE)
+    argv = [sys.executable, "-c", code]
+    parent = subprocess.Popen(argv, cwd=ROOT, env=own, stderr=subprocess.PIPE)
     until = time.monotonic() + LIMIT_S
     try:
         while not (started := children(parent.pid, part)):
