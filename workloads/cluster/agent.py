@@ -1,8 +1,8 @@
-"""The agent: a dask worker's part. It says who it is, runs a cell, and hands over the run's files.
+"""The agent: a dask worker's part. It describes itself, runs a cell, and hands over the files.
 
 `workloads.cluster.conduct` calls these functions there, by their names: both sides need the same
-checkout, and `who` is how the conductor knows. `cell` is a task, one at a time; the others are
-answered at once while it runs. A conductor that is not heard of any more has its cell ended.
+checkout, which the conductor checks by `who`. `cell` is a task, one at a time; the others are
+answered at once while it runs. When a conductor falls silent, its cell is ended.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from workloads.runs import commit, digest, source
 from workloads.runs import identity as machine_identity
 
 LAPSE_S = 30.0
-"""A conductor that was not heard of for so long is gone, s."""
+"""A conductor that was silent for so long is gone, s."""
 
 POLL_S = 0.25
 
@@ -67,9 +67,9 @@ LOADED = source()
 
 
 def who(engines: Sequence[str], files: Sequence[str]) -> dict[str, Any]:
-    """Which machine this is, which CPUs it may use, and what would run there. Plain data.
+    """This machine's identity, its CPUs, and the code and engines that would run here. Plain data.
 
-    engines : names, to be asked what they are. files : of the user, "" where one is not there.
+    engines : names, whose identities are returned. files : the user's, "" where one is not there.
     """
     import dask
 
@@ -110,7 +110,7 @@ def beat(token: str, dask_worker: Any = None) -> dict[str, Any]:
 
 
 def stop(token: str, dask_worker: Any = None) -> None:
-    """End what runs for this conductor, in order; `beat` tells when that is done."""
+    """End this conductor's cell, in order; `beat` shows when that is done."""
     _visit(token, dask_worker).stop.set()
 
 
@@ -133,7 +133,7 @@ def piece(token: str, name: str, file: str, at: int, count: int) -> bytes | None
 
 
 def cell(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Run one cell in a folder of this worker, and say what came of it and which files it left.
+    """Run one cell in a folder of this worker, and return its state and the files it left.
 
     job : "token", "pid" and "cpus" of the worker it was given to, "design" (Design's fields),
     "block", "arm", "how" (as for `run_cell`), "databases" ("": a temporary folder).
@@ -175,7 +175,7 @@ def _visit(token: str, worker: Any) -> _Visit:
 
 
 def _forget_the_gone(token: str) -> None:
-    """Remove what other conductors left that are gone and never said so."""
+    """Remove the folders of other conductors that are gone without a `forget`."""
     for other, visit in list(_visits.items()):
         if other != token and visit.over and not visit.running.locked():
             forget(other)

@@ -1,8 +1,8 @@
 """An experiment's cells on several machines: a dask cluster, one cell a machine at a time.
 
-Each block is run whole on one machine, so that what is compared was made on the same one. A block
-whose machine is gone is run again, whole, on another; what it had is kept beside. Runs are brought
-back into the one folder as soon as their cells end.
+Each block is run whole on one machine, so that cells are compared only with cells of the same
+machine. A block whose machine is gone is run again, whole, on another; its cells so far are kept
+beside. Runs are brought back into the one folder as soon as their cells end.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ BACK_LIMIT_S = 10.0
 LOOK_S = 1.0
 
 MOST_LOSSES = 3
-"""A cell whose worker was lost so often while it ran is a failure: it may be what kills them."""
+"""A cell whose worker was lost so often while it ran is a failure: the cell may kill them."""
 
 
 def find_machines(
@@ -115,12 +115,12 @@ def run_on_cluster(
     joins later is used from then on. databases : a folder of each machine.
     limit_s : for the scheduler to answer, and for a first machine to be there. back_s : how long a
     machine that is lost may take to be back before its block is run whole on another.
-    again, watch : as for `conduct`; so is on_cell, which is told "lost" of a cell whose worker is
-    gone. say : called with a sentence for the user.
+    again, watch, on_cell : as for `run_experiment`; on_cell also gets "lost" for a cell whose
+    worker is gone. notify : called with a sentence for the user.
     Each manifest's `conduct` has way "dask", `jobs` (cells at a time on that machine) and the CPUs.
     Raises PlanError for an address that is none, RunError where no scheduler or no machine is
     there, or one has another cwkit or shares its CPUs with another, MachinesGone where all are lost
-    on the way, FolderUnwritable, and KeyboardInterrupt. What is done is kept in each case.
+    on the way, FolderUnwritable, and KeyboardInterrupt. Finished cells are kept in each case.
     """
     folder = Path(folder)
 
@@ -214,7 +214,7 @@ def _run_interruptibly(coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 async def _first(machines: Machines, limit_s: float) -> None:
-    """Wait until there is a machine, and who is there has answered; the rest may join later.
+    """Wait until there is a machine and all machines there have answered. More may join later.
 
     Raises RunError where there is none, or where one that is there can't be used.
     """
@@ -255,7 +255,7 @@ class _Conducting:
         self.losses: collections.Counter[tuple[int, str]] = collections.Counter()
 
     async def run(self) -> None:
-        """Until no cell is left. What still runs when this ends is ended in order."""
+        """Run cells until none is left. Cells that still run when this ends are ended in order."""
         try:
             while self.experiment.left():
                 self.machines.turned_away(await self.machines.look())
@@ -313,7 +313,7 @@ class _Conducting:
         return None
 
     def _last_seen(self, place: Place) -> float:
-        """When a place was last there. One of a cluster that never was may still be starting."""
+        """When a place was last there. One that never was may still be starting."""
         return self.seen.get(place, self.begun if place.cpus else float("-inf"))
 
     def _collect(self) -> None:

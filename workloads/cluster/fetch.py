@@ -41,7 +41,7 @@ class Lost(Exception):
 async def made_there(
     machines: Machines, machine: Machine, job: Mapping[str, Any], watch: Callable[[Progress], None]
 ) -> Mapping[str, Any]:
-    """Have a machine run one cell: what `remote.cell` returns for this job.
+    """Have a machine run one cell, and return the answer of `agent.cell` to this job.
 
     The task is this machine's alone and is run once. Raises Lost, or what the user could mend.
     """
@@ -88,7 +88,7 @@ async def _ended(
     job: Mapping[str, Any],
     watch: Callable[[Progress], None],
 ) -> None:
-    """Wait for a cell's task, telling how it goes. Raises Lost."""
+    """Wait for a cell's task, and report its progress. Raises Lost."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
     def wake(future: Any) -> None:  # in a thread of dask's
@@ -137,7 +137,7 @@ async def _ended(
 
 
 class _Answer(msgspec.Struct, frozen=True):
-    """What a worker says came of a cell, as far as it is believed."""
+    """A worker's answer about its cell, as it is checked."""
 
     state: Literal["done", "failed", "refused", "missing"]
     reason: str

@@ -113,7 +113,7 @@ class LocalCluster:
         asyncio.run(asking())
 
     def log_text(self) -> str:
-        """The last that the scheduler and the workers logged."""
+        """The end of the log of the scheduler and the workers."""
         return (self.folder / "log").read_text(encoding="utf-8")[-3000:]
 
     def cells_running(self) -> list[psutil.Process]:

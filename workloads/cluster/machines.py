@@ -37,7 +37,7 @@ START_A_WORKER = (
 
 
 class MachinesGone(RunError):
-    """A cluster that was there and is not any more. What was done is kept."""
+    """A cluster that was there and is not any more. Finished cells are kept."""
 
 
 class Unreachable(Exception):
@@ -81,8 +81,8 @@ def checked_address(address: str) -> str:
 async def connected(address: str, limit_s: float) -> AsyncIterator[Any]:
     """A dask client of the scheduler at this address. Raises RunError where none answers in time.
 
-    distributed logs on our terminal what we say ourselves, and warns of versions that we compare
-    ourselves (`Machines`): both are kept quiet meanwhile.
+    distributed logs on our terminal, and warns of versions, although we report both ourselves
+    (`Machines`). So it is kept quiet meanwhile.
     """
     from distributed import Client
     from distributed.versions import VersionMismatchWarning
@@ -155,7 +155,7 @@ def _silenced() -> Iterator[None]:
 class Machines:
     """The workers of a cluster that may run a design's cells. `there` : by address.
 
-    say : called with a sentence for each worker that isn't used.
+    notify : called with a sentence for each worker that isn't used.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class Machines:
         return answer
 
     async def look(self) -> list[str]:
-        """See who is there now. Returns why some of those who are new are refused, in sentences.
+        """See which workers are there now. Returns a sentence for each new one that is refused.
 
         Raises MachinesGone where the scheduler gives no answer.
         """
@@ -215,7 +215,7 @@ class Machines:
         return list(filter(None, refused))
 
     async def _answer_of(self, asked: Awaitable[Any]) -> Any:
-        """What the scheduler answers."""
+        """The scheduler's answer. Raises MachinesGone where there is none."""
         try:
             return await asyncio.wait_for(asked, ASK_LIMIT_S)
         except (OSError, TimeoutError) as error:
@@ -251,7 +251,7 @@ class Machines:
         return dict(answer[address]["packages"])
 
     async def _examine(self, address: str, worker: Mapping[str, Any]) -> str:
-        """Take a new worker among the machines, or say why not ("" where it only isn't ours).
+        """Take a new worker among the machines, or return why not ("" where it only isn't ours).
 
         One that does not answer is asked again at a later look.
         """
@@ -310,12 +310,12 @@ class Machines:
             self.notify(sentence)
 
     def turned_away(self, refused: list[str]) -> None:
-        """Say, once each, why workers that joined later are not used."""
+        """Notify, once each, why workers that joined later are not used."""
         for sentence in refused:
             self._notify_once(f"Not used: {sentence}")
 
     def differs(self, there: Mapping[str, Any]) -> str:
-        """What differs from here, as the rest of a sentence; "" where nothing does."""
+        """The first difference to here, as the rest of a sentence; "" where there is none."""
         here = self._here
         for what in ("format", "commit", "source"):
             if there.get(what) != here[what]:
@@ -353,7 +353,9 @@ def _version(who: Mapping[str, Any]) -> str:
 
 
 def python_differs(packages: Mapping[str, str | None]) -> str:
-    """Asked of dask itself: what another Python pickled may not even be readable."""
+    """The first differing package, by dask's own answer: another Python's pickles may not be
+    readable at all.
+    """
     from distributed.versions import get_versions
 
     here = get_versions()["packages"]

@@ -120,7 +120,7 @@ def test_a_killed_worker_costs_its_block_and_nothing_else(cluster, tmp_path):
         assert cluster.address not in manifest.model_dump_json()
         places.setdefault(cell.block, set()).add((manifest.machine.id, *conducted.cpus))
     assert [len(at) for at in places.values()] == [1, 1], places
-    # What the killed worker's block had is kept: its cells were measured on the CPU that is gone.
+    # The killed worker's cells of the block are kept: they were measured on the CPU that is gone.
     aside = sorted(path.name for path in (folder / "earlier").glob("*.cell.json"))
     lost = next(
         block for block in range(2) if f"Block {block + 1} was begun elsewhere" in notices[-1]
@@ -215,7 +215,7 @@ def test_who_cannot_take_part_is_told_and_ctrl_c_ends_the_cells_there(
     run = made.cells[0, "only"].read()
     assert run.manifest.conduct.oversubscribed and run.manifest.conduct.jobs == 2
     assert run.workers[0].attempts["txn"].tolist() == list(range(500))
-    # What a cell's plan says wrongly is told, by whose worker; nothing is made of it.
+    # A mistake in a cell's plan is reported with its worker; no run is made of it.
     wrong = design({"only": {**FAST, "scenario": "nonsense"}})
     with pytest.raises(Exception, match=r"Worker .*nonsense"):
         run_on_cluster(wrong, tmp_path / "w", cluster.address, oversubscribe=True, limit_s=LIMIT_S)

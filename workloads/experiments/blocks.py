@@ -1,4 +1,4 @@
-"""Where and how the cells of a block were made: what is compared must have been made alike.
+"""The places and settings of a block's cells, which must be the same for all of them.
 
 All cells of a block must come from one machine, one checkout and one setting. A sweep that was
 interrupted may go on elsewhere: on another machine or other CPUs, with a newer checkout, or with
@@ -21,7 +21,7 @@ from workloads.runs import commit, identity, source
 class Place:
     """A machine's id, and the CPUs that a machine of a cluster gives to a cell (() elsewhere).
 
-    Older runs do not say the id: theirs is "".
+    Older runs have no id: theirs is "".
     """
 
     id: str
@@ -45,7 +45,7 @@ def home_of(experiment: Experiment, block: int) -> set[Place]:
 
 
 def start_over(experiment: Experiment, block: int) -> None:
-    """Have a block run again whole: what it has is set aside."""
+    """Have a block run again whole: its cells are set aside."""
     cells = [cell for cell in experiment.cells.values() if cell.block == block]
     for cell in cells:
         set_aside(experiment.folder, cell)
@@ -102,7 +102,7 @@ def _otherwise(experiment: Experiment, wanted: Mapping[str, Any]) -> set[int]:
 
 
 def _conditions(manifest: Manifest) -> dict[str, Any]:
-    """How a cell was made; what the manifest does not say is None, 0 or ""."""
+    """The conditions of a cell; a key that the manifest lacks is None, 0 or ""."""
     conduct = manifest.conduct
     return {
         "commit": manifest.machine.cwkit_commit,

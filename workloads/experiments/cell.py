@@ -48,7 +48,7 @@ from workloads.runs import OnProgress, Plan, Progress, make_plan, prepare, run, 
 from workloads.scenarios import find_scenario
 
 ORPHANS_END_S = 45.0
-"""How long the processes of a cell are waited for whose conductor was killed, s."""
+"""How long the processes of a cell are waited for after its conductor was killed, s."""
 
 END_LIMIT_S = 20.0
 """How long a cell whose conductor is gone may take to end in order, s."""
@@ -78,9 +78,9 @@ def run_cell(
     how : "way", "jobs" and "oversubscribed" for the manifest's `conduct`, and "command".
     notify : called with a sentence about what became of a run of it that was cut short.
     Several processes may run cells of one folder, each another cell.
-    What an engine refuses or what fails becomes the cell's state and words. Raises RunError for a
+    An engine's refusal or a failure becomes the cell's state and reason. Raises RunError for a
     folder or a cell that is none or that somebody else runs, PlanError or UnknownName for a plan
-    that makes no sense, FolderUnwritable, and KeyboardInterrupt where the run was interrupted; the
+    that makes no sense, FolderUnwritable, and KeyboardInterrupt where the run was interrupted. The
     cell then has no state and is run again by the next call.
     """
     folder = Path(folder)
@@ -119,7 +119,7 @@ def run_cell(
 
 @contextlib.contextmanager
 def _confined(cpus: Sequence[int]) -> Iterator[None]:
-    """Have this thread, and what it starts, use these CPUs only."""
+    """Have this thread, and the processes it starts, use these CPUs only."""
     if not cpus:
         yield
         return
@@ -145,7 +145,7 @@ def _made(
     on_progress: OnProgress,
     **how: Any,
 ) -> Cell:
-    """Run it. What goes wrong becomes its state and its words."""
+    """Run it. A failure becomes its state and its reason."""
     name = cell_name(block, arm)
     try:
         plan = make_plan(**values)
@@ -210,7 +210,7 @@ def _interrupted(number: int, frame: Any) -> None:
 
 
 class _Reporter:
-    """Tells the conductor how it goes: a line of JSON now and then."""
+    """Reports progress to the conductor: a line of JSON now and then."""
 
     def __init__(self) -> None:
         self.at = 0.0

@@ -1,4 +1,4 @@
-"""A cell that runs in a process of its own: started, listened to, ended, and what came of it.
+"""A cell that runs in a process of its own: started, listened to, ended, and its state read.
 
 It serves the two that run several cells at a time: `workloads.experiments.conduct` on this
 machine, and `workloads.cluster.agent` on each machine of a cluster.
@@ -38,11 +38,11 @@ END_LIMIT_S = 15.0
 ERRORS: dict[str, type[Exception]] = {
     error.__name__: error for error in (FolderUnwritable, PlanError, UnknownName, RunError)
 }
-"""What `run_cell` raises and a cell's process reports: for the user, who can mend it."""
+"""Errors that `run_cell` raises and a cell's process reports: the user can mend them."""
 
 
 class _Line(msgspec.Struct, frozen=True):
-    """A line of a cell's process: how it goes, or what the user could mend."""
+    """A line from a cell's process: its progress, a notice, or an error that the user can mend."""
 
     progress: Progress | None = None
     error: str = ""
@@ -51,7 +51,7 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 class CellProcess:
-    """The process of one cell. `until` is when it has had more time than any cell can need.
+    """The process of one cell. At `until` it has had more time than any cell can need.
 
     notices : sentences for the user; whoever shows one takes it out.
     """
@@ -102,7 +102,7 @@ class CellProcess:
         return self.process.stdout.fileno()
 
     def hear(self, data: bytes) -> Iterator[Progress]:
-        """What it reports, line by line."""
+        """Read its reports, line by line: progress is returned, the rest is kept."""
         *lines, self.unread = (self.unread + data).split(b"\n")
         for line in lines:
             with contextlib.suppress(msgspec.DecodeError, UnicodeError, RecursionError):
@@ -120,9 +120,9 @@ class CellProcess:
         return time.monotonic() > self.until
 
     def outcome(self) -> Cell:
-        """Once it has closed its output: its cell, a failed one where it left no state.
+        """Its cell, once it has closed its output; a failed one where it left no state.
 
-        Raises what it reported, for the user to mend.
+        Raises the error that it reported, for the user to mend.
         """
         try:
             status = self.process.wait(END_LIMIT_S)

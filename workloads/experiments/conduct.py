@@ -69,7 +69,7 @@ __all__ = [
 ]
 
 Watch = Callable[[int, str, Progress], None]
-"""Called while cells run with the block and the arm of the one that tells."""
+"""Called while cells run with a cell's block, arm and progress."""
 
 
 @contextlib.contextmanager
@@ -120,12 +120,12 @@ def run_experiment(
 
     jobs : cells at a time. One runs in this process and may use the whole machine, or `cpus_each`
     CPUs of it; several run in processes of their own, each with `cpus_each` CPUs (0: as many as
-    there are for each) and with a database folder of its own. way : "report", "sweep", ... for the
-    manifests' `conduct`.
+    there are for each) and with a database folder of its own. started_by : "report", "sweep", ...
+    for the manifests' `conduct.way`.
     again : finished cells for which it is true are set aside and run again. So are those of a block
     that was begun on another machine and not finished there.
-    say : told in a sentence what else a user should know.
-    on_progress : of whichever cell tells; watch : the same with the cell's block and arm.
+    notify : called with a sentence for the user.
+    on_progress : called with the progress of every cell; watch : the same with block and arm.
     Raises RunError where `folder` holds another experiment or another command runs it, PlanError
     where the machine has too few CPUs, FolderUnwritable where the folder can't be written. A cell
     that an engine refuses or that fails is kept as such and the rest goes on.
@@ -184,8 +184,8 @@ def _no_cpus_of_their_own(design: Design) -> None:
 class _SideBySide:
     """Several cells at a time, each in a process and on CPUs of its own.
 
-    This process sleeps until one of them tells something. Where a CPU is left over it keeps to
-    that; else what it uses on a cell's CPU is foreign to the cell, and counted as such.
+    This process sleeps until one of them reports something. Where a CPU is left over it keeps to
+    that. Otherwise its time on a cell's CPU is foreign to the cell, and counted as such.
     """
 
     def __init__(
@@ -205,7 +205,7 @@ class _SideBySide:
         self.running: dict[CellProcess, int] = {}  # -> its slot
 
     def run(self) -> None:
-        """Until no cell is left. Raises what `run_cell` raises; no process outlives it."""
+        """Run cells until none is left. Raises as `run_cell` does; no process outlives it."""
         todo = self.experiment.left()
         before = os.sched_getaffinity(0)
         if left_over := spare(self.slots):
@@ -249,7 +249,7 @@ class _SideBySide:
         return job
 
     def _ended(self, job: CellProcess) -> None:
-        """Its process has closed its output: it has its state, or it says why not."""
+        """Take over the state of a cell whose process has closed its output."""
         cell = job.outcome()
         self.free.append(self.running.pop(job))
         self.experiment.cells[job.block, job.arm] = cell

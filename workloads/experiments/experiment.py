@@ -1,4 +1,4 @@
-"""An experiment: what it asks (its design), and the folder with the state of each of its cells.
+"""An experiment: its design (the question), and the folder with the state of each of its cells.
 
 A cell's state is a file of its own beside its run folder, replaced in one step, because several
 processes write into one folder: jobs of a sweep, pytest's workers, other machines. Older folders,
@@ -41,10 +41,10 @@ NOTE, SWEEP_NOTE = "experiment.json", "sweep.json"
 DONE, FAILED, REFUSED, MISSING = "done", "failed", "refused", "missing"
 STATE_OF_A_CELL = ".cell.json"
 EARLIER = "earlier"
-"""Folder within an experiment's that keeps what was run again: nothing measured is lost."""
+"""Folder within an experiment's that keeps cells that were run again: no measurement is lost."""
 
 TEMPLATES = ".cwkit-templates"
-"""Folder of loaded databases, removed with all that is in it: so by a name that nobody else has."""
+"""Folder of loaded databases, removed with its content; so its name is one that nobody else has."""
 
 LONGEST_NAME = 100
 
@@ -58,7 +58,7 @@ AGAIN = "Run the experiment again."
 
 @dataclass(frozen=True)
 class Design:
-    """What an experiment asks and how: the whole of it is in `experiment.json`.
+    """An experiment's question and its arms: the whole of it is in `experiment.json`.
 
     arms : name -> values of a Plan. baseline : the arm that ratios are taken against.
     axes : of a grid, name -> its values in order, as they are shown. points : arm -> axis -> value.
@@ -115,8 +115,8 @@ def block_seed(seed: int, block: int) -> int:
 
 @dataclass(frozen=True)
 class Cell:
-    """One arm in one block: its state, the words where it went wrong, its folder, and how long it
-    took with all its processes, loading and checks (0 where that was not kept).
+    """One arm in one block: its state, the reason where it has no result, its folder, and the time
+    it took with all its processes, loading and checks (0 where that was not kept).
     """
 
     block: int
@@ -137,7 +137,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment folder, read: what it asks, the arms of each block in their order, its cells.
+    """An experiment folder, read: its design, the arms of each block in their order, its cells.
 
     `cells` holds only those that were run or refused so far.
     """
@@ -231,9 +231,9 @@ def begin(design: Design, folder: Path) -> None:
 def free_or_ours(folder: Path, note: str = NOTE, what: str = "experiment") -> None:
     """See that a folder is new, empty, or one that a command of the kit has begun.
 
-    note : the file that says what was begun there, `what` what that is in a word. A command that
-    was killed before it wrote the note left its lock, its loaded databases, or half the note.
-    Raises RunError where anything else is there: runs would be strewn among a user's files.
+    note : the file that a command of the kit writes first. what : what the command began, in a
+    word. A command that was killed before it wrote the note left its lock, its loaded databases, or
+    half the note. Raises RunError where anything else is there: runs would mix with a user's files.
     """
     folder = Path(folder)
     try:
@@ -306,20 +306,20 @@ def write_cell(folder: Path, cell: Cell) -> None:
 
 
 def write_last_words(folder: Path, block: int, arm: str, text: str) -> None:
-    """Keep what a cell's processes wrote to their standard error, where no run's folder has it."""
+    """Keep the standard error of a cell's processes, where no run's folder has it."""
     if text.strip():
-        with contextlib.suppress(OSError):  # it is told in the cell's words as well
+        with contextlib.suppress(OSError):  # the cell's reason has its gist
             replace(path_of(folder, cell_name(block, arm)), text)
 
 
 def set_aside(folder: Path, cell: Cell) -> None:
-    """Have a cell run again: what it has is moved to the experiment's folder `earlier`.
+    """Have a cell run again: its files are moved to the experiment's folder `earlier`.
 
     Raises RunError where something of it would lead out of the folder, FolderUnwritable.
     """
     name = cell_name(cell.block, cell.arm)
     moved = {cell.folder.name: ""} if cell.folder is not None else {}
-    # The state last: killed between the two, the cell still says that it was run.
+    # The state last: if we are killed between the two, the cell still counts as run.
     moved |= {f"{name}{end}": end for end in (SUFFIX, STATE_OF_A_CELL)}
     try:
         move_aside(folder, EARLIER, name, moved)
@@ -370,7 +370,7 @@ class _Asked(msgspec.Struct, frozen=True):
 
 
 def no_name(name: str) -> str:
-    """Why it is no experiment's name, as a part of a sentence; "" where it is one."""
+    """Why a text is no experiment's name, as a part of a sentence; "" where it is one."""
     fits = name.strip(" .") and "/" not in name and visible(name) == name
     if fits and len(name.encode()) <= LONGEST_EXPERIMENT:
         return ""
@@ -391,7 +391,7 @@ def _no_arms(arms: Mapping[str, Any]) -> str:
 
 
 def _fault(asked: _Asked) -> str:
-    """What of an experiment's file cannot be, as a part of a sentence; "" where all can."""
+    """The fault of an experiment's file, as a part of a sentence; "" where it has none."""
     arms = sorted(asked.arms)
     if why := no_name(asked.experiment) or _no_arms(asked.arms):
         return why
@@ -482,7 +482,7 @@ def _kept(folder: Path, path: Path) -> Cell | None:
 
 
 def _cell(folder: Path, kept: _Kept, path: Path) -> Cell:
-    """A cell as `path` says it. Raises RunError for a run that we would not call so."""
+    """A cell from its entry in `path`. Raises RunError for a run whose name is not ours."""
     if kept.run and not _is_run_of(kept.run, kept.block, kept.arm):
         raise RunError(
             f"{path}: calls the run of block {kept.block}, arm {visible(repr(kept.arm))}, "

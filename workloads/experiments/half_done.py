@@ -1,7 +1,7 @@
-"""A cell that was cut short: its run is finished as far as it can be, told, and set aside.
+"""A cell that was cut short: its run is finished as far as it can be, reported, and set aside.
 
-The cell is run again, but nothing that a killed or interrupted command had measured of it is thrown
-away: it is kept in the experiment's folder `earlier`.
+The cell is run again. The measurements of the killed or interrupted command are not thrown away:
+they are kept in the experiment's folder `earlier`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from workloads.runs import OnProgress, recover
 
 
 def finished(run: Path, on_progress: OnProgress | None = None) -> str:
-    """Finish a cell's run if its process was killed; why it could not be, "" where it could."""
+    """Finish a cell's run if its process was killed. Returns why that is impossible, or ""."""
     try:
         if (run / MANIFEST).exists() and read_manifest(run).under_way is not None:
             recover(run, on_progress=on_progress)
@@ -29,7 +29,7 @@ def finished(run: Path, on_progress: OnProgress | None = None) -> str:
 def finish_and_set_aside(
     folder: Path, block: int, arm: str, on_progress: OnProgress | None = None
 ) -> str:
-    """Have a cell without a state be run again; says what became of what it had, "" of nothing.
+    """Have a cell without a state be run again. Returns a sentence about its earlier run, or "".
 
     Called with the cell's lock held. Raises FolderUnwritable, RunError for a folder that leads out.
     """

@@ -1,8 +1,8 @@
 """Leftovers of killed processes: all of them are found, finished and cleared.
 
 Runs that are not over are found by their temporary folders and in the folders that hold runs: after
-the machine was started anew the temporary ones may be gone. Only what is provably ours and in
-nobody's hands is touched.
+a restart of the machine the temporary ones may be gone. A folder is touched only where it is
+provably ours and nobody uses it.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ SIGNS = (b'"under_way"', b'"ended": "running"')
 HALF_A_MANIFEST = re.compile(rf"{re.escape(MANIFEST)}\.[0-9]+\.new")
 
 DYING_S = 5.0
-"""How long is waited for the children of a process that was killed just now, s."""
+"""How long the children of a process that was killed just now are waited for, s."""
 
 Notify = Callable[[str], None]
 
 
 @dataclass
 class Cleared:
-    """What became of all that was left. runs : those that were finished or removed. failed : what
-    could not be done, in sentences.
+    """The result of clearing leftovers. runs : those that were finished or removed. folders : the
+    temporary ones that were removed. failed : a sentence for each leftover that is still there.
     """
 
     runs: list[Recovered] = field(default_factory=list)
@@ -55,7 +55,7 @@ def recover_all(
     """Finish every run that was left, and clear the temporary folders of killed processes.
 
     runs : folders that hold runs, sweeps, searches and reports. places : where temporary folders
-    may lie. say : told of each in a sentence.
+    may lie. notify : called with a sentence for each.
     """
     done = Cleared()
     for left in left_over(*places, wait_s=DYING_S):
@@ -87,7 +87,7 @@ def _finish(folder: Path, notify: Notify, on_progress: OnProgress | None, done: 
 
 
 def sentence(made: Recovered) -> str:
-    """What became of a run, as the rest of a sentence."""
+    """The result for one run, as the rest of a sentence."""
     if made.run is None:
         return "removed, for nothing had been measured."
     manifest = made.run.manifest

@@ -1,9 +1,9 @@
 """A sweep's cells as pytest items: `pytest workloads --sweep SWEEP -n auto`.
 
 pytest-xdist distributes them, each of its workers with CPUs of its own; -k selects, --lf runs the
-failed ones again. The results lie in the same folder as those of `cwkit sweep`. What pytest cannot
-do is to keep the order within a block: xdist hands cells out as its workers become free, so the
-cells of a block may lie further apart in time. The manifests say `"way": "pytest"`.
+failed ones again. The results lie in the same folder as those of `cwkit sweep`. pytest cannot keep
+the order within a block: xdist hands cells out as its workers become free, so the cells of a block
+may lie further apart in time. The manifests say `"way": "pytest"`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MENDABLE = (PlanError, UnknownName, RunError, RunFailed)
 
 
 class CellFailed(Exception):
-    """A cell that has no result; the text is what went wrong in it."""
+    """A cell that has no result; the text is the reason."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -129,7 +129,7 @@ class SweepItems:
         self._open()
 
     def _open(self) -> None:
-        """Hold the folder and write down what is asked, before any cell runs."""
+        """Hold the folder and write the design down, before any cell runs."""
         try:
             self.held.enter_context(holding(self.folder))
             begin(self.sweep.design, self.folder)
@@ -145,7 +145,7 @@ class SweepItems:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Each worker is told the folder and its CPUs; one that replaces a dead one has those."""
+        """Give each worker the folder and its CPUs; one that replaces a dead one gets the same."""
         name = node.gateway.id
         slot = min(set(range(self.jobs)) - set(self.taken.values()), default=0)
         self.taken[name] = slot
@@ -213,7 +213,7 @@ class SweepFile(pytest.File):
 
 
 class CellItem(pytest.Item):
-    """A cell. It passes where the cell is done, and fails with the words of what went wrong."""
+    """A cell. It passes where the cell is done, and fails with the cell's reason."""
 
     def __init__(self, *, items: SweepItems, block: int, arm: str, **named: Any) -> None:
         super().__init__(**named)

@@ -17,7 +17,7 @@ _MINUTES = re.compile(r"About (\d+) minutes? on two cores\.")
 
 
 class ShippedSweep(NamedTuple):
-    """A sweep that comes with the kit. minutes : what it takes on two cores, as its file says."""
+    """A sweep that comes with the kit. minutes : its time on two cores, from its file."""
 
     name: str
     question: str

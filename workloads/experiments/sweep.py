@@ -1,4 +1,4 @@
-"""A sweep: the grid of a TOML file as the arms of an experiment, each checked before one is run."""
+"""A sweep: the grid of a TOML file as arms of an experiment. All are checked before any runs."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep's file, read: what it asks as an experiment, and what the file says beside that.
+    """A sweep's file, read: its design as an experiment, and the rest of the file.
 
     design : its axes have "system" first where there are systems; the A/A control is the arm
-    "<baseline> again". missing : arm -> the words of an engine that is not to be had here; such an
-    arm's cells get that state, and the others are run.
+    "<baseline> again". missing : arm -> why its engine is not to be had here; such an arm's cells
+    get that state, and the others are run.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class Sweep:
         return self.design.cells
 
     def seconds(self, arm: str) -> float:
-        """What a cell of this arm runs by its plan, warm-up included, s."""
+        """The time that a cell of this arm runs by its plan, warm-up included, s."""
         return planned_s(self.design.arms[arm])
 
 
@@ -145,7 +145,7 @@ def _ending(checked: Checked, point: Mapping[str, Any]) -> At:
 def _arms(
     checked: Checked, name: str, axes: Mapping[str, Sequence[Any]], plan: Mapping[str, Any]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]], list[Skipped]]:
-    """Arms and points by name, and what the rules leave out."""
+    """Arms and points by name, and the combinations that the rules leave out."""
     rules = _rules(checked, axes)
     used = [False] * len(rules)
     arms: dict[str, dict[str, Any]] = {}

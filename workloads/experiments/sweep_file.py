@@ -1,4 +1,4 @@
-"""A sweep's TOML file, checked: what is wrong is named with its line and the nearest right word."""
+"""A sweep's TOML file, checked: each mistake is named with its line and the nearest right name."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_.\"'-]){_PART}(?:\.[ \t]*+{_PART}){{{2 
 
 
 OLD_KEYS = {"way": "system"}
-"""What older files call a system, also as an axis."""
+"""Older key -> today's. Older files call a system a way, also as an axis."""
 
 
 class System(BaseModel):
@@ -65,7 +65,7 @@ class Skip(BaseModel):
 
 
 class File(BaseModel):
-    """A sweep's file as it stands; what it means is workloads.experiments.sweep's."""
+    """A sweep's file as it stands; workloads.experiments.sweep gives it its meaning."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -97,7 +97,7 @@ class Source:
     lines: Mapping[At, int]
 
     def wrong(self, at: At, reason: str) -> Wrong:
-        """A complaint: the file, the line of `at` or of what holds it, and the words."""
+        """A complaint: the file, the line of `at` or of the table around it, and the reason."""
         while at and at not in self.lines:
             at = at[:-1]
         line = self.lines[at] if at else 0
@@ -105,7 +105,7 @@ class Source:
 
 
 class Complaints:
-    """What is wrong with a file, all of it, so that nobody mends it one mistake at a time."""
+    """All mistakes of a file, so that nobody mends it one mistake at a time."""
 
     def __init__(self) -> None:
         self.found: list[Wrong] = []
@@ -182,7 +182,7 @@ def check_file(path: Path, blocks: int | None = None) -> Checked:
 def _renamed(
     data: Mapping[str, Any], lines: Mapping[At, int]
 ) -> tuple[dict[str, Any], dict[At, int]]:
-    """A file with today's words in place of older ones, where it does not give both."""
+    """A file with today's keys in place of older ones, where it does not give both."""
     new_keys = {old: new for old, new in OLD_KEYS.items() if new not in data}
     now = {new_keys.get(key, key): value for key, value in data.items()}
     rules = now.get("skip")
@@ -233,7 +233,7 @@ def _line_of(error: tomllib.TOMLDecodeError, text: str) -> str:
 
 
 def _values_are_some(source: Source, data: Mapping[str, Any], complaints: Complaints) -> None:
-    """TOML's whole numbers have 64 bits and its numbers may be none: no value of ours is such."""
+    """Note whole numbers beyond 64 bits, which TOML does not have, and numbers that are none."""
     left: list[tuple[At, Any]] = [((), data)]
     while left:
         at, value = left.pop()
@@ -250,7 +250,7 @@ def _values_are_some(source: Source, data: Mapping[str, Any], complaints: Compla
 
 
 def _file_of(source: Source, data: Mapping[str, Any], complaints: Complaints) -> File:
-    """The file's own keys. What is wrong with them is noted; the rest is there to be checked."""
+    """The file's own keys. Mistakes in them are noted; the sound keys are kept for more checks."""
     try:
         return File(**data)
     except ValidationError as error:
@@ -299,7 +299,7 @@ def _not_too_many(source: Source, file: File, blocks: int) -> None:
 
 
 def count_text(count: int) -> str:
-    """A count, in words where nobody would read its digits."""
+    """A count as text, without its digits where nobody would read them."""
     return f"{count:,}" if count < 10**15 else "more than 10**15"
 
 

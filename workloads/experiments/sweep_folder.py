@@ -63,7 +63,7 @@ def choose_folder(sweep: Sweep, runs: Path, *, new: bool = False, finished: bool
 
 
 def note_sweep(folder: Path, sweep: Sweep) -> None:
-    """Keep beside the experiment which file it is of, that file, and what its rules leave out."""
+    """Keep beside the experiment its file's name and text, and the combinations left out."""
     folder = Path(folder)
     data = {
         "cwkit": rec.FORMAT_VERSION,
@@ -92,7 +92,7 @@ class _Note(msgspec.Struct, frozen=True):
 
 
 def skipped_in(folder: Path) -> list[Skipped]:
-    """What the rules of a sweep's folder leave out; [] where it is no sweep's. Raises RunError."""
+    """Combinations that a sweep's rules leave out; [] where it is no sweep's. Raises RunError."""
     try:
         note: _Note = read_versioned(Path(folder) / SWEEP_NOTE, _Note)
     except FileNotFoundError:
@@ -105,7 +105,7 @@ def skipped_in(folder: Path) -> list[Skipped]:
 
 @dataclass(frozen=True)
 class Beside:
-    """What a cell takes beside its warm-up and its measured part: `fixed_s` and `each_s` a worker.
+    """The time of a cell besides warm-up and measurement: `fixed_s`, and `each_s` for each worker.
 
     cells : how many cells it was measured on; 0: it is an assumption.
     """

@@ -57,7 +57,7 @@ def test_an_interrupted_experiment_goes_on_and_repeats_nothing(tmp_path):
     before = read_experiment(tmp_path / "e")
     assert len(before.cells) == 2
     started = {key: cell.read().manifest.started for key, cell in before.cells.items()}
-    # What a cell cut short by a kill leaves behind is no run, and is made again.
+    # A cell cut short by a kill leaves no run behind, and is run again.
     block, arm, _ = seen[-1]
     (tmp_path / "e" / cell_name(block, arm)).mkdir()
     again = []

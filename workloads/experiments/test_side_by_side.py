@@ -250,7 +250,7 @@ def test_a_conductor_that_is_killed_goes_on_where_it_was(tmp_path, jobs, how):
     assert (folder / "b00-short.cell.json").read_text() == before
     there = {path.name for path in folder.iterdir() if path.is_dir()}
     assert there - {"earlier"} == {"b00-long", "b00-short"}
-    # What the cut cell had measured is kept, finished, and told; unless it had measured nothing.
+    # The cut cell's run is kept, finished, and reported, unless it had measured nothing.
     kept = list((folder / "earlier").glob("*"))
     assert all(run.name == "b00-long.1" for run in kept)
     assert all(read_manifest(run).under_way is None for run in kept)

@@ -1,7 +1,7 @@
-"""Lines of a TOML file: where each value stands, because tomllib reads values and keeps no line.
+"""Lines of a TOML file: the place of each value, because tomllib reads values and keeps no line.
 
 The file has already been accepted by tomllib. This reader finds the line of each key and of each
-element of an array, and says nothing of what they mean.
+element of an array, and does not interpret them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""libSQL beside its server: what a local read, a replica's sync and a hop over HTTP cost."""
+"""libSQL beside its server: the cost of a local read, a replica's sync and a hop over HTTP."""
 
 import lazy_loader
 

@@ -1,8 +1,7 @@
-"""The files of what was measured beside libSQL's server: a manifest, and an array for each arm.
+"""The files of the measurement beside libSQL's server: a manifest, and an array for each arm.
 
-Arrays are mapped files that are made before anything is measured: what was written into them is
-there however the measuring process ends. `blocks_done` of the manifest says how many blocks are
-whole.
+Arrays are mapped files that are made before anything is measured: their content is there however
+the measuring process ends. `blocks_done` of the manifest is the number of whole blocks.
 """
 
 from __future__ import annotations
@@ -70,8 +69,8 @@ MOST_BLOCKS = 10_000
 
 @dataclass(frozen=True)
 class Measured:
-    """What is in a folder. said : the manifest. ns : arm -> int64, shape (blocks, repetitions,
-    numbers), whole blocks alone. age : shape (blocks, trials), dtype AGE.
+    """A folder, read. ns : arm -> int64, shape (blocks, repetitions, numbers), whole blocks alone.
+    age : shape (blocks, trials), dtype AGE.
     """
 
     manifest: Mapping[str, Any]
@@ -98,7 +97,7 @@ def write(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def set_aside(folder: Path) -> None:
-    """Move what is there beside, to FOLDER.1 and so on: nothing measured is written over."""
+    """Move the folder aside, to FOLDER.1 and so on: no measurement is written over."""
     number = 1
     while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
         number += 1

@@ -1,5 +1,5 @@
-"""libSQL beside its server: what a read, a write and a transaction cost in a plain local file, in
-an embedded replica and over loopback, and how old a row of a replica is.
+"""libSQL beside its server: the cost of a read, a write and a transaction in a plain local file, in
+an embedded replica and over loopback, and the age of a replica's rows.
 
 `measure` is the door. It measures in a process of its own, which ends with its parent and takes the
 server with it. One client does one thing at a time. Each block holds every arm once, in an order
@@ -55,7 +55,7 @@ WARM = 2
 SYNC_INTERVAL_S = 0.01
 WAIT_UNASKED_S = 0.02
 LAG_LIMIT_S = 1.0
-"""After it a commit counts as not shown; what was waited is recorded."""
+"""After it a commit counts as not shown; the time waited is recorded."""
 
 IDLE_S = 0.1
 PAUSE_S = 0.0002
@@ -82,8 +82,8 @@ def measure(
     """Measure into `folder` and return the manifest; what is measured there already stays.
 
     blocks : how many at most (default: 10, quick 7; an interval needs 6).
-    Its `ended` is "done", "failed" (with `failure`) or "missing" (no sqld; with `failure`). What an
-    earlier attempt left that was cut is moved beside, to FOLDER.1 and so on. About 10 s, quick 6 s.
+    Its `ended` is "done", "failed" (with `failure`) or "missing" (no sqld; with `failure`). An
+    earlier attempt that was cut is moved aside, to FOLDER.1 and so on. About 10 s, quick 6 s.
     Raises RunError where an earlier manifest can't be read; OSError where nothing can be written.
     """
     manifest = served_files.read_manifest(folder)
@@ -107,9 +107,9 @@ def measure(
 
 
 def _apart(job: dict[str, Any], folder: Path, limit_s: float) -> str:
-    """Run `main` in a process of its own; why it failed, "" where it did not.
+    """Run `main` in a process of its own. Returns why it failed, "" where it did not.
 
-    What it writes to its standard error is kept in `folder`.
+    Its standard error is kept in `folder`.
     """
     child = start(
         "served",
@@ -139,7 +139,7 @@ class _Client:
         self.remote = self.connect(server.url, isolation_level=None)
         self.local = self.connect(str(home / "local.db"), isolation_level=None)
         self.local.execute("PRAGMA journal_mode = WAL").fetchall()
-        # What the server has: unlike durability is never compared.
+        # The server's setting: different durability is never compared.
         durable = self.remote.execute("PRAGMA synchronous").fetchall()[0][0]
         self.local.execute(f"PRAGMA synchronous = {int(durable)}").fetchall()
         for connection in (self.remote, self.local):
@@ -184,7 +184,7 @@ class _Client:
             work[name](ns, age, keys)
 
     def _works(self) -> dict[str, Callable[..., None]]:
-        """What a block does, by name; lag and syncing-cpu belong to read-replica-syncing."""
+        """The parts of a block, by name; lag and syncing-cpu belong to read-replica-syncing."""
         connections = {"local": self.local, "replica": self.replica, "remote": self.remote}
         works: dict[str, Callable[..., None]] = {"age": self._ages, "hop": self._hops}
         for place, connection in connections.items():
@@ -295,7 +295,7 @@ class _Client:
             self.acknowledged["server"] += 2
 
     def checks(self) -> list[dict[str, Any]]:
-        """Hold what is there against what was acknowledged; closes the replica."""
+        """Compare the rows with the acknowledged writes. Closes the replica."""
         self.replica.sync()
         sums = {
             name: connection.execute("SELECT sum(v), count(*) FROM item").fetchall()[0]
@@ -313,7 +313,7 @@ class _Client:
 def judged(
     sums: dict[str, tuple[int, int]], acknowledged: dict[str, int], whole: str
 ) -> list[dict[str, Any]]:
-    """What must hold at the end: no acknowledged write is lost, and the replica is the server's.
+    """The checks at the end: no acknowledged write is lost, and the replica equals the server.
 
     sums : (sum of v, rows) of "local", "server", "replica". acknowledged : writes, each adding 1.
     whole : integrity_check of the replica's file.

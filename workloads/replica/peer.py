@@ -1,7 +1,7 @@
 """Peers: the other side while one client is measured, each in a process of its own.
 
 `echo` sends back what it gets over loopback TCP: a hop with nothing behind it. `commit URL` commits
-at the server without pause between a line on its input and the next, and says how often it did.
+at the server without pause between a line on its input and the next, and prints the number.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Peer:
         self.process.stdin.write(b"\n")
 
     def next_number(self) -> int:
-        """The number that it says next."""
+        """The next number that it prints."""
         assert self.process.stdout is not None
         line = b""
         if select.select([self.process.stdout], [], [], LIMIT_S)[0]:

@@ -34,7 +34,7 @@ class SqldMissing(RuntimeError):
 
 @dataclass(frozen=True)
 class Server:
-    """A running sqld. url : its HTTP address. version : what it says of itself."""
+    """A running sqld. url : its HTTP address. version : its own text."""
 
     url: str
     version: str
@@ -87,7 +87,7 @@ def _start(binary: Path, folder: Path, port: int) -> subprocess.Popen[bytes]:
 
 
 def _answer(process: subprocess.Popen[bytes], port: int, log: Path) -> str:
-    """What our sqld says of itself once it answers; "" where it has ended.
+    """Our sqld's version, once it answers; "" where it has ended.
 
     Raises SqldMissing where it does neither in time.
     """

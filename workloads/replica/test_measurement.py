@@ -152,7 +152,7 @@ def test_one_block_is_measured_checked_and_kept(tmp_path: Path) -> None:
     measured = served_files.read(folder)
     assert measured.blocks == 1
     assert {arm: each.shape[1:] for arm, each in measured.ns.items()} == served_files.ARMS
-    # What the engine promises, whatever the machine does: sync() fetches, one's own write is seen.
+    # The engine's promises, on any machine: sync() fetches, and one's own write is seen.
     assert measured.age["seen_after_sync"].all()
     assert measured.age["own_seen"].all()
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
