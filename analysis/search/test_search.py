@@ -327,7 +327,7 @@ def test_a_real_search_keeps_its_runs_its_curve_and_its_answer(tmp_path, monkeyp
     assert names
     for name in names:
         run = read_run(folder / name)
-        assert run.manifest.conduct.way == "search"
+        assert run.manifest.conduct.started_by == "search"
         assert run.manifest.plan.rate > 0
     assert (folder / "latency-against-rate.svg").read_bytes().startswith(b"<?xml")
     monkeypatch.setattr(search, "run", lambda *a, **k: pytest.fail("ran a finished probe"))

@@ -342,8 +342,8 @@ class _Conducting:
                 self.notify(sentence)
             try:
                 job = self._job(machine, block, arm)
-                tell = functools.partial(self.watch, block, arm)
-                answer = await made_there(self.machines, machine, job, tell)
+                on_progress = functools.partial(self.watch, block, arm)
+                answer = await made_there(self.machines, machine, job, on_progress)
                 cell = await brought(self.machines, machine, job, answer, self.folder)
             except Lost as lost:
                 self.losses[block, arm] += 1

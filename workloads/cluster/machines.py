@@ -220,7 +220,7 @@ class Machines:
             return await asyncio.wait_for(asked, ASK_LIMIT_S)
         except (OSError, TimeoutError) as error:
             raise MachinesGone(
-                f"{self.client.scheduler.address}: the dask scheduler is gone. What is done is "
+                f"{self.client.scheduler.address}: the dask scheduler is gone. Finished cells are "
                 "kept: start it and its workers again, and go on with the same command."
             ) from error
 

@@ -113,7 +113,7 @@ def test_a_killed_worker_costs_its_block_and_nothing_else(cluster, tmp_path):
         manifest = cell.read().manifest
         assert cell.state == "done" and manifest.ok, cell
         conducted = manifest.conduct
-        assert conducted.way == "dask" and not conducted.oversubscribed
+        assert conducted.started_by == "dask" and not conducted.oversubscribed
         assert manifest.command == "cwkit sweep t"
         assert all(worker.cpus == conducted.cpus for worker in manifest.workers)
         assert os.uname().nodename not in manifest.model_dump_json()

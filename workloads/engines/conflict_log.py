@@ -104,8 +104,8 @@ class ConflictLog:
             if head in self.heads or len(self.heads) < HEADS_KEPT:
                 self.heads[head] += 1
             else:
-                met = read_line(f"{head}...)")
-                self.beyond[met.thing if met else "unread"] += 1
+                page = read_line(f"{head}...)")
+                self.beyond[page.thing if page else "unread"] += 1
         elif code & 0xFF in NOTABLE:
             text = re.sub(r"/\S*/", "", text)  # a machine's folders are nobody's business
             text = re.sub(r"\d+", "N", text)[:200]
@@ -123,17 +123,17 @@ class ConflictLog:
         pages: Counter[RefusalPage] = Counter()
         rest = Counter(self.beyond)
         for head, times in self.heads.items():
-            met = read_line(f"{head}...)")
-            if met is None:
+            page = read_line(f"{head}...)")
+            if page is None:
                 rest["unread"] += times
             else:
-                pages[met] += times
+                pages[page] += times
         ranked = sorted(pages.items(), key=lambda item: (-item[1], item[0]))
-        for met, times in ranked[PAGES_KEPT:]:
-            rest[met.thing] += times
+        for page, times in ranked[PAGES_KEPT:]:
+            rest[page.thing] += times
         return {
             "said": self.heads.total() + self.beyond.total(),
-            "pages": {str(met): times for met, times in ranked[:PAGES_KEPT]},
+            "pages": {str(page): times for page, times in ranked[:PAGES_KEPT]},
             "rest": dict(sorted(rest.items())),
             "notices": {
                 f"{NOTABLE[code & 0xFF]} {code}: {text}": times

@@ -39,7 +39,7 @@ def home_of(experiment: Experiment, block: int) -> set[Place]:
         cell = experiment.cells.get((block, arm))
         if cell is not None and cell.folder is not None:
             manifest = read_manifest(cell.folder)
-            cpus = manifest.conduct.cpus if manifest.conduct.way == "dask" else ()
+            cpus = manifest.conduct.cpus if manifest.conduct.started_by == "dask" else ()
             places.add(Place(manifest.machine.id, cpus))
     return places
 
@@ -68,7 +68,9 @@ def only_ours(
     here = {Place(identity()), Place("")}
     begun = sorted({block for block, _ in experiment.left()})
     others = {block for block in begun if not home_of(experiment, block) <= here}
-    others |= _otherwise(experiment, {"jobs": jobs, "cpus": cpus, "way": started_by} | _code())
+    others |= _otherwise(
+        experiment, {"jobs": jobs, "cpus": cpus, "started_by": started_by} | _code()
+    )
     for block in others:
         start_over(experiment, block)
     return sorted(others)
@@ -109,5 +111,5 @@ def _conditions(manifest: Manifest) -> dict[str, Any]:
         "source": manifest.machine.cwkit_source,
         "jobs": conduct.jobs,
         "cpus": len(conduct.cpus),
-        "way": conduct.way,
+        "started_by": conduct.started_by,
     }

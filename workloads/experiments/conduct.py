@@ -154,8 +154,8 @@ def run_experiment(
         ):
             notify(
                 "begun on another machine, by other code or with other settings, so run again "
-                f"whole: {', '.join(f'b{block:02d}' for block in others)}. What they had is in "
-                f"{folder / EARLIER}."
+                f"whole: {', '.join(f'b{block:02d}' for block in others)}. Their cells so far "
+                f"are in {folder / EARLIER}."
             )
         if jobs > 1:
             _SideBySide(experiment, parted, how, databases, on_cell, report_progress, notify).run()

@@ -199,7 +199,7 @@ def test_a_cell_run_by_hand_is_kept_and_not_run_again(tmp_path):
     made = run_cell(tmp_path / "e", 0, "null", how={"way": "pytest", "command": "by hand"})
     assert made.state == "done" and made.took_s > 0
     manifest = made.read().manifest
-    assert manifest.conduct.way == "pytest" and manifest.command == "by hand"
+    assert manifest.conduct.started_by == "pytest" and manifest.command == "by hand"
     assert len(manifest.machine.id) == 12
     assert run_cell(tmp_path / "e", 0, "null") == made
     seen = []

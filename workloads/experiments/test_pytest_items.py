@@ -70,7 +70,7 @@ def test_pytest_runs_the_cells_of_a_sweep_and_nothing_else(run, tmp_path):
     assert states == {"sound": "done", "broken": "failed", "refused": "refused"}
     assert list(made.design.arms) == list(read_sweep(tmp_path / "tiny.toml").design.arms)
     conducts = [cell.read().manifest.conduct for cell in made.cells.values() if cell.folder]
-    assert all(conduct.way == "pytest" and conduct.jobs == 2 for conduct in conducts)
+    assert all(conduct.started_by == "pytest" and conduct.jobs == 2 for conduct in conducts)
     assert all(len(conduct.cpus) == max(CPUS // 2, 1) for conduct in conducts)
     assert not (tmp_path / "e" / ".cwkit-templates").exists()
 

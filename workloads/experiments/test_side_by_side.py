@@ -95,7 +95,7 @@ def test_jobs_run_side_by_side_each_on_its_cpus(tmp_path):
         manifest = cell.read().manifest
         assert manifest.ok, manifest
         conduct = manifest.conduct
-        assert (conduct.way, conduct.jobs, conduct.oversubscribed) == ("sweep", jobs, over)
+        assert (conduct.started_by, conduct.jobs, conduct.oversubscribed) == ("sweep", jobs, over)
         assert manifest.command == "cwkit sweep t"
         assert all(worker.cpus == conduct.cpus for worker in manifest.workers)
         assert "conductor_cpu_s" in manifest.foreign.data()

@@ -65,7 +65,7 @@ class Part(BaseModel):
 
     def data(self) -> dict[str, Any]:
         """The keys that it has, as plain data: defaults that nobody set are left out."""
-        return self.model_dump(mode="json", exclude_unset=True, warnings=False)
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)
 
     def has(self, key: str) -> bool:
         """Whether the file had this key. An older one may lack it, which differs from null."""
@@ -340,9 +340,9 @@ Pressure = dict[Text, dict[Text, Amount]]
 
 
 class Conduct(Part):
-    """Who ran it, and beside what."""
+    """Who started the run, and beside how many others."""
 
-    way: Text = ""
+    started_by: Text = Field("", alias="way")  # on disk under its older name
     jobs: Number = 0  # cells at a time; 0: not said
     oversubscribed: StrictBool = False
     cpus: tuple[Cpu, ...] = ()
