@@ -118,7 +118,7 @@ def run_on_cluster(
     again, watch, on_cell : as for `run_experiment`; on_cell also gets "lost" for a cell whose
     worker is gone. notify : called with a sentence for the user.
     Each manifest's `conduct` has way "dask", `jobs` (cells at a time on that machine) and the CPUs.
-    Raises PlanError for an address that is none, RunError where no scheduler or no machine is
+    Raises PlanError for a text that is no address, RunError where no scheduler or no machine is
     there, or one has another cwkit or shares its CPUs with another, MachinesGone where all are lost
     on the way, FolderUnwritable, and KeyboardInterrupt. Finished cells are kept in each case.
     """

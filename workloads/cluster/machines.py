@@ -67,7 +67,7 @@ def checked_address(address: str) -> str:
         parts = urlsplit(full)
         well = parts.scheme in SCHEMES and parts.hostname and parts.port
         well = well and full == f"{parts.scheme}://{parts.netloc}" and "@" not in parts.netloc
-    except ValueError:  # a port that is none
+    except ValueError:  # the port is no number
         well = False
     if not well:
         raise PlanError(

@@ -130,7 +130,7 @@ def unpacked(text: str) -> tuple[np.ndarray, np.ndarray]:
 def leaf_of_rows(tree: Tree) -> np.ndarray:
     """The page of each row of a table whose ids were loaded in order, int64, shape (rows,).
 
-    Raises ValueError for a layout that was too long to be kept, and for one that is none.
+    Raises ValueError for a layout that was too long to be kept, and for text that is no layout.
     """
     pages, cells = unpacked(tree.pages)
     if not len(pages):

@@ -6,7 +6,7 @@ only where its content has changed.
 
 The file is executed only where the user named it: on the command line, or in a sweep file that is
 given there (`trust`). A run folder, a report or a search may come from anybody. A file that only
-such a folder names is never loaded; the user is told so instead.
+such a folder names is never loaded; the user gets a sentence instead.
 
 The file is a module of a package that stands for its folder. Its neighbours are imported
 relatively, by `from .helper import x` or `from . import helper`. So the helpers of two folders

@@ -78,8 +78,8 @@ def run_cell(
     how : "way", "jobs" and "oversubscribed" for the manifest's `conduct`, and "command".
     notify : called with a sentence about what became of a run of it that was cut short.
     Several processes may run cells of one folder, each another cell.
-    An engine's refusal or a failure becomes the cell's state and reason. Raises RunError for a
-    folder or a cell that is none or that somebody else runs, PlanError or UnknownName for a plan
+    An engine's refusal or a failure becomes the cell's state and reason. Raises RunError where the
+    folder or the cell does not exist or somebody else runs it, PlanError or UnknownName for a plan
     that makes no sense, FolderUnwritable, and KeyboardInterrupt where the run was interrupted. The
     cell then has no state and is run again by the next call.
     """

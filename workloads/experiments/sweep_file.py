@@ -543,7 +543,7 @@ class Values:
         self.places.setdefault(self._key(value), len(self.places))
 
     def place(self, value: Any) -> int:
-        """Its number among them. KeyError where it is none."""
+        """Its number among them. KeyError for any other value."""
         return self.places[self._key(value)]
 
     def __contains__(self, value: Any) -> bool:

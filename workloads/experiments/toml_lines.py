@@ -37,7 +37,7 @@ def lines_of(text: str) -> dict[Path, int]:
 
 class _Reader:
     def __init__(self, text: str) -> None:
-        # As tomllib does it: a carriage return before a line end is none of the text's.
+        # As tomllib does it: a carriage return before a line end is no part of the text.
         self.text, self.at = text.replace("\r\n", "\n"), 0
         self.ends = [found.start() for found in re.finditer("\n", self.text)]
         self.lines: dict[Path, int] = {}

@@ -47,7 +47,7 @@ def resolved(path: str | Path) -> Path:
 def inside(folder: Path, name: object) -> Path:
     """The path of an entry of a folder, by a name that came out of a file or is a part of one.
 
-    The entry may be missing. Raises RunError where the name is none (it has a separator, is "..",
+    The entry may be missing. Raises RunError where it is no such name (it has a separator, is "..",
     is not text), and where a symbolic link of that name leads out of the folder: its target would
     be moved, removed or written over.
     """
@@ -109,7 +109,7 @@ def opened(path: Path, most_bytes: int | None = None, *, named: bool = False) ->
     """Open a file that is one: a FIFO would be waited for without end, and a device has none.
 
     most_bytes : None for any size. named : the user has named it, so that it may be a symbolic link
-    to wherever; a file of a folder of ours is none that leads out of that.
+    to anywhere. A file in a folder of ours may be no link that leads out of the folder.
     Raises FileNotFoundError where it is not there, RunError where it is no file, is larger, or
     can't be opened.
     """
@@ -316,7 +316,7 @@ def remove(folder: Path, name: str) -> None:
     """Remove an entry of a folder with all that is in it, as far as that goes. A link is removed,
     its target is not.
 
-    Raises RunError for a name that is none.
+    Raises RunError for a text that is no name of an entry.
     """
     if (why := _no_name(name)) is not None:
         raise RunError(f"{folder}: {_short(name)} is not removed, for it {why}.")

@@ -29,7 +29,7 @@ exit $status
 def on_a_small_disk(size_bytes: int, folder: Path, keep: Path, argv: Sequence[str]) -> list[str]:
     """The command line that runs `argv` with a disk of that size in `folder`, copied to `keep`.
 
-    Skips the test where no such disk is to be had.
+    Skips the test where such a disk cannot be made.
     """
     if not _to_be_had():
         pytest.skip("no tmpfs can be mounted here, not even in a user namespace")

@@ -347,7 +347,7 @@ def empty(path: Path) -> None:
 
 
 def start_ticks(pid: int) -> int:
-    """When a process began, in ticks since the machine's start; 0 where there is none alive."""
+    """When a process began, in ticks since the machine's start; 0 where it is not alive."""
     try:
         line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

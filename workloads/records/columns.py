@@ -160,7 +160,7 @@ def save(history: History, path: str | Path) -> None:
 
 
 def load(path: str | Path, *, named: bool = True) -> History:
-    """Read the columnar form. Raises HistoryError where it is none, cut, or of a later version.
+    """Read the columnar form. Raises HistoryError for another file, a cut one, a later version.
 
     named : False for a file in a folder that was named: it may be no link that leads out of it.
     """

@@ -162,7 +162,7 @@ def _number(token: str) -> Any:
         except ValueError:
             pass
         else:
-            if value - value == 0:  # 1e999 is no number that can be told from others
+            if value - value == 0:  # 1e999 is infinite, and not to be told from 1e998
                 return value
     return Literal(token.removesuffix("N").removeprefix("+"))
 

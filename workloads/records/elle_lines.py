@@ -55,8 +55,8 @@ class _JsonLine(Line, gc=False):
 
 Lines = Iterator[tuple[int, Line]]
 _decoder = msgspec.json.Decoder(_JsonLine)
-# As nearly all operations are, and fast: the keys and values are no more than integers and strings,
-# and true, which Python takes for 1, is none of them.
+# Nearly all operations are like this, and it is fast: keys and values are integers and strings.
+# true, which Python takes for 1, is not among them.
 plain_operations = msgspec.json.Decoder(list[list[str | int | list[int] | None]]).decode
 _ops = msgspec.json.Decoder(list[list[Any]])
 
@@ -189,7 +189,7 @@ def _array_leniently(path: Path, raw: bytes, error: Exception) -> Lines:
 
 
 def _line_of(form: Any) -> Line:
-    """An operation map out of a JSON object. Raises ValueError where it is none."""
+    """An operation map out of a JSON object. Raises ValueError for any other object."""
     if not isinstance(form, dict):
         raise ValueError(IS_NONE.format("it is no object"))
     if not isinstance(form.get("type"), str):
@@ -225,7 +225,7 @@ def edn_lines(path: Path, raw: bytes) -> Lines:
 
 
 def _edn_line(form: Any) -> Line:
-    """An operation map out of an EDN form. Raises ValueError where it is none."""
+    """An operation map out of an EDN form. Raises ValueError for any other form."""
     form = _bare(form)
     if not isinstance(form, Pairs):
         raise ValueError(IS_NONE.format("it is no map"))
