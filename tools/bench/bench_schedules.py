@@ -158,7 +158,7 @@ def main(seconds: float) -> int:
             BareLoop(name, mode, folder) as loop,
             ScheduleRunner(name, (mode,) * 3, Schema(), processes=processes) as runner,
         ):
-            run, ratio = in_turn(runner.play, loop, some, seconds)
+            run, ratio = in_turn(runner.run, loop, some, seconds)
             level = find_engine(name).promises[mode].level
             judged, _ = in_turn(
                 lambda s, st=runner, lv=level: judge(st.run(s), lv),  # type: ignore[misc]
