@@ -71,7 +71,9 @@ def test_all_ways_give_the_same_ratios_within_their_intervals(tmp_path):
     # The day's other work is in all three: here the ways are on trial, not the machine.
     each = {path.name: gather(read_experiment(path), foreign_limit=1.0) for path in folders}
     for name, measured in each.items():
-        starters = {cell.manifest.conduct.started_by for cell in measured.cells.values() if cell.manifest}
+        starters = {
+            cell.manifest.conduct.started_by for cell in measured.cells.values() if cell.manifest
+        }
         assert starters == {"sweep" if name == "plain" else name}
         assert [place[1] for place in measured.places] == [1]
     thinks = {name: _ratio(m, "think_us 200") for name, m in each.items()}
