@@ -120,7 +120,7 @@ CARELESS: dict[str, tuple[str, Any, str]] = {
         lambda said, indent: json.dumps(said | {"took_s": float("nan")}),
         "no strict JSON",
     ),
-    "a file is left": ("analysis.cli.check.check", leaves_a_file, "changed ['cache']"),
+    "a file is left": ("properties.checker.check", leaves_a_file, "changed ['cache']"),
     "another level is told": (
         "analysis.cli.check._text",
         lambda path, verdict, level: f"{path} (1 transaction): valid: {level} holds",

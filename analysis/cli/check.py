@@ -8,38 +8,19 @@ import sys
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from analysis.cli.options import RUNS, RunsOption
-from properties.checker import (
-    DEFAULT_LEVEL,
-    KIND_NAMES,
-    LEVELS,
-    Verdict,
-    Witness,
-    check,
-    explain,
-    marks_of,
-    op_text,
-    reason,
-    report,
-    svg,
-    untold,
-)
+from properties import checker
+from workloads import records
 from workloads.errors import HistoryError, RunError
 from workloads.files import json_text, replace, visible
-from workloads.records import (
-    HISTORY_FILE,
-    MODELS,
-    SUFFIXES,
-    TXN_OUTCOMES,
-    History,
-    find_run,
-    read_history,
-    show,
-)
+
+if TYPE_CHECKING:
+    from properties.checker import Verdict, Witness
+    from workloads.records import History
 
 VALID, VIOLATED, BAD_INPUT, UNKNOWN = 0, 1, 2, 3
 
@@ -81,7 +62,7 @@ def check_command(
 def _run_or_path(path: Path, runs: Path) -> Path:
     """A run of that name; or else the path as it is, so that the checker names what is wrong."""
     try:
-        return find_run(str(path), runs)
+        return records.find_run(str(path), runs)
     except RunError:
         return path
 
@@ -89,7 +70,7 @@ def _run_or_path(path: Path, runs: Path) -> Path:
 def run_check(
     paths: Sequence[str | Path],
     model: str | None = None,
-    level: str = DEFAULT_LEVEL,
+    level: str | None = None,
     as_json: bool = False,
     svg_file: str | Path | None = None,
     out: TextIO | None = None,
@@ -107,26 +88,27 @@ def run_check(
     histories, may be something else. It is skipped with a line on `out` (with as_json on standard
     error), and the status is then 3 at best, or 2 if the folder held nothing else.
 
-    model : None takes the one whose operations the file holds. svg_file : where to draw the
-    first witness.
+    model : None takes the one whose operations the file holds. level : None is the default one.
+    svg_file : where to draw the first witness.
     """
     wrong = partial(_wrong, out)
     out = out or sys.stdout
     answers: set[int] = set()
     drawn, skipped = None, 0
     try:
-        _known("level", level, LEVELS)
+        level = level or checker.DEFAULT_LEVEL
+        _known("level", level, checker.LEVELS)
         if model is not None:
-            _known("model", model, MODELS)
-        if svg_file is not None and Path(svg_file).suffix in SUFFIXES:
+            _known("model", model, records.MODELS)
+        if svg_file is not None and Path(svg_file).suffix in records.SUFFIXES:
             raise _BadInput(f"{svg_file}: is named as a history is, and not as a drawing (.svg).")
         for path, named in list(_files(paths)):
             try:
-                history = read_history(
+                history = records.read_history(
                     path,
                     model,
                     named=path in map(Path, paths),
-                    otherwise=MODELS[linearizable_keys or sequential_keys],
+                    otherwise=records.MODELS[linearizable_keys or sequential_keys],
                 )
             except HistoryError as error:
                 if named:
@@ -136,11 +118,11 @@ def run_check(
                     skipped += 1
                     print(f"skipped: {visible(error)}", file=sys.stderr if as_json else out)
                 continue
-            if history.model == MODELS[0] and (sequential_keys or linearizable_keys):
+            if history.model == records.MODELS[0] and (sequential_keys or linearizable_keys):
                 wrong(_no_effect(path, "linearizable" if linearizable_keys else "sequential"))
                 answers.add(BAD_INPUT)
                 continue
-            verdict = check(
+            verdict = checker.check(
                 history, sequential_keys=sequential_keys, linearizable_keys=linearizable_keys
             )
             print(
@@ -149,10 +131,11 @@ def run_check(
             )
             answers.add({True: VALID, False: VIOLATED, "unknown": UNKNOWN}[verdict.levels[level]])
             if drawn is None and verdict.anomalies:
-                drawn = svg(history, _to_draw(verdict), untold(verdict))
+                drawn = checker.svg(history, _to_draw(verdict), checker.untold(verdict))
         if skipped and not answers:
             folders = ", ".join(str(path) for path in paths)
-            raise _BadInput(f"{folders}: no history ({', '.join(SUFFIXES)}) that can be read.")
+            forms = ", ".join(records.SUFFIXES)
+            raise _BadInput(f"{folders}: no history ({forms}) that can be read.")
         if skipped:
             answers.add(UNKNOWN)
         if svg_file is not None:
@@ -187,8 +170,8 @@ def _is_over(run: Path) -> None:
 
 def _no_effect(path: Path, keys: str) -> Exception:
     return _BadInput(
-        f"{path}: --{keys}-keys does nothing for {MODELS[0]}: a list that was read shows the order "
-        "of its versions. Leave the option out."
+        f"{path}: --{keys}-keys does nothing for {records.MODELS[0]}: a list that was read shows "
+        "the order of its versions. Leave the option out."
     )
 
 
@@ -224,16 +207,17 @@ def _files(paths: Sequence[str | Path]) -> Iterable[tuple[Path, bool]]:
             yield path, True
         elif (path / "manifest.json").exists():
             _is_over(path)
-            if not (path / HISTORY_FILE).exists():
+            if not (path / records.HISTORY_FILE).exists():
                 raise _BadInput(
-                    f"{path}: this run recorded no history ({HISTORY_FILE}). "
+                    f"{path}: this run recorded no history ({records.HISTORY_FILE}). "
                     "Run one that does: --scenario append, or register with --set history=true."
                 )
-            yield path / HISTORY_FILE, True
+            yield path / records.HISTORY_FILE, True
         else:
-            found = [entry for entry in entries if entry.suffix in SUFFIXES and not entry.is_dir()]
+            forms = records.SUFFIXES
+            found = [entry for entry in entries if entry.suffix in forms and not entry.is_dir()]
             if not found:
-                raise _BadInput(f"{path}: no history in this folder ({', '.join(SUFFIXES)}).")
+                raise _BadInput(f"{path}: no history in this folder ({', '.join(forms)}).")
             yield from ((file, False) for file in found)
 
 
@@ -256,9 +240,10 @@ def _draw(path: Path, drawing: str | None, out: TextIO, quiet: bool) -> None:
 
 def _text(path: Path, verdict: Verdict, level: str) -> str:
     many = f"{len(verdict.history):,} transaction{'' if len(verdict.history) == 1 else 's'}"
-    if open_ends := int((verdict.history.txn_outcome == TXN_OUTCOMES.index("unknown")).sum()):
+    unknown = records.TXN_OUTCOMES.index("unknown")
+    if open_ends := int((verdict.history.txn_outcome == unknown).sum()):
         many += f", {open_ends:,} of which nobody knows how they ended"
-    return f"{visible(path)} ({many}): {report(verdict, level)}"
+    return f"{visible(path)} ({many}): {checker.report(verdict, level)}"
 
 
 def json_line(path: str | Path, verdict: Verdict, level: str) -> str:
@@ -282,7 +267,7 @@ def json_line(path: str | Path, verdict: Verdict, level: str) -> str:
 
 def witness_data(history: History, witness: Witness) -> dict[str, Any]:
     """A witness as plain data: its transactions, its steps, and an explanation of both."""
-    marks = marks_of(history, witness)
+    marks = checker.marks_of(history, witness)
     marked = frozenset(marks)
     txns = list(dict.fromkeys(witness.txns))
     names = {txn: f"T{i}" for i, txn in enumerate(txns, 1)}
@@ -293,8 +278,8 @@ def witness_data(history: History, witness: Witness) -> dict[str, Any]:
                 "transaction": int(history.txn_label[txn]),
                 "worker": _named(history.sessions[history.txn_session[txn]]),
                 "database": _named(history.databases[history.txn_database[txn]]),
-                "outcome": TXN_OUTCOMES[history.txn_outcome[txn]],
-                "ops": [op_text(*op, marked) for op in history.ops(txn)],
+                "outcome": records.TXN_OUTCOMES[history.txn_outcome[txn]],
+                "ops": [checker.op_text(*op, marked) for op in history.ops(txn)],
             }
             for txn in txns
         ],
@@ -302,16 +287,16 @@ def witness_data(history: History, witness: Witness) -> dict[str, Any]:
             {
                 "from": names[step.source],
                 "to": names[step.target],
-                "type": KIND_NAMES[step.kind],
-                "why": reason(history, step, names),
+                "type": checker.KIND_NAMES[step.kind],
+                "why": checker.reason(history, step, names),
             }
             for step in witness.steps
         ],
-        "values": list(dict.fromkeys(map(show, marks))),
-        "why": explain(history, witness),
+        "values": list(dict.fromkeys(map(records.show, marks))),
+        "why": checker.explain(history, witness),
     }
 
 
 def _named(name: Any) -> int | str:
     """A session or a database: a number as it is, anything else as text."""
-    return name if type(name) is int or name == "" else show(name)
+    return name if type(name) is int or name == "" else records.show(name)

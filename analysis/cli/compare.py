@@ -35,34 +35,22 @@ A number that is not known is null; a ratio to nothing is "infinite".
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from analysis import compare, counting, statistics
 from analysis.cli import terminal
 from analysis.cli.options import RUNS, RunsOption, command_line
-from analysis.compare import (
-    FAILED,
-    MEASURES,
-    NOT_COMPARABLE,
-    Comparison,
-    Gate,
-    Side,
-    ask,
-    compare,
-    judged,
-    pairs_of,
-    parse_condition,
-    status,
-)
-from analysis.counting import FOREIGN_LIMIT, NotComparable, factors_named, facts, short
-from analysis.statistics import LEVEL, PAIRED_T, blocks_needed
 from analysis.wording import listed, number, percent, times, whole
+from workloads import records
 from workloads.errors import PlanError
 from workloads.files import FORMAT_VERSION, json_text
-from workloads.records import MEANINGS
+
+if TYPE_CHECKING:
+    from analysis.compare import Comparison, Gate, Side
 
 ROLES = ("writer", "reader")
 
@@ -103,11 +91,11 @@ def compare_command(
     as_json: Annotated[bool, typer.Option("--json", help="one document for a program")] = False,
     foreign_limit: Annotated[
         float, typer.Option(help="share of the CPU time that others may have used in a run")
-    ] = FOREIGN_LIMIT,
+    ] = counting.FOREIGN_LIMIT,
     runs: RunsOption = RUNS,
 ) -> None:
-    conditions = [parse_condition(text) for text in fail_if or []]
-    _known(measure, MEASURES, "--measure")
+    conditions = [compare.parse_condition(text) for text in fail_if or []]
+    _known(measure, compare.MEASURES, "--measure")
     if role:
         _known(role, ROLES, "--role")
     if not 0 <= foreign_limit <= 1:
@@ -115,19 +103,19 @@ def compare_command(
     names = [f"{sweep}:{name}" if sweep else name for name in sides or []] or [sweep]
     if names == [""]:
         raise PlanError("Compare what? Give two runs, arms (FOLDER:ARM) or sweeps (FOLDER).")
-    pairs, notes = pairs_of(names, runs, foreign_limit)
+    pairs, notes = compare.pairs_of(names, runs, foreign_limit)
     factors = _factors(vary, pairs)
     measures = dict.fromkeys([measure, *(condition.measure for condition in conditions)])
-    each = [compare(a, b, one, role, factors) for one in measures for a, b in pairs]
-    family = iter(judged(each))  # all comparisons of one call are one family
+    each = [compare.compare(a, b, one, role, factors) for one in measures for a, b in pairs]
+    family = iter(compare.judged(each))  # all comparisons of one call are one family
     found = {one: [next(family) for _ in pairs] for one in measures}
     shown = found[measure]
     if all(one.refused for one in shown):
-        raise NotComparable(shown[0].refused)
+        raise counting.NotComparable(shown[0].refused)
     asked = [(condition, one) for condition in conditions for one in found[condition.measure]]
-    gates = ask(asked, strict=strict)
+    gates = compare.ask(asked, strict=strict)
     broken = list(dict.fromkeys(each for one in shown for each in one.broken))
-    ended = status(gates, broken)
+    ended = compare.status(gates, broken)
     if not gates and not any(one.decided for one in shown):
         ended = 3
     if as_json:
@@ -150,9 +138,9 @@ def _factors(vary: list[str] | None, pairs: list[tuple[Side, Side]]) -> frozense
     manifests = (
         cell.manifest for pair in pairs for s in pair for cell in s.cells.values() if cell.manifest
     )
-    known = {name for manifest in manifests for name in facts(manifest)}
+    known = {name for manifest in manifests for name in counting.facts(manifest)}
     names = [name for text in vary for name in text.split(",") if name.strip()]
-    return frozenset(factors_named(names, known))
+    return frozenset(counting.factors_named(names, known))
 
 
 def _document(
@@ -162,7 +150,7 @@ def _document(
         "cwkit": FORMAT_VERSION,
         "command": command_line(),
         "status": ended,
-        "level": LEVEL,
+        "level": statistics.LEVEL,
         "comparisons": [one.data() for of_one in found.values() for one in of_one],
         "gates": [gate.data() for gate in gates],
         "notes": notes,
@@ -181,12 +169,12 @@ def _show(found: list[Comparison], gates: list[Gate], notes: list[str], console:
     if len(found) > 1:
         console.print(_table(found))
     for one in found:
-        if len(found) == 1 or one.verdict == NOT_COMPARABLE:
+        if len(found) == 1 or one.verdict == compare.NOT_COMPARABLE:
             print_line(one.sentence(), "bold")
     for line in [*_kinds(found), *_statistics(found), *_shared(found), *notes]:
         print_line(line)
     for gate in gates:
-        print_line(gate.sentence, "bold red" if gate.outcome == FAILED else "")
+        print_line(gate.sentence, "bold red" if gate.outcome == compare.FAILED else "")
 
 
 def _factor_lines(found: list[Comparison]) -> list[str]:
@@ -196,6 +184,7 @@ def _factor_lines(found: list[Comparison]) -> list[str]:
         return []
     if len(found) > 1:
         return [f"Under study: {', '.join(facts_of)}."]
+    short = counting.short
     parts = [f"{name} {short(a, b)} → {short(b, a)}" for name, (a, b) in found[0].variables.items()]
     return [f"Under study: {', '.join(parts)}."]
 
@@ -241,10 +230,11 @@ def _statistics(found: list[Comparison]) -> list[str]:
         f"Medians over blocks, 95 % bootstrap intervals; p by a {listed(list(tests))}, "
         f"adjusted by Holm for a family of {family}."
     )
-    if PAIRED_T in tests:
+    if statistics.PAIRED_T in tests:
+        blocks = times(statistics.blocks_needed(family), "block")
         text += (
             " It takes the logarithms for normal; a test that does not needs "
-            f"{times(blocks_needed(family), 'block')} to reach {LEVEL:g} in this family."
+            f"{blocks} to reach {statistics.LEVEL:g} in this family."
         )
     bands = {one.band for one in arms if one.band == one.band}
     if bands:
@@ -267,7 +257,8 @@ def _kinds(found: list[Comparison]) -> list[str]:
         for name, kinds in sides.items()
     ]
     present = {kind for kinds in sides.values() for kind in kinds}
-    return lines + [f"{kind}: {meaning}" for kind, meaning in MEANINGS.items() if kind in present]
+    meanings = records.MEANINGS
+    return lines + [f"{kind}: {meaning}" for kind, meaning in meanings.items() if kind in present]
 
 
 def _shared(found: list[Comparison]) -> list[str]:

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
+from analysis import counting, report
 from analysis.cli.listing import list_runs, progress_of
-from analysis.counting import Measured, gather
-from analysis.report import (
-    CELLS_CSV,
-    SUITE_FILE,
-    arms_table,
-    control_sentence,
-    doubt_lines,
-    failure_lines,
-    skip_lines,
-)
 from analysis.wording import Table as Data
+from workloads import experiments
 from workloads.errors import RunError
-from workloads.experiments import NOTE, Experiment, read_experiment, skipped_in
+
+if TYPE_CHECKING:
+    from analysis.counting import Measured
+    from workloads.experiments import Experiment
 
 
 def show_folder(folder: Path, console: Console) -> bool:
     """Show a sweep, an experiment or a report's folder; False where it is none of these."""
-    if (folder / NOTE).exists():
-        show_experiment(read_experiment(folder), console)
+    if (folder / experiments.NOTE).exists():
+        show_experiment(experiments.read_experiment(folder), console)
         return True
-    if (folder / SUITE_FILE).exists():
+    if (folder / report.SUITE_FILE).exists():
         list_runs(folder, console)
         return True
     return False
@@ -45,21 +41,21 @@ def show_experiment(
     def print_line(line: str = "") -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    measured = measured or gather(experiment)
+    measured = measured or counting.gather(experiment)
     states = {key: cell.state for key, cell in experiment.cells.items()}
     print_line(f"{experiment.design.name}: {experiment.design.question}")
     print_line(f"{progress_of(experiment)}; seed {experiment.design.seed}; {experiment.folder}")
     print_line()
-    table = arms_table(measured)
+    table = report.arms_table(measured)
     print_table(table, console)
     print_line()
-    if (experiment.folder / CELLS_CSV).exists():
-        print_line(f"Every cell is in {experiment.folder / CELLS_CSV}.")
+    if (experiment.folder / report.CELLS_CSV).exists():
+        print_line(f"Every cell is in {experiment.folder / report.CELLS_CSV}.")
     for line in [
         table.note,
-        control_sentence(measured),
-        *doubt_lines(measured),
-        *failure_lines(measured, states),
+        report.control_sentence(measured),
+        *report.doubt_lines(measured),
+        *report.failure_lines(measured, states),
         *_left_out(experiment.folder),
     ]:
         print_line(line)
@@ -67,7 +63,7 @@ def show_experiment(
 
 def _left_out(folder: Path) -> list[str]:
     try:
-        return skip_lines(skipped_in(folder))
+        return report.skip_lines(experiments.skipped_in(folder))
     except RunError as error:
         return [f"What the sweep's rules leave out is not known: {error}"]
 

@@ -17,11 +17,12 @@ from rich.table import Table
 from analysis.cli import terminal
 from analysis.cli.options import RUNS, RunsOption
 from analysis.wording import times
+from workloads import records
 from workloads.errors import RunError
-from workloads.records import RecordedPlan, folders_in, read_manifest
 
 if TYPE_CHECKING:
     from workloads.experiments import Experiment
+    from workloads.records import RecordedPlan
     from workloads.scenarios import Scenario, Shape
 
 
@@ -59,7 +60,7 @@ def list_runs(runs: Path, console: Console) -> None:
     table.add_column("name", overflow="fold", no_wrap=True)
     table.add_column("what", overflow="fold")
     table.add_column("result", overflow="fold")
-    for folder in folders_in(runs):
+    for folder in records.folders_in(runs):
         if entry := _entry(folder):
             table.add_row(folder.name, *entry)
     if not table.row_count:
@@ -145,7 +146,7 @@ def _of_a_report(folder: Path) -> tuple[str, str]:
 
 
 def _of_a_run(folder: Path) -> tuple[str, str]:
-    manifest = read_manifest(folder)
+    manifest = records.read_manifest(folder)
     plan = manifest.plan
     what = f"{manifest.scenario.name or plan.scenario} on {plan.database}"
     if plan.writers:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from analysis.cli import terminal
 from analysis.cli.options import RUNS, LoadOption, RunsOption, load_files
-from analysis.cli.run_summary import arms_refusals, conflicts, plain_table, refusals
 from analysis.wording import Table
+from workloads import records
+from workloads import runs as running
 from workloads.errors import FolderUnwritable, RunError
 from workloads.files import made as temporary_made
 from workloads.files import replace
-from workloads.records import RecordedPlan, find_run, read_manifest, read_run
-from workloads.runs import must_be_over
+
+if TYPE_CHECKING:
+    from workloads.records import RecordedPlan
 
 SvgOption = Annotated[Path | None, typer.Option(help="draw the chart into this file (SVG, PNG)")]
 NO_LIMIT = 1 << 62
@@ -32,6 +34,7 @@ def conflicts_command(
     runs: RunsOption = RUNS,
 ) -> None:
     from analysis.charts import predicted_against_observed
+    from analysis.cli.run_summary import arms_refusals, conflicts, refusals
     from analysis.counting import gather
     from analysis.models import (
         NoAnswer,
@@ -43,7 +46,7 @@ def conflicts_command(
     )
     from workloads.experiments import read_experiment
 
-    folders = [find_run(name, runs) for name in names]
+    folders = [records.find_run(name, runs) for name in names]
     if load:
         load_files(load, [plan for folder in folders for plan in _plans(folder)])
     console = terminal.console()
@@ -58,8 +61,8 @@ def conflicts_command(
             made += several
             without += why
             continue
-        run = read_run(folder)
-        must_be_over(folder, run.manifest)
+        run = records.read_run(folder)
+        running.must_be_over(folder, run.manifest)
         behind = conflicts(run, NO_LIMIT)
         for part in (*refusals(run), *behind):
             console.print(part)
@@ -89,8 +92,11 @@ def _plans(folder: Path) -> list[RecordedPlan]:
     from workloads.experiments import read_experiment
 
     if (folder / "experiment.json").is_file():
-        return [RecordedPlan(**values) for values in read_experiment(folder).design.arms.values()]
-    return [read_manifest(folder).plan]
+        return [
+            records.RecordedPlan(**values)
+            for values in read_experiment(folder).design.arms.values()
+        ]
+    return [records.read_manifest(folder).plan]
 
 
 def scaling_command(
@@ -104,7 +110,7 @@ def scaling_command(
     from workloads.experiments import read_experiment
 
     console = terminal.console()
-    found = scalings(gather(read_experiment(find_run(name, runs))))
+    found = scalings(gather(read_experiment(records.find_run(name, runs))))
     if not found:
         raise RunError(
             f"{name}: no arms that differ in the number of writers only, so there is nothing to "
@@ -115,6 +121,8 @@ def scaling_command(
 
 
 def _print(table: Table, console: Console) -> None:
+    from analysis.cli.run_summary import plain_table
+
     console.print(plain_table(table))
     if table.note:
         console.print()

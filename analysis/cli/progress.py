@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live as RichLive
 
 from analysis.cli.terminal import one_line
 from analysis.wording import times
-from workloads.experiments import Design, Experiment, OnCell
-from workloads.runs import Progress, per_s
+from workloads import runs
+
+if TYPE_CHECKING:
+    from workloads.experiments import Design, Experiment, OnCell
+    from workloads.runs import Progress
 
 
 class Live:
@@ -85,7 +89,7 @@ class CellCounter:
     def _rate(self) -> str:
         if self.committed is None:
             return "done"
-        rate = per_s(self.committed.committed, self.committed.elapsed_s)
+        rate = runs.per_s(self.committed.committed, self.committed.elapsed_s)
         return "done" if rate is None else f"{rate:,.0f} commits/s"
 
     def __call__(self, progress: Progress) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,12 +13,16 @@ from analysis.cli.options import RUNS, DatabasesOption, LoadOption, RunsOption
 from analysis.cli.progress import Live
 from analysis.cli.show import show_run
 from analysis.wording import times
+from workloads import experiments, records
+from workloads import runs as running
 from workloads.engines import trust
 from workloads.errors import PlanError
-from workloads.experiments import Cleared, recover_all, sentence
 from workloads.files import usual_places, visible
-from workloads.records import MANIFEST, Manifest, find_run
-from workloads.runs import recover
+
+if TYPE_CHECKING:
+    from workloads.experiments import Cleared
+    from workloads.records import Manifest
+
 
 BROKEN, UNDECIDED = 1, 3
 
@@ -39,14 +43,14 @@ def recover_command(
         raise PlanError("recover: give a run, or --all for everything that was left.")
     trust(*load or ())
     console = terminal.console()
-    folder = find_run(name, runs) if name is not None else None
+    folder = records.find_run(name, runs) if name is not None else None
     with Live(terminal.console(stderr=True)) as live:
-        if folder is not None and (folder / MANIFEST).exists():
-            made = recover(folder, on_progress=live)
+        if folder is not None and (folder / records.MANIFEST).exists():
+            made = running.recover(folder, on_progress=live)
             found = [made.run.manifest] if made.run is not None else []
         else:
             places = [*usual_places(), *([databases] if databases else [])]
-            done = recover_all(
+            done = experiments.recover_all(
                 [folder or runs],
                 [] if folder else places,
                 notify=lambda line: _print_lines(console, line),
@@ -58,7 +62,7 @@ def recover_command(
         raise typer.Exit(BROKEN if done.failed else _status(found))
     if made.run is not None:
         show_run(made.run, console)
-    _print_lines(console, f"{folder}: {_whole(made.what) or sentence(made)}")
+    _print_lines(console, f"{folder}: {_whole(made.what) or experiments.sentence(made)}")
     raise typer.Exit(_status(found))
 
 

@@ -11,8 +11,8 @@ import typer
 from analysis.cli import terminal
 from analysis.cli.options import RUNS, RunsOption, command_line
 from analysis.cli.progress import CellCounter
+from workloads import experiments
 from workloads.errors import FolderUnwritable, PlanError, RunError
-from workloads.experiments import read_experiment, unwritable
 
 
 def report_command(
@@ -62,7 +62,7 @@ def report_command(
     if only_write and into is None:
         raise PlanError("--only-write needs --into FOLDER: `cwkit list` shows the folders.")
     for sweep in sweeps or []:
-        if not read_experiment(sweep).design.points:
+        if not experiments.read_experiment(sweep).design.points:
             raise RunError(f"{sweep}: is no sweep's folder. `cwkit sweep NAME` makes one.")
     if not 0 <= seed < 2**63:
         raise PlanError(f"--seed {seed}: a whole number from 0 to 2**63 - 1.")
@@ -86,7 +86,7 @@ def report_command(
         if sweeps:
             add_sweeps(folder, sweeps)
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise experiments.unwritable(folder, error) from error
     # A quick report does not replace the committed one: it stays with its runs.
     beside = read_suite(folder).quick
     out = out or (folder / "REPORT.md" if beside else Path("REPORT.md"))

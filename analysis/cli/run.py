@@ -10,7 +10,7 @@ from analysis.cli import terminal
 from analysis.cli.options import RUNS, DatabasesOption, RunsOption, command_line, plan_options
 from analysis.cli.progress import Live
 from analysis.cli.show import show_run
-from workloads.runs import make_plan, run
+from workloads import runs as running
 
 
 @plan_options()
@@ -20,9 +20,9 @@ def run_command(
     databases: DatabasesOption = None,
     keep_database: Annotated[bool, typer.Option(help="keep it in the run's folder")] = False,
 ) -> None:
-    asked = make_plan(**plan)
+    asked = running.make_plan(**plan)
     with Live(terminal.console(stderr=True)) as live:
-        made = run(
+        made = running.run(
             asked,
             runs,
             command=command_line(),

@@ -22,12 +22,13 @@ import math
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from analysis import counting, search
 from analysis.cli import terminal
 from analysis.cli.options import (
     RUNS,
@@ -39,27 +40,13 @@ from analysis.cli.options import (
     plan_options,
 )
 from analysis.cli.progress import Live
-from analysis.counting import FOREIGN_LIMIT
-from analysis.search import (
-    DOCUMENT,
-    LONGEST_S,
-    MOST_REPEATS,
-    SEARCH,
-    SHARES,
-    STEP,
-    Found,
-    Probe,
-    Search,
-    Undecided,
-    begin,
-    parse_objectives,
-    read_search,
-    run_search,
-)
 from analysis.wording import duration, interval, number, percent, times
+from workloads import runs as running
 from workloads.errors import FolderUnwritable, PlanError
 from workloads.files import FORMAT_VERSION, json_text, visible, write_json
-from workloads.runs import make_plan
+
+if TYPE_CHECKING:
+    from analysis.search import Found, Probe, Search
 
 CURVE = "latency-against-rate.svg"
 NOT_SEARCHED = (
@@ -86,14 +73,14 @@ def search_command(
     *,
     plan: dict[str, Any],
     repeats: Annotated[int, typer.Option(help="runs at each rate; more than half decide")] = 3,
-    step: Annotated[float, typer.Option(help="between neighbouring rates")] = STEP,
+    step: Annotated[float, typer.Option(help="between neighbouring rates")] = search.STEP,
     longest: Annotated[
         float,
         typer.Option(help="the longest that a run may be made to have enough transactions, s"),
-    ] = LONGEST_S,
+    ] = search.LONGEST_S,
     foreign_limit: Annotated[
         float, typer.Option(help="share of the CPU time that others may use in a run")
-    ] = FOREIGN_LIMIT,
+    ] = counting.FOREIGN_LIMIT,
     into: Annotated[
         Path | None, typer.Option(help="go on with the search in this folder (default: a new one)")
     ] = None,
@@ -102,19 +89,19 @@ def search_command(
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
 ) -> None:
-    if into is not None and (into / SEARCH).is_file() and not _typed(context):
-        search = read_search(into)
-        load_files(load or (), [search.plan])
+    if into is not None and (into / search.SEARCH).is_file() and not _typed(context):
+        asked = search.read_search(into)
+        load_files(load or (), [asked.plan])
     else:
-        search = _search(slo, repeats, step, longest, foreign_limit, **plan)
+        asked = _search(slo, repeats, step, longest, foreign_limit, **plan)
         load_files(load or (), [])
-    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-search-{search.plan.scenario.rpartition(':')[2]}"
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-search-{asked.plan.scenario.rpartition(':')[2]}"
     folder = into or runs / name.lower()
-    begun = begin(search, folder)
+    begun = search.begin(asked, folder)
     waiting = terminal.console(stderr=True)
     try:
         with Live(waiting) as live:
-            found = run_search(
+            found = search.run_search(
                 folder,
                 command=command_line(),
                 databases=databases,
@@ -125,7 +112,7 @@ def search_command(
     except KeyboardInterrupt:
         _warn(f"cwkit: the search goes on with `cwkit search --into {folder}`.")
         raise
-    except Undecided as error:
+    except search.Undecided as error:
         _warn(f"cwkit: {error}")
         raise typer.Exit(3) from error
     ended = 1 if found.broken or found.answer.rate is None else 0
@@ -159,11 +146,11 @@ def _search(
     """The search that was typed. Raises PlanError and its kin."""
     if not slo:
         raise PlanError('Search for what? Give --slo "p99 < 10ms", or --into FOLDER to go on.')
-    parse_objectives(slo)
-    if not 1 <= repeats <= MOST_REPEATS or repeats % 2 == 0:
+    search.parse_objectives(slo)
+    if not 1 <= repeats <= search.MOST_REPEATS or repeats % 2 == 0:
         raise PlanError(
-            f"--repeats {repeats}: an odd number up to {MOST_REPEATS}, so that more than half can "
-            "agree."
+            f"--repeats {repeats}: an odd number up to {search.MOST_REPEATS}, so that more than "
+            "half can agree."
         )
     if not 1.01 <= step <= 2:
         raise PlanError(f"--step {step:g}: from 1.01 (1 % between rates) to 2.")
@@ -171,7 +158,7 @@ def _search(
         raise PlanError(f"--foreign-limit {foreign_limit:g}: a share from 0 to 1, such as 0.2.")
     if not 0 < longest <= 3600:
         raise PlanError(f"--longest {longest:g}: seconds, from more than 0 to 3600.")
-    return Search(make_plan(**plan), slo, repeats, step, longest, foreign_limit)
+    return search.Search(running.make_plan(**plan), slo, repeats, step, longest, foreign_limit)
 
 
 # --- the answer -------------------------------------------------------------------------------
@@ -213,17 +200,17 @@ def _statistic_text(probe: Probe, name: str, bounds: bool) -> str:
 
 
 def _answer(found: Found) -> list[str]:
-    search, rate = found.search, found.answer.rate
+    asked, rate = found.search, found.answer.rate
     loop = (
         f"closed loop: {number(found.capacity)} tx/s, median of "
         f"{times(len(found.capacity_runs), 'run')}"
     )
     if rate is None:
-        lines = [f"No rate that was tried meets {search.objective} ({loop})."]
+        lines = [f"No rate that was tried meets {asked.objective} ({loop})."]
     else:
         sentence = (
-            f"{search.objective}: met up to {rate:,g} transactions a second, to "
-            f"{percent(search.step - 1)} ({loop}). Latency is from the moment a transaction "
+            f"{asked.objective}: met up to {rate:,g} transactions a second, to "
+            f"{percent(asked.step - 1)} ({loop}). Latency is from the moment a transaction "
             "was due; intervals are within the runs of a rate."
         )
         lines = [sentence]
@@ -276,7 +263,7 @@ def _keep(found: Found, document: dict[str, Any]) -> None:
 
     limits = {o.statistic: o.limit for o in found.search.objectives}
     curves = []
-    for name in (s for s in _statistics(found) if s in SHARES):
+    for name in (s for s in _statistics(found) if s in search.SHARES):
         points = [(probe, probe.statistic(name)) for probe in found.probes.values()]
         low, value, high = zip(*(each for _, each in points), strict=True)
         curves.append(
@@ -291,7 +278,7 @@ def _keep(found: Found, document: dict[str, Any]) -> None:
             )
         )
     try:
-        write_json(found.folder / DOCUMENT, document)
+        write_json(found.folder / search.DOCUMENT, document)
         latency_against_rate(curves, found.answer.rate, found.folder / CURVE)
     except OSError as error:
         raise FolderUnwritable(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -10,20 +10,24 @@ from rich.console import Console
 from analysis.cli import terminal
 from analysis.cli.experiment_summary import show_folder
 from analysis.cli.options import RUNS, RunsOption
-from analysis.cli.run_summary import summary_lines
-from workloads.records import Run, find_run, read_run
+from workloads import records
+
+if TYPE_CHECKING:
+    from workloads.records import Run
 
 
 def show_command(
     name: Annotated[str, typer.Argument(metavar="RUN", help="its folder, name or a part of it")],
     runs: RunsOption = RUNS,
 ) -> None:
-    folder = find_run(name, runs)
+    folder = records.find_run(name, runs)
     if not show_folder(folder, terminal.console()):
-        show_run(read_run(folder), terminal.console())
+        show_run(records.read_run(folder), terminal.console())
 
 
 def show_run(run: Run, console: Console) -> None:
     """Print a run as sentences and tables."""
+    from analysis.cli.run_summary import summary_lines  # here: no help needs what it imports
+
     for line in summary_lines(run):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

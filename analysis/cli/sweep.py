@@ -6,43 +6,22 @@ import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from analysis import counting, report
 from analysis.cli import terminal
 from analysis.cli.experiment_summary import show_experiment
 from analysis.cli.options import RUNS, DatabasesOption, RunsOption, command_line
 from analysis.cli.sweep_progress import SweepLive, waiting_time
-from analysis.counting import CountedCell as Counted
-from analysis.counting import cells_table, gather, write_csv
-from analysis.report import CELLS_CSV, skip_lines
 from analysis.wording import times
+from workloads import experiments, records
 from workloads.errors import PlanError, nearest
-from workloads.experiments import (
-    DONE,
-    FAILED,
-    NOTE,
-    Beside,
-    Cell,
-    Experiment,
-    Sweep,
-    asked_alike,
-    begin,
-    beside,
-    choose_folder,
-    free_or_ours,
-    note_sweep,
-    read_experiment,
-    read_sweep,
-    run_experiment,
-    shown,
-    slots,
-    sweep_path,
-    unwritable,
-)
-from workloads.records import read_manifest
+
+if TYPE_CHECKING:
+    from workloads.experiments import Beside, Cell, Experiment, Sweep
 
 ORDER_SHOWN = 100
 """Arms of the first block that a dry run prints in their order."""
@@ -98,7 +77,8 @@ def sweep_command(
 ) -> None:
     from workloads.cluster import MachinesGone  # here: no other command needs what it imports
 
-    sweep = read_sweep(sweep_path(asked), blocks=blocks, seed=seed, duration_s=duration)
+    path = experiments.sweep_path(asked)
+    sweep = experiments.read_sweep(path, blocks=blocks, seed=seed, duration_s=duration)
     console, waiting = terminal.console(), terminal.console(stderr=True)
     repeat = _repeat(sweep, again or [], retry_failed, retry_contaminated)
     # An impossible request is refused before anything is written.
@@ -109,9 +89,9 @@ def sweep_command(
     if dry_run:
         _dry_run(sweep, folder, fresh, runs, at_a_time, repeat, console)
         return
-    begin(sweep.design, folder)
-    note_sweep(folder, sweep)
-    before = read_experiment(folder)
+    experiments.begin(sweep.design, folder)
+    experiments.note_sweep(folder, sweep)
+    before = experiments.read_experiment(folder)
     _print_lines(waiting, _announced(sweep, before, fresh))
     try:
         with SweepLive(waiting, before, _beside(folder, runs), at_a_time) as live:
@@ -135,7 +115,7 @@ def sweep_command(
         _print_lines(waiting, _go_on(asked, folder, given, more))
         raise typer.Exit(1 if isinstance(error, MachinesGone) else 130) from None
     _show_result(experiment, console)
-    if any(cell.state == FAILED for cell in experiment.cells.values()):
+    if any(cell.state == experiments.FAILED for cell in experiment.cells.values()):
         raise typer.Exit(1)
 
 
@@ -145,11 +125,9 @@ def _conductor(
     """The function that runs the cells, and how many at a time. Impossible options are refused."""
     print_line = partial(waiting.print, markup=False, highlight=False, soft_wrap=True)
     if dask is None:
-        slots(jobs, cpus_each=cpus, oversubscribe=over)
-        here = partial(
-            run_experiment, jobs=jobs, cpus_each=cpus, oversubscribe=over, started_by="sweep"
-        )
-        return partial(here, notify=print_line), jobs
+        experiments.slots(jobs, cpus_each=cpus, oversubscribe=over)
+        here = partial(experiments.run_experiment, jobs=jobs, cpus_each=cpus, oversubscribe=over)
+        return partial(here, started_by="sweep", notify=print_line), jobs
     if jobs != 1 or cpus:
         raise PlanError(
             "--dask and --jobs or --cpus: a machine of a cluster runs one cell at a time, on the "
@@ -176,7 +154,7 @@ def _repeat(
             raise PlanError(f"--again {name}: there is no such arm. The nearest is {near!r}.")
 
     def repeat(cell: Cell) -> bool:
-        if "all" in again or cell.arm in again or (retry_failed and cell.state != DONE):
+        if "all" in again or cell.arm in again or (retry_failed and cell.state != experiments.DONE):
             return True
         return retry_contaminated and _contaminated(cell)
 
@@ -185,10 +163,11 @@ def _repeat(
 
 def _contaminated(cell: Cell) -> bool:
     """Whether a cell was run to its end, but others used the machine meanwhile."""
-    if cell.folder is None or cell.state != DONE:
+    if cell.folder is None or cell.state != experiments.DONE:
         return False
-    manifest = read_manifest(cell.folder)
-    return bool(Counted(cell.block, cell.arm, cell.state, "", manifest=manifest).contaminated)
+    manifest = records.read_manifest(cell.folder)
+    counted = counting.CountedCell(cell.block, cell.arm, cell.state, "", manifest=manifest)
+    return bool(counted.contaminated)
 
 
 def _folder(
@@ -197,9 +176,9 @@ def _folder(
     """The sweep's folder, and whether it is new. finished : it may hold all cells already."""
     if into is not None and new:
         raise PlanError("--into and --new: the one names a folder to go on in, the other begins.")
-    folder = into or choose_folder(sweep, runs, new=new, finished=finished)
-    fresh = not (folder / NOTE).exists()
-    free_or_ours(folder)
+    folder = into or experiments.choose_folder(sweep, runs, new=new, finished=finished)
+    fresh = not (folder / experiments.NOTE).exists()
+    experiments.free_or_ours(folder)
     if fresh and finished:
         raise PlanError(
             f"--again and --retry-…: nothing of {sweep.path} was run with these settings in "
@@ -210,7 +189,7 @@ def _folder(
 
 def _beside(folder: Path, runs: Path) -> Beside:
     others = sorted(runs.glob("*/experiment.json"), reverse=True)[:LATELY]
-    return beside([folder, *(path.parent for path in others)])
+    return experiments.beside([folder, *(path.parent for path in others)])
 
 
 def _announced(sweep: Sweep, before: Experiment, fresh: bool) -> list[str]:
@@ -246,13 +225,14 @@ def _dry_run(
     done = {}
     design = sweep.design
     if not fresh:
-        asked_alike(design, folder)
-        done = {k: c for k, c in read_experiment(folder).cells.items() if not repeat(c)}
+        experiments.asked_alike(design, folder)
+        done = {k: c for k, c in experiments.read_experiment(folder).cells.items() if not repeat(c)}
     order = design.order()
     left = [(b, arm) for b, arms in enumerate(order) for arm in arms if (b, arm) not in done]
     extra = _beside(folder, runs)
     seconds = sum(extra.seconds(dict(design.arms[arm])) for _, arm in left) / jobs
     _print_lines(console, [f"{design.name}: {design.question}"])
+    shown = experiments.shown
     _print_lines(
         console, [f"  {axis}: {', '.join(map(shown, v))}" for axis, v in design.axes.items()]
     )
@@ -261,7 +241,7 @@ def _dry_run(
     lines = [f"{arms}: {cells}, seed {design.seed}, baseline {design.baseline}"]
     if not fresh:
         lines.append(f"{times(len(done), 'cell')} done in {folder}, {len(left)} left")
-    lines += _missing(sweep) + skip_lines(sweep.skipped)
+    lines += _missing(sweep) + report.skip_lines(sweep.skipped)
     lines.append("b00, in this order:")
     lines += [f"  {arm}" for arm in order[0][:ORDER_SHOWN]]
     if (more := len(order[0]) - ORDER_SHOWN) > 0:
@@ -281,10 +261,10 @@ def _of_what(extra: Beside) -> str:
 
 def _go_on(asked: str, folder: Path, given: dict[str, object], more: list[str]) -> list[str]:
     """How much of an interrupted sweep is kept, and the command that goes on."""
-    experiment = read_experiment(folder)
+    experiment = experiments.read_experiment(folder)
     typed = ["cwkit", "sweep", asked, "--into", str(folder), *more]
     for option, value in given.items():
-        typed += [option, shown(value)] if value is not None else []
+        typed += [option, experiments.shown(value)] if value is not None else []
     cells = experiment.design.blocks * len(experiment.design.arms)
     kept = f"{len(experiment.cells)} of {times(cells, 'cell')}"
     return [f"interrupted: {kept} are kept; go on with", shlex.join(typed)]
@@ -292,11 +272,11 @@ def _go_on(asked: str, folder: Path, given: dict[str, object], more: list[str]) 
 
 def _show_result(experiment: Experiment, console: Console) -> None:
     """Write cells.csv, and print the table with what failed."""
-    measured = gather(experiment)
+    measured = counting.gather(experiment)
     states = {key: cell.state for key, cell in experiment.cells.items()}
-    path = experiment.folder / CELLS_CSV
+    path = experiment.folder / report.CELLS_CSV
     try:
-        write_csv(cells_table(measured, states), path)
+        counting.write_csv(counting.cells_table(measured, states), path)
     except OSError as error:
-        raise unwritable(experiment.folder, error) from error
+        raise experiments.unwritable(experiment.folder, error) from error
     show_experiment(experiment, console, measured=measured)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import statistics
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live as RichLive
 
+from analysis import counting
 from analysis.cli.progress import progress_line
 from analysis.cli.terminal import one_line
-from analysis.counting import count
 from analysis.wording import number, times
+from workloads import experiments
 from workloads.errors import RunError
-from workloads.experiments import DONE, Beside, Experiment, beside
-from workloads.runs import Progress
+
+if TYPE_CHECKING:
+    from workloads.experiments import Beside, Experiment
+    from workloads.runs import Progress
 
 RUNNING_SHOWN = 8
 """Cells that run now and have a line of their own."""
@@ -71,15 +74,15 @@ class SweepLive:
         cell = experiment.cells[block, arm]
         rate = self._rate(cell)
         if self.ran in (1, 8) or self.ran % 20 == 0:
-            self.cost = self._costs(beside([experiment.folder]))
+            self.cost = self._costs(experiments.beside([experiment.folder]))
         result = f"{number(rate)} committed/s" if rate is not None else "done"
-        if cell.state != DONE:
+        if cell.state != experiments.DONE:
             result = f"{cell.state}: {cell.reason}"
         line = (
             f"[{len(experiment.cells)}/{self._cells()}, {self._time_left()} left] "
             f"b{block:02d} of {times(experiment.design.blocks, 'block')}, {arm}: {result}"
         )
-        if not self.live or cell.state != DONE:
+        if not self.live or cell.state != experiments.DONE:
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
         self._show()
 
@@ -99,7 +102,8 @@ class SweepLive:
     def lines(self) -> list[str]:
         """The lines on the terminal now."""
         states = [cell.state for cell in self.experiment.cells.values()]
-        bad = {state: states.count(state) for state in dict.fromkeys(states) if state != DONE}
+        done = experiments.DONE
+        bad = {state: states.count(state) for state in dict.fromkeys(states) if state != done}
         counts = [f"{len(states)} of {self._cells()} cells done"]
         counts += [f"{many} {state}" for state, many in bad.items()]
         counts += [f"{len(self.running)} running", f"{self._time_left()} left"]
@@ -118,10 +122,10 @@ class SweepLive:
 
     def _rate(self, cell: Any) -> float | None:
         """The writers' throughput of a finished cell (the readers' where nobody writes)."""
-        if cell.state != DONE:
+        if cell.state != experiments.DONE:
             return None
         try:
-            roles = count(cell.read()).roles
+            roles = counting.count(cell.read()).roles
         except (RunError, KeyError, TypeError):
             return None
         if role := next((role for role in ("writer", "reader") if role in roles), None):

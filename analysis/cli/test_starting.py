@@ -64,6 +64,23 @@ def test_the_list_loads_no_numbers(runs: Path) -> None:
     assert not sorted(found & {*HEAVY, "numpy"})
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_loads_no_numbers(command: str) -> None:
+    found = loaded(command, "--help")
+    assert not sorted(found & {*HEAVY, "numpy", "psutil"})
+    # The options of a plan are made from its model; no other help needs one of ours.
+    models = {"workloads.records.manifest", "workloads.scenarios.shape"}
+    assert found & models == (models if command in ("run", "search") else set())
+
+
+def test_a_run_is_shown_and_a_history_judged_without_what_draws_and_reports(runs: Path) -> None:
+    heavy = {*HEAVY, "scipy.stats"} - {"scipy"}
+    assert not sorted(loaded("show", str(runs / "one")) & {*heavy, "analysis.report.report"})
+    history = runs / "h.jsonl"
+    history.write_text('{"type": "invoke", "process": 0, "f": "txn", "value": [["append", 1, 1]]}')
+    assert not sorted(loaded("check", str(history)) & heavy)
+
+
 def test_every_line_of_the_table_is_a_command() -> None:
     built: Any = typer.main.get_command(app)
     for name, line in COMMANDS.items():

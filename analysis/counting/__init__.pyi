@@ -1,7 +1,5 @@
-from .cells import FOREIGN_LIMIT as FOREIGN_LIMIT
 from .cells import CountedCell as CountedCell
 from .cells import Measure as Measure
-from .cells import contamination as contamination
 from .cells import throughput as throughput
 from .cells_table import cells_table as cells_table
 from .cells_table import write_csv as write_csv
@@ -20,6 +18,8 @@ from .due import GRACE_NS as GRACE_NS
 from .due import SERVED as SERVED
 from .due import NotDrawn as NotDrawn
 from .due import arrivals_of as arrivals_of
+from .foreign import FOREIGN_LIMIT as FOREIGN_LIMIT
+from .foreign import contamination as contamination
 from .latency import latency_intervals as latency_intervals
 from .latency import percentile_text as percentile_text
 from .latency import whole_in_order as whole_in_order

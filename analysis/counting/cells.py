@@ -8,26 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from analysis import wording
+from analysis.counting.foreign import FOREIGN_LIMIT, contamination
 from analysis.counting.tally import Count
 from workloads.records import FindingEntry, Machine, Manifest
-
-FOREIGN_LIMIT = 0.05
-"""Share of the machine's CPU time that others may use in the measured window (foreign programs,
-or the host as steal) before a cell is contaminated and its block dropped."""
-
-
-def contamination(manifest: Manifest, limit: float = FOREIGN_LIMIT) -> str:
-    """Why a run may not be used for a rate, "" if it may: others used more of the machine's CPU
-    time than `limit`, a share in [0, 1].
-    """
-    foreign = manifest.foreign
-    for share, who in (
-        (foreign.cpu_share, "other programs"),
-        (foreign.steal_share, "the host"),
-    ):
-        if share > limit:
-            return f"{who} used {wording.percent(share)} of the machine's CPU time"
-    return ""
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from analysis import wording
-from analysis.counting.cells import FOREIGN_LIMIT, CountedCell, Measure, throughput
+from analysis.counting.cells import CountedCell, Measure, throughput
 from analysis.counting.conditions import confounders_between, why_not_alike
+from analysis.counting.foreign import FOREIGN_LIMIT
 from analysis.counting.tally import Tally, count, pooled
 from analysis.statistics import (
     Estimate,

@@ -1,6 +1,6 @@
+from .bisect import LONGEST_S as LONGEST_S
 from .bisect import STEP as STEP
 from .folder import DOCUMENT as DOCUMENT
-from .folder import LONGEST_S as LONGEST_S
 from .folder import MOST_REPEATS as MOST_REPEATS
 from .folder import SEARCH as SEARCH
 from .folder import Search as Search

@@ -13,6 +13,9 @@ from typing import NamedTuple
 STEP = 1.05
 """Between neighbours of the grid of rates, and so the answer's resolution."""
 
+LONGEST_S = 60.0
+"""A run at a rate is lengthened up to this, s, so that enough transactions are due in it."""
+
 FIRST = 0.7
 """Share of the closed loop's rate at which the search begins. Beyond it queues soon grow long."""
 

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from analysis.counting import FOREIGN_LIMIT, Difference, confounders, differences
-from analysis.search.bisect import STEP
+from analysis.search.bisect import LONGEST_S, STEP
 from analysis.search.objective import Objective, parse_objectives
 from workloads.engines import find_engine
 from workloads.errors import PlanError, RunError
@@ -28,7 +28,6 @@ SEARCHED = ("rate", "read_rate", "duration_s", "seed")
 """Facts in which the runs of one search differ: all else must be alike, or the capacity would be
 one machine's and the rates another's."""
 
-LONGEST_S = 60.0
 MOST_REPEATS = 999
 GRACES = 5
 """Times the limit that a window lasts at least: its last limit's worth is not judged."""

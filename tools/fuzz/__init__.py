@@ -41,6 +41,13 @@ EVIL = "evil.py"
 Fuzzers name it wherever a file of the user's could stand: `evil.py:X`.
 """
 
+USED_ROOMS = (
+    *("workloads.records", "workloads.scenarios", "workloads.runs", "workloads.experiments"),
+    *("properties.checker", "analysis.statistics", "analysis.counting", "analysis.compare"),
+    *("analysis.models", "analysis.search", "analysis.charts", "analysis.report"),
+)
+"""Whose names the commands use, but for rooms that could load a second copy of SQLite."""
+
 PRECIOUS = "precious"
 """A folder beside every input (`../precious`) that no command may touch."""
 
@@ -84,6 +91,11 @@ class Fuzzer:
         typer.main.get_command = functools.cache(typer.main.get_command)
         commands: Any = typer.main.get_command(app)
         dict(commands.commands)  # a command is imported when it is asked for
+        importlib.import_module("analysis.cli.run_summary")
+        for room in USED_ROOMS:  # and what it takes from a room, when it is used
+            door = importlib.import_module(room)
+            for name in door.__all__:
+                getattr(door, name)
         matplotlib.get_configdir(), matplotlib.get_cachedir()  # made once, where a user has none
 
     def call(self, argv: Sequence[str]) -> None:

@@ -144,7 +144,7 @@ def moments_run() -> Iterator[None]:
             return run(plan, *args, **how)
         raise RunFailed("The fuzzer runs nothing.")
 
-    with mock.patch("analysis.cli.run.run", perhaps):
+    with mock.patch("workloads.runs.run", perhaps):
         yield
 
 

@@ -162,7 +162,7 @@ def nothing_runs() -> Iterator[None]:
             ("workloads.experiments.conduct.run_cell", cell),
             ("analysis.search.search.run", run),
             ("analysis.search.search.prepare", run),
-            ("analysis.cli.run.run", run),
+            ("workloads.runs.run", run),
             ("analysis.report.measurements.run_experiment", run),
             ("analysis.report.measurements.probe", run),
             ("analysis.report.measurements.measure_served", run),

@@ -8,8 +8,8 @@ from .scenario import InvariantBroken as InvariantBroken
 from .scenario import RunLog as RunLog
 from .scenario import Scenario as Scenario
 from .scenario import Seat as Seat
-from .scenario import Shape as Shape
 from .scenario import Told as Told
 from .scenario import WorkerContext as WorkerContext
 from .scenario import find_scenario as find_scenario
 from .scenario import scenario_names as scenario_names
+from .shape import Shape as Shape
