@@ -49,8 +49,8 @@ def test_a_history_cut_between_its_lines_says_what_has_no_end(files: Path) -> No
     cut = files / "cut.edn"
     write_history(parse(SKEW, "list-append"), cut)
     cut.write_text("".join(cut.read_text().splitlines(keepends=True)[:-1]))
-    said = run(cut)[1]
-    assert "cut.edn (2 transactions, 1 of which nobody knows how they ended): " in said
+    text = run(cut)[1]
+    assert "cut.edn (2 transactions, 1 of which nobody knows how they ended): " in text
 
 
 def test_what_lies_beside_histories_is_skipped_and_said(
@@ -105,8 +105,14 @@ def test_json_is_one_line_for_each_history(files: Path) -> None:
 
 def test_a_run_folder_holds_its_columnar_history(files: Path) -> None:
     window = {"start_ns": 1, "measure_ns": 1, "stop_ns": 2}
-    said = {"cwkit": 1, "run": "r", "plan": Plan().model_dump(), "workers": [], "window": window}
-    (files / "manifest.json").write_text(json.dumps(said | {"ended": "duration"}))
+    manifest = {
+        "cwkit": 1,
+        "run": "r",
+        "plan": Plan().model_dump(),
+        "workers": [],
+        "window": window,
+    }
+    (files / "manifest.json").write_text(json.dumps(manifest | {"ended": "duration"}))
     status, text = run(files)
     assert status == 2
     assert "recorded no history" in text
@@ -167,7 +173,7 @@ def test_text_of_a_history_is_text_in_what_is_said_and_drawn(
         both.append({"process": 2, "type": kind, "f": "txn", "value": [["r", key, seen]]})
     (tmp_path / "h.jsonl").write_text("".join(f"{json.dumps(op)}\n" for op in both))
     assert run_check([tmp_path / "h.jsonl"], svg_file=tmp_path / "a.svg") == 1
-    said, drawn = capsys.readouterr().out, (tmp_path / "a.svg").read_text()
+    text, drawn = capsys.readouterr().out, (tmp_path / "a.svg").read_text()
     assert len(ElementTree.fromstring(drawn).findall(".//{*}text")) > 5
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", drawn)
-    assert "lost-update" in said
+    assert "lost-update" in text

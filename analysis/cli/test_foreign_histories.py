@@ -214,8 +214,8 @@ def test_what_an_operation_that_was_not_judged_may_explain_is_no_violation(
     lines, without = [], []
     for f, value in steps:
         ours = f in ("w", "r", "append")
-        said = f"[[:{f} :x {value}]]" if ours else value
-        pair = both(0, said, said, f="txn" if ours else f)
+        operation = f"[[:{f} :x {value}]]" if ours else value
+        pair = both(0, operation, operation, f="txn" if ours else f)
         lines += pair
         without += pair if ours else []
     verdict = judged(tmp_path, "h.edn", "\n".join(lines))
@@ -604,10 +604,10 @@ def test_an_option_that_does_nothing_for_the_model_is_refused(tmp_path: Path, op
     write_history(parse(["a 0-1 ok w:x:1"], "rw-register"), tmp_path / "registers.jsonl")
     out = io.StringIO()
     assert run_check([tmp_path / "lists.jsonl"], out=out, **{option: True}) == 2  # type: ignore[arg-type]
-    said = out.getvalue()
-    assert f"--{option.replace('_', '-')} does nothing for list-append" in said
-    assert "Leave the option out" in said
-    assert "valid" not in said
+    text = out.getvalue()
+    assert f"--{option.replace('_', '-')} does nothing for list-append" in text
+    assert "Leave the option out" in text
+    assert "valid" not in text
     only = [tmp_path / "registers.jsonl"]
     assert run_check(only, out=io.StringIO(), **{option: True}) == 0  # type: ignore[arg-type]
     # Of a history that tells of no model it says that it is of registers.
@@ -743,9 +743,9 @@ def test_a_header_that_is_no_header_is_one_short_sentence(tmp_path: Path, what: 
     start = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header))
     with zipfile.ZipFile(tmp_path / "forged.npz", "w") as forged:
         forged.writestr("names.npy", start + header)
-    said = answer_to(tmp_path, "h.npz", (tmp_path / "forged.npz").read_bytes())
-    assert "no whole columnar history" in said
-    assert len(said) < 500
+    answer = answer_to(tmp_path, "h.npz", (tmp_path / "forged.npz").read_bytes())
+    assert "no whole columnar history" in answer
+    assert len(answer) < 500
 
 
 @pytest.mark.parametrize("flag", [1, 0x40, 0x20])

@@ -53,8 +53,8 @@ def cwkit(
             status = 0
         except SystemExit as left:
             status = int(left.code or 0)
-        said = capfd.readouterr()
-        return status, said.out, said.err
+        out, err = capfd.readouterr()
+        return status, out, err
 
     return command
 
@@ -138,10 +138,10 @@ def test_what_is_for_people_who_wait_is_not_in_the_results(
     tiny = Design("tiny", "How many?", {"null": TINY}, blocks=1, seed=1)
     monkeypatch.setattr(measurements, "designs", lambda quick, seed: [tiny])
     monkeypatch.setattr(
-        measurements, "_isolation", lambda folder, quick, say: say("asking: isolation")
+        measurements, "_isolation", lambda folder, quick, on_line: on_line("asking: isolation")
     )
     monkeypatch.setattr(
-        measurements, "_served", lambda folder, quick, seed, say: say("asking: sqld")
+        measurements, "_served", lambda folder, quick, seed, on_line: on_line("asking: sqld")
     )
     out, err = WAITED_FOR[command](cwkit, tmp_path)
     assert out and not PROGRESS.search(out), out
@@ -189,10 +189,10 @@ def test_no_rate_is_told_of_a_runs_first_instant() -> None:
     from analysis.cli.progress import progress_line
 
     assert per_s(124, 0.0) is per_s(124, -0.02) is per_s(124, 1e-9) is None
-    said = progress_line(Progress("measuring", 0.0, 1.0, 124, rate=per_s(124, 1e-9)))
-    assert said == "measuring: 124 committed, 0 conflicts (0.0%), 0 processes, 1 s left"
-    said = progress_line(Progress("measuring", 0.1, 1.0, 124, rate=per_s(124, 0.1)))
-    assert said.startswith("measuring: 1,240 commits/s, 124 committed, ")
+    line = progress_line(Progress("measuring", 0.0, 1.0, 124, rate=per_s(124, 1e-9)))
+    assert line == "measuring: 124 committed, 0 conflicts (0.0%), 0 processes, 1 s left"
+    line = progress_line(Progress("measuring", 0.1, 1.0, 124, rate=per_s(124, 0.1)))
+    assert line.startswith("measuring: 1,240 commits/s, 124 committed, ")
 
 
 def test_a_cell_that_ended_in_its_first_instant_has_no_rate(tmp_path: Path) -> None:
@@ -209,10 +209,10 @@ def test_a_cell_that_ended_in_its_first_instant_has_no_rate(tmp_path: Path) -> N
 def test_no_run_reports_a_rate_that_it_had_no_time_for(tmp_path: Path) -> None:
     from workloads.runs import make_plan, run
 
-    said: list[Progress] = []
+    seen: list[Progress] = []
     plan = make_plan(**TINY, writers=2)
-    made = run(plan, tmp_path, on_progress=said.append)
-    rates = [p.rate for p in said if p.phase == "measuring" and p.rate is not None]
+    made = run(plan, tmp_path, on_progress=seen.append)
+    rates = [p.rate for p in seen if p.phase == "measuring" and p.rate is not None]
     # No process commits more in a second than a hundred times what they all did in the whole run.
     assert rates and max(rates) < 100 * sum(len(w.attempts) for w in made.workers) / 0.2
 

@@ -215,9 +215,9 @@ ALL = "\n\n".join(TEXTS.values())
 def test_no_text_of_a_run_changes_the_shape_of_a_report(
     tmp_path: Path, harmless: list[str], text: str
 ) -> None:
-    said = report_with(tmp_path, text)
-    assert shape(said) == harmless
-    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e]", said)
+    page = report_with(tmp_path, text)
+    assert shape(page) == harmless
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e]", page)
 
 
 def test_the_address_of_a_file_is_its_bytes_whatever_they_are() -> None:

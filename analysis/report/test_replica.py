@@ -87,7 +87,7 @@ def test_a_replicas_read_is_held_against_a_plain_one(
 
 
 @pytest.mark.parametrize(
-    ("remote_us", "hops_say", "replica_says"),
+    ("remote_us", "hops_text", "replica_text"),
     [
         (510, "It does: a read over loopback takes longer", "times as long as the replica's"),
         (10, "No difference was seen between a read", "No difference to a read at the server"),
@@ -96,12 +96,12 @@ def test_a_replicas_read_is_held_against_a_plain_one(
     ids=["longer", "alike", "shorter"],
 )
 def test_a_hop_is_held_against_a_local_read(
-    tmp_path: Path, remote_us: int, hops_say: str, replica_says: str
+    tmp_path: Path, remote_us: int, hops_text: str, replica_text: str
 ) -> None:
     served = of(tmp_path, read_remote=remote_us)
     answer = replica_claims.hops(served)
-    assert answer.startswith(hops_say)
-    assert replica_says in replica_claims.free_reads(served)
+    assert answer.startswith(hops_text)
+    assert replica_text in replica_claims.free_reads(served)
     # Only where the server takes longer can the bare hop be a share of what it takes longer.
     assert ("of what the read takes more" in answer) == (remote_us == 510)
     assert "loopback, which is the least that a network costs" in answer
@@ -147,7 +147,7 @@ def test_few_blocks_give_no_verdict(tmp_path: Path) -> None:
 
 
 def test_unlike_durability_is_not_compared(tmp_path: Path) -> None:
-    other = {way: {"synchronous": n} for n, way in enumerate(("local", "server", "replica"))}
+    other = {place: {"synchronous": n} for n, place in enumerate(("local", "server", "replica"))}
     served = of(tmp_path, pragmas=other)
     assert "not compared with a plain local one" in replica_claims.free_reads(served)
     assert "Transactions are not compared" in replica_claims.hops(served)
@@ -225,10 +225,10 @@ def test_a_measured_folder_is_not_measured_again_and_a_damaged_one_stops_nothing
 ) -> None:
     folder, lines = made(tmp_path), list[str]()
     before = (folder / "served" / "served.json").read_bytes()
-    served_step(folder, quick=True, seed=1, say=lines.append)
+    served_step(folder, quick=True, seed=1, on_line=lines.append)
     assert not lines
     assert (folder / "served" / "served.json").read_bytes() == before
     (folder / "served" / "served.json").write_text(json.dumps({"cwkit": "?"}))
-    served_step(folder, quick=True, seed=1, say=lines.append)
+    served_step(folder, quick=True, seed=1, on_line=lines.append)
     assert "could not be measured" in lines[-1]
     assert "the report goes on without it" in lines[-1]
