@@ -78,7 +78,7 @@ def report_command(
                 command=command_line(),
                 on_cell=counter.of,
                 on_progress=counter,
-                on_line=lambda line: waiting.print(line, markup=False, highlight=False),
+                notify=lambda line: waiting.print(line, markup=False, highlight=False),
             )
     try:
         if foreign_limit is not None:

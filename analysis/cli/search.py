@@ -107,7 +107,7 @@ def search_command(
                 databases=databases,
                 begun=begun,
                 on_progress=live if waiting.is_terminal else None,
-                on_line=lambda line: waiting.print(line, soft_wrap=True),
+                notify=lambda line: waiting.print(line, soft_wrap=True),
             )
     except KeyboardInterrupt:
         _warn(f"cwkit: the search goes on with `cwkit search --into {folder}`.")

@@ -138,10 +138,10 @@ def test_what_is_for_people_who_wait_is_not_in_the_results(
     tiny = Design("tiny", "How many?", {"null": TINY}, blocks=1, seed=1)
     monkeypatch.setattr(measurements, "designs", lambda quick, seed: [tiny])
     monkeypatch.setattr(
-        measurements, "_isolation", lambda folder, quick, on_line: on_line("asking: isolation")
+        measurements, "_isolation", lambda folder, quick, notify: notify("asking: isolation")
     )
     monkeypatch.setattr(
-        measurements, "_served", lambda folder, quick, seed, on_line: on_line("asking: sqld")
+        measurements, "_served", lambda folder, quick, seed, notify: notify("asking: sqld")
     )
     out, err = WAITED_FOR[command](cwkit, tmp_path)
     assert out and not PROGRESS.search(out), out

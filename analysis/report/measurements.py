@@ -237,11 +237,11 @@ def measure_suite(
     command: str,
     on_cell: Callable[[str], OnCell],
     on_progress: OnProgress | None = None,
-    on_line: Callable[[str], None] = print,
+    notify: Callable[[str], None] = print,
 ) -> list[Experiment]:
     """Probe every engine, run what is missing of every experiment, and keep both in `folder`.
 
-    on_line : called with each line for the user who waits.
+    notify : called with each line for the user who waits.
     Raises RunError where the folder holds another suite's runs, FolderUnwritable where nothing can
     be written.
     """
@@ -251,9 +251,9 @@ def measure_suite(
         raise FolderUnwritable(
             f"{folder}: cannot be written ({error.strerror}). Give another folder with --runs."
         ) from error
-    _note(folder, quick=quick, seed=seed, command=command, on_line=on_line)
-    _isolation(folder, quick=quick, on_line=on_line)
-    _served(folder, quick=quick, seed=seed, on_line=on_line)
+    _note(folder, quick=quick, seed=seed, command=command, notify=notify)
+    _isolation(folder, quick=quick, notify=notify)
+    _served(folder, quick=quick, seed=seed, notify=notify)
     return [
         run_experiment(
             design,
@@ -262,19 +262,19 @@ def measure_suite(
             command=command,
             on_cell=on_cell(design.name),
             on_progress=on_progress,
-            notify=on_line,
+            notify=notify,
         )
         for design in designs(quick, seed)
     ]
 
 
-def _isolation(folder: Path, *, quick: bool, on_line: Callable[[str], None]) -> None:
+def _isolation(folder: Path, *, quick: bool, notify: Callable[[str], None]) -> None:
     """Run the schedules of the isolation matrix once, in a process of its own."""
     path = inside(folder, "isolation.json")
     if path.exists():
         return
     examples = 10 if quick else 100
-    on_line(
+    notify(
         f"isolation: the literature's schedules and {examples} drawn ones for each engine and mode"
     )
     argv = python("analysis.report.isolation", str(resolved(path)), str(examples))
@@ -286,28 +286,28 @@ def _isolation(folder: Path, *, quick: bool, on_line: Callable[[str], None]) -> 
             end(child.process)
         last = read_open(errors).strip().splitlines()[-1:] or [f"status {status}"]
     if status is None:
-        on_line(f"isolation: not done after {ISOLATION_LIMIT_S} s; the report goes on without it")
+        notify(f"isolation: not done after {ISOLATION_LIMIT_S} s; the report goes on without it")
     elif status:
-        on_line(f"isolation: could not be made ({last[0]}); the report goes on without it")
+        notify(f"isolation: could not be made ({last[0]}); the report goes on without it")
 
 
-def _served(folder: Path, *, quick: bool, seed: int, on_line: Callable[[str], None]) -> None:
+def _served(folder: Path, *, quick: bool, seed: int, notify: Callable[[str], None]) -> None:
     """Measure embedded replicas and hops beside libSQL's server once, in a process of its own."""
     try:
         path = inside(folder, replica.FOLDER)
         if read_manifest(path).get("ended") == "done":
             return
-        on_line("served: one client beside libSQL's server, over loopback")
+        notify("served: one client beside libSQL's server, over loopback")
         manifest = measure_served(path, quick=quick, seed=seed)
     except (rec.RunError, OSError) as error:
-        on_line(f"served: could not be measured ({error}); the report goes on without it")
+        notify(f"served: could not be measured ({error}); the report goes on without it")
         return
     if manifest["ended"] != "done":
-        on_line(f"served: {manifest['failure'].rstrip('.')}; the report goes on without it")
+        notify(f"served: {manifest['failure'].rstrip('.')}; the report goes on without it")
 
 
 def _note(
-    folder: Path, *, quick: bool, seed: int, command: str, on_line: Callable[[str], None]
+    folder: Path, *, quick: bool, seed: int, command: str, notify: Callable[[str], None]
 ) -> None:
     """Write campaign.json with the engines' answers, once."""
     path = folder / SUITE_FILE
@@ -317,7 +317,7 @@ def _note(
     probes = []
     for name in engine_names():
         if not name.startswith("faulty-"):
-            on_line(f"asking {name} what it is and what it accepts")
+            notify(f"asking {name} what it is and what it accepts")
             probes.append(to_dict(probe(name)))
     suite = Suite(
         name=folder.name,

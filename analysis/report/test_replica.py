@@ -225,10 +225,10 @@ def test_a_measured_folder_is_not_measured_again_and_a_damaged_one_stops_nothing
 ) -> None:
     folder, lines = made(tmp_path), list[str]()
     before = (folder / "served" / "served.json").read_bytes()
-    served_step(folder, quick=True, seed=1, on_line=lines.append)
+    served_step(folder, quick=True, seed=1, notify=lines.append)
     assert not lines
     assert (folder / "served" / "served.json").read_bytes() == before
     (folder / "served" / "served.json").write_text(json.dumps({"cwkit": "?"}))
-    served_step(folder, quick=True, seed=1, on_line=lines.append)
+    served_step(folder, quick=True, seed=1, notify=lines.append)
     assert "could not be measured" in lines[-1]
     assert "the report goes on without it" in lines[-1]

@@ -100,7 +100,7 @@ class Found:
 
 CUT_SHORT = ("running", "interrupted", PARENT_KILLED)
 
-OnLine = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 def run_search(
@@ -109,12 +109,12 @@ def run_search(
     command: str = "",
     databases: Path | None = None,
     on_progress: OnProgress | None = None,
-    on_line: OnLine = lambda line: None,
+    notify: Notify = lambda line: None,
     begun: Sequence[Path] = (),
 ) -> Found:
     """Make what is missing of the search in a folder, and return what it came to.
 
-    on_line : called with a line for each run that was judged. begun : what `begin` made just now;
+    notify : called with a line for each run that was judged. begun : what `begin` made just now;
     it is taken back where the first run can't be made.
     Raises Undecided where others use the machine too much, or where the closed loop commits
     nothing; RunError where another process is at this search; RunFailed and its kin where a run
@@ -122,7 +122,7 @@ def run_search(
     """
     try:
         with locked(folder) as file:
-            making = _Making(folder, command, databases, on_progress, on_line, file)
+            making = _Making(folder, command, databases, on_progress, notify, file)
             return _found(making, begun)
     except Held:
         raise RunError(
@@ -171,12 +171,12 @@ class _Making:
         command: str,
         databases: Path | None,
         on_progress: OnProgress | None,
-        on_line: OnLine,
+        notify: Notify,
         lock: int,
     ) -> None:
         self.folder, self.search = folder, read_search(folder)
         self.command, self.databases, self.on_progress = command, databases, on_progress
-        self.on_line, self.lock = on_line, lock
+        self.notify, self.lock = notify, lock
         self.template: Path | None = None
         self.first: Run | None = None
         self.here = False
@@ -187,7 +187,7 @@ class _Making:
         for name, made in self.clean("capacity", 0.0):
             counted = count(made)
             found[name] = counted.roles[role].per_s if role in counted.roles else 0.0
-            self.on_line(f"closed loop, {name}: {wording.number(found[name])} tx/s")
+            self.notify(f"closed loop, {name}: {wording.number(found[name])} tx/s")
             if len(found) == self.search.repeats:
                 break
         capacity = float(np.median(list(found.values())))
@@ -222,7 +222,7 @@ class _Making:
                 why = tuple(why_not(made.manifest))
             probe.why += [line for line in why if line not in probe.why]
             verdict = f"not met: {'; '.join(why)}" if why else "met"
-            self.on_line(f"{rate:,g} a second, {name}: {verdict}")
+            self.notify(f"{rate:,g} a second, {name}: {verdict}")
             agreed = max(probe.met_runs, len(probe.runs) - probe.met_runs)
             if 2 * agreed > search.repeats or len(probe.runs) == search.repeats:
                 break
@@ -247,7 +247,7 @@ class _Making:
             disturbed = contamination(made.manifest, self.search.foreign_limit)
             if why := disturbed or untold(name, made):
                 reasons["disturbed" if disturbed else "untold"] = why
-                self.on_line(f"{name}: not counted, {why}")
+                self.notify(f"{name}: not counted, {why}")
                 continue
             done += 1
             yield name, made

@@ -71,7 +71,7 @@ def on_a_queue(monkeypatch):
 def test_the_search_finds_the_queues_answer_from_its_runs(tmp_path, on_a_queue):
     begin(LOOKED_FOR, tmp_path)
     lines: list[str] = []
-    found = run_search(tmp_path, on_line=lines.append)
+    found = run_search(tmp_path, notify=lines.append)
     assert found.capacity == pytest.approx(SERVICE, rel=0.03)
     assert found.answer.rate is not None
     assert abs(found.answer.rate / TRUTH - 1) < 0.1
@@ -98,7 +98,7 @@ def test_an_interrupted_search_goes_on_and_repeats_no_run(tmp_path, on_a_queue):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_search(tmp_path, on_line=stop_at_sixth)
+        run_search(tmp_path, notify=stop_at_sixth)
     assert len(on_a_queue) == 6
     # A run that was killed leaves a manifest that says it is still running.
     cut = tmp_path / on_a_queue[-1]
@@ -149,7 +149,7 @@ def test_a_search_that_was_begun_elsewhere_does_not_go_on_here(tmp_path, monkeyp
     changes, message = ELSEWHERE[what]
     begin(REAL, tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        run_search(tmp_path, on_line=stop)
+        run_search(tmp_path, notify=stop)
     assert [path.name for path in tmp_path.glob("*-*/")] == ["capacity-1"]
     of_another(tmp_path / "capacity-1", changes)
     with monkeypatch.context() as patched:
@@ -163,7 +163,7 @@ def test_a_search_that_was_begun_elsewhere_does_not_go_on_here(tmp_path, monkeyp
 def test_a_search_goes_on_where_nothing_differs_and_a_mixed_one_is_not_told(tmp_path):
     begin(REAL, tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        run_search(tmp_path, on_line=stop)
+        run_search(tmp_path, notify=stop)
     found = run_search(tmp_path)
     assert found.capacity_runs == ("capacity-1",)
     name = next(iter(found.probes.values())).runs[0]
@@ -228,7 +228,7 @@ def test_runs_that_others_disturbed_are_kept_told_and_not_counted(tmp_path, monk
     monkeypatch.setattr(search, "run", run)
     begin(LOOKED_FOR, tmp_path / "a")
     lines: list[str] = []
-    found = run_search(tmp_path / "a", on_line=lines.append)
+    found = run_search(tmp_path / "a", notify=lines.append)
     assert found.capacity_runs == ("capacity-1", "capacity-3", "capacity-4")
     assert any("capacity-2: not counted, other programs used 50 %" in line for line in lines)
     assert (tmp_path / "a" / "capacity-2" / "manifest.json").is_file()
@@ -286,7 +286,7 @@ def test_a_run_of_which_nothing_can_be_told_is_no_run_that_did_not_meet_it(
     with_nobody_due(monkeypatch, lambda name: name.startswith("rate-") and name.endswith("-1"))
     begin(LOOKED_FOR, tmp_path / "e")
     lines: list[str] = []
-    found = run_search(tmp_path / "e", on_line=lines.append)
+    found = run_search(tmp_path / "e", notify=lines.append)
     assert found.answer.rate is not None and whole.answer.rate is not None
     assert abs(found.answer.rate / whole.answer.rate - 1) < 0.11
     untold = [line for line in lines if "0 transactions are too few to tell" in line]

@@ -42,7 +42,7 @@ def fuzz(
                 keep=keep,
                 keep_all=keep_all,
                 jobs=jobs or None,
-                on_line=lambda line: print(line, file=sys.stderr, flush=True),
+                notify=lambda line: print(line, file=sys.stderr, flush=True),
             )
             print("\n".join(tally.lines()), flush=True)
             found = found or bool(tally.faults)

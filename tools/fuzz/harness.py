@@ -125,7 +125,7 @@ def run_fuzzer(
     keep_all: bool = False,
     jobs: int | None = None,
     limit_s: float = LIMIT_S,
-    on_line: Callable[[str], None] = lambda line: None,
+    notify: Callable[[str], None] = lambda line: None,
 ) -> Tally:
     """Play inputs `first` to `first + inputs` of a fuzzer.
 
@@ -143,7 +143,7 @@ def run_fuzzer(
         base.mkdir()
         fuzzer.prepare(base, seed)
         jobs = jobs or min(os.cpu_count() or 1, max(1, inputs // 20))
-        crew = _Crew(tally, root, base, keep, keep_all, limit_s, on_line)
+        crew = _Crew(tally, root, base, keep, keep_all, limit_s, notify)
         parts = [range(first + job, first + inputs, jobs) for job in range(jobs)]
         with ThreadPoolExecutor(jobs) as pool:
             try:
@@ -153,7 +153,7 @@ def run_fuzzer(
                 crew.stop.set()
                 tally.seconds = time.monotonic() - begun
                 for line in tally.lines():
-                    on_line(line)
+                    notify(line)
                 raise
             finally:
                 tally.faults.sort(key=lambda fault: fault.number)
@@ -172,10 +172,10 @@ class _Crew:
         keep: Path | None,
         keep_all: bool,
         limit_s: float,
-        on_line: Callable[[str], None],
+        notify: Callable[[str], None],
     ) -> None:
         self.tally, self.root, self.base, self.keep = tally, root, base, keep
-        self.keep_all, self.limit_s, self.on_line = keep_all, limit_s, on_line
+        self.keep_all, self.limit_s, self.notify = keep_all, limit_s, notify
         self.lock, self.stop = threading.Lock(), threading.Event()
         self.kinds: Counter[str] = Counter()
 
@@ -210,7 +210,7 @@ class _Crew:
                 self.tally.faults.append(fault)
             if self.tally.inputs % 500 == 0:
                 found = len(self.tally.faults)
-                self.on_line(f"{self.tally.name}: {self.tally.inputs:,} inputs, {found} faults")
+                self.notify(f"{self.tally.name}: {self.tally.inputs:,} inputs, {found} faults")
 
     def _fault(self, number: int, result: Result, child: Child, job: int) -> Fault | None:
         """Kept, and played once more by a process that has played nothing else."""
@@ -229,7 +229,7 @@ class _Crew:
         finally:
             fresh.end()
         if not again.complaint and result.complaint.startswith("hang"):
-            self.on_line(f"input {number} was slow once, and not when played alone: no fault")
+            self.notify(f"input {number} was slow once, and not when played alone: no fault")
             return None
         return Fault(number, fault.argv, fault.complaint, bool(again.complaint), kept)
 

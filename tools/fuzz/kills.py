@@ -475,7 +475,7 @@ def run_kills(
     *,
     longest: Mapping[str, float] | None = None,
     keep: Path | None = None,
-    on_line: Callable[[str], None] = lambda line: None,
+    notify: Callable[[str], None] = lambda line: None,
 ) -> list[Kill]:
     """Make kills: (number, command, victim) each. Raises RuntimeError for a command that fails
     although nobody kills it.
@@ -492,7 +492,7 @@ def run_kills(
             if command not in takes:
                 takes[command] = _takes(command, killing)
             made.append(killing.run(takes[command]))
-            on_line(_line(made[-1]))
+            notify(_line(made[-1]))
             if made[-1].faults and keep is not None:
                 shutil.copytree(folder, keep / f"kill-s{seed}-n{number}", symlinks=True)
             shutil.rmtree(folder, ignore_errors=True)
@@ -559,7 +559,7 @@ def main(
     plan = planned(first + kills, seed)
     numbered = [(number, *plan[number]) for number in range(first, first + kills)]
     made = run_kills(
-        numbered, seed, keep=keep, on_line=lambda line: print(line, file=sys.stderr, flush=True)
+        numbered, seed, keep=keep, notify=lambda line: print(line, file=sys.stderr, flush=True)
     )
     faults = [kill for kill in made if kill.faults]
     for kill in faults:
