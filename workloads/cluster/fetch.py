@@ -23,7 +23,7 @@ from workloads.files import converted, inside, remove, visible, within
 from workloads.runs import Progress
 
 QUEUE_LIMIT_S = 3600.0
-"""How long a cell may wait for its machine, which another conductor's cell may have, s."""
+"""How long a cell may wait for its machine while another conductor uses that, s."""
 
 BEAT_S = 2.0
 POLL_S = 0.5

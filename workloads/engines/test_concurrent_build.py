@@ -1,4 +1,4 @@
-"""The private build does what its name says, and its absence is said in one sentence."""
+"""The private build lets writers overlap, and its absence is reported in one sentence."""
 
 from __future__ import annotations
 

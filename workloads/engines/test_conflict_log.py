@@ -20,7 +20,7 @@ from workloads.runs import make_plan, run
 BRANCH = find_engine("sqlite-concurrent")
 needs_branch = pytest.mark.skipif(BRANCH.missing() is not None, reason=f"{BRANCH.missing()}")
 
-# The engine's own words, of the pinned build. The second name was chosen to be hard to read.
+# Lines of the pinned build. The second name was chosen to be hard to read.
 LINES = {
     "cannot commit CONCURRENT transaction - conflict at page 7 (read/write page; part of db table "
     "t; content=0D0FA3005300C400...)": RefusalPage("table t", 7, "leaf", "read/write"),

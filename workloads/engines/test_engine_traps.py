@@ -1,7 +1,7 @@
 """The traps of the bindings, each sprung on the real binding and then walked around by the adapter.
 
-The first half of a test says what the bare binding does. When it fails, the binding has changed for
-the better: that guard of the adapter can go, and the test with it.
+The first half of a test shows the trap of the bare binding. When it fails, the binding has changed
+for the better: that guard of the adapter can go, and the test with it.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def test_a_file_that_failed_is_tried_again_and_leaves_nothing(tmp_path):
 
 
 def test_an_engine_of_a_file_is_asked_in_a_process_of_its_own(tmp_path):
-    # Its identity is of a class of its own: it has to come back through a pipe.
+    # Its identity is an object of its own class, which has to come back through a pipe.
     path = written(
         tmp_path / "far" / "engine.py",
         """

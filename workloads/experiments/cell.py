@@ -54,7 +54,7 @@ END_LIMIT_S = 20.0
 """How long a cell whose conductor is gone may take to end in order, s."""
 
 REPORT_EVERY_S = 0.5
-"""Between two reports of a cell's process to its conductor, s: each costs CPU time somewhere."""
+"""Time between two reports of a cell's process to its conductor, s. Each report costs CPU time."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 

@@ -1,4 +1,4 @@
-"""CPUs for cells that run side by side: the machine's, parted, each to one cell only."""
+"""CPUs for cells that run side by side: each of the machine's CPUs goes to one cell only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from workloads.errors import PlanError
 
 MOST_ON_A_CPU = 64
-"""Cells that may share a CPU, however many are asked for: more would measure the scheduler."""
+"""The most cells that may share a CPU: more would measure the scheduler."""
 
 
 def slots(

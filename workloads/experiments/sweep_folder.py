@@ -28,10 +28,10 @@ from workloads.files import read_text, read_versioned, replace, write_json
 
 SWEEP_FILE = "sweep.toml"
 ASSUMED_S = 1.0
-"""Assumed for loading, starting and checking a cell, where nothing was measured yet, s."""
+"""The time assumed for loading, starting and checking a cell, until some were measured, s."""
 
 FEW = 8
-"""Cells from which the time beside a run is taken with its part for each worker."""
+"""From this many cells on, the time besides a run is fitted with a part for each worker."""
 
 
 def asked_before(sweep: Sweep, runs: Path) -> list[Experiment]:
@@ -120,7 +120,7 @@ class Beside:
 
 
 def beside(folders: Sequence[Path]) -> Beside:
-    """Measured on the finished cells of these experiment folders, of the first that has some."""
+    """The time besides a run, from the first of these experiment folders with finished cells."""
     for folder in folders:
         if not any(Path(folder).glob(f"*{STATE_OF_A_CELL}")):
             continue
@@ -132,7 +132,7 @@ def beside(folders: Sequence[Path]) -> Beside:
         finished = (c for c in experiment.cells.values() if c.state == "done" and c.took_s > 0)
         done = [
             cell for cell in finished if planned[cell.arm] > 0
-        ]  # else nobody knows what is beside
+        ]  # otherwise its plan is not known
         if not done:
             continue
         extra = np.array([cell.took_s - planned[cell.arm] for cell in done])

@@ -32,7 +32,8 @@ from workloads.files.access import resolved
 PREFIX = "cwkit-"
 NAME = re.compile(r"cwkit-[a-z]+-[a-z0-9_]{8}")
 MAKING = re.compile(r"cwkit-making-([0-9]{1,18})-([0-9]{1,18})-[a-z0-9_]{8}")
-"""A folder before it has its owner file, and after it had: its process and when that began."""
+"""The name of a folder without its owner file, while it is made or removed: the number of its
+process, and when that began."""
 
 OWNER_FILE = "owner.json"
 STAGE = "stage"

@@ -195,7 +195,7 @@ def _load(file: BinaryIO, path: Path) -> History:
         if type(form) is int and form > FORMAT:
             raise HistoryError(f"{path}: written by a later cwkit; this one reads format {FORMAT}.")
         if form != FORMAT:
-            raise ValueError("its format is none that there was")
+            raise ValueError("its format is unknown")
         columns: dict[str, Any] = {name: _array(archive, name) for name in DTYPES}
     history = History(**_names(names), **columns)
     _insist(history)
@@ -274,13 +274,13 @@ def _insist(h: History) -> None:
     if any(len(c) and not 0 <= c.min() <= c.max() < len(names) for c, names in places):
         raise ValueError("a key, session or database has no name")
     if h.model not in MODELS or (n and h.txn_outcome.max() >= len(TXN_OUTCOMES)):
-        raise ValueError("its model or an outcome is none that there is")
+        raise ValueError("its model or an outcome is unknown")
     if m and h.op_kind.max() > PREDICATE_READ:
-        raise ValueError("an operation is none that there is")
+        raise ValueError("an operation is unknown")
     if (np.diff(h.txn_begin) < 0).any() or (h.txn_end < h.txn_begin).any():
         raise ValueError("its transactions are not in the order in which they began and ended")
     if n and min(h.txn_begin.min(), h.txn_label.min()) <= NIL:
-        raise ValueError("a time or a number is none that can be")
+        raise ValueError("a time or a number is out of range")
     _insist_on_values(h)
 
 

@@ -103,12 +103,12 @@ def other_rows(folder):
 
 
 def edited(**changes):
-    """The manifest says other things."""
+    """Change keys of the manifest."""
     return lambda folder: write_run(folder, **changes)
 
 
 def written(data):
-    """The manifest's text, where {} is what was there."""
+    """Replace the manifest's text; {} stands for the old one."""
     return lambda folder: (folder / "manifest.json").write_bytes(
         data.replace(b"{}", (folder / "manifest.json").read_bytes())
     )
@@ -123,7 +123,7 @@ DESCR = repr(rec.ATTEMPT.descr)
 
 
 def header(descr=DESCR, fortran="False", shape="(8,)"):
-    """The attempts' header says something else; the same rows follow it."""
+    """Replace the header of the attempts; the same rows follow it."""
 
     def harm(folder):
         path = rec.segment_path(folder, 0, 0)
@@ -147,7 +147,7 @@ def row(field, value):
 
 
 def other(name, make):
-    """Something else in a file's place."""
+    """Put something else in a file's place."""
 
     def harm(folder):
         (folder / name).unlink(missing_ok=True)

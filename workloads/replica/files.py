@@ -179,7 +179,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def read(folder: Path) -> Measured:
-    """Everything that was measured, in whole blocks; none where nothing was.
+    """The measurement, in whole blocks; without blocks where nothing was measured.
 
     Raises RunError where a file is missing, cut or of another shape.
     """

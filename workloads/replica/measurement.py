@@ -47,26 +47,26 @@ FILL = (
 )
 READ = "SELECT v FROM item WHERE id = ?"
 WRITE = "UPDATE item SET v = v + 1 WHERE id = ?"
-BUSY_ROW = ROWS - 1  # the other process's: its commits meet no row of ours
+BUSY_ROW = ROWS - 1  # for the other process: its commits touch no row of ours
 
 WARM = 2
-"""Calls of an arm before the first that is timed: the arm before it left its pages in caches."""
+"""Untimed calls at the start of an arm, because the arm before it left its pages in caches."""
 
 SYNC_INTERVAL_S = 0.01
 WAIT_UNASKED_S = 0.02
 LAG_LIMIT_S = 1.0
-"""After it a commit counts as not shown; the time waited is recorded."""
+"""After this time a commit counts as not shown; the time waited is recorded."""
 
 IDLE_S = 0.1
 PAUSE_S = 0.0002
-"""Between reads beside the other process, so that they spread over many of its commits."""
+"""The pause between reads beside the other process, which spreads them over its commits."""
 
 POLL_S = 0.0005
 ANSWER_LIMIT_S = 30.0
 BLOCKS, QUICK_BLOCKS = 10, 7
 ENOUGH_S = 12.0
-"""After it no block is begun beyond QUICK_BLOCKS, one more than an interval needs: on a busy
-machine a block takes several seconds."""
+"""After this time no block beyond QUICK_BLOCKS is begun, because on a busy machine a block takes
+several seconds. QUICK_BLOCKS is one more than an interval needs."""
 
 LIMIT_S = 90.0
 

@@ -17,7 +17,7 @@ from workloads.processes import die_with_parent, end, python, start
 
 HOP_BYTES = 64
 LIMIT_S = 30.0
-"""For an answer of the other side."""
+"""How long an answer of the other side is waited for, s."""
 
 
 class Peer:

@@ -25,7 +25,7 @@ WHY_MISSING = BUILD / "why-missing.txt"
 START_LIMIT_S = 10.0
 ANSWER_LIMIT_S = 1.0
 ATTEMPTS = 3
-"""To start: between asking for a free port and taking it, another program may take it."""
+"""Attempts to start: another program may take the free port before sqld does."""
 
 
 class SqldMissing(RuntimeError):

@@ -23,7 +23,7 @@ from workloads.engines.sqlite import Sqlite
 from workloads.scenarios.counter import Counter
 
 def hang():
-    # Called so it keeps the interpreter's lock, as a binding does: no thread here runs any more.
+    # This call keeps the interpreter's lock, as a binding does: no thread here runs any more.
     ctypes.PyDLL(None).sleep(600)
 
 class Hanging(Sqlite):
@@ -70,7 +70,7 @@ with serving(Path({here!r}) / "served"):
 
 
 def children(pid, argv):
-    """Processes below `pid` whose command line has these words."""
+    """Processes below `pid` whose command line has this text."""
     found = []
     with contextlib.suppress(psutil.Error):
         for child in psutil.Process(pid).children(recursive=True):

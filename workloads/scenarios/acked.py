@@ -35,8 +35,8 @@ SHIFT = 24
 """id = writer number << SHIFT | transaction: 16,777,216 transactions of each writer."""
 
 POLL_S = 20e-6
-"""Between two looks at the board. Asleep, because the race needs the CPUs for the checkpointers:
-a writer that wakes up stops one of them wherever it is, and now and then that is in the middle."""
+"""The pause between two looks at the board. It is slept, because the race needs the CPUs for the
+checkpointers: a writer that wakes up stops one of them anywhere, now and then in the middle."""
 MOST_IDLE_NS = 1_000_000
 """A reader that finds nothing new looks again after this."""
 

@@ -37,7 +37,7 @@ LOW_HALF = "SELECT sum(balance), count(*) FROM account WHERE id < ?"
 HIGH_HALF = "SELECT sum(balance), count(*) FROM account WHERE id >= ?"
 
 MOST_UNKNOWN = 16
-"""Up to so many transfers of unknown outcome, every subset of them is tried as the explanation."""
+"""Up to this many transfers of unknown outcome, every subset is tried as the explanation."""
 
 
 class BankShape(Shape):

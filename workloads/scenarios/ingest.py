@@ -30,7 +30,7 @@ NEWEST = "SELECT id, worker, n FROM event ORDER BY id DESC LIMIT 10"
 ALLOCATED = "INSERT INTO event(worker, n, tag, body) VALUES (?, ?, ?, ?)"
 CHOSEN = "INSERT INTO event(worker, n, tag, body, id) VALUES (?, ?, ?, ?, ?)"
 LOADED = -1
-"""The `worker` of rows that were there before the run."""
+"""The `worker` of rows that were loaded before the run."""
 NEXT = -1
 """In `touches`: the next free id, whichever it is."""
 

@@ -1,8 +1,8 @@
 """Each invariant of register, ingest and queue holds after a sound run and breaks when harmed.
 
-A short real run is made once for each shape; then its database is harmed in one place, or what a
-worker was told is, and the check must name it. A check that says nothing then could say nothing
-about an engine either.
+A short real run is made once for each shape. Then its database or a worker's record is harmed in
+one place, and the check must name it. A check that stays silent then could find no fault with an
+engine either.
 """
 
 import shutil
@@ -192,7 +192,7 @@ def test_harm_to_the_database_is_named(made, tmp_path, harm):
 
 
 def changed(worker, kind, outcome, count=1):
-    """The worker's record with its last `count` committed attempts of a kind told otherwise."""
+    """The worker's record with another outcome for its last `count` commits of a kind."""
     attempts = worker.attempts.copy()
     hits = (attempts["kind"] == kind) & (attempts["outcome"] == rec.COMMITTED)
     chosen = hits.nonzero()[0][-count:]

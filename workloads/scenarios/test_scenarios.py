@@ -1,8 +1,8 @@
 """bank, counter, acked and the README's example: sound runs pass, and every harm is named.
 
-The runs here are made in this process on real engines, one session for all places, so that what was
-told and what is stored can be harmed one row at a time. Free-running processes are in
-runs/test_conduct.py; the race itself is the slow test at the end.
+The runs here are made in this process on real engines, one session for all places, so that records
+and rows can be harmed one at a time. Free-running processes are in runs/test_conduct.py; the race
+itself is the slow test at the end.
 """
 
 import time
