@@ -63,7 +63,8 @@ class Refusal(NamedTuple):
 
     conflict : the kind of a conflict. For a failed or an unknown attempt it is the cause, where
         that is a full disk, an I/O error or a limit (FULL, IO, LIMIT). A run that met one is not
-        well, and says so first.
+        well, and its summary begins with that.
+    message : the engine's own text.
     over : the engine has ended the transaction already. A ROLLBACK would fail, and a statement
         would autocommit: the attempt must be given up without touching the session.
     """
@@ -72,6 +73,11 @@ class Refusal(NamedTuple):
     conflict: int
     message: str
     over: bool
+
+    @property
+    def words(self) -> str:
+        """The former name of `message`, which users' own engines may read."""
+        return self.message
 
 
 class Session(Protocol):
