@@ -17,7 +17,7 @@ SOME = {
     "a search": ("search", "parent", 8.0),
     "pytest": ("pytest", "parent", 8.0),
 }
-"""What is killed, and up to when, s: about what the command takes on a machine of its own."""
+"""The command that is killed, and the latest moment, s: about its length on an idle machine."""
 
 
 SLOW = ("a run's checker", "a search", "pytest")

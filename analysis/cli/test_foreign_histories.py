@@ -127,7 +127,7 @@ def test_a_long_fork_of_registers_under_other_names_is_found(tmp_path: Path) -> 
 def test_a_history_of_reads_alone_is_of_the_model_of_its_reads(tmp_path: Path) -> None:
     lines = both(0, "[[:r :x nil]]", "[[:r :x nil]]") + both(1, "[[:r :x nil]]", "[[:r :x 5]]")
     assert judged(tmp_path, "h.edn", "\n".join(lines)).history.model == "rw-register"
-    # What another field says is no operation.
+    # A text in another field is no operation.
     lines = [op("invoke", 0, "[[:w 1 1]]", more=", :error :append-entries-failed")]
     assert judged(tmp_path, "h.edn", "\n".join(lines)).history.model == "rw-register"
 
@@ -181,7 +181,7 @@ def test_what_is_no_transaction_is_counted_by_kind_and_nothing_is_proven(tmp_pat
     assert set(verdict.levels.values()) == {"unknown"}
     assert [many for kind, many in verdict.unjudged.items() if ":f :drain" in kind] == [2]
     assert [many for kind, many in verdict.unjudged.items() if ":f :kill" in kind] == [1]
-    # What nobody is known to have written may have been written by one of those.
+    # A value without a known writer may have been written by one of those.
     verdict = judged(tmp_path, "h.edn", "\n".join([*GARBAGE, *drain]))
     assert "garbage-read" not in verdict.anomalies
     assert "no operation wrote that was judged" in report(verdict, STRICT)
@@ -610,7 +610,7 @@ def test_an_option_that_does_nothing_for_the_model_is_refused(tmp_path: Path, op
     assert "valid" not in text
     only = [tmp_path / "registers.jsonl"]
     assert run_check(only, out=io.StringIO(), **{option: True}) == 0  # type: ignore[arg-type]
-    # Of a history that tells of no model it says that it is of registers.
+    # The option decides the model of a history whose operations do not tell it.
     (tmp_path / "nothing.edn").write_text("\n".join(both(0, "[[:r 9 nil]]", "[[:r 9 nil]]")))
     assert run_check([tmp_path / "nothing.edn"], out=io.StringIO(), **{option: True}) == 0  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="nothing of keys"):

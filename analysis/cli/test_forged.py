@@ -118,7 +118,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
         "makes no plan",
     ),
 }
-"""What makes a sweep's folder none: how, and words of the sentence."""
+"""Ways to forge a sweep's folder, each with a part of the sentence that refuses it."""
 
 HARMLESS: dict[str, Callable[[Path], None]] = {
     "earlier": linked("earlier", "../../precious"),

@@ -50,7 +50,7 @@ def test_no_damaged_folder_stops_the_others_from_being_shown(
     assert (
         "ok" in lines["a first"] and "ok" in lines["z last"] and "1 of 1 cells" in lines["y sweep"]
     )
-    # Of some only the attempts are damaged, which a list does not read.
+    # In some only the attempts are damaged, which a list does not read.
     unread = {name for name, line in lines.items() if "unreadable" in line}
     assert {name for name in bad if name.startswith("o-")} <= unread
     assert len(unread) > 30 and unread <= bad

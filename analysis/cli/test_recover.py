@@ -20,8 +20,8 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 120
 STATUS = {"export": {0}, "check": {0}, "conflicts": {2}, "compare": {0, 1, 3}}
-"""Of a run that was recovered: as any run that ended early. A busy machine decides of `compare`,
-and `conflicts` has no model of BEGIN IMMEDIATE's refusals."""
+"""Exit statuses on a recovered run, which is like any run that ended early. How busy the machine is
+decides that of `compare`; `conflicts` has no model of BEGIN IMMEDIATE's refusals."""
 
 
 class Kit:

@@ -23,7 +23,7 @@ HEAVY = (
     *("scipy", "matplotlib", "pyarrow", "jinja2", "distributed", "dask", "hypothesis", "pytest"),
     *("libsql_experimental", "turso", "apsw", "sqlite3"),
 )
-"""What no list and no help needs."""
+"""Packages that no list and no help needs."""
 
 ASKED = """
 import json, sys

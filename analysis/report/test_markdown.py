@@ -73,7 +73,7 @@ TEXTS = {
 
 
 def shape(text: str) -> list[str]:
-    """What a page is made of, without its words."""
+    """The structure of a page, without its text."""
     found = []
     for token in PARSER.parse(text):
         found.append(token.type)
@@ -120,7 +120,7 @@ def test_pieces_are_escaped_and_markdown_is_not() -> None:
 
 
 def report_with(folder: Path, text: str) -> str:
-    """A report whose runs have this text wherever they have words of somebody else's."""
+    """A report whose runs have this text wherever somebody else's text may be."""
     runs = made_report_folder(folder / "runs" / "r")
     for path in runs.glob("*/experiment.json"):
         edit(path, lambda note: note.update(question=text))
@@ -183,7 +183,7 @@ def matrix_of(text: str) -> dict[str, Any]:
 
 
 def sweep(folder: Path, text: str) -> None:
-    """A sweep with such a question, such ways and such a reason for a cell that failed."""
+    """A sweep with such a question, such systems and such a reason for a cell that failed."""
     systems = [" ".join(f"way {text[:40]}".split()), "other"]
     systems = ["".join(letter for letter in system if letter.isprintable()) for system in systems]
     arms = {system: {"scenario": "register", "writers": 1} for system in systems}
