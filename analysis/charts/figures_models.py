@@ -25,7 +25,7 @@ from analysis.charts.figures import (
     as_label,
 )
 from analysis.counting import theta
-from analysis.models import Met, Prediction, Scaling
+from analysis.models import Prediction, RefusalAccount, Scaling
 from analysis.wording import begin_label, number, percent
 from workloads.files import visible
 
@@ -143,7 +143,7 @@ def _xy(one: Prediction, full: bool) -> tuple[float, float]:
     return float(side.predicted["whole" if full else "mean"]), side.observed[1]
 
 
-def refusal_pages(accounts: Sequence[tuple[str, Met]], path: Path) -> None:
+def refusal_pages(accounts: Sequence[tuple[str, RefusalAccount]], path: Path) -> None:
     """Each table's and index's share of a run's refused commits, by SQLite's own account of the
     page that they met. Blue are leaf pages, where rows and keys lie: two transactions touched the
     same one, with or without a row in common. Orange are the pages above them, which every

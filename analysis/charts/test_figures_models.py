@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from analysis.charts import figures_models
 from analysis.charts.figures import CARD, caption
 from analysis.cli import app
-from analysis.models import Met, Prediction, predict
+from analysis.models import Prediction, RefusalAccount, predict
 from analysis.models.conflicts import Side
 from analysis.models.test_scaling import LAWS, family
 from analysis.synthetic import drawn_run, made_experiment, optimistic_run, write_folder
@@ -30,7 +30,7 @@ PREDICTIONS = [
                side(9), 0),
     Prediction("b", "turso", "concurrent", "row", "hotspot:9:1", 0.01, 0.0, side(0), side(0), 0),
 ]  # fmt: skip
-PAGES = Met(
+PAGES = RefusalAccount(
     12, 11, ((RefusalPage("table t", 3, "leaf", "read/write"), 7),
              (RefusalPage("table t", 2, "interior", "read-only"), 3)), {"index t.v": 1}, {}
 )  # fmt: skip
@@ -39,7 +39,9 @@ DATA: dict[Callable[..., None], Any] = {
         family(LAWS["retrograde"].at, blocks=6), family(LAWS["linear"].at, writers=(1, 2), blocks=2)
     ],
     figures_models.predicted_against_observed: PREDICTIONS,
-    figures_models.refusal_pages: [("a run", PAGES), ("one without", Met(0, 0, (), {}, {}))],
+    figures_models.refusal_pages: [
+        ("a run", PAGES), ("one without", RefusalAccount(0, 0, (), {}, {})),
+    ],
 }  # fmt: skip
 CHARTS = {chart.__name__: chart for chart in DATA}
 

@@ -131,7 +131,7 @@ def run_check(
             )
             answers.add({True: VALID, False: VIOLATED, "unknown": UNKNOWN}[verdict.levels[level]])
             if drawn is None and verdict.anomalies:
-                drawn = checker.svg(history, _to_draw(verdict), checker.untold(verdict))
+                drawn = checker.svg(history, _to_draw(verdict), checker.caveats(verdict))
         if skipped and not answers:
             folders = ", ".join(str(path) for path in paths)
             forms = ", ".join(records.SUFFIXES)

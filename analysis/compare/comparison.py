@@ -133,7 +133,7 @@ class Comparison:
         return self.verdict not in (UNKNOWN, NOT_COMPARABLE)
 
     def sentence(self) -> str:
-        """The verdict in words."""
+        """The verdict as a sentence."""
         ratio, clause = self.ratio, _clause(self)
         if self.refused:
             return self.refused

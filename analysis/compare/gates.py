@@ -36,7 +36,7 @@ class Condition(NamedTuple):
 
 
 class Gate(NamedTuple):
-    """One condition asked of one comparison, and the answer in words.
+    """One condition on one comparison, and the answer as a sentence.
 
     p_holm : of the ratio against the limit, in the family of the call's gates; nan outside of it.
     """

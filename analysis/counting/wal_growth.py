@@ -22,7 +22,7 @@ DEFAULT_PAGES = 1000
 """SQLite's own wal_autocheckpoint: the measure for runs that turned it off."""
 
 OUTGROWN = 10
-"""Times its autocheckpoint: a log that grew so far is told with the reason."""
+"""Times its autocheckpoint: a log that grew so far is printed with the reason."""
 
 NEARLY_ALWAYS = 0.99
 

@@ -7,10 +7,10 @@ __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 __all__ = [
     "MOST_DRAWN",
     "Blame",
-    "Met",
     "NoAnswer",
     "NotLoaded",
     "Prediction",
+    "RefusalAccount",
     "Scaling",
     "blame",
     "conflict_parts",

@@ -1,6 +1,6 @@
 from .attribution import MOST_DRAWN as MOST_DRAWN
 from .attribution import Blame as Blame
-from .attribution import Met as Met
+from .attribution import RefusalAccount as RefusalAccount
 from .attribution import blame as blame
 from .attribution import conflict_parts as conflict_parts
 from .conflicts import Prediction as Prediction

@@ -1,11 +1,11 @@
 """Who is to blame for refused transactions: the page that each met, and the rows behind it.
 
-Two witnesses, which know nothing of each other. `met` is the engine's own word: SQLite's
+Two witnesses, which know nothing of each other. `refusal_account` is the engine's own: SQLite's
 begin-concurrent logs the page of the table or index that a refused commit stumbled over, and the
 workers counted it. `blame` is our record: each transaction's draw, made again, says which rows it
 touched, and the windows of all attempts say who committed meanwhile. An engine that validates rows
-says nothing, and there the rows are all there is; on one that validates pages the two together tell
-how many refusals were of transactions that had no row in common at all.
+gives no account, and there the rows are all there is. On one that validates pages the two together
+tell how many refusals were of transactions that had no row in common at all.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MOST_DRAWN = 300_000
 
 
 @dataclass(frozen=True)
-class Met:
+class RefusalAccount:
     """The engine's own account of a run's refused commits, all its workers together.
 
     refused : attempts that ended with a stale snapshot, warm-up included. logged : lines the engine
@@ -68,16 +68,16 @@ class Met:
         return dict(sorted(sums.items(), key=lambda item: (-item[1], item[0])))
 
 
-def met(run: Run) -> Met | None:
+def refusal_account(run: Run) -> RefusalAccount | None:
     """The engines' account; None for a run whose engines give none. Raises RunError."""
-    telling = {w.engine for w in run.workers if w.entry.met is not None}
-    if not telling:
+    reporting = {w.engine for w in run.workers if w.entry.met is not None}
+    if not reporting:
         return None
     pages: Counter[RefusalPage] = Counter()
     rest: Counter[str] = Counter()
     notices: Counter[str] = Counter()
     refused = logged = 0
-    for worker in (w for w in run.workers if w.engine in telling):
+    for worker in (w for w in run.workers if w.engine in reporting):
         rows = worker.attempts
         refused += int(((rows["outcome"] == CONFLICT) & (rows["conflict"] == STALE)).sum())
         account = worker.entry.met or RefusalPages()
@@ -93,7 +93,7 @@ def met(run: Run) -> Met | None:
                 f"({error}). It was cut or edited."
             ) from error
     ranked = sorted(pages.items(), key=lambda item: (-item[1], item[0]))
-    return Met(refused, logged, tuple(ranked), dict(rest), dict(notices))
+    return RefusalAccount(refused, logged, tuple(ranked), dict(rest), dict(notices))
 
 
 class BlamedRow(NamedTuple):
@@ -297,7 +297,7 @@ def _ranked(touched: Drawn, index: np.ndarray, key: np.ndarray) -> tuple[BlamedR
 # --- tables and sentences -----------------------------------------------------------------------
 
 
-def met_table(found: Met, shown: int = SHOWN) -> Table:
+def account_table(found: RefusalAccount, shown: int = SHOWN) -> Table:
     """Pages that refused commits met. A run without refusals gives a table without rows."""
     lines = [
         (times, page.thing, page.kind, str(page.page), page.held) for page, times in found.pages
@@ -371,11 +371,11 @@ def conflict_parts(run: Run, most: int = MOST_DRAWN) -> Iterable[Table | str]:
 
     most : transactions that may be drawn again for it.
     """
-    pages_met = met(run)
-    if pages_met is not None:
-        if pages_met.pages or pages_met.rest:
-            yield met_table(pages_met)
-        for line, times in pages_met.notices.items():
+    account = refusal_account(run)
+    if account is not None:
+        if account.pages or account.rest:
+            yield account_table(account)
+        for line, times in account.notices.items():
             yield f"The engine logged {wording.times(times, 'time')}: {line}"
     try:
         unit_of(run)
@@ -393,6 +393,6 @@ def conflict_parts(run: Run, most: int = MOST_DRAWN) -> Iterable[Table | str]:
         return
     except NoAnswer:
         return
-    if blamed.rows or pages_met is None:
+    if blamed.rows or account is None:
         yield blame_table(blamed)
     yield blame_sentence(blamed)

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from analysis.models.attribution import (
+    account_table,
     blame,
     blame_sentence,
     blame_table,
     conflict_parts,
-    met,
-    met_table,
+    refusal_account,
 )
 from analysis.models.windows import NoAnswer, drawn
 from analysis.synthetic import drawn_run, edit, made_run, made_worker, optimistic_run
@@ -66,7 +66,7 @@ def test_a_run_without_conflicts_has_nothing_to_show():
     quiet = drawn_run(1, engine="sqlite-concurrent", begin="concurrent")
     for worker in quiet.workers:
         worker.entry.met = RefusalPages()
-    assert met_table(met_by(quiet)).rows == []
+    assert account_table(met_by(quiet)).rows == []
     assert list(conflict_parts(quiet)) == []
     assert list(conflict_parts(drawn_run(1, abort=0.2))) == []  # a lock is no page
     alone = optimistic_run(writers=1, seconds=0.5)
@@ -78,7 +78,7 @@ def test_a_run_without_conflicts_has_nothing_to_show():
 
 def met_by(run: Any) -> Any:
     """`met`, of a run in which somebody said something."""
-    found = met(run)
+    found = refusal_account(run)
     assert found is not None
     return found
 
@@ -103,7 +103,7 @@ def test_what_the_workers_met_adds_up_and_what_a_killed_one_met_is_not_said():
     assert found.things() == {
         ("index t.t_v", "leaf"): stale - 3, ("table t", "interior"): 2, ("table t", ""): 1
     }  # fmt: skip
-    table = met_table(found, shown=1)
+    table = account_table(found, shown=1)
     assert [row[2:5] for row in table.rows] == [
         ("index t.t_v", "leaf", "9"),
         ("table t", "interior", "1 others"),
@@ -112,8 +112,8 @@ def test_what_the_workers_met_adds_up_and_what_a_killed_one_met_is_not_said():
     ]
     made.workers[0].entry.met = RefusalPages(pages={"page seven": 1})
     with pytest.raises(RunError, match="worker 0 met cannot be read"):
-        met(made)
-    assert met(drawn_run(1)) is None
+        refusal_account(made)
+    assert refusal_account(drawn_run(1)) is None
 
 
 def test_too_many_transactions_to_draw_again_are_said_with_the_way_out():
@@ -177,7 +177,7 @@ def test_the_page_of_an_index_that_all_writers_change_is_found(tmp_path):
     assert times > 0.8 * found.logged
     # The rows know of none of it: nearly no two transactions had one in common.
     assert blame(made).false_conflicts > 0.8
-    assert met_table(found).rows[0][2] == "index counter.counter_n"
+    assert account_table(found).rows[0][2] == "index counter.counter_n"
 
 
 @pytest.mark.skipif(

@@ -204,14 +204,14 @@ class _Making:
         probe = Probe(rate, search.window_s(rate))
         judged: dict[str, Judgement] = {}
 
-        def untold(name: str, made: Run) -> str:
+        def too_short(name: str, made: Run) -> str:
             if not made.manifest.ok:
                 return ""
             judged[name] = judge(load_of(made, search.role), search.objectives)
             many = wording.times(judged[name].latencies_ns.size, "transaction")
             return f"{many} are too few to tell" if judged[name].met is None else ""
 
-        for name, made in self.clean(f"rate-{rate:g}", rate, untold):
+        for name, made in self.clean(f"rate-{rate:g}", rate, too_short):
             probe.runs.append(name)
             probe.broken += [f"{name}: {f.check}: {f.sentence}" for f in made.manifest.broken]
             if name in judged:
@@ -232,28 +232,28 @@ class _Making:
         self,
         stem: str,
         rate: float,
-        untold: Callable[[str, Run], str] = lambda name, made: "",
+        too_short: Callable[[str, Run], str] = lambda name, made: "",
     ) -> Iterator[tuple[str, Run]]:
         """(name, run) of the runs of one rate that can be counted, one after the other.
 
         Skips two kinds of runs: those that other programs disturbed, and those too short to judge.
-        untold : why nothing can be said of a run, "" where something can. Raises Undecided where
+        too_short : why a run is too short to judge, "" where it is not. Raises Undecided where
         too many runs are skipped.
         """
-        done, reasons = 0, dict.fromkeys(("disturbed", "untold"), "")
+        done, reasons = 0, dict.fromkeys(("disturbed", "too_short"), "")
         for number in range(1, self.search.repeats + SPARE + 1):
             name = f"{stem}-{number}"
             made = self.made(name, self.search.at(rate, number))
             disturbed = contamination(made.manifest, self.search.foreign_limit)
-            if why := disturbed or untold(name, made):
-                reasons["disturbed" if disturbed else "untold"] = why
+            if why := disturbed or too_short(name, made):
+                reasons["disturbed" if disturbed else "too_short"] = why
                 self.notify(f"{name}: not counted, {why}")
                 continue
             done += 1
             yield name, made
         remedies = {
             "disturbed": "Close other programs, or begin a search with a greater --foreign-limit.",
-            "untold": "Begin a search with a longer --duration.",
+            "too_short": "Begin a search with a longer --duration.",
         }
         raise Undecided(
             f"{self.folder}: only {wording.times(done, 'run')} of {stem} could be counted: "

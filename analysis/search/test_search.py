@@ -289,8 +289,8 @@ def test_a_run_of_which_nothing_can_be_told_is_no_run_that_did_not_meet_it(
     found = run_search(tmp_path / "e", notify=lines.append)
     assert found.answer.rate is not None and whole.answer.rate is not None
     assert abs(found.answer.rate / whole.answer.rate - 1) < 0.11
-    untold = [line for line in lines if "0 transactions are too few to tell" in line]
-    assert len(untold) == len(found.probes) and all("not counted" in line for line in untold)
+    short = [line for line in lines if "0 transactions are too few to tell" in line]
+    assert len(short) == len(found.probes) and all("not counted" in line for line in short)
     assert not any(name.endswith("-1") for p in found.probes.values() for name in p.runs)
 
 

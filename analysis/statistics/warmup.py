@@ -13,7 +13,7 @@ ONE_SIDE = 0.9
 
 
 LEAST_DRIFT = 0.1
-"""Share of the rate by which it must change over the window, along a straight line, to be told."""
+"""A drift is reported from this share of the rate on: its change over the window, along a line."""
 
 
 DRIFT_LEVEL = 0.01

@@ -11,6 +11,7 @@ __all__ = [
     "LEVELS",
     "Verdict",
     "Witness",
+    "caveats",
     "check",
     "explain",
     "marks_of",
@@ -18,5 +19,4 @@ __all__ = [
     "reason",
     "report",
     "svg",
-    "untold",
 ]

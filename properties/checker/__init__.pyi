@@ -3,12 +3,12 @@ from .catalogue import FORBIDS as FORBIDS
 from .catalogue import LEVELS as LEVELS
 from .decide import check as check
 from .drawing import svg as svg
+from .explanations import caveats as caveats
 from .explanations import explain as explain
 from .explanations import marks_of as marks_of
 from .explanations import op_text as op_text
 from .explanations import reason as reason
 from .explanations import report as report
-from .explanations import untold as untold
 from .graph import KIND_NAMES as KIND_NAMES
 from .verdict import Verdict as Verdict
 from .verdict import Witness as Witness

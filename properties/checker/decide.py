@@ -55,7 +55,7 @@ def check(
     given, history = history, packable(history)
     findings.notes.extend(history.notes)
     findings.unjudged.update(history.unjudged)
-    _count_untold(history, findings)
+    _count_unanswered(history, findings)
     if not len(history):
         notes = ["the history is empty", *findings.notes]
         levels: dict[str, bool | str] = dict.fromkeys(LEVELS, "unknown")
@@ -82,8 +82,8 @@ def check(
     return Verdict(given, levels, found, findings.notes, findings.unjudged)
 
 
-def _count_untold(history: History, findings: Findings) -> None:
-    """Count reads whose answer says nothing of an order, or nothing at all."""
+def _count_unanswered(history: History, findings: Findings) -> None:
+    """Count reads whose answer has no order, or that have no answer at all."""
     if history.unjudged:
         # It may have written anything, also a value that another wrote, or have removed it.
         for name in CATALOGUE.keys() - CERTAIN:
@@ -97,9 +97,9 @@ def _count_untold(history: History, findings: Findings) -> None:
         history.op_length < 0 if history.model == "list-append" else history.op_value == NOT_KNOWN
     )
     committed = np.repeat(history.txn_outcome == TXN_COMMITTED, np.diff(history.op_start))
-    untold = int((read & committed).sum()) - len(history.sets)
-    if untold > 0:
-        findings.unjudged["reads whose answer is not known"] = untold
+    unanswered = int((read & committed).sum()) - len(history.sets)
+    if unanswered > 0:
+        findings.unjudged["reads whose answer is not known"] = unanswered
 
 
 def _check_lists(history: History, findings: Findings) -> dict[str, bool | str]:

@@ -20,7 +20,7 @@ from properties.checker.verdict import Witness
 from workloads.files import visible
 from workloads.records import History
 
-MOST_OPS, MOST_LETTERS = 8, 56  # in a box; more are told by how many, or cut in their middle
+MOST_OPS, MOST_LETTERS = 8, 56  # in a box; of more their number is shown, or their middle is cut
 MOST_ROUND = 24  # boxes on an ellipse
 LETTER, SMALL_LETTER, LINE = 7.9, 6.7, 17.0  # px: widths at 13 and 11 px, height of a line
 GAP, MARGIN = 64.0, 20.0  # px between boxes, around everything
@@ -54,7 +54,7 @@ class Box(NamedTuple):
 def svg(history: History, witness: Witness, more: Sequence[str] = ()) -> str:
     """The witness as a drawing; one that is no cycle as its transactions, side by side.
 
-    more : lines to be told below the reasons, such as what was not judged.
+    more : lines to stand below the reasons, such as operations that were not judged.
     """
     txns = list(dict.fromkeys(witness.txns))
     names = {txn: f"T{i}" for i, txn in enumerate(txns, 1)}

@@ -15,7 +15,7 @@ from properties.checker.verdict import Verdict, Witness, elide
 from workloads.files import visible
 from workloads.records import NEVER, TXN_COMMITTED, TXN_OUTCOMES, WRITE, History, Unordered, show
 
-MOST_OPS = 100  # of a transaction, in words; more are told by how many
+MOST_OPS = 100  # of a transaction, as text; of more their number is given
 MOST_COLUMNS = 12  # of a timeline
 
 
@@ -184,7 +184,7 @@ def witness_timeline(history: History, witness: Witness) -> str:
     return timeline(steps, name=lambda session: show(history.sessions[session]))
 
 
-def untold(verdict: Verdict) -> list[str]:
+def caveats(verdict: Verdict) -> list[str]:
     """A line for each kind of operation that was not judged, and then the verdict's notes."""
     lines = [f"not judged: {many:,} {kind}" for kind, many in verdict.unjudged.items()]
     return [visible(line) for line in [*lines, *(f"note: {note}" for note in verdict.notes)]]
@@ -206,7 +206,7 @@ def report(verdict: Verdict, level: str) -> str:
     answers = {True: "yes", False: "no", "unknown": "no violation found"}
     lines = [head]
     lines += [f"  {name:36}{answers[value]}" for name, value in verdict.levels.items()]
-    lines += untold(verdict)
+    lines += caveats(verdict)
     for witnesses in verdict.anomalies.values():
         first = witnesses[0]
         more = f"\n  (and {len(witnesses) - 1} more)" if len(witnesses) > 1 else ""

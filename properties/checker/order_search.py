@@ -134,7 +134,7 @@ class Orders:
     def close(self, explain: bool = True) -> list[Step] | None:
         """Draw what is forced until nothing is; a cycle of steps where that contradicts itself.
 
-        explain : where False, a contradiction is told by an empty list, without its cycle.
+        explain : where False, a contradiction is an empty list, without its cycle.
         """
         while True:
             order = self._order()

@@ -37,7 +37,7 @@ class Verdict:
         none (an empty history, registers whose order of versions the history does not tell, or
         something that was not judged).
     anomalies : witnesses by name, the shortest cycles first.
-    notes : what else is to be told. unjudged : what was not judged, by kind, each with how often.
+    notes : other sentences for the reader. unjudged : kind of operation -> how many were not.
     """
 
     history: History

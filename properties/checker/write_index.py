@@ -47,7 +47,7 @@ class Writers:
 def index_writes(
     h: History, op_txn: np.ndarray, aborted: np.ndarray, findings: Findings
 ) -> Writers:
-    """The index of all writes; values that several may have written to one key are told."""
+    """The index of all writes; values that several may have written to one key are marked."""
     ops = np.flatnonzero(h.op_kind == WRITE).astype(np.int32)
     if not len(ops):
         empty = np.zeros(0, np.int64)

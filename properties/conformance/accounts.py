@@ -1,8 +1,8 @@
-"""Each property's account in pytest's output: what was played, and what was found before Ctrl-C.
+"""Each property's account in pytest's output: its schedules, and what was found before Ctrl-C.
 
 Counts go with a test's report, from xdist's workers too: into a table at the end, the sections of
 `-rA`, and the JUnit XML. A failure that Hypothesis still makes smaller lies in a file, so that it
-is told whatever becomes of the process that found it.
+is printed whatever becomes of the process that found it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NAMES = ("schedules", "begun", "committed")
 
 
 class Accounts:
-    """The plugin. In xdist's workers it counts, in the controller it tells; alone it does both."""
+    """The plugin. In xdist's workers it counts, in the controller it prints; alone it does both."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config

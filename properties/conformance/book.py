@@ -131,8 +131,8 @@ class Book:
     def once(self, key: tuple[Any, ...], call: Callable[[], Answer]) -> Answer:
         """The answer of a call that plays something, or EngineDied, the same each time for a key.
 
-        Hypothesis has to see the same whenever it plays a schedule again, and an engine need not
-        die each time. So a death is kept. The schedule is played once more to see whether it dies
+        Hypothesis has to see the same whenever it runs a schedule again, and an engine need not
+        die each time. So a death is kept. The schedule is run once more to see whether it dies
         each time: only then are smaller ones looked for, and only so many.
         key : the schedule; where steps are taken one by one, all steps until now.
         """
@@ -191,7 +191,7 @@ class Book:
 
 @dataclass
 class _Death:
-    """A schedule on which the engine died. again : whether it did when it was played once more."""
+    """A schedule on which the engine died. again : whether it did when it was run once more."""
 
     text: str
     hung: bool

@@ -148,7 +148,7 @@ def complaint(judged: Judged) -> str:
 
 
 def explained(judged: Judged) -> list[str]:
-    """The first forbidden anomaly in words."""
+    """The first forbidden anomaly, explained."""
     if judged.verdict is None:
         return []
     for name, witnesses in judged.verdict.anomalies.items():

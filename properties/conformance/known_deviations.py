@@ -29,7 +29,7 @@ class Known(NamedTuple):
 
     modes : the BEGIN modes that it concerns. engines : those that show it; the schedule passes on
     every other. concerns : whether it shows, or may, on schedules like this one. keeps : the level
-    that such schedules keep all the same, None where nothing can be said of them. versions : those
+    that such schedules keep all the same, None where nobody can know it. versions : those
     on which it must show, () for all; another one may have mended it.
     """
 
@@ -114,7 +114,7 @@ def left_out(sessions: Iterable[tuple[str, str]], schedule: Schedule) -> Known |
 
 
 def known_findings(engines: Iterable[str] = DEFAULT_ENGINES) -> list[dict[str, Any]]:
-    """Each known deviation on each engine and mode it concerns, played again now; JSON-able.
+    """Each known deviation on each engine and mode it concerns, run again now; JSON-able.
 
     A row has name, sentence, engine, mode, seen (bool; None where the engine refuses what the
     schedule needs, with its words), text (the complaint in full), schedule.

@@ -39,7 +39,7 @@ CASES = (
     ("libsql", "deferred", True, None),
     ("sqlite-concurrent", "concurrent", True, None),
 )
-"""Engine, mode, a process a session, and how many times the bare loop a played schedule may take.
+"""Engine, mode, a process a session, and how many times the bare loop a schedule may take.
 
 Measured on two cores with a load of 7, a second a case: 8 to 18 on libSQL, 14 to 21 on SQLite,
 44 to 46 on the branch, where the schedules a second moved by a factor of 2 to 5. The targets leave
@@ -48,7 +48,7 @@ half as much again, as those ratios moved by half. Turso, and a process a sessio
 """
 
 CHUNK = 20
-"""Schedules played in one go, before the bare loop has its turn."""
+"""Schedules run in one go, before the bare loop has its turn."""
 
 
 def drawn(count: int) -> list[Schedule]:

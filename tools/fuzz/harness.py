@@ -213,7 +213,7 @@ class _Crew:
                 self.notify(f"{self.tally.name}: {self.tally.inputs:,} inputs, {found} faults")
 
     def _fault(self, number: int, result: Result, child: Child, job: int) -> Fault | None:
-        """Kept, and played once more by a process that has played nothing else."""
+        """The fault, kept; its input is given once more to a process that has had no other."""
         fault = Fault(number, tuple(result.argv), result.complaint)
         with self.lock:
             self.kinds[fault.kind] += 1

@@ -555,7 +555,7 @@ def main(
         "runs/kills"
     ),
 ) -> None:
-    """Kill at random moments, and see that nothing is lost and nothing left. 0: so it is."""
+    """Kill at random moments; status 0 where nothing was lost and nothing was left behind."""
     plan = planned(first + kills, seed)
     numbered = [(number, *plan[number]) for number in range(first, first + kills)]
     made = run_kills(
