@@ -12,6 +12,7 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from analysis import wording
+from workloads.engines import PRAGMAS
 from workloads.errors import PlanError, RunError, nearest
 from workloads.records import Machine, Manifest
 from workloads.runs import ROLES, Plan, file_of
@@ -27,24 +28,13 @@ ROLE_FIELDS = {
 }
 """Fields of a plan that mean nothing where the role has no worker."""
 
-READ_BACK = {
-    "journal_mode": "journal_mode",
-    "synchronous": "synchronous",
-    "busy_timeout_ms": "busy_timeout",
-    "cache_size": "cache_size",
-    "page_bytes": "page_size",
-    "wal_autocheckpoint": "wal_autocheckpoint",
-    "mmap_bytes": "mmap_size",
-}
-"""Field of a plan -> the pragma as it is read back."""
-
 IDENTITY = ("binding", "version", "source_id", "options", "file")
 """Facts of an engine's library; file: the content of the user's file that defines the engine."""
 
 GROUPS = {
     "engine": ("database", "write_engine", "read_engine", "checkpoint_engine"),
     "engine_version": tuple(f"{who}.{part}" for who in ("database", *ROLES) for part in IDENTITY),
-    "pragmas": tuple(f"{role}.{name}" for role in ROLES for name in READ_BACK.values()),
+    "pragmas": tuple(f"{role}.{name}" for role in ROLES for name in PRAGMAS.values()),
     "commit": ("source",),
 }
 """Names for --vary that stand for several facts."""
@@ -181,11 +171,11 @@ def confounders(found: Collection[Difference], factors: Collection[str]) -> list
     for name, who in engines.items():
         if name in asked:
             implied |= {f"{who}.{part}" for part in IDENTITY}
-            implied |= {f"{who}.{p}" for p in READ_BACK.values() if p != "synchronous"}
+            implied |= {f"{who}.{p}" for p in PRAGMAS.values() if p != "synchronous"}
             implied |= {d.fact for d in found if d.fact == f"{who}.synchronous" and None in d[1:]}
     if "database" in asked:  # the file is another engine's: journal mode and pages follow it
         implied |= {f"{role}.{p}" for role in ROLES for p in ("journal_mode", "page_size")}
-    for name, pragma in READ_BACK.items():
+    for name, pragma in PRAGMAS.items():
         if name in asked:
             implied |= {f"{role}.{pragma}" for role in ROLES}
     if "retry" in asked:

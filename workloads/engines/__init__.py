@@ -6,6 +6,8 @@ __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 
 __all__ = [
     "MODES",
+    "OF_CONNECTION",
+    "PRAGMAS",
     "REGISTRY",
     "Engine",
     "EngineMissing",
@@ -35,6 +37,7 @@ __all__ = [
     "packed",
     "parse_refusal_page",
     "path_of",
+    "pragma_values",
     "probe",
     "reads",
     "save_history",

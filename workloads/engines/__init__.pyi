@@ -28,6 +28,9 @@ from .pages import layout_of as layout_of
 from .pages import leaf_of_rows as leaf_of_rows
 from .pages import packed as packed
 from .pages import trees_of as trees_of
+from .pragmas import OF_CONNECTION as OF_CONNECTION
+from .pragmas import PRAGMAS as PRAGMAS
+from .pragmas import pragma_values as pragma_values
 from .probing import from_dict as from_dict
 from .probing import probe as probe
 from .probing import to_dict as to_dict

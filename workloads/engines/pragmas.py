@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, fields
 from typing import Any
 
 from workloads.engines.engine import Settings
@@ -13,7 +14,34 @@ SYNCHRONOUS = ("off", "normal", "full", "extra")
 NO_ANSWER = "(no answer)"
 """Read back from a pragma that the engine takes without a word and does not know."""
 
+NAMED_OTHERWISE = {
+    "busy_timeout_ms": "busy_timeout",
+    "page_bytes": "page_size",
+    "mmap_bytes": "mmap_size",
+}
+PRAGMAS = {one.name: NAMED_OTHERWISE.get(one.name, one.name) for one in fields(Settings)}
+"""Field of Settings, and of a plan -> the pragma that it sets."""
+
+FIRST = ("busy_timeout", "page_size")
+"""Set before the others: those then wait for a lock as long as anything does, and journal_mode
+writes the first page of a new file."""
+
+OF_CONNECTION = ("busy_timeout", "wal_autocheckpoint")
+"""Hold for all files of a connection; the other pragmas are those of one file."""
+
 Query = Callable[[str], list[tuple[Any, ...]]]
+
+
+def pragma_values(settings: Settings, journal_mode: str) -> dict[str, Any]:
+    """Pragma -> the value that it is to have, in the order in which they are set.
+
+    >>> list(pragma_values(Settings(), "wal"))[:4]
+    ['busy_timeout', 'page_size', 'journal_mode', 'synchronous']
+    """
+    given = {PRAGMAS[name]: value for name, value in asdict(settings).items()}
+    given["journal_mode"] = journal_mode
+    lower = {name: v.lower() if isinstance(v, str) else v for name, v in given.items()}
+    return {name: lower[name] for name in (*FIRST, *lower)}
 
 
 def apply(query: Query, settings: Settings, default_journal: str) -> dict[str, Any]:
@@ -28,18 +56,9 @@ def apply(query: Query, settings: Settings, default_journal: str) -> dict[str, A
     for word in (journal, settings.synchronous):
         if not word.isalnum():
             raise ValueError(f"{word!r} is no value of a pragma. Use a word such as 'wal'.")
-    wanted: dict[str, Any] = {
-        # First, so that the others wait for a lock as long as anything does.
-        "busy_timeout": settings.busy_timeout_ms,
-        # Before journal_mode, which writes the first page of a new file.
-        "page_size": settings.page_bytes,
-        "journal_mode": journal.lower(),
-        "synchronous": settings.synchronous.lower(),
-        "cache_size": settings.cache_size,
-        "wal_autocheckpoint": settings.wal_autocheckpoint,
-        "mmap_size": settings.mmap_bytes,
+    return {
+        name: _set(query, name, value) for name, value in pragma_values(settings, journal).items()
     }
-    return {name: _set(query, name, value) for name, value in wanted.items()}
 
 
 def _set(query: Query, name: str, value: Any) -> Any:

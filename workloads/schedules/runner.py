@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from workloads.engines import Identity, Settings, find_engine
+from workloads.engines import OF_CONNECTION, Identity, Settings, find_engine, pragma_values
 from workloads.errors import EngineMissing
 from workloads.records import Builder, History
 from workloads.schedules import sessions
@@ -252,14 +252,11 @@ class ScheduleRunner:
             more.append("PRAGMA foreign_keys=ON")
         if "attached" in self.schema.features:
             more.append(f"ATTACH '{folder / 'other' / 'other.db'}' AS other")
-            wanted = {
-                "page_size": self.settings.page_bytes,  # before journal_mode writes the first page
-                "journal_mode": "wal",
-                "synchronous": self.settings.synchronous,
-                "cache_size": self.settings.cache_size,
-                "mmap_size": self.settings.mmap_bytes,
-            }
-            more += [f"PRAGMA other.{name}={value}" for name, value in wanted.items()]
+            more += [
+                f"PRAGMA other.{name}={value}"
+                for name, value in pragma_values(self.settings, "wal").items()
+                if name not in OF_CONNECTION
+            ]
         return Opening(
             self.engines[session],
             str(folder / "a.db"),
