@@ -268,8 +268,8 @@ def test_a_run_folder_is_said_in_the_same_words_as_the_run(tmp_path):
     lines = summary_lines(run)
     assert summary_lines(read_run(write_folder(run, tmp_path / "run"))) == lines
     text = "\n".join(lines)
-    for said in ("4 writers, libsql BEGIN IMMEDIATE", "2 readers", "abort rate", "p99.9", "Jain"):
-        assert said in text
+    for part in ("4 writers, libsql BEGIN IMMEDIATE", "2 readers", "abort rate", "p99.9", "Jain"):
+        assert part in text
 
 
 def test_a_run_without_a_single_attempt_is_said_and_not_an_error():
@@ -281,9 +281,9 @@ def test_a_run_without_a_single_attempt_is_said_and_not_an_error():
 def test_what_makes_a_run_doubtful_is_said():
     dead = made_worker(0, attempts(), state="died", account="killed by signal 9")
     run = made_run([dead], foreign={"cpu_share": 0.2, "steal_share": 0.06}, ended="worker died")
-    said = "\n".join(doubts(run, count(run)))
+    text = "\n".join(doubts(run, count(run)))
     for part in ("used 20 %", "took 6 %", "ended early: worker died", "Writer 0 died: killed by"):
-        assert part in said
+        assert part in text
     clean = drawn_run(6)
     assert doubts(clean, count(clean)) == []
 
@@ -296,6 +296,6 @@ def test_a_broken_invariant_is_said_with_its_sentence():
 
 def test_a_run_in_which_no_attempt_ended_says_so():
     rows = attempts({"start": 0, "end": 3_000_000})
-    said = "\n".join(summary_lines(made_run([made_worker(0, rows)], seconds=1.0)))
-    assert "No attempt of a writer ended in the measured window: 1 were open" in said
+    text = "\n".join(summary_lines(made_run([made_worker(0, rows)], seconds=1.0)))
+    assert "No attempt of a writer ended in the measured window: 1 were open" in text
     assert "No attempt" not in "\n".join(summary_lines(drawn_run(3, per_s=2000)))

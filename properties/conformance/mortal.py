@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from workloads.engines import Faulty, FaultySession, PassingSession, Promise, Settings, reads
 
-LAST_WORDS = "thread 'main' panicked at src/mvcc.rs:7:\nassertion failed: watermark <= snapshot"
+LAST_LINES = "thread 'main' panicked at src/mvcc.rs:7:\nassertion failed: watermark <= snapshot"
 MARK, PIPE, STOPS_AFTER = "CWKIT_TEST_MARK", "CWKIT_TEST_PIPE", 20
 NO_COMMIT = "COMMIT needs a licence"
 NO_CONNECT = "the disk is on strike"
@@ -97,7 +97,7 @@ class _Dying(PassingSession):
         writes = self.real.in_transaction() and not reads(sql) and "item" in sql
         self._writes += writes
         if writes and self._writes == 2:
-            print(LAST_WORDS, file=sys.stderr, flush=True)
+            print(LAST_LINES, file=sys.stderr, flush=True)
             type(self).die()
         return self.real.run(sql, params)
 

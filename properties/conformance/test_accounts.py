@@ -165,7 +165,7 @@ def expect_deaths(result: Suite, engines: Iterable[str] = DEATHS) -> None:
         assert "session 0 (immediate) took step 3, `append 1 3`" in died
         assert re.search(r"^(E +)? +1  +begin !! conflict \(busy\)", died, re.M), died
         assert f"append 1 3 !! died: {how}" in died
-        assert all(line in died for line in mortal.LAST_WORDS.splitlines())
+        assert all(line in died for line in mortal.LAST_LINES.splitlines())
         assert "@example(Schedule(('begin; append 0 1; append 1 3; commit'" in died
         if engine in ("Segfaults", "Hangs"):
             assert 'mortal.py", line' in died, "faulthandler shows where it stood"
