@@ -61,6 +61,8 @@ def report_command(
         )
     if only_write and into is None:
         raise PlanError("--only-write needs --into FOLDER: `cwkit list` shows the folders.")
+    if out is not None and out.is_dir():  # known now, and not after minutes of experiments
+        raise PlanError(f"--out {out}: is a folder. Give the file that the report is written to.")
     for sweep in sweeps or []:
         if not experiments.read_experiment(sweep).design.points:
             raise RunError(f"{sweep}: is no sweep's folder. `cwkit sweep NAME` makes one.")

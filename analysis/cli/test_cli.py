@@ -123,3 +123,17 @@ def test_a_path_that_cannot_be_is_one_sentence(
         ("check", "history", "--model", "nobody"),
     ):
         refused(monkeypatch, capsys, *argv)
+
+
+@pytest.mark.parametrize("command", ["report", "export"])
+def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_is_run(
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    write_folder(drawn_run(1, per_s=80, seconds=0.3, writers=1, engine="null"), tmp_path / "one")
+    name = ["one"] if command == "export" else []
+    argv = [command, *name, "--runs", str(tmp_path), "--out=/"]
+    assert "/: " in refused(monkeypatch, capsys, *argv)
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
