@@ -276,7 +276,7 @@ def compare(
     out is in `ratio.dropped`. Where no two runs are alike the comparison is refused, with words.
     """
     role = role_of(a, b, role)
-    together = a.measured is not None and b.measured is not None and a.folder == b.folder
+    together = a.arm is not None and b.arm is not None and a.folder == b.folder
     if factors is None and not together:
         factors = frozenset()
     tops: dict[int, float] = {}
@@ -286,7 +286,7 @@ def compare(
     studied: dict[str, tuple[Any, Any]] = {}
     refusal = ""
     for block in sorted({*a.cells, *b.cells}):
-        where = "" if a.measured is None else f"block {block}: "
+        where = "" if a.arm is None else f"block {block}: "
         one, other = a.cells.get(block), b.cells.get(block)
         why = _unusable(one, a) or _unusable(other, b)
         if not why and one and other and one.manifest and other.manifest:
@@ -308,10 +308,10 @@ def compare(
         if why:
             dropped.append(f"{where}{why}")
     refused = refusal if not tops else ""
-    single = a.measured is None and b.measured is None
+    single = a.arm is None and b.arm is None
     seed = seed_of(a.label, b.label, measure, role)
-    if together and a.measured is not None:
-        seed = seed_of(a.measured.seed, a.measured.name, b.arm, a.arm)  # as Measured.ratio
+    if together and a.arm and b.arm:  # as in Measured.ratio
+        seed = seed_of(a.arm.measured.seed, a.arm.measured.name, b.arm.name, a.arm.name)
     ratio = ratio_over_blocks(
         tops,
         bottoms,
@@ -379,7 +379,7 @@ def _refusal(a: Side, b: Side, foreign: Sequence[Difference], found: Sequence[Di
 
 def _band(a: Side, b: Side, measure: str, role: str) -> float:
     """The A/A band of the experiments of both sides: the greater one; nan without a control."""
-    both = {id(s.measured): s.measured for s in (a, b) if s.measured is not None}
+    both = {id(s.arm.measured): s.arm.measured for s in (a, b) if s.arm is not None}
     bands = [aa_band(measured, measure, role) for measured in both.values()]
     known = [band for band in bands if not math.isnan(band)]
     return max(known) if known else math.nan
@@ -409,10 +409,10 @@ def aa_band(measured: Measured, measure: str = "throughput", role: str = "writer
 def _slumped(side: Side) -> list[str]:
     """One sentence for each of a side's runs that stood still or slumped."""
     cells = [cell for _, cell in sorted(side.cells.items()) if cell.usable and cell.counted]
-    if side.measured is None:
+    if side.arm is None:
         whys = [standstill_clause(cell.counted) for cell in cells if cell.counted]
     else:
-        slumped_cells = slumps(side.measured, side.measured.arms[side.arm])
+        slumped_cells = slumps(side.arm.measured, side.arm)
         whys = [slumped_cells.get((cell.block, cell.arm), "") for cell in cells]
     return [why for why in whys if why]
 
@@ -440,7 +440,7 @@ def _notes(a: Side, b: Side) -> list[str]:
                 f"the rate that was asked for, the first: {unmet[0]}. Percentiles are over all "
                 "that were due."
             )
-    if a.measured is not None and b.measured is not None and a.folder != b.folder:
+    if a.arm is not None and b.arm is not None and a.folder != b.folder:
         notes.append(
             "They are of different folders: blocks are paired by number and share their draws, "
             "but not the hour they ran in, and no A/A control covers the time between them."

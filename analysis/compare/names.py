@@ -25,14 +25,12 @@ MOST_SHOWN = 30
 class Side:
     """One of two things that are compared.
 
-    cells : block -> Cell; a single run is block 0. measured : its experiment,
-    None for a single run.
+    cells : block -> Cell; a single run is block 0. arm : None for a single run.
     """
 
     label: str
-    arm: str
     cells: Mapping[int, CountedCell]
-    measured: Measured | None
+    arm: Arm | None = None
     folder: Path = Path()
 
 
@@ -50,7 +48,7 @@ def broken(a: Side, b: Side) -> list[str]:
     for block, cell in b.cells.items():
         beside = a.cells.get(block)
         if cell.state == FAILED and not cell.broken and beside and beside.state == DONE:
-            where = "" if b.measured is None else f", block {block}"
+            where = "" if b.arm is None else f", block {block}"
             lines.append(f"{b.label}{where}: failed where {a.label} did not: {cell.failure}")
     return lines
 
@@ -157,7 +155,7 @@ def _of_run(folder: Path, foreign_limit: float) -> Side:
     failure = "" if run.manifest.ok else "; ".join(why_not(run.manifest))
     state = "failed" if failure else "done"
     cell = CountedCell(0, run.name, state, failure, count(run), run.manifest, folder, foreign_limit)
-    return Side(run.name, run.name, {0: cell}, None, folder)
+    return Side(run.name, {0: cell}, None, folder)
 
 
 def _of_arms(places: Sequence[Place], foreign_limit: float) -> Iterator[Side]:
@@ -178,13 +176,7 @@ def _counted(folder: Path, foreign_limit: float, arms: Sequence[str] = ()) -> Me
 
 
 def _side(arm: Arm, folder: Path, label: str = "") -> Side:
-    return Side(
-        label or arm.name,
-        arm.name,
-        {cell.block: cell for cell in arm.cells},
-        arm.measured,
-        folder,
-    )
+    return Side(label or arm.name, {cell.block: cell for cell in arm.cells}, arm, folder)
 
 
 def _against_baseline(

@@ -42,7 +42,7 @@ def judged(measured: Measured) -> list[Judged]:
     """
     role, arms, again = measured.role, measured.arms, measured.repeated
     sides = {
-        name: Side(name, name, {cell.block: cell for cell in arm.cells}, measured)
+        name: Side(name, {cell.block: cell for cell in arm.cells}, arm)
         for name, arm in arms.items()
     }
     found = judged_arms(

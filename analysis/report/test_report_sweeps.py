@@ -153,7 +153,7 @@ def test_runs_that_are_unlike_are_in_no_ratio_of_table_report_or_band(
     measured = gather(read_experiment(made))
     left = 0 if mend is oversubscribed else 4
     pairs, _ = pairs_of([f"{made}:{arm}" for arm in list(measured.arms)[::2]], tmp_path)
-    compared = {(b.arm, a.arm): versus.compare(a, b, "throughput").ratio for a, b in pairs}
+    compared = {(b.label, a.label): versus.compare(a, b, "throughput").ratio for a, b in pairs}
     found = judged(measured)
     assert [one.verdict for one in found] == [UNKNOWN, UNKNOWN]
     assert [one.ratio.blocks for one in found] == [left, left]
