@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ import psutil
 
 from workloads.cluster.machines import connected
 from workloads.files import ROOT
-from workloads.processes import start
+from workloads.processes import Process, start
 
 LIMIT_S = 60.0
 """How long anything is waited for, s."""
@@ -40,7 +39,7 @@ class LocalCluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.address = folder, ""
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[Process] = []
 
     def __enter__(self) -> LocalCluster:
         (self.folder / "tmp").mkdir(parents=True)
@@ -70,7 +69,7 @@ class LocalCluster:
         *,
         nanny: bool = False,
         path: Path = ROOT,
-    ) -> subprocess.Popen[bytes]:
+    ) -> Process:
         """Start a worker on these CPUs. path : the checkout that it takes its code from."""
         argv = ["--nthreads", "1", "--name", name, "--nanny" if nanny else "--no-nanny"]
         argv += ["--resources", resources] if resources else []
@@ -78,7 +77,7 @@ class LocalCluster:
 
     def _dask(
         self, cpus: Sequence[int], command: str, *argv: str, path: Path = ROOT
-    ) -> subprocess.Popen[bytes]:
+    ) -> Process:
         given = ["--no-dashboard", "--scheduler-file", str(self.folder / "scheduler.json"), *argv]
         with (self.folder / "log").open("ab") as log:
             process = start(

@@ -93,6 +93,7 @@ class CellProcess:
             stdout=subprocess.PIPE,
             inherit=inherit,
             within=within,
+            conducts=True,
         ).process
         self.until = time.monotonic() + longest_s(values)
 

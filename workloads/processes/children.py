@@ -22,6 +22,9 @@ from pathlib import Path
 from typing import IO
 
 from workloads.files import ROOT
+from workloads.processes import forking
+from workloads.processes.forking import LIMITS, PROGRAMS, StartMethod, start_method
+from workloads.processes.handles import Process
 from workloads.processes.last_words import gist, read_last_words
 
 POLL_S = 0.1
@@ -29,9 +32,6 @@ POLL_S = 0.1
 PARENT = "CWKIT_PARENT"
 """Environment variable with the parent's id. A child takes it out, so that it is handed no
 further."""
-
-LIMITS = {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
-"""No child multiplies matrices or uses a plugin of pydantic: both would only cost its start."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -47,7 +47,7 @@ class ChildProcess:
     """
 
     name: str
-    process: subprocess.Popen[bytes]
+    process: Process
     last_words: Path | None = None
     workers: tuple[int, ...] = ()
 
@@ -74,14 +74,19 @@ def start(
     without: str | None = None,
     search_path: Sequence[str] | None = None,
     stdin: int = subprocess.DEVNULL,
-    stdout: int | None = None,
+    stdout: int | IO[bytes] | None = None,
     inherit: Sequence[int] = (),
     within: Path | None = None,
     own_group: bool = True,
     foreign: bool = False,
     workers: tuple[int, ...] = (),
+    method: StartMethod | None = None,
+    conducts: bool = False,
 ) -> ChildProcess:
     """Start a child process. It gets our environment, with our code first on its search path.
+
+    A program of ours is forked from the preloaded process (workloads.processes.forking), or
+    started by exec, which is how every other program starts.
 
     last_words : where its standard error goes; None: to ours. A path is written anew.
     environment : variables that it gets besides ours. without : variables whose names begin so are
@@ -94,8 +99,11 @@ def start(
     foreign : a program that cannot call `die_with_parent`. It is ended with the thread that calls
         this, so call it from the main thread.
     workers : the numbers of the workers that it carries.
+    method : None for `start_method()`. conducts : it starts such children itself.
+    Raises OSError where it cannot be started, and NotForked where it cannot be forked.
     """
     parent = os.getpid()
+    forked = not foreign and _is_ours(argv) and (method or start_method()) == "fork"
     path = last_words if isinstance(last_words, Path) else None
     with contextlib.ExitStack() as stack:
         errors: IO[bytes] | None
@@ -103,21 +111,43 @@ def start(
             errors = stack.enter_context(last_words.open("wb"))
         else:
             errors = last_words
-        process = subprocess.Popen(
-            list(argv),
-            stdin=stdin,
-            stdout=errors if stdout is None else stdout,
-            stderr=errors,
-            bufsize=0,
-            env=_environment(search_path, without, {} if foreign else {PARENT: str(parent)})
-            | dict(environment or {}),
-            process_group=0 if own_group else None,
-            pass_fds=tuple(inherit),
-            cwd=within,
-            # Safe beside threads: it calls into the kernel, and takes no lock.
-            preexec_fn=(lambda: _die_with(parent)) if foreign else None,  # noqa: PLW1509
-        )
+        given = _environment(search_path, without, {} if foreign else {PARENT: str(parent)})
+        given |= dict(environment or {})
+        stdout = errors if stdout is None else stdout
+        process: Process
+        if forked:
+            process = forking.fork(
+                argv[3],
+                argv[4:],
+                environment=given,
+                search_path=given["PYTHONPATH"].split(os.pathsep),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=errors,
+                inherit=inherit,
+                within=within,
+                own_group=own_group,
+                conducts=conducts,
+            )
+        else:
+            process = subprocess.Popen(
+                list(argv),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=errors,
+                bufsize=0,
+                env=given,
+                process_group=0 if own_group else None,
+                pass_fds=tuple(inherit),
+                cwd=within,
+                # Safe beside threads: it calls into the kernel, and takes no lock.
+                preexec_fn=(lambda: _die_with(parent)) if foreign else None,  # noqa: PLW1509
+            )
     return ChildProcess(name, process, path, workers)
+
+
+def _is_ours(argv: Sequence[str]) -> bool:
+    return list(argv[:3]) == python("")[:3] and argv[3] in PROGRAMS
 
 
 def _environment(
@@ -195,7 +225,7 @@ def wait(
     return child.process.returncode
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
+def end(process: Process) -> None:
     """End a process that we started: asked first, then made to. One that has ended is reaped."""
     process.terminate()
     try:
@@ -219,4 +249,4 @@ def describe_status(code: int) -> str:
 
 def describe_end(child: ChildProcess) -> str:
     """How a process ended, with the gist of its last words."""
-    return f"{describe_status(child.process.returncode)}: {gist(child.stderr_text())}".rstrip(": ")
+    return f"{describe_status(child.process.returncode or 0)}: {gist(child.stderr_text())}".rstrip(": ")

@@ -157,6 +157,10 @@ class RecordedPlan(Part):
     pin: bool = Field(False, description="one CPU for each worker, in turn")
     """Give each worker one CPU of those the run may use, in turn."""
     cpus: tuple[int, ...] = ()
+    start: Literal["fork", "exec"] = Field(
+        "exec", description="how its processes start: fork (of one that is loaded), exec"
+    )
+    """Older runs, which do not say it, started theirs by exec."""
     deadline_s: float = Field(
         15, gt=0, le=3_600, description="wait so long for a worker that hangs, s"
     )

@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from workloads.files import ROOT
-from workloads.processes import describe_status, end, gist, read_last_words, start
+from workloads.processes import Process, describe_status, end, gist, read_last_words, start
 
 # From this file, not from the current directory, as for the begin-concurrent build.
 BUILD = ROOT / ".build" / "sqld"
@@ -38,7 +37,7 @@ class Server:
 
     url: str
     version: str
-    process: subprocess.Popen[bytes]
+    process: Process
 
 
 @contextlib.contextmanager
@@ -64,7 +63,7 @@ def serving(folder: Path) -> Iterator[Server]:
         finally:
             end(process)
     raise SqldMissing(
-        f"sqld ended at each of {ATTEMPTS} starts ({describe_status(process.returncode)}: "
+        f"sqld ended at each of {ATTEMPTS} starts ({describe_status(process.returncode or 0)}: "
         f"{_log_gist(folder / 'sqld.log')}). Run: make clean setup"
     )
 
@@ -74,7 +73,7 @@ def path() -> Path:
     return BUILD / "sqld"
 
 
-def _start(binary: Path, folder: Path, port: int) -> subprocess.Popen[bytes]:
+def _start(binary: Path, folder: Path, port: int) -> Process:
     argv = ["--db-path", str(folder / "data"), "--http-listen-addr", f"127.0.0.1:{port}"]
     return start(
         "sqld",
@@ -86,7 +85,7 @@ def _start(binary: Path, folder: Path, port: int) -> subprocess.Popen[bytes]:
     ).process
 
 
-def _answer(process: subprocess.Popen[bytes], port: int, log: Path) -> str:
+def _answer(process: Process, port: int, log: Path) -> str:
     """Our sqld's version, once it answers; "" where it has ended.
 
     Raises SqldMissing where it does neither in time.

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from workloads.engines import MODES, Engine, Settings, find_engine
 from workloads.errors import EngineMissing, PlanError, UnknownName, nearest, shortened
 from workloads.files import visible
+from workloads.processes import StartMethod, can_fork, start_method
 from workloads.records import RecordedPlan, Retry
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Plan(RecordedPlan):
     """One run: the plan as it is recorded, made to be run. Nothing but its fields is taken."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start: StartMethod = Field(default_factory=start_method)
 
     def recorded(self) -> RecordedPlan:
         """As it goes into a manifest: every field of it, also those that nobody gave."""
@@ -138,6 +141,8 @@ def make_plan(**values: Any) -> Plan:
         if (reason := engine.missing()) is not None:
             raise EngineMissing(f"Engine {name!r} is not to be had here: {reason}")
     _formats_agree(plan, engines)
+    if plan.start == "fork" and not can_fork():
+        raise PlanError("--start fork: this system cannot fork them. Give --start exec.")
     plan.shape()
     if plan.cpus:
         allowed = os.sched_getaffinity(0)

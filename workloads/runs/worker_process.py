@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from workloads.processes import POLL_S, ChildProcess, path_of, python
+from workloads.processes import POLL_S, ChildProcess, StartMethod, path_of, python
 from workloads.processes import start as start_child
 
 TEMPORARY = "tmp"
@@ -63,6 +63,7 @@ def start(
     name: str,
     *argv: str,
     into: Path,
+    method: StartMethod,
     workers: tuple[int, ...] = (),
     inherit: tuple[int, ...] = (),
 ) -> ChildProcess:
@@ -80,4 +81,5 @@ def start(
         environment={"TMPDIR": str(home / TEMPORARY)},
         inherit=inherit,
         workers=workers,
+        method=method,
     )

@@ -227,8 +227,14 @@ def _answer(sessions: dict[int, InProcessSession], verb: str, *args: Any) -> Any
     return getattr(sessions[number], verb)(*rest)
 
 
-if __name__ == "__main__":
+def main(argv: list[str]) -> int:
+    """FD: answer at the pipe of this number until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent acts
     die_with_parent()
     faulthandler.enable()
-    serve(Connection(int(sys.argv[1])))
+    serve(Connection(int(argv[0])))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,85 @@
+"""A process that was started, whichever way: asked whether it has ended, waited for, ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import threading
+import time
+from typing import IO, Protocol
+
+
+class Process(Protocol):
+    """The part of `subprocess.Popen` that both kinds have. returncode : None until it is known."""
+
+    pid: int
+    returncode: int | None
+
+    @property
+    def stdin(self) -> IO[bytes] | None: ...
+    @property
+    def stdout(self) -> IO[bytes] | None: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+class ForkedProcess:
+    """A child of this process that another one forked for it. Its methods are those of Popen.
+
+    stdin, stdout : our ends of its pipes, None where it has none.
+    """
+
+    def __init__(
+        self, pid: int, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None
+    ) -> None:
+        self.pid, self.stdin, self.stdout = pid, stdin, stdout
+        self.returncode: int | None = None
+        self._lock = threading.Lock()  # between a look that reaps it and a signal to its number
+
+    def poll(self) -> int | None:
+        """Its status where it has ended, and it is reaped; None where it goes on."""
+        with self._lock:
+            if self.returncode is None:
+                try:
+                    pid, status = os.waitpid(self.pid, os.WNOHANG)
+                except ChildProcessError:  # somebody else has waited for all children
+                    pid, status = self.pid, 0
+                if pid:
+                    self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its status when it has ended. Raises subprocess.TimeoutExpired after `timeout` s."""
+        until = None if timeout is None else time.monotonic() + timeout
+        with contextlib.ExitStack() as stack:
+            ended = None
+            while (status := self.poll()) is None:
+                if ended is None:
+                    number = os.pidfd_open(self.pid)
+                    stack.callback(os.close, number)
+                    ended = select.poll()
+                    ended.register(number, select.POLLIN)
+                left = None if until is None else until - time.monotonic()
+                if left is not None and left <= 0:
+                    raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
+                ended.poll(None if left is None else max(left * 1e3, 1))
+        return status
+
+    def send_signal(self, sig: int) -> None:
+        self.poll()
+        with self._lock:
+            if self.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.pid, sig)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
