@@ -249,4 +249,6 @@ def describe_status(code: int) -> str:
 
 def describe_end(child: ChildProcess) -> str:
     """How a process ended, with the gist of its last words."""
-    return f"{describe_status(child.process.returncode or 0)}: {gist(child.stderr_text())}".rstrip(": ")
+    return f"{describe_status(child.process.returncode or 0)}: {gist(child.stderr_text())}".rstrip(
+        ": "
+    )

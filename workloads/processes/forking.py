@@ -20,6 +20,7 @@ from typing import IO, Any, Literal
 
 import msgspec
 
+from workloads.errors import PlanError, RunFailed, shortened
 from workloads.files import ROOT
 from workloads.processes.handles import ForkedProcess
 
@@ -29,6 +30,10 @@ VARIABLE = "CWKIT_START"
 """Environment variable with the start method of processes where no plan says it."""
 
 PRELOADED = "workloads.processes.preloaded"
+
+ORDERS = "CWKIT_ORDERS"
+"""Environment variable that tells the preloaded process its socket and its parent's id. They are no
+arguments: the title of a child in `ps` needs the room of its arguments, and may not be shorter."""
 
 PROGRAMS = (
     "workloads.runs.worker",
@@ -48,7 +53,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _LIMITS = [value for name, value in vars(resource).items() if name.startswith("RLIMIT_")]
 
 
-class NotForked(RuntimeError):
+class NotForked(RunFailed):
     """The preloaded process did not give a child. The sentence says why, and the way out."""
 
     def __init__(self, why: str) -> None:
@@ -83,11 +88,11 @@ class Order(msgspec.Struct, frozen=True):
 def start_method() -> StartMethod:
     """How processes start where no plan says it: by fork, where that is possible and not unwished.
 
-    Raises ValueError for a variable that says something else.
+    Raises PlanError for a variable that says something else.
     """
     wished = os.environ.get(VARIABLE, "")
     if wished not in ("", "fork", "exec"):
-        raise ValueError(f"{VARIABLE}={wished}: give fork or exec.")
+        raise PlanError(f"The environment has {VARIABLE}={shortened(wished)}: give fork or exec.")
     return "exec" if wished == "exec" or not can_fork() else "fork"
 
 
@@ -137,10 +142,12 @@ def _there() -> _Server:
         ours, theirs = channel()
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", PRELOADED, str(theirs.fileno()), str(os.getpid())],
+                [sys.executable, "-P", "-m", PRELOADED],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env=dict(os.environ) | LIMITS | {"PYTHONPATH": str(ROOT)},
+                env=dict(os.environ)
+                | LIMITS
+                | {"PYTHONPATH": str(ROOT), ORDERS: f"{theirs.fileno()} {os.getpid()}"},
                 pass_fds=(theirs.fileno(),),
                 process_group=0,
             )
@@ -224,17 +231,13 @@ def fork(
         payload = os.memfd_create("order")
         stack.callback(os.close, payload)
         os.write(payload, msgspec.msgpack.encode(order))
-        os.lseek(payload, 0, os.SEEK_SET)
         place = os.open(within or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, place)
         in_ours, in_theirs = _stream(stdin, 0, stack)
         out_ours, out_theirs = _stream(stdout, 1, stack)
         _, err_theirs = _stream(stderr, 2, stack)
-        answer, theirs = stack.enter_context(_pair())
-        numbers = [payload, theirs.fileno(), place, in_theirs, out_theirs, err_theirs, *inherit]
-        _send(numbers)
-        theirs.close()
-        pid = _pid(answer)
+        numbers = [place, in_theirs, out_theirs, err_theirs, *inherit]
+        pid, answer = _ordered(payload, numbers, stack)
         process = ForkedProcess(
             pid,
             os.fdopen(in_ours, "wb", buffering=0) if in_ours is not None else None,
@@ -244,38 +247,55 @@ def fork(
         return process
 
 
-@contextlib.contextmanager
-def _pair() -> Any:
-    ours, theirs = channel()
-    with ours, theirs:
-        ours.settimeout(LIMIT_S)
-        yield ours, theirs
-
-
-def _send(numbers: Sequence[int]) -> None:
+def _ordered(
+    payload: int, numbers: Sequence[int], stack: contextlib.ExitStack
+) -> tuple[int, socket.socket]:
+    """Order a child: its number, and the socket at which it waits to be told to go on."""
     if len(numbers) > MOST_FDS:
         raise NotForked(f"{len(numbers)} open files are more than can be handed on")
-    with _lock:
-        for _ in range(2):
-            server = _there()
-            try:
-                socket.send_fds(server.orders, [b"?"], numbers)
-            except ConnectionError:  # it is gone: killed, say
-                server.process.kill()
-                server.process.wait(5)
-            else:
-                return
+    for _ in range(2):
+        ours, theirs = channel()
+        stack.enter_context(ours)
+        with theirs:
+            server = _send([payload, theirs.fileno(), *numbers])
+        # A child that was forked has this socket open. Where it ends without an answer, no child
+        # was forked: the preloaded process was killed, say, and another is made.
+        if server is not None and (pid := _pid(ours)):
+            return pid, ours
+        if server is not None:
+            _gone(server)
     raise NotForked("it ended as soon as it was started")
 
 
+def _send(numbers: Sequence[int]) -> _Server | None:
+    """Who was sent the order, None where that one is gone."""
+    with _lock:
+        server = _there()
+        try:
+            socket.send_fds(server.orders, [b"?"], numbers)
+        except ConnectionError:
+            _gone(server)
+            return None
+    return server
+
+
+def _gone(server: _Server) -> None:
+    server.process.kill()
+    server.process.wait(5)
+
+
 def _pid(answer: socket.socket) -> int:
+    """The number of the child, 0 where whoever should have forked it is gone."""
+    answer.settimeout(LIMIT_S)
     try:
         text = answer.recv(1 << 16).decode()
     except TimeoutError:
         raise NotForked(f"no answer within {LIMIT_S:g} s") from None
-    if text.isdigit():
-        return int(text)
-    raise NotForked(text or "it has ended")
+    except ConnectionError:
+        return 0
+    if text and not text.isdigit():
+        raise NotForked(text)
+    return int(text or 0)
 
 
 def _stream(

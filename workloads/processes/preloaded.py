@@ -1,6 +1,6 @@
 """The preloaded process: it has imported what every child needs, and forks the children.
 
-`python -m workloads.processes.preloaded FD` is started by `workloads.processes.forking` and by
+`python -m workloads.processes.preloaded` is started by `workloads.processes.forking` and by
 nobody else. Importing numpy and ourselves costs a child 0.3 to 0.5 s of CPU time. A fork of this
 process costs a few milliseconds.
 
@@ -149,6 +149,7 @@ def _received(numbers: list[int], answer: socket.socket, orders: socket.socket) 
     """In the child: say who we are, and wait to be told that we are wanted."""
     orders.close()
     with os.fdopen(numbers[0], "rb") as file:
+        file.seek(0)
         order = msgspec.msgpack.decode(file.read(), type=Order)
     if os.getppid() != order.parent:  # it is gone
         os._exit(3)
@@ -231,11 +232,12 @@ def run(order: Order) -> int:
     return int(status or 0)
 
 
-def main(argv: list[str]) -> int:
-    """FD PARENT: serve until the parent's end of the socket FD is closed."""
+def main() -> int:
+    """Serve until the parent's end of the socket is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who asked
     setproctitle(getproctitle())  # it has to find the place before the environment is changed
-    orders, parent = socket.socket(fileno=int(argv[0])), int(argv[1])
+    number, parent = map(int, os.environ.pop(forking.ORDERS).split())
+    orders = socket.socket(fileno=number)
     orders.set_inheritable(False)
     _own_path[:] = [path for path in sys.path if path not in os.environ["PYTHONPATH"].split(":")]
     preload()
@@ -266,8 +268,9 @@ def _alone(ours: socket.socket, theirs: socket.socket) -> None:
         if int(name) > 2 and int(name) != theirs.fileno():
             with contextlib.suppress(OSError):
                 os.close(int(name))
-    setproctitle(f"{sys.executable} -P -m {forking.PRELOADED} {theirs.fileno()} {os.getppid()}")
+    setproctitle(f"{sys.executable} -P -m {forking.PRELOADED}")
+    setthreadtitle("cwkit preloaded")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -345,7 +345,13 @@ class _Making:
 
     def _start(self, name: str, *argv: str, workers: tuple[int, ...] = ()) -> ChildProcess:
         child = start(
-            self.home.path, name, *argv, into=self.folder, workers=workers, inherit=self.inherit
+            self.home.path,
+            name,
+            *argv,
+            into=self.folder,
+            method=self.plan.start,
+            workers=workers,
+            inherit=self.inherit,
         )
         self.children.append(child)
         return child
