@@ -245,8 +245,8 @@ def _line(axes: Axes, line: Line, n: int, of: int, spread: float = 0.0) -> None:
     if len(line.low):
         low, high = np.asarray(line.low, float), np.asarray(line.high, float)
         shown = np.isfinite(low) & np.isfinite(high) & np.isfinite(y)
-        reach = np.stack([y - low, high - y])[:, shown]
-        axes.errorbar(x[shown], y[shown], np.maximum(reach, 0), fmt="none", ecolor=colour,
+        x, y, low, high = (part[shown] for part in (x, y, low, high))
+        axes.errorbar(x, y, np.maximum(np.stack([y - low, high - y]), 0), fmt="none", ecolor=colour,
                       elinewidth=1.3, capsize=3)  # fmt: skip
 
 

@@ -50,8 +50,9 @@ def latency_against_rate(curves: Sequence[Curve], answer: float | None, path: Pa
                       markerfacecolor=colour if met else "none")  # fmt: skip
         low, high = (np.asarray(part, float) / 1e6 for part in (curve.low_ns, curve.high_ns))
         known = shown & np.isfinite(low) & np.isfinite(high)
-        reach = np.maximum(np.stack([y - low, high - y])[:, known], 0)
-        axes.errorbar(x[known], y[known], reach, fmt="none", ecolor=colour, elinewidth=1.2,
+        x, y, low, high = (part[known] for part in (x, y, low, high))
+        reach = np.maximum(np.stack([y - low, high - y]), 0)
+        axes.errorbar(x, y, reach, fmt="none", ecolor=colour, elinewidth=1.2,
                       capsize=3)  # fmt: skip
         if np.isfinite(curve.limit_ns):
             axes.axhline(curve.limit_ns / 1e6, color=colour, linewidth=1, linestyle=(0, (4, 3)))

@@ -136,6 +136,18 @@ def test_a_name_is_a_name_in_every_chart(name, tmp_path):
     of_svg(tmp_path / "curve.svg")
 
 
+def test_what_was_never_served_is_left_out_of_a_chart(tmp_path):
+    """Without end less without end is no number, and numpy warns of it."""
+    end = float("inf")
+    curve = figures_slo.Curve(
+        "p50", [1.0, 2.0], [1e6, end], [1e6, end], [2e6, end], 1e7, [True, False]
+    )
+    figures_slo.latency_against_rate([curve], 1.0, tmp_path / "curve.svg")
+    lines = [Line("p50", ("a", "b"), [0, 1], [1.0, end], [0.5, end], [2.0, end])]
+    small_multiples([Panel("p", ["1", "2"], lines)], tmp_path / "panels.svg", x="x", y="y")
+    assert of_svg(tmp_path / "curve.svg") and of_svg(tmp_path / "panels.svg")
+
+
 def of_svg(path):
     """(glyphs, width) of an SVG that is XML, holds no foreign element, and is no poster."""
     root = ElementTree.fromstring(path.read_bytes())

@@ -75,9 +75,7 @@ class LocalCluster:
         argv += ["--resources", resources] if resources else []
         return self._dask(cpus, "worker", *argv, path=path)
 
-    def _dask(
-        self, cpus: Sequence[int], command: str, *argv: str, path: Path = ROOT
-    ) -> Process:
+    def _dask(self, cpus: Sequence[int], command: str, *argv: str, path: Path = ROOT) -> Process:
         given = ["--no-dashboard", "--scheduler-file", str(self.folder / "scheduler.json"), *argv]
         with (self.folder / "log").open("ab") as log:
             process = start(

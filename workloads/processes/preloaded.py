@@ -191,7 +191,6 @@ def _take(order: Order, numbers: list[int]) -> None:
     os.environ.update(order.environment)
     time.tzset()
     sys.path[:] = [*order.search_path, *_own_path]
-    sys.argv[:] = [order.module, *order.words]
     tempfile.tempdir = None
     random.seed()
     if "numpy.random" in sys.modules:
@@ -212,7 +211,9 @@ def run(order: Order) -> int:
     """
     status: Any = 1
     try:
-        status = importlib.import_module(order.module).main(list(order.words))
+        program = importlib.import_module(order.module)
+        sys.argv[:] = [str(program.__file__), *order.words]
+        status = program.main(list(order.words))
     except SystemExit as error:
         status = error.code
         if status is not None and not isinstance(status, int):

@@ -40,7 +40,7 @@ def main(argv):
     if word == "tell":
         import threading
         print(json.dumps({
-            "argv": argv, "environment": dict(os.environ), "path": sys.path, "cwd": os.getcwd(),
+            "argv": sys.argv, "environment": dict(os.environ), "path": sys.path, "cwd": os.getcwd(),
             "cpus": sorted(os.sched_getaffinity(0)), "nice": os.nice(0), "umask": os.umask(0),
             "files": resource.getrlimit(resource.RLIMIT_NOFILE),
             "core": resource.getrlimit(resource.RLIMIT_CORE),

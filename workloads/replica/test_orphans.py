@@ -107,9 +107,9 @@ def hung(process):
     """Wait until it stands still, as one does that has come to its call."""
     until = time.monotonic() + LIMIT_S
     spent, still = -1.0, 0
-    while still < 5:
+    while still < 10:
         assert time.monotonic() < until
         times = process.cpu_times()
-        still = still + 1 if times.user + times.system == spent > 0 else 0
+        still = still + 1 if times.user + times.system == spent else 0
         spent = times.user + times.system
         time.sleep(0.1)
