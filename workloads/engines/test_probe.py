@@ -93,7 +93,10 @@ class DiesBeside(Null):
     file_format = "sqlite"
     def connect(self, path, *, begin="deferred", settings=None):
         if path.endswith("together/probe.db"):
-            threading.Timer(0.05, os.abort).start()
+            try:
+                os.mkdir(path + ".first")
+            except FileExistsError:
+                os.abort()
         return super().connect(path, begin=begin)
 
 class Absent(Null):

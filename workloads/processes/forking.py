@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, Literal
 
 import msgspec
@@ -49,7 +49,8 @@ LIMIT_S = 60.0
 MOST_FDS = 250
 """The kernel sends 253 at once."""
 
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
+_prctl: Any = getattr(ctypes.CDLL(None), "prctl", None)
 _LIMITS = [value for name, value in vars(resource).items() if name.startswith("RLIMIT_")]
 
 
@@ -163,11 +164,25 @@ def adopt(orders: socket.socket, pid: int) -> None:
 
 def _keep(server: _Server) -> None:
     global _server
-    # Children that the preloaded process forks become ours when the one between has ended.
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _server = server
     atexit.unregister(_end)
     atexit.register(_end)
+
+
+@contextlib.contextmanager
+def _adopting() -> Iterator[None]:
+    """Have children become ours whose parent, the one between, ends meanwhile.
+
+    Only meanwhile: the orphans of a child that is killed are none of ours, and nobody here would
+    wait for them.
+    """
+    was = ctypes.c_int()
+    _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(was), 0, 0, 0)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        _prctl(_PR_SET_CHILD_SUBREAPER, was.value, 0, 0, 0)
 
 
 def _end() -> None:
@@ -253,35 +268,21 @@ def _ordered(
     """Order a child: its number, and the socket at which it waits to be told to go on."""
     if len(numbers) > MOST_FDS:
         raise NotForked(f"{len(numbers)} open files are more than can be handed on")
-    for _ in range(2):
-        ours, theirs = channel()
-        stack.enter_context(ours)
-        with theirs:
-            server = _send([payload, theirs.fileno(), *numbers])
-        # A child that was forked has this socket open. Where it ends without an answer, no child
-        # was forked: the preloaded process was killed, say, and another is made.
-        if server is not None and (pid := _pid(ours)):
-            return pid, ours
-        if server is not None:
-            _gone(server)
+    with _lock, _adopting():
+        for _ in range(2):
+            ours, theirs = channel()
+            stack.enter_context(ours)
+            server = _there()
+            # A child that was forked has this socket open. Where it ends without an answer, no
+            # child was forked: the preloaded process was killed, say, and another is made.
+            with contextlib.suppress(ConnectionError):
+                with theirs:
+                    socket.send_fds(server.orders, [b"?"], [payload, theirs.fileno(), *numbers])
+                if pid := _pid(ours):
+                    return pid, ours
+            server.process.kill()
+            server.process.wait(5)
     raise NotForked("it ended as soon as it was started")
-
-
-def _send(numbers: Sequence[int]) -> _Server | None:
-    """Who was sent the order, None where that one is gone."""
-    with _lock:
-        server = _there()
-        try:
-            socket.send_fds(server.orders, [b"?"], numbers)
-        except ConnectionError:
-            _gone(server)
-            return None
-    return server
-
-
-def _gone(server: _Server) -> None:
-    server.process.kill()
-    server.process.wait(5)
 
 
 def _pid(answer: socket.socket) -> int:
@@ -291,8 +292,6 @@ def _pid(answer: socket.socket) -> int:
         text = answer.recv(1 << 16).decode()
     except TimeoutError:
         raise NotForked(f"no answer within {LIMIT_S:g} s") from None
-    except ConnectionError:
-        return 0
     if text and not text.isdigit():
         raise NotForked(text)
     return int(text or 0)

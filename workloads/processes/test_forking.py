@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -79,7 +80,7 @@ def main(argv):
         from workloads.processes import forking
         from workloads.processes import end_with_parent
         process = forking.fork("program", ["wait"], environment=dict(os.environ) | {
-            "CWKIT_PARENT": str(os.getpid())}, search_path=sys.path[:1], stdin=None, stdout=None,
+            "CWKIT_PARENT": str(os.getpid())}, search_path=sys.path[:2], stdin=None, stdout=None,
             stderr=None, inherit=(), within=None, own_group=True, conducts=False)
         signal.pause()
     return 0
@@ -240,10 +241,10 @@ except EngineLoaded as error:
 def test_what_the_preloaded_process_answers_is_the_reason(
     program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(numbers: Any) -> Any:
+    def refused(orders: Any, data: Any, numbers: Any) -> Any:
         return os.write(numbers[1], b"EngineLoaded: x is loaded")
 
-    monkeypatch.setattr(forking, "_send", refused)
+    monkeypatch.setattr(socket, "send_fds", refused)
     with pytest.raises(NotForked, match=r"\(EngineLoaded: x is loaded\).*--start exec"):
         children.start("program", children.python("program", "draw"), method="fork")
 
@@ -254,7 +255,7 @@ def test_a_killed_parent_leaves_neither_its_children_nor_what_forks_them(program
         "program",
         ["parent"],
         environment=dict(os.environ),
-        search_path=[str(ROOT), str(program)][::-1],
+        search_path=[str(ROOT), str(program)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=None,
@@ -271,6 +272,17 @@ def test_a_killed_parent_leaves_neither_its_children_nor_what_forks_them(program
     _, alive = psutil.wait_procs(family, LIMIT_S)
     assert not alive and child.stdout.read() == b""
     child.stdout.close()
+
+
+def test_the_orphans_of_a_killed_child_are_not_ours(start: Start) -> None:
+    """Nobody here would wait for them, and they would be there as zombies until we end."""
+    child = start("fork", "parent")
+    assert child.process.stdout.readline() == b"here\n"
+    family = psutil.Process(child.process.pid).children(recursive=True)
+    child.process.kill()
+    child.process.wait(LIMIT_S)
+    psutil.wait_procs(family, LIMIT_S)
+    assert not {one.pid for one in family} & {one.pid for one in psutil.Process().children()}
 
 
 def test_waiting_has_a_limit(start: Start) -> None:
