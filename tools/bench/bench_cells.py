@@ -3,8 +3,8 @@
 A run is loaded, has two writers for a tenth of a second, and is checked: four processes. Its
 overhead is the CPU time, and the time, that it takes beyond that tenth. The two ways run in turn,
 so that the machine's drift meets both; a ratio is the median over blocks with a 95 % bootstrap
-interval. The same for `cwkit engines --engine libsql`, a command with everything it starts, and for
-one that asks all engines.
+interval. The same for `cwkit engines`, a command with everything it starts: five engines are asked by
+nine processes, and the preloaded one, which is started for them alone, costs half of what is left.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from workloads.runs import Progress, make_plan, run
 
 BLOCKS = 12
 WRITERS, DURATION_S = 2, 0.1
-TARGETS = {"run, time": 0.5, "run, CPU time": 0.5, "cwkit engines, CPU time": 0.5}
+TARGETS = {"run, time": 0.5, "run, CPU time": 0.5, "cwkit engines, CPU time": 0.8}
 
 
 def used_s() -> float:
@@ -66,7 +66,7 @@ def engines(method: StartMethod) -> float:
     """CPU time of `cwkit engines` and all that it starts, s."""
     used = used_s()
     command = [sys.executable, "-c", ENGINES.format(method=method)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return used_s() - used
 
 

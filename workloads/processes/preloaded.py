@@ -4,9 +4,9 @@
 nobody else. Importing numpy and ourselves costs a child 0.3 to 0.5 s of CPU time. A fork of this
 process costs a few milliseconds.
 
-It forks twice, and the one between ends at once. The process that asked is a subreaper meanwhile, so
-that the child becomes its own: it waits for it, sees its status and its resource use, and the child
-knows its parent, just as if that one had started it itself.
+It forks twice, and the one between ends at once. The process that asked is a subreaper meanwhile,
+so that the child becomes its own: it waits for it, sees its status and its resource use, and the
+child knows its parent, just as if that one had started it itself.
 
 No library of an engine may be loaded here: two copies of SQLite must never meet in one process, and
 locks and threads of a library do not survive a fork. That is checked before every fork.
