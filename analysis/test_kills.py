@@ -13,6 +13,7 @@ SOME = {
     "a run": ("run", "parent", 3.0),
     "a run's checker": ("run", "checker", 1.0),
     "a run's loader": ("run", "loader", 0.1),
+    "what forks a run's processes": ("run", "preloaded", 1.0),
     "a sweep": ("sweep", "parent", 8.0),
     "a search": ("search", "parent", 8.0),
     "pytest": ("pytest", "parent", 8.0),

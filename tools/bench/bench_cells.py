@@ -3,8 +3,8 @@
 A run is loaded, has two writers for a tenth of a second, and is checked: four processes. Its
 overhead is the CPU time, and the time, that it takes beyond that tenth. The two ways run in turn,
 so that the machine's drift meets both; a ratio is the median over blocks with a 95 % bootstrap
-interval. The same for `cwkit engines`, a command with everything it starts. It needs nine processes,
-and the preloaded one, which is started for these alone, costs half of what is left.
+interval. The same for `cwkit engines`, a command with everything it starts. It needs nine
+processes, and the preloaded one, which is started for these alone, costs half of what is left.
 """
 
 from __future__ import annotations

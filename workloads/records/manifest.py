@@ -158,7 +158,7 @@ class RecordedPlan(Part):
     """Give each worker one CPU of those the run may use, in turn."""
     cpus: tuple[int, ...] = ()
     start: Literal["fork", "exec"] = Field(
-        "exec", description="how its processes start: fork (of one that is loaded), exec"
+        "exec", description="how processes start: fork or exec (default: fork, where it can be)"
     )
     """Older runs, which do not say it, started theirs by exec."""
     deadline_s: float = Field(
