@@ -14,6 +14,7 @@ __all__ = [
     "caveats",
     "check",
     "explain",
+    "full_check",
     "marks_of",
     "op_text",
     "reason",

@@ -2,6 +2,7 @@ from .catalogue import DEFAULT_LEVEL as DEFAULT_LEVEL
 from .catalogue import FORBIDS as FORBIDS
 from .catalogue import LEVELS as LEVELS
 from .decide import check as check
+from .decide import full_check as full_check
 from .drawing import svg as svg
 from .explanations import caveats as caveats
 from .explanations import explain as explain

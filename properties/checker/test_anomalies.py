@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from properties.checker.brute_force import BruteForce
 from properties.checker.catalogue import CATALOGUE, FORBIDS, LEVELS, ruled_out_by, weaker_or_equal
-from properties.checker.decide import check
+from properties.checker.decide import full_check
 from properties.checker.examples import parse
 from properties.checker.explanations import report
 from properties.checker.register_levels import MOST_TRANSACTIONS
@@ -44,7 +44,7 @@ def without(fails: list[str]) -> set[str]:
 @pytest.mark.parametrize("file", sorted(EXPECTED))
 def test_a_hand_made_history_gets_its_known_verdict(file: str) -> None:
     known = EXPECTED[file]
-    verdict = check(read_history(HISTORIES / file, file.split("/")[0]))
+    verdict = full_check(read_history(HISTORIES / file, file.split("/")[0]))
     text = report(verdict, "strict-serializable")
     if known.get("undecided"):
         assert not verdict.anomalies, text
@@ -69,7 +69,7 @@ def test_every_history_file_is_in_the_table_and_the_table_has_both_kinds_of_each
 def test_the_catalogues_example_shows_its_anomaly(
     model: str, name: str, example: tuple[str, ...]
 ) -> None:
-    verdict = check(parse(example, model))
+    verdict = full_check(parse(example, model))
     assert name in verdict.anomalies, report(verdict, "strict-serializable")
     assert not any(verdict.levels[level] is True for level in ruled_out_by(name))
 
@@ -81,7 +81,7 @@ def test_a_stronger_level_forbids_all_that_a_weaker_one_does(level: str) -> None
 
 
 def test_an_empty_history_is_unknown_and_not_valid() -> None:
-    assert set(check(parse([], "list-append")).levels.values()) == {"unknown"}
+    assert set(full_check(parse([], "list-append")).levels.values()) == {"unknown"}
 
 
 # -- brute force ---------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def small_histories(draw: st.DrawFn, model: str) -> History:
 @given(data=st.data())
 def test_every_level_is_what_trying_all_orders_says(model: str, data: st.DataObject) -> None:
     history = data.draw(small_histories(model))
-    verdict, truth = check(history), BruteForce(history).levels()
+    verdict, truth = full_check(history), BruteForce(history).levels()
     event(f"serializable: {truth['serializable']}")
     got = {level: verdict.levels[level] for level in truth}
     assert got == truth, report(verdict, "strict-serializable")
@@ -209,7 +209,7 @@ def executions(draw: st.DrawFn, model: str, *, snapshots: bool) -> History:
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_serial_history_never_alarms(model: str, data: st.DataObject) -> None:
-    verdict = check(data.draw(executions(model, snapshots=False)))
+    verdict = full_check(data.draw(executions(model, snapshots=False)))
     assert not verdict.anomalies, report(verdict, "strict-serializable")
     assert False not in verdict.levels.values()
 
@@ -220,7 +220,7 @@ def test_a_serial_history_never_alarms(model: str, data: st.DataObject) -> None:
 def test_snapshots_with_first_committer_wins_never_alarm_at_strong_snapshot_isolation(
     model: str, data: st.DataObject
 ) -> None:
-    verdict = check(data.draw(executions(model, snapshots=True)))
+    verdict = full_check(data.draw(executions(model, snapshots=True)))
     event(f"serializable: {verdict.levels['serializable']}")
     text = report(verdict, "strong-snapshot-isolation")
     assert verdict.levels["strong-snapshot-isolation"] is not False, text
@@ -231,7 +231,9 @@ def test_snapshots_with_first_committer_wins_never_alarm_at_strong_snapshot_isol
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_benchs_valid_history_is_valid(model: str) -> None:
-    verdict = check(generate(2000 if model == MODELS[0] else 200, seed=5, model=model, keys=10))
+    verdict = full_check(
+        generate(2000 if model == MODELS[0] else 200, seed=5, model=model, keys=10)
+    )
     assert not verdict.anomalies, report(verdict, "strict-serializable")
     assert verdict.levels["strict-serializable"] is True
 
@@ -240,9 +242,9 @@ def test_the_benchs_valid_history_is_valid(model: str) -> None:
 @pytest.mark.parametrize("name", [n for n, a in CATALOGUE.items() if a.example and a.register])
 def test_a_planted_anomaly_is_found_among_thousands(model: str, name: str) -> None:
     size = MOST_TRANSACTIONS + 500  # more than registers are searched for an order of
-    verdict = check(generate(size, seed=7, model=model, planted=(name,)))
+    verdict = full_check(generate(size, seed=7, model=model, planted=(name,)))
     assert name in verdict.anomalies
-    example = check(
+    example = full_check(
         parse(CATALOGUE[name].example if model == MODELS[0] else CATALOGUE[name].register, model)
     )
     assert {k for k, v in verdict.levels.items() if v is False} == {
@@ -254,7 +256,7 @@ def test_one_huge_component_gets_a_verdict_and_short_cycles() -> None:
     # Everyone reads an empty x and appends to it unseen: each pair is a lost update.
     crowd = [f"s{i} 0-9 ok r:x:[] append:x:{i} r:y{i % 7}:[]" for i in range(3_000)]
     crowd += [f"t{i} 0-9 ok r:x:[] append:y{i % 7}:{i}" for i in range(3_000)]
-    verdict = check(parse(crowd, "list-append"))
+    verdict = full_check(parse(crowd, "list-append"))
     assert verdict.levels["serializable"] is False
     assert len(verdict.anomalies["G2-item"][0].steps) == 2
     assert verdict.levels["read-atomic"] is True
@@ -267,7 +269,7 @@ def test_values_far_apart_are_told_apart() -> None:
         f'b 2-3 ok r:x:[{far},{-far},"{far}"]',
         f"c 4-5 ok r:x:[{far}]",
     ]
-    verdict = check(parse(lines, "list-append"))
+    verdict = full_check(parse(lines, "list-append"))
     assert {"G1b", "G-single-realtime"} <= set(verdict.anomalies)
     assert "garbage-read" not in verdict.anomalies
 
@@ -281,5 +283,5 @@ def test_linearizable_keys_find_what_the_history_alone_does_not_prove() -> None:
         "d 0-12 ok r:y:1 r:x:1",
     ]
     history = parse(lines, "rw-register")
-    assert check(history).levels["snapshot-isolation"] is True
-    assert check(history, linearizable_keys=True).levels["strong-snapshot-isolation"] is False
+    assert full_check(history).levels["snapshot-isolation"] is True
+    assert full_check(history, linearizable_keys=True).levels["strong-snapshot-isolation"] is False

@@ -9,7 +9,7 @@ import pytest
 
 from properties.checker.brute_force import BruteForce
 from properties.checker.catalogue import LEVELS, ruled_out_by, weaker_or_equal
-from properties.checker.decide import check
+from properties.checker.decide import full_check
 from properties.checker.drawn import Confusing, drawn
 from properties.checker.examples import parse
 from properties.checker.explanations import report
@@ -28,7 +28,7 @@ KINDS = {
 
 def compared(history: History, label: str) -> Counter[object]:
     """How often each verdict was given; fails where brute force says the contrary."""
-    verdict, truth = check(history), BruteForce(history).levels()
+    verdict, truth = full_check(history), BruteForce(history).levels()
     got = {level: verdict.levels[level] for level in truth}
     why = f"{label}\n{[history.ops(i) for i in range(len(history))]}\n{truth}\n"
     for level, holds in truth.items():

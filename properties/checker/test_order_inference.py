@@ -13,7 +13,7 @@ from properties.checker import order_inference as forced
 from properties.checker import register_levels as saturate
 from properties.checker.brute_force import BruteForce
 from properties.checker.catalogue import weaker_or_equal
-from properties.checker.decide import check
+from properties.checker.decide import full_check
 from properties.checker.explanations import report
 from properties.checker.graph import PROCESS, REALTIME, Graph, add_realtime_edges, add_session_edges
 from properties.checker.order_inference import Forced
@@ -92,7 +92,7 @@ def test_at_scale_no_verdict_differs_from_what_trying_all_orders_says(data: st.D
     history = data.draw(small_histories("rw-register"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(saturate, "MOST_TRANSACTIONS", 0)
-        verdict = check(history)
+        verdict = full_check(history)
     for level, truth in BruteForce(history).levels().items():
         assert verdict.levels[level] in (truth, "unknown"), report(verdict, level)
 
@@ -111,8 +111,8 @@ PLANTED = (
 @pytest.mark.parametrize("name", PLANTED)
 def test_an_anomaly_planted_among_5000_transactions_is_found(name: str) -> None:
     alone = read_history(HISTORIES / name)
-    small = check(alone)
-    verdict = check(planted(generate(5000, seed=3, model="rw-register"), alone))
+    small = full_check(alone)
+    verdict = full_check(planted(generate(5000, seed=3, model="rw-register"), alone))
     violated = {level for level, value in small.levels.items() if value is False}
     assert violated == {level for level, value in verdict.levels.items() if value is False}
     assert set(small.anomalies) <= set(verdict.anomalies)
@@ -140,7 +140,7 @@ def row(h: History, txn: int, name: str, moment: int) -> tuple:
 
 
 def test_a_large_valid_history_is_proven_and_a_serial_one_at_every_level() -> None:
-    verdict = check(generate(10_000, seed=2, model="rw-register"))
+    verdict = full_check(generate(10_000, seed=2, model="rw-register"))
     assert not verdict.anomalies
     assert set(verdict.levels.values()) == {True}
 
@@ -150,8 +150,8 @@ def test_where_there_is_no_room_single_steps_are_still_looked_at(
 ) -> None:
     monkeypatch.setattr(forced, "MOST_BYTES", 0)
     history = read_history(HISTORIES / "long-fork-after-initialising.edn")
-    verdict = check(planted(generate(1000, seed=3, model="rw-register"), history))
+    verdict = full_check(planted(generate(1000, seed=3, model="rw-register"), history))
     assert verdict.levels["serializable"] is False
     assert False not in {verdict.levels[weak] for weak in weaker_or_equal("read-atomic")}
     monkeypatch.setattr(saturate, "MOST_FORCED", 500)
-    assert "single steps" in check(generate(1000, seed=3, model="rw-register")).notes[0]
+    assert "single steps" in full_check(generate(1000, seed=3, model="rw-register")).notes[0]

@@ -9,7 +9,7 @@ import pytest
 from properties.checker import register_levels as saturate
 from properties.checker.brute_force import BruteForce
 from properties.checker.catalogue import weaker_or_equal
-from properties.checker.decide import check
+from properties.checker.decide import full_check
 from properties.checker.drawn import Confusing, drawn, snapshot_isolated
 from properties.checker.examples import parse
 from properties.checker.graph import Graph, add_realtime_edges, add_session_edges
@@ -28,7 +28,7 @@ def test_a_snapshot_isolated_history_is_decided_at_any_size(
     transactions: int, sessions: int | None, seed: int
 ) -> None:
     rng = random.Random(f"{transactions} {sessions} {seed}")
-    verdict = check(snapshot_isolated(rng, transactions, sessions=sessions))
+    verdict = full_check(snapshot_isolated(rng, transactions, sessions=sessions))
     assert {verdict.levels[level] for level in SNAPSHOTS} == {True}, verdict.levels
 
 
@@ -36,7 +36,7 @@ def test_a_snapshot_isolated_history_is_decided_at_any_size(
 @pytest.mark.parametrize("sessions", [None, 20])
 def test_so_are_thousands(sessions: int | None, seed: int) -> None:
     history = snapshot_isolated(random.Random(seed), 5000, keys=50, sessions=sessions)
-    verdict = check(history)
+    verdict = full_check(history)
     assert {verdict.levels[level] for level in SNAPSHOTS} == {True}, verdict.levels
 
 
@@ -52,7 +52,7 @@ def test_what_the_store_gets_through_holds_by_brute_force(
         history = drawn(rng, "rw-register", Confusing(predicates=True))
         truth = BruteForce(history).levels()
         if at_scale:
-            verdict = check(history)
+            verdict = full_check(history)
             for level, holds in truth.items():
                 assert verdict.levels[level] in (holds, "unknown"), (seed, number, level)
                 proven += verdict.levels[level] is True
@@ -82,14 +82,14 @@ def test_what_the_store_gets_through_holds_by_brute_force(
 def test_one_order_in_real_time_proves_lists_with_values_appended_twice() -> None:
     lines = [f"s{i % 3} {2 * i}-{2 * i + 1} ok append:x:{i % 4}" for i in range(40)]
     lines.append(f"t 90-91 ok r:x:[{','.join(str(i % 4) for i in range(40))}]")
-    verdict = check(parse(lines, "list-append"))
+    verdict = full_check(parse(lines, "list-append"))
     assert set(verdict.levels.values()) == {True}
     assert not verdict.unjudged
     assert "one order explains all" in verdict.notes[0]
     # The same, but one who had begun later appended the first of them: in no real time.
     lines[0], lines[3] = lines[3], lines[0]
     lines[0], lines[-2] = lines[0].replace("6-7", "92-93"), lines[-2]
-    assert check(parse(lines, "list-append")).levels["strict-serializable"] is not True
+    assert full_check(parse(lines, "list-append")).levels["strict-serializable"] is not True
 
 
 def test_a_choice_that_leads_nowhere_is_taken_back() -> None:
@@ -101,4 +101,4 @@ def test_a_choice_that_leads_nowhere_is_taken_back() -> None:
         "d 0-9 ok r:x:2 r:y:1",
         "e 0-9 ok r:x:nil r:y:nil",
     ]
-    assert set(check(parse(lines, "rw-register")).levels.values()) == {True}
+    assert set(full_check(parse(lines, "rw-register")).levels.values()) == {True}

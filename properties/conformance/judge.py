@@ -6,7 +6,7 @@ events. At least one of them judges every schedule, or `judge` raises ValueError
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from properties.checker import FORBIDS, Verdict, check, explain
 from properties.conformance.book import asked_once
 from properties.conformance.model import Forbidden, Model, Refused
 from workloads.engines import Engine, find_engine
+from workloads.records import History
 from workloads.schedules import Schedule, ScheduleRun, ScheduleRunner, pasted, stderr_text, timeline
 
 LOCKED_AT_BEGIN = {"immediate", "exclusive"}
@@ -48,9 +49,10 @@ class Judged:
         return list(self.verdict.anomalies) if self.verdict else []
 
 
-def judge(run: ScheduleRun, level: str) -> Judged:
+def judge(run: ScheduleRun, level: str, checker: Callable[[History], Verdict] = check) -> Judged:
     """Both judges on one schedule, at a level of Elle's names.
 
+    checker : the function that judges the history; a benchmark gives another one.
     Raises ValueError for a schedule that neither of them judges.
     """
     schedule = run.schedule
@@ -69,7 +71,7 @@ def judge(run: ScheduleRun, level: str) -> Judged:
     wrong: list[str] = []
     verdict = None
     if schedule.checkable:
-        verdict = check(run.history())
+        verdict = checker(run.history())
         names = [name for name in verdict.anomalies if name in FORBIDS[level]]
         if names or verdict.levels[level] is False:
             wrong.append(
