@@ -114,6 +114,8 @@ class Member:
     newest: int | None = None  # the version current at its first look at the rows
     marked: int | None = None  # the version current at its first SAVEPOINT
     steps: list[StepResult] = field(default_factory=list)
+    runs: dict[int, tuple[int, Run | None]] = field(default_factory=dict)
+    """By snapshot: how many steps were run on it, and the run, None where one of them differed."""
     end: int = -1
     version: int = -1  # the version that its commit made
     snapshot: int = -1
@@ -194,14 +196,14 @@ class Model:
             member.marked = now
         if member.newest is None and event.op.name in EFFECTS:
             member.oldest, member.newest = self._taken(event.session, member)
-        before = self._snapshots(member)
         member.steps.append(event)
         if self._snapshots(member):
             return
         if event.status == "failed":
             self._must_fail(member, event)
             return
-        could = sorted({str(self._outcome(member, s)) for s in before})
+        self._take_back(member)
+        could = sorted({str(self._outcome(member, event.op, s)) for s in self._snapshots(member)})
         raise Forbidden(
             f"{_step(event)} {_answer(event)}; with the transaction's own writes on any snapshot "
             f"that it may have it could only be: {' or '.join(could)}."
@@ -226,7 +228,7 @@ class Model:
         if event.op.name == "commit":
             raise Forbidden(f"{_step(event)} failed for no reason of its own: {event.message}")
         if member.steps and member.steps[-1] is event:
-            member.steps.pop()
+            self._take_back(member)
         runs = [self._run(member, s) for s in self._snapshots(member)]
         if any(not run.step(event.op)[0] for run in runs if run):
             return
@@ -246,14 +248,29 @@ class Model:
         return [s for s in range(member.oldest, newest + 1) if self._run(member, s) is not None]
 
     def _run(self, member: Member, snapshot: int) -> Run | None:
-        """The transaction on one snapshot, or None where it would have seen something else."""
-        return replay(self.schema, self.versions[snapshot], member.steps)
+        """The transaction on one snapshot, or None where it would have seen something else.
 
-    def _outcome(self, member: Member, snapshot: int) -> Any:
-        run = replay(self.schema, self.versions[snapshot], member.steps[:-1])
+        The run is kept and goes on where it was: from the first step each time, a transaction would
+        cost the square of its steps.
+        """
+        done, run = member.runs.get(snapshot, (0, None))
+        if not done:
+            run = Run(self.schema, self.versions[snapshot])
+        if run is not None and done < len(member.steps):
+            run = go_on(run, member.steps[done:])
+        member.runs[snapshot] = len(member.steps), run
+        return run
+
+    def _take_back(self, member: Member) -> None:
+        """Forget the newest step, and every run that it is a part of."""
+        member.steps.pop()
+        member.runs.clear()
+
+    def _outcome(self, member: Member, op: Op, snapshot: int) -> Any:
+        run = replay(self.schema, self.versions[snapshot], member.steps)
         if run is None:
             return "nothing"
-        good, value = run.step(member.steps[-1].op)
+        good, value = run.step(op)
         return value if good else "an error"
 
     def _written(self, member: Member) -> set[int]:
@@ -340,7 +357,11 @@ class Model:
 
 def replay(schema: Schema, rows: Rows, steps: Iterable[StepResult]) -> Run | None:
     """The steps on these rows; None where one would have had another result."""
-    run = Run(schema, rows)
+    return go_on(Run(schema, rows), steps)
+
+
+def go_on(run: Run, steps: Iterable[StepResult]) -> Run | None:
+    """The run after these steps, which change it; None where one would have had another result."""
     for event in steps:
         if event.status == "failed":
             # Without an effect, whatever the reason: `_must_fail` has judged the reason.
