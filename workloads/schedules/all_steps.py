@@ -41,9 +41,11 @@ def restore(session: Restored, schema: Schema, first: State) -> None:
     statements: list[tuple[str, tuple[Any, ...]]] = []
     statements += [(f"DELETE FROM {table}", ()) for table in changed]
     for table in reversed(changed):
-        for row in first[table]:
-            marks = ", ".join("?" * len(row))
-            statements.append((f"INSERT INTO {table} VALUES ({marks})", tuple(row)))
+        if rows := first[table]:
+            # One statement for all rows: each one alone is a transaction with a commit of its own.
+            marks = ", ".join(["(" + ", ".join("?" * len(rows[0])) + ")"] * len(rows))
+            values = tuple(value for row in rows for value in row)
+            statements.append((f"INSERT INTO {table} VALUES {marks}", values))
     if "trigger" in schema.features:  # putting the rows back has left its trace
         statements += [("DELETE FROM audit", ()), ("UPDATE sqlite_sequence SET seq = 0", ())]
     session.run_all(statements)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
+import select
 import shutil
 import signal
 import subprocess
@@ -156,6 +158,7 @@ class SessionProcess:
         self.home = Path(tempfile.mkdtemp(prefix="process-", dir=room()))
         (self.home / "tmp").mkdir()
         self._journal = self.home / "journal"
+        self._journal.touch()
         self._numbers = 0
         self._identity: Identity | None = None
         self._stderr_read = 0
@@ -172,6 +175,9 @@ class SessionProcess:
         ).process
         theirs.close()
         self._pipe: Connection = ours
+        # Kept: `Connection.poll` makes one at each call, which is a fifth of a short answer's time.
+        self._poll = select.poll()
+        self._poll.register(ours.fileno(), select.POLLIN)
         self.alive, self._ready = True, False
         _all.append(self)
 
@@ -190,7 +196,7 @@ class SessionProcess:
         Returns steps, transactions and the rows that are left. Raises ProcessDied; then `journal`
         shows how far it came. first : the rows to be put back before, None for none.
         """
-        self._journal.write_bytes(b"")  # earlier schedules are no part of it
+        os.truncate(self._journal, 0)  # earlier schedules are no part of it
         numbers = tuple(session.number for session in sessions)
         asked = ScheduleRequest(numbers, schedule, first, str(self._journal))
         events, txns, left = self.ask("run_schedule", asked)
@@ -227,7 +233,7 @@ class SessionProcess:
         """Whether an answer, or the end of the process, comes in time after the last step."""
         # Counted in looks and not by the clock: both may have been stopped (Ctrl-Z) meanwhile.
         waited, steps = 0.0, 0
-        while not self._pipe.poll(LOOK_S):
+        while not self._poll.poll(LOOK_S * 1000):  # a pipe that ended answers, too
             size = self._journal.stat().st_size if self._journal.exists() else 0
             waited, steps = (0.0, size) if size != steps else (waited + LOOK_S, steps)
             if waited >= limit_s:
