@@ -189,9 +189,9 @@ CHART = '''def tallest(lines: Sequence[Line], path: Path) -> None:
     """The highest point of each line, one bar each, so that a reader sees at once which of them
     ever came furthest; nothing is said of where on its way a line was then, nor how often.
     """
-    figure, axes = _chart("line", "throughput / s")
+    figure, axes = new_chart("line", "throughput / s")
     axes.bar(range(len(lines)), [max(line.y) for line in lines])
-    _save(figure, path)
+    save(figure, path)
 
 
 '''

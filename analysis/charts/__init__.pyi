@@ -1,4 +1,4 @@
-from .figures import Line as Line
+from .base import Line as Line
 from .figures import Track as Track
 from .figures import abort_rate_against_skew as abort_rate_against_skew
 from .figures import caption as caption

@@ -13,16 +13,16 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from analysis.charts.figures import (
+from analysis.charts.base import (
     CARD,
     FAINT,
     INK,
-    _chart,
-    _counts_below,
-    _legend,
-    _look,
-    _save,
     as_label,
+    counts_below,
+    legend_above,
+    look_of,
+    new_chart,
+    save,
 )
 from analysis.counting import theta
 from analysis.models import Prediction, RefusalAccount, Scaling
@@ -43,9 +43,9 @@ def scaling_law(found: Sequence[Scaling], path: Path) -> None:
     this machine, and where writers share cores it predicts no other. Look at how far points lie
     from their curve: where they leave it, something limits them that the law does not know.
     """
-    figure, axes = _chart("writers", "committed transactions / s")
+    figure, axes = new_chart("writers", "committed transactions / s")
     for n, one in enumerate(found):
-        colour, mark = _look(one.look, n)
+        colour, mark = look_of(one.look, n)
         at = list(one.points)
         points = [one.points[count] for count in at]
         low = [p.low if p.known else float(p.each.min()) for p in points]
@@ -64,11 +64,11 @@ def scaling_law(found: Sequence[Scaling], path: Path) -> None:
                           linestyle=(0, (1, 2)))  # fmt: skip
                 axes.annotate(f"N = {one.law.peak:.1f}", (one.law.peak, 0), xytext=(3, 3),
                               textcoords="offset points", fontsize=8, color=INK)  # fmt: skip
-    _counts_below(axes, [count for one in found for count in one.points])
+    counts_below(axes, [count for one in found for count in one.points])
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))
-    _legend(axes)
-    _save(figure, path)
+    legend_above(axes)
+    save(figure, path)
 
 
 def predicted_against_observed(made: Sequence[Prediction], path: Path) -> None:
@@ -84,12 +84,12 @@ def predicted_against_observed(made: Sequence[Prediction], path: Path) -> None:
     (zipfian theta; 0 is uniform). An arm without any refusal is at the lower edge, as an arrow
     from the upper end of its interval.
     """
-    figure, axes = _chart("predicted aborted attempts (%)", "observed aborted attempts (%)")
+    figure, axes = new_chart("predicted aborted attempts (%)", "observed aborted attempts (%)")
     looks = list(dict.fromkeys((one.engine, one.begin, one.unit) for one in made))
     shares = [s for one in made for s in (*_xy(one, True), *_xy(one, False)) if s > 0]
     least = max(min(shares, default=0.001) / 2, 1e-6)
     for n, (engine, begin, unit) in enumerate(looks):
-        colour, mark = _look((engine, begin), n)
+        colour, mark = look_of((engine, begin), n)
         label = f"{engine} {begin_label(begin)} (by {unit})"
         for one in made:
             if (one.engine, one.begin, one.unit) != (engine, begin, unit):
@@ -134,7 +134,7 @@ def predicted_against_observed(made: Sequence[Prediction], path: Path) -> None:
                                  markerfacecolor=filled, label=label)  # fmt: skip
         axes.legend(list(once.values()), list(once), loc="lower left", bbox_to_anchor=(0, 1.0),
                     ncols=2, frameon=False, fontsize=9)  # fmt: skip
-    _save(figure, path)
+    save(figure, path)
 
 
 def _xy(one: Prediction, full: bool) -> tuple[float, float]:
@@ -150,7 +150,7 @@ def refusal_pages(accounts: Sequence[tuple[str, RefusalAccount]], path: Path) ->
     transaction below reads and only a split writes: a few inserts or growing rows there refuse
     transactions that have nothing to do with each other.
     """
-    figure, axes = _chart("share of refused commits (%)", "")
+    figure, axes = new_chart("share of refused commits (%)", "")
     bars: list[tuple[str, dict[str, float]]] = []
     for name, met in accounts:
         of = max(met.logged, 1)
@@ -179,8 +179,8 @@ def refusal_pages(accounts: Sequence[tuple[str, RefusalAccount]], path: Path) ->
     axes.set_xlim(0, 112)
     axes.set_xticks(range(0, 101, 20))
     axes.grid(axis="y", visible=False)
-    _legend(axes)
-    _save(figure, path)
+    legend_above(axes)
+    save(figure, path)
 
 
 CHARTS = (scaling_law, predicted_against_observed, refusal_pages)

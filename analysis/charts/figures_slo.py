@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from analysis.charts.figures import INK, SPARE, STYLES, _chart, _legend, _save
+from analysis.charts.base import INK, SPARE, STYLES, legend_above, new_chart, save
 from analysis.wording import number
 
 LOOKS = (STYLES["libsql", "immediate"], STYLES["sqlite-concurrent", "concurrent"], *SPARE)
@@ -38,7 +38,7 @@ def latency_against_rate(curves: Sequence[Curve], answer: float | None, path: Pa
     were never served. Dashed is the limit of the objective, dotted the highest rate that met it.
     Look for the knee: from there on a little more load costs a lot of waiting.
     """
-    figure, axes = _chart("transactions due / s", "duration (ms)")
+    figure, axes = new_chart("transactions due / s", "duration (ms)")
     for n, curve in enumerate(curves):
         colour, mark = LOOKS[n % len(LOOKS)]
         x, y = np.asarray(curve.rates, float), np.asarray(curve.value_ns, float) / 1e6
@@ -63,5 +63,5 @@ def latency_against_rate(curves: Sequence[Curve], answer: float | None, path: Pa
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: number(y)))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    _legend(axes)
-    _save(figure, path)
+    legend_above(axes)
+    save(figure, path)

@@ -11,7 +11,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from analysis.charts.figures import CARD, RC, Line, _line, _save, as_label
+from analysis.charts.base import CARD, RC, Line, as_label, draw_line, save
 
 WIDEST_TICKS = 28
 """Letters of all ticks along one x axis. Ticks with more are turned, so that none overlap."""
@@ -49,7 +49,7 @@ def small_multiples(
             continue
         panel = panels[n]
         for line in panel.lines:
-            _line(axes, line, names.index(line.label), len(names), spread=0.04)
+            draw_line(axes, line, names.index(line.label), len(names), spread=0.04)
         axes.set_title(panel.title, loc="left", fontsize=9)
         ticks = [as_label(tick) for tick in panel.ticks]
         axes.set_xticks(range(len(ticks)), ticks)
@@ -74,4 +74,4 @@ def small_multiples(
         list(seen.values()), list(seen), loc="upper left", bbox_to_anchor=(0.1, 1.0), fontsize=9,
         frameon=False,
     )  # fmt: skip
-    _save(figure, path)
+    save(figure, path)

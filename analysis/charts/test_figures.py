@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from analysis.charts import figures, figures_slo
-from analysis.charts.figures import CARD, INK, SPARE, STYLES, Line, Track, caption, nothing_to_draw
+from analysis.charts.base import CARD, INK, SPARE, STYLES, Line
+from analysis.charts.figures import Track, caption, nothing_to_draw
 from analysis.charts.figures_sweeps import Panel, small_multiples
 
 NAN = math.nan

@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from analysis.charts import figures_models
-from analysis.charts.figures import CARD, caption
+from analysis.charts.base import CARD
+from analysis.charts.figures import caption
 from analysis.cli import app
 from analysis.models import Prediction, RefusalAccount, predict
 from analysis.models.conflicts import Side

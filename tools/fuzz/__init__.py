@@ -82,6 +82,8 @@ class Fuzzer:
     def import_all(self) -> None:
         """Import what the calls need, before memory is limited and files are watched."""
         import matplotlib
+        import pyarrow.csv
+        import pyarrow.parquet
         import scipy.special  # noqa: F401
         import typer.main
 
@@ -96,6 +98,7 @@ class Fuzzer:
             door = importlib.import_module(room)
             for name in door.__all__:
                 getattr(door, name)
+        pyarrow.array(["the first one"])  # with it a GiB of addresses is reserved, not used
         matplotlib.get_configdir(), matplotlib.get_cachedir()  # made once, where a user has none
 
     def call(self, argv: Sequence[str]) -> None:

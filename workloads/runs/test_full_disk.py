@@ -107,7 +107,7 @@ def test_a_database_that_may_not_grow_is_said_first(tmp_path, module, base):
     done = ran(tmp_path, *argv)
     assert done.process.returncode == 1, done.why
     assert done.first.endswith(
-        "database or disk is full. What was measured is a disk that fills: free some space, or "
+        "database or disk is full. This run measured a disk that fills: free some space, or "
         "give another folder with --databases."
     ), done.why
     rows = done.made.workers[0].attempts

@@ -51,11 +51,11 @@ TEXTS = {
     LIMIT: "met a limit of the engine or of the system",
 }
 REMEDIES = {
-    FULL: "What was measured is a disk that fills: free some space, or give another folder with "
+    FULL: "This run measured a disk that fills: free some space, or give another folder with "
     "--databases.",
-    IO: "Whether those that failed in COMMIT were applied nobody knows. What was measured is a "
-    "disk that fails: look into the system's log.",
-    LIMIT: "What was measured is that limit.",
+    IO: "Whether those that failed in COMMIT were applied nobody knows. This run measured a disk "
+    "that fails: look into the system's log.",
+    LIMIT: "This run measured that limit.",
 }
 
 
