@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,6 +27,7 @@ from workloads.records.columns import (
     History,
     load,
 )
+from workloads.records.elle_blocks import Began, Block, Unusual, uncollected
 from workloads.records.elle_lines import (
     CHUNK_BYTES,
     NEMESES,
@@ -54,6 +55,7 @@ SUFFIXES = (".edn", ".json", ".jsonl", ".npz")
 MOST_WHOLE_BYTES = 1 << 30  # of a file that can't be read piece by piece
 _MOST_KINDS = 16
 _WRITES = dict(zip(("append", "w"), MODELS, strict=True))
+LOOKED_AT = 64  # lines at once until the model is known
 _MOST_WAITING = 10_000  # transactions without a write, after which reads tell the model
 
 
@@ -105,9 +107,13 @@ def _read(path: Path, file: BinaryIO, model: str | None, otherwise: str) -> Hist
     edn = path.suffix == ".edn"
     pairs = _Pairing(path, model, otherwise)
     if not edn and head.lstrip()[:1] != b"[":
-        for lines in json_chunks(path, file, head):
-            pairs.feed(lines)
-        return pairs.finish()
+        with uncollected():
+            for lines in json_chunks(path, file, head):
+                if isinstance(lines, tuple):
+                    pairs.feed_block(*lines)
+                else:
+                    pairs.feed(lines)
+            return pairs.finish()
     # Its size is asked first: a file may claim any that has no byte on the disk.
     raw, more = io.BytesIO(), os.fstat(file.fileno()).st_size > MOST_WHOLE_BYTES
     while head and not more:
@@ -122,9 +128,7 @@ def _read(path: Path, file: BinaryIO, model: str | None, otherwise: str) -> Hist
     return pairs.finish()
 
 
-# An invocation: its place, its label, its value, the line that holds it, its :f.
-_Began = tuple[int, int, Any, int, Any]
-_Ended = tuple[int, _Began, int, int, Any, int]  # what `_Pairing._add` takes
+_Ended = tuple[int, Began, int, int, Any, int]  # what `_Pairing._add` takes
 
 
 class _Pairing:
@@ -138,7 +142,7 @@ class _Pairing:
         self.path = path
         self.builder = Builder(model or otherwise)
         self.waiting: list[_Ended] | None = None if model else []  # until the model is known
-        self.open: dict[int, _Began] = {}  # by session
+        self.open: dict[int, Began] = {}  # by session
         self.at = 0
         self.last_index = -1
         self.nemeses = 0
@@ -193,9 +197,31 @@ class _Pairing:
             if isinstance(value, msgspec.Raw):
                 opened[session] = (begin, label, value.copy(), number, f.copy())
 
-    def _add(
-        self, session: int, began: _Began, at: int, code: int, value: Any, number: int
-    ) -> None:
+    def feed_block(self, first: int, lines: Sequence[Line]) -> None:
+        """Take operation maps that follow one another, from line `first` on; the same as `feed`."""
+        start = 0
+        while self.waiting is not None and start < len(lines):
+            some = lines[start : start + LOOKED_AT]
+            self.feed(enumerate(some, first + start))
+            start += len(some)
+        if start:
+            first, lines = first + start, lines[start:]
+        try:
+            block = Block(first, lines, self.at, self.last_index, self.open, self.builder.sessions)
+        except Unusual:
+            self.feed(enumerate(lines, first))
+            return
+        try:
+            block.add(self.builder)
+        except Unusual:
+            for i in range(len(block)):
+                self._add(*block.one(i))
+        block.update(self.open)
+        self.at += len(lines)
+        self.last_index = block.last_index
+        self.nemeses += block.nemeses
+
+    def _add(self, session: int, began: Began, at: int, code: int, value: Any, number: int) -> None:
         """Number : the line on which the value is."""
         if self.waiting is not None:
             self._wait((session, began, at, code, value, number))

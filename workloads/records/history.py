@@ -172,6 +172,11 @@ class Builder:
         self._ops += count
         return count
 
+    def add_columns(self, rows: np.ndarray) -> None:
+        """Add operations of transactions whose rows are added too: kind, key, value, length."""
+        self.op_rows.frombytes(rows.tobytes())
+        self._ops += len(rows)
+
     def _verbs(self) -> str:
         return f"{'append' if self.model == 'list-append' else 'w'}, r, rp of {self.model}"
 
