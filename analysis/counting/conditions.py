@@ -88,6 +88,9 @@ def facts(manifest: Manifest) -> dict[str, Any]:
     if retry.policy != "none":
         found["most_tries"] = retry.most_tries
     found |= {**plan.params, **manifest.scenario.params}
+    # As the workers had it: one whose build does not load takes the other.
+    if loops := sorted({entry.loop for entry in manifest.workers} - {""}):
+        found["loop"] = " or ".join(loops)
     return found | _libraries(manifest) | _surroundings(manifest)
 
 

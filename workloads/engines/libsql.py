@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from workloads.engines.engine import Identity, Promise, Refusal, Settings
+from workloads.engines.hot_path import c_hot_path
 from workloads.engines.refusals import not_conflict, which_lock
 from workloads.engines.session import DriverSession
 from workloads.engines.statements import checked_count, with_literals
@@ -88,22 +89,13 @@ class LibsqlSession(DriverSession):
         execute = connection.execute
         has_read = False
         counts: dict[str, int] = {}
-        count_of = counts.get
+        in_c = c_hot_path()
+        plain = as_they_are if in_c is None else in_c.as_they_are
 
         def rows(sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
             nonlocal has_read
-            if count_of(sql) != len(params):
-                checked_count(counts, sql, params, "libSQL")
-            for value in params:
-                if value.__class__ is int:
-                    if not LOW <= value <= HIGH:
-                        sql = _exact(sql, params)
-                        break
-                elif value.__class__ is str:
-                    if "\0" in value:
-                        raise ValueError(NUL)
-                elif not isinstance(value, PLAIN):
-                    raise TypeError(_kind(value))
+            if not plain(counts, sql, params):
+                sql = _checked(counts, sql, params)
             # Fetched also where no row is wanted: INSERT ... RETURNING is run, and its conflict
             # raised, only then. A statement without columns gives None.
             fetched = execute(sql, params).fetchall()
@@ -186,7 +178,45 @@ def _too_old() -> str | None:
     )
 
 
-def _exact(sql: str, params: tuple[Any, ...]) -> str:
+def as_they_are(counts: dict[str, int], sql: str, params: Sequence[Any]) -> bool:
+    """Whether a text is known to take so many parameters, each of which arrives as it is.
+
+    counts : the parameters of the texts that are known. hot_path.c has the same in C; False is no
+    verdict yet, `_checked` has it.
+    """
+    if counts.get(sql) != len(params):
+        return False
+    for value in params:
+        if value.__class__ is int:
+            if not LOW <= value <= HIGH:
+                return False
+        elif value.__class__ is str:
+            if "\0" in value:
+                return False
+        elif not isinstance(value, PLAIN):
+            return False
+    return True
+
+
+def _checked(counts: dict[str, int], sql: str, params: Sequence[Any]) -> str:
+    """The text to run for parameters that need a closer look. Raises for those that would not
+    arrive as they are.
+    """
+    if counts.get(sql) != len(params):
+        checked_count(counts, sql, params, "libSQL")
+    for value in params:
+        if value.__class__ is int:
+            if not LOW <= value <= HIGH:
+                return _exact(sql, params)
+        elif value.__class__ is str:
+            if "\0" in value:
+                raise ValueError(NUL)
+        elif not isinstance(value, PLAIN):
+            raise TypeError(_kind(value))
+    return sql
+
+
+def _exact(sql: str, params: Sequence[Any]) -> str:
     """The text with its large integers as literals, which the binding would bind as REAL."""
     large = [value.__class__ is int and not LOW <= value <= HIGH for value in params]
     for value, is_large in zip(params, large, strict=True):

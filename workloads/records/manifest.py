@@ -161,6 +161,10 @@ class RecordedPlan(Part):
         "exec", description="how processes start: fork or exec (default: fork, where it can be)"
     )
     """Older runs, which do not say it, started theirs by exec."""
+    loop: Literal["C", "Python"] = Field(
+        "Python", description="its hot loop: C or Python (default: C where `make setup` built it)"
+    )
+    """Older runs, which do not say it, had the loop in Python. Each worker says what it had."""
     deadline_s: float = Field(
         15, gt=0, le=3_600, description="wait so long for a worker that hangs, s"
     )
@@ -236,6 +240,7 @@ class WorkerEntry(Part):
     account: Text = ""
     opened: StrictBool = True  # it came as far as its first row
     pragmas: dict[Text, Any] = Field(default_factory=dict)  # as read back
+    loop: Literal["", "C", "Python"] = ""  # "": a checkpointer, or an older run: Python
     cpu_s: Amount | None = None
     cpus: tuple[Cpu, ...] = ()
     idle_checkpoints: Number = 0

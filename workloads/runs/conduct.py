@@ -638,6 +638,7 @@ class _Making:
             account=account,
             opened=rec.segment_path(self.folder, worker, 0).exists(),
             pragmas=written.get("pragmas", {}),
+            loop=written.get("loop", ""),
             cpu_s=written.get("cpu_s"),
             cpus=written.get("cpus", ()),
             idle_checkpoints=written.get("idle_checkpoints", 0),

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from workloads.engines import MODES, Engine, Settings, find_engine
+from workloads.engines import (
+    MODES,
+    Engine,
+    Loop,
+    Settings,
+    can_loop_in_c,
+    find_engine,
+    usual_loop,
+)
 from workloads.errors import EngineMissing, PlanError, UnknownName, nearest, shortened
 from workloads.files import visible
 from workloads.processes import StartMethod, can_fork, start_method
@@ -41,6 +49,7 @@ class Plan(RecordedPlan):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     start: StartMethod = Field(default_factory=start_method)
+    loop: Loop = Field(default_factory=usual_loop)
 
     def recorded(self) -> RecordedPlan:
         """As it goes into a manifest: every field of it, also those that nobody gave."""
@@ -143,6 +152,11 @@ def make_plan(**values: Any) -> Plan:
     _formats_agree(plan, engines)
     if plan.start == "fork" and not can_fork():
         raise PlanError("--start fork: this system cannot fork them. Give --start exec.")
+    if plan.loop == "C" and not can_loop_in_c():
+        raise PlanError(
+            "--loop C: the hot loop in C is not built here. Build it with make setup, or give "
+            "--loop Python."
+        )
     plan.shape()
     if plan.cpus:
         allowed = os.sched_getaffinity(0)

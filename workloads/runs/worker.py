@@ -33,18 +33,21 @@ from workloads.engines import (
     NotRecorded,
     Session,
     Settings,
+    choose_loop,
     classifier,
     find_engine,
     layout_of,
     log_path,
     logs_of,
+    loop_in_use,
     save_history,
     trees_of,
 )
 from workloads.processes import die_with_parent, leave
 from workloads.runs import control as control_block
 from workloads.runs.control import ControlBlock
-from workloads.runs.pacing import ARRIVALS, arrivals, retry_wait, thinker, wait_until
+from workloads.runs.hot_path import Parts, tries_of
+from workloads.runs.pacing import ARRIVALS, LONG_S, arrivals, retry_wait, thinker, wait_until
 from workloads.runs.plan import ROLES, Plan
 from workloads.runs.trouble import NOT_RECORDED
 from workloads.scenarios import (
@@ -333,6 +336,9 @@ def work(job: Job, worker: int, control: ControlBlock) -> None:
         if plan.cpus or plan.pin:
             cpus = plan.cpus or tuple(sorted(os.sched_getaffinity(0)))
             os.sched_setaffinity(0, {cpus[worker % len(cpus)]} if plan.pin else set(cpus))
+        choose_loop(plan.loop)  # before a session takes its part of it
+        if role in TRANSACTING:
+            about["loop"] = loop_in_use()
         engine = find_engine(engine_name)
         # Before anything opens a connection: a library takes a log best while nobody uses it.
         read_log = engine.listen() if hasattr(engine, "listen") else None
@@ -485,124 +491,119 @@ def _loop(
     recorder: rec.AttemptRecorder,
     control: ControlBlock,
 ) -> dict[str, Any]:
-    """Transactions until the run ends. The one hot loop: everything it needs is a local.
+    """Transactions until the run ends: what becomes of each try that does not commit.
 
+    Those that commit are made by `workloads.runs.hot_path`, one after the other.
     Raises InvariantBroken (after closing the row) and OSError (the recording's disk is full).
     """
     session = context.session
     assert session is not None
-    begin, commit, rollback = session.begin, session.commit, session.rollback
-    refused, thought = classifier(session), context.thought
-    draw, bodies = scenario.draw(context), tuple(scenario.bodies(context))
-    acknowledged = scenario.acknowledged(context)
+    rollback, refused, thought = session.rollback, classifier(session), context.thought
     wait = retry_wait(plan.retry.policy, plan.retry.base_us, plan.retry.cap_us, context.seed)
     most_tries = 1 if plan.retry.policy == "none" else plan.retry.most_tries
-    rate = plan.rate if context.role == "writer" else plan.read_rate
-    numbers, now, sleep = control.numbers, time.monotonic_ns, time.sleep
-    start_of_run, stop_ns = numbers[control_block.START_NS], numbers[control_block.STOP_NS]
-    due = arrivals(rate / context.of, start_of_run, context.rng(ARRIVALS)) if rate else None
-    most = plan.transactions or -1
-    open_row, close_row, close_at = (
-        rec.OPEN_PART.pack_into,
-        rec.CLOSE_PART.pack_into,
-        rec.CLOSE_AT,
-    )
-    row_bytes, state, stop = rec.ROW_BYTES, control_block.STATE, control_block.STOP
+    made = tries_of(_parts(plan, context, scenario, control))
+    run, numbers, state, stop = made.run, control.numbers, control_block.STATE, control_block.STOP
+    stop_ns = numbers[control_block.STOP_NS]
+    close_row, close_at = rec.CLOSE_PART.pack_into, rec.CLOSE_AT
     buffer, offset, limit = recorder.buffer, recorder.offset, recorder.limit
     txn = failures = 0
+    tries = 1
 
-    while txn != most:
-        intended = start = now()
-        if start >= stop_ns or numbers[state] == stop:
-            break
-        drawn = draw()
-        kind, args = drawn
-        body = bodies[kind]
-        if due is not None:
-            intended = due()
-            if intended > start:
-                wait_until(min(intended, stop_ns), context.stopping)
-                start = now()
-                if start >= stop_ns or numbers[state] == stop:
-                    break
-        tries = 1
-        while True:
-            open_row(buffer, offset, intended, start, txn, tries, kind, 0)
-            begun = worked = 0
-            phase = 1  # BEGIN, STATEMENT, COMMIT of workloads.records.attempts
-            try:
-                begin()
-                begun = now()
-                phase = 2
-                result = body(args)
-                worked = now()
-                phase = 3
-                commit()
-                end = now()
-            except NotRecorded:
+    while True:
+        try:
+            is_over = run(buffer, offset, limit, txn, tries)
+        except BaseException as error:
+            phase, end, offset = made.phase, made.end, made.offset
+            if not phase:
+                raise
+            times = made.begun, made.worked, end
+            if isinstance(error, NotRecorded):
                 # Nothing was begun: the row, which was opened before BEGIN, is one never used.
-                open_row(buffer, offset, 0, 0, 0, 0, 0, 0)
+                rec.OPEN_PART.pack_into(buffer, offset, 0, 0, 0, 0, 0, 0)
                 raise
-            except InvariantBroken:
-                close_row(
-                    buffer, offset + close_at, begun, worked, now(), 0, 0, rec.FAILED, 0, phase
-                )  # the sentence is the finding's: messages are the engines' own
-                raise
-            except BaseException as error:
-                end = now()
-                # A statement is not timed by itself, which every one of them would pay for: what
-                # it took is known up to the statements before it.
-                since = (start, start, max(begun, thought[0]), worked)[phase]
-                outcome, conflict, message, over = refused(error, phase, end - since)
-                mistake = _mistake(error) if phase == 2 else ""
-                close_row(
-                    buffer, offset + close_at, begun, worked, end, 0,
-                    recorder.message(message), outcome, conflict, phase,
-                )  # fmt: skip
-                if phase == 2:
-                    at = offset + rec.WITHIN_AT
-                    buffer[at : at + 3] = rec.packed_within(end - since)
-                del error
-                if not over:
-                    rollback()
-                offset += row_bytes
-                if recorder.full is not None:
-                    raise recorder.full from None
-                if offset == limit:
-                    buffer, offset, limit = recorder.roll()
-                if mistake:
-                    return {"state": "scenario failed", "account": mistake}
-                if outcome != rec.CONFLICT:
-                    failures += 1
-                    if failures == MOST_FAILURES:
-                        return {
-                            "state": "gave up",
-                            "account": f"{MOST_FAILURES} transactions in a row failed, "
-                            f"the last with: {message}",
-                        }
-                    break
-                if tries == most_tries or end >= stop_ns or numbers[state] == stop:
-                    break
-                if (pause := wait(tries)) > 0:
-                    if pause < 0.05:
-                        sleep(pause)
-                    else:  # long enough for the run to end meanwhile
-                        wait_until(min(now() + int(pause * 1e9), stop_ns), context.stopping)
-                        if now() >= stop_ns or numbers[state] == stop:
-                            break
-                tries = min(tries + 1, 65_535)
-                start = now()
-                continue
-            close_row(buffer, offset + close_at, begun, worked, end, result or 0, 0, 1, 0, 0)
-            offset += row_bytes
-            failures = 0
-            if acknowledged is not None:
-                acknowledged(drawn, result or 0)
-            if offset == limit:
-                buffer, offset, limit = recorder.roll()
-            break
-        txn += 1
-    return {}
+            if isinstance(error, InvariantBroken):
+                close_row(buffer, offset + close_at, *times, 0, 0, rec.FAILED, 0, phase)
+                raise  # the sentence is the finding's: messages are the engines' own
+            # A statement is not timed by itself, which every one of them would pay for: what
+            # it took is known up to the statements before it.
+            since = (0, made.start, max(made.begun, thought[0]), made.worked)[phase]
+            outcome, conflict, message, over = refused(error, phase, end - since)
+            mistake = _mistake(error) if phase == rec.STATEMENT else ""
+            close_row(
+                buffer, offset + close_at, *times, 0,
+                recorder.message(message), outcome, conflict, phase,
+            )  # fmt: skip
+            if phase == rec.STATEMENT:
+                at = offset + rec.WITHIN_AT
+                buffer[at : at + 3] = rec.packed_within(end - since)
+            if made.txn != txn:
+                txn, failures = made.txn, 0  # others committed before this one
+            tries = made.tries
+        else:
+            if is_over:
+                return {}
+            txn, tries, failures = made.txn, 1, 0
+            buffer, offset, limit = recorder.roll()
+            continue
+        if not over:
+            rollback()
+        offset += rec.ROW_BYTES
+        if recorder.full is not None:
+            raise recorder.full
+        if offset == limit:
+            buffer, offset, limit = recorder.roll()
+        if mistake:
+            return {"state": "scenario failed", "account": mistake}
+        if outcome != rec.CONFLICT:
+            failures += 1
+            if failures == MOST_FAILURES:
+                return {
+                    "state": "gave up",
+                    "account": f"{MOST_FAILURES} transactions in a row failed, "
+                    f"the last with: {message}",
+                }
+        elif not (tries == most_tries or end >= stop_ns or numbers[state] == stop) and _waited(
+            wait(tries), stop_ns, control
+        ):
+            tries = min(tries + 1, 65_535)
+            continue
+        txn, tries = txn + 1, 1
+
+
+def _parts(plan: Plan, context: WorkerContext, scenario: Scenario, control: ControlBlock) -> Parts:
+    """The parts of a worker's transactions."""
+    assert context.session is not None
+    numbers = control.numbers
+    rate = plan.rate if context.role == "writer" else plan.read_rate
+    draw, bodies = scenario.draw(context), tuple(scenario.bodies(context))
+    acknowledged = scenario.acknowledged(context)
+    start_ns = numbers[control_block.START_NS]
+    due = arrivals(rate / context.of, start_ns, context.rng(ARRIVALS)) if rate else None
+    return Parts(
+        begin=context.session.begin,
+        commit=context.session.commit,
+        draw=draw,
+        bodies=bodies,
+        due=due,
+        acknowledged=acknowledged,
+        stopping=context.stopping,
+        numbers=numbers,
+        state=control_block.STATE,
+        stop=control_block.STOP,
+        stop_ns=numbers[control_block.STOP_NS],
+        most=plan.transactions or -1,
+    )
+
+
+def _waited(pause_s: float, stop_ns: int, control: ControlBlock) -> bool:
+    """Wait before a transaction is tried again. False where the run ended meanwhile."""
+    if pause_s <= 0:
+        return True
+    if pause_s < LONG_S:
+        time.sleep(pause_s)
+        return True
+    wait_until(min(time.monotonic_ns() + int(pause_s * 1e9), stop_ns), control.stopping)
+    return time.monotonic_ns() < stop_ns and not control.stopping()
 
 
 MISTAKES = (NameError, AttributeError, TypeError, KeyError, IndexError, ZeroDivisionError)
