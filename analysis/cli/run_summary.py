@@ -191,6 +191,12 @@ def doubts(run: Run, counted: Count) -> list[str]:
                 f"Contaminated: {what} {percent(share)} of the machine's CPU time while it "
                 f"was measured (limit {percent(FOREIGN_LIMIT)})."
             )
+    loops = [entry.loop for entry in run.manifest.workers if entry.loop]
+    if other := sum(loop != run.manifest.plan.loop for loop in loops):
+        lines.append(
+            f"{other} of {times(len(loops), 'worker')} had the hot loop in Python, and not, as "
+            "planned, the quicker one in C: its build does not load. Run: make clean setup"
+        )
     if counted.steady is not None and counted.steady.state == UNSTEADY:
         lines.append(
             "No steady state: the rate still changed in the second half of the run (MSER-5), or "

@@ -16,7 +16,7 @@ from workloads.engines import PRAGMAS
 from workloads.errors import PlanError, RunError, nearest
 from workloads.records import Machine, Manifest
 from workloads.runs import ROLES, Plan, file_of
-from workloads.scenarios import Shape
+from workloads.scenarios import TRANSACTING, Shape
 
 NEVER = ("machine", "oversubscribed")
 """Facts that can't be factors: the ratio would be the machines', or the neighbours'."""
@@ -36,6 +36,7 @@ GROUPS = {
     "engine_version": tuple(f"{who}.{part}" for who in ("database", *ROLES) for part in IDENTITY),
     "pragmas": tuple(f"{role}.{name}" for role in ROLES for name in PRAGMAS.values()),
     "commit": ("source",),
+    "loop": tuple(f"{role}.loop" for role in TRANSACTING),
 }
 """Names for --vary that stand for several facts."""
 
@@ -88,9 +89,6 @@ def facts(manifest: Manifest) -> dict[str, Any]:
     if retry.policy != "none":
         found["most_tries"] = retry.most_tries
     found |= {**plan.params, **manifest.scenario.params}
-    # As the workers had it: one whose build does not load takes the other.
-    if loops := sorted({entry.loop for entry in manifest.workers} - {""}):
-        found["loop"] = " or ".join(loops)
     return found | _libraries(manifest) | _surroundings(manifest)
 
 
@@ -112,6 +110,10 @@ def _libraries(manifest: Manifest) -> dict[str, Any]:
         for pragma in dict.fromkeys(name for pragmas in entries for name in pragmas):
             values = sorted({str(pragmas.get(pragma)) for pragmas in entries if pragmas})
             found[f"{role}.{pragma}"] = " or ".join(values)
+    for role in TRANSACTING:
+        # As its workers had it: one whose build does not load takes the other.
+        if loops := {e.loop or manifest.plan.loop for e in manifest.workers if e.role == role}:
+            found[f"{role}.loop"] = " or ".join(sorted(loops))
     return found
 
 
@@ -181,6 +183,8 @@ def confounders(found: Collection[Difference], factors: Collection[str]) -> list
     for name, pragma in PRAGMAS.items():
         if name in asked:
             implied |= {f"{role}.{pragma}" for role in ROLES}
+    if "loop" in asked:
+        implied |= set(GROUPS["loop"])
     if "retry" in asked:
         implied |= {"retry_base_us", "retry_cap_us", "most_tries"}
     if "scenario" in asked:

@@ -54,6 +54,8 @@ CHANGES = [
     (("plan", "retry", {"policy": "none"}), "retry"),
     (("plan", "retry", {"policy": "exponential", "base_us": 5, "cap_us": 5e4}), "retry_base_us"),
     (("scenario", "params", {"rows": 5}), "rows"),
+    (("plan", "loop", "C"), "loop"),
+    (("workers", 0, "loop", "C"), "writer.loop"),
     (("workers", 0, "pragmas", {"synchronous": 0}), "writer.synchronous"),
     (("workers", 4, "pragmas", {"synchronous": 0}), "reader.synchronous"),
     (("engines", "libsql", "version", "3.51.3"), "writer.version"),
@@ -207,3 +209,15 @@ def test_every_field_of_a_plan_is_a_fact_or_left_out_on_purpose(manifest):
     for name in Plan.model_fields:
         idle = name in ("checkpoint", "checkpoint_engine", "checkpoint_pause_ms")
         assert name in of_manifest or name in ("params", "cpus", *LIMITS) or idle, name
+
+
+def test_an_older_run_had_the_loop_in_python_and_a_worker_may_have_another_than_planned(manifest):
+    newer = copy.deepcopy(manifest)
+    newer["plan"]["loop"] = "Python"
+    for entry in newer["workers"]:
+        entry["loop"] = "Python"
+    assert differences(manifest, newer) == []
+    planned = changed(newer, "plan", "loop", "C")  # and none of its workers could
+    found = differences(changed(planned, "workers", 0, "loop", "C"), planned)
+    assert [d.text() for d in found] == ["writer.loop (C or Python against Python)"]
+    assert confounders(found, asked_for(found)) == found

@@ -272,6 +272,17 @@ def test_a_run_folder_is_said_in_the_same_words_as_the_run(tmp_path):
         assert part in text
 
 
+def test_a_worker_that_had_another_loop_than_planned_is_said():
+    rows = drawn_run(5).workers[0].attempts
+    workers = [made_worker(number, rows, loop=loop) for number, loop in enumerate(("C", "Python"))]
+    run = made_run(workers)
+    run.manifest.plan.loop = "C"
+    (said,) = [line for line in doubts(run, count(run)) if "hot loop" in line]
+    assert said.startswith("1 of 2 workers had the hot loop in Python")
+    alike = made_run([made_worker(0, rows, loop="Python")])
+    assert not [line for line in doubts(alike, count(alike)) if "hot loop" in line]
+
+
 def test_a_run_without_a_single_attempt_is_said_and_not_an_error():
     text = "\n".join(summary_lines(made_run([made_worker(0, attempts())])))
     assert "0 tx/s committed" in text
