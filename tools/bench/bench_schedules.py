@@ -54,7 +54,12 @@ half as much again, as those ratios moved by half. Turso, and a process a sessio
 """
 
 LEAST_JUDGED = 0.5
-"""Schedules judged a second, at least, to schedules played alone."""
+"""Schedules judged a second, at least, to schedules played alone.
+
+Measured on two cores with a load of 8: 0.59 to 0.65 on libSQL and SQLite, 0.70 on Turso, 0.78 on
+the branch, 0.74 to 0.89 with a process a session. By the full checker alone: 0.25 to 0.29, 0.43,
+0.51, 0.40 to 0.60.
+"""
 
 CHUNK = 20
 """Schedules run in one go, before the bare loop has its turn."""

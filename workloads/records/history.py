@@ -116,8 +116,9 @@ class Builder:
         """
         code = TXN_OUTCOMES.index(outcome) if isinstance(outcome, str) else outcome
         stop = NEVER if code == TXN_UNKNOWN or end is None else end
-        if not all(abs(moment) < 2**62 or moment == NEVER for moment in (begin, stop, label or 0)):
-            raise ValueError("a time or a number has more than 62 bits")
+        for moment in (begin, stop, label or 0):
+            if not -(2**62) < moment < 2**62 and moment != NEVER:
+                raise ValueError("a time or a number has more than 62 bits")
         count = self.add_ops(ops, code == TXN_COMMITTED)
         session_id, database_id = self.sessions.place(session), self.databases.place(database)
         if label is None:
