@@ -378,7 +378,7 @@ def _latency(tally: Tally) -> Table:
     table = _table("latency", *PERCENTILES)
     each = tally.latency()
     for stage in STAGES:
-        if stage == "queueing" and not tally.latency_ns[stage].any():
+        if stage == "queueing" and not tally.most_ns[stage]:
             continue  # a closed loop has no queue
         values = tally.whole() if stage == "whole" else np.stack([each[stage]] * 2, axis=-1)
         table.add_row(stage, *(at_least(*pair) for pair in values.tolist()))

@@ -43,7 +43,6 @@ from analysis.statistics import (
     Ratio,
     family_p,
     holm,
-    percentiles,
     ratio_over_blocks,
     seed_of,
     sign_flip_p,
@@ -52,7 +51,7 @@ from analysis.statistics import (
 
 def _percentile(name: str) -> Callable[[Tally], float]:
     at = PERCENTILES.index(name)
-    return lambda tally: float(percentiles(tally.whole_ns)[at])
+    return lambda tally: float(tally.whole()[at, 0])
 
 
 MEASURES: dict[str, Callable[[Tally], float]] = {

@@ -57,14 +57,14 @@ def resampled(cell: CountedCell, measure: str, role: str, seed: int = 0) -> np.n
     edges = np.linspace(first, stop, BINS + 1)
     counts = {name: np.zeros(BINS) for name in ("committed", "conflict", "finished")}
     for worker in run.role(role):
-        rows = worker.attempts
-        end, outcome = ends_ns(rows, stop), rows["outcome"]
-        for name, wanted in (
-            ("committed", outcome == COMMITTED),
-            ("conflict", outcome == CONFLICT),
-            ("finished", outcome != UNKNOWN),
-        ):
-            counts[name] += np.histogram(end[wanted], edges)[0]
+        for rows in worker.rows.pieces():
+            end, outcome = ends_ns(rows, stop), rows["outcome"]
+            for name, wanted in (
+                ("committed", outcome == COMMITTED),
+                ("conflict", outcome == CONFLICT),
+                ("finished", outcome != UNKNOWN),
+            ):
+                counts[name] += np.histogram(end[wanted], edges)[0]
     above = counts["committed" if measure == "throughput" else "conflict"]
     if not above.any():
         return None

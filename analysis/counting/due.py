@@ -102,7 +102,7 @@ def arrivals_of(run: Run, worker: WorkerRecord) -> np.ndarray:
     are too many, or where the worker's rows are not those that its seed draws.
     """
     stop, start = run.window_ns[1], run.manifest.window.start_ns
-    rate, rows = rate_of(run, worker.role), worker.attempts
+    rate = rate_of(run, worker.role)
     if not rate:
         why = f"a closed loop (its {worker.role}s had no rate) has no intended rate."
         raise NotDrawn(run.name, why)
@@ -115,7 +115,7 @@ def arrivals_of(run: Run, worker: WorkerRecord) -> np.ndarray:
         why = f"its arrivals cannot be drawn again ({str(error).splitlines()[0]})."
         raise NotDrawn(run.name, why) from error
     expected = rate * max(stop - start, 0) / 1e9
-    made = max(sum(len(w.attempts) for w in run.role(worker.role)), len(rows) * context.of)
+    made = max(sum(len(w.rows) for w in run.role(worker.role)), len(worker.rows) * context.of)
     limit = max(MOST_DRAWN, 2 * made)
     if expected > limit:
         raise NotDrawn(
@@ -125,14 +125,19 @@ def arrivals_of(run: Run, worker: WorkerRecord) -> np.ndarray:
         )
     most = plan.transactions or 2 * limit
     due = due_before(stop, rate / context.of, start, context.rng(ARRIVALS), most)
-    opened = rows[(rows["attempt"] == 1) & (rows["txn"] < due.size)]
-    if not np.array_equal(opened["intended_ns"], due[opened["txn"]]):
+    if not all(_are_drawn(rows, due) for rows in worker.rows.pieces()):
         raise NotDrawn(
             str(run.folder),
             f"worker {worker.worker}'s intended starts are not those that its seed draws: it was "
             "made by another version of cwkit. Make the run again.",
         )
     return due
+
+
+def _are_drawn(rows: np.ndarray, due: np.ndarray) -> bool:
+    """Whether the intended starts of these rows are those that were drawn."""
+    opened = rows[(rows["attempt"] == 1) & (rows["txn"] < due.size)]
+    return np.array_equal(opened["intended_ns"], due[opened["txn"]])
 
 
 class Became(NamedTuple):
@@ -149,35 +154,37 @@ class Became(NamedTuple):
     given_up: np.ndarray
     unknown: np.ndarray
 
+    @classmethod
+    def of(cls, due: np.ndarray, stop: int) -> Became:
+        """None of them begun at the end of a window."""
+        waited = np.maximum(stop - due, 0).astype(float)
+        flags = (np.zeros(due.size, bool) for _ in range(3))
+        return cls(np.zeros(due.size, np.int64), waited, *flags)
+
+    def add(self, rows: np.ndarray, lasts: np.ndarray, left: np.ndarray, due: np.ndarray) -> None:
+        """Some transactions of the worker.
+
+        lasts : index of each one's last row. left : those given up by the policy's word.
+        """
+        known = rows["txn"][lasts] < due.size
+        final, left = rows[lasts][known], left[known]
+        at, outcome = final["txn"], final["outcome"]
+        self.begun[at] = True
+        self.unknown[at[outcome == UNKNOWN]] = True
+        over = at[(outcome == FAILED) | ((outcome == CONFLICT) & left)]
+        self.given_up[over], self.least_ns[over] = True, np.inf
+        # Nobody knows whether it was committed, and if so when: no sooner than it came so far.
+        lost = final[outcome == UNKNOWN]
+        seen = np.maximum(np.maximum(lost["start_ns"], lost["begun_ns"]), lost["worked_ns"])
+        self.least_ns[lost["txn"]] = np.maximum(seen - due[lost["txn"]], 0)
+        committed = final[outcome == COMMITTED]
+        self.done_ns[committed["txn"]] = committed["end_ns"]
+        self.least_ns[committed["txn"]] = committed["end_ns"] - due[committed["txn"]]
+
     @property
     def waiting(self) -> np.ndarray:
         """Those that were not served, and may still be."""
         return (self.done_ns == 0) & ~self.given_up & ~self.unknown
-
-
-def became(
-    rows: np.ndarray, lasts: np.ndarray, left: np.ndarray, due: np.ndarray, stop: int
-) -> Became:
-    """How a worker's arrivals stood at the end of a window.
-
-    lasts : index of each transaction's last row. left : those given up by the policy's word.
-    """
-    known = rows["txn"][lasts] < due.size
-    final, left = rows[lasts][known], left[known]
-    at, outcome = final["txn"], final["outcome"]
-    done, least = np.zeros(due.size, np.int64), np.maximum(stop - due, 0).astype(float)
-    begun, given_up, unknown = (np.zeros(due.size, bool) for _ in range(3))
-    begun[at], unknown[at[outcome == UNKNOWN]] = True, True
-    given_up[at[(outcome == FAILED) | ((outcome == CONFLICT) & left)]] = True
-    least[given_up] = np.inf
-    # Nobody knows whether it was committed, and if so when: no sooner than it came so far.
-    lost = final[outcome == UNKNOWN]
-    seen = np.maximum(np.maximum(lost["start_ns"], lost["begun_ns"]), lost["worked_ns"])
-    least[lost["txn"]] = np.maximum(seen - due[lost["txn"]], 0)
-    committed = final[outcome == COMMITTED]
-    done[committed["txn"]] = committed["end_ns"]
-    least[committed["txn"]] = committed["end_ns"] - due[committed["txn"]]
-    return Became(done, least, begun, given_up, unknown)
 
 
 def due_in(due: np.ndarray, each: Became, window_ns: tuple[int, int], per_s: float) -> Due:

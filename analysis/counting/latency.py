@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.counting.tally import Tally
-from analysis.statistics import percentile_intervals
+from analysis.statistics import Series, percentile_intervals
 from analysis.wording import at_least, duration, interval
 
 
@@ -29,11 +29,11 @@ def latency_intervals(tally: Tally, stage: str = "whole", *, seed: int = 0) -> n
     """
     if stage == "whole":
         return percentile_intervals(whole_in_order(tally), seed=seed)
-    order = np.argsort(tally.ends_ns, kind="stable")
-    return percentile_intervals(tally.latency_ns[stage][order], seed=seed)
+    return percentile_intervals(tally.times.series_in_order(stage), seed=seed)
 
 
-def whole_in_order(tally: Tally) -> np.ndarray:
+def whole_in_order(tally: Tally) -> Series:
     """`Tally.whole_ns` of one run in the order of time: of when they ended, or were due."""
-    when = tally.ends_ns if tally.due is None else tally.due.due_ns
-    return tally.whole_ns[np.argsort(when, kind="stable")]
+    if tally.due is None:
+        return tally.times.series_in_order("whole")
+    return Series.of(tally.due.whole_ns[np.argsort(tally.due.due_ns, kind="stable")])

@@ -193,8 +193,10 @@ class Arm:
         if role not in self._percentiles:
             parts = self._parts(role)
             seed = seed_of(self.measured.name, self.name, role)
-            spans = percentile_intervals_over_blocks([t.whole_ns for t in parts], seed=seed)
-            least = percentiles(np.concatenate([np.zeros(0), *(t.least_ns for t in parts)]))
+            spans = percentile_intervals_over_blocks([t.whole_series for t in parts], seed=seed)
+            least = spans[:, 1]
+            if any(t.due is not None for t in parts):
+                least = percentiles(np.concatenate([t.least_ns for t in parts]))
             self._percentiles[role] = np.column_stack([spans, least])
         return self._percentiles[role]
 

@@ -8,6 +8,7 @@ that ends, or that it does not.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,20 +70,30 @@ def steady_state(run: Run) -> Steady:
     if run.manifest.plan.transactions:
         return found(COUNTED)
     role = "writer" if run.role("writer") else "reader"
-    ends = [w.attempts["end_ns"][w.attempts["outcome"] == COMMITTED] for w in run.role(role)]
-    ended = np.concatenate([*ends, np.zeros(0, np.int64)])
-    ended = ended[(ended >= start) & (ended < stop)]
+    many = sum(len(ended) for ended in _ends(run, role))
     longest = (stop - start) // (SHORTEST_BIN_NS * BINS_A_BATCH)
-    batches = min(MOST_BATCHES, longest, len(ended) // COMMITS_A_BATCH)
+    batches = min(MOST_BATCHES, longest, many // COMMITS_A_BATCH)
     if batches < FEWEST_BATCHES:
         return found(SHORT)
     width = (stop - start) / batches
     # The sum of five bins is the count of the batch: no bin is ever looked at alone.
-    counts = np.bincount(((ended - start) // width).astype(int), minlength=batches)[:batches]
+    counts = np.zeros(batches, int)
+    for ended in _ends(run, role):
+        batch = ((ended - start) // width).astype(int)
+        counts += np.bincount(batch, minlength=batches)[:batches]
     planned = int(np.ceil((first - start) / width - 1e-9))
     state, point = truncation(counts, planned)
     begin = first if point <= planned else start + int(point * width)
     return found(state, begin, batches, width / 1e9)
+
+
+def _ends(run: Run, role: str) -> Iterator[np.ndarray]:
+    """When the commits of a role ended, from the gate's opening on, some at a time."""
+    start, stop = run.manifest.window.start_ns, run.window_ns[1]
+    for worker in run.role(role):
+        for rows in worker.rows.pieces():
+            ended = rows["end_ns"][rows["outcome"] == COMMITTED]
+            yield ended[(ended >= start) & (ended < stop)]
 
 
 __all__ = ["Steady", "steady_state"]

@@ -1,14 +1,13 @@
 """Runs and sweeps as one table for notebooks: Parquet or CSV, written worker by worker.
 
 A row for each attempt, with names where the recording has numbers; of an open loop a row for each
-transaction that was due, begun or not; or, of a sweep, a row for each cell. Memory holds one
-worker's attempts at a time, whatever the size of the sweep.
+transaction that was due, begun or not; or, of a sweep, a row for each cell. Memory holds a million
+attempts at a time, whatever the size of the run or the sweep.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,14 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
-from numpy.lib.recfunctions import repack_fields
 
 from analysis.counting.cells_table import cells_table
-from analysis.counting.due import arrivals_of, became, rate_of
+from analysis.counting.due import arrivals_of, rate_of
 from analysis.counting.measured import gather
 from analysis.counting.spreadsheet import cell_text
 from analysis.counting.steady import steady_state
-from analysis.counting.tally import given_up, time_in, transactions, within
+from analysis.counting.tally import became, time_in, within
 from workloads.errors import PlanError, RunError
 from workloads.experiments import read_experiment
 from workloads.files import replacing
@@ -34,6 +32,7 @@ from workloads.records import (
     OUTCOMES,
     PHASES,
     Manifest,
+    Rows,
     Run,
     WorkerRecord,
     read_manifest,
@@ -98,6 +97,10 @@ DUE_COLUMNS = pa.schema(
 """The columns of exported transactions that were due, in order."""
 
 TIMES = ("intended_ns", "start_ns", "begun_ns", "worked_ns", "end_ns")
+
+
+GROUP_ROWS = 1 << 20
+"""Attempts that are written at once; in Parquet they are a row group."""
 
 
 class Writer(Protocol):
@@ -195,9 +198,8 @@ def _due_of_run(folder: Path, block: int | None, arm: str | None) -> Iterator[pa
     for worker in read_workers(folder, manifest):
         if not rate_of(run, worker.role):
             continue
-        due, rows = arrivals_of(run, worker), worker.attempts
-        _, lasts, _ = transactions(rows)
-        each = became(rows, lasts, given_up(rows, lasts, retry), due, window[1])
+        due = arrivals_of(run, worker)
+        each = became(worker, due, window[1], retry)
         waited = np.where(each.given_up, 0, each.least_ns).astype(np.int64)
         same = {**about, "worker": worker.worker, "role": worker.role, "engine": worker.engine}
         same |= {"begin": worker.begin, "window_ns": run.window_ns[0]}
@@ -229,39 +231,65 @@ def _of_run(folder: Path, block: int | None, arm: str | None) -> Iterator[pa.Tab
         pass
     counted = _counted_ns(folder, manifest)
     for worker in read_workers(folder, manifest):
-        if len(worker.attempts):
-            yield _table(worker, about, run.window_ns[0], counted, kinds)
+        named = _names(worker, kinds)
+        for group in _groups(worker.rows):
+            # Small tables first: a million rows have four times the bytes while they are made.
+            tables = [
+                _table(worker, rows, about, run.window_ns[0], counted, named) for rows in group
+            ]
+            yield pa.concat_tables(tables)
+
+
+def _groups(rows: Rows) -> Iterator[list[np.ndarray]]:
+    """A worker's rows in pieces, so many of them together as a row group of the file has."""
+    group: list[np.ndarray] = []
+    room = GROUP_ROWS
+    for piece in rows.pieces():
+        while len(piece):
+            group.append(piece[:room])
+            room -= len(group[-1])
+            piece = piece[len(group[-1]) :]
+            if not room:
+                yield group
+                group, room = [], GROUP_ROWS
+    if group:
+        yield group
 
 
 def _counted_ns(folder: Path, manifest: Manifest) -> tuple[int, int]:
-    """The window that all of cwkit counts, found with two fields of each worker in memory."""
-    slim = tuple(
-        replace(worker, attempts=repack_fields(worker.attempts[["end_ns", "outcome"]]))
-        for worker in read_workers(folder, manifest)
-    )
-    return steady_state(Run(folder, manifest, slim)).window_ns
+    """The window that all of cwkit counts."""
+    run = Run(folder, manifest, tuple(read_workers(folder, manifest)))
+    return steady_state(run).window_ns
 
 
-def _table(
-    worker: WorkerRecord,
-    about: Mapping[str, Any],
-    first: int,
-    counted_ns: tuple[int, int],
-    kinds: tuple[str, ...],
-) -> pa.Table:
-    rows = worker.attempts
-    same = {**about, "worker": worker.worker, "role": worker.role, "engine": worker.engine}
-    same |= {"begin": worker.begin, "window_ns": first}
-    named = {
-        "kind": (kinds or tuple(f"kind {n}" for n in range(int(rows["kind"].max()) + 1))),
+def _names(worker: WorkerRecord, kinds: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """The texts of a worker's numbers, by column. kinds : () where nobody knows them."""
+    if worker.role == "checkpointer":
+        kinds = ("checkpoint",)
+    elif not kinds:
+        most = max(int(rows["kind"].max(initial=0)) for rows in worker.rows.pieces())
+        kinds = tuple(f"kind {n}" for n in range(most + 1))
+    return {
+        "kind": kinds,
         "outcome": OUTCOMES,
         "conflict": CONFLICTS,
         "cause": ("", *CAUSES.values()),
         "phase": PHASES,
         "message": ("", *worker.messages),
     }
-    if worker.role == "checkpointer":
-        named["kind"] = ("checkpoint",)
+
+
+def _table(
+    worker: WorkerRecord,
+    rows: np.ndarray,
+    about: Mapping[str, Any],
+    first: int,
+    counted_ns: tuple[int, int],
+    named: Mapping[str, tuple[str, ...]],
+) -> pa.Table:
+    """Some rows of a worker. first : the window's start. named : as of `_names`."""
+    same = {**about, "worker": worker.worker, "role": worker.role, "engine": worker.engine}
+    same |= {"begin": worker.begin, "window_ns": first}
     lasted, still_open, _ = time_in(rows, counted_ns)
     made = {"measured": within(rows, counted_ns), "in_window_ns": lasted, "still_open": still_open}
     columns: dict[str, pa.Array] = {name: pa.array(values) for name, values in made.items()}

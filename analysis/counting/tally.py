@@ -8,17 +8,29 @@ writer holds the lock for the whole run, and only the parts show it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
-from analysis.counting.due import Due, NotDrawn, added, arrivals_of, became, due_in, rate_of
+from analysis.counting.committed import (
+    ENDS,
+    SMALL,
+    STAGES,
+    Committed,
+    Latencies,
+    Source,
+    is_brief,
+    short,
+    times_of,
+)
+from analysis.counting.due import Became, Due, NotDrawn, added, arrivals_of, due_in, rate_of
 from analysis.counting.refusals import RefusalKey, joined
 from analysis.counting.standstill import Standstill, standstill
 from analysis.counting.steady import Steady, steady_state
 from analysis.counting.wal_growth import Wal, wal_of
-from analysis.statistics import PERCENTILES, abort_rate, jain_index, percentiles
+from analysis.statistics import PERCENTILES, Series, abort_rate, jain_index, percentiles
 from workloads.records import (
     COMMITTED,
     CONFLICT,
@@ -33,9 +45,6 @@ from workloads.records import (
     reason,
     within_ns,
 )
-
-STAGES = ("queueing", "begin", "work", "commit", "service", "whole")
-"""Parts of a committed transaction's time; see `Tally.latency_ns`."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,9 @@ class Tally:
         rest is outside_ns: waiting between tries (back-off) or for the next one that is due.
     open_ns      : the part of wasted_ns that lies in attempts still open when the window closed,
         after their BEGIN. Some of them commit later: nobody had anything of them by then.
-    latency_ns   : stage -> int64 array, one value for each committed transaction:
+    times        : when each committed transaction ended and what it took, column by column: of
+        a large run only one column is in memory, while it is used. `latency_ns` is stage -> int64
+        array, one value for each of them:
         queueing  its first start - its intended start (0 in a closed loop),
         begin     BEGIN of the try that committed (waiting for a lock is here),
         work      from BEGIN to the end of the body (the asked-for work is here),
@@ -62,7 +73,8 @@ class Tally:
         service   the try that committed, start to end,
         whole     intended start to the end of COMMIT, refused tries and back-off included.
     due          : of an open loop, everybody who was due in the window; None in a closed loop.
-    ends_ns      : int64 array, when each of those ended, on the run's clock.
+        `ends_ns` is when each ended, on the run's clock.
+    most_ns      : stage -> the greatest of its column, 0 for none.
     unfinished   : transactions begun but not over when the window closed; `oldest_ns` is how long
         the oldest of them had lasted (in an open loop, of those due and not begun, too). In a
         closed loop they are in no latency: without them a worker that waits for the whole run
@@ -86,8 +98,8 @@ class Tally:
     wasted_ns: int
     open_ns: int
     waiting_ns: int
-    latency_ns: Mapping[str, np.ndarray] = field(repr=False)
-    ends_ns: np.ndarray = field(repr=False)
+    times: Committed = field(repr=False)
+    most_ns: Mapping[str, int]
     unfinished: int
     oldest_ns: int
     cpu_s: float
@@ -156,23 +168,50 @@ class Tally:
         return part_ns / self.attempts_ns if self.attempts_ns else float("nan")
 
     @property
+    def latency_ns(self) -> Mapping[str, np.ndarray]:
+        """See `times`; each array is made anew."""
+        return Latencies(self.times.column)
+
+    @property
+    def ends_ns(self) -> np.ndarray:
+        """See `times`; made anew."""
+        return self.times.column(ENDS)
+
+    @property
     def whole_ns(self) -> np.ndarray:
         """Latencies, ns, that percentiles of whole transactions are taken over.
 
         In an open loop those of all that were due in the window, infinite for those never served;
         else `latency_ns["whole"]`.
         """
-        return self.latency_ns["whole"] if self.due is None else self.due.whole_ns
+        return self.times.column("whole") if self.due is None else self.due.whole_ns
 
     @property
     def least_ns(self) -> np.ndarray:
         """The same with what is certain of those not served: how long they had waited."""
-        return self.latency_ns["whole"] if self.due is None else self.due.least_ns
+        return self.times.column("whole") if self.due is None else self.due.least_ns
+
+    @property
+    def whole_series(self) -> Series:
+        """`whole_ns` in any order."""
+        return self.times.series("whole") if self.due is None else Series.of(self.due.whole_ns)
+
+    def percentiles(self, stage: str) -> np.ndarray:
+        """p50, p90, p99, p99.9 and maximum of a stage, ns, shape (5,)."""
+        if stage not in self._percentiles:
+            self._percentiles[stage] = percentiles(self.times.brief(stage), in_place=True)
+        return self._percentiles[stage]
+
+    @cached_property
+    def _percentiles(self) -> dict[str, np.ndarray]:
+        return {}
 
     def whole(self) -> np.ndarray:
         """p50, p90, p99, p99.9 and maximum of whole transactions, ns; shape (5, 2): the value, and
         what is certain of it (`least_ns`), which differs only where the value is infinite.
         """
+        if self.due is None:
+            return np.stack([self.percentiles("whole")] * 2, axis=-1)
         return np.stack([percentiles(self.whole_ns), percentiles(self.least_ns)], axis=-1)
 
     @property
@@ -195,12 +234,11 @@ class Tally:
     @property
     def longest_ns(self) -> int:
         """The longest that any transaction lasted, finished or not."""
-        whole = self.latency_ns["whole"]
-        return max(int(whole.max()) if whole.size else 0, self.oldest_ns)
+        return max(self.most_ns["whole"], self.oldest_ns)
 
     def latency(self) -> dict[str, np.ndarray]:
         """Stage -> percentiles (ns), shape (5,) each; "whole" is over `whole_ns`."""
-        found = {stage: percentiles(self.latency_ns[stage]) for stage in STAGES}
+        found = {stage: self.percentiles(stage) for stage in STAGES}
         return found | {"whole": self.whole()[:, 0]}
 
     def conflict_table(self) -> list[tuple[str, str, int]]:
@@ -283,8 +321,8 @@ def count(run: Run, window_ns: tuple[int, int] | None = None) -> Count:
     roles: dict[str, Tally] = {}
     for role in dict.fromkeys(w.role for w in workers):
         roles[role] = together([w.tally for w in workers if w.role == role])
-    ends = [tally.ends_ns for role, tally in roles.items() if role in ("writer", "reader")]
-    still = standstill(np.concatenate([np.zeros(0, np.int64), *ends]), window)
+    both = [tally.times for role, tally in roles.items() if role in ("writer", "reader")]
+    still = standstill(Committed.joined(both).column(ENDS, around=1), window)
     wal = wal_of(run, window)
     return Count(run.name, seconds, workers, roles, steady, undrawn, window, wal, still)
 
@@ -333,53 +371,156 @@ def count_worker(
     """The Tally of one worker. window_ns is (first, last), retry the plan's policy, asked what it
     was asked for in an open loop.
     """
-    first, stop = window_ns
-    rows = worker.attempts
-    end, inside = ends_ns(rows, stop), within(rows, window_ns)
-    starts, lasts, which = transactions(rows)
+    counting = _Counting(window_ns, retry or Retry(), None if asked is None else asked[0])
+    for part, more in parts_of(worker):
+        counting.add(part, more)
+    return counting.tally(worker, asked)
 
-    outcome, mine = rows["outcome"], rows[inside]
-    spent, still_open, waited = time_in(rows, window_ns)
-    lost = ~still_open & (outcome != COMMITTED)
-    did = np.flatnonzero(inside & (outcome == COMMITTED))
-    refused = mine[mine["outcome"] == CONFLICT]
-    conflicts = np.zeros((len(CONFLICTS), len(PHASES)), int)
-    np.add.at(conflicts, (refused["conflict"], refused["phase"]), 1)
 
-    cpu = worker.entry.cpu_s
-    left = given_up(rows, lasts, retry or Retry())
-    # Over when the window closed? Not if it ended later, was never closed, or was refused and
-    # still meant to try again.
-    open_at_stop = (end[lasts] > stop) | ((rows["end_ns"][lasts] == 0) & (end[lasts] >= first))
-    open_at_stop |= inside[lasts] & (outcome[lasts] == CONFLICT) & ~left
-    waiting_since = rows["intended_ns"][starts][open_at_stop]
-    waiting_since = waiting_since[waiting_since < stop]
-    oldest = int((stop - waiting_since).max()) if len(waiting_since) else 0
-    due = None
-    if asked is not None:
-        due = due_in(asked[0], became(rows, lasts, left, asked[0], stop), window_ns, asked[1])
-    return Tally(
-        workers=1,
-        seconds=max(stop - first, 0) / 1e9,
-        outcomes=np.bincount(mine["outcome"], minlength=len(OUTCOMES)),
-        conflicts=conflicts,
-        tries=np.bincount(rows["attempt"][did], minlength=2),
-        given_up=int((left & inside[lasts]).sum()),
-        worker_ns=max(stop - first, 0),
-        committed_ns=int(spent[~still_open & (outcome == COMMITTED)].sum()),
-        wasted_ns=int(spent[lost].sum() + (spent - waited)[still_open].sum()),
-        open_ns=int((spent - waited)[still_open].sum()),
-        waiting_ns=int(waited[still_open].sum()),
-        latency_ns=_stages(rows, did, starts[which[did]]),
-        ends_ns=rows["end_ns"][did],
-        unfinished=len(waiting_since),
-        oldest_ns=max(oldest, due.oldest_ns if due is not None else 0),
-        cpu_s=float("nan") if cpu is None else cpu,
-        cpu_transactions=int((outcome == COMMITTED).sum()),
-        waits_ns=_waits(worker, mine),
-        commits_each=np.array([len(did)]),
-        due=due,
-    )
+def parts_of(worker: WorkerRecord) -> Iterator[tuple[np.ndarray, bool]]:
+    """A worker's rows, some whole transactions at a time, and whether others follow behind them."""
+    before: np.ndarray | None = None
+    for part in worker.rows.transactions():
+        if before is not None:
+            yield before, True
+        before = part
+    if before is not None:
+        yield before, False
+
+
+def became(worker: WorkerRecord, due: np.ndarray, stop: int, retry: Retry) -> Became:
+    """How a worker's arrivals, as of `arrivals_of`, stood at the end of a window."""
+    found = Became.of(due, stop)
+    for rows, more in parts_of(worker):
+        _, lasts, _ = transactions(rows)
+        found.add(rows, lasts, given_up(rows, lasts, retry, more), due)
+    return found
+
+
+class _Counting:
+    """What is counted of one worker, some whole transactions after the other."""
+
+    def __init__(self, window_ns: tuple[int, int], retry: Retry, due: np.ndarray | None) -> None:
+        self.window_ns, self.retry = window_ns, retry
+        self.outcomes = np.zeros(len(OUTCOMES), int)
+        self.conflicts = np.zeros((len(CONFLICTS), len(PHASES)), int)
+        self.tries = np.zeros(2, int)
+        self.sums: Counter[str] = Counter()
+        self.oldest_ns = 0
+        self.waits: dict[tuple[int, ...], list[np.ndarray]] = {}
+        self.parts: list[dict[str, np.ndarray]] = []
+        self.most_ns = dict.fromkeys(STAGES, 0)
+        self.ascending, self.last_end = True, 0
+        self.brief = frozenset(STAGES)
+        self.due = due
+        self.became = None if due is None else Became.of(due, window_ns[1])
+
+    def add(self, rows: np.ndarray, more: bool) -> None:
+        """Count some transactions. more : there are others behind them."""
+        first, stop = self.window_ns
+        end, inside = ends_ns(rows, stop), within(rows, self.window_ns)
+        starts, lasts, _ = transactions(rows)
+        outcome, mine = rows["outcome"], rows[inside]
+        spent, still_open, waited = time_in(rows, self.window_ns)
+        lost = ~still_open & (outcome != COMMITTED)
+        did = np.flatnonzero(inside & (outcome == COMMITTED))
+        refused = mine[mine["outcome"] == CONFLICT]
+        np.add.at(self.conflicts, (refused["conflict"], refused["phase"]), 1)
+        self.outcomes += np.bincount(mine["outcome"], minlength=len(OUTCOMES))
+        tries = np.bincount(rows["attempt"][did], minlength=len(self.tries))
+        tries[: len(self.tries)] += self.tries
+        self.tries = tries
+
+        left = given_up(rows, lasts, self.retry, more)
+        # Over when the window closed? Not if it ended later, was never closed, or was refused and
+        # still meant to try again.
+        open_at_stop = (end[lasts] > stop) | ((rows["end_ns"][lasts] == 0) & (end[lasts] >= first))
+        open_at_stop |= inside[lasts] & (outcome[lasts] == CONFLICT) & ~left
+        waiting_since = rows["intended_ns"][starts][open_at_stop]
+        waiting_since = waiting_since[waiting_since < stop]
+        if len(waiting_since):
+            self.oldest_ns = max(self.oldest_ns, int((stop - waiting_since).max()))
+        open_ns = int((spent - waited)[still_open].sum())
+        self.sums.update(
+            given_up=int((left & inside[lasts]).sum()),
+            committed_ns=int(spent[~still_open & (outcome == COMMITTED)].sum()),
+            wasted_ns=int(spent[lost].sum()) + open_ns,
+            open_ns=open_ns,
+            waiting_ns=int(waited[still_open].sum()),
+            unfinished=len(waiting_since),
+            cpu_transactions=int((outcome == COMMITTED).sum()),
+            did=len(did),
+        )
+        self._times(rows)
+        self._waits(mine)
+        if self.became is not None and self.due is not None:
+            self.became.add(rows, lasts, left, self.due)
+
+    def _times(self, rows: np.ndarray) -> None:
+        found = times_of(rows, self.window_ns)
+        if not len(ends := found[ENDS]):
+            return
+        for stage in STAGES:
+            self.most_ns[stage] = max(self.most_ns[stage], int(found[stage].max()))
+        self.brief = frozenset(stage for stage in self.brief if is_brief(found[stage]))
+        self.ascending &= bool(ends[0] >= self.last_end and (ends[1:] >= ends[:-1]).all())
+        self.last_end = int(ends[-1])
+        if self.sums["did"] <= SMALL:
+            self.parts.append({name: short(column) for name, column in found.items()})
+
+    def _waits(self, rows: np.ndarray) -> None:
+        spoken = rows[rows["message"] > 0]
+        if not len(spoken):
+            return
+        fields = ("outcome", "phase", "conflict", "message")
+        groups, which = np.unique(spoken[list(fields)], return_inverse=True)
+        order, took = np.argsort(which, kind="stable"), short(within_ns(spoken))
+        each = np.split(took[order], np.cumsum(np.bincount(which, minlength=len(groups)))[:-1])
+        for group, waits in zip(groups, each, strict=True):
+            key = tuple(int(group[name]) for name in fields)
+            self.waits.setdefault(key, []).append(waits)
+
+    def tally(self, worker: WorkerRecord, asked: Asked | None) -> Tally:
+        first, stop = self.window_ns
+        due = None
+        if asked is not None and self.became is not None:
+            due = due_in(asked[0], self.became, self.window_ns, asked[1])
+        many, sums, cpu = self.sums["did"], self.sums, worker.entry.cpu_s
+        source = Source(worker.rows, self.window_ns, many, self.ascending, self.brief)
+        if self.parts and many <= SMALL:
+            source.keep(self.parts)
+        return Tally(
+            workers=1,
+            seconds=max(stop - first, 0) / 1e9,
+            outcomes=self.outcomes,
+            conflicts=self.conflicts,
+            tries=self.tries,
+            given_up=sums["given_up"],
+            worker_ns=max(stop - first, 0),
+            committed_ns=sums["committed_ns"],
+            wasted_ns=sums["wasted_ns"],
+            open_ns=sums["open_ns"],
+            waiting_ns=sums["waiting_ns"],
+            times=Committed([source]),
+            most_ns=self.most_ns,
+            unfinished=sums["unfinished"],
+            oldest_ns=max(self.oldest_ns, due.oldest_ns if due is not None else 0),
+            cpu_s=float("nan") if cpu is None else cpu,
+            cpu_transactions=sums["cpu_transactions"],
+            waits_ns=self._by_refusal(worker),
+            commits_each=np.array([many]),
+            due=due,
+        )
+
+    def _by_refusal(self, worker: WorkerRecord) -> dict[RefusalKey, np.ndarray]:
+        found: list[dict[RefusalKey, np.ndarray]] = []
+        for (outcome, phase, conflict, message), waits in sorted(self.waits.items()):
+            words = worker.messages
+            text = words[message - 1] if message <= len(words) else "(words not kept)"
+            key = (PHASES[phase], reason(outcome, conflict), text)
+            found.append({key: np.concatenate(waits)})
+            waits.clear()
+        return joined(found)
 
 
 def time_in(
@@ -410,45 +551,20 @@ def transactions(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return starts, lasts, np.cumsum(new) - 1
 
 
-def given_up(rows: np.ndarray, lasts: np.ndarray, retry: Retry) -> np.ndarray:
+def given_up(rows: np.ndarray, lasts: np.ndarray, retry: Retry, more: bool = False) -> np.ndarray:
     """Which transactions, by their last rows, were left after a conflict by the policy's word.
+
+    more : the worker's others follow behind these.
 
     The worker's very last one may only have met the end of the run: that is not giving up.
     """
-    final = rows[lasts]
-    followed = np.arange(len(lasts)) < len(lasts) - 1
+    outcome, attempt = rows["outcome"][lasts], rows["attempt"][lasts]
+    followed = np.arange(len(lasts)) < len(lasts) - (not more)
     by_policy = np.full(len(lasts), retry.policy == "none")
     if retry.most_tries:
-        by_policy |= final["attempt"] >= retry.most_tries
-    return (final["outcome"] == CONFLICT) & (followed | by_policy)
-
-
-def _stages(rows: np.ndarray, did: np.ndarray, firsts: np.ndarray) -> dict[str, np.ndarray]:
-    """Latencies of the transactions that committed at rows `did` and began at rows `firsts`."""
-    done, intended = rows[did], rows["intended_ns"][firsts]
-    return {
-        "queueing": np.maximum(rows["start_ns"][firsts] - intended, 0),
-        "begin": done["begun_ns"] - done["start_ns"],
-        "work": done["worked_ns"] - done["begun_ns"],
-        "commit": done["end_ns"] - done["worked_ns"],
-        "service": done["end_ns"] - done["start_ns"],
-        "whole": done["end_ns"] - intended,
-    }
-
-
-def _waits(worker: WorkerRecord, rows: np.ndarray) -> dict[RefusalKey, np.ndarray]:
-    spoken = rows[rows["message"] > 0]
-    parts = ["outcome", "phase", "conflict", "message"]
-    groups, which = np.unique(spoken[parts], return_inverse=True)
-    order, took = np.argsort(which, kind="stable"), within_ns(spoken)
-    each = np.split(took[order], np.cumsum(np.bincount(which, minlength=len(groups)))[:-1])
-    waits_of: list[dict[RefusalKey, np.ndarray]] = []
-    for group, waits in zip(groups, each, strict=False):  # of no groups there is one part, empty
-        index = int(group["message"]) - 1
-        text = worker.messages[index] if index < len(worker.messages) else "(words not kept)"
-        why = reason(int(group["outcome"]), int(group["conflict"]))
-        waits_of.append({(PHASES[group["phase"]], why, text): waits})
-    return joined(waits_of)
+        by_policy |= attempt >= retry.most_tries
+    found: np.ndarray = (outcome == CONFLICT) & (followed | by_policy)
+    return found
 
 
 def together(tallies: Sequence[Tally]) -> Tally:
@@ -486,8 +602,8 @@ def _sum(tallies: Sequence[Tally], seconds: float, asked_per_s: float) -> Tally:
         wasted_ns=sum(t.wasted_ns for t in tallies),
         open_ns=sum(t.open_ns for t in tallies),
         waiting_ns=sum(t.waiting_ns for t in tallies),
-        latency_ns={s: np.concatenate([t.latency_ns[s] for t in tallies]) for s in STAGES},
-        ends_ns=np.concatenate([t.ends_ns for t in tallies]),
+        times=Committed.joined(t.times for t in tallies),
+        most_ns={s: max(t.most_ns[s] for t in tallies) for s in STAGES},
         unfinished=sum(t.unfinished for t in tallies),
         oldest_ns=max(t.oldest_ns for t in tallies),
         cpu_s=sum(t.cpu_s for t in tallies),

@@ -31,7 +31,7 @@ from analysis.statistics import percentiles
 from analysis.synthetic import made_experiment, open_loop, write_folder
 from workloads.errors import RunError
 from workloads.experiments import read_experiment
-from workloads.records import COMMITTED, CONFLICT, FAILED, UNKNOWN, Run
+from workloads.records import COMMITTED, CONFLICT, FAILED, UNKNOWN, Rows, Run
 from workloads.runs import ARRIVALS, due_before, make_plan, run
 from workloads.runs.pacing import arrivals
 
@@ -147,7 +147,7 @@ def test_a_killed_writers_arrivals_are_due_all_the_same() -> None:
     first = made.workers[0]
     kept = first.attempts[: len(first.attempts) // 4]
     made = dataclasses.replace(
-        made, workers=(dataclasses.replace(first, attempts=kept), *made.workers[1:])
+        made, workers=(dataclasses.replace(first, rows=Rows(kept)), *made.workers[1:])
     )
     counted = count(made, made.window_ns)
     dead, alive = (w.tally.due for w in counted.of("writer"))

@@ -11,13 +11,13 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
+from analysis.counting import tables_out
 from analysis.counting.tables_out import RUN_COLUMNS, _rows, export
 from analysis.counting.tally import count
 from analysis.synthetic import drawn_run, made_experiment, rated, write_folder
 from workloads.errors import PlanError, RunError
 from workloads.experiments import read_experiment
-from workloads.records import COMMITTED, OUTCOMES, read_attempts, read_run
-from workloads.records import attempts as recording
+from workloads.records import COMMITTED, OUTCOMES, read_run
 
 
 @pytest.fixture(scope="module")
@@ -70,22 +70,18 @@ def test_a_form_that_there_is_not_is_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_workers_attempts_are_in_memory_at_a_time(
-    sweep: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_row_group_is_in_memory_at_a_time(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    read: list[int] = []
-
-    def counted(folder: Path, worker: int, within_ns: tuple[int, int]) -> np.ndarray:
-        read.append(worker)
-        return read_attempts(folder, worker)
-
-    monkeypatch.setattr(recording, "read_attempts", counted)
-    tables = _rows(a_run(sweep), sweep=False, what="attempts")
-    next(tables)
-    every = len(read) - 1  # once to see where the run is steady
-    assert read == [*range(every), 0]
-    next(tables)
-    assert read == [*range(every), 0, 1]
+    run = read_run(a_run(sweep))
+    export(run.folder, "parquet", "attempts", tmp_path / "whole")
+    monkeypatch.setattr(tables_out, "GROUP_ROWS", 7)
+    sizes = [len(table) for table in _rows(run.folder, sweep=False, what="attempts")]
+    rest = [len(worker.rows) for worker in run.workers]
+    assert sizes == [min(7, n - at) for n in rest for at in range(0, n, 7)]
+    export(run.folder, "parquet", "attempts", tmp_path / "parts")
+    whole, parts = (pyarrow.parquet.read_table(tmp_path / name) for name in ("whole", "parts"))
+    assert whole.equals(parts) and len(whole) == sum(rest) > 14
 
 
 def test_an_attempt_never_closed_has_no_end(sweep: Path, tmp_path: Path) -> None:

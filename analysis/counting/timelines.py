@@ -16,9 +16,9 @@ def timeline(run: Run, role: str = "writer", bins: int = 50) -> tuple[np.ndarray
     edges = np.linspace(first, stop, bins + 1)
     commits = np.zeros(bins)
     for worker in run.role(role):
-        rows = worker.attempts
-        ends = rows["end_ns"][(rows["outcome"] == COMMITTED) & (rows["end_ns"] <= stop)]
-        commits += np.histogram(ends, edges)[0]
+        for rows in worker.rows.pieces():
+            ends = rows["end_ns"][(rows["outcome"] == COMMITTED) & (rows["end_ns"] <= stop)]
+            commits += np.histogram(ends, edges)[0]
     width_s = (stop - first) / bins / 1e9
     return (edges - first) / 1e9, commits / width_s if width_s > 0 else commits * np.nan
 
@@ -34,11 +34,11 @@ def checkpoints(run: Run) -> np.ndarray:
     kind = np.dtype([("start_s", "f8"), ("took_s", "f8"), ("frames", "i8"), ("outcome", "u1")])
     parts = [np.zeros(0, kind)]
     for worker in run.role("checkpointer"):
-        rows = worker.attempts
-        rows = rows[(rows["end_ns"] >= first) & (rows["end_ns"] <= stop)]
-        part = np.zeros(len(rows), kind)
-        part["start_s"] = (rows["start_ns"] - first) / 1e9
-        part["took_s"] = (rows["end_ns"] - rows["start_ns"]) / 1e9
-        part["frames"], part["outcome"] = rows["result"], rows["outcome"]
-        parts.append(part)
+        for rows in worker.rows.pieces():
+            rows = rows[(rows["end_ns"] >= first) & (rows["end_ns"] <= stop)]
+            part = np.zeros(len(rows), kind)
+            part["start_s"] = (rows["start_ns"] - first) / 1e9
+            part["took_s"] = (rows["end_ns"] - rows["start_ns"]) / 1e9
+            part["frames"], part["outcome"] = rows["result"], rows["outcome"]
+            parts.append(part)
     return np.sort(np.concatenate(parts), order="start_s")

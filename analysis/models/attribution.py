@@ -78,8 +78,8 @@ def refusal_account(run: Run) -> RefusalAccount | None:
     notices: Counter[str] = Counter()
     refused = logged = 0
     for worker in (w for w in run.workers if w.engine in reporting):
-        rows = worker.attempts
-        refused += int(((rows["outcome"] == CONFLICT) & (rows["conflict"] == STALE)).sum())
+        for rows in worker.rows.pieces():
+            refused += int(((rows["outcome"] == CONFLICT) & (rows["conflict"] == STALE)).sum())
         account = worker.entry.met or RefusalPages()
         rest.update(account.rest)
         notices.update(account.notices)
@@ -379,7 +379,8 @@ def conflict_parts(run: Run, most: int = MOST_DRAWN) -> Iterable[Table | str]:
             yield f"The engine logged {wording.times(times, 'time')}: {line}"
     try:
         unit_of(run)
-        if not any((w.attempts["outcome"] == CONFLICT).any() for w in run.role("writer")):
+        pieces = (rows for w in run.role("writer") for rows in w.rows.pieces())
+        if not any((rows["outcome"] == CONFLICT).any() for rows in pieces):
             return
         if (many := transactions(run)) > most:
             yield (

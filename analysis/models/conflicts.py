@@ -269,7 +269,8 @@ def splits_of(run: Run, footprint: Footprint) -> tuple[float, int]:
     )
     if not isinstance(before, Tree) or not isinstance(after, Tree):
         return 0.0, 1
-    commits = sum(int((w.attempts["outcome"] == COMMITTED).sum()) for w in run.role("writer"))
+    pieces = (rows for w in run.role("writer") for rows in w.rows.pieces())
+    commits = sum(int((rows["outcome"] == COMMITTED).sum()) for rows in pieces)
     above = max(before.interior - 1, 1)  # without the root, where there are two levels
     return max(after.leaves - before.leaves, 0) / max(commits, 1), above
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from workloads.engines import find_engine
 from workloads.errors import NotTrusted, RunError, UnknownName
-from workloads.records import BUSY, COMMITTED, CONFLICT, UPGRADE, Run
+from workloads.records import BUSY, COMMITTED, CONFLICT, UPGRADE, Run, WorkerRecord
 from workloads.runs import Plan, context_of, file_of
 from workloads.scenarios import Footprint, Scenario, find_scenario
 
@@ -290,14 +290,13 @@ def drawn(run: Run) -> Drawn:
     tables: dict[str, int] = {}
     keys, wrote, offsets = [], [], []
     for worker in run.role("writer"):
-        rows = worker.attempts
         if worker.worker >= len(plan.roles()):
             raise NoAnswer(run.name, f"its plan has no worker {worker.worker}: it was edited.")
         draw = scenario.draw(context_of(plan, worker.worker))
         some: list[int] = []
         written: list[bool] = []
         ends = [0]
-        for _ in range(int(rows["txn"].max()) + 1 if len(rows) else 0):
+        for _ in range(_most_txn(worker) + 1):
             for table, row, write in touches(draw()):
                 some.append((tables.setdefault(table, len(tables)) << 48) + row)
                 written.append(write)
@@ -310,4 +309,9 @@ def drawn(run: Run) -> Drawn:
 
 def transactions(run: Run) -> int:
     """How many transactions `drawn` has to draw again."""
-    return sum(int(w.attempts["txn"].max()) + 1 for w in run.role("writer") if len(w.attempts))
+    return sum(_most_txn(w) + 1 for w in run.role("writer"))
+
+
+def _most_txn(worker: WorkerRecord) -> int:
+    """The greatest number of a worker's transactions; -1 where it made none."""
+    return max(int(rows["txn"].max()) if len(rows) else -1 for rows in worker.rows.pieces())

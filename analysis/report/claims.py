@@ -9,7 +9,6 @@ from analysis.report.evidence import Evidence, where
 from analysis.report.facts import CONTROL, STUDIED
 from analysis.report.headline import HOW, NOW
 from analysis.report.markdown import Markdown, markdown
-from analysis.statistics import percentiles
 from analysis.wording import duration, interval, listed, number, percent, times
 
 
@@ -42,8 +41,8 @@ def two_hundred_ns(evidence: Evidence) -> Claim:
             tally = arm.tally("reader") if alone else None
             if tally is None or plan["scenario"] != "register":
                 continue
-            service = percentiles(tally.latency_ns["service"])
-            body = percentiles(tally.latency_ns["work"])
+            service = tally.percentiles("service")
+            body = tally.percentiles("work")
             parts.append(
                 markdown(
                     "{}: p50 {} with BEGIN and COMMIT, {} the read alone ({})",

@@ -18,6 +18,7 @@ __all__ = [
     "UNSTEADY",
     "Estimate",
     "Ratio",
+    "Series",
     "abort_rate",
     "block_length",
     "blocks_needed",

@@ -10,7 +10,9 @@ from scipy.stats import norm
 from analysis.cli.run_summary import summary_lines
 from analysis.counting import count, latency_intervals
 from analysis.statistics import bootstrap as intervals
+from analysis.statistics.blocks import FEWEST_BLOCKS
 from analysis.statistics.bootstrap import (
+    Series,
     block_length,
     circular_blocks,
     percentile_intervals,
@@ -91,13 +93,14 @@ def test_the_values_are_those_of_percentiles_and_lie_within():
 def test_resamples_counted_in_pieces_are_those_that_were_sorted():
     values = latencies(np.random.default_rng(2), 400)
     drawn = circular_blocks(400, 12, seed=3)
-    cell = np.arange(400)
     for quantile in (0.5, 0.9):
-        quickly = intervals._drawn(values, np.sort(values), cell, drawn, quantile)
+        placed = intervals._InTime(Series.of(values))
+        (quickly,) = intervals._drawn(placed, np.sort(values), [quantile], lambda *_: drawn)
         slowly = [
             np.quantile(np.repeat(values, often.astype(int)), quantile, method="inverted_cdf")
             for often in drawn
         ]
+        assert quickly is not None
         assert np.mean(quickly == slowly) > 0.99
         assert np.allclose(quickly, slowly, rtol=0.02)
 
@@ -160,3 +163,93 @@ def test_show_says_the_intervals_where_there_are_any():
     assert ", p99 [" in text
     few = made_run([made_worker(0, drawn_run(3, per_s=12, writers=1).workers[0].attempts)])
     assert "95 % within" not in "\n".join(summary_lines(few))
+
+
+def at_once(values, cell, cells, weights):
+    """The intervals as they were taken while all values were in memory."""
+    points, ordered = percentiles(values), np.sort(values)
+    out = np.stack([np.full_like(points, np.nan), points, np.full_like(points, np.nan)], axis=-1)
+    for at, quantile in enumerate(QUANTILES):
+        if np.isnan(points[at]):
+            break
+        from_it = np.bincount(cell[values >= intervals._at(ordered, quantile)], minlength=cells)
+        if (often := weights(quantile, from_it)) is not None:
+            drawn = drawn_at_once(values, ordered, cell, often, quantile)
+            low, high = np.quantile(drawn, [0.025, 0.975], method="nearest")
+            out[at, 0], out[at, 2] = min(low, points[at]), max(high, points[at])
+    return out
+
+
+def drawn_at_once(
+    values: np.ndarray, ordered: np.ndarray, cell: np.ndarray, weights: np.ndarray, quantile: float
+) -> np.ndarray:
+    cells = weights.shape[1]
+    size = intervals._times(weights, np.bincount(cell, minlength=cells))
+    beyond = np.bincount(cell[values > intervals._at(ordered, quantile)], minlength=cells)
+    off = np.abs(intervals._times(weights, beyond) / size - beyond.sum() / values.size).max()
+    reach = 1.5 * off + 2 / values.size
+    ranks = np.linspace(max(quantile - reach, 0), min(quantile + reach, 1), intervals.GRID)
+    grid = np.unique([ordered[0], *(intervals._at(ordered, rank) for rank in ranks), ordered[-1]])
+    place = cell * grid.size + np.searchsorted(grid, values)
+    counts = np.bincount(place, minlength=cells * grid.size).reshape(cells, grid.size)
+    below = np.cumsum(counts, axis=1).T.astype(float)
+    least, most = np.zeros(len(weights), int), np.full(len(weights), grid.size - 1)
+    while (least < most).any():
+        middle = (least + most) // 2
+        enough = np.einsum("rc,rc->r", weights, below[middle]) >= (quantile - 1e-12) * size
+        least, most = np.where(enough, least, middle + 1), np.where(enough, middle, most)
+    return grid[least]
+
+
+def parted(values, size):
+    """A series whose values come in pieces of some size, and are never asked for as a whole."""
+    pieces = [values[at : at + size] for at in range(0, len(values), size)]
+    return Series(len(values), lambda: np.random.default_rng(1).permutation(values),
+                  lambda: iter(pieces))  # fmt: skip
+
+
+def test_intervals_of_pieces_are_those_of_the_whole():
+    known = 0
+    for case in range(8):
+        rng = np.random.default_rng([9, case])
+        values = latencies(rng, int(rng.integers(20, 6_000)))
+        whole = [values, (values * 1e5).astype(np.int64), np.where(values > 4, np.inf, values)]
+        for values in whole:
+            cells = min(len(values), intervals.CELLS)
+            cell = np.arange(len(values)) * cells // len(values)
+            expected = at_once(values, cell, cells, intervals._blocks_of_time(case))
+            brief = values.astype(np.uint32) if values.dtype == np.int64 else values
+            for given in (values, parted(values, int(rng.integers(1, 900))), parted(brief, 77)):
+                found = percentile_intervals(given, seed=case)
+                assert np.array_equal(found, expected, equal_nan=True)
+            known += np.isfinite(expected[:, 0]).sum()
+    assert known > 20
+
+
+def test_intervals_over_runs_in_pieces_are_those_of_their_values_joined():
+    known = 0
+    for case in range(8):
+        rng = np.random.default_rng([10, case])
+        runs = [(latencies(rng, int(rng.integers(0, 900))) * 1e5).astype(np.int64)
+                for _ in range(int(rng.integers(1, 12)))]  # fmt: skip
+        runs[0] = np.where(runs[0] > 4e5, np.inf, runs[0]) if case % 3 == 0 else runs[0]
+        some = [run for run in runs if run.size]
+        values = np.concatenate([np.zeros(0), *some])
+        found = percentile_intervals_over_blocks([parted(run, 100) for run in runs], seed=case)
+        assert np.array_equal(found[:, 1], percentiles(values), equal_nan=True)
+        assert np.array_equal(
+            found, percentile_intervals_over_blocks(runs, seed=case), equal_nan=True
+        )
+        if len(some) >= FEWEST_BLOCKS:
+            cell = np.repeat(np.arange(len(some)), [run.size for run in some])
+
+            def weights(quantile, _, seed=case, runs=some):
+                many = len(runs)
+                rng = np.random.default_rng(intervals._seed(seed, quantile))
+                drawn = rng.multinomial(many, np.full(many, 1 / many), intervals.RESAMPLES)
+                return drawn.astype(float)
+
+            expected = at_once(values, cell, len(some), weights)
+            assert np.array_equal(found, expected, equal_nan=True)
+            known += np.isfinite(expected[:, 0]).sum()
+    assert known > 10

@@ -107,7 +107,7 @@ def drifts(batches: ArrayLike) -> bool:
     """
     values = np.asarray(batches, dtype=float)
     n = values.size
-    if n < FEWEST_BATCHES / 2:
+    if n < FEWEST_BATCHES / 2 or not values.any():
         return False
     at = np.arange(n) - (n - 1) / 2
     slope = (at * values).sum() / (at * at).sum()

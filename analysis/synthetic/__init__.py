@@ -18,4 +18,5 @@ __all__ = [
     "optimistic_run",
     "rated",
     "write_folder",
+    "write_long_run",
 ]

@@ -11,3 +11,4 @@ from .runs import made_worker as made_worker
 from .runs import open_loop as open_loop
 from .runs import rated as rated
 from .runs import write_folder as write_folder
+from .runs import write_long_run as write_long_run

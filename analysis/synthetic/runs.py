@@ -24,6 +24,7 @@ from workloads.records import (
     UNKNOWN,
     FindingEntry,
     Manifest,
+    Rows,
     Run,
     ScenarioEntry,
     WorkerEntry,
@@ -88,7 +89,7 @@ def made_worker(
         "cpu_s": round(len(rows) * 20e-6, 9),
         **entry,
     })  # fmt: skip
-    return WorkerRecord(worker, role, number, engine, begin, rows, tuple(messages), whole)
+    return WorkerRecord(worker, role, number, engine, begin, Rows(rows), tuple(messages), whole)
 
 
 def made_run(
@@ -316,6 +317,38 @@ def write_folder(run: Run, folder: Path) -> Path:
         lines = "".join(json.dumps(message) + "\n" for message in worker.messages)
         path = folder / f"worker-{worker.worker:03d}.messages.jsonl"
         path.write_text(lines, encoding="utf-8")
+    return folder
+
+
+def write_long_run(
+    folder: Path,
+    rows: int,
+    *,
+    writers: int = 4,
+    per_s: float = 40_000.0,
+    abort: float = 0.02,
+    seed: int = 412,
+    segment_rows: int = 1 << 15,
+    **more: Any,
+) -> Path:
+    """Write the folder of a run of at least `rows` attempts, file by file: it need not fit into
+    memory. The writers commit `per_s` together.
+    """
+    each_s = per_s / max(writers, 1)
+    commits = max(int(segment_rows * (1 - abort) * 0.95), 1)  # with their refused tries they fit
+    span_s, files = commits / each_s, max(-(-rows // (writers * commits)), 1)
+    workers = [made_worker(n, np.zeros(0, ATTEMPT), cpu_s=0.4 * span_s * files)
+               for n in range(writers)]  # fmt: skip
+    write_folder(made_run(workers, seconds=span_s * files, **more), folder)
+    for worker in range(writers):
+        for file in range(files):
+            rng = np.random.default_rng([seed, worker, file])
+            just = (commits + 0.5) / span_s  # exactly as many, however it is rounded
+            part = drawn_rows(rng, per_s=just, seconds=span_s, abort=abort, work_us=60)
+            part["txn"] += file * commits
+            for name in ("intended_ns", "start_ns", "begun_ns", "worked_ns", "end_ns"):
+                part[name] += int(file * span_s * 1e9)
+            np.save(segment_path(folder, worker, file), part)
     return folder
 
 

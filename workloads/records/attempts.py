@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import re
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,8 +22,8 @@ from numpy.lib import format as npy
 
 from workloads.errors import RunError as RunError
 from workloads.files import FORMAT_VERSION as FORMAT_VERSION
-from workloads.files import inside, opened, read_bytes, replacing
-from workloads.records.manifest import LATEST_NS, Manifest, WorkerEntry, read_manifest
+from workloads.files import inside, read_bytes, replacing
+from workloads.records.manifest import Manifest, WorkerEntry, read_manifest
 from workloads.records.outcomes import BEGIN as BEGIN
 from workloads.records.outcomes import BUSY as BUSY
 from workloads.records.outcomes import CAUSES as CAUSES
@@ -50,85 +49,26 @@ from workloads.records.outcomes import UNKNOWN as UNKNOWN
 from workloads.records.outcomes import UPGRADE as UPGRADE
 from workloads.records.outcomes import WRITE_WRITE as WRITE_WRITE
 from workloads.records.outcomes import reason as reason
-
-OPEN_PART = struct.Struct("<qqIHBB")
-CLOSE_PART = struct.Struct("<qqqqHBBBxxx")
-ROW_BYTES = OPEN_PART.size + CLOSE_PART.size  # 64: one cache line
-CLOSE_AT = OPEN_PART.size
-
-ATTEMPT = np.dtype(
-    [
-        ("intended_ns", "<i8"),  # when the schedule wanted it (closed loop: the first start)
-        ("start_ns", "<i8"),  # before BEGIN of this try; 0 in a row never used
-        ("txn", "<u4"),  # number of the transaction within its worker, from 0
-        ("attempt", "<u2"),  # number of this try, from 1
-        ("kind", "u1"),  # index into the scenario's kinds
-        ("last", "u1"),  # reserved, 0
-        ("begun_ns", "<i8"),  # BEGIN returned; 0 where it did not
-        ("worked_ns", "<i8"),  # the body returned; 0 where it did not
-        ("end_ns", "<i8"),  # COMMIT returned, or the refusal was there (before ROLLBACK)
-        ("result", "<i8"),  # what the transaction says of itself, see the scenario
-        ("message", "<u2"),  # 1 + index into the worker's messages; 0 none
-        ("outcome", "u1"),
-        ("conflict", "u1"),  # its kind; where it failed or is unknown, the cause (CAUSES)
-        ("phase", "u1"),
-        ("pad", "V3"),  # of a refused statement: how long it took at most, see within_ns
-    ]
-)
-assert ATTEMPT.itemsize == ROW_BYTES
-WITHIN_AT = ROW_BYTES - 3
-
-
-def packed_within(ns: int) -> bytes:
-    """A time in three bytes, rounded up by at most 4 parts in a million: 0 is "not kept".
-
-    >>> packed_within(61_234).hex(), packed_within(10**12).hex()
-    ('40e61d', 'd5d4e8')
-    """
-    ns = min(max(ns, 1), (2**19 - 1) << 31)  # 13 days
-    shift = max(ns.bit_length() - 19, 0)
-    count = -(-ns >> shift)
-    if count == 1 << 19:  # rounded up to a 20th bit
-        count, shift = count >> 1, shift + 1
-    return (count << 5 | shift).to_bytes(3, "little")
-
-
-def within_ns(rows: np.ndarray) -> np.ndarray:
-    """How long the call that ended each attempt took at most, ns: int64, shape (attempts,).
-
-    BEGIN and COMMIT were timed. A statement is not timed by itself: its time runs from the end of
-    BEGIN, or of the last work inside the transaction (`WorkerContext.think`), to the refusal. So it
-    includes the wait for a lock, and the statements before it that went well. 0 where no call ended
-    the attempt: it committed, or was never closed.
-    """
-    pad = np.ascontiguousarray(rows["pad"]).view("u1").reshape(-1, 3).astype(np.int64)
-    packed = pad[:, 0] | pad[:, 1] << 8 | pad[:, 2] << 16
-    phase = rows["phase"]
-    since = np.select(
-        [phase == BEGIN, phase == STATEMENT, phase == COMMIT],
-        [rows["start_ns"], rows["begun_ns"], rows["worked_ns"]],
-        rows["end_ns"],
-    )
-    # Runs made before it was kept have 0 there.
-    kept = np.where((phase == STATEMENT) & (packed > 0), (packed >> 5) << (packed & 31), 0)
-    found: np.ndarray = np.where(kept > 0, kept, np.maximum(rows["end_ns"] - since, 0))
-    return found
-
+from workloads.records.rows import ATTEMPT as ATTEMPT
+from workloads.records.rows import CLOSE_AT as CLOSE_AT
+from workloads.records.rows import CLOSE_PART as CLOSE_PART
+from workloads.records.rows import MOST_ROWS as MOST_ROWS
+from workloads.records.rows import OPEN_PART as OPEN_PART
+from workloads.records.rows import ROW_BYTES as ROW_BYTES
+from workloads.records.rows import SEGMENT_ROWS as SEGMENT_ROWS
+from workloads.records.rows import WITHIN_AT as WITHIN_AT
+from workloads.records.rows import Rows as Rows
+from workloads.records.rows import StoredRows, read_segment
+from workloads.records.rows import packed_within as packed_within
+from workloads.records.rows import read_attempts as read_attempts
+from workloads.records.rows import segment_path as segment_path
+from workloads.records.rows import within_ns as within_ns
 
 NOT_KEPT = 65_535
 """The number of a text that was not written down."""
 
 LAST_SEEN = "last-seen"
 """A file of a run that is under way: the last moment that all its workers were seen alive."""
-
-SEGMENT_ROWS = 1 << 15
-"""Rows of one file. A worker that needs more goes on in the next file: 2 MiB allocated ahead."""
-
-MOST_ROWS = 1 << 21
-"""The most rows of a file that is read: more than any file of ours has, and memory holds them."""
-
-LONGEST_HEADER = 4_000
-"""Characters of a file's header, which is a Python literal; ours has 300."""
 
 
 class AttemptRecorder:
@@ -199,19 +139,12 @@ class AttemptRecorder:
         return number
 
 
-def segment_path(folder: Path, worker: int, segment: int) -> Path:
-    """worker-007.npy, then worker-007.1.npy, worker-007.2.npy, ..."""
-    tail = "" if segment == 0 else f".{segment}"
-    return folder / f"worker-{worker:03d}{tail}.npy"
-
-
 @dataclass(frozen=True)
 class WorkerRecord:
     """One worker's record: its entry of the manifest and all its attempts.
 
-    attempts : ATTEMPT array, shape (attempts,), in the order they were made, warm-up included.
-        A row never closed has outcome UNKNOWN.
-    messages : the engine's own texts; `attempts["message"] - 1` is the index.
+    rows     : its attempts in the order they were made, warm-up included, to be taken in pieces.
+    messages : the engine's own texts; a row's `message` - 1 is the index.
     """
 
     worker: int
@@ -219,9 +152,17 @@ class WorkerRecord:
     number: int
     engine: str
     begin: str
-    attempts: np.ndarray
+    rows: Rows = field(repr=False)
     messages: tuple[str, ...]
     entry: WorkerEntry = field(repr=False)
+
+    @property
+    def attempts(self) -> np.ndarray:
+        """All rows at once: ATTEMPT array, shape (attempts,). A row never closed is UNKNOWN.
+
+        Read anew where nobody holds it any more. A large run's does not fit into memory.
+        """
+        return self.rows.whole()
 
 
 @dataclass(frozen=True)
@@ -243,99 +184,6 @@ class Run:
 
     def role(self, role: str) -> tuple[WorkerRecord, ...]:
         return tuple(w for w in self.workers if w.role == role)
-
-
-def read_attempts(
-    folder: Path, worker: int, within_ns: tuple[int, int] | None = None
-) -> np.ndarray:
-    """All attempts of one worker, ATTEMPT array of shape (attempts,); used rows only.
-
-    within_ns : (first, last) of the times that a row may hold; None: of any clock of ours.
-    Raises RunError for a file that is cut or not ours, and for a row that no worker writes.
-    """
-    parts, segment = [], 0
-    while True:
-        path = inside(folder, segment_path(folder, worker, segment).name)
-        try:
-            array = _read_segment(path)
-        except FileNotFoundError:
-            break
-        parts.append(array[array["start_ns"] != 0])
-        segment += 1
-    if not parts:
-        raise RunError(
-            f"{folder}: worker {worker} is in the manifest but its file "
-            f"{segment_path(folder, worker, 0).name} is missing. The run has to be made again."
-        )
-    rows = np.concatenate(parts)
-    if why := _unsound(rows, within_ns or (0, LATEST_NS)):
-        raise RunError(f"{folder}: the attempts of worker {worker} were edited: {why}.")
-    rows["outcome"][rows["outcome"] == OPEN] = UNKNOWN
-    return rows
-
-
-def _read_segment(path: Path) -> np.ndarray:
-    """The rows of one file, used or not. Raises RunError, FileNotFoundError.
-
-    The header is checked before anything is allocated: it is short, it names our rows, and the file
-    has room for exactly as many of them as it claims.
-    """
-    with opened(path) as file:
-        try:
-            version = npy.read_magic(file)
-            read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
-            shape, fortran, dtype = read(file, max_header_size=LONGEST_HEADER)
-        except Exception as error:  # whatever a Python literal of somebody's can end in
-            raise RunError(
-                f"{path}: cannot be read as attempts ({type(error).__name__}). "
-                "The file was cut or edited; the run has to be made again."
-            ) from None
-        if dtype != ATTEMPT or fortran or len(shape) != 1:
-            raise RunError(
-                f"{path}: holds other rows than cwkit's attempts. Is this a run of ours?"
-            )
-        rows, there = shape[0], os.fstat(file.fileno()).st_size - file.tell()
-        if not 0 <= rows <= MOST_ROWS or rows * ROW_BYTES != there:
-            raise RunError(
-                f"{path}: cannot be read as attempts (its header tells of {_short(rows)} rows, "
-                f"and {there:,} bytes follow). The file was cut or edited; the run has to be made "
-                "again."
-            )
-        try:
-            return np.frombuffer(bytearray(file.read(there)), ATTEMPT, count=rows)
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path}: cannot be read ({error}).") from None
-
-
-def _short(number: int) -> str:
-    return f"{number:,}" if abs(number) < 10**20 else "10^20 or more"
-
-
-def _unsound(rows: np.ndarray, within_ns: tuple[int, int]) -> str:
-    """The fault of the first row that no worker writes, "" where all rows are sound."""
-    first, last = within_ns
-    caused = (rows["outcome"] != CONFLICT) & np.isin(rows["conflict"], list(CAUSES))
-    bad = {
-        "is of no outcome that there is": rows["outcome"] >= len(OUTCOMES),
-        "is of no conflict that there is": ~caused & (rows["conflict"] >= len(CONFLICTS)),
-        "ended in no phase that there is": rows["phase"] >= len(PHASES),
-        "has another number than its place allows": rows["txn"] >= len(rows),
-    }
-    before = rows["start_ns"]
-    for name in ("start_ns", "begun_ns", "worked_ns", "end_ns"):
-        times = rows[name]
-        kept = times != 0
-        bad[f"has a `{name}` outside of the run"] = kept & ((times < first) | (times > last))
-        bad[f"has a `{name}` before what comes before it"] = kept & (times < before)
-        before = np.maximum(before, times)
-    # The intended start, which in an open loop may be before the gate or after the run.
-    bad["has an `intended_ns` that is no time"] = (rows["intended_ns"] < 0) | (
-        rows["intended_ns"] > last
-    )
-    for what, which in bad.items():
-        if which.any():
-            return f"row {int(np.argmax(which)):,} {what}"
-    return ""
 
 
 def keep_last_seen(folder: Path, ns: int) -> None:
@@ -370,9 +218,9 @@ def trim(folder: Path, worker: int) -> None:
         segment += 1
     path = segment_path(folder, worker, segment)
     with contextlib.suppress(OSError, RunError):
-        rows = _read_segment(path)
+        rows = [piece[piece["start_ns"] != 0] for _, piece in read_segment(path)]
         with replacing(path) as file:
-            np.save(file, rows[rows["start_ns"] != 0])
+            np.save(file, np.concatenate([np.zeros(0, ATTEMPT), *rows]))
 
 
 def read_messages(folder: Path, worker: int) -> tuple[str, ...]:
@@ -396,7 +244,10 @@ def read_messages(folder: Path, worker: int) -> tuple[str, ...]:
 
 
 def read_run(folder: Path) -> Run:
-    """Read a run folder whole. Raises RunError with one sentence for anything unreadable."""
+    """Read a run folder. Raises RunError with one sentence for anything unreadable.
+
+    All rows are looked at, and read again by whoever takes them (`WorkerRecord.rows`).
+    """
     folder = Path(folder)
     manifest = read_manifest(folder)
     workers = tuple(read_workers(folder, manifest))
@@ -409,22 +260,22 @@ def read_run(folder: Path) -> Run:
 
 
 def read_workers(folder: Path, manifest: Manifest) -> Iterator[WorkerRecord]:
-    """The workers of a run folder one after the other, where memory cannot hold all of them.
+    """The workers of a run folder one after the other.
 
     Raises RunError as `read_run` does, when it comes to an unreadable file.
     """
     for entry in manifest.workers:
         if not entry.opened and not segment_path(folder, entry.worker, 0).exists():
-            rows = np.zeros(0, ATTEMPT)  # it never came as far as its first row, and said so
+            rows = Rows(np.zeros(0, ATTEMPT))  # it never came as far as its first row, and said so
         else:
-            rows = read_attempts(folder, entry.worker, manifest.window.possible_ns)
+            rows = StoredRows(folder, entry.worker, manifest.window.possible_ns)
         yield WorkerRecord(
             worker=entry.worker,
             role=entry.role,
             number=entry.number,
             engine=entry.engine,
             begin=entry.begin,
-            attempts=rows,
+            rows=rows,
             messages=read_messages(folder, entry.worker),
             entry=entry,
         )

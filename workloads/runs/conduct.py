@@ -713,13 +713,12 @@ class _Making:
 
     def _nothing_committed(self) -> bool:
         """Whether attempts were made and all failed: such a run measured no engine."""
-        rows = [
-            rec.read_attempts(self.folder, worker)["outcome"]
-            for worker, (role, _) in enumerate(self.places)
-            if role != "checkpointer"
-        ]
-        outcomes = np.concatenate(rows)
-        return bool((outcomes == rec.FAILED).any() and not (outcomes == rec.COMMITTED).any())
+        outcomes: set[int] = set()
+        for worker, (role, _) in enumerate(self.places):
+            if role != "checkpointer":
+                for rows in rec.StoredRows(self.folder, worker).pieces():
+                    outcomes |= set(np.flatnonzero(np.bincount(rows["outcome"])).tolist())
+        return rec.FAILED in outcomes and rec.COMMITTED not in outcomes
 
     def abandon(self) -> None:
         """The run did not happen: leave no folder that looks as if it had."""

@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from pydantic import ValidationError
 
 from workloads import records as rec
@@ -379,7 +378,8 @@ def _seen(folder: Path, manifest: Manifest) -> Window:
     window = manifest.window
     start, measure, stop = window.start_ns, window.measure_ns, window.stop_ns
     if not stop:  # an older cwkit's, which wrote no window before the end
-        start = min((rows["start_ns"].min() for _, rows in _rows(folder, manifest)), default=0)
+        pieces = (one for _, rows in _rows(folder, manifest) for one in rows.pieces())
+        start = min((one["start_ns"].min() for one in pieces), default=0)
         measure = start + int(manifest.plan.warmup_s * 1e9)
         stop = measure + int(manifest.plan.duration_s * 1e9)
     seen = rec.last_seen(folder) or _all_alive(folder, manifest)
@@ -391,17 +391,17 @@ def _all_alive(folder: Path, manifest: Manifest) -> int:
     """A moment at which every worker was alive, by their own rows: 0 where one has none."""
     # An attempt that is open has no end, but its worker was alive when it began it.
     ends = {
-        worker: int(max(rows["end_ns"].max(), rows["start_ns"].max()))
+        worker: max(int(max(one["end_ns"].max(), one["start_ns"].max())) for one in rows.pieces())
         for worker, rows in _rows(folder, manifest)
     }
     working = [entry.worker for entry in manifest.workers if entry.role != "checkpointer"]
     return min((ends.get(worker, 0) for worker in working), default=0)
 
 
-def _rows(folder: Path, manifest: Manifest) -> Iterator[tuple[int, np.ndarray]]:
+def _rows(folder: Path, manifest: Manifest) -> Iterator[tuple[int, rec.Rows]]:
     for entry in manifest.workers:
         with contextlib.suppress(RunError):
-            rows = rec.read_attempts(folder, entry.worker)
+            rows = rec.StoredRows(folder, entry.worker)
             if len(rows):
                 yield entry.worker, rows
 

@@ -24,7 +24,9 @@ def worker(counts, role="writer", number=0, state="finished"):
         one["message"] = messages.index(message) + 1 if message else 0
         rows.append(one)
     entry = WorkerEntry(worker=number, role=role, number=number, engine="e", begin="", state=state)
-    return rec.WorkerRecord(number, role, number, "e", "", np.concatenate(rows), messages, entry)
+    return rec.WorkerRecord(
+        number, role, number, "e", "", rec.Rows(np.concatenate(rows)), messages, entry
+    )
 
 
 DONE = (rec.COMMITTED, 0, 0, "")

@@ -144,15 +144,16 @@ class _Seen:
     others: Counter[str] = field(default_factory=Counter)
 
     def add(self, worker: WorkerRecord) -> None:
-        rows = worker.attempts
-        failing = np.isin(rows["outcome"], (FAILED, UNKNOWN)) & (rows["message"] > 0)
-        done = np.isin(rows["outcome"], (COMMITTED, CONFLICT)) | failing
-        self.finished += int(done.sum())
-        self.commits += int((done & (rows["worked_ns"] > 0)).sum())
         fields = ("conflict", "phase", "message")
-        groups, counts = np.unique(rows[failing][list(fields)], return_counts=True)
-        for group, times in zip(groups, counts.tolist(), strict=True):
-            cause, phase, number = (int(group[name]) for name in fields)
+        groups: Counter[tuple[int, int, int]] = Counter()
+        for rows in worker.rows.pieces():
+            failing = np.isin(rows["outcome"], (FAILED, UNKNOWN)) & (rows["message"] > 0)
+            done = np.isin(rows["outcome"], (COMMITTED, CONFLICT)) | failing
+            self.finished += int(done.sum())
+            self.commits += int((done & (rows["worked_ns"] > 0)).sum())
+            found, counts = np.unique(rows[failing][list(fields)], return_counts=True)
+            groups.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
+        for (cause, phase, number), times in sorted(groups.items()):
             message = _message(worker.messages, number)
             if cause in CAUSES:
                 self.causes.setdefault(cause, Counter())[message] += times

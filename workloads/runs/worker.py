@@ -251,7 +251,7 @@ def check(job: Job) -> None:
     engine = find_engine(job.plan.database)
     findings: list[dict[str, Any]] = []
     control = ControlBlock(job.control_path, len(job.plan.roles()))
-    attempts = sum(len(w.attempts) for w in run.workers if w.role in TRANSACTING)
+    attempts = sum(len(w.rows) for w in run.workers if w.role in TRANSACTING)
 
     def on_replay(replayed: int) -> None:
         control.numbers[control_block.DONE] = replayed

@@ -198,7 +198,7 @@ def changed(worker, kind, outcome, count=1):
     chosen = hits.nonzero()[0][-count:]
     assert len(chosen) == count
     attempts["outcome"][chosen] = outcome
-    return replace(worker, attempts=attempts)
+    return replace(worker, rows=rec.Rows(attempts))
 
 
 RECORDED = {"register mixed": (1, 4), "ingest": (0,), "queue": (0, 1)}

@@ -92,7 +92,8 @@ class SmallRun:
             rec.WorkerRecord(
                 **(entry := {"worker": context.worker, "role": context.role,
                             "number": context.number, "engine": "", "begin": ""}),
-                attempts=np.array(rows, dtype=rec.ATTEMPT), messages=(), entry=WorkerEntry(**entry)
+                rows=rec.Rows(np.array(rows, dtype=rec.ATTEMPT)), messages=(),
+                entry=WorkerEntry(**entry),
             )
             for context, _, _, _, rows in at_work
         ]  # fmt: skip
@@ -101,7 +102,7 @@ class SmallRun:
         """Change a worker's record of one transaction."""
         attempts = self.workers[worker].attempts.copy()
         attempts["outcome"][txn] = outcome
-        self.workers[worker] = replace(self.workers[worker], attempts=attempts)
+        self.workers[worker] = replace(self.workers[worker], rows=rec.Rows(attempts))
 
     def drawn(self, worker, txn):
         return next(draw for w, t, draw in self.ran if (w, t) == (worker, txn))
