@@ -28,6 +28,7 @@ from properties.checker.graph import (
     add_session_edges,
     components,
 )
+from properties.checker.newly_reached import ByClocks
 from properties.checker.order_search import Need
 from properties.checker.reachability import Bits, Clocks, Reach
 from properties.checker.register_edges import Registers
@@ -36,6 +37,7 @@ from workloads.records import PREDICATE_READ
 MOST_BYTES = 400_000_000  # of reachability; what would need more is left to `direct_inference`
 MOST_PAIRS = 5_000_000  # of a read and a write of its key, without chains: beyond, minutes
 PAIRS_AT_ONCE = 1_000_000
+FEW = 0.05  # new edges to a node, up to which only what they change is gone through
 TAILS_TRIED = 16  # groups to which a writer may be added
 BFS_STEPS = 2_000_000  # effort for a short cycle; the first one found is a proof already
 
@@ -68,6 +70,8 @@ class Forced:
         inner = np.arange(self.nodes if need.alternate else 0, dtype=np.int64)
         self._a, self._b = [2 * inner], [2 * inner + 1]
         self._known = np.zeros(0, np.int64)
+        self._looked = False  # whether pairs that no round changes were looked at
+        self._reached = 0  # how many of the columns in `_a` `reach` knows
         self._forced: tuple[int, int] | None = None  # how much was drawn before an order was tried
         self._place(*self.columns[0][:3])
         self.reach = self._room()
@@ -75,6 +79,7 @@ class Forced:
             writer = seen.op_txn[seen.writes]
             self._writers(seen.writes, self.reach.group(writer), self.reach.place(writer))
             self._reads()
+            self._pairs_of = self._by_clocks() if isinstance(self.reach, Clocks) else None
 
     # -- the graph -------------------------------------------------------------------------------
 
@@ -140,25 +145,98 @@ class Forced:
         has = codes[own] == wanted if len(codes) else np.zeros(len(wanted), bool)
         self.own = np.where(has, self.write[own] if len(codes) else -1, -1)
 
+    def _by_clocks(self) -> ByClocks:
+        assert isinstance(self.reach, Clocks)
+        self.read_key = self.seen.h.op_key[self.read].astype(np.int64)
+        place = np.full(len(self.seen.op_txn), -1, np.int64)
+        place[self.write] = np.arange(len(self.write))
+        self.version = np.where(self.of >= 0, place[self.of], -1) if len(place) else self.of
+        txns = np.arange(self.transactions)
+        return ByClocks(
+            self, self.reach.group(txns), self.reach.place(txns), self.scale, len(self.seen.h.keys)
+        )
+
     # -- closing ---------------------------------------------------------------------------------
 
-    def close(self) -> list[Step] | None:
-        """Draw what is forced until nothing is; a cycle of steps where that contradicts itself."""
+    def close(self, explain: bool = True) -> list[Step] | None:
+        """Draw what is forced until nothing is; a cycle of steps where that contradicts itself.
+
+        explain : where False, a contradiction is an empty list, without its cycle.
+        """
         for round_ in count():
-            if not self._propagate():
-                return self._cycle()
+            if not self._take_in():
+                return self._cycle() if explain else []
             if isinstance(self.reach, Bits) and not round_ & (round_ - 1):
                 self._regroup(self.reach)  # in rounds 0, 1, 2, 4, 8, …: it takes as long as one
-            new = [edges for edges in self._force() if len(edges[0])]
+            rules = self._force() if self._pairs_of is None else self._force_newly(self._pairs_of)
+            new = [edges for edges in rules if len(edges[0])]
             if not new:
                 break
             columns = [np.concatenate(column) for column in zip(*new, strict=True)]
             _, once = np.unique(self._codes(*columns[:3]), return_index=True)
             columns = [column[once] for column in columns]
-            self._known = np.union1d(self._known, self._codes(*columns[:3]))
+            if self._pairs_of is None:
+                self._known = np.union1d(self._known, self._codes(*columns[:3]))
             self.columns.append(columns)
             self._place(*columns[:3])
         return None
+
+    def _take_in(self) -> bool:
+        """Bring reachability up to date; False where the newest edges close a circle.
+
+        Where the edges are few only what they change is gone through. Notes which nodes' rows
+        changed since the round before, and what they were.
+        """
+        assert self.reach is not None
+        known, self._reached = self._reached, len(self._a)
+        if not isinstance(self.reach, Clocks):
+            return self._propagate()
+        if not known:
+            kept = self._propagate()
+            rows = self.reach.rows
+            self._changed = np.flatnonzero((rows >= 0).any(axis=1))
+            self._old = np.broadcast_to(np.int32(-1), (len(self._changed), rows.shape[1]))
+            return kept
+        a, b = (np.concatenate(ends[known:]) for ends in (self._a, self._b))
+        if len(a) > FEW * len(self._next):
+            before = self.reach.rows
+            kept = self._propagate()
+            self._changed = np.flatnonzero((self.reach.rows != before).any(axis=1))
+            self._old = before[self._changed]
+            return kept
+        return self._spread(self.reach, a.tolist(), b.tolist())
+
+    def _spread(self, reach: Clocks, a: list[int], b: list[int]) -> bool:
+        """Take in edges from nodes a to nodes b, and what follows from them; False for a circle."""
+        rows, following, place = list(reach.rows), self._next, self.place.tolist()
+        scale, n, last = self.scale, self.transactions * self.scale, self.scale - 1
+        was: dict[int, np.ndarray] = {}
+        todo: list[tuple[int, int]] = []
+        waiting: set[int] = set()
+        for p, q in zip(a, b, strict=True):
+            following[p].append(q)
+
+        def joined(p: int, q: int) -> bool:
+            """Joins row p to row q; False where q is a transaction's that p has come after."""
+            row, other = rows[q], rows[p]
+            if q < n and q % scale == last and reach.reaches(q // scale, other):
+                return False
+            if (other > row).any():
+                was.setdefault(q, row.copy())
+                np.maximum(row, other, out=row)
+                if q not in waiting:
+                    waiting.add(q)
+                    heapq.heappush(todo, (place[q], q))
+            return True
+
+        kept = all(joined(p, q) for p, q in zip(a, b, strict=True))
+        while kept and todo:
+            p = heapq.heappop(todo)[1]
+            waiting.discard(p)
+            kept = all(joined(p, q) for q in following[p])
+        self._changed = np.fromiter(was, np.int64, len(was))
+        self._old = np.array(list(was.values())) if was else reach.rows[:0]
+        return kept
 
     def complete(self) -> bool:
         """Order every key's writers as one topological order has them; whether that fits.
@@ -178,7 +256,7 @@ class Forced:
         kind = np.full(len(a), WW)
         self.columns.append([a, b, kind, op[:-1][same], op[1:][same], nothing])
         self._place(a, b, kind)
-        return self.close() is None
+        return self.close(explain=False) is None
 
     def following(self) -> list[list[int]]:
         """The nodes after each node by what is forced, an order tried in `complete` left out."""
@@ -224,6 +302,7 @@ class Forced:
         """Finds all that reaches each node, in topological order; False where there is none."""
         assert self.reach is not None
         following, degree = self._following()
+        self._next = following
         rows, join, mark = self.reach.fresh(len(following)), self.reach.join, self.reach.mark
         scale, n, last = self.scale, self.transactions * self.scale, self.scale - 1
         ready = deque(p for p, d in enumerate(degree) if d == 0)
@@ -307,6 +386,54 @@ class Forced:
                     self.writer[a], self.writer[b], WW, self.write[a], self.write[b], -1
                 )
 
+    def _force_newly(self, pairs: ByClocks) -> Iterator[tuple[np.ndarray, ...]]:
+        """Every edge that the rules draw because of what changed since the round before."""
+        reach = self.reach
+        assert isinstance(reach, Clocks)
+        first = not self._looked
+        self._looked = True
+        for read, at in pairs.last_seen(self._changed, reach.rows, self._old):
+            of, w = self.of_txn[read], self.writer[at]
+            new = w != of
+            new[new] &= ~reach.has(w[new], self.arrive(of[new]))
+            read, at = read[new], at[new]
+            yield self._columns(
+                self.writer[at], self.of_txn[read], WW, self.write[at], self.of[read],
+                self.reader[read],
+            )  # fmt: skip
+        after = pairs.now_after(self._changed, reach.rows, self._old)
+        for version, at in chain(pairs.given() if first else (), after):
+            for read, w in pairs.readers(version, at):
+                yield from self._read_before(read, w)
+            if self.need.alternate:
+                # Where two wrote a key, the one that commits later has seen the other.
+                new = ~reach.has(self.writer[version], self.arrive(self.writer[at]))
+                a, b = version[new], at[new]
+                yield self._columns(
+                    self.writer[a], self.writer[b], WW, self.write[a], self.write[b], -1
+                )
+        for read, w in pairs.beginnings() if first else ():
+            yield from self._read_before(read, w)
+
+    def _read_before(self, read: np.ndarray, at: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+        """Edges from reads to writes that come after what was read."""
+        assert self.reach is not None
+        good = self.writer[at] != self.reader[read]
+        read, at = read[good], at[good]
+        reader, writer = self.reader[read], self.writer[at]
+        later = ~self.reach.has(reader, self.leave(writer))
+        i, w = read[later], at[later]
+        predicate = self.seen.h.op_kind[self.read[i]] == PREDICATE_READ
+        yield self._columns(
+            self.reader[i], self.writer[w], np.where(predicate, RW_PREDICATE, RW), self.read[i],
+            self.write[w], -1,
+        )  # fmt: skip
+        if self.need.alternate:
+            own = self.own[read] >= 0
+            own[own] &= ~self.reach.has(reader[own], self.arrive(writer[own]))
+            i, w = read[own], at[own]
+            yield self._columns(self.reader[i], self.writer[w], WW, self.own[i], self.write[w], -1)
+
     def _pairs(self, key: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Each place of `key` with each group of that key's writers: place, first, stop."""
         counts = self.groups[key + 1] - self.groups[key]
@@ -358,10 +485,14 @@ class Forced:
         via: np.ndarray | int,
     ) -> tuple[np.ndarray, ...]:
         """The edges that were not drawn before."""
-        given = (source, target, kind, source_op, target_op, via)
-        columns = [np.broadcast_to(np.asarray(c, np.int64), len(source)) for c in given]
+        columns = self._columns(source, target, kind, source_op, target_op, via)
         new = ~np.isin(self._codes(*columns[:3]), self._known)
         return tuple(column[new] for column in columns)
+
+    @staticmethod
+    def _columns(source: np.ndarray, *others: np.ndarray | int) -> tuple[np.ndarray, ...]:
+        given = (source, *others)
+        return tuple(np.broadcast_to(np.asarray(c, np.int64), len(source)) for c in given)
 
     # -- evidence --------------------------------------------------------------------------------
 

@@ -16,9 +16,10 @@ import numpy as np
 class Reach(Protocol):
     """Which transactions reach which nodes. A transaction reaches the node that it leaves by.
 
-    width : bytes of a row. join(row, other, out=row) : numpy's own. fresh(count) : empty rows.
+    rows : shape (nodes, …). join(row, other, out=row) : numpy's own. fresh(count) : empty rows.
     """
 
+    rows: np.ndarray
     join: Callable[..., Any]
 
     def fresh(self, count: int) -> list[np.ndarray]: ...
@@ -50,15 +51,20 @@ class Clocks:
         self._where = list(zip(of.tolist(), place.tolist(), strict=True))
 
     def fresh(self, count: int) -> list[np.ndarray]:
-        self._rows = np.full((count, self._chains), -1, np.int32)
-        return list(self._rows)
+        self.rows = np.full((count, self._chains), -1, np.int32)
+        return list(self.rows)
 
     def mark(self, row: np.ndarray, txn: int) -> None:
         chain, place = self._where[txn]
         row[chain] = place
 
     def has(self, txn: np.ndarray, node: np.ndarray) -> np.ndarray:
-        return self._rows[node, self._of[txn]] >= self._place[txn]
+        return self.rows[node, self._of[txn]] >= self._place[txn]
+
+    def reaches(self, txn: int, row: np.ndarray) -> bool:
+        """Whether the transaction reaches the node of this row."""
+        chain, place = self._where[txn]
+        return bool(row[chain] >= place)
 
     def group(self, txn: np.ndarray) -> np.ndarray:
         return self._of[txn]
@@ -81,21 +87,21 @@ class Bits:
         return 8 * -(-transactions // 64)
 
     def fresh(self, count: int) -> list[np.ndarray]:
-        self._rows = np.zeros((count, self._words), np.uint64)
-        return list(self._rows)
+        self.rows = np.zeros((count, self._words), np.uint64)
+        return list(self.rows)
 
     def mark(self, row: np.ndarray, txn: int) -> None:
         row[txn >> 6] |= self._bit[txn & 63]
 
     def row(self, node: int) -> np.ndarray:
-        return self._rows[node]
+        return self.rows[node]
 
     def bit(self, row: np.ndarray, txn: int) -> bool:
         """Whether the transaction reaches the node of this row."""
         return bool(row[txn >> 6] & self._bit[txn & 63])
 
     def has(self, txn: np.ndarray, node: np.ndarray) -> np.ndarray:
-        bits = self._rows[node, txn >> 6] >> (txn & 63).astype(np.uint64)
+        bits = self.rows[node, txn >> 6] >> (txn & 63).astype(np.uint64)
         return (bits & np.uint64(1)).astype(bool)
 
     def group(self, txn: np.ndarray) -> np.ndarray:

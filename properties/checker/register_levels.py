@@ -157,7 +157,7 @@ def _large(
             if cycles[level] is None:
                 for weak in weaker_or_equal(level):
                     cycles.setdefault(weak, None)
-                if not seen.undecided and (forced.complete() or _replayed_at_scale(forced)):
+                if not seen.undecided and (_replayed_at_scale(forced) or forced.complete()):
                     levels.update(dict.fromkeys(weaker_or_equal(level), True))
         return cycles[level]
 

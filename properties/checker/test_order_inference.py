@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from properties.checker import newly_reached
 from properties.checker import order_inference as forced
 from properties.checker import register_levels as saturate
 from properties.checker.brute_force import BruteForce
@@ -16,10 +21,11 @@ from properties.checker.catalogue import weaker_or_equal
 from properties.checker.decide import full_check
 from properties.checker.explanations import report
 from properties.checker.graph import PROCESS, REALTIME, Graph, add_realtime_edges, add_session_edges
+from properties.checker.newly_reached import ByClocks
 from properties.checker.order_inference import Forced
-from properties.checker.order_search import Orders
+from properties.checker.order_search import Need, Orders
 from properties.checker.reachability import Bits
-from properties.checker.register_edges import observe
+from properties.checker.register_edges import Registers, observe
 from properties.checker.register_levels import NEEDS
 from properties.checker.test_anomalies import small_histories
 from properties.checker.verdict import Findings
@@ -29,14 +35,14 @@ from workloads.records import Builder, History, read_history
 HISTORIES = Path(__file__).parents[1] / "histories" / "rw-register"
 
 
-def drawn(rng: random.Random) -> History:
-    """Up to 30 transactions that read something recent, or older: often a violation, often none."""
+def drawn(rng: random.Random, longest: int = 30) -> History:
+    """Some transactions that read something recent, or older: often a violation, often none."""
     builder = Builder("rw-register")
-    keys, sessions = rng.choice([1, 2, 3, 8]), rng.choice([2, 4, 8])
+    keys, sessions = rng.choice([1, 2, 3, 8]), rng.choice([2, 4, 8, max(8, longest // 8)])
     values: list[list[int | None]] = [[None] for _ in range(keys)]
     age, now, written = rng.choice([0.3, 1.0]), 0, 0
     free = [0] * sessions
-    for _ in range(rng.randint(2, rng.choice([4, 8, 30]))):
+    for _ in range(rng.randint(2, rng.choice([4, 8, longest]))):
         session = rng.randrange(sessions)
         now += rng.randint(0, 3)
         begin = max(free[session], now - rng.randint(0, 6))
@@ -84,6 +90,87 @@ def test_what_is_forced_contradicts_itself_exactly_where_it_does_on_small_histor
             violated += large is not None
             kept += large is None
     assert violated > 50 < kept
+
+
+def whole_rounds(seen: Registers, need: Need, trusted: tuple[int, ...]) -> Forced:
+    """As `Forced`, but each round asks of every pair and finds all reachability anew."""
+    old = Forced(seen, need, trusted)
+    old._pairs_of = None
+    return old
+
+
+def told(forced: Forced) -> tuple[bool, set[tuple[int, ...]], list[Any]]:
+    """Whether it contradicts itself; where not, what it drew and what reaches what."""
+    if forced.close(explain=False) is not None:
+        return True, set(), []
+    columns = [np.concatenate(column).tolist() for column in zip(*forced.columns, strict=True)]
+    assert forced.reach is not None
+    return False, set(zip(*columns[:3], strict=True)), forced.reach.rows.tolist()
+
+
+def compared(rng: random.Random, histories: int, longest: int) -> Counter[bool]:
+    """How often what is looked at anew and what whole rounds look at said yes, or no: the same."""
+    seen_both: Counter[bool] = Counter()
+    for number in range(histories):
+        history = drawn(rng, longest)
+        seen = observe(history, Findings())
+        trusted = rng.choice([(), (), (PROCESS,), (REALTIME, PROCESS)])
+        for level, need in NEEDS.items():
+            if not need.extra:
+                continue
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(forced, "MOST_PAIRS", -1)  # clocks, and never bits
+                patch.setattr(forced, "FEW", rng.choice([0.0, 0.05, 10.0]))
+                patch.setattr(newly_reached, "ENTRIES_AT_ONCE", rng.choice([3, 1_000_000]))
+                patch.setattr(newly_reached, "MOST_IN_TABLE", rng.choice([0, 4_000_000]))
+                new = told(Forced(seen, need, trusted))
+                patch.setattr(forced, "FEW", -1.0)
+                old = told(whole_rounds(seen, need, trusted))
+            assert new == old, f"{level}, history {number}: {new[0]}, not {old[0]}"
+            seen_both[old[0]] += 1
+    return seen_both
+
+
+def test_only_what_changed_is_looked_at_and_nothing_is_missed(seed: int) -> None:
+    found = compared(random.Random(seed), 150, 30) + compared(random.Random(seed), 4, 300)
+    assert found[True] > 50 < found[False]
+
+
+@pytest.mark.slow
+def test_in_thousands_of_histories_nothing_is_missed(seed: int) -> None:
+    assert min(compared(random.Random(seed), 3000, 40).values()) > 1000
+
+
+FAULTS: dict[str, Callable[..., Any]] = {
+    "last_seen": lambda *_: iter(()),
+    "now_after": lambda *_: iter(()),
+    "beginnings": lambda _: iter(()),
+    "given": lambda _: iter(()),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_rule_that_is_left_out_would_be_seen(
+    fault: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ByClocks, fault, FAULTS[fault])
+    with pytest.raises(AssertionError, match="history"):
+        compared(random.Random(seed), 300, 30)
+
+
+def test_a_change_that_is_not_passed_on_would_be_seen(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spread = Forced._spread
+
+    def forgetful(self: Forced, *args: Any) -> bool:
+        kept = spread(self, *args)
+        self._changed, self._old = self._changed[1:], self._old[1:]
+        return kept
+
+    monkeypatch.setattr(Forced, "_spread", forgetful)
+    with pytest.raises(AssertionError, match="history"):
+        compared(random.Random(seed), 300, 30)
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
