@@ -162,7 +162,7 @@ class RecordedPlan(Part):
     )
     """Older runs, which do not say it, started theirs by exec."""
     loop: Literal["C", "Python"] = Field(
-        "Python", description="its hot loop: C or Python (default: C where `make setup` built it)"
+        "Python", description="the workers' hot loop: C or Python (default: C, where it is built)"
     )
     """Older runs, which do not say it, had the loop in Python. Each worker says what it had."""
     deadline_s: float = Field(

@@ -31,6 +31,7 @@ from workloads.engines import (
     Engine,
     LoggedSession,
     NotRecorded,
+    Refusal,
     Session,
     Settings,
     choose_loop,
@@ -46,7 +47,7 @@ from workloads.engines import (
 from workloads.processes import die_with_parent, leave
 from workloads.runs import control as control_block
 from workloads.runs.control import ControlBlock
-from workloads.runs.hot_path import Parts, tries_of
+from workloads.runs.hot_path import Parts, Tries, tries_of
 from workloads.runs.pacing import ARRIVALS, LONG_S, arrivals, retry_wait, thinker, wait_until
 from workloads.runs.plan import ROLES, Plan
 from workloads.runs.trouble import NOT_RECORDED
@@ -504,50 +505,28 @@ def _loop(
     made = tries_of(_parts(plan, context, scenario, control))
     run, numbers, state, stop = made.run, control.numbers, control_block.STATE, control_block.STOP
     stop_ns = numbers[control_block.STOP_NS]
-    close_row, close_at = rec.CLOSE_PART.pack_into, rec.CLOSE_AT
     buffer, offset, limit = recorder.buffer, recorder.offset, recorder.limit
     txn = failures = 0
     tries = 1
 
     while True:
         try:
-            is_over = run(buffer, offset, limit, txn, tries)
-        except BaseException as error:
-            phase, end, offset = made.phase, made.end, made.offset
-            if not phase:
-                raise
-            times = made.begun, made.worked, end
-            if isinstance(error, NotRecorded):
-                # Nothing was begun: the row, which was opened before BEGIN, is one never used.
-                rec.OPEN_PART.pack_into(buffer, offset, 0, 0, 0, 0, 0, 0)
-                raise
-            if isinstance(error, InvariantBroken):
-                close_row(buffer, offset + close_at, *times, 0, 0, rec.FAILED, 0, phase)
-                raise  # the sentence is the finding's: messages are the engines' own
-            # A statement is not timed by itself, which every one of them would pay for: what
-            # it took is known up to the statements before it.
-            since = (0, made.start, max(made.begun, thought[0]), made.worked)[phase]
-            outcome, conflict, message, over = refused(error, phase, end - since)
-            mistake = _mistake(error) if phase == rec.STATEMENT else ""
-            close_row(
-                buffer, offset + close_at, *times, 0,
-                recorder.message(message), outcome, conflict, phase,
-            )  # fmt: skip
-            if phase == rec.STATEMENT:
-                at = offset + rec.WITHIN_AT
-                buffer[at : at + 3] = rec.packed_within(end - since)
-            if made.txn != txn:
-                txn, failures = made.txn, 0  # others committed before this one
-            tries = made.tries
-        else:
-            if is_over:
+            if run(buffer, offset, limit, txn, tries):
                 return {}
+        except BaseException as error:
+            if not made.phase:
+                raise
+            outcome, message, over = _closed(error, made, refused, thought[0], recorder, buffer)
+            mistake = _mistake(error) if made.phase == rec.STATEMENT else ""
+        else:
             txn, tries, failures = made.txn, 1, 0
             buffer, offset, limit = recorder.roll()
             continue
+        if made.txn != txn:
+            txn, failures = made.txn, 0  # others committed before this one
         if not over:
             rollback()
-        offset += rec.ROW_BYTES
+        offset = made.offset + rec.ROW_BYTES
         if recorder.full is not None:
             raise recorder.full
         if offset == limit:
@@ -562,12 +541,47 @@ def _loop(
                     "account": f"{MOST_FAILURES} transactions in a row failed, "
                     f"the last with: {message}",
                 }
-        elif not (tries == most_tries or end >= stop_ns or numbers[state] == stop) and _waited(
-            wait(tries), stop_ns, control
-        ):
-            tries = min(tries + 1, 65_535)
-            continue
+        else:
+            tries = made.tries
+            ends = tries == most_tries or made.end >= stop_ns or numbers[state] == stop
+            if not ends and _waited(wait(tries), stop_ns, control):
+                tries = min(tries + 1, 65_535)
+                continue
         txn, tries = txn + 1, 1
+
+
+def _closed(
+    error: BaseException,
+    made: Tries,
+    refused: Callable[[BaseException, int, int | None], Refusal],
+    thought_ns: int,
+    recorder: rec.AttemptRecorder,
+    buffer: memoryview,
+) -> tuple[int, str, bool]:
+    """Close the row of a try that did not commit: its outcome, the engine's words, whether the
+    transaction is over. Raises the error itself where it ends the run.
+    """
+    phase, end, offset = made.phase, made.end, made.offset
+    close_row, close_at = rec.CLOSE_PART.pack_into, offset + rec.CLOSE_AT
+    if isinstance(error, NotRecorded):
+        # Nothing was begun: the row, which was opened before BEGIN, is one never used.
+        rec.OPEN_PART.pack_into(buffer, offset, 0, 0, 0, 0, 0, 0)
+        raise error
+    if isinstance(error, InvariantBroken):
+        close_row(buffer, close_at, made.begun, made.worked, end, 0, 0, rec.FAILED, 0, phase)
+        raise error  # the sentence is the finding's: messages are the engines' own
+    # A statement is not timed by itself, which every one of them would pay for: what it took is
+    # known up to the statements before it.
+    since = (0, made.start, max(made.begun, thought_ns), made.worked)[phase]
+    outcome, conflict, message, over = refused(error, phase, end - since)
+    close_row(
+        buffer, close_at, made.begun, made.worked, end, 0,
+        recorder.message(message), outcome, conflict, phase,
+    )  # fmt: skip
+    if phase == rec.STATEMENT:
+        at = offset + rec.WITHIN_AT
+        buffer[at : at + 3] = rec.packed_within(end - since)
+    return outcome, message, over
 
 
 def _parts(plan: Plan, context: WorkerContext, scenario: Scenario, control: ControlBlock) -> Parts:
