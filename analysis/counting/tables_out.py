@@ -1,8 +1,8 @@
 """Runs and sweeps as one table for notebooks: Parquet or CSV, written worker by worker.
 
 A row for each attempt, with names where the recording has numbers; of an open loop a row for each
-transaction that was due, begun or not; or, of a sweep, a row for each cell. Memory holds a million
-attempts at a time, whatever the size of the run or the sweep.
+transaction that was due, begun or not; or, of a sweep, a row for each cell. Memory holds some
+hundred thousand attempts at a time, whatever the size of the run or the sweep.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ DUE_COLUMNS = pa.schema(
 TIMES = ("intended_ns", "start_ns", "begun_ns", "worked_ns", "end_ns")
 
 
-GROUP_ROWS = 1 << 20
+GROUP_ROWS = 1 << 17
 """Attempts that are written at once; in Parquet they are a row group."""
 
 
@@ -233,7 +233,7 @@ def _of_run(folder: Path, block: int | None, arm: str | None) -> Iterator[pa.Tab
     for worker in read_workers(folder, manifest):
         named = _names(worker, kinds)
         for group in _groups(worker.rows):
-            # Small tables first: a million rows have four times the bytes while they are made.
+            # Small tables first: many rows have four times the bytes while they are made.
             tables = [
                 _table(worker, rows, about, run.window_ns[0], counted, named) for rows in group
             ]

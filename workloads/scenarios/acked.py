@@ -280,10 +280,10 @@ class Acked:
         acknowledged, unsure = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for worker in log.workers:
             if worker.role == "writer":
-                rows = log.finals(worker)
-                ids = (np.int64(worker.number) << SHIFT) | rows["txn"].astype(np.int64)
-                acknowledged.append(ids[rows["outcome"] == COMMITTED])
-                unsure.append(ids[rows["outcome"] == UNKNOWN])
+                for rows in log.finals_in_turn(worker):
+                    ids = (np.int64(worker.number) << SHIFT) | rows["txn"].astype(np.int64)
+                    acknowledged.append(ids[rows["outcome"] == COMMITTED])
+                    unsure.append(ids[rows["outcome"] == UNKNOWN])
         wanted, maybe = np.concatenate(acknowledged), np.concatenate(unsure)
         lost = np.setdiff1d(wanted, found)
         extra = np.setdiff1d(found, np.concatenate([wanted, maybe]))

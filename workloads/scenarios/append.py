@@ -180,12 +180,12 @@ class Append:
             return []
         committed = unknown = 0
         for worker in log.workers:
-            for draw, row in log.replay(worker):
-                appends = sum(1 for _, only_read in draw.args if not only_read)
-                if row["outcome"] == COMMITTED:
-                    committed += appends
-                elif row["outcome"] == UNKNOWN:
-                    unknown += appends
+            for outcome, (_, args) in log.answers(worker):
+                if outcome == COMMITTED:
+                    for _, only_read in args:
+                        committed += not only_read
+                elif outcome == UNKNOWN:
+                    unknown += sum(not only_read for _, only_read in args)
         if self.params.storage == "rows":
             found = int(session.rows("SELECT count(*) FROM element")[0][0])
         else:

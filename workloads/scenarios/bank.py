@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from workloads.engines import Session
-from workloads.records import COMMITTED, UNKNOWN
+from workloads.records import COMMITTED, UNKNOWN, WorkerRecord
 from workloads.scenarios import keys
 from workloads.scenarios.drawing import always, draws_of, stream
 from workloads.scenarios.footprint import Footprint, Touch, all_written, only_writes
@@ -186,21 +186,25 @@ class Bank:
             ),
             self._balances(found, log),
         ]
-        audits = [w.attempts for w in log.workers if w.role == "reader"]
-        if audits:
-            findings.append(self._audits(np.concatenate(audits)))
+        readers = [worker for worker in log.workers if worker.role == "reader"]
+        if readers:
+            findings.append(self._audits(readers))
         return findings
 
-    def _audits(self, rows: np.ndarray) -> Finding:
-        seen = rows["result"][(rows["outcome"] == COMMITTED) & (rows["kind"] == AUDIT)]
-        right = int((seen == self.total).sum())
-        other = np.unique(seen[seen != self.total])
+    def _audits(self, readers: Sequence[WorkerRecord]) -> Finding:
+        audits = right = 0
+        other = np.zeros(0, np.int64)
+        for rows in (rows for reader in readers for rows in reader.rows.pieces()):
+            seen = rows["result"][(rows["outcome"] == COMMITTED) & (rows["kind"] == AUDIT)]
+            audits += len(seen)
+            right += int((seen == self.total).sum())
+            other = np.union1d(other, seen[seen != self.total])
         others = f"; others saw {', '.join(f'{t:,}' for t in other[:5])}" if len(other) else ""
         return Finding(
             "audits",
             len(other) == 0,
-            f"{right:,} of {len(seen):,} audits saw {self.total:,}{others}.",
-            {"audits": len(seen), "other_totals": other[:20].tolist()},
+            f"{right:,} of {audits:,} audits saw {self.total:,}{others}.",
+            {"audits": audits, "other_totals": other[:20].tolist()},
         )
 
     def _balances(self, found: Mapping[int, int], log: RunLog) -> Finding:
@@ -210,20 +214,27 @@ class Bank:
         them must explain every balance; beyond, only accounts that none of them touches are held
         to their exact balance.
         """
-        expected: Counter[int] = Counter()
+        moved = [0] * self.params.rows  # a list: a Counter takes as long as all the rest
         unknown: list[Counter[int]] = []
         committed = 0
+        one = self.params.operations == 1
         for worker in log.workers:
             if worker.role != "writer":
                 continue
-            for draw, row in log.replay(worker):
-                outcome = row["outcome"]
+            for outcome, (_, args) in log.answers(worker):
                 if outcome == COMMITTED:
                     committed += 1
-                    self._apply(expected, draw.args)
+                    if one:
+                        source, target, amount = args
+                        moved[source] -= amount
+                        moved[target] += amount
+                    else:
+                        for source, target, amount in args:
+                            moved[source] -= amount
+                            moved[target] += amount
                 elif outcome == UNKNOWN:
-                    unknown.append(Counter())
-                    self._apply(unknown[-1], draw.args)
+                    unknown.append(self._changes(args))
+        expected = Counter(dict(enumerate(moved)))
         start = self.params.start_balance
         off = {
             account: found[account] - start - expected[account]
@@ -266,10 +277,12 @@ class Bank:
             {"committed": committed, "unknown": len(unknown), "accounts": evidence},
         )
 
-    def _apply(self, balance: Counter[int], args: Any) -> None:
+    def _changes(self, args: Any) -> Counter[int]:
+        balance: Counter[int] = Counter()
         for source, target, amount in (args,) if self.params.operations == 1 else args:
             balance[source] -= amount
             balance[target] += amount
+        return balance
 
 
 def explained_by(

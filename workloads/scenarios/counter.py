@@ -6,6 +6,7 @@ same value and both commit leave a counter one too low: a lost update, and nothi
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter as Tally
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -150,29 +151,42 @@ class Counter:
 
     def check(self, session: Session, log: RunLog) -> list[Finding]:
         found: dict[int, int] = dict(session.rows("SELECT id, n FROM counter"))
-        committed: Tally[int] = Tally()
+        increments = [0] * self.params.rows
         unknown: Tally[int] = Tally()
-        written: dict[tuple[int, int], tuple[int, int]] = {}
-        twice: list[dict[str, Any]] = []
+        written = Written()
         one = self.params.operations == 1
         for worker in log.workers:
             if worker.role != "writer":
                 continue
-            for draw, row in log.replay(worker):
-                if row["outcome"] == COMMITTED:
-                    committed.update(draw.args)
+            for outcome, n, (_, args) in log.answers(worker, "result"):
+                if outcome == COMMITTED:
+                    for key in args:
+                        increments[key] += 1
                     if one:
-                        value = (draw.args[0], int(row["result"]))
-                        who = (worker.worker, int(row["txn"]))
-                        first = written.setdefault(value, who)
-                        if first is not who:
-                            twice.append({"counter": value[0], "n": value[1], "by": [first, who]})
-                elif row["outcome"] == UNKNOWN:
-                    unknown.update(draw.args)
+                        written.add(key, n)
+                elif outcome == UNKNOWN:
+                    unknown.update(args)
+        committed = Tally({key: times for key, times in enumerate(increments) if times})
         findings = [self._counts(found, committed, unknown)]
         if one:
-            findings.append(written_twice(twice, len(written)))
+            different, values = written.twice()
+            twice = self._who_wrote(values, log) if values else []
+            findings.append(written_twice(twice, different))
         return findings
+
+    def _who_wrote(self, values: set[int], log: RunLog) -> list[dict[str, Any]]:
+        """The transactions that wrote a value which another had written. values : packed."""
+        firsts: dict[int, tuple[int, int]] = {}
+        twice = []
+        for worker in (worker for worker in log.workers if worker.role == "writer"):
+            for outcome, n, txn, (_, args) in log.answers(worker, "result", "txn"):
+                value = packed(args[0], n)
+                if outcome == COMMITTED and value in values:
+                    who = (worker.worker, txn)
+                    first = firsts.setdefault(value, who)
+                    if first is not who:
+                        twice.append({"counter": args[0], "n": n, "by": [first, who]})
+        return twice
 
     def _counts(self, found: dict[int, int], committed: Tally[int], unknown: Tally[int]) -> Finding:
         wrong = [
@@ -198,6 +212,37 @@ class Counter:
             sentence,
             {"committed": committed.total(), "unknown": unsure, "wrong": wrong[:20]},
         )
+
+
+def packed(counter: int, n: int) -> int:
+    """A counter and a value of it in one number, which has 64 bits unless the value is odd."""
+    return counter << 32 | n if 0 <= n < 1 << 32 else (counter << 64 | n + (1 << 63)) + (1 << 96)
+
+
+class Written:
+    """The values that committed increments wrote, 8 bytes each: there may be 24 million."""
+
+    def __init__(self) -> None:
+        self._values = array("Q")
+        self._odd: list[int] = []
+
+    def add(self, counter: int, n: int) -> None:
+        if 0 <= n < 1 << 32:
+            self._values.append(counter << 32 | n)
+        else:
+            self._odd.append(packed(counter, n))
+
+    def twice(self) -> tuple[int, set[int]]:
+        """How many different ones there are, and those that were written more than once, packed.
+
+        Asked once: they are sorted in their place.
+        """
+        values = np.frombuffer(self._values, np.uint64) if self._values else np.zeros(0, np.uint64)
+        values.sort()
+        again = values[1:][values[1:] == values[:-1]]
+        odd = Tally(self._odd)
+        several = {value for value, times in odd.items() if times > 1}
+        return len(values) - len(again) + len(odd), {*again.tolist(), *several}
 
 
 def _describe(wrong: dict[str, Any]) -> str:

@@ -7,8 +7,9 @@ brings the meeting back elsewhere.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -33,6 +34,9 @@ LOADED = -1
 """The `worker` of rows that were loaded before the run."""
 NEXT = -1
 """In `touches`: the next free id, whichever it is."""
+
+
+EVENTS = "SELECT id, worker, n FROM event WHERE id > ? ORDER BY id LIMIT ?"
 
 
 class IngestShape(Shape):
@@ -149,55 +153,133 @@ class Ingest:
         return None
 
     def check(self, session: Session, log: RunLog) -> list[Finding]:
-        found: Counter[tuple[int, int]] = Counter(
-            (int(worker), int(n)) for worker, n in session.rows("SELECT worker, n FROM event")
-        )
-        sure: set[tuple[int, int]] = {(LOADED, n) for n in range(self.params.rows)}
-        maybe: set[tuple[int, int]] = set()
-        for worker in log.workers:
-            if worker.role == "writer":
-                for draw, row in log.replay(worker):
-                    events = {(worker.worker, n) for n, _, _ in draw.args}
-                    if row["outcome"] == COMMITTED:
-                        sure |= events
-                    elif row["outcome"] == UNKNOWN:
-                        maybe |= events
-        lost = sorted(sure - found.keys())
-        extra = sorted(found.keys() - sure - maybe)
-        twice = sorted(event for event, times in found.items() if times > 1)
-        sentence = f"{found.total():,} events, {len(sure):,} acknowledged or loaded"
+        found = Found(session)
+        sure = self.params.rows
+        lost = [found.missing(codes(LOADED, np.arange(self.params.rows)))]
+        maybe = 0
+        for _, outcome, events in self._appended(log):
+            here = events[outcome == COMMITTED].ravel()
+            sure += len(here)
+            lost.append(found.missing(here))
+            unsure = events[outcome == UNKNOWN].ravel()
+            maybe += len(unsure)
+            found.missing(unsure)
+        gone = _events(np.sort(np.concatenate(lost)))
+        extra = sorted([*_events(found.untold()), *found.odd])
+        twice = sorted([*_events(found.twice), *(e for e, times in found.odd.items() if times > 1)])
+        sentence = f"{found.total:,} events, {sure:,} acknowledged or loaded"
         if maybe:
-            sentence += f", {len(maybe):,} of unknown outcome"
-        for what, some in (("lost", lost), ("not acknowledged", extra), ("twice", twice)):
+            sentence += f", {maybe:,} of unknown outcome"
+        for what, some in (("lost", gone), ("not acknowledged", extra), ("twice", twice)):
             if some:
                 sentence += f"; {len(some):,} {what}, first {_event(some[0])}"
         return [
             Finding(
                 "events",
-                not (lost or extra or twice),
+                not (gone or extra or twice),
                 f"{sentence}.",
-                {"lost": lost[:20], "extra": extra[:20], "twice": twice[:20]},
+                {"lost": gone[:20], "extra": extra[:20], "twice": twice[:20]},
             ),
             self._whole(found, log, maybe),
         ]
 
-    def _whole(
-        self, found: Counter[tuple[int, int]], log: RunLog, maybe: set[tuple[int, int]]
-    ) -> Finding:
+    def _appended(self, log: RunLog) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """(worker, outcomes, events of each) of the writers' transactions, some at a time.
+
+        Nothing is drawn again: the numbers of a worker's events follow each other (`draw`).
+        """
+        each = np.arange(self.params.operations)
+        for worker in (worker for worker in log.workers if worker.role == "writer"):
+            at = 0
+            for rows in log.finals_in_turn(worker):
+                n = np.arange(at, at + len(rows))[:, None] * len(each) + each
+                yield worker.worker, rows["outcome"], codes(worker.worker, n)
+                at += len(rows)
+
+    def _whole(self, found: Found, log: RunLog, maybe: int) -> Finding:
         """A transaction of several events is there whole or not at all, unknown or not."""
         torn = []
         if maybe and self.params.operations > 1:
-            for worker in log.workers:
-                if worker.role == "writer":
-                    for draw, row in log.replay(worker):
-                        if row["outcome"] == UNKNOWN:
-                            there = [(worker.worker, n) in found for n, _, _ in draw.args]
-                            if any(there) and not all(there):
-                                torn.append((worker.worker, draw.args[0][0]))
+            for worker, outcome, events in self._appended(log):
+                unsure = events[outcome == UNKNOWN]
+                there = found.has(unsure)
+                part = there.any(axis=1) & ~there.all(axis=1)
+                torn += [(worker, n) for _, n in _events(unsure[part, 0])]
         sentence = "no transaction is there in part"
         if torn:
             sentence = f"{len(torn):,} transactions are there in part, first {_event(torn[0])}"
         return Finding("whole transactions", not torn, f"{sentence}.", {"torn": torn[:20]})
+
+
+PAGE = 50_000
+"""Rows of the table that are read at once."""
+
+NUMBERS = 40
+"""Bits of an event's number; its worker's, from LOADED on, is above."""
+
+
+def codes(worker: int, n: np.ndarray) -> np.ndarray:
+    """Events as one number each, in the order of (worker, n): int64, as many as there are `n`."""
+    return (worker - LOADED << NUMBERS) + n.astype(np.int64)
+
+
+def _events(found: np.ndarray) -> list[tuple[int, int]]:
+    """(worker, n) of each code."""
+    workers, numbers = (found >> NUMBERS) + LOADED, found & ((1 << NUMBERS) - 1)
+    return list(zip(workers.tolist(), numbers.tolist(), strict=True))
+
+
+class Found:
+    """The events in the table, 9 bytes each: there may be 24 million.
+
+    total : all of them. twice : those that are there more than once. odd : those that are none of
+    ours, as in a damaged table, and how often each is there.
+    """
+
+    def __init__(self, session: Session) -> None:
+        read = array("q")
+        self.odd: Counter[tuple[int, int]] = Counter()
+        after = -(1 << 63)
+        while True:
+            page = session.rows(EVENTS, (after, PAGE))
+            for _, worker, n in page:
+                worker, n = int(worker), int(n)
+                if LOADED <= worker < 1 << 20 and 0 <= n < 1 << NUMBERS:
+                    read.append((worker - LOADED << NUMBERS) + n)
+                else:
+                    self.odd[worker, n] += 1
+            if len(page) < PAGE or page[-1][0] <= after:
+                break
+            after = page[-1][0]
+        every = np.frombuffer(read, np.int64) if read else np.zeros(0, np.int64)
+        every.sort()
+        self.total = len(every) + self.odd.total()
+        again = every[1:] == every[:-1]
+        self.twice = np.unique(every[1:][again])
+        self._codes = every
+        self._told = np.zeros(len(every), bool)
+
+    def missing(self, events: np.ndarray) -> np.ndarray:
+        """Those of these events that are not there. The others were told of, from now on."""
+        at, there = self._places(events)
+        self._told[at[there]] = True
+        return events[~there]
+
+    def has(self, events: np.ndarray) -> np.ndarray:
+        """Whether each event is there: bools of the shape of `events`."""
+        return self._places(events)[1]
+
+    def untold(self) -> np.ndarray:
+        """The events that nobody was told of, each once."""
+        # Of an event that is there twice the first place is the one that is told.
+        first = np.append(True, self._codes[1:] != self._codes[:-1])[: len(self._codes)]
+        return self._codes[first & ~self._told]
+
+    def _places(self, events: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not len(self._codes):
+            return np.zeros(events.shape, int), np.zeros(events.shape, bool)
+        at = np.minimum(np.searchsorted(self._codes, events), len(self._codes) - 1)
+        return at, self._codes[at] == events
 
 
 def _event(event: tuple[int, int]) -> str:

@@ -140,13 +140,14 @@ class Queue:
         for worker in log.workers:
             if worker.role != "writer":
                 continue
-            rows = worker.attempts
-            sure = rows[(rows["outcome"] == COMMITTED) & (rows["result"] != NOTHING)]
-            for job in sure["result"][sure["kind"] == CLAIM].tolist():
-                claims.setdefault(job, []).append(worker.worker)
-            finished.update(sure["result"][sure["kind"] == FINISH].tolist())
-            for kind in (CLAIM, FINISH):
-                unknown[kind] += int(((rows["outcome"] == UNKNOWN) & (rows["kind"] == kind)).sum())
+            for rows in worker.rows.pieces():
+                sure = rows[(rows["outcome"] == COMMITTED) & (rows["result"] != NOTHING)]
+                for job in sure["result"][sure["kind"] == CLAIM].tolist():
+                    claims.setdefault(job, []).append(worker.worker)
+                finished.update(sure["result"][sure["kind"] == FINISH].tolist())
+                for kind in (CLAIM, FINISH):
+                    hit = (rows["outcome"] == UNKNOWN) & (rows["kind"] == kind)
+                    unknown[kind] += int(hit.sum())
         jobs = {
             int(job): (int(state), int(owner), int(times))
             for job, state, owner, times in session.rows(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -117,25 +118,51 @@ class RunLog:
 
         A transaction with any `unknown` attempt is unknown as a whole unless it later committed.
         """
-        rows = worker.attempts
-        if len(rows) == 0:
-            return rows
-        ends = np.flatnonzero(np.append(rows["txn"][1:] != rows["txn"][:-1], True))
-        return rows[ends]
+        return np.concatenate(list(self.finals_in_turn(worker)))
+
+    def finals_in_turn(self, worker: WorkerRecord) -> Iterator[np.ndarray]:
+        """The same, some thousands at a time."""
+        for rows in worker.rows.transactions():
+            ends = np.append(rows["txn"][1:] != rows["txn"][:-1], True)[: len(rows)]
+            yield rows[ends]
 
     def replay(self, worker: WorkerRecord) -> Iterator[tuple[Draw, np.void]]:
         """Each transaction's draw, made again from the seed, beside its last attempt.
 
         Raises ValueError for a checkpointer, which draws nothing.
         """
+        draw = self._draws(worker)
+        for some in self._reported(worker):
+            for row in some:
+                yield draw(), row
+
+    def answers(self, worker: WorkerRecord, *fields: str) -> Iterator[tuple[Any, ...]]:
+        """The same as plain numbers, in a third of the time: (outcome, *fields, draw) of each
+        transaction, `fields` being names of its last attempt's row.
+        """
+        draws = iter(self._draws(worker), None)
+        names = ("outcome", *fields)
+        # A zip ends with its first columns, and takes no draw too many.
+        return chain.from_iterable(
+            zip(*(some[name].tolist() for name in names), draws, strict=False)
+            for some in self._reported(worker)
+        )
+
+    def _draws(self, worker: WorkerRecord) -> Callable[[], Draw]:
         if worker.role not in TRANSACTING:
             raise ValueError(f"Worker {worker.worker} is a {worker.role}: it drew no transaction.")
-        draw = self.scenario.draw(self._context_of(worker))
-        for row in self.finals(worker):
-            self._replayed += 1
-            if self._replayed % REPORT_EACH == 0:
-                self._on_replay(self._replayed)
-            yield draw(), row
+        return self.scenario.draw(self._context_of(worker))
+
+    def _reported(self, worker: WorkerRecord) -> Iterator[np.ndarray]:
+        """The finals of a worker, with a report of each REPORT_EACH of all workers' together."""
+        for finals in self.finals_in_turn(worker):
+            while len(finals):
+                some = finals[: REPORT_EACH - self._replayed % REPORT_EACH]
+                finals = finals[len(some) :]
+                yield some
+                self._replayed += len(some)
+                if self._replayed % REPORT_EACH == 0:
+                    self._on_replay(self._replayed)
 
     def committed(self, role: str = "writer", kind: int | None = None) -> int:
         """Transactions of a role that were acknowledged."""
@@ -149,11 +176,11 @@ class RunLog:
         total = 0
         for worker in self.workers:
             if worker.role == role:
-                rows = worker.attempts
-                hit = rows["outcome"] == outcome
-                if kind is not None:
-                    hit &= rows["kind"] == kind
-                total += int(hit.sum())
+                for rows in worker.rows.pieces():
+                    hit = rows["outcome"] == outcome
+                    if kind is not None:
+                        hit &= rows["kind"] == kind
+                    total += int(hit.sum())
         return total
 
 
