@@ -336,11 +336,10 @@ def test_a_parent_that_is_killed_takes_its_workers_with_it(tmp_path):
             if line.startswith("measuring"):
                 break
         children = psutil.Process(process.pid).children()
-        assert len(children) == 2
         process.kill()
     gone, alive = psutil.wait_procs(children, timeout=20)
     assert alive == []
-    assert len(gone) == 2
+    assert len(gone) == 3  # the workers, and the process that they were forked from
     (folder,) = runs.iterdir()
     assert rec.read_run(folder).manifest.ended == "running"
 
