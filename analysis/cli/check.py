@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from workloads.records import History
 
 VALID, VIOLATED, BAD_INPUT, UNKNOWN = 0, 1, 2, 3
+MOST_EFFORT = 1_000_000
 
 
 def check_command(
@@ -43,6 +44,9 @@ def check_command(
     linearizable_keys: Annotated[
         bool, typer.Option(help="rw-register: each key alone is linearizable")
     ] = False,
+    effort: Annotated[
+        float, typer.Option(help="rw-register: times the usual work before a level is unknown")
+    ] = 1.0,
     runs: RunsOption = RUNS,
 ) -> None:
     found = [path if os.path.exists(path) else _run_or_path(path, runs) for path in paths]
@@ -55,6 +59,7 @@ def check_command(
             svg,
             sequential_keys=sequential_keys,
             linearizable_keys=linearizable_keys,
+            effort=effort,
         )
     )
 
@@ -77,6 +82,7 @@ def run_check(
     *,
     sequential_keys: bool = False,
     linearizable_keys: bool = False,
+    effort: float = 1.0,
 ) -> int:
     """Check every history and print the verdicts; returns the exit status.
 
@@ -89,7 +95,8 @@ def run_check(
     error), and the status is then 3 at best, or 2 if the folder held nothing else.
 
     model : None takes the one whose operations the file holds. level : None is the default one.
-    svg_file : where to draw the first witness.
+    svg_file : where to draw the first witness. effort : how many times the usual work registers may
+    take.
     """
     wrong = partial(_wrong, out)
     out = out or sys.stdout
@@ -100,6 +107,11 @@ def run_check(
         _known("level", level, checker.LEVELS)
         if model is not None:
             _known("model", model, records.MODELS)
+        if not 0 < effort <= MOST_EFFORT:  # nan, too
+            raise _BadInput(
+                f"--effort {effort:g}: it is how many times the usual work may be done. "
+                f"Give a number above 0, at most {MOST_EFFORT:,}."
+            )
         if svg_file is not None and Path(svg_file).suffix in records.SUFFIXES:
             raise _BadInput(f"{svg_file}: is named as a history is, and not as a drawing (.svg).")
         for path, named in list(_files(paths)):
@@ -123,7 +135,10 @@ def run_check(
                 answers.add(BAD_INPUT)
                 continue
             verdict = checker.check(
-                history, sequential_keys=sequential_keys, linearizable_keys=linearizable_keys
+                history,
+                sequential_keys=sequential_keys,
+                linearizable_keys=linearizable_keys,
+                effort=effort,
             )
             print(
                 json_line(path, verdict, level) if as_json else _text(path, verdict, level),

@@ -617,6 +617,15 @@ def test_an_option_that_does_nothing_for_the_model_is_refused(tmp_path: Path, op
         check(parse(["a 0-1 ok append:x:1"], "list-append"), **{option: True})
 
 
+@pytest.mark.parametrize("effort", [0.0, -1.0, float("nan"), float("inf"), 1e12])
+def test_an_effort_that_is_none_is_refused(tmp_path: Path, effort: float) -> None:
+    write_history(parse(["a 0-1 ok w:x:1"], "rw-register"), tmp_path / "h.jsonl")
+    out = io.StringIO()
+    assert run_check([tmp_path / "h.jsonl"], out=out, effort=effort) == 2
+    assert out.getvalue().count("\n") == 1 and "Give a number above 0" in out.getvalue()
+    assert run_check([tmp_path / "h.jsonl"], out=io.StringIO(), effort=0.5) == 0
+
+
 def test_a_drawing_that_is_named_as_a_history_is_refused_before_anything_is_judged(
     tmp_path: Path,
 ) -> None:

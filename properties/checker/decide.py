@@ -5,7 +5,8 @@
     verdict.anomalies["G-single"][0].steps
 
 For lists a False is proven by a witness and a True by the absence of any cycle; for registers
-see `register_levels`. No time limit ever turns into a verdict.
+see `register_levels`. No time limit ever turns into a verdict; where registers cost more
+steps than `effort` allows, a note says which levels stay "unknown" for that, and what to do.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from properties.checker.catalogue import CATALOGUE, DEFAULT_LEVEL, FORBIDS, LEVELS
 from properties.checker.cycles import find_cycles
+from properties.checker.effort import Effort
 from properties.checker.graph import (
     PROCESS,
     REALTIME,
@@ -49,7 +51,11 @@ CERTAIN = {"internal", "internal-predicate"}
 
 
 def check(
-    history: History, *, sequential_keys: bool = False, linearizable_keys: bool = False
+    history: History,
+    *,
+    sequential_keys: bool = False,
+    linearizable_keys: bool = False,
+    effort: float = 1.0,
 ) -> Verdict:
     """Judge a history at all ten levels in one pass.
 
@@ -59,17 +65,27 @@ def check(
         follows the sessions' order, or real time, and infer the order of versions from it. Only
         for systems that promise it whatever the level: a violation found so may be of that
         promise and not of the level.
+    effort : for registers, how many times the usual work may be done before a level is "unknown".
     Raises nothing on damaged histories: what is wrong with them is an anomaly or a note.
     """
     _insist_on_registers(history, sequential_keys or linearizable_keys)
     # In such an order each key follows the sessions and real time, so the options change nothing.
     if explained_by_one_order(history):
         return Verdict(history, dict.fromkeys(LEVELS, True), {}, list(history.notes))
-    return full_check(history, sequential_keys=sequential_keys, linearizable_keys=linearizable_keys)
+    return full_check(
+        history,
+        sequential_keys=sequential_keys,
+        linearizable_keys=linearizable_keys,
+        effort=effort,
+    )
 
 
 def full_check(
-    history: History, *, sequential_keys: bool = False, linearizable_keys: bool = False
+    history: History,
+    *,
+    sequential_keys: bool = False,
+    linearizable_keys: bool = False,
+    effort: float = 1.0,
 ) -> Verdict:
     """The verdict of `check`, by inferring the dependencies of every history, small ones too."""
     _insist_on_registers(history, sequential_keys or linearizable_keys)
@@ -87,7 +103,7 @@ def full_check(
     else:
         trusted = (REALTIME, PROCESS) if linearizable_keys else (PROCESS,)
         levels = _check_registers(
-            history, findings, trusted if linearizable_keys or sequential_keys else ()
+            history, findings, trusted if linearizable_keys or sequential_keys else (), effort
         )
     if history.unjudged:
         levels = dict.fromkeys(LEVELS, "unknown")
@@ -161,7 +177,7 @@ def _settle_repeated(lists: Lists, levels: dict[str, bool | str], findings: Find
 
 
 def _check_registers(
-    history: History, findings: Findings, trusted: tuple[int, ...]
+    history: History, findings: Findings, trusted: tuple[int, ...], effort: float
 ) -> dict[str, bool | str]:
     seen = observe(history, findings)
     graph = Graph(len(history))
@@ -172,4 +188,4 @@ def _check_registers(
     levels: dict[str, bool | str] = {
         level: False if level in violated else "unknown" for level in LEVELS
     }
-    return saturate(seen, levels, findings, trusted)
+    return saturate(seen, levels, findings, trusted, Effort(effort))

@@ -15,6 +15,7 @@ from itertools import chain, count
 import numpy as np
 
 from properties.checker.chains import in_real_time, in_sessions, trust_keys
+from properties.checker.effort import Effort
 from properties.checker.graph import (
     PROCESS,
     REALTIME,
@@ -34,8 +35,6 @@ from properties.checker.reachability import Bits, Clocks, Reach
 from properties.checker.register_edges import Registers
 from workloads.records import PREDICATE_READ
 
-MOST_BYTES = 400_000_000  # of reachability; what would need more is left to `direct_inference`
-MOST_PAIRS = 5_000_000  # of a read and a write of its key, without chains: beyond, minutes
 PAIRS_AT_ONCE = 1_000_000
 FEW = 0.05  # new edges to a node, up to which only what they change is gone through
 TAILS_TRIED = 16  # groups to which a writer may be added
@@ -51,8 +50,15 @@ class Forced:
     hold it.
     """
 
-    def __init__(self, seen: Registers, need: Need, trusted: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        seen: Registers,
+        need: Need,
+        trusted: tuple[int, ...] = (),
+        effort: Effort | None = None,
+    ) -> None:
         self.seen, self.need = seen, need
+        self.effort = Effort() if effort is None else effort
         h = seen.h
         self.transactions, self.scale = len(h), 2 if need.alternate else 1
         graph = Graph(len(h))
@@ -103,15 +109,22 @@ class Forced:
         keys = len(h.keys)
         read = np.bincount(h.op_key[self.seen.read_op], minlength=keys)
         written = np.bincount(h.op_key[self.seen.writes], minlength=keys)
-        if int((read * written).sum()) <= MOST_PAIRS:
+        pairs = int((read * written).sum())
+        if pairs <= self.effort.pairs:
             kinds.append((rows * Bits.width(len(h)), Bits(len(h))))
         if extra:
             cut = in_real_time if REALTIME in extra else in_sessions
             of, place = cut(h, self.seen.happened)
             clocks = Clocks(of, place)
             kinds.append((rows * clocks.width, clocks))
-        size, reach = min(kinds, key=lambda kind: kind[0], default=(MOST_BYTES + 1, None))
-        return reach if size <= MOST_BYTES else None
+        if not kinds:
+            self.effort.too_many_pairs(pairs)
+            return None
+        size, reach = min(kinds, key=lambda kind: kind[0])
+        if size > self.effort.reach_bytes:
+            self.effort.no_room(size)
+            return None
+        return reach
 
     def _writers(self, write: np.ndarray, group: np.ndarray, place: np.ndarray) -> None:
         """Take the final writes in groups: of one key, each after the one before it by `place`."""
@@ -162,6 +175,7 @@ class Forced:
         """Draw what is forced until nothing is; a cycle of steps where that contradicts itself.
 
         explain : where False, a contradiction is an empty list, without its cycle.
+        Raises Exhausted where the effort is used up before.
         """
         for round_ in count():
             if not self._take_in():
@@ -206,10 +220,16 @@ class Forced:
             return kept
         return self._spread(self.reach, a.tolist(), b.tolist())
 
+    def _join_steps(self) -> int:
+        """What it costs to join two rows."""
+        assert self.reach is not None
+        return 8 + self.reach.rows[:1].nbytes // 64
+
     def _spread(self, reach: Clocks, a: list[int], b: list[int]) -> bool:
         """Take in edges from nodes a to nodes b, and what follows from them; False for a circle."""
         rows, following, place = list(reach.rows), self._next, self.place.tolist()
         scale, n, last = self.scale, self.transactions * self.scale, self.scale - 1
+        spend, steps = self.effort.spend, 4 * self._join_steps()
         was: dict[int, np.ndarray] = {}
         todo: list[tuple[int, int]] = []
         waiting: set[int] = set()
@@ -233,6 +253,7 @@ class Forced:
         while kept and todo:
             p = heapq.heappop(todo)[1]
             waiting.discard(p)
+            spend(steps * len(following[p]))
             kept = all(joined(p, q) for q in following[p])
         self._changed = np.fromiter(was, np.int64, len(was))
         self._old = np.array(list(was.values())) if was else reach.rows[:0]
@@ -304,6 +325,7 @@ class Forced:
         following, degree = self._following()
         self._next = following
         rows, join, mark = self.reach.fresh(len(following)), self.reach.join, self.reach.mark
+        self.effort.spend(sum(degree) * self._join_steps())
         scale, n, last = self.scale, self.transactions * self.scale, self.scale - 1
         ready = deque(p for p, d in enumerate(degree) if d == 0)
         done, self.place = 0, np.zeros(len(following), np.int64)
@@ -392,6 +414,7 @@ class Forced:
         assert isinstance(reach, Clocks)
         first = not self._looked
         self._looked = True
+        self.effort.spend(8 * len(self._changed) * reach.rows.shape[1])
         for read, at in pairs.last_seen(self._changed, reach.rows, self._old):
             of, w = self.of_txn[read], self.writer[at]
             new = w != of
@@ -443,6 +466,7 @@ class Forced:
             base = ends[start - 1] if start else 0
             stop = max(int(np.searchsorted(ends, base + PAIRS_AT_ONCE, side="right")), start + 1)
             some = counts[start:stop]
+            self.effort.spend(4 * int(some.sum()))
             place = np.repeat(np.arange(start, stop), some)
             within = np.arange(len(place)) - np.repeat(np.cumsum(some) - some, some)
             group = self.groups[key[place]] + within

@@ -10,10 +10,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from properties.checker.effort import Purse
 from properties.checker.graph import PASS, RW, RW_PREDICATE, WR, WW, Step, components
 from properties.checker.register_edges import Registers
 from workloads.records import PREDICATE_READ
 
+LEAST_STEPS = 5000  # of a closing, so that no search goes deeper than Python's stack
 Edge = tuple[int, int, int, int, int, int]  # source, target, kind, source_op, target_op, via
 
 
@@ -29,13 +31,22 @@ class Need:
     name: str
 
 
+def round_steps(nodes: int, edges: int) -> int:
+    """What one round of closing costs: each edge joins two sets of nodes."""
+    return (nodes + edges) * (1 + nodes // 512)
+
+
 class Orders:
     """The order of transactions under one level, as a graph that grows by what it forces.
 
     A transaction v is two nodes where adjacent anti-dependencies break a path (snapshots), else
     one. `arrive` is where dependencies end, `leave` where they begin; a path from leave(u) to
     leave(v) says that u commits before v, one to arrive(v) that v saw u.
+
+    purse : what its closing may cost; None for any.
     """
+
+    purse: Purse | None = None
 
     def __init__(
         self, seen: Registers, need: Need, nodes: int, given: list[Edge], trusted: tuple[int, ...]
@@ -137,6 +148,8 @@ class Orders:
         explain : where False, a contradiction is an empty list, without its cycle.
         """
         while True:
+            if self.purse is not None:
+                self.purse.spend(max(LEAST_STEPS, round_steps(len(self.next), len(self.info))))
             order = self._order()
             if order is None:
                 return self._cycle() if explain else []
@@ -184,6 +197,8 @@ class Orders:
         self.after, self.before = after, before
 
     def _of(self, bits: int) -> Iterator[int]:
+        if self.purse is not None:
+            self.purse.spend(20 * bits.bit_count())
         while bits:
             low = bits & -bits
             yield (low.bit_length() - 1) // self.scale
@@ -282,6 +297,10 @@ class Orders:
 
 
 def search(orders: Orders, tries: list[int]) -> bool | str:
+    """Whether some order of all versions fits: "unknown" after so many tries.
+
+    Raises Exhausted where the orders' purse is empty before.
+    """
     pair = orders.unsettled()
     if pair is None:
         return True

@@ -13,6 +13,7 @@ import numpy as np
 
 from properties.checker.catalogue import LEVELS, ruled_out_by, weaker_or_equal
 from properties.checker.direct_inference import beside, violated_in_one_step
+from properties.checker.effort import Effort, Exhausted
 from properties.checker.graph import (
     PROCESS,
     REALTIME,
@@ -24,15 +25,15 @@ from properties.checker.graph import (
     components,
 )
 from properties.checker.order_inference import Forced
-from properties.checker.order_search import Need, Orders, search
+from properties.checker.order_search import Edge, Need, Orders, round_steps, search
 from properties.checker.register_edges import Registers
 from properties.checker.replay import registers_replay
 from properties.checker.verdict import Findings, Witness, closed
 from workloads.records import show
 
-MOST_TRANSACTIONS = 400  # beyond, no order that fits is searched for: see `order_inference`
-MOST_FORCED = 200_000  # beyond, only what single steps prove is drawn: it takes a minute and more
-MOST_TRIES = 64  # orders tried to prove a level; more only turn "unknown" into True or False
+MOST_TRANSACTIONS = 400  # beyond, columns are faster, and a search comes after what they tell
+ROUNDS = 10  # of closing, about; a search that could not afford them is not begun
+ENDLESS = 1 << 62  # tries: the effort ends a search
 
 NEEDS = {
     "repeatable-read": Need((), False, False, "G2-item"),
@@ -53,23 +54,31 @@ def saturate(
     levels: dict[str, bool | str],
     findings: Findings,
     trusted: tuple[int, ...] = (),
+    effort: Effort | None = None,
 ) -> dict[str, bool | str]:
     """Decide what is still "unknown" in `levels`, as far as it can be decided.
 
     trusted : kinds of edges (PROCESS, REALTIME) that each key's versions are known to follow.
+    effort : what it may cost. Where that ends, a note says what stays unknown and what to do.
     """
+    effort = Effort() if effort is None else effort
     _read_atomic(seen, levels, findings)
     happened = int(seen.happened.sum())
     if happened <= MOST_TRANSACTIONS:
-        if _small(seen, levels, findings, trusted):
+        if _small(seen, levels, findings, trusted, effort):
             return dict.fromkeys(LEVELS, True)
     else:
-        _large(seen, levels, findings, trusted, happened)
+        _large(seen, levels, findings, trusted, effort)
+        if not seen.undecided:
+            _search_large(seen, levels, findings, trusted, effort)
     for level in ("read-uncommitted", "read-committed"):
         if levels[level] == "unknown" and not seen.undecided:
             # Any order of versions that agrees with a topological order of the wr edges will do.
             levels[level] = True
-    return closed(levels)
+    levels = closed(levels)
+    if note := effort.note([level for level in LEVELS if levels[level] == "unknown"]):
+        findings.notes.append(note)
+    return levels
 
 
 def _small(
@@ -77,22 +86,15 @@ def _small(
     levels: dict[str, bool | str],
     findings: Findings,
     trusted: tuple[int, ...],
+    effort: Effort,
 ) -> bool:
     """Level by level, with a search for an order that fits; True where the strongest is proven."""
-    graph = Graph(len(seen.h))
-    add_session_edges(graph, seen.h, seen.happened)
-    add_realtime_edges(graph, seen.h, seen.happened)
-    source, target, kind = graph.edges()[:3]
-    tries = max(1, MOST_TRIES if len(seen.h) <= 200 else MOST_TRIES * 200**3 // len(seen.h) ** 3)
-    given = [
-        (u, v, k, -1, -1, -1)
-        for u, v, k in zip(source.tolist(), target.tolist(), kind.tolist(), strict=True)
-    ]
+    nodes, given = _given(seen)
     known: dict[str, tuple[Orders, list[Step] | None]] = {}
 
     def closed_for(level: str) -> tuple[Orders, list[Step] | None]:
         if level not in known:
-            orders = Orders(seen, NEEDS[level], graph.nodes, given, trusted)
+            orders = Orders(seen, NEEDS[level], nodes, given, trusted)
             known[level] = orders, orders.close()
         return known[level]
 
@@ -102,7 +104,7 @@ def _small(
         if False in {levels[weak] for weak in weaker_or_equal(level)}:
             continue
         orders, cycle = closed_for(level)
-        if cycle is None and (_replayed(orders) or search(orders, [tries]) is True):
+        if cycle is None and (_replayed(orders) or _searched(orders, effort) is True):
             levels.update(dict.fromkeys(weaker_or_equal(level), True))
             if level == STRONGEST:
                 return True
@@ -117,8 +119,59 @@ def _small(
             levels[level] = False
             _name(Witness("", [s.source for s in cycle], cycle), need, levels, findings)
         elif not seen.undecided:
-            levels[level] = _prove(orders, need, levels, findings, tries)
+            levels[level] = _prove(orders, need, levels, findings, effort)
     return False
+
+
+def _given(seen: Registers) -> tuple[int, list[Edge]]:
+    """How many nodes the sessions and real time have, and their edges."""
+    graph = Graph(len(seen.h))
+    add_session_edges(graph, seen.h, seen.happened)
+    add_realtime_edges(graph, seen.h, seen.happened)
+    source, target, kind = (column.tolist() for column in graph.edges()[:3])
+    edges = zip(source, target, kind, strict=True)
+    return graph.nodes, [(u, v, k, -1, -1, -1) for u, v, k in edges]
+
+
+def _searched(orders: Orders, effort: Effort) -> bool | str:
+    """Whether some order of all versions fits, or "unknown" where the effort ends first."""
+    orders.purse = effort.search()
+    try:
+        return search(orders, [ENDLESS])
+    except Exhausted:
+        effort.search_ended()
+        return "unknown"
+    finally:
+        orders.purse = None
+
+
+def _search_large(
+    seen: Registers,
+    levels: dict[str, bool | str],
+    findings: Findings,
+    trusted: tuple[int, ...],
+    effort: Effort,
+) -> None:
+    """Search an order for what is still unknown, where the effort is enough for a few rounds."""
+    if "unknown" not in levels.values():
+        return
+    nodes, given = _given(seen)
+    for level, need in NEEDS.items():
+        if any(levels[weak] is False for weak in weaker_or_equal(level)):
+            levels[level] = False
+        if levels[level] != "unknown":
+            continue
+        purse = effort.search()
+        edges = len(seen.read_op) + len(seen.writes) + len(given)
+        try:
+            purse.spend(ROUNDS * round_steps(nodes * (1 + need.alternate), edges))
+            orders = Orders(seen, need, nodes, given, trusted)
+            orders.purse = purse
+            if orders.close(explain=False) is None:
+                orders.purse = None
+                levels[level] = _prove(orders, need, levels, findings, effort)
+        except Exhausted:
+            effort.search_ended()
 
 
 def _replayed(orders: Orders) -> bool:
@@ -129,35 +182,43 @@ def _replayed_at_scale(forced: Forced) -> bool:
     return registers_replay(forced.seen, forced.following(), forced.scale, forced.need.predicates)
 
 
+def _completed(forced: Forced) -> bool:
+    try:
+        return forced.complete()
+    except Exhausted:
+        forced.effort.inference_ended()
+        return False
+
+
 def _large(
     seen: Registers,
     levels: dict[str, bool | str],
     findings: Findings,
     trusted: tuple[int, ...],
-    happened: int,
+    effort: Effort,
 ) -> None:
     """The strongest levels first: what they force without contradiction, the others do too."""
-    if happened > MOST_FORCED:
-        findings.notes.append(
-            f"more than {MOST_FORCED:,} transactions: of the order of versions only what single "
-            "steps prove was looked at"
-        )
     cycles: dict[str, list[Step] | None] = {}
 
     def cycle_of(level: str) -> list[Step] | None:
         if level not in cycles:
-            forced = Forced(seen, NEEDS[level], trusted) if happened <= MOST_FORCED else None
-            if forced is None or forced.reach is None:
+            forced = Forced(seen, NEEDS[level], trusted, effort)
+            try:
+                ended = forced.reach is None
+                cycles[level] = None if ended else forced.close()
+            except Exhausted:
+                effort.inference_ended()
+                ended = True
+            if ended:
                 witness = violated_in_one_step(seen, level, NEEDS[level].extra)
                 cycles[level] = witness.steps if witness else None
-                if not witness and forced and not seen.undecided and _replayed_at_scale(forced):
+                if not witness and not seen.undecided and _replayed_at_scale(forced):
                     levels.update(dict.fromkeys(weaker_or_equal(level), True))
                 return cycles[level]
-            cycles[level] = forced.close()
             if cycles[level] is None:
                 for weak in weaker_or_equal(level):
                     cycles.setdefault(weak, None)
-                if not seen.undecided and (_replayed_at_scale(forced) or forced.complete()):
+                if not seen.undecided and (_replayed_at_scale(forced) or _completed(forced)):
                     levels.update(dict.fromkeys(weaker_or_equal(level), True))
         return cycles[level]
 
@@ -195,14 +256,14 @@ def _name(witness: Witness, need: Need, levels: dict[str, bool | str], findings:
 
 
 def _prove(
-    orders: Orders, need: Need, levels: dict[str, bool | str], findings: Findings, most: int
+    orders: Orders, need: Need, levels: dict[str, bool | str], findings: Findings, effort: Effort
 ) -> bool | str:
     """True where some order of all versions fits, False where none does, else "unknown".
 
     All writers of a key in order, every anti-dependency drawn, and no cycle: that is the level's
     definition. Which order fits is tried, first all at once, then pair by pair.
     """
-    answer = _replayed(orders) or search(orders, [most])
+    answer = _replayed(orders) or _searched(orders, effort)
     if answer is False:
         pair = orders.unsettled()
         assert pair is not None

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from properties.checker import newly_reached
+from properties.checker import effort, newly_reached
 from properties.checker import order_inference as forced
 from properties.checker import register_levels as saturate
 from properties.checker.brute_force import BruteForce
-from properties.checker.catalogue import weaker_or_equal
+from properties.checker.catalogue import LEVELS, weaker_or_equal
 from properties.checker.decide import full_check
 from properties.checker.explanations import report
 from properties.checker.graph import PROCESS, REALTIME, Graph, add_realtime_edges, add_session_edges
@@ -119,7 +119,7 @@ def compared(rng: random.Random, histories: int, longest: int) -> Counter[bool]:
             if not need.extra:
                 continue
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(forced, "MOST_PAIRS", -1)  # clocks, and never bits
+                patch.setattr(effort, "PAIRS", -1)  # clocks, and never bits
                 patch.setattr(forced, "FEW", rng.choice([0.0, 0.05, 10.0]))
                 patch.setattr(newly_reached, "ENTRIES_AT_ONCE", rng.choice([3, 1_000_000]))
                 patch.setattr(newly_reached, "MOST_IN_TABLE", rng.choice([0, 4_000_000]))
@@ -235,10 +235,59 @@ def test_a_large_valid_history_is_proven_and_a_serial_one_at_every_level() -> No
 def test_where_there_is_no_room_single_steps_are_still_looked_at(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(forced, "MOST_BYTES", 0)
+    monkeypatch.setattr(effort, "REACH_BYTES", 0)
     history = read_history(HISTORIES / "long-fork-after-initialising.edn")
     verdict = full_check(planted(generate(1000, seed=3, model="rw-register"), history))
     assert verdict.levels["serializable"] is False
     assert False not in {verdict.levels[weak] for weak in weaker_or_equal("read-atomic")}
-    monkeypatch.setattr(saturate, "MOST_FORCED", 500)
-    assert "single steps" in full_check(generate(1000, seed=3, model="rw-register")).notes[0]
+
+
+def blind(transactions: int) -> History:
+    """Writes side by side that nobody read: any order fits, and nothing tells one."""
+    builder = Builder("rw-register")
+    for i in range(transactions):
+        builder.add(f"w{i}", 0, 10, "committed", [("w", "x", i), ("w", "y", i)])
+    return builder.build()
+
+
+@pytest.fixture
+def unhelped(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """No order is found at the first attempt, so that the search has to."""
+    monkeypatch.setattr(saturate, "_replayed", lambda _: False)
+    monkeypatch.setattr(saturate, "_replayed_at_scale", lambda _: False)
+    monkeypatch.setattr(Forced, "complete", lambda _: False)
+    return monkeypatch
+
+
+LIMITS = {
+    "steps of inference": (500, "INFERENCE_STEPS", 100, "not drawn to its end within 100 steps"),
+    "memory": (500, "REACH_BYTES", 10_000, "MB"),
+    "steps of a search": (12, "SEARCH_STEPS", 4_000, "no order of the writes that fits was found"),
+    "steps of a large search": (500, "SEARCH_STEPS", 4_000, "no order of the writes that fits"),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_what_stays_unknown_for_want_of_effort_says_why_and_what_to_do(
+    limit: str, unhelped: pytest.MonkeyPatch
+) -> None:
+    transactions, name, value, reason = LIMITS[limit]
+    unhelped.setattr(effort, "SEARCH_STEPS", 4_000)
+    unhelped.setattr(effort, name, value)
+    verdict = full_check(blind(transactions))
+    unknown = [level for level in LEVELS if verdict.levels[level] == "unknown"]
+    assert unknown
+    note = verdict.notes[-1]
+    assert note.startswith(", ".join(unknown) + ": unknown because ") and "--effort 10" in note
+    assert reason in note
+
+
+@pytest.mark.parametrize("transactions", [12, 401])
+def test_more_effort_decides_what_less_leaves_unknown(
+    transactions: int, unhelped: pytest.MonkeyPatch
+) -> None:
+    unhelped.setattr(effort, "SEARCH_STEPS", 4_000)
+    history = blind(transactions)
+    little, much = full_check(history), full_check(history, effort=1_000_000)
+    assert "unknown" in little.levels.values() and "unknown" not in much.levels.values()
+    assert little.notes and not much.notes
