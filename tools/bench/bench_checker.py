@@ -44,7 +44,7 @@ COUNTED_FROM = 100_000
 READING = 2.6
 """Reading alone may take so many times what decoding its lines takes, the best of five in turn.
 
-Twice is wanted. Measured 1.95 to 2.35 on two cores that others used too; what is left is objects
+Twice is wanted. Measured 2.0 to 2.5 on two cores that others used too; what is left is objects
 that are made and freed again: half of the time is msgspec's own (each line, then the operations of
 those that committed), a quarter the numbers and lists that it makes, which become columns.
 """
