@@ -346,6 +346,7 @@ def write_long_run(
             just = (commits + 0.5) / span_s  # exactly as many, however it is rounded
             part = drawn_rows(rng, per_s=just, seconds=span_s, abort=abort, work_us=60)
             part["txn"] += file * commits
+            part["result"] = np.arange(len(part)) + (worker * files + file) * segment_rows
             for name in ("intended_ns", "start_ns", "begun_ns", "worked_ns", "end_ns"):
                 part[name] += int(file * span_s * 1e9)
             np.save(segment_path(folder, worker, file), part)

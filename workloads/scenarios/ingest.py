@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -164,21 +164,25 @@ class Ingest:
             unsure = events[outcome == UNKNOWN].ravel()
             maybe += len(unsure)
             found.missing(unsure)
-        gone = _events(np.sort(np.concatenate(lost)))
-        extra = sorted([*_events(found.untold()), *found.odd])
-        twice = sorted([*_events(found.twice), *(e for e, times in found.odd.items() if times > 1)])
+        again = Counter(event for event, times in found.odd.items() if times > 1)
+        several = {
+            "lost": _Events(np.sort(np.concatenate(lost)), ()),
+            "not acknowledged": _Events(found.untold(), found.odd),
+            "twice": _Events(found.twice, again),
+        }
         sentence = f"{found.total:,} events, {sure:,} acknowledged or loaded"
         if maybe:
             sentence += f", {maybe:,} of unknown outcome"
-        for what, some in (("lost", gone), ("not acknowledged", extra), ("twice", twice)):
-            if some:
-                sentence += f"; {len(some):,} {what}, first {_event(some[0])}"
+        for what, some in several.items():
+            if some.count:
+                sentence += f"; {some.count:,} {what}, first {_event(some.first[0])}"
+        names = zip(("lost", "extra", "twice"), several.values(), strict=True)
         return [
             Finding(
                 "events",
-                not (gone or extra or twice),
+                not any(some.count for some in several.values()),
                 f"{sentence}.",
-                {"lost": gone[:20], "extra": extra[:20], "twice": twice[:20]},
+                {name: some.first for name, some in names},
             ),
             self._whole(found, log, maybe),
         ]
@@ -227,6 +231,14 @@ def _events(found: np.ndarray) -> list[tuple[int, int]]:
     """(worker, n) of each code."""
     workers, numbers = (found >> NUMBERS) + LOADED, found & ((1 << NUMBERS) - 1)
     return list(zip(workers.tolist(), numbers.tolist(), strict=True))
+
+
+class _Events:
+    """How many events there are in some codes and among the odd ones, and the first 20."""
+
+    def __init__(self, ordered: np.ndarray, odd: Collection[tuple[int, int]]) -> None:
+        self.count = len(ordered) + len(odd)
+        self.first = sorted([*_events(ordered[:20]), *odd])[:20]
 
 
 class Found:
