@@ -155,18 +155,18 @@ class Ingest:
     def check(self, session: Session, log: RunLog) -> list[Finding]:
         found = Found(session)
         sure = self.params.rows
-        lost = [found.missing(codes(LOADED, np.arange(self.params.rows)))]
+        lost = _Events(found.missing(codes(LOADED, np.arange(self.params.rows))))
         maybe = 0
         for _, outcome, events in self._appended(log):
             here = events[outcome == COMMITTED].ravel()
             sure += len(here)
-            lost.append(found.missing(here))
+            lost.add(found.missing(here))
             unsure = events[outcome == UNKNOWN].ravel()
             maybe += len(unsure)
             found.missing(unsure)
         again = Counter(event for event, times in found.odd.items() if times > 1)
         several = {
-            "lost": _Events(np.sort(np.concatenate(lost)), ()),
+            "lost": lost,
             "not acknowledged": _Events(found.untold(), found.odd),
             "twice": _Events(found.twice, again),
         }
@@ -234,11 +234,15 @@ def _events(found: np.ndarray) -> list[tuple[int, int]]:
 
 
 class _Events:
-    """How many events there are in some codes and among the odd ones, and the first 20."""
+    """How many events there are, in codes and odd ones, and the first 20: all may be lost."""
 
-    def __init__(self, ordered: np.ndarray, odd: Collection[tuple[int, int]]) -> None:
-        self.count = len(ordered) + len(odd)
-        self.first = sorted([*_events(ordered[:20]), *odd])[:20]
+    def __init__(self, found: np.ndarray, odd: Collection[tuple[int, int]] = ()) -> None:
+        self.count, self.first = len(odd), sorted(odd)[:20]
+        self.add(found)
+
+    def add(self, found: np.ndarray) -> None:
+        self.count += len(found)
+        self.first = sorted([*self.first, *_events(np.sort(found)[:20])])[:20]
 
 
 class Found:
