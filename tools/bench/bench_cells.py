@@ -9,6 +9,7 @@ processes, and the preloaded one, which is started for these alone, costs half o
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import subprocess
 import sys
@@ -30,15 +31,24 @@ WRITERS, DURATION_S = 2, 0.1
 TARGETS = {"run, time": 0.5, "run, CPU time": 0.5, "cwkit engines, CPU time": 0.8}
 
 
+def children_of_kind(module: str) -> list[psutil.Process]:
+    """Our children that run this module."""
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # one that has just ended
+            if module in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
 def used_s() -> float:
     """CPU time of this process, of its children that have ended, and of what forks them, s."""
     mine, theirs = (
         resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
     forking = 0.0
-    for child in psutil.Process().children():
-        if "workloads.processes.preloaded" in " ".join(child.cmdline()):
-            forking += sum(child.cpu_times()[:4])  # with those between, which it has reaped
+    for child in children_of_kind("workloads.processes.preloaded"):
+        forking += sum(child.cpu_times()[:4])  # with those between, which it has reaped
     return mine.ru_utime + mine.ru_stime + theirs.ru_utime + theirs.ru_stime + forking
 
 
@@ -48,9 +58,8 @@ def a_run(method: StartMethod, folder: Path) -> tuple[float, float, float]:
 
     def look(progress: Progress) -> None:
         if progress.phase == "measuring" and not memory:
-            for child in psutil.Process().children():
-                if "workloads.runs.worker" in " ".join(child.cmdline()):
-                    memory.append(child.memory_full_info().uss / 1e6)
+            for child in children_of_kind("workloads.runs.worker"):
+                memory.append(child.memory_full_info().uss / 1e6)
 
     plan = make_plan(writers=WRITERS, duration_s=DURATION_S, warmup_s=0, start=method)
     begun, used = time.monotonic(), used_s()

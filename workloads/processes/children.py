@@ -231,8 +231,11 @@ def end(process: Process) -> None:
     try:
         process.wait(2)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(10)
+        pass
+    finally:  # also where it is interrupted
+        if process.poll() is None:
+            process.kill()
+            process.wait(10)
 
 
 def describe_status(code: int) -> str:

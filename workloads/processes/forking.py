@@ -9,20 +9,22 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any, Literal
 
 import msgspec
 
 from workloads.errors import PlanError, RunFailed, shortened
 from workloads.files import ROOT
-from workloads.processes.handles import ForkedProcess
+from workloads.processes.handles import ForkedProcess, Process
 
 StartMethod = Literal["fork", "exec"]
 
@@ -43,15 +45,23 @@ PROGRAMS = (
 )
 """Modules whose `main` is the program of a child. None of them imports an engine's library."""
 
-LIMIT_S = 60.0
-"""For the preloaded process to start, and then to fork: a busy machine takes seconds for it."""
+START_LIMIT_S, LIMIT_S = 60.0, 20.0
+"""For the preloaded process to start, and for it to fork: a busy machine takes seconds for it."""
 
 MOST_FDS = 250
 """The kernel sends 253 at once."""
 
+READY = b"ready"
+GO = b"!"
+
+LIMITS = {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+"""No child multiplies matrices or uses a plugin of pydantic: both would only cost its start."""
+
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 _prctl: Any = getattr(ctypes.CDLL(None), "prctl", None)
-_LIMITS = [value for name, value in vars(resource).items() if name.startswith("RLIMIT_")]
+_RESOURCES = [value for name, value in vars(resource).items() if name.startswith("RLIMIT_")]
+_HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD)
+"""Signals that a child ignores where we do, as it would after exec."""
 
 
 class NotForked(RunFailed):
@@ -68,14 +78,15 @@ class Order(msgspec.Struct, frozen=True):
     """A child that is wanted: its program and what it gets of its parent, beside its descriptors.
 
     Descriptors come with it in this order: its working folder, its standard streams, and those of
-    `inherit`, which it knows by these numbers. group : its process group, 0 for one of its own.
+    `inherit`, which it knows by these numbers. Texts are bytes, as the system has them.
+    group : its process group, 0 for one of its own. masked, ignored : numbers of signals.
     conducts : it has children of its own, which are forked from a copy of the preloaded process.
     """
 
     module: str
-    words: tuple[str, ...]
-    environment: dict[str, str]
-    search_path: tuple[str, ...]
+    argv: tuple[bytes, ...]
+    environment: dict[bytes, bytes]
+    search_path: tuple[bytes, ...]
     parent: int
     group: int
     inherit: tuple[int, ...]
@@ -83,6 +94,8 @@ class Order(msgspec.Struct, frozen=True):
     nice: int
     umask: int
     limits: dict[int, tuple[int, int]]
+    masked: tuple[int, ...]
+    ignored: tuple[int, ...]
     conducts: bool
 
 
@@ -106,19 +119,31 @@ def can_fork() -> bool:
 
 
 class _Server:
-    """Our end of the preloaded process."""
+    """Our end of the preloaded process. key : what it must have been started with to serve us."""
 
-    def __init__(self, orders: socket.socket, process: Any) -> None:
-        self.orders, self.process = orders, process
+    def __init__(self, orders: socket.socket, process: Process, key: Any, *, ready: bool) -> None:
+        self.orders, self.process, self.key, self.ready = orders, process, key, ready
 
-    def close(self) -> None:
-        """Have it end, which it does at the end of its orders, and reap it."""
-        self.orders.close()
+    def await_ready(self) -> None:
+        """Wait until it has imported everything. Raises NotForked with what it says instead."""
+        if self.ready:
+            return
+        self.orders.settimeout(START_LIMIT_S)
         try:
-            self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(5)
+            text = self.orders.recv(1 << 16)
+        except TimeoutError:
+            raise NotForked(f"it did not start within {START_LIMIT_S:g} s") from None
+        except ConnectionError:
+            text = b""
+        if text != READY:
+            raise NotForked(text.decode("utf-8", "replace") or "it ended as soon as it was started")
+        self.ready = True
+
+    def end(self) -> None:
+        """End and reap it. Between two orders it has nothing to lose."""
+        self.orders.close()
+        self.process.kill()
+        self.process.wait(5)
 
 
 _server: _Server | None = None
@@ -126,7 +151,21 @@ _lock = threading.Lock()
 
 
 def channel() -> tuple[socket.socket, socket.socket]:
-    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    """Two ends of a pair of sockets that keep messages apart."""
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with one, other:  # their numbers may be those of standard streams that are closed
+        return tuple(socket.socket(fileno=_above(end.fileno())) for end in (one, other))  # type: ignore[return-value]
+
+
+def _above(number: int) -> int:
+    """A copy of a descriptor that is none of the standard streams'."""
+    return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3)
+
+
+def _key() -> Any:
+    """What a preloaded process cannot change for a child: another is started where we did."""
+    who = os.getresuid(), os.getresgid(), tuple(os.getgroups())
+    return *who, os.getsid(0), os.environ.get("PYTHONPATH")
 
 
 def warm() -> None:
@@ -137,29 +176,34 @@ def warm() -> None:
 
 
 def _there() -> _Server:
-    if _server is not None and _server.process.poll() is not None:
+    if _server is not None and (_server.process.poll() is not None or _server.key != _key()):
         _end()
     if _server is None:
         ours, theirs = channel()
+        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
         with theirs:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", PRELOADED],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                stderr=None if _is_open(2) else subprocess.DEVNULL,
                 env=dict(os.environ)
                 | LIMITS
-                | {"PYTHONPATH": str(ROOT), ORDERS: f"{theirs.fileno()} {os.getpid()}"},
+                | {
+                    "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+                    ORDERS: f"{theirs.fileno()} {os.getpid()}",
+                },
                 pass_fds=(theirs.fileno(),),
                 process_group=0,
             )
-        _keep(_Server(ours, process))
+        _keep(_Server(ours, process, _key(), ready=False))
     assert _server is not None
     return _server
 
 
 def adopt(orders: socket.socket, pid: int) -> None:
     """Take a preloaded process that is there already: of a child that was forked from one."""
-    _keep(_Server(orders, ForkedProcess(pid)))
+    _keep(_Server(orders, ForkedProcess(pid), _key(), ready=True))
 
 
 def _keep(server: _Server) -> None:
@@ -169,27 +213,11 @@ def _keep(server: _Server) -> None:
     atexit.register(_end)
 
 
-@contextlib.contextmanager
-def _adopting() -> Iterator[None]:
-    """Have children become ours whose parent, the one between, ends meanwhile.
-
-    Only meanwhile: the orphans of a child that is killed are none of ours, and nobody here would
-    wait for them.
-    """
-    was = ctypes.c_int()
-    _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(was), 0, 0, 0)
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    try:
-        yield
-    finally:
-        _prctl(_PR_SET_CHILD_SUBREAPER, was.value, 0, 0, 0)
-
-
 def _end() -> None:
     global _server
     server, _server = _server, None
     if server is not None:
-        server.close()
+        server.end()
 
 
 def _forget() -> None:
@@ -203,8 +231,21 @@ def _forget() -> None:
 
 os.register_at_fork(after_in_child=_forget)
 
-LIMITS = {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
-"""No child multiplies matrices or uses a plugin of pydantic: both would only cost its start."""
+
+@contextlib.contextmanager
+def _adopting() -> Iterator[None]:
+    """Have children become ours whose parent, the one between, ends meanwhile.
+
+    Only meanwhile: the orphans of a child that is killed are none of ours, and nobody here would
+    wait for them.
+    """
+    was = ctypes.c_int()
+    try:
+        _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(was), 0, 0, 0)
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        yield
+    finally:
+        _prctl(_PR_SET_CHILD_SUBREAPER, was.value, 0, 0, 0)
 
 
 # --- orders -----------------------------------------------------------------------------------
@@ -212,7 +253,7 @@ LIMITS = {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
 
 def fork(
     module: str,
-    words: Sequence[str],
+    argv: Sequence[str],
     *,
     environment: Mapping[str, str],
     search_path: Sequence[str],
@@ -226,98 +267,186 @@ def fork(
 ) -> ForkedProcess:
     """Have the preloaded process fork a child of ours, which runs the `main` of a module.
 
-    Streams are as of subprocess.Popen. Raises NotForked, OSError.
+    Streams are as of subprocess.Popen. Raises NotForked, OSError, and ValueError for a NUL.
     """
-    order = Order(
-        module=module,
-        words=tuple(words),
-        environment=dict(environment),
-        search_path=tuple(search_path),
-        parent=os.getpid(),
-        group=0 if own_group else os.getpgrp(),
-        inherit=tuple(inherit),
-        cpus=tuple(os.sched_getaffinity(0)),
-        nice=os.getpriority(os.PRIO_PROCESS, 0),
-        umask=_umask(),
-        limits={kind: resource.getrlimit(kind) for kind in _LIMITS},
-        conducts=conducts,
-    )
-    with contextlib.ExitStack() as stack:
-        payload = os.memfd_create("order")
-        stack.callback(os.close, payload)
-        os.write(payload, msgspec.msgpack.encode(order))
-        place = os.open(within or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        stack.callback(os.close, place)
-        in_ours, in_theirs = _stream(stdin, 0, stack)
-        out_ours, out_theirs = _stream(stdout, 1, stack)
-        _, err_theirs = _stream(stderr, 2, stack)
-        numbers = [place, in_theirs, out_theirs, err_theirs, *inherit]
-        pid, answer = _ordered(payload, numbers, stack)
-        process = ForkedProcess(
-            pid,
-            os.fdopen(in_ours, "wb", buffering=0) if in_ours is not None else None,
-            os.fdopen(out_ours, "rb", buffering=0) if out_ours is not None else None,
+    order = msgspec.msgpack.encode(
+        Order(
+            module=module,
+            argv=tuple(map(_as_bytes, argv)),
+            environment={_as_bytes(k): _as_bytes(v) for k, v in environment.items()},
+            search_path=tuple(map(_as_bytes, search_path)),
+            parent=os.getpid(),
+            group=0 if own_group else os.getpgrp(),
+            inherit=tuple(inherit),
+            cpus=tuple(os.sched_getaffinity(0)),
+            nice=os.getpriority(os.PRIO_PROCESS, 0),
+            umask=_umask(),
+            limits={kind: resource.getrlimit(kind) for kind in _RESOURCES},
+            masked=tuple(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+            ignored=tuple(n for n in _HANDED_ON if signal.getsignal(n) is signal.SIG_IGN),
+            conducts=conducts,
         )
-        answer.send(b"!")
-        return process
-
-
-def _ordered(
-    payload: int, numbers: Sequence[int], stack: contextlib.ExitStack
-) -> tuple[int, socket.socket]:
-    """Order a child: its number, and the socket at which it waits to be told to go on."""
-    if len(numbers) > MOST_FDS:
-        raise NotForked(f"{len(numbers)} open files are more than can be handed on")
-    with _lock, _adopting():
-        for _ in range(2):
-            ours, theirs = channel()
-            stack.enter_context(ours)
-            server = _there()
-            # A child that was forked has this socket open. Where it ends without an answer, no
-            # child was forked: the preloaded process was killed, say, and another is made.
-            with contextlib.suppress(ConnectionError):
-                with theirs:
-                    socket.send_fds(server.orders, [b"?"], [payload, theirs.fileno(), *numbers])
-                if pid := _pid(ours):
-                    return pid, ours
-            server.process.kill()
-            server.process.wait(5)
-    raise NotForked("it ended as soon as it was started")
-
-
-def _pid(answer: socket.socket) -> int:
-    """The number of the child, 0 where whoever should have forked it is gone."""
-    answer.settimeout(LIMIT_S)
+    )
+    if len(inherit) > MOST_FDS - 6:
+        raise NotForked(f"{len(inherit)} open files are more than can be handed on")
+    streams = [(own, what, _is_open(own)) for own, what in enumerate((stdin, stdout, stderr))]
+    made: list[ForkedProcess] = []
     try:
-        text = answer.recv(1 << 16).decode()
-    except TimeoutError:
-        raise NotForked(f"no answer within {LIMIT_S:g} s") from None
-    if text and not text.isdigit():
-        raise NotForked(text)
-    return int(text or 0)
+        with contextlib.ExitStack() as stack:
+            payload = _file_of(order, stack)
+            place = _above_of(os.open(within or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+            stack.callback(os.close, place)
+            pipes: dict[int, IO[bytes]] = {}
+            theirs = [_stream(own, what, is_open, pipes, stack) for own, what, is_open in streams]
+            # Closed unless the child is there, to which they then belong.
+            unless_there = stack.enter_context(contextlib.ExitStack())
+            for pipe in pipes.values():
+                unless_there.callback(pipe.close)
+            _uninterrupted(lambda: _order([payload, place, *theirs, *inherit], made))
+            made[0].stdin, made[0].stdout = pipes.get(0), pipes.get(1)
+            unless_there.pop_all()
+        return made[0]
+    except BaseException:  # interrupted: nobody would know of it
+        for process in made:
+            process.kill()
+            process.wait()
+        raise
+
+
+def _uninterrupted(act: Callable[[], None]) -> None:
+    """Act in a thread of its own, and return when that has ended, however often interrupted.
+
+    Ctrl-C and the handlers of other signals come between in the main thread alone. Raises what the
+    act raised, or what came meanwhile.
+    """
+    failure: list[BaseException] = []
+    guard, done = threading.Lock(), threading.Event()
+    begun = called_off = False
+
+    def acted() -> None:
+        nonlocal begun
+        with guard:
+            begun = not called_off
+        try:
+            if begun:
+                with _lock:
+                    act()
+        except BaseException as error:
+            failure.append(error)
+        finally:
+            done.set()
+
+    try:
+        threading.Thread(target=acted).start()
+        done.wait()  # Thread.join takes a thread for ended when it is interrupted
+        if failure:
+            raise failure[0]
+    except BaseException:
+        with guard:
+            called_off = not begun  # the thread may not even have been started
+        while begun and not done.is_set():
+            with contextlib.suppress(KeyboardInterrupt):
+                done.wait()
+        raise
+    finally:
+        failure.clear()  # else the error and its own traceback hold each other
+
+
+def _as_bytes(text: str) -> bytes:
+    if "\0" in text:
+        raise ValueError("embedded null byte")
+    return os.fsencode(text)
+
+
+def _order(numbers: Sequence[int], made: list[ForkedProcess]) -> None:
+    """Order a child, put it in `made`, and let it go on. numbers : the order's descriptors."""
+    why = ""
+    for _ in range(2):
+        server = _there()
+        try:
+            server.await_ready()
+            with _adopting():
+                _await_child(server, numbers, made)
+            return
+        except (ConnectionError, TimeoutError) as error:
+            # It was killed, say, or stopped. No child was forked, or it ends by itself.
+            why = f"no answer within {LIMIT_S:g} s" if isinstance(error, TimeoutError) else ""
+            _end()
+        except NotForked:
+            if not server.ready:
+                _end()
+            raise
+    raise NotForked(why or "it has ended")
+
+
+def _await_child(server: _Server, numbers: Sequence[int], made: list[ForkedProcess]) -> None:
+    ours, theirs = channel()
+    with ours, theirs:
+        ours.settimeout(LIMIT_S)
+        socket.send_fds(server.orders, [b"?"], [numbers[0], theirs.fileno(), *numbers[1:]])
+        theirs.close()
+        # A child has this socket open, too. Where it ends without an answer there is no child.
+        text = ours.recv(1 << 16)
+        if not text:
+            raise ConnectionResetError
+        if not text.isdigit():
+            raise NotForked(text.decode("utf-8", "replace"))
+        made.append(ForkedProcess(int(text)))
+        with contextlib.suppress(ConnectionError):  # it was killed: its status says so
+            ours.send(GO)
+
+
+def _file_of(data: bytes, stack: contextlib.ExitStack) -> int:
+    """A descriptor of a file in memory that holds this."""
+    number = _above_of(os.memfd_create("order"))
+    stack.callback(os.close, number)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(number, view) :]
+    return number
+
+
+def _above_of(number: int) -> int:
+    """The descriptor itself, or in its place one that is none of the standard streams'."""
+    if number > 2:
+        return number
+    above = _above(number)
+    os.close(number)
+    return above
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
 
 
 def _stream(
-    what: int | IO[bytes] | None, own: int, stack: contextlib.ExitStack
-) -> tuple[int | None, int]:
-    """(our end of a pipe, or None; the descriptor that the child gets)."""
+    own: int,
+    what: int | IO[bytes] | None,
+    is_open: bool,
+    pipes: dict[int, IO[bytes]],
+    stack: contextlib.ExitStack,
+) -> int:
+    """The descriptor that the child gets as its stream `own`. Our end of a pipe is put in `pipes`.
+
+    is_open : whether our own stream of that number is open.
+    """
     if what is None:
-        what = own
+        what = own if is_open else subprocess.DEVNULL
     if what == subprocess.PIPE:
-        reading, writing = os.pipe()
+        reading, writing = map(_above_of, os.pipe())
         ours, theirs = (writing, reading) if own == 0 else (reading, writing)
         stack.callback(os.close, theirs)
-        return ours, theirs
+        pipes[own] = os.fdopen(ours, "wb" if own == 0 else "rb", buffering=0)
+        return theirs
     if what == subprocess.DEVNULL:
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        null = _above_of(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
         stack.callback(os.close, null)
-        return None, null
-    number = what if isinstance(what, int) else what.fileno()
-    try:
-        os.fstat(number)
-    except OSError:  # ours is closed
-        return _stream(subprocess.DEVNULL, own, stack)
-    return None, number
+        return null
+    return what if isinstance(what, int) else what.fileno()
 
 
 def _umask() -> int:

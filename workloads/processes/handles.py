@@ -9,7 +9,10 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from typing import IO, Protocol
+
+LOOK_S, SLEEP_S = 1.0, 0.01
 
 
 class Process(Protocol):
@@ -61,15 +64,23 @@ class ForkedProcess:
             ended = None
             while (status := self.poll()) is None:
                 if ended is None:
-                    number = os.pidfd_open(self.pid)
-                    stack.callback(os.close, number)
-                    ended = select.poll()
-                    ended.register(number, select.POLLIN)
+                    ended = self._ended(stack)
                 left = None if until is None else until - time.monotonic()
                 if left is not None and left <= 0:
                     raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
-                ended.poll(None if left is None else max(left * 1e3, 1))
+                ended(LOOK_S if left is None else min(left, LOOK_S))
         return status
+
+    def _ended(self, stack: contextlib.ExitStack) -> Callable[[float], object]:
+        """What waits for its end, for a time in s at most."""
+        try:
+            number = os.pidfd_open(self.pid)
+        except OSError:  # no descriptor is to be had, or it has been reaped by somebody else
+            return lambda limit_s: time.sleep(min(limit_s, SLEEP_S))
+        stack.callback(os.close, number)
+        poll = select.poll()
+        poll.register(number, select.POLLIN)
+        return lambda limit_s: poll.poll(max(limit_s * 1e3, 1))
 
     def send_signal(self, sig: int) -> None:
         self.poll()

@@ -14,11 +14,11 @@ locks and threads of a library do not survive a fork. That is checked before eve
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import fcntl
 import gc
 import importlib
+import io
 import mmap
 import os
 import random
@@ -28,11 +28,9 @@ import signal
 import socket
 import sys
 import tempfile
-import threading
 import time
-import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import NoReturn
 
 import msgspec
 from setproctitle import getproctitle, setproctitle, setthreadtitle
@@ -68,22 +66,35 @@ def no_engine_loaded() -> None:
     """Raise EngineLoaded where a module or a library in this process reads databases itself."""
     if "_sqlite3" in sys.modules:
         raise EngineLoaded("the module sqlite3 is loaded in the process that forks workers")
-    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
-        mapped = {line.split(maxsplit=5)[5].rstrip("\n") for line in file if "/" in line}
     interpreter = os.path.realpath(sys.executable)
-    for path in mapped - _looked_at:
+    for path in _code() - _looked_at:
         if path == interpreter or "libpython" in path or not _reads_databases(path):
             _looked_at.add(path)
         else:
             raise EngineLoaded(f"{path} is loaded in the process that forks workers")
 
 
+def _code() -> set[str]:
+    """The files that code is mapped from."""
+    found = set()
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            _, rights, *_, path = f"{line.rstrip()} ".split(" ", 5)
+            if "x" in rights and path.strip().startswith("/"):
+                found.add(path.strip())
+    return found
+
+
 def _reads_databases(path: str) -> bool:
+    """True also for a file that cannot be looked into: nobody knows what it is."""
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return data.find(MAGIC) >= 0
-    except (OSError, ValueError):  # gone meanwhile, or empty: shared memory
-        return False
+    except (OSError, ValueError):
+        return True
+
+
+# --- serving ----------------------------------------------------------------------------------
 
 
 def serve(orders: socket.socket, parent: int) -> Order | None:
@@ -102,146 +113,172 @@ def serve(orders: socket.socket, parent: int) -> Order | None:
             return None
         if not data:
             return None
-        order = _fork(numbers, orders)
-        if order is not None:
-            return order
+        try:
+            # Fewer came where we may not have so many open: it then waits for an answer in vain.
+            if len(numbers) > 1 and _is_child(numbers[1]):
+                return _received(numbers, orders)
+        finally:
+            for number in numbers:
+                with contextlib.suppress(OSError):  # the child has closed its own
+                    os.close(number)
     return None
 
 
-def _fork(numbers: list[int], orders: socket.socket) -> Order | None:
-    """None in this process, the order in the child. numbers : of the descriptors that came."""
-    answer = socket.socket(fileno=numbers[1])
+def _is_child(answer: int) -> bool:
+    """Fork twice. True in the child, once the one between has ended."""
     try:
         no_engine_loaded()
-        if (between := os.fork()) == 0:
-            if _forked_again(answer):
-                return _received(numbers, answer, orders)
-            os._exit(0)
-        os.waitpid(between, 0)
+        between = os.fork()
     except (OSError, EngineLoaded) as error:
         _say(answer, error)
-    answer.close()
-    for number in (numbers[0], *numbers[2:]):
-        os.close(number)
-    return None
-
-
-def _forked_again(answer: socket.socket) -> bool:
-    """In the one between: fork the child. True in the child, once this one has ended."""
+        return False
+    if between:
+        os.waitpid(between, 0)
+        return False
     between = os.getpid()
     try:
         if os.fork():
-            return False
+            os._exit(0)
     except OSError as error:
         _say(answer, error)
-        return False
+        os._exit(0)
     while os.getppid() == between:
         time.sleep(0.0001)
     return True
 
 
-def _say(answer: socket.socket, error: Exception) -> None:
+def _say(answer: int, error: BaseException) -> None:
     with contextlib.suppress(OSError):
-        answer.send(f"{type(error).__name__}: {error}".encode())
+        os.write(answer, f"{type(error).__name__}: {error}".encode(errors="replace"))
 
 
-def _received(numbers: list[int], answer: socket.socket, orders: socket.socket) -> Order:
-    """In the child: say who we are, and wait to be told that we are wanted."""
-    orders.close()
-    with os.fdopen(numbers[0], "rb") as file:
-        file.seek(0)
-        order = msgspec.msgpack.decode(file.read(), type=Order)
-    if os.getppid() != order.parent:  # it is gone
-        os._exit(3)
+def _received(numbers: list[int], orders: socket.socket) -> Order:
+    """In the child: become what was ordered, say who we are, and wait to be told to go on."""
     try:
-        answer.send(str(os.getpid()).encode())
-        wanted = answer.recv(1) == b"!"
-    except OSError:
-        wanted = False
-    if not wanted:  # it was interrupted before it knew of us, or has ended
-        os._exit(3)
-    answer.close()
-    _take(order, numbers[2:])
+        orders.close()
+        os.lseek(numbers[0], 0, os.SEEK_SET)
+        with open(numbers[0], "rb", closefd=False) as file:
+            order = msgspec.msgpack.decode(file.read(), type=Order)
+        if os.getppid() != order.parent:  # it is gone
+            os._exit(3)
+        _take_limits(order)
+        wanted = (0, 1, 2, *order.inherit)
+        floor = max(3, *wanted, *numbers) + 1
+        above = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, floor) for number in numbers]
+    except BaseException as error:
+        _gave_up(numbers[1], error)
+    for number in numbers:
+        os.close(number)
+    numbers.clear()
+    payload, answer, place, *streams = above
+    try:
+        os.close(payload)
+        os.fchdir(place)
+        os.close(place)
+        for number, at in zip(streams, wanted, strict=True):
+            os.dup2(number, at, inheritable=True)
+            os.close(number)
+        _take(order)
+        os.write(answer, str(os.getpid()).encode())
+        _wait_for_go(answer, order.parent)
+        os.close(answer)
+        # The limit of open files came last: more were open until now.
+        resource.setrlimit(resource.RLIMIT_NOFILE, order.limits[resource.RLIMIT_NOFILE])
+        signal.pthread_sigmask(signal.SIG_SETMASK, order.masked)
+    except BaseException as error:
+        _gave_up(answer, error)
     return order
 
 
-def _take(order: Order, numbers: list[int]) -> None:
-    """Become the process that was ordered: what `exec` would have given it, and what was asked."""
-    wanted = (0, 1, 2, *order.inherit)
-    floor = max(3, *wanted, *numbers) + 1
-    above = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, floor) for number in numbers]
-    for number in numbers:
-        os.close(number)
-    os.fchdir(above[0])
-    os.close(above[0])
-    for number, at in zip(above[1:], wanted, strict=True):
-        os.dup2(number, at, inheritable=True)
-        os.close(number)
-    with contextlib.suppress(PermissionError):  # a terminal's session other than ours
-        os.setpgid(0, order.group)
+def _gave_up(answer: int, error: BaseException) -> NoReturn:
+    _say(answer, error)
+    os._exit(3)
+
+
+def _wait_for_go(answer: int, parent: int) -> None:
+    """Until it is known that somebody knows of us; we end where nobody does."""
+    with socket.socket(fileno=os.dup(answer)) as told:
+        told.settimeout(LOOK_S)
+        while os.getppid() == parent:
+            with contextlib.suppress(TimeoutError):
+                if told.recv(1) == forking.GO:
+                    return
+                break
+    os._exit(3)
+
+
+def _take_limits(order: Order) -> None:
+    most = max(
+        order.limits[resource.RLIMIT_NOFILE][1], resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    )
+    limits = {**order.limits, resource.RLIMIT_NOFILE: (most, most)}
+    for kind, wanted in limits.items():
+        if resource.getrlimit(kind) != wanted:
+            resource.setrlimit(kind, wanted)
+
+
+def _take(order: Order) -> None:
+    """Get what `exec` would have given us, and what was asked for."""
+    os.setpgid(0, order.group)
     os.sched_setaffinity(0, order.cpus)
     os.umask(order.umask)
-    with contextlib.suppress(PermissionError):
+    if order.nice != os.getpriority(os.PRIO_PROCESS, 0):
         os.setpriority(os.PRIO_PROCESS, 0, order.nice)
-    for kind, limits in order.limits.items():
-        with contextlib.suppress(OSError, ValueError):
-            if resource.getrlimit(kind) != limits:
-                resource.setrlimit(kind, limits)
     os.environ.clear()
-    os.environ.update(order.environment)
+    os.environb.update(order.environment)
     time.tzset()
-    sys.path[:] = [*order.search_path, *_own_path]
+    sys.path[:] = [*map(os.fsdecode, order.search_path), *_own_path]
     tempfile.tempdir = None
     random.seed()
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    atexit._clear()
-    setproctitle(" ".join([sys.executable, "-P", "-m", order.module, *order.words]))
+    for number in forking._HANDED_ON:
+        default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN if number in order.ignored else default)
+    _take_streams()
+    title = [sys.executable, "-P", "-m", order.module, *map(os.fsdecode, order.argv)]
+    setproctitle(os.fsencode(" ".join(title)).decode(errors="replace"))
     setthreadtitle(f"cwkit {order.module.rpartition('.')[2]}")
+
+
+def _take_streams() -> None:
+    """Make Python's streams anew, as they suit what the child has: a terminal, say, or none."""
+    unbuffered = bool(os.environ.get("PYTHONUNBUFFERED"))
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        raw = io.FileIO(number, "wb" if number else "rb", closefd=False)
+        buffered = io.BufferedWriter(raw) if number else io.BufferedReader(raw)
+        before = getattr(sys, name)
+        stream = io.TextIOWrapper(
+            buffered,
+            encoding=before.encoding if before else "utf-8",
+            errors=before.errors if before else "backslashreplace",
+            line_buffering=not unbuffered and (number == 2 or os.isatty(number)),
+            write_through=unbuffered,
+        )
+        setattr(sys, name, stream)
 
 
 _own_path: list[str] = []
 
 
-def run(order: Order) -> int:
-    """The ordered program, as a process of its own runs it: its status, a traceback where it has
-    none.
-    """
-    status: Any = 1
-    try:
-        program = importlib.import_module(order.module)
-        sys.argv[:] = [str(program.__file__), *order.words]
-        status = program.main(list(order.words))
-    except SystemExit as error:
-        status = error.code
-        if status is not None and not isinstance(status, int):
-            print(status, file=sys.stderr)
-            status = 1
-    except BaseException as error:
-        traceback.print_exc()
-        status = 130 if isinstance(error, KeyboardInterrupt) else 1
-    finally:
-        with contextlib.suppress(BaseException):
-            threading._shutdown()  # type: ignore[attr-defined]
-        with contextlib.suppress(BaseException):
-            atexit._run_exitfuncs()
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
-    return int(status or 0)
-
-
 def main() -> int:
-    """Serve until the parent's end of the socket is closed."""
+    """Serve until the parent's end of the socket is closed. In a child: its program's status."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who asked
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     setproctitle(getproctitle())  # it has to find the place before the environment is changed
     number, parent = map(int, os.environ.pop(forking.ORDERS).split())
     orders = socket.socket(fileno=number)
     orders.set_inheritable(False)
     _own_path[:] = [path for path in sys.path if path not in os.environ["PYTHONPATH"].split(":")]
-    preload()
+    os.chdir("/")  # no file system is kept busy
+    try:
+        preload()
+        no_engine_loaded()
+    except BaseException as error:
+        _say(orders.fileno(), error)
+        raise
+    orders.send(forking.READY)
     while (order := serve(orders, parent)) is not None:
         # From here on we are a child.
         if order.conducts:
@@ -249,19 +286,27 @@ def main() -> int:
             parent = os.getpid()
             if (pid := os.fork()) == 0:
                 orders = theirs
-                _alone(ours, theirs)
+                _serve_alone(ours, theirs)
                 continue
             theirs.close()
             forking.adopt(ours, pid)
-        os._exit(run(order))
+        program = importlib.import_module(order.module)
+        sys.argv[:] = [str(program.__file__), *map(os.fsdecode, order.argv)]
+        status: int = program.main(sys.argv[1:])
+        return status
+    orders.close()
     return 0
 
 
-def _alone(ours: socket.socket, theirs: socket.socket) -> None:
+def _serve_alone(ours: socket.socket, theirs: socket.socket) -> None:
     """The fork that serves a child which has children itself: it keeps nothing of that one open."""
     ours.close()
     os.setpgid(0, 0)
+    os.chdir("/")
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import resource
@@ -52,6 +54,9 @@ def main(argv):
             "term": str(signal.getsignal(signal.SIGTERM)),
             "pipe": str(signal.getsignal(signal.SIGPIPE)),
             "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+            "hup": str(signal.getsignal(signal.SIGHUP)),
+            "encodings": [(s.encoding, s.errors, s.line_buffering) for s in
+                          (sys.stdin, sys.stdout, sys.stderr)],
             "threads": threading.active_count(), "cpu": min(os.times()[0], 60) < 60,
         }), flush=True)
         print("an error", file=sys.stderr)
@@ -68,6 +73,26 @@ def main(argv):
         raise KeyError("a key")
     elif word == "abort":
         os.abort()
+    elif word == "leave":
+        import atexit, logging.handlers, multiprocessing, time
+        handler = logging.handlers.MemoryHandler(9, target=logging.StreamHandler(sys.stdout))
+        logging.getLogger().addHandler(handler)
+        logging.warning("logged")
+        fork = multiprocessing.get_context("fork")
+        left = fork.Process(target=time.sleep, args=(600,), daemon=True)
+        left.start()
+        main.file = open(argv[1], "w")
+        main.file.write(f"{left.pid}")
+    elif word == "hook":
+        sys.excepthook = lambda *what: print("hooked", what[0].__name__, flush=True)
+        raise KeyError
+    elif word == "large":
+        sys.exit(2**40)
+    elif word == "interrupted":
+        raise KeyboardInterrupt
+    elif word == "module":
+        import only_there
+        print(only_there.__file__)
     elif word == "thread":
         import threading, time
         threading.Thread(target=lambda: (time.sleep(0.2), print("late", flush=True))).start()
@@ -161,7 +186,9 @@ def test_a_forked_child_is_given_what_exec_gives(start: Start, tmp_path: Path) -
     assert told["fork"] == told["exec"]
 
 
-@pytest.mark.parametrize("word", ["exit", "words", "raise", "abort", "thread"])
+@pytest.mark.parametrize(
+    "word", ["exit", "words", "raise", "abort", "thread", "hook", "large", "interrupted"]
+)
 def test_it_ends_as_it_would(start: Start, word: str) -> None:
     seen = {}
     for method in ("exec", "fork"):
@@ -170,6 +197,198 @@ def test_it_ends_as_it_would(start: Start, word: str) -> None:
         errors = child.stderr_text().splitlines()[-1:]
         seen[method] = text, child.process.returncode, errors
     assert seen["fork"] == seen["exec"]
+
+
+@pytest.mark.parametrize("method", ["exec", "fork"])
+def test_what_it_has_left_is_written_and_ended(start: Start, tmp_path: Path, method: str) -> None:
+    assert output(start(method, "leave", str(tmp_path / "written"))) == "logged\n"
+    left = int((tmp_path / "written").read_text())
+    assert not psutil.pid_exists(left)
+
+
+def test_signals_of_whoever_orders_are_the_childs_own(start: Start) -> None:
+    """Also of the first who orders, in a thread where they are blocked, say."""
+    forking._end()
+    before = signal.getsignal(signal.SIGHUP)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR1,))
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        told = [json.loads(output(start(method, "tell"))) for method in ("fork", "exec")]
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    assert told[0]["mask"] == told[1]["mask"] == [signal.SIGUSR1]
+    assert told[0]["hup"] == told[1]["hup"] == str(signal.SIG_IGN)
+    assert json.loads(output(start("fork", "tell")))["mask"] == []
+
+
+def test_text_that_is_no_utf_8_is_handed_on(start: Start) -> None:
+    child = start("fork", "tell", "caf\udce9", environment={"GIVEN": "\udcff"})
+    told = json.loads(output(child))
+    assert told["argv"][2] == "caf\udce9" and told["environment"]["GIVEN"] == "\udcff"
+    with pytest.raises(ValueError, match="null byte"):
+        start("fork", "tell", "a\0b")
+
+
+def test_what_a_child_cannot_be_given_is_an_error_of_its_start(start: Start) -> None:
+    """And not a child that fails: nobody would know why."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "getpgrp", lambda: 2**22 + 1)  # a group that is not there
+        with pytest.raises(NotForked, match=r"\((ProcessLookupError|PermissionError): "):
+            start("fork", "tell", own_group=False)
+    assert json.loads(output(start("fork", "tell")))["group is own"]
+
+
+def test_few_open_files_are_enough_for_both(start: Start, tmp_path: Path) -> None:
+    assert output(start("fork", "draw"))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = os.open(tmp_path / "held", os.O_CREAT | os.O_RDWR)
+    high = fcntl.fcntl(held, fcntl.F_DUPFD_CLOEXEC, 250)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (high + 1, before[1]))
+        told = json.loads(output(start("fork", "tell", inherit=[high])))
+        waited = start("fork", "wait")
+        some = []
+        with contextlib.suppress(OSError):
+            while True:
+                some.append(os.dup(held))
+        children.end(waited.process)  # without a descriptor to wait at
+        for number in some:
+            os.close(number)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        os.close(held)
+        os.close(high)
+    assert told["open"] == [0, 1, 2, high] and told["files"] == [high + 1, before[1]]
+    assert waited.process.returncode == -signal.SIGTERM
+
+
+def test_interrupted_at_any_moment_it_leaves_nothing(start: Start, program: Path) -> None:
+    """A signal while a child is started, a little later each time."""
+    assert output(start("fork", "draw"))
+
+    def interrupt(number: int, frame: Any) -> None:
+        while frame is not None:
+            if frame.f_code is forking.fork.__code__:
+                raise KeyboardInterrupt
+            frame = frame.f_back
+
+    before, interrupted = signal.signal(signal.SIGALRM, interrupt), 0
+    opened = len(os.listdir("/proc/self/fd"))
+    try:
+        for moment in range(60):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0001 + moment * 0.0001)
+                child = forking.fork(
+                    "program",
+                    ["wait"],
+                    environment=dict(os.environ),
+                    search_path=[str(ROOT), str(program)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=None,
+                    inherit=(),
+                    within=None,
+                    own_group=True,
+                    conducts=False,
+                )
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                interrupted += 1
+            else:
+                child.kill()
+                child.wait(LIMIT_S)
+                assert child.stdout is not None
+                child.stdout.close()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert forking._server is not None and interrupted
+    mine = [one for one in psutil.Process().children() if "program" in " ".join(line_of(one))]
+    # One may be lost between its opening and its first name, as everywhere.
+    assert not mine and len(os.listdir("/proc/self/fd")) <= opened + 3
+    assert output(start("fork", "draw"))
+
+
+def line_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.ZombieProcess:
+        return ["program, a zombie"]
+
+
+def test_a_stopped_preloaded_process_is_replaced(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert output(start("fork", "draw"))
+    assert forking._server is not None
+    stopped = forking._server.process
+    os.kill(stopped.pid, signal.SIGSTOP)
+    monkeypatch.setattr(forking, "LIMIT_S", 0.2)
+    monkeypatch.setattr(forking, "_there", with_limit(forking._there, monkeypatch))
+    assert output(start("fork", "draw"))
+    assert stopped.returncode == -signal.SIGKILL
+
+
+def with_limit(there: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """The second that is asked may take as long as it takes on a busy machine."""
+    asked = []
+
+    def limited() -> Any:
+        asked.append(1)
+        if len(asked) > 1:
+            monkeypatch.setattr(forking, "LIMIT_S", 20.0)
+        return there()
+
+    return limited
+
+
+def test_modules_of_pythonpath_are_found(start: Start, tmp_path: Path, monkeypatch: Any) -> None:
+    """Also where it is set later: another preloaded process is then made."""
+    assert output(start("fork", "draw"))
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "only_there.py").write_text("")
+    assert forking._server is not None
+    before = forking._server.process.pid
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "there"))
+    child = children.start(
+        "program",
+        children.python("program", "module"),
+        environment={"PYTHONPATH": os.pathsep.join([str(tmp_path), str(tmp_path / "there")])},
+        stdout=subprocess.PIPE,
+        method="fork",
+    )
+    assert output(child) == f"{tmp_path}/there/only_there.py\n"
+    assert child.process.stdout is not None
+    child.process.stdout.close()
+    assert forking._server is not None and forking._server.process.pid != before
+
+
+CLOSED = """
+import json, os, subprocess
+from pathlib import Path
+from workloads.processes import children, forking
+children.PROGRAMS = ("program",)
+forking.warm()
+child = children.start("program", children.python("program", "tell"), stdout=subprocess.PIPE,
+                       search_path=[{here!r}], method="fork")
+told = json.loads(child.process.stdout.read())
+child.process.wait(60)
+Path({here!r}, "told").write_text(json.dumps([told["open"], child.process.returncode]))
+"""
+
+
+@pytest.mark.parametrize("closed", [(2,), (0, 1), (0, 1, 2)])
+def test_closed_standard_streams_are_none_of_the_childs(
+    program: Path, closed: tuple[int, ...]
+) -> None:
+    def close() -> None:
+        for number in closed:
+            os.close(number)
+
+    argv = [sys.executable, "-c", CLOSED.format(here=str(program))]
+    subprocess.run(argv, cwd=ROOT, preexec_fn=close, timeout=LIMIT_S, check=True)
+    assert json.loads((program / "told").read_text()) == [[0, 1, 2], 7]
 
 
 def test_two_children_draw_differently(start: Start) -> None:
@@ -198,12 +417,21 @@ def test_without_a_preloaded_process_another_one_is_made(start: Start) -> None:
 def test_a_child_that_nobody_learned_of_ends_by_itself(
     program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(answer: Any) -> int:
-        found.append(int(answer.recv(100)))
-        raise KeyboardInterrupt
+    class Interrupted(socket.socket):
+        def recv(self, *how: int) -> bytes:
+            found.append(int(super().recv(*how)))
+            raise KeyboardInterrupt
+
+    def channel() -> tuple[socket.socket, socket.socket]:
+        ours, theirs = one_more()
+        return Interrupted(fileno=ours.detach()), theirs
 
     found: list[int] = []
-    monkeypatch.setattr(forking, "_pid", interrupted)
+    one_more = forking.channel
+    forking.warm()
+    assert forking._server is not None
+    forking._server.await_ready()
+    monkeypatch.setattr(forking, "channel", channel)
     with pytest.raises(KeyboardInterrupt):
         children.start(
             "program",
