@@ -18,13 +18,16 @@ import numpy as np
 
 from analysis import wording
 from analysis.counting import GRACE_NS, SERVED, NotDrawn, arrivals_of, steady_state
-from workloads.errors import PlanError
+from workloads.errors import PlanError, shortened
 from workloads.records import COMMITTED, CONFLICT, UNKNOWN, Run
 
 UNITS_NS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 STATISTICS = (*SHARES, "max", "mean", "abort-rate")
 FORM = re.compile(r"([a-z0-9.-]+)\s*<=?\s*([0-9]*\.?[0-9]+)\s*([a-zµ%]*)")
+
+LONGEST_NS = 86_400 * UNITS_NS["s"]
+"""No limit is longer: no run lasts longer."""
 
 MEANS = 20
 """How long a transaction may be under way at the window's end without counting as not served: as
@@ -85,6 +88,10 @@ def parse_objectives(text: str) -> tuple[Objective, ...]:
         limit = float(number) * (UNITS_NS[unit] if not share else 0.01 if unit else 1.0)
         if limit <= 0 or (share and limit > 1):
             raise PlanError(f"--slo {text!r}: {part!r} can never be met, or always is.")
+        if not share and limit > LONGEST_NS:
+            raise PlanError(
+                f"--slo: {shortened(part)} allows more than a day. Give a shorter time."
+            )
         made.append(Objective(statistic, limit, part.strip()))
     return tuple(made)
 

@@ -37,6 +37,8 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CHANGING = {"os.remove": (0,), "os.rmdir": (0,), "os.mkdir": (0,), "os.truncate": (0,),
              "os.rename": (0, 1), "os.link": (1,), "os.symlink": (1,)}  # fmt: skip
+_FOLLOWING = ("os.truncate",)
+"""The others act on a link itself."""
 _LOOKING = ("os.listdir", "os.scandir")
 DEVICES = ("/dev/null", "/dev/full", "/dev/tty", "/proc/self")
 """Devices that an input may have written to: nothing written there stays."""
@@ -65,11 +67,12 @@ class Watch:
         if event == "open":
             path, _, flags = args
             if isinstance(path, (str, bytes)):
-                self._file(path, bool(flags and flags & _WRITING))
+                follows = not (flags and flags & os.O_NOFOLLOW)
+                self._file(path, bool(flags and flags & _WRITING), follows)
         elif event in _CHANGING:
             for place in _CHANGING[event]:
                 if isinstance(args[place], (str, bytes, os.PathLike)):
-                    self._file(args[place], True)
+                    self._file(args[place], True, event in _FOLLOWING)
         elif event in _LOOKING and isinstance(args[0], (str, bytes)):
             self._file(args[0], False)
         elif event == "exec":
@@ -85,9 +88,13 @@ class Watch:
             self.seen.append(f"looked up {args[0]!r}")
             raise ConnectionRefusedError("no input reaches the network")
 
-    def _file(self, path: Any, writing: bool) -> None:
+    def _file(self, path: Any, writing: bool, follows: bool = True) -> None:
+        """Follows : whether the call acts on what a link leads to, and not on the link."""
         try:
-            whole = os.path.realpath(os.fsdecode(path))
+            name = os.fsdecode(path)
+            folder, last = os.path.split(os.path.abspath(name))
+            whole = os.path.realpath(name if follows else folder)
+            whole = whole if follows else os.path.join(whole, last)
         except (ValueError, OSError):
             return  # no path at all: the call itself will say so
         if whole.startswith(self.precious):
