@@ -136,7 +136,8 @@ class _Server:
         except ConnectionError:
             text = b""
         if text != READY:
-            raise NotForked(text.decode("utf-8", "replace") or "it ended as soon as it was started")
+            why = text.decode("utf-8", "replace").partition(" ")[2]
+            raise NotForked(why or "it ended as soon as it was started")
         self.ready = True
 
     def end(self) -> None:
@@ -389,9 +390,12 @@ def _await_child(server: _Server, numbers: Sequence[int], made: list[ForkedProce
         text = ours.recv(1 << 16)
         if not text:
             raise ConnectionResetError
-        if not text.isdigit():
-            raise NotForked(text.decode("utf-8", "replace"))
-        made.append(ForkedProcess(int(text)))
+        number, _, why = text.decode("utf-8", "replace").partition(" ")
+        if why:
+            if number != "0":
+                ForkedProcess(int(number)).wait(LIMIT_S)  # it has given up
+            raise NotForked(why)
+        made.append(ForkedProcess(int(number)))
         with contextlib.suppress(ConnectionError):  # it was killed: its status says so
             ours.send(GO)
 

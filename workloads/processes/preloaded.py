@@ -147,9 +147,11 @@ def _is_child(answer: int) -> bool:
     return True
 
 
-def _say(answer: int, error: BaseException) -> None:
+def _say(answer: int, error: BaseException, child: int = 0) -> None:
+    """Answer an order with the reason why there is no child. child : one that is there and ends."""
     with contextlib.suppress(OSError):
-        os.write(answer, f"{type(error).__name__}: {error}".encode(errors="replace"))
+        text = f"{child} {type(error).__name__}: {error}"
+        os.write(answer, text.encode(errors="replace"))
 
 
 def _received(numbers: list[int], orders: socket.socket) -> Order:
@@ -191,7 +193,7 @@ def _received(numbers: list[int], orders: socket.socket) -> Order:
 
 
 def _gave_up(answer: int, error: BaseException) -> NoReturn:
-    _say(answer, error)
+    _say(answer, error, os.getpid())
     os._exit(3)
 
 

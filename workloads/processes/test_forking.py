@@ -237,6 +237,7 @@ def test_what_a_child_cannot_be_given_is_an_error_of_its_start(start: Start) -> 
         with pytest.raises(NotForked, match=r"\((ProcessLookupError|PermissionError): "):
             start("fork", "tell", own_group=False)
     assert json.loads(output(start("fork", "tell")))["group is own"]
+    assert psutil.STATUS_ZOMBIE not in {one.status() for one in psutil.Process().children()}
 
 
 def test_few_open_files_are_enough_for_both(start: Start, tmp_path: Path) -> None:
@@ -470,7 +471,7 @@ def test_what_the_preloaded_process_answers_is_the_reason(
     program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(orders: Any, data: Any, numbers: Any) -> Any:
-        return os.write(numbers[1], b"EngineLoaded: x is loaded")
+        return os.write(numbers[1], b"0 EngineLoaded: x is loaded")
 
     monkeypatch.setattr(socket, "send_fds", refused)
     with pytest.raises(NotForked, match=r"\(EngineLoaded: x is loaded\).*--start exec"):
