@@ -26,7 +26,7 @@ report: ready ## run the experiments and write REPORT.md, about 6 minutes
 	@$(venv)/python -m analysis.cli report
 
 test: lint ## lint, then all tests on all cores
-	@$(venv)/python -m pytest -n auto $(PYTEST)
+	@$(venv)/python -m pytest -n auto --dist worksteal $(PYTEST)
 
 lint: ready ## ruff and mypy
 	@$(venv)/python -m ruff check .

@@ -21,7 +21,7 @@ SOME = {
 """The command that is killed, and the latest moment, s: about its length on an idle machine."""
 
 
-SLOW = ("a run's checker", "a search", "pytest")
+SLOW = ("a run's checker", "a sweep", "a search", "pytest")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,16 +62,23 @@ def absolute(path: Path, node: ast.ImportFrom) -> str:
     return ".".join([*package, *([node.module] if node.module else [])])
 
 
+@cache
+def import_lines(text: str) -> list[ast.Import | ast.ImportFrom]:
+    """The imports of a module, wherever in it. Most modules of a changed copy are as they were."""
+    nodes = ast.walk(ast.parse(text))
+    return [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
 def imports(root: Path) -> Iterator[Import]:
     """Every import of a module of ours that leaves its room."""
     for top in ROOMS:
         for path in modules(root, top):
             here = room_of(".".join(path.relative_to(root).with_suffix("").parts))
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in import_lines(path.read_text(encoding="utf-8")):
                 found: list[tuple[str, str]] = []
                 if isinstance(node, ast.Import):
                     found = [(alias.name, "") for alias in node.names]
-                elif isinstance(node, ast.ImportFrom):
+                else:
                     origin = absolute(path.relative_to(root), node)
                     for alias in node.names:
                         whole = origin in ROOMS
@@ -79,7 +87,7 @@ def imports(root: Path) -> Iterator[Import]:
                 for module, name in found:
                     other = room_of(module)
                     if other and other != here:
-                        line = getattr(node, "lineno", 0)
+                        line = node.lineno
                         place = f"{path.relative_to(root)}:{line}"
                         yield Import(place, here, other, module, name)
 

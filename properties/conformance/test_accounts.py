@@ -237,7 +237,7 @@ def test_a_death_by_chance_is_the_same_each_time_and_not_made_smaller(
     assert book().deaths == 1
 
 
-@pytest.mark.parametrize("workers", XDIST)
+@pytest.mark.parametrize("workers", ["alone", pytest.param("xdist", marks=pytest.mark.slow)])
 def test_ctrl_c_tells_the_failure_found_so_far(tmp_path: Path, workers: str) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -125,7 +125,9 @@ class _Server:
         self.orders, self.process, self.key, self.ready = orders, process, key, ready
 
     def await_ready(self) -> None:
-        """Wait until it has imported everything. Raises NotForked with what it says instead."""
+        """Wait until it has imported everything. Raises NotForked with what it says instead, and
+        ConnectionError where it is gone.
+        """
         if self.ready:
             return
         self.orders.settimeout(START_LIMIT_S)
@@ -133,11 +135,10 @@ class _Server:
             text = self.orders.recv(1 << 16)
         except TimeoutError:
             raise NotForked(f"it did not start within {START_LIMIT_S:g} s") from None
-        except ConnectionError:
-            text = b""
+        if not text:
+            raise ConnectionResetError  # it was killed, say
         if text != READY:
-            why = text.decode("utf-8", "replace").partition(" ")[2]
-            raise NotForked(why or "it ended as soon as it was started")
+            raise NotForked(text.decode("utf-8", "replace").partition(" ")[2])
         self.ready = True
 
     def end(self) -> None:
@@ -377,7 +378,7 @@ def _order(numbers: Sequence[int], made: list[ForkedProcess]) -> None:
             if not server.ready:
                 _end()
             raise
-    raise NotForked(why or "it has ended")
+    raise NotForked(why or "it ended as soon as it was started, twice")
 
 
 def _await_child(server: _Server, numbers: Sequence[int], made: list[ForkedProcess]) -> None:

@@ -415,6 +415,24 @@ def test_without_a_preloaded_process_another_one_is_made(start: Start) -> None:
     assert forking._server.process.pid != killed.pid
 
 
+def test_one_that_is_killed_while_it_starts_is_replaced(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed() -> Any:
+        server = there()
+        if not seen:
+            seen.append(server)
+            server.process.kill()
+        return server
+
+    seen: list[Any] = []
+    forking._end()
+    there = forking._there
+    monkeypatch.setattr(forking, "_there", killed)
+    assert output(start("fork", "draw"))
+    assert seen[0].process.returncode == -signal.SIGKILL
+
+
 def test_a_child_that_nobody_learned_of_ends_by_itself(
     program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -443,7 +461,7 @@ def test_a_child_that_nobody_learned_of_ends_by_itself(
     assert ForkedProcess(found[0]).wait(LIMIT_S) == 3
 
 
-@pytest.mark.parametrize("name", engine_names())
+@pytest.mark.parametrize("name", [name for name in engine_names() if "faulty" not in name])
 def test_nothing_is_forked_where_an_engine_is_loaded(name: str) -> None:
     """In a process of its own, because an engine is loaded in it."""
     if (why := find_engine(name).missing()) is not None:
