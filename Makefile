@@ -25,8 +25,10 @@ ready:
 report: ready ## run the experiments and write REPORT.md, about 6 minutes
 	@$(venv)/python -m analysis.cli report
 
+# One more process than cores: many tests wait, for a hang to be seen or a run to end.
 test: lint ## lint, then all tests on all cores
-	@$(venv)/python -m pytest -n auto --dist worksteal $(PYTEST)
+	@$(venv)/python -m pytest --dist worksteal \
+		-n $$($(venv)/python -c 'import os; print(len(os.sched_getaffinity(0)) + 1)') $(PYTEST)
 
 lint: ready ## ruff and mypy
 	@$(venv)/python -m ruff check .

@@ -134,7 +134,13 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_long_run(tmp_path_factory.mktemp("large") / "large", LARGE_ROWS, name="large")
 
 
-@pytest.mark.parametrize("task", ["show", "export", "compare", "report", "check bank"])
+@pytest.mark.parametrize(
+    "task",
+    [
+        *("show", "export", "check bank"),
+        *(pytest.param(task, marks=pytest.mark.slow) for task in ("compare", "report")),
+    ],
+)
 def test_memory_grows_by_few_bytes_a_row(task: str, tiny: Path, some: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny").mkdir()
     (tmp_path / "some").mkdir()

@@ -37,7 +37,7 @@ from workloads.records import (
     within_ns,
 )
 
-CASES = 12
+CASES = 8
 OPEN = OUTCOMES.index("open")
 SLOW_NS = 5_000_000_000  # more than 32 bits hold
 

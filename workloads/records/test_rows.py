@@ -22,7 +22,7 @@ from workloads.records.rows import (
     segment_path,
 )
 
-CASES = 150
+CASES = 100
 
 
 def drawn(rng: np.random.Generator, count: int) -> np.ndarray:
