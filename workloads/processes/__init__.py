@@ -35,5 +35,4 @@ __all__ = [
     "start",
     "start_method",
     "wait",
-    "warm",
 ]

@@ -18,7 +18,6 @@ from .forking import NotForked as NotForked
 from .forking import StartMethod as StartMethod
 from .forking import can_fork as can_fork
 from .forking import start_method as start_method
-from .forking import warm as warm
 from .handles import Process as Process
 from .last_words import SUFFIX as SUFFIX
 from .last_words import all_of as all_of

@@ -60,7 +60,7 @@ LIMITS = {"OPENBLAS_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 _prctl: Any = getattr(ctypes.CDLL(None), "prctl", None)
 _RESOURCES = [value for name, value in vars(resource).items() if name.startswith("RLIMIT_")]
-_HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD)
+HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD)
 """Signals that a child ignores where we do, as it would after exec."""
 
 
@@ -168,13 +168,6 @@ def _key() -> Any:
     """What a preloaded process cannot change for a child: another is started where we did."""
     who = os.getresuid(), os.getresgid(), tuple(os.getgroups())
     return *who, os.getsid(0), os.environ.get("PYTHONPATH")
-
-
-def warm() -> None:
-    """Start the preloaded process now, where this process will need it in a moment."""
-    if start_method() == "fork":
-        with _lock:
-            _there()
 
 
 def _there() -> _Server:
@@ -285,7 +278,7 @@ def fork(
             umask=_umask(),
             limits={kind: resource.getrlimit(kind) for kind in _RESOURCES},
             masked=tuple(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
-            ignored=tuple(n for n in _HANDED_ON if signal.getsignal(n) is signal.SIG_IGN),
+            ignored=tuple(n for n in HANDED_ON if signal.getsignal(n) is signal.SIG_IGN),
             conducts=conducts,
         )
     )

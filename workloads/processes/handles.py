@@ -14,6 +14,9 @@ from typing import IO, Protocol
 
 LOOK_S, SLEEP_S = 1.0, 0.01
 
+LOST = 255
+"""The exit status of a process whose own is not known. It may have failed: that is no success."""
+
 
 class Process(Protocol):
     """The part of `subprocess.Popen` that both kinds have. returncode : None until it is known."""
@@ -51,8 +54,9 @@ class ForkedProcess:
             if self.returncode is None:
                 try:
                     pid, status = os.waitpid(self.pid, os.WNOHANG)
-                except ChildProcessError:  # somebody else has waited for all children
-                    pid, status = self.pid, 0
+                except ChildProcessError:  # somebody else has waited for it, and knows
+                    self.returncode = LOST
+                    return LOST
                 if pid:
                     self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode

@@ -234,7 +234,7 @@ def _take(order: Order) -> None:
     random.seed()
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
-    for number in forking._HANDED_ON:
+    for number in forking.HANDED_ON:
         default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
         signal.signal(number, signal.SIG_IGN if number in order.ignored else default)
     _take_streams()

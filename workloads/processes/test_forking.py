@@ -23,7 +23,7 @@ from workloads.errors import PlanError
 from workloads.files import ROOT
 from workloads.processes import children, forking
 from workloads.processes.forking import NotForked
-from workloads.processes.handles import ForkedProcess
+from workloads.processes.handles import LOST, ForkedProcess
 
 LIMIT_S = 60
 
@@ -146,6 +146,23 @@ def start(program: Path) -> Iterator[Start]:
             children.end(child.process)
         assert child.process.stdout is not None
         child.process.stdout.close()
+
+
+def fork(program: Path, word: str, *, conducts: bool = False) -> ForkedProcess:
+    """A child of the program, without what `start` does around it."""
+    return forking.fork(
+        "program",
+        [word],
+        environment=dict(os.environ),
+        search_path=[str(ROOT), str(program)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=None,
+        inherit=(),
+        within=None,
+        own_group=True,
+        conducts=conducts,
+    )
 
 
 def output(child: children.ChildProcess) -> str:
@@ -280,19 +297,7 @@ def test_interrupted_at_any_moment_it_leaves_nothing(start: Start, program: Path
         for moment in range(60):
             try:
                 signal.setitimer(signal.ITIMER_REAL, 0.0001 + moment * 0.0001)
-                child = forking.fork(
-                    "program",
-                    ["wait"],
-                    environment=dict(os.environ),
-                    search_path=[str(ROOT), str(program)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=None,
-                    inherit=(),
-                    within=None,
-                    own_group=True,
-                    conducts=False,
-                )
+                child = fork(program, "wait")
                 signal.setitimer(signal.ITIMER_REAL, 0)
             except KeyboardInterrupt:
                 interrupted += 1
@@ -370,7 +375,7 @@ import json, os, subprocess
 from pathlib import Path
 from workloads.processes import children, forking
 children.PROGRAMS = ("program",)
-forking.warm()
+forking._there()
 child = children.start("program", children.python("program", "tell"), stdout=subprocess.PIPE,
                        search_path=[{here!r}], method="fork")
 told = json.loads(child.process.stdout.read())
@@ -447,7 +452,7 @@ def test_a_child_that_nobody_learned_of_ends_by_itself(
 
     found: list[int] = []
     one_more = forking.channel
-    forking.warm()
+    forking._there()
     assert forking._server is not None
     forking._server.await_ready()
     monkeypatch.setattr(forking, "channel", channel)
@@ -498,19 +503,7 @@ def test_what_the_preloaded_process_answers_is_the_reason(
 
 def test_a_killed_parent_leaves_neither_its_children_nor_what_forks_them(program: Path) -> None:
     """The parent is a forked child itself, with a preloaded process of its own."""
-    child = forking.fork(
-        "program",
-        ["parent"],
-        environment=dict(os.environ),
-        search_path=[str(ROOT), str(program)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=None,
-        inherit=(),
-        within=None,
-        own_group=True,
-        conducts=True,
-    )
+    child = fork(program, "parent", conducts=True)
     assert child.stdout is not None and child.stdout.readline() == b"here\n"
     family = psutil.Process(child.pid).children(recursive=True)
     assert len(family) == 2
@@ -541,6 +534,12 @@ def test_waiting_has_a_limit(start: Start) -> None:
     child.process.terminate()
     assert child.process.wait(LIMIT_S) == child.process.poll() == -signal.SIGTERM
     child.process.kill()  # one that has ended is sent nothing
+
+
+def test_a_status_that_somebody_else_took_is_no_success(start: Start) -> None:
+    child = start("fork", "draw")
+    os.waitpid(child.process.pid, 0)
+    assert child.process.wait(LIMIT_S) == child.process.poll() == LOST != 0
 
 
 def test_how_processes_start_is_the_environment_s(monkeypatch: pytest.MonkeyPatch) -> None:
