@@ -12,7 +12,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -330,14 +330,14 @@ def read_segment(
     """
     with opened(path) as file:
         try:
-            version = npy.read_magic(file)
-            read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
-            shape, fortran, dtype = read(file, max_header_size=LONGEST_HEADER)
-        except Exception as error:  # whatever a Python literal of somebody's can end in
+            shape, fortran, dtype = _header(file)
+        except _NoHeader as error:
             raise RunError(
-                f"{path}: cannot be read as attempts ({type(error).__name__}). "
+                f"{path}: cannot be read as attempts ({error}). "
                 "The file was cut or edited; the run has to be made again."
             ) from None
+        except OSError as error:
+            raise RunError(f"{path}: cannot be read ({error}).") from None
         if dtype != ATTEMPT or fortran or len(shape) != 1:
             raise RunError(
                 f"{path}: holds other rows than cwkit's attempts. Is this a run of ours?"
@@ -358,6 +358,48 @@ def read_segment(
             if got != piece.nbytes:
                 raise RunError(f"{path}: cannot be read (it was cut meanwhile).")
             yield at, piece
+
+
+class _NoHeader(ValueError):
+    """A file that does not begin as one of attempts does. Its text says what is wrong with it."""
+
+
+def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """(shape, whether in Fortran's order, type) of a file's rows; read up to the first of them.
+
+    Raises _NoHeader.
+    """
+    size = os.fstat(file.fileno()).st_size
+    magic = file.read(npy.MAGIC_LEN)
+    if not size:
+        raise _NoHeader("it is empty")
+    if not magic.startswith(npy.MAGIC_PREFIX[: len(magic)]):
+        raise _NoHeader("it does not begin with a header of numpy's, as each file of rows does")
+    if len(magic) < npy.MAGIC_LEN:
+        raise _NoHeader(f"it ends within its header, after {_bytes(size)}")
+    length, read = {
+        b"\1\0": (struct.Struct("<H"), npy.read_array_header_1_0),
+        b"\2\0": (struct.Struct("<I"), npy.read_array_header_2_0),
+    }.get(magic[-2:], (None, None))
+    if length is None or read is None:
+        raise _NoHeader(
+            f"its header is of the form {magic[-2]}.{magic[-1]}, which cwkit does not write"
+        )
+    told = file.read(length.size)
+    if len(told) < length.size or npy.MAGIC_LEN + length.size + length.unpack(told)[0] > size:
+        raise _NoHeader(f"it ends within its header, after {_bytes(size)}")
+    file.seek(npy.MAGIC_LEN)
+    try:
+        found: tuple[tuple[int, ...], bool, np.dtype] = read(file, max_header_size=LONGEST_HEADER)
+    except OSError:
+        raise
+    except Exception:  # whatever a Python literal of somebody's can end in
+        raise _NoHeader("its header does not say what rows follow, and how many") from None
+    return found
+
+
+def _bytes(count: int) -> str:
+    return "1 byte" if count == 1 else f"{count:,} bytes"
 
 
 def _short(number: int) -> str:

@@ -182,6 +182,19 @@ def rows_as_claimed(folder):
 
 MANIFEST, ROWS, MESSAGES = "manifest.json", "worker-000.npy", "worker-000.messages.jsonl"
 TOO_DEEP = b"[" * 100_000
+
+
+def shorter(size):
+    """Keep so many bytes of the rows; below 0: all but so many."""
+
+    def harm(folder):
+        path = rec.segment_path(folder, 0, 0)
+        data = path.read_bytes()
+        path.write_bytes(data[: size if size >= 0 else len(data) + size])
+
+    return harm
+
+
 FORGED = {
     "NaN": (written(b'{"cwkit": 1, "run": NaN}'), "cannot be read"),
     "infinity": (written(b'{"cwkit": 1, "run": -Infinity}'), "cannot be read"),
@@ -220,6 +233,19 @@ FORGED = {
     "10^30 rows": (header(shape=f"({10**30},)"), "cannot be read as attempts"),
     "2^30 rows of which none is on the disk": (rows_as_claimed, "of 1,073,741,824 rows"),
     "rows below 0": (header(shape="(-1,)"), "cannot be read as attempts"),
+    "an empty file of rows": (shorter(0), r"\(it is empty\)"),
+    "a file of rows of a byte": (shorter(1), r"\(it ends within its header, after 1 byte\)"),
+    "rows cut before the header": (shorter(9), r"\(it ends within its header, after 9 bytes\)"),
+    "rows cut in the header": (shorter(100), r"\(it ends within its header, after 100 bytes\)"),
+    "rows cut in a row": (shorter(-70), r"tells of 8 rows, and 442 bytes follow"),
+    "rows of nobody's": (
+        other(ROWS, lambda path: path.write_bytes(b"PK" * 99)), "begin with a header of numpy's"
+    ),
+    "rows of a later numpy": (
+        other(ROWS, lambda path: path.write_bytes(b"\x93NUMPY\x07\x01" + bytes(99))),
+        r"of the form 7\.1, which cwkit does not",
+    ),
+    "a header of nothing": (header(shape="what"), "does not say what rows follow, and how many"),
     "a table of rows": (header(shape="(2, 4)"), "other rows"),
     "Fortran's order": (header(fortran="True"), "other rows"),
     "pickled objects": (header(descr="'|O'"), "other rows"),
