@@ -45,8 +45,8 @@ def report_command(
         SUITE_FILE,
         add_sweeps,
         allow_foreign,
-        designs,
         measure_suite,
+        planned,
         read_suite,
         write_report,
     )
@@ -71,7 +71,7 @@ def report_command(
     kind = "quick" if quick else "report"
     folder = into or runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{kind}-s{seed}"
     if not only_write:
-        counter = CellCounter(designs(quick, seed), waiting)
+        counter = CellCounter(planned(quick, seed), waiting)
         with counter:
             measure_suite(
                 folder,

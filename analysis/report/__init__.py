@@ -15,6 +15,7 @@ __all__ = [
     "doubt_lines",
     "failure_lines",
     "measure_suite",
+    "planned",
     "read_suite",
     "skip_lines",
     "write_report",

@@ -1,5 +1,6 @@
 from .measurements import designs as designs
 from .measurements import measure_suite as measure_suite
+from .measurements import planned as planned
 from .report import write_report as write_report
 from .suite_file import SUITE_FILE as SUITE_FILE
 from .suite_file import add_sweeps as add_sweeps

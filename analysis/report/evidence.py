@@ -35,13 +35,18 @@ from workloads.files import inside, resolved
 
 ORDER = (
     "headline",
+    "fairness",
+    "offered",
+    "plain",
     "writers",
     "no-work",
     "think",
     "skew",
+    "skew-turso",
     "hot",
     "mvcc",
     "read-mostly",
+    "cache",
     "read",
     "mission",
     "acked",

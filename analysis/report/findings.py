@@ -143,6 +143,10 @@ def doubts(evidence: Evidence) -> list[str]:
     """Doubts that a reader must know before the first number."""
     lines: list[str] = list(evidence.unread)
     lines += [f"Beside libSQL's server, a check did not hold: {w}" for w in evidence.served.broken]
+    lines += [
+        markdown("{} was not run, for {}.", code(name), why)
+        for name, why in evidence.suite.skipped.items()
+    ]
     dropped = [cell for _, cell in evidence.cells() if cell.contaminated]
     total = sum(1 for _ in evidence.cells())
     if dropped:

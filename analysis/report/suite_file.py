@@ -25,6 +25,8 @@ class Suite(msgspec.Struct, frozen=True):
     name : the folder's, in the file `campaign`. probes : each engine's answers when the runs were
     made. sweeps : sweeps that are reported with the rest, by their path from the folder.
     foreign_limit : share of the machine's CPU time that others may use in a run, None for the rule.
+    offered_per_s : transactions a second that the rates of the open loop are shares of, as the
+    headline measured it; None where it did not. skipped : experiment -> why it was not run.
     """
 
     cwkit: int = FORMAT_VERSION
@@ -37,6 +39,8 @@ class Suite(msgspec.Struct, frozen=True):
     probes: list[dict[str, Any]] = []
     sweeps: list[str] = []
     foreign_limit: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    offered_per_s: Annotated[float, msgspec.Meta(gt=0, le=1e7)] | None = None
+    skipped: dict[str, str] = {}
 
     def answers(self) -> dict[str, Probe]:
         """The probes by the engine's name. They were checked when the file was read."""
