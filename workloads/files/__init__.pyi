@@ -14,6 +14,8 @@ from .access import replacing as replacing
 from .access import resolved as resolved
 from .access import within as within
 from .access import write_json as write_json
+from .compiled import compiled_path as compiled_path
+from .compiled import load_compiled as load_compiled
 from .locks import LOCK_FILE as LOCK_FILE
 from .locks import Held as Held
 from .locks import locked as locked

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,11 +27,12 @@ from workloads.records.columns import (
     History,
     load,
 )
-from workloads.records.elle_blocks import Began, Block, Unusual, uncollected
+from workloads.records.elle_blocks import Began, Block, Decoded, Maps, Unusual, uncollected
 from workloads.records.elle_lines import (
     CHUNK_BYTES,
     NEMESES,
     SUCH_AS,
+    Chunk,
     Line,
     edn_lines,
     json_array,
@@ -39,6 +40,7 @@ from workloads.records.elle_lines import (
     operations_of,
     plain_operations,
 )
+from workloads.records.elle_scanned import scan
 from workloads.records.history import Builder
 from workloads.records.values import (
     TOO_DEEP,
@@ -108,11 +110,8 @@ def _read(path: Path, file: BinaryIO, model: str | None, otherwise: str) -> Hist
     pairs = _Pairing(path, model, otherwise)
     if not edn and head.lstrip()[:1] != b"[":
         with uncollected():
-            for lines in json_chunks(path, file, head):
-                if isinstance(lines, tuple):
-                    pairs.feed_block(*lines)
-                else:
-                    pairs.feed(lines)
+            for chunk in json_chunks(path, file, head):
+                pairs.feed_chunk(chunk)
             return pairs.finish()
     # Its size is asked first: a file may claim any that has no byte on the disk.
     raw, more = io.BytesIO(), os.fstat(file.fileno()).st_size > MOST_WHOLE_BYTES
@@ -143,6 +142,7 @@ class _Pairing:
         self.builder = Builder(model or otherwise)
         self.waiting: list[_Ended] | None = None if model else []  # until the model is known
         self.open: dict[int, Began] = {}  # by session
+        self.scanned: dict[Any, int] = {}  # processes to sessions, for `scan`
         self.at = 0
         self.last_index = -1
         self.nemeses = 0
@@ -197,29 +197,41 @@ class _Pairing:
             if isinstance(value, msgspec.Raw):
                 opened[session] = (begin, label, value.copy(), number, f.copy())
 
-    def feed_block(self, first: int, lines: Sequence[Line]) -> None:
-        """Take operation maps that follow one another, from line `first` on; the same as `feed`."""
+    def feed_chunk(self, chunk: Chunk) -> None:
+        """Take JSON lines that follow one another: by columns where they are as usual."""
+        if self.waiting is None:
+            scanned = scan(chunk.first, chunk.text, chunk.lines, self.scanned, self.builder)
+            if scanned is not None and self.feed_block(scanned):
+                return
+        lines = chunk.decoded()
+        if lines is None:
+            self.feed(chunk.one_by_one())
+            return
         start = 0
         while self.waiting is not None and start < len(lines):
             some = lines[start : start + LOOKED_AT]
-            self.feed(enumerate(some, first + start))
+            self.feed(enumerate(some, chunk.first + start))
             start += len(some)
-        if start:
-            first, lines = first + start, lines[start:]
-        try:
-            block = Block(first, lines, self.at, self.last_index, self.open, self.builder.sessions)
-        except Unusual:
+        first, lines = chunk.first + start, lines[start:] if start else lines
+        if lines and not self.feed_block(Decoded(first, lines, self.builder.sessions)):
             self.feed(enumerate(lines, first))
-            return
+
+    def feed_block(self, maps: Maps) -> bool:
+        """Take operation maps by columns; the same as `feed`. False where they are unusual."""
+        try:
+            block = Block(maps, self.at, self.last_index, self.open)
+        except Unusual:
+            return False
         try:
             block.add(self.builder)
         except Unusual:
             for i in range(len(block)):
                 self._add(*block.one(i))
         block.update(self.open)
-        self.at += len(lines)
+        self.at += len(maps)
         self.last_index = block.last_index
         self.nemeses += block.nemeses
+        return True
 
     def _add(self, session: int, began: Began, at: int, code: int, value: Any, number: int) -> None:
         """Number : the line on which the value is."""

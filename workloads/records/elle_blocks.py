@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, compress, repeat
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -71,37 +71,117 @@ class Unusual(Exception):
     """These lines have to be read one by one."""
 
 
+class Maps(Protocol):
+    """Operation maps that follow one another, as they were decoded, by columns."""
+
+    first: int  # the line of the first
+
+    def __len__(self) -> int: ...
+
+    def kinds(self) -> np.ndarray:
+        """Of each its type: INVOKE, an outcome, or UNKNOWN_TYPE."""
+        ...
+
+    def sessions(self) -> np.ndarray:
+        """The number of each one's process, -1 for a nemesis; new ones are placed in order."""
+        ...
+
+    def indexes(self, some: np.ndarray) -> np.ndarray | None:
+        """The indexes of some, None where none has one. Raises Unusual where not all have one."""
+        ...
+
+    def value(self, line: int) -> msgspec.Raw: ...
+
+    def f(self, line: int) -> msgspec.Raw: ...
+
+    def add_operations(
+        self, builder: Builder, places: np.ndarray, carried: Sequence[Any], committed: np.ndarray
+    ) -> np.ndarray:
+        """Add the operations of transactions, and return how many each has.
+
+        places : the line of each; of one below 0 the value is in `carried`, counted from its end.
+        Raises Unusual, and then nothing was added.
+        """
+        ...
+
+
+class Decoded:
+    """Operation maps as msgspec makes them."""
+
+    def __init__(self, first: int, lines: Sequence[Line], sessions: Names) -> None:
+        self.first, self.lines, self._sessions = first, lines, sessions
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def kinds(self) -> np.ndarray:
+        kinds = [line.type for line in self.lines]
+        return _numbers(map(_TYPES.get, kinds, repeat(UNKNOWN_TYPE)), len(kinds))
+
+    def sessions(self) -> np.ndarray:
+        processes = [line.process for line in self.lines]
+        number = {process: number_of(process, self._sessions)
+                  for process in dict.fromkeys(processes)}  # fmt: skip
+        return _numbers(map(number.__getitem__, processes), len(processes))
+
+    def indexes(self, some: np.ndarray) -> np.ndarray | None:
+        given = [line.index for line in self.lines]
+        if len(some) < len(given):
+            given = [given[line] for line in some.tolist()]
+        if given.count(None) == len(given):
+            return None
+        try:
+            return np.array(array("q", given))  # type: ignore[type-var]
+        except (TypeError, OverflowError):  # some have none, or one is too large
+            raise Unusual from None
+
+    def value(self, line: int) -> msgspec.Raw:
+        value: msgspec.Raw = self.lines[line].value
+        return value
+
+    def f(self, line: int) -> msgspec.Raw:
+        f: msgspec.Raw = self.lines[line].f
+        return f
+
+    def add_operations(
+        self, builder: Builder, places: np.ndarray, carried: Sequence[Any], committed: np.ndarray
+    ) -> np.ndarray:
+        values = [line.value for line in self.lines] + list(carried)
+        return decode_operations(builder, [values[at] for at in places.tolist()], committed)
+
+
+def number_of(process: Any, sessions: Names) -> int:
+    """The number of a process, -1 for a nemesis."""
+    return -1 if process in NEMESES else sessions.place(process)
+
+
 class Block:
-    """Lines in a row, with what was open before them: each invocation and what ended it.
+    """Operation maps in a row, with what was open before them: each invocation and what ended it.
 
     open : what is open by session, in order of invocation. at : lines before these. None of what
     is given is changed but for new sessions. Raises Unusual.
     """
 
-    def __init__(
-        self,
-        first: int,
-        lines: Sequence[Line],
-        at: int,
-        last_index: int,
-        open_: dict[int, Began],
-        sessions: Names,
-    ) -> None:
-        self.lines, self.first = lines, first
-        kind = _numbers(
-            map(_TYPES.get, [line.type for line in lines], repeat(UNKNOWN_TYPE)), len(lines)
-        )
-        session = _sessions([line.process for line in lines], sessions)
+    def __init__(self, maps: Maps, at: int, last_index: int, open_: dict[int, Began]) -> None:
+        self.maps = maps
+        kind, session = maps.kinds(), maps.sessions()
         here = np.unique(session).tolist()
         waiting = [place for place in here if place in open_]
         old = self.carried = [open_[place] for place in waiting]
         client = np.flatnonzero(session >= 0)
-        self.nemeses = len(lines) - len(client)
+        self.nemeses = len(maps) - len(client)
         kind, session = kind[client], session[client]
         if (kind == UNKNOWN_TYPE).any():
             raise Unusual
         moment = at + 1 + client
-        label, self.last_index = _labels(lines, client, moment, last_index)
+        index = maps.indexes(client)
+        label, self.last_index = moment - 1, last_index
+        if index is not None:
+            if index[0] <= last_index or index[-1] >= FIRST_OTHER:
+                raise Unusual
+            if (index[1:] <= index[:-1]).any():
+                raise Unusual
+            label, self.last_index = index, int(index[-1])
         # What was open before stands in front, as if it had been invoked here.
         self.line = np.concatenate((np.arange(-len(old), 0), client))
         self.session = np.concatenate((np.array(waiting, np.int64), session))
@@ -137,15 +217,14 @@ class Block:
         line = int(self.line[place])
         if line < 0:
             return self.carried[line][2:4]
-        return self.lines[line].value, self.first + line
+        return self.maps.value(line), self.maps.first + line
 
     def began(self, place: int) -> Began:
         line = int(self.line[place])
         if line < 0:
             return self.carried[line]
-        asked = self.lines[line]
         moment, label = int(self.moment[place]), int(self.label[place])
-        return moment, label, asked.value, self.first + line, asked.f
+        return moment, label, self.maps.value(line), self.maps.first + line, self.maps.f(line)
 
     def one(self, i: int) -> tuple[int, Began, int, int, Any, int]:
         """One that ended: its session, its invocation, when, its outcome, its text and line."""
@@ -164,10 +243,9 @@ class Block:
 
     def add(self, builder: Builder) -> None:
         """Add what ended. Raises Unusual, and then nothing was added."""
-        values = [line.value for line in self.lines] + [began[2] for began in self.carried]
-        texts = [values[line] for line in self.line[self.told].tolist()]
         code, by, begun = self.code, self.by, self.begun
-        counts = _add_operations(builder, texts, code == TXN_COMMITTED)
+        places, carried = self.line[self.told], [began[2] for began in self.carried]
+        counts = self.maps.add_operations(builder, places, carried, code == TXN_COMMITTED)
         rows = np.zeros((len(code), 7), np.int64)
         rows[:, 0], rows[:, 2] = self.session[by], self.moment[begun]
         rows[:, 3] = np.where(code == TXN_UNKNOWN, NEVER, self.moment[by])
@@ -175,35 +253,7 @@ class Block:
         builder.rows.frombytes(rows.tobytes())
 
 
-def _sessions(processes: Sequence[Any], sessions: Names) -> np.ndarray:
-    """The number of each process, -1 for a nemesis; new ones are placed as they appear."""
-    number = {
-        process: -1 if process in NEMESES else sessions.place(process)
-        for process in dict.fromkeys(processes)
-    }
-    return _numbers(map(number.__getitem__, processes), len(processes))
-
-
-def _labels(
-    lines: Sequence[Line], client: np.ndarray, moment: np.ndarray, last: int
-) -> tuple[np.ndarray, int]:
-    """The label that an invocation on each client's line has, and the last index."""
-    given = [line.index for line in lines]
-    if len(client) < len(given):
-        given = [given[line] for line in client.tolist()]
-    missing = given.count(None)
-    if missing == len(given):
-        return moment - 1, last
-    try:
-        index = np.array(array("q", given))  # type: ignore[type-var]
-    except (TypeError, OverflowError):  # some have none, or one is too large
-        raise Unusual from None
-    if index[0] <= last or index[-1] >= FIRST_OTHER or (index[1:] <= index[:-1]).any():
-        raise Unusual
-    return index, int(index[-1])
-
-
-def _add_operations(builder: Builder, texts: Sequence[Any], committed: np.ndarray) -> np.ndarray:
+def decode_operations(builder: Builder, texts: Sequence[Any], committed: np.ndarray) -> np.ndarray:
     """Decode the operations of transactions, add them, and return how many each has."""
     try:
         txns = _DECODE[builder.model](b"[" + b",".join(texts) + b"]")

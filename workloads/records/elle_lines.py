@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from math import isfinite
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 import numpy as np
@@ -84,14 +84,32 @@ def operations_of(value: Any) -> list[list[Any]]:
 # -- JSON ----------------------------------------------------------------------------------------
 
 
-def json_chunks(
-    path: Path, file: BinaryIO, head: bytes
-) -> Iterator[tuple[int, list[_JsonLine]] | Lines]:
-    """JSON lines in chunks of some megabytes: a million lines at once would cost a gigabyte.
+class Chunk(NamedTuple):
+    """JSON lines that follow one another. first : the number of the first."""
 
-    A chunk in which each line is an operation map is the number of its first and all of them; any
-    other is read one by one.
-    """
+    path: Path
+    first: int
+    text: bytes
+    lines: int
+
+    def decoded(self) -> list[_JsonLine] | None:
+        """All of them, None where not each is an operation map."""
+        try:
+            lines = _decoder.decode_lines(self.text)
+        except (ValueError, RecursionError):
+            return None
+        # Blank lines make fewer.
+        return lines if len(lines) == self.lines else None
+
+    def one_by_one(self) -> Lines:
+        """The operation maps with their lines. Raises HistoryError where one is none."""
+        for number, text in enumerate(self.text.split(NEWLINE), self.first):
+            if text.strip():
+                yield number, _json_line(self.path, number, text)
+
+
+def json_chunks(path: Path, file: BinaryIO, head: bytes) -> Iterator[Chunk]:
+    """JSON lines in chunks: a million lines at once would cost a gigabyte."""
     number, chunk = 1, head
     while chunk:
         if not chunk.endswith(b"\n"):
@@ -103,27 +121,12 @@ def json_chunks(
             )
         # Three times as fast as bytes.count, where they are many.
         ends = int(np.count_nonzero(np.frombuffer(chunk, np.uint8) == NEWLINE[0]))
-        count = ends + (not chunk.endswith(NEWLINE))
-        lines: list[_JsonLine] = []
-        try:
-            lines = _decoder.decode_lines(chunk)
-        except (ValueError, RecursionError):
-            pass
-        if len(lines) == count:
-            yield number, lines
-        else:  # blank lines, or one that is no JSON as it should be
-            yield _one_by_one(path, chunk, number)
+        yield Chunk(path, number, chunk, ends + (not chunk.endswith(NEWLINE)))
         number += ends
         chunk = file.read(CHUNK_BYTES)
 
 
 NEWLINE = b"\n"
-
-
-def _one_by_one(path: Path, chunk: bytes, first: int) -> Lines:
-    for number, text in enumerate(chunk.split(NEWLINE), first):
-        if text.strip():
-            yield number, _json_line(path, number, text)
 
 
 def _json_line(path: Path, number: int, text: bytes) -> Line:
