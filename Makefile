@@ -14,7 +14,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do \
 		printf '  make %-8s %s\n' "$$name" "$$what"; done
 
-setup: ## .venv with the locked packages, the hot loop, the begin-concurrent SQLite, libSQL's server; once
+setup: ## .venv with the locked packages, the hot loop, two SQLites, libSQL's server; once
 	@PYTHON="$(PYTHON)" tools/setup/setup --retry
 
 # The same without trying a failed build again: that would cost minutes before each report.

@@ -191,6 +191,7 @@ def _engines() -> list[str]:
     # Here, not above: xdist's workers print no header and need no engine for it.
     import libsql_experimental
 
+    from workloads.engines import sqlite_latest
     from workloads.engines.concurrent_build import MissingBuild, load
 
     libsql = libsql_experimental.connect(":memory:")
@@ -203,4 +204,8 @@ def _engines() -> list[str]:
         engines.append(f"begin-concurrent {load().sqlite_lib_version()}")
     except MissingBuild as reason:
         engines.append(f"no begin-concurrent ({reason})")
+    try:
+        engines.append(f"sqlite-latest {sqlite_latest.load().sqlite_lib_version()}")
+    except MissingBuild as reason:
+        engines.append(f"no sqlite-latest ({reason})")
     return [*engines, f"pyturso {version('pyturso')}"]

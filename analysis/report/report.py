@@ -161,6 +161,7 @@ def _missing(evidence: Evidence) -> list[str]:
     lost = {
         "sqlite-concurrent": "Without it nothing here says what BEGIN CONCURRENT does for libSQL",
         "libsql": "Without it there is no libSQL side to compare with",
+        "sqlite-latest": "Without it only one fixed version controls the search for lost commits",
         "turso": "Without it nothing is said about Turso's row-level BEGIN CONCURRENT",
     }
     lines = []

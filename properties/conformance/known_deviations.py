@@ -54,7 +54,7 @@ KNOWN = (
         "transaction over two files sees one before and one after another's commit",
         replace(CLASSICS["G-single"].schedule, schema=TWO_FILES),
         ("deferred", "concurrent"),
-        ("libsql", "sqlite", "sqlite-concurrent"),
+        ("libsql", "sqlite", "sqlite-concurrent", "sqlite-latest"),
         _attached,
     ),
     Known(
@@ -62,7 +62,7 @@ KNOWN = (
         "two transactions that each read both files and write one of them both commit",
         replace(CLASSICS["G2-item"].schedule, schema=TWO_FILES),
         ("deferred", "concurrent"),
-        ("libsql", "sqlite", "sqlite-concurrent"),
+        ("libsql", "sqlite", "sqlite-concurrent", "sqlite-latest"),
         _attached,
     ),
     Known(

@@ -1,5 +1,5 @@
 """Makes .venv from requirements.lock, builds the hot loop, the reader of histories and the
-begin-concurrent SQLite, fetches sqld, once.
+begin-concurrent SQLite, fetches a SQLite without the WAL-reset race and sqld, once.
 
 Each step leaves a stamp made of the contents that it depends on, so that a second call does
 nothing and a changed pin runs the step again. The kit is worth having without the
@@ -69,6 +69,14 @@ PARTS = (
         "build_begin_concurrent.py",
         "Tests and reports go on without the engine `sqlite-concurrent`, the only one that has "
         "BEGIN CONCURRENT on files that libSQL reads; they say so where it is missing.",
+    ),
+    Part(
+        "sqlite-latest",
+        "Fetching a SQLite without the WAL-reset race",
+        "a SQLite without the WAL-reset race",
+        "fetch_sqlite_latest.py",
+        "Tests and reports go on without the engine `sqlite-latest`, a control for lost commits.",
+        ("tools/setup/sqlite-latest.lock",),
     ),
     Part(
         "sqld",

@@ -27,7 +27,7 @@ MODULE_NAME = "cwkit_begin_concurrent.apsw"
 
 
 class MissingBuild(RuntimeError):
-    """The begin-concurrent build is not there; the text says why and how to get it."""
+    """A library of SQLite that set-up makes is not there; the text says why and how to get it."""
 
 
 @cache
@@ -46,17 +46,11 @@ def load() -> ModuleType:
     """
     path = module_path()
     if not path.is_file():
-        raise MissingBuild(_sentence())
-    spec = importlib.util.spec_from_file_location(MODULE_NAME, path)
-    if spec is None or spec.loader is None:
-        raise MissingBuild(f"{path} is no extension module of this Python. Run: make clean setup")
-    try:
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    except ImportError as error:
-        raise MissingBuild(f"{path} does not load: {error}. Run: make clean setup") from error
-    sys.modules[MODULE_NAME] = module
-    return module
+        why = why_missing(WHY_MISSING, "it was never built for this Python")
+        raise MissingBuild(
+            f"The begin-concurrent SQLite is missing: {why}. Get it with: make setup"
+        )
+    return imported(MODULE_NAME, path)
 
 
 def module_path() -> Path:
@@ -64,8 +58,23 @@ def module_path() -> Path:
     return BUILD / f"apsw{sysconfig.get_config_var('EXT_SUFFIX')}"
 
 
-def _sentence() -> str:
-    why = "it was never built for this Python"
-    if WHY_MISSING.is_file():
-        why = WHY_MISSING.read_text(encoding="utf-8").strip().rstrip(".")
-    return f"The begin-concurrent SQLite is missing: {why}. Get it with: make setup"
+def imported(name: str, path: Path) -> ModuleType:
+    """The extension module of a file, kept in sys.modules by a name of its own.
+
+    Raises MissingBuild where it does not load.
+    """
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise MissingBuild(f"{path} is no extension module of this Python. Run: make clean setup")
+    try:
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    except ImportError as error:
+        raise MissingBuild(f"{path} does not load: {error}. Run: make clean setup") from error
+    sys.modules[name] = module
+    return module
+
+
+def why_missing(file: Path, otherwise: str) -> str:
+    """The reason that set-up has left in a file, without its full stop, or else another one."""
+    return file.read_text(encoding="utf-8").strip().rstrip(".") if file.is_file() else otherwise

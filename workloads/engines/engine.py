@@ -168,6 +168,7 @@ REGISTRY: dict[str, str] = {
     "libsql": "workloads.engines.libsql:Libsql",
     "sqlite": "workloads.engines.sqlite:Sqlite",
     "sqlite-concurrent": "workloads.engines.sqlite_concurrent:SqliteConcurrent",
+    "sqlite-latest": "workloads.engines.sqlite_latest:SqliteLatest",
     "turso": "workloads.engines.turso:Turso",
     "null": "workloads.engines.null:Null",
     "faulty-lost-commit": "workloads.engines.faulty:LostCommit",

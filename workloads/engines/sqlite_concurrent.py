@@ -61,14 +61,9 @@ class SqliteConcurrent:
 
     def identity(self) -> Identity:
         driver = self._driver()
-        connection = driver.Connection(":memory:")
-        version, source_id = connection.execute(
-            "SELECT sqlite_version(), sqlite_source_id()"
-        ).fetchall()[0]
-        options = connection.execute("PRAGMA compile_options").fetchall()
-        connection.close()
-        binding = f"apsw {driver.apsw_version()} built on the begin-concurrent branch"
-        return Identity(binding, version, source_id, tuple(row[0] for row in options))
+        return identity_of(
+            driver, f"apsw {driver.apsw_version()} built on the begin-concurrent branch"
+        )
 
     def connect(
         self, path: str, *, begin: str = "deferred", settings: Settings | None = None
@@ -93,6 +88,17 @@ class SqliteConcurrent:
             return begin_concurrent.load()
         except begin_concurrent.MissingBuild as error:
             raise EngineMissing(str(error)) from error
+
+
+def identity_of(driver: Any, binding: str) -> Identity:
+    """What the library inside an apsw says of itself."""
+    connection = driver.Connection(":memory:")
+    version, source_id = connection.execute(
+        "SELECT sqlite_version(), sqlite_source_id()"
+    ).fetchall()[0]
+    options = connection.execute("PRAGMA compile_options").fetchall()
+    connection.close()
+    return Identity(binding, version, source_id, tuple(row[0] for row in options))
 
 
 @cache

@@ -60,6 +60,7 @@ OLD_SNAPSHOT = {
     "libsql": UNCLASSIFIED,  # its binding says the same for stale and for busy
     "sqlite": STALE,
     "sqlite-concurrent": STALE,
+    "sqlite-latest": STALE,
     "turso": UNCLASSIFIED,
 }
 

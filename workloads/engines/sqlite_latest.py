@@ -1,0 +1,79 @@
+"""A released SQLite of 3.51.3 or later, through apsw's wheel: the fixed version beside older ones.
+
+Until 3.51.2 SQLite may lose an acknowledged commit where several connections checkpoint
+(https://sqlite.org/wal.html#walresetbug, scenario `acked`). libSQL and most systems' SQLite are
+older. This engine is what an application gets by a newer library, with nothing else changed.
+
+`make setup` puts the wheel's one module into .build/sqlite-latest. It is loaded from there by a
+name of its own, so that it is neither `import apsw` nor the apsw that was built on the
+begin-concurrent branch (concurrent_build.py): each has a SQLite library inside, and no process may
+open one file with two of them. Unlike that build, the wheel waits for some locks of the WAL by
+SETLK_TIMEOUT; throughput may differ from other builds for that reason, too.
+"""
+
+from __future__ import annotations
+
+import sysconfig
+from collections.abc import Mapping
+from functools import cache
+from types import ModuleType
+
+from workloads.engines import concurrent_build
+from workloads.engines.concurrent_build import MissingBuild
+from workloads.engines.engine import Identity, Promise, Settings
+from workloads.engines.sqlite_concurrent import SERIALIZABLE, ApswSession, identity_of
+from workloads.errors import EngineMissing
+from workloads.files import ROOT
+
+BUILD = ROOT / ".build" / "sqlite-latest"
+WHY_MISSING = BUILD / "why-missing.txt"
+MODULE_NAME = "cwkit_sqlite_latest.apsw"
+
+
+class SqliteLatest:
+    name = "sqlite-latest"
+    file_format = "sqlite"
+    hosting = "process"
+    promises: Mapping[str, Promise] = dict.fromkeys(
+        ("deferred", "immediate", "exclusive"), SERIALIZABLE
+    )
+
+    def missing(self) -> str | None:
+        try:
+            load()
+        except MissingBuild as error:
+            return str(error)
+        return None
+
+    def identity(self) -> Identity:
+        driver = self._driver()
+        return identity_of(driver, f"apsw {driver.apsw_version()}, its wheel")
+
+    def connect(
+        self, path: str, *, begin: str = "deferred", settings: Settings | None = None
+    ) -> ApswSession:
+        connection = self._driver().Connection(str(path))
+        try:
+            return ApswSession(connection, begin, settings or Settings())
+        except BaseException:
+            connection.close()
+            raise
+
+    def _driver(self) -> ModuleType:
+        try:
+            return load()
+        except MissingBuild as error:
+            raise EngineMissing(str(error)) from error
+
+
+@cache
+def load() -> ModuleType:
+    """Return the wheel's apsw, imported once a process. Raises MissingBuild where there is none."""
+    path = BUILD / f"apsw{sysconfig.get_config_var('EXT_SUFFIX')}"
+    if not path.is_file():
+        why = concurrent_build.why_missing(WHY_MISSING, "it was never fetched for this Python")
+        raise MissingBuild(
+            f"SQLite 3.51.3 or later, from the wheel of apsw, is missing: {why}. "
+            "Get it with: make setup"
+        )
+    return concurrent_build.imported(MODULE_NAME, path)
