@@ -37,7 +37,9 @@ def report_command(
     ] = None,
     figures: Annotated[
         Path | None,
-        typer.Option(help="its charts and tables (default: analysis/published; --quick: likewise)"),
+        typer.Option(
+            help="its charts, tables and pages (default: analysis/published; --quick: likewise)"
+        ),
     ] = None,
     runs: RunsOption = RUNS,
 ) -> None:
@@ -48,6 +50,7 @@ def report_command(
         measure_suite,
         planned,
         read_suite,
+        refuse_place,
         write_report,
     )
 
@@ -63,6 +66,8 @@ def report_command(
         raise PlanError("--only-write needs --into FOLDER: `cwkit list` shows the folders.")
     if out is not None and out.is_dir():  # known now, and not after minutes of experiments
         raise PlanError(f"--out {out}: is a folder. Give the file that the report is written to.")
+    if out is not None:
+        refuse_place(out, figures or Path("analysis/published"))
     for sweep in sweeps or []:
         if not experiments.read_experiment(sweep).design.points:
             raise RunError(f"{sweep}: is no sweep's folder. `cwkit sweep NAME` makes one.")

@@ -21,7 +21,7 @@ import pytest
 from analysis.cli.entry import main
 from analysis.search import Search
 from analysis.search import begin as begin_search
-from analysis.synthetic import drawn_run, made_report_folder, write_folder
+from analysis.synthetic import drawn_run, made_report_folder, whole_report, write_folder
 from workloads.experiments import Cell, begin, cell_name, note_sweep, read_sweep, write_cell
 from workloads.runs import make_plan
 
@@ -276,8 +276,8 @@ def test_a_report_tells_no_sweep_that_lies_elsewhere(
     before = snapshot(home / "precious")
     status, _, err = run_cwkit(capsys, WRITE)
     assert status == 0, err
-    text = (home / "R.md").read_text(encoding="utf-8")
-    assert "## Sweep" not in text and text.count("campaign.json: ") == len(ELSEWHERE)
+    text = whole_report(home / "R.md", home / "figures")
+    assert "## Sweep" not in text and text.count("campaign.json: ") == 2 * len(ELSEWHERE)
     assert snapshot(home / "precious") == before
 
 
@@ -287,13 +287,13 @@ def test_a_report_tells_a_sweep_that_lies_beside_it_or_that_the_user_names(
     assert run_cwkit(capsys, [*WRITE, "--sweep", "runs/sound"])[0] == 0
     assert json.loads((report / "campaign.json").read_text())["sweeps"] == ["../sound"]
     assert run_cwkit(capsys, WRITE)[0] == 0
-    assert "## Sweep `tiny`" in (home / "R.md").read_text(encoding="utf-8")
+    assert "## Sweep `tiny`" in whole_report(home / "R.md", home / "figures")
     (home / "elsewhere").mkdir()
     (home / "runs" / "sound").rename(home / "elsewhere" / "sound")
     assert run_cwkit(capsys, [*WRITE, "--sweep", "elsewhere/sound"])[0] == 0
-    assert "## Sweep `tiny`" in (home / "R.md").read_text(encoding="utf-8")
+    assert "## Sweep `tiny`" in whole_report(home / "R.md", home / "figures")
     assert run_cwkit(capsys, WRITE)[0] == 0
-    text = (home / "R.md").read_text(encoding="utf-8")
+    text = whole_report(home / "R.md", home / "figures")
     assert "## Sweep" not in text and "Name it:" in text
 
 

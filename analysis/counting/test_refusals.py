@@ -25,6 +25,7 @@ from analysis.synthetic import (
     made_experiment,
     made_run,
     made_worker,
+    whole_report,
     write_folder,
 )
 from analysis.synthetic.runs import BUSY_MESSAGE
@@ -196,7 +197,7 @@ def test_the_report_has_the_waits_and_the_way_out(tmp_path: Path) -> None:
         tmp_path / "runs" / "x", {"one": plan}, lambda arm, block: with_refusals(), blocks=2
     )
     write_report(tmp_path / "runs", tmp_path / "REPORT.md", tmp_path / "figures")
-    text = (tmp_path / "REPORT.md").read_text(encoding="utf-8")
+    text = whole_report(tmp_path / "REPORT.md", tmp_path / "figures")
     line = f"| libsql | BEGIN | 10 | statement | upgrade | 60 µs | 1 ms | {BUSY_MESSAGE} |"
     assert line in text
     assert f"- upgrade: {MEANINGS['upgrade']}" in text

@@ -27,7 +27,7 @@ from analysis.report.findings import doubts as report_doubts
 from analysis.report.sweep_verdicts import judged
 from analysis.report.sweeps import table as sweep_rows
 from analysis.report.tables import rates_table
-from analysis.synthetic import drawn_run, made_experiment, open_loop, rated
+from analysis.synthetic import drawn_run, made_experiment, open_loop, rated, whole_report
 from workloads.experiments import read_experiment
 from workloads.records import Run
 
@@ -163,7 +163,7 @@ def test_it_is_marked_in_every_table_and_kept_in_the_numbers(odd: Path, tmp_path
     export(odd, "csv", "cells", tmp_path / "cells.csv")
     assert "stood still" in (tmp_path / "cells.csv").read_text()
     write_report(odd.parent, tmp_path / "REPORT.md", tmp_path / "figures")
-    report = (tmp_path / "REPORT.md").read_text()
+    report = whole_report(tmp_path / "REPORT.md", tmp_path / "figures")
     assert "- b04, two: stood still: nobody committed for 1 s of 2 s" in report
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "measure_suite",
     "planned",
     "read_suite",
+    "refuse_place",
     "skip_lines",
     "write_report",
 ]

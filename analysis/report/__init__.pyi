@@ -1,6 +1,7 @@
 from .measurements import designs as designs
 from .measurements import measure_suite as measure_suite
 from .measurements import planned as planned
+from .report import refuse_place as refuse_place
 from .report import write_report as write_report
 from .suite_file import SUITE_FILE as SUITE_FILE
 from .suite_file import add_sweeps as add_sweeps

@@ -58,6 +58,8 @@ def section(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
         "conflicts": prediction_table(made) if made else None,
         "errors": error_table(made) if made else None,
         "sentence": sentence(made, [measured.name for measured in studies]),
+        "error": error_of(made, "whole", "first") if made else None,
+        "studied": [measured.name for measured in studies],
         "conflicts_chart": drawn(
             "Predicted and observed aborts",
             folder / "conflict-model.svg",

@@ -32,7 +32,7 @@ def section(measured: Measured, found: Sequence[Judged], out: Path, folder: Path
     found : its arms against their rivals, judged.
     """
     states = {key: cell.state for key, cell in measured.cells.items()}
-    path = folder / f"{out.stem}-{measured.name}.csv"
+    path = folder / f"sweep-{measured.name}.csv"
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(cells_table(measured, states), path)
     cells = sum(cell.counted is not None for cell in measured.cells.values())

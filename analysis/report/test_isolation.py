@@ -11,7 +11,7 @@ from analysis.report import isolation
 from analysis.report.evidence import read_evidence
 from analysis.report.findings import findings, in_short
 from analysis.report.report import write_report
-from analysis.synthetic import made_report_folder
+from analysis.synthetic import made_report_folder, whole_report
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -134,7 +134,7 @@ def test_the_report_tells_the_matrix_and_a_breach_first(tmp_path, rows):
     folder = made_report_folder(tmp_path / "runs")
     (folder / "isolation.json").write_text(json.dumps({"matrix": rows, "known": KNOWN}))
     write_report(folder, tmp_path / "REPORT.md", tmp_path / "figures")
-    text = (tmp_path / "REPORT.md").read_text()
+    text = whole_report(tmp_path / "REPORT.md", tmp_path / "figures")
     first = text.split("## Findings")[1].strip().splitlines()[0]
     assert ("breaks its promise" in first) == (rows[1] is BROKEN)
     assert "**possible**" in text

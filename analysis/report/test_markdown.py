@@ -10,6 +10,7 @@ import ast
 import json
 import re
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +120,10 @@ def test_pieces_are_escaped_and_markdown_is_not() -> None:
 # --- whole reports ----------------------------------------------------------------------------
 
 
-def report_with(folder: Path, text: str) -> str:
-    """A report whose runs have this text wherever somebody else's text may be."""
+def report_with(folder: Path, text: str) -> dict[str, str]:
+    """A report and its pages, by their names. Their runs have this text wherever somebody else's
+    may be.
+    """
     runs = made_report_folder(folder / "runs" / "r")
     for path in runs.glob("*/experiment.json"):
         edit(path, lambda note: note.update(question=text))
@@ -135,7 +138,8 @@ def report_with(folder: Path, text: str) -> str:
     (runs / "broken").mkdir()
     (runs / "broken" / "experiment.json").write_text(json.dumps({"cwkit": text or "x"}))
     write_report(runs, folder / "R.md", folder / "figures")
-    return (folder / "R.md").read_text(encoding="utf-8")
+    pages = [folder / "R.md", *(folder / "figures").glob("*.md")]
+    return {path.name: path.read_text(encoding="utf-8") for path in pages}
 
 
 def edit(path: Path, change: Callable[[Any], Any]) -> None:
@@ -203,9 +207,10 @@ def sweep(folder: Path, text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def harmless(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The shape of a report whose texts are plain words."""
-    return shape(report_with(tmp_path_factory.mktemp("harmless"), "plain words"))
+def harmless(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """The shapes of a report and its pages whose texts are plain words."""
+    pages = report_with(tmp_path_factory.mktemp("harmless"), "plain words")
+    return {name: shape(page) for name, page in pages.items()}
 
 
 ALL = "\n\n".join(TEXTS.values())
@@ -213,11 +218,13 @@ ALL = "\n\n".join(TEXTS.values())
 
 @pytest.mark.parametrize("text", [ALL, "\n" + ALL[::-1], *map(TEXTS.get, ("HTML", "a fence"))])
 def test_no_text_of_a_run_changes_the_shape_of_a_report(
-    tmp_path: Path, harmless: list[str], text: str
+    tmp_path: Path, harmless: dict[str, list[str]], text: str
 ) -> None:
-    page = report_with(tmp_path, text)
-    assert shape(page) == harmless
-    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e]", page)
+    pages = report_with(tmp_path, text)
+    assert len(pages) == 8
+    for name, page in pages.items():
+        assert shape(page) == harmless[name], name
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e]", page)
 
 
 def test_the_address_of_a_file_is_its_bytes_whatever_they_are() -> None:
@@ -239,5 +246,9 @@ def test_structure_is_written_out_in_the_code() -> None:
                 where = f"{path}, line {node.lineno}"
                 assert all(isinstance(arg, ast.Constant) for arg in node.args[:1]), where
     assert seen > 20
-    template = (ROOT / "analysis" / "report" / "report.md.j2").read_text(encoding="utf-8")
-    assert re.findall(r"[^{ ][^{]*\| safe", template) == ['(" --- |" * (t.head | length)) | safe']
+    templates = sorted((ROOT / "analysis" / "report" / "templates").glob("*.j2"))
+    found = [
+        re.findall(r"[^{ ][^{]*\| safe", path.read_text(encoding="utf-8")) for path in templates
+    ]
+    assert len(found) == 9
+    assert list(chain(*found)) == ['(" --- |" * (t.head | length)) | safe']

@@ -12,7 +12,7 @@ from analysis.report.claims import claims
 from analysis.report.evidence import read_evidence
 from analysis.report.findings import doubts, findings
 from analysis.report.report import write_report
-from analysis.synthetic import ARMS, drawn_run, made_experiment, made_report_folder
+from analysis.synthetic import ARMS, drawn_run, made_experiment, made_report_folder, whole_report
 from workloads.errors import RunError
 
 
@@ -23,7 +23,7 @@ def runs(tmp_path_factory):
 
 def report(folder, place):
     write_report(folder, place / "REPORT.md", place / "figures")
-    return (place / "REPORT.md").read_text(encoding="utf-8")
+    return whole_report(place / "REPORT.md", place / "figures")
 
 
 def test_the_same_runs_give_the_same_bytes_of_report_and_charts(runs, tmp_path):
@@ -52,7 +52,7 @@ def test_the_headline_is_looked_for_once_and_every_sweep_judged_once(runs, tmp_p
 
         monkeypatch.setattr(facts, name, counted)
     write_report(folder, tmp_path / "R.md", tmp_path / "figures", [tmp_path / "swept"])
-    assert "## Sweep `headline`" in (tmp_path / "R.md").read_text(encoding="utf-8")
+    assert "## Sweep `headline`" in whole_report(tmp_path / "R.md", tmp_path / "figures")
     names = [path.parent.name for path in folder.glob("*/experiment.json")]
     fitted = [("scalings", name) for name in [*names, "headline"]]
     assert sorted(calls) == sorted([("headline_pair", ""), ("judged", "headline"), *fitted])
@@ -82,10 +82,13 @@ def test_every_table_is_as_wide_as_its_heading_and_nothing_is_left_unsaid(runs, 
 
 
 def test_every_chart_that_the_report_shows_is_there(runs, tmp_path):
-    text = report(runs, tmp_path)
-    shown = re.findall(r"!\[.*?\]\((.*?)\)", text)
-    assert shown
-    assert all((tmp_path / src).is_file() for src in shown)
+    report(runs, tmp_path)
+    seen = 0
+    for page in (tmp_path / "REPORT.md", *(tmp_path / "figures").glob("*.md")):
+        shown = re.findall(r"!\[.*?\]\((.*?)\)", page.read_text(encoding="utf-8"))
+        assert all((page.parent / src).is_file() for src in shown)
+        seen += len(shown)
+    assert seen > 4
 
 
 def test_the_findings_are_at_most_ten_sentences_and_hold_the_planted_truths(runs):
@@ -209,5 +212,5 @@ def test_two_sweeps_of_one_name_are_both_told(tmp_path):
     assert all(measured.name == name for name, measured in evidence.sweeps.items())
     text = report(tmp_path / "runs", tmp_path)
     assert all(f"## Sweep `{name}`" in text for name in evidence.sweeps)
-    tables = [(tmp_path / "figures" / f"REPORT-{name}.csv").read_text() for name in evidence.sweeps]
+    tables = [(tmp_path / "figures" / f"sweep-{name}.csv").read_text() for name in evidence.sweeps]
     assert len(set(tables)) == 3

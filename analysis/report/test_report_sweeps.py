@@ -205,13 +205,13 @@ def test_a_sweep_in_a_reports_folder_is_told_with_charts_and_every_cell_as_csv(
     evidence = read_evidence(tmp_path / "runs")
     assert not evidence.experiments
     write_report(tmp_path / "runs", tmp_path / "REPORT.md", tmp_path / "figures")
-    text = (tmp_path / "REPORT.md").read_text(encoding="utf-8")
+    text = (tmp_path / "figures" / "sweeps.md").read_text(encoding="utf-8")
     assert "## Sweep `landscape`" in text
     assert "13 arms in 6 blocks, 78 runs" in text
     shown = re.findall(r"!\[.*?\]\((.*?)\)", text)
     assert any("sweep-landscape-throughput" in src for src in shown)
-    assert all((tmp_path / src).is_file() for src in shown)
-    with (tmp_path / "figures" / "REPORT-landscape.csv").open(encoding="utf-8", newline="") as file:
+    assert all((tmp_path / "figures" / src).is_file() for src in shown)
+    with (tmp_path / "figures" / "sweep-landscape.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 78
     assert {row["state"] for row in rows} == {"done"}

@@ -17,6 +17,7 @@ __all__ = [
     "open_loop",
     "optimistic_run",
     "rated",
+    "whole_report",
     "write_folder",
     "write_long_run",
 ]

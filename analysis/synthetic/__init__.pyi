@@ -10,5 +10,6 @@ from .runs import made_run as made_run
 from .runs import made_worker as made_worker
 from .runs import open_loop as open_loop
 from .runs import rated as rated
+from .runs import whole_report as whole_report
 from .runs import write_folder as write_folder
 from .runs import write_long_run as write_long_run

@@ -534,3 +534,9 @@ def made_report_folder(folder: Path, *, gain: float = 1.8, loses: bool = True) -
     }
     (folder / "campaign.json").write_text(json.dumps(suite, indent=1), encoding="utf-8")
     return folder
+
+
+def whole_report(out: Path, figures: Path) -> str:
+    """The text of a report that was written, and of its pages behind it."""
+    pages = [out, *sorted(figures.glob("*.md"))]
+    return "\n".join(path.read_text(encoding="utf-8") for path in pages)

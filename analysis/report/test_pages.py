@@ -1,0 +1,133 @@
+"""REPORT.md is short, and its pages have the rest: linked both ways, none of an older one."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.report.pages import MARK, PAGES
+from analysis.report.report import MOST_DOUBTS, MOST_LINES, write_report
+from analysis.report.test_isolation import BROKEN, KNOWN, row
+from analysis.report.test_replica import made as made_served
+from analysis.synthetic import drawn_run, made_experiment, made_report_folder
+from workloads.errors import RunError
+
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)]+)\)")
+NAMES = [page.name for page in PAGES]
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of everything, which has as many doubts as a bad day brings."""
+    folder = tmp_path_factory.mktemp("full")
+    runs = made_report_folder(folder / "runs")
+    made_served(runs)
+    matrix = {"matrix": [row(), BROKEN], "known": KNOWN}
+    (runs / "isolation.json").write_text(json.dumps(matrix), encoding="utf-8")
+    for n in range(40):
+        (runs / f"cut{n}").mkdir()
+        (runs / f"cut{n}" / "experiment.json").write_text("{", encoding="utf-8")
+    suite = json.loads((runs / "campaign.json").read_text(encoding="utf-8"))
+    suite["command"] = "\n".join(["cwkit report"] * 500)
+    (runs / "campaign.json").write_text(json.dumps(suite), encoding="utf-8")
+    grid: dict[str, dict[str, Any]] = {
+        "a": {"scenario": "register", "writers": 1},
+        "b": {"scenario": "register"},
+    }
+    made_experiment(
+        runs / "grid", grid, lambda arm, block: drawn_run([block, len(arm)]), name="grid",
+        baseline="a",
+    )  # fmt: skip
+    path = runs / "grid" / "experiment.json"
+    points = {"axes": {"way": ["a", "b"]}, "points": {arm: {"way": arm} for arm in grid}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | points), encoding="utf-8")
+    write_report(runs, folder / "REPORT.md", folder / "sub" / "published")
+    return folder
+
+
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def test_a_full_report_is_at_most_350_lines(full: Path) -> None:
+    assert MOST_LINES == 350
+    assert len(read(full / "REPORT.md").splitlines()) <= MOST_LINES
+
+
+def test_the_doubts_that_do_not_fit_are_counted_and_stand_in_the_method(full: Path) -> None:
+    text = read(full / "REPORT.md")
+    shown = [line for line in text.splitlines() if line.startswith("> - ")]
+    assert len(shown) == MOST_DOUBTS + 1
+    assert "more doubts stand in [method.md](sub/published/method.md)" in shown[-1]
+    assert sum(f"cut{n}/" in read(full / "sub/published/method.md") for n in range(40)) == 40
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_page_is_linked_both_ways_and_answers_on_top_in_one_sentence(
+    full: Path, name: str
+) -> None:
+    page = full / "sub" / "published" / f"{name}.md"
+    assert f"](sub/published/{name}.md)" in read(full / "REPORT.md")
+    lines = read(page).splitlines()
+    assert lines[0] == MARK and lines[2].startswith("# ")
+    assert lines[4].startswith("**In short:** ") and lines[4].endswith(".")
+    assert "not measured" not in lines[4].lower()
+    assert "](../../REPORT.md)" in read(page)
+
+
+def test_every_link_of_every_page_leads_to_a_file(full: Path) -> None:
+    pages = [full / "REPORT.md", *(full / "sub" / "published").glob("*.md")]
+    links = [(page, link) for page in pages for link in LINK.findall(read(page))]
+    assert len(links) > 2 * len(PAGES)
+    assert [(page.name, link) for page, link in links if not (page.parent / link).is_file()] == []
+
+
+def test_pages_of_an_older_report_are_overwritten_or_removed_and_no_file_of_the_user(
+    tmp_path: Path,
+) -> None:
+    figures = tmp_path / "published"
+    figures.mkdir()
+    (figures / "numbers.md").write_text(f"{MARK}\n\n# Old numbers\n")
+    (figures / "gone.md").write_text(f"{MARK}\n\n# A page that reports had once\n")
+    (figures / "mine.md").write_text("# Mine\n")
+    (figures / "folder.md").mkdir()
+    write_report(made_report_folder(tmp_path / "runs"), tmp_path / "R.md", figures)
+    there = {path.name for path in figures.glob("*.md")}
+    assert there == {*(page.file for page in PAGES), "mine.md", "folder.md"}
+    assert "Old numbers" not in read(figures / "numbers.md")
+
+
+def test_a_report_that_would_be_one_of_its_pages_is_refused(tmp_path: Path) -> None:
+    runs = made_report_folder(tmp_path / "runs")
+    with pytest.raises(RunError, match="a page of the report"):
+        write_report(runs, tmp_path / "p" / "method.md", tmp_path / "p")
+    assert not (tmp_path / "p").exists()
+
+
+def test_every_number_of_an_answer_names_its_run(full: Path) -> None:
+    answers = {n: read(full / f"sub/published/{n}.md").splitlines()[4] for n in NAMES}
+    for name in ("isolation", "numbers", "sweeps", "server"):
+        assert "`" in answers[name], answers[name]
+    assert "`grid` claims" in answers["sweeps"]
+    assert "broke what is promised" in answers["isolation"]
+    assert "one machine" in answers["method"]
+    assert "`libsql` refused BEGIN CONCURRENT" in answers["machine"]
+
+
+def test_pages_say_that_nothing_was_measured_where_nothing_was(tmp_path: Path) -> None:
+    arms = {"x": {"scenario": "counter", "database": "libsql", "writers": 1}}
+    made_experiment(tmp_path / "runs" / "odd", arms, lambda arm, block: "failed: no", name="odd")
+    write_report(tmp_path / "runs", tmp_path / "R.md", tmp_path / "p")
+    for name, words in {
+        "isolation": "Not measured",
+        "numbers": "0 runs, in none of which two arms can be compared",
+        "sweeps": "No sweep is told here",
+        "models": "No run says what its transactions touch",
+        "server": "Not measured",
+        "machine": "No run left a description",
+    }.items():
+        assert words in read(tmp_path / "p" / f"{name}.md").splitlines()[4]
