@@ -54,6 +54,10 @@ class Tally:
     workers      : how many workers are in it. seconds : length of the window.
     outcomes     : int array, shape (5,), attempts by outcome number (workloads.records.attempts).
     conflicts    : int array, shape (kinds, phases), conflicts by kind and phase.
+    first_conflicts : int array, shape (kinds,), conflicts of first tries by kind; first_finished :
+        first tries whose outcome is known. A retry meets again what it was refused over, so that
+        all tries together say more of the retry policy than of the engine.
+    begin_ns     : the part of `attempts_ns` inside BEGIN: waiting for a lock is there.
     tries        : int array; tries[k] transactions committed at their k-th try, tries[0] is 0.
     given_up     : transactions left after a conflict because the retry policy said so.
     worker_ns    : the window's length times the workers: the time that there was.
@@ -91,6 +95,8 @@ class Tally:
     seconds: float
     outcomes: np.ndarray
     conflicts: np.ndarray
+    first_conflicts: np.ndarray
+    first_finished: int
     tries: np.ndarray
     given_up: int
     worker_ns: int
@@ -98,6 +104,7 @@ class Tally:
     wasted_ns: int
     open_ns: int
     waiting_ns: int
+    begin_ns: int
     times: Committed = field(repr=False)
     most_ns: Mapping[str, int]
     unfinished: int
@@ -148,6 +155,13 @@ class Tally:
     def abort_rate(self) -> tuple[float, float, float]:
         """low, rate, high. Treats attempts as independent, which they nearly are."""
         return abort_rate(self.conflicted, self.finished)
+
+    def first_refused(self, kind: int | None = None) -> float:
+        """Share of finished first tries that were refused (for one kind of conflict); nan where
+        none is finished.
+        """
+        refused = self.first_conflicts.sum() if kind is None else self.first_conflicts[kind]
+        return float(refused / self.first_finished) if self.first_finished else float("nan")
 
     @property
     def attempts_ns(self) -> int:
@@ -272,6 +286,8 @@ class Count:
     undrawn : role -> why nobody knows who was due, for roles that ran in an open loop.
     window_ns : (first, last) of what was counted. wal : the log, None where there was none.
     standstill : a time in which nobody committed, None without one (analysis.counting.standstill).
+    cpu_share : share of its cores' CPU time that the run used in the planned window, nan where the
+    manifest does not tell.
     """
 
     run: str
@@ -283,6 +299,7 @@ class Count:
     window_ns: tuple[int, int] = (0, 0)
     wal: Wal | None = None
     standstill: Standstill | None = None
+    cpu_share: float = float("nan")
 
     def of(self, role: str) -> tuple[WorkerTally, ...]:
         return tuple(w for w in self.workers if w.role == role)
@@ -324,7 +341,9 @@ def count(run: Run, window_ns: tuple[int, int] | None = None) -> Count:
     both = [tally.times for role, tally in roles.items() if role in ("writer", "reader")]
     still = standstill(Committed.joined(both).column(ENDS, around=1), window)
     wal = wal_of(run, window)
-    return Count(run.name, seconds, workers, roles, steady, undrawn, window, wal, still)
+    foreign = run.manifest.foreign
+    used = foreign.own_cpu_s / foreign.total_cpu_s if foreign.total_cpu_s else float("nan")
+    return Count(run.name, seconds, workers, roles, steady, undrawn, window, wal, still, used)
 
 
 Asked = tuple[np.ndarray, float]
@@ -404,6 +423,7 @@ class _Counting:
         self.window_ns, self.retry = window_ns, retry
         self.outcomes = np.zeros(len(OUTCOMES), int)
         self.conflicts = np.zeros((len(CONFLICTS), len(PHASES)), int)
+        self.first_conflicts = np.zeros(len(CONFLICTS), int)
         self.tries = np.zeros(2, int)
         self.sums: Counter[str] = Counter()
         self.oldest_ns = 0
@@ -427,6 +447,8 @@ class _Counting:
         refused = mine[mine["outcome"] == CONFLICT]
         np.add.at(self.conflicts, (refused["conflict"], refused["phase"]), 1)
         self.outcomes += np.bincount(mine["outcome"], minlength=len(OUTCOMES))
+        of_first = refused["conflict"][refused["attempt"] == 1]
+        self.first_conflicts += np.bincount(of_first, minlength=len(CONFLICTS))
         tries = np.bincount(rows["attempt"][did], minlength=len(self.tries))
         tries[: len(self.tries)] += self.tries
         self.tries = tries
@@ -447,6 +469,12 @@ class _Counting:
             wasted_ns=int(spent[lost].sum()) + open_ns,
             open_ns=open_ns,
             waiting_ns=int(waited[still_open].sum()),
+            begin_ns=int(begin_in(rows, self.window_ns).sum()),
+            first_finished=int(
+                (
+                    (mine["attempt"] == 1) & (mine["outcome"] != UNKNOWN) & (mine["outcome"] != 0)
+                ).sum()
+            ),
             unfinished=len(waiting_since),
             cpu_transactions=int((outcome == COMMITTED).sum()),
             did=len(did),
@@ -494,6 +522,8 @@ class _Counting:
             seconds=max(stop - first, 0) / 1e9,
             outcomes=self.outcomes,
             conflicts=self.conflicts,
+            first_conflicts=self.first_conflicts,
+            first_finished=sums["first_finished"],
             tries=self.tries,
             given_up=sums["given_up"],
             worker_ns=max(stop - first, 0),
@@ -501,6 +531,7 @@ class _Counting:
             wasted_ns=sums["wasted_ns"],
             open_ns=sums["open_ns"],
             waiting_ns=sums["waiting_ns"],
+            begin_ns=sums["begin_ns"],
             times=Committed([source]),
             most_ns=self.most_ns,
             unfinished=sums["unfinished"],
@@ -539,6 +570,15 @@ def time_in(
     start, end = cut(rows["start_ns"]), cut(ends_ns(rows, stop))
     waited = np.where(still_open, np.maximum(cut(begun) - start, 0), 0)
     return np.maximum(end - start, 0), still_open, waited
+
+
+def begin_in(rows: np.ndarray, window_ns: tuple[int, int]) -> np.ndarray:
+    """How long the BEGIN of each attempt took within a window, ns, shape (attempts,)."""
+    first, stop = window_ns
+    begun = np.where(rows["begun_ns"] == 0, ends_ns(rows, stop), rows["begun_ns"])
+    last = max(first, stop)
+    spent = np.clip(begun, first, last) - np.clip(rows["start_ns"], first, last)
+    return np.maximum(spent, 0)
 
 
 def transactions(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -595,6 +635,8 @@ def _sum(tallies: Sequence[Tally], seconds: float, asked_per_s: float) -> Tally:
         seconds=seconds,
         outcomes=_added(t.outcomes for t in tallies),
         conflicts=_added(t.conflicts for t in tallies),
+        first_conflicts=_added(t.first_conflicts for t in tallies),
+        first_finished=sum(t.first_finished for t in tallies),
         tries=_added(np.pad(t.tries, (0, most - len(t.tries))) for t in tallies),
         given_up=sum(t.given_up for t in tallies),
         worker_ns=sum(t.worker_ns for t in tallies),
@@ -602,6 +644,7 @@ def _sum(tallies: Sequence[Tally], seconds: float, asked_per_s: float) -> Tally:
         wasted_ns=sum(t.wasted_ns for t in tallies),
         open_ns=sum(t.open_ns for t in tallies),
         waiting_ns=sum(t.waiting_ns for t in tallies),
+        begin_ns=sum(t.begin_ns for t in tallies),
         times=Committed.joined(t.times for t in tallies),
         most_ns={s: max(t.most_ns[s] for t in tallies) for s in STAGES},
         unfinished=sum(t.unfinished for t in tallies),

@@ -159,7 +159,7 @@ def read_evidence(folder: Path, sweeps: Sequence[Path] = ()) -> Evidence:
         known,
         swept,
         read_served(folder, limit),
-        facts_of(ordered, swept),
+        facts_of(ordered, swept, there.offered_per_s),
     )
 
 

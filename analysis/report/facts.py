@@ -13,8 +13,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis.counting import Arm, Measure, Measured, Tally, theta
+from analysis.counting import Arm, Measured, Tally, theta
 from analysis.models import Scaling, scalings
+from analysis.report.load_facts import (
+    FairnessRow,
+    OfferedRow,
+    PlainRow,
+    Split,
+    fairness_rows,
+    offered_rows,
+    plain_rows,
+    splits,
+)
+from analysis.report.load_facts import Pair as Pair
 from analysis.report.sweep_verdicts import Judged, judged
 from analysis.statistics import Estimate, Ratio
 
@@ -33,22 +44,6 @@ MODE_ALONE: System = ("sqlite-concurrent", "immediate")
 """The studied library and binding without BEGIN CONCURRENT: only the mode differs."""
 
 
-class Pair(NamedTuple):
-    """Two arms of one experiment that differ only in how they write."""
-
-    candidate: Arm
-    baseline: Arm
-
-    @property
-    def measured(self) -> Measured:
-        """The experiment of both."""
-        return self.candidate.measured
-
-    def ratio(self, measure: Measure | None = None) -> Ratio:
-        """Candidate / baseline (default: of the writers' throughput)."""
-        return self.measured.ratio(self.candidate, self.baseline, measure)
-
-
 @dataclass(frozen=True)
 class HeadlineArm:
     """One arm of the headline. percentiles : as `Arm.percentiles` gives the writers'."""
@@ -56,8 +51,6 @@ class HeadlineArm:
     arm: Arm
     tally: Tally
     throughput: Estimate
-    fairness: Estimate
-    worst_share: Estimate
     percentiles: np.ndarray
 
 
@@ -127,7 +120,9 @@ class ReportFacts:
     work : (candidate, baseline) -> rows by work inside. one_page : experiments in which all writers
     meet on one page. skew : by experiment, theta and arm. growth : from the first experiment with
     several numbers of writers. fits : scaling laws, without the generator's. sweeps : name -> its
-    arms against their rivals, judged as one family.
+    arms against their rivals, judged as one family. fairness : arms in windows long enough.
+    offered : arms of open loops. plain : BEGIN that reads first. splits : the mode and the library
+    apart, in the order of the experiments.
     """
 
     headline: Headline | None = None
@@ -137,6 +132,10 @@ class ReportFacts:
     growth: tuple[GrowthRow, ...] = ()
     fits: tuple[Fit, ...] = ()
     sweeps: Mapping[str, tuple[Judged, ...]] = field(default_factory=dict)
+    fairness: tuple[FairnessRow, ...] = ()
+    offered: tuple[OfferedRow, ...] = ()
+    plain: tuple[PlainRow, ...] = ()
+    splits: tuple[Split, ...] = ()
 
     def work_rows(
         self, candidate: System = STUDIED, baseline: System = CONTROL
@@ -145,8 +144,13 @@ class ReportFacts:
         return self.work.get((candidate, baseline), ())
 
 
-def facts_of(experiments: Experiments, sweeps: Experiments) -> ReportFacts:
-    """Compute everything that a report says of these experiments and sweeps, by name."""
+def facts_of(
+    experiments: Experiments, sweeps: Experiments, offered_per_s: float | None = None
+) -> ReportFacts:
+    """Compute everything that a report says of these experiments and sweeps, by name.
+
+    offered_per_s : what the rates of the open loop are shares of, None where that was not kept.
+    """
     pair = headline_pair(experiments)
     return ReportFacts(
         headline=_headline(experiments, pair) if pair else None,
@@ -156,6 +160,10 @@ def facts_of(experiments: Experiments, sweeps: Experiments) -> ReportFacts:
         growth=_growth(experiments),
         fits=tuple(_fits(experiments, sweeps)),
         sweeps={name: tuple(judged(measured)) for name, measured in sweeps.items()},
+        fairness=fairness_rows(experiments.values()),
+        offered=offered_rows(experiments.values(), offered_per_s),
+        plain=plain_rows(experiments.values()),
+        splits=splits(experiments.values(), STUDIED, CONTROL),
     )
 
 
@@ -230,8 +238,6 @@ def _headline_arm(arm: Arm) -> HeadlineArm:
         arm=arm,
         tally=tally,
         throughput=arm.estimate(),
-        fairness=arm.estimate(lambda counted: counted.roles["writer"].fairness),
-        worst_share=arm.estimate(lambda counted: counted.roles["writer"].worst_share),
         percentiles=arm.percentiles(),
     )
 
@@ -277,9 +283,8 @@ def _work_shape(arm: Arm) -> tuple[Any, ...]:
     """An arm's plan without its system and the work inside its transactions."""
     plan = arm.plan
     params = {k: v for k, v in plan["params"].items() if k != "think_us"}
-    return plan["writers"], plan["readers"], plan["scenario"], plan["rate"], sorted(
-        (k, str(v)) for k, v in params.items()
-    )  # fmt: skip
+    asked = ("writers", "readers", "scenario", "rate", "cache_size", "cache", "page_bytes")
+    return *(plan.get(key) for key in asked), sorted((k, str(v)) for k, v in params.items())
 
 
 def _one_page(experiments: Experiments) -> Iterator[PageRow]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis.counting import Arm, percentile_text
 from analysis.report.evidence import Evidence, where
-from analysis.report.facts import STUDIED
+from analysis.report.facts import CONTROL, STUDIED
 from analysis.report.markdown import bold, markdown
 from analysis.statistics import Ratio
 from analysis.wording import duration, interval, number, percent, times, whole
@@ -82,20 +82,21 @@ def cost(evidence: Evidence) -> str:
 
 def fairness(evidence: Evidence) -> str:
     """Who gets to write?"""
-    head = evidence.facts.headline
-    if head is None:
-        return absent(evidence, "Fairness between writers")
+    rows = evidence.facts.fairness
+    if not rows:
+        return absent(evidence, "Fairness between writers, which needs windows of 10 s or more,")
+    names = {CONTROL: NOW, STUDIED: HOW}
     parts = [
-        f"under {name} Jain's index is {one.fairness.text()}, the worst-served writer gets "
-        f"{percent(one.worst_share.value)} of the commits and the longest wait was "
-        f"{duration(one.tally.longest_ns)}"
-        for one, name in ((head.baseline, NOW), (head.candidate, HOW))
+        f"under {names.get(row.arm.system, row.arm.label)} Jain's index is {row.fairness.text()}, "
+        f"the worst-served writer gets {percent(row.worst_share.value)} of the commits, the "
+        f"longest wait was {'at least ' * row.cut}{duration(row.longest_ns)}, and "
+        f"{percent(row.wasted)} of the writers' time was wasted"
+        for row in rows
     ]
-    arm = head.pair.candidate
-    even = f"1 is even, {number(1 / arm.writers)} is one writer that has everything"
-    even += f"; windows of {arm.plan['duration_s']:g} s, so longer waits are cut"
-    text = f"Fairness ({even}): {'; '.join(parts)}"
-    return markdown("{} ({}).", text, where(*head.pair))
+    arms = [row.arm for row in rows]
+    even = f"1 is even, {number(1 / arms[0].writers)} is one writer that has everything"
+    text = f"Fairness ({even}; windows of {number(rows[0].seconds)} s): {'; '.join(parts)}"
+    return markdown("{} ({}).", text, where(*arms))
 
 
 def latency(evidence: Evidence) -> str:
