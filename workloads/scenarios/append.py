@@ -8,7 +8,7 @@ judges the history that such a run leaves.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import count
+from itertools import chain, count
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -83,20 +83,40 @@ class Append:
     def load(self, session: Session, rng: np.random.Generator) -> None:
         """Loads nothing: a list begins with its first element."""
 
-    def draw(self, context: WorkerContext) -> Callable[[], Draw]:
+    def _blocks(self, context: WorkerContext) -> Callable[[], tuple[np.ndarray, ...]]:
+        """A function that draws many transactions at once: of each how many operations it has, then
+        as many keys as it may have, and whether each operation only reads.
+        """
         p, rng = self.params, context.rng()
         key = keys.sampler(p.keys, p.rows, rng)
-        reader = context.role == "reader"
-        share = 1.0 if reader else p.reads
-        kind, drawn = int(reader), count()
+        share = 1.0 if context.role == "reader" else p.reads
+        many = max(BLOCK // p.operations, 1)
+
+        def block() -> tuple[np.ndarray, ...]:
+            sizes = rng.integers(1, p.operations + 1, many)
+            chosen = key(many * p.operations).reshape(many, p.operations)
+            return sizes, chosen, rng.random((many, p.operations)) < share
+
+        return block
+
+    def written(self, context: WorkerContext) -> Callable[[], int]:
+        """How many of its operations write, of each draw: a check needs no more of it."""
+        numbers, places = self._blocks(context), np.arange(self.params.operations)
+
+        def block() -> list[int]:
+            sizes, _, look = numbers()
+            counts: list[int] = (~look & (places < sizes[:, None])).sum(axis=1).tolist()
+            return counts
+
+        return chain.from_iterable(iter(block, None)).__next__
+
+    def draw(self, context: WorkerContext) -> Callable[[], Draw]:
+        p, numbers = self.params, self._blocks(context)
+        kind, drawn = int(context.role == "reader"), count()
 
         def block() -> list[Draw]:
-            many = max(BLOCK // p.operations, 1)
-            sizes = rng.integers(1, p.operations + 1, many).tolist()
-            chosen = key(many * p.operations).reshape(many, p.operations).tolist()
-            look = (rng.random((many, p.operations)) < share).tolist()
             made = []
-            for size, some, only in zip(sizes, chosen, look, strict=True):
+            for size, some, only in zip(*(each.tolist() for each in numbers()), strict=True):
                 # Long lists cost their length at every read: after a while all take new ones.
                 first = next(drawn) // p.draws * p.rows
                 pairs = zip(some[:size], only[:size], strict=True)
@@ -180,12 +200,11 @@ class Append:
             return []
         committed = unknown = 0
         for worker in log.workers:
-            for outcome, (_, args) in log.answers(worker):
+            for outcome, written in log.answers(worker, drawn=self.written):
                 if outcome == COMMITTED:
-                    for _, only_read in args:
-                        committed += not only_read
+                    committed += written
                 elif outcome == UNKNOWN:
-                    unknown += sum(not only_read for _, only_read in args)
+                    unknown += written
         if self.params.storage == "rows":
             found = int(session.rows("SELECT count(*) FROM element")[0][0])
         else:

@@ -131,16 +131,23 @@ class RunLog:
 
         Raises ValueError for a checkpointer, which draws nothing.
         """
-        draw = self._draws(worker)
+        draw = self._draws(worker, self.scenario.draw)
         for some in self._reported(worker):
             for row in some:
                 yield draw(), row
 
-    def answers(self, worker: WorkerRecord, *fields: str) -> Iterator[tuple[Any, ...]]:
+    def answers(
+        self,
+        worker: WorkerRecord,
+        *fields: str,
+        drawn: Callable[[WorkerContext], Callable[[], Any]] | None = None,
+    ) -> Iterator[tuple[Any, ...]]:
         """The same as plain numbers, in a third of the time: (outcome, *fields, draw) of each
         transaction, `fields` being names of its last attempt's row.
+
+        drawn : gives what stands for each draw, where a check needs less than all of it.
         """
-        draws = iter(self._draws(worker), None)
+        draws = iter(self._draws(worker, drawn or self.scenario.draw), None)
         names = ("outcome", *fields)
         # A zip ends with its first columns, and takes no draw too many.
         return chain.from_iterable(
@@ -148,10 +155,12 @@ class RunLog:
             for some in self._reported(worker)
         )
 
-    def _draws(self, worker: WorkerRecord) -> Callable[[], Draw]:
+    def _draws(
+        self, worker: WorkerRecord, draw: Callable[[WorkerContext], Callable[[], Any]]
+    ) -> Callable[[], Any]:
         if worker.role not in TRANSACTING:
             raise ValueError(f"Worker {worker.worker} is a {worker.role}: it drew no transaction.")
-        return self.scenario.draw(self._context_of(worker))
+        return draw(self._context_of(worker))
 
     def _reported(self, worker: WorkerRecord) -> Iterator[np.ndarray]:
         """The finals of a worker, with a report of each REPORT_EACH of all workers' together."""

@@ -23,6 +23,7 @@ from workloads.records import (
 )
 from workloads.scenarios import Draw, Scenario, WorkerContext, find_scenario
 from workloads.scenarios import scenario as scenarios
+from workloads.scenarios.append import Append
 from workloads.scenarios.bank import Bank
 from workloads.scenarios.counter import Counter as CounterScenario
 from workloads.scenarios.counter import written_twice
@@ -42,6 +43,8 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "ingest": ("ingest", {"rows": 5}),
     "ingest long": ("ingest", {"rows": 5, "operations": 3}),
     "append": ("append", {"rows": 9}),
+    "append long": ("append", {"rows": 9, "operations": 30, "draws": 7, "keys": "zipfian"}),
+    "append rows": ("append", {"rows": 9, "storage": "rows", "reads": 0.2}),
     "queue": ("queue", {"rows": 9}),
     "acked": ("acked", {"rows": 9}),
 }
@@ -245,6 +248,31 @@ def test_values_that_were_written_twice_are_those_of_the_plain_replay(tmp_path: 
         assert counts.ok and counts.evidence["committed"] == increments.total()
         several += len(twice) > 5
     assert several > 10
+
+
+@pytest.mark.parametrize("shape", ["append", "append long", "append rows"])
+def test_counts_of_appends_are_those_of_the_plain_replay(shape: str, tmp_path: Path) -> None:
+    unsure = 0
+    for seed in range(40):
+        of, log, _ = drawn_log(shape, seed, 400)
+        assert isinstance(of, Append)
+        counts: Counter[int] = Counter()
+        for worker in log.workers:
+            for draw, row in by_hand(log, worker):
+                counts[int(row["outcome"])] += sum(not only_read for _, only_read in draw.args)
+        table = Table(tmp_path / f"{seed}", of)
+        wrong = seed % 2
+        found = counts[COMMITTED] + counts[UNKNOWN] + wrong
+        if shape == "append rows":
+            table.fill("INSERT INTO element VALUES (?, ?)", [(n, n) for n in range(found)])
+        else:
+            table.fill("INSERT INTO list VALUES (?, ?)", [(1, "1 " * found)])
+        (elements,) = of.check(table.session, log)
+        expected = {"committed": counts[COMMITTED], "unknown": counts[UNKNOWN]}
+        assert elements.evidence == {"found": found, **expected}
+        assert elements.ok == (not wrong)
+        unsure += counts[UNKNOWN] > 0
+    assert unsure > 20
 
 
 @pytest.mark.parametrize("shape", ["register", "register long"])
