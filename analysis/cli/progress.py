@@ -52,6 +52,7 @@ class CellCounter:
     def __init__(self, designs: Sequence[Design], console: Console) -> None:
         self.cells = sum(design.cells for design in designs)
         self.seen = 0
+        self.again = False
         self.console, self.live = console, Live(console)
         self.begun = time.monotonic()
         self.committed: Progress | None = None
@@ -70,9 +71,16 @@ class CellCounter:
             blocks = times(experiment.design.blocks, "block")
             where = f"{experiment_name}, b{block:02d} of {blocks}, {arm}"
             if state == "running":
-                self.seen = max(self.seen + 1, 1)
+                self.seen += not self.again
+                self.again = False
                 self.live.prefix = f"[{self.seen}/{self.cells}] {where}: "
                 self.committed = None
+                return
+            if (
+                block,
+                arm,
+            ) not in experiment.cells:  # something came between; the conductor says so
+                self.again = True
                 return
             cell = experiment.cells[block, arm]
             result = f"{state}: {cell.reason}" if cell.reason else self._rate()

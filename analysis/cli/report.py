@@ -86,6 +86,7 @@ def report_command(
                 on_cell=counter.of,
                 on_progress=counter,
                 notify=lambda line: waiting.print(line, markup=False, highlight=False),
+                **({} if foreign_limit is None else {"foreign_limit": foreign_limit}),
             )
     try:
         if foreign_limit is not None:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -69,6 +69,15 @@ def sweep_command(
     again: Annotated[
         list[str] | None, typer.Option(help="run this arm's finished cells again; `all`: all")
     ] = None,
+    spare: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=experiments.MOST_SPARES,
+            help="run a cell again at once, at most so often, where others used the machine or "
+            "nobody committed for a while",
+        ),
+    ] = 0,
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
     dask: Annotated[
@@ -82,7 +91,7 @@ def sweep_command(
     console, waiting = terminal.console(), terminal.console(stderr=True)
     repeat = _repeat(sweep, again or [], retry_failed, retry_contaminated)
     # An impossible request is refused before anything is written.
-    run_cells, at_a_time = _conductor(sweep, dask, jobs, cpus, oversubscribe, waiting)
+    run_cells, at_a_time = _conductor(sweep, dask, jobs, cpus, oversubscribe, spare, waiting)
     folder, fresh = _folder(
         sweep, runs, into, new, finished=bool(retry_failed or retry_contaminated or again)
     )
@@ -110,6 +119,7 @@ def sweep_command(
         given: dict[str, object] = {"--jobs": jobs if jobs > 1 else None, "--cpus": cpus or None}
         given["--dask"] = dask
         given |= {"--blocks": blocks, "--seed": seed, "--duration": duration}
+        given["--spare"] = spare or None
         given["--databases"] = databases
         more = ["--oversubscribe"] if oversubscribe else []
         _print_lines(waiting, _go_on(asked, folder, given, more))
@@ -120,19 +130,22 @@ def sweep_command(
 
 
 def _conductor(
-    sweep: Sweep, dask: str | None, jobs: int, cpus: int, over: bool, waiting: Console
+    sweep: Sweep, dask: str | None, jobs: int, cpus: int, over: bool, spare: int, waiting: Console
 ) -> tuple[Callable[..., Experiment], int]:
     """The function that runs the cells, and how many at a time. Impossible options are refused."""
     print_line = partial(waiting.print, markup=False, highlight=False, soft_wrap=True)
     if dask is None:
         experiments.slots(jobs, cpus_each=cpus, oversubscribe=over)
         here = partial(experiments.run_experiment, jobs=jobs, cpus_each=cpus, oversubscribe=over)
-        return partial(here, started_by="sweep", notify=print_line), jobs
+        again: dict[str, Any] = {"odd": counting.SpareRule(), "spares": spare} if spare else {}
+        return partial(here, started_by="sweep", notify=print_line, **again), jobs
     if jobs != 1 or cpus:
         raise PlanError(
             "--dask and --jobs or --cpus: a machine of a cluster runs one cell at a time, on the "
             "CPUs that its worker may use."
         )
+    if spare:
+        raise PlanError("--spare: the cells of a cluster are not run again at once. Leave it out.")
     from workloads.cluster import find_machines, run_on_cluster
 
     machines = find_machines(sweep.design, dask, oversubscribe=over)

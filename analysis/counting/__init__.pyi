@@ -37,6 +37,8 @@ from .slumps import pressure_clause as pressure_clause
 from .slumps import slump_clause as slump_clause
 from .slumps import slumps as slumps
 from .slumps import standstill_clause as standstill_clause
+from .spare import SpareRule as SpareRule
+from .spare import spare_clause as spare_clause
 from .steady import steady_state as steady_state
 from .tables_out import FORMATS as FORMATS
 from .tables_out import WHATS as WHATS

@@ -7,7 +7,7 @@ Where nothing was measured it says so, and why.
 
 from __future__ import annotations
 
-from analysis.counting import FOREIGN_LIMIT, slump_clause
+from analysis.counting import FOREIGN_LIMIT, slump_clause, spare_clause
 from analysis.report import isolation
 from analysis.report.commits import acked, acknowledged
 from analysis.report.evidence import Evidence
@@ -162,7 +162,8 @@ def doubts(evidence: Evidence) -> list[str]:
     lines += [
         markdown("{}: {}", code(measured.name), sentence)
         for measured in evidence.experiments.values()
-        if (sentence := slump_clause(measured))
+        for sentence in (slump_clause(measured), spare_clause(measured))
+        if sentence
     ]
     if unmet := [(a, c) for a, c in evidence.cells() if c.usable and c.unmet]:
         arm, cell = unmet[0]

@@ -17,13 +17,13 @@ from typing import Any
 
 import msgspec
 
-from analysis.counting import gather
+from analysis.counting import FOREIGN_LIMIT, SpareRule, gather
 from analysis.report import replica
 from analysis.report.suite_file import SUITE_FILE, Suite, read_suite, write_suite
 from workloads import records as rec
 from workloads.engines import engine_names, probe, to_dict
 from workloads.errors import FolderUnwritable
-from workloads.experiments import Design, Experiment, OnCell, run_experiment
+from workloads.experiments import MOST_SPARES, Design, Experiment, OnCell, run_experiment
 from workloads.files import inside, resolved
 from workloads.processes import end, python, read_open, start, wait
 from workloads.replica import measure as measure_served
@@ -32,6 +32,9 @@ from workloads.runs import OnProgress
 
 ROOT = Path(__file__).resolve().parents[2]
 ISOLATION_LIMIT_S = 120
+SPARE_S = 60.0
+"""How much time of a report may go into runs that are made again, s."""
+
 HEADLINE, OFFERED = "headline", "offered"
 
 # Three systems that write to one database of libSQL's, and two others. BRANCH is SQLite's branch
@@ -401,9 +404,11 @@ def measure_suite(
     on_cell: Callable[[str], OnCell],
     on_progress: OnProgress | None = None,
     notify: Callable[[str], None] = print,
+    foreign_limit: float = FOREIGN_LIMIT,
 ) -> list[Experiment]:
     """Probe every engine, run what is missing of every experiment, and keep both in `folder`.
 
+    foreign_limit : share of the machine's CPU time that others may use before a run is made again.
     notify : called with each line for the user who waits.
     Raises RunError where the folder holds another suite's runs, FolderUnwritable where nothing can
     be written.
@@ -418,6 +423,7 @@ def measure_suite(
     _isolation(folder, quick=quick, notify=notify)
     _served(folder, quick=quick, seed=seed, notify=notify)
     made: list[Experiment] = []
+    rule = SpareRule(foreign_limit, SPARE_S)
     todo = designs(quick, seed)
     while todo:
         design = todo.pop(0)
@@ -430,6 +436,8 @@ def measure_suite(
                 on_cell=on_cell(design.name),
                 on_progress=on_progress,
                 notify=notify,
+                odd=rule,
+                spares=MOST_SPARES,
             )
         )
         if design.name == HEADLINE and (most := _most_per_s(folder, made[-1], notify)):

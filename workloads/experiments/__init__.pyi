@@ -44,6 +44,9 @@ from .shipped_sweeps import ShippedSweep as ShippedSweep
 from .shipped_sweeps import shipped_sweep as shipped_sweep
 from .shipped_sweeps import sweep_names as sweep_names
 from .shipped_sweeps import sweep_path as sweep_path
+from .spare import MOST_SPARES as MOST_SPARES
+from .spare import Odd as Odd
+from .spare import spared as spared
 from .sweep import AGAIN as AGAIN
 from .sweep import Skipped as Skipped
 from .sweep import Sweep as Sweep

@@ -44,6 +44,7 @@ from workloads.experiments.experiment import (
     unwritable,
     write_cell,
 )
+from workloads.experiments.spare import Odd, Spares
 from workloads.files import Held, locked, remove
 from workloads.runs import OnProgress, Progress
 
@@ -115,6 +116,8 @@ def run_experiment(
     on_progress: OnProgress | None = None,
     watch: Watch = lambda block, arm, progress: None,
     notify: Callable[[str], None] = lambda sentence: None,
+    odd: Odd = lambda cell: "",
+    spares: int = 0,
 ) -> Experiment:
     """Run what is still missing of an experiment and return it.
 
@@ -124,6 +127,8 @@ def run_experiment(
     for the manifests' `conduct.way`.
     again : finished cells for which it is true are set aside and run again. So are those of a block
     that was begun on another machine and not finished there.
+    odd, spares : a finished cell for which `odd` gives a reason is run again at once, at most
+    `spares` times (workloads.experiments.spare); on_cell gets "again" for it.
     notify : called with a sentence for the user.
     on_progress : called with the progress of every cell; watch : the same with block and arm.
     Raises RunError where `folder` holds another experiment or another command runs it, PlanError
@@ -149,6 +154,8 @@ def run_experiment(
             if again(cell):
                 set_aside(folder, cell)
                 del experiment.cells[key]
+        spare = Spares(odd, spares)
+        _judged_late(experiment, spare, notify)
         if others := only_ours(
             experiment, jobs=jobs, cpus=len(confined or parted[0]), started_by=started_by
         ):
@@ -158,9 +165,13 @@ def run_experiment(
                 f"are in {folder / EARLIER}."
             )
         if jobs > 1:
-            _SideBySide(experiment, parted, how, databases, on_cell, report_progress, notify).run()
+            _SideBySide(
+                experiment, parted, how, databases, on_cell, report_progress, notify, spare
+            ).run()
             return experiment
-        for block, arm in experiment.left():
+        todo = experiment.left()
+        while todo:
+            block, arm = todo[0]
             on_cell(experiment, block, arm, "running")
             progressed = functools.partial(report_progress, block, arm)
             cell = run_cell(
@@ -168,8 +179,20 @@ def run_experiment(
                 on_progress=progressed, notify=notify,
             )  # fmt: skip
             experiment.cells[block, arm] = cell
-            on_cell(experiment, block, arm, cell.state)
+            if why := spare.again(experiment, cell):
+                notify(why)
+            else:
+                todo.pop(0)
+            on_cell(experiment, block, arm, "again" if why else cell.state)
     return experiment
+
+
+def _judged_late(experiment: Experiment, spare: Spares, notify: Callable[[str], None]) -> None:
+    """Judge the cells of the last block that was begun: a command that was killed may not have."""
+    last = max((block for block, _ in experiment.cells), default=0)
+    for cell in [cell for cell in experiment.cells.values() if cell.again or cell.block == last]:
+        if why := spare.again(experiment, cell):
+            notify(why)
 
 
 def _no_cpus_of_their_own(design: Design) -> None:
@@ -197,8 +220,9 @@ class _SideBySide:
         on_cell: OnCell,
         on_progress: Watch,
         notify: Callable[[str], None],
+        spare: Spares,
     ) -> None:
-        self.notify = notify
+        self.notify, self.spare, self.todo = notify, spare, experiment.left()
         self.experiment, self.slots, self.how = experiment, parted, how
         self.databases, self.on_cell, self.on_progress = databases, on_cell, on_progress
         self.free = list(range(len(parted)))
@@ -206,15 +230,14 @@ class _SideBySide:
 
     def run(self) -> None:
         """Run cells until none is left. Raises as `run_cell` does; no process outlives it."""
-        todo = self.experiment.left()
         before = os.sched_getaffinity(0)
         if left_over := spare(self.slots):
             os.sched_setaffinity(0, left_over)
         try:
             with selectors.DefaultSelector() as selector:
-                while todo or self.running:
-                    while todo and self.free:
-                        job = self._start(*todo.pop(0))
+                while self.todo or self.running:
+                    while self.todo and self.free:
+                        job = self._start(*self.todo.pop(0))
                         selector.register(job, selectors.EVENT_READ, job)
                     for key, _ in selector.select(timeout=1.0):
                         job = key.data
@@ -253,4 +276,7 @@ class _SideBySide:
         cell = job.outcome()
         self.free.append(self.running.pop(job))
         self.experiment.cells[job.block, job.arm] = cell
-        self.on_cell(self.experiment, job.block, job.arm, cell.state)
+        if why := self.spare.again(self.experiment, cell):
+            self.notify(why)
+            self.todo.insert(0, (job.block, job.arm))
+        self.on_cell(self.experiment, job.block, job.arm, "again" if why else cell.state)

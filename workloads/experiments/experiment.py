@@ -117,6 +117,8 @@ def block_seed(seed: int, block: int) -> int:
 class Cell:
     """One arm in one block: its state, the reason where it has no result, its folder, and the time
     it took with all its processes, loading and checks (0 where that was not kept).
+
+    again : why it is to be run again, "" where it is not (workloads.experiments.spare).
     """
 
     block: int
@@ -125,6 +127,7 @@ class Cell:
     reason: str
     folder: Path | None
     took_s: float = 0.0
+    again: str = ""
 
     def read(self) -> Run:
         """The cell's run. Raises RunError."""
@@ -298,7 +301,7 @@ def write_cell(folder: Path, cell: Cell) -> None:
         "words": cell.reason,
         "run": cell.folder.name if cell.folder else "",
         "took_s": round(cell.took_s, 3),
-    }
+    } | ({"again": cell.again} if cell.again else {})
     try:
         write_json(path, data)
     except OSError as error:
@@ -352,6 +355,7 @@ class _Kept(msgspec.Struct, frozen=True, rename={"reason": "words"}):
     reason: str
     run: str
     took_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0
+    again: str = ""
 
 
 class _Asked(msgspec.Struct, frozen=True):
@@ -490,7 +494,24 @@ def _cell(folder: Path, kept: _Kept, path: Path) -> Cell:
             "Remove it, and its cell is run again."
         )
     run = inside(folder, kept.run) if kept.run else None
-    return Cell(kept.block, kept.arm, kept.state, kept.reason, run, kept.took_s)
+    return Cell(kept.block, kept.arm, kept.state, kept.reason, run, kept.took_s, kept.again)
+
+
+def read_earlier(path: Path) -> Cell | None:
+    """A cell that was set aside, by its file in the folder `earlier`; its run lies beside it.
+
+    None where the file is gone. Raises RunError where it is no file of ours.
+    """
+    try:
+        kept: _Kept = read_versioned(path, _Kept, "Remove it.")
+    except FileNotFoundError:
+        return None
+    stem = path.name.removesuffix(STATE_OF_A_CELL)
+    if not _is_run_of(stem, kept.block, kept.arm):
+        raise RunError(f"{path}: has the name of another cell than its own. Remove it.")
+    run = inside(path.parent, stem)
+    there = run if run.is_dir() else None
+    return Cell(kept.block, kept.arm, kept.state, kept.reason, there, kept.took_s, kept.again)
 
 
 def _is_run_of(name: str, block: int, arm: str) -> bool:
