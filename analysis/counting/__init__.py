@@ -25,6 +25,7 @@ __all__ = [
     "Tally",
     "Waits",
     "Wal",
+    "WalTrack",
     "arrivals_of",
     "asked_for",
     "by_kind",
@@ -57,6 +58,7 @@ __all__ = [
     "throughput",
     "timeline",
     "to_vary",
+    "wal_track",
     "whole_in_order",
     "write_csv",
 ]

@@ -48,7 +48,9 @@ from .tally import Count as Count
 from .tally import Tally as Tally
 from .tally import count as count
 from .tally import ends_ns as ends_ns
+from .timelines import WalTrack as WalTrack
 from .timelines import checkpoints as checkpoints
 from .timelines import timeline as timeline
+from .timelines import wal_track as wal_track
 from .wal_growth import Wal as Wal
 from .wal_growth import mebibytes as mebibytes

@@ -92,3 +92,8 @@ from .run_names import in_reports as in_reports
 from .values import Literal as Literal
 from .values import Unordered as Unordered
 from .values import show as show
+from .wal_track import MOST_LOOKS as MOST_LOOKS
+from .wal_track import WAL_LOOK as WAL_LOOK
+from .wal_track import WAL_TRACK as WAL_TRACK
+from .wal_track import read_wal_track as read_wal_track
+from .wal_track import write_wal_track as write_wal_track

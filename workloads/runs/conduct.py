@@ -508,6 +508,7 @@ class _Making:
             self.window = (start, measure, min(max(time.monotonic_ns(), measure), stop))
         self.hung, self.foreign = follower.hung, follower.foreign
         self.wal, self.pressure = follower.wal, follower.pressure
+        rec.write_wal_track(self.folder, self.wal.track())
         numbers[control_block.STATE] = control_block.STOP
         self._at("ending")
         # A second Ctrl-C must not leave processes behind: `run` reaps in any case.

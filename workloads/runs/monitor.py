@@ -102,7 +102,7 @@ class Follower:
                 self.wal.begin()
             for tail in tails:
                 tail.read()
-            self.wal.look()
+            self.wal.look(now)
             if now - shown_ns >= POLL_S * 0.9e9:
                 shown_ns = now
                 committed, conflicts, failed = self._sums(tails)
@@ -129,7 +129,7 @@ class Follower:
             rec.keep_last_seen(self.folder, now)
             # A last look at the log before the workers close it, which removes it.
             edge = measure if meter is None else stop - LAST_NS if now < stop - LAST_NS else stop
-            time.sleep(max(min(POLL_S, (edge - now) / 1e9), 0))
+            self._sleep(min(now + int(POLL_S * 1e9), edge))
         end = min(max(time.monotonic_ns(), measure), stop)
         if self.ended == "transactions":
             # The last commit ends it, not the moment at which somebody looked.
@@ -137,7 +137,7 @@ class Follower:
                 tail.read()
             working = [t for t in tails if self.places[t.worker][0] != "checkpointer"]
             end = min(max(max(tail.last_end_ns for tail in working) + 1, measure), stop)
-        self.wal.look()
+        self.wal.look(time.monotonic_ns())
         if stalls is not None:
             self.pressure = stalls.read()
         if meter is not None:
@@ -145,6 +145,13 @@ class Follower:
                 child.process.poll()  # whoever has ended is reaped, and so accounted for
             self.foreign = meter.read()
         return start, measure, end
+
+    def _sleep(self, until_ns: int) -> None:
+        """Look at the log meanwhile: a checkpoint may last some ms, and come back within 100."""
+        while (left := until_ns - time.monotonic_ns()) > 0:
+            time.sleep(min(left, self.wal.every_ns) / 1e9)
+            if left > self.wal.every_ns:
+                self.wal.look(time.monotonic_ns())
 
     def _sums(self, tails: list[Tail]) -> tuple[int, int, int]:
         counts = sum(

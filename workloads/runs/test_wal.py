@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from workloads.runs.wal import HEADER, WalWatch, first_salt
+from workloads.records import MOST_LOOKS
+from workloads.runs.wal import HEADER, WalWatch, first_salt, told_by_index
 
 
 class Database:
@@ -162,3 +163,35 @@ def test_watching_takes_no_lock_from_whoever_writes(database: Database) -> None:
         database.two.execute("BEGIN IMMEDIATE")
     database.one.execute("COMMIT")
     assert database.two.execute("SELECT count(*) FROM t").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("how", ["PASSIVE", "TRUNCATE"])
+def test_the_index_tells_how_many_pages_the_log_holds_and_how_many_were_copied(
+    database: Database, how: str
+) -> None:
+    looks = iter(range(1_000_000_000, 100_000_000_000, 1_000_000_000))
+    database.write(database.one, 20)
+    database.watch.look(next(looks))
+    checkpoint(database.two, how)
+    database.watch.look(next(looks))
+    database.write(database.one)
+    database.watch.look(next(looks))
+    (before, after, again) = database.watch.track()
+    assert before["frames"] > 5 and before["copied"] == 0
+    assert after["copied"] == after["frames"] == (before["frames"] if how == "PASSIVE" else 0)
+    assert 0 < again["frames"] < before["frames"] and again["copied"] == 0
+    assert again["restarts"] == 1 and before["bytes"] > 5 * 4096
+
+
+def test_a_long_run_keeps_no_more_looks_than_it_may(database: Database) -> None:
+    database.write(database.one)
+    for n in range(3 * MOST_LOOKS):
+        database.watch.look(10**9 + n * 20_000_000)
+    at = database.watch.track()["at_ns"]
+    assert MOST_LOOKS / 4 < len(at) <= MOST_LOOKS
+    assert at[-1] > 10**9 + (3 * MOST_LOOKS - 10) * 20_000_000
+    assert (at[1:] > at[:-1]).all()
+
+
+def test_an_index_that_is_none_tells_nothing() -> None:
+    assert told_by_index(b"x" * 100) == told_by_index(b"\0" * 40) == (-1, -1)
