@@ -173,7 +173,7 @@ def test_tables_tell_it_for_each_arm(tmp_path: Path) -> None:
 
 def real(tmp_path: Path, **plan: Any) -> Run:
     given = {"scenario": "counter", "database": "sqlite", "writers": 1, "duration_s": 1.0,
-             "warmup_s": 0.1, "params": {"rows": 500, "record_bytes": 2000},
+             "warmup_s": 0.1, "synchronous": "off", "params": {"rows": 500, "record_bytes": 2000},
              "wal_autocheckpoint": 20} | plan  # fmt: skip
     return run(make_plan(**given), tmp_path)
 

@@ -314,9 +314,10 @@ def command(monkeypatch, capsys, *argv):
 
 def test_a_real_search_keeps_its_runs_its_curve_and_its_answer(tmp_path, monkeypatch, capsys):
     folder = tmp_path / "found"
+    # Some thousand a second, so that also on a busy machine enough are due to tell of them.
     argv = (
         "--slo", "p50 < 40ms", "--scenario", "counter", "--database", "null", "--writers", 1,
-        "--think-us", 2000, "--think", "sleep", "--duration", 0.2, "--warmup", 0, "--repeats", 1,
+        "--think-us", 200, "--think", "sleep", "--duration", 0.3, "--warmup", 0, "--repeats", 1,
         "--step", 2, "--longest", 1, "--foreign-limit", 1,
     )  # fmt: skip
     status, out, err = command(monkeypatch, capsys, *argv, "--into", folder)

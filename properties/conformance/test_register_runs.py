@@ -43,7 +43,9 @@ def ran(engine: str, mode: str, folder: Path, seed: int, **params: Any) -> Run:
         read_begin="deferred",
         writers=3,
         readers=1,
-        duration_s=0.4,
+        # Counted, not timed: how many there are in a time, and of which kinds, is chance.
+        transactions=150,
+        duration_s=60,
         warmup_s=0,
         seed=seed,
     )
@@ -91,8 +93,9 @@ def test_a_broken_engine_s_run_is_caught_by_name(engine: str, seed: int, tmp_pat
     mode, params, names = BROKEN[engine]
     if why := find_engine(engine).missing():
         pytest.skip(why)
-    # Asleep inside the transaction, so that they overlap also where a binding keeps the GIL.
-    shape = {"rows": 4, "operations": 4, "think_us": 100, "think": "sleep"}
+    # Asleep inside the transaction, so that they overlap however busy the machine is, and also
+    # where a binding keeps the GIL.
+    shape = {"rows": 4, "operations": 4, "think_us": 1000, "think": "sleep"}
     made = ran(engine, mode, tmp_path, seed, **shape, **params)
     verdict = check(load(made.folder / HISTORY_FILE))
     assert names & set(verdict.anomalies), list(verdict.anomalies)

@@ -104,7 +104,8 @@ def test_concurrent_writers_and_libsql_readers_share_one_libsql_database(tmp_pat
         readers=2,
         read_engine="libsql",
         params={"rows": 200},
-        **SHORT,
+        transactions=50,
+        **LIMIT,
     )
     made = run(plan, tmp_path)
     assert made.manifest.ok, why(made)
@@ -144,11 +145,19 @@ def test_the_same_seed_draws_the_same_transactions(tmp_path):
 
 def test_an_open_loop_counts_latency_from_the_intended_start(tmp_path):
     plan = make_plan(
-        scenario="counter", database="sqlite", writers=2, rate=400, duration_s=1, warmup_s=0
+        scenario="counter",
+        database="sqlite",
+        writers=2,
+        rate=400,
+        transactions=100,
+        duration_s=60,
+        synchronous="off",
     )
     made = run(plan, tmp_path)
     rows = np.concatenate([w.attempts for w in made.workers])
-    assert 200 < len(rows) < 600  # Poisson with mean 400: these bounds are ten deviations away
+    # Poisson with mean 400 a second: these bounds are over five deviations away.
+    drawn_s = [np.ptp(w.attempts["intended_ns"]) / 1e9 for w in made.workers]
+    assert all(0.2 < seconds < 1 for seconds in drawn_s), drawn_s
     firsts = rows[rows["attempt"] == 1]
     assert (firsts["intended_ns"] <= firsts["start_ns"]).all()
     assert (firsts["intended_ns"] < firsts["start_ns"]).any()
@@ -307,6 +316,10 @@ def started(*argv, **options):
     )
 
 
+def has_committed(rows):
+    return (np.load(rows, mmap_mode="r")["outcome"] == rec.COMMITTED).any()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_keeps_everything_and_leaves_no_process(tmp_path, number):
     argv = ["--scenario", "counter", "--database", "sqlite", "--duration", "100"]
@@ -314,8 +327,10 @@ def test_an_interrupted_run_keeps_everything_and_leaves_no_process(tmp_path, num
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("measuring"):
-                process.send_signal(number)
                 break
+        while not any(map(has_committed, tmp_path.glob("*/worker-*.npy"))):
+            assert process.poll() is None
+        process.send_signal(number)
         process.communicate(timeout=60)
         assert process.wait(60) == 130
     (folder,) = tmp_path.iterdir()

@@ -57,14 +57,16 @@ def ran(tmp_path, *argv, small=None, size=0):
     return Done(on_a_small_disk(size, folder, kept, command), kept if small == "runs" else runs)
 
 
+# Counted, not timed: how much they write in a time is chance. It is 5 MB, each writer half.
 GROWING = ["--scenario", "ingest", "--record-bytes", "4000", "--rows", "10", "--writers", "2"]
+GROWING += ["--transactions", "600", "--duration", "60", "--warmup", "0"]
 
 
 @pytest.mark.parametrize("engine", ["libsql", "sqlite", "sqlite-concurrent", "turso"])
 def test_a_disk_that_fills_under_the_database_is_said_first(tmp_path, engine, cwkit):
     if why := find_engine(engine).missing():
         pytest.skip(why)
-    argv = [*GROWING, "--database", engine, "--duration", "1", "--warmup", "0"]
+    argv = [*GROWING, "--database", engine]
     done = ran(tmp_path, *argv, small="databases", size=3 * MIB)
     assert done.process.returncode == 1, done.why
     assert done.first.startswith("NOT WELL "), done.why
@@ -82,7 +84,7 @@ def test_a_disk_that_fills_under_the_database_is_said_first(tmp_path, engine, cw
 
 
 def test_the_same_run_on_a_disk_with_room_is_well(tmp_path):
-    argv = [*GROWING, "--database", "sqlite", "--duration", "1", "--warmup", "0"]
+    argv = [*GROWING, "--database", "sqlite"]
     done = ran(tmp_path, *argv)
     assert done.process.returncode == 0, done.why
     assert done.first.startswith("Run "), done.why
@@ -103,7 +105,7 @@ FULL_ENGINE = """
 @pytest.mark.parametrize(("module", "base"), [("sqlite", "Sqlite"), ("libsql", "Libsql")])
 def test_a_database_that_may_not_grow_is_said_first(tmp_path, module, base):
     path = written(tmp_path / "engine.py", FULL_ENGINE.format(module=module, base=base))
-    argv = [*GROWING, "--database", f"{path}:Small", "--transactions", "300"]
+    argv = [*GROWING, "--database", f"{path}:Small"]
     done = ran(tmp_path, *argv)
     assert done.process.returncode == 1, done.why
     assert done.first.endswith(
