@@ -26,8 +26,10 @@ report: ready ## run the experiments and write REPORT.md, about 6 minutes
 	@$(venv)/python -m analysis.cli report
 
 # One more process than cores: many tests wait, for a hang to be seen or a run to end.
+# With the bytecode kept whatever the shell says: hundreds of processes import the kit, and each
+# would compile it anew.
 test: lint ## lint, then all tests on all cores
-	@$(venv)/python -m pytest --dist worksteal \
+	@env -u PYTHONDONTWRITEBYTECODE $(venv)/python -m pytest --dist worksteal \
 		-n $$($(venv)/python -c 'import os; print(len(os.sched_getaffinity(0)) + 1)') $(PYTEST)
 
 lint: ready ## ruff and mypy

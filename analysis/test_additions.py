@@ -38,7 +38,7 @@ class House:
 
     def __init__(self, root: Path) -> None:
         self.root, self.touched, self.tests = root, set[str](), dict[str, str]()
-        skip = shutil.ignore_patterns("__pycache__", "*.pyc", ".hypothesis")
+        skip = shutil.ignore_patterns(".hypothesis")
         for name in (*COPIED, "README.md", "REPORT.md", "CHANGELOG.md"):
             if (ROOT / name).is_dir():
                 shutil.copytree(ROOT / name, root / name, ignore=skip)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -297,15 +298,22 @@ def test_a_report_tells_a_sweep_that_lies_beside_it_or_that_the_user_names(
     assert "## Sweep" not in text and "Name it:" in text
 
 
-@pytest.mark.parametrize("name", ["../../precious/letter", "a/b", "..", "", "a\nb", "x" * 300])
+@pytest.mark.parametrize(
+    "names",
+    [["../../precious/letter", "a/b", ".."], ["", "a\nb", "x" * 300]],
+    ids=["paths", "others"],
+)
 def test_a_report_writes_no_file_by_a_name_that_leaves(
-    home: Path, report: Path, capsys: pytest.CaptureFixture[str], name: str
+    home: Path, report: Path, capsys: pytest.CaptureFixture[str], names: list[str]
 ) -> None:
-    change(report / "writers" / "experiment.json", experiment=name)
+    for experiment, name in zip(("writers", "think", "skew"), names, strict=True):
+        change(report / experiment / "experiment.json", experiment=name)
     before = snapshot(home / "precious")
     assert run_cwkit(capsys, WRITE)[0] == 0
     text = (home / "R.md").read_text(encoding="utf-8")
-    assert "is no name" in text and "headline" in text  # the others are told
+    for experiment in ("writers", "think", "skew"):
+        assert re.search(rf"{experiment}/experiment\.json: .* is no name", text), experiment
+    assert "headline" in text  # the others are told
     assert snapshot(home / "precious") == before
 
 

@@ -42,7 +42,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tree with one line more, in the plan."""
     folder = tmp_path_factory.mktemp("tree")
     for room in ("workloads", "properties", "analysis"):
-        leave = shutil.ignore_patterns("__pycache__", "published")
+        leave = shutil.ignore_patterns("published")
         shutil.copytree(ROOT / room, folder / room, ignore=leave)
     plan = folder / "workloads" / "records" / "manifest.py"
     text = plan.read_text(encoding="utf-8")

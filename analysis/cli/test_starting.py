@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +27,27 @@ HEAVY = (
 """Packages that no list and no help needs."""
 
 ASKED = """
-import json, sys
+import json, os, sys
 from analysis.cli import main
-sys.argv = ["cwkit", *json.loads(sys.argv[1])]
-try:
-    main()
-finally:
-    print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+for argv in json.loads(sys.argv[1]):
+    if not (child := os.fork()):
+        sys.argv = ["cwkit", *argv]
+        try:
+            main()
+        finally:
+            print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+    if os.waitpid(child, 0)[1]:
+        sys.exit(f"{argv} failed")
 """
 
 
-def loaded(*argv: str) -> set[str]:
-    """The modules in a process of its own after this command."""
-    line = [sys.executable, "-c", ASKED, json.dumps(argv)]
+def loaded(*commands: Sequence[str]) -> list[set[str]]:
+    """The modules after each command: in a process of its own, forked before any has begun."""
+    line = [sys.executable, "-c", ASKED, json.dumps(commands)]
     done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=120)
-    return set(json.loads(done.stderr.splitlines()[-1]))
+    found = [set(json.loads(line)) for line in done.stderr.splitlines()]
+    assert len(found) == len(commands)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -53,20 +60,26 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_help_loads_no_command() -> None:
-    found = loaded("--help")
+    (found,) = loaded(["--help"])
     assert not sorted(found & {*HEAVY, "numpy", "pydantic", "rich"})
     modules = {f"analysis.cli.{line.function.partition(':')[0]}" for line in COMMANDS.values()}
     assert not sorted(found & modules)
 
 
 def test_the_list_loads_no_numbers(runs: Path) -> None:
-    found = loaded("list", "--runs", str(runs))
+    (found,) = loaded(["list", "--runs", str(runs)])
     assert not sorted(found & {*HEAVY, "numpy"})
 
 
+@pytest.fixture(scope="module")
+def helps() -> dict[str, set[str]]:
+    """The modules after the help of each command."""
+    return dict(zip(COMMANDS, loaded(*([name, "--help"] for name in COMMANDS)), strict=True))
+
+
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_of_a_command_loads_no_numbers(command: str) -> None:
-    found = loaded(command, "--help")
+def test_the_help_of_a_command_loads_no_numbers(command: str, helps: dict[str, set[str]]) -> None:
+    found = helps[command]
     assert not sorted(found & {*HEAVY, "numpy", "psutil"})
     # The options of a plan are made from its model; no other help needs one of ours.
     models = {"workloads.records.manifest", "workloads.scenarios.shape"}
@@ -75,10 +88,11 @@ def test_the_help_of_a_command_loads_no_numbers(command: str) -> None:
 
 def test_a_run_is_shown_and_a_history_judged_without_what_draws_and_reports(runs: Path) -> None:
     heavy = {*HEAVY, "scipy.stats"} - {"scipy"}
-    assert not sorted(loaded("show", str(runs / "one")) & {*heavy, "analysis.report.report"})
     history = runs / "h.jsonl"
     history.write_text('{"type": "invoke", "process": 0, "f": "txn", "value": [["append", 1, 1]]}')
-    assert not sorted(loaded("check", str(history)) & heavy)
+    shown, judged = loaded(["show", str(runs / "one")], ["check", str(history)])
+    assert not sorted(shown & {*heavy, "analysis.report.report"})
+    assert not sorted(judged & heavy)
 
 
 def test_every_line_of_the_table_is_a_command() -> None:

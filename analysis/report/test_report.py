@@ -21,14 +21,26 @@ def runs(tmp_path_factory):
     return made_report_folder(tmp_path_factory.mktemp("made") / "runs")
 
 
-def report(folder, place):
-    write_report(folder, place / "REPORT.md", place / "figures")
+@pytest.fixture(scope="module")
+def told(runs, tmp_path_factory):
+    """A folder with the report of the runs, for tests that only read it."""
+    place = tmp_path_factory.mktemp("told")
+    report(runs, place)
+    return place
+
+
+def text_of(place):
     return whole_report(place / "REPORT.md", place / "figures")
 
 
-def test_the_same_runs_give_the_same_bytes_of_report_and_charts(runs, tmp_path):
-    first, second = tmp_path / "a", tmp_path / "b"
-    assert report(runs, first) == report(runs, second)
+def report(folder, place):
+    write_report(folder, place / "REPORT.md", place / "figures")
+    return text_of(place)
+
+
+def test_the_same_runs_give_the_same_bytes_of_report_and_charts(runs, told, tmp_path):
+    first, second = told, tmp_path / "b"
+    assert text_of(first) == report(runs, second)
     charts = sorted(path.name for path in (first / "figures").iterdir())
     assert len(charts) >= 4
     for name in charts:
@@ -58,21 +70,22 @@ def test_the_headline_is_looked_for_once_and_every_sweep_judged_once(runs, tmp_p
     assert sorted(calls) == sorted([("headline_pair", ""), ("judged", "headline"), *fitted])
 
 
-def test_the_report_names_no_place_of_the_machine(runs, tmp_path):
-    text = report(runs, tmp_path)
-    assert str(tmp_path) not in text
+def test_the_report_names_no_place_of_the_machine(runs, told):
+    text = text_of(told)
+    assert str(told) not in text
     assert str(runs) not in text
 
 
 @pytest.mark.parametrize("name", ["rep", "report", "run", "a"])
-def test_a_folder_whose_name_is_in_a_word_changes_no_word(runs, tmp_path, monkeypatch, name):
+def test_a_folder_whose_name_is_in_a_word_changes_no_word(runs, told, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(runs, name)
-    assert report(Path(name), tmp_path / "out") == report(runs, tmp_path / "other")
+    other = text_of(told)
+    assert report(Path(name), tmp_path / "out") == other
 
 
-def test_every_table_is_as_wide_as_its_heading_and_nothing_is_left_unsaid(runs, tmp_path):
-    text = report(runs, tmp_path)
+def test_every_table_is_as_wide_as_its_heading_and_nothing_is_left_unsaid(told):
+    text = text_of(told)
     width = None
     for line in text.splitlines():
         columns = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else None
@@ -81,10 +94,9 @@ def test_every_table_is_as_wide_as_its_heading_and_nothing_is_left_unsaid(runs, 
     assert not re.search(r"\bnan\b|\bNone\b|\binf\b|\{\{|\}\}", text)
 
 
-def test_every_chart_that_the_report_shows_is_there(runs, tmp_path):
-    report(runs, tmp_path)
+def test_every_chart_that_the_report_shows_is_there(told):
     seen = 0
-    for page in (tmp_path / "REPORT.md", *(tmp_path / "figures").glob("*.md")):
+    for page in (told / "REPORT.md", *(told / "figures").glob("*.md")):
         shown = re.findall(r"!\[.*?\]\((.*?)\)", page.read_text(encoding="utf-8"))
         assert all((page.parent / src).is_file() for src in shown)
         seen += len(shown)
