@@ -9,11 +9,13 @@ With --json it prints one document:
      "comparisons": [{
         "a": ..., "b": ...,           the sides as they were named
         "kind": "arms" | "runs",
-        "measure": "throughput" | "abort-rate" | "p50" | "p99" | "cpu",
+        "measure": "throughput" | "abort-rate" | "first-tries" | "p50" | "p99" | "cpu",
         "role": "writer" | "reader",
         "blocks": 10,                 pairs of runs that were compared
-        "ratio", "low", "high": B / A, the median over blocks and its 95 % interval,
-        "p", "p_holm": ...,           of "test", alone and in the family
+        "ratio", "low", "high": B / A, the Hodges-Lehmann estimate over blocks, and its interval,
+        "p", "p_family": ...,         of "test", alone, and in the family (Westfall and Young)
+        "p_holm": ...,                the same as "p_family", by the name it had when it was Holm's
+        "smallest": 0.04,             the smallest effect that could have been claimed (1.04)
         "family": 1,                  how many ratios were looked at in this call, all arms and
                                       measures together
         "band": 0.03,                 greatest deviation inside the A/A interval
@@ -26,7 +28,8 @@ With --json it prints one document:
         "dropped": [...], "notes": [...], "broken": [...],
         "refused": {"a": {"busy": 12}, "b": {...}}}],  attempts by kind of conflict
      "gates": [{"condition", "a", "b", "outcome": "passed" | "failed" | "cannot be decided",
-                "p_holm": ...,        of the ratio against the limit, in the family of all gates
+                "p_family": ...,      of the ratio against the limit, in the family of all gates
+                "p_holm": ...,        the same
                 "sentence"}],
      "notes": [...]}
 
@@ -35,6 +38,7 @@ A number that is not known is null; a ratio to nothing is "infinite".
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,7 +48,7 @@ from rich.table import Table
 from analysis import compare, counting, statistics
 from analysis.cli import terminal
 from analysis.cli.options import RUNS, RunsOption, command_line
-from analysis.wording import listed, number, percent, times, whole
+from analysis.wording import number, percent, whole
 from workloads import records
 from workloads.errors import PlanError
 from workloads.files import FORMAT_VERSION, json_text
@@ -65,7 +69,10 @@ def compare_command(
     ] = None,
     sweep: Annotated[str, typer.Option(help="the folder that A and B are arms of")] = "",
     measure: Annotated[
-        str, typer.Option(help="throughput, abort-rate, p50, p99 or cpu")
+        str,
+        typer.Option(
+            help="throughput, abort-rate, first-tries (their abort rate), p50, p99 or cpu"
+        ),
     ] = "throughput",
     role: Annotated[
         str, typer.Option(help="writer or reader (default: writer where there are any)")
@@ -81,7 +88,7 @@ def compare_command(
         list[str] | None,
         typer.Option(
             help='"throughput < 0.95": status 1 where all of the interval of B / A is below and p '
-            "against the limit holds after Holm for all gates of the call (each condition with "
+            "against the limit holds in the family of all gates of the call (each condition with "
             "each arm), or where B failed and A did not; may be repeated"
         ),
     ] = None,
@@ -193,7 +200,7 @@ def _table(found: list[Comparison]) -> Table:
     one = found[0]
     several = len({each.a for each in found}) > 1
     table = Table(box=None, pad_edge=False)
-    heads = ["B", *(["A"] if several else []), f"{one.measure} B / A", "blocks", "p (Holm)"]
+    heads = ["B", *(["A"] if several else []), f"{one.measure} B / A", "blocks", "p in family"]
     for heading in (*heads, "verdict"):
         table.add_column(heading, overflow="fold", no_wrap=heading.endswith("B / A"))
     if not several:
@@ -204,7 +211,7 @@ def _table(found: list[Comparison]) -> Table:
             *([each.a] if several else []),
             _in_short(each),
             f"{each.ratio.blocks}{' †' if each.slumped else ''}",
-            number(each.p_holm),
+            number(each.p_family),
             each.verdict,
         )
     return table
@@ -225,17 +232,12 @@ def _statistics(found: list[Comparison]) -> list[str]:
     if not arms:
         return []
     family = arms[0].family
-    tests = dict.fromkeys(one.test for one in arms if not one.control) or [arms[0].test]
     text = (
-        f"Medians over blocks, 95 % bootstrap intervals; p by a {listed(list(tests))}, "
-        f"adjusted by Holm for a family of {family}."
+        f"Hodges-Lehmann estimates over blocks; 95 % intervals and p by the {arms[0].test}, p in a "
+        f"family of {family} by flipping signs of whole blocks (Westfall and Young)."
     )
-    if statistics.PAIRED_T in tests:
-        blocks = times(statistics.blocks_needed(family), "block")
-        text += (
-            " It takes the logarithms for normal; a test that does not needs "
-            f"{blocks} to reach {statistics.LEVEL:g} in this family."
-        )
+    if least := [one.smallest for one in arms if not math.isnan(one.smallest)]:
+        text += f" Effects that could have been claimed: from {_least(least)} on."
     bands = {one.band for one in arms if one.band == one.band}
     if bands:
         where = "" if all(one.band == one.band for one in arms) else " where there is a control"
@@ -243,6 +245,11 @@ def _statistics(found: list[Comparison]) -> list[str]:
     else:
         text += " Without an A/A control: nothing here says how much one arm differs from itself."
     return [text]
+
+
+def _least(smallest: list[float]) -> str:
+    ends = dict.fromkeys(percent(end) for end in (min(smallest), max(smallest)))
+    return f"{' to '.join(ends)}{', by comparison' if len(ends) > 1 else ''}"
 
 
 def _kinds(found: list[Comparison]) -> list[str]:

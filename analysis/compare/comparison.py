@@ -1,16 +1,16 @@
 """A against B: a ratio with its interval, what it may be claimed to show, and what it may not.
 
 Three things stand between a ratio and a claim: its interval over blocks must exclude 1, its p-value
-must hold against all the others that were looked at in the same call (Holm), and it must be
-greater than what the same arm, run twice, differs by (the A/A band).
+must hold beside all the others that were looked at in the same call, and it must be greater than
+what the same arm, run twice, differs by (the A/A band).
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -39,13 +39,12 @@ from analysis.statistics import (
     FEWEST_BLOCKS,
     LEVEL,
     PERCENTILES,
-    SIGN_FLIP,
+    SIGNED_RANK,
     Ratio,
     family_p,
-    holm,
     ratio_over_blocks,
     seed_of,
-    sign_flip_p,
+    signed_rank_p,
 )
 
 
@@ -57,23 +56,25 @@ def _percentile(name: str) -> Callable[[Tally], float]:
 MEASURES: dict[str, Callable[[Tally], float]] = {
     "throughput": lambda tally: tally.per_s,
     "abort-rate": lambda tally: tally.abort_rate[1],
+    "first-tries": lambda tally: tally.first_refused(),
     "p50": _percentile("p50"),
     "p99": _percentile("p99"),
     "cpu": lambda tally: tally.cpu_us,
 }
-"""Measures that may be compared: commits a second, share of refused attempts, latency from the
-intended start (ns; infinite where it lies among those that were never served), CPU us a commit. The
-value is nan where a run has too few samples for it."""
+"""Measures that may be compared: commits a second, share of refused attempts and of refused first
+tries, latency from the intended start (ns; infinite where it lies among those that were never
+served), CPU us a commit. The value is nan where a run has too few samples for it."""
 
 TEXTS: dict[str, Callable[[float], str]] = {
     "throughput": lambda value: f"{wording.number(value)} tx/s",
     "abort-rate": wording.percent,
+    "first-tries": wording.percent,
     "p50": wording.duration,
     "p99": wording.duration,
     "cpu": lambda value: f"{wording.number(value)} µs of CPU time a transaction",
 }
 
-CLAIMED, NONE, BAND, HOLM, CONTROL, UNKNOWN, NOT_COMPARABLE = (
+CLAIMED, NONE, BAND, CHANCE, CONTROL, UNKNOWN, NOT_COMPARABLE = (
     "claimed",
     "no difference seen",
     "within the A/A band",
@@ -89,10 +90,16 @@ CLAIMED, NONE, BAND, HOLM, CONTROL, UNKNOWN, NOT_COMPARABLE = (
 class Comparison:
     """B against A by one measure.
 
-    ratio     : B / A, the median over blocks with its 95 % interval, and why blocks are missing.
+    ratio     : B / A, the Hodges-Lehmann estimate over blocks with its 95 % interval, and why
+        blocks are missing.
     values    : block -> (A's value, B's value), as compared, in the measure's unit.
     variables : factor that differs -> (A's value, B's). kind: "arms" or "runs".
-    p, p_holm : of `test`, alone and in its family; nan for single runs.
+    p, p_family : of `test`, alone, and in its family (Westfall and Young); nan for single runs.
+        The interval excludes 1 exactly where p is at most 0.05, and p_family is never less than p.
+    smallest  : the smallest effect that these blocks could have claimed, as `deviation` (0.05 for
+        1.05): outside their interval's half-width, the family's demand and the A/A band; nan where
+        nothing can be claimed.
+    pool      : what its blocks are of: comparisons with the same pool share their blocks.
     band      : the greatest relative deviation inside the A/A interval of the experiments, nan
         where they have no A/A control. family: how many ratios were looked at in the same call.
     kinds     : A's and B's attempts refused in the blocks compared, by kind of conflict.
@@ -109,10 +116,11 @@ class Comparison:
     values: Mapping[int, tuple[float, float]]
     variables: Mapping[str, tuple[Any, Any]]
     p: float = math.nan
-    p_holm: float = math.nan
+    p_family: float = math.nan
+    smallest: float = math.nan
     band: float = math.nan
     family: int = 1
-    test: str = SIGN_FLIP
+    test: str = SIGNED_RANK
     verdict: str = UNKNOWN
     control: bool = False
     refused: str = ""
@@ -120,6 +128,12 @@ class Comparison:
     notes: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
     kinds: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
+    pool: Hashable = field(default=None, repr=False)
+
+    @property
+    def p_holm(self) -> float:
+        """`p_family`, by the name that it has in the JSON of `cwkit compare`."""
+        return self.p_family
 
     @property
     def effect(self) -> float:
@@ -155,13 +169,13 @@ class Comparison:
                 f"A/A: both ask for the same, and yet {clause}. Do not trust differences of that "
                 "size here."
             )
-        if self.verdict == HOLM:
+        if self.verdict == CHANCE:
             return f"Not claimed: {self._too_weak()}. {clause}."
         return f"Cannot be decided: {self._undecided()}. {clause}."
 
     def _too_weak(self) -> str:
         return (
-            f"p is {wording.number(self.p_holm)} after Holm, in a family of {self.family}, "
+            f"p is {wording.number(self.p_family)} in a family of {self.family}, "
             f"and {LEVEL:g} is the limit"
         )
 
@@ -192,7 +206,9 @@ class Comparison:
             "low": _plain(self.ratio.low),
             "high": _plain(self.ratio.high),
             "p": _plain(self.p),
-            "p_holm": _plain(self.p_holm),
+            "p_family": _plain(self.p_family),
+            "p_holm": _plain(self.p_family),
+            "smallest": _plain(self.smallest),
             "family": self.family,
             "test": self.test,
             "band": _plain(self.band),
@@ -235,9 +251,11 @@ def _clause(found: Comparison) -> str:
     subject = {
         "throughput": f"{found.b} commits {ratio} times as much as {found.a}",
         "abort-rate": f"the abort rate of {found.b} is {ratio} times that of {found.a}",
+        "first-tries": f"{found.b} is refused at its first try {ratio} times as often as {found.a}",
         "cpu": f"{found.b} needs {ratio} times the CPU time of {found.a}",
     }.get(found.measure, f"the {found.measure} of {found.b} is {ratio} times that of {found.a}")
-    subject = subject[0].upper() + subject[1:] if found.measure != "throughput" else subject
+    if not subject.startswith(found.b):
+        subject = subject[0].upper() + subject[1:]
     if not found.ratio.blocks:
         subject = subject.replace(f" {wording.DASH} times", " an unknown number of times")
     if not found.values:
@@ -308,19 +326,16 @@ def compare(
             dropped.append(f"{where}{why}")
     refused = refusal if not tops else ""
     single = a.arm is None and b.arm is None
-    seed = seed_of(a.label, b.label, measure, role)
-    if together and a.arm and b.arm:  # as in Measured.ratio
-        seed = seed_of(a.arm.measured.seed, a.arm.measured.name, b.arm.name, a.arm.name)
     ratio = ratio_over_blocks(
         tops,
         bottoms,
         candidate=b.label,
         baseline=a.label,
-        seed=seed,
         dropped=dropped,
         neither=_neither(measure),
     )
     if single and tops:
+        seed = seed_of(a.label, b.label, measure, role)
         ratio = within_runs(a.cells[0], b.cells[0], measure, role, ratio, seed)
     return Comparison(
         a=a.label,
@@ -331,7 +346,7 @@ def compare(
         ratio=ratio,
         values={block: (bottoms[block], tops[block]) for block in tops},
         variables=studied,
-        p=math.nan if single else sign_flip_p(ratio.each, seed=seed),
+        p=math.nan if single else signed_rank_p(ratio.each),
         band=math.nan if single else _band(a, b, measure, role),
         control=together and not refused and bool(tops) and not studied,
         refused=refused,
@@ -339,6 +354,7 @@ def compare(
         notes=tuple(_notes(a, b)),
         broken=tuple(broken(a, b)),
         kinds=kinds,
+        pool=tuple(id(side.arm.measured) for side in (a, b) if side.arm is not None),
     )
 
 
@@ -360,7 +376,7 @@ def _value(counted: Count | None, measure: str, role: str) -> float:
 
 def _neither(measure: str) -> float:
     """The value of 0 / 0: where nobody was refused the abort rates are alike."""
-    return 1.0 if measure == "abort-rate" else math.nan
+    return 1.0 if measure in ("abort-rate", "first-tries") else math.nan
 
 
 def _refusal(a: Side, b: Side, foreign: Sequence[Difference], found: Sequence[Difference]) -> str:
@@ -451,24 +467,41 @@ def _notes(a: Side, b: Side) -> list[str]:
 
 
 def judged(found: Sequence[Comparison]) -> list[Comparison]:
-    """The same comparisons with their verdicts, as one family by Holm.
+    """The same comparisons with their verdicts, as one family.
 
     A/A controls are no members of the family, nor is what has too few blocks for an interval: of
     that nothing can be claimed whatever it came to.
     """
     members = [c.kind == "arms" and not c.control and c.ratio.known for c in found]
-    family = max(sum(members), 1)
-    chosen = [c.ratio.each for c, member in zip(found, members, strict=True) if member]
-    p_values, test = family_p(chosen, seed=seed_of(*(c.a + c.b for c in found)))
-    adjusted = iter(holm(p_values))
-    single = iter(p_values)
+    chosen = [c for c, member in zip(found, members, strict=True) if member]
+    seed = seed_of(*(c.a + c.b for c in found))
+    family = family_p([in_pool(c.ratio.by_block, c.pool) for c in chosen], seed=seed)
+    each = iter(zip(family.alone, family.adjusted, family.smallest, strict=True))
     out = []
     for one, member in zip(found, members, strict=True):
+        one = replace(one, family=max(len(chosen), 1))
         if member:
-            one = replace(one, p=next(single), p_holm=next(adjusted), test=test)
-        one = replace(one, family=family)
+            p, p_family, smallest = next(each)
+            one = replace(one, p=p, p_family=p_family)
+            one = replace(one, smallest=_smallest(one, smallest))
         out.append(replace(one, verdict=_verdict(one)))
     return out
+
+
+def in_pool(by_block: Mapping[int, float], pool: Hashable) -> dict[Hashable, float]:
+    """Ratios by a block that is not mistaken for another experiment's of the same number."""
+    return {(pool, block): ratio for block, ratio in by_block.items()}
+
+
+def _smallest(found: Comparison, demanded: float) -> float:
+    """The smallest effect that could have been claimed. demanded : by the family, as log ratio."""
+    ratio = found.ratio
+    if not (ratio.known and ratio.low > 0 and ratio.high < math.inf):
+        return math.nan
+    half = max(math.log(ratio.high / ratio.value), math.log(ratio.value / ratio.low))
+    least = max(half, demanded)
+    effect = math.expm1(least) if least < 700 else math.inf
+    return effect if math.isnan(found.band) else max(effect, found.band)
 
 
 def _verdict(found: Comparison) -> str:
@@ -483,7 +516,7 @@ def _verdict(found: Comparison) -> str:
         return CONTROL if found.p <= LEVEL else NONE
     if found.effect <= found.band:
         return BAND
-    return CLAIMED if found.p_holm <= LEVEL else HOLM
+    return CLAIMED if found.p_family <= LEVEL else CHANCE
 
 
 __all__ = [

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from analysis import wording
-from analysis.compare.comparison import BAND, MEASURES, Comparison
-from analysis.statistics import LEVEL, family_p, holm
+from analysis.compare.comparison import BAND, MEASURES, Comparison, in_pool
+from analysis.statistics import LEVEL, family_p
 from workloads.errors import PlanError
 
 PASSED, FAILED, UNDECIDED = "passed", "failed", "cannot be decided"
@@ -38,23 +38,25 @@ class Condition(NamedTuple):
 class Gate(NamedTuple):
     """One condition on one comparison, and the answer as a sentence.
 
-    p_holm : of the ratio against the limit, in the family of the call's gates; nan outside of it.
+    p_family : of the ratio against the limit, in the family of the call's gates; nan outside of it.
     """
 
     condition: Condition
     found: Comparison
     outcome: str
     sentence: str
-    p_holm: float = math.nan
+    p_family: float = math.nan
 
     def data(self) -> dict[str, Any]:
         """For a program."""
+        p = None if math.isnan(self.p_family) else self.p_family
         return {
             "condition": self.condition.text,
             "a": self.found.a,
             "b": self.found.b,
             "outcome": self.outcome,
-            "p_holm": None if math.isnan(self.p_holm) else self.p_holm,
+            "p_family": p,
+            "p_holm": p,
             "sentence": self.sentence,
         }
 
@@ -89,7 +91,7 @@ def ask(asked: Sequence[tuple[Condition, Comparison]], *, strict: bool = False) 
     """The answers of one call's gates, in the order they were asked.
 
     failed            : the whole 95 % interval is beyond the limit, and so is the ratio by a
-        p-value that holds after Holm. strict: the point estimate is beyond the limit.
+        p-value that holds beside the other gates'. strict: the point estimate is beyond the limit.
     passed            : otherwise; it is said where the interval reaches beyond the limit.
     cannot be decided : no interval (too few blocks, single runs, nothing comparable); or the
         effect is beyond the limit but no greater than the A/A control's own, or its p-value does
@@ -105,8 +107,13 @@ def ask(asked: Sequence[tuple[Condition, Comparison]], *, strict: bool = False) 
         not found.refused and found.kind == "arms" and found.ratio.known for _, found in asked
     ]
     chosen = [pair for pair, member in zip(asked, members, strict=True) if member]
-    p_values, _ = family_p([found.ratio.each / condition.limit for condition, found in chosen])
-    adjusted = iter(holm(p_values))
+    against = [
+        in_pool(
+            {b: ratio / condition.limit for b, ratio in found.ratio.by_block.items()}, found.pool
+        )
+        for condition, found in chosen
+    ]
+    adjusted = iter(family_p(against).adjusted)
     return [
         _answer(*pair, next(adjusted) if member else math.nan, len(chosen), strict)
         for pair, member in zip(asked, members, strict=True)
@@ -137,7 +144,7 @@ def _answer(condition: Condition, found: Comparison, p: float, family: int, stri
             return gate(
                 UNDECIDED,
                 f"{text}, all of the interval beyond the limit, but p against it is "
-                f"{wording.number(p)} after Holm over {wording.times(family, 'gate')}: more blocks "
+                f"{wording.number(p)} in a family of {wording.times(family, 'gate')}: more blocks "
                 "would tell",
             )
         return gate(FAILED, f"{text}, all of the interval beyond the limit")

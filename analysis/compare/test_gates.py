@@ -31,12 +31,12 @@ def test_many_gates_of_one_call_fail_by_chance_no_more_often_than_one(tmp_path):
     for call in calls:
         *gates, planted = ask([(limit, one) for one in call])
         assert planted.outcome == "failed"
-        assert planted.p_holm < 0.05
+        assert planted.p_family < 0.05
         together += any(gate.outcome == "failed" for gate in gates)
         alone += any(ask([(limit, one)])[0].outcome == "failed" for one in call[:-1])
         for gate in gates:
             held = gate.found.ratio.high < 0.95 and gate.outcome != "failed"
-            assert held == ("after Holm over 13 gates" in gate.sentence)
+            assert held == ("in a family of 13 gates" in gate.sentence)
     assert alone > 10
     assert together <= 4
 

@@ -15,7 +15,6 @@ from analysis.cli import entry as cli
 from analysis.compare.comparison import compare, deviation, judged
 from analysis.compare.gates import ask, parse_condition
 from analysis.compare.names import pairs_of
-from analysis.statistics import PAIRED_T, SIGN_FLIP
 from analysis.synthetic import drawn_run, edit, made_experiment, write_folder
 from workloads.errors import PlanError, RunError
 from workloads.experiments import read_experiment
@@ -33,7 +32,7 @@ SPEED = {"base": 2000.0, "base again": 2000.0, "slower": 1800.0, "same": 2000.0}
 def run_of(arm, block, speed=SPEED, noise=0.01, **more):
     """A run as a block of a busy day gives it: the block's own 20 %, and 1 % beside."""
     day = np.random.default_rng([412, block]).uniform(0.8, 1.2)
-    own = np.random.default_rng([block, *arm.encode()]).normal(1, noise)
+    own = np.random.default_rng([block, *arm.encode(), 2]).normal(1, noise)
     begin = str(ARMS.get(arm, BASE).get("begin", "immediate"))
     plan = more.pop("plan", {}) | {"seed": 1000 + block}
     made = drawn_run(
@@ -81,7 +80,9 @@ def test_a_sweep_alone_is_held_against_its_baseline_without_its_control(sweep):
     all_of_them = found(sweep)
     assert [(one.a, one.b) for one in all_of_them] == [("base", "slower"), ("base", "same")]
     assert [one.family for one in all_of_them] == [2, 2]
-    assert all_of_them[0].p_holm == pytest.approx(2 * all_of_them[0].p)
+    for one in all_of_them:
+        assert one.p_holm == one.p_family >= one.p
+        assert (one.p <= 0.05) == (not one.ratio.holds(1.0))
 
 
 def test_an_effect_within_the_a_a_band_is_not_claimed(tmp_path):
@@ -107,8 +108,8 @@ def test_without_a_control_there_is_no_band(tmp_path):
 
 
 @pytest.mark.parametrize(("per_s", "verdicts"), [(1500.0, {"claimed"}), (None, set())])
-def test_few_blocks_in_a_large_family_are_judged_by_a_t_test(tmp_path, per_s, verdicts):
-    """No sign-flip test of 6 blocks could reach the level in a family of 5: it would take 8."""
+def test_few_blocks_can_claim_in_a_large_family(tmp_path, per_s, verdicts):
+    """Holm of a test by ranks or signs of 6 blocks could not in a family of 5: it would take 8."""
     arms = {f"slow {n}": BASE | {"begin": "deferred", "busy_timeout_ms": n} for n in range(5)}
     speed = SPEED | dict.fromkeys(arms, per_s or SPEED["base"])
     folder = made_experiment(
@@ -121,10 +122,8 @@ def test_few_blocks_in_a_large_family_are_judged_by_a_t_test(tmp_path, per_s, ve
         baseline="base",
     )
     many = found(folder)
-    assert {one.test for one in many} == {PAIRED_T}
     assert {one.verdict for one in many} & {"claimed"} == verdicts
     (alone,) = found(folder, "base", "slow 0")
-    assert alone.test == SIGN_FLIP
     assert {alone.verdict} & {"claimed"} == verdicts
 
 
@@ -315,8 +314,8 @@ def test_all_measures_of_a_call_are_one_family(sweep, monkeypatch, capsys):
     answer = json.loads(command(monkeypatch, capsys, sweep, "--json", *gates)[1])
     assert len(answer["comparisons"]) == 6
     assert {one["family"] for one in answer["comparisons"]} == {6}
-    p = sorted((one["p"], one["p_holm"]) for one in answer["comparisons"])
-    assert p[0][1] == pytest.approx(6 * p[0][0])
+    assert all(one["p_holm"] == one["p_family"] >= one["p"] for one in answer["comparisons"])
+    assert any(one["p_family"] > one["p"] for one in answer["comparisons"])
     assert all(gate["p_holm"] < 0.05 for gate in answer["gates"])  # all are far from their limits
 
 

@@ -179,10 +179,9 @@ class Arm:
         return {block: value for block, value in found.items() if not math.isnan(value)}
 
     def estimate(self, measure: Measure | None = None) -> Estimate:
-        """The median over the usable blocks (default: writers' throughput)."""
+        """The level over the usable blocks (default: of the writers' throughput)."""
         found = list(self.values(measure or throughput()).values())
-        seed = seed_of(self.measured.seed, self.measured.name, self.name)
-        return median_of_blocks(found, seed=seed, dropped=self.dropped)
+        return median_of_blocks(found, dropped=self.dropped)
 
     def percentiles(self, role: str = "writer") -> np.ndarray:
         """p50, p90, p99, p99.9 and maximum of whole transactions, ns, shape (5, 4): low, value,
@@ -290,7 +289,7 @@ class Measured:
         *,
         neither: float = math.nan,
     ) -> Ratio:
-        """Median over blocks of candidate / baseline, on whichever machine each block was run.
+        """Candidate / baseline over blocks, on whichever machine each block was run.
 
         A block counts only if both its cells are usable and no `confounder` is found. 0 / 0 counts
         as `neither`, or drops the block; something / 0 is infinite and stays.
@@ -314,7 +313,6 @@ class Measured:
             *known,
             candidate=candidate.name,
             baseline=baseline.name,
-            seed=seed_of(self.seed, self.name, candidate.name, baseline.name),
             dropped=dropped,
             neither=neither,
         )

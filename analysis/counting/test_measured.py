@@ -201,12 +201,10 @@ def test_an_arm_that_commits_nothing_gives_an_infinite_ratio_and_no_nan(tmp_path
     assert "are 0" in nothing.ratio(nothing.arms["other"], nothing.arms["base"]).dropped[0]
 
 
-@given(st.lists(st.floats(0.01, 100), min_size=FEWEST_BLOCKS, max_size=20), st.integers(0, 9))
-def test_the_interval_holds_the_median_and_lies_within_the_blocks(values, seed):
-    found = median_of_blocks(values, seed=seed)
+@given(st.lists(st.floats(0.01, 100), min_size=FEWEST_BLOCKS, max_size=20))
+def test_the_interval_holds_the_estimate_and_lies_within_the_blocks(values):
+    found = median_of_blocks(values)
     assert min(values) <= found.low <= found.value <= found.high <= max(values)
-    again = median_of_blocks(values, seed=seed)
-    assert (again.low, again.high) == (found.low, found.high)
 
 
 @given(st.lists(st.floats(0.01, 100), max_size=FEWEST_BLOCKS - 1))
@@ -224,5 +222,5 @@ def test_nan_is_refused():
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(7)
     draws = rng.normal(1.0, 0.05, (300, 10))
-    held = sum(median_of_blocks(draw, seed=n).holds(1.0) for n, draw in enumerate(draws))
-    assert 0.90 <= held / len(draws) <= 0.99
+    held = sum(median_of_blocks(draw).holds(1.0) for draw in draws)
+    assert 0.92 <= held / len(draws) <= 0.99

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from analysis.compare import Comparison
 from analysis.counting import Arm, Measured, Tally, theta
 from analysis.models import Scaling, scalings
 from analysis.report.load_facts import (
@@ -27,12 +28,11 @@ from analysis.report.load_facts import (
 )
 from analysis.report.load_facts import Pair as Pair
 from analysis.report.sweep_verdicts import Judged, judged
+from analysis.report.told import Experiments, Telling, claimed, telling, too_few
 from analysis.statistics import Estimate, Ratio
 
 System = tuple[str, str]
 """(engine, BEGIN mode) of the writers."""
-
-Experiments = Mapping[str, Measured]
 
 STUDIED: System = ("sqlite-concurrent", "concurrent")
 """The system that the report is about."""
@@ -122,7 +122,7 @@ class ReportFacts:
     several numbers of writers. fits : scaling laws, without the generator's. sweeps : name -> its
     arms against their rivals, judged as one family. fairness : arms in windows long enough.
     offered : arms of open loops. plain : BEGIN that reads first. splits : the mode and the library
-    apart, in the order of the experiments.
+    apart, in the order of the experiments. telling : what may be told as a difference.
     """
 
     headline: Headline | None = None
@@ -136,6 +136,14 @@ class ReportFacts:
     offered: tuple[OfferedRow, ...] = ()
     plain: tuple[PlainRow, ...] = ()
     splits: tuple[Split, ...] = ()
+    telling: Telling = field(default_factory=Telling)
+
+    def told(self, pair: Pair, measure: str = "throughput") -> Comparison:
+        """A pair's comparison by a measure of analysis.compare, judged among all that is told.
+
+        `claimed` says what may be made of it. Raises KeyError for what the family leaves out.
+        """
+        return self.telling.told(pair, measure)
 
     def work_rows(
         self, candidate: System = STUDIED, baseline: System = CONTROL
@@ -164,6 +172,7 @@ def facts_of(
         offered=offered_rows(experiments.values(), offered_per_s),
         plain=plain_rows(experiments.values()),
         splits=splits(experiments.values(), STUDIED, CONTROL),
+        telling=telling(experiments),
     )
 
 
@@ -335,3 +344,18 @@ def _fits(experiments: Experiments, sweeps: Experiments) -> Iterator[Fit]:
         for fitted in scalings(measured):
             if fitted.look[0] != "null":
                 yield Fit(measured, fitted)
+
+
+__all__ = [
+    "CONTROL",
+    "MODE_ALONE",
+    "STUDIED",
+    "Pair",
+    "ReportFacts",
+    "claimed",
+    "facts_of",
+    "find_floor",
+    "find_pair",
+    "headline_pair",
+    "too_few",
+]

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,14 @@ import numpy as np
 
 from analysis.counting import FOREIGN_LIMIT
 from analysis.report.markdown import Markdown, markdown
-from analysis.statistics import PERCENTILES, Estimate, Ratio, median_of_blocks, percentiles
+from analysis.statistics import (
+    PERCENTILES,
+    Estimate,
+    Ratio,
+    median_of_blocks,
+    percentiles,
+    ratio_over_blocks,
+)
 from analysis.wording import DASH, Table, duration, percent, times, whole
 from workloads.errors import RunError
 from workloads.replica import read
@@ -73,29 +79,29 @@ class Served:
 
     def estimate(self, arm: str) -> Estimate:
         """A whole call's median, ns."""
-        return median_of_blocks(self.each(arm), seed=_seed(arm), dropped=self.dropped)
+        return median_of_blocks(self.each(arm), dropped=self.dropped)
 
     def ratio(self, over: str, under: str) -> Ratio:
-        """The median over blocks of over / under."""
-        found = median_of_blocks(self.each(over) / self.each(under), seed=_seed(over, under))
-        return Ratio(
-            found.value, found.low, found.high, found.each, self.dropped, over, under
-        )  # fmt: skip
+        """`over` / `under` over blocks."""
+        tops, bottoms = (dict(enumerate(self.each(arm).tolist())) for arm in (over, under))
+        return ratio_over_blocks(
+            tops, bottoms, candidate=over, baseline=under, dropped=self.dropped
+        )
 
     def more(self, over: str, under: str, calls: int = 1) -> Estimate:
         """The time that a call of `over` takes more than one of `under`, ns, divided by `calls`."""
         more = (self.each(over) - self.each(under)) / calls
-        return median_of_blocks(more, seed=_seed(over, under, "more"), dropped=self.dropped)
+        return median_of_blocks(more, dropped=self.dropped)
 
     def hop_share(self) -> Estimate:
         """The bare round trip as a share of the time that a read takes more over loopback."""
         share = self.each("hop") / (self.each("read-remote") - self.each("read-local"))
-        return median_of_blocks(share, seed=_seed("hop"), dropped=self.dropped)
+        return median_of_blocks(share, dropped=self.dropped)
 
     def busy_share(self) -> Estimate:
         """Share of a core that a replica uses to fetch by itself while nothing happens."""
         cpu, wall = self.ns["syncing-cpu"][:, 0].astype(float).T
-        return median_of_blocks(cpu / wall, seed=_seed("syncing-cpu"), dropped=self.dropped)
+        return median_of_blocks(cpu / wall, dropped=self.dropped)
 
 
 NEVER = Served(
@@ -256,7 +262,3 @@ def costs(served: Served) -> str:
         f"{served.busy_share().text(percent)} of a core of the client while nothing happens. "
         f"{verdict}: ratio {ratio.text()}."
     )
-
-
-def _seed(*parts: str) -> int:
-    return zlib.crc32("/".join(("served", *parts)).encode())

@@ -36,7 +36,7 @@ OF_THE_WAL = ("read_think_us", "wal_autocheckpoint", "checkpointers", "checkpoin
 
 
 def arms_table(measured: Measured) -> Table:
-    """The arms by their median throughput, the best first; at most MOST_ROWS of them."""
+    """The arms by their throughput, the best first; at most MOST_ROWS of them."""
     role = measured.role
     measure = throughput(role)
     made = {arm: arm.estimate(measure) for arm in measured.arms.values()}
@@ -97,7 +97,7 @@ def _name(arm: Arm, axes: Sequence[str]) -> list[str]:
 
 
 def _value_and_range(made: Estimate) -> list[str]:
-    """The median, and its interval in brackets or the range of too few blocks."""
+    """The estimate, and its interval in brackets or the range of too few blocks."""
     if not made.blocks:
         return [DASH, ""]
     if made.known:
@@ -157,8 +157,9 @@ def _note(measured: Measured, role: str) -> str:
     blocks = max((block for block, _ in measured.cells), default=-1) + 1
     which = "transactions" if role == "writer" else "readers' transactions"
     return (
-        f"tx/s: the {which} of an arm that committed, median of {times(blocks, 'block')}. "
-        f"ratio: median of the blocks' ratios {against}. between: the 95 % interval in brackets, "
+        f"tx/s: the {which} of an arm that committed, over {times(blocks, 'block')}. "
+        f"ratio: {against}, block by block (both are Hodges-Lehmann estimates). between: the 95 % "
+        "interval of the signed-rank test in brackets, "
         f"or from the least to the greatest of fewer than {FEWEST_BLOCKS} blocks (a narrow screen "
         "leaves it out). aborts, p99: of all blocks together."
     )

@@ -1,11 +1,12 @@
 """Verdicts on a sweep's arms, decided for the whole sweep at once.
 
-A difference is claimed if its p-value holds after Holm's correction over all comparisons of the
-sweep, and if it is greater than the difference between two runs of the same arm.
+A difference is claimed if its interval excludes 1, if its p-value holds in the family of all
+comparisons of the sweep, and if it is greater than that between two runs of the same arm.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from analysis.compare import CLAIMED, NOT_COMPARABLE, Side, compare
@@ -22,7 +23,8 @@ MORE, LESS, SAME, UNKNOWN = "more", "less", "not claimed", "unknown"
 class Judged(NamedTuple):
     """An arm against its rival (the baseline's system at the same point), and the verdict.
 
-    p : adjusted by Holm, of `test`; nan where the pair is no member of the family.
+    p : in the family, of `test`; nan where the pair is no member of the family.
+    smallest : the smallest effect that the pair could have shown (analysis.compare).
     """
 
     candidate: Arm
@@ -31,6 +33,7 @@ class Judged(NamedTuple):
     p: float
     verdict: str
     test: str
+    smallest: float = math.nan
 
 
 def judged(measured: Measured) -> list[Judged]:
@@ -60,11 +63,12 @@ def judged(measured: Measured) -> list[Judged]:
             arms[one.b],
             arms[one.a],
             one.ratio,
-            one.p_holm,
+            one.p_family,
             (MORE if one.ratio.value > 1 else LESS)
             if one.verdict == CLAIMED
             else verdicts.get(one.verdict, SAME),
             one.test,
+            one.smallest,
         )
         for one in found
     ]

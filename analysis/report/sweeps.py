@@ -19,6 +19,7 @@ from analysis.report.markdown import bold, markdown
 from analysis.report.sweep_layout import MOST_PANELS, SYSTEM, abort_chart, factors, throughput_chart
 from analysis.report.sweep_summary import control_sentence, doubt_lines, failure_lines, rival
 from analysis.report.sweep_verdicts import LESS, MORE, SAME, UNKNOWN, Judged
+from analysis.report.told import smallest_clause
 from analysis.statistics import FEWEST_BLOCKS, LEVEL
 from analysis.wording import DASH, Table, listed, number, percent, times
 from workloads.experiments import EARLIER, STATE_OF_A_CELL
@@ -127,8 +128,8 @@ def sentences(measured: Measured, found: Sequence[Judged]) -> list[str]:
         return lines
     limit = "no A/A control" if math.isnan(band) else f"an A/A band of ±{percent(band)}"
     lines.append(
-        f"(Claimed at {LEVEL:g} after Holm over {times(len(family), 'comparison')} by a "
-        f"{family[0].test}, with {limit}.)"
+        f"(Claimed at {LEVEL:g} in a family of {times(len(family), 'comparison')} by a "
+        f"{family[0].test}, with {limit}; {smallest_clause([o.smallest for o in family])}.)"
     )
     return lines
 

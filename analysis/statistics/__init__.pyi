@@ -1,4 +1,3 @@
-from .blocks import FEWEST_BLOCKS as FEWEST_BLOCKS
 from .blocks import Estimate as Estimate
 from .blocks import Ratio as Ratio
 from .blocks import median_of_blocks as median_of_blocks
@@ -14,13 +13,12 @@ from .estimators import PERCENTILES as PERCENTILES
 from .estimators import abort_rate as abort_rate
 from .estimators import jain_index as jain_index
 from .estimators import percentiles as percentiles
-from .significance import LEVEL as LEVEL
-from .significance import PAIRED_T as PAIRED_T
-from .significance import SIGN_FLIP as SIGN_FLIP
-from .significance import blocks_needed as blocks_needed
+from .signed_rank import FEWEST_BLOCKS as FEWEST_BLOCKS
+from .signed_rank import LEVEL as LEVEL
+from .signed_rank import signed_rank_p as signed_rank_p
+from .significance import SIGNED_RANK as SIGNED_RANK
+from .significance import Family as Family
 from .significance import family_p as family_p
-from .significance import holm as holm
-from .significance import sign_flip_p as sign_flip_p
 from .warmup import COUNTED as COUNTED
 from .warmup import FEWEST_BATCHES as FEWEST_BATCHES
 from .warmup import MOST_BATCHES as MOST_BATCHES

@@ -1,29 +1,24 @@
-"""Medians and ratios over blocks, with the doubt of their few cells."""
+"""Levels and ratios over blocks, with the doubt of their few cells."""
 
 from __future__ import annotations
 
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from analysis import wording
-
-FEWEST_BLOCKS = 6
-"""Fewest blocks for a 95 % interval. With fewer, even the range from the least to the greatest
-ratio holds the true median less often: 1 - 2 * 0.5**5 is 94 %."""
-
-
-RESAMPLES = 4000
+from analysis.statistics.signed_rank import located
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A median over blocks. low, high : its 95 % bootstrap interval, nan with too few blocks.
+    """What blocks say together. value : their Hodges-Lehmann estimate, which is the middle of the
+    means of pairs of blocks. low, high : its 95 % interval, nan with too few blocks.
 
     each    : float array, shape (blocks,), the blocks' values, in order of blocks.
     dropped : why each block that is missing is missing, in words.
@@ -59,14 +54,13 @@ class Estimate:
         return f"{show(self.value)} ({show(low)} to {show(high)} in {self.blocks} blocks)"
 
 
-def median_of_blocks(
-    values: ArrayLike, *, seed: int = 0, confidence: float = 0.95, dropped: Sequence[str] = ()
-) -> Estimate:
-    """The median of the blocks' values and its percentile bootstrap interval over blocks.
+def median_of_blocks(values: ArrayLike, *, dropped: Sequence[str] = ()) -> Estimate:
+    """The level of the blocks' values (their pseudo-median, by Hodges and Lehmann), with the
+    interval of the signed-rank test.
 
     values : floats, shape (blocks,); the unit is the caller's. nan is refused: drop such a block
-        and say why. Deterministic: the same values and seed give the same interval.
-    Raises ValueError on nan. Source: Efron 1979; Efron and Tibshirani 1993, chapter 13.
+        and say why.
+    Raises ValueError on nan. analysis.statistics.signed_rank tells how.
 
     >>> median_of_blocks([2.0, 2.1, 1.9, 2.2, 2.0, 1.8, 2.0, 2.1]).text()
     '2 [1.90, 2.10]'
@@ -76,30 +70,26 @@ def median_of_blocks(
     each = np.asarray(values, dtype=float)
     if np.isnan(each).any():
         raise ValueError("A block's value is nan: drop the block and say why it is missing.")
-    if each.size == 0:
-        return Estimate(math.nan, math.nan, math.nan, each, tuple(dropped))
-    low = high = math.nan
-    if each.size >= FEWEST_BLOCKS:
-        rng = np.random.default_rng([seed, each.size])
-        picks = rng.integers(0, each.size, (RESAMPLES, each.size))
-        medians = np.median(each[picks], axis=1)
-        # "nearest" names a value that a resample had: between two infinities there is only nan.
-        tail = (1 - confidence) / 2
-        low, high = (float(x) for x in np.quantile(medians, [tail, 1 - tail], method="nearest"))
-    return Estimate(float(np.median(each)), low, high, each, tuple(dropped))
+    found = located(each)
+    return Estimate(found.value, found.low, found.high, each, tuple(dropped))
 
 
 @dataclass(frozen=True)
 class Ratio(Estimate):
-    """`candidate` / `baseline`, the median of the blocks' ratios."""
+    """`candidate` / `baseline`: the Hodges-Lehmann estimate of the blocks' ratios.
+
+    It is taken of their logarithms: the inverse ratio has the inverse estimate and interval.
+    by_block : block -> ratio, of the blocks in `each`.
+    """
 
     candidate: str = ""
     baseline: str = ""
+    by_block: Mapping[int, float] = field(default_factory=dict, repr=False)
 
     @property
     def verdict(self) -> str:
         """In which direction 1 is excluded: "more" or "less"; "none seen" where the interval holds
-        1, "unknown" with too few blocks for an interval.
+        1, "unknown" with too few blocks for one. Alone it claims nothing (analysis.compare).
         """
         if not self.known:
             return "unknown"
@@ -114,16 +104,15 @@ def ratio_over_blocks(
     *,
     candidate: str,
     baseline: str,
-    seed: int = 0,
     dropped: Sequence[str] = (),
     neither: float = math.nan,
 ) -> Ratio:
-    """The median of the ratios of the blocks that both sides have (block -> value).
+    """The ratio over the blocks that both sides have (block -> value).
 
     0 / 0 counts as `neither`, or drops the block; something / 0 is infinite and stays. Where both
     are infinite (a percentile among those never served) nobody knows the ratio.
     """
-    missing, ratios = list(dropped), []
+    missing, ratios = list(dropped), dict[int, float]()
     for block in sorted(tops.keys() & bottoms.keys()):
         if math.isinf(tops[block]) and math.isinf(bottoms[block]):
             missing.append(
@@ -132,14 +121,14 @@ def ratio_over_blocks(
             )
         elif tops[block] != 0 or bottoms[block] != 0:
             with np.errstate(divide="ignore"):
-                ratios.append(float(np.float64(tops[block]) / bottoms[block]))
+                ratios[block] = float(np.float64(tops[block]) / bottoms[block])
         elif math.isnan(neither):
             missing.append(f"block {block}: both {candidate} and {baseline} are 0")
         else:
-            ratios.append(neither)
-    found = median_of_blocks(ratios, seed=seed)
-    why = tuple(missing)
-    return Ratio(found.value, found.low, found.high, found.each, why, candidate, baseline)
+            ratios[block] = neither
+    each = np.array(list(ratios.values()))
+    value, low, high, _ = located(each, ratios=True)
+    return Ratio(value, low, high, each, tuple(missing), candidate, baseline, ratios)
 
 
 def seed_of(*parts: Any) -> int:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.statistics.blocks import FEWEST_BLOCKS
 from analysis.statistics.estimators import QUANTILES, percentiles
+from analysis.statistics.signed_rank import FEWEST_BLOCKS
 
 RESAMPLES = 1000
 CELLS = 1024

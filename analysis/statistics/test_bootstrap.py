@@ -10,7 +10,6 @@ from scipy.stats import norm
 from analysis.cli.run_summary import summary_lines
 from analysis.counting import count, latency_intervals
 from analysis.statistics import bootstrap as intervals
-from analysis.statistics.blocks import FEWEST_BLOCKS
 from analysis.statistics.bootstrap import (
     Series,
     block_length,
@@ -19,6 +18,7 @@ from analysis.statistics.bootstrap import (
     percentile_intervals_over_blocks,
 )
 from analysis.statistics.estimators import QUANTILES, percentiles
+from analysis.statistics.signed_rank import FEWEST_BLOCKS
 from analysis.synthetic import drawn_run, made_run, made_worker
 
 TRUTH = np.exp(norm.ppf(QUANTILES))
