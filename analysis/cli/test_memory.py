@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from analysis.synthetic import ARMS, drawn_run, made_experiment, write_long_run
+from analysis.synthetic import (
+    ARMS,
+    drawn_run,
+    made_experiment,
+    write_long_open_loop,
+    write_long_run,
+)
 from workloads.records import read_manifest, read_run, write_manifest
 
 LARGE_ROWS, SOME_ROWS = 24_000_000, 1_200_000
@@ -55,6 +61,14 @@ plan = make_plan(scenario=sys.argv[2], database="sqlite", writers=len(run.worker
 scenario = find_scenario(plan.scenario)(plan.shape())
 log = RunLog(scenario, run.workers, lambda worker: context_of(plan, worker.worker))
 assert scenario.check(Empty(), log)
+"""
+
+SEARCH = """
+from analysis.search import parse_objectives
+from analysis.search.objective import judge, load_of
+from workloads.records import read_run
+judged = judge(load_of(read_run(Path(sys.argv[1]))), parse_objectives("p99 < 10ms and mean < 1s"))
+assert judged.latencies_ns.size
 """
 
 
@@ -118,6 +132,23 @@ TASKS: dict[str, Callable[[Path, Path], int]] = {
 }
 
 
+def exported_due(run: Path, tmp: Path) -> int:
+    return peak_bytes(COMMAND, "export", run, "--what", "due", "--out", tmp / "out.parquet")
+
+
+def sought(run: Path, tmp: Path) -> int:
+    """What `cwkit search` asks of a run of one of its rates."""
+    return peak_bytes(SEARCH, run)
+
+
+OPEN_LOOP: dict[str, Callable[[Path, Path], int]] = {
+    "show": shown,
+    "export": exported_due,
+    "search": sought,
+    "report": reported,
+}
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_long_run(tmp_path_factory.mktemp("tiny") / "tiny", 1, writers=1, name="tiny")
@@ -134,6 +165,13 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_long_run(tmp_path_factory.mktemp("large") / "large", LARGE_ROWS, name="large")
 
 
+@pytest.fixture(scope="module")
+def open_loops(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("open")
+    write_long_open_loop(folder / "tiny", 1000, writers=1, name="tiny")
+    return folder / "tiny", write_long_open_loop(folder / "some", SOME_ROWS, writers=1, name="some")
+
+
 @pytest.mark.parametrize(
     "task",
     [
@@ -148,6 +186,40 @@ def test_memory_grows_by_few_bytes_a_row(task: str, tiny: Path, some: Path, tmp_
     more = TASKS[task](some, tmp_path / "some") - base
     allowed = BYTES_A_ROW * SOME_ROWS + (EXPORTING_BYTES if task == "export" else AT_ONCE_BYTES)
     assert more < allowed, f"{more:,} bytes more than {base:,}, allowed {allowed:,}"
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "show",
+        *(pytest.param(task, marks=pytest.mark.slow) for task in ("export", "search", "report")),
+    ],
+)
+def test_memory_grows_by_few_bytes_a_row_of_an_open_loop(
+    task: str, open_loops: tuple[Path, Path], tmp_path: Path
+) -> None:
+    peaks = []
+    for run in open_loops:
+        (tmp_path / run.name).mkdir()
+        peaks.append(OPEN_LOOP[task](run, tmp_path / run.name))
+    base, most = peaks
+    allowed = BYTES_A_ROW * SOME_ROWS + (EXPORTING_BYTES if task == "export" else AT_ONCE_BYTES)
+    assert most - base < allowed, f"{most - base:,} bytes more than {base:,}, allowed {allowed:,}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", OPEN_LOOP)
+def test_24_million_attempts_of_an_open_loop_fit_into_500_megabytes(
+    task: str, large_open_loop: Path, tmp_path: Path
+) -> None:
+    peak = OPEN_LOOP[task](large_open_loop, tmp_path)
+    assert peak < LARGE_BYTES, f"{peak:,}"
+
+
+@pytest.fixture(scope="module")
+def large_open_loop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("large-open") / "large"
+    return write_long_open_loop(folder, LARGE_ROWS, name="large")
 
 
 @pytest.mark.slow

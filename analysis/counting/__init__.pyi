@@ -3,6 +3,9 @@ from .cells import Measure as Measure
 from .cells import throughput as throughput
 from .cells_table import cells_table as cells_table
 from .cells_table import write_csv as write_csv
+from .committed import SMALL as SMALL
+from .committed import merged as merged
+from .committed import piece_rows as piece_rows
 from .conditions import NEVER as NEVER
 from .conditions import Difference as Difference
 from .conditions import NotComparable as NotComparable
@@ -16,6 +19,7 @@ from .conditions import short as short
 from .conditions import to_vary as to_vary
 from .due import GRACE_NS as GRACE_NS
 from .due import SERVED as SERVED
+from .due import Arrivals as Arrivals
 from .due import NotDrawn as NotDrawn
 from .due import arrivals_of as arrivals_of
 from .foreign import FOREIGN_LIMIT as FOREIGN_LIMIT

@@ -26,7 +26,7 @@ SMALL = 500_000
 """Transactions of a worker whose columns are kept a while."""
 
 LEAST_ROWS = 1024
-"""Rows of a piece, where many workers' pieces are in memory together."""
+"""Rows of a piece, where very many workers' pieces are in memory together."""
 
 KEPT = Recent(64 << 20)
 
@@ -161,7 +161,7 @@ class Committed:
             values = self.column(name)[np.argsort(self.column(ENDS), kind="stable")]
             yield from (values[at : at + PIECE_ROWS] for at in range(0, len(values), PIECE_ROWS))
             return
-        most = max(2 * PIECE_ROWS // (len(self.sources) + 1), LEAST_ROWS)
+        most = piece_rows(len(self.sources))
         streams = [source.pieces((ENDS, name), most) for source in self.sources]
         for _, values in merged(streams):
             yield values
@@ -196,6 +196,11 @@ class Latencies(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(STAGES)
+
+
+def piece_rows(workers: int) -> int:
+    """Rows of a piece, where so many workers' are in memory together."""
+    return max(2 * PIECE_ROWS // (workers + 1), LEAST_ROWS)
 
 
 def merged(

@@ -36,4 +36,4 @@ def whole_in_order(tally: Tally) -> Series:
     """`Tally.whole_ns` of one run in the order of time: of when they ended, or were due."""
     if tally.due is None:
         return tally.times.series_in_order("whole")
-    return Series.of(tally.due.whole_ns[np.argsort(tally.due.due_ns, kind="stable")])
+    return tally.due.series_in_order("whole")

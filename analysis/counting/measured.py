@@ -25,6 +25,7 @@ from analysis.counting.tally import Tally, count, pooled
 from analysis.statistics import (
     Estimate,
     Ratio,
+    joined_values,
     median_of_blocks,
     percentile_intervals_over_blocks,
     percentiles,
@@ -195,7 +196,7 @@ class Arm:
             spans = percentile_intervals_over_blocks([t.whole_series for t in parts], seed=seed)
             least = spans[:, 1]
             if any(t.due is not None for t in parts):
-                least = percentiles(np.concatenate([t.least_ns for t in parts]))
+                least = percentiles(joined_values([t.least_series for t in parts]), in_place=True)
             self._percentiles[role] = np.column_stack([spans, least])
         return self._percentiles[role]
 

@@ -17,11 +17,11 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from analysis.counting.cells_table import cells_table
-from analysis.counting.due import arrivals_of, rate_of
+from analysis.counting.due import Became, arrivals_of, fates, rate_of
 from analysis.counting.measured import gather
 from analysis.counting.spreadsheet import cell_text
 from analysis.counting.steady import steady_state
-from analysis.counting.tally import became, time_in, within
+from analysis.counting.tally import time_in, within
 from workloads.errors import PlanError, RunError
 from workloads.experiments import read_experiment
 from workloads.files import replacing
@@ -198,25 +198,43 @@ def _due_of_run(folder: Path, block: int | None, arm: str | None) -> Iterator[pa
     for worker in read_workers(folder, manifest):
         if not rate_of(run, worker.role):
             continue
-        due = arrivals_of(run, worker)
-        each = became(worker, due, window[1], retry)
-        waited = np.where(each.given_up, 0, each.least_ns).astype(np.int64)
         same = {**about, "worker": worker.worker, "role": worker.role, "engine": worker.engine}
         same |= {"begin": worker.begin, "window_ns": run.window_ns[0]}
-        yield _columns(
-            DUE_COLUMNS,
-            same,
-            {
-                "txn": pa.array(np.arange(len(due), dtype=np.uint32)),
-                "measured": pa.array((due >= window[0]) & (due < window[1])),
-                "due_ns": pa.array(due - run.window_ns[0]),
-                "done_ns": pa.array(each.done_ns - run.window_ns[0], mask=each.done_ns == 0),
-                "begun": pa.array(each.begun),
-                "served": pa.array((each.done_ns > 0) & (each.done_ns <= window[1])),
-                "waited_ns": pa.array(waited, mask=each.given_up),
-            },
-            len(due),
-        )
+        first, tables, rows = 0, [], 0
+        for due, each in fates(worker, arrivals_of(run, worker), window[1], retry):
+            tables.append(_due_table(due, each, first, window, same))
+            first, rows = first + len(due), rows + len(due)
+            if rows >= GROUP_ROWS:
+                yield pa.concat_tables(tables)
+                tables, rows = [], 0
+        if tables:
+            yield pa.concat_tables(tables)
+
+
+def _due_table(
+    due: np.ndarray,
+    each: Became,
+    first: int,
+    window_ns: tuple[int, int],
+    same: Mapping[str, Any],
+) -> pa.Table:
+    """Some of one worker that were due. first : the number of the first of them."""
+    planned = int(same["window_ns"])
+    waited = np.where(each.given_up, 0, each.least_ns).astype(np.int64)
+    return _columns(
+        DUE_COLUMNS,
+        same,
+        {
+            "txn": pa.array(np.arange(first, first + len(due), dtype=np.uint32)),
+            "measured": pa.array((due >= window_ns[0]) & (due < window_ns[1])),
+            "due_ns": pa.array(due - planned),
+            "done_ns": pa.array(each.done_ns - planned, mask=each.done_ns == 0),
+            "begun": pa.array(each.begun),
+            "served": pa.array((each.done_ns > 0) & (each.done_ns <= window_ns[1])),
+            "waited_ns": pa.array(waited, mask=each.given_up),
+        },
+        len(due),
+    )
 
 
 def _of_run(folder: Path, block: int | None, arm: str | None) -> Iterator[pa.Table]:

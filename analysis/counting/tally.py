@@ -8,7 +8,7 @@ writer holds the lock for the whole run, and only the parts show it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -25,10 +25,11 @@ from analysis.counting.committed import (
     short,
     times_of,
 )
-from analysis.counting.due import Became, Due, NotDrawn, added, arrivals_of, due_in, rate_of
+from analysis.counting.due import Arrivals, Due, NotDrawn, added, arrivals_of, due_of, rate_of
 from analysis.counting.refusals import RefusalKey, joined
 from analysis.counting.standstill import Standstill, standstill
 from analysis.counting.steady import Steady, steady_state
+from analysis.counting.transactions import given_up, parts_of, transactions
 from analysis.counting.wal_growth import Wal, wal_of
 from analysis.statistics import PERCENTILES, Series, abort_rate, jain_index, percentiles
 from workloads.records import (
@@ -208,7 +209,12 @@ class Tally:
     @property
     def whole_series(self) -> Series:
         """`whole_ns` in any order."""
-        return self.times.series("whole") if self.due is None else Series.of(self.due.whole_ns)
+        return self.times.series("whole") if self.due is None else self.due.series("whole")
+
+    @property
+    def least_series(self) -> Series:
+        """`least_ns` in any order."""
+        return self.times.series("whole") if self.due is None else self.due.series("least")
 
     def percentiles(self, stage: str) -> np.ndarray:
         """p50, p90, p99, p99.9 and maximum of a stage, ns, shape (5,)."""
@@ -226,7 +232,12 @@ class Tally:
         """
         if self.due is None:
             return np.stack([self.percentiles("whole")] * 2, axis=-1)
-        return np.stack([percentiles(self.whole_ns), percentiles(self.least_ns)], axis=-1)
+        if "due whole" not in self._percentiles:
+            known = least = percentiles(self.due.column("whole"), in_place=True)
+            if not np.isfinite(known[-1]):  # else all were served
+                least = percentiles(self.due.column("least"), in_place=True)
+            self._percentiles.update({"due whole": known, "due least": least})
+        return np.stack([self._percentiles["due whole"], self._percentiles["due least"]], axis=-1)
 
     @property
     def cpu_us(self) -> float:
@@ -346,7 +357,7 @@ def count(run: Run, window_ns: tuple[int, int] | None = None) -> Count:
     return Count(run.name, seconds, workers, roles, steady, undrawn, window, wal, still, used)
 
 
-Asked = tuple[np.ndarray, float]
+Asked = tuple[Arrivals, float]
 """The intended starts of one worker of an open loop, and its rate, a second."""
 
 
@@ -390,36 +401,17 @@ def count_worker(
     """The Tally of one worker. window_ns is (first, last), retry the plan's policy, asked what it
     was asked for in an open loop.
     """
-    counting = _Counting(window_ns, retry or Retry(), None if asked is None else asked[0])
+    counting = _Counting(window_ns, retry or Retry())
     for part, more in parts_of(worker):
         counting.add(part, more)
-    return counting.tally(worker, asked)
-
-
-def parts_of(worker: WorkerRecord) -> Iterator[tuple[np.ndarray, bool]]:
-    """A worker's rows, some whole transactions at a time, and whether others follow behind them."""
-    before: np.ndarray | None = None
-    for part in worker.rows.transactions():
-        if before is not None:
-            yield before, True
-        before = part
-    if before is not None:
-        yield before, False
-
-
-def became(worker: WorkerRecord, due: np.ndarray, stop: int, retry: Retry) -> Became:
-    """How a worker's arrivals, as of `arrivals_of`, stood at the end of a window."""
-    found = Became.of(due, stop)
-    for rows, more in parts_of(worker):
-        _, lasts, _ = transactions(rows)
-        found.add(rows, lasts, given_up(rows, lasts, retry, more), due)
-    return found
+    due = None if asked is None else due_of(worker, asked[0], window_ns, counting.retry, asked[1])
+    return counting.tally(worker, due)
 
 
 class _Counting:
     """What is counted of one worker, some whole transactions after the other."""
 
-    def __init__(self, window_ns: tuple[int, int], retry: Retry, due: np.ndarray | None) -> None:
+    def __init__(self, window_ns: tuple[int, int], retry: Retry) -> None:
         self.window_ns, self.retry = window_ns, retry
         self.outcomes = np.zeros(len(OUTCOMES), int)
         self.conflicts = np.zeros((len(CONFLICTS), len(PHASES)), int)
@@ -432,8 +424,6 @@ class _Counting:
         self.most_ns = dict.fromkeys(STAGES, 0)
         self.ascending, self.last_end = True, 0
         self.brief = frozenset(STAGES)
-        self.due = due
-        self.became = None if due is None else Became.of(due, window_ns[1])
 
     def add(self, rows: np.ndarray, more: bool) -> None:
         """Count some transactions. more : there are others behind them."""
@@ -481,8 +471,6 @@ class _Counting:
         )
         self._times(rows)
         self._waits(mine)
-        if self.became is not None and self.due is not None:
-            self.became.add(rows, lasts, left, self.due)
 
     def _times(self, rows: np.ndarray) -> None:
         found = times_of(rows, self.window_ns)
@@ -508,11 +496,8 @@ class _Counting:
             key = tuple(int(group[name]) for name in fields)
             self.waits.setdefault(key, []).append(waits)
 
-    def tally(self, worker: WorkerRecord, asked: Asked | None) -> Tally:
+    def tally(self, worker: WorkerRecord, due: Due | None) -> Tally:
         first, stop = self.window_ns
-        due = None
-        if asked is not None and self.became is not None:
-            due = due_in(asked[0], self.became, self.window_ns, asked[1])
         many, sums, cpu = self.sums["did"], self.sums, worker.entry.cpu_s
         source = Source(worker.rows, self.window_ns, many, self.ascending, self.brief)
         if self.parts and many <= SMALL:
@@ -579,32 +564,6 @@ def begin_in(rows: np.ndarray, window_ns: tuple[int, int]) -> np.ndarray:
     last = max(first, stop)
     spent = np.clip(begun, first, last) - np.clip(rows["start_ns"], first, last)
     return np.maximum(spent, 0)
-
-
-def transactions(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where each transaction of a worker begins and ends, shape (transactions,), and which one each
-    attempt is of, shape (attempts,): a transaction is a stretch of rows of one txn number.
-    """
-    new = np.append(True, rows["txn"][1:] != rows["txn"][:-1]) if len(rows) else np.zeros(0, bool)
-    starts = np.flatnonzero(new)
-    lasts = np.append(starts[1:] - 1, len(rows) - 1) if len(rows) else starts
-    return starts, lasts, np.cumsum(new) - 1
-
-
-def given_up(rows: np.ndarray, lasts: np.ndarray, retry: Retry, more: bool = False) -> np.ndarray:
-    """Which transactions, by their last rows, were left after a conflict by the policy's word.
-
-    more : the worker's others follow behind these.
-
-    The worker's very last one may only have met the end of the run: that is not giving up.
-    """
-    outcome, attempt = rows["outcome"][lasts], rows["attempt"][lasts]
-    followed = np.arange(len(lasts)) < len(lasts) - (not more)
-    by_policy = np.full(len(lasts), retry.policy == "none")
-    if retry.most_tries:
-        by_policy |= attempt >= retry.most_tries
-    found: np.ndarray = (outcome == CONFLICT) & (followed | by_policy)
-    return found
 
 
 def together(tallies: Sequence[Tally]) -> Tally:

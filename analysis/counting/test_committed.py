@@ -16,7 +16,8 @@ from analysis.counting import committed as columns
 from analysis.counting import latency_intervals
 from analysis.counting.committed import ENDS, STAGES, merged
 from analysis.counting.standstill import BY_CHANCE, Standstill, standstill
-from analysis.counting.tally import Tally, count, ends_ns, given_up, time_in, transactions, within
+from analysis.counting.tally import Tally, count, ends_ns, time_in, within
+from analysis.counting.transactions import given_up, transactions
 from analysis.statistics import percentile_intervals, percentiles
 from analysis.synthetic import START_NS, made_run, made_worker, write_folder
 from workloads.records import (

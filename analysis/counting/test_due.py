@@ -7,6 +7,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -20,19 +21,40 @@ from analysis.cli.run_summary import doubts, rate_line, summary_lines
 from analysis.counting import due as due_module
 from analysis.counting.cells_table import cells_table
 from analysis.counting.due import MOST_DRAWN, NotDrawn, arrivals_of
+from analysis.counting.latency import latency_intervals, whole_in_order
 from analysis.counting.measured import gather
+from analysis.counting.steady import steady_state
 from analysis.counting.tables_out import export
 from analysis.counting.tally import Tally, count, pooled
+from analysis.counting.transactions import given_up, transactions
 from analysis.report import arms_table, doubt_lines
 from analysis.report.tables import attempts_table, latency_table
 from analysis.search import parse_objectives
 from analysis.search.objective import judge, load_of
-from analysis.statistics import percentiles
-from analysis.synthetic import made_experiment, open_loop, write_folder
+from analysis.statistics import percentile_intervals, percentiles
+from analysis.synthetic import (
+    START_NS,
+    made_experiment,
+    made_run,
+    made_worker,
+    open_loop,
+    write_folder,
+)
 from workloads.errors import RunError
 from workloads.experiments import read_experiment
-from workloads.records import COMMITTED, CONFLICT, FAILED, UNKNOWN, Rows, Run
-from workloads.runs import ARRIVALS, due_before, make_plan, run
+from workloads.records import (
+    ATTEMPT,
+    COMMITTED,
+    CONFLICT,
+    FAILED,
+    UNKNOWN,
+    Recent,
+    Rows,
+    Run,
+    read_run,
+    segment_path,
+)
+from workloads.runs import ARRIVALS, ROLES, due_before, make_plan, pacing, run
 from workloads.runs.pacing import arrivals
 
 
@@ -367,3 +389,213 @@ def test_of_a_killed_writer_all_that_were_due_are_known(tmp_path: Path) -> None:
     assert killed and made.manifest.ended == "worker died"
     tally = tally_of(made)
     assert tally.due is not None and tally.due.many == len(all_due(made))
+
+
+# --- as it was, with all rows and all arrivals at hand -----------------------------------------
+
+
+def odd_open_loop(seed: int, folder: Path) -> tuple[Run, Run]:
+    """An open loop of odd rows, read from files of some rows each, and the same in memory."""
+    rng = np.random.default_rng([11, seed])
+    writers, rate, warmup_s = int(rng.integers(1, 4)), float(rng.choice([20, 300, 900])), 0.2
+    seconds = float(rng.choice([0.5, 8.0]))  # so that some waited longer than four seconds
+    stop = START_NS + int((warmup_s + seconds) * 1e9)
+    retry = {"policy": str(rng.choice(["none", "exponential"])), "base_us": 1, "cap_us": 1,
+             "most_tries": int(rng.integers(0, 4))}  # fmt: skip
+    workers = []
+    for number in range(writers):
+        own = np.random.default_rng([412, ROLES.index("writer"), number, ARRIVALS])
+        due = due_before(stop + 10**8, rate / writers, START_NS, own)
+        made = int(rng.integers(0, len(due) + 1))
+        tries = rng.integers(1, 4, made)
+        txn = np.repeat(np.arange(made), tries)
+        if made and rng.random() < 0.3:  # some are missing, or not in order: nobody of ours
+            kept = np.flatnonzero(rng.random(made) < 0.9)
+            if rng.random() < 0.5:
+                rng.shuffle(kept)
+            txn = np.concatenate([np.flatnonzero(txn == one) for one in kept] or [txn[:0]])
+            txn = np.repeat(np.arange(made), tries)[txn]
+        rows = np.zeros(len(txn), ATTEMPT)
+        new = np.append(True, txn[1:] != txn[:-1])[: len(txn)]
+        place = np.arange(len(txn))
+        rows["txn"] = txn
+        rows["attempt"] = place - np.maximum.accumulate(np.where(new, place, 0)) + 1
+        rows["intended_ns"] = due[txn]
+        steps = np.cumsum(rng.integers(0, int(2e9 / rate), (len(txn), 4)), axis=1)
+        late = int(rng.choice([0, 10**9, 5 * 10**9]))
+        for name, column in zip(("start_ns", "begun_ns", "worked_ns", "end_ns"), steps.T,
+                                strict=True):  # fmt: skip
+            rows[name] = due[txn] + late + column
+        last = np.append(txn[1:] != txn[:-1], True)[: len(txn)]
+        some = rng.choice([COMMITTED, CONFLICT, FAILED, UNKNOWN], len(txn), p=[0.7, 0.1, 0.1, 0.1])
+        rows["outcome"] = np.where(last, some, CONFLICT)
+        if len(rows) and rng.random() < 0.5:
+            rows["end_ns"][-1] = rows["outcome"][-1] = 0
+        workers.append(made_worker(number, rows))
+    plan = {"rate": rate, "seed": 412, "retry": retry}
+    made_up = made_run(workers, seconds=seconds, warmup_s=warmup_s, plan=plan)
+    write_folder(made_up, folder)
+    for worker in workers:
+        rows, size = worker.attempts, int(rng.integers(5, 60))
+        for segment, at in enumerate(range(0, max(len(rows), 1), size)):
+            np.save(segment_path(folder, worker.worker, segment), rows[at : at + size])
+    stored = read_run(folder)
+    whole = tuple(dataclasses.replace(w, rows=Rows(w.attempts.copy())) for w in stored.workers)
+    return dataclasses.replace(stored, workers=whole), stored
+
+
+def due_as_it_was(made: Run, number: int, window_ns: tuple[int, int]) -> dict[str, Any]:
+    """One worker's `Due`, with arrays of all its arrivals."""
+    worker, (first, stop), plan = made.workers[number], window_ns, made.manifest.plan
+    rng = np.random.default_rng([plan.seed, 0, number, ARRIVALS])
+    began = made.manifest.window.start_ns
+    due = due_before(made.window_ns[1], plan.rate / plan.writers, began, rng)
+    rows = worker.attempts
+    _, lasts, _ = transactions(rows)
+    left = given_up(rows, lasts, plan.retry)
+    done, least = np.zeros(due.size, np.int64), np.maximum(stop - due, 0).astype(float)
+    begun, over, unknown = (np.zeros(due.size, bool) for _ in range(3))
+    for row, gone in zip(rows[lasts], left, strict=True):
+        at = int(row["txn"])
+        if at >= due.size:
+            continue
+        begun[at] = True
+        if row["outcome"] == COMMITTED:
+            done[at] = row["end_ns"]
+            least[at] = row["end_ns"] - due[at]
+        elif row["outcome"] == UNKNOWN:
+            unknown[at] = True
+            seen = max(row["start_ns"], row["begun_ns"], row["worked_ns"])
+            least[at] = max(seen - due[at], 0)
+        elif row["outcome"] == FAILED or (row["outcome"] == CONFLICT and gone):
+            over[at], least[at] = True, np.inf
+    waiting = (done == 0) & ~over & ~unknown
+    mine = (due >= first) & (due < stop)
+    in_time = mine & (done > 0) & (done <= stop)
+    known = mine & ~(waiting & (due >= stop - due_module.grace_ns(window_ns, 0.01)))
+    judged = mine & (due < stop - due_module.grace_ns(window_ns, 0.1))
+    return {
+        "due_ns": due[known],
+        "whole_ns": np.where(done > 0, least, np.inf)[known],
+        "least_ns": least[known],
+        "many": int(mine.sum()),
+        "served": int(in_time.sum()),
+        "begun": int((begun & mine).sum()),
+        "given_up": int((over & mine).sum()),
+        "judged": int(judged.sum()),
+        "judged_served": int((judged & in_time).sum()),
+        "unknown": int((unknown & mine).sum()),
+        "oldest_ns": int(stop - due[waiting].min()) if waiting.any() else 0,
+    }
+
+
+def load_as_it_was(made: Run) -> tuple[np.ndarray, np.ndarray, int, int]:
+    first, stop = steady_state(made).window_ns[0], made.window_ns[1]
+    dues, dones, refused, finished = [], [], 0, 0
+    for worker in made.role("writer"):
+        due = arrivals_of(made, worker).whole()
+        rows = worker.attempts[worker.attempts["txn"] < due.size]
+        committed = rows[rows["outcome"] == COMMITTED]
+        done = np.zeros(due.size, np.int64)
+        done[committed["txn"]] = committed["end_ns"]
+        dues.append(due)
+        dones.append(done)
+        inside = rows[(rows["end_ns"] >= first) & (rows["end_ns"] <= stop)]
+        refused += int((inside["outcome"] == CONFLICT).sum())
+        finished += int((inside["outcome"] != UNKNOWN).sum())
+    due, done = np.concatenate(dues), np.concatenate(dones)
+    order = np.argsort(due, kind="stable")
+    return due[order], done[order], refused, finished
+
+
+def assert_as_it_was(stored: Run, in_memory: Run, window: tuple[int, int]) -> Tally:
+    """Every number of who was due, worker by worker and together."""
+    counted = count(stored, window)
+    each = [due_as_it_was(in_memory, at, window) for at in range(len(in_memory.workers))]
+    for worker, expected in zip(counted.workers, each, strict=True):
+        assert worker.tally.due is not None
+        for name, value in expected.items():
+            assert np.array_equal(getattr(worker.tally.due, name), value), name
+    tally = counted.roles["writer"]
+    due, whole, least = (
+        np.concatenate([np.asarray(one[name]) for one in each])
+        for name in ("due_ns", "whole_ns", "least_ns")
+    )
+    points = np.stack([percentiles(whole), percentiles(least)], axis=-1)
+    assert np.array_equal(tally.whole(), points, equal_nan=True)
+    in_time = whole[np.argsort(due, kind="stable")]
+    series = whole_in_order(tally)
+    assert np.concatenate([in_time[:0], *series.pieces()]).tolist() == in_time.tolist()
+    intervals = latency_intervals(tally)
+    assert np.array_equal(intervals, percentile_intervals(in_time), equal_nan=True)
+    load, (dues, dones, refused, finished) = load_of(stored), load_as_it_was(in_memory)
+    assert load.due.tolist() == dues.tolist() and load.done.tolist() == dones.tolist()
+    assert (load.refused, load.finished) == (refused, finished)
+    return tally
+
+
+@pytest.mark.parametrize("small", [True, False], ids=["columns kept", "made again"])
+def test_an_open_loop_in_pieces_has_the_numbers_of_the_whole(
+    small: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pacing, "BLOCK", 64)
+    if not small:
+        for module in ("due", "tally", "committed"):
+            monkeypatch.setattr(f"analysis.counting.{module}.SMALL", -1)
+        monkeypatch.setattr("analysis.search.objective.SMALL", -1)
+        monkeypatch.setattr("workloads.records.rows.RECENT", Recent(0))
+        monkeypatch.setattr("analysis.counting.committed.PIECE_ROWS", 64)
+        monkeypatch.setattr("analysis.counting.committed.LEAST_ROWS", 3)
+    seen = dict.fromkeys(("unknown", "given_up", "served", "late", "odd", "long"), 0)
+    for case in range(30):
+        in_memory, stored = odd_open_loop(case, tmp_path / f"{case}")
+        tally = assert_as_it_was(stored, in_memory, in_memory.window_ns)
+        if case < 4:
+            assert summary_lines(stored) == summary_lines(in_memory)
+        assert tally.due is not None
+        for name in ("unknown", "given_up", "served"):
+            seen[name] += getattr(tally.due, name)
+        seen["late"] += tally.due.begun - tally.due.served
+        seen["odd"] += not all(arrivals_of(stored, w).in_order for w in stored.workers)
+        seen["long"] += bool((tally.whole_ns[np.isfinite(tally.whole_ns)] >= 1 << 32).any())
+    assert all(seen.values()), seen
+
+
+def all_as_they_were(folders: list[Path]) -> None:
+    for case, folder in enumerate(folders):
+        in_memory, stored = odd_open_loop(case, folder)
+        assert_as_it_was(stored, in_memory, in_memory.window_ns)
+
+
+def test_a_wrong_number_of_who_was_due_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upto = due_module._Taking.upto
+
+    def forgetful(self: due_module._Taking, end: int) -> np.ndarray:
+        found = upto(self, end)
+        return found[:-1] if self.at > 100 else found
+
+    for name, wrong in (
+        ("_Taking.upto", forgetful),
+        ("merged", lambda streams: (piece for stream in streams for piece in stream)),
+        ("given_up", lambda rows, lasts, retry, more: given_up(rows, lasts, retry, not more)),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"analysis.counting.due.{name}", wrong)
+            patch.setattr("analysis.counting.committed.KEPT", Recent(0))
+            patch.setattr("analysis.counting.due.KEPT", Recent(0))
+            folders = [tmp_path / f"{name}-{case}" for case in range(60)]
+            with pytest.raises((AssertionError, NotDrawn)):
+                all_as_they_were(folders)
+
+
+def test_a_real_open_loop_in_pieces_has_the_numbers_of_the_whole(tmp_path: Path) -> None:
+    for rate in (40, 900):
+        made = real(tmp_path, rate, seed=6)
+        assert_as_it_was(made, made, made.window_ns)
+
+
+def test_a_percentile_just_below_those_never_served_is_known() -> None:
+    """The rank of p90 is that of the greatest value known: the next one has no part in it."""
+    assert percentiles([*range(1, 182), *[np.inf] * 20])[:2].tolist() == [101.0, 181.0]

@@ -10,16 +10,28 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from analysis import wording
-from analysis.counting import GRACE_NS, SERVED, NotDrawn, arrivals_of, steady_state
+from analysis.counting import (
+    GRACE_NS,
+    SERVED,
+    SMALL,
+    Arrivals,
+    NotDrawn,
+    arrivals_of,
+    merged,
+    piece_rows,
+    steady_state,
+)
+from analysis.statistics import Series
 from workloads.errors import PlanError, shortened
-from workloads.records import COMMITTED, CONFLICT, UNKNOWN, Run
+from workloads.records import COMMITTED, CONFLICT, UNKNOWN, Run, WorkerRecord
 
 UNITS_NS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
@@ -100,17 +112,30 @@ def parse_objectives(text: str) -> tuple[Objective, ...]:
 class Load:
     """A load: when each transaction was due and when it was done; times in ns on the run's clock.
 
-    due, done : int64 arrays, shape (transactions,): intended start, and the end of the COMMIT that
-        succeeded; 0 where it never did. In the order of `due`.
+    pieces : gives (due, done) in turn, in the order of `due`: int64 arrays of one length, the
+        intended starts, and the ends of the COMMITs that succeeded; 0 where none did. May be asked
+        for again.
     first, stop : the measured window. refused, finished : attempts of it, for the abort rate.
     """
 
-    due: np.ndarray
-    done: np.ndarray
+    pieces: Callable[[], Iterator[tuple[np.ndarray, ...]]]
     first: int
     stop: int
     refused: int = 0
     finished: int = 0
+
+    @classmethod
+    def of(cls, due: np.ndarray, done: np.ndarray, *more: int, **counts: int) -> Load:
+        """A load that is in memory."""
+        return cls(lambda: iter([(due, done)]), *more, **counts)
+
+    @property
+    def due(self) -> np.ndarray:
+        return np.concatenate([np.zeros(0, np.int64), *(due for due, _ in self.pieces())])
+
+    @property
+    def done(self) -> np.ndarray:
+        return np.concatenate([np.zeros(0, np.int64), *(done for _, done in self.pieces())])
 
 
 class Figure(NamedTuple):
@@ -128,8 +153,8 @@ class Judgement:
     why        : what was not met, in words.
     due_per_s, served_per_s : transactions a second that were due in the window, and those of them
         that were committed in time for the window's end.
-    served     : share of those due. latencies_ns : float array, in the order of time; infinite for
-        who was never served.
+    served     : share of those due. latencies_ns : floats, in the order of time; infinite for who
+        was never served.
     figures    : text of the objective -> Figure.
     """
 
@@ -138,7 +163,7 @@ class Judgement:
     due_per_s: float
     served_per_s: float
     served: float
-    latencies_ns: np.ndarray
+    latencies_ns: Series
     abort_rate: float
     figures: dict[str, Figure]
 
@@ -152,17 +177,19 @@ def judge(load: Load, objectives: Sequence[Objective]) -> Judgement:
     where that has enough samples. Whoever was due and not served by then is beyond every limit.
     """
     end = load.stop - max(objective.grace_ns for objective in objectives)
-    counted = (load.due >= load.first) & (load.due < end)
-    due, done = load.due[counted], load.done[counted]
-    latencies = np.where(done > 0, done - due, np.inf)
+    many = in_time = early = 0
+    for due, done in load.pieces():
+        counted = (due >= load.first) & (due < end)
+        many += int(counted.sum())
+        in_time += int((counted & (done > 0) & (done <= load.stop)).sum())
+        early += int((counted & (due < load.first + (end - load.first) // 2)).sum())
+    latencies, late = _latencies(load, end, many), _latencies(load, end, many, early)
     seconds = max(end - load.first, 0) / 1e9
-    in_time = (done > 0) & (done <= load.stop)
-    served = float(in_time.mean()) if due.size else math.nan
+    served = in_time / many if many else math.nan
     abort_rate = load.refused / load.finished if load.finished else math.nan
     figures, why = {}, []
-    if due.size and served < SERVED:
+    if many and served < SERVED:
         why.append(f"only {wording.percent(served)} of the transactions due were served in time")
-    late = latencies[due >= load.first + (end - load.first) // 2]
     for objective in objectives:
         figure = _figure(objective, latencies, load)
         figures[objective.text] = figure
@@ -175,10 +202,10 @@ def judge(load: Load, objectives: Sequence[Objective]) -> Judgement:
                 why.append(f"{objective.statistic} grew to {grown} in the second half")
     unknown = any(figure.met is None for figure in figures.values())
     return Judgement(
-        met=False if why else None if unknown or not due.size else True,
+        met=False if why else None if unknown or not many else True,
         why=tuple(why),
-        due_per_s=due.size / seconds if seconds else math.nan,
-        served_per_s=float(in_time.sum()) / seconds if seconds else math.nan,
+        due_per_s=many / seconds if seconds else math.nan,
+        served_per_s=in_time / seconds if seconds else math.nan,
         served=served,
         latencies_ns=latencies,
         abort_rate=abort_rate,
@@ -186,7 +213,31 @@ def judge(load: Load, objectives: Sequence[Objective]) -> Judgement:
     )
 
 
-def _figure(objective: Objective, latencies: np.ndarray, load: Load) -> Figure:
+def _latencies(load: Load, end: int, many: int, early: int = 0) -> Series:
+    """The latencies of the `many` transactions that were due from the window's first moment to
+    `end`, floats in the order of time, but for the first `early`.
+    """
+
+    def pieces() -> Iterator[np.ndarray]:
+        left = early
+        for due, done in load.pieces():
+            counted = (due >= load.first) & (due < end)
+            due, done = due[counted][left:], done[counted][left:]
+            left -= min(left, int(counted.sum()))
+            yield np.where(done > 0, done - due, np.inf)
+
+    def values() -> np.ndarray:
+        found = np.empty(many - early)
+        at = 0
+        for part in pieces():
+            found[at : at + len(part)] = part
+            at += len(part)
+        return found
+
+    return Series(many - early, values, pieces)
+
+
+def _figure(objective: Objective, latencies: Series, load: Load) -> Figure:
     rate = objective.statistic == "abort-rate"
     if (load.finished if rate else latencies.size) < objective.samples:
         return Figure(math.nan, None)
@@ -197,15 +248,17 @@ def _figure(objective: Objective, latencies: np.ndarray, load: Load) -> Figure:
     return Figure(value, value < objective.limit)
 
 
-def statistic(name: str, latencies_ns: np.ndarray) -> float:
+def statistic(name: str, latencies_ns: ArrayLike | Series) -> float:
     """A statistic of latencies of which some may be infinite: percentiles are values by rank."""
-    if not latencies_ns.size:
+    series = Series.of(latencies_ns)
+    if not series.size:
         return math.nan
+    values = series.values()
     if name == "mean":
-        return float(latencies_ns.mean())
+        return float(values.mean())
     if name == "max":
-        return float(latencies_ns.max())
-    return float(np.quantile(latencies_ns, SHARES[name], method="inverted_cdf"))
+        return float(values.max())
+    return float(np.quantile(values, SHARES[name], method="inverted_cdf", overwrite_input=True))
 
 
 def load_of(run: Run, role: str = "writer") -> Load:
@@ -219,19 +272,35 @@ def load_of(run: Run, role: str = "writer") -> Load:
         raise NotDrawn(run.name, f"it has no {role}s.")
     _, stop = run.window_ns
     first = steady_state(run).window_ns[0]
-    dues, dones = [], []
+    arrivals = [(worker, arrivals_of(run, worker)) for worker in run.role(role)]
     refused = finished = 0
-    for worker in run.role(role):
-        due = arrivals_of(run, worker)
-        rows = worker.attempts[worker.attempts["txn"] < due.size]
-        committed = rows[rows["outcome"] == COMMITTED]
+    for worker, asked in arrivals:
+        for rows in worker.rows.pieces():
+            inside = rows[
+                (rows["txn"] < asked.size) & (rows["end_ns"] >= first) & (rows["end_ns"] <= stop)
+            ]
+            refused += int((inside["outcome"] == CONFLICT).sum())
+            finished += int((inside["outcome"] != UNKNOWN).sum())
+    if sum(asked.size for _, asked in arrivals) <= SMALL:
+        kept = list(_loads(arrivals))
+        return Load(lambda: iter(kept), first, stop, refused, finished)
+    return Load(lambda: _loads(arrivals), first, stop, refused, finished)
+
+
+def _loads(
+    arrivals: Sequence[tuple[WorkerRecord, Arrivals]],
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """(due, done) of several workers together, in the order of `due`; see `Load`."""
+    most = piece_rows(len(arrivals))
+    return merged([_load(worker, asked, most) for worker, asked in arrivals])
+
+
+def _load(
+    worker: WorkerRecord, arrivals: Arrivals, most: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for first, due, rows, _ in arrivals.beside(worker, most):
+        at = rows["txn"].astype(np.int64) - first
+        committed = (at < due.size) & (rows["outcome"] == COMMITTED)
         done = np.zeros(due.size, np.int64)
-        done[committed["txn"]] = committed["end_ns"]
-        dues.append(due)
-        dones.append(done)
-        inside = rows[(rows["end_ns"] >= first) & (rows["end_ns"] <= stop)]
-        refused += int((inside["outcome"] == CONFLICT).sum())
-        finished += int((inside["outcome"] != UNKNOWN).sum())
-    due, done = np.concatenate(dues), np.concatenate(dones)
-    order = np.argsort(due, kind="stable")
-    return Load(due[order], done[order], first, stop, refused, finished)
+        done[at[committed]] = rows["end_ns"][committed]
+        yield due, done

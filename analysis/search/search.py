@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from analysis.counting import contamination, count
 from analysis.search.bisect import Answer, highest_rate
 from analysis.search.folder import Search, as_here, not_one_search, read_search, search_confounders
 from analysis.search.objective import SHARES, Judgement, judge, load_of, statistic
-from analysis.statistics import resampled_percentile
+from analysis.statistics import Series, joined_values, resampled_percentile
 from workloads.engines import find_engine
 from workloads.errors import EngineMissing, RunError, RunFailed
 from workloads.experiments import EARLIER, TEMPLATES, finished, unwritable
@@ -50,9 +51,14 @@ class Probe:
     def met(self) -> bool:
         return 2 * self.met_runs > len(self.runs)
 
-    def latencies_ns(self) -> np.ndarray:
+    def latencies_ns(self) -> Series:
         """Latencies of all runs in the order of time; infinite for those never served."""
-        return np.concatenate([*(j.latencies_ns for j in self.judged), np.zeros(0)])
+        each = [judged.latencies_ns for judged in self.judged]
+        return Series(
+            sum(series.size for series in each),
+            lambda: joined_values(each),
+            lambda: chain.from_iterable(series.pieces() for series in each),
+        )
 
     def statistic(self, name: str) -> tuple[float, float, float]:
         """(low, value, high) of a statistic over all runs of the rate, nan where it is not known.

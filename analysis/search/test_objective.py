@@ -36,7 +36,7 @@ def queue(rate, seconds=20.0, seed=0, service=SERVICE, servers=1, lost=0.0):
             break
         free = done[n] = begun + took[n]
     done[rng.random(due.size) < lost] = 0
-    return Load(due, done, 10**9, stop, refused=5, finished=1000)
+    return Load.of(due, done, 10**9, stop, refused=5, finished=1000)
 
 
 P99 = parse_objectives("p99 < 10ms")
@@ -123,7 +123,7 @@ def test_a_rate_that_is_not_reached_is_not_met_however_fast_the_rest_was():
 def test_a_queue_that_grows_is_not_met_though_the_whole_window_would_pass():
     due = np.arange(0, 10_000) * 1_000_000 + 10**9  # 10 s of 1,000 a second
     slow = np.where(np.arange(10_000) > 9_100, 30_000_000, 1_000_000)
-    load = Load(due, due + slow, 10**9, 11 * 10**9 + 10**8)
+    load = Load.of(due, due + slow, 10**9, 11 * 10**9 + 10**8)
     assert judge(load, parse_objectives("p90 < 10ms")).figures["p90 < 10ms"].met
     found = judge(load, parse_objectives("p90 < 10ms"))
     assert found.met is False
@@ -140,7 +140,7 @@ def test_overload_is_not_met_and_says_why():
 @pytest.mark.parametrize("rate", [5, 40])
 def test_too_few_transactions_are_no_answer(rate):
     assert met(rate, seconds=20) is None
-    assert judge(Load(np.zeros(0, int), np.zeros(0, int), 0, 10**9), P99).met is None
+    assert judge(Load.of(np.zeros(0, int), np.zeros(0, int), 0, 10**9), P99).met is None
 
 
 def test_several_objectives_must_all_be_met():

@@ -273,7 +273,7 @@ def with_nobody_due(monkeypatch, names):
         few = load.due < load.first  # none that counts
         if not names(made.name):
             return load
-        return dataclasses.replace(load, due=load.due[few], done=load.done[few])
+        return dataclasses.replace(load, pieces=lambda: iter([(load.due[few], load.done[few])]))
 
     monkeypatch.setattr(search, "load_of", of)
 

@@ -24,6 +24,7 @@ __all__ = [
     "circular_blocks",
     "family_p",
     "jain_index",
+    "joined_values",
     "median_of_blocks",
     "percentile_intervals",
     "percentile_intervals_over_blocks",

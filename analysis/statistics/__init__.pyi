@@ -6,6 +6,7 @@ from .blocks import seed_of as seed_of
 from .bootstrap import Series as Series
 from .bootstrap import block_length as block_length
 from .bootstrap import circular_blocks as circular_blocks
+from .bootstrap import joined_values as joined_values
 from .bootstrap import percentile_intervals as percentile_intervals
 from .bootstrap import percentile_intervals_over_blocks as percentile_intervals_over_blocks
 from .bootstrap import resampled_percentile as resampled_percentile

@@ -168,17 +168,24 @@ class _OfRuns:
 
     def values(self) -> np.ndarray:
         """All of them in one array: integers where all are, which are exact below 2**53."""
-        if len(self.runs) == 1:
-            return self.runs[0].values()
-        found = np.empty(self.size, np.int64)
-        at = 0
-        for run in self.runs:
-            for values in run.pieces():
-                if values.dtype.kind == "f" and found.dtype.kind == "i":
-                    found = found.astype(float)
-                found[at : at + len(values)] = values
-                at += len(values)
-        return found
+        return joined_values(self.runs)
+
+
+def joined_values(each: Sequence[Series]) -> np.ndarray:
+    """All values of several series in one array of the caller's own, in any order."""
+    if len(each) == 1:
+        return each[0].values()
+    found = np.empty(0, np.int64)
+    at, size = 0, sum(series.size for series in each)
+    for series in each:
+        for values in series.pieces():
+            if not at:
+                found = np.empty(size, float if values.dtype.kind == "f" else np.int64)
+            elif values.dtype.kind == "f" and found.dtype.kind == "i":
+                found = found.astype(float)
+            found[at : at + len(values)] = values
+            at += len(values)
+    return found
 
 
 def _blocks_of_time(seed: int, block: float | None = None) -> Weights:

@@ -87,10 +87,13 @@ def percentiles(values_ns: ArrayLike, *, in_place: bool = False) -> np.ndarray:
     finite = values.size
     if values.dtype.kind == "f":
         finite = int(np.isfinite(values).sum())
-    # Between two infinite values numpy's interpolation is nan.
-    known = [q for q in enough if (values.size - 1) * q <= finite - 1]
+    # Between two infinite values numpy's interpolation is nan, and so it is beside one.
+    known = [q for q in enough if (values.size - 1) * q < finite - 1]
     out[: len(enough)] = np.inf
     out[-1] = values.max()
+    for at, q in enumerate(enough):
+        if (values.size - 1) * q == finite - 1:
+            out[at] = values[np.isfinite(values)].max()
     if known:
         out[: len(known)] = np.quantile(values, known, overwrite_input=in_place)
     return out

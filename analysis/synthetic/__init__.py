@@ -19,5 +19,6 @@ __all__ = [
     "rated",
     "whole_report",
     "write_folder",
+    "write_long_open_loop",
     "write_long_run",
 ]

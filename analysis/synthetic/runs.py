@@ -32,7 +32,7 @@ from workloads.records import (
     segment_path,
     write_manifest,
 )
-from workloads.runs import ARRIVALS, ROLES, due_before
+from workloads.runs import ARRIVALS, ROLES, due_before, due_in_turn
 
 START_NS = 1_000_000_000
 """When made-up runs begin. Not 0: a row that starts at 0 is one never used."""
@@ -333,11 +333,14 @@ def write_long_run(
 ) -> Path:
     """Write the folder of a run of at least `rows` attempts, file by file: it need not fit into
     memory. The writers commit `per_s` together.
+
+    engine, begin : of the writers, in `more`, and what else a manifest has.
     """
+    how = {name: more.pop(name) for name in ("engine", "begin") if name in more}
     each_s = per_s / max(writers, 1)
     commits = max(int(segment_rows * (1 - abort) * 0.95), 1)  # with their refused tries they fit
     span_s, files = commits / each_s, max(-(-rows // (writers * commits)), 1)
-    workers = [made_worker(n, np.zeros(0, ATTEMPT), cpu_s=0.4 * span_s * files)
+    workers = [made_worker(n, np.zeros(0, ATTEMPT), cpu_s=0.4 * span_s * files, **how)
                for n in range(writers)]  # fmt: skip
     write_folder(made_run(workers, seconds=span_s * files, **more), folder)
     for worker in range(writers):
@@ -351,6 +354,67 @@ def write_long_run(
                 part[name] += int(file * span_s * 1e9)
             np.save(segment_path(folder, worker, file), part)
     return folder
+
+
+def write_long_open_loop(
+    folder: Path,
+    rows: int,
+    *,
+    writers: int = 4,
+    per_s: float = 40_000.0,
+    abort: float = 0.02,
+    seed: int = 412,
+    segment_rows: int = 1 << 15,
+    **more: Any,
+) -> Path:
+    """Write the folder of an open loop of about `rows` attempts, file by file. It keeps up: each
+    transaction is done a moment after it was due, `abort` of them at their second try.
+    """
+    seconds = rows / (1 + abort) / per_s
+    stop = START_NS + int(seconds * 1e9)
+    workers = [made_worker(n, np.zeros(0, ATTEMPT), cpu_s=0.4 * seconds) for n in range(writers)]
+    write_folder(
+        made_run(workers, seconds=seconds, plan={"rate": per_s, "seed": seed}, **more), folder
+    )
+    for worker in range(writers):
+        rng = np.random.default_rng([seed, ROLES.index("writer"), worker, ARRIVALS])
+        drawn = np.random.default_rng([seed, worker])
+        waiting, file, first = [np.zeros(0, ATTEMPT)], 0, 0
+        free = 0
+        for due in due_in_turn(stop, per_s / writers, START_NS, rng):
+            waiting.append(_served(drawn, due, first, free, abort))
+            if len(due):
+                first, free = first + len(due), int(waiting[-1]["end_ns"][-1])
+            if sum(map(len, waiting)) >= segment_rows:
+                whole = np.concatenate(waiting)
+                np.save(segment_path(folder, worker, file), whole[:segment_rows])
+                waiting, file = [whole[segment_rows:]], file + 1
+        np.save(segment_path(folder, worker, file), np.concatenate(waiting))
+    return folder
+
+
+def _served(
+    rng: np.random.Generator, due: np.ndarray, first: int, free: int, abort: float
+) -> np.ndarray:
+    """Rows of transactions that are begun when they are due and their worker is free.
+
+    first : the number of the first. free : from when on it is.
+    """
+    tries = 1 + (rng.random(len(due)) < abort)
+    at = np.repeat(np.arange(len(due)), tries)
+    out = np.zeros(len(at), ATTEMPT)
+    last = np.append(at[1:] != at[:-1], True)[: len(at)]
+    out["txn"], out["intended_ns"], out["attempt"] = first + at, due[at], 1
+    out["attempt"][last] = tries
+    took = rng.integers(1_000, 4_000, len(at))
+    before = np.cumsum(took) - took
+    out["start_ns"] = before + np.maximum.accumulate(np.maximum(due[at], free) - before)
+    out["begun_ns"], out["end_ns"] = out["start_ns"] + 100, out["start_ns"] + took
+    out["worked_ns"] = out["start_ns"] + took // 2
+    out["outcome"] = np.where(last, COMMITTED, CONFLICT)
+    out["conflict"], out["phase"] = np.where(last, 0, BUSY), np.where(last, 0, 3)
+    out["message"] = np.where(last, 0, 1)
+    return out
 
 
 def made_experiment(

@@ -1,8 +1,9 @@
-"""How much memory a large run needs, in ratios: `python tools/bench/bench_memory.py`, two minutes.
+"""How much memory a large run needs, in ratios: `tools/bench/bench_memory.py`, three minutes.
 
 Things that `cwkit show` and the check after a run do with all rows, each in a process of its
 own, in pieces and with whole arrays in turn: looking at the rows; counting them, where the other
-side holds all rows and columns; and the replay of a check's draws, beside rows of numpy on the
+side holds all rows and columns; who was due in an open loop, where it holds all arrivals with what
+became of each; and the replay of a check's draws, beside rows of numpy on the
 other side. Memory is what a process had resident at most, above what it had before it read
 anything; time is CPU time. Last, the check of `append`, with the draws on the other side.
 """
@@ -26,6 +27,7 @@ ROUNDS = 3
 TARGETS = {
     "reading": (0.2, 1.2),
     "counting": (0.3, 1.3),
+    "due": (0.3, 2.5),
     "replay": (0.2, 0.65),
     "appends": (1.5, 0.4),
 }
@@ -67,6 +69,34 @@ def counting(folder: Path, whole: bool) -> None:
     columns = {stage: tally.latency_ns[stage] for stage in STAGES}
     ends = np.sort(tally.ends_ns)
     assert len(ends) and all(percentiles(column).size for column in columns.values())
+
+
+def due(folder: Path, whole: bool) -> None:
+    """The latencies of all who were due in an open loop, and how many of them were served."""
+    import numpy as np
+
+    from analysis.counting import arrivals_of, count
+    from analysis.statistics import percentiles
+    from workloads.records import COMMITTED, read_run
+
+    run = read_run(folder.with_name(f"{folder.name}-open"))
+    if not whole:
+        found = count(run, run.window_ns).roles["writer"]
+        assert found.due is not None and found.due.served and found.whole().size
+        return
+    for worker in run.workers:
+        due, rows = arrivals_of(run, worker).whole(), worker.attempts
+        rows = rows[np.append(rows["txn"][1:] != rows["txn"][:-1], True)]
+        rows = rows[rows["txn"] < len(due)]
+        done, least = np.zeros(len(due), np.int64), np.zeros(len(due))
+        begun, given_up, unknown = (np.zeros(len(due), bool) for _ in range(3))
+        begun[rows["txn"]] = True
+        rows = rows[rows["outcome"] == COMMITTED]
+        done[rows["txn"]] = rows["end_ns"]
+        least[rows["txn"]] = rows["end_ns"] - due[rows["txn"]]
+        known = (due < run.window_ns[1]) & ~((done == 0) & ~given_up & ~unknown)
+        times = np.where(done > 0, least, np.inf)[known]
+        assert percentiles(times).size + percentiles(least[known]).size
 
 
 def replay(folder: Path, whole: bool) -> None:
@@ -128,7 +158,7 @@ def appends(folder: Path, whole: bool) -> None:
     assert append.check(Nothing(), log)  # type: ignore[arg-type]
 
 
-TASKS = {"reading": reading, "counting": counting, "replay": replay, "appends": appends}
+TASKS = {"reading": reading, "counting": counting, "due": due, "replay": replay, "appends": appends}
 
 
 def peak_bytes() -> int:
@@ -157,7 +187,7 @@ def main() -> int:
     if args.measure:
         measure(*args.measure)
         return 0
-    from analysis.synthetic import write_long_run
+    from analysis.synthetic import write_long_open_loop, write_long_run
 
     missed = 0
     print(f"{'':>10} {'MB':>6} {'whole':>6} {'ratio':>6} {'target':>6} "
@@ -165,6 +195,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         write_long_run(Path(folder) / "tiny", 1)
         write_long_run(Path(folder) / "run", args.rows, writers=1)
+        write_long_open_loop(Path(folder) / "tiny-open", 1000)
+        write_long_open_loop(Path(folder) / "run-open", args.rows, writers=1)
         for task, (memory, cpu) in TARGETS.items():
             best: dict[str, list[float]] = {}
             for _ in range(ROUNDS):

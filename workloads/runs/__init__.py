@@ -23,6 +23,7 @@ __all__ = [
     "digest",
     "disk_trouble",
     "due_before",
+    "due_in_turn",
     "field_of",
     "file_of",
     "has_ended",

@@ -50,13 +50,20 @@ def due_before(
     >>> due_before(300_000, 5000, 0, np.random.default_rng(1)).tolist()
     [214606, 276297]
     """
-    parts, many = [np.zeros(0, np.int64)], 0
+    return np.concatenate([np.zeros(0, np.int64), *due_in_turn(stop_ns, rate, start_ns, rng, most)])
+
+
+def due_in_turn(
+    stop_ns: int, rate: float, start_ns: int, rng: np.random.Generator, most: int = 1 << 62
+) -> Iterator[np.ndarray]:
+    """The same, some thousands at a time."""
+    many = 0
     for block in _blocks(rate, start_ns, rng):
-        parts.append(block[: np.searchsorted(block, stop_ns, side="left")][: most - many])
-        many += len(parts[-1])
-        if len(parts[-1]) < len(block):
+        part = block[: np.searchsorted(block, stop_ns, side="left")][: most - many]
+        many += len(part)
+        yield part
+        if len(part) < len(block):
             break
-    return np.concatenate(parts)
 
 
 def _blocks(rate: float, start_ns: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
