@@ -42,11 +42,11 @@ fast that little disturbs much.
 """
 COUNTED_FROM = 100_000
 """Transactions. Below, what is fixed (imports, first pages of memory) is too much of the time."""
-READING = {"in C": 1.5, "in Python": 2.8}
+READING = {"in C": 1.5, "in Python": 3.2}
 """Reading alone may take so many times what decoding its lines takes, the best of a few in turn.
 
-Twice is wanted. Measured on two cores that others used too: 0.8 to 1.0 where `make setup` built the
-reader in C, and 2.0 to 2.6 without it. Half of the latter is msgspec's own (each line, then the
+Twice is wanted. Measured on two cores that others used too: 0.8 to 1.1 where `make setup` built the
+reader in C, and 2.0 to 2.8 without it. Half of the latter is msgspec's own (each line, then the
 operations of those that committed), a quarter the numbers and lists that become columns.
 """
 CONTENTION = 1 / 3

@@ -52,11 +52,14 @@ class _Opened:
         self.dropped = any(tag in _DROPS for tag in tags)
 
 
-def read_edn(text: str) -> Iterator[tuple[int, Any]]:
+def read_edn(text: str, more: Iterator[str] | None = None) -> Iterator[tuple[int, Any]]:
     r"""Each top-level form with the line on which it begins. Raises EdnError.
 
     Where a form is a vector or a list, what is in it comes one by one in its place: a history is
     the same as a map a line, in `[…]`, and in `(…)`, which is how Clojure prints a sequence.
+
+    more : what follows the text, in pieces. The text and each piece but the last end with a
+        newline: no token goes on behind one but a string.
 
     Vectors and lists become lists, maps Pairs, sets Unordered, forms with a tag Tagged; keywords,
     symbols and whatever else JSON has no form for become Literals.
@@ -67,10 +70,19 @@ def read_edn(text: str) -> Iterator[tuple[int, Any]]:
     stack: list[_Opened] = []
     tags: list[str] = []  # before the next form
     line, at, scan = 1, 0, _TOKEN.match
-    while at < len(text):
+    more = more or iter(())
+    while True:
+        if at == len(text):
+            text, at = next(more, ""), 0
+            if not text:
+                break
         match = scan(text, at)
         if match is None:
-            raise EdnError(line, _no_token(text, at))
+            longer = _with_more(text[at:], more)
+            if longer is None:
+                raise EdnError(line, _no_token(text, at))
+            text, at = longer, 0
+            continue
         at, kind, token = match.end(), match.lastgroup, match.group()
         began, line = line, line + token.count("\n")
         if kind == "space":
@@ -106,6 +118,15 @@ def read_edn(text: str) -> Iterator[tuple[int, Any]]:
         raise EdnError(stack[0].line, rule)
     if tags:
         raise EdnError(line, f"{tags[-1]!r} stands before nothing: a cut file")
+
+
+def _with_more(text: str, more: Iterator[str]) -> str | None:
+    """The text with as much again of what follows it, None where nothing does."""
+    pieces, size = [text], len(text)
+    while size < 2 * len(text) and (piece := next(more, "")):
+        pieces.append(piece)
+        size += len(piece)
+    return "".join(pieces) if len(pieces) > 1 else None
 
 
 def _tagged(tags: list[str], form: Any) -> tuple[list[str], Any, bool]:

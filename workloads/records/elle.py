@@ -31,10 +31,14 @@ from workloads.records.elle_blocks import Began, Block, Decoded, Maps, Unusual, 
 from workloads.records.elle_lines import (
     CHUNK_BYTES,
     NEMESES,
+    NEWLINE,
     SUCH_AS,
     Chunk,
     Line,
+    NotInPieces,
+    array_pieces,
     edn_lines,
+    edn_pieces,
     json_array,
     json_chunks,
     operations_of,
@@ -54,7 +58,8 @@ from workloads.records.values import (
 )
 
 SUFFIXES = (".edn", ".json", ".jsonl", ".npz")
-MOST_WHOLE_BYTES = 1 << 30  # of a file that can't be read piece by piece
+MOST_WHOLE_BYTES = 1 << 30  # of EDN or an array, which is read whole where anything is wrong in it
+PIECES_FROM = 1 << 22  # bytes: less is read whole at once
 _MOST_KINDS = 16
 _WRITES = dict(zip(("append", "w"), MODELS, strict=True))
 LOOKED_AT = 64  # lines at once until the model is known
@@ -113,6 +118,12 @@ def _read(path: Path, file: BinaryIO, model: str | None, otherwise: str) -> Hist
             for chunk in json_chunks(path, file, head):
                 pairs.feed_chunk(chunk)
             return pairs.finish()
+    if os.fstat(file.fileno()).st_size >= PIECES_FROM:
+        history = _in_pieces(path, file, head, edn, _Pairing(path, model, otherwise))
+        if history is not None:
+            return history
+        file.seek(0)
+        head = file.read(CHUNK_BYTES).removeprefix(b"\xef\xbb\xbf")
     # Its size is asked first: a file may claim any that has no byte on the disk.
     raw, more = io.BytesIO(), os.fstat(file.fileno()).st_size > MOST_WHOLE_BYTES
     while head and not more:
@@ -125,6 +136,35 @@ def _read(path: Path, file: BinaryIO, model: str | None, otherwise: str) -> Hist
         )
     pairs.feed((edn_lines if edn else json_array)(path, raw.getvalue()))
     return pairs.finish()
+
+
+def _in_pieces(
+    path: Path, file: BinaryIO, head: bytes, edn: bool, pairs: _Pairing
+) -> History | None:
+    """EDN or an array read without its whole text in memory; None where it has to be read whole.
+
+    That is where anything is wrong: what is said of it may depend on all of the text.
+    """
+
+    def blocks() -> Iterator[bytes]:
+        block, size = head, 0
+        while block:
+            if edn and not block.endswith(NEWLINE):
+                block += file.readline(MOST_WHOLE_BYTES)
+            size += len(block)
+            if size > MOST_WHOLE_BYTES:
+                raise NotInPieces
+            yield block
+            block = file.read(CHUNK_BYTES)
+
+    if os.fstat(file.fileno()).st_size > MOST_WHOLE_BYTES:
+        return None
+    try:
+        for lines in (edn_pieces if edn else array_pieces)(path, blocks()):
+            pairs.feed(lines)
+        return pairs.finish()
+    except (NotInPieces, HistoryError):
+        return None
 
 
 _Ended = tuple[int, Began, int, int, Any, int]  # what `_Pairing._add` takes

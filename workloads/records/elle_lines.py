@@ -147,11 +147,19 @@ def _json_line(path: Path, number: int, text: bytes) -> Line:
 def json_array(path: Path, raw: bytes) -> Lines:
     """The same in one array, laid out over lines in any way."""
     try:
-        forms = msgspec.json.decode(raw, type=list[msgspec.Raw])
+        forms = _members(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         yield from _array_leniently(path, raw, error)
         return
-    number, at = 1, 0
+    yield from _array_lines(path, raw, forms, 1)
+
+
+_members = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def _array_lines(path: Path, raw: bytes, forms: list[msgspec.Raw], number: int) -> Lines:
+    """The members of an array, whose text begins on line `number`, as operation maps."""
+    at = 0
     for form in forms:
         text = bytes(form)
         place = raw.find(text, at)
@@ -159,6 +167,67 @@ def json_array(path: Path, raw: bytes) -> Lines:
         yield number, _json_line(path, number, text)
         number += text.count(NEWLINE)
         at = place + len(text)
+
+
+class NotInPieces(Exception):
+    """Text that has to be read whole: it is damaged, or laid out in a way that has no pieces."""
+
+
+MOST_ENDS = 8  # of objects, looked at from the last one of a piece on; the others may be nested
+JSON_BLANKS = b" \t\r\n"
+_COMMA = re.compile(rb"[ \t\r\n]*,")
+
+
+def array_pieces(path: Path, blocks: Iterator[bytes]) -> Iterator[Lines]:
+    """Operation maps of an array that comes in blocks, some of them at a time.
+
+    Where the text up to the end of an object makes an array in brackets, no string and no other
+    bracket is open at this place: these are the array's first members. What is told of damage is
+    told of the whole text, so anything else raises NotInPieces.
+    """
+    block = next(blocks, b"")
+    rest = block.lstrip(JSON_BLANKS)
+    number, whole, enough = 1 + block.count(NEWLINE, 0, len(block) - len(rest)), True, 0
+    if not rest.startswith(b"["):
+        raise NotInPieces
+    rest = rest[1:]
+    for block in blocks:
+        rest += block
+        if len(rest) < enough:
+            continue
+        piece = _first_members(rest)
+        if piece is None:
+            enough = 2 * len(rest)  # so that a long map is not looked at for each of its blocks
+            continue
+        text, forms, end = piece
+        yield _array_lines(path, text, forms, number)
+        number += rest.count(NEWLINE, 0, end)
+        rest, whole, enough = rest[end:], False, 0
+    try:
+        text = b"[" + rest
+        forms = _members(text)
+    except (ValueError, RecursionError):
+        raise NotInPieces from None
+    if not forms and not whole:  # a comma before the bracket
+        raise NotInPieces
+    yield _array_lines(path, text, forms, number)
+
+
+def _first_members(text: bytes) -> tuple[bytes, list[msgspec.Raw], int] | None:
+    """As many first members as can be told, in brackets; they; where what follows them begins."""
+    end = len(text)
+    for _ in range(MOST_ENDS):
+        end = text.rfind(b"}", 0, end)
+        if end < 0:
+            return None
+        comma = _COMMA.match(text, end + 1)
+        if comma:
+            some = b"[%b]" % text[: end + 1]
+            try:
+                return some, _members(some), comma.end()
+            except (ValueError, RecursionError):
+                pass
+    return None
 
 
 # The fast parser refuses half of a character, NaN, and a number of 5,000 digits wherever they are,
@@ -234,6 +303,22 @@ def edn_lines(path: Path, raw: bytes) -> Lines:
     except EdnError as error:
         rule = NO_TEXT if broken else str(error)
         raise HistoryError(f"{path} line {broken or error.line}: {rule}.") from None
+
+
+def edn_pieces(path: Path, blocks: Iterator[bytes]) -> Iterator[Lines]:
+    """The same, of text that comes in blocks that end with a newline, all but the last.
+
+    Raises NotInPieces where some of it is no EDN, or no text.
+    """
+    yield _edn_piece(block.decode() for block in blocks)
+
+
+def _edn_piece(texts: Iterator[str]) -> Lines:
+    try:
+        for number, form in read_edn("", texts):
+            yield number, _edn_line(form)
+    except ValueError:
+        raise NotInPieces from None
 
 
 def _edn_line(form: Any) -> Line:
