@@ -14,12 +14,12 @@ from analysis.cli.run_summary import summary_lines
 from analysis.counting.cells_table import cells_table
 from analysis.counting.measured import gather
 from analysis.counting.tally import count
-from analysis.counting.wal_growth import Wal, unread_ns
+from analysis.counting.wal_growth import Unread, Wal, unread
 from analysis.report import arms_table, doubt_lines
 from analysis.report.tables import wal_table
 from analysis.synthetic import START_NS, attempts, made_experiment, made_run, made_worker
 from workloads.experiments import read_experiment
-from workloads.records import UNKNOWN, Run
+from workloads.records import ATTEMPT, UNKNOWN, Run, WorkerRecord
 from workloads.runs import make_plan, run
 
 LARGE, SMALL = 60 << 20, 4 << 20
@@ -116,9 +116,9 @@ def test_moments_in_which_nobody_reads_are_those_of_a_count_by_hand(
     open_at = np.zeros(900_000, bool)  # a moment for each microsecond
     for a, took in spans:
         open_at[max(a - 100_000, 0) : max(a + took - 100_000, 0)] = True
-    assert unread_ns(workers, window).sum() == (~open_at).sum() * 1000
+    assert unread(workers, window).total_ns == (~open_at).sum() * 1000
     edges = np.flatnonzero(np.diff(np.concatenate([[True], open_at, [True]]).astype(int)) == -1)
-    assert len(unread_ns(workers, window)) == len(edges)
+    assert unread(workers, window).size == len(edges)
 
 
 # --- where it is told ---------------------------------------------------------------------------
@@ -206,3 +206,39 @@ def test_where_there_is_no_such_log_it_is_said(tmp_path: Path, plan: dict[str, A
     made = real(tmp_path, duration_s=0.3, **plan)
     assert count(made).wal is None
     assert "log (WAL): not applicable" in " ".join(summary_lines(made))
+
+
+def unread_as_it_was(workers: list[WorkerRecord], window_ns: tuple[int, int]) -> Unread:
+    """With all rows at hand."""
+    first, stop = window_ns
+    rows = [w.attempts[w.attempts["begun_ns"] > 0] for w in workers]
+    begun = np.concatenate([np.zeros(0, np.int64), *(part["begun_ns"] for part in rows)])
+    ended = [np.where(part["end_ns"] == 0, stop, part["end_ns"]) for part in rows]
+    end = np.concatenate([np.zeros(0, np.int64), *ended])
+    order = np.argsort(begun, kind="stable")
+    begun, end = np.clip(begun[order], first, stop), np.clip(end[order], first, stop)
+    free = np.append(begun, stop) - np.maximum.accumulate(np.append(first, end))
+    free = free[free > 0]
+    return Unread(len(free), int(free.sum()), int(free.max(initial=0)))
+
+
+def test_moments_without_a_transaction_are_those_found_with_all_rows_at_hand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("analysis.counting.wal_growth.piece_rows", lambda workers: 5)
+    odd = 0
+    for case in range(400):
+        rng = np.random.default_rng([9, case])
+        workers = []
+        for number in range(int(rng.integers(0, 4))):
+            rows = np.zeros(int(rng.integers(0, 40)), ATTEMPT)
+            times = rng.integers(1, 1000, (len(rows), 2))
+            times = times if rng.random() < 0.3 else np.sort(times.ravel()).reshape(-1, 2)
+            rows["begun_ns"], rows["end_ns"] = times.min(axis=1), times.max(axis=1)
+            odd += bool((np.diff(rows["begun_ns"]) < 0).any())
+            rows["begun_ns"][rng.random(len(rows)) < 0.1] = 0
+            rows["end_ns"][rng.random(len(rows)) < 0.1] = 0
+            workers.append(made_worker(number, rows))
+        window = tuple(np.sort(rng.integers(0, 1100, 2)).tolist())
+        assert unread(workers, window) == unread_as_it_was(workers, window)
+    assert 50 < odd < 350

@@ -7,13 +7,15 @@ grows. A reason is given only where the rows show it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
 from analysis import wording
-from workloads.records import Run, WorkerRecord
+from analysis.counting.committed import merged, piece_rows
+from workloads.records import PIECE_ROWS, Run, WorkerRecord
 
 FRAME_BYTES, HEADER_BYTES = 24, 32
 """Bytes of the log's file beside its pages: before each page, and at its beginning."""
@@ -101,8 +103,8 @@ def why(run: Run, window_ns: tuple[int, int]) -> str:
     if not run.manifest.plan.wal_autocheckpoint and not run.role("checkpointer"):
         return "nothing checkpointed it: its autocheckpoint is off and there was no checkpointer"
     seconds = max(window_ns[1] - window_ns[0], 1)
-    free = unread_ns(readers, window_ns)
-    open_share = 1 - free.sum() / seconds
+    free = unread(readers, window_ns)
+    open_share = 1 - free.total_ns / seconds
     if readers and not free.size:
         return (
             "a reader was always open, and while anybody reads from the log it cannot begin again"
@@ -111,9 +113,9 @@ def why(run: Run, window_ns: tuple[int, int]) -> str:
         return (
             f"readers were open for {wording.percent(open_share)} of the window, and between them "
             f"were {wording.times(free.size, 'moment')} of at most "
-            f"{wording.duration(float(free.max()))}: only in one of those can it begin again"
+            f"{wording.duration(float(free.most_ns))}: only in one of those can it begin again"
         )
-    any_free = unread_ns(both, window_ns)
+    any_free = unread(both, window_ns)
     if not any_free.size:
         return (
             "some transaction was always open, writers' among them, and while anybody reads from "
@@ -122,25 +124,69 @@ def why(run: Run, window_ns: tuple[int, int]) -> str:
     of_readers = "there were no readers in the window"
     if readers:
         of_readers = f"readers were open for {wording.percent(open_share)} of the window"
-    anybody = wording.percent(1 - any_free.sum() / seconds)
+    anybody = wording.percent(1 - any_free.total_ns / seconds)
     return f"why is not known; {of_readers}, and some transaction was open for {anybody} of it"
 
 
-def unread_ns(workers: Sequence[WorkerRecord], window_ns: tuple[int, int]) -> np.ndarray:
-    """The lengths of the moments of a window in which none of these workers had a transaction open
-    (after its BEGIN had returned), int64 array, in order of time.
+class Unread(NamedTuple):
+    """The moments of a window in which some workers had no transaction open.
+
+    size : how many there were. total_ns : all of them together. most_ns : the longest.
+    """
+
+    size: int
+    total_ns: int
+    most_ns: int
+
+
+def unread(workers: Sequence[WorkerRecord], window_ns: tuple[int, int]) -> Unread:
+    """The moments in which none of these workers had a transaction open (after its BEGIN had
+    returned).
     """
     first, stop = window_ns
-    rows = [w.attempts[w.attempts["begun_ns"] > 0] for w in workers]
-    begun = np.concatenate([np.zeros(0, np.int64), *(part["begun_ns"] for part in rows)])
-    ended = [np.where(part["end_ns"] == 0, stop, part["end_ns"]) for part in rows]
-    end = np.concatenate([np.zeros(0, np.int64), *ended])
-    order = np.argsort(begun, kind="stable")
-    begun, end = np.clip(begun[order], first, stop), np.clip(end[order], first, stop)
-    # Nobody is open from the latest end so far to the next beginning.
-    free_from = np.maximum.accumulate(np.append(first, end))
-    free = np.append(begun, stop) - free_from
-    return free[free > 0]
+    size = total = longest = 0
+    upto = first  # the latest end so far: nobody is open from there to the next beginning
+    end_of_window = (np.array([stop]), np.array([stop]))
+    for begun, end in chain(_opened(workers, stop), [end_of_window]):
+        begun, end = np.clip(begun, first, stop), np.clip(end, first, stop)
+        free_from = np.maximum.accumulate(np.append(upto, end))
+        free = begun - free_from[:-1]
+        free = free[free > 0]
+        if len(free):
+            size, total = size + len(free), total + int(free.sum())
+            longest = max(longest, int(free.max()))
+        upto = int(free_from[-1])
+    return Unread(size, total, longest)
 
 
-__all__ = ["OUTGROWN", "Wal", "mebibytes", "unread_ns", "wal_of", "why"]
+def _opened(workers: Sequence[WorkerRecord], stop: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """(when BEGIN had returned, the end) of the attempts of some workers, in the order of the
+    first, some at a time.
+    """
+    most = piece_rows(len(workers))
+    if all(_in_order(worker) for worker in workers):
+        yield from merged([_spans(worker, stop, most) for worker in workers])
+        return
+    for_all = [each for worker in workers for each in _spans(worker, stop, most)]
+    begun, end = (np.concatenate(column) for column in zip(*for_all, strict=True))
+    order = np.argsort(begun, kind="stable")  # no clock of ours made these
+    yield begun[order], end[order]
+
+
+def _in_order(worker: WorkerRecord) -> bool:
+    before = 0
+    for begun, _ in _spans(worker, 0, PIECE_ROWS):
+        if len(begun):
+            if begun[0] < before or (begun[1:] < begun[:-1]).any():
+                return False
+            before = int(begun[-1])
+    return True
+
+
+def _spans(worker: WorkerRecord, stop: int, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for rows in worker.rows.pieces(most):
+        some = rows[rows["begun_ns"] > 0]
+        yield some["begun_ns"], np.where(some["end_ns"] == 0, stop, some["end_ns"])
+
+
+__all__ = ["OUTGROWN", "Wal", "mebibytes", "unread", "wal_of", "why"]
