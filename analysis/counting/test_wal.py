@@ -187,9 +187,11 @@ def test_one_writers_log_begins_again_and_again(tmp_path: Path) -> None:
 def test_beside_a_reader_that_stays_the_log_outgrows_its_checkpoint_and_says_why(
     tmp_path: Path,
 ) -> None:
-    """Three readers each sleep in their transaction for a third longer than the run lasts."""
-    thinking = {"rows": 500, "record_bytes": 2000, "read_think_us": 1_500_000, "think": "sleep"}
-    made = real(tmp_path, readers=3, params=thinking, warmup_s=0.3)
+    """Three readers each sleep in their transaction until after the run: it has a second in which
+    they may begin late, and half a second beyond its end.
+    """
+    thinking = {"rows": 500, "record_bytes": 2000, "read_think_us": 2_000_000, "think": "sleep"}
+    made = real(tmp_path, readers=3, params=thinking, warmup_s=1.0, duration_s=0.5)
     log = log_of(made)
     assert log.restarts == 0
     assert log.times > 10

@@ -40,11 +40,11 @@ from .half_done import finished as finished
 from .leftovers import Cleared as Cleared
 from .leftovers import recover_all as recover_all
 from .leftovers import sentence as sentence
+from .limits import MOST_SPARES as MOST_SPARES
 from .shipped_sweeps import ShippedSweep as ShippedSweep
 from .shipped_sweeps import shipped_sweep as shipped_sweep
 from .shipped_sweeps import sweep_names as sweep_names
 from .shipped_sweeps import sweep_path as sweep_path
-from .spare import MOST_SPARES as MOST_SPARES
 from .spare import Odd as Odd
 from .spare import spared as spared
 from .sweep import AGAIN as AGAIN

@@ -25,8 +25,6 @@ from workloads.experiments.experiment import (
     write_cell,
 )
 
-MOST_SPARES = 2
-
 Odd = Callable[[Cell], str]
 """What came between a finished cell, as a sentence without its full stop; "" for nothing."""
 
