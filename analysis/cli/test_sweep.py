@@ -377,7 +377,8 @@ def test_a_shipped_sweep_is_valid_and_its_dry_run_prints(cwkit, name, monkeypatc
     shipped = shipped_sweep(name)
     sweep = read_sweep(shipped.path)
     assert sweep.design.name == name and sweep.design.question == shipped.question
-    assert sweep.control and sweep.design.blocks >= 5
+    if name != "acked":  # it looks for losses, and compares no speeds
+        assert sweep.control and sweep.design.blocks >= 5
     status, out = cwkit("sweep", name, "--dry-run", "--runs", str(tmp_path))
     assert status == 0, out
     assert sweep.design.question in out and f"{len(sweep.design.arms)} arms" in out

@@ -8,6 +8,7 @@ from typing import Any
 
 from analysis.counting import Arm
 from analysis.report import isolation
+from analysis.report.acked import acked_of, is_acked
 from analysis.report.evidence import Evidence, where
 from analysis.report.markdown import Markdown, code, listed, listed_names, markdown
 from analysis.report.sweep_verdicts import LESS, MORE
@@ -95,7 +96,18 @@ def swept(evidence: Evidence, data: Data) -> str:
             "`cwkit report --only-write --into REPORT --sweep FOLDER` tells it."
         )
     parts = []
-    for name in evidence.sweeps:
+    for name, measured in evidence.sweeps.items():
+        if is_acked(measured):
+            found = acked_of([measured])
+            parts.append(
+                markdown(
+                    "{} lost commits in {} of {} libraries and conditions",
+                    code(name),
+                    len(found.losers),
+                    len(found.groups),
+                )
+            )
+            continue
         judged = evidence.facts.sweeps[name]
         counts = Counter(one.verdict for one in judged)
         parts.append(

@@ -16,6 +16,7 @@ import numpy as np
 from analysis.compare import Comparison
 from analysis.counting import Arm, Measured, Tally, theta
 from analysis.models import Scaling, scalings
+from analysis.report.acked import Acked, acked_of, is_acked
 from analysis.report.load_facts import (
     FairnessRow,
     OfferedRow,
@@ -120,9 +121,10 @@ class ReportFacts:
     work : (candidate, baseline) -> rows by work inside. one_page : experiments in which all writers
     meet on one page. skew : by experiment, theta and arm. growth : from the first experiment with
     several numbers of writers. fits : scaling laws, without the generator's. sweeps : name -> its
-    arms against their rivals, judged as one family. fairness : arms in windows long enough.
-    offered : arms of open loops. plain : BEGIN that reads first. splits : the mode and the library
-    apart, in the order of the experiments. telling : what may be told as a difference.
+    arms against their rivals, judged as one family; () for a sweep of `acked`. fairness : arms in
+    windows long enough. offered : arms of open loops. plain : BEGIN that reads first. splits : the
+    mode and the library apart, in the order of the experiments. acked : the search for lost
+    commits, of experiments and sweeps. telling : what may be told as a difference.
     """
 
     headline: Headline | None = None
@@ -136,6 +138,7 @@ class ReportFacts:
     offered: tuple[OfferedRow, ...] = ()
     plain: tuple[PlainRow, ...] = ()
     splits: tuple[Split, ...] = ()
+    acked: Acked = field(default_factory=Acked)
     telling: Telling = field(default_factory=Telling)
 
     def told(self, pair: Pair, measure: str = "throughput") -> Comparison:
@@ -167,12 +170,16 @@ def facts_of(
         skew=_skew(experiments),
         growth=_growth(experiments),
         fits=tuple(_fits(experiments, sweeps)),
-        sweeps={name: tuple(judged(measured)) for name, measured in sweeps.items()},
+        sweeps={
+            name: () if is_acked(measured) else tuple(judged(measured))
+            for name, measured in sweeps.items()
+        },
         fairness=fairness_rows(experiments.values()),
         offered=offered_rows(experiments.values(), offered_per_s),
         plain=plain_rows(experiments.values()),
         splits=splits(experiments.values(), STUDIED, CONTROL),
         telling=telling(experiments),
+        acked=acked_of([*experiments.values(), *sweeps.values()]),
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from analysis.counting import Measured, slumps
-from analysis.report import answers, isolation, method, replica, tables
+from analysis.report import answers, isolation, lost_commits, method, replica, tables
 from analysis.report import findings as report_findings
 from analysis.report import models as report_models
 from analysis.report import sweeps as report_sweeps
@@ -59,6 +59,8 @@ def _isolation(evidence: Evidence, page: Path, figures: Path) -> Data:
         "unseen": [one for one in again if one["not_seen"]],
         "deviations": isolation.deviations(evidence.isolation),
         "promises": tables.promises_table(evidence),
+        "acked": lost_commits.table(evidence.facts.acked),
+        "acked_lines": lost_commits.told(evidence.facts.acked),
     }
 
 

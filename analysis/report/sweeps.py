@@ -14,6 +14,8 @@ from typing import Any
 from analysis.charts import small_multiples
 from analysis.compare import aa_band, deviation
 from analysis.counting import Arm, Measured, cells_table, slumps, write_csv
+from analysis.report import lost_commits
+from analysis.report.acked import acked_of, is_acked, rows_table
 from analysis.report.charts import Chart, address_of, drawn
 from analysis.report.markdown import bold, markdown
 from analysis.report.sweep_layout import MOST_PANELS, SYSTEM, abort_chart, factors, throughput_chart
@@ -35,20 +37,34 @@ def section(measured: Measured, found: Sequence[Judged], out: Path, folder: Path
     states = {key: cell.state for key, cell in measured.cells.items()}
     path = folder / f"sweep-{measured.name}.csv"
     folder.mkdir(parents=True, exist_ok=True)
-    write_csv(cells_table(measured, states), path)
     cells = sum(cell.counted is not None for cell in measured.cells.values())
-    return {
+    head = {
         "name": measured.name,
         "question": measured.question,
         "seed": measured.seed,
         "size": f"{times(len(measured.arms), 'arm')} in {times(len(measured.blocks), 'block')}, "
         f"{times(cells, 'run')}",
+        "csv": path.name,
+        "csv_src": address_of(path, out),
+    }
+    if is_acked(measured):
+        found_lost = acked_of([measured])
+        write_csv(rows_table(found_lost), path)
+        return head | {
+            "control": "",
+            "sentences": lost_commits.told(found_lost),
+            "charts": [],
+            "table": lost_commits.table(found_lost),
+            "bold": "Bold: acknowledged commits were lost.",
+            "doubts": [],
+        }
+    write_csv(cells_table(measured, states), path)
+    return head | {
         "control": control_sentence(measured),
         "sentences": sentences(measured, found),
         "charts": _charts(measured, out, folder),
         "table": table(measured, found),
-        "csv": path.name,
-        "csv_src": address_of(path, out),
+        "bold": "Bold: a difference that is claimed.",
         "doubts": [
             *doubt_lines(measured),
             *failure_lines(measured, states)[:5],

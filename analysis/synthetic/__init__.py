@@ -5,11 +5,13 @@ import lazy_loader
 __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 
 __all__ = [
+    "ACKED",
     "ARMS",
     "START_NS",
     "attempts",
     "drawn_run",
     "edit",
+    "made_acked",
     "made_experiment",
     "made_report_folder",
     "made_run",

@@ -1,9 +1,11 @@
 from .optimistic import optimistic_run as optimistic_run
+from .runs import ACKED as ACKED
 from .runs import ARMS as ARMS
 from .runs import START_NS as START_NS
 from .runs import attempts as attempts
 from .runs import drawn_run as drawn_run
 from .runs import edit as edit
+from .runs import made_acked as made_acked
 from .runs import made_experiment as made_experiment
 from .runs import made_report_folder as made_report_folder
 from .runs import made_run as made_run

@@ -7,7 +7,7 @@ wrong, because nobody knows what a real run should have said.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from workloads.records import (
     CONFLICT,
     STALE,
     UNKNOWN,
+    EngineEntry,
     FindingEntry,
     Manifest,
     Rows,
@@ -475,6 +476,74 @@ ARMS = {
         "begin": "concurrent",
     },
 }
+
+
+ACKED: Mapping[str, Mapping[str, Any]] = {
+    "libsql": {"database": "libsql"},
+    "control": {"database": "sqlite-concurrent"},
+    "ordinary": {"database": "libsql", "writers": 4, "checkpointers": 0, "synchronous": "normal"},
+    "one": {"database": "libsql", "checkpointers": 1, "wal_autocheckpoint": 0},
+    "full": {"database": "libsql", "checkpoint": "full", "wal_autocheckpoint": 0},
+}
+"""Arms of a made-up search for lost commits."""
+
+VERSIONS = {"libsql": "3.45.1", "sqlite": "3.40.1", "sqlite-concurrent": "3.54.0"}
+
+
+def made_acked(
+    folder: Path,
+    *,
+    arms: Mapping[str, Mapping[str, Any]] = ACKED,
+    losing: Collection[str] = ("libsql",),
+    seconds: Mapping[str, float] | None = None,
+    blocks: int = 1,
+    **how: Any,
+) -> Path:
+    """A folder of the experiment `acked`, in which the arms `losing` lose two commits each.
+
+    arms : name -> fields of a plan, over those of a race. seconds : arm -> the measured part,
+    default 2. how : for `made_experiment`.
+    """
+    racing = {"scenario": "acked", "writers": 1, "readers": 1, "checkpointers": 3}
+    racing |= {"synchronous": "off", "begin": "immediate"}
+    plans: dict[str, dict[str, Any]] = {arm: {**racing, **plan} for arm, plan in arms.items()}
+
+    def make(arm: str, block: int) -> Run:
+        plan, seconds_s = plans[arm], (seconds or {}).get(arm, 2.0)
+        engine = str(plan["database"])
+        found = drawn_run(
+            [block, len(arm)], per_s=500.0, writers=plan["writers"], readers=1, engine=engine,
+            begin="immediate", seconds=seconds_s, plan=plan,
+        )  # fmt: skip
+        manifest = found.manifest
+        manifest.engines = {
+            engine: EngineEntry(binding=f"{engine} 1.0", version=VERSIONS.get(engine, ""))
+        }
+        manifest.scenario = ScenarioEntry(name="acked", params={})
+        many = int(500 * seconds_s)
+        lost = [[0, 76], [0, 77]] if arm in losing else []
+        manifest.findings = [
+            FindingEntry(
+                check="acknowledged values",
+                ok=not lost,
+                sentence=f"{many - len(lost)} of {many} acknowledged values are there.",
+                evidence={"acknowledged": many, "lost": lost},
+            )
+        ]
+        if lost:
+            manifest.ok, manifest.ended = False, "invariant broken"
+            manifest.findings.insert(
+                0,
+                FindingEntry(
+                    check="during the run",
+                    ok=False,
+                    sentence="Writer 0 was told that value 77 is committed, reader 0 read 76.",
+                    evidence={"acknowledged": [14, 77], "missing": [77]},
+                ),
+            )
+        return found
+
+    return made_experiment(folder, plans, make, name="acked", blocks=blocks, **how)
 
 
 def made_report_folder(folder: Path, *, gain: float = 1.8, loses: bool = True) -> Path:

@@ -52,7 +52,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
 ROLES: dict[str, dict[str, int]] = {
     "writers": {"writers": 2, "readers": 0, "checkpointers": 0},
     "writers and readers": {"writers": 2, "readers": 1, "checkpointers": 0},
-    # One checkpointer: of two, SQLite before 3.51.3 and libSQL can lose a commit.
+    # One checkpointer: beside more, SQLite before 3.51.3 and libSQL lose a commit sooner.
     "writers and a checkpointer": {"writers": 2, "readers": 0, "checkpointers": 1},
     "all three": {"writers": 2, "readers": 1, "checkpointers": 1},
     "readers": {"writers": 0, "readers": 2, "checkpointers": 0},
