@@ -1,5 +1,6 @@
 """The log over time: what was planted is seen, whoever checkpointed; and damaged files are told."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,12 @@ from workloads.errors import RunError
 from workloads.records import WAL_LOOK, WAL_TRACK, Run, read_run, write_wal_track
 from workloads.runs import make_plan
 from workloads.runs import run as make_run
+
+
+def saved(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
 
 
 def run_with(folder: Path, *looks: tuple[int, int, int, int]) -> Run:
@@ -57,7 +64,15 @@ def test_where_the_index_was_not_readable_restarts_are_counted_alone(tmp_path):
     assert wal_track(run).checkpoints.tolist() == [0, 2, 0, 0]
 
 
-@pytest.mark.parametrize("data", [b"x" * 33, b"\xff" * 64, b"\0" * (32 * 4097)])
+WHOLE = saved(np.zeros(3, WAL_LOOK))
+BACKWARDS = saved(np.array([(9, 1, 0, 0, 0), (3, 1, 0, 0, 0)], WAL_LOOK))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"x" * 33, WHOLE[:-1], WHOLE + b"x", WHOLE[:40], saved(np.zeros(3)), BACKWARDS]
+    + [WHOLE.replace(b"(3,)", b"(9**9,)"), WHOLE.replace(b"(3,)", b"(10**15,)"), b"\0" * 200_000],
+)
 def test_a_file_that_is_none_of_ours_is_told_in_a_sentence(tmp_path, data):
     run = run_with(tmp_path, (9, 0, 1, 0))
     (tmp_path / WAL_TRACK).write_bytes(data)
