@@ -20,6 +20,7 @@ from analysis.counting import (
     Measured,
     Tally,
     Waits,
+    cache_clause,
     count,
     joined,
     latency_intervals,
@@ -202,6 +203,8 @@ def doubts(run: Run, counted: Count) -> list[str]:
             "No steady state: the rate still changed in the second half of the run (MSER-5), or "
             "rises or falls all along it. Measure for longer."
         )
+    if found := cache_clause(run.manifest):
+        lines.append(f"It {found}.")
     if found := standstill_clause(counted):
         lines.append(f"It {found}; {pressure_clause(run.manifest)}.")
     for role, tally in counted.roles.items():

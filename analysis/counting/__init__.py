@@ -31,6 +31,7 @@ __all__ = [
     "arrivals_of",
     "asked_for",
     "by_kind",
+    "cache_clause",
     "cells_table",
     "checkpoints",
     "confounders",

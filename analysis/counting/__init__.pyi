@@ -10,6 +10,7 @@ from .conditions import NEVER as NEVER
 from .conditions import Difference as Difference
 from .conditions import NotComparable as NotComparable
 from .conditions import asked_for as asked_for
+from .conditions import cache_clause as cache_clause
 from .conditions import confounders as confounders
 from .conditions import differences as differences
 from .conditions import factors_named as factors_named

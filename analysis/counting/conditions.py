@@ -15,7 +15,7 @@ from analysis import wording
 from workloads.engines import PRAGMAS
 from workloads.errors import PlanError, RunError, nearest
 from workloads.records import Machine, Manifest
-from workloads.runs import ROLES, Plan, file_of
+from workloads.runs import RESIDENT_LIMIT, ROLES, Plan, file_of
 from workloads.scenarios import TRANSACTING, Shape
 
 NEVER = ("machine", "oversubscribed")
@@ -50,6 +50,21 @@ IGNORED = ("params", "retry", "cpus", *LIMITS)
 MACHINE = ("kernel", "architecture", "python", "numpy", "file_system", "governor", "cores")
 SURROUNDINGS = (*MACHINE, *NEVER, "commit", "source", "started_by", "jobs", "cpus")
 """Facts that no plan asks for."""
+
+
+def cache_clause(manifest: Manifest) -> str:
+    """That a run which was to be cold was not, without a full stop; "" where all is as asked."""
+    if manifest.plan.cache != "cold" or manifest.plan.database == "null":
+        return ""
+    if (share := manifest.cached) is None:
+        return "was to begin cold, and how much of its database was in memory is not known"
+    if share <= RESIDENT_LIMIT:
+        return ""
+    system = manifest.machine.file_system
+    return (
+        f"was to begin cold, but {wording.percent(share)} of its database stayed in memory: its "
+        f"file system{system and f' ({system})'} did not drop it"
+    )
 
 
 class Difference(NamedTuple):

@@ -23,6 +23,9 @@ SHORTEST_BIN_NS = 5_000_000
 """Below it a bin shows the scheduler's turns and the back-off between tries, not the run."""
 
 
+COLD = "cold start"
+"""A run that reads its data from the disk first is measured for just that."""
+
 COMMITS_A_BATCH = 5
 """On average. With fewer, a count says more about chance than about the rate."""
 
@@ -31,8 +34,9 @@ COMMITS_A_BATCH = 5
 class Steady:
     """The steady state of one run.
 
-    state      : "steady", "no steady state", "too short to tell", or "by transactions" (the run
-        counted transactions, and whoever asks for those wants all of them measured).
+    state      : "steady", "no steady state", "too short to tell", "by transactions" (the run
+        counted transactions, and whoever asks for those wants all of them measured), or "cold
+        start", which is all measured, too.
     window_ns  : (first, last) of what is measured. It begins later than the plan's only where the
         state is "steady" and the truncation point is behind the plan's warm-up.
     warmup_s   : from the gate's opening to the first of them.
@@ -69,6 +73,8 @@ def steady_state(run: Run) -> Steady:
 
     if run.manifest.plan.transactions:
         return found(COUNTED)
+    if run.manifest.plan.cache == "cold":
+        return found(COLD)
     role = "writer" if run.role("writer") else "reader"
     many = sum(len(ended) for ended in _ends(run, role))
     longest = (stop - start) // (SHORTEST_BIN_NS * BINS_A_BATCH)

@@ -221,3 +221,20 @@ def test_an_older_run_had_the_loop_in_python_and_a_worker_may_have_another_than_
     found = differences(changed(planned, "workers", 0, "loop", "C"), planned)
     assert [d.text() for d in found] == ["writer.loop (C or Python against Python)"]
     assert confounders(found, asked_for(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "cached", "said"),
+    [
+        ("warm", None, ""),
+        ("cold", 0.01, ""),
+        ("cold", 1.0, "100 % of its database stayed in memory: its file system (ext4) did not"),
+        ("cold", None, "how much of its database was in memory is not known"),
+    ],
+)
+def test_a_run_that_was_to_be_cold_and_was_not_says_so(manifest, asked, cached, said):
+    manifest["plan"]["cache"] = asked
+    if cached is not None:
+        manifest["cached"] = cached
+    clause = likeness.cache_clause(Manifest.model_validate(manifest))
+    assert said in clause and bool(said) is bool(clause)

@@ -18,10 +18,12 @@ from analysis.counting import Arm, Measured, Tally, theta
 from analysis.models import Scaling, scalings
 from analysis.report.acked import Acked, acked_of, is_acked
 from analysis.report.load_facts import (
+    CacheRow,
     FairnessRow,
     OfferedRow,
     PlainRow,
     Split,
+    cache_rows,
     fairness_rows,
     offered_rows,
     plain_rows,
@@ -122,9 +124,10 @@ class ReportFacts:
     meet on one page. skew : by experiment, theta and arm. growth : from the first experiment with
     several numbers of writers. fits : scaling laws, without the generator's. sweeps : name -> its
     arms against their rivals, judged as one family; () for a sweep of `acked`. fairness : arms in
-    windows long enough. offered : arms of open loops. plain : BEGIN that reads first. splits : the
-    mode and the library apart, in the order of the experiments. acked : the search for lost
-    commits, of experiments and sweeps. telling : what may be told as a difference.
+    windows long enough. cache : the mode alone by where the data are. offered : arms of open loops.
+    plain : BEGIN that reads first. splits : the mode and the library apart, in the order of the
+    experiments. acked : the search for lost commits, of experiments and sweeps. telling : what may
+    be told as a difference.
     """
 
     headline: Headline | None = None
@@ -139,6 +142,7 @@ class ReportFacts:
     plain: tuple[PlainRow, ...] = ()
     splits: tuple[Split, ...] = ()
     acked: Acked = field(default_factory=Acked)
+    cache: tuple[CacheRow, ...] = ()
     telling: Telling = field(default_factory=Telling)
 
     def told(self, pair: Pair, measure: str = "throughput") -> Comparison:
@@ -178,6 +182,7 @@ def facts_of(
         offered=offered_rows(experiments.values(), offered_per_s),
         plain=plain_rows(experiments.values()),
         splits=splits(experiments.values(), STUDIED, CONTROL),
+        cache=cache_rows(experiments.values(), STUDIED, MODE_ALONE),
         telling=telling(experiments),
         acked=acked_of([*experiments.values(), *sweeps.values()]),
     )

@@ -7,7 +7,7 @@ Where nothing was measured it says so, and why.
 
 from __future__ import annotations
 
-from analysis.counting import FOREIGN_LIMIT, slump_clause, spare_clause
+from analysis.counting import FOREIGN_LIMIT, cache_clause, slump_clause, spare_clause
 from analysis.report import isolation
 from analysis.report.commits import acked, acknowledged
 from analysis.report.evidence import Evidence
@@ -165,6 +165,12 @@ def doubts(evidence: Evidence) -> list[str]:
         for sentence in (slump_clause(measured), spare_clause(measured))
         if sentence
     ]
+    if warm := [(a, c) for a, c in evidence.cells() if c.manifest and cache_clause(c.manifest)]:
+        arm, cell = warm[0]
+        assert cell.manifest is not None
+        place = code(f"{arm.measured.name}/{cell.run}")
+        many, why = times(len(warm), "run"), cache_clause(cell.manifest)
+        lines.append(markdown("{} did not begin cold, the first {}: it {}.", many, place, why))
     if unmet := [(a, c) for a, c in evidence.cells() if c.usable and c.unmet]:
         arm, cell = unmet[0]
         lines.append(

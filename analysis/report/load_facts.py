@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.counting import Arm, Measure, Measured, Tally
+from analysis.counting import Arm, Measure, Measured, Tally, cache_clause
 from analysis.statistics import Estimate, Ratio
 from workloads.records import UPGRADE
 
@@ -150,6 +150,16 @@ class Split(NamedTuple):
     both: Pair
 
 
+class CacheRow(NamedTuple):
+    """The mode alone, by where the data are: "fits", "cold" (dropped from memory before the run)
+    or "larger" than SQLite's own cache. warm : why a cold run was not, "" where it was.
+    """
+
+    place: str
+    pair: Pair
+    warm: str
+
+
 def fairness_rows(experiments: Iterable[Measured]) -> tuple[FairnessRow, ...]:
     """Every arm of several writers in a closed loop whose windows are long enough."""
     found = []
@@ -253,6 +263,37 @@ def splits(experiments: Iterable[Measured], studied: System, control: System) ->
                     continue
                 break
     return tuple(found)
+
+
+def cache_rows(
+    experiments: Iterable[Measured], studied: System, alone: System
+) -> tuple[CacheRow, ...]:
+    """The mode alone in experiments whose arms differ in where their data are."""
+    found = []
+    for measured in experiments:
+        asked = {(arm.plan["cache"], arm.plan["cache_size"]) for arm in measured.arms.values()}
+        if len(asked) < 2:
+            continue
+        for top in measured.arms_of(*studied):
+            for bottom in measured.arms_of(*alone):
+                if _usable_alike(top, bottom):
+                    cells = [cell for arm in (top, bottom) for cell in arm.usable if cell.manifest]
+                    clauses = [cache_clause(cell.manifest) for cell in cells if cell.manifest]
+                    warm = next(filter(None, clauses), "")
+                    found.append(CacheRow(_place(top), Pair(top, bottom), warm))
+    return tuple(found)
+
+
+def _place(arm: Arm) -> str:
+    """Where an arm's data are, by its plan and the pages that were loaded."""
+    if arm.plan["cache"] == "cold":
+        return "cold"
+    size = arm.plan["cache_size"]
+    cached = size * arm.plan["page_bytes"] if size >= 0 else -size * 1024
+    loaded = next((c.manifest.layout.loaded for c in arm.usable if c.manifest), None)
+    trees = [tree for tree in (loaded or {}).values() if not isinstance(tree, str)]
+    pages = sum(tree.leaves + tree.interior for tree in trees)
+    return "larger" if pages * arm.plan["page_bytes"] > cached else "fits"
 
 
 def _usable_alike(top: Arm, bottom: Arm) -> bool:

@@ -323,15 +323,22 @@ def _by_reading(quick: bool) -> list[Design]:
 
 
 def _cache() -> Design:
-    """Data that fit into SQLite's own cache, and data that do not."""
-    usual = _update(False)
-    small = {"cache_size": SMALL_CACHE_PAGES}
+    """Data that are in memory, on the disk alone, and larger than SQLite's own cache.
+
+    Without a warm-up: where the data are on the disk, it would be the warm-up that reads them.
+    """
+    usual = _update(False) | {"warmup_s": 0.0}
+    places: dict[str, dict[str, Any]] = {
+        "fits": {},
+        "cold": {"cache": "cold"},
+        "larger": {"cache_size": SMALL_CACHE_PAGES},
+    }
     return Design(
         "cache",
-        "Does it matter whether the data fit into SQLite's cache?",
+        "Does it matter where the data are: in memory, on the disk, or too many for the cache?",
         {
             f"{system} {name}": values | usual | how
-            for name, how in {"fits": {}, "larger": small}.items()
+            for name, how in places.items()
             for system, values in {
                 "branch immediate": BRANCH,
                 "branch concurrent": CONCURRENT,

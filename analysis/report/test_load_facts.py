@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from analysis.counting import count, gather
-from analysis.report.facts import CONTROL, STUDIED
+from analysis.report.facts import CONTROL, MODE_ALONE, STUDIED
 from analysis.report.load_facts import (
     Split,
+    cache_rows,
     fairness_rows,
     offered_rows,
     plain_rows,
@@ -202,3 +203,50 @@ def test_where_both_fill_the_cores_the_cpu_time_a_commit_says_the_same(tmp_path)
 def test_without_its_librarys_other_mode_nothing_is_split(tmp_path):
     arms = {name: SYSTEMS[name] for name in ("libsql", "new")}
     assert splits(measured(tmp_path, arms, three(2.0, 0.5), 2), STUDIED, CONTROL) == ()
+
+
+# --- where the data are -----------------------------------------------------------------------
+
+
+def places(arms: dict[str, Any], cached: float) -> Make:
+    def make(arm: str, block: int) -> Run:
+        of, per_s = arms[arm], 500.0 if arms[arm].get("cache") == "cold" else 1000.0
+        more = {key: of[key] for key in ("cache", "cache_size") if key in of}
+        plan = {"params": WORK} | more
+        engine, begin = of["write_engine"], of["begin"]
+        run = drawn_run(block, per_s=per_s, engine=engine, begin=begin, plan=plan)
+        tree = {"root": 2, "leaves": 1429, "interior": 5, "cells": 50_000}
+        edit(run.manifest, layout={"loaded": {"table register": tree}})
+        return edit_cached(run, cached) if more.get("cache") == "cold" else run
+
+    return make
+
+
+def edit_cached(run: Run, cached: float) -> Run:
+    run.manifest.cached = cached
+    return run
+
+
+@pytest.mark.parametrize("cached", [0.0, 1.0])
+def test_the_mode_alone_is_told_by_where_the_data_are_and_whether_a_cold_run_was(tmp_path, cached):
+    how: dict[str, dict[str, Any]] = {
+        "fits": {},
+        "cold": {"cache": "cold"},
+        "larger": {"cache_size": 100},
+    }
+    arms = {
+        f"{name} {place}": system | more
+        for place, more in how.items()
+        for name, system in (("alone", BRANCH), ("new", CONCURRENT))
+    }
+    rows = cache_rows(measured(tmp_path, arms, places(arms, cached), 2), STUDIED, MODE_ALONE)
+    assert {row.place for row in rows} == {"fits", "cold", "larger"}
+    for row in rows:
+        assert bool(row.warm) is (row.place == "cold" and cached > 0)
+        slow = row.place == "cold"
+        assert row.pair.baseline.estimate().value == pytest.approx(500 if slow else 1000, rel=0.05)
+
+
+def test_an_experiment_whose_arms_all_have_one_cache_tells_nothing_of_it(tmp_path):
+    there = measured(tmp_path, SYSTEMS, three(2.0, 0.5), 2)
+    assert cache_rows(there, STUDIED, MODE_ALONE) == ()

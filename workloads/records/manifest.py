@@ -151,6 +151,10 @@ class RecordedPlan(Part):
     page_bytes: Literal[512, 1024, 2048, 4096, 8192, 16384, 32768, 65536] = Field(
         4096, description="PRAGMA page_size of the new database"
     )
+    cache: Literal["warm", "cold"] = Field(
+        "warm", description="the database in memory when the run begins: warm, cold (dropped)"
+    )
+    """Warm: as loading or copying left it. Cold: the kernel was asked to drop it from memory."""
     wal_autocheckpoint: int = Field(1000, ge=0, lt=2**31, description="PRAGMA: pages; 0: none")
     mmap_bytes: int = Field(0, ge=0, lt=2**62, description="PRAGMA mmap_size")
     seed: int = Field(0, ge=0, lt=2**63, description="draws the same transactions again")
@@ -404,6 +408,7 @@ class Manifest(Part):
     wal_bytes_max: Number = 0
     wal: WalEntry | None = None  # None: no log of SQLite's format was there; or an older run
     pressure: Pressure | None = None  # None: this kernel does not tell; or an older run
+    cached: Amount | None = None  # share of a cold run's database that was in memory all the same
     unchecked: Text = ""  # why the database was not checked
     database_kept: Text = ""  # why it could not be kept
     recovered: Text = ""  # the stage in which its process was killed, where another finished it

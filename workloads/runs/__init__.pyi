@@ -10,6 +10,7 @@ from .machine import source as source
 from .pacing import ARRIVALS as ARRIVALS
 from .pacing import due_before as due_before
 from .pacing import due_in_turn as due_in_turn
+from .page_cache import RESIDENT_LIMIT as RESIDENT_LIMIT
 from .plan import ROLES as ROLES
 from .plan import Plan as Plan
 from .plan import PlanErrors as PlanErrors

@@ -64,6 +64,7 @@ from workloads.runs import control as control_block
 from workloads.runs import machine
 from workloads.runs.control import ControlBlock
 from workloads.runs.monitor import Follower, dead
+from workloads.runs.page_cache import drop
 from workloads.runs.plan import Plan
 from workloads.runs.trouble import troubles
 from workloads.runs.wal import WalWatch
@@ -135,6 +136,7 @@ def run(
     try:
         try:
             making.load(template)
+            making.cool()
             making.start()
             making.announce_window()
         except OSError as error:
@@ -423,6 +425,11 @@ class _Making:
         for path in self.home.path.glob("database.db*"):
             with path.open("rb") as file:
                 os.fsync(file.fileno())
+
+    def cool(self) -> None:
+        """Have the loaded database read from the disk, where the plan asks for that."""
+        if self.plan.cache == "cold" and not self.null:
+            self.manifest.cached = drop(self.home.path, f"{DATABASE}*")
 
     def start(self) -> None:
         """Start every worker and wait until each has its connection and its row file."""
