@@ -436,7 +436,7 @@ from pathlib import Path
 from workloads.files import temporary
 from workloads.runs import recovery
 from workloads.experiments import recover_all
-from workloads.records import read_manifest
+from workloads.records import WAL_TRACK, read_manifest
 from workloads.runs import make_plan
 from workloads.runs import run
 
@@ -484,7 +484,7 @@ while True:
         manifest = read_manifest(folder)
         assert manifest.under_way is None, manifest
         assert all(f.ok for f in manifest.findings) and len(manifest.findings) == 3, manifest
-        extra = {path.name for path in folder.iterdir()} - {"manifest.json"}
+        extra = {path.name for path in folder.iterdir()} - {"manifest.json", WAL_TRACK}
         assert all(name.endswith(".npy") for name in extra), extra
     print(number, len(there), [m.what for m in done.runs], flush=True)
     for folder in there:
