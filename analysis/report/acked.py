@@ -162,7 +162,7 @@ class Acked:
         return group.seconds / longest if longest else 0.0
 
     @property
-    def cures(self) -> tuple[AckedGroup, ...]:
+    def spared(self) -> tuple[AckedGroup, ...]:
         """Ways to checkpoint under which a library that loses commits in the race lost none."""
         bad = {group.first.binding for group in self.losers if group.first.load == RACING}
         return tuple(
@@ -170,6 +170,11 @@ class Acked:
             for group in self.of(ONE, LOCKED)
             if not group.losses and group.first.binding in bad
         )
+
+    @property
+    def cures(self) -> tuple[AckedGroup, ...]:
+        """Those of `spared` that ran long enough to be called a cure."""
+        return tuple(group for group in self.spared if self.times_as_long(group) >= ENOUGH)
 
 
 def acked_of(measured: Iterable[Measured]) -> Acked:

@@ -74,7 +74,7 @@ def _without_loss(found: Acked) -> list[str]:
         names = listed([group.first.short_name for group in fixed])
         many = _many_times(found, *fixed)
         parts.append(f"by {names} ({number(sum(g.seconds for g in fixed))} s, {many})")
-    for group in found.cures:
+    for group in found.spared:
         how = (
             "by one process that checkpoints" if group.first.load == ONE else "by FULL checkpoints"
         )
@@ -213,8 +213,15 @@ def _chances(group: AckedGroup, bad: Mapping[str, AckedGroup]) -> str:
 
 def cure(found: Acked) -> Markdown:
     """Ways to checkpoint that kept all commits on a library that loses some when it is raced."""
-    parts = [markdown("{}: {}", _kept(g), _length(found, g)) for g in found.cures]
-    return markdown("A cure, measured: {}.", Markdown("; ").join(parts)) if parts else Markdown("")
+    lines = []
+    for groups, said in (
+        (found.cures, "A cure, measured"),
+        ([g for g in found.spared if g not in found.cures], "Tried, and no cure yet"),
+    ):
+        if groups:
+            parts = [markdown("{}: {}", _kept(g), _length(found, g)) for g in groups]
+            lines.append(markdown("{}: {}.", said, Markdown("; ").join(parts)))
+    return Markdown(" ").join(lines)
 
 
 def affected(found: Acked) -> list[Markdown]:

@@ -400,8 +400,8 @@ def _acked(quick: bool) -> Design:
     locked = racing | {"checkpoint": "full", "wal_autocheckpoint": 0}
     # engine, plan, seconds, and of a quick report: 0 leaves the arm out.
     tried = {
-        "libsql": ("libsql", racing, 16, 4),
-        "sqlite": ("sqlite", racing, 6, 1.5),
+        "libsql": ("libsql", racing, 16, 3.5),
+        "sqlite": ("sqlite", racing, 6, 1.2),
         "control": ("sqlite-concurrent", racing, 4, 0),
         "control latest": ("sqlite-latest", racing, 4, 1),
         "libsql normal": ("libsql", racing | normal, 3, 0),

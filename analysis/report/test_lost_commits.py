@@ -90,7 +90,7 @@ def test_where_nothing_was_lost_nothing_else_is_claimed(tmp_path: Path) -> None:
     assert commits.losses(seen).startswith(
         "**No acknowledged commit was seen to be lost, which is no proof that none can be**"
     )
-    assert not seen.losers and not seen.controls and not seen.cures
+    assert not seen.losers and not seen.controls and not seen.spared
     assert commits.cure(seen) == "" and commits.quiet(seen) == []
 
 
@@ -129,13 +129,23 @@ def test_an_ordinary_load_that_loses_is_told_as_a_loss(tmp_path: Path) -> None:
     )
 
 
-def test_a_way_to_checkpoint_is_a_cure_only_where_it_lost_nothing(tmp_path: Path) -> None:
-    both = commits.cure(found(tmp_path / "a"))
-    assert "one process that checkpoints without pause" in both and "wal_checkpoint(FULL)" in both
-    one = found(tmp_path / "b", losing=("libsql", "one"))
+def test_a_way_to_checkpoint_is_a_cure_only_where_it_lost_nothing_for_long(tmp_path: Path) -> None:
+    seconds = {"one": 20.0, "full": 20.0}
+    both = found(tmp_path / "a", seconds=seconds)
+    assert {group.first.load for group in both.cures} == {ONE, LOCKED}
+    assert commits.cure(both).startswith("A cure, measured: ")
+    one = found(tmp_path / "b", losing=("libsql", "one"), seconds=seconds)
+    assert [group.first.load for group in one.cures] == [LOCKED]
     assert "one process" not in commits.cure(one) and "FULL" in commits.cure(one)
     assert "with 1 writer and one process that checkpoints without pause" in commits.losses(one)
     assert commits.cure(found(tmp_path / "c", losing=("libsql", "one", "full"))) == ""
+
+
+def test_what_was_tried_too_shortly_is_no_cure(tmp_path: Path) -> None:
+    seen = found(tmp_path / "a", seconds={"one": 19.0, "full": 20.0})
+    assert [group.first.load for group in seen.cures] == [LOCKED]
+    tried = commits.cure(seen).partition("Tried, and no cure yet: ")[2]
+    assert "one process that checkpoints" in tried and "only 9.50 times as long" in tried
 
 
 def test_a_cure_of_a_library_that_lost_nothing_is_no_cure(tmp_path: Path) -> None:
