@@ -71,8 +71,8 @@ def throughput_against_writers(lines: Sequence[Line], path: Path) -> None:
 def abort_rate_against_skew(lines: Sequence[Line], path: Path) -> None:
     """Share of finished attempts that the engine refused because of another transaction, against
     the skew of the keys (theta of a zipfian distribution; 0 is uniform: 0.99 is YCSB's). Bars are
-    95 % Wilson intervals. Look at where a line leaves the floor: from there on hot rows, not the
-    engine, set the pace. A mode with a single writer waits where another aborts: its cost is in
+    95 % intervals over blocks. Look at where a line leaves the floor: from there on hot rows, not
+    the engine, set the pace. A mode with a single writer waits where another aborts: its cost is in
     the latency chart, not here.
     """
     figure, axes = new_chart("skew of the keys (zipfian theta)", "aborted attempts (%)")

@@ -31,7 +31,7 @@ def small_multiples(
     """One panel for each combination of the sweep's other axes, named above it. Each panel has its
     own scale from 0: compare shapes across panels, heights only within one. Points are medians over
     blocks, bars 95 % intervals over blocks, or the range where the blocks are too few (abort rates:
-    95 % Wilson intervals of all blocks together). The steps of the x axis are the sweep's values,
+    95 % intervals over blocks). The steps of the x axis are the sweep's values,
     not to scale.
     """
     columns = 2 if len(panels) <= 4 else 3

@@ -269,7 +269,8 @@ def _role_line(counted: Count, role: str) -> str:
         f"{number(tally.per_s)} tx/s committed, abort rate {percent(rate)}"
     )
     if tally.finished:
-        line += f" {interval(low, high, percent)}"
+        line += f" {interval(low, high, percent)} (from batches of this run's time)"
+        line += f", of first tries {percent(tally.first_refused())}"
     return line
 
 

@@ -98,6 +98,7 @@ def test_arms_are_sorted_best_first_and_held_against_their_rivals(tmp_path):
         "ratio",
         "between",
         "aborts",
+        "first tries",
         "p99",
     )
     assert [row[:2] for row in table.rows[:3]] == [

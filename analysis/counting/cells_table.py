@@ -39,7 +39,8 @@ def cells_table(measured: Measured, states: dict[tuple[int, str], str] | None = 
     axes = tuple(measured.axes)
     head = (
         "block", "arm", *axes, "state", "committed_per_s", "read_per_s", "abort_rate",
-        "abort_rate_low", "abort_rate_high", "p50_us", "p99_us", "due_per_s", "served",
+        "abort_rate_low", "abort_rate_high", "first_abort_rate", "p50_us", "p99_us",
+        "due_per_s", "served",
         *(f"time_{part}" for part in TIMES), *(f"refused_{kind}" for kind in CONFLICTS[1:]),
         "wal_bytes_max", "wal_restarts", "pressure_cpu", "pressure_io", "odd", "contaminated",
         "jobs", "oversubscribed", "machine", "run", "words",
@@ -81,14 +82,14 @@ def _made(cell: CountedCell, slumped: str) -> tuple[str, ...]:
 
 
 def _numbers(cell: CountedCell, role: str) -> list[str]:
-    """committed/s, reads/s, the abort rate with its interval, p50 and p99 in µs, who was due,
-    where the time went, and how many attempts were refused, by kind.
+    """committed/s, reads/s, the abort rate with its interval and of first tries, p50 and p99 in µs,
+    who was due, where the time went, and how many attempts were refused, by kind.
     """
     roles = cell.counted.roles if cell.counted else {}
     found = [_decimal(roles[role].per_s) if role in roles else ""]
     found.append(_decimal(roles["reader"].per_s) if "reader" in roles else "")
     if role not in roles:
-        return found + [""] * (7 + len(TIMES) + len(CONFLICTS) - 1)
+        return found + [""] * (8 + len(TIMES) + len(CONFLICTS) - 1)
     tally = roles[role]
     low, rate, high = tally.abort_rate
     p50, _, p99, *_ = (float(x) / 1000 for x in tally.whole()[:, 0])
@@ -97,7 +98,9 @@ def _numbers(cell: CountedCell, role: str) -> list[str]:
         asked = [tally.due.many / tally.seconds, tally.due.share]
     all_ns = tally.worker_ns or np.nan
     times = [getattr(tally, f"{part}_ns") / all_ns for part in TIMES]
-    found += [_decimal(x) for x in (rate, low, high, p50, p99, *asked, *times)]
+    found += [
+        _decimal(x) for x in (rate, low, high, tally.first_refused(), p50, p99, *asked, *times)
+    ]
     return found + [str(n) for n in tally.conflicts.sum(axis=1)[1:]]
 
 

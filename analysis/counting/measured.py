@@ -21,16 +21,12 @@ from analysis import wording
 from analysis.counting.cells import CountedCell, Measure, throughput
 from analysis.counting.conditions import confounders_between, why_not_alike
 from analysis.counting.foreign import FOREIGN_LIMIT
-from analysis.counting.tally import Tally, count, pooled
+from analysis.counting.tally import Count, Tally, count, pooled
 from analysis.statistics import (
     Estimate,
     Ratio,
-    joined_values,
     median_of_blocks,
-    percentile_intervals_over_blocks,
-    percentiles,
     ratio_over_blocks,
-    seed_of,
 )
 from workloads.errors import RunError
 from workloads.experiments import Experiment
@@ -184,25 +180,53 @@ class Arm:
         found = list(self.values(measure or throughput()).values())
         return median_of_blocks(found, dropped=self.dropped)
 
+    def refused(self, role: str = "writer", *, first: bool = False) -> Estimate:
+        """The share of finished attempts that was refused, over the usable blocks.
+
+        first : of the transactions' first tries alone. A transaction that was refused is tried
+        again while what refused it is near: most of a high rate of all attempts is such tries.
+        """
+
+        def rate(counted: Count) -> float:
+            if role not in counted.roles:
+                return math.nan
+            tally = counted.roles[role]
+            return tally.first_refused() if first else tally.abort_rate[1]
+
+        return self.estimate(rate)
+
     def percentiles(self, role: str = "writer") -> np.ndarray:
         """p50, p90, p99, p99.9 and maximum of whole transactions, ns, shape (5, 4): low, value,
         high, and what is certain of the value where it is infinite (`Tally.whole`).
 
-        All usable blocks are pooled; the interval is over blocks, nan where these are too few.
+        A percentile is the level of the blocks' own, and its interval is over blocks, nan where
+        these are too few. Where a block has too few transactions for its own, it is that of all
+        blocks' together, without an interval. The maximum is that of all.
         """
         if role not in self._percentiles:
             parts = self._parts(role)
-            seed = seed_of(self.measured.name, self.name, role)
-            spans = percentile_intervals_over_blocks([t.whole_series for t in parts], seed=seed)
-            least = spans[:, 1]
-            if any(t.due is not None for t in parts):
-                least = percentiles(joined_values([t.least_series for t in parts]), in_place=True)
-            self._percentiles[role] = np.column_stack([spans, least])
+            self._percentiles[role] = _over_blocks(parts) if parts else np.full((5, 4), np.nan)
         return self._percentiles[role]
 
     @cached_property
     def _percentiles(self) -> dict[str, np.ndarray]:
         return {}
+
+
+def _over_blocks(parts: Sequence[Tally]) -> np.ndarray:
+    """Percentiles of several runs, as of `Arm.percentiles`."""
+    each = np.stack([part.whole() for part in parts])
+    out = np.full((5, 4), np.nan)
+    out[-1, [1, 3]] = each[:, -1].max(axis=0)
+    together: np.ndarray | None = None
+    for at in range(4):
+        if np.isnan(each[:, at]).any():
+            together = pooled(parts).whole() if together is None else together
+            out[at, [1, 3]] = together[at]
+            continue
+        found = median_of_blocks(each[:, at, 0])
+        out[at] = found.low, found.value, found.high, median_of_blocks(each[:, at, 1]).value
+    return out
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ writer holds the lock for the whole run, and only the parts show it.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +32,14 @@ from analysis.counting.standstill import Standstill, standstill
 from analysis.counting.steady import Steady, steady_state
 from analysis.counting.transactions import given_up, parts_of, transactions
 from analysis.counting.wal_growth import Wal, wal_of
-from analysis.statistics import PERCENTILES, Series, abort_rate, jain_index, percentiles
+from analysis.statistics import (
+    PERCENTILES,
+    Series,
+    abort_rate,
+    batched_rate,
+    jain_index,
+    percentiles,
+)
 from workloads.records import (
     COMMITTED,
     CONFLICT,
@@ -46,6 +54,9 @@ from workloads.records import (
     reason,
     within_ns,
 )
+
+BATCHES = 20
+"""Parts of a run's time that its refusals are counted in."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,8 @@ class Tally:
         an engine's word ended: how long that call took at most
         (workloads.records.attempts.within_ns).
     commits_each : int array, shape (workers,), committed transactions of each worker.
+    batches      : int array, shape (2, BATCHES), of one run: refused and finished attempts that
+        ended in each of so many equal parts of the window. runs : how many runs are in it.
     """
 
     workers: int
@@ -115,6 +128,8 @@ class Tally:
     waits_ns: Mapping[RefusalKey, np.ndarray] = field(repr=False)
     commits_each: np.ndarray
     due: Due | None = field(default=None, repr=False)
+    batches: np.ndarray = field(default_factory=lambda: np.zeros((2, BATCHES), int), repr=False)
+    runs: int = 1
 
     @property
     def messages(self) -> Counter[RefusalKey]:
@@ -154,8 +169,14 @@ class Tally:
 
     @property
     def abort_rate(self) -> tuple[float, float, float]:
-        """low, rate, high. Treats attempts as independent, which they nearly are."""
-        return abort_rate(self.conflicted, self.finished)
+        """low, rate, high: of one run from batches of its time, for refusals come in clusters.
+
+        Of several runs low and high are nan: their interval is over blocks (`Arm.refused`).
+        """
+        if self.runs > 1:
+            rate = self.conflicted / self.finished if self.finished else math.nan
+            return math.nan, rate, math.nan
+        return batched_rate(*self.batches)
 
     def first_refused(self, kind: int | None = None) -> float:
         """Share of finished first tries that were refused (for one kind of conflict); nan where
@@ -417,6 +438,7 @@ class _Counting:
         self.conflicts = np.zeros((len(CONFLICTS), len(PHASES)), int)
         self.first_conflicts = np.zeros(len(CONFLICTS), int)
         self.tries = np.zeros(2, int)
+        self.batches = np.zeros((2, BATCHES), int)
         self.sums: Counter[str] = Counter()
         self.oldest_ns = 0
         self.waits: dict[tuple[int, ...], list[np.ndarray]] = {}
@@ -437,6 +459,7 @@ class _Counting:
         refused = mine[mine["outcome"] == CONFLICT]
         np.add.at(self.conflicts, (refused["conflict"], refused["phase"]), 1)
         self.outcomes += np.bincount(mine["outcome"], minlength=len(OUTCOMES))
+        self._batches(mine["outcome"], end[inside])
         of_first = refused["conflict"][refused["attempt"] == 1]
         self.first_conflicts += np.bincount(of_first, minlength=len(CONFLICTS))
         tries = np.bincount(rows["attempt"][did], minlength=len(self.tries))
@@ -471,6 +494,12 @@ class _Counting:
         )
         self._times(rows)
         self._waits(mine)
+
+    def _batches(self, outcome: np.ndarray, end: np.ndarray) -> None:
+        first, stop = self.window_ns
+        batch = (end - first) * BATCHES // (max(stop - first, 0) + 1)
+        for row, counted in enumerate((outcome == CONFLICT, outcome != UNKNOWN)):
+            self.batches[row] += np.bincount(batch[counted], minlength=BATCHES)
 
     def _times(self, rows: np.ndarray) -> None:
         found = times_of(rows, self.window_ns)
@@ -526,6 +555,7 @@ class _Counting:
             waits_ns=self._by_refusal(worker),
             commits_each=np.array([many]),
             due=due,
+            batches=self.batches,
         )
 
     def _by_refusal(self, worker: WorkerRecord) -> dict[RefusalKey, np.ndarray]:
@@ -572,7 +602,7 @@ def together(tallies: Sequence[Tally]) -> Tally:
     All must be of one run (one window); tallies of several runs are added up by `pooled`.
     """
     asked = sum(t.due.asked_per_s for t in tallies if t.due is not None)
-    return _sum(tallies, tallies[0].seconds if tallies else 0.0, asked)
+    return _sum(tallies, tallies[0].seconds if tallies else 0.0, asked, 1)
 
 
 def pooled(tallies: Sequence[Tally]) -> Tally:
@@ -582,10 +612,11 @@ def pooled(tallies: Sequence[Tally]) -> Tally:
     """
     seconds = sum(t.seconds for t in tallies)
     asked = sum(t.due.asked_per_s * t.seconds for t in tallies if t.due is not None)
-    return _sum(tallies, seconds, asked / seconds if seconds else 0.0)
+    runs = sum(t.runs for t in tallies)
+    return _sum(tallies, seconds, asked / seconds if seconds else 0.0, runs)
 
 
-def _sum(tallies: Sequence[Tally], seconds: float, asked_per_s: float) -> Tally:
+def _sum(tallies: Sequence[Tally], seconds: float, asked_per_s: float, runs: int) -> Tally:
     if not tallies:
         raise ValueError("No tallies to add up: the run had no worker of that role.")
     most = max(len(t.tries) for t in tallies)
@@ -613,6 +644,8 @@ def _sum(tallies: Sequence[Tally], seconds: float, asked_per_s: float) -> Tally:
         waits_ns=joined(t.waits_ns for t in tallies),
         commits_each=np.concatenate([t.commits_each for t in tallies]),
         due=added([t.due for t in tallies], asked_per_s),
+        batches=_added(t.batches for t in tallies),
+        runs=runs,
     )
 
 

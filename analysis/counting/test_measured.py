@@ -224,3 +224,28 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     draws = rng.normal(1.0, 0.05, (300, 10))
     held = sum(median_of_blocks(draw).holds(1.0) for draw in draws)
     assert 0.92 <= held / len(draws) <= 0.99
+
+
+def test_abort_rates_and_percentiles_of_an_arm_have_intervals_over_blocks(tmp_path):
+    """Planted: every run has a rate and a speed of its own, which no run alone can know."""
+    rates = [0.02, 0.05, 0.03, 0.08, 0.04, 0.06, 0.05, 0.03]
+
+    def make(arm, block):
+        return drawn_run([block, 7], abort=rates[block], work_us=100.0 * (block + 1))
+
+    found = measured_in(tmp_path, make, blocks=len(rates))
+    arm = found.arms["base"]
+    refused, every = arm.refused(), arm.tally()
+    assert refused.low < 0.045 < refused.high
+    assert refused.high - refused.low > 0.01
+    assert every.abort_rate[1] == pytest.approx(0.045, abs=0.01)
+    assert np.isnan([every.abort_rate[0], every.abort_rate[2]]).all()  # several runs: over blocks
+    low, rate, high = arm.cells[0].counted.roles["writer"].abort_rate
+    assert low < rate < high < refused.high  # the run's own interval knows of no other run
+    assert arm.refused(first=True).blocks == len(rates)
+    p50 = arm.percentiles()[0]
+    own = [cell.counted.roles["writer"].percentiles("whole")[0] for cell in arm.usable]
+    assert min(own) < p50[0] < p50[1] < p50[2] < max(own)
+    assert arm.percentiles()[-1, 1] == max(
+        cell.counted.roles["writer"].percentiles("whole")[-1] for cell in arm.usable
+    )

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from analysis.cli.run_summary import doubts, summary_lines
 from analysis.counting.tally import count, count_worker, pooled, together
 from analysis.counting.timelines import checkpoints, timeline
-from analysis.statistics import abort_rate, jain_index, percentiles
+from analysis.statistics import abort_rate, batched_rate, jain_index, percentiles
 from analysis.synthetic import START_NS, attempts, drawn_run, made_run, made_worker, write_folder
 from analysis.synthetic.runs import BUSY_MESSAGE
 from workloads.records import (
@@ -310,3 +310,25 @@ def test_a_run_in_which_no_attempt_ended_says_so():
     text = "\n".join(summary_lines(made_run([made_worker(0, rows)], seconds=1.0)))
     assert "No attempt of a writer ended in the measured window: 1 were open" in text
     assert "No attempt" not in "\n".join(summary_lines(drawn_run(3, per_s=2000)))
+
+
+def test_an_interval_of_refusals_that_come_in_clusters_covers_where_wilsons_does_not():
+    """Planted: the chance to be refused wanders through a run, and differs threefold within it."""
+    rng = np.random.default_rng(412)
+    held = {"batches": 0, "wilson": 0}
+    for _ in range(300):
+        steps = np.repeat(rng.gamma(2.0, 0.05, 200), 50)  # stretches of 50 attempts, mean 0.1
+        refused = rng.random(steps.size) < steps
+        each = refused.reshape(20, -1).sum(axis=1)
+        low, _, high = batched_rate(each, np.full(20, refused.size // 20))
+        held["batches"] += low <= 0.1 <= high
+        low, _, high = abort_rate(int(refused.sum()), refused.size)
+        held["wilson"] += low <= 0.1 <= high
+    assert 0.92 <= held["batches"] / 300 <= 0.98
+    assert held["wilson"] / 300 < 0.8
+
+
+def test_a_run_where_nobody_was_refused_has_an_interval_from_nothing_up():
+    low, rate, high = batched_rate([0] * 20, [50] * 20)
+    assert (low, rate) == (0, 0) and 0 < high < 0.01
+    assert np.isnan(batched_rate([0] * 20, [0] * 20)).all()

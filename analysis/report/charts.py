@@ -25,7 +25,6 @@ from analysis.counting import Arm, checkpoints, timeline
 from analysis.report.evidence import Evidence
 from analysis.report.facts import CONTROL, System
 from analysis.report.markdown import ours
-from analysis.statistics import abort_rate
 from workloads.files import resolved
 from workloads.records import COMMITTED, read_run
 
@@ -123,10 +122,11 @@ def _floor_line(evidence: Evidence, arms: Sequence[Arm]) -> list[Line]:
 def _by_skew(evidence: Evidence) -> list[Line]:
     found: dict[tuple[str, str, str], list[tuple[float, tuple[float, float, float]]]] = {}
     rows = evidence.facts.skew
-    for arm, at, tally in rows:
-        if arm.measured is rows[0][0].measured:
-            rate = abort_rate(tally.conflicted, tally.finished)
-            found.setdefault((*arm.system, arm.label), []).append((at, rate))
+    for arm, at, _ in rows:
+        seen = arm.refused()
+        if arm.measured is rows[0][0].measured and seen.blocks:
+            low, high = (seen.low, seen.high) if seen.known else (seen.each.min(), seen.each.max())
+            found.setdefault((*arm.system, arm.label), []).append((at, (low, seen.value, high)))
     lines = []
     for (engine, begin, name), points in found.items():
         low, rate, high = np.array([rate for _, rate in points]).T

@@ -9,7 +9,7 @@ from analysis.report.evidence import Evidence, where
 from analysis.report.facts import CONTROL, STUDIED
 from analysis.report.headline import HOW, NOW
 from analysis.report.markdown import Markdown, markdown
-from analysis.wording import duration, interval, listed, number, percent, times
+from analysis.wording import duration, listed, number, percent, times
 
 
 class Claim(NamedTuple):
@@ -157,11 +157,8 @@ def ends_the_bottleneck(evidence: Evidence) -> Claim:
             where(*head.pair),
         )
     )
-    low, rate, high = head.candidate.tally.abort_rate
-    parts.append(
-        f"the wait for the lock becomes a refused commit in {percent(rate)} "
-        f"{interval(low, high, percent)} of the attempts"
-    )
+    refused = head.candidate.arm.refused().text(percent)
+    parts.append(f"the wait for the lock becomes a refused commit in {refused} of the attempts")
     if growth := _growth(evidence):
         parts.append(growth)
     if head.floor is not None:

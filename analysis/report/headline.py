@@ -7,7 +7,7 @@ from analysis.report.evidence import Evidence, where
 from analysis.report.facts import CONTROL, STUDIED
 from analysis.report.markdown import bold, markdown
 from analysis.statistics import Ratio
-from analysis.wording import duration, interval, number, percent, times, whole
+from analysis.wording import duration, number, percent, times, whole
 
 HOW = "sqlite-concurrent's BEGIN CONCURRENT on a libSQL file"
 
@@ -64,14 +64,14 @@ def cost(evidence: Evidence) -> str:
     if head is None:
         return absent(evidence, "What BEGIN CONCURRENT costs on libSQL")
     mine, other = head.candidate.tally, head.baseline.tally
-    low, rate, high = mine.abort_rate
+    refused = [one.arm.refused().text(percent) for one in (head.candidate, head.baseline)]
     none = head.cpu.verdict == "none seen"
     dearer = "no difference was seen" if none else f"{head.cpu.text()} times"
     return markdown(
         "{} ({}; {}).",
-        f"It costs conflicts, which the caller must retry: {percent(rate)} "
-        f"{interval(low, high, percent)} of {whole(mine.finished)} attempts were refused "
-        f"({NOW}: {percent(other.abort_rate[1])} of {whole(other.finished)}), "
+        f"It costs conflicts, which the caller must retry: {refused[0]} "
+        f"of {whole(mine.finished)} attempts were refused "
+        f"({NOW}: {refused[1]} of {whole(other.finished)}), "
         f"{percent(mine.wasted)} of the time inside attempts was wasted (against "
         f"{percent(other.wasted)}), and a commit took {number(mine.cpu_us)} µs of CPU time, the "
         f"work inside included, against {number(other.cpu_us)}",

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from analysis.report.evidence import Evidence, where
-from analysis.report.facts import MODE_ALONE, STUDIED
+from analysis.report.facts import MODE_ALONE, STUDIED, Pair, claimed, too_few
 from analysis.report.headline import HOW, NOW, absent
 from analysis.report.markdown import Markdown, code, listed_names, markdown
-from analysis.statistics import abort_rate
-from analysis.wording import interval, listed, number, percent, times
+from analysis.wording import listed, number, percent, times
 
 
 def losing_work(evidence: Evidence) -> str:
@@ -82,14 +81,17 @@ def skew(evidence: Evidence) -> str:
         return absent(evidence, "The abort rate against the skew of the keys")
     parts = []
     for row in rows:
-        low, rate, high = row.tally.abort_rate
-        parts.append(f"{percent(rate)} {interval(low, high, percent)} at theta {row.theta:g}")
-    ends = [abort_rate(row.tally.conflicted, row.tally.finished) for row in (rows[0], rows[-1])]
-    grows = "grows with" if ends[1][0] > ends[0][2] else "was not seen to grow with"
-    if ends[1][2] < ends[0][0]:
-        grows = "falls with"
+        first, every = row.arm.refused(first=True), row.arm.refused()
+        parts.append(
+            f"{first.text(percent)} of first tries ({percent(every.value)} of all) at theta "
+            f"{row.theta:g}"
+        )
+    told = evidence.facts.told(Pair(rows[-1].arm, rows[0].arm), "first-tries")
+    words = {"more": "grows with", "less": "falls with"}
+    grows = words.get(claimed(told), "was not seen to grow with")
+    few = f" ({clause})" if (clause := too_few(told)) else ""
     return markdown(
         "{} ({}).",
-        f"The abort rate of {HOW} {grows} the skew of the keys: {listed(parts)}",
+        f"The abort rate of {HOW} {grows} the skew of the keys{few}: {listed(parts)}",
         where(*[row.arm for row in rows]),
     )

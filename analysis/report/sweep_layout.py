@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from analysis.charts import Line, Panel
 from analysis.counting import Arm, Measured, throughput
-from analysis.statistics import Estimate, abort_rate
+from analysis.statistics import Estimate
 from analysis.wording import times
 
 MOST_PANELS = 12
@@ -85,14 +85,14 @@ def throughput_chart(measured: Measured) -> Chart:
 
 
 def abort_chart(measured: Measured) -> Chart:
-    """Share of finished attempts refused, in per cent, with Wilson intervals over all blocks."""
+    """Share of finished attempts refused, in per cent, with its interval over blocks."""
 
     def point(arm: Arm) -> tuple[float, float, float]:
-        tally = arm.tally()
-        if tally is None or not tally.finished:
+        found = arm.refused()
+        if not found.blocks:
             return (math.nan,) * 3
-        low, rate, high = abort_rate(tally.conflicted, tally.finished)
-        return 100 * low, 100 * rate, 100 * high
+        low, high = _reach(found)
+        return 100 * low, 100 * found.value, 100 * high
 
     made = _chart(measured, "aborted attempts (%)", point)
     # A mode that waits where another aborts is a line at 0, which only hides the others.

@@ -15,7 +15,6 @@ from analysis.counting import (
     Arm,
     CountedCell,
     Measured,
-    Tally,
     Wal,
     mebibytes,
     slump_clause,
@@ -47,7 +46,16 @@ def arms_table(measured: Measured) -> Table:
     slumped = slumps(measured)
     wal = any(axis in measured.axes for axis in OF_THE_WAL) or bool(_outgrown(measured))
     axes = _factors(measured)
-    head = [*(axes or ["arm"]), "tx/s", "between", "ratio", "between", "aborts", "p99"]
+    head = [
+        *(axes or ["arm"]),
+        "tx/s",
+        "between",
+        "ratio",
+        "between",
+        "aborts",
+        "first tries",
+        "p99",
+    ]
     head += ["reads/s"] * reads + ["WAL", "restarts"] * wal
     between = len(order) - MOST_ROWS + 1 if len(order) > MOST_ROWS else 0
     best = MOST_ROWS - WORST_ROWS - 1 if between else MOST_ROWS
@@ -57,11 +65,10 @@ def arms_table(measured: Measured) -> Table:
             if place == best:
                 rows.append((f"… {between} more …", *[""] * (len(head) - 1)))
             continue
-        tally = arm.tally(role)
         rate, *between_them = _value_and_range(made[arm])
         rate += " †" if any(name == arm.name for _, name in slumped) else ""
         row = [*_name(arm, axes), rate, *between_them]
-        row += [*_ratio(arm, role), *_of(tally)]
+        row += [*_ratio(arm, role), *_of(arm, role)]
         if reads:
             row.append(_value_and_range(arm.estimate(throughput("reader")))[0])
         if wal:
@@ -70,14 +77,11 @@ def arms_table(measured: Measured) -> Table:
     return Table(tuple(head), rows, _note(measured, role))
 
 
-def _of(tally: Tally | None) -> list[str]:
-    """Abort rate and p99 of all blocks together."""
-    if tally is None:
-        return [DASH, DASH]
-    return [
-        percent(tally.abort_rate[1]),
-        at_least(*tally.whole()[2].tolist()),
-    ]
+def _of(arm: Arm, role: str) -> list[str]:
+    """Abort rate of all tries and of first ones, and p99, over blocks."""
+    rates = [arm.refused(role, first=only) for only in (False, True)]
+    _, p99, _, least = arm.percentiles(role)[2].tolist()
+    return [*(percent(rate.value) if rate.blocks else DASH for rate in rates), at_least(p99, least)]
 
 
 def _factors(measured: Measured) -> list[str]:
@@ -161,7 +165,7 @@ def _note(measured: Measured, role: str) -> str:
         f"ratio: {against}, block by block (both are Hodges-Lehmann estimates). between: the 95 % "
         "interval of the signed-rank test in brackets, "
         f"or from the least to the greatest of fewer than {FEWEST_BLOCKS} blocks (a narrow screen "
-        "leaves it out). aborts, p99: of all blocks together."
+        "leaves it out). aborts: refused attempts, and of first tries alone."
     )
 
 

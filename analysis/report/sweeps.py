@@ -224,11 +224,11 @@ def _rate(arm: Arm, slumped: Collection[str]) -> str:
 def _cells(one: Judged | None, slumped: Collection[str]) -> list[str]:
     if one is None:
         return [DASH] * 3
-    tally = one.candidate.tally(one.candidate.measured.role)
+    refused = one.candidate.refused(one.candidate.measured.role)
     ratio = one.ratio.text()
     if one.verdict in (MORE, LESS):
         ratio = bold("{}", ratio)
-    aborted = percent(tally.abort_rate[1]) if tally is not None else DASH
+    aborted = percent(refused.value) if refused.blocks else DASH
     return [_rate(one.candidate, slumped), ratio, aborted]
 
 

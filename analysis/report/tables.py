@@ -29,7 +29,6 @@ from analysis.wording import (
     at_least,
     begin_label,
     duration,
-    interval,
     listed,
     number,
     percent,
@@ -50,10 +49,9 @@ def rates_table(evidence: Evidence, measured: Measured) -> Table:
     for arm in measured.arms.values():
         tally = arm.tally(arm.role)
         if tally is None:
-            rows.append((arm.name, arm.label, *[DASH] * 7, f"0 of {len(arm.cells)}"))
+            rows.append((arm.name, arm.label, *[DASH] * 8, f"0 of {len(arm.cells)}"))
             continue
-        low, rate, high = tally.abort_rate
-        aborts = f"{percent(rate)} {interval(low, high, percent)}" if tally.finished else DASH
+        aborts, first = (arm.refused(arm.role, first=only).text(percent) for only in (False, True))
         rows.append(
             (
                 arm.name,
@@ -62,6 +60,7 @@ def rates_table(evidence: Evidence, measured: Measured) -> Table:
                 _floor(evidence, arm),
                 "baseline" if arm is measured.baseline else _against(arm, measured.baseline),
                 aborts,
+                first,
                 percent(tally.wasted),
                 number(tally.cpu_us),
                 f"{len(arm.usable)} of {len(arm.cells)}{_marked(slumped, arm)}",
@@ -70,7 +69,16 @@ def rates_table(evidence: Evidence, measured: Measured) -> Table:
     head = ("arm", "how", "writers' tx/s", "readers' tx/s", "generator alone, tx/s")
     ratio = f"ratio to {measured.baseline}" if measured.baseline else "ratio"
     return Table(
-        (*head, ratio, "abort rate [95 %]", "time wasted", "CPU µs a tx", "blocks used"), rows
+        (
+            *head,
+            ratio,
+            "abort rate [95 %]",
+            "of first tries",
+            "time wasted",
+            "CPU µs a tx",
+            "blocks used",
+        ),
+        rows,
     )
 
 

@@ -8,10 +8,10 @@ from .bootstrap import block_length as block_length
 from .bootstrap import circular_blocks as circular_blocks
 from .bootstrap import joined_values as joined_values
 from .bootstrap import percentile_intervals as percentile_intervals
-from .bootstrap import percentile_intervals_over_blocks as percentile_intervals_over_blocks
 from .bootstrap import resampled_percentile as resampled_percentile
 from .estimators import PERCENTILES as PERCENTILES
 from .estimators import abort_rate as abort_rate
+from .estimators import batched_rate as batched_rate
 from .estimators import jain_index as jain_index
 from .estimators import percentiles as percentiles
 from .signed_rank import FEWEST_BLOCKS as FEWEST_BLOCKS

@@ -2,8 +2,8 @@
 
 One slow checkpoint makes a hundred transactions slow together. Drawing single latencies again
 treats these hundred as independent witnesses, and the interval of p99 comes out several times too
-narrow; a block bootstrap draws stretches of the run (Kuensch 1989), and over several runs it draws
-runs.
+narrow; a block bootstrap draws stretches of the run (Kuensch 1989). What changes from run to run is
+in no such interval: over several runs there is one of the blocks' own percentiles.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from analysis.statistics.estimators import QUANTILES, percentiles
-from analysis.statistics.signed_rank import FEWEST_BLOCKS
 
 RESAMPLES = 1000
 CELLS = 1024
@@ -154,23 +153,6 @@ class _InTime:
             at += len(values)
 
 
-class _OfRuns:
-    """The values of several runs with the run that each is of."""
-
-    def __init__(self, runs: Sequence[Series]) -> None:
-        self.runs = runs
-        self.size, self.cells = sum(run.size for run in runs), len(runs)
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for number, run in enumerate(self.runs):
-            for values in run.pieces():
-                yield np.full(len(values), number), values
-
-    def values(self) -> np.ndarray:
-        """All of them in one array: integers where all are, which are exact below 2**53."""
-        return joined_values(self.runs)
-
-
 def joined_values(each: Sequence[Series]) -> np.ndarray:
     """All values of several series in one array of the caller's own, in any order."""
     if len(each) == 1:
@@ -202,27 +184,6 @@ def _blocks_of_time(seed: int, block: float | None = None) -> Weights:
         return circular_blocks(cells, drawn, seed=_seed(seed, quantile))
 
     return weights
-
-
-def percentile_intervals_over_blocks(
-    each_ns: Sequence[ArrayLike | Series], *, seed: int = 0, confidence: float = 0.95
-) -> np.ndarray:
-    """The same of several runs of one arm, pooled: runs are drawn again, whole.
-
-    each_ns : the numbers of each block of the experiment, in any order within.
-    Returns float array, shape (5, 3); of fewer than FEWEST_BLOCKS blocks there is no interval.
-    The spread from run to run is in it. Source: Efron and Tibshirani 1993, section 8.3.
-    """
-    parts = [series for series in map(Series.of, each_ns) if series.size]
-    runs = _OfRuns(parts)
-
-    def weights(quantile: float, from_it: np.ndarray) -> np.ndarray:
-        rng = np.random.default_rng(_seed(seed, quantile))
-        even = np.full(len(parts), 1 / len(parts))
-        return rng.multinomial(len(parts), even, RESAMPLES).astype(float)
-
-    few = len(parts) < FEWEST_BLOCKS
-    return _with_intervals(runs.values(), runs, None if few else weights, confidence)
 
 
 def circular_blocks(cells: int, block: int, *, seed: int | Sequence[int] = 0) -> np.ndarray:
@@ -262,12 +223,12 @@ resample, (RESAMPLES, cells); None where nothing can be said."""
 
 
 def _with_intervals(
-    values: np.ndarray, placed: _InTime | _OfRuns, weights: Weights | None, confidence: float
+    values: np.ndarray, placed: _InTime, weights: Weights, confidence: float
 ) -> np.ndarray:
     """Values : all of `placed` in any order, which is lost."""
     points = percentiles(values, in_place=True)
     out = np.stack([np.full_like(points, np.nan), points, np.full_like(points, np.nan)], axis=-1)
-    if weights is None or np.isnan(points[0]):
+    if np.isnan(points[0]):
         return out
     values.sort()
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
@@ -281,7 +242,7 @@ def _with_intervals(
 
 
 def _drawn(
-    placed: _InTime | _OfRuns,
+    placed: _InTime,
     ordered: np.ndarray,
     quantiles: Sequence[float],
     weights_of: Weights,

@@ -16,10 +16,11 @@ PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
 def abort_rate(
     conflicts: int, finished: int, *, confidence: float = 0.95
 ) -> tuple[float, float, float]:
-    """Share of finished attempts that the engine refused because of another transaction.
+    """Share of finished attempts that the engine refused, where each is refused by itself.
 
-    Returns low, rate and high of its Wilson interval, each in [0, 1]; all nan where nothing is
-    finished. `unknown` attempts are in neither count. Raises ValueError where conflicts > finished.
+    A run's are not (`batched_rate`). Returns low, rate and high of its Wilson interval, each in
+    [0, 1]; all nan where nothing is finished. `unknown` attempts are in neither count. Raises
+    ValueError where conflicts > finished.
     Source: Wilson 1927.
 
     >>> [round(each, 4) for each in abort_rate(5, 10)]
@@ -38,13 +39,48 @@ def abort_rate(
         return math.nan, math.nan, math.nan
     # scipy's binomtest gives the same interval and is held against this one by a test: to import
     # scipy.stats takes half a second of CPU, and `cwkit show` takes less than one with all it does.
-    z, n = NormalDist().inv_cdf(0.5 + confidence / 2), float(finished)
-    rate = float(conflicts) / n
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    return _wilson(conflicts / finished, float(finished), z)
+
+
+def batched_rate(
+    conflicts: ArrayLike, finished: ArrayLike, *, confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """The same of one run, whose refusals come in clusters, from batches of its time.
+
+    conflicts, finished : ints, shape (batches,), of stretches of equal length, each much longer
+        than what makes refusals come together.
+
+    How far the batches' rates scatter beyond independent attempts says how many attempts there
+    really were. With that many, and Student's quantile for so many batches, it is Wilson's
+    interval. Of several runs take the interval over runs.
+    Sources: Kish 1965 (the design effect); Korn and Graubard 1998.
+
+    >>> [round(each, 3) for each in batched_rate([0, 9, 1, 0], [25, 25, 25, 25])]
+    [0.01, 0.1, 0.544]
+    >>> [round(each, 3) for each in batched_rate([2, 3, 2, 3] * 5, [25] * 20)]
+    [0.075, 0.1, 0.132]
+    """
+    refused, ended = np.asarray(conflicts, float), np.asarray(finished, float)
+    many, total = refused.size, float(ended.sum())
+    if not total or many < 2:
+        return abort_rate(int(refused.sum()), int(total), confidence=confidence)
+    rate = float(refused.sum()) / total
+    scatter = float(((refused - rate * ended) ** 2).sum()) * many / (many - 1)
+    independent = total * rate * (1 - rate)
+    design = max(scatter / independent, 1.0) if independent else 1.0
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    free = many - 1
+    student = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
+    return _wilson(rate, total / design, student)
+
+
+def _wilson(rate: float, n: float, z: float) -> tuple[float, float, float]:
     middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
     # Rounding leaves 3e-18 where the bound is 0 in algebra (and 1 - 1e-16 where it is 1).
-    low = 0.0 if conflicts == 0 else min(max(middle - half, 0.0), rate)
-    high = 1.0 if conflicts == finished else max(min(middle + half, 1.0), rate)
+    low = 0.0 if rate == 0 else min(max(middle - half, 0.0), rate)
+    high = 1.0 if rate == 1 else max(min(middle + half, 1.0), rate)
     return low, rate, high
 
 

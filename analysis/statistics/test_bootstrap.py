@@ -15,10 +15,8 @@ from analysis.statistics.bootstrap import (
     block_length,
     circular_blocks,
     percentile_intervals,
-    percentile_intervals_over_blocks,
 )
 from analysis.statistics.estimators import QUANTILES, percentiles
-from analysis.statistics.signed_rank import FEWEST_BLOCKS
 from analysis.synthetic import drawn_run, made_run, made_worker
 
 TRUTH = np.exp(norm.ppf(QUANTILES))
@@ -56,29 +54,6 @@ def test_the_interval_covers_the_truth_of_autocorrelated_latencies_and_iid_draws
     assert (naive < 0.85).all(), naive
 
 
-def test_over_blocks_the_interval_holds_what_changes_from_run_to_run(quick):
-    def runs(rng):
-        return [np.exp(rng.normal(0, 0.3) + rng.normal(size=400)) for _ in range(12)]
-
-    def over(values, n):
-        return percentile_intervals_over_blocks(values, seed=n)
-
-    def within(values, n):
-        pool = np.random.default_rng(n).permutation(np.concatenate(values))
-        return percentile_intervals(pool, seed=n, block=1)
-
-    truth = 1.0  # the median of the mixture
-    held = {over: 0, within: 0}
-    rng = np.random.default_rng(412)
-    for n in range(60):
-        values = runs(rng)
-        for find in held:
-            low, _, high = find(values, n)[0]
-            held[find] += low <= truth <= high
-    assert held[over] >= 0.85 * 60
-    assert held[within] < 0.6 * 60
-
-
 def test_the_values_are_those_of_percentiles_and_lie_within():
     values = latencies(np.random.default_rng(1), 5000)
     found = percentile_intervals(values)
@@ -109,7 +84,6 @@ def test_resamples_counted_in_pieces_are_those_that_were_sorted():
 def test_too_few_samples_have_no_interval(samples, known):
     values = np.random.default_rng(412).exponential(size=samples)
     assert np.isfinite(percentile_intervals(values)[:, 0]).sum() <= known
-    assert np.isnan(percentile_intervals_over_blocks([values] * 5)[:, 0]).all()
 
 
 def test_a_percentile_beyond_which_only_one_stall_lies_has_no_interval():
@@ -124,7 +98,6 @@ def test_a_percentile_beyond_which_only_one_stall_lies_has_no_interval():
 def test_odd_series_are_no_error(odd):
     found = percentile_intervals(odd)
     assert found.shape == (5, 3)
-    assert percentile_intervals_over_blocks([odd] * 7).shape == (5, 3)
 
 
 def test_the_block_grows_with_the_likeness_of_neighbours():
@@ -224,32 +197,3 @@ def test_intervals_of_pieces_are_those_of_the_whole():
                 assert np.array_equal(found, expected, equal_nan=True)
             known += np.isfinite(expected[:, 0]).sum()
     assert known > 20
-
-
-def test_intervals_over_runs_in_pieces_are_those_of_their_values_joined():
-    known = 0
-    for case in range(8):
-        rng = np.random.default_rng([10, case])
-        runs = [(latencies(rng, int(rng.integers(0, 900))) * 1e5).astype(np.int64)
-                for _ in range(int(rng.integers(1, 12)))]  # fmt: skip
-        runs[0] = np.where(runs[0] > 4e5, np.inf, runs[0]) if case % 3 == 0 else runs[0]
-        some = [run for run in runs if run.size]
-        values = np.concatenate([np.zeros(0), *some])
-        found = percentile_intervals_over_blocks([parted(run, 100) for run in runs], seed=case)
-        assert np.array_equal(found[:, 1], percentiles(values), equal_nan=True)
-        assert np.array_equal(
-            found, percentile_intervals_over_blocks(runs, seed=case), equal_nan=True
-        )
-        if len(some) >= FEWEST_BLOCKS:
-            cell = np.repeat(np.arange(len(some)), [run.size for run in some])
-
-            def weights(quantile, _, seed=case, runs=some):
-                many = len(runs)
-                rng = np.random.default_rng(intervals._seed(seed, quantile))
-                drawn = rng.multinomial(many, np.full(many, 1 / many), intervals.RESAMPLES)
-                return drawn.astype(float)
-
-            expected = at_once(values, cell, len(some), weights)
-            assert np.array_equal(found, expected, equal_nan=True)
-            known += np.isfinite(expected[:, 0]).sum()
-    assert known > 10

@@ -614,7 +614,7 @@ def made_report_folder(folder: Path, *, gain: float = 1.8, loses: bool = True) -
         "skew",
         {f"{pair[1]} {keys}": arm_values(pair[1], work | {"keys": keys})
          for keys in ("uniform", "zipfian:0.99", "zipfian:1.2")},
-        1,
+        6,
         hotter=lambda values: {"uniform": 1, "zipfian:0.99": 9}.get(values["params"]["keys"], 20),
     )  # fmt: skip
     experiment(
