@@ -1,138 +1,321 @@
-"""The findings of a report: sentences computed from runs, with number, interval and run.
+"""The findings of a report: answers computed from runs, the ten that matter most first.
 
-Each function is one question. Its sentence follows the data. Where the interval holds 1 it says
-that no difference was seen. Where the data are the opposite of what was hoped, so is the sentence.
-Where nothing was measured it says so, and why.
+Each function is one question. Its sentence follows the data. Where no difference is claimed it
+says so. Where the data are the opposite of what was hoped, so is the sentence. Where nothing was
+measured it says so, and why.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 from analysis.counting import FOREIGN_LIMIT, cache_clause, slump_clause, spare_clause
 from analysis.report import isolation
-from analysis.report.commits import acked, acknowledged
-from analysis.report.evidence import Evidence
-from analysis.report.facts import MODE_ALONE
-from analysis.report.headline import absent, cost, fairness, gain, latency
-from analysis.report.limits import losing_work, scaling, skew
-from analysis.report.markdown import code, markdown
-from analysis.wording import begin_label, duration, interval, number, percent, times, whole
+from analysis.report.commits import acknowledged, cures
+from analysis.report.evidence import Evidence, where
+from analysis.report.finding import (
+    ACCEPTED,
+    BROKEN,
+    KEPT,
+    LESS,
+    MORE,
+    NONE,
+    REFUSED,
+    UNKNOWN,
+    Finding,
+    few_words,
+    missing,
+)
+from analysis.report.headline import absent, cost, gain
+from analysis.report.limits import losing_work, read_mostly, scaling, skew
+from analysis.report.markdown import Markdown, code, markdown
+from analysis.report.waits import fairness, plain, same_load
+from analysis.wording import begin_label, listed, number, percent, times, whole
+
+MOST = 10
+"""The most findings of a report."""
 
 
-def findings(evidence: Evidence) -> list[str]:
-    """At most ten sentences, for a reader who stops after them."""
+@dataclass(frozen=True)
+class Findings:
+    """What the runs answer to every question that the report asks.
+
+    every : key -> finding, the most important first. A broken promise or a lost commit comes before
+    all others; the rest has a fixed order.
+    """
+
+    every: Mapping[str, Finding]
+
+    @property
+    def shown(self) -> list[Finding]:
+        """The first ten that were measured and found something."""
+        return self._found[:MOST]
+
+    @property
+    def stood_back(self) -> list[Finding]:
+        """Those that the ten left no room for."""
+        return self._found[MOST:]
+
+    @property
+    def not_found(self) -> list[Finding]:
+        """What was looked for and not seen."""
+        return [one for one in self.every.values() if one.measured and one.sought]
+
+    @property
+    def not_measured(self) -> list[Finding]:
+        return [one for one in self.every.values() if not one.measured]
+
+    @property
+    def _found(self) -> list[Finding]:
+        return [one for one in self.every.values() if one.measured and not one.sought]
+
+    def place(self, key: str) -> int:
+        """The number of a finding among the ten, from 1; 0 where it is not among them."""
+        keys = [one.key for one in self.shown]
+        return keys.index(key) + 1 if key in keys else 0
+
+
+def tell(evidence: Evidence) -> Findings:
+    """Ask every question."""
     questions = (
+        acknowledged,
+        promises,
+        mission,
+        acceptance,
         gain,
         cost,
-        acknowledged,
-        acceptance,
-        fairness,
-        latency,
         losing_work,
+        same_load,
+        plain,
+        read_mostly,
+        fairness,
         skew,
-        mission,
+        scaling,
     )
-    sentences = [question(evidence) for question in questions]
-    lost = any(cell.broken for _, cell in acked(evidence))
-    if lost:
-        sentences.insert(0, sentences.pop(2))  # a lost commit matters more than any speed
-    if not evidence.isolation:
-        return [*sentences, scaling(evidence)]
-    promises = isolation.sentence(evidence.isolation, evidence.known)
-    # A broken promise comes first: it is what an engine developer would act on.
-    if isolation.deviations(evidence.isolation):
-        return [promises, *sentences]
-    if any(one["seen"] for one in isolation.known(evidence.known)):
-        return [*sentences[:lost], promises, *sentences[lost:]]
-    return [*sentences, promises]
+    found = [question(evidence) for question in questions]
+    # A mission that held is no news: it stands where it is asked for, or behind the ten.
+    late = [one for one in found if one.key == "mission" and not one.grave]
+    found = [one for one in found if one not in late] + late
+    grave = [one for one in found if one.grave]
+    return Findings({one.key: one for one in grave} | {one.key: one for one in found})
+
+
+def findings(evidence: Evidence) -> list[Finding]:
+    """At most ten, for a reader who stops after them."""
+    return tell(evidence).shown
+
+
+def beyond(evidence: Evidence) -> list[Markdown]:
+    """What stands behind the ten: also measured, looked for and not found, not measured."""
+    told = tell(evidence)
+    lines = []
+    for label, some in (("Also measured", told.stood_back),
+                        ("Looked for and not found", told.not_found)):  # fmt: skip
+        lines += [markdown("{}: {}", label, one.brief) for one in some]
+    if absent_ones := told.not_measured:
+        each = [
+            markdown("{} ({})", one.sentence.removesuffix(": not measured"),
+                     Markdown("; ").join([*one.numbers, code(one.command)]))
+            for one in absent_ones
+        ]  # fmt: skip
+        # What was measured beside other programs is dropped, and `doubts` says so.
+        dropped = any(cell.contaminated for _, cell in evidence.cells())
+        label = "Not measured in this set of runs" + (
+            ", or only in dropped ones" if dropped else ""
+        )
+        lines.append(markdown("{}: {}.", label, Markdown("; ").join(each)))
+    return lines
 
 
 def in_short(evidence: Evidence) -> str:
-    """The answer before the numbers, all of it computed: may I, does it pay, what must I do."""
-    probe = evidence.probes.get("libsql")
-    answer = probe.modes.get("concurrent") if probe else None
-    parts = []
-    if answer is not None and not answer.accepted:
-        parts.append("libSQL has no BEGIN CONCURRENT to switch on")
-    elif answer is not None:
-        parts.append("libSQL accepts BEGIN CONCURRENT here")
-    head = evidence.facts.headline
-    if head is not None:
-        ratio = head.ratio
-        work = number(head.pair.candidate.field("think_us") or 0)
-        verdict = {"more": "pays", "less": "loses", "none seen": "makes no difference"}
-        pays = verdict.get(ratio.verdict, "cannot be judged from so few blocks")
-        parts.append(
-            f"another library's on libSQL's file {pays} with {work} µs of work in a transaction "
-            f"({ratio.text()} times) if you rerun what it refuses"
-        )
-    alone = {work: ratio for work, _, ratio in evidence.facts.work_rows(baseline=MODE_ALONE)}
-    if 0.0 in alone:
-        verdict = {"more": "it pays too", "less": "it loses", "none seen": "no gain was seen"}
-        pays = verdict.get(alone[0.0].verdict, "too few blocks to say")
-        parts.append(f"with none, against the same library's BEGIN IMMEDIATE, {pays}")
-    if any(cell.broken for _, cell in acked(evidence)):
-        place = 2 if isolation.deviations(evidence.isolation) else 1
-        parts.append(
-            "and whichever you choose, do not let several processes checkpoint with a library "
-            f"that loses commits (finding {place})"
-        )
-    return f"{'; '.join(parts)}." if parts else "these runs hold no answer."
+    """The answer in three sentences: which BEGIN, when it pays, and whether commits are safe."""
+    told = tell(evidence).every
+    parts = (_which(told), _pays(told), _safe(told, cures(evidence)))
+    return " ".join(part for part in parts if part) or "These runs hold no answer."
 
 
-def acceptance(evidence: Evidence) -> str:
+def _which(told: Mapping[str, Finding]) -> str:
+    """Which BEGIN a request that may write needs."""
+    plain_one = told["plain-begin"]
+    has = {
+        REFUSED: "libSQL refuses BEGIN CONCURRENT",
+        ACCEPTED: "libSQL accepts BEGIN CONCURRENT",
+    }.get(told["acceptance"].verdict, "")
+    if plain_one.verdict == REFUSED:
+        why = plain_one.sentence[0].lower() + plain_one.sentence[1:]
+        use = f"begin a request that may write with BEGIN IMMEDIATE, because {why}"
+        return f"{has}; {use}." if has else f"{use[0].upper()}{use[1:]}."
+    return f"{has}." if has else ""
+
+
+def _pays(told: Mapping[str, Finding]) -> str:
+    """When BEGIN CONCURRENT pays."""
+    mode, loses = told["mode"], told["where-it-loses"]
+    if not mode.measured:
+        return ""
+    alone = mode.parts[0].name == "mode"
+    says = {
+        MORE: "pays",
+        LESS: "loses",
+        NONE: "makes no claimed difference",
+        UNKNOWN: "was tried in too few blocks to say whether it pays",
+    }[mode.verdict]
+    what = "The mode alone" if alone else "Mode and library together"
+    lead = f": {mode.lead}" if mode.parts[0].estimate.known else ""
+    again = ", if you rerun what it refuses" if mode.verdict == MORE else ""
+    lost = loses.measured and loses.sentence.startswith("BEGIN CONCURRENT")
+    also = f"; {loses.sentence.replace('BEGIN CONCURRENT', 'it', 1)}" if lost else ""
+    return (
+        f"{what}, by another library on libSQL's file, {says} with {mode.holds}{lead}{again}{also}."
+    )
+
+
+def _safe(told: Mapping[str, Finding], helps: Sequence[str]) -> str:
+    """Whether acknowledged commits are safe, and what helps."""
+    lost = told["lost-commits"]
+    if lost.verdict != BROKEN:
+        return f"{lost.sentence}." if lost.measured else ""
+    cure = f": use {listed(helps, 'or')}" if helps else ""
+    return f"{lost.sentence} ({lost.holds}){cure}."
+
+
+# --- promises, and who has the mode -------------------------------------------------------------
+
+
+def promises(evidence: Evidence) -> Finding:
+    """Is the isolation kept that is promised, in one file and beyond?"""
+    key, command = "isolation", "pytest properties -k known_deviation --engine libsql"
+    rows = isolation.accepted(evidence.isolation)
+    if not rows:
+        return missing(key, "Whether the promised isolation is kept", command)
+    broken = [row for row in rows if row["deviations"]]
+    schedules = whole(sum(row["schedules"] for row in rows))
+    beyond_one = isolation.beyond(evidence.known)
+    runs = code("isolation.json")
+    if broken:
+        who = list(dict.fromkeys(map(isolation.who, broken)))
+        few = listed(who[:3]) if len(who) <= 3 else f"{listed(who[:2])} and {len(who) - 2} more"
+        level = (broken[0]["promised"] or {}).get("level", "isolation")
+        died = sum(row["died"] for row in broken)
+        seen = list(dict.fromkeys(name for row in broken for name in isolation.families(row)))
+        numbers = [
+            f"Seen in {schedules} schedules: "
+            + (listed(seen[:4]) if seen else "an effect that the model forbids")
+        ]
+        if died:
+            numbers.append(f"{whole(died)} took the process down")
+        return Finding(
+            key,
+            BROKEN,
+            f"{few} {'break' if len(who) > 1 else 'breaks'} the promise of {level}",
+            numbers=numbers,
+            command=f"pytest properties --engine {broken[0]['engine']}",
+            runs=runs,
+            grave=True,
+        )
+    if beyond_one:
+        return Finding(
+            key,
+            BROKEN,
+            "Beyond one file with usual settings, promises of isolation break",
+            numbers=[f"Within one file none of {schedules} schedules broke one"],
+            holds=beyond_one,
+            command=command,
+            runs=runs,
+            grave=True,
+        )
+    return Finding(
+        key,
+        NONE,
+        "No broken promise of isolation was seen, which is no proof that none can be",
+        numbers=[f"{schedules} schedules over {len(rows)} engines and modes"],
+        command="pytest properties",
+        runs=runs,
+        sought=True,
+    )
+
+
+def acceptance(evidence: Evidence) -> Finding:
     """Does libSQL itself accept it?"""
+    key, command = "acceptance", "cwkit engines"
     probe = evidence.probes.get("libsql")
     answer = probe.modes.get("concurrent") if probe else None
     if probe is None or answer is None:
-        why = f": {probe.missing}" if probe and probe.missing else ""
-        return f"Whether libSQL itself accepts BEGIN CONCURRENT was not asked here{why}."
+        why = probe.missing if probe and probe.missing else ""
+        return missing(key, "Whether libSQL accepts BEGIN CONCURRENT", command, why)
     version = probe.identity.binding if probe.identity else "libSQL"
+    others = [
+        name
+        for name, other in evidence.probes.items()
+        if name != "libsql"
+        and (theirs := other.modes.get("concurrent")) is not None
+        and theirs.accepted
+        and theirs.overlaps
+    ]
+    let = "let" if len(others) > 1 else "lets"
+    have = [f"{listed(others)} {let} writers overlap"] if others else []
     if not answer.accepted:
-        return (
-            f"libSQL itself ({version}) refuses BEGIN CONCURRENT (“{answer.message}”), so that its "
-            "gain is to be had only by another library that writes to libSQL's file."
+        return Finding(
+            key,
+            REFUSED,
+            "libSQL refuses BEGIN CONCURRENT, so only another library can bring it to its file",
+            numbers=[f"{version}: “{few_words(answer.message)}”", *have],
+            command=command,
         )
-    acts = {True: "and writers overlap", False: "but acts as a single writer"}
+    acts = {True: "and its writers overlap", False: "but acts as a single writer"}
     how = acts[answer.overlaps] if answer.overlaps is not None else "(overlap not tried)"
-    return f"libSQL itself ({version}) accepts BEGIN CONCURRENT {how}."
+    return Finding(
+        key,
+        ACCEPTED,
+        f"libSQL accepts BEGIN CONCURRENT {how}",
+        numbers=[version, *have],
+        command=command,
+    )
 
 
-def mission(evidence: Evidence) -> str:
+def mission(evidence: Evidence) -> Finding:
     """Do BEGIN CONCURRENT writers and libSQL readers keep one libSQL database whole?"""
+    key = "mission"
+    command = (
+        "cwkit run --writers 4 --write-engine sqlite-concurrent --begin concurrent --readers 4"
+    )
     for arm, cell in evidence.cells():
         plan = arm.plan
         mixed = plan["database"] == "libsql" == plan["read_engine"] and plan["readers"]
         if not (mixed and plan["begin"] == "concurrent" and arm.writers):
             continue
-        if cell.counted is None:
-            return f"BEGIN CONCURRENT writers beside libSQL readers: no run ({cell.failure})."
-        writer, reader = cell.counted.roles["writer"], cell.counted.roles["reader"]
+        question = "Whether BEGIN CONCURRENT writers and libSQL readers can share a file"
         checks = cell.manifest.findings if cell.manifest else []
+        if cell.counted is None or not checks:
+            return missing(key, question, command, cell.failure or "nothing was checked")
+        writer, reader = cell.counted.roles["writer"], cell.counted.roles["reader"]
         held = sum(check.ok for check in checks)
+        took = f"{whole(writer.committed)} commits and {whole(reader.committed)} reads"
+        refused = percent(writer.abort_rate[1])
+        whole_one = held == len(checks)
         verdict = f"{_all(len(checks))} held"
-        if held < len(checks):
-            verdict = markdown(
-                "**{} of {} checks did not hold** ({})",
-                len(checks) - held,
-                len(checks),
-                cell.broken[0].sentence,
-            )
-        if not checks:
-            verdict = "nothing was checked"
-        return markdown(
-            "{}, and {} ({}; run {}).",
-            f"A libSQL database written for {number(cell.counted.seconds)} s by "
-            f"{writer.workers} {plan['write_engine']} processes in "
-            f"{begin_label(plan['begin'])} and read by {reader.workers} libSQL processes took "
-            f"{whole(writer.committed)} commits and {whole(reader.committed)} reads",
-            verdict,
-            f"abort rate {percent(writer.abort_rate[1])} "
-            f"{interval(writer.abort_rate[0], writer.abort_rate[2], percent)}, but "
-            f"{percent(writer.wasted)} of the time in attempts was wasted; "
-            f"longest {duration(writer.longest_ns)}",
-            code(f"{arm.measured.name}/{cell.run}"),
+        if not whole_one:
+            said = few_words(cell.broken[0].sentence.rstrip("."))
+            verdict = markdown("{} of {} checks did not hold ({})", len(checks) - held,
+                               len(checks), said)  # fmt: skip
+        stayed = "stays whole" if whole_one else "does not stay whole"
+        return Finding(
+            key,
+            KEPT if whole_one else BROKEN,
+            f"One libSQL database {stayed} under BEGIN CONCURRENT writers and libSQL readers",
+            numbers=[
+                f"{took} in {number(cell.counted.seconds)} s, {refused} refused",
+                verdict,
+            ],
+            holds=f"{times(writer.workers, plan['write_engine'] + ' writer')} in "
+            f"{begin_label(plan['begin'])}, {times(reader.workers, 'reader')}",
+            command=command,
+            runs=where(arm),
+            grave=not whole_one,
         )
-    return absent(evidence, "Whether BEGIN CONCURRENT writers and libSQL readers can share a file")
+    question = "Whether BEGIN CONCURRENT writers and libSQL readers can share a file"
+    return absent(evidence, key, question, command)
 
 
 def _all(checks: int) -> str:

@@ -1,130 +1,196 @@
-"""The headline: the studied mode against what a libSQL user does today."""
+"""The headline: what the mode alone does on one library, with the library's own factor beside it.
+
+Today's libSQL and the studied branch are two libraries with two bindings. Their quotient mixes both
+with the mode, so that it stands last and is never what the sentence is about.
+"""
 
 from __future__ import annotations
 
-from analysis.counting import Arm, percentile_text
+from analysis.counting import Arm
 from analysis.report.evidence import Evidence, where
-from analysis.report.facts import CONTROL, STUDIED
-from analysis.report.markdown import bold, markdown
-from analysis.statistics import Ratio
-from analysis.wording import duration, number, percent, times, whole
+from analysis.report.facts import CONTROL, MODE_ALONE, STUDIED, Pair, System
+from analysis.report.finding import (
+    LESS,
+    MISSING,
+    MORE,
+    NONE,
+    UNKNOWN,
+    Finding,
+    Part,
+    lead_text,
+    missing,
+    ratio_text,
+    verdict_of,
+)
+from analysis.report.load_facts import of_writers
+from analysis.wording import number, percent, times
 
 HOW = "sqlite-concurrent's BEGIN CONCURRENT on a libSQL file"
 
 
 NOW = "libSQL's BEGIN IMMEDIATE"
 
+TRY = "cwkit run --write-engine sqlite-concurrent --begin concurrent --think-us"
+BESIDE = "--begin immediate"
 
-def gain(evidence: Evidence) -> str:
-    """What would BEGIN CONCURRENT do for my writes on libSQL?"""
+
+def beside(pair: Pair, candidate: System, baseline: System) -> Pair | None:
+    """Two other systems that do the work of a pair, in its experiment."""
+    measured = pair.measured
+    for top in measured.arms_of(*candidate):
+        for bottom in measured.arms_of(*baseline):
+            same = top.alike(bottom) and top.alike(pair.candidate)
+            if same and top.usable and bottom.usable:
+                return Pair(top, bottom)
+    return None
+
+
+def mode_pair(evidence: Evidence) -> Pair | None:
+    """The mode alone in the headline: both modes of the studied library, the same work."""
     head = evidence.facts.headline
-    if head is None:
-        return absent(evidence, "What BEGIN CONCURRENT does for throughput on libSQL")
-    if head.incomparable:
-        return head.incomparable
-    text = f"{_setting(head.candidate.arm)}, {HOW} {_commits(head.ratio)} {NOW}"
-    rates = f"{head.candidate.throughput.text()} against {head.baseline.throughput.text()} tx/s"
-    twice = _same_twice(head.control)
-    return markdown("{} ({}; {}){}.", bold("{}", text), rates, where(*head.pair), twice)
+    if head is not None and (found := beside(head.pair, STUDIED, MODE_ALONE)):
+        return found
+    asked = {"rate": 0, "scenario": "register"}
+    four = evidence.pair(STUDIED, MODE_ALONE, writers=4, **asked)
+    return four or evidence.pair(STUDIED, MODE_ALONE, **asked)
 
 
-def _setting(arm: Arm) -> str:
+def setting(arm: Arm, *, keys: bool = True) -> str:
+    """The work of an arm in a few words."""
     work = arm.field("think_us") or 0
-    inside = f"{number(work)} µs of work" if work else "no work"
-    off = arm.plan["synchronous"] == "off"
-    durable = " and synchronous OFF (commits may be lost)" if off else ""
-    return f"With {times(arm.writers, 'writer')} and {inside} inside the transaction{durable}"
+    how = " asleep" if arm.field("think") == "sleep" else ""
+    parts = [times(arm.writers, "writer")]
+    parts.append(f"{number(work)} µs{how} inside" if work else "no work inside")
+    if keys and arm.field("keys"):
+        parts.append(f"{arm.field('keys')} keys")
+    if arm.plan["synchronous"] != "normal":
+        parts.append(f"synchronous {arm.plan['synchronous']}")
+    return ", ".join(parts)
 
 
-def _commits(ratio: Ratio) -> str:
-    text = ratio.text()
-    if ratio.verdict == "none seen":
-        return f"showed no difference in throughput (ratio {text}, the interval holds 1) to"
-    if ratio.verdict == "unknown":
-        return f"committed {text} times as much, without an interval, as"
-    only = "" if ratio.verdict == "more" else "only "
-    return f"committed {only}{text} times as many transactions as"
+def gain(evidence: Evidence) -> Finding:
+    """What does BEGIN CONCURRENT alone do for throughput, and what the other library?"""
+    key, pair, head = "mode", mode_pair(evidence), evidence.facts.headline
+    work = TRY + " 200"
+    if pair is None and head is None:
+        return absent(evidence, key, "What BEGIN CONCURRENT does for throughput", work)
+    if pair is None and head is not None:
+        return _mixed(evidence, head.pair, key, work)
+    assert pair is not None
+    if why := pair.measured.not_compared(*pair):
+        return missing(key, "What BEGIN CONCURRENT does for throughput", work, why)
+    ratio = pair.ratio()
+    rates = [arm.estimate() for arm in pair]
+    parts = [Part.of("mode", ratio)]
+    numbers = [f"{number(rates[0].value)} against {number(rates[1].value)} tx/s"]
+    if library := beside(pair, MODE_ALONE, CONTROL):
+        parts.append(Part.of("library", library.ratio()))
+        numbers.append(f"library alone {ratio_text(library.ratio())}")
+    if both := beside(pair, STUDIED, CONTROL):
+        parts.append(Part.of("both", both.ratio()))
+        numbers.append(f"both {ratio_text(both.ratio())}")
+    numbers.append(_same_twice(pair))
+    return Finding(
+        key,
+        verdict_of(ratio),
+        {
+            MORE: "On one library, BEGIN CONCURRENT commits more than BEGIN IMMEDIATE",
+            LESS: "On one library, BEGIN CONCURRENT commits less than BEGIN IMMEDIATE",
+            NONE: "On one library, BEGIN CONCURRENT makes no claimed difference to throughput",
+            UNKNOWN: "On one library, whether BEGIN CONCURRENT commits more is not decided",
+        }[verdict_of(ratio)],
+        lead=lead_text(ratio),
+        numbers=numbers,
+        holds=setting(pair.candidate),
+        command=f"{TRY} {number(pair.candidate.field('think_us') or 0)}",
+        beside=BESIDE,
+        runs=where(*pair),
+        parts=parts,
+    )
 
 
-def _same_twice(ratio: Ratio | None) -> str:
+def _mixed(evidence: Evidence, pair: Pair, key: str, command: str) -> Finding:
+    """Where the mode alone was not measured: the number says that it holds the library, too."""
+    question = "What BEGIN CONCURRENT alone does for throughput"
+    if why := pair.measured.not_compared(*pair):
+        return missing(key, question, command, why)
+    ratio = pair.ratio()
+    more = {
+        MORE: "commits more than",
+        LESS: "commits less than",
+        NONE: "showed no claimed difference to",
+        UNKNOWN: "was tried in too few blocks against",
+    }[verdict_of(ratio)]
+    return Finding(
+        key,
+        MISSING if verdict_of(ratio) == UNKNOWN else verdict_of(ratio),
+        f"The branch's BEGIN CONCURRENT {more} {NOW}, library and mode together",
+        lead=lead_text(ratio),
+        numbers=["The mode alone was not measured", _same_twice(pair)],
+        holds=setting(pair.candidate),
+        command=command,
+        beside=BESIDE,
+        runs=where(*pair),
+        parts=[Part.of("both", ratio)],
+    )
+
+
+def _same_twice(pair: Pair) -> str:
     """The A/A control of the experiment: what "no difference" looks like here."""
-    if ratio is None:
-        return ", without an A/A control"
-    if ratio.verdict in ("more", "less"):
-        return markdown(
-            "; {}, so do not trust differences of that size",
-            bold("but the same arm run twice differs by {}", ratio.text()),
-        )
-    return f"; the same arm run twice differs by {ratio.text()}"
+    if not pair.measured.twins:
+        return "no A/A control"
+    first, again = pair.measured.twins[0]
+    ratio = pair.measured.ratio(again, first)
+    odd = verdict_of(ratio) in (MORE, LESS)
+    return f"A/A {ratio.text()}" + (", which is a difference" if odd else "")
 
 
-def cost(evidence: Evidence) -> str:
+def cost(evidence: Evidence) -> Finding:
     """What does BEGIN CONCURRENT cost?"""
-    head = evidence.facts.headline
-    if head is None:
-        return absent(evidence, "What BEGIN CONCURRENT costs on libSQL")
-    mine, other = head.candidate.tally, head.baseline.tally
-    refused = [one.arm.refused().text(percent) for one in (head.candidate, head.baseline)]
-    none = head.cpu.verdict == "none seen"
-    dearer = "no difference was seen" if none else f"{head.cpu.text()} times"
-    return markdown(
-        "{} ({}; {}).",
-        f"It costs conflicts, which the caller must retry: {refused[0]} "
-        f"of {whole(mine.finished)} attempts were refused "
-        f"({NOW}: {refused[1]} of {whole(other.finished)}), "
-        f"{percent(mine.wasted)} of the time inside attempts was wasted (against "
-        f"{percent(other.wasted)}), and a commit took {number(mine.cpu_us)} µs of CPU time, the "
-        f"work inside included, against {number(other.cpu_us)}",
-        dearer,
-        where(head.pair.candidate),
-    )
-
-
-def fairness(evidence: Evidence) -> str:
-    """Who gets to write?"""
-    rows = evidence.facts.fairness
-    if not rows:
-        return absent(evidence, "Fairness between writers, which needs windows of 10 s or more,")
-    names = {CONTROL: NOW, STUDIED: HOW}
-    parts = [
-        f"under {names.get(row.arm.system, row.arm.label)} Jain's index is {row.fairness.text()}, "
-        f"the worst-served writer gets {percent(row.worst_share.value)} of the commits, the "
-        f"longest wait was {'at least ' * row.cut}{duration(row.longest_ns)}, and "
-        f"{percent(row.wasted)} of the writers' time was wasted"
-        for row in rows
+    key, pair = "cost", mode_pair(evidence)
+    command = TRY + " 200"
+    if pair is None:
+        head = evidence.facts.headline
+        pair = head.pair if head else None
+    if pair is None:
+        return absent(evidence, key, "What BEGIN CONCURRENT costs", command)
+    mine, other = (arm.tally() for arm in pair)
+    assert mine is not None and other is not None  # both arms are usable
+    cpu = pair.cpu
+    verdict = verdict_of(cpu)
+    refused = "refused commits, to be run again" if mine.conflicted else "no refused commit"
+    dearer = {
+        MORE: "and more CPU",
+        LESS: "but less CPU",
+        NONE: "but no claimed difference in CPU",
+        UNKNOWN: "and CPU that too few blocks decide",
+    }[verdict]
+    mode = pair.baseline.system == MODE_ALONE
+    against = "" if mode else f" (against {NOW}, another library)"
+    every = f"{percent(mine.abort_rate[1])} of all"
+    numbers = [
+        f"Refused {percent(mine.first_refused())} of first tries, {every}",
+        f"CPU a commit {ratio_text(cpu)} times",
+        f"wasted {percent(mine.wasted)} of the time, against {percent(other.wasted)}",
     ]
-    arms = [row.arm for row in rows]
-    even = f"1 is even, {number(1 / arms[0].writers)} is one writer that has everything"
-    text = f"Fairness ({even}; windows of {number(rows[0].seconds)} s): {'; '.join(parts)}"
-    return markdown("{} ({}).", text, where(*arms))
-
-
-def latency(evidence: Evidence) -> str:
-    """How long does one transaction wait?"""
-    head = evidence.facts.headline
-    if head is None:
-        return absent(evidence, "Latency")
-    parts = []
-    for one, name in ((head.baseline, NOW), (head.candidate, HOW)):
-        p50, _, p99, _, _ = one.percentiles
-        parts.append(
-            f"{name} {percentile_text(p50)} / {percentile_text(p99)} / "
-            f"{duration(one.tally.longest_ns)}"
-        )
-    return markdown(
-        "A transaction, retries included, took (p50 and p99 of the committed, longest of all, "
-        "pooled over the blocks; writers that got no turn are in no percentile): {} ({}).",
-        "; ".join(parts),
-        where(*head.pair),
+    refusals = pair.candidate.estimate(of_writers(lambda tally: tally.abort_rate[1]))
+    return Finding(
+        key,
+        verdict,
+        f"BEGIN CONCURRENT costs {refused}, {dearer}{against}",
+        numbers=numbers,
+        holds=setting(pair.candidate),
+        command=TRY.removesuffix(" --think-us"),
+        runs=where(*pair),
+        parts=[Part.of("cpu", cpu), Part("refused", refusals)],
     )
 
 
-def absent(evidence: Evidence, what: str) -> str:
-    """The sentence for something that was not measured, with the reason if it is known."""
+def absent(evidence: Evidence, key: str, question: str, command: str) -> Finding:
+    """Something that was not measured, with the reason if it is known."""
     why = [
         cell.failure
         for arm, cell in evidence.cells()
         if cell.counted is None and cell.failure and arm.writers and arm.system == STUDIED
     ]
-    reason = f" ({why[0].rstrip('.')})" if why else ""
-    return f"{what}: not measured in this set of runs{reason}."
+    return missing(key, question, command, why[0] if why else "")

@@ -197,6 +197,21 @@ def known(rows: Rows) -> list[dict[str, str]]:
     ]
 
 
+def beyond(rows: Rows) -> str:
+    """What breaks a promise beyond one file with usual settings, and on which engines; "" for
+    nothing.
+    """
+    engines: dict[str, list[str]] = {}
+    for row in rows:
+        if row["seen"] and row["engine"] not in engines.setdefault(row["name"], []):
+            engines[row["name"]].append(row["engine"])
+    together: dict[tuple[str, ...], list[str]] = {}
+    for name, seen in engines.items():
+        if seen:
+            together.setdefault(tuple(seen), []).append(name)
+    return "; ".join(f"{listed(names)} ({listed(seen)})" for seen, names in together.items())
+
+
 def sentence(rows: Rows, again: Rows = ()) -> str:
     """One finding: the anomalies that each engine and mode allows, against its promise.
 

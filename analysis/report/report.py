@@ -114,6 +114,7 @@ def _sections(
         "more_doubts": len(doubts[MOST_DOUBTS:]),
         "short": findings.in_short(evidence),
         "findings": findings.findings(evidence),
+        "beyond": findings.beyond(evidence),
         "claims": claims(evidence),
         "charts": charts(evidence, out, figures),
         "pages": pages,

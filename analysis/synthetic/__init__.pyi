@@ -1,4 +1,6 @@
 from .optimistic import optimistic_run as optimistic_run
+from .reports import Planted as Planted
+from .reports import planted_report as planted_report
 from .runs import ACKED as ACKED
 from .runs import ARMS as ARMS
 from .runs import START_NS as START_NS

@@ -632,7 +632,7 @@ def made_report_folder(folder: Path, *, gain: float = 1.8, loses: bool = True) -
                 FindingEntry(check="during the run", ok=False, sentence=lost, evidence={})
             ]
 
-    racing = {"scenario": "acked", "params": {}, "writers": 1}
+    racing = {"scenario": "acked", "params": {}, "writers": 1, "checkpointers": 3}
     fixed = {"database": "sqlite-concurrent", "write_engine": "sqlite-concurrent"}
     experiment(
         "acked",

@@ -1,0 +1,225 @@
+"""A finding as data: its sentence, numbers, conditions and command, and what the runs say of it.
+
+The report, the table of what to do, README's test and `report --against` all read the same
+`Finding`; `Finding.text` is the one place that words it. Its sentence and its conditions hold no
+measured number: they change where a verdict or a condition does, and not with every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from analysis.report.markdown import Markdown, bold, code, markdown
+from analysis.statistics import Estimate, Ratio
+from analysis.wording import number, times
+
+MOST_WORDS = 60
+"""Words of a finding, all of it: a reader who must read more stops reading."""
+
+MORE, LESS, NONE, UNKNOWN, MISSING = "more", "less", "none", "unknown", "missing"
+"""What runs say of a difference. none : none is claimed. unknown : there are too few blocks.
+missing : it was not measured."""
+
+BROKEN, KEPT = "broken", "kept"
+"""What runs say of a promise."""
+
+REFUSED, ACCEPTED = "refused", "accepted"
+"""What an engine answers."""
+
+SIGNS: Mapping[str, int | None] = {
+    MORE: 1,
+    KEPT: 1,
+    ACCEPTED: 1,
+    NONE: 0,
+    LESS: -1,
+    BROKEN: -1,
+    REFUSED: -1,
+    UNKNOWN: None,
+    MISSING: None,
+}
+"""Verdict -> direction; None where nothing is decided."""
+
+
+def verdict_of(ratio: Ratio) -> str:
+    """What may be claimed of a ratio: MORE, LESS, NONE or UNKNOWN."""
+    return {"none seen": NONE}.get(ratio.verdict, ratio.verdict)
+
+
+def in_blocks(ratio: Ratio) -> str:
+    """In how many blocks a ratio was on the side of most of them, for one that is not decided.
+
+    >>> import numpy as np
+    >>> in_blocks(Ratio(0.5, np.nan, np.nan, np.array([0.45, 0.6, 1.1])))
+    'below 1 in 2 of 3 blocks, too few to claim'
+    """
+    below, above = int((ratio.each < 1).sum()), int((ratio.each > 1).sum())
+    side, many = ("below", below) if below >= above else ("above", above)
+    return f"{side} 1 in {many} of {times(ratio.blocks, 'block')}, too few to claim"
+
+
+def ratio_text(ratio: Ratio) -> str:
+    """A ratio with its interval, or with the range of the few blocks.
+
+    >>> import numpy as np
+    >>> ratio_text(Ratio(1.6, 1.5, 1.7, np.full(10, 1.6)))
+    '1.60 [1.50, 1.70]'
+    >>> ratio_text(Ratio(0.5, np.nan, np.nan, np.array([0.45, 0.6])))
+    '0.450 to 0.600'
+    """
+    if ratio.known or not ratio.blocks:
+        return ratio.text().replace("inf", "∞")
+    low, high = float(ratio.each.min()), float(ratio.each.max())
+    text = number(low) if ratio.blocks == 1 else f"{number(low)} to {number(high)}"
+    return text.replace("inf", "∞")
+
+
+def lead_text(ratio: Ratio) -> str:
+    """The ratio that a sentence is about."""
+    if ratio.known or not ratio.blocks:
+        return f"{ratio_text(ratio)} times"
+    return f"{ratio_text(ratio)}, {in_blocks(ratio)}"
+
+
+def leans(ratio: Ratio) -> str:
+    """The side on which all the blocks of an undecided ratio lie: MORE or LESS, "" for neither."""
+    if ratio.known or not ratio.blocks:
+        return ""
+    if (ratio.each < 1).all():
+        return LESS
+    return MORE if (ratio.each > 1).all() else ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One number of a finding. verdict : what is claimed of it, "" if it is no comparison.
+
+    name : the same in every report, so that two reports can be compared.
+    """
+
+    name: str
+    estimate: Estimate
+    verdict: str = ""
+
+    @classmethod
+    def of(cls, name: str, ratio: Ratio) -> Part:
+        return cls(name, ratio, verdict_of(ratio))
+
+    def data(self) -> dict[str, Any]:
+        """As JSON holds it; no interval is None."""
+        known = self.estimate.known
+        return {
+            "name": self.name,
+            "verdict": self.verdict,
+            "value": float(self.estimate.value) if self.estimate.blocks else None,
+            "low": float(self.estimate.low) if known else None,
+            "high": float(self.estimate.high) if known else None,
+            "blocks": self.estimate.blocks,
+        }
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An answer of the runs to one question.
+
+    key      : names the question, the same in every report.
+    verdict  : the answer in a word of SIGNS.
+    sentence : the answer, without a full stop and without a measured number.
+    lead     : the number that the sentence is about, told in bold with it; "" for none.
+    numbers  : the others, with their intervals, clause by clause, the most important first. Those
+        for which there is no room among `MOST_WORDS` are in the report's tables only.
+    holds    : the conditions under which it was seen.
+    command  : what shows it on the reader's machine. beside : options to give it the next time.
+    runs     : where its numbers come from. parts : its numbers as data.
+    grave    : a broken promise or a lost commit, which is told before everything else.
+    sought   : something that was looked for and not found, which is told behind the findings.
+    """
+
+    key: str
+    verdict: str
+    sentence: str
+    lead: str = ""
+    numbers: Sequence[str] = ()
+    holds: str = ""
+    command: str = ""
+    beside: str = ""
+    runs: str = ""
+    parts: Sequence[Part] = field(default=())
+    grave: bool = False
+    sought: bool = False
+
+    @property
+    def sign(self) -> int | None:
+        """1 or -1 for a claim and its opposite, 0 where none is claimed, None where undecided."""
+        return SIGNS[self.verdict]
+
+    @property
+    def measured(self) -> bool:
+        return self.verdict != MISSING
+
+    @property
+    def text(self) -> Markdown:
+        """The whole finding: the sentence, its numbers, conditions, command and runs."""
+        for many in range(len(self.numbers), 0, -1):
+            text = self._text(many)
+            if len(text.split()) <= MOST_WORDS:
+                return text
+        return self._text(0)
+
+    def _text(self, many: int) -> Markdown:
+        """With the first of the numbers."""
+        head = markdown("{}: {}", self.sentence, self.lead) if self.lead else self.sentence
+        said = [bold("{}.", head)]
+        if many:
+            said.append(markdown("{}.", Markdown("; ").join(self.numbers[:many])))
+        if self.holds:
+            said.append(markdown("*Where:* {}.", self.holds))
+        shown = markdown("*Try* {}", code(self.command)) if self.command else Markdown()
+        if self.beside:
+            shown = markdown("{}, then with {}", shown, code(self.beside))
+        runs = markdown("({})", self.runs) if self.runs else Markdown()
+        last = Markdown(" ").join(each for each in (shown, runs) if each)
+        return Markdown(" ").join([*said, *([last + Markdown(".")] if last else [])])
+
+    def __html__(self) -> str:
+        return self.text
+
+    @property
+    def brief(self) -> Markdown:
+        """The sentence and its numbers, for a finding that is not among the ten."""
+        inside = [each for each in (self.lead, *self.numbers, self.runs) if each]
+        if not inside:
+            return markdown("{}.", self.sentence)
+        return markdown("{} ({}).", self.sentence, Markdown("; ").join(inside))
+
+    @property
+    def words(self) -> int:
+        """Words of all of it, as blanks part them."""
+        return len(self.text.split())
+
+    def data(self) -> dict[str, Any]:
+        """As JSON holds it, for another report to be compared with."""
+        return {
+            "key": self.key,
+            "verdict": self.verdict,
+            "sentence": str(self.sentence),
+            "holds": str(self.holds),
+            "parts": [part.data() for part in self.parts],
+        }
+
+
+def missing(key: str, question: str, command: str = "cwkit report", why: str = "") -> Finding:
+    """The finding for something that was not measured, with the reason where it is known."""
+    numbers = [few_words(why.rstrip("."))] if why else []
+    return Finding(key, MISSING, f"{question}: not measured", numbers=numbers, command=command)
+
+
+def few_words(text: str, most: int = 14) -> str:
+    """Somebody else's text, cut where it is long.
+
+    >>> few_words("no such mode at all", 3)
+    'no such mode …'
+    """
+    words = text.split()
+    return " ".join(words) if len(words) <= most else " ".join([*words[:most], "…"])

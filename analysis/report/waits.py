@@ -1,0 +1,260 @@
+"""Who waits and who is refused at once: plain BEGIN, fairness, and the same load on each mode.
+
+Fairness is told from long windows only. With a busy timeout of 2 s nobody can be refused within
+0.6 s, and a writer that waits has not starved: it has not been waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from analysis.counting import Tally
+from analysis.report.evidence import Evidence, where
+from analysis.report.facts import CONTROL, MODE_ALONE, STUDIED
+from analysis.report.finding import (
+    ACCEPTED,
+    LESS,
+    MORE,
+    NONE,
+    REFUSED,
+    UNKNOWN,
+    Finding,
+    Part,
+    leans,
+    missing,
+    ratio_text,
+    verdict_of,
+)
+from analysis.report.headline import TRY, setting
+from analysis.report.load_facts import FairnessRow, OfferedRow, Pair, of_writers
+from analysis.statistics import PERCENTILES, Ratio
+from analysis.wording import at_least, duration, listed, number, percent
+
+AT_ONCE = 0.1
+"""A refusal came at once where it waited for less than this share of the busy timeout."""
+
+REFUSED_AT_ONCE = (
+    "Plain BEGIN that reads before it writes is refused at once, whatever the busy timeout"
+)
+REFUSED_LATE = "Plain BEGIN that reads before it writes is refused after the busy timeout"
+
+PERCENTILE = "p90"
+"""What is compared block by block: a p99 needs a thousand transactions in each block."""
+
+_AT = PERCENTILES.index(PERCENTILE)
+
+
+# --- plain BEGIN ------------------------------------------------------------------------------
+
+
+def plain(evidence: Evidence) -> Finding:
+    """Is a plain BEGIN that reads and then writes refused, and does the busy timeout help?"""
+    key, command = "plain-begin", "cwkit run --scenario counter --begin deferred"
+    row = next((r for r in evidence.facts.plain if r.pair.candidate.engine == "libsql"), None)
+    if row is None:
+        return _asked(evidence, key, command)
+    arm, other = row.pair
+    theirs = other.tally()
+    assert theirs is not None  # both arms are usable
+    refused = bool(row.waited_ns.size)
+    said = "Plain BEGIN that reads before it writes was not refused"
+    if refused:
+        at_once = row.median_ns < AT_ONCE * row.timeout_ns
+        said = REFUSED_AT_ONCE if at_once else REFUSED_LATE
+    took = f" after {duration(row.median_ns)} (median)" if refused else ""
+    many = f"{row.refused.text(percent)} of first tries"
+    gain = row.pair.measured.ratio(other, arm)
+    numbers = [
+        f"{many}{took} with a timeout of {duration(row.timeout_ns)}",
+        f"BEGIN IMMEDIATE {percent(theirs.first_refused())}, throughput {ratio_text(gain)} times",
+    ]
+    return Finding(
+        key,
+        REFUSED if refused else ACCEPTED,
+        said,
+        numbers=numbers,
+        holds=f"libSQL, {setting(arm, keys=False)}",
+        command=command,
+        runs=where(*row.pair),
+        parts=[Part("refused", row.refused), Part.of("throughput of immediate", gain)],
+        sought=not refused,
+    )
+
+
+def _asked(evidence: Evidence, key: str, command: str) -> Finding:
+    """The engine's own answer when it was asked, where no run tried it."""
+    probe = evidence.probes.get("libsql")
+    answer = probe.modes.get("deferred") if probe else None
+    if answer is None or "refused" not in answer.upgrade:
+        return missing(key, "Whether plain BEGIN is refused at once", command)
+    return Finding(
+        key,
+        REFUSED,
+        REFUSED_AT_ONCE if "at once" in answer.upgrade else REFUSED_LATE,
+        numbers=[f"Asked once beside another writer, libSQL's answer was “{answer.upgrade}”"],
+        holds="libSQL, a busy timeout set",
+        command=command,
+    )
+
+
+# --- fairness ---------------------------------------------------------------------------------
+
+
+def fairness(evidence: Evidence) -> Finding:
+    """Who gets to write, and how long does the one wait that does not?"""
+    key, question = "fairness", "Who waits longest to write"
+    command = "cwkit run --think-us 200 --duration 20"
+    rows = _served_alike(evidence)
+    if len(rows) < 2:
+        return missing(key, question, command, _too_short(evidence))
+    pair = Pair(rows[0].arm, rows[1].arm)
+    jain = pair.ratio(of_writers(lambda tally: tally.fairness))
+    verdict = verdict_of(jain)
+    side = verdict if verdict in (MORE, LESS) else leans(jain)
+    said = {
+        MORE: "BEGIN CONCURRENT serves its writers more evenly than BEGIN IMMEDIATE",
+        LESS: "BEGIN CONCURRENT serves its writers less evenly than BEGIN IMMEDIATE",
+        "": "BEGIN CONCURRENT makes no claimed difference to how evenly writers are served",
+    }[side]
+    if verdict == UNKNOWN:
+        said += ", in too few windows to claim it" if side else ""
+    waits = ["at least " * row.cut + duration(row.longest_ns) for row in rows]
+    shares = [percent(row.worst_share.value) for row in rows]
+    even = [number(row.fairness.value) for row in rows]
+    wasted = [percent(row.wasted) for row in rows]
+    asked_s = float(pair.candidate.plan["duration_s"])
+    told = (
+        ("Longest wait", waits),
+        ("least share", shares),
+        ("Jain's index", even),
+        ("wasted", wasted),
+    )
+    return Finding(
+        key,
+        verdict,
+        said,
+        numbers=[f"{name} {_against(each)}" for name, each in told],
+        holds=f"{setting(pair.candidate, keys=False)}, windows of {asked_s:g} s",
+        command=command,
+        runs=where(*(row.arm for row in rows)),
+        parts=[Part.of("evenness", jain)],
+    )
+
+
+def _served_alike(evidence: Evidence) -> list[FairnessRow]:
+    """The mode, its library's other mode, and today's libSQL, in one experiment; those of which
+    there is no row are left out.
+    """
+    found = evidence.facts.fairness
+    top = next((row for row in found if row.arm.system == STUDIED), None)
+    if top is None:
+        return []
+    by_system = {
+        row.arm.system: row
+        for row in found
+        if row.arm.measured is top.arm.measured and row.arm.alike(top.arm)
+    }
+    return [top, *(by_system[s] for s in (MODE_ALONE, CONTROL) if s in by_system)]
+
+
+def _too_short(evidence: Evidence) -> str:
+    """Why nothing is said, where writers were measured in windows that are too short for it."""
+    longest = max(
+        (
+            float(arm.plan["duration_s"])
+            for arm, cell in evidence.cells()
+            if cell.counted and arm.writers > 1 and arm.plan["scenario"] != "acked"
+        ),
+        default=0.0,
+    )
+    return f"windows of {longest:g} s are too short" if longest else ""
+
+
+def _against(each: list[str]) -> str:
+    """The mode against the other one, and libSQL where it was there."""
+    return f"{each[0]} against {each[1]}" + (f" (libSQL {each[2]})" if len(each) > 2 else "")
+
+
+# --- the same load ----------------------------------------------------------------------------
+
+
+class Level(NamedTuple):
+    """One rate at which both modes of a library were offered the same. ratio : of `PERCENTILE`."""
+
+    name: str
+    mode: OfferedRow
+    other: OfferedRow
+    ratio: Ratio
+
+
+def same_load(evidence: Evidence) -> Finding:
+    """The same offered load on each mode: latency from the intended start, and who is served."""
+    key, question = "same-load", "Latency where both modes are offered the same load"
+    command = f"{TRY} 200 --rate 1000"
+    levels = list(_levels(evidence))
+    if not levels:
+        return missing(key, question, command)
+    verdicts = [verdict_of(level.ratio) for level in levels]
+    words = {
+        LESS: "shorter at",
+        MORE: "longer at",
+        NONE: "not claimed to differ at",
+        UNKNOWN: "not decided at",
+    }
+    said = [
+        f"{word} {listed([level.name for level in levels if verdict_of(level.ratio) == verdict])}"
+        for verdict, word in words.items()
+        if verdict in verdicts
+    ]
+    return Finding(
+        key,
+        next((v for v in (MORE, LESS, UNKNOWN) if v in verdicts), NONE),
+        f"At the same offered load BEGIN CONCURRENT's {PERCENTILE} is {', '.join(said)}",
+        numbers=[
+            *(_one_level(level) for level in reversed(levels)),
+            *(_latency(level) for level in reversed(levels)),
+        ],
+        holds=f"{setting(levels[0].mode.arm, keys=False)}, shares of BEGIN IMMEDIATE's most",
+        command=command,
+        runs=where(*(row.arm for level in levels for row in (level.mode, level.other))),
+        parts=[Part.of(f"{PERCENTILE} at {level.name}", level.ratio) for level in levels],
+    )
+
+
+def _levels(evidence: Evidence) -> Iterator[Level]:
+    """Each rate, the lowest first."""
+    rows = evidence.facts.offered
+    for top in rows:
+        for bottom in rows:
+            systems = (top.arm.system, bottom.arm.system)
+            same = top.arm.measured is bottom.arm.measured and top.arm.alike(bottom.arm)
+            if same and systems == (STUDIED, MODE_ALONE):
+                ratio = Pair(top.arm, bottom.arm).ratio(of_writers(_percentile))
+                yield Level(_level(top), top, bottom, ratio)
+
+
+def _percentile(tally: Tally) -> float:
+    return float(tally.whole()[_AT, 0])
+
+
+def _level(row: OfferedRow) -> str:
+    """An offered rate as a share of what BEGIN IMMEDIATE commits in a closed loop."""
+    names = {0.25: "a quarter", 0.5: "half", 0.75: "three quarters"}
+    near = min(names, key=lambda share: abs(row.share - share))
+    # Rates are rounded to two digits, and what they are shares of was measured.
+    return names[near] if abs(row.share - near) < 0.06 else f"{number(row.rate)} tx/s"
+
+
+def _one_level(level: Level) -> str:
+    """One rate: the ratio, and who was not served."""
+    rows = (("CONCURRENT", level.mode), ("IMMEDIATE", level.other))
+    unmet = [f"{mode} served {percent(row.served.value)}" for mode, row in rows if not row.met]
+    more = f" ({listed(unmet)})" if unmet else ""
+    return f"{level.name[0].upper()}{level.name[1:]} {ratio_text(level.ratio)}{more}"
+
+
+def _latency(level: Level) -> str:
+    spans = [row.percentiles[_AT] for row in (level.mode, level.other)]
+    each = [at_least(float(value), float(least)) for _, value, _, least in spans]
+    return f"{level.name}: {each[0]} against {each[1]}"
