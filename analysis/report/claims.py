@@ -187,6 +187,7 @@ def _growth(evidence: Evidence) -> str:
         rows = []
         for system in (STUDIED, CONTROL):
             arms = sorted(measured.arms_of(*system), key=lambda arm: arm.writers)
+            arms = [arm for arm in arms if arm.alike(arms[0], "writers")]
             if len({arm.writers for arm in arms}) > 1:
                 each = [
                     f"{number(arm.estimate().value)} ({arm.writers})" for arm in arms if arm.usable

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as field_
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from analysis.counting import FOREIGN_LIMIT, Arm, CountedCell, Measured, gather
 from analysis.report import isolation
@@ -25,6 +25,7 @@ from analysis.report.facts import (
     find_pair,
 )
 from analysis.report.markdown import Markdown, code, markdown
+from analysis.report.measurements import planned
 from analysis.report.replica import NEVER, Served, read_served
 from analysis.report.suite_file import SUITE_FILE, Suite, read_suite, sweep_beside
 from analysis.wording import times
@@ -56,6 +57,19 @@ ORDER = (
 
 MATRIX = "isolation.json"
 NO_SUITE = Suite()
+
+
+class Spent(NamedTuple):
+    """The time of a report, s: in the windows of its runs, and all that its commands took, from
+    the first to the last run. Writing it is in neither.
+    """
+
+    measured_s: float
+    took_s: float
+
+    @property
+    def share(self) -> float:
+        return self.measured_s / self.took_s
 
 
 @dataclass(frozen=True)
@@ -95,6 +109,15 @@ class Evidence:
         """Share of the machine's CPU time that others may use in a run."""
         given = self.suite.foreign_limit
         return FOREIGN_LIMIT if given is None else given
+
+    @property
+    def spent(self) -> Spent | None:
+        """What part of the time that the report took was measured; None where it was not kept."""
+        if not self.suite.took_s:
+            return None
+        windows = [c.manifest.window for _, c in self.cells() if c.manifest]
+        measured = sum(window.stop_ns - window.measure_ns for window in windows) / 1e9
+        return Spent(measured, self.suite.took_s)
 
     def cells(self) -> Iterator[tuple[Arm, CountedCell]]:
         """Every cell of every experiment with its arm, in the report's order."""
@@ -159,7 +182,7 @@ def read_evidence(folder: Path, sweeps: Sequence[Path] = ()) -> Evidence:
         known,
         swept,
         read_served(folder, limit),
-        facts_of(ordered, swept, there.offered_per_s),
+        facts_of(ordered, swept, there.offered_per_s, planned(False, 0) if suite else ()),
     )
 
 

@@ -7,7 +7,7 @@ an arm's name, so that a renamed arm or a grid of another size still finds its p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -23,7 +23,9 @@ from analysis.report.load_facts import (
     OfferedRow,
     PlainRow,
     Split,
+    Undecided,
     cache_rows,
+    cannot_decide,
     fairness_rows,
     offered_rows,
     plain_rows,
@@ -33,6 +35,7 @@ from analysis.report.load_facts import Pair as Pair
 from analysis.report.sweep_verdicts import Judged, judged
 from analysis.report.told import Experiments, Telling, claimed, telling, too_few
 from analysis.statistics import Estimate, Ratio
+from workloads.experiments import Design
 
 System = tuple[str, str]
 """(engine, BEGIN mode) of the writers."""
@@ -127,7 +130,7 @@ class ReportFacts:
     windows long enough. cache : the mode alone by where the data are. offered : arms of open loops.
     plain : BEGIN that reads first. splits : the mode and the library apart, in the order of the
     experiments. acked : the search for lost commits, of experiments and sweeps. telling : what may
-    be told as a difference.
+    be told as a difference. cannot_decide : questions of a whole report that these runs leave open.
     """
 
     headline: Headline | None = None
@@ -143,6 +146,7 @@ class ReportFacts:
     splits: tuple[Split, ...] = ()
     acked: Acked = field(default_factory=Acked)
     cache: tuple[CacheRow, ...] = ()
+    cannot_decide: tuple[Undecided, ...] = ()
     telling: Telling = field(default_factory=Telling)
 
     def told(self, pair: Pair, measure: str = "throughput") -> Comparison:
@@ -160,11 +164,15 @@ class ReportFacts:
 
 
 def facts_of(
-    experiments: Experiments, sweeps: Experiments, offered_per_s: float | None = None
+    experiments: Experiments,
+    sweeps: Experiments,
+    offered_per_s: float | None = None,
+    whole: Sequence[Design] = (),
 ) -> ReportFacts:
     """Compute everything that a report says of these experiments and sweeps, by name.
 
     offered_per_s : what the rates of the open loop are shares of, None where that was not kept.
+    whole : the experiments of a whole report, () where these are none of a report's.
     """
     pair = headline_pair(experiments)
     return ReportFacts(
@@ -182,6 +190,7 @@ def facts_of(
         offered=offered_rows(experiments.values(), offered_per_s),
         plain=plain_rows(experiments.values()),
         splits=splits(experiments.values(), STUDIED, CONTROL),
+        cannot_decide=cannot_decide(experiments, whole),
         cache=cache_rows(experiments.values(), STUDIED, MODE_ALONE),
         telling=telling(experiments),
         acked=acked_of([*experiments.values(), *sweeps.values()]),

@@ -29,7 +29,7 @@ from analysis.report.finding import (
 )
 from analysis.report.headline import absent, cost, gain
 from analysis.report.limits import losing_work, read_mostly, scaling, skew
-from analysis.report.markdown import Markdown, code, markdown
+from analysis.report.markdown import Markdown, code, listed_names, markdown
 from analysis.report.waits import fairness, plain, same_load
 from analysis.wording import begin_label, listed, number, percent, times, whole
 
@@ -397,6 +397,15 @@ def doubts(evidence: Evidence) -> list[str]:
         )
     if evidence.suite.quick:
         lines.append(
-            markdown("This is a quick report: few, short blocks. `make report` measures longer.")
+            markdown(
+                "This is a quick report: few, short blocks.{} `make report` measures longer.",
+                _undecided(evidence),
+            )
         )
     return lines
+
+
+def _undecided(evidence: Evidence) -> Markdown:
+    """The questions that these runs leave open, with a space in front; "" where there are none."""
+    names = [one.experiment for one in evidence.facts.cannot_decide]
+    return markdown(" It cannot decide {}.", listed_names(names)) if names else Markdown("")

@@ -6,14 +6,16 @@ only (`LONG`), and from an open loop, where those who wait are counted as due.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from analysis.counting import Arm, Measure, Measured, Tally, cache_clause
-from analysis.statistics import Estimate, Ratio
+from analysis.statistics import FEWEST_BLOCKS, Estimate, Ratio
+from analysis.wording import times
+from workloads.experiments import Design
 from workloads.records import UPGRADE
 
 LONG = 5
@@ -26,6 +28,14 @@ NEARLY_ALL = 0.95
 """A wait of so much of its window may have been cut by its end."""
 
 System = tuple[str, str]
+
+
+class Undecided(NamedTuple):
+    """A question that these runs cannot decide, and why."""
+
+    experiment: str
+    question: str
+    why: str
 
 
 class Pair(NamedTuple):
@@ -158,6 +168,28 @@ class CacheRow(NamedTuple):
     place: str
     pair: Pair
     warm: str
+
+
+def cannot_decide(
+    experiments: Mapping[str, Measured], designs: Iterable[Design]
+) -> tuple[Undecided, ...]:
+    """The experiments of a whole report that are missing here, or have too few blocks for what is
+    claimed of them.
+
+    designs : those of a whole report. One with fewer blocks than a claim needs claims nothing.
+    """
+    found = []
+    for design in designs:
+        name, measured = design.name, experiments.get(design.name)
+        blocks = (
+            max((len(arm.usable) for arm in measured.arms.values()), default=0) if (measured) else 0
+        )
+        if not blocks:
+            found.append(Undecided(name, design.question, "it was not run"))
+        elif design.blocks >= FEWEST_BLOCKS > blocks:
+            why = f"it has {times(blocks, 'block')}, and a claim needs {FEWEST_BLOCKS}"
+            found.append(Undecided(name, design.question, why))
+    return tuple(found)
 
 
 def fairness_rows(experiments: Iterable[Measured]) -> tuple[FairnessRow, ...]:

@@ -7,9 +7,11 @@ fewer and shorter blocks, in at most 90 s, and every interval shows it.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,7 @@ import msgspec
 from analysis.counting import FOREIGN_LIMIT, SpareRule, gather
 from analysis.report import replica
 from analysis.report.suite_file import SUITE_FILE, Suite, read_suite, write_suite
+from analysis.statistics import FEWEST_BLOCKS
 from workloads import records as rec
 from workloads.engines import engine_names, probe, to_dict
 from workloads.errors import FolderUnwritable
@@ -121,7 +124,7 @@ def _by_work(quick: bool) -> list[Design]:
             "branch immediate again": BRANCH | usual,
             "branch concurrent": CONCURRENT | usual,
         },
-        blocks=4 if quick else CLAIMED,
+        blocks=FEWEST_BLOCKS if quick else CLAIMED,
         baseline="branch immediate",
     )
     none = three("t0", _update(quick, 0, 0.4))
@@ -446,11 +449,59 @@ def measure_suite(
         raise FolderUnwritable(
             f"{folder}: cannot be written ({error.strerror}). Give another folder with --runs."
         ) from error
-    _note(folder, quick=quick, seed=seed, command=command, notify=notify)
-    _isolation(folder, quick=quick, notify=notify)
-    _served(folder, quick=quick, seed=seed, notify=notify)
+    clock = _Clock(folder)
+    try:
+        _note(folder, quick=quick, seed=seed, command=command, notify=notify)
+        clock.keep()
+        _isolation(folder, quick=quick, notify=notify)
+        _served(folder, quick=quick, seed=seed, notify=notify)
+        clock.keep()
+        return _measured(
+            folder,
+            quick=quick,
+            seed=seed,
+            command=command,
+            on_cell=on_cell,
+            on_progress=on_progress,
+            notify=notify,
+            rule=SpareRule(foreign_limit, SPARE_S),
+            clock=clock,
+        )
+    finally:
+        clock.keep()
+
+
+class _Clock:
+    """The time that the commands of a report have taken, kept in campaign.json as it passes: one
+    that is killed loses what passed since its last experiment.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.at = folder, time.monotonic()
+
+    def keep(self) -> None:
+        """Add the time since the last call."""
+        with contextlib.suppress(rec.RunError, OSError):  # no report's folder: told by others
+            suite, now = read_suite(self.folder), time.monotonic()
+            took = round(suite.took_s + now - self.at, 3)
+            write_suite(self.folder, msgspec.structs.replace(suite, took_s=took))
+            self.at = now
+
+
+def _measured(
+    folder: Path,
+    *,
+    quick: bool,
+    seed: int,
+    command: str,
+    on_cell: Callable[[str], OnCell],
+    on_progress: OnProgress | None,
+    notify: Callable[[str], None],
+    rule: SpareRule,
+    clock: _Clock,
+) -> list[Experiment]:
+    """Run what is missing of every experiment, the open loop behind the headline."""
     made: list[Experiment] = []
-    rule = SpareRule(foreign_limit, SPARE_S)
     todo = designs(quick, seed)
     while todo:
         design = todo.pop(0)
@@ -467,7 +518,10 @@ def measure_suite(
                 spares=MOST_SPARES,
             )
         )
-        if design.name == HEADLINE and (most := _most_per_s(folder, made[-1], notify)):
+        clock.keep()
+        if design.name == HEADLINE and (
+            most := _most_per_s(folder, made[-1], notify, rule.foreign_limit)
+        ):
             todo.insert(0, offered(quick, seed, most))
     return made
 
@@ -477,7 +531,12 @@ def planned(quick: bool, seed: int) -> list[Design]:
     return [*designs(quick, seed), offered(quick, seed, 1.0)]
 
 
-def _most_per_s(folder: Path, headline: Experiment, notify: Callable[[str], None]) -> float:
+def _most_per_s(
+    folder: Path,
+    headline: Experiment,
+    notify: Callable[[str], None],
+    foreign_limit: float = FOREIGN_LIMIT,
+) -> float:
     """What the studied library's BEGIN IMMEDIATE committed a second in the headline, by the median
     over its blocks; kept in campaign.json, so that whoever goes on asks for the same rates.
 
@@ -488,10 +547,15 @@ def _most_per_s(folder: Path, headline: Experiment, notify: Callable[[str], None
         return suite.offered_per_s
     design = headline.design
     names = [a for a, plan in design.arms.items() if all(plan.get(k) == BRANCH[k] for k in BRANCH)]
-    found = gather(headline, only=names[:1]).arms[names[0]].estimate().value if names else math.nan
+    found = math.nan
+    if names:
+        counted = gather(headline, foreign_limit, only=names[:1])
+        found = counted.arms[names[0]].estimate().value
     most = float(f"{found:.3g}") if found > 0 else 0.0
     why = (
-        "" if most else "the headline has no run of its library's BEGIN IMMEDIATE to take rates of"
+        ""
+        if most
+        else "the headline has no usable run of its library's BEGIN IMMEDIATE to take rates of"
     )
     if why:
         notify(f"offered: not run, for {why}")

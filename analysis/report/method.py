@@ -11,7 +11,7 @@ from analysis.counting import FOREIGN_LIMIT
 from analysis.report.evidence import Evidence
 from analysis.report.markdown import code, markdown
 from analysis.statistics import FEWEST_BLOCKS, SHORT, UNSTEADY
-from analysis.wording import Table, percent, times
+from analysis.wording import Table, number, percent, times
 from workloads.records import Retry
 
 MOST_LINES_OF_A_COMMAND = 5
@@ -94,6 +94,17 @@ def missing(evidence: Evidence) -> list[str]:
             why = cell.failure.rstrip(".")
             absent[markdown("{}, {}: {}.", code(arm.measured.name), arm, why)] = None
     return lines + list(absent)
+
+
+def spent(evidence: Evidence) -> str:
+    """How long the runs took and what part of it was measured, "" where that was not kept."""
+    found = evidence.spent
+    if found is None:
+        return ""
+    return (
+        f"The runs took {number(found.took_s)} s with everything around them, and "
+        f"{number(found.measured_s)} s of that ({percent(found.share)}) were measured."
+    )
 
 
 def command(evidence: Evidence) -> str:

@@ -123,6 +123,7 @@ def _sections(
         "seed": evidence.seed,
         "started": evidence.suite.started,
         "quick": evidence.suite.quick,
+        "spent": method.spent(evidence),
     }
 
 

@@ -27,6 +27,7 @@ class Suite(msgspec.Struct, frozen=True):
     foreign_limit : share of the machine's CPU time that others may use in a run, None for the rule.
     offered_per_s : transactions a second that the rates of the open loop are shares of, as the
     headline measured it; None where it did not. skipped : experiment -> why it was not run.
+    took_s : how long the commands that made it have taken so far, 0 where that was not kept.
     """
 
     cwkit: int = FORMAT_VERSION
@@ -41,6 +42,7 @@ class Suite(msgspec.Struct, frozen=True):
     foreign_limit: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     offered_per_s: Annotated[float, msgspec.Meta(gt=0, le=1e7)] | None = None
     skipped: dict[str, str] = {}
+    took_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0
 
     def answers(self) -> dict[str, Probe]:
         """The probes by the engine's name. They were checked when the file was read."""

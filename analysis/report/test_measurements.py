@@ -2,16 +2,19 @@
 another.
 """
 
+import contextlib
+
 import pytest
 
-from analysis.report import measurements
+from analysis.report import measurements, method
 from analysis.report.evidence import read_evidence
 from analysis.report.findings import doubts
 from analysis.report.measurements import BRANCH, CLAIMED, CONCURRENT, LIBSQL, designs, offered
 from analysis.report.suite_file import Suite, read_suite, write_suite
-from analysis.synthetic import drawn_run, made_experiment
-from workloads.experiments import read_experiment
-from workloads.runs import make_plan
+from analysis.synthetic import drawn_run, edit, made_experiment
+from workloads.errors import EngineMissing
+from workloads.experiments import Design, read_experiment
+from workloads.runs import Plan, make_plan
 
 WORK = {"scenario": "register", "params": {"think_us": 200}, "writers": 4}
 ARMS = {"now": LIBSQL | WORK, "alone": BRANCH | WORK, "new": CONCURRENT | WORK}
@@ -26,7 +29,8 @@ def test_every_arm_of_the_report_can_be_run(quick):
     for design in named(quick).values():
         assert not design.baseline or design.baseline in design.arms
         for plan in design.arms.values():
-            make_plan(**plan)
+            with contextlib.suppress(EngineMissing):
+                make_plan(**plan)
 
 
 @pytest.mark.parametrize(
@@ -91,13 +95,124 @@ def test_the_rates_follow_from_the_same_librarys_immediate_and_are_asked_for_aga
     assert lines == []
 
 
+def test_rates_come_from_runs_that_others_did_not_disturb_unless_that_is_allowed(tmp_path):
+    def disturbed(arm, block):
+        run = drawn_run(block, per_s=2000, engine="sqlite-concurrent")
+        edit(run.manifest, foreign={"cpu_share": 0.5})
+        return run
+
+    headline = a_headline(tmp_path / "r", {"now": 1, "alone": 1, "new": 1}, disturbed)
+    assert measurements._most_per_s(tmp_path / "r", headline, print) == 0
+    assert measurements._most_per_s(tmp_path / "r", headline, print, 0.6) > 1900
+    assert read_suite(tmp_path / "r").skipped == {}
+
+
 def test_where_the_headline_has_no_result_the_open_loop_is_left_out_in_words(tmp_path):
     folder = tmp_path / "r"
     failing = lambda arm, block: "missing: not built here." if arm == "alone" else ""  # noqa: E731
     headline = a_headline(folder, {"now": 1500, "new": 4000}, failing)
     lines: list[str] = []
     assert measurements._most_per_s(folder, headline, lines.append) == 0
-    assert len(lines) == 1 and lines[0].startswith("offered: not run, for the headline has no run")
+    assert len(lines) == 1 and lines[0].startswith(
+        "offered: not run, for the headline has no usable run"
+    )
     assert list(read_suite(folder).skipped) == ["offered"]
     said = [line for line in doubts(read_evidence(folder)) if line.startswith("`offered`")]
     assert said == [f"`offered` was not run, for {read_suite(folder).skipped['offered']}."]
+
+
+# --- the time it takes ------------------------------------------------------------------------
+
+
+def seconds(quick, each_s):
+    """Windows of all runs, and the whole with `each_s` beside every run, s."""
+    plans = [
+        (design.blocks, Plan(**plan))
+        for design in named(quick).values()
+        for plan in design.arms.values()
+    ]
+    windows = sum(blocks * plan.duration_s for blocks, plan in plans)
+    return windows, sum(
+        blocks * (each_s + plan.duration_s + plan.warmup_s) for blocks, plan in plans
+    )
+
+
+CELL_S = 0.42
+"""A run of four writers costs so much beside its windows on two quiet cores, s."""
+
+
+@pytest.mark.parametrize(("quick", "around_s", "limit_s"), [(False, 35, 540), (True, 25, 90)])
+def test_a_report_is_over_in_time_and_at_least_half_of_a_whole_one_is_measured(
+    quick, around_s, limit_s
+):
+    measured, whole = seconds(quick, CELL_S)
+    assert whole + around_s <= limit_s
+    assert quick or measured >= 0.5 * (whole + around_s)
+
+
+TINY = {"scenario": "counter", "writers": 1, "database": "null", "duration_s": 0.2, "warmup_s": 0}
+
+
+def suite(folder, monkeypatch, names, on_cell=lambda name: lambda *event: None):
+    """Measure a suite of tiny experiments, without the isolation matrix and the server."""
+    tiny = [Design(name, "?", {"null": TINY}, blocks=2, seed=1) for name in names]
+    monkeypatch.setattr(measurements, "designs", lambda quick, seed: tiny)
+    monkeypatch.setattr(measurements, "engine_names", lambda: ["null"])
+    monkeypatch.setattr(measurements, "_isolation", lambda folder, quick, notify: None)
+    monkeypatch.setattr(measurements, "_served", lambda folder, quick, seed, notify: None)
+    lines: list[str] = []
+    measurements.measure_suite(
+        folder, quick=True, seed=1, command="", on_cell=on_cell, notify=lines.append
+    )
+    return lines
+
+
+def test_the_time_it_took_is_kept_over_an_interruption(tmp_path, monkeypatch):
+    def interrupted(name):
+        def on_cell(experiment, block, arm, state):
+            if name == "two":
+                raise KeyboardInterrupt
+
+        return on_cell
+
+    with pytest.raises(KeyboardInterrupt):
+        suite(tmp_path / "r", monkeypatch, ("one", "two"), interrupted)
+    first = read_suite(tmp_path / "r").took_s
+    assert first > 0.4  # two runs of 0.2 s are in it
+    suite(tmp_path / "r", monkeypatch, ("one", "two"))
+    assert read_suite(tmp_path / "r").took_s > first + 0.4
+    spent = read_evidence(tmp_path / "r").spent
+    assert spent is not None
+    assert spent.measured_s == pytest.approx(0.8, abs=0.05)
+    assert 0 < spent.share < 1
+
+
+def test_an_older_report_does_not_know_what_it_took(tmp_path):
+    a_headline(tmp_path / "r", {"now": 1, "alone": 1, "new": 1})
+    evidence = read_evidence(tmp_path / "r")
+    assert evidence.spent is None and method.spent(evidence) == ""
+
+
+def test_a_suite_whose_headline_has_no_branch_goes_on_without_the_open_loop(tmp_path, monkeypatch):
+    lines = suite(tmp_path / "r", monkeypatch, ("headline", "two"))
+    assert any(line.startswith("offered: not run") for line in lines)
+    assert (tmp_path / "r" / "two" / "experiment.json").exists()
+
+
+# --- what is left open ------------------------------------------------------------------------
+
+
+def test_what_is_missing_or_has_too_few_blocks_cannot_be_decided(tmp_path):
+    a_headline(tmp_path / "r", {"now": 1500, "alone": 2000, "new": 4000})  # three blocks
+    evidence = read_evidence(tmp_path / "r")
+    left = {one.experiment: one.why for one in evidence.facts.cannot_decide}
+    assert left["headline"] == "it has 3 blocks, and a claim needs 6"
+    assert left["fairness"] == left["offered"] == "it was not run"
+    assert set(left) == {design.name for design in measurements.planned(False, 1)}
+
+
+def test_a_quick_report_says_which_questions_it_leaves_open(tmp_path):
+    a_headline(tmp_path / "r", {"now": 1500, "alone": 2000, "new": 4000})
+    write_suite(tmp_path / "r", Suite(seed=1, quick=True))
+    (line,) = [line for line in doubts(read_evidence(tmp_path / "r")) if "quick report" in line]
+    assert "It cannot decide" in line and "`fairness`" in line
