@@ -201,7 +201,6 @@ def _row(measured: Measured, arm: Arm, cell: CountedCell) -> AckedRow:
     said = {one.check: one.evidence for one in (manifest.findings if manifest else ())}
     after, during = said.get("acknowledged values", {}), said.get("during the run", {})
     broken = cell.broken
-    window = manifest.window if manifest else None
     log = counted.wal if counted else None
     writers = counted.roles.get("writer") if counted else None
     acknowledged = after.get("acknowledged", writers.committed if writers else 0)
@@ -216,8 +215,7 @@ def _row(measured: Measured, arm: Arm, cell: CountedCell) -> AckedRow:
         load=load_of(plan),
         condition=condition_of(plan),
         synchronous=str(plan["synchronous"]).upper(),
-        # Of the whole window: `counted.seconds` leaves out what came before a steady state.
-        seconds=(window.stop_ns - window.measure_ns) / 1e9 if window else 0.0,
+        seconds=_seconds(cell),
         restarts=-1 if log is None or log.restarts is None else int(log.restarts),
         acknowledged=acknowledged if isinstance(acknowledged, int) else 0,
         unseen=_many(during.get("missing")),
@@ -226,6 +224,13 @@ def _row(measured: Measured, arm: Arm, cell: CountedCell) -> AckedRow:
         why="" if verdict != NOT_MEASURED else cell.failure or "no run",
         sentence=broken[0].sentence if broken else "",
     )
+
+
+def _seconds(cell: CountedCell) -> float:
+    """Of the whole window where it is known, for a count leaves out what was not steady yet."""
+    if cell.manifest is not None and (window := cell.manifest.window).stop_ns:
+        return (window.stop_ns - window.measure_ns) / 1e9
+    return float(cell.counted.seconds) if cell.counted else 0.0
 
 
 def _many(listed_ones: Any) -> int:
