@@ -242,7 +242,7 @@ class Planted:
     def acked(
         self, *, lost: Mapping[str, float] | None = None, control_s: float = 60.0,
         strict: bool = False, ordinary: bool = False, single: bool = False,
-        without: tuple[str, ...] = (),
+        locked_s: float = 20.0, without: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         """Lost : engine -> seconds until it lost a commit; by default libSQL and sqlite lose some.
 
@@ -266,7 +266,9 @@ class Planted:
         arms["libsql normal"] = arm("libsql", 10, strict, synchronous="normal")
         arms["libsql full"] = arm("libsql", 10, strict, synchronous="full")
         arms["libsql ordinary"] = arm("libsql", 10, ordinary, checkpointers=0, writers=4)
-        arms["libsql single"] = arm("libsql", 20, single, checkpointers=1)
+        arms["libsql single"] = arm("libsql", 20, single, checkpointers=1, wal_autocheckpoint=0)
+        arms["libsql locked"] = arm("libsql", locked_s, False, checkpoint="full",
+                                    wal_autocheckpoint=0)  # fmt: skip
         arms = {name: both for name, both in arms.items() if name not in without}
         self.experiment("acked", arms, blocks=1)
 
