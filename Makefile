@@ -22,7 +22,7 @@ setup: ## .venv with the locked packages, the hot loop, two SQLites, libSQL's se
 ready:
 	@PYTHON="$(PYTHON)" tools/setup/setup
 
-report: ready ## run the experiments and write REPORT.md, about 6 minutes
+report: ready ## run the experiments and write REPORT.md, about 9 minutes
 	@$(venv)/python -m analysis.cli report
 
 # One more process than cores: many tests wait, for a hang to be seen or a run to end.

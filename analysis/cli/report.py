@@ -16,7 +16,7 @@ from workloads.errors import FolderUnwritable, PlanError, RunError
 
 
 def report_command(
-    quick: Annotated[bool, typer.Option(help="under a minute: fewer and shorter blocks")] = False,
+    quick: Annotated[bool, typer.Option(help="in 90 s: fewer and shorter blocks")] = False,
     seed: Annotated[int, typer.Option(help="seeds the draws and the order of the arms")] = 1,
     into: Annotated[
         Path | None, typer.Option(help="go on with the runs in this folder (default: a new one)")
