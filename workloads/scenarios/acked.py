@@ -5,7 +5,9 @@ reader looks at the board, begins, and must find them. The writers are shaped to
 a commit of many frames, a wait until the checkpointers have copied the whole log back, a commit of
 one row, which starts the log anew. That is where SQLite 3.7.0 to 3.51.2, and so libSQL, can lose a
 commit: a checkpointer that was still inside its PRAGMA takes the new log for the old one and marks
-frames as copied that never were (https://sqlite.org/wal.html#walresetbug).
+frames as copied that never were (https://sqlite.org/wal.html#walresetbug). One process that
+checkpoints is enough, because a writer starts the log anew beside it. FULL, RESTART and TRUNCATE
+checkpoints hold the writers' lock meanwhile, if they get it before the busy timeout.
 """
 
 from __future__ import annotations

@@ -394,11 +394,16 @@ def test_a_small_commit_waits_for_the_checkpointers_but_not_for_ever(tmp_path):
     assert min(waited_ns() for _ in range(5)) < 30e6
 
 
-def racing(engine, begin, folder, seed, seconds):
+def racing(engine, begin, folder, seed, seconds, **more):
+    usual = {"writers": 1, "readers": 1, "checkpointers": 3, "synchronous": "off", "warmup_s": 0}
     plan = make_plan(
-        scenario="acked", database=engine, begin=begin, writers=1, readers=1, checkpointers=3,
-        synchronous="off", warmup_s=0, duration_s=seconds, seed=seed,
-    )  # fmt: skip
+        scenario="acked",
+        database=engine,
+        begin=begin,
+        duration_s=seconds,
+        seed=seed,
+        **usual | more,
+    )
     return run(plan, folder).manifest
 
 
@@ -410,11 +415,32 @@ def test_libsql_loses_an_acknowledged_commit_to_a_checkpoint(tmp_path, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("begin", ["immediate", "concurrent"])
-def test_the_fixed_sqlite_loses_nothing_in_the_same_race(tmp_path, seed, begin):
-    if why := find_engine("sqlite-concurrent").missing():
+def test_a_single_process_that_checkpoints_is_enough_for_libsql_to_lose_one(tmp_path, seed):
+    alone = {"checkpointers": 1, "wal_autocheckpoint": 0}
+    manifest = racing("libsql", "immediate", tmp_path, seed, 120, **alone)
+    assert manifest.ended == "invariant broken", manifest.findings
+
+
+@pytest.mark.slow
+def test_full_checkpoints_alone_lose_nothing_on_libsql(tmp_path, seed):
+    locked = {"checkpoint": "full", "wal_autocheckpoint": 0}
+    manifest = racing("libsql", "immediate", tmp_path, seed, 30, **locked)
+    assert manifest.ok, manifest.findings
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("engine", "begin"),
+    [
+        ("sqlite-concurrent", "immediate"),
+        ("sqlite-concurrent", "concurrent"),
+        ("sqlite-latest", "immediate"),
+    ],
+)
+def test_a_fixed_sqlite_loses_nothing_in_the_same_race(tmp_path, seed, engine, begin):
+    if why := find_engine(engine).missing():
         pytest.skip(why)
-    manifest = racing("sqlite-concurrent", begin, tmp_path, seed, 30)
+    manifest = racing(engine, begin, tmp_path, seed, 30)
     assert manifest.ok, manifest.findings
 
 
