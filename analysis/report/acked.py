@@ -161,6 +161,22 @@ class Acked:
         longest = max((row.seconds for row in self.needed(group.first.synchronous)), default=0.0)
         return group.seconds / longest if longest else 0.0
 
+    def chances(self, group: AckedGroup) -> int:
+        """The most restarts of the log, each a chance of the race, that the group's library had in
+        a run before it lost a commit; 0 where nobody knows.
+        """
+        mine = [
+            row.restarts
+            for other in self.losers
+            if other.first.load == RACING and other.first.binding == group.first.binding
+            for row in other.losses
+        ]
+        return max([0, *mine])
+
+    def seldom(self, group: AckedGroup) -> bool:
+        """Whether runs without a loss had too few chances of the race to say much."""
+        return 0 < group.restarts < ENOUGH * self.chances(group)
+
     @property
     def spared(self) -> tuple[AckedGroup, ...]:
         """Ways to checkpoint under which a library that loses commits in the race lost none."""

@@ -54,7 +54,8 @@ class Acked:
     main     : several checkpointers without pause, at the least durable setting that was tried.
     strict   : the same at more durable settings. ordinary : no checkpointer. single : one.
     locked   : FULL checkpoints and no others. cured : those of the last two that lost nothing for
-    long enough, with a library that loses commits to several checkpointers.
+    long enough, with a library that loses commits to several checkpointers. seldom : those of
+    `strict` that had too few chances of the race to say much. short : whether a control was.
     """
 
     main: Sequence[AckedGroup]
@@ -63,6 +64,7 @@ class Acked:
     single: Sequence[AckedGroup]
     locked: Sequence[AckedGroup]
     cured: Sequence[AckedGroup]
+    seldom: Sequence[AckedGroup]
     short: bool
 
     @property
@@ -86,6 +88,7 @@ def arms_of(evidence: Evidence) -> Acked:
     return Acked(
         main=main,
         strict=[group for group in many if _durable(group) > least],
+        seldom=[g for g in many if _durable(g) > least and not g.losses and found.seldom(g)],
         ordinary=found.of(ORDINARY),
         single=found.of(ONE),
         locked=found.of(LOCKED),
@@ -169,7 +172,9 @@ def _where(found: Acked) -> str:
     also += [f"with {FULL_ONES}"] if _any_lost(found.locked) else []
     spared = list(dict.fromkeys(_setting(group) for group in strict if not group.losses))
     text = f"synchronous {listed(off)}, no crash"
-    text += f"; not seen at {listed(spared, 'or')}" if spared else ""
+    seldom = any(group in found.seldom for group in strict)
+    tried = "hardly raced" if seldom else "not seen"
+    text += f"; {tried} at {listed(spared, 'or')}" if spared else ""
     return text + (f"; also {listed(also)}" if also else "")
 
 
@@ -181,7 +186,7 @@ def _helped(found: Acked) -> list[str]:
     out = []
     if kept:
         least = duration(min(group.seconds for group in kept) * 1e9)
-        sure = ", too short to be sure" if found.short else ""
+        sure = ": too short" if found.short else ""
         out.append(f"Cure: {listed(parts, 'or')} (none in {least}{sure})")
     if not found.mended:
         out.append("no control held, so suspect the test")

@@ -7,8 +7,6 @@ tried.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from analysis.report.acked import (
     ENOUGH,
     ONE,
@@ -187,24 +185,23 @@ def quiet(found: Acked) -> list[Markdown]:
     """A library that lost commits when it was raced, under other conditions without a loss: other
     levels of synchronous, and ordinary loads, with how often the log began again in both.
     """
-    raced = [group for group in found.losers if group.first.load == RACING]
-    bad = {group.first.binding: group for group in reversed(raced)}
+    bad = {group.first.binding for group in found.losers if group.first.load == RACING}
     lines = []
     for group in found.of(RACING, ORDINARY):
         if group.losses or group.first.binding not in bad:
             continue
         ordinary = group.first.load == ORDINARY
         what = "Under an ordinary load" if ordinary else "Raced at another level of synchronous"
-        lines.append(markdown("{} {}: 0 lost{}.", what, _kept(group), _chances(group, bad)))
+        lines.append(markdown("{} {}: 0 lost{}.", what, _kept(group), _chances(found, group)))
     return lines
 
 
-def _chances(group: AckedGroup, bad: Mapping[str, AckedGroup]) -> str:
+def _chances(found: Acked, group: AckedGroup) -> str:
     """How often the log began again, which is a chance of the race each time, "" where unknown."""
-    needed = max(row.restarts for row in bad[group.first.binding].losses)
-    if not group.restarts or needed < 1:
+    needed = found.chances(group)
+    if not group.restarts or not needed:
         return ""
-    few = "" if group.restarts >= ENOUGH * needed else ", so this says little"
+    few = ", so this says little" if found.seldom(group) else ""
     return (
         f"; the log began again {times(group.restarts, 'time')}, and up to "
         f"{times(needed, 'time')} before a loss in the race{few}"

@@ -247,7 +247,7 @@ def test_no_cure_is_told_that_was_not_measured(planted):
 def test_a_control_that_ran_too_short_is_told_as_that_and_is_no_cure(planted):
     evidence = planted(acked={"control_s": 19, "locked_s": 19})
     one = acknowledged(evidence)
-    assert "Cure: SQLite 3.51.3 or later or one checkpointer (none in 19 s, too short" in one.text
+    assert "Cure: SQLite 3.51.3 or later or one checkpointer (none in 19 s: too short" in one.text
     assert cures(evidence) == ["one checkpointing connection"]
 
 

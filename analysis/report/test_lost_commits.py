@@ -121,6 +121,24 @@ def test_the_ordinary_load_is_told_with_its_commits_and_its_zero(tmp_path: Path)
     assert "synchronous NORMAL" in line and "0 lost" in line
 
 
+def test_runs_with_few_chances_of_the_race_say_little(tmp_path: Path) -> None:
+    seen = found(tmp_path / "a")
+
+    def with_restarts(many: int) -> Acked:
+        return Acked(
+            tuple(row._replace(restarts=many if row.load == ORDINARY else 100) for row in seen.rows)
+        )
+
+    (few,) = commits.quiet(with_restarts(999))
+    assert few.endswith(
+        "the log began again 999 times, and up to 100 times before a loss in the race, so this "
+        "says little."
+    )
+    (enough,) = commits.quiet(with_restarts(1000))
+    assert "says little" not in enough and "1,000 times" in enough
+    assert "began again" not in commits.quiet(with_restarts(-1))[0]
+
+
 def test_an_ordinary_load_that_loses_is_told_as_a_loss(tmp_path: Path) -> None:
     seen = found(tmp_path / "a", losing=("libsql", "ordinary"))
     assert not commits.quiet(seen)
