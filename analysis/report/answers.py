@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.counting import Arm
+from analysis.compare import Comparison
 from analysis.report import isolation
 from analysis.report.acked import acked_of, is_acked
-from analysis.report.evidence import Evidence, where
+from analysis.report.evidence import Evidence
 from analysis.report.markdown import Markdown, code, listed, listed_names, markdown
 from analysis.report.sweep_verdicts import LESS, MORE
-from analysis.statistics import Ratio
+from analysis.report.told import claimed
 from analysis.wording import number, times, whole
 
 Data = Mapping[str, Any]
 
-NEITHER = {"none seen": "no difference seen at", "unknown": "too few blocks to say at"}
+NEITHER = {"none": "no difference is claimed at", "unknown": "too few blocks to say at"}
 
 
 def isolated(evidence: Evidence, data: Data) -> str:
@@ -48,44 +48,37 @@ def isolated(evidence: Evidence, data: Data) -> str:
 
 
 def counted(evidence: Evidence, data: Data) -> str:
-    """How many arms commit more or less than the baseline of their experiment."""
+    """How many comparisons of throughput claim a difference, and the extremes."""
+    names = {id(measured): name for name, measured in evidence.experiments.items()}
     found = [
-        (arm, arm.measured.ratio(arm, base))
-        for measured in evidence.experiments.values()
-        if (base := measured.baseline) is not None
-        for arm in measured.arms.values()
-        if _compared(arm, base)
+        (names.get(pair[0], ""), one)
+        for (pair, measure), one in evidence.facts.telling.found.items()
+        if measure == "throughput"
     ]
+    runs = times(sum(cell.counted is not None for _, cell in evidence.cells()), "run")
     if not found:
-        many = sum(cell.counted is not None for _, cell in evidence.cells())
-        return f"{times(many, 'run')}, in none of which two arms can be compared."
-    counts = Counter(ratio.verdict for _, ratio in found)
+        return f"{runs}, in none of which two arms can be compared."
+    counts = Counter(claimed(one) for _, one in found)
     parts = [f"more at {counts['more']}", f"less at {counts['less']}"]
     parts += [f"{words} {counts[name]}" for name, words in NEITHER.items() if counts[name]]
     return markdown(
-        "Against the baseline of its experiment an arm commits {}: {}.",
-        f"{', '.join(parts)} of {times(len(found), 'comparison')}",
+        "In {} of {}, of {}, a system commits {}: {}.",
+        times(len(found), "comparison"),
+        "throughput at the same work",
+        runs,
+        ", ".join(parts),
         _extremes(found),
     )
 
 
-def _compared(arm: Arm, base: Arm) -> bool:
-    measured = arm.measured
-    return (
-        arm is not base
-        and arm.name not in measured.repeated
-        and arm.engine != "null"
-        and base.role == arm.role == "writer"
-        and not measured.not_compared(arm, base)
-        and measured.ratio(arm, base).blocks > 0
-    )
-
-
-def _extremes(found: list[tuple[Arm, Ratio]]) -> Markdown:
-    ranked = sorted(found, key=lambda one: one[1].value)
-    ends = ranked if len(ranked) == 1 else [ranked[0], ranked[-1]]
-    texts = [markdown("{} times ({}, {})", r.text(), arm, where(arm)) for arm, r in ends]
-    return markdown("from {} to {}", *texts) if len(texts) == 2 else texts[0]
+def _extremes(found: Sequence[tuple[str, Comparison]]) -> Markdown:
+    ranked = sorted((f for f in found if f[1].ratio.blocks), key=lambda f: f[1].ratio.value)
+    ends = ranked if len(ranked) < 2 else [ranked[0], ranked[-1]]
+    texts = [
+        markdown("{} times ({}: {} against {})", one.ratio.text(), code(name), one.b, one.a)
+        for name, one in ends
+    ]
+    return markdown("from {} to {}", *texts) if len(texts) == 2 else Markdown("").join(texts)
 
 
 def swept(evidence: Evidence, data: Data) -> str:

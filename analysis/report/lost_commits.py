@@ -45,7 +45,7 @@ def short(found: Acked) -> Markdown:
     if elsewhere := [g for g in found.losers if g not in mine]:
         lines.append(markdown("{}.", Markdown("; ").join(map(_also, elsewhere))))
     if rest := _without_loss(found):
-        lines.append(markdown("None was lost {}.", listed(rest)))
+        lines.append(markdown("No commit was lost {}.", listed(rest)))
     if len(found.of(RACING)) > 1 and all(group.losses for group in found.of(RACING)):
         lines.append(markdown("Every library that was raced lost some: suspect the test."))
     return Markdown(" ").join(lines)
@@ -266,7 +266,7 @@ def table(found: Acked) -> Table:
             whole(group.unseen),
             whole(group.lost),
             whole(group.restarts) if group.restarts else DASH,
-            bold(f"lost in {len(group.losses)}") if group.losses else "none lost",
+            bold("lost in {}", len(group.losses)) if group.losses else "none lost",
             code(f"{group.first.experiment}/{group.first.run}"),
         )
         for group in found.groups

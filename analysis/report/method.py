@@ -4,17 +4,125 @@ missing.
 
 from __future__ import annotations
 
+import csv
+import math
 from collections.abc import Mapping
-from typing import Any
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from analysis.counting import FOREIGN_LIMIT
 from analysis.report.evidence import Evidence
 from analysis.report.markdown import code, markdown
 from analysis.statistics import FEWEST_BLOCKS, SHORT, UNSTEADY
-from analysis.wording import Table, number, percent, times
+from analysis.wording import DASH, Table, duration, number, percent, times, whole
 from workloads.records import Retry
 
 MOST_LINES_OF_A_COMMAND = 5
+
+SIMULATIONS = "simulations.csv"
+"""Beside the figures: how often intervals and claims are right, by simulation (tools/)."""
+
+MOST_SIMULATIONS = 200
+
+
+class Effort(NamedTuple):
+    """How long the runs of a report took together, and how much of that was measured, s.
+
+    runs : those whose time is known; older runs do not tell it.
+    """
+
+    runs: int
+    took_s: float
+    measured_s: float
+
+    @property
+    def share(self) -> float:
+        return self.measured_s / self.took_s if self.took_s else math.nan
+
+
+def effort(evidence: Evidence) -> Effort:
+    """The time of every run from its start to the end of its checks, and its window in that."""
+    runs, took, inside = 0, 0.0, 0.0
+    for measured in evidence.experiments.values():
+        for key, cell in measured.cells.items():
+            made = measured.experiment.cells.get(key)
+            if made is not None and made.took_s > 0:
+                runs += 1
+                took += made.took_s
+                inside += cell.counted.seconds if cell.counted is not None else 0.0
+    return Effort(runs, took, inside)
+
+
+def effort_sentence(evidence: Evidence) -> str:
+    """How long it took and how much of it was measured."""
+    if told := spent(evidence):
+        return told
+    found = effort(evidence)
+    if not found.runs:
+        return "How long these runs took is not known: they were made before runs told it."
+    return (
+        f"{times(found.runs, 'run')} took {duration(found.took_s * 1e9)} together, of which "
+        f"{duration(found.measured_s * 1e9)} ({percent(found.share)}) were measured; the rest was "
+        "starting, loading, warming up and checking. The engines' answers, the schedules of the "
+        "isolation matrix and the server come on top."
+    )
+
+
+def covers(evidence: Evidence) -> str:
+    """What the intervals cover: on which machines the runs were made, and when."""
+    cells = [cell for _, cell in evidence.cells() if cell.manifest]
+    places = {cell.place for cell in cells}
+    on = "one machine" if len(places) < 2 else times(len(places), "machine")
+    begun = sorted(
+        cell.manifest.started for cell in cells if cell.manifest and cell.manifest.started
+    )
+    when = f", from {begun[0]} to {begun[-1]}" if begun else ""
+    return (
+        f"The intervals cover one sitting on {on}{when}. Another day, another disk or more cores "
+        "may differ by more than they say."
+    )
+
+
+def simulations(figures: Path) -> tuple[Table | None, str]:
+    """The table of the simulations beside the figures, and what it says, as text.
+
+    Each row is a case: a nominal rate, the rate observed in so many tries, and its interval.
+    """
+    path = figures / SIMULATIONS
+    if not path.is_file():
+        return None, ""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(islice(csv.DictReader(file), MOST_SIMULATIONS))
+        shown = [
+            (
+                row["case"],
+                row["what"],
+                percent(float(row["nominal"])) if row["nominal"] else DASH,
+                percent(float(row["observed"])),
+                f"{percent(float(row['low']))} to {percent(float(row['high']))}",
+                whole(float(row["tries"])),
+            )
+            for row in rows
+        ]
+        meant = [row for row in rows if row["nominal"]]
+        near = sum(
+            float(row["low"]) <= float(row["nominal"]) <= float(row["high"]) for row in meant
+        )
+    except (
+        OSError,
+        UnicodeError,
+        csv.Error,
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+    ) as error:
+        return None, f"{SIMULATIONS} cannot be read ({error}), so that its table is left out."
+    head = ("case", "what", "nominal", "observed", "interval of that", "tries")
+    said = f"In {near} of {times(len(meant), 'row')} the nominal rate lies in the interval."
+    return Table(head, shown), said
 
 
 def numbers(evidence: Evidence) -> dict[str, str]:

@@ -11,11 +11,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from analysis.counting import Measured, slumps
-from analysis.report import answers, isolation, lost_commits, method, replica, tables
+from analysis.report import (
+    answers,
+    isolation,
+    lost_commits,
+    method,
+    replica,
+    replica_claims,
+    tables,
+)
 from analysis.report import findings as report_findings
 from analysis.report import models as report_models
 from analysis.report import sweeps as report_sweeps
 from analysis.report.evidence import Evidence
+from analysis.report.markdown import code, markdown
 from analysis.wording import Table
 
 MARK = "<!-- Written by `cwkit report`, which overwrites this page and removes it. -->"
@@ -76,13 +85,20 @@ def _numbers(evidence: Evidence, page: Path, figures: Path) -> Data:
     }
 
 
+def _measured_sweeps(evidence: Evidence, page: Path, figures: Path) -> list[Data]:
+    return [
+        report_sweeps.section(measured, evidence.facts.sweeps[name], page, figures)
+        for name, measured in evidence.sweeps.items()
+    ]
+
+
+SWEEPS: tuple[Callable[[Evidence, Path, Path], list[Data]], ...] = (_measured_sweeps,)
+"""Where the sections of the page on sweeps come from, in their order; each is data of the loop in
+sweeps.md.j2. Sweeps that were published before and measured elsewhere are one more source."""
+
+
 def _sweeps(evidence: Evidence, page: Path, figures: Path) -> Data:
-    return {
-        "sweeps": [
-            report_sweeps.section(measured, evidence.facts.sweeps[name], page, figures)
-            for name, measured in evidence.sweeps.items()
-        ]
-    }
+    return {"sweeps": [section for source in SWEEPS for section in source(evidence, page, figures)]}
 
 
 def _models(evidence: Evidence, page: Path, figures: Path) -> Data:
@@ -90,11 +106,29 @@ def _models(evidence: Evidence, page: Path, figures: Path) -> Data:
 
 
 def _server(evidence: Evidence, page: Path, figures: Path) -> Data:
-    return {"served": replica.section(evidence.served)}
+    served = evidence.served
+    told = {
+        "free_reads": "" if served.problem else replica_claims.free_reads(served),
+        "hops": "" if served.problem else replica_claims.hops(served),
+    }
+    return {"served": replica.section(served) | told}
 
 
 def _method(evidence: Evidence, page: Path, figures: Path) -> Data:
-    return {"method": method.numbers(evidence), "doubts": report_findings.doubts(evidence)}
+    table, said = method.simulations(figures)
+    return {
+        "method": method.numbers(evidence),
+        "effort": method.effort_sentence(evidence),
+        "covers": method.covers(evidence),
+        "simulations": table,
+        "undecided": [
+            markdown("{}: {} ({})", code(one.experiment), one.question, one.why)
+            for one in evidence.facts.cannot_decide
+        ],
+        "simulated": said,
+        "csv": method.SIMULATIONS,
+        "doubts": report_findings.doubts(evidence),
+    }
 
 
 def _machine(evidence: Evidence, page: Path, figures: Path) -> Data:

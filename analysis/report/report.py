@@ -21,15 +21,16 @@ from analysis.report import findings, method
 from analysis.report.charts import address_of, charts
 from analysis.report.claims import claims
 from analysis.report.evidence import Evidence, read_evidence
-from analysis.report.markdown import FILTERS, Markdown
+from analysis.report.markdown import FILTERS, Markdown, address, markdown
 from analysis.report.pages import MARK, PAGES
+from analysis.report.what_to_do import what_to_do
 from workloads.errors import RunError
 from workloads.files import replace, resolved
 
 MOST_LINES = 350
 """REPORT.md is at most so long. Its lists have limits of their own, which keep it well below."""
 
-MOST_DOUBTS = 12
+MOST_DOUBTS = 6
 """At most so many doubts stand before the first number. All of them stand in method.md."""
 
 
@@ -108,23 +109,39 @@ def _sections(
     evidence: Evidence, out: Path, figures: Path, pages: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """The report itself as data for its template."""
+    told = findings.tell(evidence)
+    links = {page["name"]: page["link"] for page in pages}
     doubts = [*findings.doubts(evidence), *method.missing(evidence)]
+    doubts.sort(key=lambda line: line.startswith("`"))  # those of one experiment come last
     return {
         "doubts": doubts[:MOST_DOUBTS],
         "more_doubts": len(doubts[MOST_DOUBTS:]),
+        "advice": [
+            {**row._asdict(), "told": _told_by(row.told, told, links)}
+            for row in what_to_do(evidence, told)
+        ],
         "short": findings.in_short(evidence),
         "findings": findings.findings(evidence),
         "beyond": findings.beyond(evidence),
         "claims": claims(evidence),
         "charts": charts(evidence, out, figures),
         "pages": pages,
-        "links": {page["name"]: page["link"] for page in pages},
+        "links": links,
+        "effort": method.effort_sentence(evidence),
+        "covers": method.covers(evidence),
         "command": method.command(evidence),
         "seed": evidence.seed,
         "started": evidence.suite.started,
         "quick": evidence.suite.quick,
-        "spent": method.spent(evidence),
     }
+
+
+def _told_by(key: str, told: findings.Findings, links: Mapping[str, str]) -> str:
+    """Where a row's word comes from: a finding by its number, or a page."""
+    if place := told.place(key):
+        return f"finding {place}"
+    page = key if key in links else "numbers"
+    return markdown("[{}]({})", f"{page}.md", address(links[page]))
 
 
 def _environment() -> jinja2.Environment:

@@ -219,8 +219,8 @@ def test_the_finding_is_short_and_has_condition_time_controls_and_cure(tmp_path:
         "**libsql (SQLite 3.45.1) lost acknowledged commits** with 1 writer and 3 processes that "
         "checkpoint without pause, synchronous OFF, no crash and no power cut: libsql after 2 s "
         "(run `acked/b00-libsql`). A single process that checkpoints is no cure: libsql lost some "
-        "after 2 s. None was lost by sqlite-concurrent (SQLite 3.54.0) (30 s, 15 times what the "
-        "race needed), by libsql by FULL checkpoints (30 s, 15 times what the race needed) and "
+        "after 2 s. No commit was lost by sqlite-concurrent (SQLite 3.54.0) (30 s, 15 times what "
+        "the race needed), by libsql by FULL checkpoints (30 s, 15 times what the race needed) and "
         "under ordinary loads (1,000 commits, which is no proof)."
     )
     short = commits.short(found(tmp_path / "b"))

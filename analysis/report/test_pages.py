@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from analysis.report.evidence import read_evidence
+from analysis.report.method import SIMULATIONS, effort, effort_sentence, simulations
 from analysis.report.pages import MARK, PAGES
 from analysis.report.report import MOST_DOUBTS, MOST_LINES, write_report
 from analysis.report.test_isolation import BROKEN, KNOWN, row
@@ -131,3 +133,71 @@ def test_pages_say_that_nothing_was_measured_where_nothing_was(tmp_path: Path) -
         "machine": "No run left a description",
     }.items():
         assert words in read(tmp_path / "p" / f"{name}.md").splitlines()[4]
+
+
+def test_the_report_says_how_long_it_took_and_how_much_of_it_was_measured(tmp_path: Path) -> None:
+    runs = made_report_folder(tmp_path / "runs")
+    for path in runs.glob("*/experiment.json"):
+        asked = json.loads(path.read_text(encoding="utf-8"))
+        for cell in asked["cells"]:
+            cell["took_s"] = 4.0
+        path.write_text(json.dumps(asked), encoding="utf-8")
+    evidence = read_evidence(runs)
+    found = effort(evidence)
+    assert found.runs == sum(len(one.cells) for one in evidence.experiments.values())
+    assert found.took_s == 4.0 * found.runs and found.share == pytest.approx(0.25, rel=0.02)
+    write_report(runs, tmp_path / "R.md", tmp_path / "p")
+    end = read(tmp_path / "R.md").split("## How long it took")[1]
+    assert "(25 %) were measured" in end
+    assert "one sitting on one machine" in end
+    assert "cwkit report --seed 412" in end
+
+
+def test_runs_that_do_not_tell_their_time_are_said_to_be_such(tmp_path: Path) -> None:
+    evidence = read_evidence(made_report_folder(tmp_path / "runs"))
+    assert "is not known" in effort_sentence(evidence)
+
+
+CSV = "case,what,nominal,observed,low,high,tries\n"
+
+
+SIMULATED = {
+    "near": (f"{CSV}10 blocks,coverage,0.95,0.949,0.93,0.96,2000\n", "In 1 of 1 row"),
+    "off": (f"{CSV}7 blocks,coverage,0.95,0.87,0.85,0.89,2000\n", "In 0 of 1 row"),
+    "no nominal": (f"{CSV}a 5 % effect,power,,0.5,0.4,0.6,100\n", "In 0 of 0 rows"),
+    "no number": (f"{CSV}x,coverage,0.95,so,0,1,3\n", "cannot be read"),
+    "other columns": ("a,b\n1,2\n", "cannot be read"),
+    "not text": ("\udcff", "cannot be read"),
+    "endless": (f"{CSV}x,y,0.95,0.9,0,1,inf\n", "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_the_simulations_beside_the_figures_stand_in_the_method(tmp_path: Path, name: str) -> None:
+    text, words = SIMULATED[name]
+    (tmp_path / SIMULATIONS).write_text(text, encoding="utf-8", errors="surrogateescape")
+    table, said = simulations(tmp_path)
+    assert words in said
+    assert (table is not None) == (name in ("near", "off", "no nominal"))
+
+
+def test_a_report_without_simulations_does_not_speak_of_them(full: Path) -> None:
+    assert simulations(full / "sub" / "published") == (None, "")
+    assert "simulat" not in read(full / "sub" / "published" / "method.md").lower()
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_quick_report_says_on_top_what_it_cannot_decide(tmp_path: Path, quick: bool) -> None:
+    runs = made_report_folder(tmp_path / "runs")
+    suite = json.loads((runs / "campaign.json").read_text(encoding="utf-8"))
+    (runs / "campaign.json").write_text(json.dumps(suite | {"quick": quick}), encoding="utf-8")
+    write_report(runs, tmp_path / "R.md", tmp_path / "p")
+    top = read(tmp_path / "R.md").split("**In short:**")[0]
+    assert ("It cannot decide" in top) == quick
+    assert "- `offered`: " in read(tmp_path / "p" / "method.md")
+
+
+def test_doubts_of_one_experiment_come_after_those_of_the_whole_report(full: Path) -> None:
+    lines = [line for line in read(full / "REPORT.md").splitlines() if line.startswith("> - ")]
+    of_one = [line.startswith("> - `") for line in lines[:-1]]
+    assert of_one == sorted(of_one)
