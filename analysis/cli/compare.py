@@ -9,7 +9,8 @@ With --json it prints one document:
      "comparisons": [{
         "a": ..., "b": ...,           the sides as they were named
         "kind": "arms" | "runs",
-        "measure": "throughput" | "abort-rate" | "first-tries" | "p50" | "p99" | "cpu",
+        "measure": "throughput" | "abort-rate" | "first-tries" | "p50" | "p90" | "p99" |
+                   "fairness" | "cpu",
         "role": "writer" | "reader",
         "blocks": 10,                 pairs of runs that were compared
         "ratio", "low", "high": B / A, the Hodges-Lehmann estimate over blocks, and its interval,
@@ -71,7 +72,8 @@ def compare_command(
     measure: Annotated[
         str,
         typer.Option(
-            help="throughput, abort-rate, first-tries (their abort rate), p50, p99 or cpu"
+            help="throughput, abort-rate, first-tries (their abort rate), p50, p90, p99, fairness "
+            "(Jain's index) or cpu"
         ),
     ] = "throughput",
     role: Annotated[

@@ -58,19 +58,24 @@ MEASURES: dict[str, Callable[[Tally], float]] = {
     "abort-rate": lambda tally: tally.abort_rate[1],
     "first-tries": lambda tally: tally.first_refused(),
     "p50": _percentile("p50"),
+    "p90": _percentile("p90"),
     "p99": _percentile("p99"),
+    "fairness": lambda tally: tally.fairness,
     "cpu": lambda tally: tally.cpu_us,
 }
 """Measures that may be compared: commits a second, share of refused attempts and of refused first
 tries, latency from the intended start (ns; infinite where it lies among those that were never
-served), CPU us a commit. The value is nan where a run has too few samples for it."""
+served), Jain's index of the workers' commits, CPU us a commit. The value is nan where a run has too
+few samples for it."""
 
 TEXTS: dict[str, Callable[[float], str]] = {
     "throughput": lambda value: f"{wording.number(value)} tx/s",
     "abort-rate": wording.percent,
     "first-tries": wording.percent,
     "p50": wording.duration,
+    "p90": wording.duration,
     "p99": wording.duration,
+    "fairness": lambda value: f"Jain's index {wording.number(value)}",
     "cpu": lambda value: f"{wording.number(value)} µs of CPU time a transaction",
 }
 

@@ -37,6 +37,9 @@ def within_runs(
     return replace(ratio, low=float(low), high=float(high))
 
 
+QUANTILE = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+
+
 def resampled(cell: CountedCell, measure: str, role: str, seed: int = 0) -> np.ndarray | None:
     """The measure in each resample of one run, float array, shape (RESAMPLES,).
 
@@ -45,9 +48,9 @@ def resampled(cell: CountedCell, measure: str, role: str, seed: int = 0) -> np.n
     if cell.counted is None or cell.folder is None or role not in cell.counted.roles:
         return None
     tally = cell.counted.roles[role]
-    if measure in ("p50", "p99"):
+    if measure in QUANTILE:
         values = whole_in_order(tally)
-        return resampled_percentile(values, {"p50": 0.5, "p99": 0.99}[measure], seed=seed)
+        return resampled_percentile(values, QUANTILE[measure], seed=seed)
     if measure not in ("throughput", "abort-rate"):
         return None
     run = read_run(cell.folder)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+from analysis.report.evidence import Evidence
+from analysis.report.facts import Pair, claimed
 from analysis.report.markdown import Markdown, bold, code, markdown
-from analysis.statistics import Estimate, Ratio
+from analysis.statistics import Estimate, Ratio, ratio_over_blocks
 from analysis.wording import number, times
 
 MOST_WORDS = 60
@@ -42,9 +44,47 @@ SIGNS: Mapping[str, int | None] = {
 """Verdict -> direction; None where nothing is decided."""
 
 
-def verdict_of(ratio: Ratio) -> str:
-    """What may be claimed of a ratio: MORE, LESS, NONE or UNKNOWN."""
-    return {"none seen": NONE}.get(ratio.verdict, ratio.verdict)
+class Answer(NamedTuple):
+    """What the runs answer of a pair. verdict : MORE, LESS, NONE or UNKNOWN, by the one rule."""
+
+    ratio: Ratio
+    verdict: str
+
+    @property
+    def leans(self) -> str:
+        """The side on which all blocks lie where these are too few to claim it: MORE or LESS, else
+        "".
+        """
+        each = self.ratio.each
+        if self.verdict != UNKNOWN or not len(each):
+            return ""
+        if (each < 1).all():
+            return LESS
+        return MORE if (each > 1).all() else ""
+
+    @property
+    def text(self) -> str:
+        """The ratio with its interval."""
+        return ratio_text(self.ratio)
+
+    @property
+    def lead(self) -> str:
+        """The same where a sentence is about it, with the blocks where they are too few."""
+        if self.verdict != UNKNOWN or not self.ratio.blocks:
+            return f"{self.text} times"
+        return f"{self.text}, {in_blocks(self.ratio)}"
+
+
+def judge(evidence: Evidence, pair: Pair, measure: str = "throughput") -> Answer:
+    """What may be told of a pair, judged among everything that the report tells.
+
+    Where the pair cannot be compared nothing is decided, whatever the numbers look like.
+    """
+    try:
+        found = evidence.facts.told(pair, measure)
+    except KeyError:
+        return Answer(ratio_over_blocks({}, {}, candidate="", baseline=""), UNKNOWN)
+    return Answer(found.ratio, claimed(found))
 
 
 def in_blocks(ratio: Ratio) -> str:
@@ -75,22 +115,6 @@ def ratio_text(ratio: Ratio) -> str:
     return text.replace("inf", "∞")
 
 
-def lead_text(ratio: Ratio) -> str:
-    """The ratio that a sentence is about."""
-    if ratio.known or not ratio.blocks:
-        return f"{ratio_text(ratio)} times"
-    return f"{ratio_text(ratio)}, {in_blocks(ratio)}"
-
-
-def leans(ratio: Ratio) -> str:
-    """The side on which all the blocks of an undecided ratio lie: MORE or LESS, "" for neither."""
-    if ratio.known or not ratio.blocks:
-        return ""
-    if (ratio.each < 1).all():
-        return LESS
-    return MORE if (ratio.each > 1).all() else ""
-
-
 @dataclass(frozen=True)
 class Part:
     """One number of a finding. verdict : what is claimed of it, "" if it is no comparison.
@@ -103,8 +127,8 @@ class Part:
     verdict: str = ""
 
     @classmethod
-    def of(cls, name: str, ratio: Ratio) -> Part:
-        return cls(name, ratio, verdict_of(ratio))
+    def of(cls, name: str, answer: Answer) -> Part:
+        return cls(name, answer.ratio, answer.verdict)
 
     def data(self) -> dict[str, Any]:
         """As JSON holds it; no interval is None."""

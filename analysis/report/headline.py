@@ -11,18 +11,14 @@ from analysis.report.evidence import Evidence, where
 from analysis.report.facts import CONTROL, MODE_ALONE, STUDIED, Pair, System
 from analysis.report.finding import (
     LESS,
-    MISSING,
     MORE,
     NONE,
     UNKNOWN,
     Finding,
     Part,
-    lead_text,
+    judge,
     missing,
-    ratio_text,
-    verdict_of,
 )
-from analysis.report.load_facts import of_writers
 from analysis.wording import number, percent, times
 
 HOW = "sqlite-concurrent's BEGIN CONCURRENT on a libSQL file"
@@ -79,27 +75,29 @@ def gain(evidence: Evidence) -> Finding:
     assert pair is not None
     if why := pair.measured.not_compared(*pair):
         return missing(key, "What BEGIN CONCURRENT does for throughput", work, why)
-    ratio = pair.ratio()
+    answer = judge(evidence, pair)
     rates = [arm.estimate() for arm in pair]
-    parts = [Part.of("mode", ratio)]
+    parts = [Part.of("mode", answer)]
     numbers = [f"{number(rates[0].value)} against {number(rates[1].value)} tx/s"]
     if library := beside(pair, MODE_ALONE, CONTROL):
-        parts.append(Part.of("library", library.ratio()))
-        numbers.append(f"library alone {ratio_text(library.ratio())}")
+        alone = judge(evidence, library)
+        parts.append(Part.of("library", alone))
+        numbers.append(f"library alone {alone.text}")
     if both := beside(pair, STUDIED, CONTROL):
-        parts.append(Part.of("both", both.ratio()))
-        numbers.append(f"both {ratio_text(both.ratio())}")
+        product = judge(evidence, both)
+        parts.append(Part.of("both", product))
+        numbers.append(f"both {product.text}")
     numbers.append(_same_twice(pair))
     return Finding(
         key,
-        verdict_of(ratio),
+        answer.verdict,
         {
             MORE: "On one library, BEGIN CONCURRENT commits more than BEGIN IMMEDIATE",
             LESS: "On one library, BEGIN CONCURRENT commits less than BEGIN IMMEDIATE",
             NONE: "On one library, BEGIN CONCURRENT makes no claimed difference to throughput",
             UNKNOWN: "On one library, whether BEGIN CONCURRENT commits more is not decided",
-        }[verdict_of(ratio)],
-        lead=lead_text(ratio),
+        }[answer.verdict],
+        lead=answer.lead,
         numbers=numbers,
         holds=setting(pair.candidate),
         command=f"{TRY} {number(pair.candidate.field('think_us') or 0)}",
@@ -114,24 +112,24 @@ def _mixed(evidence: Evidence, pair: Pair, key: str, command: str) -> Finding:
     question = "What BEGIN CONCURRENT alone does for throughput"
     if why := pair.measured.not_compared(*pair):
         return missing(key, question, command, why)
-    ratio = pair.ratio()
+    answer = judge(evidence, pair)
     more = {
         MORE: "commits more than",
         LESS: "commits less than",
         NONE: "showed no claimed difference to",
         UNKNOWN: "was tried in too few blocks against",
-    }[verdict_of(ratio)]
+    }[answer.verdict]
     return Finding(
         key,
-        MISSING if verdict_of(ratio) == UNKNOWN else verdict_of(ratio),
+        answer.verdict,
         f"The branch's BEGIN CONCURRENT {more} {NOW}, library and mode together",
-        lead=lead_text(ratio),
+        lead=answer.lead,
         numbers=["The mode alone was not measured", _same_twice(pair)],
         holds=setting(pair.candidate),
         command=command,
         beside=BESIDE,
         runs=where(*pair),
-        parts=[Part.of("both", ratio)],
+        parts=[Part.of("both", answer)],
     )
 
 
@@ -141,7 +139,7 @@ def _same_twice(pair: Pair) -> str:
         return "no A/A control"
     first, again = pair.measured.twins[0]
     ratio = pair.measured.ratio(again, first)
-    odd = verdict_of(ratio) in (MORE, LESS)
+    odd = ratio.verdict in (MORE, LESS)
     return f"A/A {ratio.text()}" + (", which is a difference" if odd else "")
 
 
@@ -156,27 +154,26 @@ def cost(evidence: Evidence) -> Finding:
         return absent(evidence, key, "What BEGIN CONCURRENT costs", command)
     mine, other = (arm.tally() for arm in pair)
     assert mine is not None and other is not None  # both arms are usable
-    cpu = pair.cpu
-    verdict = verdict_of(cpu)
+    cpu = judge(evidence, pair, "cpu")
     refused = "refused commits, to be run again" if mine.conflicted else "no refused commit"
     dearer = {
         MORE: "and more CPU",
         LESS: "but less CPU",
         NONE: "but no claimed difference in CPU",
         UNKNOWN: "and CPU that too few blocks decide",
-    }[verdict]
+    }[cpu.verdict]
     mode = pair.baseline.system == MODE_ALONE
     against = "" if mode else f" (against {NOW}, another library)"
-    every = f"{percent(mine.abort_rate[1])} of all"
+    refusals = pair.candidate.refused(first=True)
+    every = f"{percent(pair.candidate.refused().value)} of all"
     numbers = [
-        f"Refused {percent(mine.first_refused())} of first tries, {every}",
-        f"CPU a commit {ratio_text(cpu)} times",
+        f"Refused {refusals.text(percent)} of first tries, {every}",
+        f"CPU a commit {cpu.text} times",
         f"wasted {percent(mine.wasted)} of the time, against {percent(other.wasted)}",
     ]
-    refusals = pair.candidate.estimate(of_writers(lambda tally: tally.abort_rate[1]))
     return Finding(
         key,
-        verdict,
+        cpu.verdict,
         f"BEGIN CONCURRENT costs {refused}, {dearer}{against}",
         numbers=numbers,
         holds=setting(pair.candidate),

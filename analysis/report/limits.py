@@ -7,11 +7,9 @@ gain of the mode.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from analysis.counting import Arm
 from analysis.report.evidence import Evidence, where
-from analysis.report.facts import CONTROL, MODE_ALONE, STUDIED, Pair, SkewRow, System
+from analysis.report.facts import CONTROL, MODE_ALONE, STUDIED, Pair, System
 from analysis.report.finding import (
     LESS,
     MORE,
@@ -19,11 +17,8 @@ from analysis.report.finding import (
     UNKNOWN,
     Finding,
     Part,
-    lead_text,
-    leans,
+    judge,
     missing,
-    ratio_text,
-    verdict_of,
 )
 from analysis.report.headline import (
     HOW,
@@ -31,9 +26,7 @@ from analysis.report.headline import (
     TRY,
     absent,
 )
-from analysis.report.load_facts import of_writers
 from analysis.report.markdown import listed_names
-from analysis.statistics import Ratio
 from analysis.wording import listed, number, percent, times
 
 BRANCH_DEFERRED: System = ("sqlite-concurrent", "deferred")
@@ -45,15 +38,17 @@ def losing_work(evidence: Evidence) -> Finding:
     key, command = "where-it-loses", f"{TRY} 0"
     alone = evidence.facts.work_rows(baseline=MODE_ALONE)
     found = alone or evidence.facts.work_rows()
-    rows = [(_inside(row.work_us), row.pair, row.ratio) for row in found]
-    rows += [("one hot page", row.pair, row.ratio) for row in evidence.facts.one_page]
+    rows = [(_inside(row.work_us), row.pair, judge(evidence, row.pair)) for row in found]
+    rows += [
+        ("one hot page", row.pair, judge(evidence, row.pair)) for row in evidence.facts.one_page
+    ]
     if not rows:
         return absent(evidence, key, "Where BEGIN CONCURRENT loses", command)
-    lost = [name for name, _, ratio in rows if verdict_of(ratio) == LESS]
+    lost = [name for name, _, answer in rows if answer.verdict == LESS]
     likely = {
-        name: f"in {ratio.blocks} of {times(ratio.blocks, 'block')}"
-        for name, _, ratio in rows
-        if leans(ratio) == LESS
+        name: f"in {answer.ratio.blocks} of {times(answer.ratio.blocks, 'block')}"
+        for name, _, answer in rows
+        if answer.leans == LESS
     }
     seen = listed([f"{name} {blocks}" for name, blocks in likely.items()])
     said = f"BEGIN CONCURRENT loses with {listed(lost)}" if lost else ""
@@ -63,12 +58,13 @@ def losing_work(evidence: Evidence) -> Finding:
         said = f"BEGIN CONCURRENT lost with {seen}, too few to claim"
     if not said:
         said = "No loss of BEGIN CONCURRENT was found"
-        if not any(ratio.known for _, _, ratio in rows):
+        if all(answer.verdict == UNKNOWN for *_, answer in rows):
             said = "Where BEGIN CONCURRENT loses is not decided by so few blocks"
-    none = [name for name, _, ratio in rows if verdict_of(ratio) == NONE]
-    verdict = LESS if lost else UNKNOWN if likely or not any(r.known for *_, r in rows) else NONE
-    told = [(n, r) for n, _, r in rows if n in lost or n in likely or n in none]
-    told = told or [(name, ratio) for name, _, ratio in rows]
+    none = [name for name, _, answer in rows if answer.verdict == NONE]
+    undecided = likely or all(answer.verdict == UNKNOWN for *_, answer in rows)
+    verdict = LESS if lost else UNKNOWN if undecided else NONE
+    told = [(n, a) for n, _, a in rows if n in lost or n in likely or n in none]
+    told = told or [(name, answer) for name, _, answer in rows]
     against = "the mode alone" if alone or not found else f"against {NOW}, another library"
     arm = rows[0][1].candidate
     return Finding(
@@ -76,13 +72,13 @@ def losing_work(evidence: Evidence) -> Finding:
         verdict,
         said,
         numbers=[
-            ("" if at else "Throughput: ") + f"{name} {ratio_text(ratio)}"
-            for at, (name, ratio) in enumerate(told)
+            ("" if at else "Throughput: ") + f"{name} {answer.text}"
+            for at, (name, answer) in enumerate(told)
         ],
         holds=f"{against}, {times(arm.writers, 'writer')}",
         command=command,
         runs=listed_names(pair.measured.name for _, pair, _ in rows),
-        parts=[Part.of(name, ratio) for name, _, ratio in rows],
+        parts=[Part.of(name, answer) for name, _, answer in rows],
         sought=not lost and not likely and verdict == NONE,
     )
 
@@ -109,8 +105,7 @@ def read_mostly(evidence: Evidence) -> Finding:
     pair = mode or both
     if pair is None:
         return missing(key, "What is left of the gain at 95 % reads", command)
-    ratio, cpu = pair.ratio(), pair.cpu
-    verdict = verdict_of(ratio)
+    answer, cpu = judge(evidence, pair), judge(evidence, pair, "cpu")
     who = "BEGIN CONCURRENT" if mode else "the branch's BEGIN CONCURRENT"
     than = "plain BEGIN" if mode else "libSQL's plain BEGIN, library and mode together"
     said = {
@@ -118,22 +113,23 @@ def read_mostly(evidence: Evidence) -> Finding:
         LESS: f"At 95 % reads {who} commits less than {than}",
         NONE: f"At 95 % reads {who} makes no claimed difference to {than}",
         UNKNOWN: f"At 95 % reads too few blocks decide between {who} and {than}",
-    }[verdict]
-    parts = [Part.of("mode" if mode else "both", ratio), Part.of("cpu", cpu)]
+    }[answer.verdict]
+    parts = [Part.of("mode" if mode else "both", answer), Part.of("cpu", cpu)]
     numbers = []
     if library and mode:
-        parts.append(Part.of("library", library.ratio()))
-        numbers.append(f"library alone {ratio_text(library.ratio())}")
+        alone = judge(evidence, library)
+        parts.append(Part.of("library", alone))
+        numbers.append(f"library alone {alone.text}")
     mine, other = (arm.tally() for arm in pair)
     assert mine is not None and other is not None
     why = "Both fill the CPU, so CPU decides" if pair.cpu_bound else "The CPU is not full"
     each = f"{number(mine.cpu_us)} against {number(other.cpu_us)} µs a transaction"
-    numbers.insert(0, f"{why}: {each}, {ratio_text(cpu)}")
+    numbers.insert(0, f"{why}: {each}, {cpu.text}")
     return Finding(
         key,
-        verdict,
+        answer.verdict,
         said,
-        lead=lead_text(ratio),
+        lead=answer.lead,
         numbers=numbers,
         holds=f"YCSB B, {times(pair.candidate.writers, 'worker')}",
         command=command,
@@ -157,40 +153,34 @@ def skew(evidence: Evidence) -> Finding:
     rows = [row for row in rows if row.arm.measured is rows[0].arm.measured]
     if len(rows) < 2:
         return absent(evidence, key, "What skewed keys cost", command)
-    ratio = _first_try_ratio(rows)
-    verdict = verdict_of(ratio)
-    side = verdict if verdict != UNKNOWN else leans(ratio) or UNKNOWN
+    answer = judge(evidence, Pair(rows[-1].arm, rows[0].arm), "first-tries")
+    side = answer.leans or answer.verdict
     said = {
         MORE: "Skewed keys make BEGIN CONCURRENT refuse more first tries",
         LESS: "Skewed keys make BEGIN CONCURRENT refuse fewer first tries",
         NONE: "Skewed keys make no claimed difference to refused first tries",
         UNKNOWN: "Whether skewed keys make BEGIN CONCURRENT refuse more is not decided",
     }[side]
-    if verdict == UNKNOWN and side != UNKNOWN:
+    if answer.leans:
         said += ", in too few blocks to claim it"
-    first = [f"{percent(row.tally.first_refused())} at theta {row.theta:g}" for row in rows]
-    every = [percent(row.tally.abort_rate[1]) for row in rows]
+    first = [f"{percent(row.arm.refused(first=True).value)} at {row.theta:g}" for row in rows]
+    every = [percent(row.arm.refused().value) for row in rows]
     arm = rows[0].arm
     return Finding(
         key,
-        verdict,
+        answer.verdict,
         said,
-        numbers=[f"First tries: {listed(first)}", f"all tries: {listed(every)}"],
+        numbers=[f"First tries refused by theta: {listed(first)}", f"all tries: {listed(every)}"],
         holds=_operations(arm),
         command=command,
         runs=where(*[row.arm for row in rows]),
-        parts=[Part.of("first tries, most skewed / least", ratio)],
+        parts=[Part.of("first tries, most skewed / least", answer)],
     )
 
 
 def _operations(arm: Arm) -> str:
     many = arm.field("operations")
     return times(arm.writers, "writer") + (f", {times(many, 'operation')}" if many else "")
-
-
-def _first_try_ratio(rows: Sequence[SkewRow]) -> Ratio:
-    measure = of_writers(lambda tally: tally.first_refused())
-    return rows[0].arm.measured.ratio(rows[-1].arm, rows[0].arm, measure)
 
 
 def scaling(evidence: Evidence) -> Finding:
@@ -206,15 +196,17 @@ def scaling(evidence: Evidence) -> Finding:
         NONE: "does not change in a claimed way",
         UNKNOWN: "is not decided",
     }
-    said = [f"{names[row.system]} {words[verdict_of(row.ratio)]}" for row in rows]
-    studied = next((row for row in rows if row.system == STUDIED), rows[0])
+    answers = [judge(evidence, Pair(row.many, row.few)) for row in rows]
+    both = list(zip(rows, answers, strict=True))
+    said = [f"{names[row.system]} {words[answer.verdict]}" for row, answer in both]
+    studied, its = next((one for one in both if one[0].system == STUDIED), both[0])
     return Finding(
         key,
-        verdict_of(studied.ratio),
+        its.verdict,
         f"With more writers the throughput of {listed(said)}",
-        numbers=[f"Factors: {', '.join(ratio_text(row.ratio) for row in rows)}"],
+        numbers=[f"Factors: {', '.join(answer.text for answer in answers)}"],
         holds=f"{times(studied.few.writers, 'writer')} to {studied.many.writers}",
         command=command,
         runs=where(*[arm for row in rows for arm in (row.few, row.many)]),
-        parts=[Part.of(f"{row.system[0]} {row.system[1]}", row.ratio) for row in rows],
+        parts=[Part.of(f"{row.system[0]} {row.system[1]}", answer) for row, answer in both],
     )

@@ -378,7 +378,7 @@ def test_the_same_load_is_compared_level_by_level(planted):
     assert one.sentence.endswith(
         "p90 is shorter at half, longer at three quarters, not claimed to differ at a quarter"
     )
-    assert re.search(r"Three quarters [∞\d.]+ .*\(CONCURRENT served \d+ %\)", one.text)
+    assert re.search(r"three quarters [∞\d.]+ .*\(CONCURRENT served \d+ %\)", one.text)
     assert [part.verdict for part in one.parts] == [NONE, LESS, MORE]
 
 
@@ -439,7 +439,7 @@ def test_reads_without_the_branchs_plain_begin_are_library_and_mode_together(pla
 def test_skew_is_told_by_first_tries(planted, first, said):
     one = skew(planted(skew={"first": first}))
     assert said in one.sentence
-    assert "First tries: " in one.text
+    assert "First tries refused by theta: " in one.text
     assert "all tries: " in one.text
 
 

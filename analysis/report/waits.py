@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from analysis.counting import Tally
 from analysis.report.evidence import Evidence, where
 from analysis.report.facts import CONTROL, MODE_ALONE, STUDIED
 from analysis.report.finding import (
@@ -19,16 +18,15 @@ from analysis.report.finding import (
     NONE,
     REFUSED,
     UNKNOWN,
+    Answer,
     Finding,
     Part,
-    leans,
+    judge,
     missing,
-    ratio_text,
-    verdict_of,
 )
 from analysis.report.headline import TRY, setting
-from analysis.report.load_facts import FairnessRow, OfferedRow, Pair, of_writers
-from analysis.statistics import PERCENTILES, Ratio
+from analysis.report.load_facts import FairnessRow, OfferedRow, Pair
+from analysis.statistics import PERCENTILES
 from analysis.wording import at_least, duration, listed, number, percent
 
 AT_ONCE = 0.1
@@ -64,10 +62,10 @@ def plain(evidence: Evidence) -> Finding:
         said = REFUSED_AT_ONCE if at_once else REFUSED_LATE
     took = f" after {duration(row.median_ns)} (median)" if refused else ""
     many = f"{row.refused.text(percent)} of first tries"
-    gain = row.pair.measured.ratio(other, arm)
+    gain = judge(evidence, Pair(other, arm))
     numbers = [
         f"{many}{took} with a timeout of {duration(row.timeout_ns)}",
-        f"BEGIN IMMEDIATE {percent(theirs.first_refused())}, throughput {ratio_text(gain)} times",
+        f"BEGIN IMMEDIATE {percent(theirs.first_refused())}, throughput {gain.text} times",
     ]
     return Finding(
         key,
@@ -109,16 +107,14 @@ def fairness(evidence: Evidence) -> Finding:
     if len(rows) < 2:
         return missing(key, question, command, _too_short(evidence))
     pair = Pair(rows[0].arm, rows[1].arm)
-    jain = pair.ratio(of_writers(lambda tally: tally.fairness))
-    verdict = verdict_of(jain)
-    side = verdict if verdict in (MORE, LESS) else leans(jain)
+    jain = judge(evidence, pair, "fairness")
+    side = jain.verdict if jain.verdict in (MORE, LESS) else jain.leans
     said = {
         MORE: "BEGIN CONCURRENT serves its writers more evenly than BEGIN IMMEDIATE",
         LESS: "BEGIN CONCURRENT serves its writers less evenly than BEGIN IMMEDIATE",
         "": "BEGIN CONCURRENT makes no claimed difference to how evenly writers are served",
     }[side]
-    if verdict == UNKNOWN:
-        said += ", in too few windows to claim it" if side else ""
+    said += ", in too few windows to claim it" if jain.leans else ""
     waits = ["at least " * row.cut + duration(row.longest_ns) for row in rows]
     shares = [percent(row.worst_share.value) for row in rows]
     even = [number(row.fairness.value) for row in rows]
@@ -132,7 +128,7 @@ def fairness(evidence: Evidence) -> Finding:
     )
     return Finding(
         key,
-        verdict,
+        jain.verdict,
         said,
         numbers=[f"{name} {_against(each)}" for name, each in told],
         holds=f"{setting(pair.candidate, keys=False)}, windows of {asked_s:g} s",
@@ -180,12 +176,12 @@ def _against(each: list[str]) -> str:
 
 
 class Level(NamedTuple):
-    """One rate at which both modes of a library were offered the same. ratio : of `PERCENTILE`."""
+    """One rate at which both modes of a library were offered the same. answer : of `PERCENTILE`."""
 
     name: str
     mode: OfferedRow
     other: OfferedRow
-    ratio: Ratio
+    answer: Answer
 
 
 def same_load(evidence: Evidence) -> Finding:
@@ -195,7 +191,7 @@ def same_load(evidence: Evidence) -> Finding:
     levels = list(_levels(evidence))
     if not levels:
         return missing(key, question, command)
-    verdicts = [verdict_of(level.ratio) for level in levels]
+    verdicts = [level.answer.verdict for level in levels]
     words = {
         LESS: "shorter at",
         MORE: "longer at",
@@ -203,7 +199,7 @@ def same_load(evidence: Evidence) -> Finding:
         UNKNOWN: "not decided at",
     }
     said = [
-        f"{word} {listed([level.name for level in levels if verdict_of(level.ratio) == verdict])}"
+        f"{word} {listed([level.name for level in levels if level.answer.verdict == verdict])}"
         for verdict, word in words.items()
         if verdict in verdicts
     ]
@@ -212,13 +208,14 @@ def same_load(evidence: Evidence) -> Finding:
         next((v for v in (MORE, LESS, UNKNOWN) if v in verdicts), NONE),
         f"At the same offered load BEGIN CONCURRENT's {PERCENTILE} is {', '.join(said)}",
         numbers=[
-            *(_one_level(level) for level in reversed(levels)),
+            "Times as long: " + _one_level(levels[-1]),
+            *(_one_level(level) for level in reversed(levels[:-1])),
             *(_latency(level) for level in reversed(levels)),
         ],
         holds=f"{setting(levels[0].mode.arm, keys=False)}, shares of BEGIN IMMEDIATE's most",
         command=command,
         runs=where(*(row.arm for level in levels for row in (level.mode, level.other))),
-        parts=[Part.of(f"{PERCENTILE} at {level.name}", level.ratio) for level in levels],
+        parts=[Part.of(f"{PERCENTILE} at {level.name}", level.answer) for level in levels],
     )
 
 
@@ -230,12 +227,8 @@ def _levels(evidence: Evidence) -> Iterator[Level]:
             systems = (top.arm.system, bottom.arm.system)
             same = top.arm.measured is bottom.arm.measured and top.arm.alike(bottom.arm)
             if same and systems == (STUDIED, MODE_ALONE):
-                ratio = Pair(top.arm, bottom.arm).ratio(of_writers(_percentile))
-                yield Level(_level(top), top, bottom, ratio)
-
-
-def _percentile(tally: Tally) -> float:
-    return float(tally.whole()[_AT, 0])
+                answer = judge(evidence, Pair(top.arm, bottom.arm), PERCENTILE)
+                yield Level(_level(top), top, bottom, answer)
 
 
 def _level(row: OfferedRow) -> str:
@@ -251,7 +244,7 @@ def _one_level(level: Level) -> str:
     rows = (("CONCURRENT", level.mode), ("IMMEDIATE", level.other))
     unmet = [f"{mode} served {percent(row.served.value)}" for mode, row in rows if not row.met]
     more = f" ({listed(unmet)})" if unmet else ""
-    return f"{level.name[0].upper()}{level.name[1:]} {ratio_text(level.ratio)}{more}"
+    return f"{level.name} {level.answer.text}{more}"
 
 
 def _latency(level: Level) -> str:

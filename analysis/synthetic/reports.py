@@ -73,7 +73,6 @@ class Planted:
         used: float = 0.5,
         shares: tuple[float, ...] = (),
         seconds: float = 0.5,
-        version: str = "",
         broken: str = "",
     ) -> Run:
         """One run. factor : of IMMEDIATE_PER_S. shares : of each writer, even by default.
@@ -105,7 +104,7 @@ class Planted:
         cores = {"total_cpu_s": 2 * seconds, "own_cpu_s": 2 * seconds * used}
         edit(run.manifest, foreign={"cpu_share": 0.0, "steal_share": 0.0} | cores)
         for name, library in run.manifest.engines.items():
-            library.version = version or VERSIONS.get(name, "3.45.1")
+            library.binding, library.version = f"{name} 1.0", VERSIONS.get(name, "3.45.1")
         if broken:
             run.manifest.ok, run.manifest.ended = False, "invariant broken"
             run.manifest.findings = [
