@@ -75,6 +75,11 @@ class Answer(NamedTuple):
         return f"{self.text}, {in_blocks(self.ratio)}"
 
 
+def verdict_of(ratio: Ratio) -> str:
+    """MORE, LESS, NONE or UNKNOWN of a ratio that is no pair of two arms, by its interval alone."""
+    return {"none seen": NONE}.get(ratio.verdict, ratio.verdict)
+
+
 def judge(evidence: Evidence, pair: Pair, measure: str = "throughput") -> Answer:
     """What may be told of a pair, judged among everything that the report tells.
 
