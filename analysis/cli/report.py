@@ -41,9 +41,17 @@ def report_command(
             help="its charts, tables and pages (default: analysis/published; --quick: likewise)"
         ),
     ] = None,
+    published: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder of published sweeps, which it tells too (default: "
+            "analysis/published/sweeps)"
+        ),
+    ] = None,
     runs: RunsOption = RUNS,
 ) -> None:
     from analysis.report import (
+        PUBLISHED,
         SUITE_FILE,
         add_sweeps,
         allow_foreign,
@@ -71,6 +79,8 @@ def report_command(
     for sweep in sweeps or []:
         if not experiments.read_experiment(sweep).design.points:
             raise RunError(f"{sweep}: is no sweep's folder. `cwkit sweep NAME` makes one.")
+    if published is not None and not published.is_dir():
+        raise PlanError(f"--published {published}: there is no such folder.")
     if not 0 <= seed < 2**63:
         raise PlanError(f"--seed {seed}: a whole number from 0 to 2**63 - 1.")
     kind = "quick" if quick else "report"
@@ -100,7 +110,7 @@ def report_command(
     out = out or (folder / "REPORT.md" if beside else Path("REPORT.md"))
     figures = figures or (folder / "published" if beside else Path("analysis/published"))
     try:
-        write_report(folder, out, figures, sweeps or ())
+        write_report(folder, out, figures, sweeps or (), published or PUBLISHED)
     except OSError as error:
         raise FolderUnwritable(
             f"{error.filename or out}: cannot be written ({error.strerror}). The runs are kept: "

@@ -18,9 +18,10 @@ from analysis.cli.options import RUNS, DatabasesOption, RunsOption, command_line
 from analysis.cli.sweep_progress import SweepLive, waiting_time
 from analysis.wording import times
 from workloads import experiments, records
-from workloads.errors import PlanError, nearest
+from workloads.errors import FolderUnwritable, PlanError, nearest
 
 if TYPE_CHECKING:
+    from analysis.counting import Measured
     from workloads.experiments import Beside, Cell, Experiment, Sweep
 
 ORDER_SHOWN = 100
@@ -78,6 +79,14 @@ def sweep_command(
             "nobody committed for a while",
         ),
     ] = 0,
+    publish: Annotated[
+        bool,
+        typer.Option("--publish", help="keep its cells for the reports to come, in two files"),
+    ] = False,
+    published: Annotated[
+        Path | None,
+        typer.Option(help=f"folder of those files (default: {report.PUBLISHED})"),
+    ] = None,
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
     dask: Annotated[
@@ -86,6 +95,7 @@ def sweep_command(
 ) -> None:
     from workloads.cluster import MachinesGone  # here: no other command needs what it imports
 
+    _refuse_publishing(publish, published, dry_run)
     path = experiments.sweep_path(asked)
     sweep = experiments.read_sweep(path, blocks=blocks, seed=seed, duration_s=duration)
     console, waiting = terminal.console(), terminal.console(stderr=True)
@@ -120,11 +130,13 @@ def sweep_command(
         given["--dask"] = dask
         given |= {"--blocks": blocks, "--seed": seed, "--duration": duration}
         given["--spare"] = spare or None
-        given["--databases"] = databases
-        more = ["--oversubscribe"] if oversubscribe else []
+        given |= {"--databases": databases, "--published": published}
+        more = ["--oversubscribe"] * oversubscribe + ["--publish"] * publish
         _print_lines(waiting, _go_on(asked, folder, given, more))
         raise typer.Exit(1 if isinstance(error, MachinesGone) else 130) from None
-    _show_result(experiment, console)
+    measured = _show_result(experiment, console)
+    if publish:
+        _publish(measured, published or report.PUBLISHED, waiting)
     if any(cell.state == experiments.FAILED for cell in experiment.cells.values()):
         raise typer.Exit(1)
 
@@ -150,6 +162,26 @@ def _conductor(
 
     machines = find_machines(sweep.design, dask, oversubscribe=over)
     return partial(run_on_cluster, address=dask, oversubscribe=over, notify=print_line), machines
+
+
+def _refuse_publishing(publish: bool, published: Path | None, dry_run: bool) -> None:
+    if published is not None and not publish:
+        raise PlanError(f"--published {published}: is where --publish writes to. Give both.")
+    if published is not None and published.exists() and not published.is_dir():
+        raise PlanError(f"--published {published}: is no folder.")
+    if publish and dry_run:
+        raise PlanError("--publish and --dry-run: a dry run has nothing to publish.")
+
+
+def _publish(measured: Measured, to: Path, waiting: Console) -> None:
+    try:
+        note, table = report.publish_sweep(measured, to)
+    except OSError as error:
+        raise FolderUnwritable(
+            f"{error.filename or to}: cannot be written ({error.strerror}). The runs are kept; "
+            "give another folder with --published."
+        ) from error
+    _print_lines(waiting, [f"published: {note} and {table.name} beside it"])
 
 
 def _print_lines(console: Console, lines: Sequence[str]) -> None:
@@ -283,7 +315,7 @@ def _go_on(asked: str, folder: Path, given: dict[str, object], more: list[str]) 
     return [f"interrupted: {kept} are kept; go on with", shlex.join(typed)]
 
 
-def _show_result(experiment: Experiment, console: Console) -> None:
+def _show_result(experiment: Experiment, console: Console) -> Measured:
     """Write cells.csv, and print the table with what failed."""
     measured = counting.gather(experiment)
     states = {key: cell.state for key, cell in experiment.cells.items()}
@@ -293,3 +325,4 @@ def _show_result(experiment: Experiment, console: Console) -> None:
     except OSError as error:
         raise experiments.unwritable(experiment.folder, error) from error
     show_experiment(experiment, console, measured=measured)
+    return measured

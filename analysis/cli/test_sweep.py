@@ -17,7 +17,7 @@ from analysis.cli.sweep_progress import SweepLive
 from analysis.counting import cells_table, count, gather
 from analysis.report import arms_table, control_sentence, doubt_lines, failure_lines
 from analysis.report.sweep_summary import MOST_ROWS, rival
-from analysis.synthetic import drawn_run, made_experiment
+from analysis.synthetic import drawn_run, made_experiment, made_report_folder
 from workloads.errors import PlanError
 from workloads.experiments import (
     Beside,
@@ -336,6 +336,9 @@ REFUSED = {
     "a folder and a new one": (["--into", "x", "--new"], "the one names a folder"),
     "nothing to run again": (["--retry-failed"], "nothing to run again"),
     "no blocks": (["--blocks", "0"], "--blocks 0"),
+    "a place for what is not published": (["--published", "x"], "Give both"),
+    "a dry run to publish": (["--publish", "--dry-run"], "nothing to publish"),
+    "a file for a folder": (["--publish", "--published", "tiny.toml"], "is no folder"),
 }
 
 
@@ -345,6 +348,26 @@ def test_what_cannot_be_run_is_one_sentence_and_nothing_is_written(cwkit, tmp_pa
     status, out = cwkit("sweep", sweep_file(tmp_path), *argv)
     assert status == 2 and sentence in out and out.count("\n") == 1, out
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
+
+
+def test_a_finished_sweep_is_published_and_told_by_the_next_report(cwkit, tmp_path):
+    file = sweep_file(tmp_path)
+    assert cwkit("sweep", file)[0] == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    for path in folder.glob("*/manifest.json"):  # whatever the machine was doing
+        manifest = json.loads(path.read_text())
+        manifest["foreign"] |= {"cpu_share": 0.0, "steal_share": 0.0}
+        path.write_text(json.dumps(manifest))
+    status, out = cwkit("sweep", file, "--into", str(folder), "--publish")
+    assert status == 0 and "] b0" not in out
+    assert "published: analysis/published/sweeps/tiny.json" in out
+    assert str(tmp_path) not in (tmp_path / "analysis/published/sweeps/tiny.json").read_text()
+    made_report_folder(tmp_path / "report")
+    told = ("report", "--only-write", "--into", "report", "--out", "R.md", "--figures", "f")
+    assert cwkit(*told)[0] == 0
+    assert "## Sweep `tiny`" in (tmp_path / "f" / "sweeps.md").read_text()
+    status, out = cwkit(*told, "--published", "nowhere")
+    assert status == 2 and "there is no such folder" in out
 
 
 def test_another_sweep_in_the_folder_is_refused(cwkit, tmp_path):

@@ -25,6 +25,8 @@ from .due import NotDrawn as NotDrawn
 from .due import arrivals_of as arrivals_of
 from .foreign import FOREIGN_LIMIT as FOREIGN_LIMIT
 from .foreign import contamination as contamination
+from .kept import columns_of as columns_of
+from .kept import count_of as count_of
 from .latency import latency_intervals as latency_intervals
 from .latency import percentile_text as percentile_text
 from .latency import whole_in_order as whole_in_order
@@ -44,6 +46,7 @@ from .slumps import slumps as slumps
 from .slumps import standstill_clause as standstill_clause
 from .spare import SpareRule as SpareRule
 from .spare import spare_clause as spare_clause
+from .spreadsheet import cell_text as cell_text
 from .steady import steady_state as steady_state
 from .tables_out import FORMATS as FORMATS
 from .tables_out import WHATS as WHATS

@@ -57,7 +57,7 @@ def cells_table(measured: Measured, states: dict[tuple[int, str], str] | None = 
                 state,
                 *_numbers(cell, role),
                 *_made(cell, slumped.get((block, arm), "")),
-                cell.folder.name if cell.folder else "",
+                cell.folder.name if cell.folder else cell.run,
                 cell.failure if state != NOT_RUN else "",
             )
         )

@@ -6,6 +6,7 @@ __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 
 __all__ = [
     "CELLS_CSV",
+    "PUBLISHED",
     "SUITE_FILE",
     "add_sweeps",
     "allow_foreign",
@@ -16,6 +17,7 @@ __all__ = [
     "failure_lines",
     "measure_suite",
     "planned",
+    "publish_sweep",
     "read_suite",
     "refuse_place",
     "skip_lines",

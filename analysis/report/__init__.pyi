@@ -1,6 +1,8 @@
 from .measurements import designs as designs
 from .measurements import measure_suite as measure_suite
 from .measurements import planned as planned
+from .published import PUBLISHED as PUBLISHED
+from .published import publish_sweep as publish_sweep
 from .report import refuse_place as refuse_place
 from .report import write_report as write_report
 from .suite_file import SUITE_FILE as SUITE_FILE

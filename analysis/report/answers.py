@@ -90,12 +90,15 @@ def swept(evidence: Evidence, data: Data) -> str:
         )
     parts = []
     for name, measured in evidence.sweeps.items():
+        called = code(name)
+        if name in evidence.published:
+            called = markdown("{} (of {})", called, evidence.published[name].date)
         if is_acked(measured):
             found = acked_of([measured])
             parts.append(
                 markdown(
                     "{} lost commits in {} of {} libraries and conditions",
-                    code(name),
+                    called,
                     len(found.losers),
                     len(found.groups),
                 )
@@ -106,7 +109,7 @@ def swept(evidence: Evidence, data: Data) -> str:
         parts.append(
             markdown(
                 "{} claims more at {} and less at {} of {}",
-                code(name),
+                called,
                 counts[MORE],
                 counts[LESS],
                 times(len(judged), "comparison"),

@@ -26,6 +26,7 @@ from analysis.report.facts import (
 )
 from analysis.report.markdown import Markdown, code, markdown
 from analysis.report.measurements import planned
+from analysis.report.published import Published, read_published
 from analysis.report.replica import NEVER, Served, read_served
 from analysis.report.suite_file import SUITE_FILE, Suite, read_suite, sweep_beside
 from analysis.wording import times
@@ -84,6 +85,7 @@ class Evidence:
     isolation : rows of properties.conformance.isolation_matrix, () where it was not made.
     known : rows of properties.conformance.known_findings.
     served : measurements beside libSQL's server. facts : computed from experiments and sweeps.
+    published : those of the sweeps that were published earlier, by name; their rows are gone.
     """
 
     folder: Path
@@ -96,6 +98,7 @@ class Evidence:
     sweeps: Mapping[str, Measured] = field_(default_factory=dict)
     served: Served = NEVER
     facts: ReportFacts = field_(default_factory=ReportFacts)
+    published: Mapping[str, Published] = field_(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -136,10 +139,14 @@ class Evidence:
         return find_floor(self.experiments, arm)
 
 
-def read_evidence(folder: Path, sweeps: Sequence[Path] = ()) -> Evidence:
+def read_evidence(
+    folder: Path, sweeps: Sequence[Path] = (), published: Path | None = None
+) -> Evidence:
     """Read a folder of experiments (or a single one), and campaign.json where there is one.
 
     sweeps : folders of sweeps that the user named, beside those that campaign.json names.
+    published : folder of sweeps that were published; one is told unless a sweep of its name is
+        among the others.
     Raises RunError where there is no experiment at all. If a single one cannot be read, the reason
     is kept in `unread`.
     """
@@ -171,7 +178,8 @@ def read_evidence(folder: Path, sweeps: Sequence[Path] = ()) -> Evidence:
             markdown("The isolation matrix was not made: `cwkit report --into` makes it.")
         )
     ordered = {name: experiments[name] for name in names}
-    swept = dict(sorted(swept.items()))
+    kept = _published(published, swept, unread)
+    swept = dict(sorted((swept | {name: one.measured for name, one in kept.items()}).items()))
     return Evidence(
         folder,
         ordered,
@@ -183,6 +191,7 @@ def read_evidence(folder: Path, sweeps: Sequence[Path] = ()) -> Evidence:
         swept,
         read_served(folder, limit),
         facts_of(ordered, swept, there.offered_per_s, planned(False, 0) if suite else ()),
+        kept,
     )
 
 
@@ -218,6 +227,17 @@ def _places(folder: Path, suite: Suite, sweeps: Sequence[Path], unread: list[str
             if resolved(folder / place) not in named:
                 unread.append(str(error))
     return list(dict.fromkeys([*found, *named]))
+
+
+def _published(
+    folder: Path | None, swept: Mapping[str, Measured], unread: list[str]
+) -> dict[str, Published]:
+    """The published sweeps that were not measured anew, by name."""
+    if folder is None:
+        return {}
+    found, why = read_published(folder)
+    unread += why
+    return {one.name: one for one in found if one.name not in swept}
 
 
 def _name(measured: Measured, there: Mapping[str, Measured]) -> str:

@@ -42,7 +42,9 @@ def section(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
     """The models' part of the report, as data for its template. Draws their charts."""
     facts = evidence.facts
     fits = sorted((fit.scaling for fit in facts.fits), key=lambda fit: fit.law is None)
-    studies = skew_studies(list(evidence.sweeps.values()), facts.skew)
+    # A published sweep has no rows, which the models need.
+    sweeps = [one for name, one in evidence.sweeps.items() if name not in evidence.published]
+    studies = skew_studies(sweeps, facts.skew)
     made, without = _predictions(studies)
     return {
         "scaling": scaling_table(fits[:MOST_FITS]) if fits else None,

@@ -85,20 +85,20 @@ def _numbers(evidence: Evidence, page: Path, figures: Path) -> Data:
     }
 
 
-def _measured_sweeps(evidence: Evidence, page: Path, figures: Path) -> list[Data]:
-    return [
-        report_sweeps.section(measured, evidence.facts.sweeps[name], page, figures)
-        for name, measured in evidence.sweeps.items()
-    ]
-
-
-SWEEPS: tuple[Callable[[Evidence, Path, Path], list[Data]], ...] = (_measured_sweeps,)
-"""Where the sections of the page on sweeps come from, in their order; each is data of the loop in
-sweeps.md.j2. Sweeps that were published before and measured elsewhere are one more source."""
-
-
 def _sweeps(evidence: Evidence, page: Path, figures: Path) -> Data:
-    return {"sweeps": [section for source in SWEEPS for section in source(evidence, page, figures)]}
+    """Those that were measured for this report, and those that were published earlier."""
+    return {
+        "sweeps": [
+            report_sweeps.section(
+                measured,
+                evidence.facts.sweeps[name],
+                page,
+                figures,
+                evidence.published.get(name),
+            )
+            for name, measured in evidence.sweeps.items()
+        ]
+    }
 
 
 def _models(evidence: Evidence, page: Path, figures: Path) -> Data:

@@ -34,16 +34,23 @@ MOST_DOUBTS = 6
 """At most so many doubts stand before the first number. All of them stand in method.md."""
 
 
-def write_report(folder: Path, out: Path, figures: Path, sweeps: Sequence[Path] = ()) -> None:
+def write_report(
+    folder: Path,
+    out: Path,
+    figures: Path,
+    sweeps: Sequence[Path] = (),
+    published: Path | None = None,
+) -> None:
     """Write `out` (REPORT.md), and its charts, tables and pages into `figures`, from `folder`.
 
     sweeps : folders of sweeps to report beside those that the folder names itself.
+    published : folder of sweeps that were published earlier, which are told again.
     Raises RunError where `folder` holds no experiment, or where `out` has the place of a page;
     OSError where nothing can be written.
     """
     folder, out, figures = Path(folder), Path(out), Path(figures)
     refuse_place(out, figures)
-    evidence = read_evidence(folder, sweeps)
+    evidence = read_evidence(folder, sweeps, published)
     environment = _environment()
     figures.mkdir(parents=True, exist_ok=True)
     shown = []

@@ -18,24 +18,31 @@ from analysis.report import lost_commits
 from analysis.report.acked import acked_of, is_acked, rows_table
 from analysis.report.charts import Chart, address_of, drawn
 from analysis.report.markdown import bold, markdown
+from analysis.report.published import Published, cells_again
 from analysis.report.sweep_layout import MOST_PANELS, SYSTEM, abort_chart, factors, throughput_chart
 from analysis.report.sweep_summary import control_sentence, doubt_lines, failure_lines, rival
 from analysis.report.sweep_verdicts import LESS, MORE, SAME, UNKNOWN, Judged
 from analysis.report.told import smallest_clause
 from analysis.statistics import FEWEST_BLOCKS, LEVEL
 from analysis.wording import DASH, Table, listed, number, percent, times
-from workloads.experiments import EARLIER, STATE_OF_A_CELL
 
 MOST_ROWS = 30
 
 
-def section(measured: Measured, found: Sequence[Judged], out: Path, folder: Path) -> dict[str, Any]:
+def section(
+    measured: Measured,
+    found: Sequence[Judged],
+    out: Path,
+    folder: Path,
+    published: Published | None = None,
+) -> dict[str, Any]:
     """One sweep's part of the report, as data for its template. Draws its charts, writes its CSV.
 
-    found : its arms against their rivals, judged.
+    found : its arms against their rivals, judged. published : where it is told from, if it was
+    published; its table is the CSV then.
     """
     states = {key: cell.state for key, cell in measured.cells.items()}
-    path = folder / f"sweep-{measured.name}.csv"
+    path = published.table if published else folder / f"sweep-{measured.name}.csv"
     folder.mkdir(parents=True, exist_ok=True)
     cells = sum(cell.counted is not None for cell in measured.cells.values())
     head = {
@@ -46,10 +53,13 @@ def section(measured: Measured, found: Sequence[Judged], out: Path, folder: Path
         f"{times(cells, 'run')}",
         "csv": path.name,
         "csv_src": address_of(path, out),
+        "published": published.sentence() if published else "",
+        "note_src": address_of(published.note, out) if published else "",
     }
     if is_acked(measured):
         found_lost = acked_of([measured])
-        write_csv(rows_table(found_lost), path)
+        if not published:
+            write_csv(rows_table(found_lost), path)
         return head | {
             "control": "",
             "sentences": lost_commits.told(found_lost),
@@ -58,7 +68,9 @@ def section(measured: Measured, found: Sequence[Judged], out: Path, folder: Path
             "bold": "Bold: acknowledged commits were lost.",
             "doubts": [],
         }
-    write_csv(cells_table(measured, states), path)
+    if not published:
+        write_csv(cells_table(measured, states), path)
+    again = published.again if published else _run_again(measured)
     return head | {
         "control": control_sentence(measured),
         "sentences": sentences(measured, found),
@@ -69,7 +81,8 @@ def section(measured: Measured, found: Sequence[Judged], out: Path, folder: Path
             *doubt_lines(measured),
             *failure_lines(measured, states)[:5],
             *_unsteady(measured),
-            *_made_later(measured),
+            *_made_later(again),
+            *(published.dropped if published else ()),
         ],
     }
 
@@ -83,13 +96,13 @@ def _unsteady(measured: Measured) -> list[str]:
     return [f"{many} had no steady state (by MSER-5, or for a trend), and keep the planned window."]
 
 
-def _made_later(measured: Measured) -> list[str]:
+def _run_again(measured: Measured) -> int:
     """Cells that were run again, later than the rest of their blocks."""
     folders = {cell.folder.parent for cell in measured.cells.values() if cell.folder is not None}
-    again = sum(
-        len({path.name.split(".")[0] for path in (folder / EARLIER).glob(f"*{STATE_OF_A_CELL}")})
-        for folder in folders
-    )
+    return sum(cells_again(folder) for folder in folders)
+
+
+def _made_later(again: int) -> list[str]:
     if not again:
         return []
     return [

@@ -37,6 +37,7 @@ __all__ = [
     "beside",
     "byte_of",
     "cell_name",
+    "checked_design",
     "choose_folder",
     "end_all",
     "finish_and_set_aside",

@@ -29,6 +29,7 @@ from .experiment import asked_alike as asked_alike
 from .experiment import begin as begin
 from .experiment import byte_of as byte_of
 from .experiment import cell_name as cell_name
+from .experiment import checked_design as checked_design
 from .experiment import free_or_ours as free_or_ours
 from .experiment import read_cell as read_cell
 from .experiment import read_experiment as read_experiment

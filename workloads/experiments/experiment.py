@@ -52,6 +52,7 @@ LONGEST_EXPERIMENT = 100
 """Bytes of an experiment's name: files of a report are called by it."""
 
 MOST_CELLS = 1_000_000
+MOST_KEPT_BLOCKS = 10_000
 LONGEST_ARM = 1000
 AGAIN = "Run the experiment again."
 
@@ -427,27 +428,45 @@ def _read(folder: Path) -> dict[str, Any]:
     return with_todays_keys(data)
 
 
+def _asked(data: Any, path: Path, way_out: str = AGAIN) -> _Asked:
+    asked: _Asked = converted(path, data, _Asked, way_out)
+    if why := _fault(asked):
+        raise RunError(f"{path}: {why}. It was cut or edited. {way_out}")
+    return asked
+
+
+def _design(asked: _Asked) -> Design:
+    return Design(
+        asked.experiment,
+        asked.question,
+        asked.arms,
+        blocks=asked.blocks,
+        seed=asked.seed,
+        baseline=asked.baseline or "",
+        axes=asked.axes,
+        points=asked.points,
+    )
+
+
+def checked_design(data: Mapping[str, Any], path: Path, way_out: str) -> Design:
+    """A design that was kept elsewhere than in its folder, in `path`, without the order of arms.
+
+    data : as of `Design.data`. Raises RunError where it is none.
+    """
+    arms = data.get("arms")
+    blocks = data.get("blocks")
+    order: list[list[str]] = []
+    if isinstance(arms, dict) and isinstance(blocks, int) and blocks <= MOST_KEPT_BLOCKS:
+        order = [list(arms)] * blocks
+    return _design(_asked({**data, "order": order}, path, way_out))
+
+
 def read_experiment(folder: Path) -> Experiment:
     """Read an experiment folder; its runs are read when a cell is. Raises RunError."""
     folder = Path(folder)
     path = folder / NOTE
-    asked: _Asked = converted(path, _read(folder), _Asked, AGAIN)
-    if why := _fault(asked):
-        raise RunError(f"{path}: {why}. It was cut or edited. {AGAIN}")
-    made = Experiment(
-        folder,
-        Design(
-            asked.experiment,
-            asked.question,
-            asked.arms,
-            blocks=asked.blocks,
-            seed=asked.seed,
-            baseline=asked.baseline or "",
-            axes=asked.axes,
-            points=asked.points,
-        ),
-        asked.order,
-    )
+    asked = _asked(_read(folder), path)
+    made = Experiment(folder, _design(asked), asked.order)
     found = [_cell(folder, entry, path) for entry in asked.cells]
     for state in sorted(folder.glob(f"*{STATE_OF_A_CELL}")):
         # None: set aside by another process, just now

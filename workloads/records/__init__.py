@@ -83,6 +83,7 @@ __all__ = [
     "Window",
     "WorkerEntry",
     "WorkerRecord",
+    "checked",
     "find_run",
     "folders_in",
     "in_reports",

@@ -47,6 +47,7 @@ from .manifest import UnderWay as UnderWay
 from .manifest import WalEntry as WalEntry
 from .manifest import Window as Window
 from .manifest import WorkerEntry as WorkerEntry
+from .manifest import checked as checked
 from .manifest import read_manifest as read_manifest
 from .manifest import write_manifest as write_manifest
 from .outcomes import BEGIN as BEGIN
