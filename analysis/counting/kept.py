@@ -17,7 +17,7 @@ from analysis.counting.committed import STAGES, Committed
 from analysis.counting.due import Due
 from analysis.counting.standstill import Standstill
 from analysis.counting.steady import Steady
-from analysis.counting.tally import Count, Tally
+from analysis.counting.tally import BATCHES, Count, Tally
 from analysis.counting.wal_growth import Wal
 from analysis.statistics import COUNTED, SHORT, STEADY, UNSTEADY
 from workloads.records import COMMITTED, CONFLICT, CONFLICTS, OUTCOMES, PHASES
@@ -25,9 +25,18 @@ from workloads.runs import ROLES
 
 OF_TALLY = {one.name: str(one.type) for one in fields(Tally)}
 NUMBERS = tuple(name for name, kind in OF_TALLY.items() if kind in ("int", "float"))
+OTHERS = (
+    *("outcomes", "conflicts", "first_conflicts", "tries", "times", "most_ns", "waits_ns"),
+    *("commits_each", "due", "batches"),
+)
+"""Fields of a Tally that are kept in a way of their own, or not at all (times, waits_ns)."""
+
 OF_DUE = {one.name: str(one.type) for one in fields(Due) if one.name != "sources"}
 RANKS = ("p50", "p90", "p99", "p99.9", "max")
 DUE_STAGES = ("due whole", "due least")
+
+IN_PARTS = ("ended_refused", "ended_finished")
+"""Attempts that were refused, and that finished, in each of the parts of the window."""
 
 MOST_TRIES = 1 << 17
 MOST_EACH = 1024
@@ -76,6 +85,8 @@ def _of_tally(tally: Tally) -> dict[str, str]:
         row[f"first_refused_{CONFLICTS[kind] or 'other'}"] = str(many or "")
     row["tries"] = " ".join(map(str, tally.tries.tolist()))
     row["commits_each"] = " ".join(map(str, tally.commits_each.tolist()))
+    for name, parts in zip(IN_PARTS, tally.batches.tolist(), strict=True):
+        row[name] = " ".join(map(str, parts))
     for stage in STAGES:
         row[f"{stage}_most_ns"] = str(tally.most_ns[stage])
         row |= _ranked(stage, tally.percentiles(stage))
@@ -178,6 +189,7 @@ def _tally(row: Mapping[str, str], seconds: float, start: str) -> Tally:
             waits_ns={},
             commits_each=_several(row, "commits_each", MOST_EACH),
             due=_due(row),
+            batches=_parts(row),
         )
         kept = {stage: _percentiles(row, stage) for stage in STAGES}
         if tally.due is not None:
@@ -196,6 +208,8 @@ def _agree(tally: Tally, seconds: float) -> None:
         (tally.workers != len(tally.commits_each), "its workers and the commits of each"),
         (tally.commits_each.sum() != tally.outcomes[COMMITTED], "its commits and those of each"),
         (tally.conflicts.sum() != tally.outcomes[CONFLICT], "its conflicts and their kinds"),
+        ((tally.batches[0] > tally.batches[1]).any(), "the parts of its window"),
+        (tally.runs != 1, "its runs and its row"),
         (tally.first_conflicts.sum() > tally.first_finished, "its first tries"),
     ):
         if wrong:
@@ -251,6 +265,13 @@ def _several(row: Mapping[str, str], name: str, most: int) -> np.ndarray:
     if not 0 < len(words) <= most:
         raise NotKept(f"`{name}` is no list of numbers")
     return np.array([_whole({name: word}, name) for word in words])
+
+
+def _parts(row: Mapping[str, str]) -> np.ndarray:
+    found = [_several(row, name, BATCHES) for name in IN_PARTS]
+    if any(len(part) != BATCHES for part in found):
+        raise NotKept(f"`{IN_PARTS[0]}` has not {BATCHES} parts")
+    return np.stack(found)
 
 
 __all__ = ["NotKept", "columns_of", "count_of"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from analysis.counting import Measured, gather
+from analysis.counting import Measured, Tally, gather
+from analysis.counting.kept import NUMBERS, OTHERS
 from analysis.models import scalings
 from analysis.report.charts import Chart
 from analysis.report.evidence import read_evidence
@@ -94,6 +96,10 @@ def test_every_number_of_a_run_comes_back(swept: Measured, tmp_path: Path) -> No
             assert back.first_refused() == tally.first_refused()
             assert str(back.whole()) == str(tally.whole())
     assert [str(fit) for fit in scalings(swept)] == [str(fit) for fit in scalings(one.measured)]
+
+
+def test_no_number_of_a_run_is_forgotten() -> None:
+    assert {*NUMBERS, *OTHERS} == {field.name for field in fields(Tally)}
 
 
 def test_only_sound_cells_are_published_and_the_others_with_why(
