@@ -19,7 +19,7 @@ from analysis.report.finding import LESS, MORE, UNKNOWN, verdict_of
 from analysis.report.headline import mode_pair
 from analysis.report.markdown import code, markdown
 from analysis.report.replica import Served
-from analysis.report.what_to_do import times_text, verdict_on
+from analysis.report.what_to_do import times_text
 from analysis.statistics import Ratio
 from analysis.wording import duration, listed, number, percent
 
@@ -121,7 +121,7 @@ def read_mostly(evidence: Evidence) -> Claim:
         return Claim(claim, NOT_MEASURED, why, confirms)
     ratio = pair.ratio()
     than = f"BEGIN CONCURRENT against {pair.baseline.label}: {times_text(ratio)}"
-    said = verdict_on(evidence, pair)
+    said = evidence.facts.verdict(pair)
     if said == UNKNOWN:
         return Claim(claim, NOT_MEASURED, f"Too few blocks. {than}", confirms, where(*pair))
     verdict = IN_PART if ratio.high < FREE else NOT if said == MORE else NOT_MEASURED
@@ -225,7 +225,7 @@ def ends_the_bottleneck(evidence: Evidence) -> Claim:
     if not math.isnan(reach):
         odd = ", which cannot be: the two were not run under like conditions" if reach > 1 else ""
         parts.append(f"it reaches {percent(reach)} of the generator alone{odd}")
-    said = verdict_on(evidence, pair)
+    said = evidence.facts.verdict(pair)
     verdict = {MORE: IN_PART, UNKNOWN: NOT_MEASURED}.get(said, NOT)
     if verdict == IN_PART and not lost and CEILING <= reach <= 1:
         verdict = HOLDS
@@ -243,7 +243,7 @@ def _lost(evidence: Evidence) -> list[str]:
     rows = evidence.facts.work_rows(baseline=MODE_ALONE)
     found = [(f"{number(row.work_us)} µs inside", row.pair) for row in rows]
     found += [("all writers on one page", row.pair) for row in evidence.facts.one_page]
-    return [name for name, pair in found if verdict_on(evidence, pair) == LESS]
+    return [name for name, pair in found if evidence.facts.verdict(pair) == LESS]
 
 
 def _reach(evidence: Evidence, arm: Arm) -> float:

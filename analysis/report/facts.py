@@ -33,7 +33,7 @@ from analysis.report.load_facts import (
 )
 from analysis.report.load_facts import Pair as Pair
 from analysis.report.sweep_verdicts import Judged, judged
-from analysis.report.told import Experiments, Telling, claimed, telling, too_few
+from analysis.report.told import Experiments, Telling, claimed, smallest_clause, telling, too_few
 from analysis.statistics import Estimate, Ratio
 from workloads.experiments import Design
 
@@ -155,6 +155,27 @@ class ReportFacts:
         `claimed` says what may be made of it. Raises KeyError for what the family leaves out.
         """
         return self.telling.told(pair, measure)
+
+    def verdict(self, pair: Pair, measure: str = "throughput") -> str:
+        """What may be told of a pair: "more", "less", "none" or "unknown" (`claimed`).
+
+        A pair that may not be compared is in no family: nothing is told of it.
+        """
+        try:
+            return claimed(self.told(pair, measure))
+        except KeyError:
+            return "unknown"
+
+    def smallest(self, measured: Measured, measure: str = "throughput") -> str:
+        """The smallest effects that an experiment's comparisons could have shown, as a clause; ""
+        where it has none.
+        """
+        found = [
+            one.smallest
+            for (pair, of), one in self.telling.found.items()
+            if of == measure and pair[0] == id(measured)
+        ]
+        return smallest_clause(found) if found else ""
 
     def work_rows(
         self, candidate: System = STUDIED, baseline: System = CONTROL

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -21,8 +21,8 @@ from analysis.counting import (
     slumps,
 )
 from analysis.report.evidence import Evidence
-from analysis.report.facts import CONTROL, MODE_ALONE
-from analysis.report.markdown import code, markdown, ours
+from analysis.report.facts import CONTROL, MODE_ALONE, Pair
+from analysis.report.markdown import Markdown, bold, code, markdown, ours
 from analysis.wording import (
     DASH,
     Table,
@@ -58,7 +58,9 @@ def rates_table(evidence: Evidence, measured: Measured) -> Table:
                 arm.label,
                 *(_throughput(arm, role) for role in ("writer", "reader")),
                 _floor(evidence, arm),
-                "baseline" if arm is measured.baseline else _against(arm, measured.baseline),
+                "baseline"
+                if arm is measured.baseline
+                else _against(evidence, arm, measured.baseline),
                 aborts,
                 first,
                 percent(tally.wasted),
@@ -79,7 +81,18 @@ def rates_table(evidence: Evidence, measured: Measured) -> Table:
             "blocks used",
         ),
         rows,
+        _smallest(evidence, [measured]),
     )
+
+
+def _smallest(evidence: Evidence, experiments: Sequence[Measured]) -> str:
+    """What is claimed below a table, and the smallest effects that it could have shown."""
+    found = {one.name: evidence.facts.smallest(one) for one in experiments}
+    known = {name: clause for name, clause in found.items() if clause}
+    if len(experiments) == 1:
+        return "".join(f"Bold is claimed; {clause}." for clause in known.values())
+    each = Markdown("; ").join(markdown("{}: {}", code(n), clause) for n, clause in known.items())
+    return markdown("Claims keep the one rule of the report; {}.", each) if known else ""
 
 
 def _marked(slumped: Collection[tuple[int, str]], arm: Arm) -> str:
@@ -99,7 +112,8 @@ def _floor(evidence: Evidence, arm: Arm) -> str:
     return DASH if null is None else number(null.estimate(of_role(null.role, "per_s")).value)
 
 
-def _against(arm: Arm, baseline: Arm | None) -> str:
+def _against(evidence: Evidence, arm: Arm, baseline: Arm | None) -> str:
+    """An arm's ratio to the baseline: bold where a difference is claimed."""
     if baseline is None or arm.engine == "null":
         return DASH
     if arm.measured.not_compared(arm, baseline):
@@ -107,7 +121,10 @@ def _against(arm: Arm, baseline: Arm | None) -> str:
     if baseline.role != arm.role:
         return DASH
     ratio = arm.measured.ratio(arm, baseline, of_role(arm.role, "per_s"))
-    return ratio.text() + (", no difference seen" if ratio.verdict == "none seen" else "")
+    verdict = evidence.facts.verdict(Pair(arm, baseline))
+    if verdict in ("more", "less"):
+        return bold("{}", ratio.text())
+    return ratio.text() + (", no difference is claimed" if verdict == "none" else "")
 
 
 def latency_table(measured: Measured) -> Table:
@@ -261,15 +278,17 @@ def work_table(evidence: Evidence) -> Table:
     verdicts = {
         "less": "loses",
         "more": "wins",
-        "none seen": "no difference seen",
+        "none": "no difference is claimed",
         "unknown": "too few blocks to say",
     }
     rows = []
+    shown: dict[Measured, None] = {}
     for baseline, name in (
         (MODE_ALONE, "the same library's BEGIN IMMEDIATE (the mode alone)"),
         (CONTROL, "libsql BEGIN IMMEDIATE (library and binding differ too)"),
     ):
         for work, pair, ratio in evidence.facts.work_rows(baseline=baseline):
+            shown[pair.measured] = None
             rows.append(
                 (
                     f"{number(work)} µs",
@@ -277,7 +296,7 @@ def work_table(evidence: Evidence) -> Table:
                     pair.baseline.estimate().text(),
                     pair.candidate.estimate().text(),
                     ratio.text(),
-                    verdicts[ratio.verdict],
+                    verdicts[evidence.facts.verdict(pair)],
                     code(pair.measured.name),
                 )
             )
@@ -285,6 +304,7 @@ def work_table(evidence: Evidence) -> Table:
         ("work inside", "against", "its tx/s", "BEGIN CONCURRENT, tx/s", "ratio",
          "BEGIN CONCURRENT", "experiment"),
         rows,
+        _smallest(evidence, list(shown)),
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from analysis.report.pages import MARK, PAGES
 from analysis.report.report import MOST_DOUBTS, MOST_LINES, write_report
 from analysis.report.test_isolation import BROKEN, KNOWN, row
 from analysis.report.test_replica import made as made_served
-from analysis.synthetic import drawn_run, made_experiment, made_report_folder
+from analysis.synthetic import Planted, drawn_run, made_experiment, made_report_folder
 from workloads.errors import RunError
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)]+)\)")
@@ -201,3 +201,20 @@ def test_doubts_of_one_experiment_come_after_those_of_the_whole_report(full: Pat
     lines = [line for line in read(full / "REPORT.md").splitlines() if line.startswith("> - ")]
     of_one = [line.startswith("> - `") for line in lines[:-1]]
     assert of_one == sorted(of_one)
+
+
+def test_the_tables_of_numbers_keep_the_one_rule_and_name_their_smallest_effect(
+    tmp_path: Path,
+) -> None:
+    made = Planted(tmp_path / "runs")
+    made.headline(mode=1.6)
+    made.hot(mode=0.6, blocks=4)
+    write_report(tmp_path / "runs", tmp_path / "R.md", tmp_path / "p")
+    text = read(tmp_path / "p" / "numbers.md")
+    head, hot = text.split("### headline")[1].split("### hot")
+    assert "Bold is claimed; the smallest effect that could have been claimed is" in head
+    assert re.search(r"\| \*\*1\.\d+ \[[^|]*\]\*\* \|", head)
+    assert "no effect of any size could have been claimed" in hot
+    assert "**0." not in hot.split("<details>")[0]
+    work = text.split("## The numbers")[0]
+    assert "| wins | `headline` |" in work and "smallest effect" in work

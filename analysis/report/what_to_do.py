@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from analysis.counting import Arm
 from analysis.report import lost_commits
-from analysis.report.acked import FIXED, ONE, AckedGroup, may_lose
+from analysis.report.acked import FIXED, ORDINARY, Acked, may_lose, seconds_of
+from analysis.report.commits import cures
 from analysis.report.evidence import Evidence, where
 from analysis.report.facts import CONTROL, MODE_ALONE, Pair
 from analysis.report.finding import (
@@ -31,7 +32,6 @@ from analysis.report.finding import (
 from analysis.report.findings import Findings
 from analysis.report.headline import mode_pair
 from analysis.report.markdown import Markdown, code, markdown, ours
-from analysis.report.told import claimed
 from analysis.statistics import Ratio
 from analysis.wording import duration, listed, number, percent, whole
 
@@ -106,7 +106,7 @@ def may_write(evidence: Evidence, told: Findings) -> Advice:
     if one.verdict == ACCEPTED:
         do = "Plain BEGIN or BEGIN IMMEDIATE: plain BEGIN was not refused here"
         return Advice(key, case, do, _why(one), one.key, ACCEPTED)
-    slower = any(verdict_on(evidence, row.pair) == MORE for row in evidence.facts.plain)
+    slower = any(evidence.facts.verdict(row.pair) == MORE for row in evidence.facts.plain)
     do = "`BEGIN IMMEDIATE`, with a busy_timeout" + (
         ", although plain BEGIN commits more" if slower else ""
     )
@@ -165,31 +165,44 @@ def old_library(evidence: Evidence, told: Findings) -> Advice:
     case = ours(case + "`SELECT sqlite_version()`)")
     if not found.groups:
         return _missing(key, case, "cwkit sweep acked", finding)
-    why = lost_commits.short(found)
     if not found.losers:
         do = f"Nothing was lost here, which is no proof: use SQLite {oldest} or later all the same"
-        return Advice(key, case, do, why, finding, NONE)
+        return Advice(key, case, do, lost_commits.short(found), finding, NONE)
     new = [group for group in found.losers if may_lose(group.first.version) is False]
-    mended = [group for group in found.controls if may_lose(group.first.version) is False]
-    helps = list(dict.fromkeys(map(_way, sorted(found.cures, key=lambda g: g.first.load != ONE))))
-    if mended and not new:
-        helps.append(f"use SQLite {oldest} or later")
+    helps = [] if new else cures(evidence)
     if new:
         names = listed(list(dict.fromkeys(group.first.short_name for group in new)))
-        do = f"Suspect the test: {names} lost commits, too"
-        do += f"; meanwhile {listed(helps, 'or')}" if helps else ", and nothing helped"
+        do = ours(f"Suspect the test, or a new bug: {names} lost commits, too")
     elif helps:
-        do = f"Not safe where several processes checkpoint: {listed(helps, 'or')}"
+        do = f"Not safe where several processes checkpoint: use {listed(helps, 'or')}"
     else:
-        do = f"Not safe, and no cure was measured here: use SQLite {oldest} or later"
-    return Advice(key, case, do, why, finding, BROKEN)
+        do = ours(
+            f"Not safe where several processes checkpoint: use SQLite {oldest} or later. No cure "
+            "was tried for long enough here; `cwkit sweep acked` does"
+        )
+    return Advice(key, case, do, _losses(found), finding, BROKEN)
 
 
-def _way(cure: AckedGroup) -> str:
-    """A way to checkpoint that kept all commits."""
-    if cure.first.load == ONE:
-        return "let one process checkpoint and nobody else"
-    return "checkpoint by FULL"
+def _losses(found: Acked) -> str:
+    """Which library lost commits, how soon, under which condition; and the ordinary load."""
+    first = found.losers[0].first
+    where = (first.condition, first.synchronous)
+    mine = [g for g in found.losers if (g.first.condition, g.first.synchronous) == where]
+    each = [f"{group.first.short_name} after {seconds_of(group.losses)}" for group in mine]
+    calm = found.of(ORDINARY)
+    ordinary = (
+        f"; under an ordinary load {whole(sum(group.lost + group.unseen for group in calm))} of "
+        f"{whole(sum(group.acknowledged for group in calm))} commits were lost"
+        if calm
+        else ""
+    )
+    return markdown(
+        "Lost: {}; with {}, synchronous {}, no crash ({}){}",
+        listed(each),
+        *where,
+        code(f"{mine[0].losses[0].experiment}/{mine[0].losses[0].run}"),
+        ordinary,
+    )
 
 
 # --- when BEGIN CONCURRENT pays -----------------------------------------------------------------
@@ -258,7 +271,7 @@ def short_or_hot(evidence: Evidence, told: Findings) -> Advice:
         return _missing(key, case, told.every["where-it-loses"].command, "where-it-loses")
     at: dict[str, list[str]] = {}
     for name, pair in rows:
-        at.setdefault(verdict_on(evidence, pair), []).append(name)
+        at.setdefault(evidence.facts.verdict(pair), []).append(name)
     says = {
         LESS: "BEGIN IMMEDIATE for {}: BEGIN CONCURRENT loses",
         MORE: "BEGIN CONCURRENT for {}: it commits more",
@@ -325,7 +338,7 @@ def postgres(evidence: Evidence, told: Findings) -> Advice:
         why = markdown("{}: {}, with nothing to compare it with ({})", arm.label, rate, where(arm))
         return Advice(key, case, "Measured, not compared", why, "numbers", UNKNOWN)
     pair = Pair(arm, base)
-    ratio, verdict = pair.ratio(), verdict_on(evidence, pair)
+    ratio, verdict = pair.ratio(), evidence.facts.verdict(pair)
     do = {
         MORE: f"It commits more than {base.label} here",
         LESS: f"It commits less than {base.label} here",
@@ -349,17 +362,6 @@ def _why(one: Finding, first: str = "", many: int = 2) -> str:
     parts = [part for part in (first, one.lead, *one.numbers[:many]) if part]
     said = Markdown("; ").join(parts)
     return markdown("{} ({})", said, one.runs) if one.runs else said
-
-
-def verdict_on(evidence: Evidence, pair: Pair, measure: str = "throughput") -> str:
-    """What may be told of a pair: MORE, LESS, NONE or UNKNOWN, by the one rule (told.py).
-
-    A pair that may not be compared is in no family, and nothing is told of it.
-    """
-    try:
-        return claimed(evidence.facts.told(pair, measure))
-    except KeyError:
-        return UNKNOWN
 
 
 def times_text(ratio: Ratio) -> str:
