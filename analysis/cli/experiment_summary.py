@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from analysis import counting, report
+from analysis import counting, models, report
 from analysis.cli.listing import list_runs, progress_of
 from analysis.wording import Table as Data
 from workloads import experiments
@@ -46,6 +46,9 @@ def show_experiment(
     print_line(f"{experiment.design.name}: {experiment.design.question}")
     print_line(f"{progress_of(experiment)}; seed {experiment.design.seed}; {experiment.folder}")
     print_line()
+    if factors := models.factors_of(measured):
+        print_line(models.factors_sentence(factors))
+        print_line()
     table = report.arms_table(measured)
     print_table(table, console)
     print_line()

@@ -1,4 +1,4 @@
-"""Why transactions were refused, and how throughput grows with writers."""
+"""Why transactions were refused, how throughput grows with writers, and which factor decides."""
 
 import lazy_loader
 
@@ -7,6 +7,7 @@ __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 __all__ = [
     "MOST_DRAWN",
     "Blame",
+    "Factors",
     "NoAnswer",
     "NotLoaded",
     "Prediction",
@@ -16,6 +17,9 @@ __all__ = [
     "conflict_parts",
     "error_of",
     "error_table",
+    "factors_of",
+    "factors_sentence",
+    "factors_table",
     "predict",
     "prediction_table",
     "predictions",

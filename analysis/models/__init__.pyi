@@ -9,6 +9,10 @@ from .conflicts import error_table as error_table
 from .conflicts import predict as predict
 from .conflicts import prediction_table as prediction_table
 from .conflicts import predictions as predictions
+from .factors import Factors as Factors
+from .factors import factors_of as factors_of
+from .factors import factors_sentence as factors_sentence
+from .factors import factors_table as factors_table
 from .scaling import Scaling as Scaling
 from .scaling import scaling_table as scaling_table
 from .scaling import scalings as scalings

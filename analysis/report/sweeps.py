@@ -14,6 +14,7 @@ from typing import Any
 from analysis.charts import small_multiples
 from analysis.compare import aa_band, deviation
 from analysis.counting import Arm, Measured, cells_table, slumps, write_csv
+from analysis.models import factors_of, factors_sentence, factors_table
 from analysis.report import lost_commits
 from analysis.report.acked import acked_of, is_acked, rows_table
 from analysis.report.charts import Chart, address_of, drawn
@@ -73,7 +74,11 @@ def section(
     again = published.again if published else _run_again(measured)
     return head | {
         "control": control_sentence(measured),
-        "sentences": sentences(measured, found),
+        "factors": factors_table(decided) if (decided := factors_of(measured)) else None,
+        "sentences": [
+            *([markdown("{}", factors_sentence(decided))] if decided else []),
+            *sentences(measured, found),
+        ],
         "charts": _charts(measured, out, folder),
         "table": table(measured, found),
         "bold": "Bold: a difference that is claimed.",
