@@ -15,9 +15,13 @@ from analysis import wording
 from analysis.counting.foreign import FOREIGN_LIMIT, contamination
 from analysis.counting.measured import Measured
 from analysis.counting.slumps import standstill_clause
-from analysis.counting.tally import count
+from analysis.counting.tally import Count, count
 from workloads.errors import RunError
 from workloads.experiments import Cell, spared
+
+STILL_S = 0.2
+"""So long nobody has to have committed, s. An engine's busy handler may sleep for half of that
+(SQLite's at most 0.1 s): such a pause is its own, and stays."""
 
 RACING = "acked"
 """The scenario that is made to break, and not to be fast: no rate of it is used."""
@@ -41,10 +45,15 @@ class SpareRule:
             return ""
         if run.manifest.plan.scenario == RACING or cell.took_s > self.left_s:
             return ""
-        why = contamination(run.manifest, self.foreign_limit) or standstill_clause(count(run))
+        why = contamination(run.manifest, self.foreign_limit) or _stood_still(count(run))
         if why:
             self.left_s -= cell.took_s
         return why
+
+
+def _stood_still(counted: Count) -> str:
+    found = counted.standstill
+    return standstill_clause(counted) if found is not None and found.lasted_s > STILL_S else ""
 
 
 def spare_clause(measured: Measured) -> str:

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from analysis.counting.measured import gather
 from analysis.counting.spare import SpareRule, spare_clause
+from analysis.counting.tally import count
 from analysis.report.evidence import read_evidence
 from analysis.report.findings import doubts
 from analysis.synthetic import drawn_run, edit, made_experiment, rated, write_folder
@@ -37,6 +40,14 @@ def test_other_programs_and_a_standstill_are_what_comes_between(tmp_path):
 def test_a_run_that_was_merely_slow_stays(tmp_path):
     for n, per_s in enumerate((1, 10, 100, 10_000)):
         assert SpareRule()(cell(tmp_path / str(n), drawn_run(n, per_s=per_s))) == ""
+
+
+@pytest.mark.parametrize(("pause_s", "again"), [(0.1, False), (0.3, True)])
+def test_a_pause_that_a_busy_handlers_sleep_explains_is_the_engines_own(tmp_path, pause_s, again):
+    """In a window of 0.4 s both are a standstill."""
+    made = rated(lambda t: 0.0 if 0.05 < t < 0.06 + pause_s else 20_000.0, 0.4)
+    assert count(made, made.window_ns).standstill is not None
+    assert bool(SpareRule()(cell(tmp_path, made))) is again
 
 
 def test_what_is_made_to_break_is_left_alone(tmp_path):
