@@ -68,6 +68,13 @@ def test_both_modes_are_offered_the_same_load_a_quarter_half_and_three_quarters(
     assert all(each == [1000.0, 2000.0, 3000.0] for each in rates.values())
 
 
+@pytest.mark.parametrize("most", [500.0, 4_000.0, 50_000.0])
+def test_a_window_of_the_open_loop_has_enough_that_are_due_or_is_two_seconds_long(most):
+    for plan in offered(False, 1, most).arms.values():
+        assert plan["duration_s"] == 2.0 or plan["duration_s"] * plan["rate"] >= 1100
+        assert 0.6 <= plan["duration_s"] <= 2.0
+
+
 def a_headline(folder, per_s, make=lambda arm, block: ""):
     """A report's folder whose headline committed `per_s` a second in every arm."""
     folder.mkdir()
