@@ -179,7 +179,7 @@ def _at_rate(per_s: float, quick: bool) -> dict[str, float]:
 
 
 DUE = 1200
-"""Transactions due in a window of the open loop: a p99 needs a thousand, and they come by chance."""
+"""Transactions due in a window of the open loop: a p99 needs a thousand, and chance draws them."""
 
 
 def _fairness() -> Design:
@@ -239,7 +239,7 @@ def _four(quick: bool, keys: str) -> dict[str, Any]:
     Turso's writers are threads of one process, where work that spins would never overlap, and
     transactions that never overlap are never refused.
     """
-    return _update(quick, 1000, think="sleep", keys=keys, operations=4)
+    return _update(quick, 1000, 0.4, think="sleep", keys=keys, operations=4)
 
 
 def _asleep() -> dict[str, Any]:
