@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from analysis.counting import FOREIGN_LIMIT
+from analysis.report.acked import ORDINARY
 from analysis.report.evidence import Evidence
-from analysis.report.markdown import code, markdown
+from analysis.report.markdown import Markdown, code, markdown
 from analysis.statistics import FEWEST_BLOCKS, SHORT, UNSTEADY
-from analysis.wording import DASH, Table, duration, number, percent, times, whole
+from analysis.wording import DASH, Table, duration, listed, number, percent, times, whole
 from workloads.records import Retry
 
 MOST_LINES_OF_A_COMMAND = 5
@@ -84,6 +85,75 @@ def covers(evidence: Evidence) -> str:
     )
 
 
+def limits(evidence: Evidence) -> list[Markdown]:
+    """What these runs cannot tell. Each line follows what was tried and what was not."""
+    arms = [
+        arm
+        for measured in (*evidence.experiments.values(), *evidence.sweeps.values())
+        for arm in measured.arms.values()
+        if arm.usable and arm.engine != "null" and arm.plan["scenario"] != "acked"
+    ]
+    found = [c.manifest.machine.cores for _, c in evidence.cells() if c.manifest]
+    cores = {count for count in found if count}
+    levels = sorted({str(arm.plan["synchronous"]).upper() for arm in arms})
+    longest = max((float(arm.plan["duration_s"]) for arm in arms), default=0.0)
+    on = f"{listed([str(count) for count in sorted(cores)])} cores" if cores else "this machine"
+    strict = (
+        "so that COMMIT was seen to weigh what it weighs on this disk"
+        if {"FULL", "EXTRA"} & set(levels)
+        else "and with FULL or on a slower disk COMMIT weighs more"
+    )
+    return [
+        markdown(
+            "Other machines. These runs had {}; with more of them the room for overlapping work is "
+            "larger. Throughput was measured with synchronous {}, {}.",
+            on,
+            listed(levels) or "at no level",
+            strict,
+        ),
+        markdown(
+            "Your application. Its transactions touch other pages, wait for other things, and may "
+            "not be safe to run twice, which every refused commit demands of them."
+        ),
+        _lost(evidence),
+        markdown(
+            "Starvation over more than {} s, which is the longest window here: who waits longer "
+            "than that is cut; `cwkit run --duration 60` looks longer.",
+            number(longest),
+        ),
+        markdown(
+            "Long runs. Seconds show no slow growth of the log, no fragmentation, no thermal limit."
+        ),
+        markdown(
+            "A real network. At most one client over loopback was measured: a network adds its "
+            "round trip to each hop, and encryption and other clients add more."
+        ),
+        markdown(
+            "Anything faster than the generator, which is Python: where a throughput comes near "
+            "`null`, it is the generator's and the machine's."
+        ),
+        markdown(
+            "That no anomaly exists: checks that held are no proof. `properties/` looks for "
+            "anomalies."
+        ),
+    ]
+
+
+def _lost(evidence: Evidence) -> Markdown:
+    """How much the runs say of lost commits under an ordinary load."""
+    calm = evidence.facts.acked.of(ORDINARY)
+    if not calm:
+        return markdown(
+            "How often an application whose connections checkpoint by themselves loses commits: no "
+            "run had such a load. `cwkit sweep acked` has it."
+        )
+    return markdown(
+        "How often an ordinary application loses commits: {} acknowledged ones of a load whose "
+        "writers checkpoint by themselves are no proof for millions.",
+        whole(sum(group.acknowledged for group in calm)),
+    )
+
+
 def simulations(figures: Path) -> tuple[Table | None, str]:
     """The table of the simulations beside the figures, and what it says, as text.
 
@@ -138,6 +208,7 @@ def numbers(evidence: Evidence) -> dict[str, str]:
         "unsteady": str(sum(s.state == UNSTEADY for s in steady)),
         "short": str(sum(s.state == SHORT for s in steady)),
         "runs": times(len(cells), "run"),
+        "cold": str(sum(c.manifest.plan.cache == "cold" for c in cells if c.manifest)),
         "seconds": " to ".join(
             dict.fromkeys(f"{edge(seconds, default=0.0):.3g}" for edge in (min, max))
         ),

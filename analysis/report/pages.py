@@ -125,6 +125,7 @@ def _method(evidence: Evidence, page: Path, figures: Path) -> Data:
             markdown("{}: {} ({})", code(one.experiment), one.question, one.why)
             for one in evidence.facts.cannot_decide
         ],
+        "limits": method.limits(evidence),
         "simulated": said,
         "csv": method.SIMULATIONS,
         "doubts": report_findings.doubts(evidence),

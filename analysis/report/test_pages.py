@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from analysis.report.evidence import read_evidence
-from analysis.report.method import SIMULATIONS, effort, effort_sentence, simulations
+from analysis.report.method import SIMULATIONS, effort, effort_sentence, limits, simulations
 from analysis.report.pages import MARK, PAGES
 from analysis.report.report import MOST_DOUBTS, MOST_LINES, write_report
 from analysis.report.test_isolation import BROKEN, KNOWN, row
@@ -218,3 +218,16 @@ def test_the_tables_of_numbers_keep_the_one_rule_and_name_their_smallest_effect(
     assert "**0." not in hot.split("<details>")[0]
     work = text.split("## The numbers")[0]
     assert "| wins | `headline` |" in work and "smallest effect" in work
+
+
+def test_the_limits_follow_what_was_tried(tmp_path: Path) -> None:
+    made = Planted(tmp_path / "few")
+    made.headline()
+    few = " ".join(limits(read_evidence(made.folder)))
+    assert "synchronous NORMAL" in few and "no run had such a load" in few
+    assert "more than 0.500 s" in few or "more than 0.5 s" in few
+    made.fairness(seconds=20.0)
+    made.acked()
+    more = " ".join(limits(read_evidence(made.folder)))
+    assert "more than 20 s" in more
+    assert "no run had such a load" not in more and "are no proof for millions" in more
