@@ -376,7 +376,7 @@ def test_the_same_load_is_compared_level_by_level(planted):
     served = {0.25: (2000, 2000), 0.5: (600, 2000), 0.75: (2000, 500)}
     one = same_load(planted(suite={}, offered={"served": served}))
     assert one.sentence.endswith(
-        "p90 is shorter at half, longer at three quarters, not claimed to differ at a quarter"
+        "p99 is shorter at half, longer at three quarters, not claimed to differ at a quarter"
     )
     assert re.search(r"three quarters [∞\d.]+ .*\(CONCURRENT served \d+ %\)", one.text)
     assert [part.verdict for part in one.parts] == [NONE, LESS, MORE]

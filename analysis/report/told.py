@@ -26,7 +26,7 @@ BAND_OF = "headline"
 
 WITH_MORE = {
     "headline": ("cpu", "p50", "p99", "abort-rate"),
-    "offered": ("p50", "p90", "p99", "abort-rate"),
+    "offered": ("p50", "p99", "abort-rate"),
     "fairness": ("fairness",),
     "read-mostly": ("cpu",),
     "skew": ("abort-rate", "first-tries"),

@@ -187,7 +187,7 @@ class Planted:
         def make(arm: str, block: int) -> Run:
             plan = arms[arm]
             run = open_loop(
-                plan["rate"], can[arm], writers=4, seconds=2.0, seed=block, plan={**plan}
+                plan["rate"], can[arm], writers=4, seconds=5.0, seed=block, plan={**plan}
             )
             run.manifest.scenario = ScenarioEntry(name=plan["scenario"], params=plan["params"])
             return run
