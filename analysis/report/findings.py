@@ -176,7 +176,8 @@ def _safe(told: Mapping[str, Finding], helps: Sequence[str]) -> str:
     lost = told["lost-commits"]
     if lost.verdict != BROKEN:
         return f"{lost.sentence}." if lost.measured else ""
-    cure = f": use {listed(helps, 'or')}" if helps else ""
+    tried = [f"; c{said[1:]}" for said in lost.numbers if said.startswith("Cure")]
+    cure = f": use {listed(helps, 'or')}" if helps else "".join(tried)
     return f"{lost.sentence} ({lost.holds}){cure}."
 
 

@@ -169,6 +169,13 @@ def test_the_answer_in_short_is_three_sentences_that_follow_the_data(report):
     assert safe in third
 
 
+def test_a_cure_that_was_tried_too_shortly_is_told_so_in_the_answer(planted):
+    few = ("libsql single", "libsql locked")
+    text = in_short(planted(suite={}, headline={}, acked={"control_s": 5, "without": few}))
+    assert "; cure: SQLite 3.51.3 or later (none in 5 s" in text
+    assert "too short" in text
+
+
 def test_what_was_not_measured_leaves_the_ten_and_is_said(tmp_path):
     evidence = read_evidence(planted_report(tmp_path, offered=None, fairness=None, plain=None))
     keys = {one.key for one in findings(evidence)}
