@@ -15,7 +15,7 @@ import numpy as np
 from analysis.counting import Arm
 from analysis.report.evidence import Evidence, where
 from analysis.report.facts import CONTROL, MODE_ALONE, STUDIED, Pair
-from analysis.report.finding import LESS, MORE, UNKNOWN, verdict_of
+from analysis.report.finding import LESS, MORE, NONE, UNKNOWN, verdict_of
 from analysis.report.headline import mode_pair
 from analysis.report.markdown import code, markdown
 from analysis.report.replica import Served
@@ -190,6 +190,8 @@ def network_hops(evidence: Evidence) -> Claim:
     verdict = {MORE: HOLDS, UNKNOWN: NOT_MEASURED}.get(verdict_of(read), NOT)
     if verdict == NOT_MEASURED:
         number_ = f"Too few blocks: {number_}"
+    elif verdict == NOT and read.high > FREE:
+        verdict, number_ = NOT_MEASURED, f"Not decided, the interval is too wide: {number_}"
     return Claim(claim, verdict, _doubted(served, number_), confirms, code("served"))
 
 
@@ -229,11 +231,15 @@ def ends_the_bottleneck(evidence: Evidence) -> Claim:
     verdict = {MORE: IN_PART, UNKNOWN: NOT_MEASURED}.get(said, NOT)
     if verdict == IN_PART and not lost and CEILING <= reach <= 1:
         verdict = HOLDS
-    if verdict == NOT_MEASURED:
+    if said == UNKNOWN:
         parts.insert(0, "Too few blocks")
     elif said == LESS:
         parts.insert(0, "It makes it worse")
-    elif verdict == NOT:
+    elif said == NONE and ratio.high > FREE:
+        # Nothing is claimed, and a gain worth having is not excluded either.
+        verdict = NOT_MEASURED
+        parts.insert(0, "Not decided, the interval is too wide")
+    elif said == NONE:
         parts.insert(0, "No difference is claimed")
     return Claim(claim, verdict, "; ".join(parts), confirms, where(*pair))
 

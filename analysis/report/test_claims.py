@@ -90,6 +90,11 @@ CASES: dict[str, tuple[str, list[Plant], str]] = {
     ),
     "the mode loses": ("bottleneck", [lambda m: m.headline(mode=0.7)], NOT),
     "no difference": ("bottleneck", [lambda m: m.headline(mode=1.0)], NOT),
+    "a wide interval": (
+        "bottleneck",
+        [lambda m: setattr(m, "noise", 0.5), lambda m: m.headline(mode=1.1)],
+        NOT_MEASURED,
+    ),
     "no runs of both modes": ("bottleneck", [], NOT_MEASURED),
 }
 

@@ -196,7 +196,7 @@ CASES: dict[str, tuple[str, list[Plant], int, str, str]] = {
         [HEAD, lambda m: m.hot(blocks=4)],
         10,
         UNKNOWN,
-        "blocks are too few",
+        "Too few blocks decide about one hot page: until then BEGIN IMMEDIATE",
     ),
     "short: not measured": ("short-or-hot", [], 10, MISSING, "Not measured"),
     "machines: measured": (

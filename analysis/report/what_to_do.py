@@ -276,7 +276,7 @@ def short_or_hot(evidence: Evidence, told: Findings) -> Advice:
         LESS: "BEGIN IMMEDIATE for {}: BEGIN CONCURRENT loses",
         MORE: "BEGIN CONCURRENT for {}: it commits more",
         NONE: "BEGIN IMMEDIATE for {}, where no difference is claimed",
-        UNKNOWN: "BEGIN IMMEDIATE for {}, where blocks are too few to claim a difference",
+        UNKNOWN: f"Too few blocks decide about {{}}: until then {NOBODY}",
     }
     do = "; ".join(says[verdict].format(listed(at[verdict])) for verdict in says if verdict in at)
     why = Markdown("; ").join(
