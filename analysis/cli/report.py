@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from analysis import report
 from analysis.cli import terminal
+from analysis.cli.experiment_summary import print_table
 from analysis.cli.options import RUNS, RunsOption, command_line
 from analysis.cli.progress import CellCounter
 from workloads import experiments
@@ -48,6 +50,14 @@ def report_command(
             "analysis/published/sweeps)"
         ),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OTHER",
+            help="hold it against another report (its runs' folder, or its facts.json): 1 where a "
+            "claim is turned round or an interval of a finding's claim is apart",
+        ),
+    ] = None,
     runs: RunsOption = RUNS,
 ) -> None:
     from analysis.report import (
@@ -58,6 +68,7 @@ def report_command(
         measure_suite,
         planned,
         read_suite,
+        refuse_other,
         refuse_place,
         write_report,
     )
@@ -79,6 +90,8 @@ def report_command(
     for sweep in sweeps or []:
         if not experiments.read_experiment(sweep).design.points:
             raise RunError(f"{sweep}: is no sweep's folder. `cwkit sweep NAME` makes one.")
+    if against is not None:
+        refuse_other(against, into)
     if published is not None and not published.is_dir():
         raise PlanError(f"--published {published}: there is no such folder.")
     if not 0 <= seed < 2**63:
@@ -110,7 +123,7 @@ def report_command(
     out = out or (folder / "REPORT.md" if beside else Path("REPORT.md"))
     figures = figures or (folder / "published" if beside else Path("analysis/published"))
     try:
-        write_report(folder, out, figures, sweeps or (), published or PUBLISHED)
+        facts = write_report(folder, out, figures, sweeps or (), published or PUBLISHED)
     except OSError as error:
         raise FolderUnwritable(
             f"{error.filename or out}: cannot be written ({error.strerror}). The runs are kept: "
@@ -118,3 +131,14 @@ def report_command(
             "elsewhere."
         ) from error
     results.print(f"{out} tells it; the runs are in {folder}", markup=False, highlight=False)
+    if against is not None:
+        try:
+            held = report.against(folder, facts, against)
+        except OSError as error:
+            raise experiments.unwritable(folder, error) from error
+        for line in held.lines:
+            results.print(line, markup=False, highlight=False)
+        print_table(held.table, results)
+        results.print(f"{held.page} tells it, too", markup=False, highlight=False)
+        if not held.agree:
+            raise typer.Exit(1)

@@ -1,3 +1,5 @@
+from .agreement import against as against
+from .agreement import refuse_other as refuse_other
 from .measurements import designs as designs
 from .measurements import measure_suite as measure_suite
 from .measurements import planned as planned

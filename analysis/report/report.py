@@ -9,19 +9,19 @@ figures have the rest.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from analysis.report import findings, method
+from analysis.report import findings, method, rendering
+from analysis.report.agreement import Facts, facts_of_report, write_facts
 from analysis.report.charts import address_of, charts
 from analysis.report.claims import claims
 from analysis.report.evidence import Evidence, read_evidence
-from analysis.report.markdown import FILTERS, Markdown, address, markdown
+from analysis.report.markdown import Markdown, address, markdown
 from analysis.report.pages import MARK, PAGES
 from analysis.report.what_to_do import what_to_do
 from workloads.errors import RunError
@@ -40,18 +40,19 @@ def write_report(
     figures: Path,
     sweeps: Sequence[Path] = (),
     published: Path | None = None,
-) -> None:
+) -> Facts:
     """Write `out` (REPORT.md), and its charts, tables and pages into `figures`, from `folder`.
 
     sweeps : folders of sweeps to report beside those that the folder names itself.
     published : folder of sweeps that were published earlier, which are told again.
+    Returns its findings and claims as data, which are kept with the runs (facts.json), too.
     Raises RunError where `folder` holds no experiment, or where `out` has the place of a page;
     OSError where nothing can be written.
     """
     folder, out, figures = Path(folder), Path(out), Path(figures)
     refuse_place(out, figures)
     evidence = read_evidence(folder, sweeps, published)
-    environment = _environment()
+    environment = rendering.environment()
     figures.mkdir(parents=True, exist_ok=True)
     shown = []
     for page in PAGES:
@@ -69,6 +70,10 @@ def write_report(
     if not out.parent.is_dir():  # not for /dev/stdout, whose folder is there
         out.parent.mkdir(parents=True, exist_ok=True)
     replace(out, _without(text.lstrip(), folder), named=True)
+    facts = facts_of_report(evidence)
+    with contextlib.suppress(OSError):  # runs that nobody may write beside can be counted again
+        write_facts(folder, facts)
+    return facts
 
 
 def refuse_place(out: Path, figures: Path) -> None:
@@ -149,17 +154,3 @@ def _told_by(key: str, told: findings.Findings, links: Mapping[str, str]) -> str
         return f"finding {place}"
     page = key if key in links else "numbers"
     return markdown("[{}]({})", f"{page}.md", address(links[page]))
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=True,  # with `finalize`: a string that is not Markdown is escaped
-        finalize=Markdown.escape,
-    )
-    environment.filters |= FILTERS
-    return environment
