@@ -14,8 +14,9 @@ from rich.console import Console
 
 from analysis.cli.entry import main
 from analysis.cli.sweep_progress import SweepLive
-from analysis.counting import cells_table, count, gather
+from analysis.counting import SpareRule, cells_table, count, gather
 from analysis.report import arms_table, control_sentence, doubt_lines, failure_lines
+from analysis.report.published import cells_again
 from analysis.report.sweep_summary import MOST_ROWS, rival
 from analysis.synthetic import drawn_run, made_experiment, made_report_folder
 from workloads.errors import PlanError
@@ -305,6 +306,37 @@ def test_a_contaminated_cell_is_run_again_when_asked_and_no_other(cwkit, tmp_pat
     assert (folder / "b00-writers-2.cell.json").read_text() == sound
     kept = sorted(path.name for path in (folder / "earlier").iterdir())
     assert kept == ["b00-writers-1.1", "b00-writers-1.1.cell.json"]
+
+
+def test_a_cell_that_others_disturbed_is_run_again_at_once_where_that_is_asked_for(
+    cwkit, tmp_path, monkeypatch
+):
+    """The first run of one cell had company, whatever the machine was doing."""
+    file, judged = sweep_file(tmp_path), []
+
+    def odd(self, cell):
+        judged.append(cell.arm)
+        first = cell.arm == "writers 1" and judged.count("writers 1") == 1
+        return "other programs used 40 %" if first else ""
+
+    monkeypatch.setattr(SpareRule, "__call__", odd)
+    status, out = cwkit("sweep", file, "--spare", "1")
+    assert status == 0, out
+    assert out.count("b00, writers 1: run again at once: other programs used 40 %") == 1
+    (folder,) = (tmp_path / "runs").iterdir()
+    kept = {path.name for path in (folder / "earlier").iterdir()}
+    assert kept == {"b00-writers-1.1", "b00-writers-1.1.cell.json"}
+    assert cells_again(folder) == 0  # none of them later than the rest of its block
+    (line,) = (line for line in out.splitlines() if "made again" in line)
+    assert "1 run was made again at once (writers 1 1; the first b00, writers 1: other" in line
+
+
+def test_spares_are_refused_in_greater_numbers_and_on_a_cluster(cwkit, tmp_path):
+    file = sweep_file(tmp_path)
+    assert cwkit("sweep", file, "--spare", "3")[0] == 2
+    status, out = cwkit("sweep", file, "--spare", "1", "--dask", "tcp://127.0.0.1:1")
+    assert status == 2 and "--spare: the cells of a cluster are not run again at once" in out
+    assert not (tmp_path / "runs").exists()
 
 
 def test_an_interrupted_sweep_says_how_to_go_on_and_goes_on(cwkit, tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from analysis.counting import CountedCell, Measured, cell_text, columns_of, count_of
+from analysis.counting import CountedCell, Measured, cell_text, columns_of, count_of, spare_clause
 from analysis.report.markdown import Markdown, code, markdown
 from analysis.wording import listed, number, times
 from workloads.errors import RunError
@@ -31,7 +31,9 @@ from workloads.experiments import (
     EARLIER,
     STATE_OF_A_CELL,
     Experiment,
+    cell_name,
     checked_design,
+    spared,
 )
 from workloads.files import (
     FORMAT_VERSION,
@@ -93,7 +95,9 @@ class _Condition(msgspec.Struct, frozen=True):
 
 
 class _Note(msgspec.Struct, frozen=True):
-    """NAME.json. manifests : sha256 over the runs' manifests. cells : of NAME.csv."""
+    """NAME.json. manifests : sha256 over the runs' manifests. cells : of NAME.csv. spares : which
+    runs were made again at once, and why, "" for none.
+    """
 
     cwkit: int
     version: str
@@ -107,6 +111,7 @@ class _Note(msgspec.Struct, frozen=True):
     conditions: list[_Condition]
     runs: list[_RunNote]
     dropped: list[_Dropped]
+    spares: str = ""
 
 
 @dataclass(frozen=True)
@@ -231,6 +236,7 @@ def _note(
         "manifests": _digest(sound.values()),
         "cells": hashlib.sha256(table.encode()).hexdigest(),
         "again": cells_again(measured.experiment.folder),
+        "spares": spare_clause(measured),
         "design": {key: design[key] for key in design if key != "order"},
         **pools,
         "runs": runs,
@@ -279,8 +285,13 @@ def _digest(cells: Iterator[CountedCell] | Any) -> str:
 
 
 def cells_again(folder: Path) -> int:
-    """Cells that were run again, later than the rest of their blocks."""
-    return len({path.name.split(".")[0] for path in (folder / EARLIER).glob(f"*{STATE_OF_A_CELL}")})
+    """Cells that were run again, later than the rest of their blocks; not those made again at once
+    (workloads.experiments.spare).
+    """
+    paths = (folder / EARLIER).glob(f"*{STATE_OF_A_CELL}")
+    # Behind the cell's name stands the number of the earlier run.
+    every = Counter(path.name.removesuffix(STATE_OF_A_CELL).rpartition(".")[0] for path in paths)
+    return len(every - Counter(cell_name(cell.block, cell.arm) for cell in spared(folder)))
 
 
 def _without_folder(note: Mapping[str, Any], folder: Path) -> str:
@@ -392,16 +403,18 @@ def _published(note: _Note, measured: Measured, path: Path, table: Path) -> Publ
 
 
 def _dropped(note: _Note) -> list[str]:
-    """Cells that were run and not published, a line for each reason with its first cell."""
+    """Cells that were run and not published, with the first of them, and those made again."""
     gone = [one for one in note.dropped if one.state == DONE]
+    spares = [note.spares] if note.spares else []
     if not gone:
-        return []
+        return spares
     many = len(gone)
     return [
+        *spares,
         (
             f"{times(many, 'cell')} {'is' if many == 1 else 'are'} not among what was published, "
             f"the first b{gone[0].block:02d}, {gone[0].arm}: {gone[0].why}."
-        )
+        ),
     ]
 
 

@@ -19,6 +19,7 @@ from analysis.counting import (
     mebibytes,
     slump_clause,
     slumps,
+    spare_clause,
     throughput,
 )
 from analysis.statistics import FEWEST_BLOCKS, Estimate
@@ -223,6 +224,8 @@ def doubt_lines(measured: Measured) -> list[str]:
             "all that were due."
         )
     if found := slump_clause(measured):
+        lines.append(found)
+    if found := spare_clause(measured):
         lines.append(found)
     if outgrown := _outgrown(measured):
         cell, log = outgrown[0]
