@@ -63,6 +63,7 @@ def section(
             write_csv(rows_table(found_lost), path)
         return head | {
             "control": "",
+            "factors": None,
             "sentences": lost_commits.told(found_lost),
             "charts": [],
             "table": lost_commits.table(found_lost),
