@@ -1,10 +1,13 @@
 """Findings follow the data in every direction, in few words, the grave ones first."""
 
 import re
+import shlex
 from typing import Any
 
 import pytest
+import typer
 
+from analysis.cli import app
 from analysis.report.commits import acknowledged, cures
 from analysis.report.evidence import read_evidence
 from analysis.report.finding import (
@@ -36,6 +39,7 @@ from analysis.report.test_isolation import BROKEN as BROKEN_ROW
 from analysis.report.test_isolation import KNOWN, row
 from analysis.report.waits import fairness, plain, same_load
 from analysis.synthetic import Planted, planted_report
+from workloads.experiments import sweep_names
 
 KEYS = {
     *("lost-commits", "isolation", "mission", "acceptance", "mode", "cost", "where-it-loses"),
@@ -119,6 +123,20 @@ def test_every_question_has_an_answer_with_a_key_of_its_own(report):
         assert (one.key, one.verdict in SIGNS) == (key, True)
         assert one.command.startswith(("cwkit ", "pytest "))
         assert one.data()["verdict"] == one.verdict
+
+
+def test_every_command_of_a_finding_is_one(report):
+    _, evidence = report
+    commands: Any = typer.main.get_command(app)
+    for one in tell(evidence).every.values():
+        program, *argv = shlex.split(f"{one.command} {one.beside}")
+        if program == "pytest":
+            assert argv[0] == "properties"
+            continue
+        name, *rest = argv
+        context = commands.commands[name].make_context(name, rest, resilient_parsing=False)
+        if name == "sweep":
+            assert context.params["asked"] in sweep_names()
 
 
 def test_a_finding_names_its_runs_and_where_it_ends(report):
