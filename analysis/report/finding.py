@@ -45,10 +45,14 @@ SIGNS: Mapping[str, int | None] = {
 
 
 class Answer(NamedTuple):
-    """What the runs answer of a pair. verdict : MORE, LESS, NONE or UNKNOWN, by the one rule."""
+    """What the runs answer of a pair. verdict : MORE, LESS, NONE or UNKNOWN, by the one rule.
+
+    why : why a ratio whose interval excludes 1 is not claimed all the same, "" for others.
+    """
 
     ratio: Ratio
     verdict: str
+    why: str = ""
 
     @property
     def leans(self) -> str:
@@ -71,7 +75,7 @@ class Answer(NamedTuple):
     def lead(self) -> str:
         """The same where a sentence is about it, with the blocks where they are too few."""
         if self.verdict != UNKNOWN or not self.ratio.blocks:
-            return f"{self.text} times"
+            return f"{self.text} times" + (f", {self.why}" if self.why else "")
         return f"{self.text}, {in_blocks(self.ratio)}"
 
 
@@ -89,7 +93,9 @@ def judge(evidence: Evidence, pair: Pair, measure: str = "throughput") -> Answer
         found = evidence.facts.told(pair, measure)
     except KeyError:
         return Answer(ratio_over_blocks({}, {}, candidate="", baseline=""), UNKNOWN)
-    return Answer(found.ratio, claimed(found))
+    excludes = found.ratio.known and not found.ratio.holds(1.0)
+    verdict = claimed(found)
+    return Answer(found.ratio, verdict, found.verdict if excludes and verdict == NONE else "")
 
 
 def in_blocks(ratio: Ratio) -> str:

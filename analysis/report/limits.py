@@ -57,11 +57,13 @@ def losing_work(evidence: Evidence) -> Finding:
     elif likely:
         said = f"BEGIN CONCURRENT lost with {seen}, too few to claim"
     if not said:
+        open_ones = [name for name, _, answer in rows if answer.verdict == UNKNOWN]
         said = "No loss of BEGIN CONCURRENT was found"
-        if all(answer.verdict == UNKNOWN for *_, answer in rows):
+        said += f"; too few blocks to say with {listed(open_ones)}" if open_ones else ""
+        if len(open_ones) == len(rows):
             said = "Where BEGIN CONCURRENT loses is not decided by so few blocks"
     none = [name for name, _, answer in rows if answer.verdict == NONE]
-    undecided = likely or all(answer.verdict == UNKNOWN for *_, answer in rows)
+    undecided = any(answer.verdict == UNKNOWN for *_, answer in rows)
     verdict = LESS if lost else UNKNOWN if undecided else NONE
     told = [(n, a) for n, _, a in rows if n in lost or n in likely or n in none]
     told = told or [(name, answer) for name, _, answer in rows]
@@ -79,7 +81,7 @@ def losing_work(evidence: Evidence) -> Finding:
         command=command,
         runs=listed_names(pair.measured.name for _, pair, _ in rows),
         parts=[Part.of(name, answer) for name, _, answer in rows],
-        sought=not lost and not likely and verdict == NONE,
+        sought=said.startswith("No loss"),
     )
 
 

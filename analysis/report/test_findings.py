@@ -326,6 +326,13 @@ def test_bold_is_the_mode_alone_with_the_library_beside_it(planted, mode, verdic
     assert str(one.text).index(one.parts[0].estimate.text()) < str(one.text).index("library alone")
 
 
+def test_a_ratio_that_is_not_claimed_says_why_though_its_interval_excludes_1(planted):
+    one = gain(planted(headline={"mode": 1.04, "aa": 1.1}))
+    (mode, *_) = one.parts
+    assert (one.verdict, mode.estimate.holds(1.0)) == (NONE, False)
+    assert re.search(r"times, (within the A/A band|A/A control differs|not significant)", one.lead)
+
+
 def test_library_and_mode_together_are_never_told_as_the_mode(planted):
     one = gain(planted(headline={"without": ("branch immediate", "branch immediate again")}))
     assert one.sentence.endswith("libSQL's BEGIN IMMEDIATE, library and mode together")
@@ -426,6 +433,14 @@ def test_only_losses_of_too_few_blocks_are_told_as_that(planted):
     assert one.verdict == UNKNOWN
     said = "no work inside in 4 of 4 blocks and one hot page in 4 of 4 blocks, too few to claim"
     assert one.sentence == f"BEGIN CONCURRENT lost with {said}"
+
+
+def test_no_loss_is_not_said_of_what_too_few_blocks_decide(planted):
+    one = losing_work(planted(headline={}, no_work={"mode": 1.0, "blocks": 4}))
+    assert one.sentence == (
+        "No loss of BEGIN CONCURRENT was found; too few blocks to say with no work inside"
+    )
+    assert (one.verdict, one.sought) == (UNKNOWN, True)
 
 
 def test_no_loss_is_said_where_none_was_seen(planted):

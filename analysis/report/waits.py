@@ -189,9 +189,11 @@ def same_load(evidence: Evidence) -> Finding:
     """The same offered load on each mode: latency from the intended start, and who is served."""
     key, question = "same-load", "Latency where both modes are offered the same load"
     command = f"{TRY} 200 --rate 1000"
-    levels = list(_levels(evidence))
+    every = list(_levels(evidence))
+    levels = [level for level in every if level.answer.ratio.blocks]
     if not levels:
-        return missing(key, question, command)
+        why = f"too few transactions were due for a {PERCENTILE}" if every else ""
+        return missing(key, question, command, why)
     verdicts = [level.answer.verdict for level in levels]
     words = {
         LESS: "shorter at",
