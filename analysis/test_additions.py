@@ -184,13 +184,13 @@ def add_anomaly(house: House) -> None:
     house.test("properties/checker/test_anomalies.py", "taboo or every_history or weaker")
 
 
-CHART = '''def tallest(lines: Sequence[Line], path: Path) -> None:
+CHART = '''def tallest(lines: Sequence[Line], path: Path, heading: Heading = NO_HEADING) -> None:
     """The highest point of each line, one bar each, so that a reader sees at once which of them
     ever came furthest; nothing is said of where on its way a line was then, nor how often.
     """
     figure, axes = new_chart("line", "throughput / s")
     axes.bar(range(len(lines)), [max(line.y) for line in lines])
-    save(figure, path)
+    save(figure, path, heading)
 
 
 '''
@@ -203,12 +203,14 @@ def add_chart(house: House) -> None:
     )
     line = "from .figures import throughput_against_writers as throughput_against_writers\n"
     house.put("analysis/charts/__init__.pyi", line, "from .figures import tallest as tallest\n")
-    house.put("analysis/charts/test_figures.py", "    figures.shares: RANKS,\n",
+    house.put("analysis/charts/test_figures.py", "    figures.shares: SHARES,\n",
               "    figures.tallest: RANKS,\n")  # fmt: skip
     report = "analysis/report/charts.py"
-    house.put(report, "    throughput_against_writers,\n)", "    tallest,\n")
-    line = '        ("Tallest", "tallest", tallest, _shares(evidence), "nothing is there"),\n'
-    house.put(report, '        ("Latency", "latency"', line)
+    house.put(report, "    throughput_against_writers,\n", "    tallest,\n")
+    line = (
+        '        Plan("Tallest", "tallest", tallest, data.by_writers(evidence), "nothing there"),\n'
+    )
+    house.put(report, '        Plan("Latency in a closed', line)
     house.run(
         "-c",
         "from pathlib import Path\nfrom analysis.synthetic import made_report_folder\n"

@@ -5,9 +5,15 @@ import lazy_loader
 __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 
 __all__ = [
+    "CLAIMS",
+    "NO_HEADING",
     "Curve",
+    "Effect",
+    "Heading",
     "Line",
+    "Load",
     "Panel",
+    "Served",
     "Track",
     "abort_rate_against_skew",
     "caption",
@@ -15,10 +21,12 @@ __all__ = [
     "crossover",
     "latency",
     "latency_against_rate",
+    "latency_at_load",
     "nothing_to_draw",
     "predicted_against_observed",
     "scaling_law",
     "shares",
     "small_multiples",
     "throughput_against_writers",
+    "throughput_by_case",
 ]

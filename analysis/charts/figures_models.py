@@ -13,29 +13,20 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from analysis.charts.base import (
-    CARD,
-    FAINT,
-    INK,
-    as_label,
-    counts_below,
-    legend_above,
-    look_of,
-    new_chart,
-    save,
-)
+from analysis.charts.base import DOTTED, FAINT, counts_below, legend_above, look_of, new_chart, save
+from analysis.charts.labels import NO_HEADING, Heading, as_label
 from analysis.counting import theta
 from analysis.models import Prediction, RefusalAccount, Scaling
 from analysis.wording import begin_label, number, percent
 from workloads.files import visible
 
-KINDS = {"leaf": "#0072b2", "interior": "#c94a00", "other": "#8a6d00", "": "#b9bcc1"}
+KINDS = {"leaf": "#0072b2", "interior": "#d9560a", "other": "#8a7000", "": "#888e96"}
 """Kind of page -> colour; "" stands for pages that were not recorded one by one."""
 
 MOST_BARS = 8
 
 
-def scaling_law(found: Sequence[Scaling], path: Path) -> None:
+def scaling_law(found: Sequence[Scaling], path: Path, heading: Heading = NO_HEADING) -> None:
     """Committed write transactions a second against the number of writers, and the Universal
     Scalability Law fitted to them; bars are 95 % intervals over blocks, or the range where the
     blocks are too few. A family without a curve has too few numbers of writers for a fit. The
@@ -63,15 +54,17 @@ def scaling_law(found: Sequence[Scaling], path: Path) -> None:
                 axes.plot([one.law.peak] * 2, [0, top], color=colour, linewidth=1,
                           linestyle=(0, (1, 2)))  # fmt: skip
                 axes.annotate(f"N = {one.law.peak:.1f}", (one.law.peak, 0), xytext=(3, 3),
-                              textcoords="offset points", fontsize=8, color=INK)  # fmt: skip
+                              textcoords="offset points", fontsize=8)  # fmt: skip
     counts_below(axes, [count for one in found for count in one.points])
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))
     legend_above(axes)
-    save(figure, path)
+    save(figure, path, heading)
 
 
-def predicted_against_observed(made: Sequence[Prediction], path: Path) -> None:
+def predicted_against_observed(
+    made: Sequence[Prediction], path: Path, heading: Heading = NO_HEADING
+) -> None:
     """Share of attempts refused because of another transaction, as the conflict model predicts it
     (without anything fitted) and as it was seen; both axes are logarithmic, and on the dashed line
     the model is right. Each arm has two marks. The full one is of first tries, by the model in
@@ -109,16 +102,16 @@ def predicted_against_observed(made: Sequence[Prediction], path: Path) -> None:
                 reach = [[y - max(low, least) * 100], [high * 100 - y]]
                 axes.errorbar([x], [y], np.maximum(reach, 0), color=colour, marker=mark,
                               markersize=7 if full else 6, elinewidth=1.2, capsize=3,
-                              markerfacecolor=colour if full else CARD, linestyle="none",
+                              markerfacecolor=colour if full else "none", linestyle="none",
                               zorder=3 if full else 2,
                               label=label if full else "_")  # fmt: skip
             axes.plot(*zip(*ends, strict=True), color=colour, linewidth=0.8, alpha=0.5, zorder=1)
             skew = theta(one.keys)
             axes.annotate(one.keys if skew is None else f"{skew:g}", ends[-1],
                           xytext=(7, -8) if n % 2 else (-7, 6), textcoords="offset points",
-                          ha="left" if n % 2 else "right", fontsize=8, color=FAINT)  # fmt: skip
+                          ha="left" if n % 2 else "right", fontsize=8)  # fmt: skip
     top = min(max(shares, default=1.0) * 2, 1.0) * 100
-    axes.plot([least * 100, top], [least * 100, top], color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    axes.plot([least * 100, top], [least * 100, top], color=FAINT, linewidth=1, linestyle=DOTTED)
     for axis, scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
         scale("log")
         axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
@@ -129,12 +122,12 @@ def predicted_against_observed(made: Sequence[Prediction], path: Path) -> None:
     once: dict[str, Any] = dict(zip(labels, handles, strict=True))
     if once:
         for filled, label in ((FAINT, "full: first tries, model in full"),
-                              (CARD, "hollow: all tries, bare formula")):  # fmt: skip
+                              ("none", "hollow: all tries, bare formula")):  # fmt: skip
             once[label] = Line2D([], [], marker="o", linestyle="none", color=FAINT,
                                  markerfacecolor=filled, label=label)  # fmt: skip
         axes.legend(list(once.values()), list(once), loc="lower left", bbox_to_anchor=(0, 1.0),
                     ncols=2, frameon=False, fontsize=9)  # fmt: skip
-    save(figure, path)
+    save(figure, path, heading)
 
 
 def _xy(one: Prediction, full: bool) -> tuple[float, float]:
@@ -143,7 +136,9 @@ def _xy(one: Prediction, full: bool) -> tuple[float, float]:
     return float(side.predicted["whole" if full else "mean"]), side.observed[1]
 
 
-def refusal_pages(accounts: Sequence[tuple[str, RefusalAccount]], path: Path) -> None:
+def refusal_pages(
+    accounts: Sequence[tuple[str, RefusalAccount]], path: Path, heading: Heading = NO_HEADING
+) -> None:
     """Each table's and index's share of a run's refused commits, by SQLite's own account of the
     page that they met. Blue are leaf pages, where rows and keys lie: two transactions touched the
     same one, with or without a row in common. Orange are the pages above them, which every
@@ -173,14 +168,14 @@ def refusal_pages(accounts: Sequence[tuple[str, RefusalAccount]], path: Path) ->
             shown.add(kind)
             axes.barh(row, kinds[kind], left=left, color=colour, height=0.62, label=label)
             left += kinds[kind]
-        axes.text(left + 1, row, percent(left / 100), va="center", fontsize=8, color=INK)
+        axes.text(left + 1, row, percent(left / 100), va="center", fontsize=8)
     axes.set_yticks(range(len(bars)), [as_label(name) for name, _ in bars], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, 112)
     axes.set_xticks(range(0, 101, 20))
     axes.grid(axis="y", visible=False)
     legend_above(axes)
-    save(figure, path)
+    save(figure, path, heading)
 
 
 CHARTS = (scaling_law, predicted_against_observed, refusal_pages)

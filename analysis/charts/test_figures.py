@@ -3,19 +3,32 @@
 import inspect
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
-from analysis.charts import figures, figures_slo
-from analysis.charts.base import CARD, INK, SPARE, STYLES, Line
-from analysis.charts.figures import Track, caption, nothing_to_draw
+from analysis.charts import (
+    base,
+    figures,
+    figures_load,
+    figures_models,
+    figures_slo,
+    figures_sweeps,
+    figures_wal,
+)
+from analysis.charts.base import FAINT, SPARE, STYLES, Line
+from analysis.charts.figures import Effect, Served, caption, nothing_to_draw
+from analysis.charts.figures_load import Load
 from analysis.charts.figures_sweeps import Panel, small_multiples
+from analysis.charts.figures_wal import Track
+from analysis.charts.labels import Heading, apart, put_heading
+from analysis.charts.svg import DARK, DARK_INK, INK, LIGHT
 
-NAN = math.nan
+NAN, END = math.nan, math.inf
 LINES = [
     Line("libsql BEGIN IMMEDIATE", ("libsql", "immediate"), [1, 2, 4], [1.0, 2.0, NAN],
          [0.9, 1.9, NAN], [1.1, NAN, NAN]),
@@ -23,20 +36,40 @@ LINES = [
     Line("null", ("null", "immediate"), [1, 4], [9.0, 9.0]),
 ]  # fmt: skip
 RANKS = [Line("a", ("libsql", "immediate"), [1, 2], [0.9, 0.1])]
-FIVE = [Line("a", ("libsql", "immediate"), range(5), [1e5, 1e6, 1e7, NAN, 2e9])]
-TRACKS = [
-    Track("a run", ("libsql", "immediate"), np.linspace(0, 1, 6), np.arange(5.0), np.zeros((0, 2))),
-    Track("a still one", ("libsql", ""), np.linspace(0, 1, 6), np.zeros(5), np.array([[0.1, 0.2]])),
+FIVE = [Line("a", ("libsql", "immediate"), range(5), [1e5, 0.0, 1e7, NAN, END])]
+SHARES = [
+    Served("a", ("libsql", "immediate"), [0.9, 0.1, 0.0], 2.1e9, cut=True),
+    Served("b", ("sqlite-concurrent", "concurrent"), [0.4, 0.3, 0.3], 4e7),
 ]
+EFFECTS = [
+    Effect("with work", 1.6, 1.5, 1.7, "more", 10),
+    Effect("without", 0.6, 0.5, 0.7, "less", 10),
+    Effect("nearly", 1.01, 0.9, 1.1, "none", 10),
+    Effect("seldom", 0.8, 0.7, 0.9, "unknown", 2),
+    Effect("never", 0.0, 0.0, 0.0, "less", 10),
+    Effect("nobody", NAN, NAN, NAN, "unknown", 0),
+]
+LOADS = [Load(("100", "200"), [Line("a, p99", ("a", "b"), [0, 1], [1e6, END], [9e5, NAN],
+                                    [2e6, NAN])])]  # fmt: skip
+TRACKS = [
+    Track("a run", ("libsql", "immediate"), np.linspace(0, 1, 6), np.arange(5.0), np.zeros((0, 2)),
+          np.linspace(0, 1, 4), np.array([0, 4096, 8192, 8192]), np.array([0.6]), 1),
+    Track("a still one", ("libsql", ""), np.linspace(0, 1, 6), np.zeros(5), np.array([[0.1, 0.2]]),
+          np.zeros(0), np.zeros(0), np.zeros(0)),
+]  # fmt: skip
 DATA: dict[Callable[..., None], Any] = {
     figures.throughput_against_writers: LINES,
     figures.abort_rate_against_skew: LINES,
     figures.latency: FIVE,
-    figures.shares: RANKS,
-    figures.crossover: LINES,
-    figures.checkpoint_timeline: TRACKS,
+    figures.shares: SHARES,
+    figures.crossover: EFFECTS,
+    figures_load.latency_at_load: LOADS,
+    figures_load.throughput_by_case: LOADS,
+    figures_wal.checkpoint_timeline: TRACKS,
 }
 CHARTS = {chart.__name__: chart for chart in DATA}
+HEADING = Heading("BEGIN & <b> commits 1.6 times as many", "2 cores · 4 writers", ["arm x (never)"])
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.mark.parametrize("name", CHARTS)
@@ -47,14 +80,170 @@ def test_the_same_data_give_the_same_bytes(name, tmp_path):
     drawn = (tmp_path / "a.svg").read_bytes()
     assert drawn == (tmp_path / "b.svg").read_bytes()
     assert b"<dc:date>" not in drawn
-    assert CARD.encode() in drawn  # its own ground, on which its ink can be read on any page
+
+
+def texts(path):
+    """The texts of an SVG, each without its line breaks."""
+    root = ElementTree.fromstring(path.read_bytes())
+    return [" ".join("".join(text.itertext()).split()) for text in root.iter(f"{SVG}text")]
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_chart_says_what_is_seen_under_what_and_what_is_not_in_it(name, tmp_path):
+    """In the picture as text, and for those who cannot see it."""
+    CHARTS[name](DATA[CHARTS[name]], tmp_path / "a.svg", HEADING)
+    root = ElementTree.fromstring((tmp_path / "a.svg").read_bytes())
+    title, desc = root[0], root[1]
+    assert (title.tag, desc.tag) == (f"{SVG}title", f"{SVG}desc")
+    assert root.get("role") == "img"
+    assert root.get("aria-labelledby") == f"{title.get('id')} {desc.get('id')}"
+    assert title.text == HEADING.title
+    assert desc.text is not None and HEADING.conditions in desc.text
+    shown = " ".join(texts(tmp_path / "a.svg"))
+    assert HEADING.title in shown and HEADING.conditions in shown
+    assert "arm x (never)" in shown and "arm x (never)" in desc.text
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_chart_has_no_ground_of_its_own_and_fonts_from_its_sheet_alone(name, tmp_path):
+    CHARTS[name](DATA[CHARTS[name]], tmp_path / "a.svg", HEADING)
+    root = ElementTree.fromstring((tmp_path / "a.svg").read_bytes())
+    styles = [element.get("style", "") for element in root.iter()]
+    grounds = ("fill: #ffffff", "fill: #fbfbf8", "fill: white")
+    assert not [style for style in styles if any(ground in style for ground in grounds)]
+    inks = [element.get("style", "") for element in root.iter(f"{SVG}text")]
+    assert len(inks) > 5
+    assert not [style for style in inks if "family" in style or "fill" in style]
+    sheet = next(root.iter(f"{SVG}style")).text or ""
+    assert "sans-serif" in sheet and "prefers-color-scheme:dark" in sheet
+
+
+def drawn_by(chart, data, monkeypatch, tmp_path):
+    """The figure that a chart makes."""
+    found = []
+    module = inspect.getmodule(chart)
+    monkeypatch.setattr(
+        module, "save", lambda figure, *rest, **how: found.append((figure, rest, how))
+    )
+    chart(data, tmp_path / "a.svg")
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("chart", "data"),
+    [
+        (figures.latency, [Line("a", ("a", "b"), range(5), [1e5, 2e5, 1e6, 2e6, 3e6])]),
+        (figures_load.latency_at_load, LOADS),
+        (figures_load.throughput_by_case, LOADS),
+    ],
+)
+def test_no_line_runs_between_categories(chart, data, monkeypatch, tmp_path):
+    figure, _, _ = drawn_by(chart, data, monkeypatch, tmp_path)
+    with_places = [line for line in figure.axes[0].lines if len(line.get_xdata()) > 1]
+    assert with_places
+    assert {line.get_linestyle() for line in with_places} == {"None"}
+
+
+def test_lines_of_a_sweep_join_numbers_and_no_names(monkeypatch, tmp_path):
+    found: list[Any] = []
+    monkeypatch.setattr(figures_sweeps, "save", lambda figure, *_, **__: found.append(figure))
+    for ticks, joined in ((["1", "2"], "-"), (["uniform", "zipfian:0.99"], "None")):
+        panel = Panel("", ticks, [Line("a", ("a", "b"), [0, 1], [1.0, 2.0])])
+        small_multiples([panel], tmp_path / "a.svg", x="x", y="y")
+        assert found[-1].axes[0].lines[0].get_linestyle() == joined
+
+
+def test_what_has_no_point_is_said_in_the_picture(tmp_path):
+    figures.throughput_against_writers(LINES, tmp_path / "a.svg")
+    shown = " ".join(texts(tmp_path / "a.svg"))
+    assert "libsql BEGIN IMMEDIATE at 4 writers (no value)" in shown
+    assert "of an engine never seen at 2 writers (no value)" in shown
+    figures.latency(FIVE, tmp_path / "b.svg")
+    shown = " ".join(texts(tmp_path / "b.svg"))
+    assert "a at p99.9 (no value)" in shown and "a at max (never served)" in shown
+    figures.crossover(EFFECTS, tmp_path / "c.svg")
+    assert "nobody (no value)" in " ".join(texts(tmp_path / "c.svg"))
+    figures_wal.checkpoint_timeline(TRACKS, tmp_path / "d.svg")
+    assert "the log of a still one (not recorded)" in " ".join(texts(tmp_path / "d.svg"))
+    whole = [Line("a", ("a", "b"), [1, 2], [1.0, 2.0])]
+    figures.throughput_against_writers(whole, tmp_path / "e.svg")
+    assert "Not in the picture" not in " ".join(texts(tmp_path / "e.svg"))
+
+
+def test_nothing_is_a_mark_and_a_0(monkeypatch, tmp_path):
+    figures.shares(SHARES, tmp_path / "a.svg")
+    assert b'id="zero"' in (tmp_path / "a.svg").read_bytes()
+    none = [served._replace(shares=[0.5, 0.4, 0.1]) for served in SHARES]
+    figures.shares(none, tmp_path / "b.svg")
+    assert b'id="zero"' not in (tmp_path / "b.svg").read_bytes()
+    figure, _, _ = drawn_by(figures.latency, FIVE, monkeypatch, tmp_path)
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert words == ["0", "never"]  # a logarithmic scale has place for neither
+
+
+NEAR: dict[str, Sequence[float]] = {
+    "equal": [5.0] * 6,
+    "nearly equal": [5.0, 5.01, 5.02, 4.99, 5.03, 5.0],
+    "two heaps": [1.0, 1.01, 1.02, 9.0, 9.01, 9.02],
+    "at the ground": [0.0, 0.0, 0.01, 0.02, 0.0, 9.0],
+    "far apart": [1.0, 3.0, 5.0, 7.0, 9.0, 11.0],
+}
+
+
+@pytest.mark.parametrize("name", NEAR)
+def test_names_at_the_ends_of_lines_lie_on_no_other_text(name, monkeypatch, tmp_path):
+    """By the boxes of all texts that a chart has."""
+    lines = [
+        Line(f"engine {n} BEGIN CONCURRENT on some file", ("x", str(n)), [1, 8], [4.0, y])
+        for n, y in enumerate(NEAR[name])
+    ]
+    kept = []
+
+    def keep(figure, *rest):
+        put_heading(figure, *rest)
+        kept.append(figure)
+
+    monkeypatch.setattr(base, "put_heading", keep)
+    figures.throughput_against_writers(lines, tmp_path / "a.svg", HEADING)
+    figure, there_are = kept[0], texts(tmp_path / "a.svg")  # ticks beyond the axes are not drawn
+    boxes = [
+        (text.get_text(), text.get_window_extent())
+        for text in figure.findobj(Text)
+        if text.get_text().strip() and text.get_visible()
+        if all(" ".join(line.split()) in there_are for line in text.get_text().split("\n"))
+    ]
+    assert sum(words.startswith("engine") for words, _ in boxes) == 6
+    lying = [
+        (one, other)
+        for n, (one, box) in enumerate(boxes)
+        for other, there in boxes[:n]
+        if box.x0 < there.x1 and there.x0 < box.x1 and box.y0 < there.y1 and there.y0 < box.y1
+    ]
+    assert not lying
+
+
+def test_names_that_have_room_stay_where_their_lines_end():
+    assert apart([1.0, 5.0, 9.0], [1.0] * 3).tolist() == [1.0, 5.0, 9.0]
+    moved = apart([5.0, 5.0, 5.1], [1.0, 2.0, 1.0])
+    assert (np.diff(moved) >= [1.5 - 1e-9, 1.5 - 1e-9]).all()
+    assert abs(moved.mean() - 5.03) < 0.2
+
+
+@pytest.mark.parametrize("claim", figures.CLAIMS)
+def test_a_full_mark_is_what_is_claimed_and_nothing_else(claim, monkeypatch, tmp_path):
+    effect = Effect("a", 1.6, 1.5, 1.7, claim, 10)
+    figure, _, _ = drawn_by(figures.crossover, [effect], monkeypatch, tmp_path)
+    mark = next(line for line in figure.axes[0].lines if line.get_marker() == "o")
+    assert (mark.get_markerfacecolor() != "none") == (claim in ("more", "less"))
+    assert figures.CLAIMS[claim] in figure.axes[0].texts[0].get_text()
 
 
 def test_every_chart_is_tested_and_has_a_caption_that_says_what_to_see():
     public = {
         name
-        for name, thing in inspect.getmembers(figures, inspect.isfunction)
-        if thing.__module__ == figures.__name__ and "path" in inspect.signature(thing).parameters
+        for module in (figures, figures_load, figures_wal)
+        for name, thing in inspect.getmembers(module, inspect.isfunction)
+        if thing.__module__ == module.__name__ and "path" in inspect.signature(thing).parameters
         if not name.startswith("_")
     }
     assert public == set(CHARTS)
@@ -62,7 +251,7 @@ def test_every_chart_is_tested_and_has_a_caption_that_says_what_to_see():
 
 
 def test_axes_say_their_units():
-    source = inspect.getsource(figures)
+    source = inspect.getsource(figures) + inspect.getsource(figures_load)
     labels = re.findall(r'_chart\("(.+?)", "(.+?)"\)', source)
     assert len(labels) >= 5
     assert all(re.search(r"/ s|%|ms|baseline", y) for _, y in labels)
@@ -80,12 +269,15 @@ def contrast(one, other):
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_text_and_marks_have_contrast_on_the_card():
-    assert contrast(INK, CARD) > 7
+def test_text_and_marks_have_contrast_on_a_light_page_and_on_a_dark_one():
+    assert contrast(INK, LIGHT) > 7 and contrast(DARK_INK, DARK) > 7
+    marks = [colour for colour, _ in (*STYLES.values(), *SPARE)]
+    marks += [FAINT, *figures_models.KINDS.values()]
     weak = {
-        colour: round(contrast(colour, CARD), 2)
-        for colour, _ in (*STYLES.values(), *SPARE)
-        if contrast(colour, CARD) < 2.6
+        (colour, page): round(contrast(colour, page), 2)
+        for colour in marks
+        for page in (LIGHT, DARK)
+        if contrast(colour, page) < 3
     }
     assert not weak
 
@@ -99,8 +291,8 @@ def test_lines_without_a_point_are_nothing_to_draw():
 def test_a_sweep_without_a_usable_cell_is_drawn_without_a_warning(tmp_path):
     nothing = Line("a", ("libsql", "immediate"), [0, 1], [NAN, NAN], [NAN, NAN], [NAN, NAN])
     small_multiples([Panel("", ["1", "2"], [nothing])], tmp_path / "a.svg", x="x", y="y")
-    track = Track("a", ("libsql", ""), np.linspace(0, 1, 3), np.full(2, NAN), np.zeros((0, 2)))
-    figures.checkpoint_timeline([track], tmp_path / "b.svg")
+    track = TRACKS[1]._replace(edges_s=np.linspace(0, 1, 3), per_s=np.full(2, NAN))
+    figures_wal.checkpoint_timeline([track], tmp_path / "b.svg")
 
 
 NAMES = {
@@ -122,7 +314,8 @@ def test_a_name_is_a_name_in_every_chart(name, tmp_path):
     label = NAMES[name]
     for chart, data in DATA.items():
         path = tmp_path / f"{chart.__name__}.svg"
-        chart([one._replace(label=label) for one in data], path)
+        named = [one._replace(label=label) if hasattr(one, "label") else one for one in data]
+        chart(named, path, Heading(label, label, [label]))
         of_svg(path)
     panel = Panel(
         label,
@@ -137,34 +330,32 @@ def test_a_name_is_a_name_in_every_chart(name, tmp_path):
     of_svg(tmp_path / "curve.svg")
 
 
-def test_what_was_never_served_is_left_out_of_a_chart(tmp_path):
+def test_what_was_never_served_is_a_mark_at_the_edge_and_said(tmp_path):
     """Without end less without end is no number, and numpy warns of it."""
-    end = float("inf")
     curve = figures_slo.Curve(
-        "p50", [1.0, 2.0], [1e6, end], [1e6, end], [2e6, end], 1e7, [True, False]
+        "p50", [1.0, 2.0], [1e6, END], [1e6, END], [2e6, END], 1e7, [True, False]
     )
     figures_slo.latency_against_rate([curve], 1.0, tmp_path / "curve.svg")
-    lines = [Line("p50", ("a", "b"), [0, 1], [1.0, end], [0.5, end], [2.0, end])]
+    assert "p50 at 2 / s (never served)" in " ".join(texts(tmp_path / "curve.svg"))
+    lines = [Line("p50", ("a", "b"), [0, 1], [1.0, END], [0.5, END], [2.0, END])]
     small_multiples([Panel("p", ["1", "2"], lines)], tmp_path / "panels.svg", x="x", y="y")
+    assert "p50 at 2 (never served) (p)" in " ".join(texts(tmp_path / "panels.svg"))
     assert of_svg(tmp_path / "curve.svg") and of_svg(tmp_path / "panels.svg")
 
 
 def of_svg(path):
-    """(glyphs, width) of an SVG that is XML, holds no foreign element, and is no poster."""
+    """(texts, width) of an SVG that is XML, holds no foreign element, and is no poster."""
     root = ElementTree.fromstring(path.read_bytes())
     kinds = {element.tag.rpartition("}")[2] for element in root.iter()}
-    assert kinds <= {"svg", "defs", "style", "g", "path", "use", "clipPath", "rect", "metadata",
-                     "RDF", "Work", "type", "format", "title"}, kinds  # fmt: skip
+    assert kinds <= {"svg", "defs", "style", "g", "path", "use", "clipPath", "rect", "title",
+                     "desc", "text", "tspan"}, kinds  # fmt: skip
     assert not [key for element in root.iter() for key in element.attrib if key.startswith("on")]
     width = float(root.attrib["width"].removesuffix("pt"))
     assert width < 2000
-    return len(list(root.iter("{http://www.w3.org/2000/svg}use"))), width
+    return len(texts(path)), width
 
 
 def test_a_dollar_sign_is_drawn_as_one(tmp_path):
     """Between two of them matplotlib would set a formula, in other letters and without them."""
-    glyphs = []
-    for name in ("$abc$", "%abc%"):
-        small_multiples([Panel(name, ["1"], [])], tmp_path / "a.svg", x="", y="")
-        glyphs.append(of_svg(tmp_path / "a.svg")[0])
-    assert glyphs[0] == glyphs[1]
+    small_multiples([Panel("$abc$", ["1"], [])], tmp_path / "a.svg", x="", y="")
+    assert "$abc$" in texts(tmp_path / "a.svg")

@@ -100,7 +100,7 @@ def test_every_chart_that_the_report_shows_is_there(told):
         shown = re.findall(r"!\[.*?\]\((.*?)\)", page.read_text(encoding="utf-8"))
         assert all((page.parent / src).is_file() for src in shown)
         seen += len(shown)
-    assert seen > 4
+    assert seen > 2
 
 
 def test_what_was_not_measured_is_said_and_never_made_up(tmp_path):
