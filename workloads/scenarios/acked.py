@@ -13,7 +13,8 @@ checkpoints hold the writers' lock meanwhile, if they get it before the busy tim
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, ClassVar, NamedTuple
 
@@ -31,6 +32,7 @@ from workloads.scenarios.scenario import (
     Shape,
     WorkerContext,
 )
+from workloads.scenarios.told import pages, stretches
 
 BIG, ONE, FOLLOW = range(3)
 SHIFT = 24
@@ -53,7 +55,7 @@ BALLAST = "UPDATE ballast SET n = ? WHERE id >= ? AND id < ?"
 INSERT = "INSERT INTO item(id, n, pad) VALUES (?, ?, ?)"
 SEEN = "SELECT count(*) FROM item WHERE id BETWEEN ? AND ?"
 WHICH = "SELECT id FROM item WHERE id BETWEEN ? AND ?"
-ALL = "SELECT id FROM item"
+ALL = "SELECT id FROM item WHERE id >= ? ORDER BY id LIMIT ?"
 
 
 class AckedShape(Shape):
@@ -278,43 +280,94 @@ class Acked:
         return report
 
     def check(self, session: Session, log: RunLog) -> list[Finding]:
-        found = np.array([row[0] for row in session.rows(ALL)], dtype=np.int64)
-        acknowledged, unsure = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for worker in log.workers:
-            if worker.role == "writer":
-                for rows in log.finals_in_turn(worker):
-                    ids = (np.int64(worker.number) << SHIFT) | rows["txn"].astype(np.int64)
-                    acknowledged.append(ids[rows["outcome"] == COMMITTED])
-                    unsure.append(ids[rows["outcome"] == UNKNOWN])
-        wanted, maybe = np.concatenate(acknowledged), np.concatenate(unsure)
-        lost = np.setdiff1d(wanted, found)
-        extra = np.setdiff1d(found, np.concatenate([wanted, maybe]))
+        writers = [worker for worker in log.workers if worker.role == "writer"]
+        wanted, maybe = _Ids(), _Ids()
+        for worker in writers:
+            for rows in log.finals_in_turn(worker):
+                ids = (np.int64(worker.number) << SHIFT) | rows["txn"].astype(np.int64)
+                wanted.add(ids[rows["outcome"] == COMMITTED])
+                maybe.add(ids[rows["outcome"] == UNKNOWN])
+        wanted.ready()
+        maybe.ready()
+        lost, extra = _Listed(), _Listed()
+        for page in pages(session, ALL, 1):
+            found = page.rows[:, 0]
+            for told in wanted.within(page.low, page.high):
+                lost.add(np.setdiff1d(told, found))
+            extra.add(found[~(wanted.has(found) | maybe.has(found))])
         more = f", {len(maybe):,} of unknown outcome aside" if len(maybe) else ""
-        sentence = f"{len(wanted) - len(lost):,} of {len(wanted):,} acknowledged values are there"
-        if len(lost):
-            sentence += f"; lost: {_named(lost)}"
+        sentence = f"{len(wanted) - lost.count:,} of {len(wanted):,} acknowledged values are there"
+        if lost.count:
+            sentence += f"; lost: {lost.named()}"
         return [
             Finding(
                 "acknowledged values",
-                len(lost) == 0,
+                lost.count == 0,
                 f"{sentence}{more}.",
-                {"acknowledged": len(wanted), "lost": _pairs(lost), "unknown": len(maybe)},
+                {"acknowledged": len(wanted), "lost": lost.pairs(), "unknown": len(maybe)},
             ),
             Finding(
                 "only told values",
-                len(extra) == 0,
-                f"{len(extra):,} values are there that no writer was told of"
-                + (f": {_named(extra)}." if len(extra) else "."),
-                {"extra": _pairs(extra)},
+                extra.count == 0,
+                f"{extra.count:,} values are there that no writer was told of"
+                + (f": {extra.named()}." if extra.count else "."),
+                {"extra": extra.pairs()},
             ),
         ]
 
 
-def _pairs(ids: np.ndarray) -> list[list[int]]:
-    """[writer, transaction] of each id, the first thousand."""
-    return [[int(i) >> SHIFT, int(i) & ((1 << SHIFT) - 1)] for i in ids[:1000]]
+class _Ids:
+    """Ids that writers were told of, 8 bytes each: there may be 24 million."""
+
+    def __init__(self) -> None:
+        self._told = array("q")
+        self._sorted = np.zeros(0, np.int64)
+
+    def add(self, ids: np.ndarray) -> None:
+        self._told.frombytes(ids.tobytes())
+
+    def ready(self) -> None:
+        """All are told. Sorted in place."""
+        if self._told:
+            self._sorted = np.frombuffer(self._told, np.int64)
+            self._sorted.sort()
+
+    def __len__(self) -> int:
+        return len(self._told)
+
+    def within(self, low: int, high: int) -> Iterator[np.ndarray]:
+        """Those from one id to another, both included, some at a time."""
+        begin = int(np.searchsorted(self._sorted, low))
+        end = int(np.searchsorted(self._sorted, high, side="right"))
+        for at, upto in stretches(self._sorted, begin, end):
+            yield self._sorted[at:upto]
+
+    def has(self, ids: np.ndarray) -> np.ndarray:
+        """Whether each id was told: bool array, as many as ids."""
+        if not len(self._sorted):
+            return np.zeros(len(ids), bool)
+        at = np.minimum(np.searchsorted(self._sorted, ids), len(self._sorted) - 1)
+        found: np.ndarray = self._sorted[at] == ids
+        return found
 
 
-def _named(ids: np.ndarray) -> str:
-    named = ", ".join(f"transaction {n} of writer {w}" for w, n in _pairs(ids)[:5])
-    return f"{named}, …" if len(ids) > 5 else named
+class _Listed:
+    """How many ids there are, and the first thousand of them, which come in ascending order."""
+
+    MOST = 1000
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[int] = []
+
+    def add(self, ids: np.ndarray) -> None:
+        self.count += len(ids)
+        self._first += ids[: self.MOST - len(self._first)].tolist()
+
+    def pairs(self) -> list[list[int]]:
+        """[writer, transaction] of each id."""
+        return [[i >> SHIFT, i & ((1 << SHIFT) - 1)] for i in self._first]
+
+    def named(self) -> str:
+        named = ", ".join(f"transaction {n} of writer {w}" for w, n in self.pairs()[:5])
+        return f"{named}, …" if self.count > 5 else named

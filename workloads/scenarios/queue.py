@@ -6,19 +6,19 @@ claim a job that somebody else has, and no finished job may come back.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from itertools import cycle
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, cycle
 from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from workloads.engines import Session
-from workloads.records import COMMITTED, UNKNOWN
+from workloads.records import COMMITTED, WorkerRecord
 from workloads.scenarios.drawing import always
 from workloads.scenarios.loading import fill, payload
 from workloads.scenarios.scenario import Draw, Finding, RunLog, Shape, WorkerContext
+from workloads.scenarios.told import Firsts, Places, Told, pages
 
 CLAIM, FINISH, LOOK = range(3)
 READY, CLAIMED, DONE = range(3)
@@ -28,6 +28,7 @@ NOTHING = -1
 OLDEST = "SELECT id FROM job WHERE state = 0 ORDER BY id LIMIT ?"
 TAKE = "UPDATE job SET state = 1, worker = ?, claims = claims + 1 WHERE id = ?"
 GIVE = "UPDATE job SET state = 2 WHERE id = ?"
+JOBS = "SELECT id, state, worker, claims FROM job WHERE id >= ? ORDER BY id LIMIT ?"
 NEW = "INSERT INTO job(state, worker, claims, body) VALUES (0, -1, 0, ?)"
 
 
@@ -134,45 +135,31 @@ class Queue:
         return None
 
     def check(self, session: Session, log: RunLog) -> list[Finding]:
-        claims: dict[int, list[int]] = {}  # job -> workers that were told it is theirs
-        finished: Counter[int] = Counter()
-        unknown: Counter[int] = Counter()
-        for worker in log.workers:
-            if worker.role != "writer":
-                continue
-            for rows in worker.rows.pieces():
-                sure = rows[(rows["outcome"] == COMMITTED) & (rows["result"] != NOTHING)]
-                for job in sure["result"][sure["kind"] == CLAIM].tolist():
-                    claims.setdefault(job, []).append(worker.worker)
-                finished.update(sure["result"][sure["kind"] == FINISH].tolist())
-                for kind in (CLAIM, FINISH):
-                    hit = (rows["outcome"] == UNKNOWN) & (rows["kind"] == kind)
-                    unknown[kind] += int(hit.sum())
-        jobs = {
-            int(job): (int(state), int(owner), int(times))
-            for job, state, owner, times in session.rows(
-                "SELECT id, state, worker, claims FROM job"
-            )
-        }
+        writers = [worker for worker in log.workers if worker.role == "writer"]
+        unknown = [log.unknown("writer", kind) for kind in (CLAIM, FINISH)]
+        claims = Told(lambda: chain.from_iterable(_told(worker, CLAIM) for worker in writers))
+        finishes = Told(lambda: chain.from_iterable(_told(worker, FINISH) for worker in writers))
+        many = [sum(map(len, _told(worker, CLAIM))) for worker in writers]
+        found = _Found([worker.worker for worker in writers], np.cumsum(many))
+        for page in pages(session, JOBS, 4):
+            for some in claims.within(page.low, page.high):
+                found.claimed(some, page.rows)
+            for some in finishes.within(page.low, page.high):
+                found.finished(some, page.rows)
+            found.looked(page.rows)
         return [
-            _claimed_once(claims, jobs),
-            _claims_are_kept(claims, finished, jobs),
-            self._counts(claims, finished, unknown, jobs),
+            found.claimed_once(),
+            found.claims_are_kept(finishes.many),
+            self._counts(found, claims.many, finishes.many, unknown),
         ]
 
-    def _counts(
-        self,
-        claims: dict[int, list[int]],
-        finished: Counter[int],
-        unknown: Counter[int],
-        jobs: dict[int, tuple[int, int, int]],
-    ) -> Finding:
+    def _counts(self, found: _Found, claims: int, finishes: int, unknown: list[int]) -> Finding:
         """The table's claims, finished jobs and new jobs against what was acknowledged."""
-        new = finished.total() if self.params.refill else 0
+        new = finishes if self.params.refill else 0
         most = unknown[FINISH] if self.params.refill else 0
         sums = (
-            ("claims", sum(j[2] for j in jobs.values()), sum(map(len, claims.values())), CLAIM),
-            ("finished jobs", sum(j[0] == DONE for j in jobs.values()), len(finished), FINISH),
+            ("claims", found.claims, claims, CLAIM),
+            ("finished jobs", found.done, found.told_finished, FINISH),
         )
         wrong = [
             f"{there:,} {what} where {least:,} were acknowledged"
@@ -180,50 +167,116 @@ class Queue:
             if not least <= there <= least + unknown[kind]
         ]
         least = self.params.rows + new
-        if not least <= len(jobs) <= least + most:
-            wrong.append(f"{len(jobs):,} jobs where {least:,} were put")
+        if not least <= found.jobs <= least + most:
+            wrong.append(f"{found.jobs:,} jobs where {least:,} were put")
         counts = ", ".join(f"{there:,} {what}" for what, there, _, _ in sums)
         sentence = (
-            f"{len(jobs):,} jobs, {counts}: as acknowledged" if not wrong else "; ".join(wrong)
+            f"{found.jobs:,} jobs, {counts}: as acknowledged" if not wrong else "; ".join(wrong)
         )
-        return Finding("counts", not wrong, f"{sentence}.", {"unknown": unknown.total()})
+        return Finding("counts", not wrong, f"{sentence}.", {"unknown": sum(unknown)})
 
 
-def _claimed_once(claims: dict[int, list[int]], jobs: dict[int, tuple[int, int, int]]) -> Finding:
-    twice = {job: workers for job, workers in claims.items() if len(workers) > 1}
-    counted = {job: row[2] for job, row in jobs.items() if row[2] > 1}
-    sentence = f"{len(claims):,} jobs were claimed, each once"
-    if twice:
-        job, workers = next(iter(twice.items()))
-        sentence = (
-            f"{len(twice):,} jobs were claimed more than once: job {job} was acknowledged to "
-            f"workers {', '.join(map(str, workers))}"
+SHOWN = 20
+"""Jobs of each fault that are named in the evidence."""
+
+
+def _told(worker: WorkerRecord, kind: int) -> Iterator[np.ndarray]:
+    """The jobs that a worker was told it had claimed, or finished."""
+    for rows in worker.rows.pieces():
+        sure = (rows["outcome"] == COMMITTED) & (rows["kind"] == kind)
+        yield rows["result"][sure & (rows["result"] != NOTHING)]
+
+
+class _Found:
+    """The table's jobs beside what was told of them, page by page: there may be 12 million.
+
+    jobs, claims, done : of the table, how many jobs, claims that they count, and finished jobs.
+    told_claimed, told_finished : how many jobs were claimed, and finished, as workers were told.
+    """
+
+    def __init__(self, workers: list[int], ends: np.ndarray) -> None:
+        """Nothing is looked at yet.
+
+        workers : who claimed. ends : how many claims they were told of, each and all before.
+        """
+        self._workers, self._ends = np.array(workers, np.int64), ends
+        self.jobs = self.claims = self.done = self.told_claimed = self.told_finished = 0
+        self._twice, self._counted = Firsts(SHOWN), Firsts(SHOWN)
+        self._lost, self._undone = Firsts(SHOWN), Firsts(SHOWN)
+
+    def looked(self, rows: np.ndarray) -> None:
+        """Count jobs of the table: rows of (id, state, worker, claims)."""
+        again = np.flatnonzero(rows[:, 3] > 1)
+        job, times = rows[again, 0], rows[again, 3]
+        self._counted.add(again + self.jobs, lambda at: (int(job[at]), int(times[at])))
+        self.jobs += len(rows)
+        self.done += int((rows[:, 1] == DONE).sum())
+        self.claims += sum(rows[:, 3].tolist())
+
+    def claimed(self, told: Places, rows: np.ndarray) -> None:
+        """Hold claims against the jobs of the same range of ids."""
+        self.told_claimed += len(told.ids)
+        workers = self._workers[np.searchsorted(self._ends, told.places, side="right")]
+        begins, ends = told.begins[:-1], told.begins[1:]
+
+        def whose(at: int) -> list[int]:
+            some: list[int] = workers[begins[at] : ends[at]].tolist()
+            return some
+
+        several = np.flatnonzero(ends - begins > 1)
+        self._twice.add(
+            told.first[several], lambda at: (int(told.ids[several[at]]), whose(several[at]))
         )
-    elif counted:
-        job, times = next(iter(counted.items()))
-        sentence = f"{len(counted):,} jobs count more than one claim: job {job} counts {times}"
-    evidence = {
-        "twice": dict(list(twice.items())[:20]),
-        "counted": dict(list(counted.items())[:20]),
-    }
-    return Finding("claimed once", not twice and not counted, f"{sentence}.", evidence)
+        state, owner = _shown(told.ids, rows)
+        theirs = np.logical_or.reduceat(workers == np.repeat(owner, ends - begins), begins)
+        lost = np.flatnonzero((state == READY) | ~theirs)
+        self._lost.add(
+            told.first[lost],
+            lambda at: (
+                f"job {told.ids[lost[at]]} was claimed by worker {whose(lost[at])[0]} and shows "
+                f"worker {owner[lost[at]]}"
+            ),
+        )
+
+    def finished(self, told: Places, rows: np.ndarray) -> None:
+        """Hold finishes against the jobs of the same range of ids."""
+        self.told_finished += len(told.ids)
+        lost = np.flatnonzero(_shown(told.ids, rows)[0] != DONE)
+        self._undone.add(
+            told.first[lost], lambda at: f"job {told.ids[lost[at]]} was finished and is not"
+        )
+
+    def claimed_once(self) -> Finding:
+        twice, counted = dict(self._twice), dict(self._counted)
+        sentence = f"{self.told_claimed:,} jobs were claimed, each once"
+        if twice:
+            job, workers = next(iter(twice.items()))
+            sentence = (
+                f"{self._twice.count:,} jobs were claimed more than once: job {job} was "
+                f"acknowledged to workers {', '.join(map(str, workers))}"
+            )
+        elif counted:
+            job, times = next(iter(counted.items()))
+            sentence = (
+                f"{self._counted.count:,} jobs count more than one claim: job {job} counts {times}"
+            )
+        evidence = {"twice": twice, "counted": counted}
+        return Finding("claimed once", not twice and not counted, f"{sentence}.", evidence)
+
+    def claims_are_kept(self, finishes: int) -> Finding:
+        """Each acknowledged claim and finish is in its job's row."""
+        lost = [*self._lost, *self._undone][:SHOWN]
+        sentence = f"all {self.told_claimed:,} claims and {finishes:,} finishes are in the table"
+        if lost:
+            count = self._lost.count + self._undone.count
+            sentence = f"{count:,} acknowledged changes are lost: {lost[0]}"
+        return Finding("acknowledged changes", not lost, f"{sentence}.", {"lost": lost})
 
 
-def _claims_are_kept(
-    claims: dict[int, list[int]],
-    finished: Counter[int],
-    jobs: dict[int, tuple[int, int, int]],
-) -> Finding:
-    """Each acknowledged claim and finish is in its job's row."""
-    lost: list[str] = []
-    for job, workers in claims.items():
-        state, owner, _ = jobs.get(job, (READY, NOTHING, 0))
-        if state == READY or owner not in workers:
-            lost.append(f"job {job} was claimed by worker {workers[0]} and shows worker {owner}")
-    for job in finished:
-        if jobs.get(job, (READY,))[0] != DONE:
-            lost.append(f"job {job} was finished and is not")
-    sentence = f"all {len(claims):,} claims and {finished.total():,} finishes are in the table"
-    if lost:
-        sentence = f"{len(lost):,} acknowledged changes are lost: {lost[0]}"
-    return Finding("acknowledged changes", not lost, f"{sentence}.", {"lost": lost[:20]})
+def _shown(ids: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(state, worker) that the table shows for jobs; of one that is not there (READY, NOTHING)."""
+    if not len(rows):
+        return np.full(len(ids), READY), np.full(len(ids), NOTHING)
+    at = np.minimum(np.searchsorted(rows[:, 0], ids), len(rows) - 1)
+    there = rows[at, 0] == ids
+    return np.where(there, rows[at, 1], READY), np.where(there, rows[at, 2], NOTHING)
