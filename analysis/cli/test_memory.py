@@ -14,6 +14,7 @@ from analysis.synthetic import (
     ARMS,
     drawn_run,
     made_experiment,
+    write_long_concurrent_run,
     write_long_open_loop,
     write_long_run,
 )
@@ -27,9 +28,10 @@ BYTES_A_ROW = 16
 """Above what the same command needs for a tiny run. The rows alone have 64, and read whole with all
 their columns they took 200."""
 
-AT_ONCE_BYTES, EXPORTING_BYTES = 40_000_000, 160_000_000
+AT_ONCE_BYTES, EXPORTING_BYTES, JUDGING_BYTES = 40_000_000, 160_000_000, 110_000_000
 """What a command may hold beside, whatever the size of the run: some pieces of its rows; of an
-export the columns of a group of rows, as they are and as they are written."""
+export the columns of a group of rows, as they are and as they are written; of the conflicts a
+quarter of a million attempts with what they touched."""
 
 CHILD = """
 import re, sys
@@ -96,12 +98,22 @@ def compared(run: Path, tmp: Path) -> int:
 
 def reported(run: Path, tmp: Path) -> int:
     """A report over one experiment with the run in one of its cells."""
-    arm = {**ARMS["libsql immediate"], "scenario": "register", "params": {},
-           "writers": len(read_run(run).workers)}  # fmt: skip
-    folder = made_experiment(tmp / "rep" / "headline", {"libsql immediate": arm},
+    writers = read_run(run).workers
+    concurrent = writers[0].begin == "concurrent"
+    # Of experiments on skew the conflicts are predicted, and the rows behind them named.
+    name, label = ("skew", "branch concurrent") if concurrent else ("headline", "libsql immediate")
+    keys = ("zipfian:0.99", "uniform") if concurrent else ("uniform",)
+    arms = {
+        f"{label} {spec}": {**ARMS[label], "scenario": "register", "params": {"keys": spec},
+                            "writers": len(writers)}
+        for spec in keys
+    }  # fmt: skip
+    folder = made_experiment(tmp / "rep" / name, arms,
                              lambda _, block: drawn_run([block], writers=4),
                              blocks=1)  # fmt: skip
-    (cell,) = (path for path in folder.iterdir() if path.is_dir())
+    (cell,) = (
+        path for path in folder.iterdir() if path.is_dir() and keys[0].split(":")[0] in path.name
+    )
     for path in run.iterdir():
         if path.name != "manifest.json":
             (cell / path.name).unlink(missing_ok=True)
@@ -129,6 +141,8 @@ TASKS: dict[str, Callable[[Path, Path], int]] = {
     "check register": checked("register"),
     "check counter": checked("counter"),
     "check ingest": checked("ingest"),
+    "check queue": checked("queue"),
+    "check acked": checked("acked"),
 }
 
 
@@ -145,6 +159,18 @@ OPEN_LOOP: dict[str, Callable[[Path, Path], int]] = {
     "show": shown,
     "export": exported_due,
     "search": sought,
+    "report": reported,
+}
+
+
+def conflicts(run: Path, tmp: Path) -> int:
+    """What could have been refused, and over which rows it was."""
+    return peak_bytes(COMMAND, "conflicts", run)
+
+
+CONCURRENT: dict[str, Callable[[Path, Path], int]] = {
+    "show": shown,
+    "conflicts": conflicts,
     "report": reported,
 }
 
@@ -205,6 +231,44 @@ def test_memory_grows_by_few_bytes_a_row_of_an_open_loop(
     base, most = peaks
     allowed = BYTES_A_ROW * SOME_ROWS + (EXPORTING_BYTES if task == "export" else AT_ONCE_BYTES)
     assert most - base < allowed, f"{most - base:,} bytes more than {base:,}, allowed {allowed:,}"
+
+
+@pytest.fixture(scope="module")
+def concurrent(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("concurrent")
+    write_long_concurrent_run(folder / "tiny", 1000, name="tiny")
+    return folder / "tiny", write_long_concurrent_run(folder / "some", SOME_ROWS, name="some")
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["conflicts", *(pytest.param(task, marks=pytest.mark.slow) for task in ("show", "report"))],
+)
+def test_memory_grows_by_few_bytes_a_row_under_begin_concurrent(
+    task: str, concurrent: tuple[Path, Path], tmp_path: Path
+) -> None:
+    peaks = []
+    for run in concurrent:
+        (tmp_path / run.name).mkdir()
+        peaks.append(CONCURRENT[task](run, tmp_path / run.name))
+    base, most = peaks
+    allowed = BYTES_A_ROW * SOME_ROWS + JUDGING_BYTES
+    assert most - base < allowed, f"{most - base:,} bytes more than {base:,}, allowed {allowed:,}"
+
+
+@pytest.fixture(scope="module")
+def large_concurrent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("large-concurrent") / "large"
+    return write_long_concurrent_run(folder, LARGE_ROWS, name="large")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", CONCURRENT)
+def test_24_million_attempts_under_begin_concurrent_fit_into_500_megabytes(
+    task: str, large_concurrent: Path, tmp_path: Path
+) -> None:
+    peak = CONCURRENT[task](large_concurrent, tmp_path)
+    assert peak < LARGE_BYTES, f"{peak:,}"
 
 
 @pytest.mark.slow

@@ -11,23 +11,23 @@ tell how many refusals were of transactions that had no row in common at all.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 
 from analysis import wording
+from analysis.models.touches import Drawn, transactions
 from analysis.models.windows import (
-    Drawn,
+    AT_ONCE,
     NoAnswer,
     NotLoaded,
+    RunWindows,
+    Slice,
     Windows,
-    drawn,
     scenario_of,
-    transactions,
     unit_of,
-    windows,
 )
 from analysis.wording import Table, percent, whole
 from workloads.engines import RefusalPage, leaf_of_rows, parse_refusal_page
@@ -104,6 +104,31 @@ class BlamedRow(NamedTuple):
     refusals: float
 
 
+@dataclass(frozen=True, eq=False)
+class BlamedRows(Sequence[BlamedRow]):
+    """Blamed rows, the most refusals first: made when they are looked at, for they may be millions.
+
+    keys : of the rows, as `touched` names them. refusals : float array beside them.
+    """
+
+    touched: Drawn
+    keys: np.ndarray
+    refusals: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, at: int) -> BlamedRow: ...
+    @overload
+    def __getitem__(self, at: slice) -> BlamedRows: ...
+    def __getitem__(self, at: int | slice) -> BlamedRow | BlamedRows:
+        if isinstance(at, slice):
+            return BlamedRows(self.touched, self.keys[at], self.refusals[at])
+        table, row = self.touched.named(int(self.keys[at]))
+        return BlamedRow(table, row, float(self.refusals[at]))
+
+
 @dataclass(frozen=True)
 class Blame:
     """Refused attempts of a run by what others had done meanwhile to what they touched.
@@ -126,7 +151,7 @@ class Blame:
     page: int
     held: int
     unexplained: int
-    rows: tuple[BlamedRow, ...]
+    rows: Sequence[BlamedRow]
     committed: int
     spared: int
 
@@ -144,83 +169,119 @@ def blame(run: Run) -> Blame:
     """
     unit = unit_of(run)
     _, scenario = scenario_of(run)
-    touched = drawn(run)
+    touched = Drawn(run)
     try:
         footprint = scenario.footprint() if hasattr(scenario, "footprint") else None
     except NoFootprint:
         footprint = None
-    found = windows(run, scenario, footprint)
-    index, key, wrote = touched.of(found.worker, found.txn)
-    writing = _any(wrote, index, len(found))
-    if unit == "row":
-        index, key = index[wrote], key[wrote]
-    writes = _writes(found, touched)
-    seen = _lost_to(found, writes, index, key)
-    by_row = _any(seen, index, len(found))
-    by_page = np.zeros(len(found), bool)
-    if unit == "page" and footprint is not None:
-        leaf = _leaf_of_keys(run, touched, footprint.table)
-        pages = _Writes(writes.attempt, leaf(writes.key), writes.at_ns, writes.worker)
-        on_leaf = leaf(key)
+    found = RunWindows(run, scenario, footprint)
+    leaves = _Leaves(run, touched, footprint.table) if unit == "page" and footprint else None
+    counts: Counter[str] = Counter()
+    guilt = _Guilt()
+    for some in found.slices(int(AT_ONCE / touched.a_transaction())):
+        judged = _judged(some, touched, unit, leaves)
+        counts.update(judged.counts())
+        guilt.add(*judged.guilty())
+    return Blame(unit=unit, rows=guilt.ranked(touched), **{name: counts[name] for name in COUNTED})
+
+
+COUNTED = ("refused", "row", "page", "held", "unexplained", "committed", "spared")
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """Attempts, by what others had done meanwhile to what they touched: bool arrays.
+
+    refused, writing, row, page, held : of attempts. index, key, seen : of what they touched: whose
+        it was, the row, and whether it lies between the attempt and another.
+    """
+
+    refused: np.ndarray
+    writing: np.ndarray
+    row: np.ndarray
+    page: np.ndarray
+    held: np.ndarray
+    index: np.ndarray
+    key: np.ndarray
+    seen: np.ndarray
+
+    def counts(self) -> dict[str, int]:
+        lost, did = self.refused, ~self.refused & self.writing  # one that only reads never loses
+        parts = {
+            "refused": lost,
+            "row": lost & self.row,
+            "page": lost & self.page,
+            "held": lost & self.held,
+            "unexplained": lost & ~self.row & ~self.page & ~self.held,
+            "committed": did,
+            "spared": did & (self.row | self.page),
+        }
+        return {name: int(which.sum()) for name, which in parts.items()}
+
+    def guilty(self) -> tuple[np.ndarray, np.ndarray]:
+        """(rows that refused attempts share with others, how many such rows the attempt has)."""
+        which = self.seen & self.refused[self.index]
+        index = self.index[which]
+        return self.key[which], np.bincount(index)[index] if len(index) else index
+
+
+def _judged(some: Slice, touched: Drawn, unit: str, leaves: _Leaves | None) -> _Judged:
+    """The attempts that a slice is about. Those beside them are in it, and are never counted."""
+    every, length = some.every, len(some.every)
+    asked = np.zeros(length, bool)
+    asked[some.asked] = True
+    index, key, wrote = touched.of(every)
+    writing = _any(wrote, index, length)
+    writes = _Places(index[wrote], key[wrote])
+    wins = writes.at(~every.refused[writes.attempt])
+    mine = asked[index] & (wrote if unit == "row" else True)
+    index, key = index[mine], key[mine]
+    seen = _lost_to(every, wins, index, key)
+    by_row = _any(seen, index, length)
+    by_page, by_hold = np.zeros(length, bool), np.zeros(length, bool)
+    if leaves is not None:
+        on_leaf = leaves.of(key)
         known = on_leaf >= 0
-        hit = _lost_to(found, pages, index[known], on_leaf[known])
-        by_page = _any(hit, index[known], len(found)) & ~by_row
-    by_hold = np.zeros(len(found), bool)
+        pages = _Places(wins.attempt, leaves.of(wins.key))
+        hit = _lost_to(every, pages, index[known], on_leaf[known])
+        by_page = _any(hit, index[known], length) & ~by_row
     if unit == "row":
-        holding = _held(found, touched, index, key) & ~seen
-        by_hold = _any(holding, index, len(found)) & ~by_row
+        holding = _held(every, writes, index, key) & ~seen
+        by_hold = _any(holding, index, length) & ~by_row
         seen |= holding & by_hold[index]
-    refused = found.refused
-    guilty = seen & refused[index]
-    return Blame(
-        unit=unit,
-        refused=int(refused.sum()),
-        row=int((refused & by_row).sum()),
-        page=int((refused & by_page).sum()),
-        held=int((refused & by_hold).sum()),
-        unexplained=int((refused & ~by_row & ~by_page & ~by_hold).sum()),
-        rows=_ranked(touched, index[guilty], key[guilty]),
-        committed=int((~refused & writing).sum()),  # one that only reads is never refused
-        spared=int((~refused & writing & (by_row | by_page)).sum()),
+    return _Judged(
+        every.refused & asked, writing & asked, by_row, by_page, by_hold, index, key, seen
     )
 
 
-class _Writes(NamedTuple):
-    """Places that committed transactions wrote: arrays of one length."""
+class _Places(NamedTuple):
+    """Places that attempts wrote: arrays of one length."""
 
     attempt: np.ndarray
     key: np.ndarray
-    at_ns: np.ndarray
-    worker: np.ndarray
+
+    def at(self, which: np.ndarray) -> _Places:
+        return _Places(self.attempt[which], self.key[which])
 
 
-def _writes(found: Windows, touched: Drawn) -> _Writes:
-    did = np.flatnonzero(~found.refused)
-    at, key, wrote = touched.of(found.worker[did], found.txn[did])
-    attempt = did[at[wrote]]
-    return _Writes(attempt, key[wrote], found.closes_ns[attempt], found.worker[attempt])
-
-
-def _lost_to(found: Windows, writes: _Writes, index: np.ndarray, key: np.ndarray) -> np.ndarray:
+def _lost_to(some: Windows, writes: _Places, index: np.ndarray, key: np.ndarray) -> np.ndarray:
     """For each touch (attempt `index`, place `key`): has another written it meanwhile?"""
-    marks = _Marks(writes.key, writes.at_ns, writes.worker)
-    who = found.worker[index]
-    upto = marks.others(key, who, found.closes_ns[index])
-    before = marks.others(key, who, found.opens_ns[index])
+    at = writes.attempt
+    marks = _Marks(writes.key, some.closes_ns[at], some.worker[at])
+    who = some.worker[index]
+    upto = marks.others(key, who, some.closes_ns[index])
+    before = marks.others(key, who, some.opens_ns[index])
     lost: np.ndarray = upto > before
     return lost
 
 
-def _held(found: Windows, touched: Drawn, index: np.ndarray, key: np.ndarray) -> np.ndarray:
+def _held(some: Windows, writes: _Places, index: np.ndarray, key: np.ndarray) -> np.ndarray:
     """For each touch: was another attempt that writes the same row under way at some time?"""
-    everyone = np.arange(len(found))
-    at, other, wrote = touched.of(found.worker, found.txn)
-    at, other = everyone[at[wrote]], other[wrote]
-    who = found.worker[index]
-    begun = _Marks(other, found.opens_ns[at], found.worker[at])
-    over = _Marks(other, found.closes_ns[at], found.worker[at])
-    shared: np.ndarray = begun.others(key, who, found.closes_ns[index]) > over.others(
-        key, who, found.opens_ns[index]
+    at, who = writes.attempt, some.worker[index]
+    begun = _Marks(writes.key, some.opens_ns[at], some.worker[at])
+    over = _Marks(writes.key, some.closes_ns[at], some.worker[at])
+    shared: np.ndarray = begun.others(key, who, some.closes_ns[index]) > over.others(
+        key, who, some.opens_ns[index]
     )
     return shared
 
@@ -264,34 +325,68 @@ def _any(flags: np.ndarray, index: np.ndarray, length: int) -> np.ndarray:
     return out
 
 
-def _leaf_of_keys(run: Run, touched: Drawn, table: str) -> Any:
-    """Key -> leaf page as loaded, -1 where it is not known; new rows lie on the last page."""
-    tree = run.manifest.layout.loaded.get(f"table {table}")
-    try:
-        leaf = leaf_of_rows(tree) if isinstance(tree, Tree) else np.zeros(0, np.int64)
-    except ValueError:
-        leaf = np.zeros(0, np.int64)
-    first = touched.tables.index(table) << 48 if table in touched.tables else 0
+class _Leaves:
+    """The leaf page of each row of a table, as it was loaded; new rows lie on the last page."""
 
-    def of(key: np.ndarray) -> np.ndarray:
-        if not len(leaf):
+    def __init__(self, run: Run, touched: Drawn, table: str) -> None:
+        self._touched, self._table = touched, table
+        tree = run.manifest.layout.loaded.get(f"table {table}")
+        try:
+            self._leaf = leaf_of_rows(tree) if isinstance(tree, Tree) else np.zeros(0, np.int64)
+        except ValueError:
+            self._leaf = np.zeros(0, np.int64)
+
+    def of(self, key: np.ndarray) -> np.ndarray:
+        """The leaf of each key, -1 where it is not known."""
+        tables = self._touched.tables
+        if not len(self._leaf) or self._table not in tables:
             return np.full(len(key), -1)
-        row = key - first
+        row = key - (tables.index(self._table) << 48)
         inside = (row >= 0) & (row < 1 << 47)
-        return np.where(inside, leaf[np.clip(row, 0, len(leaf) - 1)], -1)
-
-    return of
+        return np.where(inside, self._leaf[np.clip(row, 0, len(self._leaf) - 1)], -1)
 
 
-def _ranked(touched: Drawn, index: np.ndarray, key: np.ndarray) -> tuple[BlamedRow, ...]:
-    """Rows by refusals; an attempt with several rows gives each an equal part."""
-    if not len(index):
-        return ()
-    parts = 1 / np.bincount(index)[index]
-    keys, which = np.unique(key, return_inverse=True)
-    sums = np.bincount(which, parts)
-    order = np.lexsort((keys, -np.round(sums, 9)))
-    return tuple(BlamedRow(*touched.named(int(keys[at])), refusals=float(sums[at])) for at in order)
+class _Guilt:
+    """Rows that are blamed: how often each, by the number of rows that share the blame."""
+
+    def __init__(self) -> None:
+        self._found = np.zeros((3, 0), np.int64)  # key, parts, times
+        self._waiting: list[np.ndarray] = []
+        self._many = 0
+
+    def add(self, key: np.ndarray, parts: np.ndarray) -> None:
+        """An attempt that has several rows gives each an equal part: `parts` says how many."""
+        if not len(key):
+            return
+        self._waiting.append(_counted(np.stack([key, parts, np.ones_like(key)])))
+        self._many += self._waiting[-1].shape[1]
+        if self._many > max(self._found.shape[1], 1 << 18):
+            self._merge()
+
+    def _merge(self) -> None:
+        self._found = _counted(np.concatenate([self._found, *self._waiting], axis=1))
+        self._waiting, self._many = [], 0
+
+    def ranked(self, touched: Drawn) -> Sequence[BlamedRow]:
+        """Rows by refusals."""
+        self._merge()
+        key, parts, times = self._found
+        if not len(key):
+            return ()
+        begins = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
+        keys, sums = key[begins], np.add.reduceat(times / parts, begins)
+        order = np.lexsort((touched.ranks(keys), -np.round(sums, 9)))
+        return BlamedRows(touched, keys[order], sums[order])
+
+
+def _counted(found: np.ndarray) -> np.ndarray:
+    """Columns of (key, parts, times), in order, the times of equal ones added up."""
+    found = found[:, np.lexsort((found[1], found[0]))]
+    new = np.append(True, (found[:2, 1:] != found[:2, :-1]).any(axis=0))
+    begins = np.flatnonzero(new[: found.shape[1]])
+    if not len(begins):
+        return found
+    return np.concatenate([found[:2, begins], np.add.reduceat(found[2:], begins, axis=1)])
 
 
 # --- tables and sentences -----------------------------------------------------------------------

@@ -34,7 +34,7 @@ import numpy as np
 
 from analysis import wording
 from analysis.counting import Measured
-from analysis.models.windows import NoAnswer, Windows, scenario_of, unit_of, windows
+from analysis.models.windows import NoAnswer, RunWindows, scenario_of, unit_of
 from analysis.statistics import abort_rate
 from analysis.wording import Table, number, percent, whole
 from workloads.engines import leaf_of_rows
@@ -215,10 +215,10 @@ def _pooled(name: str, runs: Any) -> Prediction:
         plan, scenario = scenario_of(run)
         footprint = _footprint(run, scenario)
         places = chances(footprint, unit, run.manifest.layout.loaded, run.name)
-        found = windows(run, scenario, footprint)
+        found = RunWindows(run, scenario, footprint)
         split = splits_of(run, footprint) if unit == "page" else (0.0, 1)
-        for which, at in (("every", np.ones(len(found), bool)), ("first", found.first)):
-            parts[which].append(_part(found, at, places, split, footprint.held, unit))
+        for which, met in _met(found).items():
+            parts[which].append(_part(met, places, split, footprint.held, unit))
         overlaps.append(places.overlap())
         splits.append(split[0])
         busy += found.busy
@@ -275,35 +275,100 @@ def splits_of(run: Run, footprint: Footprint) -> tuple[float, int]:
     return max(after.leaves - before.leaves, 0) / max(commits, 1), above
 
 
+class _Met:
+    """What some attempts met, counted: how many others' commits, and refused ones, at how many.
+
+    early, late : others' commits until closes_ns, and until latest_ns.
+    """
+
+    def __init__(self) -> None:
+        self.refused = 0
+        self.early, self.late = _Counts(), _Counts()
+
+    def add(
+        self, refused: np.ndarray, early: np.ndarray, late: np.ndarray, overlapping: np.ndarray
+    ) -> None:
+        self.refused += int(refused.sum())
+        self.early.add(early, overlapping)
+        self.late.add(late, overlapping)
+
+
+class _Counts:
+    """Pairs of small whole numbers, each with how many attempts it was seen at."""
+
+    def __init__(self) -> None:
+        self._codes, self._times = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        self._parts: list[tuple[np.ndarray, np.ndarray]] = []
+        self._waiting = 0
+
+    def add(self, others: np.ndarray, overlapping: np.ndarray) -> None:
+        codes, times = np.unique((others << 32) + overlapping, return_counts=True)
+        self._parts.append((codes, times))
+        self._waiting += len(codes)
+        if self._waiting > max(len(self._codes), 1 << 16):
+            self._merge()
+
+    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(others, overlapping, times), each pair once."""
+        self._merge()
+        others = (self._codes + (1 << 31)) >> 32
+        return others, self._codes - (others << 32), self._times
+
+    def _merge(self) -> None:
+        several = [(self._codes, self._times), *self._parts]
+        codes, times = (np.concatenate(column) for column in zip(*several, strict=True))
+        self._codes, which = np.unique(codes, return_inverse=True)
+        self._times = np.zeros(len(self._codes), np.int64)
+        np.add.at(self._times, which, times)
+        self._parts, self._waiting = [], 0
+
+
+def _met(found: RunWindows) -> dict[str, _Met]:
+    """What all attempts met, and what the first tries did."""
+    met = {"every": _Met(), "first": _Met()}
+    for some in found.slices():
+        about = some.about()
+        columns = about.refused, some.others(), some.others_latest(), some.overlapping()
+        met["every"].add(*columns)
+        met["first"].add(*(column[about.first] for column in columns))
+    return met
+
+
 def _part(
-    found: Windows,
-    at: np.ndarray,
+    met: _Met,
     places: Chances,
     split: tuple[float, int],
     held: float,
     unit: str,
 ) -> _Part:
-    r, w, share = places.of_transaction()
-    overlap = float((r * w).sum())
-    m, m_latest = found.others[at].astype(float), found.others_latest[at].astype(float)
-    count = len(m)
+    _, _, share = places.of_transaction()
+    overlap = places.overlap()
+    others, overlapping, times = met.early.columns()
+    count = int(times.sum())
     if not count:
         return _Part(0, 0, 0.0, 0.0, dict.fromkeys(FORMS, 0.0), 0.0)
 
-    # Where two overlap and share a row, the second to write it is refused. One that is refused
-    # itself held only a part of its rows, and half the time it came second.
-    more = held / 2 * found.overlapping[at] if unit == "row" else 0.0
+    def in_full(m: np.ndarray, overlapping: np.ndarray, times: np.ndarray) -> float:
+        # Where two overlap and share a row, the second to write it is refused. One that is refused
+        # itself held only a part of its rows, and half the time it came second.
+        more = held / 2 * overlapping if unit == "row" else 0.0
+        return share * count * _over_rows(places, split, m + more, times)
+
+    total = int((others * times).sum())
     forms = {
-        "mean": share * count * float(-np.expm1(-m.mean() * overlap)),
-        "windows": share * float(-np.expm1(-m * overlap).sum()),
-        "whole": share * count * _over_rows(places, split, m + more),
+        "mean": share * count * float(-np.expm1(-total / count * overlap)),
+        "windows": share * float((times * -np.expm1(-others.astype(float) * overlap)).sum()),
+        "whole": in_full(others, overlapping, times),
     }
-    latest = share * count * _over_rows(places, split, m_latest + more)
-    refused = int(found.refused[at].sum())
-    return _Part(count, refused, float(m.sum()), float(m_latest.sum()), forms, latest)
+    late = met.late.columns()
+    return _Part(
+        count, met.refused, float(total), float((late[0] * late[2]).sum()), forms, in_full(*late)
+    )
 
 
-def _over_rows(places: Chances, split: tuple[float, int], m: np.ndarray) -> float:
+def _over_rows(
+    places: Chances, split: tuple[float, int], m: np.ndarray, weights: np.ndarray
+) -> float:
     """Mean over windows and over sampled sets of places of 1 - (1 - q) ** m, q being the chance
     that one other commit writes a place of the set or splits a page below one that it read.
     """
@@ -325,7 +390,8 @@ def _over_rows(places: Chances, split: tuple[float, int], m: np.ndarray) -> floa
     per_commit, above = split
     through = 1 - (1 - 1 / above) ** k
     miss = np.maximum((1 - shared) * (1 - min(per_commit * through, 1)), 1e-300)
-    amounts, times = np.unique(np.round(m, 2), return_counts=True)
+    amounts, which = np.unique(np.round(m, 2), return_inverse=True)
+    times = np.bincount(which, weights)
     hit = [float(-np.expm1(amount * np.log(miss)).mean()) for amount in amounts]
     return float(np.average(hit, weights=times))
 

@@ -13,7 +13,8 @@ from analysis.models.attribution import (
     conflict_parts,
     refusal_account,
 )
-from analysis.models.windows import NoAnswer, drawn
+from analysis.models.touches import Drawn
+from analysis.models.windows import NoAnswer, RunWindows, scenario_of
 from analysis.synthetic import drawn_run, edit, made_run, made_worker, optimistic_run
 from workloads.engines import RefusalPage, find_engine, trust
 from workloads.errors import RunError
@@ -125,27 +126,28 @@ def test_too_many_transactions_to_draw_again_are_said_with_the_way_out():
 
 def test_keys_name_their_table_and_row_again():
     run = optimistic_run(seconds=0.05)
-    touched = drawn(run)
-    assert touched.tables == ("register",)
-    assert touched.named(int(touched.keys[0][0])) == ("register", int(touched.keys[0][0]))
-    several = touched.__class__(("a", "b"), (), (), ())
+    touched = Drawn(run)
+    (some,) = RunWindows(run).slices()
+    _, keys, _ = touched.of(some.every)
+    assert touched.tables == ["register"]
+    assert touched.named(int(keys[0])) == ("register", int(keys[0]))
+    several = Drawn(run)
+    several.tables = ["a", "b"]
     assert several.named((1 << 48) - 1) == ("b", -1)
     assert several.named(7) == ("a", 7) and several.named(-1) == ("a", -1)
     edit(run.manifest, plan={"scenario": "queue", "params": {}})
     with pytest.raises(NoAnswer, match="does not say which rows"):
-        drawn(run)
+        Drawn(run)
 
 
 def test_work_before_the_first_statement_is_no_part_of_a_window():
     """Blind updates that think first: their snapshot is the update's, not BEGIN's."""
-    from analysis.models.windows import scenario_of, windows
-
     run = optimistic_run(seconds=0.2, mix="update=1")
     run.manifest.scenario.params["think_us"] = 500.0
     _, scenario = scenario_of(run)
-    found, plain = windows(run, scenario), windows(run)
-    assert (found.opens_ns >= plain.opens_ns + 10_000).any()
-    assert found.others.sum() < 0.2 * plain.others.sum()
+    (found,), (plain,) = RunWindows(run, scenario).slices(), RunWindows(run).slices()
+    assert (found.about().opens_ns >= plain.about().opens_ns + 10_000).any()
+    assert found.others().sum() < 0.2 * plain.others().sum()
 
 
 @needs_branch

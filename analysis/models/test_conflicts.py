@@ -16,7 +16,8 @@ from analysis.models.conflicts import (
     prediction_table,
     predictions,
 )
-from analysis.models.windows import NoAnswer, drawn, windows
+from analysis.models.touches import Drawn
+from analysis.models.windows import NoAnswer, RunWindows
 from analysis.synthetic import drawn_run, edit, made_experiment, optimistic_run
 from workloads.experiments import read_experiment
 from workloads.records import Layout, Tree
@@ -90,21 +91,23 @@ def test_splits_count_for_pages_that_grew():
 
 def test_a_window_holds_just_the_commits_of_others_that_lie_in_it():
     run = optimistic_run(seconds=0.2, uneven=0.1, slow_commits=0.1)
-    found = windows(run)
+    look = RunWindows(run)
+    (some,) = look.slices()
+    found, others, overlapping = some.about(), some.others(), some.overlapping()
     did = np.flatnonzero(~found.refused)
     for at in range(len(found)):
-        others = did[found.worker[did] != found.worker[at]]
-        inside = (found.closes_ns[others] > found.opens_ns[at]) & (
-            found.closes_ns[others] <= found.closes_ns[at]
+        theirs = did[found.worker[did] != found.worker[at]]
+        inside = (found.closes_ns[theirs] > found.opens_ns[at]) & (
+            found.closes_ns[theirs] <= found.closes_ns[at]
         )
-        assert found.others[at] == inside.sum()
+        assert others[at] == inside.sum()
         lost = np.flatnonzero(found.refused & (found.worker != found.worker[at]))
         under_way = (found.opens_ns[lost] < found.closes_ns[at]) & (
             found.closes_ns[lost] > found.opens_ns[at]
         )
-        assert found.overlapping[at] == under_way.sum()
-    assert (found.others_latest >= 0).all() and (found.latest_ns >= found.closes_ns).all()
-    assert found.commit_us == pytest.approx(10, abs=0.1)
+        assert overlapping[at] == under_way.sum()
+    assert (some.others_latest() >= 0).all() and (found.latest_ns >= found.closes_ns).all()
+    assert look.commit_us == pytest.approx(10, abs=0.1)
 
 
 def test_rows_added_at_the_end_meet_on_the_last_page_only():
@@ -150,11 +153,11 @@ def test_a_run_without_an_answer_says_why():
         forged = optimistic_run(seconds=5.0)
         edit(forged.manifest, plan={"params": forged.manifest.plan.params | params})
         with pytest.raises(NoAnswer, match=message):
-            drawn(forged)
+            Drawn(forged)
     fewer = optimistic_run(seconds=0.05)
     fewer.manifest.plan.writers = 1
     with pytest.raises(NoAnswer, match="its plan has no worker 1: it was edited"):
-        drawn(fewer)
+        Drawn(fewer)
     run.manifest.plan.scenario = "gone"
     assert "no scenario 'gone'" in why(run)
 

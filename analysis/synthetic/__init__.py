@@ -23,6 +23,7 @@ __all__ = [
     "rated",
     "whole_report",
     "write_folder",
+    "write_long_concurrent_run",
     "write_long_open_loop",
     "write_long_run",
 ]

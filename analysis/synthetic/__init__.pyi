@@ -16,5 +16,6 @@ from .runs import open_loop as open_loop
 from .runs import rated as rated
 from .runs import whole_report as whole_report
 from .runs import write_folder as write_folder
+from .runs import write_long_concurrent_run as write_long_concurrent_run
 from .runs import write_long_open_loop as write_long_open_loop
 from .runs import write_long_run as write_long_run

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from workloads.engines import packed
 from workloads.experiments import DONE, FAILED, MISSING, REFUSED, Design, cell_name
 from workloads.files import FORMAT_VERSION
 from workloads.records import (
@@ -415,6 +416,75 @@ def _served(
     out["outcome"] = np.where(last, COMMITTED, CONFLICT)
     out["conflict"], out["phase"] = np.where(last, 0, BUSY), np.where(last, 0, 3)
     out["message"] = np.where(last, 0, 1)
+    return out
+
+
+def write_long_concurrent_run(
+    folder: Path,
+    rows: int,
+    *,
+    writers: int = 4,
+    per_s: float = 40_000.0,
+    abort: float = 0.1,
+    seed: int = 412,
+    segment_rows: int = 1 << 15,
+    **more: Any,
+) -> Path:
+    """Write the folder of a run under BEGIN CONCURRENT of about `rows` attempts, file by file.
+
+    Each writer's attempts follow one another, `per_s` of all of them. `abort` of the attempts are
+    refused, whatever others did, and tried again; each transaction reads and writes one row.
+    """
+    table, a_page, each_ns = 10_000, 20, int(1e9 * writers / per_s)
+    pages = table // a_page
+    tree = {
+        "root": 2, "cells": table, "leaves": pages, "interior": 1,
+        "pages": packed(range(3, 3 + pages), [a_page] * pages), "above": "2:0",
+    }  # fmt: skip
+    params = {"rows": table, "keys": "zipfian:0.99", "mix": "read-modify-write=1"}
+    seconds = rows / per_s
+    how: dict[str, Any] = {
+        "engine": "sqlite-concurrent",
+        "begin": "concurrent",
+        "cpu_s": 0.4 * seconds,
+    }
+    workers = [made_worker(n, np.zeros(0, ATTEMPT), **how) for n in range(writers)]
+    plan = {"params": params, "database": "sqlite-concurrent", "seed": seed}
+    layout = {"loaded": {"table register": tree}, "left": {"table register": tree}}
+    write_folder(made_run(workers, seconds=seconds, plan=plan, layout=layout, **more), folder)
+    for worker in range(writers):
+        rng, at, txn = np.random.default_rng([seed, worker]), START_NS, 0
+        left, file = rows // writers, 0
+        while left > 0 or not file:
+            part = _concurrent(rng, max(min(left, segment_rows), 1), at, txn, each_ns, abort)
+            np.save(segment_path(folder, worker, file), part)
+            left, file = left - len(part), file + 1
+            # The last is a commit, so that a transaction lies in one file.
+            at, txn = int(part["end_ns"][-1]), int(part["txn"][-1]) + 1
+    return folder
+
+
+def _concurrent(
+    rng: np.random.Generator, many: int, at: int, txn: int, each_ns: int, abort: float
+) -> np.ndarray:
+    """Attempts of one worker from the moment `at` on, each_ns apart; the last one commits."""
+    out = np.zeros(many, ATTEMPT)
+    lost = rng.random(many) < abort
+    lost[-1] = False
+    shares = np.sort(rng.random((many, 4)), axis=1)
+    starts = at + np.arange(many, dtype=np.int64) * each_ns
+    for column, name in enumerate(("start_ns", "begun_ns", "worked_ns", "end_ns")):
+        out[name] = starts + (shares[:, column] * each_ns).astype(np.int64)
+    out["end_ns"][-1] = starts[-1] + each_ns
+    out["intended_ns"] = out["start_ns"]
+    again = np.append(False, lost[:-1])
+    out["txn"] = txn + np.cumsum(~again) - 1
+    first = np.maximum.accumulate(np.where(again, 0, np.arange(many)))
+    out["attempt"] = 1 + np.arange(many) - first
+    out["kind"] = 4  # read-modify-write
+    out["outcome"] = np.where(lost, CONFLICT, COMMITTED)
+    out["conflict"], out["phase"] = np.where(lost, STALE, 0), np.where(lost, 3, 0)
+    out["message"] = np.where(lost, 2, 0)
     return out
 
 

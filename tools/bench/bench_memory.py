@@ -3,9 +3,10 @@
 Things that `cwkit show` and the check after a run do with all rows, each in a process of its
 own, in pieces and with whole arrays in turn: looking at the rows; counting them, where the other
 side holds all rows and columns; who was due in an open loop, where it holds all arrivals with what
-became of each; and the replay of a check's draws, beside rows of numpy on the
-other side. Memory is what a process had resident at most, above what it had before it read
-anything; time is CPU time. Last, the check of `append`, with the draws on the other side.
+became of each; the replay of a check's draws, beside rows of numpy on the other side; the check
+of `append`, with the draws on the other side; the rows behind refusals under BEGIN CONCURRENT, of
+half as many attempts; and the check of `queue`. Memory is what a process had resident at most,
+above what it had before it read anything; time is CPU time.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ TARGETS = {
     "due": (0.3, 2.5),
     "replay": (0.2, 0.65),
     "appends": (1.5, 0.4),
+    "blamed": (0.3, 1.2),
+    "queue": (0.15, 0.6),
 }
 """Of the whole arrays' memory, and of their time, at most so much.
 
@@ -158,7 +161,49 @@ def appends(folder: Path, whole: bool) -> None:
     assert append.check(Nothing(), log)  # type: ignore[arg-type]
 
 
-TASKS = {"reading": reading, "counting": counting, "due": due, "replay": replay, "appends": appends}
+def blamed(folder: Path, whole: bool) -> None:
+    """The rows behind the refusals of a run under BEGIN CONCURRENT."""
+    from analysis.models import blame
+    from analysis.models.test_windows import whole_blame
+    from workloads.records import read_run
+
+    run = read_run(folder.with_name(f"{folder.name}-concurrent"))
+    found = whole_blame(run)[1] if whole else blame(run)
+    assert found.refused and found.committed
+
+
+def queue(folder: Path, whole: bool) -> None:
+    """Hold the claims of `queue` against a table, which has none of them."""
+    from workloads.records import read_run
+    from workloads.runs import context_of, make_plan
+    from workloads.scenarios import find_scenario
+    from workloads.scenarios.scenario import RunLog
+    from workloads.scenarios.test_told import whole_queue
+
+    run = read_run(folder)
+    plan = make_plan(scenario="queue", database="sqlite", writers=len(run.workers))
+    scenario: Any = find_scenario("queue")(plan.shape())
+    log = RunLog(scenario, run.workers, lambda worker: context_of(plan, worker.worker))
+
+    class Nothing:
+        def rows(self, sql: str, params: Any = ()) -> list[Any]:
+            return []
+
+    if whole:
+        assert whole_queue(scenario.params, Nothing(), log)
+    else:
+        assert scenario.check(Nothing(), log)
+
+
+TASKS = {
+    "reading": reading,
+    "counting": counting,
+    "due": due,
+    "replay": replay,
+    "appends": appends,
+    "blamed": blamed,
+    "queue": queue,
+}
 
 
 def peak_bytes() -> int:
@@ -182,12 +227,17 @@ def main() -> int:
     """Make a run, measure both sides in turn, print a table; 1 where a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("tasks", nargs="*", choices=[[], *TARGETS], help="these; all otherwise")
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
         measure(*args.measure)
         return 0
-    from analysis.synthetic import write_long_open_loop, write_long_run
+    from analysis.synthetic import (
+        write_long_concurrent_run,
+        write_long_open_loop,
+        write_long_run,
+    )
 
     missed = 0
     print(f"{'':>10} {'MB':>6} {'whole':>6} {'ratio':>6} {'target':>6} "
@@ -197,7 +247,10 @@ def main() -> int:
         write_long_run(Path(folder) / "run", args.rows, writers=1)
         write_long_open_loop(Path(folder) / "tiny-open", 1000)
         write_long_open_loop(Path(folder) / "run-open", args.rows, writers=1)
-        for task, (memory, cpu) in TARGETS.items():
+        write_long_concurrent_run(Path(folder) / "tiny-concurrent", 1000)
+        write_long_concurrent_run(Path(folder) / "run-concurrent", args.rows // 2)
+        for task in args.tasks or TARGETS:
+            memory, cpu = TARGETS[task]
             best: dict[str, list[float]] = {}
             for _ in range(ROUNDS):
                 for side in ("pieces", "whole"):
