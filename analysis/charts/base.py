@@ -174,10 +174,15 @@ def absent(lines: Sequence[Line], unit: str = "", ticks: Sequence[str] = ()) -> 
     told = []
     for line in lines:
         known = dict(zip(map(float, line.x), map(float, line.y), strict=True))
-        names = [ticks[int(x)] if ticks else f"{x:g}{unit}" for x in places]
+        names = [_place(x, unit, ticks) for x in places]
         found = [known.get(x, math.nan) for x in places]
         told += not_shown(line.label, zip(names, found, strict=True))
     return told
+
+
+def _place(x: float, unit: str, ticks: Sequence[str]) -> str:
+    """A place of the x axis in a sentence."""
+    return ticks[int(x)].replace("\n", " ") if ticks else f"{x:g}{unit}"
 
 
 def spoken(lines: Sequence[Line], unit: str = "", ticks: Sequence[str] = ()) -> str:
@@ -185,7 +190,7 @@ def spoken(lines: Sequence[Line], unit: str = "", ticks: Sequence[str] = ()) -> 
     told = []
     for line in lines:
         points = [
-            f"{ticks[int(x)] if ticks else f'{x:g}'}: {number(y)}{unit}"
+            f"{_place(x, '', ticks)}: {number(y)}{unit}"
             for x, y in zip(line.x, line.y, strict=True)
             if math.isfinite(y)
         ]

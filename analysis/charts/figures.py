@@ -175,11 +175,12 @@ def shares(groups: Sequence[Served], path: Path, heading: Heading = NO_HEADING) 
 
 def crossover(effects: Sequence[Effect], path: Path, heading: Heading = NO_HEADING) -> None:
     """Look at which side of the dashed line a bar lies on. Each row is one kind of work: how many
-    times as many transactions BEGIN CONCURRENT commits as the other mode of the same library, so
-    that nothing but the mode differs. Left of the line it loses, right of it it pays. A full mark
-    is a difference that the report claims; a hollow one is none, or has too few blocks, and says
-    so. Bars are 95 % intervals over blocks, or the range where the blocks are too few. The scale is
-    logarithmic.
+    times as many transactions BEGIN CONCURRENT commits as the other mode of the same library,
+    so that nothing but the mode differs. Left of the line it loses, right of it it pays. A full
+    mark is a difference that the report claims: its interval lies on one side of the line, it
+    holds beside everything else that the report tells, and it is larger than what the same arm
+    run twice differs by. A hollow mark lacks one of these, or has too few blocks. Bars are 95 %
+    intervals over blocks, or the range where the blocks are too few. The scale is logarithmic.
     """
     figure, grid = new_figure(high=1.1 + 0.42 * max(len(effects), 1))
     axes: Axes = grid[0, 0]

@@ -43,7 +43,7 @@ def checkpoint_timeline(tracks: Sequence[Track], path: Path, heading: Heading = 
     """
     most = max(len(tracks), 1)
     figure, grid = new_figure(2 * most, high=0.4 + 2.7 * most)
-    figure.subplots_adjust(hspace=0.5)
+    figure.subplots_adjust(hspace=0.38)
     missing = []
     for n, track in enumerate(tracks):
         upper, lower = grid[2 * n, 0], grid[2 * n + 1, 0]

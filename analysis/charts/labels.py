@@ -21,7 +21,7 @@ from scipy.optimize import isotonic_regression
 from workloads.files import visible
 
 LONGEST_LABEL = 80
-LABEL_LETTERS, LONGEST_WORD, LONGEST_WORDS = 26, 40, 900
+LABEL_LETTERS, LONGEST_WORD, LONGEST_WORDS = 30, 40, 900
 """A name at the end of a line is broken into lines of so many letters, a word after so many; a
 heading ends after so many."""
 

@@ -13,6 +13,7 @@ from analysis.counting import Arm, CountedCell, checkpoints, timeline, wal_track
 from analysis.report.evidence import Evidence
 from analysis.report.facts import MODE_ALONE, STUDIED, Pair, System, claimed
 from analysis.report.load_facts import OfferedRow
+from analysis.report.told import NOT_TOLD
 from analysis.statistics import Estimate
 from analysis.wording import begin_label, number, percent, times
 from workloads.errors import RunError
@@ -62,13 +63,22 @@ def _line(
 
 
 def growing(evidence: Evidence) -> dict[System, list[Arm]]:
-    """Each system's arms at several numbers of writers, of the first experiment that has them."""
+    """Each system's arms at several numbers of writers, of the first experiment that has them.
+
+    Nothing but the number and the system may differ. The generator alone is no system.
+    """
     for measured in evidence.experiments.values():
         systems: dict[System, list[Arm]] = {}
+        if measured.name in NOT_TOLD:
+            continue
         for arm in measured.arms.values():
-            if arm.writers and arm.usable and not arm.plan["rate"]:
+            first = next((arms[0] for arms in systems.values()), arm)
+            if arm.name in measured.repeated or not (arm.writers and arm.usable):
+                continue
+            if arm.alike(first, "writers"):
                 systems.setdefault(arm.system, []).append(arm)
-        if len({arm.writers for arms in systems.values() for arm in arms}) > 1:
+        grown = {of for of, arms in systems.items() if len({arm.writers for arm in arms}) > 1}
+        if any(engine != "null" for engine, _ in grown):
             return {of: sorted(arms, key=lambda arm: arm.writers) for of, arms in systems.items()}
     return {}
 

@@ -93,7 +93,7 @@ def not_claimed(found: Comparison) -> str:
     """What is said of a difference that is not claimed."""
     if claimed(found) == "none":
         return "no difference claimed"
-    return too_few(found) or "no value in both"
+    return too_few(found) or "not known"
 
 
 def grouped(cases: Sequence[tuple[str, Comparison]], say: Callable[[str, Comparison], str]) -> str:
@@ -237,7 +237,8 @@ def tracks(found: Tracks) -> Heading:
         return Heading()
     most = max(float(track.wal_bytes.max()) for track in found.drawn)
     many = sum(track.many for track in found.drawn)
-    own = f", {whole(found.own)} of them made by a commit" if found.own else ""
+    by = "all" if found.own == many else whole(found.own)
+    own = f", {by} of them made by a commit" if found.own else ""
     title = (
         f"In windows of up to {number(round(found.seconds, 1))} s the log grew to at most "
         f"{number(most / 2**20)} MiB; {times(many, 'checkpoint')} seen{own}"

@@ -83,6 +83,14 @@ def test_growth_is_told_of_both_ends(planted, grown, said):
     assert "IMMEDIATE, no difference claimed" in title
 
 
+def test_arms_that_differ_in_more_than_their_writers_are_no_growth(planted):
+    """`acked` has arms of one writer and of four, at other durability."""
+    evidence = planted(acked={"ordinary": True})
+    assert {arm.writers for arm in evidence.experiments["acked"].arms.values()} == {1, 4}
+    assert not chart_data.growing(evidence)
+    assert chart_titles.growth(evidence).title == ""
+
+
 @pytest.mark.parametrize(
     ("can", "said"), [((1000, 4000), r"0\.\d+ times as long at 75 %"),
                       ((4000, 1000), r"times as long at 75 %"),
