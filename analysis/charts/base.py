@@ -246,7 +246,7 @@ def _axes_named(figure: Figure) -> str:
 
 
 def _told(heading: Heading, missing: Sequence[str], data: str) -> str:
-    left_out = f"Not in the picture: {'; '.join(missing)}" if missing else ""
+    left_out = f"Without a value: {'; '.join(missing)}" if missing else ""
     parts = (heading.conditions, data, left_out)
     return " ".join(f"{visible(part).rstrip('.')}." for part in parts if part)
 

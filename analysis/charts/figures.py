@@ -242,24 +242,27 @@ def bars(
 def logarithmic(axes: Axes, lines: Sequence[Line], spread: float = 0.0) -> None:
     """A logarithmic scale for lines that are drawn. What it cannot show stands at its ends.
 
-    Zeros are marks at the lower edge that say 0; what was never served is a mark at the upper one.
+    Zeros are marks at the lower edge, which says 0; what was never served is at the upper one.
     """
     shown = [y for line in lines for y in (*line.y, *line.low, *line.high) if 0 < y < math.inf]
     low, high = min(shown, default=0.1), max(shown, default=10.0)
     axes.set_yscale("log")
     axes.set_ylim(low / 1.6, high * 2.2)
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
+    edges: dict[float, str] = {}
     for n, line in enumerate(lines):
-        colour, _ = look_of(line.look, n)
+        colour, mark = look_of(line.look, n)
         for x, y in zip(line.x, line.y, strict=True):
-            place = float(x) + (n - (len(lines) - 1) / 2) * spread
-            if y == 0 or y == math.inf:
-                edge, mark, word = (0, "v", "0") if y == 0 else (1, "^", "never")
-                axes.plot([place], [edge], mark, color=colour, markersize=8, clip_on=False,
-                          markerfacecolor="none", transform=axes.get_xaxis_transform())  # fmt: skip
-                axes.annotate(word, (place, edge), xycoords=axes.get_xaxis_transform(),
-                              xytext=(6, 4 if edge == 0 else -3), textcoords="offset points",
-                              fontsize=8)  # fmt: skip
+            if y in (0, math.inf):
+                edge = 0.0 if y == 0 else 1.0
+                edges[edge] = "0" if y == 0 else "never"
+                axes.plot([float(x) + (n - (len(lines) - 1) / 2) * spread], [edge], mark,
+                          color=colour, markersize=7, clip_on=False, gid="edge",
+                          markerfacecolor="none" if line.hollow else colour,
+                          transform=axes.get_xaxis_transform())  # fmt: skip
+    for edge, word in sorted(edges.items()):  # once: at each mark they would lie on one another
+        axes.annotate(word, (1, edge), xycoords="axes fraction", xytext=(6, 0),
+                      textcoords="offset points", va="center", fontsize=8.5)  # fmt: skip
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.6g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
 

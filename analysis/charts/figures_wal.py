@@ -14,6 +14,9 @@ from analysis.charts.base import FAINT, look_of, new_figure, save
 from analysis.charts.labels import NO_HEADING, Heading, as_label
 from analysis.wording import number, times
 
+TITLE_IN, HALF_IN, GAP_IN, GROUP_IN = 0.25, 0.85, 0.12, 2.45
+"""Heights: of a run's title, of each of its halves, between them, and of all with its ticks."""
+
 
 class Track(NamedTuple):
     """One run along its own clock, in seconds.
@@ -42,11 +45,16 @@ def checkpoint_timeline(tracks: Sequence[Track], path: Path, heading: Heading = 
     took. The file keeps its size where the log begins again: it is only written over.
     """
     most = max(len(tracks), 1)
-    figure, grid = new_figure(2 * most, high=0.4 + 2.7 * most)
-    figure.subplots_adjust(hspace=0.38)
+    figure, grid = new_figure(2 * most, high=GROUP_IN * most)
     missing = []
     for n, track in enumerate(tracks):
         upper, lower = grid[2 * n, 0], grid[2 * n + 1, 0]
+        # Both halves of a run belong together, so that the room between them is not that between
+        # two runs.
+        top_in = GROUP_IN * (most - n) - TITLE_IN
+        for axes, down in ((upper, 1), (lower, 2)):
+            low_in = top_in - down * HALF_IN - (down - 1) * GAP_IN
+            axes.set_position((0.1, low_in / (GROUP_IN * most), 0.86, HALF_IN / (GROUP_IN * most)))
         colour, _ = look_of(track.look, n)
         upper.stairs(track.per_s, track.edges_s, color=colour, fill=True, alpha=0.25)
         upper.stairs(track.per_s, track.edges_s, color=colour, linewidth=1.4)

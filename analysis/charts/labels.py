@@ -92,7 +92,7 @@ def put_heading(figure: Figure, heading: Heading, missing: Sequence[str]) -> Non
     if heading.title:
         write(heading.title, 11.5, top, "bold", above=True)
     if missing:
-        told = f"Not in the picture: {'; '.join(missing)}."
+        told = f"Without a value: {'; '.join(missing)}."
         write(told, 8.5, drawn.y0 - 1.5 * GAP_PT / 72, above=False)
 
 

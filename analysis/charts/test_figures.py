@@ -167,7 +167,7 @@ def test_what_has_no_point_is_said_in_the_picture(tmp_path):
     assert "the log of a still one (not recorded)" in " ".join(texts(tmp_path / "d.svg"))
     whole = [Line("a", ("a", "b"), [1, 2], [1.0, 2.0])]
     figures.throughput_against_writers(whole, tmp_path / "e.svg")
-    assert "Not in the picture" not in " ".join(texts(tmp_path / "e.svg"))
+    assert "Without a value" not in " ".join(texts(tmp_path / "e.svg"))
 
 
 def test_nothing_is_a_mark_and_a_0(monkeypatch, tmp_path):
@@ -179,6 +179,7 @@ def test_nothing_is_a_mark_and_a_0(monkeypatch, tmp_path):
     figure, _, _ = drawn_by(figures.latency, FIVE, monkeypatch, tmp_path)
     words = [text.get_text() for text in figure.axes[0].texts]
     assert words == ["0", "never"]  # a logarithmic scale has place for neither
+    assert [line.get_gid() for line in figure.axes[0].lines].count("edge") == 2
 
 
 NEAR: dict[str, Sequence[float]] = {

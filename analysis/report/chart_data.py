@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.charts import Effect, Line, Load, Served, Track
 from analysis.compare import Comparison
-from analysis.counting import Arm, CountedCell, checkpoints, timeline, wal_track
+from analysis.counting import Arm, CountedCell, checkpoints, mebibytes, timeline, wal_track
 from analysis.report.evidence import Evidence
 from analysis.report.facts import MODE_ALONE, STUDIED, Pair, System, claimed
 from analysis.report.load_facts import OfferedRow
@@ -166,7 +166,7 @@ def offered_rows(evidence: Evidence) -> dict[System, list[OfferedRow]]:
     """Each system's rows of the open loop, the lowest rate first."""
     found: dict[System, list[OfferedRow]] = {}
     for row in evidence.facts.offered:
-        if row.arm.alike(evidence.facts.offered[0].arm, "rate"):
+        if row.arm.alike(evidence.facts.offered[0].arm, "rate", "duration_s"):
             found.setdefault(row.arm.system, []).append(row)
     return found if len(found) > 1 else {}
 
@@ -342,7 +342,8 @@ def _track(arm: Arm, cell: CountedCell) -> Track | None:
     made = made[made["outcome"] == COMMITTED]
     spans = np.stack([made["start_s"], made["start_s"] + made["took_s"]], axis=1)
     many = int(log.checkpoints.sum())
-    label = f"{arm.measured.name}: {name_of(arm)}, {times(many, 'checkpoint')} seen"
+    size = mebibytes(float(log.bytes.max()))
+    label = f"{arm.measured.name}: {name_of(arm)}, {size}, {times(many, 'checkpoint')} seen"
     return Track(
         label=label,
         look=arm.system,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from analysis.charts import Heading
 from analysis.compare import Comparison
-from analysis.counting import Arm
+from analysis.counting import Arm, mebibytes
 from analysis.report.chart_data import (
     PLACES,
     Effects,
@@ -124,18 +124,19 @@ def effects(found: Effects) -> Heading:
 def growth(evidence: Evidence) -> Heading:
     """What more writers do for each system."""
     systems = growing(evidence)
-    clauses, ends = [], set()
+    cases, ends = [], set()
     for arms in systems.values():
         if arms[0].engine == "null" or arms[0].writers == arms[-1].writers:
             continue
         one = told(evidence, Pair(arms[-1], arms[0]))
         if one is not None:
             ends.add((arms[0].writers, arms[-1].writers))
-            clauses.append(f"{name_of(arms[0])}, {multiple(one) or not_claimed(one)}")
+            cases.append((name_of(arms[0]), one))
     title = ""
     if len(ends) == 1:
         few, many = next(iter(ends))
-        title = f"Commits of {many} writers against {times(few, 'writer')}: {'; '.join(clauses)}"
+        text = grouped(cases, lambda name, one: f"{multiple(one)} under {name}")
+        title = f"Commits of {many} writers against {times(few, 'writer')}: {text}"
     return Heading(title, conditions([arm for arms in systems.values() for arm in arms]))
 
 
@@ -235,12 +236,12 @@ def tracks(found: Tracks) -> Heading:
     """How large the log grew, and how many checkpoints were seen."""
     if not found.drawn:
         return Heading()
-    most = max(float(track.wal_bytes.max()) for track in found.drawn)
     many = sum(track.many for track in found.drawn)
     by = "all" if found.own == many else whole(found.own)
     own = f", {by} of them made by a commit" if found.own else ""
-    title = (
-        f"In windows of up to {number(round(found.seconds, 1))} s the log grew to at most "
-        f"{number(most / 2**20)} MiB; {times(many, 'checkpoint')} seen{own}"
-    )
+    sizes = [
+        f"{mebibytes(float(track.wal_bytes.max()))} under {name_of(arm)}"
+        for track, arm in zip(found.drawn, found.arms, strict=True)
+    ]
+    title = f"The log grew to {listed(sizes)}; {times(many, 'checkpoint')} seen{own}"
     return Heading(title, conditions(found.arms))

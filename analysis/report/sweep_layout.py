@@ -97,10 +97,15 @@ def abort_chart(measured: Measured) -> Chart:
     made = _chart(measured, "aborted attempts (%)", point)
     # A mode that waits where another aborts is a line at 0, which only hides the others.
     panels = [
-        panel._replace(lines=[line for line in panel.lines if any(y > 0 for y in line.y)])
+        panel._replace(lines=[line for line in panel.lines if any(y != 0 for y in line.y)])
         for panel in made.panels
     ]
-    return made._replace(panels=panels if any(panel.lines for panel in panels) else [])
+    if not any(y > 0 for panel in panels for line in panel.lines for y in line.y):
+        return made._replace(panels=[])
+    lines, left = ([len(panel.lines) for panel in each] for each in (made.panels, panels))
+    said = "A system of which nothing was refused in a panel has no line there."
+    left_out = " ".join(filter(None, (made.left_out, said if left != lines else "")))
+    return made._replace(panels=panels, left_out=left_out)
 
 
 def _reach(found: Estimate) -> tuple[float, float]:
