@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from analysis import report
+from analysis import counting, report
 from analysis.cli import terminal
 from analysis.cli.experiment_summary import print_table
 from analysis.cli.options import RUNS, RunsOption, command_line
 from analysis.cli.progress import CellCounter
+from analysis.cli.sittings import measure_sittings, refuse_sittings
 from workloads import experiments
 from workloads.errors import FolderUnwritable, PlanError, RunError
 
@@ -58,6 +61,23 @@ def report_command(
             "claim is turned round or an interval of a finding's claim is apart",
         ),
     ] = None,
+    sittings: Annotated[
+        int,
+        typer.Option(help="measure what is claimed in so many sittings, each after a wait"),
+    ] = 1,
+    apart: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="from the end of a sitting to the next (default: 1h; 7 days at most)",
+        ),
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="later sittings on the machines of this dask scheduler"
+        ),
+    ] = None,
     runs: RunsOption = RUNS,
 ) -> None:
     from analysis.report import (
@@ -90,6 +110,7 @@ def report_command(
     for sweep in sweeps or []:
         if not experiments.read_experiment(sweep).design.points:
             raise RunError(f"{sweep}: is no sweep's folder. `cwkit sweep NAME` makes one.")
+    apart_s = refuse_sittings(sittings, apart, dask, only_write)
     if against is not None:
         refuse_other(against, into)
     if published is not None and not published.is_dir():
@@ -122,14 +143,37 @@ def report_command(
     beside = read_suite(folder).quick
     out = out or (folder / "REPORT.md" if beside else Path("REPORT.md"))
     figures = figures or (folder / "published" if beside else Path("analysis/published"))
-    try:
-        facts = write_report(folder, out, figures, sweeps or (), published or PUBLISHED)
-    except OSError as error:
-        raise FolderUnwritable(
-            f"{error.filename or out}: cannot be written ({error.strerror}). The runs are kept: "
-            f"`cwkit report --only-write --into {folder} --out FILE --figures FOLDER` writes it "
-            "elsewhere."
-        ) from error
+
+    def write() -> Any:
+        try:
+            return write_report(folder, out, figures, sweeps or (), published or PUBLISHED)
+        except OSError as error:
+            raise FolderUnwritable(
+                f"{error.filename or out}: cannot be written ({error.strerror}). The runs are "
+                f"kept: `cwkit report --only-write --into {folder} --out FILE --figures FOLDER` "
+                "writes it elsewhere."
+            ) from error
+
+    facts = write()
+    if sittings > 1:
+        allowed = read_suite(folder).foreign_limit
+        try:
+            measure_sittings(
+                folder,
+                sittings,
+                apart_s,
+                command=command_line(),
+                dask=dask,
+                foreign_limit=counting.FOREIGN_LIMIT if allowed is None else allowed,
+                console=waiting,
+            )
+        except KeyboardInterrupt:
+            given = {"--sittings": sittings, "--apart": apart, "--dask": dask}
+            given["--seed"] = None if seed == 1 else seed
+            for line in _go_on(folder, given, quick):
+                waiting.print(line, markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(130) from None
+        facts = write()
     results.print(f"{out} tells it; the runs are in {folder}", markup=False, highlight=False)
     if against is not None:
         try:
@@ -142,3 +186,10 @@ def report_command(
         results.print(f"{held.page} tells it, too", markup=False, highlight=False)
         if not held.agree:
             raise typer.Exit(1)
+
+
+def _go_on(folder: Path, given: Mapping[str, object], quick: bool) -> list[str]:
+    typed = ["cwkit", "report", *["--quick"] * quick, "--into", str(folder)]
+    for option, value in given.items():
+        typed += [option, str(value)] if value is not None else []
+    return ["interrupted: the sittings so far are kept and told; go on with", shlex.join(typed)]

@@ -1,7 +1,12 @@
 from .agreement import against as against
 from .agreement import refuse_other as refuse_other
+from .measurements import MOST_SITTINGS as MOST_SITTINGS
+from .measurements import begun_sitting as begun_sitting
 from .measurements import designs as designs
+from .measurements import measure_sitting as measure_sitting
 from .measurements import measure_suite as measure_suite
+from .measurements import of_sitting as of_sitting
+from .measurements import over_at as over_at
 from .measurements import planned as planned
 from .published import PUBLISHED as PUBLISHED
 from .published import publish_sweep as publish_sweep

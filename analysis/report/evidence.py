@@ -25,7 +25,7 @@ from analysis.report.facts import (
     find_pair,
 )
 from analysis.report.markdown import Markdown, code, markdown
-from analysis.report.measurements import planned
+from analysis.report.measurements import MOST_SITTINGS, SITTING, planned
 from analysis.report.published import Published, read_published
 from analysis.report.replica import NEVER, Served, read_served
 from analysis.report.suite_file import SUITE_FILE, Suite, read_suite, sweep_beside
@@ -73,6 +73,14 @@ class Spent(NamedTuple):
         return self.measured_s / self.took_s
 
 
+class Sitting(NamedTuple):
+    """A later sitting of a report: what it claims, measured again. experiments : by name."""
+
+    name: str
+    started: str
+    experiments: Mapping[str, Measured]
+
+
 @dataclass(frozen=True)
 class Evidence:
     """A folder of experiments, read.
@@ -86,6 +94,7 @@ class Evidence:
     known : rows of properties.conformance.known_findings.
     served : measurements beside libSQL's server. facts : computed from experiments and sweeps.
     published : those of the sweeps that were published earlier, by name; their rows are gone.
+    sittings : later ones of the same report, in order.
     """
 
     folder: Path
@@ -99,6 +108,7 @@ class Evidence:
     served: Served = NEVER
     facts: ReportFacts = field_(default_factory=ReportFacts)
     published: Mapping[str, Published] = field_(default_factory=dict)
+    sittings: Sequence[Sitting] = ()
 
     @property
     def seed(self) -> int:
@@ -179,6 +189,7 @@ def read_evidence(
         )
     ordered = {name: experiments[name] for name in names}
     kept = _published(published, swept, unread)
+    sittings = _sittings(folder, limit, unread) if suite else ()
     swept = dict(sorted((swept | {name: one.measured for name, one in kept.items()}).items()))
     return Evidence(
         folder,
@@ -192,6 +203,7 @@ def read_evidence(
         read_served(folder, limit),
         facts_of(ordered, swept, there.offered_per_s, planned(False, 0) if suite else ()),
         kept,
+        sittings,
     )
 
 
@@ -227,6 +239,34 @@ def _places(folder: Path, suite: Suite, sweeps: Sequence[Path], unread: list[str
             if resolved(folder / place) not in named:
                 unread.append(str(error))
     return list(dict.fromkeys([*found, *named]))
+
+
+def _sittings(folder: Path, limit: float, unread: list[str]) -> tuple[Sitting, ...]:
+    """The later sittings of a report that have runs."""
+    found = []
+    for number in range(2, MOST_SITTINGS + 1):
+        name = f"{SITTING}{number}"
+        if not os.path.lexists(folder / name):
+            continue
+        try:
+            place = inside(folder, name)
+            started = read_suite(place).started
+            entries = sorted(os.listdir(place))
+        except (RunError, OSError) as error:
+            unread.append(f"The sitting {name} is not told. {error}")
+            continue
+        experiments = {}
+        for entry in entries:
+            if os.path.lexists(place / entry / NOTE):
+                try:
+                    measured = gather(read_experiment(inside(place, entry)), limit)
+                except RunError as error:
+                    unread.append(str(error))
+                else:
+                    experiments[measured.name] = measured
+        if experiments:
+            found.append(Sitting(name, started, experiments))
+    return tuple(found)
 
 
 def _published(

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -535,6 +536,102 @@ def _measured(
         ):
             todo.insert(0, offered(quick, seed, most))
     return made
+
+
+SITTING = "sitting-"
+"""Folders of later sittings, within the report's: sitting-2 and so on."""
+
+MOST_SITTINGS = 20
+
+
+def of_sitting(quick: bool, seed: int, sitting: int, offered_per_s: float | None) -> list[Design]:
+    """What is measured in each later sitting: the experiments of which the report claims something.
+
+    seed : the report's; each sitting draws its own transactions, in an order of its own.
+    """
+    fewest = FEWEST_BLOCKS if quick else CLAIMED
+    own = seed + sitting - 1
+    made = [*designs(quick, own), *([offered(quick, own, offered_per_s)] if offered_per_s else [])]
+    return [design for design in made if design.blocks >= fewest]
+
+
+def begun_sitting(folder: Path, sitting: int) -> bool:
+    """Whether a sitting has begun: it goes on at once."""
+    return os.path.lexists(inside(folder, f"{SITTING}{sitting}") / SUITE_FILE)
+
+
+def over_at(folder: Path, sitting: int) -> datetime | None:
+    """When a sitting was over, or as far as it came; None where nobody knows."""
+    place = folder if sitting == 1 else inside(folder, f"{SITTING}{sitting}")
+    suite = read_suite(place)
+    try:
+        begun = datetime.fromisoformat(suite.started)
+        return begun.astimezone(UTC) + timedelta(seconds=suite.took_s)
+    except (ValueError, OverflowError):
+        return None
+
+
+def measure_sitting(
+    folder: Path,
+    sitting: int,
+    *,
+    command: str,
+    on_cell: Callable[[str], OnCell],
+    on_progress: OnProgress | None = None,
+    notify: Callable[[str], None] = print,
+    foreign_limit: float = FOREIGN_LIMIT,
+    dask: str | None = None,
+) -> None:
+    """Measure a later sitting of a report, or what is missing of it, in a folder within its own.
+
+    dask : the scheduler of the machines that run its cells, each block whole on one of them.
+    Raises as `measure_suite` does, and as `run_on_cluster`.
+    """
+    first = read_suite(folder)
+    quick, seed = first.quick, first.seed or 0
+    place = inside(folder, f"{SITTING}{sitting}")
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FolderUnwritable(f"{place}: cannot be written ({error.strerror}).") from error
+    todo = of_sitting(quick, seed, sitting, first.offered_per_s)
+    clock = _Clock(place)
+    try:
+        if not (place / SUITE_FILE).exists():
+            started = datetime.now(UTC).isoformat(timespec="seconds")
+            names = [design.name for design in todo]
+            suite = Suite(
+                name=place.name,
+                quick=quick,
+                seed=seed + sitting - 1,
+                command=command,
+                started=started,
+                experiments=names,
+                offered_per_s=first.offered_per_s,
+            )
+            write_suite(place, suite)
+        read_suite(place)
+        for design in todo:
+            where = inside(place, design.name)
+            told: dict[str, Any] = {"command": command, "on_cell": on_cell(design.name)}
+            if dask is None:
+                run_experiment(
+                    design,
+                    where,
+                    started_by="report",
+                    on_progress=on_progress,
+                    notify=notify,
+                    odd=SpareRule(foreign_limit, SPARE_S),
+                    spares=MOST_SPARES,
+                    **told,
+                )
+            else:
+                from workloads.cluster import run_on_cluster  # here: nothing else needs it
+
+                run_on_cluster(design, where, dask, notify=notify, **told)
+            clock.keep()
+    finally:
+        clock.keep()
 
 
 def planned(quick: bool, seed: int) -> list[Design]:

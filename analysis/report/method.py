@@ -79,9 +79,13 @@ def covers(evidence: Evidence) -> str:
         cell.manifest.started for cell in cells if cell.manifest and cell.manifest.started
     )
     when = f", from {begun[0]} to {begun[-1]}" if begun else ""
+    more = len(evidence.sittings)
+    later = ""
+    if more:
+        later = f" {times(more, 'later sitting')} measured again what is claimed (see the method)."
     return (
         f"The intervals cover one sitting on {on}{when}. Another day, another disk or more cores "
-        "may differ by more than they say."
+        f"may differ by more than they say.{later}"
     )
 
 

@@ -16,6 +16,7 @@ from analysis.report import (
     isolation,
     lost_commits,
     method,
+    over_sittings,
     replica,
     replica_claims,
     tables,
@@ -116,10 +117,13 @@ def _server(evidence: Evidence, page: Path, figures: Path) -> Data:
 
 def _method(evidence: Evidence, page: Path, figures: Path) -> Data:
     table, said = method.simulations(figures)
+    again = over_sittings.again(evidence)
     return {
         "method": method.numbers(evidence),
         "effort": method.effort_sentence(evidence),
         "covers": method.covers(evidence),
+        "sittings": over_sittings.sentence(evidence, again),
+        "over_sittings": over_sittings.table(again),
         "simulations": table,
         "undecided": [
             markdown("{}: {} ({})", code(one.experiment), one.question, one.why)
@@ -128,7 +132,7 @@ def _method(evidence: Evidence, page: Path, figures: Path) -> Data:
         "limits": method.limits(evidence),
         "simulated": said,
         "csv": method.SIMULATIONS,
-        "doubts": report_findings.doubts(evidence),
+        "doubts": [*report_findings.doubts(evidence), *over_sittings.doubts(evidence)],
     }
 
 

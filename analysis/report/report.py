@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.report import findings, method, rendering
+from analysis.report import findings, method, over_sittings, rendering
 from analysis.report.agreement import Facts, facts_of_report, write_facts
 from analysis.report.charts import address_of, charts
 from analysis.report.claims import claims
@@ -123,7 +123,11 @@ def _sections(
     """The report itself as data for its template."""
     told = findings.tell(evidence)
     links = {page["name"]: page["link"] for page in pages}
-    doubts = [*findings.doubts(evidence), *method.missing(evidence)]
+    doubts = [
+        *findings.doubts(evidence),
+        *over_sittings.doubts(evidence),
+        *method.missing(evidence),
+    ]
     doubts.sort(key=lambda line: line.startswith("`"))  # those of one experiment come last
     return {
         "doubts": doubts[:MOST_DOUBTS],

@@ -20,6 +20,9 @@ from .signed_rank import signed_rank_p as signed_rank_p
 from .significance import SIGNED_RANK as SIGNED_RANK
 from .significance import Family as Family
 from .significance import family_p as family_p
+from .sittings import FEWEST_SITTINGS as FEWEST_SITTINGS
+from .sittings import OverSittings as OverSittings
+from .sittings import over_sittings as over_sittings
 from .warmup import COUNTED as COUNTED
 from .warmup import FEWEST_BATCHES as FEWEST_BATCHES
 from .warmup import MOST_BATCHES as MOST_BATCHES
