@@ -85,7 +85,7 @@ def sweep_command(
     ] = False,
     published: Annotated[
         Path | None,
-        typer.Option(help=f"folder of those files (default: {report.PUBLISHED})"),
+        typer.Option(help="folder of those files (default: analysis/published/sweeps)"),
     ] = None,
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
