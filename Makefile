@@ -2,7 +2,7 @@
 # Paths are relative throughout, so that a clone may lie in a folder with a space in its name.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test lint bench fuzz kills lock clean
+.PHONY: help setup report test lint bench fuzz kills simulate lock clean
 
 venv := .venv/bin
 # Where the tests are repeated by hand: make test PYTEST="-k bank --slow"
@@ -46,6 +46,9 @@ fuzz: ready ## 20,000 damaged and forged inputs at each fuzzer of tools/fuzz; SE
 
 kills: ready ## 100 kills at random moments: of commands, workers, checkers, loaders; about an hour
 	@$(venv)/python -m tools.fuzz.kills --kills 100 --seed $(SEED)
+
+simulate: ready ## what the statistics cover and claim where the truth is known; writes analysis/published/simulations.csv
+	@$(venv)/python -m tools.simulate
 
 lock: ready ## write the lock files anew from pyproject.toml; UPGRADE=1 takes the newest versions
 	@UPGRADE="$(UPGRADE)" tools/setup/lock

@@ -120,7 +120,7 @@ def abort_rate_against_skew(
 def latency(lines: Sequence[Line], path: Path, heading: Heading = NO_HEADING) -> None:
     """Read the right end: a low p50 beside a `max` of a second is a mode that serves some and lets
     others wait. The chart has how long a committed write transaction took, from its intended start
-    to the end of COMMIT, refused tries and waiting included; all writers of all blocks are pooled,
+    to the end of COMMIT, refused tries and waiting included; each percentile is the blocks' own,
     the scale is logarithmic, and bars are 95 % intervals over blocks. These windows are short:
     a writer who waits for longer than one is in no percentile. The shares in long windows show it.
     """

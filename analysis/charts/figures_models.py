@@ -70,8 +70,9 @@ def predicted_against_observed(
     the model is right. Each arm has two marks. The full one is of first tries, by the model in
     full: every attempt's own window, what a transaction may touch, pages that were split or rows
     that others hold. The hollow one is of all tries, by the bare formula 1 - exp(-m Σ r w). Bars
-    are 95 % Wilson intervals; the pale band beside a full mark ends at the prediction for commits
-    that are validated as late as possible, since no row records when they were. A hollow mark above
+    are 95 % intervals over runs, or the range of few; the pale band beside a full mark ends at the
+    prediction for commits that are validated as late as possible, since no row records when they
+    were. A hollow mark above
     its full one: retries were refused again over the same rows. One to the right of it: by so much
     a mean window overstates the aborts. Numbers beside the marks are the skew of the keys
     (zipfian theta; 0 is uniform). An arm without any refusal is at the lower edge, as an arrow

@@ -30,7 +30,7 @@ from analysis.counting import (
     standstill_clause,
 )
 from analysis.models import MOST_DRAWN, conflict_parts
-from analysis.statistics import COUNTED, PERCENTILES, STEADY, UNSTEADY
+from analysis.statistics import COUNTED, COVERED, PERCENTILES, STEADY, UNSTEADY
 from analysis.wording import Table as Data
 from analysis.wording import (
     at_least,
@@ -398,7 +398,13 @@ def _intervals(tally: Tally) -> Text | None:
         if np.isfinite(found[name][1])
         and not np.isnan((low := found[name][0]) + (high := found[name][2]))
     ]
-    return one_line(f"whole, 95 % within this run: {', '.join(parts)}") if parts else None
+    if not parts:
+        return None
+    low, high = map(percent, COVERED)
+    return one_line(
+        f"whole, 95 % within this run: {', '.join(parts)} (such intervals held the truth in {low} "
+        f"to {high} of simulations; what changes from run to run is not in them)"
+    )
 
 
 def _workers(counted: Count, role: str) -> Table | None:

@@ -35,7 +35,7 @@ import numpy as np
 from analysis import wording
 from analysis.counting import Measured
 from analysis.models.windows import NoAnswer, RunWindows, scenario_of, unit_of
-from analysis.statistics import abort_rate
+from analysis.statistics import abort_rate, median_of_blocks
 from analysis.wording import Table, number, percent, whole
 from workloads.engines import leaf_of_rows
 from workloads.errors import RunError
@@ -118,6 +118,7 @@ class Side:
 
     m, m_latest : mean number of others' commits in a window that closes with the median COMMIT,
         and in one that closes when COMMIT returned.
+    rates       : share refused in each run.
     predicted   : form -> chance of being refused. latest : `whole` with the later close: the
         model's word lies between predicted["whole"] and it.
     """
@@ -128,11 +129,20 @@ class Side:
     m_latest: float
     predicted: Mapping[str, float]
     latest: float
+    rates: tuple[float, ...] = ()
 
     @property
     def observed(self) -> tuple[float, float, float]:
-        """Share refused with its Wilson interval: low, rate, high."""
-        return abort_rate(self.refused, self.attempts)
+        """Share refused: low, rate, high. The interval is over runs; of a few runs it is their
+        range, and of one run Wilson's, which takes its attempts for independent.
+        """
+        found = median_of_blocks(self.rates)
+        if found.known:
+            return found.low, found.value, found.high
+        low, rate, high = abort_rate(self.refused, self.attempts)
+        if found.blocks > 1:
+            low, high = float(found.each.min()), float(found.each.max())
+        return low, rate, high
 
     @property
     def within(self) -> bool:
@@ -406,6 +416,7 @@ def _side(parts: Sequence[_Part]) -> Side:
         m_latest=sum(part.latest for part in parts) / over,
         predicted={form: sum(part.forms[form] for part in parts) / over for form in FORMS},
         latest=sum(part.form_latest for part in parts) / over,
+        rates=tuple(part.refused / part.attempts for part in parts if part.attempts),
     )
 
 
@@ -461,8 +472,8 @@ def prediction_table(made: Sequence[Prediction]) -> Table:
                     number(ratio),
                 )
             )
-    head = ("arm", "tries", "m", "Σ r·w", "1 − exp(−m Σ r·w)", "whole", "observed [95 %]",
-            "whole / observed")  # fmt: skip
+    head = ("arm", "tries", "m", "Σ r·w", "1 − exp(−m Σ r·w)", "whole",
+            "observed [95 %, or range of few]", "whole / observed")  # fmt: skip
     return Table(head, rows, _left_out(made))
 
 

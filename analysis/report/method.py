@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -180,10 +180,7 @@ def simulations(figures: Path) -> tuple[Table | None, str]:
             )
             for row in rows
         ]
-        meant = [row for row in rows if row["nominal"]]
-        near = sum(
-            float(row["low"]) <= float(row["nominal"]) <= float(row["high"]) for row in meant
-        )
+        said = _simulated(rows)
     except (
         OSError,
         UnicodeError,
@@ -195,8 +192,23 @@ def simulations(figures: Path) -> tuple[Table | None, str]:
     ) as error:
         return None, f"{SIMULATIONS} cannot be read ({error}), so that its table is left out."
     head = ("case", "what", "nominal", "observed", "interval of that", "tries")
-    said = f"In {near} of {times(len(meant), 'row')} the nominal rate lies in the interval."
     return Table(head, shown), said
+
+
+def _simulated(rows: Sequence[Mapping[str, str]]) -> str:
+    """What the cases observed, from the least to the greatest of each kind that has a nominal."""
+    kinds: dict[tuple[str, float], list[float]] = {}
+    for row in rows:
+        if row["nominal"]:
+            kind = row["what"], float(row["nominal"])
+            kinds.setdefault(kind, []).append(float(row["observed"]))
+    said = [
+        f"{what}: {percent(min(seen))} to {percent(max(seen))} in {times(len(seen), 'case')}, "
+        f"nominally {percent(nominal)}"
+        for (what, nominal), seen in kinds.items()
+    ]
+    text = "; ".join(said)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def numbers(evidence: Evidence) -> dict[str, str]:

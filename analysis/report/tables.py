@@ -128,7 +128,7 @@ def _against(evidence: Evidence, arm: Arm, baseline: Arm | None) -> str:
 
 
 def latency_table(measured: Measured) -> Table:
-    """Pooled over workers and blocks, and the worst worker beside it."""
+    """All workers together, percentiles of whole transactions over blocks, and the worst worker."""
     rows = []
     for arm in measured.arms.values():
         for role in ("writer", "reader"):

@@ -162,9 +162,15 @@ CSV = "case,what,nominal,observed,low,high,tries\n"
 
 
 SIMULATED = {
-    "near": (f"{CSV}10 blocks,coverage,0.95,0.949,0.93,0.96,2000\n", "In 1 of 1 row"),
-    "off": (f"{CSV}7 blocks,coverage,0.95,0.87,0.85,0.89,2000\n", "In 0 of 1 row"),
-    "no nominal": (f"{CSV}a 5 % effect,power,,0.5,0.4,0.6,100\n", "In 0 of 0 rows"),
+    "near": (
+        f"{CSV}10 blocks,coverage,0.95,0.949,0.93,0.96,2000\n",
+        "Coverage: 94.9 % to 94.9 % in 1 case, nominally 95 %.",
+    ),
+    "off": (
+        f"{CSV}7 blocks,coverage,0.95,0.87,0.85,0.89,2000\n",
+        "Coverage: 87 % to 87 % in 1 case, nominally 95 %.",
+    ),
+    "no nominal": (f"{CSV}a 5 % effect,power,,0.5,0.4,0.6,100\n", ""),
     "no number": (f"{CSV}x,coverage,0.95,so,0,1,3\n", "cannot be read"),
     "other columns": ("a,b\n1,2\n", "cannot be read"),
     "not text": ("\udcff", "cannot be read"),

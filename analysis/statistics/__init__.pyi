@@ -3,6 +3,7 @@ from .blocks import Ratio as Ratio
 from .blocks import median_of_blocks as median_of_blocks
 from .blocks import ratio_over_blocks as ratio_over_blocks
 from .blocks import seed_of as seed_of
+from .bootstrap import COVERED as COVERED
 from .bootstrap import Series as Series
 from .bootstrap import block_length as block_length
 from .bootstrap import circular_blocks as circular_blocks
