@@ -26,9 +26,9 @@ def run_case(case: Case, *, seed: int = 412, tries: int = 0) -> Row:
     """Try a case many times. tries : how often, 0 for as often as the table says."""
     many = tries or case.tries
     rng = np.random.default_rng([seed, seed_of(case.name, case.what)])
-    hits = sum(case.attempt(rng) for _ in range(many))
-    low, observed, high = abort_rate(hits, many)
-    return Row(case.name, case.what, case.nominal, observed, low, high, many)
+    answers = [answer for _ in range(many) if (answer := case.attempt(rng)) is not None]
+    low, observed, high = abort_rate(sum(answers), len(answers))
+    return Row(case.name, case.what, case.nominal, observed, low, high, len(answers))
 
 
 def faults(rows: Iterable[Row]) -> list[str]:
