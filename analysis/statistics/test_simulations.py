@@ -18,7 +18,6 @@ QUICK = [
     "ratio, 6 blocks, heavy tails",
     "ratio, 7 blocks, even",
     "ratio, 10 blocks, stalls",
-    "level (tx/s), 10 blocks, even",
     "abort rate, 10 blocks, refused in clusters of 50",
     "abort rate, 20 batches of one run, refused in clusters of 50",
     "5 comparisons, 6 blocks, even",
