@@ -33,7 +33,15 @@ from analysis.report.load_facts import (
 )
 from analysis.report.load_facts import Pair as Pair
 from analysis.report.sweep_verdicts import Judged, judged
-from analysis.report.told import Experiments, Telling, claimed, smallest_clause, telling, too_few
+from analysis.report.told import (
+    LONG_WINDOWS,
+    Experiments,
+    Telling,
+    claimed,
+    smallest_clause,
+    telling,
+    too_few,
+)
 from analysis.statistics import Estimate, Ratio
 from workloads.experiments import Design
 
@@ -196,6 +204,8 @@ def facts_of(
     whole : the experiments of a whole report, () where these are none of a report's.
     """
     pair = headline_pair(experiments)
+    # A sweep with blocks enough for a claim on fairness is told like an experiment.
+    told = {**experiments, **{n: one for n, one in sweeps.items() if n == LONG_WINDOWS}}
     return ReportFacts(
         headline=_headline(experiments, pair) if pair else None,
         work=_work(experiments, pair.candidate) if pair else {},
@@ -207,13 +217,13 @@ def facts_of(
             name: () if is_acked(measured) else tuple(judged(measured))
             for name, measured in sweeps.items()
         },
-        fairness=fairness_rows(experiments.values()),
+        fairness=fairness_rows(told.values()),
         offered=offered_rows(experiments.values(), offered_per_s),
         plain=plain_rows(experiments.values()),
         splits=splits(experiments.values(), STUDIED, CONTROL),
         cannot_decide=cannot_decide(experiments, whole),
         cache=cache_rows(experiments.values(), STUDIED, MODE_ALONE),
-        telling=telling(experiments),
+        telling=telling(told),
         acked=acked_of([*experiments.values(), *sweeps.values()]),
     )
 

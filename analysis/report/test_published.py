@@ -16,13 +16,16 @@ from analysis.counting.kept import NUMBERS, OTHERS
 from analysis.models import scalings
 from analysis.report.charts import Chart
 from analysis.report.evidence import read_evidence
+from analysis.report.finding import MORE, UNKNOWN
 from analysis.report.published import Published, publish_sweep, read_published
 from analysis.report.report import write_report
 from analysis.report.sweep_verdicts import judged
 from analysis.report.sweeps import section
 from analysis.report.test_lost_commits import as_sweep
 from analysis.report.test_report_sweeps import sweep
-from analysis.synthetic import made_acked, made_report_folder
+from analysis.report.told import LONG_WINDOWS
+from analysis.report.waits import fairness
+from analysis.synthetic import Planted, made_acked, made_report_folder, planted_report
 from workloads.errors import RunError
 from workloads.experiments import read_experiment
 from workloads.records import Run
@@ -163,6 +166,30 @@ def test_lost_commits_of_a_published_sweep_are_facts_as_those_of_its_folder(tmp_
     write_report(runs, tmp_path / "R.md", tmp_path / "figures", published=tmp_path / "kept")
     page = (tmp_path / "figures" / "sweeps.md").read_text(encoding="utf-8")
     assert "lost acknowledged commits" in page
+
+
+def test_long_windows_that_were_published_decide_who_waits_as_of_their_date(tmp_path: Path) -> None:
+    runs = planted_report(tmp_path / "runs", fairness={"blocks": 1})
+    alone = fairness(read_evidence(runs))
+    assert alone.verdict == UNKNOWN and "measured" not in alone.holds
+    Planted(tmp_path).fairness(blocks=8, name=LONG_WINDOWS)
+    publish_sweep(gather(read_experiment(as_sweep(tmp_path / LONG_WINDOWS))), tmp_path / "kept")
+    told = fairness(read_evidence(runs, published=tmp_path / "kept"))
+    assert told.verdict == MORE and LONG_WINDOWS in told.text
+    assert re.search(r"windows of 20 s, measured \d{4}-\d\d-\d\d$", told.holds)
+
+
+def test_a_run_that_looks_for_lost_commits_is_published_whoever_used_the_machine(
+    tmp_path: Path,
+) -> None:
+    made = as_sweep(made_acked(tmp_path / "acked"))
+    for path in made.glob("*/manifest.json"):
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries["foreign"] = {**entries["foreign"], "cpu_share": 0.9}
+        path.write_text(json.dumps(entries), encoding="utf-8")
+    measured = gather(read_experiment(made))
+    assert any(cell.contaminated for cell in measured.cells.values())
+    assert not again(measured, tmp_path / "kept").dropped
 
 
 def cut(path: Path) -> None:

@@ -24,10 +24,14 @@ Experiments = Mapping[str, Measured]
 BAND_OF = "headline"
 """The experiment whose A/A control stands in for those of experiments that have none."""
 
+LONG_WINDOWS = "long-windows"
+"""The shipped sweep that has the windows of `fairness` in more blocks than a report."""
+
 WITH_MORE = {
     "headline": ("cpu", "p50", "p99", "abort-rate"),
     "offered": ("p50", "p99", "abort-rate"),
     "fairness": ("fairness",),
+    LONG_WINDOWS: ("fairness",),
     "read-mostly": ("cpu",),
     "skew": ("abort-rate", "first-tries"),
 }

@@ -121,6 +121,8 @@ def fairness(evidence: Evidence) -> Finding:
     even = [number(row.fairness.value) for row in rows]
     wasted = [percent(row.wasted) for row in rows]
     asked_s = float(pair.candidate.plan["duration_s"])
+    earlier = evidence.published.get(pair.measured.name)
+    when = f", measured {earlier.date}" if earlier else ""
     told = (
         ("Longest wait", waits),
         ("least share", shares),
@@ -132,7 +134,7 @@ def fairness(evidence: Evidence) -> Finding:
         jain.verdict,
         said,
         numbers=[f"{name} {_against(each)}" for name, each in told],
-        holds=f"{setting(pair.candidate, keys=False)}, windows of {asked_s:g} s",
+        holds=f"{setting(pair.candidate, keys=False)}, windows of {asked_s:g} s{when}",
         command=command,
         runs=where(*(row.arm for row in rows)),
         parts=[Part.of("evenness", jain)],
@@ -144,9 +146,10 @@ def _served_alike(evidence: Evidence) -> list[FairnessRow]:
     there is no row are left out.
     """
     found = evidence.facts.fairness
-    top = next((row for row in found if row.arm.system == STUDIED), None)
-    if top is None:
+    studied = [row for row in found if row.arm.system == STUDIED]
+    if not studied:
         return []
+    top = max(studied, key=lambda row: row.fairness.blocks)  # the first of the most blocks
     by_system = {
         row.arm.system: row
         for row in found

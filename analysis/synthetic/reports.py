@@ -160,6 +160,7 @@ class Planted:
     def fairness(
         self, *, immediate: tuple[float, ...] = (0.7, 0.2, 0.1, 0.0),
         concurrent: tuple[float, ...] = (0.25,) * 4, seconds: float = 20.0, blocks: int = 1,
+        name: str = "fairness",
     ) -> None:  # fmt: skip
         """Each writer's share."""
         work = _update(200) | {"duration_s": seconds}
@@ -169,7 +170,7 @@ class Planted:
             "branch immediate": (BRANCH | work, long | {"shares": immediate}),
             "branch concurrent": (CONCURRENT | work, long | {"shares": concurrent}),
         }
-        self.experiment("fairness", arms, blocks=blocks)
+        self.experiment(name, arms, blocks=blocks)
 
     def offered(self, *, served: Mapping[float, tuple[float, float]] | None = None) -> None:
         """Share of IMMEDIATE_PER_S offered -> what (BEGIN IMMEDIATE, BEGIN CONCURRENT) could do."""
