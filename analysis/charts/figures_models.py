@@ -13,7 +13,17 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from analysis.charts.base import DOTTED, FAINT, counts_below, legend_above, look_of, new_chart, save
+from analysis.charts.base import (
+    DOTTED,
+    FAINT,
+    Line,
+    counts_below,
+    legend_above,
+    look_of,
+    new_chart,
+    save,
+    spoken,
+)
 from analysis.charts.labels import NO_HEADING, Heading, as_label
 from analysis.counting import theta
 from analysis.models import Prediction, RefusalAccount, Scaling
@@ -59,7 +69,11 @@ def scaling_law(found: Sequence[Scaling], path: Path, heading: Heading = NO_HEAD
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))
     legend_above(axes)
-    save(figure, path, heading)
+    lines = [
+        Line(one.label, one.look, list(one.points), [p.value for p in one.points.values()])
+        for one in found
+    ]
+    save(figure, path, heading, spoken=spoken(lines, " / s"))
 
 
 def predicted_against_observed(
@@ -108,8 +122,9 @@ def predicted_against_observed(
                               label=label if full else "_")  # fmt: skip
             axes.plot(*zip(*ends, strict=True), color=colour, linewidth=0.8, alpha=0.5, zorder=1)
             skew = theta(one.keys)
+            beside = (7, 6 if ends[-1][1] <= least * 100 else -8) if n % 2 else (-7, 6)
             axes.annotate(one.keys if skew is None else f"{skew:g}", ends[-1],
-                          xytext=(7, -8) if n % 2 else (-7, 6), textcoords="offset points",
+                          xytext=beside, textcoords="offset points",
                           ha="left" if n % 2 else "right", fontsize=8)  # fmt: skip
     top = min(max(shares, default=1.0) * 2, 1.0) * 100
     axes.plot([least * 100, top], [least * 100, top], color=FAINT, linewidth=1, linestyle=DOTTED)
@@ -128,7 +143,12 @@ def predicted_against_observed(
                                  markerfacecolor=filled, label=label)  # fmt: skip
         axes.legend(list(once.values()), list(once), loc="lower left", bbox_to_anchor=(0, 1.0),
                     ncols=2, frameon=False, fontsize=9)  # fmt: skip
-    save(figure, path, heading)
+    told = "; ".join(
+        f"{one.engine} {begin_label(one.begin)}, {as_label(one.keys)}: first tries predicted "
+        f"{percent(_xy(one, True)[0])}, observed {percent(_xy(one, True)[1])}"
+        for one in made
+    )
+    save(figure, path, heading, spoken=told)
 
 
 def _xy(one: Prediction, full: bool) -> tuple[float, float]:
@@ -176,7 +196,10 @@ def refusal_pages(
     axes.set_xticks(range(0, 101, 20))
     axes.grid(axis="y", visible=False)
     legend_above(axes)
-    save(figure, path, heading)
+    told = "; ".join(
+        f"{as_label(name)}: {percent(sum(kinds.values()) / 100)}" for name, kinds in bars
+    )
+    save(figure, path, heading, spoken=told.replace("\n", ", "))
 
 
 CHARTS = (scaling_law, predicted_against_observed, refusal_pages)

@@ -68,6 +68,9 @@ def latency_against_rate(
             axes.axhline(curve.limit_ns / 1e6, color=colour, linewidth=1, linestyle=DOTTED)
     if answer is not None:
         axes.axvline(answer, color=FAINT, linewidth=1.2, linestyle=(0, (1, 2)))
+    if any(np.isinf(curve.value_ns).any() for curve in curves):
+        axes.annotate("never", (1, 1), xycoords="axes fraction", xytext=(6, 0),
+                      textcoords="offset points", va="center", fontsize=8.5)  # fmt: skip
     axes.set_yscale("log")
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))

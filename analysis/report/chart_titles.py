@@ -7,11 +7,13 @@ blocks it says that, and where nothing is compared it tells what was seen and in
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from analysis.charts import Heading
 from analysis.compare import Comparison
-from analysis.counting import Arm, mebibytes
+from analysis.counting import Arm, Measured, mebibytes
+from analysis.models import Scaling
 from analysis.report.chart_data import (
     PLACES,
     Effects,
@@ -27,6 +29,7 @@ from analysis.report.chart_data import (
 from analysis.report.evidence import Evidence
 from analysis.report.facts import CONTROL, MODE_ALONE, STUDIED, Pair, claimed, too_few
 from analysis.report.load_facts import OfferedRow
+from analysis.report.sweep_verdicts import LESS, MORE, Judged
 from analysis.wording import begin_label, listed, number, percent, times, whole
 
 MODE = begin_label(STUDIED[1])
@@ -50,7 +53,7 @@ def conditions(arms: Sequence[Arm], *more: str) -> str:
         _span([float(arm.writers) for arm in writing], "writer"),
         listed([work_name(work) for work in sorted(works)], "or") + " asleep" * asleep,
         f"synchronous {listed(sorted(durable), 'or')}",
-        "windows of " + _seconds([cell.counted.seconds for cell in cells if cell.counted]),
+        _seconds([cell.counted.seconds for cell in cells if cell.counted]),
         _span([float(len(arm.usable)) for arm in writing], "block"),
     ]
     files = listed(sorted({str(arm.plan["database"]) for arm in writing}))
@@ -71,8 +74,8 @@ def _span(values: Iterable[float], noun: str) -> str:
 def _seconds(values: Sequence[float]) -> str:
     ends = sorted({round(value, 1) for value in values})
     if not ends:
-        return "unknown length"
-    return " to ".join(dict.fromkeys((f"{ends[0]:g}", f"{ends[-1]:g}"))) + " s"
+        return ""
+    return "windows of " + " to ".join(dict.fromkeys((f"{ends[0]:g}", f"{ends[-1]:g}"))) + " s"
 
 
 # --- the rule's words -------------------------------------------------------------------------
@@ -230,6 +233,32 @@ def cache(evidence: Evidence) -> Heading:
     warm = [f"{row.place}: {row.warm}" for row in rows if row.warm]
     title = f"Commits of {MODE} against {OTHER}: {text}" if text else ""
     return Heading(title, conditions([arm for row in rows for arm in row.pair], *warm))
+
+
+def swept(measured: Measured, found: Sequence[Judged]) -> Heading:
+    """At how many points of a sweep each system commits more than its rival, and less."""
+    rivals = dict.fromkeys((name_of(one.candidate), name_of(one.baseline)) for one in found)
+    clauses = []
+    for system, base in rivals:
+        verdicts = Counter(
+            one.verdict
+            for one in found
+            if (name_of(one.candidate), name_of(one.baseline)) == (system, base)
+        )
+        told = [f"{word} at {verdicts[word]}" for word in (MORE, LESS) if verdicts[word]]
+        against = "" if system == base else f" than {base}"
+        points = times(sum(verdicts.values()), "point")
+        seen = listed(told) if told else "neither more nor less claimed at any"
+        clauses.append(f"{system} commits {seen} of {points}{against}")
+    return Heading("; ".join(clauses), conditions(list(measured.arms.values())))
+
+
+def fitted(found: Sequence[tuple[Measured, Scaling]]) -> Heading:
+    """Where the fitted law of each system has its peak."""
+    names = [f"{one.label} {one.peak_text()}" for _, one in found if one.law is not None]
+    arms = [measured.arms[arm] for measured, one in found for arm in one.arms.values()]
+    title = f"Writers at the peak of the fitted law: {'; '.join(names)}" if names else ""
+    return Heading(title, conditions(arms))
 
 
 def tracks(found: Tracks) -> Heading:

@@ -12,7 +12,6 @@ from analysis.models import (
     Blame,
     NoAnswer,
     Prediction,
-    Scaling,
     blame,
     error_of,
     error_table,
@@ -20,6 +19,7 @@ from analysis.models import (
     predictions,
     scaling_table,
 )
+from analysis.report import chart_titles
 from analysis.report.charts import drawn
 from analysis.report.evidence import Evidence
 from analysis.report.facts import Fit, SkewRow
@@ -46,6 +46,7 @@ def section(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
     sweeps = [one for name, one in evidence.sweeps.items() if name not in evidence.published]
     studies = skew_studies(sweeps, facts.skew)
     made, without = _predictions(studies)
+    charted = _charted(facts.fits)[:MOST_LINES]
     return {
         "scaling": scaling_table(fits[:MOST_FITS]) if fits else None,
         "more_fits": max(len(fits) - MOST_FITS, 0),
@@ -54,8 +55,9 @@ def section(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
             folder / "scaling-law.svg",
             out,
             scaling_law,
-            _charted(facts.fits)[:MOST_LINES],
+            [fit for _, fit in charted],
             "no experiment has at least 6 numbers of writers",
+            heading=chart_titles.fitted(charted),
         ),
         "conflicts": prediction_table(made) if made else None,
         "errors": error_table(made) if made else None,
@@ -75,15 +77,16 @@ def section(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def _charted(fits: Sequence[Fit]) -> list[Scaling]:
+def _charted(fits: Sequence[Fit]) -> list[Fit]:
     """The fits to draw: in a sweep, those that differ from its baseline in the system only."""
     found = []
-    for measured, fit in fits:
+    for one in fits:
+        measured, fit = one
         base = measured.baseline.point if measured.baseline else {}
         fixed = {axis: v for axis, v in base.items() if axis not in (SYSTEM, "writers")}
         at = measured.arms[next(iter(fit.arms.values()))].point
         if fit.law is not None and all(at.get(axis) == v for axis, v in fixed.items()):
-            found.append(fit)
+            found.append(one)
     return found
 
 

@@ -15,7 +15,7 @@ from analysis.charts import small_multiples
 from analysis.compare import aa_band, deviation
 from analysis.counting import Arm, Measured, cells_table, slumps, write_csv
 from analysis.models import factors_of, factors_sentence, factors_table
-from analysis.report import lost_commits
+from analysis.report import chart_titles, lost_commits
 from analysis.report.acked import acked_of, is_acked, rows_table
 from analysis.report.charts import Chart, address_of, drawn
 from analysis.report.markdown import bold, markdown
@@ -80,7 +80,7 @@ def section(
             *([markdown("{}", factors_sentence(decided))] if decided else []),
             *sentences(measured, found),
         ],
-        "charts": _charts(measured, out, folder),
+        "charts": _charts(measured, found, out, folder),
         "table": table(measured, found),
         "bold": "Bold: a difference that is claimed.",
         "doubts": [
@@ -119,15 +119,19 @@ def _made_later(again: int) -> list[str]:
     ]
 
 
-def _charts(measured: Measured, out: Path, folder: Path) -> list[Chart]:
+def _charts(measured: Measured, found: Sequence[Judged], out: Path, folder: Path) -> list[Chart]:
     made = []
+    heading = chart_titles.swept(measured, found)
     for what, chart, why in (
         ("throughput", throughput_chart(measured), "no arm was measured"),
         ("aborts", abort_chart(measured), "nothing was refused"),
     ):
         path = folder / f"sweep-{measured.name}-{what}.svg"
         title = f"{measured.name}: {'throughput' if what == 'throughput' else 'aborted attempts'}"
-        one = drawn(title, path, out, small_multiples, chart.panels, why, x=chart.x, y=chart.y)
+        said = heading if what == "throughput" else heading._replace(title="")
+        one = drawn(
+            title, path, out, small_multiples, chart.panels, why, heading=said, x=chart.x, y=chart.y
+        )
         made.append(one._replace(caption=markdown("{} {}", one.caption, chart.left_out).strip()))
     return made
 

@@ -211,6 +211,7 @@ def test_a_sweep_in_a_reports_folder_is_told_with_charts_and_every_cell_as_csv(
     shown = re.findall(r"!\[.*?\]\((.*?)\)", text)
     assert any("sweep-landscape-throughput" in src for src in shown)
     assert all((tmp_path / "figures" / src).is_file() for src in shown)
+    assert "![sqlite-concurrent BEGIN CONCURRENT commits more at 6 of 6 points than" in text
     with (tmp_path / "figures" / "sweep-landscape.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 78
