@@ -264,11 +264,13 @@ def read_workers(folder: Path, manifest: Manifest) -> Iterator[WorkerRecord]:
 
     Raises RunError as `read_run` does, when it comes to an unreadable file.
     """
+    left = manifest.under_way
+    at_work = left is not None and left.stage in ("starting", "measuring")
     for entry in manifest.workers:
         if not entry.opened and not segment_path(folder, entry.worker, 0).exists():
             rows = Rows(np.zeros(0, ATTEMPT))  # it never came as far as its first row, and said so
         else:
-            rows = StoredRows(folder, entry.worker, manifest.window.possible_ns)
+            rows = StoredRows(folder, entry.worker, manifest.window.possible_ns, at_work=at_work)
         yield WorkerRecord(
             worker=entry.worker,
             role=entry.role,

@@ -11,6 +11,7 @@ import struct
 import weakref
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -175,43 +176,61 @@ class StoredRows(Rows):
     is ever counted. Of a worker that is still at work, it is those rows that were there then.
     """
 
-    def __init__(self, folder: Path, worker: int, within_ns: tuple[int, int] | None = None) -> None:
-        """within_ns : (first, last) of the times that a row may hold; None: of any clock of ours.
+    def __init__(
+        self,
+        folder: Path,
+        worker: int,
+        within_ns: tuple[int, int] | None = None,
+        *,
+        at_work: bool = False,
+    ) -> None:
+        """Look at all rows, and again where their worker may have written while they were read.
 
+        within_ns : (first, last) of the times that a row may hold; None: of any clock of ours.
+        at_work : the worker may still be writing.
         Raises RunError for a file that is cut or not ours, and for a row that no worker writes.
         """
         self.folder, self.worker = Path(folder), worker
-        self._count = 0
-        self._upto: list[int] = []  # of each file the rows that are looked at
-        self._last: np.ndarray | None = None
         self._whole: weakref.ref[np.ndarray] | None = None
-        faults = _Faults(within_ns or (0, LATEST_NS))
-        small: list[np.ndarray] = []
-        while True:
-            self._upto.append(0)
-            try:
-                for at, used, rows in self._read(len(self._upto) - 1):
-                    if len(rows):
-                        self._upto[-1] = at + used
-                        self._last = rows[-1:].copy()
-                        faults.look(rows, self._count)
-                        self._count += len(rows)
-                        rows["outcome"][rows["outcome"] == OPEN] = UNKNOWN
-                    if self._count <= SMALL_ROWS:
-                        small.append(rows)
-            except FileNotFoundError:
-                self._upto.pop()
-                break
-        if not self._upto:
-            raise RunError(
-                f"{folder}: worker {worker} is in the manifest but its file "
-                f"{segment_path(self.folder, worker, 0).name} is missing. The run has to be made "
-                "again."
-            )
-        if why := faults.first(self):
+        within_ns = within_ns or (0, LATEST_NS)
+        look = self._look(_Look(within_ns))
+        if at_work or look.faults.seen(look.count):
+            # A row that was read just before it was written, and a later one just after, make a
+            # hole. But a worker writes a row when it is done with the one before: before a row
+            # that was seen all are whole now.
+            look = self._look(_Look(within_ns), look.limits())
+            if at_work and look.unsound_end():
+                # Its worker is in the middle of writing it: it is not there yet.
+                look = self._look(_Look(within_ns), look.limits(without_end=True))
+        self._take(look)
+        if why := look.faults.first(self):
             raise RunError(f"{folder}: the attempts of worker {worker} were edited: {why}.")
         if self._count <= SMALL_ROWS:
-            self._keep(small)
+            self._keep(look.small)
+
+    def _look(self, look: _Look, limits: Sequence[int] | None = None) -> _Look:
+        """Look at all files, or at so many rows of each of the first."""
+        for segment in count() if limits is None else range(len(limits)):
+            look.upto.append(0)
+            most = MOST_ROWS if limits is None else limits[segment]
+            try:
+                for at, used, rows in self._read(segment, most):
+                    look.add(at, used, rows)
+            except FileNotFoundError:
+                look.upto.pop()
+                break
+        if not look.upto and limits is None:
+            raise RunError(
+                f"{self.folder}: worker {self.worker} is in the manifest but its file "
+                f"{segment_path(self.folder, self.worker, 0).name} is missing. The run has to be "
+                "made again."
+            )
+        return look
+
+    def _take(self, look: _Look) -> None:
+        self._count, self._upto, self._end = look.count, look.upto, look.end
+        ends = np.flatnonzero(self._upto)
+        self._end_segment = int(ends[-1]) if len(ends) else -1
 
     def __len__(self) -> int:
         return self._count
@@ -238,14 +257,12 @@ class StoredRows(Rows):
         for segment, upto in enumerate(self._upto):
             if not upto:
                 continue
+            end = self._end if segment == self._end_segment else None
             try:
-                for _, _, rows in self._read(segment, upto, most):
+                for _, _, rows in self._read(segment, upto, most, end):
                     if not len(rows):
                         continue
                     seen += len(rows)
-                    if seen == self._count and self._last is not None:
-                        # Its worker may have closed it meanwhile.
-                        rows[-1:] = self._last
                     rows["outcome"][rows["outcome"] == OPEN] = UNKNOWN
                     rows.flags.writeable = False
                     if self._count <= SMALL_ROWS:
@@ -265,20 +282,78 @@ class StoredRows(Rows):
             self._keep(small)
 
     def _read(
-        self, segment: int, upto: int = MOST_ROWS, most: int = PIECE_ROWS
+        self,
+        segment: int,
+        upto: int = MOST_ROWS,
+        most: int = PIECE_ROWS,
+        end: np.ndarray | None = None,
     ) -> Iterator[tuple[int, int, np.ndarray]]:
-        """(place of a piece in a file, rows up to its last used one, its used rows) in turn."""
+        """(place of a piece in a file, rows up to its last used one, its used rows) in turn.
+
+        end : the last of the `upto` rows as it was: its worker may have closed it meanwhile, or
+            have found that it has nothing to do.
+        """
         path = inside(self.folder, segment_path(self.folder, self.worker, segment).name)
+        there = 0
         for at, rows in read_segment(path, upto, most):
+            there = at + len(rows)
+            if end is not None and there == upto:
+                rows[-1:] = end
             used = np.flatnonzero(rows["start_ns"])
             last = int(used[-1]) + 1 if len(used) else 0
             yield at, last, rows if len(used) == len(rows) else rows[used]
+        if end is not None and there == upto - 1:  # the file was trimmed
+            yield there, 1, end.copy()
 
     def _keep(self, pieces: list[np.ndarray]) -> None:
         pieces = [piece for piece in pieces if len(piece)] or [np.zeros(0, ATTEMPT)]
         for piece in pieces:
             piece.flags.writeable = False
         RECENT.put(self, tuple(pieces), sum(piece.nbytes for piece in pieces))
+
+
+class _Look:
+    """What one look at all rows of a worker found.
+
+    upto : of each file the rows up to its last used one. count : used rows. end : the last of them.
+    """
+
+    def __init__(self, within_ns: tuple[int, int]) -> None:
+        self.within_ns = within_ns
+        self.faults = _Faults(within_ns)
+        self.upto: list[int] = []
+        self.count = 0
+        self.end: np.ndarray | None = None
+        self.small: list[np.ndarray] = []
+
+    def add(self, at: int, used: int, rows: np.ndarray) -> None:
+        """Look at a piece: its place in a file, its rows up to the last used one, its used rows."""
+        if len(rows):
+            self.upto[-1] = at + used
+            self.end = rows[-1:].copy()
+            self.faults.look(rows, self.count)
+            self.count += len(rows)
+            rows["outcome"][rows["outcome"] == OPEN] = UNKNOWN
+        if self.count <= SMALL_ROWS:
+            self.small.append(rows)
+
+    def limits(self, *, without_end: bool = False) -> list[int]:
+        """Of each file the rows before the last used one of all, and that one too or not.
+
+        All others are behind it, and were written since.
+        """
+        files = np.flatnonzero(self.upto)
+        if not len(files):
+            return [0] * len(self.upto)
+        last = int(files[-1])
+        return [MOST_ROWS] * last + [self.upto[last] - without_end]
+
+    def unsound_end(self) -> bool:
+        """Whether the last row is one that no worker writes."""
+        if self.end is None:
+            return False
+        alone = any(which.any() for which in _unsound(self.end, self.within_ns).values())
+        return alone or int(self.end["txn"][0]) >= self.count
 
 
 class Recent:
@@ -426,6 +501,10 @@ class _Faults:
         for what, which in bad.items():
             if what not in self.rows and which.any():
                 self.rows[what] = first + int(np.argmax(which))
+
+    def seen(self, count: int) -> bool:
+        """Whether any of `count` rows has one."""
+        return bool(self.rows) or self.most_txn >= count
 
     def first(self, rows: Rows) -> str:
         """The fault of the first row of the first kind, "" where all rows are sound."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,14 @@ import pytest
 
 from workloads.errors import RunError
 from workloads.records import rows as reading
+from workloads.records.attempts import AttemptRecorder
 from workloads.records.outcomes import CAUSES, CONFLICT, CONFLICTS, OPEN, OUTCOMES, PHASES, UNKNOWN
 from workloads.records.rows import (
     ATTEMPT,
+    CLOSE_AT,
+    CLOSE_PART,
+    OPEN_PART,
+    ROW_BYTES,
     Recent,
     Rows,
     StoredRows,
@@ -192,3 +200,124 @@ def test_what_was_read_last_is_kept_up_to_so_many_bytes() -> None:
     assert kept.get(6) is None
     kept.put(0, "larger", 25)
     assert kept.get(0) == "larger" and kept.get(2) is None
+
+
+class AtWork:
+    """A worker that writes its rows while they are read: each is copied a moment after the one
+    before, and the worker may have gone on by many rows in between, or stand in the middle of one.
+    """
+
+    def __init__(self, rng: np.random.Generator, rows: np.ndarray, size: int) -> None:
+        self.rng, self.rows, self.size = rng, rows, size
+        self.now = int(rng.integers(0, 4 * len(rows) + 1))
+
+    def closed(self) -> int:
+        """Rows that are written."""
+        return min((self.now + 1) // 4, len(self.rows))
+
+    def state(self, at: int) -> bytes:
+        """A row as it is now: opened in two steps, then closed in two."""
+        step = self.now - 4 * at
+        whole = self.rows[at].tobytes()
+        if step < 0:
+            return bytes(ROW_BYTES)
+        least, most = [(0, CLOSE_AT), (CLOSE_AT, CLOSE_AT), (CLOSE_AT, ROW_BYTES)][step] if (
+            step < 3
+        ) else (ROW_BYTES, ROW_BYTES)  # fmt: skip
+        there = int(self.rng.integers(least, most + 1))
+        return whole[:there] + bytes(ROW_BYTES - there)
+
+    def read_segment(
+        self, path: Path, upto: int = reading.MOST_ROWS, most: int = reading.PIECE_ROWS
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        parts = path.name.split(".")
+        first = self.size * (int(parts[1]) if len(parts) == 3 else 0)
+        if self.now < 4 * first - 1:
+            raise FileNotFoundError(path)
+        for at in range(0, min(self.size, upto), most):
+            copied = b""
+            for place in range(first + at, first + min(at + most, self.size, upto)):
+                if self.rng.random() < 0.2:
+                    self.now += int(self.rng.integers(0, 40))
+                copied += self.state(place) if place < len(self.rows) else bytes(ROW_BYTES)
+            yield at, np.frombuffer(copied, ATTEMPT).copy()
+
+
+def misread(case: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is wrong with the rows of a worker at work, "" for nothing."""
+    rng = np.random.default_rng([11, case])
+    rows = drawn(rng, int(rng.integers(1, 50)))
+    rows["outcome"][-1:], rows["txn"] = 1, np.arange(len(rows))
+    for name in ("start_ns", "begun_ns", "worked_ns", "end_ns"):
+        rows[name] += 1 << 33  # of several bytes: half of them are another time
+    worker = AtWork(rng, rows, int(rng.integers(1, 20)))
+    monkeypatch.setattr(reading, "read_segment", worker.read_segment)
+    before = worker.closed()
+    try:
+        found = StoredRows(folder, 0, (1 << 33, (1 << 33) + 1000), at_work=True)
+        first = np.concatenate(list(found.pieces(3)))
+    except RunError as error:
+        return "" if "is missing" in str(error) and not before else str(error)
+    if not before <= len(found) <= len(rows):
+        return f"{len(found)} of {before} rows"
+    if first[:-1].tobytes() != rows[: max(len(first) - 1, 0)].tobytes():
+        return "rows before the last one differ"
+    worker.now += 1000
+    again = np.concatenate(list(found.pieces()))
+    return "" if again.tobytes() == first.tobytes() else "the rows read again differ"
+
+
+@pytest.mark.parametrize("cases", [400, pytest.param(5000, marks=pytest.mark.slow)])
+def test_rows_that_are_written_while_they_are_read_are_those_that_were_there(
+    cases: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "RECENT", Recent(0))
+    for case in range(cases):
+        assert misread(case, tmp_path, monkeypatch) == "", f"case {case}"
+
+
+@pytest.mark.parametrize("wrong", ["looks once", "looks at what came since", "takes half a row"])
+def test_a_wrong_look_at_a_worker_at_work_is_seen(
+    wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "RECENT", Recent(0))
+    if wrong == "takes half a row":
+        monkeypatch.setattr(reading._Look, "unsound_end", lambda self: False)
+    elif wrong == "looks at what came since":
+        monkeypatch.setattr(reading._Look, "limits", lambda self, **how: [reading.MOST_ROWS] * 50)
+    else:
+        looks: dict[StoredRows, Any] = {}
+        real = StoredRows._look
+        monkeypatch.setattr(
+            StoredRows, "_look",
+            lambda self, *args: looks.get(self) or looks.setdefault(self, real(self, *args)),
+        )  # fmt: skip
+    faults = {misread(case, tmp_path, monkeypatch) for case in range(600)}
+    assert any("were edited" in fault for fault in faults), faults
+
+
+def test_a_thread_at_work_is_read_at_any_moment(tmp_path: Path) -> None:
+    """A real file under a real map; copying it lets the other thread go on."""
+    recorder = AttemptRecorder(tmp_path, 0, rows=500)
+    many = 20_000
+
+    def work() -> None:
+        buffer, offset, limit = recorder.buffer, recorder.offset, recorder.limit
+        for txn in range(many):
+            now = time.monotonic_ns()
+            OPEN_PART.pack_into(buffer, offset, now, now, txn, 1, 0, 0)
+            CLOSE_PART.pack_into(buffer, offset + CLOSE_AT, now, now, now, txn, 0, 1, 0, 0)
+            offset += ROW_BYTES
+            if offset == limit:
+                buffer, offset, limit = recorder.roll()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    looks = 0
+    while thread.is_alive():
+        found = StoredRows(tmp_path, 0, at_work=True)
+        txn = found.whole()["txn"]
+        assert (txn == np.arange(len(found))).all()
+        looks += 1
+    thread.join()
+    assert looks and len(StoredRows(tmp_path, 0)) == many
