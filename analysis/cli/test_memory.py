@@ -263,7 +263,6 @@ def large_concurrent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1500)  # 24 million transactions are drawn again
 @pytest.mark.parametrize("task", CONCURRENT)
 def test_24_million_attempts_under_begin_concurrent_fit_into_500_megabytes(
     task: str, large_concurrent: Path, tmp_path: Path
