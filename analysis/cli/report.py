@@ -177,7 +177,7 @@ def report_command(
     results.print(f"{out} tells it; the runs are in {folder}", markup=False, highlight=False)
     if against is not None:
         try:
-            held = report.against(folder, facts, against)
+            held = report.against(folder, facts, against, published or PUBLISHED)
         except OSError as error:
             raise experiments.unwritable(folder, error) from error
         for line in held.lines:

@@ -145,13 +145,14 @@ def write_facts(folder: Path, facts: Facts) -> None:
     replace(folder / FACTS_FILE, text + "\n")
 
 
-def read_facts(place: Path) -> Facts:
+def read_facts(place: Path, published: Path | None = None) -> Facts:
     """The facts of another report: of its runs' folder, counted now, or of a facts file.
 
+    published : folder of published sweeps, which belong to the facts of a folder.
     Raises RunError where it is neither.
     """
     if (place / SUITE_FILE).is_file():
-        return facts_of_report(read_evidence(place))
+        return facts_of_report(read_evidence(place, published=published))
     path = place / FACTS_FILE if place.is_dir() else place
     try:
         found: Facts = read_versioned(path, Facts, WAY_OUT, MOST_BYTES)
@@ -334,12 +335,12 @@ class Agreement(NamedTuple):
     page: Path
 
 
-def against(folder: Path, here: Facts, other: Path) -> Agreement:
+def against(folder: Path, here: Facts, other: Path, published: Path | None = None) -> Agreement:
     """Hold a report against another, and write against.json and against.md beside its runs.
 
-    other : its runs' folder, or its facts file. Raises RunError where it is neither; OSError.
+    other : its runs' folder, or its facts file. published : as for `read_facts`. Raises RunError where it is neither; OSError.
     """
-    there = read_facts(other)
+    there = read_facts(other, published)
     rows = hold(here, there)
     lines, table = agreement_sentences(here, there, rows), held_table(rows)
     data = {

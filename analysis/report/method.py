@@ -85,8 +85,18 @@ def covers(evidence: Evidence) -> str:
         later = f" {times(more, 'later sitting')} measured again what is claimed (see the method)."
     return (
         f"The intervals cover one sitting on {on}{when}. Another day, another disk or more cores "
-        f"may differ by more than they say.{later}"
+        f"may differ by more than they say.{later}{_published(evidence)}"
     )
+
+
+def _published(evidence: Evidence) -> str:
+    """Sweeps that are told from what was published earlier, with their dates and machines."""
+    told = [
+        f"{name} (measured {one.date} on {one.machine})" for name, one in evidence.published.items()
+    ]
+    if not told:
+        return ""
+    return f" Told as they were published, with all that rests on their runs: {listed(told)}."
 
 
 def limits(evidence: Evidence) -> list[Markdown]:

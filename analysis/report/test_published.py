@@ -144,6 +144,8 @@ def test_a_report_tells_it_with_its_date_until_it_is_measured_anew(
     assert re.search(r"Measured \d{4}-\d\d-\d\d on .*, published by cwkit", page)
     assert "(../kept/landscape.csv)" in page and "(../kept/landscape.json)" in page
     assert not (figures / "sweep-landscape.csv").exists()
+    told = (tmp_path / "R.md").read_text(encoding="utf-8")
+    assert "Told as they were published, with all that rests on their runs: landscape (" in told
     write_report(
         runs, tmp_path / "R.md", figures, [swept.experiment.folder], published=tmp_path / "kept"
     )
