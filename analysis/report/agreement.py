@@ -338,7 +338,8 @@ class Agreement(NamedTuple):
 def against(folder: Path, here: Facts, other: Path, published: Path | None = None) -> Agreement:
     """Hold a report against another, and write against.json and against.md beside its runs.
 
-    other : its runs' folder, or its facts file. published : as for `read_facts`. Raises RunError where it is neither; OSError.
+    other : its runs' folder, or its facts file. published : as for `read_facts`.
+    Raises RunError where it is neither; OSError.
     """
     there = read_facts(other, published)
     rows = hold(here, there)
