@@ -12,7 +12,7 @@ from analysis.compare import Comparison
 from analysis.counting import Arm, CountedCell, checkpoints, mebibytes, timeline, wal_track
 from analysis.report.evidence import Evidence
 from analysis.report.facts import MODE_ALONE, STUDIED, Pair, System, claimed
-from analysis.report.load_facts import OfferedRow
+from analysis.report.load_facts import FairnessRow, OfferedRow
 from analysis.report.told import NOT_TOLD
 from analysis.statistics import Estimate
 from analysis.wording import begin_label, number, percent, times
@@ -194,16 +194,27 @@ def offered(evidence: Evidence) -> list[Load]:
 # --- shares -----------------------------------------------------------------------------------
 
 
+def waiting(evidence: Evidence) -> list[FairnessRow]:
+    """The rows of long windows of one experiment or sweep, that of the most blocks."""
+    rows = evidence.facts.fairness
+    if not rows:
+        return []
+    most = max(rows, key=lambda row: row.fairness.blocks)  # the first of them
+    return [
+        row for row in rows if row.arm.measured is most.arm.measured and row.arm.alike(most.arm)
+    ]
+
+
 def served(evidence: Evidence) -> list[Served]:
     """How writers were served in windows that are long enough to say so."""
     found = []
-    for row in evidence.facts.fairness:
+    for row in waiting(evidence):
         ranked = [
             np.sort(got)[::-1] / got.sum()
             for cell in row.arm.usable
             if cell.counted and (got := cell.counted.roles["writer"].commits_each).sum()
         ]
-        if ranked and row.arm.alike(evidence.facts.fairness[0].arm):
+        if ranked:
             share = np.median(np.stack(ranked), axis=0)
             found.append(
                 Served(name_of(row.arm), row.arm.system, share, row.longest_ns, row.cut)

@@ -24,6 +24,7 @@ from analysis.report.chart_data import (
     offered_rows,
     skewed,
     told,
+    waiting,
     work_name,
 )
 from analysis.report.evidence import Evidence
@@ -193,18 +194,25 @@ def load_name(row: OfferedRow) -> str:
 
 
 def served(evidence: Evidence) -> Heading:
-    """The worst-served writer of each arm: seen, and not claimed."""
-    rows = evidence.facts.fairness
+    """The worst-served writer of each arm, which is seen; and what is claimed of Jain's index."""
+    rows = waiting(evidence)
     if not rows:
         return Heading()
-    rows = tuple(row for row in rows if row.arm.alike(rows[0].arm))
     seen = [f"{percent(round(row.worst_share.value, 3))} under {name_of(row.arm)}" for row in rows]
     blocks = min(row.worst_share.blocks for row in rows)
     title = (
         f"In {times(blocks, 'window')} of {number(round(rows[0].seconds, 1))} s the worst-served "
         f"of {times(rows[0].arm.writers, 'writer')} got {listed(seen)} of the commits"
     )
-    return Heading(title, conditions([row.arm for row in rows]))
+    by = {row.arm.system: row.arm for row in rows}
+    if STUDIED in by and MODE_ALONE in by:
+        one = told(evidence, Pair(by[STUDIED], by[MODE_ALONE]), "fairness")
+        if one is not None:
+            said = multiple(one, "as high") or not_claimed(one)
+            title += f"; Jain's index of {MODE} against {OTHER}: {said}"
+    earlier = evidence.published.get(rows[0].arm.measured.name)
+    when = f"measured {earlier.date}" if earlier else ""
+    return Heading(title, conditions([row.arm for row in rows], when))
 
 
 def skew(evidence: Evidence) -> Heading:

@@ -11,7 +11,15 @@ from analysis.charts import CLAIMS
 from analysis.report import chart_data, chart_titles
 from analysis.report.charts import charts
 from analysis.report.evidence import read_evidence
-from analysis.synthetic import START_NS, drawn_run, made_experiment, open_loop, planted_report
+from analysis.report.told import LONG_WINDOWS
+from analysis.synthetic import (
+    START_NS,
+    Planted,
+    drawn_run,
+    made_experiment,
+    open_loop,
+    planted_report,
+)
 from workloads.records import WAL_LOOK, write_wal_track
 
 EVERY = ("headline", "no_work", "hot", "fairness", "offered", "read_mostly", "skew", "writers")
@@ -117,6 +125,18 @@ def test_shares_come_from_long_windows_alone(planted, whole):
     assert "In 1 window of 20 s the worst-served of 4 writers got 0 % under libsql" in title
     assert "25 % under sqlite-concurrent BEGIN CONCURRENT" in title
     assert not chart_data.served(planted(fairness={"seconds": 1.0}))
+
+
+def test_shares_come_from_the_windows_with_the_most_blocks_and_what_holds_is_claimed(tmp_path):
+    made = Planted(tmp_path)
+    made.fairness(immediate=(0.4, 0.3, 0.2, 0.1))
+    made.fairness(immediate=(0.9, 0.1, 0.0, 0.0), blocks=8, name=LONG_WINDOWS)
+    title = chart_titles.served(evidence := read_evidence(tmp_path)).title
+    assert re.search(
+        r"^In 8 windows of [\d.]+ s the worst-served of 4 writers got 0 % under", title
+    )
+    assert re.search(r"; Jain's index of BEGIN CONCURRENT against .*: 3\.\d+ times as high$", title)
+    assert len(chart_data.served(evidence)) == 3
 
 
 def test_first_tries_stand_beside_all_tries(planted, whole):
