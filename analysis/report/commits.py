@@ -97,6 +97,13 @@ def arms_of(evidence: Evidence) -> Acked:
     )
 
 
+def losing_place(evidence: Evidence) -> str:
+    """Under which checkpoints commits were lost: a single process needs no second one to race."""
+    one = _any_lost(arms_of(evidence).single)
+    who = "a process checkpoints" if one else "several processes checkpoint"
+    return f"where {who} without pause"
+
+
 def acknowledged(evidence: Evidence) -> Finding:
     """Does every acknowledged commit stay?"""
     found = arms_of(evidence)
@@ -106,9 +113,7 @@ def acknowledged(evidence: Evidence) -> Finding:
         return _none_lost(found)
     names = list(dict.fromkeys(map(_name, found.lost)))
     sentence = f"{listed(names)} {'lose' if len(names) > 1 else 'loses'} acknowledged commits"
-    # A single one needs no second one to race a writer.
-    who = "a process checkpoints" if _any_lost(found.single) else "several processes checkpoint"
-    sentence += f" where {who} without pause"
+    sentence += f" {losing_place(evidence)}"
     if any(map(_fixed, found.lost)):
         sentence = f"Acknowledged commits were lost by SQLite {FIXED} or later too"
     first = found.lost[0]

@@ -113,7 +113,7 @@ CASES: dict[str, tuple[str, list[Plant], int, str, str]] = {
         [acked("libsql", "one", "full")],
         10,
         BROKEN,
-        "where several processes checkpoint: use SQLite 3.51.3 or later",
+        "Not safe where a process checkpoints without pause: use SQLite 3.51.3 or later",
     ),
     "old library: a mended version lost some, too": (
         "old-library",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from analysis.counting import Arm
 from analysis.report import lost_commits
 from analysis.report.acked import FIXED, ORDINARY, Acked, may_lose, seconds_of
-from analysis.report.commits import cures
+from analysis.report.commits import cures, losing_place
 from analysis.report.evidence import Evidence, where
 from analysis.report.facts import CONTROL, MODE_ALONE, Pair
 from analysis.report.finding import (
@@ -174,10 +174,10 @@ def old_library(evidence: Evidence, told: Findings) -> Advice:
         names = listed(list(dict.fromkeys(group.first.short_name for group in new)))
         do = ours(f"Suspect the test, or a new bug: {names} lost commits, too")
     elif helps:
-        do = f"Not safe where several processes checkpoint: use {listed(helps, 'or')}"
+        do = f"Not safe {losing_place(evidence)}: use {listed(helps, 'or')}"
     else:
         do = ours(
-            f"Not safe where several processes checkpoint: use SQLite {oldest} or later. No cure "
+            f"Not safe {losing_place(evidence)}: use SQLite {oldest} or later. No cure "
             "was tried for long enough here; `cwkit sweep acked` does"
         )
     return Advice(key, case, do, _losses(found), finding, BROKEN)
