@@ -237,7 +237,7 @@ def _found(effect: float, many: int, blocks: int, *, stall: bool = False) -> Att
         rates[2] *= 1 + effect
         if stall:
             rates[rng.choice([0, 2]), rng.integers(blocks)] /= 2
-        one = judged(compared(rates, 0, band=not stall))[0]
+        one = judged(compared(rates, 0))[0]
         return one.verdict == CLAIMED and one.ratio.value > 1
 
     return attempt
