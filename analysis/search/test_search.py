@@ -79,8 +79,9 @@ def test_the_search_finds_the_queues_answer_from_its_runs(tmp_path, on_a_queue):
     assert not found.probes[above].met
     assert above / found.answer.rate < 1.06
     assert len(on_a_queue) == len(set(on_a_queue)) == len(lines)
-    low, value, high = found.probes[found.answer.rate].statistic("p99")
+    low, value, high = found.probes[found.answer.rate].statistic("p90")
     assert low < value < high
+    _, value, _ = found.probes[found.answer.rate].statistic("p99")
     assert value == pytest.approx(1e9 * math.log(100) / (SERVICE - found.answer.rate), rel=0.25)
 
 

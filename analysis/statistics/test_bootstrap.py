@@ -55,7 +55,7 @@ def test_the_interval_covers_the_truth_of_autocorrelated_latencies_and_iid_draws
 
 
 def test_the_values_are_those_of_percentiles_and_lie_within():
-    values = latencies(np.random.default_rng(1), 5000)
+    values = latencies(np.random.default_rng(1), 20_000)
     found = percentile_intervals(values)
     assert np.array_equal(found[:, 1], percentiles(values), equal_nan=True)
     known = found[:3]

@@ -134,7 +134,8 @@ def test_a_killed_worker_costs_its_block_and_nothing_else(cluster, tmp_path):
     assert made.cells[lost, "one"].read().manifest.conduct.cpus not in map(tuple, before)
     until(lambda: not cluster.cells_running())
     assert not list(folder.glob("*.arriving"))
-    assert not list((cluster.folder / "tmp").glob("cwkit-*/database.db")), "a database was left"
+    # A forked process is not known by its arguments: it may still be clearing up.
+    until(lambda: not list((cluster.folder / "tmp").glob("cwkit-*/database.db")))
     # And where no machine is left, what is done is kept.
     (tmp_path / "killed").unlink()
     with pytest.raises(MachinesGone, match=r"2 of 3 cells are done and kept\. .*same command"):
@@ -238,7 +239,7 @@ def test_who_cannot_take_part_is_told_and_ctrl_c_ends_the_cells_there(
         conductor.kill()
         conductor.wait()
     until(lambda: not cluster.cells_running())
-    assert not list((cluster.folder / "tmp").rglob("cwkit-*/database*"))
+    until(lambda: not list((cluster.folder / "tmp").rglob("cwkit-*/database*")))
     assert not list((cluster.folder / "tmp").rglob("b00-*"))  # nothing of ours is left there
     # It goes on at the same place; resumed without the cluster, the block is run whole.
     arms["long"] = FAST

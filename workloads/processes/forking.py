@@ -336,12 +336,15 @@ def _uninterrupted(act: Callable[[], None]) -> None:
         done.wait()  # Thread.join takes a thread for ended when it is interrupted
         if failure:
             raise failure[0]
-    except BaseException:
+    except BaseException as error:
         with guard:
             called_off = not begun  # the thread may not even have been started
         while begun and not done.is_set():
             with contextlib.suppress(KeyboardInterrupt):
                 done.wait()
+        # Interrupted inside threading's own lock, Python says that it was not locked.
+        if isinstance(error, RuntimeError) and isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
         raise
     finally:
         failure.clear()  # else the error and its own traceback hold each other
