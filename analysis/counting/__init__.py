@@ -9,6 +9,7 @@ __all__ = [
     "FORMATS",
     "GRACE_NS",
     "NEVER",
+    "OUTGROWN",
     "SERVED",
     "SHOWN",
     "SMALL",

@@ -60,5 +60,6 @@ from .timelines import WalTrack as WalTrack
 from .timelines import checkpoints as checkpoints
 from .timelines import timeline as timeline
 from .timelines import wal_track as wal_track
+from .wal_growth import OUTGROWN as OUTGROWN
 from .wal_growth import Wal as Wal
 from .wal_growth import mebibytes as mebibytes

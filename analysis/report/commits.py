@@ -121,7 +121,7 @@ def acknowledged(evidence: Evidence) -> Finding:
         KEY,
         BROKEN,
         sentence,
-        lead=f"after {listed([_seconds(arm) for arm in found.lost])}",
+        lead=f"after {listed([_seconds(arm) for arm in found.lost])}{_middle(found.lost)}",
         numbers=[*_helped(found), *_ordinary(found)],
         holds=_where(found),
         command=COMMAND,
@@ -249,6 +249,11 @@ def _seconds(group: AckedGroup) -> str:
     """How long its runs were; of those that lost a commit where there are any."""
     rows = group.losses or group.rows
     return duration(float(np.median([row.seconds for row in rows])) * 1e9)
+
+
+def _middle(groups: Sequence[AckedGroup]) -> str:
+    """That their times are medians, where they are of more than one loss."""
+    return " in the median" if any(len(group.losses) > 1 for group in groups) else ""
 
 
 def _length(group: AckedGroup) -> str:

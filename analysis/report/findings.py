@@ -30,7 +30,7 @@ from analysis.report.finding import (
 from analysis.report.headline import absent, cost, gain
 from analysis.report.limits import losing_work, read_mostly, scaling, skew
 from analysis.report.markdown import Markdown, code, listed_names, markdown
-from analysis.report.waits import fairness, plain, same_load
+from analysis.report.waits import fairness, log_growth, plain, same_load
 from analysis.wording import begin_label, listed, number, percent, times, whole
 
 MOST = 10
@@ -88,8 +88,9 @@ def tell(evidence: Evidence) -> Findings:
         losing_work,
         same_load,
         plain,
-        read_mostly,
+        log_growth,
         fairness,
+        read_mostly,
         skew,
         scaling,
     )

@@ -200,7 +200,14 @@ def scaling(evidence: Evidence) -> Finding:
     }
     answers = [judge(evidence, Pair(row.many, row.few)) for row in rows]
     both = list(zip(rows, answers, strict=True))
-    said = [f"{names[row.system]} {words[answer.verdict]}" for row, answer in both]
+    leans = {MORE: "grew", LESS: "shrank"}
+    said = [
+        f"{names[row.system]} {words[answer.verdict]}"
+        if not answer.leans
+        else f"{names[row.system]} {leans[answer.leans]} in {answer.ratio.blocks} of "
+        f"{times(answer.ratio.blocks, 'block')}, too few to claim it"
+        for row, answer in both
+    ]
     studied, its = next((one for one in both if one[0].system == STUDIED), both[0])
     return Finding(
         key,

@@ -6,9 +6,11 @@ Fairness is told from long windows only. With a busy timeout of 2 s nobody can b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from analysis.counting import OUTGROWN, Arm, Wal, mebibytes
 from analysis.report.evidence import Evidence, where
 from analysis.report.facts import CONTROL, MODE_ALONE, STUDIED
 from analysis.report.finding import (
@@ -27,7 +29,7 @@ from analysis.report.finding import (
 from analysis.report.headline import TRY, setting
 from analysis.report.load_facts import FairnessRow, OfferedRow, Pair
 from analysis.statistics import PERCENTILES
-from analysis.wording import at_least, duration, listed, number, percent
+from analysis.wording import at_least, duration, listed, number, percent, whole
 
 AT_ONCE = 0.1
 """A refusal came at once where it waited for less than this share of the busy timeout."""
@@ -141,6 +143,45 @@ def fairness(evidence: Evidence) -> Finding:
     )
 
 
+def log_growth(evidence: Evidence) -> Finding:
+    """Does the write-ahead log begin again, or does it grow, where writers overlap?"""
+    key, question = "log", "How large the write-ahead log grows"
+    command = f"{TRY} 200 --duration 20"
+    rows = _served_alike(evidence)
+    logs = [row for row in rows if any(_logs(row.arm))]
+    if len(logs) < 2 or logs[0] is not rows[0]:
+        return missing(key, question, command, _too_short(evidence) if not rows else "")
+    most = [max(_logs(row.arm), key=lambda log: log.bytes_max) for row in logs]
+    grew, others = most[0].times >= OUTGROWN, any(log.times >= OUTGROWN for log in most[1:])
+    both = "under BEGIN CONCURRENT and under BEGIN IMMEDIATE"
+    said = {
+        (True, False): "Under BEGIN CONCURRENT the write-ahead log outgrows its autocheckpoint",
+        (True, True): f"The write-ahead log outgrows its autocheckpoint {both}",
+        (False, True): "Under BEGIN IMMEDIATE the write-ahead log outgrows its autocheckpoint",
+        (False, False): f"The write-ahead log stays near its autocheckpoint {both}",
+    }[grew, others]
+    again = [log.restarts for log in most]
+    numbers = [f"{_against([mebibytes(log.bytes_max) for log in most])} at most"]
+    if None not in again:
+        numbers.append(f"it began again {_against([whole(n or 0) for n in again])} times")
+    asked_s = float(rows[0].arm.plan["duration_s"])
+    return Finding(
+        key,
+        MORE if grew and not others else LESS if others and not grew else NONE,
+        said,
+        numbers=numbers,
+        holds=f"{setting(rows[0].arm, keys=False)}, windows of {asked_s:g} s",
+        command=command,
+        runs=where(*(row.arm for row in logs)),
+        sought=not grew and not others,
+    )
+
+
+def _logs(arm: Arm) -> list[Wal]:
+    """The log of each of an arm's runs that kept one."""
+    return [cell.counted.wal for cell in arm.usable if cell.counted and cell.counted.wal]
+
+
 def _served_alike(evidence: Evidence) -> list[FairnessRow]:
     """The mode, its library's other mode, and today's libSQL, in one experiment; those of which
     there is no row are left out.
@@ -250,6 +291,10 @@ def _one_level(level: Level) -> str:
     rows = (("CONCURRENT", level.mode), ("IMMEDIATE", level.other))
     unmet = [f"{mode} served {percent(row.served.value)}" for mode, row in rows if not row.met]
     more = f" ({listed(unmet)})" if unmet else ""
+    # What was never served took longer than all the rest: how many times as long is not known.
+    never = {0.0: "IMMEDIATE", math.inf: "CONCURRENT"}.get(level.answer.ratio.value)
+    if never:
+        return f"{level.name} unknown, for {never}'s {PERCENTILE} was never served{more}"
     return f"{level.name} {level.answer.text}{more}"
 
 

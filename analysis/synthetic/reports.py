@@ -15,7 +15,7 @@ import numpy as np
 
 from analysis.synthetic.runs import drawn_run, edit, made_experiment, open_loop
 from workloads.files import FORMAT_VERSION
-from workloads.records import CONFLICT, UPGRADE, FindingEntry, Run, ScenarioEntry
+from workloads.records import CONFLICT, UPGRADE, FindingEntry, Run, ScenarioEntry, WalEntry
 
 LIBSQL = {"database": "libsql", "write_engine": "libsql", "begin": "immediate"}
 BRANCH = {"database": "libsql", "write_engine": "sqlite-concurrent", "begin": "immediate"}
@@ -73,9 +73,12 @@ class Planted:
         used: float = 0.5,
         shares: tuple[float, ...] = (),
         seconds: float = 0.5,
+        log: tuple[int, int] = (0, 0),
         broken: str = "",
     ) -> Run:
         """One run. factor : of IMMEDIATE_PER_S. shares : of each writer, even by default.
+
+        log : most bytes of the write-ahead log, and how often it began again; 0 bytes: none.
 
         cpu_us : of a commit. used : share of the cores' CPU time that the run used.
         broken : the sentence of a check that did not hold.
@@ -105,6 +108,8 @@ class Planted:
         edit(run.manifest, foreign={"cpu_share": 0.0, "steal_share": 0.0} | cores)
         for name, library in run.manifest.engines.items():
             library.binding, library.version = f"{name} 1.0", VERSIONS.get(name, "3.45.1")
+        if log[0]:
+            run.manifest.wal = WalEntry(bytes_max=log[0], restarts=log[1], exact=True)
         if broken:
             run.manifest.ok, run.manifest.ended = False, "invariant broken"
             run.manifest.findings = [
@@ -160,15 +165,17 @@ class Planted:
     def fairness(
         self, *, immediate: tuple[float, ...] = (0.7, 0.2, 0.1, 0.0),
         concurrent: tuple[float, ...] = (0.25,) * 4, seconds: float = 20.0, blocks: int = 1,
-        name: str = "fairness",
+        logs: tuple[int, int] = (4, 600), name: str = "fairness",
     ) -> None:  # fmt: skip
-        """Each writer's share."""
+        """Each writer's share. logs : MiB of the log under BEGIN IMMEDIATE and CONCURRENT."""
         work = _update(200) | {"duration_s": seconds}
         long = {"seconds": seconds, "factor": 0.05}
+        one = long | {"shares": immediate, "log": (logs[0] << 20, 99)}
+        overlapping = long | {"shares": concurrent, "log": (logs[1] << 20, 0)}
         arms = {
-            "libsql immediate": (LIBSQL | work, long | {"shares": immediate}),
-            "branch immediate": (BRANCH | work, long | {"shares": immediate}),
-            "branch concurrent": (CONCURRENT | work, long | {"shares": concurrent}),
+            "libsql immediate": (LIBSQL | work, one),
+            "branch immediate": (BRANCH | work, one),
+            "branch concurrent": (CONCURRENT | work, overlapping),
         }
         self.experiment(name, arms, blocks=blocks)
 
