@@ -288,13 +288,16 @@ def _level(row: OfferedRow) -> str:
 
 def _one_level(level: Level) -> str:
     """One rate: the ratio, and who was not served."""
-    rows = (("CONCURRENT", level.mode), ("IMMEDIATE", level.other))
-    unmet = [f"{mode} served {percent(row.served.value)}" for mode, row in rows if not row.met]
-    more = f" ({listed(unmet)})" if unmet else ""
+    rows = {"CONCURRENT": level.mode, "IMMEDIATE": level.other}
     # What was never served took longer than all the rest: how many times as long is not known.
     never = {0.0: "IMMEDIATE", math.inf: "CONCURRENT"}.get(level.answer.ratio.value)
     if never:
-        return f"{level.name} unknown, for {never}'s {PERCENTILE} was never served{more}"
+        served = percent(rows[never].served.value)
+        return f"{level.name} unknown, {never}'s unbounded (served {served})"
+    unmet = [
+        f"{mode} served {percent(row.served.value)}" for mode, row in rows.items() if not row.met
+    ]
+    more = f" ({listed(unmet)})" if unmet else ""
     return f"{level.name} {level.answer.text}{more}"
 
 

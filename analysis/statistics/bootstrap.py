@@ -119,7 +119,7 @@ def percentile_intervals(
     The spread from run to run is not in it. Sources: Kuensch 1989; Politis and Romano 1992 (the
     circular block bootstrap); Efron 1979 (the percentile interval).
 
-    >>> percentile_intervals([1, 2, 3] * 200).tolist()[:2]
+    >>> percentile_intervals([1, 2, 3] * 400).tolist()[:2]
     [[2.0, 2.0, 2.0], [3.0, 3.0, 3.0]]
     """
     series = Series.of(values_ns)
