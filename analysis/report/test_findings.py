@@ -81,14 +81,20 @@ EFFECTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module", params=EFFECTS)
+MADE: dict[str, Any] = {}
+"""Direction -> the evidence of its report: made once, in whatever order xdist hands tests out."""
+
+
+@pytest.fixture(params=EFFECTS)
 def report(request, tmp_path_factory):
     """A whole made-up report: its direction and its evidence."""
-    folder = tmp_path_factory.mktemp(request.param)
-    planted_report(folder, **EFFECTS[request.param])
-    if request.param != "few":
-        Planted(folder).isolation([row()], [] if request.param == "none" else KNOWN)
-    return request.param, read_evidence(folder)
+    if request.param not in MADE:
+        folder = tmp_path_factory.mktemp(request.param)
+        planted_report(folder, **EFFECTS[request.param])
+        if request.param != "few":
+            Planted(folder).isolation([row()], [] if request.param == "none" else KNOWN)
+        MADE[request.param] = read_evidence(folder)
+    return request.param, MADE[request.param]
 
 
 @pytest.fixture

@@ -205,8 +205,22 @@ def _template(plan: Plan, folder: Path, on_progress: OnProgress) -> Path | None:
 # --- the process of a cell that runs beside others --------------------------------------------
 
 
+_asked_to_end = False
+"""A conductor that is gone tells its cell twice: by a pipe that nobody reads, and by SIGTERM."""
+
+
 def _interrupted(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    _interrupt_once()
+
+
+def _interrupt_once() -> None:
+    """Raise KeyboardInterrupt the first time: a cell that ends in order is not disturbed again."""
+    global _asked_to_end
+    if not _asked_to_end:
+        _asked_to_end = True
+        raise KeyboardInterrupt
 
 
 class _Reporter:
@@ -226,7 +240,7 @@ def report(line: Mapping[str, Any]) -> None:
     try:
         print(json.dumps(line), flush=True)
     except OSError:  # the conductor is gone, and with it whoever wanted to know
-        raise KeyboardInterrupt from None
+        _interrupt_once()
 
 
 def main(argv: list[str]) -> int:

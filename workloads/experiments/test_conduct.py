@@ -1,12 +1,16 @@
 """An experiment runs each arm once in each block, keeps what failed, and goes on where it was."""
 
 import json
+import os
+import signal
+import sys
 from typing import Any
 
 import pytest
 
 from workloads.engines import trust
 from workloads.errors import PlanError
+from workloads.experiments import cell
 from workloads.experiments.cell import run_cell
 from workloads.experiments.conduct import run_experiment
 from workloads.experiments.experiment import Design, begin, cell_name, read_experiment
@@ -281,3 +285,19 @@ def test_the_axes_of_a_grid_are_kept(tmp_path):
     read = read_experiment(tmp_path / "e")
     assert read.design.axes == asked.axes and read.design.points == asked.points
     assert read.left() == [(0, arm) for arm in asked.order()[0]]
+
+
+def test_a_cell_whose_conductor_is_gone_is_asked_to_end_once(monkeypatch):
+    """The pipe that nobody reads and SIGTERM both tell it: the second would cut its clearing up."""
+    monkeypatch.setattr(cell, "_asked_to_end", False)
+    with open(os.devnull, encoding="utf-8") as nobody_reads:  # to write there is an OSError
+        monkeypatch.setattr(sys, "stdout", nobody_reads)
+        with pytest.raises(KeyboardInterrupt):
+            cell.report({})
+        cell.report({})
+        monkeypatch.undo()
+    cell._asked_to_end = True
+    cell._interrupted(signal.SIGTERM, None)
+    with pytest.raises(KeyboardInterrupt):  # a user's Ctrl-C is heard however often
+        cell._interrupted(signal.SIGINT, None)
+    cell._asked_to_end = False
