@@ -27,7 +27,7 @@ from workloads.cluster.local import LIMIT_S, LocalCluster, until
 from workloads.cluster.machines import Machines, MachinesGone, checked_address, python_differs
 from workloads.engines import trust
 from workloads.errors import PlanError, RunError
-from workloads.experiments import Design, read_experiment, run_experiment
+from workloads.experiments import Design, read_experiment, recover_all, run_experiment
 from workloads.runs import digest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,8 +134,9 @@ def test_a_killed_worker_costs_its_block_and_nothing_else(cluster, tmp_path):
     assert made.cells[lost, "one"].read().manifest.conduct.cpus not in map(tuple, before)
     until(lambda: not cluster.cells_running())
     assert not list(folder.glob("*.arriving"))
-    # A forked process is not known by its arguments: it may still be clearing up.
-    until(lambda: not list((cluster.folder / "tmp").glob("cwkit-*/database.db")))
+    # A cell that was killed with its conductor leaves its database to the next command.
+    assert recover_all([], [cluster.folder / "tmp"]).failed == []
+    assert not list((cluster.folder / "tmp").glob("cwkit-*/database.db"))
     # And where no machine is left, what is done is kept.
     (tmp_path / "killed").unlink()
     with pytest.raises(MachinesGone, match=r"2 of 3 cells are done and kept\. .*same command"):
