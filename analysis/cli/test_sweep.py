@@ -434,8 +434,7 @@ def test_a_shipped_sweep_is_valid_and_its_dry_run_prints(cwkit, name, monkeypatc
     sweep = read_sweep(shipped.path)
     assert sweep.design.name == name and sweep.design.question == shipped.question
     assert sweep.design.blocks >= 5 or name == "acked"  # which looks for losses
-    if name not in ("acked", "long-windows"):  # whose band is that of the report's own control
-        assert sweep.control
+    assert sweep.control or name == "acked"
     status, out = cwkit("sweep", name, "--dry-run", "--runs", str(tmp_path))
     assert status == 0, out
     assert sweep.design.question in out and f"{len(sweep.design.arms)} arms" in out

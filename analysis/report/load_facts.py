@@ -193,9 +193,11 @@ def cannot_decide(
 
 
 def fairness_rows(experiments: Iterable[Measured]) -> tuple[FairnessRow, ...]:
-    """Every arm of several writers in a closed loop whose windows are long enough."""
+    """Every arm of several writers in a closed loop whose windows are long enough; no A/A twin."""
     found = []
     for arm in _writing(experiments):
+        if arm.name in arm.measured.repeated:
+            continue
         tally, parts = arm.tally(), [cell.counted for cell in arm.usable if cell.counted]
         if tally is None or arm.writers < 2 or arm.plan["rate"]:
             continue

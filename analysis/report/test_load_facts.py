@@ -57,6 +57,12 @@ def test_even_writers_are_found_even(tmp_path):
     assert row.fairness.value > 0.99
 
 
+def test_an_aa_twin_is_no_row_of_its_own(tmp_path):
+    there = measured(tmp_path, {"now": LIBSQL, "now (again)": LIBSQL}, of_seconds(20.0, 100.0))
+    assert [(one.name, again.name) for one, again in there[0].twins] == [("now", "now (again)")]
+    assert [row.arm.name for row in fairness_rows(there)] == ["now"]
+
+
 def test_nothing_is_said_of_fairness_from_windows_in_which_nobody_could_be_refused(tmp_path):
     there = measured(tmp_path, {"now": LIBSQL}, of_seconds(0.6, [9700.0, 10.0, 10.0, 10.0]))
     assert fairness_rows(there) == ()

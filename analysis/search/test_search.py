@@ -69,7 +69,8 @@ def on_a_queue(monkeypatch):
 
 
 def test_the_search_finds_the_queues_answer_from_its_runs(tmp_path, on_a_queue):
-    begin(LOOKED_FOR, tmp_path)
+    longer = PLAN.model_copy(update={"duration_s": 36})  # enough beyond p99 for its interval
+    begin(dataclasses.replace(LOOKED_FOR, plan=longer), tmp_path)
     lines: list[str] = []
     found = run_search(tmp_path, notify=lines.append)
     assert found.capacity == pytest.approx(SERVICE, rel=0.03)
@@ -79,9 +80,8 @@ def test_the_search_finds_the_queues_answer_from_its_runs(tmp_path, on_a_queue):
     assert not found.probes[above].met
     assert above / found.answer.rate < 1.06
     assert len(on_a_queue) == len(set(on_a_queue)) == len(lines)
-    low, value, high = found.probes[found.answer.rate].statistic("p90")
+    low, value, high = found.probes[found.answer.rate].statistic("p99")
     assert low < value < high
-    _, value, _ = found.probes[found.answer.rate].statistic("p99")
     assert value == pytest.approx(1e9 * math.log(100) / (SERVICE - found.answer.rate), rel=0.25)
 
 
@@ -120,7 +120,7 @@ REAL = Search(
         scenario="counter", database="null", writers=1, duration_s=0.1, warmup_s=0,
         params={"think_us": 2000, "think": "sleep"},
     ),
-    "p50 < 40ms", repeats=1, step=2.0, longest_s=1, foreign_limit=1.0,
+    "p50 < 40ms", repeats=1, step=2.0, longest_s=60, foreign_limit=1.0,
 )  # fmt: skip
 
 
