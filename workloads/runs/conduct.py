@@ -149,10 +149,8 @@ def run(
             making.abandon()
             raise
         making.watch()
-        making.collect_findings()
-        making.check()
-        making.judge()
-        return making.settle()
+        making.conclude()
+        return rec.read_run(making.folder)
     finally:
         making.reap()
 
@@ -185,15 +183,17 @@ def finish(
     making.keep_database = bool(manifest.under_way and manifest.under_way.keep_database)
     try:
         making.write_job()
-        making.findings = list(findings or [])
         if findings is None:
             making.collect_findings()
+        else:
+            making.findings = list(findings)
         if unchecked:
             making.not_checked(unchecked)
         else:
             making.check()
         making.judge()
-        return making.settle()
+        making.settle()
+        return rec.read_run(folder)
     except ValidationError as error:
         raise RunError(
             f"{folder}: an account of one of its processes cannot be read "
@@ -321,6 +321,11 @@ class _Making:
     def null(self) -> bool:
         """Whether the engine keeps nothing: then there is nothing to load, and nothing to check."""
         return find_engine(self.plan.database).file_format == "none"
+
+    @property
+    def _whole(self) -> bool:
+        """Whether the run ended as its plan says, as far as is known by now."""
+        return self.ended in ("duration", "transactions")
 
     @cached_property
     def patience_s(self) -> float:
@@ -490,24 +495,22 @@ class _Making:
             lead_ns *= 2  # a slow disk, or a busy machine
 
     def watch(self) -> None:
-        """Open the gate, follow the run, close it; end whoever does not end by itself."""
+        """Open the gate and follow the run to its end."""
         plan, numbers = self.plan, self.control.numbers
         if self._stuck:
             self.ended = "worker could not start"
-            numbers[control_block.STATE] = control_block.STOP
             now = time.monotonic_ns()
             self.window = (now, now, now)
-            self._end_all(min(plan.deadline_s, 5.0))
             return
         start, measure, stop = self.window
-        numbers[control_block.START_NS], numbers[control_block.MEASURE_NS] = start, measure
-        numbers[control_block.STOP_NS] = stop
-        numbers[control_block.STATE] = control_block.GO
         follower = Follower(
             plan, self.folder, self.database, self.places, self.control, self.children,
             self.patience_s, self.on_progress, self.cpus, self.conductor,
         )  # fmt: skip
         try:
+            numbers[control_block.START_NS], numbers[control_block.MEASURE_NS] = start, measure
+            numbers[control_block.STOP_NS] = stop
+            numbers[control_block.STATE] = control_block.GO
             self.window = follower.follow(start, measure, stop)
             self.ended = follower.ended
         except KeyboardInterrupt:
@@ -515,11 +518,29 @@ class _Making:
             self.window = (start, measure, min(max(time.monotonic_ns(), measure), stop))
         self.hung, self.foreign = follower.hung, follower.foreign
         self.wal, self.pressure = follower.wal, follower.pressure
-        rec.write_wal_track(self.folder, self.wal.track())
-        numbers[control_block.STATE] = control_block.STOP
+
+    def conclude(self) -> None:
+        """Everything after the window. An interrupt ends no step half way: the run is then an
+        interrupted one, with all that it has. A second one during the same step leaves the rest to
+        `cwkit recover`.
+        """
+        for step in (self.close, self.collect_findings, self.check, self.judge, self.settle):
+            try:
+                step()
+            except KeyboardInterrupt:
+                self.ended = self.manifest.ended = "interrupted"
+                self.manifest.ok = False
+                step()
+
+    def close(self) -> None:
+        """Close the gate; end whoever does not end by itself."""
+        self.control.numbers[control_block.STATE] = control_block.STOP
+        if self.wal is not None:
+            rec.write_wal_track(self.folder, self.wal.track())
         self._at("ending")
         # A second Ctrl-C must not leave processes behind: `run` reaps in any case.
-        self._end_all(plan.deadline_s)
+        limit_s = self.plan.deadline_s
+        self._end_all(min(limit_s, 5.0) if self.ended == "worker could not start" else limit_s)
 
     def _end_all(self, limit_s: float) -> None:
         until = time.monotonic() + limit_s
@@ -529,12 +550,13 @@ class _Making:
         for child in self.children:
             if child.process.poll() is None:
                 self.hung = [*self.hung, *child.workers]
-                if self.ended in ("duration", "transactions"):
+                if self._whole:
                     self.ended = "worker hung"
                 end(child.process)
 
     def collect_findings(self) -> None:
-        """Add the findings that workers made during the run, from their accounts and messages."""
+        """Take the findings that workers made during the run, from their accounts and messages."""
+        self.findings = []
         for worker in range(len(self.places)):
             account = self._account(f"worker-{worker:03d}")
             if account.get("state") == "invariant broken":
@@ -550,10 +572,10 @@ class _Making:
 
     def check(self) -> None:
         """Have the database checked, whatever happened, unless nothing was ever written."""
-        self._at("checking")
-        if self.null:
-            return
         try:
+            self._at("checking")
+            if self.null:
+                return
             account = self._errand("check", self.plan.check_limit_s, "checking")
             self.findings += [FindingEntry(**finding) for finding in account["findings"]]
             layout = self.manifest.layout.data() | {"left": account.get("layout", {})}
@@ -575,7 +597,7 @@ class _Making:
             self.findings.append(FindingEntry(check="readable", ok=False, sentence=reason))
             return
         self._unmade(reason)
-        if self.ended in ("duration", "transactions"):
+        if self._whole:
             killed = (self.children[-1].process.returncode or 0) < 0 and not isinstance(
                 error, TooLong
             )
@@ -703,7 +725,7 @@ class _Making:
         """Decide how the run ended, and write it down. After that, things are only put away."""
         entries = [self._entry(worker) for worker in range(len(self.places))]
         well = all(entry.state == "finished" for entry in entries)
-        if well and self._nothing_committed():
+        if well and self._whole and self._nothing_committed():
             self.ended = "nothing was committed"
         give_back(self.folder)
         self._fill_manifest()
@@ -711,13 +733,12 @@ class _Making:
         self.manifest.troubles = [TroubleEntry(**asdict(one)) for one in found]
         self.manifest.ended = self.ended
         good = well and not found and all(finding.ok for finding in self.findings)
-        self.manifest.ok = good and self.ended in ("duration", "transactions")
+        self.manifest.ok = good and self._whole
         self._at("finishing")
 
-    def settle(self) -> rec.Run:
+    def settle(self) -> None:
         """The last steps. Each may be done again by whoever finds them half done."""
         settle(self.folder, self.manifest, self.database)
-        return rec.read_run(self.folder)
 
     def _nothing_committed(self) -> bool:
         """Whether attempts were made and all failed: such a run measured no engine."""

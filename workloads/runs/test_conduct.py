@@ -17,7 +17,9 @@ import pytest
 
 from workloads.engines import find_engine, trust
 from workloads.errors import EngineMissing, FolderUnwritable, ModeRefused, PlanError, RunFailed
+from workloads.records import Manifest
 from workloads.records import attempts as rec
+from workloads.runs import conduct, recover
 from workloads.runs.conduct import run
 from workloads.runs.plan import make_plan
 from workloads.runs.worker import context_of
@@ -339,6 +341,64 @@ def test_an_interrupted_run_keeps_everything_and_leaves_no_process(tmp_path, num
     assert outcomes(made)[rec.COMMITTED] > 0
     assert [f.ok for f in made.manifest.findings]
     assert processes_of(folder) == []
+
+
+# A function that is called in each step after the window, the last ones as the run is put away.
+AFTER_THE_WINDOW = {
+    "closing": (conduct._Making, "_end_all"),
+    "collecting": (conduct._Making, "_unreadable"),
+    "checking": (conduct._Making, "_errand"),
+    "judging": (conduct._Making, "_nothing_committed"),
+    "settling": (Manifest, "over"),
+    "tidying": (conduct, "tidy"),
+}
+
+
+def interrupting(monkeypatch, step, times):
+    """Have a step be interrupted as often as that. Returns how often it will still be."""
+    place, name = AFTER_THE_WINDOW[step]
+    before, left = getattr(place, name), list(range(times))
+
+    def interrupted(*args, **options):
+        if left and args[1:2] != ("load",):
+            left.pop()
+            raise KeyboardInterrupt
+        return before(*args, **options)
+
+    monkeypatch.setattr(place, name, interrupted)
+    return left
+
+
+@pytest.mark.parametrize("step", AFTER_THE_WINDOW)
+def test_an_interrupt_after_the_window_leaves_nothing_half_done(tmp_path, monkeypatch, step):
+    left = interrupting(monkeypatch, step, 1)
+    (tmp_path / "databases").mkdir()
+    plan = make_plan(scenario="counter", database="sqlite", writers=1, transactions=20, **LIMIT)
+    made = run(plan, tmp_path / "runs", databases=tmp_path / "databases")
+    assert not left, "the step was never made"
+    manifest = made.manifest
+    assert (manifest.ended, manifest.ok, manifest.under_way) == ("interrupted", False, None)
+    assert outcomes(made)[rec.COMMITTED] == 20
+    assert [(f.ok, f.checked) for f in manifest.findings if not f.ok] == (
+        [(False, False)] if step == "checking" else []  # the check is not made
+    )
+    assert list((tmp_path / "databases").iterdir()) == []
+    assert not list(made.folder.glob("*.account.json"))
+    assert processes_of(tmp_path) == []
+
+
+def test_a_second_interrupt_in_the_same_step_leaves_the_rest_to_recover(tmp_path, monkeypatch):
+    interrupting(monkeypatch, "closing", 2)
+    (tmp_path / "databases").mkdir()
+    plan = make_plan(scenario="counter", database="sqlite", writers=1, transactions=20, **LIMIT)
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, tmp_path / "runs", databases=tmp_path / "databases")
+    assert processes_of(tmp_path) == []
+    (folder,) = (tmp_path / "runs").iterdir()
+    recover(folder)
+    manifest = rec.read_run(folder).manifest
+    assert manifest.under_way is None and all(f.ok for f in manifest.findings)
+    assert list((tmp_path / "databases").iterdir()) == []
 
 
 def test_a_parent_that_is_killed_takes_its_workers_with_it(tmp_path):
