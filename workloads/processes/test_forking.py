@@ -84,6 +84,11 @@ def main(argv):
         left.start()
         main.file = open(argv[1], "w")
         main.file.write(f"{left.pid}")
+    elif word == "finalize":
+        class Finalized:
+            def __del__(self):
+                print("finalized", flush=True)
+        main.left = Finalized()
     elif word == "hook":
         sys.excepthook = lambda *what: print("hooked", what[0].__name__, flush=True)
         raise KeyError
@@ -205,7 +210,8 @@ def test_a_forked_child_is_given_what_exec_gives(start: Start, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "word", ["exit", "words", "raise", "abort", "thread", "hook", "large", "interrupted"]
+    "word",
+    ["exit", "words", "raise", "abort", "thread", "finalize", "hook", "large", "interrupted"],
 )
 def test_it_ends_as_it_would(start: Start, word: str) -> None:
     seen = {}
