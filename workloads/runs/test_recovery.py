@@ -1,5 +1,6 @@
 """Killed runs: found, counted as far as all their workers lived, checked, and cleared."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from workloads.errors import RunError
 from workloads.experiments import recover_all
 from workloads.experiments.leftovers import interrupted
 from workloads.files import temporary
+from workloads.processes import Process, children, forking, python, start
 from workloads.processes.accounts import leave, read_account
 from workloads.records import HISTORY_FILE, Manifest, read_manifest, write_manifest
 from workloads.records import attempts as rec
@@ -32,41 +34,58 @@ ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 90.0
 LONG = {"database": "sqlite", "duration_s": 60, "warmup_s": 0, "deadline_s": 20}
 
-PARENT = """
-import os, signal, sys
+CONDUCTOR = """
+import json
 from pathlib import Path
-from workloads.runs import make_plan
-from workloads.runs import run
 from workloads.engines import trust
+from workloads.runs import make_plan, run
 
 def tell(progress):
     print(progress.phase, progress.committed, flush=True)
 
-trust({plan!r}.get("scenario", ""))
-plan = make_plan(**{plan!r})
-run(plan, Path({runs!r}), databases=Path({homes!r}), on_progress=tell)
+def main(argv):
+    plan, runs, homes = json.loads(argv[0]), *map(Path, argv[1:])
+    trust(plan["scenario"])
+    run(make_plan(**plan), runs, databases=homes, on_progress=tell)
+    return 0
 """
 
 
 class Place:
-    """Where a killed run's folders lie, and how one is made."""
+    """Where a killed run's folders lie, and how one is made.
+
+    Its process is forked, and so is what forks its workers: the start of Python takes longer than
+    most of these runs.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.runs, self.homes = folder / "runs", folder / "homes"
+        self.folder, self.runs, self.homes = folder, folder / "runs", folder / "homes"
         self.homes.mkdir()
+        (folder / "conductor.py").write_text(CONDUCTOR)
 
-    def begun(self, **plan: Any) -> subprocess.Popen[str]:
-        code = PARENT.format(plan=LONG | plan, runs=str(self.runs), homes=str(self.homes))
-        return subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT
-        )
+    @contextlib.contextmanager
+    def begun(self, **plan: Any) -> Iterator[Process]:
+        process = start(
+            "conductor",
+            python("conductor", json.dumps(LONG | plan), str(self.runs), str(self.homes)),
+            search_path=[str(self.folder)],
+            stdout=subprocess.PIPE,
+            method="fork",
+            conducts=True,
+        ).process
+        assert process.stdout is not None
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
 
     def killed(self, phase: str, committed: int = 0, **plan: Any) -> Path:
         """The folder of a run whose process was killed in a phase."""
         with self.begun(**plan) as process:
-            children = wait_for(process, phase, committed)
-            process.kill()
-        psutil.wait_procs(children, timeout=LIMIT_S)
+            family = wait_for(process, phase, committed)
+        psutil.wait_procs(family, timeout=LIMIT_S)
         (folder,) = self.runs.iterdir()
         return folder
 
@@ -75,18 +94,19 @@ class Place:
         return sorted(path.name for path in self.homes.iterdir())
 
 
-def wait_for(process: subprocess.Popen[str], phase: str, committed: int) -> list[psutil.Process]:
+def wait_for(process: Process, phase: str, committed: int) -> list[psutil.Process]:
     """Read what it tells until it is there; gives the processes that it has then."""
     assert process.stdout is not None
     for line in process.stdout:
-        there, number = line.split()
+        there, number = line.decode().split()
         if there == phase and int(number) >= committed:
             return psutil.Process(process.pid).children(recursive=True)
     raise AssertionError(f"it never came to {phase}")
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.setattr(children, "PROGRAMS", (*forking.PROGRAMS, "conductor"))
     made = Place(tmp_path)
     yield made
     assert not [p for p in temporary.left_over(made.homes) if p.owner and p.owner.kind != "run"]
@@ -231,7 +251,7 @@ def test_a_run_that_is_going_on_is_not_recovered(place: Place) -> None:
         assert recover_all([place.runs], [place.homes]).failed == []
         assert (Path(manifest.under_way.home) / "database.db").exists()  # type: ignore[union-attr]
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=LIMIT_S)
+        process.wait(LIMIT_S)
     assert read_manifest(folder).ended == "interrupted"
 
 
