@@ -1,4 +1,4 @@
-"""The fuzzers: each is clean for some hundreds of inputs, and the harness finds what is planted."""
+"""The fuzzers: each is clean for some inputs, and the harness finds what is planted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from workloads.errors import HistoryError
 from workloads.files import visible
 from workloads.records import History
 
-INPUTS = 120
+INPUTS = 60
+"""Of each fuzzer; `make fuzz` has 20,000."""
 
 
 @pytest.mark.parametrize("name", list(fuzz.REGISTRY))
@@ -60,7 +61,7 @@ def test_each_planted_fault_is_found_at_its_input_and_nothing_else_is(tmp_path: 
 
 
 def test_an_input_is_the_same_whenever_it_is_drawn(tmp_path: Path) -> None:
-    whole = run_fuzzer("run-folders", 12, 7, keep=tmp_path / "all", keep_all=True, jobs=2)
+    whole = run_fuzzer("run-folders", 12, 7, keep=tmp_path / "all", keep_all=True, jobs=1)
     again = run_fuzzer("run-folders", 1, 7, 9, keep=tmp_path / "one", keep_all=True)
     assert (whole.inputs, again.inputs) == (12, 1)
     first, second = (

@@ -63,6 +63,14 @@ def command(engines: tuple[str, ...], *more: str) -> list[str]:
     return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--engine", named, *more]
 
 
+def at_home(temporary: Path) -> dict[str, str]:
+    """The environment of a session of its own: pytest's folders are there, too.
+
+    Beside those of other sessions, it would first remove the oldest of theirs.
+    """
+    return os.environ | {"TMPDIR": str(temporary), "PYTEST_DEBUG_TEMPROOT": str(temporary)}
+
+
 def suite(folder: Path, engines: tuple[str, ...], *more: str) -> Suite:
     """Run the suite on engines of the file, in a temporary folder that is empty afterwards."""
     xml, temporary = folder / "report.xml", folder / "tmp"
@@ -73,7 +81,7 @@ def suite(folder: Path, engines: tuple[str, ...], *more: str) -> Suite:
         capture_output=True,
         text=True,
         timeout=WAIT_S,
-        env=os.environ | {"TMPDIR": str(temporary)},
+        env=at_home(temporary),
     )
     tests = {}
     for case in ElementTree.parse(xml).iter("testcase"):
@@ -116,12 +124,16 @@ CHOSEN = {
 }
 
 
+WORKERS = {"some": "1", "each": "2"}
+"""Another process of xdist costs a start, and brings its counts in the same way."""
+
+
 @pytest.mark.parametrize("which", ["some", pytest.param("each", marks=pytest.mark.slow)])
 def test_each_property_of_an_engine_that_does_nothing_or_dies_says_so(
     tmp_path: Path, which: str
 ) -> None:
     some = f"mortal and ({CHOSEN[which]} or {DYING})"
-    few = ("--hypothesis-profile=handful", "-n", "2", "-k", some, *LIMIT)
+    few = ("--hypothesis-profile=handful", "-n", WORKERS[which], "-k", some, *LIMIT)
     result = suite(tmp_path, ("Sound", *REFUSALS, *DEATHS), *PROPERTIES, *few)
     sound = result.of("Sound")
     assert len(sound) > 25
@@ -257,7 +269,7 @@ def test_ctrl_c_tells_the_failure_found_so_far(tmp_path: Path, workers: str) -> 
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=os.environ | {mortal.PIPE: str(pipe), "TMPDIR": str(tmp_path / "tmp")},
+        env=at_home(tmp_path / "tmp") | {mortal.PIPE: str(pipe)},
         process_group=0,
     )
     try:
