@@ -24,7 +24,7 @@ from analysis.charts.base import (
     save,
     spoken,
 )
-from analysis.charts.labels import NO_HEADING, Heading, as_label
+from analysis.charts.labels import NO_HEADING, Heading, Mark, as_label, label_marks
 from analysis.counting import theta
 from analysis.models import Prediction, RefusalAccount, Scaling
 from analysis.wording import begin_label, number, percent
@@ -96,6 +96,7 @@ def predicted_against_observed(
     looks = list(dict.fromkeys((one.engine, one.begin, one.unit) for one in made))
     shares = [s for one in made for s in (*_xy(one, True), *_xy(one, False)) if s > 0]
     least = max(min(shares, default=0.001) / 2, 1e-6)
+    marks: list[Mark] = []
     for n, (engine, begin, unit) in enumerate(looks):
         colour, mark = look_of((engine, begin), n)
         label = f"{engine} {begin_label(begin)} (by {unit})"
@@ -122,10 +123,8 @@ def predicted_against_observed(
                               label=label if full else "_")  # fmt: skip
             axes.plot(*zip(*ends, strict=True), color=colour, linewidth=0.8, alpha=0.5, zorder=1)
             skew = theta(one.keys)
-            beside = (7, 6 if ends[-1][1] <= least * 100 else -8) if n % 2 else (-7, 6)
-            axes.annotate(one.keys if skew is None else f"{skew:g}", ends[-1],
-                          xytext=beside, textcoords="offset points",
-                          ha="left" if n % 2 else "right", fontsize=8)  # fmt: skip
+            marks.append(Mark(one.keys if skew is None else f"{skew:g}", *ends[-1]))
+            marks.append(Mark("", *ends[0]))
     top = min(max(shares, default=1.0) * 2, 1.0) * 100
     axes.plot([least * 100, top], [least * 100, top], color=FAINT, linewidth=1, linestyle=DOTTED)
     for axis, scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
@@ -134,6 +133,7 @@ def predicted_against_observed(
         axis.set_minor_formatter(NullFormatter())
     axes.set_xlim(least * 100, top * 1.05)
     axes.set_ylim(least * 100, top * 1.05)
+    label_marks(axes, marks)
     handles, labels = axes.get_legend_handles_labels()
     once: dict[str, Any] = dict(zip(labels, handles, strict=True))
     if once:

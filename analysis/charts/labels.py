@@ -172,6 +172,79 @@ def apart(wanted: Sequence[float] | np.ndarray, heights: Sequence[float]) -> np.
     return out
 
 
+# --- names beside marks ------------------------------------------------------------------------
+
+RINGS_PT = (8.0, 15.0, 23.0, 32.0, 42.0)
+"""Distances of a name from its mark that are tried, the nearest first, points."""
+
+AROUND = ((1, 1), (-1, 1), (1, -1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
+"""The sides of a mark on which its name is tried: to the right and above first."""
+
+MARK_PT = 5.0
+"""Half the size of the square that a mark takes, points."""
+
+SIDES = {1: "left", 0: "center", -1: "right"}, {1: "bottom", 0: "center", -1: "top"}
+
+
+class Mark(NamedTuple):
+    """A mark in data, and its name; "" for one that has none and is in the way of others'."""
+
+    label: str
+    x: float
+    y: float
+
+
+def label_marks(axes: Axes, marks: Sequence[Mark], size: float = 8.0) -> None:
+    """Name marks, each where its name lies on no mark, no other name and inside the axes.
+
+    A name that is not close to its mark has a thin line to it. The limits of the axes must be
+    final.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    renderer, to_pt = FigureCanvasAgg(figure).get_renderer(), 72 / figure.dpi
+    inside: Any = axes.get_window_extent(renderer)
+    frame = (inside.x0 * to_pt, inside.y0 * to_pt, inside.x1 * to_pt, inside.y1 * to_pt)
+    at = [axes.transData.transform((mark.x, mark.y)) * to_pt for mark in marks]
+    taken = [(x - MARK_PT, y - MARK_PT, x + MARK_PT, y + MARK_PT) for x, y in at]
+    font = FontProperties(family="DejaVu Sans", size=size)
+    for mark, (x, y) in zip(marks, at, strict=True):
+        if not mark.label:
+            continue
+        text = as_label(mark.label)
+        wide = float(renderer.get_text_width_height_descent(text, font, False)[0]) * to_pt
+
+        def box(ring: float, side: tuple[int, int], x=x, y=y, wide=wide) -> Box:  # type: ignore[no-untyped-def]
+            left = x + side[0] * ring - wide * (1 - side[0]) / 2
+            low = y + side[1] * ring - size * (1 - side[1]) / 2
+            return left - 1, low - 1, left + wide + 1, low + size + 1
+
+        tried = [(ring, side) for ring in RINGS_PT for side in AROUND]
+        # The first of the best: without any overlap, where there is such a place.
+        ring, side = min(tried, key=lambda one: _covered(box(*one), taken, frame))
+        taken.append(box(ring, side))
+        line = {"arrowstyle": "-", "color": "#888e96", "linewidth": 0.6, "shrinkB": 4}
+        axes.annotate(text, (mark.x, mark.y), xytext=(side[0] * ring, side[1] * ring),
+                      textcoords="offset points", ha=SIDES[0][side[0]], va=SIDES[1][side[1]],
+                      fontsize=size, arrowprops=line if ring > RINGS_PT[0] else None)  # fmt: skip
+
+
+Box = tuple[float, float, float, float]
+"""Left, lower, right and upper edge, points."""
+
+
+def _covered(box: Box, taken: Sequence[Box], frame: Box) -> float:
+    """How much of a box lies on others or outside of the frame, square points."""
+
+    def common(one: Box, other: Box) -> float:
+        wide = min(one[2], other[2]) - max(one[0], other[0])
+        high = min(one[3], other[3]) - max(one[1], other[1])
+        return max(wide, 0.0) * max(high, 0.0)
+
+    whole = (box[2] - box[0]) * (box[3] - box[1])
+    return sum(common(box, other) for other in taken) + whole - common(box, frame)
+
+
 # --- what is not there ------------------------------------------------------------------------
 
 

@@ -1,15 +1,20 @@
 """The models' charts: the same bytes, axes with units, a caption each; and their two commands."""
 
 import inspect
+import itertools
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Annotation, Text
 from typer.testing import CliRunner
 
 from analysis.charts import figures_models
+from analysis.charts.base import new_chart
 from analysis.charts.figures import caption
+from analysis.charts.labels import Mark, label_marks
 from analysis.cli import app
 from analysis.models import Prediction, RefusalAccount, predict
 from analysis.models.conflicts import Side
@@ -75,6 +80,39 @@ def test_every_chart_is_tested_has_a_caption_and_says_its_units():
     labels = re.findall(r'_chart\("(.+?)", "(.*?)"\)', inspect.getsource(figures_models))
     assert len(labels) == 3
     assert all(re.search(r"/ s|%", x + y) for x, y in labels)
+
+
+def boxes(axes):
+    """The names in a picture, as they lie in it."""
+    canvas = FigureCanvasAgg(axes.figure)
+    canvas.draw()
+    # Text's own: an annotation's has its line in it.
+    return [Text.get_window_extent(text, canvas.get_renderer()) for text in axes.texts]
+
+
+@pytest.mark.parametrize("step", [0.0, 1e-3, 1e-2], ids=["on one spot", "close", "beside"])
+def test_no_name_lies_on_another_or_outside_however_close_the_marks_are(step):
+    _, axes = new_chart("%", "%")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    for corner in (0.02, 0.5, 0.98):
+        marks = [Mark(f"0.{n}9", corner + (n - 2) * step, corner) for n in range(5)]
+        label_marks(axes, marks)
+        made, frame = boxes(axes)[-5:], axes.get_window_extent()
+        for one, other in itertools.combinations(made, 2):
+            assert not one.overlaps(other)
+        for box in made:
+            assert frame.x0 <= box.x0 and box.x1 <= frame.x1, (corner, box)
+            assert frame.y0 <= box.y0 and box.y1 <= frame.y1, (corner, box)
+
+
+def test_a_name_that_stands_away_from_its_mark_has_a_line_to_it():
+    _, axes = new_chart("%", "%")
+    label_marks(axes, [Mark("near", 0.5, 0.5)])
+    around = [0.5 + n / 50 for n in range(-3, 4)]
+    label_marks(axes, [Mark("far", 0.5, 0.5), *(Mark("", x, y) for x in around for y in around)])
+    near, far = (cast(Annotation, text) for text in axes.texts)
+    assert near.arrow_patch is None and far.arrow_patch is not None
 
 
 def call(*argv):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from analysis.charts import Heading
 from analysis.compare import Comparison
 from analysis.counting import Arm, Measured, mebibytes
-from analysis.models import Scaling
+from analysis.models import Prediction, Scaling, error_of
 from analysis.report.chart_data import (
     PLACES,
     Effects,
@@ -266,6 +266,21 @@ def fitted(found: Sequence[tuple[Measured, Scaling]]) -> Heading:
     names = [f"{one.label} {one.peak_text()}" for _, one in found if one.law is not None]
     arms = [measured.arms[arm] for measured, one in found for arm in one.arms.values()]
     title = f"Writers at the peak of the fitted law: {'; '.join(names)}" if names else ""
+    return Heading(title, conditions(arms))
+
+
+def predicted(made: Sequence[Prediction], studies: Iterable[Measured]) -> Heading:
+    """How far off the model of refusals is. studies : the experiments that it predicted."""
+    full, bare = error_of(made, "whole", "first"), error_of(made, "mean", "every")
+    title = ""
+    if full.arms and bare.arms:
+        title = (
+            f"The model is off by a factor of {number(full.median)} in the median of "
+            f"{times(full.arms, 'arm')} (first tries, in full) and of {number(bare.median)} (all "
+            "tries, the bare formula)"
+        )
+    named = {(one.name, one.engine) for one in made}
+    arms = [arm for one in studies for arm in one.arms.values() if (arm.name, arm.engine) in named]
     return Heading(title, conditions(arms))
 
 

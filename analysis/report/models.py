@@ -71,6 +71,7 @@ def section(evidence: Evidence, out: Path, folder: Path) -> dict[str, Any]:
             predicted_against_observed,
             made,
             "no run says what its transactions touch",
+            heading=chart_titles.predicted(made, studies),
         ),
         "blame": blame_table(studies),
         "without": without,
