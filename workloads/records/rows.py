@@ -6,11 +6,13 @@ in turn, and holds of each only what it counts; `Rows.whole` is for what needs a
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import weakref
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -452,22 +454,30 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
         raise _NoHeader("it does not begin with a header of numpy's, as each file of rows does")
     if len(magic) < npy.MAGIC_LEN:
         raise _NoHeader(f"it ends within its header, after {_bytes(size)}")
-    length, read = {
-        b"\1\0": (struct.Struct("<H"), npy.read_array_header_1_0),
-        b"\2\0": (struct.Struct("<I"), npy.read_array_header_2_0),
-    }.get(magic[-2:], (None, None))
-    if length is None or read is None:
+    length = LENGTHS.get(magic[-2:])
+    if length is None:
         raise _NoHeader(
             f"its header is of the form {magic[-2]}.{magic[-1]}, which cwkit does not write"
         )
     told = file.read(length.size)
     if len(told) < length.size or npy.MAGIC_LEN + length.size + length.unpack(told)[0] > size:
         raise _NoHeader(f"it ends within its header, after {_bytes(size)}")
-    file.seek(npy.MAGIC_LEN)
+    text = file.read(min(length.unpack(told)[0], LONGEST_HEADER + 1))
+    return _parsed(magic[-2:], told + text)
+
+
+LENGTHS = {b"\1\0": struct.Struct("<H"), b"\2\0": struct.Struct("<I")}
+"""Form of a header -> how its length is written."""
+
+
+@lru_cache(maxsize=32)
+def _parsed(form: bytes, header: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """A header as numpy reads it, kept: all files of a run have the same one, or nearly all."""
+    read = {b"\1\0": npy.read_array_header_1_0, b"\2\0": npy.read_array_header_2_0}[form]
     try:
-        found: tuple[tuple[int, ...], bool, np.dtype] = read(file, max_header_size=LONGEST_HEADER)
-    except OSError:
-        raise
+        found: tuple[tuple[int, ...], bool, np.dtype] = read(
+            io.BytesIO(header), max_header_size=LONGEST_HEADER
+        )
     except Exception:  # whatever a Python literal of somebody's can end in
         raise _NoHeader("its header does not say what rows follow, and how many") from None
     return found
