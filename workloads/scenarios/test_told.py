@@ -54,6 +54,9 @@ def log_of(workers: list[WorkerRecord]) -> RunLog:
     return RunLog(made, workers, lambda worker: None)
 
 
+CASES = [700, pytest.param(3000, marks=pytest.mark.slow)]
+
+
 @pytest.fixture
 def finely(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(told, "PAGE", 3)
@@ -105,17 +108,18 @@ def queue_differs(queue: Queue, table: Table, log: RunLog) -> bool:
 
 
 @pytest.mark.usefixtures("finely")
-def test_a_queue_read_by_pages_is_judged_as_a_whole_one() -> None:
+@pytest.mark.parametrize("cases", CASES)
+def test_a_queue_read_by_pages_is_judged_as_a_whole_one(cases: int) -> None:
     rng = np.random.default_rng(41)
     broken: Counter[str] = Counter()
-    for case in range(3000):
+    for case in range(cases):
         queue, table, log = drawn_queue(rng)
         whole = whole_queue(queue.params, table, log)
         assert queue.check(table, log) == whole, f"case {case}"  # type: ignore[arg-type]
         broken.update(finding.check for finding in whole if not finding.ok)
         broken["sound"] += all(finding.ok for finding in whole)
     assert min(broken[name] for name in ("claimed once", "acknowledged changes", "counts",
-                                         "sound")) > 300  # fmt: skip
+                                         "sound")) > cases / 10  # fmt: skip
 
 
 def drawn_acked(rng: np.random.Generator) -> tuple[Table, RunLog]:
@@ -142,16 +146,17 @@ def drawn_acked(rng: np.random.Generator) -> tuple[Table, RunLog]:
 
 
 @pytest.mark.usefixtures("finely")
-def test_acked_values_read_by_pages_are_judged_as_whole_ones() -> None:
+@pytest.mark.parametrize("cases", CASES)
+def test_acked_values_read_by_pages_are_judged_as_whole_ones(cases: int) -> None:
     rng = np.random.default_rng(43)
     acked, broken = Acked(AckedShape()), Counter[str]()
-    for case in range(3000):
+    for case in range(cases):
         table, log = drawn_acked(rng)
         whole = whole_acked(table, log)
         assert acked.check(table, log) == whole, f"case {case}"  # type: ignore[arg-type]
         broken.update(finding.check for finding in whole if not finding.ok)
         broken["sound"] += all(finding.ok for finding in whole)
-    assert min(broken[n] for n in ("acknowledged values", "only told values", "sound")) > 300
+    assert min(broken[n] for n in ("acknowledged values", "only told values", "sound")) > cases / 10
 
 
 def test_more_than_a_thousand_lost_values_are_counted_and_the_first_named() -> None:
@@ -186,7 +191,7 @@ WRONG: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_wrong_reading_by_pages_is_seen(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(47)
-    cases = [drawn_queue(rng) for _ in range(300)]
+    cases = [drawn_queue(rng) for _ in range(150)]
     assert not any(queue_differs(*case) for case in cases)
     WRONG[wrong](monkeypatch)
     assert sum(queue_differs(*case) for case in cases) > 10
