@@ -58,7 +58,7 @@ from workloads.scenarios import Draw, InvariantBroken, find_scenario
 C = hot_path.load()
 needs_c = pytest.mark.skipif(C is None, reason="the hot loop in C is not built: make setup")
 LOOPS: tuple[Loop, ...] = ("C", "Python")
-SCRIPTS = 2000
+SCRIPTS = 500
 
 
 @pytest.fixture(autouse=True)
@@ -307,14 +307,15 @@ def differing(folder: Path, seeds: range, maker: Any = in_c) -> Iterator[int]:
 
 @needs_c
 @pytest.mark.usefixtures("_interruptible")
-def test_both_loops_make_the_same_of_every_script(tmp_path: Path) -> None:
-    assert list(differing(tmp_path, range(SCRIPTS))) == []
+@pytest.mark.parametrize("scripts", [SCRIPTS, pytest.param(2000, marks=pytest.mark.slow)])
+def test_both_loops_make_the_same_of_every_script(tmp_path: Path, scripts: int) -> None:
+    assert list(differing(tmp_path, range(scripts))) == []
 
 
 @pytest.mark.usefixtures("_interruptible")
 def test_the_scripts_have_everything_in_them(tmp_path: Path) -> None:
     control = control_in(tmp_path)
-    played = [play(Script(seed), control, python_tries) for seed in range(1000)]
+    played = [play(Script(seed), control, python_tries) for seed in range(SCRIPTS)]
     ends = str([one.ended for one in played])
     for end in ("NotRecorded", "InvariantBroken", "scenario failed", "the hook failed", "unpack",
                 "integer", "out of range", "{}"):  # fmt: skip
@@ -766,7 +767,7 @@ PARAMETERS = st.one_of(
 
 
 @needs_c
-@settings(max_examples=1000)
+@settings(max_examples=200)
 @given(st.lists(PARAMETERS, max_size=4), st.integers(0, 4) | st.none())
 def test_both_parameter_checks_agree(values: list[Any], known: int | None) -> None:
     assert C is not None
