@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import weakref
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
-from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -437,6 +437,14 @@ def read_segment(
             yield at, piece
 
 
+# As numpy writes it for our rows, in one way. Read as a Python literal it would take longer than the
+# rows of most files.
+_OUR_HEADER = re.compile(
+    re.escape(f"{{'descr': {npy.dtype_to_descr(ATTEMPT)!r}, 'fortran_order': False, ").encode()
+    + rb"'shape': \(([0-9]{1,18}),\), \} *\n"
+)
+
+
 class _NoHeader(ValueError):
     """A file that does not begin as one of attempts does. Its text says what is wrong with it."""
 
@@ -463,6 +471,8 @@ def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     if len(told) < length.size or npy.MAGIC_LEN + length.size + length.unpack(told)[0] > size:
         raise _NoHeader(f"it ends within its header, after {_bytes(size)}")
     text = file.read(min(length.unpack(told)[0], LONGEST_HEADER + 1))
+    if ours := _OUR_HEADER.fullmatch(text):
+        return (int(ours[1]),), False, ATTEMPT
     return _parsed(magic[-2:], told + text)
 
 
@@ -470,9 +480,8 @@ LENGTHS = {b"\1\0": struct.Struct("<H"), b"\2\0": struct.Struct("<I")}
 """Form of a header -> how its length is written."""
 
 
-@lru_cache(maxsize=32)
 def _parsed(form: bytes, header: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """A header as numpy reads it, kept: all files of a run have the same one, or nearly all."""
+    """A header as numpy reads it."""
     read = {b"\1\0": npy.read_array_header_1_0, b"\2\0": npy.read_array_header_2_0}[form]
     try:
         found: tuple[tuple[int, ...], bool, np.dtype] = read(
@@ -531,10 +540,13 @@ class _Faults:
         return ""
 
 
+_IS_CAUSE = np.isin(np.arange(256), list(CAUSES))
+
+
 def _unsound(rows: np.ndarray, within_ns: tuple[int, int]) -> dict[str, np.ndarray]:
     """Kind of fault -> which rows have it; that of the number is not known of a piece alone."""
     first, last = within_ns
-    caused = (rows["outcome"] != CONFLICT) & np.isin(rows["conflict"], list(CAUSES))
+    caused = (rows["outcome"] != CONFLICT) & _IS_CAUSE[rows["conflict"]]
     bad = {
         _Faults.OUTCOME: rows["outcome"] >= len(OUTCOMES),
         "is of no conflict that there is": ~caused & (rows["conflict"] >= len(CONFLICTS)),
