@@ -72,42 +72,53 @@ HEADING = Heading("BEGIN & <b> commits 1.6 times as many", "2 cores · 4 writers
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-@pytest.mark.parametrize("name", CHARTS)
-def test_the_same_data_give_the_same_bytes(name, tmp_path):
-    chart = CHARTS[name]
-    chart(DATA[chart], tmp_path / "a.svg")
-    chart(DATA[chart], tmp_path / "b.svg")
-    drawn = (tmp_path / "a.svg").read_bytes()
+DRAWN: dict[str, bytes] = {}
+"""Chart -> its SVG with HEADING, drawn once for all tests that read it."""
+
+
+@pytest.fixture(params=CHARTS)
+def svg(request, tmp_path):
+    """(name of a chart, its SVG with HEADING)."""
+    name = request.param
+    if name not in DRAWN:
+        CHARTS[name](DATA[CHARTS[name]], tmp_path / "first.svg", HEADING)
+        DRAWN[name] = (tmp_path / "first.svg").read_bytes()
+    return name, DRAWN[name]
+
+
+def test_the_same_data_give_the_same_bytes(svg, tmp_path):
+    name, drawn = svg
+    CHARTS[name](DATA[CHARTS[name]], tmp_path / "b.svg", HEADING)
     assert drawn == (tmp_path / "b.svg").read_bytes()
     assert b"<dc:date>" not in drawn
 
 
 def texts(path):
     """The texts of an SVG, each without its line breaks."""
-    root = ElementTree.fromstring(path.read_bytes())
+    return texts_of(path.read_bytes())
+
+
+def texts_of(svg):
+    root = ElementTree.fromstring(svg)
     return [" ".join("".join(text.itertext()).split()) for text in root.iter(f"{SVG}text")]
 
 
-@pytest.mark.parametrize("name", CHARTS)
-def test_a_chart_says_what_is_seen_under_what_and_what_is_not_in_it(name, tmp_path):
+def test_a_chart_says_what_is_seen_under_what_and_what_is_not_in_it(svg):
     """In the picture as text, and for those who cannot see it."""
-    CHARTS[name](DATA[CHARTS[name]], tmp_path / "a.svg", HEADING)
-    root = ElementTree.fromstring((tmp_path / "a.svg").read_bytes())
+    root = ElementTree.fromstring(svg[1])
     title, desc = root[0], root[1]
     assert (title.tag, desc.tag) == (f"{SVG}title", f"{SVG}desc")
     assert root.get("role") == "img"
     assert root.get("aria-labelledby") == f"{title.get('id')} {desc.get('id')}"
     assert title.text == HEADING.title
     assert desc.text is not None and HEADING.conditions in desc.text
-    shown = " ".join(texts(tmp_path / "a.svg"))
+    shown = " ".join(texts_of(svg[1]))
     assert HEADING.title in shown and HEADING.conditions in shown
     assert "arm x (never)" in shown and "arm x (never)" in desc.text
 
 
-@pytest.mark.parametrize("name", CHARTS)
-def test_a_chart_has_no_ground_of_its_own_and_fonts_from_its_sheet_alone(name, tmp_path):
-    CHARTS[name](DATA[CHARTS[name]], tmp_path / "a.svg", HEADING)
-    root = ElementTree.fromstring((tmp_path / "a.svg").read_bytes())
+def test_a_chart_has_no_ground_of_its_own_and_fonts_from_its_sheet_alone(svg):
+    root = ElementTree.fromstring(svg[1])
     styles = [element.get("style", "") for element in root.iter()]
     grounds = ("fill: #ffffff", "fill: #fbfbf8", "fill: white")
     assert not [style for style in styles if any(ground in style for ground in grounds)]
@@ -310,25 +321,53 @@ NAMES = {
 }
 
 
+def named(data, labels):
+    """The data once for every few of the labels, until each of them has one."""
+    if not hasattr(data[0], "label"):
+        return data
+    each = data * -(-len(labels) // len(data))
+    return [one._replace(label=label) for one, label in zip(each, labels * len(each), strict=False)]
+
+
+def drawn_with(chart, labels, title, tmp_path):
+    """Names in every place of a chart: the title has one of them."""
+    path = tmp_path / "a.svg"
+    if chart == "panels":
+        panels = [
+            Panel(label, [label, "2"], [Line(label, (label, label), [0, 1], [1.0, 2.0])])
+            for label in labels
+        ]
+        small_multiples(panels, path, x=title, y=title)
+        assert of_svg(path)[0] > 0
+    elif chart == "curve":
+        curves = [
+            figures_slo.Curve(label, [1.0, 2.0], [1e6, 2e6], [1e6] * 2, [2e6] * 2, 1e7, [True] * 2)
+            for label in labels
+        ]
+        figures_slo.latency_against_rate(curves, 1.0, path)
+    else:
+        data = named(DATA[CHARTS[chart]], labels)
+        CHARTS[chart](data, path, Heading(title, title, labels))
+    of_svg(path)
+
+
+EVERY_CHART = [*CHARTS, "panels", "curve"]
+
+
+@pytest.mark.parametrize("chart", EVERY_CHART)
+def test_names_are_names_in_every_chart(chart, tmp_path):
+    """All names at once, and each of them is the title of one chart."""
+    titles = list(NAMES.values())
+    assert len(titles) == len(EVERY_CHART)
+    drawn_with(chart, titles, titles[EVERY_CHART.index(chart)], tmp_path)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(NAMES))
 def test_a_name_is_a_name_in_every_chart(name, tmp_path):
-    label = NAMES[name]
-    for chart, data in DATA.items():
-        path = tmp_path / f"{chart.__name__}.svg"
-        named = [one._replace(label=label) if hasattr(one, "label") else one for one in data]
-        chart(named, path, Heading(label, label, [label]))
-        of_svg(path)
-    panel = Panel(
-        label,
-        [label, "2"],
-        [Line(label, (label, label), [0, 1], [1.0, 2.0])],
-    )
-    small_multiples([panel], tmp_path / "panels.svg", x=label, y=label)
-    whole = of_svg(tmp_path / "panels.svg")
-    assert whole[0] > 0
-    curve = figures_slo.Curve(label, [1.0, 2.0], [1e6, 2e6], [1e6] * 2, [2e6] * 2, 1e7, [True] * 2)
-    figures_slo.latency_against_rate([curve], 1.0, tmp_path / "curve.svg")
-    of_svg(tmp_path / "curve.svg")
+    """Each name by itself: their product with the charts."""
+    for chart in EVERY_CHART:
+        drawn_with(chart, [NAMES[name]], NAMES[name], tmp_path)
 
 
 def test_what_was_never_served_is_a_mark_at_the_edge_and_said(tmp_path):
