@@ -29,7 +29,8 @@ from analysis.statistics import (
     ratio_over_blocks,
 )
 from workloads.errors import RunError
-from workloads.experiments import Experiment
+from workloads.experiments import Cell, Experiment
+from workloads.records import Manifest
 from workloads.runs import Plan
 
 WRITING = ("write_engine", "begin", "seed", "database", "read_engine", "read_begin")
@@ -438,10 +439,8 @@ def gather(
         found = CountedCell(block, arm, cell.state, cell.reason, foreign_limit=foreign_limit)
         if cell.folder is not None:
             try:
-                run = cell.read()
-                found = replace(
-                    found, counted=count(run), manifest=run.manifest, folder=cell.folder
-                )
+                counted, manifest = count_cell(cell)
+                found = replace(found, counted=counted, manifest=manifest, folder=cell.folder)
             except (RunError, KeyError, TypeError) as error:
                 found = replace(found, state="failed", failure=f"{cell.reason} {error}".strip())
         cells[block, arm] = found
@@ -452,3 +451,9 @@ def gather(
                     block, arm, "missing", "not run: the experiment was cut"
                 )
     return Measured(experiment, cells, experiment.design.name)
+
+
+def count_cell(cell: Cell) -> tuple[Count, Manifest]:
+    """Count the run of a cell. Raises RunError where it cannot be read."""
+    run = cell.read()
+    return count(run), run.manifest

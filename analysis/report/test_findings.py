@@ -38,7 +38,7 @@ from analysis.report.report import write_report
 from analysis.report.test_isolation import BROKEN as BROKEN_ROW
 from analysis.report.test_isolation import KNOWN, row
 from analysis.report.waits import fairness, log_growth, plain, same_load
-from analysis.synthetic import Planted, planted_report
+from analysis.synthetic import Planted
 from workloads.experiments import sweep_names
 
 KEYS = {
@@ -86,15 +86,13 @@ MADE: dict[str, Any] = {}
 
 
 @pytest.fixture(params=EFFECTS)
-def report(request, tmp_path_factory):
+def report(request, report_with):
     """A whole made-up report: its direction and its evidence."""
-    if request.param not in MADE:
-        folder = tmp_path_factory.mktemp(request.param)
-        planted_report(folder, **EFFECTS[request.param])
-        if request.param != "few":
-            Planted(folder).isolation([row()], [] if request.param == "none" else KNOWN)
-        MADE[request.param] = read_evidence(folder)
-    return request.param, MADE[request.param]
+    name = request.param
+    if name not in MADE:
+        tried = {"few": None, "none": ([row()], [])}.get(name, ([row()], KNOWN))
+        MADE[name] = report_with(tried, **EFFECTS[name])
+    return name, MADE[name]
 
 
 @pytest.fixture
@@ -156,11 +154,8 @@ def test_a_finding_names_its_runs_and_where_it_ends(report):
             assert one.key == "mission" or f"*Where:* {one.holds}" in text
 
 
-def test_sentence_and_conditions_hold_no_measured_number(report, tmp_path):
+def test_sentence_and_conditions_hold_no_measured_number(report_with):
     """The same effects with other noise: the numbers differ, the sentences do not."""
-    direction, evidence = report
-    if direction != "hoped":
-        return
     other: dict[str, Any] = {
         "headline": {"mode": 1.7, "cpu": 1.15},
         "no_work": {"mode": 0.75},
@@ -169,8 +164,7 @@ def test_sentence_and_conditions_hold_no_measured_number(report, tmp_path):
         "skew": {"first": (0.03, 0.12, 0.32)},
         "acked": {"lost": {"libsql": 3.0, "sqlite": 0.2}},
     }
-    folder = planted_report(tmp_path / "again", **other)
-    before, after = tell(evidence).every, tell(read_evidence(folder)).every
+    before, after = tell(report_with()).every, tell(report_with(**other)).every
     for key in ("lost-commits", "acceptance", "mode", "cost", "where-it-loses", "plain-begin",
                 "fairness", "skew"):  # fmt: skip
         was, now = before[key], after[key]
@@ -200,8 +194,8 @@ def test_a_cure_that_was_tried_too_shortly_is_told_so_in_the_answer(planted):
     assert "too short" in text
 
 
-def test_what_was_not_measured_leaves_the_ten_and_is_said(tmp_path):
-    evidence = read_evidence(planted_report(tmp_path, offered=None, fairness=None, plain=None))
+def test_what_was_not_measured_leaves_the_ten_and_is_said(report_with):
+    evidence = report_with(offered=None, fairness=None, plain=None)
     keys = {one.key for one in findings(evidence)}
     assert not keys & {"same-load", "fairness", "isolation"}
     assert "plain-begin" in keys  # the engine's own answer when it was asked
@@ -218,10 +212,9 @@ def test_what_was_looked_for_and_not_found_is_said_behind_the_ten(report):
         assert any("was not refused" in line for line in lines)
 
 
-def test_the_grave_comes_first_and_what_stands_back_is_told(tmp_path):
-    folder = planted_report(tmp_path, mission={"broken": "the total is wrong"})
-    Planted(folder).isolation([row(), BROKEN_ROW], KNOWN)
-    evidence = read_evidence(folder)
+def test_the_grave_comes_first_and_what_stands_back_is_told(report_with):
+    tried = [row(), BROKEN_ROW], KNOWN
+    evidence = report_with(tried, mission={"broken": "the total is wrong"})
     told = tell(evidence)
     assert [one.key for one in told.shown[:3]] == ["lost-commits", "isolation", "mission"]
     assert [told.place(one.key) for one in told.shown] == list(range(1, MOST + 1))
@@ -310,7 +303,7 @@ def test_a_loss_under_ordinary_load_alone_is_grave(planted):
 
 
 def test_without_runs_it_is_not_measured(planted):
-    assert acknowledged(planted(suite={}, hot={})).verdict == MISSING
+    assert acknowledged(planted(suite={}, mission={})).verdict == MISSING
 
 
 # --- the mode -----------------------------------------------------------------------------------
@@ -386,7 +379,7 @@ def test_plain_begin_that_was_never_refused_is_looked_for_and_not_found(planted)
      ("granted", "not measured")],
 )  # fmt: skip
 def test_the_engines_answer_stands_in_where_no_run_tried_it(planted, answer, said):
-    assert said in plain(planted(suite={"upgrade": answer}, hot={})).sentence
+    assert said in plain(planted(suite={"upgrade": answer}, mission={})).sentence
 
 
 @pytest.mark.parametrize(
@@ -519,13 +512,13 @@ def test_growth_follows_the_writers(planted, grown, said):
 
 
 def test_a_refused_mode_is_told_in_the_engines_words(planted):
-    one = acceptance(planted(suite={}, hot={}))
+    one = acceptance(planted(suite={}, mission={}))
     assert (one.verdict, one.sign) == (REFUSED, -1)
     assert 'near "CONCURRENT": syntax error' in one.text
 
 
 def test_a_mode_that_libsql_has_is_told_as_that(planted):
-    one = acceptance(planted(suite={"concurrent": True}, hot={}))
+    one = acceptance(planted(suite={"concurrent": True}, mission={}))
     assert (one.verdict, one.sign) == (ACCEPTED, 1)
     assert one.sentence == "libSQL accepts BEGIN CONCURRENT and its writers overlap"
 
@@ -538,11 +531,10 @@ def test_the_mission_holds_or_breaks(planted):
     assert "the total is wrong" in broken.text
 
 
-def test_the_report_prints_each_finding_as_it_is(tmp_path):
-    folder = planted_report(tmp_path / "runs")
-    write_report(folder, tmp_path / "REPORT.md", tmp_path / "figures")
+def test_the_report_prints_each_finding_as_it_is(hoped, tmp_path):
+    write_report(hoped, tmp_path / "REPORT.md", tmp_path / "figures")
     text = (tmp_path / "REPORT.md").read_text(encoding="utf-8")
-    evidence = read_evidence(folder)
+    evidence = read_evidence(hoped)
     for at, one in enumerate(findings(evidence), 1):
         assert f"\n{at}. {one.text}\n" in text
     for line in beyond(evidence):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,8 @@ class Planted:
             readers=plan.get("readers", 0),
             plan=plan,
         )
+        if not abort:  # nobody was told anything
+            run = replace(run, workers=tuple(replace(w, messages=()) for w in run.workers))
         run.manifest.scenario = ScenarioEntry(name=plan["scenario"], params=plan["params"])
         for entry, worker in zip(run.manifest.workers, run.workers, strict=True):
             entry.cpu_s = round(int((worker.attempts["outcome"] == 1).sum()) * cpu_us * 1e-6, 9)
@@ -318,14 +321,29 @@ def _update(think_us: float, **more: Any) -> dict[str, Any]:
     }
 
 
+EXPERIMENTS = {
+    "headline": "headline",
+    "no_work": "no-work",
+    "hot": "hot",
+    "plain": "plain",
+    "fairness": "fairness",
+    "offered": "offered",
+    "read_mostly": "read-mostly",
+    "skew": "skew",
+    "writers": "writers",
+    "mission": "mission",
+    "acked": "acked",
+}
+"""What plants an experiment -> the experiment's name."""
+
+
 def planted_report(folder: Path, **effects: Mapping[str, Any] | None) -> Path:
     """A whole report. effects : experiment -> what is planted in it, None to leave it out.
 
     >>> planted_report(folder, headline={"mode": 0.7}, offered=None)  # doctest: +SKIP
     """
     made = Planted(folder)
-    for name in ("suite", "headline", "no_work", "hot", "plain", "fairness", "offered",
-                 "read_mostly", "skew", "writers", "mission", "acked"):  # fmt: skip
+    for name in ("suite", *EXPERIMENTS):
         effect = effects.get(name, {})
         if effect is not None:
             getattr(made, name)(**effect)

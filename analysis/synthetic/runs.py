@@ -316,9 +316,10 @@ def write_folder(run: Run, folder: Path) -> Path:
     write_manifest(folder, run.manifest)
     for worker in run.workers:
         np.save(segment_path(folder, worker.worker, 0), worker.attempts)
-        lines = "".join(json.dumps(message) + "\n" for message in worker.messages)
-        path = folder / f"worker-{worker.worker:03d}.messages.jsonl"
-        path.write_text(lines, encoding="utf-8")
+        if worker.messages:  # as a worker, which writes its first when it meets it
+            lines = "".join(json.dumps(message) + "\n" for message in worker.messages)
+            path = folder / f"worker-{worker.worker:03d}.messages.jsonl"
+            path.write_text(lines, encoding="utf-8")
     return folder
 
 

@@ -1,0 +1,97 @@
+"""What a report's tests share: made-up reports, and the runs of theirs that were counted."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.counting import measured
+from analysis.counting.tally import Count, count
+from analysis.report.evidence import Evidence, read_evidence
+from analysis.synthetic import Planted, made_report_folder, planted_report
+from analysis.synthetic.reports import EXPERIMENTS
+from workloads.errors import RunError
+from workloads.experiments import Cell
+from workloads.records import Manifest, Rows
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _counted_once() -> Iterator[None]:
+    """A run whose files are those of an earlier one, byte by byte, is not counted again.
+
+    Most made-up reports differ in a few arms from one another, and to count their runs is most of
+    their cost. The rows behind a count are kept in memory: a test may edit its files.
+    """
+    kept: dict[tuple[tuple[str, bytes], ...], tuple[Count, Manifest]] = {}
+
+    def counted_once(cell: Cell) -> tuple[Count, Manifest]:
+        if cell.folder is None or not cell.folder.is_dir():
+            raise RunError(f"{cell.folder}: there is no run.")
+        files = tuple(
+            (path.name, path.read_bytes() if path.is_file() else b"")
+            for path in sorted(cell.folder.iterdir())
+        )
+        if files not in kept:
+            run = cell.read()
+            workers = (dataclasses.replace(w, rows=Rows(w.attempts)) for w in run.workers)
+            run = dataclasses.replace(run, workers=tuple(workers))
+            kept[files] = count(run), run.manifest
+        return kept[files]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measured, "count_cell", counted_once)
+        yield
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `made_report_folder`, for tests that only read it."""
+    return made_report_folder(tmp_path_factory.mktemp("made") / "runs")
+
+
+@pytest.fixture
+def made_with(made: Path, tmp_path: Path) -> Callable[..., tuple[Path, list[Path]]]:
+    """A folder of its own with campaign.json of `made`, and the folders of its experiments.
+
+    `read_evidence` and `write_report` take both.
+    """
+    folder = tmp_path / "runs"
+
+    def make() -> tuple[Path, list[Path]]:
+        folder.mkdir()
+        shutil.copy(made / "campaign.json", folder)
+        return folder, sorted(path.parent for path in made.glob("*/experiment.json"))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def hoped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole planted report, for tests that only read it."""
+    return planted_report(tmp_path_factory.mktemp("hoped") / "runs")
+
+
+@pytest.fixture(scope="session")
+def report_with(hoped: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Evidence]:
+    """The evidence of a whole planted report with other effects; None leaves an experiment out.
+
+    What has no other effect is that of `hoped`. isolation : its matrix and known findings.
+    """
+
+    def read(
+        isolation: tuple[list[Any], list[Any]] | None = None,
+        **effects: Mapping[str, Any] | None,
+    ) -> Evidence:
+        folder = tmp_path_factory.mktemp("with")
+        planted_report(folder, **{"suite": {}} | dict.fromkeys(EXPERIMENTS) | effects)
+        if isolation:
+            Planted(folder).isolation(*isolation)
+        return read_evidence(folder, [hoped / EXPERIMENTS[name] for name in EXPERIMENTS
+                                      if name not in effects])  # fmt: skip
+
+    return read
