@@ -437,8 +437,8 @@ def read_segment(
             yield at, piece
 
 
-# As numpy writes it for our rows, in one way. Read as a Python literal it would take longer than the
-# rows of most files.
+# As numpy writes it for our rows. Read as a Python literal it would take longer than the rows of
+# most files.
 _OUR_HEADER = re.compile(
     re.escape(f"{{'descr': {npy.dtype_to_descr(ATTEMPT)!r}, 'fortran_order': False, ").encode()
     + rb"'shape': \(([0-9]{1,18}),\), \} *\n"
