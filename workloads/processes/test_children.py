@@ -23,7 +23,6 @@ STARTERS = {
 }
 BY_RUN = {
     "workloads/runs/machine.py": "git, asked for the commit",
-    "workloads/files/small_disk.py": "mount, asked whether it works here",
 }
 """Who else may call subprocess.run: programs that answer at once and open no database."""
 

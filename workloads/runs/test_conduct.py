@@ -325,6 +325,7 @@ def has_committed(rows):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_keeps_everything_and_leaves_no_process(tmp_path, number):
     argv = ["--scenario", "counter", "--database", "sqlite", "--duration", "100"]
+    argv += ["--warmup", "0"]
     with started("run", *argv, "--writers", "2", "--runs", str(tmp_path)) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -403,6 +404,7 @@ def test_a_second_interrupt_in_the_same_step_leaves_the_rest_to_recover(tmp_path
 
 def test_a_parent_that_is_killed_takes_its_workers_with_it(tmp_path):
     argv = ["--scenario", "counter", "--database", "sqlite", "--duration", "100"]
+    argv += ["--warmup", "0"]
     own = os.environ | {"TMPDIR": str(tmp_path)}
     runs = tmp_path / "runs"
     with started("run", *argv, "--writers", "2", "--runs", str(runs), env=own) as process:

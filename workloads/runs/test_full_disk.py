@@ -1,6 +1,6 @@
 """Disks that fill, limits that are met: said first, with exit status 1, and what there is is kept.
 
-The disks are real file systems of a few megabytes, for one command each.
+The disks are real file systems of a few megabytes, one for each command.
 """
 
 import os
@@ -13,14 +13,13 @@ import pytest
 from workloads.engines import find_engine
 from workloads.engines.test_registry import written
 from workloads.experiments import DONE, FAILED, Design, run_experiment
-from workloads.files.small_disk import on_a_small_disk
+from workloads.files.testing import SmallDisks
 from workloads.records import attempts as rec
 from workloads.runs.conduct import run
 from workloads.runs.plan import make_plan
 
 MIB = 1 << 20
 CWKIT = str(Path(sys.executable).parent / "cwkit")
-LIMIT_S = 240
 
 
 def first(out):
@@ -32,8 +31,8 @@ def first(out):
 class Done:
     """A command that has ended, and the one run that it left."""
 
-    def __init__(self, argv, runs):
-        self.process = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S)
+    def __init__(self, process, runs):
+        self.process = process
         self.out = self.process.stdout
         self.first = first(self.out)
         self.why = f"{self.process.returncode}\n{self.out}\n{self.process.stderr}"
@@ -46,15 +45,28 @@ class Done:
         return rec.read_run(self.folder)
 
 
-def ran(tmp_path, *argv, small=None, size=0):
+@pytest.fixture(scope="module")
+def disks():
+    made = SmallDisks()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ran(tmp_path, cwkit, request):
     """`cwkit run` with this argv; small : "runs" or "databases", which lies on a disk of `size`."""
     runs, databases, kept = (tmp_path / name for name in ("runs", "databases", "kept"))
     databases.mkdir()
-    command = [CWKIT, "run", *argv, "--runs", str(runs), "--databases", str(databases)]
-    if small is None:
-        return Done(command, runs)
-    folder = {"runs": runs, "databases": databases}[small]
-    return Done(on_a_small_disk(size, folder, kept, command), kept if small == "runs" else runs)
+
+    def run_it(*argv, small=None, size=0):
+        command = ["run", *argv, "--runs", str(runs), "--databases", str(databases)]
+        if small is None:
+            return Done(cwkit(*command), runs)
+        disks = request.getfixturevalue("disks")
+        done = disks.run(size, {"runs": runs, "databases": databases}[small], kept, command)
+        return Done(done, kept if small == "runs" else runs)
+
+    return run_it
 
 
 # Counted, not timed: how much they write in a time is chance. It is 5 MB, each writer half.
@@ -63,11 +75,11 @@ GROWING += ["--transactions", "600", "--duration", "60", "--warmup", "0"]
 
 
 @pytest.mark.parametrize("engine", ["libsql", "sqlite", "sqlite-concurrent", "turso"])
-def test_a_disk_that_fills_under_the_database_is_said_first(tmp_path, engine, cwkit):
+def test_a_disk_that_fills_under_the_database_is_said_first(ran, engine, cwkit):
     if why := find_engine(engine).missing():
         pytest.skip(why)
     argv = [*GROWING, "--database", engine]
-    done = ran(tmp_path, *argv, small="databases", size=3 * MIB)
+    done = ran(*argv, small="databases", size=3 * MIB)
     assert done.process.returncode == 1, done.why
     assert done.first.startswith("NOT WELL "), done.why
     assert "attempts of the writers met a full disk or a full database: " in done.first
@@ -83,9 +95,9 @@ def test_a_disk_that_fills_under_the_database_is_said_first(tmp_path, engine, cw
     assert "NOT ok: full disk" in listed.stdout
 
 
-def test_the_same_run_on_a_disk_with_room_is_well(tmp_path):
+def test_the_same_run_on_a_disk_with_room_is_well(ran):
     argv = [*GROWING, "--database", "sqlite"]
-    done = ran(tmp_path, *argv)
+    done = ran(*argv)
     assert done.process.returncode == 0, done.why
     assert done.first.startswith("Run "), done.why
     assert done.made.manifest.troubles == []
@@ -103,10 +115,10 @@ FULL_ENGINE = """
 
 
 @pytest.mark.parametrize(("module", "base"), [("sqlite", "Sqlite"), ("libsql", "Libsql")])
-def test_a_database_that_may_not_grow_is_said_first(tmp_path, module, base):
+def test_a_database_that_may_not_grow_is_said_first(ran, tmp_path, module, base):
     path = written(tmp_path / "engine.py", FULL_ENGINE.format(module=module, base=base))
     argv = [*GROWING, "--database", f"{path}:Small"]
-    done = ran(tmp_path, *argv)
+    done = ran(*argv)
     assert done.process.returncode == 1, done.why
     assert done.first.endswith(
         "database or disk is full. This run measured a disk that fills: free some space, or "
@@ -135,19 +147,19 @@ def recorded(cwkit, done):
     return done
 
 
-def test_a_full_disk_under_the_attempts_keeps_all_that_were_made(tmp_path, cwkit):
+def test_a_full_disk_under_the_attempts_keeps_all_that_were_made(ran, cwkit):
     argv = ["--scenario", "counter", "--database", "null", "--writers", "1", "--warmup", "0"]
-    done = recorded(cwkit, ran(tmp_path, *argv, "--duration", "60", small="runs", size=8 * MIB))
+    done = recorded(cwkit, ran(*argv, "--duration", "60", small="runs", size=8 * MIB))
     # As many whole files of attempts as there was room for.
     attempts = done.made.workers[0].attempts
     assert len(attempts) % rec.SEGMENT_ROWS == 0 < len(attempts)
     assert not (attempts["outcome"] == rec.UNKNOWN).any()
 
 
-def test_a_full_disk_under_the_history_loses_no_attempt_and_breaks_no_check(tmp_path, cwkit):
+def test_a_full_disk_under_the_history_loses_no_attempt_and_breaks_no_check(ran, cwkit):
     argv = ["--scenario", "append", "--database", "sqlite", "--synchronous", "off"]
     argv += ["--writers", "1", "--warmup", "0", "--duration", "60", "--operations", "50"]
-    done = recorded(cwkit, ran(tmp_path, *argv, small="runs", size=5 * MIB))
+    done = recorded(cwkit, ran(*argv, small="runs", size=5 * MIB))
     findings = {f.check: f for f in done.made.manifest.findings}
     assert findings["elements"].ok, findings
 
@@ -173,11 +185,11 @@ UNHEARD_OF = """
 """
 
 
-def test_a_full_disk_under_the_engines_words_keeps_the_attempt_that_met_them(tmp_path, cwkit):
+def test_a_full_disk_under_the_engines_words_keeps_the_attempt_that_met_them(ran, tmp_path, cwkit):
     path = written(tmp_path / "loud.py", UNHEARD_OF)
     argv = ["--scenario", f"{path}:Loud", "--database", "sqlite", "--synchronous", "off"]
     argv += ["--writers", "1", "--warmup", "0", "--duration", "60"]
-    done = recorded(cwkit, ran(tmp_path, *argv, small="runs", size=5 * MIB))
+    done = recorded(cwkit, ran(*argv, small="runs", size=5 * MIB))
     rows = done.made.workers[0].attempts
     assert (rows["outcome"][-1], rows["message"][-1]) == (rec.FAILED, rec.NOT_KEPT)
     assert not (rows["outcome"] == rec.UNKNOWN).any()
@@ -185,9 +197,9 @@ def test_a_full_disk_under_the_engines_words_keeps_the_attempt_that_met_them(tmp
     assert findings["integrity"].ok, findings
 
 
-def test_no_room_for_the_first_attempts_is_said_before_the_run(tmp_path):
+def test_no_room_for_the_first_attempts_is_said_before_the_run(ran):
     argv = ["--scenario", "counter", "--database", "sqlite", "--writers", "1"]
-    done = ran(tmp_path, *argv, small="runs", size=MIB)
+    done = ran(*argv, small="runs", size=MIB)
     assert done.process.returncode == 2, done.why
     assert done.out == ""
     assert done.process.stderr.strip().splitlines()[-1].startswith("cwkit: ")
@@ -195,9 +207,9 @@ def test_no_room_for_the_first_attempts_is_said_before_the_run(tmp_path):
     assert done.folder is None
 
 
-def test_no_room_to_load_the_database_is_said_in_one_sentence(tmp_path):
+def test_no_room_to_load_the_database_is_said_in_one_sentence(ran):
     argv = ["--scenario", "counter", "--database", "libsql", "--rows", "100000"]
-    done = ran(tmp_path, *argv, small="databases", size=2 * MIB)
+    done = ran(*argv, small="databases", size=2 * MIB)
     assert done.process.returncode == 2, done.why
     (lines,) = [line for line in done.process.stderr.splitlines() if line.startswith("cwkit")]
     assert "or the database, is full" in lines and "(ValueError: database or disk is full)" in lines
@@ -259,18 +271,13 @@ def test_a_comparison_with_a_run_that_met_a_full_disk_says_so(tmp_path, small_en
     assert done.returncode == 3, done.stdout + done.stderr
 
 
-def test_a_search_whose_disk_fills_cannot_decide_and_goes_on_when_there_is_room(tmp_path):
+def test_a_search_whose_disk_fills_cannot_decide_and_goes_on_when_there_is_room(tmp_path, disks):
     argv = ["--slo", "p99 < 10s", "--scenario", "ingest", "--record-bytes", "4000", "--rows", "10"]
     argv += ["--database", "sqlite", "--writers", "1", "--duration", "1", "--repeats", "1"]
     runs, databases, into = tmp_path / "runs", tmp_path / "databases", tmp_path / "runs" / "s"
     databases.mkdir()
-    search = [CWKIT, "search", *argv, "--databases", str(databases), "--runs", str(runs)]
-    done = subprocess.run(
-        on_a_small_disk(3 * MIB, databases, tmp_path / "copy", [*search, "--into", str(into)]),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-    )
+    search = ["search", *argv, "--databases", str(databases), "--runs", str(runs)]
+    done = disks.run(3 * MIB, databases, tmp_path / "copy", [*search, "--into", str(into)])
     assert done.returncode == 3, done.stdout + done.stderr
     assert "met a full disk" in done.stderr
     assert "--into" in done.stderr
