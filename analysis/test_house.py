@@ -12,6 +12,7 @@ import typer
 
 from analysis.cli import app
 from analysis.report.report import MOST_LINES
+from analysis.test_rooms import told
 from workloads.engines import REGISTRY as ENGINES
 from workloads.engines import trust
 from workloads.runs import make_plan
@@ -28,12 +29,11 @@ COMMANDS: Any = typer.main.get_command(app)
 def test_imports_run_downwards_only(package):
     seen = 0
     for path in (ROOT / package).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = []
+        for node in told(path.read_text(encoding="utf-8")).imports:
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module]
+            else:
+                names = [node.module] if node.module else []
             for name in names:
                 top = name.split(".")[0]
                 if top in FLOORS:
@@ -53,8 +53,8 @@ def test_no_path_is_resolved_in_the_way_that_links_in_a_circle_break():
 def test_every_file_says_its_place_in_the_story():
     for package in FLOORS:
         for path in (ROOT / package).rglob("*.py"):
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            assert ast.get_docstring(tree), f"{path} does not open with its place in the story"
+            story = told(path.read_text(encoding="utf-8")).story
+            assert story, f"{path} does not open with its place in the story"
 
 
 def test_the_readme_lists_every_engine_and_every_scenario():

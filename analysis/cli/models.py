@@ -33,7 +33,6 @@ def conflicts_command(
     load: LoadOption = None,
     runs: RunsOption = RUNS,
 ) -> None:
-    from analysis.charts import predicted_against_observed
     from analysis.cli.run_summary import arms_refusals, conflicts, refusals
     from analysis.counting import gather
     from analysis.models import (
@@ -84,7 +83,10 @@ def conflicts_command(
     for reason in without:
         console.print()
         console.print(f"Not predicted: {reason}")
-    _draw(predicted_against_observed, made, svg)
+    if made and svg is not None:
+        from analysis.charts import predicted_against_observed  # matplotlib: slow to import
+
+        _draw(predicted_against_observed, made, svg)
 
 
 def _plans(folder: Path) -> list[RecordedPlan]:
@@ -104,7 +106,6 @@ def scaling_command(
     svg: SvgOption = None,
     runs: RunsOption = RUNS,
 ) -> None:
-    from analysis.charts import scaling_law
     from analysis.counting import gather
     from analysis.models import scaling_table, scalings
     from workloads.experiments import read_experiment
@@ -117,7 +118,10 @@ def scaling_command(
             "fit. An experiment with several numbers of writers has them."
         )
     _print(scaling_table(found), console)
-    _draw(scaling_law, found, svg)
+    if found and svg is not None:
+        from analysis.charts import scaling_law  # matplotlib: slow to import
+
+        _draw(scaling_law, found, svg)
 
 
 def _print(table: Table, console: Console) -> None:
@@ -129,9 +133,7 @@ def _print(table: Table, console: Console) -> None:
         console.print(table.note)
 
 
-def _draw(chart: Callable[[Any, Path], None], what: Sequence[Any], path: Path | None) -> None:
-    if path is None or not what:
-        return
+def _draw(chart: Callable[[Any, Path], None], what: Sequence[Any], path: Path) -> None:
     try:
         with temporary_made("chart") as folder:
             drawn = folder / f"chart{path.suffix}"

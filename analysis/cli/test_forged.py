@@ -260,7 +260,8 @@ def test_pytest_refuses_a_forged_sweep(home: Path, forged: str) -> None:
 
 @pytest.fixture
 def report(home: Path) -> Path:
-    return made_report_folder(home / "runs" / "report")
+    """A report's folder of two experiments."""
+    return made_report_folder(home / "runs" / "report", only=("headline", "acked"))
 
 
 WRITE = ["report", "--into", "runs/report", "--only-write", "--out", "R.md", "--figures", "figures"]
@@ -305,8 +306,9 @@ def test_a_report_tells_a_sweep_that_lies_beside_it_or_that_the_user_names(
     ids=["paths", "others"],
 )
 def test_a_report_writes_no_file_by_a_name_that_leaves(
-    home: Path, report: Path, capsys: pytest.CaptureFixture[str], names: list[str]
+    home: Path, capsys: pytest.CaptureFixture[str], names: list[str]
 ) -> None:
+    report = made_report_folder(home / "runs" / "report")
     for experiment, name in zip(("writers", "think", "skew"), names, strict=True):
         change(report / experiment / "experiment.json", experiment=name)
     before = snapshot(home / "precious")
@@ -382,8 +384,7 @@ def test_a_number_of_a_search_is_checked_before_anything_runs(
     assert {path.name for path in folder.iterdir()} == {"search.json"}
 
 
-def test_a_report_that_no_disk_takes_names_the_file(home: Path, cwkit: Any) -> None:
-    folder = made_report_folder(home / "runs" / "report")
-    done = cwkit("report", "--only-write", "--into", folder, "--out", "/dev/full", cwd=home)
+def test_a_report_that_no_disk_takes_names_the_file(home: Path, report: Path, cwkit: Any) -> None:
+    done = cwkit("report", "--only-write", "--into", report, "--out", "/dev/full", cwd=home)
     assert done.returncode in (1, 2)
     assert "cwkit: /dev/full: cannot be written (No space left on device)." in done.stderr

@@ -617,11 +617,14 @@ def made_acked(
     return made_experiment(folder, plans, make, name="acked", blocks=blocks, **how)
 
 
-def made_report_folder(folder: Path, *, gain: float = 1.8, loses: bool = True) -> Path:
+def made_report_folder(
+    folder: Path, *, gain: float = 1.8, loses: bool = True, only: Sequence[str] = ()
+) -> Path:
     """A small folder of experiments like the report's own, with a planted truth.
 
     gain : throughput of the concurrent arm over the immediate one, with 200 us of work inside.
     loses : whether acknowledged commits are lost on libSQL in `acked`.
+    only : the experiments that are made; all of them, where none is named.
     """
     speed = {"libsql immediate": 1000.0, "branch concurrent": 1000.0 * gain, "null": 3000.0}
     aborts = {"branch concurrent": 0.01}
@@ -633,6 +636,9 @@ def made_report_folder(folder: Path, *, gain: float = 1.8, loses: bool = True) -
     def experiment(
         name: str, arms: Mapping[str, Mapping[str, Any]], blocks: int, **how: Any
     ) -> None:
+        if only and name not in only:
+            return
+
         def make(arm: str, block: int) -> Run | str:
             values = dict(arms[arm])
             key = next((key for key in speed if arm.startswith(key)), "null")
