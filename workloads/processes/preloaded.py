@@ -53,9 +53,13 @@ class EngineLoaded(RuntimeError):
 
 
 def preload(modules: Sequence[str] = PROGRAMS) -> None:
-    """Import what children need: their programs, and the scenarios, which load no engine."""
-    for name in modules:
+    """Import what children need: their programs, and the scenarios, which load no engine.
+
+    And make what is made when it is first used: each child would make it for itself.
+    """
+    for name in (*modules, "numpy.random"):
         importlib.import_module(name)
+    importlib.import_module("workloads.records.manifest").build_all()
     for entry in importlib.import_module("workloads.scenarios.scenario").REGISTRY.values():
         importlib.import_module(entry.partition(":")[0])
     _preloaded.update(set(sys.modules) - {"sys", "builtins"})

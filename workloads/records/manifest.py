@@ -72,6 +72,15 @@ class Part(BaseModel):
         return key in self.model_fields_set
 
 
+def build_all() -> None:
+    """Build all parts now: for a process that is forked, and whose forks use them."""
+    left = Part.__subclasses__()
+    while left:
+        part = left.pop()
+        part.model_rebuild()
+        left += part.__subclasses__()
+
+
 class Retry(BaseModel):
     """The policy after a conflict. Each try is an attempt of its own and is recorded.
 

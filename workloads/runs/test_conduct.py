@@ -421,17 +421,18 @@ def test_a_parent_that_is_killed_takes_its_workers_with_it(tmp_path):
     assert rec.read_run(folder).manifest.ended == "running"
 
 
-def test_a_full_disk_is_one_sentence_and_status_2(tmp_path):
-    def limit():
-        # The database fits below it, a segment of rows does not: as a disk that fills up.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))
-
+def test_a_full_disk_is_one_sentence_and_status_2(tmp_path, cwkit):
     argv = ["--scenario", "counter", "--database", "sqlite", "--writers", "1"]
-    process = started("run", *argv, "--runs", str(tmp_path / "runs"), preexec_fn=limit)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 2, err
-    (sentence,) = [line for line in err.splitlines() if line.startswith("cwkit: ")]
-    assert err.strip().endswith(sentence)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The database fits below it, a segment of rows does not: as a disk that fills up.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, before[1]))
+    try:
+        done = cwkit("run", *argv, "--runs", tmp_path / "runs")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert done.returncode == 2, done.stderr
+    (sentence,) = [line for line in done.stderr.splitlines() if line.startswith("cwkit: ")]
+    assert done.stderr.strip().endswith(sentence)
     assert "Free some space" in sentence
 
 
