@@ -98,16 +98,22 @@ def put_heading(figure: Figure, heading: Heading, missing: Sequence[str]) -> Non
 
 def wrapped(text: str, wide: float, measure: Callable[[str], float]) -> Iterator[str]:
     """A text in lines that are at most so wide by `measure`; a longer word is broken."""
-    line = ""
-    short = (word[n : n + LONGEST_WORD] for word in text.split(" ") for n in _places(word))
-    for word in short:
-        longer = f"{line} {word}".strip()
-        if line and measure(longer) > wide:
-            yield line
-            longer = word
-        line = longer
-    if line:
-        yield line
+    left = [word[n : n + LONGEST_WORD] for word in text.split(" ") for n in _places(word)]
+    left = [word for word in left if word.strip()]
+
+    def fits(many: int) -> bool:
+        return measure(" ".join(left[:many]).strip()) <= wide
+
+    while left:
+        # To measure is most of it, so the last word of a line is searched for by halves.
+        many, least = len(left), 1
+        if not fits(many):
+            while least + 1 < many:
+                middle = (least + many) // 2
+                least, many = (middle, many) if fits(middle) else (least, middle)
+            many = least
+        yield " ".join(left[:many]).strip()
+        left = left[many:]
 
 
 def _places(word: str) -> range:

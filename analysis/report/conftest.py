@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import pickle
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,6 +14,8 @@ import pytest
 
 from analysis.counting import measured
 from analysis.counting.tally import Count, count
+from analysis.report import charts, models, sweeps
+from analysis.report.charts import Chart
 from analysis.report.evidence import Evidence, read_evidence
 from analysis.synthetic import Planted, made_report_folder, planted_report
 from analysis.synthetic.reports import EXPERIMENTS
@@ -48,31 +52,56 @@ def _counted_once() -> Iterator[None]:
         yield
 
 
+CHARTS: dict[tuple[str, bytes], bytes] = {}
+"""Chart and data -> what was drawn. A test that draws anew clears it."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _drawn_once() -> Iterator[None]:
+    """A chart of the same data is not drawn again: it has the same bytes (charts/test_figures)."""
+    drawn = charts.drawn
+
+    def drawn_once(
+        title: str, path: Path, out: Path, draw: Callable[..., None], *rest: Any, **how: Any
+    ) -> Chart:
+        @functools.wraps(draw)
+        def once(data: Any, path: Path, **how: Any) -> None:
+            key = draw.__name__, pickle.dumps((data, how))
+            if key not in CHARTS:
+                draw(data, path, **how)
+                CHARTS[key] = path.read_bytes()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(CHARTS[key])
+
+        return drawn(title, path, out, once, *rest, **how)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (charts, models, sweeps):
+            patch.setattr(module, "drawn", drawn_once)
+        yield
+
+
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of `made_report_folder`, for tests that only read it."""
+def made_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `made_report_folder`, for tests that change nothing in it."""
     return made_report_folder(tmp_path_factory.mktemp("made") / "runs")
 
 
 @pytest.fixture
-def made_with(made: Path, tmp_path: Path) -> Callable[..., tuple[Path, list[Path]]]:
-    """A folder of its own with campaign.json of `made`, and the folders of its experiments.
+def made_beside(made_report: Path, tmp_path: Path) -> tuple[Path, list[Path]]:
+    """A folder with the campaign.json of `made_report` alone, and the folders of its experiments.
 
     `read_evidence` and `write_report` take both.
     """
     folder = tmp_path / "runs"
-
-    def make() -> tuple[Path, list[Path]]:
-        folder.mkdir()
-        shutil.copy(made / "campaign.json", folder)
-        return folder, sorted(path.parent for path in made.glob("*/experiment.json"))
-
-    return make
+    folder.mkdir()
+    shutil.copy(made_report / "campaign.json", folder)
+    return folder, sorted(path.parent for path in made_report.glob("*/experiment.json"))
 
 
 @pytest.fixture(scope="session")
 def hoped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a whole planted report, for tests that only read it."""
+    """The folder of a whole planted report, for tests that change nothing in it."""
     return planted_report(tmp_path_factory.mktemp("hoped") / "runs")
 
 

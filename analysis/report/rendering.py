@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ def rendered(template: str, data: Mapping[str, Any]) -> str:
     return environment().get_template(template).render(data).lstrip()
 
 
+@cache
 def environment() -> jinja2.Environment:
+    """Made once: it keeps the templates that it has compiled."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=jinja2.StrictUndefined,

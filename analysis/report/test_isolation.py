@@ -11,7 +11,7 @@ from analysis.report import isolation
 from analysis.report.evidence import read_evidence
 from analysis.report.findings import findings, tell
 from analysis.report.report import write_report
-from analysis.synthetic import made_report_folder, whole_report
+from analysis.synthetic import whole_report
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -123,11 +123,11 @@ def test_modes_with_the_same_answers_share_a_row_of_the_matrix():
     ids=["kept", "known", "broken"],
 )
 def test_what_breaks_a_promise_is_told_right_behind_a_lost_commit(
-    tmp_path, rows, known, place, said
+    made_beside, rows, known, place, said
 ):
-    folder = made_report_folder(tmp_path / "runs")  # with a lost commit
+    folder, experiments = made_beside  # with a lost commit
     (folder / "isolation.json").write_text(json.dumps({"matrix": rows, "known": known}))
-    told = tell(read_evidence(folder))
+    told = tell(read_evidence(folder, experiments))
     assert (told.place("lost-commits"), told.place("isolation")) == (1, place)
     assert told.every["isolation"].sentence.startswith(said)
     assert (told.every["isolation"] in told.not_found) == (place == 0)
@@ -136,10 +136,10 @@ def test_what_breaks_a_promise_is_told_right_behind_a_lost_commit(
 
 
 @pytest.mark.parametrize("rows", [[row(), ALLOWED], [row(), BROKEN]], ids=["kept", "broken"])
-def test_the_report_tells_the_matrix_and_a_breach_first(tmp_path, rows):
-    folder = made_report_folder(tmp_path / "runs")
+def test_the_report_tells_the_matrix_and_a_breach_first(made_beside, tmp_path, rows):
+    folder, experiments = made_beside
     (folder / "isolation.json").write_text(json.dumps({"matrix": rows, "known": KNOWN}))
-    write_report(folder, tmp_path / "REPORT.md", tmp_path / "figures")
+    write_report(folder, tmp_path / "REPORT.md", tmp_path / "figures", experiments)
     text = whole_report(tmp_path / "REPORT.md", tmp_path / "figures")
     second = text.split("## Findings")[1].strip().splitlines()[1]
     assert ("breaks the promise" in second) == (rows[1] is BROKEN)
@@ -159,9 +159,9 @@ def test_the_matrix_is_made_in_a_process_of_its_own(tmp_path):
     assert isolation.levels_table(rows).rows
 
 
-def test_at_most_ten_findings(tmp_path):
-    folder = made_report_folder(tmp_path / "runs")
-    assert len(findings(read_evidence(folder))) <= 10
+def test_at_most_ten_findings(made_beside):
+    folder, experiments = made_beside
+    assert len(findings(read_evidence(folder, experiments))) <= 10
     matrix = {"matrix": [row(), BROKEN], "known": KNOWN}
     (folder / "isolation.json").write_text(json.dumps(matrix))
-    assert len(findings(read_evidence(folder))) <= 10
+    assert len(findings(read_evidence(folder, experiments))) <= 10

@@ -124,7 +124,7 @@ def report_with(folder: Path, text: str) -> dict[str, str]:
     """A report and its pages, by their names. Their runs have this text wherever somebody else's
     may be.
     """
-    runs = made_report_folder(folder / "runs" / "r")
+    runs = made_report_folder(folder / "runs" / "r", most_blocks=3)
     for path in runs.glob("*/experiment.json"):
         edit(path, lambda note: note.update(question=text))
     for path in runs.glob("*/*/manifest.json"):

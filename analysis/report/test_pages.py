@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +91,7 @@ def test_every_link_of_every_page_leads_to_a_file(full: Path) -> None:
 
 
 def test_pages_of_an_older_report_are_overwritten_or_removed_and_no_file_of_the_user(
-    tmp_path: Path,
+    made_report: Path, tmp_path: Path
 ) -> None:
     figures = tmp_path / "published"
     figures.mkdir()
@@ -97,16 +99,17 @@ def test_pages_of_an_older_report_are_overwritten_or_removed_and_no_file_of_the_
     (figures / "gone.md").write_text(f"{MARK}\n\n# A page that reports had once\n")
     (figures / "mine.md").write_text("# Mine\n")
     (figures / "folder.md").mkdir()
-    write_report(made_report_folder(tmp_path / "runs"), tmp_path / "R.md", figures)
+    write_report(made_report, tmp_path / "R.md", figures)
     there = {path.name for path in figures.glob("*.md")}
     assert there == {*(page.file for page in PAGES), "mine.md", "folder.md"}
     assert "Old numbers" not in read(figures / "numbers.md")
 
 
-def test_a_report_that_would_be_one_of_its_pages_is_refused(tmp_path: Path) -> None:
-    runs = made_report_folder(tmp_path / "runs")
+def test_a_report_that_would_be_one_of_its_pages_is_refused(
+    made_report: Path, tmp_path: Path
+) -> None:
     with pytest.raises(RunError, match="a page of the report"):
-        write_report(runs, tmp_path / "p" / "method.md", tmp_path / "p")
+        write_report(made_report, tmp_path / "p" / "method.md", tmp_path / "p")
     assert not (tmp_path / "p").exists()
 
 
@@ -135,13 +138,17 @@ def test_pages_say_that_nothing_was_measured_where_nothing_was(tmp_path: Path) -
         assert words in read(tmp_path / "p" / f"{name}.md").splitlines()[4]
 
 
-def test_the_report_says_how_long_it_took_and_how_much_of_it_was_measured(tmp_path: Path) -> None:
-    runs = made_report_folder(tmp_path / "runs")
-    for path in runs.glob("*/experiment.json"):
+def test_the_report_says_how_long_it_took_and_how_much_of_it_was_measured(
+    made_report: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    named = shutil.ignore_patterns("experiment.json")
+    shutil.copytree(made_report, runs, copy_function=os.link, ignore=named)
+    for path in made_report.glob("*/experiment.json"):
         asked = json.loads(path.read_text(encoding="utf-8"))
         for cell in asked["cells"]:
             cell["took_s"] = 4.0
-        path.write_text(json.dumps(asked), encoding="utf-8")
+        (runs / path.relative_to(made_report)).write_text(json.dumps(asked), encoding="utf-8")
     evidence = read_evidence(runs)
     found = effort(evidence)
     assert found.runs == sum(len(one.cells) for one in evidence.experiments.values())
@@ -153,9 +160,8 @@ def test_the_report_says_how_long_it_took_and_how_much_of_it_was_measured(tmp_pa
     assert "cwkit report --seed 412" in end
 
 
-def test_runs_that_do_not_tell_their_time_are_said_to_be_such(tmp_path: Path) -> None:
-    evidence = read_evidence(made_report_folder(tmp_path / "runs"))
-    assert "is not known" in effort_sentence(evidence)
+def test_runs_that_do_not_tell_their_time_are_said_to_be_such(made_report: Path) -> None:
+    assert "is not known" in effort_sentence(read_evidence(made_report))
 
 
 CSV = "case,what,nominal,observed,low,high,tries\n"
@@ -193,11 +199,13 @@ def test_a_report_without_simulations_does_not_speak_of_them(full: Path) -> None
 
 
 @pytest.mark.parametrize("quick", [True, False])
-def test_a_quick_report_says_on_top_what_it_cannot_decide(tmp_path: Path, quick: bool) -> None:
-    runs = made_report_folder(tmp_path / "runs")
+def test_a_quick_report_says_on_top_what_it_cannot_decide(
+    made_beside: tuple[Path, list[Path]], tmp_path: Path, quick: bool
+) -> None:
+    runs, experiments = made_beside
     suite = json.loads((runs / "campaign.json").read_text(encoding="utf-8"))
     (runs / "campaign.json").write_text(json.dumps(suite | {"quick": quick}), encoding="utf-8")
-    write_report(runs, tmp_path / "R.md", tmp_path / "p")
+    write_report(runs, tmp_path / "R.md", tmp_path / "p", experiments)
     top = read(tmp_path / "R.md").split("**In short:**")[0]
     assert ("It cannot decide" in top) == quick
     assert "- `offered`: " in read(tmp_path / "p" / "method.md")

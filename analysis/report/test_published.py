@@ -25,7 +25,7 @@ from analysis.report.test_lost_commits import as_sweep
 from analysis.report.test_report_sweeps import sweep
 from analysis.report.told import LONG_WINDOWS
 from analysis.report.waits import fairness
-from analysis.synthetic import Planted, made_acked, made_report_folder, planted_report
+from analysis.synthetic import Planted, made_acked
 from workloads.errors import RunError
 from workloads.experiments import read_experiment
 from workloads.records import Run
@@ -134,9 +134,9 @@ def test_no_path_of_the_machine_is_published(swept: Measured, tmp_path: Path) ->
 
 
 def test_a_report_tells_it_with_its_date_until_it_is_measured_anew(
-    swept: Measured, tmp_path: Path
+    swept: Measured, made_report: Path, tmp_path: Path
 ) -> None:
-    runs = made_report_folder(tmp_path / "runs")
+    runs = made_report
     publish_sweep(swept, tmp_path / "kept")
     figures = tmp_path / "figures"
     write_report(runs, tmp_path / "R.md", figures, published=tmp_path / "kept")
@@ -157,9 +157,10 @@ def test_a_report_tells_it_with_its_date_until_it_is_measured_anew(
     assert [line for line in evidence.unread if "landscape.json is not told" in line]
 
 
-def test_lost_commits_of_a_published_sweep_are_facts_as_those_of_its_folder(tmp_path: Path) -> None:
-    made = as_sweep(made_acked(tmp_path / "acked"))
-    runs = made_report_folder(tmp_path / "runs")
+def test_lost_commits_of_a_published_sweep_are_facts_as_those_of_its_folder(
+    made_report: Path, tmp_path: Path
+) -> None:
+    made, runs = as_sweep(made_acked(tmp_path / "acked")), made_report
     before = read_evidence(runs, [made]).facts.acked
     measured = gather(read_experiment(made))
     again(measured, tmp_path / "kept")
@@ -170,8 +171,10 @@ def test_lost_commits_of_a_published_sweep_are_facts_as_those_of_its_folder(tmp_
     assert "lost acknowledged commits" in page
 
 
-def test_long_windows_that_were_published_decide_who_waits_as_of_their_date(tmp_path: Path) -> None:
-    runs = planted_report(tmp_path / "runs", fairness={"blocks": 1})
+def test_long_windows_that_were_published_decide_who_waits_as_of_their_date(
+    hoped: Path, tmp_path: Path
+) -> None:
+    runs = hoped  # one window of each arm
     alone = fairness(read_evidence(runs))
     assert alone.verdict == UNKNOWN and "measured" not in alone.holds
     Planted(tmp_path).fairness(blocks=8, name=LONG_WINDOWS)

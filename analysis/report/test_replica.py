@@ -16,7 +16,7 @@ from analysis.report.findings import doubts
 from analysis.report.measurements import _served as served_step
 from analysis.report.replica import NEVER, Served, read_served
 from analysis.report.report import write_report
-from analysis.synthetic import made_report_folder, whole_report
+from analysis.synthetic import whole_report
 from workloads.replica import files as served_files
 
 US = {
@@ -203,13 +203,15 @@ def test_a_check_that_did_not_hold_comes_before_the_numbers(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("measured", [True, False])
-def test_the_report_tells_it_and_gives_the_same_bytes(tmp_path: Path, measured: bool) -> None:
-    folder = made_report_folder(tmp_path / "runs")
+def test_the_report_tells_it_and_gives_the_same_bytes(
+    made_beside: tuple[Path, list[Path]], tmp_path: Path, measured: bool
+) -> None:
+    folder, experiments = made_beside
     if measured:
         made(folder)
     texts = []
     for place in (tmp_path / "a", tmp_path / "b"):
-        write_report(folder, place / "REPORT.md", place / "figures")
+        write_report(folder, place / "REPORT.md", place / "figures", experiments)
         texts.append(whole_report(place / "REPORT.md", place / "figures"))
     assert texts[0] == texts[1]
     part = texts[0].split("# Beside libSQL's server")[1]
@@ -217,7 +219,7 @@ def test_the_report_tells_it_and_gives_the_same_bytes(tmp_path: Path, measured: 
     assert ledger.count("| `served` |") == 2 * measured
     assert ("| read one row by its key | 10" in part) == measured
     assert ("Not measured: these runs were made without it" in part) == (not measured)
-    assert read_evidence(folder).served.problem == ("" if measured else NEVER.problem)
+    assert read_evidence(folder, experiments).served.problem == ("" if measured else NEVER.problem)
 
 
 def test_a_measured_folder_is_not_measured_again_and_a_damaged_one_stops_nothing(

@@ -25,7 +25,7 @@ from analysis.report.report import write_report
 from analysis.report.sweep_layout import layout, throughput_chart
 from analysis.report.sweep_verdicts import LESS, MORE, SAME, UNKNOWN, judged
 from analysis.report.sweeps import section, sentences, table
-from analysis.synthetic import drawn_run, made_experiment, made_report_folder
+from analysis.synthetic import drawn_run, made_experiment
 from workloads.experiments import read_experiment
 from workloads.records import Conduct, Run
 
@@ -221,11 +221,11 @@ def test_a_sweep_in_a_reports_folder_is_told_with_charts_and_every_cell_as_csv(
     assert before["doubts"] == []
 
 
-def test_the_conflict_model_is_held_to_the_sweep_that_studies_skew(tmp_path: Path) -> None:
+def test_the_conflict_model_is_held_to_the_sweep_that_studies_skew(made_report: Path) -> None:
     def studies(one: Evidence) -> list[Measured]:
         return skew_studies(list(one.sweeps.values()), one.facts.skew)
 
-    evidence = read_evidence(made_report_folder(tmp_path / "runs"))
+    evidence = read_evidence(made_report)
     # The report's own experiment.
     assert [measured.name for measured in studies(evidence)] == ["skew"]
     by_the_way: Any = SimpleNamespace(name="landscape", axes={"keys": ("uniform", "zipfian:0.99")})

@@ -17,8 +17,8 @@ from analysis.synthetic import made_report_folder
 
 
 @pytest.fixture(scope="module")
-def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
-    return read_evidence(made_report_folder(tmp_path_factory.mktemp("made") / "runs"))
+def evidence(made_report: Path) -> Evidence:
+    return read_evidence(made_report)
 
 
 def pair_in(evidence: Evidence, experiment: str, **want: Any) -> Pair:

@@ -618,7 +618,12 @@ def made_acked(
 
 
 def made_report_folder(
-    folder: Path, *, gain: float = 1.8, loses: bool = True, only: Sequence[str] = ()
+    folder: Path,
+    *,
+    gain: float = 1.8,
+    loses: bool = True,
+    only: Sequence[str] = (),
+    most_blocks: int = 10,
 ) -> Path:
     """A small folder of experiments like the report's own, with a planted truth.
 
@@ -663,8 +668,9 @@ def made_report_folder(
             return found
 
         made_experiment(
-            folder / name, arms, make, name=name, blocks=blocks, baseline=next(iter(arms))
-        )
+            folder / name, arms, make, name=name, blocks=min(blocks, most_blocks),
+            baseline=next(iter(arms)),
+        )  # fmt: skip
 
     work = {"think_us": 200, "keys": "uniform", "mix": "read-modify-write=100"}
     pair = ("libsql immediate", "branch concurrent")
