@@ -557,8 +557,7 @@ class _Making:
     def collect_findings(self) -> None:
         """Take the findings that workers made during the run, from their accounts and messages."""
         self.findings = []
-        for worker in range(len(self.places)):
-            account = self._account(f"worker-{worker:03d}")
+        for worker, account in enumerate(self._accounts()):
             if account.get("state") == "invariant broken":
                 self.findings.append(
                     FindingEntry(
@@ -636,10 +635,13 @@ class _Making:
                     )
         return found
 
-    def _entry(self, worker: int) -> WorkerEntry:
+    def _accounts(self) -> list[dict[str, Any]]:
+        """The accounts of all workers, {} for one that left none."""
+        return [self._account(f"worker-{worker:03d}") for worker in range(len(self.places))]
+
+    def _entry(self, worker: int, written: Mapping[str, Any]) -> WorkerEntry:
         """One worker's part of the manifest, from its account and from how its process ended."""
         role, engine, mode = self.plan.roles()[worker]
-        written = self._account(f"worker-{worker:03d}")
         child = next((c for c in self.children if worker in c.workers), None)
         before = next((e for e in self.manifest.workers if e.worker == worker), None)
         if before is not None and child is None and not written:
@@ -704,12 +706,12 @@ class _Making:
         engines.setdefault(self.plan.database, {})
         if identity := self.loaded.get("identity"):
             engines[self.plan.database] = identity
-        for worker, (_, engine, _) in enumerate(self.plan.roles()):
-            account = self._account(f"worker-{worker:03d}")
+        accounts = self._accounts()
+        for account, (_, engine, _) in zip(accounts, self.plan.roles(), strict=True):
             if account.get("identity"):
                 engines[engine] = account["identity"]
         manifest = self.manifest
-        manifest.workers = [self._entry(worker) for worker in range(len(self.places))]
+        manifest.workers = [self._entry(worker, written) for worker, written in enumerate(accounts)]
         manifest.engines = {name: EngineEntry(**identity) for name, identity in engines.items()}
         manifest.window = Window(start_ns=start, measure_ns=measure, stop_ns=stop)
         manifest.foreign = Foreign(**self.foreign)
@@ -723,7 +725,7 @@ class _Making:
 
     def judge(self) -> None:
         """Decide how the run ended, and write it down. After that, things are only put away."""
-        entries = [self._entry(worker) for worker in range(len(self.places))]
+        entries = [self._entry(worker, written) for worker, written in enumerate(self._accounts())]
         well = all(entry.state == "finished" for entry in entries)
         if well and self._whole and self._nothing_committed():
             self.ended = "nothing was committed"

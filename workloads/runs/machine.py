@@ -9,7 +9,7 @@ import platform
 import resource
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -105,11 +105,19 @@ def source() -> str:
     Not kept from call to call: each run's processes import the files as they are then.
     """
     digest_ = hashlib.sha256()
-    for path in sorted(SOURCES.rglob("*.py")):
-        if not path.name.startswith(("test_", "conftest")):
-            digest_.update(path.relative_to(SOURCES).as_posix().encode())
-            digest_.update(path.read_bytes())
+    for name in sorted(_sources(), key=lambda name: name.split("/")):
+        digest_.update(name.encode())
+        with open(SOURCES / name, "rb") as file:
+            digest_.update(file.read())
     return digest_.hexdigest()[:12]
+
+
+def _sources() -> Iterator[str]:
+    """The names of the files with that code, below SOURCES."""
+    for folder, _, names in os.walk(SOURCES):
+        for name in names:
+            if name.endswith(".py") and not name.startswith(("test_", "conftest")):
+                yield os.path.relpath(os.path.join(folder, name), SOURCES)
 
 
 def digest(path: Path) -> str:
