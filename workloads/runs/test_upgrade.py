@@ -7,6 +7,8 @@ where nobody may wait, it is so long that a test which waited would be seen.
 
 from __future__ import annotations
 
+import select
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from workloads.engines import Refusal, Session, Settings, classifier, find_engine, trust
-from workloads.engines.testing import LIMIT_S, REAL, SPAWN, SQLITE_FAMILY, usable
+from workloads.engines import Refusal, Session, Settings, classifier, trust
+from workloads.engines.testing import LIMIT_S, REAL, SQLITE_FAMILY, usable
+from workloads.processes import children, python, start
 from workloads.records import (
     BEGIN,
     BUSY,
@@ -97,23 +100,26 @@ def refused(session: Session, phase: int, call: Any, *args: Any, clock: bool = T
 
 
 @contextmanager
-def process(task: Any, *args: Any) -> Iterator[Any]:
-    """A process of its own and the pipe to it; it is gone afterwards."""
-    ours, theirs = SPAWN.Pipe()
-    started = SPAWN.Process(target=task, args=(*args, theirs), daemon=True)
-    started.start()
-    theirs.close()
+def process(task: str, name: str, path: str, place: Path) -> Iterator[Any]:
+    """A forked process with a task of TASKS, and its output; it is gone afterwards."""
+    (place / "tasks.py").write_text(TASKS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(children, "PROGRAMS", ("tasks",))
+        argv = python("tasks", task, name, path)
+        where = [str(place)]
+        child = start(task, argv, search_path=where, stdout=subprocess.PIPE, method="fork").process
     try:
-        yield ours
+        yield child.stdout
     finally:
-        ours.close()
-        started.kill()
-        started.join(10)
+        child.kill()
+        child.wait(LIMIT_S)
+        assert child.stdout is not None
+        child.stdout.close()
 
 
-def received(pipe: Any) -> Any:
-    assert pipe.poll(LIMIT_S), f"no answer within {LIMIT_S} s"
-    return pipe.recv()
+def received(pipe: Any) -> str:
+    assert select.select([pipe], [], [], LIMIT_S)[0], f"no answer within {LIMIT_S} s"
+    return pipe.readline().decode().strip()
 
 
 def waited(took: Took, settings: Settings = WAITS) -> bool:
@@ -163,41 +169,49 @@ def test_an_upgrade_upon_an_old_snapshot_is_stale_where_the_engine_says_so(
         assert not waited(took, NEVER)
 
 
-def commit_beside_a_reader(name: str, path: str, pipe: Any) -> None:
-    """In a process of its own: a writer that waits in COMMIT until the reader has gone."""
+TASKS = """
+import time
+from workloads.engines import Settings, find_engine
+
+def commit(name, path):
+    # A writer that waits in COMMIT until the reader has gone.
     patient = Settings(busy_timeout_ms=60_000, journal_mode="delete")
     session = find_engine(name).connect(path, begin="immediate", settings=patient)
     session.begin()
     session.run("UPDATE t SET v = v + 10 WHERE id = 2")
-    pipe.send("commits")
+    print("commits", flush=True)
     session.commit()
-    pipe.send("committed")
+    print("committed", flush=True)
     session.close()
 
-
-def look_until_shut_out(name: str, path: str, pipe: Any) -> None:
-    """In a process of its own: a new reader is shut out as soon as that COMMIT waits."""
+def look(name, path):
+    # A new reader, which is shut out as soon as that COMMIT waits.
     impatient = Settings(busy_timeout_ms=0, journal_mode="delete")
     session = find_engine(name).connect(path, settings=impatient)
     until = time.monotonic() + 60
     while time.monotonic() < until:
         try:
-            session.rows(READ)
+            session.rows("SELECT v FROM t WHERE id = 1")
         except Exception as error:
-            pipe.send(str(error))
+            print(" ".join(str(error).split()), flush=True)
             break
     session.close()
+
+def main(argv):
+    {"commit": commit, "look": look}[argv[0]](*argv[1:])
+    return 0
+"""
 
 
 @pytest.mark.parametrize("name", SQLITE_FAMILY)
 def test_two_that_would_wait_for_each_other_end_in_an_upgrade(
-    name: str, path: str, opened: Any
+    name: str, path: str, opened: Any, tmp_path: Path
 ) -> None:
     place = Place(opened, name, "delete")
     reader = place.reader(NEVER)
-    with process(commit_beside_a_reader, name, path) as writer:
+    with process("commit", name, path, tmp_path) as writer:
         assert received(writer) == "commits"
-        with process(look_until_shut_out, name, path) as looker:
+        with process("look", name, path, tmp_path) as looker:
             assert "locked" in received(looker)
         took = refused(reader, STATEMENT, reader.run, WRITE)
         assert took.kind == UPGRADE
@@ -433,7 +447,7 @@ def test_a_run_in_which_locks_are_waited_for_has_the_wait(name: str, tmp_path: P
         tmp_path,
         database=name,
         begin="immediate",
-        params={"rows": 1, "think_us": 300_000, "think": "sleep"},
+        params={"rows": 1, "think_us": 150_000, "think": "sleep"},
         transactions=3,
         busy_timeout_ms=50,
     )
