@@ -185,10 +185,10 @@ def real(tmp_path: Path, **plan: object) -> Run:
     "plan",
     [
         {"begin": "immediate"},
-        {"begin": "deferred", "busy_timeout_ms": 50},
-        {"database": "sqlite-concurrent", "begin": "concurrent", "readers": 2},
-        {"database": "turso", "begin": "concurrent"},
-        {"begin": "immediate", "rate": 100},
+        {"begin": "deferred", "busy_timeout_ms": 50, "writers": 2},
+        {"database": "sqlite-concurrent", "begin": "concurrent", "writers": 2, "readers": 1},
+        pytest.param({"database": "turso", "begin": "concurrent"}, marks=pytest.mark.slow),
+        {"begin": "immediate", "rate": 100, "writers": 2},
     ],
     ids=["immediate", "deferred", "concurrent", "turso", "open-loop"],
 )

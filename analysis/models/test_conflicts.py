@@ -37,7 +37,8 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_model_in_full_predicts_a_simulated_engine(name):
-    found = predict(optimistic_run(**SHAPES[name], seed=3, seconds=4))
+    seconds = 4 if "row" in name else 3  # of which more conflicts are needed
+    found = predict(optimistic_run(**SHAPES[name], seed=3, seconds=seconds))
     assert found.every.latest >= found.every.predicted["whole"]
     assert found.every.attempts > 10_000
     assert abs(found.every.log_ratio("whole")) < math.log(1.1)

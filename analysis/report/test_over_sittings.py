@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,29 @@ from workloads.errors import PlanError
 from workloads.experiments import Design
 from workloads.records import read_manifest, write_manifest
 
+Sat = Callable[[Path, Sequence[float]], Evidence]
 
-def sat(folder: Path, modes: Sequence[float]) -> Evidence:
-    """A report with a sitting for each factor of the mode; the scatter of each is another."""
-    for number, mode in enumerate(modes, 1):
-        place = folder if number == 1 else folder / f"sitting-{number}"
-        report = Planted(place, noise=0.01 + 0.0005 * number)
-        report.headline(mode=mode)
-        report.suite()
-    return read_evidence(folder)
+PLANTED: dict[tuple[int, float], Path] = {}
+"""Number of a sitting, factor of the mode -> what was planted for it, once."""
+
+
+@pytest.fixture
+def sat(tmp_path_factory: pytest.TempPathFactory) -> Sat:
+    """Makes a report with a sitting for each factor of the mode; each scatters in its own way."""
+
+    def make(folder: Path, modes: Sequence[float]) -> Evidence:
+        for number, mode in enumerate(modes, 1):
+            if (number, mode) not in PLANTED:
+                planted = Planted(tmp_path_factory.mktemp("sat"), noise=0.01 + 0.0005 * number)
+                planted.headline(mode=mode)
+                PLANTED[number, mode] = planted.folder / "headline"
+            place = folder if number == 1 else folder / f"sitting-{number}"
+            Planted(place).suite()
+            # A file is written anew where a test changes it, and the links stay what they were.
+            shutil.copytree(PLANTED[number, mode], place / "headline", copy_function=os.link)
+        return read_evidence(folder)
+
+    return make
 
 
 def of_mode(evidence: Evidence) -> Again:
@@ -44,7 +59,7 @@ def of_mode(evidence: Evidence) -> Again:
     return one
 
 
-def test_sittings_that_agree_leave_the_interval_about_as_it_was(tmp_path: Path) -> None:
+def test_sittings_that_agree_leave_the_interval_about_as_it_was(sat: Sat, tmp_path: Path) -> None:
     evidence = sat(tmp_path / "r", [1.6] * 4)
     one = of_mode(evidence)
     alone = one.first.ratio.high / one.first.ratio.low
@@ -53,7 +68,9 @@ def test_sittings_that_agree_leave_the_interval_about_as_it_was(tmp_path: Path) 
     assert one.stands is True and not one.turned and doubts(evidence) == []
 
 
-def test_sittings_that_differ_widen_it_until_the_claim_does_not_stand(tmp_path: Path) -> None:
+def test_sittings_that_differ_widen_it_until_the_claim_does_not_stand(
+    sat: Sat, tmp_path: Path
+) -> None:
     evidence = sat(tmp_path / "r", [1.6, 1.0, 1.4, 0.8])
     one = of_mode(evidence)
     assert one.over.high / one.over.low > 1.5 * one.first.ratio.high / one.first.ratio.low
@@ -65,7 +82,7 @@ def test_sittings_that_differ_widen_it_until_the_claim_does_not_stand(tmp_path: 
     assert shown is not None and any(row[-1] == "no" for row in shown.rows)
 
 
-def test_two_sittings_give_a_range_and_one_gives_none(tmp_path: Path) -> None:
+def test_two_sittings_give_a_range_and_one_gives_none(sat: Sat, tmp_path: Path) -> None:
     two = sat(tmp_path / "two", [1.6, 1.5])
     assert of_mode(two).stands is None and not of_mode(two).over.known
     assert "of fewer the range" in sentence(two, again(two))
@@ -73,7 +90,7 @@ def test_two_sittings_give_a_range_and_one_gives_none(tmp_path: Path) -> None:
     assert again(one) == [] and sentence(one, []) == "" and table([]) is None
 
 
-def test_the_method_tells_each_sitting_and_what_they_come_to(tmp_path: Path) -> None:
+def test_the_method_tells_each_sitting_and_what_they_come_to(sat: Sat, tmp_path: Path) -> None:
     sat(tmp_path / "r", [1.6, 1.5, 1.7])
     write_report(tmp_path / "r", tmp_path / "R.md", tmp_path / "f")
     page = (tmp_path / "f" / "method.md").read_text(encoding="utf-8")
@@ -82,7 +99,7 @@ def test_the_method_tells_each_sitting_and_what_they_come_to(tmp_path: Path) -> 
     assert "2 later sittings measured again" in (tmp_path / "R.md").read_text(encoding="utf-8")
 
 
-def test_each_machine_of_a_sitting_counts_as_one(tmp_path: Path) -> None:
+def test_each_machine_of_a_sitting_counts_as_one(sat: Sat, tmp_path: Path) -> None:
     sat(tmp_path / "r", [1.6, 1.5])
     for path in (tmp_path / "r" / "sitting-2" / "headline").glob("b*/manifest.json"):
         if path.parent.name < "b05":
@@ -92,7 +109,7 @@ def test_each_machine_of_a_sitting_counts_as_one(tmp_path: Path) -> None:
     assert len(one.over.each) == 3 and one.over.known
 
 
-def test_a_sitting_that_cannot_be_read_is_a_doubt(tmp_path: Path) -> None:
+def test_a_sitting_that_cannot_be_read_is_a_doubt(sat: Sat, tmp_path: Path) -> None:
     sat(tmp_path / "r", [1.6, 1.5])
     (tmp_path / "r" / "sitting-2" / "campaign.json").write_text("{", encoding="utf-8")
     evidence = read_evidence(tmp_path / "r")
