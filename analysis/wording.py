@@ -10,15 +10,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from workloads.errors import mode_label
+
 DASH = "—"
 
-BEGIN_LABELS = {
-    "deferred": "BEGIN",
-    "immediate": "BEGIN IMMEDIATE",
-    "exclusive": "BEGIN EXCLUSIVE",
-    "concurrent": "BEGIN CONCURRENT",
-    "": DASH,
-}
+BEGIN_LABELS = {"deferred": "BEGIN", "": DASH}
 
 
 class Table(NamedTuple):
@@ -120,7 +116,12 @@ def times(count: int, noun: str) -> str:
 
 
 def begin_label(mode: str) -> str:
-    return BEGIN_LABELS.get(mode, mode)
+    """A mode in a table or a sentence.
+
+    >>> begin_label("deferred"), begin_label("concurrent"), begin_label("read-committed")
+    ('BEGIN', 'BEGIN CONCURRENT', 'READ COMMITTED')
+    """
+    return BEGIN_LABELS.get(mode) or mode_label(mode)
 
 
 def arm_label(plan: Mapping[str, Any]) -> str:

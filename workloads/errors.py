@@ -60,12 +60,26 @@ class RunFailed(RuntimeError):
         self.stderr_text = stderr_text
 
 
+def mode_label(mode: str) -> str:
+    """A mode as SQL says it: a BEGIN of SQLite's family, or an isolation level.
+
+    >>> mode_label("concurrent"), mode_label("read-committed")
+    ('BEGIN CONCURRENT', 'READ COMMITTED')
+    """
+    words = mode.upper().replace("-", " ")
+    return f"BEGIN {words}" if mode in SQLITES else words
+
+
+SQLITES = ("deferred", "immediate", "exclusive", "concurrent")
+"""The words after BEGIN that SQLite's family takes."""
+
+
 class ModeRefused(RunFailed):
     """An engine refused the BEGIN mode asked for. `message` is the engine's own."""
 
     def __init__(self, engine: str, mode: str, message: str) -> None:
         super().__init__(
-            f"{engine} refuses BEGIN {mode.upper()}: {message}. "
+            f"{engine} refuses {mode_label(mode)}: {message}. "
             "`cwkit engines` shows which engine accepts which mode."
         )
         self.engine, self.mode, self.message = engine, mode, message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from rich.table import Table
 from analysis.cli import terminal
 from workloads.engines import MODES, Probe, engine_names, found, trust
 from workloads.engines import REGISTRY as ENGINES
+from workloads.errors import mode_label
 from workloads.files import json_text
 
 
@@ -39,16 +41,25 @@ def show_engines(names: list[str], as_json: bool, console: Console, waiting: Con
     if as_json:
         print(json_text([to_dict(one) for one in probes]))
         return
-    console.print(engines_table(probes))
+    for modes, alike in by_modes(probes).items():
+        console.print(engines_table(alike, modes))
     console.print(LEGEND, soft_wrap=True)
     for line in engine_notes(probes):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def engines_table(probes: list[Probe]) -> Table:
-    """Engine, version, who may open its files, and each BEGIN mode; LEGEND explains the words."""
+def by_modes(probes: list[Probe]) -> dict[tuple[str, ...], list[Probe]]:
+    """The engines by the modes that they were asked for; those of SQLite's family come first."""
+    found: dict[tuple[str, ...], list[Probe]] = {MODES: []}
+    for probe in probes:
+        found.setdefault(tuple(probe.modes) or MODES, []).append(probe)
+    return {modes: alike for modes, alike in found.items() if alike}
+
+
+def engines_table(probes: list[Probe], modes: Sequence[str] = MODES) -> Table:
+    """Engine, version, who may open its files, and each of its modes; LEGEND explains the words."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("engine", "version", "procs", *MODES):
+    for heading in ("engine", "version", "procs", *modes):
         table.add_column(heading, overflow="fold", no_wrap=heading == "engine")
     for probe in probes:
         if probe.missing or probe.identity is None:
@@ -59,7 +70,7 @@ def engines_table(probes: list[Probe]) -> Table:
             probe.engine,
             "-" if probe.engine == "null" else probe.identity.version,
             several,
-            *(_mode(probe, mode) for mode in MODES),
+            *(_mode(probe, mode) for mode in modes),
         )
     return table
 
@@ -95,10 +106,10 @@ def engine_notes(probes: list[Probe]) -> list[str]:
         lines.append(f"{probe.engine}: {identity.binding}; source id {identity.source_id or '-'}")
         for mode, answer in probe.modes.items():
             if answer.message:
-                lines.append(f"  BEGIN {mode.upper()}: {answer.message}")
+                lines.append(f"  {mode_label(mode)}: {answer.message}")
             if answer.upgrade:
                 lines.append(
-                    f"  BEGIN {mode.upper()}: a write after a read, beside another writer and with "
+                    f"  {mode_label(mode)}: a write after a read, beside another writer and with "
                     f"a busy timeout, is {answer.upgrade}"
                 )
         if probe.processes_message:

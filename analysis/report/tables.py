@@ -331,9 +331,10 @@ def _refusals(evidence: Evidence) -> Waits:
 def engines_table(evidence: Evidence) -> Table:
     """Each engine's answers to the probe; a refusal in its own message."""
     rows = []
+    modes = list(dict.fromkeys([*MODES, *(m for p in evidence.probes.values() for m in p.modes)]))
     for probe in evidence.probes.values():
         if probe.missing or probe.identity is None:
-            rows.append((probe.engine, f"not here: {probe.missing}", *[DASH] * (len(MODES) + 1)))
+            rows.append((probe.engine, f"not here: {probe.missing}", *[DASH] * (len(modes) + 1)))
             continue
         several = {True: "several", False: "one", None: "not asked"}[probe.several_processes]
         message = f": “{probe.processes_message}”" if probe.processes_message else ""
@@ -342,10 +343,10 @@ def engines_table(evidence: Evidence) -> Table:
                 probe.engine,
                 f"{probe.identity.binding} ({probe.identity.version})",
                 several + message,
-                *(_mode(probe, mode) for mode in MODES),
+                *(_mode(probe, mode) for mode in modes),
             )
         )
-    return Table(("engine", "binding (library)", "processes", *map(begin_label, MODES)), rows)
+    return Table(("engine", "binding (library)", "processes", *map(begin_label, modes)), rows)
 
 
 def _mode(probe: Probe, mode: str) -> str:

@@ -17,6 +17,7 @@ from hypothesis import is_hypothesis_test, settings
 from properties.conformance.book import Book, book, count, noting, turn_to
 from properties.conformance.targets import Target
 from workloads.engines import find_engine
+from workloads.errors import mode_label
 from workloads.files import STAGE, Temporary, clear_stages, make
 from workloads.schedules import ScheduleRunner
 
@@ -144,7 +145,7 @@ def _insist(item: pytest.Item) -> None:
     if target is not None:
         promise = find_engine(target.engine).promises[target.mode]
         book().insist(
-            f"{target.engine}, BEGIN {target.mode.upper()}",
+            f"{target.engine}, {mode_label(target.mode)}",
             f"It promises {promise.level} for this mode: {promise.source}",
         )
     elif drawn:

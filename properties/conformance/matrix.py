@@ -20,7 +20,7 @@ from properties.conformance.judge import complaint, judge, promised, run_schedul
 from properties.conformance.known_deviations import known_findings
 from properties.conformance.strategies import schedules
 from properties.conformance.targets import DEFAULT_ENGINES
-from workloads.engines import MODES, find_engine
+from workloads.engines import find_engine, modes_of
 from workloads.schedules import (
     EngineDied,
     Schedule,
@@ -43,13 +43,14 @@ engine that decides by page."""
 
 def isolation_matrix(
     engines: Iterable[str] = DEFAULT_ENGINES,
-    modes: Iterable[str] = MODES,
+    modes: Iterable[str] = (),
     *,
     examples: int = 200,
     progress: Progress = lambda text: None,
 ) -> list[dict[str, Any]]:
     """One row for each engine and mode, JSON-able, in the order given.
 
+    modes : those to try, of an engine that has them; all of each engine's where none is named.
     examples : schedules drawn for each, always the same ones. A row has
         engine, mode, identity {binding, version, source_id}, accepted, words (the engine's own
         where it refuses the mode or is missing);
@@ -65,7 +66,10 @@ def isolation_matrix(
     """
     asked = tuple(modes)
     return [
-        _row(name, mode, examples, progress) for name in engines for mode in MODES if mode in asked
+        _row(name, mode, examples, progress)
+        for name in engines
+        for mode in modes_of(find_engine(name))
+        if not asked or mode in asked
     ]
 
 

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from properties.conformance.book import asked_once, book
-from workloads.engines import MODES, Identity, Settings, find_engine
+from workloads.engines import Identity, Settings, find_engine, modes_of
 from workloads.schedules import (
     FAST,
     EngineDied,
@@ -42,16 +42,19 @@ class Target(NamedTuple):
 def targets(engines: tuple[str, ...] = DEFAULT_ENGINES, begin: str = "") -> list[Target]:
     """Every engine in every mode that it promises something for, or in the one mode.
 
-    In the order of the registry and of MODES, so that every xdist worker collects the same.
-    Raises UnknownName for an engine, ValueError for a mode.
+    In the order of the registry and of their modes, so that every xdist worker collects the same.
+    Raises UnknownName for an engine, ValueError for a mode that none of them has.
     """
-    if begin and begin not in MODES:
-        raise ValueError(f"There is no BEGIN mode {begin!r}. Modes: {', '.join(MODES)}.")
-    found = []
-    for name in engines:
-        promises = find_engine(name).promises
-        found += [Target(name, mode) for mode in MODES if mode in promises and begin in ("", mode)]
-    return found
+    known = {name: modes_of(find_engine(name)) for name in engines}
+    every = list(dict.fromkeys(mode for modes in known.values() for mode in modes))
+    if begin and begin not in every:
+        raise ValueError(f"There is no mode {begin!r}. Modes: {', '.join(every)}.")
+    return [
+        Target(name, mode)
+        for name, modes in known.items()
+        for mode in modes
+        if mode in find_engine(name).promises and begin in ("", mode)
+    ]
 
 
 def refused_schema(engine: str, mode: str, schema: Schema) -> str:

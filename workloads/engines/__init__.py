@@ -39,6 +39,7 @@ __all__ = [
     "log_path",
     "logs_of",
     "loop_in_use",
+    "modes_of",
     "packed",
     "parse_refusal_page",
     "path_of",
@@ -50,4 +51,5 @@ __all__ = [
     "trees_of",
     "trust",
     "usual_loop",
+    "usual_mode",
 ]

@@ -14,6 +14,8 @@ from .engine import UnknownName as UnknownName
 from .engine import classifier as classifier
 from .engine import engine_names as engine_names
 from .engine import find_engine as find_engine
+from .engine import modes_of as modes_of
+from .engine import usual_mode as usual_mode
 from .faulty import Faulty as Faulty
 from .faulty import FaultySession as FaultySession
 from .faulty import PassingSession as PassingSession

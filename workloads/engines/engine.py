@@ -15,11 +15,15 @@ from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 from workloads.engines.registry import found as found
+from workloads.errors import SQLITES
 from workloads.errors import EngineMissing as EngineMissing
 from workloads.errors import UnknownName as UnknownName
 
-MODES = ("deferred", "immediate", "exclusive", "concurrent")
-"""The BEGIN modes every engine is asked for."""
+MODES = SQLITES
+"""The BEGIN modes of SQLite's family: those of every engine that declares no others."""
+
+USUAL = {"writer": "immediate", "reader": "deferred"}
+"""Role -> the mode in which it begins where a plan names none, of an engine that declares none."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,10 @@ class Engine(Protocol):
     listen      : optional; for an engine whose library logs the page that a refused commit met.
                   Called once in a worker's process, before its first connection. Returns a function
                   that gives the account (plain data, `met` in the manifest).
-    promises    : BEGIN mode -> Promise, only for modes it is known to accept.
+    modes       : optional; the modes that it is asked for, as `--begin` takes them. MODES without
+                  it. The session alone knows with which statement a mode begins.
+    usual       : optional; role -> the mode where a plan names none. USUAL without it.
+    promises    : mode -> Promise, only for modes it is known to accept.
     """
 
     name: str
@@ -162,6 +169,17 @@ class Engine(Protocol):
         """Open a connection and set and read back its pragmas. Raises EngineMissing, OSError, or
         the driver's own error. Does not ask whether the mode is accepted: BEGIN will say.
         """
+
+
+def modes_of(engine: Engine) -> tuple[str, ...]:
+    """The modes that an engine is asked for, in its own order."""
+    return tuple(getattr(engine, "modes", MODES))
+
+
+def usual_mode(engine: Engine, role: str) -> str:
+    """The mode in which a role ("writer", "reader") begins where nobody names one."""
+    usual: Mapping[str, str] = getattr(engine, "usual", USUAL)
+    return usual[role]
 
 
 REGISTRY: dict[str, str] = {
@@ -209,7 +227,7 @@ def find_engine(name: str) -> Engine:
 
 @dataclass(frozen=True)
 class Answer:
-    """An engine's answer to one BEGIN mode.
+    """An engine's answer to one of its modes.
 
     accepted : it began. message : the engine's own text where it refused, "" otherwise.
     overlaps : two connections held write transactions at once and both committed; None if not

@@ -23,7 +23,6 @@ from typing import Any
 import msgspec
 
 from workloads.engines.engine import (
-    MODES,
     Answer,
     Engine,
     Identity,
@@ -31,9 +30,11 @@ from workloads.engines.engine import (
     Settings,
     engine_names,
     find_engine,
+    modes_of,
+    usual_mode,
 )
 from workloads.engines.registry import trust
-from workloads.errors import UnknownName
+from workloads.errors import UnknownName, mode_label
 from workloads.files import made
 from workloads.processes import ChildProcess, die_with_parent, python, start
 
@@ -54,16 +55,16 @@ APART = "--apart"
 
 def probe(name: str, *, limit_s: float = LIMIT_S) -> Probe:
     """Ask one engine everything. Raises UnknownName; any other failure is an answer."""
-    find_engine(name)
+    asked = modes_of(find_engine(name))
     with made("probe") as path:
         folder = str(path)
-        answers = _interview(name, ("missing", "identity", "pragmas", *MODES), folder, limit_s)
+        answers = _interview(name, ("missing", "identity", "pragmas", *asked), folder, limit_s)
         if answers["missing"] is not None:
             return Probe(name, str(answers["missing"]))
         identity, pragmas = answers["identity"], answers["pragmas"]
         modes = {
             mode: found if isinstance(found := answers[mode], Answer) else Answer(False, str(found))
-            for mode in MODES
+            for mode in asked
         }
         together, message = _two_processes(name, path, limit_s)
         return Probe(
@@ -177,7 +178,7 @@ def _ask(engine: Engine, question: str, folder: Path) -> Any:
     place.mkdir()
     path = str(place / "probe.db")
     if question == "pragmas":
-        session = engine.connect(path)
+        session = engine.connect(path, begin=usual_mode(engine, "reader"))
         answer = dict(session.pragmas)
         session.close()
         return answer
@@ -254,7 +255,9 @@ def _upgrade(engine: Engine, holder: Any, path: str) -> str:
 def _share(name: str, path: str, number: int, pipe: Connection) -> None:
     """One of two processes on one database: write a row, then list on demand the rows it sees."""
     try:
-        session = find_engine(name).connect(path, settings=Settings(busy_timeout_ms=5000))
+        engine = find_engine(name)
+        mode = usual_mode(engine, "writer")
+        session = engine.connect(path, begin=mode, settings=Settings(busy_timeout_ms=5000))
         if number == 1:
             session.run("CREATE TABLE together (id INTEGER PRIMARY KEY)")
         session.begin()
@@ -375,7 +378,7 @@ def _lines(found: Probe) -> list[str]:
             if answer.accepted
             else f"refused: {answer.message}"
         )
-        lines.append(f"  BEGIN {mode.upper():<10} {result}")
+        lines.append(f"  {mode_label(mode):<16} {result}")
     shared = {None: "not asked", True: "yes", False: "no"}[found.several_processes]
     lines.append(f"  several processes {shared}: {found.processes_message}".rstrip(": "))
     lines.append("  " + ", ".join(f"{name} {value}" for name, value in found.pragmas.items()))

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict, Field, ValidationError
 
 from workloads.engines import (
-    MODES,
     Engine,
     Loop,
     Settings,
     can_loop_in_c,
     find_engine,
+    modes_of,
     usual_loop,
+    usual_mode,
 )
 from workloads.errors import EngineMissing, PlanError, UnknownName, nearest, shortened
 from workloads.files import visible
@@ -130,6 +131,7 @@ def make_plan(**values: Any) -> Plan:
 
     suggested = getattr(find_scenario(values.get("scenario", "bank")), "suggests", {})
     values = dict(suggested) | {name: value for name, value in values.items() if value is not None}
+    _name_usual_modes(values)
     if values.get("transactions") and "warmup_s" not in values:
         values["warmup_s"] = 0.0  # who counts transactions wants all of them measured
     try:
@@ -165,15 +167,32 @@ def make_plan(**values: Any) -> Plan:
     return plan
 
 
+OPTIONS = {
+    "writer": ("--begin", "begin", "write_engine"),
+    "reader": ("--read-begin", "read_begin", "read_engine"),
+}
+"""Role -> the option of its mode, and the plan's fields of its mode and of its engine."""
+
+
+def _name_usual_modes(values: dict[str, Any]) -> None:
+    """Fill in the modes that are not given: those of the engine that begins in them."""
+    for role, (_, field, engine) in OPTIONS.items():
+        name = values.get(engine) or values.get("database")
+        if field not in values and isinstance(name, str):
+            values[field] = usual_mode(find_engine(name), role)
+
+
 def _modes_exist(plan: Plan) -> None:
-    for option, mode in (("--begin", plan.begin), ("--read-begin", plan.read_begin)):
-        if mode not in MODES:
-            near = nearest(mode, MODES)
-            hint = f" Did you mean {near!r}?" if near else ""
-            raise UnknownName(
-                f"There is no BEGIN mode {shortened(mode)} ({option}).{hint} Modes: "
-                f"{', '.join(MODES)}."
-            )
+    for option, field, engine in OPTIONS.values():
+        mode, name = getattr(plan, field), getattr(plan, engine)
+        modes = modes_of(find_engine(name))
+        if mode in modes:
+            continue
+        near = nearest(mode, modes)
+        hint = f" Did you mean {near!r}?" if near else ""
+        raise UnknownName(
+            f"{name} has no mode {shortened(mode)} ({option}).{hint} Modes: {', '.join(modes)}."
+        )
 
 
 def _formats_agree(plan: Plan, engines: Mapping[str, Engine]) -> None:

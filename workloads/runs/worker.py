@@ -43,6 +43,7 @@ from workloads.engines import (
     loop_in_use,
     save_history,
     trees_of,
+    usual_mode,
 )
 from workloads.processes import die_with_parent, leave
 from workloads.runs import control as control_block
@@ -154,7 +155,8 @@ def errand(job: Job, name: str) -> int:
 def _database(job: Job) -> Iterator[Session]:
     """The run's database, open in the plan's own engine. Raises _Failed for what happens there."""
     engine = find_engine(job.plan.database)
-    session = engine.connect(job.database, begin="deferred", settings=job.plan.settings())
+    mode = usual_mode(engine, "reader")
+    session = engine.connect(job.database, begin=mode, settings=job.plan.settings())
     try:
         yield session
     except BaseException as error:
@@ -226,7 +228,7 @@ def refusal_of(engine: Engine, mode: str, path: str, settings: Settings) -> str 
     None also where the engine opens no database at all: its workers will report that.
     """
     try:
-        first = engine.connect(path, begin="deferred", settings=settings)
+        first = engine.connect(path, begin=usual_mode(engine, "reader"), settings=settings)
         first.run("CREATE TABLE asked (id INTEGER PRIMARY KEY)")
     except BaseException:
         return None
@@ -344,7 +346,8 @@ def work(job: Job, worker: int, control: ControlBlock) -> None:
         # Before anything opens a connection: a library takes a log best while nobody uses it.
         read_log = engine.listen() if hasattr(engine, "listen") else None
         about["identity"] = identity_of(engine_name)
-        session = engine.connect(job.database, begin=mode or "deferred", settings=plan.settings())
+        mode = mode or usual_mode(engine, "reader")
+        session = engine.connect(job.database, begin=mode, settings=plan.settings())
         about["pragmas"] = dict(session.pragmas)
         if role != "checkpointer" and (message := _rehearse(session)) is not None:
             report(control_block.REFUSED, state="refused", account=message)
