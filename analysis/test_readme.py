@@ -165,7 +165,7 @@ def test_another_verdict_or_condition_of_the_report_is_seen(
     ("old", "new"),
     [
         ("no crash", "whatever happens"),
-        (" *Where:* synchronous off, no crash; not seen at normal or full.", ""),
+        (" *Where:* synchronous off, no crash; not seen at synchronous normal or full.", ""),
         ("commits more than", "commits less than"),
         ("\n- **libSQL", "\n  **libSQL"),
     ],

@@ -61,6 +61,7 @@ __all__ = [
     "slump_clause",
     "slumps",
     "spare_clause",
+    "spares_clause",
     "standstill_clause",
     "steady_state",
     "theta",

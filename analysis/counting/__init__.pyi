@@ -46,6 +46,7 @@ from .slumps import slumps as slumps
 from .slumps import standstill_clause as standstill_clause
 from .spare import SpareRule as SpareRule
 from .spare import spare_clause as spare_clause
+from .spare import spares_clause as spares_clause
 from .spreadsheet import cell_text as cell_text
 from .steady import steady_state as steady_state
 from .tables_out import FORMATS as FORMATS

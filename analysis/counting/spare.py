@@ -9,6 +9,7 @@ kept, counted and told.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from analysis import wording
@@ -54,6 +55,25 @@ class SpareRule:
 def _stood_still(counted: Count) -> str:
     found = counted.standstill
     return standstill_clause(counted) if found is not None and found.lasted_s > STILL_S else ""
+
+
+def spares_clause(every: Iterable[Measured], total: int) -> str:
+    """How many of a report's runs were made again and in which experiments, "" for none.
+
+    total : of its runs.
+    """
+    found = [(one.name, cell) for one in every for cell in spared(one.experiment.folder)]
+    if not found:
+        return ""
+    each = Counter(name for name, _ in found)
+    names = wording.listed([f"{name} {many}" for name, many in each.items()])
+    name, first = found[0]
+    return (
+        f"{len(found)} of {wording.times(total, 'run')} {'was' if len(found) == 1 else 'were'} "
+        f"made again at once, because something came between ({names}; the first {name}/"
+        f"b{first.block:02d}, {first.arm}: {first.again}); the earlier ones are kept, and in no "
+        "number."
+    )
 
 
 def spare_clause(measured: Measured) -> str:

@@ -31,7 +31,7 @@ from analysis.report.evidence import Evidence
 from analysis.report.facts import CONTROL, MODE_ALONE, STUDIED, Pair, claimed, too_few
 from analysis.report.load_facts import OfferedRow
 from analysis.report.sweep_verdicts import LESS, MORE, Judged
-from analysis.wording import begin_label, listed, number, percent, times, whole
+from analysis.wording import begin_label, duration, listed, number, percent, times, whole
 
 MODE = begin_label(STUDIED[1])
 OTHER = begin_label(MODE_ALONE[1])
@@ -157,6 +157,10 @@ def latencies(evidence: Evidence) -> Heading:
                 clauses.append(f"{name} {multiple(one, 'as long') or not_claimed(one)}")
         if clauses:
             title = f"{name_of(by[STUDIED])} against {name_of(base)}: {', '.join(clauses)}"
+            # Who waits is one of many thousands, and in no percentile.
+            longest = [tally.longest_ns for arm in (by[STUDIED], base) if (tally := arm.tally())]
+            if len(longest) == 2:
+                title += f"; the longest {duration(longest[0])} against {duration(longest[1])}"
     return Heading(title, conditions(arms))
 
 

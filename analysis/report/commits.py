@@ -142,6 +142,15 @@ def cures(evidence: Evidence) -> list[str]:
     return helps
 
 
+def either(helps: Sequence[str]) -> str:
+    """Cures, any of which will do. A comma parts them, for one of them has an "or" in itself.
+
+    >>> either(["SQLite 3.51.3 or later", "FULL checkpoints"])
+    'SQLite 3.51.3 or later, or FULL checkpoints'
+    """
+    return ", or ".join(helps)
+
+
 def _none_lost(found: Acked) -> Finding:
     every = [*found.main, *found.strict, *found.ordinary, *found.single, *found.locked]
     lost = next((group for group in every if group.losses), None)
@@ -178,8 +187,8 @@ def _where(found: Acked) -> str:
     spared = list(dict.fromkeys(_setting(group) for group in strict if not group.losses))
     text = f"synchronous {listed(off)}, no crash"
     seldom = any(group in found.seldom for group in strict)
-    tried = "hardly raced" if seldom else "not seen"
-    text += f"; {tried} at {listed(spared, 'or')}" if spared else ""
+    tried = "too few chances to tell" if seldom else "not seen"
+    text += f"; {tried} at synchronous {listed(spared, 'or')}" if spared else ""
     return text + (f"; also {listed(also)}" if also else "")
 
 
@@ -192,7 +201,7 @@ def _helped(found: Acked) -> list[str]:
     if kept:
         least = duration(min(group.seconds for group in kept) * 1e9)
         sure = ": too short" if found.short else ""
-        out.append(f"Cure: {listed(parts, 'or')} (none in {least}{sure})")
+        out.append(f"Cure: {either(parts)} (none lost in {least}{sure})")
     if not found.mended:
         out.append("no control held, so suspect the test")
     spared = [_name(group) for group in found.main if not _fixed(group) and not group.losses]

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.counting import FOREIGN_LIMIT, cache_clause, slump_clause, spare_clause
+from analysis.counting import FOREIGN_LIMIT, cache_clause, slump_clause, spares_clause
 from analysis.report import isolation
-from analysis.report.commits import acknowledged, cures
+from analysis.report.commits import acknowledged, cures, either
 from analysis.report.evidence import Evidence, where
 from analysis.report.finding import (
     ACCEPTED,
@@ -27,7 +27,7 @@ from analysis.report.finding import (
     few_words,
     missing,
 )
-from analysis.report.headline import absent, cost, gain
+from analysis.report.headline import absent, cores_of, cost, gain, mode_pair
 from analysis.report.limits import losing_work, read_mostly, scaling, skew
 from analysis.report.markdown import Markdown, code, listed_names, markdown
 from analysis.report.waits import fairness, log_growth, plain, same_load
@@ -132,7 +132,7 @@ def beyond(evidence: Evidence) -> list[Markdown]:
 def in_short(evidence: Evidence) -> str:
     """The answer in three sentences: which BEGIN, when it pays, and whether commits are safe."""
     told = tell(evidence).every
-    parts = (_which(told), _pays(told), _safe(told, cures(evidence)))
+    parts = (_which(told), _pays(told, _on(evidence)), _safe(told, cures(evidence)))
     return " ".join(part for part in parts if part) or "These runs hold no answer."
 
 
@@ -150,8 +150,15 @@ def _which(told: Mapping[str, Finding]) -> str:
     return f"{has}." if has else ""
 
 
-def _pays(told: Mapping[str, Finding]) -> str:
-    """When BEGIN CONCURRENT pays."""
+def _on(evidence: Evidence) -> str:
+    """The cores that the headline's numbers are of."""
+    pair = mode_pair(evidence)
+    cores = cores_of(pair.candidate) if pair else 0
+    return f"on {times(cores, 'core')} " if cores else ""
+
+
+def _pays(told: Mapping[str, Finding], on: str) -> str:
+    """When BEGIN CONCURRENT pays. on : what machine, with a space behind."""
     mode, loses = told["mode"], told["where-it-loses"]
     if not mode.measured:
         return ""
@@ -168,7 +175,8 @@ def _pays(told: Mapping[str, Finding]) -> str:
     lost = loses.measured and loses.sentence.startswith("BEGIN CONCURRENT")
     also = f"; {loses.sentence.replace('BEGIN CONCURRENT', 'it', 1)}" if lost else ""
     return (
-        f"{what}, by another library on libSQL's file, {says} with {mode.holds}{lead}{again}{also}."
+        f"{what}, by another library on libSQL's file, {says} {on}with {mode.holds}{lead}"
+        f"{again}{also}."
     )
 
 
@@ -178,7 +186,7 @@ def _safe(told: Mapping[str, Finding], helps: Sequence[str]) -> str:
     if lost.verdict != BROKEN:
         return f"{lost.sentence}." if lost.measured else ""
     tried = [f"; c{said[1:]}" for said in lost.numbers if said.startswith("Cure")]
-    cure = f": use {listed(helps, 'or')}" if helps else "".join(tried)
+    cure = f": use {either(helps)}" if helps else "".join(tried)
     return f"{lost.sentence} ({lost.holds}){cure}."
 
 
@@ -347,8 +355,7 @@ def doubts(evidence: Evidence) -> list[str]:
     lines += [
         markdown("{}: {}", code(measured.name), sentence)
         for measured in evidence.experiments.values()
-        for sentence in (slump_clause(measured), spare_clause(measured))
-        if sentence
+        if (sentence := slump_clause(measured))
     ]
     if warm := [(a, c) for a, c in evidence.cells() if c.manifest and cache_clause(c.manifest)]:
         arm, cell = warm[0]
@@ -356,18 +363,6 @@ def doubts(evidence: Evidence) -> list[str]:
         place = code(f"{arm.measured.name}/{cell.run}")
         many, why = times(len(warm), "run"), cache_clause(cell.manifest)
         lines.append(markdown("{} did not begin cold, the first {}: it {}.", many, place, why))
-    if unmet := [(a, c) for a, c in evidence.cells() if c.usable and c.unmet]:
-        arm, cell = unmet[0]
-        lines.append(
-            markdown(
-                "{} of {} runs did not meet the rate that was asked for, the first {}: {}. "
-                "Percentiles are over all that were due.",
-                len(unmet),
-                total,
-                code(f"{arm.measured.name}/{cell.run}"),
-                cell.unmet,
-            )
-        )
     limit = evidence.foreign_limit
     if limit > FOREIGN_LIMIT:
         lines.append(
@@ -404,6 +399,26 @@ def doubts(evidence: Evidence) -> list[str]:
                 _undecided(evidence),
             )
         )
+    return lines
+
+
+def notes(evidence: Evidence) -> list[Markdown]:
+    """What became of single runs, which changes no answer and stands behind them."""
+    lines, total = [], sum(1 for _ in evidence.cells())
+    if unmet := [(a, c) for a, c in evidence.cells() if c.usable and c.unmet]:
+        arm, cell = unmet[0]
+        lines.append(
+            markdown(
+                "{} of {} runs did not meet the rate that was asked for, the first {}: {}. "
+                "Percentiles are over all that were due.",
+                len(unmet),
+                total,
+                code(f"{arm.measured.name}/{cell.run}"),
+                cell.unmet,
+            )
+        )
+    if again := spares_clause(evidence.experiments.values(), total):
+        lines.append(markdown("{}", again))
     return lines
 
 

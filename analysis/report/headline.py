@@ -51,6 +51,12 @@ def mode_pair(evidence: Evidence) -> Pair | None:
     return four or evidence.pair(STUDIED, MODE_ALONE, **asked)
 
 
+def cores_of(arm: Arm) -> int:
+    """The cores of the machine that an arm's runs were made on, 0 where none of them says it."""
+    found = [cell.manifest.machine.cores for cell in arm.usable if cell.manifest]
+    return max((cores for cores in found if cores), default=0)
+
+
 def setting(arm: Arm, *, keys: bool = True) -> str:
     """The work of an arm in a few words."""
     work = arm.field("think_us") or 0

@@ -32,6 +32,8 @@ from analysis.wording import listed, number, percent, times
 BRANCH_DEFERRED: System = ("sqlite-concurrent", "deferred")
 LIBSQL_DEFERRED: System = ("libsql", "deferred")
 
+ONE_PAGE = "all writers on one page"
+
 
 def losing_work(evidence: Evidence) -> Finding:
     """Where does the favoured mode lose?"""
@@ -39,9 +41,7 @@ def losing_work(evidence: Evidence) -> Finding:
     alone = evidence.facts.work_rows(baseline=MODE_ALONE)
     found = alone or evidence.facts.work_rows()
     rows = [(_inside(row.work_us), row.pair, judge(evidence, row.pair)) for row in found]
-    rows += [
-        ("one hot page", row.pair, judge(evidence, row.pair)) for row in evidence.facts.one_page
-    ]
+    rows += [(ONE_PAGE, row.pair, judge(evidence, row.pair)) for row in evidence.facts.one_page]
     if not rows:
         return absent(evidence, key, "Where BEGIN CONCURRENT loses", command)
     lost = [name for name, _, answer in rows if answer.verdict == LESS]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from analysis.counting import Measured, slumps
+from analysis.counting import Measured, slumps, spare_clause
 from analysis.report import (
     answers,
     isolation,
@@ -25,7 +25,7 @@ from analysis.report import findings as report_findings
 from analysis.report import models as report_models
 from analysis.report import sweeps as report_sweeps
 from analysis.report.evidence import Evidence
-from analysis.report.markdown import code, markdown
+from analysis.report.markdown import Markdown, code, markdown
 from analysis.wording import Table
 
 MARK = "<!-- Written by `cwkit report`, which overwrites this page and removes it. -->"
@@ -132,8 +132,22 @@ def _method(evidence: Evidence, page: Path, figures: Path) -> Data:
         "limits": method.limits(evidence),
         "simulated": said,
         "csv": method.SIMULATIONS,
-        "doubts": [*report_findings.doubts(evidence), *over_sittings.doubts(evidence)],
+        "doubts": [
+            *report_findings.doubts(evidence),
+            *report_findings.notes(evidence),
+            *_again(evidence),
+            *over_sittings.doubts(evidence),
+        ],
     }
+
+
+def _again(evidence: Evidence) -> list[Markdown]:
+    """Of each experiment, which of its runs were made again at once."""
+    return [
+        markdown("{}: {}", code(measured.name), sentence)
+        for measured in evidence.experiments.values()
+        if (sentence := spare_clause(measured))
+    ]
 
 
 def _machine(evidence: Evidence, page: Path, figures: Path) -> Data:

@@ -23,7 +23,7 @@ from analysis.report.claims import claims
 from analysis.report.evidence import Evidence, read_evidence
 from analysis.report.markdown import Markdown, address, markdown
 from analysis.report.pages import MARK, PAGES
-from analysis.report.what_to_do import what_to_do
+from analysis.report.what_to_do import usual, what_to_do
 from workloads.errors import RunError
 from workloads.files import replace, resolved
 
@@ -130,6 +130,8 @@ def _sections(
     ]
     doubts.sort(key=lambda line: line.startswith("`"))  # those of one experiment come last
     return {
+        "conditions": usual(evidence),
+        "notes": findings.notes(evidence),
         "doubts": doubts[:MOST_DOUBTS],
         "more_doubts": len(doubts[MOST_DOUBTS:]),
         "advice": [

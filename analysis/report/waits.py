@@ -35,9 +35,13 @@ AT_ONCE = 0.1
 """A refusal came at once where it waited for less than this share of the busy timeout."""
 
 REFUSED_AT_ONCE = (
-    "Plain BEGIN that reads before it writes is refused at once, whatever the busy timeout"
+    "Plain BEGIN that reads and then writes is refused at once where another wrote meanwhile: no "
+    "busy timeout helps"
 )
-REFUSED_LATE = "Plain BEGIN that reads before it writes is refused after the busy timeout"
+REFUSED_LATE = (
+    "Plain BEGIN that reads and then writes is refused after the busy timeout where another wrote "
+    "meanwhile"
+)
 
 PERCENTILE = "p99"
 """What is compared block by block. It needs a thousand transactions in each block, and the report's
@@ -59,7 +63,7 @@ def plain(evidence: Evidence) -> Finding:
     theirs = other.tally()
     assert theirs is not None  # both arms are usable
     refused = bool(row.waited_ns.size)
-    said = "Plain BEGIN that reads before it writes was not refused"
+    said = "Plain BEGIN that reads and then writes was not refused"
     if refused:
         at_once = row.median_ns < AT_ONCE * row.timeout_ns
         said = REFUSED_AT_ONCE if at_once else REFUSED_LATE
@@ -106,7 +110,7 @@ def fairness(evidence: Evidence) -> Finding:
     """Who gets to write, and how long does the one wait that does not?"""
     key, question = "fairness", "Who waits longest to write"
     command = "cwkit run --think-us 200 --duration 20"
-    rows = _served_alike(evidence)
+    rows = served_alike(evidence)
     if len(rows) < 2:
         return missing(key, question, command, _too_short(evidence))
     pair = Pair(rows[0].arm, rows[1].arm)
@@ -147,7 +151,7 @@ def log_growth(evidence: Evidence) -> Finding:
     """Does the write-ahead log begin again, or does it grow, where writers overlap?"""
     key, question = "log", "How large the write-ahead log grows"
     command = f"{TRY} 200 --duration 20"
-    rows = _served_alike(evidence)
+    rows = served_alike(evidence)
     logs = [row for row in rows if any(_logs(row.arm))]
     if len(logs) < 2 or logs[0] is not rows[0]:
         return missing(key, question, command, _too_short(evidence) if not rows else "")
@@ -182,7 +186,7 @@ def _logs(arm: Arm) -> list[Wal]:
     return [cell.counted.wal for cell in arm.usable if cell.counted and cell.counted.wal]
 
 
-def _served_alike(evidence: Evidence) -> list[FairnessRow]:
+def served_alike(evidence: Evidence) -> list[FairnessRow]:
     """The mode, its library's other mode, and today's libSQL, in one experiment; those of which
     there is no row are left out.
     """
@@ -250,14 +254,19 @@ def same_load(evidence: Evidence) -> Finding:
         for verdict, word in words.items()
         if verdict in verdicts
     ]
+    # The highest that has a number first, then those that were not served, then the rest: the words
+    # that are left may not do for all.
+    told = levels[::-1]
+    first = next((level for level in told if not _never_served(level)), told[0])
+    told.sort(key=lambda level: (level is not first, not _never_served(level)))
     return Finding(
         key,
         next((v for v in (MORE, LESS, UNKNOWN) if v in verdicts), NONE),
         f"At the same offered load BEGIN CONCURRENT's {PERCENTILE} is {', '.join(said)}",
         numbers=[
-            "Times as long: " + _one_level(levels[-1]),
-            *(_one_level(level) for level in reversed(levels[:-1])),
-            *(_latency(level) for level in reversed(levels)),
+            "Times as long: " + _one_level(told[0]),
+            *(_one_level(level) for level in told[1:]),
+            *(_latency(level) for level in told if not _never_served(level)),
         ],
         holds=f"{setting(levels[0].mode.arm, keys=False)}, shares of BEGIN IMMEDIATE's most",
         command=command,
@@ -289,11 +298,9 @@ def _level(row: OfferedRow) -> str:
 def _one_level(level: Level) -> str:
     """One rate: the ratio, and who was not served."""
     rows = {"CONCURRENT": level.mode, "IMMEDIATE": level.other}
-    # What was never served took longer than all the rest: how many times as long is not known.
-    never = {0.0: "IMMEDIATE", math.inf: "CONCURRENT"}.get(level.answer.ratio.value)
-    if never:
+    if never := _never_served(level):
         served = percent(rows[never].served.value)
-        return f"{level.name} unknown, {never}'s unbounded (served {served})"
+        return f"{level.name}: {never} served only {served}"
     unmet = [
         f"{mode} served {percent(row.served.value)}" for mode, row in rows.items() if not row.met
     ]
@@ -301,7 +308,15 @@ def _one_level(level: Level) -> str:
     return f"{level.name} {level.answer.text}{more}"
 
 
+def _never_served(level: Level) -> str:
+    """The mode that left so many unserved that its percentile has no value, "" for neither.
+
+    They took longer than all the rest: how many times as long is not known.
+    """
+    return {0.0: "IMMEDIATE", math.inf: "CONCURRENT"}.get(level.answer.ratio.value, "")
+
+
 def _latency(level: Level) -> str:
     spans = [row.percentiles[_AT] for row in (level.mode, level.other)]
     each = [at_least(float(value), float(least)) for _, value, _, least in spans]
-    return f"{level.name}: {each[0]} against {each[1]}"
+    return f"{level.name} {each[0]} against {each[1]}"
