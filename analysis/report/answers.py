@@ -37,7 +37,7 @@ def isolated(evidence: Evidence, data: Data) -> str:
         *allow,
     ]
     if beyond:
-        parts.append(f"beyond one file with usual settings promises break ({', '.join(beyond)})")
+        parts.append(f"beyond one file or usual settings promises break ({', '.join(beyond)})")
     return markdown(
         "{} engines and modes were tried on one file in {} schedules ({}): {}.",
         len(rows),

@@ -83,14 +83,17 @@ def _seconds(values: Sequence[float]) -> str:
 
 
 def multiple(found: Comparison, noun: str = "as many") -> str:
-    """A difference that is claimed: "1.6 times as many"; where it has no number, "more" or "less".
+    """A difference that is claimed: "1.6 times as many"; where it has no number, "more" or "less",
+    and of times "longer" or "shorter".
 
     "" for what is not claimed.
     """
     if (claim := claimed(found)) not in ("more", "less"):
         return ""
     value = found.ratio.value
-    return f"{number(value)} times {noun}" if 0 < value < math.inf else claim
+    if 0 < value < math.inf:
+        return f"{number(value)} times {noun}"
+    return {"more": "longer", "less": "shorter"}[claim] if noun == "as long" else claim
 
 
 def not_claimed(found: Comparison) -> str:

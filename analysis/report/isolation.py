@@ -198,7 +198,7 @@ def known(rows: Rows) -> list[dict[str, str]]:
 
 
 def beyond(rows: Rows) -> str:
-    """What breaks a promise beyond one file with usual settings, and on which engines; "" for
+    """What breaks a promise beyond one file or usual settings, and on which engines; "" for
     nothing.
     """
     engines: dict[str, list[str]] = {}
@@ -271,7 +271,7 @@ def _beyond(again: Rows) -> str:
     if not seen:
         return ""
     text = "; ".join(seen)
-    return bold("Beyond one file with usual settings, promises break: {}.", text) + " "
+    return bold("Beyond one file or usual settings, promises break: {}.", text) + " "
 
 
 def _needless(rows: Rows) -> str:

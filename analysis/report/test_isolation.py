@@ -117,7 +117,7 @@ def test_modes_with_the_same_answers_share_a_row_of_the_matrix():
     ("rows", "known", "place", "said"),
     [
         ([row(), ALLOWED], [], 0, "No broken promise of isolation was seen"),
-        ([row(), ALLOWED], KNOWN, 2, "Beyond one file with usual settings, promises"),
+        ([row(), ALLOWED], KNOWN, 2, "Beyond one file or usual settings, promises"),
         ([row(), BROKEN], KNOWN, 2, "broken BEGIN IMMEDIATE breaks the promise of serializable"),
     ],
     ids=["kept", "known", "broken"],
