@@ -98,6 +98,7 @@ def drawn_case(seed: int, folder: Path) -> tuple[Run, Run]:
 def test_a_run_in_pieces_has_the_numbers_of_the_whole(
     small: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("analysis.statistics.bootstrap.RESAMPLES", 300)
     if not small:
         monkeypatch.setattr(columns, "SMALL", -1)
         monkeypatch.setattr("analysis.counting.tally.SMALL", -1)

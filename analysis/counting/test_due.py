@@ -539,6 +539,7 @@ def assert_as_it_was(stored: Run, in_memory: Run, window: tuple[int, int]) -> Ta
 def test_an_open_loop_in_pieces_has_the_numbers_of_the_whole(
     small: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("analysis.statistics.bootstrap.RESAMPLES", 300)
     monkeypatch.setattr(pacing, "BLOCK", 64)
     if not small:
         for module in ("due", "tally", "committed"):

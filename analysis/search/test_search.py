@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 import sys
 
 import numpy as np
@@ -19,8 +20,7 @@ from analysis.synthetic import edit, made_run, made_worker, write_folder
 from workloads.errors import PlanError, RunError
 from workloads.files import locked
 from workloads.records import ATTEMPT, COMMITTED, read_run, write_manifest
-from workloads.runs import Plan, context_of, make_plan
-from workloads.runs.pacing import arrivals
+from workloads.runs import Plan, context_of, due_before, make_plan
 
 SERVICE = 1000.0  # of a single server, exponential: M/M/1 as in test_slo
 TRUTH = SERVICE - math.log(100) / 0.020
@@ -34,19 +34,20 @@ def queue_run(plan, folder, *, name, **how):
     stop = start + int((plan.warmup_s + plan.duration_s) * 1e9)
     context = context_of(plan, 0)
     service = np.random.default_rng([plan.seed, 99])
-    due = arrivals(plan.rate, start, context.rng(7)) if plan.rate else None
-    rows, free = [], start
-    while True:
-        intended = due() if due else free
-        begun = max(free, intended)
-        if begun >= stop:
-            break
-        free = begun + int(service.exponential(1e9 / SERVICE))
-        rows.append((intended, begun, free))
-    out = np.zeros(len(rows), ATTEMPT)
-    out["intended_ns"], out["start_ns"], out["end_ns"] = np.array(rows).T
+    if plan.rate:
+        intended = due_before(stop, plan.rate, start, context.rng(7))
+    else:  # due when the server is free; more than it can serve
+        intended = np.full(int((stop - start) / 1e9 * 2 * SERVICE), start)
+    took = service.exponential(1e9 / SERVICE, len(intended)).astype(np.int64)
+    before = np.cumsum(took) - took
+    begun = before + np.maximum.accumulate(intended - before)
+    intended = intended if plan.rate else begun
+    served = begun < stop
+    out = np.zeros(np.count_nonzero(served), ATTEMPT)
+    out["intended_ns"], out["start_ns"] = intended[served], begun[served]
+    out["end_ns"] = (begun + took)[served]
     out["begun_ns"] = out["worked_ns"] = out["start_ns"]
-    out["txn"], out["attempt"], out["outcome"] = np.arange(len(rows)), 1, COMMITTED
+    out["txn"], out["attempt"], out["outcome"] = np.arange(len(out)), 1, COMMITTED
     made = made_run(
         [made_worker(0, out, engine="null")], name=name, seconds=plan.duration_s,
         warmup_s=plan.warmup_s, plan=plan.model_dump(mode="json"),
@@ -117,7 +118,7 @@ def test_an_interrupted_search_goes_on_and_repeats_no_run(tmp_path, on_a_queue):
 
 REAL = Search(
     make_plan(
-        scenario="counter", database="null", writers=1, duration_s=0.1, warmup_s=0,
+        scenario="counter", database="null", writers=1, duration_s=0.3, warmup_s=0,
         params={"think_us": 2000, "think": "sleep"},
     ),
     "p50 < 40ms", repeats=1, step=2.0, longest_s=60, foreign_limit=1.0,
@@ -145,13 +146,23 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize("what", list(ELSEWHERE))
-def test_a_search_that_was_begun_elsewhere_does_not_go_on_here(tmp_path, monkeypatch, what):
-    changes, message = ELSEWHERE[what]
-    begin(REAL, tmp_path)
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A search that was stopped after its first run."""
+    folder = tmp_path_factory.mktemp("stopped")
+    begin(REAL, folder)
     with pytest.raises(KeyboardInterrupt):
-        run_search(tmp_path, notify=stop)
-    assert [path.name for path in tmp_path.glob("*-*/")] == ["capacity-1"]
+        run_search(folder, notify=stop)
+    assert [path.name for path in folder.glob("*-*/")] == ["capacity-1"]
+    return folder
+
+
+@pytest.mark.parametrize("what", list(ELSEWHERE))
+def test_a_search_that_was_begun_elsewhere_does_not_go_on_here(
+    stopped, tmp_path, monkeypatch, what
+):
+    changes, message = ELSEWHERE[what]
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
     of_another(tmp_path / "capacity-1", changes)
     with monkeypatch.context() as patched:
         patched.setattr(search, "run", lambda *a, **k: pytest.fail("ran it elsewhere"))
@@ -161,10 +172,8 @@ def test_a_search_that_was_begun_elsewhere_does_not_go_on_here(tmp_path, monkeyp
     assert (tmp_path / "capacity-1" / "manifest.json").is_file()
 
 
-def test_a_search_goes_on_where_nothing_differs_and_a_mixed_one_is_not_told(tmp_path):
-    begin(REAL, tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        run_search(tmp_path, notify=stop)
+def test_a_search_goes_on_where_nothing_differs_and_a_mixed_one_is_not_told(stopped, tmp_path):
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
     found = run_search(tmp_path)
     assert found.capacity_runs == ("capacity-1",)
     name = next(iter(found.probes.values())).runs[0]
