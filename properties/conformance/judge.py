@@ -159,9 +159,17 @@ def explained(judged: Judged) -> list[str]:
     return []
 
 
-def how_many(share: float) -> int:
-    """Examples for a test that costs more, as a share of what the profile gives each."""
-    return max(5, int(hypothesis_settings().max_examples * share))
+QUICK = 30
+"""Examples of the profile that every change is tested with, and at most of a quick one."""
+
+
+def how_many(share: float, *, quick: float | None = None) -> int:
+    """Examples for a test that costs more, as a share of what the profile gives each.
+
+    quick : the share in a quick profile, where fewer show every engine that is broken on purpose.
+    """
+    most = hypothesis_settings().max_examples
+    return max(5, int(most * (share if quick is None or most > QUICK else quick)))
 
 
 def run_schedule(engine: str, mode: str, schedule: Schedule, **options: Any) -> ScheduleRun:

@@ -79,6 +79,7 @@ def kept(sessions: Iterable[tuple[str, str]], schedule: Schedule, promise: str) 
     return known.keeps
 
 
+@settings(max_examples=how_many(1, quick=0.5))
 @given(schedule=schedules(schemas(), pragmas=settings_drawn()))
 @example(schedule=READ_ONLY)
 @example(schedule=replace(READ_ONLY, settings=SMALL_CACHE))
@@ -92,7 +93,7 @@ def test_a_schedule_keeps_the_promised_level(
 
 # Locks differ between processes (POSIX) and within one (mutexes), so both are tried.
 @pytest.mark.processes
-@settings(max_examples=how_many(0.5))
+@settings(max_examples=how_many(0.5, quick=0.25))
 @given(schedule=schedules(schemas(features=("index", "spread")), pragmas=settings_drawn()))
 @example(schedule=READ_ONLY)
 def test_a_schedule_with_a_process_a_session_keeps_the_promised_level(
@@ -102,7 +103,7 @@ def test_a_schedule_with_a_process_a_session_keeps_the_promised_level(
     insist(run_on(runners, target, schedule, processes=True), level)
 
 
-@settings(max_examples=how_many(0.4))
+@settings(max_examples=how_many(0.4, quick=0.2))
 @given(schedule=schedules(sessions=(4, 4), transactions=1, operations=3, pragmas=settings_drawn()))
 def test_four_sessions_keep_the_promised_level(
     runners: Runners, target: Target, schedule: Schedule
@@ -140,7 +141,7 @@ def test_libsql_and_the_branch_on_one_file_are_serializable(
 MARKED = Schedule(("begin; savepoint a; range 0 5; commit", "delete 0"), "00100")
 
 
-@settings(max_examples=how_many(0.6))
+@settings(max_examples=how_many(0.6, quick=0.3))
 @given(schedule=schedules(schemas(), deletes=True, pragmas=settings_drawn()))
 @example(schedule=MARKED)
 @example(schedule=replace(MARKED, order="00010"))
@@ -253,7 +254,7 @@ def test_two_attached_files_are_serializable_when_locked_at_begin(
     insist(run_on(runners, target, schedule), target.promise)
 
 
-@settings(max_examples=how_many(0.6))
+@settings(max_examples=how_many(0.6, quick=0.3))
 @given(schedule=schedules(TWO_FILES, pragmas=settings_drawn()))
 @pytest.mark.modes("deferred", "concurrent")
 def test_each_of_two_attached_files_alone_keeps_the_promised_level(
