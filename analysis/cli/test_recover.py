@@ -1,10 +1,12 @@
 """`cwkit recover`, and what the other commands say of a run whose process was killed."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from workloads.records import read_manifest
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 120
+LIMIT_S, LOOKS_S = 120, 0.002
 STATUS = {"export": {0}, "check": {0}, "conflicts": {2}, "compare": {0, 1, 3}}
 """Exit statuses on a recovered run, which is like any run that ended early. How busy the machine is
 decides that of `compare`; `conflicts` has no model of BEGIN IMMEDIATE's refusals."""
@@ -64,6 +66,7 @@ class Kit:
             (folder,) = (self.folder / "runs").iterdir()
             while phase == "measuring" and not _measured(folder, attempts):
                 assert process.poll() is None
+                time.sleep(LOOKS_S)
             children = psutil.Process(process.pid).children()
             process.kill()
         assert line
@@ -219,16 +222,16 @@ def killed_part(kit: Kit, part: str, *argv: str) -> subprocess.CompletedProcess[
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kit.options
     )
-    parent = psutil.Process(process.pid)
     killed = False
     while process.poll() is None and not killed:
-        try:
-            for child in parent.children():
-                if child.cmdline()[-1:] == [part]:
-                    child.kill()
-                    killed = True
-        except psutil.Error:
-            continue
+        # Of psutil's `children` each call would read every process of the machine.
+        with contextlib.suppress(psutil.Error, OSError):
+            for of_a_thread in Path(f"/proc/{process.pid}/task").glob("*/children"):
+                for child in map(psutil.Process, map(int, of_a_thread.read_text().split())):
+                    if child.cmdline()[-1:] == [part]:
+                        child.kill()
+                        killed = True
+        time.sleep(LOOKS_S)
     out, err = process.communicate(timeout=LIMIT_S)
     assert killed
     return subprocess.CompletedProcess(command, process.returncode, out, err)
@@ -272,6 +275,7 @@ def test_what_a_killed_sweep_has_left_is_found_by_its_folder(kit: Kit) -> None:
             for path in manifests("b00-*/manifest.json")
         ):
             assert process.poll() is None
+            time.sleep(LOOKS_S)
         process.kill()
     assert list((kit.folder / "runs" / "t").glob(".cwkit-templates/*"))
     done = kit("recover", "runs/t").stdout
