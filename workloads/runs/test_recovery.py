@@ -1,12 +1,13 @@
 """Killed runs: found, counted as far as all their workers lived, checked, and cleared."""
 
 import contextlib
+import itertools
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from workloads.experiments.leftovers import interrupted
 from workloads.files import temporary
 from workloads.processes import Process, children, forking, python, start
 from workloads.processes.accounts import leave, read_account
-from workloads.records import HISTORY_FILE, Manifest, read_manifest, write_manifest
+from workloads.records import HISTORY_FILE, WAL_TRACK, Manifest, read_manifest, write_manifest
 from workloads.records import attempts as rec
 from workloads.records.columns import load
 from workloads.runs import conduct
@@ -453,121 +454,122 @@ def test_an_account_that_was_edited_is_one_sentence(place: Place, text: str) -> 
 STEPPED = """
 import os, signal, sys, tempfile
 from pathlib import Path
-from workloads.files import temporary
-from workloads.runs import recovery
-from workloads.experiments import recover_all
-from workloads.records import WAL_TRACK, read_manifest
-from workloads.runs import make_plan
-from workloads.runs import run
+from workloads.runs import make_plan, recovery, run
 
-tempfile.gettempdir()  # tries whether it can write there: that file is Python's and not ours
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "subprocess.Popen")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-first, step, here = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-runs, homes = here / "runs", here / "homes"
-plan = make_plan(scenario="acked", database="sqlite", writers=2, transactions=20)
-whole = plan.model_copy(update={"duration_s": 60.0})
 
-def killed_at(number, work):
-    '''Have a child work, and be killed before its number-th change of a file. Its status.'''
-    pid = os.fork()
-    if pid:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    left = number
+def main(argv):
+    # Work, and be killed before so many changes of files have been made.
+    left, transactions, runs, homes = *map(int, argv[:2]), *map(Path, argv[2:])
+    tempfile.gettempdir()  # tries whether it can write there: that file is Python's and not ours
+    whole = make_plan(
+        scenario="acked", database="sqlite", writers=2, duration_s=60,
+        transactions=max(transactions, 0),
+    )
+
     def hook(event, args):
         nonlocal left
         if event in CHANGES or (event == "open" and args[2] and args[2] & WRITING):
             left -= 1
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
+
     sys.addaudithook(hook)
-    try:
-        work()
-    except BaseException as error:
-        print(f"{type(error).__name__}: {error}", flush=True)
-        os._exit(1)
-    os._exit(0)
+    if transactions >= 0:
+        run(whole, runs, databases=homes)
+    else:
+        recovery.recover(*runs.iterdir())
+    return 0
 """
-
-KILLED_RUNS = """
-number = first
-while True:
-    status = killed_at(number, lambda: run(whole, runs, databases=homes))
-    assert status in (0, -9), status
-    places = [homes, temporary.usual_places()[0]]
-    done = recover_all([runs], places)
-    assert done.failed == [], done.failed
-    left = sorted(homes.iterdir()) + temporary.left_over(*places)
-    assert left == [], left
-    there = [path for path in runs.iterdir() if any(path.iterdir())] if runs.exists() else []
-    for folder in there:
-        manifest = read_manifest(folder)
-        assert manifest.under_way is None, manifest
-        assert all(f.ok for f in manifest.findings) and len(manifest.findings) == 3, manifest
-        extra = {path.name for path in folder.iterdir()} - {"manifest.json", WAL_TRACK}
-        assert all(name.endswith(".npy") for name in extra), extra
-    print(number, len(there), [m.what for m in done.runs], flush=True)
-    for folder in there:
-        for path in folder.iterdir():
-            path.unlink()
-    if status == 0:
-        break
-    number += step
-"""
-
-KILLED_RECOVERIES = """
-endless = whole.model_copy(update={"transactions": 0})
-status = killed_at(60, lambda: run(endless, runs, databases=homes))
-assert status == -9, status
-(folder,) = runs.iterdir()
-number = first
-while True:
-    status = killed_at(number, lambda: recovery.recover(folder))
-    assert status in (0, -9), status
-    print(number, status, flush=True)
-    if status == 0:
-        break
-    number += step
-recover_all([], [homes, temporary.usual_places()[0]])
-assert list(homes.iterdir()) == []
-manifest = read_manifest(folder)
-assert manifest.under_way is None
-assert all(f.ok for f in manifest.findings) and len(manifest.findings) == 3, manifest
-assert (manifest.ended, manifest.recovered) == ("parent killed", "measuring"), manifest
-assert {path.name.rpartition(".")[2] for path in folder.iterdir()} == {"json", "npy"}
-"""
+RECOVERY = -1
+"""In place of a number of transactions: no run, but the recovery of the one that is there."""
 
 
-def stepped(tmp_path: Path, code: str, *argv: object) -> list[str]:
-    (tmp_path / "homes").mkdir()
-    (tmp_path / "tmp").mkdir()
-    made = subprocess.run(
-        [sys.executable, "-c", STEPPED + code, *map(str, argv)],
-        cwd=ROOT,
-        env=os.environ | {"TMPDIR": str(tmp_path / "tmp")},
-        capture_output=True,
-        text=True,
-        timeout=580,
-    )
-    assert made.returncode == 0, made.stdout[-2000:] + made.stderr[-4000:]
-    assert list((tmp_path / "tmp").iterdir()) == []
-    print(made.stdout)
-    return made.stdout.splitlines()
+class Stepped:
+    """A run, or a recovery, that is killed at a step; it has a temporary folder of its own."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.runs, self.homes, self.tmp = (folder / name for name in ("runs", "homes", "tmp"))
+        self.homes.mkdir()
+        self.tmp.mkdir()
+        (folder / "stepped.py").write_text(STEPPED)
+        monkeypatch.setattr(children, "PROGRAMS", (*forking.PROGRAMS, "stepped"))
+        monkeypatch.setenv("TMPDIR", str(self.tmp))
+        monkeypatch.setattr(tempfile, "tempdir", str(self.tmp))
+
+    def killed_at(self, number: int, transactions: int) -> int:
+        """Work in a process that is killed before its number-th change of a file. Its status."""
+        child = start(
+            "stepped",
+            python("stepped", str(number), str(transactions), str(self.runs), str(self.homes)),
+            last_words=self.folder / "stderr",
+            search_path=[str(self.folder)],
+            method="fork",
+            conducts=True,
+        )
+        status = child.process.wait(LIMIT_S)
+        assert status in (0, -signal.SIGKILL), child.stderr_text()
+        return status
+
+    @property
+    def places(self) -> list[Path]:
+        return [self.homes, temporary.usual_places()[0]]
+
+
+@pytest.fixture
+def stepped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stepped]:
+    made = Stepped(tmp_path, monkeypatch)
+    assert made.places[1] == made.tmp
+    yield made
+    assert list(made.tmp.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     "step", [pytest.param(1, marks=pytest.mark.slow), 23], ids=["every change", "some"]
 )
-def test_a_run_may_be_killed_before_any_change_that_it_makes(tmp_path: Path, step: int) -> None:
-    lines = stepped(tmp_path, KILLED_RUNS, 1 if step == 1 else 7, step, tmp_path)
-    assert len(lines) > 2
+def test_a_run_may_be_killed_before_any_change_that_it_makes(stepped: Stepped, step: int) -> None:
+    for number in itertools.count(1 if step == 1 else 7, step):
+        status = stepped.killed_at(number, transactions=20)
+        done = recover_all([stepped.runs], stepped.places)
+        assert done.failed == [], done.failed
+        left = sorted(stepped.homes.iterdir()) + temporary.left_over(*stepped.places)
+        assert left == [], left
+        folders = stepped.runs.iterdir() if stepped.runs.exists() else ()
+        there = [path for path in folders if any(path.iterdir())]
+        for folder in there:
+            manifest = read_manifest(folder)
+            assert manifest.under_way is None, manifest
+            assert all(f.ok for f in manifest.findings) and len(manifest.findings) == 3, manifest
+            extra = {path.name for path in folder.iterdir()} - {"manifest.json", WAL_TRACK}
+            assert all(name.endswith(".npy") for name in extra), extra
+        print(number, len(there), [made.what for made in done.runs])
+        for folder in there:
+            shutil.rmtree(folder)
+        if status == 0:
+            break
+    assert number > 2 * step
 
 
 @pytest.mark.parametrize(
     "step", [pytest.param(1, marks=pytest.mark.slow), 11], ids=["every change", "some"]
 )
 def test_a_recovery_may_be_killed_before_any_change_that_it_makes(
-    tmp_path: Path, step: int
+    stepped: Stepped, step: int
 ) -> None:
-    lines = stepped(tmp_path, KILLED_RECOVERIES, 1 if step == 1 else 5, step, tmp_path)
-    assert len(lines) > 2
+    assert stepped.killed_at(60, transactions=0) == -signal.SIGKILL
+    (folder,) = stepped.runs.iterdir()
+    for number in itertools.count(1 if step == 1 else 5, step):
+        status = stepped.killed_at(number, RECOVERY)
+        print(number, status)
+        if status == 0:
+            break
+    assert number > 2 * step
+    recover_all([], stepped.places)
+    assert list(stepped.homes.iterdir()) == []
+    manifest = read_manifest(folder)
+    assert manifest.under_way is None
+    assert all(f.ok for f in manifest.findings) and len(manifest.findings) == 3, manifest
+    assert (manifest.ended, manifest.recovered) == ("parent killed", "measuring"), manifest
+    assert {path.name.rpartition(".")[2] for path in folder.iterdir()} == {"json", "npy"}
