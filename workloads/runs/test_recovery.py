@@ -36,16 +36,19 @@ LIMIT_S = 90.0
 LONG = {"database": "sqlite", "duration_s": 60, "warmup_s": 0, "deadline_s": 20}
 
 CONDUCTOR = """
-import json
+import json, time
 from pathlib import Path
 from workloads.engines import trust
 from workloads.runs import make_plan, run
 
-def tell(progress):
-    print(progress.phase, progress.committed, flush=True)
-
 def main(argv):
-    plan, runs, homes = json.loads(argv[0]), *map(Path, argv[1:])
+    plan, runs, homes, stays = json.loads(argv[0]), *map(Path, argv[1:3]), argv[3]
+
+    def tell(progress):
+        print(progress.phase, progress.committed, flush=True)
+        while progress.phase == stays:
+            time.sleep(1)
+
     trust(plan["scenario"])
     run(make_plan(**plan), runs, databases=homes, on_progress=tell)
     return 0
@@ -65,10 +68,12 @@ class Place:
         (folder / "conductor.py").write_text(CONDUCTOR)
 
     @contextlib.contextmanager
-    def begun(self, **plan: Any) -> Iterator[Process]:
+    def begun(self, stays: str = "", **plan: Any) -> Iterator[Process]:
+        """The process of a run. stays : a phase that it does not leave: it may be a short one."""
+        folders = str(self.runs), str(self.homes)
         process = start(
             "conductor",
-            python("conductor", json.dumps(LONG | plan), str(self.runs), str(self.homes)),
+            python("conductor", json.dumps(LONG | plan), *folders, stays),
             search_path=[str(self.folder)],
             stdout=subprocess.PIPE,
             method="fork",
@@ -84,7 +89,8 @@ class Place:
 
     def killed(self, phase: str, committed: int = 0, **plan: Any) -> Path:
         """The folder of a run whose process was killed in a phase."""
-        with self.begun(**plan) as process:
+        stays = phase if phase in ("loading", "starting", "checking") else ""
+        with self.begun(stays, **plan) as process:
             family = wait_for(process, phase, committed)
         psutil.wait_procs(family, timeout=LIMIT_S)
         (folder,) = self.runs.iterdir()
