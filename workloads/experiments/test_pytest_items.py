@@ -4,10 +4,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from workloads.experiments.experiment import read_experiment
+from workloads.experiments.pytest_items import SweepItems
 from workloads.experiments.sweep import read_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,8 +94,22 @@ def test_pytest_runs_the_cells_of_a_sweep_and_nothing_else(run, tmp_path):
 def test_pytest_takes_the_name_of_a_shipped_sweep(run):
     status, out = run("--sweep", "planted-slowdown", "--collect-only", "-q")
     assert status == 0 and "b00/slower" in out, out
-    status, out = run("--sweep", "planted-slow")
-    assert status == 4 and "Did you mean 'planted-slowdown'?" in out and "Traceback" not in out
+
+
+@pytest.mark.parametrize(
+    ("sweep", "why"),
+    [
+        ("planted-slow", "Did you mean 'planted-slowdown'?"),
+        ("tiny.toml", "tiny.toml, line 3: there is no key 'blcks' here."),
+    ],
+)
+def test_a_sweep_that_cannot_be_read_is_an_error_of_usage(sweep, why, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.toml").write_text(SWEEP.replace("blocks", "blcks"), encoding="utf-8")
+    config: Any = SimpleNamespace(getoption={"--sweep": sweep}.get)
+    with pytest.raises(pytest.UsageError) as caught:
+        SweepItems(config)
+    assert why in str(caught.value)
 
 
 def test_what_pytest_cannot_run_is_one_sentence(run, tmp_path):
@@ -104,6 +121,3 @@ def test_what_pytest_cannot_run_is_one_sentence(run, tmp_path):
     status, out = run()
     assert status == 4 and "is not empty (it holds 'app.py')" in out and "Traceback" not in out
     assert [path.name for path in (tmp_path / "e").iterdir()] == ["app.py"]
-    (tmp_path / "tiny.toml").write_text(SWEEP.replace("blocks", "blcks"), encoding="utf-8")
-    status, out = run()
-    assert status == 4 and "tiny.toml, line 3: there is no key 'blcks' here." in out

@@ -69,7 +69,7 @@ def test_it_is_run_again_at_once_in_its_block_and_the_earlier_one_is_kept(tmp_pa
 
 def test_at_most_so_often_and_then_it_stays(tmp_path):
     odd = Odd(0, "b", 9)
-    made = run_experiment(design(), tmp_path / "e", odd=odd, spares=2)
+    made = run_experiment(design(blocks=1), tmp_path / "e", odd=odd, spares=2)
     assert made.complete
     assert odd.asked[0, "b"] == 3
     assert [cell.arm for cell in spared(tmp_path / "e")] == ["b", "b"]
@@ -77,7 +77,7 @@ def test_at_most_so_often_and_then_it_stays(tmp_path):
 
 def test_without_being_asked_for_nothing_is_run_again(tmp_path):
     odd = Odd(0, "b", 9)
-    run_experiment(design(), tmp_path / "e", odd=odd)
+    run_experiment(design(blocks=1), tmp_path / "e", odd=odd)
     assert not odd.asked and spared(tmp_path / "e") == []
 
 
@@ -99,9 +99,11 @@ def test_a_command_that_was_killed_before_it_judged_leaves_that_to_the_next(tmp_
         raise Killed
 
     with pytest.raises(Killed):
-        run_experiment(design(), tmp_path / "e", odd=killed, spares=2)
+        run_experiment(design(blocks=1), tmp_path / "e", odd=killed, spares=2)
     (first,) = read_experiment(tmp_path / "e").cells.values()
-    made = run_experiment(design(), tmp_path / "e", odd=Odd(first.block, first.arm, 1), spares=2)
+    made = run_experiment(
+        design(blocks=1), tmp_path / "e", odd=Odd(first.block, first.arm, 1), spares=2
+    )
     assert made.complete
     assert [(c.block, c.arm) for c in spared(tmp_path / "e")] == [(first.block, first.arm)]
 
@@ -116,11 +118,11 @@ def test_a_command_that_was_killed_before_it_set_aside_what_it_judged_is_gone_on
 
     monkeypatch.setattr("workloads.experiments.spare.set_aside", cut)
     with pytest.raises(FolderUnwritable):
-        run_experiment(design(), tmp_path / "e", odd=Odd(0, "a", 1), spares=2)
+        run_experiment(design(blocks=1), tmp_path / "e", odd=Odd(0, "a", 1), spares=2)
     monkeypatch.undo()
     there = read_experiment(tmp_path / "e")
     assert there.cells[0, "a"].again == WHY
-    made = run_experiment(design(), tmp_path / "e", spares=2)
+    made = run_experiment(design(blocks=1), tmp_path / "e", spares=2)
     assert made.complete and made.cells[0, "a"].again == ""
     assert [cell.again for cell in spared(tmp_path / "e")] == [WHY]
 
@@ -136,24 +138,24 @@ def test_an_interrupted_spare_is_run_by_the_next_command_and_counts_as_one(tmp_p
 
     monkeypatch.setattr(conduct, "run_cell", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run_experiment(design(), tmp_path / "e", odd=Odd(1, "a", 9), spares=2)
+        run_experiment(design(blocks=2), tmp_path / "e", odd=Odd(1, "a", 9), spares=2)
     monkeypatch.undo()
     odd = Odd(1, "a", 9)
-    made = run_experiment(design(), tmp_path / "e", odd=odd, spares=2)
+    made = run_experiment(design(blocks=2), tmp_path / "e", odd=odd, spares=2)
     assert made.complete
     assert len(spared(tmp_path / "e")) == 2
 
 
 def test_cells_that_a_user_had_run_again_are_no_spares(tmp_path):
     folder = tmp_path / "e"
-    made = run_experiment(design(), folder)
+    made = run_experiment(design(blocks=1), folder)
     set_aside(folder, made.cells[0, "a"])
     assert (folder / "earlier").is_dir() and spared(folder) == []
 
 
 def test_a_damaged_file_among_the_earlier_ones_stops_nobody(tmp_path):
     folder = tmp_path / "e"
-    made = run_experiment(design(), folder)
+    made = run_experiment(design(blocks=1), folder)
     write_cell(folder, dataclasses.replace(made.cells[0, "a"], again=WHY))
     set_aside(folder, made.cells[0, "a"])
     (folder / "earlier" / "b00-b.1.cell.json").write_text("{")
