@@ -449,16 +449,28 @@ def _family(pid: int, kind: str) -> Iterator[psutil.Process]:
         "preloaded": lambda argv: "workloads.processes.preloaded" in argv,
         "xdist's worker": lambda argv: any("sys.stdin.readline" in argument for argument in argv),
     }[kind]
-    try:
-        children = psutil.Process(pid).children(recursive=True)
-    except psutil.Error:
-        return
-    for child in children:
+    for child in _started_by(pid):
         try:
-            if is_of_kind(child.cmdline()):
-                yield child
+            process = psutil.Process(child)
+            if is_of_kind(process.cmdline()):
+                yield process
         except psutil.Error:
             continue
+
+
+def _started_by(pid: int) -> Iterator[int]:
+    """All that a process has started, and they in turn.
+
+    By Linux's own lists: psutil's `children` reads every process of the machine each time.
+    """
+    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children = listed.read_text().split()
+        except OSError:  # its thread is over
+            continue
+        for child in map(int, children):
+            yield child
+            yield from _started_by(child)
 
 
 def _lives(process: psutil.Process) -> bool:
