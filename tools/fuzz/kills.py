@@ -211,7 +211,11 @@ class Killing:
             self._ended(process)
             return False
         self.kill.stage = self._stage()
-        victim.suspend()  # so that it starts nothing more
+        try:
+            victim.suspend()  # so that it starts nothing more
+        except psutil.NoSuchProcess:  # it came to its end since it was looked at
+            self._ended(process)
+            return False
         self.family = [victim, *victim.children(recursive=True)]
         victim.kill()
         if victim.pid == process.pid:
