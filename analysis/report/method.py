@@ -91,12 +91,13 @@ def covers(evidence: Evidence) -> str:
 
 def _published(evidence: Evidence) -> str:
     """Sweeps that are told from what was published earlier, with their dates and machines."""
-    told = [
-        f"{name} (measured {one.date} on {one.machine})" for name, one in evidence.published.items()
-    ]
-    if not told:
+    alike: dict[str, list[str]] = {}
+    for name, one in evidence.published.items():
+        alike.setdefault(f"measured {one.date} on {one.machine}", []).append(name)
+    if not alike:
         return ""
-    return f" Told as they were published, with all that rests on their runs: {listed(told)}."
+    told = [f"{listed(names)} ({when})" for when, names in alike.items()]
+    return f" Told as they were published, with all that rests on their runs: {'; '.join(told)}."
 
 
 def limits(evidence: Evidence) -> list[Markdown]:

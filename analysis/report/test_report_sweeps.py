@@ -208,6 +208,7 @@ def test_a_sweep_in_a_reports_folder_is_told_with_charts_and_every_cell_as_csv(
     text = (tmp_path / "figures" / "sweeps.md").read_text(encoding="utf-8")
     assert "## Sweep `landscape`" in text
     assert "13 arms in 6 blocks, 78 runs" in text
+    assert text.count("| of the variance within blocks |") == 1
     shown = re.findall(r"!\[.*?\]\((.*?)\)", text)
     assert any("sweep-landscape-throughput" in src for src in shown)
     assert all((tmp_path / "figures" / src).is_file() for src in shown)
