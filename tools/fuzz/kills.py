@@ -45,7 +45,7 @@ MARK = "CWKIT_KILLS"
 END_LIMIT_S = 60.0
 """How long what is left running may take to end, s. A cell without conductor ends in order."""
 
-COMMAND_LIMIT_S = 600.0
+COMMAND_LIMIT_S, STOP_LIMIT_S = 600.0, 5.0
 TRIES = 8
 """To hit a victim that lives for a moment, before the kill counts as missed."""
 
@@ -213,11 +213,15 @@ class Killing:
         self.kill.stage = self._stage()
         try:
             victim.suspend()  # so that it starts nothing more
+            if not _stopped(victim):  # it was ending by itself: nothing would be killed
+                victim.resume()
+                self._ended(process)
+                return False
+            self.family = [victim, *victim.children(recursive=True)]
+            victim.kill()
         except psutil.NoSuchProcess:  # it came to its end since it was looked at
             self._ended(process)
             return False
-        self.family = [victim, *victim.children(recursive=True)]
-        victim.kill()
         if victim.pid == process.pid:
             process.wait()
         else:
@@ -467,14 +471,30 @@ def _started_by(pid: int) -> Iterator[int]:
 
     By Linux's own lists: psutil's `children` reads every process of the machine each time.
     """
-    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")
+    except OSError:  # it is over
+        return
+    for task in tasks:
         try:
-            children = listed.read_text().split()
+            children = Path(f"/proc/{pid}/task/{task}/children").read_text().split()
         except OSError:  # its thread is over
             continue
         for child in map(int, children):
             yield child
             yield from _started_by(child)
+
+
+def _stopped(process: psutil.Process) -> bool:
+    """Whether a process that was told to stop has; one that is on its way out never does."""
+    until = time.monotonic() + STOP_LIMIT_S
+    while time.monotonic() < until:
+        if (status := process.status()) == psutil.STATUS_STOPPED:
+            return True
+        if status in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return False
+        time.sleep(0.001)
+    return False
 
 
 def _lives(process: psutil.Process) -> bool:
