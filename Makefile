@@ -2,7 +2,7 @@
 # Paths are relative throughout, so that a clone may lie in a folder with a space in its name.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup report test lint bench fuzz kills simulate lock clean
+.PHONY: help setup setup-all report test lint bench fuzz kills simulate lock clean
 
 venv := .venv/bin
 # Where the tests are repeated by hand: make test PYTEST="-k bank --slow"
@@ -11,11 +11,15 @@ PYTEST ?=
 SEED ?= 1
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do \
-		printf '  make %-8s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do \
+		printf '  make %-9s %s\n' "$$name" "$$what"; done
 
 setup: ## .venv with the locked packages, the hot loop, two SQLites, libSQL's server; once
 	@PYTHON="$(PYTHON)" tools/setup/setup --retry
+
+setup-all: setup ## and what it leaves out for its size: a PostgreSQL server, 25 MB
+	@$(venv)/python -m pip --disable-pip-version-check --no-input install --quiet \
+		--require-hashes --requirement tools/setup/more.lock
 
 # The same without trying a failed build again: that would cost minutes before each report.
 .PHONY: ready

@@ -6,7 +6,7 @@ events. At least one of them judges every schedule, or `judge` raises ValueError
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,18 @@ from hypothesis import settings as hypothesis_settings
 
 from properties.checker import FORBIDS, Verdict, check, explain
 from properties.conformance.book import asked_once
-from properties.conformance.model import Forbidden, Model, Refused
+from properties.conformance.model import Forbidden, Model, Refused, StatementModel
 from workloads.engines import Engine, find_engine
 from workloads.records import History
-from workloads.schedules import Schedule, ScheduleRun, ScheduleRunner, pasted, stderr_text, timeline
+from workloads.schedules import (
+    Schedule,
+    ScheduleRun,
+    ScheduleRunner,
+    Schema,
+    pasted,
+    stderr_text,
+    timeline,
+)
 
 LOCKED_AT_BEGIN = {"immediate", "exclusive"}
 """Modes in which the model judges two attached files too.
@@ -89,10 +97,20 @@ def judge(run: ScheduleRun, level: str, checker: Callable[[History], Verdict] = 
     return Judged(run, level, verdict, wrong, model.refused)
 
 
-def model_of(run: ScheduleRun, level: str) -> Model:
-    """The model as these engines keep it."""
-    at_begin = [snapshot_at_begin(*of) for of in zip(run.engines, run.modes, strict=True)]
-    return Model(run.schedule.schema, level, at_begin)
+def model_of(run: ScheduleRun, level: str) -> Model | StatementModel:
+    """The model as the engines of a schedule keep it."""
+    return model_for(run.schedule.schema, level, run.engines, run.modes)
+
+
+def model_for(
+    schema: Schema, level: str, engines: Sequence[str], modes: Sequence[str]
+) -> Model | StatementModel:
+    """A model of these sessions: of snapshots, or of statements where less is promised."""
+    aborts = [bool(getattr(find_engine(name), "aborts", False)) for name in engines]
+    if not FORBIDS["snapshot-isolation"] <= FORBIDS[level]:
+        return StatementModel(schema, aborts)
+    at_begin = [snapshot_at_begin(*of) for of in zip(engines, modes, strict=True)]
+    return Model(schema, level, at_begin, aborts)
 
 
 @asked_once

@@ -117,6 +117,7 @@ class Member:
     runs: dict[int, tuple[int, Run | None]] = field(default_factory=dict)
     """By snapshot: how many steps were run on it, and the run, None where one of them differed."""
     end: int = -1
+    failed: bool = False  # a statement failed, and its engine lets it do nothing more
     version: int = -1  # the version that its commit made
     snapshot: int = -1
     written: frozenset[int] = frozenset()
@@ -130,6 +131,8 @@ class Model:
     at_begin : for each session, whether its engine takes a snapshot at BEGIN (True) or at the
         first look at rows (False); None or nothing where it is not known: then either may be.
         A SAVEPOINT before that first look may take it too: Turso's does, SQLite's does not.
+    aborts : for each session, whether a statement that fails ends what its transaction can do, as
+        in PostgreSQL: what follows fails as well, up to ROLLBACK or ROLLBACK TO.
     versions[i] : the rows after the i-th commit that wrote.
     """
 
@@ -138,13 +141,20 @@ class Model:
         schema: Schema,
         level: str = "snapshot-isolation",
         at_begin: Sequence[bool | None] = (),
+        aborts: Sequence[bool] = (),
     ) -> None:
         self.schema, self.level, self.at_begin = schema, level, at_begin
+        self.aborts = aborts
         self.serializable = "serializable" in level
         self.versions: list[Rows] = [first_rows(schema)]
         self.committed: list[Member] = []
         self.open: dict[int, Member] = {}
         self.refused: list[Refused] = []
+
+    @property
+    def left(self) -> Rows:
+        """The rows that the committed transactions leave."""
+        return self.versions[-1]
 
     # --- events -----------------------------------------------------------------------------
 
@@ -171,7 +181,8 @@ class Model:
             self.refused.append(Refused(name, event.kind, self._allows(event.session, event)))
             del self.open[event.session]
         elif status == "ended":
-            self._must_fail(member, event)
+            if not member.failed:
+                self._must_fail(member, event)
             del self.open[event.session]
         elif name == "commit":
             self._commit(event.session, event.at)
@@ -192,11 +203,17 @@ class Model:
 
     def _statement(self, member: Member, event: StepResult) -> None:
         now = len(self.versions) - 1
+        if member.failed and event.status == "failed":
+            return  # because of the one before it
+        if event.op.name == "rollback_to":
+            member.failed = False
         if member.marked is None and event.op.name == "savepoint":
             member.marked = now
         if member.newest is None and event.op.name in EFFECTS:
             member.oldest, member.newest = self._taken(event.session, member)
         member.steps.append(event)
+        if event.status == "failed" and self.aborts and self.aborts[event.session]:
+            member.failed = True
         if self._snapshots(member):
             return
         if event.status == "failed":
@@ -353,6 +370,128 @@ class Model:
             if self._serial([*self.committed, tried], final):
                 return True
         return False
+
+
+class StatementModel:
+    """Read committed with row locks, as PostgreSQL keeps it, told event by event.
+
+    Each statement sees what was committed when it began and what its own transaction has written;
+    what a transaction has written nobody else writes before it ends. Source:
+    https://www.postgresql.org/docs/current/transaction-iso.html (13.2.1)
+
+    aborts : as of Model. refused : those that no lock of another open transaction explains are
+        needless.
+    """
+
+    def __init__(self, schema: Schema, aborts: Sequence[bool] = ()) -> None:
+        self.schema, self.aborts, self.rows = schema, aborts, first_rows(schema)
+        self.open: dict[int, Run] = {}
+        self.failed: set[int] = set()
+        self.refused: list[Refused] = []
+
+    @property
+    def left(self) -> Rows:
+        """The rows that the committed transactions leave."""
+        return self.rows
+
+    def see(self, event: StepResult) -> None:
+        """Follow one event. Raises Forbidden."""
+        name, status, session = event.op.name, event.status, event.session
+        if status == "blocked":
+            return
+        if status == "unknown":
+            raise Forbidden(f"nobody can know how {_step(event)} ended: {event.message}")
+        if name == "begin":
+            if status == "ok":
+                self._begin(session)
+            elif status == "conflict":
+                self.refused.append(Refused("begin", event.kind, True))
+            return
+        alone = session not in self.open
+        if alone:
+            self._begin(session)
+        if name == "rollback":
+            del self.open[session]
+        elif status == "conflict":
+            self.refused.append(Refused(name, event.kind, not self._held(session, event.op)))
+            del self.open[session]
+        elif status == "ended":
+            if session not in self.failed:
+                self._must_fail(session, event)
+            del self.open[session]
+        elif name == "commit":
+            self._commit(session)
+        else:
+            self._statement(session, event)
+            if alone:
+                self._commit(session)
+
+    def finish(self, final: Rows) -> None:
+        """Compare the rows left at the end with the model's. Raises Forbidden."""
+        if final != self.rows:
+            raise Forbidden(
+                f"the database ends with {final}, and the committed transactions leave "
+                f"{self.rows}: an effect was lost, or one that was undone is there."
+            )
+
+    def _begin(self, session: int) -> None:
+        self.open[session] = Run(self.schema, self.rows)
+        self.failed.discard(session)
+
+    def _now(self, session: int) -> Run:
+        """The transaction's run with the rows as they are committed by now."""
+        run = self.open[session]
+        own = {key: run.rows[key] for key in run.written if key in run.rows}
+        run.rows = {k: v for k, v in self.rows.items() if k not in run.written} | own
+        return run
+
+    def _held(self, session: int, op: Op) -> bool:
+        """Whether another open transaction has written what this statement looks at to write."""
+        others = [run.written for s, run in self.open.items() if s != session]
+        # A row's lock is asked for by its key; a key's uniqueness by that of any row.
+        return any(others) if op.name in ("clash", "insert", "put", "orphan", "delete") else any(
+            op.args and op.args[0] in written for written in others
+        )  # fmt: skip
+
+    def _statement(self, session: int, event: StepResult) -> None:
+        run, op = self._now(session), event.op
+        if event.status == "failed":
+            if session not in self.failed:
+                self._must_fail(session, event)
+            if self.aborts and self.aborts[session]:
+                self.failed.add(session)
+            return
+        if op.name == "rollback_to":
+            self.failed.discard(session)
+        before = set(run.written)
+        good, value = run.step(op)
+        if not good:
+            raise Forbidden(f"{_step(event)} succeeded; on what is committed it could only fail.")
+        if op.name in READS and value != event.value:
+            raise Forbidden(
+                f"{_step(event)} saw {event.value}; with the transaction's own writes on what is "
+                f"committed it could only be: {value}."
+            )
+        others = {key for s, other in self.open.items() if s != session for key in other.written}
+        if dirty := (run.written - before) & others:
+            raise Forbidden(
+                f"{_step(event)} wrote {_keys(dirty)}, which an open transaction had written: a "
+                "dirty write."
+            )
+
+    def _must_fail(self, session: int, event: StepResult) -> None:
+        run = self._now(session)
+        tried = Run(self.schema, run.rows)
+        tried.saved = list(run.saved)
+        if event.op.name == "commit" or (
+            tried.step(event.op)[0] and not self._held(session, event.op)
+        ):
+            raise Forbidden(f"{_step(event)} failed and no row says why: {event.message}")
+
+    def _commit(self, session: int) -> None:
+        run = self._now(session)
+        del self.open[session]
+        self.rows = dict(run.rows)
 
 
 def replay(schema: Schema, rows: Rows, steps: Iterable[StepResult]) -> Run | None:

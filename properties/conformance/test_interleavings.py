@@ -32,7 +32,7 @@ from properties.conformance.known_deviations import (
     Known,
     left_out,
 )
-from properties.conformance.model import Model
+from properties.conformance.model import Model, StatementModel
 from properties.conformance.strategies import PLAIN, schedules, schemas, settings_drawn
 from properties.conformance.targets import Runners, Target, identity, refused_schema
 from workloads.engines import Settings, find_engine
@@ -166,33 +166,40 @@ def run_and_reopen(target: Target, schedule: Schedule, level: str) -> None:
         look_at(runner, schedule.schema, model, context)
 
 
-def answered(runner: ScheduleRunner, sql: str) -> list[tuple[object, ...]] | None:
+def answered(
+    runner: ScheduleRunner, sql: str, params: tuple[object, ...] = ()
+) -> list[tuple[object, ...]] | None:
     """The rows of a statement that an engine need not know: None where it refuses it."""
     try:
-        return runner.sessions[0].rows(sql)
+        return runner.sessions[0].rows(sql, params)
     except SessionError:
         if find_engine(runner.engines[0]).file_format == "sqlite":
             raise
         return None
 
 
-def look_at(runner: ScheduleRunner, schema: Schema, model: Model, context: str) -> None:
+def look_at(
+    runner: ScheduleRunner, schema: Schema, model: Model | StatementModel, context: str
+) -> None:
     """The database through a connection that took no part, beside the model."""
     rows = runner.reopened().rows
     kept = {k: schema.value(v) for k, v in rows("SELECT id, value FROM item WHERE id >= 0")}
-    assert kept == model.versions[-1], f"after reopening:\n{context}"
-    assert [row[0] for row in rows("PRAGMA integrity_check")] == ["ok"], context
+    assert kept == model.left, f"after reopening:\n{context}"
+    assert answered(runner, "PRAGMA integrity_check") in ([("ok",)], None), context
     assert answered(runner, "PRAGMA foreign_key_check") in ([], None), context
     if "index" in schema.features:
         for key, value in rows("SELECT id, value FROM item"):
             # `+value` keeps the index out: the two searches must meet the same rows.
-            by_index = rows("SELECT id FROM item WHERE value IS ? ORDER BY id", (value,))
-            by_table = rows("SELECT id FROM item WHERE +value IS ? ORDER BY id", (value,))
+            by_index, by_table = (
+                answered(runner, f"SELECT id FROM item WHERE {column} IS ? ORDER BY id", (value,))
+                for column in ("value", "+value")
+            )
             assert by_index == by_table, f"key {key}: index and table disagree\n{context}"
-            assert (key,) in by_index, context
+            assert by_index is None or (key,) in by_index, context
     if "foreign" in schema.features:
         assert rows("SELECT id, item FROM part") == [(0, 0)], context
     if "trigger" in schema.features:
+        assert isinstance(model, Model)  # no engine of statements takes these triggers
         audit = Counter(
             (k, v and schema.value(v)) for k, v in rows("SELECT item, value FROM audit")
         )

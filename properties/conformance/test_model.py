@@ -6,15 +6,18 @@ answers, outcomes and whole steps that the engine never gave.
 
 from __future__ import annotations
 
+import ast
 import random
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from properties.conformance.model import Forbidden, Member, Model, Run, replay
+from properties.conformance.model import Forbidden, Member, Model, Run, StatementModel, replay
 from tools.bench.bench_schedules import drawn
 from workloads.schedules import READS, ScheduleRunner, Schema, StepResult
+from workloads.schedules.schedule import parse
 
 LEVELS = ("snapshot-isolation", "serializable", "strict-serializable")
 
@@ -109,3 +112,69 @@ def test_a_run_that_goes_on_wrongly_is_caught(
     wrong: type[Model], streams: list[list[StepResult]], seed: int
 ) -> None:
     assert next(differences(wrong, streams, seed), "")
+
+
+# --- statements on what is committed ----------------------------------------------------------
+
+
+def follow(*steps: str, aborts: bool = False, schema: Schema | None = None) -> StatementModel:
+    """A model that has been told steps: "0 r 1 -> (5,)" or "1 w 0 5 ! failed"; session first."""
+    model = StatementModel(schema or Schema("list", 2, 1), (aborts,) * 3)
+    for at, text in enumerate(steps):
+        said, _, value = text.partition(" -> ")
+        said, _, status = said.partition(" ! ")
+        session, op = said.split(" ", 1)
+        answer = ast.literal_eval(value) if value else None
+        model.see(StepResult(at, int(session), 0, parse(op), status or "ok", answer, "no", "busy"))
+    return model
+
+
+OTHERS_COMMIT = ("0 begin", "0 r 0 -> ()", "1 begin", "1 append 0 1", "1 commit")
+
+
+def test_a_statement_sees_what_was_committed_when_it_began() -> None:
+    model = follow(*OTHERS_COMMIT, "0 r 0 -> (1,)", "0 append 0 2", "0 r 0 -> (1, 2)", "0 commit")
+    model.finish({0: (1, 2), 1: ()})
+
+
+def test_a_lost_update_is_allowed_and_its_own_row_is_seen_as_it_left_it() -> None:
+    model = follow(*OTHERS_COMMIT, "0 append 0 2", "0 rollback", "2 r 0 -> (1,)")
+    model.finish({0: (1,), 1: ()})
+
+
+@pytest.mark.parametrize(
+    ("steps", "why"),
+    [
+        ((*OTHERS_COMMIT, "0 r 0 -> ()"), "could only be: (1,)"),
+        (("0 begin", "0 append 0 1", "1 r 0 -> (1,)"), "could only be: ()"),
+        (("0 begin", "0 append 0 1", "0 r 0 -> ()"), "could only be: (1,)"),
+        (("0 begin", "0 append 0 1", "1 begin", "1 append 0 2"), "a dirty write"),
+        (("0 begin", "0 append 0 1 ! failed"), "no row says why"),
+        (("0 begin", "0 append 0 1", "0 commit ! ended"), "no row says why"),
+        (("0 begin", "0 insert 0 1"), "could only fail"),
+        (("0 begin", "0 append 0 1", "0 commit ! unknown"), "nobody can know"),
+    ],
+)
+def test_what_read_committed_forbids_is_forbidden(steps: tuple[str, ...], why: str) -> None:
+    with pytest.raises(Forbidden, match=re.escape(why)):
+        follow(*steps)
+
+
+def test_an_effect_that_was_lost_is_seen_at_the_end() -> None:
+    model = follow("0 begin", "0 append 0 1", "0 commit")
+    with pytest.raises(Forbidden, match="an effect was lost"):
+        model.finish({0: (), 1: ()})
+
+
+def test_after_a_failed_statement_all_fail_where_the_engine_says_so_and_nowhere_else() -> None:
+    failed = ("0 begin", "0 savepoint a", "0 insert 0 1 ! failed", "0 append 0 1 ! failed")
+    follow(*failed, "0 commit ! ended", aborts=True)
+    follow(*failed, "0 rollback_to a", "0 append 0 2", "0 commit", aborts=True)
+    with pytest.raises(Forbidden, match="`append 0 1`"):
+        follow(*failed)
+
+
+def test_a_refusal_is_needless_where_nobody_holds_the_row() -> None:
+    held = follow("0 begin", "0 append 0 1", "1 append 0 2 ! conflict")
+    free = follow("0 begin", "0 append 0 1", "1 append 1 2 ! conflict")
+    assert [one.needless for one in (*held.refused, *free.refused)] == [False, True]

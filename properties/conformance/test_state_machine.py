@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 
 from properties.conformance.book import book
-from properties.conformance.judge import how_many, snapshot_at_begin
+from properties.conformance.judge import how_many, model_for
 from properties.conformance.known_deviations import left_out
 from properties.conformance.model import Forbidden, Model
 from properties.conformance.strategies import settings_drawn
@@ -53,8 +53,8 @@ class Sessions(RuleBasedStateMachine):
     def __init__(self, runners: Runners, target: Target, schema: Schema) -> None:
         super().__init__()
         self.runners, self.target = runners, target
-        at_begin = [snapshot_at_begin(target.engine, target.mode)] * SESSIONS
-        self.model = Model(schema, target.promise, at_begin)
+        modes = (target.mode,) * SESSIONS
+        self.model = model_for(schema, target.promise, (target.engine,) * SESSIONS, modes)
         self.written = 0
 
     @initialize(drawn=settings_drawn())

@@ -47,6 +47,7 @@ __all__ = [
     "probe",
     "reads",
     "save_history",
+    "serving",
     "to_dict",
     "trees_of",
     "trust",

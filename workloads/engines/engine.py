@@ -8,10 +8,12 @@ SQLite must never open one file with both: closing one drops the other's POSIX l
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from workloads.engines.registry import found as found
@@ -144,8 +146,14 @@ class Engine(Protocol):
     file_format : engines of one format can open each other's files ("sqlite").
     hosting     : "process" (a process a worker) or "thread" (all workers of a run are threads of
                   one process, because the engine locks its file to one).
+    serve       : optional; (path, settings, inherit) -> a server for the database at this path,
+                  with `close(keep=)`: for an engine that is a server. Whoever makes a database has
+                  it served for as long as anybody connects (`serving`). What belongs to the
+                  database lies beside the path, under names that begin with the path's.
     unit        : optional; the unit over which BEGIN CONCURRENT is refused: "page" (one that it
                   read or wrote was written since) or "row" (one that it writes was written since).
+    aborts      : optional; True where a statement that fails leaves its transaction nothing but
+                  ROLLBACK, or ROLLBACK TO a savepoint.
     listen      : optional; for an engine whose library logs the page that a refused commit met.
                   Called once in a worker's process, before its first connection. Returns a function
                   that gives the account (plain data, `met` in the manifest).
@@ -182,12 +190,30 @@ def usual_mode(engine: Engine, role: str) -> str:
     return usual[role]
 
 
+@contextlib.contextmanager
+def serving(
+    engine: Engine, path: str | Path, settings: Settings | None = None, inherit: Sequence[int] = ()
+) -> Iterator[None]:
+    """Have the database at this path served meanwhile, where its engine is a server."""
+    serve = getattr(engine, "serve", None)
+    if serve is None:
+        yield
+        return
+    server = serve(Path(path), settings or Settings(), inherit)
+    try:
+        yield
+    finally:
+        server.close()
+
+
 REGISTRY: dict[str, str] = {
     "libsql": "workloads.engines.libsql:Libsql",
+    "libsql-0.1": "workloads.engines.libsql:Libsql01",
     "sqlite": "workloads.engines.sqlite:Sqlite",
     "sqlite-concurrent": "workloads.engines.sqlite_concurrent:SqliteConcurrent",
     "sqlite-latest": "workloads.engines.sqlite_latest:SqliteLatest",
     "turso": "workloads.engines.turso:Turso",
+    "postgres": "workloads.engines.postgres:Postgres",
     "null": "workloads.engines.null:Null",
     "faulty-lost-commit": "workloads.engines.faulty:LostCommit",
     "faulty-torn-read": "workloads.engines.faulty:TornRead",

@@ -8,6 +8,7 @@ workloads/engines/test_engine_traps.py holds each against the real binding.
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -44,7 +45,10 @@ SERIALIZABLE = Promise(
 
 
 class Libsql:
+    """package, module : the distribution that it is installed by, and what is imported of it."""
+
     name = "libsql"
+    package, module = "libsql-experimental", "libsql_experimental"
     file_format = "sqlite"
     hosting = "process"
     promises: Mapping[str, Promise] = dict.fromkeys(
@@ -52,9 +56,9 @@ class Libsql:
     )
 
     def missing(self) -> str | None:
-        if importlib.util.find_spec("libsql_experimental") is None:
-            return "libsql-experimental is not installed. Get it with: make setup"
-        return _too_old()
+        if importlib.util.find_spec(self.module) is None:
+            return f"{self.package} is not installed. Get it with: make setup"
+        return _too_old(self.package, self.module)
 
     def identity(self) -> Identity:
         connection = self._driver().connect(":memory:", isolation_level=None)
@@ -62,7 +66,7 @@ class Libsql:
             "SELECT sqlite_version(), sqlite_source_id()"
         ).fetchall()[0]
         options = connection.execute("PRAGMA compile_options").fetchall() or []
-        binding = f"libsql-experimental {importlib.metadata.version('libsql-experimental')}"
+        binding = f"{self.package} {importlib.metadata.version(self.package)}"
         return Identity(binding, version, source_id, tuple(row[0] for row in options))
 
     def connect(
@@ -76,9 +80,14 @@ class Libsql:
     def _driver(self) -> Any:
         if why := self.missing():
             raise EngineMissing(why)
-        import libsql_experimental
+        return importlib.import_module(self.module)
 
-        return libsql_experimental
+
+class Libsql01(Libsql):
+    """The package that new projects take, `libsql`: the same SQLite, and the same traps."""
+
+    name = "libsql-0.1"
+    package = module = "libsql"
 
 
 class LibsqlSession(DriverSession):
@@ -157,23 +166,21 @@ NUL = (
 )
 
 
-@lru_cache(maxsize=1)
-def _too_old() -> str | None:
+@lru_cache(maxsize=4)
+def _too_old(package: str, module: str) -> str | None:
     """Asked, not looked up: 0.0.50 and before raise the error of a statement only at its fetch.
 
     A BEGIN that was refused would look accepted, and the statements after it would autocommit.
     """
-    import libsql_experimental
-
-    connection = libsql_experimental.connect(":memory:", isolation_level=None)
+    connection = importlib.import_module(module).connect(":memory:", isolation_level=None)
     connection.execute("BEGIN")
     try:
         connection.execute("BEGIN")
     except ValueError:
         return None
-    version = importlib.metadata.version("libsql-experimental")
+    version = importlib.metadata.version(package)
     return (
-        f"libsql-experimental {version} does not raise the error of a statement whose rows are not "
+        f"{package} {version} does not raise the error of a statement whose rows are not "
         "fetched, a refused BEGIN's among them. Get a later one: make setup"
     )
 

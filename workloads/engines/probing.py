@@ -31,6 +31,7 @@ from workloads.engines.engine import (
     engine_names,
     find_engine,
     modes_of,
+    serving,
     usual_mode,
 )
 from workloads.engines.registry import trust
@@ -177,12 +178,13 @@ def _ask(engine: Engine, question: str, folder: Path) -> Any:
     place = folder / question
     place.mkdir()
     path = str(place / "probe.db")
-    if question == "pragmas":
-        session = engine.connect(path, begin=usual_mode(engine, "reader"))
-        answer = dict(session.pragmas)
-        session.close()
-        return answer
-    return _ask_mode(engine, question, path)
+    with serving(engine, path):
+        if question == "pragmas":
+            session = engine.connect(path, begin=usual_mode(engine, "reader"))
+            answer = dict(session.pragmas)
+            session.close()
+            return answer
+        return _ask_mode(engine, question, path)
 
 
 def _ask_mode(engine: Engine, mode: str, path: str) -> Answer:
@@ -301,11 +303,17 @@ def _interview(
 
 def _two_processes(name: str, folder: Path, limit_s: float) -> tuple[bool | None, str]:
     """Whether two processes may have one database open and write to it, and the refusal's text."""
-    if find_engine(name).file_format == "none":
+    engine = find_engine(name)
+    if engine.file_format == "none":
         return None, "keeps no file"
     place = folder / "together"
     place.mkdir()
-    path = str(place / "probe.db")
+    path = place / "probe.db"
+    with serving(engine, path):
+        return _together(name, folder, str(path), limit_s)
+
+
+def _together(name: str, folder: Path, path: str, limit_s: float) -> tuple[bool | None, str]:
     started = []
     try:
         for number in (1, 2):

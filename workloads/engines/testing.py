@@ -10,7 +10,7 @@ import pytest
 
 from workloads.engines.engine import Engine, Session, Settings, find_engine
 
-REAL = ["libsql", "sqlite", "sqlite-concurrent", "sqlite-latest", "turso"]
+REAL = ["libsql", "libsql-0.1", "sqlite", "sqlite-concurrent", "sqlite-latest", "turso"]
 SQLITE_FAMILY = ["libsql", "sqlite", "sqlite-concurrent"]
 IMPATIENT = Settings(busy_timeout_ms=0)
 LIMIT_S = 60

@@ -79,6 +79,8 @@ def start(
     within: Path | None = None,
     own_group: bool = True,
     foreign: bool = False,
+    death: int = signal.SIGKILL,
+    user: tuple[int, int] | None = None,
     workers: tuple[int, ...] = (),
     method: StartMethod | None = None,
     conducts: bool = False,
@@ -97,7 +99,8 @@ def start(
     inherit : descriptors that it keeps open. within : the folder it runs in.
     own_group : Ctrl-C and Ctrl-Z reach us alone, and we end it in order. Otherwise they reach both.
     foreign : a program that cannot call `die_with_parent`. It is ended with the thread that calls
-        this, so call it from the main thread.
+        this, so call it from the main thread. death : the signal by which it is ended then.
+    user : user and group that a foreign program runs as, None for ours.
     workers : the numbers of the workers that it carries.
     method : None for `start_method()`. conducts : it starts such children itself.
     Raises OSError where it cannot be started, and NotForked where it cannot be forked.
@@ -140,8 +143,12 @@ def start(
                 process_group=0 if own_group else None,
                 pass_fds=tuple(inherit),
                 cwd=within,
-                # Safe beside threads: it calls into the kernel, and takes no lock.
-                preexec_fn=(lambda: _die_with(parent)) if foreign else None,  # noqa: PLW1509
+                # Safe beside threads: it calls into the kernel, and takes no lock. Another user's
+                # process forgets what it was told before it became that user's.
+                preexec_fn=(lambda: _die_with(parent, death)) if foreign else None,  # noqa: PLW1509
+                user=user and user[0],
+                group=user and user[1],
+                extra_groups=() if user else None,
             )
     return ChildProcess(name, process, path, workers)
 
@@ -200,8 +207,8 @@ def _parent() -> int | None:
     return int(text) if text else None
 
 
-def _die_with(parent: int) -> None:
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _die_with(parent: int, death: int = signal.SIGKILL) -> None:
+    _prctl(_PR_SET_PDEATHSIG, death)
     if os.getppid() != parent:
         os._exit(3)
 

@@ -116,7 +116,9 @@ class RecordedPlan(Part):
     writers: int = Field(4, ge=0, le=MOST_WORKERS, description="processes that write")
     write_engine: str = Field("", description="their engine (default: --database)")
     begin: str = Field(
-        "immediate", description="their BEGIN: deferred, immediate, exclusive, concurrent"
+        "immediate",
+        description="their BEGIN: deferred, immediate, exclusive, concurrent; of a server its "
+        "level (default: immediate, or what is usual there)",
     )
     readers: int = Field(
         0,
@@ -125,7 +127,9 @@ class RecordedPlan(Part):
         description="processes that only read (default: 0, or the scenario's)",
     )
     read_engine: str = Field("", description="their engine (default: --database)")
-    read_begin: str = Field("deferred", description="their BEGIN mode")
+    read_begin: str = Field(
+        "deferred", description="their BEGIN mode (default: deferred, or what is usual there)"
+    )
     checkpointers: int = Field(
         0, ge=0, le=MOST_WORKERS, description="processes that only checkpoint"
     )

@@ -23,7 +23,8 @@ MEANINGS = {
     "not help, and the whole transaction has to run again. At a statement of a deferred "
     "transaction it is a refused upgrade as well, and BEGIN IMMEDIATE avoids it.",
     "write_write": "another transaction had written the same row first.",
-    "serialization": "a transaction that this one had built upon did not commit.",
+    "serialization": "a transaction that this one had built upon did not commit, or the engine saw "
+    "that what it did together with others may be what no serial order does.",
     "unclassified": "the engine gives one answer for several kinds, and the time that was waited "
     "does not tell which it was (after a busy timeout of 0 it never does). Where a deferred "
     "transaction had read before it wrote, BEGIN IMMEDIATE leaves only a lock to be waited for.",

@@ -190,6 +190,7 @@ def finish(
         if unchecked:
             making.not_checked(unchecked)
         else:
+            making.serve()
             making.check()
         making.judge()
         making.settle()
@@ -209,6 +210,7 @@ def prepare(plan: Plan, folder: Path, on_progress: OnProgress | None = None) -> 
     making = _begun(plan, folder, "loading", "", folder, on_progress or (lambda progress: None))
     try:
         making.load(None)
+        making._stop_serving(keep=True)
     except BaseException:
         making.abandon()
         making.reap()
@@ -310,6 +312,7 @@ class _Making:
         self.pressure: dict[str, dict[str, float]] | None = None
         self.findings: list[FindingEntry] = []
         self.loaded: dict[str, Any] = {}
+        self.server: Any = None
         self.database = home.path / DATABASE
         self.places = places_of(plan)
         self.hung: list[int] = []
@@ -410,16 +413,32 @@ class _Making:
         if self.null:
             return
         if template is not None:
-            for path in template.glob("database.db*"):
-                shutil.copyfile(path, self.home.path / path.name)
+            for path in template.glob(f"{DATABASE}*"):
+                if path.is_dir():
+                    shutil.copytree(path, self.home.path / path.name, symlinks=True)
+                else:
+                    shutil.copyfile(path, self.home.path / path.name)
             self._to_disk()
+            self.serve()
             self.loaded = json.loads((template / "load.json").read_text(encoding="utf-8"))
             return
+        self.serve()
         self.loaded = self._errand("load", self.plan.load_limit_s, "loading")
         if refused := self.loaded.get("refused"):
             raise ModeRefused(*refused)
         self._to_disk()
         (self.home.path / "load.json").write_text(json.dumps(self.loaded), encoding="utf-8")
+
+    def serve(self) -> None:
+        """Start the server of the database, where its engine is one."""
+        if serve := getattr(find_engine(self.plan.database), "serve", None):
+            self.server = serve(self.database, self.plan.settings(), self.inherit)
+
+    def _stop_serving(self, *, keep: bool) -> None:
+        """End the server. keep : its data, which then lie beside the database's path."""
+        server, self.server = self.server, None
+        if server is not None:
+            server.close(keep=keep)
 
     def _to_disk(self) -> None:
         """Have the loaded database on the disk before the run, not in it.
@@ -427,9 +446,10 @@ class _Making:
         Left to the first fsync of the run, the copy's dirty pages are charged to whoever commits
         first: one run in a hundred stood still for its first tenth of a second, one for all of it.
         """
-        for path in self.home.path.glob("database.db*"):
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+        for path in self.home.path.glob(f"{DATABASE}*"):
+            if path.is_file():  # a server's folder is its own matter
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
 
     def cool(self) -> None:
         """Have the loaded database read from the disk, where the plan asks for that."""
@@ -740,6 +760,7 @@ class _Making:
 
     def settle(self) -> None:
         """The last steps. Each may be done again by whoever finds them half done."""
+        self._stop_serving(keep=_is_kept(self.manifest))
         settle(self.folder, self.manifest, self.database)
 
     def _nothing_committed(self) -> bool:
@@ -760,6 +781,7 @@ class _Making:
         for child in self.children:
             if child.process.poll() is None:
                 end(child.process)
+        self._stop_serving(keep=self.manifest.under_way is not None and self.folder.exists())
         os.close(self.held)
         mine = self.database.parent == self.home.path
         if mine and self.manifest.under_way is not None and self.folder.exists():
@@ -775,12 +797,13 @@ def settle(folder: Path, manifest: Manifest, database: Path) -> None:
     not hold or could not be made. Otherwise it stays where it lies, and its owner removes it.
     Where it cannot be moved, for want of room say, the run stays under way.
     """
-    asked = manifest.under_way is not None and manifest.under_way.keep_database
-    if (asked or manifest.broken or manifest.unmade) and database.parent != folder:
+    if _is_kept(manifest) and database.parent != folder:
         try:
             for path in sorted(database.parent.glob(f"{DATABASE}*")):
                 if stat.S_ISREG(path.lstat().st_mode):
                     _move(path, folder / path.name)
+                elif stat.S_ISDIR(path.lstat().st_mode):
+                    shutil.move(path, folder / path.name)
         except OSError as error:
             manifest.database_kept = f"no: {error}"
             write_manifest(folder, manifest)
@@ -793,6 +816,12 @@ def settle(folder: Path, manifest: Manifest, database: Path) -> None:
     manifest.over()
     write_manifest(folder, manifest)
     tidy(folder)
+
+
+def _is_kept(manifest: Manifest) -> bool:
+    """Whether the database goes into the run's folder: asked for, or as evidence."""
+    asked = manifest.under_way is not None and manifest.under_way.keep_database
+    return bool(asked or manifest.broken or manifest.unmade)
 
 
 def _move(path: Path, to: Path) -> None:

@@ -152,6 +152,7 @@ def make_plan(**values: Any) -> Plan:
         if (reason := engine.missing()) is not None:
             raise EngineMissing(f"Engine {name!r} is not to be had here: {reason}")
     _formats_agree(plan, engines)
+    _suits_a_server(plan, engines)
     if plan.start == "fork" and not can_fork():
         raise PlanError("--start fork: this system cannot fork them. Give --start exec.")
     if plan.loop == "C" and not can_loop_in_c():
@@ -193,6 +194,17 @@ def _modes_exist(plan: Plan) -> None:
         raise UnknownName(
             f"{name} has no mode {shortened(mode)} ({option}).{hint} Modes: {', '.join(modes)}."
         )
+
+
+def _suits_a_server(plan: Plan, engines: Mapping[str, Engine]) -> None:
+    """A server checkpoints and caches by itself: nobody else can, and nobody can ask for less."""
+    for name, engine in engines.items():
+        if not hasattr(engine, "serve"):
+            continue
+        if plan.checkpointers:
+            raise PlanError(f"--checkpointers: {name} checkpoints by itself. Leave them out.")
+        if plan.cache == "cold":
+            raise PlanError(f"--cache cold: {name} has its own cache. Leave it out.")
 
 
 def _formats_agree(plan: Plan, engines: Mapping[str, Engine]) -> None:

@@ -195,6 +195,7 @@ def load(job: Job) -> None:
         # The same rows whatever the seed: a database loaded once serves runs of every seed.
         watched: Any = Watched(session, on_progress)
         job.scenario.load(watched, np.random.default_rng(99))
+        getattr(session, "loaded", lambda: None)()
         control.at(control_block.LAYOUT)
         pragmas = dict(session.pragmas)
         trees = trees_of(session, engine.file_format)
@@ -209,6 +210,8 @@ def _refused(job: Job) -> list[str]:
     own, because two libraries of SQLite must never open one file in one process.
     """
     asked = dict.fromkeys((engine, mode) for _, engine, mode in job.plan.roles() if mode)
+    if hasattr(find_engine(job.plan.database), "serve"):
+        return []  # a server has the modes that its engine declares; its workers rehearse them
     settings = replace(job.plan.settings(), synchronous="off", busy_timeout_ms=0)
     for number, (engine, mode) in enumerate(asked):
         folder = Path(job.database).parent / f"asked-{number}"
@@ -263,7 +266,7 @@ def check(job: Job) -> None:
     with _database(job) as session:
         trees = trees_of(session, engine.file_format)
         control.at(control_block.INTEGRITY)
-        findings.append(_integrity(session, job.plan.database))
+        findings += _integrity(session, job.plan.database)
         if getattr(job.scenario, "logged", None):
             control.at(control_block.HISTORY)
             findings.append(save_history(job.folder))
@@ -296,8 +299,13 @@ def _plain(check: str, ok: Any, sentence: str, evidence: dict[str, Any]) -> dict
     return {"check": check, "ok": bool(ok), "sentence": sentence, "evidence": evidence}
 
 
-def _integrity(session: Session, engine: str) -> dict[str, Any]:
+def _integrity(session: Session, engine: str) -> list[dict[str, Any]]:
+    """What the engine's own check of its file says; nothing where it has none."""
     finding: dict[str, Any] = {"check": "integrity", "ok": True, "sentence": "", "evidence": {}}
+    if own := getattr(session, "integrity", None):
+        if (answer := own()) is None:
+            return []
+        return [finding | {"ok": answer[0], "sentence": answer[1]}]
     try:
         rows = [str(row[0]) for row in session.rows("PRAGMA integrity_check")]
     except Exception as error:
@@ -306,11 +314,11 @@ def _integrity(session: Session, engine: str) -> dict[str, Any]:
         malformed = "malformed" in str(error) or "not a database" in str(error)
         finding["ok"], finding["checked"] = False, malformed  # else: not ok, and not broken either
         finding["sentence"] = f"{engine} answered integrity_check with: {error}"
-        return finding
+        return [finding]
     finding["ok"] = rows == ["ok"]
     finding["sentence"] = f"integrity_check by {engine}: {'; '.join(rows[:5])}"
     finding["evidence"] = {"rows": rows[:50]} if rows != ["ok"] else {}
-    return finding
+    return [finding]
 
 
 def identity_of(name: str) -> dict[str, Any]:

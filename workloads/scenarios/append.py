@@ -30,7 +30,7 @@ MOST_LONG = 100_000
 
 UPSERT = {
     "text": "INSERT INTO list(id, value) VALUES (?, ?) "
-    "ON CONFLICT(id) DO UPDATE SET value = value || excluded.value",
+    "ON CONFLICT(id) DO UPDATE SET value = list.value || excluded.value",
     "register": "INSERT INTO list(id, value) VALUES (?, ?) "
     "ON CONFLICT(id) DO UPDATE SET value = excluded.value",
 }

@@ -37,7 +37,7 @@ from workloads.schedules.sessions import ProcessDied, SessionProcess, Subprocess
 from workloads.schedules.stepper import Opening
 from workloads.schedules.steps import StepResult, StepTaker, Txn
 
-REUSABLE = ("libsql", "sqlite", "turso")
+REUSABLE = ("libsql", "sqlite", "turso", "postgres")
 """Engines whose database is put back in place between schedules, which is cheaper than a new one.
 
 Only where nothing but rows can carry over: begin-concurrent decides by page, so a file that an
@@ -162,6 +162,9 @@ class ScheduleRunner:
         self._noted: list[tuple[int, Op] | StepResult] = []
         self._before: Schedule | None = None
         self._used = self._dead = self._spoilt = False
+        self._server: Any = None
+        self.database = self.folder
+        self._served = getattr(found[0], "serve", None)
         try:
             with self._at("the sessions were opened"):
                 self._template = self._make_template()
@@ -267,6 +270,8 @@ class ScheduleRunner:
 
     def _make_template(self) -> dict[str, bytes]:
         """The files of a new database: path within its folder -> bytes."""
+        if self._served is not None:
+            return {}  # its database is made anew where it is
         key = (self.engines[0], self.modes[0], self.schema)
         if key in _templates:
             _templates.move_to_end(key)
@@ -289,6 +294,10 @@ class ScheduleRunner:
     def _fresh(self) -> State:
         """A new copy of the database, and new sessions on it. Returns its state."""
         self._close_sessions()
+        if self._served is not None:
+            self._make_anew(self._served)
+            self.sessions = self._open(self.database, len(self.modes))
+            return state_of(self.sessions[0], self.schema)
         self._count += 1
         folder = self.database = self.folder / str(self._count)
         (folder / "other").mkdir(parents=True)
@@ -296,6 +305,19 @@ class ScheduleRunner:
             (folder / name).write_bytes(content)
         self.sessions = self._open(folder, len(self.modes))
         return state_of(self.sessions[0], self.schema)
+
+    def _make_anew(self, serve: Callable[..., Any]) -> None:
+        """An empty database at the runner's own server, and the schema in it."""
+        self.database = self.folder / "served"
+        if self._server is None:
+            self.database.mkdir()
+            self._server = serve(Path(self._opening(self.database, 0).path), self.settings)
+        making = self._open(self.database, 1)
+        try:
+            anew = ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+            making[0].run_all((sql, ()) for sql in (*anew, *self.schema.statements()))
+        finally:
+            sessions.close(making)
 
     def _close_sessions(self) -> None:
         """Close all sessions. After a death none can be closed, so all processes are ended."""
@@ -415,6 +437,9 @@ class ScheduleRunner:
             for process in self._processes:
                 sessions.give_back(process)
             self._processes.clear()
+            if self._server is not None:
+                self._server.close(keep=False)
+                self._server = None
             self._gone()
 
     def __enter__(self) -> ScheduleRunner:

@@ -255,7 +255,7 @@ def _sql(schema: Schema, op: Op) -> tuple[str, tuple[Any, ...]]:
         columns, marks, params = "id, value, tag", "?, ?, ?", (key, stored, args[1] + TAG)
     sql = f"INSERT INTO {table}({columns}) VALUES ({marks})"
     if name == "put":
-        new = "value || excluded.value" if lists else "excluded.value"
+        new = "item.value || excluded.value" if lists else "excluded.value"
         tag = ", tag = excluded.tag" if unique else ""
         sql += f" ON CONFLICT(id) DO UPDATE SET value = {new}{tag}"
     return sql, params

@@ -1,0 +1,327 @@
+"""PostgreSQL through psycopg's libpq wrapper: the server that the article compares libSQL with.
+
+Its modes are its isolation levels. Statements are SQLite's, translated (dialect.py) and prepared
+once a session. What is easy to get wrong, and is not here: COMMIT after an error answers ROLLBACK
+without any error; lock waits have no limit unless one is set; an error ends what the transaction
+can do, not the transaction.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from workloads.engines import postgres_server as server
+from workloads.engines.dialect import CHANGES, to_postgres
+from workloads.engines.engine import Identity, Promise, Refusal, Settings
+from workloads.errors import EngineMissing
+from workloads.records import (
+    BUSY,
+    COMMIT,
+    CONFLICT,
+    FAILED,
+    FULL,
+    IO,
+    LIMIT,
+    NO_CONFLICT,
+    SERIALIZATION,
+    UNKNOWN,
+    WRITE_WRITE,
+)
+
+DOCS = "https://www.postgresql.org/docs/current/transaction-iso.html"
+
+LEVELS = {
+    "read-committed": "READ COMMITTED",
+    "repeatable-read": "REPEATABLE READ",
+    "serializable": "SERIALIZABLE",
+}
+"""Mode -> the level as SQL says it."""
+
+CONFLICTS = {
+    "40001": SERIALIZATION,
+    "40P01": BUSY,  # each waited for the other: one of them is ended
+    "55P03": BUSY,  # lock_timeout
+}
+"""SQLSTATE -> kind of conflict: https://www.postgresql.org/docs/current/errcodes-appendix.html"""
+
+CAUSES = {"53100": FULL, "53200": LIMIT, "53300": LIMIT, "54": LIMIT, "58": IO, "XX001": IO}
+"""SQLSTATE, or the beginning of one -> cause of a failure in which nobody else had a part."""
+
+LONG = 2_000
+"""Letters of a text beyond which it is not prepared: it has its values in it, and comes once."""
+
+GONE = ("08", "57P01", "57P02", "57P03")
+"""Beginnings of SQLSTATEs by which a connection is over; "" where the server said nothing more."""
+
+INTEGERS, FLOATS = (20, 21, 23, 26), (700, 701)
+BYTES, BOOL, NUMERIC = 17, 16, 1700
+"""The numbers of the types that are no text (pg_type.dat)."""
+
+OIDS = {int: 20, bool: 20, float: 701, bytes: 17, str: 0, type(None): 0}
+"""Type of a parameter -> the type it is sent as; 0: the server takes it from where it stands."""
+
+
+class PostgresError(Exception):
+    """The server's own error. sqlstate : "" where the connection is over without one."""
+
+    def __init__(self, message: str, sqlstate: str) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
+class Postgres:
+    name = "postgres"
+    file_format = "postgres"
+    hosting = "process"
+    unit = "row"
+    aborts = True
+    modes = tuple(LEVELS)
+    usual: Mapping[str, str] = {"writer": "read-committed", "reader": "read-committed"}
+    promises: Mapping[str, Promise] = {
+        "read-committed": Promise("read-committed", f"{DOCS} (13.2.1)"),
+        "repeatable-read": Promise("snapshot-isolation", f"{DOCS} (13.2.2)"),
+        "serializable": Promise("serializable", f"{DOCS} (13.2.3)"),
+    }
+
+    def missing(self) -> str | None:
+        if importlib.util.find_spec("psycopg") is None:
+            return "psycopg is not installed. Get it with: make setup"
+        return server.MISSING if server.programs() is None else None
+
+    def identity(self) -> Identity:
+        if why := self.missing():
+            raise EngineMissing(why)
+        binding = f"psycopg {importlib.metadata.version('psycopg')} (pq)"
+        return Identity(binding, server.version(), "", ())
+
+    def serve(self, path: Path, settings: Settings, inherit: Any = ()) -> server.Server:
+        """Start the server whose data lie beside the path, and write its address there."""
+        return server.Server(path, settings, inherit)
+
+    def connect(
+        self, path: str, *, begin: str = "read-committed", settings: Settings | None = None
+    ) -> PostgresSession:
+        if why := self.missing():
+            raise EngineMissing(why)
+        if begin not in LEVELS:
+            raise ValueError(f"{begin!r} is no mode of PostgreSQL. Modes: {', '.join(LEVELS)}.")
+        return PostgresSession(server.read_address(Path(path)), begin, settings or Settings())
+
+
+class PostgresSession:
+    """One connection. Each statement is prepared when it is first used, by its values' types."""
+
+    def __init__(self, address: server.Address, begin: str, settings: Settings) -> None:
+        from psycopg import pq
+
+        self._pq = pq
+        self._connection = connection = pq.PGconn.connect(address.conninfo().encode())
+        if connection.status != pq.ConnStatus.OK:
+            message = _said(connection)
+            connection.finish()
+            raise PostgresError(message, "08001")
+        good = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK)
+        inside = pq.TransactionStatus
+        self._open = (inside.ACTIVE, inside.INTRANS, inside.INERROR)
+        prepared: dict[Any, tuple[bytes, list[Callable[[bytes], Any]] | None]] = {}
+        changed = 0
+
+        def sent(sql: bytes) -> Any:
+            result = connection.exec_(sql)
+            if result.status not in good:
+                raise _error(connection, result)
+            return result
+
+        def prepare(sql: str, types: tuple[type, ...]) -> bytes:
+            told = to_postgres(sql)
+            if told.parameters != len(types):
+                raise ValueError(
+                    f"{sql!r} takes {told.parameters} parameters and was given {len(types)}."
+                )
+            name = b"s%d" % len(prepared)
+            result = connection.prepare(name, told.sql.encode(), [_oid(one) for one in types])
+            if result.status not in good:
+                raise _error(connection, result)
+            return name
+
+        def executed(sql: str, params: tuple[Any, ...]) -> tuple[Any, Any]:
+            nonlocal changed
+            types = tuple(map(type, params))
+            known = prepared.get((sql, types))
+            if known is None and len(sql) > LONG:
+                known = b"", None
+                told = to_postgres(sql)
+                result = sent(told.sql.encode())
+                changed = int(result.command_tuples or 0)
+                return result, known
+            if known is None:
+                known = prepared[sql, types] = (prepare(sql, types), None)
+            result = connection.exec_prepared(known[0], [_encoded(value) for value in params])
+            if result.status not in good:
+                raise _error(connection, result)
+            changed = int(result.command_tuples or 0)
+            return result, known
+
+        def run(sql: str, params: tuple[Any, ...] = ()) -> None:
+            executed(sql, params)
+
+        def rows(sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+            if CHANGES.fullmatch(sql):
+                return [(changed,)]
+            result, (name, decoders) = executed(sql, params)
+            if decoders is None:
+                decoders = [_decoder(result.ftype(n), pq) for n in range(result.nfields)]
+                if name:
+                    prepared[sql, tuple(map(type, params))] = (name, decoders)
+            value = result.get_value
+            columns = list(enumerate(decoders))
+            return [
+                tuple(
+                    None if (got := value(row, at)) is None else decode(got)
+                    for at, decode in columns
+                )
+                for row in range(result.ntuples)
+            ]
+
+        def commit() -> None:
+            result = sent(b"COMMIT")
+            if result.command_status != b"COMMIT":
+                raise PostgresError(
+                    "COMMIT answered ROLLBACK: the transaction had failed before", "25P02"
+                )
+
+        self.run, self.rows = run, rows
+        self.begin = partial(sent, f"BEGIN ISOLATION LEVEL {LEVELS[begin]}".encode())
+        self.commit = commit
+        self._sent = sent
+        wait_ms = max(settings.busy_timeout_ms, 1)  # 0 would be without a limit
+        sent(f"SET lock_timeout = {wait_ms}".encode())
+        # The server's own words are read, and in whatever language it was set up.
+        sent(b"SET lc_messages = 'C'")
+        self.pragmas = self._settings()
+
+    def _settings(self) -> dict[str, Any]:
+        asked = ("lock_timeout", "synchronous_commit", "fsync", "full_page_writes",
+                 "shared_buffers", "wal_level", "deadlock_timeout", "autovacuum")  # fmt: skip
+        return {name: self.rows(f"SHOW {name}")[0][0] for name in asked}
+
+    def rollback(self) -> None:
+        if self.in_transaction():
+            self._sent(b"ROLLBACK")
+
+    def in_transaction(self) -> bool:
+        return self._connection.transaction_status in self._open
+
+    def refusal(self, error: BaseException, phase: int, within_ns: int | None = None) -> Refusal:
+        message, over = str(error), not self.in_transaction()
+        state = getattr(error, "sqlstate", None)
+        if state is None:  # not from the server: the scenario's own
+            return Refusal(FAILED, NO_CONFLICT, message, over)
+        if state in CONFLICTS:
+            kind = CONFLICTS[state]
+            if state == "40001" and "concurrent" in message:
+                kind = WRITE_WRITE  # "due to concurrent update": somebody wrote its row first
+            return Refusal(CONFLICT, kind, message, over)
+        if not state or state.startswith(GONE):
+            # Whether a COMMIT under way was made, nobody here can know.
+            return Refusal(UNKNOWN if phase == COMMIT else FAILED, IO, message, True)
+        cause = next((c for begins, c in CAUSES.items() if state.startswith(begins)), NO_CONFLICT)
+        return Refusal(FAILED, cause, message, over)
+
+    def integrity(self) -> tuple[bool, str] | None:
+        """Whether every index of ours is sound and has every row; None where nothing can tell.
+
+        By PostgreSQL's own amcheck: https://www.postgresql.org/docs/current/amcheck.html
+        """
+        try:
+            self.run("CREATE EXTENSION IF NOT EXISTS amcheck")
+        except PostgresError:
+            return None
+        found = self.rows(
+            "SELECT CAST(CAST(i.indexrelid AS regclass) AS text) FROM pg_index i "
+            "JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE a.amname = 'btree' AND n.nspname = 'public' ORDER BY 1"
+        )
+        wrong = []
+        for (index,) in found:
+            try:
+                self.rows(f"SELECT bt_index_check(CAST('{index}' AS regclass), true)")
+            except PostgresError as error:
+                wrong.append(f"{index}: {error}")
+        said = "; ".join(wrong[:5]) or f"{len(found)} sound, each with every row"
+        return not wrong, f"indexes by amcheck: {said}"
+
+    def loaded(self) -> None:
+        """After rows were loaded with keys of their own: the next key to be given is a new one."""
+        for table, column in self.rows(
+            "SELECT table_name, column_name FROM information_schema.columns "
+            "WHERE is_identity = 'YES' AND table_schema = 'public'"
+        ):
+            self.rows(
+                f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), "
+                f"(SELECT coalesce(max({column}), 0) + 1 FROM {table}), false)"
+            )
+        self.run("ANALYZE")
+
+    def close(self) -> None:
+        """Close; an open transaction is rolled back. The session's calls then raise."""
+        self._connection.finish()
+
+
+def _oid(kind: type) -> int:
+    try:
+        return OIDS[kind]
+    except KeyError:
+        raise TypeError(
+            f"a parameter of type {kind.__name__}: only None, int, float, str and bytes are sent."
+        ) from None
+
+
+def _encoded(value: Any) -> Any:
+    if value is None:
+        return None
+    kind = value.__class__
+    if kind is int:
+        return b"%d" % value
+    if kind is str:
+        if "\0" in value:
+            raise ValueError("a text with a NUL character: PostgreSQL takes none. Use bytes.")
+        return value.encode()
+    if kind is bytes:
+        return b"\\x" + value.hex().encode()
+    return (b"1" if value else b"0") if kind is bool else repr(value).encode()
+
+
+def _decoder(oid: int, pq: Any) -> Callable[[bytes], Any]:
+    if oid in INTEGERS:
+        return int
+    if oid in FLOATS:
+        return float
+    if oid == BYTES:
+        return lambda got: bytes.fromhex(got[2:].decode())
+    if oid == BOOL:
+        return lambda got: int(got == b"t")
+    if oid == NUMERIC:  # the sum of integers of 64 bits
+        return lambda got: float(got) if b"." in got or b"N" in got else int(got)
+    return bytes.decode
+
+
+def _error(connection: Any, result: Any) -> PostgresError:
+    """The server's error, in one line."""
+    from psycopg import pq
+
+    state = result.error_field(pq.DiagnosticField.SQLSTATE)
+    text = result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY)
+    message = text.decode(errors="replace") if text else _said(connection)
+    return PostgresError(message, state.decode() if state else "")
+
+
+def _said(connection: Any) -> str:
+    text = connection.error_message.decode(errors="replace").strip()
+    return " ".join(text.split()) or "the connection is over"

