@@ -49,6 +49,9 @@ COMMAND_LIMIT_S, STOP_LIMIT_S = 600.0, 5.0
 TRIES = 8
 """To hit a victim that lives for a moment, before the kill counts as missed."""
 
+SHORT_LIVED_S = {"loader": 0.03, "checker": 0.05}
+"""Victim -> about how long it lives: it is looked for from the start, and not waited with."""
+
 SWEEP = """
 question = "Is every acknowledged commit there, whatever is killed?"
 blocks = 2
@@ -205,7 +208,8 @@ class Killing:
         self.temporary.mkdir(parents=True)
         (self.folder / "sweep.toml").write_text(SWEEP, encoding="utf-8")
         process = self._start(commands(False, self.folder)[self.kill.command])
-        time.sleep(self.rng.uniform(0, longest_s))
+        if self.kill.victim not in SHORT_LIVED_S:
+            time.sleep(self.rng.uniform(0, longest_s))
         victim = self._victim(process)
         if victim is None:
             self._ended(process)
@@ -233,7 +237,8 @@ class Killing:
 
     def _victim(self, process: subprocess.Popen[bytes]) -> psutil.Process | None:
         """The process to be killed, a random moment after it is there; None where none is."""
-        kind, delay_s = self.kill.victim, self.rng.uniform(0, 0.4)
+        kind = self.kill.victim
+        delay_s = self.rng.uniform(0, SHORT_LIVED_S.get(kind, 0.4))
         until = time.monotonic() + COMMAND_LIMIT_S
         while process.poll() is None and time.monotonic() < until:
             if kind == "parent":
@@ -245,7 +250,7 @@ class Killing:
                 if _lives(victim):
                     return victim
                 delay_s /= 2
-            time.sleep(0.005)
+            time.sleep(0.001 if kind in SHORT_LIVED_S else 0.005)
         return None
 
     def _stage(self) -> str:

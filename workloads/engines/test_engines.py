@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from workloads.engines import concurrent_build as begin_concurrent
-from workloads.engines.engine import MODES, REGISTRY, Engine, Settings, find_engine
+from workloads.engines.engine import REGISTRY, Engine, Settings, find_engine, modes_of
 from workloads.engines.registry import trust
 from workloads.engines.statements import shape, with_literals
 from workloads.engines.testing import LIMIT_S, REAL, in_a_process, refused, usable
 from workloads.errors import EngineMissing, UnknownName
 from workloads.records import FAILED, NO_CONFLICT, STATEMENT
 
-LEVELS = ["serializable", "snapshot-isolation"]
+LEVELS = ["serializable", "snapshot-isolation", "read-committed"]
 
 
 @pytest.fixture(params=REAL)
@@ -223,9 +223,9 @@ def test_an_engine_says_who_it_is(engine: Engine) -> None:
 def test_an_engine_of_the_registry_keeps_the_contract(name: str) -> None:
     engine = find_engine(name)
     assert engine.name == name
-    assert engine.file_format in ("sqlite", "turso-mvcc", "none")
+    assert engine.file_format in ("sqlite", "turso-mvcc", "postgres", "none")
     assert engine.hosting in ("process", "thread")
-    assert set(engine.promises) <= set(MODES)
+    assert set(engine.promises) <= set(modes_of(engine))
     for promise in engine.promises.values():
         assert promise.level in LEVELS
         assert len(promise.source) > 20

@@ -58,6 +58,7 @@ def test_a_first_write_that_gets_no_lock_is_busy(engine: Engine, opened: Any) ->
 
 OLD_SNAPSHOT = {
     "libsql": UNCLASSIFIED,  # its binding says the same for stale and for busy
+    "libsql-0.1": UNCLASSIFIED,
     "sqlite": STALE,
     "sqlite-concurrent": STALE,
     "sqlite-latest": STALE,

@@ -498,7 +498,9 @@ for name in sys.argv[1:]:
 def test_nothing_is_forked_where_an_engine_is_loaded() -> None:
     """In processes of their own, because an engine is loaded in each."""
     engines = [find_engine(name) for name in engine_names() if "faulty" not in name]
-    names = [one.name for one in engines if not one.missing() and one.file_format != "none"]
+    # A server's client has no library that reads databases.
+    readers = [one for one in engines if one.file_format != "none" and not hasattr(one, "serve")]
+    names = [one.name for one in readers if not one.missing()]
     assert len(names) > 2
     argv = [sys.executable, "-c", LOADING, *names]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT_S, check=True)

@@ -616,7 +616,7 @@ BAD_COMMANDS = [
     ["show", "no-such-run"],
     ["show", "."],
     ["list", "--runs", "/nonexistent"],
-    ["engines", "postgres"],
+    ["engines", "mysql"],
 ]
 
 
