@@ -223,6 +223,30 @@ def _can_be_reached(path: Path) -> bool:
     return all(parent.stat().st_mode & 0o001 for parent in (path, *path.parents))
 
 
+def _await_its_end(data: Path) -> None:
+    """Wait until the server that used these data has ended: two on one folder destroy it.
+
+    Raises RunFailed where it does not.
+    """
+    try:
+        pid = int((data / "postmaster.pid").read_text().split("\n")[0])
+    except (OSError, ValueError):
+        return
+    until = time.monotonic() + END_LIMIT_S
+    while _is_a_server(pid):
+        if time.monotonic() > until:
+            raise RunFailed(f"{data}: another PostgreSQL server, process {pid}, is using it.")
+        time.sleep(0.01)
+
+
+def _is_a_server(pid: int) -> bool:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return b"postgres" in words[0]
+
+
 # --- the server -------------------------------------------------------------------------------
 
 
@@ -254,11 +278,24 @@ class Server:
             raise
 
     def _settle_data(self, rest: Path) -> None:
-        if rest.is_dir() and rest != self.data:
-            shutil.move(rest, self.data)
-        elif not self.data.is_dir():
+        """Have the data where the server is to use them: those of before, or new ones.
+
+        Raises RunFailed where there were some and they are gone: a new database would seem to have
+        lost everything.
+        """
+        if rest.is_dir():
+            _await_its_end(rest)
+            if rest != self.data:
+                shutil.move(rest, self.data)
+        elif self.path.exists():
+            before = Path(read_address(self.path).data)
+            if not before.is_dir():
+                raise RunFailed(f"{self.path}: the data of its PostgreSQL server are gone.")
+            _await_its_end(before)
+            if before != self.data:
+                shutil.copytree(before, self.data, symlinks=True)
+        else:
             shutil.copytree(_template(), self.data, symlinks=True)
-            # A copy of a running server's folder would name that server.
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         self.data.chmod(0o700)
         if self.user:
@@ -294,7 +331,7 @@ class Server:
                 environment={"LC_ALL": "C", "TZ": "UTC"},
                 without="PG",
                 foreign=True,
-                death=signal.SIGQUIT,
+                death=signal.SIGINT,  # in order: a crash may forget commits that did not wait
                 user=self.user,
                 inherit=inherit,
                 within=Path("/"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +16,11 @@ from typing import Any
 import psutil
 import pytest
 
-from workloads.engines import Settings, find_engine, serving
+from workloads.engines import Settings, find_engine, postgres_server, serving
 from workloads.engines.dialect import NotThere, to_postgres
 from workloads.engines.postgres import Postgres, PostgresError
 from workloads.engines.postgres_server import data_of, read_address
+from workloads.errors import RunFailed
 from workloads.files import made
 from workloads.records import (
     BUSY,
@@ -325,6 +327,31 @@ def test_it_is_gone_with_the_parent_that_is_killed(open_folder: Path) -> None:
         assert len(processes) > 3
         os.kill(process.pid, signal.SIGKILL)
     assert psutil.wait_procs(processes, timeout=LIMIT_S)[1] == []
+
+
+@here
+def test_data_that_are_gone_are_never_replaced_by_new_ones(open_folder: Path) -> None:
+    place = open_folder / "database.db"
+    with serving(ENGINE, place):
+        pass
+    shutil.rmtree(data_of(place))
+    with pytest.raises(RunFailed, match="the data of its PostgreSQL server are gone"):
+        Postgres().serve(place, Settings())
+
+
+@here
+def test_two_servers_are_never_on_one_folder(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = open_folder / "database.db"
+    monkeypatch.setattr(postgres_server, "END_LIMIT_S", 0.1)
+    server = Postgres().serve(place, Settings())
+    try:
+        with pytest.raises(RunFailed, match=r"another PostgreSQL server, process \d+, is using it"):
+            Postgres().serve(place, Settings())
+    finally:
+        monkeypatch.undo()
+        server.close(keep=False)
 
 
 def test_the_engine_declares_its_levels_and_promises_each() -> None:

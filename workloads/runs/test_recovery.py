@@ -16,7 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
-from workloads.engines import trust
+from workloads.engines import find_engine, trust
+from workloads.engines.postgres_server import read_address
 from workloads.errors import RunError
 from workloads.experiments import recover_all
 from workloads.experiments.leftovers import interrupted
@@ -33,6 +34,7 @@ from workloads.runs.recovery import is_going_on, must_be_over, recover
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 90.0
+POSTGRES = find_engine("postgres")
 LONG = {"database": "sqlite", "duration_s": 60, "warmup_s": 0, "deadline_s": 20}
 
 CONDUCTOR = """
@@ -204,6 +206,19 @@ def test_the_histories_of_a_killed_run_are_put_together(place: Place) -> None:
     assert not (folder / HISTORY_FILE).exists()
     recover(folder)
     assert len(load(folder / HISTORY_FILE)) > 50
+
+
+@pytest.mark.skipif(POSTGRES.missing() is not None, reason=f"{POSTGRES.missing()}")
+def test_a_killed_run_on_a_server_is_checked_on_the_servers_own_data(place: Place) -> None:
+    level = {"begin": "serializable", "read_begin": "serializable"}
+    asked = {"scenario": "counter", "writers": 2, "database": "postgres", **level}
+    folder = place.killed("measuring", 50, **asked)
+    (home,) = (path for path in place.homes.iterdir() if path.name.startswith("cwkit-run"))
+    served = Path(read_address(home / "database.db").data).parent
+    manifest = recover(folder).run.manifest  # type: ignore[union-attr]
+    assert all(finding.ok for finding in manifest.findings) and len(manifest.findings) > 1
+    assert manifest.under_way is None and place.left == []
+    shutil.rmtree(served, ignore_errors=True)  # the next command's, in a place of its own
 
 
 @pytest.mark.parametrize("phase", ["loading", "starting"])
