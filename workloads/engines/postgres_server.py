@@ -33,7 +33,7 @@ from workloads.errors import EngineMissing, RunFailed
 from workloads.files import ROOT, Temporary, locked, make, resolved
 from workloads.processes import Process, gist, read_last_words, start, wait
 
-START_LIMIT_S, END_LIMIT_S, PROGRAM_LIMIT_S = 30.0, 10.0, 120.0
+START_LIMIT_S, END_LIMIT_S, PROGRAM_LIMIT_S, AWAITED_S = 30.0, 10.0, 120.0, 60.0
 ATTEMPTS = 3
 """Attempts to start: another program may take the free port before the server does."""
 
@@ -232,7 +232,7 @@ def _await_its_end(data: Path) -> None:
         pid = int((data / "postmaster.pid").read_text().split("\n")[0])
     except (OSError, ValueError):
         return
-    until = time.monotonic() + END_LIMIT_S
+    until = time.monotonic() + AWAITED_S
     while _is_a_server(pid):
         if time.monotonic() > until:
             raise RunFailed(f"{data}: another PostgreSQL server, process {pid}, is using it.")

@@ -344,7 +344,7 @@ def test_two_servers_are_never_on_one_folder(
     open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = open_folder / "database.db"
-    monkeypatch.setattr(postgres_server, "END_LIMIT_S", 0.1)
+    monkeypatch.setattr(postgres_server, "AWAITED_S", 0.1)
     server = Postgres().serve(place, Settings())
     try:
         with pytest.raises(RunFailed, match=r"another PostgreSQL server, process \d+, is using it"):
