@@ -91,7 +91,7 @@ class Postgres:
     def missing(self) -> str | None:
         if importlib.util.find_spec("psycopg") is None:
             return "psycopg is not installed. Get it with: make setup"
-        return server.MISSING if server.programs() is None else None
+        return server.why_missing()
 
     def identity(self) -> Identity:
         if why := self.missing():

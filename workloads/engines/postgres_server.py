@@ -133,6 +133,18 @@ def version() -> str:
     return found.group() if found else said.strip()
 
 
+def why_missing() -> str | None:
+    """Why no server can be had here, in a sentence with the way out; None where one can."""
+    if programs() is None:
+        return MISSING
+    try:
+        if _as_user() is not None and _open_place() is None:
+            return NO_PLACE
+    except EngineMissing as error:
+        return str(error)
+    return None
+
+
 def _as_user() -> tuple[int, int] | None:
     """The user and the group that the server runs as, None for our own."""
     if os.getuid() != 0:
@@ -191,17 +203,24 @@ def _initialise(made: Path) -> None:
         os.replace(beside, made)
 
 
+NO_PLACE = (
+    f"PostgreSQL runs as {NOBODY!r} here, and that user gets to no temporary folder. Give one that "
+    "everybody may enter, by TMPDIR, or start cwkit as another user than root."
+)
+
+
+def _open_place() -> Path | None:
+    """A temporary folder that the server's user gets to, None where there is none."""
+    places = map(Path, dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")))
+    return next((place for place in places if place.is_dir() and _can_be_reached(place)), None)
+
+
 def _reachable_home() -> Temporary:
     """A temporary folder of ours that the server's user gets to."""
     if _as_user() is None:
         return make(KIND)
-    places = map(Path, dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")))
-    within = next((place for place in places if place.is_dir() and _can_be_reached(place)), None)
-    if within is None:
-        raise RunFailed(
-            f"PostgreSQL runs as {NOBODY!r} here, and that user gets to no temporary folder. Give "
-            "one that everybody may enter, by TMPDIR, or start cwkit as another user than root."
-        )
+    if (within := _open_place()) is None:
+        raise RunFailed(NO_PLACE)
     home = make(KIND, within=within)
     home.path.chmod(0o711)
     return home

@@ -354,6 +354,22 @@ def test_two_servers_are_never_on_one_folder(
         server.close(keep=False)
 
 
+def test_what_is_missing_is_one_sentence_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(postgres_server, "programs", lambda: None)
+    assert "make setup-all" in str(postgres_server.why_missing())
+    monkeypatch.setattr(postgres_server, "programs", lambda: tmp_path)
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    monkeypatch.setattr(postgres_server, "NOBODY", "nobody-of-that-name")
+    assert "there is no user 'nobody-of-that-name' here" in str(postgres_server.why_missing())
+    monkeypatch.undo()
+    monkeypatch.setattr(postgres_server, "programs", lambda: tmp_path)
+    monkeypatch.setattr(postgres_server, "_as_user", lambda: (65534, 65534))
+    monkeypatch.setattr(postgres_server, "_can_be_reached", lambda path: False)
+    assert "gets to no temporary folder" in str(postgres_server.why_missing())
+
+
 def test_the_engine_declares_its_levels_and_promises_each() -> None:
     assert list(ENGINE.promises) == list(Postgres.modes)
 
