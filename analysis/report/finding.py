@@ -222,8 +222,8 @@ class Finding:
 
     @property
     def brief(self) -> Markdown:
-        """The sentence and its numbers, for a finding that is not among the ten."""
-        inside = [each for each in (self.lead, *self.numbers, self.runs) if each]
+        """The sentence, its numbers and where it holds, for one that is not among the ten."""
+        inside = [each for each in (self.lead, *self.numbers, self.holds, self.runs) if each]
         if not inside:
             return markdown("{}.", self.sentence)
         return markdown("{} ({}).", self.sentence, Markdown("; ").join(inside))

@@ -27,7 +27,7 @@ from analysis.report.headline import (
     absent,
 )
 from analysis.report.markdown import listed_names
-from analysis.wording import listed, number, percent, times
+from analysis.wording import listed, number, percent, times, whole
 
 BRANCH_DEFERRED: System = ("sqlite-concurrent", "deferred")
 LIBSQL_DEFERRED: System = ("libsql", "deferred")
@@ -181,8 +181,11 @@ def skew(evidence: Evidence) -> Finding:
 
 
 def _operations(arm: Arm) -> str:
-    many = arm.field("operations")
-    return times(arm.writers, "writer") + (f", {times(many, 'operation')}" if many else "")
+    many, rows = arm.field("operations"), arm.field("rows")
+    parts = [times(arm.writers, "writer")]
+    parts += [f"{times(many, 'operation')} each"] if many else []
+    parts += [f"{whole(rows)} rows"] if rows else []
+    return ", ".join(parts)
 
 
 def scaling(evidence: Evidence) -> Finding:

@@ -80,8 +80,10 @@ def usual(evidence: Evidence) -> Markdown:
         cores = cores_of(arm)
         seconds = number(min((cell.counted.seconds for cell in cells if cell.counted), default=0))
         on = f"{times(cores, 'core')}, " if cores else ""
+        rows = arm.field("rows")
+        over = f" over {whole(rows)} rows" if rows and arm.field("keys") else ""
         parts.append(
-            f"Where a row says nothing else: {on}{setting(arm)}, synchronous "
+            f"Where a row says nothing else: {on}{setting(arm)}{over}, synchronous "
             f"{str(arm.plan['synchronous']).upper()}, data in memory, windows of {seconds} s, "
             "every writer busy without pause."
         )
