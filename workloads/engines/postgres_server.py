@@ -197,9 +197,11 @@ def _initialise(made: Path) -> None:
         if status != 0:
             raise RunFailed(f"PostgreSQL's initdb failed: {gist(said)}", said)
         (data / "cwkit-password").write_text(password)
+        (data / "cwkit-password").chmod(0o600)
         beside = made.with_name(f"{made.name}.new")
         shutil.rmtree(beside, ignore_errors=True)
         shutil.copytree(data, beside, symlinks=True)
+        beside.chmod(0o700)
         os.replace(beside, made)
 
 

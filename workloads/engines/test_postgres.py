@@ -272,6 +272,13 @@ def family(pid: int) -> list[psutil.Process]:
     return [parent, *parent.children(recursive=True)]
 
 
+@here
+def test_what_is_kept_for_the_next_server_is_nobody_elses_to_read(path: Path) -> None:
+    (kept,) = postgres_server.TEMPLATES.glob(f"*-{postgres_server.version()}-{os.getuid()}")
+    assert kept.stat().st_mode & 0o077 == 0
+    assert (kept / "cwkit-password").stat().st_mode & 0o077 == 0
+
+
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that the server's user gets to, as a run's is: the data lie beside the path."""
