@@ -129,7 +129,7 @@ class PostgresSession:
         inside = pq.TransactionStatus
         self._open = (inside.ACTIVE, inside.INTRANS, inside.INERROR)
         prepared: dict[Any, tuple[bytes, list[Callable[[bytes], Any]] | None]] = {}
-        changed = 0
+        last: Any = None  # the result of the last statement: who asks how many it changed is told
 
         def sent(sql: bytes) -> Any:
             result = connection.exec_(sql)
@@ -150,21 +150,20 @@ class PostgresSession:
             return name
 
         def executed(sql: str, params: tuple[Any, ...]) -> tuple[Any, Any]:
-            nonlocal changed
+            nonlocal last
             types = tuple(map(type, params))
             known = prepared.get((sql, types))
             if known is None and len(sql) > LONG:
                 known = b"", None
                 told = to_postgres(sql)
-                result = sent(told.sql.encode())
-                changed = int(result.command_tuples or 0)
-                return result, known
+                last = sent(told.sql.encode())
+                return last, known
             if known is None:
                 known = prepared[sql, types] = (prepare(sql, types), None)
             result = connection.exec_prepared(known[0], [_encoded(value) for value in params])
             if result.status not in good:
                 raise _error(connection, result)
-            changed = int(result.command_tuples or 0)
+            last = result
             return result, known
 
         def run(sql: str, params: tuple[Any, ...] = ()) -> None:
@@ -172,7 +171,7 @@ class PostgresSession:
 
         def rows(sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
             if CHANGES.fullmatch(sql):
-                return [(changed,)]
+                return [(int(last.command_tuples or 0) if last is not None else 0,)]
             result, (name, decoders) = executed(sql, params)
             if decoders is None:
                 decoders = [_decoder(result.ftype(n), pq) for n in range(result.nfields)]
