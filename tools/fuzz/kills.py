@@ -378,7 +378,10 @@ class Killing:
         try:
             return process.wait(COMMAND_LIMIT_S)
         finally:
-            if "Traceback" in (text := self._output()):
+            # What xdist says of a worker of its own that was killed while it began is its own.
+            lines = self._output().splitlines(keepends=True)
+            text = "".join(line for line in lines if not line.startswith("INTERNALERROR>"))
+            if "Traceback" in text:
                 self._fault(f"traceback: {text[-3000:]}")
 
     def _output(self) -> str:
