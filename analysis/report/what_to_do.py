@@ -402,10 +402,7 @@ def postgres(evidence: Evidence, told: Findings) -> Advice:
         if "postgres" in arm.engine and arm.usable
     ]
     if not arms:
-        why = markdown(
-            "No run here has it; an engine of your own is a file like those in `examples/`, and "
-            "`cwkit run --database FILE.py:NAME` runs it"
-        )
+        why = markdown("No run here has it; `cwkit run --database postgres` runs it")
         return Advice(key, case, "Not measured", why, "machine", MISSING)
     arm = arms[0]
     base = arm.measured.baseline

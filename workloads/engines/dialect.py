@@ -89,7 +89,7 @@ def to_postgres(sql: str) -> Translated:
 
 
 _KEY = re.compile(r"INTEGER\s+PRIMARY\s+KEY(\s+AUTOINCREMENT)?", re.IGNORECASE)
-_ZEROS = re.compile(r"zeroblob\(\s*(\d+|\?)\s*\)", re.IGNORECASE)
+_ZEROS = re.compile(r"zeroblob\(\s*(\d+)\s*\)", re.IGNORECASE)
 _BYTES = re.compile(r"[xX]'([0-9a-fA-F]*)'")
 
 

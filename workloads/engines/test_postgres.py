@@ -80,6 +80,8 @@ def refused(session: Any, phase: int, call: Any, *args: Any) -> Any:
         ),
         ("SELECT integer FROM t", "SELECT integer FROM t"),
         ("PRAGMA foreign_keys=ON", "SELECT 1"),
+        # No number of bytes that could be told: the server says that it knows no such function.
+        ("SELECT zeroblob(?)", "SELECT zeroblob($1)"),
         ("SELECT zeroblob(3)", "SELECT decode(repeat('00', 3), 'hex')"),
     ],
 )  # fmt: skip
