@@ -291,11 +291,12 @@ class Server:
             self._home = _reachable_home()
             place = self._home.path
         self.data = place / rest.name
+        there_before = rest.is_dir()
         try:
             self._settle_data(rest)
             self._start(settings, inherit)
         except BaseException:
-            self.close(keep=False)
+            self.close(keep=there_before)
             raise
 
     def _settle_data(self, rest: Path) -> None:

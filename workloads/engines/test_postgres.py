@@ -349,6 +349,27 @@ def test_data_that_are_gone_are_never_replaced_by_new_ones(open_folder: Path) ->
 
 
 @here
+@pytest.mark.parametrize("folder", ["tmp_path", "open_folder"])
+def test_a_server_that_does_not_start_leaves_the_data_where_they_were(
+    request: pytest.FixtureRequest, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = request.getfixturevalue(folder) / "database.db"
+    with serving(ENGINE, place):
+        pass
+
+    def fails(*_: Any) -> None:
+        raise RunFailed("no port was free")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(postgres_server.Server, "_start", fails)
+        with pytest.raises(RunFailed, match="no port was free"):
+            Postgres().serve(place, Settings())
+    assert (data_of(place) / "PG_VERSION").is_file()
+    with serving(ENGINE, place):
+        opened(place).close()
+
+
+@here
 def test_two_servers_are_never_on_one_folder(
     open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
