@@ -249,7 +249,7 @@ def _losses(found: Acked) -> str:
         f"; under an ordinary load {whole(lost)} of {whole(of)} commits were lost" if calm else ""
     )
     if calm and not lost:
-        # No bound: a loss is of an hour or of a log that begins again, not of one commit in so many.
+        # No bound: commits are no independent trials, they are lost where a log begins again.
         ordinary += ", which is no proof"
     return markdown(
         "Lost: {}; with {}, synchronous {}, no crash ({}){}",
