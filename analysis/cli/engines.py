@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.cli import terminal
-from workloads.engines import MODES, Probe, engine_names, found, trust
-from workloads.engines import REGISTRY as ENGINES
+from workloads.engines import MODES, Probe, engine_names, find_engine, trust
 from workloads.errors import mode_label
 from workloads.files import json_text
 
@@ -33,7 +32,7 @@ def show_engines(names: list[str], as_json: bool, console: Console, waiting: Con
 
     wanted = names or [name for name in engine_names() if not name.startswith("faulty-")]
     for name in wanted:
-        found(name, ENGINES, "engine", "`cwkit engines` lists them")
+        find_engine(name)  # an unknown name is refused before any is asked
     probes = []
     for name in wanted:
         waiting.print(f"asking {name} …")

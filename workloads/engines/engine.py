@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
+from workloads.engines import versions
 from workloads.engines.registry import found as found
 from workloads.errors import SQLITES
 from workloads.errors import EngineMissing as EngineMissing
@@ -159,6 +160,8 @@ class Engine(Protocol):
                   that gives the account (plain data, `met` in the manifest).
     modes       : optional; the modes that it is asked for, as `--begin` takes them. MODES without
                   it. The session alone knows with which statement a mode begins.
+    version     : optional; "", or the version that `NAME@VERSION` asks for, of an engine whose
+                  package comes in several (workloads.engines.versions).
     usual       : optional; role -> the mode where a plan names none. USUAL without it.
     promises    : mode -> Promise, only for modes it is known to accept.
     """
@@ -233,22 +236,27 @@ def engine_names() -> Sequence[str]:
 
 
 def find_engine(name: str) -> Engine:
-    """The engine of a name, or of a user's own file ("path.py:Class").
+    """The engine of a name ("turso", "turso@0.7.2"), or of a user's own file ("path.py:Class").
 
     It is made anew at each look-up, once for each worker. State that its connections share belongs
     to the class or its module, which is the same for a whole process (workloads.engines.registry).
     Raises UnknownName with the nearest name; never an ImportError of a missing driver (that is
     what `missing()` is for).
     """
-    made = found(name, REGISTRY, "engine", "`cwkit engines` lists them")
+    family, version = versions.parted(name)
+    made = found(family, REGISTRY, "engine", "`cwkit engines` lists them")
+    if version and not hasattr(made, "version"):
+        raise UnknownName(f"{family} comes in one version: name it without @{version}.")
     try:
-        engine: Engine = made()
+        engine: Any = made()
+        if version:
+            engine.name, engine.version = name, version
     except Exception as error:
         raise UnknownName(f"{name!r} cannot be made: {type(error).__name__}: {error}.") from error
     needs = ("file_format", "hosting", "promises", "missing", "identity", "connect")
     if lacks := [part for part in needs if not hasattr(engine, part)]:
         raise UnknownName(f"{name!r} is no engine: it lacks {', '.join(lacks)}.")
-    return engine
+    return cast("Engine", engine)
 
 
 @dataclass(frozen=True)

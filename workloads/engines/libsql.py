@@ -8,13 +8,11 @@ workloads/engines/test_engine_traps.py holds each against the real binding.
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
-import importlib.util
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from workloads.engines import versions
 from workloads.engines.engine import Identity, Promise, Refusal, Settings
 from workloads.engines.hot_path import c_hot_path
 from workloads.engines.refusals import not_conflict, which_lock
@@ -47,7 +45,7 @@ SERIALIZABLE = Promise(
 class Libsql:
     """package, module : the distribution that it is installed by, and what is imported of it."""
 
-    name = "libsql"
+    name, version = "libsql", ""
     package, module = "libsql-experimental", "libsql_experimental"
     file_format = "sqlite"
     hosting = "process"
@@ -56,9 +54,8 @@ class Libsql:
     )
 
     def missing(self) -> str | None:
-        if importlib.util.find_spec(self.module) is None:
-            return f"{self.package} is not installed. Get it with: make setup"
-        return _too_old(self.package, self.module)
+        why = versions.why_missing(self.name, self.package, self.module, self.version)
+        return why or _too_old(self.name, self.package, self.module, self.version)
 
     def identity(self) -> Identity:
         connection = self._driver().connect(":memory:", isolation_level=None)
@@ -66,7 +63,7 @@ class Libsql:
             "SELECT sqlite_version(), sqlite_source_id()"
         ).fetchall()[0]
         options = connection.execute("PRAGMA compile_options").fetchall() or []
-        binding = f"{self.package} {importlib.metadata.version(self.package)}"
+        binding = f"{self.package} {versions.installed(self.package, self.version)}"
         return Identity(binding, version, source_id, tuple(row[0] for row in options))
 
     def connect(
@@ -80,7 +77,7 @@ class Libsql:
     def _driver(self) -> Any:
         if why := self.missing():
             raise EngineMissing(why)
-        return importlib.import_module(self.module)
+        return versions.driver(self.name, self.package, self.module, self.version)
 
 
 class Libsql01(Libsql):
@@ -167,20 +164,21 @@ NUL = (
 
 
 @lru_cache(maxsize=4)
-def _too_old(package: str, module: str) -> str | None:
+def _too_old(name: str, package: str, module: str, version: str) -> str | None:
     """Asked, not looked up: 0.0.50 and before raise the error of a statement only at its fetch.
 
     A BEGIN that was refused would look accepted, and the statements after it would autocommit.
     """
-    connection = importlib.import_module(module).connect(":memory:", isolation_level=None)
+    driver = versions.driver(name, package, module, version)
+    connection = driver.connect(":memory:", isolation_level=None)
     connection.execute("BEGIN")
     try:
         connection.execute("BEGIN")
     except ValueError:
         return None
-    version = importlib.metadata.version(package)
+    have = versions.installed(package, version)
     return (
-        f"{package} {version} does not raise the error of a statement whose rows are not "
+        f"{package} {have} does not raise the error of a statement whose rows are not "
         "fetched, a refused BEGIN's among them. Get a later one: make setup"
     )
 

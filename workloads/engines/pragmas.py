@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from typing import Any
@@ -29,6 +30,8 @@ writes the first page of a new file."""
 OF_CONNECTION = ("busy_timeout", "wal_autocheckpoint")
 """Hold for all files of a connection; the other pragmas are those of one file."""
 
+WORD = re.compile(r"[0-9A-Za-z_]+")
+
 Query = Callable[[str], list[tuple[Any, ...]]]
 
 
@@ -54,7 +57,7 @@ def apply(query: Query, settings: Settings, default_journal: str) -> dict[str, A
     """
     journal = settings.journal_mode or default_journal
     for word in (journal, settings.synchronous):
-        if not word.isalnum():
+        if not WORD.fullmatch(word):
             raise ValueError(f"{word!r} is no value of a pragma. Use a word such as 'wal'.")
     return {
         name: _set(query, name, value) for name, value in pragma_values(settings, journal).items()

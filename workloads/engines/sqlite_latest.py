@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from functools import cache
 from types import ModuleType
 
-from workloads.engines import concurrent_build
+from workloads.engines import concurrent_build, versions
 from workloads.engines.concurrent_build import MissingBuild
 from workloads.engines.engine import Identity, Promise, Settings
 from workloads.engines.sqlite_concurrent import SERIALIZABLE, ApswSession, identity_of
@@ -31,7 +31,7 @@ MODULE_NAME = "cwkit_sqlite_latest.apsw"
 
 
 class SqliteLatest:
-    name = "sqlite-latest"
+    name, version = "sqlite-latest", ""
     file_format = "sqlite"
     hosting = "process"
     promises: Mapping[str, Promise] = dict.fromkeys(
@@ -40,7 +40,7 @@ class SqliteLatest:
 
     def missing(self) -> str | None:
         try:
-            load()
+            load(self.name, self.version)
         except MissingBuild as error:
             return str(error)
         return None
@@ -61,15 +61,26 @@ class SqliteLatest:
 
     def _driver(self) -> ModuleType:
         try:
-            return load()
+            return load(self.name, self.version)
         except MissingBuild as error:
             raise EngineMissing(str(error)) from error
 
 
 @cache
-def load() -> ModuleType:
-    """Return the wheel's apsw, imported once a process. Raises MissingBuild where there is none."""
-    path = BUILD / f"apsw{sysconfig.get_config_var('EXT_SUFFIX')}"
+def load(name: str = "sqlite-latest", version: str = "") -> ModuleType:
+    """Return a wheel's apsw, imported once a process. Raises MissingBuild where there is none."""
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    if version:
+        place = versions.folder_of("apsw", version)
+        path, module = place / "apsw" / f"__init__{suffix}", f"cwkit_sqlite_{version}.apsw"
+        if not place.is_dir():
+            raise MissingBuild(
+                f"apsw {version} is not installed. Get it with: make engine ENGINE={name}"
+            )
+        if not path.is_file():
+            raise MissingBuild(f"apsw {version} has no {path.name}: this Python cannot load it.")
+        return concurrent_build.imported(module.replace(".", "_", module.count(".") - 1), path)
+    path = BUILD / f"apsw{suffix}"
     if not path.is_file():
         why = concurrent_build.why_missing(WHY_MISSING, "it was never fetched for this Python")
         raise MissingBuild(

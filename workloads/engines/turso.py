@@ -10,16 +10,14 @@ Turso names its log after the file without its suffix: `a.db` and `a.sqlite` in 
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
+from workloads.engines import versions
 from workloads.engines.engine import Identity, Promise, Refusal, Settings
 from workloads.engines.refusals import not_conflict
 from workloads.engines.session import DriverSession
 from workloads.engines.statements import checked_count
-from workloads.errors import EngineMissing
 from workloads.records import (
     BUSY,
     CONFLICT,
@@ -33,6 +31,10 @@ from workloads.records import (
     UNCLASSIFIED,
     WRITE_WRITE,
 )
+
+PACKAGE = "pyturso"
+FORMER_MVCC, UP_TO = "experimental_mvcc", ("0.1.", "0.2.", "0.3.", "0.4.")
+"""The journal mode's name in these versions."""
 
 LOW, HIGH = -(2**63), 2**63 - 1
 
@@ -53,6 +55,7 @@ SINGLE_WRITER = Promise(
 
 class Turso:
     name = "turso"
+    version = ""
     file_format = "turso-mvcc"
     hosting = "thread"
     unit = "row"
@@ -66,9 +69,7 @@ class Turso:
     }
 
     def missing(self) -> str | None:
-        if importlib.util.find_spec("turso") is None:
-            return "pyturso is not installed. Get it with: make setup"
-        return None
+        return versions.why_missing(self.name, PACKAGE, "turso", self.version)
 
     def identity(self) -> Identity:
         connection = self._driver().connect(":memory:", isolation_level=None)
@@ -80,7 +81,7 @@ class Turso:
                 return ""  # a function that this version does not have
 
         answer = Identity(
-            f"pyturso {importlib.metadata.version('pyturso')}",
+            f"{PACKAGE} {versions.installed(PACKAGE, self.version)}",
             ask("SELECT sqlite_version()"),
             ask("SELECT sqlite_source_id()"),
             (),
@@ -94,17 +95,17 @@ class Turso:
         # None: the binding begins nothing by itself.
         connection = self._driver().connect(str(path), isolation_level=None)
         try:
-            return TursoSession(connection, begin, settings or Settings())
+            return TursoSession(connection, begin, settings or Settings(), self._journal())
         except BaseException:
             connection.close()
             raise
 
-    def _driver(self) -> Any:
-        if why := self.missing():
-            raise EngineMissing(why)
-        import turso
+    def _journal(self) -> str:
+        """The journal mode of its MVCC, whose name was another one in the beginning."""
+        return FORMER_MVCC if self.version.startswith(UP_TO) else "mvcc"
 
-        return turso
+    def _driver(self) -> Any:
+        return versions.driver(self.name, PACKAGE, "turso", self.version)
 
 
 def _cause(kind: str, text: str) -> int:
@@ -119,8 +120,8 @@ def _cause(kind: str, text: str) -> int:
 class TursoSession(DriverSession):
     """One connection, for one thread at a time."""
 
-    def __init__(self, connection: Any, begin: str, settings: Settings) -> None:
-        super().__init__(connection, begin, settings, "mvcc")
+    def __init__(self, connection: Any, begin: str, settings: Settings, journal: str) -> None:
+        super().__init__(connection, begin, settings, journal)
         execute = connection.execute
         has_read = False
         counts: dict[str, int] = {}
