@@ -61,11 +61,13 @@ class RunFailed(RuntimeError):
 
 
 def mode_label(mode: str) -> str:
-    """A mode as SQL says it: a BEGIN of SQLite's family, or an isolation level.
+    """A mode as SQL says it: a BEGIN of SQLite's family, an isolation level, or no transaction.
 
-    >>> mode_label("concurrent"), mode_label("read-committed")
-    ('BEGIN CONCURRENT', 'READ COMMITTED')
+    >>> mode_label("concurrent"), mode_label("read-committed"), mode_label("autocommit")
+    ('BEGIN CONCURRENT', 'READ COMMITTED', 'autocommit')
     """
+    if mode == "autocommit":
+        return mode
     words = mode.upper().replace("-", " ")
     return f"BEGIN {words}" if mode in SQLITES else words
 

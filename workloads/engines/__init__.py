@@ -5,10 +5,12 @@ import lazy_loader
 __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 
 __all__ = [
+    "AUTOCOMMIT",
     "MODES",
     "OF_CONNECTION",
     "PRAGMAS",
     "REGISTRY",
+    "Autocommit",
     "Engine",
     "EngineMissing",
     "Faulty",

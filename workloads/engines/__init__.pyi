@@ -1,3 +1,5 @@
+from .autocommit import AUTOCOMMIT as AUTOCOMMIT
+from .autocommit import Autocommit as Autocommit
 from .conflict_log import RefusalPage as RefusalPage
 from .conflict_log import parse_refusal_page as parse_refusal_page
 from .engine import MODES as MODES

@@ -97,6 +97,10 @@ class Session(Protocol):
     run(sql, params)   one statement whose rows are not wanted (they are fetched if there are any).
     rows(sql, params)  one statement, all its rows as a list of tuples, fetched exactly once.
     params are a tuple of None, int (64 bit), float, str, bytes; all ints arrive exactly.
+
+    Optional (`Engine.offers`):
+    pipeline(queries)  several queries, each (sql, params), all sent before the first answer is
+                       read; a list with the rows of each.
     """
 
     begin: Callable[[], Any]
@@ -163,6 +167,7 @@ class Engine(Protocol):
     version     : optional; "", or the version that `NAME@VERSION` asks for, of an engine whose
                   package comes in several (workloads.engines.versions).
     usual       : optional; role -> the mode where a plan names none. USUAL without it.
+    offers      : optional; the optional methods that its sessions have: "pipeline".
     promises    : mode -> Promise, only for modes it is known to accept.
     """
 

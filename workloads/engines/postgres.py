@@ -81,6 +81,7 @@ class Postgres:
     unit = "row"
     aborts = True
     modes = tuple(LEVELS)
+    offers = ("pipeline",)
     usual: Mapping[str, str] = {"writer": "read-committed", "reader": "read-committed"}
     promises: Mapping[str, Promise] = {
         "read-committed": Promise("read-committed", f"{DOCS} (13.2.1)"),
@@ -172,7 +173,13 @@ class PostgresSession:
         def rows(sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
             if CHANGES.fullmatch(sql):
                 return [(int(last.command_tuples or 0) if last is not None else 0,)]
-            result, (name, decoders) = executed(sql, params)
+            result, known = executed(sql, params)
+            return decoded(result, sql, params, known)
+
+        def decoded(
+            result: Any, sql: str, params: tuple[Any, ...], known: Any
+        ) -> list[tuple[Any, ...]]:
+            name, decoders = known
             if decoders is None:
                 decoders = [_decoder(result.ftype(n), pq) for n in range(result.nfields)]
                 if name:
@@ -187,6 +194,21 @@ class PostgresSession:
                 for row in range(result.ntuples)
             ]
 
+        def pipeline(queries: list[tuple[str, tuple[Any, ...]]]) -> list[list[tuple[Any, ...]]]:
+            asked = []
+            for sql, params in queries:
+                key = sql, tuple(map(type, params))
+                if key not in prepared:
+                    prepared[key] = (prepare(*key), None)
+                asked.append((prepared[key][0], [_encoded(value) for value in params]))
+            results = _answers(connection, asked, pq)
+            if bad := [result for result in results if result.status not in good]:
+                raise _error(connection, bad[0])  # those behind it were not made, and say only so
+            return [
+                decoded(result, sql, params, prepared[sql, tuple(map(type, params))])
+                for result, (sql, params) in zip(results, queries, strict=True)
+            ]
+
         def commit() -> None:
             result = sent(b"COMMIT")
             if result.command_status != b"COMMIT":
@@ -194,7 +216,7 @@ class PostgresSession:
                     "COMMIT answered ROLLBACK: the transaction had failed before", "25P02"
                 )
 
-        self.run, self.rows = run, rows
+        self.run, self.rows, self.pipeline = run, rows, pipeline
         self.begin = partial(sent, f"BEGIN ISOLATION LEVEL {LEVELS[begin]}".encode())
         self.commit = commit
         self._sent = sent
@@ -271,6 +293,31 @@ class PostgresSession:
     def close(self) -> None:
         """Close; an open transaction is rolled back. The session's calls then raise."""
         self._connection.finish()
+
+
+def _answers(connection: Any, asked: list[tuple[bytes, list[Any]]], pq: Any) -> list[Any]:
+    """Prepared statements in libpq's pipeline: all are sent, then each one's result is read.
+
+    Outside a transaction they are one. What is sent must fit into the system's buffers: a server
+    that nobody reads from stops reading (https://www.postgresql.org/docs/current/libpq-pipeline-mode.html).
+    """
+    connection.enter_pipeline_mode()
+    try:
+        for name, values in asked:
+            connection.send_query_prepared(name, values)
+        connection.pipeline_sync()
+        results = []
+        while (result := connection.get_result()) is None or (
+            result.status != pq.ExecStatus.PIPELINE_SYNC
+        ):
+            if result is not None:
+                results.append(result)
+            elif connection.status != pq.ConnStatus.OK:
+                raise PostgresError(_said(connection), "")
+    finally:
+        if connection.status == pq.ConnStatus.OK:
+            connection.exit_pipeline_mode()
+    return results
 
 
 def _oid(kind: type) -> int:

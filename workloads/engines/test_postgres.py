@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from workloads.engines import Settings, find_engine, postgres_server, serving
+from workloads.engines import Autocommit, Settings, find_engine, postgres_server, serving
 from workloads.engines.dialect import NotThere, to_postgres
 from workloads.engines.postgres import Postgres, PostgresError
 from workloads.engines.postgres_server import data_of, read_address
@@ -104,6 +104,36 @@ def test_what_the_other_dialect_has_not_is_refused_in_words(sql: str) -> None:
 
 
 # --- a session --------------------------------------------------------------------------------
+
+
+@here
+def test_a_pipeline_gives_the_rows_that_one_query_after_the_other_gives(session: Any) -> None:
+    queries: list[Any] = [("SELECT id, n FROM item WHERE id = ?", (key,)) for key in (3, 1, 1, 9)]
+    queries.append(("SELECT t FROM item WHERE id = ? AND n = ?", (2, 0)))
+    assert session.pipeline(queries) == [session.rows(*query) for query in queries]
+
+
+@here
+def test_what_goes_wrong_in_a_pipeline_is_raised_and_the_session_goes_on(session: Any) -> None:
+    good, bad = ("SELECT n FROM item WHERE id = ?", (1,)), ("SELECT 1 / ?", (0,))
+    refusal = refused(session, STATEMENT, session.pipeline, [good, bad, good])
+    assert (refusal.outcome, refusal.message) == (FAILED, "division by zero")
+    assert session.pipeline([good]) == [[(0,)]]
+    assert not session.in_transaction()
+
+
+@here
+@pytest.mark.parametrize(("writes", "outcome"), [(True, UNKNOWN), (False, FAILED)])
+def test_a_statement_that_commits_by_itself_and_lost_its_answer_may_have_been_made(
+    path: Path, session: Any, writes: bool, outcome: int
+) -> None:
+    lost = opened(path)
+    ((pid,),) = lost.rows("SELECT pg_backend_pid()")
+    alone = Autocommit(lost, writes=writes)
+    session.rows("SELECT pg_terminate_backend(CAST(? AS integer), 5000)", (pid,))
+    refusal = refused(alone, STATEMENT, alone.run, "UPDATE item SET n = 1 WHERE id = 1")
+    assert (refusal.outcome, refusal.over) == (outcome, True)
+    lost.close()
 
 
 @here

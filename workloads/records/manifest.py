@@ -118,7 +118,8 @@ class RecordedPlan(Part):
     begin: str = Field(
         "immediate",
         description="their BEGIN: deferred, immediate, exclusive, concurrent; of a server its "
-        "level (default: immediate, or what is usual there)",
+        "level; autocommit where the scenario needs no BEGIN (default: immediate, or what is usual "
+        "there)",
     )
     readers: int = Field(
         0,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict, Field, ValidationError
 
 from workloads.engines import (
+    AUTOCOMMIT,
     Engine,
     Loop,
     Settings,
@@ -30,7 +31,7 @@ from workloads.processes import StartMethod, can_fork, start_method
 from workloads.records import RecordedPlan, Retry
 
 if TYPE_CHECKING:
-    from workloads.scenarios import Shape
+    from workloads.scenarios import Scenario, Shape
 
 ROLES = ("writer", "reader", "checkpointer")
 
@@ -151,6 +152,7 @@ def make_plan(**values: Any) -> Plan:
     for name, engine in engines.items():
         if (reason := engine.missing()) is not None:
             raise EngineMissing(f"Engine {name!r} is not to be had here: {reason}")
+    _suits_the_scenario(plan, engines)
     _formats_agree(plan, engines)
     _suits_a_server(plan, engines)
     if plan.start == "fork" and not can_fork():
@@ -187,13 +189,44 @@ def _modes_exist(plan: Plan) -> None:
     for option, field, engine in OPTIONS.values():
         mode, name = getattr(plan, field), getattr(plan, engine)
         modes = modes_of(find_engine(name))
-        if mode in modes:
+        if mode in (*modes, AUTOCOMMIT):
             continue
-        near = nearest(mode, modes)
+        near = nearest(mode, (*modes, AUTOCOMMIT))
         hint = f" Did you mean {near!r}?" if near else ""
         raise UnknownName(
             f"{name} has no mode {shortened(mode)} ({option}).{hint} Modes: {', '.join(modes)}."
         )
+
+
+def _suits_the_scenario(plan: Plan, engines: Mapping[str, Engine]) -> None:
+    """Nobody works without transactions, or with a method of few engines, where that cannot be."""
+    from workloads.scenarios import find_scenario
+
+    scenario = find_scenario(plan.scenario)
+    modes = [mode for _, _, mode in plan.roles()]
+    if AUTOCOMMIT not in modes and not hasattr(scenario, "needs"):
+        return
+    made = scenario(plan.shape())
+    for role, (option, field, engine) in OPTIONS.items():
+        if not getattr(plan, f"{role}s"):
+            continue
+        if getattr(plan, field) == AUTOCOMMIT and (why := _why_no_autocommit(made)):
+            raise PlanError(f"{option} {AUTOCOMMIT}: {plan.scenario} {why}")
+        offers = getattr(engines[getattr(plan, engine)], "offers", ())
+        for method in getattr(made, "needs", ()):
+            if method not in offers:
+                raise PlanError(
+                    f"Scenario {plan.scenario!r} asks for a {method} with these parameters, and "
+                    f"{getattr(plan, engine)} has none. Take another engine, or other parameters."
+                )
+
+
+def _why_no_autocommit(scenario: Scenario) -> str:
+    if not getattr(scenario, "autocommit", False):
+        return "needs transactions: a statement alone would not keep what it checks. Give a mode."
+    if getattr(scenario, "logged", None):
+        return "records a history, which is one of transactions. Give a mode, or no history."
+    return ""
 
 
 def _suits_a_server(plan: Plan, engines: Mapping[str, Engine]) -> None:

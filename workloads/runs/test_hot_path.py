@@ -34,6 +34,7 @@ from hypothesis import strategies as st
 
 from workloads import records as rec
 from workloads.engines import (
+    AUTOCOMMIT,
     Loop,
     NotRecorded,
     Refusal,
@@ -52,7 +53,7 @@ from workloads.runs.conduct import run
 from workloads.runs.control import ControlBlock
 from workloads.runs.hot_path import Parts, Tries, c_tries, python_tries
 from workloads.runs.plan import Plan, make_plan
-from workloads.runs.worker import _context_with, _loop, context_of
+from workloads.runs.worker import _connected, _context_with, _loop, context_of
 from workloads.scenarios import Draw, InvariantBroken, find_scenario
 
 C = hot_path.load()
@@ -560,16 +561,19 @@ def test_the_loop_in_c_refuses_rows_that_are_none(control: ControlBlock) -> None
 # --- real engines, real processes --------------------------------------------------------------
 
 
-def in_this_process(folder: Path, engine_name: str, scenario_name: str, loop: Loop) -> Any:
+def in_this_process(
+    folder: Path, engine_name: str, scenario_name: str, loop: Loop, mode: str = ""
+) -> Any:
     """The rows of one writer without their times, and the tables that it left."""
     engine = usable(engine_name)
-    mode = "concurrent" if engine_name in ("sqlite-concurrent", "turso") else "immediate"
+    overlaps = engine_name in ("sqlite-concurrent", "turso")
+    mode = mode or ("concurrent" if overlaps else "immediate")
     folder.mkdir()
     plan = Plan(database=engine_name, scenario=scenario_name, writers=1, begin=mode, loop=loop,
                 params={"rows": 20}, transactions=150, seed=3)  # fmt: skip
     hot_path.choose_loop(loop)
     scenario = find_scenario(scenario_name)(plan.shape())
-    session = engine.connect(str(folder / "a.db"), begin=mode, settings=Settings())
+    session = _connected(engine, str(folder / "a.db"), "writer", mode, Settings())
     try:
         for statement in scenario.schema():
             session.run(statement)
@@ -599,6 +603,17 @@ def test_one_writer_leaves_the_same_by_both_loops(
     made = [in_this_process(tmp_path / loop, engine, scenario, loop) for loop in LOOPS]
     assert made[0] == made[1]
     assert sum(row[6] == rec.COMMITTED for row in made[0][0]) == 150
+
+
+@needs_c
+@pytest.mark.parametrize("engine", REAL)
+def test_statements_that_commit_by_themselves_leave_the_same_by_both_loops(
+    tmp_path: Path, engine: str
+) -> None:
+    made = [in_this_process(tmp_path / loop, engine, "request", loop, AUTOCOMMIT) for loop in LOOPS]
+    assert made[0] == made[1]
+    (table,) = made[0][1]
+    assert sum(row[1] for row in table) == 150
 
 
 KILLED = """

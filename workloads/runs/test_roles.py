@@ -48,6 +48,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "append": {"scenario": "append", "params": {"rows": 3}},
     "append a row an element": {"scenario": "append", "params": {"rows": 3, "storage": "rows"}},
     "append to registers": {"scenario": "append", "params": {"rows": 3, "storage": "register"}},
+    "request": {"scenario": "request", "params": {"rows": 3, "queries": 4}},
     "wallet": {"scenario": f"{EXAMPLES / 'scenario_wallet.py'}:Wallet", "params": {"rows": 5}},
 }
 ROLES: dict[str, dict[str, int]] = {

@@ -28,6 +28,8 @@ import numpy as np
 
 from workloads import records as rec
 from workloads.engines import (
+    AUTOCOMMIT,
+    Autocommit,
     Engine,
     LoggedSession,
     NotRecorded,
@@ -209,7 +211,8 @@ def _refused(job: Job) -> list[str]:
     Asked before the database is loaded, which may take minutes. Each engine gets a database of its
     own, because two libraries of SQLite must never open one file in one process.
     """
-    asked = dict.fromkeys((engine, mode) for _, engine, mode in job.plan.roles() if mode)
+    modes = ((engine, mode) for _, engine, mode in job.plan.roles())
+    asked = dict.fromkeys(both for both in modes if both[1] not in ("", AUTOCOMMIT))
     if hasattr(find_engine(job.plan.database), "serve"):
         return []  # a server has the modes that its engine declares; its workers rehearse them
     settings = replace(job.plan.settings(), synchronous="off", busy_timeout_ms=0)
@@ -354,8 +357,7 @@ def work(job: Job, worker: int, control: ControlBlock) -> None:
         # Before anything opens a connection: a library takes a log best while nobody uses it.
         read_log = engine.listen() if hasattr(engine, "listen") else None
         about["identity"] = identity_of(engine_name)
-        mode = mode or usual_mode(engine, "reader")
-        session = engine.connect(job.database, begin=mode, settings=plan.settings())
+        session = _connected(engine, job.database, role, mode, plan.settings())
         about["pragmas"] = dict(session.pragmas)
         if role != "checkpointer" and (message := _rehearse(session)) is not None:
             report(control_block.REFUSED, state="refused", account=message)
@@ -386,6 +388,15 @@ def work(job: Job, worker: int, control: ControlBlock) -> None:
             account["met"] = read_log()
         report(status, **account)
     _leave(session)
+
+
+def _connected(engine: Engine, path: str, role: str, mode: str, settings: Settings) -> Session:
+    """A worker's session, in its mode. A checkpointer has none."""
+    if mode != AUTOCOMMIT:
+        mode = mode or usual_mode(engine, "reader")
+        return engine.connect(path, begin=mode, settings=settings)
+    session = engine.connect(path, begin=usual_mode(engine, role), settings=settings)
+    return Autocommit(session, writes=role == "writer")
 
 
 def _error_text(error: BaseException) -> str:

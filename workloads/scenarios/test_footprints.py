@@ -18,6 +18,7 @@ SHAPES = {
     "register inserts": ("register", {"mix": "insert=1,update=3", "keys": "hotspot:80:10"}),
     "counter": ("counter", {"keys": "zipfian:0.8"}),
     "counter, three": ("counter", {"operations": 3}),
+    "request": ("request", {"keys": "zipfian:0.8"}),
     "bank": ("bank", {}),
     "bank, two": ("bank", {"operations": 2}),
 }

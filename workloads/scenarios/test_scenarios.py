@@ -31,6 +31,11 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "counter long": ("counter", {"rows": 5, "record_bytes": 5, "operations": 3}),
     "acked": ("acked", {"rows": 20, "record_bytes": 50, "frames": 4, "wait_ms": 0}),
     "acked index": ("acked", {"rows": 20, "frames": 4, "index": True}),
+    "request": ("request", {"rows": 20, "queries": 4}),
+    "request in one statement": (
+        "request",
+        {"rows": 5, "queries": 4, "how": "one-statement"},
+    ),
     "wallet": (WALLET, {"rows": 5}),
 }
 
@@ -169,6 +174,43 @@ def test_a_replay_draws_what_was_run(small_run, shape):
 def test_no_scenario_finds_fault_with_an_engine_that_stores_nothing(small_run, shape):
     # Its answers are all zeros; the runner says so by `checked`, and checks nothing afterwards.
     small_run(shape, "null", checked=False)
+
+
+# --- request ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", ["request", "request in one statement"])
+def test_a_request_that_got_other_rows_is_found(small_run, shape):
+    request = small_run(shape)
+    request.workers[2].attempts["result"][11] += 1
+    assert "1 of 60 requests got other rows" in request.broken()["answers"]
+
+
+def test_an_update_that_is_lost_or_made_twice_is_found(small_run):
+    request = small_run("request")
+    (key,) = request.drawn(0, 7).args
+    for step in (-1, 2):
+        request.session.run("UPDATE request SET n = n + ? WHERE id = ?", (step, key))
+        assert f"row {key} counts" in request.broken()["updates"]
+
+
+def test_an_unknown_update_may_have_happened_or_not(small_run):
+    request = small_run("request")
+    (key,) = request.drawn(0, 7).args
+    request.change(0, 7, rec.UNKNOWN)
+    assert not request.broken()
+    request.session.run("UPDATE request SET n = n - 1 WHERE id = ?", (key,))
+    assert not request.broken()
+    request.session.run("UPDATE request SET n = n - 1 WHERE id = ?", (key,))
+    assert "(and 1 unknown)" in request.broken()["updates"]
+
+
+def test_a_row_that_is_gone_ends_the_run(small_run):
+    request = small_run("request")
+    request.session.run("DELETE FROM request WHERE id = 3")
+    ask = request.scenario.bodies(request.places[2])[1]
+    with pytest.raises(InvariantBroken, match="Row 3 is gone"):
+        ask((1, 3))
 
 
 # --- bank -------------------------------------------------------------------------------------
