@@ -45,6 +45,18 @@ KIND = "server"
 TEMPLATES = ROOT / ".build" / "postgres"
 """Initialised data folders, one for each version: to initialise one takes one to three seconds."""
 
+LAYOUT = 2
+"""Of these folders: another number has them made anew."""
+
+OUR_DATABASE_ALONE = (
+    ("template1", f"ALTER DATABASE postgres RENAME TO {DATABASE}"),
+    (DATABASE, "ALTER DATABASE template1 IS_TEMPLATE false"),
+    (DATABASE, "ALTER DATABASE template0 IS_TEMPLATE false"),
+    (DATABASE, "DROP DATABASE template1"),
+    (DATABASE, "DROP DATABASE template0"),
+)
+"""Where it is said, and the statement: each database has 300 files, and every run copies them."""
+
 LONGEST_SOCKET = 100
 """Bytes of a socket's path that the system takes are 107, with a name of our server's in it."""
 
@@ -108,17 +120,21 @@ def _number(place: Path) -> float:
     return float(place.parent.name) if found else 0.0
 
 
-def _ran(argv: list[str], place: Path, user: tuple[int, int] | None) -> tuple[int | None, str]:
+def _ran(
+    argv: list[str], place: Path, user: tuple[int, int] | None, told: str = ""
+) -> tuple[int | None, str]:
     """Run a program of PostgreSQL's to its end: its status, None at the limit, and what it said.
 
-    place : a folder for what it says.
+    place : a folder for what it says. told : what it is told on standard input.
     """
     words = place / "words"
-    child = start(
-        Path(argv[0]).name, argv, last_words=words, environment={"LC_ALL": "C", "TZ": "UTC"},
-        without="PG", foreign=True, user=user, within=Path("/"),
-    )  # fmt: skip
-    status = wait(child, PROGRAM_LIMIT_S)
+    (place / "told").write_text(told)
+    with (place / "told").open() as file:
+        child = start(
+            Path(argv[0]).name, argv, last_words=words, environment={"LC_ALL": "C", "TZ": "UTC"},
+            without="PG", foreign=True, user=user, within=Path("/"), stdin=file.fileno(),
+        )  # fmt: skip
+        status = wait(child, PROGRAM_LIMIT_S)
     return status, read_last_words(words)
 
 
@@ -169,7 +185,7 @@ def data_of(path: Path) -> Path:
 
 def _template() -> Path:
     """A data folder as initdb leaves it, made once for each version."""
-    made = TEMPLATES / f"initialised-{version()}-{os.getuid()}"
+    made = TEMPLATES / f"initialised-{version()}-{os.getuid()}-{LAYOUT}"
     if made.is_dir():
         return made
     TEMPLATES.mkdir(parents=True, exist_ok=True)
@@ -196,6 +212,12 @@ def _initialise(made: Path) -> None:
         status, said = _ran(argv, place, user)
         if status != 0:
             raise RunFailed(f"PostgreSQL's initdb failed: {gist(said)}", said)
+        for database in dict.fromkeys(database for database, _ in OUR_DATABASE_ALONE):
+            mine = [sql for where_, sql in OUR_DATABASE_ALONE if where_ == database]
+            argv = [str(where / "postgres"), "--single", "-D", str(data), "-cfsync=off", database]
+            status, said = _ran(argv, place, user, "".join(f"{sql};\n" for sql in mine))
+            if status != 0 or "ERROR" in said:
+                raise RunFailed(f"PostgreSQL's database was not made: {gist(said)}", said)
         (data / "cwkit-password").write_text(password)
         (data / "cwkit-password").chmod(0o600)
         beside = made.with_name(f"{made.name}.new")
@@ -360,7 +382,6 @@ class Server:
             ).process
             self.address = Address(port, self.password, str(self.data), sockets, self.process.pid)
             if self._answers():
-                self._make_database()
                 text = json.dumps(asdict(self.address))
                 self.path.write_text(text, encoding="utf-8")
                 self.path.chmod(0o600)
@@ -378,7 +399,7 @@ class Server:
         while time.monotonic() < until:
             if self.process.poll() is not None:
                 return False
-            connection = pq.PGconn.connect(self._to("postgres"))
+            connection = pq.PGconn.connect(self.address.conninfo().encode())
             good = connection.status == pq.ConnStatus.OK
             connection.finish()
             if good:
@@ -387,23 +408,12 @@ class Server:
         self._end()
         return False
 
-    def _to(self, database: str) -> bytes:
-        return self.address.conninfo().replace(f"dbname={DATABASE}", f"dbname={database}").encode()
+    def _end(self, *, at_once: bool = False) -> None:
+        """End it in order, which takes a checkpoint; then less so.
 
-    def _make_database(self) -> None:
-        from psycopg import pq
-
-        connection = pq.PGconn.connect(self._to("postgres"))
-        try:
-            asked = f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'".encode()
-            if not connection.exec_(asked).ntuples:
-                connection.exec_(f"CREATE DATABASE {DATABASE}".encode())
-        finally:
-            connection.finish()
-
-    def _end(self) -> None:
-        """End it in order, which takes a checkpoint; then less so."""
-        for how in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+        at_once : not in order, because nobody wants its data.
+        """
+        for how in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)[at_once:]:
             if self.process.poll() is not None:
                 return
             with contextlib.suppress(ProcessLookupError):
@@ -414,7 +424,7 @@ class Server:
     def close(self, *, keep: bool = True) -> None:
         """End the server. keep : its data, which then lie beside the path."""
         if hasattr(self, "process"):
-            self._end()
+            self._end(at_once=not keep)
         rest = data_of(self.path)
         if keep and self.data.is_dir() and self.data != rest:
             shutil.move(self.data, rest)

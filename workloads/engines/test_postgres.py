@@ -107,6 +107,12 @@ def test_what_the_other_dialect_has_not_is_refused_in_words(sql: str) -> None:
 
 
 @here
+def test_a_run_copies_the_files_of_one_database(session: Any) -> None:
+    # Each has some 300: with initdb's three beside ours a run's copy took ten times as long.
+    assert session.rows("SELECT datname FROM pg_database") == [("cwkit",)]
+
+
+@here
 def test_a_pipeline_gives_the_rows_that_one_query_after_the_other_gives(session: Any) -> None:
     queries: list[Any] = [("SELECT id, n FROM item WHERE id = ?", (key,)) for key in (3, 1, 1, 9)]
     queries.append(("SELECT t FROM item WHERE id = ? AND n = ?", (2, 0)))
