@@ -25,6 +25,7 @@ __all__ = [
     "Promise",
     "Refusal",
     "RefusalPage",
+    "Server",
     "Session",
     "Settings",
     "UnknownName",

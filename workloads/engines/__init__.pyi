@@ -10,6 +10,7 @@ from .engine import Identity as Identity
 from .engine import Probe as Probe
 from .engine import Promise as Promise
 from .engine import Refusal as Refusal
+from .engine import Server as Server
 from .engine import Session as Session
 from .engine import Settings as Settings
 from .engine import UnknownName as UnknownName

@@ -124,6 +124,34 @@ class Session(Protocol):
     def close(self) -> None: ...
 
 
+class Server(Protocol):
+    """A server of one database, as `Engine.serve` starts it. At the database's path lies its
+    address, which `connect` reads. It is the starting thread's: it ends with that.
+    """
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """Host and port of its TCP side, whatever `redirect` says."""
+
+    def pids(self) -> list[int]:
+        """Its processes now, [] where it is gone: a run counts their CPU time as its own."""
+
+    def ended(self) -> str:
+        """How it ended, with its last words; "" while it runs."""
+
+    def redirect(self, port: int) -> None:
+        """Have later connections to this path go to 127.0.0.1:port. It rewrites the address."""
+
+    def kill(self) -> None:
+        """End it as a crash would, with all its processes, and return when they are gone."""
+
+    def start_again(self) -> None:
+        """After `kill`, or another end: the same data at the same port. Raises RunFailed."""
+
+    def close(self, *, keep: bool = True) -> None:
+        """End it. keep : its data, which then lie beside the path."""
+
+
 def classifier(session: Session) -> Callable[[BaseException, int, int | None], Refusal]:
     """`session.refusal`, also of an engine of your own that leaves out `within_ns`.
 
@@ -151,10 +179,11 @@ class Engine(Protocol):
     file_format : engines of one format can open each other's files ("sqlite").
     hosting     : "process" (a process a worker) or "thread" (all workers of a run are threads of
                   one process, because the engine locks its file to one).
-    serve       : optional; (path, settings, inherit) -> a server for the database at this path,
-                  with `close(keep=)`: for an engine that is a server. Whoever makes a database has
-                  it served for as long as anybody connects (`serving`). What belongs to the
-                  database lies beside the path, under names that begin with the path's.
+    serve       : optional; (path, settings, inherit) -> a `Server` for the database at this path:
+                  for an engine that is a server. Whoever makes a database has it served for as long
+                  as anybody connects (`serving`). What belongs to the database lies beside the
+                  path, under names that begin with the path's.
+    anew        : optional; of an engine that is a server: the statements that empty a database.
     unit        : optional; the unit over which BEGIN CONCURRENT is refused: "page" (one that it
                   read or wrote was written since) or "row" (one that it writes was written since).
     aborts      : optional; True where a statement that fails leaves its transaction nothing but
@@ -201,15 +230,15 @@ def usual_mode(engine: Engine, role: str) -> str:
 @contextlib.contextmanager
 def serving(
     engine: Engine, path: str | Path, settings: Settings | None = None, inherit: Sequence[int] = ()
-) -> Iterator[None]:
-    """Have the database at this path served meanwhile, where its engine is a server."""
+) -> Iterator[Server | None]:
+    """Have the database at this path served meanwhile, where its engine is a server, else None."""
     serve = getattr(engine, "serve", None)
     if serve is None:
-        yield
+        yield None
         return
-    server = serve(Path(path), settings or Settings(), inherit)
+    server: Server = serve(Path(path), settings or Settings(), inherit)
     try:
-        yield
+        yield server
     finally:
         server.close()
 
@@ -222,6 +251,7 @@ REGISTRY: dict[str, str] = {
     "sqlite-latest": "workloads.engines.sqlite_latest:SqliteLatest",
     "turso": "workloads.engines.turso:Turso",
     "postgres": "workloads.engines.postgres:Postgres",
+    "libsql-remote": "workloads.engines.libsql_remote:LibsqlRemote",
     "null": "workloads.engines.null:Null",
     "faulty-lost-commit": "workloads.engines.faulty:LostCommit",
     "faulty-torn-read": "workloads.engines.faulty:TornRead",

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from workloads.engines import versions
-from workloads.engines.engine import Identity, Promise, Refusal, Settings
+from workloads.engines.engine import Identity, Promise, Refusal, Session, Settings
 from workloads.engines.hot_path import c_hot_path
 from workloads.engines.refusals import not_conflict, which_lock
 from workloads.engines.session import DriverSession
@@ -63,16 +63,18 @@ class Libsql:
             "SELECT sqlite_version(), sqlite_source_id()"
         ).fetchall()[0]
         options = connection.execute("PRAGMA compile_options").fetchall() or []
-        binding = f"{self.package} {versions.installed(self.package, self.version)}"
-        return Identity(binding, version, source_id, tuple(row[0] for row in options))
+        return Identity(self._package(), version, source_id, tuple(row[0] for row in options))
 
     def connect(
         self, path: str, *, begin: str = "deferred", settings: Settings | None = None
-    ) -> LibsqlSession:
+    ) -> Session:
         # None: the binding begins nothing by itself. Any other isolation_level begins plainly, and
         # only before some statements.
         connection = self._driver().connect(str(path), isolation_level=None)
         return LibsqlSession(connection, begin, settings or Settings())
+
+    def _package(self) -> str:
+        return f"{self.package} {versions.installed(self.package, self.version)}"
 
     def _driver(self) -> Any:
         if why := self.missing():

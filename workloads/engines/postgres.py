@@ -80,6 +80,7 @@ class Postgres:
     hosting = "process"
     unit = "row"
     aborts = True
+    anew = ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
     modes = tuple(LEVELS)
     offers = ("pipeline",)
     usual: Mapping[str, str] = {"writer": "read-committed", "reader": "read-committed"}

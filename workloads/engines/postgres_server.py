@@ -25,13 +25,15 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+import psutil
 
 from workloads.engines.engine import Settings
 from workloads.errors import EngineMissing, RunFailed
 from workloads.files import ROOT, Temporary, locked, make, resolved
-from workloads.processes import Process, gist, read_last_words, start, wait
+from workloads.processes import Process, describe_end, gist, read_last_words, start, wait
 
 START_LIMIT_S, END_LIMIT_S, PROGRAM_LIMIT_S, AWAITED_S = 30.0, 10.0, 120.0, 60.0
 ATTEMPTS = 3
@@ -95,6 +97,16 @@ def read_address(path: Path) -> Address:
         return Address(**json.loads(Path(path).read_text(encoding="utf-8")))
     except (TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: is no address of a PostgreSQL server.") from error
+
+
+def write_address(path: Path, address: Address) -> None:
+    """Put an address at a database's path, in one step: it is read meanwhile."""
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # it has the password
+    with os.fdopen(file, "w", encoding="utf-8") as out:
+        json.dump(asdict(address), out)
+    os.replace(new, path)
 
 
 # --- the programs -----------------------------------------------------------------------------
@@ -302,6 +314,8 @@ class Server:
             raise EngineMissing(MISSING)
         self.path = Path(path)
         self._home: Temporary | None = None
+        self._redirected = 0
+        self._started_with = settings, tuple(inherit)
         self.user = _as_user()
         rest = data_of(self.path)
         if self.user:
@@ -316,7 +330,7 @@ class Server:
         there_before = rest.is_dir()
         try:
             self._settle_data(rest)
-            self._start(settings, inherit)
+            self._start()
         except BaseException:
             self.close(keep=there_before)
             raise
@@ -347,13 +361,14 @@ class Server:
                 for name in (".", *folders, *names):
                     os.chown(os.path.join(root, name), *self.user, follow_symlinks=False)
 
-    def _start(self, settings: Settings, inherit: Sequence[int]) -> None:
+    def _start(self, same_port: int = 0) -> None:
         where = programs()
         assert where is not None
+        settings, inherit = self._started_with
         self.password = (self.data / "cwkit-password").read_text().strip()
         sockets = str(self.data) if len(str(self.data)) < LONGEST_SOCKET - 20 else ""
         for _ in range(ATTEMPTS):
-            port = _free_port()
+            port = same_port or _free_port()
             options = {
                 **DURABILITY[settings.synchronous.lower()],
                 "listen_addresses": "127.0.0.1",
@@ -368,7 +383,7 @@ class Server:
             argv = [str(where / "postgres"), "-D", str(self.data)]
             argv += [f"-c{name}={value}" for name, value in options.items()]
             self.log = self.path.with_name(f"{self.path.name}-server.log")
-            self.process: Process = start(
+            self._child = start(
                 "postgres",
                 argv,
                 last_words=self.log,
@@ -379,12 +394,11 @@ class Server:
                 user=self.user,
                 inherit=inherit,
                 within=Path("/"),
-            ).process
+            )
+            self.process: Process = self._child.process
             self.address = Address(port, self.password, str(self.data), sockets, self.process.pid)
             if self._answers():
-                text = json.dumps(asdict(self.address))
-                self.path.write_text(text, encoding="utf-8")
-                self.path.chmod(0o600)
+                self._tell()
                 return
         raise RunFailed(
             f"PostgreSQL did not start: {gist(read_last_words(self.log)) or 'it said nothing'}",
@@ -420,6 +434,48 @@ class Server:
                 self.process.send_signal(how)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(END_LIMIT_S)
+
+    def _tell(self) -> None:
+        """Write the address for whoever connects to the path."""
+        address = self.address
+        if self._redirected:
+            address = replace(address, port=self._redirected, socket="")
+        write_address(self.path, address)
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """Host and port of its TCP side, whatever `redirect` says."""
+        return "127.0.0.1", self.address.port
+
+    def pids(self) -> list[int]:
+        """Its processes now, [] where it is gone. Each connection has one of its own."""
+        if self.process.poll() is not None:
+            return []
+        # Every one of them is in a session of its own: their parent alone tells them.
+        with contextlib.suppress(psutil.Error):
+            parent = psutil.Process(self.process.pid)
+            return [parent.pid, *(child.pid for child in parent.children())]
+        return [self.process.pid]
+
+    def ended(self) -> str:
+        """How it ended, with its last words; "" while it runs."""
+        return describe_end(self._child) if self.process.poll() is not None else ""
+
+    def redirect(self, port: int) -> None:
+        """Have later connections to this path go to a port of loopback, by TCP."""
+        self._redirected = port
+        self._tell()
+
+    def kill(self) -> None:
+        """End it as a crash would: at once, without a checkpoint, and with its connections."""
+        # SIGKILL would leave its other processes and its shared memory behind.
+        self._end(at_once=True)
+
+    def start_again(self) -> None:
+        """After `kill`: the same data at the same port. Raises RunFailed."""
+        _await_its_end(self.data)
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        self._start(same_port=self.address.port)
 
     def close(self, *, keep: bool = True) -> None:
         """End the server. keep : its data, which then lie beside the path."""

@@ -106,3 +106,23 @@ def with_literals(sql: str, params: Sequence[Any], exact: Sequence[bool]) -> str
         parts.append(f"({int(params[index])})" if exact[index] else f"?{index + 1}")
         at = end
     return "".join(parts) + sql[at:]
+
+
+def without_marked(
+    sql: str, params: Sequence[Any], marked: Sequence[bool]
+) -> tuple[str, tuple[Any, ...]]:
+    """The text with the marked integers written into it, and the values that are left to bind.
+
+    For a driver that refuses a value which no parameter has.
+
+    >>> without_marked("SELECT ?, ?2", (1, 2**40), (False, True))
+    ('SELECT ?, (1099511627776)', (1,))
+    """
+    parts, left, at = [], [], 0
+    for start, end, index in shape(sql).places:
+        parts.append(sql[at:start])
+        parts.append(f"({int(params[index])})" if marked[index] else "?")
+        if not marked[index]:
+            left.append(params[index])
+        at = end
+    return "".join(parts) + sql[at:], tuple(left)

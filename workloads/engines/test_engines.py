@@ -223,7 +223,7 @@ def test_an_engine_says_who_it_is(engine: Engine) -> None:
 def test_an_engine_of_the_registry_keeps_the_contract(name: str) -> None:
     engine = find_engine(name)
     assert engine.name == name
-    assert engine.file_format in ("sqlite", "turso-mvcc", "postgres", "none")
+    assert engine.file_format in ("sqlite", "turso-mvcc", "postgres", "sqld", "none")
     assert engine.hosting in ("process", "thread")
     assert set(engine.promises) <= set(modes_of(engine))
     for promise in engine.promises.values():

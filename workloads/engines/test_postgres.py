@@ -444,3 +444,30 @@ def test_the_engine_declares_its_levels_and_promises_each() -> None:
 def test_a_mode_of_others_is_none_of_its(path: Path) -> None:
     with pytest.raises(ValueError, match=r"'immediate' is no mode of PostgreSQL. Modes: read-comm"):
         Postgres().connect(str(path), begin="immediate")
+
+
+@here
+def test_a_killed_server_has_lost_no_acknowledged_commit_when_it_is_started_again(
+    open_folder: Path,
+) -> None:
+    place = open_folder / "database.db"
+    with serving(ENGINE, place, Settings(synchronous="full")) as server:
+        assert server is not None
+        one = opened(place)
+        one.run("CREATE TABLE kept(id INTEGER PRIMARY KEY)")
+        one.run("INSERT INTO kept VALUES (5)")
+        # Each connection has a process of its own, which is the server's as well.
+        processes = [psutil.Process(pid) for pid in server.pids()]
+        assert one.rows("SELECT pg_backend_pid()")[0][0] in server.pids()
+        endpoint = server.endpoint
+        server.kill()
+        assert psutil.wait_procs(processes, timeout=LIMIT_S)[1] == []
+        assert server.pids() == [] and server.ended()
+        server.start_again()
+        assert server.endpoint == endpoint and server.ended() == ""
+        server.redirect(endpoint[1])  # without a socket: by TCP
+        again = opened(place)
+        assert again.rows("SELECT id FROM kept") == [(5,)]
+        assert again.rows("SELECT inet_server_port()") == [(endpoint[1],)]
+        again.close()
+        one.close()

@@ -165,6 +165,7 @@ class ScheduleRunner:
         self._server: Any = None
         self.database = self.folder
         self._served = getattr(found[0], "serve", None)
+        self._anew: tuple[str, ...] = getattr(found[0], "anew", ())
         try:
             with self._at("the sessions were opened"):
                 self._template = self._make_template()
@@ -308,13 +309,17 @@ class ScheduleRunner:
 
     def _make_anew(self, serve: Callable[..., Any]) -> None:
         """An empty database at the runner's own server, and the schema in it."""
+        anew = self._anew
+        if self._server is not None and not anew:
+            self._server.close(keep=False)
+            self._server = None
+            shutil.rmtree(self.database)
         self.database = self.folder / "served"
         if self._server is None:
             self.database.mkdir()
             self._server = serve(Path(self._opening(self.database, 0).path), self.settings)
         making = self._open(self.database, 1)
         try:
-            anew = ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
             making[0].run_all((sql, ()) for sql in (*anew, *self.schema.statements()))
         finally:
             sessions.close(making)
