@@ -20,11 +20,11 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {
     "workloads": (
         *("errors", "files", "processes", "records", "engines", "scenarios", "runs"),
-        *("schedules", "experiments", "replica", "cluster"),
+        *("schedules", "experiments", "trials", "cluster"),
     ),
     "properties": ("checker", "conformance"),
     "analysis": (
-        *("wording", "statistics", "counting", "compare", "models", "search", "charts"),
+        *("wording", "statistics", "counting", "compare", "models", "search", "charts", "claims"),
         *("report", "cli", "synthetic"),
     ),
 }

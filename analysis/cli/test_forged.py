@@ -320,7 +320,9 @@ def test_a_report_writes_no_file_by_a_name_that_leaves(
     assert snapshot(home / "precious") == before
 
 
-@pytest.mark.parametrize("name", ["campaign.json", "served", "isolation.json", "headline"])
+@pytest.mark.parametrize(
+    "name", ["campaign.json", "trials", "served", "isolation.json", "headline"]
+)
 def test_a_report_goes_on_through_no_link(
     home: Path, report: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:

@@ -141,7 +141,7 @@ def test_what_is_for_people_who_wait_is_not_in_the_results(
         measurements, "_isolation", lambda folder, quick, notify: notify("asking: isolation")
     )
     monkeypatch.setattr(
-        measurements, "_served", lambda folder, quick, seed, notify: notify("asking: sqld")
+        measurements, "_trials", lambda folder, quick, seed, notify: notify("asking: sqld")
     )
     out, err = WAITED_FOR[command](cwkit, tmp_path)
     assert out and not PROGRESS.search(out), out

@@ -10,7 +10,7 @@ from analysis.compare import Comparison
 from analysis.report import isolation
 from analysis.report.acked import acked_of, is_acked
 from analysis.report.evidence import Evidence
-from analysis.report.markdown import Markdown, code, listed, listed_names, markdown
+from analysis.report.markdown import Markdown, code, listed, listed_names, markdown, said
 from analysis.report.sweep_verdicts import LESS, MORE
 from analysis.report.told import claimed
 from analysis.wording import number, times, whole
@@ -154,13 +154,13 @@ def beside_the_server(evidence: Evidence, data: Data) -> str:
     """What a replica and a server cost."""
     served = evidence.served
     if served.problem:
-        return markdown("Not measured: {}", served.problem)
+        return markdown("Not measured: {}", said(served.problem))
     return markdown(
         "A read of an embedded replica takes {} times one of a plain local file, and a read at the "
         "server over loopback {} times ({}, one client).",
         served.ratio("read-replica", "read-local").text(),
         served.ratio("read-remote", "read-local").text(),
-        code("served"),
+        code(served.place),
     )
 
 

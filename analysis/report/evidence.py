@@ -12,6 +12,7 @@ from dataclasses import field as field_
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from analysis.claims import NEVER, Served, Trial, read_served, read_trial, trials_of_claims
 from analysis.counting import FOREIGN_LIMIT, Arm, CountedCell, Measured, gather
 from analysis.report import isolation
 from analysis.report.facts import (
@@ -27,7 +28,6 @@ from analysis.report.facts import (
 from analysis.report.markdown import Markdown, code, markdown
 from analysis.report.measurements import MOST_SITTINGS, SITTING, planned
 from analysis.report.published import Published, read_published
-from analysis.report.replica import NEVER, Served, read_served
 from analysis.report.suite_file import SUITE_FILE, Suite, read_suite, sweep_beside
 from analysis.wording import times
 from workloads.engines import Probe
@@ -95,6 +95,7 @@ class Evidence:
     served : measurements beside libSQL's server. facts : computed from experiments and sweeps.
     published : those of the sweeps that were published earlier, by name; their rows are gone.
     sittings : later ones of the same report, in order.
+    trials : experiments that are no run of workers, by name; `served` is not among them.
     """
 
     folder: Path
@@ -109,6 +110,7 @@ class Evidence:
     facts: ReportFacts = field_(default_factory=ReportFacts)
     published: Mapping[str, Published] = field_(default_factory=dict)
     sittings: Sequence[Sitting] = ()
+    trials: Mapping[str, Trial] = field_(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -204,6 +206,7 @@ def read_evidence(
         facts_of(ordered, swept, there.offered_per_s, planned(False, 0) if suite else ()),
         kept,
         sittings,
+        {name: read_trial(folder, name, limit) for name in trials_of_claims() if name != "replica"},
     )
 
 

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from analysis.claims import Sentence
 from workloads.files import visible
 
 _ANYWHERE = re.compile(
@@ -74,6 +75,12 @@ def markdown(template: str, *pieces: Any, **named: Any) -> Markdown:
     **a\*b** of 1,200
     """
     return Markdown(template).format(*pieces, **named)
+
+
+def said(sentence: Sentence) -> Markdown:
+    """A sentence of the claims as Markdown: its pieces are text."""
+    pieces = (said(each) if isinstance(each, Sentence) else each for each in sentence.pieces)
+    return markdown(sentence.template, *pieces)
 
 
 def bold(template: str, *pieces: Any) -> Markdown:

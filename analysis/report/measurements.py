@@ -20,8 +20,8 @@ from typing import Any
 
 import msgspec
 
+from analysis.claims import trial_folder, trials_of_claims
 from analysis.counting import FOREIGN_LIMIT, SpareRule, gather
-from analysis.report import replica
 from analysis.report.suite_file import SUITE_FILE, Suite, read_suite, write_suite
 from analysis.statistics import FEWEST_BLOCKS
 from workloads import records as rec
@@ -30,9 +30,9 @@ from workloads.errors import FolderUnwritable
 from workloads.experiments import MOST_SPARES, Design, Experiment, OnCell, run_experiment
 from workloads.files import inside, resolved
 from workloads.processes import end, python, read_open, start, wait
-from workloads.replica import measure as measure_served
-from workloads.replica import read_manifest
 from workloads.runs import OnProgress
+from workloads.trials import find_trial, read_manifest
+from workloads.trials import measure as measure_trial
 
 ROOT = Path(__file__).resolve().parents[2]
 ISOLATION_LIMIT_S = 120
@@ -466,7 +466,7 @@ def measure_suite(
         _note(folder, quick=quick, seed=seed, command=command, notify=notify)
         clock.keep()
         _isolation(folder, quick=quick, notify=notify)
-        _served(folder, quick=quick, seed=seed, notify=notify)
+        _trials(folder, quick=quick, seed=seed, notify=notify)
         clock.keep()
         return _measured(
             folder,
@@ -700,19 +700,27 @@ def _isolation(folder: Path, *, quick: bool, notify: Callable[[str], None]) -> N
         notify(f"isolation: could not be made ({last[0]}); the report goes on without it")
 
 
-def _served(folder: Path, *, quick: bool, seed: int, notify: Callable[[str], None]) -> None:
-    """Measure embedded replicas and hops beside libSQL's server once, in a process of its own."""
+def _trials(folder: Path, *, quick: bool, seed: int, notify: Callable[[str], None]) -> None:
+    """Measure the trials of the claims, each once and in a process of its own."""
+    for name in trials_of_claims():
+        trial(folder, name, quick=quick, seed=seed, notify=notify)
+
+
+def trial(
+    folder: Path, name: str, *, quick: bool, seed: int, notify: Callable[[str], None]
+) -> None:
+    """Measure a trial in a report's folder, once. What fails is told and stops nothing."""
     try:
-        path = inside(folder, replica.FOLDER)
-        if read_manifest(path).get("ended") == "done":
+        path = trial_folder(folder, name)
+        if path.is_dir() and read_manifest(path).get("ended") == "done":
             return
-        notify("served: one client beside libSQL's server, over loopback")
-        manifest = measure_served(path, quick=quick, seed=seed)
+        notify(f"{name}: {find_trial(name).story}")
+        manifest = measure_trial(name, path, quick=quick, seed=seed)
     except (rec.RunError, OSError) as error:
-        notify(f"served: could not be measured ({error}); the report goes on without it")
+        notify(f"{name}: could not be measured ({error}); the report goes on without it")
         return
     if manifest["ended"] != "done":
-        notify(f"served: {manifest['failure'].rstrip('.')}; the report goes on without it")
+        notify(f"{name}: {manifest['failure'].rstrip('.')}; the report goes on without it")
 
 
 def _note(

@@ -1,168 +1,22 @@
-"""libSQL beside its server, counted: medians of blocks, ratios, how old a replica's rows were.
+"""libSQL beside its server in the report: its tables, conditions and costs.
 
-`workloads.replica` measures it; `analysis.report.replica_claims` words it.
+`analysis.claims` counts it; `analysis.report.replica_claims` words it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from analysis.counting import FOREIGN_LIMIT
-from analysis.report.markdown import Markdown, markdown
-from analysis.statistics import (
-    PERCENTILES,
-    Estimate,
-    Ratio,
-    median_of_blocks,
-    percentiles,
-    ratio_over_blocks,
-)
+from analysis.claims import Served
+from analysis.report.markdown import Markdown, said
+from analysis.statistics import PERCENTILES, percentiles
 from analysis.wording import DASH, Table, duration, percent, times, whole
-from workloads.errors import RunError
-from workloads.replica import read
-
-FOLDER = "served"
-"""The measurement's folder in a report's folder."""
-
-
-AGAIN = Markdown("; `cwkit report --into` tries again")
-
-
-@dataclass(frozen=True)
-class Age:
-    """How old a replica's rows were: the trials, and in how many of them the new row was seen.
-
-    unsynced : without `sync()`, while one waited. synced : after `sync()`. own : its own write.
-    """
-
-    trials: int
-    unsynced: int
-    synced: int
-    own: int
-
-
-@dataclass(frozen=True)
-class Served:
-    """The measurements beside libSQL's server.
-
-    problem : why nothing was measured, with the way out, as a sentence; "" where something was.
-    manifest : as it is on disk. dropped : why blocks are missing.
-    ns : arm -> int64, shape (blocks, repetitions, numbers), usable blocks.
-    """
-
-    problem: str
-    manifest: Mapping[str, Any] = field(default_factory=dict)
-    ns: Mapping[str, np.ndarray] = field(default_factory=dict)
-    age: Age = Age(0, 0, 0, 0)
-    dropped: tuple[str, ...] = ()
-
-    @property
-    def broken(self) -> list[str]:
-        """Checks that did not hold."""
-        checks = self.manifest.get("checks", [])
-        return [f"{each['check']}: {each['said']}" for each in checks if not each["ok"]]
-
-    @property
-    def durability_differs(self) -> bool:
-        """The plain file and the server differ in durability: their writes are not compared."""
-        pragmas = self.manifest["pragmas"]
-        return bool(pragmas["local"]["synchronous"] != pragmas["server"]["synchronous"])
-
-    def each(self, arm: str) -> np.ndarray:
-        """Block -> the median over its repetitions of a whole call, ns; shape (blocks,)."""
-        return np.asarray(np.median(self.ns[arm].sum(axis=2), axis=1))
-
-    def estimate(self, arm: str) -> Estimate:
-        """A whole call's median, ns."""
-        return median_of_blocks(self.each(arm), dropped=self.dropped)
-
-    def ratio(self, over: str, under: str) -> Ratio:
-        """`over` / `under` over blocks."""
-        tops, bottoms = (dict(enumerate(self.each(arm).tolist())) for arm in (over, under))
-        return ratio_over_blocks(
-            tops, bottoms, candidate=over, baseline=under, dropped=self.dropped
-        )
-
-    def more(self, over: str, under: str, calls: int = 1) -> Estimate:
-        """The time that a call of `over` takes more than one of `under`, ns, divided by `calls`."""
-        more = (self.each(over) - self.each(under)) / calls
-        return median_of_blocks(more, dropped=self.dropped)
-
-    def hop_share(self) -> Estimate:
-        """The bare round trip as a share of the time that a read takes more over loopback."""
-        share = self.each("hop") / (self.each("read-remote") - self.each("read-local"))
-        return median_of_blocks(share, dropped=self.dropped)
-
-    def busy_share(self) -> Estimate:
-        """Share of a core that a replica uses to fetch by itself while nothing happens."""
-        cpu, wall = self.ns["syncing-cpu"][:, 0].astype(float).T
-        return median_of_blocks(cpu / wall, dropped=self.dropped)
-
-
-NEVER = Served(
-    Markdown(
-        "these runs were made without it; `make setup` fetches libSQL's server and `cwkit report` "
-        "measures it."
-    )
-)
-
-
-def read_served(report: Path, limit: float = FOREIGN_LIMIT) -> Served:
-    """Read the measurements in a report's folder. A cut folder gives a problem, not an error.
-
-    limit : share of the machine's CPU time that others may use in a block, in [0, 1].
-    """
-    folder = Path(report) / FOLDER
-    try:
-        measured = read(folder)
-        manifest = dict(measured.manifest)
-        if not manifest:
-            return NEVER
-        if not measured.blocks:
-            why = str(manifest.get("failure") or "it was cut").rstrip(".")
-            again = "" if manifest.get("ended") == "missing" else AGAIN
-            return Served(markdown("{}{}.", why, again), manifest)
-        dropped, keep = [], []
-        for block, foreign in enumerate(manifest["foreign"][: measured.blocks]):
-            share = max(foreign["cpu_share"], foreign["steal_share"])
-            keep.append(share <= limit)
-            if share > limit:
-                dropped.append(f"block {block}: others used {percent(share)} of the CPU time")
-    except RunError as error:
-        return Served(markdown("{}; `cwkit report` measures it anew.", str(error).rstrip(".")))
-    except (KeyError, TypeError, ValueError) as error:
-        why = f"{folder}: cut or edited ({type(error).__name__}: {error})"
-        return Served(markdown("{}; `cwkit report` measures it anew.", why))
-    if not any(keep):
-        return Served(
-            markdown(
-                "others used more than {} of the machine's CPU time in each of its {}; close "
-                "other programs, or allow them with `--foreign-limit SHARE`.",
-                percent(limit),
-                times(len(keep), "block"),
-            ),
-            manifest,
-            dropped=tuple(dropped),
-        )
-    usable = np.array(keep)
-    age = measured.age[usable].ravel()
-    counts = (int(age[name].sum()) for name in ("seen_unasked", "seen_after_sync", "own_seen"))
-    ns = {arm: each[usable] for arm, each in measured.ns.items()}
-    return Served("", manifest, ns, Age(len(age), *counts), tuple(dropped))
-
-
-# --- in the report ----------------------------------------------------------------------------
 
 
 def section(served: Served) -> dict[str, Any]:
     """The part on libSQL's server, as data for the report's template."""
     return {
-        "problem": served.problem,
+        "problem": said(served.problem),
         "conditions": conditions(served),
         "costs": costs(served),
         "access": access_table(served),

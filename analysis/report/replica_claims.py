@@ -5,8 +5,8 @@ The sentences follow the intervals in either direction. Where one holds 1, no di
 
 from __future__ import annotations
 
+from analysis.claims import Served
 from analysis.report.markdown import Markdown, bold, markdown
-from analysis.report.replica import Served
 from analysis.statistics import Estimate, Ratio
 from analysis.wording import duration, percent, times
 

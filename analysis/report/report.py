@@ -19,8 +19,8 @@ from typing import Any
 from analysis.report import findings, method, over_sittings, rendering
 from analysis.report.agreement import Facts, facts_of_report, write_facts
 from analysis.report.charts import address_of, charts
-from analysis.report.claims import claims
 from analysis.report.evidence import Evidence, read_evidence
+from analysis.report.ledger import ledger
 from analysis.report.markdown import Markdown, address, markdown
 from analysis.report.pages import MARK, PAGES
 from analysis.report.what_to_do import usual, what_to_do
@@ -141,7 +141,7 @@ def _sections(
         "short": findings.in_short(evidence),
         "findings": findings.findings(evidence),
         "beyond": findings.beyond(evidence),
-        "claims": claims(evidence),
+        "claims": ledger(evidence),
         "charts": charts(evidence, out, figures),
         "pages": pages,
         "links": links,

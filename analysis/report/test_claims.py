@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from analysis.report.claims import HOLDS, IN_PART, NOT, NOT_MEASURED, Claim, claims
+from analysis.claims import HOLDS, IN_PART, NOT, NOT_MEASURED
 from analysis.report.evidence import read_evidence
+from analysis.report.ledger import Entry
+from analysis.report.ledger import ledger as ledger_of
 from analysis.report.report import write_report
 from analysis.report.test_replica import made as made_served
 from analysis.synthetic import drawn_run, made_experiment
@@ -19,13 +21,13 @@ Plant = Callable[[Planted], Any]
 KEYS = ("200 ns", "95 %", "free", "hops", "bottleneck")
 
 
-def ledger(folder: Path, *plants: Plant) -> dict[str, Claim]:
+def ledger(folder: Path, *plants: Plant) -> dict[str, Entry]:
     made = Planted(folder / "runs")
     made.suite()
     made.mission()
     for plant in plants:
         plant(made)
-    found = claims(read_evidence(folder / "runs"))
+    found = ledger_of(read_evidence(folder / "runs"))
     return {key: next(c for c in found if key in c.claim) for key in KEYS}
 
 

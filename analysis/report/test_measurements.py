@@ -166,7 +166,7 @@ def suite(folder, monkeypatch, names, on_cell=lambda name: lambda *event: None):
     monkeypatch.setattr(measurements, "designs", lambda quick, seed: tiny)
     monkeypatch.setattr(measurements, "engine_names", lambda: ["null"])
     monkeypatch.setattr(measurements, "_isolation", lambda folder, quick, notify: None)
-    monkeypatch.setattr(measurements, "_served", lambda folder, quick, seed, notify: None)
+    monkeypatch.setattr(measurements, "_trials", lambda folder, quick, seed, notify: None)
     lines: list[str] = []
     measurements.measure_suite(
         folder, quick=True, seed=1, command="", on_cell=on_cell, notify=lines.append

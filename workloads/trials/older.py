@@ -1,22 +1,19 @@
-"""The files of the measurement beside libSQL's server: a manifest, and an array for each arm.
+"""The trial `replica` as earlier versions kept it: served.json, and a mapped array for each arm.
 
-Arrays are mapped files that are made before anything is measured: their content is there however
-the measuring process ends. `blocks_done` of the manifest is the number of whole blocks.
+Nothing writes it any more. It is read into what `workloads.trials.files` reads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
-from numpy.lib.format import open_memmap
 
 from workloads.errors import RunError
-from workloads.files import converted, opened, read_versioned, write_json
+from workloads.files import converted, opened, read_versioned
 
 MANIFEST = "served.json"
 
@@ -65,44 +62,6 @@ AGE = np.dtype(
 
 TRIALS = 3
 MOST_BLOCKS = 10_000
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A folder, read. ns : arm -> int64, shape (blocks, repetitions, numbers), whole blocks alone.
-    age : shape (blocks, trials), dtype AGE.
-    """
-
-    manifest: Mapping[str, Any]
-    ns: Mapping[str, np.ndarray]
-    age: np.ndarray
-
-    @property
-    def blocks(self) -> int:
-        return len(self.age)
-
-
-def create(folder: Path, blocks: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Make the arrays, all 0, and return them: (arm -> array, age)."""
-    ns: dict[str, np.ndarray] = {
-        arm: open_memmap(folder / f"{arm}.npy", "w+", np.int64, (blocks, *shape))
-        for arm, shape in ARMS.items()
-    }
-    return ns, open_memmap(folder / "age.npy", "w+", AGE, (blocks, TRIALS))
-
-
-def write(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write the manifest, whole or not at all."""
-    write_json(folder / MANIFEST, manifest)
-
-
-def set_aside(folder: Path) -> None:
-    """Move the folder aside, to FOLDER.1 and so on: no measurement is written over."""
-    number = 1
-    while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
-        number += 1
-    folder.replace(aside)
-
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
 _Share = Annotated[float, msgspec.Meta(ge=0)]
@@ -175,27 +134,35 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         whole: _Whole = converted(path, manifest, _Whole)
         if set(whole.arms) != set(ARMS):
             raise RunError(f"{path}: `arms` are not those of this version. Measure it anew.")
-    return manifest
+    return manifest | {"trial": "replica", "arms": ARMS if head.blocks_done else {}}
 
 
-def read(folder: Path) -> Measured:
-    """The measurement, in whole blocks; without blocks where nothing was measured.
+def blocks(
+    folder: Path, manifest: Mapping[str, Any]
+) -> tuple[dict[str, np.ndarray], list[list[dict[str, Any]]], list[dict[str, float]]]:
+    """The whole blocks: (arm -> shape (blocks, repetitions, numbers), rows, what others used).
 
     Raises RunError where a file is missing, cut or of another shape.
     """
-    folder = Path(folder)
-    manifest = read_manifest(folder)
-    blocks = int(manifest.get("blocks_done", 0))
-    if not blocks:
-        return Measured(manifest, {}, np.zeros((0, TRIALS), AGE))
-    ns = {
-        arm: _array(folder, arm, np.dtype(np.int64), blocks, shape) for arm, shape in ARMS.items()
-    }
-    age = _array(folder, "age", AGE, blocks, (TRIALS,))
-    if len(manifest["foreign"]) < blocks or any(not (each > 0).all() for each in ns.values()):
+    done = int(manifest.get("blocks_done", 0))
+    if not done:
+        return {}, [], []
+    ns = {arm: _array(folder, arm, np.dtype(np.int64), done, shape) for arm, shape in ARMS.items()}
+    age = _array(folder, "age", AGE, done, (TRIALS,))
+    if len(manifest["foreign"]) < done or any(not (each > 0).all() for each in ns.values()):
         raise RunError(f"{folder}: an array has not the blocks that the manifest tells of. It was "
                        "cut or edited.")  # fmt: skip
-    return Measured(manifest, ns, age)
+    rows = [[_age(each) for each in block] for block in age]
+    shares = [
+        {name: float(each[name]) for name in ("cpu_share", "steal_share")}
+        for each in manifest["foreign"][:done]
+    ]
+    return ns, rows, shares
+
+
+def _age(one: np.void) -> dict[str, Any]:
+    seen = {name: bool(one[name]) for name in ("seen_unasked", "seen_after_sync", "own_seen")}
+    return {"waited_ns": int(one["waited_ns"])} | seen
 
 
 def _array(

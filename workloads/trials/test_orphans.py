@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from workloads.engines import trust
-from workloads.replica import server as sqld
+from workloads.trials import server as sqld
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 60.0
@@ -60,7 +60,7 @@ PARENTS = {
         """
 import time
 from pathlib import Path
-from workloads.replica.server import serving
+from workloads.trials.server import serving
 with serving(Path({here!r}) / "served"):
     time.sleep(600)
 """,

@@ -26,7 +26,7 @@ class Peer:
     def __init__(self, *argv: str) -> None:
         self.process = start(
             argv[0],
-            python("workloads.replica.peer", *argv),
+            python("workloads.trials.peer", *argv),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         ).process

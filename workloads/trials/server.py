@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from workloads.errors import EngineMissing
 from workloads.files import ROOT
 from workloads.processes import Process, describe_status, end, gist, read_last_words, start
 
@@ -27,7 +28,7 @@ ATTEMPTS = 3
 """Attempts to start: another program may take the free port before sqld does."""
 
 
-class SqldMissing(RuntimeError):
+class SqldMissing(EngineMissing):
     """There is no sqld here, or it does not start; the text says why and how to get it."""
 
 

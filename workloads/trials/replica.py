@@ -1,43 +1,25 @@
-"""libSQL beside its server: the cost of a read, a write and a transaction in a plain local file, in
-an embedded replica and over loopback, and the age of a replica's rows.
+"""Trial `replica`: libSQL beside its server. The cost of a read, a write and a transaction in a
+plain local file, in an embedded replica and over loopback, and the age of a replica's rows.
 
-`measure` is the door. It measures in a process of its own, which ends with its parent and takes the
-server with it. One client does one thing at a time. Each block holds every arm once, in an order
-drawn from the seed, and all arms of a block draw the same rows.
+One client does one thing at a time.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import socket
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from workloads.files import FORMAT_VERSION, made, resolved
-from workloads.processes import (
-    describe_end,
-    die_with_parent,
-    end,
-    keep,
-    path_of,
-    python,
-    read_last_words,
-    start,
-    wait,
-)
-from workloads.replica import files as served_files
-from workloads.replica.files import ARMS, TRIALS
-from workloads.replica.peer import HOP_BYTES, Peer, round_trip
-from workloads.replica.server import Server, SqldMissing, serving
-from workloads.runs import CpuMeter, describe
+from workloads.trials.older import ARMS
+from workloads.trials.peer import HOP_BYTES, Peer, round_trip
+from workloads.trials.server import Server, serving
+from workloads.trials.trial import Check, Row
 
 ROWS, RECORD_BYTES = 10_000, 100
 SCHEMA = "CREATE TABLE item(id INTEGER PRIMARY KEY, v INTEGER NOT NULL, pad BLOB NOT NULL)"
@@ -63,73 +45,26 @@ PAUSE_S = 0.0002
 
 POLL_S = 0.0005
 ANSWER_LIMIT_S = 30.0
-BLOCKS, QUICK_BLOCKS = 10, 7
-ENOUGH_S = 12.0
-"""After this time no block beyond QUICK_BLOCKS is begun, because on a busy machine a block takes
-several seconds. QUICK_BLOCKS is one more than an interval needs."""
-
-LIMIT_S = 90.0
+TRIALS = 3
+"""Trials of a replica's age in a block."""
 
 
-def measure(
-    folder: Path,
-    *,
-    quick: bool = False,
-    seed: int = 0,
-    blocks: int | None = None,
-    limit_s: float = LIMIT_S,
-) -> dict[str, Any]:
-    """Measure into `folder` and return the manifest; what is measured there already stays.
+class Replica:
+    """The trial."""
 
-    blocks : how many at most (default: 10, quick 7; an interval needs 6).
-    Its `ended` is "done", "failed" (with `failure`) or "missing" (no sqld; with `failure`). An
-    earlier attempt that was cut is moved aside, to FOLDER.1 and so on. About 10 s, quick 6 s.
-    Raises RunError where an earlier manifest can't be read; OSError where nothing can be written.
-    """
-    manifest = served_files.read_manifest(folder)
-    if manifest.get("ended") == "done":
-        return manifest
-    if manifest.get("ended", "missing") != "missing":
-        served_files.set_aside(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with made("served") as home:
-        job = {"folder": str(resolved(folder)), "home": str(home), "quick": quick, "seed": seed}
-        job["blocks"] = blocks or (QUICK_BLOCKS if quick else BLOCKS)
-        failure = _apart(job, folder, limit_s)
-        if failure and (log := read_last_words(home / "server" / "sqld.log")):
-            path_of(folder, "sqld").write_text(log, encoding="utf-8")
-    manifest = served_files.read_manifest(folder)
-    if failure and manifest.get("ended") != "missing":
-        head = manifest or {"cwkit": FORMAT_VERSION}
-        manifest = head | {"ended": "failed", "failure": failure}
-        served_files.write(folder, manifest)
-    return manifest
+    story = "What do a read, a write and a transaction cost in a file, a replica and at the server?"
+    blocks = (10, 7)
+    enough_s = 12.0
+    limit_s = 90.0
+
+    def begin(self, home: Path, stack: ExitStack, *, quick: bool) -> Client:
+        return Client(home, stack.enter_context(serving(home / "server")), stack)
 
 
-def _apart(job: dict[str, Any], folder: Path, limit_s: float) -> str:
-    """Run `main` in a process of its own. Returns why it failed, "" where it did not.
-
-    Its standard error is kept in `folder`.
-    """
-    child = start(
-        "served",
-        python("workloads.replica.measurement", json.dumps(job)),
-        last_words=path_of(folder, "served"),
-        # The binding writes a line to its error stream for each sync, and we would time it.
-        environment={"RUST_LOG": "off"},
-    )
-    try:
-        status = wait(child, limit_s)
-    finally:
-        end(child.process)
-        keep(path_of(folder, "served"))
-    if status is None:
-        return f"not done after {limit_s:g} s"
-    return describe_end(child) if status else ""
-
-
-class _Client:
+class Client:
     """Everything that the client holds open, and the arms. A local of the measuring process."""
+
+    arms = ARMS
 
     def __init__(self, home: Path, server: Server, stack: ExitStack) -> None:
         import libsql_experimental
@@ -162,6 +97,14 @@ class _Client:
         stack.callback(self.wire.close)
         self.wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.pids = [server.process.pid, self.busy.process.pid, echo.process.pid]
+        self.facts = {
+            "settings": _settings(),
+            "versions": _versions(self, server),
+            "pragmas": _pragmas(self),
+            "first_copy_ns": self.first_copy_ns,
+            "replica_bytes": self.replica_bytes,
+            "database_bytes": _database_bytes(self.local),
+        }
 
     def _background(self) -> Any:
         """A replica of its own file that fetches by itself, with its first copy made."""
@@ -174,14 +117,14 @@ class _Client:
             str(file), sync_url=self.url, sync_interval=SYNC_INTERVAL_S, isolation_level=None
         )
 
-    def block(self, ns: dict[str, np.ndarray], age: np.ndarray, rng: np.random.Generator) -> None:
-        """One block. ns : arm -> shape (repetitions, numbers). age : shape (trials,)."""
+    def block(self, ns: Mapping[str, np.ndarray], rng: np.random.Generator) -> Sequence[Row]:
         keys = rng.integers(0, BUSY_ROW, 1000).tolist()
-        work = self._works()
+        work, rows = self._works(), list[Row]()
         order = rng.permutation(len(work))
         names = list(work)
         for name in (names[i] for i in order):
-            work[name](ns, age, keys)
+            work[name](ns, rows, keys)
+        return rows
 
     def _works(self) -> dict[str, Callable[..., None]]:
         """The parts of a block, by name; lag and syncing-cpu belong to read-replica-syncing."""
@@ -202,7 +145,7 @@ class _Client:
         return works
 
     def _timed(self, arm: str, call: Callable[[int], Any], writes: str = "") -> Callable[..., None]:
-        def work(ns: dict[str, np.ndarray], age: np.ndarray, keys: list[int]) -> None:
+        def work(ns: Mapping[str, np.ndarray], rows: list[Row], keys: list[int]) -> None:
             out = ns[arm]
             for key in keys[:WARM]:
                 call(key)
@@ -213,7 +156,7 @@ class _Client:
 
         return work
 
-    def _hops(self, ns: dict[str, np.ndarray], age: np.ndarray, keys: list[int]) -> None:
+    def _hops(self, ns: Mapping[str, np.ndarray], rows: list[Row], keys: list[int]) -> None:
         message = bytes(HOP_BYTES)
         round_trip(self.wire, message)
         _time(lambda key: round_trip(self.wire, message), keys, ns["hop"])
@@ -221,7 +164,7 @@ class _Client:
     def _transactions(self, place: str, connection: Any) -> Callable[..., None]:
         execute, clock = connection.execute, time.monotonic_ns
 
-        def work(ns: dict[str, np.ndarray], age: np.ndarray, keys: list[int]) -> None:
+        def work(ns: Mapping[str, np.ndarray], rows: list[Row], keys: list[int]) -> None:
             out = ns[f"transaction-{place}"]
             for n, key in enumerate(keys[: WARM + len(out)]):
                 at = [clock()]
@@ -236,7 +179,7 @@ class _Client:
 
         return work
 
-    def _syncs_of_one(self, ns: dict[str, np.ndarray], age: np.ndarray, keys: list[int]) -> None:
+    def _syncs_of_one(self, ns: Mapping[str, np.ndarray], rows: list[Row], keys: list[int]) -> None:
         out, write = ns["sync-one"], _writer(self.remote)
         self.replica.sync()
         for n in range(len(out)):
@@ -245,7 +188,7 @@ class _Client:
         self.acknowledged["server"] += len(out)
 
     def _beside(self, arm: str, connection: Any) -> Callable[..., None]:
-        def work(ns: dict[str, np.ndarray], age: np.ndarray, keys: list[int]) -> None:
+        def work(ns: Mapping[str, np.ndarray], rows: list[Row], keys: list[int]) -> None:
             call, out = _reader(connection), ns[arm]
             self.busy.signal()
             self.busy.next_number()
@@ -257,7 +200,7 @@ class _Client:
 
         return work
 
-    def _syncing(self, ns: dict[str, np.ndarray], age: np.ndarray, keys: list[int]) -> None:
+    def _syncing(self, ns: Mapping[str, np.ndarray], rows: list[Row], keys: list[int]) -> None:
         replica = self._background()
         try:
             replica.sync()  # what was committed since the block before is no part of idling
@@ -274,13 +217,13 @@ class _Client:
                 while read(keys[n]) != want and time.monotonic_ns() - begun < LAG_LIMIT_S * 1e9:
                     time.sleep(POLL_S)
                 ns["lag"][n] = time.monotonic_ns() - begun
-            self._beside("read-replica-syncing", replica)(ns, age, keys)
+            self._beside("read-replica-syncing", replica)(ns, rows, keys)
         finally:
             replica.close()
 
-    def _ages(self, ns: dict[str, np.ndarray], age: np.ndarray, keys: list[int]) -> None:
+    def _ages(self, ns: Mapping[str, np.ndarray], rows: list[Row], keys: list[int]) -> None:
         at_server, here = _reader(self.remote), _reader(self.replica)
-        for n, key in enumerate(keys[:TRIALS]):
+        for key in keys[:TRIALS]:
             self.replica.sync()
             _writer(self.remote)(key)
             want, begun = at_server(key), time.monotonic_ns()
@@ -291,10 +234,17 @@ class _Client:
             self.replica.sync()
             after = here(key) == want
             _writer(self.replica)(key)
-            age[n] = waited_ns, unasked, after, here(key) == want + 1, 1
+            rows.append(
+                {
+                    "waited_ns": waited_ns,
+                    "seen_unasked": unasked,
+                    "seen_after_sync": after,
+                    "own_seen": here(key) == want + 1,
+                }
+            )
             self.acknowledged["server"] += 2
 
-    def checks(self) -> list[dict[str, Any]]:
+    def checks(self) -> Sequence[Check]:
         """Compare the rows with the acknowledged writes. Closes the replica."""
         self.replica.sync()
         sums = {
@@ -312,7 +262,7 @@ class _Client:
 
 def judged(
     sums: dict[str, tuple[int, int]], acknowledged: dict[str, int], whole: str
-) -> list[dict[str, Any]]:
+) -> list[Check]:
     """The checks at the end: no acknowledged write is lost, and the replica equals the server.
 
     sums : (sum of v, rows) of "local", "server", "replica". acknowledged : writes, each adding 1.
@@ -352,64 +302,6 @@ def _time(call: Callable[[int], Any], keys: Sequence[int], out: np.ndarray) -> N
         out[n, 0] = max(clock() - start, 1)
 
 
-def main(argv: Sequence[str]) -> int:
-    """JOB as JSON: the measuring process. Status 0 also without sqld; the manifest says so."""
-    job = json.loads(argv[0])
-    die_with_parent()
-    folder, home = Path(job["folder"]), Path(job["home"])
-    manifest: dict[str, Any] = {
-        "cwkit": FORMAT_VERSION,
-        "ended": "running",
-        "seed": job["seed"],
-        "quick": job["quick"],
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    try:
-        with serving(home / "server") as server, ExitStack() as stack:
-            _measure(folder, home, server, stack, job["blocks"], manifest)
-    except SqldMissing as missing:
-        served_files.write(folder, manifest | {"ended": "missing", "failure": str(missing)})
-    return 0
-
-
-def _measure(
-    folder: Path,
-    home: Path,
-    server: Server,
-    stack: ExitStack,
-    blocks: int,
-    manifest: dict[str, Any],
-) -> None:
-    client = _Client(home, server, stack)
-    ns, age = served_files.create(folder, blocks)
-    manifest |= {
-        "arms": list(ARMS),
-        "blocks": blocks,
-        "blocks_done": 0,
-        "foreign": [],
-        "machine": describe(home),
-        "settings": _settings(),
-        "versions": _versions(client, server),
-        "pragmas": _pragmas(client),
-        "first_copy_ns": client.first_copy_ns,
-        "replica_bytes": client.replica_bytes,
-        "database_bytes": _database_bytes(client.local),
-        "checks": [],
-    }
-    begun = time.monotonic()
-    for block in range(blocks):
-        if block >= QUICK_BLOCKS and time.monotonic() - begun > ENOUGH_S:
-            break
-        served_files.write(folder, manifest)
-        meter = CpuMeter(client.pids)
-        rng = np.random.default_rng([manifest["seed"], block])
-        client.block({arm: each[block] for arm, each in ns.items()}, age[block], rng)
-        manifest["foreign"].append(meter.read())
-        manifest["blocks_done"] = block + 1
-    manifest["checks"] = client.checks()
-    served_files.write(folder, manifest | {"ended": "done"})
-
-
 def _settings() -> dict[str, Any]:
     return {
         "rows": ROWS,
@@ -427,7 +319,7 @@ def _settings() -> dict[str, Any]:
     }
 
 
-def _versions(client: _Client, server: Server) -> dict[str, str]:
+def _versions(client: Client, server: Server) -> dict[str, str]:
     ask = "SELECT sqlite_version() || ' ' || sqlite_source_id()"
     return {
         "sqld": server.version,
@@ -437,7 +329,7 @@ def _versions(client: _Client, server: Server) -> dict[str, str]:
     }
 
 
-def _pragmas(client: _Client) -> dict[str, dict[str, Any]]:
+def _pragmas(client: Client) -> dict[str, dict[str, Any]]:
     connections = {"local": client.local, "replica": client.replica, "server": client.remote}
     return {
         place: {
@@ -454,7 +346,3 @@ def _database_bytes(connection: Any) -> int:
         for name in ("page_count", "page_size")
     )
     return int(pages * size)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

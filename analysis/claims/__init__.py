@@ -1,0 +1,32 @@
+"""The article's nine claims: each in our words, with its source, the experiment that decides it,
+what would confirm it, and a verdict computed from what was measured.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
+
+__all__ = [
+    "CLAIMS",
+    "FREE",
+    "HOLDS",
+    "IN_PART",
+    "NEVER",
+    "NOT",
+    "NOT_MEASURED",
+    "Claim",
+    "Compared",
+    "Mode",
+    "Need",
+    "Reads",
+    "Seen",
+    "Sentence",
+    "Served",
+    "Trial",
+    "Verdict",
+    "find_claim",
+    "read_served",
+    "read_trial",
+    "trial_folder",
+    "trials_of_claims",
+]

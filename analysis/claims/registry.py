@@ -1,0 +1,150 @@
+"""The claims, in the article's order. One claim, one entry."""
+
+from __future__ import annotations
+
+from analysis.claims.claim import (
+    EXPERIMENT,
+    FREE,
+    NOT_MEASURED,
+    SWEEP,
+    TRIAL,
+    Claim,
+    Need,
+    Seen,
+    Verdict,
+)
+from analysis.claims.replicas import free_replica_reads, saved_hops
+from analysis.claims.runs import (
+    CEILING,
+    READ_NS,
+    ends_the_bottleneck,
+    read_mostly,
+    single_reads,
+)
+from analysis.claims.sentence import sentence
+from analysis.wording import duration, percent
+from workloads.errors import UnknownName, nearest, shortened
+from workloads.trials import TRIALS
+
+ARTICLE = "the article that recommended libSQL"
+
+
+def _not_yet(seen: Seen) -> Verdict:
+    return Verdict(NOT_MEASURED, sentence("Nothing measures it yet"))
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        1,
+        "nanoseconds",
+        "A local read takes about 200 ns",
+        f"{ARTICLE}; the number goes back to a prepared statement that is stepped in C to the "
+        "first row of a small table, without a look-up",
+        (Need(TRIAL, "nanoseconds"), Need(EXPERIMENT, "read")),
+        f"p50 of a read by key through a binding, BEGIN and COMMIT included, at most "
+        f"{duration(READ_NS)}. The figure goes back to another thing: a prepared statement stepped "
+        "in C to the first row of a small table, without a look-up, which is not repeated here",
+        single_reads,
+    ),
+    Claim(
+        2,
+        "hops",
+        "A database in the process saves the network's hops",
+        f"{ARTICLE}; it gives no number, only a network's round trip as a rule of thumb",
+        (Need(SWEEP, "hops"), Need(TRIAL, "replica")),
+        "A read over loopback, which is the least that a network costs, takes longer than a local "
+        "one, and the bare round trip is at least half of what it takes more, "
+        "both by their intervals; in part where another cost than the "
+        "hop is saved",
+        saved_hops,
+    ),
+    Claim(
+        3,
+        "connecting",
+        "Before a PostgreSQL driver has finished its handshake, the query is done",
+        f"{ARTICLE}; it gives no number",
+        (Need(TRIAL, "connecting"),),
+        "Opening a file, the first query and closing take less together than opening a connection "
+        "to PostgreSQL over TCP alone, by their intervals; in part where they take less than that "
+        "and more than a query through a connection that a pool keeps open",
+        _not_yet,
+    ),
+    Claim(
+        4,
+        "reads",
+        "Applications read 95 % of the time, so a single writer is enough",
+        f"{ARTICLE}; the share is that of YCSB's workload B",
+        (Need(SWEEP, "systems"), Need(EXPERIMENT, "read-mostly")),
+        "The share of reads of your application cannot be measured here. Its second half would be "
+        "confirmed at 95 % reads (YCSB B) by an interval of BEGIN CONCURRENT's gain below "
+        f"{FREE:g} times plain BEGIN",
+        read_mostly,
+    ),
+    Claim(
+        5,
+        "replicas",
+        "Embedded replicas make reads free",
+        f"{ARTICLE}; it gives no number",
+        (Need(TRIAL, "replica"),),
+        f"A replica's read and a write through it both cost less than {FREE:g} times those of a "
+        "plain local file, by their intervals",
+        free_replica_reads,
+    ),
+    Claim(
+        6,
+        "compatibility",
+        "libSQL is 100 % compatible with SQLite",
+        f"{ARTICLE}; libSQL's own documentation promises to read and to write SQLite's files",
+        (Need(TRIAL, "compatibility"),),
+        "No statement, type or error of the battery differs, and files go both ways and stay whole",
+        _not_yet,
+    ),
+    Claim(
+        7,
+        "concurrent",
+        "BEGIN CONCURRENT ends the single-writer bottleneck",
+        f"{ARTICLE}; it goes back to SQLite's branch begin-concurrent",
+        (Need(EXPERIMENT, "headline"),),
+        "The mode alone commits more at every amount of work and on every placement that was "
+        f"tried, and reaches {percent(CEILING)} of what the generator alone does",
+        ends_the_bottleneck,
+    ),
+    Claim(
+        8,
+        "outages",
+        "If the network goes down, the application keeps running",
+        f"{ARTICLE}, of embedded replicas",
+        (Need(TRIAL, "outages"),),
+        "Every read, write and BEGIN of a replica works while its primary cannot be reached, an "
+        "application can start meanwhile, and nothing hangs; in part where reads alone go on",
+        _not_yet,
+    ),
+    Claim(
+        9,
+        "cost",
+        "It costs less to run than a database server",
+        f"{ARTICLE}; it compares prices of hosting",
+        (Need(SWEEP, "systems"),),
+        "Less CPU time a committed transaction, workers and server together, than PostgreSQL, by "
+        "its interval. Prices, memory, people and the cost of an outage are not measured here",
+        _not_yet,
+    ),
+)
+
+
+def find_claim(name: str) -> Claim:
+    """The claim of a name or a number. Raises UnknownName with the nearest name."""
+    for claim in CLAIMS:
+        if name in (claim.name, str(claim.number)):
+            return claim
+    near = nearest(name, [claim.name for claim in CLAIMS])
+    hint = f" Did you mean {near!r}?" if near else ""
+    raise UnknownName(
+        f"There is no claim {shortened(name)}.{hint} `cwkit claims` lists them, by name and number."
+    )
+
+
+def trials_of_claims() -> tuple[str, ...]:
+    """The trials that a claim needs and that there are, each once."""
+    needed = [need.name for claim in CLAIMS for need in claim.needs if need.kind == TRIAL]
+    return tuple(name for name in dict.fromkeys(needed) if name in TRIALS)
