@@ -24,6 +24,7 @@ __all__ = [
     "Measured",
     "NotComparable",
     "NotDrawn",
+    "OfKind",
     "SpareRule",
     "Tally",
     "Waits",

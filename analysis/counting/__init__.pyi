@@ -27,6 +27,7 @@ from .foreign import FOREIGN_LIMIT as FOREIGN_LIMIT
 from .foreign import contamination as contamination
 from .kept import columns_of as columns_of
 from .kept import count_of as count_of
+from .kinds import OfKind as OfKind
 from .latency import latency_intervals as latency_intervals
 from .latency import percentile_text as percentile_text
 from .latency import whole_in_order as whole_in_order

@@ -20,6 +20,9 @@ STAGES = ("queueing", "begin", "work", "commit", "service", "whole")
 ENDS = "ends"
 """The column of when each COMMIT returned."""
 
+KIND = "kind"
+"""The column of their kinds, which few ask for: it is in none of what is kept."""
+
 COLUMNS = (*STAGES, ENDS)
 
 SMALL = 500_000
@@ -49,7 +52,7 @@ class Source:
         self, names: Sequence[str], most: int = PIECE_ROWS
     ) -> Iterator[tuple[np.ndarray, ...]]:
         """These columns, int64, in the order of the rows, some transactions at a time."""
-        if self.many > SMALL:
+        if self.many > SMALL or KIND in names:
             for part in self.rows.transactions(most):
                 found = times_of(part, self.window_ns, names)
                 yield tuple(found[name] for name in names)
@@ -105,6 +108,8 @@ def times_of(
     ):
         if name in names:
             found[name] = rows[until][did] - rows[since][did]
+    if KIND in names:
+        found[KIND] = rows["kind"][did].astype(np.int64)
     if ENDS in names:
         found[ENDS] = end[did]
     return found

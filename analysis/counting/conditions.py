@@ -182,7 +182,8 @@ def confounders(found: Collection[Difference], factors: Collection[str]) -> list
     factors : their names. Another engine brings its own version and pragmas. Another
     `synchronous` is read back as such. Where only one run has readers, the readers' fields differ
     too and need not be declared. Durability follows from nothing but `synchronous`: an engine that
-    made it weaker would win by it. `null` stores nothing and so reports no durability.
+    made it weaker would win by it. `null` stores nothing and so reports no durability; a server
+    reports settings of its own, under which it keeps what the plan's `synchronous` asks for.
     """
     asked = {d.fact for d in found} & set(factors)
     implied = set(asked) - set(NEVER)
@@ -192,7 +193,10 @@ def confounders(found: Collection[Difference], factors: Collection[str]) -> list
         if name in asked:
             implied |= {f"{who}.{part}" for part in IDENTITY}
             implied |= {f"{who}.{p}" for p in PRAGMAS.values() if p != "synchronous"}
-            implied |= {d.fact for d in found if d.fact == f"{who}.synchronous" and None in d[1:]}
+            # Settings that the other has not: one has fsync, one has synchronous.
+            implied |= {
+                d.fact for d in found if d.fact[: len(who) + 1] == f"{who}." and None in d[1:]
+            }
     if "database" in asked:  # the file is another engine's: journal mode and pages follow it
         implied |= {f"{role}.{p}" for role in ROLES for p in ("journal_mode", "page_size")}
     for name, pragma in PRAGMAS.items():

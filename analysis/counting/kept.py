@@ -15,6 +15,7 @@ import numpy as np
 
 from analysis.counting.committed import STAGES, Committed
 from analysis.counting.due import Due
+from analysis.counting.kinds import OfKind
 from analysis.counting.standstill import Standstill
 from analysis.counting.steady import Steady
 from analysis.counting.tally import BATCHES, Count, Tally
@@ -71,7 +72,18 @@ def columns_of(counted: Count) -> dict[str, str]:
         row |= {"still_s": _text(still.lasted_s), "still_since_s": _text(still.since_s)}
     for role, tally in counted.roles.items():
         row |= {f"{role}_{name}": value for name, value in _of_tally(tally).items()}
+        for kind, one in counted.of_kind(role).items():
+            start = _start(role, kind)
+            row |= {f"{start}committed": str(one.committed), f"{start}per_s": _text(one.per_s)}
+            row |= {
+                f"{start}{name}": value for name, value in _ranked("whole", one.whole_ns).items()
+            }
     return row
+
+
+def _start(role: str, kind: str) -> str:
+    """What the columns of a kind of a role's transactions begin with."""
+    return f"{role}_kind_{kind}_"
 
 
 def _of_tally(tally: Tally) -> dict[str, str]:
@@ -133,8 +145,28 @@ def count_of(run: str, row: Mapping[str, str]) -> Count:
         raise NotKept("it has no worker")
     return Count(
         run, seconds, (), roles, _steady(row, window), {}, window, _wal(row), _still(row),
-        _real(row, "cpu_share"),
+        _real(row, "cpu_share"), kept={role: _kinds(row, role, tally, seconds)
+                                       for role, tally in roles.items()},
     )  # fmt: skip
+
+
+def _kinds(row: Mapping[str, str], role: str, tally: Tally, seconds: float) -> dict[str, OfKind]:
+    """What is kept of each kind of a role's transactions; {} where they are all of one kind."""
+    first, last = f"{role}_kind_", "_committed"
+    names = [
+        name.removeprefix(first).removesuffix(last)
+        for name, value in row.items()
+        if name.startswith(first) and name.endswith(last) and value
+    ]
+    found = {}
+    for name in names:
+        start = _start(role, name)
+        many = _whole(row, f"{start}committed")
+        ranks = [_real(row, f"{start}whole_{rank}_ns", infinite=True) for rank in RANKS]
+        found[name] = OfKind(many, many / seconds if seconds else math.nan, np.array(ranks))
+    if found and sum(one.committed for one in found.values()) != tally.committed:
+        raise NotKept("its commits and those of each kind do not agree")
+    return found
 
 
 def _part(row: Mapping[str, str], role: str) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,7 @@ from analysis.counting.committed import (
     times_of,
 )
 from analysis.counting.due import Arrivals, Due, NotDrawn, added, arrivals_of, due_of, rate_of
+from analysis.counting.kinds import OfKind, kinds_in
 from analysis.counting.refusals import RefusalKey, joined
 from analysis.counting.standstill import Standstill, standstill
 from analysis.counting.steady import Steady, steady_state
@@ -319,7 +320,8 @@ class Count:
     window_ns : (first, last) of what was counted. wal : the log, None where there was none.
     standstill : a time in which nobody committed, None without one (analysis.counting.standstill).
     cpu_share : share of its cores' CPU time that the run used in the planned window, nan where the
-    manifest does not tell.
+    manifest does not tell. kinds : names of its transactions' kinds. kept : role -> what `of_kind`
+    gives, where the transactions themselves are not kept.
     """
 
     run: str
@@ -332,6 +334,14 @@ class Count:
     wal: Wal | None = None
     standstill: Standstill | None = None
     cpu_share: float = float("nan")
+    kinds: tuple[str, ...] = ()
+    kept: Mapping[str, Mapping[str, OfKind]] = field(default_factory=dict)
+
+    def of_kind(self, role: str) -> Mapping[str, OfKind]:
+        """Name of a kind -> the role's transactions of it; {} where all are of one kind."""
+        if role not in self.roles or role in self.kept:
+            return self.kept.get(role, {})
+        return kinds_in(self.roles[role].times, self.kinds, self.seconds)
 
     def of(self, role: str) -> tuple[WorkerTally, ...]:
         return tuple(w for w in self.workers if w.role == role)
@@ -375,7 +385,10 @@ def count(run: Run, window_ns: tuple[int, int] | None = None) -> Count:
     wal = wal_of(run, window)
     foreign = run.manifest.foreign
     used = foreign.own_cpu_s / foreign.total_cpu_s if foreign.total_cpu_s else float("nan")
-    return Count(run.name, seconds, workers, roles, steady, undrawn, window, wal, still, used)
+    return Count(
+        run.name, seconds, workers, roles, steady, undrawn, window, wal, still, used,
+        run.manifest.scenario.kinds,
+    )  # fmt: skip
 
 
 Asked = tuple[Arrivals, float]

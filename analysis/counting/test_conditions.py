@@ -238,3 +238,17 @@ def test_a_run_that_was_to_be_cold_and_was_not_says_so(manifest, asked, cached, 
         manifest["cached"] = cached
     clause = likeness.cache_clause(Manifest.model_validate(manifest))
     assert said in clause and bool(said) is bool(clause)
+
+
+def test_settings_that_only_one_engine_has_follow_from_the_engine(manifest):
+    other = changed(manifest, "plan", "write_engine", "postgres")
+    for entry in other["workers"]:
+        entry["pragmas"] = {"fsync": "on"} if entry["role"] == "writer" else entry["pragmas"]
+    found = differences(manifest, other)
+    assert {"writer.fsync", "writer.synchronous"} <= {d.fact for d in found}
+    assert not confounders(found, asked_for(found))
+    # Of one engine they are settings that nobody asked for.
+    assert {d.fact for d in confounders(found, {"duration_s"})} >= {"writer.fsync"}
+    other["plan"]["write_engine"] = manifest["plan"]["write_engine"]
+    found = differences(manifest, other)
+    assert "writer.fsync" in {d.fact for d in confounders(found, asked_for(found))}
