@@ -24,6 +24,7 @@ from analysis.counting import (
     count,
     joined,
     latency_intervals,
+    network_clause,
     pressure_clause,
     refusal_lines,
     refusals_table,
@@ -192,6 +193,10 @@ def doubts(run: Run, counted: Count) -> list[str]:
                 f"Contaminated: {what} {percent(share)} of the machine's CPU time while it "
                 f"was measured (limit {percent(FOREIGN_LIMIT)})."
             )
+    if (network := run.manifest.network) is not None and network.failed:
+        lines.append(network.failed)
+    if lost := sum(entry.reconnects for entry in run.manifest.workers):
+        lines.append(f"{times(lost, 'connection')} to the server had to be made anew.")
     loops = [entry.loop for entry in run.manifest.workers if entry.loop]
     if other := sum(loop != run.manifest.plan.loop for loop in loops):
         lines.append(
@@ -246,7 +251,8 @@ def _heading(run: Run, counted: Count) -> list[str]:
         f"  measured {counted.seconds:.3g} s after {_warm_up(counted, plan)}, {loop}, "
         f"retry {plan.retry.policy}, synchronous {plan.synchronous}"
     )
-    return [title, *([f"  {settings}"] if settings else []), measured]
+    network = f"  network: {said}" if (said := network_clause(run.manifest)) else ""
+    return [title, *filter(None, (f"  {settings}" if settings else "", measured, network))]
 
 
 def _warm_up(counted: Count, plan: RecordedPlan) -> str:

@@ -53,6 +53,7 @@ __all__ = [
     "least",
     "mebibytes",
     "merged",
+    "network_clause",
     "percentile_text",
     "piece_rows",
     "pressure_clause",

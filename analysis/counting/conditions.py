@@ -67,6 +67,24 @@ def cache_clause(manifest: Manifest) -> str:
     )
 
 
+def network_clause(manifest: Manifest) -> str:
+    """The network between the clients and the server, as it was asked for and as it was measured,
+    without a full stop; "" where the run had the engine's nearest way.
+    """
+    asked, found = manifest.plan.network, manifest.network
+    if not asked or asked == "tcp":
+        return "TCP over loopback, without a relay" if asked else ""
+    if found is None or not found.rtt_ms:
+        return f"{asked}; its round trip was not measured"
+    cuts = f"; cut {wording.times(found.cuts, 'time')}" if found.cuts else ""
+    return (
+        f"{asked}: round trip asked {found.asked_ms:g} ms, measured {found.rtt_ms:.3g} ms (past "
+        f"the relay {found.direct_ms:.2g} ms); TCP's handshake is not delayed{cuts}; in the run "
+        f"messages went on {found.late_ms:.2g} ms late in the mean, {found.most_late_ms:.3g} ms "
+        f"at most; the relay used {found.cpu_s:.3g} s of CPU time"
+    )
+
+
 class Difference(NamedTuple):
     """A fact that two runs do not share; None where one of them has no such fact."""
 

@@ -252,3 +252,24 @@ def test_settings_that_only_one_engine_has_follow_from_the_engine(manifest):
     other["plan"]["write_engine"] = manifest["plan"]["write_engine"]
     found = differences(manifest, other)
     assert "writer.fsync" in {d.fact for d in confounders(found, asked_for(found))}
+
+
+@pytest.mark.parametrize(
+    ("asked", "measured", "said"),
+    [
+        ("", None, ""),
+        ("tcp", None, "TCP over loopback, without a relay"),
+        ("rtt=2ms", None, "its round trip was not measured"),
+        (
+            "rtt=2ms",
+            {"asked_ms": 2.0, "rtt_ms": 2.31, "direct_ms": 0.05, "cuts": 1},
+            "2.31 ms (past the relay 0.05 ms); TCP's handshake is not delayed; cut 1 time",
+        ),
+    ],
+)
+def test_a_network_is_told_as_it_was_measured(manifest, asked, measured, said):
+    manifest["plan"]["network"] = asked
+    if measured is not None:
+        manifest["network"] = measured
+    clause = likeness.network_clause(Manifest.model_validate(manifest))
+    assert said in clause and bool(said) is bool(clause)

@@ -36,6 +36,9 @@ from .hot_path import can_loop_in_c as can_loop_in_c
 from .hot_path import choose_loop as choose_loop
 from .hot_path import loop_in_use as loop_in_use
 from .hot_path import usual_loop as usual_loop
+from .link import Link as Link
+from .network import Delay as Delay
+from .network import parse_network as parse_network
 from .pages import layout_of as layout_of
 from .pages import leaf_of_rows as leaf_of_rows
 from .pages import packed as packed

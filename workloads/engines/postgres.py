@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,9 @@ CONFLICTS = {
 
 CAUSES = {"53100": FULL, "53200": LIMIT, "53300": LIMIT, "54": LIMIT, "58": IO, "XX001": IO}
 """SQLSTATE, or the beginning of one -> cause of a failure in which nobody else had a part."""
+
+PAUSE_S = 0.05
+"""After an attempt to connect anew that failed. A worker gives up after 1,000 of them."""
 
 LONG = 2_000
 """Letters of a text beyond which it is not prepared: it has its values in it, and comes once."""
@@ -116,27 +119,40 @@ class Postgres:
 
 
 class PostgresSession:
-    """One connection. Each statement is prepared when it is first used, by its values' types."""
+    """One connection. Each statement is prepared when it is first used, by its values' types.
+
+    One that was lost is made anew before the next transaction, never in one, and no statement is
+    repeated. anew : how often that was so.
+    """
 
     def __init__(self, address: server.Address, begin: str, settings: Settings) -> None:
-        from psycopg import pq
+        from psycopg import Error, pq
 
-        self._pq = pq
-        self._connection = connection = pq.PGconn.connect(address.conninfo().encode())
-        if connection.status != pq.ConnStatus.OK:
-            message = _said(connection)
-            connection.finish()
-            raise PostgresError(message, "08001")
+        self._pq, self.anew = pq, 0
+        self._connection = connection = connected(address)
+        well = pq.ConnStatus.OK
         good = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK)
         inside = pq.TransactionStatus
         self._open = (inside.ACTIVE, inside.INTRANS, inside.INERROR)
         prepared: dict[Any, tuple[bytes, list[Callable[[bytes], Any]] | None]] = {}
         last: Any = None  # the result of the last statement: who asks how many it changed is told
 
+        lost = begun = False
+
+        def failed(result: Any) -> PostgresError:
+            nonlocal lost
+            lost = connection.status != well
+            if result is None:  # libpq had nothing to send it by
+                return PostgresError(_said(connection), "")
+            return _error(connection, result)
+
         def sent(sql: bytes) -> Any:
-            result = connection.exec_(sql)
+            try:
+                result = connection.exec_(sql)
+            except Error:
+                raise failed(None) from None
             if result.status not in good:
-                raise _error(connection, result)
+                raise failed(result)
             return result
 
         def prepare(sql: str, types: tuple[type, ...]) -> bytes:
@@ -146,13 +162,19 @@ class PostgresSession:
                     f"{sql!r} takes {told.parameters} parameters and was given {len(types)}."
                 )
             name = b"s%d" % len(prepared)
-            result = connection.prepare(name, told.sql.encode(), [_oid(one) for one in types])
+            oids = [_oid(one) for one in types]
+            try:
+                result = connection.prepare(name, told.sql.encode(), oids)
+            except Error:
+                raise failed(None) from None
             if result.status not in good:
-                raise _error(connection, result)
+                raise failed(result)
             return name
 
         def executed(sql: str, params: tuple[Any, ...]) -> tuple[Any, Any]:
             nonlocal last
+            if lost:
+                connect_anew()
             types = tuple(map(type, params))
             known = prepared.get((sql, types))
             if known is None and len(sql) > LONG:
@@ -162,9 +184,13 @@ class PostgresSession:
                 return last, known
             if known is None:
                 known = prepared[sql, types] = (prepare(sql, types), None)
-            result = connection.exec_prepared(known[0], [_encoded(value) for value in params])
+            values = [_encoded(value) for value in params]
+            try:
+                result = connection.exec_prepared(known[0], values)
+            except Error:
+                raise failed(None) from None
             if result.status not in good:
-                raise _error(connection, result)
+                raise failed(result)
             last = result
             return result, known
 
@@ -196,35 +222,74 @@ class PostgresSession:
             ]
 
         def pipeline(queries: list[tuple[str, tuple[Any, ...]]]) -> list[list[tuple[Any, ...]]]:
+            if lost:
+                connect_anew()
             asked = []
             for sql, params in queries:
                 key = sql, tuple(map(type, params))
                 if key not in prepared:
                     prepared[key] = (prepare(*key), None)
                 asked.append((prepared[key][0], [_encoded(value) for value in params]))
-            results = _answers(connection, asked, pq)
+            try:
+                results = _answers(connection, asked, pq)
+            except Error:
+                raise failed(None) from None
             if bad := [result for result in results if result.status not in good]:
-                raise _error(connection, bad[0])  # those behind it were not made, and say only so
+                raise failed(bad[0])  # those behind it were not made, and say only so
             return [
                 decoded(result, sql, params, prepared[sql, tuple(map(type, params))])
                 for result, (sql, params) in zip(results, queries, strict=True)
             ]
 
         def commit() -> None:
+            nonlocal begun
             result = sent(b"COMMIT")
+            begun = False
             if result.command_status != b"COMMIT":
                 raise PostgresError(
                     "COMMIT answered ROLLBACK: the transaction had failed before", "25P02"
                 )
 
+        def connect_anew() -> None:
+            nonlocal connection, last, lost
+            if begun:  # what was done in it is gone: it must not go on elsewhere
+                raise PostgresError("the connection was lost in this transaction", "")
+            connection.finish()
+            try:
+                connection = connected(address)
+            except PostgresError:
+                time.sleep(PAUSE_S)  # else it would be asked ten thousand times a second
+                raise
+            self._connection, last, lost = connection, None, False
+            self.anew += 1
+            prepared.clear()
+            set_up()
+
+        def set_up() -> None:
+            wait_ms = max(settings.busy_timeout_ms, 1)  # 0 would be without a limit
+            sent(f"SET lock_timeout = {wait_ms}".encode())
+            # The server's own words are read, and in whatever language it was set up.
+            sent(b"SET lc_messages = 'C'")
+
+        words = f"BEGIN ISOLATION LEVEL {LEVELS[begin]}".encode()
+
+        def begin_() -> None:
+            nonlocal begun
+            begun = False
+            if lost:
+                connect_anew()
+            sent(words)
+            begun = True
+
+        def rollback() -> None:
+            nonlocal begun
+            if self.in_transaction():
+                sent(b"ROLLBACK")
+            begun = False
+
         self.run, self.rows, self.pipeline = run, rows, pipeline
-        self.begin = partial(sent, f"BEGIN ISOLATION LEVEL {LEVELS[begin]}".encode())
-        self.commit = commit
-        self._sent = sent
-        wait_ms = max(settings.busy_timeout_ms, 1)  # 0 would be without a limit
-        sent(f"SET lock_timeout = {wait_ms}".encode())
-        # The server's own words are read, and in whatever language it was set up.
-        sent(b"SET lc_messages = 'C'")
+        self.begin, self.commit, self.rollback = begin_, commit, rollback
+        set_up()
         self.pragmas = self._settings()
 
     def _settings(self) -> dict[str, Any]:
@@ -232,12 +297,11 @@ class PostgresSession:
                  "shared_buffers", "wal_level", "deadlock_timeout", "autovacuum")  # fmt: skip
         return {name: self.rows(f"SHOW {name}")[0][0] for name in asked}
 
-    def rollback(self) -> None:
-        if self.in_transaction():
-            self._sent(b"ROLLBACK")
-
     def in_transaction(self) -> bool:
-        return self._connection.transaction_status in self._open
+        connection = self._connection
+        return connection.status == self._pq.ConnStatus.OK and (
+            connection.transaction_status in self._open
+        )
 
     def refusal(self, error: BaseException, phase: int, within_ns: int | None = None) -> Refusal:
         message, over = str(error), not self.in_transaction()
@@ -251,7 +315,7 @@ class PostgresSession:
             return Refusal(CONFLICT, kind, message, over)
         if not state or state.startswith(GONE):
             # Whether a COMMIT under way was made, nobody here can know.
-            return Refusal(UNKNOWN if phase == COMMIT else FAILED, IO, message, True)
+            return Refusal(UNKNOWN if phase == COMMIT else FAILED, NO_CONFLICT, message, True)
         cause = next((c for begins, c in CAUSES.items() if state.startswith(begins)), NO_CONFLICT)
         return Refusal(FAILED, cause, message, over)
 
@@ -301,7 +365,10 @@ def _answers(connection: Any, asked: list[tuple[bytes, list[Any]]], pq: Any) -> 
 
     Outside a transaction they are one. What is sent must fit into the system's buffers: a server
     that nobody reads from stops reading (https://www.postgresql.org/docs/current/libpq-pipeline-mode.html).
+    Raises OperationalError where the connection is lost.
     """
+    from psycopg import OperationalError
+
     connection.enter_pipeline_mode()
     try:
         for name, values in asked:
@@ -314,11 +381,23 @@ def _answers(connection: Any, asked: list[tuple[bytes, list[Any]]], pq: Any) -> 
             if result is not None:
                 results.append(result)
             elif connection.status != pq.ConnStatus.OK:
-                raise PostgresError(_said(connection), "")
+                raise OperationalError
     finally:
         if connection.status == pq.ConnStatus.OK:
             connection.exit_pipeline_mode()
     return results
+
+
+def connected(address: server.Address) -> Any:
+    """A connection of libpq's. Raises PostgresError with the server's own words, or libpq's."""
+    from psycopg import pq
+
+    connection = pq.PGconn.connect(address.conninfo().encode())
+    if connection.status != pq.ConnStatus.OK:
+        message = _said(connection)
+        connection.finish()
+        raise PostgresError(message, "08001")
+    return connection
 
 
 def _oid(kind: type) -> int:

@@ -23,10 +23,12 @@ from workloads.engines.postgres_server import data_of, read_address
 from workloads.errors import RunFailed
 from workloads.files import made
 from workloads.records import (
+    BEGIN,
     BUSY,
     COMMIT,
     CONFLICT,
     FAILED,
+    NO_CONFLICT,
     SERIALIZATION,
     STATEMENT,
     UNKNOWN,
@@ -359,6 +361,31 @@ with serving(find_engine("postgres"), Path(sys.argv[1])):
     print("serving", flush=True)
     time.sleep(600)
 """
+
+
+@here
+def test_a_lost_connection_is_made_anew_before_the_next_transaction_and_never_in_one(
+    open_folder: Path,
+) -> None:
+    place = open_folder / "database.db"
+    with serving(ENGINE, place, Settings(synchronous="full")) as server:
+        assert server is not None
+        one = opened(place)
+        one.run("CREATE TABLE kept(id INTEGER PRIMARY KEY)")
+        one.begin()
+        one.run("INSERT INTO kept VALUES (1)")
+        server.kill()
+        lost = refused(one, COMMIT, one.commit)
+        assert (lost.outcome, lost.conflict, lost.over) == (UNKNOWN, NO_CONFLICT, True)
+        assert refused(one, STATEMENT, one.run, "SELECT 1").over  # it was part of what is gone
+        assert refused(one, BEGIN, one.begin).outcome == FAILED
+        server.start_again()
+        assert one.rows("SELECT id FROM kept") == []  # also without BEGIN, as in autocommit
+        one.begin()
+        one.run("INSERT INTO kept VALUES (2)")
+        one.commit()
+        assert one.rows("SELECT id FROM kept") == [(2,)] and one.anew == 1
+        one.close()
 
 
 @here

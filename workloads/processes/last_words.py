@@ -71,7 +71,7 @@ def keep(path: Path) -> None:
 
 def all_of(folder: Path, workers: int) -> Iterator[tuple[str, str]]:
     """(whose, text) of each process of a run that wrote something, in the order of its steps."""
-    for who in ("load", *(f"worker-{worker:03d}" for worker in range(workers)), "check"):
+    for who in ("load", *(f"worker-{worker:03d}" for worker in range(workers)), "relay", "check"):
         with contextlib.suppress(RunError):  # a link that leads out of the folder
             if text := read_last_words(inside(folder, path_of(folder, who).name)).strip("\n"):
                 yield who, text

@@ -65,6 +65,7 @@ __all__ = [
     "Literal",
     "Machine",
     "Manifest",
+    "NetworkEntry",
     "Recent",
     "RecordedPlan",
     "RefusalPages",

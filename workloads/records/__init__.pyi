@@ -36,6 +36,7 @@ from .manifest import Foreign as Foreign
 from .manifest import Layout as Layout
 from .manifest import Machine as Machine
 from .manifest import Manifest as Manifest
+from .manifest import NetworkEntry as NetworkEntry
 from .manifest import RecordedPlan as RecordedPlan
 from .manifest import RefusalPages as RefusalPages
 from .manifest import Retry as Retry

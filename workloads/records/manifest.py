@@ -172,6 +172,12 @@ class RecordedPlan(Part):
     """Warm: as loading or copying left it. Cold: the kernel was asked to drop it from memory."""
     wal_autocheckpoint: int = Field(1000, ge=0, lt=2**31, description="PRAGMA: pages; 0: none")
     mmap_bytes: int = Field(0, ge=0, lt=2**62, description="PRAGMA mmap_size")
+    network: str = Field(
+        "",
+        description="between clients and server: tcp, or rtt=2ms[,jitter=0.5ms][,loss=1%]"
+        "[,drop=2..4] through a relay of ours (default: the server's nearest way)",
+    )
+    """"" where the engine has its nearest way: a Unix socket, or loopback (workloads.engines)."""
     seed: int = Field(0, ge=0, lt=2**63, description="draws the same transactions again")
     pin: bool = Field(False, description="one CPU for each worker, in turn")
     """Give each worker one CPU of those the run may use, in turn."""
@@ -264,6 +270,7 @@ class WorkerEntry(Part):
     cpus: tuple[Cpu, ...] = ()
     idle_checkpoints: Number = 0
     busy_checkpoints: Number = 0
+    reconnects: Number = 0  # connections that were lost and made anew
     met: RefusalPages | None = None  # None: its engine does not log them
 
 
@@ -345,6 +352,28 @@ class Machine(Part):
     files: dict[Text, Text] | None = None  # the user's own -> a hash of each
 
 
+class NetworkEntry(Part):
+    """The relay between clients and server: what was asked, measured and counted in the run.
+
+    rtt_ms, direct_ms : medians of round trips of one byte through the relay, and past it, measured
+        before the window. late_ms, most_late_ms : how long after its time a message went on in
+        the run, the mean and the most.
+    """
+
+    asked_ms: Amount = 0.0
+    rtt_ms: Amount = 0.0
+    direct_ms: Amount = 0.0
+    connections: Number = 0
+    unreached: Number = 0  # the server did not take them
+    messages: Number = 0
+    bytes: Number = 0
+    cuts: Number = 0
+    late_ms: Amount = 0.0
+    most_late_ms: Amount = 0.0
+    cpu_s: Amount = 0.0
+    failed: Text = ""  # how the relay ended before the run did
+
+
 class Foreign(Part):
     """Whose CPU time it was in the measured window (workloads.runs.machine.CpuMeter)."""
 
@@ -424,6 +453,7 @@ class Manifest(Part):
     wal: WalEntry | None = None  # None: no log of SQLite's format was there; or an older run
     pressure: Pressure | None = None  # None: this kernel does not tell; or an older run
     cached: Amount | None = None  # share of a cold run's database that was in memory all the same
+    network: NetworkEntry | None = None  # None: no relay was asked for
     unchecked: Text = ""  # why the database was not checked
     database_kept: Text = ""  # why it could not be kept
     recovered: Text = ""  # the stage in which its process was killed, where another finished it

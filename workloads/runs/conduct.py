@@ -28,7 +28,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from workloads import records as rec
-from workloads.engines import find_engine, logs_of
+from workloads.engines import Link, Server, find_engine, logs_of, parse_network
 from workloads.errors import FolderUnwritable, ModeRefused, RunError, RunFailed, TooLong
 from workloads.files import ROOT, Temporary, hold, make, replacing, resolved, this_process, visible
 from workloads.processes import (
@@ -40,6 +40,7 @@ from workloads.processes import (
     give_back,
     hold_back,
     keep,
+    path_of,
     read_account,
     reserve,
     wait,
@@ -52,6 +53,7 @@ from workloads.records import (
     Layout,
     Machine,
     Manifest,
+    NetworkEntry,
     ScenarioEntry,
     TroubleEntry,
     UnderWay,
@@ -312,7 +314,8 @@ class _Making:
         self.pressure: dict[str, dict[str, float]] | None = None
         self.findings: list[FindingEntry] = []
         self.loaded: dict[str, Any] = {}
-        self.server: Any = None
+        self.server: Server | None = None
+        self.link: Link | None = None
         self.database = home.path / DATABASE
         self.places = places_of(plan)
         self.hung: list[int] = []
@@ -440,6 +443,49 @@ class _Making:
         if server is not None:
             server.close(keep=keep)
 
+    def _lay_network(self) -> None:
+        """Lead the workers' connections through the network that the plan asks for.
+
+        Loading and checking take the nearest way: nothing of them is measured.
+        """
+        if not self.plan.network:
+            return
+        assert self.server is not None
+        asked, to = parse_network(self.plan.network), self.server.endpoint
+        if asked is None:
+            self.server.redirect(to[1])
+            return
+        said = path_of(self.folder, "relay")
+        self.link = Link(asked, to, said, seed=self.plan.seed, inherit=self.inherit)
+        self.server.redirect(self.link.port)
+
+    def _measure_network(self) -> None:
+        if self.link is not None:
+            asked_ms = self.link.asked.rtt_s * 1e3
+            self.manifest.network = NetworkEntry(asked_ms=asked_ms, **self.link.measure())
+
+    def _end_network(self) -> None:
+        """End the relay, which first says what it did. Whoever connects now goes the direct way."""
+        link, self.link = self.link, None
+        if link is None:
+            return
+        entry = (self.manifest.network or NetworkEntry()).data()
+        try:
+            self.manifest.network = NetworkEntry(**entry | link.count())
+        except RunFailed as failed:
+            self.manifest.network = NetworkEntry(**entry | {"failed": str(failed)})
+            if self._whole:
+                self.ended = "the network's relay failed"
+        finally:
+            link.close()
+        if self.server is not None:
+            self.server.redirect(self.server.endpoint[1])
+
+    def _beside(self) -> list[int]:
+        """The run's processes beside its children: of its server, and of the network."""
+        server = self.server.pids() if self.server is not None else []
+        return [*server, *([self.link.pid] if self.link is not None else [])]
+
     def _to_disk(self) -> None:
         """Have the loaded database on the disk before the run, not in it.
 
@@ -460,6 +506,7 @@ class _Making:
         """Start every worker and wait until each has its connection and its row file."""
         self.manifest.layout = Layout(loaded=self.loaded.get("layout", {}))
         self._at("starting")
+        self._lay_network()
         threads: dict[str, list[int]] = {}
         for worker, (_, engine, _) in enumerate(self.plan.roles()):
             if find_engine(engine).hosting == "thread":
@@ -482,6 +529,7 @@ class _Making:
                 break
             time.sleep(0.01)
         self._nobody_refused(statuses)
+        self._measure_network()
 
     def _nobody_refused(self, statuses: list[int]) -> None:
         for worker, status in enumerate(statuses):
@@ -525,11 +573,13 @@ class _Making:
         start, measure, stop = self.window
         follower = Follower(
             plan, self.folder, self.database, self.places, self.control, self.children,
-            self.patience_s, self.on_progress, self.cpus, self.conductor,
+            self.patience_s, self.on_progress, self.cpus, self.conductor, self._beside,
         )  # fmt: skip
         try:
             numbers[control_block.START_NS], numbers[control_block.MEASURE_NS] = start, measure
             numbers[control_block.STOP_NS] = stop
+            if self.link is not None:
+                self.link.opened(measure)
             numbers[control_block.STATE] = control_block.GO
             self.window = follower.follow(start, measure, stop)
             self.ended = follower.ended
@@ -561,6 +611,7 @@ class _Making:
         # A second Ctrl-C must not leave processes behind: `run` reaps in any case.
         limit_s = self.plan.deadline_s
         self._end_all(min(limit_s, 5.0) if self.ended == "worker could not start" else limit_s)
+        self._end_network()
 
     def _end_all(self, limit_s: float) -> None:
         until = time.monotonic() + limit_s
@@ -695,6 +746,7 @@ class _Making:
             cpus=written.get("cpus", ()),
             idle_checkpoints=written.get("idle_checkpoints", 0),
             busy_checkpoints=written.get("busy_checkpoints", 0),
+            reconnects=written.get("reconnects", 0),
             met=written.get("met"),
         )
 
@@ -781,6 +833,8 @@ class _Making:
         for child in self.children:
             if child.process.poll() is None:
                 end(child.process)
+        if self.link is not None:
+            self.link.close()
         self._stop_serving(keep=self.manifest.under_way is not None and self.folder.exists())
         os.close(self.held)
         mine = self.database.parent == self.home.path

@@ -203,9 +203,10 @@ class CpuMeter:
         self.conducted_ns = _own_ns(conductor) if conductor else None
         self.reaped_s = _reaped_s()
 
-    def read(self) -> dict[str, float]:
+    def read(self, later: Sequence[int] = ()) -> dict[str, float]:
         """Shares of the CPU time of those CPUs since the meter was made, each in [0, 1].
 
+        later : processes of the run that are not our children, and may have begun since then.
         foreign : used by processes that are not the run's. steal : taken by the hypervisor.
         own_cpu_s : CPU seconds of the run's processes, its parent among them.
         """
@@ -218,6 +219,7 @@ class CpuMeter:
             if before_ns is not None:
                 # One that has ended and was reaped has its whole life in the children's account.
                 own += ((now or 0) - before_ns) / 1e9
+        own += sum(_own_ns(pid) or 0 for pid in later if pid not in own_before) / 1e9
         own += _reaped_s() - self.reaped_s
         tick = os.sysconf("SC_CLK_TCK")
         total, busy, steal = ((a - b) / tick for a, b in zip(after, before, strict=True))

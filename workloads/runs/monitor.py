@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,8 @@ class Follower:
 
     places : (role, number) of each worker. patience_s : how long an attempt may be open before its
     worker counts as hung. cpus, conductor : as for `machine.CpuMeter`, which makes `foreign`.
+    beside : gives the ids of the processes that are the run's own beside its children: the server's
+    and the network's.
     pressure : by `machine.PressureMeter`. wal : a `WalWatch`. Both are for the measured window.
     """
 
@@ -79,6 +81,7 @@ class Follower:
     on_progress: OnProgress
     cpus: tuple[int, ...] = ()
     conductor: int = 0
+    beside: Callable[[], Sequence[int]] = tuple
     ended: str = "duration"
     hung: list[int] = field(default_factory=list)
     foreign: dict[str, float] = field(default_factory=dict)
@@ -96,7 +99,7 @@ class Follower:
         while True:
             now = time.monotonic_ns()
             if meter is None and now >= measure:
-                pids = [child.process.pid for child in self.children]
+                pids = [*(child.process.pid for child in self.children), *self.beside()]
                 meter = machine.CpuMeter(pids, self.cpus, self.conductor)
                 stalls = machine.PressureMeter()
                 self.wal.begin()
@@ -143,7 +146,7 @@ class Follower:
         if meter is not None:
             for child in self.children:
                 child.process.poll()  # whoever has ended is reaped, and so accounted for
-            self.foreign = meter.read()
+            self.foreign = meter.read(self.beside())
         return start, measure, end
 
     def _sleep(self, until_ns: int) -> None:

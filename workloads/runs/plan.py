@@ -22,6 +22,7 @@ from workloads.engines import (
     can_loop_in_c,
     find_engine,
     modes_of,
+    parse_network,
     usual_loop,
     usual_mode,
 )
@@ -155,6 +156,7 @@ def make_plan(**values: Any) -> Plan:
     _suits_the_scenario(plan, engines)
     _formats_agree(plan, engines)
     _suits_a_server(plan, engines)
+    _network_fits(plan)
     if plan.start == "fork" and not can_fork():
         raise PlanError("--start fork: this system cannot fork them. Give --start exec.")
     if plan.loop == "C" and not can_loop_in_c():
@@ -238,6 +240,24 @@ def _suits_a_server(plan: Plan, engines: Mapping[str, Engine]) -> None:
             raise PlanError(f"--checkpointers: {name} checkpoints by itself. Leave them out.")
         if plan.cache == "cold":
             raise PlanError(f"--cache cold: {name} has its own cache. Leave it out.")
+
+
+def _network_fits(plan: Plan) -> None:
+    if not plan.network:
+        return
+    asked = parse_network(plan.network)
+    if not hasattr(find_engine(plan.database), "serve"):
+        raise PlanError(
+            f"network: {plan.database} has no server, so there is no network to it. "
+            "Leave it out, or choose an engine that is one.",
+            "network",
+        )
+    if asked is not None and asked.drop is not None and asked.drop[0] >= plan.duration_s:
+        raise PlanError(
+            f"network: drop begins at {asked.drop[0]:g} s, and the measured part ends at "
+            f"{plan.duration_s:g} s. Let it begin before, or measure longer (--duration).",
+            "network",
+        )
 
 
 def _formats_agree(plan: Plan, engines: Mapping[str, Engine]) -> None:

@@ -384,6 +384,7 @@ def work(job: Job, worker: int, control: ControlBlock) -> None:
     if report(control_block.READY, state="died", account=""):
         status, account = _worked(job, worker, context, recorder, control)
         account["cpus"] = sorted(os.sched_getaffinity(0))
+        account["reconnects"] = getattr(session, "anew", 0)
         if read_log is not None:
             account["met"] = read_log()
         report(status, **account)
