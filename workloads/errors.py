@@ -69,7 +69,7 @@ def mode_label(mode: str) -> str:
     if mode == "autocommit":
         return mode
     words = mode.upper().replace("-", " ")
-    return f"BEGIN {words}" if mode in SQLITES else words
+    return f"BEGIN {words}" if mode in (*SQLITES, "readonly") else words
 
 
 SQLITES = ("deferred", "immediate", "exclusive", "concurrent")

@@ -54,6 +54,7 @@ __all__ = [
     "reads",
     "save_history",
     "serving",
+    "sync_interval_s",
     "to_dict",
     "trees_of",
     "trust",

@@ -19,6 +19,7 @@ from .engine import engine_names as engine_names
 from .engine import find_engine as find_engine
 from .engine import modes_of as modes_of
 from .engine import serving as serving
+from .engine import sync_interval_s as sync_interval_s
 from .engine import usual_mode as usual_mode
 from .faulty import Faulty as Faulty
 from .faulty import FaultySession as FaultySession

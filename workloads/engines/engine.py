@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from workloads.engines import versions
 from workloads.engines.registry import found as found
-from workloads.errors import SQLITES
+from workloads.errors import SQLITES, shortened
 from workloads.errors import EngineMissing as EngineMissing
 from workloads.errors import UnknownName as UnknownName
 
@@ -35,6 +36,8 @@ class Settings:
 
     cache_size : pages if positive, KiB if negative, as in PRAGMA cache_size.
     journal_mode None : the engine's own default for the file (wal; mvcc for turso).
+    sync : no pragma: when a replica fetches what its server has: "begin" (a reader's, before each
+        of its transactions), "never" (but once, when it is opened), or how often, "10ms".
     """
 
     journal_mode: str | None = None
@@ -44,6 +47,31 @@ class Settings:
     page_bytes: int = 4096
     wal_autocheckpoint: int = 1000
     mmap_bytes: int = 0
+    sync: str = "begin"
+
+
+UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+INTERVAL = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<unit>us|ms|s)")
+
+
+def sync_interval_s(sync: str) -> float | None:
+    """How often a replica fetches by itself, s; None where it does not.
+
+    Raises ValueError for a text that says nothing of the kind.
+
+    >>> sync_interval_s("10ms"), sync_interval_s("never")
+    (0.01, None)
+    """
+    if sync in ("begin", "never"):
+        return None
+    found = INTERVAL.fullmatch(sync)
+    every_s = float(found["number"]) * UNITS_S[found["unit"]] if found else 0.0
+    if not 0.001 <= every_s <= 3600:
+        raise ValueError(
+            f"{shortened(sync)} is no time at which a replica could fetch: give begin, never, or "
+            "an interval from 1ms to 3600s."
+        )
+    return every_s
 
 
 class Identity(NamedTuple):
@@ -101,6 +129,7 @@ class Session(Protocol):
     Optional (`Engine.offers`):
     pipeline(queries)  several queries, each (sql, params), all sent before the first answer is
                        read; a list with the rows of each.
+    sync()             of a replica: fetch all that its server has committed.
     """
 
     begin: Callable[[], Any]
@@ -196,7 +225,7 @@ class Engine(Protocol):
     version     : optional; "", or the version that `NAME@VERSION` asks for, of an engine whose
                   package comes in several (workloads.engines.versions).
     usual       : optional; role -> the mode where a plan names none. USUAL without it.
-    offers      : optional; the optional methods that its sessions have: "pipeline".
+    offers      : optional; the optional methods that its sessions have: "pipeline", "sync".
     promises    : mode -> Promise, only for modes it is known to accept.
     """
 
@@ -252,6 +281,7 @@ REGISTRY: dict[str, str] = {
     "turso": "workloads.engines.turso:Turso",
     "postgres": "workloads.engines.postgres:Postgres",
     "libsql-remote": "workloads.engines.libsql_remote:LibsqlRemote",
+    "libsql-replica": "workloads.engines.libsql_replica:LibsqlReplica",
     "null": "workloads.engines.null:Null",
     "faulty-lost-commit": "workloads.engines.faulty:LostCommit",
     "faulty-torn-read": "workloads.engines.faulty:TornRead",

@@ -8,6 +8,7 @@ workloads/engines/test_engine_traps.py holds each against the real binding.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -54,6 +55,9 @@ class Libsql:
     )
 
     def missing(self) -> str | None:
+        # Read once, when the binding is first used: a replica's would write a line to standard
+        # output for each thing that it asks of its server.
+        os.environ["RUST_LOG"] = "off"
         why = versions.why_missing(self.name, self.package, self.module, self.version)
         return why or _too_old(self.name, self.package, self.module, self.version)
 

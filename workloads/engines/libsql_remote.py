@@ -137,6 +137,7 @@ class ServedSession:
         """Where nothing is open: have a connection that the server knows."""
         if self._connection is None:
             _closed()
+        self._wrote = False  # nothing was sent yet
         if self._lost or self._is_stale():
             self.anew += 1
             self._lost = True  # until the new one is there
@@ -149,7 +150,7 @@ class ServedSession:
 
     def _begin(self) -> None:
         self._ready()
-        self._has_read = self._wrote = False
+        self._has_read = False
         self._execute(self._begun_by).fetchall()
         self._inside = True
 

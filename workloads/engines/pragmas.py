@@ -20,7 +20,12 @@ NAMED_OTHERWISE = {
     "page_bytes": "page_size",
     "mmap_bytes": "mmap_size",
 }
-PRAGMAS = {one.name: NAMED_OTHERWISE.get(one.name, one.name) for one in fields(Settings)}
+NO_PRAGMAS = ("sync",)
+PRAGMAS = {
+    one.name: NAMED_OTHERWISE.get(one.name, one.name)
+    for one in fields(Settings)
+    if one.name not in NO_PRAGMAS
+}
 """Field of Settings, and of a plan -> the pragma that it sets."""
 
 FIRST = ("busy_timeout", "page_size")
@@ -41,7 +46,8 @@ def pragma_values(settings: Settings, journal_mode: str) -> dict[str, Any]:
     >>> list(pragma_values(Settings(), "wal"))[:4]
     ['busy_timeout', 'page_size', 'journal_mode', 'synchronous']
     """
-    given = {PRAGMAS[name]: value for name, value in asdict(settings).items()}
+    values = asdict(settings)
+    given = {pragma: values[name] for name, pragma in PRAGMAS.items()}
     given["journal_mode"] = journal_mode
     lower = {name: v.lower() if isinstance(v, str) else v for name, v in given.items()}
     return {name: lower[name] for name in (*FIRST, *lower)}
@@ -62,6 +68,11 @@ def apply(query: Query, settings: Settings, default_journal: str) -> dict[str, A
     return {
         name: _set(query, name, value) for name, value in pragma_values(settings, journal).items()
     }
+
+
+def read_all(query: Query) -> dict[str, Any]:
+    """What every pragma is, where none can be set: as `apply` returns it."""
+    return {name: _read(query, name) for name in pragma_values(Settings(), "wal")}
 
 
 def _set(query: Query, name: str, value: Any) -> Any:

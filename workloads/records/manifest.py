@@ -178,6 +178,11 @@ class RecordedPlan(Part):
         "[,drop=2..4] through a relay of ours (default: the server's nearest way)",
     )
     """"" where the engine has its nearest way: a Unix socket, or loopback (workloads.engines)."""
+    sync: str = Field(
+        "begin",
+        description="a replica fetches: begin (a reader's, before each transaction), never, or "
+        "every so often, as 10ms",
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="draws the same transactions again")
     pin: bool = Field(False, description="one CPU for each worker, in turn")
     """Give each worker one CPU of those the run may use, in turn."""

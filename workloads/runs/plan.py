@@ -23,6 +23,7 @@ from workloads.engines import (
     find_engine,
     modes_of,
     parse_network,
+    sync_interval_s,
     usual_loop,
     usual_mode,
 )
@@ -154,6 +155,7 @@ def make_plan(**values: Any) -> Plan:
         if (reason := engine.missing()) is not None:
             raise EngineMissing(f"Engine {name!r} is not to be had here: {reason}")
     _suits_the_scenario(plan, engines)
+    _syncs(plan, engines)
     _formats_agree(plan, engines)
     _suits_a_server(plan, engines)
     _network_fits(plan)
@@ -229,6 +231,21 @@ def _why_no_autocommit(scenario: Scenario) -> str:
     if getattr(scenario, "logged", None):
         return "records a history, which is one of transactions. Give a mode, or no history."
     return ""
+
+
+def _syncs(plan: Plan, engines: Mapping[str, Engine]) -> None:
+    try:
+        sync_interval_s(plan.sync)
+    except ValueError as error:
+        raise PlanError(f"--sync: {error}", "sync") from None
+    if plan.sync != Settings().sync and not any(
+        "sync" in getattr(engine, "offers", ()) for engine in engines.values()
+    ):
+        raise PlanError(
+            f"--sync {plan.sync}: no engine of this run has replicas. Leave it out, or take "
+            "replicas with --read-engine.",
+            "sync",
+        )
 
 
 def _suits_a_server(plan: Plan, engines: Mapping[str, Engine]) -> None:

@@ -154,10 +154,13 @@ def errand(job: Job, name: str) -> int:
 
 
 @contextlib.contextmanager
-def _database(job: Job) -> Iterator[Session]:
-    """The run's database, open in the plan's own engine. Raises _Failed for what happens there."""
+def _database(job: Job, role: str = "reader") -> Iterator[Session]:
+    """The run's database, open in the plan's own engine in the mode that is a role's there.
+
+    Raises _Failed for what happens there.
+    """
     engine = find_engine(job.plan.database)
-    mode = usual_mode(engine, "reader")
+    mode = usual_mode(engine, role)
     session = engine.connect(job.database, begin=mode, settings=job.plan.settings())
     try:
         yield session
@@ -191,7 +194,7 @@ def load(job: Job) -> None:
             control.at(step, rows if are_rows else 0)
         control.numbers[control_block.DONE] = done
 
-    with _database(job) as session:
+    with _database(job, "writer") as session:
         for statement in job.scenario.schema():
             session.run(statement)
         # The same rows whatever the seed: a database loaded once serves runs of every seed.
