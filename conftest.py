@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import io
 import os
 import platform
@@ -152,6 +153,20 @@ def _command(
         finally:
             signal.signal(signal.SIGTERM, terminated)
     return subprocess.CompletedProcess(line, status, out.getvalue(), err.getvalue())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect without the garbage collector: what is collected stays to the end.
+
+    To look through it again and again would take two fifths of the time of collecting.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

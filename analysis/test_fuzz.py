@@ -26,7 +26,7 @@ from workloads.errors import HistoryError
 from workloads.files import visible
 from workloads.records import History
 
-INPUTS = 60
+INPUTS = 30
 """Of each fuzzer; `make fuzz` has 20,000."""
 
 
