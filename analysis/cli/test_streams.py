@@ -24,9 +24,12 @@ from workloads.runs import Progress, per_s
 
 ROOT = Path(__file__).resolve().parents[2]
 HISTORY = ROOT / "properties" / "histories" / "list-append" / "G2-item.json"
-TINY = {"database": "null", "scenario": "counter", "duration_s": 0.2, "warmup_s": 0}
+# Its workers sleep: else the engine that does nothing makes 100,000 rows in so short a time.
+TINY = {"database": "null", "scenario": "counter", "duration_s": 0.2, "warmup_s": 0,
+        "params": {"think_us": 1000, "think": "sleep"}}  # fmt: skip
 SWEEP = 'question = "How many?"\nblocks = 1\n[plan]\nscenario = "counter"\ndatabase = "null"\n'
-SWEEP += "duration_s = 0.2\nwarmup_s = 0\n[grid]\nwriters = [1, 2]\n"
+SWEEP += "duration_s = 0.2\nwarmup_s = 0\n[plan.params]\nthink_us = 1000\nthink = 'sleep'\n"
+SWEEP += "[grid]\nwriters = [1, 2]\n"
 
 PROGRESS = re.compile(
     r"^(loading|checking) the database|^starting|^warm-up:|^measuring:|^asking |^closed loop,|"
@@ -98,7 +101,8 @@ def of_a_report(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     return out, err
 
 
-RUN = ("--database", "null", "--scenario", "counter", "--duration", 0.2, "--warmup", 0)
+RUN = ("--database", "null", "--scenario", "counter", "--duration", 0.2, "--warmup", 0,
+       "--think-us", 1000, "--think", "sleep")  # fmt: skip
 SEARCH = (
     "search", "--slo", "p50 < 40ms", "--scenario", "counter", "--database", "null", "--writers", 1,
     "--think-us", 200, "--think", "sleep", "--duration", 0.3, "--warmup", 0, "--repeats", 1,
@@ -137,6 +141,7 @@ def test_what_is_for_people_who_wait_is_not_in_the_results(
 ) -> None:
     tiny = Design("tiny", "How many?", {"null": TINY}, blocks=1, seed=1)
     monkeypatch.setattr(measurements, "designs", lambda quick, seed: [tiny])
+    monkeypatch.setattr(measurements, "engine_names", lambda: ["null"])
     monkeypatch.setattr(
         measurements, "_isolation", lambda folder, quick, notify: notify("asking: isolation")
     )

@@ -157,7 +157,8 @@ def test_a_report_is_over_in_time_and_at_least_half_of_a_whole_one_is_measured(
     assert quick or measured >= 0.5 * (whole + around_s)
 
 
-TINY = {"scenario": "counter", "writers": 1, "database": "null", "duration_s": 0.2, "warmup_s": 0}
+TINY = {"scenario": "counter", "writers": 1, "database": "null", "duration_s": 0.2, "warmup_s": 0,
+        "params": {"think_us": 1000, "think": "sleep"}}  # fmt: skip
 
 
 def suite(folder, monkeypatch, names, on_cell=lambda name: lambda *event: None):

@@ -164,7 +164,7 @@ def test_sittings_are_measured_apart_interrupted_and_gone_on_with(
     monkeypatch.setattr(measurements, "designs", designs)
     monkeypatch.setattr(measurements, "engine_names", lambda: ["null"])
     monkeypatch.setattr(measurements, "_isolation", lambda folder, quick, notify: None)
-    monkeypatch.setattr(measurements, "_served", lambda folder, quick, seed, notify: None)
+    monkeypatch.setattr(measurements, "_trials", lambda folder, quick, seed, notify: None)
     monkeypatch.chdir(tmp_path)
 
     def cwkit(*argv: str) -> tuple[int, str]:

@@ -32,7 +32,8 @@ from workloads.runs import digest
 
 ROOT = Path(__file__).resolve().parents[2]
 ALLOWED = sorted(os.sched_getaffinity(0))
-FAST = {"scenario": "counter", "writers": 1, "duration_s": 0.1, "warmup_s": 0, "database": "null"}
+FAST = {"scenario": "counter", "writers": 1, "duration_s": 0.1, "warmup_s": 0, "database": "null",
+        "params": {"think_us": 1000, "think": "sleep"}}  # fmt: skip
 
 two_cpus = pytest.mark.skipif(len(ALLOWED) < 2, reason="two machines need a CPU each")
 

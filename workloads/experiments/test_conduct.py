@@ -18,7 +18,8 @@ from workloads.files import Held, locked
 from workloads.records import attempts as rec
 from workloads.runs import conduct as processes
 
-FAST = {"scenario": "counter", "writers": 1, "duration_s": 0.05, "warmup_s": 0, "retry": {}}
+FAST = {"scenario": "counter", "writers": 1, "duration_s": 0.05, "warmup_s": 0, "retry": {},
+        "params": {"think_us": 1000, "think": "sleep"}}  # fmt: skip
 NULL = {"null": {"database": "null", **FAST}}
 ARMS = {
     "sqlite": {"database": "sqlite", **FAST},

@@ -22,7 +22,8 @@ from workloads.experiments.experiment import Design, read_experiment
 from workloads.records import read_manifest
 from workloads.runs import CpuMeter
 
-FAST = {"scenario": "counter", "writers": 1, "duration_s": 0.05, "warmup_s": 0, "database": "null"}
+FAST = {"scenario": "counter", "writers": 1, "duration_s": 0.05, "warmup_s": 0, "database": "null",
+        "params": {"think_us": 1000, "think": "sleep"}}  # fmt: skip
 ALLOWED = sorted(os.sched_getaffinity(0))
 LIMIT_S = 60
 

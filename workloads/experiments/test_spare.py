@@ -23,7 +23,8 @@ from workloads.experiments.experiment import (
 )
 from workloads.experiments.spare import Spares, spared
 
-FAST = {"scenario": "counter", "writers": 1, "duration_s": 0.05, "warmup_s": 0, "retry": {}}
+FAST = {"scenario": "counter", "writers": 1, "duration_s": 0.05, "warmup_s": 0, "retry": {},
+        "params": {"think_us": 1000, "think": "sleep"}}  # fmt: skip
 ARMS = {name: {"database": "null", **FAST, "seed": n} for n, name in enumerate("ab")}
 WHY = "other programs used 12 % of the machine's CPU time"
 
