@@ -1,5 +1,6 @@
 from .catalogue import DEFAULT_LEVEL as DEFAULT_LEVEL
 from .catalogue import FORBIDS as FORBIDS
+from .catalogue import GUARANTEES as GUARANTEES
 from .catalogue import LEVELS as LEVELS
 from .decide import check as check
 from .decide import full_check as full_check

@@ -7,7 +7,7 @@ order (of commits, of snapshots) explains every read. It is slow, and simple eno
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain, combinations, permutations
+from itertools import chain, combinations, permutations, product
 from typing import Any
 
 from workloads.records import NIL, NOT_KNOWN, READ, TXN_COMMITTED, TXN_UNKNOWN, WRITE, History
@@ -51,10 +51,11 @@ class BruteForce:
         return found
 
     def levels(self) -> dict[str, bool]:
-        """Every level but read-uncommitted."""
+        """Every level but read-uncommitted and the session guarantees, which `keeps` judges."""
         return {
             "read-committed": self._any(self._committed_reads, self._no_order),
             "read-atomic": self._any(self._atomic_reads, self._no_order),
+            "consistent-prefix": self._any(self._prefixes, self._no_order),
             "snapshot-isolation": self._snapshots(self._no_order),
             "repeatable-read": self._any(self._repeatable, self._no_order),
             "serializable": self._any(self._serial, self._no_order),
@@ -194,6 +195,25 @@ class BruteForce:
             for place, txn in enumerate(order)
         )
 
+    def _prefixes(self, order: Order) -> bool:
+        """Each transaction read from one beginning of the order of commits, plus its own writes."""
+        states = self._states(order)
+        return all(
+            txn not in self.committed
+            or any(self._reads_from(txn, dict(s), states[-1]) for s in states[: place + 1])
+            for place, txn in enumerate(order)
+        )
+
+    def _reads_from(self, txn: int, state: dict[Key, Any], whole: dict[Key, Any]) -> bool:
+        for f, key, seen in self.ops[txn]:
+            if f == WRITES:
+                self._write(state, key, seen)
+                continue
+            value = self._value(state, key)
+            if not self._fits(seen, value) or not self._one_order(key, value, whole):
+                return False
+        return True
+
     def _sees(self, txn: int, order: Order, states: list[dict[Key, Any]], chosen: Order) -> bool:
         state: dict[Key, Any] = {}
         for place, other in enumerate(order):
@@ -202,14 +222,7 @@ class BruteForce:
                     if f == WRITES:
                         state[key] = states[place + 1][key]
         # The order of versions is one for everybody.
-        for f, key, seen in self.ops[txn]:
-            if f == WRITES:
-                self._write(state, key, seen)
-                continue
-            value = self._value(state, key)
-            if not self._fits(seen, value) or not self._one_order(key, value, states[-1]):
-                return False
-        return True
+        return self._reads_from(txn, state, states[-1])
 
     def _snapshots(self, must: Any) -> bool:
         """Begin and commit points in some order: each reads its snapshot, and of two that wrote
@@ -244,6 +257,156 @@ class BruteForce:
             ended[txn] = at
             states.append(state)
         return True
+
+    # -- session guarantees ---------------------------------------------------------------------
+
+    def keeps(self, guarantee: str) -> bool:
+        """Whether some order of each key's writes, in some world, keeps a session guarantee.
+
+        A read that saw what nobody in that world wrote tells nothing.
+        """
+        return any(Terry(self, world).keeps(guarantee) for world in self.worlds)
+
+
+Write = tuple[int, int]  # transaction, place of the operation in it
+
+
+class Terry:
+    """Terry's guarantees in one world. A read includes writes: those that a server must have had.
+
+    What a read of a list includes is what it saw. What a read of a register includes is the write
+    that it saw and whatever the order of that key's writes puts before it.
+    """
+
+    def __init__(self, all_: BruteForce, world: Order) -> None:
+        self.all, self.world, self.lists = all_, set(world), all_.lists
+        self.writes = {
+            (t, i): (key, value)
+            for t in world
+            for i, (f, key, value) in enumerate(all_.ops[t])
+            if f == WRITES
+        }
+        self.reads = [
+            (t, i)
+            for t in world
+            for i, (f, _, value) in enumerate(all_.ops[t])
+            if t in all_.committed and f != WRITES and value is not ...
+        ]
+
+    def keeps(self, guarantee: str) -> bool:
+        everyone = set(self.all.worlds[-1])
+        for t, i in self.reads:
+            _, key, value = self.all.ops[t][i]
+            for v in value if self.lists else [value]:
+                anybody = any((WRITES, key, v) in self.all.ops[o] for o in everyone)
+                if anybody and (key, v) not in self.writes.values():
+                    return False  # this world lacks a transaction that was seen
+        return any(self._explained(guarantee, seen) for seen in self._sightings())
+
+    def _sightings(self) -> Iterator[dict[Write, list[Write]]]:
+        """For each read the writes that it shows, one by one: each may have been seen by value."""
+        options = []
+        for t, i in self.reads:
+            _, key, value = self.all.ops[t][i]
+            values = (
+                [] if value == NIL and not self.lists else list(value if self.lists else [value])
+            )
+            per_value = [
+                [w for w, (k, x) in self.writes.items() if k == key and x == v] for v in values
+            ]
+            options.append([list(chosen) for chosen in product(*per_value)])
+        for chosen in product(*options):
+            yield dict(zip(self.reads, chosen, strict=True))
+
+    def _explained(self, guarantee: str, seen: dict[Write, list[Write]]) -> bool:
+        self.shown, self.seen = seen, {}
+        for (t, i), shown in seen.items():
+            others = list(shown)
+            while others and others[-1][0] == t:
+                others.pop()
+            # A register that its own transaction wrote tells nothing of others.
+            if self.lists or others or not shown:
+                self.seen[t, i] = others
+        musts = list(getattr(self, "_" + guarantee.replace("-", "_"))())
+        keys = {key for key, _ in self.writes.values()}
+        return all(self._some_order(key, musts) for key in keys)
+
+    def _some_order(self, key: Key, musts: list[tuple[Any, Any]]) -> bool:
+        """Whether an order of the key's writes has all that must be: (write, read) says that the
+        read includes the write, (write, write) that the one comes before the other.
+        """
+        mine = [w for w, (k, _) in self.writes.items() if k == key]
+        for order in permutations(mine):
+            place = {w: i for i, w in enumerate(order)}
+            if any(
+                a[0] == b[0] and a[1] > b[1] for i, a in enumerate(order) for b in order[i + 1 :]
+            ):
+                continue
+            reads = {r: shown for r, shown in self.seen.items() if self._key(r) == key}
+            if self.lists and any(
+                [place[w] for w in shown] != list(range(len(shown)))
+                for r, shown in self.shown.items()
+                if self._key(r) == key
+            ):
+                continue
+            included = {r: max((place[w] for w in shown), default=-1) for r, shown in reads.items()}
+            if all(
+                (place[w] <= included[to] if to in included else place[w] <= place[to])
+                for w, to in musts
+                if self.writes[w][0] == key and (to in included or to in place)
+            ):
+                return True
+        return False
+
+    def _key(self, op: Write) -> Key:
+        return self.all.ops[op[0]][op[1]][1]
+
+    def _before(self, a: Write, b: Write) -> bool:
+        """Whether a's transaction comes before b's in their session."""
+        return self.all._session_order(a[0], b[0])
+
+    def _read_your_writes(self) -> Iterator[tuple[Any, Any]]:
+        for r in self.seen:
+            yield from ((w, r) for w in self.writes if self._before(w, r))
+
+    def _monotonic_reads(self) -> Iterator[tuple[Any, Any]]:
+        for r in self.seen:
+            for earlier, shown in self.seen.items():
+                if self._before(earlier, r) and self._key(earlier) == self._key(r):
+                    yield from ((w, r) for w in shown)
+
+    def _monotonic_writes(self) -> Iterator[tuple[Any, Any]]:
+        for w in self.writes:
+            yield from ((a, w) for a in self.writes if self._before(a, w))
+        for earlier, later in self._pairs():
+            for w in self.seen[earlier]:
+                yield from ((a, later) for a in self.writes if self._before(a, w))
+
+    def _writes_follow_reads(self) -> Iterator[tuple[Any, Any]]:
+        for w in self.writes:
+            yield from ((a, w) for a in self._read_before(w))
+        for earlier, later in self._pairs():
+            there: set[Write] = set()
+            todo = list(self.seen[earlier])
+            while todo:
+                for a in self._read_before(todo.pop()):
+                    if a not in there:
+                        there.add(a)
+                        todo.append(a)
+            yield from ((a, later) for a in there)
+
+    def _read_before(self, w: Write) -> list[Write]:
+        """What the session of a write had read before it, in the same transaction too."""
+        found = []
+        for r, shown in self.seen.items():
+            if self._before(r, w) or (r[0] == w[0] and r[1] < w[1]):
+                found += shown
+        return found
+
+    def _pairs(self) -> Iterator[tuple[Write, Write]]:
+        """Two reads of one transaction, in turn: what a server had it has for the next read."""
+        for a in self.seen:
+            yield from ((a, b) for b in self.seen if a[0] == b[0] and a[1] < b[1])
 
 
 def _subsets(order: Order) -> Iterator[Order]:

@@ -1,7 +1,8 @@
-"""Which anomalies there are, who named them, and which isolation levels each one rules out.
+"""Which anomalies there are, who named them, and which levels each one rules out.
 
-The names are the papers' own. Every anomaly carries a minimal history that shows it; the tests
-check that the checker finds exactly that name in it.
+The names are the papers' own (those of the session guarantees are from Bailis et al. 2013, Highly
+Available Transactions; non-prefix-read alone is ours). Every anomaly carries a minimal history that
+shows it; the tests check that the checker finds exactly that name in it.
 """
 
 from __future__ import annotations
@@ -9,17 +10,48 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # Each level, weakest first, with the levels directly below it: what they forbid, it forbids too.
+#
+# The four session guarantees (Terry et al. 1994) follow from no isolation level that knows nothing
+# of sessions: a serializable store may show every session an old state. They follow from the levels
+# in which a session's next transaction sees all that its earlier ones saw and wrote, and the
+# weakest of these here is strong session snapshot isolation. Nothing follows from them: a session
+# may see its own writes and read what another aborted.
+#
+# Consistent prefix (Terry 2013: a reader sees the store as it was at the master at some moment in
+# the past) is here the axioms INT, EXT and PREFIX of Cerone, Bernardi and Gotsman 2015: there is
+# one order of all commits, and each transaction reads from one beginning of it. Snapshot isolation
+# is that and first committer wins, so it implies it, and serializable does. Repeatable read
+# (PL-2.99) does not: its predicates may see an older state. Sessions are no part of it, so a
+# transaction may read from an older beginning than its session's last one did.
 LEVELS: dict[str, tuple[str, ...]] = {
     "read-uncommitted": (),
     "read-committed": ("read-uncommitted",),
     "read-atomic": ("read-committed",),
-    "snapshot-isolation": ("read-atomic",),
+    "consistent-prefix": ("read-atomic",),
+    "snapshot-isolation": ("consistent-prefix",),
     "repeatable-read": ("read-committed",),
     "serializable": ("snapshot-isolation", "repeatable-read"),
-    "strong-session-snapshot-isolation": ("snapshot-isolation",),
+    "read-your-writes": (),
+    "monotonic-reads": (),
+    "monotonic-writes": (),
+    "writes-follow-reads": (),
+    "strong-session-snapshot-isolation": (
+        "snapshot-isolation",
+        "read-your-writes",
+        "monotonic-reads",
+        "monotonic-writes",
+        "writes-follow-reads",
+    ),
     "strong-session-serializable": ("serializable", "strong-session-snapshot-isolation"),
     "strong-snapshot-isolation": ("strong-session-snapshot-isolation",),
     "strict-serializable": ("strong-session-serializable", "strong-snapshot-isolation"),
+}
+# Each session guarantee, and the anomaly that violates it.
+GUARANTEES = {
+    "read-your-writes": "MYR",
+    "monotonic-reads": "N-MR",
+    "monotonic-writes": "N-MW",
+    "writes-follow-reads": "MRWD",
 }
 DEFAULT_LEVEL = "strict-serializable"
 
@@ -30,6 +62,7 @@ CERONE = "Cerone and Gotsman 2016, Analysing Snapshot Isolation"
 INT = "Cerone, Bernardi and Gotsman 2015, A Framework for Transactional Consistency Models"
 ELLE = "Alvaro and Kingsbury 2020, Elle"
 DAUDJEE = "Daudjee and Salem 2006, Lazy Database Replication with Snapshot Isolation"
+TERRY = "Terry et al. 1994, Session Guarantees for Weakly Consistent Replicated Data"
 HERLIHY = "Herlihy and Wing 1990, Linearizability"
 
 # A transaction of an example: session, when it runs, its end (`ok`, `fail` or `info`) and its
@@ -54,6 +87,9 @@ class Anomaly:
 
 
 _RC, _RA, _SI, _RR = "read-committed", "read-atomic", "snapshot-isolation", "repeatable-read"
+_CP = "consistent-prefix"
+_RYW, _MR, _MW = "read-your-writes", "monotonic-reads", "monotonic-writes"
+_WFR = "writes-follow-reads"
 _RU, _SER = "read-uncommitted", "serializable"
 _SESSION_SI, _SESSION_SER = "strong-session-snapshot-isolation", "strong-session-serializable"
 _STRONG_SI, _STRICT = "strong-snapshot-isolation", "strict-serializable"
@@ -163,6 +199,19 @@ _ITEMS = [
         ("a 0-4 ok w:x:1", "b 0-4 ok w:y:1", "c 0-4 ok r:x:1 r:y:nil", "d 0-4 ok r:x:nil r:y:1"),
     ),
     Anomaly(
+        "non-prefix-read",
+        "what transactions read are not all beginnings of one order of commits",
+        INT,
+        (_CP,),
+        (
+            "a 0-4 ok append:x:1",
+            "b 0-4 ok append:y:1",
+            "c 0-4 ok r:x:[1] r:y:[]",
+            "d 0-4 ok r:x:[] r:y:[1]",
+        ),
+        ("a 0-4 ok w:x:1", "b 0-4 ok w:y:1", "c 0-4 ok r:x:1 r:y:nil", "d 0-4 ok r:x:nil r:y:1"),
+    ),
+    Anomaly(
         "G2-item",
         "write skew: each overwrote what the other had read (A5B)",
         ADYA,
@@ -228,6 +277,43 @@ _ITEMS = [
         (_RU,),
         (),
         ("a 0-3 ok r:x:2 w:x:1", "b 1-4 ok r:x:1 w:x:2"),
+    ),
+    Anomaly(
+        "MYR",
+        "missing your writes: a session did not see what it had itself written",
+        TERRY,
+        (_RYW,),
+        ("a 0-1 ok append:x:1", "a 2-3 ok r:x:[]"),
+        ("a 0-1 ok w:x:1", "a 2-3 ok r:x:nil"),
+    ),
+    Anomaly(
+        "N-MR",
+        "non-monotonic reads: a session no longer saw what it had seen",
+        TERRY,
+        (_MR,),
+        ("a 0-1 ok append:x:1", "b 2-3 ok r:x:[1]", "b 4-5 ok r:x:[]"),
+        ("a 0-1 ok w:x:1", "b 2-3 ok r:x:1", "b 4-5 ok r:x:nil"),
+    ),
+    Anomaly(
+        "N-MW",
+        "non-monotonic writes: a session's later write took effect without its earlier one",
+        TERRY,
+        (_MW,),
+        ("a 0-1 ok append:x:1", "a 2-3 ok append:y:2", "b 4-5 ok r:y:[2] r:x:[]"),
+        ("a 0-1 ok w:x:1", "a 2-3 ok w:y:2", "b 4-5 ok r:y:2 r:x:nil"),
+    ),
+    Anomaly(
+        "MRWD",
+        "missing read-write dependency: a write took effect without what its session had read",
+        TERRY,
+        (_WFR,),
+        (
+            "a 0-1 ok append:x:1",
+            "b 2-3 ok r:x:[1]",
+            "b 4-5 ok append:y:2",
+            "c 6-7 ok r:y:[2] r:x:[]",
+        ),
+        ("a 0-1 ok w:x:1", "b 2-3 ok r:x:1", "b 4-5 ok w:y:2", "c 6-7 ok r:y:2 r:x:nil"),
     ),
     Anomaly(
         "G0-process",

@@ -13,6 +13,7 @@ from properties.checker.graph import (
     ANTI,
     DEPENDS,
     PASS,
+    PREFIX,
     REAL,
     RW,
     RW_PREDICATE,
@@ -39,13 +40,16 @@ def find_cycles(reduced: Reduced, findings: Findings) -> set[str]:
     # The searches are bounded, so a cycle may have escaped them all; its level may not.
     for level in violated:
         if not any(level in FORBIDS and name in FORBIDS[level] for name in findings.witnesses):
-            _add_cycle(reduced, reduced.any_cycle(level), findings)
+            name = "non-prefix-read" if level == PREFIX else None
+            _add_cycle(reduced, reduced.any_cycle(level), findings, name)
     return set(violated)
 
 
-def _add_cycle(reduced: Reduced, path: list[int], findings: Findings) -> None:
+def _add_cycle(
+    reduced: Reduced, path: list[int], findings: Findings, name: str | None = None
+) -> None:
     steps = reduced.steps(path)
-    name = classify(steps)
+    name = name or classify(steps)
     txns = [step.source for step in steps]
     known = [witness.txns for witness in findings.witnesses.get(name, [])]
     if not any(sorted(txns) == sorted(other) for other in known):

@@ -31,6 +31,8 @@ from properties.checker.register_edges import add_proven_edges, observe
 from properties.checker.register_levels import saturate
 from properties.checker.replay import ListStore
 from properties.checker.serial_order import explained_by_one_order
+from properties.checker.session_facts import of_lists, of_registers
+from properties.checker.session_guarantees import judge_sessions
 from properties.checker.verdict import Findings, Verdict, Witness, closed
 from properties.checker.write_index import packable
 from workloads.records import NOT_KNOWN, TXN_COMMITTED, WRITE, History
@@ -57,7 +59,7 @@ def check(
     linearizable_keys: bool = False,
     effort: float = 1.0,
 ) -> Verdict:
-    """Judge a history at all ten levels in one pass.
+    """Judge a history at every level in one pass.
 
     A small history that one serial order in real time explains keeps them all, and that is found in
     a fraction of the time. Everything else is judged by `full_check`, whose verdicts are the same.
@@ -159,6 +161,8 @@ def _check_lists(history: History, findings: Findings) -> dict[str, bool | str]:
     levels: dict[str, bool | str] = {level: level not in violated for level in LEVELS}
     if reduced.nodes:
         settle(lists, reduced, levels, findings)
+    levels = closed(levels)
+    judge_sessions(of_lists(lists), levels, findings)
     _settle_repeated(lists, levels, findings)
     return levels
 
@@ -188,4 +192,6 @@ def _check_registers(
     levels: dict[str, bool | str] = {
         level: False if level in violated else "unknown" for level in LEVELS
     }
-    return saturate(seen, levels, findings, trusted, Effort(effort))
+    levels = saturate(seen, levels, findings, trusted, Effort(effort))
+    judge_sessions(of_registers(history, seen.op_txn, seen.happened), levels, findings)
+    return levels

@@ -109,6 +109,49 @@ def _answered(
     return ops
 
 
+def replicated(
+    rng: random.Random,
+    model: str,
+    transactions: int,
+    *,
+    keys: int = 3,
+    sessions: int = 3,
+    stale: float = 0.4,
+    torn: float = 0.2,
+    most: int = 4,
+) -> History:
+    """A primary's writes one after the other, and sessions that ask old copies of it, or mixtures.
+
+    stale : how often a transaction reads an old copy; torn : how often one of its reads has an age
+        of its own. With neither, every session is at the primary. most : operations of each.
+    """
+    builder, lists = Builder(model), model == "list-append"
+    log: dict[int, list[int]] = {key: [] for key in range(keys)}
+    marks = [dict.fromkeys(range(keys), 0)]  # how many writes each key had after each transaction
+    for number in range(transactions):
+        age = rng.randrange(len(marks)) if rng.random() < stale else len(marks) - 1
+        ops: list[tuple[str, int, Any]] = []
+        own: dict[int, list[int]] = {}
+        for place in range(rng.randint(1, most)):
+            key = rng.randrange(keys)
+            if rng.random() < 0.45:
+                value = 10 * number + place + 1
+                own.setdefault(key, []).append(value)
+                ops.append(("append" if lists else "w", key, value))
+                continue
+            at = rng.randrange(len(marks)) if rng.random() < torn else age
+            if lists and key in own:
+                at = len(marks) - 1  # what it appended stands after all that was there
+            seen = [*log[key][: marks[at][key]], *own.get(key, [])]
+            ops.append(("r", key, seen if lists else seen[-1] if seen else None))
+        for key, values in own.items():
+            log[key] += values
+        marks.append({key: len(values) for key, values in log.items()})
+        session = rng.randrange(sessions)
+        builder.add(session, 2 * number, 2 * number + 1, "committed", ops)
+    return builder.build()
+
+
 def snapshot_isolated(
     rng: random.Random, transactions: int, *, keys: int = 5, sessions: int | None = None
 ) -> History:

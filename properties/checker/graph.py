@@ -26,13 +26,17 @@ DEPENDS = (WW, WW_IF, WR)
 ANTI = (RW, RW_PREDICATE)
 SESSION = (PROCESS,)
 REAL = (PROCESS, REALTIME)
+PREFIX = "consistent-prefix"
 # Kinds of edges that may make a cycle, for each level that cycles decide. Where the third is True,
-# only cycles in which no two anti-dependencies are adjacent count (Cerone and Gotsman 2016).
+# only cycles in which no two anti-dependencies are adjacent count (Cerone and Gotsman 2016). For a
+# consistent prefix each anti-dependency must follow a wr edge (Cerone, Gotsman and Yang 2017,
+# Algebraic Laws for Weak Consistency): who writes after another need not have seen the other.
 CYCLES: dict[str, tuple[tuple[int, ...], tuple[int, ...], bool]] = {
     "read-uncommitted": ((WW,), (), False),
     "read-committed": (DEPENDS, (), False),
     "repeatable-read": (DEPENDS, (RW,), False),
     "serializable": (DEPENDS, ANTI, False),
+    PREFIX: (DEPENDS, ANTI, True),
     "snapshot-isolation": (DEPENDS, ANTI, True),
     "strong-session-snapshot-isolation": (DEPENDS + SESSION, ANTI, True),
     "strong-session-serializable": (DEPENDS + SESSION, ANTI, False),
@@ -239,7 +243,8 @@ class Reduced:
 
         For the snapshot levels a node has two states, reached by an anti-dependency (1) or not
         (0), and no anti-dependency leaves state 1: a cycle of states is a cycle without adjacent
-        ones. Returns edge numbers, source state node, target state node.
+        ones. For a consistent prefix a write reaches state 1, too. Returns edge numbers, source
+        state node, target state node.
         """
         if level not in self._levels:
             depends, anti, alternate = CYCLES[level]
@@ -251,6 +256,8 @@ class Reduced:
                 edge = np.concatenate((plain, plain, backward, on))
                 leave = np.repeat([0, 1, 0, 1], [len(plain), len(plain), len(backward), len(on)])
                 reach = np.repeat([0, 0, 1, 1], [len(plain), len(plain), len(backward), len(on)])
+                if level == PREFIX:
+                    reach[: 2 * len(plain)] = np.tile(self.kind[plain] != WR, 2)
                 source = self.source[edge] * 2 + leave
                 target = self.target[edge] * 2 + reach
                 nodes = self.nodes * 2

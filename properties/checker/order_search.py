@@ -23,12 +23,15 @@ Edge = tuple[int, int, int, int, int, int]  # source, target, kind, source_op, t
 class Need:
     """A level's rule: kinds of given edges, whether adjacent anti-dependencies break a path,
     whether predicate reads count, and the name of a violation that has no better one.
+
+    writers_see : of two writers of one key the later one saw the earlier (first committer wins).
     """
 
     extra: tuple[int, ...]
     alternate: bool
     predicates: bool
     name: str
+    writers_see: bool = True
 
 
 def round_steps(nodes: int, edges: int) -> int:
@@ -135,7 +138,8 @@ class Orders:
         u, v, kind = edge[:3]
         anti = kind in (RW, RW_PREDICATE)
         a = self.arrive(u) if anti else self.leave(u)
-        b = self.leave(v) if anti or kind == PASS else self.arrive(v)
+        unseen = anti or kind == PASS or (kind == WW and not self.need.writers_see)
+        b = self.leave(v) if unseen else self.arrive(v)
         if (a, b) in self.info:
             return False
         self.info[a, b] = edge
@@ -207,6 +211,7 @@ class Orders:
     def _force(self) -> bool:
         """One round of the rules; whether anything new was drawn."""
         grew = False
+        snapshots = self.need.alternate and self.need.writers_see
         for reader, key, writer, op, source, update in self.reads:
             others = self.writers.get(key, 0) & ~(1 << self.leave(reader))
             if writer != self.start:
@@ -220,10 +225,10 @@ class Orders:
             for w in self._of(others & self.after[self.leave(writer)]):
                 write = self.writer_op[w, key]
                 grew |= self.add((reader, w, kind, op, write, -1))
-                if update and self.need.alternate:
+                if update and snapshots:
                     own = self.writer_op[reader, key]
                     grew |= self.add((reader, w, WW, own, write, -1))
-        if self.need.alternate:
+        if snapshots:
             for (txn, key), op in self.writer_op.items():
                 mask = self.writers[key] & self.after[self.leave(txn)]
                 for w in self._of(mask):

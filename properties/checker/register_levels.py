@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from properties.checker.catalogue import LEVELS, ruled_out_by, weaker_or_equal
+from properties.checker.catalogue import GUARANTEES, LEVELS, ruled_out_by, weaker_or_equal
 from properties.checker.direct_inference import beside, violated_in_one_step
 from properties.checker.effort import Effort, Exhausted
 from properties.checker.graph import (
+    PREFIX,
     PROCESS,
     REALTIME,
     Graph,
@@ -45,6 +46,9 @@ NEEDS = {
     "strict-serializable": Need((PROCESS, REALTIME), False, True, "G2-item-realtime"),
 }
 
+# Apart from the others, which it neither stops nor proves.
+PREFIX_NEED = Need((), True, True, "non-prefix-read", writers_see=False)
+
 PLAIN = ("repeatable-read", "snapshot-isolation", "serializable")
 STRONGEST, STRONGEST_SNAPSHOT = "strict-serializable", "strong-snapshot-isolation"
 
@@ -71,12 +75,14 @@ def saturate(
         _large(seen, levels, findings, trusted, effort)
         if not seen.undecided:
             _search_large(seen, levels, findings, trusted, effort)
+    _prefix(seen, levels, findings, trusted, effort)
     for level in ("read-uncommitted", "read-committed"):
         if levels[level] == "unknown" and not seen.undecided:
             # Any order of versions that agrees with a topological order of the wr edges will do.
             levels[level] = True
     levels = closed(levels)
-    if note := effort.note([level for level in LEVELS if levels[level] == "unknown"]):
+    left = [level for level in LEVELS if levels[level] == "unknown" and level not in GUARANTEES]
+    if note := effort.note(left):
         findings.notes.append(note)
     return levels
 
@@ -121,6 +127,31 @@ def _small(
         elif not seen.undecided:
             levels[level] = _prove(orders, need, levels, findings, effort)
     return False
+
+
+def _prefix(
+    seen: Registers,
+    levels: dict[str, bool | str],
+    findings: Findings,
+    trusted: tuple[int, ...],
+    effort: Effort,
+) -> None:
+    """Decide consistent-prefix where no stronger level holds; of large histories by one step."""
+    known = closed(levels)
+    if known[PREFIX] != "unknown":
+        return
+    if int(seen.happened.sum()) > MOST_TRANSACTIONS:
+        witness = violated_in_one_step(seen, PREFIX, ())
+        cycle = witness.steps if witness else None
+    else:
+        nodes, given = _given(seen)
+        orders = Orders(seen, PREFIX_NEED, nodes, given, trusted)
+        cycle = orders.close()
+        if cycle is None and not seen.undecided:
+            levels[PREFIX] = _prove(orders, PREFIX_NEED, levels, findings, effort)
+    if cycle is not None:
+        levels[PREFIX] = False
+        _name(Witness("", [s.source for s in cycle], cycle), PREFIX_NEED, levels, findings)
 
 
 def _given(seen: Registers) -> tuple[int, list[Edge]]:
@@ -245,7 +276,7 @@ def _name(witness: Witness, need: Need, levels: dict[str, bool | str], findings:
     suffix = "-realtime" if REALTIME in need.extra else "-process" if need.extra else ""
     predicate = "" if suffix or levels["repeatable-read"] is False else "-predicate"
     looks = classify(witness.steps).split("-process")[0].split("-realtime")[0]
-    if need.alternate:
+    if need.alternate and need.writers_see:
         base = "G-single" if looks.startswith("G-single") else "G-nonadjacent"
         witness.name = base + suffix + predicate
     else:
@@ -269,7 +300,8 @@ def _prove(
         assert pair is not None
         a, b, key = pair
         name = need.name
-        if need.alternate and not need.extra and levels["repeatable-read"] is not False:
+        by_name = levels["repeatable-read"] is False or not need.writers_see
+        if need.alternate and not need.extra and not by_name:
             name += "-predicate"
         findings.add(
             Witness(

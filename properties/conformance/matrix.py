@@ -14,7 +14,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 
-from properties.checker import FORBIDS
+from properties.checker import FORBIDS, GUARANTEES
 from properties.conformance.classics import CLASSICS, Found, how
 from properties.conformance.judge import complaint, judge, promised, run_schedule
 from properties.conformance.known_deviations import known_findings
@@ -186,7 +186,9 @@ class _Tally:
 
     def as_row(self) -> dict[str, Any]:
         judged = self.schedules > self.died
-        kept = [level for level in FORBIDS if judged and level not in self.violated]
+        # A session guarantee is no isolation level, and nothing that is isolated follows from it.
+        isolating = [level for level in FORBIDS if level not in GUARANTEES]
+        kept = [level for level in isolating if judged and level not in self.violated]
         return {
             "observed": max(kept, key=lambda level: len(FORBIDS[level])) if kept else None,
             "observed_violated": sorted(self.violated),
