@@ -343,6 +343,13 @@ class Terry:
             ):
                 continue
             reads = {r: shown for r, shown in self.seen.items() if self._key(r) == key}
+            if not self.lists and any(
+                place[shown[0]] > place[w]
+                for r, shown in reads.items()
+                for w in mine
+                if shown and w[0] == r[0] and w[1] > r[1]
+            ):
+                continue
             if self.lists and any(
                 [place[w] for w in shown] != list(range(len(shown)))
                 for r, shown in self.shown.items()

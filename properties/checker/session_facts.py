@@ -7,9 +7,11 @@ version of a register is a write, and nothing tells which of two came first.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from properties.checker.graph import components
 from properties.checker.list_edges import Lists
 from properties.checker.verdict import Findings
 from properties.checker.write_index import index_writes
@@ -45,6 +47,44 @@ class Facts:
     element_start: np.ndarray
     session: np.ndarray
     apart: int
+
+    def node(self, version: np.ndarray) -> np.ndarray:
+        """A number for each version of a register, from 0: the writes, then the initial states."""
+        written = version >= 0
+        return np.where(
+            written, np.searchsorted(self.write, version), len(self.write) - 1 - version
+        )
+
+    @cached_property
+    def next_writes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Reads (places in `read`) and the next write of their transaction to their key."""
+        h, ops = self.h, len(self.op_txn) + 1
+        groups = [
+            self.op_txn[op].astype(np.int64) * len(h.keys) + h.op_key[op]
+            for op in (self.read, self.write)
+        ]
+        order = np.lexsort((self.write, groups[1]))
+        at = np.searchsorted(
+            groups[1][order] * ops + self.write[order], groups[0] * ops + self.read
+        )
+        has = at < len(order)
+        has[has] = groups[1][order[at[has]]] == groups[0][has]
+        return np.flatnonzero(has), order[at[has]]
+
+    @cached_property
+    def disagree(self) -> bool:
+        """Whether registers were each written by one who had read the other, in a circle."""
+        read, write = self.next_writes
+        if self.lists or not len(read):
+            return False
+        nodes = len(self.write) + len(self.h.keys)
+        return bool(components(nodes, self.node(self.read_version[read]), write)[1].any())
+
+    @property
+    def updates(self) -> tuple[np.ndarray, np.ndarray]:
+        """`next_writes` where they agree, else none."""
+        read, write = self.next_writes
+        return (read[:0], write[:0]) if self.disagree else (read, write)
 
     def last_shown(self, reads: np.ndarray) -> np.ndarray:
         """The row in `shown` of the last element that each read (a place in `read`) saw, or -1."""

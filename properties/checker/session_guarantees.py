@@ -12,7 +12,9 @@ adapt Terry's definitions to transactions, and with one order of versions for ea
 A read that saw a write includes what that write includes. A transaction stays at one server, which
 loses nothing: its later reads include what its earlier ones did. Its earlier ones need not: the
 server may have learnt more in between, as at read committed. Each guarantee is judged alone: each
-may need another order of a register's versions.
+may need another order of a register's versions. Given for all is what the checker takes for proven
+of registers: the initial state comes first, and a version comes after the one that its transaction
+had read before it wrote.
 
 Every rule is one of a kind: what a session did first (sources) must be in what came later (sinks).
 For lists that is a comparison of lengths. For registers it is an edge between two versions, and the
@@ -41,6 +43,7 @@ DAMAGE = {
     "future-read",
     "G1a",
     "dirty-update",
+    "cyclic-versions",
 }
 """Where a read saw what no committed transaction wrote, no guarantee is said to hold."""
 
@@ -121,7 +124,7 @@ def judge_sessions(facts: Facts, levels: dict[str, bool | str], findings: Findin
         sources = committed if wrote else reads
         rules, whole = _rules(level, facts, sources, shown)
         violated = _judge(facts, sources, rules, name, findings)
-        damaged = bool(DAMAGE & findings.witnesses.keys())
+        damaged = facts.disagree or bool(DAMAGE & findings.witnesses.keys())
         if violated:
             levels[level] = False
         else:

@@ -33,12 +33,12 @@ def versions_in_a_circle(facts: Facts, sources: Sources, rules: list[Rule]) -> l
     edges = [_given(facts)]
     nothing = np.full(len(sources.op), -1)
     here = first + np.arange(len(sources.op))
-    edges.append((_node(facts, sources.version), here, sources.op, nothing, nothing))
+    edges.append((facts.node(sources.version), here, sources.op, nothing, nothing))
     same = np.flatnonzero(sources.group[1:] == sources.group[:-1])
     edges.append((here[same], here[same + 1], nothing[same], nothing[same], nothing[same]))
     for rule in rules:
         some = np.flatnonzero(rule.last >= 0)
-        to = _node(facts, rule.version[some])
+        to = facts.node(rule.version[some])
         through = np.full(len(some), int(rule.through))
         edges.append((first + rule.last[some], to, np.full(len(some), -1), rule.op[some], through))
     a, b, source, sink, through = (np.concatenate(column) for column in zip(*edges, strict=True))
@@ -64,13 +64,10 @@ def versions_in_a_circle(facts: Facts, sources: Sources, rules: list[Rule]) -> l
     return found
 
 
-def _node(facts: Facts, version: np.ndarray) -> np.ndarray:
-    written = version >= 0
-    return np.where(written, np.searchsorted(facts.write, version), len(facts.write) - 1 - version)
-
-
 def _given(facts: Facts) -> tuple[np.ndarray, ...]:
-    """The initial state comes first, and a transaction's own writes to a key come in turn."""
+    """The order that needs no guarantee: the initial state comes first, a transaction's own writes
+    to a key come in turn, and a version comes after the one that its transaction read before it.
+    """
     h, writes = facts.h, facts.write
     key = h.op_key[writes].astype(np.int64)
     order = np.lexsort((writes, facts.op_txn[writes], key))
@@ -78,8 +75,9 @@ def _given(facts: Facts) -> tuple[np.ndarray, ...]:
         (key[order[1:]] == key[order[:-1]])
         & (facts.op_txn[writes[order[1:]]] == facts.op_txn[writes[order[:-1]]])
     )
-    a = np.concatenate((len(writes) + key, order[again]))
-    b = np.concatenate((np.arange(len(writes)), order[again + 1]))
+    read, update = facts.updates
+    a = np.concatenate((len(writes) + key, order[again], facts.node(facts.read_version[read])))
+    b = np.concatenate((np.arange(len(writes)), order[again + 1], update))
     nothing = np.full(len(a), -1)
     return a, b, nothing, nothing, nothing
 
