@@ -9,6 +9,8 @@ from .figures import latency as latency
 from .figures import nothing_to_draw as nothing_to_draw
 from .figures import shares as shares
 from .figures import throughput_against_writers as throughput_against_writers
+from .figures_bindings import Stack as Stack
+from .figures_bindings import shares_of_a_read as shares_of_a_read
 from .figures_load import Load as Load
 from .figures_load import latency_at_load as latency_at_load
 from .figures_load import throughput_by_case as throughput_by_case

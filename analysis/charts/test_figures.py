@@ -14,6 +14,7 @@ from matplotlib.text import Text
 from analysis.charts import (
     base,
     figures,
+    figures_bindings,
     figures_load,
     figures_models,
     figures_slo,
@@ -22,6 +23,7 @@ from analysis.charts import (
 )
 from analysis.charts.base import FAINT, SPARE, STYLES, Line
 from analysis.charts.figures import Effect, Served, caption, nothing_to_draw
+from analysis.charts.figures_bindings import Stack
 from analysis.charts.figures_load import Load
 from analysis.charts.figures_sweeps import Panel, small_multiples
 from analysis.charts.figures_wal import Track
@@ -57,6 +59,11 @@ TRACKS = [
     Track("a still one", ("libsql", ""), np.linspace(0, 1, 6), np.zeros(5), np.array([[0.1, 0.2]]),
           np.zeros(0), np.zeros(0), np.zeros(0)),
 ]  # fmt: skip
+STACKS = [
+    Stack("a binding", "in a transaction", {"engine": 300.0, "binding": 2e3, "Python": 50.0},
+          2350.0, 2300.0, 2400.0),
+    Stack("another", "alone", {"engine": 2e3, "binding": 0.0, "Python": 50.0}, 2050.0, NAN, NAN),
+]  # fmt: skip
 DATA: dict[Callable[..., None], Any] = {
     figures.throughput_against_writers: LINES,
     figures.abort_rate_against_skew: LINES,
@@ -66,6 +73,7 @@ DATA: dict[Callable[..., None], Any] = {
     figures_load.latency_at_load: LOADS,
     figures_load.throughput_by_case: LOADS,
     figures_wal.checkpoint_timeline: TRACKS,
+    figures_bindings.shares_of_a_read: STACKS,
 }
 CHARTS = {chart.__name__: chart for chart in DATA}
 HEADING = Heading("BEGIN & <b> commits 1.6 times as many", "2 cores · 4 writers", ["arm x (never)"])
@@ -253,7 +261,7 @@ def test_a_full_mark_is_what_is_claimed_and_nothing_else(claim, monkeypatch, tmp
 def test_every_chart_is_tested_and_has_a_caption_that_says_what_to_see():
     public = {
         name
-        for module in (figures, figures_load, figures_wal)
+        for module in (figures, figures_bindings, figures_load, figures_wal)
         for name, thing in inspect.getmembers(module, inspect.isfunction)
         if thing.__module__ == module.__name__ and "path" in inspect.signature(thing).parameters
         if not name.startswith("_")

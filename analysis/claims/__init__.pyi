@@ -1,8 +1,10 @@
+from .claim import EXPERIMENT as EXPERIMENT
 from .claim import FREE as FREE
 from .claim import HOLDS as HOLDS
 from .claim import IN_PART as IN_PART
 from .claim import NOT as NOT
 from .claim import NOT_MEASURED as NOT_MEASURED
+from .claim import TRIAL as TRIAL
 from .claim import Claim as Claim
 from .claim import Compared as Compared
 from .claim import Mode as Mode
@@ -10,6 +12,12 @@ from .claim import Need as Need
 from .claim import Reads as Reads
 from .claim import Seen as Seen
 from .claim import Verdict as Verdict
+from .connecting import CONNECTING as CONNECTING
+from .connecting import steps as steps
+from .nanoseconds import READ_KINDS as READ_KINDS
+from .nanoseconds import bars as bars
+from .nanoseconds import fastest as fastest
+from .nanoseconds import read_programs as read_programs
 from .registry import CLAIMS as CLAIMS
 from .registry import find_claim as find_claim
 from .registry import trials_of_claims as trials_of_claims
@@ -17,6 +25,8 @@ from .replicas import NEVER as NEVER
 from .replicas import Served as Served
 from .replicas import read_served as read_served
 from .sentence import Sentence as Sentence
+from .trials import NOT_THERE as NOT_THERE
+from .trials import TRIALS as TRIALS
 from .trials import Trial as Trial
 from .trials import read_trial as read_trial
 from .trials import trial_folder as trial_folder

@@ -17,7 +17,7 @@ from workloads.errors import RunError
 from workloads.files import inside
 from workloads.trials import read
 
-FOLDER = "trials"
+TRIALS = "trials"
 """The trials' folder in a report's folder."""
 
 OLDER = {"replica": "served"}
@@ -77,8 +77,8 @@ def trial_folder(report: Path, name: str) -> Path:
 
     Raises RunError where a link there leads out of the report's folder.
     """
-    folder = inside(inside(report, FOLDER), name)
-    older = inside(report, OLDER.get(name, FOLDER))
+    folder = inside(inside(report, TRIALS), name)
+    older = inside(report, OLDER.get(name, TRIALS))
     return older if name in OLDER and not folder.exists() and older.exists() else folder
 
 
@@ -87,7 +87,7 @@ def read_trial(report: Path, name: str, limit: float = FOREIGN_LIMIT) -> Trial:
 
     limit : share of the machine's CPU time that others may use in a block, in [0, 1].
     """
-    place = f"{FOLDER}/{name}"
+    place = f"{TRIALS}/{name}"
     try:
         folder = trial_folder(report, name)
         place = folder.relative_to(report).as_posix()

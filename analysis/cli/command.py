@@ -38,6 +38,10 @@ COMMANDS = {
         "report:report_command",
         "Run the report's experiments and write REPORT.md. --into goes on with an interrupted one.",
     ),
+    "claims": Line(
+        "claims:claims_command",
+        "The article's claims with their verdicts; with names, measure what those claims need.",
+    ),
     "list": Line(
         "listing:list_command",
         "The runs, sweeps and reports there are, newest last; or the workloads or sweeps to run.",

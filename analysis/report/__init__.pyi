@@ -1,5 +1,9 @@
 from .agreement import against as against
 from .agreement import refuse_other as refuse_other
+from .claimed import cells_of as cells_of
+from .claimed import measure_claims as measure_claims
+from .claimed import told_claims as told_claims
+from .ledger import Entry as Entry
 from .measurements import MOST_SITTINGS as MOST_SITTINGS
 from .measurements import begun_sitting as begun_sitting
 from .measurements import designs as designs

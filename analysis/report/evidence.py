@@ -12,7 +12,16 @@ from dataclasses import field as field_
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from analysis.claims import NEVER, Served, Trial, read_served, read_trial, trials_of_claims
+from analysis.claims import (
+    NEVER,
+    NOT_THERE,
+    TRIALS,
+    Served,
+    Trial,
+    read_served,
+    read_trial,
+    trials_of_claims,
+)
 from analysis.counting import FOREIGN_LIMIT, Arm, CountedCell, Measured, gather
 from analysis.report import isolation
 from analysis.report.facts import (
@@ -112,6 +121,10 @@ class Evidence:
     sittings: Sequence[Sitting] = ()
     trials: Mapping[str, Trial] = field_(default_factory=dict)
 
+    def trial(self, name: str) -> Trial:
+        """A trial, also one that was not made."""
+        return self.trials.get(name, NOT_THERE)
+
     @property
     def seed(self) -> int:
         """The seed of the report's runs, or of its first experiment if campaign.json has none."""
@@ -180,7 +193,7 @@ def read_evidence(
             those = swept if measured.points else experiments
             name = _name(measured, those)
             those[name] = replace(measured, name=name)
-    if not experiments and not swept and not unread:
+    if not experiments and not swept and not unread and not (folder / TRIALS).is_dir():
         raise RunError(f"{folder}: holds no experiment. `cwkit report` makes them and reports.")
     rank = {name: n for n, name in enumerate(ORDER)}
     names = sorted(experiments, key=lambda name: (rank.get(name, len(rank)), name))

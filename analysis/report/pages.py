@@ -20,6 +20,7 @@ from analysis.report import (
     replica,
     replica_claims,
     tables,
+    trials,
 )
 from analysis.report import findings as report_findings
 from analysis.report import models as report_models
@@ -112,7 +113,8 @@ def _server(evidence: Evidence, page: Path, figures: Path) -> Data:
         "free_reads": "" if served.problem else replica_claims.free_reads(served),
         "hops": "" if served.problem else replica_claims.hops(served),
     }
-    return {"served": replica.section(served) | told}
+    parts = trials.section(evidence, page, figures)
+    return {"served": replica.section(served) | told, "trials": parts}
 
 
 def _method(evidence: Evidence, page: Path, figures: Path) -> Data:

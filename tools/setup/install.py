@@ -71,6 +71,14 @@ PARTS = (
         "BEGIN CONCURRENT on files that libSQL reads; they say so where it is missing.",
     ),
     Part(
+        "nanoseconds",
+        "Building the reads in C",
+        "the reads in C",
+        "build_nanoseconds.py",
+        "Reports go on without what a read costs without a binding: the claim about 200 ns.",
+        ("workloads/trials/nanoseconds.c", *BUILDERS),
+    ),
+    Part(
         "sqlite-latest",
         "Fetching a SQLite without the WAL-reset race",
         "a SQLite without the WAL-reset race",

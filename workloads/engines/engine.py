@@ -217,6 +217,8 @@ class Engine(Protocol):
                   read or wrote was written since) or "row" (one that it writes was written since).
     aborts      : optional; True where a statement that fails leaves its transaction nothing but
                   ROLLBACK, or ROLLBACK TO a savepoint.
+    bare        : optional; (path) -> the driver's own connection, as an application opens it, for
+                  whoever measures the driver. `execute(sql)` gives a cursor; nothing is open.
     listen      : optional; for an engine whose library logs the page that a refused commit met.
                   Called once in a worker's process, before its first connection. Returns a function
                   that gives the account (plain data, `met` in the manifest).

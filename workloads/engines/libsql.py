@@ -77,6 +77,10 @@ class Libsql:
         connection = self._driver().connect(str(path), isolation_level=None)
         return LibsqlSession(connection, begin, settings or Settings())
 
+    def bare(self, path: str) -> Any:
+        """The driver's own connection, as an application opens it."""
+        return self._driver().connect(path, isolation_level=None)
+
     def _package(self) -> str:
         return f"{self.package} {versions.installed(self.package, self.version)}"
 

@@ -87,6 +87,11 @@ class LibsqlRemote(Libsql):
     ) -> ServedSession:
         return ServedSession(self._driver(), Path(path), begin, settings or Settings())
 
+    def bare(self, path: str) -> Any:
+        """The driver's own connection, as an application opens it."""
+        url = sqld_server.read_address(Path(path)).url
+        return self._driver().connect(url, isolation_level=None)
+
 
 class ServedSession:
     """One connection at a time. A connection that the server dropped is made anew when nothing is

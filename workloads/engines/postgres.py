@@ -117,6 +117,14 @@ class Postgres:
             raise ValueError(f"{begin!r} is no mode of PostgreSQL. Modes: {', '.join(LEVELS)}.")
         return PostgresSession(server.read_address(Path(path)), begin, settings or Settings())
 
+    def bare(self, path: str) -> Any:
+        """The driver's own connection, as an application opens it."""
+        import psycopg
+
+        if why := self.missing():
+            raise EngineMissing(why)
+        return psycopg.connect(server.read_address(Path(path)).conninfo(), autocommit=True)
+
 
 class PostgresSession:
     """One connection. Each statement is prepared when it is first used, by its values' types.

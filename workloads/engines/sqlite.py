@@ -49,6 +49,10 @@ class Sqlite:
             connection.close()
             raise
 
+    def bare(self, path: str) -> sqlite3.Connection:
+        """The driver's own connection, as an application opens it."""
+        return sqlite3.connect(path, isolation_level=None)
+
 
 class SqliteSession(DriverSession):
     """One connection.

@@ -83,6 +83,10 @@ class SqliteConcurrent:
             raise
         return session
 
+    def bare(self, path: str) -> Any:
+        """The driver's own connection, as an application opens it."""
+        return self._driver().Connection(path)
+
     def _driver(self) -> Any:
         try:
             return begin_concurrent.load()

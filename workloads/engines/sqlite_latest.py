@@ -17,6 +17,7 @@ import sysconfig
 from collections.abc import Mapping
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 from workloads.engines import concurrent_build, versions
 from workloads.engines.concurrent_build import MissingBuild
@@ -58,6 +59,10 @@ class SqliteLatest:
         except BaseException:
             connection.close()
             raise
+
+    def bare(self, path: str) -> Any:
+        """The driver's own connection, as an application opens it."""
+        return self._driver().Connection(path)
 
     def _driver(self) -> ModuleType:
         try:

@@ -59,7 +59,11 @@ class Trial(Protocol):
         """
 
 
-TRIALS: dict[str, str] = {"replica": "workloads.trials.replica:Replica"}
+TRIALS: dict[str, str] = {
+    "nanoseconds": "workloads.trials.nanoseconds:Nanoseconds",
+    "connecting": "workloads.trials.connecting:Connecting",
+    "replica": "workloads.trials.replica:Replica",
+}
 """Name -> "module:Class"; the class is called without arguments and satisfies Trial."""
 
 

@@ -1,0 +1,141 @@
+"""Each claim says what it rests on, and a verdict follows planted numbers in each direction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis.claims import (
+    CLAIMS,
+    EXPERIMENT,
+    HOLDS,
+    IN_PART,
+    NOT,
+    NOT_MEASURED,
+    TRIAL,
+    Seen,
+    Verdict,
+    bars,
+    find_claim,
+    read_trial,
+    trials_of_claims,
+)
+from analysis.report.measurements import designs
+from workloads.errors import UnknownName
+from workloads.experiments import sweep_names
+from workloads.trials import TRIALS, Written
+
+PENDING = ("compatibility", "outages", "hops", "systems")
+"""Still to come."""
+
+
+def test_every_claim_says_what_it_rests_on() -> None:
+    assert [claim.number for claim in CLAIMS] == list(range(1, 10))
+    assert len({claim.name for claim in CLAIMS}) == 9
+    experiments = {design.name for design in designs(False, 1)}
+    for claim in CLAIMS:
+        assert claim.words and claim.source and claim.confirms and claim.needs
+        for need in claim.needs:
+            if need.name in PENDING:
+                continue
+            there = {TRIAL: set(TRIALS), EXPERIMENT: experiments}.get(need.kind, sweep_names())
+            assert need.name in there, f"{claim.name}: there is no {need.kind} {need.name}"
+    assert set(trials_of_claims()) == set(TRIALS)
+
+
+def test_what_was_not_measured_is_told_as_that() -> None:
+    for claim in CLAIMS:
+        verdict = claim.verdict(Seen())
+        assert verdict.verdict == NOT_MEASURED and str(verdict.number), claim.name
+
+
+def test_a_claim_is_found_by_name_and_number_and_a_typo_gets_the_nearest() -> None:
+    assert find_claim("replicas") is find_claim("5")
+    with pytest.raises(UnknownName, match="Did you mean 'replicas'"):
+        find_claim("replica")
+
+
+def planted(
+    folder: Path, name: str, arms: dict[str, list[float]], blocks: int = 8, **facts: Any
+) -> Path:
+    """A trial with known truths. arms : arm -> what each number of a repetition is, ns."""
+    shapes = {arm: [5, len(each)] for arm, each in arms.items()}
+    head = {"cwkit": 1, "trial": name, "ended": "running", "seed": 1, "arms": shapes} | facts
+    written, rng = Written(folder / "trials" / name, head), np.random.default_rng(7)
+    for _ in range(blocks):
+        ns = {
+            arm: np.maximum(np.array(each) * rng.lognormal(0, 0.01, (5, len(each))), 1)
+            for arm, each in arms.items()
+        }
+        shares = {"cpu_share": 0.0, "steal_share": 0.0}
+        written.keep({arm: each.astype(np.int64) for arm, each in ns.items()}, [], shares)
+    written.note(ended="done")
+    return folder
+
+
+def verdict_of(folder: Path, name: str, claim: str) -> Verdict:
+    return find_claim(claim).verdict(Seen({name: read_trial(folder, name)}))
+
+
+VERSIONS = {
+    "c/branch": "3.54.0 x",
+    "c/system": "3.40.1 y",
+    "libsql": "libsql-experimental 0, 3.45.1",
+    "sqlite-latest": "apsw 1, its wheel, 3.54.1",
+}
+
+
+def reads(engine: float, binding: float) -> dict[str, list[float]]:
+    """A library alone that takes so many ns, and as many more through a binding."""
+    arms = {f"c/{name}/{kind}": [engine] for name in ("branch", "system")
+            for kind in ("first", "memory", "transaction", "autocommit", "anew")}  # fmt: skip
+    arms |= {f"{name}/{kind}": [engine + binding + 50] for name in ("libsql", "sqlite-latest")
+             for kind in ("transaction", "autocommit")}  # fmt: skip
+    return arms | {"python/empty": [50]}
+
+
+@pytest.mark.parametrize(
+    ("engine", "binding", "blocks", "verdict"),
+    [(200, 100, 8, HOLDS), (200, 2000, 8, IN_PART), (900, 900, 8, NOT), (200, 9, 3, NOT_MEASURED)],
+)
+def test_200_ns_by_what_the_library_and_the_bindings_took(
+    tmp_path: Path, engine: float, binding: float, blocks: int, verdict: str
+) -> None:
+    planted(tmp_path, "nanoseconds", reads(engine, binding), blocks, versions=VERSIONS)
+    assert verdict_of(tmp_path, "nanoseconds", "nanoseconds").verdict == verdict
+
+
+def test_the_shares_of_a_read_are_what_was_planted(tmp_path: Path) -> None:
+    planted(tmp_path, "nanoseconds", reads(1000, 950), versions=VERSIONS)
+    found = bars(read_trial(tmp_path, "nanoseconds"))
+    assert [(bar.binding, bar.of) for bar in found if bar.kind == "autocommit"] == [
+        ("libsql", "system"),
+        ("sqlite-latest", "branch"),
+    ]
+    for bar in found:
+        shares = {part: each.value for part, each in bar.shares.items()}
+        assert shares == pytest.approx({"engine": 0.5, "binding": 0.475, "Python": 0.025}, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("file_ns", "open_ns", "pool_ns", "verdict"),
+    [(100, 5000, 900, HOLDS), (100, 5000, 60, IN_PART), (3000, 5000, 9e4, NOT)],
+)
+def test_the_query_is_done_before_the_handshake_or_not(
+    tmp_path: Path, file_ns: float, open_ns: float, pool_ns: float, verdict: str
+) -> None:
+    arms = {"libsql": [file_ns] * 3, "postgres/tcp": [open_ns, 500, 50],
+            "postgres/pool": [1, pool_ns, 1]}  # fmt: skip
+    planted(tmp_path, "connecting", arms)
+    found = verdict_of(tmp_path, "connecting", "connecting")
+    assert found.verdict == verdict, str(found.number)
+
+
+def test_without_a_postgresql_the_sentence_says_which_part_is_missing(tmp_path: Path) -> None:
+    why = "PostgreSQL is missing. Get it with: make setup-all"
+    planted(tmp_path, "connecting", {"libsql": [9, 9, 9]}, missing={"postgres": why})
+    found = verdict_of(tmp_path, "connecting", "connecting")
+    assert found.verdict == NOT_MEASURED and str(found.number) == why + "."
