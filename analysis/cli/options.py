@@ -6,6 +6,7 @@ The options of a plan are made from its fields: a new field is written once, in 
 from __future__ import annotations
 
 import inspect
+import os
 import shlex
 import sys
 import types
@@ -51,9 +52,40 @@ def load_files(paths: Sequence[Path], plans: Sequence[RecordedPlan]) -> None:
     trust(*paths)
 
 
+def _take_postgres(url: str | None) -> str | None:
+    from workloads.engines import POSTGRES_URL
+
+    if url is not None:
+        os.environ[POSTGRES_URL] = url  # for the processes of the runs, too
+    return url
+
+
+PostgresOption = Annotated[
+    str | None,
+    typer.Option(
+        "--postgres",
+        metavar="URL",
+        callback=_take_postgres,
+        help="PostgreSQL: this server instead of one of the run's own, in a schema that is dropped "
+        "afterwards; or CWKIT_POSTGRES, with the password in PGPASSWORD or ~/.pgpass",
+    ),
+]
+
+
 def command_line() -> str:
-    """The command that this process was started with, as a user would type it."""
-    return shlex.join(["cwkit", *sys.argv[1:]])
+    """The command that this process was started with, as a user would type it, without a
+    password.
+    """
+    from workloads.engines import without_password
+
+    words = ["cwkit", *sys.argv[1:]]
+    for at, word in enumerate(words):
+        option, equals, url = word.partition("=")
+        if option == "--postgres" and equals:
+            words[at] = f"--postgres={without_password(url)}"
+        elif word == "--postgres" and at + 1 < len(words):
+            words[at + 1] = without_password(words[at + 1])
+    return shlex.join(words)
 
 
 def settings_of(pairs: list[str]) -> dict[str, str]:

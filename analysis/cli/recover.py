@@ -9,13 +9,13 @@ import typer
 from rich.console import Console
 
 from analysis.cli import terminal
-from analysis.cli.options import RUNS, DatabasesOption, LoadOption, RunsOption
+from analysis.cli.options import RUNS, DatabasesOption, LoadOption, PostgresOption, RunsOption
 from analysis.cli.progress import Live
 from analysis.cli.show import show_run
 from analysis.wording import times
 from workloads import experiments, records
 from workloads import runs as running
-from workloads.engines import trust
+from workloads.engines import clear_elsewhere, trust
 from workloads.errors import PlanError
 from workloads.files import usual_places, visible
 
@@ -38,6 +38,7 @@ def recover_command(
     load: LoadOption = None,
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
+    postgres: PostgresOption = None,
 ) -> None:
     if (name is None) != everything:
         raise PlanError("recover: give a run, or --all for everything that was left.")
@@ -58,6 +59,9 @@ def recover_command(
             )
             made, found = None, [one.run.manifest for one in done.runs if one.run is not None]
     if made is None:
+        if folder is None and not done.failed:
+            for line in clear_elsewhere():
+                _print_lines(console, line)
         _print_lines(console, _summary(done))
         raise typer.Exit(BROKEN if done.failed else _status(found))
     if made.run is not None:

@@ -7,7 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from analysis.cli import terminal
-from analysis.cli.options import RUNS, DatabasesOption, RunsOption, command_line, plan_options
+from analysis.cli.options import (
+    RUNS,
+    DatabasesOption,
+    PostgresOption,
+    RunsOption,
+    command_line,
+    plan_options,
+)
 from analysis.cli.progress import Live
 from analysis.cli.show import show_run
 from workloads import runs as running
@@ -18,6 +25,7 @@ def run_command(
     plan: dict[str, Any],
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
+    postgres: PostgresOption = None,
     keep_database: Annotated[bool, typer.Option(help="keep it in the run's folder")] = False,
 ) -> None:
     asked = running.make_plan(**plan)
@@ -33,4 +41,6 @@ def run_command(
     show_run(made, terminal.console())
     if made.manifest.ended == "interrupted":
         raise typer.Exit(130)
+    if made.manifest.ended.startswith(running.SERVER_ENDED):
+        raise typer.Exit(2)
     raise typer.Exit(0 if made.manifest.ok else 1)

@@ -45,7 +45,7 @@ from analysis.wording import (
 )
 from workloads.files import visible
 from workloads.processes import all_of, path_of
-from workloads.records import FindingEntry, RecordedPlan, Run
+from workloads.records import FindingEntry, RecordedPlan, Run, ServerEntry
 from workloads.runs import Trouble, is_going_on, troubles
 
 SMALL = 0.001
@@ -252,7 +252,18 @@ def _heading(run: Run, counted: Count) -> list[str]:
         f"retry {plan.retry.policy}, synchronous {plan.synchronous}"
     )
     network = f"  network: {said}" if (said := network_clause(run.manifest)) else ""
-    return [title, *filter(None, (f"  {settings}" if settings else "", measured, network))]
+    served = _served(run.manifest.server)
+    return [title, *filter(None, (f"  {settings}" if settings else "", measured, served, network))]
+
+
+def _served(server: ServerEntry | None) -> str:
+    if server is None:
+        return ""
+    return (
+        f"  a server that somebody else runs: {server.where}, version {server.server_version}, "
+        f"fsync {server.fsync}, synchronous_commit {server.synchronous_commit}, full_page_writes "
+        f"{server.full_page_writes} (as it has them, whatever was asked)"
+    )
 
 
 def _warm_up(counted: Count, plan: RecordedPlan) -> str:

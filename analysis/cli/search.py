@@ -34,6 +34,7 @@ from analysis.cli.options import (
     RUNS,
     DatabasesOption,
     LoadOption,
+    PostgresOption,
     RunsOption,
     command_line,
     load_files,
@@ -88,6 +89,7 @@ def search_command(
     as_json: Annotated[bool, typer.Option("--json", help="one document for a program")] = False,
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
+    postgres: PostgresOption = None,
 ) -> None:
     if into is not None and (into / search.SEARCH).is_file() and not _typed(context):
         asked = search.read_search(into)

@@ -14,7 +14,7 @@ from rich.console import Console
 from analysis import counting, report
 from analysis.cli import terminal
 from analysis.cli.experiment_summary import show_experiment
-from analysis.cli.options import RUNS, DatabasesOption, RunsOption, command_line
+from analysis.cli.options import RUNS, DatabasesOption, PostgresOption, RunsOption, command_line
 from analysis.cli.sweep_progress import SweepLive, waiting_time
 from analysis.wording import times
 from workloads import experiments, records
@@ -89,6 +89,7 @@ def sweep_command(
     ] = None,
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
+    postgres: PostgresOption = None,
     dask: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="on the machines of this dask scheduler")
     ] = None,

@@ -308,7 +308,9 @@ class _Making:
         return None
 
     def make(self, name: str, plan: Plan) -> Run:
-        if self.template is None and find_engine(plan.database).file_format != "none":
+        engine = find_engine(plan.database)
+        copied = engine.file_format != "none" and getattr(engine, "copied", True)
+        if self.template is None and copied:
             self.template = prepare(plan, self.folder / TEMPLATES, self.on_progress)
         made = run(
             plan,

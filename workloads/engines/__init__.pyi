@@ -15,8 +15,10 @@ from .engine import Session as Session
 from .engine import Settings as Settings
 from .engine import UnknownName as UnknownName
 from .engine import classifier as classifier
+from .engine import clear_elsewhere as clear_elsewhere
 from .engine import engine_names as engine_names
 from .engine import find_engine as find_engine
+from .engine import forsake as forsake
 from .engine import modes_of as modes_of
 from .engine import serving as serving
 from .engine import sync_interval_s as sync_interval_s
@@ -44,6 +46,8 @@ from .pages import layout_of as layout_of
 from .pages import leaf_of_rows as leaf_of_rows
 from .pages import packed as packed
 from .pages import trees_of as trees_of
+from .postgres_elsewhere import POSTGRES_URL as POSTGRES_URL
+from .postgres_elsewhere import without_password as without_password
 from .pragmas import OF_CONNECTION as OF_CONNECTION
 from .pragmas import PRAGMAS as PRAGMAS
 from .pragmas import pragma_values as pragma_values

@@ -212,6 +212,9 @@ class Engine(Protocol):
                   for an engine that is a server. Whoever makes a database has it served for as long
                   as anybody connects (`serving`). What belongs to the database lies beside the
                   path, under names that begin with the path's.
+    copied      : optional; False where a database cannot be copied with the files at its path.
+    forsake     : optional; (path) removes what a database has elsewhere than beside its path.
+    clear_left  : optional; removes what killed processes left elsewhere; sentences of what.
     anew        : optional; of an engine that is a server: the statements that empty a database.
     unit        : optional; the unit over which BEGIN CONCURRENT is refused: "page" (one that it
                   read or wrote was written since) or "row" (one that it writes was written since).
@@ -272,6 +275,19 @@ def serving(
         yield server
     finally:
         server.close()
+
+
+def forsake(name: str, path: Path) -> str:
+    """Remove what the database at this path has elsewhere; what that was, "" where nothing was."""
+    found = getattr(find_engine(name), "forsake", None)
+    return found(path) if found is not None else ""
+
+
+def clear_elsewhere() -> list[str]:
+    """Remove what killed processes left elsewhere than in temporary folders: sentences of what."""
+    engines = map(find_engine, REGISTRY)
+    found = (engine.clear_left() for engine in engines if hasattr(engine, "clear_left"))
+    return [sentence for sentences in found for sentence in sentences]
 
 
 REGISTRY: dict[str, str] = {

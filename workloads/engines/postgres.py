@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from workloads.engines import postgres_elsewhere as elsewhere
 from workloads.engines import postgres_server as server
 from workloads.engines.dialect import CHANGES, to_postgres
-from workloads.engines.engine import Identity, Promise, Refusal, Settings
+from workloads.engines.engine import Identity, Promise, Refusal, Server, Settings
 from workloads.errors import EngineMissing
 from workloads.records import (
     BUSY,
@@ -83,7 +84,6 @@ class Postgres:
     hosting = "process"
     unit = "row"
     aborts = True
-    anew = ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
     modes = tuple(LEVELS)
     offers = ("pipeline",)
     usual: Mapping[str, str] = {"writer": "read-committed", "reader": "read-committed"}
@@ -96,23 +96,47 @@ class Postgres:
     def missing(self) -> str | None:
         if importlib.util.find_spec("psycopg") is None:
             return "psycopg is not installed. Get it with: make setup"
-        return server.why_missing()
+        return elsewhere.why_missing() if elsewhere.url() else server.why_missing()
+
+    @property
+    def anew(self) -> tuple[str, ...]:
+        """Of a server of our own alone: on another's, a new schema is made."""
+        return () if elsewhere.url() else ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+
+    @property
+    def copied(self) -> bool:
+        return not elsewhere.url()
 
     def identity(self) -> Identity:
         if why := self.missing():
             raise EngineMissing(why)
         binding = f"psycopg {importlib.metadata.version('psycopg')} (pq)"
-        return Identity(binding, server.version(), "", ())
+        version = elsewhere.version() if elsewhere.url() else server.version()
+        return Identity(binding, version, "", ())
 
-    def serve(self, path: Path, settings: Settings, inherit: Any = ()) -> server.Server:
-        """Start the server whose data lie beside the path, and write its address there."""
-        return server.Server(path, settings, inherit)
+    def serve(self, path: Path, settings: Settings, inherit: Any = ()) -> Server:
+        """Start the server whose data lie beside the path, and write its address there. Where a URL
+        names somebody else's, make a schema there. What is at the path already is gone on with.
+        """
+        if path.exists():
+            is_lent = server.read_address(path).elsewhere is not None
+        else:
+            is_lent = bool(elsewhere.url())
+        return (elsewhere.Lent if is_lent else server.Server)(path, settings, inherit)
+
+    def forsake(self, path: Path) -> str:
+        """Remove what a database that nobody goes on with has elsewhere than beside its path."""
+        return elsewhere.drop(path)
+
+    def clear_left(self) -> list[str]:
+        """Remove what killed processes left elsewhere than in temporary folders; what, in words."""
+        return elsewhere.clear_left()
 
     def connect(
         self, path: str, *, begin: str = "read-committed", settings: Settings | None = None
     ) -> PostgresSession:
-        if why := self.missing():
-            raise EngineMissing(why)
+        if importlib.util.find_spec("psycopg") is None:
+            raise EngineMissing(self.missing() or "")
         if begin not in LEVELS:
             raise ValueError(f"{begin!r} is no mode of PostgreSQL. Modes: {', '.join(LEVELS)}.")
         return PostgresSession(server.read_address(Path(path)), begin, settings or Settings())
@@ -137,6 +161,7 @@ class PostgresSession:
         from psycopg import Error, pq
 
         self._pq, self.anew = pq, 0
+        self._lent = address.elsewhere is not None
         self._connection = connection = connected(address)
         well = pq.ConnStatus.OK
         good = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK)
@@ -332,6 +357,8 @@ class PostgresSession:
 
         By PostgreSQL's own amcheck: https://www.postgresql.org/docs/current/amcheck.html
         """
+        if self._lent:
+            return None  # it would be made in somebody else's database
         try:
             self.run("CREATE EXTENSION IF NOT EXISTS amcheck")
         except PostgresError:
@@ -340,7 +367,7 @@ class PostgresSession:
             "SELECT CAST(CAST(i.indexrelid AS regclass) AS text) FROM pg_index i "
             "JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam "
             "JOIN pg_namespace n ON n.oid = c.relnamespace "
-            "WHERE a.amname = 'btree' AND n.nspname = 'public' ORDER BY 1"
+            "WHERE a.amname = 'btree' AND n.nspname = current_schema() ORDER BY 1"
         )
         wrong = []
         for (index,) in found:
@@ -355,7 +382,7 @@ class PostgresSession:
         """After rows were loaded with keys of their own: the next key to be given is a new one."""
         for table, column in self.rows(
             "SELECT table_name, column_name FROM information_schema.columns "
-            "WHERE is_identity = 'YES' AND table_schema = 'public'"
+            "WHERE is_identity = 'YES' AND table_schema = current_schema()"
         ):
             self.rows(
                 f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), "

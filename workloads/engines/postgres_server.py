@@ -74,21 +74,48 @@ COMMIT in WAL mode waits for no disk either, and nothing that was written is tor
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server answers. data : its folder. socket : its socket's folder, "" for none."""
+    """Where a server answers. data : its folder. socket : its socket's folder, "" for none.
+
+    elsewhere : libpq's parameters of a server that somebody else runs, None for ours; schema is
+    then ours there. through : the port of loopback that leads to it, 0 for none.
+    """
 
     port: int
     password: str
     data: str
     socket: str
     pid: int
+    elsewhere: dict[str, str] | None = None
+    schema: str = ""
+    through: int = 0
 
     def conninfo(self) -> str:
         """As libpq takes it. It has the password: it goes into no manifest and no process list."""
+        if self.elsewhere is not None:
+            there = dict(self.elsewhere)
+            there["options"] = f"{there.get('options', '')} -c search_path={self.schema}".strip()
+            if self.through:  # the host's name stays: a certificate is for it
+                there |= {"hostaddr": "127.0.0.1", "port": str(self.through)}
+                if there.get("host", "/").startswith("/"):
+                    there["host"] = "127.0.0.1"
+            return quoted(there)
         host = self.socket or "127.0.0.1"
         return (
             f"host='{host}' port={self.port} user={USER} dbname={DATABASE} "
             f"password='{self.password}' connect_timeout=10"
         )
+
+
+def quoted(parameters: dict[str, str]) -> str:
+    r"""Parameters as libpq reads them.
+
+    >>> print(quoted({"host": "here", "password": "it's \\"}))
+    host='here' password='it\'s \\'
+    """
+    pairs = (
+        (name, text.replace("\\", "\\\\").replace("'", "\\'")) for name, text in parameters.items()
+    )
+    return " ".join(f"{name}='{text}'" for name, text in pairs)
 
 
 def read_address(path: Path) -> Address:

@@ -176,7 +176,8 @@ def _made(
 
 def _template(plan: Plan, folder: Path, on_progress: OnProgress) -> Path | None:
     """A loaded database for plans of this shape: made by whoever needs it first, the rest wait."""
-    if find_engine(plan.database).file_format == "none":
+    engine = find_engine(plan.database)
+    if engine.file_format == "none" or not getattr(engine, "copied", True):
         return None
     shape = plan.shape().model_dump()
     loaded_by = getattr(find_scenario(plan.scenario), "loaded_by", ()) or tuple(shape)

@@ -74,6 +74,7 @@ __all__ = [
     "Run",
     "RunError",
     "ScenarioEntry",
+    "ServerEntry",
     "StoredRows",
     "Tree",
     "Trees",

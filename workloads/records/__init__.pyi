@@ -41,6 +41,7 @@ from .manifest import RecordedPlan as RecordedPlan
 from .manifest import RefusalPages as RefusalPages
 from .manifest import Retry as Retry
 from .manifest import ScenarioEntry as ScenarioEntry
+from .manifest import ServerEntry as ServerEntry
 from .manifest import Tree as Tree
 from .manifest import Trees as Trees
 from .manifest import TroubleEntry as TroubleEntry

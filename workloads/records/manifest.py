@@ -357,6 +357,16 @@ class Machine(Part):
     files: dict[Text, Text] | None = None  # the user's own -> a hash of each
 
 
+class ServerEntry(Part):
+    """A server that somebody else runs: where it is, and what it has, which nobody asked for."""
+
+    where: Text = ""
+    server_version: Text = ""
+    fsync: Text = ""
+    synchronous_commit: Text = ""
+    full_page_writes: Text = ""
+
+
 class NetworkEntry(Part):
     """The relay between clients and server: what was asked, measured and counted in the run.
 
@@ -458,6 +468,7 @@ class Manifest(Part):
     wal: WalEntry | None = None  # None: no log of SQLite's format was there; or an older run
     pressure: Pressure | None = None  # None: this kernel does not tell; or an older run
     cached: Amount | None = None  # share of a cold run's database that was in memory all the same
+    server: ServerEntry | None = None  # None: of the run's own, or none at all
     network: NetworkEntry | None = None  # None: no relay was asked for
     unchecked: Text = ""  # why the database was not checked
     database_kept: Text = ""  # why it could not be kept

@@ -9,6 +9,7 @@ __all__ = [
     "PARENT_KILLED",
     "RESIDENT_LIMIT",
     "ROLES",
+    "SERVER_ENDED",
     "START_LIMIT_S",
     "CpuMeter",
     "OnProgress",

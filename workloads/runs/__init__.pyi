@@ -7,6 +7,7 @@ from .machine import describe as describe
 from .machine import digest as digest
 from .machine import identity as identity
 from .machine import source as source
+from .monitor import SERVER_ENDED as SERVER_ENDED
 from .pacing import ARRIVALS as ARRIVALS
 from .pacing import due_before as due_before
 from .pacing import due_in_turn as due_in_turn

@@ -55,6 +55,7 @@ from workloads.records import (
     Manifest,
     NetworkEntry,
     ScenarioEntry,
+    ServerEntry,
     TroubleEntry,
     UnderWay,
     WalEntry,
@@ -436,6 +437,8 @@ class _Making:
         """Start the server of the database, where its engine is one."""
         if serve := getattr(find_engine(self.plan.database), "serve", None):
             self.server = serve(self.database, self.plan.settings(), self.inherit)
+            if (about := getattr(self.server, "about", None)) is not None:
+                self.manifest.server = ServerEntry(**about())
 
     def _stop_serving(self, *, keep: bool) -> None:
         """End the server. keep : its data, which then lie beside the database's path."""
@@ -485,6 +488,9 @@ class _Making:
         """The run's processes beside its children: of its server, and of the network."""
         server = self.server.pids() if self.server is not None else []
         return [*server, *([self.link.pid] if self.link is not None else [])]
+
+    def _server_ended(self) -> str:
+        return self.server.ended() if self.server is not None else ""
 
     def _to_disk(self) -> None:
         """Have the loaded database on the disk before the run, not in it.
@@ -574,6 +580,7 @@ class _Making:
         follower = Follower(
             plan, self.folder, self.database, self.places, self.control, self.children,
             self.patience_s, self.on_progress, self.cpus, self.conductor, self._beside,
+            self._server_ended,
         )  # fmt: skip
         try:
             numbers[control_block.START_NS], numbers[control_block.MEASURE_NS] = start, measure
@@ -645,6 +652,9 @@ class _Making:
         try:
             self._at("checking")
             if self.null:
+                return
+            if why := self._server_ended():
+                self.not_checked(f"its server ended ({why})")
                 return
             account = self._errand("check", self.plan.check_limit_s, "checking")
             self.findings += [FindingEntry(**finding) for finding in account["findings"]]
@@ -813,6 +823,8 @@ class _Making:
     def settle(self) -> None:
         """The last steps. Each may be done again by whoever finds them half done."""
         self._stop_serving(keep=_is_kept(self.manifest))
+        if _is_wanted(self.manifest) and not _is_kept(self.manifest):
+            self.manifest.database_kept = "no: it was on a server that somebody else runs"
         settle(self.folder, self.manifest, self.database)
 
     def _nothing_committed(self) -> bool:
@@ -873,7 +885,12 @@ def settle(folder: Path, manifest: Manifest, database: Path) -> None:
 
 
 def _is_kept(manifest: Manifest) -> bool:
-    """Whether the database goes into the run's folder: asked for, or as evidence."""
+    """Whether the database goes into the run's folder, which somebody else's server's does not."""
+    return _is_wanted(manifest) and manifest.server is None
+
+
+def _is_wanted(manifest: Manifest) -> bool:
+    """Whether the database is wanted in the run's folder: asked for, or as evidence."""
     asked = manifest.under_way is not None and manifest.under_way.keep_database
     return bool(asked or manifest.broken or manifest.unmade)
 

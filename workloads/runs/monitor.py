@@ -19,6 +19,9 @@ from workloads.runs.plan import Plan
 from workloads.runs.wal import WalWatch
 from workloads.runs.worker_process import OnProgress, Progress, per_s
 
+SERVER_ENDED = "its server ended"
+"""How a run ended without whose server nothing could go on; how that ended follows."""
+
 LAST_NS = 10_000_000
 """Before the end of the window: when the log is looked at once more."""
 
@@ -67,7 +70,8 @@ class Follower:
     places : (role, number) of each worker. patience_s : how long an attempt may be open before its
     worker counts as hung. cpus, conductor : as for `machine.CpuMeter`, which makes `foreign`.
     beside : gives the ids of the processes that are the run's own beside its children: the server's
-    and the network's.
+    and the network's. server_ended : how the database's server ended, "" while there is nothing to
+    say.
     pressure : by `machine.PressureMeter`. wal : a `WalWatch`. Both are for the measured window.
     """
 
@@ -82,6 +86,7 @@ class Follower:
     cpus: tuple[int, ...] = ()
     conductor: int = 0
     beside: Callable[[], Sequence[int]] = tuple
+    server_ended: Callable[[], str] = str
     ended: str = "duration"
     hung: list[int] = field(default_factory=list)
     foreign: dict[str, float] = field(default_factory=dict)
@@ -166,7 +171,9 @@ class Follower:
     def _over(self, tails: list[Tail], now: int, patience_ns: int) -> bool:
         """Whether the run must end before its time, and why."""
         statuses = [self.control.status(worker) for worker in range(len(self.places))]
-        if control_block.BROKEN in statuses:
+        if why := self.server_ended():
+            self.ended = f"{SERVER_ENDED}: {why}"
+        elif control_block.BROKEN in statuses:
             self.ended = "invariant broken"
         elif control_block.NOT_RECORDED in statuses:
             self.ended = "disk full"

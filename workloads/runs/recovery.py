@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from workloads import records as rec
 from workloads.engines import REGISTRY as ENGINES
-from workloads.engines import find_engine
+from workloads.engines import find_engine, forsake
 from workloads.errors import (
     EngineMissing,
     FolderUnwritable,
@@ -153,6 +153,7 @@ def _recover(folder: Path, manifest: Manifest, on_progress: OnProgress | None) -
             if left is None:
                 return _again(folder, manifest, held, on_progress)
             if left.stage in NOTHING_YET:
+                _forsake(manifest, home)
                 _remove(folder)
                 _clear(home)
                 return Recovered(folder, "removed")
@@ -162,6 +163,7 @@ def _recover(folder: Path, manifest: Manifest, on_progress: OnProgress | None) -
                 _finish(folder, manifest, held, home, on_progress)
             made = rec.read_run(folder)
             if made.manifest.under_way is None:
+                _forsake(manifest, home)
                 _clear(home)
     return Recovered(folder, "finished", made)
 
@@ -306,6 +308,12 @@ def run_of(owner: Owner) -> Path | None:
 
 def _database(home: Temporary | None, folder: Path) -> Path:
     return (home.path if home is not None else folder) / DATABASE
+
+
+def _forsake(manifest: Manifest, home: Temporary | None) -> None:
+    """Remove what the run's database has elsewhere, at somebody else's server."""
+    if home is not None and manifest.plan.database in ENGINES:
+        forsake(manifest.plan.database, home.path / DATABASE)
 
 
 def _clear(home: Temporary | None) -> None:
