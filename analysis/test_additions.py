@@ -30,7 +30,26 @@ COPIED = (
 )
 RULES = "readme_lists or every_file or every_room or imports_run_down or lazy"
 LIMIT_S = 300
+RUN = ("run", "--writers", "1", "--duration", "0.2", "--warmup", "0")
 PYTEST = ("-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:xdist")
+
+
+COMMANDS = """
+import contextlib, io, json, sys
+from analysis.cli import main
+outputs = []
+for argv in json.loads(sys.argv[1]):
+    sys.argv[1:] = argv
+    out, status = io.StringIO(), 0
+    try:
+        with contextlib.redirect_stdout(out):
+            main()
+    except SystemExit as left:
+        status = left.code or 0
+    outputs.append((status, out.getvalue()))
+print(json.dumps(outputs))
+"""
+"""Commands of the kit, one after the other in one process: the status and output of each."""
 
 
 class House:
@@ -38,6 +57,7 @@ class House:
 
     def __init__(self, root: Path) -> None:
         self.root, self.touched, self.tests = root, set[str](), dict[str, str]()
+        self.expected: list[tuple[tuple[str, ...], int, str]] = []
         skip = shutil.ignore_patterns(".hypothesis")
         for name in (*COPIED, "README.md", "REPORT.md", "CHANGELOG.md"):
             if (ROOT / name).is_dir():
@@ -69,6 +89,15 @@ class House:
         )
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
         return done.stdout
+
+    def shows(self, *argv: str, said: str, status: int = 0) -> None:
+        """A command of the kit that shows it at work: given in the end, with those of others."""
+        self.expected.append((argv, status, said))
+
+    def is_at_work(self) -> None:
+        outputs = json.loads(self.run("-c", COMMANDS, json.dumps([e[0] for e in self.expected])))
+        for (argv, status, said), (left, out) in zip(self.expected, outputs, strict=True):
+            assert (left, said in out) == (status, True), f"{argv}: status {left}\n{out}"
 
     def test(self, file: str, which: str) -> None:
         """A test that shows it at work: run in the end, with those of the other things."""
@@ -106,9 +135,7 @@ def add_engine(house: House) -> None:
         '    "mine": "workloads.engines.mine:Mine",\n',
     )
     house.put("README.md", "| `null` | does", "| `mine` | SQLite by another name |\n")
-    run = ("-m", "analysis.cli", "run", "--database", "mine", "--writers", "1")
-    out = house.run(*run, "--duration", "0.2", "--warmup", "0", "--scenario", "counter")
-    assert "counter on mine" in out
+    house.shows(*RUN, "--database", "mine", "--scenario", "counter", said="counter on mine")
     house.test("workloads/engines/test_engines.py", "keeps_the_contract and mine")
 
 
@@ -125,8 +152,7 @@ def add_workload(house: House) -> None:
     )
     (story,) = re.findall(r'story = "(.*)"', text)
     house.put("README.md", "| `append` | Workers", f"| `wallet` | {story} |\n")
-    run = ("-m", "analysis.cli", "run", "--scenario", "wallet", "--writers", "1")
-    assert "ok      money" in house.run(*run, "--duration", "0.2", "--warmup", "0")
+    house.shows(*RUN, "--scenario", "wallet", said="ok      money")
 
 
 def add_experiment(house: House) -> None:
@@ -136,7 +162,7 @@ def add_experiment(house: House) -> None:
         'question = "Is it found?"\nblocks = 5\n[plan]\n'
         'scenario = "counter"\nduration_s = 3\n[grid]\nwriters = [1, 2]\n',
     )
-    assert "Is it found?" in house.run("-m", "analysis.cli", "list", "--sweeps")
+    house.shows("list", "--sweeps", said="Is it found?")
     house.test("analysis/cli/test_sweep.py", "shipped and mine")
 
 
@@ -177,10 +203,8 @@ def add_anomaly(house: House) -> None:
     (house.root / histories / "expected.json").write_text(json.dumps(expected), encoding="utf-8")
     house.touched.add(f"{histories}expected.json")
     file = f"{histories}list-append/taboo.jsonl"
-    asked = "from analysis.cli import main; main()"
-    out = house.run("-c", f"import sys; sys.argv[1:] = ['check', {file!r}]\ntry:\n {asked}\n"
-                     "except SystemExit as left: assert left.code == 1")  # fmt: skip
-    assert "an aborted write of a key that nobody may write was read" in out
+    said = "an aborted write of a key that nobody may write was read"
+    house.shows("check", file, said=said, status=1)
     house.test("properties/checker/test_anomalies.py", "taboo or every_history or weaker")
 
 
@@ -252,6 +276,7 @@ def test_each_thing_is_added_by_the_files_of_its_row(tmp_path: Path) -> None:
         add(house)
         house.only(what)
         house.touched |= before
+    house.is_at_work()
     house.keeps_its_rules()
 
 
