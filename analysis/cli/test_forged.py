@@ -7,6 +7,7 @@ one sentence and status 2, or do what it would do without the forgery; `precious
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from analysis.search import Search
 from analysis.search import begin as begin_search
 from analysis.synthetic import drawn_run, made_report_folder, whole_report, write_folder
 from workloads.experiments import Cell, begin, cell_name, note_sweep, read_sweep, write_cell
+from workloads.records import Run
 from workloads.runs import make_plan
 
 SWEEP = """\
@@ -64,10 +66,15 @@ def made_sweep(folder: Path, blocks: int = 1) -> None:
     note_sweep(folder, sweep)
     for block in range(blocks):
         for n, arm in enumerate(sweep.design.arms, 1):
-            made = drawn_run([block, n], writers=n, engine="null", abort=0.2)
+            made = drawn(block, n)
             made.manifest.run = cell_name(block, arm)
             where = write_folder(made, folder / cell_name(block, arm))
             write_cell(folder, Cell(block, arm, "done", "", where, 1.0))
+
+
+@functools.cache
+def drawn(block: int, writers: int) -> Run:
+    return drawn_run([block, writers], writers=writers, engine="null", abort=0.2)
 
 
 def change(path: Path, **changes: Any) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from analysis.conftest import CHARTS
 from analysis.report import facts
-from analysis.report.conftest import CHARTS
 from analysis.report.evidence import read_evidence
 from analysis.report.findings import beyond, doubts, findings
 from analysis.report.ledger import ledger
