@@ -354,8 +354,13 @@ def effort_line(tally: Tally) -> str:
         tries += f", {whole(more)} later (up to try {len(tally.tries) - 1})"
     return (
         f"wasted {percent(tally.wasted)} of the time in attempts{open_share(tally)}; "
-        f"CPU {number(tally.cpu_us)} µs a transaction; committed {tries or 'none'}"
+        f"CPU {number(tally.cpu_us)} µs a transaction{_of_server(tally)}; "
+        f"committed {tries or 'none'}"
     )
+
+
+def _of_server(tally: Tally) -> str:
+    return f", {number(tally.server_us)} of them the server's" if tally.server_s else ""
 
 
 def open_share(tally: Tally) -> str:

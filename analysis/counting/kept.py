@@ -26,6 +26,9 @@ from workloads.runs import ROLES
 
 OF_TALLY = {one.name: str(one.type) for one in fields(Tally)}
 NUMBERS = tuple(name for name, kind in OF_TALLY.items() if kind in ("int", "float"))
+LATER = ("server_s",)
+"""Numbers that older tables lack, and that a table is without where they are 0: they are 0 then."""
+
 OTHERS = (
     *("outcomes", "conflicts", "first_conflicts", "tries", "times", "most_ns", "waits_ns"),
     *("commits_each", "due", "batches"),
@@ -87,7 +90,8 @@ def _start(role: str, kind: str) -> str:
 
 
 def _of_tally(tally: Tally) -> dict[str, str]:
-    row = {name: _text(getattr(tally, name)) for name in NUMBERS}
+    numbers = {name: getattr(tally, name) for name in NUMBERS}
+    row = {name: _text(value) for name, value in numbers.items() if value or name not in LATER}
     row["per_s"] = _text(tally.per_s)  # for whoever reads the table
     for outcome, many in zip(OUTCOMES, tally.outcomes.tolist(), strict=True):
         row[outcome] = str(many)
@@ -261,6 +265,8 @@ def _percentiles(row: Mapping[str, str], stage: str) -> np.ndarray:
 
 
 def _number(row: Mapping[str, str], name: str, kind: str) -> Any:
+    if name in LATER and not row.get(name):
+        return 0.0
     return _whole(row, name) if kind == "int" else _real(row, name)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -98,6 +98,8 @@ class Tally:
         would look as if it had never waited.
     cpu_s, cpu_transactions : CPU seconds over the whole run and the transactions committed in it
         (warm-up included, as the CPU time is); nan where the manifest has no CPU time.
+    server_s     : CPU seconds of the database's server in the window: to every transaction that
+        committed in it, whoever made it, an equal part. 0 of an engine that is no server.
     waits_ns     : (phase, conflict kind, engine's own words) -> int64 array, for each attempt that
         an engine's word ended: how long that call took at most
         (workloads.records.attempts.within_ns).
@@ -131,6 +133,7 @@ class Tally:
     due: Due | None = field(default=None, repr=False)
     batches: np.ndarray = field(default_factory=lambda: np.zeros((2, BATCHES), int), repr=False)
     runs: int = 1
+    server_s: float = 0.0
 
     @property
     def messages(self) -> Counter[RefusalKey]:
@@ -263,10 +266,15 @@ class Tally:
 
     @property
     def cpu_us(self) -> float:
-        """CPU microseconds of the workers for each committed transaction."""
+        """CPU microseconds for each committed transaction, of its worker and of a server."""
         if not self.cpu_transactions:
             return float("nan")
-        return self.cpu_s * 1e6 / self.cpu_transactions
+        return self.cpu_s * 1e6 / self.cpu_transactions + self.server_us
+
+    @property
+    def server_us(self) -> float:
+        """The server's part of `cpu_us`."""
+        return self.server_s * 1e6 / self.committed if self.committed else 0.0
 
     @property
     def fairness(self) -> float:
@@ -377,6 +385,7 @@ def count(run: Run, window_ns: tuple[int, int] | None = None) -> Count:
         )
         for w in run.workers
     )
+    workers = _with_server(run, workers, window)
     roles: dict[str, Tally] = {}
     for role in dict.fromkeys(w.role for w in workers):
         roles[role] = together([w.tally for w in workers if w.role == role])
@@ -389,6 +398,21 @@ def count(run: Run, window_ns: tuple[int, int] | None = None) -> Count:
         run.name, seconds, workers, roles, steady, undrawn, window, wal, still, used,
         run.manifest.scenario.kinds,
     )  # fmt: skip
+
+
+def _with_server(
+    run: Run, workers: tuple[WorkerTally, ...], window_ns: tuple[int, int]
+) -> tuple[WorkerTally, ...]:
+    """The workers with their parts of the server's CPU time, which is known of the run's window."""
+    used_s = run.manifest.foreign.server_cpu_s
+    many = sum(w.tally.committed for w in workers if w.role != "checkpointer")
+    known_ns = run.window_ns[1] - run.window_ns[0]
+    if not used_s or not many or known_ns <= 0:
+        return workers
+    each_s = used_s * (window_ns[1] - window_ns[0]) / known_ns / many
+    return tuple(
+        replace(w, tally=replace(w.tally, server_s=each_s * w.tally.committed)) for w in workers
+    )
 
 
 Asked = tuple[Arrivals, float]
@@ -659,6 +683,7 @@ def _sum(tallies: Sequence[Tally], seconds: float, asked_per_s: float, runs: int
         due=added([t.due for t in tallies], asked_per_s),
         batches=_added(t.batches for t in tallies),
         runs=runs,
+        server_s=sum(t.server_s for t in tallies),
     )
 
 

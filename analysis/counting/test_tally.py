@@ -26,6 +26,7 @@ from workloads.records import (
     STALE,
     STATEMENT,
     UNKNOWN,
+    Foreign,
     read_run,
 )
 
@@ -124,6 +125,24 @@ def test_cpu_time_is_shared_by_the_transactions_of_the_whole_run():
     rows = attempts({"start": 0, "end": 10}, {"start": 1_000_020, "end": 1_000_030})
     run = made_run([made_worker(0, rows, cpu_s=50e-6)], warmup_s=1.0)
     assert count(run).roles["writer"].cpu_us == pytest.approx(25)
+
+
+def test_a_servers_cpu_time_is_shared_alike_by_all_who_committed_in_the_window():
+    rows = attempts({"start": 0, "end": 10}, {"start": 20, "end": 30}, {"start": 40, "end": 50})
+    workers = [
+        made_worker(0, rows, cpu_s=30e-6),
+        made_worker(1, rows[:1], role="reader", cpu_s=10e-6),
+    ]
+    run = made_run(workers)
+    alone = count(run)
+    run.manifest.foreign = Foreign(own_cpu_s=1.0, server_cpu_s=80e-6)
+    beside = count(run)
+    for role in ("writer", "reader"):
+        assert alone.roles[role].cpu_us == pytest.approx(10)
+        assert beside.roles[role].cpu_us == pytest.approx(30)
+        assert alone.roles[role].server_us == 0
+        assert beside.roles[role].server_us == pytest.approx(20)
+    assert "30.0 µs a transaction, 20.0 of them the server's" in " ".join(summary_lines(run))
 
 
 def test_the_engines_words_are_counted_by_phase_and_kind():

@@ -156,7 +156,11 @@ class Session(Protocol):
 class Server(Protocol):
     """A server of one database, as `Engine.serve` starts it. At the database's path lies its
     address, which `connect` reads. It is the starting thread's: it ends with that.
+
+    remembers : all that it acknowledges, with these settings, also where its process is killed.
     """
+
+    remembers: bool
 
     @property
     def endpoint(self) -> tuple[str, int]:

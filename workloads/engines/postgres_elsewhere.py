@@ -195,6 +195,8 @@ class Lent:
 
     lent = True
 
+    remembers = False  # nobody here can start it again
+
     def __init__(self, path: Path, settings: Settings, inherit: Sequence[int] = ()) -> None:
         """Make the schema, or find that of before. Raises EngineMissing and RunFailed."""
         self.path = Path(path)

@@ -342,6 +342,7 @@ class Server:
         self.path = Path(path)
         self._home: Temporary | None = None
         self._redirected = 0
+        self.remembers = DURABILITY[settings.synchronous.lower()].get("synchronous_commit") == "on"
         self._started_with = settings, tuple(inherit)
         self.user = _as_user()
         rest = data_of(self.path)

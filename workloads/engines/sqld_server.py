@@ -99,6 +99,8 @@ def data_of(path: Path) -> Path:
 class Server:
     """A server that was started, as workloads.engines.engine.Server has it."""
 
+    remembers = True  # its log is in the system's hands before it answers, as SQLite's is
+
     def __init__(self, path: Path, settings: Settings, inherit: Sequence[int] = ()) -> None:
         """Start it. Raises EngineMissing where there is none, RunFailed where it does not start.
 

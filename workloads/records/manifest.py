@@ -397,6 +397,7 @@ class Foreign(Part):
     total_cpu_s: Amount = 0.0
     own_cpu_s: Amount = 0.0
     conductor_cpu_s: Amount = 0.0
+    server_cpu_s: Amount | None = None  # in own_cpu_s; None: it had no server; or an older run
 
 
 class WalEntry(Part):

@@ -484,11 +484,6 @@ class _Making:
         if self.server is not None:
             self.server.redirect(self.server.endpoint[1])
 
-    def _beside(self) -> list[int]:
-        """The run's processes beside its children: of its server, and of the network."""
-        server = self.server.pids() if self.server is not None else []
-        return [*server, *([self.link.pid] if self.link is not None else [])]
-
     def _server_ended(self) -> str:
         return self.server.ended() if self.server is not None else ""
 
@@ -579,8 +574,8 @@ class _Making:
         start, measure, stop = self.window
         follower = Follower(
             plan, self.folder, self.database, self.places, self.control, self.children,
-            self.patience_s, self.on_progress, self.cpus, self.conductor, self._beside,
-            self._server_ended,
+            self.patience_s, self.on_progress, self.cpus, self.conductor,
+            (self.link.pid,) if self.link is not None else (), self.server,
         )  # fmt: skip
         try:
             numbers[control_block.START_NS], numbers[control_block.MEASURE_NS] = start, measure
@@ -653,7 +648,7 @@ class _Making:
             self._at("checking")
             if self.null:
                 return
-            if why := self._server_ended():
+            if (why := self._server_ended()) and not self._is_there_again():
                 self.not_checked(f"its server ended ({why})")
                 return
             account = self._errand("check", self.plan.check_limit_s, "checking")
@@ -667,6 +662,15 @@ class _Making:
                 raise  # it is tried again
             self.ended = "interrupted"
             self._unmade("its check was interrupted")
+
+    def _is_there_again(self) -> bool:
+        """Start the server that died in the run again, where all that it acknowledged must be there
+        then. What it may forget is no fault of its, and shows nothing.
+        """
+        if self.server is None or not self.server.remembers:
+            return False
+        self.server.start_again()
+        return True
 
     def _unchecked(self, error: Exception) -> None:
         """Note that the checking process failed. Either the database is corrupt, which is a

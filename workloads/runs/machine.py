@@ -195,20 +195,30 @@ class CpuMeter:
         not counted, so that a neighbour on CPUs of its own is not foreign. (): the whole machine.
     conductor : process that runs this run beside others, 0 for none. Its work on the run's CPUs is
         foreign; `conductor_cpu_s` is an upper bound of it.
+    server : processes of the run's server, the first of them the parent of the others.
     """
 
-    def __init__(self, pids: list[int], cpus: Sequence[int] = (), conductor: int = 0) -> None:
+    def __init__(
+        self,
+        pids: list[int],
+        cpus: Sequence[int] = (),
+        conductor: int = 0,
+        server: Sequence[int] = (),
+    ) -> None:
         self.pids, self.cpus, self.conductor = [*pids, os.getpid()], tuple(cpus), conductor
         self.at = (_machine_ticks(self.cpus), {pid: _own_ns(pid) for pid in self.pids})
         self.conducted_ns = _own_ns(conductor) if conductor else None
         self.reaped_s = _reaped_s()
+        self.server = {pid: _own_ns(pid) or 0 for pid in server}
+        self.server_reaped_s = _reaped_by(server[0]) if server else 0.0
 
-    def read(self, later: Sequence[int] = ()) -> dict[str, float]:
+    def read(self, server: Sequence[int] = ()) -> dict[str, float]:
         """Shares of the CPU time of those CPUs since the meter was made, each in [0, 1].
 
-        later : processes of the run that are not our children, and may have begun since then.
+        server : processes that the run's server has now, () where it is gone.
         foreign : used by processes that are not the run's. steal : taken by the hypervisor.
-        own_cpu_s : CPU seconds of the run's processes, its parent among them.
+        own_cpu_s : CPU seconds of the run's processes, its parent and its server among them.
+        server_cpu_s : the server's part of it, where it is still there.
         """
         before, own_before = self.at
         after = _machine_ticks(self.cpus)
@@ -219,11 +229,13 @@ class CpuMeter:
             if before_ns is not None:
                 # One that has ended and was reaped has its whole life in the children's account.
                 own += ((now or 0) - before_ns) / 1e9
-        own += sum(_own_ns(pid) or 0 for pid in later if pid not in own_before) / 1e9
-        own += _reaped_s() - self.reaped_s
+        of_server_s = self._of_server_s(server)
+        own += _reaped_s() - self.reaped_s + of_server_s
         tick = os.sysconf("SC_CLK_TCK")
         total, busy, steal = ((a - b) / tick for a, b in zip(after, before, strict=True))
         seconds = {"total_cpu_s": max(total, 0.0), "own_cpu_s": own}
+        if server:
+            seconds["server_cpu_s"] = max(of_server_s, 0.0)
         if self.conducted_ns is not None:
             now_ns = _own_ns(self.conductor)
             seconds["conductor_cpu_s"] = ((now_ns or self.conducted_ns) - self.conducted_ns) / 1e9
@@ -233,6 +245,14 @@ class CpuMeter:
             "cpu_share": max(0.0, (busy - own) / total),
             "steal_share": max(0.0, steal / total),
         } | seconds
+
+    def _of_server_s(self, now: Sequence[int]) -> float:
+        """CPU seconds of the server's processes since the meter was made, of those that have begun
+        or ended meanwhile too. What it had used before is taken off where it is gone: its whole
+        life is in the children's account.
+        """
+        used_ns = sum(_own_ns(pid) or 0 for pid in now) - sum(self.server.values())
+        return used_ns / 1e9 + (_reaped_by(now[0]) - self.server_reaped_s if now else 0.0)
 
 
 def _machine_ticks(cpus: Sequence[int]) -> tuple[int, int, int]:
@@ -263,6 +283,16 @@ def _reaped_s() -> float:
     """CPU seconds of all children that this process has waited for."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
+
+
+def _reaped_by(pid: int) -> float:
+    """CPU seconds of all children that another process has waited for; 0 where it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0.0
+    fields = stat.rpartition(")")[2].split()  # from the third on: the name may have blanks
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
 
 
 def _own_ns(pid: int) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from workloads import records as rec
+from workloads.engines import Server
 from workloads.processes import POLL_S, ChildProcess
 from workloads.runs import control as control_block
 from workloads.runs import machine
@@ -69,9 +70,8 @@ class Follower:
 
     places : (role, number) of each worker. patience_s : how long an attempt may be open before its
     worker counts as hung. cpus, conductor : as for `machine.CpuMeter`, which makes `foreign`.
-    beside : gives the ids of the processes that are the run's own beside its children: the server's
-    and the network's. server_ended : how the database's server ended, "" while there is nothing to
-    say.
+    beside : ids of processes that are the run's own beside its children: the network's.
+    server : of the database, None where it has none. The run ends with it.
     pressure : by `machine.PressureMeter`. wal : a `WalWatch`. Both are for the measured window.
     """
 
@@ -85,8 +85,8 @@ class Follower:
     on_progress: OnProgress
     cpus: tuple[int, ...] = ()
     conductor: int = 0
-    beside: Callable[[], Sequence[int]] = tuple
-    server_ended: Callable[[], str] = str
+    beside: Sequence[int] = ()
+    server: Server | None = None
     ended: str = "duration"
     hung: list[int] = field(default_factory=list)
     foreign: dict[str, float] = field(default_factory=dict)
@@ -104,8 +104,8 @@ class Follower:
         while True:
             now = time.monotonic_ns()
             if meter is None and now >= measure:
-                pids = [*(child.process.pid for child in self.children), *self.beside()]
-                meter = machine.CpuMeter(pids, self.cpus, self.conductor)
+                pids = [*(child.process.pid for child in self.children), *self.beside]
+                meter = machine.CpuMeter(pids, self.cpus, self.conductor, self._of_server())
                 stalls = machine.PressureMeter()
                 self.wal.begin()
             for tail in tails:
@@ -151,8 +151,11 @@ class Follower:
         if meter is not None:
             for child in self.children:
                 child.process.poll()  # whoever has ended is reaped, and so accounted for
-            self.foreign = meter.read(self.beside())
+            self.foreign = meter.read(self._of_server())
         return start, measure, end
+
+    def _of_server(self) -> list[int]:
+        return self.server.pids() if self.server is not None else []
 
     def _sleep(self, until_ns: int) -> None:
         """Look at the log meanwhile: a checkpoint may last some ms, and come back within 100."""
@@ -171,7 +174,7 @@ class Follower:
     def _over(self, tails: list[Tail], now: int, patience_ns: int) -> bool:
         """Whether the run must end before its time, and why."""
         statuses = [self.control.status(worker) for worker in range(len(self.places))]
-        if why := self.server_ended():
+        if self.server is not None and (why := self.server.ended()):
             self.ended = f"{SERVER_ENDED}: {why}"
         elif control_block.BROKEN in statuses:
             self.ended = "invariant broken"

@@ -34,7 +34,7 @@ from workloads.runs.recovery import is_going_on, must_be_over, recover
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 90.0
-POSTGRES = find_engine("postgres")
+POSTGRES, SQLD = find_engine("postgres"), find_engine("libsql-remote")
 LONG = {"database": "sqlite", "duration_s": 60, "warmup_s": 0, "deadline_s": 20}
 
 CONDUCTOR = """
@@ -206,6 +206,17 @@ def test_the_histories_of_a_killed_run_are_put_together(place: Place) -> None:
     assert not (folder / HISTORY_FILE).exists()
     recover(folder)
     assert len(load(folder / HISTORY_FILE)) > 50
+
+
+@pytest.mark.skipif(SQLD.missing() is not None, reason=f"{SQLD.missing()}")
+def test_a_killed_run_on_libsqls_server_is_checked_and_leaves_neither_server_nor_replica(
+    place: Place,
+) -> None:
+    asked = {"scenario": "acked", "writers": 2, "readers": 1, "database": "libsql-remote"}
+    folder = place.killed("measuring", 50, **asked, read_engine="libsql-replica")
+    manifest = recover(folder).run.manifest  # type: ignore[union-attr]
+    assert all(finding.ok for finding in manifest.findings) and len(manifest.findings) > 1
+    assert manifest.under_way is None and place.left == []
 
 
 @pytest.mark.skipif(POSTGRES.missing() is not None, reason=f"{POSTGRES.missing()}")
