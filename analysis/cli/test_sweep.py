@@ -34,7 +34,7 @@ from workloads.experiments import (
     sweep_path,
     write_cell,
 )
-from workloads.records import Conduct
+from workloads.records import Conduct, NetworkEntry
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sweep_names()
@@ -86,6 +86,17 @@ def made_sweep(folder: Path, *, twin: float = 1.0, blocks: int = 8, **marks: Any
     (folder / "experiment.json").write_text(json.dumps(note))
     experiment = read_experiment(folder)
     return experiment, gather(experiment)
+
+
+def test_round_trips_are_told_as_they_were_measured(tmp_path):
+    _, measured = made_sweep(tmp_path)
+    assert "Round trips" not in arms_table(measured).note
+    cells = list(measured.cells.values())
+    for cell, rtt_ms in zip(cells[:3], (2.2, 2.31, 2.4), strict=True):
+        cell.manifest.plan = cell.manifest.plan.model_copy(update={"network": "rtt=2ms"})
+        cell.manifest.network = NetworkEntry(asked_ms=2.0, rtt_ms=rtt_ms)
+    said = "Round trips: rtt=2ms: asked 2 ms, measured 2.2 to 2.4 ms (TCP"
+    assert said in arms_table(measured).note
 
 
 def test_arms_are_sorted_best_first_and_held_against_their_rivals(tmp_path):

@@ -25,6 +25,7 @@ from analysis.counting import (
 from analysis.statistics import FEWEST_BLOCKS, Estimate
 from analysis.wording import DASH, Table, at_least, interval, listed, number, percent, times
 from workloads.experiments import AGAIN, DONE, FAILED, MISSING, REFUSED, Skipped, shown
+from workloads.records import NetworkEntry
 
 MOST_ROWS = 30
 WORST_ROWS = 10
@@ -167,7 +168,25 @@ def _note(measured: Measured, role: str) -> str:
         "interval of the signed-rank test in brackets, "
         f"or from the least to the greatest of fewer than {FEWEST_BLOCKS} blocks (a narrow screen "
         "leaves it out). aborts: refused attempts, and of first tries alone."
+        f"{networks(measured)}"
     )
+
+
+def networks(measured: Measured) -> str:
+    """The round trips of arms with a network, as they were measured; "" where no arm has one."""
+    found: dict[str, list[NetworkEntry]] = {}
+    for (_, name), cell in sorted(measured.cells.items()):
+        if cell.manifest and cell.manifest.network and cell.manifest.network.rtt_ms:
+            asked = cell.manifest.plan.network
+            found.setdefault(asked if len(asked) < 80 else name, []).append(cell.manifest.network)
+    if not found:
+        return ""
+    told = [
+        f"{asked}: asked {each[0].asked_ms:g} ms, measured {min(n.rtt_ms for n in each):.3g} to "
+        f"{max(n.rtt_ms for n in each):.3g} ms"
+        for asked, each in found.items()
+    ]
+    return f" Round trips: {'; '.join(told)} (TCP's handshake is not delayed)."
 
 
 # --- sentences --------------------------------------------------------------------------------

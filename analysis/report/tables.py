@@ -23,6 +23,7 @@ from analysis.counting import (
 from analysis.report.evidence import Evidence
 from analysis.report.facts import CONTROL, MODE_ALONE, Pair
 from analysis.report.markdown import Markdown, bold, code, markdown, ours
+from analysis.report.sweep_summary import networks
 from analysis.wording import (
     DASH,
     Table,
@@ -421,7 +422,7 @@ def arms_table(measured: Measured) -> Table:
     ]
     rows = [(arm.name, *(str(arm.field(key)) for key in differing)) for arm in arms]
     rows = rows if differing else []
-    return Table(("arm", *differing), rows)
+    return Table(("arm", *differing), rows, networks(measured).strip())
 
 
 HIDDEN = ("seed", "params", "read_engine", "checkpoint_engine", "cpus")

@@ -37,7 +37,7 @@ from workloads.engines.libsql import (
 from workloads.engines.refusals import not_conflict
 from workloads.engines.statements import checked_count, without_marked
 from workloads.errors import EngineMissing
-from workloads.records import BUSY, COMMIT, CONFLICT, FAILED, FULL, IO, NO_CONFLICT, STALE, UNKNOWN
+from workloads.records import BUSY, COMMIT, CONFLICT, FAILED, FULL, NO_CONFLICT, STALE, UNKNOWN
 
 IDLE_S = 5.0
 """After so long without a statement the server may have dropped the stream, which it does after
@@ -144,9 +144,9 @@ class ServedSession:
             _closed()
         self._wrote = False  # nothing was sent yet
         if self._lost or self._is_stale():
-            self.anew += 1
             self._lost = True  # until the new one is there
             self._open()
+            self.anew += 1
 
     def _is_stale(self) -> bool:
         return time.monotonic() - self._used > IDLE_S
@@ -250,7 +250,7 @@ class ServedSession:
         """The connection is gone, and nobody knows what became of a change that was under way."""
         changes = phase == COMMIT or (not self._inside and self._wrote)
         self._inside = False
-        return Refusal(UNKNOWN if changes else FAILED, IO, text, True)
+        return Refusal(UNKNOWN if changes else FAILED, NO_CONFLICT, text, True)
 
     def _by_the_server(self, told: Told, phase: int) -> Refusal:
         still_open = self.in_transaction()

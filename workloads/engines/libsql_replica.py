@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from workloads.engines import pragmas, sqld_server
 from workloads.engines.engine import Identity, Refusal, Settings, sync_interval_s
 from workloads.engines.libsql_remote import LibsqlRemote, ServedSession, Told
-from workloads.records import BUSY, CONFLICT, FAILED, IO, UNKNOWN
+from workloads.records import BUSY, CONFLICT, FAILED, NO_CONFLICT, UNKNOWN
 
 READONLY = "readonly"
 _number = itertools.count(1)
@@ -137,13 +137,13 @@ class ReplicaSession(ServedSession):
         if isinstance(error, Forgotten):
             self._lost = True
             self._inside = False
-            return Refusal(UNKNOWN, IO, text, True)
+            return Refusal(UNKNOWN, NO_CONFLICT, text, True)
         if text == "database is locked":  # of the replica's own file
             return Refusal(CONFLICT, BUSY, text, not self.in_transaction())
         if self._local and text.startswith(ELSEWHERE):
             # Its transactions are its own: they go on without a server.
             still_open = self.in_transaction()
-            return Refusal(FAILED, IO, text, not still_open)
+            return Refusal(FAILED, NO_CONFLICT, text, not still_open)
         return super().refusal(error, phase, within_ns)
 
     def _is_ours(self, error: BaseException, text: str) -> bool:

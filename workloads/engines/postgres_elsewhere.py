@@ -181,6 +181,7 @@ def _told(message: bytes) -> str:
     """Libpq's or the server's words in one line, without where it was: that is said before."""
     text = " ".join(message.decode(errors="replace").split())
     said = re.sub(r"connection to server (?:at|on) .*? failed: ", "", text)
+    said = re.sub(r" Is the server running .*?connections\?", "", said)
     return re.sub(r"^(FATAL|ERROR): +", "", said).strip().rstrip(".")[:300]
 
 

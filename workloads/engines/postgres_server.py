@@ -39,6 +39,9 @@ START_LIMIT_S, END_LIMIT_S, PROGRAM_LIMIT_S, AWAITED_S = 30.0, 10.0, 120.0, 60.0
 ATTEMPTS = 3
 """Attempts to start: another program may take the free port before the server does."""
 
+TAKEN = "could not create listen socket"
+"""The server's words where another program has its port."""
+
 USER = DATABASE = "cwkit"
 NOBODY = "nobody"
 KIND = "server"
@@ -428,6 +431,10 @@ class Server:
             if self._answers():
                 self._tell()
                 return
+        if TAKEN in read_last_words(self.log):
+            raise RunFailed(
+                f"PostgreSQL did not start: port {port} of 127.0.0.1 is taken by another program."
+            )
         raise RunFailed(
             f"PostgreSQL did not start: {gist(read_last_words(self.log)) or 'it said nothing'}",
             read_last_words(self.log),

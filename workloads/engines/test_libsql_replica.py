@@ -20,7 +20,6 @@ from workloads.records import (
     COMMIT,
     CONFLICT,
     FAILED,
-    IO,
     NO_CONFLICT,
     STALE,
     STATEMENT,
@@ -242,7 +241,7 @@ def test_without_a_server_a_reader_reads_on_and_a_write_is_refused_or_unknown(
         assert value(reader, 1) == 5
         reader.commit()
         found = refused(writer, COMMIT, writer.commit)
-        assert (found.outcome, found.conflict, found.over) == (UNKNOWN, IO, True)
+        assert (found.outcome, found.conflict, found.over) == (UNKNOWN, NO_CONFLICT, True)
         found = refused(writer, BEGIN, writer.begin)  # there is nobody to make it anew with
         assert (found.outcome, found.over) == (FAILED, True)
         found = refused(late, STATEMENT, late.run, "UPDATE item SET v = 7 WHERE id = 1")
@@ -272,7 +271,7 @@ def test_a_sync_without_a_server_is_a_refusal_and_no_hang(tmp_path: Path) -> Non
         reader = REPLICA.connect(str(path), begin="readonly")
         server.kill()
         found = refused(reader, BEGIN, reader.begin)
-        assert (found.outcome, found.conflict, found.over) == (FAILED, IO, True)
+        assert (found.outcome, found.conflict, found.over) == (FAILED, NO_CONFLICT, True)
         assert "replication error" in found.message
         server.start_again()
         reader.begin()

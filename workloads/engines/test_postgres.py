@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -386,6 +387,20 @@ def test_a_lost_connection_is_made_anew_before_the_next_transaction_and_never_in
         one.commit()
         assert one.rows("SELECT id FROM kept") == [(2,)] and one.anew == 1
         one.close()
+
+
+@here
+def test_a_port_that_is_taken_meanwhile_is_one_sentence_and_nothing_is_left(
+    open_folder: Path,
+) -> None:
+    place = open_folder / "database.db"
+    with serving(ENGINE, place, Settings(synchronous="off")) as server:
+        assert server is not None
+        server.kill()
+        taken = r"PostgreSQL did not start: port \d+ of 127.0.0.1 is taken by another program\.$"
+        with socket.create_server(server.endpoint), pytest.raises(RunFailed, match=taken):
+            server.start_again()
+        assert server.pids() == []
 
 
 @here

@@ -168,6 +168,16 @@ def test_a_version_that_is_not_supported_is_refused_with_those_that_are(
         postgres_elsewhere._is_supported(version * 10_000 + 4)
 
 
+def test_the_version_of_the_server_itself_is_asked(
+    lender: Any, use: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_elsewhere, "OLDEST", 98)
+    monkeypatch.setattr(postgres_elsewhere, "NEWEST", 99)
+    use(lender.url)
+    major = lender.rows("SHOW server_version")[0][0].partition(".")[0]
+    assert ENGINE.missing() == f"The server is PostgreSQL {major}. Supported are 98 to 99."
+
+
 def test_what_a_killed_process_left_is_dropped_and_a_living_ones_or_anothers_is_not(
     lender: Any, use: Any, tmp_path: Path
 ) -> None:

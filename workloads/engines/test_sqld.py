@@ -25,7 +25,6 @@ from workloads.records import (
     COMMIT,
     CONFLICT,
     FAILED,
-    IO,
     NO_CONFLICT,
     STALE,
     STATEMENT,
@@ -211,7 +210,7 @@ def test_a_killed_server_leaves_unknown_what_it_did_not_answer_and_keeps_what_it
         server.kill()
         assert server.pids() == [] and "SIGKILL" in server.ended()
         found = refused(two, COMMIT, two.commit)
-        assert (found.outcome, found.conflict, found.over) == (UNKNOWN, IO, True)
+        assert (found.outcome, found.conflict, found.over) == (UNKNOWN, NO_CONFLICT, True)
         found = refused(one, BEGIN, one.begin)
         assert (found.outcome, found.over) == (FAILED, True)
         # An autocommitted write has no COMMIT: a lost answer leaves it as unknown as one.
