@@ -8,13 +8,15 @@ import pytest
 
 from properties.conformance import accounts
 from properties.conformance.targets import DEFAULT_ENGINES, Runners, Target, targets
-from workloads.engines import find_engine, trust
+from workloads.engines import find_engine, modes_of, trust
 from workloads.errors import UnknownName
 from workloads.schedules import sessions
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "modes(*names): only on these of the targets' BEGIN modes")
+    config.addinivalue_line(
+        "markers", "modes(*names): only in these modes, or in every mode of engines without them"
+    )
     config.addinivalue_line("markers", "processes: not on engines that lock their file to one")
     _chosen(config)  # a name that there is not ends the session before anything is collected
     if limit_s := config.getoption("--limit"):
@@ -27,10 +29,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         chosen = _chosen(metafunc.config)
         only = metafunc.definition.get_closest_marker("modes")
         if only is not None:
-            chosen = [target for target in chosen if target.mode in only.args]
+            chosen = [target for target in chosen if _is_meant(target, only.args)]
         if metafunc.definition.get_closest_marker("processes"):
             chosen = [t for t in chosen if find_engine(t.engine).hosting == "process"]
         metafunc.parametrize("target", [_param(target) for target in chosen])
+
+
+def _is_meant(target: Target, modes: tuple[str, ...]) -> bool:
+    """Whether a target is in one of these modes, or of an engine that has others altogether."""
+    return target.mode in modes or not set(modes) & set(modes_of(find_engine(target.engine)))
 
 
 def _chosen(config: pytest.Config) -> list[Target]:

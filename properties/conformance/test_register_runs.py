@@ -13,7 +13,7 @@ import pytest
 from properties.checker import FORBIDS, check
 from properties.conformance.book import book
 from properties.conformance.targets import Target
-from workloads.engines import LoggedSession, Ops, Settings, find_engine, log_path
+from workloads.engines import LoggedSession, Ops, Settings, find_engine, log_path, modes_of
 from workloads.records import COMMITTED, HISTORY_FILE, WRITE, Run
 from workloads.records.columns import load
 from workloads.runs import make_plan, run
@@ -40,7 +40,7 @@ def ran(engine: str, mode: str, folder: Path, seed: int, **params: Any) -> Run:
         params={"history": True, "record_bytes": 10, **params},
         database=engine,
         begin=mode,
-        read_begin="deferred",
+        read_begin="deferred" if "deferred" in modes_of(find_engine(engine)) else mode,
         writers=3,
         readers=1,
         # Counted, not timed: how many there are in a time, and of which kinds, is chance.

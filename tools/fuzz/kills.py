@@ -32,6 +32,7 @@ import typer
 
 from analysis.cli.run_summary import summary_lines
 from analysis.wording import times
+from workloads.engines import find_engine
 from workloads.errors import RunError
 from workloads.experiments import DONE, TEMPLATES, read_experiment
 from workloads.files import temporary
@@ -86,8 +87,10 @@ main()
 """
 
 OFTEN: dict[str, dict[str, int]] = {
-    "run": {"parent": 15, "preloaded": 3, "worker": 6, "checker": 5, "loader": 5},
-    "sweep": {"parent": 9, "preloaded": 1, "worker": 4, "checker": 3, "loader": 2},
+    "run": {"parent": 10, "preloaded": 3, "worker": 6, "checker": 5, "loader": 5},
+    "run on sqld": {"parent": 3, "server": 4},
+    "run on postgres": {"parent": 1, "server": 2},
+    "sweep": {"parent": 6, "preloaded": 1, "worker": 4, "checker": 3, "loader": 2},
     "sweep --jobs 2": {"parent": 5, "preloaded": 1, "cell": 4, "worker": 2},
     "search": {"parent": 6, "worker": 2, "checker": 2, "loader": 1},
     "pytest": {
@@ -98,11 +101,17 @@ OFTEN: dict[str, dict[str, int]] = {
         "checker": 1,
         "loader": 1,
     },
-    "report": {"parent": 5, "preloaded": 1, "worker": 2, "checker": 2, "loader": 2},
+    "report": {"parent": 3, "preloaded": 1, "worker": 2, "checker": 2, "loader": 2},
 }
 PLAN = tuple((command, *kill) for command, kills in OFTEN.items() for kill in kills.items())
 """(command, victim, how often of a hundred)."""
 
+
+SERVED: dict[str, tuple[str, ...]] = {
+    "run on sqld": ("--database", "libsql-remote", "--read-engine", "libsql-replica"),
+    "run on postgres": ("--database", "postgres", "--synchronous", "full"),
+}
+"""Command -> its engines. A PostgreSQL server of lesser durability may forget what it answered."""
 
 STATUSES = {
     ("run", "preloaded"): {0},
@@ -124,6 +133,12 @@ def planned(kills: int, seed: int) -> list[tuple[str, str]]:
     return found[:kills]
 
 
+def _why_not(command: str) -> str | None:
+    """Why a command cannot be had here, for want of its server; None where it can."""
+    engines = SERVED.get(command)
+    return find_engine(engines[1]).missing() if engines else None
+
+
 # --- the commands -------------------------------------------------------------------------------
 
 
@@ -133,8 +148,8 @@ def cwkit(*argv: str) -> list[str]:
 
 def commands(again: bool, folder: Path) -> dict[str, list[str]]:
     """The commands by name. again : as they go on with what is there."""
-    run = ["--scenario", "acked", "--database", "sqlite", "--writers", "2", "--readers", "1"]
-    run += ["--duration", "0.8", "--warmup", "0.2"]
+    asked = ["--scenario", "acked", "--writers", "2", "--readers", "1"]
+    asked += ["--duration", "0.8", "--warmup", "0.2"]
     sweep = ["sweep", "sweep.toml", "--into", "runs/sweep", "--oversubscribe"]
     search = ["search", "--slo", "p50 < 1s", "--scenario", "acked", "--database", "sqlite"]
     search += ["--writers", "2", "--duration", "0.5", "--warmup", "0.1", "--repeats", "1"]
@@ -146,7 +161,8 @@ def commands(again: bool, folder: Path) -> dict[str, list[str]]:
     report += ["--figures", "figures", "--foreign-limit", "1"]
     begun = [path.parent for path in sorted(folder.glob("runs/*/campaign.json"))] if again else []
     return {
-        "run": cwkit("run", *run),
+        "run": cwkit("run", *asked, "--database", "sqlite"),
+        **{name: cwkit("run", *asked, *engines) for name, engines in SERVED.items()},
         "sweep": cwkit(*sweep),
         "sweep --jobs 2": cwkit(*sweep, "--jobs", "2"),
         "search": cwkit(*search),
@@ -273,7 +289,7 @@ class Killing:
         listed = self._call(cwkit("list"), {0, 2})
         if bool(before) != ("left by processes that were killed" in listed.stderr):
             self._fault(f"the next command said {listed.stderr!r} of {before}")
-        if kill.command == "run" and before:
+        if kill.command.startswith("run") and before:
             for folder in self._runs():
                 self._call(cwkit("show", str(folder)), {0})
         done = self._call(cwkit("recover", "--all"), {0, 3} if kill.victim == "checker" else {0})
@@ -281,7 +297,7 @@ class Killing:
         kill.removed = done.stdout.count(": removed")
         self._nothing_left()
         self._readable()
-        if kill.command != "run":
+        if not kill.command.startswith("run"):
             self._goes_on()
         self._accounted_for()
 
@@ -463,6 +479,7 @@ def _family(pid: int, kind: str) -> Iterator[psutil.Process]:
         "loader": lambda argv: "workloads.runs.worker" in argv and argv[-1] == "load",
         "cell": lambda argv: "workloads.experiments.cell" in argv,
         "preloaded": lambda argv: "workloads.processes.preloaded" in argv,
+        "server": lambda argv: "--db-path" in argv or "-D" in argv,  # not a connection's process
         "xdist's worker": lambda argv: any("sys.stdin.readline" in argument for argument in argv),
     }[kind]
     for child in _started_by(pid):
@@ -545,6 +562,9 @@ def run_kills(
     made = []
     with temporary.made("kills") as base:
         for number, command, victim in kills:
+            if why := _why_not(command):
+                notify(f"{number}: not {command}: {why}")
+                continue
             folder = base / str(number)
             killing = Killing(number, command, victim, seed, folder)
             if command not in takes:

@@ -66,7 +66,7 @@ from workloads.records import (
 from workloads.runs import control as control_block
 from workloads.runs import machine
 from workloads.runs.control import ControlBlock
-from workloads.runs.monitor import Follower, dead
+from workloads.runs.monitor import SERVER_ENDED, Follower, dead
 from workloads.runs.page_cache import drop
 from workloads.runs.plan import Plan
 from workloads.runs.trouble import troubles
@@ -387,6 +387,8 @@ class _Making:
         if status != 0:
             account = self._account(name)
             reason = str(account.get("failed") or describe_end(child))
+            if why := self._server_ended():
+                raise RunFailed(f"{phase.capitalize()} the database: {SERVER_ENDED} ({why}).")
             if cause := CAUSES_OF_FAILURE.get(str(account.get("cause"))):
                 raise FolderUnwritable(f"{self.home.path.parent}: {cause} ({reason}).")
             did = "put the histories together" if name == "history" else f"{name} the database"
@@ -567,7 +569,8 @@ class _Making:
         """Open the gate and follow the run to its end."""
         plan, numbers = self.plan, self.control.numbers
         if self._stuck:
-            self.ended = "worker could not start"
+            why = self._server_ended()
+            self.ended = f"{SERVER_ENDED}: {why}" if why else "worker could not start"
             now = time.monotonic_ns()
             self.window = (now, now, now)
             return

@@ -467,6 +467,8 @@ def _rehearse(session: Session) -> str | None:
         session.begin()
     except BaseException as error:
         refusal = session.refusal(error, rec.BEGIN)
+        if refusal.conflict == rec.IO:
+            raise  # its server is away, say: that says nothing against the mode either
         return None if refusal.outcome == rec.CONFLICT else refusal.message
     session.rollback()
     return None
