@@ -9,6 +9,7 @@ import pytest
 from hypothesis import Phase, find, settings
 from hypothesis.errors import NoSuchExample
 
+from properties.checker import GUARANTEES
 from properties.conformance.judge import judge, run_schedule
 from properties.conformance.strategies import schedules
 from workloads.engines import REGISTRY
@@ -25,6 +26,20 @@ CAUGHT = {
     "faulty-double-write": ("duplicate-elements",),
     "faulty-write-skew": ("G2-item",),
 }
+# Engine -> programs that show, one after the other, the one session guarantee that it breaks.
+READER = "begin; r 1; r 0; commit"
+WITHOUT = {
+    "faulty-replica": ("read-your-writes", ("begin; append 0 1; commit; begin; r 0; commit",)),
+    "faulty-replica-moves": (
+        "monotonic-reads",
+        ("begin; append 0 1; commit", "begin; r 1; commit; begin; r 0; commit; begin; r 0; commit"),
+    ),
+    "faulty-replica-torn": (
+        "monotonic-writes",
+        ("begin; append 0 1; commit; begin; append 1 2; commit", READER),
+    ),
+}
+FOLLOWS = ("begin; append 0 1; commit", "begin; r 0; append 1 2; commit", READER)
 CASES = [(engine, name) for engine, names in CAUGHT.items() for name in names]
 
 
@@ -63,8 +78,33 @@ def test_a_counterexample_is_shrunk_to_its_steps() -> None:
 def test_every_broken_engine_of_the_registry_is_among_them() -> None:
     assert {name for name in REGISTRY if name.startswith("faulty-")} == {
         *CAUGHT,
+        *WITHOUT,
         "faulty-lost-commit",
     }
+
+
+def levels_of(engine: str, programs: tuple[str, ...]) -> dict[str, bool | str]:
+    schedule = Schedule(programs, schema=Schema("list", 2, 2))
+    verdict = judge(run_schedule(engine, "deferred", schedule), "serializable").verdict
+    assert verdict is not None
+    return verdict.levels
+
+
+@pytest.mark.parametrize("engine", WITHOUT)
+def test_a_broken_replica_breaks_its_session_guarantee_and_no_other(engine: str) -> None:
+    guarantee, programs = WITHOUT[engine]
+    levels = levels_of(engine, programs)
+    assert [level for level in GUARANTEES if levels[level] is not True] == [guarantee]
+    assert levels["serializable"] is True  # which knows of no session
+    sound = levels_of("sqlite", programs)
+    assert all(sound[level] is True for level in GUARANTEES)
+
+
+def test_what_was_read_before_a_write_and_is_missing_beside_it_is_named() -> None:
+    levels = levels_of("faulty-replica-torn", FOLLOWS)
+    assert levels["writes-follow-reads"] is levels["consistent-prefix"] is False
+    assert levels["monotonic-writes"] is levels["monotonic-reads"] is True
+    assert set(levels_of("sqlite", FOLLOWS).values()) == {True}
 
 
 def test_an_acknowledged_commit_that_is_lost_is_caught() -> None:

@@ -313,6 +313,9 @@ REGISTRY: dict[str, str] = {
     "faulty-double-write": "workloads.engines.faulty_isolation:DoubleWrite",
     "faulty-blind-to-itself": "workloads.engines.faulty_isolation:BlindToItself",
     "faulty-stale-read": "workloads.engines.faulty_isolation:StaleRead",
+    "faulty-replica": "workloads.engines.faulty_replica:Replica",
+    "faulty-replica-moves": "workloads.engines.faulty_replica:MovingReplica",
+    "faulty-replica-torn": "workloads.engines.faulty_replica:TornReplica",
     "faulty-write-skew": "workloads.engines.faulty_isolation:WriteSkew",
 }
 """Name -> "module:Class". The class is called without arguments and satisfies Engine."""
