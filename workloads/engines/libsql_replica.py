@@ -67,6 +67,7 @@ class ReplicaSession(ServedSession):
 
     takes_nul: ClassVar[bool] = False
     file: Path | None = None
+    _only_reads = False  # of the statement under way, outside of a transaction
 
     def __init__(self, driver: Any, path: Path, begin: str, settings: Settings) -> None:
         self._local = begin == READONLY
@@ -101,6 +102,13 @@ class ReplicaSession(ServedSession):
     def sync(self) -> None:
         self._connection.sync()
 
+    def _ready(self) -> None:
+        # A new connection cannot be made without the server, and what was fetched is there.
+        if self._lost and self._only_reads and self._connection is not None:
+            self._wrote = False
+            return
+        super()._ready()
+
     def _begin(self) -> None:
         if self._syncs:
             self.sync()
@@ -110,7 +118,11 @@ class ReplicaSession(ServedSession):
         if not self._inside:
             if self._syncs:
                 self.sync()
-            return super()._rows(sql, params)
+            self._only_reads = sql.lstrip()[:6].upper() == "SELECT"
+            try:
+                return super()._rows(sql, params)
+            finally:
+                self._only_reads = False
         found = super()._rows(sql, params)
         if not self._connection.in_transaction:
             raise Forgotten(
