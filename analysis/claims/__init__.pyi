@@ -12,12 +12,17 @@ from .claim import Need as Need
 from .claim import Reads as Reads
 from .claim import Seen as Seen
 from .claim import Verdict as Verdict
+from .compatibility import KINDS as KINDS
+from .compatibility import Difference as Difference
+from .compatibility import differences as differences
 from .connecting import CONNECTING as CONNECTING
 from .connecting import steps as steps
 from .nanoseconds import READ_KINDS as READ_KINDS
 from .nanoseconds import bars as bars
 from .nanoseconds import fastest as fastest
 from .nanoseconds import read_programs as read_programs
+from .outages import Happened as Happened
+from .outages import happened as happened
 from .registry import CLAIMS as CLAIMS
 from .registry import find_claim as find_claim
 from .registry import trials_of_claims as trials_of_claims

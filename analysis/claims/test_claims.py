@@ -28,7 +28,7 @@ from workloads.errors import UnknownName
 from workloads.experiments import sweep_names
 from workloads.trials import TRIALS, Written
 
-PENDING = ("compatibility", "outages", "hops", "systems")
+PENDING = ("hops", "systems")
 """Still to come."""
 
 
@@ -139,3 +139,88 @@ def test_without_a_postgresql_the_sentence_says_which_part_is_missing(tmp_path: 
     planted(tmp_path, "connecting", {"libsql": [9, 9, 9]}, missing={"postgres": why})
     found = verdict_of(tmp_path, "connecting", "connecting")
     assert found.verdict == NOT_MEASURED and str(found.number) == why + "."
+
+
+def with_rows(folder: Path, name: str, rows: list[dict[str, Any]], **facts: Any) -> Path:
+    head = {"cwkit": 1, "trial": name, "ended": "running", "timed": False} | facts
+    written = Written(folder / "trials" / name, head)
+    # What others used meanwhile is of no account where no time counts.
+    written.keep({}, rows, {"cpu_share": 0.9, "steal_share": 0.0})
+    written.note(ended="done")
+    return folder
+
+
+def outage(**outcomes: str) -> list[dict[str, Any]]:
+    """Each action in each situation; all work but those that are named."""
+    return [
+        {"situation": situation, "action": action, "ms": 3.0, "said": "10 rows",
+         "outcome": outcomes.get(action, "works") if situation != "nothing" else "works"}
+        for situation in ("nothing", "network away", "black hole", "primary killed", "data gone")
+        for action in ("read", "read transaction", "write", "sync")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "verdict"),
+    [
+        ({}, HOLDS),
+        ({"write": "fails"}, IN_PART),
+        ({"sync": "hangs"}, IN_PART),
+        ({"read": "fails"}, NOT),
+    ],
+)
+def test_an_application_keeps_running_or_does_not(
+    tmp_path: Path, outcomes: dict[str, str], verdict: str
+) -> None:
+    with_rows(tmp_path, "outages", outage(**outcomes))
+    assert verdict_of(tmp_path, "outages", "outages").verdict == verdict
+
+
+def test_where_nothing_works_while_all_is_well_nothing_is_decided(tmp_path: Path) -> None:
+    rows = [row | {"outcome": "fails"} for row in outage()]
+    with_rows(tmp_path, "outages", rows)
+    found = verdict_of(tmp_path, "outages", "outages")
+    assert found.verdict == NOT_MEASURED and "while all is well" in str(found.number)
+
+
+def test_a_lost_write_is_told_before_the_numbers(tmp_path: Path) -> None:
+    checks = [{"check": "acknowledged writes", "ok": False, "said": "a write is not there."}]
+    with_rows(tmp_path, "outages", outage(), checks=checks)
+    number = str(verdict_of(tmp_path, "outages", "outages").number)
+    assert number.startswith("A check did not hold (acknowledged writes: a write is not there.)")
+
+
+def item(kind: str, of: str = "library", system: str = "libsql") -> dict[str, Any]:
+    return {
+        "system": system,
+        "about": f"{kind} {of}",
+        "of": of,
+        "kind": kind,
+        "here": "",
+        "there": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "verdict"),
+    [
+        ([item("same"), item("later"), item("adds"), item("same", system="files")], HOLDS),
+        ([item("same"), item("differs", "binding")], IN_PART),
+        ([item("same"), item("differs")], NOT),
+        ([item("same"), item("words")], NOT),
+        ([item("same"), item("differs", system="files")], NOT),
+        ([], NOT_MEASURED),
+    ],
+)
+def test_compatible_is_what_differs_in_nothing(
+    tmp_path: Path, rows: list[dict[str, Any]], verdict: str
+) -> None:
+    with_rows(tmp_path, "compatibility", rows)
+    assert verdict_of(tmp_path, "compatibility", "compatibility").verdict == verdict
+
+
+@pytest.mark.parametrize("name", ["compatibility", "outages"])
+def test_a_row_that_was_edited_is_a_sentence(tmp_path: Path, name: str) -> None:
+    with_rows(tmp_path, name, [{"situation": "nothing", "kind": 7}])
+    found = verdict_of(tmp_path, name, name)
+    assert found.verdict == NOT_MEASURED and "cut or edited" in str(found.number)

@@ -5,15 +5,29 @@ Each of them is a part of a page: its answer, its chart where it has one, and it
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from analysis.charts import Heading, Stack, shares_of_a_read
-from analysis.claims import CONNECTING, READ_KINDS, Trial, bars, fastest, read_programs, steps
+from analysis.claims import (
+    CONNECTING,
+    KINDS,
+    READ_KINDS,
+    Happened,
+    Trial,
+    bars,
+    differences,
+    fastest,
+    happened,
+    read_programs,
+    steps,
+)
 from analysis.report.charts import Chart, drawn
 from analysis.report.evidence import Evidence
-from analysis.report.markdown import Markdown, markdown, said
-from analysis.wording import Table, duration, percent, times
+from analysis.report.markdown import Markdown, code, markdown, ours, said
+from analysis.wording import DASH, Table, duration, percent, times
+from workloads.errors import RunError
 
 GROUPS = {
     "transaction": "within a transaction that is open",
@@ -32,6 +46,8 @@ def section(evidence: Evidence, page: Path, figures: Path) -> dict[str, Any]:
             "alone": alone_table(reads),
             "conditions": conditions(reads),
         },
+        "outages": outages_part(evidence.trial("outages")),
+        "compatibility": compatibility_part(evidence.trial("compatibility")),
         "connecting": {
             "problem": said(opened.problem),
             "table": connecting_table(opened),
@@ -130,3 +146,70 @@ def connecting_table(trial: Trial) -> Table:
         "server for TLS first, which has none here."
     )
     return Table(head, rows, note)
+
+
+def outages_part(trial: Trial) -> dict[str, Any]:
+    """What works while something is gone, as a table, and the words of what does not."""
+    told: dict[str, Any] = {"problem": said(trial.problem), "conditions": conditions(trial)}
+    if trial.problem:
+        return told
+    try:
+        rows = happened(trial)
+    except RunError as error:
+        return told | {"problem": markdown("{}", error)}
+    situations = list(dict.fromkeys(row.situation for row in rows))
+    by = {(row.action, row.situation): row for row in rows}
+    cells = [
+        (action, *(_in_words(by.get((action, each))) for each in situations))
+        for action in dict.fromkeys(row.action for row in rows)
+    ]
+    note = (
+        "Times are of a machine on which all of it happens at once. In `nothing` all is well. A "
+        "restart opens the replica again; alone, it opens the replica's file as a plain one."
+    )
+    words = [
+        markdown("{}, {}: {}", row.situation, row.action, code(row.said))
+        for row in rows
+        if row.outcome in ("fails", "dies")
+    ]
+    return told | {"table": Table(("action", *situations), cells, ours(note)), "words": words}
+
+
+def _in_words(row: Happened | None) -> str:
+    if row is None:
+        return DASH
+    if row.outcome == "works" and row.said:
+        return f"{row.text}: {row.said}"
+    return row.text
+
+
+def compatibility_part(trial: Trial) -> dict[str, Any]:
+    """Counts, and the list of what differs, a line each."""
+    told: dict[str, Any] = {"problem": said(trial.problem), "conditions": conditions(trial)}
+    if trial.problem:
+        return told
+    try:
+        rows = differences(trial)
+    except RunError as error:
+        return told | {"problem": markdown("{}", error)}
+    counts = Counter((row.system, str(row.kind)) for row in rows)
+    systems = list(dict.fromkeys(row.system for row in rows))
+    table = Table(
+        ("system", *KINDS.values()),
+        [(name, *(str(counts[name, kind]) for kind in KINDS)) for name in systems],
+    )
+    odd = [
+        row for row in rows if row.kind == "differs" or (row.kind != "same" and row.system in FEW)
+    ]
+    listing = Table(
+        ("system", "what", "how", "of", "there", "SQLite's"),
+        [
+            (row.system, row.about, KINDS[row.kind], row.of, code(row.here), code(row.there))
+            for row in odd
+        ],
+    )
+    return told | {"table": table, "listing": listing}
+
+
+FEW = ("libsql", "files")
+"""Systems of which every difference is listed; of the others those in words are counted alone."""

@@ -57,6 +57,11 @@ class LibsqlReplica(LibsqlRemote):
             raise ValueError(f"{begin!r} is no mode of a replica. Modes: {', '.join(self.modes)}.")
         return ReplicaSession(self._driver(), Path(path), begin, settings or Settings())
 
+    def bare(self, path: str) -> Any:
+        """The driver's own connection, as an application opens it; its file is PATH-bare."""
+        url = sqld_server.read_address(Path(path)).url
+        return self._driver().connect(f"{path}-bare", sync_url=url, isolation_level=None)
+
 
 class ReplicaSession(ServedSession):
     """One connection with a replica of its own.

@@ -39,6 +39,7 @@ class Connecting:
     story = "How long do opening a connection, its first query and closing it take?"
     blocks = (10, 7)
     enough_s = 8.0
+    timed = True
     limit_s = 60.0
 
     def begin(self, home: Path, stack: ExitStack, *, quick: bool) -> Client:

@@ -48,6 +48,7 @@ class _Manifest(msgspec.Struct):
     seed: int = 0
     quick: bool = False
     failure: str = ""
+    timed: bool = True
     arms: dict[str, tuple[_Size, _Size]] = {}
     settings: dict[str, Any] = {}
     versions: dict[str, str] = {}

@@ -126,7 +126,7 @@ def main(argv: Sequence[str]) -> int:
             Written(folder, head | {"ended": "missing", "failure": str(missing)})
             return 0
         facts = {"started": started, "machine": describe(home), "checks": []} | dict(client.facts)
-        written = Written(folder, head | facts | {"arms": dict(client.arms)})
+        written = Written(folder, head | facts | {"arms": dict(client.arms), "timed": trial.timed})
         _blocks(trial, client, written, job["seed"], job["blocks"])
         written.note(checks=list(client.checks()), ended="done")
     return 0

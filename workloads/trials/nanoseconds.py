@@ -40,6 +40,7 @@ class Nanoseconds:
     story = "How long does a read take in the library alone, and what do a binding and Python add?"
     blocks = (10, 7)
     enough_s = 8.0
+    timed = True
     limit_s = 60.0
 
     def begin(self, home: Path, stack: ExitStack, *, quick: bool) -> Client:

@@ -55,6 +55,7 @@ class Replica:
     story = "What do a read, a write and a transaction cost in a file, a replica and at the server?"
     blocks = (10, 7)
     enough_s = 12.0
+    timed = True
     limit_s = 90.0
 
     def begin(self, home: Path, stack: ExitStack, *, quick: bool) -> Client:

@@ -45,12 +45,14 @@ class Trial(Protocol):
     blocks   : how many at most, (usual, quick). enough_s : after this time no block beyond the
                quick number is begun, because on a busy machine a block takes long.
     limit_s  : it is ended after this time.
+    timed    : its times count, so that a block during which others used the machine does not.
     """
 
     story: str
     blocks: tuple[int, int]
     enough_s: float
     limit_s: float
+    timed: bool
 
     def begin(self, home: Path, stack: ExitStack, *, quick: bool) -> Client:
         """Set everything up within `home`, whose end is left to `stack`.
@@ -62,6 +64,8 @@ class Trial(Protocol):
 TRIALS: dict[str, str] = {
     "nanoseconds": "workloads.trials.nanoseconds:Nanoseconds",
     "connecting": "workloads.trials.connecting:Connecting",
+    "compatibility": "workloads.trials.compatibility:Compatibility",
+    "outages": "workloads.trials.outages:Outages",
     "replica": "workloads.trials.replica:Replica",
 }
 """Name -> "module:Class"; the class is called without arguments and satisfies Trial."""
