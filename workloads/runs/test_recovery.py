@@ -16,12 +16,12 @@ from typing import Any
 import psutil
 import pytest
 
-from workloads.engines import find_engine, trust
+from workloads.engines import POSTGRES_URL, find_engine, serving, trust
 from workloads.engines.postgres_server import read_address
 from workloads.errors import RunError
 from workloads.experiments import recover_all
 from workloads.experiments.leftovers import interrupted
-from workloads.files import temporary
+from workloads.files import made, temporary
 from workloads.processes import Process, children, forking, python, start
 from workloads.processes.accounts import leave, read_account
 from workloads.records import HISTORY_FILE, WAL_TRACK, Manifest, read_manifest, write_manifest
@@ -230,6 +230,32 @@ def test_a_killed_run_on_a_server_is_checked_on_the_servers_own_data(place: Plac
     assert all(finding.ok for finding in manifest.findings) and len(manifest.findings) > 1
     assert manifest.under_way is None and place.left == []
     shutil.rmtree(served, ignore_errors=True)  # the next command's, in a place of its own
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(POSTGRES.missing() is not None, reason=f"{POSTGRES.missing()}")
+@pytest.mark.parametrize("phase", ["loading", "measuring"])
+def test_what_a_killed_run_has_at_somebody_elses_server_is_checked_and_dropped(
+    place: Place, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    level = {"begin": "serializable", "read_begin": "serializable"}
+    asked = {"scenario": "counter", "writers": 2, "database": "postgres", **level}
+    ours = "SELECT 1 FROM pg_namespace WHERE nspname LIKE 'cwkit%'"
+    with made("test", within=Path("/tmp")) as folder, serving(POSTGRES, folder / "lent.db"):
+        there = read_address(folder / "lent.db")
+        url = f"postgresql://cwkit:{there.password}@127.0.0.1:{there.port}/cwkit"
+        lender = POSTGRES.connect(str(folder / "lent.db"), begin="read-committed")
+        monkeypatch.setenv(POSTGRES_URL, url)
+        killed = place.killed(phase, 50 if phase == "measuring" else 0, **asked)
+        monkeypatch.delenv(POSTGRES_URL)  # its address is in the run's temporary folder
+        assert lender.rows(ours) == [(1,)]
+        found = recover(killed)
+        assert lender.rows(ours) == [] and place.left == []
+        lender.close()
+    assert found.what == ("removed" if phase == "loading" else "finished")
+    if found.run is not None:
+        assert found.run.manifest.findings and not found.run.manifest.unmade
+        assert not found.run.manifest.broken
 
 
 @pytest.mark.parametrize("phase", ["loading", "starting"])

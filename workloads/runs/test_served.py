@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,20 +28,31 @@ LIMIT_S = 30.0
 
 
 @here
-def test_a_run_whose_server_dies_keeps_what_it_measured_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_command_of_a_run_whose_server_dies_says_so_ends_with_status_2_and_leaves_nothing(
+    tmp_path: Path, cwkit: Callable[..., Any]
+) -> None:
     family: list[psutil.Process] = []
+    over = threading.Event()
 
-    def kill(progress: Progress) -> None:
-        if progress.phase == "measuring" and progress.committed and not family:
+    def kill() -> None:
+        while not over.wait(0.05):
+            found = next(tmp_path.glob("runs/*/manifest.json"), None)
+            if found is None or "measuring" not in found.read_text(encoding="utf-8"):
+                continue
             (server,) = (p for p in psutil.Process().children() if p.name() == "postgres")
             family.extend([server, *server.children()])
             server.send_signal(signal.SIGQUIT)
+            return
 
-    found = run(make_plan(**{**SHORT, "duration_s": 20}), tmp_path, on_progress=kill)
-    manifest = found.manifest
-    assert manifest.ended.startswith(f"{SERVER_ENDED}: ") and not manifest.ok
-    assert "its server ended" in manifest.unchecked and manifest.under_way is None
-    assert sum(len(worker.rows) for worker in found.workers) > 0
+    thread = threading.Thread(target=kill)
+    thread.start()
+    options = ["--scenario", "counter", "--begin", "serializable", "--duration", "30"]
+    done = cwkit("run", "--database", "postgres", *options, "--runs", tmp_path / "runs")
+    over.set()
+    thread.join()
+    assert done.returncode == 2 and f"ended early: {SERVER_ENDED}" in done.stdout
+    assert "Traceback" not in done.stderr
     assert family and psutil.wait_procs(family, timeout=LIMIT_S)[1] == []
 
 
