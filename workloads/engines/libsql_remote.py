@@ -50,6 +50,7 @@ STEP = re.compile(r"\(error code: (?P<code>\w+)\) `(?P<message>[^`]*)`")
 NEVER_MADE = ("SQLITE_CONSTRAINT", "SQL_INPUT_ERROR", "SQL_PARSE_ERROR", "ARGS_INVALID")
 """Codes of the server's by which a statement certainly changed nothing, COMMIT among them."""
 
+TIMED_OUT = "TRANSACTION_TIMEOUT"
 NO_TRANSACTION = "no transaction is active"
 READS = re.compile(r"\s*(SELECT|PRAGMA|EXPLAIN|VALUES|WITH)\b", re.IGNORECASE)
 
@@ -187,9 +188,9 @@ class ServedSession:
             try:
                 self._execute("ROLLBACK").fetchall()
             except Exception as error:
-                if self._told(str(error)) is None:
+                if (told := self._told(str(error))) is None:
                     self._lost = True
-                elif NO_TRANSACTION not in str(error):
+                elif told.code != TIMED_OUT and NO_TRANSACTION not in told.message:
                     raise
         self._inside = False
 
@@ -255,7 +256,7 @@ class ServedSession:
     def _by_the_server(self, told: Told, phase: int) -> Refusal:
         still_open = self.in_transaction()
         self._inside = still_open
-        if told.code == "TRANSACTION_TIMEOUT":  # somebody waited for the lock, and has it now
+        if told.code == TIMED_OUT:  # somebody waited for the lock, and has it now
             return Refusal(CONFLICT, BUSY, told.message, not still_open)
         if told.code.startswith("SQLITE_BUSY"):
             # The server queues whoever wants the write lock, so that a transaction which has read

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from workloads.engines import pragmas, sqld_server
 from workloads.engines.engine import Identity, Refusal, Settings, sync_interval_s
-from workloads.engines.libsql_remote import LibsqlRemote, ServedSession, Told
+from workloads.engines.libsql_remote import TIMED_OUT, LibsqlRemote, ServedSession, Told
 from workloads.records import BUSY, CONFLICT, FAILED, NO_CONFLICT, UNKNOWN
 
 READONLY = "readonly"
@@ -141,7 +141,7 @@ class ReplicaSession(ServedSession):
         if found := AT_THE_SERVER.search(text):
             code, message = int(found["code"]), found["message"].strip("`")
             if "timed-out" in message:
-                return Told("TRANSACTION_TIMEOUT", message)
+                return Told(TIMED_OUT, message)
             return Told(
                 BY_CODE.get(code & 0xFF, "ARGS_INVALID" if not code else str(code)), message
             )

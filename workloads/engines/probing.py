@@ -201,7 +201,7 @@ def _ask_mode(engine: Engine, mode: str, path: str) -> Answer:
     if engine.file_format == "none":
         return Answer(True, "")
     second = engine.connect(path, begin=mode, settings=patient)
-    overlaps = _overlap(first, second)
+    overlaps = _overlap(first, second) if _can_write(first) else None
     upgrade = _upgrade(engine, first, path) if mode == "deferred" else ""
     first.close()
     second.close()
@@ -213,6 +213,18 @@ def _fill(session: Any) -> None:
     # Outside a transaction: BEGIN is what is asked about.
     marks = ", ".join(f"({n}, 0, zeroblob({ROW_BYTES}))" for n in range(1, ROWS + 1))
     session.run(f"INSERT INTO probe VALUES {marks}")
+
+
+def _can_write(session: Any) -> bool:
+    """Whether a transaction in this mode may change anything at all."""
+    try:
+        session.begin()
+        session.run("UPDATE probe SET value = 0 WHERE id = ?", (1,))
+        session.commit()
+    except Exception:
+        session.rollback()
+        return False
+    return True
 
 
 def _overlap(first: Any, second: Any) -> bool:
@@ -267,7 +279,10 @@ def _share(name: str, path: str, number: int, pipe: Connection) -> None:
         session.commit()
         pipe.send("")
         while pipe.recv():
-            pipe.send([row[0] for row in session.rows("SELECT id FROM together ORDER BY id")])
+            session.begin()  # a replica's rows are those of the server in a transaction alone
+            seen = [row[0] for row in session.rows("SELECT id FROM together ORDER BY id")]
+            session.commit()
+            pipe.send(seen)
         session.close()
     except EOFError:
         return  # the parent has gone

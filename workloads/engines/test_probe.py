@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from workloads.engines.engine import MODES, Probe, find_engine
-from workloads.engines.probing import AT_ONCE, WAITED, from_dict, main, probe, to_dict
+from workloads.engines.probing import AT_ONCE, GRANTED, WAITED, from_dict, main, probe, to_dict
 from workloads.engines.registry import trust
 from workloads.errors import UnknownName
 
@@ -36,6 +36,23 @@ def test_an_engine_without_begin_concurrent_refuses_it_in_its_own_words(name: st
     assert found.several_processes is True
     assert found.pragmas["journal_mode"] == "wal"
     assert from_dict(json.loads(json.dumps(to_dict(found)))) == found
+
+
+@pytest.mark.slow  # libSQL's server gives a lock away after 5 s, whatever the busy timeout
+@pytest.mark.parametrize("name", ["libsql-remote", "libsql-replica"])
+def test_libsqls_server_is_asked_by_its_clients_and_replicas_as_every_engine(name: str) -> None:
+    found = asked(name)
+    replica = name == "libsql-replica"
+    locks = {"deferred": False, "immediate": False, "exclusive": False}
+    # Nobody writes in a mode that only reads, and that is no want of overlap.
+    others = {"readonly": None} if replica else {"concurrent": None}
+    assert {mode: answer.overlaps for mode, answer in found.modes.items()} == locks | others
+    assert [mode for mode, answer in found.modes.items() if not answer.accepted] == (
+        [] if replica else ["concurrent"]
+    )
+    assert found.modes["deferred"].upgrade == GRANTED
+    assert found.several_processes is True
+    assert found.pragmas["synchronous"] == "normal"
 
 
 @pytest.mark.parametrize("name", OVERLAPPING)

@@ -171,6 +171,10 @@ def test_a_transaction_that_others_waited_for_too_long_is_a_conflict_and_over(
     assert found[:2] == (CONFLICT, BUSY) and found.over
     assert not session.in_transaction()
     assert other.rows("SELECT v FROM item WHERE id = 1") == [(10,)]
+    session.begin()
+    other.run("UPDATE item SET v = 11 WHERE id = 1")
+    session.rollback()  # which it does not know to be over
+    assert not session.in_transaction()
 
 
 @here

@@ -37,7 +37,7 @@ from workloads.schedules.sessions import ProcessDied, SessionProcess, Subprocess
 from workloads.schedules.stepper import Opening
 from workloads.schedules.steps import StepResult, StepTaker, Txn
 
-REUSABLE = ("libsql", "sqlite", "turso", "postgres")
+REUSABLE = ("libsql", "sqlite", "turso", "postgres", "libsql-remote", "libsql-replica")
 """Engines whose database is put back in place between schedules, which is cheaper than a new one.
 
 Only where nothing but rows can carry over: begin-concurrent decides by page, so a file that an
