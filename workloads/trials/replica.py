@@ -6,7 +6,7 @@ One client does one thing at a time.
 
 from __future__ import annotations
 
-import importlib.metadata
+import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,19 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from workloads.engines import find_engine, serving
+from workloads.errors import EngineMissing
+from workloads.trials.items import READ, RECORD_BYTES, ROWS, SCHEMA, WRITE, fill
 from workloads.trials.older import ARMS
 from workloads.trials.peer import HOP_BYTES, Peer, round_trip
-from workloads.trials.server import Server, serving
 from workloads.trials.trial import Check, Row
 
-ROWS, RECORD_BYTES = 10_000, 100
-SCHEMA = "CREATE TABLE item(id INTEGER PRIMARY KEY, v INTEGER NOT NULL, pad BLOB NOT NULL)"
-FILL = (
-    f"INSERT INTO item WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n "
-    f"WHERE i < {ROWS - 1}) SELECT i, 0, zeroblob({RECORD_BYTES}) FROM n"
-)
-READ = "SELECT v FROM item WHERE id = ?"
-WRITE = "UPDATE item SET v = v + 1 WHERE id = ?"
+LOCAL, PRIMARY, REPLICA = "libsql", "libsql-remote", "libsql-replica"
+
 BUSY_ROW = ROWS - 1  # for the other process: its commits touch no row of ours
 
 WARM = 2
@@ -59,7 +55,7 @@ class Replica:
     limit_s = 90.0
 
     def begin(self, home: Path, stack: ExitStack, *, quick: bool) -> Client:
-        return Client(home, stack.enter_context(serving(home / "server")), stack)
+        return Client(home, stack)
 
 
 class Client:
@@ -67,29 +63,36 @@ class Client:
 
     arms = ARMS
 
-    def __init__(self, home: Path, server: Server, stack: ExitStack) -> None:
-        import libsql_experimental
-
-        self.connect, self.url, self.home = libsql_experimental.connect, server.url, home
+    def __init__(self, home: Path, stack: ExitStack) -> None:
+        engines: dict[str, Any] = {name: find_engine(name) for name in (LOCAL, PRIMARY, REPLICA)}
+        for engine in engines.values():
+            if why := engine.missing():
+                raise EngineMissing(why)
+        self.home, self._engines, path = home, engines, home / "server.db"
+        server = stack.enter_context(serving(engines[PRIMARY], path))
+        assert server is not None
         self.acknowledged = {"local": 0, "server": 0}
-        self.remote = self.connect(server.url, isolation_level=None)
-        self.local = self.connect(str(home / "local.db"), isolation_level=None)
+        # The drivers themselves: what an adapter does differs, and would be timed.
+        self.remote = engines[PRIMARY].bare(str(path))
+        self.local = engines[LOCAL].bare(str(home / "local.db"))
         self.local.execute("PRAGMA journal_mode = WAL").fetchall()
         # The server's setting: different durability is never compared.
         durable = self.remote.execute("PRAGMA synchronous").fetchall()[0][0]
         self.local.execute(f"PRAGMA synchronous = {int(durable)}").fetchall()
         for connection in (self.remote, self.local):
             connection.execute(SCHEMA).fetchall()
-            connection.execute(FILL).fetchall()
+            connection.execute(fill()).fetchall()
+        for name in ("replica", "background"):  # each has its own file beside its address
+            shutil.copy(path, home / name)
         start = time.monotonic_ns()
-        self.replica = self.connect(
-            str(home / "replica.db"), sync_url=server.url, isolation_level=None
-        )
+        self.replica = engines[REPLICA].bare(str(home / "replica"))
         self.replica.sync()
         self.first_copy_ns = time.monotonic_ns() - start
-        self.replica_bytes = sum(p.stat().st_size for p in home.glob("replica.db*"))
-        self._background().close()
-        self.busy = Peer("commit", server.url, WRITE, str(BUSY_ROW))
+        self.replica_bytes = sum(p.stat().st_size for p in home.glob("replica-bare*"))
+        first = engines[REPLICA].bare(str(home / "background"))
+        first.sync()
+        first.close()
+        self.busy = Peer("commit", PRIMARY, str(path), WRITE, str(BUSY_ROW))
         stack.callback(self.busy.close)
         self.busy.next_number()
         echo = Peer("echo")
@@ -97,10 +100,10 @@ class Client:
         self.wire = socket.create_connection(("127.0.0.1", echo.next_number()), ANSWER_LIMIT_S)
         stack.callback(self.wire.close)
         self.wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.pids = [server.process.pid, self.busy.process.pid, echo.process.pid]
+        self.pids = [*server.pids(), self.busy.process.pid, echo.process.pid]
         self.facts = {
             "settings": _settings(),
-            "versions": _versions(self, server),
+            "versions": _versions(self),
             "pragmas": _pragmas(self),
             "first_copy_ns": self.first_copy_ns,
             "replica_bytes": self.replica_bytes,
@@ -108,15 +111,8 @@ class Client:
         }
 
     def _background(self) -> Any:
-        """A replica of its own file that fetches by itself, with its first copy made."""
-        file = self.home / "background.db"
-        if not file.exists():
-            first = self.connect(str(file), sync_url=self.url, isolation_level=None)
-            first.sync()
-            first.close()
-        return self.connect(
-            str(file), sync_url=self.url, sync_interval=SYNC_INTERVAL_S, isolation_level=None
-        )
+        """A replica of its own file that fetches by itself."""
+        return self._engines[REPLICA].bare(str(self.home / "background"), SYNC_INTERVAL_S)
 
     def block(self, ns: Mapping[str, np.ndarray], rng: np.random.Generator) -> Sequence[Row]:
         keys = rng.integers(0, BUSY_ROW, 1000).tolist()
@@ -255,7 +251,7 @@ class Client:
             )
         }  # fmt: skip
         self.replica.close()
-        plain = self.connect(str(self.home / "replica.db"), isolation_level=None)
+        plain = self._engines[LOCAL].bare(str(self.home / "replica-bare"))
         whole = plain.execute("PRAGMA integrity_check").fetchall()[0][0]
         plain.close()
         return judged(sums, self.acknowledged, whole)
@@ -320,11 +316,12 @@ def _settings() -> dict[str, Any]:
     }
 
 
-def _versions(client: Client, server: Server) -> dict[str, str]:
+def _versions(client: Client) -> dict[str, str]:
     ask = "SELECT sqlite_version() || ' ' || sqlite_source_id()"
+    local, primary = (client._engines[name].identity() for name in (LOCAL, PRIMARY))
     return {
-        "sqld": server.version,
-        "binding": f"libsql-experimental {importlib.metadata.version('libsql-experimental')}",
+        "sqld": primary.version,
+        "binding": local.binding,
         "local": client.local.execute(ask).fetchall()[0][0],
         "server": client.remote.execute(ask).fetchall()[0][0],
     }

@@ -14,21 +14,20 @@ import numpy as np
 import psutil
 import pytest
 
+from workloads.engines import sqld_server
 from workloads.errors import RunError, UnknownName
 from workloads.files import ROOT
 from workloads.processes import read_last_words
-from workloads.trials import files, measure, measurement, older, read, read_manifest, replica
-from workloads.trials import server as sqld
+from workloads.trials import files, items, measure, measurement, older, read, read_manifest, replica
 
 LIMIT_S = 60.0
 
 
 @pytest.fixture
-def server() -> Path:
-    """Where sqld lies, or a skip that says why it is not there."""
-    if not sqld.path().is_file():
-        pytest.skip(sqld._sentence())
-    return sqld.path()
+def server() -> None:
+    """A skip that says why there is no sqld here."""
+    if why := sqld_server.why_missing():
+        pytest.skip(why)
 
 
 @pytest.fixture
@@ -36,8 +35,7 @@ def no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder in the place of .build/sqld."""
     place = tmp_path / "build"
     place.mkdir()
-    monkeypatch.setattr(sqld, "BUILD", place)
-    monkeypatch.setattr(sqld, "WHY_MISSING", place / "why-missing.txt")
+    monkeypatch.setattr(sqld_server, "BUILD", place)
     return place
 
 
@@ -137,17 +135,17 @@ def test_a_cut_attempt_is_kept_beside_the_next(tmp_path: Path) -> None:
     assert [read_manifest(tmp_path / f"served.{n}")["seed"] for n in (1, 2)] == [1, 2]
 
 
-GOOD = {"local": (7, replica.ROWS), "server": (9, replica.ROWS), "replica": (9, replica.ROWS)}
+GOOD = {"local": (7, items.ROWS), "server": (9, items.ROWS), "replica": (9, items.ROWS)}
 
 
 @pytest.mark.parametrize(
     ("planted", "whole", "broken"),
     [
         ({}, "ok", []),
-        ({"local": (6, replica.ROWS)}, "ok", ["acknowledged writes, local"]),
-        ({"server": (10, replica.ROWS)}, "ok", ["acknowledged writes, server", "replica"]),
-        ({"replica": (8, replica.ROWS)}, "ok", ["replica"]),
-        ({"replica": (9, replica.ROWS - 1)}, "ok", ["replica"]),
+        ({"local": (6, items.ROWS)}, "ok", ["acknowledged writes, local"]),
+        ({"server": (10, items.ROWS)}, "ok", ["acknowledged writes, server", "replica"]),
+        ({"replica": (8, items.ROWS)}, "ok", ["replica"]),
+        ({"replica": (9, items.ROWS - 1)}, "ok", ["replica"]),
         ({}, "row 3 missing from index", ["replica"]),
     ],
     ids=["nothing", "a lost write", "a write twice", "an old replica", "a lost row", "corrupt"],

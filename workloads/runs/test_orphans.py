@@ -12,7 +12,6 @@ import psutil
 import pytest
 
 from workloads.engines import trust
-from workloads.trials import server as sqld
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 60.0
@@ -55,17 +54,6 @@ PARENTS = {
         'from workloads.engines.probing import probe; probe("{here}/hanging.py:Hanging")',
         {},
     ),
-    "libSQL's server": (
-        "--db-path",
-        """
-import time
-from pathlib import Path
-from workloads.trials.server import serving
-with serving(Path({here!r}) / "served"):
-    time.sleep(600)
-""",
-        {},
-    ),
 }
 
 
@@ -82,8 +70,6 @@ def children(pid, argv):
 @pytest.mark.parametrize("what", list(PARENTS))
 def test_what_hangs_is_gone_once_its_parent_was_killed(tmp_path, what):
     part, script, changes = PARENTS[what]
-    if what == "libSQL's server" and not sqld.path().is_file():
-        pytest.skip("no sqld here")
     (tmp_path / "hanging.py").write_text(textwrap.dedent(HANGING), encoding="utf-8")
     trust(tmp_path / "hanging.py")
     changes = {name: text.format(here=tmp_path) for name, text in changes.items()}
