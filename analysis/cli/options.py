@@ -72,6 +72,19 @@ PostgresOption = Annotated[
 ]
 
 
+def must_be_used(postgres: str | None, plan: RecordedPlan) -> None:
+    """Raises PlanError for a --postgres that a plan has no use for."""
+    from workloads.engines import find_engine
+
+    if postgres is not None and not any(
+        hasattr(find_engine(name), "forsake") for name in plan.engines()
+    ):
+        raise PlanError(
+            f"--postgres: {', '.join(plan.engines())} cannot be on another's server. Choose an "
+            "engine that can, such as --database postgres, or leave it out."
+        )
+
+
 def command_line() -> str:
     """The command that this process was started with, as a user would type it, without a
     password.

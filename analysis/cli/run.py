@@ -13,6 +13,7 @@ from analysis.cli.options import (
     PostgresOption,
     RunsOption,
     command_line,
+    must_be_used,
     plan_options,
 )
 from analysis.cli.progress import Live
@@ -29,6 +30,7 @@ def run_command(
     keep_database: Annotated[bool, typer.Option(help="keep it in the run's folder")] = False,
 ) -> None:
     asked = running.make_plan(**plan)
+    must_be_used(postgres, asked)
     with Live(terminal.console(stderr=True)) as live:
         made = running.run(
             asked,

@@ -38,6 +38,7 @@ from analysis.cli.options import (
     RunsOption,
     command_line,
     load_files,
+    must_be_used,
     plan_options,
 )
 from analysis.cli.progress import Live
@@ -97,6 +98,7 @@ def search_command(
     else:
         asked = _search(slo, repeats, step, longest, foreign_limit, **plan)
         load_files(load or (), [])
+    must_be_used(postgres, asked.plan)
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-search-{asked.plan.scenario.rpartition(':')[2]}"
     folder = into or runs / name.lower()
     begun = search.begin(asked, folder)

@@ -55,3 +55,14 @@ def test_a_run_on_somebody_elses_server_says_so_with_what_that_has() -> None:
     )  # fmt: skip
     told = " ".join(summary_lines(run))
     assert "a server that somebody else runs: Database test at db:5432, version 16.2, fsync" in told
+
+
+@pytest.mark.parametrize("command", [["run"], ["search", "--slo", "p99 < 10ms"]])
+def test_a_url_that_nothing_would_use_is_refused(
+    cwkit: Callable[..., Any], tmp_path: Path, command: list[str]
+) -> None:
+    given = ["--database", "sqlite", "--postgres", URL, "--runs", tmp_path / "runs"]
+    done = cwkit(*command, *given)
+    assert done.returncode == 2 and not (tmp_path / "runs").exists()
+    assert "--postgres: sqlite cannot be on another's server" in done.stderr
+    assert "secret" not in done.stderr

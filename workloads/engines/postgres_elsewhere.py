@@ -256,7 +256,9 @@ class Lent:
 
     def redirect(self, port: int) -> None:
         """Have later connections to this path go to a port of loopback, by TCP."""
-        through = 0 if port == self.address.port else port
+        host = self._parameters.get("host", "/")
+        direct = port == self.address.port and not host.startswith("/")
+        through = 0 if direct else port
         write_address(self.path, replace(self.address, through=through))
 
     def kill(self) -> None:
