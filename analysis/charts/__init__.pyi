@@ -20,6 +20,8 @@ from .figures_slo import Curve as Curve
 from .figures_slo import latency_against_rate as latency_against_rate
 from .figures_sweeps import Panel as Panel
 from .figures_sweeps import small_multiples as small_multiples
+from .figures_systems import beside_each_other as beside_each_other
+from .figures_systems import request_times as request_times
 from .figures_wal import Track as Track
 from .figures_wal import checkpoint_timeline as checkpoint_timeline
 from .labels import NO_HEADING as NO_HEADING

@@ -45,6 +45,20 @@ STYLES = {
 """(engine, BEGIN mode) -> colour and mark: an arm looks the same in every chart. Okabe-Ito's
 colours, moved to 3:1 on white and on black; the marks differ too, for those who see no colour."""
 
+STYLES |= {
+    ("libsql", "autocommit"): ("#5d7d2e", "d"),
+    ("libsql-remote", "autocommit"): ("#008f6b", "D"),
+    ("libsql-replica", "autocommit"): ("#8a7000", "*"),
+    ("postgres", "autocommit"): ("#a8326e", "v"),
+}
+OF_ENGINES = {"libsql": "#0072b2", "postgres": "#d9560a", "libsql-remote": "#008f6b"}
+STYLES |= {
+    (engine, f"way {n}"): (colour, mark)
+    for engine, colour in OF_ENGINES.items()
+    for n, mark in enumerate("os^Dvph*")
+}
+"""Where the engine is what lines have in common: one colour each, a mark for each way to it."""
+
 SPARE = (("#8a7000", "*"), ("#7b5cc0", "h"), ("#b0472a", "p"), ("#5d7d2e", "d"))
 
 RC: Any = {

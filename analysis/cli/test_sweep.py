@@ -451,12 +451,13 @@ def test_a_shipped_sweep_is_valid_and_its_dry_run_prints(cwkit, name, monkeypatc
     assert sweep.design.question in out and f"{len(sweep.design.arms)} arms" in out
     # As the 438 cells of `landscape` took on two cores beside their runs.
     guess = Beside(0.75, 0.17, 1)
-    minutes = (
-        sum(guess.seconds(dict(values)) for values in sweep.design.arms.values())
-        * sweep.design.blocks
-        / 60
+    plans = [dict(values) for values in sweep.design.arms.values()]
+    # An arm that counts its transactions ends with the last of them, before its time is over.
+    soon = [{**plan, "duration_s": 0.05} if plan.get("transactions") else plan for plan in plans]
+    least, most = (
+        sum(map(guess.seconds, each)) * sweep.design.blocks / 60 for each in (soon, plans)
     )
-    assert shipped.minutes == pytest.approx(minutes, abs=0.6 + 0.2 * minutes)
+    assert least * 0.8 - 0.6 <= shipped.minutes <= most * 1.2 + 0.6
 
 
 def test_the_shipped_sweeps_ask_what_they_must():

@@ -78,6 +78,7 @@ def columns_of(counted: Count) -> dict[str, str]:
         for kind, one in counted.of_kind(role).items():
             start = _start(role, kind)
             row |= {f"{start}committed": str(one.committed), f"{start}per_s": _text(one.per_s)}
+            row[f"{start}mean_ns"] = _text(one.mean_ns)
             row |= {
                 f"{start}{name}": value for name, value in _ranked("whole", one.whole_ns).items()
             }
@@ -155,7 +156,7 @@ def count_of(run: str, row: Mapping[str, str]) -> Count:
 
 
 def _kinds(row: Mapping[str, str], role: str, tally: Tally, seconds: float) -> dict[str, OfKind]:
-    """What is kept of each kind of a role's transactions; {} where they are all of one kind."""
+    """What is kept of each kind of a role's transactions; {} where an older row has nothing."""
     first, last = f"{role}_kind_", "_committed"
     names = [
         name.removeprefix(first).removesuffix(last)
@@ -167,8 +168,9 @@ def _kinds(row: Mapping[str, str], role: str, tally: Tally, seconds: float) -> d
         start = _start(role, name)
         many = _whole(row, f"{start}committed")
         ranks = [_real(row, f"{start}whole_{rank}_ns", infinite=True) for rank in RANKS]
-        found[name] = OfKind(many, many / seconds if seconds else math.nan, np.array(ranks))
-    if found and sum(one.committed for one in found.values()) != tally.committed:
+        per_s, mean_ns = many / seconds if seconds else math.nan, _real(row, f"{start}mean_ns")
+        found[name] = OfKind(many, per_s, mean_ns, np.array(ranks))
+    if sum(one.committed for one in found.values()) > tally.committed:
         raise NotKept("its commits and those of each kind do not agree")
     return found
 

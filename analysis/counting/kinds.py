@@ -19,12 +19,13 @@ from analysis.statistics import PERCENTILES, percentiles
 class OfKind(NamedTuple):
     """The committed transactions of one kind.
 
-    committed : how many. per_s : of them a second. whole_ns : float array, shape (5,), p50, p90,
-    p99, p99.9 and maximum of their whole time, nan where they are too few.
+    committed : how many. per_s : of them a second. mean_ns : of their whole time. whole_ns : float
+    array, shape (5,), its p50, p90, p99, p99.9 and maximum, nan where they are too few.
     """
 
     committed: int
     per_s: float
+    mean_ns: float
     whole_ns: np.ndarray
 
     def rank_ns(self, name: str) -> float:
@@ -33,16 +34,13 @@ class OfKind(NamedTuple):
 
 
 def kinds_in(times: Committed, names: Sequence[str], seconds: float) -> Mapping[str, OfKind]:
-    """Name of a kind -> its transactions; {} where there are fewer than two kinds, or no names."""
-    if len(names) < 2 or not len(times):
+    """Name of a kind -> its transactions, where there are any; {} where nobody knows the names."""
+    if not names or not len(times):
         return {}
     kind, whole = times.column(KIND), times.column("whole")
-    there = [n for n in range(len(names)) if (kind == n).any()]
-    if len(there) < 2:
-        return {}
     found = {}
-    for n in there:
+    for n in np.unique(kind[kind < len(names)]).tolist():
         mine = whole[kind == n]
         per_s = len(mine) / seconds if seconds > 0 else math.nan
-        found[names[n]] = OfKind(len(mine), per_s, percentiles(mine))
+        found[names[n]] = OfKind(len(mine), per_s, float(mine.mean()), percentiles(mine))
     return found

@@ -101,7 +101,19 @@ class Arm:
 
     @property
     def label(self) -> str:
-        """How the arm writes, or how it reads where nothing writes, for a person."""
+        """How the arm writes, or how it reads where nothing writes, for a person.
+
+        Where that is the same for several systems of a sweep, which differ in their network, say,
+        it is the system's name.
+        """
+        system = self.point.get("system")
+        if system is not None and self.plain_label in self.measured.shared_labels:
+            return str(system)
+        return self.plain_label
+
+    @cached_property
+    def plain_label(self) -> str:
+        """The same, whatever other systems there are."""
         database = self.plan["database"]
         return wording.arm_label(
             {"database": database, "write_engine": self.engine, "begin": self.begin}
@@ -269,6 +281,15 @@ class Measured:
     def baseline(self) -> Arm | None:
         """The arm that ratios are taken against."""
         return self.arms.get(self.experiment.design.baseline)
+
+    @cached_property
+    def shared_labels(self) -> frozenset[str]:
+        """Labels that several systems of a sweep would have."""
+        named: dict[str, set[str]] = {}
+        for arm in self.arms.values():
+            if "system" in arm.point:
+                named.setdefault(arm.plain_label, set()).add(str(arm.point["system"]))
+        return frozenset(label for label, systems in named.items() if len(systems) > 1)
 
     @cached_property
     def blocks(self) -> tuple[int, ...]:

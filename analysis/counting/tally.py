@@ -55,6 +55,7 @@ from workloads.records import (
     reason,
     within_ns,
 )
+from workloads.scenarios import TRANSACTING
 
 BATCHES = 20
 """Parts of a run's time that its refusals are counted in."""
@@ -346,8 +347,8 @@ class Count:
     kept: Mapping[str, Mapping[str, OfKind]] = field(default_factory=dict)
 
     def of_kind(self, role: str) -> Mapping[str, OfKind]:
-        """Name of a kind -> the role's transactions of it; {} where all are of one kind."""
-        if role not in self.roles or role in self.kept:
+        """Name of a kind -> the role's transactions of it; {} of a checkpointer, who has none."""
+        if role not in self.roles or role in self.kept or role not in TRANSACTING:
             return self.kept.get(role, {})
         return kinds_in(self.roles[role].times, self.kinds, self.seconds)
 

@@ -29,11 +29,12 @@ def test_what_one_kind_takes_is_not_hidden_by_the_others() -> None:
     reads, updates = counted.of_kind("writer").values()
     assert (reads.committed, updates.committed) == (60, 30)
     assert (reads.rank_ns("p50"), updates.rank_ns("p50")) == (10_000, 500_000)
+    assert (reads.mean_ns, updates.mean_ns) == (10_000, 500_000)
     assert counted.roles["writer"].percentiles("whole")[0] == 10_000
 
 
-def test_a_role_that_does_one_thing_has_no_kinds() -> None:
-    assert mixed([UPDATE] * 30).of_kind("writer") == {}
+def test_a_kind_that_nobody_did_is_not_there_nor_a_role() -> None:
+    assert list(mixed([UPDATE] * 30).of_kind("writer")) == ["update"]
     assert mixed([READ, UPDATE]).of_kind("reader") == {}
 
 
@@ -44,6 +45,7 @@ def test_a_kept_row_has_the_kinds_that_the_run_had() -> None:
     for name, one in counted.of_kind("writer").items():
         kept = back.of_kind("writer")[name]
         assert kept.committed == one.committed
+        assert kept.mean_ns == one.mean_ns
         assert kept.per_s == pytest.approx(one.per_s)
         np.testing.assert_equal(kept.whole_ns, one.whole_ns)
     row["writer_kind_read_committed"] = "41"

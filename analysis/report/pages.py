@@ -19,6 +19,7 @@ from analysis.report import (
     over_sittings,
     replica,
     replica_claims,
+    systems,
     tables,
     trials,
 )
@@ -88,8 +89,12 @@ def _numbers(evidence: Evidence, page: Path, figures: Path) -> Data:
 
 
 def _sweeps(evidence: Evidence, page: Path, figures: Path) -> Data:
-    """Those that were measured for this report, and those that were published earlier."""
+    """Those that were measured for this report, and those that were published earlier.
+
+    Two have too many systems for small charts and a page of their own.
+    """
     return {
+        "elsewhere": [name for name in evidence.sweeps if name in systems.TOLD_HERE],
         "sweeps": [
             report_sweeps.section(
                 measured,
@@ -99,8 +104,13 @@ def _sweeps(evidence: Evidence, page: Path, figures: Path) -> Data:
                 evidence.published.get(name),
             )
             for name, measured in evidence.sweeps.items()
-        ]
+            if name not in systems.TOLD_HERE
+        ],
     }
+
+
+def _systems(evidence: Evidence, page: Path, figures: Path) -> Data:
+    return systems.section(evidence, page, figures)
 
 
 def _models(evidence: Evidence, page: Path, figures: Path) -> Data:
@@ -167,6 +177,7 @@ PAGES = (
     Page("numbers", "The numbers of every experiment", _numbers, answers.counted),
     Page("sweeps", "Sweeps: over writers, keys and work", _sweeps, answers.swept),
     Page("models", "Models of refusals and of growth", _models, answers.modelled),
+    Page("systems", "The article's systems side by side", _systems, systems.answer),
     Page("server", "Beside libSQL's server", _server, answers.beside_the_server),
     Page("method", "How it was measured, and what cannot be told", _method, answers.measured),
     Page("machine", "The machine, its engines and their settings", _machine, answers.made_on),

@@ -18,6 +18,7 @@ from analysis.report.report import MOST_DOUBTS, MOST_LINES, write_report
 from analysis.report.test_isolation import BROKEN, KNOWN, row
 from analysis.report.test_replica import made as made_served
 from analysis.synthetic import Planted, drawn_run, made_experiment, made_report_folder
+from analysis.synthetic.systems import made_hops, made_systems
 from workloads.errors import RunError
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)]+)\)")
@@ -49,6 +50,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = runs / "grid" / "experiment.json"
     points = {"axes": {"way": ["a", "b"]}, "points": {arm: {"way": arm} for arm in grid}}
     path.write_text(json.dumps(json.loads(path.read_text()) | points), encoding="utf-8")
+    made_hops(runs / "hops")
+    made_systems(runs / "systems")
     write_report(runs, folder / "REPORT.md", folder / "sub" / "published")
     return folder
 

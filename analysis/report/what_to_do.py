@@ -31,6 +31,7 @@ from analysis.report.finding import (
 )
 from analysis.report.findings import Findings
 from analysis.report.headline import cores_of, mode_pair, setting
+from analysis.report.instead import postgres_instead
 from analysis.report.limits import ONE_PAGE
 from analysis.report.markdown import Markdown, code, markdown, ours, said
 from analysis.report.waits import served_alike
@@ -395,6 +396,8 @@ def several_machines(evidence: Evidence, told: Findings) -> Advice:
 def postgres(evidence: Evidence, told: Findings) -> Advice:
     """Another database altogether."""
     key, case = "postgres", "PostgreSQL instead"
+    if (instead := postgres_instead(evidence)) is not None:
+        return Advice(key, case, ours(instead.do), instead.why, "systems", instead.verdict)
     arms = [
         arm
         for measured in evidence.experiments.values()
@@ -402,7 +405,10 @@ def postgres(evidence: Evidence, told: Findings) -> Advice:
         if "postgres" in arm.engine and arm.usable
     ]
     if not arms:
-        why = markdown("No run here has it; `cwkit run --database postgres` runs it")
+        why = markdown(
+            "No run here has it; `cwkit sweep systems` and `cwkit sweep hops` measure it beside "
+            "libSQL, `cwkit run --database postgres` runs it alone"
+        )
         return Advice(key, case, "Not measured", why, "machine", MISSING)
     arm = arms[0]
     base = arm.measured.baseline

@@ -227,7 +227,10 @@ def _suits_the_scenario(plan: Plan, engines: Mapping[str, Engine]) -> None:
 
 def _why_no_autocommit(scenario: Scenario) -> str:
     if not getattr(scenario, "autocommit", False):
-        return "needs transactions: a statement alone would not keep what it checks. Give a mode."
+        return (
+            "needs transactions with these parameters: a statement alone would not keep what it "
+            "checks. Give a mode."
+        )
     if getattr(scenario, "logged", None):
         return "records a history, which is one of transactions. Give a mode, or no history."
     return ""

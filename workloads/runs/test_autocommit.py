@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from workloads.engines import AUTOCOMMIT, engine_names, find_engine, modes_of, trust
+from workloads.engines import AUTOCOMMIT, engine_names, find_engine, modes_of
 from workloads.errors import PlanError, UnknownName
 from workloads.runs import make_plan
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a scenario that needs transactions": (
         {"scenario": "bank", "begin": AUTOCOMMIT},
-        "--begin autocommit: bank needs transactions",
+        "--begin autocommit: bank needs transactions with these parameters",
     ),
     "its readers": (
         {"scenario": "bank", "readers": 1, "read_begin": AUTOCOMMIT},
-        "--read-begin autocommit: bank needs transactions",
+        "--read-begin autocommit: bank needs transactions with these parameters",
+    ),
+    "reads that are written back": (
+        {"scenario": "register", "begin": AUTOCOMMIT, "params": {"mix": "F"}},
+        "register needs transactions with these parameters",
+    ),
+    "transactions of several statements": (
+        {"scenario": "register", "begin": AUTOCOMMIT, "params": {"mix": "B", "operations": 2}},
+        "register needs transactions with these parameters",
     ),
     "a pipeline of an engine without one": (
         {"scenario": "request", "readers": 1, "params": {"how": "pipeline"}},
@@ -39,15 +46,8 @@ def test_a_misspelt_mode_is_answered_with_the_nearest() -> None:
         make_plan(scenario="request", database="sqlite", begin="autocomit")
 
 
-def test_a_history_is_one_of_transactions(tmp_path: Path) -> None:
-    path = tmp_path / "mine.py"
-    path.write_text(
-        "from workloads.scenarios.register import Register\n"
-        "class Mine(Register):\n"
-        "    autocommit = True\n"
-    )
-    trust(path)
-    values = {"scenario": f"{path}:Mine", "database": "sqlite", "begin": AUTOCOMMIT}
+def test_a_history_is_one_of_transactions() -> None:
+    values = {"scenario": "register", "database": "sqlite", "begin": AUTOCOMMIT}
     make_plan(**values)
     with pytest.raises(PlanError, match="records a history, which is one of transactions"):
         make_plan(**values, params={"history": True})

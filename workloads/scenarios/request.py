@@ -101,6 +101,10 @@ class Request:
         assert context.session is not None
         run, think = context.session.run, context.think
         ask = self._asker(context.session)
+        if context.role == "reader":
+            # An engine may prepare a statement when it is first used, which takes a trip of its
+            # own. A connection that has been in use has done so: no request is to pay for it.
+            ask((0,) * self.params.queries)
 
         def update(args: tuple[int]) -> None:
             think()

@@ -204,9 +204,9 @@ class Scenario(Protocol):
         differ in others can start from copies of one database. Without it: all of them.
     late        : optional; kinds whose work comes before their first statement, so that an engine
         which takes its snapshot at the first read has none while they work.
-    autocommit  : optional, of the class or an instance; True where its transactions need no BEGIN,
-        because each changes something with one statement at most. It may then be asked for the mode
-        "autocommit" of any engine.
+    autocommit  : optional, of the class or of an instance; True where its transactions need no
+        BEGIN, because each changes something with one statement at most. Then it may be asked for
+        the mode "autocommit" of any engine.
     needs       : optional; of the class and, with other parameters, of an instance: the optional
         methods of a session that it calls (`Engine.offers`).
     footprint() : optional; the rows that its transactions touch as chances, for a conflict model.
