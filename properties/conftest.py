@@ -17,6 +17,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "modes(*names): only in these modes, or in every mode of engines without them"
     )
+    config.addinivalue_line("markers", "drawn: not where each lock is waited for some seconds")
     config.addinivalue_line("markers", "processes: not on engines that lock their file to one")
     _chosen(config)  # a name that there is not ends the session before anything is collected
     if limit_s := config.getoption("--limit"):
@@ -32,7 +33,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             chosen = [target for target in chosen if _is_meant(target, only.args)]
         if metafunc.definition.get_closest_marker("processes"):
             chosen = [t for t in chosen if find_engine(t.engine).hosting == "process"]
-        metafunc.parametrize("target", [_param(target) for target in chosen])
+        drawn = metafunc.definition.get_closest_marker("drawn") is not None
+        metafunc.parametrize("target", [_param(target, drawn) for target in chosen])
 
 
 def _is_meant(target: Target, modes: tuple[str, ...]) -> bool:
@@ -49,8 +51,15 @@ def _chosen(config: pytest.Config) -> list[Target]:
         raise pytest.UsageError(str(error)) from None
 
 
-def _param(target: Target) -> object:
-    why = find_engine(target.engine).missing()
+def _param(target: Target, drawn: bool) -> object:
+    """A target as a parameter. drawn : schedules come by the hundred, and many wait for a lock."""
+    engine = find_engine(target.engine)
+    why = engine.missing()
+    if drawn and why is None and (waits_s := getattr(engine, "waits_s", 0)):
+        why = (
+            f"{target.engine} waits {waits_s:g} s for each lock, whatever its busy timeout, and "
+            "then takes it from its holder: the classics and the free running are asked instead"
+        )
     return pytest.param(target, id=str(target), marks=[pytest.mark.skip(reason=why)] if why else [])
 
 

@@ -84,6 +84,7 @@ def kept(sessions: Iterable[tuple[str, str]], schedule: Schedule, promise: str) 
 @example(schedule=READ_ONLY)
 @example(schedule=replace(READ_ONLY, settings=SMALL_CACHE))
 @example(schedule=replace(READ_ONLY, settings=MAPPED))
+@pytest.mark.drawn
 def test_a_schedule_keeps_the_promised_level(
     runners: Runners, target: Target, schedule: Schedule
 ) -> None:
@@ -96,6 +97,7 @@ def test_a_schedule_keeps_the_promised_level(
 @settings(max_examples=how_many(0.5, quick=0.25))
 @given(schedule=schedules(schemas(features=("index", "spread")), pragmas=settings_drawn()))
 @example(schedule=READ_ONLY)
+@pytest.mark.drawn
 def test_a_schedule_with_a_process_a_session_keeps_the_promised_level(
     runners: Runners, target: Target, schedule: Schedule
 ) -> None:
@@ -105,6 +107,7 @@ def test_a_schedule_with_a_process_a_session_keeps_the_promised_level(
 
 @settings(max_examples=how_many(0.4, quick=0.2))
 @given(schedule=schedules(sessions=(4, 4), transactions=1, operations=3, pragmas=settings_drawn()))
+@pytest.mark.drawn
 def test_four_sessions_keep_the_promised_level(
     runners: Runners, target: Target, schedule: Schedule
 ) -> None:
@@ -145,6 +148,7 @@ MARKED = Schedule(("begin; savepoint a; range 0 5; commit", "delete 0"), "00100"
 @given(schedule=schedules(schemas(), deletes=True, pragmas=settings_drawn()))
 @example(schedule=MARKED)
 @example(schedule=replace(MARKED, order="00010"))
+@pytest.mark.drawn
 def test_constraints_indexes_and_undone_work_hold_after_reopening(
     target: Target, schedule: Schedule
 ) -> None:
@@ -254,6 +258,7 @@ def attached(target: Target) -> None:
 @settings(max_examples=how_many(0.4))
 @given(schedule=schedules(TWO_FILES, pragmas=settings_drawn()))
 @pytest.mark.modes("immediate", "exclusive")
+@pytest.mark.drawn
 def test_two_attached_files_are_serializable_when_locked_at_begin(
     runners: Runners, target: Target, schedule: Schedule
 ) -> None:
@@ -264,6 +269,7 @@ def test_two_attached_files_are_serializable_when_locked_at_begin(
 @settings(max_examples=how_many(0.6, quick=0.3))
 @given(schedule=schedules(TWO_FILES, pragmas=settings_drawn()))
 @pytest.mark.modes("deferred", "concurrent")
+@pytest.mark.drawn
 def test_each_of_two_attached_files_alone_keeps_the_promised_level(
     runners: Runners, target: Target, schedule: Schedule
 ) -> None:

@@ -164,6 +164,7 @@ def run(runners: Runners, target: Target, schema: Schema, **options: Any) -> Non
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
+@pytest.mark.drawn
 def test_sessions_do_what_the_model_allows(runners: Runners, target: Target, schema: str) -> None:
     if message := refused_schema(*target, SCHEMAS[schema]):
         pytest.skip(f"{target.engine}: {message}")

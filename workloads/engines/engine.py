@@ -226,6 +226,8 @@ class Engine(Protocol):
                   ROLLBACK, or ROLLBACK TO a savepoint.
     bare        : optional; (path) -> the driver's own connection, as an application opens it, for
                   whoever measures the driver. `execute(sql)` gives a cursor; nothing is open.
+    waits_s     : optional; how long it waits for a lock, s, whatever the busy timeout, where it
+                  cannot be asked for less.
     listen      : optional; for an engine whose library logs the page that a refused commit met.
                   Called once in a worker's process, before its first connection. Returns a function
                   that gives the account (plain data, `met` in the manifest).

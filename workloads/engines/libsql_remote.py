@@ -65,6 +65,7 @@ class Told(NamedTuple):
 class LibsqlRemote(Libsql):
     name = "libsql-remote"
     file_format = "sqld"
+    waits_s = 5.0  # then it takes the lock from whoever has it
     promises: Mapping[str, Promise] = dict.fromkeys(
         ("deferred", "immediate", "exclusive"), SERIALIZABLE
     )
