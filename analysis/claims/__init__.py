@@ -23,6 +23,7 @@ __all__ = [
     "ONE_BY_ONE",
     "READS",
     "READ_KINDS",
+    "SWEEP",
     "SYSTEMS",
     "TRIAL",
     "TRIALS",

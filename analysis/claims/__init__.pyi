@@ -4,6 +4,7 @@ from .claim import HOLDS as HOLDS
 from .claim import IN_PART as IN_PART
 from .claim import NOT as NOT
 from .claim import NOT_MEASURED as NOT_MEASURED
+from .claim import SWEEP as SWEEP
 from .claim import TRIAL as TRIAL
 from .claim import Claim as Claim
 from .claim import Compared as Compared

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import msgspec
 
-from analysis.claims import CLAIMS, EXPERIMENT, TRIAL, Claim, Seen
+from analysis.claims import CLAIMS, EXPERIMENT, SWEEP, TRIAL, Claim, Seen
 from analysis.counting import FOREIGN_LIMIT, SpareRule
 from analysis.report.evidence import read_evidence
 from analysis.report.ledger import Entry, seen_in
 from analysis.report.measurements import SPARE_S, designs, trial
-from analysis.report.published import PUBLISHED
+from analysis.report.published import PUBLISHED, read_published
 from analysis.report.suite_file import SUITE_FILE, Suite, read_suite, write_suite
 from workloads.errors import FolderUnwritable
 from workloads.experiments import MOST_SPARES, OnCell, run_experiment
@@ -80,7 +80,11 @@ def told_claims(
 
     folder : None where there is no report. Raises RunError where it cannot be read.
     """
+    needed = {need.name for claim in claims for need in claim.needs if need.kind == SWEEP}
     seen = Seen()
     if folder is not None:
-        seen = seen_in(read_evidence(folder, published=published))
+        seen = seen_in(read_evidence(folder, published=published, only=needed))
+    elif needed:
+        found, _ = read_published(published, needed)
+        seen = Seen(sweeps={one.name: one.measured for one in found})
     return [Entry(claim, claim.verdict(seen)) for claim in claims]

@@ -6,7 +6,7 @@ Reading ends by computing the report's facts, once.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as field_
 from pathlib import Path
@@ -165,13 +165,16 @@ class Evidence:
 
 
 def read_evidence(
-    folder: Path, sweeps: Sequence[Path] = (), published: Path | None = None
+    folder: Path,
+    sweeps: Sequence[Path] = (),
+    published: Path | None = None,
+    only: Collection[str] | None = None,
 ) -> Evidence:
     """Read a folder of experiments (or a single one), and campaign.json where there is one.
 
     sweeps : folders of sweeps that the user named, beside those that campaign.json names.
     published : folder of sweeps that were published; one is told unless a sweep of its name is
-        among the others.
+        among the others. only : the names of those that are wanted, None for all.
     Raises RunError where there is no experiment at all. If a single one cannot be read, the reason
     is kept in `unread`.
     """
@@ -203,7 +206,7 @@ def read_evidence(
             markdown("The isolation matrix was not made: `cwkit report --into` makes it.")
         )
     ordered = {name: experiments[name] for name in names}
-    kept = _published(published, swept, unread)
+    kept = _published(published, swept, unread, only)
     sittings = _sittings(folder, limit, unread) if suite else ()
     swept = dict(sorted((swept | {name: one.measured for name, one in kept.items()}).items()))
     return Evidence(
@@ -286,12 +289,15 @@ def _sittings(folder: Path, limit: float, unread: list[str]) -> tuple[Sitting, .
 
 
 def _published(
-    folder: Path | None, swept: Mapping[str, Measured], unread: list[str]
+    folder: Path | None,
+    swept: Mapping[str, Measured],
+    unread: list[str],
+    only: Collection[str] | None,
 ) -> dict[str, Published]:
     """The published sweeps that were not measured anew, by name."""
     if folder is None:
         return {}
-    found, why = read_published(folder)
+    found, why = read_published(folder, only)
     unread += why
     return {one.name: one for one in found if one.name not in swept}
 

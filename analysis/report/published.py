@@ -15,7 +15,7 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -314,15 +314,18 @@ def _without_folder(note: Mapping[str, Any], folder: Path) -> str:
 # --- reading ----------------------------------------------------------------------------------
 
 
-def read_published(folder: Path) -> tuple[list[Published], list[str]]:
+def read_published(
+    folder: Path, only: Collection[str] | None = None
+) -> tuple[list[Published], list[str]]:
     """The published sweeps of a folder by name, and why others could not be read; nothing is run.
 
-    A folder that is not there has none.
+    only : the names of those that are wanted, None for all. A folder that is not there has none.
     """
     found: list[Published] = []
     unread: list[str] = []
     try:
         names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
+        names = [name for name in names if only is None or name.removesuffix(".json") in only]
     except OSError:
         return [], []
     if len(names) > MOST_SWEEPS:
