@@ -123,7 +123,7 @@ def _server(evidence: Evidence, page: Path, figures: Path) -> Data:
         "free_reads": "" if served.problem else replica_claims.free_reads(served),
         "hops": "" if served.problem else replica_claims.hops(served),
     }
-    parts = trials.section(evidence, page, figures)
+    parts = trials.section(evidence)
     return {"served": replica.section(served) | told, "trials": parts}
 
 

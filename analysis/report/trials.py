@@ -35,13 +35,12 @@ GROUPS = {
 }
 
 
-def section(evidence: Evidence, page: Path, figures: Path) -> dict[str, Any]:
+def section(evidence: Evidence) -> dict[str, Any]:
     """The parts of the trials, as data for the report's template."""
     reads, opened = evidence.trial("nanoseconds"), evidence.trial("connecting")
     return {
         "reads": {
             "problem": said(reads.problem),
-            "chart": read_chart(reads, page, figures),
             "table": read_table(reads),
             "alone": alone_table(reads),
             "conditions": conditions(reads),
