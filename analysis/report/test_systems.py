@@ -33,7 +33,6 @@ from analysis.report.evidence import Evidence, read_evidence
 from analysis.report.finding import LESS, MORE, UNKNOWN
 from analysis.report.instead import postgres_instead
 from analysis.report.report import write_report
-from analysis.synthetic.runs import made_report_folder
 from analysis.synthetic.systems import (
     LOST,
     MODIFY,
@@ -48,14 +47,27 @@ from workloads.experiments import read_experiment
 Make = Callable[..., Measured]
 
 
-@pytest.fixture
-def hops(tmp_path: Path) -> Make:
-    return lambda **how: gather(read_experiment(made_hops(tmp_path / "hops", **how)))
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Both sweeps with the times that they have where nobody asks for others."""
+    made = tmp_path_factory.mktemp("made")
+    return made_hops(made / "hops"), made_systems(made / "systems")
 
 
 @pytest.fixture
-def systems(tmp_path: Path) -> Make:
-    return lambda **how: gather(read_experiment(made_systems(tmp_path / "systems", **how)))
+def hops(tmp_path: Path, folders: tuple[Path, Path]) -> Make:
+    def make(**how: Any) -> Measured:
+        return gather(read_experiment(made_hops(tmp_path / "h", **how) if how else folders[0]))
+
+    return make
+
+
+@pytest.fixture
+def systems(tmp_path: Path, folders: tuple[Path, Path]) -> Make:
+    def make(**how: Any) -> Measured:
+        return gather(read_experiment(made_systems(tmp_path / "s", **how) if how else folders[1]))
+
+    return make
 
 
 def verdict(name: str, **sweeps: Measured) -> Any:
@@ -82,6 +94,12 @@ def test_a_request_of_another_way_is_so_many_queries_in_the_process(hops: Make) 
     low, share, high = share_of_trips(far, 10)
     assert low <= share <= high
     assert share == pytest.approx(2200 / 2300, rel=0.05)
+
+
+def test_systems_that_differ_in_their_way_alone_go_by_their_names(hops: Make) -> None:
+    labels = {str(arm.point["system"]): arm.label for arm in hops().arms.values()}
+    assert labels.pop("libsql") == "libsql autocommit"
+    assert all(label == system for system, label in labels.items()) and len(labels) == 3
 
 
 def test_the_way_is_what_a_request_pays_where_each_is_slower(hops: Make) -> None:
@@ -168,11 +186,10 @@ def test_the_cost_is_cpu_time_of_workers_and_server(systems: Make) -> None:
 # --- the page and the row -----------------------------------------------------------------------
 
 
-def evidence_of(tmp_path: Path, **made: Any) -> Evidence:
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    sweeps = [made_hops(folder / "hops"), made_systems(folder / "systems", **made)]
-    return read_evidence(folder, sweeps)
+def evidence_of(tmp_path: Path, folders: tuple[Path, Path], **made: Any) -> Evidence:
+    (folder := tmp_path / "runs").mkdir()
+    systems = made_systems(tmp_path / "systems", **made) if made else folders[1]
+    return read_evidence(folder, [folders[0], systems])
 
 
 @pytest.mark.parametrize(
@@ -183,27 +200,32 @@ def evidence_of(tmp_path: Path, **made: Any) -> Evidence:
     ],
 )
 def test_the_row_says_when_postgresql_pays(
-    tmp_path: Path, factor: float, expected: str, says: str
+    tmp_path: Path, folders: tuple[Path, Path], factor: float, expected: str, says: str
 ) -> None:
     def times(system: str, kind: int, mix: str) -> float:
         slower = factor if kind == MODIFY and "postgres" in system else 1.0
         return slower * transaction_us(system, kind, mix)
 
-    row = postgres_instead(evidence_of(tmp_path, times=times))
+    row = postgres_instead(
+        evidence_of(tmp_path, folders, **({"times": times} if factor != 1 else {}))
+    )
     assert row is not None
     assert (row.verdict, says in row.do) == (expected, True)
     assert "10 queries take 61.5 µs in the process" in row.why
 
 
-def test_too_few_blocks_say_nothing_of_when_it_pays(tmp_path: Path) -> None:
-    row = postgres_instead(evidence_of(tmp_path, blocks=3))
+def test_too_few_blocks_say_nothing_of_when_it_pays(
+    tmp_path: Path, folders: tuple[Path, Path]
+) -> None:
+    row = postgres_instead(evidence_of(tmp_path, folders, blocks=3))
     assert row is not None and row.verdict == UNKNOWN
 
 
-def test_the_page_has_both_sweeps_and_their_charts(tmp_path: Path) -> None:
-    runs = made_report_folder(tmp_path / "runs")
-    sweeps = [made_hops(tmp_path / "hops"), made_systems(tmp_path / "systems")]
-    write_report(runs, tmp_path / "R.md", tmp_path / "published", sweeps)
+def test_the_page_has_both_sweeps_and_their_charts(
+    tmp_path: Path, folders: tuple[Path, Path]
+) -> None:
+    (runs := tmp_path / "runs").mkdir()
+    write_report(runs, tmp_path / "R.md", tmp_path / "published", folders)
     page = (tmp_path / "published" / "systems.md").read_text(encoding="utf-8")
     assert "| PostgreSQL (2.20 ms) | 2.36 ms | 23.6 ms |" in page
     assert "postgres READ COMMITTED: whose check did not hold (lost updates)" in page
