@@ -373,19 +373,27 @@ def test_a_lost_connection_is_made_anew_before_the_next_transaction_and_never_in
         assert server is not None
         one = opened(place)
         one.run("CREATE TABLE kept(id INTEGER PRIMARY KEY)")
+        ids = "SELECT id FROM kept"
+        assert one.rows(ids) == []  # prepared, on a connection that is then gone
         one.begin()
         one.run("INSERT INTO kept VALUES (1)")
         server.kill()
         lost = refused(one, COMMIT, one.commit)
         assert (lost.outcome, lost.conflict, lost.over) == (UNKNOWN, NO_CONFLICT, True)
-        assert refused(one, STATEMENT, one.run, "SELECT 1").over  # it was part of what is gone
         assert refused(one, BEGIN, one.begin).outcome == FAILED
         server.start_again()
-        assert one.rows("SELECT id FROM kept") == []  # also without BEGIN, as in autocommit
+        one.begin()
+        assert one.rows(ids) == [] and one.anew == 1
+        server.kill()
+        assert refused(one, STATEMENT, one.rows, ids).over
+        server.start_again()
+        assert refused(one, STATEMENT, one.rows, ids).over  # what it was part of is gone
+        one.rollback()
+        assert one.rows(ids) == [] and one.anew == 2  # also without BEGIN, as in autocommit
         one.begin()
         one.run("INSERT INTO kept VALUES (2)")
         one.commit()
-        assert one.rows("SELECT id FROM kept") == [(2,)] and one.anew == 1
+        assert one.rows(ids) == [(2,)]
         one.close()
 
 
