@@ -160,7 +160,7 @@ class PostgresSession:
     def __init__(self, address: server.Address, begin: str, settings: Settings) -> None:
         from psycopg import Error, pq
 
-        self._pq, self.anew = pq, 0
+        self.anew = 0
         self._lent = address.elsewhere is not None
         self._connection = connection = connected(address)
         well = pq.ConnStatus.OK
@@ -174,10 +174,14 @@ class PostgresSession:
 
         def failed(result: Any) -> PostgresError:
             nonlocal lost
-            lost = connection.status != well
-            if result is None:  # libpq had nothing to send it by
-                return PostgresError(_said(connection), "")
-            return _error(connection, result)
+            # None: libpq had nothing to send it by.
+            gone = PostgresError(_said(connection), "")
+            error = gone if result is None else _error(connection, result)
+            # libpq takes a connection for sound until the call after the one that lost it.
+            lost = (
+                connection.status != well or not error.sqlstate or error.sqlstate.startswith(GONE)
+            )
+            return error
 
         def sent(sql: bytes) -> Any:
             try:
@@ -314,14 +318,18 @@ class PostgresSession:
             sent(words)
             begun = True
 
+        def in_transaction() -> bool:
+            return not lost and connection.transaction_status in self._open
+
         def rollback() -> None:
             nonlocal begun
-            if self.in_transaction():
+            if in_transaction():
                 sent(b"ROLLBACK")
             begun = False
 
         self.run, self.rows, self.pipeline = run, rows, pipeline
         self.begin, self.commit, self.rollback = begin_, commit, rollback
+        self.in_transaction = in_transaction
         set_up()
         self.pragmas = self._settings()
 
@@ -329,12 +337,6 @@ class PostgresSession:
         asked = ("lock_timeout", "synchronous_commit", "fsync", "full_page_writes",
                  "shared_buffers", "wal_level", "deadlock_timeout", "autovacuum")  # fmt: skip
         return {name: self.rows(f"SHOW {name}")[0][0] for name in asked}
-
-    def in_transaction(self) -> bool:
-        connection = self._connection
-        return connection.status == self._pq.ConnStatus.OK and (
-            connection.transaction_status in self._open
-        )
 
     def refusal(self, error: BaseException, phase: int, within_ns: int | None = None) -> Refusal:
         message, over = str(error), not self.in_transaction()
