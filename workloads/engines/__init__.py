@@ -11,6 +11,7 @@ __all__ = [
     "POSTGRES_URL",
     "PRAGMAS",
     "REGISTRY",
+    "SYNCHRONOUS",
     "Autocommit",
     "Delay",
     "Engine",

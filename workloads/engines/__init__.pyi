@@ -50,6 +50,7 @@ from .postgres_elsewhere import POSTGRES_URL as POSTGRES_URL
 from .postgres_elsewhere import without_password as without_password
 from .pragmas import OF_CONNECTION as OF_CONNECTION
 from .pragmas import PRAGMAS as PRAGMAS
+from .pragmas import SYNCHRONOUS as SYNCHRONOUS
 from .pragmas import pragma_values as pragma_values
 from .probing import from_dict as from_dict
 from .probing import probe as probe

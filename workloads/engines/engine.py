@@ -226,6 +226,7 @@ class Engine(Protocol):
                   ROLLBACK, or ROLLBACK TO a savepoint.
     bare        : optional; (path) -> the driver's own connection, as an application opens it, for
                   whoever measures the driver. `execute(sql)` gives a cursor; nothing is open.
+    most_durable : optional; the most of `synchronous` that its writers can have.
     waits_s     : optional; how long it waits for a lock, s, whatever the busy timeout, where it
                   cannot be asked for less.
     listen      : optional; for an engine whose library logs the page that a refused commit met.

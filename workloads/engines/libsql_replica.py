@@ -45,6 +45,7 @@ class LibsqlReplica(LibsqlRemote):
     modes = ("deferred", "immediate", "exclusive", READONLY)
     usual: Mapping[str, str] = {"writer": "immediate", "reader": READONLY}
     offers = ("sync",)
+    most_durable = "normal"  # its writes are the server's, whose settings nobody can make
 
     def identity(self) -> Identity:
         found = super().identity()

@@ -292,5 +292,8 @@ def test_a_plan_says_when_replicas_fetch() -> None:
     for wrong in ("often", "0ms", "-1s", "2h", "0.1us"):
         with pytest.raises(PlanError, match="is no time at which a replica could fetch: give beg"):
             make_plan(**both, sync=wrong)
+    with pytest.raises(PlanError, match="writers of libsql-replica have normal at most, and"):
+        make_plan(database="libsql-replica", synchronous="full")
+    assert make_plan(**both, synchronous="full").synchronous == "full"  # of the server's writers
     with pytest.raises(PlanError, match="no engine of this run has replicas"):
         make_plan(database="sqlite", sync="never")

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from workloads.engines import (
     AUTOCOMMIT,
+    SYNCHRONOUS,
     Engine,
     Loop,
     Settings,
@@ -240,12 +241,12 @@ def _syncs(plan: Plan, engines: Mapping[str, Engine]) -> None:
     try:
         sync_interval_s(plan.sync)
     except ValueError as error:
-        raise PlanError(f"--sync: {error}", "sync") from None
+        raise PlanError(f"sync: {error}", "sync") from None
     if plan.sync != Settings().sync and not any(
         "sync" in getattr(engine, "offers", ()) for engine in engines.values()
     ):
         raise PlanError(
-            f"--sync {plan.sync}: no engine of this run has replicas. Leave it out, or take "
+            f"sync: no engine of this run has replicas. Leave {plan.sync} out, or take "
             "replicas with --read-engine.",
             "sync",
         )
@@ -260,6 +261,14 @@ def _suits_a_server(plan: Plan, engines: Mapping[str, Engine]) -> None:
             raise PlanError(f"--checkpointers: {name} checkpoints by itself. Leave them out.")
         if plan.cache == "cold":
             raise PlanError(f"--cache cold: {name} has its own cache. Leave it out.")
+        most = getattr(engine, "most_durable", SYNCHRONOUS[-1])
+        writes = name == plan.write_engine and plan.writers
+        if writes and SYNCHRONOUS.index(plan.synchronous) > SYNCHRONOUS.index(most):
+            raise PlanError(
+                f"synchronous: writers of {name} have {most} at most, and {plan.synchronous} was "
+                "asked for. Leave it out, or write with another engine.",
+                "synchronous",
+            )
 
 
 def _network_fits(plan: Plan) -> None:

@@ -87,6 +87,8 @@ class InProcessSession:
             self.session.run(sql, params)
 
     def rows_all(self, statements: Iterable[str]) -> list[list[tuple[Any, ...]]]:
+        if (sync := getattr(self.session, "sync", None)) is not None:
+            sync()  # the database's rows, and not what a replica has of them
         return [self.rows(sql) for sql in statements]
 
     def rollback(self) -> None:
