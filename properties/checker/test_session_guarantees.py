@@ -40,7 +40,7 @@ def judged(history: History, label: str) -> Counter[tuple[str, object]]:
             continue
         undecided = got == "unknown" and bool(verdict.unjudged)
         if got == "unknown" and verdict.levels["read-committed"] is False:
-            undecided = not truth.keeps(level)  # no order of the versions fits what was updated
+            undecided |= not truth.keeps(level)  # no order of the versions fits what was updated
         assert undecided or got is truth.keeps(level), f"{label}\n{report(verdict, level)}"
         assert (name in verdict.anomalies) is (got is False), label
         assert got is not False or verdict.levels[SESSIONS] is False, label

@@ -40,12 +40,16 @@ READ = "SELECT id, value FROM item ORDER BY id"
 
 
 class Step(NamedTuple):
-    """`client` does `what` ("append", "read", "sync") at `place`; or what happens to all."""
+    """`client` does `what` ("append", "read", "sync") at `place`; or what happens to all.
+
+    meanwhile : what happens to all before an append's COMMIT is sent.
+    """
 
     client: str
     what: str
     place: str = ""
     key: int = 0
+    meanwhile: str = ""
 
     def __str__(self) -> str:
         return " ".join(map(str, (part for part in self if part != "")))
@@ -57,7 +61,8 @@ def drawn_steps(rng: random.Random, count: int, fault: str = "") -> list[Step]:
     begin, end = FAULTS[fault]
     for number in range(count):
         if begin and number == count // 3:
-            steps.append(Step("", begin))
+            inside = Step("a", "append", "a", rng.randrange(KEYS), begin)
+            steps.append(rng.choice((Step("", begin), inside)))
         if end and number == 2 * count // 3:
             steps.append(Step("", end))
         away = bool(begin) and count // 3 <= number < 2 * count // 3
@@ -79,14 +84,16 @@ class Place:
     session: Any
     in_transaction: bool = False
 
-    def append(self, key: int, value: int) -> str:
-        """The outcome of a transaction that appends a value."""
+    def append(self, key: int, value: int, meanwhile: Callable[[], None] | None = None) -> str:
+        """The outcome of a transaction that appends a value. meanwhile : before its COMMIT."""
         phase = BEGIN
         try:
             self.session.begin()
             phase = STATEMENT
             self.session.run(APPEND, (f"{value},", key))
             phase = COMMIT
+            if meanwhile is not None:
+                meanwhile()
             self.session.commit()
         except Exception as error:
             return self._refused(error, phase)
@@ -168,7 +175,9 @@ def play(
             continue
         place, begin = places[step.place], time.monotonic_ns()
         if step.what == "append":
-            outcome = outcomes[number] = place.append(step.key, number)
+            meanwhile = happens.get(step.meanwhile)
+            outcome = outcomes[number] = place.append(step.key, number, meanwhile)
+            away = away or meanwhile is not None
             ops: Sequence[Any] = [("append", step.key, number)]
             _add(builder, step.client, begin, outcome, ops)
             at = "the primary" if step.place == PRIMARY else "a replica"

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from workloads.engines import pragmas, sqld_server
 from workloads.engines.engine import Identity, Refusal, Settings, sync_interval_s
+from workloads.engines.libsql import _panicked
 from workloads.engines.libsql_remote import TIMED_OUT, LibsqlRemote, ServedSession, Told
 from workloads.records import BUSY, CONFLICT, FAILED, NO_CONFLICT, UNKNOWN
 
@@ -114,10 +115,21 @@ class ReplicaSession(ServedSession):
 
     def _ready(self) -> None:
         # A new connection cannot be made without the server, and what was fetched is there.
-        if self._lost and self._only_reads and self._connection is not None:
+        if self._lost and self._only_reads and self._reads_here():
             self._wrote = False
             return
         super()._ready()
+
+    def _reads_here(self) -> bool:
+        """Whether the connection reads its own file: not while it takes itself to be in a
+        transaction at the server, which it does for good where that went away before a COMMIT.
+        """
+        try:
+            return self._connection is not None and not self._connection.in_transaction
+        except BaseException as error:
+            if _panicked(error):
+                return False
+            raise
 
     def _begin(self) -> None:
         if self._syncs:
