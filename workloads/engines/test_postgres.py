@@ -496,6 +496,7 @@ def test_a_mode_of_others_is_none_of_its(path: Path) -> None:
         Postgres().connect(str(path), begin="immediate")
 
 
+@pytest.mark.slow  # libSQL's server has the quick one
 @here
 def test_a_killed_server_has_lost_no_acknowledged_commit_when_it_is_started_again(
     open_folder: Path,
