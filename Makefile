@@ -14,7 +14,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r name what; do \
 		printf '  make %-9s %s\n' "$$name" "$$what"; done
 
-setup: ## .venv with the locked packages, the hot loop, two SQLites, libSQL's server; once
+setup: ## .venv with the locked packages, the hot loop, two SQLites, reads in C, libSQL's server; once
 	@PYTHON="$(PYTHON)" tools/setup/setup --retry
 
 setup-all: setup ## and what it leaves out for its size: a PostgreSQL server, 25 MB
@@ -32,7 +32,7 @@ engine: ready ## another version of an engine beside the locked one: make engine
 ready:
 	@PYTHON="$(PYTHON)" tools/setup/setup
 
-report: ready ## run the experiments and write REPORT.md, about 9 minutes
+report: ready ## run the experiments and write REPORT.md, about 10 minutes
 	@$(venv)/python -m analysis.cli report
 
 # One more process than cores: many tests wait, for a hang to be seen or a run to end.

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -13,6 +19,7 @@ from analysis.claims.test_claims import VERSIONS, planted, reads
 from analysis.cli import app
 from analysis.report.suite_file import Suite, write_suite
 from workloads.errors import RunError, UnknownName
+from workloads.files import ROOT
 
 
 def claims(*argv: str) -> Result:
@@ -62,3 +69,24 @@ def test_bad_input_is_one_sentence(argv: list[str], error: type[Exception], text
     made = claims(*argv)
     assert isinstance(made.exception, error)
     assert text in str(made.exception)
+
+
+@pytest.mark.slow
+def test_an_interrupted_measurement_keeps_what_it_has_and_says_how_to_go_on(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "analysis.cli", "claims", "connecting", "--runs", str(tmp_path)]
+    environment = os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(argv, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as command:
+        until = time.monotonic() + 60
+        blocks: list[Path] = []
+        while not blocks and time.monotonic() < until and command.poll() is None:
+            blocks = list(tmp_path.glob("*/trials/connecting/blocks.jsonl"))
+            time.sleep(0.05)
+        assert blocks, command.communicate()[1].decode()
+        command.send_signal(signal.SIGINT)
+        _, said = command.communicate(timeout=60)
+    assert command.returncode == 130, said.decode()
+    assert "what was measured is kept; go on with cwkit claims connecting --into" in said.decode()
+    assert blocks[0].read_bytes().count(b"\n") >= 1
+    below = [p for p in psutil.process_iter(["environ"]) if (p.info["environ"] or {}).get("TMPDIR")
+             == str(tmp_path)]  # fmt: skip
+    assert below == []

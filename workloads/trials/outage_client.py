@@ -31,8 +31,12 @@ def _session(path: Path, begin: str) -> Session:
     return find_engine(REPLICA).connect(str(path), begin=begin, settings=Settings(sync="never"))
 
 
+def in_rows(rows: int) -> str:
+    return f"{rows} row{'s' * (rows != 1)}"
+
+
 def _rows(session: Any) -> str:
-    return f"{session.rows(COUNT)[0][0]} rows"
+    return in_rows(session.rows(COUNT)[0][0])
 
 
 def _read(path: Path, key: int) -> Action:
@@ -89,18 +93,18 @@ def _closed_replica(path: Path) -> Path:
     return own
 
 
-def _counted(connection: Any) -> str:
-    return f"{connection.execute(COUNT).fetchall()[0][0]} rows"
+def _count_of(connection: Any) -> str:
+    return in_rows(connection.execute(COUNT).fetchall()[0][0])
 
 
 def _restart(path: Path, key: int) -> Action:
     own, engine = _closed_replica(path), find_engine(REPLICA)
-    return lambda: _counted(engine.bare(str(own)))  # type: ignore[attr-defined]
+    return lambda: _count_of(engine.bare(str(own)))  # type: ignore[attr-defined]
 
 
 def _restart_alone(path: Path, key: int) -> Action:
     own, engine = _closed_replica(path), find_engine(FILE)
-    return lambda: _counted(engine.bare(f"{own}-bare"))  # type: ignore[attr-defined]
+    return lambda: _count_of(engine.bare(f"{own}-bare"))  # type: ignore[attr-defined]
 
 
 ACTIONS: dict[str, Callable[[Path, int], Action]] = {
