@@ -1,8 +1,9 @@
 """The experiments of `make report`: a fixed set, each with the question it answers.
 
 The set is data, so that the report can print it and a reader can see what was left out. On two
-quiet cores it takes at most nine minutes (`planned_s`), and the trials half a minute. `--quick` asks some of the questions with
-fewer and shorter blocks, in at most 90 s, and every interval shows it.
+quiet cores it takes at most nine minutes (`planned_s`), and the claims' trials a minute. `--quick`
+asks some of the questions with fewer and shorter blocks, in at most 90 s, and every interval shows
+it.
 """
 
 from __future__ import annotations
