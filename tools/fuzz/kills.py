@@ -133,7 +133,7 @@ def planned(kills: int, seed: int) -> list[tuple[str, str]]:
     return found[:kills]
 
 
-def _why_not(command: str) -> str | None:
+def why_not(command: str) -> str | None:
     """Why a command cannot be had here, for want of its server; None where it can."""
     engines = SERVED.get(command)
     return find_engine(engines[1]).missing() if engines else None
@@ -562,7 +562,7 @@ def run_kills(
     made = []
     with temporary.made("kills") as base:
         for number, command, victim in kills:
-            if why := _why_not(command):
+            if why := why_not(command):
                 notify(f"{number}: not {command}: {why}")
                 continue
             folder = base / str(number)
