@@ -7,7 +7,7 @@ The numbers come from `analysis.claims`; here they become sentences, tables and 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ from analysis.report.published import Published
 from analysis.report.sweep_summary import control_sentence, doubt_lines
 from analysis.report.trials import read_chart
 from analysis.statistics import Estimate
-from analysis.wording import DASH, Table, duration, number, percent
+from analysis.wording import DASH, Table, duration, percent
 
 TOLD_HERE = (HOPS, SYSTEMS)
 """Sweeps that are told on this page, and by their table alone on the page of sweeps."""
@@ -143,21 +143,23 @@ def hops_lines(found: Sequence[Way]) -> list[Line]:
     for way in found:
         n = seen.setdefault(way.engine, 0)
         seen[way.engine] += 1
-        known = {k: way.request(k) for k in sorted(way.arms)}
-        known = {k: one for k, one in known.items() if one.blocks}
-        reach = [_reach(one) for one in known.values()]
-        lines.append(
-            Line(
-                way.label,
-                (way.engine, f"way {n % 7}"),
-                list(known),
-                [one.value for one in known.values()],
-                [low for low, _ in reach],
-                [high for _, high in reach],
-                hollow=way.how != ONE_BY_ONE,
-            )
-        )
+        look = way.engine, f"way {n % 7}"
+        points = {float(k): way.request(k) for k in sorted(way.arms)}
+        lines.append(_line(way.label, look, points, hollow=way.how != ONE_BY_ONE))
     return lines
+
+
+def _line(
+    label: str, look: tuple[str, str], points: Mapping[float, Estimate], *, hollow: bool
+) -> Line:
+    """A line through estimates, broken where there is none."""
+    known = [one if one.blocks else None for one in points.values()]
+    reach = [_reach(one) if one else (math.nan, math.nan) for one in known]
+    middle = [one.value if one else math.nan for one in known]
+    return Line(
+        label, look, list(points), middle, [low for low, _ in reach], [high for _, high in reach],
+        hollow,
+    )  # fmt: skip
 
 
 def _reach(found: Estimate) -> tuple[float, float]:
@@ -174,7 +176,7 @@ def _hops_title(found: Sequence[Way], base: Way) -> str:
         if way.engine != base.engine and way.how == ONE_BY_ONE and k in way.arms:
             ratio = against(way, base, k)
             if way.stands_for_others and ratio.known and not ratio.holds(1.0):
-                parts.append(f"{way.label}: {number(ratio.value)} times as long")
+                parts.append(f"{way.label}: {ratio.text()} times as long")
     return f"A request of {k} queries against one in the process: {'; '.join(parts)}" * bool(parts)
 
 
@@ -265,24 +267,14 @@ def _costs_chart(
 
 
 def _panel(kind: str, found: Sequence[Beside]) -> Panel:
-    mine = [one for one in found if one.kind == kind and one.ratio.blocks]
+    mine = [one for one in found if one.kind == kind]
     every = sorted({one.processes for one in mine})
     lines = []
     for system in dict.fromkeys(one.system for one in mine):
-        points = {one.processes: one.ratio for one in mine if one.system == system}
-        reach = [_reach(ratio) for ratio in points.values()]
-        look = next(one.look for one in mine if one.system == system)
-        lines.append(
-            Line(
-                system,
-                look,
-                [every.index(n) for n in points],
-                [ratio.value for ratio in points.values()],
-                [low for low, _ in reach],
-                [high for _, high in reach],
-                hollow="TCP" in system,
-            )
-        )
+        of_it = [one for one in mine if one.system == system]
+        points = {float(every.index(one.processes)): one.ratio for one in of_it}
+        if any(ratio.blocks for ratio in points.values()):
+            lines.append(_line(system, of_it[0].look, points, hollow="TCP" in system))
     return Panel(TITLES[kind], [str(n) for n in every], lines)
 
 
@@ -294,7 +286,7 @@ def _costs_title(found: Sequence[Beside]) -> str:
         if known:
             most = max(known, key=lambda one: one.ratio.value)
             parts.append(
-                f"{title} takes up to {number(most.ratio.value)} times as long as alone "
+                f"{title} takes up to {most.ratio.text()} times as long as alone "
                 f"({most.system}, {processes(most.processes)})"
             )
     return "; ".join(parts)[:1].upper() + "; ".join(parts)[1:]
