@@ -144,16 +144,16 @@ def hops_lines(found: Sequence[Way]) -> list[Line]:
         n = seen.setdefault(way.engine, 0)
         seen[way.engine] += 1
         look = way.engine, f"way {n % 7}"
-        points = {float(k): way.request(k) for k in sorted(way.arms)}
+        points: dict[float, Estimate | None] = {float(k): way.request(k) for k in sorted(way.arms)}
         lines.append(_line(way.label, look, points, hollow=way.how != ONE_BY_ONE))
     return lines
 
 
 def _line(
-    label: str, look: tuple[str, str], points: Mapping[float, Estimate], *, hollow: bool
+    label: str, look: tuple[str, str], points: Mapping[float, Estimate | None], *, hollow: bool
 ) -> Line:
     """A line through estimates, broken where there is none."""
-    known = [one if one.blocks else None for one in points.values()]
+    known = [one if one and one.blocks else None for one in points.values()]
     reach = [_reach(one) if one else (math.nan, math.nan) for one in known]
     middle = [one.value if one else math.nan for one in known]
     return Line(
@@ -272,8 +272,9 @@ def _panel(kind: str, found: Sequence[Beside]) -> Panel:
     lines = []
     for system in dict.fromkeys(one.system for one in mine):
         of_it = [one for one in mine if one.system == system]
-        points = {float(every.index(one.processes)): one.ratio for one in of_it}
-        if any(ratio.blocks for ratio in points.values()):
+        there = {one.processes: one.ratio for one in of_it}
+        points = {float(at): there.get(many) for at, many in enumerate(every)}
+        if any(ratio.blocks for ratio in there.values()):
             lines.append(_line(system, of_it[0].look, points, hollow="TCP" in system))
     return Panel(TITLES[kind], [str(n) for n in every], lines)
 
