@@ -232,6 +232,16 @@ def test_what_a_session_did_that_ran_several_transactions_at_once_is_told_and_pr
     assert any("1 session ran several transactions at once" in note for note in verdict.notes)
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_the_first_of_two_transactions_at_once_comes_before_the_sessions_third(model: str) -> None:
+    lines = ["a 0-9 ok w:x:1", "a 5-12 ok w:y:1", "a 13-14 ok r:x:nil r:y:1"]
+    if model == MODELS[0]:
+        lines = ["a 0-9 ok append:x:1", "a 5-12 ok append:y:1", "a 13-14 ok r:x:[] r:y:[1]"]
+    verdict, truth = full_check(parse(lines, model)), BruteForce(parse(lines, model))
+    assert verdict.levels[SESSIONS] is truth.levels()[SESSIONS] is False
+    assert verdict.levels["read-your-writes"] == "unknown" and not truth.keeps("read-your-writes")
+
+
 def test_where_there_is_no_room_the_guarantees_of_writes_stay_unknown_and_say_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
