@@ -77,17 +77,16 @@ def keeps_running(seen: Seen) -> Verdict:
 
 
 def _clauses(gone: list[Happened]) -> Iterator[Sentence]:
-    """Each action with what came of it, those that come to the same together."""
-    same: dict[str, list[str]] = {}
-    for action in dict.fromkeys(row.action for row in gone):
-        those = [row for row in gone if row.action == action]
-        if all(row.outcome == "works" for row in those):
-            same.setdefault("works in each of them", []).append(action)
-            continue
-        told = "; ".join(f"{row.situation}: {row.text}" for row in those)
-        yield sentence("{} ({})", action, told)
-    for what, actions in same.items():
-        yield sentence("{}: {}", listed(actions), what)
+    """What works in each situation, then each other action with what came of it."""
+    by = {action: [row for row in gone if row.action == action]
+          for action in dict.fromkeys(row.action for row in gone)}  # fmt: skip
+    well = [action for action, rows in by.items() if all(row.outcome == "works" for row in rows)]
+    if well:
+        yield sentence("{} {} in each situation", listed(well), "work" if well[1:] else "works")
+    for action, rows in by.items():
+        if action not in well:
+            told = "; ".join(f"{row.situation}: {row.text}" for row in rows)
+            yield sentence("{} ({})", action, told)
 
 
 def _lost(rows: list[Happened]) -> Iterator[Sentence]:

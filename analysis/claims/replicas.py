@@ -143,6 +143,8 @@ def _checked(
     converted(path, dict(manifest), _Facts)
     if lacks := [arm for arm in ARMS if arm not in ns]:
         raise RunError(f"{place}: `arms` lacks {lacks[0]}. It was cut or edited.")
+    if ns["syncing-cpu"].shape[2] != 2:
+        raise RunError(f"{place}: `syncing-cpu` has not two numbers. It was cut or edited.")
     aged = [converted(path, dict(row), _Aged) for block in rows for row in block]
     return Age(
         len(aged),

@@ -23,6 +23,7 @@ from analysis.claims import (
     read_trial,
     trials_of_claims,
 )
+from analysis.claims.replicas import ARMS
 from analysis.report.measurements import designs
 from workloads.errors import UnknownName
 from workloads.experiments import sweep_names
@@ -218,4 +219,27 @@ def test_compatible_is_what_differs_in_nothing(
 def test_a_row_that_was_edited_is_a_sentence(tmp_path: Path, name: str) -> None:
     with_rows(tmp_path, name, [{"situation": "nothing", "kind": 7}])
     found = verdict_of(tmp_path, name, name)
+    assert found.verdict == NOT_MEASURED and "cut or edited" in str(found.number)
+
+
+@pytest.mark.parametrize("damage", ["an arm less", "one number too few", "no settings"])
+def test_a_replica_trial_that_was_edited_is_a_sentence(tmp_path: Path, damage: str) -> None:
+    arms: dict[str, list[float]] = {arm: [9.0] for arm in ARMS} | {"syncing-cpu": [3.0, 9.0]}
+    place = {"synchronous": 1}
+    facts: dict[str, Any] = {
+        "settings": {"sync_interval_s": 1, "wait_unasked_s": 1, "lag_limit_s": 1,
+                     "pause_beside_s": 1, "network": "", "rows": 1},
+        "versions": {"sqld": "1", "binding": "2"}, "pragmas": {"local": place, "server": place},
+        "first_copy_ns": 1, "replica_bytes": 1, "database_bytes": 1,
+    }  # fmt: skip
+    planted(tmp_path / "sound", "replica", arms, **facts)
+    assert verdict_of(tmp_path / "sound", "replica", "replicas").measured
+    if damage == "an arm less":
+        del arms["hop"]
+    elif damage == "one number too few":
+        arms["syncing-cpu"] = [3.0]
+    else:
+        del facts["settings"]
+    planted(tmp_path / "edited", "replica", arms, **facts)
+    found = verdict_of(tmp_path / "edited", "replica", "replicas")
     assert found.verdict == NOT_MEASURED and "cut or edited" in str(found.number)

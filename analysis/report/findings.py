@@ -336,6 +336,8 @@ def doubts(evidence: Evidence) -> list[str]:
     """Doubts that a reader must know before the first number."""
     lines: list[str] = list(evidence.unread)
     lines += [f"Beside libSQL's server, a check did not hold: {w}" for w in evidence.served.broken]
+    for name, trial in evidence.trials.items():
+        lines += [f"Trial {name}, a check did not hold: {words}" for words in trial.broken]
     lines += [
         markdown("{} was not run, for {}.", code(name), why)
         for name, why in evidence.suite.skipped.items()

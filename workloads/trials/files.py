@@ -52,6 +52,7 @@ class _Manifest(msgspec.Struct):
     arms: dict[str, tuple[_Size, _Size]] = {}
     settings: dict[str, Any] = {}
     versions: dict[str, str] = {}
+    missing: dict[str, str] = {}
     checks: list[_Check] = []
 
 
