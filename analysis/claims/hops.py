@@ -83,8 +83,10 @@ def ways(measured: Measured) -> list[Way]:
     for arm in measured.arms.values():
         if arm.name in again or arm.plan["scenario"] != "request" or not arm.usable:
             continue
-        key = arm.engine, str(arm.plan["network"]), str(arm.field("how"))
-        found.setdefault(key, {})[int(arm.field("queries"))] = arm
+        queries = arm.field("queries")
+        if type(queries) is int and queries > 0:  # it may come from anybody
+            key = arm.engine, str(arm.plan["network"]), str(arm.field("how"))
+            found.setdefault(key, {})[queries] = arm
     return [Way(*key, _measured_rtt(arms), arms) for key, arms in found.items()]
 
 
@@ -121,8 +123,10 @@ def fitting(ratio: Ratio, queries: int) -> str:
 def share_of_trips(way: Way, queries: int) -> tuple[float, float, float]:
     """low, value, high of what the round trips alone are of a request, one for each query."""
     found = way.request(queries)
-    trips_ns = queries * way.rtt_ms * 1e6
-    return trips_ns / found.high, trips_ns / found.value, trips_ns / found.low
+    trips_ns = np.float64(queries * way.rtt_ms * 1e6)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, value, high = (trips_ns / np.array([found.high, found.value, found.low])).tolist()
+    return low, value, high
 
 
 def hops(seen: Seen) -> Verdict:

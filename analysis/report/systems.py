@@ -184,12 +184,11 @@ def _hops_conditions(measured: Measured) -> str:
     arms = [arm for arm in measured.arms.values() if arm.usable]
     cores = {cell.manifest.machine.cores for arm in arms for cell in arm.usable if cell.manifest}
     blocks = {len(arm.usable) for arm in arms}
-    rows = {int(arm.field("rows")) for arm in arms}
+    rows = {n for arm in arms if type(n := arm.field("rows")) is int}
     most = f"{max(blocks)} block{'' if max(blocks) == 1 else 's'}" if blocks else ""
     there = ", ".join(f"{n} cores" for n in sorted(filter(None, cores)))
-    return " · ".join(
-        filter(None, (there, "one client", f"{max(rows):,} rows in memory", "no BEGIN", most))
-    )
+    table = f"{max(rows):,} rows in memory" if rows else ""
+    return " · ".join(filter(None, (there, "one client", table, "no BEGIN", most)))
 
 
 def _hops_short(found: Sequence[Way], base: Way) -> Markdown:
@@ -307,7 +306,10 @@ def _costs_conditions(measured: Measured | None) -> str:
 
 
 def _systems_short(found: Sequence[Beside]) -> Markdown:
-    most = max((one for one in found if one.kind == "read"), key=lambda one: one.ratio.value)
+    reads = [one for one in found if one.kind == "read" and one.ratio.blocks]
+    if not reads:
+        return Markdown()
+    most = max(reads, key=lambda one: one.ratio.value)
     text = f"at 95 % reads the updates make a read {most.ratio.text()} times as long at most"
     return markdown("{} ({}, {}; {})", text, most.system, processes(most.processes), code(SYSTEMS))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -236,3 +237,27 @@ def test_the_page_has_both_sweeps_and_their_charts(
     assert "Sweep `hops` is told on [the page of the systems](systems.md)" in told
     assert "## Sweep `hops`" not in told
     assert len(CLAIMS) == 9
+
+
+@pytest.mark.parametrize(
+    ("kept", "name", "value"),
+    [
+        ("params", "queries", "ten"), pytest.param("params", "queries", -1, marks=pytest.mark.slow), pytest.param("params", "rows", None, marks=pytest.mark.slow),
+        ("kinds", "", []), pytest.param("plan", "network", "none that there is", marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
+def test_a_sweep_of_somebody_elses_that_lacks_something_is_told_without_it(
+    tmp_path: Path, kept: str, name: str, value: Any
+) -> None:
+    sweeps = made_hops(tmp_path / "hops", blocks=1), made_systems(tmp_path / "systems", blocks=1)
+    for path in (path for sweep in sweeps for path in sweep.glob("*/manifest.json")):
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        scenario = manifest["scenario"]
+        {"params": scenario["params"], "kinds": {}, "plan": manifest["plan"]}[kept][name] = value
+        scenario["kinds"] = value if kept == "kinds" else scenario["kinds"]
+        manifest["plan"]["params"] = scenario["params"]
+        path.write_text(json.dumps(manifest), encoding="utf-8")
+    (runs := tmp_path / "runs").mkdir()
+    write_report(runs, tmp_path / "R.md", tmp_path / "published", sweeps)
+    page = (tmp_path / "published" / "systems.md").read_text(encoding="utf-8")
+    assert "## A request over the network" in page and "nan" not in page
