@@ -242,10 +242,13 @@ def test_the_page_has_both_sweeps_and_their_charts(
 @pytest.mark.parametrize(
     ("kept", "name", "value"),
     [
-        ("params", "queries", "ten"), pytest.param("params", "queries", -1, marks=pytest.mark.slow), pytest.param("params", "rows", None, marks=pytest.mark.slow),
-        ("kinds", "", []), pytest.param("plan", "network", "none that there is", marks=pytest.mark.slow),
+        ("params", "queries", "ten"),
+        ("kinds", "", []),
+        pytest.param("params", "queries", -1, marks=pytest.mark.slow),
+        pytest.param("params", "rows", None, marks=pytest.mark.slow),
+        pytest.param("plan", "network", "none that there is", marks=pytest.mark.slow),
     ],
-)  # fmt: skip
+)
 def test_a_sweep_of_somebody_elses_that_lacks_something_is_told_without_it(
     tmp_path: Path, kept: str, name: str, value: Any
 ) -> None:
