@@ -92,8 +92,8 @@ def conditions(served: Served) -> str:
     )
     return (
         f"{versions['sqld']}, {versions['binding']}, one client, {settings['network']}, "
-        f"{settings['rows']:,} rows, autocommit where no BEGIN is named, seed {manifest['seed']}. "
-        f"{times(blocks, 'block')}{dropped}. {held}."
+        f"{settings['rows']:,} rows, autocommit where no BEGIN is named, "
+        f"seed {manifest.get('seed', 0)}. {times(blocks, 'block')}{dropped}. {held}."
     )
 
 
