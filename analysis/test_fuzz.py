@@ -26,7 +26,7 @@ from workloads.errors import HistoryError
 from workloads.files import visible
 from workloads.records import History
 
-INPUTS = 30
+INPUTS = 60
 """Of each fuzzer; `make fuzz` has 20,000."""
 
 

@@ -120,6 +120,7 @@ WAITED_FOR = {
 
 AT_ONCE = {
     "list": ("list",),
+    "claims": ("claims",),
     "show": ("show", "counter"),
     "check": ("check", HISTORY),
     "export": ("export", "counter", "--format", "csv"),
