@@ -69,7 +69,9 @@ class Trial:
         return ratio_over_blocks(top, bottom, candidate=over, baseline=under, dropped=self.dropped)
 
 
-NOT_THERE = Trial(sentence("these runs were made without it: `cwkit report` measures it."))
+NOT_THERE = Trial(
+    sentence("these runs were made without it: `cwkit claims` or `cwkit report` measures it.")
+)
 
 
 def trial_folder(report: Path, name: str) -> Path:
