@@ -104,7 +104,10 @@ class Request:
         if context.role == "reader":
             # An engine may prepare a statement when it is first used, which takes a trip of its
             # own. A connection that has been in use has done so: no request is to pay for it.
-            ask((0,) * self.params.queries)
+            if self.params.how == "one-statement":
+                ask((0,) * self.params.queries)
+            else:
+                context.session.rows(READ, (0,))
 
         def update(args: tuple[int]) -> None:
             think()
