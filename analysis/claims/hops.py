@@ -181,7 +181,10 @@ def _told(one: list[Way], fair: list[Way], base: Way) -> str:
     together = [(against(way, base, n), way, n) for way in fair for n in way.arms if n in base.arms]
     if together:
         ratio, way, n = min(together, key=lambda one: one[0].value)
-        parts.append(f"{n} queries sent together, {way.label}: {ratio.text()} times as long")
+        parts.append(
+            f"{n} queries sent together, {way.label}: {ratio.text()} times as long as one by one "
+            "in the process"
+        )
     far = [way for way in one if way.engine == POSTGRES and k in way.arms and way.rtt_ms >= 1]
     if far:
         low, share, high = share_of_trips(far[0], k)
