@@ -114,15 +114,19 @@ def single_writer(seen: Seen) -> Verdict:
 
 
 def _others(measured: Measured) -> list[tuple[Arm, Arm]]:
-    """(a system that has several writers or a server, one writer at a time) at the same point."""
+    """(a system that has several writers or a server, one writer at a time) at the same point.
+
+    One writer at a time is of the same library where that was run: the mode alone counts, and not
+    which library is faster.
+    """
+    arms = list(arms_at(measured, MIXED))
+    single = {(arm.engine, arm.writers): arm for arm in arms if arm.begin == ONE_WRITER[1]}
     found = []
-    for base in arms_at(measured, MIXED):
-        if base.system == ONE_WRITER:
-            found += [
-                (arm, base)
-                for arm in arms_at(measured, MIXED, base.writers)
-                if arm.system != ONE_WRITER and arm.engine != "libsql"
-            ]
+    for arm in arms:
+        engine = MODE[0] if arm.engine == MODE[0] else ONE_WRITER[0]
+        base = single.get((engine, arm.writers)) or single.get((ONE_WRITER[0], arm.writers))
+        if base is not None and arm is not base and arm.engine != ONE_WRITER[0]:
+            found.append((arm, base))
     return found
 
 
