@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import is_hypothesis_test
 
 from properties.conformance import accounts
 from properties.conformance.targets import DEFAULT_ENGINES, Runners, Target, targets
@@ -34,7 +35,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if metafunc.definition.get_closest_marker("processes"):
             chosen = [t for t in chosen if find_engine(t.engine).hosting == "process"]
         drawn = metafunc.definition.get_closest_marker("drawn") is not None
-        metafunc.parametrize("target", [_param(target, drawn) for target in chosen])
+        alike = drawn or is_hypothesis_test(metafunc.function)
+        alike = alike and not metafunc.config.getoption("--engine")
+        metafunc.parametrize("target", [_param(target, drawn, alike) for target in chosen])
 
 
 def _is_meant(target: Target, modes: tuple[str, ...]) -> bool:
@@ -51,8 +54,13 @@ def _chosen(config: pytest.Config) -> list[Target]:
         raise pytest.UsageError(str(error)) from None
 
 
-def _param(target: Target, drawn: bool) -> object:
-    """A target as a parameter. drawn : schedules come by the hundred, and many wait for a lock."""
+def _param(target: Target, drawn: bool, alike: bool) -> object:
+    """A target as a parameter. drawn : schedules come by the hundred, and many wait for a lock.
+
+    alike : it is drawn for by Hypothesis, on engines that nobody chose. With a write-ahead log
+    EXCLUSIVE is IMMEDIATE (https://sqlite.org/lang_transaction.html): fixed schedules hold it to
+    that each time, drawn ones with --slow, or where --engine asks for them.
+    """
     engine = find_engine(target.engine)
     why = engine.missing()
     if drawn and why is None and (waits_s := getattr(engine, "waits_s", 0)):
@@ -60,7 +68,10 @@ def _param(target: Target, drawn: bool) -> object:
             f"{target.engine} waits {waits_s:g} s for each lock, whatever its busy timeout, and "
             "then takes it from its holder: the classics and the free running are asked instead"
         )
-    return pytest.param(target, id=str(target), marks=[pytest.mark.skip(reason=why)] if why else [])
+    marks = [pytest.mark.skip(reason=why)] if why else []
+    if alike and target.mode == "exclusive":
+        marks.append(pytest.mark.slow())
+    return pytest.param(target, id=str(target), marks=marks)
 
 
 @pytest.fixture(scope="session")

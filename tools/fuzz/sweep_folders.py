@@ -165,7 +165,7 @@ def nothing_runs() -> Iterator[None]:
             ("workloads.runs.run", run),
             ("analysis.report.measurements.run_experiment", run),
             ("analysis.report.measurements.probe", run),
-            ("analysis.report.measurements.measure_served", run),
+            ("analysis.report.measurements.measure_trial", run),
             ("analysis.report.measurements.start", run),
             ("workloads.cluster.conduct.find_machines", run),
         ):

@@ -315,7 +315,7 @@ def family(pid: int) -> list[psutil.Process]:
 
 @here
 def test_what_is_kept_for_the_next_server_is_nobody_elses_to_read(path: Path) -> None:
-    (kept,) = postgres_server.TEMPLATES.glob(f"*-{postgres_server.version()}-{os.getuid()}")
+    kept = postgres_server._template()
     assert kept.stat().st_mode & 0o077 == 0
     assert (kept / "cwkit-password").stat().st_mode & 0o077 == 0
 

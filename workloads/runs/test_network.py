@@ -39,8 +39,9 @@ def test_a_network_that_cannot_be_had_is_refused_before_anything_starts(
 @here
 def test_a_run_through_a_network_that_is_cut_measures_it_and_goes_on(tmp_path: Path) -> None:
     plan = make_plan(
-        **SERVED, network="rtt=1ms,drop=0.2..0.3", duration_s=0.8, warmup_s=0, synchronous="off"
-    )
+        **SERVED, network="rtt=1ms,drop=0.2..0.3", duration_s=2, warmup_s=0, synchronous="off",
+        params={"think_us": 5000, "think": "sleep"},
+    )  # fmt: skip
     made = run(plan, tmp_path)
     network = made.manifest.network
     assert network is not None and not network.failed
