@@ -28,15 +28,13 @@ def show_engines(names: list[str], as_json: bool, console: Console, waiting: Con
 
     waiting : prints which engine is being asked.
     """
-    from workloads.engines import probe, to_dict
+    from workloads.engines import probe_all, to_dict
 
     wanted = names or [name for name in engine_names() if not name.startswith("faulty-")]
     for name in wanted:
         find_engine(name)  # an unknown name is refused before any is asked
-    probes = []
-    for name in wanted:
-        waiting.print(f"asking {name} …")
-        probes.append(probe(name))
+    asked = probe_all(wanted, notify=lambda name: waiting.print(f"asking {name} …"))
+    probes = list(asked.values())
     if as_json:
         print(json_text([to_dict(one) for one in probes]))
         return

@@ -26,7 +26,7 @@ from analysis.counting import FOREIGN_LIMIT, SpareRule, gather
 from analysis.report.suite_file import SUITE_FILE, Suite, read_suite, write_suite
 from analysis.statistics import FEWEST_BLOCKS
 from workloads import records as rec
-from workloads.engines import engine_names, probe, to_dict
+from workloads.engines import engine_names, probe_all, to_dict
 from workloads.errors import FolderUnwritable
 from workloads.experiments import MOST_SPARES, Design, Experiment, OnCell, run_experiment
 from workloads.files import inside, resolved
@@ -739,11 +739,10 @@ def _note(
     if path.exists():
         read_suite(folder)
         return
-    probes = []
-    for name in engine_names():
-        if not name.startswith("faulty-"):
-            notify(f"asking {name} what it is and what it accepts")
-            probes.append(to_dict(probe(name)))
+    asked = probe_all(
+        [name for name in engine_names() if not name.startswith("faulty-")],
+        notify=lambda name: notify(f"asking {name} what it is and what it accepts"),
+    )
     suite = Suite(
         name=folder.name,
         quick=quick,
@@ -751,6 +750,6 @@ def _note(
         command=command,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         experiments=[design.name for design in planned(quick, seed)],
-        probes=probes,
+        probes=[to_dict(found) for found in asked.values()],
     )
     write_suite(folder, suite)

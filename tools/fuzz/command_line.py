@@ -120,7 +120,8 @@ class CommandLine(Fuzzer):
     def call(self, argv: Sequence[str]) -> None:
         with nothing_runs(), moments_run():
             with mock.patch(
-                "workloads.engines.probing.probe", lambda name: Probe(name, "not asked")
+                "workloads.engines.probing.probe",
+                lambda name, **how: Probe(name, "not asked"),
             ):
                 super().call(argv)
 

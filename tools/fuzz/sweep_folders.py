@@ -164,7 +164,7 @@ def nothing_runs() -> Iterator[None]:
             ("analysis.search.search.prepare", run),
             ("workloads.runs.run", run),
             ("analysis.report.measurements.run_experiment", run),
-            ("analysis.report.measurements.probe", run),
+            ("analysis.report.measurements.probe_all", run),
             ("analysis.report.measurements.measure_trial", run),
             ("analysis.report.measurements.start", run),
             ("workloads.cluster.conduct.find_machines", run),

@@ -55,6 +55,7 @@ __all__ = [
     "path_of",
     "pragma_values",
     "probe",
+    "probe_all",
     "reads",
     "save_history",
     "serving",

@@ -54,6 +54,7 @@ from .pragmas import SYNCHRONOUS as SYNCHRONOUS
 from .pragmas import pragma_values as pragma_values
 from .probing import from_dict as from_dict
 from .probing import probe as probe
+from .probing import probe_all as probe_all
 from .probing import to_dict as to_dict
 from .registry import found as found
 from .registry import path_of as path_of

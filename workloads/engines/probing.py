@@ -15,7 +15,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,9 @@ LIMIT_S = 30.0
 UPGRADE_MS = 200
 """The busy timeout under which an upgrade is tried: an engine that waits for it takes as long."""
 
+UPGRADE = "upgrade"
+"""The question about a write after a read, beside another writer."""
+
 AT_ONCE, WAITED, GRANTED = "refused at once", "refused after the busy timeout", "granted"
 
 ROWS, ROW_BYTES = 200, 1000
@@ -56,17 +60,22 @@ APART = "--apart"
 
 def probe(name: str, *, limit_s: float = LIMIT_S) -> Probe:
     """Ask one engine everything. Raises UnknownName; any other failure is an answer."""
-    asked = modes_of(find_engine(name))
+    engine = find_engine(name)
+    asked = modes_of(engine)
+    more = [UPGRADE] if "deferred" in asked and engine.file_format != "none" else []
     with made("probe") as path:
         folder = str(path)
-        answers = _interview(name, ("missing", "identity", "pragmas", *asked), folder, limit_s)
+        answers = _interview(name, ("missing", "identity", "pragmas"), folder, limit_s)
         if answers["missing"] is not None:
             return Probe(name, str(answers["missing"]))
         identity, pragmas = answers["identity"], answers["pragmas"]
+        answers |= _about_modes(name, (*asked, *more), folder, limit_s)
         modes = {
             mode: found if isinstance(found := answers[mode], Answer) else Answer(False, str(found))
             for mode in asked
         }
+        if more and modes["deferred"].accepted:
+            modes["deferred"] = replace(modes["deferred"], upgrade=str(answers[UPGRADE]))
         together, message = _two_processes(name, path, limit_s)
         return Probe(
             engine=name,
@@ -79,9 +88,45 @@ def probe(name: str, *, limit_s: float = LIMIT_S) -> Probe:
         )
 
 
-def probe_all(names: Iterable[str] = (), *, limit_s: float = LIMIT_S) -> dict[str, Probe]:
-    """Ask several engines, one after the other; all of the registry where none is named."""
-    return {name: probe(name, limit_s=limit_s) for name in (names or engine_names())}
+def _about_modes(
+    name: str, questions: tuple[str, ...], folder: str, limit_s: float
+) -> dict[str, Any]:
+    """The answers about modes; all at once of an engine that waits for each lock whatever it is
+    asked, since it would take a minute one after the other.
+    """
+    if not getattr(find_engine(name), "waits_s", 0):
+        return _interview(name, questions, folder, limit_s)
+    found: dict[str, Any] = {}
+    with ThreadPoolExecutor(len(questions)) as pool:
+        for answers in pool.map(lambda one: _interview(name, (one,), folder, limit_s), questions):
+            found |= answers
+    return found
+
+
+def probe_all(
+    names: Iterable[str] = (),
+    *,
+    limit_s: float = LIMIT_S,
+    notify: Callable[[str], None] = lambda name: None,
+) -> dict[str, Probe]:
+    """Ask several engines; all of the registry where none is named, in its order.
+
+    Servers that wait for locks are asked beside the others, which come one after the other.
+    notify : called with each name before it is asked.
+    """
+    asked = list(names or engine_names())
+    slow = [name for name in asked if getattr(find_engine(name), "waits_s", 0)]
+    with ThreadPoolExecutor(max(1, len(slow))) as pool:
+        waiting = {}
+        for name in slow:
+            notify(name)
+            waiting[name] = pool.submit(probe, name, limit_s=limit_s)
+        found = {}
+        for name in asked:
+            if name not in waiting:
+                notify(name)
+                found[name] = probe(name, limit_s=limit_s)
+        return {name: waiting[name].result() if name in waiting else found[name] for name in asked}
 
 
 def to_dict(found: Probe) -> dict[str, Any]:
@@ -179,6 +224,8 @@ def _ask(engine: Engine, question: str, folder: Path) -> Any:
     place.mkdir()
     path = str(place / "probe.db")
     with serving(engine, path):
+        if question == UPGRADE:
+            return _ask_upgrade(engine, path)
         if question == "pragmas":
             session = engine.connect(path, begin=usual_mode(engine, "reader"))
             answer = dict(session.pragmas)
@@ -202,10 +249,19 @@ def _ask_mode(engine: Engine, mode: str, path: str) -> Answer:
         return Answer(True, "")
     second = engine.connect(path, begin=mode, settings=patient)
     overlaps = _overlap(first, second) if _can_write(first) else None
-    upgrade = _upgrade(engine, first, path) if mode == "deferred" else ""
     first.close()
     second.close()
-    return Answer(True, "", overlaps, upgrade)
+    return Answer(True, "", overlaps)
+
+
+def _ask_upgrade(engine: Engine, path: str) -> str:
+    """The result of an upgrade, "" where nobody can tell."""
+    holder = engine.connect(path, begin="deferred", settings=Settings(busy_timeout_ms=0))
+    _fill(holder)
+    try:
+        return _upgrade(engine, holder, path)
+    finally:
+        holder.close()
 
 
 def _fill(session: Any) -> None:

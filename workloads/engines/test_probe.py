@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -18,7 +19,9 @@ SINGLE_WRITER = ["libsql", "sqlite"]
 OVERLAPPING = ["sqlite-concurrent", "turso"]
 
 
+@cache
 def asked(name: str) -> Probe:
+    """An engine's answers, asked once for all tests of this process."""
     if why := find_engine(name).missing():
         pytest.skip(why)
     return probe(name)
