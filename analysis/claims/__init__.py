@@ -27,6 +27,7 @@ __all__ = [
     "SYSTEMS",
     "TRIAL",
     "TRIALS",
+    "UNDECIDED",
     "UPDATES",
     "WORK",
     "Beside",

@@ -6,6 +6,7 @@ from .claim import NOT as NOT
 from .claim import NOT_MEASURED as NOT_MEASURED
 from .claim import SWEEP as SWEEP
 from .claim import TRIAL as TRIAL
+from .claim import UNDECIDED as UNDECIDED
 from .claim import Claim as Claim
 from .claim import Compared as Compared
 from .claim import Mode as Mode

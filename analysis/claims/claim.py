@@ -16,6 +16,8 @@ from analysis.counting import Measured
 from analysis.statistics import Ratio
 
 HOLDS, IN_PART, NOT, NOT_MEASURED = "holds", "holds in part", "does not hold", "not measured"
+UNDECIDED = "not decided"
+"""It was measured, and its intervals are too wide or its blocks too few to tell."""
 
 FREE = 1.1
 """A ratio whose interval ends below this is no cost worth naming."""
@@ -40,7 +42,7 @@ class Need(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """verdict : one of the four above. number : what was seen with its doubt, or why nothing was
+    """verdict : one of the five above. number : what was seen with its doubt, or why nothing was
     and what to run. runs : where it was seen, as the report shows it.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.claims.claim import HOLDS, IN_PART, NOT, NOT_MEASURED, Seen, Verdict
+from analysis.claims.claim import HOLDS, IN_PART, NOT, NOT_MEASURED, UNDECIDED, Seen, Verdict
 from analysis.claims.replicas import doubted
 from analysis.claims.sentence import sentence
 from analysis.claims.trials import Trial
@@ -59,8 +59,8 @@ def before_the_handshake(seen: Seen) -> Verdict:
     )
     if not whole.known:
         number = sentence("Too few blocks: {}", told)
-        return Verdict(NOT_MEASURED, doubted(trial, number), trial.place)
-    verdict = HOLDS if whole.high < 1 else NOT if whole.low > 1 else NOT_MEASURED
+        return Verdict(UNDECIDED, doubted(trial, number), trial.place)
+    verdict = HOLDS if whole.high < 1 else NOT if whole.low > 1 else UNDECIDED
     if POOL in trial.ns:
         pool = trial.ratio(arm, POOL)
         told = sentence("{}; a query through a pool of one takes {}", told,

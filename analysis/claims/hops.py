@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.claims.claim import FREE, HOLDS, IN_PART, NOT, NOT_MEASURED, Seen, Verdict
+from analysis.claims.claim import FREE, HOLDS, IN_PART, NOT, NOT_MEASURED, UNDECIDED, Seen, Verdict
 from analysis.claims.replicas import MOST_OF_IT, saved_hops
 from analysis.claims.sentence import sentence
 from analysis.counting import Arm, Count, Measured
@@ -152,7 +152,7 @@ def _ratios(some: list[Way], base: Way) -> list[Ratio]:
 def _decided(one: list[Way], fair: list[Way], base: Way) -> str:
     ratios, fair_ratios = _ratios(one, base), _ratios(fair, base)
     if not ratios or not all(ratio.known for ratio in (*ratios, *fair_ratios)):
-        return NOT_MEASURED
+        return UNDECIDED
     if any(ratio.high < 1 for ratio in ratios):
         return NOT
     shares = [

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.claims.claim import HOLDS, IN_PART, NOT, NOT_MEASURED, Seen, Verdict
+from analysis.claims.claim import HOLDS, IN_PART, NOT, NOT_MEASURED, UNDECIDED, Seen, Verdict
 from analysis.claims.replicas import doubted
 from analysis.claims.runs import READ_NS, single_reads
 from analysis.claims.sentence import sentence
@@ -125,7 +125,7 @@ def two_hundred_ns(seen: Seen) -> Verdict:
             for name in there for kind in READ_KINDS if f"c/{name}/{kind}" in trial.ns}  # fmt: skip
     if not in_c or not shared or not all(each.known for each in in_c.values()):
         few = sentence("Too few blocks: {} of {}", trial.blocks, "6 that an interval needs")
-        return Verdict(NOT_MEASURED, few, trial.place)
+        return Verdict(UNDECIDED, few, trial.place)
     through = [bar for bar in shared if bar.kind == "autocommit"]
     looked_up = [each for (_, kind), each in in_c.items() if kind in ("memory", "transaction")]
     first = [each for (_, kind), each in in_c.items() if kind == "first"]

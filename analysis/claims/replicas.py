@@ -9,7 +9,16 @@ from typing import Annotated, Any
 
 import msgspec
 
-from analysis.claims.claim import FREE, HOLDS, IN_PART, NOT, NOT_MEASURED, Seen, Verdict
+from analysis.claims.claim import (
+    FREE,
+    HOLDS,
+    IN_PART,
+    NOT,
+    NOT_MEASURED,
+    UNDECIDED,
+    Seen,
+    Verdict,
+)
 from analysis.claims.sentence import Sentence, sentence
 from analysis.claims.trials import NOT_THERE, Trial, read_trial
 from analysis.counting import FOREIGN_LIMIT
@@ -192,7 +201,7 @@ def free_replica_reads(seen: Seen) -> Verdict:
     )
     if not read.known:
         number = sentence("{}", f"Too few blocks: {told}")
-        return Verdict(NOT_MEASURED, doubted(served, number), served.place)
+        return Verdict(UNDECIDED, doubted(served, number), served.place)
     write: Ratio | None = None
     if not served.durability_differs:
         write = served.ratio("write-replica", "write-local")
@@ -216,11 +225,11 @@ def saved_hops(seen: Seen) -> Verdict:
         f"{share.text(percent)} of the difference"
     )
     most = HOLDS if share.known and share.low >= MOST_OF_IT else IN_PART
-    verdict = {"more": most, "unknown": NOT_MEASURED}.get(read.verdict, NOT)
-    if verdict == NOT_MEASURED:
+    verdict = {"more": most, "unknown": UNDECIDED}.get(read.verdict, NOT)
+    if verdict == UNDECIDED:
         told = f"Too few blocks: {told}"
     elif verdict == NOT and read.high > FREE:
-        verdict, told = NOT_MEASURED, f"Not decided, the interval is too wide: {told}"
+        verdict, told = UNDECIDED, f"The interval is too wide: {told}"
     elif verdict == IN_PART:
         told += "; the rest is the server's and its protocol's"
     return Verdict(verdict, doubted(served, sentence("{}", told)), served.place)

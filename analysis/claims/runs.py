@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from analysis.claims.claim import FREE, HOLDS, IN_PART, NOT, NOT_MEASURED, Seen, Verdict
+from analysis.claims.claim import FREE, HOLDS, IN_PART, NOT, NOT_MEASURED, UNDECIDED, Seen, Verdict
 from analysis.claims.sentence import sentence
 from analysis.wording import duration, listed, percent
 
@@ -45,10 +45,10 @@ def read_mostly(seen: Seen) -> Verdict:
         return Verdict(NOT_MEASURED, why)
     than = f"BEGIN CONCURRENT against {found.against}: {found.text}"
     if found.verdict == "unknown":
-        return Verdict(NOT_MEASURED, sentence("{}", f"Too few blocks. {than}"), found.runs)
+        return Verdict(UNDECIDED, sentence("{}", f"Too few blocks. {than}"), found.runs)
     verdict = IN_PART if found.ratio.high < FREE else NOT if found.verdict == "more" else ""
     if not verdict:
-        verdict, than = NOT_MEASURED, f"Not decided, the interval is too wide. {than}"
+        verdict, than = UNDECIDED, f"The interval is too wide. {than}"
     return Verdict(verdict, sentence("{}", than), found.runs)
 
 
@@ -65,7 +65,7 @@ def ends_the_bottleneck(seen: Seen) -> Verdict:
         odd = ", which cannot be: the two were not run under like conditions"
         parts.append(f"it reaches {percent(mode.reach)} of the generator alone"
                      + odd * (mode.reach > 1))  # fmt: skip
-    verdict = {"more": IN_PART, "unknown": NOT_MEASURED}.get(mode.verdict, NOT)
+    verdict = {"more": IN_PART, "unknown": UNDECIDED}.get(mode.verdict, NOT)
     if verdict == IN_PART and not mode.lost and CEILING <= mode.reach <= 1:
         verdict = HOLDS
     if mode.verdict == "unknown":
@@ -74,8 +74,8 @@ def ends_the_bottleneck(seen: Seen) -> Verdict:
         parts.insert(0, "It makes it worse")
     elif mode.verdict == "none" and mode.ratio.high > FREE:
         # Nothing is claimed, and a gain worth having is not excluded either.
-        verdict = NOT_MEASURED
-        parts.insert(0, "Not decided, the interval is too wide")
+        verdict = UNDECIDED
+        parts.insert(0, "The interval is too wide")
     elif mode.verdict == "none":
         parts.insert(0, "No difference is claimed")
     return Verdict(verdict, sentence("{}", "; ".join(parts)), mode.runs)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from analysis.claims.claim import FREE, IN_PART, NOT, NOT_MEASURED, Seen, Verdict
+from analysis.claims.claim import FREE, IN_PART, NOT, NOT_MEASURED, UNDECIDED, Seen, Verdict
 from analysis.claims.runs import ends_the_bottleneck, read_mostly
 from analysis.claims.sentence import joined, sentence
 from analysis.counting import Arm, Count, Measure, Measured
@@ -100,14 +100,18 @@ def single_writer(seen: Seen) -> Verdict:
         return read_mostly(seen)
     ratios = [(arm, measured.ratio(arm, base)) for arm, base in pairs]
     if not all(ratio.known for _, ratio in ratios):
-        verdict = NOT_MEASURED
+        verdict = UNDECIDED
     elif any(ratio.low > FREE for _, ratio in ratios):
         verdict = NOT
     else:
-        verdict = IN_PART if all(ratio.high < FREE for _, ratio in ratios) else NOT_MEASURED
+        verdict = IN_PART if all(ratio.high < FREE for _, ratio in ratios) else UNDECIDED
     best, ratio = max(ratios, key=lambda one: one[1].value)
     than = f"{system_of(best)} with {processes(best.writers)}: {ratio.text()} times as many"
     parts = [f"at 95 % reads the best against one writer at a time (no BEGIN) is {than} commits"]
+    if verdict == UNDECIDED:
+        widest, ratio = max(ratios, key=lambda one: one[1].high)
+        parts.append(f"not decided for {system_of(widest)} with {processes(widest.writers)}, "
+                     f"{ratio.text()} times")  # fmt: skip
     parts += [_cost_words(one) for one in costs(measured) if one.processes == TOLD_PROCESSES
               and one.system == "libsql autocommit"]  # fmt: skip
     return Verdict(verdict, joined(parts), SYSTEMS)
@@ -186,12 +190,14 @@ def broken(measured: Measured) -> dict[str, str]:
 
 def _by_the_mode(measured: Measured | None) -> str:
     ratios = work_ratios(measured) if measured is not None else []
-    mode = [ratio for arm, ratio in ratios if arm.system == MODE and ratio.known]
+    mode = [ratio for arm, ratio in ratios if arm.system == MODE]
     if not mode:
         return NOT_MEASURED
+    if not mode[0].known:
+        return UNDECIDED
     if mode[0].low > 1:
         return IN_PART
-    return NOT if mode[0].high < FREE else NOT_MEASURED
+    return NOT if mode[0].high < FREE else UNDECIDED
 
 
 # --- claim 9 ------------------------------------------------------------------------------------
@@ -215,11 +221,11 @@ def cost(seen: Seen) -> Verdict:
         return Verdict(NOT_MEASURED, sentence("Not measured: `cwkit sweep systems` measures it"))
     ratios = [measured.ratio(arm, base, cpu_share_each) for arm, base in pairs]
     if not all(ratio.known for ratio in ratios):
-        verdict = NOT_MEASURED
+        verdict = UNDECIDED
     elif all(ratio.low > 1 for ratio in ratios):
         verdict = IN_PART
     else:
-        verdict = NOT if any(ratio.high < 1 for ratio in ratios) else NOT_MEASURED
+        verdict = NOT if any(ratio.high < 1 for ratio in ratios) else UNDECIDED
     told = [
         f"{system_of(arm)} {duration(cpu_ns(arm))} a transaction with {arm.writers} processes, "
         f"{ratio.text()} times libSQL's {duration(cpu_ns(base))}"

@@ -16,6 +16,7 @@ from analysis.claims import (
     NOT,
     NOT_MEASURED,
     TRIAL,
+    UNDECIDED,
     Seen,
     Verdict,
     bars,
@@ -95,7 +96,7 @@ def reads(engine: float, binding: float) -> dict[str, list[float]]:
 
 @pytest.mark.parametrize(
     ("engine", "binding", "blocks", "verdict"),
-    [(200, 100, 8, HOLDS), (200, 2000, 8, IN_PART), (900, 900, 8, NOT), (200, 9, 3, NOT_MEASURED)],
+    [(200, 100, 8, HOLDS), (200, 2000, 8, IN_PART), (900, 900, 8, NOT), (200, 9, 3, UNDECIDED)],
 )
 def test_200_ns_by_what_the_library_and_the_bindings_took(
     tmp_path: Path, engine: float, binding: float, blocks: int, verdict: str

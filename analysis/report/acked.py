@@ -63,6 +63,13 @@ class AckedRow(NamedTuple):
         return f"{self.binding or self.engine}{f' (SQLite {self.version})' if self.version else ''}"
 
     @property
+    def engine_version(self) -> tuple[str, str]:
+        """The engine and its SQLite, by which runs belong together; the binding's version, a
+        Python's for one, does not matter where SQLite's is known.
+        """
+        return self.engine, self.version or self.binding
+
+    @property
     def short_name(self) -> str:
         """The engine with its SQLite: "libsql (SQLite 3.45.1)"."""
         return f"{self.engine}{f' (SQLite {self.version})' if self.version else ''}"
@@ -117,7 +124,8 @@ class Acked:
         found: dict[tuple[str, ...], list[AckedRow]] = {}
         for row in self.rows:
             if row.verdict != NOT_MEASURED:
-                found.setdefault((row.library, row.condition, row.synchronous), []).append(row)
+                key = (*row.engine_version, row.condition, row.synchronous)
+                found.setdefault(key, []).append(row)
         made = [AckedGroup(tuple(rows)) for rows in found.values()]
         return tuple(sorted(made, key=lambda group: not group.losses))
 
@@ -133,12 +141,12 @@ class Acked:
     @property
     def controls(self) -> tuple[AckedGroup, ...]:
         """Libraries that never lost one, raced under a condition under which another lost some."""
-        bad = {group.first.binding for group in self.losers}
+        bad = {group.first.engine_version for group in self.losers}
         where = {(g.first.condition, g.first.synchronous) for g in self.losers}
         return tuple(
             group
             for group in self.of(RACING)
-            if group.first.binding not in bad
+            if group.first.engine_version not in bad
             and (group.first.condition, group.first.synchronous) in where
         )
 
@@ -168,7 +176,8 @@ class Acked:
         mine = [
             row.restarts
             for other in self.losers
-            if other.first.load == RACING and other.first.binding == group.first.binding
+            if other.first.load == RACING
+            and other.first.engine_version == group.first.engine_version
             for row in other.losses
         ]
         return max([0, *mine])
@@ -180,11 +189,11 @@ class Acked:
     @property
     def spared(self) -> tuple[AckedGroup, ...]:
         """Ways to checkpoint under which a library that loses commits in the race lost none."""
-        bad = {group.first.binding for group in self.losers if group.first.load == RACING}
+        bad = {group.first.engine_version for group in self.losers if group.first.load == RACING}
         return tuple(
             group
             for group in self.of(ONE, LOCKED)
-            if not group.losses and group.first.binding in bad
+            if not group.losses and group.first.engine_version in bad
         )
 
     @property

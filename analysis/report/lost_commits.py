@@ -185,10 +185,10 @@ def quiet(found: Acked) -> list[Markdown]:
     """A library that lost commits when it was raced, under other conditions without a loss: other
     levels of synchronous, and ordinary loads, with how often the log began again in both.
     """
-    bad = {group.first.binding for group in found.losers if group.first.load == RACING}
+    bad = {group.first.engine_version for group in found.losers if group.first.load == RACING}
     lines = []
     for group in found.of(RACING, ORDINARY):
-        if group.losses or group.first.binding not in bad:
+        if group.losses or group.first.engine_version not in bad:
             continue
         ordinary = group.first.load == ORDINARY
         what = "Under an ordinary load" if ordinary else "Raced at another level of synchronous"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from analysis.claims import HOLDS, IN_PART, NOT, NOT_MEASURED
+from analysis.claims import HOLDS, IN_PART, NOT, NOT_MEASURED, UNDECIDED
 from analysis.report.evidence import read_evidence
 from analysis.report.ledger import Entry
 from analysis.report.ledger import ledger as ledger_of
@@ -68,11 +68,11 @@ CASES: dict[str, tuple[str, list[Plant], str]] = {
     "no single reader": ("200 ns", [], NOT_MEASURED),
     "no gain at 95 % reads": ("95 %", [lambda m: m.read_mostly(mode=1.0)], IN_PART),
     "a gain at 95 % reads": ("95 %", [lambda m: m.read_mostly(mode=1.3)], NOT),
-    "too few blocks at 95 % reads": ("95 %", [lambda m: m.read_mostly(blocks=3)], NOT_MEASURED),
+    "too few blocks at 95 % reads": ("95 %", [lambda m: m.read_mostly(blocks=3)], UNDECIDED),
     "a wide interval at 95 % reads": (
         "95 %",
         [lambda m: setattr(m, "noise", 0.4), lambda m: m.read_mostly(mode=1.15)],
-        NOT_MEASURED,
+        UNDECIDED,
     ),
     "no 95 % reads": ("95 %", [], NOT_MEASURED),
     "reads free, writes dear": ("free", [served()], IN_PART),
@@ -82,7 +82,7 @@ CASES: dict[str, tuple[str, list[Plant], str]] = {
     "a hop costs, and the server more": ("hops", [served()], IN_PART),
     "a hop is most of what it costs": ("hops", [served(read_remote=100, hop=80)], HOLDS),
     "a hop costs nothing": ("hops", [served(read_remote=10, hop=1)], NOT),
-    "too few blocks beside the server": ("hops", [served(blocks=3)], NOT_MEASURED),
+    "too few blocks beside the server": ("hops", [served(blocks=3)], UNDECIDED),
     "the mode pays": ("bottleneck", [HEAD], IN_PART),
     "the mode pays and nothing is left": ("bottleneck", [HEAD, floor(1700)], HOLDS),
     "the mode pays, far from the ceiling": ("bottleneck", [HEAD, floor(3000)], IN_PART),
@@ -96,7 +96,7 @@ CASES: dict[str, tuple[str, list[Plant], str]] = {
     "a wide interval": (
         "bottleneck",
         [lambda m: setattr(m, "noise", 0.5), lambda m: m.headline(mode=1.1)],
-        NOT_MEASURED,
+        UNDECIDED,
     ),
     "no runs of both modes": ("bottleneck", [], NOT_MEASURED),
 }
@@ -107,7 +107,7 @@ def test_a_verdict_follows_the_runs(tmp_path: Path, name: str) -> None:
     key, plants, verdict = CASES[name]
     claim = ledger(tmp_path, *plants)[key]
     assert claim.verdict == verdict, claim
-    assert bool(claim.runs) == (verdict != NOT_MEASURED or "blocks" in name or "wide" in name)
+    assert bool(claim.runs) == (verdict != NOT_MEASURED)
 
 
 def test_a_verdict_that_is_not_decided_says_why(tmp_path: Path) -> None:

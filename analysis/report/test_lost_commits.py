@@ -288,3 +288,12 @@ def test_the_ordinary_load_would_see_a_lost_commit(tmp_path: Path) -> None:
     ended = run(losing, tmp_path).manifest
     assert ended.ended == "invariant broken"
     assert "acknowledged values" in {finding.check for finding in ended.broken}
+
+
+def test_one_sqlite_beneath_two_pythons_is_one_library(tmp_path: Path) -> None:
+    seen = found(tmp_path)
+    rows = [row for row in seen.rows if row.verdict == "lost"]
+    other = rows[0]._replace(binding=f"{rows[0].binding} of another Python")
+    both = Acked((*seen.rows, other))
+    assert len(both.groups) == len(seen.groups)
+    assert both.controls == seen.controls

@@ -18,6 +18,7 @@ from analysis.claims import (
     NOT,
     NOT_MEASURED,
     SYSTEMS,
+    UNDECIDED,
     Seen,
     against,
     broken,
@@ -131,7 +132,7 @@ def test_the_verdict_on_hops_follows_the_times(hops: Make, case: str) -> None:
 def test_too_few_blocks_decide_nothing(hops: Make, systems: Make) -> None:
     few = {HOPS: hops(blocks=3), SYSTEMS: systems(blocks=3)}
     for name in ("hops", "reads", "concurrent", "cost"):
-        assert verdict(name, **few).verdict == NOT_MEASURED
+        assert verdict(name, **few).verdict == UNDECIDED
 
 
 def test_without_the_sweeps_it_is_said_what_measures_them() -> None:
