@@ -32,15 +32,15 @@ engine: ready ## another version of an engine beside the locked one: make engine
 ready:
 	@PYTHON="$(PYTHON)" tools/setup/setup
 
-report: ready ## run the experiments and write REPORT.md, about 10 minutes
+report: ready ## run the experiments and write REPORT.md, about 9 minutes
 	@$(venv)/python -m analysis.cli report
 
-# One more process than cores: many tests wait, for a hang to be seen or a run to end.
+# Two more processes than cores: many tests wait, for a hang to be seen or a run to end.
 # With the bytecode kept whatever the shell says: hundreds of processes import the kit, and each
 # would compile it anew.
 test: lint ## lint, then all tests on all cores
 	@env -u PYTHONDONTWRITEBYTECODE $(venv)/python -m pytest --dist worksteal \
-		-n $$($(venv)/python -c 'import os; print(len(os.sched_getaffinity(0)) + 1)') $(PYTEST)
+		-n $$($(venv)/python -c 'import os; print(len(os.sched_getaffinity(0)) + 2)') $(PYTEST)
 
 lint: ready ## ruff and mypy
 	@$(venv)/python -m ruff check .

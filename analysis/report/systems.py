@@ -106,6 +106,7 @@ def _head(evidence: Evidence, name: str, page: Path, figures: Path) -> dict[str,
         "control": control_sentence(measured),
         "csv": table.name,
         "csv_src": address_of(table, page),
+        "note_src": address_of(published.note, page) if published else "",
         "doubts": doubt_lines(measured),
     }
 

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from workloads.engines import Session
-from workloads.records import COMMITTED, UNKNOWN
+from workloads.records import COMMITTED, CONFLICT, STATEMENT, UNKNOWN
 from workloads.scenarios import keys
 from workloads.scenarios.drawing import BLOCK, draws_of, stream
 from workloads.scenarios.footprint import Footprint, Touch, all_written, only_writes
@@ -104,10 +104,14 @@ class Request:
         if context.role == "reader":
             # An engine may prepare a statement when it is first used, which takes a trip of its
             # own. A connection that has been in use has done so: no request is to pay for it.
-            if self.params.how == "one-statement":
-                ask((0,) * self.params.queries)
-            else:
-                context.session.rows(READ, (0,))
+            try:
+                if self.params.how == "one-statement":
+                    ask((0,) * self.params.queries)
+                else:
+                    context.session.rows(READ, (0,))
+            except Exception as error:
+                if context.session.refusal(error, STATEMENT).outcome != CONFLICT:
+                    raise
 
         def update(args: tuple[int]) -> None:
             think()
