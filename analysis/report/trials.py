@@ -95,12 +95,17 @@ def read_chart(trial: Trial, page: Path, figures: Path) -> Chart:
     return drawn(title, path, page, shares_of_a_read, stacks, why, heading=heading)
 
 
+TITLED = {"transaction": "within an open transaction", "autocommit": "in autocommit"}
+
+
 def read_title(trial: Trial) -> str:
     """What the library alone is of a read through libSQL's binding, else the first."""
     shown = bars(trial)
     name = next((bar.binding for bar in shown if bar.binding == "libsql"), "")
     mine = [bar for bar in shown if bar.binding == name] or shown[:1]
-    parts = [f"{percent(bar.shares['engine'].value)} {GROUPS[bar.kind]}" for bar in mine]
+    parts = [
+        f"{percent(bar.parts['engine'].value / bar.whole.value)} {TITLED[bar.kind]}" for bar in mine
+    ]
     if not parts:
         return "What a read by its key is made of"
     said = "Of a read by its key through {}, the library alone takes {}"
