@@ -66,6 +66,10 @@ COMMANDS = {
         "check:check_command",
         "Judge recorded histories: 0 valid, 1 violated, 2 bad input, 3 cannot be decided.",
     ),
+    "fuzz": Line(
+        "fuzz:fuzz_command",
+        "Hunt for what no engine may show: drawn programs, judged, shrunk, each with a script.",
+    ),
     "export": Line(
         "export:export_command",
         "Every attempt of a run, all who were due, or every cell of a sweep, as Parquet or CSV.",

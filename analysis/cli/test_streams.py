@@ -33,7 +33,7 @@ SWEEP += "[grid]\nwriters = [1, 2]\n"
 
 PROGRESS = re.compile(
     r"^(loading|checking) the database|^starting|^warm-up:|^measuring:|^asking |^closed loop,|"
-    r"^\[\d+/\d+|^goes on in|a second, rate-|commits/s",
+    r"^\[\d+/\d+|^goes on in|a second, rate-|commits/s|^\d+ s: ",
     re.MULTILINE,
 )
 """A line that only somebody who waits wants to read."""
@@ -94,6 +94,13 @@ def of_engines(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     return out, err
 
 
+def of_a_hunt(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
+    argv = ("fuzz", "--engine", "sqlite", "--begin", "immediate", "-j", 1, "--programs", 2)
+    status, out, err = cwkit(*argv)
+    assert status == 0 and out.startswith("Hunt ")
+    return out, err
+
+
 def of_a_report(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     _, out, err = cwkit("report", "--quick")
     (folder,) = Path("runs").iterdir()
@@ -115,6 +122,7 @@ WAITED_FOR = {
     "search": of_a_search,
     "engines": of_engines,
     "report": of_a_report,
+    "fuzz": of_a_hunt,
 }
 """Commands that take long enough to say how it goes."""
 

@@ -21,7 +21,7 @@ from hypothesis.errors import UnsatisfiedAssumption
 
 from workloads import records as rec
 from workloads.records import Run
-from workloads.schedules import EngineDied, StepResult
+from workloads.schedules import EngineDied, Played, StepResult
 
 MOST_DEATHS = 40
 """Deaths of one test, its search for a smaller schedule included: each costs a process's start."""
@@ -64,6 +64,17 @@ class Counts:
             self.committed += good and name == "commit"
             if not good and event.message:
                 self.refused[f"{name.upper()}: {event.message}"] += 1
+
+    def add_played(self, played: Played) -> None:
+        """Count a program's steps."""
+        self.schedules += 1
+        for step, result in zip(played.program.steps, played.results, strict=False):
+            if step.verb not in ("begin", "commit"):
+                continue
+            self.begun += result.status == "ok" and step.verb == "begin"
+            self.committed += result.status == "ok" and step.verb == "commit"
+            if result.message:
+                self.refused[f"{step.verb.upper()}: {result.message}"] += 1
 
     def add_run(self, made: Run) -> None:
         """Count a run of processes, as one schedule; its attempts are the transactions."""

@@ -10,6 +10,7 @@ from .engine import Identity as Identity
 from .engine import Probe as Probe
 from .engine import Promise as Promise
 from .engine import Refusal as Refusal
+from .engine import Script as Script
 from .engine import Server as Server
 from .engine import Session as Session
 from .engine import Settings as Settings
@@ -59,3 +60,4 @@ from .probing import to_dict as to_dict
 from .registry import found as found
 from .registry import path_of as path_of
 from .registry import trust as trust
+from .sqlite_latest import reference_library as reference_library

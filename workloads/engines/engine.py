@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, cast
 
 from workloads.engines import versions
@@ -91,6 +92,19 @@ class Promise(NamedTuple):
 
     level: str
     source: str
+
+
+class Script(NamedTuple):
+    """How a script opens a database by an engine's driver alone.
+
+    lines : Python that imports the driver and defines `connect(path)`; its connections have
+    `execute(sql)` whose cursors have `fetchone` and `fetchall`, `in_transaction` and `close`.
+    argv, environment : what such a script needs on this machine, as arguments and variables.
+    """
+
+    lines: str
+    argv: tuple[str, ...] = ()
+    environment: Mapping[str, str] = MappingProxyType({})
 
 
 class Refusal(NamedTuple):
@@ -236,6 +250,8 @@ class Engine(Protocol):
                   it. The session alone knows with which statement a mode begins.
     version     : optional; "", or the version that `NAME@VERSION` asks for, of an engine whose
                   package comes in several (workloads.engines.versions).
+    script      : optional; () -> Script, by which a finding becomes a script that needs nothing but
+                  the driver.
     usual       : optional; role -> the mode where a plan names none. USUAL without it.
     offers      : optional; the optional methods that its sessions have: "pipeline", "sync".
     promises    : mode -> Promise, only for modes it is known to accept.

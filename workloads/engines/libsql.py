@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from workloads.engines import versions
-from workloads.engines.engine import Identity, Promise, Refusal, Session, Settings
+from workloads.engines.engine import Identity, Promise, Refusal, Script, Session, Settings
 from workloads.engines.hot_path import c_hot_path
 from workloads.engines.refusals import not_conflict, which_lock
 from workloads.engines.session import DriverSession
@@ -84,10 +84,28 @@ class Libsql:
     def _package(self) -> str:
         return f"{self.package} {versions.installed(self.package, self.version)}"
 
+    def script(self) -> Script:
+        have = versions.installed(self.package, self.version)
+        return Script(
+            SCRIPT.format(module=self.module, package=self.package, version=have),
+            environment=versions.search_path(self.package, self.version),
+        )
+
     def _driver(self) -> Any:
         if why := self.missing():
             raise EngineMissing(why)
         return versions.driver(self.name, self.package, self.module, self.version)
+
+
+SCRIPT = """
+import {module} as driver  # pip install {package}=={version}
+
+
+def connect(path):
+    connection = driver.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = wal").fetchall()
+    return connection
+"""
 
 
 class Libsql01(Libsql):

@@ -42,6 +42,10 @@ class DriverSession:
         self.begin = partial(execute, f"BEGIN {begin.upper()}")
         self.commit = partial(execute, "COMMIT")
 
+    def cursor(self, sql: str) -> Any:
+        """A cursor whose rows are still to be fetched, by `fetchone` and `fetchall`."""
+        return self._connection.execute(sql)
+
     def rollback(self) -> None:
         if self.in_transaction():
             self._connection.execute("ROLLBACK")

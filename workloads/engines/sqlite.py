@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from workloads.engines.engine import Identity, Promise, Refusal, Settings
+from workloads.engines.engine import Identity, Promise, Refusal, Script, Settings
 from workloads.engines.refusals import by_code, code_of, which_lock
 from workloads.engines.session import DriverSession
 
@@ -38,6 +38,9 @@ class Sqlite:
         binding = f"sqlite3 of Python {platform.python_version()}"
         return Identity(binding, version, source_id, tuple(row[0] for row in options))
 
+    def script(self) -> Script:
+        return Script(SCRIPT.format(version=sqlite3.sqlite_version))
+
     def connect(
         self, path: str, *, begin: str = "deferred", settings: Settings | None = None
     ) -> SqliteSession:
@@ -52,6 +55,17 @@ class Sqlite:
     def bare(self, path: str) -> sqlite3.Connection:
         """The driver's own connection, as an application opens it."""
         return sqlite3.connect(path, isolation_level=None)
+
+
+SCRIPT = """
+import sqlite3  # its SQLite was {version}
+
+
+def connect(path):
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = wal").fetchall()
+    return connection
+"""
 
 
 class SqliteSession(DriverSession):

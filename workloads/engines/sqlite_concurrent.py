@@ -13,7 +13,7 @@ from typing import Any
 
 from workloads.engines import concurrent_build as begin_concurrent
 from workloads.engines.conflict_log import ConflictLog
-from workloads.engines.engine import Identity, Promise, Refusal, Settings
+from workloads.engines.engine import Identity, Promise, Refusal, Script, Settings
 from workloads.engines.refusals import by_code, code_of, which_lock
 from workloads.engines.session import DriverSession
 from workloads.errors import EngineMissing
@@ -65,6 +65,11 @@ class SqliteConcurrent:
             driver, f"apsw {driver.apsw_version()} built on the begin-concurrent branch"
         )
 
+    def script(self) -> Script:
+        driver = self._driver()
+        what = f"an apsw on SQLite's branch begin-concurrent ({driver.sqlite_lib_version()})"
+        return apsw_script(what, str(driver.__file__))
+
     def connect(
         self, path: str, *, begin: str = "deferred", settings: Settings | None = None
     ) -> ApswSession:
@@ -92,6 +97,32 @@ class SqliteConcurrent:
             return begin_concurrent.load()
         except begin_concurrent.MissingBuild as error:
             raise EngineMissing(str(error)) from error
+
+
+APSW = """
+import importlib.util
+import sys
+
+# {what}
+# The file of its module is the argument; without one the apsw that is installed is taken.
+if len(sys.argv) > 1:
+    spec = importlib.util.spec_from_file_location("apsw", sys.argv[1])
+    apsw = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(apsw)
+else:
+    import apsw
+
+
+def connect(path):
+    connection = apsw.Connection(path)
+    connection.execute("PRAGMA journal_mode = wal").fetchall()
+    return connection
+"""
+
+
+def apsw_script(what: str, module: str) -> Script:
+    """The script of an apsw. module : the file of its extension module."""
+    return Script(APSW.format(what=what), (module,))
 
 
 def identity_of(driver: Any, binding: str) -> Identity:

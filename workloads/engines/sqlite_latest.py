@@ -21,8 +21,8 @@ from typing import Any
 
 from workloads.engines import concurrent_build, versions
 from workloads.engines.concurrent_build import MissingBuild
-from workloads.engines.engine import Identity, Promise, Settings
-from workloads.engines.sqlite_concurrent import SERIALIZABLE, ApswSession, identity_of
+from workloads.engines.engine import Identity, Promise, Script, Settings
+from workloads.engines.sqlite_concurrent import SERIALIZABLE, ApswSession, apsw_script, identity_of
 from workloads.errors import EngineMissing
 from workloads.files import ROOT
 
@@ -49,6 +49,11 @@ class SqliteLatest:
     def identity(self) -> Identity:
         driver = self._driver()
         return identity_of(driver, f"apsw {driver.apsw_version()}, its wheel")
+
+    def script(self) -> Script:
+        driver = self._driver()
+        what = f"apsw {driver.apsw_version()}: pip install apsw=={driver.apsw_version()}"
+        return apsw_script(what, str(driver.__file__))
 
     def connect(
         self, path: str, *, begin: str = "deferred", settings: Settings | None = None
@@ -93,3 +98,8 @@ def load(name: str = "sqlite-latest", version: str = "") -> ModuleType:
             "Get it with: make setup"
         )
     return concurrent_build.imported(MODULE_NAME, path)
+
+
+def reference_library() -> ModuleType:
+    """The library by which statements are run for comparison, always in memory. MissingBuild."""
+    return load()

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from workloads.engines import versions
-from workloads.engines.engine import Identity, Promise, Refusal, Settings
+from workloads.engines.engine import Identity, Promise, Refusal, Script, Settings
 from workloads.engines.refusals import not_conflict
 from workloads.engines.session import DriverSession
 from workloads.engines.statements import checked_count
@@ -100,12 +100,31 @@ class Turso:
             connection.close()
             raise
 
+    def script(self) -> Script:
+        return Script(
+            SCRIPT.format(
+                version=versions.installed(PACKAGE, self.version), journal=self._journal()
+            ),
+            environment=versions.search_path(PACKAGE, self.version),
+        )
+
     def _journal(self) -> str:
         """The journal mode of its MVCC, whose name was another one in the beginning."""
         return FORMER_MVCC if self.version.startswith(UP_TO) else "mvcc"
 
     def _driver(self) -> Any:
         return versions.driver(self.name, PACKAGE, "turso", self.version)
+
+
+SCRIPT = """
+import turso  # pip install pyturso=={version}
+
+
+def connect(path):
+    connection = turso.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = '{journal}'").fetchall()
+    return connection
+"""
 
 
 def _cause(kind: str, text: str) -> int:

@@ -41,6 +41,7 @@ PROGRAMS = (
     "workloads.runs.worker",
     "workloads.experiments.cell",
     "workloads.schedules.stepper",
+    "workloads.schedules.playing",
     "workloads.engines.probing",
 )
 """Modules whose `main` is the program of a child. None of them imports an engine's library."""

@@ -1,3 +1,11 @@
+from .playing import Result as Result
+from .program import ALL as ALL
+from .program import Program as Program
+from .program import Step as Step
+from .program import first_word as first_word
+from .program import kind_of as kind_of
+from .program import met as met
+from .program import parse_program as parse_program
 from .runner import EngineDied as EngineDied
 from .runner import ScheduleRun as ScheduleRun
 from .runner import ScheduleRunner as ScheduleRunner
@@ -11,4 +19,8 @@ from .schedule_text import pasted as pasted
 from .schedule_text import stderr_text as stderr_text
 from .schedule_text import timeline as timeline
 from .sessions import SessionError as SessionError
+from .stage import CannotPlay as CannotPlay
+from .stage import Death as Death
+from .stage import Played as Played
+from .stage import Stage as Stage
 from .steps import StepResult as StepResult

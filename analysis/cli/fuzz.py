@@ -1,0 +1,215 @@
+"""`cwkit fuzz`: draw programs, play them, judge them, and keep what no engine may show."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from analysis.cli import terminal
+from analysis.cli.options import RUNS, RunsOption
+from analysis.cli.terminal import one_line
+from analysis.wording import number, times
+from workloads.engines import trust
+from workloads.errors import PlanError, RunError
+from workloads.files import json_text, visible
+
+if TYPE_CHECKING:
+    from properties.hunter import Hunted, Progress
+
+MOST_PROCESSES, MOST_MINUTES = 64, 7 * 24 * 60.0
+SHOWN_PAIRS, PRINTED_EACH_S = 5, 5.0
+
+
+def fuzz_command(
+    engine: Annotated[str, typer.Option(help="NAME, NAME@VERSION or FILE.py:CLASS")] = "libsql",
+    begin: Annotated[
+        str, typer.Option(help="BEGIN modes to mix, MODE[,MODE] (default: all it promises)")
+    ] = "",
+    minutes: Annotated[float, typer.Option(help="how long to hunt")] = 10.0,
+    programs: Annotated[
+        int | None, typer.Option(help="end after so many programs, whatever the time")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of all that is drawn")] = 0,
+    processes: Annotated[
+        int | None, typer.Option("-j", help="processes that hunt (default: one a core)")
+    ] = None,
+    without: Annotated[
+        str, typer.Option(help="features that are not drawn, FEATURE[,FEATURE]")
+    ] = "",
+    replay: Annotated[
+        Path | None, typer.Option(help="play the findings of this hunt, or one of them, again")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one document for a program")] = False,
+    runs: RunsOption = RUNS,
+) -> None:
+    trust(engine)
+    modes = tuple(part.strip() for part in begin.split(",") if part.strip())
+    console, waiting = terminal.console(), terminal.console(stderr=True)
+    if replay is not None:
+        raise typer.Exit(_replay(replay, engine, modes, as_json, console))
+    _in_bounds(minutes, programs, processes)
+    from properties.hunter import checked_features, checked_modes, hunt_all
+
+    modes = checked_modes(engine, modes)
+    off = checked_features(tuple(part.strip() for part in without.split(",") if part.strip()))
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-fuzz-{engine.rpartition('/')[2]}".replace(":", "-")
+    with _Live(waiting) as live:
+        hunted = hunt_all(
+            runs / name,
+            engine,
+            modes,
+            seed=seed,
+            minutes=minutes,
+            programs=programs,
+            processes=processes or len(os.sched_getaffinity(0)),
+            without=off,
+            on_progress=live,
+        )
+    if as_json:
+        print(json_text(_document(hunted)))
+    else:
+        _tell(hunted, engine, modes, console)
+    if hunted.ended == "interrupted":
+        raise typer.Exit(130)
+    raise typer.Exit(1 if hunted.progress.findings or hunted.died else 0)
+
+
+def _in_bounds(minutes: float, programs: int | None, processes: int | None) -> None:
+    if not 0 < minutes <= MOST_MINUTES:
+        raise PlanError(f"--minutes: above 0 and at most {MOST_MINUTES:g}, not {minutes:g}.")
+    if programs is not None and programs < 1:
+        raise PlanError(f"--programs: at least 1, not {programs}.")
+    if processes is not None and not 1 <= processes <= MOST_PROCESSES:
+        raise PlanError(f"-j: from 1 to {MOST_PROCESSES} processes, not {processes}.")
+
+
+class _Live:
+    """The hunt's progress: a line that changes on a terminal, one in some seconds elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.live import Live
+
+        self.console, self.at = console, -PRINTED_EACH_S
+        self.live = Live(console=console, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> _Live:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        line = progress_line(progress)
+        if self.live:
+            self.live.update(one_line(line))
+        elif progress.elapsed_s - self.at >= PRINTED_EACH_S:
+            self.at = progress.elapsed_s
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def progress_line(progress: Progress) -> str:
+    """How far a hunt is: programs a second, findings, pairs of operations that have met."""
+    rate = progress.programs / progress.elapsed_s if progress.elapsed_s else 0.0
+    return (
+        f"{progress.elapsed_s:.0f} s: {progress.programs:,} programs, {number(rate)} a second; "
+        f"{times(len(progress.findings), 'finding')}; {len(progress.pairs):,} pairs of operations "
+        "met"
+    )
+
+
+def _tell(hunted: Hunted, engine: str, modes: tuple[str, ...], console: Console) -> None:
+    from properties.hunter import findings_in, read_finding
+
+    def line(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    progress = hunted.progress
+    line(f"Hunt {hunted.folder.name}: {engine}, {', '.join(modes)}")
+    line(f"  {progress_line(progress)}; {hunted.ended}")
+    for feature, words in sorted(progress.refused.items()):
+        line(f"  not drawn, because {engine} refuses it: {feature} ({visible(words)})")
+    for name, count in sorted(progress.known.items()):
+        line(f"  known, seen {times(count, 'time')}: {name}")
+    for died in hunted.died:
+        line(f"  a process of the hunt failed: {visible(died)}")
+    for path in findings_in(hunted.folder):
+        kept, program = read_finding(path)
+        seen, tries = kept.again
+        when = f", {kept.when}" if kept.when else ""
+        line("")
+        line(visible(f"{kept.judge}: {kept.sentence}{when}"))
+        if kept.expected:
+            line(visible(f"  right: {kept.expected}"))
+        if kept.seen:
+            line(visible(f"  seen:  {kept.seen}"))
+        line(
+            f"  {times(len(program.steps), 'step')}, of {kept.drawn_steps} drawn; "
+            f"{kept.method} shows it in {seen} of {tries} tries"
+        )
+        line(f"  {path}")
+    if not progress.findings:
+        line("  nothing was found")
+    console.print(pairs_table(progress))
+
+
+def pairs_table(progress: Progress) -> Table:
+    """The kinds of operation by how many others each was under way beside."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("operation", "met", "never beside"):
+        table.add_column(heading, overflow="fold")
+    kinds = sorted({kind for pair in progress.pairs for kind in pair})
+    for kind in kinds:
+        never = [
+            other for other in kinds
+            if (min(kind, other), max(kind, other)) not in progress.pairs
+        ]  # fmt: skip
+        shown = ", ".join(never[:SHOWN_PAIRS])
+        more = f" and {len(never) - SHOWN_PAIRS} more" if len(never) > SHOWN_PAIRS else ""
+        table.add_row(kind, str(len(kinds) - len(never)), shown + more)
+    return table
+
+
+def _document(hunted: Hunted) -> dict[str, object]:
+    progress = hunted.progress
+    return {
+        "folder": str(hunted.folder),
+        "ended": hunted.ended,
+        "programs": progress.programs,
+        "elapsed_s": progress.elapsed_s,
+        "findings": progress.findings,
+        "known": dict(progress.known),
+        "refused": progress.refused,
+        "pairs": len(progress.pairs),
+    }
+
+
+def _replay(
+    folder: Path, engine: str, modes: tuple[str, ...], as_json: bool, console: Console
+) -> int:
+    from properties.hunter import checked_modes, findings_in, replay
+
+    if not findings_in(folder):
+        raise RunError(f"{folder}: has no finding. Give the folder of a hunt, or of a finding.")
+    if modes:
+        checked_modes(engine, modes)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("finding", f"on {engine}", "what"):
+        table.add_column(heading, overflow="fold")
+    rows = []
+    for one in replay(folder, engine, modes):
+        rows.append({"finding": one.folder.name, "state": one.state, "text": one.text})
+        table.add_row(one.folder.name, one.state, visible(one.text))
+    if as_json:
+        print(json_text({"engine": engine, "findings": rows}))
+    else:
+        console.print(table)
+    return 1 if any(row["state"] != "not there" for row in rows) else 0

@@ -1,0 +1,18 @@
+"""The hunter: programs drawn over a wide grammar of SQL, played, judged, shrunk and told."""
+
+import lazy_loader
+
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
+
+__all__ = [
+    "Hunted",
+    "Kept",
+    "Progress",
+    "Replayed",
+    "checked_features",
+    "checked_modes",
+    "findings_in",
+    "hunt_all",
+    "read_finding",
+    "replay",
+]

@@ -1,0 +1,10 @@
+from .crew import Hunted as Hunted
+from .crew import Progress as Progress
+from .crew import checked_features as checked_features
+from .crew import checked_modes as checked_modes
+from .crew import hunt_all as hunt_all
+from .folder import Kept as Kept
+from .folder import findings_in as findings_in
+from .folder import read_finding as read_finding
+from .replaying import Replayed as Replayed
+from .replaying import replay as replay

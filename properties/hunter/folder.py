@@ -1,0 +1,209 @@
+"""A hunt's folder: what was hunted, how far it came, and a folder for each finding.
+
+A finding's folder has `program.txt` (which pastes back), `finding.json`, `timeline.txt` and
+`repro.py`. It gets its name only when all of that is in it, so that a hunt that is killed leaves
+whole findings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from properties.hunter.hunt import Finding
+from properties.hunter.judges import Found
+from properties.hunter.reference import shown
+from properties.hunter.script import can_tell, script
+from workloads.engines import Engine, Identity, Script
+from workloads.errors import RunError
+from workloads.files import FORMAT_VERSION, converted, read_text, read_versioned, write_json
+from workloads.processes import read_last_words, start, wait
+from workloads.schedules import Played, Program, parse_program
+
+HUNT, FINDING, PROGRAM = "hunt.json", "finding.json", "program.txt"
+TIMELINE, REPRO = "timeline.txt", "repro.py"
+TRIES, TRY_LIMIT_S = 10, 40.0
+"""How often a script is run before its finding is believed, and how long each time."""
+
+COLUMN = 44
+
+
+class Kept(msgspec.Struct):
+    """A finding as it is kept. again : (times that it showed, times that it was tried). method :
+    by what it was tried: "repro.py", or "program" where no script can play it.
+    """
+
+    signature: str
+    judge: str
+    sentence: str
+    expected: str
+    seen: str
+    when: str
+    engine: str
+    binding: str
+    version: str
+    source_id: str
+    modes: list[str]
+    seed: int
+    index: Annotated[int, msgspec.Meta(ge=0)]
+    steps: Annotated[int, msgspec.Meta(ge=0)]
+    drawn_steps: Annotated[int, msgspec.Meta(ge=0)]
+    again: tuple[int, int]
+    method: str
+    known: str = ""
+    cwkit: int = FORMAT_VERSION
+
+
+def keep(
+    folder: Path,
+    finding: Finding,
+    *,
+    engine: Engine,
+    name: str,
+    identity: Identity,
+    modes: tuple[str, ...],
+    seed: int,
+    first: tuple[str, ...],
+    shows: Callable[[], bool],
+) -> Path | None:
+    """Write a finding into a folder of its own, and try its script. None where it is there already.
+
+    first : statements that each connection runs first. shows : plays the program once more and
+    says whether it shows the same, for a finding that no script can tell.
+    """
+    target = folder / "findings" / name_of(finding)
+    if target.exists():
+        return None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    making = Path(tempfile.mkdtemp(prefix=".", dir=target.parent))
+    try:
+        program = finding.played.program
+        (making / PROGRAM).write_text(f"{program}\n", encoding="utf-8")
+        (making / TIMELINE).write_text(told(finding), encoding="utf-8")
+        if not (hasattr(engine, "script") and can_tell(finding.found, finding.played)):
+            again, method = (sum(shows() for _ in range(TRIES)), TRIES), "program"
+        else:
+            made: Script = engine.script()
+            version = " ".join(filter(None, identity[:2]))
+            (making / REPRO).write_text(
+                script(
+                    finding.found, finding.played, version=version, driver=made.lines, first=first
+                ),
+                encoding="utf-8",
+            )
+            again, method = (tried(making / REPRO, made), TRIES), REPRO
+        wrong = finding.found.wrong
+        kept = Kept(
+            finding.signature, wrong.judge, wrong.sentence, wrong.expected, wrong.seen,
+            finding.found.when, name, *identity[:3], list(modes), seed, finding.index,
+            len(program.steps), len(finding.original.steps), again, method,
+        )  # fmt: skip
+        write_json(making / FINDING, msgspec.to_builtins(kept))
+        os.rename(making, target)
+    except OSError:
+        if target.exists():  # another process was faster
+            return None
+        raise
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    return target
+
+
+def name_of(finding: Finding) -> str:
+    """A folder's name: the judge, and a hash of the signature."""
+    digest = hashlib.sha256(finding.signature.encode()).hexdigest()[:8]
+    return f"{finding.found.wrong.judge.replace(' ', '-')}-{digest}"
+
+
+def tried(path: Path, made: Script, times: int = TRIES) -> int:
+    """Run a script some times; return how often it said that the bug is there."""
+    return sum(_once(path, made) == 1 for _ in range(times))
+
+
+def _once(path: Path, made: Script) -> int | None:
+    with tempfile.TemporaryDirectory(prefix="cwkit-repro-") as folder:
+        child = start(
+            "repro",
+            [sys.executable, str(path), *made.argv],
+            last_words=Path(folder) / "words",
+            environment={**made.environment, "TMPDIR": folder},
+            foreign=True,
+        )
+        status = wait(child, TRY_LIMIT_S)
+        read_last_words(Path(folder) / "words")
+        return status
+
+
+def told(finding: Finding) -> str:
+    """The finding for people: what is wrong, and the steps with their results."""
+    return describe(finding.found, finding.played)
+
+
+def describe(found: Found, played: Played) -> str:
+    """What is wrong with a program that was played, and its steps with their results."""
+    wrong = found.wrong
+    lines = [f"{wrong.judge}: {wrong.sentence}{f', {found.when}' if found.when else ''}"]
+    if wrong.expected:
+        lines.append(f"right: {wrong.expected}")
+    lines += [f"seen:  {wrong.seen}" if wrong.seen else "", *played.program.schema, ""]
+    return "\n".join([*lines, *timeline(played, found.at)]) + "\n"
+
+
+def timeline(played: Played, at: int) -> list[str]:
+    """The steps with their results, a column for each session."""
+    names = played.program.sessions
+    lines = ["step  " + "".join(f"{f'session {name}':{COLUMN}}" for name in names).rstrip()]
+    for number, step in enumerate(played.program.steps[: at + 1]):
+        indent = " " * (COLUMN * names.index(step.session)) if step.session in names else ""
+        result = played.results[number] if number < len(played.results) else None
+        text = f"{step.verb} {step.text}".strip() if step.verb != "sql" else step.text
+        if result is None:
+            text += "  !! it never came back"
+        elif result.status != "ok":
+            text += f"  !! {result.status}: {result.error} {result.message}".rstrip(": ")
+        elif result.rows:
+            text += f"  -> {shown(result.rows)}"
+        lines.append(f"{number:>4}  {indent}{text}")
+    return lines
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def read_finding(folder: Path) -> tuple[Kept, Program]:
+    """A finding that was kept. Raises RunError where it cannot be read."""
+    path = folder / FINDING
+    try:
+        kept: Kept = converted(path, read_versioned(path), Kept)
+        program = parse_program(read_text(folder / PROGRAM))
+    except FileNotFoundError as error:
+        raise RunError(f"{error.filename}: is missing, so {folder} is no finding.") from error
+    except ValueError as error:
+        raise RunError(f"{folder / PROGRAM}: {error}") from error
+    return kept, program
+
+
+def findings_in(folder: Path) -> list[Path]:
+    """The folders of a hunt's findings, or the folder itself where it is one."""
+    if (folder / FINDING).is_file():
+        return [folder]
+    return sorted(path.parent for path in (folder / "findings").glob(f"[!.]*/{FINDING}"))
+
+
+def write_hunt(folder: Path, told_: dict[str, Any]) -> None:
+    """What was hunted and how far it came, whole or not at all."""
+    write_json(folder / HUNT, {"cwkit": FORMAT_VERSION, **told_})
+
+
+def line_of(event: dict[str, Any]) -> str:
+    """An event of a hunting process, as a line for its parent."""
+    return json.dumps(event)

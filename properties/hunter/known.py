@@ -1,0 +1,68 @@
+"""Findings that are known: counted by name, not told again, and kept from hiding others.
+
+Each says by what it is recognised, and which features of the grammar it needs. Three programs of
+four are drawn without those features, so that most of a hunt looks for something else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from properties.hunter.judges import Found
+from workloads.schedules import Program, kind_of
+
+
+class KnownBug(NamedTuple):
+    """A finding that is known.
+
+    versions : a pattern of the binding and version of those that show it. fits : whether a finding
+    in a program is this. needs : features without which it does not show. script : of
+    examples/findings, "" for none.
+    """
+
+    name: str
+    sentence: str
+    versions: str
+    fits: Callable[[Found, Program], bool]
+    needs: tuple[str, ...] = ()
+    script: str = ""
+
+
+def _schema(program: Program) -> str:
+    return "\n".join(program.schema)
+
+
+def _kinds(program: Program) -> set[str]:
+    return {kind_of(step) for step in program.steps}
+
+
+def _upsert_breaks_a_foreign_key(found: Found, program: Program) -> bool:
+    schema = _schema(program)
+    trigger = "AFTER UPDATE" in schema and "BEGIN DELETE FROM" in schema
+    upsert = any("on conflict" in kind for kind in _kinds(program))
+    about = "FOREIGN KEY" in f"{found.wrong.sentence} {found.wrong.seen} {found.wrong.expected}"
+    return "ON DELETE SET NULL" in schema and trigger and upsert and about
+
+
+KNOWN: tuple[KnownBug, ...] = (
+    KnownBug(
+        "an upsert breaks a foreign key",
+        "INSERT ... ON CONFLICT DO UPDATE stores a row whose parent does not exist, where the key "
+        "has ON DELETE SET NULL and a trigger AFTER UPDATE deletes from the parent's table; one "
+        "session is enough",
+        r".",  # SQLite 3.40.1 to 3.54.1, and with it what is held against it
+        _upsert_breaks_a_foreign_key,
+    ),
+)
+
+
+def of_engine(binding: str) -> tuple[KnownBug, ...]:
+    """Those that this version may show."""
+    return tuple(one for one in KNOWN if re.search(one.versions, binding))
+
+
+def recognised(found: Found, program: Program, among: tuple[KnownBug, ...]) -> str:
+    """The name of the known finding that this is, "" for none."""
+    return next((one.name for one in among if one.fits(found, program)), "")

@@ -1,0 +1,237 @@
+"""A finding as a script that needs nothing but the driver: `repro.py`, to attach to a bug report.
+
+It exits 1 where the bug is there, 0 where it is not. The engine says in its own class how its
+driver is imported and a database opened (`script`); all else is plain calls of the driver.
+"""
+
+from __future__ import annotations
+
+import pprint
+from collections.abc import Sequence
+
+from properties.hunter.judges import INTEGRITY, Found
+from properties.hunter.reference import with_key
+from workloads.schedules import Played, Step, first_word
+
+HEAD = '''"""{title}
+
+Right: {expected}
+Seen with {version}: {seen}
+
+Found by cwkit. Exits 1 where the bug is there, and 0 where it is not.
+"""
+
+import os
+import sys
+import tempfile
+
+{driver}
+
+FOLDER = tempfile.mkdtemp()
+PATH = os.path.join(FOLDER, "a.db")
+OPEN = {{}}
+
+
+def opened(name):
+    if name not in OPEN:
+        OPEN[name] = connect(PATH)
+        {first}
+    return OPEN[name]
+
+
+def rows(connection, sql):
+    return [tuple(row) for row in connection.execute(sql).fetchall() or []]
+
+
+def step(name, sql):
+    """Run one statement of a session, and show what came of it."""
+    try:
+        got, error = rows(opened(name), sql), None
+    except BaseException as raised:
+        got, error = None, raised
+    print(f"{{name}}: {{sql}}", f"!! {{type(error).__name__}}: {{error}}" if error else got or "")
+    return got, error
+
+
+def half(name, sql):
+    """Run a query and fetch its first row alone; its cursor stays open."""
+    print(f"{{name}}: {{sql}} (the first row)")
+    cursor = opened(name).execute(sql)
+    return cursor, cursor.fetchone()
+
+
+def give_up(name):
+    """End a transaction that was refused, where the engine has not done that itself."""
+    try:
+        rows(OPEN[name], "ROLLBACK")
+    except BaseException:
+        pass
+
+
+def open_all(*names):
+    for name in names:
+        opened(name)
+
+
+def close_all():
+    for name in list(OPEN):
+        OPEN.pop(name).close()
+
+
+def verdict(bug, said=""):
+    print("THE BUG IS THERE" if bug else "the bug is not there", said)
+    sys.stdout.flush()
+    os._exit(1 if bug else 0)
+
+
+def in_a_process(part):
+    """Run a part in a process of its own, which ends by SIGKILL or by its last word."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        part()
+        os.kill(os.getpid(), 9)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+'''
+
+LIMIT_S = 30
+
+
+def can_tell(found: Found, played: Played) -> bool:
+    """Whether a script can: it has one process, and opens and closes as it likes."""
+    raced = any(step.verb == "race" for step in played.program.steps)
+    return not (played.program.apart or raced or found.wrong.judge == "connection")
+
+
+def script(
+    found: Found, played: Played, *, version: str, driver: str, first: Sequence[str] = ()
+) -> str:
+    """The text of the script. driver : the engine's own lines that define `connect(path)`.
+
+    first : statements that each connection runs first.
+    """
+    wrong, program = found.wrong, played.program
+    title = (
+        f"{wrong.sentence[0].upper()}{wrong.sentence[1:]}{', ' + found.when if found.when else ''}"
+    )
+    head = HEAD.format(
+        title=_quoted(title), expected=_quoted(wrong.expected or "nothing of the kind"),
+        seen=_quoted(wrong.seen or wrong.sentence), version=version, driver=driver.strip(),
+        first="\n        ".join(f"rows(OPEN[name], {sql!r})" for sql in first) or "pass",
+    )  # fmt: skip
+    steps = list(zip(program.steps, [*played.results, None], strict=False))[: found.at + 1]
+    parts: list[list[str]] = [[]]
+    for sql in program.schema:
+        parts[-1].append(f"step('A', {sql!r})")
+    everybody = f"open_all({', '.join(map(repr, program.sessions or ['A']))})"
+    parts[-1] += ["close_all()", everybody]
+    for at, (one, result) in enumerate(steps):
+        last = at == found.at
+        if result is not None and result.status == "skipped":
+            continue
+        if one.verb == "kill":
+            parts.append([everybody])
+        else:
+            seen_rows = result.rows if result is not None and result.status == "ok" else None
+            parts[-1] += _lines(one, seen_rows, wrong.judge, last=last)
+            parts[-1] += [everybody] if one.verb == "reopen" else []
+        if last:
+            parts[-1] += _verdict(found, one)
+        elif result is not None and result.status in ("conflict", "ended", "unknown"):
+            parts[-1].append(f"give_up({one.session!r})")
+    if found.at >= len(program.steps):
+        parts[-1] += _at_the_end(found)
+    return head + _whole(parts, found)
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\\\", "\\\\\\\\").replace('"""', "'''").strip().rstrip('"')
+
+
+def _lines(step: Step, rows: object, judge: str, *, last: bool) -> list[str]:
+    name, sql = step.session, step.text
+    if step.verb == "reopen":
+        return ["close_all()"]
+    if step.verb == "close":
+        return [f"OPEN.pop({name!r}).close() if {name!r} in OPEN else None"]
+    if step.verb == "fetch":
+        return [f"got = [tuple(row) for row in half_{name}[0].fetchall()]; error = None"]
+    if step.verb == "half":
+        made = f"half_{name} = half({name!r}, {sql!r})"
+        return [made, f"got, error = [half_{name}[1]], None"]
+    sql = {"begin": f"BEGIN {sql.upper()}".strip(), "commit": "COMMIT",
+           "rollback": "ROLLBACK"}.get(step.verb, sql)  # fmt: skip
+    if step.verb == "auto" and isinstance(rows, list) and rows:
+        sql = with_key(sql, rows[0][0]) if judge == "serializable" else sql
+    lines = [f"got, error = step({name!r}, {sql!r})"]
+    if judge == "serializable" and not last and first_word(sql) == "select" and rows is not None:
+        lines.append(f"if sorted(got or [], key=repr) != {sorted(rows, key=repr)!r}:")  # type: ignore[call-overload]
+        lines.append("    verdict(False, 'it read something else here')")
+    return lines
+
+
+def _verdict(found: Found, step: Step) -> list[str]:
+    wrong = found.wrong
+    if wrong.judge in ("abort", "hang"):
+        return []
+    if (
+        wrong.judge in ("panic", "corrupt", "needless refusal")
+        or (wrong.judge == "error" and wrong.expected == "no error")
+        or (wrong.judge == "error" and wrong.expected == "success")
+    ):
+        return ["verdict(error is not None, 'it raised')"]
+    if wrong.judge in ("error", "lost update", "serializable", "constraint", "foreign key"):
+        return ["verdict(error is None, 'it succeeded')"]
+    if wrong.judge == "transaction state":
+        inside = f"bool(opened({step.session!r}).in_transaction)"
+        return [f"verdict(error is None and {inside} is not {wrong.expected == 'inside'})"]
+    if step.verb == "half":
+        return [f"verdict(error is None and bool(got[0]) != {bool(wrong.rows)})"]
+    right = pprint.pformat(sorted(wrong.rows or [], key=repr), width=90)
+    if step.verb == "fetch":
+        return [
+            f"first = half_{step.session}[1]",
+            "got = ([tuple(first)] if first else []) + got",
+            f"right = {right}",
+            "verdict(error is None and sorted(got, key=repr) != right)",
+        ]
+    return [f"right = {right}", "verdict(error is None and sorted(got, key=repr) != right)"]
+
+
+def _at_the_end(found: Found) -> list[str]:
+    wrong = found.wrong
+    lines = ["close_all()"]
+    if found.when.endswith("once more"):
+        lines += ["opened('A')", "close_all()"]
+    lines.append(f"got, error = step('A', {wrong.asked or INTEGRITY!r})")
+    if wrong.judge == "integrity":
+        return [*lines, "verdict(error is not None or got != [('ok',)])"]
+    if wrong.judge in ("abort", "hang"):
+        return lines
+    if wrong.judge == "error":
+        return [*lines, "verdict(error is not None)"]
+    right = pprint.pformat(sorted(wrong.rows or [], key=repr), width=90)
+    return [*lines, f"right = {right}", "verdict(sorted(got or [], key=repr) != right)"]
+
+
+def _whole(parts: Sequence[list[str]], found: Found) -> str:
+    """The parts as functions, where a kill or an abort needs processes; else as they are."""
+    dies = found.wrong.judge in ("abort", "hang")
+    if len(parts) == 1 and not dies:
+        return "\n".join(parts[0]) + "\n"
+    text = []
+    for number, lines in enumerate(parts):
+        body = "\n".join(f"    {line}" for line in lines) or "    pass"
+        text.append(f"def part_{number}():\n{body}\n\n")
+    calls = [f"in_a_process(part_{number})" for number in range(len(parts) - 1)]
+    last = f"status = in_a_process(part_{len(parts) - 1})"
+    if not dies:
+        end = "sys.exit(status if status in (0, 1) else 2)"
+    else:
+        text[-1] = text[-1].rstrip() + "\n    verdict(False)\n\n"
+        end = "print(f'it ended with status {status}')\nsys.exit(0 if status == 0 else 1)"
+    if found.wrong.judge == "hang":
+        text.insert(0, f"import signal\n\nsignal.alarm({LIMIT_S})\n\n\n")
+    return "\n".join([*text, *calls, last, end]) + "\n"

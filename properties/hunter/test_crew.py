@@ -1,0 +1,144 @@
+"""A hunt by several processes: whole findings in folders, played again, whatever ends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from properties.hunter.crew import checked_modes, hunt_all
+from properties.hunter.folder import FINDING, HUNT, PROGRAM, TIMELINE, findings_in, read_finding
+from properties.hunter.replaying import replay
+from workloads.engines import trust
+from workloads.errors import PlanError, RunError
+from workloads.files import ROOT, read_json
+
+BROKEN = Path(__file__).with_name("broken.py")
+Cwkit = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def hunted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a hunt on an engine that refuses DELETE for nobody."""
+    folder = tmp_path_factory.mktemp("hunt")
+    engine = f"{BROKEN}:RefusesForNobody"
+    trust(engine)
+    modes = ("immediate",)
+    hunt_all(folder, engine, modes, seed=1, minutes=5, programs=24, processes=2)
+    return folder
+
+
+def test_a_finding_is_a_folder_that_tells_all_of_it(hunted: Path) -> None:
+    assert read_json(hunted / HUNT)["ended"] == "done"
+    assert read_json(hunted / HUNT)["programs"] >= 24
+    findings = findings_in(hunted)
+    assert findings
+    for path in findings:
+        kept, program = read_finding(path)
+        assert kept.judge == "needless refusal"
+        assert kept.steps == len(program.steps) <= 2
+        assert kept.again == (10, 10)
+        assert "database is locked" in (path / TIMELINE).read_text()
+
+
+def test_it_shows_again_there_and_not_on_a_sound_engine(hunted: Path) -> None:
+    for name, state in (("RefusesForNobody", "there"), ("Sound", "not there")):
+        trust(f"{BROKEN}:{name}")
+        states = {one.state for one in replay(hunted, f"{BROKEN}:{name}")}
+        assert states == {state}
+
+
+@pytest.mark.slow
+def test_a_hunt_finds_the_same_again(hunted: Path, tmp_path: Path) -> None:
+    engine, modes = f"{BROKEN}:RefusesForNobody", ("immediate",)
+    hunt_all(tmp_path, engine, modes, seed=1, minutes=5, programs=24, processes=2)
+    assert [p.name for p in findings_in(tmp_path)] == [p.name for p in findings_in(hunted)]
+
+
+def test_the_command_says_what_it_found_and_ends_with_1(hunted: Path, cwkit: Cwkit) -> None:
+    done = cwkit("fuzz", "--replay", hunted, "--engine", f"{BROKEN}:RefusesForNobody")
+    assert done.returncode == 1
+    assert "there" in done.stdout
+    done = cwkit("fuzz", "--replay", hunted, "--engine", f"{BROKEN}:Sound", "--json")
+    assert done.returncode == 0
+    assert {one["state"] for one in json.loads(done.stdout)["findings"]} == {"not there"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--minutes", "0"], "--minutes: above 0"),
+        (["--programs", "0"], "--programs: at least 1"),
+        (["-j", "0"], "-j: from 1 to 64"),
+        (["--begin", "imediate"], "Did you mean 'immediate'?"),
+        (["--engine", "null"], "cannot be hunted"),
+        (["--engine", "turso@0.0.1"], "make engine ENGINE=turso@0.0.1"),
+        (["--without", "savepiont"], "Did you mean 'savepoint'?"),
+        (["--replay", "nowhere"], "has no finding"),
+    ],
+)
+def test_what_cannot_be_hunted_is_one_sentence(
+    arguments: list[str], why: str, cwkit: Cwkit, tmp_path: Path
+) -> None:
+    done = cwkit("fuzz", *arguments, "--runs", tmp_path / "runs")
+    assert done.returncode == 2
+    assert why in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "why"),
+    [
+        (FINDING, "{}", "finding.json"),
+        (FINDING, '{"cwkit": 1, "steps": -1}', "finding.json"),
+        (PROGRAM, "A commit\n", "program.txt"),
+        (PROGRAM, "---\nA race 99 99 99\n", "program.txt"),
+    ],
+)
+def test_a_finding_that_was_edited_is_refused(
+    hunted: Path, tmp_path: Path, file: str, text: str, why: str
+) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in findings_in(hunted)[0].iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    (copy / file).write_text(text)
+    with pytest.raises(RunError, match=why):
+        read_finding(copy)
+
+
+@pytest.mark.slow
+def test_a_hunt_that_is_killed_leaves_its_findings_and_nothing_running(tmp_path: Path) -> None:
+    engine = f"{BROKEN}:RefusesForNobody"
+    command = [sys.executable, "-m", "analysis.cli", "fuzz", "--engine", engine, "--begin",
+               "immediate", "-j", "1", "--minutes", "5", "--runs", str(tmp_path)]  # fmt: skip
+    child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 60
+        while not (found := [p for f in tmp_path.glob("*-fuzz-*") for p in findings_in(f)]):
+            assert child.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        below = psutil.Process(child.pid).children(recursive=True)
+        assert below
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+    _, alive = psutil.wait_procs(below, timeout=20)
+    assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
+    for path in found:
+        read_finding(path)
+
+
+def test_modes_are_those_that_the_engine_promises() -> None:
+    assert checked_modes("libsql", ()) == ("deferred", "immediate", "exclusive")
+    with pytest.raises(PlanError, match="has no mode"):
+        checked_modes("libsql", ("sometimes",))

@@ -1,0 +1,230 @@
+"""The process of sessions that plays a program's steps: real connections of one engine.
+
+`python -m workloads.schedules.playing FD JOURNAL` is started by `workloads.schedules.stage` and by
+nobody else. It judges nothing. Before each step it writes the step's place into its journal and
+after it the result, so that both are known when this process is not there any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+from workloads.engines import Refusal, Session, find_engine
+from workloads.processes import die_with_parent
+from workloads.records import BEGIN, COMMIT, CONFLICT, STATEMENT, UNKNOWN
+from workloads.schedules.opening import Opening
+from workloads.schedules.program import Step, first_word
+from workloads.schedules.racing import race
+
+OK, FAILED, REFUSED, ENDED, LOST, SKIPPED, CANNOT = (
+    *("ok", "failed", "conflict", "ended", "unknown", "skipped", "cannot"),
+)
+"""The status of a step.
+
+ok        it succeeded
+failed    it raised, has no effect, and leaves the transaction as it was
+conflict  refused because of another session; the transaction, if there was one, is rolled back
+ended     it raised, and the transaction is over; nobody else had a part in it
+unknown   COMMIT raised so that nobody can know
+skipped   its transaction was over before
+cannot    this driver has no such step
+"""
+
+WITHIN = ("savepoint", "release", "rollback")
+"""Statements that are taken within a transaction alone."""
+
+Rows = list[tuple[Any, ...]]
+
+
+class Result(NamedTuple):
+    """What came of a step. rows : fetched. error : the driver's class of error. message : its text.
+    inside : whether the engine says that the session is in a transaction afterwards.
+    """
+
+    status: str
+    rows: Rows | None = None
+    error: str = ""
+    message: str = ""
+    inside: bool = False
+
+
+class Held:
+    """A session, and what of it is open."""
+
+    def __init__(self, opening: Opening) -> None:
+        self.session: Session = find_engine(opening.engine).connect(
+            opening.path, settings=opening.settings
+        )
+        self.cursor: Any = None
+        self.begun = self.over = False
+        for sql in opening.first:
+            self.session.rows(sql)
+
+    def take(self, step: Step) -> Result:
+        """Take a step. The engine's errors become its status."""
+        verb, text = step.verb, step.text
+        if verb == "begin":
+            return self._begin(text)
+        if self.over:
+            if verb in ("commit", "rollback"):
+                self.over = False
+            return Result(SKIPPED)
+        if verb == "sql" and not self.begun and first_word(text) in WITHIN:
+            return Result(SKIPPED)  # SAVEPOINT would begin a transaction
+        if verb == "commit":
+            return self._commit()
+        if verb == "rollback":
+            return self._called(STATEMENT, self._rollback)
+        if verb == "half":
+            if not hasattr(self.session, "cursor"):
+                return Result(CANNOT)
+            return self._called(STATEMENT, lambda: self._half(text))
+        if verb == "fetch":
+            cursor, self.cursor = self.cursor, None
+            if cursor is None:
+                return Result(SKIPPED)
+            return self._called(STATEMENT, lambda: list(cursor.fetchall() or ()))
+        return self._called(STATEMENT, lambda: list(self.session.rows(text)))
+
+    def _begin(self, mode: str) -> Result:
+        if self.begun or self.over:
+            return Result(SKIPPED)
+        result = self._called(BEGIN, lambda: self.session.run(f"BEGIN {mode.upper()}".strip()))
+        self.begun, self.over = result.status == OK, result.status != OK
+        return result
+
+    def _commit(self) -> Result:
+        if not self.begun:
+            return Result(SKIPPED)
+        result = self._called(COMMIT, self.session.commit)
+        if result.status == OK or (self.begun and result.status != FAILED):
+            self.begun = False
+        # What comes after COMMIT is of another transaction.
+        self.over = False
+        return result
+
+    def _rollback(self) -> None:
+        if self.begun:
+            self.begun = False
+            self.session.rollback()
+
+    def _half(self, sql: str) -> Rows:
+        self.cursor = None
+        cursor = self.session.cursor(sql)  # type: ignore[attr-defined]
+        first = cursor.fetchone()
+        if first is not None:
+            self.cursor = cursor
+        return [] if first is None else [tuple(first)]
+
+    def _called(self, phase: int, call: Any) -> Result:
+        try:
+            made = call()
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException as error:  # libSQL's panics are no Exception
+            return self._refused(error, phase)
+        rows = [tuple(row) for row in made] if isinstance(made, list) else None
+        return Result(OK, rows, inside=self.session.in_transaction())
+
+    def _refused(self, error: BaseException, phase: int) -> Result:
+        refusal: Refusal = self.session.refusal(error, phase)
+        of = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+        if refusal.outcome == UNKNOWN:
+            status = LOST
+        elif refusal.outcome == CONFLICT:
+            status = REFUSED
+        else:
+            status = ENDED if self.begun and refusal.over else FAILED
+        if status != FAILED and self.begun:
+            self.over, self.begun, self.cursor = True, False, None
+            if not refusal.over:
+                self.session.rollback()
+        return Result(status, None, of, str(error), self.session.in_transaction())
+
+    def close(self) -> None:
+        self.cursor = None
+        self.session.close()
+
+
+class Player:
+    """The sessions of this process, by name."""
+
+    def __init__(self, journal: str) -> None:
+        self.held: dict[str, Held] = {}
+        self.opening: Opening | None = None
+        self.journal = os.open(journal, os.O_WRONLY | os.O_APPEND)
+
+    def open(self, opening: Opening, names: Sequence[str]) -> None:
+        self.opening = opening
+        for name in names:
+            self.held[name] = Held(opening)
+
+    def play(self, steps: Sequence[tuple[int, Step]]) -> list[Result]:
+        """Take steps, each with its place in the program."""
+        results = []
+        for at, step in steps:
+            os.write(self.journal, pickle.dumps(at))
+            result = self._step(step)
+            os.write(self.journal, pickle.dumps(tuple(result)))
+            results.append(result)
+        return results
+
+    def _step(self, step: Step) -> Result:
+        if step.verb != "close":
+            return self.held[step.session].take(step)
+        assert self.opening is not None
+        self.held.pop(step.session).close()
+        self.held[step.session] = Held(self.opening)
+        return Result(OK)
+
+    def ask(self, name: str, statements: Sequence[str]) -> list[Result]:
+        """Statements of a session that must be in no transaction, each with its rows or error."""
+        return [self.held[name].take(Step(name, "sql", sql)) for sql in statements]
+
+    def race(
+        self, opening: Opening, numbers: Sequence[int], seed: int, mode: str, until: float
+    ) -> list[dict[str, Any]]:
+        """Race (workloads.schedules.racing) with a session for each of these numbers."""
+        return race(opening, numbers, seed, mode, until)
+
+    def close(self) -> None:
+        held, self.held = self.held, {}
+        for one in held.values():
+            one.close()
+
+
+def serve(pipe: Connection, player: Player) -> None:
+    """Answer until the pipe ends, as it does with the parent."""
+    pipe.send(True)
+    while True:
+        try:
+            verb, *args = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer = True, getattr(player, verb)(*args)
+        except BaseException as error:
+            answer = False, (f"{type(error).__name__}", str(error))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            pipe.send(answer)
+
+
+def main(argv: list[str]) -> int:
+    """FD JOURNAL."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
+    faulthandler.enable()
+    serve(Connection(int(argv[0])), Player(argv[1]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,206 @@
+"""A program: a schema, and the steps that several sessions take one after the other.
+
+It is text, one step a line, which prints and pastes back:
+
+    CREATE TABLE t0(id INTEGER PRIMARY KEY, v INTEGER)
+    ---
+    A begin concurrent
+    A sql UPDATE t0 SET v = 1 WHERE id = 1
+    B sql SELECT id, v FROM t0
+    A commit
+    * reopen
+
+What is drawn, played, judged, shrunk and written to a script is this and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+VERBS = {
+    "begin": True, "commit": False, "rollback": False,
+    "sql": True, "auto": True, "half": True, "fetch": False,
+    "close": False, "reopen": False, "kill": False, "race": True,
+}  # fmt: skip
+"""Verb -> whether a text follows it."""
+
+ALL = "*"
+"""The session of a step that concerns all of them."""
+
+RULE = "---"
+
+
+class Step(NamedTuple):
+    """One step of one session.
+
+    begin MODE   BEGIN in this mode; the mode may be ""
+    commit, rollback
+    sql TEXT     one statement, its rows fetched; outside a transaction it is one of its own
+    auto TEXT    an INSERT of one row whose key the engine chooses, with RETURNING of that key
+    half TEXT    a SELECT of which the first row alone is fetched; its cursor stays open
+    fetch        the rest of the rows of the cursor that `half` left open
+    close        close the session's connection and open another
+    * reopen     close all connections, then open all again
+    * kill       SIGKILL to the processes of all sessions, then open all again
+    * race MODE SESSIONS SECONDS SEED
+                 so many other sessions write as fast as they can (workloads.schedules.racing)
+    """
+
+    session: str
+    verb: str
+    text: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, self))
+
+
+@dataclass(frozen=True)
+class Program:
+    """Statements that make the tables and their first rows, and the steps in their order.
+
+    apart : each session has a process of its own.
+    """
+
+    schema: tuple[str, ...]
+    steps: tuple[Step, ...]
+    apart: bool = False
+
+    @property
+    def sessions(self) -> list[str]:
+        """The names of the sessions, in order."""
+        return sorted({step.session for step in self.steps} - {ALL})
+
+    def without(self, places: Iterable[int]) -> Program:
+        """The program without the steps at these places."""
+        gone = set(places)
+        return replace(
+            self, steps=tuple(step for at, step in enumerate(self.steps) if at not in gone)
+        )
+
+    def __str__(self) -> str:
+        head = [*self.schema, f"{RULE} apart" if self.apart else RULE]
+        return "\n".join([*head, *map(str, self.steps)])
+
+
+def parse_program(text: str) -> Program:
+    r"""The program of a text. Raises ValueError that names the line and the rule.
+
+    >>> str(parse_program("CREATE TABLE t(a)\n---\nA sql SELECT 1\n* reopen")).splitlines()[2:]
+    ['A sql SELECT 1', '* reopen']
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    rules = [at for at, line in enumerate(lines) if line.split(" ")[0] == RULE]
+    if len(rules) != 1:
+        raise ValueError(f"a program has one line {RULE!r} between its schema and its steps.")
+    schema, rest = lines[: rules[0]], lines[rules[0] + 1 :]
+    steps = [_step(line, number) for number, line in enumerate(rest, rules[0] + 2)]
+    return Program(tuple(schema), tuple(steps), apart=lines[rules[0]].endswith("apart"))
+
+
+def _step(line: str, number: int) -> Step:
+    session, _, rest = line.partition(" ")
+    verb, _, text = rest.partition(" ")
+    if verb not in VERBS:
+        raise ValueError(f"line {number}: {verb!r} is none of {', '.join(VERBS)}.")
+    if (verb in ("reopen", "kill", "race")) != (session == ALL):
+        raise ValueError(
+            f"line {number}: `reopen`, `kill` and `race` are of {ALL!r}, the others of one."
+        )
+    if verb == "race":
+        try:
+            parse_race(text)
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from None
+    if bool(text.strip()) > VERBS[verb] or (verb in ("sql", "auto", "half") and not text.strip()):
+        raise ValueError(f"line {number}: {line!r} is no step.")
+    return Step(session, verb, text.strip())
+
+
+def parse_race(text: str) -> tuple[str, int, float, int]:
+    """Mode, sessions, seconds and seed of a race. Raises ValueError.
+
+    >>> parse_race("concurrent 3 0.5 17")
+    ('concurrent', 3, 0.5, 17)
+    """
+    words = text.split()
+    try:
+        mode, count, seconds, seed = words[0], int(words[1]), float(words[2]), int(words[3])
+    except (ValueError, IndexError):
+        raise ValueError(f"{text!r} is no race: MODE SESSIONS SECONDS SEED.") from None
+    if not (mode.isalpha() and 1 <= count <= 32 and 0 < seconds <= 60 and len(words) == 4):
+        raise ValueError(f"{text!r}: 1 to 32 sessions race for at most 60 seconds.")
+    return mode, count, seconds, seed
+
+
+WRITES = ("insert", "replace", "update", "delete")
+DDL = ("create", "drop", "alter", "vacuum", "analyze", "reindex", "attach", "detach")
+FIRST = re.compile(r"\s*(?:with\b.*?\)\s*)?([a-z]+)(?:\s+(or\s+\w+|[a-z_]+))?", re.IGNORECASE)
+
+
+def first_word(sql: str) -> str:
+    """The word that a statement begins with, in small letters."""
+    found = FIRST.match(sql)
+    return found[1].lower() if found else ""
+
+
+def kind_of(step: Step) -> str:
+    """What kind of operation a step is, for tables and for telling findings apart.
+
+    >>> kind_of(Step("A", "sql", "INSERT OR REPLACE INTO t0(id) VALUES (1) RETURNING id"))
+    'insert or replace returning'
+    >>> kind_of(Step("A", "sql", "UPDATE t0 SET v = 1 WHERE v > 3")), kind_of(Step("A", "commit"))
+    ('update', 'commit')
+    """
+    if step.verb not in ("sql", "auto", "half"):
+        return f"begin {step.text}".strip() if step.verb == "begin" else step.verb
+    found = FIRST.match(step.text)
+    if not found:
+        return "other"
+    word, more = found[1].lower(), (found[2] or "").lower()
+    parts = [word]
+    if more.startswith("or ") or word in (*DDL, "pragma", "rollback"):
+        parts.append(" ".join(more.split()))
+    if word == "alter":
+        wanted = re.search(r"\b(add|drop|rename)\b", step.text, re.IGNORECASE)
+        parts.append(wanted[1].lower() if wanted else "")
+    text = step.text.upper()
+    parts += [name for mark, name in MARKS if mark in text and word != "create"]
+    if step.verb == "half":
+        parts.insert(0, "half-read")
+    elif step.verb == "auto":
+        parts.append("chosen key")
+    return " ".join(filter(None, parts))
+
+
+MARKS = (
+    ("ON CONFLICT", "on conflict"),
+    ("RETURNING", "returning"),
+    (" JOIN ", "join"),
+    ("COUNT(", "aggregate"),
+    ("SQLITE_SCHEMA", "schema"),
+)
+
+
+def met(steps: Sequence[Step]) -> set[tuple[str, str]]:
+    """The pairs of kinds of operation that were under way at once: a step of a session, and each
+    step so far of the transactions that others had open then.
+    """
+    pairs: set[tuple[str, str]] = set()
+    inside: dict[str, list[str]] = {}
+    for step in steps:
+        kind = kind_of(step)
+        for session, kinds in inside.items():
+            if session != step.session:
+                pairs |= {(min(kind, other), max(kind, other)) for other in kinds}
+        if step.verb == "begin":
+            inside[step.session] = [kind]
+        elif step.session in inside:
+            inside[step.session].append(kind)
+            if step.verb in ("commit", "rollback", "close"):
+                del inside[step.session]
+        elif step.session == ALL:
+            inside.clear()
+    return pairs

@@ -1,0 +1,382 @@
+"""The stage: an engine's processes, a new database for each program, and the program played.
+
+A process plays program after program. Where it dies, hangs or is killed by a step, the next
+one goes on; what it was at is known from its journal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import Any
+
+from workloads.engines import Settings, find_engine
+from workloads.errors import EngineMissing
+from workloads.processes import describe_status, python, read_last_words, start
+from workloads.schedules.opening import Opening
+from workloads.schedules.playing import OK, Result
+from workloads.schedules.program import Program, Step, parse_race
+from workloads.schedules.racing import TABLES
+from workloads.schedules.sessions import room
+
+LIMIT_S = 8.0
+"""How long a step may take: nothing waits for a lock here, so this is a hang."""
+
+START_LIMIT_S = 60.0
+END_S = 2.0
+RACE_END_S = 10.0
+OF_ALL = ("reopen", "kill", "race")
+"""Steps that concern all sessions."""
+
+FAST = Settings(busy_timeout_ms=0, synchronous="off", cache_size=-2000)
+TEMPLATES_KEPT = 32
+
+
+class CannotPlay(RuntimeError):
+    """The engine refuses the program's schema, or to open or close a connection, in its words."""
+
+
+class Death(RuntimeError):
+    """A process of sessions died or hung. how : "signal 6 (SIGABRT)". at : the place of the step
+    that it was at, -1 for none. stderr : its standard error.
+    """
+
+    def __init__(self, how: str, at: int, stderr: str, *, hung: bool) -> None:
+        super().__init__(how)
+        self.how, self.at, self.stderr, self.hung = how, at, stderr, hung
+
+
+class Process:
+    """The parent's end of a process that plays (workloads.schedules.playing)."""
+
+    def __init__(self, number: int, folder: Path) -> None:
+        self.journal = folder / f"journal-{number}"
+        self.journal.write_bytes(b"")
+        self.words = folder / f"stderr-{number}"
+        ours, theirs = Pipe()
+        self.popen = start(
+            "hunter",
+            python("workloads.schedules.playing", str(theirs.fileno()), str(self.journal)),
+            last_words=self.words,
+            environment={"TMPDIR": str(folder)},
+            inherit=[theirs.fileno()],
+            own_group=False,
+        ).process
+        theirs.close()
+        self.pipe: Connection = ours
+        self._poll = select.poll()
+        self._poll.register(ours.fileno(), select.POLLIN)
+        self._ready = False
+
+    def ask(self, *request: Any, limit_s: float | None = None) -> Any:
+        """One request and its answer. Raises Death, and RuntimeError for an error of ours."""
+        self.send(*request)
+        return self.answer(limit_s)
+
+    def send(self, *request: Any) -> None:
+        """A request, to be followed by `answer`. Raises Death."""
+        try:
+            if not self._ready and self._answers(START_LIMIT_S):
+                self._ready = self.pipe.recv()
+            os.truncate(self.journal, 0)
+            self.pipe.send(request)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise self._died(hung=False) from None
+
+    def answer(self, limit_s: float | None = None) -> Any:
+        """The answer to the last request."""
+        try:
+            if not self._answers(limit_s or LIMIT_S):
+                raise self._died(hung=True)
+            good, answer = self.pipe.recv()
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            raise self._died(hung=False) from None
+        if not good:
+            raise CannotPlay(": ".join(filter(None, answer)))
+        return answer
+
+    def _answers(self, limit_s: float) -> bool:
+        """Whether an answer, or the end, comes within the limit after the last step's end."""
+        waited, seen = 0.0, 0
+        while not self._poll.poll(250):
+            size = self.journal.stat().st_size
+            waited, seen = (0.0, size) if size != seen else (waited + 0.25, seen)
+            if waited >= limit_s:
+                return False
+        return True
+
+    def _died(self, *, hung: bool) -> Death:
+        if hung:
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                self.popen.send_signal(signal.SIGABRT)  # faulthandler tells where it stands
+                self.popen.wait(END_S)
+            how = f"no answer in {LIMIT_S:g} s"
+        else:
+            try:
+                how = describe_status(self.popen.wait(END_S))
+            except subprocess.TimeoutExpired:
+                how = "it closed its pipe and lived on"
+        noted = self.noted()
+        at = noted[-1] if noted and isinstance(noted[-1], int) else -1
+        self.kill()
+        return Death(how, at, read_last_words(self.words), hung=hung)
+
+    def noted(self) -> list[Any]:
+        """The journal: a place before each step, a Result's fields after it."""
+        found: list[Any] = []
+        with self.journal.open("rb") as file, contextlib.suppress(EOFError, pickle.PickleError):
+            while True:
+                found.append(pickle.load(file))
+        return found
+
+    def results(self) -> list[Result]:
+        """The results of the last request that are known though it was never answered."""
+        return [Result(*one) for one in self.noted() if isinstance(one, tuple)]
+
+    def kill(self) -> None:
+        """SIGKILL, and reap it."""
+        self.popen.kill()
+        self.popen.wait()
+        self.pipe.close()
+
+    def end(self) -> None:
+        """Close the pipe, which ends it; by force where it does not go."""
+        self.pipe.close()
+        try:
+            self.popen.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.wait()
+
+
+@dataclass
+class Played:
+    """A program that was played. results : of the steps up to its end, to a death, or to a
+    connection that could not be opened or closed (raised : the engine's words).
+    """
+
+    program: Program
+    results: list[Result] = field(default_factory=list)
+    death: Death | None = None
+    raised: str = ""
+    accounts: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def over(self) -> bool:
+        """Whether its sessions are gone."""
+        return self.death is not None or bool(self.raised)
+
+
+class Stage:
+    """Processes of one engine, and databases in memory for its programs."""
+
+    def __init__(self, engine: str, settings: Settings = FAST, first: Sequence[str] = ()) -> None:
+        found = find_engine(engine)
+        if why := found.missing():
+            raise EngineMissing(why)
+        self.engine, self.settings, self.first = engine, settings, tuple(first)
+        self.can_be_apart = found.hosting == "process"
+        self.folder = Path(tempfile.mkdtemp(prefix="hunt-", dir=room()))
+        self._count = self._numbers = 0
+        self._free: list[Process] = []
+        self._templates: dict[tuple[str, ...], dict[str, bytes]] = {}
+        self._at: dict[str, Process] = {}
+        self.path = Path()
+
+    # --- processes --------------------------------------------------------------------------------
+
+    def _process(self) -> Process:
+        if self._free:
+            return self._free.pop()
+        self._numbers += 1
+        return Process(self._numbers, self.folder)
+
+    @property
+    def _used(self) -> list[Process]:
+        return list(dict.fromkeys(self._at.values()))
+
+    def _opening(self) -> Opening:
+        return Opening(self.engine, str(self.path), self.settings, self.first)
+
+    def open(self, names: Sequence[str], *, apart: bool) -> None:
+        """Open sessions on the database at `path`, in one process or in one each."""
+        processes = self._used or [self._process()]
+        while apart and len(processes) < len(names):
+            processes.append(self._process())
+        for at, name in enumerate(names):
+            self._at[name] = processes[at if apart else 0]
+        for process in processes:
+            mine = [name for name in names if self._at.get(name) is process]
+            process.ask("open", self._opening(), mine)
+
+    def close(self) -> None:
+        """Close every session; the processes play the next program.
+
+        Raises CannotPlay or Death of the last that did not close; it is ended.
+        """
+        used, self._at = self._used, {}
+        failed: CannotPlay | Death | None = None
+        for process in used:
+            try:
+                process.ask("close")
+            except (CannotPlay, Death) as error:
+                failed = error
+                process.kill()
+            else:
+                self._free.append(process)
+        if failed is not None:
+            raise failed
+
+    def drop(self) -> None:
+        """End the processes in use, whatever they are at."""
+        used, self._at = self._used, {}
+        for process in used:
+            process.kill()
+
+    # --- databases --------------------------------------------------------------------------------
+
+    def renew(self, schema: Sequence[str]) -> None:
+        """A new database with this schema. Raises CannotPlay with the engine's words, Death."""
+        shutil.rmtree(self.path.parent, ignore_errors=True) if self._count else None
+        key = tuple(schema)
+        if key not in self._templates:
+            self._templates[key] = self._made(schema)
+            while len(self._templates) > TEMPLATES_KEPT:
+                self._templates.pop(next(iter(self._templates)))
+        self._fresh()
+        for name, content in self._templates[key].items():
+            (self.path.parent / name).write_bytes(content)
+
+    def _fresh(self) -> None:
+        self._count += 1
+        self.path = self.folder / f"d{self._count}" / "a.db"
+        self.path.parent.mkdir()
+
+    def _made(self, schema: Sequence[str]) -> dict[str, bytes]:
+        self._fresh()
+        try:
+            self.open(["A"], apart=False)
+            for result in self._at["A"].ask("ask", "A", list(schema)):
+                if result.status != OK:
+                    raise CannotPlay(f"{result.error}: {result.message}")
+            self.close()
+            return {path.name: path.read_bytes() for path in self.path.parent.iterdir()}
+        except BaseException:
+            self.drop()
+            raise
+        finally:
+            shutil.rmtree(self.path.parent, ignore_errors=True)
+
+    # --- playing ----------------------------------------------------------------------------------
+
+    def play(self, program: Program) -> Played:
+        """Play all steps. The sessions stay open, for `ask`; `close` or `drop` ends them.
+
+        Raises CannotPlay where the engine refuses the schema.
+        """
+        played = Played(program)
+        try:
+            self.renew(program.schema)
+        except Death as death:
+            played.death = death
+            return played
+        try:
+            names, apart = program.sessions or ["A"], program.apart and self.can_be_apart
+            self.open(names, apart=apart)
+            for segment in self._segments(program, apart):
+                if isinstance(segment, Step):
+                    if segment.verb != "race":
+                        self._again(segment, names, apart)
+                    elif not played.accounts:  # one a program: its keys would be there already
+                        played.accounts = self._race(segment)
+                    played.results.append(Result(OK))
+                    continue
+                process = self._at[segment[0][1].session]
+                try:
+                    played.results += process.ask("play", segment)
+                except Death:
+                    played.results += process.results()
+                    raise
+        except Death as death:
+            played.death = death
+            self.drop()
+        except CannotPlay as error:
+            played.raised = str(error)
+            self.drop()
+        return played
+
+    def _segments(self, program: Program, apart: bool) -> Iterator[Step | list[tuple[int, Step]]]:
+        """Steps that one process takes one after the other, and steps of all sessions."""
+
+        def of(numbered: tuple[int, Step]) -> Any:
+            at, step = numbered
+            if step.verb in OF_ALL:
+                return at
+            return step.session if apart else ""
+
+        for _, group in groupby(enumerate(program.steps), of):
+            steps = list(group)
+            if steps[0][1].verb in OF_ALL:
+                yield steps[0][1]
+            else:
+                yield steps
+
+    def _again(self, step: Step, names: Sequence[str], apart: bool) -> None:
+        if step.verb == "kill":
+            self.drop()
+        else:
+            self.close()
+        self.open(names, apart=apart)
+
+    def _race(self, step: Step) -> list[dict[str, Any]]:
+        """A race; the sessions of before stay as they are. Returns the racers' accounts."""
+        mode, count, seconds, seed = parse_race(step.text)
+        made = self.ask(["SELECT 1 FROM race_own LIMIT 1"])[0].status == OK
+        if not made and any(one.status != OK for one in self.ask(TABLES)):
+            return []  # the engine refuses them, or somebody holds a lock
+        if self.can_be_apart and seed % 4:
+            groups = [[n] for n in range(count)]
+            racing = [self._process() for _ in groups]
+        else:  # threads of the process that holds the sessions
+            groups, racing = [list(range(count))], self._used[:1]
+        until = time.monotonic() + seconds
+        try:
+            for process, numbers in zip(racing, groups, strict=True):
+                process.send("race", self._opening(), numbers, seed, mode, until)
+            accounts = [
+                account for process in racing for account in process.answer(seconds + RACE_END_S)
+            ]
+        except BaseException:
+            for process in racing:
+                process.kill()
+            raise
+        self._free += [process for process in racing if process not in self._used]
+        return accounts
+
+    def ask(self, statements: Sequence[str]) -> list[Result]:
+        """Rows of statements, by a new session on the database. Raises Death."""
+        if not self._at:
+            self._at["?"] = self._process()
+        self._at["?"] = process = self._used[0]
+        process.ask("open", self._opening(), ["?"])
+        return process.ask("ask", "?", list(statements))
+
+    def end(self) -> None:
+        """End every process and remove the databases."""
+        self.drop()
+        for process in self._free:
+            process.end()
+        self._free.clear()
+        shutil.rmtree(self.folder, ignore_errors=True)
