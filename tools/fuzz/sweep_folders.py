@@ -168,6 +168,7 @@ def nothing_runs() -> Iterator[None]:
             ("analysis.report.measurements.measure_trial", run),
             ("analysis.report.measurements.start", run),
             ("workloads.cluster.conduct.find_machines", run),
+            ("properties.hunter.hunt_all", run),
         ):
             stack.enter_context(mock.patch(place, stub))
         yield
