@@ -193,10 +193,11 @@ def read_finding(folder: Path) -> tuple[Kept, Program]:
 
 
 def findings_in(folder: Path) -> list[Path]:
-    """The folders of a hunt's findings, or the folder itself where it is one."""
+    """The folders of a hunt's findings, those in a folder, or the folder itself where it is one."""
     if (folder / FINDING).is_file():
         return [folder]
-    return sorted(path.parent for path in (folder / "findings").glob(f"[!.]*/{FINDING}"))
+    within = folder / "findings" if (folder / HUNT).is_file() else folder
+    return sorted(path.parent for path in within.glob(f"[!.]*/{FINDING}"))
 
 
 def write_hunt(folder: Path, told_: dict[str, Any]) -> None:
