@@ -46,7 +46,32 @@ def _upsert_breaks_a_foreign_key(found: Found, program: Program) -> bool:
     return "ON DELETE SET NULL" in schema and trigger and upsert and about
 
 
+def _column_by_an_old_schema(found: Found, program: Program) -> bool:
+    altered = {"alter table add", "alter table drop"} & _kinds(program)
+    said = re.search(r"no such column|duplicate column name", found.wrong.seen)
+    return found.wrong.judge == "error" and bool(altered and said)
+
+
+def _page_that_nothing_uses(found: Found, program: Program) -> bool:
+    return found.wrong.judge == "integrity" and "never used" in found.wrong.seen
+
+
 KNOWN: tuple[KnownBug, ...] = (
+    KnownBug(
+        "a column by an old schema",
+        "a connection that has read the schema before another one changed it is told that a column "
+        "that it drops is not there, or that one that it adds is there",
+        r"sqlite|apsw|libsql",
+        _column_by_an_old_schema,
+        script="drop-column-by-an-old-schema",
+    ),
+    KnownBug(
+        "a page that nothing uses",
+        "a BEGIN CONCURRENT with ANALYZE leaves a page behind that nothing uses",
+        r"begin-concurrent branch",
+        _page_that_nothing_uses,
+        script="begin-concurrent-leaks-a-page",
+    ),
     KnownBug(
         "an upsert breaks a foreign key",
         "INSERT ... ON CONFLICT DO UPDATE stores a row whose parent does not exist, where the key "
@@ -54,6 +79,7 @@ KNOWN: tuple[KnownBug, ...] = (
         "session is enough",
         r".",  # SQLite 3.40.1 to 3.54.1, and with it what is held against it
         _upsert_breaks_a_foreign_key,
+        script="upsert-breaks-a-foreign-key",
     ),
 )
 

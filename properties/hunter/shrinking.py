@@ -39,6 +39,8 @@ def signature(found: Found, program: Program) -> str:
     """What a finding is told apart by: the judge, the operations that are left, the words."""
     if found.wrong.judge in ("abort", "panic") and (place := PLACE.search(found.wrong.seen)):
         return f"{found.wrong.judge} | {place.group()}"  # one line of the engine's is one finding
+    if found.wrong.judge == "acknowledged":  # of a race, and the other steps are chance
+        return f"acknowledged | {words(found.wrong.sentence)}"
     kinds = sorted({kind_of(step) for step in program.steps} - {"commit", "rollback", "begin"})
     said = words(found.wrong.seen) if found.wrong.judge not in DATA else ""
     return " | ".join([found.wrong.judge, ", ".join(kinds), said])

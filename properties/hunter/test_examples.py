@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from properties.hunter.folder import PROGRAM, REPRO, read_finding, tried
+from properties.hunter.known import KNOWN
 from properties.hunter.replaying import replay
 from workloads.engines import find_engine
 from workloads.files import ROOT
@@ -30,6 +31,10 @@ def test_the_script_shows_the_bug_on_the_version_that_has_it(finding: Path) -> N
     if (have := engine.identity().version) != kept.version:
         pytest.skip(f"{kept.engine} is {have} here, and it was found in {kept.version}")
     assert tried(finding / REPRO, engine.script(), 1) == 1  # type: ignore[attr-defined]
+
+
+def test_what_is_known_has_its_script() -> None:
+    assert {one.script for one in KNOWN} == {path.name for path in FINDINGS}
 
 
 @pytest.mark.parametrize("name", SOUND)
