@@ -139,7 +139,9 @@ def _cause(kind: str, text: str) -> int:
 class TursoSession(DriverSession):
     """One connection, for one thread at a time."""
 
-    def __init__(self, connection: Any, begin: str, settings: Settings, journal: str) -> None:
+    def __init__(
+        self, connection: Any, begin: str, settings: Settings, journal: str = "mvcc"
+    ) -> None:
         super().__init__(connection, begin, settings, journal)
         execute = connection.execute
         has_read = False
