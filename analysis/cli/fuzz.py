@@ -137,6 +137,13 @@ def _tell(hunted: Hunted, engine: str, modes: tuple[str, ...], console: Console)
     line(f"  {progress_line(progress)}; {hunted.ended}")
     for feature, words in sorted(progress.refused.items()):
         line(f"  not drawn, because {engine} refuses it: {feature} ({visible(words)})")
+    if progress.unsupported:
+        line(f"  {times(progress.unsupported, 'statement')} refused as something it has not got")
+    if progress.unsure:
+        line(
+            f"  {times(progress.unsure, 'program')} not judged to the end: a COMMIT that nobody "
+            "knows of, or too many states that the commits may have led to"
+        )
     for name, count in sorted(progress.known.items()):
         line(f"  known, seen {times(count, 'time')}: {name}")
     for died in hunted.died:

@@ -216,6 +216,20 @@ class RefusesForNobody(Broken):
     session = _RefusesForNobody
 
 
+class _LosesTheAnswer(Session):
+    def commit(self) -> None:
+        self.real.commit()
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+        raise error
+
+
+class LosesTheAnswer(Broken):
+    """COMMIT is made and its answer is lost: nobody can know, and nothing is wrong with that."""
+
+    session = _LosesTheAnswer
+
+
 class _LosesItsPlace(Session):
     def in_transaction(self) -> bool:
         return False

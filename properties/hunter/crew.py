@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from properties.hunter.drawing import FEATURES, WAYS
-from properties.hunter.folder import findings_in, read_finding, write_hunt
+from properties.hunter.folder import findings_in, write_hunt
 from properties.hunter.hunt import identity_of
 from workloads.engines import find_engine, modes_of
 from workloads.errors import EngineMissing, PlanError, RunFailed, nearest
@@ -37,6 +37,7 @@ class Progress:
     played_s: float = 0.0
     judged_s: float = 0.0
     unsupported: int = 0
+    unsure: int = 0
     refused_schemas: int = 0
     seen: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
@@ -48,7 +49,7 @@ class Progress:
 
     def add(self, said: dict[str, Any]) -> None:
         """Add what one process did in all."""
-        for name in ("programs", "steps", "played_s", "judged_s", "unsupported",
+        for name in ("programs", "steps", "played_s", "judged_s", "unsupported", "unsure",
                      "refused_schemas", "seen"):  # fmt: skip
             setattr(self, name, getattr(self, name) + said[name])
         self.statuses.update(said["statuses"])
@@ -146,6 +147,8 @@ def _counted(progress: Progress) -> dict[str, Any]:
         "steps": progress.steps,
         "played_s": round(progress.played_s, 1),
         "judged_s": round(progress.judged_s, 1),
+        "unsupported": progress.unsupported,
+        "unsure": progress.unsure,
         "statuses": dict(progress.statuses),
         "known": dict(progress.known),
         "refused": progress.refused,
@@ -217,8 +220,3 @@ class _Crew:
                 child.last_words.unlink(missing_ok=True)
         self.selector.close()
         return died
-
-
-def of_folder(folder: Path) -> list[tuple[Path, Any, Any]]:
-    """(folder, what was kept, program) of each finding of a hunt. Raises RunError."""
-    return [(path, *read_finding(path)) for path in findings_in(folder)]

@@ -241,13 +241,13 @@ class Drawing:
         forms: list[tuple[int, Callable[[Table], Step | str], str]] = [
             (18, self._read, ""),
             (12, self._update, ""),
-            (10, self._insert, ""),
+            (10, self.insert, ""),
             (6, self._delete, ""),
-            (5, self._auto, "returning"),
+            (5, self.chosen_key, "returning"),
             (3, self._upsert, "upsert"),
             (3, self._replace, "replace"),
             (3, self._ddl, "ddl"),
-            (2, lambda table: f"PRAGMA wal_checkpoint({self._checkpoint()})", "checkpoint"),
+            (2, lambda table: f"PRAGMA wal_checkpoint({self.checkpoint()})", "checkpoint"),
             (1, lambda table: "ANALYZE", "analyze"),
             (1, lambda table: "VACUUM", "vacuum"),
         ]
@@ -258,7 +258,7 @@ class Drawing:
             Step(session, "sql", made) if isinstance(made, str) else made._replace(session=session)
         )
 
-    def _checkpoint(self) -> str:
+    def checkpoint(self) -> str:
         return self.rng.choice(("PASSIVE", "FULL", "RESTART", "TRUNCATE"))
 
     def condition(self, table: Table) -> str:
@@ -312,9 +312,9 @@ class Drawing:
             change, where = f"u = {self.rng.randrange(20, 30)}", self.at(table)
         elif table.parent and self.chance(0.3):
             change = f"p = {self.rng.randrange(1, 7)}"
-        return f"UPDATE {table.name} SET {change} WHERE {where}" + self._returning(table)
+        return f"UPDATE {table.name} SET {change} WHERE {where}" + self.returning(table)
 
-    def _returning(self, table: Table) -> str:
+    def returning(self, table: Table) -> str:
         # Rows of a RETURNING are compared; a trigger that changes them later shows in none.
         return f" RETURNING {table.visible}" if self.chance(0.15, "returning") else ""
 
@@ -329,7 +329,7 @@ class Drawing:
             values.append(str(self.rng.randrange(1, 7)) if self.chance(0.8) else "NULL")
         return names, values
 
-    def _insert(self, table: Table, word: str = "INSERT", end: str = "") -> str:
+    def insert(self, table: Table, word: str = "INSERT", end: str = "") -> str:
         names, values = self._row(table)
         rows = [", ".join((*self.key(table), *values))]
         if self.chance(0.15) and "u" not in table.columns:
@@ -338,9 +338,9 @@ class Drawing:
         made = f"{word} INTO {table.name}({all_names}) VALUES "
         return made + ", ".join(f"({row})" for row in rows) + end
 
-    def _auto(self, table: Table) -> Step | str:
+    def chosen_key(self, table: Table) -> Step | str:
         if not table.chosen:
-            return self._insert(table)
+            return self.insert(table)
         names, values = self._row(table)
         sql = f"INSERT INTO {table.name}({', '.join(names)}) VALUES ({', '.join(values)})"
         return Step("", "auto", f"{sql} RETURNING id")
@@ -349,14 +349,14 @@ class Drawing:
         change = self.rng.choice(("v = v + 1", "v = excluded.v", "w = excluded.w"))
         target = ", ".join(table.keys)
         do = "NOTHING" if self.chance(0.2) else f"UPDATE SET {change}"
-        return self._insert(table, end=f" ON CONFLICT({target}) DO {do}")
+        return self.insert(table, end=f" ON CONFLICT({target}) DO {do}")
 
     def _replace(self, table: Table) -> str:
-        return self._insert(table, self.rng.choice(("INSERT OR REPLACE", "INSERT OR IGNORE")))
+        return self.insert(table, self.rng.choice(("INSERT OR REPLACE", "INSERT OR IGNORE")))
 
     def _delete(self, table: Table) -> str:
         where = self.at(table) if self.chance(0.7) else self.condition(table)
-        return f"DELETE FROM {table.name} WHERE {where}" + self._returning(table)
+        return f"DELETE FROM {table.name} WHERE {where}" + self.returning(table)
 
     def _ddl(self, table: Table) -> str:
         self.made += 1
@@ -389,7 +389,7 @@ class Drawing:
         steps = [Step(session, "begin", mode)]
         for _ in range(self.rng.randrange(1, 5)):
             if self.chance(0.12, "savepoint"):
-                steps.append(Step(session, "sql", self._savepoint()))
+                steps.append(Step(session, "sql", self.savepoint()))
             elif self.chance(0.07, "half-read"):
                 steps.append(Step(session, "half", self.select()))
             else:
@@ -403,7 +403,7 @@ class Drawing:
             steps.append(Step(session, "close"))
         return steps
 
-    def _savepoint(self) -> str:
+    def savepoint(self) -> str:
         name = self.rng.choice("st")
         return self.rng.choice((f"SAVEPOINT {name}", f"SAVEPOINT {name}",
                                 f"ROLLBACK TO {name}", f"RELEASE {name}"))  # fmt: skip
@@ -429,7 +429,7 @@ class Drawing:
             elif self.chance(0.02, "kill"):
                 steps.append(Step(ALL, "kill"))
         if self.chance(0.12, "checkpoint"):
-            text = f"PRAGMA wal_checkpoint({self._checkpoint()})"
+            text = f"PRAGMA wal_checkpoint({self.checkpoint()})"
             steps.insert(0, Step("A", "sql", text))
         if self.chance(RACES, "race"):
             mode, seed = self.rng.choice(self.grammar.modes), self.rng.randrange(10_000)

@@ -8,7 +8,6 @@ whole findings.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -203,8 +202,3 @@ def findings_in(folder: Path) -> list[Path]:
 def write_hunt(folder: Path, told_: dict[str, Any]) -> None:
     """What was hunted and how far it came, whole or not at all."""
     write_json(folder / HUNT, {"cwkit": FORMAT_VERSION, **told_})
-
-
-def line_of(event: dict[str, Any]) -> str:
-    """An event of a hunting process, as a line for its parent."""
-    return json.dumps(event)

@@ -49,7 +49,11 @@ class Finding:
 
 @dataclass
 class Tally:
-    """What a hunt did so far. pairs : kinds of operation that were under way at once."""
+    """What a hunt did so far.
+
+    unsupported : statements that the engine says it has not got. unsure : programs that the
+    reference did not judge to their end. pairs : kinds of operation that were under way at once.
+    """
 
     programs: int = 0
     steps: int = 0
@@ -59,6 +63,7 @@ class Tally:
     seen: Counter[str] = field(default_factory=Counter)
     known: Counter[str] = field(default_factory=Counter)
     unsupported: int = 0
+    unsure: int = 0
     played_s: float = 0.0
     judged_s: float = 0.0
 
@@ -157,6 +162,7 @@ class Hunter:
             del self.led_on[:-LED_ON]
         tally.pairs.update(pairs)
         tally.unsupported += walk.unsupported
+        tally.unsure += walk.unsure
         return (found, played) if found else None
 
     def shows(self, finding: Finding) -> bool:

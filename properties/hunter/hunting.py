@@ -39,7 +39,7 @@ class Teller:
         self.at, tally = time.monotonic(), hunter.tally
         said = {
             "programs": tally.programs, "steps": tally.steps, "played_s": tally.played_s,
-            "judged_s": tally.judged_s, "unsupported": tally.unsupported,
+            "judged_s": tally.judged_s, "unsupported": tally.unsupported, "unsure": tally.unsure,
             "statuses": dict(tally.statuses), "refused": hunter.refused,
             "refused_schemas": sum(tally.refused.values()), "seen": sum(tally.seen.values()),
             "known": dict(tally.known),

@@ -85,6 +85,8 @@ class Walk:
         ):
             return Wrong("corrupt", f"`{what}` says that the file is not sound", "a sound file",
                          text)  # fmt: skip
+        if self.unsure:
+            return None  # who is inside a transaction is not followed any more
         if result.status == "conflict" and not self.met.get(step.session, True):
             alone = f"`{what}` was refused because of another session, and none was at anything"
             return Wrong("needless refusal", alone, "success", text)
@@ -275,7 +277,10 @@ def judge(stage: Stage, played: Played, *, serializable: bool) -> tuple[Found | 
                 for other in range(1, reference.several[place])
             ]
         assert best is not None
-        return (None if waiting else best[0]), best[1]
+        if waiting:  # too many states to look at each
+            best[1].unsure = True
+            return None, best[1]
+        return best
     finally:
         if not played.over:
             hard = best is not None and best[0].wrong.judge in ("hang", "abort")

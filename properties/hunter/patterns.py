@@ -88,11 +88,11 @@ class _Guided:
     def _beside(self, session: str, begun: set[str]) -> Step:
         """A step that is none of the pattern's."""
         if self.drawing.chance(0.3, "savepoint") and session in begun:
-            return Step(session, "sql", self.drawing._savepoint())
+            return Step(session, "sql", self.drawing.savepoint())
         if self.drawing.chance(0.3, "half-read"):
             return Step(session, "half", self.drawing.select())
         if self.drawing.chance(0.3, "checkpoint"):
-            mode = self.drawing._checkpoint()
+            mode = self.drawing.checkpoint()
             return Step(session, "sql", f"PRAGMA wal_checkpoint({mode})")
         return self.drawing.statement(self.rng.choice(sorted({session, "C"})))
 
@@ -108,9 +108,9 @@ class _Guided:
             )
         if what == "i":
             made = (
-                self.drawing._auto(table)
+                self.drawing.chosen_key(table)
                 if self.rng.random() < 0.3 and self.drawing.grammar.has("returning")
-                else self.drawing._insert(table)
+                else self.drawing.insert(table)
             )
             return (
                 Step(session, "sql", made)
@@ -138,7 +138,7 @@ class _Guided:
         sets = ["v = v + 1", f"v = {self.drawing.number()}", "v = v",
                 f"w = '{self.rng.choice('abcde')}'"]  # fmt: skip
         made = f"UPDATE {table.name} SET {self.rng.choice(sets)} WHERE {at}"
-        return made + self.drawing._returning(table)
+        return made + self.drawing.returning(table)
 
 
 def changed(rng: Random, program: Program, grammar: Grammar) -> Program:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from properties.hunter.folder import Kept, findings_in, read_finding
 from properties.hunter.hunt import Hunter
-from properties.hunter.shrinking import signature
 from workloads.schedules import CannotPlay
 
 
@@ -46,4 +45,4 @@ def replay(folder: Path, engine: str, modes: tuple[str, ...] = ()) -> Iterator[R
             yield Replayed(path, kept, state, f"{wrong.judge}: {wrong.sentence}, {wrong.seen}")
 
 
-__all__ = ["Replayed", "replay", "signature"]
+__all__ = ["Replayed", "replay"]

@@ -62,6 +62,14 @@ def test_each_judge_catches_the_engine_that_is_broken_so(
         assert first(hunter, 200, judges)
 
 
+def test_what_nobody_can_know_is_no_finding_and_is_counted() -> None:
+    with hunting(f"{BROKEN}:LosesTheAnswer", *ONE_WRITER) as hunter:
+        for index in range(30):
+            assert hunter.judged(hunter.program(index)) is None
+        assert hunter.tally.statuses["unknown"] > 0
+        assert 0 < hunter.tally.unsure < hunter.tally.programs
+
+
 def test_every_process_is_reaped_whatever_the_engine_does() -> None:
     def zombies() -> set[int]:
         children = psutil.Process().children()

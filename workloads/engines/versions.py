@@ -97,10 +97,3 @@ def installed(package: str, version: str = "") -> str:
 def search_path(package: str, version: str) -> dict[str, str]:
     """The variable by which another program finds this version, {} for the locked one."""
     return {"PYTHONPATH": str(folder_of(package, version))} if version else {}
-
-
-def all_installed() -> list[tuple[str, str]]:
-    """(package, version) of each that lies beside the locked ones, by name."""
-    places = sorted(PLACE.glob("*-*")) if PLACE.is_dir() else []
-    parts = (place.name.rpartition("-") for place in places if place.is_dir())
-    return [(package, version) for package, _, version in parts if FORM.fullmatch(version)]
