@@ -226,10 +226,9 @@ class Reference:
 
     def alone(self, step: Step, result: Result, oldest: int | None = None) -> Wrong | None:
         """A statement outside a transaction. oldest : where a cursor keeps an older snapshot."""
-        wrong = None
-        for version in range(self.newest, (self.newest if oldest is None else oldest) - 1, -1):
-            wrong = self._alone(step, result, version)
-            if wrong is None:
+        wrong = self._alone(step, result, self.newest)
+        for version in range(self.newest - 1, (self.newest if oldest is None else oldest) - 1, -1):
+            if wrong is None or self._alone(step, result, version) is None:
                 return None
         return wrong
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from properties.hunter.judges import INTEGRITY, Found
 from properties.hunter.reference import with_key
-from workloads.schedules import Played, Step, first_word
+from workloads.schedules import Played, Result, Step, first_word
 
 HEAD = '''"""{title}
 
@@ -29,7 +29,7 @@ import tempfile
 
 FOLDER = tempfile.mkdtemp()
 PATH = os.path.join(FOLDER, "a.db")
-OPEN = {{}}
+OPEN, HALF = {{}}, {{}}
 
 
 def opened(name):
@@ -43,25 +43,48 @@ def rows(connection, sql):
     return [tuple(row) for row in connection.execute(sql).fetchall() or []]
 
 
-def step(name, sql):
-    """Run one statement of a session, and show what came of it."""
+def step(name, sql, ends=False):
+    """Run one statement of a session, and show what came of it. ends: where it is refused, the
+    transaction is rolled back, and only then is the driver's error let go.
+    """
     try:
         got, error = rows(opened(name), sql), None
     except BaseException as raised:
-        got, error = None, raised
-    print(f"{{name}}: {{sql}}", f"!! {{type(error).__name__}}: {{error}}" if error else got or "")
+        got, error = None, f"{{type(raised).__name__}}: {{raised}}"
+        if ends:
+            give_up(name)
+    print(f"{{name}}: {{sql}}", f"!! {{error}}" if error else got or "")
     return got, error
 
 
 def half(name, sql):
     """Run a query and fetch its first row alone; its cursor stays open."""
-    print(f"{{name}}: {{sql}} (the first row)")
-    cursor = opened(name).execute(sql)
-    return cursor, cursor.fetchone()
+    HALF.pop(name, None)
+    try:
+        cursor = opened(name).execute(sql)
+        first, error = cursor.fetchone(), None
+    except BaseException as raised:
+        first, error = None, f"{{type(raised).__name__}}: {{raised}}"
+    if first is not None:
+        HALF[name] = cursor, tuple(first)
+    print(f"{{name}}: {{sql}} (the first row)", error or first or "")
+    return [tuple(first)] if first is not None else [], error
+
+
+def fetch(name):
+    """The rows of a session's open cursor, the first one among them."""
+    cursor, first = HALF.pop(name)
+    try:
+        got, error = [first, *(tuple(row) for row in cursor.fetchall() or [])], None
+    except BaseException as raised:
+        got, error = None, f"{{type(raised).__name__}}: {{raised}}"
+    print(f"{{name}}: the other rows", error or got)
+    return got, error
 
 
 def give_up(name):
     """End a transaction that was refused, where the engine has not done that itself."""
+    HALF.pop(name, None)
     try:
         rows(OPEN[name], "ROLLBACK")
     except BaseException:
@@ -73,9 +96,24 @@ def open_all(*names):
         opened(name)
 
 
+def close(name):
+    HALF.pop(name, None)
+    if name in OPEN:
+        OPEN.pop(name).close()
+
+
 def close_all():
     for name in list(OPEN):
-        OPEN.pop(name).close()
+        close(name)
+
+
+def not_told(*error):
+    """An error of the script itself, which says nothing about the bug."""
+    sys.__excepthook__(*error)
+    os._exit(2)
+
+
+sys.excepthook = not_told
 
 
 def verdict(bug, said=""):
@@ -134,13 +172,10 @@ def script(
         if one.verb == "kill":
             parts.append([everybody])
         else:
-            seen_rows = result.rows if result is not None and result.status == "ok" else None
-            parts[-1] += _lines(one, seen_rows, wrong.judge, last=last)
+            parts[-1] += _lines(one, result, wrong.judge, last=last)
             parts[-1] += [everybody] if one.verb == "reopen" else []
         if last:
             parts[-1] += _verdict(found, one)
-        elif result is not None and result.status in ("conflict", "ended", "unknown"):
-            parts[-1].append(f"give_up({one.session!r})")
     if found.at >= len(program.steps):
         parts[-1] += _at_the_end(found)
     return head + _whole(parts, found)
@@ -150,24 +185,26 @@ def _quoted(text: str) -> str:
     return text.replace("\\\\", "\\\\\\\\").replace('"""', "'''").strip().rstrip('"')
 
 
-def _lines(step: Step, rows: object, judge: str, *, last: bool) -> list[str]:
+def _lines(step: Step, result: Result | None, judge: str, *, last: bool) -> list[str]:
     name, sql = step.session, step.text
+    rows = result.rows if result is not None and result.status == "ok" else None
     if step.verb == "reopen":
         return ["close_all()"]
     if step.verb == "close":
-        return [f"OPEN.pop({name!r}).close() if {name!r} in OPEN else None"]
+        return [f"close({name!r})"]
     if step.verb == "fetch":
-        return [f"got = [tuple(row) for row in half_{name}[0].fetchall()]; error = None"]
+        return [f"got, error = fetch({name!r})"]
     if step.verb == "half":
-        made = f"half_{name} = half({name!r}, {sql!r})"
-        return [made, f"got, error = [half_{name}[1]], None"]
+        return [f"got, error = half({name!r}, {sql!r})"]
     sql = {"begin": f"BEGIN {sql.upper()}".strip(), "commit": "COMMIT",
            "rollback": "ROLLBACK"}.get(step.verb, sql)  # fmt: skip
-    if step.verb == "auto" and isinstance(rows, list) and rows:
+    if step.verb == "auto" and rows:
         sql = with_key(sql, rows[0][0]) if judge == "serializable" else sql
-    lines = [f"got, error = step({name!r}, {sql!r})"]
+    # Without a result it never came back: in the statement, or when it was given up.
+    ends = result is None or result.status in ("conflict", "ended", "unknown")
+    lines = [f"got, error = step({name!r}, {sql!r}{', ends=True' if ends else ''})"]
     if judge == "serializable" and not last and first_word(sql) == "select" and rows is not None:
-        lines.append(f"if sorted(got or [], key=repr) != {sorted(rows, key=repr)!r}:")  # type: ignore[call-overload]
+        lines.append(f"if sorted(got or [], key=repr) != {sorted(rows, key=repr)!r}:")
         lines.append("    verdict(False, 'it read something else here')")
     return lines
 
@@ -188,15 +225,8 @@ def _verdict(found: Found, step: Step) -> list[str]:
         inside = f"bool(opened({step.session!r}).in_transaction)"
         return [f"verdict(error is None and {inside} is not {wrong.expected == 'inside'})"]
     if step.verb == "half":
-        return [f"verdict(error is None and bool(got[0]) != {bool(wrong.rows)})"]
+        return [f"verdict(error is None and bool(got) != {bool(wrong.rows)})"]
     right = pprint.pformat(sorted(wrong.rows or [], key=repr), width=90)
-    if step.verb == "fetch":
-        return [
-            f"first = half_{step.session}[1]",
-            "got = ([tuple(first)] if first else []) + got",
-            f"right = {right}",
-            "verdict(error is None and sorted(got, key=repr) != right)",
-        ]
     return [f"right = {right}", "verdict(error is None and sorted(got, key=repr) != right)"]
 
 
@@ -231,7 +261,10 @@ def _whole(parts: Sequence[list[str]], found: Found) -> str:
         end = "sys.exit(status if status in (0, 1) else 2)"
     else:
         text[-1] = text[-1].rstrip() + "\n    verdict(False)\n\n"
-        end = "print(f'it ended with status {status}')\nsys.exit(0 if status == 0 else 1)"
+        end = (
+            "print(f'it ended with status {status}')\n"
+            "sys.exit(1 if status < 0 or status > 2 else status)"
+        )
     if found.wrong.judge == "hang":
         text.insert(0, f"import signal\n\nsignal.alarm({LIMIT_S})\n\n\n")
     return "\n".join([*text, *calls, last, end]) + "\n"
