@@ -103,12 +103,13 @@ class Hunter:
         """A program, drawn in one of three ways: freely, around a pattern, or as a change of one
         that led to something.
 
-        with_known : also with the features that known findings need. change : also by what the
-        hunter has seen, and not by the draws alone.
+        with_known : also with the features that one of the known findings needs. change : also by
+        what the hunter has seen, and not by the draws alone.
         """
-        way, grammar = rng.randrange(3), self.grammar
-        if not with_known:
-            grammar = replace(grammar, off=grammar.off | self.without_known)
+        way, off = rng.randrange(3), self.without_known
+        if with_known and off:
+            off -= set(rng.choice([one.needs for one in self.known if one.needs]))
+        grammar = replace(self.grammar, off=self.grammar.off | off)
         if way == 2 and change and self.led_on:
             return changed(rng, rng.choice(self.led_on), grammar)
         return (draw_pattern if way == 1 else draw_on)(rng, grammar, schema)

@@ -228,7 +228,12 @@ class Walk:
 
 def died(death: Death) -> Wrong:
     """An engine that took its process down, or never came back."""
-    last = [line for line in death.stderr.splitlines() if "panicked" in line or "Fatal" in line]
+    lines = death.stderr.splitlines()
+    last = [
+        f"{line} {lines[at + 1]}" if "panicked" in line and at + 1 < len(lines) else line
+        for at, line in enumerate(lines)
+        if "panicked" in line or "Fatal" in line
+    ]
     return Wrong("hang" if death.hung else "abort", "the process of the sessions "
                  + ("never came back" if death.hung else "was taken down"), "an answer",
                  f"{death.how} {' '.join(last[:2])}".strip())  # fmt: skip

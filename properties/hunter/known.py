@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from properties.hunter.judges import Found
-from workloads.schedules import Program, kind_of
+from workloads.schedules import ALL, Program, first_word, kind_of
 
 
 class KnownBug(NamedTuple):
@@ -56,7 +56,78 @@ def _page_that_nothing_uses(found: Found, program: Program) -> bool:
     return found.wrong.judge == "integrity" and "never used" in found.wrong.seen
 
 
+def _beside_a_cursor(program: Program, verbs: tuple[str, ...], *, begun: bool) -> bool:
+    """Whether a session does one of these while a query of its own is half read, that it opened
+    outside a transaction. begun : whether it may have begun one since.
+    """
+    half, inside = set[str](), set[str]()
+    for step in program.steps:
+        name = step.session
+        reads = step.verb == "sql" and first_word(step.text) in ("select", "pragma")
+        if step.verb in verbs and not reads and name in half and (begun or name not in inside):
+            return True
+        if step.verb == "half" and name not in inside:
+            half.add(name)
+        elif step.verb in ("fetch", "close"):
+            half.discard(name)
+        elif step.session == ALL:
+            half.clear()
+            inside.clear()
+        if step.verb == "begin":
+            inside.add(name)
+        elif step.verb in ("commit", "rollback", "close"):
+            inside.discard(name)
+    return False
+
+
+OF_ROWS = ("rows", "rows kept", "error", "constraint", "foreign key", "needless refusal",
+           "lost update", "integrity")  # fmt: skip
+
+
+def _write_beside_a_cursor(found: Found, program: Program) -> bool:
+    alone = _beside_a_cursor(program, ("sql", "auto"), begun=False)
+    gone = found.wrong.judge == "abort" and "should exist in txs map" in found.wrong.seen
+    return (found.wrong.judge in OF_ROWS or gone) and alone
+
+
+def _begin_beside_a_cursor(found: Found, program: Program) -> bool:
+    judges = ("transaction state", *OF_ROWS)
+    return found.wrong.judge in judges and _beside_a_cursor(program, ("begin",), begun=True)
+
+
+def _autoincrement_panics(found: Found, program: Program) -> bool:
+    gone = re.search(r"should exist in txs map|while rolling back savepoint", found.wrong.seen)
+    return found.wrong.judge == "abort" and bool(gone) and "AUTOINCREMENT" in _schema(program)
+
+
+TURSO = r"pyturso 0\.8\.3"
+
 KNOWN: tuple[KnownBug, ...] = (
+    KnownBug(
+        "a write beside an open cursor",
+        "a statement outside a transaction that runs while a query of the same connection is half "
+        "read is acknowledged and not committed: other connections do not see it, and it is gone "
+        "when the connection is closed",
+        TURSO,  # https://github.com/tursodatabase/turso/issues/7345
+        _write_beside_a_cursor,
+        needs=("half-read",),
+    ),
+    KnownBug(
+        "a cursor of before BEGIN ends the transaction",
+        "where a query was half read before BEGIN, to drop its cursor ends the transaction: the "
+        "statements that follow stand alone",
+        TURSO,
+        _begin_beside_a_cursor,
+        needs=("half-read",),
+    ),
+    KnownBug(
+        "AUTOINCREMENT beside another transaction",
+        "an INSERT into a table with AUTOINCREMENT takes the process down where another "
+        "transaction has begun in another mode",
+        TURSO,
+        _autoincrement_panics,
+        needs=("autoincrement",),
+    ),
     KnownBug(
         "a column by an old schema",
         "a connection that has read the schema before another one changed it is told that a column "
