@@ -119,10 +119,11 @@ class _Live:
 def progress_line(progress: Progress) -> str:
     """How far a hunt is: programs a second, findings, pairs of operations that have met."""
     rate = progress.programs / progress.elapsed_s if progress.elapsed_s else 0.0
+    kinds = len({kind for pair in progress.pairs for kind in pair})
     return (
         f"{progress.elapsed_s:.0f} s: {progress.programs:,} programs, {number(rate)} a second; "
-        f"{times(len(progress.findings), 'finding')}; {len(progress.pairs):,} pairs of operations "
-        "met"
+        f"{times(len(progress.findings), 'finding')}; {len(progress.pairs):,} of "
+        f"{kinds * (kinds + 1) // 2:,} pairs of operations met"
     )
 
 
