@@ -30,6 +30,9 @@ from workloads.schedules import Played, Program, parse_program
 
 HUNT, FINDING, PROGRAM = "hunt.json", "finding.json", "program.txt"
 TIMELINE, REPRO = "timeline.txt", "repro.py"
+THERE = 1
+"""The status by which a script says that the bug is there."""
+
 TRIES, TRY_LIMIT_S = 10, 40.0
 """How often a script is run before its finding is believed, and how long each time."""
 
@@ -123,9 +126,9 @@ def name_of(finding: Finding) -> str:
     return f"{finding.found.wrong.judge.replace(' ', '-')}-{digest}"
 
 
-def tried(path: Path, made: Script, times: int = TRIES) -> int:
-    """Run a script some times; return how often it said that the bug is there."""
-    return sum(_once(path, made) == 1 for _ in range(times))
+def tried(path: Path, made: Script, times: int = TRIES, status: int = THERE) -> int:
+    """Run a script some times; return how often it ended with this status."""
+    return sum(_once(path, made) == status for _ in range(times))
 
 
 def _once(path: Path, made: Script) -> int | None:

@@ -111,6 +111,7 @@ KNOWN: tuple[KnownBug, ...] = (
         TURSO,  # https://github.com/tursodatabase/turso/issues/7345
         _write_beside_a_cursor,
         needs=("half-read",),
+        script="turso-write-beside-a-cursor",
     ),
     KnownBug(
         "a cursor of before BEGIN ends the transaction",
@@ -119,6 +120,7 @@ KNOWN: tuple[KnownBug, ...] = (
         TURSO,
         _begin_beside_a_cursor,
         needs=("half-read",),
+        script="turso-cursor-ends-the-transaction",
     ),
     KnownBug(
         "AUTOINCREMENT beside another transaction",
@@ -127,6 +129,7 @@ KNOWN: tuple[KnownBug, ...] = (
         TURSO,
         _autoincrement_panics,
         needs=("autoincrement",),
+        script="turso-autoincrement-abort",
     ),
     KnownBug(
         "a column by an old schema",
