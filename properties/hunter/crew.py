@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import selectors
@@ -11,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from properties.hunter.hunt import identity_of
 from workloads.engines import find_engine, modes_of
 from workloads.errors import EngineMissing, PlanError, RunFailed, nearest
 from workloads.processes import ChildProcess, describe_end, end, python, start
+from workloads.runs import describe
 
 GRACE_S = 120.0
 """How much longer than asked a process may take: its last finding is still shrunk and tried."""
@@ -122,7 +125,14 @@ def hunt_all(
     job = {"engine": engine, "modes": modes, "seed": seed, "minutes": minutes,
            "programs": programs, "processes": processes, "folder": str(folder),
            "without": without}  # fmt: skip
-    head = {**job, "identity": list(identity_of(engine))[:3], "ended": "running"}
+    head = {
+        **job,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": importlib.metadata.version("cwkit"),
+        "machine": describe(folder),
+        "identity": list(identity_of(engine))[:3],
+        "ended": "running",
+    }
     del head["folder"]
     write_hunt(folder, head)
     begun, ended = time.monotonic(), "done"

@@ -42,6 +42,9 @@ COLUMN = 44
 class Kept(msgspec.Struct):
     """A finding as it is kept. again : (times that it showed, times that it was tried). method :
     by what it was tried: "repro.py", or "program" where no script can play it.
+
+    What people add to one of examples/findings: title, what is wrong in a sentence; public, the
+    address of a public report, "" where none was found; also, in which other versions it is.
     """
 
     signature: str
@@ -63,6 +66,9 @@ class Kept(msgspec.Struct):
     method: str
     known: str = ""
     cwkit: int = FORMAT_VERSION
+    title: str = ""
+    public: str = ""
+    also: str = ""
 
 
 def keep(

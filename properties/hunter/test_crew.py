@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -37,8 +38,12 @@ def hunted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_finding_is_a_folder_that_tells_all_of_it(hunted: Path) -> None:
-    assert read_json(hunted / HUNT)["ended"] == "done"
-    assert read_json(hunted / HUNT)["programs"] >= 24
+    told = read_json(hunted / HUNT)
+    assert told["ended"] == "done"
+    assert told["programs"] >= 24
+    assert datetime.fromisoformat(told["started"]).tzinfo == UTC
+    assert told["machine"]["cores"] >= 1
+    assert told["version"]
     findings = findings_in(hunted)
     assert findings
     for path in findings:
