@@ -288,3 +288,41 @@ class ClaimsTooMuch(Broken):
         super().__init__()
         of = self.promises["immediate"]
         self.promises = {"concurrent": of, "immediate": of}
+
+
+class _BreaksWhatIsRare(Session):
+    """Each breakage is of one kind of statement: RARE of test_grammar.py names them."""
+
+    def prepare(self) -> None:
+        self.inner = self.attached = False
+
+    def rows(self, sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        if sql in ("SAVEPOINT t", "RELEASE t", "BEGIN"):
+            self.inner = sql == "SAVEPOINT t"
+        elif sql.startswith(("ATTACH", "DETACH")):
+            self.attached = sql.startswith("ATTACH")
+        if sql == "ROLLBACK TO s" and self.inner:
+            sql = "ROLLBACK TO t"
+        if " ON CONFLICT(u)" in sql:
+            sql = sql.partition(" DO ")[0] + " DO NOTHING"
+        sql = sql.replace("CREATE UNIQUE INDEX", "CREATE INDEX")
+        try:
+            made = self.real.rows(sql, params)
+        except sqlite3.IntegrityError:
+            if sql.startswith("INSERT INTO") and "), (" in sql:
+                self.real.rows(sql.partition("), (")[0].replace("INTO", "OR IGNORE INTO", 1) + ")")
+            raise
+        # Not outside of a transaction: so are all indexes read after each program.
+        inside = " INDEXED BY " in sql and self.real.in_transaction()
+        return made[:-1] if inside else made
+
+    def commit(self) -> None:
+        self.real.rollback() if self.attached else self.real.commit()
+
+
+class BreaksWhatIsRare(Broken):
+    """Nested savepoints, upserts on UNIQUE, UNIQUE indexes, statements of several rows that fail,
+    reads by an index, and commits beside an attached database are each broken.
+    """
+
+    session = _BreaksWhatIsRare

@@ -22,6 +22,8 @@ FEATURES = {
     "without rowid": "CREATE TABLE x(k TEXT PRIMARY KEY, v INTEGER) WITHOUT ROWID",
     "autoincrement": "CREATE TABLE x(id INTEGER PRIMARY KEY AUTOINCREMENT, v INTEGER)",
     "unique": "CREATE TABLE x(id INTEGER PRIMARY KEY, u INTEGER UNIQUE)",
+    "unique index": "CREATE TABLE x(id INTEGER PRIMARY KEY, u INTEGER);"
+    "CREATE UNIQUE INDEX i ON x(u) WHERE u > 2",
     "check": "CREATE TABLE x(id INTEGER PRIMARY KEY, v INTEGER CHECK (v < 90))",
     "generated": "CREATE TABLE x(id INTEGER PRIMARY KEY, v INTEGER, g INTEGER AS (v * 2))",
     "foreign": "CREATE TABLE x(id INTEGER PRIMARY KEY, p INTEGER REFERENCES x(id))",
@@ -31,6 +33,8 @@ FEATURES = {
     "CREATE INDEX i ON x(v) WHERE v > 2",
     "expression": "CREATE TABLE x(id INTEGER PRIMARY KEY, v INTEGER);CREATE INDEX i ON x(v % 3)",
     "descending": "CREATE TABLE x(id INTEGER PRIMARY KEY, v INTEGER);CREATE INDEX i ON x(v DESC)",
+    "indexed by": "CREATE TABLE x(id INTEGER PRIMARY KEY, v INTEGER);CREATE INDEX i ON x(v);"
+    "SELECT v FROM x INDEXED BY i;SELECT v FROM x NOT INDEXED",
     # of statements
     "trigger": "CREATE TABLE x(id INTEGER PRIMARY KEY, v INTEGER);"
     "CREATE TABLE y(id INTEGER PRIMARY KEY, v INTEGER);CREATE TRIGGER r AFTER UPDATE ON x BEGIN "
@@ -45,6 +49,7 @@ FEATURES = {
     "ddl": "CREATE TABLE x(id INTEGER PRIMARY KEY, v INTEGER);"
     "ALTER TABLE x ADD COLUMN y INTEGER DEFAULT 7;CREATE INDEX i ON x(y);DROP INDEX i;"
     "ALTER TABLE x RENAME TO z;DROP TABLE z",
+    "attach": "ATTACH ':memory:' AS side;CREATE TABLE side.s(v INTEGER);DETACH side",
     "vacuum": "VACUUM",
     "analyze": "ANALYZE",
     "checkpoint": "PRAGMA wal_checkpoint(TRUNCATE)",
@@ -59,6 +64,15 @@ WAYS = ("race", "autocommit", "half-read", "close", "reopen", "kill", "apart", "
 
 RACES = 0.01
 """The share of freely drawn programs with a race, which takes as long as a dozen others."""
+
+SIDE = (
+    "ATTACH ':memory:' AS side",
+    "CREATE TABLE IF NOT EXISTS side.s(v INTEGER)",
+    "INSERT INTO side.s SELECT v FROM {table}",
+    "INSERT INTO side.s VALUES (1)",
+    "DETACH side",
+)
+"""Statements about a second database of a connection: to attach it, of it, to detach it."""
 
 LETTERS = "abcde"
 MOST_SESSIONS = 3
@@ -83,6 +97,7 @@ class Grammar:
 class Table:
     """A table as the drawing knows it. keys, columns : name -> type. chosen : the engine may choose
     the key. rows, all_keys : the first value of each key that is there at first, and the keys.
+    unique : what an upsert names for the column u. indexes : name, columns, WHERE.
     """
 
     name: str
@@ -91,7 +106,8 @@ class Table:
     chosen: bool = False
     generated: bool = False
     parent: Table | None = None
-    indexes: list[tuple[str, str]] = field(default_factory=list)
+    unique: str = "(u)"
+    indexes: list[tuple[str, str, str]] = field(default_factory=list)
     rows: list[str] = field(default_factory=list)
     all_keys: list[tuple[str, ...]] = field(default_factory=list)
 
@@ -109,6 +125,7 @@ class Drawing:
         self.tables: list[Table] = []
         self.schema: list[str] = []
         self.made = 0  # objects made by DDL within the steps, for their names
+        self.given: dict[str, str] = {}  # column -> the value that a new row has
 
     # --- small draws ----------------------------------------------------------------------------
 
@@ -166,7 +183,13 @@ class Drawing:
         columns = [f"v INTEGER{checked}", "w TEXT"]
         if self.chance(0.4, "unique"):
             table.columns["u"] = "INTEGER"
-            columns.append("u INTEGER UNIQUE")
+            by_index = self.chance(0.3, "unique index")
+            columns.append("u INTEGER" if by_index else "u INTEGER UNIQUE")
+            if by_index and self.rng.random() < 0.5:
+                table.unique += " WHERE u > 24"
+            unique = f"CREATE UNIQUE INDEX {name}_u ON {name}{table.unique}" if by_index else ""
+        else:
+            unique = ""
         if self.chance(0.1, "generated"):
             table.generated = True
             columns.append("g INTEGER AS (v * 2)")
@@ -184,6 +207,7 @@ class Drawing:
             columns.append(f"PRIMARY KEY ({', '.join(keys)})")
             end = " WITHOUT ROWID" if self.chance(0.4, "without rowid") else ""
         self.schema.append(f"CREATE TABLE {name}({', '.join(keyed + columns)}){end}")
+        self.schema += [unique] if unique else []
         self.tables.append(table)
 
     def _indexes(self, table: Table) -> None:
@@ -193,7 +217,7 @@ class Drawing:
             if self.chance(0.22, feature):
                 name = f"{table.name}_i{len(table.indexes)}"
                 self.schema.append(f"CREATE INDEX {name} ON {table.name}({columns}){where}")
-                table.indexes.append((name, columns))
+                table.indexes.append((name, columns, where))
 
     def _rows(self, table: Table) -> None:
         keys: set[tuple[str, ...]] = {self.key(table) for _ in range(self.rng.randrange(2, 6))}
@@ -241,7 +265,7 @@ class Drawing:
         forms: list[tuple[int, Callable[[Table], Step | str], str]] = [
             (18, self._read, ""),
             (12, self._update, ""),
-            (10, self.insert, ""),
+            (10, lambda table: self.insert(table, end=self.returning(table)), ""),
             (6, self._delete, ""),
             (5, self.chosen_key, "returning"),
             (3, self._upsert, "upsert"),
@@ -275,7 +299,8 @@ class Drawing:
     def select(self) -> str:
         """A read whose rows are the same whatever their order."""
         table = self.table()
-        forms = ["key", "key", "where", "where", "all", "all", "count"]
+        forms = ["key", "key", "where", "where", "all", "all", "count", "order"]
+        forms += ["index"] if self.grammar.has("indexed by") else []
         forms += ["join"] if self.grammar.has("join") else []
         forms += ["schema"] if self.grammar.has("schema read") else []
         form = self.rng.choice(forms)
@@ -283,6 +308,13 @@ class Drawing:
             return f"SELECT {table.visible} FROM {table.name} WHERE {self.at(table)}"
         if form == "where":
             return f"SELECT {table.visible} FROM {table.name} WHERE {self.condition(table)}"
+        if form == "index":
+            return self._by_index(table)
+        if form == "order":
+            return (
+                f"SELECT {table.visible} FROM {table.name} WHERE {self.condition(table)} "
+                f"ORDER BY {self.rng.choice(('v', 'w, v', 'v DESC', *table.keys))}"
+            )
         if form == "count":
             return (
                 f"SELECT COUNT(*), SUM(v), MIN(w) FROM {table.name} WHERE {self.condition(table)}"
@@ -300,6 +332,12 @@ class Drawing:
                 "AND substr(name, 1, 2) <> '__' AND name NOT LIKE 'race%'"
             )
         return f"SELECT {table.visible} FROM {table.name}"
+
+    def _by_index(self, table: Table) -> str:
+        """All rows of a table by one of its indexes, or by none."""
+        name, _, where = self.rng.choice([*table.indexes, ("", "", "")])
+        by = f"INDEXED BY {name}" if name else "NOT INDEXED"
+        return f"SELECT {table.visible} FROM {table.name} {by}{where}"
 
     def _read(self, table: Table) -> str:
         return self.select()
@@ -323,10 +361,11 @@ class Drawing:
         names, values = ["v", "w"], [self.value("INTEGER"), self.value("TEXT")]
         if "u" in table.columns:
             names.append("u")
-            values.append(str(self.rng.randrange(20, 32)))
+            values.append(self.given.get("u") or str(self.rng.randrange(20, 32)))
         if table.parent:
             names.append("p")
-            values.append(str(self.rng.randrange(1, 7)) if self.chance(0.8) else "NULL")
+            drawn = str(self.rng.randrange(1, 7)) if self.chance(0.8) else "NULL"
+            values.append(self.given.get("p") or drawn)
         return names, values
 
     def insert(self, table: Table, word: str = "INSERT", end: str = "") -> str:
@@ -347,12 +386,29 @@ class Drawing:
 
     def _upsert(self, table: Table) -> str:
         change = self.rng.choice(("v = v + 1", "v = excluded.v", "w = excluded.w"))
-        target = ", ".join(table.keys)
-        do = "NOTHING" if self.chance(0.2) else f"UPDATE SET {change}"
-        return self.insert(table, end=f" ON CONFLICT({target}) DO {do}")
+        target, do = f"({', '.join(table.keys)})", f"UPDATE SET {change}"
+        if "u" in table.columns and self.chance(0.5):
+            target = table.unique
+        if self.chance(0.2):
+            target, do = self.rng.choice((target, "")), "NOTHING"
+        return self.insert(table, end=f" ON CONFLICT{target} DO {do}{self.returning(table)}")
 
     def _replace(self, table: Table) -> str:
-        return self.insert(table, self.rng.choice(("INSERT OR REPLACE", "INSERT OR IGNORE")))
+        word = self.rng.choice(("INSERT OR REPLACE", "INSERT OR IGNORE"))
+        return self.insert(table, word, self.returning(table))
+
+    def failing(self) -> str:
+        """An INSERT of a key that is there at first, by itself or after a row that is new."""
+        table = self.table()
+        if not table.all_keys:
+            return self.insert(table)
+        names, values = self._row(table)
+        keys = [self.key(table)] if self.chance(0.4) and "u" not in table.columns else []
+        rows = (", ".join((*key, *values)) for key in [*keys, self.rng.choice(table.all_keys)])
+        all_names = ", ".join((*table.keys, *names))
+        return f"INSERT INTO {table.name}({all_names}) VALUES " + ", ".join(
+            f"({row})" for row in rows
+        )
 
     def _delete(self, table: Table) -> str:
         where = self.at(table) if self.chance(0.7) else self.condition(table)
@@ -385,10 +441,16 @@ class Drawing:
         if self.chance(0.12, "half-read"):
             return [Step(session, "half", self.select()), self.statement(session),
                     Step(session, "fetch")]  # fmt: skip
+        if self.chance(0.02, "attach"):
+            return self._beside_another_file(session)
         mode = self.rng.choice(self.grammar.modes)
         steps = [Step(session, "begin", mode)]
         for _ in range(self.rng.randrange(1, 5)):
-            if self.chance(0.12, "savepoint"):
+            if self.chance(0.05):
+                steps.append(Step(session, "sql", self.failing()))
+            elif self.chance(0.04, "savepoint"):
+                steps += self._nested(session)
+            elif self.chance(0.12, "savepoint"):
                 steps.append(Step(session, "sql", self.savepoint()))
             elif self.chance(0.07, "half-read"):
                 steps.append(Step(session, "half", self.select()))
@@ -402,6 +464,24 @@ class Drawing:
         else:
             steps.append(Step(session, "close"))
         return steps
+
+    def _nested(self, session: str) -> list[Step]:
+        """A savepoint within a savepoint, and their ends."""
+        inner = self.rng.choice(("RELEASE t", "ROLLBACK TO t", "ROLLBACK TO s", "RELEASE s"))
+        outer = self.rng.choice(("RELEASE s", "ROLLBACK TO s", ""))
+        texts = ["SAVEPOINT s", "", "SAVEPOINT t", "", inner, "", *([outer] if outer else [])]
+        return [Step(session, "sql", text) if text else self.statement(session) for text in texts]
+
+    def _beside_another_file(self, session: str) -> list[Step]:
+        """A transaction that writes into an attached database, too. No judge looks into that."""
+        table, (attach, *within, detach) = self.table(), SIDE
+        steps = [Step(session, "sql", attach), Step(session, "sql", within[0])]
+        steps.append(Step(session, "begin", self.rng.choice(self.grammar.modes)))
+        steps.append(self.statement(session))
+        steps.append(Step(session, "sql", self.rng.choice(within[1:]).format(table=table.name)))
+        steps.append(self.statement(session))
+        ends = "rollback" if self.chance(0.3, "rollback") else "commit"
+        return [*steps, Step(session, ends), Step(session, "sql", detach)]
 
     def savepoint(self) -> str:
         name = self.rng.choice("st")

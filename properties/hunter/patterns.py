@@ -27,11 +27,14 @@ PATTERNS = {
     "read-only": "A r x; A r y; B r y; B w y; B c; C r x; C r y; C c; A w x; A c",
     "late commit": "A w x; B r x; B w y; A c; B r x; B c",
     "deleted and made again": "A d x; B r x; A i; A c; B w x; B c",
-    "parent and child": "A r x; B d x; A i; B c; A c",
-    "unique twice": "A i; B i; A c; B c",
+    "parent and child": "A r x; B d x; A k; B c; A c",
+    "child and parent": "A k; B d x; A c; B c; B r x",
+    "unique twice": "A u; B u; A c; B c",
+    "unique twice, one given up": "A u; B u; A a; B c; C u; C c",
 }
 """Name -> the steps: r and w, a read and a write of a row; p, a read by a predicate; i, an insert;
-d, a delete; c, COMMIT; a, ROLLBACK."""
+k, a child of the row; u, an insert with a UNIQUE value that is the same each time; d, a delete;
+c, COMMIT; a, ROLLBACK."""
 
 
 def draw_pattern(rng: Random, grammar: Grammar, schema_of: Random) -> Program:
@@ -39,19 +42,26 @@ def draw_pattern(rng: Random, grammar: Grammar, schema_of: Random) -> Program:
     drawing = Drawing(schema_of, grammar)
     drawing.draw_schema()
     drawing.rng = rng
-    made = _Guided(drawing)
-    name = rng.choice(list(PATTERNS))
-    return Program(
-        tuple(drawing.schema), tuple(made.steps(PATTERNS[name])), apart=drawing.chance(0.3, "apart")
-    )
+    pattern = PATTERNS[rng.choice(list(PATTERNS))]
+    steps = _Guided(drawing, pattern).steps(pattern)
+    return Program(tuple(drawing.schema), tuple(steps), apart=drawing.chance(0.3, "apart"))
 
 
 class _Guided:
     """One pattern while it is filled in: its rows x and y lie in the same table or in two."""
 
-    def __init__(self, drawing: Drawing) -> None:
+    def __init__(self, drawing: Drawing, pattern: str) -> None:
         self.drawing, self.rng = drawing, drawing.rng
         self.tables = {"x": drawing.table(), "y": drawing.table()}
+        self.child = self.unique = self.tables["x"]
+        children = [table for table in drawing.tables if table.parent]
+        if " k" in pattern and children:
+            self.child = self.rng.choice(children)
+            self.tables["x"] = self.child.parent or self.child
+        if " u" in pattern:
+            holding = [table for table in drawing.tables if "u" in table.columns]
+            self.unique = self.rng.choice(holding or drawing.tables)
+        self.value = str(self.rng.randrange(25, 32))
         self.at = {name: self._existing(table) for name, table in self.tables.items()}
 
     def _existing(self, table: Table) -> str:
@@ -106,20 +116,31 @@ class _Guided:
             return Step(
                 session, "sql", f"SELECT {shown} FROM {self.tables['x'].name} WHERE {where}"
             )
-        if what == "i":
-            made = (
-                self.drawing.chosen_key(table)
-                if self.rng.random() < 0.3 and self.drawing.grammar.has("returning")
-                else self.drawing.insert(table)
-            )
-            return (
-                Step(session, "sql", made)
-                if isinstance(made, str)
-                else made._replace(session=session)
-            )
+        if what in "iku":
+            return self._insert(session, what)
         if what == "d" or self.rng.random() < 0.12:
             return Step(session, "sql", f"DELETE FROM {table.name} WHERE {at}")
         return Step(session, "sql", self._write(table, at))
+
+    def _insert(self, session: str, what: str) -> Step:
+        """A new row: any, a child of x, or one with the value that others insert, too."""
+        table, drawing = (
+            {"i": self.tables["x"], "k": self.child, "u": self.unique}[what],
+            self.drawing,
+        )
+        parent = self.at["x"].rpartition(" = ")[2]
+        drawing.given = {"k": {"p": parent}, "u": {"u": self.value}}.get(what, {})
+        try:
+            if what == "k" and table.parent and self.rng.random() < 0.25:
+                sql = f"UPDATE {table.name} SET p = {parent} WHERE {drawing.at(table)}"
+                return Step(session, "sql", sql)
+            chosen = self.rng.random() < 0.3 and drawing.grammar.has("returning")
+            made = drawing.chosen_key(table) if chosen else drawing.insert(table)
+        finally:
+            drawing.given = {}
+        return (
+            Step(session, "sql", made) if isinstance(made, str) else made._replace(session=session)
+        )
 
     def _read(self, table: Table, at: str) -> str:
         forms = [f"SELECT {table.visible} FROM {table.name} WHERE {at}"] * 3
@@ -127,7 +148,7 @@ class _Guided:
                   f"SELECT SUM(v), COUNT(*) FROM {table.name}",
                   f"SELECT {table.visible} FROM {table.name} WHERE v IS NOT NULL"]  # fmt: skip
         if table.indexes:
-            column = table.indexes[0][1].split(",")[0].split(" ")[0]
+            column = self.rng.choice(table.indexes)[1].split(",")[0].split(" ")[0]
             forms.append(
                 f"SELECT {table.visible} FROM {table.name} WHERE {column} IS NOT NULL "
                 f"ORDER BY {column}"

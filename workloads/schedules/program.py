@@ -177,6 +177,10 @@ def kind_of(step: Step) -> str:
 
 MARKS = (
     ("ON CONFLICT", "on conflict"),
+    ("ON CONFLICT(U)", "of unique"),
+    ("INDEXED BY", "by index"),
+    ("ORDER BY", "ordered"),
+    ("SIDE.", "attached"),
     ("RETURNING", "returning"),
     (" JOIN ", "join"),
     ("COUNT(", "aggregate"),
