@@ -158,6 +158,26 @@ class FailsToClose(Broken):
     session = _FailsToClose
 
 
+class _ForgetsWhatWasRead(Session):
+    def prepare(self) -> None:
+        self.looked = False
+
+    def rows(self, sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        self.looked = self.looked or sql == "PRAGMA integrity_check"
+        return self.real.rows(sql, params)
+
+    def close(self) -> None:
+        if self.looked:
+            self.real.rows("DELETE FROM t0")
+        self.real.close()
+
+
+class ForgetsWhatWasRead(Broken):
+    """What was read at the end is not there any more when the database is opened once more."""
+
+    session = _ForgetsWhatWasRead
+
+
 class PanicException(BaseException):
     """What a binding in Rust raises."""
 

@@ -62,6 +62,13 @@ def test_each_judge_catches_the_engine_that_is_broken_so(
         assert first(hunter, 200, judges)
 
 
+def test_what_is_lost_by_opening_once_more_is_found() -> None:
+    with hunting(f"{BROKEN}:ForgetsWhatWasRead", *ONE_WRITER) as hunter:
+        made = hunter.judged(parse_program("CREATE TABLE t0(v)\nINSERT INTO t0 VALUES (1)\n---\n"))
+        assert made
+        assert (made[0].wrong.judge, made[0].when) == ("rows kept", "after it was opened once more")
+
+
 def test_what_nobody_can_know_is_no_finding_and_is_counted() -> None:
     with hunting(f"{BROKEN}:LosesTheAnswer", *ONE_WRITER) as hunter:
         for index in range(90):
@@ -74,7 +81,7 @@ def test_what_nobody_can_know_is_no_finding_and_is_counted() -> None:
 
 def test_every_process_is_reaped_whatever_the_engine_does() -> None:
     def zombies() -> set[int]:
-        children = psutil.Process().children()
+        children = psutil.Process().children(recursive=True)
         return {one.pid for one in children if one.status() == psutil.STATUS_ZOMBIE}
 
     before = zombies()

@@ -240,6 +240,8 @@ class Engine(Protocol):
                   ROLLBACK, or ROLLBACK TO a savepoint.
     bare        : optional; (path) -> the driver's own connection, as an application opens it, for
                   whoever measures the driver. `execute(sql)` gives a cursor; nothing is open.
+    load        : optional; () imports its library and opens nothing, for a process that is to be
+                  forked. Without it `missing` does so, or the first connection.
     most_durable : optional; the most of `synchronous` that its writers can have.
     waits_s     : optional; how long it waits for a lock, s, whatever the busy timeout, where it
                   cannot be asked for less.

@@ -71,6 +71,9 @@ class Turso:
     def missing(self) -> str | None:
         return versions.why_missing(self.name, PACKAGE, "turso", self.version)
 
+    def load(self) -> None:
+        self._driver()
+
     def identity(self) -> Identity:
         connection = self._driver().connect(":memory:", isolation_level=None)
 

@@ -14,6 +14,10 @@ from .children import end_with_parent as end_with_parent
 from .children import python as python
 from .children import start as start
 from .children import wait as wait
+from .copying import Copy as Copy
+from .copying import Original as Original
+from .copying import OriginalGone as OriginalGone
+from .copying import serve as serve
 from .forking import NotForked as NotForked
 from .forking import StartMethod as StartMethod
 from .forking import can_fork as can_fork

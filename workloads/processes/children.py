@@ -145,7 +145,7 @@ def start(
                 cwd=within,
                 # Safe beside threads: it calls into the kernel, and takes no lock. Another user's
                 # process forgets what it was told before it became that user's.
-                preexec_fn=(lambda: _die_with(parent, death)) if foreign else None,  # noqa: PLW1509
+                preexec_fn=(lambda: die_with(parent, death)) if foreign else None,  # noqa: PLW1509
                 user=user and user[0],
                 group=user and user[1],
                 extra_groups=() if user else None,
@@ -180,7 +180,7 @@ def die_with_parent() -> None:
     process that was started otherwise, by hand, lives on.
     """
     if (parent := _parent()) is not None:
-        _die_with(parent)
+        die_with(parent)
 
 
 def end_with_parent(grace_s: float) -> None:
@@ -207,7 +207,8 @@ def _parent() -> int | None:
     return int(text) if text else None
 
 
-def _die_with(parent: int, death: int = signal.SIGKILL) -> None:
+def die_with(parent: int, death: int = signal.SIGKILL) -> None:
+    """Have the kernel send this process a signal when the one that made it is gone."""
     _prctl(_PR_SET_PDEATHSIG, death)
     if os.getppid() != parent:
         os._exit(3)

@@ -17,6 +17,7 @@ from workloads.processes import describe_end, start, wait
 LIMIT_S = 60.0
 STARTERS = {
     "workloads/processes/children.py": "subprocess.Popen",
+    "workloads/processes/copying.py": "os.fork",
     "workloads/processes/forking.py": "subprocess.Popen",
     "workloads/processes/handles.py": "subprocess.TimeoutExpired",
     "workloads/processes/preloaded.py": "os.fork",

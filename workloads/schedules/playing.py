@@ -1,8 +1,9 @@
 """The process of sessions that plays a program's steps: real connections of one engine.
 
-`python -m workloads.schedules.playing FD JOURNAL` is started by `workloads.schedules.stage` and by
-nobody else. It judges nothing. Before each step it writes the step's place into its journal and
-after it the result, so that both are known when this process is not there any more.
+`python -m workloads.schedules.playing FD ENGINE` is started by `workloads.schedules.stage` and by
+nobody else. It loads the engine, and each process of sessions is a copy of it. That judges nothing.
+Before each step it writes the step's place into its journal and after it the result, so that both
+are known when this process is not there any more.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import pickle
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
+from workloads import processes
 from workloads.engines import Refusal, Session, find_engine
 from workloads.processes import die_with_parent
 from workloads.records import BEGIN, COMMIT, CONFLICT, STATEMENT, UNKNOWN
@@ -54,6 +57,31 @@ class Result(NamedTuple):
     error: str = ""
     message: str = ""
     inside: bool = False
+
+
+class Looked(NamedTuple):
+    """What a new session was told. same : opened, asked and closed, the database has the same files
+    as before, byte for byte: opened once more it would answer the same. raised : where its session
+    could not be closed.
+    """
+
+    results: list[Result]
+    same: bool
+    raised: str = ""
+
+
+LOOKING = "?"
+"""The name of a session that looks at a database."""
+
+
+def _files(path: str) -> dict[str, bytes]:
+    """The content of a database's files, by name."""
+    found = {}
+    with os.scandir(os.path.dirname(path)) as entries:
+        for entry in entries:
+            with open(entry.path, "rb", buffering=0) as file:
+                found[entry.name] = file.readall()
+    return found
 
 
 class Held:
@@ -167,27 +195,55 @@ class Player:
         for name in names:
             self.held[name] = Held(opening)
 
-    def play(self, steps: Sequence[tuple[int, Step]]) -> list[Result]:
-        """Take steps, each with its place in the program."""
+    def play(
+        self, steps: Sequence[tuple[int, Step]], opening: Opening | None, names: Sequence[str]
+    ) -> list[Result]:
+        """Take steps, each with its place in the program. opening : sessions are opened before."""
+        if opening is not None:
+            self.open(opening, names)
         results = []
         for at, step in steps:
-            os.write(self.journal, pickle.dumps(at))
+            self._note(at)
             result = self._step(step)
-            os.write(self.journal, pickle.dumps(tuple(result)))
+            self._note(tuple(result))
             results.append(result)
         return results
 
+    def _note(self, what: Any) -> None:
+        os.write(self.journal, pickle.dumps(what))
+
     def _step(self, step: Step) -> Result:
-        if step.verb != "close":
+        if step.verb not in ("close", "reopen"):
             return self.held[step.session].take(step)
         assert self.opening is not None
-        self.held.pop(step.session).close()
-        self.held[step.session] = Held(self.opening)
+        if step.verb == "reopen":
+            names = list(self.held)
+            self.close()
+            self.open(self.opening, names)
+        else:
+            self.held.pop(step.session).close()
+            self.held[step.session] = Held(self.opening)
         return Result(OK)
 
     def ask(self, name: str, statements: Sequence[str]) -> list[Result]:
         """Statements of a session that must be in no transaction, each with its rows or error."""
         return [self.held[name].take(Step(name, "sql", sql)) for sql in statements]
+
+    def look(self, opening: Opening, statements: Sequence[str]) -> Looked:
+        """Close all sessions, ask a new one, and close that."""
+        self.close()
+        before = _files(opening.path)
+        self._note(None)  # it goes on
+        self.open(opening, [LOOKING])
+        results = self.ask(LOOKING, statements)
+        self._note(None)
+        try:
+            self.close()
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException as error:
+            return Looked(results, False, f"{type(error).__name__}: {error}")
+        return Looked(results, _files(opening.path) == before)
 
     def race(
         self, opening: Opening, numbers: Sequence[int], seed: int, mode: str, until: float
@@ -217,12 +273,28 @@ def serve(pipe: Connection, player: Player) -> None:
             pipe.send(answer)
 
 
+def play(descriptor: int, journal: str, words: str) -> None:
+    """What a copy runs: its end of the pipe, its journal, the file of its last words."""
+    errors = os.open(words, os.O_WRONLY | os.O_APPEND)
+    os.dup2(errors, 2)
+    os.close(errors)
+    faulthandler.enable()
+    serve(Connection(descriptor), Player(journal))
+
+
+def load(engine: str) -> None:
+    """Import an engine's library, and open nothing."""
+    found = find_engine(engine)
+    found.missing()
+    if hasattr(found, "load"):
+        found.load()
+
+
 def main(argv: list[str]) -> int:
-    """FD JOURNAL."""
+    """FD ENGINE."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()
-    faulthandler.enable()
-    serve(Connection(int(argv[0])), Player(argv[1]))
+    processes.serve(int(argv[0]), play, partial(load, argv[1]))
     return 0
 
 

@@ -12,7 +12,6 @@ import pickle
 import select
 import shutil
 import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -24,9 +23,9 @@ from typing import Any
 
 from workloads.engines import Settings, find_engine
 from workloads.errors import EngineMissing
-from workloads.processes import describe_status, python, read_last_words, start
+from workloads.processes import Original, OriginalGone, describe_status, read_last_words
 from workloads.schedules.opening import Opening
-from workloads.schedules.playing import OK, Result
+from workloads.schedules.playing import LOOKING, OK, Looked, Result
 from workloads.schedules.program import Program, Step, parse_race
 from workloads.schedules.racing import TABLES
 from workloads.schedules.sessions import room
@@ -37,8 +36,9 @@ LIMIT_S = 8.0
 START_LIMIT_S = 60.0
 END_S = 2.0
 RACE_END_S = 10.0
-OF_ALL = ("reopen", "kill", "race")
-"""Steps that concern all sessions."""
+OF_PROCESSES = ("kill", "race")
+"""Steps of all sessions that a process of sessions cannot take by itself. Where each session has
+one of its own, it cannot reopen them all either."""
 
 FAST = Settings(busy_timeout_ms=0, synchronous="off", cache_size=-2000)
 TEMPLATES_KEPT = 32
@@ -59,22 +59,20 @@ class Death(RuntimeError):
 
 
 class Process:
-    """The parent's end of a process that plays (workloads.schedules.playing)."""
+    """The parent's end of a process that plays (workloads.schedules.playing).
 
-    def __init__(self, number: int, folder: Path) -> None:
-        self.journal = folder / f"journal-{number}"
+    past : the results of the last request that are known though it was never answered.
+    """
+
+    past: Sequence[Result] = ()
+
+    def __init__(self, original: Original, number: int, folder: Path) -> None:
+        self.journal, self.words = folder / f"journal-{number}", folder / f"stderr-{number}"
         self.journal.write_bytes(b"")
-        self.words = folder / f"stderr-{number}"
+        self.words.write_bytes(b"")
         ours, theirs = Pipe()
-        self.popen = start(
-            "hunter",
-            python("workloads.schedules.playing", str(theirs.fileno()), str(self.journal)),
-            last_words=self.words,
-            environment={"TMPDIR": str(folder)},
-            inherit=[theirs.fileno()],
-            own_group=False,
-        ).process
-        theirs.close()
+        with theirs:
+            self.popen = original.copy(theirs.fileno(), str(self.journal), str(self.words))
         self.pipe: Connection = ours
         self._poll = select.poll()
         self._poll.register(ours.fileno(), select.POLLIN)
@@ -87,6 +85,7 @@ class Process:
 
     def send(self, *request: Any) -> None:
         """A request, to be followed by `answer`. Raises Death."""
+        self.past = ()
         try:
             if not self._ready and self._answers(START_LIMIT_S):
                 self._ready = self.pipe.recv()
@@ -104,6 +103,7 @@ class Process:
         except (EOFError, BrokenPipeError, ConnectionResetError):
             raise self._died(hung=False) from None
         if not good:
+            self.past = [Result(*one) for one in self.noted() if isinstance(one, tuple)]
             raise CannotPlay(": ".join(filter(None, answer)))
         return answer
 
@@ -119,19 +119,21 @@ class Process:
 
     def _died(self, *, hung: bool) -> Death:
         if hung:
-            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            with contextlib.suppress(TimeoutError):
                 self.popen.send_signal(signal.SIGABRT)  # faulthandler tells where it stands
                 self.popen.wait(END_S)
             how = f"no answer in {LIMIT_S:g} s"
         else:
             try:
                 how = describe_status(self.popen.wait(END_S))
-            except subprocess.TimeoutExpired:
+            except TimeoutError:
                 how = "it closed its pipe and lived on"
         noted = self.noted()
         at = noted[-1] if noted and isinstance(noted[-1], int) else -1
+        death = Death(how, at, read_last_words(self.words), hung=hung)
+        self.past = [Result(*one) for one in noted if isinstance(one, tuple)]
         self.kill()
-        return Death(how, at, read_last_words(self.words), hung=hung)
+        return death
 
     def noted(self) -> list[Any]:
         """The journal: a place before each step, a Result's fields after it."""
@@ -141,24 +143,26 @@ class Process:
                 found.append(pickle.load(file))
         return found
 
-    def results(self) -> list[Result]:
-        """The results of the last request that are known though it was never answered."""
-        return [Result(*one) for one in self.noted() if isinstance(one, tuple)]
-
     def kill(self) -> None:
         """SIGKILL, and reap it."""
         self.popen.kill()
         self.popen.wait()
         self.pipe.close()
+        self._forget()
 
     def end(self) -> None:
         """Close the pipe, which ends it; by force where it does not go."""
         self.pipe.close()
         try:
             self.popen.wait(END_S)
-        except subprocess.TimeoutExpired:
+        except TimeoutError:
             self.popen.kill()
             self.popen.wait()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.journal.unlink(missing_ok=True)
+        self.words.unlink(missing_ok=True)
 
 
 @dataclass
@@ -193,6 +197,7 @@ class Stage:
         self._free: list[Process] = []
         self._templates: dict[tuple[str, ...], dict[str, bytes]] = {}
         self._at: dict[str, Process] = {}
+        self._original: Original | None = None
         self.path = Path()
 
     # --- processes --------------------------------------------------------------------------------
@@ -201,7 +206,20 @@ class Stage:
         if self._free:
             return self._free.pop()
         self._numbers += 1
-        return Process(self._numbers, self.folder)
+        try:
+            return Process(self._there(), self._numbers, self.folder)
+        except OriginalGone:  # it was killed, by the system in want of memory, say
+            self._original = None
+            return Process(self._there(), self._numbers, self.folder)
+
+    def _there(self) -> Original:
+        """The process that has loaded the engine, of which all that play are copies."""
+        if self._original is None:
+            self._original = Original(
+                "workloads.schedules.playing", [self.engine], last_words=self.folder / "stderr",
+                environment={"TMPDIR": str(self.folder)},
+            )  # fmt: skip
+        return self._original
 
     @property
     def _used(self) -> list[Process]:
@@ -294,41 +312,63 @@ class Stage:
             return played
         try:
             names, apart = program.sessions or ["A"], program.apart and self.can_be_apart
-            self.open(names, apart=apart)
+            there = False
             for segment in self._segments(program, apart):
-                if isinstance(segment, Step):
-                    if segment.verb != "race":
-                        self._again(segment, names, apart)
-                    elif not played.accounts:  # one a program: its keys would be there already
-                        played.accounts = self._race(segment)
+                if not isinstance(segment, Step):
+                    played.results += self._segment(segment, names, apart=apart, there=there)
+                else:
+                    self._of_all(played, segment, names, apart=apart, there=there)
                     played.results.append(Result(OK))
-                    continue
-                process = self._at[segment[0][1].session]
-                try:
-                    played.results += process.ask("play", segment)
-                except Death:
-                    played.results += process.results()
-                    raise
-        except Death as death:
-            played.death = death
-            self.drop()
-        except CannotPlay as error:
-            played.raised = str(error)
+                there = True
+        except (Death, CannotPlay) as end:
+            if isinstance(end, Death):
+                played.death = end
+            else:
+                played.raised = str(end)
+            for process in self._used:
+                played.results += process.past
             self.drop()
         return played
 
+    def _segment(
+        self, steps: Sequence[tuple[int, Step]], names: Sequence[str], *, apart: bool, there: bool
+    ) -> list[Result]:
+        """Results of steps of one process. there : its sessions are open, else they are opened."""
+        opening = None
+        if not there and apart:
+            self.open(names, apart=apart)
+        elif not there:
+            [process, *_] = self._used or [self._process()]
+            opening, self._at = self._opening(), dict.fromkeys(names, process)
+        played: list[Result] = self._at[steps[0][1].session if apart else names[0]].ask(
+            "play", steps, opening, names
+        )
+        return played
+
+    def _of_all(
+        self, played: Played, step: Step, names: Sequence[str], *, apart: bool, there: bool
+    ) -> None:
+        """A step of all sessions. there : they are open, else they are opened before."""
+        if not there:
+            self.open(names, apart=apart)
+        if step.verb != "race":
+            self._again(step, names, apart)
+        elif not played.accounts:  # one a program: its keys would be there already
+            played.accounts = self._race(step)
+
     def _segments(self, program: Program, apart: bool) -> Iterator[Step | list[tuple[int, Step]]]:
-        """Steps that one process takes one after the other, and steps of all sessions."""
+        """Steps that one process takes one after the other, and steps that none can take."""
+        alone = (*OF_PROCESSES, "reopen") if apart else OF_PROCESSES
 
         def of(numbered: tuple[int, Step]) -> Any:
             at, step = numbered
-            if step.verb in OF_ALL:
+            if step.verb in alone:
                 return at
             return step.session if apart else ""
 
         for _, group in groupby(enumerate(program.steps), of):
             steps = list(group)
-            if steps[0][1].verb in OF_ALL:
+            if steps[0][1].verb in alone:
                 yield steps[0][1]
             else:
                 yield steps
@@ -368,10 +408,31 @@ class Stage:
     def ask(self, statements: Sequence[str]) -> list[Result]:
         """Rows of statements, by a new session on the database. Raises Death."""
         if not self._at:
-            self._at["?"] = self._process()
-        self._at["?"] = process = self._used[0]
-        process.ask("open", self._opening(), ["?"])
-        return process.ask("ask", "?", list(statements))
+            self._at[LOOKING] = self._process()
+        self._at[LOOKING] = process = self._used[0]
+        process.ask("open", self._opening(), [LOOKING])
+        return process.ask("ask", LOOKING, list(statements))
+
+    def look(self, statements: Sequence[str]) -> Looked:
+        """Close every session; rows of statements by a new one on the database, which is closed.
+
+        Raises CannotPlay where a session of before does not close or the new one does not open,
+        and Death.
+        """
+        if len(self._used) != 1:
+            self.close()
+            self._at = {LOOKING: self._process()}
+        [process], self._at = self._used, {}
+        try:
+            looked: Looked = process.ask("look", self._opening(), list(statements))
+        except (CannotPlay, Death):
+            process.kill()
+            raise
+        if looked.raised:
+            process.kill()
+        else:
+            self._free.append(process)
+        return looked
 
     def end(self) -> None:
         """End every process and remove the databases."""
@@ -379,4 +440,7 @@ class Stage:
         for process in self._free:
             process.end()
         self._free.clear()
+        if self._original is not None:
+            self._original.end()
+            self._original = None
         shutil.rmtree(self.folder, ignore_errors=True)
