@@ -59,7 +59,17 @@ FEATURES = {
 }
 """Feature -> statements that an engine must take for it; they are asked once (hunt.py)."""
 
-WAYS = ("race", "autocommit", "half-read", "close", "reopen", "kill", "apart", "rollback")
+WAYS = (
+    "race",
+    "race autocommit",
+    "autocommit",
+    "half-read",
+    "close",
+    "reopen",
+    "kill",
+    "apart",
+    "rollback",
+)
 """Features that need no syntax of their own."""
 
 RACES = 0.01
@@ -512,7 +522,10 @@ class Drawing:
             text = f"PRAGMA wal_checkpoint({self.checkpoint()})"
             steps.insert(0, Step("A", "sql", text))
         if self.chance(RACES, "race"):
-            mode, seed = self.rng.choice(self.grammar.modes), self.rng.randrange(10_000)
+            modes = [*self.grammar.modes]
+            modes += ["autocommit"] if self.grammar.has("race autocommit") else []
+            mode = "+".join(self.rng.sample(modes, self.rng.randrange(1, len(modes) + 1)))
+            seed = self.rng.randrange(10_000)
             text = f"{mode} {self.rng.choice((2, 3, 4))} 0.3 {seed}"
             steps.insert(0 if self.chance(0.5) else len(steps), Step(ALL, "race", text))
         return steps

@@ -100,6 +100,11 @@ def _autoincrement_panics(found: Found, program: Program) -> bool:
     return found.wrong.judge == "abort" and bool(gone) and "AUTOINCREMENT" in _schema(program)
 
 
+def _refused_and_done(found: Found, program: Program) -> bool:
+    races = [step.text for step in program.steps if step.verb == "race"]
+    return found.wrong.judge == "acknowledged" and any("autocommit" in text for text in races)
+
+
 TURSO = r"pyturso 0\.8\.3"
 
 KNOWN: tuple[KnownBug, ...] = (
@@ -121,6 +126,15 @@ KNOWN: tuple[KnownBug, ...] = (
         _begin_beside_a_cursor,
         needs=("half-read",),
         script="turso-cursor-ends-the-transaction",
+    ),
+    KnownBug(
+        "a refused write that is done",
+        "a write without BEGIN raises `database is locked` and is committed all the same, where "
+        "other threads write at the same moment",
+        TURSO,  # https://github.com/tursodatabase/turso/issues/5422, which is closed
+        _refused_and_done,
+        needs=("race autocommit",),
+        script="turso-refused-write-is-done",
     ),
     KnownBug(
         "AUTOINCREMENT beside another transaction",

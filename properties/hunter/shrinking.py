@@ -138,5 +138,10 @@ def _simpler(step: Step) -> Iterator[Step]:
         yield step._replace(verb="sql")
     if step.verb == "begin" and step.text:
         yield step._replace(text="")
+    if step.verb == "race":
+        mode, rest = step.text.split(" ", 1)
+        modes = mode.split("+")
+        for one in modes if len(modes) > 1 else ():
+            yield step._replace(text=f"{'+'.join(kept for kept in modes if kept != one)} {rest}")
     if step.verb == "sql" and " RETURNING " in step.text:
         yield step._replace(text=step.text.partition(" RETURNING ")[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from properties.hunter.folder import REPRO, read_finding, tried
+from properties.hunter.folder import PROGRAM, REPRO, read_finding, tried
 from properties.hunter.known import KNOWN
 from properties.hunter.replaying import replay
 from workloads.engines import find_engine
@@ -20,6 +20,7 @@ SOUND = {
     "drop-column-by-an-old-schema": "turso",
     "turso-autoincrement-abort": "sqlite-latest",
     "turso-cursor-ends-the-transaction": "sqlite-latest",
+    "turso-refused-write-is-done": "sqlite-latest",
     "turso-write-beside-a-cursor": "sqlite-latest",
 }
 """Finding -> an engine without it. For one none is known: all that can play it are SQLite's
@@ -28,6 +29,7 @@ children."""
 GOOD = {
     "begin-concurrent-leaks-a-page": "sqlite-latest",
     "turso-autoincrement-abort": "turso@0.5.0",
+    "turso-refused-write-is-done": "turso@0.6.1",
     "turso-write-beside-a-cursor": "turso@0.5.0",
 }
 """Finding -> a version on which its very script says that the bug is not there."""
@@ -41,7 +43,9 @@ def test_the_script_shows_the_bug_on_the_version_that_has_it(finding: Path) -> N
         pytest.skip(why)
     if (have := engine.identity().version) != kept.version:
         pytest.skip(f"{kept.engine} is {have} here, and it was found in {kept.version}")
-    assert tried(finding / REPRO, engine.script(), 1) == 1  # type: ignore[attr-defined]
+    times = 3 if " race " in (finding / PROGRAM).read_text() else 1  # by chance, if mostly
+    script = engine.script()  # type: ignore[attr-defined]
+    assert any(tried(finding / REPRO, script, 1) for _ in range(times))
 
 
 def test_what_is_known_has_its_script() -> None:

@@ -119,18 +119,25 @@ def _step(line: str, number: int) -> Step:
     return Step(session, verb, text.strip())
 
 
+RACE_MODE = re.compile(r"[a-z]+(\+[a-z]+){0,7}")
+
+
 def parse_race(text: str) -> tuple[str, int, float, int]:
     """Mode, sessions, seconds and seed of a race. Raises ValueError.
 
-    >>> parse_race("concurrent 3 0.5 17")
-    ('concurrent', 3, 0.5, 17)
+    The mode is one of BEGIN or "autocommit", or several with a plus between them.
+
+    >>> parse_race("concurrent+autocommit 3 0.5 17")
+    ('concurrent+autocommit', 3, 0.5, 17)
     """
     words = text.split()
     try:
         mode, count, seconds, seed = words[0], int(words[1]), float(words[2]), int(words[3])
     except (ValueError, IndexError):
         raise ValueError(f"{text!r} is no race: MODE SESSIONS SECONDS SEED.") from None
-    if not (mode.isalpha() and 1 <= count <= 32 and 0 < seconds <= 60 and len(words) == 4):
+    if not (
+        RACE_MODE.fullmatch(mode) and 1 <= count <= 32 and 0 < seconds <= 60 and len(words) == 4
+    ):
         raise ValueError(f"{text!r}: 1 to 32 sessions race for at most 60 seconds.")
     return mode, count, seconds, seed
 

@@ -27,6 +27,9 @@ TABLES = (
 )
 """The tables of a race; they are made before it, where the program has not made them."""
 
+AUTOCOMMIT = "autocommit"
+CHECKPOINTS = ("PASSIVE", "FULL", "RESTART", "TRUNCATE")
+
 KEYS = 1_000_000
 """Keys of one session."""
 
@@ -55,7 +58,11 @@ class Racer:
     """One session of a race."""
 
     def __init__(self, opening: Opening, number: int, seed: int, mode: str) -> None:
-        self.opening, self.number, self.mode = opening, number, mode
+        """Mode : of each transaction one of these, with a plus between them; "autocommit" for
+        writes without BEGIN.
+        """
+        self.opening, self.number = opening, number
+        self.modes = mode.split("+")
         self.rng = Random(f"{seed}/{number}")
         self.account = Account()
         self.next = number * KEYS
@@ -79,7 +86,7 @@ class Racer:
                 if draw < 0.02:
                     self._reopen()
                 elif draw < 0.05:
-                    self._tried(["PRAGMA wal_checkpoint(PASSIVE)"], within=False)
+                    self._tried([f"PRAGMA wal_checkpoint({self.rng.choice(CHECKPOINTS)})"])
                 else:
                     self._write()
         finally:
@@ -92,10 +99,11 @@ class Racer:
 
     def _write(self) -> None:
         """One to three writes, in a transaction or each by itself."""
-        within = self.rng.random() < 0.5
+        mode = self.rng.choice(self.modes)
+        begin = "" if mode == AUTOCOMMIT else f"BEGIN {mode.upper()}"
         used: set[int] = set()
-        count = self.rng.choice((1, 1, 2, 3)) if within else 1
-        if not self._tried([self._drawn(used) for _ in range(count)], within=within):
+        count = self.rng.choice((1, 1, 2, 3)) if begin else 1
+        if not self._tried([self._drawn(used) for _ in range(count)], begin):
             return
         if self.rng.random() < 0.2:
             self._look()
@@ -119,17 +127,20 @@ class Racer:
             return f"UPDATE race_own SET v = v + 1 WHERE id = {key} RETURNING v"
         return f"DELETE FROM race_own WHERE id = {key} RETURNING id"
 
-    def _tried(self, writes: list[str], *, within: bool) -> bool:
-        """Run statements; put them into the account where they were acknowledged."""
+    def _tried(self, writes: list[str], begin: str = "") -> bool:
+        """Run statements; put them into the account where they were acknowledged.
+
+        begin : of a transaction around them, "" for each by itself.
+        """
         got, phase, session = [], BEGIN, self.session
         try:
-            if within:
-                session.run(f"BEGIN {self.mode.upper()}".strip())
+            if begin:
+                session.run(begin)
             phase = STATEMENT
             for sql in writes:
                 got.append((sql, session.rows(sql)))
             phase = COMMIT
-            if within:
+            if begin:
                 session.commit()
         except (KeyboardInterrupt, SystemExit, MemoryError):
             raise
