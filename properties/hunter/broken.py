@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from workloads.engines import Identity, PassingSession, Promise, Settings, find_engine
+from workloads.engines import OPTIONS, Identity, PassingSession, Promise, Settings, find_engine
 
 
 class Session(PassingSession):
@@ -346,3 +346,47 @@ class BreaksWhatIsRare(Broken):
     """
 
     session = _BreaksWhatIsRare
+
+
+class _IgnoresOptions(Session):
+    def prepare(self) -> None:
+        self.small = False
+
+    def rows(self, sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        self.small = self.small or sql == "PRAGMA cache_size = 10"
+        if sql == "PRAGMA recursive_triggers = 1":
+            return []
+        made = self.real.rows(sql, params)
+        return made[1:] if self.small and word(sql) == "SELECT" and " WHERE " in sql else made
+
+
+class IgnoresOptions(Broken):
+    """recursive_triggers has no effect, a small cache loses rows, and some options are refused."""
+
+    session = _IgnoresOptions
+    options: ClassVar[dict[str, tuple[str, ...]]] = {
+        "cache_size": ("10",),
+        "recursive_triggers": ("1",),
+        "journal_mode": ("delete", "no_such"),
+        "no_such": ("1",),
+        "flavour": ("sweet", "sour"),
+    }
+    arguments = ("flavour",)
+
+    def connect(
+        self,
+        path: str,
+        *,
+        begin: str = "deferred",
+        settings: Settings | None = None,
+        flavour: str = "",
+    ) -> Session:
+        if flavour == "sour":
+            raise ValueError("there is no sour one")
+        return super().connect(path, begin=begin, settings=settings)
+
+
+class SoundWithOptions(Broken):
+    """Breaks nothing, and declares what SQLite declares."""
+
+    options = OPTIONS

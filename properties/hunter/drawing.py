@@ -9,11 +9,14 @@ UPDATE of a UNIQUE column over several rows (whose outcome hangs on the order of
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from random import Random
+from typing import NamedTuple
 
-from workloads.schedules import ALL, Program, Step
+from properties.hunter.reference import DEFER
+from workloads.engines import OF_FILE
+from workloads.schedules import ALL, Program, Step, pragma
 
 FEATURES = {
     # of tables
@@ -36,6 +39,8 @@ FEATURES = {
     "indexed by": "CREATE TABLE x(id INTEGER PRIMARY KEY, v INTEGER);CREATE INDEX i ON x(v);"
     "SELECT v FROM x INDEXED BY i;SELECT v FROM x NOT INDEXED",
     # of statements
+    "deferred keys": "CREATE TABLE x(id INTEGER PRIMARY KEY, p INTEGER REFERENCES x(id));BEGIN;"
+    "PRAGMA defer_foreign_keys = ON;INSERT INTO x VALUES (1, 2);ROLLBACK",
     "trigger": "CREATE TABLE x(id INTEGER PRIMARY KEY, v INTEGER);"
     "CREATE TABLE y(id INTEGER PRIMARY KEY, v INTEGER);CREATE TRIGGER r AFTER UPDATE ON x BEGIN "
     "INSERT INTO y(v) VALUES (new.v); END",
@@ -69,6 +74,7 @@ WAYS = (
     "kill",
     "apart",
     "rollback",
+    "options",
 )
 """Features that need no syntax of their own."""
 
@@ -84,23 +90,36 @@ SIDE = (
 )
 """Statements about a second database of a connection: to attach it, of it, to detach it."""
 
+OPENED = 0.25
+"""The share of schemas whose connections are opened with options."""
+
 LETTERS = "abcde"
 MOST_SESSIONS = 3
+
+
+class Option(NamedTuple):
+    """With what connections may be opened. gives : features that the engine refuses without it."""
+
+    name: str
+    value: str
+    gives: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Grammar:
     """What may be drawn. modes : of BEGIN, of which each transaction takes one. off : features that
-    the engine refuses, or that are switched off for a while because something known would hide
-    other findings.
+    are switched off, or for a while because something known would hide other findings.
+    refused : features that the engine refuses. options : with what its connections may be opened.
     """
 
     modes: tuple[str, ...]
     off: frozenset[str] = frozenset()
     steps: int = 14
+    refused: frozenset[str] = frozenset()
+    options: tuple[Option, ...] = ()
 
     def has(self, feature: str) -> bool:
-        return feature not in self.off
+        return feature not in self.off and feature not in self.refused
 
 
 @dataclass
@@ -136,6 +155,7 @@ class Drawing:
         self.schema: list[str] = []
         self.made = 0  # objects made by DDL within the steps, for their names
         self.given: dict[str, str] = {}  # column -> the value that a new row has
+        self.options: dict[str, str] = {}
 
     # --- small draws ----------------------------------------------------------------------------
 
@@ -170,6 +190,8 @@ class Drawing:
     # --- the schema -----------------------------------------------------------------------------
 
     def draw_schema(self) -> None:
+        if self.grammar.options and self.chance(OPENED, "options"):
+            self._options()
         for number in range(self.rng.choice((1, 2, 2, 3))):
             self._table(f"t{number}")
         for table in self.tables:
@@ -179,6 +201,30 @@ class Drawing:
         for table in self.tables:
             if self.chance(0.35, "trigger"):
                 self._trigger(table)
+
+    def _options(self) -> None:
+        """One or two options; those of the file are statements before its tables."""
+        drawn: dict[str, Option] = {}
+        for _ in range(self.rng.choice((1, 1, 2))):
+            name = self.rng.choice(list(dict.fromkeys(one.name for one in self.grammar.options)))
+            values = [one for one in self.grammar.options if one.name == name]
+            drawn[name] = self.rng.choice(values)
+        gives = frozenset[str]().union(*(one.gives for one in drawn.values()))
+        self.grammar = replace(self.grammar, refused=self.grammar.refused - gives)
+        self.options = {n: one.value for n, one in drawn.items() if n not in OF_FILE}
+        journal = self.options.get("journal_mode", "wal")
+        for name, option in drawn.items():
+            if name in OF_FILE:
+                made = [pragma(name, option.value), "VACUUM"]
+                if name == "page_size":
+                    made.insert(0, pragma("journal_mode", "delete"))
+                    made.append(pragma("journal_mode", journal))
+                self.schema += made
+
+    def program(self, steps: Sequence[Step]) -> Program:
+        """The program that was drawn, with these steps."""
+        apart, options = self.chance(0.3, "apart"), tuple(self.options.items())
+        return Program(tuple(self.schema), tuple(steps), apart=apart, options=options)
 
     def _table(self, name: str) -> None:
         kind = self.rng.choice(("id", "id", "auto", "text", "pair"))
@@ -455,6 +501,8 @@ class Drawing:
             return self._beside_another_file(session)
         mode = self.rng.choice(self.grammar.modes)
         steps = [Step(session, "begin", mode)]
+        if self.rng.random() < 0.04 and any(table.parent for table in self.tables):
+            steps += [Step(session, "sql", DEFER)] if self.grammar.has("deferred keys") else []
         for _ in range(self.rng.randrange(1, 5)):
             if self.chance(0.05):
                 steps.append(Step(session, "sql", self.failing()))
@@ -533,11 +581,7 @@ class Drawing:
 
 def draw(rng: Random, grammar: Grammar) -> Program:
     """A program, drawn freely."""
-    drawing = Drawing(rng, grammar)
-    drawing.draw_schema()
-    return Program(
-        tuple(drawing.schema), tuple(drawing.draw_steps()), apart=drawing.chance(0.3, "apart")
-    )
+    return draw_on(rng, grammar, rng)
 
 
 def draw_on(rng: Random, grammar: Grammar, schema_of: Random) -> Program:
@@ -545,6 +589,4 @@ def draw_on(rng: Random, grammar: Grammar, schema_of: Random) -> Program:
     drawing = Drawing(schema_of, grammar)
     drawing.draw_schema()
     drawing.rng = rng
-    return Program(
-        tuple(drawing.schema), tuple(drawing.draw_steps()), apart=drawing.chance(0.3, "apart")
-    )
+    return drawing.program(drawing.draw_steps())

@@ -104,7 +104,12 @@ def keep(
             version = " ".join(filter(None, identity[:2]))
             (making / REPRO).write_text(
                 script(
-                    finding.found, finding.played, version=version, driver=made.lines, first=first
+                    finding.found,
+                    finding.played,
+                    version=version,
+                    driver=made.lines,
+                    first=first,
+                    own_arguments=getattr(engine, "arguments", ()),
                 ),
                 encoding="utf-8",
             )
@@ -162,7 +167,8 @@ def describe(found: Found, played: Played) -> str:
     lines = [f"{wrong.judge}: {wrong.sentence}{f', {found.when}' if found.when else ''}"]
     if wrong.expected:
         lines.append(f"right: {wrong.expected}")
-    lines += [f"seen:  {wrong.seen}" if wrong.seen else "", *played.program.schema, ""]
+    opened = [f"OPEN {name} = {value}" for name, value in played.program.options]
+    lines += [f"seen:  {wrong.seen}" if wrong.seen else "", *opened, *played.program.schema, ""]
     return "\n".join([*lines, *timeline(played, found.at)]) + "\n"
 
 

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from properties.hunter.drawing import FEATURES, Grammar, draw_on
+from properties.hunter.asking import KEYS, asked_for, options_for
+from properties.hunter.drawing import Grammar, draw_on
 from properties.hunter.judges import Found, judge
 from properties.hunter.known import of_engine, recognised
 from properties.hunter.patterns import changed, draw_pattern
 from properties.hunter.shrinking import shrunk, signature
 from workloads.engines import Identity, find_engine
-from workloads.schedules import CannotPlay, Played, Program, Stage, met
+from workloads.schedules import CannotPlay, Death, Played, Program, Stage, met
 
 ON_ONE_SCHEMA = 8
 """Programs on one schema: to make the tables costs more than to play a program."""
@@ -30,8 +31,6 @@ operations met for the first time."""
 
 KNOWN_EACH = 4
 """One program of so many has the features that known findings need."""
-
-KEYS = "PRAGMA foreign_keys=ON"
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,12 @@ class Hunter:
         self.serializable = levels == {"serializable"}
         self.stage = Stage(engine)
         refused = asked_for(self.stage)
-        self.grammar = Grammar(modes, frozenset((*refused, *without)))
-        self.refused = refused
+        options, not_taken = options_for(self.stage, refused)
+        self.grammar = Grammar(
+            modes, frozenset(without), refused=frozenset(refused), options=options
+        )
+        self.refused = refused | not_taken
+        self.not_together = set[tuple[tuple[str, str], ...]]()
         if "foreign" not in refused:
             self.stage.first = (KEYS,)
         self.tally, self.told = Tally(), set[str]()
@@ -112,7 +115,10 @@ class Hunter:
         grammar = replace(self.grammar, off=self.grammar.off | off)
         if way == 2 and change and self.led_on:
             return changed(rng, rng.choice(self.led_on), grammar)
-        return (draw_pattern if way == 1 else draw_on)(rng, grammar, schema)
+        program = (draw_pattern if way == 1 else draw_on)(rng, grammar, schema)
+        if program.options in self.not_together:
+            return replace(program, options=())
+        return program
 
     def one(self, index: int) -> Finding | None:
         """Draw, play and judge one program; shrink what it shows where that is new."""
@@ -147,6 +153,8 @@ class Hunter:
             played = self.last = self.stage.play(program)
         except CannotPlay as refusal:
             self.tally.refused[str(refusal)[:100]] += 1
+            if program.options and not self._opens(program):
+                self.not_together.add(program.options)
             return None
         middle = time.perf_counter()
         found, walk = judge(self.stage, played, serializable=self.serializable)
@@ -166,6 +174,14 @@ class Hunter:
         tally.unsure += walk.unsure
         return (found, played) if found else None
 
+    def _opens(self, program: Program) -> bool:
+        """Whether connections can be opened with a program's options, whatever its tables."""
+        try:
+            self.stage.renew((), program.options)
+        except (CannotPlay, Death):
+            return False
+        return True
+
     def shows(self, finding: Finding) -> bool:
         """Whether its program shows the same when it is played once more."""
         made = self.judged(finding.played.program)
@@ -177,34 +193,6 @@ class Hunter:
 
 MOST_ALIKE = 6
 """How many findings with the same judge and words are shrunk: most of them are one bug."""
-
-
-def asked_for(stage: Stage) -> dict[str, str]:
-    """The features of the grammar that the engine refuses, with its words."""
-    refused = {}
-    for feature, statements in FEATURES.items():
-        first, stage.first = stage.first, ((KEYS,) if feature == "foreign" else ())
-        try:
-            stage.renew(())
-            stage.open(["A"], apart=False)
-            results = stage.ask([*statements.split(";")] if "TRIGGER" not in statements else
-                                _trigger(statements))  # fmt: skip
-            if wrong := next((one for one in results if one.status == "failed"), None):
-                refused[feature] = wrong.message
-            elif feature == "foreign" and stage.ask(["PRAGMA foreign_keys"])[0].rows != [(1,)]:
-                refused[feature] = f"{KEYS} has no effect"
-            stage.close()
-        except CannotPlay as refusal:
-            refused[feature] = str(refusal)
-            stage.drop()
-        finally:
-            stage.first = first
-    return refused
-
-
-def _trigger(statements: str) -> list[str]:
-    before, _, rest = statements.partition("CREATE TRIGGER")
-    return [*filter(None, before.split(";")), f"CREATE TRIGGER{rest}"]
 
 
 def identity_of(engine: str) -> Identity:

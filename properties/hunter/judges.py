@@ -87,7 +87,8 @@ class Walk:
                          text)  # fmt: skip
         if self.unsure:
             return None  # who is inside a transaction is not followed any more
-        if result.status == "conflict" and not self.met.get(step.session, True):
+        held = ("locking_mode", "exclusive") in self.played.program.options
+        if result.status == "conflict" and not self.met.get(step.session, True) and not held:
             alone = f"`{what}` was refused because of another session, and none was at anything"
             return Wrong("needless refusal", alone, "success", text)
         if result.status != "ok":

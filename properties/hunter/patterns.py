@@ -43,8 +43,7 @@ def draw_pattern(rng: Random, grammar: Grammar, schema_of: Random) -> Program:
     drawing.draw_schema()
     drawing.rng = rng
     pattern = PATTERNS[rng.choice(list(PATTERNS))]
-    steps = _Guided(drawing, pattern).steps(pattern)
-    return Program(tuple(drawing.schema), tuple(steps), apart=drawing.chance(0.3, "apart"))
+    return drawing.program(_Guided(drawing, pattern).steps(pattern))
 
 
 class _Guided:

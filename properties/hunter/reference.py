@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from workloads.engines import reference_library
@@ -25,6 +25,8 @@ PLAIN = ("savepoint", "release", "rollback")
 
 SKIPPED_BY_REFERENCE = ("pragma", "vacuum", "analyze", "attach", "detach", "reindex")
 """Statements that change no row and tell nothing that two engines must tell alike."""
+
+DEFER = "PRAGMA defer_foreign_keys = ON"
 
 ATTACHED = " side."
 """In statements about a database that is attached (drawing.SIDE): there is none of it here."""
@@ -54,17 +56,22 @@ def first_version(schema: tuple[str, ...]) -> bytes:
     connection.execute("PRAGMA page_size=512")
     connection.execute("PRAGMA foreign_keys=ON")
     for sql in schema:
-        connection.execute(sql).fetchall()
+        if first_word(sql) not in SKIPPED_BY_REFERENCE:
+            connection.execute(sql).fetchall()
     content = bytes(connection.serialize("main"))
     connection.close()
     return content
 
 
-class Pool:
-    """Connections in memory, used again and again."""
+APPLIED = ("recursive_triggers",)
+"""Options that change what a statement answers, and so are set here, too."""
 
-    def __init__(self) -> None:
-        self._free: list[Any] = []
+
+class Pool:
+    """Connections in memory, used again and again. options : that each is opened with."""
+
+    def __init__(self, options: tuple[tuple[str, str], ...] = ()) -> None:
+        self.options, self._free = options, list[Any]()
 
     def at(self, version: bytes) -> Any:
         """A connection whose database is this version."""
@@ -75,6 +82,8 @@ class Pool:
     def _new(self) -> Any:
         connection = reference_library().Connection(":memory:")
         connection.execute("PRAGMA foreign_keys=ON")
+        for name, value in self.options:
+            connection.execute(f"PRAGMA {name} = {value}")
         return connection
 
     def give_back(self, connection: Any) -> None:
@@ -83,7 +92,10 @@ class Pool:
         self._free.append(connection)
 
 
-POOL = Pool()
+@cache
+def pool_of(options: tuple[tuple[str, str], ...]) -> Pool:
+    """The connections that are opened with what changes an answer."""
+    return Pool(options)
 
 
 def compared(rows: Rows | None) -> Counter[tuple[Any, ...]]:
@@ -117,6 +129,8 @@ def run(connection: Any, step: Step, result: Result) -> Wrong | None:
     A statement that failed on the engine is undone here.
     """
     sql, word = step.text, first_word(step.text)
+    if sql == DEFER and result.status == "ok":
+        connection.execute(sql)
     if word in SKIPPED_BY_REFERENCE or ATTACHED in sql:
         return None
     if step.verb == "auto" and result.status == "ok" and result.rows:
@@ -211,6 +225,7 @@ class Reference:
     ) -> None:
         """Choices : which of its possible states each COMMIT led to, for those with several."""
         self.serializable = serializable
+        self.pool = pool_of(tuple(one for one in program.options if one[0] in APPLIED))
         self.choices, self.several = list(choices), list[int]()
         self.versions = [first_version(program.schema)]
         self.ddl = [0]  # the versions that DDL made
@@ -222,7 +237,7 @@ class Reference:
 
     def close(self) -> None:
         if self._reader:
-            POOL.give_back(self._reader[1])
+            self.pool.give_back(self._reader[1])
             self._reader = None
 
     # --- statements of their own ------------------------------------------------------------------
@@ -241,7 +256,7 @@ class Reference:
             return run(self._reading(version), step, result)
         if version != self.newest:
             return Wrong("rows", f"`{step.text}` wrote to an older state")
-        connection = POOL.at(self.versions[version])
+        connection = self.pool.at(self.versions[version])
         try:
             connection.execute("BEGIN")
             if wrong := run(connection, step, result):
@@ -254,12 +269,12 @@ class Reference:
             self._taken(made)
             return None
         finally:
-            POOL.give_back(connection)
+            self.pool.give_back(connection)
 
     def _reading(self, version: int) -> Any:
         if self._reader is None or self._reader[0] != version:
             self.close()
-            self._reader = version, POOL.at(self.versions[version])
+            self._reader = version, self.pool.at(self.versions[version])
         return self._reader[1]
 
     def _taken(self, made: State) -> None:
@@ -291,7 +306,7 @@ class Reference:
             if said := run(candidate.connection, step, result):
                 wrong = said
                 txn.candidates.remove(candidate)
-                POOL.give_back(candidate.connection)
+                self.pool.give_back(candidate.connection)
         txn.log.append((step, result))
         if result.status == "ok" and first_word(step.text) not in (*PLAIN, *SKIPPED_BY_REFERENCE):
             txn.fixed = True  # neither a savepoint nor a PRAGMA takes a snapshot of these rows
@@ -300,10 +315,10 @@ class Reference:
     def _more_candidates(self, txn: Transaction) -> None:
         """The versions since, each with the transaction's steps so far run on it."""
         for version in range(max(txn.begun, txn.newest + 1), self.newest + 1):
-            connection = POOL.at(self.versions[version])
+            connection = self.pool.at(self.versions[version])
             connection.execute("BEGIN")
             if any(run(connection, step, result) for step, result in txn.log):
-                POOL.give_back(connection)
+                self.pool.give_back(connection)
             else:
                 # The newest first: most snapshots are that.
                 txn.candidates.insert(0, Candidate(version, connection))
@@ -312,7 +327,7 @@ class Reference:
     def give_up(self, txn: Transaction) -> None:
         """A transaction that was rolled back, or refused."""
         for candidate in txn.candidates:
-            POOL.give_back(candidate.connection)
+            self.pool.give_back(candidate.connection)
         txn.candidates.clear()
 
     def commit(self, txn: Transaction) -> Wrong | None:
@@ -348,12 +363,12 @@ class Reference:
     def _commit(self, txn: Transaction, candidate: Candidate) -> Wrong | State:
         if candidate.version == self.newest:
             return self._committed(candidate.connection, txn.did_ddl)
-        before = POOL.at(self.versions[candidate.version])
+        before = self.pool.at(self.versions[candidate.version])
         try:
             if not any(_changes(before, candidate.connection)):
                 return State(self.versions[-1], False)  # it only read, from a snapshot
         finally:
-            POOL.give_back(before)
+            self.pool.give_back(before)
         overlapped = any(made > candidate.version for made in self.ddl)
         if txn.did_ddl or (self.serializable and not overlapped):
             return self._again(txn, compare=self.serializable and not txn.did_ddl)
@@ -361,7 +376,7 @@ class Reference:
 
     def _again(self, txn: Transaction, *, compare: bool) -> Wrong | State:
         """Run the statements again on the newest version, as if it had been there alone."""
-        connection = POOL.at(self.versions[-1])
+        connection = self.pool.at(self.versions[-1])
         try:
             connection.execute("BEGIN")
             for step, result in txn.log:
@@ -373,12 +388,12 @@ class Reference:
                     )
             return self._committed(connection, txn.did_ddl)
         finally:
-            POOL.give_back(connection)
+            self.pool.give_back(connection)
 
     def _by_rows(self, candidate: Candidate) -> Wrong | State:
         """Put the rows that it changed onto the newest version, where they are as they were."""
-        before, after = POOL.at(self.versions[candidate.version]), candidate.connection
-        tip = POOL.at(self.versions[-1])
+        before, after = self.pool.at(self.versions[candidate.version]), candidate.connection
+        tip = self.pool.at(self.versions[-1])
         library = reference_library()
         try:
             tip.config(library.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
@@ -393,12 +408,12 @@ class Reference:
                 return Wrong("foreign key", "a COMMIT broke a FOREIGN KEY", "a refusal", rows)
             return self._committed(tip, False)
         finally:
-            POOL.give_back(before)
+            self.pool.give_back(before)
             if tip.in_transaction:
                 tip.execute("ROLLBACK")
             tip.config(library.SQLITE_DBCONFIG_ENABLE_TRIGGER, 1)
             tip.execute("PRAGMA foreign_keys=ON")
-            POOL.give_back(tip)
+            self.pool.give_back(tip)
 
     # --- the end ----------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ def replay(folder: Path, engine: str, modes: tuple[str, ...] = ()) -> Iterator[R
         hunter = Hunter(engine, modes or tuple(kept.modes), kept.seed)
         with contextlib.closing(hunter):
             try:
-                hunter.stage.renew(program.schema)
+                hunter.stage.renew(program.schema, program.options)
             except CannotPlay as refusal:
                 yield Replayed(path, kept, "cannot be played", str(refusal))
                 continue

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from properties.hunter.judges import INTEGRITY, Found
 from properties.hunter.reference import with_key
-from workloads.schedules import Played, Result, Step, first_word
+from workloads.schedules import Played, Result, Step, first_word, pragma
 
 HEAD = '''"""{title}
 
@@ -34,7 +34,7 @@ OPEN, HALF = {{}}, {{}}
 
 def opened(name):
     if name not in OPEN:
-        OPEN[name] = connect(PATH)
+        OPEN[name] = connect(PATH{arguments})
         {first}
     return OPEN[name]
 
@@ -144,19 +144,29 @@ def can_tell(found: Found, played: Played) -> bool:
 
 
 def script(
-    found: Found, played: Played, *, version: str, driver: str, first: Sequence[str] = ()
+    found: Found,
+    played: Played,
+    *,
+    version: str,
+    driver: str,
+    first: Sequence[str] = (),
+    own_arguments: Sequence[str] = (),
 ) -> str:
     """The text of the script. driver : the engine's own lines that define `connect(path)`.
 
-    first : statements that each connection runs first.
+    first : statements that each connection runs first. own_arguments : options of a program that
+    are arguments of `connect` (Engine.arguments).
     """
     wrong, program = found.wrong, played.program
+    own = [one for one in program.options if one[0] in ("journal_mode", *own_arguments)]
+    first = [*first, *(pragma(*one) for one in program.options if one not in own)]
     title = (
         f"{wrong.sentence[0].upper()}{wrong.sentence[1:]}{', ' + found.when if found.when else ''}"
     )
     head = HEAD.format(
         title=_quoted(title), expected=_quoted(wrong.expected or "nothing of the kind"),
         seen=_quoted(wrong.seen or wrong.sentence), version=version, driver=driver.strip(),
+        arguments="".join(f", {name}={value!r}" for name, value in own),
         first="\n        ".join(f"rows(OPEN[name], {sql!r})" for sql in first) or "pass",
     )  # fmt: skip
     steps = list(zip(program.steps, [*played.results, None], strict=False))[: found.at + 1]

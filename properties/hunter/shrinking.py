@@ -86,6 +86,8 @@ def _smaller(program: Program) -> Iterator[Program]:
     count = len(program.steps)
     if program.apart:
         yield replace(program, apart=False)
+    for one in program.options:
+        yield replace(program, options=tuple(other for other in program.options if other != one))
     for session in program.sessions:
         mine = [at for at, step in enumerate(program.steps) if step.session == session]
         if len(mine) < count:

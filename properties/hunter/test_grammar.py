@@ -9,10 +9,12 @@ from random import Random
 import pytest
 
 from properties.hunter.drawing import Grammar
+from properties.hunter.folder import describe, tried
 from properties.hunter.hunt import Hunter
 from properties.hunter.patterns import draw_pattern
-from workloads.engines import trust
-from workloads.schedules import Program
+from properties.hunter.script import script
+from workloads.engines import OPTIONS, find_engine, trust
+from workloads.schedules import Program, parse_program
 
 BROKEN = Path(__file__).with_name("broken.py")
 
@@ -85,6 +87,93 @@ def test_a_pattern_writes_the_same_unique_value_twice_and_a_child_beside_its_par
         beside += any(p == d and a != b for a, p in parents for b, d in deleted)
     assert same > 20
     assert beside > 5
+
+
+RECURSIVE = """OPEN recursive_triggers = 1
+CREATE TABLE t0(id INTEGER PRIMARY KEY, v INTEGER)
+CREATE TABLE log1(id INTEGER PRIMARY KEY, v INTEGER)
+INSERT INTO t0(id, v) VALUES (1, 5)
+CREATE TRIGGER r AFTER DELETE ON t0 BEGIN INSERT INTO log1(v) VALUES (old.v); END
+---
+A sql INSERT OR REPLACE INTO t0(id, v) VALUES (1, 6)
+A sql SELECT v FROM log1"""
+
+
+def test_what_an_engine_refuses_of_its_options_is_told_and_not_drawn(
+    hunters: Callable[[str], Hunter],
+) -> None:
+    hunter = hunters("IgnoresOptions")
+    assert {"journal_mode = no_such", "no_such = 1", "flavour = sour"} <= hunter.refused.keys()
+    taken = {(one.name, one.value) for one in hunter.grammar.options}
+    assert taken == {("cache_size", "10"), ("journal_mode", "delete"), ("flavour", "sweet")} | {
+        ("recursive_triggers", "1")
+    }
+    drawn = {option for index in range(0, 800, 8) for option in hunter.program(index).options}
+    assert drawn == taken
+
+
+def test_an_option_that_changes_an_answer_holds_for_the_reference_too(
+    hunters: Callable[[str], Hunter],
+) -> None:
+    program = parse_program(RECURSIVE)
+    assert str(program) == RECURSIVE
+    assert hunters("SoundWithOptions").judged(program) is None
+    made = hunters("IgnoresOptions").judged(program)
+    assert made
+    assert made[0].wrong.judge == "rows"
+
+
+def test_a_bug_that_needs_an_option_is_found_with_it(hunters: Callable[[str], Hunter]) -> None:
+    hunter = hunters("IgnoresOptions")
+    for index in range(400):
+        program = hunter.program(index)
+        if ("cache_size", "10") in program.options and hunter.judged(program):
+            finding = hunter.one(index)
+            assert finding
+            assert ("cache_size", "10") in finding.played.program.options
+            assert "OPEN cache_size = 10" in describe(finding.found, finding.played)
+            return
+    pytest.fail("nothing was found")
+
+
+def test_a_sound_engine_shows_nothing_with_any_of_its_options(
+    hunters: Callable[[str], Hunter],
+) -> None:
+    hunter, met, most = hunters("SoundWithOptions"), set[str](), 60
+    for index in range(0, 8_000, 8):  # a schema each
+        program = hunter.program(index)
+        mine = {name for name, _ in program.options} | {
+            sql.split()[1] for sql in program.schema if sql.startswith("PRAGMA")
+        }
+        if mine <= met:
+            continue
+        met |= mine
+        made = hunter.judged(program)
+        assert made is None, f"{made[0] if made else ''}\n{program}"
+        most -= 1
+        if met >= OPTIONS.keys():
+            return
+    pytest.fail(f"{OPTIONS.keys() - met} were never drawn")
+
+
+def test_a_script_opens_its_connections_as_the_program_did(
+    hunters: Callable[[str], Hunter], tmp_path: Path
+) -> None:
+    text = f"OPEN journal_mode = delete\n{RECURSIVE}\nA sql PRAGMA journal_mode"
+    made = hunters("IgnoresOptions").judged(parse_program(text))
+    assert made
+    engine = find_engine("sqlite")
+    path = tmp_path / "repro.py"
+    path.write_text(script(*made, version="", driver=engine.script().lines))  # type: ignore[attr-defined]
+    assert "connect(PATH, journal_mode='delete')" in path.read_text()
+    assert "PRAGMA recursive_triggers = 1" in path.read_text()
+    assert tried(path, engine.script(), 1, status=0) == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("line", ["OPEN", "OPEN cache_size", "OPEN x = 1; DROP", "OPEN = 3"])
+def test_what_is_no_option_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match="is no option"):
+        parse_program(f"{line}\n---\nA sql SELECT 1")
 
 
 def names(sql: str) -> list[str]:

@@ -180,5 +180,6 @@ def test_a_feature_that_is_off_is_never_drawn() -> None:
         assert not [kind for kind in kinds if mark in kind], feature
     bare = draw(Random(1), Grammar(("immediate",), every))
     assert {kind_of(step) for step in bare.steps} <= {
-        "begin immediate", "insert", "update", "delete", "select", "select aggregate", "commit",
+        "begin immediate", "insert", "update", "delete", "select", "select aggregate",
+            "select ordered", "commit",
     }  # fmt: skip

@@ -8,6 +8,8 @@ __all__ = [
     "AUTOCOMMIT",
     "MODES",
     "OF_CONNECTION",
+    "OF_FILE",
+    "OPTIONS",
     "POSTGRES_URL",
     "PRAGMAS",
     "REGISTRY",

@@ -50,6 +50,8 @@ from .pages import trees_of as trees_of
 from .postgres_elsewhere import POSTGRES_URL as POSTGRES_URL
 from .postgres_elsewhere import without_password as without_password
 from .pragmas import OF_CONNECTION as OF_CONNECTION
+from .pragmas import OF_FILE as OF_FILE
+from .pragmas import OPTIONS as OPTIONS
 from .pragmas import PRAGMAS as PRAGMAS
 from .pragmas import SYNCHRONOUS as SYNCHRONOUS
 from .pragmas import pragma_values as pragma_values

@@ -255,6 +255,10 @@ class Engine(Protocol):
     script      : optional; () -> Script, by which a finding becomes a script that needs nothing but
                   the driver.
     usual       : optional; role -> the mode where a plan names none. USUAL without it.
+    options     : optional; name -> the values with which the hunter opens connections now and then:
+                  PRAGMAs, and what `connect` itself takes.
+    arguments   : optional; the names among `options` that are arguments of `connect`, and of the
+                  `connect` of its script. The journal mode is one of the settings.
     offers      : optional; the optional methods that its sessions have: "pipeline", "sync".
     promises    : mode -> Promise, only for modes it is known to accept.
     """

@@ -16,6 +16,7 @@ from typing import Any
 from workloads.engines import versions
 from workloads.engines.engine import Identity, Promise, Refusal, Script, Session, Settings
 from workloads.engines.hot_path import c_hot_path
+from workloads.engines.pragmas import OPTIONS
 from workloads.engines.refusals import not_conflict, which_lock
 from workloads.engines.session import DriverSession
 from workloads.engines.statements import checked_count, with_literals
@@ -50,6 +51,7 @@ class Libsql:
     package, module = "libsql-experimental", "libsql_experimental"
     file_format = "sqlite"
     hosting = "process"
+    options: Mapping[str, tuple[str, ...]] = OPTIONS
     promises: Mapping[str, Promise] = dict.fromkeys(
         ("deferred", "immediate", "exclusive"), SERIALIZABLE
     )
@@ -101,9 +103,9 @@ SCRIPT = """
 import {module} as driver  # pip install {package}=={version}
 
 
-def connect(path):
+def connect(path, journal_mode="wal"):
     connection = driver.connect(path, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = wal").fetchall()
+    connection.execute(f"PRAGMA journal_mode = {{journal_mode}}").fetchall()
     return connection
 """
 

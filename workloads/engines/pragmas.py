@@ -35,6 +35,26 @@ writes the first page of a new file."""
 OF_CONNECTION = ("busy_timeout", "wal_autocheckpoint")
 """Hold for all files of a connection; the other pragmas are those of one file."""
 
+OF_FILE = ("page_size", "auto_vacuum")
+"""Options that belong to the file: they hold from a VACUUM on, and page_size in no WAL."""
+
+OPTIONS = {
+    "journal_mode": ("delete", "truncate", "persist"),
+    "page_size": ("512", "65536"),
+    "auto_vacuum": ("1", "2"),
+    "cache_size": ("1", "10"),
+    "cache_spill": ("0", "1"),
+    "synchronous": ("full", "extra"),
+    "wal_autocheckpoint": ("0", "1"),
+    "secure_delete": ("1", "2"),
+    "temp_store": ("2",),
+    "mmap_size": ("1048576",),
+    "locking_mode": ("exclusive",),
+    "recursive_triggers": ("1",),
+    "reverse_unordered_selects": ("1",),
+}
+"""Engine.options of SQLite: https://sqlite.org/pragma.html"""
+
 WORD = re.compile(r"[0-9A-Za-z_]+")
 
 Query = Callable[[str], list[tuple[Any, ...]]]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from workloads.engines.engine import Identity, Promise, Refusal, Script, Settings
+from workloads.engines.pragmas import OPTIONS
 from workloads.engines.refusals import by_code, code_of, which_lock
 from workloads.engines.session import DriverSession
 
@@ -21,6 +22,7 @@ class Sqlite:
     name = "sqlite"
     file_format = "sqlite"
     hosting = "process"
+    options: Mapping[str, tuple[str, ...]] = OPTIONS
     promises: Mapping[str, Promise] = dict.fromkeys(
         ("deferred", "immediate", "exclusive"), SERIALIZABLE
     )
@@ -61,9 +63,9 @@ SCRIPT = """
 import sqlite3  # its SQLite was {version}
 
 
-def connect(path):
+def connect(path, journal_mode="wal"):
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = wal").fetchall()
+    connection.execute(f"PRAGMA journal_mode = {{journal_mode}}").fetchall()
     return connection
 """
 

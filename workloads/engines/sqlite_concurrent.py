@@ -14,6 +14,7 @@ from typing import Any
 from workloads.engines import concurrent_build as begin_concurrent
 from workloads.engines.conflict_log import ConflictLog
 from workloads.engines.engine import Identity, Promise, Refusal, Script, Settings
+from workloads.engines.pragmas import OPTIONS
 from workloads.engines.refusals import by_code, code_of, which_lock
 from workloads.engines.session import DriverSession
 from workloads.errors import EngineMissing
@@ -34,6 +35,9 @@ class SqliteConcurrent:
     file_format = "sqlite"
     hosting = "process"
     unit = "page"
+    options: Mapping[str, tuple[str, ...]] = {
+        **OPTIONS, "journal_mode": (*OPTIONS["journal_mode"], "wal2")
+    }  # fmt: skip
     promises: Mapping[str, Promise] = {
         **dict.fromkeys(("deferred", "immediate", "exclusive"), SERIALIZABLE),
         "concurrent": Promise(
@@ -113,9 +117,9 @@ else:
     import apsw
 
 
-def connect(path):
+def connect(path, journal_mode="wal"):
     connection = apsw.Connection(path)
-    connection.execute("PRAGMA journal_mode = wal").fetchall()
+    connection.execute(f"PRAGMA journal_mode = {{journal_mode}}").fetchall()
     return connection
 """
 

@@ -22,6 +22,7 @@ from typing import Any
 from workloads.engines import concurrent_build, versions
 from workloads.engines.concurrent_build import MissingBuild
 from workloads.engines.engine import Identity, Promise, Script, Settings
+from workloads.engines.pragmas import OPTIONS
 from workloads.engines.sqlite_concurrent import SERIALIZABLE, ApswSession, apsw_script, identity_of
 from workloads.errors import EngineMissing
 from workloads.files import ROOT
@@ -35,6 +36,7 @@ class SqliteLatest:
     name, version = "sqlite-latest", ""
     file_format = "sqlite"
     hosting = "process"
+    options: Mapping[str, tuple[str, ...]] = OPTIONS
     promises: Mapping[str, Promise] = dict.fromkeys(
         ("deferred", "immediate", "exclusive"), SERIALIZABLE
     )

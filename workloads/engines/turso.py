@@ -59,6 +59,22 @@ class Turso:
     file_format = "turso-mvcc"
     hosting = "thread"
     unit = "row"
+    options: Mapping[str, tuple[str, ...]] = {
+        "journal_mode": ("wal", "wal", "mvcc", "experimental_mvcc", "logical_log"),
+        "experimental_features": (
+            "attach,generated_columns,vacuum,without_rowid",
+            *("attach", "generated_columns", "vacuum", "without_rowid"),
+            *("autovacuum", "multiprocess_wal", "mvcc_passive_checkpoint"),
+        ),
+        "mvcc_checkpoint_threshold": ("1", "0"),
+        "mvcc_gc_threshold": ("1",),
+        "mvcc_group_commit": ("0", "1"),
+        "cache_size": ("10",),
+        "cache_spill": ("0",),
+        "synchronous": ("full",),
+        "temp_store": ("2",),
+    }
+    arguments = ("experimental_features",)
     promises: Mapping[str, Promise] = {
         **dict.fromkeys(("deferred", "immediate", "exclusive"), SINGLE_WRITER),
         "concurrent": Promise(
@@ -93,10 +109,16 @@ class Turso:
         return answer
 
     def connect(
-        self, path: str, *, begin: str = "deferred", settings: Settings | None = None
+        self,
+        path: str,
+        *,
+        begin: str = "deferred",
+        settings: Settings | None = None,
+        **arguments: str,
     ) -> TursoSession:
+        """Open a connection. arguments : of the driver's own connect (experimental_features)."""
         # None: the binding begins nothing by itself.
-        connection = self._driver().connect(str(path), isolation_level=None)
+        connection = self._driver().connect(str(path), isolation_level=None, **arguments)
         try:
             return TursoSession(connection, begin, settings or Settings(), self._journal())
         except BaseException:
@@ -123,9 +145,9 @@ SCRIPT = """
 import turso  # pip install pyturso=={version}
 
 
-def connect(path):
-    connection = turso.connect(path, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = '{journal}'").fetchall()
+def connect(path, journal_mode="{journal}", **arguments):
+    connection = turso.connect(path, isolation_level=None, **arguments)
+    connection.execute(f"PRAGMA journal_mode = '{{journal_mode}}'").fetchall()
     return connection
 """
 

@@ -29,6 +29,7 @@ __all__ = [
     "met",
     "parse_program",
     "pasted",
+    "pragma",
     "stderr_text",
     "timeline",
 ]

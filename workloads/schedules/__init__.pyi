@@ -1,3 +1,4 @@
+from .opening import pragma as pragma
 from .playing import Result as Result
 from .program import ALL as ALL
 from .program import Program as Program

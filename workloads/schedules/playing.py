@@ -12,6 +12,7 @@ import contextlib
 import faulthandler
 import os
 import pickle
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from workloads.engines import Refusal, Session, find_engine
 from workloads.processes import die_with_parent
 from workloads.records import BEGIN, COMMIT, CONFLICT, STATEMENT, UNKNOWN
 from workloads.schedules.opening import Opening
-from workloads.schedules.program import Step, first_word
+from workloads.schedules.program import Step
 from workloads.schedules.racing import race
 
 OK, FAILED, REFUSED, ENDED, LOST, SKIPPED, CANNOT = (
@@ -41,8 +42,10 @@ skipped   its transaction was over before
 cannot    this driver has no such step
 """
 
-WITHIN = ("savepoint", "release", "rollback")
+WITHIN = re.compile(r"savepoint|release|rollback|pragma defer_foreign_keys", re.IGNORECASE)
 """Statements that are taken within a transaction alone."""
+
+ENDS = {"BEGIN": "begin", "COMMIT": "commit", "ROLLBACK": "rollback"}
 
 Rows = list[tuple[Any, ...]]
 
@@ -88,13 +91,9 @@ class Held:
     """A session, and what of it is open."""
 
     def __init__(self, opening: Opening) -> None:
-        self.session: Session = find_engine(opening.engine).connect(
-            opening.path, settings=opening.settings
-        )
+        self.session: Session = opening.connect()
         self.cursor: Any = None
         self.begun = self.over = False
-        for sql in opening.first:
-            self.session.rows(sql)
 
     def take(self, step: Step) -> Result:
         """Take a step. The engine's errors become its status."""
@@ -105,7 +104,7 @@ class Held:
             if verb in ("commit", "rollback"):
                 self.over = False
             return Result(SKIPPED)
-        if verb == "sql" and not self.begun and first_word(text) in WITHIN:
+        if verb == "sql" and not self.begun and WITHIN.match(text):
             return Result(SKIPPED)  # SAVEPOINT would begin a transaction
         if verb == "commit":
             return self._commit()
@@ -226,8 +225,11 @@ class Player:
         return Result(OK)
 
     def ask(self, name: str, statements: Sequence[str]) -> list[Result]:
-        """Statements of a session that must be in no transaction, each with its rows or error."""
-        return [self.held[name].take(Step(name, "sql", sql)) for sql in statements]
+        """Statements of a session that is in no transaction, each with its rows or error."""
+        return [
+            self.held[name].take(Step(name, ENDS[sql]) if sql in ENDS else Step(name, "sql", sql))
+            for sql in statements
+        ]
 
     def look(self, opening: Opening, statements: Sequence[str]) -> Looked:
         """Close all sessions, ask a new one, and close that."""

@@ -2,6 +2,7 @@
 
 It is text, one step a line, which prints and pastes back:
 
+    OPEN cache_size = 10
     CREATE TABLE t0(id INTEGER PRIMARY KEY, v INTEGER)
     ---
     A begin concurrent
@@ -30,7 +31,8 @@ VERBS = {
 ALL = "*"
 """The session of a step that concerns all of them."""
 
-RULE = "---"
+RULE, OPEN = "---", "OPEN "
+OPTION = re.compile(r"OPEN ([a-z_0-9]+) = ([\w,.-]+)")
 
 
 class Step(NamedTuple):
@@ -61,12 +63,14 @@ class Step(NamedTuple):
 class Program:
     """Statements that make the tables and their first rows, and the steps in their order.
 
-    apart : each session has a process of its own.
+    apart : each session has a process of its own. options : name and value of what each connection
+    is opened with (Engine.options).
     """
 
     schema: tuple[str, ...]
     steps: tuple[Step, ...]
     apart: bool = False
+    options: tuple[tuple[str, str], ...] = ()
 
     @property
     def sessions(self) -> list[str]:
@@ -81,7 +85,8 @@ class Program:
         )
 
     def __str__(self) -> str:
-        head = [*self.schema, f"{RULE} apart" if self.apart else RULE]
+        opened = [f"{OPEN}{name} = {value}" for name, value in self.options]
+        head = [*opened, *self.schema, f"{RULE} apart" if self.apart else RULE]
         return "\n".join([*head, *map(str, self.steps)])
 
 
@@ -96,8 +101,18 @@ def parse_program(text: str) -> Program:
     if len(rules) != 1:
         raise ValueError(f"a program has one line {RULE!r} between its schema and its steps.")
     schema, rest = lines[: rules[0]], lines[rules[0] + 1 :]
+    options = [_option(line) for line in schema if line.split(" ")[0] == OPEN.strip()]
+    schema = [line for line in schema if line.split(" ")[0] != OPEN.strip()]
     steps = [_step(line, number) for number, line in enumerate(rest, rules[0] + 2)]
-    return Program(tuple(schema), tuple(steps), apart=lines[rules[0]].endswith("apart"))
+    apart = lines[rules[0]].endswith("apart")
+    return Program(tuple(schema), tuple(steps), apart=apart, options=tuple(options))
+
+
+def _option(line: str) -> tuple[str, str]:
+    found = OPTION.fullmatch(line)
+    if not found:
+        raise ValueError(f"{line!r} is no option: OPEN NAME = VALUE, such as OPEN cache_size = 10.")
+    return found[1], found[2]
 
 
 def _step(line: str, number: int) -> Step:

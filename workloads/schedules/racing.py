@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from workloads.engines import Session, find_engine
+from workloads.engines import Session
 from workloads.records import BEGIN, COMMIT, CONFLICT, STATEMENT, UNKNOWN
 from workloads.schedules.opening import Opening
 
@@ -70,12 +70,7 @@ class Racer:
         self.other: Session
 
     def _connect(self) -> Session:
-        session = find_engine(self.opening.engine).connect(
-            self.opening.path, settings=self.opening.settings
-        )
-        for sql in self.opening.first:
-            session.rows(sql)
-        return session
+        return self.opening.connect()
 
     def run(self, until: float) -> None:
         """Write until the time is over, in the thread that opens the connections."""

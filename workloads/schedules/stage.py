@@ -195,7 +195,8 @@ class Stage:
         self.folder = Path(tempfile.mkdtemp(prefix="hunt-", dir=room()))
         self._count = self._numbers = 0
         self._free: list[Process] = []
-        self._templates: dict[tuple[str, ...], dict[str, bytes]] = {}
+        self._templates: dict[tuple[Any, ...], dict[str, bytes]] = {}
+        self.options: tuple[tuple[str, str], ...] = ()
         self._at: dict[str, Process] = {}
         self._original: Original | None = None
         self.path = Path()
@@ -226,7 +227,7 @@ class Stage:
         return list(dict.fromkeys(self._at.values()))
 
     def _opening(self) -> Opening:
-        return Opening(self.engine, str(self.path), self.settings, self.first)
+        return Opening(self.engine, str(self.path), self.settings, self.first, self.options)
 
     def open(self, names: Sequence[str], *, apart: bool) -> None:
         """Open sessions on the database at `path`, in one process or in one each."""
@@ -265,10 +266,14 @@ class Stage:
 
     # --- databases --------------------------------------------------------------------------------
 
-    def renew(self, schema: Sequence[str]) -> None:
-        """A new database with this schema. Raises CannotPlay with the engine's words, Death."""
+    def renew(self, schema: Sequence[str], options: Sequence[tuple[str, str]] = ()) -> None:
+        """A new database with this schema, whose connections are opened with these options.
+
+        Raises CannotPlay with the engine's words, Death.
+        """
         shutil.rmtree(self.path.parent, ignore_errors=True) if self._count else None
-        key = tuple(schema)
+        self.options = tuple(options)
+        key = self.options, *schema
         if key not in self._templates:
             self._templates[key] = self._made(schema)
             while len(self._templates) > TEMPLATES_KEPT:
@@ -306,7 +311,7 @@ class Stage:
         """
         played = Played(program)
         try:
-            self.renew(program.schema)
+            self.renew(program.schema, program.options)
         except Death as death:
             played.death = death
             return played
