@@ -7,15 +7,17 @@ engine: one that is mended is tested in full from then on.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from properties.conformance.book import asked_once
 from properties.conformance.classics import CLASSICS
+from properties.conformance.contract import Outcome
 from properties.conformance.judge import complaint, judge, promised, run_schedule
 from properties.conformance.targets import DEFAULT_ENGINES
-from workloads.engines import find_engine
+from workloads.engines import Identity, find_engine
 from workloads.schedules import FAST, EngineDied, Schedule, Schema, SessionError, pasted
 
 TWO_FILES = Schema("list", 3, 2, ("attached",))
@@ -132,3 +134,90 @@ def known_findings(engines: Iterable[str] = DEFAULT_ENGINES) -> list[dict[str, A
                 message, text = (text, "") if seen is None else ("", text)
                 found.append({**row, "words": message, "seen": seen, "text": text})
     return found
+
+
+class KnownBreach(NamedTuple):
+    """A sentence of the adapter contract that an engine is known not to keep.
+
+    check : the name of the check (properties.conformance.contract). versions : a pattern of the
+    binding and version of those that break it. seen : a pattern of what the check sees there.
+    """
+
+    check: str
+    versions: str
+    seen: str
+    sentence: str
+
+
+OF_LIBSQL = r"^libsql(-experimental)? "
+
+BREACHES = (
+    KnownBreach(
+        "error-classes",
+        OF_LIBSQL,
+        r"^ValueError: ",
+        "each error of libSQL's binding is Python's own ValueError, also that of a conflict",
+    ),
+    KnownBreach(
+        "opening-errors",
+        OF_LIBSQL,
+        r"^ValueError: ",
+        "each error of libSQL's binding is Python's own ValueError, also where it cannot open",
+    ),
+    KnownBreach(
+        "failed-commit",
+        r"over HTTP",
+        r"no transaction is active",
+        "libSQL's server rolls a transaction back when its COMMIT fails, and the binding says that "
+        "it is open until the next statement, which commits by itself",
+    ),
+    KnownBreach(
+        "schema-of-others",
+        r"over HTTP",
+        r"^\[\(1, 0\)\]$",
+        "the first read of a text after another connection's ADD COLUMN has the old columns alone "
+        "on libSQL's server",
+    ),
+    KnownBreach(
+        "error-kept",
+        r"^pyturso 0\.8\.",
+        r"^\[\(1, 4\)\]$",
+        "a write that is acknowledged after a refused BEGIN is lost where the application keeps "
+        "the error: it holds the cursor of BEGIN, and the write is never committed",
+    ),
+    KnownBreach(
+        "begin-twice",
+        r"^psycopg ",
+        r"^it returned",
+        "PostgreSQL answers BEGIN within a transaction by a warning "
+        "(https://www.postgresql.org/docs/current/sql-begin.html)",
+    ),
+    KnownBreach(
+        "commit-without-begin",
+        r"^psycopg ",
+        r"^it returned",
+        "PostgreSQL answers COMMIT outside of a transaction by a warning "
+        "(https://www.postgresql.org/docs/current/sql-commit.html)",
+    ),
+    KnownBreach(
+        "schema-of-others",
+        r"^psycopg ",
+        r"cached plan must not change result type",
+        "PostgreSQL refuses a prepared statement whose columns have changed "
+        "(https://www.postgresql.org/docs/current/sql-prepare.html)",
+    ),
+)
+
+
+def known_breach(identity: Identity, outcome: Outcome) -> KnownBreach | None:
+    """The known breach that a broken check is on this version, None for none."""
+    for one in of_version(identity):
+        if one.check == outcome.check and re.search(one.seen, outcome.seen):
+            return one
+    return None
+
+
+def of_version(identity: Identity) -> list[KnownBreach]:
+    """The sentences of the contract that this version is known to break."""
+    who = f"{identity.binding} {identity.version}"
+    return [one for one in BREACHES if re.search(one.versions, who)]

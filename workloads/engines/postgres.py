@@ -208,10 +208,12 @@ class PostgresSession:
                 raise failed(result)
             return name
 
-        def executed(sql: str, params: tuple[Any, ...]) -> tuple[Any, Any]:
+        def executed(sql: str, params: Any) -> tuple[Any, Any]:
             nonlocal last
             if lost:
                 connect_anew()
+            if params.__class__ is dict:  # its names would be bound, and not its values
+                raise TypeError("parameters by name: a session takes a tuple of values.")
             types = tuple(map(type, params))
             known = prepared.get((sql, types))
             if known is None and len(sql) > LONG:
@@ -395,6 +397,13 @@ class PostgresSession:
     def close(self) -> None:
         """Close; an open transaction is rolled back. The session's calls then raise."""
         self._connection.finish()
+        # Otherwise it would be taken for a connection that was lost, and made anew.
+        for name in ("run", "rows", "pipeline", "begin", "commit"):
+            setattr(self, name, _closed)
+
+
+def _closed(*_: Any) -> Any:
+    raise PostgresError("this session is closed. Open another with engine.connect().", "08003")
 
 
 def _answers(connection: Any, asked: list[tuple[bytes, list[Any]]], pq: Any) -> list[Any]:

@@ -1,5 +1,7 @@
 """The duties of every adapter, tested with each real engine on real files.
 
+What its sessions must do is the adapter contract: properties/conformance/contract.py.
+
 Each test opens its database with one engine only: two copies of SQLite on one file in one process
 would drop each other's locks.
 """
@@ -17,9 +19,8 @@ from workloads.engines import concurrent_build as begin_concurrent
 from workloads.engines.engine import REGISTRY, Engine, Settings, find_engine, modes_of
 from workloads.engines.registry import trust
 from workloads.engines.statements import shape, with_literals
-from workloads.engines.testing import LIMIT_S, REAL, in_a_process, refused, usable
+from workloads.engines.testing import LIMIT_S, REAL, in_a_process, usable
 from workloads.errors import EngineMissing, UnknownName
-from workloads.records import FAILED, NO_CONFLICT, STATEMENT
 
 LEVELS = ["serializable", "snapshot-isolation", "read-committed"]
 
@@ -27,100 +28,6 @@ LEVELS = ["serializable", "snapshot-isolation", "read-committed"]
 @pytest.fixture(params=REAL)
 def engine(request: pytest.FixtureRequest) -> Engine:
     return usable(request.param)
-
-
-VALUES = {
-    "null": None,
-    "zero": 0,
-    "largest of 32 bits": 2**31 - 1,
-    "beyond 32 bits": 2**31,
-    "beyond negative 32 bits": -(2**31) - 1,
-    "beyond what a double holds": 2**53 + 1,
-    "largest": 2**63 - 1,
-    "smallest": -(2**63),
-    "float": 1.5,
-    "text": "Zürich, 'quoted' -- ?",
-    "empty text": "",
-    "empty blob": b"",
-    "blob with NUL": b"a\0b",
-}
-
-
-@pytest.mark.parametrize("value", VALUES.values(), ids=VALUES.keys())
-def test_every_value_arrives_as_it_was_given(engine: Engine, opened: Any, value: Any) -> None:
-    session = opened(engine)
-    session.run("CREATE TABLE t (id INTEGER PRIMARY KEY, value)")
-    session.run("INSERT INTO t VALUES (?, ?)", (1, value))
-    session.run("UPDATE t SET value = ? WHERE id = ? AND value IS ?", (value, 1, value))
-    kinds = {int: "integer", float: "real", str: "text", bytes: "blob", type(None): "null"}
-    assert session.rows("SELECT value, typeof(value), ? FROM t", (value,)) == [
-        (value, kinds[type(value)], value)
-    ]
-
-
-def test_an_integer_beyond_64_bits_is_refused(engine: Engine, opened: Any) -> None:
-    session = opened(engine)
-    for value in (2**63, -(2**63) - 1):
-        with pytest.raises(OverflowError):
-            session.rows("SELECT ?, ?", (1, value))
-
-
-def test_a_wrong_number_of_parameters_raises_and_applies_nothing(
-    engine: Engine, opened: Any
-) -> None:
-    session = opened(engine)
-    session.run("CREATE TABLE t (a, b)")
-    for params in [(), (1,), (1, 2, 3)]:
-        for call in (session.run, session.rows):
-            error = refused(session, STATEMENT, call, "INSERT INTO t VALUES (?, ?)", params)
-            assert error.outcome == FAILED
-    assert session.rows("SELECT * FROM t") == []
-
-
-def test_returning_runs_once_whether_its_rows_are_wanted_or_not(
-    engine: Engine, opened: Any
-) -> None:
-    session = opened(engine, "immediate")
-    session.run("CREATE TABLE t (id INTEGER PRIMARY KEY, value)")
-    session.begin()
-    assert session.rows("INSERT INTO t VALUES (1, 5), (2, 6) RETURNING id") == [(1,), (2,)]
-    session.run("INSERT INTO t VALUES (3, 7), (4, 8) RETURNING id")
-    session.commit()
-    assert not session.in_transaction()
-    assert session.rows("SELECT count(*), sum(value) FROM t") == [(4, 26)]
-    assert session.rows("UPDATE t SET value = 0 WHERE id = 99 RETURNING id") == []
-
-
-def test_a_constraint_is_raised_by_run_also_under_returning(engine: Engine, opened: Any) -> None:
-    session = opened(engine, "immediate")
-    session.run("CREATE TABLE t (id INTEGER PRIMARY KEY)")
-    session.run("INSERT INTO t VALUES (1)")
-    session.begin()
-    for sql in ("INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (1) RETURNING id"):
-        refusal = refused(session, STATEMENT, session.run, sql)
-        assert (refusal.outcome, refusal.conflict) == (FAILED, NO_CONFLICT)
-        assert "UNIQUE" in refusal.message
-        assert refusal.over is not session.in_transaction()
-    session.rollback()
-
-
-@pytest.mark.parametrize("mode", ["deferred", "immediate", "exclusive"])
-def test_others_see_a_transaction_after_its_commit_and_nothing_of_a_rollback(
-    engine: Engine, opened: Any, mode: str
-) -> None:
-    writer, reader = opened(engine, mode), opened(engine)
-    writer.run("CREATE TABLE t (id INTEGER PRIMARY KEY)")
-    assert not writer.in_transaction()
-    for number, end in ((1, writer.rollback), (2, writer.commit)):
-        writer.begin()
-        assert writer.in_transaction()
-        writer.run("INSERT INTO t VALUES (?)", (number,))
-        assert writer.rows("SELECT id FROM t") == [(number,)]
-        assert reader.rows("SELECT id FROM t") == []
-        end()
-        assert not writer.in_transaction()
-    assert reader.rows("SELECT id FROM t") == [(2,)]
-    writer.rollback()  # none is open: does nothing
 
 
 def test_pragmas_are_set_and_read_back_on_every_connection(engine: Engine, opened: Any) -> None:
@@ -150,24 +57,6 @@ def test_concurrent_outside_wal_is_one_clear_sentence(path: str) -> None:
     with pytest.raises(ValueError, match=r"'delete'.*silently acts as BEGIN"):
         engine.connect(path, begin="concurrent", settings=Settings(journal_mode="delete"))
     engine.connect(path, begin="immediate", settings=Settings(journal_mode="delete")).close()
-
-
-def test_close_rolls_back_and_frees_the_lock_and_later_calls_raise(
-    engine: Engine, opened: Any
-) -> None:
-    first, second = opened(engine, "immediate"), opened(engine, "immediate")
-    first.run("CREATE TABLE t (a)")
-    first.begin()
-    first.run("INSERT INTO t VALUES (1)")
-    first.rows("SELECT * FROM t")
-    first.close()
-    second.begin()
-    assert second.rows("SELECT * FROM t") == []
-    second.commit()
-    # An Exception, not the panic of a binding, which `except Exception` lets through.
-    for call in (lambda: first.run("SELECT 1"), lambda: first.rows("SELECT 1"), first.begin):
-        with pytest.raises(Exception, match=r"."):
-            call()
 
 
 def test_sessions_of_several_threads_write_one_database(engine: Engine, opened: Any) -> None:

@@ -63,6 +63,22 @@ def opened(path: Path, mode: str = "read-committed", wait_ms: int = 1) -> Any:
     return Postgres().connect(str(path), begin=mode, settings=Settings(busy_timeout_ms=wait_ms))
 
 
+@here
+def test_a_closed_session_makes_no_connection_anew(path: Path) -> None:
+    session = opened(path)
+    session.close()
+    for _ in range(2):
+        for call in (lambda: session.rows("SELECT 1"), session.begin, session.commit):
+            with pytest.raises(PostgresError, match="session is closed"):
+                call()
+
+
+@here
+def test_parameters_by_name_are_refused(session: Any) -> None:
+    with pytest.raises(TypeError, match="a tuple of values"):
+        session.rows("SELECT t FROM item WHERE t = :a", {"a": "one"})
+
+
 def refused(session: Any, phase: int, call: Any, *args: Any) -> Any:
     with pytest.raises(PostgresError) as caught:
         call(*args)

@@ -185,16 +185,6 @@ def test_a_value_beyond_the_engines_limit_is_told_as_a_limit(name: str, opened: 
     assert "too big" in refusal.message
 
 
-def test_a_constraint_is_neither_full_nor_an_io_error_nor_a_limit(
-    engine: Engine, opened: Any
-) -> None:
-    session = opened(engine, "immediate")
-    session.run("CREATE TABLE t (id INTEGER PRIMARY KEY)")
-    session.run("INSERT INTO t VALUES (1)")
-    refusal = refused(session, STATEMENT, session.run, "INSERT INTO t VALUES (1)")
-    assert (refusal.outcome, refusal.conflict) == (FAILED, NO_CONFLICT)
-
-
 @pytest.mark.parametrize(
     ("message", "cause"),
     [

@@ -15,7 +15,7 @@ from typing import Any
 
 from workloads.engines import versions
 from workloads.engines.engine import Identity, Promise, Refusal, Script, Settings
-from workloads.engines.refusals import not_conflict
+from workloads.engines.refusals import IN_PROGRESS, not_conflict
 from workloads.engines.session import DriverSession
 from workloads.engines.statements import checked_count
 from workloads.records import (
@@ -214,6 +214,8 @@ class TursoSession(DriverSession):
             conflict = SERIALIZATION
         elif kind == "BusySnapshot" or "snapshot" in lower:
             conflict = STALE
+        elif IN_PROGRESS in text:
+            pass  # called Busy too: a cursor of this connection, in which nobody else has a part
         elif kind == "Busy" or lower == "database is locked":
             # With MVCC, a deferred transaction that has read gets the same words, after the same
             # wait, where its snapshot is out of date and no waiting could have helped. With a WAL
