@@ -74,7 +74,7 @@ def fuzz_command(
     if as_json:
         print(json_text(_document(hunted)))
     else:
-        _tell(hunted, engine, modes, console)
+        tell(hunted, engine, modes, console)
     if hunted.ended == "interrupted":
         raise typer.Exit(130)
     raise typer.Exit(1 if hunted.progress.findings or hunted.died else 0)
@@ -127,7 +127,8 @@ def progress_line(progress: Progress) -> str:
     )
 
 
-def _tell(hunted: Hunted, engine: str, modes: tuple[str, ...], console: Console) -> None:
+def tell(hunted: Hunted, engine: str, modes: tuple[str, ...], console: Console) -> None:
+    """What a hunt did, and what it found."""
     from properties.hunter import findings_in, read_finding
 
     def line(text: str) -> None:
@@ -145,6 +146,8 @@ def _tell(hunted: Hunted, engine: str, modes: tuple[str, ...], console: Console)
             f"  {times(progress.unsure, 'program')} not judged to the end: a COMMIT that nobody "
             "knows of, or too many states that the commits may have led to"
         )
+    for why, count in sorted(progress.not_raced.items()):
+        line(f"  {times(count, 'race')} not run, because its tables were refused: {visible(why)}")
     for name, count in sorted(progress.known.items()):
         line(f"  known, seen {times(count, 'time')}: {name}")
     for died in hunted.died:

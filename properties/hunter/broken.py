@@ -390,3 +390,16 @@ class SoundWithOptions(Broken):
     """Breaks nothing, and declares what SQLite declares."""
 
     options = OPTIONS
+
+
+class _RefusesRaces(Session):
+    def rows(self, sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        if sql.startswith("CREATE TABLE race_"):
+            raise sqlite3.OperationalError("no race here")
+        return self.real.rows(sql, params)
+
+
+class RefusesRaces(Broken):
+    """It refuses the tables of a race."""
+
+    session = _RefusesRaces

@@ -45,6 +45,8 @@ class Progress:
     seen: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     known: Counter[str] = field(default_factory=Counter)
+    not_raced: Counter[str] = field(default_factory=Counter)
+    races: int = 0
     pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
     refused: dict[str, str] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
@@ -52,11 +54,12 @@ class Progress:
 
     def add(self, said: dict[str, Any]) -> None:
         """Add what one process did in all."""
-        for name in ("programs", "steps", "played_s", "judged_s", "unsupported", "unsure",
+        for name in ("programs", "steps", "races", "played_s", "judged_s", "unsupported", "unsure",
                      "refused_schemas", "seen"):  # fmt: skip
             setattr(self, name, getattr(self, name) + said[name])
         self.statuses.update(said["statuses"])
         self.known.update(said["known"])
+        self.not_raced.update(said["not_raced"])
         self.refused |= said["refused"]
         for one, other, times in said["pairs"]:
             self.pairs[one, other] += times
@@ -161,6 +164,8 @@ def _counted(progress: Progress) -> dict[str, Any]:
         "unsure": progress.unsure,
         "statuses": dict(progress.statuses),
         "known": dict(progress.known),
+        "races": progress.races,
+        "not_raced": dict(progress.not_raced),
         "refused": progress.refused,
         "pairs": [[*pair, times] for pair, times in sorted(progress.pairs.items())],
     }

@@ -20,6 +20,7 @@ import msgspec
 
 from properties.hunter.hunt import Finding
 from properties.hunter.judges import Found
+from properties.hunter.race_script import tells_a_race
 from properties.hunter.reference import shown
 from properties.hunter.script import can_tell, script
 from workloads.engines import Engine, Identity, Script
@@ -110,10 +111,13 @@ def keep(
                     driver=made.lines,
                     first=first,
                     own_arguments=getattr(engine, "arguments", ()),
+                    apart=engine.hosting == "process",
                 ),
                 encoding="utf-8",
             )
             again, method = (tried(making / REPRO, made), TRIES), REPRO
+            if not again[0] and tells_a_race(finding.found, finding.played):
+                again, method = (sum(shows() for _ in range(TRIES)), TRIES), "program"
         wrong = finding.found.wrong
         kept = Kept(
             finding.signature, wrong.judge, wrong.sentence, wrong.expected, wrong.seen,

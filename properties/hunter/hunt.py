@@ -18,7 +18,7 @@ from properties.hunter.drawing import Grammar, draw_on
 from properties.hunter.judges import Found, judge
 from properties.hunter.known import of_engine, recognised
 from properties.hunter.patterns import changed, draw_pattern
-from properties.hunter.shrinking import shrunk, signature
+from properties.hunter.shrinking import shrunk, signature, words
 from workloads.engines import Identity, find_engine
 from workloads.schedules import CannotPlay, Death, Played, Program, Stage, met
 
@@ -52,6 +52,7 @@ class Tally:
 
     unsupported : statements that the engine says it has not got. unsure : programs that the
     reference did not judge to their end. pairs : kinds of operation that were under way at once.
+    races : that were run. not_raced : the engine's words for those that were not.
     """
 
     programs: int = 0
@@ -61,6 +62,8 @@ class Tally:
     pairs: Counter[tuple[str, str]] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
     known: Counter[str] = field(default_factory=Counter)
+    not_raced: Counter[str] = field(default_factory=Counter)
+    races: int = 0
     unsupported: int = 0
     unsure: int = 0
     played_s: float = 0.0
@@ -170,6 +173,9 @@ class Hunter:
             self.led_on.append(program)
             del self.led_on[:-LED_ON]
         tally.pairs.update(pairs)
+        tally.races += bool(played.accounts)
+        if played.not_raced:
+            tally.not_raced[words(played.not_raced)] += 1
         tally.unsupported += walk.unsupported
         tally.unsure += walk.unsure
         return (found, played) if found else None

@@ -12,6 +12,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from properties.hunter.folder import keep
 from properties.hunter.hunt import Hunter, hunt, identity_of
@@ -36,16 +37,21 @@ class Teller:
     def tell(self) -> None:
         if (hunter := self.hunter) is None:
             return
-        self.at, tally = time.monotonic(), hunter.tally
-        said = {
-            "programs": tally.programs, "steps": tally.steps, "played_s": tally.played_s,
-            "judged_s": tally.judged_s, "unsupported": tally.unsupported, "unsure": tally.unsure,
-            "statuses": dict(tally.statuses), "refused": hunter.refused,
-            "refused_schemas": sum(tally.refused.values()), "seen": sum(tally.seen.values()),
-            "known": dict(tally.known),
-            "pairs": [[one, other, times] for (one, other), times in tally.pairs.items()],
-        }  # fmt: skip
-        print(json.dumps({"tally": said}), flush=True)
+        self.at = time.monotonic()
+        print(json.dumps({"tally": tallied(hunter)}), flush=True)
+
+
+def tallied(hunter: Hunter) -> dict[str, Any]:
+    """What a hunter did so far, as Progress.add takes it."""
+    tally = hunter.tally
+    return {
+        "programs": tally.programs, "steps": tally.steps, "played_s": tally.played_s,
+        "judged_s": tally.judged_s, "unsupported": tally.unsupported, "unsure": tally.unsure,
+        "statuses": dict(tally.statuses), "refused": hunter.refused,
+        "refused_schemas": sum(tally.refused.values()), "seen": sum(tally.seen.values()),
+        "known": dict(tally.known), "races": tally.races, "not_raced": dict(tally.not_raced),
+        "pairs": [[one, other, times] for (one, other), times in tally.pairs.items()],
+    }  # fmt: skip
 
 
 def main(argv: list[str]) -> int:

@@ -132,7 +132,8 @@ class Walk:
             return None
         if verb == "begin":
             if result.status == "ok":
-                self.open[session] = self.reference.begin()
+                # A cursor that is open keeps its snapshot, also for a transaction that begins.
+                self.open[session] = self.reference.begin(self.pinned.get(session))
             return None
         if verb in ("commit", "rollback"):
             return self._ended(step, result)

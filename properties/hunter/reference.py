@@ -294,8 +294,9 @@ class Reference:
 
     # --- transactions -----------------------------------------------------------------------------
 
-    def begin(self) -> Transaction:
-        return Transaction(self.newest)
+    def begin(self, oldest: int | None = None) -> Transaction:
+        """A transaction that begins now. oldest : where a cursor keeps an older snapshot."""
+        return Transaction(self.newest if oldest is None else oldest)
 
     def within(self, txn: Transaction, step: Step, result: Result) -> Wrong | None:
         """A statement of a transaction."""

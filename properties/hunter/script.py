@@ -10,6 +10,7 @@ import pprint
 from collections.abc import Sequence
 
 from properties.hunter.judges import INTEGRITY, Found
+from properties.hunter.race_script import race_script, tells_a_race
 from properties.hunter.reference import with_key
 from workloads.schedules import Played, Result, Step, first_word, pragma
 
@@ -138,7 +139,9 @@ LIMIT_S = 30
 
 
 def can_tell(found: Found, played: Played) -> bool:
-    """Whether a script can: it has one process, and opens and closes as it likes."""
+    """Whether a script can: it is a race, or has one process and opens and closes as it likes."""
+    if tells_a_race(found, played):
+        return True
     raced = any(step.verb == "race" for step in played.program.steps)
     return not (played.program.apart or raced or found.wrong.judge == "connection")
 
@@ -151,11 +154,13 @@ def script(
     driver: str,
     first: Sequence[str] = (),
     own_arguments: Sequence[str] = (),
+    apart: bool = True,
 ) -> str:
     """The text of the script. driver : the engine's own lines that define `connect(path)`.
 
     first : statements that each connection runs first. own_arguments : options of a program that
-    are arguments of `connect` (Engine.arguments).
+    are arguments of `connect` (Engine.arguments). apart : the engine's sessions may have processes
+    of their own.
     """
     wrong, program = found.wrong, played.program
     own = [one for one in program.options if one[0] in ("journal_mode", *own_arguments)]
@@ -163,12 +168,16 @@ def script(
     title = (
         f"{wrong.sentence[0].upper()}{wrong.sentence[1:]}{', ' + found.when if found.when else ''}"
     )
+    told = {
+        "title": _quoted(title), "expected": _quoted(wrong.expected or "nothing of the kind"),
+        "seen": _quoted(wrong.seen or wrong.sentence), "version": version, "driver": driver.strip(),
+        "arguments": "".join(f", {name}={value!r}" for name, value in own),
+    }  # fmt: skip
+    if tells_a_race(found, played):
+        return race_script(found, played, head=told, first=first, apart=apart)
     head = HEAD.format(
-        title=_quoted(title), expected=_quoted(wrong.expected or "nothing of the kind"),
-        seen=_quoted(wrong.seen or wrong.sentence), version=version, driver=driver.strip(),
-        arguments="".join(f", {name}={value!r}" for name, value in own),
-        first="\n        ".join(f"rows(OPEN[name], {sql!r})" for sql in first) or "pass",
-    )  # fmt: skip
+        **told, first="\n        ".join(f"rows(OPEN[name], {sql!r})" for sql in first) or "pass"
+    )
     steps = list(zip(program.steps, [*played.results, None], strict=False))[: found.at + 1]
     parts: list[list[str]] = [[]]
     for sql in program.schema:

@@ -100,6 +100,16 @@ def test_an_engine_that_never_comes_back_is_a_finding(monkeypatch: pytest.Monkey
         assert made[2].program.steps[made[1].at].text.startswith("DELETE")
 
 
+def test_an_open_cursor_keeps_its_snapshot_for_a_transaction_that_begins() -> None:
+    program = parse_program(
+        "CREATE TABLE t0(id INTEGER PRIMARY KEY, v INTEGER)\nINSERT INTO t0 VALUES (1, 7)\n---\n"
+        "A half SELECT v FROM t0\nC sql INSERT INTO t0(id, v) VALUES (5, 0)\nA begin\n"
+        "A sql SELECT v FROM t0\nA commit"
+    )
+    with hunting(f"{BROKEN}:Sound", *ONE_WRITER) as hunter:
+        assert hunter.judged(program) is None
+
+
 def test_snapshot_isolation_is_not_serializable() -> None:
     with hunting(f"{BROKEN}:ClaimsTooMuch", "concurrent") as hunter:
         program = parse_program(

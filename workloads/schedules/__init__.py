@@ -28,6 +28,7 @@ __all__ = [
     "kind_of",
     "met",
     "parse_program",
+    "parse_race",
     "pasted",
     "pragma",
     "stderr_text",

@@ -7,6 +7,7 @@ from .program import first_word as first_word
 from .program import kind_of as kind_of
 from .program import met as met
 from .program import parse_program as parse_program
+from .program import parse_race as parse_race
 from .runner import EngineDied as EngineDied
 from .runner import ScheduleRun as ScheduleRun
 from .runner import ScheduleRunner as ScheduleRunner

@@ -30,6 +30,12 @@ TABLES = (
 AUTOCOMMIT = "autocommit"
 CHECKPOINTS = ("PASSIVE", "FULL", "RESTART", "TRUNCATE")
 
+
+def in_processes(seed: int) -> bool:
+    """Whether a race's sessions have a process each, where the engine's can; else threads."""
+    return bool(seed % 4)
+
+
 KEYS = 1_000_000
 """Keys of one session."""
 

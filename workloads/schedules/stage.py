@@ -27,7 +27,7 @@ from workloads.processes import Original, OriginalGone, describe_status, read_la
 from workloads.schedules.opening import Opening
 from workloads.schedules.playing import LOOKING, OK, Looked, Result
 from workloads.schedules.program import Program, Step, parse_race
-from workloads.schedules.racing import TABLES
+from workloads.schedules.racing import TABLES, in_processes
 from workloads.schedules.sessions import room
 
 LIMIT_S = 8.0
@@ -168,7 +168,8 @@ class Process:
 @dataclass
 class Played:
     """A program that was played. results : of the steps up to its end, to a death, or to a
-    connection that could not be opened or closed (raised : the engine's words).
+    connection that could not be opened or closed (raised : the engine's words). accounts : of its
+    race. not_raced : why there was none though it has one, in the engine's words.
     """
 
     program: Program
@@ -176,6 +177,7 @@ class Played:
     death: Death | None = None
     raised: str = ""
     accounts: list[dict[str, Any]] = field(default_factory=list)
+    not_raced: str = ""
 
     @property
     def over(self) -> bool:
@@ -359,7 +361,7 @@ class Stage:
         if step.verb != "race":
             self._again(step, names, apart)
         elif not played.accounts:  # one a program: its keys would be there already
-            played.accounts = self._race(step)
+            played.accounts, played.not_raced = self._race(step)
 
     def _segments(self, program: Program, apart: bool) -> Iterator[Step | list[tuple[int, Step]]]:
         """Steps that one process takes one after the other, and steps that none can take."""
@@ -385,13 +387,18 @@ class Stage:
             self.close()
         self.open(names, apart=apart)
 
-    def _race(self, step: Step) -> list[dict[str, Any]]:
-        """A race; the sessions of before stay as they are. Returns the racers' accounts."""
+    def _race(self, step: Step) -> tuple[list[dict[str, Any]], str]:
+        """A race; the sessions of before stay as they are.
+
+        Returns the racers' accounts, and why there are none: the engine refuses the tables, or
+        somebody holds a lock.
+        """
         mode, count, seconds, seed = parse_race(step.text)
         made = self.ask(["SELECT 1 FROM race_own LIMIT 1"])[0].status == OK
-        if not made and any(one.status != OK for one in self.ask(TABLES)):
-            return []  # the engine refuses them, or somebody holds a lock
-        if self.can_be_apart and seed % 4:
+        refused = [] if made else [one for one in self.ask(TABLES) if one.status != OK]
+        if refused:
+            return [], refused[0].message or refused[0].status
+        if self.can_be_apart and in_processes(seed):
             groups = [[n] for n in range(count)]
             racing = [self._process() for _ in groups]
         else:  # threads of the process that holds the sessions
@@ -408,7 +415,7 @@ class Stage:
                 process.kill()
             raise
         self._free += [process for process in racing if process not in self._used]
-        return accounts
+        return accounts, ""
 
     def ask(self, statements: Sequence[str]) -> list[Result]:
         """Rows of statements, by a new session on the database. Raises Death."""
