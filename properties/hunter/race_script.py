@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from properties.hunter import races, reference
 from properties.hunter.judges import CORRUPT, INTEGRITY, NO_CLASS_OF_A_DRIVER, Found
-from workloads.schedules import Played, parse_race, racing
+from workloads.schedules import Played, in_processes, parse_race, race_source
 
 ROUNDS = 5
 """How many races, each on a new database, a script runs before it says that nothing showed."""
@@ -21,16 +21,11 @@ END_S = 10.0
 """How long after a race's end its processes may still take."""
 
 PARTS = (
-    racing.Account, racing.Racer, racing._number, racing.race,
     reference.Wrong, reference.shown, races.judge_race, races._rows, races._counters,
 )  # fmt: skip
 
-CONSTANTS = {
-    "AUTOCOMMIT": racing.AUTOCOMMIT, "CHECKPOINTS": racing.CHECKPOINTS, "KEYS": racing.KEYS,
-    "TABLES": racing.TABLES, "OWN": races.OWN, "COUNTERS": races.COUNTERS,
-    "INTEGRITY": INTEGRITY, "NO_CLASS_OF_A_DRIVER": NO_CLASS_OF_A_DRIVER,
-    "BEGIN": 1, "STATEMENT": 2, "COMMIT": 3, "CONFLICT": "conflict", "UNKNOWN": "unknown",
-}  # fmt: skip
+CONSTANTS = {"OWN": races.OWN, "COUNTERS": races.COUNTERS, "INTEGRITY": INTEGRITY,
+             "NO_CLASS_OF_A_DRIVER": NO_CLASS_OF_A_DRIVER}  # fmt: skip
 
 HEAD = '''"""{title}
 
@@ -225,7 +220,8 @@ def race_script(
     constants = "\n".join(f"{name} = {value!r}" for name, value in CONSTANTS.items())
     begun = HEAD.format(
         mode=mode, sessions=sessions, seconds=seconds, seed=seed, rounds=ROUNDS, end_s=END_S,
-        apart=racing.in_processes(seed) and apart, schema=list(played.program.schema),
+        apart=in_processes(seed) and apart, schema=list(played.program.schema),
         first=list(first), constants=constants, corrupt=CORRUPT.pattern, **head,
     )  # fmt: skip
-    return begun + "\n\n".join(f"{inspect.getsource(part)}\n" for part in PARTS) + "\n" + MAIN
+    judge = (f"\n\n{inspect.getsource(part)}" for part in PARTS)
+    return begun + race_source() + "".join(judge) + "\n\n" + MAIN

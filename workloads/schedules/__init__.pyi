@@ -8,6 +8,8 @@ from .program import kind_of as kind_of
 from .program import met as met
 from .program import parse_program as parse_program
 from .program import parse_race as parse_race
+from .racing import in_processes as in_processes
+from .racing import race_source as race_source
 from .runner import EngineDied as EngineDied
 from .runner import ScheduleRun as ScheduleRun
 from .runner import ScheduleRunner as ScheduleRunner

@@ -8,6 +8,7 @@ account, and the account is what the database is held against.
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
 from collections.abc import Sequence
@@ -226,3 +227,19 @@ def race(opening: Opening, numbers: Sequence[int], seed: int, mode: str, until: 
         for thread in threads:
             thread.join()
     return [vars(racer.account) for racer in racers]
+
+
+CONSTANTS = {
+    "AUTOCOMMIT": AUTOCOMMIT, "CHECKPOINTS": CHECKPOINTS, "KEYS": KEYS, "TABLES": TABLES,
+    "BEGIN": BEGIN, "STATEMENT": STATEMENT, "COMMIT": COMMIT, "CONFLICT": CONFLICT,
+    "UNKNOWN": UNKNOWN,
+}  # fmt: skip
+
+
+def race_source() -> str:
+    """This module's own text, for a script that needs nothing of ours: `race`, and what it needs
+    but the modules of Python's own that it imports.
+    """
+    constants = "".join(f"{name} = {value!r}\n" for name, value in CONSTANTS.items())
+    parts = (inspect.getsource(part) for part in (Account, Racer, _number, race))
+    return constants + "".join(f"\n\n{part}" for part in parts)
