@@ -16,7 +16,7 @@ from analysis.cli.options import RUNS, RunsOption
 from analysis.cli.terminal import one_line
 from analysis.wording import number, times
 from workloads.engines import trust
-from workloads.errors import PlanError, RunError
+from workloads.errors import FolderUnwritable, PlanError, RunError
 from workloads.files import json_text, visible
 
 if TYPE_CHECKING:
@@ -45,9 +45,21 @@ def fuzz_command(
     replay: Annotated[
         Path | None, typer.Option(help="play the findings of this hunt, or one of them, again")
     ] = None,
+    publish: Annotated[
+        Path | None,
+        typer.Option(help="keep what this hunt did and found for the reports to come, in a file"),
+    ] = None,
+    published: Annotated[
+        Path | None,
+        typer.Option(help="folder of that file (default: analysis/published/hunts)"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one document for a program")] = False,
     runs: RunsOption = RUNS,
 ) -> None:
+    _refuse_publishing(publish, published, replay)
+    if publish is not None:
+        _publish(publish, published)
+        return
     trust(engine)
     modes = tuple(part.strip() for part in begin.split(",") if part.strip())
     console, waiting = terminal.console(), terminal.console(stderr=True)
@@ -87,6 +99,34 @@ def _in_bounds(minutes: float, programs: int | None, processes: int | None) -> N
         raise PlanError(f"--programs: at least 1, not {programs}.")
     if processes is not None and not 1 <= processes <= MOST_PROCESSES:
         raise PlanError(f"-j: from 1 to {MOST_PROCESSES} processes, not {processes}.")
+
+
+def _refuse_publishing(publish: Path | None, published: Path | None, replay: Path | None) -> None:
+    if published is not None and publish is None:
+        raise PlanError(f"--published {published}: is where --publish writes to. Give both.")
+    if published is not None and published.exists() and not published.is_dir():
+        raise PlanError(f"--published {published}: is no folder.")
+    if publish is not None and replay is not None:
+        raise PlanError("--publish and --replay: one at a time.")
+
+
+def _publish(folder: Path, published: Path | None) -> None:
+    from analysis.report import HUNTS, publish_hunt
+
+    to = published or HUNTS
+    try:
+        path, hunt = publish_hunt(folder, to)
+    except OSError as error:
+        raise FolderUnwritable(
+            f"{error.filename or to}: cannot be written ({error.strerror}). Nothing is lost: "
+            "give another folder with --published."
+        ) from error
+    over = "" if hunt.ended == "done" else f", {hunt.ended}"
+    terminal.console().print(
+        visible(f"published: {path} ({times(hunt.programs, 'program')}, "
+                f"{times(len(hunt.findings), 'finding')}{over})"),
+        markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 class _Live:

@@ -53,6 +53,12 @@ def report_command(
             "analysis/published/sweeps)"
         ),
     ] = None,
+    hunts: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder of published hunts, which it tells too (default: analysis/published/hunts)"
+        ),
+    ] = None,
     against: Annotated[
         Path | None,
         typer.Option(
@@ -81,6 +87,7 @@ def report_command(
     runs: RunsOption = RUNS,
 ) -> None:
     from analysis.report import (
+        HUNTS,
         PUBLISHED,
         SUITE_FILE,
         add_sweeps,
@@ -115,6 +122,8 @@ def report_command(
         refuse_other(against, into)
     if published is not None and not published.is_dir():
         raise PlanError(f"--published {published}: there is no such folder.")
+    if hunts is not None and not hunts.is_dir():
+        raise PlanError(f"--hunts {hunts}: there is no such folder.")
     if not 0 <= seed < 2**63:
         raise PlanError(f"--seed {seed}: a whole number from 0 to 2**63 - 1.")
     kind = "quick" if quick else "report"
@@ -146,7 +155,9 @@ def report_command(
 
     def write() -> Any:
         try:
-            return write_report(folder, out, figures, sweeps or (), published or PUBLISHED)
+            return write_report(
+                folder, out, figures, sweeps or (), published or PUBLISHED, hunts or HUNTS
+            )
         except OSError as error:
             raise FolderUnwritable(
                 f"{error.filename or out}: cannot be written ({error.strerror}). The runs are "

@@ -6,6 +6,7 @@ __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 
 __all__ = [
     "CELLS_CSV",
+    "HUNTS",
     "MOST_SITTINGS",
     "PUBLISHED",
     "SUITE_FILE",
@@ -26,6 +27,7 @@ __all__ = [
     "of_sitting",
     "over_at",
     "planned",
+    "publish_hunt",
     "publish_sweep",
     "read_suite",
     "refuse_other",

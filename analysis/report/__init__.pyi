@@ -14,6 +14,8 @@ from .measurements import over_at as over_at
 from .measurements import planned as planned
 from .published import PUBLISHED as PUBLISHED
 from .published import publish_sweep as publish_sweep
+from .published_hunts import HUNTS as HUNTS
+from .published_hunts import publish_hunt as publish_hunt
 from .report import refuse_place as refuse_place
 from .report import write_report as write_report
 from .suite_file import SUITE_FILE as SUITE_FILE

@@ -37,6 +37,14 @@ from analysis.report.facts import (
 from analysis.report.markdown import Markdown, code, markdown
 from analysis.report.measurements import MOST_SITTINGS, SITTING, planned
 from analysis.report.published import Published, read_published
+from analysis.report.published_hunts import (
+    FOUND,
+    HUNTS,
+    KitFinding,
+    PublishedHunt,
+    read_found,
+    read_hunts,
+)
 from analysis.report.suite_file import SUITE_FILE, Suite, read_suite, sweep_beside
 from analysis.wording import times
 from workloads.engines import Probe
@@ -105,6 +113,7 @@ class Evidence:
     published : those of the sweeps that were published earlier, by name; their rows are gone.
     sittings : later ones of the same report, in order.
     trials : experiments that are no run of workers, by name; `served` is not among them.
+    hunts : hunts that were published, which lie in `hunts_in`. found : the kit's own findings.
     """
 
     folder: Path
@@ -120,6 +129,9 @@ class Evidence:
     published: Mapping[str, Published] = field_(default_factory=dict)
     sittings: Sequence[Sitting] = ()
     trials: Mapping[str, Trial] = field_(default_factory=dict)
+    hunts: Sequence[PublishedHunt] = ()
+    found: Sequence[KitFinding] = ()
+    hunts_in: Path = HUNTS
 
     def trial(self, name: str) -> Trial:
         """A trial, also one that was not made."""
@@ -169,12 +181,16 @@ def read_evidence(
     sweeps: Sequence[Path] = (),
     published: Path | None = None,
     only: Collection[str] | None = None,
+    hunts: Path | None = None,
+    found: Path = FOUND,
 ) -> Evidence:
     """Read a folder of experiments (or a single one), and campaign.json where there is one.
 
     sweeps : folders of sweeps that the user named, beside those that campaign.json names.
     published : folder of sweeps that were published; one is told unless a sweep of its name is
         among the others. only : the names of those that are wanted, None for all.
+    hunts : folder of hunts that were published, None to tell of none. found : folder of the
+        findings that have a script, which are told with the hunts.
     Raises RunError where there is no experiment at all. If a single one cannot be read, the reason
     is kept in `unread`.
     """
@@ -208,6 +224,7 @@ def read_evidence(
     ordered = {name: experiments[name] for name in names}
     kept = _published(published, swept, unread, only)
     sittings = _sittings(folder, limit, unread) if suite else ()
+    hunted, ours = _hunts(hunts, found, unread)
     swept = dict(sorted((swept | {name: one.measured for name, one in kept.items()}).items()))
     return Evidence(
         folder,
@@ -223,6 +240,9 @@ def read_evidence(
         kept,
         sittings,
         {name: read_trial(folder, name, limit) for name in trials_of_claims() if name != "replica"},
+        hunted,
+        ours,
+        hunts or HUNTS,
     )
 
 
@@ -300,6 +320,18 @@ def _published(
     found, why = read_published(folder, only)
     unread += why
     return {one.name: one for one in found if one.name not in swept}
+
+
+def _hunts(
+    folder: Path | None, found: Path, unread: list[str]
+) -> tuple[list[PublishedHunt], list[KitFinding]]:
+    """The published hunts and the kit's findings; none where hunts are not asked for."""
+    if folder is None:
+        return [], []
+    hunts, why = read_hunts(folder)
+    ours, why_not = read_found(found)
+    unread += [*why, *why_not]
+    return hunts, ours
 
 
 def _name(measured: Measured, there: Mapping[str, Measured]) -> str:

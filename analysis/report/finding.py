@@ -169,6 +169,7 @@ class Finding:
     runs     : where its numbers come from. parts : its numbers as data.
     grave    : a broken promise or a lost commit, which is told before everything else.
     sought   : something that was looked for and not found, which is told behind the findings.
+    page     : name of the page that has the rest of it, to which it links; "" for none.
     """
 
     key: str
@@ -183,6 +184,7 @@ class Finding:
     parts: Sequence[Part] = field(default=())
     grave: bool = False
     sought: bool = False
+    page: str = ""
 
     @property
     def sign(self) -> int | None:

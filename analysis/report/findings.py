@@ -28,6 +28,7 @@ from analysis.report.finding import (
     missing,
 )
 from analysis.report.headline import absent, cores_of, cost, gain, mode_pair
+from analysis.report.hunts import hunted
 from analysis.report.limits import losing_work, read_mostly, scaling, skew
 from analysis.report.markdown import Markdown, code, listed_names, markdown
 from analysis.report.waits import fairness, log_growth, plain, same_load
@@ -81,6 +82,7 @@ def tell(evidence: Evidence) -> Findings:
     questions = (
         acknowledged,
         promises,
+        hunted,
         mission,
         acceptance,
         gain,

@@ -144,7 +144,7 @@ def alt(text: object) -> Markdown:
 
 def address(path: object) -> Markdown:
     """A path as the address of a link or an image."""
-    return Markdown(quote(os.fsencode(str(path)), safe="/.-_~+,="))
+    return Markdown(quote(os.fsencode(str(path)), safe="/.-_~+,=@"))
 
 
 def as_html(text: object) -> Markdown:

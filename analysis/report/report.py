@@ -23,6 +23,7 @@ from analysis.report.evidence import Evidence, read_evidence
 from analysis.report.ledger import ledger
 from analysis.report.markdown import Markdown, address, markdown
 from analysis.report.pages import MARK, PAGES
+from analysis.report.published_hunts import FOUND
 from analysis.report.what_to_do import usual, what_to_do
 from workloads.errors import RunError
 from workloads.files import replace, resolved
@@ -40,18 +41,21 @@ def write_report(
     figures: Path,
     sweeps: Sequence[Path] = (),
     published: Path | None = None,
+    hunts: Path | None = None,
+    found: Path = FOUND,
 ) -> Facts:
     """Write `out` (REPORT.md), and its charts, tables and pages into `figures`, from `folder`.
 
     sweeps : folders of sweeps to report beside those that the folder names itself.
     published : folder of sweeps that were published earlier, which are told again.
+    hunts : folder of hunts that were published, None for none. found : the kit's own findings.
     Returns its findings and claims as data, which are kept with the runs (facts.json), too.
     Raises RunError where `folder` holds no experiment, or where `out` has the place of a page;
     OSError where nothing can be written.
     """
     folder, out, figures = Path(folder), Path(out), Path(figures)
     refuse_place(out, figures)
-    evidence = read_evidence(folder, sweeps, published)
+    evidence = read_evidence(folder, sweeps, published, hunts=hunts, found=found)
     environment = rendering.environment()
     figures.mkdir(parents=True, exist_ok=True)
     shown = []

@@ -5,6 +5,10 @@ import lazy_loader
 __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 
 __all__ = [
+    "KNOWN",
+    "PROGRAM",
+    "REPRO",
+    "TIMELINE",
     "Hunted",
     "Kept",
     "Progress",
@@ -13,6 +17,8 @@ __all__ = [
     "checked_modes",
     "findings_in",
     "hunt_all",
+    "known_as",
     "read_finding",
+    "read_hunt",
     "replay",
 ]

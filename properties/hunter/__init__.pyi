@@ -3,8 +3,14 @@ from .crew import Progress as Progress
 from .crew import checked_features as checked_features
 from .crew import checked_modes as checked_modes
 from .crew import hunt_all as hunt_all
+from .folder import PROGRAM as PROGRAM
+from .folder import REPRO as REPRO
+from .folder import TIMELINE as TIMELINE
 from .folder import Kept as Kept
 from .folder import findings_in as findings_in
+from .folder import known_as as known_as
 from .folder import read_finding as read_finding
+from .folder import read_hunt as read_hunt
+from .known import KNOWN as KNOWN
 from .replaying import Replayed as Replayed
 from .replaying import replay as replay

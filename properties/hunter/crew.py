@@ -147,7 +147,7 @@ def hunt_all(
     finally:
         died = crew.close()
     progress = crew.progress(begun)
-    write_hunt(folder, head | {"ended": ended, **_counted(progress)})
+    write_hunt(folder, head | {"ended": ended, "died": died, **_counted(progress)})
     if died and not progress.programs:
         raise RunFailed("No process could hunt: " + "; ".join(died))
     return Hunted(folder, progress, ended, tuple(died))

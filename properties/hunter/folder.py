@@ -20,8 +20,9 @@ import msgspec
 
 from properties.hunter.hunt import Finding
 from properties.hunter.judges import Found
+from properties.hunter.known import of_engine, recognised
 from properties.hunter.race_script import tells_a_race
-from properties.hunter.reference import shown
+from properties.hunter.reference import Wrong, shown
 from properties.hunter.script import can_tell, script
 from workloads.engines import Engine, Identity, Script
 from workloads.errors import RunError
@@ -208,6 +209,34 @@ def read_finding(folder: Path) -> tuple[Kept, Program]:
     except ValueError as error:
         raise RunError(f"{folder / PROGRAM}: {error}") from error
     return kept, program
+
+
+def known_as(kept: Kept, program: Program) -> str:
+    """The name of the known deviation that a finding which was kept is by now, "" for none."""
+    wrong = Wrong(kept.judge, kept.sentence, kept.expected, kept.seen)
+    found = Found(wrong, len(program.steps) - 1, kept.when)
+    return recognised(found, program, of_engine(f"{kept.binding} {kept.version}"))
+
+
+def read_hunt(folder: Path) -> dict[str, Any]:
+    """What `hunt.json` says of a hunt that is over, also of one that was interrupted.
+
+    Raises RunError where the folder is no hunt's, or the hunt is not over: until then it has
+    written no count.
+    """
+    path = folder / HUNT
+    try:
+        told_: dict[str, Any] = read_versioned(path)
+    except FileNotFoundError:
+        raise RunError(
+            f"{folder}: is no hunt's folder (it has no {HUNT}). `cwkit fuzz` makes one."
+        ) from None
+    if told_.get("ended") == "running":
+        raise RunError(
+            f"{folder}: the hunt still runs, or was killed before it wrote what it did. Wait for "
+            "its end, or hunt anew: `cwkit fuzz`."
+        )
+    return told_
 
 
 def findings_in(folder: Path) -> list[Path]:
