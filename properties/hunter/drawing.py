@@ -68,6 +68,7 @@ WAYS = (
     "race",
     "race autocommit",
     "autocommit",
+    "add column",
     "half-read",
     "close",
     "reopen",
@@ -481,11 +482,14 @@ class Drawing:
             f"CREATE INDEX {name}_n{number} ON {name}(w)",
             f"CREATE INDEX IF NOT EXISTS {name}_n1 ON {name}(v)",
             f"DROP INDEX IF EXISTS {index}",
-            f"ALTER TABLE {name} ADD COLUMN x{number} INTEGER DEFAULT 7",
-            f"ALTER TABLE {name} DROP COLUMN x{max(1, number - 1)}",
             f"ALTER TABLE {name} RENAME TO {name}r",
             f"ALTER TABLE {name}r RENAME TO {name}",
         ]
+        if self.grammar.has("add column"):
+            forms += [
+                f"ALTER TABLE {name} ADD COLUMN x{number} INTEGER DEFAULT 7",
+                f"ALTER TABLE {name} DROP COLUMN x{max(1, number - 1)}",
+            ]
         return self.rng.choice(forms)
 
     # --- sessions -------------------------------------------------------------------------------

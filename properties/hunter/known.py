@@ -100,6 +100,18 @@ def _autoincrement_panics(found: Found, program: Program) -> bool:
     return found.wrong.judge == "abort" and bool(gone) and "AUTOINCREMENT" in _schema(program)
 
 
+def _indexes_change_places(found: Found, program: Program) -> bool:
+    alters = any(kind.startswith("alter table") for kind in _kinds(program))
+    two = any("UNIQUE" in sql and "PRIMARY KEY (" in sql for sql in program.schema)
+    return found.wrong.judge in OF_ROWS and alters and two
+
+
+def _keys_of_two_transactions(found: Found, program: Program) -> bool:
+    about = "FOREIGN KEY" in f"{found.wrong.sentence} {found.wrong.seen} {found.wrong.expected}"
+    keyed = "REFERENCES" in _schema(program) and "begin concurrent" in _kinds(program)
+    return keyed and (about or found.wrong.judge == "foreign key")
+
+
 def _refused_and_done(found: Found, program: Program) -> bool:
     races = [step.text for step in program.steps if step.verb == "race"]
     return found.wrong.judge == "acknowledged" and any("autocommit" in text for text in races)
@@ -135,6 +147,24 @@ KNOWN: tuple[KnownBug, ...] = (
         _refused_and_done,
         needs=("race autocommit",),
         script="turso-refused-write-is-done",
+    ),
+    KnownBug(
+        "indexes that change places",
+        "ALTER TABLE on a table with a UNIQUE column and a PRIMARY KEY behind its columns lets "
+        "the two indexes change places when the file is opened again: integrity_check says so, "
+        "and neither constraint holds",
+        TURSO,  # https://github.com/tursodatabase/turso/issues/8704
+        _indexes_change_places,
+        needs=("add column",),
+        script="turso-indexes-change-places",
+    ),
+    KnownBug(
+        "a foreign key and two transactions",
+        "two transactions, one of which deletes the row that the other one refers to, both commit",
+        TURSO,  # https://github.com/tursodatabase/turso/issues/5955
+        _keys_of_two_transactions,
+        needs=("foreign",),
+        script="turso-foreign-key-of-two-transactions",
     ),
     KnownBug(
         "AUTOINCREMENT beside another transaction",

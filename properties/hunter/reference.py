@@ -387,6 +387,10 @@ class Reference:
                         judge="serializable",
                         sentence=f"after the commits before its own, {wrong.sentence}",
                     )
+                if wrong and result.status == "ok" and "constraint failed" in wrong.expected:
+                    judge = "foreign key" if "FOREIGN" in wrong.expected else "constraint"
+                    sentence = f"a COMMIT kept `{step.text}`, which breaks a constraint by then"
+                    return Wrong(judge, sentence, "a refusal", wrong.expected)
             return self._committed(connection, txn.did_ddl)
         finally:
             self.pool.give_back(connection)

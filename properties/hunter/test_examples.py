@@ -20,6 +20,8 @@ SOUND = {
     "drop-column-by-an-old-schema": "turso",
     "turso-autoincrement-abort": "sqlite-latest",
     "turso-cursor-ends-the-transaction": "sqlite-latest",
+    "turso-foreign-key-of-two-transactions": "sqlite-latest",
+    "turso-indexes-change-places": "sqlite-latest",
     "turso-refused-write-is-done": "sqlite-latest",
     "turso-write-beside-a-cursor": "sqlite-latest",
 }
