@@ -202,6 +202,10 @@ def tell(hunted: Hunted, engine: str, modes: tuple[str, ...], console: Console) 
             line(visible(f"  right: {kept.expected}"))
         if kept.seen:
             line(visible(f"  seen:  {kept.seen}"))
+        if kept.check:
+            line(f"  in {', '.join(kept.modes)}; {kept.method} shows it in {seen} of {tries} tries")
+            line(f"  {path}")
+            continue
         line(
             f"  {times(len(program.steps), 'step')}, of {kept.drawn_steps} drawn; "
             f"{kept.method} shows it in {seen} of {tries} tries"

@@ -144,6 +144,7 @@ class Desk:
             path or str(self.path), begin=mode or self.mode, settings=settings
         )
         self._open.append(Traced(name, session, self.calls))
+        self.calls.append(Call(name, "open", path))
         return self._open[-1]
 
     def two(self, *tables: str) -> tuple[Traced, Traced]:

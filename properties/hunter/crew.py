@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from properties.hunter.contract import hold_to_contract
 from properties.hunter.drawing import FEATURES, WAYS
 from properties.hunter.folder import findings_in, write_hunt
 from properties.hunter.hunt import identity_of
@@ -117,10 +118,12 @@ def hunt_all(
     programs: int | None,
     processes: int,
     without: tuple[str, ...] = (),
+    contract: bool = True,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Hunted:
     """Hunt with several processes into a folder, until the time or the programs are over.
 
+    contract : first, hold the engine to the adapter contract, whose time is not the hunt's.
     Ctrl-C ends it in order. What was found by then is in the folder. Raises RunFailed where no
     process could hunt at all.
     """
@@ -128,18 +131,24 @@ def hunt_all(
     job = {"engine": engine, "modes": modes, "seed": seed, "minutes": minutes,
            "programs": programs, "processes": processes, "folder": str(folder),
            "without": without}  # fmt: skip
+    identity = identity_of(engine)
     head = {
         **job,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "version": importlib.metadata.version("cwkit"),
         "machine": describe(folder),
-        "identity": list(identity_of(engine))[:3],
+        "identity": list(identity)[:3],
         "ended": "running",
     }
     del head["folder"]
     write_hunt(folder, head)
+    try:
+        known = hold_to_contract(folder, engine, modes, identity) if contract else Counter()
+    except KeyboardInterrupt:
+        write_hunt(folder, head | {"ended": "interrupted"})
+        return Hunted(folder, Progress(findings=_findings(folder)), "interrupted")
     begun, ended = time.monotonic(), "done"
-    crew = _Crew(folder, job, processes)
+    crew = _Crew(folder, job, processes, known)
     try:
         crew.listen(begun + minutes * 60 + GRACE_S, begun, on_progress)
     except KeyboardInterrupt:
@@ -171,10 +180,17 @@ def _counted(progress: Progress) -> dict[str, Any]:
     }
 
 
+def _findings(folder: Path) -> list[str]:
+    return [path.name for path in findings_in(folder)]
+
+
 class _Crew:
     """The processes of a hunt, and what each of them said last."""
 
-    def __init__(self, folder: Path, job: dict[str, Any], processes: int) -> None:
+    def __init__(
+        self, folder: Path, job: dict[str, Any], processes: int, known: Counter[str]
+    ) -> None:
+        self.known = known
         self.folder, self.said = folder, dict[int, dict[str, Any]]()
         self.children: list[ChildProcess] = []
         self.selector = selectors.DefaultSelector()
@@ -218,7 +234,8 @@ class _Crew:
         made = Progress(elapsed_s=time.monotonic() - begun)
         for said in self.said.values():
             made.add(said)
-        made.findings = [path.name for path in findings_in(self.folder)]
+        made.known.update(self.known)
+        made.findings = _findings(self.folder)
         return made
 
     def close(self) -> list[str]:

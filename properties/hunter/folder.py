@@ -43,7 +43,8 @@ COLUMN = 44
 
 class Kept(msgspec.Struct):
     """A finding as it is kept. again : (times that it showed, times that it was tried). method :
-    by what it was tried: "repro.py", or "program" where no script can play it.
+    by what it was tried: "repro.py", or "program" where no script can play it. check : the name of
+    the contract's check, of a finding of the judge "contract", which has no program.
 
     What people add to one of examples/findings: title, what is wrong in a sentence; public, the
     address of a public report, "" where none was found; also, in which other versions it is.
@@ -70,6 +71,7 @@ class Kept(msgspec.Struct):
     cwkit: int = FORMAT_VERSION
     title: str = ""
     public: str = ""
+    check: str = ""
     also: str = ""
 
 

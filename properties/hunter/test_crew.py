@@ -33,7 +33,7 @@ def hunted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     engine = f"{BROKEN}:RefusesForNobody"
     trust(engine)
     modes = ("immediate",)
-    hunt_all(folder, engine, modes, seed=1, minutes=5, programs=24, processes=2)
+    hunt_all(folder, engine, modes, seed=1, minutes=5, programs=24, processes=2, contract=False)
     return folder
 
 
@@ -64,7 +64,7 @@ def test_it_shows_again_there_and_not_on_a_sound_engine(hunted: Path) -> None:
 @pytest.mark.slow
 def test_a_hunt_finds_the_same_again(hunted: Path, tmp_path: Path) -> None:
     engine, modes = f"{BROKEN}:RefusesForNobody", ("immediate",)
-    hunt_all(tmp_path, engine, modes, seed=1, minutes=5, programs=24, processes=2)
+    hunt_all(tmp_path, engine, modes, seed=1, minutes=5, programs=24, processes=2, contract=False)
     assert [p.name for p in findings_in(tmp_path)] == [p.name for p in findings_in(hunted)]
 
 

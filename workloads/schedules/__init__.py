@@ -33,6 +33,7 @@ __all__ = [
     "pasted",
     "pragma",
     "race_source",
+    "room",
     "stderr_text",
     "timeline",
 ]

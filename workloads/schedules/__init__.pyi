@@ -23,6 +23,7 @@ from .schedule_text import pasted as pasted
 from .schedule_text import stderr_text as stderr_text
 from .schedule_text import timeline as timeline
 from .sessions import SessionError as SessionError
+from .sessions import room as room
 from .stage import CannotPlay as CannotPlay
 from .stage import Death as Death
 from .stage import Played as Played
