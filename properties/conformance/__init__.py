@@ -4,4 +4,13 @@ import lazy_loader
 
 __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 
-__all__ = ["isolation_matrix", "known_findings"]
+__all__ = [
+    "CHECKS",
+    "Check",
+    "Outcome",
+    "held_to",
+    "isolation_matrix",
+    "known_breach",
+    "known_findings",
+    "named",
+]

@@ -16,9 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from properties.conformance.contract import CHECKS, Check, Outcome, named
-from properties.conformance.contract_process import held_to
-from properties.conformance.known_deviations import known_breach
+from properties.conformance import CHECKS, Check, Outcome, held_to, known_breach, named
 from properties.hunter.folder import (
     FINDING,
     PROGRAM,

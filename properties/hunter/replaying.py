@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from properties.conformance.contract import CHECKS, named
-from properties.conformance.contract_process import held_to
+from properties.conformance import CHECKS, held_to, named
 from properties.hunter.folder import Kept, findings_in, read_finding
 from properties.hunter.hunt import Hunter
 from workloads.schedules import CannotPlay
