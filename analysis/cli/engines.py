@@ -90,8 +90,10 @@ def _mode(probe: Probe, mode: str) -> str:
 
 
 def engine_notes(probes: list[Probe]) -> list[str]:
-    """Below the table: bindings, source ids, the engines' own words, promises with sources."""
-    from workloads.engines import find_engine
+    """Below the table: bindings, source ids, the engines' own words, promises with sources,
+    and what of the adapter contract this version is known to break.
+    """
+    from properties.conformance import known_breaches
 
     lines: list[str] = []
     for probe in probes:
@@ -117,4 +119,6 @@ def engine_notes(probes: list[Probe]) -> list[str]:
             together.setdefault((promise.level, promise.source), []).append(mode)
         for (level, source), modes in together.items():
             lines.append(f"  promises {level} for {', '.join(modes)} ({source})")
+        for breach in known_breaches(identity):
+            lines.append(f"  known to break the contract ({breach.check}): {breach.sentence}")
     return lines

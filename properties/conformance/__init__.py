@@ -11,6 +11,7 @@ __all__ = [
     "held_to",
     "isolation_matrix",
     "known_breach",
+    "known_breaches",
     "known_findings",
     "named",
 ]

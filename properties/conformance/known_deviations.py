@@ -211,13 +211,13 @@ BREACHES = (
 
 def known_breach(identity: Identity, outcome: Outcome) -> KnownBreach | None:
     """The known breach that a broken check is on this version, None for none."""
-    for one in of_version(identity):
+    for one in known_breaches(identity):
         if one.check == outcome.check and re.search(one.seen, outcome.seen):
             return one
     return None
 
 
-def of_version(identity: Identity) -> list[KnownBreach]:
+def known_breaches(identity: Identity) -> list[KnownBreach]:
     """The sentences of the contract that this version is known to break."""
     who = f"{identity.binding} {identity.version}"
     return [one for one in BREACHES if re.search(one.versions, who)]

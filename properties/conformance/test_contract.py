@@ -13,7 +13,7 @@ import pytest
 
 from properties.conformance.contract import CHECKS, Check, Outcome, named
 from properties.conformance.contract_process import held_to
-from properties.conformance.known_deviations import known_breach, of_version
+from properties.conformance.known_deviations import known_breach, known_breaches
 from properties.conformance.targets import DEFAULT_ENGINES, targets
 from workloads.engines import Identity, find_engine, usual_mode
 
@@ -85,6 +85,6 @@ def test_what_is_known_of_an_engine_is_still_so(engine: str) -> None:
         pytest.skip(why)
     mode = usual_mode(find_engine(engine), "writer")
     found = outcomes(engine, mode, tuple(one.name for one in QUICK))
-    for breach in of_version(identity(engine)):
+    for breach in known_breaches(identity(engine)):
         seen = found[breach.check]
         assert known(engine, seen), f"{breach.sentence}: mended, so take it out ({seen})"
