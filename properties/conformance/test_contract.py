@@ -19,6 +19,8 @@ from workloads.engines import Identity, find_engine, usual_mode
 
 QUICK = tuple(one for one in CHECKS if not one.slow)
 ALSO = ("libsql-0.1", "sqlite-latest")
+ALIKE = ("libsql-0.1",)
+"""The same binding as another one, by another name."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -37,7 +39,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             pytest.param(engine, mode, CHECKS if slow else QUICK, id=f"{engine}-{mode}", marks=mark)
             for engine in (*DEFAULT_ENGINES, *ALSO)
             for mode in find_engine(engine).promises
-            for slow in [mode != usual_mode(find_engine(engine), "writer")]
+            for slow in [engine in ALIKE or mode != usual_mode(find_engine(engine), "writer")]
             for mark in [[pytest.mark.slow] * slow]
         ]
     metafunc.parametrize(("engine", "mode", "checks"), values)
@@ -79,7 +81,7 @@ def told(outcome: Outcome) -> str:
     )
 
 
-@pytest.mark.parametrize("engine", [*DEFAULT_ENGINES, *ALSO])
+@pytest.mark.parametrize("engine", DEFAULT_ENGINES)
 def test_what_is_known_of_an_engine_is_still_so(engine: str) -> None:
     if why := find_engine(engine).missing():
         pytest.skip(why)
