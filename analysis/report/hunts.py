@@ -26,7 +26,7 @@ from analysis.wording import DASH, Table, number, times, whole
 
 NAME = "hunts"
 COMMAND = "cwkit fuzz --engine turso"
-SHOWN_PAIRS, MOST_ROWS = 6, 300
+SHOWN_PAIRS, MOST_ITEMS, MOST_ROWS = 6, 24, 300
 LISTED = 3
 """So many engines are named in a sentence."""
 
@@ -291,14 +291,13 @@ def _engines(rows: Sequence[Hunted]) -> Table:
 
 
 def _known(row: Hunted) -> str:
-    return "; ".join(f"{name} ({count}×)" for name, count in row.known.most_common()) or "none"
+    return _some([f"{name} ({count}×)" for name, count in row.known.most_common()], "none")
 
 
 def _sizes(row: Hunted) -> str:
     """The steps of the findings when they were shrunk, of those that were drawn: median, range."""
-    if not row.findings:
+    if not (found := [one for _, one in row.findings.values() if one.drawn]):
         return DASH
-    found = [one for _, one in row.findings.values()]
     return f"{_range([one.steps for one in found])} of {_range([one.drawn_steps for one in found])}"
 
 
@@ -322,20 +321,20 @@ def _runs(rows: Sequence[Hunted], evidence: Evidence, page: Path) -> Table:
                 (
                     markdown("[{}]({})", hunt.name, address(place)),
                     hunt.started.partition("+")[0].replace("T", " ") or "not known",
-                    ", ".join(hunt.modes),
+                    _some(hunt.modes),
                     str(hunt.seed),
                     f"{number(hunt.elapsed_s / 60)} × {hunt.processes}",
                     whole(hunt.programs),
                     whole(hunt.steps),
-                    ", ".join(f"{whole(many)} {name}" for name, many in hunt.statuses.items()),
-                    ", ".join(hunt.without) or "nothing",
-                    "; ".join(f"{name} ({_cut(words)})" for name, words in hunt.refused.items())
-                    or "nothing",
+                    _some([f"{whole(many)} {name}" for name, many in hunt.statuses.items()]),
+                    DASH if hunt.races is None else whole(hunt.races),
+                    _some(hunt.without),
+                    _some(_refused(hunt)),
                     _ended(hunt),
                 )
             )
     head = ("hunt", "began (UTC)", "modes", "seed", "minutes × processes", "programs", "steps",
-            "results", "left out", "refused by the engine", "ended")  # fmt: skip
+            "results", "races", "left out", "refused by the engine", "ended")  # fmt: skip
     return Table(head, lines)
 
 
@@ -345,16 +344,22 @@ def _ended(hunt: PublishedHunt) -> str:
     return f"{hunt.ended}; {len(hunt.died)} of its processes failed ({_cut(hunt.died[0])})"
 
 
+def _refused(hunt: PublishedHunt) -> list[str]:
+    """What the engine refused, with its words: features of the grammar, and races."""
+    each = [f"{name} ({_cut(words)})" for name, words in hunt.refused.items()]
+    races = [f"{times(count, 'race')} ({_cut(words)})" for words, count in hunt.not_raced.items()]
+    return each + races
+
+
 def _coverage(row: Hunted) -> Table:
     """The kinds of operation by how many others each was under way beside."""
     lines = []
-    for kind in row.kinds:
+    for kind in row.kinds[:MOST_ROWS]:
         never = [
             other for other in row.kinds if (min(kind, other), max(kind, other)) not in row.pairs
         ]
-        more = f" and {len(never) - SHOWN_PAIRS} more" if len(never) > SHOWN_PAIRS else ""
         met = len(row.kinds) - len(never)
-        lines.append((kind, f"{met} of {len(row.kinds)}", ", ".join(never[:SHOWN_PAIRS]) + more))
+        lines.append((kind, f"{met} of {len(row.kinds)}", _some(never, "", SHOWN_PAIRS)))
     return Table(("operation", "met", "never beside"), lines)
 
 
@@ -410,6 +415,12 @@ def _public(link: str) -> Markdown:
     place, part = map(address, found.groups(""))
     end = markdown("#{}", part) if part else ""
     return markdown("Reported by others: [{}](https://{}{})", link, place, end)
+
+
+def _some(items: Sequence[str], none: str = "nothing", most: int = MOST_ITEMS) -> str:
+    """Items as a cell lists them, and how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return "; ".join(items[:most]) + more or none
 
 
 def _cut(text: str, most: int = 200) -> str:

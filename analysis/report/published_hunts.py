@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from workloads.errors import RunError
-from workloads.files import FORMAT_VERSION, converted, inside, read_versioned, resolved, visible
+from workloads.files import (
+    FORMAT_VERSION,
+    converted,
+    inside,
+    read_text,
+    read_versioned,
+    resolved,
+    visible,
+)
 from workloads.files import replace as replace_file
 from workloads.schedules import Program, parse_program
 
@@ -30,26 +38,31 @@ HUNTS = Path("analysis/published/hunts")
 FOUND = Path("examples/findings")
 """The findings that have a script of their own, said as found by this kit."""
 
-MOST_BYTES = 16 << 20
-MOST_HUNTS = 512
+MOST_BYTES = 4 << 20
+MOST_HUNTS = 256
 """Published hunts that a report reads, and findings of the kit that it tells."""
 
 WAY_OUT = "`cwkit fuzz --publish FOLDER` writes it anew."
+MOST_KINDS = 300
+"""Kinds of operation in a hunt: the grammar has some fifty."""
+
 LONGEST = 4000
 """Characters of an engine's words that are published."""
-
-OF_MACHINE = ("cpu", "cores", "memory_bytes", "kernel", "cwkit_commit")
 
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 _Seed = Annotated[int, msgspec.Meta(ge=-(1 << 62), lt=1 << 62)]
 _Time = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 _Word = Annotated[str, msgspec.Meta(max_length=500)]
 _Text = Annotated[str, msgspec.Meta(max_length=LONGEST)]
+_Long = Annotated[str, msgspec.Meta(max_length=200_000)]
 _Many = msgspec.Meta(max_length=1000)
 
 
 class HuntedFinding(msgspec.Struct, frozen=True):
-    """A finding of a hunt. The fields are those of its `finding.json`; name : of its folder."""
+    """A finding of a hunt. The fields are those of its `finding.json`; name : of its folder.
+
+    calls : the steps with their results, where they are none of a program (a broken contract).
+    """
 
     name: _Word
     judge: _Word
@@ -60,8 +73,14 @@ class HuntedFinding(msgspec.Struct, frozen=True):
     steps: _Count
     drawn_steps: _Count
     again: tuple[_Count, _Count]
-    method: Literal["repro.py", "program"]
-    program: Annotated[str, msgspec.Meta(max_length=200_000)]
+    method: Literal["repro.py", "program", "the check"]
+    program: _Long
+    calls: _Long = ""
+
+    @property
+    def drawn(self) -> bool:
+        """Whether it is a program that was drawn and shrunk."""
+        return not self.calls
 
     @property
     def stands(self) -> bool:
@@ -70,6 +89,8 @@ class HuntedFinding(msgspec.Struct, frozen=True):
 
 
 class _Machine(msgspec.Struct, frozen=True):
+    """Of the machine what others may know; its id and its files are not published."""
+
     cpu: _Word = ""
     cores: _Count = 0
     memory_bytes: _Count = 0
@@ -83,7 +104,8 @@ class PublishedHunt(msgspec.Struct, frozen=True, dict=True):
     started : when it began, UTC, "" where that is not known. version : of the cwkit. identity :
     binding, version and id of the library. minutes : asked for. pairs : (operation, operation,
     times that they were under way at once). unsure : programs that were not judged to the end, None
-    where that was not counted. died : how processes of the hunt failed.
+    where that was not counted. died : how processes of the hunt failed. races : that were run, None
+    where they were not counted. not_raced : the engine's words for those that were not run.
     """
 
     cwkit: int
@@ -110,6 +132,8 @@ class PublishedHunt(msgspec.Struct, frozen=True, dict=True):
     pairs: Annotated[list[tuple[_Word, _Word, _Count]], msgspec.Meta(max_length=100_000)]
     findings: Annotated[list[HuntedFinding], msgspec.Meta(max_length=10_000)]
     died: Annotated[list[_Text], _Many] = []
+    races: _Count | None = None
+    not_raced: Annotated[dict[_Word, _Count], _Many] = {}
 
     @property
     def file(self) -> str:
@@ -165,22 +189,21 @@ def publish_hunt(folder: Path, to: Path) -> tuple[Path, PublishedHunt]:
 
     folder = resolved(folder)
     told = read_hunt(folder)
-    kept = [(path.name, *read_finding(path)) for path in findings_in(folder)]
+    kept = [(path, *read_finding(path)) for path in findings_in(folder)]
     data = {
         "cwkit": FORMAT_VERSION,
         "version": told.get("version", ""),
         "name": folder.name,
         "started": told.get("started", _started(folder.name)),
-        "machine": {key: value for key, value in _dict(told.get("machine")).items()
-                    if key in OF_MACHINE and value is not None},
+        "machine": told.get("machine", {}),
         **{key: told[key] for key in PublishedHunt.__struct_fields__
            if key in told and key not in ("cwkit", "version", "started", "machine", "findings")},
         "engine": str(told.get("engine", "")).rpartition("/")[2],
         **{key: told.get(key, default) for key, default in SINCE.items()},
         "findings": [
-            {"name": name, **{key: _shorter(getattr(one, key)) for key in OF_FINDING},
-             "program": str(program)}
-            for name, one, program in kept
+            {"name": path.name, **{key: _shorter(getattr(one, key)) for key in OF_FINDING},
+             "program": str(program), "calls": _calls(path, one.steps, program)}
+            for path, one, program in kept
         ],
     }  # fmt: skip
     made: PublishedHunt = _together(folder, converted(folder, data, PublishedHunt), folder.name)
@@ -190,6 +213,13 @@ def publish_hunt(folder: Path, to: Path) -> tuple[Path, PublishedHunt]:
     to.mkdir(parents=True, exist_ok=True)
     replace_file(path, text)
     return path, made
+
+
+def _calls(path: Path, steps: int, program: Program) -> str:
+    """The steps of a finding with their results, where its program has none; "" for others."""
+    from properties.hunter import TIMELINE
+
+    return read_text(path / TIMELINE, 1 << 16) if steps and not program.steps else ""
 
 
 OF_FINDING = ("judge", "sentence", "expected", "seen", "when", "steps", "drawn_steps", "again",
@@ -207,10 +237,6 @@ def _started(name: str) -> str:
     except ValueError:
         return ""
     return f"{at.isoformat()}+00:00"
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _shorter(value: Any) -> Any:
@@ -266,6 +292,8 @@ def _misfit(hunt: PublishedHunt, name: str) -> str:
     pairs = [(one, other) for one, other, _ in hunt.pairs]
     if len(set(pairs)) < len(pairs) or any(one > other for one, other in pairs):
         return "a pair of operations is there twice"
+    if len(kinds := {kind for pair in pairs for kind in pair}) > MOST_KINDS:
+        return f"it has {len(kinds)} kinds of operation; {MOST_KINDS} is the most"
     names = [one.name for one in hunt.findings]
     if len(set(names)) < len(names):
         return "a finding is there twice"
@@ -281,7 +309,7 @@ def _is_utc(text: str) -> bool:
 
 
 def _odd(one: HuntedFinding) -> str:
-    if not re.fullmatch(f"{re.escape(one.judge.replace(' ', '-'))}-[0-9a-f]{{8}}", one.name):
+    if not re.fullmatch(f"{re.escape(one.judge.replace(' ', '-'))}-[0-9a-z-]+", one.name):
         return f"the judge {visible(repr(one.judge))} does not give such a name"
     if one.again[0] > one.again[1]:
         return f"it showed in {one.again[0]} of {one.again[1]} tries"
@@ -289,7 +317,7 @@ def _odd(one: HuntedFinding) -> str:
         program = parse_program(one.program)
     except ValueError as error:
         return visible(error).rstrip(".")
-    if len(program.steps) != one.steps:
+    if len(program.steps) != one.steps and (program.steps or not one.calls):
         return f"its program has {len(program.steps)} steps and not {one.steps}"
     return ""
 
@@ -297,7 +325,6 @@ def _odd(one: HuntedFinding) -> str:
 def read_found(folder: Path) -> tuple[list[KitFinding], list[str]]:
     """The findings of a folder such as FOUND, and why others could not be read."""
     from properties.hunter import TIMELINE, findings_in, read_finding
-    from workloads.files import read_text
 
     found: list[KitFinding] = []
     unread: list[str] = []

@@ -21,7 +21,6 @@ from analysis.report.hunts import added_up, newest
 from analysis.report.pages import PAGES
 from analysis.report.published_hunts import FOUND, publish_hunt, read_found, read_hunts
 from analysis.report.rendering import rendered
-from analysis.report.report import write_report
 from analysis.report.test_markdown import ALL, TEXTS, shape
 from properties.hunter import findings_in, hunt_all, read_finding
 from workloads.engines import trust
@@ -213,18 +212,27 @@ def test_findings_with_a_script_stand_on_top_of_the_report_and_have_it_linked(
 
 
 def test_the_report_tells_it_with_a_link_and_says_which_hunt_it_does_not_tell(
-    published: dict[str, Any], told: Reports, made_report: Path
+    published: dict[str, Any], told: Reports, made_report: Path, cwkit: Command
 ) -> None:
-    found = found_in(told.folder, published)
-    page = told.page(published, found=found)
+    page = told.page(published, found=found_in(told.folder, published))
     (told.folder / "hunts" / "cut.json").write_text("{", encoding="utf-8")
-    out, figures = told.folder / "R.md", told.folder / "p"
-    write_report(made_report, out, figures, hunts=told.folder / "hunts", found=found)
-    assert (figures / "hunts.md").read_text(encoding="utf-8") == page
-    report = out.read_text(encoding="utf-8")
+    to = told.folder / "analysis" / "published"
+    to.mkdir(parents=True)
+    (told.folder / "hunts").rename(to / "hunts")
+    (told.folder / "examples").mkdir()
+    (told.folder / "found").rename(told.folder / "examples" / "findings")
+    tell_again = ("report", "--only-write", "--into", made_report)
+    done = cwkit(*tell_again, cwd=told.folder)
+    assert done.returncode == 0, done.stderr
+    written = (to / "hunts.md").read_text(encoding="utf-8")
+    assert written.splitlines()[4] == page.splitlines()[4] and rows(written) == rows(page)
+    report = (told.folder / "REPORT.md").read_text(encoding="utf-8")
     assert re.search(r"\d\. \*\*In the newest releases 1 finding .* See "
-                     r"\[the page\]\(p/hunts\.md\)\.\n", report)  # fmt: skip
+                     r"\[the page\]\(analysis/published/hunts\.md\)\.\n", report)  # fmt: skip
     assert "The published hunt cut.json is not told." in report
+    assert "examples/findings/turso-autoincrement-abort/repro.py)" in written
+    done = cwkit(*tell_again, "--hunts", "nowhere", cwd=told.folder)
+    assert done.returncode == 2 and "--hunts nowhere: there is no such folder" in done.stderr
 
 
 def test_a_finding_in_another_version_or_not_each_time_is_none_that_stands(
@@ -267,6 +275,28 @@ def test_a_finding_that_is_known_by_now_is_not_listed_as_one_without_a_script(
     assert "without a script" not in page and "Met again in the hunts above" in page
 
 
+def test_a_broken_contract_is_told_with_its_calls_and_is_no_program_that_was_shrunk(
+    hunted: Path, told: Reports
+) -> None:
+    folder = told.folder / "h"
+    shutil.copytree(hunted, folder)
+    (of_program,) = findings_in(folder)
+    contract = of_program.with_name("contract-rollback")
+    shutil.copytree(of_program, contract)
+    kept = json.loads((contract / "finding.json").read_text(encoding="utf-8"))
+    kept |= {"judge": "contract", "steps": 99, "drawn_steps": 99, "method": "the check"}
+    (contract / "finding.json").write_text(json.dumps(kept), encoding="utf-8")
+    (contract / "program.txt").write_text("---\n", encoding="utf-8")
+    (contract / "timeline.txt").write_text("A begin\n", encoding="utf-8")
+    path, hunt = publish_hunt(folder, told.folder / "to")
+    by_name = {one.name: one for one in hunt.findings}
+    assert by_name["contract-rollback"].calls == "A begin\n"
+    page = told.page(json.loads(path.read_text(encoding="utf-8")))
+    (row,) = rows(page)
+    assert row[6] == "2" and "99" not in row[8]
+    assert re.search(r"\| contract \| .* \| 99 \| 10 of 10 by the check \|", page)
+
+
 def test_a_report_without_hunts_says_that_nothing_was_hunted_and_how_to(told: Reports) -> None:
     page = told.page()
     assert "Nothing was hunted for this report; `cwkit fuzz" in page.splitlines()[4]
@@ -305,6 +335,7 @@ def hostile(hunt: dict[str, Any], text: str) -> dict[str, Any]:
     words["name"] = f"{text.replace(' ', '-')}-01234567"
     return other(hunt, engine=text, identity=[text] * 3, modes=[text], without=[text],
                  known={text: 1}, refused={text: text}, died=[text], version=text,
+                 not_raced={text: 1},
                  statuses={text: hunt["steps"]}, pairs=[[text, text, 1]],
                  findings=[hunt["findings"][0] | words])  # fmt: skip
 
@@ -312,7 +343,9 @@ def hostile(hunt: dict[str, Any], text: str) -> dict[str, Any]:
 def hostile_found(told: Reports, hunt: dict[str, Any], text: str, number: int) -> Path:
     named = ("title", "judge", "sentence", "expected", "seen", "when", "public", "also", "method")
     words = dict.fromkeys(named, text)
-    return found_in(told.folder / str(number), hostile(hunt, text), **words)
+    found = found_in(told.folder / str(number), hostile(hunt, text), **words)
+    (found / SCRIPT / "timeline.txt").write_text(text, encoding="utf-8")
+    return found
 
 
 # --- refused --------------------------------------------------------------------------------------
@@ -345,6 +378,10 @@ MISFITS: dict[str, tuple[Edit, str]] = {
     "a finding twice": (
         lambda data: data["findings"].append(data["findings"][0]),
         "a finding is there twice",
+    ),
+    "kinds without end": (
+        put_in("pairs", value=[["a", f"b{n}", 1] for n in range(400)]),
+        "401 kinds of operation",
     ),
     "another judge": (put_in("findings", 0, "judge", value="rows"), "does not give such a name"),
     "a path": (put_in("findings", 0, "name", value="../x"), "does not give such a name"),
@@ -395,11 +432,16 @@ def test_a_hunt_that_was_interrupted_is_published_as_such(hunted: Path, tmp_path
     raw = json.loads((hunted / "hunt.json").read_text(encoding="utf-8")) | {"ended": "interrupted"}
     for key in ("started", "version", "machine", "unsure", "died"):  # an older cwkit's had none
         del raw[key]
+    raw["refused"] = {"vacuum": f"no such file: {real(folder)}/a.db"}
     (folder / "hunt.json").write_text(json.dumps(raw), encoding="utf-8")
     path, hunt = publish_hunt(folder, tmp_path / "to")
     assert (path.name, hunt.ended) == ("20261126-010203-fuzz-x.json", "interrupted")
+    assert str(real(folder)) not in path.read_text(encoding="utf-8")
     assert (hunt.started, hunt.unsure) == ("2026-11-26T01:02:03+00:00", None)
-    assert read_hunts(tmp_path / "to") == ([hunt], [])
+    ((again,), unread) = read_hunts(tmp_path / "to")
+    assert not unread
+    assert (again.programs, again.pairs, again.findings) == (hunt.programs, hunt.pairs,
+                                                             hunt.findings)  # fmt: skip
 
 
 @pytest.mark.parametrize(
