@@ -66,17 +66,30 @@ def first_version(schema: tuple[str, ...]) -> bytes:
 APPLIED = ("recursive_triggers",)
 """Options that change what a statement answers, and so are set here, too."""
 
+STANDS: dict[Any, bytes] = {}
+"""Connection of a pool -> the version that it stands at, where that is known."""
+
 
 class Pool:
-    """Connections in memory, used again and again. options : that each is opened with."""
+    """Connections in memory, used again and again. options : that each is opened with.
+
+    Each is known by the version that it stands at, so that most of them need not be filled, and
+    their schema not be parsed, once more.
+    """
+
+    MOST = 12
 
     def __init__(self, options: tuple[tuple[str, str], ...] = ()) -> None:
-        self.options, self._free = options, list[Any]()
+        self.options, self._free = options, list[Any]()  # the longest unused first
 
     def at(self, version: bytes) -> Any:
         """A connection whose database is this version."""
-        connection = self._free.pop() if self._free else self._new()
+        for place in reversed(range(len(self._free))):
+            if STANDS.get(self._free[place]) == version:
+                return self._free.pop(place)
+        connection = self._free.pop(0) if len(self._free) >= self.MOST else self._new()
         connection.deserialize("main", version)
+        STANDS[connection] = version
         return connection
 
     def _new(self) -> Any:
@@ -101,6 +114,12 @@ def pool_of(options: tuple[tuple[str, str], ...]) -> Pool:
 def compared(rows: Rows | None) -> Counter[tuple[Any, ...]]:
     """Rows whatever their order. 1 and 1.0, and 1 and True, are not the same."""
     return Counter(tuple((type(value).__name__, value) for value in row) for row in rows or [])
+
+
+def same(rows: Rows, others: Rows | None) -> bool:
+    """Whether these are the same rows, whatever their order."""
+    # Most are in the same order, and their texts tell 1 from 1.0 and from True.
+    return repr(rows) == repr(others) or compared(rows) == compared(others)
 
 
 def shown(rows: Rows | None) -> str:
@@ -142,30 +161,47 @@ def run(connection: Any, step: Step, result: Result) -> Wrong | None:
             connection.execute(sql)
         except errors as error:
             return _succeeded(step, error) if good else None
+        if not connection.in_transaction:
+            STANDS.pop(connection, None)  # what comes next is committed by itself
         return None if good else _raised(step, result)
-    connection.execute("SAVEPOINT cwkit")
-    try:
-        try:
-            rows = [tuple(row) for row in connection.execute(sql)]
-        except errors as error:
-            if not connection.in_transaction:  # a rollback of its own: ON CONFLICT ROLLBACK
-                connection.execute("SAVEPOINT cwkit")
-            connection.execute("ROLLBACK TO cwkit")
-            return _succeeded(step, error) if good else None
-        if not good:
-            connection.execute("ROLLBACK TO cwkit")
-            return _raised(step, result)
-    finally:
-        if connection.in_transaction:
-            connection.execute("RELEASE cwkit")
+    made = _read(connection, sql) if word == "select" else _undone(connection, sql, good)
+    if isinstance(made, Exception):
+        return _succeeded(step, made) if good else None
+    if not good:
+        return _raised(step, result)
+    rows = made
     if step.verb == "half":
         if (not rows) != (not result.rows) or not compared(result.rows) <= compared(rows):
             return _otherwise(step, rows, result, "a first row of ")
         return None
     tells = word in ("select", "with") or " RETURNING " in sql
-    if tells and compared(rows) != compared(result.rows):
+    if tells and not same(rows, result.rows):
         return _otherwise(step, rows, result)
     return None
+
+
+def _read(connection: Any, sql: str) -> Rows | Exception:
+    """Rows of a SELECT, or its error."""
+    try:
+        return [tuple(row) for row in connection.execute(sql)]
+    except reference_library().Error as error:
+        return error
+
+
+def _undone(connection: Any, sql: str, good: bool) -> Rows | Exception:
+    """Rows of a statement that may write, or its error; it is undone where it is not to be good."""
+    connection.execute("SAVEPOINT cwkit")
+    made = _read(connection, sql)
+    if isinstance(made, Exception) and not connection.in_transaction:
+        STANDS.pop(connection, None)  # a rollback of its own: ON CONFLICT ROLLBACK
+        connection.execute("SAVEPOINT cwkit")
+    if isinstance(made, Exception) or not good:
+        connection.execute("ROLLBACK TO cwkit")
+    if connection.in_transaction:
+        connection.execute("RELEASE cwkit")
+    if not connection.in_transaction:
+        STANDS.pop(connection, None)  # what it made is committed by itself
+    return made
 
 
 def _succeeded(step: Step, error: Exception) -> Wrong:
@@ -290,7 +326,9 @@ class Reference:
             connection.execute("COMMIT")
         except reference_library().Error as error:
             return Wrong("error", "COMMIT succeeded", f"an error: {error}", "no error")
-        return State(bytes(connection.serialize("main")), ddl)
+        content = bytes(connection.serialize("main"))
+        STANDS[connection] = content
+        return State(content, ddl)
 
     # --- transactions -----------------------------------------------------------------------------
 
@@ -435,16 +473,23 @@ class Reference:
     def answers(self, asked: Sequence[str], got: Sequence[Result]) -> Wrong | None:
         """Compare an engine's answers with ours."""
         reader = self._reading(self.newest)
+        whole, all_rows = "", Rows()  # the last table's
         for sql, result in zip(asked, got, strict=True):
             if result.status != "ok":
                 if "no such index" in result.message or not _may_refuse(sql):
                     return _raised(Step("", "sql", sql), result)._replace(asked=sql)
                 continue
-            rows = [tuple(row) for row in reader.execute(sql)]
+            table, by_index, rest = sql.partition(" INDEXED BY ")
+            if by_index and " WHERE " not in rest and table == whole:
+                rows = all_rows  # an index holds exactly its table's rows
+            else:
+                rows = [tuple(row) for row in reader.execute(sql)]
+            if not by_index:
+                whole, all_rows = sql, rows
             if sql == KEYS_CHECK and result.rows:
                 return Wrong("foreign key", "a FOREIGN KEY does not hold", "no row",
                              shown(result.rows), asked=sql, rows=[])  # fmt: skip
-            if compared(rows) != compared(result.rows):
+            if not same(rows, result.rows):
                 text = shown(rows), shown(result.rows)
                 return Wrong("rows kept", f"`{sql}`", *text, asked=sql, rows=rows)
         return None
@@ -468,26 +513,37 @@ class TableOf(NamedTuple):
     indexes: tuple[tuple[str, str], ...]  # name, its WHERE
 
 
+SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'"
+
+_known_tables: dict[tuple[tuple[Any, ...], ...], list[TableOf]] = {}
+
+
 def _tables(connection: Any) -> list[TableOf]:
-    found = []
-    names = connection.execute(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-    ).fetchall()
-    for (name,) in names:
-        info = connection.execute(f"PRAGMA table_xinfo({name})").fetchall()
-        log = name.startswith("log")
-        key = tuple(row[1] for row in sorted(info, key=lambda row: row[5]) if row[5])
-        written = tuple(row[1] for row in info if not row[6])
-        visible = tuple(row[1] for row in info if not (log and row[1] in key))
-        indexes = connection.execute(
-            "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = ? "
-            "AND sql IS NOT NULL",
-            (name,),
-        ).fetchall()
-        wheres = tuple((one, " WHERE" + sql.partition(" WHERE")[2] if " WHERE" in sql else "")
-                       for one, sql in indexes)  # fmt: skip
-        found.append(TableOf(name, () if log else key, written, visible, wheres))
+    objects = tuple(connection.execute(SCHEMA))
+    if (found := _known_tables.get(objects)) is None:
+        if len(_known_tables) >= MOST_SCHEMAS:
+            _known_tables.clear()
+        found = _known_tables[objects] = [
+            _table_of(connection, name, objects) for kind, name, *_ in objects if kind == "table"
+        ]
     return found
+
+
+MOST_SCHEMAS = 200
+
+
+def _table_of(connection: Any, name: str, objects: Sequence[tuple[Any, ...]]) -> TableOf:
+    info = connection.execute(f"PRAGMA table_xinfo({name})").fetchall()
+    log = name.startswith("log")
+    key = tuple(row[1] for row in sorted(info, key=lambda row: row[5]) if row[5])
+    written = tuple(row[1] for row in info if not row[6])
+    visible = tuple(row[1] for row in info if not (log and row[1] in key))
+    wheres = tuple(
+        (one, " WHERE" + sql.partition(" WHERE")[2] if " WHERE" in sql else "")
+        for kind, one, of, sql in objects
+        if kind == "index" and of == name and sql is not None
+    )
+    return TableOf(name, () if log else key, written, visible, wheres)
 
 
 def _rows_of(connection: Any, table: TableOf) -> dict[tuple[Any, ...], tuple[Any, ...]]:

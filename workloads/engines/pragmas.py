@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 from workloads.engines.engine import Settings
@@ -66,11 +67,13 @@ def pragma_values(settings: Settings, journal_mode: str) -> dict[str, Any]:
     >>> list(pragma_values(Settings(), "wal"))[:4]
     ['busy_timeout', 'page_size', 'journal_mode', 'synchronous']
     """
-    values = asdict(settings)
-    given = {pragma: values[name] for name, pragma in PRAGMAS.items()}
+    given = {pragma: getattr(settings, name) for name, pragma in PRAGMAS.items()}
     given["journal_mode"] = journal_mode
     lower = {name: v.lower() if isinstance(v, str) else v for name, v in given.items()}
     return {name: lower[name] for name in (*FIRST, *lower)}
+
+
+_values = lru_cache(maxsize=64)(pragma_values)  # every connection asks, and copies nothing
 
 
 def apply(query: Query, settings: Settings, default_journal: str) -> dict[str, Any]:
@@ -85,9 +88,7 @@ def apply(query: Query, settings: Settings, default_journal: str) -> dict[str, A
     for word in (journal, settings.synchronous):
         if not WORD.fullmatch(word):
             raise ValueError(f"{word!r} is no value of a pragma. Use a word such as 'wal'.")
-    return {
-        name: _set(query, name, value) for name, value in pragma_values(settings, journal).items()
-    }
+    return {name: _set(query, name, value) for name, value in _values(settings, journal).items()}
 
 
 def read_all(query: Query) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import contextlib
 import gc
 import os
 import signal
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, Pipe
@@ -138,7 +137,7 @@ def serve(descriptor: int, program: Callable[..., None], load: Callable[[], None
         except EOFError:
             return
         if verb == "wait":
-            orders.send(_waited(*args))
+            orders.send(ForkedProcess(args[0]).waited(args[1]))
         elif verb == "signal":
             os.kill(*args)
             orders.send(True)
@@ -173,11 +172,3 @@ def _run(program: Callable[..., None], *args: Any) -> None:
         traceback.print_exc()
     finally:
         os._exit(status)
-
-
-def _waited(pid: int, limit_s: float) -> int | None:
-    process, until, pause_s = ForkedProcess(pid), time.monotonic() + limit_s, 0.0002
-    while (status := process.poll()) is None and time.monotonic() < until:
-        time.sleep(pause_s)
-        pause_s = min(2 * pause_s, 0.01)
-    return status

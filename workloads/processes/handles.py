@@ -63,7 +63,14 @@ class ForkedProcess:
 
     def wait(self, timeout: float | None = None) -> int:
         """Its status when it has ended. Raises subprocess.TimeoutExpired after `timeout` s."""
-        until = None if timeout is None else time.monotonic() + timeout
+        status = self.waited(timeout)
+        if status is None:
+            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
+        return status
+
+    def waited(self, limit_s: float | None) -> int | None:
+        """Its status when it has ended, None where it goes on after `limit_s`."""
+        until = None if limit_s is None else time.monotonic() + limit_s
         with contextlib.ExitStack() as stack:
             ended = None
             while (status := self.poll()) is None:
@@ -71,7 +78,7 @@ class ForkedProcess:
                     ended = self._ended(stack)
                 left = None if until is None else until - time.monotonic()
                 if left is not None and left <= 0:
-                    raise subprocess.TimeoutExpired(str(self.pid), timeout or 0.0)
+                    return None
                 ended(LOOK_S if left is None else min(left, LOOK_S))
         return status
 

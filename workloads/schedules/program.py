@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 VERBS = {
@@ -162,12 +163,14 @@ DDL = ("create", "drop", "alter", "vacuum", "analyze", "reindex", "attach", "det
 FIRST = re.compile(r"\s*(?:with\b.*?\)\s*)?([a-z]+)(?:\s+(or\s+\w+|[a-z_]+))?", re.IGNORECASE)
 
 
+@lru_cache(maxsize=4096)
 def first_word(sql: str) -> str:
     """The word that a statement begins with, in small letters."""
     found = FIRST.match(sql)
     return found[1].lower() if found else ""
 
 
+@lru_cache(maxsize=4096)
 def kind_of(step: Step) -> str:
     """What kind of operation a step is, for tables and for telling findings apart.
 

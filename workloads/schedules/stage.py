@@ -273,16 +273,24 @@ class Stage:
 
         Raises CannotPlay with the engine's words, Death.
         """
-        shutil.rmtree(self.path.parent, ignore_errors=True) if self._count else None
+        if self._count:
+            shutil.rmtree(self.path.parent, ignore_errors=True)
+        files = self.template(schema, options)
+        self._fresh()
+        for name, content in files.items():
+            (self.path.parent / name).write_bytes(content)
+
+    def template(
+        self, schema: Sequence[str], options: Sequence[tuple[str, str]] = ()
+    ) -> dict[str, bytes]:
+        """The files of such a database, made where they are not known. As `renew`."""
         self.options = tuple(options)
         key = self.options, *schema
         if key not in self._templates:
             self._templates[key] = self._made(schema)
             while len(self._templates) > TEMPLATES_KEPT:
                 self._templates.pop(next(iter(self._templates)))
-        self._fresh()
-        for name, content in self._templates[key].items():
-            (self.path.parent / name).write_bytes(content)
+        return self._templates[key]
 
     def _fresh(self) -> None:
         self._count += 1

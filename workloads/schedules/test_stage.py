@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 
 import psutil
+import pytest
 
 from workloads.engines import trust
 from workloads.files import ROOT
@@ -77,7 +78,8 @@ def test_a_stage_goes_on_after_the_end_of_the_process_that_makes_the_others() ->
         assert found.results[0].rows == [(1,)]
 
 
-def test_nothing_is_left_of_a_stage() -> None:
+def test_nothing_is_left_of_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CWKIT_START", "exec")  # the other way to start, for once
     with staged("turso") as stage:
         assert played(stage, "A sql SELECT 1", "* kill", "B sql SELECT 2").results[2].rows == [(2,)]
         there = playing()

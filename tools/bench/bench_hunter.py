@@ -1,0 +1,245 @@
+"""How many programs a second the bug hunter draws, plays and judges on one core, and how much of
+that is the engine's own time.
+
+    python tools/bench/bench_hunter.py [SECONDS]
+
+The floors are those of reference by execution: 100 programs a second on SQLite's begin-concurrent
+branch, 40 on Turso. Counted are stepped programs. Races are left out: one program in a hundred has
+one, which takes 0.3 s by intent, whoever makes it.
+
+The engine's own time is that of a bare loop, in one process of its own, in turn with the hunter. It
+makes what the engine was asked in the same programs and nothing else: connections opened as the
+adapter opens them, the statements that were not skipped, the rollbacks after refusals, connections
+closed, and the questions at the end. Nothing is drawn, recorded, sent or compared, and where a
+process was killed its connections are closed. Before each program, outside of its time, it writes
+the files of the tables. Share: its CPU time to the CPU time of the hunter with all its processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import psutil
+
+from properties.hunter.hunt import Hunter
+from workloads.engines import find_engine
+from workloads.schedules import FAST, Program, Result
+from workloads.schedules.opening import Opening
+
+CASES = (
+    ("sqlite-concurrent", ("concurrent", "immediate"), 100),
+    ("turso", ("concurrent",), 40),
+    ("sqlite-latest", ("deferred", "immediate"), None),
+    ("libsql", ("deferred", "immediate"), None),
+)
+"""Engine, modes, and the floor: programs a second."""
+
+LEAST_SHARE = 2 / 3
+"""Of the engine's own CPU time, where there is a floor."""
+
+CHUNK = 20
+"""Programs judged in one go, before the bare loop has its turn."""
+
+Act = tuple[str, str, str]
+"""What a driver is asked: "open", "close", "rows", "half" or "rollback"; the session; the SQL."""
+
+
+class Asked(NamedTuple):
+    """What the engine was asked in one program. files : of its tables, before."""
+
+    files: dict[str, bytes]
+    opening: Opening
+    acts: list[Act]
+
+
+def asked_in(program: Program, results: list[Result], looks: list[list[str]], stage: Any) -> Asked:
+    """The acts of a program that was played, with the questions at its end."""
+    names = program.sessions or ["A"]
+    acts: list[Act] = [("open", name, "") for name in names]
+    for step, result in zip(program.steps, results, strict=False):
+        verb, session = step.verb, step.session
+        if verb in ("reopen", "kill"):
+            acts += [(act, name, "") for act in ("close", "open") for name in names]
+        elif verb == "close":
+            acts += [("close", session, ""), ("open", session, "")]
+        elif result.status not in ("skipped", "cannot"):
+            sql = {"begin": f"BEGIN {step.text.upper()}".strip(), "commit": "COMMIT"}.get(verb)
+            kind = verb if verb in ("half", "fetch", "rollback") else "rows"
+            acts.append((kind, session, sql or step.text))
+            if result.status in ("conflict", "ended"):
+                acts.append(("rollback", session, ""))
+    acts += [("close", name, "") for name in names]
+    for statements in looks:
+        acts.append(("open", "?", ""))
+        acts += [("rows", "?", sql) for sql in statements]
+        acts.append(("close", "?", ""))
+    opening = Opening(stage.engine, "", FAST, stage.first, program.options)
+    return Asked(stage.template(program.schema, program.options), opening, acts)
+
+
+def bare(folder: str) -> None:
+    """In the child: make what each message asks, tell the CPU time in s that it took."""
+    pipe, number = sys.stdin.buffer, 0
+    while True:
+        try:
+            chunk: list[Asked] = pickle.load(pipe)
+        except EOFError:
+            return
+        took = 0.0
+        for asked in chunk:
+            number += 1
+            place = Path(folder) / f"b{number}"
+            place.mkdir()
+            for name, content in asked.files.items():
+                (place / name).write_bytes(content)
+            begun = time.process_time()
+            _made(str(place / "a.db"), asked)
+            took += time.process_time() - begun
+        print(took, flush=True)
+
+
+def _made(path: str, asked: Asked) -> None:
+    opening = asked.opening._replace(path=path)
+    sessions: dict[str, Any] = {}
+    cursors: dict[str, Any] = {}
+    for act, name, sql in asked.acts:
+        try:
+            if act == "rows":
+                sessions[name].rows(sql)
+            elif act == "open":
+                sessions[name] = opening.connect()
+            elif act == "rollback":
+                sessions[name].rollback()
+            elif act == "half":
+                cursors[name] = sessions[name].cursor(sql)
+                cursors[name].fetchone()
+            elif act == "fetch":
+                cursors.pop(name).fetchall()
+            else:
+                cursors.pop(name, None)
+                sessions.pop(name).close()
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException:  # refused, as it was in the hunt
+            continue
+
+
+class BareLoop:
+    """The bare loop in its process."""
+
+    def __init__(self, folder: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--bare", folder],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def __call__(self, chunk: list[Asked]) -> float:
+        """CPU time in s."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(pickle.dumps(chunk))
+        self.process.stdin.flush()
+        told = self.process.stdout.readline()
+        assert told, "the bare loop died"
+        return float(told)
+
+    def close(self) -> None:
+        self.process.communicate(timeout=20)
+
+
+def cpu_s(but: int) -> float:
+    """CPU time of this process and all that it has started and waited for, but one of them."""
+    times = [psutil.Process().cpu_times()]
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if child.pid != but:
+                times.append(child.cpu_times())
+    return sum(one.user + one.system for one in times) + sum(
+        one.children_user + one.children_system for one in times
+    )
+
+
+@dataclass
+class Measured:
+    """Per program: CPU time in ms of the hunter and of the bare loop; and programs a second."""
+
+    per_s: float
+    hunter_ms: float
+    engine_ms: float
+
+
+def measured(engine: str, modes: tuple[str, ...], seconds: float) -> Measured:
+    """A chunk of programs by the hunter, then by the bare loop, then the next chunk."""
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir=memory()))
+        hunter = stack.enter_context(contextlib.closing(Hunter(engine, modes, 1, ("race",))))
+        loop = stack.enter_context(contextlib.closing(BareLoop(folder)))
+        looks: list[list[str]] = []
+        look = hunter.stage.look
+        hunter.stage.look = lambda asked: (looks.append(list(asked)), look(asked))[1]  # type: ignore
+        wall = used = engine_s = 0.0
+        index, begun = 0, time.perf_counter()
+        while index < 2 * CHUNK or time.perf_counter() - begun < seconds:
+            chunk, before, start = list[Asked](), cpu_s(loop.process.pid), time.perf_counter()
+            made = []
+            for index in range(index, index + CHUNK):  # noqa: B020
+                looks.clear()
+                hunter.judged(hunter.program(index))
+                made.append((hunter.last, list(looks)))
+            index += 1
+            took, spent = time.perf_counter() - start, cpu_s(loop.process.pid) - before
+            for played, seen in made:
+                if played is not None and not played.over:
+                    chunk.append(asked_in(played.program, played.results, seen, hunter.stage))
+            bare_s = loop(chunk) * CHUNK / max(len(chunk), 1)
+            if index > CHUNK:  # the first turn warms both
+                wall, used, engine_s = wall + took, used + spent, engine_s + bare_s
+        count = index - CHUNK
+    return Measured(count / wall, used / count * 1e3, engine_s / count * 1e3)
+
+
+def memory() -> str | None:
+    """Where the bare loop's databases lie: where the hunter's lie."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+def main(seconds: float) -> int:
+    """Measure each case, print a table; 1 where a target is missed."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    print("programs drawn, played and judged a second on one core; CPU time a program in ms")
+    print(f"{'engine':19}{'modes':22}{'judged/s':>9}{'floor':>7}{'hunter':>8}{'engine':>8}"
+          f"{'share':>7}{'target':>8}")  # fmt: skip
+    missed = 0
+    for name, modes, floor in CASES:
+        if why := find_engine(name).missing():
+            print(f"{name:19}{why}")
+            continue
+        found = measured(name, modes, seconds)
+        share = found.engine_ms / found.hunter_ms
+        if floor is not None:
+            missed += (found.per_s < floor) + (share < LEAST_SHARE)
+        floor_text, share_text = ("-", "-") if floor is None else (f"{floor}", f"{LEAST_SHARE:.2f}")
+        print(
+            f"{name:19}{','.join(modes):22}{found.per_s:9.0f}{floor_text:>7}{found.hunter_ms:8.2f}"
+            f"{found.engine_ms:8.2f}{share:7.2f}{share_text:>8}",
+            flush=True,
+        )
+    print(f"{missed} missed" if missed else "every target met")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--bare"]:
+        bare(*sys.argv[2:])
+        sys.exit()
+    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 8))
