@@ -9,10 +9,16 @@ one, which takes 0.3 s by intent, whoever makes it.
 
 The engine's own time is that of a bare loop, in one process of its own, in turn with the hunter. It
 makes what the engine was asked in the same programs and nothing else: connections opened as the
-adapter opens them, the statements that were not skipped, the rollbacks after refusals, connections
-closed, and the questions at the end. Nothing is drawn, recorded, sent or compared, and where a
-process was killed its connections are closed. Before each program, outside of its time, it writes
-the files of the tables. Share: its CPU time to the CPU time of the hunter with all its processes.
+adapter opens them, the tables where they are new, the statements that were not skipped, the
+rollbacks after refusals, connections closed, and the questions at the end. Nothing is drawn,
+recorded, sent or compared, and where a process was killed its connections are closed. Before each
+program, outside of its time, it writes the files of the tables.
+
+ours : CPU time a program of the hunter with all its processes, without the engine's own. At the
+floor's rate two thirds of a program's time are to be the engine's own, so ours may be one third of
+that time: 3.3 ms on the branch, 8.3 ms on Turso. share : of the engine's own time in what a program
+takes today. It was to be two thirds as well. SQLite needs 1 ms for a program, and no process that
+is asked and judged by another one in Python comes near that, so it is stated and has no target.
 """
 
 from __future__ import annotations
@@ -45,8 +51,8 @@ CASES = (
 )
 """Engine, modes, and the floor: programs a second."""
 
-LEAST_SHARE = 2 / 3
-"""Of the engine's own CPU time, where there is a floor."""
+MOST_OURS = 1 / 3
+"""Of the time that a program may take at the floor's rate."""
 
 CHUNK = 20
 """Programs judged in one go, before the bare loop has its turn."""
@@ -56,15 +62,20 @@ Act = tuple[str, str, str]
 
 
 class Asked(NamedTuple):
-    """What the engine was asked in one program. files : of its tables, before."""
+    """What the engine was asked in one program. files : of its tables, before. schema : where the
+    program was the first with these tables, the statements that made them.
+    """
 
     files: dict[str, bytes]
+    schema: tuple[str, ...]
     opening: Opening
     acts: list[Act]
 
 
-def asked_in(program: Program, results: list[Result], looks: list[list[str]], stage: Any) -> Asked:
-    """The acts of a program that was played, with the questions at its end."""
+def asked_in(
+    program: Program, results: list[Result], looks: list[list[str]], stage: Any, *, first: bool
+) -> Asked:
+    """The acts of a program that was played, with the questions at its end. first : as Asked."""
     names = program.sessions or ["A"]
     acts: list[Act] = [("open", name, "") for name in names]
     for step, result in zip(program.steps, results, strict=False):
@@ -85,7 +96,8 @@ def asked_in(program: Program, results: list[Result], looks: list[list[str]], st
         acts += [("rows", "?", sql) for sql in statements]
         acts.append(("close", "?", ""))
     opening = Opening(stage.engine, "", FAST, stage.first, program.options)
-    return Asked(stage.template(program.schema, program.options), opening, acts)
+    files = stage.template(program.schema, program.options)
+    return Asked(files, program.schema if first else (), opening, acts)
 
 
 def bare(folder: str) -> None:
@@ -104,16 +116,24 @@ def bare(folder: str) -> None:
             for name, content in asked.files.items():
                 (place / name).write_bytes(content)
             begun = time.process_time()
-            _made(str(place / "a.db"), asked)
+            if asked.schema:
+                tables = place / "tables"
+                tables.mkdir()
+                _make(str(tables / "a.db"), asked.opening, _tables(asked.schema))
+            _make(str(place / "a.db"), asked.opening, asked.acts)
             took += time.process_time() - begun
         print(took, flush=True)
 
 
-def _made(path: str, asked: Asked) -> None:
-    opening = asked.opening._replace(path=path)
+def _tables(schema: tuple[str, ...]) -> list[Act]:
+    return [("open", "A", ""), *(("rows", "A", sql) for sql in schema), ("close", "A", "")]
+
+
+def _make(path: str, opening: Opening, acts: list[Act]) -> None:
+    opening = opening._replace(path=path)
     sessions: dict[str, Any] = {}
     cursors: dict[str, Any] = {}
-    for act, name, sql in asked.acts:
+    for act, name, sql in acts:
         try:
             if act == "rows":
                 sessions[name].rows(sql)
@@ -184,9 +204,9 @@ def measured(engine: str, modes: tuple[str, ...], seconds: float) -> Measured:
         folder = stack.enter_context(tempfile.TemporaryDirectory(dir=memory()))
         hunter = stack.enter_context(contextlib.closing(Hunter(engine, modes, 1, ("race",))))
         loop = stack.enter_context(contextlib.closing(BareLoop(folder)))
-        looks: list[list[str]] = []
-        look = hunter.stage.look
-        hunter.stage.look = lambda asked: (looks.append(list(asked)), look(asked))[1]  # type: ignore
+        looks, made_tables = list[list[str]](), list[Any]()
+        _listen(hunter.stage, "look", looks)
+        _listen(hunter.stage, "_made", made_tables)
         wall = used = engine_s = 0.0
         index, begun = 0, time.perf_counter()
         while index < 2 * CHUNK or time.perf_counter() - begun < seconds:
@@ -194,18 +214,31 @@ def measured(engine: str, modes: tuple[str, ...], seconds: float) -> Measured:
             made = []
             for index in range(index, index + CHUNK):  # noqa: B020
                 looks.clear()
+                made_tables.clear()
                 hunter.judged(hunter.program(index))
-                made.append((hunter.last, list(looks)))
+                made.append((hunter.last, list(looks), bool(made_tables)))
             index += 1
             took, spent = time.perf_counter() - start, cpu_s(loop.process.pid) - before
-            for played, seen in made:
+            for played, seen, first in made:
                 if played is not None and not played.over:
-                    chunk.append(asked_in(played.program, played.results, seen, hunter.stage))
+                    program, results = played.program, played.results
+                    chunk.append(asked_in(program, results, seen, hunter.stage, first=first))
             bare_s = loop(chunk) * CHUNK / max(len(chunk), 1)
             if index > CHUNK:  # the first turn warms both
                 wall, used, engine_s = wall + took, used + spent, engine_s + bare_s
         count = index - CHUNK
     return Measured(count / wall, used / count * 1e3, engine_s / count * 1e3)
+
+
+def _listen(stage: Any, name: str, heard: list[Any]) -> None:
+    """Keep the first argument of each call of a method."""
+    method = getattr(stage, name)
+
+    def called(first: Any) -> Any:
+        heard.append(first)
+        return method(first)
+
+    setattr(stage, name, called)
 
 
 def memory() -> str | None:
@@ -217,21 +250,23 @@ def main(seconds: float) -> int:
     """Measure each case, print a table; 1 where a target is missed."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     print("programs drawn, played and judged a second on one core; CPU time a program in ms")
-    print(f"{'engine':19}{'modes':22}{'judged/s':>9}{'floor':>7}{'hunter':>8}{'engine':>8}"
-          f"{'share':>7}{'target':>8}")  # fmt: skip
+    print(f"{'engine':19}{'modes':22}{'judged/s':>9}{'floor':>7}{'engine':>8}{'ours':>7}"
+          f"{'target':>8}{'share':>7}")  # fmt: skip
     missed = 0
     for name, modes, floor in CASES:
         if why := find_engine(name).missing():
             print(f"{name:19}{why}")
             continue
         found = measured(name, modes, seconds)
-        share = found.engine_ms / found.hunter_ms
+        ours = found.hunter_ms - found.engine_ms
+        least = most = "-"
         if floor is not None:
-            missed += (found.per_s < floor) + (share < LEAST_SHARE)
-        floor_text, share_text = ("-", "-") if floor is None else (f"{floor}", f"{LEAST_SHARE:.2f}")
+            budget = 1e3 * MOST_OURS / floor
+            least, most = f"{floor}", f"{budget:.1f}"
+            missed += (found.per_s < floor) + (ours > budget)
         print(
-            f"{name:19}{','.join(modes):22}{found.per_s:9.0f}{floor_text:>7}{found.hunter_ms:8.2f}"
-            f"{found.engine_ms:8.2f}{share:7.2f}{share_text:>8}",
+            f"{name:19}{','.join(modes):22}{found.per_s:9.0f}{least:>7}{found.engine_ms:8.2f}"
+            f"{ours:7.2f}{most:>8}{found.engine_ms / found.hunter_ms:7.2f}",
             flush=True,
         )
     print(f"{missed} missed" if missed else "every target met")

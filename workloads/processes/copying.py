@@ -65,6 +65,7 @@ class Original:
             self._orders.send(("copy", args))
             send_handle(self._orders, descriptor, self.process.pid)
         except GONE:
+            self.end()
             raise OriginalGone from None
         return Copy(self, self._answer(LIMIT_S))
 
@@ -73,6 +74,7 @@ class Original:
         try:
             self._orders.send(order)
         except GONE:
+            self.end()
             raise OriginalGone from None
         return self._answer(LIMIT_S + limit_s)
 
