@@ -43,7 +43,8 @@ def hunted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hunts") / NAME
     engine = f"{BROKEN}:RefusesForNobody"
     trust(engine)
-    hunt_all(folder, engine, ("immediate",), seed=1, minutes=5, programs=8, processes=1)
+    asked: dict[str, Any] = {"seed": 1, "minutes": 5, "programs": 8, "processes": 1}
+    hunt_all(folder, engine, ("immediate",), **asked, contract=False)
     return folder
 
 
@@ -419,6 +420,10 @@ def test_a_hunt_that_is_not_over_is_not_published(hunted: Path, tmp_path: Path) 
     raw = json.loads((hunted / "hunt.json").read_text(encoding="utf-8"))
     (tmp_path / "hunt.json").write_text(json.dumps(raw | {"ended": "running"}), encoding="utf-8")
     with pytest.raises(RunError, match=r"still runs, or was killed"):
+        publish_hunt(tmp_path, tmp_path / "to")
+    begun = {key: raw[key] for key in raw if key != "elapsed_s"} | {"ended": "interrupted"}
+    (tmp_path / "hunt.json").write_text(json.dumps(begun), encoding="utf-8")
+    with pytest.raises(RunError, match=r"was interrupted before it had played a program"):
         publish_hunt(tmp_path, tmp_path / "to")
     (tmp_path / "hunt.json").write_text(json.dumps(raw | {"programs": "x"}), encoding="utf-8")
     with pytest.raises(RunError, match=r"`programs`.* It was cut or edited"):

@@ -238,6 +238,11 @@ def read_hunt(folder: Path) -> dict[str, Any]:
             f"{folder}: the hunt still runs, or was killed before it wrote what it did. Wait for "
             "its end, or hunt anew: `cwkit fuzz`."
         )
+    if told_.get("ended") == "interrupted" and "elapsed_s" not in told_:
+        raise RunError(
+            f"{folder}: the hunt was interrupted before it had played a program, so that there is "
+            "nothing to tell of it. Hunt anew: `cwkit fuzz`."
+        )
     return told_
 
 
