@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -31,7 +33,7 @@ class Broken:
 
     base = "sqlite"
     session: ClassVar[type[Session]] = Session
-    hosting = "process"
+    hosting, shares = "process", "threads"
 
     def __init__(self) -> None:
         self.real = find_engine(self.base)
@@ -403,3 +405,32 @@ class RefusesRaces(Broken):
     """It refuses the tables of a race."""
 
     session = _RefusesRaces
+
+
+class _SharesBadly(Session):
+    def prepare(self) -> None:
+        self.thread, self.cursors = threading.get_ident(), list[Any]()
+
+    def rows(self, sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        if word(sql) == "UPDATE" and threading.get_ident() != self.thread:
+            return []
+        return self.real.rows(sql, params)
+
+    def cursor(self, sql: str) -> Any:
+        for other in self.cursors:
+            if sys.getrefcount(other) > OURS:  # somebody reads from it still
+                other.fetchall()
+        self.cursors = [self.real.cursor(sql)]  # type: ignore[attr-defined]
+        return self.cursors[0]
+
+
+OURS = 3
+"""References to a cursor that nobody but its session has: its list, the loop, the call."""
+
+
+class SharesBadly(Broken):
+    """A second cursor of a connection empties the first, and UPDATE by another thread than the one
+    that opened the connection does nothing.
+    """
+
+    session = _SharesBadly

@@ -76,6 +76,7 @@ WAYS = (
     "apart",
     "rollback",
     "options",
+    "shared",
 )
 """Features that need no syntax of their own."""
 
@@ -90,6 +91,9 @@ SIDE = (
     "DETACH side",
 )
 """Statements about a second database of a connection: to attach it, of it, to detach it."""
+
+SHARED = 0.04
+"""The share of programs two of whose sessions use one connection."""
 
 OPENED = 0.25
 """The share of schemas whose connections are opened with options."""
@@ -111,6 +115,7 @@ class Grammar:
     """What may be drawn. modes : of BEGIN, of which each transaction takes one. off : features that
     are switched off, or for a while because something known would hide other findings.
     refused : features that the engine refuses. options : with what its connections may be opened.
+    shares : how sessions may share a connection (Engine.shares).
     """
 
     modes: tuple[str, ...]
@@ -118,6 +123,7 @@ class Grammar:
     steps: int = 14
     refused: frozenset[str] = frozenset()
     options: tuple[Option, ...] = ()
+    shares: str = ""
 
     def has(self, feature: str) -> bool:
         return feature not in self.off and feature not in self.refused
@@ -225,7 +231,12 @@ class Drawing:
     def program(self, steps: Sequence[Step]) -> Program:
         """The program that was drawn, with these steps."""
         apart, options = self.chance(0.3, "apart"), tuple(self.options.items())
-        return Program(tuple(self.schema), tuple(steps), apart=apart, options=options)
+        made = Program(tuple(self.schema), tuple(steps), apart=apart, options=options)
+        if not (self.grammar.shares and self.chance(SHARED, "shared") and len(made.sessions) > 1):
+            return made
+        pair = tuple(sorted(self.rng.sample(made.sessions, 2)))
+        threads = self.grammar.shares == "threads" and self.rng.random() < 0.5
+        return replace(made, apart=False, shared=pair, threads=threads)
 
     def _table(self, name: str) -> None:
         kind = self.rng.choice(("id", "id", "auto", "text", "pair"))

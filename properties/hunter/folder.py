@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -174,8 +175,8 @@ def describe(found: Found, played: Played) -> str:
     lines = [f"{wrong.judge}: {wrong.sentence}{f', {found.when}' if found.when else ''}"]
     if wrong.expected:
         lines.append(f"right: {wrong.expected}")
-    opened = [f"OPEN {name} = {value}" for name, value in played.program.options]
-    lines += [f"seen:  {wrong.seen}" if wrong.seen else "", *opened, *played.program.schema, ""]
+    head = str(replace(played.program, steps=())).splitlines()
+    lines += [f"seen:  {wrong.seen}" if wrong.seen else "", *head[:-1], ""]
     return "\n".join([*lines, *timeline(played, found.at)]) + "\n"
 
 

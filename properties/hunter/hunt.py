@@ -84,7 +84,11 @@ class Hunter:
         refused = asked_for(self.stage)
         options, not_taken = options_for(self.stage, refused)
         self.grammar = Grammar(
-            modes, frozenset(without), refused=frozenset(refused), options=options
+            modes,
+            frozenset(without),
+            refused=frozenset(refused),
+            options=options,
+            shares=getattr(found, "shares", ""),
         )
         self.refused = refused | not_taken
         self.not_together = set[tuple[tuple[str, str], ...]]()

@@ -58,6 +58,22 @@ class Walk:
     met: dict[str, bool] = field(default_factory=dict)
     """Session -> whether others were active, or committed, since its transaction began."""
 
+    def _of(self, session: str) -> str:
+        return self.played.program.owner(session)
+
+    def _all(self, session: str) -> tuple[str, ...]:
+        """The sessions of its connection. Each has a cursor."""
+        shared = self.played.program.shared
+        return shared if session in shared else (session,)
+
+    def _pinned(self, session: str) -> int | None:
+        """The oldest snapshot that an open cursor of its connection keeps."""
+        return min((self.pinned[one] for one in self._all(session) if one in self.pinned),
+                   default=None)  # fmt: skip
+
+    def _half_read(self, session: str) -> bool:
+        return any(one in self.halves for one in self._all(session))
+
     def judge(self) -> Found | None:
         for at, (step, result) in enumerate(
             zip(self.played.program.steps, self.played.results, strict=False)
@@ -88,12 +104,13 @@ class Walk:
         if self.unsure:
             return None  # who is inside a transaction is not followed any more
         held = ("locking_mode", "exclusive") in self.played.program.options
-        if result.status == "conflict" and not self.met.get(step.session, True) and not held:
+        session = self._of(step.session)
+        if result.status == "conflict" and not self.met.get(session, True) and not held:
             alone = f"`{what}` was refused because of another session, and none was at anything"
             return Wrong("needless refusal", alone, "success", text)
         if result.status != "ok":
             return None
-        begun = step.session in self.open
+        begun = session in self.open
         after = {"begin": True, "commit": False, "rollback": False}.get(step.verb, begun)
         if step.verb != "close" and step.session != "*" and result.inside != after:
             is_in = "is" if result.inside else "is not"
@@ -103,19 +120,20 @@ class Walk:
 
     def _notice(self, step: Step) -> None:
         """Whether this session is alone, for the refusals that somebody must be to blame for."""
-        others = (self.open.keys() | self.pinned.keys()) - {step.session}
-        if step.session not in self.open:
-            self.met[step.session] = bool(others) or step.session in self.pinned
+        mine = self._of(step.session)
+        others = (self.open.keys() | set(map(self._of, self.pinned))) - {mine}
+        if mine not in self.open:
+            self.met[mine] = bool(others) or self._pinned(mine) is not None
         for session in self.open:
-            if session != step.session:
+            if session != mine:
                 self.met[session] = True
-        if step.session in self.open and others:
-            self.met[step.session] = True
+        if mine in self.open and others:
+            self.met[mine] = True
 
     # --- the reference ----------------------------------------------------------------------------
 
     def _by_reference(self, step: Step, result: Result) -> Wrong | None:
-        verb, session = step.verb, step.session
+        verb, session = step.verb, self._of(step.session)
         if result.status in ("skipped", "cannot"):
             return None
         if verb in ("reopen", "kill"):
@@ -133,12 +151,12 @@ class Walk:
         if verb == "begin":
             if result.status == "ok":
                 # A cursor that is open keeps its snapshot, also for a transaction that begins.
-                self.open[session] = self.reference.begin(self.pinned.get(session))
+                self.open[session] = self.reference.begin(self._pinned(session))
             return None
         if verb in ("commit", "rollback"):
             return self._ended(step, result)
         if verb == "fetch":
-            return self._fetched(session, result)
+            return self._fetched(step.session, result)
         return self._statement(step, result)
 
     def _over(self, session: str) -> None:
@@ -146,12 +164,16 @@ class Walk:
             self.reference.give_up(txn)
 
     def _no_cursor(self, session: str) -> None:
-        self.pinned.pop(session, None)
-        self.halves.pop(session, None)
-        self.wrote.discard(session)
+        for one in self._all(session):
+            self._closed(one)
+
+    def _closed(self, cursor: str) -> None:
+        self.pinned.pop(cursor, None)
+        self.halves.pop(cursor, None)
+        self.wrote.discard(cursor)
 
     def _ended(self, step: Step, result: Result) -> Wrong | None:
-        session = step.session
+        session = self._of(step.session)
         if session not in self.open:
             return None
         if result.status == "failed":
@@ -168,7 +190,7 @@ class Walk:
         return None
 
     def _refused_end(self, step: Step, result: Result) -> Wrong | None:
-        if step.session in self.halves or CURSOR_IN_THE_WAY.search(result.message):
+        if self._half_read(step.session) or CURSOR_IN_THE_WAY.search(result.message):
             return None
         if "FOREIGN KEY" in result.message.upper() or UNSUPPORTED.search(result.message):
             return None
@@ -176,7 +198,7 @@ class Walk:
                      f"{result.error}: {result.message}")  # fmt: skip
 
     def _statement(self, step: Step, result: Result) -> Wrong | None:
-        session, word = step.session, first_word(step.text)
+        session, word = self._of(step.session), first_word(step.text)
         if result.status in ("conflict", "ended"):
             if session in self.open:
                 self._no_cursor(session)
@@ -187,26 +209,26 @@ class Walk:
             return None
         if (
             result.status == "failed"
-            and session in self.halves
+            and self._half_read(session)
             and CURSOR_IN_THE_WAY.search(result.message)
         ):
             return None
         if word not in ("select", "pragma"):
-            self.wrote.add(session)
+            self.wrote.update(self._all(session))
         txn = self.open.get(session)
         if txn is None:
-            wrong = self.reference.alone(step, result, self.pinned.get(session))
+            wrong = self.reference.alone(step, result, self._pinned(session))
         else:
             wrong = self.reference.within(txn, step, result)
         if wrong is None and step.verb == "half" and result.status == "ok" and result.rows:
-            self._half(session, step, result)
+            self._half(step.session, step, result)
         return wrong
 
     def _half(self, session: str, step: Step, result: Result) -> None:
         """A cursor is left open, on the newest state or on its transaction's snapshot."""
         self.halves[session] = step, result
         self.wrote.discard(session)
-        txn, oldest = self.open.get(session), self.reference.newest
+        txn, oldest = self.open.get(self._of(session)), self.reference.newest
         if txn is not None:
             oldest = min((one.version for one in txn.candidates), default=oldest)
             if any(first_word(one.text) not in ("select", "pragma") for one, _ in txn.log):
@@ -216,12 +238,12 @@ class Walk:
     def _fetched(self, session: str, result: Result) -> Wrong | None:
         half = self.halves.get(session)
         wrote, oldest = session in self.wrote, self.pinned.get(session)
-        self._no_cursor(session)
+        self._closed(session)
         if half is None or wrote or result.status != "ok":
             return None
         step, first = half
         whole = Result("ok", [*(first.rows or []), *(result.rows or [])])
-        txn = self.open.get(session)
+        txn = self.open.get(self._of(session))
         asked = Step(session, "sql", step.text)
         if txn is not None:
             return self.reference.within(txn, asked, whole)

@@ -62,7 +62,7 @@ def _beside_a_cursor(program: Program, verbs: tuple[str, ...], *, begun: bool) -
     """
     half, inside = set[str](), set[str]()
     for step in program.steps:
-        name = step.session
+        name = program.owner(step.session)
         reads = step.verb == "sql" and first_word(step.text) in ("select", "pragma")
         if step.verb in verbs and not reads and name in half and (begun or name not in inside):
             return True

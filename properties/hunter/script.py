@@ -85,7 +85,9 @@ def fetch(name):
 
 def give_up(name):
     """End a transaction that was refused, where the engine has not done that itself."""
-    HALF.pop(name, None)
+    for other in list(HALF):
+        if OPEN.get(other) is OPEN.get(name):
+            HALF.pop(other)
     try:
         rows(OPEN[name], "ROLLBACK")
     except BaseException:
@@ -99,8 +101,9 @@ def open_all(*names):
 
 def close(name):
     HALF.pop(name, None)
-    if name in OPEN:
-        OPEN.pop(name).close()
+    connection = OPEN.pop(name, None)
+    if connection is not None and all(other is not connection for other in OPEN.values()):
+        connection.close()
 
 
 def close_all():
@@ -131,6 +134,27 @@ def in_a_process(part):
         part()
         os.kill(os.getpid(), 9)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+'''
+
+THREADS = '''from concurrent.futures import ThreadPoolExecutor
+
+THREAD = {{{name!r}: ThreadPoolExecutor(1)}}
+
+
+def in_its_thread(call):
+    """Session {name} has a thread of its own. All others wait for it."""
+
+    def called(name, *arguments, **named):
+        if name not in THREAD:
+            return call(name, *arguments, **named)
+        return THREAD[name].submit(call, name, *arguments, **named).result()
+
+    return called
+
+
+step, half, fetch = map(in_its_thread, (step, half, fetch))
 
 
 '''
@@ -182,7 +206,12 @@ def script(
     parts: list[list[str]] = [[]]
     for sql in program.schema:
         parts[-1].append(f"step('A', {sql!r})")
-    everybody = f"open_all({', '.join(map(repr, program.sessions or ['A']))})"
+    shared = [name for name in program.shared if name in program.sessions]
+    names = [name for name in program.sessions or ["A"] if name not in shared[1:]]
+    everybody = f"open_all({', '.join(map(repr, names))})"
+    if len(shared) > 1:
+        everybody += f"; OPEN[{shared[1]!r}] = OPEN[{shared[0]!r}]"
+        head += THREADS.format(name=shared[1]) if program.threads else ""
     parts[-1] += ["close_all()", everybody]
     for at, (one, result) in enumerate(steps):
         last = at == found.at
@@ -192,7 +221,11 @@ def script(
             parts.append([everybody])
         else:
             parts[-1] += _lines(one, result, wrong.judge, last=last)
-            parts[-1] += [everybody] if one.verb == "reopen" else []
+            if one.verb == "close" and one.session in shared[:1]:
+                parts[-1].append(f"close({shared[-1]!r})")
+            elif one.verb == "close" and one.session in shared:
+                parts[-1].append(f"close({shared[0]!r})")
+            parts[-1] += [everybody] if one.verb in ("reopen", "close") else []
         if last:
             parts[-1] += _verdict(found, one)
     if found.at >= len(program.steps):

@@ -86,6 +86,10 @@ def _smaller(program: Program) -> Iterator[Program]:
     count = len(program.steps)
     if program.apart:
         yield replace(program, apart=False)
+    if program.shared:
+        yield replace(program, shared=(), threads=False)
+    if program.threads:
+        yield replace(program, threads=False)
     for one in program.options:
         yield replace(program, options=tuple(other for other in program.options if other != one))
     for session in program.sessions:

@@ -259,6 +259,8 @@ class Engine(Protocol):
                   PRAGMAs, and what `connect` itself takes.
     arguments   : optional; the names among `options` that are arguments of `connect`, and of the
                   `connect` of its script. The journal mode is one of the settings.
+    shares      : optional; "threads" where several threads may use a connection, one after the
+                  other; "cursors" where one thread alone may, with several cursors.
     offers      : optional; the optional methods that its sessions have: "pipeline", "sync".
     promises    : mode -> Promise, only for modes it is known to accept.
     """

@@ -51,6 +51,7 @@ class Libsql:
     package, module = "libsql-experimental", "libsql_experimental"
     file_format = "sqlite"
     hosting = "process"
+    shares = "threads"
     options: Mapping[str, tuple[str, ...]] = OPTIONS
     promises: Mapping[str, Promise] = dict.fromkeys(
         ("deferred", "immediate", "exclusive"), SERIALIZABLE

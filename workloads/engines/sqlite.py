@@ -22,6 +22,7 @@ class Sqlite:
     name = "sqlite"
     file_format = "sqlite"
     hosting = "process"
+    shares = "threads"
     options: Mapping[str, tuple[str, ...]] = OPTIONS
     promises: Mapping[str, Promise] = dict.fromkeys(
         ("deferred", "immediate", "exclusive"), SERIALIZABLE
@@ -64,7 +65,7 @@ import sqlite3  # its SQLite was {version}
 
 
 def connect(path, journal_mode="wal"):
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute(f"PRAGMA journal_mode = {{journal_mode}}").fetchall()
     return connection
 """

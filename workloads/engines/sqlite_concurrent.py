@@ -34,6 +34,7 @@ class SqliteConcurrent:
     name = "sqlite-concurrent"
     file_format = "sqlite"
     hosting = "process"
+    shares = "threads"
     unit = "page"
     options: Mapping[str, tuple[str, ...]] = {
         **OPTIONS, "journal_mode": (*OPTIONS["journal_mode"], "wal2")

@@ -36,6 +36,7 @@ class SqliteLatest:
     name, version = "sqlite-latest", ""
     file_format = "sqlite"
     hosting = "process"
+    shares = "threads"
     options: Mapping[str, tuple[str, ...]] = OPTIONS
     promises: Mapping[str, Promise] = dict.fromkeys(
         ("deferred", "immediate", "exclusive"), SERIALIZABLE

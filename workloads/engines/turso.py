@@ -58,6 +58,7 @@ class Turso:
     version = ""
     file_format = "turso-mvcc"
     hosting = "thread"
+    shares = "threads"
     unit = "row"
     options: Mapping[str, tuple[str, ...]] = {
         "journal_mode": ("wal", "wal", "mvcc", "experimental_mvcc", "logical_log"),

@@ -11,7 +11,8 @@ from workloads.engines import Session, Settings, find_engine
 class Opening(NamedTuple):
     """How each session is opened. first : statements that each connection runs first.
 
-    options : name and value of what else it is opened with (Engine.options).
+    options : name and value of what else it is opened with (Engine.options). shared, threads : the
+    sessions that use one connection (Program).
     """
 
     engine: str
@@ -19,6 +20,8 @@ class Opening(NamedTuple):
     settings: Settings
     first: tuple[str, ...]
     options: tuple[tuple[str, str], ...] = ()
+    shared: tuple[str, ...] = ()
+    threads: bool = False
 
     def connect(self) -> Session:
         """A new session. Raises the driver's error."""

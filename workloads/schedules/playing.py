@@ -17,6 +17,7 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
@@ -95,6 +96,7 @@ class Held:
         self.session: Session = opening.connect()
         self.cursor: Any = None
         self.begun = self.over = False
+        self.group: list[Held] = [self]  # those of its connection
 
     def take(self, step: Step) -> Result:
         """Take a step. The engine's errors become its status."""
@@ -172,7 +174,9 @@ class Held:
         else:
             status = ENDED if self.begun and refusal.over else FAILED
         if status != FAILED and self.begun:
-            self.over, self.begun, self.cursor = True, False, None
+            self.over, self.begun = True, False
+            for one in self.group:
+                one.cursor = None
             if not refusal.over:
                 self.session.rollback()
         return Result(status, None, of, str(error), self.session.in_transaction())
@@ -180,6 +184,46 @@ class Held:
     def close(self) -> None:
         self.cursor = None
         self.session.close()
+
+
+class Beside(Held):
+    """A session on the connection of another one: their transaction is one, and each has a cursor.
+
+    It may have a thread of its own, in which its steps are taken while all others wait.
+    """
+
+    def __init__(self, other: Held, *, thread: bool) -> None:
+        self.other, self.session, self.cursor = other, other.session, None
+        self.group = other.group
+        self.group.append(self)
+        self.thread = ThreadPoolExecutor(1) if thread else None
+
+    @property
+    def begun(self) -> bool:
+        return self.other.begun
+
+    @begun.setter
+    def begun(self, begun: bool) -> None:
+        self.other.begun = begun
+
+    @property
+    def over(self) -> bool:
+        return self.other.over
+
+    @over.setter
+    def over(self, over: bool) -> None:
+        self.other.over = over
+
+    def take(self, step: Step) -> Result:
+        if self.thread is None:
+            return super().take(step)
+        return self.thread.submit(super().take, step).result()
+
+    def close(self) -> None:
+        """Its connection is the other's, who closes it."""
+        self.cursor = None
+        if self.thread is not None:
+            self.thread.shutdown()
 
 
 class Player:
@@ -192,8 +236,12 @@ class Player:
 
     def open(self, opening: Opening, names: Sequence[str]) -> None:
         self.opening = opening
-        for name in names:
-            self.held[name] = Held(opening)
+        shared = [name for name in opening.shared if name in names]
+        for name in sorted(names, key=lambda name: name in shared[1:]):
+            if name in shared[1:]:
+                self.held[name] = Beside(self.held[shared[0]], thread=opening.threads)
+            else:
+                self.held[name] = Held(opening)
 
     def play(
         self, steps: Sequence[tuple[int, Step]], opening: Opening | None, names: Sequence[str]
@@ -216,13 +264,14 @@ class Player:
         if step.verb not in ("close", "reopen"):
             return self.held[step.session].take(step)
         assert self.opening is not None
+        names = [step.session]
         if step.verb == "reopen":
             names = list(self.held)
-            self.close()
-            self.open(self.opening, names)
-        else:
-            self.held.pop(step.session).close()
-            self.held[step.session] = Held(self.opening)
+        elif step.session in self.opening.shared:
+            names = [name for name in self.opening.shared if name in self.held]
+        for name in reversed(names):
+            self.held.pop(name).close()
+        self.open(self.opening, names)
         return Result(OK)
 
     def ask(self, name: str, statements: Sequence[str]) -> list[Result]:
@@ -256,7 +305,7 @@ class Player:
 
     def close(self) -> None:
         held, self.held = self.held, {}
-        for one in held.values():
+        for one in reversed(held.values()):
             one.close()
 
 

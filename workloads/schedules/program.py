@@ -3,6 +3,7 @@
 It is text, one step a line, which prints and pastes back:
 
     OPEN cache_size = 10
+    SHARE B C
     CREATE TABLE t0(id INTEGER PRIMARY KEY, v INTEGER)
     ---
     A begin concurrent
@@ -33,6 +34,7 @@ ALL = "*"
 """The session of a step that concerns all of them."""
 
 RULE, OPEN = "---", "OPEN "
+SHARED = re.compile(r"SHARE (\w+) (\w+)( by threads)?")
 OPTION = re.compile(r"OPEN ([a-z_0-9]+) = ([\w,.-]+)")
 
 
@@ -65,18 +67,25 @@ class Program:
     """Statements that make the tables and their first rows, and the steps in their order.
 
     apart : each session has a process of its own. options : name and value of what each connection
-    is opened with (Engine.options).
+    is opened with (Engine.options). shared : two sessions that use one connection, of one process.
+    threads : the second of them has a thread of its own.
     """
 
     schema: tuple[str, ...]
     steps: tuple[Step, ...]
     apart: bool = False
     options: tuple[tuple[str, str], ...] = ()
+    shared: tuple[str, ...] = ()
+    threads: bool = False
 
     @property
     def sessions(self) -> list[str]:
         """The names of the sessions, in order."""
         return sorted({step.session for step in self.steps} - {ALL})
+
+    def owner(self, session: str) -> str:
+        """The session that stands for all of a connection: their transaction is one."""
+        return self.shared[0] if session in self.shared else session
 
     def without(self, places: Iterable[int]) -> Program:
         """The program without the steps at these places."""
@@ -87,6 +96,8 @@ class Program:
 
     def __str__(self) -> str:
         opened = [f"{OPEN}{name} = {value}" for name, value in self.options]
+        if self.shared:
+            opened.append(f"SHARE {' '.join(self.shared)}{' by threads' * self.threads}")
         head = [*opened, *self.schema, f"{RULE} apart" if self.apart else RULE]
         return "\n".join([*head, *map(str, self.steps)])
 
@@ -105,8 +116,22 @@ def parse_program(text: str) -> Program:
     options = [_option(line) for line in schema if line.split(" ")[0] == OPEN.strip()]
     schema = [line for line in schema if line.split(" ")[0] != OPEN.strip()]
     steps = [_step(line, number) for number, line in enumerate(rest, rules[0] + 2)]
+    shares = [line for line in schema if line.split(" ")[0] == "SHARE"]
+    schema = [line for line in schema if line not in shares]
     apart = lines[rules[0]].endswith("apart")
-    return Program(tuple(schema), tuple(steps), apart=apart, options=tuple(options))
+    shared, threads = _shared(shares, apart=apart)
+    return Program(tuple(schema), tuple(steps), apart, tuple(options), shared, threads)
+
+
+def _shared(lines: list[str], *, apart: bool) -> tuple[tuple[str, ...], bool]:
+    if not lines:
+        return (), False
+    found = SHARED.fullmatch(lines[0])
+    if not found or found[1] == found[2] or len(lines) > 1:
+        raise ValueError(f"{lines[-1]!r}: one line may be SHARE A B, or SHARE A B by threads.")
+    if apart:
+        raise ValueError(f"{lines[0]!r}: sessions that are apart cannot share a connection.")
+    return (found[1], found[2]), bool(found[3])
 
 
 def _option(line: str) -> tuple[str, str]:

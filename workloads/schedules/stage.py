@@ -199,6 +199,7 @@ class Stage:
         self._free: list[Process] = []
         self._templates: dict[tuple[Any, ...], dict[str, bytes]] = {}
         self.options: tuple[tuple[str, str], ...] = ()
+        self.shared: tuple[tuple[str, ...], bool] = (), False
         self._at: dict[str, Process] = {}
         self._original: Original | None = None
         self.path = Path()
@@ -229,7 +230,8 @@ class Stage:
         return list(dict.fromkeys(self._at.values()))
 
     def _opening(self) -> Opening:
-        return Opening(self.engine, str(self.path), self.settings, self.first, self.options)
+        path, shared = str(self.path), self.shared
+        return Opening(self.engine, path, self.settings, self.first, self.options, *shared)
 
     def open(self, names: Sequence[str], *, apart: bool) -> None:
         """Open sessions on the database at `path`, in one process or in one each."""
@@ -320,6 +322,7 @@ class Stage:
         Raises CannotPlay where the engine refuses the schema.
         """
         played = Played(program)
+        self.shared = program.shared, program.threads
         try:
             self.renew(program.schema, program.options)
         except Death as death:
