@@ -141,12 +141,14 @@ class KnownBreach(NamedTuple):
 
     check : the name of the check (properties.conformance.contract). versions : a pattern of the
     binding and version of those that break it. seen : a pattern of what the check sees there.
+    script : of examples/findings, "" for none.
     """
 
     check: str
     versions: str
     seen: str
     sentence: str
+    script: str = ""
 
 
 OF_LIBSQL = r"^libsql(-experimental)? "
@@ -184,6 +186,7 @@ BREACHES = (
         r"^\[\(1, 4\)\]$",
         "a write that is acknowledged after a refused BEGIN is lost where the application keeps "
         "the error: it holds the cursor of BEGIN, and the write is never committed",
+        "turso-kept-error-loses-a-write",
     ),
     KnownBreach(
         "begin-twice",

@@ -117,6 +117,10 @@ def _refused_and_done(found: Found, program: Program) -> bool:
     return found.wrong.judge == "acknowledged" and any("autocommit" in text for text in races)
 
 
+def _largest_page(found: Found, program: Program) -> bool:
+    return found.wrong.judge == "corrupt" and "page_size = 65536" in _schema(program)
+
+
 TURSO = r"pyturso 0\.8\.3"
 
 KNOWN: tuple[KnownBug, ...] = (
@@ -182,6 +186,14 @@ KNOWN: tuple[KnownBug, ...] = (
         r"sqlite|apsw|libsql",
         _column_by_an_old_schema,
         script="drop-column-by-an-old-schema",
+    ),
+    KnownBug(
+        "no COMMIT at the largest page size",
+        "with pages of 65,536 bytes COMMIT of a BEGIN CONCURRENT that wrote says that the database "
+        "is malformed",
+        r"begin-concurrent branch",
+        _largest_page,
+        script="begin-concurrent-at-the-largest-page-size",
     ),
     KnownBug(
         "a page that nothing uses",

@@ -1,0 +1,147 @@
+"""`B commit` says that the file is not sound
+
+Right: a sound file
+Seen with apsw 3.53.4.0 built on the begin-concurrent branch 3.54.0: apsw.CorruptError: database disk image is malformed
+
+Found by cwkit. Exits 1 where the bug is there, and 0 where it is not.
+"""
+
+import os
+import sys
+import tempfile
+
+import importlib.util
+import sys
+
+# an apsw on SQLite's branch begin-concurrent (3.54.0)
+# The file of its module is the argument; without one the apsw that is installed is taken.
+if len(sys.argv) > 1:
+    spec = importlib.util.spec_from_file_location("apsw", sys.argv[1])
+    apsw = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(apsw)
+else:
+    import apsw
+
+
+def connect(path, journal_mode="wal"):
+    connection = apsw.Connection(path)
+    connection.execute(f"PRAGMA journal_mode = {journal_mode}").fetchall()
+    return connection
+
+FOLDER = tempfile.mkdtemp()
+PATH = os.path.join(FOLDER, "a.db")
+OPEN, HALF = {}, {}
+
+
+def opened(name):
+    if name not in OPEN:
+        OPEN[name] = connect(PATH)
+        rows(OPEN[name], 'PRAGMA foreign_keys=ON')
+    return OPEN[name]
+
+
+def rows(connection, sql):
+    return [tuple(row) for row in connection.execute(sql).fetchall() or []]
+
+
+def step(name, sql, ends=False):
+    """Run one statement of a session, and show what came of it. ends: where it is refused, the
+    transaction is rolled back, and only then is the driver's error let go.
+    """
+    try:
+        got, error = rows(opened(name), sql), None
+    except BaseException as raised:
+        got, error = None, f"{type(raised).__name__}: {raised}"
+        if ends:
+            give_up(name)
+    print(f"{name}: {sql}", f"!! {error}" if error else got or "")
+    return got, error
+
+
+def half(name, sql):
+    """Run a query and fetch its first row alone; its cursor stays open."""
+    HALF.pop(name, None)
+    try:
+        cursor = opened(name).execute(sql)
+        first, error = cursor.fetchone(), None
+    except BaseException as raised:
+        first, error = None, f"{type(raised).__name__}: {raised}"
+    if first is not None:
+        HALF[name] = cursor, tuple(first)
+    print(f"{name}: {sql} (the first row)", error or first or "")
+    return [tuple(first)] if first is not None else [], error
+
+
+def fetch(name):
+    """The rows of a session's open cursor, the first one among them."""
+    cursor, first = HALF.pop(name)
+    try:
+        got, error = [first, *(tuple(row) for row in cursor.fetchall() or [])], None
+    except BaseException as raised:
+        got, error = None, f"{type(raised).__name__}: {raised}"
+    print(f"{name}: the other rows", error or got)
+    return got, error
+
+
+def give_up(name):
+    """End a transaction that was refused, where the engine has not done that itself."""
+    HALF.pop(name, None)
+    try:
+        rows(OPEN[name], "ROLLBACK")
+    except BaseException:
+        pass
+
+
+def open_all(*names):
+    for name in names:
+        opened(name)
+
+
+def close(name):
+    HALF.pop(name, None)
+    if name in OPEN:
+        OPEN.pop(name).close()
+
+
+def close_all():
+    for name in list(OPEN):
+        close(name)
+
+
+def not_told(*error):
+    """An error of the script itself, which says nothing about the bug."""
+    sys.__excepthook__(*error)
+    os._exit(2)
+
+
+sys.excepthook = not_told
+
+
+def verdict(bug, said=""):
+    print("THE BUG IS THERE" if bug else "the bug is not there", said)
+    sys.stdout.flush()
+    os._exit(1 if bug else 0)
+
+
+def in_a_process(part):
+    """Run a part in a process of its own, which ends by SIGKILL or by its last word."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        part()
+        os.kill(os.getpid(), 9)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+step('A', 'PRAGMA journal_mode = delete')
+step('A', 'PRAGMA page_size = 65536')
+step('A', 'VACUUM')
+step('A', 'CREATE TABLE t0(a INTEGER NOT NULL, b INTEGER NOT NULL, v INTEGER, w TEXT, PRIMARY KEY (a, b))')
+step('A', 'CREATE TABLE t1(id INTEGER PRIMARY KEY, v INTEGER, w TEXT)')
+close_all()
+open_all('B')
+got, error = step('B', "INSERT INTO t1(id, v, w) VALUES (6, 8, 'a')")
+got, error = step('B', 'BEGIN CONCURRENT')
+got, error = step('B', "INSERT INTO t0(a, b, v, w) VALUES (2, 2, 0, 'd') ON CONFLICT(a, b) DO UPDATE SET w = excluded.w")
+got, error = step('B', 'COMMIT', ends=True)
+verdict(error is not None, 'it raised')
