@@ -121,6 +121,10 @@ def _largest_page(found: Found, program: Program) -> bool:
     return found.wrong.judge == "corrupt" and "page_size = 65536" in _schema(program)
 
 
+def _mmap(found: Found, program: Program) -> bool:
+    return found.wrong.judge == "serializable" and "mmap_size" in _schema(program)
+
+
 TURSO = r"pyturso 0\.8\.3"
 
 KNOWN: tuple[KnownBug, ...] = (
@@ -186,6 +190,14 @@ KNOWN: tuple[KnownBug, ...] = (
         r"sqlite|apsw|libsql",
         _column_by_an_old_schema,
         script="drop-column-by-an-old-schema",
+    ),
+    KnownBug(
+        "write skew under mmap_size",
+        "with mmap_size a BEGIN CONCURRENT forgets which pages it read from the mapped file, so "
+        "that two transactions that read what the other one writes both commit",
+        r"begin-concurrent branch",
+        _mmap,
+        script="begin-concurrent-write-skew-under-mmap",
     ),
     KnownBug(
         "no COMMIT at the largest page size",

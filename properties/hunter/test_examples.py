@@ -19,6 +19,7 @@ FINDINGS = sorted(path for path in (ROOT / "examples" / "findings").iterdir() if
 SOUND = {
     "begin-concurrent-at-the-largest-page-size": "sqlite-latest",
     "begin-concurrent-leaks-a-page": "sqlite-latest",
+    "begin-concurrent-write-skew-under-mmap": "sqlite-latest",
     "drop-column-by-an-old-schema": "turso",
     "turso-autoincrement-abort": "sqlite-latest",
     "turso-cursor-ends-the-transaction": "sqlite-latest",

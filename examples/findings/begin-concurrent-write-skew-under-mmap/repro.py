@@ -1,0 +1,155 @@
+"""After the commits before its own, `SELECT v FROM t0 WHERE id = 1`
+
+Right: (1,)
+Seen with apsw 3.53.4.0 built on the begin-concurrent branch 3.54.0: (0,)
+
+Found by cwkit. Exits 1 where the bug is there, and 0 where it is not.
+"""
+
+import os
+import sys
+import tempfile
+
+import importlib.util
+import sys
+
+# an apsw on SQLite's branch begin-concurrent (3.54.0)
+# The file of its module is the argument; without one the apsw that is installed is taken.
+if len(sys.argv) > 1:
+    spec = importlib.util.spec_from_file_location("apsw", sys.argv[1])
+    apsw = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(apsw)
+else:
+    import apsw
+
+
+def connect(path, journal_mode="wal"):
+    connection = apsw.Connection(path)
+    connection.execute(f"PRAGMA journal_mode = {journal_mode}").fetchall()
+    return connection
+
+FOLDER = tempfile.mkdtemp()
+PATH = os.path.join(FOLDER, "a.db")
+OPEN, HALF = {}, {}
+
+
+def opened(name):
+    if name not in OPEN:
+        OPEN[name] = connect(PATH)
+        rows(OPEN[name], 'PRAGMA foreign_keys=ON')
+        rows(OPEN[name], 'PRAGMA mmap_size = 1048576')
+    return OPEN[name]
+
+
+def rows(connection, sql):
+    return [tuple(row) for row in connection.execute(sql).fetchall() or []]
+
+
+def step(name, sql, ends=False):
+    """Run one statement of a session, and show what came of it. ends: where it is refused, the
+    transaction is rolled back, and only then is the driver's error let go.
+    """
+    try:
+        got, error = rows(opened(name), sql), None
+    except BaseException as raised:
+        got, error = None, f"{type(raised).__name__}: {raised}"
+        if ends:
+            give_up(name)
+    print(f"{name}: {sql}", f"!! {error}" if error else got or "")
+    return got, error
+
+
+def half(name, sql):
+    """Run a query and fetch its first row alone; its cursor stays open."""
+    HALF.pop(name, None)
+    try:
+        cursor = opened(name).execute(sql)
+        first, error = cursor.fetchone(), None
+    except BaseException as raised:
+        first, error = None, f"{type(raised).__name__}: {raised}"
+    if first is not None:
+        HALF[name] = cursor, tuple(first)
+    print(f"{name}: {sql} (the first row)", error or first or "")
+    return [tuple(first)] if first is not None else [], error
+
+
+def fetch(name):
+    """The rows of a session's open cursor, the first one among them."""
+    cursor, first = HALF.pop(name)
+    try:
+        got, error = [first, *(tuple(row) for row in cursor.fetchall() or [])], None
+    except BaseException as raised:
+        got, error = None, f"{type(raised).__name__}: {raised}"
+    print(f"{name}: the other rows", error or got)
+    return got, error
+
+
+def give_up(name):
+    """End a transaction that was refused, where the engine has not done that itself."""
+    HALF.pop(name, None)
+    try:
+        rows(OPEN[name], "ROLLBACK")
+    except BaseException:
+        pass
+
+
+def open_all(*names):
+    for name in names:
+        opened(name)
+
+
+def close(name):
+    HALF.pop(name, None)
+    if name in OPEN:
+        OPEN.pop(name).close()
+
+
+def close_all():
+    for name in list(OPEN):
+        close(name)
+
+
+def not_told(*error):
+    """An error of the script itself, which says nothing about the bug."""
+    sys.__excepthook__(*error)
+    os._exit(2)
+
+
+sys.excepthook = not_told
+
+
+def verdict(bug, said=""):
+    print("THE BUG IS THERE" if bug else "the bug is not there", said)
+    sys.stdout.flush()
+    os._exit(1 if bug else 0)
+
+
+def in_a_process(part):
+    """Run a part in a process of its own, which ends by SIGKILL or by its last word."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        part()
+        os.kill(os.getpid(), 9)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+step('A', 'CREATE TABLE t0(id INTEGER PRIMARY KEY, v INTEGER)')
+step('A', 'CREATE TABLE t1(id INTEGER PRIMARY KEY, v INTEGER)')
+step('A', 'INSERT INTO t0(id, v) VALUES (1, 0)')
+step('A', 'INSERT INTO t1(id, v) VALUES (1, 0)')
+close_all()
+open_all('A', 'B')
+got, error = step('A', 'BEGIN CONCURRENT')
+got, error = step('B', 'BEGIN CONCURRENT')
+got, error = step('A', 'SELECT v FROM t1 WHERE id = 1')
+if sorted(got or [], key=repr) != [(0,)]:
+    verdict(False, 'it read something else here')
+got, error = step('B', 'SELECT v FROM t0 WHERE id = 1')
+if sorted(got or [], key=repr) != [(0,)]:
+    verdict(False, 'it read something else here')
+got, error = step('A', 'UPDATE t0 SET v = 1 WHERE id = 1')
+got, error = step('B', 'UPDATE t1 SET v = 1 WHERE id = 1')
+got, error = step('A', 'COMMIT')
+got, error = step('B', 'COMMIT')
+verdict(error is None, 'it succeeded')
