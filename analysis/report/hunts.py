@@ -18,7 +18,7 @@ from typing import Any
 
 from analysis.report.charts import address_of
 from analysis.report.evidence import Evidence
-from analysis.report.finding import BROKEN, NONE, Finding, missing
+from analysis.report.finding import BROKEN, NONE, Finding, few_words, missing
 from analysis.report.markdown import Markdown, address, code, listed, markdown
 from analysis.report.published_hunts import HuntedFinding, KitFinding, PublishedHunt
 from analysis.statistics import abort_rate
@@ -27,8 +27,11 @@ from analysis.wording import DASH, Table, number, times, whole
 NAME = "hunts"
 COMMAND = "cwkit fuzz --engine turso"
 SHOWN_PAIRS, MOST_ITEMS, MOST_ROWS = 6, 24, 300
-LISTED = 3
-"""So many engines are named in a sentence."""
+LISTED, MOST_WORDS_OF_A_NAME = 3, 8
+"""So many engines are named in a sentence, and so many words of each are shown."""
+
+NAMED = re.compile(r"[\w@.:/-]{1,80}")
+"""An engine's name as somebody types it."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class Hunted:
         """The engine with the versions of its binding and its library, for a sentence."""
         binding = re.match(r"\S+ v?\d[\w.]*", self.binding)
         each = [binding[0] if binding else self.binding, self.version]
-        return self.engine if self.pinned else f"{self.engine} ({', '.join(filter(None, each))})"
+        own = f" ({', '.join(filter(None, each))})" if not self.pinned else ""
+        return few_words(_cut(f"{self.engine}{own}", 100), MOST_WORDS_OF_A_NAME)
 
     @property
     def pinned(self) -> bool:
@@ -160,7 +164,7 @@ def hunted(evidence: Evidence) -> Finding:
     names = {one.name for _, ones in stand for one in ones}
     most = max(stand, key=lambda pair: len(pair[1]))[0]
     effort = f"{_programs(rows)} in {_hours(rows)}"
-    command = f"cwkit fuzz --engine {most.engine}"
+    command = f"cwkit fuzz --engine {most.engine if NAMED.fullmatch(most.engine) else 'NAME'}"
     if not names:
         return Finding(
             NAME,

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 import pytest
 
 from analysis.report.evidence import Evidence, read_evidence
+from analysis.report.finding import MOST_WORDS
 from analysis.report.findings import beyond, findings, tell
 from analysis.report.hunts import added_up, newest
 from analysis.report.pages import PAGES
@@ -326,6 +327,7 @@ def test_no_word_of_an_engine_changes_the_shape_of_the_page(
     pages = [told.page(hostile(published, words), found=hostile_found(told, published, words, n))
              for n, words in enumerate(("plain words", text))]  # fmt: skip
     assert shape(pages[0]) == shape(pages[1])
+    assert tell(told.evidence()).every["hunts"].words <= MOST_WORDS
     assert "plain words" in pages[0]
 
 
