@@ -434,3 +434,25 @@ class SharesBadly(Broken):
     """
 
     session = _SharesBadly
+
+
+class _ForgetsTheDead(Session):
+    def prepare(self) -> None:
+        self.kept: list[str] = []
+
+    def rows(self, sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        if self.real.in_transaction() or word(sql) != "UPDATE":
+            return self.real.rows(sql, params)
+        self.kept.append(sql)  # written when it is closed, which a killed process never does
+        return []
+
+    def close(self) -> None:
+        for sql in self.kept:
+            self.real.rows(sql)
+        self.real.close()
+
+
+class ForgetsTheDead(Broken):
+    """An UPDATE of its own is there only when its connection is closed."""
+
+    session = _ForgetsTheDead

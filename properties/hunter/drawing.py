@@ -92,6 +92,9 @@ SIDE = (
 )
 """Statements about a second database of a connection: to attach it, of it, to detach it."""
 
+KILLED = 0.1
+"""The share of programs that are apart in which one session's process is killed."""
+
 SHARED = 0.04
 """The share of programs two of whose sessions use one connection."""
 
@@ -231,8 +234,14 @@ class Drawing:
     def program(self, steps: Sequence[Step]) -> Program:
         """The program that was drawn, with these steps."""
         apart, options = self.chance(0.3, "apart"), tuple(self.options.items())
+        if apart and self.chance(KILLED, "kill"):
+            at = self.rng.randrange(len(steps))
+            if (one := steps[at].session) != ALL:
+                steps = [*steps[: at + 1], Step(one, "kill"), *steps[at + 1 :]]
         made = Program(tuple(self.schema), tuple(steps), apart=apart, options=options)
         if not (self.grammar.shares and self.chance(SHARED, "shared") and len(made.sessions) > 1):
+            return made
+        if any(step.verb == "kill" and step.session != ALL for step in steps):
             return made
         pair = tuple(sorted(self.rng.sample(made.sessions, 2)))
         threads = self.grammar.shares == "threads" and self.rng.random() < 0.5

@@ -83,9 +83,10 @@ class Hunter:
         self.stage = Stage(engine)
         refused = asked_for(self.stage)
         options, not_taken = options_for(self.stage, refused)
+        apart = () if self.stage.can_be_apart else ("apart",)
         self.grammar = Grammar(
             modes,
-            frozenset(without),
+            frozenset((*without, *apart)),
             refused=frozenset(refused),
             options=options,
             shares=getattr(found, "shares", ""),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from properties.hunter.races import QUESTIONS, judge_race
 from properties.hunter.reference import Reference, Transaction, Wrong, shown
-from workloads.schedules import CannotPlay, Death, Played, Result, Stage, Step, first_word
+from workloads.schedules import ALL, CannotPlay, Death, Played, Result, Stage, Step, first_word
 
 UNSUPPORTED = re.compile(
     r"not (yet |currently )?(supported|implemented|allowed)|unsupported|unimplemented|syntax error|"
@@ -112,7 +112,7 @@ class Walk:
             return None
         begun = session in self.open
         after = {"begin": True, "commit": False, "rollback": False}.get(step.verb, begun)
-        if step.verb != "close" and step.session != "*" and result.inside != after:
+        if step.verb not in ("close", "kill") and step.session != ALL and result.inside != after:
             is_in = "is" if result.inside else "is not"
             sentence = f"after `{what}` the session {is_in} in a transaction"
             return Wrong("transaction state", sentence, "inside" if after else "outside")
@@ -136,7 +136,7 @@ class Walk:
         verb, session = step.verb, self._of(step.session)
         if result.status in ("skipped", "cannot"):
             return None
-        if verb in ("reopen", "kill"):
+        if verb in ("reopen", "kill") and session == ALL:
             for one in list(self.open):
                 self._over(one)
             self.pinned.clear()
@@ -144,7 +144,7 @@ class Walk:
             return None
         if verb == "race":
             return None  # judged by its accounts, and no row of the program's is in it
-        if verb == "close":
+        if verb in ("close", "kill"):
             self._over(session)
             self._no_cursor(session)
             return None

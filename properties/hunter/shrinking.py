@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from properties.hunter.judges import Found
-from workloads.schedules import Played, Program, Step, kind_of
+from workloads.schedules import ALL, Played, Program, Step, kind_of
 
 MOST_TRIES = 250
 LIMIT_S = 30.0
@@ -84,7 +84,7 @@ def _same(one: Found, other: Found) -> bool:
 def _smaller(program: Program) -> Iterator[Program]:
     """Smaller programs, those with the most left out first."""
     count = len(program.steps)
-    if program.apart:
+    if program.apart and all(s.verb != "kill" or s.session == ALL for s in program.steps):
         yield replace(program, apart=False)
     if program.shared:
         yield replace(program, shared=(), threads=False)

@@ -55,7 +55,7 @@ def played(tmp_path: Path) -> Callable[[int, str], tuple[int, str]]:
         assert can_tell(found, Played(program))
         path = tmp_path / "repro.py"
         text = script(found, Played(program), version="any", driver=driver)
-        path.write_text(text.replace("NOT_OPENED = 5, 10.0", "NOT_OPENED = 5, 0.5"))
+        path.write_text(text.replace("NOT_OPENED = 5, 10.0", "NOT_OPENED = 2, 0.5"))
         done = subprocess.run(
             [sys.executable, str(path)], check=False, capture_output=True, text=True, timeout=60
         )
@@ -64,7 +64,7 @@ def played(tmp_path: Path) -> Callable[[int, str], tuple[int, str]]:
     return of
 
 
-@pytest.mark.parametrize("seed", [IN_PROCESSES, IN_THREADS])
+@pytest.mark.parametrize("seed", [IN_PROCESSES, pytest.param(IN_THREADS, marks=pytest.mark.slow)])
 def test_it_shows_a_commit_that_is_forgotten_and_is_silent_without(
     seed: int, played: Callable[[int, str], tuple[int, str]]
 ) -> None:

@@ -50,6 +50,7 @@ class Step(NamedTuple):
     close        close the session's connection and open another
     * reopen     close all connections, then open all again
     * kill       SIGKILL to the processes of all sessions, then open all again
+    kill         SIGKILL to the session's process, where it has one of its own; then open it again
     * race MODE SESSIONS SECONDS SEED
                  so many other sessions write as fast as they can (workloads.schedules.racing)
     """
@@ -119,6 +120,8 @@ def parse_program(text: str) -> Program:
     shares = [line for line in schema if line.split(" ")[0] == "SHARE"]
     schema = [line for line in schema if line not in shares]
     apart = lines[rules[0]].endswith("apart")
+    if not apart and any(step.verb == "kill" and step.session != ALL for step in steps):
+        raise ValueError(f"a session that is killed alone is apart: write {RULE!r} as '--- apart'.")
     shared, threads = _shared(shares, apart=apart)
     return Program(tuple(schema), tuple(steps), apart, tuple(options), shared, threads)
 
@@ -146,9 +149,9 @@ def _step(line: str, number: int) -> Step:
     verb, _, text = rest.partition(" ")
     if verb not in VERBS:
         raise ValueError(f"line {number}: {verb!r} is none of {', '.join(VERBS)}.")
-    if (verb in ("reopen", "kill", "race")) != (session == ALL):
+    if verb != "kill" and (verb in ("reopen", "race")) != (session == ALL):
         raise ValueError(
-            f"line {number}: `reopen`, `kill` and `race` are of {ALL!r}, the others of one."
+            f"line {number}: `reopen` and `race` are of {ALL!r}, the others but `kill` of one."
         )
     if verb == "race":
         try:
@@ -205,6 +208,8 @@ def kind_of(step: Step) -> str:
     ('update', 'commit')
     """
     if step.verb not in ("sql", "auto", "half"):
+        if step.verb == "kill" and step.session != ALL:
+            return "kill of one"
         return f"begin {step.text}".strip() if step.verb == "begin" else step.verb
     found = FIRST.match(step.text)
     if not found:
@@ -253,7 +258,7 @@ def met(steps: Sequence[Step]) -> set[tuple[str, str]]:
             inside[step.session] = [kind]
         elif step.session in inside:
             inside[step.session].append(kind)
-            if step.verb in ("commit", "rollback", "close"):
+            if step.verb in ("commit", "rollback", "close", "kill"):
                 del inside[step.session]
         elif step.session == ALL:
             inside.clear()

@@ -26,7 +26,7 @@ from workloads.errors import EngineMissing
 from workloads.processes import Original, OriginalGone, describe_status, read_last_words
 from workloads.schedules.opening import Opening
 from workloads.schedules.playing import LOOKING, OK, Looked, Result
-from workloads.schedules.program import Program, Step, parse_race
+from workloads.schedules.program import ALL, Program, Step, parse_race
 from workloads.schedules.racing import TABLES, in_processes
 from workloads.schedules.sessions import room
 
@@ -392,6 +392,14 @@ class Stage:
                 yield steps
 
     def _again(self, step: Step, names: Sequence[str], apart: bool) -> None:
+        if step.session != ALL:
+            if not apart:
+                raise CannotPlay("the sessions are threads of one process, so none is killed alone")
+            self._at.pop(step.session).kill()
+            names = [step.session]
+            self._at[step.session] = self._process()
+            self._at[step.session].ask("open", self._opening(), names)
+            return
         if step.verb == "kill":
             self.drop()
         else:
