@@ -328,7 +328,11 @@ def read_found(folder: Path) -> tuple[list[KitFinding], list[str]]:
 
     found: list[KitFinding] = []
     unread: list[str] = []
-    for path in findings_in(folder)[:MOST_HUNTS]:
+    try:
+        paths = findings_in(folder)
+    except (RunError, OSError) as error:
+        return [], [f"The findings of the kit are not told. {error}"]
+    for path in paths[:MOST_HUNTS]:
         try:
             timeline = read_text(path / TIMELINE, 1 << 20)
             found.append(KitFinding(path, *read_finding(path), timeline))

@@ -433,6 +433,16 @@ def test_a_hunt_that_is_not_over_is_not_published(hunted: Path, tmp_path: Path) 
     assert not (tmp_path / "to").exists()
 
 
+def test_a_link_that_leads_out_of_the_hunt_is_not_followed(hunted: Path, tmp_path: Path) -> None:
+    for place in ("findings", "findings/rows-01234567"):
+        folder = tmp_path / place.replace("/", "-")
+        shutil.copytree(hunted, folder, ignore=shutil.ignore_patterns(place))
+        (folder / place).symlink_to(hunted / "findings")
+        with pytest.raises(RunError, match="symbolic link that leads out"):
+            publish_hunt(folder, tmp_path / "to")
+    assert not (tmp_path / "to").exists()
+
+
 def test_a_hunt_that_was_interrupted_is_published_as_such(hunted: Path, tmp_path: Path) -> None:
     folder = tmp_path / "20261126-010203-fuzz-x"
     shutil.copytree(hunted, folder)

@@ -27,7 +27,14 @@ from properties.hunter.reference import Wrong, shown
 from properties.hunter.script import can_tell, script
 from workloads.engines import Engine, Identity, Script
 from workloads.errors import RunError
-from workloads.files import FORMAT_VERSION, converted, read_text, read_versioned, write_json
+from workloads.files import (
+    FORMAT_VERSION,
+    converted,
+    inside,
+    read_text,
+    read_versioned,
+    write_json,
+)
 from workloads.processes import read_last_words, start, wait
 from workloads.schedules import Played, Program, parse_program
 
@@ -248,11 +255,18 @@ def read_hunt(folder: Path) -> dict[str, Any]:
 
 
 def findings_in(folder: Path) -> list[Path]:
-    """The folders of a hunt's findings, those in a folder, or the folder itself where it is one."""
+    """The folders of a hunt's findings, those in a folder, or the folder itself where it is one.
+
+    Raises RunError where one is a symbolic link that leads out of it.
+    """
     if (folder / FINDING).is_file():
         return [folder]
-    within = folder / "findings" if (folder / HUNT).is_file() else folder
-    return sorted(path.parent for path in within.glob(f"[!.]*/{FINDING}"))
+    within = inside(folder, "findings") if (folder / HUNT).is_file() else folder
+    if not within.is_dir():
+        return []
+    names = sorted(name for name in os.listdir(within) if not name.startswith("."))
+    paths = [inside(within, name) for name in names]
+    return [path for path in paths if (path / FINDING).is_file()]
 
 
 def write_hunt(folder: Path, told_: dict[str, Any]) -> None:

@@ -82,6 +82,10 @@ OF_A_REPORT = (
     ["show", "report/headline"],
 )
 WRITING = ["report", "--only-write", "--into", "runs/report", "--out", "R.md", "--figures", "figs"]
+OF_A_HUNT = (
+    ["fuzz", "--publish", "runs/hunt"],
+    ["fuzz", "--publish", "runs/hunt", "--published", "p"],
+)
 OF_A_SEARCH = (
     ["list"],
     ["show", "runs/search"],
@@ -105,7 +109,7 @@ RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e]")
 
 
 class SweepFolders(Fuzzer):
-    """A sweep's, a report's or a search's folder beside a sound one, with some damage."""
+    """A sweep's, a report's, a search's or a hunt's folder beside a sound one, with some damage."""
 
     def prepare(self, base: Path, seed: int) -> None:
         (base / "tiny.toml").write_text(SWEEP, encoding="utf-8")
@@ -113,14 +117,16 @@ class SweepFolders(Fuzzer):
             _sweep(base / "tiny.toml", base / folder, seed)
         _report(base / "report", seed)
         _search(base / "search", seed)
+        _hunt(base / "hunt", seed)
 
     def draw(self, rng: random.Random, base: Path, where: Path) -> Sequence[Sequence[str]]:
-        kind = rng.choices(("sweep", "file", "report", "search"), (6, 2, 2, 2))[0]
+        kind = rng.choices(("sweep", "file", "report", "search", "hunt"), (6, 2, 2, 2, 1))[0]
         shutil.copy(base / "tiny.toml", where)
         if kind == "file":
             _lines(rng, where / "tiny.toml")
             return [["sweep", "tiny.toml", "--dry-run"]]
-        known = {"sweep": OF_A_SWEEP, "report": OF_A_REPORT, "search": OF_A_SEARCH}
+        known = {"sweep": OF_A_SWEEP, "report": OF_A_REPORT, "search": OF_A_SEARCH,
+                 "hunt": OF_A_HUNT}  # fmt: skip
         argv = rng.choice(known[kind])
         if kind == "report" and rng.random() < 0.1:
             argv = WRITING
@@ -250,6 +256,29 @@ def _search(folder: Path, seed: int) -> None:
     for n, name in enumerate(("capacity-1", "rate-125-1")):
         _run(folder / name, seed + n, {"writers": 1})
     write_json(folder / "answer.json", {"cwkit": 1, "rate_per_s": 125.0})
+
+
+def _hunt(folder: Path, seed: int) -> None:
+    finding = folder / "findings" / "rows-01234567"
+    finding.mkdir(parents=True)
+    of = {"engine": "sqlite", "modes": ["immediate"], "seed": seed}
+    write_json(
+        folder / "hunt.json",
+        {"cwkit": 1, **of, "minutes": 0.5, "processes": 2, "without": [], "ended": "done",
+         "started": "2026-11-26T12:00:00+00:00", "version": "0.1.0", "machine": {"cores": 2},
+         "identity": ["sqlite3", "3.54.1", "id"], "died": [], "elapsed_s": 30.5, "programs": 70,
+         "steps": 9, "unsupported": 1, "unsure": 2, "statuses": {"ok": 8, "failed": 1},
+         "known": {"a bug": 3}, "refused": {"vacuum": "no"},
+         "pairs": [["a", "b", 1], ["b", "b", 2]]},
+    )  # fmt: skip
+    write_json(
+        finding / "finding.json",
+        {"cwkit": 1, **of, "signature": "s", "judge": "rows", "sentence": "x", "expected": "1",
+         "seen": "2", "when": "", "binding": "sqlite3", "version": "3.54.1", "source_id": "id",
+         "index": 4, "steps": 1, "drawn_steps": 5, "again": [10, 10], "method": "repro.py"},
+    )  # fmt: skip
+    (finding / "program.txt").write_text("CREATE TABLE t(a)\n---\nA sql SELECT a FROM t\n")
+    (finding / "timeline.txt").write_text("step\n   0  SELECT a FROM t\n")
 
 
 # --- damage -----------------------------------------------------------------------------------
