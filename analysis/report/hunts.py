@@ -177,12 +177,13 @@ def hunted(evidence: Evidence) -> Finding:
             sought=True,
             page=NAME,
         )
+    new = _unreported(stand)
     several = "findings of the hunter stand" if len(names) > 1 else "finding of the hunter stands"
     return Finding(
         NAME,
         BROKEN,
         f"In the newest releases {len(names)} {several} with the bare driver",
-        numbers=[effort],
+        numbers=[f"{new} of them with no public report that was found; {effort}"],
         holds=_few([f"{len(ones)} in {row.label}" for row, ones in stand if ones]),
         command=command,
         grave=True,
@@ -210,9 +211,10 @@ def answer(evidence: Evidence, data: Mapping[str, Any]) -> Markdown:
     each = [f"{len(ones)} in {row.label}" for row, ones in stand if ones]
     more = sum(len(row.unknown) for row in rows)
     return markdown(
-        "{} in the newest releases {} with the bare driver, over {} in {} of hunting{}{}.",
+        "{} in the newest releases {} with the bare driver{}, over {} in {} of hunting{}{}.",
         times(len(names), "finding") if names else "No finding",
         "stand" if len(names) > 1 else "stands",
+        f", {_unreported(stand)} of them with no public report that was found" if names else "",
         _programs(rows),
         _hours(rows),
         markdown(", each with its script: {}", listed(each)) if each else "",
@@ -220,6 +222,11 @@ def answer(evidence: Evidence, data: Mapping[str, Any]) -> Markdown:
         if more
         else "",
     )
+
+
+def _unreported(stand: Sequence[tuple[Hunted, Sequence[KitFinding]]]) -> int:
+    """How many of these findings have no public report that was found."""
+    return len({one.name for _, ones in stand for one in ones if not one.kept.public})
 
 
 def _programs(rows: Sequence[Hunted]) -> str:
@@ -246,8 +253,8 @@ def _zero(row: Hunted) -> str:
     least = int(1 / abort_rate(0, judged)[2])
     return (
         f"{row.label}: none of {whole(judged)} programs that were judged to the end showed "
-        "something new, so that, at 95 %, at most "
-        f"one in {whole(least)} does of those that are drawn so."
+        f"something new, so that at most one in {whole(least)} does (95 %, as if each were drawn "
+        "by itself)."
     )
 
 

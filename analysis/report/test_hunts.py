@@ -201,8 +201,8 @@ def test_findings_with_a_script_stand_on_top_of_the_report_and_have_it_linked(
     found = found_in(told.folder, hunt, title="It loses a row", public=link, also="none before 3")
     page = told.page(hunt, old, found=found)
     assert page.splitlines()[4].startswith(
-        f"**In short:** 1 finding in the newest releases stands with the bare driver, over "
-        f"{hunt['programs']} programs in "
+        "**In short:** 1 finding in the newest releases stands with the bare driver, 0 of them "
+        f"with no public report that was found, over {hunt['programs']} programs in "
     )
     part = page.split("### It loses a row")[1].split("<details>")[0]
     assert f"Reported by others: [{link}]({link})".replace("://", "&#58;//", 1) in part
@@ -210,6 +210,9 @@ def test_findings_with_a_script_stand_on_top_of_the_report_and_have_it_linked(
     script = re.search(r"\]\((\S+repro\.py)\)", part)
     assert script and (told.folder / "p" / script[1]).resolve() == found / SCRIPT / "repro.py"
     (one,) = [each for each in findings(told.evidence(found)) if each.key == "hunts"]
+    told.page(other(hunt, name="n"), found=found_in(told.folder / "new", hunt, public=""))
+    new = tell(told.evidence(told.folder / "new" / "found")).every["hunts"]
+    assert "1 of them with no public report that was found" in new.text
     assert one.grave and one.sentence.startswith("In the newest releases 1 finding of the hunter")
 
 
