@@ -588,7 +588,7 @@ class Drawing:
                     break
             if self.chance(0.03, "reopen"):
                 steps.append(Step(ALL, "reopen"))
-            elif self.chance(0.02, "kill"):
+            elif self.chance(0.01, "kill"):
                 steps.append(Step(ALL, "kill"))
         if self.chance(0.12, "checkpoint"):
             text = f"PRAGMA wal_checkpoint({self.checkpoint()})"
