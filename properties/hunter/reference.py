@@ -347,8 +347,10 @@ class Reference:
                 txn.candidates.remove(candidate)
                 self.pool.give_back(candidate.connection)
         txn.log.append((step, result))
-        if result.status == "ok" and first_word(step.text) not in (*PLAIN, *SKIPPED_BY_REFERENCE):
-            txn.fixed = True  # neither a savepoint nor a PRAGMA takes a snapshot of these rows
+        counts = first_word(step.text) not in (*PLAIN, *SKIPPED_BY_REFERENCE)
+        if result.status == "ok" and counts and ATTACHED not in step.text:
+            # Neither a savepoint, a PRAGMA nor another file's table takes a snapshot of these rows.
+            txn.fixed = True
         return None if txn.candidates else wrong
 
     def _more_candidates(self, txn: Transaction) -> None:

@@ -110,6 +110,16 @@ def test_an_open_cursor_keeps_its_snapshot_for_a_transaction_that_begins() -> No
         assert hunter.judged(program) is None
 
 
+def test_a_statement_about_another_file_takes_no_snapshot_of_this_one() -> None:
+    program = parse_program(
+        "CREATE TABLE t0(id INTEGER PRIMARY KEY, v INTEGER)\n---\nA sql ATTACH ':memory:' AS side\n"
+        "A begin\nA sql CREATE TABLE IF NOT EXISTS side.s(v INTEGER)\n"
+        "B sql INSERT INTO t0(id, v) VALUES (4, 2)\nA sql SELECT v FROM t0\nA commit"
+    )
+    with hunting(f"{BROKEN}:Sound", *ONE_WRITER) as hunter:
+        assert hunter.judged(program) is None
+
+
 def test_snapshot_isolation_is_not_serializable() -> None:
     with hunting(f"{BROKEN}:ClaimsTooMuch", "concurrent") as hunter:
         program = parse_program(
