@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 from properties.hunter.judges import Found
@@ -31,7 +32,8 @@ class KnownBug(NamedTuple):
 
 
 def _schema(program: Program) -> str:
-    return "\n".join(program.schema)
+    """Its tables, and how its connections are opened."""
+    return str(replace(program, steps=()))
 
 
 def _kinds(program: Program) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -11,7 +12,10 @@ import pytest
 from properties.hunter.drawing import Grammar
 from properties.hunter.folder import describe, tried
 from properties.hunter.hunt import Hunter
+from properties.hunter.judges import Found
+from properties.hunter.known import of_engine, recognised
 from properties.hunter.patterns import draw_pattern
+from properties.hunter.reference import Wrong
 from properties.hunter.script import script
 from workloads.engines import OPTIONS, find_engine, trust
 from workloads.schedules import Program, parse_program
@@ -155,6 +159,14 @@ def test_an_option_that_changes_an_answer_holds_for_the_reference_too(
     made = hunters("IgnoresOptions").judged(program)
     assert made
     assert made[0].wrong.judge == "rows"
+
+
+def test_what_is_known_is_recognised_by_the_options_of_a_program() -> None:
+    known = of_engine("apsw built on the begin-concurrent branch 3.54.0")
+    found = Found(Wrong("serializable", "it read what was no more"), 0)
+    program = parse_program("OPEN mmap_size = 1048576\n---\nA sql SELECT 1")
+    assert recognised(found, program, known)
+    assert not recognised(found, replace(program, options=()), known)
 
 
 def test_a_bug_that_needs_an_option_is_found_with_it(hunters: Callable[[str], Hunter]) -> None:
