@@ -172,7 +172,9 @@ def pytest_collection() -> Iterator[None]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--slow"):
         return
-    slow = [item for item in items if item.get_closest_marker("slow")]
+    asked = bool(config.getoption("--engine"))
+    slow = [item for item in items if any(not (asked and mark.kwargs.get("unless_asked"))
+            for mark in item.iter_markers("slow"))]  # fmt: skip
     if slow:
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]

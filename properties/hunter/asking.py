@@ -7,10 +7,13 @@ from itertools import groupby
 
 from properties.hunter.drawing import FEATURES, Option
 from workloads.engines import OF_FILE, find_engine
-from workloads.schedules import CannotPlay, Result, Stage, pragma
+from workloads.schedules import CannotPlay, Death, Program, Result, Stage, Step, pragma
 
 KEYS = "PRAGMA foreign_keys=ON"
 WITH_KEYS = ("foreign", "deferred keys")
+
+DIED = "it never came back"
+"""Begins the words on what took the process down, or hung, when it was asked."""
 
 Options = tuple[tuple[str, str], ...]
 
@@ -29,12 +32,28 @@ def asked_for(
             elif feature == "foreign" and stage.ask(["PRAGMA foreign_keys"])[0].rows != [(1,)]:
                 refused[feature] = f"{KEYS} has no effect"
             stage.close()
-        except CannotPlay as refusal:
-            refused[feature] = str(refusal)
+        except (CannotPlay, Death) as refusal:
+            refused[feature] = _words(refusal)
             stage.drop()
         finally:
             stage.first = first
     return refused
+
+
+def deadly(refused: Mapping[str, str]) -> Iterator[Program]:
+    """A program for each feature whose statements took the process down when it was asked."""
+    verbs = {"BEGIN": "begin", "COMMIT": "commit", "ROLLBACK": "rollback"}
+    for feature, words in refused.items():
+        if words.startswith(DIED) and feature in FEATURES:
+            steps = [
+                Step("A", verbs[sql], "") if sql in verbs else Step("A", "sql", sql)
+                for sql in _statements(FEATURES[feature])
+            ]
+            yield Program((), tuple(steps))
+
+
+def _words(refusal: CannotPlay | Death) -> str:
+    return f"{DIED}: {refusal}" if isinstance(refusal, Death) else str(refusal)
 
 
 def _answers(stage: Stage, statements: list[str], options: Options = ()) -> list[Result]:
@@ -83,8 +102,17 @@ def _refusals(stage: Stage, arguments: tuple[str, ...]) -> Iterator[tuple[str, s
 def _pragmas(stage: Stage, pairs: list[tuple[str, str]]) -> Iterator[tuple[str, str, str]]:
     """PRAGMAs: one that gives no answer when it is read is none of this engine's."""
     asked = [sql for name, value in pairs for sql in (pragma(name, value), f"PRAGMA {name}")]
-    results = _answers(stage, asked)
-    stage.close()
+    try:
+        results = _answers(stage, asked)
+        stage.close()
+    except (CannotPlay, Death) as refusal:
+        stage.drop()
+        if len(pairs) > 1:  # one of them is to blame
+            for pair in pairs:
+                yield from _pragmas(stage, [pair])
+        else:
+            yield *pairs[0], _words(refusal)
+        return
     for (name, value), made, read in zip(pairs, results[::2], results[1::2], strict=True):
         if made.status != "ok":
             yield name, value, made.message
@@ -108,6 +136,6 @@ def _opened(stage: Stage, name: str, value: str) -> str:
             return made.message
         (before,), (after,) = (read.rows or [("",)])[0], (made.rows or [("",)])[0]
         return f"it stays in {before}" if after == before != value else ""
-    except CannotPlay as refusal:
+    except (CannotPlay, Death) as refusal:
         stage.drop()
-        return str(refusal)
+        return _words(refusal)

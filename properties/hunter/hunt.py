@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from properties.hunter.asking import KEYS, asked_for, options_for
+from properties.hunter.asking import KEYS, asked_for, deadly, options_for
 from properties.hunter.drawing import Grammar, draw_on
 from properties.hunter.judges import Found, judge
 from properties.hunter.known import of_engine, recognised
@@ -130,7 +130,10 @@ class Hunter:
 
     def one(self, index: int) -> Finding | None:
         """Draw, play and judge one program; shrink what it shows where that is new."""
-        program = self.program(index)
+        return self.looked_at(self.program(index), index)
+
+    def looked_at(self, program: Program, index: int) -> Finding | None:
+        """Play and judge a program; shrink what it shows where that is new."""
         made = self.judged(program)
         if made is None:
             return None
@@ -231,6 +234,9 @@ def hunt(
     """
     hunter = Hunter(engine, modes, seed, without)
     with contextlib.closing(hunter):
+        for program in deadly(hunter.refused) if not process else ():
+            if finding := hunter.looked_at(program, 0):
+                yield finding
         until, index = time.monotonic() + minutes * 60, process
         while time.monotonic() < until and (programs is None or index < programs):
             finding = hunter.one(index)

@@ -31,7 +31,7 @@ def hunters() -> Iterator[dict[Target, Hunter]]:
             hunter.close()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(unless_asked=True)
 @settings(max_examples=how_many(0.5, quick=0.3))
 @given(rng=st.randoms(use_true_random=False))
 def test_a_program_shows_nothing_that_no_engine_may_show(
