@@ -210,6 +210,19 @@ class Aborts(Broken):
     session = _Aborts
 
 
+class _DiesWhenAsked(Session):
+    def rows(self, sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        if word(sql) == "SAVEPOINT":
+            os.abort()
+        return self.real.rows(sql, params)
+
+
+class DiesWhenAsked(Broken):
+    """SAVEPOINT takes the process down, and every hunt asks first whether it is there."""
+
+    session = _DiesWhenAsked
+
+
 class _Hangs(Session):
     def rows(self, sql: str, params: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         while word(sql) == "DELETE":

@@ -28,6 +28,9 @@ from workloads.runs import describe
 GRACE_S = 120.0
 """How much longer than asked a process may take: its last finding is still shrunk and tried."""
 
+END_S = 5.0
+"""How long a process may take to end when it has closed its pipe."""
+
 MOST_BYTES = 1 << 22
 """Of one line of a process. What it tells is counts: nothing of ours is longer."""
 
@@ -240,8 +243,11 @@ class _Crew:
 
     def close(self) -> list[str]:
         """End and reap the processes. Returns how those that failed ended."""
-        died = []
-        for child in self.children:
+        died, goes_on = [], {key.data for key in self.selector.get_map().values()}
+        for number, child in enumerate(self.children):
+            if number not in goes_on:  # its pipe has ended, and it ends
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.process.wait(END_S)
             if child.process.poll() is None:
                 end(child.process)
             elif child.process.returncode:

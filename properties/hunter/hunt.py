@@ -235,7 +235,9 @@ def hunt(
     hunter = Hunter(engine, modes, seed, without)
     with contextlib.closing(hunter):
         for program in deadly(hunter.refused) if not process else ():
-            if finding := hunter.looked_at(program, 0):
+            finding = hunter.looked_at(program, 0)
+            on_step(hunter)
+            if finding:
                 yield finding
         until, index = time.monotonic() + minutes * 60, process
         while time.monotonic() < until and (programs is None or index < programs):

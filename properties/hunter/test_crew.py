@@ -61,6 +61,16 @@ def test_it_shows_again_there_and_not_on_a_sound_engine(hunted: Path) -> None:
         assert states == {state}
 
 
+def test_an_engine_that_dies_when_it_is_asked_is_hunted_without_that(tmp_path: Path) -> None:
+    engine = f"{BROKEN}:DiesWhenAsked"
+    trust(engine)
+    hunted = hunt_all(tmp_path, engine, ("immediate",), seed=1, minutes=5, programs=16, processes=1)
+    assert hunted.progress.programs >= 16
+    assert "it never came back" in hunted.progress.refused["savepoint"]
+    findings = [read_finding(path) for path in findings_in(tmp_path)]
+    assert [kept.judge for kept, _ in findings if kept.judge != "contract"] == ["abort"]
+
+
 @pytest.mark.slow
 def test_a_hunt_finds_the_same_again(hunted: Path, tmp_path: Path) -> None:
     engine, modes = f"{BROKEN}:RefusesForNobody", ("immediate",)
