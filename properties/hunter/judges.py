@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from properties.hunter.by_checker import judge_history
 from properties.hunter.races import QUESTIONS, judge_race
 from properties.hunter.reference import Reference, Transaction, Wrong, shown
 from workloads.schedules import ALL, CannotPlay, Death, Played, Result, Stage, Step, first_word
@@ -297,7 +298,7 @@ def judge(stage: Stage, played: Played, *, serializable: bool) -> tuple[Found | 
                     walk._over(session)
                 reference.close()
             if found is None:
-                return None, walk
+                return _by_checker(played, end, serializable=serializable), walk
             if best is None or found.at > best[0].at:
                 best = found, walk
             waiting += [
@@ -314,6 +315,13 @@ def judge(stage: Stage, played: Played, *, serializable: bool) -> tuple[Found | 
         if not played.over:
             hard = best is not None and best[0].wrong.judge in ("hang", "abort")
             stage.drop() if hard else _close(stage)
+
+
+def _by_checker(played: Played, end: AtTheEnd, *, serializable: bool) -> Found | None:
+    """What the second judge says where the reference has nothing to say."""
+    got = end.got[-1] if end.got else {}
+    wrong = judge_history(played, got, serializable=serializable)
+    return Found(wrong, len(played.program.steps)) if wrong else None
 
 
 class AtTheEnd:

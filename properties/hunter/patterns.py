@@ -37,13 +37,20 @@ k, a child of the row; u, an insert with a UNIQUE value that is the same each ti
 c, COMMIT; a, ROLLBACK."""
 
 
+PLAIN = 0.4
+"""The share of patterns of reads and writes in which each write is of one row by its key, with a
+value of its own: the checker judges those, too (properties.hunter.by_checker)."""
+
+
 def draw_pattern(rng: Random, grammar: Grammar, schema_of: Random) -> Program:
     """A program around one of the patterns."""
     drawing = Drawing(schema_of, grammar)
     drawing.draw_schema()
     drawing.rng = rng
     pattern = PATTERNS[rng.choice(list(PATTERNS))]
-    return drawing.program(_Guided(drawing, pattern).steps(pattern))
+    guided = _Guided(drawing, pattern)
+    guided.plain = rng.random() < PLAIN and guided.may_be_plain(pattern)
+    return drawing.program(guided.steps(pattern))
 
 
 class _Guided:
@@ -61,6 +68,7 @@ class _Guided:
             holding = [table for table in drawing.tables if "u" in table.columns]
             self.unique = self.rng.choice(holding or drawing.tables)
         self.value = str(self.rng.randrange(25, 32))
+        self.plain, self.next = False, 100
         self.at = {name: self._existing(table) for name, table in self.tables.items()}
 
     def _existing(self, table: Table) -> str:
@@ -70,6 +78,13 @@ class _Guided:
         return " AND ".join(
             f"{name} = {value}" for name, value in zip(table.keys, key, strict=True)
         )
+
+    def may_be_plain(self, pattern: str) -> bool:
+        """Whether nothing but reads and writes is in it, and nothing else writes their rows."""
+        schema = " ".join(self.drawing.schema)
+        alone = not {"p", "i", "k", "u", "d"} & {step.split()[1] for step in pattern.split("; ")}
+        rows = all(table.all_keys for table in self.tables.values())
+        return alone and rows and "TRIGGER" not in schema and "CHECK" not in schema
 
     def steps(self, pattern: str) -> list[Step]:
         steps, begun = [], set[str]()
@@ -87,7 +102,7 @@ class _Guided:
                     steps.append(Step(session, ends))
                 continue
             steps.append(self._step(session, what, where[0] if where else "x"))
-            if self.rng.random() < 0.15:
+            if self.rng.random() < 0.15 and not self.plain:
                 steps.append(self._beside(session, begun - {single}))
         if self.rng.random() < 0.1 and self.drawing.grammar.has("reopen"):
             steps.append(Step("*", "reopen"))
@@ -117,7 +132,7 @@ class _Guided:
             )
         if what in "iku":
             return self._insert(session, what)
-        if what == "d" or self.rng.random() < 0.12:
+        if what == "d" or (self.rng.random() < 0.12 and not self.plain):
             return Step(session, "sql", f"DELETE FROM {table.name} WHERE {at}")
         return Step(session, "sql", self._write(table, at))
 
@@ -143,6 +158,8 @@ class _Guided:
 
     def _read(self, table: Table, at: str) -> str:
         forms = [f"SELECT {table.visible} FROM {table.name} WHERE {at}"] * 3
+        if self.plain:
+            return self.rng.choice([*forms, f"SELECT {table.visible} FROM {table.name}"])
         forms += [f"SELECT {table.visible} FROM {table.name}",
                   f"SELECT SUM(v), COUNT(*) FROM {table.name}",
                   f"SELECT {table.visible} FROM {table.name} WHERE v IS NOT NULL"]  # fmt: skip
@@ -155,6 +172,9 @@ class _Guided:
         return self.rng.choice(forms)
 
     def _write(self, table: Table, at: str) -> str:
+        if self.plain:
+            self.next += 1
+            return f"UPDATE {table.name} SET v = {self.next} WHERE {at}"
         sets = ["v = v + 1", f"v = {self.drawing.number()}", "v = v",
                 f"w = '{self.rng.choice('abcde')}'"]  # fmt: skip
         made = f"UPDATE {table.name} SET {self.rng.choice(sets)} WHERE {at}"
@@ -165,7 +185,7 @@ def changed(rng: Random, program: Program, grammar: Grammar) -> Program:
     """A program with one to three changes: steps moved, left out, doubled, put in."""
     steps = list(program.steps)
     drawing = Drawing(rng, grammar)
-    drawing.tables = _tables_of(program)
+    drawing.tables = tables_of(program)
     for _ in range(rng.choice((1, 1, 2, 3))):
         if not steps:
             break
@@ -200,7 +220,7 @@ def _fresh(drawing: Drawing, session: str) -> Step:
     return drawing.statement(session)
 
 
-def _tables_of(program: Program) -> list[Table]:
+def tables_of(program: Program) -> list[Table]:
     """The tables of a program, as far as statements on them can be drawn from its text."""
     found = []
     for sql in program.schema:

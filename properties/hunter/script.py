@@ -167,7 +167,7 @@ def can_tell(found: Found, played: Played) -> bool:
     if tells_a_race(found, played):
         return True
     raced = any(step.verb == "race" for step in played.program.steps)
-    return not (played.program.apart or raced or found.wrong.judge == "connection")
+    return not (played.program.apart or raced or found.wrong.judge in ("connection", "isolation"))
 
 
 def script(

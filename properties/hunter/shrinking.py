@@ -50,7 +50,7 @@ PLACE = re.compile(r"[\w./-]+\.(rs|c|cc|cpp|py):\d+")
 """Where in an engine's source it gave up."""
 
 DATA = ("rows", "rows kept", "serializable", "lost update", "integrity", "constraint",
-        "foreign key", "transaction state")  # fmt: skip
+        "foreign key", "transaction state", "isolation")  # fmt: skip
 """Judges whose words are data of the program."""
 
 
