@@ -18,6 +18,7 @@ from properties.hunter.drawing import Grammar, draw_on
 from properties.hunter.judges import Found, judge
 from properties.hunter.known import of_engine, recognised
 from properties.hunter.patterns import changed, draw_pattern
+from properties.hunter.reference import TooMuch
 from properties.hunter.shrinking import shrunk, signature, words
 from workloads.engines import Identity, find_engine
 from workloads.schedules import CannotPlay, Death, Played, Program, Stage, met
@@ -168,8 +169,12 @@ class Hunter:
                 self.not_together.add(program.options)
             return None
         middle = time.perf_counter()
-        found, walk = judge(self.stage, played, serializable=self.serializable)
         tally = self.tally
+        try:
+            found, walk = judge(self.stage, played, serializable=self.serializable)
+        except TooMuch:
+            tally.programs, tally.unsure = tally.programs + 1, tally.unsure + 1
+            return None
         tally.played_s += middle - begun
         tally.judged_s += time.perf_counter() - middle
         tally.programs += 1

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 from workloads.engines import reference_library
@@ -49,15 +50,60 @@ class Wrong(NamedTuple):
     rows: Rows | None = None
 
 
+class TooMuch(RuntimeError):
+    """A program takes more time or memory than the reference gives it, or has a schema that it
+    refuses: it cannot be judged.
+    """
+
+
+class Budget:
+    """Of the reference, for one program: so many times EACH instructions of SQLite's machine."""
+
+    EACH, MOST = 1_000_000, 20
+
+    def __init__(self) -> None:
+        self.left = self.MOST
+
+    def renew(self) -> None:
+        self.left = self.MOST
+
+    def spent(self) -> bool:
+        """Called at each EACH: whether the statement is to be given up."""
+        self.left -= 1
+        return self.left < 0
+
+
+BUDGET = Budget()
+MOST_ROWS, MOST_LENGTH, MOST_HEAP = 100_000, 1 << 20, 1 << 29
+"""Rows of a statement, bytes of a value, bytes of all of the reference. Nothing that is drawn comes
+near."""
+
+
+def limited(connection: Any) -> Any:
+    """A connection of the reference, which runs SQL that may come from anybody: it reaches no file,
+    and ends.
+    """
+    library = reference_library()
+    library.hard_heap_limit(MOST_HEAP)
+    connection.limit(library.SQLITE_LIMIT_ATTACHED, 0)
+    connection.limit(library.SQLITE_LIMIT_LENGTH, MOST_LENGTH)
+    connection.set_progress_handler(BUDGET.spent, Budget.EACH)
+    connection.execute("PRAGMA temp_store=2")
+    return connection
+
+
 @lru_cache(maxsize=64)
 def first_version(schema: tuple[str, ...]) -> bytes:
     """The bytes of a database with this schema."""
-    connection = reference_library().Connection(":memory:")
+    connection = limited(reference_library().Connection(":memory:"))
     connection.execute("PRAGMA page_size=512")
     connection.execute("PRAGMA foreign_keys=ON")
+    BUDGET.renew()
     for sql in schema:
-        if first_word(sql) not in SKIPPED_BY_REFERENCE:
-            connection.execute(sql).fetchall()
+        if first_word(sql) not in SKIPPED_BY_REFERENCE and isinstance(
+            made := _read(connection, sql), Exception
+        ):
+            raise TooMuch(f"the reference refuses {sql}: {made}")
     content = bytes(connection.serialize("main"))
     connection.close()
     return content
@@ -93,7 +139,7 @@ class Pool:
         return connection
 
     def _new(self) -> Any:
-        connection = reference_library().Connection(":memory:")
+        connection = limited(reference_library().Connection(":memory:"))
         connection.execute("PRAGMA foreign_keys=ON")
         for name, value in self.options:
             connection.execute(f"PRAGMA {name} = {value}")
@@ -181,11 +227,17 @@ def run(connection: Any, step: Step, result: Result) -> Wrong | None:
 
 
 def _read(connection: Any, sql: str) -> Rows | Exception:
-    """Rows of a SELECT, or its error."""
+    """Rows of a SELECT, or its error. Raises TooMuch."""
+    library = reference_library()
     try:
-        return [tuple(row) for row in connection.execute(sql)]
-    except reference_library().Error as error:
+        rows = [tuple(row) for row in islice(connection.execute(sql), MOST_ROWS)]
+    except (library.InterruptError, library.NoMemError, library.TooBigError, MemoryError) as error:
+        raise TooMuch(f"the reference gave up on {sql}: {error}") from None
+    except library.Error as error:
         return error
+    if len(rows) == MOST_ROWS:
+        raise TooMuch(f"{sql} has {MOST_ROWS:,} rows")
+    return rows
 
 
 def _undone(connection: Any, sql: str, good: bool) -> Rows | Exception:
@@ -263,6 +315,7 @@ class Reference:
         self.serializable = serializable
         self.pool = pool_of(tuple(one for one in program.options if one[0] in APPLIED))
         self.choices, self.several = list(choices), list[int]()
+        BUDGET.renew()
         self.versions = [first_version(program.schema)]
         self.ddl = [0]  # the versions that DDL made
         self._reader: tuple[int, Any] | None = None

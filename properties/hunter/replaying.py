@@ -10,7 +10,8 @@ from typing import NamedTuple
 from properties.conformance import CHECKS, held_to, named
 from properties.hunter.folder import Kept, findings_in, read_finding
 from properties.hunter.hunt import Hunter
-from workloads.schedules import CannotPlay
+from workloads.engines import find_engine, modes_of, reference_library
+from workloads.schedules import CannotPlay, Death
 
 
 class Replayed(NamedTuple):
@@ -29,18 +30,27 @@ class Replayed(NamedTuple):
 def replay(folder: Path, engine: str, modes: tuple[str, ...] = ()) -> Iterator[Replayed]:
     """Play each finding of a folder on an engine. Raises RunError, EngineMissing."""
     found = [(path, *read_finding(path)) for path in findings_in(folder)]
+    mine = modes_of(find_engine(engine))
     for path, kept, program in found:
-        if kept.check:
-            yield _asked(path, kept, engine, modes or tuple(kept.modes))
+        in_modes = modes or tuple(mode for mode in kept.modes if mode in mine)
+        if not in_modes:
+            yield Replayed(path, kept, "cannot be played", f"{engine} has none of its modes")
             continue
-        hunter = Hunter(engine, modes or tuple(kept.modes), kept.seed)
+        if kept.check:
+            yield _asked(path, kept, engine, in_modes)
+            continue
+        hunter = Hunter(engine, in_modes, kept.seed)
         with contextlib.closing(hunter):
             try:
-                hunter.stage.renew(program.schema, program.options)
-            except CannotPlay as refusal:
+                with contextlib.suppress(Death):  # it dies once more, and is judged
+                    hunter.stage.renew(program.schema, program.options)
+                made = hunter.judged(program)
+            except (CannotPlay, reference_library().Error) as refusal:
                 yield Replayed(path, kept, "cannot be played", str(refusal))
                 continue
-            made = hunter.judged(program)
+            if made is None and hunter.tally.unsure:
+                yield Replayed(path, kept, "cannot be played", "it cannot be judged to its end")
+                continue
             if made is None:
                 yield Replayed(path, kept, "not there")
                 continue

@@ -14,12 +14,14 @@ import importlib
 import os
 import pickle
 import re
+import resource
 import signal
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple
 
 from workloads import processes
@@ -46,6 +48,10 @@ cannot    this driver has no such step
 
 WITHIN = re.compile(r"savepoint|release|rollback|pragma defer_foreign_keys", re.IGNORECASE)
 """Statements that are taken within a transaction alone."""
+
+MOST_MEMORY, MOST_FILE, MOST_ANSWER = 2 << 30, 256 << 20, 4 << 20
+"""Bytes of a process of sessions, of a file of its, and of the answer to a step: a program may come
+from anybody, and an engine may go on for ever. What is drawn needs a hundredth."""
 
 ENDS = {"BEGIN": "begin", "COMMIT": "commit", "ROLLBACK": "rollback"}
 
@@ -253,7 +259,11 @@ class Player:
         for at, step in steps:
             self._note(at)
             result = self._step(step)
-            self._note(tuple(result))
+            noted = pickle.dumps(tuple(result))
+            if len(noted) > MOST_ANSWER:
+                result = Result(CANNOT, None, "", f"its answer has {len(noted):,} bytes")
+                noted = pickle.dumps(tuple(result))
+            os.write(self.journal, noted)
             results.append(result)
         return results
 
@@ -318,11 +328,13 @@ def serve(pipe: Connection, player: Player) -> None:
         except EOFError:
             return
         try:
-            answer = True, getattr(player, verb)(*args)
+            answer = ForkingPickler.dumps((True, getattr(player, verb)(*args)))
+            if len(answer) > 16 * MOST_ANSWER:
+                raise MemoryError(f"the answer has {len(answer):,} bytes")
         except BaseException as error:
-            answer = False, (f"{type(error).__name__}", str(error))
+            answer = ForkingPickler.dumps((False, (f"{type(error).__name__}", str(error))))
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            pipe.send(answer)
+            pipe.send_bytes(answer)
 
 
 def play(descriptor: int, journal: str, words: str) -> None:
@@ -346,6 +358,9 @@ def main(argv: list[str]) -> int:
     """FD ENGINE."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()
+    for what, most in ((resource.RLIMIT_AS, MOST_MEMORY), (resource.RLIMIT_FSIZE, MOST_FILE)):
+        resource.setrlimit(what, (most, resource.getrlimit(what)[1]))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond it is an error
     processes.serve(int(argv[0]), play, partial(load, argv[1]))
     return 0
 

@@ -23,6 +23,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
+from workloads.schedules.harmless import why_harmful, why_no_mode
+
 VERBS = {
     "begin": True, "commit": False, "rollback": False,
     "sql": True, "auto": True, "half": True, "fetch": False,
@@ -32,6 +34,10 @@ VERBS = {
 
 ALL = "*"
 """The session of a step that concerns all of them."""
+
+MOST_STEPS, MOST_STATEMENTS, MOST_SESSIONS, MOST_RACE_S = 1000, 200, 16, 10.0
+"""What a program's text may hold at most: steps, statements of its schema, sessions, and the
+seconds of its one race. What the hunter draws has a tenth of that."""
 
 RULE, OPEN = "---", "OPEN "
 SHARED = re.compile(r"SHARE (\w+) (\w+)( by threads)?")
@@ -106,6 +112,8 @@ class Program:
 def parse_program(text: str) -> Program:
     r"""The program of a text. Raises ValueError that names the line and the rule.
 
+    A program may come from anybody: what reaches outside its database is refused (harmless.py).
+
     >>> str(parse_program("CREATE TABLE t(a)\n---\nA sql SELECT 1\n* reopen")).splitlines()[2:]
     ['A sql SELECT 1', '* reopen']
     """
@@ -116,9 +124,20 @@ def parse_program(text: str) -> Program:
     schema, rest = lines[: rules[0]], lines[rules[0] + 1 :]
     options = [_option(line) for line in schema if line.split(" ")[0] == OPEN.strip()]
     schema = [line for line in schema if line.split(" ")[0] != OPEN.strip()]
+    if len(rest) > MOST_STEPS or len(schema) > MOST_STATEMENTS:
+        raise ValueError(
+            f"a program has at most {MOST_STEPS} steps, and {MOST_STATEMENTS} statements before."
+        )
     steps = [_step(line, number) for number, line in enumerate(rest, rules[0] + 2)]
+    if len({step.session for step in steps}) > MOST_SESSIONS:
+        raise ValueError(f"a program has at most {MOST_SESSIONS} sessions.")
+    if sum(step.verb == "race" for step in steps) > 1:
+        raise ValueError("a program has at most one race.")
     shares = [line for line in schema if line.split(" ")[0] == "SHARE"]
     schema = [line for line in schema if line not in shares]
+    for sql in schema:
+        if why := why_harmful(sql):
+            raise ValueError(f"{_cut(sql)}: {why}.")
     apart = lines[rules[0]].endswith("apart")
     if not apart and any(step.verb == "kill" and step.session != ALL for step in steps):
         raise ValueError(f"a session that is killed alone is apart: write {RULE!r} as '--- apart'.")
@@ -144,11 +163,15 @@ def _option(line: str) -> tuple[str, str]:
     return found[1], found[2]
 
 
+def _cut(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:79]}…")
+
+
 def _step(line: str, number: int) -> Step:
     session, _, rest = line.partition(" ")
     verb, _, text = rest.partition(" ")
     if verb not in VERBS:
-        raise ValueError(f"line {number}: {verb!r} is none of {', '.join(VERBS)}.")
+        raise ValueError(f"line {number}: {_cut(verb)} is none of {', '.join(VERBS)}.")
     if verb != "kill" and (verb in ("reopen", "race")) != (session == ALL):
         raise ValueError(
             f"line {number}: `reopen` and `race` are of {ALL!r}, the others but `kill` of one."
@@ -159,7 +182,10 @@ def _step(line: str, number: int) -> Step:
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from None
     if bool(text.strip()) > VERBS[verb] or (verb in ("sql", "auto", "half") and not text.strip()):
-        raise ValueError(f"line {number}: {line!r} is no step.")
+        raise ValueError(f"line {number}: {_cut(line)} is no step.")
+    why = why_no_mode(text.strip()) if verb == "begin" else ""
+    if why := why or (why_harmful(text.strip()) if verb in ("sql", "auto", "half") else ""):
+        raise ValueError(f"line {number}: {_cut(line)}: {why}.")
     return Step(session, verb, text.strip())
 
 
@@ -178,11 +204,16 @@ def parse_race(text: str) -> tuple[str, int, float, int]:
     try:
         mode, count, seconds, seed = words[0], int(words[1]), float(words[2]), int(words[3])
     except (ValueError, IndexError):
-        raise ValueError(f"{text!r} is no race: MODE SESSIONS SECONDS SEED.") from None
+        raise ValueError(f"{_cut(text)} is no race: MODE SESSIONS SECONDS SEED.") from None
     if not (
-        RACE_MODE.fullmatch(mode) and 1 <= count <= 32 and 0 < seconds <= 60 and len(words) == 4
+        RACE_MODE.fullmatch(mode)
+        and 1 <= count <= 32
+        and 0 < seconds <= MOST_RACE_S
+        and len(words) == 4
     ):
-        raise ValueError(f"{text!r}: 1 to 32 sessions race for at most 60 seconds.")
+        raise ValueError(
+            f"{_cut(text)}: 1 to 32 sessions race for at most {MOST_RACE_S:g} seconds."
+        )
     return mode, count, seconds, seed
 
 

@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
-from workloads.engines import Settings, find_engine
+from workloads.engines import OPTIONS, Settings, find_engine
 from workloads.errors import EngineMissing
 from workloads.processes import Original, OriginalGone, describe_status, read_last_words
 from workloads.schedules.opening import Opening
@@ -32,6 +32,9 @@ from workloads.schedules.sessions import room
 
 LIMIT_S = 8.0
 """How long a step may take: nothing waits for a lock here, so this is a hang."""
+
+MOST_S = 60.0
+"""How long all steps together may take: a program that may come from anybody has a thousand."""
 
 START_LIMIT_S = 60.0
 END_S = 2.0
@@ -108,12 +111,14 @@ class Process:
         return answer
 
     def _answers(self, limit_s: float) -> bool:
-        """Whether an answer, or the end, comes within the limit after the last step's end."""
-        waited, seen = 0.0, 0
+        """Whether an answer, or the end, comes within the limit after the last step's end, and
+        within that for all steps.
+        """
+        waited, seen, begun = 0.0, 0, time.monotonic()
         while not self._poll.poll(250):
             size = self.journal.stat().st_size
             waited, seen = (0.0, size) if size != seen else (waited + 0.25, seen)
-            if waited >= limit_s:
+            if waited >= limit_s or time.monotonic() - begun >= limit_s + MOST_S:
                 return False
         return True
 
@@ -194,6 +199,7 @@ class Stage:
             raise EngineMissing(why)
         self.engine, self.settings, self.first = engine, settings, tuple(first)
         self.can_be_apart = found.hosting == "process"
+        self._known_options = {*OPTIONS, *getattr(found, "options", {})}
         self.folder = Path(tempfile.mkdtemp(prefix="hunt-", dir=room()))
         self._count = self._numbers = 0
         self._free: list[Process] = []
@@ -287,6 +293,8 @@ class Stage:
     ) -> dict[str, bytes]:
         """The files of such a database, made where they are not known. As `renew`."""
         self.options = tuple(options)
+        if unknown := [name for name, _ in options if name not in self._known_options]:
+            raise CannotPlay(f"{self.engine} declares no option {unknown[0]}")
         key = self.options, *schema
         if key not in self._templates:
             self._templates[key] = self._made(schema)
