@@ -233,7 +233,7 @@ class Drawing:
 
     def program(self, steps: Sequence[Step]) -> Program:
         """The program that was drawn, with these steps."""
-        apart, options = self.chance(0.3, "apart"), tuple(self.options.items())
+        apart, options = self.chance(0.2, "apart"), tuple(self.options.items())
         if apart and self.chance(KILLED, "kill"):
             at = self.rng.randrange(len(steps))
             if (one := steps[at].session) != ALL:
@@ -588,7 +588,7 @@ class Drawing:
                     break
             if self.chance(0.03, "reopen"):
                 steps.append(Step(ALL, "reopen"))
-            elif self.chance(0.01, "kill"):
+            elif self.chance(0.006, "kill"):
                 steps.append(Step(ALL, "kill"))
         if self.chance(0.12, "checkpoint"):
             text = f"PRAGMA wal_checkpoint({self.checkpoint()})"
