@@ -39,7 +39,7 @@ def main() -> None:
         try:
             try:
                 name_left_over(sys.argv[1:])
-                app()
+                app(prog_name="cwkit")
             finally:
                 sys.stdout.flush()  # here, where an error of it is still reported
         except (PlanError, UnknownName, EngineMissing, RunError, RunFailed) as error:

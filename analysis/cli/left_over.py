@@ -10,6 +10,9 @@ from pathlib import Path
 
 from workloads.files import LeftOver, clear_stages, left_over, visible
 
+NOT_NOW = {"--help", "-h", "--quiet", "-q"}
+"""Options under which nothing is said of what is left."""
+
 
 def name_left_over(argv: Sequence[str]) -> None:
     """One line on standard error where killed processes have left temporary folders.
@@ -17,7 +20,8 @@ def name_left_over(argv: Sequence[str]) -> None:
     Folders in which schedules were run are removed at once: nobody needs them.
     """
     clear_stages()
-    if argv[:1] in ([], ["recover"]) or "--help" in argv:
+    commands = [word for word in argv[:2] if not word.startswith("-")]
+    if commands[:1] in ([], ["recover"]) or set(argv) & NOT_NOW:
         return
     places = [Path(tempfile.gettempdir()), *_databases(argv)]
     if left := left_over(*places):

@@ -131,7 +131,7 @@ def search_command(
 
 def _typed(context: typer.Context) -> list[str]:
     """The options of the search itself that were typed, and not left to their defaults."""
-    other = ("into", "load", "as_json", "runs", "databases")
+    other = ("into", "load", "as_json", "runs", "databases", "quiet")
     return [
         name
         for name in context.params

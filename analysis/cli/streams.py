@@ -14,6 +14,20 @@ from typing import Any, TextIO
 
 from workloads.files import visible
 
+_silent = False
+"""Whether --quiet was typed."""
+
+
+def be_quiet() -> None:
+    """--quiet: no progress from now to the end of the command."""
+    global _silent
+    _silent = True
+
+
+def is_quiet() -> bool:
+    """Whether this command tells results and errors alone."""
+    return _silent
+
 
 class _Guarded:
     """A stream that shows control characters as text. Its line ends are ours."""
@@ -63,6 +77,8 @@ def let_go(stream: TextIO) -> None:
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
     """Guard standard output and standard error against whatever is printed meanwhile."""
+    global _silent
+    _silent = False  # of a command before this one, in the same process
     before = sys.stdout, sys.stderr
     for stream in before:
         if reconfigure := getattr(stream, "reconfigure", None):

@@ -16,7 +16,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from analysis.cli.streams import let_go
+from analysis.cli.streams import is_quiet, let_go
 from workloads.files import visible
 
 PIPED_WIDTH = 200
@@ -50,8 +50,11 @@ class Terminal(Console):
 
 
 def console(*, stderr: bool = False) -> Terminal:
-    """The console of the commands: results on standard output; with `stderr`, progress."""
-    made = Terminal(stderr=stderr)
+    """The console of the commands: results on standard output; with `stderr`, progress.
+
+    Progress is silent under --quiet. Colours end with NO_COLOR, which rich reads itself.
+    """
+    made = Terminal(stderr=stderr, quiet=stderr and is_quiet())
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = PIPED_WIDTH  # a table is folded for a screen, not for a file
     return made
