@@ -125,6 +125,9 @@ SetOption = Annotated[
 ]
 RETRY = {"policy": "retry", "base_us": "retry_base_us", "cap_us": "retry_cap_us"}
 ENGINES = ("database", "write_engine", "read_engine", "checkpoint_engine")
+REPEATED = {"repeated": True}
+"""In a field: its option may be given several times, and its value is a list's texts."""
+
 STATES_DEFAULT, OWN_DEFAULT = " (default: ", " (default: its own)"
 
 
@@ -191,6 +194,8 @@ def _options(
             kind, default, text = _typed_as(field)
             if name in defaults:
                 default, text = defaults[name], text.partition(STATES_DEFAULT)[0]
+            if (field.json_schema_extra or {}) == REPEATED:
+                kind, default = list[str], None
             found.append(_option(name, option_of(name), kind, default, helps.get(name, text)))
     for name in SHAPE:
         kind, _, text = _typed_as(Shape.model_fields[name])

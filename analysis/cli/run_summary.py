@@ -25,6 +25,7 @@ from analysis.counting import (
     joined,
     latency_intervals,
     network_clause,
+    pragma_clauses,
     pressure_clause,
     refusal_lines,
     refusals_table,
@@ -208,6 +209,7 @@ def doubts(run: Run, counted: Count) -> list[str]:
             "No steady state: the rate still changed in the second half of the run (MSER-5), or "
             "rises or falls all along it. Measure for longer."
         )
+    lines += [f"{said}." for said, well in pragma_clauses(run.manifest) if not well]
     if found := cache_clause(run.manifest):
         lines.append(f"It {found}.")
     if found := standstill_clause(counted):
@@ -253,7 +255,11 @@ def _heading(run: Run, counted: Count) -> list[str]:
     )
     network = f"  network: {said}" if (said := network_clause(run.manifest)) else ""
     served = _served(run.manifest.server)
-    return [title, *filter(None, (f"  {settings}" if settings else "", measured, served, network))]
+    pragmas = (f"  {said}" for said, well in pragma_clauses(run.manifest) if well)
+    return [
+        title,
+        *filter(None, (f"  {settings}" if settings else "", measured, *pragmas, served, network)),
+    ]
 
 
 def _served(server: ServerEntry | None) -> str:

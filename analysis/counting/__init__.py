@@ -56,6 +56,7 @@ __all__ = [
     "network_clause",
     "percentile_text",
     "piece_rows",
+    "pragma_clauses",
     "pressure_clause",
     "refusal_lines",
     "refusals_table",

@@ -17,6 +17,7 @@ from .conditions import factors_named as factors_named
 from .conditions import facts as facts
 from .conditions import least as least
 from .conditions import network_clause as network_clause
+from .conditions import pragma_clauses as pragma_clauses
 from .conditions import short as short
 from .conditions import to_vary as to_vary
 from .due import GRACE_NS as GRACE_NS

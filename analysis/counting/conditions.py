@@ -12,8 +12,8 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from analysis import wording
-from workloads.engines import PRAGMAS
-from workloads.errors import PlanError, RunError, nearest
+from workloads.engines import PRAGMAS, asked_pragmas, holds
+from workloads.errors import PlanError, RunError, nearest, shortened
 from workloads.records import Machine, Manifest
 from workloads.runs import RESIDENT_LIMIT, ROLES, Plan, file_of
 from workloads.scenarios import TRANSACTING, Shape
@@ -46,6 +46,9 @@ OLD_NAMES = {"way": "started_by"}
 LIMITS = ("deadline_s", "load_limit_s", "check_limit_s")
 """Fields of a plan that decide whether a run is made, and nothing of what it measures."""
 
+NOT_TAKEN = "(not set)"
+"""Of a connection whose engine takes no pragmas, beside others that do."""
+
 IGNORED = ("params", "retry", "cpus", *LIMITS)
 MACHINE = ("kernel", "architecture", "python", "numpy", "file_system", "governor", "cores")
 SURROUNDINGS = (*MACHINE, *NEVER, "commit", "source", "started_by", "jobs", "cpus")
@@ -65,6 +68,25 @@ def cache_clause(manifest: Manifest) -> str:
         f"was to begin cold, but {wording.percent(share)} of its database stayed in memory: its "
         f"file system{system and f' ({system})'} did not drop it"
     )
+
+
+def pragma_clauses(manifest: Manifest) -> list[tuple[str, bool]]:
+    """Each pragma that was asked for beside those of the kit's own: what every connection read
+    back, without a full stop, and whether that is what was asked.
+    """
+    found = []
+    try:
+        asked = asked_pragmas(manifest.plan.pragma)
+    except ValueError:
+        return [(f"PRAGMA {shortened(manifest.plan.pragma)}: nobody can read it", False)]
+    for name, value in asked:
+        each = [entry.pragmas for entry in manifest.workers if entry.pragmas]
+        answers = dict.fromkeys(pragmas.get(name, NOT_TAKEN) for pragmas in each)
+        text = " or ".join(str(answer) for answer in answers) or "no connection told it"
+        well = bool(answers) and all(holds(name, value, answer) for answer in answers)
+        said = f"PRAGMA {name}={value}, read back: {text}"
+        found.append((said if well else f"{said}; it was refused, ignored, or has no answer", well))
+    return found
 
 
 def network_clause(manifest: Manifest) -> str:
@@ -220,6 +242,10 @@ def confounders(found: Collection[Difference], factors: Collection[str]) -> list
     for name, pragma in PRAGMAS.items():
         if name in asked:
             implied |= {f"{role}.{pragma}" for role in ROLES}
+    if "pragma" in asked:
+        texts = (text for d in found if d.fact == "pragma" for text in d[1:] if text)
+        names = {part.partition("=")[0] for text in texts for part in text.split(",")}
+        implied |= {f"{role}.{name}" for role in ROLES for name in names}
     if "loop" in asked:
         implied |= set(GROUPS["loop"])
     if "retry" in asked:

@@ -14,6 +14,7 @@ from analysis.counting.conditions import (
     factors_named,
     facts,
     least,
+    pragma_clauses,
     to_vary,
 )
 from analysis.synthetic import drawn_run
@@ -55,6 +56,7 @@ CHANGES = [
     (("plan", "retry", {"policy": "exponential", "base_us": 5, "cap_us": 5e4}), "retry_base_us"),
     (("scenario", "params", {"rows": 5}), "rows"),
     (("plan", "loop", "C"), "loop"),
+    (("plan", "pragma", "foreign_keys=on"), "pragma"),
     (("workers", 0, "loop", "C"), "writer.loop"),
     (("workers", 0, "pragmas", {"synchronous": 0}), "writer.synchronous"),
     (("workers", 4, "pragmas", {"synchronous": 0}), "reader.synchronous"),
@@ -273,3 +275,29 @@ def test_a_network_is_told_as_it_was_measured(manifest, asked, measured, said):
         manifest["network"] = measured
     clause = likeness.network_clause(Manifest.model_validate(manifest))
     assert said in clause and bool(said) is bool(clause)
+
+
+def test_a_pragma_that_was_asked_for_is_told_with_what_every_connection_read_back(manifest):
+    text = "foreign_keys=on,cache_spill=7,temp_store=memory"
+    made = Manifest.model_validate(changed(manifest, "plan", "pragma", text))
+    read = {"foreign_keys": 1, "cache_spill": 483, "temp_store": 2}
+    for entry in made.workers:
+        entry.pragmas = dict(read)
+    made.workers[0].pragmas["temp_store"] = "no such thing"
+    ignored = "it was refused, ignored, or has no answer"
+    assert pragma_clauses(made) == [
+        ("PRAGMA foreign_keys=on, read back: 1", True),
+        (f"PRAGMA cache_spill=7, read back: 483; {ignored}", False),
+        (f"PRAGMA temp_store=memory, read back: no such thing or 2; {ignored}", False),
+    ]
+    assert not pragma_clauses(Manifest.model_validate(manifest))
+
+
+def test_the_pragmas_of_a_factor_are_no_confounders(manifest):
+    other = changed(manifest, "plan", "pragma", "foreign_keys=on")
+    for entry in other["workers"]:
+        entry["pragmas"] = {**entry["pragmas"], "foreign_keys": 1}
+    found = differences(manifest, other)
+    assert {"pragma", "writer.foreign_keys"} <= {difference.fact for difference in found}
+    assert not confounders(found, {"pragma"})
+    assert confounders(found, {"begin"})

@@ -54,6 +54,8 @@ from .pragmas import OF_FILE as OF_FILE
 from .pragmas import OPTIONS as OPTIONS
 from .pragmas import PRAGMAS as PRAGMAS
 from .pragmas import SYNCHRONOUS as SYNCHRONOUS
+from .pragmas import asked_pragmas as asked_pragmas
+from .pragmas import holds as holds
 from .pragmas import pragma_values as pragma_values
 from .probing import from_dict as from_dict
 from .probing import probe as probe

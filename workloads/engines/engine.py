@@ -39,6 +39,7 @@ class Settings:
     journal_mode None : the engine's own default for the file (wal; mvcc for turso).
     sync : no pragma: when a replica fetches what its server has: "begin" (a reader's, before each
         of its transactions), "never" (but once, when it is opened), or how often, "10ms".
+    pragma : others, as `asked_pragmas` reads them: "foreign_keys=on,temp_store=memory".
     """
 
     journal_mode: str | None = None
@@ -49,6 +50,7 @@ class Settings:
     wal_autocheckpoint: int = 1000
     mmap_bytes: int = 0
     sync: str = "begin"
+    pragma: str = ""
 
 
 UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
@@ -242,6 +244,7 @@ class Engine(Protocol):
                   whoever measures the driver. `execute(sql)` gives a cursor; nothing is open.
     load        : optional; () imports its library and opens nothing, for a process that is to be
                   forked. Without it `missing` does so, or the first connection.
+    takes_pragmas : optional; False where a connection takes none (`Settings.pragma`).
     most_durable : optional; the most of `synchronous` that its writers can have.
     waits_s     : optional; how long it waits for a lock, s, whatever the busy timeout, where it
                   cannot be asked for less.

@@ -43,6 +43,7 @@ class Forgotten(ValueError):
 
 class LibsqlReplica(LibsqlRemote):
     name = "libsql-replica"
+    takes_pragmas = False
     modes = ("deferred", "immediate", "exclusive", READONLY)
     usual: Mapping[str, str] = {"writer": "immediate", "reader": READONLY}
     offers = ("sync",)

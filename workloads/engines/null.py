@@ -14,6 +14,7 @@ ZEROS = [(0,) * 64]
 
 class Null:
     name = "null"
+    takes_pragmas = False
     file_format = "none"
     hosting = "process"
     promises: Mapping[str, Promise] = {}

@@ -80,6 +80,7 @@ class PostgresError(Exception):
 
 class Postgres:
     name = "postgres"
+    takes_pragmas = False
     file_format = "postgres"
     hosting = "process"
     unit = "row"

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from workloads.engines.engine import Settings
+from workloads.errors import shortened
 
 SYNCHRONOUS = ("off", "normal", "full", "extra")
 """PRAGMA synchronous answers with a number: the index into these names, which Settings uses."""
@@ -21,7 +22,7 @@ NAMED_OTHERWISE = {
     "page_bytes": "page_size",
     "mmap_bytes": "mmap_size",
 }
-NO_PRAGMAS = ("sync",)
+NO_PRAGMAS = ("sync", "pragma")
 PRAGMAS = {
     one.name: NAMED_OTHERWISE.get(one.name, one.name)
     for one in fields(Settings)
@@ -57,6 +58,27 @@ OPTIONS = {
 """Engine.options of SQLite: https://sqlite.org/pragma.html"""
 
 WORD = re.compile(r"[0-9A-Za-z_]+")
+ASKED = re.compile(r"(?P<name>[A-Za-z_][0-9A-Za-z_]*)=(?P<value>-?[0-9A-Za-z_.]+)")
+
+SECRETS = ("key", "rekey", "hexkey", "hexrekey", "textkey", "textrekey")
+"""Their values are passwords, which no manifest may hold."""
+
+COMMANDS = (
+    *("wal_checkpoint", "optimize", "incremental_vacuum", "shrink_memory"),
+    *("integrity_check", "quick_check", "foreign_key_check"),
+)
+"""They do something once and keep nothing, so that nothing could be read back."""
+
+BEFORE_A_FILE = ("auto_vacuum", "encoding")
+"""Set before journal_mode writes the first page of a new file, and never again afterwards."""
+
+SAME = {
+    "on": "1", "yes": "1", "true": "1", "off": "0", "no": "0", "false": "0",
+    "temp_store=default": "0", "temp_store=file": "1", "temp_store=memory": "2",
+    "auto_vacuum=none": "0", "auto_vacuum=full": "1", "auto_vacuum=incremental": "2",
+    "secure_delete=fast": "2",
+}  # fmt: skip
+"""Value, or NAME=VALUE -> the number that a pragma answers with: https://sqlite.org/pragma.html"""
 
 Query = Callable[[str], list[tuple[Any, ...]]]
 
@@ -69,8 +91,53 @@ def pragma_values(settings: Settings, journal_mode: str) -> dict[str, Any]:
     """
     given = {pragma: getattr(settings, name) for name, pragma in PRAGMAS.items()}
     given["journal_mode"] = journal_mode
-    lower = {name: v.lower() if isinstance(v, str) else v for name, v in given.items()}
-    return {name: lower[name] for name in (*FIRST, *lower)}
+    others = dict(asked_pragmas(settings.pragma))
+    before = {name: others[name] for name in BEFORE_A_FILE if name in others}
+    given = {name: given[name] for name in FIRST} | before | given | others
+    return {name: v.lower() if isinstance(v, str) else v for name, v in given.items()}
+
+
+def asked_pragmas(text: str) -> tuple[tuple[str, int | str], ...]:
+    """The pragmas of a text, (name, value) each: "foreign_keys=on,temp_store=2".
+
+    Raises ValueError, a sentence: no such text, one twice, one with an option of its own, one
+    whose value is a password.
+
+    >>> asked_pragmas("foreign_keys=on,temp_store=2")
+    (('foreign_keys', 'on'), ('temp_store', 2))
+    """
+    found: dict[str, int | str] = {}
+    for part in filter(None, text.split(",")):
+        name, value = part.partition("=")[::2]
+        name = name.strip().lower()
+        if name in SECRETS:
+            raise ValueError(f"{name} takes a password, which a run never keeps: leave it out")
+        if name in COMMANDS:
+            raise ValueError(f"{name} is a command and sets nothing: leave it out")
+        if not (read := ASKED.fullmatch(f"{name}={value.strip()}")):
+            raise ValueError(
+                f"{shortened(part)} sets no pragma: give NAME=VALUE, the value a word or a number, "
+                "as foreign_keys=on"
+            )
+        if own := [field for field, pragma in PRAGMAS.items() if pragma == name]:
+            option = own[0].replace("_", "-")
+            raise ValueError(f"{name} has an option of its own: give --{option} ({own[0]})")
+        if name in found:
+            raise ValueError(f"{name} is given twice: give it once")
+        number = re.fullmatch(r"-?\d{1,18}", read["value"])
+        found[name] = int(read["value"]) if number else read["value"].lower()
+    return tuple(found.items())
+
+
+def holds(name: str, asked: int | str, answer: Any) -> bool:
+    """Whether what was read back from a pragma is what was asked for.
+
+    >>> holds("foreign_keys", "on", 1), holds("temp_store", "memory", 0)
+    (True, False)
+    """
+    texts = (str(asked).lower(), str(answer).lower())
+    one, other = (SAME.get(f"{name}={text}", SAME.get(text, text)) for text in texts)
+    return one == other
 
 
 _values = lru_cache(maxsize=64)(pragma_values)  # every connection asks, and copies nothing

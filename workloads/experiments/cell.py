@@ -183,7 +183,9 @@ def _template(plan: Plan, folder: Path, on_progress: OnProgress) -> Path | None:
     loaded_by = getattr(find_scenario(plan.scenario), "loaded_by", ()) or tuple(shape)
     what = {name: shape[name] for name in loaded_by}
     key = json.dumps(
-        [plan.database, plan.scenario, what, plan.page_bytes, plan.journal_mode], default=str
+        [plan.database, plan.scenario, what, plan.page_bytes, plan.journal_mode]
+        + [plan.pragma] * bool(plan.pragma),
+        default=str,
     ).encode()
     templates = inside(folder, TEMPLATES)
     made = inside(templates, hashlib.sha256(key).hexdigest()[:16])

@@ -172,6 +172,12 @@ class RecordedPlan(Part):
     """Warm: as loading or copying left it. Cold: the kernel was asked to drop it from memory."""
     wal_autocheckpoint: int = Field(1000, ge=0, lt=2**31, description="PRAGMA: pages; 0: none")
     mmap_bytes: int = Field(0, ge=0, lt=2**62, description="PRAGMA mmap_size")
+    pragma: str = Field(
+        "",
+        description="NAME=VALUE of another PRAGMA for every connection; may be given several times",
+        json_schema_extra={"repeated": True},
+    )
+    """Several are joined by commas."""
     network: str = Field(
         "",
         description="between clients and server: tcp, or rtt=2ms[,jitter=0.5ms][,loss=1%]"

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from workloads.engines import (
     AUTOCOMMIT,
@@ -20,6 +20,7 @@ from workloads.engines import (
     Engine,
     Loop,
     Settings,
+    asked_pragmas,
     can_loop_in_c,
     find_engine,
     modes_of,
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
 ROLES = ("writer", "reader", "checkpointer")
 
 
+MAY_HOLD_A_PASSWORD = ("pragma",)
+"""Fields whose values no complaint repeats."""
+
+
 class PlanErrors(PlanError):
     """Several complaints of one file, each a sentence and a line of the text."""
 
@@ -55,6 +60,14 @@ class Plan(RecordedPlan):
 
     start: StartMethod = Field(default_factory=start_method)
     loop: Loop = Field(default_factory=usual_loop)
+
+    @field_validator("pragma", mode="before")
+    @classmethod
+    def _pragmas_are_some(cls, given: Any) -> Any:
+        text = ",".join(map(str, given)) if isinstance(given, (list, tuple)) else given
+        if isinstance(text, str):
+            return ",".join(f"{name}={value}" for name, value in asked_pragmas(text))
+        return given
 
     def recorded(self) -> RecordedPlan:
         """As it goes into a manifest: every field of it, also those that nobody gave."""
@@ -120,6 +133,7 @@ def complaint_of(error: ValidationError, number: int = 0) -> str:
     where = field_of(error, number) or "the plan"
     value = first.get("input")
     shown = f" (got {shortened(value)})" if not isinstance(value, dict) else ""
+    shown = "" if where in MAY_HOLD_A_PASSWORD else shown
     rule = str(first["msg"]).removeprefix("Value error, ")
     return f"{where}: {rule[0].lower()}{rule[1:].rstrip('.')}{shown}."
 
@@ -157,6 +171,7 @@ def make_plan(**values: Any) -> Plan:
             raise EngineMissing(f"Engine {name!r} is not to be had here: {reason}")
     _suits_the_scenario(plan, engines)
     _syncs(plan, engines)
+    _takes_pragmas(plan, engines)
     _formats_agree(plan, engines)
     _suits_a_server(plan, engines)
     _network_fits(plan)
@@ -249,6 +264,15 @@ def _syncs(plan: Plan, engines: Mapping[str, Engine]) -> None:
             f"sync: no engine of this run has replicas. Leave {plan.sync} out, or take "
             "replicas with --read-engine.",
             "sync",
+        )
+
+
+def _takes_pragmas(plan: Plan, engines: Mapping[str, Engine]) -> None:
+    if plan.pragma and not any(getattr(e, "takes_pragmas", True) for e in engines.values()):
+        raise PlanError(
+            f"pragma: connections of {', '.join(engines)} take none. Leave {plan.pragma} out, or "
+            "take another engine.",
+            "pragma",
         )
 
 
