@@ -4,15 +4,17 @@ on an engine that has not.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
 
 from properties.conformance.known_deviations import BREACHES
 from properties.hunter.folder import PROGRAM, REPRO, read_finding, tried
+from properties.hunter.hunt import Hunter
 from properties.hunter.known import KNOWN
 from properties.hunter.replaying import replay
-from workloads.engines import find_engine
+from workloads.engines import find_engine, modes_of
 from workloads.files import ROOT
 
 FINDINGS = sorted(path for path in (ROOT / "examples" / "findings").iterdir() if path.is_dir())
@@ -53,6 +55,24 @@ def test_the_script_shows_the_bug_on_the_version_that_has_it(finding: Path) -> N
     times = 3 if " race " in (finding / PROGRAM).read_text() else 1  # by chance, if mostly
     script = engine.script()  # type: ignore[attr-defined]
     assert any(tried(finding / REPRO, script, 1) for _ in range(times))
+
+
+@pytest.mark.parametrize("engine", sorted({read_finding(path)[0].engine for path in FINDINGS}))
+def test_each_is_there_when_it_is_played_again_where_it_was_found(engine: str) -> None:
+    found = find_engine(engine)
+    if why := found.missing():
+        pytest.skip(why)
+    have = found.identity().version
+    kept = [(path, *read_finding(path)) for path in FINDINGS]
+    mine = [one for one in kept if one[1].engine == engine and one[1].version == have]
+    modes = tuple(mode for mode in modes_of(found) if mode in found.promises)
+    with contextlib.closing(Hunter(engine, modes, 0)) as hunter:
+        for path, one, program in mine:
+            if one.check:  # of the contract, which tests of its own ask
+                continue
+            tries = 5 if "race" in str(program) else 1
+            made = [hunter.judged(program) for _ in range(tries)]
+            assert one.judge in {found.wrong.judge for found, _ in filter(None, made)}, path.name
 
 
 def test_what_is_known_has_its_script() -> None:

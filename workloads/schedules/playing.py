@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import importlib
 import os
 import pickle
@@ -281,6 +282,8 @@ class Player:
             names = [name for name in self.opening.shared if name in self.held]
         for name in reversed(names):
             self.held.pop(name).close()
+        if not self.held:
+            gc.collect()  # a driver's file is open until nothing holds its connection
         self.open(self.opening, names)
         return Result(OK)
 
@@ -317,6 +320,8 @@ class Player:
         held, self.held = self.held, {}
         for one in reversed(held.values()):
             one.close()
+        held.clear()
+        gc.collect()  # as above
 
 
 def serve(pipe: Connection, player: Player) -> None:
