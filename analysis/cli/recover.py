@@ -50,7 +50,8 @@ def recover_command(
             made = running.recover(folder, on_progress=live)
             found = [made.run.manifest] if made.run is not None else []
         else:
-            places = [*usual_places(), *([databases] if databases else [])]
+            hunts = [path.parent for path in runs.glob("*/hunt.json")]  # findings in the making
+            places = [*usual_places(), *hunts, *([databases] if databases else [])]
             done = experiments.recover_all(
                 [folder or runs],
                 [] if folder else places,

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from workloads.files import made
 from workloads.processes import (
     ChildProcess,
     describe_end,
+    describe_status,
     die_with_parent,
     end,
     python,
@@ -34,6 +36,9 @@ LIMIT_S = 60.0
 
 END_S = 30.0
 """For a process that has answered all: it ends its server."""
+
+DIED = "its process died: "
+KILLED = f"{DIED}{describe_status(-signal.SIGKILL)}"
 
 Asked = tuple[str, str]
 """A BEGIN mode and a check's name."""
@@ -60,17 +65,23 @@ def held_to(
         if mode == modes[0] or not one.slow  # such a check is of no mode
     ]
     with made("contract", within=room()) as folder:
-        number = 0
+        number, again = 0, 0
         while left:
             number += 1
-            for mode, outcome in _by_one_process(engine, left, folder / str(number), limit_s):
-                yield mode, outcome
-                left = left[1:]
+            with contextlib.closing(
+                _by_one_process(engine, left, folder / str(number), limit_s)
+            ) as answers:
+                for mode, outcome in answers:
+                    if outcome.seen.startswith(KILLED) and again != len(left):
+                        again = len(left)  # by others, most likely: it is asked once more
+                        break
+                    yield mode, outcome
+                    left = left[1:]
 
 
 def _by_one_process(
     engine: str, left: list[Asked], folder: Path, limit_s: float
-) -> Iterator[tuple[str, Outcome]]:
+) -> Generator[tuple[str, Outcome]]:
     """What one process answers, up to the check of which it died."""
     folder.mkdir()
     ours, theirs = Pipe()
@@ -109,7 +120,7 @@ def _answer(
         return Outcome(check, state, right, seen, tuple(Call(*one) for one in calls)), True
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.process.wait(5)
-    return Outcome(name, "broken", "an answer", f"its process died: {describe_end(child)}"), False
+    return Outcome(name, "broken", "an answer", f"{DIED}{describe_end(child)}"), False
 
 
 # --- in the process -------------------------------------------------------------------------------

@@ -22,8 +22,9 @@ def asked_for(
     stage: Stage, features: Iterable[str] = tuple(FEATURES), options: Options = ()
 ) -> dict[str, str]:
     """The features of the grammar that the engine refuses, with its words."""
-    refused = {}
-    for feature in features:
+    refused, left, again = {}, list(features), set[str]()
+    while left:
+        feature = left.pop(0)
         first, stage.first = stage.first, ((KEYS,) if feature in WITH_KEYS else ())
         try:
             results = _answers(stage, _statements(FEATURES[feature]), options)
@@ -33,8 +34,12 @@ def asked_for(
                 refused[feature] = f"{KEYS} has no effect"
             stage.close()
         except (CannotPlay, Death) as refusal:
-            refused[feature] = _words(refusal)
             stage.drop()
+            if isinstance(refusal, Death) and refusal.by_others and feature not in again:
+                again.add(feature)
+                left.insert(0, feature)
+            else:
+                refused[feature] = _words(refusal)
         finally:
             stage.first = first
     return refused

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +22,7 @@ from properties.hunter.folder import (
     TIMELINE,
     TRIES,
     Kept,
+    in_making,
     tried,
 )
 from workloads.engines import Identity, Script, find_engine
@@ -114,7 +113,7 @@ def hold_to_contract(
         else:
             broken.setdefault(outcome.check, []).append((mode, outcome))
     for found in broken.values():
-        _keep(folder / "findings", name, identity, found)
+        _keep(folder, name, identity, found)
         on_outcome()
     return known
 
@@ -122,9 +121,7 @@ def hold_to_contract(
 def _keep(folder: Path, name: str, identity: Identity, found: list[tuple[str, Outcome]]) -> None:
     """A folder for a broken check, whole or not at all. found : the modes that break it."""
     mode, outcome = found[0]
-    folder.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(prefix=".", dir=folder))
-    try:
+    with in_making(folder) as making:
         check, calls = named(outcome.check), outcome.calls
         (making / PROGRAM).write_text("---\n", encoding="utf-8")
         lines = [f"{JUDGE}: {check.sentence}", f"right: {outcome.right}", f"seen:  {outcome.seen}"]
@@ -137,9 +134,7 @@ def _keep(folder: Path, name: str, identity: Identity, found: list[tuple[str, Ou
             (again, TRIES), method, check=check.name,
         )  # fmt: skip
         write_json(making / FINDING, msgspec.to_builtins(kept))
-        os.rename(making, folder / f"{JUDGE}-{check.name}")
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
+        os.rename(making, folder / "findings" / f"{JUDGE}-{check.name}")
 
 
 def _again(

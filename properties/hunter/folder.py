@@ -7,12 +7,12 @@ whole findings.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import shutil
+import signal
 import sys
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,9 +33,10 @@ from workloads.files import (
     inside,
     read_text,
     read_versioned,
+    temporary,
     write_json,
 )
-from workloads.processes import read_last_words, start, wait
+from workloads.processes import start, wait
 from workloads.schedules import Played, Program, parse_program
 
 HUNT, FINDING, PROGRAM = "hunt.json", "finding.json", "program.txt"
@@ -103,9 +104,7 @@ def keep(
     target = folder / "findings" / name_of(finding)
     if target.exists():
         return None
-    target.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(prefix=".", dir=target.parent))
-    try:
+    with in_making(folder) as making:
         program = finding.played.program
         (making / PROGRAM).write_text(f"{program}\n", encoding="utf-8")
         (making / TIMELINE).write_text(told(finding), encoding="utf-8")
@@ -136,14 +135,26 @@ def keep(
             len(program.steps), len(finding.original.steps), again, method,
         )  # fmt: skip
         write_json(making / FINDING, msgspec.to_builtins(kept))
-        os.rename(making, target)
-    except OSError:
-        if target.exists():  # another process was faster
-            return None
-        raise
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
+        try:
+            os.rename(making, target)
+        except OSError:
+            if target.exists():  # another process was faster
+                return None
+            raise
     return target
+
+
+@contextlib.contextmanager
+def in_making(folder: Path) -> Iterator[Path]:
+    """A folder for a finding that is not whole yet, to be renamed to one in `findings`.
+
+    It lies in a temporary folder of the hunt's, so that it is known for one if we are killed.
+    """
+    (folder / "findings").mkdir(parents=True, exist_ok=True)
+    with temporary.made("finding", within=folder) as own:
+        making = own / "whole"
+        making.mkdir()
+        yield making
 
 
 def name_of(finding: Finding) -> str:
@@ -154,20 +165,30 @@ def name_of(finding: Finding) -> str:
 
 def tried(path: Path, made: Script, times: int = TRIES, status: int = THERE) -> int:
     """Run a script some times; return how often it ended with this status."""
-    return sum(_once(path, made) == status for _ in range(times))
+    return sum(_unless_killed(path, made) == status for _ in range(times))
+
+
+def _unless_killed(path: Path, made: Script) -> int | None:
+    """Its status; once more where somebody else killed it."""
+    status = _once(path, made)
+    return _once(path, made) if status == -signal.SIGKILL else status
 
 
 def _once(path: Path, made: Script) -> int | None:
-    with tempfile.TemporaryDirectory(prefix="cwkit-repro-") as folder:
+    with temporary.made("repro") as folder:
         child = start(
             "repro",
             [sys.executable, str(path), *made.argv],
-            last_words=Path(folder) / "words",
-            environment={**made.environment, "TMPDIR": folder},
+            last_words=folder / "words",
+            environment={**made.environment, "TMPDIR": str(folder)},
             foreign=True,
         )
-        status = wait(child, TRY_LIMIT_S)
-        read_last_words(Path(folder) / "words")
+        try:
+            status = wait(child, TRY_LIMIT_S)
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # and whatever it has started
+                os.killpg(child.process.pid, signal.SIGKILL)
+            child.process.wait(10)
         return status
 
 

@@ -15,7 +15,7 @@ from random import Random
 
 from properties.hunter.asking import KEYS, asked_for, deadly, options_for
 from properties.hunter.drawing import Grammar, draw_on
-from properties.hunter.judges import Found, judge
+from properties.hunter.judges import Found, by_others, judge
 from properties.hunter.known import of_engine, recognised
 from properties.hunter.patterns import changed, draw_pattern
 from properties.hunter.reference import TooMuch
@@ -136,6 +136,8 @@ class Hunter:
     def looked_at(self, program: Program, index: int) -> Finding | None:
         """Play and judge a program; shrink what it shows where that is new."""
         made = self.judged(program)
+        if made is not None and by_others(made[0]):
+            made = self.judged(program)
         if made is None:
             return None
         found, played = made

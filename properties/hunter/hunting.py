@@ -54,10 +54,16 @@ def tallied(hunter: Hunter) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _ended(number: int, frame: Any) -> None:
+    """Told to end, it removes what it has made for the moment."""
+    raise SystemExit(0)
+
+
 def main(argv: list[str]) -> int:
     """JOB: a JSON object with the arguments of `hunt`, and the folder."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _ended)
     job = json.loads(argv[0])
     engine, name, modes = find_engine(job["engine"]), job["engine"], tuple(job["modes"])
     folder, identity, teller = Path(job["folder"]), identity_of(name), Teller()

@@ -8,12 +8,14 @@ with nobody to blame, a file that is not sound, rows that an index has and its t
 from __future__ import annotations
 
 import re
+import signal
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from properties.hunter.by_checker import judge_history
 from properties.hunter.races import QUESTIONS, judge_race
 from properties.hunter.reference import Reference, Transaction, Wrong, shown
+from workloads.processes import describe_status
 from workloads.schedules import ALL, CannotPlay, Death, Played, Result, Stage, Step, first_word
 
 UNSUPPORTED = re.compile(
@@ -249,6 +251,14 @@ class Walk:
         if txn is not None:
             return self.reference.within(txn, asked, whole)
         return self.reference.alone(asked, whole, oldest)
+
+
+KILLED = describe_status(-signal.SIGKILL)
+
+
+def by_others(found: Found) -> bool:
+    """Whether a process of sessions was killed, and not by the engine: it is played once more."""
+    return found.wrong.judge == "abort" and found.wrong.seen.startswith(KILLED)
 
 
 def died(death: Death) -> Wrong:

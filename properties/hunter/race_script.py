@@ -42,6 +42,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -109,7 +110,9 @@ MAIN = '''def part(numbers):
     """The process of some racers: it begins when it is told until when."""
     print("ready", flush=True)
     try:
-        accounts = race(Opening(), numbers, SEED, MODE, float(sys.stdin.readline()))
+        until = float(sys.stdin.readline())
+        signal.alarm(int(SECONDS + END_S) + 2)  # whatever it hangs at, it ends
+        accounts = race(Opening(), numbers, SEED, MODE, until)
     except BaseException as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         os._exit(NOT_OPENED)

@@ -23,6 +23,7 @@ Found by cwkit. Exits 1 where the bug is there, and 0 where it is not.
 """
 
 import os
+import signal
 import sys
 import tempfile
 
@@ -127,10 +128,11 @@ def verdict(bug, said=""):
 
 
 def in_a_process(part):
-    """Run a part in a process of its own, which ends by SIGKILL or by its last word."""
+    """Run a part in a process of its own, which ends by SIGKILL, by its last word, or in time."""
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
+        signal.alarm({limit_s})
         part()
         os.kill(os.getpid(), 9)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -200,7 +202,9 @@ def script(
     if tells_a_race(found, played):
         return race_script(found, played, head=told, first=first, apart=apart)
     head = HEAD.format(
-        **told, first="\n        ".join(f"rows(OPEN[name], {sql!r})" for sql in first) or "pass"
+        **told,
+        first="\n        ".join(f"rows(OPEN[name], {sql!r})" for sql in first) or "pass",
+        limit_s=LIMIT_S,
     )
     steps = list(zip(program.steps, [*played.results, None], strict=False))[: found.at + 1]
     parts: list[list[str]] = [[]]
@@ -317,6 +321,4 @@ def _whole(parts: Sequence[list[str]], found: Found) -> str:
             "print(f'it ended with status {status}')\n"
             "sys.exit(1 if status < 0 or status > 2 else status)"
         )
-    if found.wrong.judge == "hang":
-        text.insert(0, f"import signal\n\nsignal.alarm({LIMIT_S})\n\n\n")
     return "\n".join([*text, *calls, last, end]) + "\n"

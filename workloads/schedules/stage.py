@@ -60,6 +60,11 @@ class Death(RuntimeError):
         super().__init__(how)
         self.how, self.at, self.stderr, self.hung = how, at, stderr, hung
 
+    @property
+    def by_others(self) -> bool:
+        """Whether it was killed, by the system in want of memory, say: no engine does that."""
+        return self.how == describe_status(-signal.SIGKILL)
+
 
 class Process:
     """The parent's end of a process that plays (workloads.schedules.playing).
