@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from workloads.errors import mode_label
+from workloads.records import parts_of_mix
 
 DASH = "—"
 
@@ -120,7 +121,11 @@ def begin_label(mode: str) -> str:
 
     >>> begin_label("deferred"), begin_label("concurrent"), begin_label("read-committed")
     ('BEGIN', 'BEGIN CONCURRENT', 'READ COMMITTED')
+    >>> begin_label("2:concurrent,1:immediate")
+    '2 BEGIN CONCURRENT + 1 BEGIN IMMEDIATE'
     """
+    if parts := parts_of_mix(mode):
+        return " + ".join(f"{many} {begin_label(one)}" for many, one in parts)
     return BEGIN_LABELS.get(mode) or mode_label(mode)
 
 

@@ -77,7 +77,11 @@ def compare_command(
         ),
     ] = "throughput",
     role: Annotated[
-        str, typer.Option(help="writer or reader (default: writer where there are any)")
+        str,
+        typer.Option(
+            help="writer or reader, or one mode of several: writer:concurrent (default: writer "
+            "where there are any)"
+        ),
     ] = "",
     vary: Annotated[
         list[str] | None,
@@ -106,7 +110,7 @@ def compare_command(
     conditions = [compare.parse_condition(text) for text in fail_if or []]
     _known(measure, compare.MEASURES, "--measure")
     if role:
-        _known(role, ROLES, "--role")
+        _known(role.partition(":")[0], ROLES, "--role")
     if not 0 <= foreign_limit <= 1:
         raise PlanError(f"--foreign-limit {foreign_limit:g}: a share from 0 to 1, such as 0.2.")
     names = [f"{sweep}:{name}" if sweep else name for name in sides or []] or [sweep]

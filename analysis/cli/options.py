@@ -128,6 +128,9 @@ ENGINES = ("database", "write_engine", "read_engine", "checkpoint_engine")
 REPEATED = {"repeated": True}
 """In a field: its option may be given several times, and its value is a list's texts."""
 
+TEXT = {"text": True}
+"""In a field: it may also be given as a text, which `make_plan` reads."""
+
 STATES_DEFAULT, OWN_DEFAULT = " (default: ", " (default: its own)"
 
 
@@ -194,8 +197,10 @@ def _options(
             kind, default, text = _typed_as(field)
             if name in defaults:
                 default, text = defaults[name], text.partition(STATES_DEFAULT)[0]
-            if (field.json_schema_extra or {}) == REPEATED:
+            if field.json_schema_extra == REPEATED:
                 kind, default = list[str], None
+            elif field.json_schema_extra == TEXT:
+                kind, default = str, default if default is None else str(default)
             found.append(_option(name, option_of(name), kind, default, helps.get(name, text)))
     for name in SHAPE:
         kind, _, text = _typed_as(Shape.model_fields[name])

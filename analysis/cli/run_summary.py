@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,9 @@ def summary(run: Run) -> RenderableType:
         if role in counted.roles:
             parts += ["", one_line(_role_line(counted, role), style="bold")]
             parts += _role_tables(counted, role)
+            for mode in counted.modes(role):
+                parts += ["", one_line(_role_line(counted, mode), style="bold")]
+                parts += _role_tables(counted, mode)
     if "checkpointer" in counted.roles:
         parts += ["", one_line(_checkpoint_line(counted.roles["checkpointer"], run), style="bold")]
     if line := wal_line(run, counted):
@@ -285,10 +289,13 @@ def _warm_up(counted: Count, plan: RecordedPlan) -> str:
 
 def _role_line(counted: Count, role: str) -> str:
     tally = counted.roles[role]
-    one = counted.of(role)[0]
+    name, _, mode = role.partition(":")
+    each = Counter(worker.begin for worker in counted.of(role))
+    begun = ",".join(f"{many}:{one}" for one, many in each.items()) if len(each) > 1 else min(each)
+    of_them = f"of these {tally.workers} by" if mode else f"{times(tally.workers, name)},"
     low, rate, high = tally.abort_rate
     line = (
-        f"{times(tally.workers, role)}, {one.engine} {begin_label(one.begin)}: "
+        f"{of_them} {counted.of(role)[0].engine} {begin_label(begun)}: "
         f"{number(tally.per_s)} tx/s committed, abort rate {percent(rate)}"
     )
     if tally.finished:
@@ -439,7 +446,9 @@ def _workers(counted: Count, role: str) -> Table | None:
     tally, each = counted.roles[role], counted.of(role)
     if len(each) < 2:
         return None
-    table = _table(role, "tx/s", "share", "abort rate", "p99 whole", "longest", "CPU µs a tx")
+    table = _table(
+        role.partition(":")[0], "tx/s", "share", "abort rate", "p99 whole", "longest", "CPU µs a tx"
+    )
     shown = list(each)
     if len(each) > WORKERS_SHOWN:
         ranked = sorted(each, key=lambda w: (-w.tally.committed, w.number))

@@ -284,7 +284,7 @@ def role_of(a: Side, b: Side, wanted: str) -> str:
     )
     for side, counted in zip((a, b), counts, strict=True):
         if counted is not None and role not in counted.roles:
-            raise NotComparable(f"{side.label} has no {role}s to compare. Try --role.")
+            raise NotComparable(f"{side.label} has no {_workers(role)} to compare. Try --role.")
     return role
 
 
@@ -371,6 +371,11 @@ def _unusable(cell: CountedCell | None, side: Side) -> str:
     if not why and not cell.usable:
         why = cell.state
     return f"{side.label}: {why}" if why else ""
+
+
+def _workers(role: str) -> str:
+    name, _, mode = role.partition(":")
+    return f"{name}s that begin {mode}" if mode else f"{name}s"
 
 
 def _value(counted: Count | None, measure: str, role: str) -> float:

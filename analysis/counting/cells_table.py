@@ -15,13 +15,17 @@ from analysis.counting.slumps import slumps
 from analysis.counting.spreadsheet import cell_text
 from analysis.wording import Table
 from workloads.files import replace as replace_file
-from workloads.records import CONFLICTS
+from workloads.records import CONFLICTS, parts_of_mix
 
 NOT_RUN = "not run"
 
 
 TIMES = ("committed", "wasted", "waiting", "outside", "open")
 """Parts of the workers' time, as of `Tally`: the first four add up to it, `open` is in `wasted`."""
+
+
+OF_A_MODE = ("committed_per_s", "abort_rate", "p99_us")
+"""Numbers of the writers of one mode, where an arm's writers begin in several."""
 
 
 def cells_table(measured: Measured, states: dict[tuple[int, str], str] | None = None) -> Table:
@@ -33,7 +37,8 @@ def cells_table(measured: Measured, states: dict[tuple[int, str], str] | None = 
     open loop, transactions due a second, and the share of them served in the window. time_… : parts
     of the workers' time (TIMES), as shares of it. refused_… : attempts by kind of conflict.
     pressure_… : of the window, how much of it somebody on the machine waited for that. odd : that
-    the run stood still, or slumped.
+    the run stood still, or slumped. committed_per_s_MODE and so on : of the writers of one mode,
+    where an arm's writers begin in several.
     """
     role = measured.role
     axes = tuple(measured.axes)
@@ -45,6 +50,8 @@ def cells_table(measured: Measured, states: dict[tuple[int, str], str] | None = 
         "wal_bytes_max", "wal_restarts", "pressure_cpu", "pressure_io", "odd", "contaminated",
         "jobs", "oversubscribed", "machine", "run", "words",
     )  # fmt: skip
+    modes = modes_in(measured)
+    head += tuple(f"{name}_{mode}" for mode in modes for name in OF_A_MODE)
     rows, slumped = [], slumps(measured)
     for (block, arm), cell in sorted(measured.cells.items()):
         state = cell.state if states is None else states.get((block, arm), NOT_RUN)
@@ -59,9 +66,26 @@ def cells_table(measured: Measured, states: dict[tuple[int, str], str] | None = 
                 *_made(cell, slumped.get((block, arm), "")),
                 cell.folder.name if cell.folder else cell.run,
                 cell.failure if state != NOT_RUN else "",
+                *(text for mode in modes for text in _of_mode(cell, f"{role}:{mode}")),
             )
         )
     return Table(head, rows)
+
+
+def modes_in(measured: Measured) -> tuple[str, ...]:
+    """The modes of the arms whose writers have several, which are counted apart."""
+    begun = (str(arm.plan["begin"]) for arm in measured.arms.values())
+    return tuple(dict.fromkeys(mode for text in begun for _, mode in parts_of_mix(text)))
+
+
+def _of_mode(cell: CountedCell, mode: str) -> list[str]:
+    """The numbers OF_A_MODE of the writers of one mode; "" where the cell has none."""
+    roles = cell.counted.roles if cell.counted else {}
+    if mode not in roles:
+        return [""] * len(OF_A_MODE)
+    tally = roles[mode]
+    p99 = float(tally.whole()[2, 0]) / 1000
+    return [_decimal(x) for x in (tally.per_s, tally.abort_rate[1], p99)]
 
 
 def _made(cell: CountedCell, slumped: str) -> tuple[str, ...]:

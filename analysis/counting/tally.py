@@ -319,6 +319,23 @@ class WorkerTally:
     tally: Tally
 
 
+class Roles(dict[str, Tally]):
+    """Role -> its workers' Tally. Where a role's workers begin in several modes, each mode's Tally
+    is found as well, under "writer:concurrent"; nobody who goes over the roles meets it, for its
+    attempts are in the role's already.
+    """
+
+    def __init__(self, roles: Mapping[str, Tally], modes: Mapping[str, Tally]) -> None:
+        super().__init__(roles)
+        self.modes = modes
+
+    def __contains__(self, role: object) -> bool:
+        return super().__contains__(role) or role in self.modes
+
+    def __missing__(self, role: str) -> Tally:
+        return self.modes[role]
+
+
 @dataclass(frozen=True)
 class Count:
     """A run, counted: every worker, and each role's workers together.
@@ -353,7 +370,14 @@ class Count:
         return kinds_in(self.roles[role].times, self.kinds, self.seconds)
 
     def of(self, role: str) -> tuple[WorkerTally, ...]:
-        return tuple(w for w in self.workers if w.role == role)
+        """The workers of a role, or of one of its modes ("writer:concurrent")."""
+        role, _, mode = role.partition(":")
+        return tuple(w for w in self.workers if w.role == role and mode in ("", w.begin))
+
+    def modes(self, role: str) -> tuple[str, ...]:
+        """The modes of a role whose workers have several, as keys of `roles`; else ()."""
+        found = self.roles.modes if isinstance(self.roles, Roles) else {}
+        return tuple(name for name in found if name.partition(":")[0] == role)
 
     def worst_p99(self, role: str) -> tuple[float, float]:
         """The worst worker's p99 of whole transactions, ns, and what is certain of it (as of
@@ -390,15 +414,25 @@ def count(run: Run, window_ns: tuple[int, int] | None = None) -> Count:
     roles: dict[str, Tally] = {}
     for role in dict.fromkeys(w.role for w in workers):
         roles[role] = together([w.tally for w in workers if w.role == role])
+    modes = _apart(workers)
     both = [tally.times for role, tally in roles.items() if role in ("writer", "reader")]
     still = standstill(Committed.joined(both).column(ENDS, around=1), window)
     wal = wal_of(run, window)
     foreign = run.manifest.foreign
     used = foreign.own_cpu_s / foreign.total_cpu_s if foreign.total_cpu_s else float("nan")
     return Count(
-        run.name, seconds, workers, roles, steady, undrawn, window, wal, still, used,
+        run.name, seconds, workers, Roles(roles, modes), steady, undrawn, window, wal, still, used,
         run.manifest.scenario.kinds,
     )  # fmt: skip
+
+
+def _apart(workers: Sequence[WorkerTally]) -> dict[str, Tally]:
+    """ROLE:MODE -> its workers together, of roles whose workers begin in several modes."""
+    found: dict[str, list[Tally]] = {}
+    for one in workers:
+        if len({w.begin for w in workers if w.role == one.role}) > 1:
+            found.setdefault(f"{one.role}:{one.begin}", []).append(one.tally)
+    return {name: together(tallies) for name, tallies in found.items()}
 
 
 def _with_server(

@@ -163,6 +163,10 @@ def unit_of(run: Run) -> str:
     writers = run.role("writer")
     if not writers:
         raise NoAnswer(run.name, "it has no writers.")
+    if len({writer.begin for writer in writers}) > 1:
+        raise NoAnswer(
+            run.name, "its writers begin in several modes; the model is of BEGIN CONCURRENT alone."
+        )
     engine, begin = writers[0].engine, writers[0].begin
     if begin != "concurrent":
         why = (

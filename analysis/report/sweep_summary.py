@@ -23,9 +23,19 @@ from analysis.counting import (
     throughput,
 )
 from analysis.statistics import FEWEST_BLOCKS, Estimate
-from analysis.wording import DASH, Table, at_least, interval, listed, number, percent, times
+from analysis.wording import (
+    DASH,
+    Table,
+    at_least,
+    begin_label,
+    interval,
+    listed,
+    number,
+    percent,
+    times,
+)
 from workloads.experiments import AGAIN, DONE, FAILED, MISSING, REFUSED, Skipped, shown
-from workloads.records import NetworkEntry
+from workloads.records import NetworkEntry, parts_of_mix
 
 MOST_ROWS = 30
 WORST_ROWS = 10
@@ -76,7 +86,19 @@ def arms_table(measured: Measured) -> Table:
         if wal:
             row += _wal(arm)
         rows.append(tuple(row))
+        rows += [(*row, *[""] * (len(head) - len(row))) for row in _modes(arm, len(axes) or 1)]
     return Table(tuple(head), rows, _note(measured, role))
+
+
+def _modes(arm: Arm, names: int) -> list[list[str]]:
+    """A row for each mode, where an arm's writers begin in several: they are counted apart."""
+    rows = []
+    for many, mode in parts_of_mix(arm.begin):
+        role = f"writer:{mode}"
+        made = arm.estimate(throughput(role))
+        name = [f"· {many} {begin_label(mode)}", *[""] * (names - 1)]
+        rows.append([*name, *_value_and_range(made), "", "", *_of(arm, role)])
+    return rows
 
 
 def _of(arm: Arm, role: str) -> list[str]:

@@ -52,6 +52,8 @@ from .manifest import WorkerEntry as WorkerEntry
 from .manifest import checked as checked
 from .manifest import read_manifest as read_manifest
 from .manifest import write_manifest as write_manifest
+from .mixes import modes_of_mix as modes_of_mix
+from .mixes import parts_of_mix as parts_of_mix
 from .outcomes import BEGIN as BEGIN
 from .outcomes import BUSY as BUSY
 from .outcomes import CAUSES as CAUSES

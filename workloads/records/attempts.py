@@ -183,7 +183,9 @@ class Run:
         return self.manifest.window.measure_ns, self.manifest.window.stop_ns
 
     def role(self, role: str) -> tuple[WorkerRecord, ...]:
-        return tuple(w for w in self.workers if w.role == role)
+        """The workers of a role, or of one of its modes ("writer:concurrent")."""
+        role, _, mode = role.partition(":")
+        return tuple(w for w in self.workers if w.role == role and mode in ("", w.begin))
 
 
 def keep_last_seen(folder: Path, ns: int) -> None:

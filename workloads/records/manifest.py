@@ -29,6 +29,7 @@ from pydantic import (
 
 from workloads.errors import RunError
 from workloads.files import FORMAT_VERSION, inside, read_versioned, replace, visible
+from workloads.records.mixes import modes_of_mix
 
 MANIFEST = "manifest.json"
 MOST_WORKERS = 256
@@ -113,7 +114,13 @@ class RecordedPlan(Part):
     params: dict[str, Any] = Field(default_factory=dict)
     database: str = Field("libsql", description="engine that creates and checks it")
     """Engine that creates and loads the database, and that checks it afterwards."""
-    writers: int = Field(4, ge=0, le=MOST_WORKERS, description="processes that write")
+    writers: int = Field(
+        4,
+        ge=0,
+        le=MOST_WORKERS,
+        description="processes that write; of several modes: 2:concurrent,2:immediate",
+        json_schema_extra={"text": True},
+    )
     write_engine: str = Field("", description="their engine (default: --database)")
     begin: str = Field(
         "immediate",
@@ -224,7 +231,7 @@ class RecordedPlan(Part):
     def roles(self) -> list[tuple[str, str, str]]:
         """(role, engine, BEGIN mode) of each worker, by worker number."""
         return (
-            [("writer", self.write_engine, self.begin)] * self.writers
+            [("writer", self.write_engine, m) for m in modes_of_mix(self.begin, self.writers)]
             + [("reader", self.read_engine, self.read_begin)] * self.readers
             + [("checkpointer", self.checkpoint_engine, "")] * self.checkpointers
         )

@@ -32,7 +32,7 @@ from workloads.engines import (
 from workloads.errors import EngineMissing, PlanError, UnknownName, nearest, shortened
 from workloads.files import visible
 from workloads.processes import StartMethod, can_fork, start_method
-from workloads.records import RecordedPlan, Retry
+from workloads.records import RecordedPlan, Retry, parts_of_mix
 
 if TYPE_CHECKING:
     from workloads.scenarios import Scenario, Shape
@@ -67,6 +67,14 @@ class Plan(RecordedPlan):
         text = ",".join(map(str, given)) if isinstance(given, (list, tuple)) else given
         if isinstance(text, str):
             return ",".join(f"{name}={value}" for name, value in asked_pragmas(text))
+        return given
+
+    @field_validator("writers", mode="before")
+    @classmethod
+    def _writers_are_a_number(cls, given: Any) -> Any:
+        if isinstance(given, str) and parts_of_mix(given):
+            many = sum(many for many, _ in parts_of_mix(given))
+            raise ValueError(f'give their number here, {many}, and begin = "{given}"')
         return given
 
     def recorded(self) -> RecordedPlan:
@@ -148,7 +156,8 @@ def make_plan(**values: Any) -> Plan:
     from workloads.scenarios import find_scenario
 
     suggested = getattr(find_scenario(values.get("scenario", "bank")), "suggests", {})
-    values = dict(suggested) | {name: value for name, value in values.items() if value is not None}
+    values = {name: value for name, value in values.items() if value is not None}
+    values = dict(suggested) | values | _of_a_mix(values)
     _name_usual_modes(values)
     if values.get("transactions") and "warmup_s" not in values:
         values["warmup_s"] = 0.0  # who counts transactions wants all of them measured
@@ -205,9 +214,33 @@ def _name_usual_modes(values: dict[str, Any]) -> None:
             values[field] = usual_mode(find_engine(name), role)
 
 
+def _of_a_mix(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The number of writers and their modes, where both are given in one text."""
+    mix = values.get("writers")
+    if not isinstance(mix, str) or not (parts := parts_of_mix(mix)):
+        return {}
+    if "begin" in values:
+        raise PlanError(f"--writers {mix} has the writers' modes: leave out --begin.", "begin")
+    return {"writers": sum(many for many, _ in parts), "begin": mix}
+
+
+def _modes_in(plan: Plan, role: str) -> tuple[str, ...]:
+    """The modes that the workers of a role are to begin in. Raises PlanError for an odd mix."""
+    text = str(getattr(plan, OPTIONS[role][1]))
+    parts = parts_of_mix(text) if role == "writer" else ()
+    if parts and sum(many for many, _ in parts) != plan.writers:
+        many = sum(many for many, _ in parts)
+        raise PlanError(
+            f"begin: {text} is {many} writers, and {plan.writers} are asked for.", "begin"
+        )
+    return tuple(dict.fromkeys(mode for _, mode in parts)) or (text,)
+
+
 def _modes_exist(plan: Plan) -> None:
-    for option, field, engine in OPTIONS.values():
-        mode, name = getattr(plan, field), getattr(plan, engine)
+    asked = [(role, mode) for role in OPTIONS for mode in _modes_in(plan, role)]
+    for role, mode in asked:
+        option, _, engine = OPTIONS[role]
+        name = getattr(plan, engine)
         modes = modes_of(find_engine(name))
         if mode in (*modes, AUTOCOMMIT):
             continue
@@ -227,10 +260,10 @@ def _suits_the_scenario(plan: Plan, engines: Mapping[str, Engine]) -> None:
     if AUTOCOMMIT not in modes and not hasattr(scenario, "needs"):
         return
     made = scenario(plan.shape())
-    for role, (option, field, engine) in OPTIONS.items():
+    for role, (option, _, engine) in OPTIONS.items():
         if not getattr(plan, f"{role}s"):
             continue
-        if getattr(plan, field) == AUTOCOMMIT and (why := _why_no_autocommit(made)):
+        if AUTOCOMMIT in _modes_in(plan, role) and (why := _why_no_autocommit(made)):
             raise PlanError(f"{option} {AUTOCOMMIT}: {plan.scenario} {why}")
         offers = getattr(engines[getattr(plan, engine)], "offers", ())
         for method in getattr(made, "needs", ()):
