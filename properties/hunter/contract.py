@@ -25,6 +25,7 @@ from properties.hunter.folder import (
     in_making,
     tried,
 )
+from properties.hunter.script import NOT_TOLD
 from workloads.engines import Identity, Script, find_engine
 from workloads.files import write_json
 
@@ -39,13 +40,15 @@ HEAD = '''"""{title}
 Right: {right}
 Seen with {version}: {seen}
 
-Found by cwkit. Exits 1 where the bug is there, and 0 where it is not.
+Found by cwkit. Exits 1 where the bug is there, 0 where it is not, and 2 where it cannot tell.
 """
 
 import os
 import sys
 import tempfile
 
+
+{not_told}
 {driver}
 
 PATH = os.path.join(tempfile.mkdtemp(), "a.db")
@@ -175,7 +178,7 @@ def script(outcome: Outcome, mode: str, driver: str, identity: Identity, *, keep
     head = HEAD.format(
         title=quoted(f"Not so: {sentence}."), right=quoted(outcome.right),
         seen=quoted(outcome.seen), version=" ".join(filter(None, identity[:2])),
-        driver=driver.strip(), keep=keep, mode=mode.upper(),
+        not_told=NOT_TOLD, driver=driver.strip(), keep=keep, mode=mode.upper(),
     )  # fmt: skip
     end = (
         f"bug = (repr(got), error) == ({repr(last.got)!r}, {last.error or None!r})\n"

@@ -21,8 +21,7 @@ import msgspec
 
 from properties.hunter.hunt import Finding
 from properties.hunter.judges import Found
-from properties.hunter.known import of_engine, recognised
-from properties.hunter.race_script import tells_a_race
+from properties.hunter.known import looks_like, of_engine, recognised
 from properties.hunter.reference import Wrong, shown
 from properties.hunter.script import can_tell, script
 from workloads.engines import Engine, Identity, Script
@@ -44,6 +43,8 @@ TIMELINE, REPRO = "timeline.txt", "repro.py"
 THERE = 1
 """The status by which a script says that the bug is there."""
 
+CANNOT_TELL = 2
+
 TRIES, TRY_LIMIT_S = 10, 40.0
 """How often a script is run before its finding is believed, and how long each time."""
 
@@ -52,8 +53,9 @@ COLUMN = 44
 
 class Kept(msgspec.Struct):
     """A finding as it is kept. again : (times that it showed, times that it was tried). method :
-    by what it was tried: "repro.py", or "program" where no script can play it. check : the name of
-    the contract's check, of a finding of the judge "contract", which has no program.
+    by what it was tried: "repro.py", or "program" where no script can play it. no_script : why.
+    known : a known deviation of the family that it looks like (known.py). check : the name of the
+    contract's check, of a finding of the judge "contract", which has no program.
 
     What people add to one of examples/findings: title, what is wrong in a sentence; public, the
     address of a public report, "" where none was found; also, in which other versions it is.
@@ -82,6 +84,7 @@ class Kept(msgspec.Struct):
     public: str = ""
     check: str = ""
     also: str = ""
+    no_script: str = ""
 
 
 def keep(
@@ -108,10 +111,9 @@ def keep(
         program = finding.played.program
         (making / PROGRAM).write_text(f"{program}\n", encoding="utf-8")
         (making / TIMELINE).write_text(told(finding), encoding="utf-8")
-        if not (hasattr(engine, "script") and can_tell(finding.found, finding.played)):
-            again, method = (sum(shows() for _ in range(TRIES)), TRIES), "program"
-        else:
-            made: Script = engine.script()
+        method, shown, why = "program", 0, _why_no_script(engine, name, finding)
+        if not why:
+            made: Script = engine.script()  # type: ignore[attr-defined]
             version = " ".join(filter(None, identity[:2]))
             (making / REPRO).write_text(
                 script(
@@ -125,14 +127,20 @@ def keep(
                 ),
                 encoding="utf-8",
             )
-            again, method = (tried(making / REPRO, made), TRIES), REPRO
-            if not again[0] and tells_a_race(finding.found, finding.played):
-                again, method = (sum(shows() for _ in range(TRIES)), TRIES), "program"
+            ends = [_unless_killed(making / REPRO, made) for _ in range(TRIES)]
+            shown, method = ends.count(THERE), REPRO
+            if not shown:
+                method, why = "program", f"{REPRO} shows it in 0 of {TRIES} tries"
+                why += ", for it does not run" if CANNOT_TELL in ends else ""
+        if method != REPRO:
+            shown = sum(shows() for _ in range(TRIES))
+        alike = looks_like(finding.found, program, identity.binding)
         wrong = finding.found.wrong
         kept = Kept(
             finding.signature, wrong.judge, wrong.sentence, wrong.expected, wrong.seen,
             finding.found.when, name, *identity[:3], list(modes), seed, finding.index,
-            len(program.steps), len(finding.original.steps), again, method,
+            len(program.steps), len(finding.original.steps), (shown, TRIES), method,
+            alike, no_script=why,
         )  # fmt: skip
         write_json(making / FINDING, msgspec.to_builtins(kept))
         try:
@@ -142,6 +150,19 @@ def keep(
                 return None
             raise
     return target
+
+
+def _why_no_script(engine: Engine, name: str, finding: Finding) -> str:
+    """Why no script can tell a finding, "" where one can."""
+    if not hasattr(engine, "script"):
+        return (
+            f"{name} has no `script()`, which says how its driver is imported (Engine in "
+            "workloads/engines/engine.py)"
+        )
+    if can_tell(finding.found, finding.played):
+        return ""
+    apart = finding.played.program.apart
+    return "its sessions have processes of their own" if apart else "a script cannot tell it"
 
 
 @contextlib.contextmanager

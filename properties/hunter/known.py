@@ -233,6 +233,12 @@ def of_engine(binding: str) -> tuple[KnownBug, ...]:
     return tuple(one for one in KNOWN if re.search(one.versions, binding))
 
 
+def looks_like(found: Found, program: Program, binding: str) -> str:
+    """The name of a known finding in any version of the same package, "" for none."""
+    family = [one for one in KNOWN if re.search(one.versions.split(" ")[0], binding)]
+    return recognised(found, program, tuple(family))
+
+
 def recognised(found: Found, program: Program, among: tuple[KnownBug, ...]) -> str:
     """The name of the known finding that this is, "" for none."""
     return next((one.name for one in among if one.fits(found, program)), "")

@@ -19,16 +19,21 @@ HEAD = '''"""{title}
 Right: {expected}
 Seen with {version}: {seen}
 
-Found by cwkit. Exits 1 where the bug is there, and 0 where it is not.
+Found by cwkit. Exits 1 where the bug is there, 0 where it is not, and 2 where it cannot tell.
 """
 
 import os
+import re
+import shutil
 import signal
 import sys
 import tempfile
 
+
+{not_told}
 {driver}
 
+RIGHT = {expected!r}
 FOLDER = tempfile.mkdtemp()
 PATH = os.path.join(FOLDER, "a.db")
 OPEN, HALF = {{}}, {{}}
@@ -56,6 +61,14 @@ def step(name, sql, ends=False):
         if ends:
             give_up(name)
     print(f"{{name}}: {{sql}}", f"!! {{error}}" if error else got or "")
+    return got, error
+
+
+def begin(name, sql):
+    """A BEGIN that was accepted. Where it is refused, the rest cannot be played."""
+    got, error = step(name, sql)
+    if error:
+        leave(2, "it cannot be played here")
     return got, error
 
 
@@ -112,19 +125,27 @@ def close_all():
         close(name)
 
 
-def not_told(*error):
-    """An error of the script itself, which says nothing about the bug."""
-    sys.__excepthook__(*error)
-    os._exit(2)
-
-
-sys.excepthook = not_told
+def leave(status, said):
+    print(said)
+    sys.stdout.flush()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    os._exit(status)
 
 
 def verdict(bug, said=""):
-    print("THE BUG IS THERE" if bug else "the bug is not there", said)
-    sys.stdout.flush()
-    os._exit(1 if bug else 0)
+    told = f"THE BUG IS THERE. Right: {{RIGHT}}" if bug else "the bug is not there"
+    leave(1 if bug else 0, f"{{said + ': ' if bug and said else ''}}{{told}}")
+
+
+def raised(error, words):
+    """The verdict where it must not raise. Another error than it was tells nothing."""
+    if error and plain(words) not in plain(error):
+        leave(2, "it raised something else")
+    verdict(error is not None, "it raised")
+
+
+def plain(text):
+    return re.sub(r"0x[0-9a-f]+|[0-9]+", "N", text)
 
 
 def in_a_process(part):
@@ -138,6 +159,16 @@ def in_a_process(part):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+'''
+
+NOT_TOLD = '''def not_told(*error):
+    """An error of the script itself, which says nothing about the bug."""
+    sys.__excepthook__(*error)
+    sys.stderr.flush()
+    os._exit(2)
+
+
+sys.excepthook = not_told
 '''
 
 THREADS = '''from concurrent.futures import ThreadPoolExecutor
@@ -200,9 +231,11 @@ def script(
         "arguments": "".join(f", {name}={value!r}" for name, value in own),
     }  # fmt: skip
     if tells_a_race(found, played):
+        told["driver"] = f"{NOT_TOLD}\n{told['driver']}"
         return race_script(found, played, head=told, first=first, apart=apart)
     head = HEAD.format(
         **told,
+        not_told=NOT_TOLD,
         first="\n        ".join(f"rows(OPEN[name], {sql!r})" for sql in first) or "pass",
         limit_s=LIMIT_S,
     )
@@ -231,7 +264,7 @@ def script(
                 parts[-1].append(f"close({shared[0]!r})")
             parts[-1] += [everybody] if one.verb in ("reopen", "close") else []
         if last:
-            parts[-1] += _verdict(found, one)
+            parts[-1] += _verdict(found, one, result)
     if found.at >= len(program.steps):
         parts[-1] += _at_the_end(found)
     return head + _whole(parts, found)
@@ -258,14 +291,15 @@ def _lines(step: Step, result: Result | None, judge: str, *, last: bool) -> list
         sql = with_key(sql, rows[0][0]) if judge == "serializable" else sql
     # Without a result it never came back: in the statement, or when it was given up.
     ends = result is None or result.status in ("conflict", "ended", "unknown")
-    lines = [f"got, error = step({name!r}, {sql!r}{', ends=True' if ends else ''})"]
+    call = "begin" if step.verb == "begin" and result is not None and not ends else "step"
+    lines = [f"got, error = {call}({name!r}, {sql!r}{', ends=True' if ends else ''})"]
     if judge == "serializable" and not last and first_word(sql) == "select" and rows is not None:
         lines.append(f"if sorted(got or [], key=repr) != {sorted(rows, key=repr)!r}:")
         lines.append("    verdict(False, 'it read something else here')")
     return lines
 
 
-def _verdict(found: Found, step: Step) -> list[str]:
+def _verdict(found: Found, step: Step, result: Result | None) -> list[str]:
     wrong = found.wrong
     if wrong.judge in ("abort", "hang"):
         return []
@@ -274,7 +308,7 @@ def _verdict(found: Found, step: Step) -> list[str]:
         or (wrong.judge == "error" and wrong.expected == "no error")
         or (wrong.judge == "error" and wrong.expected == "success")
     ):
-        return ["verdict(error is not None, 'it raised')"]
+        return [f"raised(error, {result.message if result else ''!r})"]
     if wrong.judge in ("error", "lost update", "serializable", "constraint", "foreign key"):
         return ["verdict(error is None, 'it succeeded')"]
     if wrong.judge == "transaction state":
@@ -297,7 +331,7 @@ def _at_the_end(found: Found) -> list[str]:
     if wrong.judge in ("abort", "hang"):
         return lines
     if wrong.judge == "error":
-        return [*lines, "verdict(error is not None)"]
+        return [*lines, f"raised(error, {wrong.seen.partition(': ')[2]!r})"]
     right = pprint.pformat(sorted(wrong.rows or [], key=repr), width=90)
     return [*lines, f"right = {right}", "verdict(sorted(got or [], key=repr) != right)"]
 
@@ -318,7 +352,8 @@ def _whole(parts: Sequence[list[str]], found: Found) -> str:
     else:
         text[-1] = text[-1].rstrip() + "\n    verdict(False)\n\n"
         end = (
-            "print(f'it ended with status {status}')\n"
-            "sys.exit(1 if status < 0 or status > 2 else status)"
+            "if status < 0 or status > 2:\n"
+            "    verdict(True, f'it ended with status {status}')\n"
+            "sys.exit(status)"
         )
     return "\n".join([*text, *calls, last, end]) + "\n"
