@@ -54,8 +54,9 @@ bench: ready ## every script of tools/bench: what generator, stepper and checker
 fuzz: ready ## 20,000 damaged and forged inputs at each fuzzer of tools/fuzz; SEED=2 draws others
 	@$(venv)/python -m tools.fuzz all --inputs 20000 --seed $(SEED)
 
-kills: ready ## 100 kills at random moments: of commands, workers, checkers, loaders; about an hour
+kills: ready ## 100 kills at random moments: of commands and their processes, 60 of hunts; about an hour and a half
 	@$(venv)/python -m tools.fuzz.kills --kills 100 --seed $(SEED)
+	@$(venv)/python -m tools.fuzz.hunt_kills --kills 60 --seed $(SEED)
 
 simulate: ready ## what the statistics cover and claim where the truth is known; writes analysis/published/simulations.csv
 	@$(venv)/python -m tools.simulate

@@ -27,6 +27,7 @@ SHOWN_PAIRS, PRINTED_EACH_S = 5, 5.0
 
 
 def fuzz_command(
+    context: typer.Context,
     engine: Annotated[str, typer.Option(help="NAME, NAME@VERSION or FILE.py:CLASS")] = "libsql",
     begin: Annotated[
         str, typer.Option(help="BEGIN modes to mix, MODE[,MODE] (default: all it promises)")
@@ -57,11 +58,15 @@ def fuzz_command(
     runs: RunsOption = RUNS,
 ) -> None:
     _refuse_publishing(publish, published, replay)
+    _refuse_together(context, "publish", ("published", "runs"))
+    _refuse_together(context, "replay", ("engine", "begin", "as_json", "runs"))
     if publish is not None:
         _publish(publish, published)
         return
     trust(engine)
-    modes = tuple(part.strip() for part in begin.split(",") if part.strip())
+    modes = tuple(dict.fromkeys(part.strip() for part in begin.split(",") if part.strip()))
+    if begin and not modes:
+        raise PlanError(f"--begin {begin}: names no mode. Without it, all that are promised are.")
     console, waiting = terminal.console(), terminal.console(stderr=True)
     if replay is not None:
         raise typer.Exit(_replay(replay, engine, modes, as_json, console))
@@ -108,6 +113,17 @@ def _refuse_publishing(publish: Path | None, published: Path | None, replay: Pat
         raise PlanError(f"--published {published}: is no folder.")
     if publish is not None and replay is not None:
         raise PlanError("--publish and --replay: one at a time.")
+
+
+def _refuse_together(context: typer.Context, one: str, takes: tuple[str, ...]) -> None:
+    """Refuse an option that one of those without a hunt would pass over in silence."""
+    options = {option.name: option.opts[-1] for option in context.command.params}
+    if context.params.get(one) is None:
+        return
+    for name, option in options.items():
+        source = context.get_parameter_source(name or "")
+        if source is not None and source.name == "COMMANDLINE" and name not in (one, *takes):
+            raise PlanError(f"{option}: is of a hunt, and {options[one]} hunts nothing.")
 
 
 def _publish(folder: Path, published: Path | None) -> None:
@@ -250,12 +266,12 @@ def _document(hunted: Hunted) -> dict[str, object]:
 def _replay(
     folder: Path, engine: str, modes: tuple[str, ...], as_json: bool, console: Console
 ) -> int:
-    from properties.hunter import checked_modes, findings_in, replay
+    from properties.hunter import checked_modes, findings_in, opened, replay
 
     if not findings_in(folder):
         raise RunError(f"{folder}: has no finding. Give the folder of a hunt, or of a finding.")
-    if modes:
-        checked_modes(engine, modes)
+    checked_modes(engine, modes)
+    opened(engine)
     table = Table(box=None, pad_edge=False)
     for heading in ("finding", f"on {engine}", "what"):
         table.add_column(heading, overflow="fold")

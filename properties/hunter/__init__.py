@@ -18,6 +18,7 @@ __all__ = [
     "findings_in",
     "hunt_all",
     "known_as",
+    "opened",
     "read_finding",
     "read_hunt",
     "replay",

@@ -56,6 +56,22 @@ class Sound(Broken):
     """Breaks nothing."""
 
 
+class HasNoName(Broken):
+    """To ask for its identity raises."""
+
+    def identity(self) -> Identity:
+        raise OSError("no name")
+
+
+class OpensNothing(Broken):
+    """No connection can be opened."""
+
+    def connect(
+        self, path: str, *, begin: str = "deferred", settings: Settings | None = None
+    ) -> Session:
+        raise sqlite3.OperationalError("unable to open database file")
+
+
 def word(sql: str) -> str:
     return sql.lstrip().split(" ", 1)[0].upper()
 

@@ -19,11 +19,11 @@ from typing import Any
 from properties.hunter.contract import hold_to_contract
 from properties.hunter.drawing import FEATURES, WAYS
 from properties.hunter.folder import findings_in, write_hunt
-from properties.hunter.hunt import identity_of
 from workloads.engines import find_engine, modes_of
 from workloads.errors import EngineMissing, PlanError, RunFailed, nearest
 from workloads.processes import ChildProcess, describe_end, end, python, start
 from workloads.runs import describe
+from workloads.schedules import CannotPlay, Death, Stage
 
 GRACE_S = 120.0
 """How much longer than asked a process may take: its last finding is still shrunk and tried."""
@@ -85,17 +85,45 @@ def checked_modes(engine: str, asked: tuple[str, ...]) -> tuple[str, ...]:
     Raises PlanError for one that it has not, EngineMissing where the engine is not here.
     """
     found = find_engine(engine)
-    if why := found.missing():
+    if why := its_own(engine, found.missing):
         raise EngineMissing(f"Engine {engine!r} is not to be had here: {why}")
     if hasattr(found, "serve") or found.file_format == "none":
         raise PlanError(f"{engine} cannot be hunted: the programs are SQL of SQLite's family.")
-    modes = modes_of(found)
+    modes = [mode for mode in modes_of(found) if mode in found.promises]
     for mode in asked:
         if mode not in modes:
             near = nearest(mode, modes)
             hint = f" Did you mean {near!r}?" if near else ""
-            raise PlanError(f"{engine} has no mode {mode!r}.{hint} Modes: {', '.join(modes)}.")
-    return asked or tuple(mode for mode in modes if mode in found.promises)
+            raise PlanError(
+                f"{engine} has no mode {mode!r} for which it promises anything.{hint} "
+                f"Modes: {', '.join(modes)}."
+            )
+    return asked or tuple(modes)
+
+
+def its_own(engine: str, method: Callable[[], Any]) -> Any:
+    """What a method of an engine's class answers. Raises PlanError where it raises."""
+    try:
+        return method()
+    except Exception as error:
+        raise PlanError(
+            f"{engine}: its `{method.__name__}` raised {type(error).__name__}: {error}. "
+            "Mend its class."
+        ) from error
+
+
+def opened(engine: str) -> None:
+    """Open and close a connection in a process of its own.
+
+    Raises PlanError where that raises, or never comes back: there is nothing to hunt.
+    """
+    stage = Stage(engine)
+    try:
+        stage.renew(())
+    except (CannotPlay, Death) as why:
+        raise PlanError(f"{engine} opens no connection, so it cannot be hunted: {why}.") from why
+    finally:
+        stage.end()
 
 
 def checked_features(asked: tuple[str, ...]) -> tuple[str, ...]:
@@ -130,11 +158,12 @@ def hunt_all(
     Ctrl-C ends it in order. What was found by then is in the folder. Raises RunFailed where no
     process could hunt at all.
     """
+    identity = its_own(engine, find_engine(engine).identity)
+    opened(engine)
     folder.mkdir(parents=True, exist_ok=True)
     job = {"engine": engine, "modes": modes, "seed": seed, "minutes": minutes,
            "programs": programs, "processes": processes, "folder": str(folder),
            "without": without}  # fmt: skip
-    identity = identity_of(engine)
     head = {
         **job,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),

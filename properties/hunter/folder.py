@@ -32,8 +32,10 @@ from workloads.files import (
     inside,
     read_text,
     read_versioned,
-    temporary,
     write_json,
+)
+from workloads.files import (
+    made as made_folder,
 )
 from workloads.processes import start, wait
 from workloads.schedules import Played, Program, parse_program
@@ -172,7 +174,7 @@ def in_making(folder: Path) -> Iterator[Path]:
     It lies in a temporary folder of the hunt's, so that it is known for one if we are killed.
     """
     (folder / "findings").mkdir(parents=True, exist_ok=True)
-    with temporary.made("finding", within=folder) as own:
+    with made_folder("finding", within=folder) as own:
         making = own / "whole"
         making.mkdir()
         yield making
@@ -196,7 +198,7 @@ def _unless_killed(path: Path, made: Script) -> int | None:
 
 
 def _once(path: Path, made: Script) -> int | None:
-    with temporary.made("repro") as folder:
+    with made_folder("repro") as folder:
         child = start(
             "repro",
             [sys.executable, str(path), *made.argv],

@@ -23,6 +23,7 @@ from workloads.errors import PlanError, RunError
 from workloads.files import ROOT, read_json
 
 BROKEN = Path(__file__).with_name("broken.py")
+FINDINGS = str(ROOT / "examples" / "findings")
 Cwkit = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -98,6 +99,14 @@ def test_the_command_says_what_it_found_and_ends_with_1(hunted: Path, cwkit: Cwk
         (["--engine", "turso@0.0.1"], "make engine ENGINE=turso@0.0.1"),
         (["--without", "savepiont"], "Did you mean 'savepoint'?"),
         (["--replay", "nowhere"], "has no finding"),
+        (["--replay", "nowhere", "--minutes", "3"], "--minutes: is of a hunt, and --replay hunts"),
+        (["--publish", "nowhere", "--engine", "sqlite"], "--engine: is of a hunt, and --publish"),
+        (["--engine", "sqlite", "--begin", "concurrent"], "for which it promises anything"),
+        (["--begin", ","], "names no mode"),
+        (["--engine", f"{BROKEN}:HasNoName"], "its `identity` raised OSError: no name"),
+        (["--engine", f"{BROKEN}:OpensNothing"], "opens no connection"),
+        (["--replay", FINDINGS, "--engine", f"{BROKEN}:OpensNothing"], "opens no connection"),
+        (["--replay", FINDINGS, "--engine", "null"], "cannot be hunted"),
     ],
 )
 def test_what_cannot_be_hunted_is_one_sentence(

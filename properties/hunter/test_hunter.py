@@ -11,9 +11,11 @@ import psutil
 import pytest
 
 from properties.hunter.drawing import FEATURES, WAYS, Grammar, draw
+from properties.hunter.folder import tried
 from properties.hunter.hunt import Hunter
 from properties.hunter.judges import Found
-from workloads.engines import find_engine, trust
+from properties.hunter.script import script
+from workloads.engines import Script, find_engine, trust
 from workloads.schedules import Played, kind_of, parse_program, stage
 
 BROKEN = Path(__file__).with_name("broken.py")
@@ -203,3 +205,27 @@ def test_a_feature_that_is_off_is_never_drawn() -> None:
         "begin immediate", "insert", "update", "delete", "select", "select aggregate",
             "select ordered", "commit",
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_script_of_a_hang_shows_it_and_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("properties.hunter.script.LIMIT_S", 1)
+    monkeypatch.setattr(stage, "LIMIT_S", 0.5)
+    name = f"{BROKEN}:Hangs"
+    trust(name)
+    hunter = Hunter(name, ("deferred",), 0)
+    made = hunter.judged(parse_program("CREATE TABLE t0(v)\n---\nA sql DELETE FROM t0"))
+    hunter.close()
+    assert made is not None
+    assert made[0].wrong.judge == "hang"
+    lines = (
+        "import sqlite3, time\n\n\nclass Hangs(sqlite3.Connection):\n"
+        "    def execute(self, sql):\n        while sql.startswith('DELETE'):\n"
+        "            time.sleep(1)\n        return super().execute(sql)\n\n\n"
+        "def connect(path):\n    return sqlite3.connect(path, factory=Hangs)\n"
+    )
+    path = tmp_path / "repro.py"
+    path.write_text(script(*made, version="", driver=lines))
+    assert tried(path, Script(lines), 1) == 1
