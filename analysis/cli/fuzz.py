@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +21,8 @@ from workloads.errors import FolderUnwritable, PlanError, RunError
 from workloads.files import json_text, visible
 
 if TYPE_CHECKING:
-    from properties.hunter import Hunted, Progress
+    from properties.hunter import Hunted, Kept, KnownBug, Progress
+    from workloads.schedules import Program
 
 MOST_PROCESSES, MOST_MINUTES = 64, 7 * 24 * 60.0
 SHOWN_PAIRS, PRINTED_EACH_S = 5, 5.0
@@ -28,20 +30,28 @@ SHOWN_PAIRS, PRINTED_EACH_S = 5, 5.0
 
 def fuzz_command(
     context: typer.Context,
-    engine: Annotated[str, typer.Option(help="NAME, NAME@VERSION or FILE.py:CLASS")] = "libsql",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="NAME, NAME@VERSION or FILE.py:CLASS (default: libsql; with --replay that on "
+            "which each was found)"
+        ),
+    ] = "",
     begin: Annotated[
         str, typer.Option(help="BEGIN modes to mix, MODE[,MODE] (default: all it promises)")
     ] = "",
     minutes: Annotated[float, typer.Option(help="how long to hunt")] = 10.0,
     programs: Annotated[
-        int | None, typer.Option(help="end after so many programs, whatever the time")
+        int | None,
+        typer.Option(help="end after so many drawn programs, whatever the time"),
     ] = None,
     seed: Annotated[int, typer.Option(help="of all that is drawn")] = 0,
     processes: Annotated[
         int | None, typer.Option("-j", help="processes that hunt (default: one a core)")
     ] = None,
     without: Annotated[
-        str, typer.Option(help="features that are not drawn, FEATURE[,FEATURE]")
+        str,
+        typer.Option(help="features that are not drawn, FEATURE[,FEATURE]; a wrong one lists all"),
     ] = "",
     replay: Annotated[
         Path | None, typer.Option(help="play the findings of this hunt, or one of them, again")
@@ -63,13 +73,14 @@ def fuzz_command(
     if publish is not None:
         _publish(publish, published)
         return
-    trust(engine)
+    trust(*filter(None, [engine]))
     modes = tuple(dict.fromkeys(part.strip() for part in begin.split(",") if part.strip()))
     if begin and not modes:
         raise PlanError(f"--begin {begin}: names no mode. Without it, all that are promised are.")
     console, waiting = terminal.console(), terminal.console(stderr=True)
     if replay is not None:
         raise typer.Exit(_replay(replay, engine, modes, as_json, console))
+    engine = engine or "libsql"
     _in_bounds(minutes, programs, processes)
     from properties.hunter import checked_features, checked_modes, hunt_all
 
@@ -143,6 +154,10 @@ def _publish(folder: Path, published: Path | None) -> None:
                 f"{times(len(hunt.findings), 'finding')}{over})"),
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
+    terminal.console().print(
+        "`cwkit report` tells it on its page hunts.md (--only-write: without measuring).",
+        markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 class _Live:
@@ -185,55 +200,82 @@ def progress_line(progress: Progress) -> str:
 
 def tell(hunted: Hunted, engine: str, modes: tuple[str, ...], console: Console) -> None:
     """What a hunt did, and what it found."""
-    from properties.hunter import findings_in, read_finding
+    from properties.hunter import findings_in, known_bug, read_finding
 
     def line(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    progress = hunted.progress
+    progress, found = hunted.progress, findings_in(hunted.folder)
+    console.print(pairs_table(progress))
+    line("")
     line(f"Hunt {hunted.folder.name}: {engine}, {', '.join(modes)}")
     line(f"  {progress_line(progress)}; {hunted.ended}")
+    if progress.drawn:
+        line(f"  {progress.drawn:,} programs were drawn; the others were tried to make one smaller")
+    for text in _noted(progress, engine):
+        line(f"  {text}")
+    for name, count in sorted(progress.known.items()):
+        line(f"  known, seen {times(count, 'time')}: {name}{_where(known_bug(name))}")
+    for died in hunted.died:
+        line(f"  a process of the hunt failed: {visible(died)}")
+    if len(found) > 1:
+        line(f"  {times(len(found), 'finding')}; several may come of one bug")
+    for path in sorted(found, key=lambda path: read_finding(path)[0].steps):
+        for text in _finding_lines(path, *read_finding(path)):
+            line(text)
+    if not found:
+        line("  nothing new was found" if progress.known else "  nothing was found")
+
+
+def _noted(progress: Progress, engine: str) -> Iterator[str]:
+    """What of a hunt was left out, refused, or not judged."""
     for feature, words in sorted(progress.refused.items()):
-        line(f"  not drawn, because {engine} refuses it: {feature} ({visible(words)})")
+        yield f"not drawn, because {engine} refuses it: {feature} ({visible(words)})"
     if progress.unsupported:
-        line(f"  {times(progress.unsupported, 'statement')} refused as something it has not got")
+        yield f"{times(progress.unsupported, 'statement')} refused as something it has not got"
     if progress.unsure:
-        line(
-            f"  {times(progress.unsure, 'program')} not judged to the end: a COMMIT that nobody "
+        yield (
+            f"{times(progress.unsure, 'program')} not judged to the end: a COMMIT that nobody "
             "knows of, or too many states that the commits may have led to"
         )
     for why, count in sorted(progress.not_raced.items()):
-        line(f"  {times(count, 'race')} not run, because its tables were refused: {visible(why)}")
-    for name, count in sorted(progress.known.items()):
-        line(f"  known, seen {times(count, 'time')}: {name}")
-    for died in hunted.died:
-        line(f"  a process of the hunt failed: {visible(died)}")
-    for path in findings_in(hunted.folder):
-        kept, program = read_finding(path)
-        seen, tries = kept.again
-        when = f", {kept.when}" if kept.when else ""
-        line("")
-        line(visible(f"{kept.judge}: {kept.sentence}{when}"))
-        if kept.expected:
-            line(visible(f"  right: {kept.expected}"))
-        if kept.seen:
-            line(visible(f"  seen:  {kept.seen}"))
-        if kept.check:
-            line(f"  in {', '.join(kept.modes)}; {kept.method} shows it in {seen} of {tries} tries")
-            line(f"  {path}")
-            continue
-        line(
-            f"  {times(len(program.steps), 'step')}, of {kept.drawn_steps} drawn; "
-            f"{kept.method} shows it in {seen} of {tries} tries"
-        )
-        line(f"  {path}")
-    if not progress.findings:
-        line("  nothing was found")
-    console.print(pairs_table(progress))
+        yield f"{times(count, 'race')} not run, because its tables were refused: {visible(why)}"
+
+
+def _finding_lines(path: Path, kept: Kept, program: Program) -> Iterator[str]:
+    """A finding for people: what is wrong, how often, and where it lies."""
+    from properties.hunter import known_bug
+
+    seen, tries = kept.again
+    yield ""
+    yield visible(f"{kept.judge}: {kept.sentence}{f', {kept.when}' if kept.when else ''}")
+    if kept.expected:
+        yield visible(f"  right: {kept.expected}")
+    if kept.seen:
+        yield visible(f"  seen:  {kept.seen}")
+    steps = f"{times(len(program.steps), 'step')}, of {kept.drawn_steps} drawn"
+    of = f"in {', '.join(kept.modes)}" if kept.check else steps
+    yield f"  {of}; {kept.method} shows it in {seen} of {tries} tries"
+    if kept.no_script:
+        yield visible(f"  no script: {kept.no_script}")
+    if kept.known:
+        yield f"  it looks like what is known: {visible(kept.known)}{_where(known_bug(kept.known))}"
+    yield f"  {path}"
+
+
+def _where(bug: KnownBug | None) -> str:
+    """Where a known deviation has its script, and who else reported it."""
+    if bug is None or not bug.script:
+        return ""
+    public = f", reported as {bug.public}" if bug.public else ""
+    return f" (examples/findings/{bug.script}{public})"
 
 
 def pairs_table(progress: Progress) -> Table:
-    """The kinds of operation by how many others each was under way beside."""
+    """The kinds of operation by how many others each was under way beside.
+
+    Two operations have met where one was taken while a transaction of the other went on.
+    """
     table = Table(box=None, pad_edge=False)
     for heading in ("operation", "met", "never beside"):
         table.add_column(heading, overflow="fold")
@@ -270,17 +312,21 @@ def _replay(
 
     if not findings_in(folder):
         raise RunError(f"{folder}: has no finding. Give the folder of a hunt, or of a finding.")
-    checked_modes(engine, modes)
-    opened(engine)
+    if engine:
+        checked_modes(engine, modes)
+        opened(engine)
     table = Table(box=None, pad_edge=False)
-    for heading in ("finding", f"on {engine}", "what"):
+    for heading in ("finding", "on", "is", "what"):
         table.add_column(heading, overflow="fold")
     rows = []
     for one in replay(folder, engine, modes):
-        rows.append({"finding": one.folder.name, "state": one.state, "text": one.text})
-        table.add_row(one.folder.name, one.state, visible(one.text))
+        rows.append({"finding": one.folder.name, "engine": one.engine, "state": one.state,
+                     "text": one.text})  # fmt: skip
+        table.add_row(one.folder.name, visible(one.engine), one.state, visible(one.text))
     if as_json:
         print(json_text({"engine": engine, "findings": rows}))
     else:
         console.print(table)
+        if any(row["state"] == "another" for row in rows):
+            console.print("another: something else is wrong there.", markup=False)
     return 1 if any(row["state"] != "not there" for row in rows) else 0

@@ -13,5 +13,7 @@ from .folder import known_as as known_as
 from .folder import read_finding as read_finding
 from .folder import read_hunt as read_hunt
 from .known import KNOWN as KNOWN
+from .known import KnownBug as KnownBug
+from .known import known_bug as known_bug
 from .replaying import Replayed as Replayed
 from .replaying import replay as replay

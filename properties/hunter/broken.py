@@ -15,7 +15,15 @@ import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from workloads.engines import OPTIONS, Identity, PassingSession, Promise, Settings, find_engine
+from workloads.engines import (
+    OPTIONS,
+    Identity,
+    PassingSession,
+    Promise,
+    Script,
+    Settings,
+    find_engine,
+)
 
 
 class Session(PassingSession):
@@ -265,6 +273,20 @@ class RefusesForNobody(Broken):
     """DELETE finds the database locked, also where nobody else is there."""
 
     session = _RefusesForNobody
+
+
+class WithoutItsDriver(RefusesForNobody):
+    """Its script imports what is not there."""
+
+    def script(self) -> Script:
+        return Script("import no_such_driver\n\nconnect = no_such_driver.connect\n")
+
+
+class WithWordsForAScript(RefusesForNobody):
+    """Its script is a text."""
+
+    def script(self) -> Any:
+        return "import sqlite3"
 
 
 class _LosesTheAnswer(Session):

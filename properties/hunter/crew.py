@@ -19,7 +19,7 @@ from typing import Any
 from properties.hunter.contract import hold_to_contract
 from properties.hunter.drawing import FEATURES, WAYS
 from properties.hunter.folder import findings_in, write_hunt
-from workloads.engines import find_engine, modes_of
+from workloads.engines import Script, find_engine, modes_of
 from workloads.errors import EngineMissing, PlanError, RunFailed, nearest
 from workloads.processes import ChildProcess, describe_end, end, python, start
 from workloads.runs import describe
@@ -40,6 +40,7 @@ class Progress:
     """What the whole crew did so far."""
 
     programs: int = 0
+    drawn: int = 0
     steps: int = 0
     played_s: float = 0.0
     judged_s: float = 0.0
@@ -58,8 +59,8 @@ class Progress:
 
     def add(self, said: dict[str, Any]) -> None:
         """Add what one process did in all."""
-        for name in ("programs", "steps", "races", "played_s", "judged_s", "unsupported", "unsure",
-                     "refused_schemas", "seen"):  # fmt: skip
+        for name in ("programs", "drawn", "steps", "races", "played_s", "judged_s",
+                     "unsupported", "unsure", "refused_schemas", "seen"):  # fmt: skip
             setattr(self, name, getattr(self, name) + said[name])
         self.statuses.update(said["statuses"])
         self.known.update(said["known"])
@@ -112,6 +113,16 @@ def its_own(engine: str, method: Callable[[], Any]) -> Any:
         ) from error
 
 
+def check_script(engine: str) -> None:
+    """Raises PlanError where an engine's `script` gives no Script, which findings need."""
+    method = getattr(find_engine(engine), "script", None)
+    if method is not None and not isinstance(its_own(engine, method), Script):
+        raise PlanError(
+            f"{engine}: its `script` must return a workloads.engines.Script (lines, argv, "
+            "environment)."
+        )
+
+
 def opened(engine: str) -> None:
     """Open and close a connection in a process of its own.
 
@@ -159,6 +170,7 @@ def hunt_all(
     process could hunt at all.
     """
     identity = its_own(engine, find_engine(engine).identity)
+    check_script(engine)
     opened(engine)
     folder.mkdir(parents=True, exist_ok=True)
     job = {"engine": engine, "modes": modes, "seed": seed, "minutes": minutes,
@@ -198,6 +210,7 @@ def _counted(progress: Progress) -> dict[str, Any]:
     return {
         "elapsed_s": round(progress.elapsed_s, 1),
         "programs": progress.programs,
+        "drawn": progress.drawn,
         "steps": progress.steps,
         "played_s": round(progress.played_s, 1),
         "judged_s": round(progress.judged_s, 1),

@@ -51,12 +51,15 @@ class Finding:
 class Tally:
     """What a hunt did so far.
 
+    programs : that were played. drawn : of them, those that were drawn; the others were tried to
+    make one smaller.
     unsupported : statements that the engine says it has not got. unsure : programs that the
     reference did not judge to their end. pairs : kinds of operation that were under way at once.
     races : that were run. not_raced : the engine's words for those that were not.
     """
 
     programs: int = 0
+    drawn: int = 0
     steps: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
@@ -131,6 +134,7 @@ class Hunter:
 
     def one(self, index: int) -> Finding | None:
         """Draw, play and judge one program; shrink what it shows where that is new."""
+        self.tally.drawn += 1
         return self.looked_at(self.program(index), index)
 
     def looked_at(self, program: Program, index: int) -> Finding | None:

@@ -45,8 +45,9 @@ def tallied(hunter: Hunter) -> dict[str, Any]:
     """What a hunter did so far, as Progress.add takes it."""
     tally = hunter.tally
     return {
-        "programs": tally.programs, "steps": tally.steps, "played_s": tally.played_s,
-        "judged_s": tally.judged_s, "unsupported": tally.unsupported, "unsure": tally.unsure,
+        "programs": tally.programs, "drawn": tally.drawn, "steps": tally.steps,
+        "played_s": tally.played_s, "judged_s": tally.judged_s,
+        "unsupported": tally.unsupported, "unsure": tally.unsure,
         "statuses": dict(tally.statuses), "refused": hunter.refused,
         "refused_schemas": sum(tally.refused.values()), "seen": sum(tally.seen.values()),
         "known": dict(tally.known), "races": tally.races, "not_raced": dict(tally.not_raced),

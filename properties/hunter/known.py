@@ -20,7 +20,7 @@ class KnownBug(NamedTuple):
 
     versions : a pattern of the binding and version of those that show it. fits : whether a finding
     in a program is this. needs : features without which it does not show. script : of
-    examples/findings, "" for none.
+    examples/findings, "" for none. public : the address of somebody else's report, "" for none.
     """
 
     name: str
@@ -29,6 +29,7 @@ class KnownBug(NamedTuple):
     fits: Callable[[Found, Program], bool]
     needs: tuple[str, ...] = ()
     script: str = ""
+    public: str = ""
 
 
 def _schema(program: Program) -> str:
@@ -135,10 +136,11 @@ KNOWN: tuple[KnownBug, ...] = (
         "a statement outside a transaction that runs while a query of the same connection is half "
         "read is acknowledged and not committed: other connections do not see it, and it is gone "
         "when the connection is closed",
-        TURSO,  # https://github.com/tursodatabase/turso/issues/7345
+        TURSO,
         _write_beside_a_cursor,
         needs=("half-read",),
         script="turso-write-beside-a-cursor",
+        public="https://github.com/tursodatabase/turso/issues/7345",
     ),
     KnownBug(
         "a cursor of before BEGIN ends the transaction",
@@ -153,28 +155,31 @@ KNOWN: tuple[KnownBug, ...] = (
         "a refused write that is done",
         "a write without BEGIN raises `database is locked` and is committed all the same, where "
         "other threads write at the same moment",
-        TURSO,  # https://github.com/tursodatabase/turso/issues/5422, which is closed
+        TURSO,
         _refused_and_done,
         needs=("race autocommit",),
         script="turso-refused-write-is-done",
+        public="https://github.com/tursodatabase/turso/issues/5422",
     ),
     KnownBug(
         "indexes that change places",
         "ALTER TABLE on a table with a UNIQUE column and a PRIMARY KEY behind its columns lets "
         "the two indexes change places when the file is opened again: integrity_check says so, "
         "and neither constraint holds",
-        TURSO,  # https://github.com/tursodatabase/turso/issues/8704
+        TURSO,
         _indexes_change_places,
         needs=("add column",),
         script="turso-indexes-change-places",
+        public="https://github.com/tursodatabase/turso/issues/8704",
     ),
     KnownBug(
         "a foreign key and two transactions",
         "two transactions, one of which deletes the row that the other one refers to, both commit",
-        TURSO,  # https://github.com/tursodatabase/turso/issues/5955
+        TURSO,
         _keys_of_two_transactions,
         needs=("foreign",),
         script="turso-foreign-key-of-two-transactions",
+        public="https://github.com/tursodatabase/turso/issues/5955",
     ),
     KnownBug(
         "AUTOINCREMENT beside another transaction",
@@ -231,6 +236,11 @@ KNOWN: tuple[KnownBug, ...] = (
 def of_engine(binding: str) -> tuple[KnownBug, ...]:
     """Those that this version may show."""
     return tuple(one for one in KNOWN if re.search(one.versions, binding))
+
+
+def known_bug(name: str) -> KnownBug | None:
+    """The known deviation of this name."""
+    return next((one for one in KNOWN if one.name == name), None)
 
 
 def looks_like(found: Found, program: Program, binding: str) -> str:

@@ -18,7 +18,7 @@ import pytest
 from properties.hunter.crew import checked_modes, hunt_all
 from properties.hunter.folder import FINDING, HUNT, PROGRAM, TIMELINE, findings_in, read_finding
 from properties.hunter.replaying import replay
-from workloads.engines import trust
+from workloads.engines import find_engine, trust
 from workloads.errors import PlanError, RunError
 from workloads.files import ROOT, read_json
 
@@ -70,6 +70,47 @@ def test_an_engine_that_dies_when_it_is_asked_is_hunted_without_that(tmp_path: P
     assert "it never came back" in hunted.progress.refused["savepoint"]
     findings = [read_finding(path) for path in findings_in(tmp_path)]
     assert [kept.judge for kept, _ in findings if kept.judge != "contract"] == ["abort"]
+
+
+def test_a_script_that_does_not_run_shows_nothing(tmp_path: Path) -> None:
+    engine = f"{BROKEN}:WithoutItsDriver"
+    trust(engine)
+    modes = ("immediate",)
+    hunt_all(tmp_path, engine, modes, seed=1, minutes=5, programs=8, processes=1)
+    kept = [read_finding(path)[0] for path in findings_in(tmp_path)]
+    drawn = [one for one in kept if one.judge == "needless refusal"]
+    assert drawn
+    for one in drawn:
+        assert (one.method, one.again) == ("program", (10, 10))
+        assert one.no_script == "repro.py shows it in 0 of 10 tries, for it does not run"
+
+
+def test_a_script_is_asked_for_before_the_hunt(tmp_path: Path) -> None:
+    engine = f"{BROKEN}:WithWordsForAScript"
+    trust(engine)
+    with pytest.raises(PlanError, match=r"must return a workloads.engines.Script"):
+        hunt_all(tmp_path / "hunt", engine, ("immediate",), seed=1, minutes=5, programs=8,
+                 processes=1)  # fmt: skip
+    assert not (tmp_path / "hunt").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "engine", "modes", "state", "text"),
+    [
+        ("upsert-breaks-a-foreign-key", "", (), "there", "foreign key"),
+        ("begin-concurrent-leaks-a-page", "sqlite-latest", (), "cannot be played",
+         'BEGIN CONCURRENT is refused: near "CONCURRENT"'),
+        ("begin-concurrent-leaks-a-page", "sqlite-latest", ("immediate",), "not there", ""),
+    ],
+)  # fmt: skip
+def test_a_finding_is_played_where_it_was_found_or_where_one_asks(
+    name: str, engine: str, modes: tuple[str, ...], state: str, text: str
+) -> None:
+    if why := find_engine("sqlite-latest").missing():
+        pytest.skip(why)
+    [one] = replay(ROOT / "examples" / "findings" / name, engine, modes)
+    assert (one.engine, one.state) == ("sqlite-latest", state)
+    assert text in one.text
 
 
 @pytest.mark.slow
