@@ -5,6 +5,8 @@ on an engine that has not.
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,14 @@ def test_each_is_there_when_it_is_played_again_where_it_was_found(engine: str) -
             tries = 5 if "race" in str(program) else 1
             made = [hunter.judged(program) for _ in range(tries)]
             assert one.judge in {found.wrong.judge for found, _ in filter(None, made)}, path.name
+
+
+def test_a_script_without_its_driver_says_that_it_cannot_tell() -> None:
+    def status(path: Path) -> int:
+        command = [sys.executable, "-I", "-S", str(path / REPRO)]
+        return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode
+
+    assert {path.name: status(path) for path in FINDINGS} == {path.name: 2 for path in FINDINGS}
 
 
 def test_what_is_known_has_its_script() -> None:

@@ -3,12 +3,25 @@
 Right: an error: UNIQUE constraint failed: t0.k
 Seen with pyturso 0.8.3 3.50.4: no error
 
-Found by cwkit. Exits 1 where the bug is there, and 0 where it is not.
+Found by cwkit. Exits 1 where the bug is there, 0 where it is not, and 2 where it cannot tell.
 """
 
 import os
+import re
+import shutil
+import signal
 import sys
 import tempfile
+
+
+def not_told(*error):
+    """An error of the script itself, which says nothing about the bug."""
+    sys.__excepthook__(*error)
+    sys.stderr.flush()
+    os._exit(2)
+
+
+sys.excepthook = not_told
 
 import turso  # pip install pyturso==0.8.3
 
@@ -18,6 +31,7 @@ def connect(path, journal_mode="mvcc", **arguments):
     connection.execute(f"PRAGMA journal_mode = '{journal_mode}'").fetchall()
     return connection
 
+RIGHT = 'an error: UNIQUE constraint failed: t0.k'
 FOLDER = tempfile.mkdtemp()
 PATH = os.path.join(FOLDER, "a.db")
 OPEN, HALF = {}, {}
@@ -48,6 +62,14 @@ def step(name, sql, ends=False):
     return got, error
 
 
+def begin(name, sql):
+    """A BEGIN that was accepted. Where it is refused, the rest cannot be played."""
+    got, error = step(name, sql)
+    if error:
+        leave(2, "it cannot be played here")
+    return got, error
+
+
 def half(name, sql):
     """Run a query and fetch its first row alone; its cursor stays open."""
     HALF.pop(name, None)
@@ -75,7 +97,9 @@ def fetch(name):
 
 def give_up(name):
     """End a transaction that was refused, where the engine has not done that itself."""
-    HALF.pop(name, None)
+    for other in list(HALF):
+        if OPEN.get(other) is OPEN.get(name):
+            HALF.pop(other)
     try:
         rows(OPEN[name], "ROLLBACK")
     except BaseException:
@@ -89,8 +113,9 @@ def open_all(*names):
 
 def close(name):
     HALF.pop(name, None)
-    if name in OPEN:
-        OPEN.pop(name).close()
+    connection = OPEN.pop(name, None)
+    if connection is not None and all(other is not connection for other in OPEN.values()):
+        connection.close()
 
 
 def close_all():
@@ -98,26 +123,35 @@ def close_all():
         close(name)
 
 
-def not_told(*error):
-    """An error of the script itself, which says nothing about the bug."""
-    sys.__excepthook__(*error)
-    os._exit(2)
-
-
-sys.excepthook = not_told
+def leave(status, said):
+    print(said)
+    sys.stdout.flush()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    os._exit(status)
 
 
 def verdict(bug, said=""):
-    print("THE BUG IS THERE" if bug else "the bug is not there", said)
-    sys.stdout.flush()
-    os._exit(1 if bug else 0)
+    told = f"THE BUG IS THERE. Right: {RIGHT}" if bug else "the bug is not there"
+    leave(1 if bug else 0, f"{said + ': ' if bug and said else ''}{told}")
+
+
+def raised(error, words):
+    """The verdict where it must not raise. Another error than it was tells nothing."""
+    if error and plain(words) not in plain(error):
+        leave(2, "it raised something else")
+    verdict(error is not None, "it raised")
+
+
+def plain(text):
+    return re.sub(r"0x[0-9a-f]+|[0-9]+", "N", text)
 
 
 def in_a_process(part):
-    """Run a part in a process of its own, which ends by SIGKILL or by its last word."""
+    """Run a part in a process of its own, which ends by SIGKILL, by its last word, or in time."""
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
+        signal.alarm(30)
         part()
         os.kill(os.getpid(), 9)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -3,12 +3,22 @@
 Right: after a refusal: [(1, 5)]
 Seen with pyturso 0.8.3 3.50.4: [(1, 4)]
 
-Found by cwkit. Exits 1 where the bug is there, and 0 where it is not.
+Found by cwkit. Exits 1 where the bug is there, 0 where it is not, and 2 where it cannot tell.
 """
 
 import os
 import sys
 import tempfile
+
+
+def not_told(*error):
+    """An error of the script itself, which says nothing about the bug."""
+    sys.__excepthook__(*error)
+    sys.stderr.flush()
+    os._exit(2)
+
+
+sys.excepthook = not_told
 
 import turso  # pip install pyturso==0.8.3
 
