@@ -6,16 +6,17 @@ import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from analysis.cli import terminal
-from analysis.cli.options import RUNS, RunsOption, command_line
+from analysis.cli.options import RUNS, JsonOption, RunsOption, command_line
 from analysis.cli.progress import CellCounter
 from workloads.errors import PlanError, RunError
+from workloads.files import json_text
 
 if TYPE_CHECKING:
     from analysis.claims import Claim
@@ -37,6 +38,7 @@ def claims_command(
         float | None,
         typer.Option(help="share of the CPU time that others may use in a block (default: 0.05)"),
     ] = None,
+    as_json: JsonOption = False,
     runs: RunsOption = RUNS,
 ) -> None:
     from analysis.claims import find_claim
@@ -55,7 +57,7 @@ def claims_command(
         )
     results, waiting = terminal.console(), terminal.console(stderr=True)
     if not wanted:
-        list_claims(into or newest_report(runs), results, waiting)
+        list_claims(into or newest_report(runs), results, waiting, as_json=as_json)
         return
     kind = f"claims-s{seed}"
     folder = into or runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{kind}"
@@ -69,7 +71,11 @@ def claims_command(
         raise typer.Exit(130) from None
     from analysis.report import told_claims
 
-    for number, entry in enumerate(told_claims(folder, wanted)):
+    told = told_claims(folder, wanted)
+    if as_json:
+        print(json_text(_document(folder, told)))
+        return
+    for number, entry in enumerate(told):
         show_claim(entry, results, first=not number)
     results.print()
     results.print(f"The runs are in {folder}", soft_wrap=True)
@@ -110,16 +116,22 @@ def newest_report(runs: Path) -> Path | None:
     return next(reversed(whole or found), None)
 
 
-def list_claims(folder: Path | None, results: Console, waiting: Console) -> None:
+def list_claims(
+    folder: Path | None, results: Console, waiting: Console, *, as_json: bool = False
+) -> None:
     """Every claim with its verdict, in a line."""
     from analysis.report import told_claims
 
     if folder is not None:
         waiting.print(f"reading {folder}", soft_wrap=True)
+    told = told_claims(folder)
+    if as_json:
+        print(json_text(_document(folder, told)))
+        return
     table = Table(box=None, pad_edge=False)
     for heading in ("", "name", "claim", "verdict", "from"):
         table.add_column(heading, overflow="fold", no_wrap=heading in ("", "name"))
-    for entry in told_claims(folder):
+    for entry in told:
         table.add_row(
             str(entry.of.number),
             entry.of.name,
@@ -133,6 +145,25 @@ def list_claims(folder: Path | None, results: Console, waiting: Console) -> None
         f"{where}`cwkit claims NAME` measures what a claim needs and tells its numbers.",
         soft_wrap=True,
     )
+
+
+def _document(folder: Path | None, told: Sequence[Entry]) -> dict[str, Any]:
+    from analysis.cli.documents import document
+
+    claims = [
+        {
+            "number": entry.of.number,
+            "name": entry.of.name,
+            "claim": entry.claim,
+            "verdict": entry.verdict,
+            "seen": str(entry.found.number),
+            "confirms": entry.confirms,
+            "source": entry.of.source,
+            "needs": [{"kind": need.kind, "name": need.name} for need in entry.of.needs],
+        }
+        for entry in told
+    ]
+    return document("claims", folder=folder, claims=claims)
 
 
 def show_claim(entry: Entry, results: Console, *, first: bool) -> None:

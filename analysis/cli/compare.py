@@ -2,7 +2,7 @@
 
 With --json it prints one document:
 
-    {"cwkit": 1,                      format
+    {"cwkit": 1, "document": "compare",
      "command": "cwkit compare ...",
      "status": 0,                     the exit status: 0, 1 a --fail-if, 3 cannot be decided
      "level": 0.05,
@@ -48,7 +48,7 @@ from rich.table import Table
 
 from analysis import compare, counting, statistics
 from analysis.cli import terminal
-from analysis.cli.options import RUNS, RunsOption, command_line
+from analysis.cli.options import RUNS, JsonOption, RunsOption, command_line
 from analysis.wording import number, percent, whole
 from workloads import records
 from workloads.errors import PlanError
@@ -101,7 +101,7 @@ def compare_command(
     strict: Annotated[
         bool, typer.Option(help="--fail-if already where the point estimate is beyond the limit")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="one document for a program")] = False,
+    as_json: JsonOption = False,
     foreign_limit: Annotated[
         float, typer.Option(help="share of the CPU time that others may have used in a run")
     ] = counting.FOREIGN_LIMIT,
@@ -161,6 +161,7 @@ def _document(
 ) -> dict[str, object]:
     return {
         "cwkit": FORMAT_VERSION,
+        "document": "compare",
         "command": command_line(),
         "status": ended,
         "level": statistics.LEVEL,

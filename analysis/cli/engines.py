@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.cli import terminal
+from analysis.cli.options import JsonOption
 from workloads.engines import MODES, Probe, engine_names, find_engine, trust
 from workloads.errors import mode_label
 from workloads.files import json_text
@@ -17,7 +18,7 @@ from workloads.files import json_text
 
 def engines_command(
     names: Annotated[list[str] | None, typer.Argument(help="engines (default: all)")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="for a program")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     trust(*names or ())
     show_engines(names or [], as_json, terminal.console(), terminal.console(stderr=True))
@@ -28,6 +29,7 @@ def show_engines(names: list[str], as_json: bool, console: Console, waiting: Con
 
     waiting : prints which engine is being asked.
     """
+    from analysis.cli.documents import document  # here: no help needs what it imports
     from workloads.engines import probe_all, to_dict
 
     wanted = names or [name for name in engine_names() if not name.startswith("faulty-")]
@@ -36,7 +38,7 @@ def show_engines(names: list[str], as_json: bool, console: Console, waiting: Con
     asked = probe_all(wanted, notify=lambda name: waiting.print(f"asking {name} …"))
     probes = list(asked.values())
     if as_json:
-        print(json_text([to_dict(one) for one in probes]))
+        print(json_text(document("engines", engines=[to_dict(one) for one in probes])))
         return
     for modes, alike in by_modes(probes).items():
         console.print(engines_table(alike, modes))

@@ -13,25 +13,30 @@ from analysis.cli.listing import list_runs, progress_of
 from analysis.wording import Table as Data
 from workloads import experiments
 from workloads.errors import RunError
+from workloads.files import json_text
 
 if TYPE_CHECKING:
     from analysis.counting import Measured
     from workloads.experiments import Experiment
 
 
-def show_folder(folder: Path, console: Console) -> bool:
+def show_folder(folder: Path, console: Console, *, as_json: bool = False) -> bool:
     """Show a sweep, an experiment or a report's folder; False where it is none of these."""
     if (folder / experiments.NOTE).exists():
-        show_experiment(experiments.read_experiment(folder), console)
+        show_experiment(experiments.read_experiment(folder), console, as_json=as_json)
         return True
     if (folder / report.SUITE_FILE).exists():
-        list_runs(folder, console)
+        list_runs(folder, console, as_json=as_json)
         return True
     return False
 
 
 def show_experiment(
-    experiment: Experiment, console: Console, *, measured: Measured | None = None
+    experiment: Experiment,
+    console: Console,
+    *,
+    measured: Measured | None = None,
+    as_json: bool = False,
 ) -> None:
     """The table of an experiment's arms, its control, what failed, what was left out.
 
@@ -42,6 +47,11 @@ def show_experiment(
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     measured = measured or counting.gather(experiment)
+    if as_json:
+        from analysis.cli.documents import experiment_document  # here: help needs no numpy
+
+        print(json_text(experiment_document(measured)))
+        return
     states = {key: cell.state for key, cell in experiment.cells.items()}
     print_line(f"{experiment.design.name}: {experiment.design.question}")
     print_line(f"{progress_of(experiment)}; seed {experiment.design.seed}; {experiment.folder}")

@@ -6,19 +6,21 @@ A room is imported only when a folder of its kind is found, because the list is 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from analysis.cli import terminal
-from analysis.cli.options import RUNS, RunsOption
+from analysis.cli.options import RUNS, JsonOption, RunsOption
 from analysis.wording import times
 from workloads import records
-from workloads.errors import RunError
+from workloads.errors import PlanError, RunError
+from workloads.files import json_text
 
 if TYPE_CHECKING:
     from workloads.experiments import Experiment
@@ -42,36 +44,54 @@ def list_command(
     sweeps: Annotated[
         bool, typer.Option("--sweeps", help="the sweeps that come with the kit instead")
     ] = False,
+    as_json: JsonOption = False,
     runs: RunsOption = RUNS,
 ) -> None:
+    if as_json and scenarios and sweeps:
+        raise PlanError("--json: one document at a time. Give --scenarios or --sweeps.")
     if scenarios:
-        list_scenarios(terminal.console())
+        list_scenarios(terminal.console(), as_json=as_json)
     if sweeps:
-        list_sweeps(terminal.console())
+        list_sweeps(terminal.console(), as_json=as_json)
     if not scenarios and not sweeps:
-        list_runs(runs, terminal.console())
+        list_runs(runs, terminal.console(), as_json=as_json)
 
 
-def list_runs(runs: Path, console: Console) -> None:
+def list_runs(runs: Path, console: Console, *, as_json: bool = False) -> None:
     """One entry for each run, sweep and report; a folder that cannot be read says why."""
     if not os.path.isdir(runs):
         raise RunError(f"{runs}: there are no runs yet. `cwkit run` makes one.")
+    found = [entry for folder in records.folders_in(runs) if (entry := _entry(folder))]
+    if not found:
+        raise RunError(f"{runs}: holds no run. `cwkit run` makes one.")
+    if as_json:
+        from analysis.cli.documents import document
+
+        rows = [{**entry._asdict(), "folder": runs / entry.name} for entry in found]
+        print(json_text(document("list", folder=runs, runs=rows)))
+        return
     table = Table(box=None, pad_edge=False)
     table.add_column("name", overflow="fold", no_wrap=True)
     table.add_column("what", overflow="fold")
     table.add_column("result", overflow="fold")
-    for folder in records.folders_in(runs):
-        if entry := _entry(folder):
-            table.add_row(folder.name, *entry)
-    if not table.row_count:
-        raise RunError(f"{runs}: holds no run. `cwkit run` makes one.")
+    for entry in found:
+        table.add_row(entry.name, entry.what, entry.result)
     console.print(table)
 
 
-def list_sweeps(console: Console) -> None:
+def list_sweeps(console: Console, *, as_json: bool = False) -> None:
     """Each sweep that comes with the kit: its name, the minutes it takes and its question."""
     from workloads.experiments import shipped_sweep, sweep_names
 
+    if as_json:
+        from analysis.cli.documents import document
+
+        rows = [
+            {"name": sweep.name, "minutes": sweep.minutes, "question": sweep.question}
+            for sweep in map(shipped_sweep, sweep_names())
+        ]
+        print(json_text(document("sweeps", sweeps=rows)))
+        return
     table = Table(box=None, pad_edge=False)
     table.add_column("sweep", no_wrap=True)
     table.add_column("minutes", justify="right")
@@ -82,14 +102,25 @@ def list_sweeps(console: Console) -> None:
     console.print("minutes: on two cores. Run one: cwkit sweep NAME", markup=False)
 
 
-def _entry(folder: Path) -> tuple[str, str] | None:
-    """(what, result) of a folder; None where it is not one of ours."""
+class Entry(NamedTuple):
+    """A folder in the list. kind : run, sweep, experiment, report, search or unreadable."""
+
+    name: str
+    kind: str
+    what: str
+    result: str
+
+
+def _entry(folder: Path) -> Entry | None:
+    """A folder's line; None where it is not one of ours."""
     try:
         for note, describe in KINDS.items():
             if (folder / note).exists():
-                return describe(folder)
+                what, result = describe(folder)
+                kind = "run" if note == records.MANIFEST else re.split("[ :]", what)[0]
+                return Entry(folder.name, kind, what, result)
     except (ValueError, OSError) as error:
-        return "unreadable", str(error)
+        return Entry(folder.name, "unreadable", "unreadable", str(error))
     return None
 
 
@@ -170,10 +201,22 @@ def _unless(engine: str, plan: RecordedPlan) -> str:
     return "" if engine == plan.database else f" {engine}"
 
 
-def list_scenarios(console: Console) -> None:
+def list_scenarios(console: Console, *, as_json: bool = False) -> None:
     """Each workload with its parameters."""
     from workloads.runs import shape_of
     from workloads.scenarios import find_scenario, scenario_names
+
+    if as_json:
+        from analysis.cli.documents import document
+
+        rows = []
+        for name in scenario_names():
+            cls, values = find_scenario(name), shape_of(name, {}).model_dump(mode="json")
+            helps = {key: field.description or "" for key, field in cls.Params.model_fields.items()}
+            params = [{"name": key, "default": values[key], "help": helps[key]} for key in helps]
+            rows.append({"name": cls.name, "story": cls.story, "params": params})
+        print(json_text(document("scenarios", scenarios=rows)))
+        return
 
     for name in scenario_names():
         show_scenario(find_scenario(name), shape_of(name, {}), console)

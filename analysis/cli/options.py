@@ -29,6 +29,10 @@ DatabasesOption = Annotated[
     typer.Option(help="folder for the database while the run goes on (default: a temporary one)"),
 ]
 
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="one document for a program; docs/json.md has its keys")
+]
+
 LoadOption = Annotated[
     list[Path] | None,
     typer.Option("--load", metavar="FILE.py", help="load this file of yours, which it names"),

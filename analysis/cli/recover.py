@@ -66,6 +66,9 @@ def recover_command(
         _print_lines(console, _summary(done))
         raise typer.Exit(BROKEN if done.failed else _status(found))
     if made.run is not None:
+        from analysis.cli.documents import keep_numbers  # here: help needs no numpy
+
+        keep_numbers(made.run)
         show_run(made.run, console)
     _print_lines(console, f"{folder}: {_whole(made.what) or experiments.sentence(made)}")
     raise typer.Exit(_status(found))

@@ -10,6 +10,7 @@ from analysis.cli import terminal
 from analysis.cli.options import (
     RUNS,
     DatabasesOption,
+    JsonOption,
     PostgresOption,
     RunsOption,
     command_line,
@@ -28,6 +29,7 @@ def run_command(
     databases: DatabasesOption = None,
     postgres: PostgresOption = None,
     keep_database: Annotated[bool, typer.Option(help="keep it in the run's folder")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     asked = running.make_plan(**plan)
     must_be_used(postgres, asked)
@@ -40,7 +42,10 @@ def run_command(
             keep_database=keep_database,
             on_progress=live,
         )
-    show_run(made, terminal.console())
+    from analysis.cli.documents import keep_numbers  # here: no help needs what it imports
+
+    keep_numbers(made)
+    show_run(made, terminal.console(), as_json=as_json)
     if made.manifest.ended == "interrupted":
         raise typer.Exit(130)
     if made.manifest.ended.startswith(running.SERVER_ENDED):

@@ -2,7 +2,7 @@
 
 With --json it prints one document, which is always kept in the folder as `answer.json`:
 
-    {"cwkit": 1, "command": ..., "folder": ..., "objective": "p99 < 10ms",
+    {"cwkit": 1, "document": "search", "command": ..., "folder": ..., "objective": "p99 < 10ms",
      "status": 0,                      0 found, 1 not met at any rate (or a check did not hold)
      "rate_per_s": 5120.0 | null,      the highest rate that meets it
      "capacity_per_s": 8300.0,         what a closed loop reaches, the median of "capacity_runs"
@@ -33,6 +33,7 @@ from analysis.cli import terminal
 from analysis.cli.options import (
     RUNS,
     DatabasesOption,
+    JsonOption,
     LoadOption,
     PostgresOption,
     RunsOption,
@@ -87,7 +88,7 @@ def search_command(
         Path | None, typer.Option(help="go on with the search in this folder (default: a new one)")
     ] = None,
     load: LoadOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="one document for a program")] = False,
+    as_json: JsonOption = False,
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
     postgres: PostgresOption = None,
@@ -229,6 +230,7 @@ def _document(found: Found, ended: int) -> dict[str, Any]:
 
     return {
         "cwkit": FORMAT_VERSION,
+        "document": "search",
         "command": command_line(),
         "folder": found.folder.name,
         "objective": found.search.objective,

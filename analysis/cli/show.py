@@ -9,8 +9,9 @@ from rich.console import Console
 
 from analysis.cli import terminal
 from analysis.cli.experiment_summary import show_folder
-from analysis.cli.options import RUNS, RunsOption
+from analysis.cli.options import RUNS, JsonOption, RunsOption
 from workloads import records
+from workloads.files import json_text
 
 if TYPE_CHECKING:
     from workloads.records import Run
@@ -18,16 +19,22 @@ if TYPE_CHECKING:
 
 def show_command(
     name: Annotated[str, typer.Argument(metavar="RUN", help="its folder, name or a part of it")],
+    as_json: JsonOption = False,
     runs: RunsOption = RUNS,
 ) -> None:
     folder = records.find_run(name, runs)
-    if not show_folder(folder, terminal.console()):
-        show_run(records.read_run(folder), terminal.console())
+    if not show_folder(folder, terminal.console(), as_json=as_json):
+        show_run(records.read_run(folder), terminal.console(), as_json=as_json)
 
 
-def show_run(run: Run, console: Console) -> None:
-    """Print a run as sentences and tables."""
-    from analysis.cli.run_summary import summary_lines  # here: no help needs what it imports
+def show_run(run: Run, console: Console, *, as_json: bool = False) -> None:
+    """Print a run as sentences and tables, or as its document."""
+    from analysis.cli.documents import run_document  # here: no help needs what it imports
+    from analysis.cli.run_summary import summary_lines
+
+    if as_json:
+        print(json_text(run_document(run)))
+        return
 
     for line in summary_lines(run):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

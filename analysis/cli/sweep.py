@@ -14,7 +14,14 @@ from rich.console import Console
 from analysis import counting, report
 from analysis.cli import terminal
 from analysis.cli.experiment_summary import show_experiment
-from analysis.cli.options import RUNS, DatabasesOption, PostgresOption, RunsOption, command_line
+from analysis.cli.options import (
+    RUNS,
+    DatabasesOption,
+    JsonOption,
+    PostgresOption,
+    RunsOption,
+    command_line,
+)
 from analysis.cli.sweep_progress import SweepLive, waiting_time
 from analysis.wording import times
 from workloads import experiments, records
@@ -87,6 +94,7 @@ def sweep_command(
         Path | None,
         typer.Option(help="folder of those files (default: analysis/published/sweeps)"),
     ] = None,
+    as_json: JsonOption = False,
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
     postgres: PostgresOption = None,
@@ -97,6 +105,8 @@ def sweep_command(
     from workloads.cluster import MachinesGone  # here: no other command needs what it imports
 
     _refuse_publishing(publish, published, dry_run)
+    if as_json and dry_run:
+        raise PlanError("--json and --dry-run: a dry run has no numbers. Leave one of them out.")
     path = experiments.sweep_path(asked)
     sweep = experiments.read_sweep(path, blocks=blocks, seed=seed, duration_s=duration)
     console, waiting = terminal.console(), terminal.console(stderr=True)
@@ -135,7 +145,7 @@ def sweep_command(
         more = ["--oversubscribe"] * oversubscribe + ["--publish"] * publish
         _print_lines(waiting, _go_on(asked, folder, given, more))
         raise typer.Exit(1 if isinstance(error, MachinesGone) else 130) from None
-    measured = _show_result(experiment, console)
+    measured = _show_result(experiment, console, as_json=as_json)
     if publish:
         _publish(measured, published or report.PUBLISHED, waiting)
     if any(cell.state == experiments.FAILED for cell in experiment.cells.values()):
@@ -316,7 +326,7 @@ def _go_on(asked: str, folder: Path, given: dict[str, object], more: list[str]) 
     return [f"interrupted: {kept} are kept; go on with", shlex.join(typed)]
 
 
-def _show_result(experiment: Experiment, console: Console) -> Measured:
+def _show_result(experiment: Experiment, console: Console, *, as_json: bool) -> Measured:
     """Write cells.csv, and print the table with what failed."""
     measured = counting.gather(experiment)
     states = {key: cell.state for key, cell in experiment.cells.items()}
@@ -325,5 +335,5 @@ def _show_result(experiment: Experiment, console: Console) -> Measured:
         counting.write_csv(counting.cells_table(measured, states), path)
     except OSError as error:
         raise experiments.unwritable(experiment.folder, error) from error
-    show_experiment(experiment, console, measured=measured)
+    show_experiment(experiment, console, measured=measured, as_json=as_json)
     return measured

@@ -82,13 +82,15 @@ def of_a_search(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     _, out, err = cwkit(*SEARCH)
     (folder,) = (tmp_path / "runs").glob("*search*")
     _, document, _ = cwkit("search", "--into", folder, "--json")
-    assert json.loads(document)["folder"] == folder.name
+    from analysis.cli.test_documents import documented
+
+    assert documented(document, "search")["folder"] == folder.name
     return out, err
 
 
 def of_engines(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     _, out, err = cwkit("engines", "null", "--json")
-    assert json.loads(out)[0]["engine"] == "null" and "asking null" in err
+    assert json.loads(out)["engines"][0]["engine"] == "null" and "asking null" in err
     _, out, err = cwkit("engines", "null")
     assert out.startswith("engine")
     return out, err

@@ -23,6 +23,7 @@ __all__ = [
     "Ratio",
     "Series",
     "abort_rate",
+    "batch_means",
     "batched_rate",
     "block_length",
     "circular_blocks",

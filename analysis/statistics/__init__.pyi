@@ -12,6 +12,7 @@ from .bootstrap import percentile_intervals as percentile_intervals
 from .bootstrap import resampled_percentile as resampled_percentile
 from .estimators import PERCENTILES as PERCENTILES
 from .estimators import abort_rate as abort_rate
+from .estimators import batch_means as batch_means
 from .estimators import batched_rate as batched_rate
 from .estimators import jain_index as jain_index
 from .estimators import percentiles as percentiles
