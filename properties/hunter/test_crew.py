@@ -18,7 +18,7 @@ import pytest
 from properties.hunter.crew import checked_modes, hunt_all
 from properties.hunter.folder import FINDING, HUNT, PROGRAM, TIMELINE, findings_in, read_finding
 from properties.hunter.replaying import replay
-from workloads.engines import find_engine, trust
+from workloads.engines import Script, find_engine, trust
 from workloads.errors import PlanError, RunError
 from workloads.files import ROOT, read_json
 
@@ -207,3 +207,14 @@ def test_modes_are_those_that_the_engine_promises() -> None:
     assert checked_modes("libsql", ()) == ("deferred", "immediate", "exclusive")
     with pytest.raises(PlanError, match="has no mode"):
         checked_modes("libsql", ("sometimes",))
+
+
+def test_the_example_of_an_engine_of_ones_own_is_sound_and_has_scripts(tmp_path: Path) -> None:
+    engine = f"{ROOT / 'examples' / 'engine_yours.py'}:Yours"
+    trust(engine)
+    hunted = hunt_all(
+        tmp_path, engine, ("deferred", "immediate"), seed=1, minutes=5, programs=40, processes=1
+    )
+    assert findings_in(tmp_path) == []
+    assert hunted.progress.drawn == 40
+    assert isinstance(find_engine(engine).script(), Script)  # type: ignore[attr-defined]
