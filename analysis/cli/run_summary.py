@@ -22,10 +22,12 @@ from analysis.counting import (
     Tally,
     Waits,
     cache_clause,
+    connection_clause,
     count,
     joined,
     latency_intervals,
     network_clause,
+    opens_table,
     pragma_clauses,
     pressure_clause,
     refusal_lines,
@@ -72,7 +74,7 @@ def summary(run: Run) -> RenderableType:
     for role in ("writer", "reader"):
         if role in counted.roles:
             parts += ["", one_line(_role_line(counted, role), style="bold")]
-            parts += _role_tables(counted, role)
+            parts += _role_tables(counted, role) + _connecting(run, counted, role)
             for mode in counted.modes(role):
                 parts += ["", one_line(_role_line(counted, mode), style="bold")]
                 parts += _role_tables(counted, mode)
@@ -85,6 +87,15 @@ def summary(run: Run) -> RenderableType:
     parts += [one_line(line, style="yellow") for line in doubts(run, counted)]
     parts += _error_output(run)
     return Group(*parts)
+
+
+def _connecting(run: Run, counted: Count, role: str) -> list[RenderableType]:
+    """What connecting cost, where the workers do not keep their connections."""
+    table = opens_table(run, role, counted.window_ns)
+    if table is None:
+        return []
+    parts = (plain_table(table), one_line(table.note))
+    return [Padding(part, (1, 0, 0, 2), expand=False) for part in parts]
 
 
 def _troubles(run: Run) -> list[RenderableType]:
@@ -259,10 +270,14 @@ def _heading(run: Run, counted: Count) -> list[str]:
     )
     network = f"  network: {said}" if (said := network_clause(run.manifest)) else ""
     served = _served(run.manifest.server)
+    connected = f"  {said}" if (said := connection_clause(run)) else ""
     pragmas = (f"  {said}" for said, well in pragma_clauses(run.manifest) if well)
     return [
         title,
-        *filter(None, (f"  {settings}" if settings else "", measured, *pragmas, served, network)),
+        *filter(
+            None,
+            (f"  {settings}" if settings else "", measured, connected, *pragmas, served, network),
+        ),
     ]
 
 

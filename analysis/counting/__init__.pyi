@@ -37,6 +37,8 @@ from .measured import Arm as Arm
 from .measured import Measured as Measured
 from .measured import gather as gather
 from .measured import theta as theta
+from .opens import connection_clause as connection_clause
+from .opens import opens_table as opens_table
 from .refusals import SHOWN as SHOWN
 from .refusals import Waits as Waits
 from .refusals import by_kind as by_kind

@@ -54,6 +54,13 @@ from .manifest import read_manifest as read_manifest
 from .manifest import write_manifest as write_manifest
 from .mixes import modes_of_mix as modes_of_mix
 from .mixes import parts_of_mix as parts_of_mix
+from .opens import BORROWED as BORROWED
+from .opens import FIRST as FIRST
+from .opens import LAST as LAST
+from .opens import OPEN_ROW as OPEN_ROW
+from .opens import RECOVERY as RECOVERY
+from .opens import OpenRecorder as OpenRecorder
+from .opens import read_opens as read_opens
 from .outcomes import BEGIN as BEGIN
 from .outcomes import BUSY as BUSY
 from .outcomes import CAUSES as CAUSES

@@ -185,6 +185,12 @@ class RecordedPlan(Part):
         json_schema_extra={"repeated": True},
     )
     """Several are joined by commas."""
+    connection: str = Field(
+        "kept",
+        description="each worker's: kept, per-transaction, shared, or pool:N: threads of one "
+        "process that borrow",
+    )
+    """Older runs, which do not say it, kept theirs."""
     network: str = Field(
         "",
         description="between clients and server: tcp, or rtt=2ms[,jitter=0.5ms][,loss=1%]"

@@ -65,6 +65,7 @@ from workloads.records import (
 )
 from workloads.runs import control as control_block
 from workloads.runs import machine
+from workloads.runs.connections import pool_of
 from workloads.runs.control import ControlBlock
 from workloads.runs.monitor import SERVER_ENDED, Follower, dead
 from workloads.runs.page_cache import drop
@@ -511,8 +512,10 @@ class _Making:
         self._at("starting")
         self._lay_network()
         threads: dict[str, list[int]] = {}
-        for worker, (_, engine, _) in enumerate(self.plan.roles()):
-            if find_engine(engine).hosting == "thread":
+        pooled = pool_of(self.plan.connection)
+        for worker, (role, engine, _) in enumerate(self.plan.roles()):
+            borrows = pooled and role != "checkpointer"
+            if borrows or find_engine(engine).hosting == "thread":
                 threads.setdefault(engine, []).append(worker)
             else:
                 self._start(f"worker-{worker:03d}", "work", str(worker), workers=(worker,))

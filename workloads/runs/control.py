@@ -55,6 +55,15 @@ class ControlBlock:
     def set_status(self, worker: int, status: int) -> None:
         self.numbers[HEADER + LINE * worker] = status
 
+    def set_connected(self, worker: int, connected: int) -> None:
+        """Say whether a worker that opens a connection for each attempt has one."""
+        self.numbers[HEADER + LINE * worker + 1] = connected
+
+    def connected_beside(self, worker: int) -> int:
+        """How many of the other such workers have one at this moment."""
+        each = self._array[HEADER + 1 : HEADER + LINE * self.workers : LINE]
+        return int(each.sum()) - int(each[worker])
+
     def at(self, step: int, of: int = 0) -> None:
         """Announce the next step of this process, which loads or checks.
 

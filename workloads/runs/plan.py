@@ -33,6 +33,7 @@ from workloads.errors import EngineMissing, PlanError, UnknownName, nearest, sho
 from workloads.files import visible
 from workloads.processes import StartMethod, can_fork, start_method
 from workloads.records import RecordedPlan, Retry, parts_of_mix
+from workloads.runs.connections import pool_of
 
 if TYPE_CHECKING:
     from workloads.scenarios import Scenario, Shape
@@ -67,6 +68,12 @@ class Plan(RecordedPlan):
         text = ",".join(map(str, given)) if isinstance(given, (list, tuple)) else given
         if isinstance(text, str):
             return ",".join(f"{name}={value}" for name, value in asked_pragmas(text))
+        return given
+
+    @field_validator("connection")
+    @classmethod
+    def _connects_somehow(cls, given: str) -> str:
+        pool_of(given)
         return given
 
     @field_validator("writers", mode="before")
@@ -181,6 +188,7 @@ def make_plan(**values: Any) -> Plan:
     _suits_the_scenario(plan, engines)
     _syncs(plan, engines)
     _takes_pragmas(plan, engines)
+    _shares_connections(plan, engines)
     _formats_agree(plan, engines)
     _suits_a_server(plan, engines)
     _network_fits(plan)
@@ -298,6 +306,20 @@ def _syncs(plan: Plan, engines: Mapping[str, Engine]) -> None:
             "replicas with --read-engine.",
             "sync",
         )
+
+
+def _shares_connections(plan: Plan, engines: Mapping[str, Engine]) -> None:
+    """The workers are threads of one process, and each may use what another has used."""
+    if not pool_of(plan.connection):
+        return
+    used = {name for role, name, _ in plan.roles() if role != "checkpointer"}
+    for name in sorted(used):
+        if getattr(engines[name], "shares", "") != "threads":
+            raise PlanError(
+                f"connection: several threads may not use one connection of {name}. Give kept or "
+                "per-transaction, or take another engine.",
+                "connection",
+            )
 
 
 def _takes_pragmas(plan: Plan, engines: Mapping[str, Engine]) -> None:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -49,6 +49,14 @@ from workloads.engines import (
 )
 from workloads.processes import die_with_parent, leave
 from workloads.runs import control as control_block
+from workloads.runs.connections import (
+    KEPT,
+    Borrowing,
+    Passing,
+    PerTransaction,
+    pool_for,
+    pool_of,
+)
 from workloads.runs.control import ControlBlock
 from workloads.runs.hot_path import Parts, Tries, tries_of
 from workloads.runs.pacing import ARRIVALS, LONG_S, arrivals, retry_wait, thinker, wait_until
@@ -345,7 +353,7 @@ def identity_of(name: str) -> dict[str, Any]:
 def work(job: Job, worker: int, control: ControlBlock) -> None:
     """One worker from its connection to its account. Never raises."""
     plan = job.plan
-    role, engine_name, mode = plan.roles()[worker]
+    role, engine_name, _ = plan.roles()[worker]
     about: dict[str, Any] = {"identity": {}, "pragmas": {}}
     session = read_log = None
     report = partial(_report, job, control, worker, about)
@@ -358,9 +366,10 @@ def work(job: Job, worker: int, control: ControlBlock) -> None:
             about["loop"] = loop_in_use()
         engine = find_engine(engine_name)
         # Before anything opens a connection: a library takes a log best while nobody uses it.
-        read_log = engine.listen() if hasattr(engine, "listen") else None
+        if hasattr(engine, "listen") and not pool_of(plan.connection):  # a process has one log
+            read_log = engine.listen()
         about["identity"] = identity_of(engine_name)
-        session = _connected(engine, job.database, role, mode, plan.settings())
+        session = _session(job, worker, engine, control)
         about["pragmas"] = dict(session.pragmas)
         if role != "checkpointer" and (message := _rehearse(session)) is not None:
             report(control_block.REFUSED, state="refused", account=message)
@@ -392,6 +401,22 @@ def work(job: Job, worker: int, control: ControlBlock) -> None:
             account["met"] = read_log()
         report(status, **account)
     _leave(session)
+
+
+def _session(job: Job, worker: int, engine: Engine, control: ControlBlock) -> Session:
+    """A worker's session, connected as the plan says. A checkpointer keeps its connection."""
+    plan = job.plan
+    role, name, mode = plan.roles()[worker]
+    connect = partial(_connected, engine, job.database, role, mode, plan.settings())
+    if plan.connection == KEPT or role not in TRANSACTING:
+        return connect()
+    recorder = rec.OpenRecorder(job.folder, worker)
+    made: Any
+    if many := pool_of(plan.connection):
+        made = Borrowing(pool_for((job.database, name, role, mode)), connect, many, recorder)
+    else:
+        made = PerTransaction(connect, Path(job.database), control, worker, recorder)
+    return cast("Session", made)
 
 
 def _connected(engine: Engine, path: str, role: str, mode: str, settings: Settings) -> Session:
@@ -470,8 +495,17 @@ def _rehearse(session: Session) -> str | None:
         if refusal.conflict == rec.IO:
             raise  # its server is away, say: that says nothing against the mode either
         return None if refusal.outcome == rec.CONFLICT else refusal.message
-    session.rollback()
+    else:
+        session.rollback()
+    finally:
+        _finished(session)()
     return None
+
+
+def _finished(session: Session) -> Callable[[], None]:
+    """What gives up an attempt's connection; nothing where the worker keeps its own."""
+    own: Any = session.real if isinstance(session, LoggedSession) else session
+    return own.finished if isinstance(own, Passing) else lambda: None
 
 
 def _context_with(
@@ -527,6 +561,7 @@ def _loop(
     """
     session = context.session
     assert session is not None
+    finished = _finished(session)
     rollback, refused, thought = session.rollback, classifier(session), context.thought
     wait = retry_wait(plan.retry.policy, plan.retry.base_us, plan.retry.cap_us, context.seed)
     most_tries = 1 if plan.retry.policy == "none" else plan.retry.most_tries
@@ -554,6 +589,7 @@ def _loop(
             txn, failures = made.txn, 0  # others committed before this one
         if not over:
             rollback()
+        finished()
         offset = made.offset + rec.ROW_BYTES
         if recorder.full is not None:
             raise recorder.full
@@ -618,7 +654,7 @@ def _parts(plan: Plan, context: WorkerContext, scenario: Scenario, control: Cont
     numbers = control.numbers
     rate = plan.rate if context.role == "writer" else plan.read_rate
     draw, bodies = scenario.draw(context), tuple(scenario.bodies(context))
-    acknowledged = scenario.acknowledged(context)
+    acknowledged = _acknowledged(scenario, context)
     start_ns = numbers[control_block.START_NS]
     due = arrivals(rate / context.of, start_ns, context.rng(ARRIVALS)) if rate else None
     return Parts(
@@ -635,6 +671,22 @@ def _parts(plan: Plan, context: WorkerContext, scenario: Scenario, control: Cont
         stop_ns=numbers[control_block.STOP_NS],
         most=plan.transactions or -1,
     )
+
+
+def _acknowledged(scenario: Scenario, context: WorkerContext) -> Callable[[Any, int], None] | None:
+    """The scenario's hook, behind which a connection that is not kept is given up."""
+    hook, session = scenario.acknowledged(context), context.session
+    assert session is not None
+    own: Any = session.real if isinstance(session, LoggedSession) else session
+    if not isinstance(own, Passing):
+        return hook
+
+    def acknowledged(drawn: Any, result: int) -> None:
+        if hook is not None:
+            hook(drawn, result)
+        own.finished()
+
+    return acknowledged
 
 
 def _waited(pause_s: float, stop_ns: int, control: ControlBlock) -> bool:
