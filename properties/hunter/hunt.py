@@ -141,6 +141,7 @@ class Hunter:
         """Play and judge a program; shrink what it shows where that is new."""
         made = self.judged(program)
         if made is not None and by_others(made[0]):
+            self.stage.begin_anew()
             made = self.judged(program)
         if made is None:
             return None

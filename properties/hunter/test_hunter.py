@@ -94,6 +94,21 @@ def test_every_process_is_reaped_whatever_the_engine_does() -> None:
     assert zombies() <= before
 
 
+def test_processes_that_somebody_kills_are_no_finding() -> None:
+    three = parse_program("--- apart\nA sql SELECT 1\nB sql SELECT 1\nC sql SELECT 1")
+    with hunting(f"{BROKEN}:Sound", *ONE_WRITER) as hunter:
+        assert hunter.looked_at(three, 0) is None
+        copies = [
+            one for one in psutil.Process().children(recursive=True)
+            if one.parent() not in (None, psutil.Process())
+        ]  # fmt: skip
+        copies[0].parent().kill()  # of which all three are copies, and they end with it
+        psutil.wait_procs(copies, timeout=20)
+        assert hunter.looked_at(parse_program("---\nA sql SELECT 1"), 0) is None
+        assert hunter.last is not None
+        assert hunter.last.results[0].rows == [(1,)]
+
+
 def test_an_engine_that_never_comes_back_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "LIMIT_S", 0.5)
     with hunting(f"{BROKEN}:Hangs", *ONE_WRITER) as hunter:

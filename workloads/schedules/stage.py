@@ -478,8 +478,10 @@ class Stage:
             self._free.append(process)
         return looked
 
-    def end(self) -> None:
-        """End every process and remove the databases."""
+    def begin_anew(self) -> None:
+        """End every process: where somebody killed the one that others are copies of, all of
+        them are dead. The next program gets new ones.
+        """
         self.drop()
         for process in self._free:
             process.end()
@@ -487,4 +489,8 @@ class Stage:
         if self._original is not None:
             self._original.end()
             self._original = None
+
+    def end(self) -> None:
+        """End every process and remove the databases."""
+        self.begin_anew()
         shutil.rmtree(self.folder, ignore_errors=True)
