@@ -185,6 +185,12 @@ class RecordedPlan(Part):
         json_schema_extra={"repeated": True},
     )
     """Several are joined by commas."""
+    autocommit: bool = Field(
+        False,
+        description="writers and readers without BEGIN: each statement commits by itself, where a "
+        "transaction has one that changes anything",
+    )
+    """Older runs say it by their modes alone, as do those of `begin` autocommit."""
     connection: str = Field(
         "kept",
         description="each worker's: kept, per-transaction, shared, or pool:N: threads of one "

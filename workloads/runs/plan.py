@@ -165,6 +165,8 @@ def make_plan(**values: Any) -> Plan:
     suggested = getattr(find_scenario(values.get("scenario", "bank")), "suggests", {})
     values = {name: value for name, value in values.items() if value is not None}
     values = dict(suggested) | values | _of_a_mix(values)
+    if values.get("autocommit"):
+        values |= _without_begin(values)
     _name_usual_modes(values)
     if values.get("transactions") and "warmup_s" not in values:
         values["warmup_s"] = 0.0  # who counts transactions wants all of them measured
@@ -230,6 +232,18 @@ def _of_a_mix(values: Mapping[str, Any]) -> dict[str, Any]:
     if "begin" in values:
         raise PlanError(f"--writers {mix} has the writers' modes: leave out --begin.", "begin")
     return {"writers": sum(many for many, _ in parts), "begin": mix}
+
+
+def _without_begin(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The modes of both roles, where --autocommit was given."""
+    for _, (option, field, _) in OPTIONS.items():
+        if values.get(field, AUTOCOMMIT) != AUTOCOMMIT:
+            raise PlanError(
+                f"--autocommit leaves BEGIN out, and {option} {values[field]} asks for one. "
+                "Give one of the two.",
+                "autocommit",
+            )
+    return {field: AUTOCOMMIT for _, field, _ in OPTIONS.values()}
 
 
 def _modes_in(plan: Plan, role: str) -> tuple[str, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from workloads.engines import AUTOCOMMIT, engine_names, find_engine, modes_of
 from workloads.errors import PlanError, UnknownName
-from workloads.runs import make_plan
+from workloads.runs import make_plan, run
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a scenario that needs transactions": (
@@ -26,6 +27,18 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "transactions of several statements": (
         {"scenario": "register", "begin": AUTOCOMMIT, "params": {"mix": "B", "operations": 2}},
         "register needs transactions with these parameters",
+    ),
+    "events that belong together": (
+        {"scenario": "ingest", "autocommit": True, "params": {"operations": 2}},
+        "--begin autocommit: ingest needs transactions with these parameters",
+    ),
+    "a mode beside the switch": (
+        {"scenario": "ingest", "autocommit": True, "begin": "immediate"},
+        "--autocommit leaves BEGIN out, and --begin immediate asks for one",
+    ),
+    "a mode of readers beside the switch": (
+        {"scenario": "ingest", "autocommit": True, "read_begin": "deferred"},
+        "--autocommit leaves BEGIN out, and --read-begin deferred asks for one",
     ),
     "a pipeline of an engine without one": (
         {"scenario": "request", "readers": 1, "params": {"how": "pipeline"}},
@@ -58,3 +71,13 @@ def test_it_is_no_mode_of_an_engine_and_each_can_be_asked_for_it(engine: str) ->
     assert AUTOCOMMIT not in modes_of(find_engine(engine))
     if find_engine(engine).missing() is None:
         make_plan(scenario="request", database=engine, begin=AUTOCOMMIT, readers=1)
+
+
+def test_the_switch_leaves_out_begin_for_both_roles_and_loses_nothing(tmp_path: Path) -> None:
+    plan = make_plan(
+        scenario="ingest", database="sqlite", writers=2, readers=1, transactions=5, autocommit=True
+    )
+    made = run(plan, tmp_path)
+    assert made.manifest.ok and made.manifest.plan.autocommit
+    assert {worker.begin for worker in made.workers} == {AUTOCOMMIT}
+    assert sum(len(worker.attempts) for worker in made.role("writer")) == 10

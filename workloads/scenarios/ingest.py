@@ -108,6 +108,11 @@ class Ingest:
 
         return stream(block)
 
+    @property
+    def autocommit(self) -> bool:
+        """One event is one INSERT, which can stand alone; the events of one transaction cannot."""
+        return self.params.operations == 1
+
     def bodies(self, context: WorkerContext) -> Sequence[Callable[[Any], int | None]]:
         assert context.session is not None
         run, rows, think, worker = (
