@@ -80,6 +80,10 @@ COMMANDS = {
         "export:export_command",
         "Every attempt of a run, all who were due, or every cell of a sweep, as Parquet or CSV.",
     ),
+    "archive": Line(
+        "archive:archive_command",
+        "One file of a run's, sweep's or report's folder; with --unpack the folder again.",
+    ),
     "engines": Line(
         "engines:engines_command",
         "Ask each engine what it is, which BEGIN modes it accepts, and who may open its files.",

@@ -61,13 +61,17 @@ def list_runs(runs: Path, console: Console, *, as_json: bool = False) -> None:
     """One entry for each run, sweep and report; a folder that cannot be read says why."""
     if not os.path.isdir(runs):
         raise RunError(f"{runs}: there are no runs yet. `cwkit run` makes one.")
+    saved = records.names_of(runs)
     found = [entry for folder in records.folders_in(runs) if (entry := _entry(folder))]
     if not found:
         raise RunError(f"{runs}: holds no run. `cwkit run` makes one.")
     if as_json:
         from analysis.cli.documents import document
 
-        rows = [{**entry._asdict(), "folder": runs / entry.name} for entry in found]
+        rows = [
+            {**entry._asdict(), "folder": runs / entry.name, "saved": saved.get(entry.name, [])}
+            for entry in found
+        ]
         print(json_text(document("list", folder=runs, runs=rows)))
         return
     table = Table(box=None, pad_edge=False)
@@ -75,7 +79,8 @@ def list_runs(runs: Path, console: Console, *, as_json: bool = False) -> None:
     table.add_column("what", overflow="fold")
     table.add_column("result", overflow="fold")
     for entry in found:
-        table.add_row(entry.name, entry.what, entry.result)
+        names = "".join(f" ({name})" for name in saved.get(entry.name, []))
+        table.add_row(f"{entry.name}{names}", entry.what, entry.result)
     console.print(table)
 
 

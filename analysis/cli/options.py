@@ -29,6 +29,13 @@ DatabasesOption = Annotated[
     typer.Option(help="folder for the database while the run goes on (default: a temporary one)"),
 ]
 
+SaveOption = Annotated[
+    str,
+    typer.Option(
+        "--save", metavar="NAME", help="name it so, if all is well: `cwkit compare NAME last`"
+    ),
+]
+
 JsonOption = Annotated[
     bool, typer.Option("--json", help="one document for a program; docs/json.md has its keys")
 ]

@@ -13,12 +13,14 @@ from analysis.cli.options import (
     JsonOption,
     PostgresOption,
     RunsOption,
+    SaveOption,
     command_line,
     must_be_used,
     plan_options,
 )
 from analysis.cli.progress import Live
 from analysis.cli.show import show_run
+from workloads import records
 from workloads import runs as running
 
 
@@ -29,8 +31,11 @@ def run_command(
     databases: DatabasesOption = None,
     postgres: PostgresOption = None,
     keep_database: Annotated[bool, typer.Option(help="keep it in the run's folder")] = False,
+    save: SaveOption = "",
     as_json: JsonOption = False,
 ) -> None:
+    if save:
+        records.check_name(save, runs)
     asked = running.make_plan(**plan)
     must_be_used(postgres, asked)
     with Live(terminal.console(stderr=True)) as live:
@@ -46,6 +51,13 @@ def run_command(
 
     keep_numbers(made)
     show_run(made, terminal.console(), as_json=as_json)
+    if save:
+        say = terminal.console(stderr=True).print
+        if made.manifest.ok:
+            records.save_as(save, made.folder, runs)
+            say(f"saved as {save}")
+        else:
+            say(f"not saved as {save}, for it is not well")
     if made.manifest.ended == "interrupted":
         raise typer.Exit(130)
     if made.manifest.ended.startswith(running.SERVER_ENDED):

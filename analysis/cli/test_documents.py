@@ -64,15 +64,32 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_is_one_document_that_is_kept_beside_its_manifest(
     cwkit: Command, tmp_path: Path
 ) -> None:
-    status, text, _ = cwkit("run", *RUN, "--json", "--writers", 2)
-    assert status == 0
+    status, text, err = cwkit("run", *RUN, "--json", "--writers", 2, "--save", "main")
+    assert status == 0 and err.endswith("saved as main\n")
     found = documented(text, "run")
     folder = tmp_path / found["folder"]
     assert json.loads((folder / NUMBERS).read_text()) == found
-    assert documented(cwkit("show", "counter", "--json")[1], "run") == found
+    for name in ("counter", "main", "last"):
+        assert documented(cwkit("show", name, "--json")[1], "run") == found
     assert [one["result"] for one in found["checks"]] == ["ok"] * len(found["checks"])
     (listed,) = documented(cwkit("list", "--json")[1], "list")["runs"]
     assert listed["kind"] == "run" and listed["name"] == found["run"]
+    assert listed["saved"] == ["main"] and "-s0 (main)" in cwkit("list")[1]
+    status, text, err = cwkit("compare", "main", "last")
+    assert status == 2 and " is given twice" in err  # both are this run
+    status, text, err = cwkit("run", "--save", "last")
+    assert status == 2 and err.startswith("cwkit: --save last: ")
+
+
+def test_a_run_is_archived_and_put_elsewhere(made: Path, cwkit: Command, tmp_path: Path) -> None:
+    status, text, _ = cwkit("archive", "one", "--runs", made)
+    assert status == 0 and text.startswith("one.tar.gz: ")
+    status, text, _ = cwkit("archive", "--unpack", "one.tar.gz")
+    assert status == 0 and text.startswith("runs/one: ")
+    assert cwkit("show", "last")[1] == cwkit("show", "one", "--runs", made)[1]
+    for wrong in ((), ("one", "--unpack", "x"), ("--unpack", "one.tar.gz"), ("nothing",)):
+        status, text, err = cwkit("archive", *wrong)
+        assert status == 2 and not text and err.startswith("cwkit: ")
 
 
 def test_the_numbers_of_a_run_are_those_that_are_counted(made: Path, cwkit: Command) -> None:

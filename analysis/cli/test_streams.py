@@ -134,6 +134,7 @@ AT_ONCE = {
     "show": ("show", "counter"),
     "check": ("check", HISTORY),
     "export": ("export", "counter", "--format", "csv"),
+    "archive": ("archive", "counter"),
     "compare": ("compare", "made", "made"),
     "conflicts": ("conflicts", "made"),
     "scaling": ("scaling", "made"),

@@ -56,6 +56,8 @@ OF_A_SWEEP = (
     ["list"],
     ["show", "runs/sweep"],
     ["show", "sweep"],
+    ["show", "last", "--json"],
+    ["archive", "runs/sweep", "--out", "out.tar.gz"],
     ["export", "runs/sweep", "--format", "csv", "--out", "out.csv"],
     ["export", "runs/sweep", "--what", "attempts", "--out", "out.parquet"],
     ["compare", "runs/sweep"],

@@ -1,3 +1,7 @@
+from .archive import ARCHIVE_SUFFIX as ARCHIVE_SUFFIX
+from .archive import Archived as Archived
+from .archive import pack as pack
+from .archive import unpack as unpack
 from .attempts import FORMAT_VERSION as FORMAT_VERSION
 from .attempts import LAST_SEEN as LAST_SEEN
 from .attempts import OPEN as OPEN
@@ -101,6 +105,9 @@ from .rows import within_ns as within_ns
 from .run_names import find_run as find_run
 from .run_names import folders_in as folders_in
 from .run_names import in_reports as in_reports
+from .saved_names import check_name as check_name
+from .saved_names import names_of as names_of
+from .saved_names import save_as as save_as
 from .values import Literal as Literal
 from .values import Unordered as Unordered
 from .values import show as show
