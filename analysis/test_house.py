@@ -86,7 +86,7 @@ def test_every_command_of_the_readme_is_one(line):
         renamed |= {"load_limit": "load_limit_s", "check_limit": "check_limit_s"}
         params = ("rows", "record_bytes", "operations", "think_us", "think", "keys")
         other = {"runs", "databases", "keep_database", "set_", "retry", "most_tries"}
-        other |= {"quiet", "as_json", "save"}
+        other |= {"quiet", "as_json", "save", "schema", "tx", "check", "define", "scale"}
         values = {
             renamed.get(key, key): value
             for key, value in context.params.items()

@@ -18,6 +18,14 @@ from analysis.cli.options import (
     must_be_used,
     plan_options,
 )
+from analysis.cli.own_sql import (
+    CheckOption,
+    DefineOption,
+    ScaleOption,
+    SchemaOption,
+    TxOption,
+    with_sql,
+)
 from analysis.cli.progress import Live
 from analysis.cli.show import show_run
 from workloads import records
@@ -30,12 +38,18 @@ def run_command(
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
     postgres: PostgresOption = None,
+    schema: SchemaOption = None,
+    tx: TxOption = None,
+    check: CheckOption = None,
+    define: DefineOption = None,
+    scale: ScaleOption = None,
     keep_database: Annotated[bool, typer.Option(help="keep it in the run's folder")] = False,
     save: SaveOption = "",
     as_json: JsonOption = False,
 ) -> None:
     if save:
         records.check_name(save, runs)
+    plan = with_sql(plan, schema=schema, tx=tx, check=check, define=define, scale=scale)
     asked = running.make_plan(**plan)
     must_be_used(postgres, asked)
     with Live(terminal.console(stderr=True)) as live:

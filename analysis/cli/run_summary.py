@@ -51,6 +51,7 @@ from workloads.files import visible
 from workloads.processes import all_of, path_of
 from workloads.records import FindingEntry, RecordedPlan, Run, ServerEntry
 from workloads.runs import Trouble, is_going_on, troubles
+from workloads.scenarios import named
 
 SMALL = 0.001
 """Share of the time in attempts below which it is not shown."""
@@ -261,7 +262,7 @@ def doubts(run: Run, counted: Count) -> list[str]:
 def _heading(run: Run, counted: Count) -> list[str]:
     plan = run.manifest.plan
     params = {**run.manifest.scenario.params, **plan.params}
-    settings = ", ".join(f"{name} {value}" for name, value in params.items())
+    settings = ", ".join(f"{name} {named(value)}" for name, value in params.items())
     loop = f"open loop, {number(plan.rate)} a second" if plan.rate else "closed loop"
     title = f"Run {run.name}: {plan.scenario} on {plan.database}, seed {run.manifest.seed}"
     measured = (

@@ -64,7 +64,7 @@ class Arm:
                 return {**plan.model_dump(mode="json"), "params": dict(params)}
         asked = Plan(**self.measured.experiment.design.arms[self.name])
         try:
-            params = asked.shape().model_dump()
+            params = asked.shape().recorded()
         except ValueError:  # a scenario or a parameter that this checkout does not have
             params = dict(asked.params)
         return {**asked.model_dump(mode="json"), "params": params}

@@ -926,10 +926,11 @@ def tidy(folder: Path) -> None:
 
 def scenario_entry(plan: Plan) -> ScenarioEntry:
     """The scenario, for a reader that must not load a file of the user's."""
-    scenario = find_scenario(plan.scenario)
+    shape = plan.shape()
+    scenario = find_scenario(plan.scenario)(shape)
     return ScenarioEntry(
         name=plan.scenario,
-        params=plan.shape().model_dump(),
+        params=shape.recorded(),
         kinds=tuple(scenario.kinds),
     )
 

@@ -99,9 +99,7 @@ class Plan(RecordedPlan):
     def patience_s(self) -> float:
         """How long one attempt may take before its worker counts as hung, s."""
         # It may wait for a lock at each statement, and think at each operation.
-        shape = self.shape()
-        think_s = max(shape.think_of("writer"), shape.think_of("reader")) / 1e6
-        return self.deadline_s + shape.operations * (self.busy_timeout_ms / 1e3 + think_s)
+        return self.deadline_s + self.shape().longest_s(self.busy_timeout_ms / 1e3)
 
     def files(self) -> tuple[str, ...]:
         """The user's own files that it takes engines or the scenario from, as it names them."""
@@ -162,9 +160,12 @@ def make_plan(**values: Any) -> Plan:
     """
     from workloads.scenarios import find_scenario
 
-    suggested = getattr(find_scenario(values.get("scenario", "bank")), "suggests", {})
+    scenario = find_scenario(values.get("scenario", "bank"))
+    suggested = dict(getattr(scenario, "suggests", {}))
+    if more := getattr(scenario, "suggests_for", None):
+        suggested |= more(values.get("params") or {})
     values = {name: value for name, value in values.items() if value is not None}
-    values = dict(suggested) | values | _of_a_mix(values)
+    values = suggested | values | _of_a_mix(values)
     if values.get("autocommit"):
         values |= _without_begin(values)
     _name_usual_modes(values)
@@ -282,6 +283,13 @@ def _suits_the_scenario(plan: Plan, engines: Mapping[str, Engine]) -> None:
     if AUTOCOMMIT not in modes and not hasattr(scenario, "needs"):
         return
     made = scenario(plan.shape())
+    if why := getattr(made, "unsuited", lambda roles: "")([role for role, _, _ in plan.roles()]):
+        raise PlanError(f"Scenario {plan.scenario!r} {why}")
+    if plan.connection != "kept" and getattr(made, "keeps_its_connection", False):
+        raise PlanError(
+            f"--connection {plan.connection}: a script that is not one transaction, from BEGIN to "
+            "COMMIT, keeps its connection. Leave it out, or put BEGIN and COMMIT into the script."
+        )
     for role, (option, _, engine) in OPTIONS.items():
         if not getattr(plan, f"{role}s"):
             continue

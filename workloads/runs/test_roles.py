@@ -30,6 +30,13 @@ from workloads.scenarios import find_scenario
 from workloads.scenarios.scenario import REGISTRY
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+MOVE = """\\set n random(1, 9)
+BEGIN;
+UPDATE a SET n = n - :n WHERE id = 1;
+UPDATE a SET n = n + :n WHERE id = 2;
+UPDATE a SET n = n + 1 WHERE id = 3;
+END;
+"""
 SCENARIOS: dict[str, dict[str, Any]] = {
     "bank": {"scenario": "bank", "params": {"rows": 20, "record_bytes": 5}},
     "register": {
@@ -49,6 +56,16 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "append a row an element": {"scenario": "append", "params": {"rows": 3, "storage": "rows"}},
     "append to registers": {"scenario": "append", "params": {"rows": 3, "storage": "register"}},
     "request": {"scenario": "request", "params": {"rows": 3, "queries": 4}},
+    "sql": {
+        "scenario": "sql",
+        "params": {
+            "schema_sql": "schema.sql\nCREATE TABLE a(id INTEGER PRIMARY KEY, n INTEGER);"
+            "INSERT INTO a VALUES (1, 0), (2, 0), (3, 0);",
+            "tx": [f"move.sql\n{MOVE}", "read.sql:reader\nSELECT sum(n) AS s FROM a \\gset"],
+            "check_sql": "check.sql\nSELECT sum(n) FROM a WHERE id < 3 HAVING sum(n) <> 0;"
+            "SELECT n FROM a WHERE id = 3 AND n NOT BETWEEN :changed AND :changed + :unknown;",
+        },
+    },
     "wallet": {"scenario": f"{EXAMPLES / 'scenario_wallet.py'}:Wallet", "params": {"rows": 5}},
 }
 ROLES: dict[str, dict[str, int]] = {

@@ -67,6 +67,7 @@ from workloads.scenarios import (
     InvariantBroken,
     RunLog,
     Scenario,
+    ScenarioFailed,
     Watched,
     WorkerContext,
     find_scenario,
@@ -517,6 +518,8 @@ def _context_with(
     if model and context.role != "checkpointer":
         engine = job.plan.roles()[worker][1]
         session = LoggedSession(session, log_path(job.folder, worker), model, worker, engine)
+    if context.role != "checkpointer" and hasattr(job.scenario, "session"):
+        session = job.scenario.session(session)
     context.session, context.board = session, control.scenario()
     context.think = thinker(
         shape.think_of(context.role), shape.think, control.stopping, context.thought
@@ -706,6 +709,8 @@ MISTAKES = (NameError, AttributeError, TypeError, KeyError, IndexError, ZeroDivi
 
 def _mistake(error: BaseException) -> str:
     """Where a scenario's body went wrong, "" where the error is the engine's."""
+    if isinstance(error, ScenarioFailed):
+        return str(error)
     if not isinstance(error, MISTAKES):
         return ""
     at = traceback.extract_tb(error.__traceback__)[-1]

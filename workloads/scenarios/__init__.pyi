@@ -7,9 +7,12 @@ from .scenario import Finding as Finding
 from .scenario import InvariantBroken as InvariantBroken
 from .scenario import RunLog as RunLog
 from .scenario import Scenario as Scenario
+from .scenario import ScenarioFailed as ScenarioFailed
 from .scenario import Seat as Seat
 from .scenario import Told as Told
 from .scenario import WorkerContext as WorkerContext
 from .scenario import find_scenario as find_scenario
 from .scenario import scenario_names as scenario_names
 from .shape import Shape as Shape
+from .sql_files import named as named
+from .sql_files import with_texts as with_texts

@@ -39,6 +39,13 @@ class InvariantBroken(Exception):
         self.sentence, self.evidence = sentence, evidence
 
 
+class ScenarioFailed(Exception):
+    """Raised by a body, a load or a check where the user's own text is wrong. Ends the run.
+
+    The text is a sentence that names the file and the line.
+    """
+
+
 @dataclass
 class WorkerContext:
     """One worker's place in a run.
@@ -198,7 +205,8 @@ class Scenario(Protocol):
 
     name, story : the registry name; one or two sentences on what it shows (printed by `cwkit list
         --scenarios` and the README).
-    kinds       : names of its transaction kinds, indexed by Draw.kind and the rows' `kind`.
+    kinds       : names of its transaction kinds, indexed by Draw.kind and the rows' `kind`; an
+        instance may have its own.
     suggests    : optional; fields of the Plan that a run of it takes where the user gave none.
     loaded_by   : optional; the parameters that schema() and load() depend on, so that runs which
         differ in others can start from copies of one database. Without it: all of them.
@@ -209,6 +217,11 @@ class Scenario(Protocol):
         the mode "autocommit" of any engine.
     needs       : optional; of the class and, with other parameters, of an instance: the optional
         methods of a session that it calls (`Engine.offers`).
+    session()   : optional; (session) -> what a worker works with instead, for a scenario whose
+        transactions begin elsewhere than at their beginning.
+    keeps_its_connection : optional, of an instance; True where its bodies begin transactions.
+    suggests_for(params) : optional, of the class; more of `suggests`, by what the user gave.
+    unsuited()  : optional; (roles that have workers) -> why it cannot have them, "" else.
     footprint() : optional; the rows that its transactions touch as chances, for a conflict model.
     touches(draw) : optional; the rows that one drawn transaction touches, for naming those that
         refused transactions met. Both: workloads.scenarios.footprint.
@@ -216,7 +229,7 @@ class Scenario(Protocol):
 
     name: ClassVar[str]
     story: ClassVar[str]
-    kinds: ClassVar[tuple[str, ...]]
+    kinds: ClassVar[Sequence[str]]
     Params: ClassVar[type[Shape]]
     suggests: ClassVar[Mapping[str, Any]] = {}
     loaded_by: ClassVar[tuple[str, ...]] = ()
@@ -261,6 +274,7 @@ REGISTRY: dict[str, str] = {
     "acked": "workloads.scenarios.acked:Acked",
     "append": "workloads.scenarios.append:Append",
     "request": "workloads.scenarios.request:Request",
+    "sql": "workloads.scenarios.sql:Sql",
 }
 
 

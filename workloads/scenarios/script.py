@@ -28,7 +28,6 @@ from workloads.scenarios.script_text import (
     COMMIT,
     IN_QUOTES,
     NO_SPACE,
-    READS,
     Piece,
     ScriptMistake,
     Token,
@@ -41,7 +40,7 @@ AUTOMATIC = ("client_id", "scale", "random_seed", "default_seed")
 
 NAME = re.compile(r"[\w\x80-\U0010ffff]+")
 SLEEP = re.compile(r"(-?\d+|:\w+)\s*(us|ms|s)?")
-UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, None: 1.0}
+UNITS: dict[str | None, float] = {"us": 1e-6, "ms": 1e-3, "s": 1.0, None: 1.0}
 
 REFUSED = {
     "shell": "a program that a script names is never run",
@@ -77,15 +76,33 @@ class Statement(NamedTuple):
     exactly: bool = True
     stores: bool = False
 
-    def text(self, variables: Mapping[str, Value]) -> str:
-        if self.sql is not None:
-            return self.sql
-        return "".join(_written(kind, part, variables) for kind, part in self.parts)
+    def made(self, variables: Mapping[str, Value]) -> tuple[str, tuple[Value, ...]]:
+        """Its text, and the values to bind. Raises KeyError for a variable that has no value."""
+        values = tuple([variables[name] for name in self.bound])
+        if True not in map(_is_boolean, values):
+            return self.sql if self.sql is not None else self.text(variables), values
+        # A boolean is written: bound, it would be a number on most engines.
+        left = tuple(value for value in values if not isinstance(value, bool))
+        return self.text(variables, booleans=True), left
+
+    def text(self, variables: Mapping[str, Value], *, booleans: bool = False) -> str:
+        return "".join(
+            shown(variables[part])
+            if kind == "bound" and booleans and isinstance(variables[part], bool)
+            else _written(kind, part, variables)
+            for kind, part in self.parts
+        )
+
+
+def _is_boolean(value: Value) -> bool:
+    return value is True or value is False
 
 
 def _written(kind: str, part: str, variables: Mapping[str, Value]) -> str:
     if kind == "text":
         return part
+    if kind == "bound":
+        return "?"
     text = shown(variables[part])
     return text.replace("'", "''") if kind == "quoted" else text
 
@@ -118,6 +135,11 @@ class Script:
     @property
     def statements(self) -> int:
         return sum(step.what == "sql" for step in self.steps)
+
+
+def unset_variable(name: str) -> str:
+    """Of one that no branch that was taken has set."""
+    return f"the variable :{name} has no value here: no branch that was taken has set it"
 
 
 def script(file: str, text: str, defined: Mapping[str, str]) -> Script:
@@ -365,17 +387,9 @@ class _Reader:
                 before = token.text.upper() if token.kind == "word" else ""
             glued = token.kind in ("word", "variable")
         bound = tuple(name for kind, name in parts if kind == "bound")
-        asked = tuple(("text", "?") if kind == "bound" else (kind, part) for kind, part in parts)
-        fixed = all(kind == "text" for kind, _ in asked)
-        sql = "".join(part for _, part in asked) if fixed else None
-        return Statement(sql, bound, asked, changes=_changes(piece))
-
-
-def _changes(piece: Piece) -> bool:
-    words = piece.words
-    if not words or words[0] in READS:
-        return False
-    return words[0] != "WITH" or bool({"INSERT", "UPDATE", "DELETE"} & set(words))
+        fixed = all(kind in ("text", "bound") for kind, _ in parts)
+        sql = "".join(_written(kind, part, {}) for kind, part in parts) if fixed else None
+        return Statement(sql, bound, tuple(parts), changes=piece.changes)
 
 
 def _has_value(text: str) -> bool:

@@ -9,7 +9,7 @@ the database, which a file from elsewhere must not.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from workloads.errors import PlanError, nearest, shortened
@@ -101,6 +101,14 @@ class Piece(NamedTuple):
         return tuple(token.text.upper() for token in self.tokens if token.kind == "word")
 
     @property
+    def changes(self) -> bool:
+        """Whether it may change something, by its words."""
+        words = self.words
+        if not words or words[0] in READS:
+            return False
+        return words[0] != "WITH" or bool({"INSERT", "UPDATE", "DELETE"} & set(words))
+
+    @property
     def control(self) -> str:
         """BEGIN, COMMIT or ROLLBACK; "" of another statement."""
         said = [token.text for token in self.tokens if token.kind not in NO_SPACE]
@@ -117,8 +125,11 @@ def pieces(file: str, text: str) -> Iterator[Piece]:
         yield piece
 
 
-def statements(file: str, text: str) -> list[Piece]:
-    """The statements of a file that has nothing else: a schema, or a check."""
+def statements(file: str, text: str, *, transactions: bool = False) -> list[Piece]:
+    """The statements of a file that has nothing else: a schema, or a check.
+
+    transactions : it may begin and commit them.
+    """
     found = list(pieces(file, text))
     for piece in found:
         if piece.command:
@@ -127,11 +138,35 @@ def statements(file: str, text: str) -> list[Piece]:
                 piece.line,
                 f"\\{piece.command} is a command of scripts (--tx). Here is SQL alone.",
             )
-        if piece.control:
-            raise mistake(
-                file, piece.line, f"{piece.words[0]} has no place here: each statement commits."
-            )
+        if piece.control and not transactions:
+            raise mistake(file, piece.line, f"{piece.words[0]} has no place here.")
     return found
+
+
+def with_variables(file: str, piece: Piece, known: Mapping[str, str]) -> tuple[str, Piece]:
+    """The text of a statement with its variables written into it, and the statement.
+
+    known : variable -> its text. Raises ScriptMistake for one that is not there.
+    """
+    parts = []
+    for token in piece.tokens:
+        if token.kind == "variable":
+            if token.text[1:] not in known:
+                raise unknown_variable(file, token.line, token.text[1:], known)
+            parts.append(known[token.text[1:]])
+        elif token.kind == "quoted":
+            parts.append(IN_QUOTES.sub(lambda m: known.get(m.group()[1:], m.group()), token.text))
+        else:
+            parts.append(token.text)
+    return "".join(parts), piece
+
+
+def unknown_variable(file: str, line: int, name: str, known: Iterable[str]) -> ScriptMistake:
+    near = nearest(name, known, 0.6)
+    hint = f" Did you mean :{near}?" if near else ""
+    return mistake(
+        file, line, f"the variable :{name} is never set.{hint} Set it with --define {name}=VALUE."
+    )
 
 
 class _Cutter:

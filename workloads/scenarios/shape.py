@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -23,6 +23,15 @@ class Shape(BaseModel):
     read_think_us: float | None = Field(
         None, ge=0, le=60e6, description="work inside a reader's, us (default: think_us)"
     )
+
+    def longest_s(self, wait_s: float) -> float:
+        """How long a sound attempt may take where it waits so long at each operation, s."""
+        think_s = max(self.think_of("writer"), self.think_of("reader")) / 1e6
+        return self.operations * (wait_s + think_s)
+
+    def recorded(self) -> dict[str, Any]:
+        """As a manifest has it: every parameter that the scenario uses."""
+        return self.model_dump()
 
     def think_of(self, role: str) -> float:
         """The work inside a transaction of this role, us. A long one of a reader's keeps its

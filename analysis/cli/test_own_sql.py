@@ -1,0 +1,68 @@
+"""`cwkit run` with one's own SQL, from the files to the exit status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FILES = {
+    "schema.sql": "CREATE TABLE a(id INTEGER PRIMARY KEY, n INT);\nINSERT INTO a VALUES (1, 0);",
+    "add.sql": "BEGIN;\nSELECT n FROM a \\gset\nUPDATE a SET n = :n + 1;\nEND;",
+    "check.sql": "SELECT n, :changed FROM a WHERE n NOT BETWEEN :changed AND :changed + :unknown;",
+}  # fmt: skip
+OPTIONS = ("--schema", "schema.sql", "--tx", "add.sql", "--check", "check.sql", "--warmup", "0")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(cwkit: Any, *options: str) -> Any:
+    return cwkit("run", *OPTIONS, "--writers", "2", "--transactions", "200", *options)
+
+
+def test_own_scripts_run_and_are_checked_and_are_shown_without_their_files(
+    cwkit: Any, here: Path
+) -> None:
+    ran = run(cwkit, "--database", "sqlite")
+    assert ran.returncode == 0, ran.stderr
+    assert "ok      check.sql, line 1: no row" in ran.stdout
+    for name in FILES:
+        (here / name).unlink()
+    shown = cwkit("show", "runs/" + next((here / "runs").iterdir()).name)
+    assert "tx add.sql" in shown.stdout
+    assert "ok      check.sql, line 1: no row" in shown.stdout
+    assert "UPDATE a" not in shown.stdout
+
+
+def test_a_check_that_answers_rows_is_not_well(cwkit: Any, here: Path) -> None:
+    ran = run(cwkit, "--database", "faulty-lost-update")
+    assert ran.returncode == 1
+    assert "BROKEN  check.sql, line 1: 1 row where none may be" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--tx", "missing.sql"), "missing.sql: cannot be read (No such file or directory)."),
+        (
+            ("--tx", "schema.sql", "--scenario", "queue"),
+            "this is for --scenario sql, and queue was",
+        ),
+        (("--set", "tx=add.sql"), "tx"),
+    ],
+)
+def test_bad_input_is_a_sentence_and_leaves_nothing(
+    cwkit: Any, here: Path, options: tuple[str, ...], sentence: str
+) -> None:
+    ran = cwkit("run", *OPTIONS[:2], *options)
+    assert ran.returncode == 2
+    assert sentence in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not (here / "runs").exists()

@@ -1,0 +1,69 @@
+"""The files of `sql`: read where a run or a sweep is asked for, and from then on texts in its plan.
+
+So a run's folder has them, and it can be shown, resumed and checked where the files are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workloads.errors import PlanError, RunError, nearest
+from workloads.files import read_text, visible, within
+from workloads.scenarios.pgbench import SCRIPTS
+from workloads.scenarios.sql import PGBENCH, REFERENCE
+
+MOST_BYTES = 1 << 20
+FILES = ("schema_sql", "check_sql")
+"""Parameters that are one file."""
+
+
+def with_texts(params: Mapping[str, Any], folder: Path | None = None) -> dict[str, Any]:
+    """The parameters of `sql` with the texts of the files that they name.
+
+    folder : the one in which the files must lie, that of a sweep's file; None: where it is told.
+    What is a text already, and pgbench's own, stays. Raises PlanError.
+    """
+    found = dict(params)
+    for name in FILES:
+        if isinstance(given := found.get(name), str) and given and given != PGBENCH:
+            found[name] = _text(given, given, folder)
+    if isinstance(scripts := found.get("tx"), (list, tuple)):
+        found["tx"] = [_script(one, folder) for one in scripts]
+    return found
+
+
+def _script(given: Any, folder: Path | None) -> Any:
+    reference = REFERENCE.fullmatch(given) if isinstance(given, str) else None
+    if reference is None or (reference["name"] in SCRIPTS):
+        return given
+    return _text(given, reference["name"], folder)
+
+
+def _text(given: str, name: str, folder: Path | None) -> str:
+    """What is given of a file, and its text behind a line end."""
+    if "\n" in given:
+        return given
+    try:
+        path = Path(name) if folder is None else within(folder, name)
+        text = read_text(path, MOST_BYTES, named=True)
+    except RunError as error:
+        raise PlanError(str(error)) from error
+    except (OSError, ValueError) as error:
+        near = nearest(name, SCRIPTS, 0.6)
+        hint = f" Did you mean {near!r}?" if near else ""
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PlanError(f"{visible(name)}: cannot be read ({visible(reason)}).{hint}") from error
+    return f"{given}\n{text}"
+
+
+def named(value: Any) -> str:
+    r"""A parameter as a screen shows it: of a file its name.
+
+    >>> named(("transfer.sql@9\nBEGIN; END;", "report.sql:reader\nSELECT 1;")), named(5)
+    ('transfer.sql@9 report.sql:reader', '5')
+    """
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(named, value))
+    return str(value).partition("\n")[0]
