@@ -32,6 +32,7 @@ from analysis.counting import (
     pressure_clause,
     refusal_lines,
     refusals_table,
+    stages_table,
     standstill_clause,
 )
 from analysis.models import MOST_DRAWN, conflict_parts
@@ -76,6 +77,7 @@ def summary(run: Run) -> RenderableType:
         if role in counted.roles:
             parts += ["", one_line(_role_line(counted, role), style="bold")]
             parts += _role_tables(counted, role) + _connecting(run, counted, role)
+            parts += _noted(stages_table(run) if role == "writer" else None)
             for mode in counted.modes(role):
                 parts += ["", one_line(_role_line(counted, mode), style="bold")]
                 parts += _role_tables(counted, mode)
@@ -92,7 +94,11 @@ def summary(run: Run) -> RenderableType:
 
 def _connecting(run: Run, counted: Count, role: str) -> list[RenderableType]:
     """What connecting cost, where the workers do not keep their connections."""
-    table = opens_table(run, role, counted.window_ns)
+    return _noted(opens_table(run, role, counted.window_ns))
+
+
+def _noted(table: Data | None) -> list[RenderableType]:
+    """A table below a role's others, with its note; [] for none."""
     if table is None:
         return []
     parts = (plain_table(table), one_line(table.note))
@@ -264,6 +270,7 @@ def _heading(run: Run, counted: Count) -> list[str]:
     params = {**run.manifest.scenario.params, **plan.params}
     settings = ", ".join(f"{name} {named(value)}" for name, value in params.items())
     loop = f"open loop, {number(plan.rate)} a second" if plan.rate else "closed loop"
+    loop += f" in the mean of its stages {plan.stages}" if plan.stages else ""
     title = f"Run {run.name}: {plan.scenario} on {plan.database}, seed {run.manifest.seed}"
     measured = (
         f"  measured {counted.seconds:.3g} s after {_warm_up(counted, plan)}, {loop}, "

@@ -54,7 +54,16 @@ if TYPE_CHECKING:
 CURVE = "latency-against-rate.svg"
 NOT_SEARCHED = (
     *("checkpointers", "checkpoint", "checkpoint_engine", "checkpoint_pause_ms", "transactions"),
-    *("rate", "read_rate", "retry", "journal_mode", "cache_size", "page_bytes", "mmap_bytes"),
+    *(
+        "stages",
+        "rate",
+        "read_rate",
+        "retry",
+        "journal_mode",
+        "cache_size",
+        "page_bytes",
+        "mmap_bytes",
+    ),
     *("pin", "deadline_s"),
 )
 """Fields of a plan that a search sets itself, or leaves as they are."""

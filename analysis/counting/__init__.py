@@ -67,6 +67,7 @@ __all__ = [
     "slumps",
     "spare_clause",
     "spares_clause",
+    "stages_table",
     "standstill_clause",
     "steady_state",
     "theta",

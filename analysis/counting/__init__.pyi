@@ -53,6 +53,7 @@ from .spare import SpareRule as SpareRule
 from .spare import spare_clause as spare_clause
 from .spare import spares_clause as spares_clause
 from .spreadsheet import cell_text as cell_text
+from .stages import stages_table as stages_table
 from .steady import steady_state as steady_state
 from .tables_out import FORMATS as FORMATS
 from .tables_out import WHATS as WHATS

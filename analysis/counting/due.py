@@ -29,7 +29,7 @@ from workloads.records import (
     Run,
     WorkerRecord,
 )
-from workloads.runs import ARRIVALS, Plan, context_of, due_in_turn
+from workloads.runs import ARRIVALS, Plan, context_of, due_in_turn, warp_of
 
 MOST_DRAWN = 2_000_000
 """Arrivals of a run that are drawn again in any case (a second or two); more only where it has
@@ -238,10 +238,10 @@ def arrivals_of(run: Run, worker: WorkerRecord) -> Arrivals:
             f"about {expected:,.0f} transactions were due, more than the {limit:,} that are drawn "
             "again at most.",
         )
-    most = plan.transactions or 2 * limit
+    most, warp = plan.transactions or 2 * limit, warp_of(plan, worker.role)
 
     def draw() -> Iterator[np.ndarray]:
-        return due_in_turn(stop, rate / context.of, start, context.rng(ARRIVALS), most)
+        return due_in_turn(stop, rate / context.of, start, context.rng(ARRIVALS), most, warp)
 
     drawn, found = _held_against(worker, draw)
     if not drawn:

@@ -393,7 +393,8 @@ def count(run: Run, window_ns: tuple[int, int] | None = None) -> Count:
     window_ns : (first, last) of what is counted. Without it the window begins where MSER-5 finds
         the run steady, and never before the plan's own (analysis.counting.steady).
     """
-    steady = None if window_ns else steady_state(run)
+    # The rate of stages changes because it was asked to: no part of the run is its steady one.
+    steady = None if window_ns or run.manifest.plan.stages else steady_state(run)
     window = window_ns or (steady.window_ns if steady else run.window_ns)
     seconds = max(window[1] - window[0], 0) / 1e9
     retry = run.manifest.plan.retry

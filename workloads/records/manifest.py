@@ -158,6 +158,11 @@ class RecordedPlan(Part):
         0, ge=0, le=10_000_000, description="open loop: writes started a second; 0: closed"
     )
     """Open loop: transactions a second that all writers together should start; 0: closed loop."""
+    stages: str = Field(
+        "",
+        description="open loop in stages, which are the measured part: 10s:100/s,30s:400/s",
+    )
+    """Then `rate` is the mean of all stages, and `duration_s` is their length."""
     read_rate: float = Field(0, ge=0, le=10_000_000, description="the same for the readers")
     retry: Retry = Retry()
     journal_mode: (

@@ -34,6 +34,7 @@ __all__ = [
     "is_going_on",
     "make_plan",
     "must_be_over",
+    "parse_stages",
     "per_s",
     "prepare",
     "recover",
@@ -42,5 +43,7 @@ __all__ = [
     "shape_of",
     "source",
     "troubles",
+    "warp_of",
     "why_not",
+    "windows_ns",
 ]

@@ -27,6 +27,9 @@ from .recovery import is_going_on as is_going_on
 from .recovery import must_be_over as must_be_over
 from .recovery import recover as recover
 from .recovery import run_of as run_of
+from .stages import parse_stages as parse_stages
+from .stages import warp_of as warp_of
+from .stages import windows_ns as windows_ns
 from .trouble import Trouble as Trouble
 from .trouble import disk_trouble as disk_trouble
 from .trouble import troubles as troubles

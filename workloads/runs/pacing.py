@@ -18,7 +18,13 @@ ARRIVALS = 7
 """The stream of a worker's draws (`WorkerContext.rng`) that its arrivals come from."""
 
 
-def arrivals(rate: float, start_ns: int, rng: np.random.Generator) -> Callable[[], int]:
+Warp = Callable[[np.ndarray], np.ndarray]
+"""Moments of a process of one rate -> those of its stages, ns after the start: `runs.stages`."""
+
+
+def arrivals(
+    rate: float, start_ns: int, rng: np.random.Generator, warp: Warp | None = None
+) -> Callable[[], int]:
     """Intended starts of a Poisson process, ns on the run's clock, one for each call.
 
     rate : arrivals a second of this one worker; the sum over workers is again Poisson.
@@ -27,7 +33,7 @@ def arrivals(rate: float, start_ns: int, rng: np.random.Generator) -> Callable[[
     """
     if rate <= 0:
         raise ValueError(f"an open loop needs a rate above 0, got {rate}")
-    blocks = _blocks(rate, start_ns, rng)
+    blocks = _blocks(rate, start_ns, rng, warp)
     block: list[int] = []
 
     def next_arrival() -> int:
@@ -54,11 +60,16 @@ def due_before(
 
 
 def due_in_turn(
-    stop_ns: int, rate: float, start_ns: int, rng: np.random.Generator, most: int = 1 << 62
+    stop_ns: int,
+    rate: float,
+    start_ns: int,
+    rng: np.random.Generator,
+    most: int = 1 << 62,
+    warp: Warp | None = None,
 ) -> Iterator[np.ndarray]:
     """The same, some thousands at a time."""
     many = 0
-    for block in _blocks(rate, start_ns, rng):
+    for block in _blocks(rate, start_ns, rng, warp):
         part = block[: np.searchsorted(block, stop_ns, side="left")][: most - many]
         many += len(part)
         yield part
@@ -66,14 +77,16 @@ def due_in_turn(
             break
 
 
-def _blocks(rate: float, start_ns: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def _blocks(
+    rate: float, start_ns: int, rng: np.random.Generator, warp: Warp | None
+) -> Iterator[np.ndarray]:
     last = start_ns
     while True:
         gaps = np.minimum(rng.exponential(min(1e9 / rate, 1e300), BLOCK), LONGEST_NS)
         # Summed as int64 from the last whole start: a float sum of a long run would lose ns.
         block = last + np.cumsum(np.rint(gaps).astype(np.int64))
         last = int(block[-1])
-        yield block
+        yield block if warp is None else start_ns + warp(block - start_ns)
 
 
 def wait_until(when_ns: int, stopping: Callable[[], bool]) -> None:

@@ -34,6 +34,7 @@ from workloads.files import visible
 from workloads.processes import StartMethod, can_fork, start_method
 from workloads.records import RecordedPlan, Retry, parts_of_mix
 from workloads.runs.connections import pool_of
+from workloads.runs.stages import length_s, mean_per_s, parse_stages
 
 if TYPE_CHECKING:
     from workloads.scenarios import Scenario, Shape
@@ -74,6 +75,12 @@ class Plan(RecordedPlan):
     @classmethod
     def _connects_somehow(cls, given: str) -> str:
         pool_of(given)
+        return given
+
+    @field_validator("stages")
+    @classmethod
+    def _stages_are_some(cls, given: str) -> str:
+        parse_stages(given)
         return given
 
     @field_validator("writers", mode="before")
@@ -168,6 +175,8 @@ def make_plan(**values: Any) -> Plan:
     values = suggested | values | _of_a_mix(values)
     if values.get("autocommit"):
         values |= _without_begin(values)
+    if values.get("stages"):
+        values |= _of_stages(values)
     _name_usual_modes(values)
     if values.get("transactions") and "warmup_s" not in values:
         values["warmup_s"] = 0.0  # who counts transactions wants all of them measured
@@ -233,6 +242,23 @@ def _of_a_mix(values: Mapping[str, Any]) -> dict[str, Any]:
     if "begin" in values:
         raise PlanError(f"--writers {mix} has the writers' modes: leave out --begin.", "begin")
     return {"writers": sum(many for many, _ in parts), "begin": mix}
+
+
+def _of_stages(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The mean rate and the measured part of a plan with stages."""
+    try:
+        stages = parse_stages(str(values["stages"]))
+    except ValueError as error:
+        raise PlanError(f"stages: {error}.", "stages") from None
+    found = {"rate": mean_per_s(stages), "duration_s": length_s(stages)}
+    for field, option in (("rate", "--rate"), ("duration_s", "--duration")):
+        if values.get(field) and values[field] != found[field]:
+            raise PlanError(
+                f"--stages have rates and times of their own: leave out {option}.", field
+            )
+    if values.get("transactions"):
+        raise PlanError("--stages end by the clock: leave out --transactions.", "transactions")
+    return found
 
 
 def _without_begin(values: Mapping[str, Any]) -> dict[str, Any]:

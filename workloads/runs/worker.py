@@ -61,6 +61,7 @@ from workloads.runs.control import ControlBlock
 from workloads.runs.hot_path import Parts, Tries, tries_of
 from workloads.runs.pacing import ARRIVALS, LONG_S, arrivals, retry_wait, thinker, wait_until
 from workloads.runs.plan import ROLES, Plan
+from workloads.runs.stages import warp_of
 from workloads.runs.trouble import NOT_RECORDED
 from workloads.scenarios import (
     TRANSACTING,
@@ -659,7 +660,8 @@ def _parts(plan: Plan, context: WorkerContext, scenario: Scenario, control: Cont
     draw, bodies = scenario.draw(context), tuple(scenario.bodies(context))
     acknowledged = _acknowledged(scenario, context)
     start_ns = numbers[control_block.START_NS]
-    due = arrivals(rate / context.of, start_ns, context.rng(ARRIVALS)) if rate else None
+    warp = warp_of(plan, context.role)
+    due = arrivals(rate / context.of, start_ns, context.rng(ARRIVALS), warp) if rate else None
     return Parts(
         begin=context.session.begin,
         commit=context.session.commit,
