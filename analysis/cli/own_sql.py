@@ -25,6 +25,14 @@ TxOption = Annotated[
         "select-only; again for each",
     ),
 ]
+FromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="FILE.db",
+        help="own SQL: run on a copy of this database, log included; it is never touched",
+    ),
+]
 CheckOption = Annotated[
     str | None,
     typer.Option(
@@ -50,19 +58,27 @@ def with_sql(
     check: str | None,
     define: list[str] | None,
     scale: int | None,
+    from_db: str | None,
 ) -> dict[str, Any]:
     """The plan's values with one's own SQL in them; as they are where none was given."""
     from workloads.scenarios import with_texts
 
-    given = {"schema_sql": schema, "tx": tx, "check_sql": check, "define": define, "scale": scale}
+    given: dict[str, Any] = {
+        "schema_sql": schema,
+        "tx": tx,
+        "check_sql": check,
+        "define": define,
+        "scale": scale,
+    }
+    given["from_db"] = from_db
     given = {name: value for name, value in given.items() if value not in (None, [], ())}
     if not given:
         return plan
-    options = {"schema_sql": "--schema", "check_sql": "--check"}
+    options = {"schema_sql": "--schema", "check_sql": "--check", "from_db": "--from"}
     named = ", ".join(options.get(name, f"--{name}") for name in given)
     if plan.get("scenario", "bank") not in ("bank", "sql"):
         raise PlanError(f"{named}: this is for --scenario sql, and {plan['scenario']} was given.")
-    if "schema_sql" in given and "tx" not in given:
+    if "tx" not in given and ("schema_sql" in given or "from_db" in given):
         raise PlanError(f"{named}: no script was given. Say what is to be run: --tx FILE.sql")
     given["tx"] = tx or ["tpcb-like"]
     return plan | {"scenario": "sql", "params": with_texts(plan.get("params", {}) | given)}

@@ -21,6 +21,7 @@ from analysis.cli.options import (
 from analysis.cli.own_sql import (
     CheckOption,
     DefineOption,
+    FromOption,
     ScaleOption,
     SchemaOption,
     TxOption,
@@ -40,6 +41,7 @@ def run_command(
     postgres: PostgresOption = None,
     schema: SchemaOption = None,
     tx: TxOption = None,
+    from_db: FromOption = None,
     check: CheckOption = None,
     define: DefineOption = None,
     scale: ScaleOption = None,
@@ -49,7 +51,9 @@ def run_command(
 ) -> None:
     if save:
         records.check_name(save, runs)
-    plan = with_sql(plan, schema=schema, tx=tx, check=check, define=define, scale=scale)
+    plan = with_sql(
+        plan, schema=schema, tx=tx, check=check, define=define, scale=scale, from_db=from_db
+    )
     asked = running.make_plan(**plan)
     must_be_used(postgres, asked)
     with Live(terminal.console(stderr=True)) as live:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,17 @@ def test_own_scripts_run_and_are_checked_and_are_shown_without_their_files(
     assert "tx add.sql" in shown.stdout
     assert "ok      check.sql, line 1: no row" in shown.stdout
     assert "UPDATE a" not in shown.stdout
+
+
+def test_a_run_on_a_copy_leaves_the_database_as_it_is(cwkit: Any, here: Path) -> None:
+    with sqlite3.connect(here / "mine.db") as connection:
+        connection.executescript(FILES["schema.sql"])
+    connection.close()
+    before = (here / "mine.db").read_bytes()
+    ran = cwkit("run", "--from", "mine.db", *OPTIONS[2:], "--transactions", "50", "--writers", "1")
+    assert ran.returncode == 0, ran.stderr + ran.stdout
+    assert "ok      check.sql, line 1: no row: SELECT n, 50 FROM a" in ran.stdout
+    assert (here / "mine.db").read_bytes() == before
 
 
 def test_a_check_that_answers_rows_is_not_well(cwkit: Any, here: Path) -> None:

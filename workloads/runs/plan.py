@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
@@ -311,6 +312,8 @@ def _suits_the_scenario(plan: Plan, engines: Mapping[str, Engine]) -> None:
     made = scenario(plan.shape())
     if why := getattr(made, "unsuited", lambda roles: "")([role for role, _, _ in plan.roles()]):
         raise PlanError(f"Scenario {plan.scenario!r} {why}")
+    if own := getattr(made, "own_database", ""):
+        _takes_a_copy(plan, own, engines)
     if plan.connection != "kept" and getattr(made, "keeps_its_connection", False):
         raise PlanError(
             f"--connection {plan.connection}: a script that is not one transaction, from BEGIN to "
@@ -328,6 +331,17 @@ def _suits_the_scenario(plan: Plan, engines: Mapping[str, Engine]) -> None:
                     f"Scenario {plan.scenario!r} asks for a {method} with these parameters, and "
                     f"{getattr(plan, engine)} has none. Take another engine, or other parameters."
                 )
+
+
+def _takes_a_copy(plan: Plan, own: str, engines: Mapping[str, Engine]) -> None:
+    if not Path(own).is_file():
+        raise PlanError(f"--from {own}: there is no such file (from_db of a sweep's file).")
+    for name, engine in engines.items():
+        if hasattr(engine, "serve") or engine.file_format == "none":
+            raise PlanError(
+                f"--from: {name} opens no database of SQLite's format. Take another engine, or "
+                "give --schema instead."
+            )
 
 
 def _why_no_autocommit(scenario: Scenario) -> str:

@@ -204,6 +204,7 @@ def load(job: Job) -> None:
             control.at(step, rows if are_rows else 0)
         control.numbers[control_block.DONE] = done
 
+    getattr(job.scenario, "copy_into", lambda path: None)(job.database)
     with _database(job, "writer") as session:
         for statement in job.scenario.schema():
             session.run(statement)

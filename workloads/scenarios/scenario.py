@@ -217,6 +217,8 @@ class Scenario(Protocol):
         the mode "autocommit" of any engine.
     needs       : optional; of the class and, with other parameters, of an instance: the optional
         methods of a session that it calls (`Engine.offers`).
+    copy_into(path), own_database : optional; puts the database that `own_database` names at a path,
+        before schema() and load(); "" for none.
     session()   : optional; (session) -> what a worker works with instead, for a scenario whose
         transactions begin elsewhere than at their beginning.
     keeps_its_connection : optional, of an instance; True where its bodies begin transactions.

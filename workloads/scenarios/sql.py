@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from pydantic import Field, model_validator
 from workloads.engines import Refusal, Session, classifier
 from workloads.errors import PlanError, nearest, shortened
 from workloads.records import BEGIN, CAUSES, COMMIT, STATEMENT
-from workloads.scenarios import pgbench
+from workloads.scenarios import own_database, pgbench
 from workloads.scenarios.scenario import (
     Draw,
     Finding,
@@ -58,6 +59,7 @@ class SqlShape(Shape):
         description="scripts as FILE@WEIGHT:ROLE; tpcb-like, simple-update, select-only are there",
     )
     schema_sql: str = Field("", description="file whose statements make and fill the tables")
+    from_db: str = Field("", description="database of SQLite's format of which a copy is used")
     check_sql: str = Field("", description="file of queries that must answer no row afterwards")
     define: tuple[str, ...] = Field((), description="variables as NAME=VALUE")
     scale: int = Field(1, ge=1, le=10_000, description="of pgbench's tables, and a variable")
@@ -118,7 +120,8 @@ class Sql:
         self.keeps_its_connection = not all(one.script.whole for one in self.transactions)
         self.built_in = [one.name in pgbench.SCRIPTS for one in self.transactions]
         self.file, text = _file(params.schema_sql)
-        self.pgbench = text is None and (self.file == PGBENCH or any(self.built_in))
+        built_in = any(self.built_in) and not (params.from_db or self.file)
+        self.pgbench = text is None and (self.file == PGBENCH or built_in)
         if text is None and self.file not in ("", PGBENCH):
             raise PlanError(
                 f"Scenario 'sql': schema_sql: {shortened(self.file)} is no text. Give a file with "
@@ -177,6 +180,19 @@ class Sql:
         return automatic | {name: _valued(text) for name, text in self.defined.items()}
 
     # -- loading ----------------------------------------------------------------------------------
+
+    @property
+    def own_database(self) -> str:
+        """The user's own, of which the run has a copy; "" for a new one."""
+        return self.params.from_db
+
+    def copy_into(self, database: str) -> None:
+        """Before the database is opened: copy the user's own there."""
+        if self.params.from_db:
+            try:
+                own_database.copy(Path(self.params.from_db), Path(database))
+            except own_database.NotCopied as error:
+                raise ScenarioFailed(str(error)) from error
 
     def schema(self) -> Sequence[str]:
         return pgbench.SCHEMA if self.pgbench else ()

@@ -11,6 +11,7 @@ from typing import Any
 
 from workloads.errors import PlanError, RunError, nearest
 from workloads.files import read_text, visible, within
+from workloads.scenarios.own_database import usable
 from workloads.scenarios.pgbench import SCRIPTS
 from workloads.scenarios.sql import PGBENCH, REFERENCE
 
@@ -31,7 +32,16 @@ def with_texts(params: Mapping[str, Any], folder: Path | None = None) -> dict[st
             found[name] = _text(given, given, folder)
     if isinstance(scripts := found.get("tx"), (list, tuple)):
         found["tx"] = [_script(one, folder) for one in scripts]
+    if isinstance(given := found.get("from_db"), str) and given:
+        found["from_db"] = usable(given if folder is None else _inside(folder, given))
     return found
+
+
+def _inside(folder: Path, name: str) -> str:
+    try:
+        return str(within(folder, name))
+    except RunError as error:
+        raise PlanError(str(error)) from error
 
 
 def _script(given: Any, folder: Path | None) -> Any:
