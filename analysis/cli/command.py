@@ -78,7 +78,7 @@ COMMANDS = {
     ),
     "export": Line(
         "export:export_command",
-        "Every attempt of a run, all who were due, or every cell of a sweep, as Parquet or CSV.",
+        "A run or a sweep as Parquet or CSV; a run for Perfetto, HdrHistogram or Prometheus.",
     ),
     "archive": Line(
         "archive:archive_command",

@@ -40,6 +40,7 @@ A number that is not known is null; a ratio to nothing is "infinite".
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -51,8 +52,8 @@ from analysis.cli import terminal
 from analysis.cli.options import RUNS, JsonOption, RunsOption, command_line
 from analysis.wording import number, percent, whole
 from workloads import records
-from workloads.errors import PlanError
-from workloads.files import FORMAT_VERSION, json_text
+from workloads.errors import FolderUnwritable, PlanError
+from workloads.files import FORMAT_VERSION, json_text, replace
 
 if TYPE_CHECKING:
     from analysis.compare import Comparison, Gate, Side
@@ -98,6 +99,10 @@ def compare_command(
             "each arm), or where B failed and A did not; may be repeated"
         ),
     ] = None,
+    junit: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="write the gates into this file too, as JUnit XML"),
+    ] = None,
     strict: Annotated[
         bool, typer.Option(help="--fail-if already where the point estimate is beyond the limit")
     ] = False,
@@ -108,6 +113,8 @@ def compare_command(
     runs: RunsOption = RUNS,
 ) -> None:
     conditions = [compare.parse_condition(text) for text in fail_if or []]
+    if junit is not None and not conditions:
+        raise PlanError("--junit: a file of gates needs one. Give --fail-if.")
     _known(measure, compare.MEASURES, "--measure")
     if role:
         _known(role.partition(":")[0], ROLES, "--role")
@@ -131,6 +138,11 @@ def compare_command(
     ended = compare.status(gates, broken)
     if not gates and not any(one.decided for one in shown):
         ended = 3
+    if junit is not None:
+        try:
+            replace(junit, compare.junit_text(gates, broken))
+        except OSError as error:
+            raise FolderUnwritable(f"{junit}: cannot be written ({error.strerror}).") from error
     if as_json:
         print(json_text(_document(found, gates, notes, ended)))
     else:

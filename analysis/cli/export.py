@@ -1,4 +1,4 @@
-"""`cwkit export`: a run or a sweep as one table for notebooks."""
+"""`cwkit export`: a run or a sweep as one table, or a run in the format of another tool."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from analysis.cli.options import RUNS, RunsOption
 from workloads.errors import FolderUnwritable, PlanError
+from workloads.files import visible
 from workloads.records import find_run
 
 
@@ -16,11 +17,19 @@ def export_command(
     name: Annotated[
         str, typer.Argument(metavar="RUN|SWEEP", help="its folder, name or a part of it")
     ],
-    format_: Annotated[str, typer.Option("--format", help="parquet or csv")] = "parquet",
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="parquet or csv; of one run also trace (Perfetto), hdr (HdrHistogram log) or "
+            "openmetrics (Prometheus)",
+        ),
+    ] = "parquet",
     what: Annotated[
         str,
         typer.Option(
-            help="attempts, due (all transactions that an open loop was to serve) or cells "
+            help="attempts, due (all transactions that an open loop was to serve), series (a row a "
+            "second) or cells "
             "(default: attempts of a run, cells of a sweep)"
         ),
     ] = "",
@@ -29,19 +38,32 @@ def export_command(
     ] = None,
     runs: RunsOption = RUNS,
 ) -> None:
-    from analysis.counting import FORMATS, WHATS, export
+    from analysis.counting import FORMATS, LINES, WHATS, export, export_run
 
     whats = ("", *WHATS)
-    for option, value, known in (("--format", format_, FORMATS), ("--what", what, whats)):
+    for option, value, known in (
+        ("--format", format_, (*FORMATS, *LINES)),
+        ("--what", what, whats),
+    ):
         if value not in known:
             raise PlanError(f"{option} {value}: give {' or '.join(filter(None, known))}.")
     folder = find_run(name, runs)
+    if format_ in LINES and what:
+        raise PlanError(f"--what and --format {format_}: this format is of a whole run.")
+    made = ENDINGS.get(format_, "")
     what = what or ("cells" if (folder / "experiment.json").is_file() else "attempts")
-    out = out or Path(f"{folder.name}-{what}.{format_}")
+    out = out or Path(f"{folder.name}{made}" if made else f"{folder.name}-{what}.{format_}")
     try:
-        rows = export(folder, format_, what, out)
+        if made:
+            rows = export_run(folder, format_, out)
+        else:
+            rows = export(folder, format_, what, out)
     except OSError as error:
         raise FolderUnwritable(
             f"{out}: cannot be written ({error.strerror}). Give another file with --out."
         ) from error
-    print(f"{out}: {rows:,} {what}")
+    print(visible(f"{out}: {rows:,} {CONTENTS.get(format_, what)}"))
+
+
+ENDINGS = {"trace": ".trace.json", "hdr": ".hlog", "openmetrics": ".prom"}
+CONTENTS = {"trace": "events", "hdr": "intervals", "openmetrics": "samples"}

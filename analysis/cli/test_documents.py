@@ -140,6 +140,28 @@ def test_a_comparison_is_one_document(made: Path, cwkit: Command) -> None:
     documented(cwkit(*argv, "--fail-if", "throughput < 0.5")[1], "compare")
 
 
+def test_gates_go_into_a_file_too(made: Path, cwkit: Command, tmp_path: Path) -> None:
+    argv = ("compare", made / "one", made / "two", "--vary", "seed", "--junit", "g.xml")
+    cwkit(*argv, "--fail-if", "throughput < 0.5")
+    assert '<testcase classname="cwkit.gate"' in (tmp_path / "g.xml").read_text()
+    status, text, err = cwkit(*argv)
+    assert status == 2 and not text and "Give --fail-if" in err
+
+
+@pytest.mark.parametrize(("format_", "name"), [("trace", "one.trace.json"), ("hdr", "one.hlog"),
+                                               ("openmetrics", "one.prom")])  # fmt: skip
+def test_a_run_is_exported_for_other_tools(
+    format_: str, name: str, made: Path, cwkit: Command, tmp_path: Path
+) -> None:
+    argv = ("export", "one", "--runs", made, "--format", format_)
+    status, text, err = cwkit(*argv)
+    if format_ == "hdr" and "make setup" in err:
+        pytest.skip("the package hdrhistogram is not here: make setup")
+    assert status == 0 and text.startswith(f"{name}: ") and (tmp_path / name).stat().st_size
+    status, text, err = cwkit(*argv, "--what", "cells")
+    assert status == 2 and not text and "is of a whole run" in err
+
+
 def test_numbers_that_json_lacks_are_words_or_null() -> None:
     assert plain({"a": [math.nan, math.inf, 1.5], "b": Path("x")}) == {
         "a": [None, "infinite", 1.5], "b": "x"

@@ -18,6 +18,7 @@ __all__ = [
     "compare",
     "deviation",
     "judged",
+    "junit_text",
     "pairs_of",
     "parse_condition",
     "status",

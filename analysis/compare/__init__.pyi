@@ -12,5 +12,6 @@ from .gates import Gate as Gate
 from .gates import ask as ask
 from .gates import parse_condition as parse_condition
 from .gates import status as status
+from .junit import junit_text as junit_text
 from .names import Side as Side
 from .names import pairs_of as pairs_of

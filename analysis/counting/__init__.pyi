@@ -27,6 +27,8 @@ from .due import NotDrawn as NotDrawn
 from .due import arrivals_of as arrivals_of
 from .foreign import FOREIGN_LIMIT as FOREIGN_LIMIT
 from .foreign import contamination as contamination
+from .formats_out import LINES as LINES
+from .formats_out import export_run as export_run
 from .kept import columns_of as columns_of
 from .kept import count_of as count_of
 from .kinds import OfKind as OfKind

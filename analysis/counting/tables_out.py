@@ -18,6 +18,7 @@ import pyarrow.parquet
 
 from analysis.counting.cells_table import cells_table
 from analysis.counting.due import Became, arrivals_of, fates, rate_of
+from analysis.counting.formats_out import series
 from analysis.counting.measured import gather
 from analysis.counting.spreadsheet import cell_text
 from analysis.counting.steady import steady_state
@@ -43,7 +44,7 @@ from workloads.runs import must_be_over
 from workloads.scenarios import find_scenario
 
 FORMATS = ("parquet", "csv")
-WHATS = ("attempts", "due", "cells")
+WHATS = ("attempts", "due", "series", "cells")
 NAMES = pa.dictionary(pa.int32(), pa.string())
 
 RUN_COLUMNS = pa.schema(
@@ -114,15 +115,20 @@ class Writer(Protocol):
 def export(source: Path, format_: str, what: str, out: Path) -> int:
     """Write a run's or an experiment's rows into `out` and return how many there are.
 
-    format_ : "parquet" or "csv". what : "attempts", "due" (open loops only), or "cells"
-    (experiments only).
+    format_ : "parquet" or "csv". what : "attempts", "due" (open loops only), "series" (runs only: a
+    row a second), or "cells" (experiments only).
     Raises RunError for a source that is none, OSError where `out` can't be written; an `out` that
     was there is replaced when the new one is whole.
     """
     sweep = (source / "experiment.json").is_file()
     if what == "cells" and not sweep:
         raise PlanError(f"{source}: a run has no cells. Leave --what out to export its attempts.")
-    tables = _cells(source) if what == "cells" else _rows(source, sweep, what)
+    if what == "series" and sweep:
+        raise PlanError(f"{source}: a time series is of one run. Name a run of this folder.")
+    if what == "series":
+        tables = iter([pa.table(series(source))])
+    else:
+        tables = _cells(source) if what == "cells" else _rows(source, sweep, what)
     first = next(tables, None)
     if first is None and what == "due":
         raise RunError(

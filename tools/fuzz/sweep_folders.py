@@ -60,6 +60,8 @@ OF_A_SWEEP = (
     ["archive", "runs/sweep", "--out", "out.tar.gz"],
     ["export", "runs/sweep", "--format", "csv", "--out", "out.csv"],
     ["export", "runs/sweep", "--what", "attempts", "--out", "out.parquet"],
+    ["export", "runs/sweep/b00-one-way-writers-1", "--format", "trace", "--out", "out.json"],
+    ["export", "runs/sweep/b00-one-way-writers-1", "--what", "series", "--format", "csv"],
     ["compare", "runs/sweep"],
     ["compare", "runs/sweep", "--json"],
     ["compare", "runs/sweep:one way, writers 2", "runs/sweep:another, writers 2"],
