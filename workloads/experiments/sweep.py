@@ -12,6 +12,7 @@ from workloads.errors import EngineMissing, PlanError, UnknownName, nearest, sho
 from workloads.experiments.experiment import Design, no_name
 from workloads.experiments.sweep_file import At, Checked, Complaints, Skip, Values, check_file
 from workloads.runs import Plan, make_plan
+from workloads.scenarios import with_texts
 
 MOST_SHOWN = 20
 AGAIN = " again"
@@ -242,7 +243,20 @@ def _values(checked: Checked, plan: Mapping[str, Any], point: Mapping[str, Any])
         if inner:
             values[part] = inner
     values |= {place[0]: point[axis] for axis, place in checked.places.items() if len(place) == 1}
+    if values.get("scenario") == "sql":
+        _take_files(checked, values)
     return values
+
+
+def _take_files(checked: Checked, values: dict[str, Any]) -> None:
+    """Have the texts of the SQL files that lie beside the sweep's in its plans. A file from
+    elsewhere must not name others of the reader's.
+    """
+    try:
+        folder = checked.source.path.resolve().parent
+        values["params"] = with_texts(values.get("params", {}), folder)
+    except PlanError as error:
+        raise checked.source.wrong(("plan", "params"), str(error)) from error
 
 
 def _tried(checked: Checked, arms: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
