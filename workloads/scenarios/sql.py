@@ -42,6 +42,12 @@ PGBENCH = "pgbench"
 """As a schema: pgbench's tables, filled at the scale."""
 
 NOT_OURS = ("rows", "record_bytes", "operations", "keys")
+EXPLAINED = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH|VALUES)\b", re.IGNORECASE)
+UNKNOWN_NAME = re.compile(
+    "no such|syntax error|(column|relation) .* does not exist|has no column", re.IGNORECASE
+)
+"""What engines say of a text that cannot run. Anything else may come of its values being NULL."""
+
 MOST_WEIGHT = 1_000_000
 MOST_ROWS_SHOWN = 20
 SLICE_S = 0.01
@@ -213,6 +219,29 @@ class Sql:
                 raise ScenarioFailed(f"{where}: {error} ({_brief(sql)})") from error
         if session.in_transaction():
             raise ScenarioFailed(f"{self.file}: BEGIN opens a transaction that nothing ends.")
+        self._rehearse(session)
+
+    def _rehearse(self, session: Session) -> None:
+        """Have the engine read every statement of the scripts by EXPLAIN, which runs none: a wrong
+        column is told with its file and line, before anything is measured.
+        """
+        try:
+            session.rows("EXPLAIN SELECT 1")
+        except Exception:
+            return  # an engine without it
+        for one in self.transactions:
+            steps = [step for step in one.script.steps if step.statement is not None]
+            texts = [(step, step.statement.sql) for step in steps if step.statement is not None]
+            if any(sql is None or not EXPLAINED.match(sql) for _, sql in texts):
+                continue  # what its own statements make is not there yet
+            for step, sql in texts:
+                try:
+                    nothing = (None,) * len(step.statement.bound if step.statement else ())
+                    session.rows(f"EXPLAIN {sql}", nothing)
+                except Exception as error:
+                    if UNKNOWN_NAME.search(str(error)):
+                        why = f"{error} ({_brief(str(sql))})"
+                        raise _failed(one.script, step, why) from error
 
     # -- transactions -----------------------------------------------------------------------------
 

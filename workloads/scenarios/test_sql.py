@@ -29,7 +29,11 @@ class Worker:
 
     def __init__(self, made: Sql, path: Path, begin: str = "immediate", seed: int = 7) -> None:
         self.real = find_engine("sqlite").connect(str(path), begin=begin)
-        if not path.stat().st_size or not self.real.rows("SELECT 1 FROM sqlite_master"):
+        if (
+            not path.exists()
+            or not path.stat().st_size
+            or not self.real.rows("SELECT 1 FROM sqlite_master")
+        ):
             for statement in made.schema():
                 self.real.run(statement)
             made.load(self.real, None)  # type: ignore[arg-type]
@@ -94,12 +98,12 @@ def test_weights_decide_how_often_a_script_is_drawn() -> None:
 
 
 def test_a_script_without_begin_commits_each_statement(path: Path) -> None:
-    made = sql("UPDATE a SET n = 6;\nSELECT n FROM a \\gset\nINSERT INTO nowhere VALUES (:n);")
+    made = sql("UPDATE a SET n = 6;\nSELECT n FROM a \\gset\nINSERT INTO a VALUES (1, :n);")
     worker = Worker(made, path)
     other = find_engine("sqlite").connect(str(path))
     draw = worker.draw()
     worker.session.begin()
-    with pytest.raises(Exception, match="no such table") as raised:
+    with pytest.raises(Exception, match="UNIQUE") as raised:
         worker.bodies[0](draw.args)
     assert other.rows("SELECT n FROM a") == [(6,)]
     # Alone, it is its own COMMIT: after a lost answer nobody knows whether it was made.
@@ -156,6 +160,14 @@ def test_a_schema_that_fails_is_named_with_its_line(path: Path) -> None:
         ScenarioFailed, match=r"schema.sql, line 3: no such table: b \(INSERT INTO b V"
     ):
         Worker(made, path)
+
+
+def test_a_script_with_a_wrong_name_is_told_with_its_line_before_it_runs(path: Path) -> None:
+    made = sql("SELECT 1;", "BEGIN;\nSELECT n FROM a;\nUPDATE a\nSET m = 1;\nEND;")
+    with pytest.raises(ScenarioFailed, match=r"t1.sql, line 3: no such column: m \(UPDATE a SET"):
+        Worker(made, path)
+    made = sql("CREATE TEMP TABLE x(n); INSERT INTO x VALUES (1); DROP TABLE x")
+    Worker(made, path.with_name("other.db"), "immediate")
 
 
 def checked(made: Sql, worker: Worker, committed: int = 0) -> dict[str, Any]:
