@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -275,3 +277,13 @@ def test_pgbenchs_scripts_keep_its_sums(
     worker.real.run("DELETE FROM pgbench_history WHERE rowid = 1")
     wrong = checked(made, worker, 5)
     assert [one.ok for one in wrong.values()][:3] == [False, True, False]
+
+
+@pytest.mark.skipif(shutil.which("pgbench") is None, reason="pgbench is not here")
+@pytest.mark.parametrize("name", pgbench.SCRIPTS)
+def test_the_built_in_scripts_are_pgbenchs_own(name: str) -> None:
+    command = ["pgbench", f"--show-script={name}"]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    lines = (shown.stdout + shown.stderr).splitlines()
+    theirs = [line for line in lines if line and not line.startswith("--")]
+    assert theirs == pgbench.SCRIPTS[name].splitlines()
