@@ -99,7 +99,7 @@ def of_engines(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
 def of_a_hunt(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     argv = ("fuzz", "--engine", "sqlite", "--begin", "immediate", "-j", 1, "--programs", 2)
     status, out, err = cwkit(*argv)
-    assert status == 0 and out.startswith("Hunt ")
+    assert status == 0 and "Hunt " in out
     return out, err
 
 
