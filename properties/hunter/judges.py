@@ -88,9 +88,15 @@ class Walk:
                 return Found(wrong, at)
         if death := self.played.death:
             return Found(died(death), len(self.played.results))
-        if self.played.raised:
+        if self.played.raised and not self._held_alone():
             return Found(connection_raised(self.played.raised), len(self.played.results))
         return None
+
+    def _held_alone(self) -> bool:
+        """Whether a connection may be refused: another one has the file to itself."""
+        alone = ("locking_mode", "exclusive") in self.played.program.options
+        self.unsure |= alone
+        return alone and bool(CURSOR_IN_THE_WAY.search(self.played.raised))
 
     # --- judges without a reference ---------------------------------------------------------------
 

@@ -65,13 +65,13 @@ from workloads.records import (
 )
 from workloads.runs import control as control_block
 from workloads.runs import machine
-from workloads.runs.connections import pool_of
 from workloads.runs.control import ControlBlock
 from workloads.runs.monitor import SERVER_ENDED, Follower, dead
 from workloads.runs.page_cache import drop
 from workloads.runs.plan import Plan
 from workloads.runs.trouble import troubles
 from workloads.runs.wal import WalWatch
+from workloads.runs.ways import pool_of
 from workloads.runs.worker import places_of
 from workloads.runs.worker_process import OnProgress, Progress, start
 from workloads.scenarios import find_scenario

@@ -8,7 +8,6 @@ same engine: nothing is tried again here.
 from __future__ import annotations
 
 import queue
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -19,26 +18,7 @@ from workloads.engines import Refusal, Session
 from workloads.records import BORROWED, FIRST, LAST, RECOVERY, OpenRecorder
 from workloads.runs.control import ControlBlock
 
-KEPT, PER_TRANSACTION = "kept", "per-transaction"
-POOL = re.compile(r"pool:(?P<many>[1-9]\d{0,2})")
 now = time.monotonic_ns
-
-
-def pool_of(connection: str) -> int:
-    """How many connections the workers share; 0 where each has its own.
-
-    Raises ValueError for a text that is no way to connect.
-
-    >>> pool_of("kept"), pool_of("shared"), pool_of("pool:3")
-    (0, 1, 3)
-    """
-    if connection in (KEPT, PER_TRANSACTION):
-        return 0
-    if connection == "shared":
-        return 1
-    if found := POOL.fullmatch(connection):
-        return int(found["many"])
-    raise ValueError("give kept, per-transaction, shared, or pool:N with N from 1 to 999")
 
 
 class Passing:

@@ -34,8 +34,8 @@ from workloads.errors import EngineMissing, PlanError, UnknownName, nearest, sho
 from workloads.files import visible
 from workloads.processes import StartMethod, can_fork, start_method
 from workloads.records import RecordedPlan, Retry, parts_of_mix
-from workloads.runs.connections import pool_of
 from workloads.runs.stages import length_s, mean_per_s, parse_stages
+from workloads.runs.ways import pool_of
 
 if TYPE_CHECKING:
     from workloads.scenarios import Scenario, Shape

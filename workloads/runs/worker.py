@@ -49,20 +49,14 @@ from workloads.engines import (
 )
 from workloads.processes import die_with_parent, leave
 from workloads.runs import control as control_block
-from workloads.runs.connections import (
-    KEPT,
-    Borrowing,
-    Passing,
-    PerTransaction,
-    pool_for,
-    pool_of,
-)
+from workloads.runs.connections import Borrowing, Passing, PerTransaction, pool_for
 from workloads.runs.control import ControlBlock
 from workloads.runs.hot_path import Parts, Tries, tries_of
 from workloads.runs.pacing import ARRIVALS, LONG_S, arrivals, retry_wait, thinker, wait_until
 from workloads.runs.plan import ROLES, Plan
 from workloads.runs.stages import warp_of
 from workloads.runs.trouble import NOT_RECORDED
+from workloads.runs.ways import KEPT, pool_of
 from workloads.scenarios import (
     TRANSACTING,
     InvariantBroken,
