@@ -10,15 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from workloads.records import RecordedPlan
 
 PART = re.compile(r"(?P<seconds>\d{1,5}(\.\d{1,6})?)s:(?P<per_s>\d{1,8}(\.\d{1,6})?)/s")
 MOST_STAGES = 100
 LONGEST_S = 86_400
+
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Stage(NamedTuple):
@@ -74,6 +76,8 @@ def warped(stages: Sequence[Stage], warmup_s: float) -> Callable[[np.ndarray], n
     """
     parts = [Stage(warmup_s, stages[0].per_s), *stages]
     mean = mean_per_s(stages)
+    import numpy as np  # a plan is read without it
+
     real = np.array([0.0, *accumulate(part.seconds * 1e9 for part in parts)])
     drawn = np.array([0.0, *accumulate(part.seconds * 1e9 * part.per_s / mean for part in parts)])
     beyond = mean / stages[-1].per_s if stages[-1].per_s else 0.0
