@@ -32,6 +32,9 @@ CORRUPT = re.compile(r"malformed|corrupt|not a database|short read", re.IGNORECA
 
 CURSOR_IN_THE_WAY = re.compile(r"in progress|is locked|statements? (is|are) active", re.IGNORECASE)
 
+ALONE = (("locking_mode", "exclusive"),)
+"""Options with which one connection has the file to itself."""
+
 INTEGRITY = "PRAGMA integrity_check"
 
 
@@ -88,15 +91,18 @@ class Walk:
                 return Found(wrong, at)
         if death := self.played.death:
             return Found(died(death), len(self.played.results))
-        if self.played.raised and not self._held_alone():
+        if self.played.raised and not self._locked_out():
             return Found(connection_raised(self.played.raised), len(self.played.results))
         return None
 
-    def _held_alone(self) -> bool:
-        """Whether a connection may be refused: another one has the file to itself."""
-        alone = ("locking_mode", "exclusive") in self.played.program.options
-        self.unsure |= alone
-        return alone and bool(CURSOR_IN_THE_WAY.search(self.played.raised))
+    def _locked_out(self) -> bool:
+        """Whether a connection was refused because another one has the file to itself, as it may
+        where the locking mode is exclusive, or there is no write-ahead log.
+        """
+        options = self.played.program.options
+        may = any(one in ALONE or one[0] == "journal_mode" for one in options)
+        self.unsure |= may
+        return may and bool(CURSOR_IN_THE_WAY.search(self.played.raised))
 
     # --- judges without a reference ---------------------------------------------------------------
 

@@ -94,6 +94,16 @@ def test_every_process_is_reaped_whatever_the_engine_does() -> None:
     assert zombies() <= before
 
 
+def test_a_file_that_one_connection_has_to_itself_is_refused_rightly() -> None:
+    program = parse_program(
+        "OPEN locking_mode = exclusive\nOPEN cache_size = 1\n"
+        "CREATE TABLE t0(id INTEGER PRIMARY KEY, v INTEGER)\n---\n"
+        "A sql INSERT INTO t0(id, v) VALUES (3, 8)\nB close"
+    )
+    with hunting("sqlite", *ONE_WRITER) as hunter:
+        assert hunter.judged(program) is None
+
+
 def test_processes_that_somebody_kills_are_no_finding() -> None:
     three = parse_program("--- apart\nA sql SELECT 1\nB sql SELECT 1\nC sql SELECT 1")
     with hunting(f"{BROKEN}:Sound", *ONE_WRITER) as hunter:
