@@ -128,6 +128,12 @@ def _mmap(found: Found, program: Program) -> bool:
     return found.wrong.judge == "serializable" and "mmap_size" in _schema(program)
 
 
+def _trigger_recursion(found: Found, program: Program) -> bool:
+    recursive = ("recursive_triggers", "1") in program.options
+    triggers = sum(sql.startswith("CREATE TRIGGER") for sql in program.schema)
+    return found.wrong.judge in OF_ROWS and recursive and triggers > 1
+
+
 TURSO = r"pyturso 0\.8\.3"
 
 KNOWN: tuple[KnownBug, ...] = (
@@ -197,6 +203,14 @@ KNOWN: tuple[KnownBug, ...] = (
         r"sqlite|apsw|libsql",
         _column_by_an_old_schema,
         script="drop-column-by-an-old-schema",
+    ),
+    KnownBug(
+        "a failed statement that keeps its effect",
+        "a statement that fails because its triggers nest too deep keeps what it changed within a "
+        "transaction",
+        r"sqlite|apsw|libsql",
+        _trigger_recursion,
+        script="trigger-recursion-keeps-a-failed-update",
     ),
     KnownBug(
         "write skew under mmap_size",
