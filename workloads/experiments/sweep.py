@@ -11,6 +11,7 @@ from typing import Any
 from workloads.errors import EngineMissing, PlanError, UnknownName, nearest, shortened
 from workloads.experiments.experiment import Design, no_name
 from workloads.experiments.sweep_file import At, Checked, Complaints, Skip, Values, check_file
+from workloads.files import resolved
 from workloads.runs import Plan, make_plan
 from workloads.scenarios import with_texts
 
@@ -253,7 +254,7 @@ def _take_files(checked: Checked, values: dict[str, Any]) -> None:
     elsewhere must not name others of the reader's.
     """
     try:
-        folder = checked.source.path.resolve().parent
+        folder = resolved(checked.source.path).parent
         values["params"] = with_texts(values.get("params", {}), folder)
     except PlanError as error:
         raise checked.source.wrong(("plan", "params"), str(error)) from error
