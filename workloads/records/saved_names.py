@@ -45,9 +45,11 @@ def saved_as(name: str, runs: Path) -> Path | None:
     if not _NAME.fullmatch(name):
         return None
     path = inside(runs / SAVED, f"{name}.json")
+    if not os.path.isfile(path):
+        return None
     try:
         data = read_versioned(path, dict, f"Save a run again: cwkit run --save {name}", MOST_BYTES)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
     folder = inside(runs, data.get("run"))
     if not os.path.isdir(folder):
