@@ -42,11 +42,9 @@ def save_as(name: str, folder: Path, runs: Path) -> None:
 
 def saved_as(name: str, runs: Path) -> Path | None:
     """The run that was saved under a name; None for none, RunError where it is gone."""
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or not os.path.isdir(runs / SAVED):
         return None
     path = inside(runs / SAVED, f"{name}.json")
-    if not os.path.isfile(path):
-        return None
     try:
         data = read_versioned(path, dict, f"Save a run again: cwkit run --save {name}", MOST_BYTES)
     except FileNotFoundError:
