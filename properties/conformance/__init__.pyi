@@ -3,6 +3,7 @@ from .contract import Check as Check
 from .contract import Outcome as Outcome
 from .contract import named as named
 from .contract_process import held_to as held_to
+from .desk import NO_CLASS_OF_A_DRIVER as NO_CLASS_OF_A_DRIVER
 from .known_deviations import known_breach as known_breach
 from .known_deviations import known_breaches as known_breaches
 from .known_deviations import known_findings as known_findings

@@ -12,6 +12,7 @@ import signal
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from properties.conformance import NO_CLASS_OF_A_DRIVER
 from properties.hunter.by_checker import judge_history
 from properties.hunter.races import QUESTIONS, judge_race
 from properties.hunter.reference import Reference, Transaction, Wrong, shown
@@ -24,9 +25,6 @@ UNSUPPORTED = re.compile(
     re.IGNORECASE,
 )
 """Words by which an engine says that it has not got something."""
-
-NO_CLASS_OF_A_DRIVER = ("Panic", "SystemError", "AssertionError", "KeyError", "IndexError",
-                        "AttributeError", "RuntimeError", "UnicodeDecodeError")  # fmt: skip
 
 CORRUPT = re.compile(r"malformed|corrupt|not a database|short read", re.IGNORECASE)
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 
+from properties.conformance import NO_CLASS_OF_A_DRIVER
 from properties.hunter import races, reference
-from properties.hunter.judges import CORRUPT, INTEGRITY, NO_CLASS_OF_A_DRIVER, Found
+from properties.hunter.judges import CORRUPT, INTEGRITY, Found
 from workloads.schedules import Played, in_processes, parse_race, race_source
 
 ROUNDS = 5
