@@ -327,7 +327,11 @@ class PostgresSession:
         def rollback() -> None:
             nonlocal begun
             if in_transaction():
-                sent(b"ROLLBACK")
+                try:
+                    sent(b"ROLLBACK")
+                except PostgresError:
+                    if not lost:
+                        raise  # that of a connection which is gone, the server has ended
             begun = False
 
         self.run, self.rows, self.pipeline = run, rows, pipeline

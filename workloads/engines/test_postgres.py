@@ -410,6 +410,12 @@ def test_a_lost_connection_is_made_anew_before_the_next_transaction_and_never_in
         one.run("INSERT INTO kept VALUES (2)")
         one.commit()
         assert one.rows(ids) == [(2,)]
+        one.begin()
+        one.run("INSERT INTO kept VALUES (3)")
+        server.kill()
+        one.rollback()  # the server has ended it
+        server.start_again()
+        assert one.rows(ids) == [(2,)] and one.anew == 3
         one.close()
 
 
