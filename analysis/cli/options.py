@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import shlex
 import sys
 import types
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin,
 
 import typer
 
-from workloads.errors import PlanError
+from workloads.errors import PlanError, shortened
 
 if TYPE_CHECKING:
     from workloads.records import RecordedPlan
@@ -142,7 +143,31 @@ REPEATED = {"repeated": True}
 TEXT = {"text": True}
 """In a field: it may also be given as a text, which `make_plan` reads."""
 
+TIMES = ("duration_s", "warmup_s", "deadline_s", "load_limit_s", "check_limit_s")
+"""Fields whose option takes a time with its unit, and without one seconds."""
+
 STATES_DEFAULT, OWN_DEFAULT = " (default: ", " (default: its own)"
+
+
+_TIME = re.compile(r"(?P<number>\d+(?:\.\d+)?|\.\d+)(?P<unit>ms|s|m|min|h|)", re.ASCII)
+_UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def seconds_of(text: str, option: str) -> float:
+    """A time in seconds. Raises PlanError for what is none.
+
+    >>> seconds_of("1.5m", "--duration"), seconds_of("500ms", "--duration")
+    (90.0, 0.5)
+    """
+    if found := _TIME.fullmatch(text.strip()):
+        return float(found["number"]) * _UNITS[found["unit"]]
+    try:
+        return float(text)  # -1, say: the plan has its own word for it
+    except ValueError:
+        raise PlanError(
+            f"{option}: {shortened(text)} is no time. Give seconds, or a number with its unit: "
+            "500ms, 10s, 2m, 1h."
+        ) from None
 
 
 def option_of(field: str) -> str:
@@ -212,6 +237,8 @@ def _options(
                 kind, default = list[str], None
             elif field.json_schema_extra == TEXT:
                 kind, default = str, default if default is None else str(default)
+            elif name in TIMES:
+                kind, default = str, default if default is None else f"{default:g}"
             found.append(_option(name, option_of(name), kind, default, helps.get(name, text)))
     for name in SHAPE:
         kind, _, text = _typed_as(Shape.model_fields[name])
@@ -242,7 +269,8 @@ def _kind(annotation: Any) -> type:
 def _option(name: str, option: str, kind: type, default: Any, text: str) -> inspect.Parameter:
     flags = [option, f"--no-{option[2:]}"] if kind is bool else [option]
     known: Any = kind if default is not None else kind | None
-    annotation = Annotated[known, typer.Option("/".join(flags), help=text)]
+    shown = "TIME" if name in TIMES else None
+    annotation = Annotated[known, typer.Option("/".join(flags), metavar=shown, help=text)]
     how = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(name, how, default=default, annotation=annotation)
 
@@ -253,6 +281,7 @@ def _plan(typed: Mapping[str, Any]) -> dict[str, Any]:
     from workloads.records import Retry
 
     values = {name: value for name, value in typed.items() if value is not None}
+    values |= {name: seconds_of(values[name], option_of(name)) for name in TIMES if name in values}
     trust(*(values.get(name, "") for name in ("scenario", *ENGINES)))
     pairs = settings_of(values.pop("set_", []))
     values["params"] = {name: values.pop(name) for name in SHAPE if name in values} | pairs

@@ -268,7 +268,8 @@ def doubts(run: Run, counted: Count) -> list[str]:
 def _heading(run: Run, counted: Count) -> list[str]:
     plan = run.manifest.plan
     params = {**run.manifest.scenario.params, **plan.params}
-    settings = ", ".join(f"{name} {named(value)}" for name, value in params.items())
+    unset: tuple[Any, ...] = ("", None, [], ())
+    settings = ", ".join(f"{n} {named(value)}" for n, value in params.items() if value not in unset)
     loop = f"open loop, {number(plan.rate)} a second" if plan.rate else "closed loop"
     loop += f" in the mean of its stages {plan.stages}" if plan.stages else ""
     title = f"Run {run.name}: {plan.scenario} on {plan.database}, seed {run.manifest.seed}"

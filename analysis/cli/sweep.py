@@ -21,6 +21,7 @@ from analysis.cli.options import (
     PostgresOption,
     RunsOption,
     command_line,
+    seconds_of,
 )
 from analysis.cli.sweep_progress import SweepLive, waiting_time
 from analysis.wording import times
@@ -60,7 +61,8 @@ def sweep_command(
     blocks: Annotated[int | None, typer.Option(help="instead of the file's")] = None,
     seed: Annotated[int | None, typer.Option(help="instead of the file's")] = None,
     duration: Annotated[
-        float | None, typer.Option(help="measured part of a cell, s, instead of the file's")
+        str | None,
+        typer.Option(metavar="TIME", help="measured part of a cell, s, instead of the file's"),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="say what would run and for how long; run nothing")
@@ -108,7 +110,8 @@ def sweep_command(
     if as_json and dry_run:
         raise PlanError("--json and --dry-run: a dry run has no numbers. Leave one of them out.")
     path = experiments.sweep_path(asked)
-    sweep = experiments.read_sweep(path, blocks=blocks, seed=seed, duration_s=duration)
+    duration_s = None if duration is None else seconds_of(duration, "--duration")
+    sweep = experiments.read_sweep(path, blocks=blocks, seed=seed, duration_s=duration_s)
     console, waiting = terminal.console(), terminal.console(stderr=True)
     repeat = _repeat(sweep, again or [], retry_failed, retry_contaminated)
     # An impossible request is refused before anything is written.

@@ -13,8 +13,9 @@ import pytest
 import typer
 
 from analysis.cli import app
-from analysis.cli.options import option_of
+from analysis.cli.options import option_of, seconds_of
 from analysis.cli.search import NOT_SEARCHED
+from workloads.errors import PlanError
 from workloads.records import RecordedPlan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,3 +83,9 @@ def test_run_has_every_field_with_a_description_and_search_all_that_it_does_not_
         options = {option for one in COMMANDS.commands[command].params for option in one.opts}
         for name in fields:
             assert (option_of(name) in options) == (name not in without), f"{command}: {name}"
+
+
+@pytest.mark.parametrize("text", ["3x", "", "1 day", "٣s", "1_000s", "s"])
+def test_a_time_that_is_none_is_one_sentence(text: str) -> None:
+    with pytest.raises(PlanError, match=r"^--warmup: .* is no time\. Give seconds, or a number"):
+        seconds_of(text, "--warmup")

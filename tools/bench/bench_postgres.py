@@ -119,8 +119,12 @@ class Pgbench:
         )  # fmt: skip
         return done.stdout
 
-    def rate(self, script: str) -> float:
-        said = self("-n", "-M", "prepared", "-T", f"{SECONDS:g}", "-c", "1", "-b", script)
+    def rate(self, script: str, *, seconds: float = SECONDS, clients: int = 1) -> float:
+        """Transactions a second, after its connections stand."""
+        many = f"{clients}"
+        said = self(
+            "-n", "-M", "prepared", "-T", f"{seconds:g}", "-c", many, "-j", many, "-b", script
+        )
         found = re.search(r"tps = ([0-9.]+) \(without initial", said)
         assert found, said
         return float(found.group(1))
