@@ -87,7 +87,7 @@ def test_every_command_of_the_readme_is_one(line):
         params = ("rows", "record_bytes", "operations", "think_us", "think", "keys")
         other = {"runs", "databases", "keep_database", "set_", "retry", "most_tries"}
         other |= {"quiet", "as_json", "save", "schema", "tx", "check", "define", "scale"}
-        other |= {"from_db"}
+        other |= {"from_db", "foreign_limit"}
         values = {
             renamed.get(key, key): value
             for key, value in context.params.items()

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.cli import terminal
-from analysis.cli.options import RUNS, JsonOption, RunsOption, command_line
+from analysis.cli.options import RUNS, JsonOption, RunsOption, check_share, command_line
 from analysis.cli.progress import CellCounter
 from workloads.errors import PlanError, RunError
 from workloads.files import json_text
@@ -36,7 +36,10 @@ def claims_command(
     ] = None,
     foreign_limit: Annotated[
         float | None,
-        typer.Option(help="share of the CPU time that others may use in a block (default: 0.05)"),
+        typer.Option(
+            callback=check_share,
+            help="share of the CPU time that others may use in a block (default: 0.05)",
+        ),
     ] = None,
     as_json: JsonOption = False,
     runs: RunsOption = RUNS,
@@ -46,8 +49,6 @@ def claims_command(
     from analysis.report import SUITE_FILE
 
     wanted = list(dict.fromkeys(find_claim(name) for name in names or ()))
-    if foreign_limit is not None and not 0 <= foreign_limit <= 1:
-        raise PlanError(f"--foreign-limit {foreign_limit:g}: a share from 0 to 1, such as 0.2.")
     if not 0 <= seed < 2**63:
         raise PlanError(f"--seed {seed}: a whole number from 0 to 2**63 - 1.")
     if into is not None and not (into / SUITE_FILE).is_file():

@@ -27,7 +27,9 @@ With --json it prints one document:
         "values": [{"block": 0, "a": ..., "b": ...}],  tx/s, share, ns, ns, us a transaction
         "odd": 1,                     runs that stood still or slumped, and are in the ratio
         "dropped": [...], "notes": [...], "broken": [...],
-        "refused": {"a": {"busy": 12}, "b": {...}}}],  attempts by kind of conflict
+        "refused": {"a": {"busy": 12}, "b": {...}},    attempts by kind of conflict
+        "doubtful": {"reason", "ratio", "blocks", "values"}}],  of runs that others disturbed, where
+                                      there are no others; null: none. In no verdict and no gate.
      "gates": [{"condition", "a", "b", "outcome": "passed" | "failed" | "cannot be decided",
                 "p_family": ...,      of the ratio against the limit, in the family of all gates
                 "p_holm": ...,        the same
@@ -49,7 +51,7 @@ from rich.table import Table
 
 from analysis import compare, counting, statistics
 from analysis.cli import terminal
-from analysis.cli.options import RUNS, JsonOption, RunsOption, command_line
+from analysis.cli.options import RUNS, ForeignLimitOption, JsonOption, RunsOption, command_line
 from analysis.wording import number, percent, whole
 from workloads import records
 from workloads.errors import FolderUnwritable, PlanError
@@ -107,9 +109,7 @@ def compare_command(
         bool, typer.Option(help="--fail-if already where the point estimate is beyond the limit")
     ] = False,
     as_json: JsonOption = False,
-    foreign_limit: Annotated[
-        float, typer.Option(help="share of the CPU time that others may have used in a run")
-    ] = counting.FOREIGN_LIMIT,
+    foreign_limit: ForeignLimitOption = counting.FOREIGN_LIMIT,
     runs: RunsOption = RUNS,
 ) -> None:
     conditions = [compare.parse_condition(text) for text in fail_if or []]
@@ -118,8 +118,6 @@ def compare_command(
     _known(measure, compare.MEASURES, "--measure")
     if role:
         _known(role.partition(":")[0], ROLES, "--role")
-    if not 0 <= foreign_limit <= 1:
-        raise PlanError(f"--foreign-limit {foreign_limit:g}: a share from 0 to 1, such as 0.2.")
     names = [f"{sweep}:{name}" if sweep else name for name in sides or []] or [sweep]
     if names == [""]:
         raise PlanError("Compare what? Give two runs, arms (FOLDER:ARM) or sweeps (FOLDER).")
@@ -197,6 +195,8 @@ def _show(found: list[Comparison], gates: list[Gate], notes: list[str], console:
     for one in found:
         if len(found) == 1 or one.verdict == compare.NOT_COMPARABLE:
             print_line(one.sentence(), "bold")
+        if one.doubtful is not None:
+            print_line(one.doubt(), "yellow")
     for line in [*_kinds(found), *_statistics(found), *_shared(found), *notes]:
         print_line(line)
     for gate in gates:
@@ -238,6 +238,8 @@ def _table(found: list[Comparison]) -> Table:
 
 def _in_short(found: Comparison) -> str:
     """The ratio with its interval, or with its range where the blocks are too few."""
+    if found.doubtful is not None:
+        return f"{_in_short(found.doubtful)} {counting.DOUBTFUL}"
     ratio = found.ratio
     if ratio.known or ratio.blocks < 2:
         return number(ratio.value) if ratio.blocks == 1 else ratio.text()

@@ -79,14 +79,14 @@ def run_document(run: Run, foreign_limit: float = FOREIGN_LIMIT) -> dict[str, An
         checks=[_check(each) for each in manifest.findings],
         troubles=[{"kind": one.kind, "sentence": one.sentence, "attempts": one.attempts}
                   for one in troubles_of(run)],
-        doubts=doubts(run, counted),
+        doubts=doubts(run, counted, foreign_limit),
     )  # fmt: skip
 
 
-def keep_numbers(run: Run) -> None:
+def keep_numbers(run: Run, foreign_limit: float = FOREIGN_LIMIT) -> None:
     """Write the document of a run beside its manifest. Where that fails the run stays as it is."""
     try:
-        write_json(run.folder / NUMBERS, run_document(run))
+        write_json(run.folder / NUMBERS, run_document(run, foreign_limit))
     except OSError as error:
         where = visible(run.folder / NUMBERS)
         print(f"cwkit: {where}: not written ({error.strerror}).", file=sys.stderr)
@@ -222,7 +222,9 @@ def experiment_document(measured: Measured) -> dict[str, Any]:
     )
 
 
-def _arm(arm: Arm) -> dict[str, Any]:
+def _arm(usable: Arm) -> dict[str, Any]:
+    """An arm's numbers; where all it has are doubtful, these and the reason."""
+    arm = usable.shown
     measure = counting.throughput(arm.role)
     baseline = arm.measured.baseline
     ratio = None
@@ -240,7 +242,8 @@ def _arm(arm: Arm) -> dict[str, Any]:
         "abort_rate": _over_blocks(arm.refused(arm.role)),
         "first_tries_abort_rate": _over_blocks(arm.refused(arm.role, first=True)),
         "latency_ns": {name: span(low, value, high) for name, (low, value, high, _) in rows},
-        "dropped": arm.dropped,
+        "doubtful": usable.doubtful or None,
+        "dropped": usable.dropped,
     }
 
 

@@ -17,36 +17,33 @@ from workloads.files import json_text
 
 if TYPE_CHECKING:
     from analysis.counting import Measured
-    from workloads.experiments import Experiment
 
 
-def show_folder(folder: Path, console: Console, *, as_json: bool = False) -> bool:
+def show_folder(
+    folder: Path,
+    console: Console,
+    *,
+    as_json: bool = False,
+    foreign_limit: float = counting.FOREIGN_LIMIT,
+) -> bool:
     """Show a sweep, an experiment or a report's folder; False where it is none of these."""
     if (folder / experiments.NOTE).exists():
-        show_experiment(experiments.read_experiment(folder), console, as_json=as_json)
+        measured = counting.gather(experiments.read_experiment(folder), foreign_limit)
+        show_experiment(measured, console, as_json=as_json)
         return True
     if (folder / report.SUITE_FILE).exists():
-        list_runs(folder, console, as_json=as_json)
+        list_runs(folder, console, as_json=as_json, foreign_limit=foreign_limit)
         return True
     return False
 
 
-def show_experiment(
-    experiment: Experiment,
-    console: Console,
-    *,
-    measured: Measured | None = None,
-    as_json: bool = False,
-) -> None:
-    """The table of an experiment's arms, its control, what failed, what was left out.
-
-    measured : the experiment counted, where that was done already.
-    """
+def show_experiment(measured: Measured, console: Console, *, as_json: bool = False) -> None:
+    """The table of an experiment's arms, its control, what failed, what was left out."""
 
     def print_line(line: str = "") -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    measured = measured or counting.gather(experiment)
+    experiment = measured.experiment
     if as_json:
         from analysis.cli.documents import experiment_document  # here: help needs no numpy
 

@@ -9,14 +9,15 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from analysis import counting
 from analysis.cli import terminal
-from analysis.cli.options import RUNS, JsonOption, RunsOption
+from analysis.cli.options import RUNS, ForeignLimitOption, JsonOption, RunsOption
 from analysis.wording import times
 from workloads import records
 from workloads.errors import PlanError, RunError
@@ -24,7 +25,7 @@ from workloads.files import json_text
 
 if TYPE_CHECKING:
     from workloads.experiments import Experiment
-    from workloads.records import RecordedPlan
+    from workloads.records import Manifest, RecordedPlan
     from workloads.scenarios import Scenario, Shape
 
 
@@ -45,6 +46,7 @@ def list_command(
         bool, typer.Option("--sweeps", help="the sweeps that come with the kit instead")
     ] = False,
     as_json: JsonOption = False,
+    foreign_limit: ForeignLimitOption = counting.FOREIGN_LIMIT,
     runs: RunsOption = RUNS,
 ) -> None:
     if as_json and scenarios and sweeps:
@@ -54,15 +56,26 @@ def list_command(
     if sweeps:
         list_sweeps(terminal.console(), as_json=as_json)
     if not scenarios and not sweeps:
-        list_runs(runs, terminal.console(), as_json=as_json)
+        list_runs(runs, terminal.console(), as_json=as_json, foreign_limit=foreign_limit)
 
 
-def list_runs(runs: Path, console: Console, *, as_json: bool = False) -> None:
-    """One entry for each run, sweep and report; a folder that cannot be read says why."""
+def list_runs(
+    runs: Path,
+    console: Console,
+    *,
+    as_json: bool = False,
+    foreign_limit: float = counting.FOREIGN_LIMIT,
+) -> None:
+    """One entry for each run, sweep and report; a folder that cannot be read says why.
+
+    foreign_limit : share of the machine's CPU time that others may use before a run is doubtful.
+    """
     if not os.path.isdir(runs):
         raise RunError(f"{runs}: there are no runs yet. `cwkit run` makes one.")
     saved = records.names_of(runs)
-    found = [entry for folder in records.folders_in(runs) if (entry := _entry(folder))]
+    found = [
+        entry for folder in records.folders_in(runs) if (entry := _entry(folder, foreign_limit))
+    ]
     if not found:
         raise RunError(f"{runs}: holds no run. `cwkit run` makes one.")
     if as_json:
@@ -80,7 +93,8 @@ def list_runs(runs: Path, console: Console, *, as_json: bool = False) -> None:
     table.add_column("result", overflow="fold")
     for entry in found:
         names = "".join(f" ({name})" for name in saved.get(entry.name, []))
-        table.add_row(f"{entry.name}{names}", entry.what, entry.result)
+        doubt = f", doubtful: {entry.doubtful}" if entry.doubtful else ""
+        table.add_row(f"{entry.name}{names}", entry.what, f"{entry.result}{doubt}")
     console.print(table)
 
 
@@ -108,22 +122,26 @@ def list_sweeps(console: Console, *, as_json: bool = False) -> None:
 
 
 class Entry(NamedTuple):
-    """A folder in the list. kind : run, sweep, experiment, report, search or unreadable."""
+    """A folder in the list. kind : run, sweep, experiment, report, search or unreadable.
+    doubtful : why no number of a run is to be quoted; None where nothing is known against it.
+    """
 
     name: str
     kind: str
     what: str
     result: str
+    doubtful: str | None = None
 
 
-def _entry(folder: Path) -> Entry | None:
+def _entry(folder: Path, foreign_limit: float) -> Entry | None:
     """A folder's line; None where it is not one of ours."""
     try:
         for note, describe in KINDS.items():
             if (folder / note).exists():
-                what, result = describe(folder)
+                what, result, *manifest = describe(folder)
                 kind = "run" if note == records.MANIFEST else re.split("[ :]", what)[0]
-                return Entry(folder.name, kind, what, result)
+                doubts = [counting.contamination(one, foreign_limit) for one in manifest]
+                return Entry(folder.name, kind, what, result, "".join(doubts) or None)
     except (ValueError, OSError) as error:
         return Entry(folder.name, "unreadable", "unreadable", str(error))
     return None
@@ -181,7 +199,7 @@ def _of_a_report(folder: Path) -> tuple[str, str]:
     return f"report: {times(len(found) + len(unread), 'experiment')}", result
 
 
-def _of_a_run(folder: Path) -> tuple[str, str]:
+def _of_a_run(folder: Path) -> tuple[str, str, Manifest]:
     manifest = records.read_manifest(folder)
     plan = manifest.plan
     what = f"{manifest.scenario.name or plan.scenario} on {plan.database}"
@@ -193,13 +211,13 @@ def _of_a_run(folder: Path) -> tuple[str, str]:
         from workloads.runs import is_going_on
 
         if is_going_on(folder, manifest):
-            return what, "running"
-        return what, f"interrupted: cwkit recover {folder}"
+            return what, "running", manifest
+        return what, f"interrupted: cwkit recover {folder}", manifest
     if manifest.ok:
-        return what, f"ok, {plan.duration_s:g} s"
+        return what, f"ok, {plan.duration_s:g} s", manifest
     kinds = dict.fromkeys(one.kind for one in manifest.troubles or ())
     ended = ", ".join(TROUBLES.get(kind, kind) for kind in kinds) or manifest.ended
-    return what, f"NOT ok: {ended}"
+    return what, f"NOT ok: {ended}", manifest
 
 
 def _unless(engine: str, plan: RecordedPlan) -> str:
@@ -236,11 +254,11 @@ def show_scenario(cls: type[Scenario], defaults: Shape, console: Console) -> Non
     console.print(table)
 
 
-KINDS: dict[str, Callable[[Path], tuple[str, str]]] = {
+KINDS: dict[str, Callable[[Path], tuple[Any, ...]]] = {
     "experiment.json": _of_an_experiment,
     "campaign.json": _of_a_report,
     "manifest.json": _of_a_run,
     "search.json": _of_a_search,
 }
-"""The file that tells a folder's kind -> its entry. The rooms define these names too; to take them
-from there would import all four rooms."""
+"""The file that tells a folder's kind -> what it is, its result and, of a run, its manifest. The
+rooms define these names too; to take them from there would import all four rooms."""

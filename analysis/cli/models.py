@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from analysis import counting
 from analysis.cli import terminal
-from analysis.cli.options import RUNS, LoadOption, RunsOption, load_files
+from analysis.cli.options import RUNS, ForeignLimitOption, LoadOption, RunsOption, load_files
 from analysis.wording import Table
 from workloads import records
 from workloads import runs as running
@@ -31,10 +32,10 @@ def conflicts_command(
     ],
     svg: SvgOption = None,
     load: LoadOption = None,
+    foreign_limit: ForeignLimitOption = counting.FOREIGN_LIMIT,
     runs: RunsOption = RUNS,
 ) -> None:
     from analysis.cli.run_summary import arms_refusals, conflicts, refusals
-    from analysis.counting import gather
     from analysis.models import (
         NoAnswer,
         NotLoaded,
@@ -52,7 +53,7 @@ def conflicts_command(
     made, without, shown = [], [], False
     for folder in folders:
         if (folder / "experiment.json").is_file():
-            measured = gather(read_experiment(folder))
+            measured = counting.gather(read_experiment(folder), foreign_limit)
             for part in arms_refusals(measured):
                 console.print(part)
                 shown = True
@@ -104,14 +105,15 @@ def _plans(folder: Path) -> list[RecordedPlan]:
 def scaling_command(
     name: Annotated[str, typer.Argument(metavar="FOLDER", help="an experiment's folder")],
     svg: SvgOption = None,
+    foreign_limit: ForeignLimitOption = counting.FOREIGN_LIMIT,
     runs: RunsOption = RUNS,
 ) -> None:
-    from analysis.counting import gather
     from analysis.models import scaling_table, scalings
     from workloads.experiments import read_experiment
 
     console = terminal.console()
-    found = scalings(gather(read_experiment(records.find_run(name, runs))))
+    experiment = read_experiment(records.find_run(name, runs))
+    found = scalings(counting.gather(experiment, foreign_limit))
     if not found:
         raise RunError(
             f"{name}: no arms that differ in the number of writers only, so there is nothing to "

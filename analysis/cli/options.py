@@ -41,6 +41,24 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="one document for a program; docs/json.md has its keys")
 ]
 
+
+def check_share(limit: float | None) -> float | None:
+    """The callback of each --foreign-limit."""
+    if limit is not None and not 0 <= limit <= 1:
+        raise PlanError(f"--foreign-limit {limit:g}: a share from 0 to 1, such as 0.2.")
+    return limit
+
+
+ForeignLimitOption = Annotated[
+    float,
+    typer.Option(
+        "--foreign-limit",
+        callback=check_share,
+        help="share of the machine's CPU time that others may use in a run before its numbers are "
+        "doubtful",
+    ),
+]
+
 LoadOption = Annotated[
     list[Path] | None,
     typer.Option("--load", metavar="FILE.py", help="load this file of yours, which it names"),

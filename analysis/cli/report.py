@@ -13,7 +13,7 @@ import typer
 from analysis import counting, report
 from analysis.cli import terminal
 from analysis.cli.experiment_summary import print_table
-from analysis.cli.options import RUNS, RunsOption, command_line
+from analysis.cli.options import RUNS, RunsOption, check_share, command_line
 from analysis.cli.progress import CellCounter
 from analysis.cli.sittings import measure_sittings, refuse_sittings
 from workloads import experiments
@@ -35,7 +35,10 @@ def report_command(
     ] = None,
     foreign_limit: Annotated[
         float | None,
-        typer.Option(help="share of the CPU time that others may use in a run (default: 0.05)"),
+        typer.Option(
+            callback=check_share,
+            help="share of the CPU time that others may use in a run (default: 0.05)",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="the report (default: REPORT.md; --quick: with its runs)")
@@ -101,8 +104,6 @@ def report_command(
     )
 
     results, waiting = terminal.console(), terminal.console(stderr=True)
-    if foreign_limit is not None and not 0 <= foreign_limit <= 1:
-        raise PlanError(f"--foreign-limit {foreign_limit:g}: a share from 0 to 1, such as 0.2.")
     if into is not None and not (into / SUITE_FILE).is_file():
         raise RunError(
             f"{into}: no report was begun there (it has no {SUITE_FILE}), so none can go on. "

@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from analysis import counting
 from analysis.cli import terminal
 from analysis.cli.options import (
     RUNS,
     DatabasesOption,
+    ForeignLimitOption,
     JsonOption,
     PostgresOption,
     RunsOption,
@@ -47,6 +49,7 @@ def run_command(
     scale: ScaleOption = None,
     keep_database: Annotated[bool, typer.Option(help="keep it in the run's folder")] = False,
     save: SaveOption = "",
+    foreign_limit: ForeignLimitOption = counting.FOREIGN_LIMIT,
     as_json: JsonOption = False,
 ) -> None:
     if save:
@@ -67,8 +70,8 @@ def run_command(
         )
     from analysis.cli.documents import keep_numbers  # here: no help needs what it imports
 
-    keep_numbers(made)
-    show_run(made, terminal.console(), as_json=as_json)
+    keep_numbers(made, foreign_limit)
+    show_run(made, terminal.console(), as_json=as_json, foreign_limit=foreign_limit)
     if save:
         say = terminal.console(stderr=True).print
         if made.manifest.ok:

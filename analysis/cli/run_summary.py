@@ -14,6 +14,7 @@ from rich.text import Text
 
 from analysis.cli.terminal import Terminal, one_line
 from analysis.counting import (
+    DOUBTFUL,
     FOREIGN_LIMIT,
     SHOWN,
     STAGES,
@@ -67,19 +68,24 @@ WORKERS_SHOWN = 16
 """A table of 256 workers hides the rest of the screen; beyond this the best and worst are shown."""
 
 
-def summary(run: Run) -> RenderableType:
-    """Everything about one run, as tables for a terminal. Never fails, however odd the run."""
-    counted = count(run)
+def summary(run: Run, foreign_limit: float = FOREIGN_LIMIT) -> RenderableType:
+    """Everything about one run, as tables for a terminal. Never fails, however odd the run.
+
+    foreign_limit : share of the machine's CPU time that others may use before it is doubtful.
+    """
+    counted, doubtful = count(run), _contaminated(run, foreign_limit)
     parts: list[RenderableType] = [*_troubles(run)]
     parts += [one_line(line) for line in _heading(run, counted)]
     parts += [one_line(f"  {line}", style="bold yellow") for line in unfinished(run)]
+    parts += [one_line(f"  {DOUBTFUL} {line}", style="bold yellow") for line in doubtful]
+    mark = f" {DOUBTFUL}" if doubtful else ""
     for role in ("writer", "reader"):
         if role in counted.roles:
-            parts += ["", one_line(_role_line(counted, role), style="bold")]
+            parts += ["", one_line(_role_line(counted, role, mark), style="bold")]
             parts += _role_tables(counted, role) + _connecting(run, counted, role)
             parts += _noted(stages_table(run) if role == "writer" else None)
             for mode in counted.modes(role):
-                parts += ["", one_line(_role_line(counted, mode), style="bold")]
+                parts += ["", one_line(_role_line(counted, mode, mark), style="bold")]
                 parts += _role_tables(counted, mode)
     if "checkpointer" in counted.roles:
         parts += ["", one_line(_checkpoint_line(counted.roles["checkpointer"], run), style="bold")]
@@ -87,7 +93,8 @@ def summary(run: Run) -> RenderableType:
         parts += ["", one_line(line)]
     parts += conflicts(run)
     parts += ["", *(_finding(f) for f in run.manifest.findings)]
-    parts += [one_line(line, style="yellow") for line in doubts(run, counted)]
+    said = doubts(run, counted, foreign_limit)[len(doubtful) :]  # those stand above the numbers
+    parts += [one_line(line, style="yellow") for line in said]
     parts += _error_output(run)
     return Group(*parts)
 
@@ -173,10 +180,10 @@ def conflicts(run: Run, most: int = MOST_DRAWN) -> list[RenderableType]:
     return parts
 
 
-def summary_lines(run: Run, width: int = 100) -> list[str]:
+def summary_lines(run: Run, width: int = 100, foreign_limit: float = FOREIGN_LIMIT) -> list[str]:
     """`summary` as plain lines."""
     console = Terminal(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
-    console.print(summary(run))
+    console.print(summary(run, foreign_limit))
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return [line.rstrip() for line in text.splitlines()]
 
@@ -203,19 +210,26 @@ def unfinished(run: Run) -> list[str]:
     return [f"{sentence} Finish it with: cwkit recover {run.folder}"]
 
 
-def doubts(run: Run, counted: Count) -> list[str]:
-    """Doubts about the numbers of a run, shown before anybody quotes them."""
-    lines = []
-    foreign = run.manifest.foreign
+def _contaminated(run: Run, foreign_limit: float) -> list[str]:
+    """Why all numbers of a run are doubtful: who else used the machine while it was measured."""
+    lines, foreign = [], run.manifest.foreign
     for share, what in (
         (foreign.cpu_share, "other programs used"),
         (foreign.steal_share, "the host took"),
     ):
-        if share > FOREIGN_LIMIT:
+        if share > foreign_limit:
             lines.append(
-                f"Contaminated: {what} {percent(share)} of the machine's CPU time while it "
-                f"was measured (limit {percent(FOREIGN_LIMIT)})."
+                f"Doubtful (contaminated): {what} {percent(share)} of the machine's CPU time while "
+                f"it was measured (limit {percent(foreign_limit)})."
             )
+    return lines
+
+
+def doubts(run: Run, counted: Count, foreign_limit: float = FOREIGN_LIMIT) -> list[str]:
+    """Doubts about the numbers of a run, shown before anybody quotes them; who contaminated it is
+    first.
+    """
+    lines = _contaminated(run, foreign_limit)
     if (network := run.manifest.network) is not None and network.failed:
         lines.append(network.failed)
     if lost := sum(entry.reconnects for entry in run.manifest.workers):
@@ -311,7 +325,7 @@ def _warm_up(counted: Count, plan: RecordedPlan) -> str:
     return planned if found.state == STEADY else f"{planned} ({found.state})"
 
 
-def _role_line(counted: Count, role: str) -> str:
+def _role_line(counted: Count, role: str, mark: str = "") -> str:
     tally = counted.roles[role]
     name, _, mode = role.partition(":")
     each = Counter(worker.begin for worker in counted.of(role))
@@ -320,7 +334,7 @@ def _role_line(counted: Count, role: str) -> str:
     low, rate, high = tally.abort_rate
     line = (
         f"{of_them} {counted.of(role)[0].engine} {begin_label(begun)}: "
-        f"{number(tally.per_s)} tx/s committed, abort rate {percent(rate)}"
+        f"{number(tally.per_s)} tx/s committed{mark}, abort rate {percent(rate)}"
     )
     if tally.finished:
         line += f" {interval(low, high, percent)} (from batches of this run's time)"

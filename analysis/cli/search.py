@@ -33,6 +33,7 @@ from analysis.cli import terminal
 from analysis.cli.options import (
     RUNS,
     DatabasesOption,
+    ForeignLimitOption,
     JsonOption,
     LoadOption,
     PostgresOption,
@@ -90,9 +91,7 @@ def search_command(
         float,
         typer.Option(help="the longest that a run may be made to have enough transactions, s"),
     ] = search.LONGEST_S,
-    foreign_limit: Annotated[
-        float, typer.Option(help="share of the CPU time that others may use in a run")
-    ] = counting.FOREIGN_LIMIT,
+    foreign_limit: ForeignLimitOption = counting.FOREIGN_LIMIT,
     into: Annotated[
         Path | None, typer.Option(help="go on with the search in this folder (default: a new one)")
     ] = None,
@@ -168,8 +167,6 @@ def _search(
         )
     if not 1.01 <= step <= 2:
         raise PlanError(f"--step {step:g}: from 1.01 (1 % between rates) to 2.")
-    if not 0 <= foreign_limit <= 1:
-        raise PlanError(f"--foreign-limit {foreign_limit:g}: a share from 0 to 1, such as 0.2.")
     if not 0 < longest <= 3600:
         raise PlanError(f"--longest {longest:g}: seconds, from more than 0 to 3600.")
     return search.Search(running.make_plan(**plan), slo, repeats, step, longest, foreign_limit)

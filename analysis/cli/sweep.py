@@ -17,6 +17,7 @@ from analysis.cli.experiment_summary import show_experiment
 from analysis.cli.options import (
     RUNS,
     DatabasesOption,
+    ForeignLimitOption,
     JsonOption,
     PostgresOption,
     RunsOption,
@@ -29,7 +30,7 @@ from workloads import experiments, records
 from workloads.errors import FolderUnwritable, PlanError, nearest
 
 if TYPE_CHECKING:
-    from analysis.counting import Measured
+    from analysis.counting import Measured, SpareRule
     from workloads.experiments import Beside, Cell, Experiment, Sweep
 
 ORDER_SHOWN = 100
@@ -96,6 +97,7 @@ def sweep_command(
         Path | None,
         typer.Option(help="folder of those files (default: analysis/published/sweeps)"),
     ] = None,
+    foreign_limit: ForeignLimitOption = counting.FOREIGN_LIMIT,
     as_json: JsonOption = False,
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
@@ -113,9 +115,12 @@ def sweep_command(
     duration_s = None if duration is None else seconds_of(duration, "--duration")
     sweep = experiments.read_sweep(path, blocks=blocks, seed=seed, duration_s=duration_s)
     console, waiting = terminal.console(), terminal.console(stderr=True)
-    repeat = _repeat(sweep, again or [], retry_failed, retry_contaminated)
+    repeat = _repeat(
+        sweep, again or [], retry_failed, foreign_limit if retry_contaminated else None
+    )
     # An impossible request is refused before anything is written.
-    run_cells, at_a_time = _conductor(sweep, dask, jobs, cpus, oversubscribe, spare, waiting)
+    rule = counting.SpareRule(foreign_limit)
+    run_cells, at_a_time = _conductor(sweep, dask, jobs, cpus, oversubscribe, spare, rule, waiting)
     folder, fresh = _folder(
         sweep, runs, into, new, finished=bool(retry_failed or retry_contaminated or again)
     )
@@ -144,11 +149,12 @@ def sweep_command(
         given["--dask"] = dask
         given |= {"--blocks": blocks, "--seed": seed, "--duration": duration}
         given["--spare"] = spare or None
+        given["--foreign-limit"] = None if rule == counting.SpareRule() else foreign_limit
         given |= {"--databases": databases, "--published": published}
         more = ["--oversubscribe"] * oversubscribe + ["--publish"] * publish
         _print_lines(waiting, _go_on(asked, folder, given, more))
         raise typer.Exit(1 if isinstance(error, MachinesGone) else 130) from None
-    measured = _show_result(experiment, console, as_json=as_json)
+    measured = _show_result(experiment, foreign_limit, console, as_json=as_json)
     if publish:
         _publish(measured, published or report.PUBLISHED, waiting)
     if any(cell.state == experiments.FAILED for cell in experiment.cells.values()):
@@ -156,14 +162,21 @@ def sweep_command(
 
 
 def _conductor(
-    sweep: Sweep, dask: str | None, jobs: int, cpus: int, over: bool, spare: int, waiting: Console
+    sweep: Sweep,
+    dask: str | None,
+    jobs: int,
+    cpus: int,
+    over: bool,
+    spare: int,
+    rule: SpareRule,
+    waiting: Console,
 ) -> tuple[Callable[..., Experiment], int]:
     """The function that runs the cells, and how many at a time. Impossible options are refused."""
     print_line = partial(waiting.print, markup=False, highlight=False, soft_wrap=True)
     if dask is None:
         experiments.slots(jobs, cpus_each=cpus, oversubscribe=over)
         here = partial(experiments.run_experiment, jobs=jobs, cpus_each=cpus, oversubscribe=over)
-        again: dict[str, Any] = {"odd": counting.SpareRule(), "spares": spare} if spare else {}
+        again: dict[str, Any] = {"odd": rule, "spares": spare} if spare else {}
         return partial(here, started_by="sweep", notify=print_line, **again), jobs
     if jobs != 1 or cpus:
         raise PlanError(
@@ -204,9 +217,12 @@ def _print_lines(console: Console, lines: Sequence[str]) -> None:
 
 
 def _repeat(
-    sweep: Sweep, again: Sequence[str], retry_failed: bool, retry_contaminated: bool
+    sweep: Sweep, again: Sequence[str], retry_failed: bool, foreign_limit: float | None
 ) -> Callable[[Cell], bool]:
-    """Which finished cells to run again. Raises PlanError for an arm that does not exist."""
+    """Which finished cells to run again. Raises PlanError for an arm that does not exist.
+
+    foreign_limit : those too during which others used more of the machine; None for none of them.
+    """
     for name in again:
         if name != "all" and name not in sweep.design.arms:
             near = nearest(name, sweep.design.arms, 0)
@@ -215,18 +231,16 @@ def _repeat(
     def repeat(cell: Cell) -> bool:
         if "all" in again or cell.arm in again or (retry_failed and cell.state != experiments.DONE):
             return True
-        return retry_contaminated and _contaminated(cell)
+        return foreign_limit is not None and _contaminated(cell, foreign_limit)
 
     return repeat
 
 
-def _contaminated(cell: Cell) -> bool:
+def _contaminated(cell: Cell, foreign_limit: float) -> bool:
     """Whether a cell was run to its end, but others used the machine meanwhile."""
     if cell.folder is None or cell.state != experiments.DONE:
         return False
-    manifest = records.read_manifest(cell.folder)
-    counted = counting.CountedCell(cell.block, cell.arm, cell.state, "", manifest=manifest)
-    return bool(counted.contaminated)
+    return bool(counting.contamination(records.read_manifest(cell.folder), foreign_limit))
 
 
 def _folder(
@@ -329,14 +343,16 @@ def _go_on(asked: str, folder: Path, given: dict[str, object], more: list[str]) 
     return [f"interrupted: {kept} are kept; go on with", shlex.join(typed)]
 
 
-def _show_result(experiment: Experiment, console: Console, *, as_json: bool) -> Measured:
+def _show_result(
+    experiment: Experiment, foreign_limit: float, console: Console, *, as_json: bool
+) -> Measured:
     """Write cells.csv, and print the table with what failed."""
-    measured = counting.gather(experiment)
+    measured = counting.gather(experiment, foreign_limit)
     states = {key: cell.state for key, cell in experiment.cells.items()}
     path = experiment.folder / report.CELLS_CSV
     try:
         counting.write_csv(counting.cells_table(measured, states), path)
     except OSError as error:
         raise experiments.unwritable(experiment.folder, error) from error
-    show_experiment(experiment, console, measured=measured, as_json=as_json)
+    show_experiment(measured, console, as_json=as_json)
     return measured

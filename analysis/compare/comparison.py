@@ -19,6 +19,7 @@ from analysis import wording
 from analysis.compare.names import Side, broken
 from analysis.compare.one_run import within_runs
 from analysis.counting import (
+    DOUBTFUL,
     NEVER,
     Count,
     CountedCell,
@@ -110,6 +111,8 @@ class Comparison:
     kinds     : A's and B's attempts refused in the blocks compared, by kind of conflict.
     slumped   : how many runs of both sides stood still or made less than half of what their arm
         usually makes; they are in the ratio.
+    doubtful  : the same of the runs that others disturbed, where no block has two others: shown,
+        and no part of any verdict. why: the first reason for that.
     """
 
     a: str
@@ -134,6 +137,8 @@ class Comparison:
     broken: tuple[str, ...] = ()
     kinds: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
     pool: Hashable = field(default=None, repr=False)
+    doubtful: Comparison | None = None
+    why: str = ""
 
     @property
     def p_holm(self) -> float:
@@ -198,6 +203,12 @@ class Comparison:
             f"{FEWEST_BLOCKS} would"
         )
 
+    def doubt(self) -> str:
+        """The doubtful ratio as a sentence with its reason, "" where there is none."""
+        if self.doubtful is None:
+            return ""
+        return f"{DOUBTFUL} doubtful, and no evidence ({self.why}): {_clause(self.doubtful)}."
+
     def data(self) -> dict[str, Any]:
         """For a program; the schema is in analysis.cli.compare."""
         return {
@@ -229,6 +240,21 @@ class Comparison:
             "notes": list(self.notes),
             "broken": list(self.broken),
             "refused": dict(zip("ab", map(dict, self.kinds), strict=True)),
+            "doubtful": self._doubtful_data(),
+        }
+
+    def _doubtful_data(self) -> dict[str, Any] | None:
+        if self.doubtful is None:
+            return None
+        ratio = self.doubtful.ratio
+        return {
+            "reason": self.doubt(),
+            "ratio": _plain(ratio.value),
+            "blocks": ratio.blocks,
+            "values": [
+                {"block": block, "a": _plain(a), "b": _plain(b)}
+                for block, (a, b) in self.doubtful.values.items()
+            ],
         }
 
 
@@ -297,7 +323,28 @@ def compare(
     A block counts if both its runs are usable and alike in everything else; why others are left
     out is in `ratio.dropped`. Where no two runs are alike the comparison is refused, with words.
     """
-    role = role_of(a, b, role)
+    found = _compared(a, b, measure, role_of(a, b, role), factors)
+    dirty = [
+        f"{side.label}: {cell.contaminated}"
+        for side in (a, b)
+        for cell in side.cells.values()
+        if cell.contaminated
+    ]
+    if found.values or found.refused or not dirty:
+        return found
+    doubtful = _compared(_undoubted(a), _undoubted(b), measure, found.role, factors)
+    return replace(found, doubtful=doubtful, why=dirty[0]) if doubtful.values else found
+
+
+def _undoubted(side: Side) -> Side:
+    """The side with its contaminated runs as if nobody had used the machine beside them."""
+    cells = {block: replace(cell, foreign_limit=1.0) for block, cell in side.cells.items()}
+    return replace(side, cells=cells)
+
+
+def _compared(
+    a: Side, b: Side, measure: str, role: str, factors: frozenset[str] | None
+) -> Comparison:
     together = a.arm is not None and b.arm is not None and a.folder == b.folder
     if factors is None and not together:
         factors = frozenset()

@@ -25,6 +25,7 @@ from .due import SERVED as SERVED
 from .due import Arrivals as Arrivals
 from .due import NotDrawn as NotDrawn
 from .due import arrivals_of as arrivals_of
+from .foreign import DOUBTFUL as DOUBTFUL
 from .foreign import FOREIGN_LIMIT as FOREIGN_LIMIT
 from .foreign import contamination as contamination
 from .formats_out import LINES as LINES

@@ -37,7 +37,7 @@ class CountedCell:
 
     @property
     def contaminated(self) -> str:
-        """Why the cell may not be used for a rate, "" if it may."""
+        """Why the cell's numbers are doubtful and in no claim, "" where they are not."""
         return contamination(self.manifest, self.foreign_limit) if self.manifest else ""
 
     @property

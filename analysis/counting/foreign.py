@@ -1,4 +1,6 @@
-"""Whether others used the machine while a run was measured, so that its rate may not be used."""
+"""Whether others used the machine while a run was measured: its numbers are doubtful then, are
+shown with a mark and the reason, and decide no claim.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
 FOREIGN_LIMIT = 0.05
 """Share of the machine's CPU time that others may use in the measured window (foreign programs,
 or the host as steal) before a cell is contaminated and its block dropped."""
+
+DOUBTFUL = "‡"
+"""The mark of a number that is shown and is no evidence."""
 
 
 def contamination(manifest: Manifest, limit: float = FOREIGN_LIMIT) -> str:

@@ -167,6 +167,21 @@ class Arm:
                 out[f"block {cell.block}, {cell.arm}: {why}"] = None
         return out
 
+    @cached_property
+    def shown(self) -> Arm:
+        """The arm whose numbers are shown: this one, or where it has no usable cell and doubtful
+        ones, the same with these (`Measured.doubtful`).
+        """
+        return self if self.usable or not self.doubtful else self.measured.doubtful.arms[self.name]
+
+    @cached_property
+    def doubtful(self) -> str:
+        """Why all numbers that the arm has are doubtful, "" where it has usable ones or none."""
+        if self.usable:
+            return ""
+        dirty = (cell for cell in self.cells if cell.counted is not None and cell.state == "done")
+        return next((cell.contaminated for cell in dirty if cell.contaminated), "")
+
     # --- its results ---
 
     def tally(self, role: str = "writer") -> Tally | None:
@@ -309,6 +324,12 @@ class Measured:
         """
         found = Counter(cell.place for _, cell in sorted(self.cells.items()) if cell.usable)
         return Counter(dict(found.most_common()))
+
+    @cached_property
+    def doubtful(self) -> Measured:
+        """The same experiment with its contaminated cells: to show numbers, not to claim any."""
+        cells = {key: replace(cell, foreign_limit=1.0) for key, cell in self.cells.items()}
+        return replace(self, cells=cells, _confounders={})
 
     @property
     def home(self) -> tuple[str, int] | None:

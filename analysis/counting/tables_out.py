@@ -18,6 +18,7 @@ import pyarrow.parquet
 
 from analysis.counting.cells_table import cells_table
 from analysis.counting.due import Became, arrivals_of, fates, rate_of
+from analysis.counting.foreign import FOREIGN_LIMIT
 from analysis.counting.formats_out import series
 from analysis.counting.measured import gather
 from analysis.counting.spreadsheet import cell_text
@@ -112,7 +113,9 @@ class Writer(Protocol):
     def close(self) -> None: ...
 
 
-def export(source: Path, format_: str, what: str, out: Path) -> int:
+def export(
+    source: Path, format_: str, what: str, out: Path, foreign_limit: float = FOREIGN_LIMIT
+) -> int:
     """Write a run's or an experiment's rows into `out` and return how many there are.
 
     format_ : "parquet" or "csv". what : "attempts", "due" (open loops only), "series" (runs only: a
@@ -128,7 +131,7 @@ def export(source: Path, format_: str, what: str, out: Path) -> int:
     if what == "series":
         tables = iter([pa.table(series(source))])
     else:
-        tables = _cells(source) if what == "cells" else _rows(source, sweep, what)
+        tables = _cells(source, foreign_limit) if what == "cells" else _rows(source, sweep, what)
     first = next(tables, None)
     if first is None and what == "due":
         raise RunError(
@@ -361,10 +364,10 @@ def _value_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def _cells(source: Path) -> Iterator[pa.Table]:
+def _cells(source: Path, foreign_limit: float) -> Iterator[pa.Table]:
     experiment = read_experiment(source)
     states = {key: cell.state for key, cell in experiment.cells.items()}
-    made = cells_table(gather(experiment), states)
+    made = cells_table(gather(experiment, foreign_limit), states)
     columns = {}
     for name, values in zip(made.head, zip(*made.rows, strict=True), strict=True):
         columns[name] = _typed(name, values)

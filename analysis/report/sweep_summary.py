@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.counting import (
+    DOUBTFUL,
     Arm,
     CountedCell,
     Measured,
@@ -41,6 +42,9 @@ MOST_ROWS = 30
 WORST_ROWS = 10
 """The last rows of a table that has more arms than MOST_ROWS: the worst ones."""
 
+DOUBTFUL_SHOWN = 5
+"""Arms with doubtful numbers alone that are named with the reason."""
+
 CELLS_CSV = "cells.csv"
 OF_THE_WAL = ("read_think_us", "wal_autocheckpoint", "checkpointers", "checkpoint")
 """Axes that make the size of the WAL worth a column."""
@@ -50,10 +54,11 @@ def arms_table(measured: Measured) -> Table:
     """The arms by their throughput, the best first; at most MOST_ROWS of them."""
     role = measured.role
     measure = throughput(role)
-    made = {arm: arm.estimate(measure) for arm in measured.arms.values()}
-    known = [arm for arm in measured.arms.values() if made[arm].blocks]
-    order = sorted(known, key=lambda arm: -made[arm].value)
-    order += [arm for arm in measured.arms.values() if not made[arm].blocks]
+    every = [arm.shown for arm in measured.arms.values()]
+    made = {arm: arm.estimate(measure) for arm in every}
+    known = [arm for arm in every if made[arm].blocks]
+    order = sorted(known, key=lambda arm: (arm.measured is not measured, -made[arm].value))
+    order += [arm for arm in every if not made[arm].blocks]
     reads = role == "writer" and any(arm.plan["readers"] for arm in order)
     slumped = slumps(measured)
     wal = any(axis in measured.axes for axis in OF_THE_WAL) or bool(_outgrown(measured))
@@ -79,8 +84,9 @@ def arms_table(measured: Measured) -> Table:
             continue
         rate, *between_them = _value_and_range(made[arm])
         rate += " †" if any(name == arm.name for _, name in slumped) else ""
+        rate += f" {DOUBTFUL}" if made[arm].blocks and arm.measured is not measured else ""
         row = [*_name(arm, axes), rate, *between_them]
-        row += [*_ratio(arm, role), *_of(arm, role)]
+        row += [*_ratio(measured.arms[arm.name], role), *_of(arm, role)]
         if reads:
             row.append(_value_and_range(arm.estimate(throughput("reader")))[0])
         if wal:
@@ -137,10 +143,19 @@ def _value_and_range(made: Estimate) -> list[str]:
 
 
 def _ratio(arm: Arm, role: str) -> list[str]:
+    """The ratio to the arm's rival; a marked one where only doubtful cells give one."""
     baseline = rival(arm)
-    if baseline is None or arm.measured.not_compared(arm, baseline):
+    if baseline is None:
         return [DASH, ""]
-    return _value_and_range(arm.measured.ratio(arm, baseline, throughput(role)))
+    for measured, mark in ((arm.measured, ""), (arm.measured.doubtful, f" {DOUBTFUL}")):
+        one, other = (measured.arms[each.name] for each in (arm, baseline))
+        if measured.not_compared(one, other):
+            break
+        ratio = measured.ratio(one, other, throughput(role))
+        if ratio.blocks:
+            value, between = _value_and_range(ratio)
+            return [value + mark, between]
+    return [DASH, ""]
 
 
 def rival(arm: Arm) -> Arm | None:
@@ -281,6 +296,7 @@ def doubt_lines(measured: Measured) -> list[str]:
             f"first in b{dirty[0].block:02d}, {dirty[0].arm}: {dirty[0].contaminated}. "
             "`cwkit sweep FILE.toml --retry-contaminated` runs them again."
         )
+    lines += _doubtful_lines(measured)
     if len(measured.places) > 1:
         most = next(iter(measured.places.values()))
         lines.append(
@@ -316,6 +332,18 @@ def doubt_lines(measured: Measured) -> list[str]:
             f"first in {confounded[0]}."
         )
     return lines
+
+
+def _doubtful_lines(measured: Measured) -> list[str]:
+    """Which arms have doubtful numbers alone and why, in a line; [] for none."""
+    found = [(arm.name, arm.doubtful) for arm in measured.arms.values() if arm.doubtful]
+    if not found:
+        return []
+    each = [f"{name} ({why})" for name, why in found[:DOUBTFUL_SHOWN]]
+    if more := len(found) - DOUBTFUL_SHOWN:
+        each += [f"{more} more"] if more > 0 else []
+    said = f"{DOUBTFUL} doubtful, and no evidence of anything: no cell of {listed(each)} was "
+    return [f"{said}undisturbed. `--foreign-limit SHARE` allows more."]
 
 
 def skip_lines(skipped: Sequence[Skipped]) -> list[str]:

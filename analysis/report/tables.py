@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from analysis.counting import (
+    DOUBTFUL,
     Arm,
     Measure,
     Measured,
@@ -50,7 +51,7 @@ def rates_table(evidence: Evidence, measured: Measured) -> Table:
     for arm in measured.arms.values():
         tally = arm.tally(arm.role)
         if tally is None:
-            rows.append((arm.name, arm.label, *[DASH] * 8, f"0 of {len(arm.cells)}"))
+            rows.append((arm.name, arm.label, *_doubtful(evidence, arm)))
             continue
         aborts, first = (arm.refused(arm.role, first=only).text(percent) for only in (False, True))
         rows.append(
@@ -84,6 +85,24 @@ def rates_table(evidence: Evidence, measured: Measured) -> Table:
         rows,
         _smallest(evidence, [measured]),
     )
+
+
+def _doubtful(evidence: Evidence, arm: Arm) -> tuple[str, ...]:
+    """The numbers of an arm without a usable block: those of its contaminated ones, marked."""
+    used, shown = f"0 of {len(arm.cells)}", arm.shown
+    tally = shown.tally(arm.role)
+    if tally is None:
+        return (*[DASH] * 8, used)
+    found = [
+        *(_throughput(shown, role) for role in ("writer", "reader")),
+        _floor(evidence, arm),
+        DASH,
+        *(shown.refused(arm.role, first=only).text(percent) for only in (False, True)),
+        percent(tally.wasted),
+        number(tally.cpu_us),
+    ]
+    marked = (text if text == DASH else f"{text} {DOUBTFUL}" for text in found)
+    return (*marked, f"{used} ({DOUBTFUL} doubtful, and no evidence: {arm.doubtful})")
 
 
 def _smallest(evidence: Evidence, experiments: Sequence[Measured]) -> str:
