@@ -1,4 +1,4 @@
-"""One function a chart."""
+"""One function a chart; and pages of HTML, which stand alone."""
 
 import lazy_loader
 
@@ -7,12 +7,15 @@ __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 __all__ = [
     "CLAIMS",
     "NO_HEADING",
+    "Counterexample",
     "Curve",
     "Effect",
     "Heading",
+    "Judged",
     "Line",
     "Load",
     "Panel",
+    "Room",
     "Served",
     "Stack",
     "Track",
@@ -33,4 +36,5 @@ __all__ = [
     "small_multiples",
     "throughput_against_writers",
     "throughput_by_case",
+    "verdict_page",
 ]

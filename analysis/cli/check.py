@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from analysis.cli.histories_page import HistoriesPage
 from analysis.cli.options import RUNS, RunsOption
 from properties import checker
 from workloads import records
@@ -38,6 +39,9 @@ def check_command(
     ] = "strict-serializable",
     as_json: Annotated[bool, typer.Option("--json", help="one line for each history")] = False,
     svg: Annotated[Path | None, typer.Option(help="draw the first cycle into this file")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="write a page with every counterexample")
+    ] = None,
     sequential_keys: Annotated[
         bool, typer.Option(help="rw-register: each key alone is sequentially consistent")
     ] = False,
@@ -57,6 +61,7 @@ def check_command(
             level,
             as_json,
             svg,
+            html_file=html,
             sequential_keys=sequential_keys,
             linearizable_keys=linearizable_keys,
             effort=effort,
@@ -80,6 +85,7 @@ def run_check(
     svg_file: str | Path | None = None,
     out: TextIO | None = None,
     *,
+    html_file: str | Path | None = None,
     sequential_keys: bool = False,
     linearizable_keys: bool = False,
     effort: float = 1.0,
@@ -95,13 +101,14 @@ def run_check(
     error), and the status is then 3 at best, or 2 if the folder held nothing else.
 
     model : None takes the one whose operations the file holds. level : None is the default one.
-    svg_file : where to draw the first witness. effort : how many times the usual work registers may
-    take.
+    svg_file : where to draw the first witness. html_file : where to write the page of all of them.
+    effort : how many times the usual work registers may take.
     """
     wrong = partial(_wrong, out)
     out = out or sys.stdout
     answers: set[int] = set()
     drawn, skipped = None, 0
+    page = HistoriesPage(level or checker.DEFAULT_LEVEL) if html_file is not None else None
     try:
         level = level or checker.DEFAULT_LEVEL
         _known("level", level, checker.LEVELS)
@@ -112,8 +119,9 @@ def run_check(
                 f"--effort {effort:g}: it is how many times the usual work may be done. "
                 f"Give a number above 0, at most {MOST_EFFORT:,}."
             )
-        if svg_file is not None and Path(svg_file).suffix in records.SUFFIXES:
-            raise _BadInput(f"{svg_file}: is named as a history is, and not as a drawing (.svg).")
+        for file, what in ((svg_file, "a drawing (.svg)"), (html_file, "a page (.html)")):
+            if file is not None and Path(file).suffix in records.SUFFIXES:
+                raise _BadInput(f"{file}: is named as a history is, and not as {what}.")
         for path, named in list(_files(paths)):
             try:
                 history = records.read_history(
@@ -126,6 +134,8 @@ def run_check(
                 if named:
                     wrong(error)
                     answers.add(BAD_INPUT)
+                    if page is not None:
+                        page.add_error(path, error)
                 else:
                     skipped += 1
                     print(f"skipped: {visible(error)}", file=sys.stderr if as_json else out)
@@ -145,6 +155,8 @@ def run_check(
                 file=out,
             )
             answers.add({True: VALID, False: VIOLATED, "unknown": UNKNOWN}[verdict.levels[level]])
+            if page is not None:
+                page.add(path, verdict, _many(verdict), verdict_data(path, verdict, level))
             if drawn is None and verdict.anomalies:
                 drawn = checker.svg(history, _to_draw(verdict), checker.caveats(verdict))
         if skipped and not answers:
@@ -155,6 +167,8 @@ def run_check(
             answers.add(UNKNOWN)
         if svg_file is not None:
             _draw(Path(svg_file), drawn, out, as_json)
+        if page is not None and html_file is not None:
+            _write(Path(html_file), page.html())
     except (HistoryError, _BadInput) as error:
         wrong(error)
         return BAD_INPUT
@@ -247,28 +261,41 @@ def _draw(path: Path, drawing: str | None, out: TextIO, quiet: bool) -> None:
         if not quiet:
             print(f"{path} was not written: there is no anomaly to draw.", file=out)
         return
+    _write(path, drawing)
+
+
+def _write(path: Path, text: str) -> None:
     try:
-        replace(path, drawing, named=True)
+        replace(path, text, named=True)
     except OSError as error:
         raise _BadInput(f"{path}: can't be written: {error.strerror}.") from None
 
 
 def _text(path: Path, verdict: Verdict, level: str) -> str:
+    return f"{visible(path)} ({_many(verdict)}): {checker.report(verdict, level)}"
+
+
+def _many(verdict: Verdict) -> str:
     many = f"{len(verdict.history):,} transaction{'' if len(verdict.history) == 1 else 's'}"
     unknown = records.TXN_OUTCOMES.index("unknown")
     if open_ends := int((verdict.history.txn_outcome == unknown).sum()):
         many += f", {open_ends:,} of which nobody knows how they ended"
-    return f"{visible(path)} ({many}): {checker.report(verdict, level)}"
+    return many
 
 
 def json_line(path: str | Path, verdict: Verdict, level: str) -> str:
     """One history's verdict as one line of JSON."""
+    return json_text(verdict_data(path, verdict, level), None)
+
+
+def verdict_data(path: str | Path, verdict: Verdict, level: str) -> dict[str, Any]:
+    """One history's verdict as plain data."""
     history = verdict.history
     anomalies = {
         name: [witness_data(history, witness) for witness in witnesses]
         for name, witnesses in verdict.anomalies.items()
     }
-    data = {
+    return {
         "file": str(path),
         "valid": verdict.levels[level],
         "level": level,
@@ -277,7 +304,6 @@ def json_line(path: str | Path, verdict: Verdict, level: str) -> str:
         "notes": verdict.notes,
         "unjudged": verdict.unjudged,
     }
-    return json_text(data, None)
 
 
 def witness_data(history: History, witness: Witness) -> dict[str, Any]:

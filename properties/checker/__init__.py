@@ -16,6 +16,8 @@ __all__ = [
     "check",
     "explain",
     "full_check",
+    "headline",
+    "lanes_svg",
     "marks_of",
     "op_text",
     "reason",

@@ -7,10 +7,12 @@ from .decide import full_check as full_check
 from .drawing import svg as svg
 from .explanations import caveats as caveats
 from .explanations import explain as explain
+from .explanations import headline as headline
 from .explanations import marks_of as marks_of
 from .explanations import op_text as op_text
 from .explanations import reason as reason
 from .explanations import report as report
 from .graph import KIND_NAMES as KIND_NAMES
+from .lanes import lanes_svg as lanes_svg
 from .verdict import Verdict as Verdict
 from .verdict import Witness as Witness

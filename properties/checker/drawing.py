@@ -61,7 +61,7 @@ def svg(history: History, witness: Witness, more: Sequence[str] = ()) -> str:
     names.update({s.via: "a third" for s in witness.steps if s.via >= 0 and s.via not in names})
     marks = frozenset(marks_of(history, witness))
     texts = {
-        txn: [_cut(text) for text in op_texts(history, txn, witness, marks, MOST_OPS)]
+        txn: [cut(text) for text in op_texts(history, txn, witness, marks, MOST_OPS)]
         for txn in txns
     }
     title = f"{witness.name}: {CATALOGUE[witness.name].story}"
@@ -90,25 +90,25 @@ def svg(history: History, witness: Witness, more: Sequence[str] = ()) -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
             f'width="{width:.0f}" height="{height:.0f}" {FONT} font-size="13">'
         ),
-        f"<title>{html.escape(visible(witness.name))}</title><style>{_style()}</style>",
+        f"<title>{html.escape(visible(witness.name))}</title><style>{style()}</style>",
         (
-            f'<polygon {_paint("page")} points="0,0 {width:.0f},0 {width:.0f},{height:.0f} '
+            f'<polygon {paint("page")} points="0,0 {width:.0f},0 {width:.0f},{height:.0f} '
             f'0,{height:.0f}"/>'
         ),
     ]
-    parts += [_text(MARGIN, MARGIN + LINE * i + 10, x, "ink") for i, x in enumerate(head)]
+    parts += [text_at(MARGIN, MARGIN + LINE * i + 10, x, "ink") for i, x in enumerate(head)]
     middle = (sum(b.x for b in boxes.values()) / len(boxes), sum(b.y for b in boxes.values()))
     middle = (middle[0], middle[1] / len(boxes))
     parts += [_arrow(step, boxes, middle) for step in witness.steps]
     parts += [_box(boxes[t], names[t], texts[t], where(history, t)) for t in txns]
-    parts += [_text(MARGIN, foot + LINE * i, x, "soft", 11) for i, x in enumerate(notes)]
+    parts += [text_at(MARGIN, foot + LINE * i, x, "soft", 11) for i, x in enumerate(notes)]
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
     """A text cut in its middle where it would not fit.
 
-    >>> _cut("r x " + "1" * 100)[26:30], len(_cut("r x " + "1" * 100))
+    >>> cut("r x " + "1" * 100)[26:30], len(cut("r x " + "1" * 100))
     ('11…1', 56)
     """
     half = MOST_LETTERS // 2
@@ -172,13 +172,13 @@ def _box(box: Box, name: str, lines: Sequence[str], foot: str) -> str:
     x, y = box.x - box.width / 2, box.y - box.height / 2
     rows = [
         (
-            f'<rect {_paint("box")} stroke="#888888" x="{x:.0f}" y="{y:.0f}" '
+            f'<rect {paint("box")} stroke="#888888" x="{x:.0f}" y="{y:.0f}" '
             f'width="{box.width:.0f}" height="{box.height:.0f}" rx="6"/>'
         ),
-        _text(x + 12, y + LINE + 3, name, "ink", more=' font-weight="bold"'),
+        text_at(x + 12, y + LINE + 3, name, "ink", more=' font-weight="bold"'),
     ]
-    rows += [_text(x + 12, y + LINE * (i + 2) + 5, line, "ink") for i, line in enumerate(lines)]
-    rows.append(_text(x + 12, y + box.height - 9, foot, "soft", 11))
+    rows += [text_at(x + 12, y + LINE * (i + 2) + 5, line, "ink") for i, line in enumerate(lines)]
+    rows.append(text_at(x + 12, y + box.height - 9, foot, "soft", 11))
     return "\n".join(rows)
 
 
@@ -211,16 +211,16 @@ def _arrow(step: Step, boxes: dict[int, Box], middle: tuple[float, float]) -> st
     return "\n".join(
         [
             (
-                f'<path fill="none" stroke-width="1.6" {_paint(colour)}{dash} '
+                f'<path fill="none" stroke-width="1.6" {paint(colour)}{dash} '
                 f'd="M{x1:.0f} {y1:.0f}Q{cx:.0f} {cy:.0f} {x2:.0f} {y2:.0f}"/>'
             ),
-            _tip(colour, x2 - cx, y2 - cy, x2, y2),
-            _text(label_x, label_y, kind, "ink label", more=HALO),
+            tip(colour, x2 - cx, y2 - cy, x2, y2),
+            text_at(label_x, label_y, kind, "ink label", more=HALO),
         ]
     )
 
 
-def _tip(colour: str, dx: float, dy: float, x: float, y: float) -> str:
+def tip(colour: str, dx: float, dy: float, x: float, y: float) -> str:
     """The head of an arrow that ends at (x, y) in the direction (dx, dy): no viewer's markers."""
     length = math.hypot(dx, dy) or 1.0
     ux, uy = dx / length, dy / length
@@ -245,20 +245,20 @@ def _border(box: Box, towards_x: float, towards_y: float) -> tuple[float, float]
     return box.x + dx * min(scale, 1), box.y + dy * min(scale, 1)
 
 
-def _text(x: float, y: float, text: str, colour: str, size: int = 13, more: str = "") -> str:
+def text_at(x: float, y: float, text: str, colour: str, size: int = 13, more: str = "") -> str:
     small = f' font-size="{size}"' if size != 13 else ""
     return (
-        f'<text {_paint(colour)} x="{x:.0f}" y="{y:.0f}"{small}{more} xml:space="preserve">'
+        f'<text {paint(colour)} x="{x:.0f}" y="{y:.0f}"{small}{more} xml:space="preserve">'
         f"{html.escape(visible(text))}</text>"
     )
 
 
-def _paint(name: str) -> str:
+def paint(name: str) -> str:
     attribute, light, _ = COLOURS[name.split()[0]]
     return f'class="{name}" {attribute}="{light}"'
 
 
-def _style() -> str:
+def style() -> str:
     """Only what differs on a dark page; a viewer that knows no styles leaves it out."""
     rules: list[Any] = [f".{name}{{{a}:{dark}}}" for name, (a, _, dark) in COLOURS.items()]
     rules += [

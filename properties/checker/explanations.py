@@ -33,16 +33,26 @@ def op_texts(
     history: History, txn: int, witness: Witness, marks: Collection[Any], most: int = MOST_OPS
 ) -> list[str]:
     """A transaction's operations: those that matter, and how many others there are."""
+    return [text for _, text in op_lines(history, txn, witness, marks, most)]
+
+
+def op_lines(
+    history: History, txn: int, witness: Witness, marks: Collection[Any], most: int = MOST_OPS
+) -> list[tuple[int, str]]:
+    """`op_texts`, each with its operation's index; -1 for the line of how many others there are."""
     first, unknown = int(history.op_start[txn]), history.txn_outcome[txn] != TXN_COMMITTED
     ops = history.ops(txn)
     steps = [op - first for s in witness.steps for op in (s.source_op, s.target_op) if op >= 0]
     matter = [at for at in steps if 0 <= at < len(ops)] if len(ops) > most else []
     kept = sorted(islice(dict.fromkeys(chain(matter, range(len(ops)))), most))
-    texts = [
-        f"{f} {show(key)} ?" if unknown and f in ("r", "rp") else op_text(f, key, value, marks)
-        for f, key, value in (ops[at] for at in kept)
-    ]
-    return texts if len(kept) == len(ops) else [*texts, f"… and {len(ops) - len(kept):,} more"]
+    lines = []
+    for at in kept:
+        f, key, value = ops[at]
+        unread = unknown and f in ("r", "rp")
+        text = f"{f} {show(key)} ?" if unread else op_text(f, key, value, marks)
+        lines.append((first + at, text))
+    left = len(ops) - len(kept)
+    return [*lines, (-1, f"… and {left:,} more")] if left else lines
 
 
 def where(history: History, txn: int) -> str:
@@ -190,21 +200,24 @@ def caveats(verdict: Verdict) -> list[str]:
     return [visible(line) for line in [*lines, *(f"note: {note}" for note in verdict.notes)]]
 
 
-def report(verdict: Verdict, level: str) -> str:
-    """The whole verdict in words: the level asked for, all levels, each anomaly's first witness."""
+def headline(verdict: Verdict, level: str) -> str:
+    """Whether a history keeps a level, in one line."""
     holds = verdict.levels[level]
     if holds is True:
-        head = f"valid: {level} holds"
-    elif holds is False:
-        head = f"violated: {level} does not hold"
-    elif not len(verdict.history):
-        head = "unknown: the history is empty"
-    elif verdict.unjudged:
-        head = f"unknown: no violation of {level} was found, and not everything was judged"
-    else:
-        head = f"unknown: no violation of {level} was found, and nothing proves that there is none"
+        return f"valid: {level} holds"
+    if holds is False:
+        return f"violated: {level} does not hold"
+    if not len(verdict.history):
+        return "unknown: the history is empty"
+    if verdict.unjudged:
+        return f"unknown: no violation of {level} was found, and not everything was judged"
+    return f"unknown: no violation of {level} was found, and nothing proves that there is none"
+
+
+def report(verdict: Verdict, level: str) -> str:
+    """The whole verdict in words: the level asked for, all levels, each anomaly's first witness."""
     answers = {True: "yes", False: "no", "unknown": "no violation found"}
-    lines = [head]
+    lines = [headline(verdict, level)]
     lines += [f"  {name:36}{answers[value]}" for name, value in verdict.levels.items()]
     lines += caveats(verdict)
     for witnesses in verdict.anomalies.values():
