@@ -1,4 +1,4 @@
-"""README's table "I want | I touch" is true: each kind of thing is added to a copy of the kit.
+"""CONTRIBUTING's table "I want | I touch" is true: each kind is added to a copy of the kit.
 
 What is added touches only files that its row names, and is then seen at work.
 """
@@ -16,19 +16,22 @@ from pathlib import Path
 
 import pytest
 
+from analysis.test_house import PAGES
+
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-TABLE = dict(re.findall(r"^\| (a new \w+) \| (.+) \|$", README, re.MULTILINE))
+PAGE = "CONTRIBUTING.md"
+TABLE = dict(re.findall(r"^\| (a new \w+) \| (.+) \|$", PAGES[PAGE], re.MULTILINE))
 COPIED = (
     "workloads",
     "properties",
     "analysis",
     "tools",
     "examples",
+    "docs",
     "conftest.py",
     "pyproject.toml",
 )
-RULES = "readme_lists or every_file or every_room or imports_run_down or lazy"
+RULES = "pages_list or every_file or every_room or imports_run_down or lazy"
 LIMIT_S = 300
 RUN = ("run", "--writers", "1", "--duration", "0.2", "--warmup", "0")
 PYTEST = ("-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:xdist")
@@ -59,7 +62,7 @@ class House:
         self.root, self.touched, self.tests = root, set[str](), dict[str, str]()
         self.expected: list[tuple[tuple[str, ...], int, str]] = []
         skip = shutil.ignore_patterns(".hypothesis")
-        for name in (*COPIED, "README.md", "REPORT.md", "CHANGELOG.md"):
+        for name in (*COPIED, "README.md", PAGE, "REPORT.md", "CHANGELOG.md"):
             if (ROOT / name).is_dir():
                 shutil.copytree(ROOT / name, root / name, ignore=skip)
             else:
@@ -108,7 +111,7 @@ class House:
         named = re.findall(r"`([^`]+)`", TABLE[what])
         for file in sorted(self.touched):
             folder = f"{Path(file).parent}/"
-            assert file in named or folder in named, f"{what}: {file} is not named in README's row"
+            assert file in named or folder in named, f"{what}: {file} is not named in its row"
 
     def keeps_its_rules(self) -> None:
         self.run("-m", "ruff", "check", "--no-cache", "-q", *sorted(self.python()))
@@ -134,7 +137,7 @@ def add_engine(house: House) -> None:
         '    "null": "workloads.',
         '    "mine": "workloads.engines.mine:Mine",\n',
     )
-    house.put("README.md", "| `null` | does", "| `mine` | SQLite by another name |\n")
+    house.put("docs/engines.md", "| `null` | does", "| `mine` | SQLite by another name |\n")
     house.shows(*RUN, "--database", "mine", "--scenario", "counter", said="counter on mine")
     house.test("workloads/engines/test_engines.py", "keeps_the_contract and mine")
 
@@ -151,7 +154,7 @@ def add_workload(house: House) -> None:
         '    "wallet": "workloads.scenarios.wallet:Wallet",\n',
     )
     (story,) = re.findall(r'story = "(.*)"', text)
-    house.put("README.md", "| `append` | Workers", f"| `wallet` | {story} |\n")
+    house.put("docs/workloads.md", "| `append` | Workers", f"| `wallet` | {story} |\n")
     house.shows(*RUN, "--scenario", "wallet", said="ok      money")
 
 
@@ -282,7 +285,7 @@ def test_each_thing_is_added_by_the_files_of_its_row(tmp_path: Path) -> None:
 
 def test_what_is_not_in_the_row_is_seen(tmp_path: Path) -> None:
     house = House.__new__(House)
-    house.touched = {"README.md", "workloads/engines/mine.py", "workloads/runs/plan.py"}
+    house.touched = {"docs/engines.md", "workloads/engines/mine.py", "workloads/runs/plan.py"}
     with pytest.raises(AssertionError, match=r"a new engine: workloads/runs/plan.py is not named"):
         house.only("a new engine")
 

@@ -1,23 +1,26 @@
-"""The README's Python is run on a tiny run, and its first screen says what the report says."""
+"""The pages' Python is run on a tiny run, and README's first screen says what the report says."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import shlex
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
+from analysis.cli import main
 from analysis.counting import count
 from analysis.report import charts, write_report
 from analysis.synthetic import drawn_run, planted_report, write_folder
+from analysis.test_house import blocks_of, files_of
 from workloads.records import read_run
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -30,8 +33,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def printed(name: str, capsys: pytest.CaptureFixture[str]) -> list[float]:
-    (block,) = (block for block in BLOCKS if name in block)
-    exec(compile(block, "README.md", "exec"), {})
+    (block,) = (block for block in blocks_of("docs/first-run.md", "python") if name in block)
+    exec(compile(block, "docs/first-run.md", "exec"), {})
     return [float(number) for number in capsys.readouterr().out.strip(" []\n").split()]
 
 
@@ -42,6 +45,71 @@ def test_the_example_with_numpy_alone_prints_the_first_workers_commits(
     tally = count(found, found.window_ns).workers[0].tally
     expected = np.percentile(tally.latency_ns["commit"], [50, 99]) / 1e3
     assert printed("np.load", capsys) == pytest.approx(expected, rel=1e-4)
+
+
+# --- the pages' commands, run ---------------------------------------------------------------------
+
+SHORT = "--duration 0.2 --warmup 0"
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("page", "more", "said"),
+    [
+        pytest.param("docs/own-sql.md", SHORT, "ok      check.sql"),
+        pytest.param("docs/isolation.md", "", "G2-item: write skew"),
+        pytest.param("docs/sweeps.md", "", "in this order"),
+        pytest.param("docs/faults.md", "", "Nothing"),
+        pytest.param("docs/first-run.md", SHORT, "ok      total", marks=slow),
+        pytest.param("docs/workloads.md", SHORT, "queue on libsql", marks=slow),
+        pytest.param("docs/connections.md", SHORT, "open, first", marks=slow),
+        pytest.param("docs/extending.md", SHORT, "ok      no customer below zero", marks=slow),
+        pytest.param("docs/json.md", SHORT, '"document": "run"', marks=slow),
+        pytest.param("docs/engines.md", "", "libsql-experimental", marks=slow),
+    ],
+)
+def test_the_command_that_a_page_opens_with_works(
+    page: str, more: str, said: str, desk: Path, typed: Callable[[str], tuple[int, str]]
+) -> None:
+    for name, text in files_of(page).items():
+        (desk / name).write_text(text, encoding="utf-8")
+    (line,) = [line for line in blocks_of(page)[0].splitlines() if "cwkit" in line]
+    status, out = typed(f"{line} {more}")
+    assert said in out, out
+    assert status == (page == "docs/isolation.md")  # which shows a history that is violated
+
+
+def test_the_page_shows_what_the_check_says(typed: Callable[[str], tuple[int, str]]) -> None:
+    (shown,) = [block for block in blocks_of("docs/isolation.md", "console") if "G2-item" in block]
+    line, _, said = shown.removeprefix("$ ").partition("\n")
+    assert typed(line)[1].rstrip() == said.rstrip()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to type commands in, with the folders that pages name."""
+    for name in ("examples", "properties"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def typed(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[[str], tuple[int, str]]:
+    """Types a line: its status, and what it says on both streams."""
+
+    def type_it(line: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", shlex.split(line))
+        try:
+            main()
+            status = 0
+        except SystemExit as left:
+            status = int(left.code or 0)
+        return status, "".join(capfd.readouterr())
+
+    return type_it
 
 
 # --- the first screen and the report ------------------------------------------------------------

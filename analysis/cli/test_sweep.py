@@ -19,6 +19,7 @@ from analysis.report import arms_table, control_sentence, doubt_lines, failure_l
 from analysis.report.published import cells_again
 from analysis.report.sweep_summary import MOST_ROWS, rival
 from analysis.synthetic import drawn_run, made_experiment, made_report_folder
+from analysis.test_house import PAGES, blocks_of
 from workloads.errors import PlanError
 from workloads.experiments import (
     Beside,
@@ -286,16 +287,16 @@ def test_a_failed_cell_is_kept_and_run_again_only_when_asked(cwkit, tmp_path):
     assert status == 1
     assert "failed: b00, broken: " in out and "committed increments" in out
     (folder,) = (tmp_path / "runs").iterdir()
-    sound = (folder / "b00-sound.cell.json").read_text()
+    sound = (folder / "b00-sound" / "manifest.json").read_text()  # with the run's id
     status, out = cwkit("sweep", file, "--retry-failed")
     assert status == 1 and len(list((tmp_path / "runs").iterdir())) == 1
     assert out.count("] b0") == 1 and "b00 of 1 block, broken: failed" in out
-    assert (folder / "b00-sound.cell.json").read_text() == sound
+    assert (folder / "b00-sound" / "manifest.json").read_text() == sound
     kept = sorted(path.name for path in (folder / "earlier").iterdir())
     assert kept == ["b00-broken.1", "b00-broken.1.cell.json"]
     status, out = cwkit("sweep", file, "--again", "sound")
     assert out.count("] b0") == 1 and "b00 of 1 block, sound: " in out
-    assert (folder / "b00-sound.cell.json").read_text() != sound
+    assert (folder / "b00-sound" / "manifest.json").read_text() != sound
     status, out = cwkit("sweep", file, "--again", "sond")
     assert status == 2 and "The nearest is 'sound'" in out
 
@@ -498,8 +499,8 @@ def test_the_shipped_sweeps_are_listed_with_their_questions_and_minutes(cwkit):
         assert " ".join(sweep.question.split()[:4]) in out
 
 
-def test_the_sweep_of_the_readme_is_one(tmp_path):
-    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_sweep_of_the_page_is_one(tmp_path):
+    (text,) = blocks_of("docs/sweeps.md", "toml")
     sweep = read_sweep(Path(sweep_file(tmp_path, text)))
     assert len(sweep.design.arms) == 10 and len(sweep.skipped) == 3
     line = text.splitlines().index("think_us = [0, 200, 1000]") + 1
@@ -507,7 +508,7 @@ def test_the_sweep_of_the_readme_is_one(tmp_path):
         read_sweep(Path(sweep_file(tmp_path, text.replace("think_us =", "thinkus ="))))
     sentence = f"line {line}: there is no axis 'thinkus' here. Did you mean 'think_us'?"
     assert str(caught.value).endswith(sentence)
-    assert sentence in (ROOT / "README.md").read_text()
+    assert sentence in PAGES["docs/sweeps.md"]
 
 
 # --- time -------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from analysis.counting import tables_out
 from analysis.counting.tables_out import RUN_COLUMNS, _rows, export
 from analysis.counting.tally import count
 from analysis.synthetic import drawn_run, made_experiment, rated, write_folder
+from analysis.test_house import blocks_of
 from workloads.errors import PlanError, RunError
 from workloads.experiments import read_experiment
 from workloads.records import COMMITTED, OUTCOMES, read_run
@@ -133,21 +133,17 @@ def test_what_cannot_be_exported_is_said_and_leaves_no_file(sweep: Path, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_readmes_example_reads_what_was_exported(
+def test_the_pages_example_reads_what_was_exported(
     sweep: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (code,) = [
-        block
-        for block in re.findall(r"```python\n(.*?)```", readme, re.S)
-        if "run.parquet" in block
-    ]
+    page = "docs/first-run.md"
+    (code,) = [block for block in blocks_of(page, "python") if "run.parquet" in block]
     export(a_run(sweep), "parquet", "attempts", tmp_path / "run.parquet")
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(code, page, "exec"), {})
     run = read_run(a_run(sweep))
     rows = np.concatenate([w.attempts for w in run.workers if w.role == "writer"])
     rows = rows[rows["outcome"] == COMMITTED]
