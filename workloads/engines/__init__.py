@@ -15,6 +15,8 @@ __all__ = [
     "REGISTRY",
     "SYNCHRONOUS",
     "Autocommit",
+    "Bridge",
+    "BridgeLimits",
     "Delay",
     "Engine",
     "EngineMissing",

@@ -1,5 +1,7 @@
 from .autocommit import AUTOCOMMIT as AUTOCOMMIT
 from .autocommit import Autocommit as Autocommit
+from .bridge import Bridge as Bridge
+from .bridge_program import BridgeLimits as BridgeLimits
 from .conflict_log import RefusalPage as RefusalPage
 from .conflict_log import parse_refusal_page as parse_refusal_page
 from .engine import MODES as MODES

@@ -374,7 +374,8 @@ def find_engine(name: str) -> Engine:
     except Exception as error:
         raise UnknownName(f"{name!r} cannot be made: {type(error).__name__}: {error}.") from error
     needs = ("file_format", "hosting", "promises", "missing", "identity", "connect")
-    if lacks := [part for part in needs if not hasattr(engine, part)]:
+    # Of its class first: a bridge's own are what its program says, which is not started for this.
+    if lacks := [n for n in needs if not hasattr(made, n) and not hasattr(engine, n)]:
         raise UnknownName(f"{name!r} is no engine: it lacks {', '.join(lacks)}.")
     return cast("Engine", engine)
 

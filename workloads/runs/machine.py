@@ -191,6 +191,7 @@ class CpuMeter:
     Kernel counters only: /proc/stat for the machine (10 ms steps), the CPU clocks of our own
     processes (ns). Both are read at the edges of the measured window, not in it.
 
+    pids : the run's processes. Their own children, a bridge's programs, are the run's as well.
     cpus : the CPUs that the run is confined to, its parent among them; what happens on others is
         not counted, so that a neighbour on CPUs of its own is not foreign. (): the whole machine.
     conductor : process that runs this run beside others, 0 for none. Its work on the run's CPUs is
@@ -206,6 +207,8 @@ class CpuMeter:
         server: Sequence[int] = (),
     ) -> None:
         self.pids, self.cpus, self.conductor = [*pids, os.getpid()], tuple(cpus), conductor
+        self.reaped_by = {pid: _reaped_by(pid) for pid in pids}
+        self.pids[:0] = _children_of(pids)
         self.at = (_machine_ticks(self.cpus), {pid: _own_ns(pid) for pid in self.pids})
         self.conducted_ns = _own_ns(conductor) if conductor else None
         self.reaped_s = _reaped_s()
@@ -229,6 +232,7 @@ class CpuMeter:
             if before_ns is not None:
                 # One that has ended and was reaped has its whole life in the children's account.
                 own += ((now or 0) - before_ns) / 1e9
+        own += sum(_reaped_by(pid) - before_s for pid, before_s in self.reaped_by.items())
         of_server_s = self._of_server_s(server)
         own += _reaped_s() - self.reaped_s + of_server_s
         tick = os.sysconf("SC_CLK_TCK")
@@ -283,6 +287,16 @@ def _reaped_s() -> float:
     """CPU seconds of all children that this process has waited for."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
+
+
+def _children_of(pids: Sequence[int]) -> list[int]:
+    """The children of these processes, and theirs; none of a process that is gone."""
+    found: list[int] = []
+    for pid in pids:
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += map(int, path.read_text(encoding="ascii").split())
+    return [*found, *_children_of(found)] if found else []
 
 
 def _reaped_by(pid: int) -> float:
