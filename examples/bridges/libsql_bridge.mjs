@@ -57,7 +57,11 @@ const verbs = {
   run: ({ sql, params }) => run(sql, params),
   commit: () => database.exec("COMMIT"),
   rollback: () => database.exec("ROLLBACK"),
-  close: () => database.close(),
+  close: () => {
+    if (database.inTransaction) database.exec("ROLLBACK"); // close() keeps its locks until collected
+    database.close();
+    database = null; // asked whether it is in a transaction, a closed one ends the process
+  },
 };
 
 for await (const line of createInterface({ input: process.stdin })) {
@@ -68,6 +72,6 @@ for await (const line of createInterface({ input: process.stdin })) {
   } catch (error) {
     found = { error: { message: error.message, code: error.rawCode } };
   }
-  const in_transaction = database !== null && database.open && database.inTransaction;
+  const in_transaction = database !== null && database.inTransaction;
   process.stdout.write(JSON.stringify({ id: request.id, in_transaction, ...found }) + "\n");
 }

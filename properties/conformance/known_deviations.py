@@ -151,7 +151,11 @@ class KnownBreach(NamedTuple):
     script: str = ""
 
 
-OF_LIBSQL = r"^libsql(-experimental)? "
+OF_LIBSQL = r"^libsql(-experimental)? [\d.]+(,| \d)"
+"""Python's bindings. Node's package has the name of one of them."""
+
+OF_NODE = r"^libsql 0\.5\.\d+ of Node "
+NODE_S_REPORT = "https://github.com/tursodatabase/libsql-client-ts/issues/352"
 
 BREACHES = (
     KnownBreach(
@@ -165,6 +169,38 @@ BREACHES = (
         OF_LIBSQL,
         r"^ValueError: ",
         "each error of libSQL's binding is Python's own ValueError, also where it cannot open",
+    ),
+    KnownBreach(
+        "text-with-nul",
+        OF_NODE,
+        r"^\[\(1, 'before'\)\]$",
+        "Node's package of libSQL cuts a text at its NUL",
+    ),
+    KnownBreach(
+        "parameter-count",
+        OF_NODE,
+        r"^it returned ",
+        "Node's package of libSQL binds NULL for a missing parameter and ignores one too many",
+    ),
+    KnownBreach(
+        "two-statements",
+        OF_NODE,
+        r"^\[\(1, 1\)\]$",
+        "Node's package of libSQL runs the first of two statements and drops the second",
+    ),
+    KnownBreach(
+        "after-a-conflict",
+        OF_NODE,
+        r"SQL statements in progress",
+        "a statement that was refused as busy stays in progress in Node's package of libSQL, so "
+        f"that the next COMMIT is refused ({NODE_S_REPORT})",
+    ),
+    KnownBreach(
+        "error-kept",
+        OF_NODE,
+        r"^\[\(1, 4\)\]$",
+        "after a statement that was refused as busy, Node's package of libSQL acknowledges writes "
+        "without BEGIN that are never committed (examples/bridges/busy_statement.mjs)",
     ),
     KnownBreach(
         "failed-commit",

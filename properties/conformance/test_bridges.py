@@ -12,7 +12,8 @@ import pytest
 from properties.conformance.classics import CLASSICS
 from properties.conformance.contract import CHECKS, asked, named
 from properties.conformance.judge import judge, promised, run_schedule
-from workloads.engines import find_engine, trust
+from properties.conformance.known_deviations import known_breaches
+from workloads.engines import Identity, find_engine, trust
 from workloads.files import ROOT
 
 SOUND = ROOT / "examples" / "bridges" / "sqlite3_bridge.py"
@@ -97,6 +98,15 @@ def test_a_sound_bridge_keeps_the_contract(tmp_path: Path) -> None:
         "named-parameters", "returning-half-read", "cursor-dropped",
     }, found  # fmt: skip
     assert not [state for state in found.values() if not state.startswith(("kept", "not asked"))]
+
+
+def test_node_s_package_is_not_taken_for_python_s_of_the_same_name() -> None:
+    for binding, first in {
+        "libsql 0.1.11": "error-classes",
+        "libsql-experimental 0.0.55, over HTTP": "error-classes",
+        "libsql 0.5.29 of Node v20.20.2, by node x.mjs": "text-with-nul",
+    }.items():
+        assert known_breaches(Identity(binding, "3.45.1", "", ()))[0].check == first
 
 
 CAUGHT = {
