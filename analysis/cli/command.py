@@ -32,6 +32,10 @@ COMMANDS = {
     "run": Line(
         "run:run_command", "Hammer one database with many processes, and check what is left of it."
     ),
+    "init": Line(
+        "init:init_command",
+        "Files to start from: a schema, two scripts, a check and a sweep of your own SQL.",
+    ),
     "sweep": Line(
         "sweep:sweep_command",
         "Run every combination of a grid in randomised blocks; once interrupted, it goes on.",

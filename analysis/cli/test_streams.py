@@ -130,6 +130,7 @@ WAITED_FOR = {
 
 AT_ONCE = {
     "list": ("list",),
+    "init": ("init", "mine"),
     "claims": ("claims",),
     "show": ("show", "counter"),
     "check": ("check", HISTORY),
