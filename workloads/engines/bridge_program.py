@@ -100,6 +100,7 @@ class Program:
             why = f"{name} cannot be started: {error.strerror}: {error.filename or command[0]}."
             raise BridgeFailed(why) from None
         self._process = process
+        self._words = open(err, "rb", buffering=0)  # noqa: SIM115 (open as long as it runs)
         self._in, self._out, self._err = process.stdin.fileno(), process.stdout.fileno(), err
         self._poll = select.poll()
         self._listened = {self._out, self._err}
@@ -210,7 +211,10 @@ class Program:
         """End it, and raise the sentence. how : goes on from its name."""
         self._end(at_once=True)
         words = _last_words(self._said.text()).rstrip(".")
-        last = f"Its last words: {words}." if words else "It wrote nothing to its standard error."
+        last = f"Its last words: {words}." if words else "It wrote nothing to its standard error"
+        if not words:
+            out = gist(self._read[:PIECE].decode(errors="replace"))
+            last += f", and to its standard output: {out}." if out else "."
         self.why = f"{self.name} {how}. {last}"
         raise BridgeFailed(self.why)
 
@@ -227,17 +231,19 @@ class Program:
         self._process.wait(10)
         self._drain(LAST_WORDS_S)
         self._process.stdout.close()
-        os.close(self._err)
+        self._words.close()
         _leave_words(self.name, self._said.text())
 
     def _drain(self, limit_s: float) -> None:
-        """Read what is there of both outputs: what it answers now nobody wants."""
+        """Read what is there of both outputs: what it answers now nobody waits for."""
         deadline = time.monotonic() + limit_s
         while self._listened and (left_s := deadline - time.monotonic()) > 0:
             for descriptor, _ in self._poll.poll(left_s * 1000):
                 more = self._piece(descriptor)
                 if descriptor == self._err:
                     self._said.add(more or b"")
+                elif len(self._read) < PIECE:
+                    self._read += more or b""
         if not self._listened and self._process.returncode is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(max(deadline - time.monotonic(), 0))
@@ -245,9 +251,9 @@ class Program:
     def disown(self) -> None:
         """In a forked copy of this process: the program is the other's."""
         self.why = f"{self.name} belongs to the process that this one was forked from."
-        for descriptor in (self._in, self._out, self._err):
+        for pipe in (self._process.stdin, self._process.stdout, self._words):
             with contextlib.suppress(OSError):
-                os.close(descriptor)
+                pipe.close()
 
 
 _running: weakref.WeakSet[Program] = weakref.WeakSet()

@@ -1,8 +1,11 @@
 """A manifest says which code ran: the checkout's, changed or not, and each file of the user's."""
 
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,3 +103,37 @@ def test_a_runs_manifest_has_the_pressure_of_its_window(tmp_path):
     for shares in (found or {}).values():
         assert set(shares) <= {"some", "full"}
         assert all(0 <= share <= 1 for share in shares.values())
+
+
+BURNS = (
+    "import sys, time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\nsys.stdin.read()"
+)
+CARRIES = (
+    "import subprocess, sys\n"
+    "input()\n"
+    f"child = subprocess.Popen([sys.executable, '-S', '-c', {BURNS!r}])\n"
+    "print(flush=True)\n"
+    "child.wait()\n"
+)
+
+
+def test_what_the_children_of_a_worker_use_is_the_run_s_own_and_not_foreign():
+    # As a program of a bridge is.
+    worker: Any = subprocess.Popen(
+        [sys.executable, "-S", "-c", CARRIES],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+        worker.stdout.readline()
+        meter = machine.CpuMeter([worker.pid])
+        worker.stdout.readline()  # it has used its time
+        assert meter.read()["own_cpu_s"] >= 0.2
+        worker.stdin.close()
+        assert worker.wait(20) == 0
+        assert meter.read()["own_cpu_s"] >= 0.2  # also when it is gone
+    finally:
+        worker.kill()
+        worker.wait()
+        worker.stdout.close()
