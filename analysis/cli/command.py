@@ -40,6 +40,10 @@ COMMANDS = {
         "sweep:sweep_command",
         "Run every combination of a grid in randomised blocks; once interrupted, it goes on.",
     ),
+    "advise": Line(
+        "advise:advise_command",
+        "Which BEGIN for your own transactions, what it gains and costs: about 3 minutes.",
+    ),
     "search": Line(
         "search:search_command",
         "The highest rate that meets an objective. 0 found, 1 not met, 2 bad input, 3 undecided.",

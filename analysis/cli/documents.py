@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from analysis import counting, report, statistics
@@ -22,6 +23,7 @@ from workloads.records import FindingEntry, Run
 
 if TYPE_CHECKING:
     from analysis.counting import Arm, CountedCell, Measured
+    from analysis.report import AdviceFacts
     from workloads.records import Manifest
 
 NUMBERS = "numbers.json"
@@ -266,3 +268,48 @@ def _cell(cell: CountedCell) -> dict[str, Any]:
         "broken": [f"{each.check}: {each.sentence}" for each in cell.broken],
         "doubtful": cell.contaminated or None,
     }
+
+
+# --- an advice --------------------------------------------------------------------------------
+
+
+def advice_document(facts: AdviceFacts) -> dict[str, Any]:
+    """What to do for one's own transactions, with the numbers behind it."""
+    measured = facts.measured
+    experiment, design = measured.experiment, measured.experiment.design
+    states = {key: cell.state for key, cell in experiment.cells.items()}
+    return document(
+        "advise",
+        folder=experiment.folder,
+        finished=experiment.complete,
+        database=facts.note.database,
+        blocks=design.blocks,
+        duration_s=design.arms[design.baseline]["duration_s"],
+        advice=[row._asdict() for row in report.advice_rows(facts)],
+        broken=[one._asdict() for one in facts.broken],
+        scripts=[msgspec.to_builtins(note) for note in facts.note.scripts],
+        arms=[_way(facts, arm) for arm in measured.arms.values()],
+        comparisons=[one.data() for one in facts.compared.values()],
+        asked={
+            "refused": [msgspec.to_builtins(one) for one in facts.note.refused],
+            "left_out": [msgspec.to_builtins(one) for one in facts.note.left_out],
+        },
+        control=report.control_sentence(measured),
+        doubts=report.doubt_lines(measured),
+        failures=report.failure_lines(measured, states),
+    )
+
+
+def _way(facts: AdviceFacts, arm: Arm) -> dict[str, Any]:
+    """An arm as of an experiment, with its scripts' refusals, what they met, and its log."""
+    looked, wal = facts.looked[arm.name], report.log_of(arm)
+    return {
+        **_arm(arm),
+        "scripts": [
+            {"role": role, "name": name, "finished": of.finished, "refused": of.refused}
+            for (role, name), of in looked.scripts.items()
+        ],
+        "met": [{"thing": thing, "refused": many} for thing, many in looked.met.most_common()],
+        "wal": {"bytes_max": wal.bytes_max, "times": wal.times, "restarts": wal.restarts,
+                "why": wal.why} if wal else None,
+    }  # fmt: skip

@@ -26,7 +26,12 @@ def show_folder(
     as_json: bool = False,
     foreign_limit: float = counting.FOREIGN_LIMIT,
 ) -> bool:
-    """Show a sweep, an experiment or a report's folder; False where it is none of these."""
+    """Show an advice, a sweep, an experiment or a report's folder; False where it is none."""
+    if (folder / report.ADVISE_NOTE).exists():
+        from analysis.cli.advise import show_advice_in  # here: it has the options of a plan
+
+        show_advice_in(folder, console, as_json=as_json, foreign_limit=foreign_limit)
+        return True
     if (folder / experiments.NOTE).exists():
         measured = counting.gather(experiments.read_experiment(folder), foreign_limit)
         show_experiment(measured, console, as_json=as_json)

@@ -122,7 +122,8 @@ def list_sweeps(console: Console, *, as_json: bool = False) -> None:
 
 
 class Entry(NamedTuple):
-    """A folder in the list. kind : run, sweep, experiment, report, search or unreadable.
+    """A folder in the list. kind : run, sweep, experiment, advice, report, search or
+    unreadable.
     doubtful : why no number of a run is to be quoted; None where nothing is known against it.
     """
 
@@ -164,8 +165,18 @@ def _of_an_experiment(folder: Path) -> tuple[str, str]:
 
     experiment = read_experiment(folder)
     kind = "sweep" if (folder / SWEEP_NOTE).exists() else "experiment"
+    if (folder / "advise.json").exists():
+        return _of_an_advice(folder, experiment), progress_of(experiment)
     arms = times(len(experiment.design.arms), "arm")
     return f"{kind} {experiment.design.name}: {arms}", progress_of(experiment)
+
+
+def _of_an_advice(folder: Path, experiment: Experiment) -> str:
+    """The scripts that it is about, by their plan."""
+    from workloads.scenarios import named
+
+    params = next(iter(experiment.design.arms.values())).get("params", {})
+    return f"advice: {named(params.get('tx', ()))}"
 
 
 def progress_of(experiment: Experiment) -> str:

@@ -11,7 +11,7 @@ import re
 import shlex
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -142,6 +142,15 @@ def settings_of(pairs: list[str]) -> dict[str, str]:
             )
         settings[name] = value
     return settings
+
+
+def typed_options(context: typer.Context, but: Collection[str]) -> list[str]:
+    """The options that were typed, and not left to their defaults. but : that are not asked for."""
+    return [
+        name
+        for name in context.params
+        if name not in but and getattr(context.get_parameter_source(name), "name", "") != "DEFAULT"
+    ]
 
 
 # --- a plan's ---------------------------------------------------------------------------------

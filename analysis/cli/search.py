@@ -42,6 +42,7 @@ from analysis.cli.options import (
     load_files,
     must_be_used,
     plan_options,
+    typed_options,
 )
 from analysis.cli.progress import Live
 from analysis.wording import duration, interval, number, percent, times
@@ -68,6 +69,9 @@ NOT_SEARCHED = (
     *("pin", "deadline_s"),
 )
 """Fields of a plan that a search sets itself, or leaves as they are."""
+
+OTHERS = ("into", "load", "as_json", "runs", "databases", "quiet")
+"""Options that are none of the search itself."""
 
 HELPS = {
     "writers": "processes that write, at the rate",
@@ -101,7 +105,7 @@ def search_command(
     databases: DatabasesOption = None,
     postgres: PostgresOption = None,
 ) -> None:
-    if into is not None and (into / search.SEARCH).is_file() and not _typed(context):
+    if into is not None and (into / search.SEARCH).is_file() and not typed_options(context, OTHERS):
         asked = search.read_search(into)
         load_files(load or (), [asked.plan])
     else:
@@ -136,17 +140,6 @@ def search_command(
     else:
         show_found(found, terminal.console())
     raise typer.Exit(ended)
-
-
-def _typed(context: typer.Context) -> list[str]:
-    """The options of the search itself that were typed, and not left to their defaults."""
-    other = ("into", "load", "as_json", "runs", "databases", "quiet")
-    return [
-        name
-        for name in context.params
-        if name not in other
-        and getattr(context.get_parameter_source(name), "name", "") != "DEFAULT"
-    ]
 
 
 def _warn(line: str) -> None:

@@ -231,12 +231,12 @@ def _repeat(
     def repeat(cell: Cell) -> bool:
         if "all" in again or cell.arm in again or (retry_failed and cell.state != experiments.DONE):
             return True
-        return foreign_limit is not None and _contaminated(cell, foreign_limit)
+        return foreign_limit is not None and contaminated(cell, foreign_limit)
 
     return repeat
 
 
-def _contaminated(cell: Cell, foreign_limit: float) -> bool:
+def contaminated(cell: Cell, foreign_limit: float) -> bool:
     """Whether a cell was run to its end, but others used the machine meanwhile."""
     if cell.folder is None or cell.state != experiments.DONE:
         return False

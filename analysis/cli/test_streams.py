@@ -88,6 +88,17 @@ def of_a_search(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     return out, err
 
 
+def of_advice(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
+    from analysis.cli.test_own_sql import FILES, OPTIONS
+
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    argv = ("--database", "sqlite", "--engines", "sqlite", "--blocks", 1, "--seconds", 1)
+    status, out, err = cwkit("advise", *OPTIONS[:-2], *argv, "--foreign-limit", 1)
+    assert status == 0 and out == cwkit("show", "advise")[1]
+    return out, err
+
+
 def of_engines(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     _, out, err = cwkit("engines", "null", "--json")
     assert json.loads(out)["engines"][0]["engine"] == "null" and "asking null" in err
@@ -121,6 +132,7 @@ SEARCH = (
 WAITED_FOR = {
     "run": of_a_run,
     "sweep": of_a_sweep,
+    "advise": of_advice,
     "search": of_a_search,
     "engines": of_engines,
     "report": of_a_report,

@@ -23,6 +23,7 @@ __all__ = [
     "predict",
     "prediction_table",
     "predictions",
+    "refusal_account",
     "scaling_table",
     "scalings",
 ]

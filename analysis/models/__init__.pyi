@@ -3,6 +3,7 @@ from .attribution import Blame as Blame
 from .attribution import RefusalAccount as RefusalAccount
 from .attribution import blame as blame
 from .attribution import conflict_parts as conflict_parts
+from .attribution import refusal_account as refusal_account
 from .conflicts import Prediction as Prediction
 from .conflicts import error_of as error_of
 from .conflicts import error_table as error_table

@@ -267,9 +267,11 @@ def failure_lines(measured: Measured, states: dict[tuple[int, str], str]) -> lis
     return lines
 
 
-def doubt_lines(measured: Measured) -> list[str]:
+def doubt_lines(measured: Measured, command: str = "cwkit sweep FILE.toml") -> list[str]:
     """Doubts about the numbers: contaminated cells, rates not met, runs that stood still, logs that
     outgrew their checkpoints, too few CPUs, runs with confounders.
+
+    command : that goes on with the folder, to run contaminated cells again.
     """
     lines = []
     unmet = [cell for cell in measured.cells.values() if cell.state == DONE and cell.unmet]
@@ -294,7 +296,7 @@ def doubt_lines(measured: Measured) -> list[str]:
         lines.append(
             f"{times(len(dirty), 'cell')} contaminated and left out of the medians, the "
             f"first in b{dirty[0].block:02d}, {dirty[0].arm}: {dirty[0].contaminated}. "
-            "`cwkit sweep FILE.toml --retry-contaminated` runs them again."
+            f"`{command} --retry-contaminated` runs them again."
         )
     lines += _doubtful_lines(measured)
     if len(measured.places) > 1:

@@ -90,6 +90,15 @@ OF_A_HUNT = (
     ["fuzz", "--publish", "runs/hunt"],
     ["fuzz", "--publish", "runs/hunt", "--published", "p"],
 )
+OF_AN_ADVICE = (
+    ["list"],
+    ["show", "runs/advice"],
+    ["show", "runs/advice", "--json"],
+    ["compare", "runs/advice"],
+    ["conflicts", "runs/advice"],
+    ["advise", "--into", "runs/advice"],
+    ["advise", "--into", "runs/advice", "--json", "--retry-contaminated"],
+)
 OF_A_SEARCH = (
     ["list"],
     ["show", "runs/search"],
@@ -121,16 +130,19 @@ class SweepFolders(Fuzzer):
             _sweep(base / "tiny.toml", base / folder, seed)
         _report(base / "report", seed)
         _search(base / "search", seed)
+        _advice(base / "advice", seed)
         _hunt(base / "hunt", seed)
 
     def draw(self, rng: random.Random, base: Path, where: Path) -> Sequence[Sequence[str]]:
-        kind = rng.choices(("sweep", "file", "report", "search", "hunt"), (6, 2, 2, 2, 1))[0]
+        kind = rng.choices(
+            ("sweep", "file", "report", "search", "hunt", "advice"), (6, 2, 2, 2, 1, 2)
+        )[0]
         shutil.copy(base / "tiny.toml", where)
         if kind == "file":
             _lines(rng, where / "tiny.toml")
             return [["sweep", "tiny.toml", "--dry-run"]]
         known = {"sweep": OF_A_SWEEP, "report": OF_A_REPORT, "search": OF_A_SEARCH,
-                 "hunt": OF_A_HUNT}  # fmt: skip
+                 "hunt": OF_A_HUNT, "advice": OF_AN_ADVICE}  # fmt: skip
         argv = rng.choice(known[kind])
         if kind == "report" and rng.random() < 0.1:
             argv = WRITING
@@ -260,6 +272,38 @@ def _search(folder: Path, seed: int) -> None:
     for n, name in enumerate(("capacity-1", "rate-125-1")):
         _run(folder / name, seed + n, {"writers": 1})
     write_json(folder / "answer.json", {"cwkit": 1, "rate_per_s": 125.0})
+
+
+def _advice(folder: Path, seed: int) -> None:
+    tx = "add.sql\nBEGIN;\nUPDATE a SET n = n + 1;\nINSERT INTO a VALUES (1, 2);\nEND;"
+    params = {"tx": [tx], "schema_sql": "schema.sql\nCREATE TABLE a(id INTEGER PRIMARY KEY, n)"}
+    plan = {"scenario": "sql", "params": params, "database": "sqlite", "writers": 1,
+            "duration_s": 0.3, "warmup_s": 0}  # fmt: skip
+    arms = {f"sqlite {mode}": plan | {"begin": mode} for mode in ("immediate", "deferred")}
+    points = {arm: {"system": arm, "writers": 1, "rate": 0.0} for arm in arms}
+    axes: dict[str, list[Any]] = {"system": list(arms), "writers": [1], "rate": [0.0]}
+    begin(Design("advise", "?", arms, blocks=2, baseline="sqlite immediate", axes=axes,
+                 points=points), folder)  # fmt: skip
+    for n, arm in enumerate(arms):
+        _run(folder / cell_name(0, arm), seed + n, arms[arm])
+        write_cell(folder, Cell(0, arm, "done", "", folder / cell_name(0, arm), 1.0))
+    script = {
+        "name": "add",
+        "role": "writer",
+        "whole": True,
+        "transactions": 1,
+        "reads": ["a"],
+        "shape": "reads, then writes",
+        "writes": ["a"],
+        "twice": "again",
+        "why": "w",
+    }
+    words = {"engine": "libsql", "mode": "BEGIN CONCURRENT", "words": "no"}
+    write_json(
+        folder / "advise.json",
+        {"cwkit": 1, "database": "sqlite", "refused": [words], "foreign_limit": 0.5,
+         "left_out": [{"what": "turso", "why": "it"}], "scripts": [script] * (seed % 2)},
+    )  # fmt: skip
 
 
 def _hunt(folder: Path, seed: int) -> None:

@@ -42,6 +42,7 @@ __all__ = [
     "end_all",
     "finish_and_set_aside",
     "finished",
+    "folder_of",
     "free_or_ours",
     "holding",
     "home_of",

@@ -56,5 +56,6 @@ from .sweep import shown as shown
 from .sweep_folder import Beside as Beside
 from .sweep_folder import beside as beside
 from .sweep_folder import choose_folder as choose_folder
+from .sweep_folder import folder_of as folder_of
 from .sweep_folder import note_sweep as note_sweep
 from .sweep_folder import skipped_in as skipped_in

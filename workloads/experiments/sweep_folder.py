@@ -18,6 +18,7 @@ from workloads.experiments.experiment import (
     NOTE,
     STATE_OF_A_CELL,
     SWEEP_NOTE,
+    Design,
     Experiment,
     read_experiment,
     unwritable,
@@ -34,9 +35,9 @@ FEW = 8
 """From this many cells on, the time besides a run is fitted with a part for each worker."""
 
 
-def asked_before(sweep: Sweep, runs: Path) -> list[Experiment]:
-    """The folders of the same sweep with the same settings, the newest first."""
-    wanted = json.loads(json.dumps(sweep.design.data()))
+def asked_before(design: Design, runs: Path) -> list[Experiment]:
+    """The folders of the same experiment with the same settings, the newest first."""
+    wanted = json.loads(json.dumps(design.data()))
     found = []
     for path in sorted(Path(runs).glob(f"*/{NOTE}"), reverse=True):
         try:
@@ -49,15 +50,20 @@ def asked_before(sweep: Sweep, runs: Path) -> list[Experiment]:
 
 
 def choose_folder(sweep: Sweep, runs: Path, *, new: bool = False, finished: bool = False) -> Path:
-    """The newest folder in which this sweep is not finished, or the name of a new one.
+    """The folder of a sweep, as `folder_of`."""
+    return folder_of(sweep.design, runs, new=new, finished=finished)
+
+
+def folder_of(design: Design, runs: Path, *, new: bool = False, finished: bool = False) -> Path:
+    """The newest folder in which this experiment is not finished, or the name of a new one.
 
     new : always a new one. finished : one that is finished will do, for its cells are wanted again.
     """
     if not new:
-        for experiment in asked_before(sweep, runs):
+        for experiment in asked_before(design, runs):
             if finished or not experiment.complete:
                 return experiment.folder
-    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{sweep.design.name}-s{sweep.design.seed}"
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{design.name}-s{design.seed}"
     tails = ["", *(f".{n}" for n in range(2, 1000))]
     return next(p for p in (Path(runs) / (name + tail) for tail in tails) if not p.exists())
 

@@ -6,6 +6,7 @@ __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 
 __all__ = [
     "TRANSACTING",
+    "Access",
     "Draw",
     "Finding",
     "Footprint",
@@ -14,11 +15,14 @@ __all__ = [
     "RunLog",
     "Scenario",
     "ScenarioFailed",
+    "ScriptEffects",
     "Seat",
     "Shape",
     "Told",
+    "Twice",
     "Watched",
     "WorkerContext",
+    "effects_of",
     "find_scenario",
     "named",
     "scenario_names",

@@ -13,6 +13,10 @@ from .scenario import Told as Told
 from .scenario import WorkerContext as WorkerContext
 from .scenario import find_scenario as find_scenario
 from .scenario import scenario_names as scenario_names
+from .script_effects import Access as Access
+from .script_effects import ScriptEffects as ScriptEffects
+from .script_effects import Twice as Twice
+from .script_effects import effects_of as effects_of
 from .shape import Shape as Shape
 from .sql_files import named as named
 from .sql_files import with_texts as with_texts

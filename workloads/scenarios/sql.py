@@ -95,13 +95,14 @@ class SqlShape(Shape):
 
 
 class Transaction(NamedTuple):
-    """A script with its weight among those of its role."""
+    """A script with its weight among those of its role. text : as its file has it."""
 
     name: str
     role: str
     weight: int
     script: Script
     lead: int
+    text: str
 
 
 class Sql:
@@ -515,7 +516,7 @@ def _transaction(given: str, defined: Mapping[str, str]) -> Transaction:
     made = script(file, text, defined)
     lead = next((at for at, step in enumerate(made.steps) if step.what != "set"), 0)
     name = file.rpartition("/")[2].removesuffix(".sql")
-    return Transaction(name, role, weight, made, lead)
+    return Transaction(name, role, weight, made, lead, text)
 
 
 def _seconds(found: tuple[str, str]) -> float:
