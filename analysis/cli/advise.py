@@ -288,7 +288,7 @@ def show_advice(facts: AdviceFacts, console: Console, *, as_json: bool = False) 
         say(report.load_sentence(group))
         from analysis.cli.run_summary import plain_table  # here: help needs no numpy
 
-        console.print(plain_table(report.ways_table(facts, group)))
+        console.print(plain_table(report.ways_table(facts, group), 2))
     say()
     states = {key: cell.state for key, cell in experiment.cells.items()}
     for line in [

@@ -453,8 +453,10 @@ VERDICTS = {MORE: "more", LESS: "less", NONE: "not told apart", UNKNOWN: "too fe
 
 
 def ways_table(facts: AdviceFacts, group: Group) -> Table:
-    """Every way of one load with its numbers."""
-    head = ("way", "committed/s", "against the first", "claimed", "first tries refused", "p99",
+    """Every way of one load with its numbers. ratio : to the first. first refused : of first tries
+    the share that was refused.
+    """
+    head = ("engine", "begins", "committed/s", "ratio", "claimed", "first refused", "p99",
             "longest", "log")  # fmt: skip
     rows = []
     for arm in group.arms.values():
@@ -464,7 +466,7 @@ def ways_table(facts: AdviceFacts, group: Group) -> Table:
         told = VERDICTS[facts.verdict(arm, group.base)] if found is not None else DASH
         rows.append(
             (
-                way(arm),
+                *(arm.engine, mode_text(arm.begin)),
                 arm.shown.estimate().text() + f" {DOUBTFUL}" * bool(arm.doubtful),
                 DASH if found is None else ratio_text(found.ratio) if found.ratio.blocks else DASH,
                 "checks broke" if facts.breaks(arm) else told,

@@ -500,6 +500,6 @@ def test_an_older_folder_of_a_sweep_is_gone_on_with(sweep_of, tmp_path):
     begin(sweep.design, tmp_path / "runs" / "one")
     note = tmp_path / "runs" / "one" / "experiment.json"
     note.write_text(note.read_text(encoding="utf-8").replace('"system"', '"way"'), encoding="utf-8")
-    (there,) = asked_before(sweep, tmp_path / "runs")
+    (there,) = asked_before(sweep.design, tmp_path / "runs")
     assert list(there.design.axes) == ["system", "writers", "think_us"]
     begin(sweep.design, there.folder)
