@@ -41,6 +41,7 @@ from analysis.cli.own_sql import (
 )
 from analysis.cli.sweep import contaminated
 from analysis.cli.sweep_progress import SweepLive, waiting_time
+from analysis.wording import Table as Data
 from analysis.wording import listed, times
 from workloads import experiments
 from workloads.engines import trust
@@ -286,9 +287,7 @@ def show_advice(facts: AdviceFacts, console: Console, *, as_json: bool = False) 
     for group in facts.groups:
         say()
         say(report.load_sentence(group))
-        from analysis.cli.run_summary import plain_table  # here: help needs no numpy
-
-        console.print(plain_table(report.ways_table(facts, group), 2))
+        console.print(_ways_table(report.ways_table(facts, group)))
     say()
     states = {key: cell.state for key, cell in experiment.cells.items()}
     for line in [
@@ -307,4 +306,16 @@ def _rows_table(rows: Sequence[Any]) -> Table:
         table.add_column(heading, overflow="fold", ratio=share)
     for row in rows:
         table.add_row(row.case, row.do, row.why)
+    return table
+
+
+def _ways_table(data: Data) -> Table:
+    """The numbers: what a way is called is never folded."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for at, heading in enumerate(data.head):
+        words = at < 2 or heading == "claimed"
+        table.add_column(heading, justify="left" if words else "right", no_wrap=words,
+                         overflow="fold")  # fmt: skip
+    for row in data.rows:
+        table.add_row(*row)
     return table
