@@ -1,6 +1,6 @@
-"""CONTRIBUTING's table "I want | I touch" is true: each kind is added to a copy of the kit.
+"""CONTRIBUTING is true: what it tells step by step is done in a copy of the kit, and is at work.
 
-What is added touches only files that its row names, and is then seen at work.
+What is added touches only the files that its row of the table "I want | I touch" names.
 """
 
 from __future__ import annotations
@@ -8,19 +8,30 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from analysis.test_house import PAGES
+from analysis.test_house import FENCED, PAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = "CONTRIBUTING.md"
 TABLE = dict(re.findall(r"^\| (a new \w+) \| (.+) \|$", PAGES[PAGE], re.MULTILINE))
+WALKS = {
+    f"a new {name}": text
+    for name, text in re.findall(
+        r"^### A new (\w+)\n(.*?)(?=^##)", PAGES[PAGE], re.MULTILINE | re.DOTALL
+    )
+}
+"""What is told step by step, and its section."""
+
+FUZZERS = (ROOT / "tools" / "fuzz" / "__init__.py").read_text(encoding="utf-8")
 COPIED = (
     "workloads",
     "properties",
@@ -74,12 +85,19 @@ class House:
         self.touched.add(file)
         (self.root / file).write_text(text, encoding="utf-8")
 
-    def put(self, file: str, before: str, more: str) -> None:
-        """More text, in front of what is there once."""
+    def patch(self, file: str, block: str) -> None:
+        """Put lines that begin with + where those that begin with a space are, which is once."""
+        lines = block.splitlines(keepends=True)
+        assert all(line[0] in " +" for line in lines), block
+        before = "".join(line[1:] for line in lines if line[0] == " ")
+        after = "".join(line[1:] for line in lines)
         text = (self.root / file).read_text(encoding="utf-8")
-        assert text.count(before) == 1, f"{file}: {before!r} is there {text.count(before)} times"
+        places = [at.start() for at in re.finditer(rf"^(?={re.escape(before)})", text, re.M)]
+        assert len(places) == 1, f"{file}: {before!r} is there {len(places)} times"
         self.touched.add(file)
-        (self.root / file).write_text(text.replace(before, more + before), encoding="utf-8")
+        (start,) = places
+        text = text[:start] + after + text[start + len(before) :]
+        (self.root / file).write_text(text, encoding="utf-8")
 
     def run(self, *argv: str) -> str:
         done = subprocess.run(
@@ -100,7 +118,8 @@ class House:
     def is_at_work(self) -> None:
         outputs = json.loads(self.run("-c", COMMANDS, json.dumps([e[0] for e in self.expected])))
         for (argv, status, said), (left, out) in zip(self.expected, outputs, strict=True):
-            assert (left, said in out) == (status, True), f"{argv}: status {left}\n{out}"
+            shown = bool(as_shown(said).search(out))
+            assert (left, shown) == (status, True), f"{argv}: status {left}\n{out}"
 
     def test(self, file: str, which: str) -> None:
         """A test that shows it at work: run in the end, with those of the other things."""
@@ -126,36 +145,49 @@ class House:
         return {file for file in self.touched if file.endswith((".py", ".pyi"))}
 
 
-def add_engine(house: House) -> None:
-    house.new(
-        "workloads/engines/mine.py",
-        '"""SQLite by another name."""\n\nfrom workloads.engines.sqlite import Sqlite\n\n\n'
-        'class Mine(Sqlite):\n    name = "mine"\n',
-    )
-    house.put(
-        "workloads/engines/engine.py",
-        '    "null": "workloads.',
-        '    "mine": "workloads.engines.mine:Mine",\n',
-    )
-    house.put("docs/engines.md", "| `null` | does", "| `mine` | SQLite by another name |\n")
-    house.shows(*RUN, "--database", "mine", "--scenario", "counter", said="counter on mine")
-    house.test("workloads/engines/test_engines.py", "keeps_the_contract and mine")
+def walked(house: House, what: str) -> None:
+    """Add one thing as CONTRIBUTING tells it: its blocks, each with the paragraph before it."""
+    prose: str
+    block: str
+    parts = re.split(FENCED, WALKS[what])
+    for prose, language, block in zip(parts[::3], parts[1::3], parts[2::3], strict=False):
+        paragraph = prose.rstrip().rpartition("\n\n")[2]
+        file = named[0] if (named := re.match(r"`([\w/.-]+)`", paragraph)) else ""
+        file = file.strip("`")
+        if language == "diff":
+            house.patch(file, block)
+        elif language == "console":
+            typed(house, block)
+        else:
+            assert paragraph.endswith("a new file:"), paragraph
+            house.new(file, block)
 
 
-def add_workload(house: House) -> None:
-    text = (ROOT / "examples" / "scenario_wallet.py").read_text(encoding="utf-8")
-    ours = "from workloads.scenarios import keys\nfrom workloads.scenarios.scenario import "
-    text = text.replace("from workloads.scenarios import ", ours)
-    text = text.replace(", Shape, keys", ", Shape")
-    house.new("workloads/scenarios/wallet.py", text)
-    house.put(
-        "workloads/scenarios/scenario.py",
-        '    "append": "workloads.',
-        '    "wallet": "workloads.scenarios.wallet:Wallet",\n',
-    )
-    (story,) = re.findall(r'story = "(.*)"', text)
-    house.put("docs/workloads.md", "| `append` | Workers", f"| `wallet` | {story} |\n")
-    house.shows(*RUN, "--scenario", "wallet", said="ok      money")
+def typed(house: House, block: str) -> None:
+    """The commands of a block, which are run in the end, and what they say."""
+    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        line, _, said = part.partition("\n")
+        program, *argv = shlex.split(line)
+        if program == "pytest":
+            file, _, which = argv
+            house.test(file, which)
+        elif program == "echo":
+            *before, (last, _, expected) = house.expected
+            house.expected = [*before, (last, int(said), expected)]
+        else:
+            assert program == "cwkit"
+            house.shows(*argv, said=said)
+
+
+def as_shown(said: str) -> re.Pattern[str]:
+    r"""What a page shows of an output, in which … stands for anything.
+
+    >>> bool(as_shown("Run …, seed 0\n…\nok  a").search("Run x, seed 0\n1\n2\nok  a: b"))
+    True
+    >>> bool(as_shown("ok  …: 1").search("ok  a\nok  b: 2"))
+    False
+    """
+    return re.compile(".*?".join(map(re.escape, said.strip().split("…"))), re.DOTALL)
 
 
 def add_experiment(house: House) -> None:
@@ -169,87 +201,6 @@ def add_experiment(house: House) -> None:
     house.test("analysis/cli/test_sweep.py", "shipped and mine")
 
 
-ANOMALY = """    Anomaly(
-        "taboo",
-        "an aborted write of a key that nobody may write was read",
-        ADYA,
-        (_RU,),
-        ("a 0-1 fail append:taboo:1", "b 2-3 ok r:taboo:[1]"),
-    ),
-"""
-
-
-def add_anomaly(house: House) -> None:
-    house.put("properties/checker/catalogue.py", "]\nCATALOGUE: dict", ANOMALY)
-    house.put(
-        "properties/checker/decide.py",
-        "    judge_lists(lists)\n",
-        '    if "taboo" in map(str, history.keys):\n'
-        '        findings.add(Witness("taboo", [1], why="T2 read it"))\n',
-    )
-    histories = "properties/histories/"
-    expected = json.loads((ROOT / histories / "expected.json").read_text(encoding="utf-8"))
-    for name, key, shows, fails in (
-        ("taboo", "taboo", "taboo", ["read-uncommitted"]),
-        ("no-taboo", "tabu", "G1a", ["read-committed"]),
-    ):
-        written, read = [["append", key, 1]], [["r", key, [1]]]
-        lines = [
-            {"process": 0, "f": "txn", "type": "invoke", "value": written, "time": 0},
-            {"process": 0, "f": "txn", "type": "fail", "value": written, "time": 1},
-            {"process": 1, "f": "txn", "type": "invoke", "value": [["r", key, None]], "time": 2},
-            {"process": 1, "f": "txn", "type": "ok", "value": read, "time": 3},
-        ]
-        text = "".join(f"{json.dumps(one)}\n" for one in lines)
-        house.new(f"{histories}list-append/{name}.jsonl", text)
-        expected[f"list-append/{name}.jsonl"] = {"shows": shows, "fails": fails, "story": name}
-    (house.root / histories / "expected.json").write_text(json.dumps(expected), encoding="utf-8")
-    house.touched.add(f"{histories}expected.json")
-    file = f"{histories}list-append/taboo.jsonl"
-    said = "an aborted write of a key that nobody may write was read"
-    house.shows("check", file, said=said, status=1)
-    house.test("properties/checker/test_anomalies.py", "taboo or every_history or weaker")
-
-
-CHART = '''def tallest(lines: Sequence[Line], path: Path, heading: Heading = NO_HEADING) -> None:
-    """The highest point of each line, one bar each, so that a reader sees at once which of them
-    ever came furthest; nothing is said of where on its way a line was then, nor how often.
-    """
-    figure, axes = new_chart("line", "throughput / s")
-    axes.bar(range(len(lines)), [max(line.y) for line in lines])
-    save(figure, path, heading)
-
-
-'''
-
-
-def add_chart(house: House) -> None:
-    house.put("analysis/charts/figures.py", "def crossover(", CHART)
-    house.put(
-        "analysis/charts/__init__.py", '    "throughput_against_writers",\n', '    "tallest",\n'
-    )
-    line = "from .figures import throughput_against_writers as throughput_against_writers\n"
-    house.put("analysis/charts/__init__.pyi", line, "from .figures import tallest as tallest\n")
-    house.put("analysis/charts/test_figures.py", "    figures.shares: SHARES,\n",
-              "    figures.tallest: RANKS,\n")  # fmt: skip
-    report = "analysis/report/charts.py"
-    house.put(report, "    throughput_against_writers,\n", "    tallest,\n")
-    line = (
-        '        Plan("Tallest", "tallest", tallest, data.by_writers(evidence), "nothing there"),\n'
-    )
-    house.put(report, '        Plan("Latency in a closed', line)
-    house.run(
-        "-c",
-        "from pathlib import Path\nfrom analysis.synthetic import made_report_folder\n"
-        "from analysis.report import write_report\n"
-        "made = made_report_folder(Path('runs/made'), only=['writers'])\n"
-        "write_report(made, Path('R.md'), Path('charts'))\n",
-    )
-    assert "![Tallest](charts/tallest.svg)" in (house.root / "R.md").read_text(encoding="utf-8")
-    assert b"<svg" in (house.root / "charts" / "tallest.svg").read_bytes()
-    house.test("analysis/charts/test_figures.py", "caption or axes or tallest")
-
-
 def add_fuzzer(house: House) -> None:
     house.new(
         "tools/fuzz/greetings.py",
@@ -258,16 +209,19 @@ def add_fuzzer(house: House) -> None:
         '        (where / "hello").write_text("hello" * rng.randrange(9))\n'
         '        return [["show", "hello"]]\n',
     )
-    line = '    "greetings": "tools.fuzz.greetings:Greetings",\n'
-    house.put("tools/fuzz/__init__.py", '    "histories": "', line)
+    line = next(line for line in FUZZERS.splitlines() if line.startswith('    "histories": '))
+    house.patch(
+        "tools/fuzz/__init__.py",
+        f'+    "greetings": "tools.fuzz.greetings:Greetings",\n {line}\n',
+    )
     out = house.run("-m", "tools.fuzz", "greetings", "--inputs", "3", "--jobs", "1")
     assert "greetings" in out and "3" in out
 
 
 ADDITIONS: dict[str, Callable[[House], None]] = {
-    f"a new {name.removeprefix('add_')}": add
-    for name, add in list(globals().items())
-    if name.startswith("add_")
+    **{what: partial(walked, what=what) for what in WALKS},
+    "a new experiment": add_experiment,
+    "a new fuzzer": add_fuzzer,
 }
 
 
@@ -279,8 +233,21 @@ def test_each_thing_is_added_by_the_files_of_its_row(tmp_path: Path) -> None:
         add(house)
         house.only(what)
         house.touched |= before
+    the_report_has_the_chart(house)
     house.is_at_work()
     house.keeps_its_rules()
+
+
+def the_report_has_the_chart(house: House) -> None:
+    house.run(
+        "-c",
+        "from pathlib import Path\nfrom analysis.synthetic import made_report_folder\n"
+        "from analysis.report import write_report\n"
+        "made = made_report_folder(Path('runs/made'), only=['writers'])\n"
+        "write_report(made, Path('R.md'), Path('charts'))\n",
+    )
+    assert "![Tallest](charts/tallest.svg)" in (house.root / "R.md").read_text(encoding="utf-8")
+    assert b"<svg" in (house.root / "charts" / "tallest.svg").read_bytes()
 
 
 def test_what_is_not_in_the_row_is_seen(tmp_path: Path) -> None:
@@ -290,5 +257,17 @@ def test_what_is_not_in_the_row_is_seen(tmp_path: Path) -> None:
         house.only("a new engine")
 
 
-def test_the_table_has_these_rows() -> None:
+def test_a_place_that_is_not_there_or_twice_is_seen(tmp_path: Path) -> None:
+    house = House.__new__(House)
+    house.root, house.touched = tmp_path, set()
+    (tmp_path / "a").write_text("one\ntwo\ntwo\n", encoding="utf-8")
+    house.patch("a", " one\n+more\n two\n")
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "one\nmore\ntwo\ntwo\n"
+    for block in ("+more\n two\n", "+more\n three\n", "+more\n wo\n"):
+        with pytest.raises(AssertionError, match=r"is there [02] times"):
+            house.patch("a", block)
+
+
+def test_the_table_has_these_rows_and_four_are_told_step_by_step() -> None:
     assert set(TABLE) == set(ADDITIONS)
+    assert len(WALKS) == 4
