@@ -75,6 +75,7 @@ def run_document(run: Run, foreign_limit: float = FOREIGN_LIMIT) -> dict[str, An
         roles=[
             _role(counted, one) for role in counted.roles for one in (role, *counted.modes(role))
         ],
+        cold_start=_cold_start(manifest),
         wal=_wal(counted),
         foreign=_foreign(manifest),
         doubtful=counting.contamination(manifest, foreign_limit) or None,
@@ -184,6 +185,24 @@ def _due(tally: Tally) -> dict[str, Any] | None:
     if due is None:
         return None
     return {"asked_per_s": due.asked_per_s, "many": due.many, "served": due.served, "met": due.met}
+
+
+def _cold_start(manifest: Manifest) -> dict[str, Any] | None:
+    """How the workers came to a database that did not exist yet; None of other runs."""
+    if not manifest.plan.cold_start:
+        return None
+    starts = [(entry, entry.start) for entry in manifest.workers if entry.start is not None]
+    ready = [start.ready_ns for _, start in starts if start.ready_ns is not None]
+    return {
+        "workers": len(manifest.workers),
+        "ready": len(ready),
+        "ready_ns": sorted(ready),
+        "created_by": [entry.worker for entry, start in starts if start.created],
+        "refused": [
+            {"worker": entry.worker, **one.data()} for entry, start in starts
+            for one in start.refused
+        ],
+    }  # fmt: skip
 
 
 def _wal(counted: Count) -> dict[str, Any] | None:

@@ -23,6 +23,7 @@ from analysis.counting import (
     Tally,
     Waits,
     cache_clause,
+    cold_start_lines,
     connection_clause,
     count,
     joined,
@@ -77,6 +78,8 @@ def summary(run: Run, foreign_limit: float = FOREIGN_LIMIT) -> RenderableType:
     parts: list[RenderableType] = [*_troubles(run)]
     parts += [one_line(line) for line in _heading(run, counted)]
     parts += [one_line(f"  {line}", style="bold yellow") for line in unfinished(run)]
+    if lines := cold_start_lines(run)[0]:
+        parts += [one_line(f"  cold start: {lines[0]}"), *(one_line(f"    {x}") for x in lines[1:])]
     parts += [one_line(f"  {DOUBTFUL} {line}", style="bold yellow") for line in doubtful]
     mark = f" {DOUBTFUL}" if doubtful else ""
     for role in ("writer", "reader"):
@@ -245,6 +248,7 @@ def doubts(run: Run, counted: Count, foreign_limit: float = FOREIGN_LIMIT) -> li
             "No steady state: the rate still changed in the second half of the run (MSER-5), or "
             "rises or falls all along it. Measure for longer."
         )
+    lines += cold_start_lines(run)[1]
     lines += [f"{said}." for said, well in pragma_clauses(run.manifest) if not well]
     if found := cache_clause(run.manifest):
         lines.append(f"It {found}.")

@@ -66,7 +66,7 @@ NOT_SEARCHED = (
         "page_bytes",
         "mmap_bytes",
     ),
-    *("pin", "deadline_s"),
+    *("pin", "deadline_s", "cold_start"),
 )
 """Fields of a plan that a search sets itself, or leaves as they are."""
 

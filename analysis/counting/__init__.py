@@ -39,6 +39,7 @@ __all__ = [
     "cell_text",
     "cells_table",
     "checkpoints",
+    "cold_start_lines",
     "columns_of",
     "confounders",
     "connection_clause",

@@ -3,6 +3,7 @@ from .cells import Measure as Measure
 from .cells import throughput as throughput
 from .cells_table import cells_table as cells_table
 from .cells_table import write_csv as write_csv
+from .cold_starts import cold_start_lines as cold_start_lines
 from .committed import SMALL as SMALL
 from .committed import merged as merged
 from .committed import piece_rows as piece_rows

@@ -6,17 +6,23 @@ import numpy as np
 
 from analysis.statistics import PERCENTILES, percentiles
 from analysis.wording import Table, at_least, whole
-from workloads.records import BORROWED, FIRST, LAST, RECOVERY, Run, read_opens
+from workloads.records import BORROWED, COLD, FIRST, LAST, RECOVERY, SCHEMA, Run, read_opens
 
-STAGES_OF_OPENING = ("borrow", "open", "open, first", "open, recovery", "close", "close, last")
+STAGES_OF_OPENING = (
+    *("borrow", "open", "open, first", "open, recovery", "open, cold", "schema"),
+    *("close", "close, last"),
+)
 
 
 def opening_times(run: Run, role: str, window_ns: tuple[int, int]) -> dict[str, np.ndarray]:
     """Stage -> int64 array, ns: what each took that ended in a window; {} of kept connections.
 
+    A cold start is before the window, and counted all the same.
+
     Raises RunError where a file of them is none of ours.
     """
-    kept = run.manifest.plan.connection == "kept"
+    plan = run.manifest.plan
+    kept = plan.connection == "kept" and not plan.cold_start
     each = [] if kept else [read_opens(run.folder, worker.worker) for worker in run.role(role)]
     if not each:
         return {}
@@ -25,6 +31,8 @@ def opening_times(run: Run, role: str, window_ns: tuple[int, int]) -> dict[str, 
     how, took = rows["how"], rows["opened_ns"] - rows["start_ns"]
     inside = (rows["opened_ns"] >= first) & (rows["opened_ns"] <= stop)
     borrowed, alone, recovered = ((how & flag) > 0 for flag in (BORROWED, FIRST, RECOVERY))
+    cold, schema = ((how & flag) > 0 for flag in (COLD, SCHEMA))
+    inside &= ~(cold | schema)
     closed = (rows["close_ns"] > 0) & (rows["closed_ns"] >= first) & (rows["closed_ns"] <= stop)
     closing, last = rows["closed_ns"] - rows["close_ns"], (how & LAST) > 0
     found = (
@@ -32,6 +40,8 @@ def opening_times(run: Run, role: str, window_ns: tuple[int, int]) -> dict[str, 
         took[inside & ~borrowed & ~alone],
         took[inside & alone & ~recovered],
         took[inside & recovered],
+        took[cold],
+        took[schema],
         closing[closed & ~last],
         closing[closed & last],
     )
@@ -65,6 +75,11 @@ def connection_clause(run: Run) -> str:
 
 
 def _note(run: Run) -> str:
+    if run.manifest.plan.cold_start:
+        return (
+            "open, cold: the last try of each worker, with its PRAGMAs; schema: looking for it, "
+            "and creating and filling it where it was missing, in one transaction."
+        )
     if run.manifest.plan.connection != "per-transaction":
         return "borrow: waiting until a connection was free. It is part of begin."
     return (

@@ -65,6 +65,7 @@ __all__ = [
     "probe_all",
     "reads",
     "reference_library",
+    "refused_pragmas",
     "save_history",
     "serving",
     "sync_interval_s",

@@ -59,6 +59,7 @@ from .pragmas import SYNCHRONOUS as SYNCHRONOUS
 from .pragmas import asked_pragmas as asked_pragmas
 from .pragmas import holds as holds
 from .pragmas import pragma_values as pragma_values
+from .pragmas import refused_pragmas as refused_pragmas
 from .probing import from_dict as from_dict
 from .probing import probe as probe
 from .probing import probe_all as probe_all

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import fields
 from functools import lru_cache
 from typing import Any
@@ -158,6 +160,22 @@ def apply(query: Query, settings: Settings, default_journal: str) -> dict[str, A
     return {name: _set(query, name, value) for name, value in _values(settings, journal).items()}
 
 
+_refused: ContextVar[list[tuple[str, Exception]] | None] = ContextVar("refused", default=None)
+
+
+@contextlib.contextmanager
+def refused_pragmas() -> Iterator[list[tuple[str, Exception]]]:
+    """The pragmas that are refused to connections of this thread meanwhile, with the driver's own
+    error. `apply` raises none of them: an application that sets the pragma itself would meet it.
+    """
+    found: list[tuple[str, Exception]] = []
+    token = _refused.set(found)
+    try:
+        yield found
+    finally:
+        _refused.reset(token)
+
+
 def read_all(query: Query) -> dict[str, Any]:
     """What every pragma is, where none can be set: as `apply` returns it."""
     return {name: _read(query, name) for name in pragma_values(Settings(), "wal")}
@@ -172,6 +190,8 @@ def _set(query: Query, name: str, value: Any) -> Any:
     try:
         query(f"PRAGMA {name}={value}")
     except Exception as error:
+        if (noted := _refused.get()) is not None:
+            noted.append((name, error))
         after = _read(query, name)
         return str(error) if after in (NO_ANSWER, answer) and name != "journal_mode" else after
     return _read(query, name)

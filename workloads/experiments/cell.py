@@ -177,7 +177,7 @@ def _made(
 def _template(plan: Plan, folder: Path, on_progress: OnProgress) -> Path | None:
     """A loaded database for plans of this shape: made by whoever needs it first, the rest wait."""
     engine = find_engine(plan.database)
-    if engine.file_format == "none" or not getattr(engine, "copied", True):
+    if engine.file_format == "none" or not getattr(engine, "copied", True) or plan.cold_start:
         return None
     shape = plan.shape().model_dump()
     loaded_by = getattr(find_scenario(plan.scenario), "loaded_by", ()) or tuple(shape)

@@ -33,6 +33,7 @@ from .history import Builder as Builder
 from .history_log import HistoryRecorder as HistoryRecorder
 from .history_log import merge as merge
 from .manifest import MANIFEST as MANIFEST
+from .manifest import ColdStart as ColdStart
 from .manifest import Conduct as Conduct
 from .manifest import EngineEntry as EngineEntry
 from .manifest import FindingEntry as FindingEntry
@@ -46,6 +47,7 @@ from .manifest import RefusalPages as RefusalPages
 from .manifest import Retry as Retry
 from .manifest import ScenarioEntry as ScenarioEntry
 from .manifest import ServerEntry as ServerEntry
+from .manifest import StartRefusal as StartRefusal
 from .manifest import Tree as Tree
 from .manifest import Trees as Trees
 from .manifest import TroubleEntry as TroubleEntry
@@ -59,10 +61,12 @@ from .manifest import write_manifest as write_manifest
 from .mixes import modes_of_mix as modes_of_mix
 from .mixes import parts_of_mix as parts_of_mix
 from .opens import BORROWED as BORROWED
+from .opens import COLD as COLD
 from .opens import FIRST as FIRST
 from .opens import LAST as LAST
 from .opens import OPEN_ROW as OPEN_ROW
 from .opens import RECOVERY as RECOVERY
+from .opens import SCHEMA as SCHEMA
 from .opens import OpenRecorder as OpenRecorder
 from .opens import read_opens as read_opens
 from .outcomes import BEGIN as BEGIN

@@ -202,6 +202,11 @@ class RecordedPlan(Part):
         "process that borrow",
     )
     """Older runs, which do not say it, kept theirs."""
+    cold_start: bool = Field(
+        False,
+        description="all workers open a file that does not exist yet, at the same moment, and "
+        "create the schema where it is missing",
+    )
     network: str = Field(
         "",
         description="between clients and server: tcp, or rtt=2ms[,jitter=0.5ms][,loss=1%]"
@@ -287,6 +292,26 @@ class RefusalPages(Part):
     notices: dict[Text, Number] = Field(default_factory=dict)
 
 
+class StartRefusal(Part):
+    """What an engine answered to a worker that was starting, and how often."""
+
+    at: Text = ""  # open, PRAGMA NAME, schema, ...
+    message: Text = ""  # the engine's own
+    outcome: Text = ""
+    times: Number = 0
+
+
+class ColdStart(Part):
+    """A worker's start on a database file that did not exist yet (workloads.runs.cold_start)."""
+
+    tries: Number = 0  # of opening
+    schema_tries: Number = 0
+    opened_ns: Ns | None = None  # since the gate; None: it never was
+    ready_ns: Ns | None = None  # and its schema was there
+    created: StrictBool = False  # it found no schema, and made it
+    refused: tuple[StartRefusal, ...] = ()
+
+
 class WorkerEntry(Part):
     """One worker: what it was, how it ended, and its own account of that."""
 
@@ -307,6 +332,7 @@ class WorkerEntry(Part):
     busy_checkpoints: Number = 0
     reconnects: Number = 0  # connections that were lost and made anew
     met: RefusalPages | None = None  # None: its engine does not log them
+    start: ColdStart | None = None  # None: it found its database loaded
 
 
 class Window(Part):

@@ -1,8 +1,8 @@
 """The connections that a worker opened and closed in a run, or borrowed: `worker-000.opens`.
 
-Only workers that do not keep their connection have this file. Its rows are OPEN_ROW as they lie in
-memory, one after the other, in the order of the worker's attempts. A worker that is killed loses
-the last of them; a row cut short is dropped.
+Only workers that do not keep their connection, or start cold, have this file. Its rows are OPEN_ROW
+as they lie in memory, one after the other, in the order of the worker's attempts. A worker that is
+killed loses the last of them; a row cut short is dropped.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ OPEN_ROW = np.dtype(
         ("how", "<i8"),  # the flags below
     ]
 )
-BORROWED, FIRST, RECOVERY, LAST = 1, 2, 4, 8
+BORROWED, FIRST, RECOVERY, LAST, COLD, SCHEMA = 1, 2, 4, 8, 16, 32
 """Flags. FIRST: no worker was connected when opening began. RECOVERY: and a log lay there, which it
 had to read. LAST: no other worker was connected when closing began: it checkpoints, and the log
-goes. Both are looked at, not locked: workers that act in the same moments may both be the first."""
+goes. COLD: the file did not exist when all workers began to open it; SCHEMA: and this is what its
+schema took. FIRST and LAST are looked at, not locked: workers that act in the same moments may both
+be the first."""
 
 MOST_BYTES = 1 << 31
 

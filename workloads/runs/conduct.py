@@ -768,6 +768,7 @@ class _Making:
             busy_checkpoints=written.get("busy_checkpoints", 0),
             reconnects=written.get("reconnects", 0),
             met=written.get("met"),
+            start=written.get("start"),
         )
 
     def _as_it_was(self, before: WorkerEntry) -> WorkerEntry:

@@ -202,6 +202,7 @@ def make_plan(**values: Any) -> Plan:
     _syncs(plan, engines)
     _takes_pragmas(plan, engines)
     _shares_connections(plan, engines)
+    _starts_cold(plan, engines)
     _formats_agree(plan, engines)
     _suits_a_server(plan, engines)
     _network_fits(plan)
@@ -381,6 +382,41 @@ def _shares_connections(plan: Plan, engines: Mapping[str, Engine]) -> None:
                 f"connection: several threads may not use one connection of {name}. Give kept or "
                 "per-transaction, or take another engine.",
                 "connection",
+            )
+
+
+def _starts_cold(plan: Plan, engines: Mapping[str, Engine]) -> None:
+    """Whoever comes first makes the database: its workers can, and nothing else had to."""
+    if not plan.cold_start:
+        return
+    from workloads.scenarios import find_scenario, scenario_names
+
+    made = find_scenario(plan.scenario)(plan.shape())
+    if not getattr(made, "cold_start", False):
+        can = [name for name in scenario_names() if hasattr(find_scenario(name), "cold_start")]
+        raise PlanError(
+            f"--cold-start: scenario {plan.scenario!r} finds its database filled with these "
+            "parameters, or does not say that whoever comes first may fill it in one transaction "
+            f"(cold_start = True). Those that do: {', '.join(can)}.",
+            "cold_start",
+        )
+    for name, engine in engines.items():
+        if hasattr(engine, "serve") or engine.file_format == "none":
+            raise PlanError(
+                f"--cold-start: {name} keeps no file that its workers could make. Take another "
+                "engine.",
+                "cold_start",
+            )
+    for option, given in (
+        (f"--connection {plan.connection}", plan.connection != "kept"),
+        ("--cache cold", plan.cache == "cold"),
+        ("--autocommit", AUTOCOMMIT in [mode for _, _, mode in plan.roles()]),
+    ):
+        if given:
+            raise PlanError(
+                f"--cold-start: each worker opens the file once, before which nothing of it is in "
+                f"memory, and makes the schema in a transaction. Leave out {option}.",
+                "cold_start",
             )
 
 

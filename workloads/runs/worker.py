@@ -49,6 +49,7 @@ from workloads.engines import (
 )
 from workloads.processes import die_with_parent, leave
 from workloads.runs import control as control_block
+from workloads.runs.cold_start import ColdStart, NotStarted
 from workloads.runs.connections import Borrowing, Passing, PerTransaction, pool_for
 from workloads.runs.control import ControlBlock
 from workloads.runs.hot_path import Parts, Tries, tries_of
@@ -188,6 +189,9 @@ def load(job: Job) -> None:
     control.at(control_block.ASKING)
     if refused := _refused(job):
         job.account("load", refused=refused)
+        return
+    if job.plan.cold_start:  # its workers make it
+        job.account("load", identity=identity_of(job.plan.database))
         return
     engine = find_engine(job.plan.database)
     rows = job.plan.shape().rows
@@ -366,8 +370,9 @@ def work(job: Job, worker: int, control: ControlBlock) -> None:
         if hasattr(engine, "listen") and not pool_of(plan.connection):  # a process has one log
             read_log = engine.listen()
         about["identity"] = identity_of(engine_name)
-        session = _session(job, worker, engine, control)
-        about["pragmas"] = dict(session.pragmas)
+        start = _cold_start(job, worker, engine, control)
+        session = start.aside if start else _session(job, worker, engine, control)
+        about["pragmas"] = {} if start else dict(session.pragmas)
         if role != "checkpointer" and (message := _rehearse(session)) is not None:
             report(control_block.REFUSED, state="refused", account=message)
             return
@@ -376,7 +381,13 @@ def work(job: Job, worker: int, control: ControlBlock) -> None:
         return
     try:
         recorder = rec.AttemptRecorder(job.folder, worker)
-        context = _context_with(job, worker, session, control, engine.file_format)
+        contexts = partial(_context_with, job, worker, control=control, file=engine.file_format)
+        begin: Callable[[], WorkerContext]
+        if start is not None:
+            begin = partial(_started, start, contexts, about)
+        else:
+            context = contexts(session=session)
+            begin = lambda: context  # noqa: E731
     except BaseException as error:
         full = isinstance(error, OSError)
         state = NOT_RECORDED if full else "could not open"
@@ -391,13 +402,40 @@ def work(job: Job, worker: int, control: ControlBlock) -> None:
     gc.freeze()
     # Reported before the run: a worker that is killed in it still has its pragmas in the manifest.
     if report(control_block.READY, state="died", account=""):
-        status, account = _worked(job, worker, context, recorder, control)
+        status, account = _worked(job, worker, begin, recorder, control)
+        if start is not None:
+            about["start"], session = start.account(), start.session or start.aside
         account["cpus"] = sorted(os.sched_getaffinity(0))
         account["reconnects"] = getattr(session, "anew", 0)
         if read_log is not None:
             account["met"] = read_log()
         report(status, **account)
     _leave(session)
+
+
+def _cold_start(job: Job, worker: int, engine: Engine, control: ControlBlock) -> ColdStart | None:
+    """A worker's start on a database that does not exist yet; None where it finds one loaded."""
+    plan = job.plan
+    if not plan.cold_start:
+        return None
+    role, _, mode = plan.roles()[worker]
+    settings = plan.settings()
+
+    def connect(path: Path) -> Session:
+        return _connected(engine, str(path), role, mode, settings)
+
+    recorder = rec.OpenRecorder(job.folder, worker)
+    path = Path(job.database)
+    return ColdStart(worker, plan, job.scenario, path, connect, control, recorder)
+
+
+def _started(
+    start: ColdStart, contexts: Callable[..., WorkerContext], about: dict[str, Any]
+) -> WorkerContext:
+    """Open the database behind the gate, and the worker's context with that session."""
+    session = start()
+    about["pragmas"] = dict(session.pragmas)
+    return contexts(session=session)
 
 
 def _session(job: Job, worker: int, engine: Engine, control: ControlBlock) -> Session:
@@ -453,16 +491,20 @@ def _report(
 def _worked(
     job: Job,
     worker: int,
-    context: WorkerContext,
+    begin: Callable[[], WorkerContext],
     recorder: rec.AttemptRecorder,
     control: ControlBlock,
 ) -> tuple[int, dict[str, Any]]:
-    """From the gate to the end of the run: the worker's status and its account."""
+    """From the gate to the end of the run: the worker's status and its account.
+
+    begin : gives its context, once the gate is open.
+    """
     account: dict[str, Any] = {"state": "finished", "account": ""}
     try:
         if _gate(control, job.parent):
             control.set_status(worker, control_block.RUNNING)
             cpu = time.thread_time_ns()
+            context = begin()
             loop = _checkpoint_loop if context.role == "checkpointer" else _loop
             account |= loop(job.plan, context, job.scenario, recorder, control)
             account["cpu_s"] = (time.thread_time_ns() - cpu) / 1e9
@@ -470,6 +512,10 @@ def _worked(
         account = {"state": "invariant broken", "account": broken.sentence}
         control.stop()
         return control_block.BROKEN, account | {"evidence": broken.evidence}
+    except NotStarted as error:  # the others go on
+        return control_block.FINISHED, {"state": "could not start", "account": str(error)}
+    except ScenarioFailed as error:
+        account = {"state": "scenario failed", "account": str(error)}
     except OSError as error:
         return control_block.NOT_RECORDED, {"state": NOT_RECORDED, "account": f"{error}"}
     except BaseException as error:
@@ -506,8 +552,9 @@ def _finished(session: Session) -> Callable[[], None]:
 
 
 def _context_with(
-    job: Job, worker: int, session: Session, control: ControlBlock, file_format: str
+    job: Job, worker: int, session: Session, control: ControlBlock, file: str
 ) -> WorkerContext:
+    """A worker's context with its session. file : its engine's file format."""
     context = context_of(job.plan, worker)
     shape = job.plan.shape()
     model = getattr(job.scenario, "logged", None)
@@ -522,7 +569,7 @@ def _context_with(
     )
     context.stopping = control.stopping
     if hasattr(context, "checked"):
-        context.checked = file_format != "none"
+        context.checked = file != "none"
     return context
 
 

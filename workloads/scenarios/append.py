@@ -67,6 +67,7 @@ class Append:
         "which isolation they got, and `cwkit check` says so."
     )
     kinds: ClassVar[tuple[str, ...]] = ("transaction", "look")
+    cold_start: ClassVar[bool] = True
     Params: ClassVar[type[Shape]] = AppendShape
 
     def __init__(self, params: AppendShape) -> None:

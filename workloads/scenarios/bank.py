@@ -60,6 +60,7 @@ class Bank:
         "snapshot, and each balance is what the committed transfers make it."
     )
     kinds: ClassVar[tuple[str, ...]] = ("transfer", "audit")
+    cold_start: ClassVar[bool] = True
     Params: ClassVar[type[Shape]] = BankShape
 
     def __init__(self, params: BankShape) -> None:

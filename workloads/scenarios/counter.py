@@ -57,6 +57,7 @@ class Counter:
         "committed increments, so a lost update shows; a reader never sees one go back."
     )
     kinds: ClassVar[tuple[str, ...]] = ("increment", "look")
+    cold_start: ClassVar[bool] = True
     Params: ClassVar[type[Shape]] = CounterShape
 
     def __init__(self, params: CounterShape) -> None:

@@ -61,6 +61,7 @@ class Ingest:
         "there exactly once, and none that nobody wrote."
     )
     kinds: ClassVar[tuple[str, ...]] = ("append", "look")
+    cold_start: ClassVar[bool] = True
     late: ClassVar[tuple[int, ...]] = (APPEND,)
     Params: ClassVar[type[Shape]] = IngestShape
 

@@ -53,6 +53,7 @@ class Queue:
         "acknowledged claim and finish is in the table."
     )
     kinds: ClassVar[tuple[str, ...]] = ("claim", "finish", "look")
+    cold_start: ClassVar[bool] = True
     Params: ClassVar[type[Shape]] = QueueShape
 
     def __init__(self, params: QueueShape) -> None:

@@ -179,6 +179,7 @@ class Register:
         "newest value that was acknowledged, and with a version for each read-modify-write."
     )
     kinds: ClassVar[tuple[str, ...]] = (*OPERATIONS, "mixed")
+    cold_start: ClassVar[bool] = True
     Params: ClassVar[type[Shape]] = RegisterShape
     loaded_by: ClassVar[tuple[str, ...]] = ("rows", "record_bytes")
     late: ClassVar[tuple[int, ...]] = (UPDATE, INSERT)

@@ -62,6 +62,7 @@ class Request:
         "and each row counts its updates."
     )
     kinds: ClassVar[tuple[str, ...]] = ("update", "request")
+    cold_start: ClassVar[bool] = True
     Params: ClassVar[type[Shape]] = RequestShape
     loaded_by: ClassVar[tuple[str, ...]] = ("rows", "record_bytes")
     autocommit: ClassVar[bool] = True

@@ -215,6 +215,8 @@ class Scenario(Protocol):
     autocommit  : optional, of the class or of an instance; True where its transactions need no
         BEGIN, because each changes something with one statement at most. Then it may be asked for
         the mode "autocommit" of any engine.
+    cold_start  : optional, of the class or of an instance; True where schema() and load() may be
+        made in one transaction by whichever worker comes first (--cold-start).
     needs       : optional; of the class and, with other parameters, of an instance: the optional
         methods of a session that it calls (`Engine.offers`).
     copy_into(path), own_database : optional; puts the database that `own_database` names at a path,

@@ -186,6 +186,11 @@ class Sql:
         }
         return automatic | {name: _valued(text) for name, text in self.defined.items()}
 
+    @property
+    def cold_start(self) -> bool:
+        """A schema of one's own may be made by whoever comes first; a copied database is there."""
+        return not self.params.from_db
+
     # -- loading ----------------------------------------------------------------------------------
 
     @property
