@@ -25,6 +25,7 @@ from analysis.cli.options import (
     LoadOption,
     PostgresOption,
     RunsOption,
+    SaveOption,
     command_line,
     load_files,
     plan_options,
@@ -39,6 +40,7 @@ from analysis.cli.own_sql import (
     TxOption,
     with_sql,
 )
+from analysis.cli.saving import check_saving, save_if_well
 from analysis.cli.sweep import contaminated
 from analysis.cli.sweep_progress import SweepLive, waiting_time
 from analysis.wording import Table as Data
@@ -100,12 +102,14 @@ def advise_command(
         ),
     ] = False,
     load: LoadOption = None,
+    save: SaveOption = "",
     as_json: JsonOption = False,
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
     postgres: PostgresOption = None,
 ) -> None:
     waiting = terminal.console(stderr=True)
+    check_saving(save, runs, into)
     resumed = into is not None and (into / report.ADVISE_NOTE).is_file()
     if resumed and into is not None and not typed_options(context, KEPT_OPTIONS):
         experiment = experiments.read_experiment(into)
@@ -130,12 +134,15 @@ def advise_command(
     folder = into or experiments.folder_of(asked.design, runs)
     facts = _measure(asked, folder, runs, databases, waiting, retry=retry_contaminated)
     show_advice(facts, terminal.console(), as_json=as_json)
-    states = (cell.state for cell in facts.measured.cells.values())
-    raise typer.Exit(1 if facts.broken or experiments.FAILED in states else 0)
+    states = [cell.state for cell in facts.measured.cells.values()]
+    well = not facts.broken and experiments.FAILED not in states
+    save_if_well(save, folder, runs, well=well)
+    raise typer.Exit(0 if well else 1)
 
 
 KEPT_OPTIONS = (
     "retry_contaminated",
+    "save",
     "into",
     "load",
     "as_json",

@@ -1,4 +1,4 @@
-"""The options of `cwkit run` for one's own SQL: its files become texts of the plan."""
+"""The options of one's own SQL (run, search, advise): its files become texts of the plan."""
 
 from __future__ import annotations
 

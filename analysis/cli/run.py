@@ -30,8 +30,8 @@ from analysis.cli.own_sql import (
     with_sql,
 )
 from analysis.cli.progress import Live
+from analysis.cli.saving import check_saving, save_if_well
 from analysis.cli.show import show_run
-from workloads import records
 from workloads import runs as running
 
 
@@ -52,8 +52,7 @@ def run_command(
     foreign_limit: ForeignLimitOption = counting.FOREIGN_LIMIT,
     as_json: JsonOption = False,
 ) -> None:
-    if save:
-        records.check_name(save, runs)
+    check_saving(save, runs)
     plan = with_sql(
         plan, schema=schema, tx=tx, check=check, define=define, scale=scale, from_db=from_db
     )
@@ -72,13 +71,7 @@ def run_command(
 
     keep_numbers(made, foreign_limit)
     show_run(made, terminal.console(), as_json=as_json, foreign_limit=foreign_limit)
-    if save:
-        say = terminal.console(stderr=True).print
-        if made.manifest.ok:
-            records.save_as(save, made.folder, runs)
-            say(f"saved as {save}")
-        else:
-            say(f"not saved as {save}, for it is not well")
+    save_if_well(save, made.folder, runs, well=made.manifest.ok)
     if made.manifest.ended == "interrupted":
         raise typer.Exit(130)
     if made.manifest.ended.startswith(running.SERVER_ENDED):

@@ -44,6 +44,15 @@ from analysis.cli.options import (
     plan_options,
     typed_options,
 )
+from analysis.cli.own_sql import (
+    CheckOption,
+    DefineOption,
+    FromOption,
+    ScaleOption,
+    SchemaOption,
+    TxOption,
+    with_sql,
+)
 from analysis.cli.progress import Live
 from analysis.wording import duration, interval, number, percent, times
 from workloads import runs as running
@@ -89,6 +98,12 @@ def search_command(
     ] = "",
     *,
     plan: dict[str, Any],
+    schema: SchemaOption = None,
+    tx: TxOption = None,
+    from_db: FromOption = None,
+    check: CheckOption = None,
+    define: DefineOption = None,
+    scale: ScaleOption = None,
     repeats: Annotated[int, typer.Option(help="runs at each rate; more than half decide")] = 3,
     step: Annotated[float, typer.Option(help="between neighbouring rates")] = search.STEP,
     longest: Annotated[
@@ -109,6 +124,9 @@ def search_command(
         asked = search.read_search(into)
         load_files(load or (), [asked.plan])
     else:
+        plan = with_sql(
+            plan, schema=schema, tx=tx, check=check, define=define, scale=scale, from_db=from_db
+        )
         asked = _search(slo, repeats, step, longest, foreign_limit, **plan)
         load_files(load or (), [])
     must_be_used(postgres, asked.plan)

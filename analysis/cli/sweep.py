@@ -21,9 +21,11 @@ from analysis.cli.options import (
     JsonOption,
     PostgresOption,
     RunsOption,
+    SaveOption,
     command_line,
     seconds_of,
 )
+from analysis.cli.saving import check_saving, save_if_well
 from analysis.cli.sweep_progress import SweepLive, waiting_time
 from analysis.wording import times
 from workloads import experiments, records
@@ -98,6 +100,7 @@ def sweep_command(
         typer.Option(help="folder of those files (default: analysis/published/sweeps)"),
     ] = None,
     foreign_limit: ForeignLimitOption = counting.FOREIGN_LIMIT,
+    save: SaveOption = "",
     as_json: JsonOption = False,
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
@@ -109,6 +112,7 @@ def sweep_command(
     from workloads.cluster import MachinesGone  # here: no other command needs what it imports
 
     _refuse_publishing(publish, published, dry_run)
+    check_saving(save, runs, into)
     if as_json and dry_run:
         raise PlanError("--json and --dry-run: a dry run has no numbers. Leave one of them out.")
     path = experiments.sweep_path(asked)
@@ -150,14 +154,16 @@ def sweep_command(
         given |= {"--blocks": blocks, "--seed": seed, "--duration": duration}
         given["--spare"] = spare or None
         given["--foreign-limit"] = None if rule == counting.SpareRule() else foreign_limit
-        given |= {"--databases": databases, "--published": published}
+        given |= {"--databases": databases, "--published": published, "--save": save or None}
         more = ["--oversubscribe"] * oversubscribe + ["--publish"] * publish
         _print_lines(waiting, _go_on(asked, folder, given, more))
         raise typer.Exit(1 if isinstance(error, MachinesGone) else 130) from None
     measured = _show_result(experiment, foreign_limit, console, as_json=as_json)
     if publish:
         _publish(measured, published or report.PUBLISHED, waiting)
-    if any(cell.state == experiments.FAILED for cell in experiment.cells.values()):
+    failed = any(cell.state == experiments.FAILED for cell in experiment.cells.values())
+    save_if_well(save, folder, runs, well=not failed)
+    if failed:
         raise typer.Exit(1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,30 @@ def test_a_check_that_answers_rows_is_not_well(cwkit: Any, here: Path) -> None:
     ran = run(cwkit, "--database", "faulty-lost-update")
     assert ran.returncode == 1
     assert "BROKEN  check.sql, line 1: 1 row where none may be" in ran.stdout
+
+
+def test_a_search_takes_ones_own_sql_and_keeps_its_texts(
+    cwkit: Any, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(folder: Path, **how: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("analysis.search.run_search", interrupted)
+    found = cwkit("search", "--slo", "p99 < 10ms", *OPTIONS[:-2], "--database", "sqlite")
+    assert "the search goes on with" in found.stderr
+    (folder,) = (here / "runs").iterdir()
+    plan = json.loads((folder / "search.json").read_text())["plan"]
+    assert plan["scenario"] == "sql" and plan["params"]["tx"] == [f"add.sql\n{FILES['add.sql']}"]
+    wrong = cwkit("search", "--slo", "p99 < 10ms", "--schema", "schema.sql", "--tx", "no.sql")
+    assert wrong.returncode == 2 and "no.sql: cannot be read" in wrong.stderr
+
+
+@pytest.mark.slow
+def test_a_search_finds_the_rate_of_ones_own_sql(cwkit: Any, here: Path) -> None:
+    found = cwkit("search", "--slo", "p90 < 100ms", *OPTIONS[:-2], "--database", "sqlite",
+                  "--writers", "1", "--duration", "0.3", "--repeats", "1", "--step", "2",
+                  "--longest", "1", "--foreign-limit", "1")  # fmt: skip
+    assert found.returncode == 0 and "met up to" in found.stdout, found.stderr
 
 
 @pytest.mark.parametrize(

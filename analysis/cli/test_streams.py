@@ -73,8 +73,10 @@ def of_a_sweep(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     (tmp_path / "tiny.toml").write_text(SWEEP, encoding="utf-8")
     _, plan, err = cwkit("sweep", "tiny.toml", "--dry-run")
     assert "b00, in this order" in plan and not err  # what was asked for, not progress
-    _, out, err = cwkit("sweep", "tiny.toml")
-    assert out == cwkit("show", "tiny")[1]
+    _, out, err = cwkit("sweep", "tiny.toml", "--save", "base")
+    assert out == cwkit("show", "tiny")[1] == cwkit("show", "base")[1] and "saved as base" in err
+    status, _, said = cwkit("sweep", "tiny.toml", "--save", "x", "--into", tmp_path / "elsewhere")
+    assert status == 2 and "is not there" in said and not (tmp_path / "elsewhere").exists()
     return out, err
 
 

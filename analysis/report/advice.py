@@ -518,15 +518,26 @@ def broken_lines(facts: AdviceFacts) -> list[str]:
 
 
 def doubtful_lines(facts: AdviceFacts) -> list[str]:
-    """That runs count which would not by the usual limit of others' CPU time; [] where none do."""
+    """What is against all numbers: that runs count which would not by the usual limit of others'
+    CPU time, and that the control differs from itself; [] where nothing is.
+    """
     cells = [cell for cell in facts.measured.cells.values() if cell.manifest is not None]
-    busy = [cell for cell in cells if cell.manifest and contamination(cell.manifest)
-            and cell.usable]  # fmt: skip
-    if not busy:
-        return []
-    many = f"{len(busy)} of {times(len(cells), 'run')}"
-    line = f"DOUBTFUL: in {many} others used more of the machine than the usual limit of "
-    return [f"{line}{percent(FOREIGN_LIMIT)}; --foreign-limit let them count."]
+    busy = [
+        cell for cell in cells if cell.manifest and contamination(cell.manifest) and cell.usable
+    ]
+    lines = []
+    if busy:
+        many = f"{len(busy)} of {times(len(cells), 'run')}"
+        line = f"DOUBTFUL: in {many} others used more of the machine than the usual limit of "
+        lines.append(f"{line}{percent(FOREIGN_LIMIT)}; --foreign-limit let them count.")
+    for one, again in facts.measured.twins:
+        ratio = facts.measured.ratio(again, one)
+        if ratio.known and not ratio.holds(1.0):
+            lines.append(
+                f"DOUBTFUL: {way(one)}, run again, commits {ratio_text(ratio)} times as much as "
+                "itself; nothing smaller is claimed below. Measure on a quieter machine."
+            )
+    return lines
 
 
 def asked_lines(facts: AdviceFacts) -> list[str]:

@@ -16,6 +16,7 @@ from analysis.report import (
     asked_lines,
     broken_lines,
     count_advice,
+    doubtful_lines,
     in_short,
     read_note,
     ways_table,
@@ -44,7 +45,12 @@ BASE = "libsql immediate"
 
 
 def made(
-    folder: Path, speeds: Mapping[str, float] = SPEEDS, *, blocks: int = 6, noise: float = 0.01
+    folder: Path,
+    speeds: Mapping[str, float] = SPEEDS,
+    *,
+    blocks: int = 6,
+    noise: float = 0.01,
+    again: float = 1.0,
 ) -> AdviceFacts:
     arms: dict[str, dict[str, Any]] = {}
     points: dict[str, dict[str, Any]] = {}
@@ -58,6 +64,7 @@ def made(
         engine, mode = arm.split(" ")[:2]
         rng = np.random.default_rng([block, len(arm)])
         speed = speeds[f"{engine} {mode}"] * rng.normal(1, noise)
+        speed *= again if arm.endswith("again") else 1.0
         run = drawn_run([block, len(arm)], per_s=speed, writers=2, engine=engine, begin=mode,
                         abort=0.2 if mode == "concurrent" else 0.0)  # fmt: skip
         if engine == "broken" and block == 1:
@@ -144,6 +151,12 @@ def test_ways_that_cannot_be_told_apart_are_told_so(tmp_path: Path) -> None:
     assert in_short(same).endswith("no other way here is claimed to commit more.")
     slow = made(tmp_path / "slow", {BASE: 300.0, "branch concurrent": 150.0})
     assert verdicts(slow)["mode:branch BEGIN CONCURRENT:2"] == LESS
+
+
+def test_a_control_that_differs_from_itself_is_told(facts: AdviceFacts, tmp_path: Path) -> None:
+    assert doubtful_lines(facts) == []
+    (line,) = doubtful_lines(made(tmp_path, {BASE: 300.0}, again=0.8))
+    assert "libsql BEGIN IMMEDIATE, run again, commits 0.8" in line
 
 
 def test_an_experiment_that_is_no_advices_is_refused(tmp_path: Path) -> None:
