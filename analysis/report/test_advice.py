@@ -156,7 +156,7 @@ def test_ways_that_cannot_be_told_apart_are_told_so(tmp_path: Path) -> None:
 def test_a_control_that_differs_from_itself_is_told(facts: AdviceFacts, tmp_path: Path) -> None:
     assert doubtful_lines(facts) == []
     (line,) = doubtful_lines(made(tmp_path, {BASE: 300.0}, again=0.8))
-    assert "libsql BEGIN IMMEDIATE, run again, commits 0.8" in line
+    assert "libsql BEGIN IMMEDIATE, run again, commits 0.79" in line
 
 
 def test_an_experiment_that_is_no_advices_is_refused(tmp_path: Path) -> None:
