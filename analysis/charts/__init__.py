@@ -30,6 +30,7 @@ __all__ = [
     "nothing_to_draw",
     "predicted_against_observed",
     "request_times",
+    "run_page",
     "scaling_law",
     "shares",
     "shares_of_a_read",

@@ -26,6 +26,7 @@ from .figures_wal import Track as Track
 from .figures_wal import checkpoint_timeline as checkpoint_timeline
 from .labels import NO_HEADING as NO_HEADING
 from .labels import Heading as Heading
+from .pages.run_page import run_page as run_page
 from .pages.verdict_page import Counterexample as Counterexample
 from .pages.verdict_page import Judged as Judged
 from .pages.verdict_page import Room as Room

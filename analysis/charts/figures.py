@@ -18,20 +18,19 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.charts.base import (
     DOTTED,
-    FAINT,
     Line,
     absent,
     counts_below,
     draw_line,
     in_legend,
     legend_above,
-    look_of,
     new_chart,
     new_figure,
     save,
     spoken,
 )
 from analysis.charts.labels import NO_HEADING, Heading, as_label
+from analysis.charts.looks import FAINT, look_of
 from analysis.statistics import PERCENTILES
 from analysis.wording import duration, number
 

@@ -15,16 +15,15 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from analysis.charts.base import (
     DOTTED,
-    FAINT,
     Line,
     counts_below,
     legend_above,
-    look_of,
     new_chart,
     save,
     spoken,
 )
 from analysis.charts.labels import NO_HEADING, Heading, Mark, as_label, label_marks
+from analysis.charts.looks import FAINT, look_of
 from analysis.counting import theta
 from analysis.models import Prediction, RefusalAccount, Scaling
 from analysis.wording import begin_label, number, percent

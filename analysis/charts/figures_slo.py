@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from analysis.charts.base import DOTTED, FAINT, SPARE, STYLES, legend_above, new_chart, save
+from analysis.charts.base import DOTTED, legend_above, new_chart, save
 from analysis.charts.labels import NO_HEADING, Heading, as_label, not_shown
+from analysis.charts.looks import FAINT, SPARE, STYLES
 from analysis.wording import duration, number
 
 LOOKS = (STYLES["libsql", "immediate"], STYLES["sqlite-concurrent", "concurrent"], *SPARE)

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from analysis.charts.base import FAINT, look_of, new_figure, save
+from analysis.charts.base import new_figure, save
 from analysis.charts.labels import NO_HEADING, Heading, as_label
+from analysis.charts.looks import FAINT, look_of
 from analysis.wording import number, times
 
 TITLE_IN, HALF_IN, GAP_IN, GROUP_IN = 0.25, 0.85, 0.12, 2.45

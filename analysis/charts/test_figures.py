@@ -21,13 +21,14 @@ from analysis.charts import (
     figures_sweeps,
     figures_wal,
 )
-from analysis.charts.base import FAINT, SPARE, STYLES, Line
+from analysis.charts.base import Line
 from analysis.charts.figures import Effect, Served, caption, nothing_to_draw
 from analysis.charts.figures_bindings import Stack
 from analysis.charts.figures_load import Load
 from analysis.charts.figures_sweeps import Panel, small_multiples
 from analysis.charts.figures_wal import Track
 from analysis.charts.labels import Heading, apart, put_heading
+from analysis.charts.looks import FAINT, OF_OUTCOMES, SPARE, STYLES
 from analysis.charts.svg import DARK, DARK_INK, INK, LIGHT
 
 NAN, END = math.nan, math.inf
@@ -291,7 +292,7 @@ def contrast(one, other):
 
 def test_text_and_marks_have_contrast_on_a_light_page_and_on_a_dark_one():
     assert contrast(INK, LIGHT) > 7 and contrast(DARK_INK, DARK) > 7
-    marks = [colour for colour, _ in (*STYLES.values(), *SPARE)]
+    marks = [colour for colour, _ in (*STYLES.values(), *SPARE, *OF_OUTCOMES.values())]
     marks += [FAINT, *figures_models.KINDS.values()]
     weak = {
         (colour, page): round(contrast(colour, page), 2)

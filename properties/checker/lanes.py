@@ -62,7 +62,7 @@ def lanes_svg(history: History, witness: Witness) -> str:
     marks = frozenset(marks_of(history, witness))
     rows = {txn: _rows(history, txn, names[txn], witness, marks) for txn in txns}
     boxes, heads, (width, height) = _placed(history, witness, txns, rows)
-    label = f"{witness.name}: {len(txns)} transactions, {len(witness.steps)} steps"
+    label = f"{witness.name}: transactions {', '.join(names.values())}"
     parts = [
         (
             f'<svg class="lanes" role="group" aria-label="{_quoted(label)}" '

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import stat
 import sys
@@ -40,7 +41,7 @@ PUT_TOGETHER = "put-together"
 
 STEMS = (*["h"] * 20, "é", "a b", "h\x1b[2J", "h\n\u202e", os.fsdecode(b"\xff\xfe"), "x" * 240,
          "[", "%s")  # fmt: skip
-SVG = "drawing.svg"
+SVG, PAGE = "drawing.svg", "page.html"
 MOST_TEXT = 1 << 20  # of what a call printed
 TAGS = {"svg", "title", "style", "polygon", "rect", "text", "path"}
 ODD_OPTIONS = (["--model", "\x1b[2J"], ["--level", "snapshot"], ["--level", ""], ["--svg", "x.edn"],
@@ -176,6 +177,8 @@ class Histories(Fuzzer):
                                  ["--sequential-keys", "--linearizable-keys"]))  # fmt: skip
         if svg and rng.random() < 0.4:
             argv += ["--svg", SVG]
+        if svg and rng.random() < 0.3:
+            argv += ["--html", PAGE]
         if self.odd_options:
             argv += rng.choice(ODD_OPTIONS)
         return argv
@@ -196,14 +199,15 @@ class Histories(Fuzzer):
             or (_json_complaint(call) if as_json else self._text_complaint(call))
             or (self._difference(first, call) if first is not None else "")
             or _drawing_complaint(Path(SVG))
+            or _page_complaint(Path(PAGE))
         )
 
     def _other_files(self) -> str:
         """A check writes its drawing and nothing else."""
         now = _listing(Path.cwd())
-        now.pop(SVG, None)
+        ours = {SVG, PAGE}
         changed = {name for name in {*now, *self.before} if now.get(name) != self.before.get(name)}
-        return f"changed {sorted(changed)!a}" if changed - {SVG} else ""
+        return f"changed {sorted(changed - ours)!a}" if changed - ours else ""
 
     def _sentences(self, call: Call) -> str:
         sentences = [line for line in call.err.splitlines() if line.startswith("cwkit: ")]
@@ -236,6 +240,24 @@ class Histories(Fuzzer):
             return ""
         detail = call.err if one and not other else f"{one} and then {other}"
         return f"not judged as before: {first.status} and then {call.status}: {detail:.1500}"
+
+
+def _page_complaint(path: Path) -> str:
+    """A page has one script, which is ours, and drawings that are whole."""
+    if not path.exists():
+        return ""
+    text = path.read_text(encoding="utf-8")
+    path.unlink()
+    if text.count("<script") != 1 or text.count("</script") != 1:
+        return "a page with more scripts than ours"
+    if found := re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202a-\u202e]", text):
+        return f"a page with {found[0]!a} in it"
+    for drawing in re.findall("<svg.*?</svg>", text, re.DOTALL):
+        try:
+            xml.parsers.expat.ParserCreate().Parse(drawing, True)
+        except xml.parsers.expat.ExpatError as error:
+            return f"a page with a drawing that is no XML: {error}"
+    return ""
 
 
 def _damage(rng: random.Random, path: Path) -> None:

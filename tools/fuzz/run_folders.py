@@ -23,7 +23,7 @@ from workloads.files import visible
 
 A_RUN: Sequence[Sequence[str]] = (
     ["show", "A"],
-    ["show", "A"],
+    ["show", "A", "--html", "out.html"],
     ["list"],
     ["conflicts", "A"],
     ["conflicts", "A", "--svg", "a.svg"],

@@ -20,16 +20,16 @@ from types import TracebackType
 from typing import Any
 
 from workloads.files import resolved
-from workloads.processes import ChildProcess, end, start
+from workloads.processes import ChildProcess, end, start, wait
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 HOW_TO_GET = "no Chromium is here; on Debian: apt-get install chromium"
-LIMIT_S = 60.0
+LIMIT_S, CLOSE_S = 60.0, 5.0
 FLAGS = (
-    "--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--no-first-run",
-    "--disable-extensions", "--disable-background-networking", "--disable-component-update",
-    "--disable-default-apps", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars",
-    "--force-color-profile=srgb", "--mute-audio",
+    "--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--no-zygote", "--disable-gpu",
+    "--no-first-run", "--disable-extensions", "--disable-background-networking", "--disable-sync",
+    "--disable-component-update", "--disable-default-apps", "--disable-dev-shm-usage",
+    "--hide-scrollbars", "--force-color-profile=srgb", "--mute-audio",
 )  # fmt: skip
 # The browser reads from its descriptor 3 and writes to 4; ours have other numbers.
 BY_NUMBER = """
@@ -72,12 +72,12 @@ class Browser:
         self._read, self._number, self._session = b"", 0, ""
         self.requests: list[str] = []
         self.complaints: list[str] = []
-        targets = self._call("Target.getTargets")["targetInfos"]
+        targets = self.call("Target.getTargets")["targetInfos"]
         tab = next(one["targetId"] for one in targets if one["type"] == "page")
-        attached = self._call("Target.attachToTarget", targetId=tab, flatten=True)
+        attached = self.call("Target.attachToTarget", targetId=tab, flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
-            self._call(f"{domain}.enable")
+            self.call(f"{domain}.enable")
 
     def __enter__(self) -> Browser:
         return self
@@ -85,26 +85,30 @@ class Browser:
     def __exit__(
         self, kind: type[BaseException] | None, what: BaseException | None, at: TracebackType | None
     ) -> None:
+        with contextlib.suppress(OSError, AssertionError):
+            self._session = ""
+            self.call("Browser.close")
+        wait(self._child, CLOSE_S)  # it ends its own processes, and then itself
+        end(self._child.process)
         for descriptor in (self._out, self._in):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
-        end(self._child.process)
 
     def open(self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         """Load a file as somebody who double-clicks it, in a window of that size, px."""
         phone = width < 600
-        self._call("Emulation.setDeviceMetricsOverride", width=width, height=height,
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height,
                    deviceScaleFactor=1, mobile=phone)  # fmt: skip
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        self._call("Emulation.setEmulatedMedia", features=scheme)
+        self.call("Emulation.setEmulatedMedia", features=scheme)
         self.requests.clear()
         self.complaints.clear()
-        self._call("Page.navigate", url=resolved(path).as_uri())
+        self.call("Page.navigate", url=resolved(path).as_uri())
         self._until("Page.loadEventFired")
 
     def ask(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page; a promise is waited for."""
-        answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True,
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True,
                             awaitPromise=True)  # fmt: skip
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
@@ -123,19 +127,20 @@ class Browser:
         text = {"text": "\r" if key == "Enter" else key} if key == "Enter" or len(key) == 1 else {}
         about = {"key": key, "windowsVirtualKeyCode": code, "modifiers": 8 if shift else 0}
         for _ in range(times):
-            self._call("Input.dispatchKeyEvent", type="keyDown", **about, **text)
-            self._call("Input.dispatchKeyEvent", type="keyUp", **about)
+            self.call("Input.dispatchKeyEvent", type="keyDown", **about, **text)
+            self.call("Input.dispatchKeyEvent", type="keyUp", **about)
 
     def point(self, x: float, y: float) -> None:
         """Move the pointer there."""
-        self._call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     def picture(self, path: Path, *, whole: bool = True) -> None:
         """A PNG of the page."""
-        made = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        made = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(made["data"]))
 
-    def _call(self, method: str, **params: Any) -> dict[str, Any]:
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        """A command of the protocol, and its answer."""
         self._number += 1
         order = {"id": self._number, "method": method, "params": params}
         if self._session:
