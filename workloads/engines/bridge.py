@@ -30,6 +30,7 @@ from workloads.engines.bridge_messages import (
     rows_of,
 )
 from workloads.engines.bridge_program import BridgeFailed, BridgeLimits, Program
+from workloads.engines.bridge_shared import SharedProgram
 from workloads.engines.dialect import CHANGES
 from workloads.engines.engine import USUAL, Identity, Promise, Refusal, Settings
 from workloads.engines.refusals import NO_CODE, by_code, not_conflict, which_lock
@@ -92,7 +93,15 @@ _heard: dict[tuple[Any, ...], Hello | str] = {}
 """What a program said in its handshake, or the sentence about why it did not, by its command."""
 
 
+_shared: dict[tuple[Any, ...], SharedProgram] = {}
+"""The program of an engine that locks its file to one process: one for all sessions here."""
+
+_sharing = threading.Lock()
+
+
 def _end_all() -> None:
+    for program in _shared.values():
+        program.close()
     for programs in _spare.programs.values():
         while programs:
             programs.pop().close()
@@ -114,7 +123,6 @@ class Bridge:
     command: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     limits = BridgeLimits()
-    hosting = "process"
 
     def __init__(self) -> None:
         self.name = type(self).__name__.lower()
@@ -146,6 +154,10 @@ class Bridge:
     @property
     def file_format(self) -> str:
         return "sqlite" if self._said.file_format == "sqlite" else f"of {self.program}"
+
+    @property
+    def hosting(self) -> str:
+        return "thread" if self._said.processes == "one" else "process"
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -207,6 +219,11 @@ class Bridge:
     def _started(self) -> Program:
         """A program that has said hello. Raises BridgeFailed."""
         made = Program(self.program, self.command, self.folder, self.limits)
+        self._greeted(made)
+        return made
+
+    def _greeted(self, made: Program) -> None:
+        """Have it say hello. Raises BridgeFailed."""
         answered = made.ask("hello", self.limits.start_s, "say hello", protocol=PROTOCOL)
         said = answered.hello
         if answered.error is not None:
@@ -216,9 +233,23 @@ class Bridge:
         if why := _unusable(said):
             made.failed(why)
         _heard[self._key] = said
-        return made
+
+    def _shared(self) -> SharedProgram:
+        """The one program of this process. Raises BridgeFailed."""
+        with _sharing:
+            there = _shared.get(self._key)
+            if there is None or there.why:
+                there = SharedProgram(self.program, self.command, self.folder, self.limits)
+                self._greeted(there)
+                _shared[self._key] = there
+            return there
 
     def _keep(self, program: Program) -> None:
+        if isinstance(program, SharedProgram):
+            return
+        if self._said.processes == "one":
+            program.close()
+            return
         spare = _spare.programs.setdefault(self._key, [])
         if len(spare) < SPARE and not program.why:
             spare.append(program)
@@ -228,6 +259,10 @@ class Bridge:
     def connect(
         self, path: str, *, begin: str = "deferred", settings: Settings | None = None
     ) -> BridgeSession:
+        settings = settings or Settings()
+        path = os.path.abspath(path)
+        if self.hosting == "thread":
+            return BridgeSession(self, self._shared(), path, begin, settings)
         spare = _spare.programs.get(self._key, [])
         while spare and spare[-1].why:  # of the process that this one was forked from
             spare.pop()
@@ -276,6 +311,9 @@ class BridgeSession:
         self, bridge: Bridge, program: Program, path: str, begin: str, settings: Settings
     ) -> None:
         self._bridge, self._program, self._mode = bridge, program, begin
+        self._number: dict[str, int] = {}
+        if isinstance(program, SharedProgram):
+            self._number["session"] = program.session()
         self._limit_s = bridge.limits.answer_s + settings.busy_timeout_ms / 1000
         self._busy_timeout_ms = settings.busy_timeout_ms
         self._inside = self._has_read = self._closed = False
@@ -298,7 +336,7 @@ class BridgeSession:
     def _ask(self, do: str, doing: str, **more: Any) -> Answer:
         if self._closed:
             raise BridgeError(Told("this session is closed. Open another with engine.connect()."))
-        found = self._program.ask(do, self._limit_s, doing, **more)
+        found = self._program.ask(do, self._limit_s, doing, **self._number, **more)
         if found.in_transaction is None:
             self._program.failed(f"answered without in_transaction when it was asked to {doing}")
         self._inside, self._changed = found.in_transaction, found.changes
@@ -370,7 +408,8 @@ class BridgeSession:
             if not self._program.why:
                 self._ask("close", "close")
         except BridgeError:
-            self._program.close()  # with whatever it still holds
+            if not self._number:
+                self._program.close()  # with whatever it still holds
         finally:
             self._closed, self._inside = True, False
             self._bridge._keep(self._program)

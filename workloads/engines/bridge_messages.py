@@ -47,7 +47,8 @@ class Hello(msgspec.Struct):
 
     version : the engine's; source_id : of its build, as sqlite_source_id(). file_format : "sqlite"
     (other engines of SQLite's family open its files) or "own". modes : those that it is to be asked
-    for. promises : mode -> the isolation level. usual : role -> its mode, where a plan names none.
+    for. processes : how many may have one database open. promises : mode -> the isolation level.
+    usual : role -> its mode, where a plan names none.
     pragmas : whether it takes PRAGMA statements.
     """
 
@@ -60,6 +61,7 @@ class Hello(msgspec.Struct):
     modes: list[str] = msgspec.field(default_factory=lambda: list(SQLITES))
     promises: dict[str, Promised] = {}
     usual: dict[str, str] = {}
+    processes: Literal["many", "one"] = "many"
     pragmas: bool | None = None
     aborts: bool = False
     waits_s: float = 0.0
@@ -103,13 +105,18 @@ def request(number: int, do: str, **more: Any) -> bytes:
 
 def answer(line: bytes, number: int) -> Answer:
     """The answer to request `number`. Raises NoAnswer for any other text."""
-    try:
-        found = _decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise NoAnswer(f"wrote {_shown(line)}, which is no answer ({error})") from None
+    found = parsed(line)
     if found.id != number:
         raise NoAnswer(f"answered request {found.id} where {number} was asked: {_shown(line)}")
     return found
+
+
+def parsed(line: bytes) -> Answer:
+    """An answer to any request. Raises NoAnswer for any other text."""
+    try:
+        return _decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise NoAnswer(f"wrote {_shown(line)}, which is no answer ({error})") from None
 
 
 def _shown(line: bytes) -> str:

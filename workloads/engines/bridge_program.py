@@ -9,6 +9,7 @@ every later use of its session raises the same sentence.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import select
@@ -71,7 +72,7 @@ class _Late(Exception):
     """No answer in time."""
 
 
-class _Broke(Exception):
+class Broke(Exception):
     """The program ended, or floods: how."""
 
 
@@ -126,7 +127,7 @@ class Program:
         except _Late:
             self._fail(f"gave no answer within {limit_s:g} s when it was asked to {doing}, and was "
                        "ended")  # fmt: skip
-        except (NoAnswer, _Broke) as error:
+        except (NoAnswer, Broke) as error:
             self._fail(f"{error} when it was asked to {doing}")
         except BaseException:  # Ctrl-C, say: the next answer would be the one to this request
             self.why = f"{self.name} was given up while it was asked to {doing}."
@@ -150,7 +151,7 @@ class Program:
                 finally:
                     self._poll.unregister(self._in)
             except BrokenPipeError:
-                raise _Broke(self._how_it_went("input")) from None
+                raise Broke(self._how_it_went("input")) from None
 
     def _line(self, deadline: float) -> bytes:
         read, at = self._read, 0
@@ -164,7 +165,8 @@ class Program:
     def _take(self, deadline: float) -> None:
         """Wait until there is something to read, or room to write, and read it."""
         left_s = deadline - time.monotonic()
-        ready = self._poll.poll(left_s * 1000) if left_s > 0 else []
+        limit_ms = None if left_s == math.inf else left_s * 1000
+        ready = self._poll.poll(limit_ms) if left_s > 0 else []
         if not ready:
             raise _Late
         for descriptor, _ in ready:
@@ -174,11 +176,11 @@ class Program:
             if descriptor == self._err:
                 self._said.add(more or b"")
             elif more == b"":
-                raise _Broke(self._how_it_went("output"))
+                raise Broke(self._how_it_went("output"))
             else:
                 self._read += more or b""
                 if len(self._read) > MOST_LINE_BYTES:
-                    raise _Broke(f"wrote {len(self._read):,} bytes that are no line of an answer")
+                    raise Broke(f"wrote {len(self._read):,} bytes that are no line of an answer")
 
     def _piece(self, descriptor: int) -> bytes | None:
         """What can be read now, b"" at the end, after which nobody listens to it."""

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -355,6 +358,93 @@ def test_the_page_s_conversation_is_the_one_that_takes_place(tmp_path: Path) -> 
     for line in asked:  # as the kit itself writes them
         fields = json.loads(line)
         assert request(fields.pop("id"), fields.pop("do"), **fields).decode() == line + "\n"
+
+
+# --- one program for all sessions ----------------------------------------------------------------
+
+LOOP = """
+import queue
+import threading
+
+
+def serve(asked):
+    while (request := asked.get()) is not None:
+        try:
+            found = answer(request["do"], request)
+        except (sqlite3.Error, OverflowError) as error:
+            code = getattr(error, "sqlite_errorcode", None)
+            found = {"error": {"message": str(error), "code": code}}
+        there = here.database
+        inside = there is not None and there.in_transaction
+        said = {"id": request["id"], "in_transaction": inside, **found}
+        sys.stdout.write(json.dumps(said) + "\\n")
+        sys.stdout.flush()
+
+
+class Here(threading.local):
+    database = None
+
+
+here, sessions = Here(), {}
+for line in sys.stdin:
+    request = json.loads(line)
+    number = request.get("session", 0)
+    if number not in sessions:
+        sessions[number] = queue.SimpleQueue()
+        threading.Thread(target=serve, args=(sessions[number],), daemon=True).start()
+    sessions[number].put(request)
+"""
+
+
+def threaded() -> str:
+    """The reference with a thread for each session, in one process."""
+    head = changed('"protocol": 1,', '"protocol": 1,\n    "processes": "one",')
+    head = head[: head.index("\nfor line in sys.stdin:")]
+    head = head.replace("database = None\n\n\ndef", "\n\ndef", 1).replace(
+        "    global database\n", ""
+    )
+    return re.sub(r"\bdatabase\b(?! =? ?None)", "here.database", head).replace(
+        "        database = None", "        here.database = None"
+    ) + LOOP  # fmt: skip
+
+
+def test_an_engine_that_one_process_may_open_has_one_program_for_all_its_sessions(
+    tmp_path: Path,
+) -> None:
+    before = children()
+    engine = find_engine(bridge(tmp_path, threaded()))
+    assert engine.hosting == "thread", engine.missing()
+    path = str(tmp_path / "a.db")
+    a = engine.connect(path, begin="immediate", settings=Settings(busy_timeout_ms=20_000))
+    b = engine.connect(path, begin="immediate", settings=Settings(busy_timeout_ms=20_000))
+    assert len(children() - before) == 1
+    a.run("CREATE TABLE t(n INTEGER)")
+    a.begin()
+    a.run("INSERT INTO t VALUES (1)")
+    waits = threading.Thread(target=b.begin)  # its answer comes after those to a
+    waits.start()
+    assert a.rows("SELECT n FROM t") == [(1,)]
+    a.commit()
+    waits.join(20)
+    assert b.in_transaction() and not a.in_transaction()
+    assert b.rows("SELECT n FROM t") == [(1,)]
+    (program,) = children() - before
+    os.kill(program, signal.SIGKILL)
+    for session in (a, b):
+        with pytest.raises(BridgeFailed, match=r"died with signal 9|closed its standard"):
+            session.rows("SELECT 1")
+        session.close()
+    c = engine.connect(path)
+    assert c.rows("SELECT n FROM t") == [(1,)]
+    c.close()
+    (other,) = children() - before
+    assert other != program
+
+
+def test_the_writers_of_such_an_engine_are_threads_of_one_process(tmp_path: Path) -> None:
+    found = made(tmp_path, threaded(), writers=2)
+    assert found.manifest.ok, found.manifest.findings
+    assert [len(worker.attempts) >= 40 for worker in found.workers] == [True, True]
 
 
 # --- in a run ------------------------------------------------------------------------------------
