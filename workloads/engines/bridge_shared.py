@@ -17,7 +17,7 @@ import time
 from typing import Any, NoReturn
 
 from workloads.engines.bridge_messages import Answer, NoAnswer, parsed, request
-from workloads.engines.bridge_program import BridgeFailed, Broke, Program
+from workloads.engines.bridge_program import LAST_WORDS_S, BridgeFailed, Broke, Program
 
 ENDED_S = 10.0
 """How long a program that was killed may take to be gone."""
@@ -53,15 +53,18 @@ class SharedProgram(Program):
                 self._gone()
             self._number += 1
             self._waiting[self._number] = box
-            sent = self._sent(request(self._number, do, **more), time.monotonic() + limit_s)
+            line, deadline = request(self._number, do, **more), time.monotonic() + limit_s
+            late = not self._sent(line, deadline)
         with contextlib.suppress(queue.Empty):
-            if sent and (found := box.get(timeout=limit_s)) is not None:
+            wait_s = LAST_WORDS_S if late else limit_s  # where it died, the reader says so
+            if (found := box.get(timeout=wait_s)) is not None:
                 return found
         if self._over.is_set() or self._how:
             self._gone()
-        return self.failed(
-            f"gave no answer within {limit_s:g} s when it was asked to {doing}, and was ended"
-        )
+        what = f"gave no answer within {limit_s:g} s"
+        if late and time.monotonic() < deadline:
+            what = "closed its standard input"
+        return self.failed(f"{what} when it was asked to {doing}, and was ended")
 
     def failed(self, how: str) -> NoReturn:
         self._how = self._how or how

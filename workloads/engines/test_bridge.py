@@ -431,7 +431,7 @@ def test_an_engine_that_one_process_may_open_has_one_program_for_all_its_session
     (program,) = children() - before
     os.kill(program, signal.SIGKILL)
     for session in (a, b):
-        with pytest.raises(BridgeFailed, match=r"died with signal 9|closed its standard"):
+        with pytest.raises(BridgeFailed, match="died with signal 9"):
             session.rows("SELECT 1")
         session.close()
     c = engine.connect(path)
@@ -441,6 +441,37 @@ def test_an_engine_that_one_process_may_open_has_one_program_for_all_its_session
     assert other != program
 
 
+SHARED_HELLO = (
+    '{"id":%d,"hello":{"protocol":1,"binding":"b","version":"1","processes":"one","pragmas":false}}'
+)
+BROKEN_SHARED = {
+    "hangs": ("if do == 'run': time.sleep(60)", "gave no answer within 0.5 s when it was asked to"),
+    "another id": ("if do == 'run': asked['id'] = 77", "answered request 77, which nobody waits"),
+    "dies": ("if do == 'run': sys.exit('out of luck')", "died with exit status 1.*out of luck"),
+    "deaf": ("if do == 'open': sys.stdin.close(); os.close(0)", "closed its standard input|died"),
+}
+
+
+@pytest.mark.parametrize("kind", list(BROKEN_SHARED))
+def test_where_such_a_program_breaks_off_all_its_sessions_do(kind: str, tmp_path: Path) -> None:
+    before = children()
+    text, sentence = BROKEN_SHARED[kind]
+    soon = "limits = BridgeLimits(answer_s=0.5)" if "0.5 s" in sentence else ""
+    name = bridge(tmp_path, answering(text, hello=SHARED_HELLO), soon)
+    path = str(tmp_path / "a.db")
+
+    def use() -> None:
+        first, second = (find_engine(name).connect(path, settings=IMPATIENT) for _ in "ab")
+        with pytest.raises(BridgeFailed, match=sentence):
+            first.rows("SELECT 1")
+        second.commit()
+
+    with pytest.raises(BridgeFailed, match=sentence):
+        use()
+    assert children() <= before
+
+
+@pytest.mark.slow
 def test_the_writers_of_such_an_engine_are_threads_of_one_process(tmp_path: Path) -> None:
     found = made(tmp_path, threaded(), writers=2)
     assert found.manifest.ok, found.manifest.findings
