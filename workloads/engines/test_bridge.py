@@ -281,7 +281,14 @@ BROKEN_LATER = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", list(BROKEN_LATER))
+ALIKE = ("stopped", "closes", "no class")
+"""Those that go the way of another one."""
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[pytest.mark.slow] * (kind in ALIKE)) for kind in BROKEN_LATER],
+)
 def test_a_program_that_breaks_off_breaks_its_session_in_a_sentence(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
