@@ -12,7 +12,7 @@ import pytest
 from properties.conformance.classics import CLASSICS
 from properties.conformance.contract import CHECKS, asked, named
 from properties.conformance.judge import judge, promised, run_schedule
-from properties.conformance.known_deviations import known_breaches
+from properties.conformance.known_deviations import known_breach, known_breaches
 from workloads.engines import Identity, find_engine, trust
 from workloads.files import ROOT
 
@@ -98,6 +98,19 @@ def test_a_sound_bridge_keeps_the_contract(tmp_path: Path) -> None:
         "named-parameters", "returning-half-read", "cursor-dropped",
     }, found  # fmt: skip
     assert not [state for state in found.values() if not state.startswith(("kept", "not asked"))]
+
+
+@pytest.mark.slow
+def test_node_s_package_breaks_of_the_contract_what_is_known_and_no_more(tmp_path: Path) -> None:
+    trust(name := f"{SOUND.parent / 'engines.py'}:Node")
+    engine = find_engine(name)
+    if (why := engine.missing()) is not None:
+        pytest.skip(why)
+    for check in QUICK:
+        (place := tmp_path / check).mkdir()
+        outcome = asked(named(check), name, engine, "deferred", place / "a.db")
+        breach = known_breach(engine.identity(), outcome)
+        assert (outcome.state == "broken") == (breach is not None), outcome
 
 
 def test_node_s_package_is_not_taken_for_python_s_of_the_same_name() -> None:
