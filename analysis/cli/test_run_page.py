@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,12 @@ from analysis.cli.test_histories_page import HOSTILE, Page, stands_alone
 from analysis.cli.test_streams import Command
 from analysis.cli.test_streams import cwkit as cwkit
 from analysis.synthetic import drawn_run, edit, made_experiment, made_run, made_worker, write_folder
-from workloads.records import COMMITTED, CONFLICT, Run, read_run
+from workloads.records import COMMITTED, CONFLICT, FAILED, Run, read_run
+
+# As a clone has it between `git pull` and its next `make setup`.
+pytestmark = pytest.mark.skipif(
+    find_spec("plotly") is None, reason="the package plotly is not here: make setup"
+)
 
 
 def page_of(run: Run, folder: Path, limit: float = 0.05) -> tuple[Page, dict[str, Any]]:
@@ -135,6 +141,25 @@ def test_a_large_run_has_a_bounded_page_that_says_what_it_left_out(
         there = rows[(rows["start_ns"] < stop - 1e3) & (rows["end_ns"] > first + 1e3)]
         assert set(there["txn"].tolist()) <= set(lane["txn"])
     assert MOST_SLICES * 40 < 2**19
+
+
+def test_what_is_looked_for_is_among_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One failure in ten thousand attempts, at the very end, where no window reaches by itself."""
+    monkeypatch.setattr(slices, "MOST_SLICES", 200)
+    run = drawn_run(412, per_s=10_000, writers=2)
+    rows = run.workers[1].attempts.copy()
+    rows["outcome"][-3], rows["phase"][-3] = FAILED, 3
+    rows["start_ns"][777] = rows["end_ns"][777] - 40_000_000
+    run = made_run([run.workers[0], made_worker(1, rows)])
+    lane = slices.lanes(run).data["lanes"][1]
+    assert FAILED in lane["outcome"]
+    took = np.array(lane["begin"]) + lane["work"] + lane["commit"]
+    assert took.max() == 40_000_000
+    last = [worker.attempts["txn"][-1] for worker in run.workers]
+    kept = [one["txn"][-1] for one in slices.lanes(run).data["lanes"]]
+    assert kept == last
 
 
 def test_text_and_numbers_of_a_forged_run_stay_text_and_numbers(tmp_path: Path) -> None:

@@ -7,6 +7,9 @@ const D = JSON.parse(byId("data").textContent);
 const L = D.lanes;
 const TEXT = { "&": "&amp;", "<": "&lt;", ">": "&gt;" };
 const esc = (text) => String(text).replace(/[&<>]/g, (one) => TEXT[one]);
+// A name in a legend; a phone has room for two lines.
+const legend = (text) => esc(narrow() ? String(text).replace(/^(.{20,34}) (?=.{6})/, "$1\n") : text)
+  .replace("\n", "<br>");
 const MARKS = { o: "circle", s: "square", "^": "triangle-up", v: "triangle-down", D: "diamond",
   d: "diamond-tall", P: "cross", X: "x", x: "x-thin-open", "*": "star", h: "hexagon", p: "pentagon" };
 const CONFIG = { displayModeBar: false, responsive: true, doubleClick: false, showTips: false };
@@ -61,7 +64,7 @@ function along(id, traces, y) {
 }
 
 function steps(series, unit) {
-  return series.map((one) => ({ type: "scatter", mode: "lines+markers", name: esc(one.name),
+  return series.map((one) => ({ type: "scatter", mode: "lines+markers", name: legend(one.name),
     x: D.edges, y: one.per_s.concat(one.per_s.slice(-1)),
     line: { color: one.colour, width: 1.8, shape: "hv", dash: one.dash },
     marker: { symbol: MARKS[one.mark] || "circle", color: one.colour, size: 6, maxdisplayed: 14 },
@@ -87,16 +90,27 @@ function drawTime() {
     if (D.log.made_s.length) {
       const x = [], y = [];
       D.log.made_s.forEach((at, i) => {
-        x.push(at, at + D.log.took_s[i], null);
+        x.push(at, at + Math.max(D.log.took_s[i], WHOLE[1] / 600), null);
         y.push(-0.2 * top, -0.2 * top, null);
       });
       traces.push({ type: "scatter", mode: "lines", name: "a checkpointer's", x, y, hoverinfo: "skip",
         line: { color: css("--soft"), width: 5 } });
     }
     drawn.push(along("log", traces, { title: { text: "log, MiB", standoff: 6 },
-      rangemode: "normal", range: [-0.3 * top, 1.1 * top] }));
+      rangemode: "normal", range: [-0.3 * top, 1.1 * top], tickvals: upTo(top) }));
   }
   return Promise.all(drawn);
+}
+
+// The least of 1, 2, 5, 10, 20, ... that is not below; and ticks from 0 on.
+function nice(raw) {
+  const power = 10 ** Math.floor(Math.log10(raw));
+  return [1, 2, 5, 10].map((one) => one * power).find((one) => one >= raw * 0.999);
+}
+
+function upTo(top) {
+  const step = nice(top / 4);
+  return Array.from({ length: Math.floor(top / step) + 1 }, (_, n) => n * step);
 }
 
 const timeCharts = () => ["committed", "refused", "log"].map(byId)
@@ -129,7 +143,7 @@ let tail = false;
 
 function drawLatency() {
   const traces = D.latency.filter((one) => one.many).map((one) => ({ type: "scatter",
-    mode: "lines+markers", name: esc(`${one.name} (${one.many.toLocaleString("en")})`), x: one.ns,
+    mode: "lines+markers", name: legend(`${one.name} (${one.many.toLocaleString("en")})`), x: one.ns,
     y: tail ? one.share.map((share) => Math.max(1 - share, 0.3 / one.many)) : one.share,
     line: { color: one.colour, width: 1.8, dash: one.dash, shape: "hv" },
     marker: { symbol: MARKS[one.mark] || "circle", color: one.colour, size: 6, maxdisplayed: 12 },
@@ -252,8 +266,7 @@ function countTraces() {
 function ticks([a, b]) {
   const wide = b - a;
   const [size, unit] = wide >= 1 ? [1, "s"] : wide >= 1e-3 ? [1e-3, "ms"] : wide >= 1e-6 ? [1e-6, "µs"] : [1e-9, "ns"];
-  const raw = wide / size / (narrow() ? 3 : 7), power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= raw);
+  const step = nice(wide / size / (narrow() ? 3 : 7));
   const base = wide >= 1 ? 0 : Number((Math.floor(a / (step * size)) * step * size).toPrecision(12));
   const vals = [], text = [];
   for (let i = wide >= 1 ? Math.ceil(a / step) : 0; vals.length < 12; i++) {

@@ -64,7 +64,7 @@ def lanes(run: Run) -> Lanes:
     windows = [Window("the whole run", first, stop)]
     longest = _longest(shown, first, stop)
     if total > MOST_SLICES:
-        windows = _fitting(shown, _windows(counts, longest, first, stop), first, stop)
+        windows = _windows(shown, counts, longest, first, stop)
     kept = [_kept(worker, windows, first, stop) for worker in shown]
     data = {
         "window_s": (stop - first) / 1e9,
@@ -122,49 +122,60 @@ def _longest(
 
 
 def _windows(
+    workers: Sequence[WorkerRecord],
     counts: Sequence[np.ndarray],
     longest: Sequence[tuple[WorkerRecord, np.void]],
     first: int,
     stop: int,
 ) -> list[Window]:
-    """Windows of some parts of the run, each with more attempts than will be kept of it."""
+    """Windows around what is looked for, in the order of time: of each those attempts that are the
+    nearest to it, and no more than its part of MOST_SLICES.
+    """
+    middles = {"the start": first, "the end": stop}
     together = np.sum(counts, axis=0)
-    length = (stop - first) / PARTS
-    middles = {"the start": 0.0, "the end": float(PARTS)}
     for outcome, why in ((CONFLICT, "most refusals"), (FAILED, "most failures"),
                          (UNKNOWN, "most of unknown outcome")):  # fmt: skip
         if together[outcome].any():
-            middles[why] = float(np.argmax(together[outcome])) + 0.5
+            part = int(np.argmax(together[outcome]))
+            middles[why] = _first_of(workers, outcome, part, first, stop)
     if longest:
-        middles["the longest attempt"] = float(longest[0][1]["end_ns"] - first) / max(length, 1)
-    found = []
+        middles["the longest attempt"] = int(longest[0][1]["end_ns"])
+    each, found = MOST_SLICES // len(middles), []
     for why, middle in middles.items():
-        middle = min(max(middle, 0.0), float(PARTS))  # an attempt may end after the window
-        at = int(min(middle, PARTS - 1))
-        many = max(int(together[:, at].sum()), 1)
-        half = min(MOST_SLICES / len(middles) / many / 2, PARTS / 2)
-        low = min(max(middle - half, 0), PARTS - 2 * half)
-        high = low + 2 * half
-        found.append(Window(why, int(first + low * length), int(first + high * length)))
-    return found
+        middle = min(max(middle, first), stop)  # an attempt may end after the window
+        reach = _reach(workers, middle, each, first, stop)
+        found.append(Window(why, max(middle - reach, first), min(middle + reach, stop)))
+    whys: dict[tuple[int, int], list[str]] = {}
+    for one in found:
+        whys.setdefault((one.since, one.until), []).append(one.why)
+    return [Window(", ".join(whys[span]), *span) for span in sorted(whys)]
 
 
-def _fitting(
-    workers: Sequence[WorkerRecord], windows: Sequence[Window], first: int, stop: int
-) -> list[Window]:
-    """The windows, each cut so that no more attempts touch it than its part of MOST_SLICES."""
-    each = MOST_SLICES // len(windows)
-    starts: list[list[np.ndarray]] = [[] for _ in windows]
+def _first_of(
+    workers: Sequence[WorkerRecord], outcome: int, part: int, first: int, stop: int
+) -> int:
+    """When the first attempt of this outcome ended, of those in this part of the run, ns."""
+    since, until = (first + int((stop - first) * at / PARTS) for at in (part, part + 1))
+    ends = [
+        rows["end_ns"][rows["outcome"] == outcome]
+        for worker in workers
+        for rows in _inside(worker, since, stop)
+    ]
+    there = np.concatenate(ends) if ends else np.zeros(0, np.int64)
+    there = there[there >= since]
+    return int(there.min()) if len(there) else (since + until) // 2
+
+
+def _reach(workers: Sequence[WorkerRecord], middle: int, most: int, first: int, stop: int) -> int:
+    """How far around a moment no more than `most` attempts are, ns."""
+    near = np.zeros(0, np.int64)
     for worker in workers:
         for rows in _inside(worker, first, stop):
-            for of_it, window in zip(starts, windows, strict=True):
-                of_it.append(rows["start_ns"][_touches(rows, window)])
-    found = []
-    for of_it, window in zip(starts, windows, strict=True):
-        begun = np.sort(np.concatenate(of_it)) if of_it else np.zeros(0, np.int64)
-        until = int(begun[each]) - 1 if len(begun) > each else window.until
-        found.append(window._replace(until=max(until, window.since)))
-    return sorted(found, key=lambda window: window.since)
+            far = np.maximum(rows["start_ns"] - middle, middle - rows["end_ns"])
+            near = np.concatenate([near, np.maximum(far, 0)])
+            if len(near) > most + 1:
+                near = np.partition(near, most)[: most + 1]
+    return max(int(near.max()) - 1, 0) if len(near) > most else stop - first
 
 
 def _touches(rows: np.ndarray, window: Window) -> np.ndarray:
