@@ -341,12 +341,22 @@ def _asked(fact: str) -> bool:
 
 
 def short(value: Any, other: Any = None) -> str:
-    """A fact's value in a few words; of two lists, what the other one lacks."""
+    r"""A fact's value in a few words; of two lists, what the other one lacks.
+
+    >>> short(["sell.sql@9\nBEGIN;\nCOMMIT;"], ["look.sql\nSELECT 1;"])
+    'with sell.sql@9 …'
+    """
     if value is None:
         return "none"
     if isinstance(value, (list, tuple)):
-        only = [str(item) for item in value if item not in (other or ())]
+        only = [_first_line(str(item)) for item in value if item not in (other or ())]
         more = " and more" if only[3:] else ""
         return f"with {wording.listed(only[:3])}{more}" if only else "-"
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = f"{value:g}" if isinstance(value, float) else _first_line(str(value))
     return text if len(text) <= 40 else f"{text[:37]}…"
+
+
+def _first_line(text: str) -> str:
+    """Of a file of one's own SQL, which is its name and then its text."""
+    first, more, _ = text.partition("\n")
+    return first + " …" * bool(more)
