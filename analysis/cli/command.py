@@ -84,6 +84,10 @@ COMMANDS = {
         "fuzz:fuzz_command",
         "Hunt for what no engine may show: drawn programs, judged, shrunk, each with a script.",
     ),
+    "crash": Line(
+        "crash:crash_command",
+        "Record a run once, then open and judge the states that crashes in it may leave.",
+    ),
     "export": Line(
         "export:export_command",
         "A run or a sweep as Parquet or CSV; a run for Perfetto, HdrHistogram or Prometheus.",

@@ -76,6 +76,7 @@ def run_document(run: Run, foreign_limit: float = FOREIGN_LIMIT) -> dict[str, An
             _role(counted, one) for role in counted.roles for one in (role, *counted.modes(role))
         ],
         cold_start=_cold_start(manifest),
+        faults=[one.model_dump(mode="json") for one in manifest.faults],
         wal=_wal(counted),
         foreign=_foreign(manifest),
         doubtful=counting.contamination(manifest, foreign_limit) or None,

@@ -76,4 +76,6 @@ def run_command(
         raise typer.Exit(130)
     if made.manifest.ended.startswith(running.SERVER_ENDED):
         raise typer.Exit(2)
+    if made.manifest.ok and any(not one.fired for one in made.manifest.faults):
+        raise typer.Exit(3)  # nothing was tested
     raise typer.Exit(0 if made.manifest.ok else 1)

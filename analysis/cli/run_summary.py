@@ -249,6 +249,12 @@ def doubts(run: Run, counted: Count, foreign_limit: float = FOREIGN_LIMIT) -> li
             "rises or falls all along it. Measure for longer."
         )
     lines += cold_start_lines(run)[1]
+    lines += [
+        f"The fault {one.rule} never fired: {times(one.matched, 'call')} matched it. Nothing was "
+        "tested. Choose another call, file or number."
+        for one in run.manifest.faults
+        if not one.fired
+    ]
     lines += [f"{said}." for said, well in pragma_clauses(run.manifest) if not well]
     if found := cache_clause(run.manifest):
         lines.append(f"It {found}.")

@@ -116,6 +116,13 @@ def of_a_hunt(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     return out, err
 
 
+def of_a_crash(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
+    argv = ("crash", "--engine", "sqlite", "--writers", 1, "--transactions", 3, "--states", 2)
+    status, out, err = cwkit(*argv)
+    assert status == 0 and "Nothing that is promised was broken" in out
+    return out, err
+
+
 def of_a_report(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     _, out, err = cwkit("report", "--quick")
     (folder,) = Path("runs").iterdir()
@@ -139,6 +146,7 @@ WAITED_FOR = {
     "engines": of_engines,
     "report": of_a_report,
     "fuzz": of_a_hunt,
+    "crash": of_a_crash,
 }
 """Commands that take long enough to say how it goes."""
 

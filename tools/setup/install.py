@@ -63,6 +63,14 @@ PARTS = (
         ("workloads/records/json_lines.c", *BUILDERS),
     ),
     Part(
+        "before-libc",
+        "Compiling the library for faults",
+        "the library for faults",
+        "build_before_libc.py",
+        "There are no faults in runs and no crash states.",
+        ("workloads/processes/before_libc.c", *BUILDERS[1:]),
+    ),
+    Part(
         "begin-concurrent",
         "Building the begin-concurrent SQLite",
         "the begin-concurrent SQLite",

@@ -346,6 +346,8 @@ REGISTRY: dict[str, str] = {
     "faulty-replica": "workloads.engines.faulty_replica:Replica",
     "faulty-replica-moves": "workloads.engines.faulty_replica:MovingReplica",
     "faulty-replica-torn": "workloads.engines.faulty_replica:TornReplica",
+    "faulty-early-ack": "workloads.engines.faulty_crash:EarlyAck",
+    "faulty-forgets": "workloads.engines.faulty_crash:Forgets",
     "faulty-write-skew": "workloads.engines.faulty_isolation:WriteSkew",
 }
 """Name -> "module:Class". The class is called without arguments and satisfies Engine."""

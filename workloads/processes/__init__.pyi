@@ -18,6 +18,12 @@ from .copying import Copy as Copy
 from .copying import Original as Original
 from .copying import OriginalGone as OriginalGone
 from .copying import serve as serve
+from .fault_control import FAULT_MAGIC as FAULT_MAGIC
+from .fault_control import FaultControl as FaultControl
+from .fault_control import fault_environment as fault_environment
+from .fault_control import fault_library as fault_library
+from .fault_rules import FaultRule as FaultRule
+from .fault_rules import parse_rule as parse_rule
 from .forking import NotForked as NotForked
 from .forking import StartMethod as StartMethod
 from .forking import can_fork as can_fork
@@ -30,3 +36,4 @@ from .last_words import keep as keep
 from .last_words import path_of as path_of
 from .last_words import read_last_words as read_last_words
 from .last_words import read_open as read_open
+from .notes import note as note

@@ -39,6 +39,7 @@ arguments: the title of a child in `ps` needs the room of its arguments, and may
 
 PROGRAMS = (
     "workloads.runs.worker",
+    "workloads.runs.after_crash",
     "workloads.experiments.cell",
     "workloads.schedules.stepper",
     "workloads.schedules.playing",

@@ -67,6 +67,7 @@ __all__ = [
     "ColdStart",
     "Conduct",
     "EngineEntry",
+    "FaultEntry",
     "FindingEntry",
     "Foreign",
     "History",

@@ -190,6 +190,13 @@ class RecordedPlan(Part):
         json_schema_extra={"repeated": True},
     )
     """Several are joined by commas."""
+    fault: str = Field(
+        "",
+        description="CALL:FILE:N:WHAT lets this call of a worker on a file of the database fail, "
+        "as in sync:*-wal:3:EIO; may be given several times",
+        json_schema_extra={"repeated": True},
+    )
+    """Several are joined by commas."""
     autocommit: bool = Field(
         False,
         description="writers and readers without BEGIN: each statement commits by itself, where a "
@@ -445,6 +452,16 @@ class NetworkEntry(Part):
     failed: Text = ""  # how the relay ended before the run did
 
 
+class FaultEntry(Part):
+    """One fault of a run. rule : as the user gave it. matched, fired : calls that it met, and those
+    that it let fail.
+    """
+
+    rule: Text = ""
+    matched: Number = 0
+    fired: Number = 0
+
+
 class Foreign(Part):
     """Whose CPU time it was in the measured window (workloads.runs.machine.CpuMeter)."""
 
@@ -527,6 +544,7 @@ class Manifest(Part):
     cached: Amount | None = None  # share of a cold run's database that was in memory all the same
     server: ServerEntry | None = None  # None: of the run's own, or none at all
     network: NetworkEntry | None = None  # None: no relay was asked for
+    faults: tuple[FaultEntry, ...] = ()  # none: none was asked for
     unchecked: Text = ""  # why the database was not checked
     database_kept: Text = ""  # why it could not be kept
     recovered: Text = ""  # the stage in which its process was killed, where another finished it

@@ -5,7 +5,11 @@ import lazy_loader
 __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 
 __all__ = [
+    "AFTER_CRASH",
     "ARRIVALS",
+    "BASE",
+    "BASE_FILES",
+    "CHANGES",
     "PARENT_KILLED",
     "RESIDENT_LIMIT",
     "ROLES",

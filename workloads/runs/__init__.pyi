@@ -1,6 +1,10 @@
+from .after_crash import AFTER_CRASH as AFTER_CRASH
 from .conduct import START_LIMIT_S as START_LIMIT_S
 from .conduct import prepare as prepare
 from .conduct import run as run
+from .faults import BASE as BASE
+from .faults import BASE_FILES as BASE_FILES
+from .faults import CHANGES as CHANGES
 from .machine import CpuMeter as CpuMeter
 from .machine import commit as commit
 from .machine import describe as describe

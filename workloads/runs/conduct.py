@@ -66,6 +66,7 @@ from workloads.records import (
 from workloads.runs import control as control_block
 from workloads.runs import machine
 from workloads.runs.control import ControlBlock
+from workloads.runs.faults import Faults
 from workloads.runs.monitor import SERVER_ENDED, Follower, dead
 from workloads.runs.page_cache import drop
 from workloads.runs.plan import Plan
@@ -119,6 +120,7 @@ def run(
     cpus: Sequence[int] = (),
     conductor: int = 0,
     inherit: Sequence[int] = (),
+    record_changes: bool = False,
 ) -> rec.Run:
     """Make one run and return it, read back from its folder.
 
@@ -127,7 +129,8 @@ def run(
     invariant broke). template : a folder made by `prepare`, copied instead of loading again.
     conduct : who runs it and beside what, for the manifest. cpus : those that this process is
     confined to, () for none in particular; conductor : as for `machine.CpuMeter`.
-    inherit : open files that every process of the run keeps open.
+    inherit : open files that every process of the run keeps open. record_changes : log every change
+    that the workers make to the database's files (workloads.runs.faults).
     Raises ModeRefused, FolderUnwritable, RunFailed before anything was measured. A later failure
     is in the manifest: `ok`, `ended`, `findings` and each worker's `state` and `account`.
     """
@@ -135,6 +138,7 @@ def run(
     making.cpus, making.conductor = tuple(cpus), conductor
     making.inherit += tuple(inherit)
     making.keep_database = keep_database
+    making.record_changes = record_changes
     if conduct is not None:
         making.manifest.conduct = Conduct(**conduct)
     try:
@@ -323,7 +327,8 @@ class _Making:
         self.hung: list[int] = []
         window = manifest.window
         self.window = (window.start_ns, window.measure_ns, window.stop_ns)
-        self.keep_database = self.killed = False
+        self.keep_database = self.killed = self.record_changes = False
+        self.faults: Faults | None = None
 
     @cached_property
     def null(self) -> bool:
@@ -359,14 +364,17 @@ class _Making:
     # -- processes ----------------------------------------------------------------------------
 
     def _start(self, name: str, *argv: str, workers: tuple[int, ...] = ()) -> ChildProcess:
+        # Only a program that is started anew takes a library before libc.
+        faults = self.faults.environment(workers[0]) if self.faults and workers else None
         child = start(
             self.home.path,
             name,
             *argv,
             into=self.folder,
-            method=self.plan.start,
+            method="exec" if faults else self.plan.start,
             workers=workers,
             inherit=self.inherit,
+            environment=faults,
         )
         self.children.append(child)
         return child
@@ -511,6 +519,10 @@ class _Making:
         self.manifest.layout = Layout(loaded=self.loaded.get("layout", {}))
         self._at("starting")
         self._lay_network()
+        if self.plan.fault or self.record_changes:
+            self.faults = Faults(
+                self.home.path, self.folder, self.database, self.plan.rules(), self.record_changes
+            )
         threads: dict[str, list[int]] = {}
         pooled = pool_of(self.plan.connection)
         for worker, (role, engine, _) in enumerate(self.plan.roles()):
@@ -588,6 +600,8 @@ class _Making:
             numbers[control_block.STOP_NS] = stop
             if self.link is not None:
                 self.link.opened(measure)
+            if self.faults is not None:
+                self.faults.arm()
             numbers[control_block.STATE] = control_block.GO
             self.window = follower.follow(start, measure, stop)
             self.ended = follower.ended
@@ -619,6 +633,8 @@ class _Making:
         # A second Ctrl-C must not leave processes behind: `run` reaps in any case.
         limit_s = self.plan.deadline_s
         self._end_all(min(limit_s, 5.0) if self.ended == "worker could not start" else limit_s)
+        if self.faults is not None:
+            self.manifest.faults = self.faults.end()
         self._end_network()
 
     def _end_all(self, limit_s: float) -> None:
@@ -858,6 +874,8 @@ class _Making:
                 end(child.process)
         if self.link is not None:
             self.link.close()
+        if self.faults is not None:
+            self.faults.close()
         self._stop_serving(keep=self.manifest.under_way is not None and self.folder.exists())
         os.close(self.held)
         mine = self.database.parent == self.home.path

@@ -32,7 +32,7 @@ from workloads.engines import (
 )
 from workloads.errors import EngineMissing, PlanError, UnknownName, nearest, shortened
 from workloads.files import visible
-from workloads.processes import StartMethod, can_fork, start_method
+from workloads.processes import FaultRule, StartMethod, can_fork, parse_rule, start_method
 from workloads.records import RecordedPlan, Retry, parts_of_mix
 from workloads.runs.stages import length_s, mean_per_s, parse_stages
 from workloads.runs.ways import pool_of
@@ -72,6 +72,14 @@ class Plan(RecordedPlan):
             return ",".join(f"{name}={value}" for name, value in asked_pragmas(text))
         return given
 
+    @field_validator("fault", mode="before")
+    @classmethod
+    def _faults_are_some(cls, given: Any) -> Any:
+        texts = given.split(",") if isinstance(given, str) and given else given
+        if isinstance(texts, (list, tuple)):
+            return ",".join(str(parse_rule(str(text))) for text in texts)
+        return given
+
     @field_validator("connection")
     @classmethod
     def _connects_somehow(cls, given: str) -> str:
@@ -99,6 +107,10 @@ class Plan(RecordedPlan):
     def settings(self) -> Settings:
         """The pragmas of every connection of this run."""
         return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
+
+    def rules(self) -> tuple[FaultRule, ...]:
+        """The faults that were asked for."""
+        return tuple(parse_rule(text) for text in self.fault.split(",") if text)
 
     def shape(self) -> Shape:
         """The scenario's own parameters, validated. Raises PlanError."""

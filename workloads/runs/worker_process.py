@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +66,7 @@ def start(
     method: StartMethod,
     workers: tuple[int, ...] = (),
     inherit: tuple[int, ...] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> ChildProcess:
     """Start a process of `workloads.runs.worker` for the run whose job lies in `home`.
 
@@ -78,7 +79,7 @@ def start(
         last_words=path_of(into, name),
         # Turso makes a temporary database for each connection, and a killed process removes
         # nothing: what is left goes with the run.
-        environment={"TMPDIR": str(home / TEMPORARY)},
+        environment={"TMPDIR": str(home / TEMPORARY), **(environment or {})},
         inherit=inherit,
         workers=workers,
         method=method,

@@ -12,6 +12,7 @@ __all__ = [
     "Footprint",
     "InvariantBroken",
     "NoFootprint",
+    "Posting",
     "RunLog",
     "Scenario",
     "ScenarioFailed",

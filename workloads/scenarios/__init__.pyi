@@ -1,5 +1,6 @@
 from .footprint import Footprint as Footprint
 from .footprint import NoFootprint as NoFootprint
+from .ledger import Posting as Posting
 from .loading import Watched as Watched
 from .scenario import TRANSACTING as TRANSACTING
 from .scenario import Draw as Draw

@@ -276,6 +276,7 @@ REGISTRY: dict[str, str] = {
     "ingest": "workloads.scenarios.ingest:Ingest",
     "queue": "workloads.scenarios.queue:Queue",
     "acked": "workloads.scenarios.acked:Acked",
+    "ledger": "workloads.scenarios.ledger:Ledger",
     "append": "workloads.scenarios.append:Append",
     "request": "workloads.scenarios.request:Request",
     "sql": "workloads.scenarios.sql:Sql",

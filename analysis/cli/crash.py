@@ -1,0 +1,213 @@
+"""`cwkit crash`: record a run's changes to its files, then open the states a crash may leave."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from analysis.cli import terminal
+from analysis.cli.options import RUNS, JsonOption, RunsOption, command_line, settings_of
+from analysis.cli.progress import Live
+from analysis.wording import times
+from workloads.engines import trust
+from workloads.errors import PlanError
+from workloads.files import json_text, visible
+
+if TYPE_CHECKING:
+    from properties.crashes import Crashed, Judged
+
+MOST_STATES = 1_000_000
+LEVELS = ("full", "normal", "off", "extra")
+
+
+def crash_command(
+    engine: Annotated[str, typer.Option(help="NAME or FILE.py:CLASS")] = "libsql",
+    begin: Annotated[str, typer.Option(help="BEGIN mode of the writers (default: usual)")] = "",
+    scenario: Annotated[
+        str, typer.Option(help="one that can tell what a crash left of each transaction")
+    ] = "ledger",
+    synchronous: Annotated[
+        str, typer.Option(metavar="LEVEL", help="full, normal, off or extra")
+    ] = "full",
+    writers: Annotated[int, typer.Option(help="processes that write")] = 4,
+    checkpointers: Annotated[int, typer.Option(help="processes that only checkpoint")] = 0,
+    transactions: Annotated[int, typer.Option(help="of each writer")] = 100,
+    autocheckpoint: Annotated[
+        int, typer.Option(help="PRAGMA wal_autocheckpoint, pages: small, so that it is met")
+    ] = 100,
+    states: Annotated[int, typer.Option(help="crash states to open and judge")] = 500,
+    model: Annotated[
+        str, typer.Option(help="kill, strict, prefix, reorder, subset (default: all in turn)")
+    ] = "",
+    limit: Annotated[
+        float, typer.Option(help="how long one state may take to open and check, s")
+    ] = 30.0,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(help="of the recorded run, as in cwkit run: sync:*:1+:lie"),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="of the scenario")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="of the run and of the states")] = 0,
+    no_reduce: Annotated[
+        bool, typer.Option("--no-reduce", help="keep failing states as they were drawn")
+    ] = False,
+    into: Annotated[
+        Path | None, typer.Option(help="the campaign's folder; one that has begun goes on")
+    ] = None,
+    look: Annotated[
+        Path | None, typer.Option(help="open this kept state again, and nothing else")
+    ] = None,
+    as_json: JsonOption = False,
+    runs: RunsOption = RUNS,
+) -> None:
+    if look is not None:
+        raise typer.Exit(_look(look))
+    if not 1 <= states <= MOST_STATES:
+        raise PlanError(f"--states: from 1 to {MOST_STATES:,}, not {states:,}.")
+    if not 0 < limit <= 3600:
+        raise PlanError(f"--limit: above 0 and at most 3,600 s, not {limit:g}.")
+    from properties.crashes import MODELS, Asked, crash, resume
+
+    models = tuple(dict.fromkeys(part for part in model.split(",") if part)) or MODELS
+    if wrong := [one for one in models if one not in MODELS]:
+        raise PlanError(f"--model {wrong[0]}: there are {', '.join(MODELS)}.")
+    console, waiting = terminal.console(), terminal.console(stderr=True)
+    folder = into or runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-crash-{_short(engine)}"
+    judging = _Judging(waiting)
+    if into is not None and (into / "crash.json").exists():
+        crashed = resume(into, on_judged=judging)
+    else:
+        trust(*filter(None, [engine, scenario]))
+        plan = _plan(
+            engine, begin, scenario, synchronous, writers, checkpointers, transactions,
+            autocheckpoint, seed, fault or [], settings_of(set_ or []),
+        )  # fmt: skip
+        asked = Asked(many=states, seed=seed, models=models, limit_s=limit, reduce=not no_reduce)
+        with Live(waiting) as live:
+            crashed = crash(
+                plan, folder, asked, command=command_line(), on_progress=live, on_judged=judging
+            )
+    if as_json:
+        print(json_text(crashed.data()))
+    else:
+        tell(crashed, console)
+    raise typer.Exit(_status(crashed))
+
+
+def _plan(
+    engine: str, begin: str, scenario: str, synchronous: str, writers: int, checkpointers: int,
+    transactions: int, autocheckpoint: int, seed: int, fault: list[str], params: dict[str, str],
+) -> Any:  # fmt: skip
+    from workloads.runs import make_plan
+
+    if synchronous not in LEVELS:
+        raise PlanError(f"--synchronous {synchronous}: there are {', '.join(LEVELS)}.")
+    if transactions < 1:
+        raise PlanError(f"--transactions: at least 1, not {transactions}.")
+    return make_plan(
+        scenario=scenario, database=engine, begin=begin or None, synchronous=synchronous,
+        writers=writers, readers=0, checkpointers=checkpointers, transactions=transactions,
+        duration_s=300, warmup_s=0, wal_autocheckpoint=autocheckpoint, seed=seed,
+        fault=fault or None, params=params,
+    )  # fmt: skip
+
+
+def _short(engine: str) -> str:
+    return engine.rpartition("/")[2].rpartition(":")[2]
+
+
+def _status(crashed: Crashed) -> int:
+    if crashed.campaign.interrupted or crashed.recording.run.manifest.ended == "interrupted":
+        return 130
+    if crashed.campaign.broken():
+        return 1
+    return 3 if crashed.unexplained or not crashed.campaign.judged else 0
+
+
+class _Judging:
+    """A line for who waits: how many states were judged, and how many keep less than promised."""
+
+    def __init__(self, console: Any) -> None:
+        self.console, self.at, self.done, self.broken = console, 0.0, 0, 0
+
+    def __call__(self, one: Judged, many: int) -> None:
+        self.done += 1
+        self.broken += bool(one.promised)
+        if time.monotonic() - self.at >= 2.0:
+            self.at = time.monotonic()
+            line = f"judging: {self.done:,} states of about {many:,}, {self.broken:,} broken"
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+# --- what it says -----------------------------------------------------------------------------
+
+
+def tell(crashed: Crashed, console: Any) -> None:
+    """A table with a row for each model of a crash, and what was kept."""
+    from properties.crashes import read_kept, sentence_of
+
+    data = crashed.data()
+
+    def say(text: str) -> None:
+        console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
+
+    say(
+        f"{data['engine']} {data['version']}, {data['begin']}, synchronous {data['synchronous']}: "
+        f"{times(data['writers'], 'writer')}, {data['acknowledged']:,} acknowledged transactions, "
+        f"{data['records']:,} records in the log"
+    )
+    for one in data["unexplained"]:
+        say(f"NOT SEEN  {one}: this engine goes past the library, and no state of it is whole")
+    console.print(_table(data))
+    if data["same"]:
+        say(f"{times(data['same'], 'state')} more had the bytes of another.")
+    if data["interrupted"]:
+        say(f"Interrupted. It goes on with: cwkit crash --into {crashed.folder}")
+    for path in crashed.kept:
+        say(f"BROKEN  {sentence_of(read_kept(path))}")
+        say(f"        cwkit crash --look {path}")
+    if not crashed.campaign.broken():
+        say("Nothing that is promised was broken in these states.")
+    say(f"folder: {crashed.folder}")
+
+
+def _table(data: dict[str, Any]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("crash", "states", "broken", "lost in", "most lost", "what else it may do"):
+        right = name not in ("crash", "what else it may do")
+        table.add_column(name, justify="right" if right else "left")
+    for row in data["models"]:
+        if row["states"]:
+            broken = ", ".join(f"{kind} {many}" for kind, many in sorted(row["broken"].items()))
+            allowed = ", ".join(f"{kind} {many}" for kind, many in sorted(row["allowed"].items()))
+            table.add_row(
+                row["model"], f"{row['states']:,}", broken or "0", f"{row['lost_in']:,}",
+                f"{row['most_lost']:,}", allowed,
+            )  # fmt: skip
+    return table
+
+
+def _look(folder: Path) -> int:
+    from properties.crashes import look_again, read_kept
+    from workloads.files import made
+
+    kept = read_kept(folder)
+    console = terminal.console()
+    with made("crash") as place:
+        faults = look_again(kept, place)
+    for one in faults:
+        word = "BROKEN" if one.promised else "allowed"
+        console.print(
+            visible(f"{word}  {one.kind}: {one.sentence}"),
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    if not faults:
+        console.print("ok  nothing is wrong with it now", markup=False, highlight=False)
+    return 1 if any(one.promised for one in faults) else 0

@@ -1,0 +1,17 @@
+"""Crashes: every state that a crash may leave of a database, opened by its engine and judged."""
+
+import lazy_loader
+
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
+
+__all__ = [
+    "MODELS",
+    "Asked",
+    "Crashed",
+    "Judged",
+    "crash",
+    "look_again",
+    "read_kept",
+    "resume",
+    "sentence_of",
+]

@@ -1,0 +1,9 @@
+from .campaign import Judged as Judged
+from .in_folder import Asked as Asked
+from .in_folder import Crashed as Crashed
+from .in_folder import crash as crash
+from .in_folder import look_again as look_again
+from .in_folder import read_kept as read_kept
+from .in_folder import resume as resume
+from .keeping import sentence_of as sentence_of
+from .states import MODELS as MODELS

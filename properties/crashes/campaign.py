@@ -1,0 +1,199 @@
+"""A recording, and the states that crashes at its moments may leave: drawn, opened, judged, kept.
+
+Half of the crash points come right after an acknowledgement, where a commit is lost most easily,
+and half after any record. A state whose bytes were judged before, with the same acknowledgements,
+is not opened again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from properties.crashes.judging import Fault, Told, judge, lost_of, told_by, until
+from properties.crashes.opening import LIMIT_S, Opened, open_state
+from properties.crashes.recording import Recording
+from properties.crashes.states import MODELS, CrashState, Replay
+from workloads.runs import Plan
+
+POWER = ("strict", "prefix", "reorder", "subset")
+"""Models of a crash of the machine; `kill` is one of the processes alone."""
+
+MOST_SUBSETS = 64
+"""States of small tails in which every set of sectors is tried, at each crash point."""
+
+
+@dataclass(slots=True)
+class Judged:
+    """One state that was opened. lost : acknowledged postings that are not there, None: unknown."""
+
+    state: CrashState
+    faults: list[Fault]
+    lost: int | None
+    acked: int
+    seconds: float
+
+    @property
+    def promised(self) -> list[Fault]:
+        """What the level promises and the state does not keep."""
+        return [fault for fault in self.faults if fault.promised]
+
+
+@dataclass(slots=True)
+class Campaign:
+    """All that was judged of one recording. same : states that were like an earlier one."""
+
+    judged: list[Judged] = field(default_factory=list)
+    same: int = 0
+    interrupted: bool = False
+
+    def broken(self) -> list[Judged]:
+        """The states that keep less than is promised."""
+        return [one for one in self.judged if one.promised]
+
+    def by_model(self) -> dict[str, list[Judged]]:
+        """Model -> what was judged of it, in the order of MODELS."""
+        return {model: [o for o in self.judged if o.state.model == model] for model in MODELS}
+
+
+def draw_states(
+    recording: Recording, *, many: int, seed: int, models: Sequence[str] = MODELS
+) -> Iterator[tuple[Replay, CrashState]]:
+    """`many` states with the replay that stands at their point, points ascending.
+
+    The same arguments draw the same states. Where a tail is small, every set of its sectors comes
+    in place of a drawn one.
+    """
+    draw = random.Random(f"{seed}-points")
+    acked = sorted(told_by(recording.changes).acked.values())
+    every = range(1, len(recording.changes) + 1)
+    asked: list[tuple[int, str]] = []
+    for at in range(many):
+        moments: Sequence[int] = acked if at % 2 and acked else every
+        asked.append((draw.choice(moments), models[at // 2 % len(models)]))
+    replay = recording.replay()
+    tried: set[int] = set()
+    for number, (point, model) in enumerate(sorted(asked)):
+        replay.advance(point)
+        if model == "subset" and point not in tried:
+            tried.add(point)
+            whole = list(replay.every_subset())[:MOST_SUBSETS]
+            if whole:
+                yield from ((replay, state) for state in whole)
+                continue
+        yield replay, replay.state(model, random.Random(f"{seed}-{number}"))
+
+
+def run_campaign(
+    recording: Recording,
+    place: Path,
+    *,
+    many: int,
+    seed: int = 0,
+    models: Sequence[str] = MODELS,
+    jobs: int = 0,
+    limit_s: float = LIMIT_S,
+    on_judged: Callable[[Judged, int], None] = lambda one, asked: None,
+    on_broken: Callable[[Judged, dict[str, bytes]], None] = lambda one, files: None,
+    before: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> Campaign:
+    """Open and judge `many` states. place : a folder for those that are open just now.
+
+    jobs : states that are open at a time, 0 for one a CPU. on_judged : called with each and with
+    `many`. on_broken : called with each that keeps less than is promised, and with its files.
+    before : what is known of states that were judged before, by `key_of`: they stay closed.
+    An interrupt ends it with what it has.
+    """
+    plan = Plan(**recording.run.manifest.plan.model_dump(mode="json"))
+    worked = told_by(recording.changes)
+    most = jobs or len(os.sched_getaffinity(0))
+    campaign, seen = Campaign(), set[tuple[str, int]]()
+    waiting: list[tuple[Opened, CrashState, Told, dict[str, bytes], float]] = []
+
+    def collect(limit: int) -> None:
+        while len(waiting) > limit:
+            for one in list(waiting):
+                answer = one[0].answer()
+                if answer is None:
+                    continue
+                waiting.remove(one)
+                _took(campaign, one, answer, plan, worked, on_judged, on_broken, many)
+                one[0].close()
+            time.sleep(0.002)
+
+    try:
+        for number, (replay, state) in enumerate(
+            draw_states(recording, many=many, seed=seed, models=models)
+        ):
+            files, told = replay.files(state), until(worked, state.point)
+            key = _digest(files), len(told.acked)
+            if key in seen:
+                campaign.same += 1
+                continue
+            seen.add(key)
+            if (known := before.get(key_of(state))) is not None:
+                campaign.judged.append(Judged(state, **known))
+                continue
+            collect(most - 1)
+            opened = open_state(files, place / f"{number}", plan, limit_s=limit_s)
+            waiting.append((opened, state, told, files, time.monotonic()))
+        collect(0)
+    except KeyboardInterrupt:
+        campaign.interrupted = True
+    finally:
+        for one in waiting:
+            one[0].close()
+    return campaign
+
+
+def _took(
+    campaign: Campaign,
+    one: tuple[Opened, CrashState, Told, dict[str, bytes], float],
+    answer: dict[str, Any],
+    plan: Plan,
+    worked: Told,
+    on_judged: Callable[[Judged, int], None],
+    on_broken: Callable[[Judged, dict[str, bytes]], None],
+    many: int,
+) -> None:
+    _, state, told, files, begun = one
+    faults = judge(
+        answer, told, synchronous=plan.synchronous, power=state.model in POWER, worked=worked
+    )
+    judged = Judged(state, faults, lost_of(answer, told), len(told.acked), time.monotonic() - begun)
+    campaign.judged.append(judged)
+    on_judged(judged, many)
+    if judged.promised:
+        on_broken(judged, files)
+
+
+def key_of(state: CrashState) -> str:
+    """What tells a state from any other of its recording."""
+    text = json.dumps([state.point, state.model, state.names, sorted(state.pieces)])
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _digest(files: dict[str, bytes]) -> str:
+    whole = hashlib.sha256()
+    for name, content in files.items():
+        whole.update(f"{name}\0{len(content)}\0".encode())
+        whole.update(content)
+    return whole.hexdigest()
+
+
+def kinds_of(judged: Sequence[Judged], *, promised: bool) -> Counter[str]:
+    """Kind of fault -> states that show it."""
+    return Counter(
+        kind
+        for one in judged
+        for kind in {fault.kind for fault in one.faults if fault.promised == promised}
+    )

@@ -1,0 +1,320 @@
+"""A crash campaign in a folder: the recording, each state's judgement, what was kept of them.
+
+    recording/     the run, its log, its files before; states.jsonl   a line for each judged state
+    states/NNN/    a state that keeps less than is promised, made smaller
+    crash.json     what was asked, and how it ended
+
+It is resumed by its folder: what was judged is read back, and the same states are drawn again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from properties.crashes.campaign import POWER, Campaign, Judged, key_of, run_campaign
+from properties.crashes.judging import Fault, Told, judge, told_by, until
+from properties.crashes.keeping import KeptState, keep_state, read_state
+from properties.crashes.opening import LIMIT_S, open_state
+from properties.crashes.recording import Recording, read_recording
+from properties.crashes.reducing import MOST_OPENINGS, reduce_state
+from properties.crashes.states import MODELS, CrashState
+from workloads.errors import PlanError, RunError
+from workloads.files import json_text, made
+from workloads.runs import Plan, Progress, run
+from workloads.scenarios import find_scenario
+
+RECORDING, JUDGED, KEPT, DESIGN = "recording", "states.jsonl", "states", "crash.json"
+MOST_KEPT = 3
+"""States that are kept of each kind of fault; more of one kind say nothing new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a campaign was asked. many : states. reduce : whether what is kept is made smaller."""
+
+    many: int = 500
+    seed: int = 0
+    models: tuple[str, ...] = MODELS
+    limit_s: float = LIMIT_S
+    reduce: bool = True
+
+
+@dataclass(slots=True)
+class Crashed:
+    """A campaign, as far as it is. kept : folders of states that keep less than is promised."""
+
+    folder: Path
+    recording: Recording
+    asked: Asked
+    campaign: Campaign
+    unexplained: list[str]
+    kept: list[Path] = field(default_factory=list)
+
+    @property
+    def plan(self) -> Plan:
+        """Of the recorded run."""
+        return Plan(**self.recording.run.manifest.plan.model_dump(mode="json"))
+
+    def data(self) -> dict[str, Any]:
+        """As a document: what was asked, and a row for each model."""
+        plan = self.plan
+        return {
+            "cwkit": 1,
+            "document": "crash",
+            "folder": str(self.folder),
+            "engine": plan.write_engine,
+            "version": self.recording.run.manifest.engines[plan.write_engine].version,
+            "begin": plan.begin,
+            "synchronous": plan.synchronous,
+            "scenario": plan.scenario,
+            "writers": plan.writers,
+            "checkpointers": plan.checkpointers,
+            "seed": self.asked.seed,
+            "asked": self.asked.many,
+            "records": len(self.recording.changes),
+            "acknowledged": len(told_by(self.recording.changes).acked),
+            "unexplained": self.unexplained,
+            "interrupted": self.campaign.interrupted,
+            "judged": len(self.campaign.judged),
+            "same": self.campaign.same,
+            "models": [_row(model, judged) for model, judged in self.campaign.by_model().items()],
+            "kept": [str(path.relative_to(self.folder)) for path in self.kept],
+        }
+
+
+def _row(model: str, judged: Sequence[Judged]) -> dict[str, Any]:
+    lost = [one.lost for one in judged if one.lost is not None]
+    broken: dict[str, int] = {}
+    allowed: dict[str, int] = {}
+    for one in judged:
+        for into, promised in ((broken, True), (allowed, False)):
+            for kind in {fault.kind for fault in one.faults if fault.promised == promised}:
+                into[kind] = into.get(kind, 0) + 1
+    return {
+        "model": model,
+        "states": len(judged),
+        "broken": broken,
+        "allowed": allowed,
+        "lost_in": sum(one > 0 for one in lost),
+        "most_lost": max(lost, default=0),
+    }
+
+
+def must_be_judged(plan: Plan) -> None:
+    """Raises PlanError for a run whose crash states nobody could judge."""
+    scenario = find_scenario(plan.scenario)
+    if not (hasattr(scenario, "read") and hasattr(scenario, "post")):
+        raise PlanError(
+            f"--scenario {plan.scenario}: nobody can tell which of its transactions a crash left. "
+            "Choose ledger, or give yours read(session) and post(session, posting), as it has."
+        )
+    if {plan.write_engine, plan.database} != {plan.write_engine}:
+        raise PlanError("A crash is one engine's: leave --write-engine out.")
+
+
+def crash(
+    plan: Plan,
+    folder: Path,
+    asked: Asked,
+    *,
+    command: str = "",
+    on_progress: Callable[[Progress], None] | None = None,
+    on_judged: Callable[[Judged, int], None] = lambda one, many: None,
+) -> Crashed:
+    """Record a run and judge the states of crashes in it, or go on with a folder that has a part.
+
+    Raises what `workloads.runs.run` raises, PlanError for a plan that nobody could judge, and
+    RunError for a folder that is of something else.
+    """
+    must_be_judged(plan)
+    folder.mkdir(parents=True, exist_ok=True)
+    recording = _recorded(plan, folder, asked, command, on_progress)
+    return _judged(folder, recording, asked, on_judged)
+
+
+def resume(
+    folder: Path, *, on_judged: Callable[[Judged, int], None] = lambda one, many: None
+) -> Crashed:
+    """Go on with a campaign that was interrupted while it judged. Raises RunError."""
+    try:
+        told = json.loads((folder / DESIGN).read_text(encoding="utf-8"))["asked"]
+        asked = Asked(**told | {"models": tuple(told["models"])})
+        if not 0 < asked.many <= 10_000_000 or set(asked.models) - set(MODELS):
+            raise ValueError("what was asked makes no sense")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{folder}: no crash campaign to go on with ({error}).") from error
+    return _judged(folder, read_recording(folder / RECORDING), asked, on_judged)
+
+
+def _recorded(
+    plan: Plan,
+    folder: Path,
+    asked: Asked,
+    command: str,
+    on_progress: Callable[[Progress], None] | None,
+) -> Recording:
+    place = folder / RECORDING
+    if (place / "manifest.json").exists():
+        shutil.rmtree(place)  # a recording that did not end: its campaign had not begun
+    design = {"cwkit": 1, "document": "crash design", "command": command, "asked": asdict(asked)}
+    made_run = run(
+        plan, folder, name=RECORDING, command=command, on_progress=on_progress,
+        record_changes=True,
+    )  # fmt: skip
+    if made_run.folder.name != RECORDING:
+        raise RunError(f"{folder}: holds a recording already. Give another folder with --into.")
+    (folder / DESIGN).write_text(json_text(design) + "\n", encoding="utf-8")
+    return read_recording(place)
+
+
+def _judged(
+    folder: Path,
+    recording: Recording,
+    asked: Asked,
+    on_judged: Callable[[Judged, int], None],
+) -> Crashed:
+    before = _read_judged(folder / JUDGED)
+    plan = Plan(**recording.run.manifest.plan.model_dump(mode="json"))
+    crashed = Crashed(folder, recording, asked, Campaign(), recording.unexplained())
+    crashed.kept = sorted((folder / KEPT).glob("*")) if (folder / KEPT).is_dir() else []
+    counted: dict[str, int] = {}
+    for path in crashed.kept:
+        kind = path.name.partition("-")[2]
+        counted[kind] = counted.get(kind, 0) + 1
+    waiting: list[tuple[Judged, dict[str, bytes]]] = []
+
+    def broken(one: Judged, files: dict[str, bytes]) -> None:
+        kind = one.promised[0].kind.replace(" ", "-")
+        if counted.get(kind, 0) < MOST_KEPT:
+            counted[kind] = counted.get(kind, 0) + 1
+            waiting.append((one, files))
+
+    with (folder / JUDGED).open("a", encoding="utf-8") as lines, made("crash") as place:
+        if lines.tell():
+            lines.write("\n")  # the last line may have been cut
+
+        def judged(one: Judged, many: int) -> None:
+            lines.write(json.dumps(_line(one)) + "\n")
+            lines.flush()
+            on_judged(one, many)
+
+        crashed.campaign = run_campaign(
+            recording, place, many=asked.many, seed=asked.seed, models=asked.models,
+            limit_s=asked.limit_s, on_judged=judged, on_broken=broken, before=before,
+        )  # fmt: skip
+        with _interruptible(crashed.campaign):
+            for number, (one, files) in enumerate(waiting):
+                crashed.kept.append(_keep(crashed, plan, one, files, place / f"reduce-{number}"))
+    (folder / "result.json").write_text(json_text(crashed.data()) + "\n", encoding="utf-8")
+    return crashed
+
+
+@contextmanager
+def _interruptible(campaign: Campaign) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        campaign.interrupted = True
+
+
+def _keep(crashed: Crashed, plan: Plan, one: Judged, files: dict[str, bytes], place: Path) -> Path:
+    kind = one.promised[0].kind
+    recording, state = crashed.recording, one.state
+    replay = recording.replay()
+    replay.advance(state.point)
+    worked = told_by(recording.changes)
+    told = until(worked, state.point)
+    number = 0
+
+    def shown(other: CrashState) -> list[Fault]:
+        nonlocal number
+        number += 1
+        opened = open_state(
+            replay.files(other), place / f"{number}", plan, limit_s=crashed.asked.limit_s
+        )
+        try:
+            while (answer := opened.answer()) is None:
+                _pause()
+        finally:
+            opened.close()
+        power = state.model in POWER
+        return judge(answer, told, synchronous=plan.synchronous, power=power, worked=worked)
+
+    every = replay.all_there().pieces
+    # What is common to a class of hangs would take minutes to make smaller.
+    most = MOST_OPENINGS if crashed.asked.reduce and state.model != "kill" else 0
+    most = min(most, 6) if kind == "hangs" else most
+    reduced = reduce_state(
+        state, every, lambda other: any(f.kind == kind and f.promised for f in shown(other)),
+        most=most,
+    )  # fmt: skip
+    smaller = replay.files(reduced.state)
+    name = f"{len(list((crashed.folder / KEPT).glob('*'))):03d}-{kind.replace(' ', '-')}"
+    return keep_state(crashed.folder / KEPT / name, one, reduced, smaller, told, plan)
+
+
+def _pause() -> None:
+    time.sleep(0.002)
+
+
+def look_again(kept: KeptState, place: Path) -> list[Fault]:
+    """Open a kept state again, by the engine that it was found on. Raises PlanError."""
+    plan = Plan(**kept.told["plan"])
+    worked = {(int(w), int(n)): 1 for w, n in kept.told["worked"]}
+    acked = {(int(w), int(n)): 1 for w, n in kept.told["acked"]}
+    told = Told(worked, acked)
+    opened = open_state(kept.files, place / "again", plan)
+    try:
+        while (answer := opened.answer()) is None:
+            _pause()
+    finally:
+        opened.close()
+    power = kept.told["drawn_as"]["model"] in POWER
+    return judge(answer, told, synchronous=plan.synchronous, power=power, worked=told)
+
+
+def read_kept(folder: Path) -> KeptState:
+    """A kept state. Raises RunError."""
+    return read_state(folder)
+
+
+# --- lines ------------------------------------------------------------------------------------
+
+
+def _line(one: Judged) -> dict[str, Any]:
+    return {
+        "key": key_of(one.state),
+        "point": one.state.point,
+        "model": one.state.model,
+        "pieces": len(one.state.pieces),
+        "faults": [[fault.kind, fault.sentence, fault.promised] for fault in one.faults],
+        "lost": one.lost,
+        "acked": one.acked,
+        "seconds": round(one.seconds, 4),
+    }
+
+
+def _read_judged(path: Path) -> dict[str, dict[str, Any]]:
+    """Key -> line of a state that was judged before. A last line that was cut is left out."""
+    found: dict[str, dict[str, Any]] = {}
+    if not path.exists():
+        return found
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            told = json.loads(line)
+            found[str(told["key"])] = {
+                "faults": [Fault(str(k), str(s), bool(p)) for k, s, p in told["faults"]],
+                "lost": None if told["lost"] is None else int(told["lost"]),
+                "acked": int(told["acked"]),
+                "seconds": float(told["seconds"]),
+            }
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found

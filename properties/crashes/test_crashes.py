@@ -1,0 +1,107 @@
+"""Crash campaigns on real engines: sound ones stay silent, each broken one is caught by name."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from properties.crashes import MODELS, Asked, Crashed, crash, look_again, read_kept, resume
+from properties.crashes.keeping import REPRO
+from workloads.errors import EngineMissing, PlanError, RunError
+from workloads.processes import fault_library
+from workloads.runs import make_plan
+
+try:
+    fault_library()
+except EngineMissing as reason:
+    pytestmark = pytest.mark.skip(reason=str(reason))
+
+
+def crashed(folder: Path, states: int = 10, reduce: bool = False, **asked: Any) -> Crashed:
+    """A small campaign: two writers of 12 postings."""
+    values = {
+        "scenario": "ledger", "database": "sqlite", "begin": "immediate", "synchronous": "full",
+        "writers": 2, "readers": 0, "transactions": 12, "duration_s": 60, "warmup_s": 0,
+        "wal_autocheckpoint": 20,
+    }  # fmt: skip
+    how = Asked(many=states, reduce=reduce, models=asked.pop("models", MODELS))
+    return crash(make_plan(**values | asked), folder, how)
+
+
+def kinds(found: Crashed) -> set[str]:
+    return {fault.kind for one in found.campaign.broken() for fault in one.promised}
+
+
+def test_a_sound_engine_keeps_what_it_acknowledged_in_every_state(tmp_path: Path) -> None:
+    found = crashed(tmp_path / "c", states=20)
+    assert not found.unexplained and not found.campaign.broken() and not found.kept
+    assert {one.state.model for one in found.campaign.judged} == set(found.asked.models)
+    assert max(one.acked for one in found.campaign.judged) > 0
+
+
+def test_off_may_lose_and_a_kill_may_not(tmp_path: Path) -> None:
+    found = crashed(tmp_path / "c", states=20, synchronous="off")
+    models = found.campaign.by_model()
+    assert not found.campaign.broken()
+    assert any(one.lost for one in models["strict"]) and not any(o.lost for o in models["kill"])
+
+
+def test_a_sync_that_lies_is_caught_with_a_script_and_can_be_looked_at_again(
+    tmp_path: Path,
+) -> None:
+    found = crashed(
+        tmp_path / "c", states=6, fault="sync:*:1+:lie", models=("strict",), reduce=True
+    )
+    assert kinds(found) == {"lost"}
+    place = found.kept[0]
+    assert any(one.kind == "lost" for one in look_again(read_kept(place), tmp_path))
+    done = subprocess.run(
+        [sys.executable, str(place / REPRO)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1 and "STILL SO" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("engine", "models", "kind"),
+    [
+        ("faulty-forgets", ("kill",), "lost"),
+        ("faulty-torn-read", ("kill",), "torn"),
+        ("faulty-early-ack", ("kill",), "lost"),
+        ("faulty-lost-commit", ("kill",), "lost"),
+    ],
+)
+def test_a_broken_engine_is_caught_by_name(
+    tmp_path: Path, engine: str, models: tuple[str, ...], kind: str
+) -> None:
+    found = crashed(tmp_path / "c", database=engine, models=models, writers=1)
+    assert kind in kinds(found)
+
+
+def test_a_campaign_goes_on_where_it_was(tmp_path: Path) -> None:
+    whole = crashed(tmp_path / "c", states=8)
+    lines = (tmp_path / "c" / "states.jsonl").read_text().splitlines()
+    (tmp_path / "c" / "states.jsonl").write_text("\n".join(lines[:5]) + '\n{"key": "cut')
+    again = resume(tmp_path / "c")
+    assert again.data()["models"] == whole.data()["models"]
+    told = (tmp_path / "c" / "states.jsonl").read_text().splitlines()
+    added = [line for line in told if line]
+    assert len(added) - 6 == len(lines) - 5  # the cut line stays, and nothing is judged twice
+
+
+def test_what_cannot_be_judged_or_read_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match=r"--scenario bank: nobody can tell .*\. Choose ledger"):
+        crashed(tmp_path / "c", scenario="bank")
+    with pytest.raises(RunError, match="no crash campaign to go on with"):
+        resume(tmp_path)
+    (tmp_path / "state.json").write_text(json.dumps({"document": "crash state", "plan": {}}))
+    with pytest.raises(RunError, match="no kept crash state"):
+        read_kept(tmp_path)

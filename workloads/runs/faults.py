@@ -1,0 +1,89 @@
+"""The library before libc in the workers of a run: its orders, its log, and what became of them.
+
+Only the workers have it. Loading and checking are neither logged nor disturbed, and a run without a
+fault that is not recorded does not load it at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from workloads.processes import FaultControl, FaultRule, fault_environment
+from workloads.records import FaultEntry
+
+CHANGES, BASE, BASE_FILES = "changes.log", "base", "base.json"
+"""In the folder of a run that is recorded: the log, copies of the database's files as they were
+when it began, and their names, inodes and what they had become when it ended."""
+
+
+class Faults:
+    """home : the temporary folder with the database. folder : the run's. rules : the faults.
+
+    Raises EngineMissing where there is no library.
+    """
+
+    def __init__(
+        self, home: Path, folder: Path, database: Path, rules: tuple[FaultRule, ...], record: bool
+    ) -> None:
+        self._database, self._folder, self._record = database, folder, record
+        self._files: dict[str, dict[str, Any]] = {}
+        if record:
+            self._keep_base()
+        log = folder / CHANGES if record else home / CHANGES
+        self._control = FaultControl(
+            home / "faults.bin", database.parent, log, rules, prefix=database.name
+        )
+        fault_environment(self._control.path)  # is it to be had?
+        self._control.begin_log(record)
+
+    def environment(self, worker: int) -> dict[str, str]:
+        """What a worker's process gets, which has to be started by exec."""
+        return fault_environment(self._control.path, worker)
+
+    def arm(self) -> None:
+        """The gate is open: calls are counted from here."""
+        self._control.arm()
+
+    def end(self) -> tuple[FaultEntry, ...]:
+        """The workers are gone: what became of each rule. The log ends here."""
+        control = self._control
+        control.arm(False)
+        control.begin_log(False)
+        if self._record:
+            self._note_end()
+        return tuple(
+            FaultEntry(rule=str(rule), matched=matched, fired=fired)
+            for rule, matched, fired in zip(
+                control.rules, control.matched, control.fired, strict=True
+            )
+        )
+
+    def close(self) -> None:
+        """Give back what it holds."""
+        self._control.close()
+
+    def _keep_base(self) -> None:
+        (self._folder / BASE).mkdir()
+        for path in _files_of(self._database):
+            shutil.copyfile(path, self._folder / BASE / path.name)
+            self._files[path.name] = {"inode": path.stat().st_ino}
+
+    def _note_end(self) -> None:
+        ended = {path.name: _digest(path) for path in _files_of(self._database)}
+        told = {"base": self._files, "ended": ended, "lost": self._control.lost}
+        (self._folder / BASE_FILES).write_text(json.dumps(told), encoding="utf-8")
+
+
+def _files_of(database: Path) -> list[Path]:
+    """The files of a database but its shared memory, which no crash leaves."""
+    found = sorted(database.parent.glob(f"{database.name}*"))
+    return [path for path in found if path.is_file() and not path.name.endswith("-shm")]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
