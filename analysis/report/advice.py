@@ -191,7 +191,7 @@ def _plain(facts: AdviceFacts) -> list[Row]:
             NONE: "BEGIN IMMEDIATE: no gain of plain BEGIN can be told",
             UNKNOWN: "BEGIN IMMEDIATE, until more blocks say more",
         }[verdict]
-        why = f"It commits {_ratio(facts, arm, group.base)}{_price(arm, group.base, facts)}"
+        why = f"It commits {_ratio(facts, arm, group.base)}{_price(facts, group, arm)}"
         out.append(Row(f"plain:{group.writers}", case, do, why, verdict))
     return out
 
@@ -217,7 +217,7 @@ def _overlapping(facts: AdviceFacts) -> list[Row]:
                 UNKNOWN: "Too few blocks to say: run more",
             }[verdict]
             why = f"It commits {_ratio(facts, arm, group.base)}{_alone(facts, group, arm)}"
-            why += _price(arm, group.base, facts)
+            why += _price(facts, group, arm)
             out.append(Row(key, case, do, why, verdict))
     return out
 
@@ -236,14 +236,15 @@ def _paced(facts: AdviceFacts) -> list[Row]:
                 why = _broke(facts, arm) or _failed(arm)
                 out.append(Row(key, case, f"Not {way(arm)}", why, BROKEN))
                 continue
-            verdict = facts.verdict(arm, group.base, "p99")
+            tail = facts.tail(group)
+            verdict = facts.verdict(arm, group.base, tail)
             do = {
-                LESS: f"{way(arm)} has the shorter p99",
-                MORE: f"{way(group.base)}: the p99 of {way(arm)} is longer",
-                NONE: f"{way(group.base)}: the two cannot be told apart by their p99",
+                LESS: f"{way(arm)} has the shorter {tail}",
+                MORE: f"{way(group.base)}: the {tail} of {way(arm)} is longer",
+                NONE: f"{way(group.base)}: the two cannot be told apart by their {tail}",
                 UNKNOWN: f"{way(group.base)}: too few blocks, or too few transactions in them",
             }[verdict]
-            why = f"p99 {_ratio(facts, arm, group.base, 'p99')}{_price(arm, group.base, facts)}"
+            why = f"{tail} {_ratio(facts, arm, group.base, tail)}{_price(facts, group, arm)}"
             out.append(Row(key, case, do, why, verdict))
     return out
 
@@ -257,7 +258,7 @@ def _rate_kept(facts: AdviceFacts, group: Group, at: str) -> Row:
     base = group.base
     cells = [cell for cell in base.cells if cell.counted is not None]
     unmet = [cell for cell in cells if cell.unmet]
-    p99 = _percentile(base, "p99")
+    tail = facts.tail(group)
     key, case = _rate_key(group, base), f"{at}: {way(base)}{_many(facts, group)}"
     if not cells:
         return Row(key, case, "Not measured", _failed(base), MISSING)
@@ -270,7 +271,7 @@ def _rate_kept(facts: AdviceFacts, group: Group, at: str) -> Row:
         _rate_key(group, base),
         case,
         "It keeps up",
-        f"the rate was met in every run; p99 {p99}",
+        f"the rate was met in every run; {tail} {_percentile(base, tail)}",
         SAFE,
     )
 
@@ -308,14 +309,15 @@ def _alone(facts: AdviceFacts, group: Group, arm: Arm) -> str:
     return f"; the mode alone {_ratio(facts, arm, alone)}"
 
 
-def _price(arm: Arm, base: Arm, facts: AdviceFacts) -> str:
+def _price(facts: AdviceFacts, group: Group, arm: Arm) -> str:
     """What it costs: refusals, the tail, the log."""
     parts = []
     first = arm.shown.refused("writer", first=True)
     if first.blocks:
         parts.append(f"{percent(first.value)} of first tries refused")
-    told = P99[facts.verdict(arm, base, "p99")]
-    parts.append(f"p99 {_percentile(arm, 'p99')} against {_percentile(base, 'p99')} ({told})")
+    tail, base = facts.tail(group), group.base
+    told = TAIL_VERDICTS[facts.verdict(arm, base, tail)]
+    parts.append(f"{tail} {_percentile(arm, tail)} against {_percentile(base, tail)} ({told})")
     wal = log_of(arm)
     if wal is not None and wal.times >= OUTGROWS:
         parts.append(f"its log grew to {mebibytes(wal.bytes_max)}")
@@ -355,7 +357,11 @@ def _refused_where(facts: AdviceFacts) -> Row:
                 logged += looked.logged
                 ways.append(way(arm))
     if not met:
-        lost = [way(arm) for arm in facts.main.arms.values() if _lost(facts, arm)]
+        losing = [arm for arm in facts.main.arms.values() if _lost(facts, arm)]
+        lost = [way(arm) for arm in losing]
+        if lost and all(arm.begin == "deferred" for arm in losing):
+            do = "No table: plain BEGIN's write is refused for any commit since its first read"
+            return Row(key, case, do, f"refused by {listed(lost)} alone", NONE)
         if not lost:
             return Row(key, case, "Nothing: no transaction was refused", "in no way, in no run",
                        NONE)  # fmt: skip
@@ -448,7 +454,7 @@ def _grew(wal: Wal) -> str:
 
 # --- the numbers --------------------------------------------------------------------------------
 
-P99 = {MORE: "longer", LESS: "shorter", NONE: "not told apart", UNKNOWN: "too few blocks"}
+TAIL_VERDICTS = {MORE: "longer", LESS: "shorter", NONE: "not told apart", UNKNOWN: "too few blocks"}
 VERDICTS = {MORE: "more", LESS: "less", NONE: "not told apart", UNKNOWN: "too few blocks"}
 
 
@@ -456,8 +462,9 @@ def ways_table(facts: AdviceFacts, group: Group) -> Table:
     """Every way of one load with its numbers. ratio : to the first. first refused : of first tries
     the share that was refused.
     """
-    head = ("engine", "begins", "committed/s", "ratio", "claimed", "first refused", "p99",
-            "longest", "log")  # fmt: skip
+    tail = facts.tail(group)
+    head = ("engine", "begins", "committed/s", "ratio", "claimed", "first refused", tail, "longest",
+            "log")  # fmt: skip
     rows = []
     for arm in group.arms.values():
         found = facts.told(arm, group.base)
@@ -471,7 +478,7 @@ def ways_table(facts: AdviceFacts, group: Group) -> Table:
                 DASH if found is None else ratio_text(found.ratio) if found.ratio.blocks else DASH,
                 "checks broke" if facts.breaks(arm) else told,
                 percent(first.value) if first.blocks else DASH,
-                _percentile(arm, "p99"),
+                _percentile(arm, tail),
                 duration(float(arm.shown.percentiles("writer")[-1, 1])),
                 mebibytes(wal.bytes_max) if wal else DASH,
             )

@@ -247,7 +247,7 @@ def _arms(
         for many in writers:
             for engine, mode in systems:
                 system = f"{engine} {mode}"
-                name = f"{system}, {many} writers" if len(writers) > 1 else system
+                name = f"{system}, writers {many}" if len(writers) > 1 else system
                 name += f", {load:g} per s" if load else ""
                 values = {**plan, "database": engine, "begin": mode, "writers": many}
                 values |= {"rate": load} if load else {}

@@ -120,6 +120,14 @@ def test_a_way_whose_check_broke_is_told_first_and_never_advised(facts: AdviceFa
     assert "checks broke" in row
 
 
+def test_the_tail_is_a_percentile_that_each_run_has_transactions_enough_for(
+    facts: AdviceFacts, tmp_path: Path
+) -> None:
+    assert facts.tail(facts.main) == "p90" and "p90" in ways_table(facts, facts.main).head
+    many = made(tmp_path, {BASE: 1500.0}, blocks=1)
+    assert many.tail(many.main) == "p99"
+
+
 def test_each_script_has_its_mode_and_is_told_whether_it_may_be_run_twice(
     facts: AdviceFacts,
 ) -> None:
