@@ -46,7 +46,7 @@ from analysis.cli.sweep_progress import SweepLive, waiting_time
 from analysis.wording import Table as Data
 from analysis.wording import listed, times
 from workloads import experiments
-from workloads.engines import trust
+from workloads.engines import find_engine, trust
 from workloads.errors import PlanError
 from workloads.files import json_text
 from workloads.records import RecordedPlan
@@ -57,7 +57,8 @@ if TYPE_CHECKING:
 
 SET_BY_ADVISE = (
     *("scenario", "begin", "writers", "duration_s", "rate", "stages", "transactions", "autocommit"),
-    *("write_engine", "read_engine", "checkpoint_engine", "read_begin", "pin", "journal_mode"),
+    *("cold_start", "write_engine", "read_engine", "checkpoint_engine", "read_begin", "pin"),
+    "journal_mode",
 )
 """Fields of a plan that are an advice's own, or that it sets itself."""
 
@@ -68,7 +69,6 @@ HELPS = {"database": "the application's engine now, against which the others are
 def advise_command(
     context: typer.Context,
     *,
-    plan: dict[str, Any],
     schema: SchemaOption = None,
     tx: TxOption = None,
     from_db: FromOption = None,
@@ -83,11 +83,12 @@ def advise_command(
         typer.Option(help="processes that write; 2,8 or again for each number (default: 4)"),
     ] = None,
     rate: Annotated[
-        float, typer.Option(min=0, help="also in an open loop with so many writes a second")
-    ] = 0,
+        float | None, typer.Option(min=0, help="also in an open loop with so many writes a second")
+    ] = None,
     seconds: Annotated[
-        float, typer.Option(help="about how long all runs may take together (default: 180 a load)")
-    ] = 0,
+        float | None,
+        typer.Option(help="about how long it all may take (default: 180 a load)"),
+    ] = None,
     blocks: Annotated[
         int, typer.Option(help="times that every way is run; with fewer than 6 nothing is claimed")
     ] = 8,
@@ -107,6 +108,7 @@ def advise_command(
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,
     postgres: PostgresOption = None,
+    plan: dict[str, Any],
 ) -> None:
     waiting = terminal.console(stderr=True)
     check_saving(save, runs, into)
@@ -120,12 +122,13 @@ def advise_command(
         names = [name.strip() for name in engines.split(",") if name.strip()]
         trust(*names)
         load_files(load or (), [])
+        _must_be_asked(postgres, [str(plan["database"]), *names])
         asked = report.ask(
             _plan(plan, tx, schema=schema, check=check, define=define, scale=scale,
                   from_db=from_db),
             engines=names,
             writers=_numbers(writers or []),
-            rate=rate,
+            rate=rate or 0,
             seconds=seconds,
             blocks=blocks,
             foreign_limit=foreign_limit,
@@ -152,6 +155,15 @@ KEPT_OPTIONS = (
     "postgres",
 )
 """Options that say nothing about what is asked."""
+
+
+def _must_be_asked(postgres: str | None, names: Sequence[str]) -> None:
+    """Raises PlanError for a --postgres that no engine has a use for."""
+    if postgres is not None and not any(hasattr(find_engine(one), "forsake") for one in names):
+        raise PlanError(
+            f"--postgres: {listed(names)} cannot be on another's server. Give --engines "
+            f"{names[0]},postgres too, or leave it out."
+        )
 
 
 def _plan(plan: dict[str, Any], tx: list[str] | None, **files: Any) -> dict[str, Any]:

@@ -94,14 +94,17 @@ BAD = {
     "--blocks 0: from 1 to 1,000": ("--tx", "add.sql", "--blocks", "0"),
     "--seconds 0.5: from 1 to": ("--tx", "add.sql", "--seconds", "0.5"),
     "--foreign-limit 2: a share": ("--tx", "add.sql", "--foreign-limit", "2"),
+    "--postgres: libsql cannot be": ("--tx", "add.sql", "--postgres", "postgresql://u@h/d"),
     "Did you mean": ("--tx", "add.sql", "--engines", "turbo"),
 }
 
 
 @pytest.mark.parametrize("sentence", BAD)
 def test_bad_input_is_a_sentence_before_anything_is_asked(
-    cwkit: Any, here: Path, asked: list[str], sentence: str
+    cwkit: Any, here: Path, asked: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if "--postgres" in BAD[sentence]:
+        monkeypatch.setenv("CWKIT_POSTGRES", "")  # the option sets it for the runs' processes
     text = FILES["check.sql"] if ":changed" in sentence else "SELECT n FROM a;"
     (here / "check.sql").write_text(text, encoding="utf-8")
     found = cwkit("advise", "--schema", "schema.sql", *BAD[sentence])

@@ -95,7 +95,7 @@ def ask(
     engines: Sequence[str],
     writers: Sequence[int],
     rate: float,
-    seconds: float,
+    seconds: float | None,
     blocks: int,
     foreign_limit: float,
     notify: Callable[[str], None],
@@ -103,8 +103,9 @@ def ask(
     """Ask the engines, and make the experiment of what they accept.
 
     plan : of a run, without mode, writers, rate and length. engines : named by the user; () for
-    all. seconds : for the whole of it; 0: three minutes for each load. notify : before an engine is
-    asked. Raises PlanError, UnknownName and EngineMissing before any engine is asked.
+    all. seconds : for the whole of it; None: three minutes for each load. notify : called with an
+    engine's name before it is asked. Raises PlanError, UnknownName and EngineMissing, for what can
+    be known without it before any engine is asked.
     """
     database = str(plan.get("database") or "libsql")
     writers = list(dict.fromkeys(writers)) or [4]
@@ -142,11 +143,11 @@ def _refuse(
     database: str,
     engines: Sequence[str],
     writers: Sequence[int],
-    seconds: float,
+    seconds: float | None,
     blocks: int,
 ) -> None:
     """Refuse what cannot be run before any engine is asked."""
-    if seconds and not 1 <= seconds <= 86_400:
+    if seconds is not None and not 1 <= seconds <= 86_400:
         raise PlanError(f"--seconds {seconds:g}: from 1 to 86,400, for all runs together.")
     if not 1 <= blocks <= 1000:
         raise PlanError(
