@@ -165,6 +165,8 @@ class _Book:
 
     def __init__(self, empty: Any) -> None:
         self.empty = empty
+        named = empty.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        self.triggers = {row[0] for row in named}
 
     def prepared(self, sql: str, values: int) -> _Prepared:
         """What a statement would do; it is not run."""
@@ -179,7 +181,7 @@ class _Book:
             table = str(one or "").lower()
             if table.startswith("sqlite_"):
                 return 0
-            if more[-1]:
+            if more[-1] in self.triggers:  # or it is the view or the WITH that it stands in
                 triggers[str(more[-1])] = None
             if action == sqlite3.SQLITE_READ:
                 read.add((table, str(other or "").lower()))
@@ -240,6 +242,8 @@ def _of_script(one: Any, scenario: Any, name: str, book: _Book) -> ScriptEffects
     effects = []
     for line in lines:
         done = line.prepared
+        if line.piece.words[:1] in (("SAVEPOINT",), ("RELEASE",)):
+            continue
         if not (done.read or done.tables or done.why or line.piece.changes):
             continue
         twice, why = _statement(line, tainted, book)
@@ -514,6 +518,8 @@ def _update(given: _Words, done: _Prepared, tainted: set[str], book: _Book) -> t
         return picked, f"changes rows of {table} that are picked by {by}"
     if given.at("LIMIT", begin=set_at) < len(given):
         return Twice.AGAIN, f"changes the next rows of {table} (LIMIT)"
+    if given.at("FROM", begin=set_at) < len(given):
+        return Twice.UNKNOWN, f"changes {table} by what another table has"
     if twice == Twice.AGAIN and (guard := _guarded(where, changed)):
         why = f"finds no row of {table} the second time (it asks for {guard} as it was)"
         return Twice.SAME, why
