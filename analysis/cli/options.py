@@ -170,7 +170,10 @@ REPEATED = {"repeated": True}
 TEXT = {"text": True}
 """In a field: it may also be given as a text, which `make_plan` reads."""
 
-TIMES = ("duration_s", "warmup_s", "deadline_s", "load_limit_s", "check_limit_s")
+TIMES = (
+    *("duration_s", "warmup_s", "reader_holds_s"),
+    *("deadline_s", "load_limit_s", "check_limit_s"),
+)
 """Fields whose option takes a time with its unit, and without one seconds."""
 
 STATES_DEFAULT, OWN_DEFAULT = " (default: ", " (default: its own)"

@@ -304,12 +304,21 @@ def _heading(run: Run, counted: Count) -> list[str]:
     network = f"  network: {said}" if (said := network_clause(run.manifest)) else ""
     served = _served(run.manifest.server)
     connected = f"  {said}" if (said := connection_clause(run)) else ""
+    held = f"readers keep their snapshot for {duration(plan.reader_holds_s * 1e9)}"
     pragmas = (f"  {said}" for said, well in pragma_clauses(run.manifest) if well)
     return [
         title,
         *filter(
             None,
-            (f"  {settings}" if settings else "", measured, connected, *pragmas, served, network),
+            (
+                f"  {settings}" if settings else "",
+                measured,
+                connected,
+                f"  {held}, and read in it again and again" if plan.reader_holds_s else "",
+                *pragmas,
+                served,
+                network,
+            ),
         ),
     ]
 

@@ -75,6 +75,32 @@ def test_readers_that_were_nearly_always_open_are_told_with_the_moments_between(
     assert "moments of at most 2 ms" in why
 
 
+def test_a_reader_that_was_cut_off_within_its_snapshot_was_open() -> None:
+    cut = attempts({"start": 100_000, "outcome": UNKNOWN})
+    cut["begun_ns"] = cut["worked_ns"] = cut["end_ns"] = 0  # as a row that nobody closed
+    run = made(rows_of((0, 90_000)), cut, reader_holds_s=10.0)
+    why = log_of(run).why
+    assert why.startswith("readers were open for 99 % of the window, and between them ")
+    writer = made_worker(0, cut)
+    alone = made_run([writer], wal_bytes_max=LARGE, wal={"bytes_max": LARGE, "restarts": 0})
+    assert "some transaction was open for 0 % of it" in log_of(alone).why, "it may wait in BEGIN"
+
+
+def test_snapshots_that_are_kept_are_told_with_their_age() -> None:
+    kept = rows_of((0, 400_000), (400_000, 800_000), (800_000, None))
+    sentence = log_of(made(kept, reader_holds_s=0.4, size=SMALL)).sentence()
+    assert sentence.endswith(
+        "readers were to keep a snapshot for 400 ms and read in it again and again: 3 snapshots "
+        "in the window, kept for 400 ms in the median"
+    )
+    assert "snapshot" not in log_of(made(kept, size=SMALL)).sentence()
+    none = made(rows_of(), reader_holds_s=0.4, size=SMALL)
+    assert (
+        log_of(none).held
+        == "readers were to keep a snapshot for 400 ms, and had none in the window"
+    )
+
+
 def test_writers_whose_snapshots_overlap_are_told_where_no_reader_was() -> None:
     both = [made_worker(n, rows) for n, rows in enumerate(ALWAYS)]
     recorded = {"bytes_max": LARGE, "restarts": 0, "exact": True}

@@ -15,7 +15,8 @@ import numpy as np
 
 from analysis import wording
 from analysis.counting.committed import merged, piece_rows
-from workloads.records import PIECE_ROWS, Run, WorkerRecord
+from workloads.errors import RunError
+from workloads.records import PIECE_ROWS, Run, WorkerRecord, read_wal_track
 
 FRAME_BYTES, HEADER_BYTES = 24, 32
 """Bytes of the log's file beside its pages: before each page, and at its beginning."""
@@ -38,6 +39,7 @@ class Wal(NamedTuple):
         exact : False where it may be more often.
     why         : why it outgrew its autocheckpoint tenfold, or that this is not known; "" where it
         did not.
+    held        : how long readers kept their snapshots, where they were to; else "".
     """
 
     bytes_max: int
@@ -46,6 +48,7 @@ class Wal(NamedTuple):
     restarts: int | None
     exact: bool
     why: str = ""
+    held: str = ""
 
     @property
     def times(self) -> float:
@@ -58,11 +61,12 @@ class Wal(NamedTuple):
         if self.off:
             limit = f"SQLite's usual autocheckpoint ({mebibytes(self.limit_bytes)}; here it is off)"
         text = f"grew to {mebibytes(self.bytes_max)}, {wording.number(self.times)} times {limit}"
+        held = f"; {self.held}" if self.held else ""
         if self.restarts is None:
-            return f"{text}; how often it began again was not recorded"
+            return f"{text}; how often it began again was not recorded{held}"
         text += f", and began again {'at least ' if not self.exact else ''}"
         text += wording.times(self.restarts, "time")
-        return f"{text}: {self.why}" if self.why else text
+        return f"{text}: {self.why}{held}" if self.why else f"{text}{held}"
 
 
 def mebibytes(size: float) -> str:
@@ -94,7 +98,45 @@ def wal_of(run: Run, window_ns: tuple[int, int]) -> Wal | None:
         recorded.restarts if recorded else None,
         recorded.exact if recorded else False,
     )
+    found = found._replace(held=held(run, window_ns))
     return found._replace(why=why(run, window_ns)) if found.times >= OUTGROWN else found
+
+
+def held(run: Run, window_ns: tuple[int, int]) -> str:
+    """How old the snapshots became that readers were to keep; "" where they were not.
+
+    Those of the window are told, also one that is still open when it ends: a transaction that
+    lasts for longer than the window is no attempt that ended in it.
+    """
+    asked_s, readers = run.manifest.plan.reader_holds_s, run.role("reader")
+    if not asked_s or not readers:
+        return ""
+    first, stop = window_ns
+    spans = [(b, e) for one in readers for b, e in _spans(one, stop, PIECE_ROWS)]
+    asked = f"readers were to keep a snapshot for {wording.duration(asked_s * 1e9)}"
+    begun, end = (np.concatenate([span[at] for span in spans] or [np.zeros(0)]) for at in (0, 1))
+    inside = (end > first) & (begun < stop)
+    if not inside.any():
+        return f"{asked}, and had none in the window"
+    ages = np.minimum(end[inside], stop) - begun[inside]
+    age = f"{wording.duration(float(np.median(ages)))} in the median"
+    return (
+        f"{asked} and read in it again and again: {wording.times(int(inside.sum()), 'snapshot')} "
+        f"in the window, kept for {age}{_not_copied(run, window_ns)}"
+    )
+
+
+def _not_copied(run: Run, window_ns: tuple[int, int]) -> str:
+    """How much of the log checkpoints had left, as a clause; "" where nobody looked."""
+    try:
+        track = read_wal_track(run.folder)
+    except RunError:
+        return ""
+    inside = (track["at_ns"] >= window_ns[0]) & (track["at_ns"] <= window_ns[1])
+    left = (track["frames"] - track["copied"])[inside & (track["frames"] >= 0)]
+    if not len(left):
+        return ""
+    return f", and at most {wording.times(int(left.max()), 'page')} of the log were not copied back"
 
 
 def why(run: Run, window_ns: tuple[int, int]) -> str:
@@ -184,9 +226,15 @@ def _in_order(worker: WorkerRecord) -> bool:
 
 
 def _spans(worker: WorkerRecord, stop: int, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    reads = worker.role == "reader"
     for rows in worker.rows.pieces(most):
-        some = rows[rows["begun_ns"] > 0]
-        yield some["begun_ns"], np.where(some["end_ns"] == 0, stop, some["end_ns"])
+        begun = rows["begun_ns"]
+        if reads:
+            # A row is closed with the time of its BEGIN: of one that never was, where a reader was
+            # cut off within its snapshot, it is not there. A reader's BEGIN waits for nobody.
+            begun = np.where((begun == 0) & (rows["end_ns"] == 0), rows["start_ns"], begun)
+        open_ = begun > 0
+        yield begun[open_], np.where(rows["end_ns"][open_] == 0, stop, rows["end_ns"][open_])
 
 
 __all__ = ["OUTGROWN", "Wal", "mebibytes", "unread", "wal_of", "why"]

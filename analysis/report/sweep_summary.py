@@ -46,7 +46,13 @@ DOUBTFUL_SHOWN = 5
 """Arms with doubtful numbers alone that are named with the reason."""
 
 CELLS_CSV = "cells.csv"
-OF_THE_WAL = ("read_think_us", "wal_autocheckpoint", "checkpointers", "checkpoint")
+OF_THE_WAL = (
+    "read_think_us",
+    "reader_holds_s",
+    "wal_autocheckpoint",
+    "checkpointers",
+    "checkpoint",
+)
 """Axes that make the size of the WAL worth a column."""
 
 

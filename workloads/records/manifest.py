@@ -138,6 +138,13 @@ class RecordedPlan(Part):
     read_begin: str = Field(
         "deferred", description="their BEGIN mode (default: deferred, or what is usual there)"
     )
+    reader_holds_s: float = Field(
+        0,
+        ge=0,
+        le=86_400,
+        description="a reader keeps its snapshot: its transaction stays open so long, and reads "
+        "again and again; 0: as long as it reads once",
+    )
     checkpointers: int = Field(
         0, ge=0, le=MOST_WORKERS, description="processes that only checkpoint"
     )

@@ -42,6 +42,12 @@ if TYPE_CHECKING:
 
 ROLES = ("writer", "reader", "checkpointer")
 
+SNAPSHOTS = (
+    *("serializable", "strict-serializable", "snapshot-isolation", "strong-snapshot-isolation"),
+    *("strong-session-serializable", "strong-session-snapshot-isolation"),
+)
+"""Isolation levels, by Elle's names, whose transactions read from one snapshot."""
+
 
 MAY_HOLD_A_PASSWORD = ("pragma",)
 """Fields whose values no complaint repeats."""
@@ -119,7 +125,8 @@ class Plan(RecordedPlan):
     def patience_s(self) -> float:
         """How long one attempt may take before its worker counts as hung, s."""
         # It may wait for a lock at each statement, and think at each operation.
-        return self.deadline_s + self.shape().longest_s(self.busy_timeout_ms / 1e3)
+        longest = self.reader_holds_s + self.shape().longest_s(self.busy_timeout_ms / 1e3)
+        return self.deadline_s + longest
 
     def files(self) -> tuple[str, ...]:
         """The user's own files that it takes engines or the scenario from, as it names them."""
@@ -215,6 +222,7 @@ def make_plan(**values: Any) -> Plan:
     _takes_pragmas(plan, engines)
     _shares_connections(plan, engines)
     _starts_cold(plan, engines)
+    _holds_snapshots(plan, engines)
     _formats_agree(plan, engines)
     _suits_a_server(plan, engines)
     _network_fits(plan)
@@ -395,6 +403,32 @@ def _shares_connections(plan: Plan, engines: Mapping[str, Engine]) -> None:
                 "per-transaction, or take another engine.",
                 "connection",
             )
+
+
+def _holds_snapshots(plan: Plan, engines: Mapping[str, Engine]) -> None:
+    """A reader that is to keep a snapshot has one, and does nothing but read in it."""
+    if not plan.reader_holds_s:
+        return
+    from workloads.scenarios import find_scenario
+
+    promises = engines.get(plan.read_engine, find_engine(plan.read_engine)).promises
+    level = promises[plan.read_begin].level if plan.read_begin in promises else ""
+    made = find_scenario(plan.scenario)(plan.shape())
+    why = ""
+    if not plan.readers:
+        why = "there are no readers. Give --readers, or leave it out."
+    elif own := getattr(made, "holds_no_snapshot", ""):
+        why = f"scenario {plan.scenario!r} {own}"
+    elif plan.read_begin == AUTOCOMMIT:
+        why = "readers without BEGIN have a snapshot for each statement. Give a mode."
+    elif level not in SNAPSHOTS:
+        said = f"is {level}" if level else "promises no isolation level"
+        why = (
+            f"BEGIN in mode {plan.read_begin} of {plan.read_engine} {said}, so that a reader has "
+            "no snapshot to keep. Give another --read-begin, or another engine."
+        )
+    if why:
+        raise PlanError(f"--reader-holds: {why}", "reader_holds_s")
 
 
 def _starts_cold(plan: Plan, engines: Mapping[str, Engine]) -> None:

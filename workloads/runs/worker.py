@@ -55,6 +55,7 @@ from workloads.runs.control import ControlBlock
 from workloads.runs.hot_path import Parts, Tries, tries_of
 from workloads.runs.pacing import ARRIVALS, LONG_S, arrivals, retry_wait, thinker, wait_until
 from workloads.runs.plan import ROLES, Plan
+from workloads.runs.snapshots import OneSnapshot, holding
 from workloads.runs.stages import warp_of
 from workloads.runs.trouble import NOT_RECORDED
 from workloads.runs.ways import KEPT, pool_of
@@ -547,8 +548,16 @@ def _rehearse(session: Session) -> str | None:
 
 def _finished(session: Session) -> Callable[[], None]:
     """What gives up an attempt's connection; nothing where the worker keeps its own."""
-    own: Any = session.real if isinstance(session, LoggedSession) else session
+    own = _behind(session)
     return own.finished if isinstance(own, Passing) else lambda: None
+
+
+def _behind(session: Session) -> Any:
+    """The session behind those that only look on."""
+    own: Any = session
+    while isinstance(own, (LoggedSession, OneSnapshot)):
+        own = own.real
+    return own
 
 
 def _context_with(
@@ -558,6 +567,8 @@ def _context_with(
     context = context_of(job.plan, worker)
     shape = job.plan.shape()
     model = getattr(job.scenario, "logged", None)
+    if context.role == "reader" and job.plan.reader_holds_s:
+        session = cast("Session", OneSnapshot(session, checked=file != "none"))
     if model and context.role != "checkpointer":
         engine = job.plan.roles()[worker][1]
         session = LoggedSession(session, log_path(job.folder, worker), model, worker, engine)
@@ -700,6 +711,8 @@ def _parts(plan: Plan, context: WorkerContext, scenario: Scenario, control: Cont
     numbers = control.numbers
     rate = plan.rate if context.role == "writer" else plan.read_rate
     draw, bodies = scenario.draw(context), tuple(scenario.bodies(context))
+    if context.role == "reader" and plan.reader_holds_s:
+        bodies = holding(bodies, plan.reader_holds_s, context)
     acknowledged = _acknowledged(scenario, context)
     start_ns = numbers[control_block.START_NS]
     warp = warp_of(plan, context.role)
@@ -724,7 +737,7 @@ def _acknowledged(scenario: Scenario, context: WorkerContext) -> Callable[[Any, 
     """The scenario's hook, behind which a connection that is not kept is given up."""
     hook, session = scenario.acknowledged(context), context.session
     assert session is not None
-    own: Any = session.real if isinstance(session, LoggedSession) else session
+    own = _behind(session)
     if not isinstance(own, Passing):
         return hook
 

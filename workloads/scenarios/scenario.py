@@ -217,6 +217,8 @@ class Scenario(Protocol):
         the mode "autocommit" of any engine.
     cold_start  : optional, of the class or of an instance; True where schema() and load() may be
         made in one transaction by whichever worker comes first (--cold-start).
+    holds_no_snapshot : optional, of an instance; why its readers cannot keep a snapshot and read
+        again and again in it (--reader-holds), "" where they can.
     needs       : optional; of the class and, with other parameters, of an instance: the optional
         methods of a session that it calls (`Engine.offers`).
     copy_into(path), own_database : optional; puts the database that `own_database` names at a path,

@@ -187,6 +187,18 @@ class Sql:
         return automatic | {name: _valued(text) for name, text in self.defined.items()}
 
     @property
+    def holds_no_snapshot(self) -> str:
+        """Why its readers cannot keep a snapshot (--reader-holds), "" where they can."""
+        for one in (one for one in self.transactions if one.role == "reader"):
+            if not one.script.whole:
+                return (
+                    f"has a script, {one.name}, that is not one transaction from BEGIN to COMMIT."
+                )
+            if any(step.statement and step.statement.changes for step in one.script.steps):
+                return f"has a reader's script, {one.name}, that changes something."
+        return ""
+
+    @property
     def cold_start(self) -> bool:
         """A schema of one's own may be made by whoever comes first; a copied database is there."""
         return not self.params.from_db
