@@ -72,7 +72,7 @@ def main() -> None:
 def _by_option(error: Exception) -> str:
     """The error with the option's name for the plan's: --duration for `duration_s`."""
     text, field = str(error), getattr(error, "field", "")
-    if not field or not any(option in sys.argv for option in ("run", "search")):
+    if not field or not any(option in sys.argv for option in ("run", "search", "advise")):
         return text
     option = option_of(field)
     if not any(word.partition("=")[0] == option for word in sys.argv):

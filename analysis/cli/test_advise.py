@@ -95,6 +95,7 @@ BAD = {
     "--seconds 0.5: from 1 to": ("--tx", "add.sql", "--seconds", "0.5"),
     "--foreign-limit 2: a share": ("--tx", "add.sql", "--foreign-limit", "2"),
     "--postgres: libsql cannot be": ("--tx", "add.sql", "--postgres", "postgresql://u@h/d"),
+    "nowhere.sql, line 2: no such table: nowhere": ("--tx", "nowhere.sql", "--database", "sqlite"),
     "Did you mean": ("--tx", "add.sql", "--engines", "turbo"),
 }
 
@@ -107,6 +108,8 @@ def test_bad_input_is_a_sentence_before_anything_is_asked(
         monkeypatch.setenv("CWKIT_POSTGRES", "")  # the option sets it for the runs' processes
     text = FILES["check.sql"] if ":changed" in sentence else "SELECT n FROM a;"
     (here / "check.sql").write_text(text, encoding="utf-8")
+    wrong = "BEGIN;\nUPDATE nowhere SET n = 1;\nEND;"
+    (here / "nowhere.sql").write_text(wrong, encoding="utf-8")
     found = cwkit("advise", "--schema", "schema.sql", *BAD[sentence])
     assert found.returncode == 2 and sentence in found.stderr, found.stderr
     assert "Traceback" not in found.stderr and not asked and not (here / "runs").exists()

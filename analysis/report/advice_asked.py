@@ -19,7 +19,8 @@ from workloads.engines import Probe, find_engine, probe_all
 from workloads.errors import EngineMissing, PlanError, RunError, UnknownName, mode_label
 from workloads.experiments import AGAIN, Design, Experiment
 from workloads.files import FORMAT_VERSION, read_versioned, write_json
-from workloads.runs import make_plan
+from workloads.files import made as temporary
+from workloads.runs import make_plan, prepare
 
 ADVISE_NOTE = "advise.json"
 """Beside `experiment.json`: what was asked of the engines. Its presence tells the folder's kind."""
@@ -104,13 +105,14 @@ def ask(
 
     plan : of a run, without mode, writers, rate and length. engines : named by the user; () for
     all. seconds : for the whole of it; None: three minutes for each load. notify : called with an
-    engine's name before it is asked. Raises PlanError, UnknownName and EngineMissing, for what can
-    be known without it before any engine is asked.
+    engine's name before it is asked. Raises PlanError, UnknownName and EngineMissing, and RunFailed
+    where the database cannot be loaded, before any engine is asked.
     """
     database = str(plan.get("database") or "libsql")
     writers = list(dict.fromkeys(writers)) or [4]
     loads = [CLOSED, rate] if rate else [CLOSED]
     _refuse(plan, database, engines, writers, seconds, blocks)
+    _load_once({**plan, "database": database, "writers": writers[0]})
     named = list(dict.fromkeys([database, *engines])) if engines else []
     probes = probe_all(named or _all(database), notify=notify)
     refused = _refusals(probes.values())
@@ -165,6 +167,14 @@ def _refuse(
                 "No script of the writers has a BEGIN, so no mode would change anything: put its "
                 "statements between BEGIN; and COMMIT;, or compare engines with `cwkit sweep`."
             )
+
+
+def _load_once(values: Mapping[str, Any]) -> None:
+    """Load the database once, with the application's own engine: a schema that fails, or a script
+    that names a column which is not there, is told before anything is asked. Raises RunFailed.
+    """
+    with temporary("advice") as folder:
+        prepare(make_plan(**values), folder)
 
 
 def _transactions(plan: Any) -> Sequence[Any]:

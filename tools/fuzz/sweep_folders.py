@@ -186,6 +186,8 @@ def nothing_runs() -> Iterator[None]:
             ("analysis.search.search.prepare", run),
             ("workloads.runs.run", run),
             ("analysis.report.measurements.run_experiment", run),
+            ("analysis.report.advice_asked.probe_all", run),
+            ("analysis.report.advice_asked.prepare", run),
             ("analysis.report.measurements.probe_all", run),
             ("analysis.report.measurements.measure_trial", run),
             ("analysis.report.measurements.start", run),
