@@ -103,7 +103,7 @@ CARELESS: dict[str, tuple[str, Any, str]] = {
     ),
     "text is drawn as it is": (
         "properties.checker.drawing.html.escape",
-        lambda text: f"{text} & more",
+        lambda text, **how: f"{text} & more",
         "a drawing that is no XML",
     ),
     "no file is named": (
