@@ -58,11 +58,11 @@ COMMANDS = {
     ),
     "list": Line(
         "listing:list_command",
-        "The runs, sweeps and reports there are, newest last; or the workloads or sweeps to run.",
+        "The runs, sweeps and campaigns there are, newest last; or the workloads or sweeps to run.",
     ),
     "show": Line(
         "show:show_command",
-        "One run: throughput, conflicts, latency, fairness, checks; or a sweep's table.",
+        "One run: throughput, conflicts, latency, checks; or a sweep's or a campaign's table.",
     ),
     "compare": Line(
         "compare:compare_command",

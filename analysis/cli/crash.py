@@ -16,7 +16,7 @@ from analysis.cli.progress import Live
 from analysis.wording import times
 from workloads.engines import trust
 from workloads.errors import PlanError
-from workloads.files import json_text, visible
+from workloads.files import json_text, visible, within
 
 if TYPE_CHECKING:
     from properties.crashes import Crashed, Judged
@@ -97,7 +97,7 @@ def crash_command(
     if as_json:
         print(json_text(crashed.data()))
     else:
-        tell(crashed, console)
+        tell(crashed.data(), crashed.folder, console)
     raise typer.Exit(_status(crashed))
 
 
@@ -149,11 +149,12 @@ class _Judging:
 # --- what it says -----------------------------------------------------------------------------
 
 
-def tell(crashed: Crashed, console: Any) -> None:
-    """A table with a row for each model of a crash, and what was kept."""
-    from properties.crashes import read_kept, sentence_of
+def tell(data: dict[str, Any], folder: Path, console: Any) -> None:
+    """A table with a row for each model of a crash, and what was kept.
 
-    data = crashed.data()
+    data : the campaign's document. folder : where it lies.
+    """
+    from properties.crashes import read_kept, sentence_of
 
     def say(text: str) -> None:
         console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
@@ -169,13 +170,14 @@ def tell(crashed: Crashed, console: Any) -> None:
     if data["same"]:
         say(f"{times(data['same'], 'state')} more had the bytes of another.")
     if data["interrupted"]:
-        say(f"Interrupted. It goes on with: cwkit crash --into {crashed.folder}")
-    for path in crashed.kept:
+        say(f"Interrupted. It goes on with: cwkit crash --into {folder}")
+    for name in data["kept"]:
+        path = within(folder, name)
         say(f"BROKEN  {sentence_of(read_kept(path))}")
         say(f"        cwkit crash --look {path}")
-    if not crashed.campaign.broken():
+    if not any(row["broken"] for row in data["models"]):
         say("Nothing that is promised was broken in these states.")
-    say(f"folder: {crashed.folder}")
+    say(f"folder: {folder}")
 
 
 def _table(data: dict[str, Any]) -> Table:

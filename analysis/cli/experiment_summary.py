@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis import counting, models, report
+from analysis.cli.campaigns import show_campaign
 from analysis.cli.listing import list_runs, progress_of
 from analysis.wording import Table as Data
 from workloads import experiments
@@ -26,7 +27,9 @@ def show_folder(
     as_json: bool = False,
     foreign_limit: float = counting.FOREIGN_LIMIT,
 ) -> bool:
-    """Show an advice, a sweep, an experiment or a report's folder; False where it is none."""
+    """Show the folder of an advice, a sweep, an experiment, a report, a hunt or a crash campaign;
+    False where it is none.
+    """
     if (folder / report.ADVISE_NOTE).exists():
         from analysis.cli.advise import show_advice_in  # here: it has the options of a plan
 
@@ -39,7 +42,7 @@ def show_folder(
     if (folder / report.SUITE_FILE).exists():
         list_runs(folder, console, as_json=as_json, foreign_limit=foreign_limit)
         return True
-    return False
+    return show_campaign(folder, console, as_json=as_json)
 
 
 def show_experiment(measured: Measured, console: Console, *, as_json: bool = False) -> None:

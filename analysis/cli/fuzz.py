@@ -100,7 +100,7 @@ def fuzz_command(
             on_progress=live,
         )
     if as_json:
-        print(json_text(_document(hunted)))
+        print(json_text(hunt_document(hunted)))
     else:
         tell(hunted, engine, modes, console)
     if hunted.ended == "interrupted":
@@ -291,7 +291,8 @@ def pairs_table(progress: Progress) -> Table:
     return table
 
 
-def _document(hunted: Hunted) -> dict[str, object]:
+def hunt_document(hunted: Hunted) -> dict[str, object]:
+    """A hunt for a program."""
     progress = hunted.progress
     return {
         "folder": str(hunted.folder),

@@ -1,4 +1,4 @@
-"""`cwkit list`: the runs, sweeps, reports and searches there are; or the workloads or the sweeps.
+"""`cwkit list`: the runs, sweeps, reports and campaigns there are; or the workloads or the sweeps.
 
 A room is imported only when a folder of its kind is found, because the list is typed often.
 """
@@ -17,6 +17,7 @@ from rich.table import Table
 
 from analysis import counting
 from analysis.cli import terminal
+from analysis.cli.campaigns import CRASH, HUNT, of_a_crash, of_a_hunt
 from analysis.cli.options import RUNS, ForeignLimitOption, JsonOption, RunsOption
 from analysis.wording import times
 from workloads import records
@@ -122,8 +123,8 @@ def list_sweeps(console: Console, *, as_json: bool = False) -> None:
 
 
 class Entry(NamedTuple):
-    """A folder in the list. kind : run, sweep, experiment, advice, report, search or
-    unreadable.
+    """A folder in the list. kind : run, sweep, experiment, advice, report, search, hunt,
+    crash or unreadable.
     doubtful : why no number of a run is to be quoted; None where nothing is known against it.
     """
 
@@ -270,6 +271,8 @@ KINDS: dict[str, Callable[[Path], tuple[Any, ...]]] = {
     "campaign.json": _of_a_report,
     "manifest.json": _of_a_run,
     "search.json": _of_a_search,
+    HUNT: of_a_hunt,
+    CRASH: of_a_crash,
 }
 """The file that tells a folder's kind -> what it is, its result and, of a run, its manifest. The
 rooms define these names too; to take them from there would import all four rooms."""

@@ -16,6 +16,8 @@ OTHERS = {
     "experiment.json": ("pipe", "cut", "folder"),
     "campaign.json": ("pipe", "cut"),
     "search.json": ("cut", "folder"),
+    "hunt.json": ("cut", "folder"),
+    "crash.json": ("cut", "pipe"),
 }
 
 
@@ -37,7 +39,7 @@ def test_no_damaged_folder_stops_the_others_from_being_shown(
             bad.add(folder.name)
     for name, kinds in OTHERS.items():
         for kind in kinds:
-            folder = runs / f"o-{name[:3]}-{kind}"
+            folder = runs / f"o-{name[:2]}-{kind}"
             folder.mkdir()
             make: Any = {"pipe": os.mkfifo, "cut": _cut, "folder": Path.mkdir}[kind]
             make(folder / name)
@@ -59,3 +61,18 @@ def test_no_damaged_folder_stops_the_others_from_being_shown(
 
 def _cut(path: Path) -> None:
     path.write_text('{"cwkit": 1, "exp', encoding="utf-8")
+
+
+def test_a_campaign_that_is_not_over_is_listed_with_what_goes_on_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("crash", '{"cwkit": 1}'), ("hunt", '{"cwkit": 1, "ended": "running"}')):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / f"{name}.json").write_text(text, encoding="utf-8")
+    _, out, _ = run_cwkit(capsys, ["list"])
+    assert "unfinished: cwkit crash --into runs/crash" in " ".join(out.split())
+    assert "running, or killed" in out
+    for name, why in (("crash", "is not over"), ("hunt", "still runs")):
+        status, out, err = run_cwkit(capsys, ["show", name])
+        assert status == 2 and not out and why in err

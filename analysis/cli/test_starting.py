@@ -17,6 +17,8 @@ from analysis.cli.command import COMMANDS
 from analysis.report import SUITE_FILE
 from analysis.search import SEARCH
 from analysis.synthetic import drawn_run, write_folder
+from properties.crashes import DESIGN as CRASH
+from properties.hunter import HUNT
 from workloads.experiments import NOTE, Design, begin
 from workloads.records import MANIFEST
 
@@ -102,4 +104,4 @@ def test_every_line_of_the_table_is_a_command() -> None:
 
 
 def test_the_list_knows_a_folder_by_the_names_that_the_rooms_give() -> None:
-    assert set(listing.KINDS) == {NOTE, SUITE_FILE, MANIFEST, SEARCH}
+    assert set(listing.KINDS) == {NOTE, SUITE_FILE, MANIFEST, SEARCH, HUNT, CRASH}

@@ -112,7 +112,10 @@ def of_engines(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
 def of_a_hunt(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     argv = ("fuzz", "--engine", "sqlite", "--begin", "immediate", "-j", 1, "--programs", 2)
     status, out, err = cwkit(*argv)
-    assert status == 0 and "Hunt " in out
+    assert status == 0 and "Hunt " in out and out == cwkit("show", "fuzz-sqlite")[1]
+    assert "hunt: sqlite, immediate  2 programs, 0 findings" in " ".join(
+        cwkit("list")[1].split(" ")
+    )
     return out, err
 
 
@@ -120,6 +123,7 @@ def of_a_crash(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     argv = ("crash", "--engine", "sqlite", "--writers", 1, "--transactions", 3, "--states", 2)
     status, out, err = cwkit(*argv)
     assert status == 0 and "Nothing that is promised was broken" in out
+    assert out == cwkit("show", "crash-sqlite")[1]
     return out, err
 
 

@@ -5,13 +5,16 @@ import lazy_loader
 __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 
 __all__ = [
+    "DESIGN",
     "MODELS",
     "Asked",
+    "CrashResult",
     "Crashed",
     "Judged",
     "crash",
     "look_again",
     "read_kept",
+    "read_result",
     "resume",
     "sentence_of",
 ]

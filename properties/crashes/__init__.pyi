@@ -6,4 +6,7 @@ from .in_folder import look_again as look_again
 from .in_folder import read_kept as read_kept
 from .in_folder import resume as resume
 from .keeping import sentence_of as sentence_of
+from .results import DESIGN as DESIGN
+from .results import CrashResult as CrashResult
+from .results import read_result as read_result
 from .states import MODELS as MODELS

@@ -24,13 +24,14 @@ from properties.crashes.keeping import KeptState, keep_state, read_state
 from properties.crashes.opening import LIMIT_S, open_state
 from properties.crashes.recording import Recording, read_recording
 from properties.crashes.reducing import MOST_OPENINGS, reduce_state
+from properties.crashes.results import DESIGN, RESULT
 from properties.crashes.states import MODELS, CrashState
 from workloads.errors import PlanError, RunError
 from workloads.files import json_text, made
 from workloads.runs import Plan, Progress, run
 from workloads.scenarios import find_scenario
 
-RECORDING, JUDGED, KEPT, DESIGN = "recording", "states.jsonl", "states", "crash.json"
+RECORDING, JUDGED, KEPT = "recording", "states.jsonl", "states"
 MOST_KEPT = 3
 """States that are kept of each kind of fault; more of one kind say nothing new."""
 
@@ -212,7 +213,7 @@ def _judged(
         with _interruptible(crashed.campaign):
             for number, (one, files) in enumerate(waiting):
                 crashed.kept.append(_keep(crashed, plan, one, files, place / f"reduce-{number}"))
-    (folder / "result.json").write_text(json_text(crashed.data()) + "\n", encoding="utf-8")
+    (folder / RESULT).write_text(json_text(crashed.data()) + "\n", encoding="utf-8")
     return crashed
 
 

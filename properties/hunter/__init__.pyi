@@ -4,6 +4,7 @@ from .crew import checked_features as checked_features
 from .crew import checked_modes as checked_modes
 from .crew import hunt_all as hunt_all
 from .crew import opened as opened
+from .folder import HUNT as HUNT
 from .folder import PROGRAM as PROGRAM
 from .folder import REPRO as REPRO
 from .folder import TIMELINE as TIMELINE

@@ -200,6 +200,7 @@ def hunt_all(
     finally:
         died = crew.close()
     progress = crew.progress(begun)
+    progress.elapsed_s = round(progress.elapsed_s, 1)  # as it is read back
     write_hunt(folder, head | {"ended": ended, "died": died, **_counted(progress)})
     if died and not progress.programs:
         raise RunFailed("No process could hunt: " + "; ".join(died))
@@ -208,7 +209,7 @@ def hunt_all(
 
 def _counted(progress: Progress) -> dict[str, Any]:
     return {
-        "elapsed_s": round(progress.elapsed_s, 1),
+        "elapsed_s": progress.elapsed_s,
         "programs": progress.programs,
         "drawn": progress.drawn,
         "steps": progress.steps,

@@ -44,12 +44,15 @@ def find_run(name: str, runs: Path) -> Path:
     raise RunError(f"There is no run {shown} in {runs}. `cwkit list` shows those there are.")
 
 
-NOTES = ("manifest.json", "experiment.json", "campaign.json", "search.json", "hunt.json")
+NOTES = (
+    *("manifest.json", "experiment.json", "campaign.json", "search.json", "hunt.json"),
+    *("crash.json", "soak.json"),
+)
 """The files that tell a folder of ours, whatever kind it is."""
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether a folder is that of a run, a sweep, a search, a report or a hunt."""
+    """Whether a folder is that of a run, a sweep, a search, a report, or of another command."""
     return any(os.path.isfile(folder / note) for note in NOTES)
 
 

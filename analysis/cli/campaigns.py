@@ -1,0 +1,129 @@
+"""Folders of hunts and of crash campaigns: their line in `cwkit list`, and `cwkit show` of them.
+
+What is shown is what the command itself printed at its end. The list reads one small file of each.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from analysis.wording import times
+from workloads.errors import RunError
+from workloads.files import inside, json_text, read_versioned
+
+if TYPE_CHECKING:
+    from properties.hunter import Hunted
+
+HUNT, CRASH = "hunt.json", "crash.json"
+"""The files that tell these folders. The rooms define the names, too."""
+
+
+# --- a line each --------------------------------------------------------------------------------
+
+
+def of_a_hunt(folder: Path) -> tuple[str, str]:
+    """Raises RunError for a file that is none of ours."""
+    told = read_versioned(folder / HUNT)
+    modes = told.get("modes")
+    named = ", ".join(map(str, modes)) if isinstance(modes, list) else ""
+    what = f"hunt: {told.get('engine', '')}, {named}"
+    ended = told.get("ended")
+    if ended == "running":
+        return what, "running, or killed before it wrote what it did"
+    found = [times(_findings(folder), "finding")]
+    if isinstance(programs := told.get("programs"), int):
+        found.insert(0, times(programs, "program"))
+    if isinstance(known := told.get("known"), dict) and known:
+        found.append(f"{len(known)} known")
+    return what, ", ".join(found + ([] if ended == "done" else [str(ended)]))
+
+
+def _findings(folder: Path) -> int:
+    place = inside(folder, "findings")
+    try:
+        return sum(not entry.name.startswith(".") for entry in os.scandir(place) if entry.is_dir())
+    except FileNotFoundError:
+        return 0
+
+
+def of_a_crash(folder: Path) -> tuple[str, str]:
+    """Raises RunError for a file that is none of ours."""
+    from properties.crashes import read_result
+
+    read_versioned(folder / CRASH)
+    if not (folder / "result.json").exists():
+        return "crash campaign", f"unfinished: cwkit crash --into {folder}"
+    one = read_result(folder)
+    what = f"crash: {one.scenario} on {one.engine}, {one.begin}, synchronous {one.synchronous}"
+    broken: Counter[str] = Counter()
+    for row in one.models:
+        broken.update(row.broken)
+    found = ", ".join(f"{kind} in {many}" for kind, many in sorted(broken.items()))
+    result = f"{times(one.judged, 'state')}, {'BROKEN: ' + found if found else '0 broken'}"
+    return what, result + (", interrupted" if one.interrupted else "")
+
+
+# --- the whole ----------------------------------------------------------------------------------
+
+
+def show_campaign(folder: Path, console: Console, *, as_json: bool = False) -> bool:
+    """Print what the command printed at its end; False where the folder is of none of these."""
+    for note, show in ((HUNT, _show_hunt), (CRASH, _show_crash)):
+        if (folder / note).exists():
+            show(folder, console, as_json)
+            return True
+    return False
+
+
+def _show_hunt(folder: Path, console: Console, as_json: bool) -> None:
+    from analysis.cli.fuzz import hunt_document, tell
+
+    hunted, told = _hunted(folder)
+    if as_json:
+        print(json_text(hunt_document(hunted)))
+    else:
+        tell(hunted, str(told["engine"]), tuple(map(str, told["modes"])), console)
+
+
+def _hunted(folder: Path) -> tuple[Hunted, dict[str, Any]]:
+    """A hunt as it was when it ended, and what its file says."""
+    from properties.hunter import Hunted, Progress, findings_in, read_hunt
+
+    told = read_hunt(folder)
+    try:
+        progress = Progress(
+            **{name: told[name] for name in COUNTS if name in told},
+            statuses=Counter(told.get("statuses", {})),
+            known=Counter(told["known"]),
+            not_raced=Counter(told.get("not_raced", {})),
+            refused=dict(told["refused"]),
+            pairs=Counter({(str(a), str(b)): int(many) for a, b, many in told["pairs"]}),
+            findings=[path.name for path in findings_in(folder)],
+        )
+        progress.elapsed_s, progress.programs = float(told["elapsed_s"]), int(told["programs"])
+        made = Hunted(folder, progress, str(told["ended"]), tuple(map(str, told.get("died", ()))))
+        return made, {"engine": told["engine"], "modes": list(told["modes"])}
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{folder / HUNT}: says not what a hunt says ({type(error).__name__}: {error}). It was "
+            "cut or edited."
+        ) from error
+
+
+COUNTS = ("drawn", "steps", "played_s", "judged_s", "unsupported", "unsure", "races")
+
+
+def _show_crash(folder: Path, console: Console, as_json: bool) -> None:
+    from analysis.cli.crash import tell
+    from properties.crashes import read_result
+
+    data = read_result(folder).data(folder)
+    if as_json:
+        print(json_text(data))
+    else:
+        tell(data, folder, console)
