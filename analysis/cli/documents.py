@@ -73,7 +73,9 @@ def run_document(run: Run, foreign_limit: float = FOREIGN_LIMIT) -> dict[str, An
         measured_s=counted.seconds,
         warmup=_warmup(counted),
         roles=[
-            _role(counted, one) for role in counted.roles for one in (role, *counted.modes(role))
+            _role(run, counted, one)
+            for role in counted.roles
+            for one in (role, *counted.modes(role))
         ],
         cold_start=_cold_start(manifest),
         faults=[one.model_dump(mode="json") for one in manifest.faults],
@@ -116,7 +118,7 @@ def _warmup(counted: Count) -> dict[str, Any]:
     return {"s": steady.warmup_s, "state": steady.state} if steady else {"s": None, "state": ""}
 
 
-def _role(counted: Count, role: str) -> dict[str, Any]:
+def _role(run: Run, counted: Count, role: str) -> dict[str, Any]:
     tally, each = counted.roles[role], counted.of(role)
     found = {
         "role": role,
@@ -138,7 +140,7 @@ def _role(counted: Count, role: str) -> dict[str, Any]:
         "cpu_us": tally.cpu_us,
     }
     if role != "checkpointer":
-        found["latency_ns"] = _latency(tally)
+        found["latency_ns"] = _latency(tally, counting.latency_stages(run, counted, role))
         found["due"] = _due(tally)
         found["fairness"] = {
             "jain": tally.fairness,
@@ -167,10 +169,10 @@ def throughput_of(tally: Tally, window_ns: tuple[int, int]) -> dict[str, float]:
     return span(low, tally.per_s, high)
 
 
-def _latency(tally: Tally) -> dict[str, Any]:
+def _latency(tally: Tally, each: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Stage -> percentile -> its value; those of whole transactions have intervals."""
     found: dict[str, Any] = {}
-    for stage, values in tally.latency().items():
+    for stage, values in each.items():
         if stage == "queueing" and not tally.most_ns[stage]:
             continue  # a closed loop has no queue
         spans = np.full((len(PERCENTILES), 3), np.nan)

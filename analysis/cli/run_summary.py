@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from analysis.counting import (
     DOUBTFUL,
     FOREIGN_LIMIT,
     SHOWN,
-    STAGES,
     Count,
     Measured,
     Tally,
@@ -28,6 +28,7 @@ from analysis.counting import (
     count,
     joined,
     latency_intervals,
+    latency_stages,
     network_clause,
     opens_table,
     pragma_clauses,
@@ -85,11 +86,11 @@ def summary(run: Run, foreign_limit: float = FOREIGN_LIMIT) -> RenderableType:
     for role in ("writer", "reader"):
         if role in counted.roles:
             parts += ["", one_line(_role_line(counted, role, mark), style="bold")]
-            parts += _role_tables(counted, role) + _connecting(run, counted, role)
+            parts += _role_tables(run, counted, role) + _connecting(run, counted, role)
             parts += _noted(stages_table(run) if role == "writer" else None)
             for mode in counted.modes(role):
                 parts += ["", one_line(_role_line(counted, mode, mark), style="bold")]
-                parts += _role_tables(counted, mode)
+                parts += _role_tables(run, counted, mode)
     if "checkpointer" in counted.roles:
         parts += ["", one_line(_checkpoint_line(counted.roles["checkpointer"], run), style="bold")]
     if line := wal_line(run, counted):
@@ -361,7 +362,7 @@ def _role_line(counted: Count, role: str, mark: str = "") -> str:
     return line
 
 
-def _role_tables(counted: Count, role: str) -> list[RenderableType]:
+def _role_tables(run: Run, counted: Count, role: str) -> list[RenderableType]:
     tally = counted.roles[role]
     parts: list[RenderableType] = [
         Padding(one_line(line), (0, 0, 0, 2))
@@ -375,7 +376,7 @@ def _role_tables(counted: Count, role: str) -> list[RenderableType]:
     ]
     tables = [
         *_refusals(tally.waits_ns),
-        _latency(tally),
+        _latency(tally, latency_stages(run, counted, role)),
         _intervals(tally),
         _workers(counted, role),
     ]
@@ -470,10 +471,10 @@ def _refusals(
     return [plain_table(data, 1 + len(whose)), *map(one_line, lines)]
 
 
-def _latency(tally: Tally) -> Table:
+def _latency(tally: Tally, each: Mapping[str, np.ndarray]) -> Table:
+    """Each : as of `latency_stages`."""
     table = _table("latency", *PERCENTILES)
-    each = tally.latency()
-    for stage in STAGES:
+    for stage in each:
         if stage == "queueing" and not tally.most_ns[stage]:
             continue  # a closed loop has no queue
         values = tally.whole() if stage == "whole" else np.stack([each[stage]] * 2, axis=-1)

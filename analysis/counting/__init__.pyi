@@ -2,6 +2,8 @@ from .cells import CountedCell as CountedCell
 from .cells import Measure as Measure
 from .cells import throughput as throughput
 from .cells_table import cells_table as cells_table
+from .cells_table import opening_of as opening_of
+from .cells_table import opens_connections as opens_connections
 from .cells_table import write_csv as write_csv
 from .cold_starts import cold_start_lines as cold_start_lines
 from .committed import SMALL as SMALL
@@ -42,6 +44,7 @@ from .measured import Measured as Measured
 from .measured import gather as gather
 from .measured import theta as theta
 from .opens import connection_clause as connection_clause
+from .opens import latency_stages as latency_stages
 from .opens import opens_table as opens_table
 from .refusals import SHOWN as SHOWN
 from .refusals import Waits as Waits

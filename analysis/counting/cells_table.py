@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import numpy as np
 
 from analysis.counting.cells import CountedCell
 from analysis.counting.measured import Measured
+from analysis.counting.opens import all_openings
 from analysis.counting.slumps import slumps
 from analysis.counting.spreadsheet import cell_text
 from analysis.wording import Table
+from workloads.errors import RunError
 from workloads.files import replace as replace_file
-from workloads.records import CONFLICTS, parts_of_mix
+from workloads.records import CONFLICTS, Run, parts_of_mix
 
 NOT_RUN = "not run"
 
@@ -28,6 +31,10 @@ OF_A_MODE = ("committed_per_s", "abort_rate", "p99_us")
 """Numbers of the writers of one mode, where an arm's writers begin in several."""
 
 
+OF_OPENING = ("open_p50_us", "open_p99_us", "ready_us", "start_refused")
+"""Numbers of connections, in sweeps whose workers do not keep theirs or start cold."""
+
+
 def cells_table(measured: Measured, states: dict[tuple[int, str], str] | None = None) -> Table:
     """Every cell: what it was, and its numbers as plain decimals ("" where there is none).
 
@@ -38,7 +45,9 @@ def cells_table(measured: Measured, states: dict[tuple[int, str], str] | None = 
     of the workers' time (TIMES), as shares of it. refused_… : attempts by kind of conflict.
     pressure_… : of the window, how much of it somebody on the machine waited for that. odd : that
     the run stood still, or slumped. committed_per_s_MODE and so on : of the writers of one mode,
-    where an arm's writers begin in several.
+    where an arm's writers begin in several. open_… : of all openings or borrowings of connections,
+    where they are not kept; ready_us : of a cold start, when the last worker that came so far was
+    ready; start_refused : what its workers were refused until then.
     """
     role = measured.role
     axes = tuple(measured.axes)
@@ -52,6 +61,8 @@ def cells_table(measured: Measured, states: dict[tuple[int, str], str] | None = 
     )  # fmt: skip
     modes = modes_in(measured)
     head += tuple(f"{name}_{mode}" for mode in modes for name in OF_A_MODE)
+    opened = opens_connections(measured)
+    head += OF_OPENING if opened else ()
     rows, slumped = [], slumps(measured)
     for (block, arm), cell in sorted(measured.cells.items()):
         state = cell.state if states is None else states.get((block, arm), NOT_RUN)
@@ -67,9 +78,36 @@ def cells_table(measured: Measured, states: dict[tuple[int, str], str] | None = 
                 cell.folder.name if cell.folder else cell.run,
                 cell.failure if state != NOT_RUN else "",
                 *(text for mode in modes for text in _of_mode(cell, f"{role}:{mode}")),
+                *(map(_decimal, opening_of(cell, role)) if opened else ()),
             )
         )
     return Table(head, rows)
+
+
+def opens_connections(measured: Measured) -> bool:
+    """Whether workers of an arm do not keep their connection, or start cold."""
+    plans = (arm.plan for arm in measured.arms.values())
+    return any(plan["connection"] != "kept" or plan["cold_start"] for plan in plans)
+
+
+def opening_of(cell: CountedCell, role: str) -> tuple[float, ...]:
+    """The numbers OF_OPENING of a cell; nan where it has none, or its rows are gone."""
+    unknown = math.nan
+    if cell.counted is None or cell.manifest is None:
+        return (unknown,) * len(OF_OPENING)
+    took = np.zeros(0)
+    if cell.folder is not None:
+        try:
+            run = Run(cell.folder, cell.manifest, ())
+            took = all_openings(run, role, cell.counted.window_ns) / 1e3
+        except RunError:
+            pass
+    p50, p99 = np.quantile(took, [0.5, 0.99]) if len(took) else (unknown, unknown)
+    starts = [entry.start for entry in cell.manifest.workers if entry.start is not None]
+    ready = [start.ready_ns / 1e3 for start in starts if start.ready_ns is not None]
+    refused = sum(one.times for start in starts for one in start.refused)
+    cold = cell.manifest.plan.cold_start
+    return p50, p99, max(ready, default=unknown), float(refused) if cold else unknown
 
 
 def modes_in(measured: Measured) -> tuple[str, ...]:

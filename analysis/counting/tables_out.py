@@ -21,6 +21,7 @@ from analysis.counting.due import Became, arrivals_of, fates, rate_of
 from analysis.counting.foreign import FOREIGN_LIMIT
 from analysis.counting.formats_out import series
 from analysis.counting.measured import gather
+from analysis.counting.opens import opens_of_attempts, within_attempts
 from analysis.counting.spreadsheet import cell_text
 from analysis.counting.steady import steady_state
 from analysis.counting.tally import time_in, within
@@ -79,6 +80,10 @@ RUN_COLUMNS = pa.schema(
         ("within_ns", pa.int64()),  # the refused call took at most so long; null: none was
         ("in_window_ns", pa.int64()),  # how long it lasted within what is counted
         ("still_open", pa.bool_()),  # when that ended
+        (
+            "open_ns",
+            pa.int64(),
+        ),  # of its BEGIN, opening or borrowing a connection; null: it was kept
     ]
 )
 """The columns of exported attempts, in order. Times are ns."""
@@ -258,11 +263,12 @@ def _of_run(folder: Path, block: int | None, arm: str | None) -> Iterator[pa.Tab
         pass
     counted = _counted_ns(folder, manifest)
     for worker in read_workers(folder, manifest):
-        named = _names(worker, kinds)
+        named, opens = _names(worker, kinds), opens_of_attempts(run, worker.worker)
         for group in _groups(worker.rows):
             # Small tables first: many rows have four times the bytes while they are made.
             tables = [
-                _table(worker, rows, about, run.window_ns[0], counted, named) for rows in group
+                _table(worker, rows, about, run.window_ns[0], counted, named, opens)
+                for rows in group
             ]
             yield pa.concat_tables(tables)
 
@@ -313,6 +319,7 @@ def _table(
     first: int,
     counted_ns: tuple[int, int],
     named: Mapping[str, tuple[str, ...]],
+    opens: np.ndarray,
 ) -> pa.Table:
     """Some rows of a worker. first : the window's start. named : as of `_names`."""
     same = {**about, "worker": worker.worker, "role": worker.role, "engine": worker.engine}
@@ -320,6 +327,8 @@ def _table(
     lasted, still_open, _ = time_in(rows, counted_ns)
     made = {"measured": within(rows, counted_ns), "in_window_ns": lasted, "still_open": still_open}
     columns: dict[str, pa.Array] = {name: pa.array(values) for name, values in made.items()}
+    opened = within_attempts(rows, opens)
+    columns["open_ns"] = pa.array(opened, mask=opened < 0)
     columns["within_ns"] = pa.array(within_ns(rows), mask=rows["outcome"] != CONFLICT)
     for name, names in named.items():
         codes = np.minimum(codes_of(rows, name), len(names) - 1)

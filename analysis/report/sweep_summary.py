@@ -18,6 +18,8 @@ from analysis.counting import (
     Measured,
     Wal,
     mebibytes,
+    opening_of,
+    opens_connections,
     slump_clause,
     slumps,
     spare_clause,
@@ -29,6 +31,7 @@ from analysis.wording import (
     Table,
     at_least,
     begin_label,
+    duration,
     interval,
     listed,
     number,
@@ -80,6 +83,8 @@ def arms_table(measured: Measured) -> Table:
         "p99",
     ]
     head += ["reads/s"] * reads + ["WAL", "restarts"] * wal
+    opened = opens_connections(measured)
+    head += ["open p50", "open p99", "ready"] * opened
     between = len(order) - MOST_ROWS + 1 if len(order) > MOST_ROWS else 0
     best = MOST_ROWS - WORST_ROWS - 1 if between else MOST_ROWS
     rows = []
@@ -97,6 +102,8 @@ def arms_table(measured: Measured) -> Table:
             row.append(_value_and_range(arm.estimate(throughput("reader")))[0])
         if wal:
             row += _wal(arm)
+        if opened:
+            row += _opening(arm, role)
         rows.append(tuple(row))
         rows += [(*row, *[""] * (len(head) - len(row))) for row in _modes(arm, len(axes) or 1)]
     return Table(tuple(head), rows, _note(measured, role))
@@ -192,11 +199,25 @@ def _wal(arm: Arm) -> list[str]:
     return [size, least + number(float(np.median(known)))]
 
 
+def _opening(arm: Arm, role: str) -> list[str]:
+    """What opening or borrowing a connection took, and when all were ready after a cold start:
+    medians over the usable cells.
+    """
+    each = np.array([opening_of(cell, role)[:3] for cell in arm.usable]).reshape(-1, 3)
+    known = [column[~np.isnan(column)] for column in each.T]
+    return [duration(float(np.median(us)) * 1e3) if len(us) else DASH for us in known]
+
+
 def _outgrown(measured: Measured) -> list[tuple[CountedCell, Wal]]:
     """Usable cells whose log outgrew its autocheckpoint tenfold."""
     usable = (cell for _, cell in sorted(measured.cells.items()) if cell.usable and cell.counted)
     logs = ((cell, cell.counted.wal) for cell in usable if cell.counted)
     return [(cell, log) for cell, log in logs if log is not None and log.why]
+
+
+_OPENED = (
+    " open: opening or borrowing a connection; ready: when the last worker of a cold start was."
+)
 
 
 def _note(measured: Measured, role: str) -> str:
@@ -211,6 +232,7 @@ def _note(measured: Measured, role: str) -> str:
         "interval of the signed-rank test in brackets, "
         f"or from the least to the greatest of fewer than {FEWEST_BLOCKS} blocks (a narrow screen "
         "leaves it out). aborts: refused attempts, and of first tries alone."
+        f"{_OPENED if opens_connections(measured) else ''}"
         f"{networks(measured)}"
     )
 
