@@ -45,7 +45,8 @@ def _ready(each: list[WorkerEntry]) -> str:
         return f"{text}; none was ready"
     span = f"after {duration(min(ready))} to {duration(max(ready))}"
     middle = f"(median {duration(float(np.median(ready)))})" if len(ready) > 2 else ""
-    return f"{text}; {len(ready)} were ready {span} {middle}".rstrip()
+    were = f"{len(ready)} {'was' if len(ready) == 1 else 'were'}"
+    return f"{text}; {were} ready {span} {middle}".rstrip()
 
 
 def _doubts(run: Run, each: list[WorkerEntry]) -> list[str]:

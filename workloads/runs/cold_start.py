@@ -48,6 +48,16 @@ def if_missing(statement: str) -> str:
     return CREATE.sub(lambda found: f"{found['create']}IF NOT EXISTS ", statement, count=1)
 
 
+def create(session: Session, scenario: Scenario, *, fill: bool) -> None:
+    """A scenario's schema, where it is missing, within the transaction that is open. fill : and
+    its rows, which are the same whatever the seed.
+    """
+    for statement in scenario.schema():
+        session.run(if_missing(statement))
+    if fill:
+        scenario.load(cast("Session", Within(session)), np.random.default_rng(99))
+
+
 class NotStarted(Exception):
     """A worker that does not come to its first transaction; the text has the engine's words."""
 
@@ -176,11 +186,7 @@ class ColdStart:
             session.begin()
             phase = rec.STATEMENT
             missing = self._tables(session) <= self._own
-            for statement in self._scenario.schema():
-                session.run(if_missing(statement))
-            if missing:
-                within = cast("Session", Within(session))
-                self._scenario.load(within, np.random.default_rng(99))
+            create(session, self._scenario, fill=missing)
             there = self._tables(session)
             phase = rec.COMMIT
             session.commit()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from workloads.engines import find_engine, trust
-from workloads.errors import PlanError
+from workloads.errors import PlanError, RunFailed
 from workloads.records import COLD, SCHEMA, OpenRecorder, Run, read_opens
 from workloads.runs import make_plan, run
 from workloads.runs.cold_start import ColdStart, NotStarted
@@ -166,6 +166,14 @@ def test_a_schema_that_is_lost_behind_its_commit_is_found(tmp_path: Path) -> Non
     start._connect = connect
     with pytest.raises(InvariantBroken, match="committed, and then it was not there: counter"):
         start()
+
+
+def test_a_schema_that_is_wrong_is_told_before_any_worker_begins(tmp_path: Path) -> None:
+    tx = ["a.sql@1\nINSERT INTO t VALUES (1)"]
+    params = {"tx": tx, "schema_sql": "s.sql\nCREATE TABLE t(a);\nCREATE TABEL u(a);"}
+    with pytest.raises(RunFailed, match=r"s\.sql, line 2"):
+        cold(tmp_path, scenario="sql", writers=1, params=params)
+    assert not list(tmp_path.iterdir())
 
 
 # --- who cannot --------------------------------------------------------------------------------

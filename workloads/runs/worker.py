@@ -49,7 +49,7 @@ from workloads.engines import (
 )
 from workloads.processes import die_with_parent, leave
 from workloads.runs import control as control_block
-from workloads.runs.cold_start import ColdStart, NotStarted
+from workloads.runs.cold_start import ColdStart, NotStarted, create
 from workloads.runs.connections import Borrowing, Passing, PerTransaction, pool_for
 from workloads.runs.control import ControlBlock
 from workloads.runs.hot_path import Parts, Tries, tries_of
@@ -160,14 +160,16 @@ def errand(job: Job, name: str) -> int:
 
 
 @contextlib.contextmanager
-def _database(job: Job, role: str = "reader") -> Iterator[Session]:
-    """The run's database, open in the plan's own engine in the mode that is a role's there.
+def _database(job: Job, role: str = "reader", path: Path | None = None) -> Iterator[Session]:
+    """The run's database, or another, open in the plan's own engine in the mode that is a role's
+    there.
 
     Raises _Failed for what happens there.
     """
     engine = find_engine(job.plan.database)
     mode = usual_mode(engine, role)
-    session = engine.connect(job.database, begin=mode, settings=job.plan.settings())
+    place = str(path or job.database)
+    session = engine.connect(place, begin=mode, settings=job.plan.settings())
     try:
         yield session
     except BaseException as error:
@@ -192,6 +194,7 @@ def load(job: Job) -> None:
         job.account("load", refused=refused)
         return
     if job.plan.cold_start:  # its workers make it
+        _rehearse_schema(job)
         job.account("load", identity=identity_of(job.plan.database))
         return
     engine = find_engine(job.plan.database)
@@ -216,6 +219,19 @@ def load(job: Job) -> None:
         trees = trees_of(session, engine.file_format)
     identity, layout = identity_of(job.plan.database), layout_of(job.database, trees)
     job.account("load", identity=identity, pragmas=pragmas, layout=layout)
+
+
+def _rehearse_schema(job: Job) -> None:
+    """Create and fill a database aside, as the workers of a cold start will: what is wrong with a
+    schema is told before any of them begins.
+    """
+    aside = Path(job.database).parent / "rehearsed"
+    aside.mkdir()
+    with _database(job, "writer", aside / "rehearsed.db") as session:
+        session.begin()
+        create(session, job.scenario, fill=True)
+        session.rollback()
+    shutil.rmtree(aside)
 
 
 def _refused(job: Job) -> list[str]:
