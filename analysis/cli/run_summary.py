@@ -53,8 +53,8 @@ from analysis.wording import (
 )
 from workloads.files import visible
 from workloads.processes import all_of, path_of
-from workloads.records import FindingEntry, RecordedPlan, Run, ServerEntry
-from workloads.runs import Trouble, is_going_on, troubles
+from workloads.records import FaultEntry, FindingEntry, RecordedPlan, Run, ServerEntry
+from workloads.runs import ALL_KILLED, KILLED, Trouble, fault_sentence, is_going_on, troubles
 from workloads.scenarios import named
 
 SMALL = 0.001
@@ -65,6 +65,9 @@ ARMS_SHOWN = 30
 
 ERROR_LINES_SHOWN = 60
 """Lines of one process's standard error that are shown."""
+
+EXPECTED_ENDS = ("duration", "transactions", "running", "check killed", "not checked", ALL_KILLED)
+"""How runs end that ended as was asked, or whose end is told elsewhere."""
 
 WORKERS_SHOWN = 16
 """A table of 256 workers hides the rest of the screen; beyond this the best and worst are shown."""
@@ -96,11 +99,20 @@ def summary(run: Run, foreign_limit: float = FOREIGN_LIMIT) -> RenderableType:
     if line := wal_line(run, counted):
         parts += ["", one_line(line)]
     parts += conflicts(run)
+    if run.manifest.faults:
+        parts += ["", *(one_line(fault_line(entry)) for entry in run.manifest.faults)]
     parts += ["", *(_finding(f) for f in run.manifest.findings)]
     said = doubts(run, counted, foreign_limit)[len(doubtful) :]  # those stand above the numbers
     parts += [one_line(line, style="yellow") for line in said]
     parts += _error_output(run)
     return Group(*parts)
+
+
+def fault_line(entry: FaultEntry) -> str:
+    """What a fault did, and how long others waited then."""
+    block = entry.longest_block_ns
+    after = f"; the others committed again within {duration(block)}" if block is not None else ""
+    return f"{fault_sentence(entry)}{after}."
 
 
 def _connecting(run: Run, counted: Count, role: str) -> list[RenderableType]:
@@ -275,10 +287,10 @@ def doubts(run: Run, counted: Count, foreign_limit: float = FOREIGN_LIMIT) -> li
     ended = run.manifest.ended
     if run.manifest.unchecked and not run.manifest.unmade:  # an older manifest's
         lines.append(f"The database was not checked: {run.manifest.unchecked}")
-    if ended not in ("duration", "transactions", "running", "check killed", "not checked"):
+    if ended not in EXPECTED_ENDS:
         lines.append(f"The run ended early: {ended}.")
     for w in run.workers:
-        if w.entry.state not in ("finished", "running"):
+        if w.entry.state not in ("finished", "running", KILLED):
             account = w.entry.account or "no account was left"
             lines.append(f"{w.role.capitalize()} {w.number} {w.entry.state}: {account}")
     for role, tally in counted.roles.items():

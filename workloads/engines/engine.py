@@ -348,6 +348,8 @@ REGISTRY: dict[str, str] = {
     "faulty-replica-torn": "workloads.engines.faulty_replica:TornReplica",
     "faulty-early-ack": "workloads.engines.faulty_crash:EarlyAck",
     "faulty-forgets": "workloads.engines.faulty_crash:Forgets",
+    "faulty-refuses-and-keeps": "workloads.engines.faulty_crash:RefusesAndKeeps",
+    "faulty-keeps-its-lock": "workloads.engines.faulty_crash:KeepsItsLock",
     "faulty-write-skew": "workloads.engines.faulty_isolation:WriteSkew",
 }
 """Name -> "module:Class". The class is called without arguments and satisfies Engine."""

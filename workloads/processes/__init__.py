@@ -15,6 +15,7 @@ __all__ = [
     "Copy",
     "FaultControl",
     "FaultRule",
+    "Hit",
     "NotForked",
     "Original",
     "OriginalGone",

@@ -20,6 +20,7 @@ from .copying import OriginalGone as OriginalGone
 from .copying import serve as serve
 from .fault_control import FAULT_MAGIC as FAULT_MAGIC
 from .fault_control import FaultControl as FaultControl
+from .fault_control import Hit as Hit
 from .fault_control import fault_environment as fault_environment
 from .fault_control import fault_library as fault_library
 from .fault_rules import FaultRule as FaultRule

@@ -28,6 +28,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -36,6 +37,7 @@
 #define EXPORT __attribute__((visibility("default")))
 #define MAGIC 0x63776b31u  /* "cwk1" */
 #define MOST_RULES 16
+#define MOST_HITS 256
 #define MOST_FDS 65536
 
 enum call { OPEN = 1, WRITE, SYNC, TRUNCATE, RENAME, UNLINK, CLOSE, NOTE, MAPPED };
@@ -49,16 +51,21 @@ struct rule {
   char file[64];                           /* pattern of fnmatch for the file's name */
 };
 
+/* A moment at which a rule fired: which rule, whose call, when on the monotonic clock. */
+struct hit { int64_t at_ns; uint32_t rule, worker, pid, padding; };
+
 struct control {
   uint32_t magic, rules;
   _Atomic uint32_t armed;    /* rules count and fire only while it is 1 */
   _Atomic uint32_t logging;  /* records are appended only while it is 1 */
   _Atomic uint64_t sequence; /* of the last record */
   _Atomic uint64_t lost;     /* records that could not be appended */
-  _Atomic uint64_t fired_pid;
+  _Atomic uint64_t hits;     /* that there were; the first MOST_HITS of them are in hit */
+  _Atomic int64_t clock_s;   /* by how much the time of day is another one, seconds */
   char folder[PATH_MAX], log[PATH_MAX];
   char prefix[64];           /* of the names that are watched */
   struct rule rule[MOST_RULES];
+  struct hit hit[MOST_HITS];
 };
 
 struct record {
@@ -107,6 +114,9 @@ DECLARE(int, renameat, int, const char *, int, const char *);
 DECLARE(int, unlink, const char *);
 DECLARE(int, unlinkat, int, const char *, int);
 DECLARE(void *, mmap, void *, size_t, int, int, int, off_t);
+DECLARE(int, clock_gettime, clockid_t, struct timespec *);
+DECLARE(int, gettimeofday, struct timeval *, void *);
+DECLARE(time_t, time, time_t *);
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -116,11 +126,12 @@ static void find_libc(void) {
   FIND(write); FIND(writev); FIND(pwrite); FIND(pwritev); FIND(pwritev2); FIND(fsync); FIND(fdatasync);
   FIND(ftruncate); FIND(truncate); FIND(fallocate); FIND(posix_fallocate); FIND(rename);
   FIND(renameat); FIND(unlink); FIND(unlinkat); FIND(mmap);
+  FIND(clock_gettime); FIND(gettimeofday); FIND(time);
 }
 
 static int64_t now_ns(void) {
   struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
+  real_clock_gettime(CLOCK_MONOTONIC, &t);
   return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
@@ -261,8 +272,10 @@ static struct rule *met(enum call call, const char *name) {
     if (fnmatch(one->file, base(name), 0) != 0) continue;
     uint64_t number = atomic_fetch_add(&one->matched, 1) + 1;
     if (number < one->first || number > one->last || found != NULL) continue;
+    uint64_t hit = atomic_fetch_add(&control->hits, 1);
+    if (hit < MOST_HITS)
+      control->hit[hit] = (struct hit){now_ns(), at, worker, (uint32_t)getpid(), 0};
     atomic_fetch_add(&one->fired, 1);
-    atomic_store(&control->fired_pid, (uint64_t)getpid());
     found = one;
   }
   if (found == NULL) return NULL;
@@ -630,6 +643,31 @@ POSIX_FALLOCATES(posix_fallocate64)
   }
 MMAPS(mmap)
 MMAPS(mmap64)
+
+/* -- the time of day ------------------------------------------------------------------------------ */
+
+/* Set forward or back for the workers alone. The monotonic clock is what the kernel keeps it to. */
+static time_t shift(void) { return control == NULL ? 0 : (time_t)atomic_load(&control->clock_s); }
+
+EXPORT int clock_gettime(clockid_t clock, struct timespec *time) {
+  pthread_once(&once, find_libc);
+  int got = real_clock_gettime(clock, time);
+  if (got == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+    time->tv_sec += shift();
+  return got;
+}
+EXPORT int gettimeofday(struct timeval *restrict time, void *restrict zone) {
+  pthread_once(&once, find_libc);
+  int got = real_gettimeofday(time, zone);
+  if (got == 0) time->tv_sec += shift();
+  return got;
+}
+EXPORT time_t time(time_t *into) {
+  pthread_once(&once, find_libc);
+  time_t now = real_time(NULL) + shift();
+  if (into != NULL) *into = now;
+  return now;
+}
 
 /* -- for the worker ---------------------------------------------------------------------------- */
 

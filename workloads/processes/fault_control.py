@@ -7,17 +7,19 @@ of another layout is not loaded.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import mmap
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from workloads.errors import EngineMissing, PlanError
 from workloads.files import ROOT
 from workloads.processes.fault_rules import ACTIONS, CALLS, FaultRule
 
 FAULT_MAGIC = 0x63776B31
-MOST_RULES, PATH_MAX = 16, 4096
+MOST_RULES, MOST_HITS, PATH_MAX = 16, 256, 4096
 EVERY = (1 << 64) - 1
 
 
@@ -35,6 +37,27 @@ class _Rule(ctypes.Structure):
     )
 
 
+class _Hit(ctypes.Structure):
+    _fields_ = (
+        ("at_ns", ctypes.c_int64),
+        ("rule", ctypes.c_uint32),
+        ("worker", ctypes.c_uint32),
+        ("pid", ctypes.c_uint32),
+        ("padding", ctypes.c_uint32),
+    )
+
+
+class Hit(NamedTuple):
+    """A moment at which a rule fired. rule : its place among the rules. at_ns : of the monotonic
+    clock. worker : whose call, None where the process has no number.
+    """
+
+    rule: int
+    at_ns: int
+    worker: int | None
+    pid: int
+
+
 class _Control(ctypes.Structure):
     _fields_ = (
         ("magic", ctypes.c_uint32),
@@ -43,22 +66,28 @@ class _Control(ctypes.Structure):
         ("logging", ctypes.c_uint32),
         ("sequence", ctypes.c_uint64),
         ("lost", ctypes.c_uint64),
-        ("fired_pid", ctypes.c_uint64),
+        ("hits", ctypes.c_uint64),
+        ("clock_s", ctypes.c_int64),
         ("folder", ctypes.c_char * PATH_MAX),
         ("log", ctypes.c_char * PATH_MAX),
         ("prefix", ctypes.c_char * 64),
         ("rule", _Rule * MOST_RULES),
+        ("hit", _Hit * MOST_HITS),
     )
 
 
 SIZE = ctypes.sizeof(_Control)
 
 LIBRARIES = ROOT / ".build" / "before-libc"
+SOURCE = Path(__file__).with_name("before_libc.c")
 
 
 def fault_library() -> Path:
-    """The built library. Raises EngineMissing with the reason and the way out."""
-    for path in sorted(LIBRARIES.glob("before_libc-*.so")):
+    """The library as it was built from this source. Raises EngineMissing with the reason and the
+    way out.
+    """
+    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
+    if (path := LIBRARIES / f"before_libc-{digest}.so").exists():
         return path
     with suppress(OSError):
         why = (LIBRARIES / "why-missing.txt").read_text(encoding="utf-8").strip().rstrip(".")
@@ -129,6 +158,18 @@ class FaultControl:
     def matched(self) -> tuple[int, ...]:
         """How many calls each rule matched while armed, fired or not."""
         return tuple(int(one.matched) for one in self._all.rule[: len(self.rules)])
+
+    @property
+    def hits(self) -> list[Hit]:
+        """When rules fired, and in which process: the first MOST_HITS times."""
+        return [
+            Hit(one.rule, one.at_ns, one.worker - 1 if one.worker else None, one.pid)
+            for one in self._all.hit[: min(int(self._all.hits), MOST_HITS)]
+        ]
+
+    def set_clock(self, shift_s: int) -> None:
+        """Have the time of day be another one in these processes from now on."""
+        self._all.clock_s = shift_s
 
     @property
     def lost(self) -> int:

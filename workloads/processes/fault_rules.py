@@ -65,6 +65,21 @@ class FaultRule:
         who = "" if self.worker is None else f"@{self.worker}"
         return f"{self.call}:{self.file}:{number}:{what}{who}"
 
+    @property
+    def kills(self) -> bool:
+        """Whether the process that meets it is gone."""
+        return self.action in ("kill", "kill-after", "torn")
+
+    @property
+    def fails(self) -> bool:
+        """Whether the engine is told of an error that there was not, or of less than it wrote."""
+        return self.action in ("fail", "short")
+
+    @property
+    def waits_s(self) -> float:
+        """How long the process that meets it stands still at most, each time."""
+        return self.argument / 1000 if self.action in ("stop", "slow") else 0.0
+
 
 HALF = (1 << 32) - 1
 """As the bytes of a write that is cut: half of them."""
@@ -86,8 +101,12 @@ def parse_rule(text: str) -> FaultRule:
         near = nearest(call, [*CALLS, *ALIASES])
         hint = f" Did you mean {near!r}?" if near else ""
         raise _wrong(text, f"{shortened(call)} is no call.{hint} There are {', '.join(CALLS)}")
-    if len(file.encode()) > 63 or "/" in file:
-        raise _wrong(text, "FILE is a pattern for the name of a file, at most 63 bytes, without /")
+    if len(file.encode()) > 63 or any(sign in file for sign in "/,") or not file.isprintable():
+        raise _wrong(
+            text,
+            "FILE is a pattern for the name of a file, at most 63 bytes, without / and without a "
+            "comma",
+        )
     first, last = _range(text, number)
     action, argument = _what(text, what)
     if action in ONLY and call not in ONLY[action]:

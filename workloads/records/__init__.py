@@ -68,6 +68,7 @@ __all__ = [
     "Conduct",
     "EngineEntry",
     "FaultEntry",
+    "FaultHit",
     "FindingEntry",
     "Foreign",
     "History",

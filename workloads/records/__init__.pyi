@@ -37,6 +37,7 @@ from .manifest import ColdStart as ColdStart
 from .manifest import Conduct as Conduct
 from .manifest import EngineEntry as EngineEntry
 from .manifest import FaultEntry as FaultEntry
+from .manifest import FaultHit as FaultHit
 from .manifest import FindingEntry as FindingEntry
 from .manifest import Foreign as Foreign
 from .manifest import Layout as Layout

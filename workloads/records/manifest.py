@@ -459,14 +459,30 @@ class NetworkEntry(Part):
     failed: Text = ""  # how the relay ended before the run did
 
 
+class FaultHit(Part):
+    """A moment at which a fault struck. at_ns : as in the window. role, number : the worker whose
+    attempt was under way, "" for none. phase : of that attempt. outcome, message : how it ended.
+    """
+
+    at_ns: Ns = 0
+    role: Text = ""
+    number: Number = 0
+    phase: Text = ""
+    outcome: Text = ""
+    message: Text = ""
+
+
 class FaultEntry(Part):
     """One fault of a run. rule : as the user gave it. matched, fired : calls that it met, and those
-    that it let fail.
+    that it let fail. hits : the first of those moments. longest_block_ns : from such a moment to
+    the next commit of a writer in another process, the longest; None: there was none.
     """
 
     rule: Text = ""
     matched: Number = 0
     fired: Number = 0
+    hits: tuple[FaultHit, ...] = ()
+    longest_block_ns: Number | None = None
 
 
 class Foreign(Part):

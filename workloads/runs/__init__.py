@@ -6,10 +6,12 @@ __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 
 __all__ = [
     "AFTER_CRASH",
+    "ALL_KILLED",
     "ARRIVALS",
     "BASE",
     "BASE_FILES",
     "CHANGES",
+    "KILLED",
     "PARENT_KILLED",
     "RESIDENT_LIMIT",
     "ROLES",
@@ -21,6 +23,7 @@ __all__ = [
     "PlanErrors",
     "Progress",
     "Recovered",
+    "RunUnderWay",
     "Trouble",
     "commit",
     "complaint_of",
@@ -30,6 +33,7 @@ __all__ = [
     "disk_trouble",
     "due_before",
     "due_in_turn",
+    "fault_sentence",
     "field_of",
     "file_of",
     "has_ended",

@@ -15,9 +15,10 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
@@ -66,11 +67,12 @@ from workloads.records import (
 from workloads.runs import control as control_block
 from workloads.runs import machine
 from workloads.runs.control import ControlBlock
-from workloads.runs.faults import Faults
-from workloads.runs.monitor import SERVER_ENDED, Follower, dead
+from workloads.runs.fault_effects import KILLED, went_on
+from workloads.runs.faults import Faults, RunUnderWay
+from workloads.runs.monitor import ALL_KILLED, SERVER_ENDED, Follower, dead
 from workloads.runs.page_cache import drop
 from workloads.runs.plan import Plan
-from workloads.runs.trouble import troubles
+from workloads.runs.trouble import beyond_faults, troubles
 from workloads.runs.wal import WalWatch
 from workloads.runs.ways import pool_of
 from workloads.runs.worker import places_of
@@ -90,6 +92,7 @@ __all__ = [
 
 START_LIMIT_S = 120.0
 LEAD_NS = 30_000_000
+BESIDE_LIMIT_S = 10.0
 """Between the manifest that tells the window and its beginning: the gate opens in it."""
 
 CAUSES_OF_FAILURE = {
@@ -121,6 +124,7 @@ def run(
     conductor: int = 0,
     inherit: Sequence[int] = (),
     record_changes: bool = False,
+    beside: Callable[[RunUnderWay], None] | None = None,
 ) -> rec.Run:
     """Make one run and return it, read back from its folder.
 
@@ -130,7 +134,9 @@ def run(
     conduct : who runs it and beside what, for the manifest. cpus : those that this process is
     confined to, () for none in particular; conductor : as for `machine.CpuMeter`.
     inherit : open files that every process of the run keeps open. record_changes : log every change
-    that the workers make to the database's files (workloads.runs.faults).
+    that the workers make to the database's files (workloads.runs.faults). beside : called in a
+    thread of its own as the gate opens, with what is under way, to disturb it; it returns when
+    `over` is set.
     Raises ModeRefused, FolderUnwritable, RunFailed before anything was measured. A later failure
     is in the manifest: `ok`, `ended`, `findings` and each worker's `state` and `account`.
     """
@@ -138,7 +144,7 @@ def run(
     making.cpus, making.conductor = tuple(cpus), conductor
     making.inherit += tuple(inherit)
     making.keep_database = keep_database
-    making.record_changes = record_changes
+    making.record_changes, making.beside = record_changes, beside
     if conduct is not None:
         making.manifest.conduct = Conduct(**conduct)
     try:
@@ -329,6 +335,7 @@ class _Making:
         self.window = (window.start_ns, window.measure_ns, window.stop_ns)
         self.keep_database = self.killed = self.record_changes = False
         self.faults: Faults | None = None
+        self.beside: Callable[[RunUnderWay], None] | None = None
 
     @cached_property
     def null(self) -> bool:
@@ -338,7 +345,15 @@ class _Making:
     @property
     def _whole(self) -> bool:
         """Whether the run ended as its plan says, as far as is known by now."""
-        return self.ended in ("duration", "transactions")
+        return self.ended in ("duration", "transactions", ALL_KILLED)
+
+    def _groups(self) -> list[tuple[int, ...]]:
+        """The numbers of the workers in each process of theirs."""
+        return [child.workers for child in self.children if child.workers]
+
+    def _killed_by_faults(self) -> set[int]:
+        """The workers that a fault has ended, as was asked."""
+        return self.faults.killed(self._groups()) if self.faults else set()
 
     @cached_property
     def patience_s(self) -> float:
@@ -594,7 +609,9 @@ class _Making:
             plan, self.folder, self.database, self.places, self.control, self.children,
             self.patience_s, self.on_progress, self.cpus, self.conductor,
             (self.link.pid,) if self.link is not None else (), self.server,
+            self._killed_by_faults,
         )  # fmt: skip
+        disturbing = self._disturbing()
         try:
             numbers[control_block.START_NS], numbers[control_block.MEASURE_NS] = start, measure
             numbers[control_block.STOP_NS] = stop
@@ -603,13 +620,30 @@ class _Making:
             if self.faults is not None:
                 self.faults.arm()
             numbers[control_block.STATE] = control_block.GO
-            self.window = follower.follow(start, measure, stop)
+            with disturbing:
+                self.window = follower.follow(start, measure, stop)
             self.ended = follower.ended
         except KeyboardInterrupt:
             self.ended = "interrupted"
             self.window = (start, measure, min(max(time.monotonic_ns(), measure), stop))
         self.hung, self.foreign = follower.hung, follower.foreign
         self.wal, self.pressure = follower.wal, follower.pressure
+
+    @contextlib.contextmanager
+    def _disturbing(self) -> Iterator[None]:
+        """Have what somebody asked for happen beside the window, and be over with it."""
+        if self.beside is None:
+            yield
+            return
+        pids = {worker: child.process.pid for child in self.children for worker in child.workers}
+        under_way = RunUnderWay(self.database, pids, self.window, self.faults)
+        thread = threading.Thread(target=self.beside, args=(under_way,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            under_way.over.set()
+            thread.join(BESIDE_LIMIT_S)
 
     def conclude(self) -> None:
         """Everything after the window. An interrupt ends no step half way: the run is then an
@@ -754,7 +788,9 @@ class _Making:
         if before is not None and child is None and not written:
             return self._as_it_was(before)
         state, account = written.get("state", "never started"), written.get("account", "")
-        if worker in self.hung:
+        if worker in self._killed_by_faults() and state != "finished":
+            state, account = KILLED, account or (describe_end(child) if child else "")
+        elif worker in self.hung:
             state = "hung"
             account = f"ended by the run: {self.patience_s:g} s without an answer"
         elif child is not None and child.process.poll() and state in ("died", "never started"):
@@ -835,17 +871,38 @@ class _Making:
     def judge(self) -> None:
         """Decide how the run ended, and write it down. After that, things are only put away."""
         entries = [self._entry(worker, written) for worker, written in enumerate(self._accounts())]
-        well = all(entry.state == "finished" for entry in entries)
+        well = all(entry.state in ("finished", KILLED) for entry in entries)
         if well and self._whole and self._nothing_committed():
             self.ended = "nothing was committed"
         give_back(self.folder)
         self._fill_manifest()
         found = troubles(rec.read_workers(self.folder, self.manifest))
+        if self.faults is not None and self.plan.fault:
+            found = beyond_faults(found, self._of_faults())
         self.manifest.troubles = [TroubleEntry(**asdict(one)) for one in found]
         self.manifest.ended = self.ended
         good = well and not found and all(finding.ok for finding in self.findings)
         self.manifest.ok = good and self._whole
         self._at("finishing")
+
+    def _of_faults(self) -> int:
+        """Note what the faults did. Returns how many attempts they may have let fail."""
+        assert self.faults is not None
+        faults, groups = self.faults, self._groups()
+        workers = tuple(rec.read_workers(self.folder, self.manifest))
+        self.manifest.faults = faults.entries(workers, groups)
+        on = went_on(
+            faults.rules, faults.hits, workers, groups, stop_ns=self.window[2],
+            patience_ns=int(self.plan.busy_timeout_ms * 1e6),
+        )  # fmt: skip
+        if on is not None and not any(one.check == on.check for one in self.findings):
+            self.findings.append(on)
+        failing = sum(
+            entry.fired
+            for entry, rule in zip(self.manifest.faults, faults.rules, strict=True)
+            if rule.fails
+        )
+        return failing * len(workers)
 
     def settle(self) -> None:
         """The last steps. Each may be done again by whoever finds them half done."""

@@ -9,15 +9,41 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workloads.processes import FaultControl, FaultRule, fault_environment
-from workloads.records import FaultEntry
+from workloads.processes import FaultControl, FaultRule, Hit, fault_environment
+from workloads.records import FaultEntry, WorkerRecord
+from workloads.runs.fault_effects import entries, killed
 
 CHANGES, BASE, BASE_FILES = "changes.log", "base", "base.json"
 """In the folder of a run that is recorded: the log, copies of the database's files as they were
 when it began, and their names, inodes and what they had become when it ended."""
+
+
+@dataclass(slots=True)
+class RunUnderWay:
+    """A run in its window, for whoever disturbs it from beside.
+
+    pids : process of each worker, by its number. window : start, beginning and end of the measured
+    part, ns. faults : None where there is no library. over : set when the window is over.
+    """
+
+    database: Path
+    pids: dict[int, int]
+    window: tuple[int, int, int]
+    faults: Faults | None
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def wait_until(self, share: float) -> bool:
+        """Until this share of the window is over. False where the run ended before."""
+        start, _, stop = self.window
+        until = start + int((stop - start) * share)
+        return not self.over.wait(max(until - time.monotonic_ns(), 0) / 1e9)
 
 
 class Faults:
@@ -48,6 +74,24 @@ class Faults:
         """The gate is open: calls are counted from here."""
         self._control.arm()
 
+    def killed(self, groups: Sequence[tuple[int, ...]]) -> set[int]:
+        """The workers whose processes a fault has ended. groups : as for `fault_effects`."""
+        return killed(self.rules, self._control.hits, groups)
+
+    def set_clock(self, shift_s: int) -> None:
+        """Have the workers' time of day be another one from now on."""
+        self._control.set_clock(shift_s)
+
+    @property
+    def rules(self) -> tuple[FaultRule, ...]:
+        """As they were asked for."""
+        return self._control.rules
+
+    @property
+    def hits(self) -> list[Hit]:
+        """When they fired."""
+        return self._control.hits
+
     def end(self) -> tuple[FaultEntry, ...]:
         """The workers are gone: what became of each rule. The log ends here."""
         control = self._control
@@ -55,12 +99,14 @@ class Faults:
         control.begin_log(False)
         if self._record:
             self._note_end()
-        return tuple(
-            FaultEntry(rule=str(rule), matched=matched, fired=fired)
-            for rule, matched, fired in zip(
-                control.rules, control.matched, control.fired, strict=True
-            )
-        )
+        return self.entries((), ())
+
+    def entries(
+        self, workers: Sequence[WorkerRecord], groups: Sequence[tuple[int, ...]]
+    ) -> tuple[FaultEntry, ...]:
+        """What became of each rule, by what the workers did."""
+        control = self._control
+        return entries(control.rules, control.matched, control.fired, control.hits, workers, groups)
 
     def close(self) -> None:
         """Give back what it holds."""

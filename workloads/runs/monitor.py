@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ from workloads.runs.worker_process import OnProgress, Progress, per_s
 
 SERVER_ENDED = "its server ended"
 """How a run ended without whose server nothing could go on; how that ended follows."""
+
+ALL_KILLED = "killed by faults"
+"""How a run ended of which a fault killed every worker, as was asked."""
 
 LAST_NS = 10_000_000
 """Before the end of the window: when the log is looked at once more."""
@@ -72,6 +75,7 @@ class Follower:
     worker counts as hung. cpus, conductor : as for `machine.CpuMeter`, which makes `foreign`.
     beside : ids of processes that are the run's own beside its children: the network's.
     server : of the database, None where it has none. The run ends with it.
+    killed : the workers that a fault has ended, as was asked: the others go on.
     pressure : by `machine.PressureMeter`. wal : a `WalWatch`. Both are for the measured window.
     """
 
@@ -87,6 +91,7 @@ class Follower:
     conductor: int = 0
     beside: Sequence[int] = ()
     server: Server | None = None
+    killed: Callable[[], set[int]] = set
     ended: str = "duration"
     hung: list[int] = field(default_factory=list)
     foreign: dict[str, float] = field(default_factory=dict)
@@ -180,26 +185,46 @@ class Follower:
             self.ended = "invariant broken"
         elif control_block.NOT_RECORDED in statuses:
             self.ended = "disk full"
-        elif dead(self.children, self.control):
+        elif (gone := dead(self.children, self.control)) and not (
+            {worker for child in gone for worker in child.workers} <= self.killed()
+        ):
             self.ended = "worker died"
-        elif hung := [t.worker for t in tails if hangs(t, statuses, now, patience_ns)]:
+        elif hung := [
+            t.worker
+            for t in tails
+            if hangs(t, statuses, now, patience_ns) and t.worker not in self.killed()
+        ]:
             self.ended, self.hung = "worker hung", hung
-        elif control_block.NOT_OPENED in statuses or control_block.DIED in statuses:
+        elif any(
+            status in (control_block.NOT_OPENED, control_block.DIED) and worker not in self.killed()
+            for worker, status in enumerate(statuses)
+        ):
             self.ended = "worker died"
         elif control_block.MISTAKEN in statuses:
             self.ended = "scenario failed"
-        elif self._all_done(statuses):
+        elif self._all_done(statuses, killed := self.killed()):
             # Asked again: they may just have come to the end of the time that `now` was not yet.
             early = time.monotonic_ns() < self.control.numbers[control_block.STOP_NS]
             if early:
                 self.ended = "transactions" if self.plan.transactions else "workers gave up"
+            if killed and not self._all_done(statuses, set()):
+                self.ended = "transactions" if self._any_done(statuses) else ALL_KILLED
         else:
             return False
         return True
 
-    def _all_done(self, statuses: list[int]) -> bool:
-        """Every reader and writer has finished; checkpointers go on until they are stopped."""
+    def _all_done(self, statuses: list[int], gone: set[int]) -> bool:
+        """Every reader and writer has finished or is gone; checkpointers go on until they are
+        stopped.
+        """
         return all(
+            status == control_block.FINISHED or worker in gone
+            for worker, (status, (role, _)) in enumerate(zip(statuses, self.places, strict=True))
+            if role != "checkpointer"
+        )
+
+    def _any_done(self, statuses: list[int]) -> bool:
+        return any(
             status == control_block.FINISHED
             for status, (role, _) in zip(statuses, self.places, strict=True)
             if role != "checkpointer"

@@ -125,8 +125,9 @@ class Plan(RecordedPlan):
     def patience_s(self) -> float:
         """How long one attempt may take before its worker counts as hung, s."""
         # It may wait for a lock at each statement, and think at each operation.
+        stopped_s = max((rule.waits_s for rule in self.rules()), default=0.0)
         longest = self.reader_holds_s + self.shape().longest_s(self.busy_timeout_ms / 1e3)
-        return self.deadline_s + longest
+        return self.deadline_s + stopped_s + longest
 
     def files(self) -> tuple[str, ...]:
         """The user's own files that it takes engines or the scenario from, as it names them."""
@@ -226,6 +227,7 @@ def make_plan(**values: Any) -> Plan:
     _formats_agree(plan, engines)
     _suits_a_server(plan, engines)
     _network_fits(plan)
+    _faults_fit(plan, engines)
     if plan.start == "fork" and not can_fork():
         raise PlanError("--start fork: this system cannot fork them. Give --start exec.")
     if plan.loop == "C" and not can_loop_in_c():
@@ -491,6 +493,32 @@ def _suits_a_server(plan: Plan, engines: Mapping[str, Engine]) -> None:
                 f"synchronous: writers of {name} have {most} at most, and {plan.synchronous} was "
                 "asked for. Leave it out, or write with another engine.",
                 "synchronous",
+            )
+
+
+def _faults_fit(plan: Plan, engines: Mapping[str, Engine]) -> None:
+    """The library stands before libc in the workers alone: no server's calls can fail."""
+    rules = plan.rules()
+    for name, engine in engines.items():
+        if rules and (hasattr(engine, "serve") or engine.file_format == "none"):
+            why = "writes no file" if engine.file_format == "none" else "has its files in a server"
+            raise PlanError(
+                f"--fault: {name} {why}, and faults are in the calls of the workers. Leave it out, "
+                "or take an engine that writes the database's file itself."
+            )
+    roles = plan.roles()
+    for rule in rules:
+        if rule.worker is None:
+            continue
+        if rule.worker >= len(roles):
+            raise PlanError(
+                f"--fault {rule}: there is no worker {rule.worker}. They are numbered from 0 to "
+                f"{len(roles) - 1}: writers, then readers, then checkpointers."
+            )
+        if pool_of(plan.connection) or engines[roles[rule.worker][1]].hosting == "thread":
+            raise PlanError(
+                f"--fault {rule}: the workers are threads of one process here, which the library "
+                f"does not tell apart. Leave @{rule.worker} out."
             )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from workloads.records import (
     Manifest,
     WorkerRecord,
 )
+from workloads.runs.fault_effects import KILLED
 
 MANY_SHARE = 0.01
 """More failed attempts than this share are many. Fewer move no figure of a run by more than its
@@ -41,6 +42,12 @@ MESSAGES_SHOWN = 3
 
 NOT_OF_THE_ENGINE = ("recording", "full", "io")
 """Kinds that are the disk's."""
+
+INJECTED = ("full", "io", "limit", "commits", "failed")
+"""Kinds that a fault of the run may have made."""
+
+REMEDY = " This run measured "
+NOT_OVER_IT = " These are more than the faults of this run let fail: it did not get over them."
 
 NOT_RECORDED = "could not record"
 """The state of a worker whose attempts, or what it saw, could not be written down any more."""
@@ -81,7 +88,7 @@ def why_not(manifest: Manifest) -> list[str]:
     reasons += [
         f"worker {entry.worker} {entry.state}: {entry.account}".rstrip(": ")
         for entry in manifest.workers
-        if entry.state not in ("finished", NOT_RECORDED)
+        if entry.state not in ("finished", NOT_RECORDED, KILLED)
     ]
     return reasons or [manifest.ended]
 
@@ -102,6 +109,21 @@ def many(some: int, of: int) -> bool:
     (True, True, False, False, True)
     """
     return some > FEW_SHARE * of or (some >= MANY_AT_LEAST and some > MANY_SHARE * of)
+
+
+def beyond_faults(found: Iterable[Trouble], injected: int) -> list[Trouble]:
+    """The troubles that the faults of a run do not explain.
+
+    injected : attempts that they may have let fail, 0 where they let none. A fault that was asked
+    for is no trouble; that an engine does not get over it is.
+    """
+    return [
+        one
+        if one.kind not in INJECTED or not injected
+        else replace(one, sentence=f"{one.sentence.partition(REMEDY)[0]}{NOT_OVER_IT}")
+        for one in found
+        if one.kind not in INJECTED or one.attempts > injected
+    ]
 
 
 def troubles(workers: Iterable[WorkerRecord]) -> list[Trouble]:
@@ -209,4 +231,4 @@ def _quoted(messages: Counter[str]) -> str:
     return quoted + ("; …" if len(messages) > len(shown) else "")
 
 
-__all__ = ["Trouble", "disk_trouble", "many", "troubles", "why_not"]
+__all__ = ["Trouble", "beyond_faults", "disk_trouble", "many", "troubles", "why_not"]

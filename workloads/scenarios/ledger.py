@@ -9,7 +9,7 @@ as its table; and the numbers of a writer's postings have no gap but where one w
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ from pydantic import Field
 from workloads.engines import Session
 from workloads.errors import shortened
 from workloads.processes import note
-from workloads.records import COMMITTED, UNKNOWN
+from workloads.records import CAUSES, COMMIT, COMMITTED, UNKNOWN
 from workloads.scenarios import keys
 from workloads.scenarios.drawing import always, stream
 from workloads.scenarios.keys import BLOCK
@@ -188,14 +188,27 @@ class Ledger:
         book = self.read(session)
         acked: set[Posting] = set()
         unsure: set[Posting] = set()
+        refused: dict[Posting, tuple[int, str]] = {}
+        last_ns = 0
         writers = [worker for worker in log.workers if worker.role == "writer"]
         for writer, worker in enumerate(writers):
-            for outcome, draw in log.answers(worker):
+            for outcome, message, phase, cause, end_ns, draw in log.answers(
+                worker, "message", "phase", "conflict", "end_ns"
+            ):
+                posting = writer, draw.args[0]
                 if outcome == COMMITTED:
-                    acked.add((writer, draw.args[0]))
-                elif outcome == UNKNOWN:
-                    unsure.add((writer, draw.args[0]))
-        lost, more = sorted(acked - book.whole), sorted(book.whole - acked - unsure)
+                    acked.add(posting)
+                    last_ns = max(last_ns, end_ns)
+                    continue
+                if outcome == UNKNOWN:
+                    unsure.add(posting)
+                if phase == COMMIT and message and (outcome != UNKNOWN or cause in CAUSES):
+                    words = worker.messages[message - 1 : message]
+                    refused[posting] = end_ns, words[0] if words else "(words not kept)"
+        there = refused_and_there(refused, book.whole, last_ns)
+        told = sorted(refused.keys() & book.whole)
+        lost = sorted(acked - book.whole)
+        more = sorted(book.whole - acked - unsure - refused.keys())
         return [
             Finding(
                 "postings",
@@ -209,6 +222,18 @@ class Ledger:
                 f"{len(acked) - len(lost):,} of {len(acked):,} acknowledged postings are there"
                 f"{named(', lost: ', lost)}{named(', there without an answer: ', more)}.",
                 {"lost": lost[:20], "more": more[:20]},
+            ),
+            *(
+                [
+                    Finding(
+                        "refused postings",
+                        not there,
+                        _of_refused(refused, there, told),
+                        {"refused": len(refused), "there": there[:20], "found": told[:20]},
+                    )
+                ]
+                if refused
+                else []
             ),
         ]
 
@@ -264,6 +289,40 @@ class Ledger:
         if len(rows) != self.params.rows:
             wrong.append(f"{len(rows)} accounts are there, and {self.params.rows} were loaded")
         return wrong
+
+
+def refused_and_there(
+    refused: Mapping[Posting, tuple[int, str]], whole: Collection[Posting], last_ns: int
+) -> list[tuple[Posting, str]]:
+    """Postings whose COMMIT raised and which are there, with the words of each.
+
+    refused : when each was, ns, and its words. last_ns : of the last acknowledgement. One that
+    nobody committed after is left out: it may be what a recovery found of a log that nobody wrote
+    on, and so nobody could know.
+    """
+    return [
+        (posting, words)
+        for posting, (at_ns, words) in sorted(refused.items())
+        if posting in whole and at_ns < last_ns
+    ]
+
+
+def _of_refused(
+    refused: Mapping[Posting, tuple[int, str]],
+    there: Sequence[tuple[Posting, str]],
+    found: Sequence[Posting],
+) -> str:
+    if there:
+        posting, words = there[0]
+        more = f"; so are {len(there) - 1:,} more" if len(there) > 1 else ""
+        return (
+            f'COMMIT was refused with "{words}", and the transaction is there'
+            f"{named(': ', [posting])}{more}. Whoever tries it again does it twice."
+        )
+    unsure = f"; {len(found):,} are there that nobody committed after" if found else ""
+    return (
+        f"{len(refused) - len(found):,} of {len(refused):,} refused postings are not there{unsure}."
+    )
 
 
 def _numbers(
