@@ -15,7 +15,7 @@ from analysis.cli.options import RUNS, JsonOption, RunsOption, command_line, set
 from analysis.cli.progress import Live
 from analysis.wording import times
 from workloads.engines import trust
-from workloads.errors import PlanError
+from workloads.errors import FolderUnwritable, PlanError
 from workloads.files import json_text, visible, within
 
 if TYPE_CHECKING:
@@ -64,11 +64,24 @@ def crash_command(
     look: Annotated[
         Path | None, typer.Option(help="open this kept state again, and nothing else")
     ] = None,
+    publish: Annotated[
+        Path | None,
+        typer.Option(help="keep what this campaign judged for the reports to come, in a file"),
+    ] = None,
+    published: Annotated[
+        Path | None,
+        typer.Option(help="folder of that file (default: analysis/published/crashes)"),
+    ] = None,
     as_json: JsonOption = False,
     runs: RunsOption = RUNS,
 ) -> None:
     if look is not None:
         raise typer.Exit(_look(look))
+    if publish is not None:
+        _publish(publish, published)
+        return
+    if published is not None:
+        raise PlanError(f"--published {published}: is where --publish writes to. Give both.")
     if not 1 <= states <= MOST_STATES:
         raise PlanError(f"--states: from 1 to {MOST_STATES:,}, not {states:,}.")
     if not 0 < limit <= 3600:
@@ -116,6 +129,26 @@ def _plan(
         writers=writers, readers=0, checkpointers=checkpointers, transactions=transactions,
         duration_s=300, warmup_s=0, wal_autocheckpoint=autocheckpoint, seed=seed,
         fault=fault or None, params=params,
+    )  # fmt: skip
+
+
+def _publish(folder: Path, published: Path | None) -> None:
+    from analysis.report import CRASHES, publish_crash
+
+    to = published or CRASHES
+    try:
+        path, one = publish_crash(folder, to)
+    except OSError as error:
+        raise FolderUnwritable(
+            f"{error.filename or to}: cannot be written ({error.strerror}). Nothing is lost: "
+            "give another folder with --published."
+        ) from error
+    terminal.console().print(
+        visible(
+            f"published: {path} ({times(one.judged, 'state')}). `cwkit report` tells it on its "
+            "page crashes.md (--only-write: without measuring)."
+        ),
+        markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
 
 

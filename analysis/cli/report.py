@@ -62,6 +62,12 @@ def report_command(
             help="folder of published hunts, which it tells too (default: analysis/published/hunts)"
         ),
     ] = None,
+    crashes: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder of published crash campaigns (default: analysis/published/crashes)"
+        ),
+    ] = None,
     against: Annotated[
         Path | None,
         typer.Option(
@@ -90,6 +96,7 @@ def report_command(
     runs: RunsOption = RUNS,
 ) -> None:
     from analysis.report import (
+        CRASHES,
         HUNTS,
         PUBLISHED,
         SUITE_FILE,
@@ -125,6 +132,8 @@ def report_command(
         raise PlanError(f"--published {published}: there is no such folder.")
     if hunts is not None and not hunts.is_dir():
         raise PlanError(f"--hunts {hunts}: there is no such folder.")
+    if crashes is not None and not crashes.is_dir():
+        raise PlanError(f"--crashes {crashes}: there is no such folder.")
     if not 0 <= seed < 2**63:
         raise PlanError(f"--seed {seed}: a whole number from 0 to 2**63 - 1.")
     kind = "quick" if quick else "report"
@@ -157,8 +166,9 @@ def report_command(
     def write() -> Any:
         try:
             return write_report(
-                folder, out, figures, sweeps or (), published or PUBLISHED, hunts or HUNTS
-            )
+                folder, out, figures, sweeps or (), published or PUBLISHED, hunts or HUNTS,
+                crashes=crashes or CRASHES,
+            )  # fmt: skip
         except OSError as error:
             raise FolderUnwritable(
                 f"{error.filename or out}: cannot be written ({error.strerror}). The runs are "

@@ -124,6 +124,12 @@ def of_a_crash(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     status, out, err = cwkit(*argv)
     assert status == 0 and "Nothing that is promised was broken" in out
     assert out == cwkit("show", "crash-sqlite")[1]
+    from analysis.report.published_crashes import read_crashes
+
+    (folder,) = Path("runs").glob("*-crash-sqlite")
+    assert cwkit("crash", "--publish", folder, "--published", tmp_path / "kept")[0] == 0
+    ((one,), unread) = read_crashes(tmp_path / "kept")
+    assert one.judged + one.same == 2 and not one.broken and not unread
     return out, err
 
 

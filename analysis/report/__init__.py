@@ -7,6 +7,7 @@ __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 __all__ = [
     "ADVISE_NOTE",
     "CELLS_CSV",
+    "CRASHES",
     "HUNTS",
     "MOST_SITTINGS",
     "PUBLISHED",
@@ -41,6 +42,7 @@ __all__ = [
     "of_sitting",
     "over_at",
     "planned",
+    "publish_crash",
     "publish_hunt",
     "publish_sweep",
     "read_note",

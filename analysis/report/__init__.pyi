@@ -32,6 +32,8 @@ from .measurements import over_at as over_at
 from .measurements import planned as planned
 from .published import PUBLISHED as PUBLISHED
 from .published import publish_sweep as publish_sweep
+from .published_crashes import CRASHES as CRASHES
+from .published_crashes import publish_crash as publish_crash
 from .published_hunts import HUNTS as HUNTS
 from .published_hunts import publish_hunt as publish_hunt
 from .report import refuse_place as refuse_place

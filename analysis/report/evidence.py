@@ -37,6 +37,7 @@ from analysis.report.facts import (
 from analysis.report.markdown import Markdown, code, markdown
 from analysis.report.measurements import MOST_SITTINGS, SITTING, planned
 from analysis.report.published import Published, read_published
+from analysis.report.published_crashes import CRASHES, PublishedCrash, read_crashes
 from analysis.report.published_hunts import (
     FOUND,
     HUNTS,
@@ -114,6 +115,7 @@ class Evidence:
     sittings : later ones of the same report, in order.
     trials : experiments that are no run of workers, by name; `served` is not among them.
     hunts : hunts that were published, which lie in `hunts_in`. found : the kit's own findings.
+    crashes : crash campaigns that were published, which lie in `crashes_in`.
     """
 
     folder: Path
@@ -132,6 +134,8 @@ class Evidence:
     hunts: Sequence[PublishedHunt] = ()
     found: Sequence[KitFinding] = ()
     hunts_in: Path = HUNTS
+    crashes: Sequence[PublishedCrash] = ()
+    crashes_in: Path = CRASHES
 
     def trial(self, name: str) -> Trial:
         """A trial, also one that was not made."""
@@ -183,6 +187,7 @@ def read_evidence(
     only: Collection[str] | None = None,
     hunts: Path | None = None,
     found: Path = FOUND,
+    crashes: Path | None = None,
 ) -> Evidence:
     """Read a folder of experiments (or a single one), and campaign.json where there is one.
 
@@ -190,7 +195,8 @@ def read_evidence(
     published : folder of sweeps that were published; one is told unless a sweep of its name is
         among the others. only : the names of those that are wanted, None for all.
     hunts : folder of hunts that were published, None to tell of none. found : folder of the
-        findings that have a script, which are told with the hunts.
+        findings that have a script, which are told with the hunts. crashes : folder of crash
+        campaigns that were published, None to tell of none.
     Raises RunError where there is no experiment at all. If a single one cannot be read, the reason
     is kept in `unread`.
     """
@@ -225,6 +231,8 @@ def read_evidence(
     kept = _published(published, swept, unread, only)
     sittings = _sittings(folder, limit, unread) if suite else ()
     hunted, ours = _hunts(hunts, found, unread)
+    crashed, why = read_crashes(crashes) if crashes is not None else ([], [])
+    unread += why
     swept = dict(sorted((swept | {name: one.measured for name, one in kept.items()}).items()))
     return Evidence(
         folder,
@@ -243,6 +251,8 @@ def read_evidence(
         hunted,
         ours,
         hunts or HUNTS,
+        crashed,
+        crashes or CRASHES,
     )
 
 

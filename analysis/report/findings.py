@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from analysis.counting import FOREIGN_LIMIT, cache_clause, slump_clause, spares_clause
 from analysis.report import isolation
 from analysis.report.commits import acknowledged, cures, either
+from analysis.report.crashes import crashed
 from analysis.report.evidence import Evidence, where
 from analysis.report.finding import (
     ACCEPTED,
@@ -83,6 +84,7 @@ def tell(evidence: Evidence) -> Findings:
         acknowledged,
         promises,
         hunted,
+        crashed,
         mission,
         acceptance,
         gain,

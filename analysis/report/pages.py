@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from analysis.counting import Measured, slumps, spare_clause
 from analysis.report import (
     answers,
+    crashes,
     hunts,
     isolation,
     lost_commits,
@@ -79,6 +80,10 @@ def _isolation(evidence: Evidence, page: Path, figures: Path) -> Data:
 
 def _hunts(evidence: Evidence, page: Path, figures: Path) -> Data:
     return hunts.section(evidence, page)
+
+
+def _crashes(evidence: Evidence, page: Path, figures: Path) -> Data:
+    return crashes.section(evidence, page)
 
 
 def _numbers(evidence: Evidence, page: Path, figures: Path) -> Data:
@@ -180,6 +185,7 @@ def _machine(evidence: Evidence, page: Path, figures: Path) -> Data:
 PAGES = (
     Page("isolation", "What isolation each mode really gives", _isolation, answers.isolated),
     Page(hunts.NAME, "What the hunter found", _hunts, hunts.answer),
+    Page(crashes.NAME, "What a crash leaves", _crashes, crashes.answer),
     Page("numbers", "The numbers of every experiment", _numbers, answers.counted),
     Page("sweeps", "Sweeps: over writers, keys and work", _sweeps, answers.swept),
     Page("models", "Models of refusals and of growth", _models, answers.modelled),

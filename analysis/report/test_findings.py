@@ -43,7 +43,17 @@ from workloads.experiments import sweep_names
 
 KEYS = {
     *("lost-commits", "isolation", "mission", "acceptance", "mode", "cost", "where-it-loses"),
-    *("hunts", "same-load", "plain-begin", "read-mostly", "fairness", "log", "skew", "growth"),
+    *(
+        "hunts",
+        "crashes",
+        "same-load",
+        "plain-begin",
+        "read-mostly",
+        "fairness",
+        "log",
+        "skew",
+        "growth",
+    ),
 }
 
 EFFECTS: dict[str, dict[str, Any]] = {

@@ -1,0 +1,204 @@
+"""What a crash leaves: published campaigns of `cwkit crash`, by engine, mode and `synchronous`.
+
+Every number is of a published campaign (analysis.report.published_crashes). Campaigns with a fault
+of their own (a sync that lies) are controls and are told apart.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from analysis.report.charts import address_of
+from analysis.report.evidence import Evidence
+from analysis.report.finding import BROKEN, NONE, Finding, missing
+from analysis.report.markdown import Markdown, address, code, listed, markdown
+from analysis.report.published_crashes import CrashRow, PublishedCrash
+from analysis.statistics import abort_rate
+from analysis.wording import Table, times, whole
+
+NAME = "crashes"
+COMMAND = "cwkit crash --engine libsql --synchronous normal"
+POWER = ("strict", "prefix", "reorder", "subset")
+LISTED = 4
+
+
+def measured(evidence: Evidence) -> list[PublishedCrash]:
+    """Those that tell of an engine: without a fault of their own, and seen whole."""
+    return [one for one in evidence.crashes if not one.fault and not one.unexplained]
+
+
+def crashed(evidence: Evidence) -> Finding:
+    """Does each engine keep after a crash what its level of synchronous promises?"""
+    told = measured(evidence)
+    if not told:
+        return missing(NAME, "What a crash leaves of acknowledged commits", COMMAND)
+    broken = [one for one in told if one.broken]
+    states = sum(one.judged for one in told)
+    engines = sorted({f"{one.engine} {one.version}" for one in told})
+    effort = f"{whole(states)} crash states of {times(len(told), 'recorded run')}"
+    if broken:
+        names = sorted({f"{one.engine} ({one.begin}, synchronous {one.synchronous})"
+                        for one in broken})  # fmt: skip
+        return Finding(
+            NAME,
+            BROKEN,
+            "After a crash an engine keeps less than its level of synchronous promises",
+            numbers=[effort],
+            holds=listed(names[:LISTED]),
+            command=f"cwkit crash --engine {broken[0].engine} --begin {broken[0].begin}",
+            grave=True,
+            page=NAME,
+        )
+    lost = max((row.most_lost for one in told if one.synchronous == "normal"
+                for row in one.models if row.model in POWER), default=0)  # fmt: skip
+    numbers = [effort]
+    if lost:
+        numbers.append(f"NORMAL lost up to {whole(lost)} acknowledged commits, as documented")
+    return Finding(
+        NAME,
+        NONE,
+        "No crash state kept less than its level of synchronous promises",
+        numbers=numbers,
+        holds=f"{listed(engines[:LISTED])}{_more(engines)}",
+        command=COMMAND,
+        sought=True,
+        page=NAME,
+    )
+
+
+def _more(engines: Sequence[str]) -> str:
+    return f" and {len(engines) - LISTED} more" if len(engines) > LISTED else ""
+
+
+def answer(evidence: Evidence, data: Mapping[str, Any]) -> Markdown:
+    """How many states were opened, and how many kept less than is promised."""
+    told = measured(evidence)
+    if not told:
+        return markdown(
+            "No crash was judged for this report; {} judges some, and {} has it told here.",
+            code(COMMAND),
+            code("cwkit crash --publish FOLDER"),
+        )
+    broken = sum(bool(one.broken) for one in told)
+    return markdown(
+        "{} in {} were opened by their engines; {}.",
+        times(sum(one.judged for one in told), "crash state"),
+        times(len(told), "recorded run"),
+        f"in {broken} of the runs some kept less than is promised"
+        if broken
+        else "each kept what its level of synchronous promises",
+    )
+
+
+def section(evidence: Evidence, page: Path) -> dict[str, Any]:
+    """The page as data for its template. page : its path, which links are seen from."""
+    told = measured(evidence)
+    return {
+        "told": bool(told),
+        "kept": _kept(told),
+        "broken": _broken(told),
+        "zeros": _zeros(told),
+        "allowed": _allowed(told),
+        "controls": _kept([one for one in evidence.crashes if one.fault]),
+        "unseen": [
+            markdown("{} {}: {}", code(one.engine), one.version, listed(one.unexplained[:3]))
+            for one in evidence.crashes
+            if one.unexplained
+        ],
+        "runs": _runs(evidence, page),
+    }
+
+
+def _ordered(told: Sequence[PublishedCrash]) -> list[PublishedCrash]:
+    levels = {"full": 0, "extra": 1, "normal": 2, "off": 3}
+    return sorted(
+        told, key=lambda one: (one.engine, one.begin, one.checkpointers, levels[one.synchronous])
+    )
+
+
+def _kept(told: Sequence[PublishedCrash]) -> Table:
+    """A row for each engine, mode and level: what was lost after a kill and after a power cut."""
+    lines: list[tuple[str, ...]] = []
+    for one in _ordered(told):
+        kill = one.row("kill")
+        power = [row for row in one.models if row.model in POWER]
+        way = one.begin + (
+            f", {times(one.checkpointers, 'checkpointer')}" * bool(one.checkpointers)
+        )
+        lines.append((
+            code(one.engine), one.version, f"{way}, {one.fault}" if one.fault else way,
+            one.synchronous, whole(one.acknowledged),
+            *_lost([kill] if kill else []), *_lost(power), whole(one.broken),
+        ))  # fmt: skip
+    lost = ("lost in", "most")
+    head = ("engine", "version", "BEGIN", "synchronous", "acknowledged", "kills", *lost,
+            "power cuts", *lost, "broken promises")  # fmt: skip
+    return Table(head, lines)
+
+
+def _lost(rows: Sequence[CrashRow]) -> tuple[str, str, str]:
+    return (
+        whole(sum(row.states for row in rows)),
+        whole(sum(row.lost_in for row in rows)),
+        whole(max((row.most_lost for row in rows), default=0)),
+    )
+
+
+def _broken(told: Sequence[PublishedCrash]) -> list[Markdown]:
+    return [
+        markdown("{} {}, {}, synchronous {}: {}", code(one.engine), one.version, one.begin,
+                 one.synchronous, sentence)
+        for one in _ordered(told)
+        for sentence in one.first_broken.values()
+    ]  # fmt: skip
+
+
+def _zeros(told: Sequence[PublishedCrash]) -> list[str]:
+    """What it means that no state of an engine at FULL broke anything."""
+    full = sorted((one for one in told if one.synchronous == "full"), key=lambda one: one.engine)
+    said = []
+    for engine, group in groupby(full, key=lambda one: one.engine):
+        ones = list(group)
+        judged = sum(one.judged for one in ones)
+        if judged and not any(one.broken for one in ones):
+            least = int(1 / abort_rate(0, judged)[2])
+            said.append(
+                f"{engine}: none of {whole(judged)} states at FULL, so that at most one in "
+                f"{whole(least)} that are drawn so does (95 %, as if each were drawn by itself)."
+            )
+    return said
+
+
+def _allowed(told: Sequence[PublishedCrash]) -> Table:
+    """What states at OFF and NORMAL showed, which is documented: kinds of damage."""
+    lines = []
+    for one in _ordered(told):
+        seen: Counter[str] = Counter()
+        for row in one.models:
+            seen.update(row.allowed)
+        if seen:
+            power = sum(row.states for row in one.models if row.model in POWER)
+            each = ", ".join(f"{kind} {whole(many)}" for kind, many in sorted(seen.items()))
+            lines.append((code(one.engine), one.begin, one.synchronous, whole(power), each))
+    return Table(("engine", "BEGIN", "synchronous", "power cuts", "states that show"), lines)
+
+
+def _runs(evidence: Evidence, page: Path) -> Table:
+    """Each campaign, with a link to all that was published of it."""
+    lines = []
+    for one in _ordered(evidence.crashes):
+        place = address_of(evidence.crashes_in / one.file, page)
+        lines.append((
+            markdown("[{}]({})", one.name, address(place)),
+            one.started.partition("+")[0].replace("T", " "),
+            str(one.seed), whole(one.writers), whole(one.records), whole(one.judged),
+            whole(one.same), "interrupted" if one.interrupted else "done",
+            f"{one.machine.cores} cores, {one.machine.kernel}",
+        ))  # fmt: skip
+    head = ("campaign", "began (UTC)", "seed", "writers", "records in its log", "states",
+            "like another", "ended", "machine")  # fmt: skip
+    return Table(head, lines)

@@ -1,0 +1,185 @@
+"""Published crash campaigns: what `cwkit crash` judged, kept in a file each, and read back.
+
+NAME.json has what was recorded, how many states of each model were opened, and what they showed. It
+may come from anybody: it is data, and what does not fit together is refused in a sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from workloads.errors import RunError
+from workloads.files import (
+    FORMAT_VERSION,
+    converted,
+    inside,
+    read_json,
+    read_versioned,
+    resolved,
+    visible,
+)
+from workloads.files import replace as replace_file
+
+CRASHES = Path("analysis/published/crashes")
+MOST_BYTES, MOST_CRASHES = 1 << 20, 512
+WAY_OUT = "`cwkit crash --publish FOLDER` writes it anew."
+LEVELS = ("full", "normal", "off", "extra")
+
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
+_Seed = Annotated[int, msgspec.Meta(ge=-(1 << 62), lt=1 << 62)]
+_Word = Annotated[str, msgspec.Meta(max_length=500)]
+_Text = Annotated[str, msgspec.Meta(max_length=4000)]
+_Counts = Annotated[dict[_Word, _Count], msgspec.Meta(max_length=100)]
+
+
+class CrashRow(msgspec.Struct, frozen=True):
+    """The states of one model. broken, allowed : kind of fault -> states that show it.
+
+    lost_in : states that lack acknowledged transactions. most_lost : in one of them.
+    """
+
+    model: _Word
+    states: _Count
+    broken: _Counts
+    allowed: _Counts
+    lost_in: _Count
+    most_lost: _Count
+
+
+class _Machine(msgspec.Struct, frozen=True):
+    """Of the machine what others may know."""
+
+    cpu: _Word = ""
+    cores: _Count = 0
+    kernel: _Word = ""
+    file_system: _Word = ""
+    cwkit_commit: _Word | None = None
+
+
+class PublishedCrash(msgspec.Struct, frozen=True):
+    """NAME.json. The fields are those of a campaign's `result.json`.
+
+    started : when its run began, UTC. first_broken : kind -> a sentence on one of the states.
+    """
+
+    cwkit: int
+    name: _Word
+    started: _Word
+    machine: _Machine
+    engine: _Word
+    version: _Word
+    begin: _Word
+    synchronous: _Word
+    scenario: _Word
+    writers: _Count
+    checkpointers: _Count
+    fault: _Word
+    seed: _Seed
+    records: _Count
+    acknowledged: _Count
+    unexplained: Annotated[list[_Text], msgspec.Meta(max_length=100)]
+    interrupted: bool
+    judged: _Count
+    same: _Count
+    models: Annotated[list[CrashRow], msgspec.Meta(max_length=20)]
+    first_broken: Annotated[dict[_Word, _Text], msgspec.Meta(max_length=100)] = {}
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}.json"
+
+    @property
+    def broken(self) -> int:
+        """How often a state showed what is promised not to be; 0 for a sound engine."""
+        return sum(sum(row.broken.values()) for row in self.models)
+
+    def row(self, model: str) -> CrashRow | None:
+        """The states of a model."""
+        return next((row for row in self.models if row.model == model), None)
+
+
+def publish_crash(folder: Path, to: Path) -> tuple[Path, PublishedCrash]:
+    """Write what a campaign judged into the folder `to`, as NAME.json of the campaign's folder.
+
+    Raises RunError where it is no campaign's folder or it has not ended; OSError.
+    """
+    from properties.crashes import read_kept, sentence_of
+    from workloads.records import read_run
+
+    folder = resolved(folder)
+    told = read_json(folder / "result.json") if (folder / "result.json").exists() else None
+    if not isinstance(told, dict):
+        raise RunError(f"{folder}: no crash campaign that has ended. `cwkit crash` makes one.")
+    manifest = read_run(folder / "recording").manifest
+    first: dict[str, str] = {}
+    for path in sorted((folder / "states").glob("*")) if (folder / "states").is_dir() else ():
+        kind = path.name.partition("-")[2].replace("-", " ")
+        first.setdefault(kind, sentence_of(read_kept(path))[:4000])
+    data: dict[str, Any] = {
+        **{key: told[key] for key in PublishedCrash.__struct_fields__ if key in told},
+        "cwkit": FORMAT_VERSION,
+        "name": folder.name,
+        "started": manifest.started,
+        "engine": str(told.get("engine", "")).rpartition("/")[2],
+        "machine": manifest.machine.model_dump(mode="json"),
+        "fault": manifest.plan.fault,
+        "first_broken": first,
+    }
+    made = _together(folder, converted(folder, data, PublishedCrash), folder.name)
+    path = inside(to, made.file)
+    to.mkdir(parents=True, exist_ok=True)
+    replace_file(path, json.dumps(msgspec.to_builtins(made), indent=1) + "\n")
+    return path, made
+
+
+def read_crashes(folder: Path) -> tuple[list[PublishedCrash], list[str]]:
+    """The published campaigns of a folder by name, and why others could not be read.
+
+    A folder that is not there has none.
+    """
+    found: list[PublishedCrash] = []
+    unread: list[str] = []
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
+    except OSError:
+        return [], []
+    if len(names) > MOST_CRASHES:
+        unread.append(f"{folder}: has {len(names)} crash campaigns; {MOST_CRASHES} are told.")
+    for name in names[-MOST_CRASHES:]:
+        try:
+            path = inside(folder, name)
+            one = read_versioned(path, PublishedCrash, WAY_OUT, MOST_BYTES)
+            found.append(_together(path, one, name.removesuffix(".json")))
+        except FileNotFoundError:
+            unread.append(f"{folder / name}: went away while it was read.")
+        except (RunError, OSError) as error:
+            unread.append(f"The published crash campaign {visible(name)} is not told. {error}")
+    return found, unread
+
+
+def _together(path: Path, one: PublishedCrash, name: str) -> PublishedCrash:
+    if why := _misfit(one, name):
+        raise RunError(f"{path}: {why}. It was cut or edited. {WAY_OUT}")
+    return one
+
+
+def _misfit(one: PublishedCrash, name: str) -> str:
+    """What does not fit together, "" for nothing."""
+    if one.name != name:
+        return f"it is called {visible(repr(one.name[:100]))} inside"
+    if one.synchronous not in LEVELS:
+        return f"synchronous {visible(repr(one.synchronous[:100]))} is no level"
+    if sum(row.states for row in one.models) != one.judged:
+        return f"{one.judged} states and those of its models do not agree"
+    if len({row.model for row in one.models}) < len(one.models):
+        return "a model is there twice"
+    for row in one.models:
+        most = max((*row.broken.values(), *row.allowed.values(), row.lost_in), default=0)
+        if most > row.states:
+            return f"{row.model}: {most} of {row.states} states show something"
+    return ""
