@@ -129,7 +129,8 @@ STARTS = (
 def calls(path: Path) -> set[str]:
     """The calls of a module that start a process: "subprocess.run", "os.fork" and their like."""
     text = path.read_text(encoding="utf-8")
-    if not any(start.split(".")[0] in text for start in STARTS):
+    # What is written otherwise than the formatter writes it is found by no test, and by lint.
+    if not any(start in text for start in (*STARTS, "from subprocess", "from multiprocessing")):
         return set()
     found = set()
     for node in ast.walk(ast.parse(text)):
