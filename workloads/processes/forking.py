@@ -6,6 +6,7 @@ this process. Where there is no such fork (it is Linux's), children are started 
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import contextlib
 import ctypes
@@ -288,7 +289,8 @@ def fork(
         raise NotForked(f"{len(inherit)} open files are more than can be handed on")
     streams = [(own, what, _is_open(own)) for own, what in enumerate((stdin, stdout, stderr))]
     made: list[ForkedProcess] = []
-    try:
+
+    def act() -> None:
         with contextlib.ExitStack() as stack:
             payload = _file_of(order, stack)
             place = _above_of(os.open(within or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
@@ -299,14 +301,20 @@ def fork(
             unless_there = stack.enter_context(contextlib.ExitStack())
             for pipe in pipes.values():
                 unless_there.callback(pipe.close)
-            _uninterrupted(lambda: _order([payload, place, *theirs, *inherit], made))
+            _order([payload, place, *theirs, *inherit], made)
             made[0].stdin, made[0].stdout = pipes.get(0), pipes.get(1)
             unless_there.pop_all()
+
+    try:
+        # All of it, for a signal between a descriptor's opening and its first name would lose it.
+        _uninterrupted(act)
         return made[0]
     except BaseException:  # interrupted: nobody would know of it
         for process in made:
             process.kill()
             process.wait()
+            for pipe in filter(None, (process.stdin, process.stdout)):
+                pipe.close()
         raise
 
 
@@ -317,36 +325,36 @@ def _uninterrupted(act: Callable[[], None]) -> None:
     act raised, or what came meanwhile.
     """
     failure: list[BaseException] = []
-    guard, done = threading.Lock(), threading.Event()
-    begun = called_off = False
+    guard, done = threading.Lock(), threading.Lock()
+    begun = called_off = ended = False
+    done.acquire()
 
     def acted() -> None:
-        nonlocal begun
-        with guard:
-            begun = not called_off
+        nonlocal begun, ended
         try:
+            with guard:
+                begun = not called_off
             if begun:
                 with _lock:
                     act()
         except BaseException as error:
             failure.append(error)
         finally:
-            done.set()
+            ended = True
+            done.release()
 
     try:
-        threading.Thread(target=acted).start()
-        done.wait()  # Thread.join takes a thread for ended when it is interrupted
+        # No Thread, no Event: interrupted in theirs, they keep a lock that the other side needs.
+        _thread.start_new_thread(acted, ())
+        done.acquire()
         if failure:
             raise failure[0]
-    except BaseException as error:
+    except BaseException:
         with guard:
             called_off = not begun  # the thread may not even have been started
-        while begun and not done.is_set():
+        while begun and not ended:
             with contextlib.suppress(KeyboardInterrupt):
-                done.wait()
-        # Interrupted inside threading's own lock, Python says that it was not locked.
-        if isinstance(error, RuntimeError) and isinstance(error.__context__, KeyboardInterrupt):
-            raise error.__context__ from None
+                done.acquire()
         raise
     finally:
         failure.clear()  # else the error and its own traceback hold each other
