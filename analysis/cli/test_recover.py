@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from workloads.engines import find_engine
+from workloads.engines import find_engine, trust
 from workloads.records import attempts as rec
 from workloads.records import read_manifest
 
@@ -165,7 +166,7 @@ def test_what_would_not_stay_is_not_told_of_an_interrupted_run(kit: Kit) -> None
 
 def test_a_running_run_is_neither_interrupted_nor_recovered(kit: Kit) -> None:
     given = ["--scenario", "counter", "--database", "sqlite", "--writers", "1", "--duration", "60"]
-    command = [sys.executable, "-m", "analysis.cli", "run", *given]
+    command = [sys.executable, "-m", "analysis.cli", "run", *given, "--rate", "100"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, **kit.options) as process:
         assert process.stderr is not None
         next(line for line in process.stderr if line.startswith("measuring"))
@@ -215,25 +216,55 @@ def test_recover_without_anything_to_recover_is_one_sentence(
     assert made.stderr.count("\n") == 1
 
 
+HELD = """
+import os
+import signal
+from workloads.scenarios.acked import Acked
+
+def hold(part):
+    '''Where the test listens: say who we are, and stand still until it ends us.'''
+    if os.path.exists(path := {here!r} + "/" + part):
+        with open(path, "w") as listening:
+            listening.write(str(os.getpid()))
+        signal.pause()
+
+class Held(Acked):
+    def load(self, session, rng):
+        hold("load")
+        super().load(session, rng)
+
+    def check(self, session, log):
+        hold("check")
+        return super().check(session, log)
+"""
+
+
 def killed_part(kit: Kit, part: str, *argv: str) -> subprocess.CompletedProcess[str]:
-    """A run of which one part was killed as soon as it was there."""
-    given = ["--scenario", "acked", "--database", "sqlite", "--writers", "1", "--duration", "0.5"]
+    """A run of which one part was killed in the middle of its work."""
+    file, pipe = kit.folder / "held.py", kit.folder / part
+    file.write_text(HELD.format(here=str(kit.folder)), encoding="utf-8")
+    os.mkfifo(pipe)
+    given = ["--scenario", f"{file}:Held", "--database", "sqlite", "--writers", "1"]
+    given += ["--duration", "60", "--transactions", "20"]
     command = [sys.executable, "-m", "analysis.cli", "run", *given, *argv]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kit.options
-    )
-    killed = False
-    while process.poll() is None and not killed:
-        # Of psutil's `children` each call would read every process of the machine.
-        with contextlib.suppress(psutil.Error, OSError):
-            for of_a_thread in Path(f"/proc/{process.pid}/task").glob("*/children"):
-                for child in map(psutil.Process, map(int, of_a_thread.read_text().split())):
-                    if child.cmdline()[-1:] == [part]:
-                        child.kill()
-                        killed = True
-        time.sleep(LOOKS_S)
-    out, err = process.communicate(timeout=LIMIT_S)
-    assert killed
+    heard = select.poll()
+    with contextlib.ExitStack() as stack:
+        reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        stack.callback(os.close, reading)
+        heard.register(reading, select.POLLIN)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kit.options
+        )
+        stack.callback(process.kill)
+        ended = os.pidfd_open(process.pid)
+        stack.callback(os.close, ended)
+        heard.register(ended, select.POLLIN)
+        there = [number for number, _ in heard.poll(LIMIT_S * 1000)]
+        assert there == [reading], f"the run never came to its {part}"
+        held = int(os.read(reading, 20))
+        pipe.unlink()  # who comes by later is not held
+        os.kill(held, signal.SIGKILL)
+        out, err = process.communicate(timeout=LIMIT_S)
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
@@ -247,6 +278,7 @@ def test_a_killed_checker_is_said_and_no_word_against_the_engine(kit: Kit) -> No
     assert read_manifest(folder).ended == "check killed"
     assert kit.left == []
     # It is kept, so that it can be checked now; and that is all that can be said of the run.
+    trust(kit.folder / "held.py")
     shown = kit("recover", folder.name).stdout
     assert "ok      acknowledged values" in shown and "UNKNOWN" not in shown
 
