@@ -461,11 +461,26 @@ def blame_sentence(found: Blame) -> str:
     )
 
 
+WITH_WARMUP = (
+    "Pages and rows are those of the whole run, its warm-up with it; rates and refusals are "
+    "counted in its measured part."
+)
+
+
 def conflict_parts(run: Run, most: int = MOST_DRAWN) -> Iterable[Table | str]:
     """`cwkit show`'s tables and sentences about a run's refusals; nothing without refusals.
 
     most : transactions that may be drawn again for it.
     """
+    told = False
+    for part in _conflict_parts(run, most):
+        told = told or not isinstance(part, str)
+        yield part
+    if told and run.manifest.plan.warmup_s > 0:
+        yield WITH_WARMUP
+
+
+def _conflict_parts(run: Run, most: int) -> Iterable[Table | str]:
     account = refusal_account(run)
     if account is not None:
         if account.pages or account.rest:
