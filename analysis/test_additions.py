@@ -51,6 +51,7 @@ PYTEST = ("-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:xdist")
 COMMANDS = """
 import contextlib, io, json, sys
 from analysis.cli import main
+exec(sys.argv[2])
 outputs = []
 for argv in json.loads(sys.argv[1]):
     sys.argv[1:] = argv
@@ -63,7 +64,8 @@ for argv in json.loads(sys.argv[1]):
     outputs.append((status, out.getvalue()))
 print(json.dumps(outputs))
 """
-"""Commands of the kit, one after the other in one process: the status and output of each."""
+"""A script and commands of the kit, one after the other in one process: the status and output of
+each command."""
 
 
 class House:
@@ -116,7 +118,8 @@ class House:
         self.expected.append((argv, status, said))
 
     def is_at_work(self) -> None:
-        outputs = json.loads(self.run("-c", COMMANDS, json.dumps([e[0] for e in self.expected])))
+        commands = json.dumps([argv for argv, _, _ in self.expected])
+        outputs = json.loads(self.run("-c", COMMANDS, commands, CHART))
         for (argv, status, said), (left, out) in zip(self.expected, outputs, strict=True):
             shown = bool(as_shown(said).search(out))
             assert (left, shown) == (status, True), f"{argv}: status {left}\n{out}"
@@ -233,19 +236,21 @@ def test_each_thing_is_added_by_the_files_of_its_row(tmp_path: Path) -> None:
         add(house)
         house.only(what)
         house.touched |= before
-    the_report_has_the_chart(house)
     house.is_at_work()
+    the_report_has_the_chart(house)
     house.keeps_its_rules()
 
 
+CHART = """
+from pathlib import Path
+from analysis.synthetic import made_report_folder
+from analysis.report import write_report
+made = made_report_folder(Path("runs/made"), only=["writers"])
+write_report(made, Path("R.md"), Path("charts"))
+"""
+
+
 def the_report_has_the_chart(house: House) -> None:
-    house.run(
-        "-c",
-        "from pathlib import Path\nfrom analysis.synthetic import made_report_folder\n"
-        "from analysis.report import write_report\n"
-        "made = made_report_folder(Path('runs/made'), only=['writers'])\n"
-        "write_report(made, Path('R.md'), Path('charts'))\n",
-    )
     assert "![Tallest](charts/tallest.svg)" in (house.root / "R.md").read_text(encoding="utf-8")
     assert b"<svg" in (house.root / "charts" / "tallest.svg").read_bytes()
 

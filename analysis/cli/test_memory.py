@@ -20,7 +20,7 @@ from analysis.synthetic import (
 )
 from workloads.records import read_manifest, read_run, write_manifest
 
-LARGE_ROWS, SOME_ROWS, JUDGED_ROWS = 24_000_000, 1_200_000, 800_000
+LARGE_ROWS, SOME_ROWS, JUDGED_ROWS = 24_000_000, 1_200_000, 500_000
 LARGE_BYTES = 500_000_000
 """For a run of ten minutes at 40,000 attempts a second, which has 1.5 GB of rows."""
 

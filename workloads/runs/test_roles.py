@@ -66,6 +66,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
             "SELECT n FROM a WHERE id = 3 AND n NOT BETWEEN :changed AND :changed + :unknown;",
         },
     },
+    "ledger": {"scenario": "ledger", "params": {"rows": 5, "record_bytes": 5}},
     "wallet": {"scenario": f"{EXAMPLES / 'scenario_wallet.py'}:Wallet", "params": {"rows": 5}},
 }
 ROLES: dict[str, dict[str, int]] = {

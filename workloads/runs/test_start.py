@@ -19,9 +19,12 @@ TIMES = ("intended_ns", "start_ns", "begun_ns", "worked_ns", "end_ns", "within")
 
 ENGINES = [name for name in engine_names() if not name.startswith("faulty-")]
 ENGINES += ["faulty-lost-commit", "faulty-stale-read"]  # found broken whichever way
-SLOW = ("sqlite", "sqlite-latest", "faulty-stale-read")
+SLOW = (
+    *("sqlite", "sqlite-latest", "faulty-stale-read"),
+    *("libsql-0.1", "libsql-replica", "postgres"),
+)
 """Only with --slow: by exec a run takes a second. Another engine here has the same library, or the
-same way to it, or breaks a check as well."""
+same way to it, or breaks a check as well, or has a server that each process is told of."""
 
 USER = """
 import os
