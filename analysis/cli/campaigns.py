@@ -1,4 +1,4 @@
-"""Folders of hunts and of crash campaigns: their line in `cwkit list`, and `cwkit show` of them.
+"""Folders of hunts, crash campaigns and soaks: a line in `cwkit list`, and `cwkit show`.
 
 What is shown is what the command itself printed at its end. The list reads one small file of each.
 """
@@ -19,7 +19,7 @@ from workloads.files import inside, json_text, read_versioned
 if TYPE_CHECKING:
     from properties.hunter import Hunted
 
-HUNT, CRASH = "hunt.json", "crash.json"
+HUNT, CRASH, SOAK = "hunt.json", "crash.json", "soak.json"
 """The files that tell these folders. The rooms define the names, too."""
 
 
@@ -68,12 +68,28 @@ def of_a_crash(folder: Path) -> tuple[str, str]:
     return what, result + (", interrupted" if one.interrupted else "")
 
 
+def of_a_soak(folder: Path) -> tuple[str, str]:
+    """Raises RunError for a file that is none of ours."""
+    from properties.soaks import read_soak
+
+    soak = read_soak(folder)
+    what = f"soak: {', '.join(soak.design.engines)}, seed {soak.design.seed}"
+    kinds: Counter[str] = Counter()
+    for one in soak.broken:
+        kinds.update({found.kind for found in one.findings})
+    found = ", ".join(f"{kind} in {many}" for kind, many in sorted(kinds.items())) or "no findings"
+    result = f"{times(len(soak.rounds), 'round')}, {found}"
+    if soak.design.ended == "done":
+        return what, result
+    return what, f"{result}, {soak.design.ended or 'not over'}: cwkit soak --into {folder}"
+
+
 # --- the whole ----------------------------------------------------------------------------------
 
 
 def show_campaign(folder: Path, console: Console, *, as_json: bool = False) -> bool:
     """Print what the command printed at its end; False where the folder is of none of these."""
-    for note, show in ((HUNT, _show_hunt), (CRASH, _show_crash)):
+    for note, show in ((HUNT, _show_hunt), (CRASH, _show_crash), (SOAK, _show_soak)):
         if (folder / note).exists():
             show(folder, console, as_json)
             return True
@@ -127,3 +143,14 @@ def _show_crash(folder: Path, console: Console, as_json: bool) -> None:
         print(json_text(data))
     else:
         tell(data, folder, console)
+
+
+def _show_soak(folder: Path, console: Console, as_json: bool) -> None:
+    from analysis.cli.soak import tell
+    from properties.soaks import read_soak
+
+    soak = read_soak(folder)
+    if as_json:
+        print(json_text(soak.data()))
+    else:
+        tell(soak, console)

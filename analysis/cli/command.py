@@ -88,6 +88,10 @@ COMMANDS = {
         "crash:crash_command",
         "Record a run once, then open and judge the states that crashes in it may leave.",
     ),
+    "soak": Line(
+        "soak:soak_command",
+        "Rounds of every kind on every engine for hours: runs, faults, kills, crashes, reopenings.",
+    ),
     "export": Line(
         "export:export_command",
         "A run or a sweep as Parquet or CSV; a run for Perfetto, HdrHistogram or Prometheus.",

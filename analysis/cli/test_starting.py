@@ -19,6 +19,7 @@ from analysis.search import SEARCH
 from analysis.synthetic import drawn_run, write_folder
 from properties.crashes import DESIGN as CRASH
 from properties.hunter import HUNT
+from properties.soaks import SOAK
 from workloads.experiments import NOTE, Design, begin
 from workloads.records import MANIFEST
 
@@ -104,4 +105,4 @@ def test_every_line_of_the_table_is_a_command() -> None:
 
 
 def test_the_list_knows_a_folder_by_the_names_that_the_rooms_give() -> None:
-    assert set(listing.KINDS) == {NOTE, SUITE_FILE, MANIFEST, SEARCH, HUNT, CRASH}
+    assert set(listing.KINDS) == {NOTE, SUITE_FILE, MANIFEST, SEARCH, HUNT, CRASH, SOAK}

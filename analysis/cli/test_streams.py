@@ -133,6 +133,28 @@ def of_a_crash(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     return out, err
 
 
+def of_a_soak(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
+    argv = ("soak", "--engines", "sqlite", "--minutes", 1, "--rounds", 1, "--seconds", 0.2)
+    status, out, err = cwkit(*argv)
+    assert status == 0 and "Nothing was found" in out and out == cwkit("show", "soak-s0")[1]
+    assert "soak: sqlite, seed 0" in cwkit("list")[1]
+    from analysis.cli.test_documents import documented
+
+    (folder,) = (tmp_path / "runs").iterdir()
+    status, told, _ = cwkit("soak", "--into", folder, "--json")
+    assert status == 0 and documented(told, "soak")["rounds"] == 1
+    for more, why in (
+        (("--into", folder, "--seed", 3), "takes no seed"),
+        (("--minutes", 0), "--hours: above 0"),
+        (("--publish", folder, "--rounds", 3), "takes no rounds"),
+        (("--published", folder), "Give both"),
+        (("--engines", "null"), "a soak is of embedded engines"),
+    ):
+        status, out_of, said = cwkit("soak", *more)
+        assert (status, out_of) == (2, "") and why in said
+    return out, err
+
+
 def of_a_report(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     _, out, err = cwkit("report", "--quick")
     (folder,) = Path("runs").iterdir()
@@ -157,6 +179,7 @@ WAITED_FOR = {
     "report": of_a_report,
     "fuzz": of_a_hunt,
     "crash": of_a_crash,
+    "soak": of_a_soak,
 }
 """Commands that take long enough to say how it goes."""
 

@@ -36,6 +36,10 @@ from .published_crashes import CRASHES as CRASHES
 from .published_crashes import publish_crash as publish_crash
 from .published_hunts import HUNTS as HUNTS
 from .published_hunts import publish_hunt as publish_hunt
+from .published_soaks import SOAKS as SOAKS
+from .published_soaks import PublishedSoak as PublishedSoak
+from .published_soaks import publish_soak as publish_soak
+from .published_soaks import read_soaks as read_soaks
 from .report import refuse_place as refuse_place
 from .report import write_report as write_report
 from .suite_file import SUITE_FILE as SUITE_FILE

@@ -11,6 +11,7 @@ __all__ = [
     "CrashResult",
     "Crashed",
     "Judged",
+    "calls_in",
     "crash",
     "look_again",
     "read_kept",

@@ -1,4 +1,5 @@
 from .campaign import Judged as Judged
+from .change_log import calls_in as calls_in
 from .in_folder import Asked as Asked
 from .in_folder import Crashed as Crashed
 from .in_folder import crash as crash

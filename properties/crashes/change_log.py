@@ -7,13 +7,14 @@ LogError with the place; nothing in it is taken for a path outside the folder.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from struct import Struct
 
 from workloads.errors import RunError
-from workloads.processes import FAULT_MAGIC
+from workloads.processes import CALLS, FAULT_MAGIC
 
 OPEN, WRITE, SYNC, TRUNCATE, RENAME, UNLINK, CLOSE, NOTE, MAPPED = range(1, 10)
 BEGUN, CREATED, INJECTED, LIED = 1, 2, 4, 8
@@ -102,3 +103,20 @@ def _records(path: Path, whole: memoryview) -> Iterator[Change]:
             result, text, begin, data, whole[begin : begin + data],
         )  # fmt: skip
         at += length
+
+
+def calls_in(changes: Iterable[Change]) -> dict[str, int]:
+    """How often each call was made on each file, "CALL FILE" as a fault's rule has them.
+
+    FILE is the end of a database's name, as in `*-wal`; `*.db` for the database itself.
+    """
+    found: Counter[str] = Counter()
+    for one in changes:
+        call = NAMES[one.call]
+        if call not in CALLS or (one.call == SYNC and one.flags & BEGUN):
+            continue
+        name = one.name.split("\n")[0].rpartition("/")[2]
+        stem, dot, end = name.rpartition(".db")
+        if dot and stem:
+            found[f"{call} *{end or '.db'}"] += 1
+    return dict(sorted(found.items()))

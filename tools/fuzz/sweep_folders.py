@@ -193,6 +193,8 @@ def nothing_runs() -> Iterator[None]:
             ("analysis.report.measurements.start", run),
             ("workloads.cluster.conduct.find_machines", run),
             ("properties.hunter.hunt_all", run),
+            ("properties.soaks.begin_soak", run),
+            ("properties.soaks.resume_soak", run),
         ):
             stack.enter_context(mock.patch(place, stub))
         yield

@@ -350,6 +350,8 @@ REGISTRY: dict[str, str] = {
     "faulty-forgets": "workloads.engines.faulty_crash:Forgets",
     "faulty-refuses-and-keeps": "workloads.engines.faulty_crash:RefusesAndKeeps",
     "faulty-keeps-its-lock": "workloads.engines.faulty_crash:KeepsItsLock",
+    "faulty-leaks-memory": "workloads.engines.faulty_leaks:LeaksMemory",
+    "faulty-leaks-descriptors": "workloads.engines.faulty_leaks:LeaksDescriptors",
     "faulty-write-skew": "workloads.engines.faulty_isolation:WriteSkew",
 }
 """Name -> "module:Class". The class is called without arguments and satisfies Engine."""

@@ -7,6 +7,7 @@ import lazy_loader
 __getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
 
 __all__ = [
+    "CALLS",
     "FAULT_MAGIC",
     "POLL_S",
     "RESERVE",

@@ -23,6 +23,7 @@ from .fault_control import FaultControl as FaultControl
 from .fault_control import Hit as Hit
 from .fault_control import fault_environment as fault_environment
 from .fault_control import fault_library as fault_library
+from .fault_rules import CALLS as CALLS
 from .fault_rules import FaultRule as FaultRule
 from .fault_rules import parse_rule as parse_rule
 from .forking import NotForked as NotForked

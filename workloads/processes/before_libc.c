@@ -258,7 +258,8 @@ static void stop_for(uint32_t ms) {
   struct itimerspec when = {.it_value = {ms / 1000, (long)(ms % 1000) * 1000000L + 1}};
   timer_t timer;
   if (timer_create(CLOCK_MONOTONIC, &how, &timer) != 0) return;
-  if (timer_settime(timer, 0, &when, NULL) == 0) kill(getpid(), SIGSTOP);
+  /* To this thread: another one might take it after the timer is gone, and nobody went on then. */
+  if (timer_settime(timer, 0, &when, NULL) == 0) raise(SIGSTOP);
   timer_delete(timer);
 }
 

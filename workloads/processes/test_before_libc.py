@@ -103,6 +103,28 @@ def test_a_process_that_stops_is_woken_by_the_kernel_and_goes_on(watched: Watche
     assert lines[-1] == "there 0 1 2 3 4 5" and control.fired == (1,)
 
 
+THREADS = """
+import os, threading
+over = threading.Event()
+def spin():
+    while not over.is_set():
+        os.getppid()
+def write():
+    file = os.open("a.db-x", os.O_CREAT | os.O_WRONLY)
+    for _ in range(30):
+        os.write(file, b"1")
+    over.set()
+threading.Thread(target=write).start()
+spin()
+print("went on")
+"""
+
+
+def test_a_process_of_several_threads_that_stops_goes_on_as_well(watched: Watched) -> None:
+    _, lines, control = watched.run(THREADS, "write:a.db-x:1-30:stop=1ms")
+    assert lines == ["went on"] and control.fired == (30,)
+
+
 def test_a_rule_counts_the_calls_of_all_processes_and_of_one_worker_where_it_names_one(
     watched: Watched,
 ) -> None:

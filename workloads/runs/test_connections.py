@@ -32,6 +32,15 @@ def test_each_attempt_opens_a_connection_and_closes_it(tmp_path: Path) -> None:
     assert (opens["how"] == FIRST | LAST).all(), "it was alone, and each close took the log away"
 
 
+@pytest.mark.parametrize("connection", ["per-transaction", "shared"])
+def test_a_scenario_whose_readers_try_a_statement_first_has_no_connection_for_it_yet(
+    connection: str, tmp_path: Path
+) -> None:
+    values = COUNTER | {"scenario": "request", "connection": connection, "params": {"rows": 8}}
+    made = run(make_plan(**values, writers=0, readers=1), tmp_path)
+    assert made.manifest.ok, made.manifest.workers
+
+
 def test_workers_of_a_role_borrow_from_one_pool(tmp_path: Path) -> None:
     plan = make_plan(**COUNTER, writers=3, readers=1, connection="pool:2")
     made = run(plan, tmp_path)

@@ -61,6 +61,13 @@ class LedgerShape(Shape):
     rows: int = Field(64, ge=1, le=1_000_000, description="accounts")
     record_bytes: int = Field(120, ge=0, le=10_000, description="bytes beside each change")
     operations: int = Field(3, ge=1, le=1 << POSITION_BITS, description="changes a transaction")
+    first: int = Field(
+        0,
+        ge=0,
+        lt=1 << 31,
+        description="number of each writer's first, where a database is used on",
+    )
+    earlier: int = Field(0, ge=0, description="postings below that number that are there already")
 
 
 @dataclass(slots=True)
@@ -121,7 +128,7 @@ class Ledger:
         rng, each = context.rng(), self.params.operations
         account = keys.sampler(self.params.keys, self.params.rows, rng)
         many = max(BLOCK // each, 1)
-        first = 0
+        first = self.params.first
 
         def block() -> list[Draw]:
             nonlocal first
@@ -205,10 +212,11 @@ class Ledger:
                 if phase == COMMIT and message and (outcome != UNKNOWN or cause in CAUSES):
                     words = worker.messages[message - 1 : message]
                     refused[posting] = end_ns, words[0] if words else "(words not kept)"
+        mine = {posting for posting in book.whole if posting[1] >= self.params.first}
         there = refused_and_there(refused, book.whole, last_ns)
         told = sorted(refused.keys() & book.whole)
-        lost = sorted(acked - book.whole)
-        more = sorted(book.whole - acked - unsure - refused.keys())
+        lost = sorted(acked - mine)
+        more = sorted(mine - acked - unsure - refused.keys())
         return [
             Finding(
                 "postings",
@@ -235,7 +243,16 @@ class Ledger:
                 if refused
                 else []
             ),
+            *self._earlier(len(book.whole) - len(mine)),
         ]
+
+    def _earlier(self, there: int) -> list[Finding]:
+        """Whether what other runs left in this database is there still."""
+        if not self.params.first:
+            return []
+        told = self.params.earlier
+        text = f"{there:,} of {told:,} postings of earlier runs are there."
+        return [Finding("earlier postings", there == told, text, {"there": there, "of": told})]
 
     def read(self, session: Session) -> Book:
         """What the database holds. Raises what the engine raises."""

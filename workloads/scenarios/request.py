@@ -102,9 +102,10 @@ class Request:
         assert context.session is not None
         run, think = context.session.run, context.think
         ask = self._asker(context.session)
-        if context.role == "reader":
+        if context.role == "reader" and not hasattr(context.session, "finished"):
             # An engine may prepare a statement when it is first used, which takes a trip of its
-            # own. A connection that has been in use has done so: no request is to pay for it.
+            # own. A connection that has been in use has done so: no request is to pay for it. One
+            # that each transaction opens or borrows is not there yet.
             try:
                 if self.params.how == "one-statement":
                     ask((0,) * self.params.queries)

@@ -1,0 +1,14 @@
+from .draws import KINDS as KINDS
+from .draws import engines_here as engines_here
+from .folder import SOAK as SOAK
+from .folder import Design as Design
+from .folder import Found as Found
+from .folder import Round as Round
+from .folder import Row as Row
+from .folder import Soak as Soak
+from .folder import read_soak as read_soak
+from .folder import rows_of as rows_of
+from .soaking import MOST_SOUND_BYTES as MOST_SOUND_BYTES
+from .soaking import Soaking as Soaking
+from .soaking import begin_soak as begin_soak
+from .soaking import resume_soak as resume_soak
