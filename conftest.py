@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import gc
 import io
 import os
 import platform
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -206,6 +208,31 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         f"seed: {config.getoption('--seed')} (--seed N), hypothesis profile {profile}{slow}",
         f"python {platform.python_version()} on {platform.platform()}",
     ]
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A folder that the first test to need it makes, for the tests of all of xdist's workers.
+
+    `made_once("name", make)` calls `make(folder)` where nobody has, and gives the folder; the
+    others wait for it meanwhile. No test changes what is in it.
+    """
+    home = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        home = home.parent  # the session's; each worker's is beside it
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = home / f"once-{name}", home / f"once-{name}.done"
+        with (home / f"once-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # given up with the process that has it
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of one that was ended in the middle
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +75,15 @@ def test_the_list_loads_no_numbers(runs: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def helps() -> dict[str, set[str]]:
+def helps(made_once: Callable[..., Path]) -> dict[str, set[str]]:
     """The modules after the help of each command."""
-    return dict(zip(COMMANDS, loaded(*([name, "--help"] for name in COMMANDS)), strict=True))
+
+    def make(folder: Path) -> None:
+        each = map(sorted, loaded(*([name, "--help"] for name in COMMANDS)))
+        (folder / "helps.json").write_text(json.dumps(dict(zip(COMMANDS, each, strict=True))))
+
+    told = json.loads((made_once("helps", make) / "helps.json").read_text())
+    return {name: set(modules) for name, modules in told.items()}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -216,7 +216,14 @@ def harmless(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
 ALL = "\n\n".join(TEXTS.values())
 
 
-@pytest.mark.parametrize("text", [ALL, "\n" + ALL[::-1], *map(TEXTS.get, ("HTML", "a fence"))])
+# ALL has the others in it: alone they would say which of them it was.
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(ALL, "\n" + ALL[::-1]),
+        *(pytest.param(TEXTS[name], marks=pytest.mark.slow) for name in ("HTML", "a fence")),
+    ],
+)
 def test_no_text_of_a_run_changes_the_shape_of_a_report(
     tmp_path: Path, harmless: dict[str, list[str]], text: str
 ) -> None:

@@ -151,7 +151,7 @@ def drawn(rng, many, blocks, effects=(), noise=0.03):
     return [dict(enumerate(row)) for row in np.exp(logs)]
 
 
-@pytest.mark.parametrize(("many", "blocks"), [(5, 6), (20, 10)])
+@pytest.mark.parametrize(("many", "blocks"), [(5, 6), pytest.param(20, 10, marks=pytest.mark.slow)])
 def test_a_family_without_a_difference_claims_one_in_five_per_cent_at_most(many, blocks):
     rng = np.random.default_rng(412)
     families = [family_p(drawn(rng, many, blocks)) for _ in range(400)]

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -28,14 +29,18 @@ Cwkit = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
-def hunted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def hunted(made_once: Callable[..., Path]) -> Path:
     """The folder of a hunt on an engine that refuses DELETE for nobody."""
-    folder = tmp_path_factory.mktemp("hunt")
     engine = f"{BROKEN}:RefusesForNobody"
     trust(engine)
-    modes = ("immediate",)
-    hunt_all(folder, engine, modes, seed=1, minutes=5, programs=24, processes=2, contract=False)
-    return folder
+    how: dict[str, Any] = {
+        "seed": 1,
+        "minutes": 5,
+        "programs": 24,
+        "processes": 2,
+        "contract": False,
+    }
+    return made_once("hunt", lambda folder: hunt_all(folder, engine, ("immediate",), **how))
 
 
 def test_a_finding_is_a_folder_that_tells_all_of_it(hunted: Path) -> None:
