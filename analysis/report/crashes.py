@@ -6,6 +6,7 @@ of their own (a sync that lies) are controls and are told apart.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -38,7 +39,7 @@ def crashed(evidence: Evidence) -> Finding:
         return missing(NAME, "What a crash leaves of acknowledged commits", COMMAND)
     broken = [one for one in told if one.broken]
     states = sum(one.judged for one in told)
-    engines = sorted({f"{one.engine} {one.version}" for one in told})
+    engines = sorted({f"{one.engine} ({library(one)})" for one in told})
     effort = f"{whole(states)} crash states of {times(len(told), 'recorded run')}"
     if broken:
         names = sorted({f"{one.engine} ({one.begin}, synchronous {one.synchronous})"
@@ -48,30 +49,42 @@ def crashed(evidence: Evidence) -> Finding:
             BROKEN,
             "After a crash an engine keeps less than its level of synchronous promises",
             numbers=[effort],
-            holds=listed(names[:LISTED]),
+            holds=_few(names),
             command=f"cwkit crash --engine {broken[0].engine} --begin {broken[0].begin}",
             grave=True,
             page=NAME,
         )
-    lost = max((row.most_lost for one in told if one.synchronous == "normal"
-                for row in one.models if row.model in POWER), default=0)  # fmt: skip
     numbers = [effort]
-    if lost:
-        numbers.append(f"NORMAL lost up to {whole(lost)} acknowledged commits, as documented")
+    normal = [(row.most_lost, one) for one in told if one.synchronous == "normal"
+              for row in one.models if row.model in POWER]  # fmt: skip
+    most, loser = max(normal, key=lambda pair: pair[0], default=(0, None))
+    if loser is not None and most:
+        numbers.append(
+            f"NORMAL lost up to {whole(most)} of {whole(loser.acknowledged)} acknowledged commits "
+            f"({loser.engine}), as documented"
+        )
     return Finding(
         NAME,
         NONE,
         "No crash state kept less than its level of synchronous promises",
         numbers=numbers,
-        holds=f"{listed(engines[:LISTED])}{_more(engines)}",
+        holds=_few(engines),
         command=COMMAND,
         sought=True,
         page=NAME,
     )
 
 
-def _more(engines: Sequence[str]) -> str:
-    return f" and {len(engines) - LISTED} more" if len(engines) > LISTED else ""
+def library(one: PublishedCrash) -> str:
+    """The binding with its version, and the version of the library."""
+    binding = re.match(r"\S+ v?\d[\w.]*", one.binding)
+    own = binding[0] if binding else one.binding
+    return ", ".join(dict.fromkeys(filter(None, (own, one.version))))
+
+
+def _few(names: Sequence[str]) -> Markdown:
+    more = len(names) - LISTED
+    return listed([*names[:LISTED], f"{more} more"] if more > 0 else names)
 
 
 def answer(evidence: Evidence, data: Mapping[str, Any]) -> Markdown:
@@ -130,12 +143,12 @@ def _kept(told: Sequence[PublishedCrash]) -> Table:
             f", {times(one.checkpointers, 'checkpointer')}" * bool(one.checkpointers)
         )
         lines.append((
-            code(one.engine), one.version, f"{way}, {one.fault}" if one.fault else way,
+            code(one.engine), library(one), f"{way}, {one.fault}" if one.fault else way,
             one.synchronous, whole(one.acknowledged),
             *_lost([kill] if kill else []), *_lost(power), whole(one.broken),
         ))  # fmt: skip
     lost = ("lost in", "most")
-    head = ("engine", "version", "BEGIN", "synchronous", "acknowledged", "kills", *lost,
+    head = ("engine", "binding, version", "BEGIN", "synchronous", "acknowledged", "kills", *lost,
             "power cuts", *lost, "broken promises")  # fmt: skip
     return Table(head, lines)
 

@@ -65,6 +65,7 @@ class PublishedCrash(msgspec.Struct, frozen=True):
     """NAME.json. The fields are those of a campaign's `result.json`.
 
     started : when its run began, UTC. first_broken : kind -> a sentence on one of the states.
+    version, binding : of the library, and of the package by which it was called.
     """
 
     cwkit: int
@@ -88,6 +89,7 @@ class PublishedCrash(msgspec.Struct, frozen=True):
     same: _Count
     models: Annotated[list[CrashRow], msgspec.Meta(max_length=20)]
     first_broken: Annotated[dict[_Word, _Text], msgspec.Meta(max_length=100)] = {}
+    binding: _Word = ""
 
     @property
     def file(self) -> str:
@@ -129,6 +131,7 @@ def publish_crash(folder: Path, to: Path) -> tuple[Path, PublishedCrash]:
         "machine": manifest.machine.model_dump(mode="json"),
         "fault": manifest.plan.fault,
         "first_broken": first,
+        "binding": manifest.engines[manifest.plan.write_engine].binding,
     }
     made = _together(folder, converted(folder, data, PublishedCrash), folder.name)
     path = inside(to, made.file)

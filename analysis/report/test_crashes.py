@@ -19,7 +19,9 @@ ONE: dict[str, Any] = {
     "engine": "libsql", "version": "3.45.1", "begin": "immediate", "synchronous": "normal",
     "scenario": "ledger", "writers": 4, "checkpointers": 0, "fault": "", "seed": 1,
     "records": 5000, "acknowledged": 240, "unexplained": [], "interrupted": False, "judged": 50,
-    "same": 3, "models": [ROW, ROW | {"model": "strict", "states": 30, "lost_in": 25,
+    "same": 3,
+    "binding": "libsql-experimental 0.0.55, from its wheel",
+    "models": [ROW, ROW | {"model": "strict", "states": 30, "lost_in": 25,
                                       "most_lost": 37, "allowed": {"lost": 25}}],
 }  # fmt: skip
 
@@ -38,14 +40,31 @@ def told(folder: Path, *changed: dict[str, Any]) -> Evidence:
 def test_a_row_says_what_was_lost_after_a_kill_and_after_a_power_cut(tmp_path: Path) -> None:
     page = crashes.section(told(tmp_path / "p", {}), tmp_path / "crashes.md")
     assert page["kept"].rows == [
-        ("`libsql`", "3.45.1", "immediate", "normal", "240", "20", "0", "0", "30", "25", "37", "0")
+        (
+            "`libsql`",
+            "libsql-experimental 0.0.55, 3.45.1",
+            "immediate",
+            "normal",
+            "240",
+            "20",
+            "0",
+            "0",
+            "30",
+            "25",
+            "37",
+            "0",
+        )
     ]
     assert page["allowed"].rows[0][-1] == "lost 25" and not page["broken"]
 
 
 def test_a_sound_engine_is_no_finding_and_a_broken_promise_is_a_grave_one(tmp_path: Path) -> None:
     sound = crashes.crashed(told(tmp_path / "sound", {}))
-    assert sound.sought and not sound.grave and "up to 37 acknowledged" in " ".join(sound.numbers)
+    assert (
+        sound.sought
+        and not sound.grave
+        and "up to 37 of 240 acknowledged" in " ".join(sound.numbers)
+    )
     torn = {"models": [ROW | {"broken": {"torn": 2}}], "judged": 20,
             "first_broken": {"torn": "half a transaction"}}  # fmt: skip
     evidence = told(tmp_path / "broken", {}, torn)
