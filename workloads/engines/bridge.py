@@ -128,7 +128,8 @@ class Bridge:
         self.name = type(self).__name__.lower()
         made_in = getattr(sys.modules.get(type(self).__module__), "__file__", None)
         self.folder = resolved(made_in or ".").parent if made_in else Path.cwd()
-        if not self.command or not all(isinstance(word, str) for word in self.command):
+        words = () if isinstance(self.command, str) else self.command
+        if not words or not all(isinstance(word, str) for word in words):
             raise TypeError('command must be words, as ("node", "bridge.mjs")')
 
     @property

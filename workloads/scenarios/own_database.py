@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from workloads.errors import PlanError
-from workloads.files import visible
+from workloads.files import resolved, visible
 
 MAGIC = b"SQLite format 3\0"
 WAL_FORMAT = 2
@@ -31,10 +32,13 @@ class NotCopied(Exception):
 def why_unusable(path: str) -> str:
     """Why a file is no database of SQLite's, as the end of a sentence; "" where it is one."""
     try:
+        kind = os.stat(path).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            return "is a pipe or a device and no file"  # to open it might wait without end
         with Path(path).open("rb") as file:
             head = file.read(len(MAGIC))
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
+    except (OSError, ValueError) as error:
+        return f"cannot be read ({getattr(error, 'strerror', None) or error})"
     if not head:
         return "is empty"
     return "" if head == MAGIC else "is no database of SQLite's format"
@@ -51,18 +55,29 @@ def copy(source: Path, target: Path) -> None:
     """Copy a database with its log, and have the copy checked. Raises NotCopied."""
     import sqlite3  # here: the process that forks workers is to have no engine's library
 
+    source = resolved(source)  # the log lies beside the file, and not beside a link to it
     try:
         if not _as_files(source, target):
             _by_backup(source, target)
         _settle(source, target)
     except sqlite3.Error as error:
-        locked = "locked" in str(error)
-        way_out = "Somebody has it locked: try again when it is free" if locked else "It is damaged"
         raise NotCopied(
-            f"{source}: cannot be copied ({error}). {way_out}, or copy it otherwise."
+            f"{source}: cannot be copied ({error}). {_way_out(source, str(error))}"
         ) from error
     except OSError as error:
         raise NotCopied(f"{error.filename or source}: {error.strerror}.") from error
+
+
+def _way_out(source: Path, said: str) -> str:
+    """What to do about an error of SQLite's, as a sentence."""
+    if "locked" in said:
+        return "Somebody has it locked: try again when it is free, or copy it otherwise."
+    if "readonly" in said and _beside(source, "-journal").exists():
+        return (
+            f"A transaction was cut short, and {source.name}-journal has what undoes it: open it "
+            "once with your application, which does that, or copy both files and open the copy."
+        )
+    return "It is damaged, or copy it otherwise."
 
 
 def _beside(path: Path, tail: str) -> Path:

@@ -168,10 +168,11 @@ class _Reader:
             (self.command if piece.command else self.sql)(piece)
         if self.open:
             raise mistake(self.file, self.open[-1].line, "\\if has no \\endif.")
+        self._transactions_end()
         if not any(step.what == "sql" for step in self.steps):
             raise ScriptMistake(f"{self.file}: there is no statement in it.")
+        self._savepoints_are_inside()
         controls = [step.what for step in self.steps if step.what in (BEGIN, COMMIT, "rollback")]
-        self._transactions_end()
         done = [step.what for step in self.steps if step.what in ("sql", "sleep", *controls)]
         whole = controls == [BEGIN, COMMIT] and done[0] == BEGIN and done[-1] == COMMIT
         branches = any(step.what in ("go", "unless") for step in self.steps)
@@ -216,6 +217,22 @@ class _Reader:
                 begun = 0
         if begun:
             raise mistake(self.file, begun, "BEGIN opens a transaction that nothing ends.")
+
+    def _savepoints_are_inside(self) -> None:
+        """Of SQLite's family a savepoint alone begins a transaction: in no mode under study, and
+        without a COMMIT none of it would be there after the run.
+        """
+        inside = False
+        for piece in self.pieces:
+            if piece.control:
+                inside = piece.control == BEGIN
+            elif not inside and piece.words[:1] in (("SAVEPOINT",), ("RELEASE",), ("ROLLBACK",)):
+                raise mistake(
+                    self.file,
+                    piece.line,
+                    f"{shortened(piece.sql)} stands in no transaction: put BEGIN; before it, and "
+                    "COMMIT; behind.",
+                )
 
     # -- backslash commands -----------------------------------------------------------------------
 

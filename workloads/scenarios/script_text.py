@@ -104,9 +104,11 @@ class Piece(NamedTuple):
     def changes(self) -> bool:
         """Whether it may change something, by its words."""
         words = self.words
-        if not words or words[0] in READS:
+        if not words or (words[0] in READS and words[0] != "SELECT"):
             return False
-        return words[0] != "WITH" or bool({"INSERT", "UPDATE", "DELETE"} & set(words))
+        if words[0] == "SELECT":
+            return "INTO" in words  # PostgreSQL's, which makes a table
+        return words[0] != "WITH" or bool({"INSERT", "UPDATE", "DELETE", "INTO"} & set(words))
 
     @property
     def control(self) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -47,6 +47,10 @@ UNKNOWN_NAME = re.compile(
     "no such|syntax error|(column|relation) .* does not exist|has no column", re.IGNORECASE
 )
 """What engines say of a text that cannot run. Anything else may come of its values being NULL."""
+
+ASKING = ("FOREIGN_KEY_CHECK", "FOREIGN_KEY_LIST", "INDEX_INFO", "INDEX_LIST", "INDEX_XINFO",
+          "TABLE_INFO", "TABLE_LIST", "TABLE_XINFO")  # fmt: skip
+"""PRAGMAs of a check: they change nothing, and can answer no row."""
 
 MOST_WEIGHT = 1_000_000
 MOST_ROWS_SHOWN = 20
@@ -151,7 +155,16 @@ class Sql:
         for piece in statements(file, text or ""):
             if piece.changes:
                 raise mistake(file, piece.line, f"{piece.words[0]} is no query: a check only asks.")
+            if piece.words[:1] == ("PRAGMA",) and not _only_asks(piece):
+                raise mistake(
+                    file,
+                    piece.line,
+                    f"{_brief(piece.sql)} is no query for a check. Of PRAGMAs it may ask "
+                    f"{', '.join(ASKING).lower()}; every run has an integrity_check of its own.",
+                )
             found.append((file, piece))
+        if text is not None and not found:
+            raise PlanError(f"{file}: there is no query in it. Leave out the check, or write one.")
         if all(self.built_in) and not self.tables:
             texts = [pgbench.BALANCES]
             if not any(one.name == "simple-update" for one in self.transactions):
@@ -240,17 +253,19 @@ class Sql:
         self._rehearse(session)
 
     def _rehearse(self, session: Session) -> None:
-        """Have the engine read every statement of the scripts by EXPLAIN, which runs none: a wrong
-        column is told with its file and line, before anything is measured.
+        """Have the engine read every statement of the scripts and the check by EXPLAIN, which runs
+        none: a wrong column is told with its file and line, before anything is measured.
         """
         try:
             session.rows("EXPLAIN SELECT 1")
         except Exception:
             return  # an engine without it
+        whole = True
         for one in self.transactions:
             steps = [step for step in one.script.steps if step.statement is not None]
             texts = [(step, step.statement.sql) for step in steps if step.statement is not None]
             if any(sql is None or not EXPLAINED.match(sql) for _, sql in texts):
+                whole = False
                 continue  # what its own statements make is not there yet
             for step, sql in texts:
                 try:
@@ -260,6 +275,24 @@ class Sql:
                     if UNKNOWN_NAME.search(str(error)):
                         why = f"{error} ({_brief(str(sql))})"
                         raise _failed(one.script, step, why) from error
+        for file, text, line in self._check_texts() if whole else ():
+            try:
+                session.rows(f"EXPLAIN {text}")
+            except Exception as error:
+                if UNKNOWN_NAME.search(str(error)):
+                    raise ScenarioFailed(
+                        f"{file}, line {line}: {error} ({_brief(text)})."
+                    ) from error
+
+    def _check_texts(self) -> Iterator[tuple[str, str, int]]:
+        """The queries of the check that can be explained, with nothing counted yet."""
+        known = {
+            name: shown(value) for name, value in (self.base(0, 0) | self._counts(None)).items()
+        }
+        for file, piece in self.checks:
+            text, _ = with_variables(file, piece, known)
+            if EXPLAINED.match(text):
+                yield file, text, piece.line
 
     # -- transactions -----------------------------------------------------------------------------
 
@@ -454,6 +487,13 @@ class _Body:
 
 def _failed(of: Script, step: Step, why: object) -> ScenarioFailed:
     return ScenarioFailed(f"{of.file}, line {step.line}: {why}.")
+
+
+def _only_asks(pragma: Piece) -> bool:
+    """Whether a PRAGMA is one that a check may have. Its name may stand behind a schema's."""
+    signs = {token.text for token in pragma.tokens if token.kind == "other"}
+    name = pragma.words[2:3] if "." in signs else pragma.words[1:2]
+    return "=" not in signs and set(name) <= set(ASKING) and bool(name)
 
 
 def _asked(session: Session, file: str, piece: Piece, known: Mapping[str, str]) -> Finding:

@@ -13,7 +13,7 @@ from workloads.errors import PlanError, RunError, nearest
 from workloads.files import read_text, visible, within
 from workloads.scenarios.own_database import usable
 from workloads.scenarios.pgbench import SCRIPTS
-from workloads.scenarios.sql import PGBENCH, REFERENCE
+from workloads.scenarios.sql import MOST_WEIGHT, PGBENCH, REFERENCE
 
 MOST_BYTES = 1 << 20
 FILES = ("schema_sql", "check_sql")
@@ -38,10 +38,17 @@ def with_texts(params: Mapping[str, Any], folder: Path | None = None) -> dict[st
 
 
 def _inside(folder: Path, name: str) -> str:
+    return str(_within(folder, name))
+
+
+def _within(folder: Path, name: str) -> Path:
     try:
-        return str(within(folder, name))
+        return within(folder, name)
     except RunError as error:
-        raise PlanError(str(error)) from error
+        raise PlanError(
+            f"{visible(name)}: leads out of the sweep's folder, {visible(folder)}. Its files lie "
+            "in it, and no others are read."
+        ) from error
 
 
 def _script(given: Any, folder: Path | None) -> Any:
@@ -56,16 +63,31 @@ def _text(given: str, name: str, folder: Path | None) -> str:
     if "\n" in given:
         return given
     try:
-        path = Path(name) if folder is None else within(folder, name)
+        path = Path(name) if folder is None else _within(folder, name)
         text = read_text(path, MOST_BYTES, named=True)
     except RunError as error:
         raise PlanError(str(error)) from error
     except (OSError, ValueError) as error:
         near = nearest(name, SCRIPTS, 0.6)
-        hint = f" Did you mean {near!r}?" if near else ""
+        hint = f" Did you mean {near!r}?" if near else _of_a_weight(name, folder)
         reason = getattr(error, "strerror", None) or str(error)
         raise PlanError(f"{visible(name)}: cannot be read ({visible(reason)}).{hint}") from error
     return f"{given}\n{text}"
+
+
+def _of_a_weight(name: str, folder: Path | None) -> str:
+    """A hint where a name has a file before its last @, and so no weight behind it; else ""."""
+    file, _, weight = name.rpartition("@")
+    try:
+        there = bool(file) and ((folder or Path()) / file).is_file()
+    except ValueError:
+        there = False
+    if not there:
+        return ""
+    return (
+        f" {visible(file)} is there: behind @ stands a weight, a whole number from 1 to "
+        f"{MOST_WEIGHT:,}, and {visible(weight)!r} is none."
+    )
 
 
 def named(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 from pathlib import Path
 
@@ -69,6 +70,40 @@ def test_a_copy_has_what_is_committed_and_the_original_stays(
     connection.close()
 
 
+@pytest.mark.parametrize("state", ["in use", "left with its log"])
+def test_a_link_to_a_database_is_copied_with_the_log_beside_the_database(
+    tmp_path: Path, mine: Path, state: str
+) -> None:
+    connection = made(mine, "wal")
+    if state == "left with its log":
+        kept = {tail: mine.with_name(mine.name + tail).read_bytes() for tail in ("", "-wal")}
+        connection.close()
+        for tail, content in kept.items():
+            mine.with_name(mine.name + tail).write_bytes(content)
+    (tmp_path / "link.db").symlink_to(mine)
+    copy(tmp_path / "link.db", tmp_path / "copy.db")
+    assert rows(tmp_path / "copy.db") == [1, 2]
+    connection.close()
+
+
+def test_a_transaction_that_was_cut_short_is_told_apart_from_damage(
+    tmp_path: Path, mine: Path
+) -> None:
+    connection = made(mine, "delete")
+    connection.execute("PRAGMA cache_size = 1")
+    connection.execute("BEGIN")
+    connection.execute("INSERT INTO a SELECT n + 2 FROM a, json_each(?)", [str([0] * 9000)])
+    (tmp_path / "cut").mkdir()
+    for tail in ("", "-journal"):
+        content = mine.with_name(mine.name + tail).read_bytes()
+        (tmp_path / "cut" / f"cut.db{tail}").write_bytes(content)
+    connection.close()
+    before = looks(tmp_path / "cut")
+    with pytest.raises(NotCopied, match=r"cut short, and cut\.db-journal has what undoes it"):
+        copy(tmp_path / "cut" / "cut.db", tmp_path / "copy.db")
+    assert looks(tmp_path / "cut") == before
+
+
 def test_a_damaged_database_is_told_before_anything_runs_on_it(tmp_path: Path, mine: Path) -> None:
     made(mine, "delete").close()
     content = bytearray(mine.read_bytes())
@@ -92,10 +127,12 @@ def test_a_locked_database_is_a_sentence(
 def test_what_is_no_database_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("no database, and long enough to be one")
     (tmp_path / "empty.db").touch()
+    os.mkfifo(tmp_path / "pipe.db")
     for name, why in [
         ("text.db", "no database"),
         ("empty.db", "empty"),
         ("no.db", "cannot be read"),
+        ("pipe.db", "is a pipe or a device and no file"),
     ]:
         with pytest.raises(PlanError, match=why):
             with_texts({"from_db": str(tmp_path / name)})

@@ -156,6 +156,10 @@ MISTAKES = {
     "COPY t FROM PROGRAM 'x';": "line 1: COPY is refused",
     "CREATE OR REPLACE FUNCTION f() AS 'x'": "line 1: CREATE FUNCTION is refused",
     "SELECT\nload_extension('x')": "line 2: load_extension is refused",
+    "COMMIT;": "line 1: COMMIT ends a transaction that none began.",
+    "BEGIN;\nBEGIN;\nEND;": "line 2: BEGIN, but the transaction of line 1 has not ended.",
+    "SAVEPOINT a;\nUPDATE t SET n = 1;": "line 1: 'SAVEPOINT a' stands in no transaction",
+    "BEGIN;\nCOMMIT;\nRELEASE a;": "line 3: 'RELEASE a' stands in no transaction",
     "-- nothing": "there is no statement in it.",
 }
 

@@ -172,6 +172,14 @@ def test_a_script_with_a_wrong_name_is_told_with_its_line_before_it_runs(path: P
     Worker(made, path.with_name("other.db"), "immediate")
 
 
+def test_a_check_with_a_wrong_name_is_told_with_its_line_before_anything_runs(path: Path) -> None:
+    wrong = "check.sql\nSELECT id FROM a WHERE n < :changed;\nSELECT m FROM a"
+    with pytest.raises(ScenarioFailed, match=r"check.sql, line 2: no such column: m \(SELECT m"):
+        Worker(sql(MOVE, check_sql=wrong), path)
+    later = sql("CREATE TABLE IF NOT EXISTS b(n);", check_sql="check.sql\nSELECT n FROM b")
+    Worker(later, path.with_name("later.db"))
+
+
 def checked(made: Sql, worker: Worker, committed: int = 0) -> dict[str, Any]:
     log: Any = SimpleNamespace(committed=lambda role, kind: committed, unknown=lambda role, kind: 0)
     return {found.check: found for found in made.check(worker.real, log)}
@@ -201,6 +209,19 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "check.sql, line 1: DELETE is no query: a check only asks.": {
         "check_sql": "check.sql\nDELETE FROM a"
     },
+    "check.sql, line 2: PRAGMA user_version = 5 is no query for a check. Of PRAGMAs": {
+        "check_sql": "check.sql\nPRAGMA main.foreign_key_check;\nPRAGMA user_version = 5"
+    },
+    "check.sql, line 1: PRAGMA optimize is no query for a check.": {
+        "check_sql": "check.sql\nPRAGMA optimize"
+    },
+    "check.sql, line 1: SELECT is no query: a check only asks.": {
+        "check_sql": "check.sql\nSELECT 1 AS n INTO kept"
+    },
+    "check.sql, line 1: WITH is no query: a check only asks.": {
+        "check_sql": "check.sql\nWITH x AS (SELECT 1) REPLACE INTO a SELECT * FROM x"
+    },
+    "check.sql: there is no query in it.": {"check_sql": "check.sql\n-- nothing"},
     "check.sql, line 2: the variable :frist is never set. Did you mean :first?": {
         "check_sql": "check.sql\nSELECT 1;\nSELECT :frist", "define": ("first=1",)
     },
@@ -252,8 +273,11 @@ def test_files_become_texts_of_the_plan_and_stay_in_their_folder(tmp_path: Path)
     assert named(found["tx"]) == "a.sql@2:reader tpcb-like"
     assert with_texts(found, tmp_path) == found
     for name in ("../secret.sql", str(tmp_path / "secret.sql"), "missing.sql"):
-        with pytest.raises(PlanError, match=r"leads out|cannot be read"):
+        with pytest.raises(PlanError, match=r"leads out of the sweep's folder|cannot be read"):
             with_texts({"tx": [name]}, tmp_path / "mine")
+    for weight in ("-1", "nan", "1.5", ""):
+        with pytest.raises(PlanError, match="behind @ stands a weight, a whole number from 1"):
+            with_texts({"tx": [f"a.sql@{weight}"]}, tmp_path / "mine")
 
 
 @pytest.mark.parametrize("name", pgbench.SCRIPTS)
