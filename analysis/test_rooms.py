@@ -22,7 +22,7 @@ ROOMS = {
         *("errors", "files", "processes", "records", "engines", "scenarios", "runs"),
         *("schedules", "experiments", "trials", "cluster"),
     ),
-    "properties": ("checker", "conformance", "hunter", "crashes", "soaks"),
+    "properties": ("checker", "conformance", "hunter", "crashes", "faults", "soaks"),
     "analysis": (
         *("wording", "statistics", "counting", "compare", "models", "search", "charts", "claims"),
         *("report", "cli", "synthetic"),

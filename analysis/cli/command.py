@@ -88,6 +88,10 @@ COMMANDS = {
         "crash:crash_command",
         "Record a run once, then open and judge the states that crashes in it may leave.",
     ),
+    "faults": Line(
+        "faults:faults_command",
+        "Go through a registry of faults, each a story: kills, failing calls, a full disk, a flip.",
+    ),
     "soak": Line(
         "soak:soak_command",
         "Rounds of every kind on every engine for hours: runs, faults, kills, crashes, reopenings.",

@@ -155,6 +155,13 @@ def of_a_soak(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     return out, err
 
 
+def of_faults(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
+    argv = ("faults", "--engine", "sqlite", "--quick", "--story", "kill-all")
+    status, out, err = cwkit(*argv)
+    assert status == 0 and "1 of 1 sound" in out and "kill-all on sqlite immediate" in err
+    return out, err
+
+
 def of_a_report(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     _, out, err = cwkit("report", "--quick")
     (folder,) = Path("runs").iterdir()
@@ -179,6 +186,7 @@ WAITED_FOR = {
     "report": of_a_report,
     "fuzz": of_a_hunt,
     "crash": of_a_crash,
+    "faults": of_faults,
     "soak": of_a_soak,
 }
 """Commands that take long enough to say how it goes."""

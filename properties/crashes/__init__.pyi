@@ -1,4 +1,5 @@
 from .campaign import Judged as Judged
+from .change_log import Change as Change
 from .change_log import calls_in as calls_in
 from .in_folder import Asked as Asked
 from .in_folder import Crashed as Crashed
@@ -7,6 +8,9 @@ from .in_folder import look_again as look_again
 from .in_folder import read_kept as read_kept
 from .in_folder import resume as resume
 from .keeping import sentence_of as sentence_of
+from .opening import open_state as open_state
+from .recording import Recording as Recording
+from .recording import read_recording as read_recording
 from .results import DESIGN as DESIGN
 from .results import CrashResult as CrashResult
 from .results import read_result as read_result

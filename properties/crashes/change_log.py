@@ -53,6 +53,26 @@ class Change:
     length: int
     data: memoryview = field(repr=False, compare=False)
 
+    @property
+    def what(self) -> str:
+        """The name of the call: open, write, sync, truncate, rename, unlink, note, mapped."""
+        return NAMES[self.call]
+
+    @property
+    def begun(self) -> bool:
+        """Whether it is the first of the two records of a sync."""
+        return bool(self.flags & BEGUN)
+
+    @property
+    def injected(self) -> bool:
+        """Whether a fault made it what it is."""
+        return bool(self.flags & INJECTED)
+
+    @property
+    def note(self) -> str:
+        """The text of a note."""
+        return bytes(self.data).decode("utf-8", "replace") if self.call == NOTE else ""
+
     def __str__(self) -> str:
         """As a line for people: who did what to which file."""
         who = "a process" if self.worker is None else f"worker {self.worker}"

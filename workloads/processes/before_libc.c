@@ -255,7 +255,9 @@ static void end_here(void) {
 /* Stopped as by SIGSTOP, all threads, until the kernel's timer has it go on. */
 static void stop_for(uint32_t ms) {
   struct sigevent how = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGCONT};
-  struct itimerspec when = {.it_value = {ms / 1000, (long)(ms % 1000) * 1000000L + 1}};
+  /* Again and again: on a busy machine the first may come before the stop does. */
+  struct itimerspec when = {.it_value = {ms / 1000, (long)(ms % 1000) * 1000000L + 1},
+                            .it_interval = {0, 20000000}};
   timer_t timer;
   if (timer_create(CLOCK_MONOTONIC, &how, &timer) != 0) return;
   /* To this thread: another one might take it after the timer is gone, and nobody went on then. */

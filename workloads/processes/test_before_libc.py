@@ -43,7 +43,9 @@ class Watched:
         self.data.mkdir()
         self.folder = folder
 
-    def run(self, program: str, *rules: str) -> tuple[int, list[str], FaultControl]:
+    def run(
+        self, program: str, *rules: str, clock_s: int = 0
+    ) -> tuple[int, list[str], FaultControl]:
         """(exit status, lines, what became of the rules)."""
         control = FaultControl(
             self.folder / "control", self.data, self.folder / "log",
@@ -51,6 +53,7 @@ class Watched:
         )  # fmt: skip
         control.begin_log()
         control.arm()
+        control.set_clock(clock_s)
         done = subprocess.run(
             [sys.executable, "-c", program], cwd=self.data, capture_output=True, text=True,
             env=os.environ | fault_environment(self.folder / "control"), timeout=60, check=False,
@@ -101,6 +104,13 @@ def test_a_write_may_be_cut_short_and_whoever_asks_again_has_it_all(watched: Wat
 def test_a_process_that_stops_is_woken_by_the_kernel_and_goes_on(watched: Watched) -> None:
     _, lines, control = watched.run(COMMITS, "sync:*-wal:2:stop=20ms")
     assert lines[-1] == "there 0 1 2 3 4 5" and control.fired == (1,)
+
+
+def test_the_time_of_day_is_another_one_for_the_process_alone(watched: Watched) -> None:
+    now = "import time; print(int(time.time()), int(time.clock_gettime(time.CLOCK_REALTIME)))"
+    _, before, _ = watched.run(now)
+    _, (line,), _ = watched.run(now, clock_s=-86_400)
+    assert all(-86_500 < int(one) - int(before[0].split()[0]) < -86_000 for one in line.split())
 
 
 THREADS = """

@@ -229,7 +229,7 @@ class Ledger:
                 not lost and not more,
                 f"{len(acked) - len(lost):,} of {len(acked):,} acknowledged postings are there"
                 f"{named(', lost: ', lost)}{named(', there without an answer: ', more)}.",
-                {"lost": lost[:20], "more": more[:20]},
+                {"lost": lost[:20], "lost_count": len(lost), "more": more[:20]},
             ),
             *(
                 [

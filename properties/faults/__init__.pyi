@@ -1,0 +1,9 @@
+from .campaign import campaign as campaign
+from .campaign import cases_of as cases_of
+from .campaign import default_engines as default_engines
+from .campaign import find_stories as find_stories
+from .campaign import read_results as read_results
+from .registry import STORIES as STORIES
+from .story import Case as Case
+from .story import Story as Story
+from .story import StoryResult as StoryResult

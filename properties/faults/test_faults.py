@@ -1,0 +1,164 @@
+"""The stories of faults: sound engines are silent in each, broken ones are caught by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from properties.faults import (
+    STORIES,
+    Case,
+    StoryResult,
+    campaign,
+    cases_of,
+    find_stories,
+    read_results,
+)
+from properties.faults.flips import judged
+from properties.faults.rules import rules_for
+from workloads.engines import find_engine
+from workloads.errors import EngineMissing, PlanError, RunError
+from workloads.processes import fault_library
+
+try:
+    fault_library()
+except EngineMissing as reason:
+    pytestmark = pytest.mark.skip(reason=str(reason))
+
+
+def told(folder: Path, engine: str, begin: str, *names: str, **more: Any) -> list[StoryResult]:
+    if why := find_engine(engine).missing():
+        pytest.skip(why)
+    return campaign(folder, [(engine, begin)], find_stories(names), quick=True, **more)
+
+
+def test_a_story_of_a_sound_engine_is_silent_and_is_not_told_again(tmp_path: Path) -> None:
+    (result,) = told(tmp_path / "f", "sqlite", "immediate", "flip-log")
+    assert result.verdict == "sound" and result.fired == 4 and result.acknowledged == 40, result
+    again: list[str] = []
+    cut = (tmp_path / "f" / "results.jsonl").read_text() + '{"story": "cut'
+    (tmp_path / "f" / "results.jsonl").write_text(cut)
+    asked = ("sqlite", "immediate", "flip-log")
+    told(tmp_path / "f", *asked, on_begun=lambda *of: again.append(of[0]))
+    assert not again and read_results(tmp_path / "f") == [result]
+
+
+def test_what_cannot_be_told_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match=r"--story kill-won: there is none\. Did you mean 'kill-o"):
+        find_stories(["kill-won"])
+    with pytest.raises(PlanError, match="no library can be put before them"):
+        cases_of(["null"], [])
+    with pytest.raises(PlanError, match="none of sqlite promises it"):
+        cases_of(["sqlite"], ["concurrent"])
+    (tmp_path / "mine").write_text("x")
+    with pytest.raises(RunError, match="holds something else"):
+        campaign(tmp_path, [("sqlite", "immediate")], [])
+
+
+def test_a_result_without_a_fault_that_fired_has_tested_nothing() -> None:
+    result = StoryResult("s", "e", "b", 0)
+    assert result.verdict == "cannot tell"
+    result.fired = 1
+    assert result.verdict == "sound"
+    result.found.append("lost")
+    assert result.verdict == "finding"
+
+
+WHOLE = {"first": {"integrity": [], "whole": [[0, 1], [0, 2]], "wrong": []}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (WHOLE, "harmless"),
+        ({"first": {"integrity": [], "whole": [[0, 1]], "wrong": []}}, "fewer transactions"),
+        ({"first": {"integrity": [], "whole": [[0, 1]], "wrong": ["torn"]}}, "other contents"),
+        ({"first": {"integrity": ["row 3"], "whole": [], "wrong": []}}, "detected"),
+        ({"failed": ["first", "malformed"]}, "detected"),
+        ({"died": "SIGSEGV"}, "took its process down"),
+        ({"hung": 20.0}, "hung"),
+    ],
+)
+def test_what_a_flip_did_is_told_beside_the_whole_copy(answer: dict[str, Any], kind: str) -> None:
+    assert judged(answer, WHOLE)[0] == kind
+
+
+# --- in the slow part: every story, and an engine that it catches -----------------------------
+
+
+@pytest.mark.slow
+def test_every_story_of_one_engine_is_told_within_a_minute(tmp_path: Path) -> None:
+    results = told(tmp_path / "f", "sqlite", "immediate")
+    assert len(results) == len(STORIES)
+    assert {one.story: one.found for one in results if one.found} == {}
+    untold = {one.story: one.untold for one in results if one.verdict != "sound"}
+    assert not untold.keys() - {"full-disk"}, untold
+
+
+CAUGHT = {
+    "kill-one": ("faulty-early-ack", "acknowledged postings"),
+    "kill-all": ("faulty-lost-commit", "acknowledged postings"),
+    "kill-in-commit": ("faulty-early-ack", "acknowledged postings"),
+    "kill-in-checkpoint": ("faulty-lost-commit", "acknowledged postings"),
+    "stop-holder": ("faulty-lost-commit", "acknowledged postings"),
+    "commit-calls": ("faulty-refuses-and-keeps", "refused postings"),
+    "checkpoint-calls": ("faulty-refuses-and-keeps", "refused postings"),
+    "long-reader": ("faulty-lost-commit", "acknowledged postings"),
+    "two-checkpointers": ("faulty-lost-commit", "acknowledged postings"),
+    "vacuum": ("faulty-lost-commit", "acknowledged postings"),
+    "full-disk": ("faulty-keeps-its-lock", "nothing was committed"),
+    "file-limit": ("faulty-keeps-its-lock", "nothing was committed"),
+    "clock-back": ("faulty-lost-commit", "acknowledged postings"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("story", CAUGHT)
+def test_a_broken_engine_is_caught_by_name(tmp_path: Path, story: str) -> None:
+    engine, words = CAUGHT[story]
+    (result,) = told(tmp_path / "f", engine, "immediate", story)
+    assert result.verdict == "finding" and any(words in one for one in result.found), result
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_the_faults_of_a_commit_are_at_each_of_its_calls(tmp_path: Path, checkpoint: bool) -> None:
+    case = Case("sqlite", "immediate", 0, tmp_path)
+    groups = rules_for(case.recording(), checkpoint, ("EIO",))
+    calls = {rule.partition(":")[0] for group in groups for rule in group}
+    assert {"write", "sync"} <= calls and all(len(group) <= 16 for group in groups)
+
+
+@pytest.mark.slow
+def test_a_campaign_that_is_ended_leaves_no_process_and_no_mount(tmp_path: Path) -> None:
+    argv = [sys.executable, "-P", "-m", "analysis.cli", "faults", "--engine", "sqlite", "--quick"]
+    argv += ["--into", str(tmp_path / "f"), "--story", "stop-holder", "--story", "full-disk"]
+    for wait_s in (1.0, 2.5, 4.5):
+        child = subprocess.Popen(argv, env=os.environ | {"TMPDIR": str(tmp_path)},
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        time.sleep(wait_s)
+        child.send_signal(signal.SIGKILL)
+        child.wait(30)
+        until = time.monotonic() + 20
+        while (left := _tagged(str(tmp_path))) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert not left, left
+        assert "cwkit" not in Path("/proc/mounts").read_text()
+
+
+def _tagged(tag: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if tag.encode() in (path / "environ").read_bytes():
+                found.append((path / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
