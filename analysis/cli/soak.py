@@ -64,15 +64,20 @@ def soak_command(
         raise PlanError(f"--rounds: from 0 to {MOST_ROUNDS:,}, not {rounds:,}.")
     if not 0 <= seed < 1 << 53:
         raise PlanError(f"--seed: from 0 to 2^53, not {seed}.")
-    from properties.soaks import SOAK, begin_soak, resume_soak
+    from properties.soaks import SOAK, begin_soak, read_soak, resume_soak
 
     names = tuple(dict.fromkeys(part.strip() for part in engines.split(",") if part.strip()))
     trust(*names)
     folder = into or runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-soak-s{seed}"
     telling = _Telling(terminal.console(stderr=True))
     if into is not None and (into / SOAK).exists():
-        _refuse_beside(context, f"{into}: goes on as it began, and --into",
-                       {"into", "hours", "minutes", "as_json", "quiet", "runs"})  # fmt: skip
+        takes = {"into", "hours", "minutes", "engines", "as_json", "quiet", "runs"}
+        _refuse_beside(context, f"{into}: goes on as it began, and --into", takes)
+        if names and list(names) != (begun := read_soak(into).design.engines):
+            raise PlanError(
+                f"--engines {engines}: {into} is of {','.join(begun)}. Leave it out, or give these "
+                "again, where one is a file of yours."
+            )
         soak = resume_soak(into, asked_s=asked_s, on_line=telling)
     else:
         soak = begin_soak(
@@ -184,7 +189,7 @@ def tell(soak: Soak, console: Console) -> None:
 
 
 HEADINGS = ("engine", "mode", "rounds", "acked", "faults", "kills", "states", "findings", "memory",
-            "a commit", "files", "log", "seeds")  # fmt: skip
+            "grew", "files", "log", "seeds")  # fmt: skip
 LEFT = ("engine", "mode", "findings", "seeds")
 
 
@@ -197,12 +202,13 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         )  # fmt: skip
     for row in rows:
         found = ", ".join(f"{kind} {many}" for kind, many in row["findings"].items())
-        grew = row["rss_per_commit"]
+        per = row["rss_per_commit"]
+        grew = f"{per:,.0f} B a commit" if per else "-"
         table.add_row(
             visible(row["engine"]), visible(row["mode"]), f"{row['rounds']:,}",
             f"{row['acknowledged']:,}", f"{row['faults']:,}", f"{row['killed']:,}",
             f"{row['states']:,}", visible(found) or "0", _mib(row["rss_bytes"]),
-            f"{grew:,.0f} B" if grew else "-", f"{row['descriptors']:,}", _mib(row["wal_bytes"]),
+            grew, f"{row['descriptors']:,}", _mib(row["wal_bytes"]),
             "-".join(str(one) for one in dict.fromkeys(row["seeds"])),
         )  # fmt: skip
     return table

@@ -145,6 +145,7 @@ def of_a_soak(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     assert status == 0 and documented(told, "soak")["rounds"] == 1
     for more, why in (
         (("--into", folder, "--seed", 3), "takes no seed"),
+        (("--into", folder, "--engines", "turso"), "is of sqlite. Leave it out"),
         (("--minutes", 0), "--hours: above 0"),
         (("--publish", folder, "--rounds", 3), "takes no rounds"),
         (("--published", folder), "Give both"),

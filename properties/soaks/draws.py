@@ -160,7 +160,7 @@ def draw_round(
         draw = random.Random(f"{seed}-{number}-{attempt}")
         values = _values(draw, facts, mode, kind, seconds)
         if kind == "fault":
-            known = calls.get((facts.name, mode)) or UNKNOWN_CALLS
+            known = calls.get((facts.name, mode)) or _of_engine(facts.name, calls)
             apart = facts.hosting == "process" and values["connection"][:4] not in ("shar", "pool")
             values["fault"] = _faults(draw, known, values["writers"] if apart else 0)
         if kind == "reopen":
@@ -179,6 +179,11 @@ def draw_round(
         )  # fmt: skip
     assert error is not None
     raise error
+
+
+def _of_engine(name: str, calls: Mapping[tuple[str, str], Mapping[str, int]]) -> Mapping[str, int]:
+    """The calls of an engine in whatever mode they were seen."""
+    return next((calls[key] for key in sorted(calls) if key[0] == name), UNKNOWN_CALLS)
 
 
 def _name(number: int, kind: str, plan: Plan) -> str:
@@ -220,6 +225,8 @@ def _values(
         "check_limit_s": 240,
         "params": _params(draw),
     }
+    if kind == "fault":
+        values["synchronous"] = draw.choice(("full", "full", "full", "normal", "off"))
     if kind in ("crash", "reopen"):
         values |= {"readers": 0, "connection": "kept", "params": {}}
     if kind == "crash":
@@ -275,7 +282,9 @@ def _faults(draw: random.Random, calls: Mapping[str, int], writers: int) -> list
 
 
 def _fault(draw: random.Random, calls: Mapping[str, int], writers: int) -> str:
-    key = draw.choice(sorted(calls))
+    many_times = [key for key in sorted(calls) if key.partition(" ")[0] in ACTIONS]
+    # The others are made when a file is opened or closed: few of them come in a run.
+    key = draw.choice(many_times if many_times and draw.random() < 0.8 else sorted(calls))
     call, _, file = key.partition(" ")
     what = draw.choice(ACTIONS.get(call, ELSE))
     first = math.ceil(math.exp(draw.uniform(0, math.log(max(calls[key], 2)))))

@@ -9,7 +9,6 @@ A folder may come from anybody. Each line is checked when it is read.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Annotated, Any
 import msgspec
 
 from workloads.errors import RunError
-from workloads.files import FORMAT_VERSION, converted, read_text, read_versioned, write_json
+from workloads.files import FORMAT_VERSION, read_text, read_versioned, visible, write_json
 
 SOAK, LINES, ROUNDS, ASIDE, KEPT = "soak.json", "rounds.jsonl", "rounds", "set-aside", "kept"
 MOST_BYTES = 1 << 28
@@ -214,9 +213,9 @@ def _read_lines(path: Path) -> list[Round]:
     found: list[Round] = []
     for number, line in enumerate(whole, 1):
         try:
-            one: Round = converted(path, json.loads(line), Round)
-        except ValueError as error:  # RunError is one, too
-            raise RunError(f"{path} line {number}: {error}") from error
+            one = msgspec.json.decode(line, type=Round)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise RunError(f"{path} line {number}: {visible(error)}. It was edited.") from error
         if one.number != len(found):
             raise RunError(
                 f"{path} line {number}: round {one.number} where {len(found)} belongs. Edited."

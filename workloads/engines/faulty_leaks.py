@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from workloads.engines.faulty import Faulty, PassingSession
+from workloads.engines.faulty import Faulty, PassingSession, reads
 
 KEPT_BYTES, MOST = 1 << 15, 1 << 14
 """Of each commit, and of how many: a control must not use up the machine."""
@@ -14,9 +14,17 @@ KEPT_BYTES, MOST = 1 << 15, 1 << 14
 class LeaksMemorySession(PassingSession):
     kept: ClassVar[list[bytearray]] = []
 
+    def prepare(self) -> None:
+        self._wrote = False
+
+    def run(self, sql: str, params: tuple[Any, ...] = ()) -> Any:
+        self._wrote = self._wrote or not reads(sql)
+        return self.real.run(sql, params)
+
     def commit(self) -> None:
         self.real.commit()
-        if len(self.kept) < MOST:
+        wrote, self._wrote = self._wrote, False
+        if wrote and len(self.kept) < MOST:
             self.kept.append(bytearray(b"x") * KEPT_BYTES)
 
 
@@ -27,7 +35,7 @@ class LeaksDescriptorsSession(PassingSession):
 
 
 class LeaksMemory(Faulty):
-    """Keeps some memory of each transaction that it commits, for as long as its process lives."""
+    """Keeps memory of each transaction that wrote, for as long as its process lives."""
 
     name = "faulty-leaks-memory"
     Session = LeaksMemorySession

@@ -55,6 +55,10 @@ Posting = tuple[int, int]
 """(number of the writer, number of the transaction), both from 0."""
 
 
+USED_ON = ("first", "earlier")
+"""Parameters of a run on a database that another one used."""
+
+
 class LedgerShape(Shape):
     """Parameters of `ledger`."""
 
@@ -68,6 +72,11 @@ class LedgerShape(Shape):
         description="number of each writer's first, where a database is used on",
     )
     earlier: int = Field(0, ge=0, description="postings below that number that are there already")
+
+    def recorded(self) -> dict[str, Any]:
+        """Without what only a database that is used on has, where it is not."""
+        told = super().recorded()
+        return told if self.first else {k: v for k, v in told.items() if k not in USED_ON}
 
 
 @dataclass(slots=True)
