@@ -103,7 +103,7 @@ def advise_command(
         ),
     ] = False,
     load: LoadOption = None,
-    save: SaveOption = "",
+    save: SaveOption = None,
     as_json: JsonOption = False,
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,

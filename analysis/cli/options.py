@@ -31,7 +31,7 @@ DatabasesOption = Annotated[
 ]
 
 SaveOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--save", metavar="NAME", help="name it so, if all is well: `cwkit compare NAME last`"
     ),

@@ -75,6 +75,9 @@ def with_sql(
     if not given:
         return plan
     options = {"schema_sql": "--schema", "check_sql": "--check", "from_db": "--from"}
+    for name, option in options.items():
+        if given.get(name) == "":
+            raise PlanError(f"{option}: the name of its file is empty. Give one, or leave it out.")
     named = ", ".join(options.get(name, f"--{name}") for name in given)
     if plan.get("scenario", "bank") not in ("bank", "sql"):
         raise PlanError(f"{named}: this is for --scenario sql, and {plan['scenario']} was given.")

@@ -48,7 +48,7 @@ def run_command(
     define: DefineOption = None,
     scale: ScaleOption = None,
     keep_database: Annotated[bool, typer.Option(help="keep it in the run's folder")] = False,
-    save: SaveOption = "",
+    save: SaveOption = None,
     foreign_limit: ForeignLimitOption = counting.FOREIGN_LIMIT,
     as_json: JsonOption = False,
 ) -> None:

@@ -10,12 +10,12 @@ from workloads.errors import PlanError
 from workloads.files import resolved
 
 
-def check_saving(name: str, runs: Path, into: Path | None = None) -> None:
-    """Raises PlanError where what is made cannot be saved under this name; "" saves nothing.
+def check_saving(name: str | None, runs: Path, into: Path | None = None) -> None:
+    """Raises PlanError where what is made cannot be saved under this name; None saves nothing.
 
     into : the folder that is made, where the user names it: names lead to folders in `runs`.
     """
-    if not name:
+    if name is None:
         return
     records.check_name(name, runs)
     if into is not None and resolved(into).parent != resolved(runs):
@@ -25,9 +25,9 @@ def check_saving(name: str, runs: Path, into: Path | None = None) -> None:
         )
 
 
-def save_if_well(name: str, folder: Path, runs: Path, *, well: bool) -> None:
+def save_if_well(name: str | None, folder: Path, runs: Path, *, well: bool) -> None:
     """Save a folder under a name, and say so; one that is not well is not saved."""
-    if not name:
+    if name is None:
         return
     say = terminal.console(stderr=True).print
     if well:

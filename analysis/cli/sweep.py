@@ -100,7 +100,7 @@ def sweep_command(
         typer.Option(help="folder of those files (default: analysis/published/sweeps)"),
     ] = None,
     foreign_limit: ForeignLimitOption = counting.FOREIGN_LIMIT,
-    save: SaveOption = "",
+    save: SaveOption = None,
     as_json: JsonOption = False,
     runs: RunsOption = RUNS,
     databases: DatabasesOption = None,

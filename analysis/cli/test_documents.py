@@ -77,8 +77,9 @@ def test_a_run_is_one_document_that_is_kept_beside_its_manifest(
     assert listed["saved"] == ["main"] and "-s0 (main)" in cwkit("list")[1]
     status, text, err = cwkit("compare", "main", "last")
     assert status == 2 and " is given twice" in err  # both are this run
-    status, text, err = cwkit("run", "--save", "last")
-    assert status == 2 and err.startswith("cwkit: --save last: ")
+    for name in ("last", ""):
+        status, text, err = cwkit("run", "--save", name)
+        assert status == 2 and err.startswith(f"cwkit: --save {name}: ")
 
 
 def test_a_run_is_archived_and_put_elsewhere(made: Path, cwkit: Command, tmp_path: Path) -> None:

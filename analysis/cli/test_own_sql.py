@@ -55,7 +55,8 @@ def test_a_run_on_a_copy_leaves_the_database_as_it_is(cwkit: Any, here: Path) ->
 
 
 def test_a_check_that_answers_rows_is_not_well(cwkit: Any, here: Path) -> None:
-    ran = run(cwkit, "--database", "faulty-lost-update")
+    slowly = ("--think-us", "500", "--think", "sleep")  # so that the writers meet on any machine
+    ran = run(cwkit, "--database", "faulty-lost-update", *slowly)
     assert ran.returncode == 1
     assert "BROKEN  check.sql, line 1: 1 row where none may be" in ran.stdout
 
@@ -93,6 +94,7 @@ def test_a_search_finds_the_rate_of_ones_own_sql(cwkit: Any, here: Path) -> None
             "this is for --scenario sql, and queue was",
         ),
         (("--set", "tx=add.sql"), "tx"),
+        (("--tx", "add.sql", "--check", ""), "--check: the name of its file is empty."),
     ],
 )
 def test_bad_input_is_a_sentence_and_leaves_nothing(
