@@ -27,6 +27,7 @@ from analysis.wording import (
     times,
     whole,
 )
+from workloads.experiments import FAILED
 from workloads.scenarios import Access, Twice
 
 MORE, LESS, NONE, UNKNOWN, BROKEN, SAFE, UNSAFE, MISSING = (
@@ -96,6 +97,8 @@ def _script(facts: AdviceFacts, note: ScriptNote) -> Row:
         why += "was run in the writers' mode"
         return Row(key, case, do, why, NONE)
     do, verdict = _mode_for(facts, note)
+    if verdict in (BROKEN, MISSING):
+        refused = _unfit(facts, facts.main.base)[1]
     return Row(key, case, do, refused, verdict)
 
 
@@ -107,7 +110,8 @@ def _mode_for(facts: AdviceFacts, note: ScriptNote) -> tuple[str, str]:
     do = mode_text(own.begin if own else base.begin)
     if own is None and base.begin == SHARED:
         if not facts.sound(base):
-            return "None of these: its checks broke", BROKEN
+            why, _, verdict = _unfit(facts, base)
+            return f"Not {way(base)}: {why}", verdict
         if note.shape == Access.WRITES_FIRST:
             do += " (plain BEGIN does the same: its first statement takes the write lock)"
         else:
@@ -178,11 +182,15 @@ def _plain(facts: AdviceFacts) -> list[Row]:
         if arm is None or group.base.begin != SHARED:
             continue
         case = f"Plain BEGIN for all writers{_many(facts, group)}"
-        if facts.breaks(arm):
-            do = "Not plain BEGIN: its checks broke"
-            out.append(Row(f"plain:{group.writers}", case, do, _broke(facts, arm), BROKEN))
+        key = f"plain:{group.writers}"
+        if not facts.sound(arm):
+            unfit, evidence, verdict = _unfit(facts, arm)
+            out.append(Row(key, case, f"Not plain BEGIN: {unfit}", evidence, verdict))
             continue
         verdict = facts.verdict(arm, group.base)
+        if verdict == UNKNOWN and not facts.sound(group.base):
+            out.append(_held_against_nothing(facts, group, key, case))
+            continue
         refused = total(counts_of(facts, arm).values())
         price = ", if you rerun what it refuses" if refused.refused else ""
         do = {
@@ -192,7 +200,7 @@ def _plain(facts: AdviceFacts) -> list[Row]:
             UNKNOWN: "BEGIN IMMEDIATE, until more blocks say more",
         }[verdict]
         why = f"It commits {_ratio(facts, arm, group.base)}{_price(facts, group, arm)}"
-        out.append(Row(f"plain:{group.writers}", case, do, why, verdict))
+        out.append(Row(key, case, do, why, verdict))
     return out
 
 
@@ -204,12 +212,13 @@ def _overlapping(facts: AdviceFacts) -> list[Row]:
             key = f"mode:{way(arm)}:{group.writers}"
             case = f"More writes than one writer can do: {way(arm)}{_many(facts, group)}"
             if not facts.sound(arm):
-                broke = facts.breaks(arm)
-                do = f"Not {way(arm)}: " + ("its checks broke" if broke else "it did not run")
-                why = _broke(facts, arm) if broke else _failed(arm)
-                out.append(Row(key, case, do, why, BROKEN if broke else MISSING))
+                unfit, evidence, verdict = _unfit(facts, arm)
+                out.append(Row(key, case, f"Not {way(arm)}: {unfit}", evidence, verdict))
                 continue
             verdict = facts.verdict(arm, group.base)
+            if verdict == UNKNOWN and not facts.sound(group.base):
+                out.append(_held_against_nothing(facts, group, key, case))
+                continue
             do = {
                 MORE: f"{way(arm)} commits more; rerun what it refuses",
                 LESS: f"Not {way(arm)}, which commits less",
@@ -233,8 +242,8 @@ def _paced(facts: AdviceFacts) -> list[Row]:
         for arm in _candidates(facts, group):
             key, case = _rate_key(group, arm), f"{at}: {way(arm)}{_many(facts, group)}"
             if not facts.sound(arm):
-                why = _broke(facts, arm) or _failed(arm)
-                out.append(Row(key, case, f"Not {way(arm)}", why, BROKEN))
+                unfit, evidence, verdict = _unfit(facts, arm)
+                out.append(Row(key, case, f"Not {way(arm)}: {unfit}", evidence, verdict))
                 continue
             tail = facts.tail(group)
             verdict = facts.verdict(arm, group.base, tail)
@@ -334,6 +343,20 @@ def _broke(facts: AdviceFacts, arm: Arm) -> str:
     return "; ".join(
         f"{one.check} in {one.runs} of {times(one.of, 'run')}: {one.sentence}" for one in found[:2]
     )
+
+
+def _unfit(facts: AdviceFacts, arm: Arm) -> tuple[str, str, str]:
+    """Of a way that may not be advised: why, what was seen, and the verdict."""
+    if facts.breaks(arm):
+        return "its checks broke", _broke(facts, arm), BROKEN
+    ran = any(cell.state == FAILED for cell in arm.cells)
+    return ("its runs failed" if ran else "it did not run"), _failed(arm), MISSING
+
+
+def _held_against_nothing(facts: AdviceFacts, group: Group, key: str, case: str) -> Row:
+    """Where the first way, which all others are held against, has no run that can be used."""
+    why, evidence, _ = _unfit(facts, group.base)
+    return Row(key, case, f"Cannot be told: of {way(group.base)} {why}", evidence, UNKNOWN)
 
 
 def _failed(arm: Arm) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from analysis.report import (
     ways_table,
     write_note,
 )
-from analysis.report.advice import BROKEN, LESS, MORE, NONE, SAFE, UNKNOWN, UNSAFE
+from analysis.report.advice import BROKEN, LESS, MISSING, MORE, NONE, SAFE, UNKNOWN, UNSAFE
 from analysis.report.advice_asked import AdviseNote, LeftOut, Refused, ScriptNote
 from analysis.synthetic import drawn_run, made_experiment
 from workloads.errors import RunError
@@ -51,6 +51,7 @@ def made(
     blocks: int = 6,
     noise: float = 0.01,
     again: float = 1.0,
+    failing: Collection[str] = (),
 ) -> AdviceFacts:
     arms: dict[str, dict[str, Any]] = {}
     points: dict[str, dict[str, Any]] = {}
@@ -67,6 +68,8 @@ def made(
         speed *= again if arm.endswith("again") else 1.0
         run = drawn_run([block, len(arm)], per_s=speed, writers=2, engine=engine, begin=mode,
                         abort=0.2 if mode == "concurrent" else 0.0)  # fmt: skip
+        if mode in failing:
+            return "4,000 of 4,000 attempts failed"
         if engine == "broken" and block == 1:
             finding = FindingEntry(check="check.sql, line 1", ok=False, sentence="1 row")
             run.manifest.findings = [finding]
@@ -145,6 +148,22 @@ def test_refusals_are_in_the_engines_words(facts: AdviceFacts) -> None:
         'BEGIN CONCURRENT refused by libsql: near "CONCURRENT": syntax error',
         "not measured: postgres: a server",
     ]
+
+
+def test_a_way_whose_runs_failed_is_told_so_and_nothing_is_held_against_it(tmp_path: Path) -> None:
+    ways = {BASE: 300.0, "libsql deferred": 300.0, "branch concurrent": 900.0}
+    none = made(tmp_path / "none", ways, failing=("immediate", "deferred", "concurrent"))
+    rows = {row.key: row for row in advice_rows(none)}
+    for key, verdict in verdicts(none).items():
+        if key.partition(":")[0] in ("script", "plain", "mode"):
+            assert verdict in (MISSING, NONE, SAFE) and "checks broke" not in rows[key].do, key
+    assert rows["plain:2"].do == "Not plain BEGIN: its runs failed"
+    assert rows["plain:2"].why == "4,000 of 4,000 attempts failed"
+    assert "Not libsql BEGIN IMMEDIATE: its runs failed" in {row.do for row in rows.values()}
+    base = made(tmp_path / "base", ways, failing=("immediate",))
+    for row in advice_rows(base):
+        if row.key.partition(":")[0] in ("plain", "mode"):
+            assert row.do == "Cannot be told: of libsql BEGIN IMMEDIATE its runs failed"
 
 
 def test_too_few_blocks_claim_nothing(tmp_path: Path) -> None:

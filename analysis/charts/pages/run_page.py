@@ -78,6 +78,7 @@ def run_page(
         over_time=_over_time(edges, committed, refused, log),
         log=log,
         any_refused=bool(refused),
+        any_ended=any(sum(one["attempts"].values()) for one in document["roles"]),
         log_most=max(log["bytes"], default=0) / 2**20,
         lanes=found,
         lane_rows=_lane_rows(found.data),
@@ -159,7 +160,9 @@ def _about(run: Run, document: Mapping[str, Any]) -> list[tuple[str, str]]:
     manifest, plan = run.manifest, run.manifest.plan
     machine = manifest.machine
     params = ", ".join(
-        f"{name} {_said(value)}" for name, value in document["params"].items() if value is not None
+        f"{name} {_said(value)}"
+        for name, value in document["params"].items()
+        if value not in ("", None, [], ())
     )
     engines = [
         f"{name}: " + ", ".join(filter(None, (one.binding, one.version, one.source_id[:40])))
