@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from workloads.errors import RunError, shortened
 from workloads.files import LOCK_FILE, inside, opened, replacing, visible
 from workloads.records.run_names import is_ours
+from workloads.records.saved_names import is_taken
 
 ARCHIVE_SUFFIX = ".tar.gz"
 MOST_FILES = 200_000
@@ -80,7 +81,7 @@ def unpack(archive: Path, runs: Path) -> Archived:
     """Put an archived folder below `runs`, whole or not at all.
 
     Raises RunError for a file that is no such archive, one that would write elsewhere or too much,
-    and where a folder of its name is there already.
+    and where a folder of its name is there already, or a saved run.
     """
     runs.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=runs))
@@ -92,6 +93,11 @@ def unpack(archive: Path, runs: Path) -> Archived:
         to = runs / made[0].name
         if os.path.lexists(to):
             raise RunError(f"{to}: is there already. Move it away, or give another --runs.")
+        if is_taken(to.name, runs):
+            raise RunError(
+                f"{archive}: its folder is called {to.name}, and that name leads to another run in "
+                f"{runs}. Give another --runs."
+            )
         made[0].rename(to)
     finally:
         shutil.rmtree(stage, ignore_errors=True)

@@ -33,6 +33,11 @@ def check_name(name: str, runs: Path) -> None:
         raise PlanError(f"--save {name}: {runs / name} has this name already. Give another one.")
 
 
+def is_taken(name: str, runs: Path) -> bool:
+    """Whether a folder of this name would stand before a run that the name leads to."""
+    return name == LAST or os.path.lexists(runs / SAVED / f"{name}.json")
+
+
 def save_as(name: str, folder: Path, runs: Path) -> None:
     """Have this name lead to a run of the folder `runs`. Raises PlanError for what is no name."""
     check_name(name, runs)

@@ -44,6 +44,17 @@ def test_a_folder_comes_back_as_it_was(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "others").iterdir()] == ["one"]
 
 
+@pytest.mark.parametrize("name", ["main", "last"])
+def test_an_archive_takes_no_name_that_leads_to_another_run(name: str, tmp_path: Path) -> None:
+    made = pack(folder_of(tmp_path / "elsewhere", name), tmp_path / "x.tar.gz")
+    runs = tmp_path / "runs"
+    mine = folder_of(runs, "one")
+    save_as("main", mine, runs)
+    with pytest.raises(RunError, match=f"called {name}, and that name leads to another run"):
+        unpack(made.path, runs)
+    assert find_run(name, runs) == mine and not (runs / name).exists()
+
+
 def test_what_is_no_folder_of_ours_or_holds_a_link_is_not_packed(tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     with pytest.raises(RunError, match="is no run"):
