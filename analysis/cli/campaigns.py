@@ -1,12 +1,15 @@
-"""Folders of hunts, crash campaigns and soaks: a line in `cwkit list`, and `cwkit show`.
+"""Folders of hunts, crash and fault campaigns, and soaks: a line in `cwkit list`, and `cwkit show`.
 
 What is shown is what the command itself printed at its end. The list reads one small file of each.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +17,16 @@ from rich.console import Console
 
 from analysis.wording import times
 from workloads.errors import RunError
-from workloads.files import inside, json_text, read_versioned
+from workloads.files import inside, json_text, read_text, read_versioned
 
 if TYPE_CHECKING:
     from properties.hunter import Hunted
 
-HUNT, CRASH, SOAK = "hunt.json", "crash.json", "soak.json"
+HUNT, CRASH, FAULTS, SOAK = "hunt.json", "crash.json", "faults.json", "soak.json"
 """The files that tell these folders. The rooms define the names, too."""
+
+MOST_BYTES = 1 << 26
+"""Of the results of a fault campaign."""
 
 
 # --- a line each --------------------------------------------------------------------------------
@@ -68,6 +74,28 @@ def of_a_crash(folder: Path) -> tuple[str, str]:
     return what, result + (", interrupted" if one.interrupted else "")
 
 
+def of_faults(folder: Path) -> tuple[str, str]:
+    """Raises RunError for a file that is none of ours."""
+    read_versioned(folder / FAULTS)
+    told = _lines(folder / "results.jsonl")
+    engines = dict.fromkeys(str(one.get("engine", "")) for one in told)
+    found = Counter(str(one.get("story", "")) for one in told if one.get("found"))
+    names = ", ".join(f"{name} {many}" for name, many in found.items())
+    result = f"{len(told):,} told, {'FINDINGS: ' + names if names else 'no findings'}"
+    return f"faults: {', '.join(engines) or 'none yet'}", result
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The lines that can be read: the last one of a campaign that was killed may be cut."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for line in read_text(path, MOST_BYTES).splitlines():
+            with contextlib.suppress(ValueError, RecursionError):
+                if isinstance(told := json.loads(line), dict):
+                    found.append(told)
+    return found
+
+
 def of_a_soak(folder: Path) -> tuple[str, str]:
     """Raises RunError for a file that is none of ours."""
     from properties.soaks import read_soak
@@ -89,7 +117,7 @@ def of_a_soak(folder: Path) -> tuple[str, str]:
 
 def show_campaign(folder: Path, console: Console, *, as_json: bool = False) -> bool:
     """Print what the command printed at its end; False where the folder is of none of these."""
-    for note, show in ((HUNT, _show_hunt), (CRASH, _show_crash), (SOAK, _show_soak)):
+    for note, show in SHOWN.items():
         if (folder / note).exists():
             show(folder, console, as_json)
             return True
@@ -145,6 +173,24 @@ def _show_crash(folder: Path, console: Console, as_json: bool) -> None:
         tell(data, folder, console)
 
 
+def _show_faults(folder: Path, console: Console, as_json: bool) -> None:
+    from analysis.cli.faults import document, tell
+    from properties.faults import read_results
+
+    read_versioned(folder / FAULTS)
+    results = read_results(folder)
+    if as_json:
+        print(json_text(document(folder, results, interrupted=False)))
+        return
+    try:
+        tell(results, folder, console, interrupted=False)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise RunError(
+            f"{folder}: a line of its results.jsonl has something else than a story's ({error}). "
+            "It was cut or edited."
+        ) from error
+
+
 def _show_soak(folder: Path, console: Console, as_json: bool) -> None:
     from analysis.cli.soak import tell
     from properties.soaks import read_soak
@@ -154,3 +200,11 @@ def _show_soak(folder: Path, console: Console, as_json: bool) -> None:
         print(json_text(soak.data()))
     else:
         tell(soak, console)
+
+
+SHOWN: dict[str, Callable[[Path, Console, bool], None]] = {
+    HUNT: _show_hunt,
+    CRASH: _show_crash,
+    FAULTS: _show_faults,
+    SOAK: _show_soak,
+}

@@ -17,7 +17,16 @@ from rich.table import Table
 
 from analysis import counting
 from analysis.cli import terminal
-from analysis.cli.campaigns import CRASH, HUNT, SOAK, of_a_crash, of_a_hunt, of_a_soak
+from analysis.cli.campaigns import (
+    CRASH,
+    FAULTS,
+    HUNT,
+    SOAK,
+    of_a_crash,
+    of_a_hunt,
+    of_a_soak,
+    of_faults,
+)
 from analysis.cli.options import RUNS, ForeignLimitOption, JsonOption, RunsOption
 from analysis.wording import times
 from workloads import records
@@ -124,7 +133,7 @@ def list_sweeps(console: Console, *, as_json: bool = False) -> None:
 
 class Entry(NamedTuple):
     """A folder in the list. kind : run, sweep, experiment, advice, report, search, hunt,
-    crash, soak or unreadable.
+    crash, faults, soak or unreadable.
     doubtful : why no number of a run is to be quoted; None where nothing is known against it.
     """
 
@@ -273,6 +282,7 @@ KINDS: dict[str, Callable[[Path], tuple[Any, ...]]] = {
     "search.json": _of_a_search,
     HUNT: of_a_hunt,
     CRASH: of_a_crash,
+    FAULTS: of_faults,
     SOAK: of_a_soak,
 }
 """The file that tells a folder's kind -> what it is, its result and, of a run, its manifest. The

@@ -18,6 +18,7 @@ OTHERS = {
     "search.json": ("cut", "folder"),
     "hunt.json": ("cut", "folder"),
     "crash.json": ("cut", "pipe"),
+    "faults.json": ("cut", "folder"),
 }
 
 

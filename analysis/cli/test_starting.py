@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from analysis.cli import app, listing
+from analysis.cli.campaigns import FAULTS
 from analysis.cli.command import COMMANDS
 from analysis.report import SUITE_FILE
 from analysis.search import SEARCH
@@ -111,4 +112,4 @@ def test_every_line_of_the_table_is_a_command() -> None:
 
 
 def test_the_list_knows_a_folder_by_the_names_that_the_rooms_give() -> None:
-    assert set(listing.KINDS) == {NOTE, SUITE_FILE, MANIFEST, SEARCH, HUNT, CRASH, SOAK}
+    assert set(listing.KINDS) == {NOTE, SUITE_FILE, MANIFEST, SEARCH, HUNT, CRASH, SOAK, FAULTS}

@@ -160,6 +160,7 @@ def of_faults(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     argv = ("faults", "--engine", "sqlite", "--quick", "--story", "kill-all")
     status, out, err = cwkit(*argv)
     assert status == 0 and "1 of 1 sound" in out and "kill-all on sqlite immediate" in err
+    assert out == cwkit("show", "faults")[1] and "faults: sqlite" in cwkit("list")[1]
     return out, err
 
 

@@ -291,7 +291,7 @@ def _fault(draw: random.Random, calls: Mapping[str, int], writers: int) -> str:
     many = draw.choice(("", "", "", f"-{first + 3}", "+"))
     if what.startswith("slow"):
         many = "+"
-    elif many == "+" and what in ("EIO", "short", "torn", "kill", "kill-after", "stop=200ms"):
+    elif many == "+" and what != "lie":
         many = ""  # nobody would get over it
     who = f"@{draw.randrange(writers)}" if writers and draw.random() < 0.3 else ""
     return f"{call}:{file}:{first}{many}:{what}{who}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import sqlite3
 import subprocess
@@ -20,7 +21,7 @@ from properties.soaks.folder import LINES
 from properties.soaks.watch import growth
 from workloads.errors import EngineMissing, PlanError, RunError, UnknownName
 from workloads.files import ROOT
-from workloads.processes import fault_library
+from workloads.processes import fault_library, parse_rule
 
 try:
     fault_library()
@@ -155,6 +156,14 @@ def test_the_same_seed_draws_the_same_rounds() -> None:
     assert one == drawn(1) != drawn(2)
     assert {each.kind for each in one} == set(KINDS)
     assert any(each.plan.fault for each in one if each.kind == "fault")
+
+
+def test_no_fault_is_drawn_that_nobody_could_get_over() -> None:
+    draw = random.Random(1)
+    rules = [drawing._fault(draw, {"write *-wal": 90, "open *-wal": 1}, 2) for _ in range(300)]
+    for rule in map(parse_rule, rules):
+        assert rule.last is not None or rule.action in ("slow", "lie")
+    assert {parse_rule(rule).action for rule in rules} >= {"fail", "short", "kill", "stop", "slow"}
 
 
 def test_what_is_no_soak_is_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def find_run(name: str, runs: Path) -> Path:
 
 NOTES = (
     *("manifest.json", "experiment.json", "campaign.json", "search.json", "hunt.json"),
-    *("crash.json", "soak.json"),
+    *("crash.json", "faults.json", "soak.json"),
 )
 """The files that tell a folder of ours, whatever kind it is."""
 
