@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import sys
 import time
 from collections import Counter
@@ -94,7 +95,8 @@ def _flips(case: Case, result: StoryResult, what: str, name: str) -> None:
         counted[kind] += 1
         if words:
             result.errors[words] = result.errors.get(words, 0) + 1
-        if kind in DEADLY or (what == "shared memory" and kind in UNNOTICED):
+        shared = what == "shared memory"
+        if kind in DEADLY or (shared and kind in UNNOTICED) or (what == "log" and kind == OTHER):
             result.found.append(f"{place}: {kind}{f' ({words})' if words else ''}")
     note = " (no page has a checksum, and none is promised)" if what == "database" else ""
     note = " (a log ends where its checksums do)" if what == "log" else note
@@ -106,8 +108,10 @@ def _flips(case: Case, result: StoryResult, what: str, name: str) -> None:
     )
 
 
+_UNLOADED = re.compile(r"0 accounts are there, and \d+ were loaded")
 DEADLY = ("took its process down", "hung")
-UNNOTICED = ("fewer transactions", "other contents")
+OTHER = "other contents"
+UNNOTICED = ("fewer transactions", OTHER)
 
 
 def judged(answer: Mapping[str, Any], whole: Mapping[str, Any]) -> tuple[str, str]:
@@ -122,9 +126,11 @@ def judged(answer: Mapping[str, Any], whole: Mapping[str, Any]) -> tuple[str, st
     if first["integrity"]:
         return "detected", str(first["integrity"][0])[:200]
     there, all_ = {tuple(o) for o in first["whole"]}, {tuple(o) for o in whole["first"]["whole"]}
-    if first["wrong"] or there - all_:
-        return UNNOTICED[1], ""
-    if there < all_:
+    # A log may end before the rows that were loaded: that is still a beginning of it.
+    wrong = [one for one in first["wrong"] if not _UNLOADED.fullmatch(one)]
+    if wrong or there - all_:
+        return OTHER, "; ".join(wrong[:1])[:200]
+    if there < all_ or first["wrong"]:
         return UNNOTICED[0], ""
     if answer.get("failed"):
         return "detected", str(answer["failed"][1])[:200]

@@ -158,12 +158,15 @@ class Case:
         beside: Callable[[RunUnderWay], None] | None = None,
         databases: Path | None = None,
     ) -> MadeRun:
-        """Carry it out in this case's folder."""
+        """Carry it out in this case's folder. Raises KeyboardInterrupt where that ended it."""
         self._number += 1
-        return run(
+        made = run(
             plan, self.place, name=f"run-{self._number:03d}", record_changes=record, beside=beside,
             databases=databases,
         )  # fmt: skip
+        if made.manifest.ended == "interrupted":
+            raise KeyboardInterrupt
+        return made
 
     def recording(self) -> Recording:
         """One writer of this engine, recorded: which calls its commits make. Made once."""

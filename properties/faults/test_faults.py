@@ -80,6 +80,16 @@ WHOLE = {"first": {"integrity": [], "whole": [[0, 1], [0, 2]], "wrong": []}}
         (WHOLE, "harmless"),
         ({"first": {"integrity": [], "whole": [[0, 1]], "wrong": []}}, "fewer transactions"),
         ({"first": {"integrity": [], "whole": [[0, 1]], "wrong": ["torn"]}}, "other contents"),
+        (
+            {
+                "first": {
+                    "integrity": [],
+                    "whole": [],
+                    "wrong": ["0 accounts are there, and 64 were loaded"],
+                }
+            },
+            "fewer transactions",
+        ),
         ({"first": {"integrity": ["row 3"], "whole": [], "wrong": []}}, "detected"),
         ({"failed": ["first", "malformed"]}, "detected"),
         ({"died": "SIGSEGV"}, "took its process down"),
@@ -151,6 +161,23 @@ def test_a_campaign_that_is_ended_leaves_no_process_and_no_mount(tmp_path: Path)
             time.sleep(0.1)
         assert not left, left
         assert "cwkit" not in Path("/proc/mounts").read_text()
+
+
+@pytest.mark.slow
+def test_an_interrupted_campaign_keeps_what_it_has_and_goes_on(tmp_path: Path) -> None:
+    argv = [sys.executable, "-P", "-m", "analysis.cli", "faults", "--engine", "sqlite", "--quick"]
+    argv += ["--into", str(tmp_path / "f"), "--story", "kill-all", "--story", "stop-holder"]
+    child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stderr is not None
+    for line in child.stderr:
+        if "stop-holder" in line:
+            break
+    child.send_signal(signal.SIGINT)
+    out, _ = child.communicate(timeout=60)
+    assert child.returncode == 130 and "It goes on with" in out, out
+    assert [one.story for one in read_results(tmp_path / "f")] == ["kill-all"]
+    again = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    assert again.returncode == 0 and "2 of 2 sound" in again.stdout, again.stdout
 
 
 def _tagged(tag: str) -> list[str]:
