@@ -15,6 +15,7 @@ from rich.table import Table
 from analysis.cli import terminal
 from analysis.cli.options import RUNS, JsonOption, RunsOption, command_line
 from workloads.engines import trust
+from workloads.errors import FolderUnwritable, PlanError
 from workloads.files import json_text, visible
 
 if TYPE_CHECKING:
@@ -42,9 +43,22 @@ def faults_command(
     into: Annotated[
         Path | None, typer.Option(help="the campaign's folder; one that has begun goes on")
     ] = None,
+    publish: Annotated[
+        Path | None,
+        typer.Option(help="keep what this campaign told for the reports to come, in a file"),
+    ] = None,
+    published: Annotated[
+        Path | None,
+        typer.Option(help="folder of that file (default: analysis/published/faults)"),
+    ] = None,
     as_json: JsonOption = False,
     runs: RunsOption = RUNS,
 ) -> None:
+    if publish is not None:
+        _publish(publish, published)
+        return
+    if published is not None:
+        raise PlanError(f"--published {published}: is where --publish writes to. Give both.")
     from properties.faults import campaign, cases_of, default_engines, find_stories
 
     console, waiting = terminal.console(), terminal.console(stderr=True)
@@ -73,6 +87,26 @@ def faults_command(
     if interrupted:
         raise typer.Exit(130)
     raise typer.Exit(_status(results))
+
+
+def _publish(folder: Path, published: Path | None) -> None:
+    from analysis.report import FAULTS, publish_faults
+
+    to = published or FAULTS
+    try:
+        path, one = publish_faults(folder, to)
+    except OSError as error:
+        raise FolderUnwritable(
+            f"{error.filename or to}: cannot be written ({error.strerror}). Nothing is lost: "
+            "give another folder with --published."
+        ) from error
+    terminal.console().print(
+        visible(
+            f"published: {path} ({len(one.stories)} stories). `cwkit report` tells it on its page "
+            "faults.md (--only-write: without measuring)."
+        ),
+        markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 def _of(folder: Path, cases: list[tuple[str, str]], stories: list[str]) -> list[StoryResult]:

@@ -68,6 +68,12 @@ def report_command(
             help="folder of published crash campaigns (default: analysis/published/crashes)"
         ),
     ] = None,
+    faults: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder of published campaigns of faults (default: analysis/published/faults)"
+        ),
+    ] = None,
     against: Annotated[
         Path | None,
         typer.Option(
@@ -97,6 +103,7 @@ def report_command(
 ) -> None:
     from analysis.report import (
         CRASHES,
+        FAULTS,
         HUNTS,
         PUBLISHED,
         SUITE_FILE,
@@ -134,6 +141,8 @@ def report_command(
         raise PlanError(f"--hunts {hunts}: there is no such folder.")
     if crashes is not None and not crashes.is_dir():
         raise PlanError(f"--crashes {crashes}: there is no such folder.")
+    if faults is not None and not faults.is_dir():
+        raise PlanError(f"--faults {faults}: there is no such folder.")
     if not 0 <= seed < 2**63:
         raise PlanError(f"--seed {seed}: a whole number from 0 to 2**63 - 1.")
     kind = "quick" if quick else "report"
@@ -167,7 +176,7 @@ def report_command(
         try:
             return write_report(
                 folder, out, figures, sweeps or (), published or PUBLISHED, hunts or HUNTS,
-                crashes=crashes or CRASHES,
+                crashes=crashes or CRASHES, faults=faults or FAULTS,
             )  # fmt: skip
         except OSError as error:
             raise FolderUnwritable(

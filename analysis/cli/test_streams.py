@@ -161,6 +161,12 @@ def of_faults(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     status, out, err = cwkit(*argv)
     assert status == 0 and "1 of 1 sound" in out and "kill-all on sqlite immediate" in err
     assert out == cwkit("show", "faults")[1] and "faults: sqlite" in cwkit("list")[1]
+    from analysis.report.published_faults import read_faults
+
+    (folder,) = Path("runs").glob("*-faults")
+    assert cwkit("faults", "--publish", folder, "--published", tmp_path / "kept")[0] == 0
+    ((one,), unread) = read_faults(tmp_path / "kept")
+    assert [each.story for each in one.stories] == ["kill-all"] and not unread
     return out, err
 
 

@@ -34,6 +34,8 @@ from .published import PUBLISHED as PUBLISHED
 from .published import publish_sweep as publish_sweep
 from .published_crashes import CRASHES as CRASHES
 from .published_crashes import publish_crash as publish_crash
+from .published_faults import FAULTS as FAULTS
+from .published_faults import publish_faults as publish_faults
 from .published_hunts import HUNTS as HUNTS
 from .published_hunts import publish_hunt as publish_hunt
 from .published_soaks import SOAKS as SOAKS

@@ -38,6 +38,7 @@ from analysis.report.markdown import Markdown, code, markdown
 from analysis.report.measurements import MOST_SITTINGS, SITTING, planned
 from analysis.report.published import Published, read_published
 from analysis.report.published_crashes import CRASHES, PublishedCrash, read_crashes
+from analysis.report.published_faults import FAULTS, PublishedFaults, read_faults
 from analysis.report.published_hunts import (
     FOUND,
     HUNTS,
@@ -115,7 +116,7 @@ class Evidence:
     sittings : later ones of the same report, in order.
     trials : experiments that are no run of workers, by name; `served` is not among them.
     hunts : hunts that were published, which lie in `hunts_in`. found : the kit's own findings.
-    crashes : crash campaigns that were published, which lie in `crashes_in`.
+    crashes : crash campaigns that were published, which lie in `crashes_in`; faults : of faults.
     """
 
     folder: Path
@@ -136,6 +137,8 @@ class Evidence:
     hunts_in: Path = HUNTS
     crashes: Sequence[PublishedCrash] = ()
     crashes_in: Path = CRASHES
+    faults: Sequence[PublishedFaults] = ()
+    faults_in: Path = FAULTS
 
     def trial(self, name: str) -> Trial:
         """A trial, also one that was not made."""
@@ -188,6 +191,7 @@ def read_evidence(
     hunts: Path | None = None,
     found: Path = FOUND,
     crashes: Path | None = None,
+    faults: Path | None = None,
 ) -> Evidence:
     """Read a folder of experiments (or a single one), and campaign.json where there is one.
 
@@ -196,7 +200,7 @@ def read_evidence(
         among the others. only : the names of those that are wanted, None for all.
     hunts : folder of hunts that were published, None to tell of none. found : folder of the
         findings that have a script, which are told with the hunts. crashes : folder of crash
-        campaigns that were published, None to tell of none.
+        campaigns that were published, None to tell of none. faults : the same of faults.
     Raises RunError where there is no experiment at all. If a single one cannot be read, the reason
     is kept in `unread`.
     """
@@ -232,7 +236,8 @@ def read_evidence(
     sittings = _sittings(folder, limit, unread) if suite else ()
     hunted, ours = _hunts(hunts, found, unread)
     crashed, why = read_crashes(crashes) if crashes is not None else ([], [])
-    unread += why
+    struck, why_not = read_faults(faults) if faults is not None else ([], [])
+    unread += [*why, *why_not]
     swept = dict(sorted((swept | {name: one.measured for name, one in kept.items()}).items()))
     return Evidence(
         folder,
@@ -253,6 +258,8 @@ def read_evidence(
         hunts or HUNTS,
         crashed,
         crashes or CRASHES,
+        struck,
+        faults or FAULTS,
     )
 
 

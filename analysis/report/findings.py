@@ -15,6 +15,7 @@ from analysis.report import isolation
 from analysis.report.commits import acknowledged, cures, either
 from analysis.report.crashes import crashed
 from analysis.report.evidence import Evidence, where
+from analysis.report.faults import struck
 from analysis.report.finding import (
     ACCEPTED,
     BROKEN,
@@ -85,6 +86,7 @@ def tell(evidence: Evidence) -> Findings:
         promises,
         hunted,
         crashed,
+        struck,
         mission,
         acceptance,
         gain,

@@ -14,6 +14,7 @@ from analysis.counting import Measured, slumps, spare_clause
 from analysis.report import (
     answers,
     crashes,
+    faults,
     hunts,
     isolation,
     lost_commits,
@@ -84,6 +85,10 @@ def _hunts(evidence: Evidence, page: Path, figures: Path) -> Data:
 
 def _crashes(evidence: Evidence, page: Path, figures: Path) -> Data:
     return crashes.section(evidence, page)
+
+
+def _faults(evidence: Evidence, page: Path, figures: Path) -> Data:
+    return faults.section(evidence, page)
 
 
 def _numbers(evidence: Evidence, page: Path, figures: Path) -> Data:
@@ -186,6 +191,7 @@ PAGES = (
     Page("isolation", "What isolation each mode really gives", _isolation, answers.isolated),
     Page(hunts.NAME, "What the hunter found", _hunts, hunts.answer),
     Page(crashes.NAME, "What a crash leaves", _crashes, crashes.answer),
+    Page(faults.NAME, "What faults do", _faults, faults.answer),
     Page("numbers", "The numbers of every experiment", _numbers, answers.counted),
     Page("sweeps", "Sweeps: over writers, keys and work", _sweeps, answers.swept),
     Page("models", "Models of refusals and of growth", _models, answers.modelled),

@@ -46,6 +46,7 @@ KEYS = {
     *(
         "hunts",
         "crashes",
+        "faults",
         "same-load",
         "plain-begin",
         "read-mostly",

@@ -22,6 +22,7 @@ from workloads.engines import find_engine
 from workloads.errors import EngineMissing, PlanError, RunError, nearest
 from workloads.files import made
 from workloads.processes import fault_library
+from workloads.runs import describe
 
 EMBEDDED = ("libsql", "libsql-0.1", "sqlite", "sqlite-latest", "sqlite-concurrent", "turso")
 """Asked by default, as far as they are here: an engine whose workers write the file themselves."""
@@ -147,7 +148,10 @@ def _is_ours(folder: Path, asked: dict[str, Any], command: str) -> None:
     if not path.exists():
         if any(folder.iterdir()):
             raise RunError(f"{folder}: holds something else. Give another folder with --into.")
-        told = {"cwkit": 1, "document": "faults design", "command": command, "asked": asked}
+        told = {
+            "cwkit": 1, "document": "faults design", "command": command, "asked": asked,
+            "machine": describe(folder),
+        }  # fmt: skip
         path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
         return
     try:

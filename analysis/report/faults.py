@@ -1,0 +1,154 @@
+"""What faults do: published campaigns of `cwkit faults`, a row for each story of each engine.
+
+Every number is of a published campaign (analysis.report.published_faults).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.report.charts import address_of
+from analysis.report.evidence import Evidence
+from analysis.report.finding import BROKEN, NONE, Finding, missing
+from analysis.report.markdown import Markdown, address, code, listed, markdown
+from analysis.report.published_faults import ToldStory
+from analysis.wording import DASH, Table, number, times, whole
+
+NAME = "faults"
+COMMAND = "cwkit faults --engine libsql"
+LISTED, WORDS, MOST_WORD = 4, 2, 90
+
+
+def newest(evidence: Evidence) -> list[ToldStory]:
+    """Each story of each engine and mode once: as the campaign that began last told it."""
+    last: dict[tuple[str, str, str], ToldStory] = {}
+    for campaign in sorted(evidence.faults, key=lambda one: (one.started, one.name)):
+        for one in campaign.stories:
+            last[one.engine, one.begin, one.story] = one
+    return list(last.values())
+
+
+def struck(evidence: Evidence) -> Finding:
+    """What do engines do with a call that fails, a process that dies, a disk that fills?"""
+    told = [one for one in newest(evidence) if one.fired]
+    if not told:
+        return missing(NAME, "What engines do when a call fails or a process dies", COMMAND)
+    found = [one for one in told if one.verdict == "finding"]
+    many = "1 story" if len(told) == 1 else f"{whole(len(told))} stories"
+    effort = (
+        f"{many} in which {times(sum(one.fired for one in told), 'fault')} struck, beside "
+        f"{whole(sum(one.acknowledged for one in told))} acknowledged commits"
+    )
+    if not found:
+        return Finding(
+            NAME,
+            NONE,
+            "Under no fault an engine lost, tore or doubled a transaction",
+            numbers=[effort],
+            holds=_few(sorted({one.engine for one in told})),
+            command=COMMAND,
+            sought=True,
+            page=NAME,
+        )
+    names = [f"{one.story} on {one.engine} ({one.begin})" for one in found]
+    grave = any(one.lost or one.torn or one.doubled or one.integrity for one in found)
+    return Finding(
+        NAME,
+        BROKEN,
+        "Under a fault some engines do what no application expects",
+        numbers=[effort],
+        holds=_few(names),
+        command=f"cwkit faults --engine {found[0].engine} --story {found[0].story}",
+        grave=grave,
+        page=NAME,
+    )
+
+
+def _few(names: Sequence[str]) -> Markdown:
+    more = len(names) - LISTED
+    return listed([*names[:LISTED], f"{more} more"] if more > 0 else names)
+
+
+def answer(evidence: Evidence, data: Mapping[str, Any]) -> Markdown:
+    """How many stories were told of how many engines, and in how many something was found."""
+    told = newest(evidence)
+    if not told:
+        return markdown(
+            "No faults were tried for this report; {} tries them, and {} has it told here.",
+            code(COMMAND),
+            code("cwkit faults --publish FOLDER"),
+        )
+    found = sum(one.verdict == "finding" for one in told)
+    ways = len({(one.engine, one.begin) for one in told})
+    silent = sum(not one.fired for one in told)
+    return markdown(
+        "{} stories of {}: {} with findings, {} in which no fault struck and nothing was tested.",
+        whole(len(told)),
+        "one engine and mode" if ways == 1 else f"{ways} engines and modes",
+        whole(found),
+        whole(silent),
+    )
+
+
+def section(evidence: Evidence, page: Path) -> dict[str, Any]:
+    """The page as data for its template. page : its path, which links are seen from."""
+    told = newest(evidence)
+    sentences: dict[str, str] = {}
+    for campaign in evidence.faults:
+        sentences |= campaign.sentences
+    ways = dict.fromkeys((one.engine, one.version, one.begin) for one in told if one.version)
+    return {
+        "told": bool(told),
+        "stories": Table(
+            ("story", "what is done"),
+            [(code(name), text) for name, text in sentences.items()
+             if any(one.story == name for one in told)],
+        ),
+        "engines": [
+            {
+                "name": f"{engine} {version}, {begin}",
+                "table": _table([o for o in told if (o.engine, o.begin) == (engine, begin)]),
+            }
+            for engine, version, begin in ways
+        ],
+        "found": [
+            markdown("{} on {} {}, {}: {} Repeat: {}", code(one.story), one.engine, one.version,
+                     one.begin, _cut(sentence, 400), code(one.command or COMMAND))
+            for one in told for sentence in one.found[:3]
+        ],
+        "campaigns": _campaigns(evidence, page),
+    }  # fmt: skip
+
+
+def _table(told: Sequence[ToldStory]) -> Table:
+    lines = []
+    for one in told:
+        words = sorted(one.errors.items(), key=lambda pair: -pair[1])[:WORDS]
+        said = [f"“{_cut(text, MOST_WORD)}” {whole(many)}×" for text, many in words]
+        said += [_cut(text, 2 * MOST_WORD) for text in (*one.told[:2], *one.untold[:1])]
+        block = DASH if one.longest_block_ms is None else number(one.longest_block_ms)
+        lines.append((
+            code(one.story), one.verdict, whole(one.fired), whole(one.acknowledged),
+            whole(one.lost), whole(one.torn), whole(one.doubled), whole(one.integrity), block,
+            str(one.seed), "; ".join(said) or DASH,
+        ))  # fmt: skip
+    head = ("story", "verdict", "faults struck", "acknowledged", "lost", "torn", "doubled",
+            "integrity", "longest block, ms", "seed", "the engine's words, and more")  # fmt: skip
+    return Table(head, lines)
+
+
+def _campaigns(evidence: Evidence, page: Path) -> Table:
+    lines = []
+    for one in evidence.faults:
+        place = address(address_of(evidence.faults_in / one.file, page))
+        began = one.started.partition("+")[0].replace("T", " ") or "not known"
+        kind = "quick" if one.quick else "whole"
+        name = markdown("[{}]({})", one.name, place)
+        lines.append((name, began, whole(len(one.stories)), kind, one.machine or DASH))
+    return Table(("campaign", "began (UTC)", "stories", "kind", "machine"), lines)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
