@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from analysis.cli import terminal
 from analysis.cli.options import RUNS, JsonOption, RunsOption, command_line
@@ -191,12 +192,13 @@ def _table(results: list[StoryResult]) -> Table:
     table.add_column("the engine's words, and what else is to be said")
     for one in results:
         words = sorted(one.errors.items(), key=lambda pair: -pair[1])[:ERRORS_SHOWN]
-        said = [f'"{visible(text)[:70]}" {many}' for text, many in words]
+        said = [f'"{text[:70]}" {many}' for text, many in words]
         said += one.told[-1:] if len(one.told) == 1 else one.told[:3]
         said += one.untold[:1]
         block = "" if one.longest_block_ms is None else f"{one.longest_block_ms:,.0f}"
-        table.add_row(
+        row = (
             one.story, one.verdict, f"{one.fired:,}", f"{one.acknowledged:,}", str(one.lost),
-            str(one.torn), str(one.doubled), block, visible("; ".join(said)),
+            str(one.torn), str(one.doubled), block, "; ".join(said),
         )  # fmt: skip
+        table.add_row(*(Text(visible(cell)) for cell in row))
     return table

@@ -8,18 +8,21 @@ It is resumed by its folder: what has a line is not told again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from properties.faults.registry import STORIES
 from properties.faults.story import CANNOT_TELL, Case, Story, StoryResult
 from workloads.engines import find_engine
-from workloads.errors import EngineMissing, PlanError, RunError, nearest
+from workloads.errors import EngineMissing, PlanError, RunError, nearest, shortened
 from workloads.files import made
 from workloads.processes import fault_library
 from workloads.runs import describe
@@ -158,13 +161,14 @@ def _is_ours(folder: Path, asked: dict[str, Any], command: str) -> None:
         before = json.loads(path.read_text(encoding="utf-8"))
         if before["document"] != "faults design":
             raise ValueError("another kind of document")
-        if before["asked"] != asked:
-            raise PlanError(
-                f"--into {folder}: was begun with {before['asked']}, and {asked} is asked now. "
-                "Give the same, or another folder."
-            )
+        began = before["asked"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{folder}: no campaign of faults to go on with ({error}).") from error
+    if began != asked:
+        raise PlanError(
+            f"--into {folder}: was begun with {shortened(str(began))}, and {asked} is asked now. "
+            "Give the same, or another folder."
+        )
 
 
 def read_results(folder: Path) -> list[StoryResult]:
@@ -172,12 +176,8 @@ def read_results(folder: Path) -> list[StoryResult]:
     path = folder / RESULTS
     if not path.exists():
         return []
-    names = {one.name for one in fields(StoryResult)}
     found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            told = json.loads(line[:MOST_LINE])
-            found.append(StoryResult(**{k: v for k, v in told.items() if k in names}))
-        except (ValueError, TypeError, AttributeError):
-            continue
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(msgspec.MsgspecError, RecursionError):
+            found.append(msgspec.json.decode(line[:MOST_LINE], type=StoryResult))
     return found

@@ -50,6 +50,19 @@ def test_a_story_of_a_sound_engine_is_silent_and_is_not_told_again(tmp_path: Pat
     assert not again and read_results(tmp_path / "f") == [result]
 
 
+def test_lines_that_make_no_sense_are_no_results(tmp_path: Path) -> None:
+    sound = '{"story": "s", "engine": "e", "begin": "b", "seed": 0, "later": 1}'
+    odd = [sound[:-1], "[]", '{"story": 1}', sound.replace("0,", '"x",'), "[" * 100_000, "\0"]
+    (tmp_path / "results.jsonl").write_text("\n".join([*odd, sound, ""]))
+    assert read_results(tmp_path) == [StoryResult("s", "e", "b", 0)]
+    (tmp_path / "faults.json").write_text('{"document": "faults design", "asked": {"seed": 9}}')
+    with pytest.raises(PlanError, match="was begun with"):
+        campaign(tmp_path, [("sqlite", "immediate")], [])
+    (tmp_path / "faults.json").write_text("[]")
+    with pytest.raises(RunError, match="no campaign of faults to go on with"):
+        campaign(tmp_path, [("sqlite", "immediate")], [])
+
+
 def test_what_cannot_be_told_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match=r"--story kill-won: there is none\. Did you mean 'kill-o"):
         find_stories(["kill-won"])
