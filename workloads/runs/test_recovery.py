@@ -104,11 +104,17 @@ class Place:
 
 
 def wait_for(process: Process, phase: str, committed: int) -> list[psutil.Process]:
-    """Read what it tells until it is there; gives the processes that it has then."""
+    """Read what it tells until it is there; gives the processes that it has then.
+
+    While workers work, the line after that one: between a look at them and the next one the moment
+    is kept at which they were seen.
+    """
     assert process.stdout is not None
     for line in process.stdout:
         there, number = line.decode().split()
         if there == phase and int(number) >= committed:
+            if phase in ("warm-up", "measuring"):
+                process.stdout.readline()
             return psutil.Process(process.pid).children(recursive=True)
     raise AssertionError(f"it never came to {phase}")
 
