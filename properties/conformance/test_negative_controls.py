@@ -45,8 +45,10 @@ ELSEWHERE = {
     "faulty-forgets": "properties/crashes/test_crashes.py",
     "faulty-refuses-and-keeps": "workloads/runs/test_fault_effects.py",
     "faulty-keeps-its-lock": "workloads/runs/test_fault_effects.py",
+    "faulty-leaks-memory": "properties/soaks/test_soaks.py",
+    "faulty-leaks-descriptors": "properties/soaks/test_soaks.py",
 }
-"""Engine -> the test that catches it: sound while nothing crashes and no call fails."""
+"""Engine -> the test that catches it: in short runs without crash or fault it is sound."""
 
 FOLLOWS = ("begin; append 0 1; commit", "begin; r 0; append 1 2; commit", READER)
 CASES = [(engine, name) for engine, names in CAUGHT.items() for name in names]

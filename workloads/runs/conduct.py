@@ -553,11 +553,12 @@ class _Making:
         begun = time.monotonic()
         while True:
             statuses = [self.control.status(worker) for worker in range(len(self.places))]
-            if all(status != control_block.STARTING for status in statuses):
-                break
             elapsed = time.monotonic() - begun
             ready = sum(status != control_block.STARTING for status in statuses)
+            # Told once at least, however fast they are.
             self.on_progress(Progress("starting", elapsed, alive=ready, workers=len(self.places)))
+            if ready == len(statuses):
+                break
             if elapsed > START_LIMIT_S or dead(self.children, self.control):
                 break
             time.sleep(0.01)
