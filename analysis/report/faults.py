@@ -52,18 +52,31 @@ def struck(evidence: Evidence) -> Finding:
             sought=True,
             page=NAME,
         )
-    names = [f"{one.story} on {one.engine} ({one.begin})" for one in found]
-    grave = any(one.lost or one.torn or one.doubled or one.integrity for one in found)
+    sentence, worst = _worst(found)
+    names = [f"{one.story} on {one.engine} ({one.begin})" for one in worst]
+    others = len(found) - len(worst)
     return Finding(
         NAME,
         BROKEN,
-        "Under a fault some engines do what no application expects",
-        numbers=[effort],
+        sentence,
+        numbers=[f"{others} more with other findings; {effort}" if others else effort],
         holds=_few(names),
-        command=f"cwkit faults --engine {found[0].engine} --story {found[0].story}",
-        grave=grave,
+        command=f"cwkit faults --engine {worst[0].engine} --story {worst[0].story}",
+        grave=any(one.lost or one.torn or one.doubled or one.integrity for one in found),
         page=NAME,
     )
+
+
+def _worst(found: Sequence[ToldStory]) -> tuple[str, Sequence[ToldStory]]:
+    """What is worst among the findings, as a sentence, and the stories that tell it."""
+    if lost := [one for one in found if one.lost or one.torn or one.integrity]:
+        return "Under a fault an engine loses or tears what it acknowledged", lost
+    if doubled := [one for one in found if one.doubled]:
+        return (
+            "Under a fault an engine refuses a COMMIT and keeps it: a retry does it twice",
+            doubled,
+        )
+    return "Under a fault an engine does what no application expects", found
 
 
 def _few(names: Sequence[str]) -> Markdown:
