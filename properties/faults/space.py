@@ -11,7 +11,6 @@ import json
 import os
 import resource
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from workloads.records import COMMITTED, Run, read_run
 from workloads.runs import RunUnderWay, make_plan, run
 
 CLONE_NEWNS = 0x00020000
+MS_REMOUNT, MS_REC, MS_PRIVATE = 32, 0x4000, 0x40000
 LIMIT_S = 90.0
 SMALL_KIB = 768
 RATE = 200.0
@@ -132,12 +132,10 @@ def main(argv: Sequence[str]) -> int:
     if libc.unshare(CLONE_NEWNS) != 0:
         print(json.dumps({"why": "no tmpfs can be mounted here: it needs root"}), flush=True)
         return 0
-    mounted = subprocess.run(
-        ["mount", "--make-rprivate", "/"], capture_output=True, check=False, timeout=20
-    ).returncode == 0 and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", size, "cwkit", job["mount"]],
-        capture_output=True, check=False, timeout=20,
-    ).returncode == 0  # fmt: skip
+    where, private = job["mount"].encode(), MS_REC | MS_PRIVATE
+    mounted = not libc.mount(b"none", b"/", None, private, None) and not libc.mount(
+        b"cwkit", where, b"tmpfs", 0, size.encode()
+    )
     if not mounted:
         print(json.dumps({"why": "no tmpfs can be mounted here"}), flush=True)
         return 0
@@ -145,10 +143,7 @@ def main(argv: Sequence[str]) -> int:
 
     def beside(under_way: RunUnderWay) -> None:
         under_way.wait_until(0.5)
-        subprocess.run(
-            ["mount", "-o", "remount,size=256m", job["mount"]],
-            capture_output=True, check=False, timeout=20,
-        )  # fmt: skip
+        libc.mount(b"cwkit", where, b"tmpfs", MS_REMOUNT, b"size=256m")
         again.append(time.monotonic_ns())
 
     plan = make_plan(**{k: v for k, v in job["plan"].items() if v not in (None, "", [], {})})

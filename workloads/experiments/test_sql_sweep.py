@@ -72,10 +72,10 @@ def test_an_axis_may_be_the_scripts(file: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("add.sql@3", "../secret.sql", "leads out of it"),
-        ("add.sql@3", "/etc/hostname", "leads out of it"),
+        ("add.sql@3", "../secret.sql", "leads out of the sweep's folder"),
+        ("add.sql@3", "/etc/hostname", "leads out of the sweep's folder"),
         ("add.sql@3", "missing.sql", "cannot be read"),
-        ('define = ["first=1"]', 'from_db = "../mine.db"', "leads out of it"),
+        ('define = ["first=1"]', 'from_db = "../mine.db"', "leads out of the sweep's folder"),
         ('define = ["first=1"]', "", "schema.sql, line 2: the variable :first is never set"),
         ("schema_sql", "schema", "Did you mean 'schema_sql'?"),
     ],
