@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from analysis.cli import terminal
 from analysis.cli.options import RUNS, JsonOption, RunsOption, command_line
+from analysis.cli.terminal import one_line
 from workloads.engines import trust
 from workloads.errors import FolderUnwritable, PlanError
 from workloads.files import json_text, visible
@@ -200,5 +200,5 @@ def _table(results: list[StoryResult]) -> Table:
             one.story, one.verdict, f"{one.fired:,}", f"{one.acknowledged:,}", str(one.lost),
             str(one.torn), str(one.doubled), block, "; ".join(said),
         )  # fmt: skip
-        table.add_row(*(Text(visible(cell)) for cell in row))
+        table.add_row(*(one_line(cell) for cell in row))
     return table

@@ -19,7 +19,7 @@ except EngineMissing as reason:
     pytestmark = pytest.mark.skip(reason=str(reason))
 
 COMMITS = """
-import os, sqlite3
+import os, sqlite3, sys
 one = sqlite3.connect("a.db", isolation_level=None)
 one.execute("PRAGMA journal_mode = wal")
 one.execute("PRAGMA synchronous = full")
@@ -31,6 +31,7 @@ for n in range(6):
     except sqlite3.Error as error:
         print(error, n)
 print("there", *(n for n, in one.execute("SELECT n FROM t ORDER BY n")))
+sys.stdout.flush()
 os._exit(0)
 """
 
