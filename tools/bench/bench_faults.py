@@ -1,4 +1,4 @@
-"""What the library before libc costs: runs with it, and without, in turn; a minute and a half.
+"""What the library before libc costs: runs with it, and without, in turn; two minutes.
 
 Without a fault and without a recording a run does not load it. With a rule that never fires each
 call that changes a file asks the rule; with a recording each is logged as well. The runs are alike
@@ -21,7 +21,7 @@ from workloads.files import made
 from workloads.processes import fault_library
 from workloads.runs import make_plan, run
 
-BLOCKS, SECONDS = 5, 2.0
+BLOCKS, SECONDS = 3, 2.0
 NEVER = "rename:*:1000000:EIO"
 ENGINES = (("libsql", "immediate"), ("sqlite-concurrent", "concurrent"))
 LEAST = {"loaded": 0.85, "recording": 0.5}
