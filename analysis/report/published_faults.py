@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +28,9 @@ from workloads.files import replace as replace_file
 FAULTS = Path("analysis/published/faults")
 MOST_BYTES, MOST_CAMPAIGNS, MOST_WORDS, LONGEST = 4 << 20, 64, 12, 1000
 WAY_OUT = "`cwkit faults --publish FOLDER` writes it anew."
+
+OF_A_RUN = re.compile(r"/\S*/cwkit-faults-\w+/")
+"""The temporary folder of a campaign, which an engine's words may name."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 _Seed = Annotated[int, msgspec.Meta(ge=-(1 << 62), lt=1 << 62)]
@@ -115,7 +119,7 @@ def _story(one: Any, folder: Path) -> dict[str, Any]:
     """The result as plain data, without paths of this machine and not longer than is read."""
 
     def short(text: str) -> str:
-        plain = text.replace(str(folder), folder.name)
+        plain = OF_A_RUN.sub("", text.replace(str(folder), folder.name))
         return plain if len(plain) <= LONGEST else f"{plain[: LONGEST - 1]}…"
 
     words = sorted(one.errors.items(), key=lambda pair: -pair[1])[:MOST_WORDS]
