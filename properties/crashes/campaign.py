@@ -126,7 +126,7 @@ def run_campaign(
                 if answer is None:
                     continue
                 waiting.remove(one)
-                _took(campaign, one, answer, plan, worked, on_judged, on_broken, many)
+                _took(campaign, one, answer, plan, on_judged, on_broken, many)
                 one[0].close()
             time.sleep(0.002)
 
@@ -160,15 +160,13 @@ def _took(
     one: tuple[Opened, CrashState, Told, dict[str, bytes], float],
     answer: dict[str, Any],
     plan: Plan,
-    worked: Told,
     on_judged: Callable[[Judged, int], None],
     on_broken: Callable[[Judged, dict[str, bytes]], None],
     many: int,
 ) -> None:
     _, state, told, files, begun = one
-    faults = judge(
-        answer, told, synchronous=plan.synchronous, power=state.model in POWER, worked=worked
-    )
+    power = state.model in POWER
+    faults = judge(answer, told, synchronous=plan.synchronous, power=power)
     judged = Judged(state, faults, lost_of(answer, told), len(told.acked), time.monotonic() - begun)
     campaign.judged.append(judged)
     on_judged(judged, many)

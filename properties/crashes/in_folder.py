@@ -19,16 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from properties.crashes.campaign import POWER, Campaign, Judged, key_of, run_campaign
-from properties.crashes.judging import Fault, Told, judge, told_by, until
-from properties.crashes.keeping import KeptState, keep_state, read_state
+from properties.crashes.judging import Fault, judge, told_by, until
+from properties.crashes.keeping import KeptState, keep_state, read_state, told_of
 from properties.crashes.opening import LIMIT_S, open_state
 from properties.crashes.recording import Recording, read_recording
 from properties.crashes.reducing import MOST_OPENINGS, reduce_state
 from properties.crashes.results import DESIGN, RESULT
 from properties.crashes.states import MODELS, CrashState
+from workloads.engines import find_engine
 from workloads.errors import PlanError, RunError
 from workloads.files import json_text, made
-from workloads.runs import Plan, Progress, run
+from workloads.runs import Plan, Progress, past_the_library, run
 from workloads.scenarios import find_scenario
 
 RECORDING, JUDGED, KEPT = "recording", "states.jsonl", "states"
@@ -116,8 +117,13 @@ def must_be_judged(plan: Plan) -> None:
             f"--scenario {plan.scenario}: nobody can tell which of its transactions a crash left. "
             "Choose ledger, or give yours read(session) and post(session, posting), as it has."
         )
-    if {plan.write_engine, plan.database} != {plan.write_engine}:
+    if plan.write_engine != plan.database:
         raise PlanError("A crash is one engine's: leave --write-engine out.")
+    if why := past_the_library(find_engine(plan.write_engine)):
+        raise PlanError(
+            f"--engine {plan.write_engine}: it {why}, and what the workers do to files is "
+            "recorded. Take an embedded engine."
+        )
 
 
 def crash(
@@ -230,8 +236,7 @@ def _keep(crashed: Crashed, plan: Plan, one: Judged, files: dict[str, bytes], pl
     recording, state = crashed.recording, one.state
     replay = recording.replay()
     replay.advance(state.point)
-    worked = told_by(recording.changes)
-    told = until(worked, state.point)
+    told = until(told_by(recording.changes), state.point)
     number = 0
 
     def shown(other: CrashState) -> list[Fault]:
@@ -246,7 +251,7 @@ def _keep(crashed: Crashed, plan: Plan, one: Judged, files: dict[str, bytes], pl
         finally:
             opened.close()
         power = state.model in POWER
-        return judge(answer, told, synchronous=plan.synchronous, power=power, worked=worked)
+        return judge(answer, told, synchronous=plan.synchronous, power=power)
 
     every = replay.all_there().pieces
     # What is common to a class of hangs would take minutes to make smaller.
@@ -268,9 +273,7 @@ def _pause() -> None:
 def look_again(kept: KeptState, place: Path) -> list[Fault]:
     """Open a kept state again, by the engine that it was found on. Raises PlanError."""
     plan = Plan(**kept.told["plan"])
-    worked = {(int(w), int(n)): 1 for w, n in kept.told["worked"]}
-    acked = {(int(w), int(n)): 1 for w, n in kept.told["acked"]}
-    told = Told(worked, acked)
+    told = told_of(kept)
     opened = open_state(kept.files, place / "again", plan)
     try:
         while (answer := opened.answer()) is None:
@@ -278,7 +281,7 @@ def look_again(kept: KeptState, place: Path) -> list[Fault]:
     finally:
         opened.close()
     power = kept.told["drawn_as"]["model"] in POWER
-    return judge(answer, told, synchronous=plan.synchronous, power=power, worked=told)
+    return judge(answer, told, synchronous=plan.synchronous, power=power)
 
 
 def read_kept(folder: Path) -> KeptState:

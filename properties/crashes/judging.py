@@ -69,13 +69,11 @@ def until(told: Told, point: int) -> Told:
     )
 
 
-def judge(
-    answer: Mapping[str, Any], told: Told, *, synchronous: str, power: bool, worked: Told
-) -> list[Fault]:
+def judge(answer: Mapping[str, Any], told: Told, *, synchronous: str, power: bool) -> list[Fault]:
     """What is wrong with one state.
 
     answer : of workloads.runs.after_crash, or {"died": how} or {"hung": seconds}. told : up to the
-    crash point; worked : of the whole log. power : whether the machine died too.
+    crash point. power : whether the machine died too.
     """
     safe = not power or synchronous not in MAY_CORRUPT
     keeps = not power or synchronous not in LOSES
@@ -93,7 +91,7 @@ def judge(
     if first["wrong"]:
         found.append(Fault("torn", "; ".join(first["wrong"][:3]), safe))
     there = {(writer, number) for writer, number in first["whole"]}
-    found += _by_the_log(there, told, worked, safe=safe, keeps=keeps)
+    found += _by_the_log(there, told, safe=safe, keeps=keeps)
     if failed == "second":
         found.append(Fault("second opening", f"it does not open again: {why}", safe))
     elif "second" in answer and answer["second"] != first:
@@ -113,9 +111,7 @@ def lost_of(answer: Mapping[str, Any], told: Told) -> int | None:
     return len(told.acked.keys() - there)
 
 
-def _by_the_log(
-    there: set[Posting], told: Told, worked: Told, *, safe: bool, keeps: bool
-) -> list[Fault]:
+def _by_the_log(there: set[Posting], told: Told, *, safe: bool, keeps: bool) -> list[Fault]:
     found = []
     if lost := sorted(told.acked.keys() - there):
         words = f"{len(lost)} acknowledged, such as {_name(lost[0])}"

@@ -151,8 +151,8 @@ def keep_state(
         "missing": reduced.missing,
         "there": reduced.there,
         "opened": reduced.opened,
-        "acked": sorted(told.acked),
-        "worked": sorted(told.worked),
+        "acked": [[*posting, at] for posting, at in sorted(told.acked.items())],
+        "worked": [[*posting, at] for posting, at in sorted(told.worked.items())],
     }
     (folder / STATE).write_text(json_text(data) + "\n", encoding="utf-8")
     if (made := getattr(engine, "script", None)) is not None and plan.scenario == "ledger":
@@ -180,6 +180,15 @@ def sentence_of(kept: KeptState) -> str:
     first = next((one for one in told["faults"] if one["promised"]), {"kind": "", "sentence": ""})
     few = f"{told['missing']} sectors missing and {told['there']} there of what no sync covered"
     return f"{first['kind']}: {first['sentence']} ({few})"
+
+
+def told_of(kept: KeptState) -> Told:
+    """What the writers had done when the crash came, by the numbers of their notes."""
+    acked, worked = (
+        {(int(writer), int(number)): int(at) for writer, number, at in kept.told[name]}
+        for name in ("acked", "worked")
+    )
+    return Told(worked, acked)
 
 
 def _script(

@@ -31,7 +31,6 @@ from properties.crashes.change_log import (
     BEGUN,
     CREATED,
     LIED,
-    MAPPED,
     OPEN,
     RENAME,
     SYNC,
@@ -74,7 +73,6 @@ class _File:
     base: bytearray = field(default_factory=bytearray)
     tail: list[Change] = field(default_factory=list)
     syncing: list[tuple[int, int, int]] = field(default_factory=list)  # pid, worker, number
-    named: bool = True  # whether a name of it is durable
 
 
 def sectors_of(change: Change) -> range:
@@ -115,7 +113,6 @@ class Replay:
         self._changes = iter(changes)
         self._next: Change | None = next(self._changes, None)
         self.point = 0
-        self.mapped: set[str] = set()
 
     def advance(self, point: int) -> None:
         """Go on until the record of this number has been done."""
@@ -137,15 +134,13 @@ class Replay:
             self._name_changes.append(change)
         elif change.call == SYNC and not change.flags & LIED:
             self._synced(change)
-        elif change.call == MAPPED:
-            self.mapped.add(change.name)
 
     def _file(self, inode: int) -> _File:
-        return self._files.setdefault(inode, _File(named=False))
+        return self._files.setdefault(inode, _File())
 
     def _opened(self, change: Change) -> None:
         if change.flags & CREATED:
-            self._files[change.file] = _File(named=False)  # the number may have been another's
+            self._files[change.file] = _File()  # the number may have been another's
             self._name_changes.append(change)
         else:
             self._file(change.file).tail.append(change)  # opened with O_TRUNC: its length is 0

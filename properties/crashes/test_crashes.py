@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from properties.crashes import MODELS, Asked, Crashed, crash, look_again, read_kept, resume
-from properties.crashes.keeping import REPRO
+from properties.crashes.in_folder import must_be_judged
+from properties.crashes.judging import told_by, until
+from properties.crashes.keeping import REPRO, told_of
 from workloads.errors import EngineMissing, PlanError, RunError
 from workloads.processes import fault_library
-from workloads.runs import make_plan
+from workloads.runs import Plan, make_plan
 
 try:
     fault_library()
@@ -59,7 +61,10 @@ def test_a_sync_that_lies_is_caught_with_a_script_and_can_be_looked_at_again(
     )
     assert kinds(found) == {"lost"}
     place = found.kept[0]
-    assert any(one.kind == "lost" for one in look_again(read_kept(place), tmp_path))
+    kept = read_kept(place)
+    assert any(one.kind == "lost" for one in look_again(kept, tmp_path))
+    # The order in which they were told is kept too: without it no gap would be seen again.
+    assert told_of(kept) == until(told_by(found.recording.changes), kept.told["state"]["point"])
     done = subprocess.run(
         [sys.executable, str(place / REPRO)],
         capture_output=True,
@@ -100,6 +105,9 @@ def test_a_campaign_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_what_cannot_be_judged_or_read_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match=r"--scenario bank: nobody can tell .*\. Choose ledger"):
         crashed(tmp_path / "c", scenario="bank")
+    for engine, why in (("null", "writes no file"), ("postgres", "its files in a server")):
+        with pytest.raises(PlanError, match=f"--engine {engine}: .*{why}"):
+            must_be_judged(Plan(scenario="ledger", database=engine, write_engine=engine))
     with pytest.raises(RunError, match="no crash campaign to go on with"):
         resume(tmp_path)
     (tmp_path / "state.json").write_text(json.dumps({"document": "crash state", "plan": {}}))

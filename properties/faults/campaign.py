@@ -25,7 +25,7 @@ from workloads.engines import find_engine
 from workloads.errors import EngineMissing, PlanError, RunError, nearest, shortened
 from workloads.files import made
 from workloads.processes import fault_library
-from workloads.runs import describe
+from workloads.runs import describe, past_the_library
 
 EMBEDDED = ("libsql", "libsql-0.1", "sqlite", "sqlite-latest", "sqlite-concurrent", "turso")
 """Asked by default, as far as they are here: an engine whose workers write the file themselves."""
@@ -48,7 +48,7 @@ def cases_of(engines: Sequence[str], modes: Sequence[str]) -> list[tuple[str, st
     found = []
     for name in engines:
         engine = find_engine(name)
-        if hasattr(engine, "serve") or engine.file_format == "none":
+        if past_the_library(engine):
             raise PlanError(
                 f"--engine {name}: its files are not written by the workers, so no library can be "
                 "put before them. Take an embedded engine."

@@ -43,6 +43,7 @@ __all__ = [
     "make_plan",
     "must_be_over",
     "parse_stages",
+    "past_the_library",
     "per_s",
     "prepare",
     "recover",

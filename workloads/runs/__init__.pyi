@@ -27,6 +27,7 @@ from .plan import complaint_of as complaint_of
 from .plan import field_of as field_of
 from .plan import file_of as file_of
 from .plan import make_plan as make_plan
+from .plan import past_the_library as past_the_library
 from .plan import shape_of as shape_of
 from .recovery import PARENT_KILLED as PARENT_KILLED
 from .recovery import Recovered as Recovered

@@ -82,9 +82,12 @@ class Plan(RecordedPlan):
     @classmethod
     def _faults_are_some(cls, given: Any) -> Any:
         texts = given.split(",") if isinstance(given, str) and given else given
-        if isinstance(texts, (list, tuple)):
+        if not isinstance(texts, (list, tuple)):
+            return given
+        try:
             return ",".join(str(parse_rule(str(text))) for text in texts)
-        return given
+        except PlanError as error:  # the field's name stands before it in any case
+            raise ValueError(str(error).removeprefix("--fault ")) from None
 
     @field_validator("connection")
     @classmethod
@@ -496,15 +499,23 @@ def _suits_a_server(plan: Plan, engines: Mapping[str, Engine]) -> None:
             )
 
 
+def past_the_library(engine: Engine) -> str:
+    """Why the library before libc in the workers does not see what an engine writes, "" where it
+    does.
+    """
+    if engine.file_format == "none":
+        return "writes no file"
+    return "has its files in a server" if hasattr(engine, "serve") else ""
+
+
 def _faults_fit(plan: Plan, engines: Mapping[str, Engine]) -> None:
     """The library stands before libc in the workers alone: no server's calls can fail."""
     rules = plan.rules()
     for name, engine in engines.items():
-        if rules and (hasattr(engine, "serve") or engine.file_format == "none"):
-            why = "writes no file" if engine.file_format == "none" else "has its files in a server"
+        if rules and (why := past_the_library(engine)):
             raise PlanError(
-                f"--fault: {name} {why}, and faults are in the calls of the workers. Leave it out, "
-                "or take an engine that writes the database's file itself."
+                f"--fault: {name} {why}, and faults are in the calls of the workers. Leave it "
+                "out, or take an engine that writes the database's file itself."
             )
     roles = plan.roles()
     for rule in rules:
