@@ -6,24 +6,14 @@ may come from anybody: it is data, and what does not fit together is refused in 
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
+from analysis.report.published_files import Kind
 from workloads.errors import RunError
-from workloads.files import (
-    FORMAT_VERSION,
-    converted,
-    inside,
-    read_json,
-    read_versioned,
-    resolved,
-    visible,
-)
-from workloads.files import replace as replace_file
+from workloads.files import FORMAT_VERSION, read_json, resolved, visible
 
 CRASHES = Path("analysis/published/crashes")
 MOST_BYTES, MOST_CRASHES = 1 << 20, 512
@@ -133,11 +123,7 @@ def publish_crash(folder: Path, to: Path) -> tuple[Path, PublishedCrash]:
         "first_broken": first,
         "binding": manifest.engines[manifest.plan.write_engine].binding,
     }
-    made = _together(folder, converted(folder, data, PublishedCrash), folder.name)
-    path = inside(to, made.file)
-    to.mkdir(parents=True, exist_ok=True)
-    replace_file(path, json.dumps(msgspec.to_builtins(made), indent=1) + "\n")
-    return path, made
+    return CRASH.write(folder, data, to)
 
 
 def read_crashes(folder: Path) -> tuple[list[PublishedCrash], list[str]]:
@@ -145,36 +131,11 @@ def read_crashes(folder: Path) -> tuple[list[PublishedCrash], list[str]]:
 
     A folder that is not there has none.
     """
-    found: list[PublishedCrash] = []
-    unread: list[str] = []
-    try:
-        names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
-    except OSError:
-        return [], []
-    if len(names) > MOST_CRASHES:
-        unread.append(f"{folder}: has {len(names)} crash campaigns; {MOST_CRASHES} are told.")
-    for name in names[-MOST_CRASHES:]:
-        try:
-            path = inside(folder, name)
-            one = read_versioned(path, PublishedCrash, WAY_OUT, MOST_BYTES)
-            found.append(_together(path, one, name.removesuffix(".json")))
-        except FileNotFoundError:
-            unread.append(f"{folder / name}: went away while it was read.")
-        except (RunError, OSError) as error:
-            unread.append(f"The published crash campaign {visible(name)} is not told. {error}")
-    return found, unread
+    return CRASH.read(folder)
 
 
-def _together(path: Path, one: PublishedCrash, name: str) -> PublishedCrash:
-    if why := _misfit(one, name):
-        raise RunError(f"{path}: {why}. It was cut or edited. {WAY_OUT}")
-    return one
-
-
-def _misfit(one: PublishedCrash, name: str) -> str:
+def _misfit(one: PublishedCrash) -> str:
     """What does not fit together, "" for nothing."""
-    if one.name != name:
-        return f"it is called {visible(repr(one.name[:100]))} inside"
     if one.synchronous not in LEVELS:
         return f"synchronous {visible(repr(one.synchronous[:100]))} is no level"
     if sum(row.states for row in one.models) != one.judged:
@@ -186,3 +147,14 @@ def _misfit(one: PublishedCrash, name: str) -> str:
         if most > row.states:
             return f"{row.model}: {most} of {row.states} states show something"
     return ""
+
+
+CRASH = Kind(
+    PublishedCrash,
+    "published crash campaign",
+    "crash campaigns",
+    _misfit,
+    WAY_OUT,
+    MOST_CRASHES,
+    MOST_BYTES,
+)

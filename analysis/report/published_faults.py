@@ -6,7 +6,6 @@ It may come from anybody: it is data, and what does not fit together is refused 
 from __future__ import annotations
 
 import json
-import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,16 +13,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from analysis.report.published_files import Kind
 from workloads.errors import RunError
-from workloads.files import (
-    FORMAT_VERSION,
-    converted,
-    inside,
-    read_versioned,
-    resolved,
-    visible,
-)
-from workloads.files import replace as replace_file
+from workloads.files import FORMAT_VERSION, resolved, visible
 
 FAULTS = Path("analysis/published/faults")
 MOST_BYTES, MOST_CAMPAIGNS, MOST_WORDS, LONGEST = 4 << 20, 64, 12, 1000
@@ -108,11 +100,7 @@ def publish_faults(folder: Path, to: Path) -> tuple[Path, PublishedFaults]:
         "sentences": {story.name: story.sentence for story in STORIES},
         "stories": [_story(one, folder) for one in results],
     }
-    made = _together(folder, converted(folder, data, PublishedFaults), folder.name)
-    path = inside(to, made.file)
-    to.mkdir(parents=True, exist_ok=True)
-    replace_file(path, json.dumps(msgspec.to_builtins(made), indent=1) + "\n")
-    return path, made
+    return CAMPAIGN.write(folder, data, to)
 
 
 def _story(one: Any, folder: Path) -> dict[str, Any]:
@@ -138,36 +126,11 @@ def read_faults(folder: Path) -> tuple[list[PublishedFaults], list[str]]:
 
     A folder that is not there has none.
     """
-    found: list[PublishedFaults] = []
-    unread: list[str] = []
-    try:
-        names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
-    except OSError:
-        return [], []
-    if len(names) > MOST_CAMPAIGNS:
-        unread.append(f"{folder}: has {len(names)} campaigns of faults; {MOST_CAMPAIGNS} are told.")
-    for name in names[-MOST_CAMPAIGNS:]:
-        try:
-            path = inside(folder, name)
-            one = read_versioned(path, PublishedFaults, WAY_OUT, MOST_BYTES)
-            found.append(_together(path, one, name.removesuffix(".json")))
-        except FileNotFoundError:
-            unread.append(f"{folder / name}: went away while it was read.")
-        except (RunError, OSError) as error:
-            unread.append(f"The published campaign of faults {visible(name)} is not told. {error}")
-    return found, unread
+    return CAMPAIGN.read(folder)
 
 
-def _together(path: Path, one: PublishedFaults, name: str) -> PublishedFaults:
-    if why := _misfit(one, name):
-        raise RunError(f"{path}: {why}. It was cut or edited. {WAY_OUT}")
-    return one
-
-
-def _misfit(one: PublishedFaults, name: str) -> str:
+def _misfit(one: PublishedFaults) -> str:
     """What does not fit together, "" for nothing."""
-    if one.name != name:
-        return f"it is called {visible(repr(one.name[:100]))} inside"
     keys = [(each.story, each.engine, each.begin, each.seed) for each in one.stories]
     if len(set(keys)) < len(keys):
         return "a story is there twice"
@@ -177,3 +140,14 @@ def _misfit(one: PublishedFaults, name: str) -> str:
         if each.verdict == "sound" and not each.fired:
             return f"{visible(each.story)}: sound, though nothing was done to it"
     return ""
+
+
+CAMPAIGN = Kind(
+    PublishedFaults,
+    "published campaign of faults",
+    "campaigns of faults",
+    _misfit,
+    WAY_OUT,
+    MOST_CAMPAIGNS,
+    MOST_BYTES,
+)

@@ -8,8 +8,6 @@ together is refused in a sentence.
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -18,17 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
+from analysis.report.published_files import Kind
 from workloads.errors import RunError
 from workloads.files import (
     FORMAT_VERSION,
-    converted,
-    inside,
     read_text,
-    read_versioned,
     resolved,
     visible,
 )
-from workloads.files import replace as replace_file
 from workloads.schedules import Program, parse_program
 
 if TYPE_CHECKING:
@@ -206,13 +201,7 @@ def publish_hunt(folder: Path, to: Path) -> tuple[Path, PublishedHunt]:
             for path, one, program in kept
         ],
     }  # fmt: skip
-    made: PublishedHunt = _together(folder, converted(folder, data, PublishedHunt), folder.name)
-    text = json.dumps(msgspec.to_builtins(made), indent=1) + "\n"
-    text = text.replace(json.dumps(str(folder))[1:-1], folder.name)
-    path = inside(to, made.file)
-    to.mkdir(parents=True, exist_ok=True)
-    replace_file(path, text)
-    return path, made
+    return HUNT.write(folder, data, to)
 
 
 def _calls(path: Path, steps: int, program: Program) -> str:
@@ -252,37 +241,11 @@ def read_hunts(folder: Path) -> tuple[list[PublishedHunt], list[str]]:
 
     A folder that is not there has none.
     """
-    found: list[PublishedHunt] = []
-    unread: list[str] = []
-    try:
-        names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
-    except OSError:
-        return [], []
-    if len(names) > MOST_HUNTS:
-        unread.append(f"{folder}: has {len(names)} published hunts; {MOST_HUNTS} are told.")
-    for name in names[-MOST_HUNTS:]:
-        try:
-            path = inside(folder, name)
-            one = read_versioned(path, PublishedHunt, WAY_OUT, MOST_BYTES)
-            found.append(_together(path, one, name.removesuffix(".json")))
-        except FileNotFoundError:
-            unread.append(f"{folder / name}: went away while it was read.")
-        except (RunError, OSError) as error:
-            unread.append(f"The published hunt {visible(name)} is not told. {error}")
-    return found, unread
+    return HUNT.read(folder)
 
 
-def _together(path: Path, hunt: PublishedHunt, name: str) -> PublishedHunt:
-    """The hunt, whose parts fit together. Raises RunError where they do not."""
-    if why := _misfit(hunt, name):
-        raise RunError(f"{path}: {why}. It was cut or edited. {WAY_OUT}")
-    return hunt
-
-
-def _misfit(hunt: PublishedHunt, name: str) -> str:
+def _misfit(hunt: PublishedHunt) -> str:
     """What does not fit together in a hunt, "" for nothing."""
-    if hunt.name != name:
-        return f"it is called {visible(repr(hunt.name[:100]))} inside"
     if hunt.started and not _is_utc(hunt.started):
         return f"it began at {visible(repr(hunt.started))}, which is no time in UTC"
     if sum(hunt.statuses.values()) != hunt.steps:
@@ -299,6 +262,11 @@ def _misfit(hunt: PublishedHunt, name: str) -> str:
         return "a finding is there twice"
     return next((f"the finding {visible(one.name)}: {why}" for one in hunt.findings
                  if (why := _odd(one))), "")  # fmt: skip
+
+
+HUNT = Kind(
+    PublishedHunt, "published hunt", "published hunts", _misfit, WAY_OUT, MOST_HUNTS, MOST_BYTES
+)
 
 
 def _is_utc(text: str) -> bool:

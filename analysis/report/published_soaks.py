@@ -6,23 +6,14 @@ a sentence.
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
+from analysis.report.published_files import Kind
 from workloads.errors import RunError
-from workloads.files import (
-    FORMAT_VERSION,
-    converted,
-    inside,
-    read_versioned,
-    resolved,
-    visible,
-)
-from workloads.files import replace as replace_file
+from workloads.files import FORMAT_VERSION, resolved
 
 SOAKS = Path("analysis/published/soaks")
 WAY_OUT = "`cwkit soak --publish FOLDER` writes it anew."
@@ -136,13 +127,7 @@ def publish_soak(folder: Path, to: Path) -> tuple[Path, PublishedSoak]:
         **{key: told[key] for key in PublishedSoak.__struct_fields__ if key in told},
         "engines": [name.rpartition("/")[2] for name in design.engines],
     }
-    made = _together(folder, converted(folder, data, PublishedSoak), folder.name)
-    text = json.dumps(msgspec.to_builtins(made), indent=1) + "\n"
-    text = text.replace(json.dumps(str(folder))[1:-1], folder.name)
-    path = inside(to, made.file)
-    to.mkdir(parents=True, exist_ok=True)
-    replace_file(path, text)
-    return path, converted(path, json.loads(text), PublishedSoak)
+    return SOAK.write(folder, data, to)
 
 
 def read_soaks(folder: Path) -> tuple[list[PublishedSoak], list[str]]:
@@ -150,33 +135,20 @@ def read_soaks(folder: Path) -> tuple[list[PublishedSoak], list[str]]:
 
     A folder that is not there has none.
     """
-    found: list[PublishedSoak] = []
-    unread: list[str] = []
-    try:
-        names = sorted(name for name in os.listdir(folder) if name.endswith(".json"))
-    except OSError:
-        return [], []
-    for name in names[-MOST_SOAKS:]:
-        try:
-            path = inside(folder, name)
-            one = read_versioned(path, PublishedSoak, WAY_OUT, MOST_BYTES)
-            found.append(_together(path, one, name.removesuffix(".json")))
-        except (RunError, OSError) as error:
-            unread.append(f"The published soak {visible(name)} is not told. {error}")
-    return found, unread
+    return SOAK.read(folder)
 
 
-def _together(path: Path, soak: PublishedSoak, name: str) -> PublishedSoak:
-    """The soak, whose parts fit together. Raises RunError where they do not."""
-    why = ""
-    if soak.name != name:
-        why = f"it is called {visible(repr(soak.name[:100]))} inside"
-    elif sum(row.rounds for row in soak.rows) != soak.rounds:
-        why = f"{soak.rounds} rounds and those of its rows do not agree"
-    elif len({one.number for one in soak.broken}) < len(soak.broken):
-        why = "a round is there twice"
-    elif any(one.number >= soak.rounds for one in soak.broken):
-        why = "a round with findings is none of its rounds"
-    if why:
-        raise RunError(f"{path}: {why}. It was cut or edited. {WAY_OUT}")
-    return soak
+def _misfit(soak: PublishedSoak) -> str:
+    """What does not fit together in a soak, "" for nothing."""
+    if sum(row.rounds for row in soak.rows) != soak.rounds:
+        return f"{soak.rounds} rounds and those of its rows do not agree"
+    if len({one.number for one in soak.broken}) < len(soak.broken):
+        return "a round is there twice"
+    if any(one.number >= soak.rounds for one in soak.broken):
+        return "a round with findings is none of its rounds"
+    return ""
+
+
+SOAK = Kind(
+    PublishedSoak, "published soak", "published soaks", _misfit, WAY_OUT, MOST_SOAKS, MOST_BYTES
+)
