@@ -13,9 +13,11 @@ from rich.table import Table
 from analysis.cli import terminal
 from analysis.cli.options import RUNS, JsonOption, RunsOption, command_line, settings_of
 from analysis.cli.progress import Live
+from analysis.cli.publishing import publish as publish_it
+from analysis.cli.publishing import say
 from analysis.wording import times
 from workloads.engines import trust
-from workloads.errors import FolderUnwritable, PlanError
+from workloads.errors import PlanError
 from workloads.files import json_text, visible, within
 
 if TYPE_CHECKING:
@@ -135,21 +137,8 @@ def _plan(
 def _publish(folder: Path, published: Path | None) -> None:
     from analysis.report import CRASHES, publish_crash
 
-    to = published or CRASHES
-    try:
-        path, one = publish_crash(folder, to)
-    except OSError as error:
-        raise FolderUnwritable(
-            f"{error.filename or to}: cannot be written ({error.strerror}). Nothing is lost: "
-            "give another folder with --published."
-        ) from error
-    terminal.console().print(
-        visible(
-            f"published: {path} ({times(one.judged, 'state')}). `cwkit report` tells it on its "
-            "page crashes.md (--only-write: without measuring)."
-        ),
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    publish_it(folder, published or CRASHES, publish_crash, lambda one: times(one.judged, "state"))
+    say("`cwkit report` tells it on its page crashes.md (--only-write: without measuring).")
 
 
 def _short(engine: str) -> str:

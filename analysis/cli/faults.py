@@ -14,9 +14,11 @@ from rich.table import Table
 
 from analysis.cli import terminal
 from analysis.cli.options import RUNS, JsonOption, RunsOption, command_line
+from analysis.cli.publishing import publish as publish_it
+from analysis.cli.publishing import say
 from analysis.cli.terminal import one_line
 from workloads.engines import trust
-from workloads.errors import FolderUnwritable, PlanError
+from workloads.errors import PlanError
 from workloads.files import json_text, visible
 
 if TYPE_CHECKING:
@@ -93,21 +95,10 @@ def faults_command(
 def _publish(folder: Path, published: Path | None) -> None:
     from analysis.report import FAULTS, publish_faults
 
-    to = published or FAULTS
-    try:
-        path, one = publish_faults(folder, to)
-    except OSError as error:
-        raise FolderUnwritable(
-            f"{error.filename or to}: cannot be written ({error.strerror}). Nothing is lost: "
-            "give another folder with --published."
-        ) from error
-    terminal.console().print(
-        visible(
-            f"published: {path} ({len(one.stories)} stories). `cwkit report` tells it on its page "
-            "faults.md (--only-write: without measuring)."
-        ),
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    publish_it(
+        folder, published or FAULTS, publish_faults, lambda one: f"{len(one.stories)} stories"
+    )
+    say("`cwkit report` tells it on its page faults.md (--only-write: without measuring).")
 
 
 def _of(folder: Path, cases: list[tuple[str, str]], stories: list[str]) -> list[StoryResult]:

@@ -14,10 +14,12 @@ from rich.table import Table
 
 from analysis.cli import terminal
 from analysis.cli.options import RUNS, RunsOption
+from analysis.cli.publishing import publish as publish_it
+from analysis.cli.publishing import say
 from analysis.cli.terminal import one_line
 from analysis.wording import number, times
 from workloads.engines import trust
-from workloads.errors import FolderUnwritable, PlanError, RunError
+from workloads.errors import PlanError, RunError
 from workloads.files import json_text, visible
 
 if TYPE_CHECKING:
@@ -140,24 +142,12 @@ def _refuse_together(context: typer.Context, one: str, takes: tuple[str, ...]) -
 def _publish(folder: Path, published: Path | None) -> None:
     from analysis.report import HUNTS, publish_hunt
 
-    to = published or HUNTS
-    try:
-        path, hunt = publish_hunt(folder, to)
-    except OSError as error:
-        raise FolderUnwritable(
-            f"{error.filename or to}: cannot be written ({error.strerror}). Nothing is lost: "
-            "give another folder with --published."
-        ) from error
-    over = "" if hunt.ended == "done" else f", {hunt.ended}"
-    terminal.console().print(
-        visible(f"published: {path} ({times(hunt.programs, 'program')}, "
-                f"{times(len(hunt.findings), 'finding')}{over})"),
-        markup=False, highlight=False, soft_wrap=True,
+    publish_it(
+        folder, published or HUNTS, publish_hunt,
+        lambda hunt: f"{times(hunt.programs, 'program')}, {times(len(hunt.findings), 'finding')}"
+        f"{'' if hunt.ended == 'done' else f', {hunt.ended}'}",
     )  # fmt: skip
-    terminal.console().print(
-        "`cwkit report` tells it on its page hunts.md (--only-write: without measuring).",
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    say("`cwkit report` tells it on its page hunts.md (--only-write: without measuring).")
 
 
 class _Live:

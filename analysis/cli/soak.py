@@ -12,9 +12,10 @@ from rich.table import Table
 
 from analysis.cli import terminal
 from analysis.cli.options import RUNS, JsonOption, RunsOption, command_line, typed_options
+from analysis.cli.publishing import publish as publish_it
 from analysis.wording import times
 from workloads.engines import trust
-from workloads.errors import FolderUnwritable, PlanError
+from workloads.errors import PlanError
 from workloads.files import json_text, visible
 
 if TYPE_CHECKING:
@@ -118,18 +119,10 @@ def status_of(soak: Soak) -> int:
 def _publish(folder: Path, published: Path | None) -> None:
     from analysis.report import SOAKS, publish_soak
 
-    to = published or SOAKS
-    try:
-        path, soak = publish_soak(folder, to)
-    except OSError as error:
-        raise FolderUnwritable(
-            f"{error.filename or to}: cannot be written ({error.strerror}). Nothing is lost: "
-            "give another folder with --published."
-        ) from error
-    terminal.console().print(
-        visible(f"published: {path} ({times(soak.rounds, 'round')}, "
-                f"{times(len(soak.broken), 'round')} with findings)"),
-        markup=False, highlight=False, soft_wrap=True,
+    publish_it(
+        folder, published or SOAKS, publish_soak,
+        lambda soak: f"{times(soak.rounds, 'round')}, "
+        f"{times(len(soak.broken), 'round')} with findings",
     )  # fmt: skip
 
 
