@@ -1,5 +1,4 @@
 from .after_crash import AFTER_CRASH as AFTER_CRASH
-from .conduct import START_LIMIT_S as START_LIMIT_S
 from .conduct import prepare as prepare
 from .conduct import run as run
 from .fault_effects import KILLED as KILLED
@@ -14,6 +13,7 @@ from .machine import describe as describe
 from .machine import digest as digest
 from .machine import identity as identity
 from .machine import source as source
+from .making import START_LIMIT_S as START_LIMIT_S
 from .monitor import ALL_KILLED as ALL_KILLED
 from .monitor import SERVER_ENDED as SERVER_ENDED
 from .pacing import ARRIVALS as ARRIVALS

@@ -59,8 +59,9 @@ from workloads.records import (
     write_manifest,
 )
 from workloads.runs import machine
-from workloads.runs.conduct import DATABASE, finish, settle, tidy
+from workloads.runs.conduct import finish
 from workloads.runs.plan import Plan, complaint_of, file_of
+from workloads.runs.putting_away import DATABASE, settle, tidy
 from workloads.runs.worker_process import OnProgress
 
 PARENT_KILLED = "parent killed"

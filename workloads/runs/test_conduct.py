@@ -19,7 +19,7 @@ from workloads.engines import find_engine, trust
 from workloads.errors import EngineMissing, FolderUnwritable, ModeRefused, PlanError, RunFailed
 from workloads.records import Manifest
 from workloads.records import attempts as rec
-from workloads.runs import conduct, recover
+from workloads.runs import making, putting_away, recover
 from workloads.runs.conduct import run
 from workloads.runs.plan import make_plan
 from workloads.runs.worker import context_of
@@ -346,12 +346,12 @@ def test_an_interrupted_run_keeps_everything_and_leaves_no_process(tmp_path, num
 
 # A function that is called in each step after the window, the last ones as the run is put away.
 AFTER_THE_WINDOW = {
-    "closing": (conduct._Making, "_end_all"),
-    "collecting": (conduct._Making, "_unreadable"),
-    "checking": (conduct._Making, "_errand"),
-    "judging": (conduct._Making, "_nothing_committed"),
+    "closing": (making.Making, "_end_all"),
+    "collecting": (making, "unreadable"),
+    "checking": (making.Making, "_errand"),
+    "judging": (making.Making, "_nothing_committed"),
     "settling": (Manifest, "over"),
-    "tidying": (conduct, "tidy"),
+    "tidying": (putting_away, "tidy"),
 }
 
 

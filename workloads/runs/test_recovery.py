@@ -27,7 +27,7 @@ from workloads.processes.accounts import leave, read_account
 from workloads.records import HISTORY_FILE, WAL_TRACK, Manifest, read_manifest, write_manifest
 from workloads.records import attempts as rec
 from workloads.records.columns import load
-from workloads.runs import conduct
+from workloads.runs import conduct, making
 from workloads.runs.conduct import run
 from workloads.runs.plan import make_plan
 from workloads.runs.recovery import is_going_on, must_be_over, recover
@@ -166,7 +166,8 @@ def test_a_run_is_held_before_it_can_be_read(place: Place, monkeypatch: pytest.M
         if manifest.under_way is not None:
             seen.append(is_going_on(folder, manifest))
 
-    monkeypatch.setattr(conduct, "write_manifest", looked)
+    for module in (conduct, making):
+        monkeypatch.setattr(module, "write_manifest", looked)
     run(make_plan(scenario="counter", database="null", writers=1, transactions=5), place.runs)
     assert seen and all(seen)
 
