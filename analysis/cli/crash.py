@@ -38,6 +38,12 @@ def crash_command(
     ] = "full",
     writers: Annotated[int, typer.Option(help="processes that write")] = 4,
     checkpointers: Annotated[int, typer.Option(help="processes that only checkpoint")] = 0,
+    checkpoint: Annotated[
+        str, typer.Option(help="theirs: passive, full, restart or truncate")
+    ] = "passive",
+    checkpoint_pause_ms: Annotated[
+        float, typer.Option(help="their mean pause between two, ms")
+    ] = 0.0,
     transactions: Annotated[int, typer.Option(help="of each writer")] = 100,
     autocheckpoint: Annotated[
         int, typer.Option(help="PRAGMA wal_autocheckpoint, pages: small, so that it is met")
@@ -101,8 +107,9 @@ def crash_command(
     else:
         trust(*filter(None, [engine, scenario]))
         plan = _plan(
-            engine, begin, scenario, synchronous, writers, checkpointers, transactions,
-            autocheckpoint, seed, fault or [], settings_of(set_ or []),
+            engine, begin, scenario, synchronous, writers, transactions, seed, fault or [],
+            settings_of(set_ or []), checkpointers=checkpointers, checkpoint=checkpoint,
+            checkpoint_pause_ms=checkpoint_pause_ms, wal_autocheckpoint=autocheckpoint,
         )  # fmt: skip
         asked = Asked(many=states, seed=seed, models=models, limit_s=limit, reduce=not no_reduce)
         with Live(waiting) as live:
@@ -117,8 +124,8 @@ def crash_command(
 
 
 def _plan(
-    engine: str, begin: str, scenario: str, synchronous: str, writers: int, checkpointers: int,
-    transactions: int, autocheckpoint: int, seed: int, fault: list[str], params: dict[str, str],
+    engine: str, begin: str, scenario: str, synchronous: str, writers: int, transactions: int,
+    seed: int, fault: list[str], params: dict[str, str], **checkpoints: Any,
 ) -> Any:  # fmt: skip
     from workloads.runs import make_plan
 
@@ -128,9 +135,8 @@ def _plan(
         raise PlanError(f"--transactions: at least 1, not {transactions}.")
     return make_plan(
         scenario=scenario, database=engine, begin=begin or None, synchronous=synchronous,
-        writers=writers, readers=0, checkpointers=checkpointers, transactions=transactions,
-        duration_s=300, warmup_s=0, wal_autocheckpoint=autocheckpoint, seed=seed,
-        fault=fault or None, params=params,
+        writers=writers, readers=0, transactions=transactions, duration_s=300, warmup_s=0,
+        seed=seed, fault=fault or None, params=params, **checkpoints,
     )  # fmt: skip
 
 
