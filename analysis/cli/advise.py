@@ -47,7 +47,7 @@ from analysis.wording import Table as Data
 from analysis.wording import listed, times
 from workloads import experiments
 from workloads.engines import find_engine, trust
-from workloads.errors import PlanError
+from workloads.errors import PlanError, shortened
 from workloads.files import json_text
 from workloads.records import RecordedPlan
 
@@ -172,6 +172,11 @@ def _plan(plan: dict[str, Any], tx: list[str] | None, **files: Any) -> dict[str,
         raise PlanError(
             "Advise on what? Give your transactions: --schema schema.sql --tx transfer.sql@9 "
             "--tx report.sql@1:reader, or pgbench's own: --tx tpcb-like."
+        )
+    if all(text.endswith(":reader") for text in tx):
+        raise PlanError(
+            f"--tx {shortened(tx[0])}: there are no transactions but the readers', and advice is "
+            "on those that may write: give one without :reader."
         )
     given = {name: value for name, value in plan.items() if value is not None}
     return with_sql(given | {"scenario": "sql"}, tx=tx, **files)

@@ -88,7 +88,7 @@ BAD = {
     "Advise on what?": (),
     "missing.sql: cannot be read": ("--tx", "missing.sql"),
     "No script of the writers has a BEGIN": ("--tx", "check.sql"),
-    "has no script for writers": ("--tx", "add.sql:reader"),
+    "there are no transactions but the readers'": ("--tx", "add.sql:reader"),
     "check.sql, line 1: the variable :changed is never set": ("--tx", "check.sql@2"),
     "--writers 2:concurrent: give numbers": ("--tx", "add.sql", "--writers", "2:concurrent"),
     "--blocks 0: from 1 to 1,000": ("--tx", "add.sql", "--blocks", "0"),

@@ -8,6 +8,7 @@ ends with status 2.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -264,8 +265,16 @@ def _name_usual_modes(values: dict[str, Any]) -> None:
 def _of_a_mix(values: Mapping[str, Any]) -> dict[str, Any]:
     """The number of writers and their modes, where both are given in one text."""
     mix = values.get("writers")
-    if not isinstance(mix, str) or not (parts := parts_of_mix(mix)):
+    if not isinstance(mix, str):
         return {}
+    if not (parts := parts_of_mix(mix)):
+        if re.fullmatch(r"\s*[+-]?\d+\s*", mix):
+            return {}
+        raise PlanError(
+            f"--writers {shortened(mix)}: give how many processes write, such as 4, or how many "
+            "in each mode, at least one, such as 2:concurrent,2:immediate.",
+            "writers",
+        )
     if "begin" in values:
         raise PlanError(f"--writers {mix} has the writers' modes: leave out --begin.", "begin")
     return {"writers": sum(many for many, _ in parts), "begin": mix}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from workloads.engines import probe, trust
-from workloads.errors import UnknownName
+from workloads.errors import PlanError, UnknownName
 from workloads.runs import make_plan, run
 
 WITH_MODES = """
@@ -54,3 +54,9 @@ def test_a_run_on_an_engine_with_modes_of_its_own_is_as_any_other(
     made = run(make_plan(database=levels, scenario="bank", **asked), tmp_path / "runs")
     assert made.manifest.ok, made.manifest.findings
     assert [worker.begin for worker in made.workers] == ["read-write", "read-only"]
+
+
+@pytest.mark.parametrize("text", ["0:concurrent", "1.5", "x", "", "0:immediate,2:deferred"])
+def test_writers_that_are_neither_a_number_nor_modes_are_one_sentence(text: str) -> None:
+    with pytest.raises(PlanError, match="give how many processes write, such as 4, or how many in"):
+        make_plan(scenario="counter", database="sqlite", writers=text)
