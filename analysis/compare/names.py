@@ -134,8 +134,14 @@ def pairs_of(
             f"{lines}: give two of a kind. FOLDER:ARM names an arm; `cwkit list` has the folders."
         )
     same = [(p.folders, p.arm) for p in places]
-    if len(set(same)) < len(same):
-        raise PlanError(f"{names[same.index(same[-1])]} is given twice: nothing to compare.")
+    for at, one in enumerate(same):
+        if (first := same.index(one)) < at:
+            if names[first] == names[at]:
+                raise PlanError(f"{names[at]} is given twice: nothing to compare.")
+            raise PlanError(
+                f"{names[first]} and {names[at]} are the same {places[at].kind}, {one[0][0].name}: "
+                "nothing to compare. `cwkit list` has the others."
+            )
     if kinds == {"sweep"}:
         if len(places) == 1:
             return _against_baseline(places[0], foreign_limit)

@@ -268,7 +268,12 @@ def test_names_lead_to_arms_runs_and_sweeps(sweep):
         (["sweep:base", "sweep:slowr"], RunError, "Did you mean 'slower'"),
         (["sweep:base"], PlanError, "with what"),
         (["sweep:base", "sweep"], PlanError, "give two of a kind"),
-        (["sweep", "sweep"], PlanError, "given twice"),
+        (["sweep", "sweep"], PlanError, "sweep is given twice"),
+        (
+            ["sweep:base", "swe:base", "sweep:slower"],
+            PlanError,
+            "sweep:base and swe:base are the s",
+        ),
         (["nothing", "sweep"], RunError, "There is no run 'nothing'"),
     ],
 )
