@@ -22,7 +22,9 @@ ROOMS = {
         *("errors", "files", "processes", "records", "engines", "scenarios", "runs"),
         *("schedules", "experiments", "trials", "cluster"),
     ),
-    "properties": ("checker", "conformance", "hunter", "crashes", "faults", "soaks"),
+    "properties": (
+        *("checker", "conformance", "hunter", "known_faults", "crashes", "faults", "soaks"),
+    ),
     "analysis": (
         *("wording", "statistics", "counting", "compare", "models", "search", "charts", "claims"),
         *("report", "cli", "synthetic"),

@@ -104,9 +104,10 @@ def of_a_soak(folder: Path) -> tuple[str, str]:
     what = f"soak: {', '.join(soak.design.engines)}, seed {soak.design.seed}"
     kinds: Counter[str] = Counter()
     for one in soak.broken:
-        kinds.update({found.kind for found in one.findings})
+        kinds.update({found.kind for found in one.new})
     found = ", ".join(f"{kind} in {many}" for kind, many in sorted(kinds.items())) or "no findings"
-    result = f"{times(len(soak.rounds), 'round')}, {found}"
+    known = f", known: {len(soak.known)}" if soak.known else ""
+    result = f"{times(len(soak.rounds), 'round')}, {found}{known}"
     if soak.design.ended == "done":
         return what, result
     return what, f"{result}, {soak.design.ended or 'not over'}: cwkit soak --into {folder}"

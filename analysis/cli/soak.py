@@ -108,7 +108,9 @@ def _refuse_beside(context: typer.Context, one: str, takes: set[str]) -> None:
 
 
 def status_of(soak: Soak) -> int:
-    """0 where nothing was found, 1 where something was, 130 after Ctrl-C, 3 where nothing ran."""
+    """0 where nothing new was found, 1 where something was, 130 after Ctrl-C, 3 where nothing
+    ran.
+    """
     if soak.design.ended == "interrupted":
         return 130
     if soak.broken:
@@ -134,11 +136,13 @@ class _Telling:
 
     def __call__(self, one: Soaking) -> None:
         found = ", ".join(f"{kind} {many}" for kind, many in sorted(one.findings.items()))
+        known = "".join(f", known: {name} {many}" for name, many in sorted(one.known.items()))
         phase = f" ({one.phase})" if one.phase else ""
         self.console.print(
             visible(
                 f"{one.elapsed_s:.0f} s: {one.round}{phase}; {times(one.rounds, 'round')}, "
                 f"{one.acknowledged:,} transactions acknowledged, findings: {found or 'none'}"
+                f"{known}"
             ),
             markup=False, highlight=False, soft_wrap=True,
         )  # fmt: skip
@@ -167,7 +171,7 @@ def tell(soak: Soak, console: Console) -> None:
     for text in notes[:5]:
         say(f"not run: {text}")
     for one in soak.broken[:SHOWN_BROKEN]:
-        for found in one.findings:
+        for found in one.new:
             who = f"{one.engine} {one.mode}, {one.kind} of {one.scenario}"
             say(f"{found.kind.upper()}  round {one.number}, {who}: {found.sentence}")
         if one.folder:
@@ -175,10 +179,20 @@ def tell(soak: Soak, console: Console) -> None:
     if len(soak.broken) > SHOWN_BROKEN:
         say(f"and {len(soak.broken) - SHOWN_BROKEN:,} more rounds with findings: --json has all")
     if not soak.broken:
-        say("Nothing was found.")
+        say("Nothing new was found." if soak.known else "Nothing was found.")
+    for known in data["known"]:
+        say(f"known  {known['name']}, {times(known['rounds'], 'round')}: {_about(known)}")
     if soak.design.ended != "done":
         say(f"It goes on with: cwkit soak --into {soak.folder}")
     say(f"folder: {soak.folder}")
+
+
+def _about(known: dict[str, Any]) -> str:
+    """What is known of it, who told it before, and what shows it."""
+    public = f" ({known['public']})" if known["public"] else ""
+    if not known["sentence"]:
+        return "known to another version of cwkit."
+    return f"{known['sentence']}{public}\n    {known['command']}"
 
 
 HEADINGS = ("engine", "mode", "rounds", "acked", "faults", "kills", "states", "findings", "memory",
@@ -195,6 +209,8 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         )  # fmt: skip
     for row in rows:
         found = ", ".join(f"{kind} {many}" for kind, many in row["findings"].items())
+        if known := sum(row["known"].values()):
+            found = f"{found or '0'}, known: {known}"
         per = row["rss_per_commit"]
         grew = f"{per:,.0f} B a commit" if per else "-"
         table.add_row(

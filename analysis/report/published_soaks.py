@@ -40,6 +40,7 @@ class SoakedRow(msgspec.Struct, frozen=True, kw_only=True):
     killed: _Count
     states: _Count
     findings: dict[_Word, _Count]
+    known: dict[_Word, _Count] = {}
     rss_bytes: _Count
     rss_per_commit: _Number
     descriptors: _Count
@@ -48,14 +49,15 @@ class SoakedRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SoakedFinding(msgspec.Struct, frozen=True):
-    """What was wrong in a round."""
+    """What was wrong in a round. known : as which known deviation, "" for none."""
 
     kind: _Word
     sentence: _Text
+    known: _Word = ""
 
 
 class SoakedRound(msgspec.Struct, frozen=True, kw_only=True):
-    """A round with findings."""
+    """A round with findings that are not known. rules : of --fault."""
 
     number: _Count
     kind: _Word
@@ -64,6 +66,19 @@ class SoakedRound(msgspec.Struct, frozen=True, kw_only=True):
     scenario: _Word
     seed: _Count
     findings: Annotated[list[SoakedFinding], msgspec.Meta(min_length=1, max_length=100)]
+    rules: Annotated[list[_Word], _Many] = []
+
+
+class SoakedKnown(msgspec.Struct, frozen=True, kw_only=True):
+    """A known deviation. rounds : that showed it, of which `first` is the first."""
+
+    name: _Word
+    sentence: _Text
+    public: _Word
+    command: _Text
+    engines: Annotated[list[_Word], _Many]
+    rounds: _Count
+    first: _Count
 
 
 class _Machine(msgspec.Struct, frozen=True):
@@ -95,6 +110,7 @@ class PublishedSoak(msgspec.Struct, frozen=True, kw_only=True):
     set_aside: _Count
     rows: Annotated[list[SoakedRow], _Many]
     broken: Annotated[list[SoakedRound], msgspec.Meta(max_length=100_000)]
+    known: Annotated[list[SoakedKnown], _Many] = []
 
     @property
     def file(self) -> str:
@@ -142,9 +158,10 @@ def _misfit(soak: PublishedSoak) -> str:
     """What does not fit together in a soak, "" for nothing."""
     if sum(row.rounds for row in soak.rows) != soak.rounds:
         return f"{soak.rounds} rounds and those of its rows do not agree"
+    shown = [*(one.number for one in soak.broken), *(one.first for one in soak.known)]
     if len({one.number for one in soak.broken}) < len(soak.broken):
         return "a round is there twice"
-    if any(one.number >= soak.rounds for one in soak.broken):
+    if any(number >= soak.rounds for number in shown):
         return "a round with findings is none of its rounds"
     return ""
 

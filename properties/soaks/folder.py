@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from properties.known_faults import known_fault
 from workloads.errors import RunError
 from workloads.files import FORMAT_VERSION, read_text, read_versioned, visible, write_json
 
@@ -31,10 +32,14 @@ _Text = Annotated[str, msgspec.Meta(max_length=4000)]
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What is wrong in a round. kind : lost, torn, integrity, doubled, hang, death, leak, ..."""
+    """What is wrong in a round. kind : lost, torn, integrity, doubled, hang, death, leak, ...
+
+    known : the name of the known deviation that it is (properties.known_faults), "" for none.
+    """
 
     kind: _Word
     sentence: _Text
+    known: _Word = ""
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +50,7 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     killed : processes. states : of crashes, opened and judged. rss_bytes, descriptors, wal_bytes :
     the most of one process, and of the log. rss_per_commit, descriptors_per_commit : how one grew
     in proportion to commits over the last two thirds of the round, 0 where it did not.
-    calls : of a recorded run, "call file" -> how many.
+    calls : of a recorded run, "call file" -> how many. rules : of --fault.
     """
 
     number: _Count
@@ -70,6 +75,17 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     descriptors_per_commit: _Number = 0.0
     wal_bytes: _Count = 0
     calls: dict[_Word, _Count] = {}
+    rules: list[_Word] = []
+
+    @property
+    def new(self) -> list[Found]:
+        """What was found and is not known."""
+        return [one for one in self.findings if not one.known]
+
+    @property
+    def known(self) -> list[str]:
+        """The names of the known deviations that it shows."""
+        return list(dict.fromkeys(one.known for one in self.findings if one.known))
 
 
 class Design(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,8 +123,17 @@ class Soak:
 
     @property
     def broken(self) -> list[Round]:
-        """The rounds with findings."""
-        return [one for one in self.rounds if one.findings]
+        """The rounds with findings that are not known."""
+        return [one for one in self.rounds if one.new]
+
+    @property
+    def known(self) -> dict[str, list[Round]]:
+        """The rounds that show each known deviation, by its name."""
+        found: dict[str, list[Round]] = {}
+        for one in self.rounds:
+            for name in one.known:
+                found.setdefault(name, []).append(one)
+        return dict(sorted(found.items()))
 
     def data(self) -> dict[str, Any]:
         """As a document (docs/json.md)."""
@@ -129,14 +154,32 @@ class Soak:
             "broken": [
                 {"number": one.number, "kind": one.kind, "engine": one.engine, "mode": one.mode,
                  "scenario": one.scenario, "seed": one.seed, "folder": one.folder,
-                 "findings": msgspec.to_builtins(one.findings)}
+                 "rules": one.rules, "findings": msgspec.to_builtins(one.findings)}
                 for one in self.broken
             ],
+            "known": [_known(name, each) for name, each in self.known.items()],
         }  # fmt: skip
 
 
+def _known(name: str, rounds: Sequence[Round]) -> dict[str, Any]:
+    """A known deviation and the rounds that showed it, of which the first ones stay."""
+    bug = known_fault(name)
+    return {
+        "name": name,
+        "sentence": bug.sentence if bug else "",
+        "public": bug.public if bug else "",
+        "command": bug.command if bug else "",
+        "engines": sorted({f"{one.engine}, {one.mode}" for one in rounds}),
+        "rounds": len(rounds),
+        "first": rounds[0].number,
+        "folder": rounds[0].folder,
+    }
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """All rounds of one engine in one mode, added up. findings : kind -> rounds that show it."""
+    """All rounds of one engine in one mode, added up. findings : kind -> rounds that show it and
+    are not known for it. known : name of a known deviation -> rounds that show it.
+    """
 
     engine: _Word
     version: _Word
@@ -149,6 +192,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     killed: _Count
     states: _Count
     findings: dict[_Word, _Count]
+    known: dict[_Word, _Count] = {}
     rss_bytes: _Count
     rss_per_commit: _Number
     descriptors: _Count
@@ -167,8 +211,10 @@ def rows_of(rounds: Sequence[Round]) -> list[Row]:
 
 def _row(engine: str, mode: str, each: Sequence[Round]) -> Row:
     findings: Counter[str] = Counter()
+    known: Counter[str] = Counter()
     for one in each:
-        findings.update({each_found.kind for each_found in one.findings})
+        findings.update({each_found.kind for each_found in one.new})
+        known.update(one.known)
     return Row(
         engine=engine,
         version=next((one.version for one in each if one.version), ""),
@@ -181,6 +227,7 @@ def _row(engine: str, mode: str, each: Sequence[Round]) -> Row:
         killed=sum(one.killed for one in each),
         states=sum(one.states for one in each),
         findings=dict(sorted(findings.items())),
+        known=dict(sorted(known.items())),
         rss_bytes=max(one.rss_bytes for one in each),
         rss_per_commit=max(one.rss_per_commit for one in each),
         descriptors=max(one.descriptors for one in each),

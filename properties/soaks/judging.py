@@ -10,12 +10,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
+from properties.known_faults import Seen, recognised
 from properties.soaks.folder import Found
 
 if TYPE_CHECKING:
     from workloads.records import FindingEntry, Manifest, WorkerEntry
+    from workloads.runs import Plan
 
 LONGEST = 1000
+MOST_TOLD = 20
+"""Refused transactions that a run's check names at most."""
+
 DEADLY = ("kill", "kill-after", "torn")
 """What a rule may do that ends its process."""
 
@@ -32,7 +37,7 @@ BY_CHECK = {
 ENDED_WELL = ("finished", "killed by a fault", "could not record")
 
 
-def findings_of(manifest: Manifest, killed: Collection[int] = ()) -> list[Found]:
+def findings_of(manifest: Manifest, plan: Plan, killed: Collection[int] = ()) -> list[Found]:
     """What is wrong in a run. killed : ids of the processes that the round killed."""
     found = [_of_check(one) for one in manifest.findings if not one.ok]
     deadly = bool(killed) or any(
@@ -44,7 +49,38 @@ def findings_of(manifest: Manifest, killed: Collection[int] = ()) -> list[Found]
         found += [_made("trouble", one.sentence) for one in manifest.troubles or ()]
     if manifest.ended in ("scenario failed", "worker could not start"):
         found.append(_made(manifest.ended, f"the run ended so: {manifest.ended}"))
-    return _once(found)
+    return once(named(one, manifest, plan, ended=deadly) for one in found)
+
+
+def named(found: Found, manifest: Manifest, plan: Plan, *, ended: bool) -> Found:
+    """With the name of the known deviation that it is. ended : processes were killed, or it is the
+    state of a crash.
+    """
+    engine = manifest.engines.get(plan.database)
+    if engine is None:
+        return found
+    seen = Seen(
+        found.kind, found.sentence, engine.binding, engine.version, plan,
+        fired=tuple(one.rule for one in manifest.faults if one.fired), ended=ended,
+        words=_words(manifest) if found.kind == "doubled" else (),
+    )  # fmt: skip
+    return Found(found.kind, found.sentence, recognised(seen))
+
+
+def _words(manifest: Manifest) -> tuple[str, ...]:
+    """What COMMIT said of each refused transaction that is there; () where not all are told, or
+    others are there without an answer.
+    """
+    said: list[str] = []
+    for one in manifest.findings:
+        if one.check == "acknowledged postings" and one.evidence.get("more"):
+            return ()
+        if one.check == "refused postings" and not one.ok:
+            there = one.evidence.get("there", ())
+            if len(there) >= MOST_TOLD:
+                return ()
+            said += [str(words) for _, words in there]
+    return tuple(said)
 
 
 def _of_check(one: FindingEntry) -> Found:
@@ -73,9 +109,9 @@ def _made(kind: str, sentence: str) -> Found:
     return Found(kind, sentence if len(sentence) <= LONGEST else f"{sentence[: LONGEST - 1]}…")
 
 
-def _once(found: Iterable[Found]) -> list[Found]:
-    """One of each kind: several workers say the same."""
-    kinds: dict[str, Found] = {}
+def once(found: Iterable[Found]) -> list[Found]:
+    """One of each kind, and one of each known deviation: several workers say the same."""
+    kinds: dict[tuple[str, str], Found] = {}
     for one in found:
-        kinds.setdefault(one.kind, one)
+        kinds.setdefault((one.kind, one.known), one)
     return list(kinds.values())

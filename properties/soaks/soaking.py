@@ -2,7 +2,7 @@
 
 A round is whole once its line is written. One that was interrupted is set aside when the soak goes
 on, and done again. Of sound rounds the newest stay, within MOST_SOUND_BYTES; those with findings
-stay all.
+stay all, but of those that show what is known alone the first MOST_KNOWN of each.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,7 +36,7 @@ from properties.soaks.folder import (
     read_soak,
     write_design,
 )
-from properties.soaks.judging import findings_of
+from properties.soaks.judging import findings_of, named, once
 from properties.soaks.watch import Watch
 from workloads.errors import EngineMissing, ModeRefused, PlanError, RunError, RunFailed
 from workloads.files import Held, locked, write_json
@@ -45,6 +46,9 @@ from workloads.runs import Progress, describe, recover, run
 
 MOST_SOUND_BYTES, MOST_SOUND = 200 << 20, 50
 """Of the folders of sound rounds: the newest stay, and no more than so many of them."""
+
+MOST_KNOWN = 3
+"""Rounds of each known deviation whose folders stay, whatever becomes of the sound ones."""
 
 MOST_USED_BYTES = 16 << 20
 """Of a database that is used on, one an engine and mode. A larger one is left for a new one."""
@@ -64,6 +68,7 @@ class Soaking:
     rounds: int = 0
     acknowledged: int = 0
     findings: dict[str, int] = field(default_factory=dict)
+    known: dict[str, int] = field(default_factory=dict)
     phase: str = ""
 
 
@@ -207,14 +212,12 @@ class _Going:
         if self.elapsed_s - self.told_s < LINE_EACH_S:
             return
         self.told_s = self.elapsed_s
-        findings: dict[str, int] = {}
-        for one in self.rounds:
-            for found in one.findings:
-                findings[found.kind] = findings.get(found.kind, 0) + 1
+        findings = Counter(found.kind for one in self.rounds for found in one.new)
+        known = Counter(name for one in self.rounds for name in one.known)
         self.on_line(
             Soaking(
                 self.elapsed_s, self.name, len(self.rounds),
-                sum(one.acknowledged for one in self.rounds), findings, phase,
+                sum(one.acknowledged for one in self.rounds), findings, known, phase,
             )
         )  # fmt: skip
 
@@ -260,10 +263,16 @@ class _Going:
         recorded = crashed.recording.run
         if crashed.campaign.interrupted or recorded.manifest.ended == "interrupted":
             raise _Interrupted
-        broken = {one.promised[0].kind: one.promised[0] for one in crashed.campaign.broken()}
-        found = [Found(kind, one.sentence[:1000]) for kind, one in sorted(broken.items())]
+        broken = sorted(
+            {(one.kind, one.sentence) for state in crashed.campaign.broken()
+             for one in state.promised}
+        )  # fmt: skip
+        found = once(
+            named(Found(kind, text[:1000]), recorded.manifest, plan, ended=True)
+            for kind, text in broken
+        )
         found += [Found("not seen", text[:1000]) for text in crashed.unexplained]
-        found += [one for one in findings_of(recorded.manifest) if one.kind not in broken]
+        found = once([*found, *findings_of(recorded.manifest, plan)])
         return msgspec.structs.replace(
             self._seen(head, drawn, recorded, watch),
             states=len(crashed.campaign.judged),
@@ -286,7 +295,7 @@ class _Going:
             watch.close()
         if made.manifest.ended == "interrupted":
             raise _Interrupted
-        found = findings_of(made.manifest, watch.killed)
+        found = findings_of(made.manifest, plan, watch.killed)
         if per := watch.memory_per_commit():
             found.append(Found("leaks memory", f"a process grew by {per:,.0f} bytes a commit"))
         if per := watch.descriptors_per_commit():
@@ -386,10 +395,16 @@ class _Going:
         os.rename(new, place)
 
     def _make_room(self) -> None:
-        """Remove the oldest folders of sound rounds."""
+        """Remove the oldest folders of sound rounds; of what is known the first ones stay."""
         kept, many = 0, 0
+        examples: Counter[str] = Counter()
+        stay = set[int]()
+        for one in self.rounds:
+            if one.new or any(examples[name] < MOST_KNOWN for name in one.known):
+                stay.add(one.number)
+                examples.update(one.known)
         for one in reversed(self.rounds):
-            if one.findings or not one.folder:
+            if one.number in stay or not one.folder:
                 continue
             path = self.folder / ROUNDS / one.folder
             if not path.is_dir():
