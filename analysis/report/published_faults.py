@@ -53,6 +53,8 @@ class ToldStory(msgspec.Struct, frozen=True):
     found: _Texts
     untold: _Texts
     command: _Text
+    calls: _Count = 0
+    calls_failed: _Count = 0
 
 
 class PublishedFaults(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from properties.faults import beside, flips, rules, space
+from properties.faults import beside, each_call, flips, rules, space
 from properties.faults.story import Story
 
 STORIES: tuple[Story, ...] = (
@@ -30,12 +30,12 @@ STORIES: tuple[Story, ...] = (
     Story(
         "commit-calls",
         "Each call of a COMMIT fails once with EIO and once with ENOSPC.",
-        rules.commit_calls,
+        each_call.commit_calls,
     ),
     Story(
         "checkpoint-calls",
         "Each call of a checkpoint fails once with EIO and once with ENOSPC.",
-        rules.checkpoint_calls,
+        each_call.checkpoint_calls,
     ),
     Story("slow-sync", "Every sync takes 5 ms longer, beside a run without.", rules.slow_sync),
     Story("full-disk", "A small file system fills, and is made larger.", space.full_disk),

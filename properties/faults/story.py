@@ -33,7 +33,8 @@ class StoryResult:
     transactions that are not there, sentences on what no set of whole ones explains, refused ones
     that are there. integrity : failures of the engine's own check. longest_block_ms : until another
     worker committed again. errors : the engine's words -> how often. told : what else it says.
-    found : what may not be, sentences; `verdict` is `finding` where there are any.
+    found : what may not be, sentences; `verdict` is `finding` where there are any. calls : of a
+    commit or a checkpoint, each of which is to fail once by each error; calls_failed : that did.
     """
 
     story: str
@@ -55,6 +56,8 @@ class StoryResult:
     untold: list[str] = field(default_factory=list)
     command: str = ""
     seconds: float = 0.0
+    calls: int = 0
+    calls_failed: int = 0
 
     @property
     def verdict(self) -> str:

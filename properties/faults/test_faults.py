@@ -14,7 +14,6 @@ import pytest
 
 from properties.faults import (
     STORIES,
-    Case,
     StoryResult,
     campaign,
     cases_of,
@@ -22,7 +21,6 @@ from properties.faults import (
     read_results,
 )
 from properties.faults.flips import judged
-from properties.faults.rules import rules_for
 from workloads.engines import find_engine
 from workloads.errors import EngineMissing, PlanError, RunError
 from workloads.processes import fault_library
@@ -148,15 +146,6 @@ def test_a_broken_engine_is_caught_by_name(tmp_path: Path, story: str) -> None:
     engine, words = CAUGHT[story]
     (result,) = told(tmp_path / "f", engine, "immediate", story)
     assert result.verdict == "finding" and any(words in one for one in result.found), result
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("checkpoint", [False, True])
-def test_the_faults_of_a_commit_are_at_each_of_its_calls(tmp_path: Path, checkpoint: bool) -> None:
-    case = Case("sqlite", "immediate", 0, tmp_path)
-    groups = rules_for(case.recording(), checkpoint, ("EIO",))
-    calls = {rule.partition(":")[0] for group in groups for rule in group}
-    assert {"write", "sync"} <= calls and all(len(group) <= 16 for group in groups)
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ from workloads.engines import (
     trees_of,
     usual_mode,
 )
-from workloads.processes import die_with_parent, leave
+from workloads.processes import die_with_parent, leave, note
 from workloads.runs import control as control_block
 from workloads.runs.cold_start import ColdStart, NotStarted, create
 from workloads.runs.connections import Borrowing, Passing, PerTransaction, pool_for
@@ -817,6 +817,8 @@ def _checkpoint_loop(
     while (start := time.monotonic_ns()) < stop_ns and numbers[state] != stop:
         rec.OPEN_PART.pack_into(buffer, offset, start, start, txn, 1, 0, 0)
         busy = log = done = conflict = message = phase = 0
+        if pause_s:  # else there are too many of them for the log of a run that is recorded
+            note("checkpoint begun")
         try:
             busy, log, done = (int(value) for value in session.rows(statement)[0][:3])
             outcome = rec.CONFLICT if busy else rec.COMMITTED
@@ -827,6 +829,8 @@ def _checkpoint_loop(
             if not over:
                 session.rollback()
         end = time.monotonic_ns()
+        if pause_s:
+            note("checkpoint ended")
         if hook is not None and outcome == rec.COMMITTED:
             hook(busy, log, done)
         if busy or (outcome == rec.COMMITTED and (log, done) == before):
