@@ -17,6 +17,7 @@ from analysis.wording import times
 from workloads.engines import trust
 from workloads.errors import PlanError
 from workloads.files import json_text, visible
+from workloads.processes import parse_rule
 
 if TYPE_CHECKING:
     from properties.soaks import Soak, Soaking
@@ -40,6 +41,13 @@ def soak_command(
     seed: Annotated[int, typer.Option(help="of all that is drawn")] = 0,
     seconds: Annotated[float, typer.Option(help="measured in a usual round")] = 3.0,
     rounds: Annotated[int, typer.Option(help="end after so many, whatever the time; 0: no")] = 0,
+    only_round: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="this round of a soak alone, as its seed drew it"),
+    ] = None,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="a rule of that round; may be given several times")
+    ] = None,
     into: Annotated[
         Path | None, typer.Option(help="the soak's folder; one that has begun goes on")
     ] = None,
@@ -65,11 +73,22 @@ def soak_command(
         raise PlanError(f"--rounds: from 0 to {MOST_ROUNDS:,}, not {rounds:,}.")
     if not 0 <= seed < 1 << 53:
         raise PlanError(f"--seed: from 0 to 2^53, not {seed}.")
+    if fault and only_round is None:
+        raise PlanError("--fault: is of one round. Give its number with --only-round, too.")
+    if only_round is not None:
+        takes = {"only_round", "fault", "seed", "engines", "seconds", "into", "as_json", "quiet",
+                 "runs"}  # fmt: skip
+        _refuse_beside(context, "--only-round", takes)
+        if not 0 <= only_round < 10 * MOST_ROUNDS:
+            raise PlanError(f"--only-round: from 0 to {10 * MOST_ROUNDS:,}, not {only_round:,}.")
+        for rule in fault or ():
+            parse_rule(rule)
     from properties.soaks import SOAK, begin_soak, read_soak, resume_soak
 
     names = tuple(dict.fromkeys(part.strip() for part in engines.split(",") if part.strip()))
     trust(*names)
-    folder = into or runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-soak-s{seed}"
+    alone = "" if only_round is None else f"-round-{only_round}"
+    folder = into or runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-soak-s{seed}{alone}"
     telling = _Telling(terminal.console(stderr=True))
     if into is not None and (into / SOAK).exists():
         takes = {"into", "hours", "minutes", "engines", "as_json", "quiet", "runs"}
@@ -83,7 +102,8 @@ def soak_command(
     else:
         soak = begin_soak(
             folder, asked_s=asked_s or 3600.0, engines=names, seed=seed, seconds=seconds,
-            rounds=rounds, command=command_line(), on_line=telling,
+            rounds=rounds, command=command_line(), only=only_round, rules=fault or (),
+            on_line=telling,
         )  # fmt: skip
     if as_json:
         print(json_text(soak.data()))
@@ -176,6 +196,9 @@ def tell(soak: Soak, console: Console) -> None:
             say(f"{found.kind.upper()}  round {one.number}, {who}: {found.sentence}")
         if one.folder:
             say(f"    cwkit show {soak.folder / 'rounds' / one.folder}")
+        if (again := soak.design.repeat(one)) and soak.design.only is None:
+            new = " (on a new database, without what earlier rounds left)"
+            say(f"    {again}{new if one.kind == 'reopen' else ''}")
     if len(soak.broken) > SHOWN_BROKEN:
         say(f"and {len(soak.broken) - SHOWN_BROKEN:,} more rounds with findings: --json has all")
     if not soak.broken:

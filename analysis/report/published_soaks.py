@@ -132,6 +132,8 @@ def publish_soak(folder: Path, to: Path) -> tuple[Path, PublishedSoak]:
             f"{folder}: the soak still runs, or was killed. `cwkit soak --into {folder}` goes on "
             "with it."
         )
+    if soak.design.only is not None:
+        raise RunError(f"{folder}: is one round of a soak alone. Publish the whole soak.")
     design, told = soak.design, soak.data()
     data = {
         "cwkit": FORMAT_VERSION,

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from properties.soaks.folder import NO_LIBRARY
 from workloads.engines import engine_names, find_engine, modes_of
 from workloads.errors import EngineMissing, PlanError
 from workloads.processes import fault_library
@@ -108,7 +109,7 @@ def engines_here(asked: Sequence[str] = ()) -> tuple[list[Facts], list[str]]:
     try:
         fault_library()
     except EngineMissing as error:
-        missing.append(f"No faults and no crash campaigns: {error}")
+        missing.append(f"{NO_LIBRARY}: {error}")
     return found, missing
 
 
@@ -147,36 +148,54 @@ def draw_round(
     library: bool,
     calls: Mapping[tuple[str, str], Mapping[str, int]],
     chains: Mapping[tuple[str, str], Chain],
+    rules: Sequence[str] = (),
 ) -> Drawn:
     """The round of this number. calls : (engine, mode) -> "call file" -> how many a recorded run
-    made. chains : (engine, mode) -> the database that is used on.
+    made. chains : (engine, mode) -> the database that is used on. rules : of --fault, in place of
+    drawn ones; nothing else of a round depends on calls.
 
     Raises what `make_plan` raises where nothing that is drawn can be run.
     """
     facts, mode, visit = target_of(seed, number, engines)
     kind = kind_of(f"{seed}-{facts.name}", visit, library=library)
+    chance = f"{seed}-{number}"
+    chain = chains.get((facts.name, mode), Chain())
+
+    def drawn_values(draw: random.Random) -> dict[str, Any]:
+        values = _values(draw, facts, mode, kind, seconds)
+        if kind == "reopen":
+            values["params"] |= {"first": chain.rounds * FAR, "earlier": chain.earlier}
+        return values
+
+    values, plan = _first_that_goes(chance, drawn_values)
+    if kind == "fault":
+        known = calls.get((facts.name, mode)) or _of_engine(facts.name, calls)
+        apart = facts.hosting == "process" and plan.connection[:4] not in ("shar", "pool")
+        writers = values["writers"] if apart else 0
+
+        def with_faults(draw: random.Random) -> dict[str, Any]:
+            return values | {"fault": list(rules) or _faults(draw, known, writers)}
+
+        _, plan = _first_that_goes(f"{chance}-faults", with_faults)
+    return Drawn(
+        number, kind, plan,
+        states=_states(random.Random(f"{chance}-states"), seconds) if kind == "crash" else 0,
+        kill=_kill(random.Random(f"{chance}-kill"), kind),
+        name=_name(number, kind, plan),
+    )  # fmt: skip
+
+
+def _first_that_goes(
+    chance: str, drawn: Callable[[random.Random], dict[str, Any]]
+) -> tuple[dict[str, Any], Plan]:
+    """The first values that go together, and their plan."""
     error: Exception | None = None
     for attempt in range(TRIES):
-        draw = random.Random(f"{seed}-{number}-{attempt}")
-        values = _values(draw, facts, mode, kind, seconds)
-        if kind == "fault":
-            known = calls.get((facts.name, mode)) or _of_engine(facts.name, calls)
-            apart = facts.hosting == "process" and values["connection"][:4] not in ("shar", "pool")
-            values["fault"] = _faults(draw, known, values["writers"] if apart else 0)
-        if kind == "reopen":
-            chain = chains.get((facts.name, mode), Chain())
-            values["params"] |= {"first": chain.rounds * FAR, "earlier": chain.earlier}
+        values = drawn(random.Random(f"{chance}-{attempt}"))
         try:
-            plan = make_plan(**values)
-        except PlanError as why:  # these do not go together: drawn anew
+            return values, make_plan(**values)
+        except PlanError as why:  # drawn anew
             error = why
-            continue
-        return Drawn(
-            number, kind, plan,
-            states=(draw.choice((20, 40)) if seconds >= 1 else 8) if kind == "crash" else 0,
-            kill=_kill(draw, kind),
-            name=_name(number, kind, plan),
-        )  # fmt: skip
     assert error is not None
     raise error
 
@@ -189,6 +208,10 @@ def _of_engine(name: str, calls: Mapping[tuple[str, str], Mapping[str, int]]) ->
 def _name(number: int, kind: str, plan: Plan) -> str:
     engine = plan.database.rpartition("/")[2].replace(":", "-")
     return f"{number:05d}-{kind}-{engine}-{plan.begin}"
+
+
+def _states(draw: random.Random, seconds: float) -> int:
+    return draw.choice((20, 40)) if seconds >= 1 else 8
 
 
 def _kill(draw: random.Random, kind: str) -> tuple[float, bool, int] | None:

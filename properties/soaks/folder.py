@@ -9,6 +9,7 @@ A folder may come from anybody. Each line is checked when it is read.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from workloads.errors import RunError
 from workloads.files import FORMAT_VERSION, read_text, read_versioned, visible, write_json
 
 SOAK, LINES, ROUNDS, ASIDE, KEPT = "soak.json", "rounds.jsonl", "rounds", "set-aside", "kept"
+NO_LIBRARY = "No faults and no crash campaigns"
+"""How a sentence of `missing` begins where none are drawn."""
+
 MOST_BYTES = 1 << 28
 """Of the lines of a soak: a million rounds, more than a year of them."""
 
@@ -91,6 +95,7 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
 class Design(msgspec.Struct, frozen=True, kw_only=True):
     """`soak.json`: what was asked. seconds : measured in a usual round. rounds : 0: until the time
     is over. missing : sentences on what is not to be had here. ended : "" while it goes on.
+    only : the one round that it is of, None for all. rules : of that round's --fault.
     """
 
     cwkit: int = FORMAT_VERSION
@@ -105,6 +110,35 @@ class Design(msgspec.Struct, frozen=True, kw_only=True):
     rounds: _Count = 0
     missing: list[_Text] = []
     ended: _Word = ""
+    only: _Count | None = None
+    rules: list[_Word] = []
+
+    @property
+    def first(self) -> int:
+        """The number of its first round."""
+        return self.only or 0
+
+    def repeat(self, one: Round) -> str:
+        """The command that draws a round of it again, "" where it would be another one."""
+        if any(text.startswith(NO_LIBRARY) for text in self.missing):
+            return ""
+        return repeat_command(self.seed, self.engines, self.seconds, one.number, one.rules)
+
+
+def repeat_command(
+    seed: int, engines: Sequence[str], seconds: float, number: int, rules: Sequence[str]
+) -> str:
+    """The command that draws one round of a soak again.
+
+    >>> repeat_command(7, ["turso"], 3.0, 12, ["sync:*-log:4:EIO"])
+    "cwkit soak --seed 7 --engines turso --seconds 3 --only-round 12 --fault 'sync:*-log:4:EIO'"
+    """
+    faults = "".join(f" --fault {shlex.quote(rule)}" for rule in rules)
+    names = shlex.quote(",".join(engines))
+    return (
+        f"cwkit soak --seed {seed} --engines {names} --seconds {seconds:g} --only-round {number}"
+        f"{faults}"
+    )
 
 
 @dataclass(frozen=True)
@@ -154,7 +188,8 @@ class Soak:
             "broken": [
                 {"number": one.number, "kind": one.kind, "engine": one.engine, "mode": one.mode,
                  "scenario": one.scenario, "seed": one.seed, "folder": one.folder,
-                 "rules": one.rules, "findings": msgspec.to_builtins(one.findings)}
+                 "rules": one.rules, "repeat": design.repeat(one),
+                 "findings": msgspec.to_builtins(one.findings)}
                 for one in self.broken
             ],
             "known": [_known(name, each) for name, each in self.known.items()],
@@ -247,10 +282,10 @@ def read_soak(folder: Path) -> Soak:
         raise RunError(f"{folder}: is no soak's folder (it has no {SOAK}).") from None
     aside = folder / ASIDE
     many = sum(1 for _ in aside.iterdir()) if aside.is_dir() else 0
-    return Soak(folder, design, _read_lines(folder / LINES), many)
+    return Soak(folder, design, _read_lines(folder / LINES, design.first), many)
 
 
-def _read_lines(path: Path) -> list[Round]:
+def _read_lines(path: Path, first: int) -> list[Round]:
     """A last line that was cut is left out: its round is done again."""
     try:
         text = read_text(path, MOST_BYTES)
@@ -263,9 +298,10 @@ def _read_lines(path: Path) -> list[Round]:
             one = msgspec.json.decode(line, type=Round)
         except (msgspec.DecodeError, RecursionError) as error:
             raise RunError(f"{path} line {number}: {visible(error)}. It was edited.") from error
-        if one.number != len(found):
+        if one.number != first + len(found):
             raise RunError(
-                f"{path} line {number}: round {one.number} where {len(found)} belongs. Edited."
+                f"{path} line {number}: round {one.number} where {first + len(found)} belongs. "
+                "Edited."
             )
         found.append(one)
     return found

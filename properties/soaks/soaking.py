@@ -22,7 +22,15 @@ from pathlib import Path
 import msgspec
 
 from properties.crashes import Asked, calls_in, crash
-from properties.soaks.draws import Chain, Drawn, Facts, draw_round, engines_here
+from properties.soaks.draws import (
+    Chain,
+    Drawn,
+    Facts,
+    draw_round,
+    engines_here,
+    kind_of,
+    target_of,
+)
 from properties.soaks.folder import (
     ASIDE,
     KEPT,
@@ -88,14 +96,19 @@ def begin_soak(
     seconds: float = 3.0,
     rounds: int = 0,
     command: str = "",
+    only: int | None = None,
+    rules: Sequence[str] = (),
     on_line: OnLine = lambda soaking: None,
 ) -> Soak:
     """Soak into a new folder. engines : () for all that are here. seconds : measured in a usual
-    round. rounds : end after so many, 0: by the time alone.
+    round. rounds : end after so many, 0: by the time alone. only : this round alone, on a new
+    database. rules : its --fault, if it is of that kind.
 
     Ctrl-C ends it with what it has. Raises PlanError, UnknownName, EngineMissing, FolderUnwritable.
     """
     facts, missing = engines_here(engines)
+    if only is not None:
+        _must_be_drawn(seed, only, facts, rules)
     folder.mkdir(parents=True, exist_ok=True)
     design = Design(
         version=importlib.metadata.version("cwkit"),
@@ -108,12 +121,30 @@ def begin_soak(
         seconds=seconds,
         rounds=rounds,
         missing=missing,
+        only=only,
+        rules=list(rules),
     )
     with _alone(folder):
         if (folder / SOAK).exists():
             raise PlanError(f"{folder}: holds a soak already. --into goes on with it.")
         write_design(folder, design)
         return _go_on(read_soak(folder), facts, on_line)
+
+
+def _must_be_drawn(seed: int, number: int, facts: Sequence[Facts], rules: Sequence[str]) -> None:
+    """Raises PlanError where a round alone would not be the one of the soak, EngineMissing where
+    there is no library: other kinds are drawn then.
+    """
+    fault_library()
+    one, _, visit = target_of(seed, number, facts)
+    kind = kind_of(f"{seed}-{one.name}", visit, library=True)
+    if kind == "fault" and not rules:
+        raise PlanError(
+            f"--only-round {number}: its faults are drawn among calls that earlier rounds saw. "
+            "Give each of them with --fault, as the soak told it."
+        )
+    if kind != "fault" and rules:
+        raise PlanError(f"--only-round {number}: is a round of the kind {kind}, without --fault.")
 
 
 def resume_soak(
@@ -132,7 +163,7 @@ def resume_soak(
             soak.design, ended="", asked_s=length, rounds=limit, missing=missing
         )
         write_design(folder, design)
-        _set_aside(folder, len(soak.rounds))
+        _set_aside(folder, soak.design.first + len(soak.rounds))
         return _go_on(read_soak(folder), facts, on_line)
 
 
@@ -148,7 +179,8 @@ def _alone(folder: Path) -> Iterator[None]:
 def _set_aside(folder: Path, whole: int) -> None:
     """The rounds that have no line: what a killed process left of them is put out of the way."""
     for path in sorted((folder / ROUNDS).glob("*")):
-        if path.is_dir() and path.name[:5].isdigit() and int(path.name[:5]) >= whole:
+        number = path.name.partition("-")[0]
+        if path.is_dir() and number.isdecimal() and int(number) >= whole:
             for part in (path, path / "recording"):
                 if (part / MANIFEST).exists():
                     with contextlib.suppress(RunError, PlanError, OSError):
@@ -170,7 +202,7 @@ def _go_on(soak: Soak, facts: Sequence[Facts], on_line: OnLine) -> Soak:
         going.all_rounds()
         ended = "done"
     except (_Interrupted, KeyboardInterrupt):
-        _set_aside(soak.folder, len(going.rounds))
+        _set_aside(soak.folder, soak.design.first + len(going.rounds))
     finally:
         now = read_soak(soak.folder)
         write_design(soak.folder, msgspec.structs.replace(now.design, ended=ended))
@@ -196,10 +228,11 @@ class _Going:
     def all_rounds(self) -> None:
         design = self.design
         while self.elapsed_s < design.asked_s:
-            if design.rounds and len(self.rounds) >= design.rounds:
+            most = 1 if design.only is not None else design.rounds
+            if most and len(self.rounds) >= most:
                 return
             begun = time.monotonic()
-            one = self._round(len(self.rounds))
+            one = self._round(design.first + len(self.rounds))
             made = msgspec.structs.replace(
                 one, seconds=round(time.monotonic() - begun, 2), at_s=round(self.elapsed_s, 2)
             )
@@ -227,6 +260,7 @@ class _Going:
         drawn = draw_round(
             self.design.seed, number, self.facts, seconds=self.design.seconds,
             library=self.library, calls=self._calls(), chains=self._chains(),
+            rules=self.design.rules,
         )  # fmt: skip
         self.name = drawn.name
         self.tell()
@@ -234,6 +268,7 @@ class _Going:
         head = Round(
             number=number, kind=drawn.kind, engine=plan.database.rpartition("/")[2],
             mode=plan.begin, scenario=plan.scenario, seed=plan.seed,
+            rules=[rule for rule in plan.fault.split(",") if rule],
         )  # fmt: skip
         try:
             return self._crash(head, drawn) if drawn.kind == "crash" else self._run(head, drawn)
