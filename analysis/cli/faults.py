@@ -43,6 +43,10 @@ def faults_command(
     quick: Annotated[bool, typer.Option("--quick", help="each as shortly as it can be")] = False,
     list_: Annotated[bool, typer.Option("--list", help="print the stories, and tell none")] = False,
     seed: Annotated[int, typer.Option(help="of the runs, and of where faults strike")] = 0,
+    kills: Annotated[
+        int | None,
+        typer.Option(min=1, max=100_000, help="of kill-often, each engine and mode (default: 20)"),
+    ] = None,
     into: Annotated[
         Path | None, typer.Option(help="the campaign's folder; one that has begun goes on")
     ] = None,
@@ -77,7 +81,7 @@ def faults_command(
     interrupted = False
     try:
         campaign(
-            folder, cases, stories, seed=seed, quick=quick, command=command_line(),
+            folder, cases, stories, seed=seed, quick=quick, kills=kills, command=command_line(),
             on_begun=live.begun, on_told=live.told,
         )  # fmt: skip
     except KeyboardInterrupt:

@@ -30,6 +30,8 @@ from workloads.runs import describe, past_the_library
 EMBEDDED = ("libsql", "libsql-0.1", "sqlite", "sqlite-latest", "sqlite-concurrent", "turso")
 """Asked by default, as far as they are here: an engine whose workers write the file themselves."""
 
+KILLS, QUICK_KILLS = 20, 3
+
 WRITING = ("immediate", "concurrent")
 RESULTS = "results.jsonl"
 MOST_LINE = 1 << 20
@@ -83,18 +85,21 @@ def campaign(
     *,
     seed: int = 0,
     quick: bool = False,
+    kills: int | None = None,
     command: str = "",
     on_begun: Callable[[str, str, str], None] = lambda story, engine, begin: None,
     on_told: Callable[[StoryResult], None] = lambda result: None,
 ) -> list[StoryResult]:
     """Tell each story of each case, and return all results, those of an earlier part first.
 
+    kills : that `kill-often` makes of each case; None: as the campaign was begun, else KILLS.
     Raises EngineMissing where there is no library, RunError for a folder of something else, and
     KeyboardInterrupt once what was told is kept.
     """
     fault_library()
     folder.mkdir(parents=True, exist_ok=True)
-    _is_ours(folder, {"seed": seed, "quick": quick}, command)
+    asked = {"seed": seed, "quick": quick, "kills": kills}
+    kills = _is_ours(folder, asked, command)
     results = read_results(folder)
     done = {(one.story, one.engine, one.begin, one.seed) for one in results}
     for engine, begin in cases:
@@ -102,7 +107,7 @@ def campaign(
         if not left:
             continue
         with made("faults") as place:
-            case = Case(engine, begin, seed, place, quick)
+            case = Case(engine, begin, seed, place, quick, kills)
             for story in left:
                 on_begun(story.name, engine, begin)
                 result = tell(story, case)
@@ -146,29 +151,35 @@ def _plain(name: str) -> str:
     return name.rpartition("/")[2].replace(":", "-")
 
 
-def _is_ours(folder: Path, asked: dict[str, Any], command: str) -> None:
+def _is_ours(folder: Path, asked: dict[str, Any], command: str) -> int:
+    """Begin a campaign in this folder, or go on with it. Returns how many kills it makes."""
     path = folder / "faults.json"
+    usual = QUICK_KILLS if asked["quick"] else KILLS
     if not path.exists():
         if any(folder.iterdir()):
             raise RunError(f"{folder}: holds something else. Give another folder with --into.")
+        asked["kills"] = asked["kills"] or usual
         told = {
             "cwkit": 1, "document": "faults design", "command": command, "asked": asked,
             "machine": describe(folder),
         }  # fmt: skip
         path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-        return
+        return int(asked["kills"])
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
         if before["document"] != "faults design":
             raise ValueError("another kind of document")
         began = before["asked"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        kills = int(began.setdefault("kills", usual))  # an older one has none
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{folder}: no campaign of faults to go on with ({error}).") from error
+    asked["kills"] = asked["kills"] or kills
     if began != asked:
         raise PlanError(
             f"--into {folder}: was begun with {shortened(str(began))}, and {asked} is asked now. "
             "Give the same, or another folder."
         )
+    return kills
 
 
 def read_results(folder: Path) -> list[StoryResult]:

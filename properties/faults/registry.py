@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from properties.faults import beside, each_call, flips, rules, space
+from properties.faults import beside, each_call, flips, kills, rules, space
 from properties.faults.story import Story
 
 STORIES: tuple[Story, ...] = (
@@ -20,6 +20,12 @@ STORIES: tuple[Story, ...] = (
         "kill-in-checkpoint",
         "SIGKILL of the process in a checkpoint, at a write or the sync of the database.",
         rules.kill_in_checkpoint,
+    ),
+    Story(
+        "kill-often",
+        "SIGKILL again and again: before, after and in the middle of writes and syncs of the log "
+        "and of the database, one worker after another, and in some runs all of them.",
+        kills.kill_often,
     ),
     Story(
         "stop-holder",

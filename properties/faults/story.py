@@ -112,7 +112,7 @@ class StoryResult:
 class Case:
     """An engine in a mode, for the stories of a campaign. place : a folder for its runs.
 
-    quick : each story is told as shortly as it can be. databases : where the databases lie.
+    quick : each story is told as shortly as it can be. kills : as many as `kill-often` makes.
     """
 
     engine: str
@@ -120,6 +120,7 @@ class Case:
     seed: int
     place: Path
     quick: bool = False
+    kills: int = 3
     _recording: Recording | None = None
     _number: int = 0
 
@@ -160,12 +161,14 @@ class Case:
         record: bool = False,
         beside: Callable[[RunUnderWay], None] | None = None,
         databases: Path | None = None,
+        template: Path | None = None,
+        keep_database: bool = False,
     ) -> MadeRun:
         """Carry it out in this case's folder. Raises KeyboardInterrupt where that ended it."""
         self._number += 1
         made = run(
             plan, self.place, name=f"run-{self._number:03d}", record_changes=record, beside=beside,
-            databases=databases,
+            databases=databases, template=template, keep_database=keep_database,
         )  # fmt: skip
         if made.manifest.ended == "interrupted":
             raise KeyboardInterrupt

@@ -124,6 +124,7 @@ def test_every_story_of_one_engine_is_told_within_a_minute(tmp_path: Path) -> No
 
 
 CAUGHT = {
+    "kill-often": ("faulty-early-ack", "acknowledged postings"),
     "kill-one": ("faulty-early-ack", "acknowledged postings"),
     "kill-all": ("faulty-lost-commit", "acknowledged postings"),
     "kill-in-commit": ("faulty-early-ack", "acknowledged postings"),
