@@ -74,6 +74,10 @@ def report_command(
             help="folder of published campaigns of faults (default: analysis/published/faults)"
         ),
     ] = None,
+    soaks: Annotated[
+        Path | None,
+        typer.Option(help="folder of published soaks (default: analysis/published/soaks)"),
+    ] = None,
     against: Annotated[
         Path | None,
         typer.Option(
@@ -106,6 +110,7 @@ def report_command(
         FAULTS,
         HUNTS,
         PUBLISHED,
+        SOAKS,
         SUITE_FILE,
         add_sweeps,
         allow_foreign,
@@ -143,6 +148,8 @@ def report_command(
         raise PlanError(f"--crashes {crashes}: there is no such folder.")
     if faults is not None and not faults.is_dir():
         raise PlanError(f"--faults {faults}: there is no such folder.")
+    if soaks is not None and not soaks.is_dir():
+        raise PlanError(f"--soaks {soaks}: there is no such folder.")
     if not 0 <= seed < 2**63:
         raise PlanError(f"--seed {seed}: a whole number from 0 to 2**63 - 1.")
     kind = "quick" if quick else "report"
@@ -176,7 +183,7 @@ def report_command(
         try:
             return write_report(
                 folder, out, figures, sweeps or (), published or PUBLISHED, hunts or HUNTS,
-                crashes=crashes or CRASHES, faults=faults or FAULTS,
+                crashes=crashes or CRASHES, faults=faults or FAULTS, soaks=soaks or SOAKS,
             )  # fmt: skip
         except OSError as error:
             raise FolderUnwritable(

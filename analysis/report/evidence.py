@@ -47,6 +47,7 @@ from analysis.report.published_hunts import (
     read_found,
     read_hunts,
 )
+from analysis.report.published_soaks import SOAKS, PublishedSoak, read_soaks
 from analysis.report.suite_file import SUITE_FILE, Suite, read_suite, sweep_beside
 from analysis.wording import times
 from workloads.engines import Probe
@@ -117,6 +118,7 @@ class Evidence:
     trials : experiments that are no run of workers, by name; `served` is not among them.
     hunts : hunts that were published, which lie in `hunts_in`. found : the kit's own findings.
     crashes : crash campaigns that were published, which lie in `crashes_in`; faults : of faults.
+    soaks : that were published, which lie in `soaks_in`.
     """
 
     folder: Path
@@ -139,6 +141,8 @@ class Evidence:
     crashes_in: Path = CRASHES
     faults: Sequence[PublishedFaults] = ()
     faults_in: Path = FAULTS
+    soaks: Sequence[PublishedSoak] = ()
+    soaks_in: Path = SOAKS
 
     def trial(self, name: str) -> Trial:
         """A trial, also one that was not made."""
@@ -192,6 +196,7 @@ def read_evidence(
     found: Path = FOUND,
     crashes: Path | None = None,
     faults: Path | None = None,
+    soaks: Path | None = None,
 ) -> Evidence:
     """Read a folder of experiments (or a single one), and campaign.json where there is one.
 
@@ -200,7 +205,7 @@ def read_evidence(
         among the others. only : the names of those that are wanted, None for all.
     hunts : folder of hunts that were published, None to tell of none. found : folder of the
         findings that have a script, which are told with the hunts. crashes : folder of crash
-        campaigns that were published, None to tell of none. faults : the same of faults.
+        campaigns that were published, None to tell of none. faults, soaks : the same of these.
     Raises RunError where there is no experiment at all. If a single one cannot be read, the reason
     is kept in `unread`.
     """
@@ -237,7 +242,8 @@ def read_evidence(
     hunted, ours = _hunts(hunts, found, unread)
     crashed, why = read_crashes(crashes) if crashes is not None else ([], [])
     struck, why_not = read_faults(faults) if faults is not None else ([], [])
-    unread += [*why, *why_not]
+    soaked, why_none = read_soaks(soaks) if soaks is not None else ([], [])
+    unread += [*why, *why_not, *why_none]
     swept = dict(sorted((swept | {name: one.measured for name, one in kept.items()}).items()))
     return Evidence(
         folder,
@@ -260,6 +266,8 @@ def read_evidence(
         crashes or CRASHES,
         struck,
         faults or FAULTS,
+        soaked,
+        soaks or SOAKS,
     )
 
 

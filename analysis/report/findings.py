@@ -33,6 +33,7 @@ from analysis.report.headline import absent, cores_of, cost, gain, mode_pair
 from analysis.report.hunts import hunted
 from analysis.report.limits import losing_work, read_mostly, scaling, skew
 from analysis.report.markdown import Markdown, code, listed_names, markdown
+from analysis.report.soaks import soaked
 from analysis.report.waits import fairness, log_growth, plain, same_load
 from analysis.wording import begin_label, listed, number, percent, times, whole
 
@@ -87,6 +88,7 @@ def tell(evidence: Evidence) -> Findings:
         hunted,
         crashed,
         struck,
+        soaked,
         mission,
         acceptance,
         gain,

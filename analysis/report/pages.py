@@ -22,6 +22,7 @@ from analysis.report import (
     over_sittings,
     replica,
     replica_claims,
+    soaks,
     systems,
     tables,
     trials,
@@ -89,6 +90,10 @@ def _crashes(evidence: Evidence, page: Path, figures: Path) -> Data:
 
 def _faults(evidence: Evidence, page: Path, figures: Path) -> Data:
     return faults.section(evidence, page)
+
+
+def _soaks(evidence: Evidence, page: Path, figures: Path) -> Data:
+    return soaks.section(evidence, page)
 
 
 def _numbers(evidence: Evidence, page: Path, figures: Path) -> Data:
@@ -192,6 +197,7 @@ PAGES = (
     Page(hunts.NAME, "What the hunter found", _hunts, hunts.answer),
     Page(crashes.NAME, "What a crash leaves", _crashes, crashes.answer),
     Page(faults.NAME, "What faults do", _faults, faults.answer),
+    Page(soaks.NAME, "What a soak found", _soaks, soaks.answer),
     Page("numbers", "The numbers of every experiment", _numbers, answers.counted),
     Page("sweeps", "Sweeps: over writers, keys and work", _sweeps, answers.swept),
     Page("models", "Models of refusals and of growth", _models, answers.modelled),

@@ -45,13 +45,15 @@ def write_report(
     found: Path = FOUND,
     crashes: Path | None = None,
     faults: Path | None = None,
+    soaks: Path | None = None,
 ) -> Facts:
     """Write `out` (REPORT.md), and its charts, tables and pages into `figures`, from `folder`.
 
     sweeps : folders of sweeps to report beside those that the folder names itself.
     published : folder of sweeps that were published earlier, which are told again.
     hunts : folder of hunts that were published, None for none. found : the kit's own findings.
-    crashes : folder of crash campaigns that were published, None for none. faults : of faults.
+    crashes : folder of crash campaigns that were published, None for none. faults, soaks : of
+        these.
     Returns its findings and claims as data, which are kept with the runs (facts.json), too.
     Raises RunError where `folder` holds no experiment, or where `out` has the place of a page;
     OSError where nothing can be written.
@@ -59,8 +61,9 @@ def write_report(
     folder, out, figures = Path(folder), Path(out), Path(figures)
     refuse_place(out, figures)
     evidence = read_evidence(
-        folder, sweeps, published, hunts=hunts, found=found, crashes=crashes, faults=faults
-    )
+        folder, sweeps, published, hunts=hunts, found=found, crashes=crashes, faults=faults,
+        soaks=soaks,
+    )  # fmt: skip
     environment = rendering.environment()
     figures.mkdir(parents=True, exist_ok=True)
     shown = []

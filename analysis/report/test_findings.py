@@ -47,6 +47,7 @@ KEYS = {
         "hunts",
         "crashes",
         "faults",
+        "soaks",
         "same-load",
         "plain-begin",
         "read-mostly",

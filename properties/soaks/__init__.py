@@ -17,6 +17,7 @@ __all__ = [
     "begin_soak",
     "engines_here",
     "read_soak",
+    "repeat_command",
     "resume_soak",
     "rows_of",
 ]

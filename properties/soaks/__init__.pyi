@@ -7,6 +7,7 @@ from .folder import Round as Round
 from .folder import Row as Row
 from .folder import Soak as Soak
 from .folder import read_soak as read_soak
+from .folder import repeat_command as repeat_command
 from .folder import rows_of as rows_of
 from .soaking import MOST_SOUND_BYTES as MOST_SOUND_BYTES
 from .soaking import Soaking as Soaking

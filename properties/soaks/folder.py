@@ -120,19 +120,27 @@ class Design(msgspec.Struct, frozen=True, kw_only=True):
 
     def repeat(self, one: Round) -> str:
         """The command that draws a round of it again, "" where it would be another one."""
-        if any(text.startswith(NO_LIBRARY) for text in self.missing):
-            return ""
-        return repeat_command(self.seed, self.engines, self.seconds, one.number, one.rules)
+        return repeat_command(
+            self.seed, self.engines, self.seconds, one.number, one.rules, self.missing
+        )
 
 
 def repeat_command(
-    seed: int, engines: Sequence[str], seconds: float, number: int, rules: Sequence[str]
+    seed: int,
+    engines: Sequence[str],
+    seconds: float,
+    number: int,
+    rules: Sequence[str],
+    missing: Sequence[str] = (),
 ) -> str:
-    """The command that draws one round of a soak again.
+    """The command that draws one round of a soak again, "" where it would be another one: without
+    the library for faults, as `missing` says, no faults were drawn.
 
     >>> repeat_command(7, ["turso"], 3.0, 12, ["sync:*-log:4:EIO"])
     "cwkit soak --seed 7 --engines turso --seconds 3 --only-round 12 --fault 'sync:*-log:4:EIO'"
     """
+    if any(text.startswith(NO_LIBRARY) for text in missing):
+        return ""
     faults = "".join(f" --fault {shlex.quote(rule)}" for rule in rules)
     names = shlex.quote(",".join(engines))
     return (
