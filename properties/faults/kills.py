@@ -70,9 +70,8 @@ def kill_often(case: Case, result: StoryResult) -> None:
         nobody += all(one.entry.state == "killed by a fault" for one in writers)
         used.keep(made)
     spelled = ", ".join(f"{kind} {many}" for kind, many in sorted(kinds.items()))
-    result.told.append(
-        f"{result.fired} kills in {result.runs} runs, in {nobody} of which nobody stayed: {spelled}"
-    )
+    whom = "all workers at once" if case.threads else f"in {nobody} of them nobody stayed"
+    result.told.append(f"{result.fired} kills in {result.runs} runs, {whom}: {spelled}")
     result.told.append(f"{used_on} runs went on with the database of the run before")
     if result.fired < case.kills:
         result.untold.append(f"{result.fired} of {case.kills} kills came about in {most} runs")

@@ -134,7 +134,11 @@ CAUGHT = {
     "checkpoint-calls": ("faulty-refuses-and-keeps", "refused postings"),
     "long-reader": ("faulty-lost-commit", "acknowledged postings"),
     "two-checkpointers": ("faulty-lost-commit", "acknowledged postings"),
+    "slow-sync": ("faulty-lost-commit", "acknowledged postings"),
+    "ddl": ("faulty-lost-commit", "acknowledged postings"),
     "vacuum": ("faulty-lost-commit", "acknowledged postings"),
+    "attach": ("faulty-lost-commit", "acknowledged postings"),
+    "second-copy": ("faulty-never-locks", "another process began to write"),
     "full-disk": ("faulty-keeps-its-lock", "nothing was committed"),
     "file-limit": ("faulty-keeps-its-lock", "nothing was committed"),
     "clock-back": ("faulty-lost-commit", "acknowledged postings"),
@@ -147,6 +151,31 @@ def test_a_broken_engine_is_caught_by_name(tmp_path: Path, story: str) -> None:
     engine, words = CAUGHT[story]
     (result,) = told(tmp_path / "f", engine, "immediate", story)
     assert result.verdict == "finding" and any(words in one for one in result.found), result
+
+
+FLIPS = {
+    "flip-database": ("faulty-dies-of-damage", "took its process down"),
+    "flip-log": ("faulty-trusts-its-log", "other contents"),
+    "flip-shared-memory": ("faulty-throws-its-log-away", "fewer transactions"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("story", FLIPS)
+def test_an_engine_that_a_bit_harms_is_caught_by_name(tmp_path: Path, story: str) -> None:
+    """Most bits of a file do no harm: up to 160 are flipped."""
+    engine, words = FLIPS[story]
+    found: list[str] = []
+    for seed in range(4):
+        asked = find_stories([story])
+        (result,) = campaign(tmp_path / f"{seed}", [(engine, "immediate")], asked, seed=seed)
+        if found := result.found:
+            break
+    assert any(words in one for one in found), found
+
+
+def test_every_story_has_an_engine_that_it_catches() -> None:
+    assert {story.name for story in STORIES} == CAUGHT.keys() | FLIPS.keys()
 
 
 @pytest.mark.slow
