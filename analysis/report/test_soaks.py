@@ -12,6 +12,7 @@ import pytest
 from analysis.report import rendering, soaks
 from analysis.report.evidence import NO_SUITE, Evidence
 from analysis.report.published_soaks import read_soaks
+from analysis.report.report import write_report
 
 ROW: dict[str, Any] = {
     "engine": "libsql", "version": "3.45.1", "mode": "immediate", "rounds": 9,
@@ -150,6 +151,19 @@ def test_an_older_file_without_what_is_known_is_read(tmp_path: Path) -> None:
     (tmp_path / "p" / "old.json").write_text(json.dumps(data))
     ((one,), unread) = read_soaks(tmp_path / "p")
     assert not unread and one.known == [] and one.rows[0].known == {}
+
+
+def test_a_report_tells_it_in_a_line_and_links_each_file(made_report: Path, tmp_path: Path) -> None:
+    figures = tmp_path / "published"
+    figures.mkdir()
+    told(figures / "soaks", {}, {"known": [KNOWN]})
+    write_report(made_report, tmp_path / "R.md", figures, soaks=figures / "soaks")
+    page = (figures / "soaks.md").read_text(encoding="utf-8")
+    assert "(soaks/s0.json)" in page and "(soaks/s1.json)" in page
+    report = (tmp_path / "R.md").read_text(encoding="utf-8")
+    assert "[What a soak found](published/soaks.md)" in report
+    line = next(line for line in report.splitlines() if "drawn for hours" in line)
+    assert line.startswith("- Looked for and not found: ")
 
 
 def test_what_somebody_else_wrote_stays_text(tmp_path: Path) -> None:
