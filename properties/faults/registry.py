@@ -43,7 +43,7 @@ STORIES: tuple[Story, ...] = (
         "Each call of a checkpoint fails once with EIO and once with ENOSPC.",
         each_call.checkpoint_calls,
     ),
-    Story("slow-sync", "Every sync takes 5 ms longer, beside a run without.", rules.slow_sync),
+    Story("slow-sync", "Every sync takes 5 ms longer, beside runs without.", rules.slow_sync),
     Story("full-disk", "A small file system fills, and is made larger.", space.full_disk),
     Story(
         "file-limit",
