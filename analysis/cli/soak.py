@@ -205,17 +205,21 @@ def tell(soak: Soak, console: Console) -> None:
         say("Nothing new was found." if soak.known else "Nothing was found.")
     for known in data["known"]:
         say(f"known  {known['name']}, {times(known['rounds'], 'round')}: {_about(known)}")
+        if known["folder"]:
+            say(f"    cwkit show {soak.folder / 'rounds' / known['folder']}")
+        if known["command"]:
+            say(f"    {known['command']}")
     if soak.design.ended != "done":
         say(f"It goes on with: cwkit soak --into {soak.folder}")
     say(f"folder: {soak.folder}")
 
 
 def _about(known: dict[str, Any]) -> str:
-    """What is known of it, who told it before, and what shows it."""
+    """What is known of it, and who told it before."""
     public = f" ({known['public']})" if known["public"] else ""
     if not known["sentence"]:
         return "known to another version of cwkit."
-    return f"{known['sentence']}{public}\n    {known['command']}"
+    return f"{known['sentence']}{public}"
 
 
 HEADINGS = ("engine", "mode", "rounds", "acked", "faults", "kills", "states", "findings", "memory",

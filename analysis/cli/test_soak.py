@@ -71,6 +71,7 @@ def test_the_status_counts_what_is_new_alone(
     assert told == status
     assert ("LOST  round 1" in out) is (LOST in found) and "DOUBLED" not in out
     assert ("known  a refused COMMIT that is kept, 1 round:" in out) is (KEPT in found)
+    assert ("\n    cwkit run --scenario ledger --database turso" in out) is (KEPT in found)
     assert ("Nothing new was found." in out) is (status == 0)
     again = "cwkit soak --seed 7 --engines turso --seconds 3 --only-round 1 --fault"
     assert (again in out) is (LOST in found)
