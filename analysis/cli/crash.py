@@ -12,6 +12,15 @@ from rich.table import Table
 
 from analysis.cli import terminal
 from analysis.cli.options import RUNS, JsonOption, RunsOption, command_line, settings_of
+from analysis.cli.own_sql import (
+    CheckOption,
+    DefineOption,
+    FromOption,
+    ScaleOption,
+    SchemaOption,
+    TxOption,
+    with_sql,
+)
 from analysis.cli.progress import Live
 from analysis.cli.publishing import publish as publish_it
 from analysis.cli.publishing import say
@@ -31,8 +40,14 @@ def crash_command(
     engine: Annotated[str, typer.Option(help="NAME or FILE.py:CLASS")] = "libsql",
     begin: Annotated[str, typer.Option(help="BEGIN mode of the writers (default: usual)")] = "",
     scenario: Annotated[
-        str, typer.Option(help="one that can tell what a crash left of each transaction")
-    ] = "ledger",
+        str, typer.Option(help="NAME or FILE.py:CLASS (default: ledger, or sql with --tx)")
+    ] = "",
+    schema: SchemaOption = None,
+    tx: TxOption = None,
+    from_db: FromOption = None,
+    check: CheckOption = None,
+    define: DefineOption = None,
+    scale: ScaleOption = None,
     synchronous: Annotated[
         str, typer.Option(metavar="LEVEL", help="full, normal, off or extra")
     ] = "full",
@@ -55,6 +70,9 @@ def crash_command(
     limit: Annotated[
         float, typer.Option(help="how long one state may take to open and check, s")
     ] = 30.0,
+    pragma: Annotated[
+        str, typer.Option(metavar="NAME=VALUE[,…]", help="of every connection: foreign_keys=on")
+    ] = "",
     fault: Annotated[
         list[str] | None,
         typer.Option(help="of the recorded run, as in cwkit run: sync:*:1+:lie"),
@@ -103,19 +121,26 @@ def crash_command(
     folder = into or runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-crash-{_short(engine)}"
     judging = _Judging(waiting)
     if into is not None and (into / "crash.json").exists():
-        crashed = resume(into, on_judged=judging)
+        crashed = resume(into, on_judged=judging, on_opened=judging.opened)
     else:
         trust(*filter(None, [engine, scenario]))
+        own = {"scenario": scenario, "params": settings_of(set_ or [])}
+        own = with_sql(
+            {name: value for name, value in own.items() if value},
+            schema=schema, tx=tx, check=check, define=define, scale=scale, from_db=from_db,
+        )  # fmt: skip
         plan = _plan(
-            engine, begin, scenario, synchronous, writers, transactions, seed, fault or [],
-            settings_of(set_ or []), checkpointers=checkpointers, checkpoint=checkpoint,
+            engine, begin, synchronous, writers, transactions, fault=fault or None, seed=seed,
+            checkpointers=checkpointers, checkpoint=checkpoint, pragma=pragma,
             checkpoint_pause_ms=checkpoint_pause_ms, wal_autocheckpoint=autocheckpoint,
+            **{"scenario": "ledger"} | own,
         )  # fmt: skip
         asked = Asked(many=states, seed=seed, models=models, limit_s=limit, reduce=not no_reduce)
         with Live(waiting) as live:
             crashed = crash(
-                plan, folder, asked, command=command_line(), on_progress=live, on_judged=judging
-            )
+                plan, folder, asked, command=command_line(), on_progress=live, on_judged=judging,
+                on_opened=judging.opened,
+            )  # fmt: skip
     if as_json:
         print(json_text(crashed.data()))
     else:
@@ -124,8 +149,7 @@ def crash_command(
 
 
 def _plan(
-    engine: str, begin: str, scenario: str, synchronous: str, writers: int, transactions: int,
-    seed: int, fault: list[str], params: dict[str, str], **checkpoints: Any,
+    engine: str, begin: str, synchronous: str, writers: int, transactions: int, **more: Any
 ) -> Any:  # fmt: skip
     from workloads.runs import make_plan
 
@@ -134,9 +158,8 @@ def _plan(
     if transactions < 1:
         raise PlanError(f"--transactions: at least 1, not {transactions}.")
     return make_plan(
-        scenario=scenario, database=engine, begin=begin or None, synchronous=synchronous,
-        writers=writers, readers=0, transactions=transactions, duration_s=300, warmup_s=0,
-        seed=seed, fault=fault or None, params=params, **checkpoints,
+        database=engine, begin=begin or None, synchronous=synchronous, writers=writers, readers=0,
+        transactions=transactions, duration_s=300, warmup_s=0, **more,
     )  # fmt: skip
 
 
@@ -154,7 +177,9 @@ def _short(engine: str) -> str:
 def _status(crashed: Crashed) -> int:
     if crashed.campaign.interrupted or crashed.recording.run.manifest.ended == "interrupted":
         return 130
-    if crashed.campaign.broken():
+    if crashed.campaign.broken() or (
+        crashed.recording.run.manifest.broken and not crashed.plan.fault
+    ):
         return 1
     return 3 if crashed.unexplained or not crashed.campaign.judged else 0
 
@@ -165,12 +190,18 @@ class _Judging:
     def __init__(self, console: Any) -> None:
         self.console, self.at, self.done, self.broken = console, 0.0, 0, 0
 
+    def opened(self, known: int, asked: int) -> None:
+        """A moment of the recording was opened, to find the commit order."""
+        self._say(f"finding the commit order: {known:,} of {asked:,} moments opened so far")
+
     def __call__(self, one: Judged, many: int) -> None:
         self.done += 1
         self.broken += bool(one.promised)
+        self._say(f"judging: {self.done:,} states of about {many:,}, {self.broken:,} broken")
+
+    def _say(self, line: str) -> None:
         if time.monotonic() - self.at >= 2.0:
             self.at = time.monotonic()
-            line = f"judging: {self.done:,} states of about {many:,}, {self.broken:,} broken"
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -187,13 +218,19 @@ def tell(data: dict[str, Any], folder: Path, console: Any) -> None:
     def say(text: str) -> None:
         console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
+    of = "" if data["scenario"] == "ledger" else f"{data['scenario']} on "
     say(
-        f"{data['engine']} {data['version']}, {data['begin']}, synchronous {data['synchronous']}: "
+        f"{of}{data['engine']} {data['version']}, {data['begin']}, "
+        f"synchronous {data['synchronous']}: "
         f"{times(data['writers'], 'writer')}, {data['acknowledged']:,} acknowledged transactions, "
         f"{data['records']:,} records in the log"
     )
     for one in data["unexplained"]:
         say(f"NOT SEEN  {one}: this engine goes past the library, and no state of it is whole")
+    if data["contents"]:
+        say(f"It held {times(data['contents'], 'content')} in turn, which its commits made.")
+    for one in data["notes"]:
+        say(f"note: {one}")
     console.print(_table(data))
     if data["same"]:
         say(f"{times(data['same'], 'state')} more had the bytes of another.")

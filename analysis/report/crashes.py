@@ -50,7 +50,7 @@ def crashed(evidence: Evidence) -> Finding:
             "After a crash an engine keeps less than its level of synchronous promises",
             numbers=[effort],
             holds=_few(names),
-            command=f"cwkit crash --engine {broken[0].engine} --begin {broken[0].begin}",
+            command=_command(broken[0]),
             grave=True,
             page=NAME,
         )
@@ -73,6 +73,11 @@ def crashed(evidence: Evidence) -> Finding:
         sought=True,
         page=NAME,
     )
+
+
+def _command(one: PublishedCrash) -> str:
+    scenario = "" if one.scenario == "ledger" else f" --scenario {one.scenario}"
+    return f"cwkit crash --engine {one.engine} --begin {one.begin}{scenario}"
 
 
 def library(one: PublishedCrash) -> str:
@@ -142,6 +147,8 @@ def _kept(told: Sequence[PublishedCrash]) -> Table:
         way = one.begin + (
             f", {times(one.checkpointers, 'checkpointer')}" * bool(one.checkpointers)
         )
+        if one.scenario != "ledger":
+            way += f", {one.scenario}"
         lines.append((
             code(one.engine), library(one), f"{way}, {one.fault}" if one.fault else way,
             one.synchronous, whole(one.acknowledged),
@@ -163,8 +170,8 @@ def _lost(rows: Sequence[CrashRow]) -> tuple[str, str, str]:
 
 def _broken(told: Sequence[PublishedCrash]) -> list[Markdown]:
     return [
-        markdown("{} {}, {}, synchronous {}: {}", code(one.engine), one.version, one.begin,
-                 one.synchronous, sentence)
+        markdown("{} {}, {}{}, synchronous {}: {}", code(one.engine), one.version, one.begin,
+                 "" if one.scenario == "ledger" else f", {one.scenario}", one.synchronous, sentence)
         for one in _ordered(told)
         for sentence in one.first_broken.values()
     ]  # fmt: skip

@@ -118,6 +118,7 @@ def publish_crash(folder: Path, to: Path) -> tuple[Path, PublishedCrash]:
         "name": folder.name,
         "started": manifest.started,
         "engine": str(told.get("engine", "")).rpartition("/")[2],
+        "scenario": str(told.get("scenario", "")).rpartition("/")[2],
         "machine": manifest.machine.model_dump(mode="json"),
         "fault": manifest.plan.fault,
         "first_broken": first,

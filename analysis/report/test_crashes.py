@@ -58,6 +58,16 @@ def test_a_row_says_what_was_lost_after_a_kill_and_after_a_power_cut(tmp_path: P
     assert page["allowed"].rows[0][-1] == "lost 25" and not page["broken"]
 
 
+def test_a_campaign_of_another_scenario_is_told_as_one(tmp_path: Path) -> None:
+    broken = [ROW | {"states": 50, "broken": {"torn": 1}}]
+    change = {"scenario": "bank", "models": broken, "first_broken": {"torn": "torn: half of it"}}
+    evidence = told(tmp_path / "p", change)
+    page = crashes.section(evidence, tmp_path / "crashes.md")
+    assert page["kept"].rows[0][2] == "immediate, bank"
+    assert ", immediate, bank, synchronous normal: torn" in page["broken"][0]
+    assert crashes.crashed(evidence).command.endswith("--begin immediate --scenario bank")
+
+
 def test_a_sound_engine_is_no_finding_and_a_broken_promise_is_a_grave_one(tmp_path: Path) -> None:
     sound = crashes.crashed(told(tmp_path / "sound", {}))
     assert (

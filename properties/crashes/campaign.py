@@ -19,8 +19,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from properties.crashes.commit_order import CommitOrder, Expected
 from properties.crashes.judging import Fault, Told, judge, lost_of, told_by, until
-from properties.crashes.opening import LIMIT_S, Opened, open_state
+from properties.crashes.opening import LIMIT_S, Opened, digest_of, open_state
 from properties.crashes.recording import Recording
 from properties.crashes.states import MODELS, CrashState, Replay
 from workloads.runs import Plan
@@ -34,7 +35,7 @@ MOST_SUBSETS = 64
 
 @dataclass(slots=True)
 class Judged:
-    """One state that was opened. lost : acknowledged postings that are not there, None: unknown."""
+    """One state that was opened. lost : acknowledged ones that are not there, None: unknown."""
 
     state: CrashState
     faults: list[Fault]
@@ -105,29 +106,37 @@ def run_campaign(
     on_judged: Callable[[Judged, int], None] = lambda one, asked: None,
     on_broken: Callable[[Judged, dict[str, bytes]], None] = lambda one, files: None,
     before: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    order: CommitOrder | None = None,
+    foreign: bool = True,
 ) -> Campaign:
     """Open and judge `many` states. place : a folder for those that are open just now.
 
     jobs : states that are open at a time, 0 for one a CPU. on_judged : called with each and with
     `many`. on_broken : called with each that keeps less than is promised, and with its files.
     before : what is known of states that were judged before, by `key_of`: they stay closed.
+    order : of a scenario that does not tell its transactions apart. foreign : whether the engine is
+    asked for foreign keys.
     An interrupt ends it with what it has.
     """
     plan = Plan(**recording.run.manifest.plan.model_dump(mode="json"))
     worked = told_by(recording.changes)
     most = jobs or len(os.sched_getaffinity(0))
     campaign, seen = Campaign(), set[tuple[str, int]]()
-    waiting: list[tuple[Opened, CrashState, Told, dict[str, bytes], float]] = []
+    waiting: list[_Waiting] = []
 
     def collect(limit: int) -> None:
         while len(waiting) > limit:
             for one in list(waiting):
-                answer = one[0].answer()
+                answer = one.opened.answer()
                 if answer is None:
                     continue
                 waiting.remove(one)
-                _took(campaign, one, answer, plan, on_judged, on_broken, many)
-                one[0].close()
+                judged = one.judged(answer, plan)
+                campaign.judged.append(judged)
+                on_judged(judged, many)
+                if judged.promised:
+                    on_broken(judged, one.files)
+                one.opened.close()
             time.sleep(0.002)
 
     try:
@@ -135,7 +144,7 @@ def run_campaign(
             draw_states(recording, many=many, seed=seed, models=models)
         ):
             files, told = replay.files(state), until(worked, state.point)
-            key = _digest(files), len(told.acked)
+            key = digest_of(files), len(told.acked)
             if key in seen:
                 campaign.same += 1
                 continue
@@ -144,48 +153,43 @@ def run_campaign(
                 campaign.judged.append(Judged(state, **known))
                 continue
             collect(most - 1)
-            opened = open_state(files, place / f"{number}", plan, limit_s=limit_s)
-            waiting.append((opened, state, told, files, time.monotonic()))
+            opened = open_state(files, place / f"{number}", plan, limit_s=limit_s, foreign=foreign)
+            expected = order.at(state.point) if order else None
+            waiting.append(_Waiting(opened, state, told, files, time.monotonic(), expected))
         collect(0)
     except KeyboardInterrupt:
         campaign.interrupted = True
     finally:
         for one in waiting:
-            one[0].close()
+            one.opened.close()
     return campaign
 
 
-def _took(
-    campaign: Campaign,
-    one: tuple[Opened, CrashState, Told, dict[str, bytes], float],
-    answer: dict[str, Any],
-    plan: Plan,
-    on_judged: Callable[[Judged, int], None],
-    on_broken: Callable[[Judged, dict[str, bytes]], None],
-    many: int,
-) -> None:
-    _, state, told, files, begun = one
-    power = state.model in POWER
-    faults = judge(answer, told, synchronous=plan.synchronous, power=power)
-    judged = Judged(state, faults, lost_of(answer, told), len(told.acked), time.monotonic() - begun)
-    campaign.judged.append(judged)
-    on_judged(judged, many)
-    if judged.promised:
-        on_broken(judged, files)
+@dataclass(slots=True)
+class _Waiting:
+    """A state that is open, and what it is held against."""
+
+    opened: Opened
+    state: CrashState
+    told: Told
+    files: dict[str, bytes]
+    begun: float
+    expected: Expected | None
+
+    def judged(self, answer: dict[str, Any], plan: Plan) -> Judged:
+        faults = judge(
+            answer, self.told, synchronous=plan.synchronous, power=self.state.model in POWER,
+            expected=self.expected,
+        )  # fmt: skip
+        lost = lost_of(answer, self.told, self.expected)
+        seconds = time.monotonic() - self.begun
+        return Judged(self.state, faults, lost, len(self.told.acked), seconds)
 
 
 def key_of(state: CrashState) -> str:
     """What tells a state from any other of its recording."""
     text = json.dumps([state.point, state.model, state.names, sorted(state.pieces)])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def _digest(files: dict[str, bytes]) -> str:
-    whole = hashlib.sha256()
-    for name, content in files.items():
-        whole.update(f"{name}\0{len(content)}\0".encode())
-        whole.update(content)
-    return whole.hexdigest()
 
 
 def kinds_of(judged: Sequence[Judged], *, promised: bool) -> Counter[str]:

@@ -1,6 +1,7 @@
 """A crash campaign in a folder: the recording, each state's judgement, what was kept of them.
 
     recording/     the run, its log, its files before; states.jsonl   a line for each judged state
+    contents.jsonl a line for each moment that was opened to find the commit order, if it had to be
     states/NNN/    a state that keeps less than is promised, made smaller
     crash.json     what was asked, and how it ended
 
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -20,8 +20,9 @@ from typing import Any
 
 from properties.crashes.campaign import POWER, Campaign, Judged, key_of, run_campaign
 from properties.crashes.judging import Fault, judge, told_by, until
-from properties.crashes.keeping import KeptState, keep_state, read_state, told_of
-from properties.crashes.opening import LIMIT_S, open_state
+from properties.crashes.keeping import KeptState, expected_in, keep_state, read_state, told_of
+from properties.crashes.opening import LIMIT_S
+from properties.crashes.recorded_run import RecordedRun, answer_of
 from properties.crashes.recording import Recording, read_recording
 from properties.crashes.reducing import MOST_OPENINGS, reduce_state
 from properties.crashes.results import DESIGN, RESULT
@@ -30,7 +31,6 @@ from workloads.engines import find_engine
 from workloads.errors import PlanError, RunError
 from workloads.files import json_text, made
 from workloads.runs import Plan, Progress, past_the_library, run
-from workloads.scenarios import find_scenario
 
 RECORDING, JUDGED, KEPT = "recording", "states.jsonl", "states"
 MOST_KEPT = 3
@@ -50,7 +50,10 @@ class Asked:
 
 @dataclass(slots=True)
 class Crashed:
-    """A campaign, as far as it is. kept : folders of states that keep less than is promised."""
+    """A campaign, as far as it is. kept : folders of states that keep less than is promised.
+
+    whole : what the recorded run says of itself.
+    """
 
     folder: Path
     recording: Recording
@@ -58,6 +61,7 @@ class Crashed:
     campaign: Campaign
     unexplained: list[str]
     kept: list[Path] = field(default_factory=list)
+    whole: RecordedRun | None = None
 
     @property
     def plan(self) -> Plan:
@@ -83,6 +87,8 @@ class Crashed:
             "records": len(self.recording.changes),
             "acknowledged": len(told_by(self.recording.changes).acked),
             "unexplained": self.unexplained,
+            "notes": self.whole.notes if self.whole else [],
+            "contents": self.whole.contents if self.whole else 0,
             "interrupted": self.campaign.interrupted,
             "judged": len(self.campaign.judged),
             "same": self.campaign.same,
@@ -111,12 +117,6 @@ def _row(model: str, judged: Sequence[Judged]) -> dict[str, Any]:
 
 def must_be_judged(plan: Plan) -> None:
     """Raises PlanError for a run whose crash states nobody could judge."""
-    scenario = find_scenario(plan.scenario)
-    if not (hasattr(scenario, "read") and hasattr(scenario, "post")):
-        raise PlanError(
-            f"--scenario {plan.scenario}: nobody can tell which of its transactions a crash left. "
-            "Choose ledger, or give yours read(session) and post(session, posting), as it has."
-        )
     if plan.write_engine != plan.database:
         raise PlanError("A crash is one engine's: leave --write-engine out.")
     if why := past_the_library(find_engine(plan.write_engine)):
@@ -134,6 +134,7 @@ def crash(
     command: str = "",
     on_progress: Callable[[Progress], None] | None = None,
     on_judged: Callable[[Judged, int], None] = lambda one, many: None,
+    on_opened: Callable[[int, int], None] = lambda known, asked: None,
 ) -> Crashed:
     """Record a run and judge the states of crashes in it, or go on with a folder that has a part.
 
@@ -143,11 +144,14 @@ def crash(
     must_be_judged(plan)
     folder.mkdir(parents=True, exist_ok=True)
     recording = _recorded(plan, folder, asked, command, on_progress)
-    return _judged(folder, recording, asked, on_judged)
+    return _judged(folder, recording, asked, on_judged, on_opened)
 
 
 def resume(
-    folder: Path, *, on_judged: Callable[[Judged, int], None] = lambda one, many: None
+    folder: Path,
+    *,
+    on_judged: Callable[[Judged, int], None] = lambda one, many: None,
+    on_opened: Callable[[int, int], None] = lambda known, asked: None,
 ) -> Crashed:
     """Go on with a campaign that was interrupted while it judged. Raises RunError."""
     try:
@@ -157,7 +161,7 @@ def resume(
             raise ValueError("what was asked makes no sense")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{folder}: no crash campaign to go on with ({error}).") from error
-    return _judged(folder, read_recording(folder / RECORDING), asked, on_judged)
+    return _judged(folder, read_recording(folder / RECORDING), asked, on_judged, on_opened)
 
 
 def _recorded(
@@ -186,6 +190,7 @@ def _judged(
     recording: Recording,
     asked: Asked,
     on_judged: Callable[[Judged, int], None],
+    on_opened: Callable[[int, int], None],
 ) -> Crashed:
     before = _read_judged(folder / JUDGED)
     plan = Plan(**recording.run.manifest.plan.model_dump(mode="json"))
@@ -212,13 +217,20 @@ def _judged(
             lines.flush()
             on_judged(one, many)
 
-        crashed.campaign = run_campaign(
-            recording, place, many=asked.many, seed=asked.seed, models=asked.models,
-            limit_s=asked.limit_s, on_judged=judged, on_broken=broken, before=before,
-        )  # fmt: skip
+        whole = RecordedRun(recording, plan, folder, place, asked.limit_s)
+        crashed.whole = whole
+        with _interruptible(crashed.campaign):
+            whole.ask()
+            whole.find_order(on_opened)
+        if not crashed.campaign.interrupted:
+            crashed.campaign = run_campaign(
+                recording, place, many=asked.many, seed=asked.seed, models=asked.models,
+                limit_s=asked.limit_s, on_judged=judged, on_broken=broken, before=before,
+                order=whole.order, foreign=whole.foreign,
+            )  # fmt: skip
         with _interruptible(crashed.campaign):
             for number, (one, files) in enumerate(waiting):
-                crashed.kept.append(_keep(crashed, plan, one, files, place / f"reduce-{number}"))
+                crashed.kept.append(_keep(crashed, whole, one, files, f"reduce-{number}"))
     (folder / RESULT).write_text(json_text(crashed.data()) + "\n", encoding="utf-8")
     return crashed
 
@@ -231,27 +243,24 @@ def _interruptible(campaign: Campaign) -> Iterator[None]:
         campaign.interrupted = True
 
 
-def _keep(crashed: Crashed, plan: Plan, one: Judged, files: dict[str, bytes], place: Path) -> Path:
+def _keep(
+    crashed: Crashed, whole: RecordedRun, one: Judged, files: dict[str, bytes], where: str
+) -> Path:
+    plan = whole.plan
     kind = one.promised[0].kind
     recording, state = crashed.recording, one.state
     replay = recording.replay()
     replay.advance(state.point)
     told = until(told_by(recording.changes), state.point)
+    expected = whole.expected(state.point)
     number = 0
 
     def shown(other: CrashState) -> list[Fault]:
         nonlocal number
         number += 1
-        opened = open_state(
-            replay.files(other), place / f"{number}", plan, limit_s=crashed.asked.limit_s
-        )
-        try:
-            while (answer := opened.answer()) is None:
-                _pause()
-        finally:
-            opened.close()
+        answer = whole.opened(replay.files(other), f"{where}/{number}")
         power = state.model in POWER
-        return judge(answer, told, synchronous=plan.synchronous, power=power)
+        return judge(answer, told, synchronous=plan.synchronous, power=power, expected=expected)
 
     every = replay.all_there().pieces
     # What is common to a class of hangs would take minutes to make smaller.
@@ -263,25 +272,22 @@ def _keep(crashed: Crashed, plan: Plan, one: Judged, files: dict[str, bytes], pl
     )  # fmt: skip
     smaller = replay.files(reduced.state)
     name = f"{len(list((crashed.folder / KEPT).glob('*'))):03d}-{kind.replace(' ', '-')}"
-    return keep_state(crashed.folder / KEPT / name, one, reduced, smaller, told, plan)
-
-
-def _pause() -> None:
-    time.sleep(0.002)
+    return keep_state(
+        crashed.folder / KEPT / name, one, reduced, smaller, told, plan, expected, whole.foreign
+    )
 
 
 def look_again(kept: KeptState, place: Path) -> list[Fault]:
     """Open a kept state again, by the engine that it was found on. Raises PlanError."""
     plan = Plan(**kept.told["plan"])
     told = told_of(kept)
-    opened = open_state(kept.files, place / "again", plan)
-    try:
-        while (answer := opened.answer()) is None:
-            _pause()
-    finally:
-        opened.close()
+    answer = answer_of(
+        kept.files, place / "again", plan, foreign=bool(kept.told.get("foreign_keys", True))
+    )
     power = kept.told["drawn_as"]["model"] in POWER
-    return judge(answer, told, synchronous=plan.synchronous, power=power)
+    return judge(
+        answer, told, synchronous=plan.synchronous, power=power, expected=expected_in(kept)
+    )
 
 
 def read_kept(folder: Path) -> KeptState:

@@ -13,12 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from properties.crashes.change_log import NOTE, Change
+from properties.crashes.commit_order import NEVER, Expected, difference
 from workloads.runs import AFTER_CRASH
 from workloads.scenarios import Posting
 
 LOSES, MAY_CORRUPT = ("normal", "off"), ("off",)
 """Levels of `synchronous` under which a power cut may lose commits, and under which it may do
 anything, as documented."""
+
+NONSENSE = "nonsense read"
+"""The kind of a state on whose content the scenario's own code failed."""
 
 DEADLY = ("does not open", "takes its process down", "hangs")
 
@@ -69,11 +73,19 @@ def until(told: Told, point: int) -> Told:
     )
 
 
-def judge(answer: Mapping[str, Any], told: Told, *, synchronous: str, power: bool) -> list[Fault]:
+def judge(
+    answer: Mapping[str, Any],
+    told: Told,
+    *,
+    synchronous: str,
+    power: bool,
+    expected: Expected | None = None,
+) -> list[Fault]:
     """What is wrong with one state.
 
     answer : of workloads.runs.after_crash, or {"died": how} or {"hung": seconds}. told : up to the
-    crash point. power : whether the machine died too.
+    crash point. power : whether the machine died too. expected : of a scenario that does not tell
+    its transactions apart, what the database may hold.
     """
     safe = not power or synchronous not in MAY_CORRUPT
     keeps = not power or synchronous not in LOSES
@@ -83,32 +95,94 @@ def judge(answer: Mapping[str, Any], told: Told, *, synchronous: str, power: boo
         return [Fault(DEADLY[2], f"no answer within {answer['hung']:g} s", safe)]
     found: list[Fault] = []
     failed, why = answer.get("failed") or ("", "")
+    by_scenario = answer.get("by") == "scenario"
+    if by_scenario:
+        found.append(
+            Fault(NONSENSE, f"the scenario's own code failed on what it read: {why}", safe)
+        )
     if failed == "first":
-        return [Fault(DEADLY[0], why, safe)]
+        return found or [Fault(DEADLY[0], why, safe)]
     first = answer["first"]
     if first["integrity"]:
         found.append(Fault("integrity", "; ".join(first["integrity"][:3]), safe))
-    if first["wrong"]:
-        found.append(Fault("torn", "; ".join(first["wrong"][:3]), safe))
-    there = {(writer, number) for writer, number in first["whole"]}
-    found += _by_the_log(there, told, safe=safe, keeps=keeps)
+    there: set[Posting] = set()
+    if expected is not None:
+        found += _by_content(first, expected, safe=safe, keeps=keeps)
+    else:
+        if first["wrong"]:
+            found.append(Fault("torn", "; ".join(first["wrong"][:3]), safe))
+        if first.get("foreign") and first.get("enforced"):
+            found.append(Fault("foreign keys", "; ".join(first["foreign"][:3]), safe))
+        there = {(writer, number) for writer, number in first["whole"]}
+        found += _by_the_log(there, told, safe=safe, keeps=keeps)
+    if by_scenario:
+        return found
     if failed == "second":
         found.append(Fault("second opening", f"it does not open again: {why}", safe))
     elif "second" in answer and answer["second"] != first:
         found.append(Fault("second opening", "opened again it holds something else", safe))
     if failed in ("writing", "third"):
         found.append(Fault("writing on", why, safe))
+    elif "third" in answer and expected is not None:
+        found += _content_written_on(answer["third"], first, safe)
     elif "third" in answer:
         found += _written_on(answer["third"], there, safe)
     return found
 
 
-def lost_of(answer: Mapping[str, Any], told: Told) -> int | None:
-    """How many acknowledged postings are not there, None where that cannot be told."""
+def lost_of(answer: Mapping[str, Any], told: Told, expected: Expected | None = None) -> int | None:
+    """How many acknowledged transactions are not there, None where that cannot be told."""
     if "first" not in answer:
         return None
+    if expected is not None:
+        at = expected.found(answer["first"]["content"])
+        return None if at is None else expected.lost(at)
     there = {(writer, number) for writer, number in answer["first"]["whole"]}
     return len(told.acked.keys() - there)
+
+
+def _by_content(
+    first: Mapping[str, Any], expected: Expected, *, safe: bool, keeps: bool
+) -> list[Fault]:
+    found = []
+    at = expected.found(first["content"])
+    seen = None if at is None else expected.contents[at]
+    if at is None:
+        found.append(Fault("torn", difference(first["content"], expected), safe))
+    elif at >= expected.torn_from < NEVER:
+        words = (
+            f"what is there was there after record {expected.records[at]} of the log, when there "
+            "had been more contents than transactions that came to their COMMIT: it is a part of "
+            "one, or of none"
+        )
+        found.append(Fault("torn", words, safe))
+    if at is not None and (lost := expected.lost(at)):
+        last = max([*expected.claims, expected.least])
+        words = (
+            f"{lost} acknowledged: what is there was there after record {expected.records[at]} of "
+            f"the log, and what was there after record {expected.records[last]} was acknowledged"
+        )
+        found.append(Fault("lost", words, keeps))
+    if first["wrong"] and (seen is None or list(seen.wrong) != first["wrong"]):
+        found.append(Fault("invariant", "; ".join(first["wrong"][:3]), safe))
+    foreign = first.get("foreign", [])
+    allowed = seen is not None and list(seen.foreign) == foreign and not first.get("enforced")
+    if foreign and not allowed:
+        found.append(Fault("foreign keys", "; ".join(foreign[:3]), safe))
+    return found
+
+
+def _content_written_on(
+    third: Mapping[str, Any], first: Mapping[str, Any], safe: bool
+) -> list[Fault]:
+    wrong = list(third["integrity"])
+    wrong += [name for name, one in third["content"].items() if one != first["content"].get(name)]
+    if third["written"] != 1:
+        wrong.append("the row that was written is not there")
+    if wrong:
+        words = f"after one more transaction: {'; '.join(wrong[:3])}"
+        return [Fault("writing on", words, safe)]
+    return []
 
 
 def _by_the_log(there: set[Posting], told: Told, *, safe: bool, keeps: bool) -> list[Fault]:

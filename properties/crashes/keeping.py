@@ -4,6 +4,7 @@ it, which sectors matter, and a script that needs nothing but the driver.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pprint
 from collections.abc import Mapping
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from properties.crashes.campaign import Judged
+from properties.crashes.commit_order import Content, Expected, expected_of
 from properties.crashes.judging import Told
 from properties.crashes.opening import DATABASE, write_state
 from properties.crashes.reducing import Reduced
+from properties.crashes.repro_texts import ACKED, CHECKS, CONTENTS, END, HEAD, ORDER, POSTINGS
 from properties.crashes.states import SECTOR, CrashState
 from workloads.engines import Script, find_engine
 from workloads.errors import RunError
@@ -23,98 +26,7 @@ from workloads.runs import Plan
 
 STATE, FILES, REPRO = "state.json", "files", "repro.py"
 
-HEAD = '''"""{title}
-
-The files beside this script, in {files}/, are what a crash left: {crash}.
-Wrong: {wrong}
-Seen with {version}.
-
-Found by cwkit crash. Exits 1 where it is still so, 0 where it is not, and 2 where it cannot tell.
-"""
-
-import os
-import shutil
-import sys
-import tempfile
-
-{driver}
-
-# What the writers had been told when the crash came: (writer, number) of the last transactions
-# that were acknowledged, and how many there were.
-ACKED = {acked}
-KINDS = {kinds}
-
-HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), {files!r})
-FOLDER = tempfile.mkdtemp()
-PATH = os.path.join(FOLDER, {database!r})
-'''
-
-BODY = '''
-
-def rows(connection, sql):
-    return [tuple(row) for row in connection.execute(sql).fetchall() or []]
-
-
-def leave(status, said):
-    print(said)
-    sys.stdout.flush()
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    os._exit(status)
-
-
-def looked():
-    """What is wrong with the database, [] where nothing is."""
-    wrong = []
-    connection = connect(PATH)
-    for sql in FIRST:
-        rows(connection, sql)
-    integrity = [row[0] for row in rows(connection, "PRAGMA integrity_check")]
-    if integrity != ["ok"]:
-        wrong.append("integrity: " + "; ".join(map(str, integrity[:3])))
-    def numbers(sql):
-        for row in rows(connection, sql):
-            if all(isinstance(value, int) for value in row):
-                yield row
-            else:
-                wrong.append(f"torn: a row that holds no numbers: {row}")
-
-    entries = {(w, n): (parts, amount) for w, n, parts, amount in numbers(
-        "SELECT writer, number, parts, amount FROM entry")}
-    found = {}
-    for w, n, position, amount in numbers("SELECT writer, number, position, amount FROM part"):
-        found.setdefault((w, n), []).append((position, amount))
-    whole = {key for key, (parts, amount) in entries.items()
-             if sorted(p for p, _ in found.get(key, [])) == list(range(parts))
-             and sum(a for _, a in found.get(key, [])) == amount}
-    if torn := sorted((entries.keys() | found.keys()) - whole):
-        wrong.append(f"torn: transactions {torn[:5]}")
-    if lost := sorted(set(ACKED) - whole):
-        wrong.append(f"lost: acknowledged transactions {lost[:5]}")
-    changes = rows(connection, "SELECT sum(changes) FROM account")[0][0] or 0
-    if changes != sum(map(len, found.values())):
-        wrong.append(f"torn: {changes} changes of accounts, {sum(map(len, found.values()))} rows")
-    return wrong
-
-
-def main():
-    for name in os.listdir(HERE):
-        shutil.copy(os.path.join(HERE, name), os.path.join(FOLDER, name))
-    try:
-        wrong = looked()
-    except BaseException as error:
-        wrong = [f"does not open: {type(error).__name__}: {error}"]
-    for one in wrong:
-        print(one)
-    kinds = {one.partition(":")[0] for one in wrong}
-    if set(KINDS) & kinds:
-        leave(1, "STILL SO")
-    leave(0, "it is not so")
-
-
-main()
-'''
-
-TOLD_BY_SCRIPT = ("integrity", "torn", "lost", "does not open")
+TOLD_BY_SCRIPT = ("integrity", "foreign keys", "torn", "lost", "does not open")
 """Kinds of faults that the script looks for itself. Others need cwkit."""
 
 
@@ -129,9 +41,13 @@ class KeptState:
 
 def keep_state(
     folder: Path, judged: Judged, reduced: Reduced, files: Mapping[str, bytes], told: Told,
-    plan: Plan,
+    plan: Plan, expected: Expected | None = None, foreign: bool = True,
 ) -> Path:  # fmt: skip
-    """Write it into a new folder, which is returned."""
+    """Write it into a new folder, which is returned.
+
+    expected : what may be there, of a scenario that does not tell its transactions apart. foreign :
+    whether its engine can be asked for foreign keys.
+    """
     folder.mkdir(parents=True)
     (folder / FILES).mkdir()
     write_state(files, folder / FILES)
@@ -154,11 +70,16 @@ def keep_state(
         "acked": [[*posting, at] for posting, at in sorted(told.acked.items())],
         "worked": [[*posting, at] for posting, at in sorted(told.worked.items())],
     }
+    if expected is not None:
+        data["expected"] = expected.data()
+    data["foreign_keys"] = foreign
     (folder / STATE).write_text(json_text(data) + "\n", encoding="utf-8")
-    if (made := getattr(engine, "script", None)) is not None and plan.scenario == "ledger":
+    if (made := getattr(engine, "script", None)) is not None and (
+        expected is not None or plan.scenario == "ledger"
+    ):
         kinds = sorted({f.kind for f in judged.promised} & set(TOLD_BY_SCRIPT))
         if kinds:
-            text = _script(made(), judged, reduced, told, plan, kinds, version)
+            text = _script(made(), judged, reduced, told, plan, kinds, version, expected, foreign)
             (folder / REPRO).write_text(text, encoding="utf-8")
     return folder
 
@@ -191,9 +112,22 @@ def told_of(kept: KeptState) -> Told:
     return Told(worked, acked)
 
 
+def expected_in(kept: KeptState) -> Expected | None:
+    """What may be there, None where the scenario tells its transactions apart. Raises RunError."""
+    if "expected" not in kept.told:
+        return None
+    try:
+        return expected_of(kept.told["expected"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{kept.folder}: what may be there is not to be read ({error}). Keep it anew: cwkit "
+            "crash makes it."
+        ) from error
+
+
 def _script(
     made: Script, judged: Judged, reduced: Reduced, told: Told, plan: Plan, kinds: list[str],
-    version: str,
+    version: str, expected: Expected | None, foreign: bool,
 ) -> str:  # fmt: skip
     title = f"{plan.write_engine}: {judged.promised[0].kind} after a crash"
     crash = (
@@ -201,11 +135,26 @@ def _script(
         f"no sync covered are missing and {reduced.there} are there"
     )
     head = HEAD.format(
-        title=title, files=FILES, crash=crash, wrong=judged.promised[0].sentence.replace('"', "'"),
-        version=version, driver=made.lines.strip(), acked=pprint.pformat(sorted(told.acked)),
-        kinds=kinds, database=DATABASE,
+        title=title, crash=crash, wrong=judged.promised[0].sentence.replace('"', "'"),
+        version=version, driver=made.lines.strip(), files=FILES, kinds=kinds, database=DATABASE,
     )  # fmt: skip
-    return f"{head}FIRST = {_first(plan)!r}\n{BODY}"
+    head += f"FIRST = {_first(plan)!r}\nFOREIGN = {foreign}\n"
+    if expected is None:
+        acked = pprint.pformat(sorted(told.acked))
+        return f"{head}{ACKED.format(acked=acked)}{CHECKS}{POSTINGS}{END}"
+    return f"{head}{_order(expected)}{CHECKS}{CONTENTS}{END}"
+
+
+def _order(expected: Expected) -> str:
+    order = [brief(one.content) for one in expected.contents[: expected.visible + 1]]
+    least = min(max([*expected.claims, expected.least]), expected.visible)
+    return ORDER.format(order=pprint.pformat(order, width=100), least=least)
+
+
+def brief(content: Content) -> str:
+    """A content in 16 letters, as the script has it too."""
+    text = "".join(f"{name}:{rows}:{digest};" for name, (rows, digest) in sorted(content.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _first(plan: Plan) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
@@ -80,11 +81,18 @@ class Opened:
 
 
 def open_state(
-    files: Mapping[str, bytes], folder: Path, plan: Plan, *, limit_s: float = LIMIT_S
+    files: Mapping[str, bytes],
+    folder: Path,
+    plan: Plan,
+    *,
+    limit_s: float = LIMIT_S,
+    what: str = "look",
+    foreign: bool = True,
 ) -> Opened:
     """Write the files into a new folder and have the run's engine look at them.
 
     plan : the run's: its engine, mode and settings, its scenario. limit_s : then it hangs.
+    what : "look", or "open" to read what it holds alone. foreign : whether foreign keys are asked.
     """
     folder.mkdir(parents=True)
     write_state(files, folder)
@@ -97,6 +105,8 @@ def open_state(
         "database": str(folder / DATABASE),
         "settings": settings_of(plan),
         "trusted": list(plan.files()),
+        "what": what,
+        "foreign": foreign,
     }
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     (folder / "tmp").mkdir()
@@ -117,6 +127,15 @@ def write_state(files: Mapping[str, bytes], folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+
+
+def digest_of(files: Mapping[str, bytes]) -> str:
+    """What tells the bytes of a state from those of any other."""
+    whole = hashlib.sha256()
+    for name, content in files.items():
+        whole.update(f"{name}\0{len(content)}\0".encode())
+        whole.update(content)
+    return whole.hexdigest()
 
 
 def settings_of(plan: Plan) -> dict[str, Any]:

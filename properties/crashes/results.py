@@ -48,6 +48,8 @@ class CrashResult(msgspec.Struct, frozen=True):
     same: _Count
     models: list[ModelRow]
     kept: list[_Word]
+    notes: list[_Word] = []
+    contents: _Count = 0
 
     @property
     def broken(self) -> int:

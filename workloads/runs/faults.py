@@ -18,6 +18,7 @@ from typing import Any
 
 from workloads.processes import FaultControl, FaultRule, Hit, fault_environment
 from workloads.records import FaultEntry, WorkerRecord
+from workloads.runs.commit_notes import RECORDED
 from workloads.runs.fault_effects import entries, killed
 
 CHANGES, BASE, BASE_FILES = "changes.log", "base", "base.json"
@@ -68,7 +69,8 @@ class Faults:
 
     def environment(self, worker: int) -> dict[str, str]:
         """What a worker's process gets, which has to be started by exec."""
-        return fault_environment(self._control.path, worker)
+        told = fault_environment(self._control.path, worker)
+        return told | {RECORDED: "1"} if self._record else told
 
     def arm(self) -> None:
         """The gate is open: calls are counted from here."""

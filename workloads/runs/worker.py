@@ -50,6 +50,7 @@ from workloads.engines import (
 from workloads.processes import die_with_parent, leave, note
 from workloads.runs import control as control_block
 from workloads.runs.cold_start import ColdStart, NotStarted, create
+from workloads.runs.commit_notes import noted
 from workloads.runs.connections import Borrowing, Passing, PerTransaction, pool_for
 from workloads.runs.control import ControlBlock
 from workloads.runs.hot_path import Parts, Tries, tries_of
@@ -733,7 +734,7 @@ def _parts(plan: Plan, context: WorkerContext, scenario: Scenario, control: Cont
     start_ns = numbers[control_block.START_NS]
     warp = warp_of(plan, context.role)
     due = arrivals(rate / context.of, start_ns, context.rng(ARRIVALS), warp) if rate else None
-    return Parts(
+    parts = Parts(
         begin=context.session.begin,
         commit=context.session.commit,
         draw=draw,
@@ -747,6 +748,7 @@ def _parts(plan: Plan, context: WorkerContext, scenario: Scenario, control: Cont
         stop_ns=numbers[control_block.STOP_NS],
         most=plan.transactions or -1,
     )
+    return noted(parts, scenario, context)
 
 
 def _acknowledged(scenario: Scenario, context: WorkerContext) -> Callable[[Any, int], None] | None:

@@ -27,5 +27,6 @@ __all__ = [
     "find_scenario",
     "named",
     "scenario_names",
+    "tells_postings",
     "with_texts",
 ]

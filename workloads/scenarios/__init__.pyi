@@ -14,6 +14,7 @@ from .scenario import Told as Told
 from .scenario import WorkerContext as WorkerContext
 from .scenario import find_scenario as find_scenario
 from .scenario import scenario_names as scenario_names
+from .scenario import tells_postings as tells_postings
 from .script_effects import Access as Access
 from .script_effects import ScriptEffects as ScriptEffects
 from .script_effects import Twice as Twice

@@ -174,6 +174,13 @@ class Bank:
     def checkpointed(self, context: WorkerContext) -> None:
         return None
 
+    def holds(self, session: Session) -> list[str]:
+        """The total, which no transfer changes."""
+        (total, count) = session.rows("SELECT sum(balance), count(*) FROM account")[0]
+        if (total, count) == (self.total, self.params.rows):
+            return []
+        return [f"{count} accounts hold {total}; {self.params.rows:,} always hold {self.total:,}"]
+
     def check(self, session: Session, log: RunLog) -> list[Finding]:
         found: dict[int, int] = dict(session.rows("SELECT id, balance FROM account"))
         total, count = sum(found.values()), len(found)

@@ -150,6 +150,15 @@ class Counter:
     def checkpointed(self, context: WorkerContext) -> None:
         return None
 
+    def holds(self, session: Session) -> list[str]:
+        """Counters are never deleted, and none was ever below 0."""
+        count, least = session.rows("SELECT count(*), min(n) FROM counter")[0]
+        if count == self.params.rows and least >= 0:
+            return []
+        return [
+            f"{count} counters are there, the least at {least}; {self.params.rows:,} begin at 0"
+        ]
+
     def check(self, session: Session, log: RunLog) -> list[Finding]:
         found: dict[int, int] = dict(session.rows("SELECT id, n FROM counter"))
         increments = [0] * self.params.rows

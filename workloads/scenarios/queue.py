@@ -135,6 +135,12 @@ class Queue:
     def checkpointed(self, context: WorkerContext) -> None:
         return None
 
+    def holds(self, session: Session) -> list[str]:
+        """A job is ready and was never claimed, or it was."""
+        odd = "SELECT count(*) FROM job WHERE (state = 0) <> (claims = 0) OR state NOT IN (0, 1, 2)"
+        many = session.rows(odd)[0][0]
+        return [f"{many} jobs are ready and claimed, or neither"] if many else []
+
     def check(self, session: Session, log: RunLog) -> list[Finding]:
         writers = [worker for worker in log.workers if worker.role == "writer"]
         unknown = [log.unknown("writer", kind) for kind in (CLAIM, FINISH)]

@@ -228,6 +228,11 @@ class Scenario(Protocol):
     keeps_its_connection : optional, of an instance; True where its bodies begin transactions.
     suggests_for(params) : optional, of the class; more of `suggests`, by what the user gave.
     unsuited()  : optional; (roles that have workers) -> why it cannot have them, "" else.
+    holds(session) : optional; sentences on what is not true in the database and is after every
+        commit, whatever the workers did; [] where all is. `cwkit crash` asks it of each state.
+    read(session), post(session, posting) : optional, both; which transactions the database holds
+        as a whole (`whole`, and `wrong`, sentences), and one more of them in a transaction that has
+        begun. Its bodies then note `work W N` and `acked W N`, as those of `ledger` do.
     footprint() : optional; the rows that its transactions touch as chances, for a conflict model.
     touches(draw) : optional; the rows that one drawn transaction touches, for naming those that
         refused transactions met. Both: workloads.scenarios.footprint.
@@ -283,6 +288,11 @@ REGISTRY: dict[str, str] = {
     "request": "workloads.scenarios.request:Request",
     "sql": "workloads.scenarios.sql:Sql",
 }
+
+
+def tells_postings(scenario: Any) -> bool:
+    """Whether a scenario, or its class, tells by itself which transactions a database holds."""
+    return hasattr(scenario, "read") and hasattr(scenario, "post")
 
 
 def scenario_names() -> Sequence[str]:

@@ -344,6 +344,19 @@ class Sql:
         known = {name: shown(value) for name, value in variables.items()}
         return [_asked(session, file, piece, known) for file, piece in self.checks]
 
+    def holds(self, session: Session) -> list[str]:
+        """The queries of the check that count no transactions, where each script is one."""
+        if self.keeps_its_connection:
+            return []
+        counts = self._counts(None)
+        known = {name: shown(value) for name, value in (self.base(0, 0) | counts).items()}
+        found = [
+            _asked(session, file, piece, known)
+            for file, piece in self.checks
+            if not any(f":{name}" in piece.sql for name in counts)
+        ]
+        return [f"{one.check}: {one.sentence}" for one in found if not one.ok]
+
     def _counts(self, log: RunLog | None) -> dict[str, int]:
         """Variables of a check: how many transactions committed, and of how many nobody knows."""
         found = dict.fromkeys(("committed", "unknown", "changed", "unknown_changes"), 0)
