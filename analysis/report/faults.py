@@ -19,6 +19,8 @@ from analysis.wording import DASH, Table, number, whole
 NAME = "faults"
 COMMAND = "cwkit faults --engine libsql"
 LISTED, WORDS, MOST_WORD = 4, 2, 90
+KILLS = "kill-"
+"""Stories of this name kill processes: what strikes there is a kill."""
 
 
 def newest(evidence: Evidence) -> list[ToldStory]:
@@ -117,6 +119,8 @@ def section(evidence: Evidence, page: Path) -> dict[str, Any]:
             [(code(name), text) for name, text in sentences.items()
              if any(one.story == name for one in told)],
         ),
+        "matrix": matrix(told, list(sentences)),
+        "kills": kills(told),
         "engines": [
             {
                 "name": f"{engine} {version}, {begin}",
@@ -131,6 +135,54 @@ def section(evidence: Evidence, page: Path) -> dict[str, Any]:
         ],
         "campaigns": _campaigns(evidence, page),
     }  # fmt: skip
+
+
+def matrix(told: Sequence[ToldStory], order: Sequence[str]) -> Table:
+    """A row for each story, a column for each engine and mode: its verdict, and how often."""
+    ways = list(dict.fromkeys((one.engine, one.begin) for one in told))
+    there = {(one.engine, one.begin, one.story): one for one in told}
+    names = [*order, *(one.story for one in told)]
+    lines = []
+    for name in dict.fromkeys(name for name in names if any(one.story == name for one in told)):
+        lines.append((code(name), *(_cell(there.get((*way, name))) for way in ways)))
+    return Table(("story", *(f"{engine}, {begin}" for engine, begin in ways)), lines)
+
+
+def _cell(one: ToldStory | None) -> str:
+    if one is None:
+        return DASH
+    if not one.fired:
+        return "nothing tested"
+    if one.calls:
+        return f"{one.verdict}, {whole(one.calls_failed)} of {whole(one.calls)} calls"
+    return f"{one.verdict}, {whole(one.fired)}"
+
+
+def kills(told: Sequence[ToldStory]) -> Table:
+    """What was left after the processes that were killed: of each engine and mode, and in all."""
+    killed = [one for one in told if one.story.startswith(KILLS) and one.fired]
+    ways = dict.fromkeys((one.engine, one.begin) for one in killed)
+    lines = [
+        (
+            f"{engine}, {begin}",
+            *_left([o for o in killed if (o.engine, o.begin) == (engine, begin)]),
+        )
+        for engine, begin in ways
+    ]
+    if len(lines) > 1:
+        lines.append(("all", *_left(killed)))
+    head = ("engine and mode", "kills", "acknowledged", "lost", "torn", "integrity",
+            "longest block, ms")  # fmt: skip
+    return Table(head, lines)
+
+
+def _left(killed: Sequence[ToldStory]) -> tuple[str, ...]:
+    blocks = [one.longest_block_ms for one in killed if one.longest_block_ms is not None]
+    counts = [
+        sum(getattr(one, field) for one in killed)
+        for field in ("fired", "acknowledged", "lost", "torn", "integrity")
+    ]
+    return (*(whole(one) for one in counts), number(max(blocks)) if blocks else DASH)
 
 
 def _table(told: Sequence[ToldStory]) -> Table:

@@ -141,6 +141,8 @@ def _misfit(one: PublishedFaults) -> str:
             return f"{visible(each.story)}: its verdict and what was found do not agree"
         if each.verdict == "sound" and not each.fired:
             return f"{visible(each.story)}: sound, though nothing was done to it"
+        if each.calls_failed > each.calls:
+            return f"{visible(each.story)}: more calls failed than there are"
     return ""
 
 

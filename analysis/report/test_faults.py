@@ -50,6 +50,33 @@ def test_a_row_says_what_was_kept_and_what_the_engine_said(tmp_path: Path) -> No
     assert page["stories"].rows == [("`kill-one`", "SIGKILL of one.")]
 
 
+def test_the_matrix_has_each_story_of_each_engine_with_its_verdict(tmp_path: Path) -> None:
+    older = STORY | {"story": "flip-log", "fired": 40}
+    calls = DOUBLED | {"calls": 41, "calls_failed": 40, "fired": 99}
+    silent = STORY | {"engine": "turso", "fired": 0, "verdict": "cannot tell", "untold": ["no"]}
+    page = faults.section(told(tmp_path / "p", [STORY, older, calls, silent]), tmp_path / "f.md")
+    assert page["matrix"].head == ("story", "libsql, immediate", "turso, immediate")
+    assert page["matrix"].rows == [
+        ("`kill-one`", "sound, 1", "nothing tested"),
+        ("`flip-log`", "sound, 40", "—"),
+        ("`commit-calls`", "—", "finding, 40 of 41 calls"),
+    ]
+
+
+def test_kills_are_added_up_and_nothing_else_is(tmp_path: Path) -> None:
+    often = STORY | {"story": "kill-often", "fired": 200, "acknowledged": 900, "lost": 0,
+                     "longest_block_ms": 140.0}  # fmt: skip
+    other = often | {"engine": "turso", "lost": 3, "torn": 1, "integrity": 1, "fired": 7,
+                     "verdict": "finding", "found": ["lost"], "longest_block_ms": None}  # fmt: skip
+    page = faults.section(told(tmp_path / "p", [STORY, often, other, DOUBLED]), tmp_path / "f.md")
+    assert page["kills"].rows == [
+        ("libsql, immediate", "201", "1,020", "0", "0", "0", "140"),
+        ("turso, immediate", "7", "900", "3", "1", "1", "—"),
+        ("all", "208", "1,920", "3", "1", "1", "140"),
+    ]
+    assert not faults.section(told(tmp_path / "q", [DOUBLED]), tmp_path / "f.md")["kills"].rows
+
+
 def test_a_doubled_transaction_is_a_grave_finding_and_sound_engines_are_none(
     tmp_path: Path,
 ) -> None:
@@ -80,6 +107,7 @@ def test_a_later_campaign_tells_a_story_anew(tmp_path: Path) -> None:
         (STORY, {"name": "other"}, "is called 'other' inside"),
         (STORY | {"verdict": "finding"}, {}, "its verdict and what was found do not agree"),
         (STORY | {"fired": 0}, {}, "sound, though nothing was done to it"),
+        (STORY | {"calls": 2, "calls_failed": 3}, {}, "more calls failed than there are"),
         (STORY | {"lost": -1}, {}, "lost"),
         (STORY | {"verdict": "fine"}, {}, "verdict"),
         (STORY, {"cwkit": 99}, "written by a later cwkit"),
