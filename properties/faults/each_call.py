@@ -59,6 +59,7 @@ class Aim:
     struck: dict[Target, None] = field(default_factory=dict)
 
     def missing(self, errors: Sequence[str]) -> list[Target]:
+        """What was not struck yet."""
         return [(p, e) for e in errors for p in self.wanted if (p, e) not in self.struck]
 
 
@@ -68,7 +69,7 @@ def commit_calls(case: Case, result: StoryResult) -> None:
     if not aim.parts:
         result.untold.append("the recorded run has no commit that writes")
         return
-    _fail_each(case, result, aim, "a commit")
+    fail_each(case, result, aim, "a commit")
     others_go_on(case, result, aim)
 
 
@@ -79,9 +80,9 @@ def checkpoint_calls(case: Case, result: StoryResult) -> None:
         result.untold.append("no recorded checkpoint writes the database")
         return
     if within.parts:
-        _fail_each(case, result, within, "a checkpoint within a commit")
+        fail_each(case, result, within, "a checkpoint within a commit")
     if alone.parts and not (case.quick and within.parts):
-        _fail_each(case, result, alone, "a checkpointer's checkpoint")
+        fail_each(case, result, alone, "a checkpointer's checkpoint")
 
 
 def of_commits(case: Case, copying: bool = False) -> Aim:
@@ -124,7 +125,8 @@ def of_checkpointer(case: Case) -> Aim:
 # --- struck -----------------------------------------------------------------------------------
 
 
-def _fail_each(case: Case, result: StoryResult, aim: Aim, what: str) -> None:
+def fail_each(case: Case, result: StoryResult, aim: Aim, what: str) -> None:
+    """Strike each call, and say of which commits or checkpoints (what) how many were struck."""
     errors = ERRORS[:1] if case.quick else ERRORS
     for group in together(aim, aim.missing(errors))[: 1 if case.quick else None]:
         _strike(case, result, aim, group)

@@ -58,7 +58,7 @@ def kill_often(case: Case, result: StoryResult) -> None:
         if case.threads:
             asked = THREADS | {"fault": [_rule(draw, case, each, latest=36)]}
         else:
-            asked = _processes(draw, case, number, left, each)
+            asked = for_processes(draw, case, number, left, each)
         used_on += used.template is not None
         made = case.run(
             case.plan(**asked, params=used.params), template=used.template, keep_database=True
@@ -84,9 +84,10 @@ def _calls_of_a_commit(case: Case) -> dict[str, float]:
     return {call: many / len(parts) for call, many in calls.items()}
 
 
-def _processes(
+def for_processes(
     draw: random.Random, case: Case, number: int, left: int, each: dict[str, float]
 ) -> dict[str, Any]:
+    """A run in which workers are killed one after another. number : of the run; left : kills."""
     victims = min(VICTIMS, left)
     stays = not (number % ALL_EVERY == ALL_EVERY - 1 and left > VICTIMS)
     writers = victims + stays

@@ -9,7 +9,7 @@ import pytest
 from properties.crashes import Change
 from properties.faults import Case, StoryResult, campaign, find_stories
 from properties.faults.calls import Part, Place, places
-from properties.faults.each_call import Aim, _fail_each, alone, of_commits, struck, together
+from properties.faults.each_call import Aim, alone, fail_each, of_commits, struck, together
 from workloads.engines import find_engine
 from workloads.errors import EngineMissing
 from workloads.processes import fault_library
@@ -70,7 +70,7 @@ def test_a_call_that_no_fault_strikes_is_named(tmp_path: Path) -> None:
     never = Place((), "rename", "-wal", 0)
     aim.wanted = {next(iter(aim.wanted)): None, never: None}
     result = StoryResult("commit-calls", "sqlite", "immediate", 0)
-    _fail_each(case, result, aim, "a commit")
+    fail_each(case, result, aim, "a commit")
     assert (result.calls, result.calls_failed) == (2, 1) and result.verdict == "cannot tell"
     assert "rename wal by EIO 1, rename wal by ENOSPC 1" in result.untold[0]
 

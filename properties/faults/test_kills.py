@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from properties.faults import Case, campaign, find_stories
-from properties.faults.kills import ALL_EVERY, VICTIMS, _processes
+from properties.faults.kills import ALL_EVERY, VICTIMS, for_processes
 from workloads.engines import find_engine
 from workloads.errors import EngineMissing, PlanError
 from workloads.processes import fault_library, parse_rule
@@ -26,13 +26,13 @@ def test_each_worker_has_a_kill_of_its_own_and_one_stays_but_in_some_runs(tmp_pa
     case = Case("sqlite", "immediate", 0, tmp_path)
     stays = []
     for number in range(2 * ALL_EVERY):
-        asked = _processes(random.Random(number), case, number, 50, {"write": 11, "sync": 1})
+        asked = for_processes(random.Random(number), case, number, 50, {"write": 11, "sync": 1})
         rules = [parse_rule(one) for one in asked["fault"]]
         assert [one.worker for one in rules] == list(range(VICTIMS))
         assert all(one.kills and one.first == one.last for one in rules)
         stays.append(asked["writers"] - VICTIMS)
     assert stays == [1, 1, 1, 0] * 2
-    few = _processes(random.Random(0), case, ALL_EVERY - 1, 2, {})
+    few = for_processes(random.Random(0), case, ALL_EVERY - 1, 2, {})
     assert (few["writers"], len(few["fault"])) == (3, 2)
 
 
