@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from properties.faults.calls import commit_parts
-from properties.faults.rules import command_of
 from properties.faults.story import DATABASE, Case, StoryResult
 from workloads.records import Run
 
@@ -51,6 +50,11 @@ def kill_often(case: Case, result: StoryResult) -> None:
     most = 3 * case.kills // (1 if case.threads else VICTIMS) + 6
     kinds: Counter[str] = Counter()
     nobody = used_on = 0
+    # Not one run's: it goes on with what the runs before it left.
+    result.command = (
+        f"cwkit faults --engine {case.engine} --begin {case.begin} --story kill-often --kills "
+        f"{case.kills} --seed {case.seed}{' --quick' if case.quick else ''}"
+    )
     for number in range(most):
         left = case.kills - result.fired
         if left <= 0:
@@ -64,7 +68,6 @@ def kill_often(case: Case, result: StoryResult) -> None:
             case.plan(**asked, params=used.params), template=used.template, keep_database=True
         )
         result.add(made)
-        result.command = command_of(case, asked["fault"], asked)
         kinds.update(_kind(one.rule) for one in made.manifest.faults if one.fired)
         writers = [one for one in made.workers if one.role == "writer"]
         nobody += all(one.entry.state == "killed by a fault" for one in writers)

@@ -47,6 +47,7 @@ def test_a_sound_engine_is_killed_as_often_as_was_asked_and_keeps_everything(
         pytest.skip(why)
     (result,) = campaign(tmp_path / "f", [(engine, "immediate")], OFTEN, kills=kills)
     assert result.fired == kills and result.verdict == "sound", result
+    assert result.command.endswith(f"--story kill-often --kills {kills} --seed 0")
     assert f"{result.runs - 1} runs went on with the database" in result.told[1]
 
 
