@@ -104,6 +104,7 @@ class CommitOrder:
     records: list[int]
     attempts: list[Attempt]
     single: bool
+    alone: bool = True
     _claims: list[tuple[int, int]] = field(default_factory=list)
     _torn_from: int = NEVER
 
@@ -137,10 +138,12 @@ class CommitOrder:
                 "acknowledged: the others were not, or have several parts"
             )
         if not self.single:
-            said.append(
-                "its transactions begin and commit by themselves, so that what an acknowledged one "
-                "brought is told by the last change before it"
+            how = (
+                "what an acknowledged one brought is taken to be the last change before it"
+                if self.alone
+                else "what was lost of acknowledged ones cannot be told: its writers are threads"
             )
+            said.append(f"its transactions begin and commit by themselves: {how}")
         if many := sum(bool(one.wrong) for one in self.contents[1:]):
             said.append(
                 f"{many:,} contents of the recorded run break what its scenario says is always "
@@ -164,7 +167,7 @@ def order_of(
             contents.append(seen)
             records.append(record)
     attempts = attempts_of(changes, single=single)
-    order = CommitOrder(contents, records, attempts, single)
+    order = CommitOrder(contents, records, attempts, single, alone)
     begun = sorted(one.begun for one in attempts)
     if single:
         order._torn_from = next(

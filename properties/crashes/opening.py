@@ -92,7 +92,8 @@ def open_state(
     """Write the files into a new folder and have the run's engine look at them.
 
     plan : the run's: its engine, mode and settings, its scenario. limit_s : then it hangs.
-    what : "look", or "open" to read what it holds alone. foreign : whether foreign keys are asked.
+    what : "look", "open" to read what it holds alone, or "keys" to ask the engine, of a new
+    database, whether it checks foreign keys. foreign : whether it is asked.
     """
     folder.mkdir(parents=True)
     write_state(files, folder)

@@ -43,6 +43,9 @@ class RecordedRun:
         """Open what the run left. Raises PlanError where the scenario's own code fails on it."""
         for check in self.recording.run.manifest.broken:
             self.notes.append(f"the recorded run itself broke {check.check}: {check.sentence}")
+        if why := self.opened({}, "keys", "keys").get("no_foreign"):
+            self.foreign = False
+            self.notes.append(f"foreign keys were not asked for: {why}")
         replay = self.recording.replay()
         replay.advance(len(self.recording.changes))
         answer = self.opened(replay.files(replay.all_there()), "whole", "open")
@@ -53,9 +56,6 @@ class RecordedRun:
                 f"--into {self.folder}"
             )
         self._why = answer.get("failed", ("", ""))[1]
-        if why := answer.get("first", {}).get("no_foreign"):
-            self.foreign = False
-            self.notes.append(f"foreign keys were not asked for: {why}")
 
     def find_order(self, on_opened: Callable[[int, int], None]) -> None:
         """Find the commit order, where it is needed."""

@@ -46,6 +46,12 @@ def test_a_sound_engine_keeps_what_it_acknowledged_in_every_state(tmp_path: Path
     assert max(one.acked for one in found.campaign.judged) > 0
 
 
+@pytest.mark.parametrize("begin", ["deferred", "exclusive"])
+def test_writers_of_other_modes_are_judged_too(tmp_path: Path, begin: str) -> None:
+    found = crashed(tmp_path / "c", begin=begin, transactions=3)
+    assert not found.campaign.broken() and found.data()["begin"] == begin
+
+
 def test_off_may_lose_and_a_kill_may_not(tmp_path: Path) -> None:
     found = crashed(tmp_path / "c", states=20, synchronous="off")
     models = found.campaign.by_model()

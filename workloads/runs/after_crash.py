@@ -25,8 +25,9 @@ AFTER_CRASH = (255, 0)
 """The posting by which a database is written on: of a writer that no run has."""
 
 MOST_TOLD = 20
-OPEN, LOOK = "open", "look"
-"""What may be asked: to read what it holds, and all of it (opened twice, written on)."""
+OPEN, LOOK, KEYS = "open", "look", "keys"
+"""What may be asked: to read what it holds, all of it (opened twice, written on), and of a new one
+whether the engine checks foreign keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,29 @@ def look(task: Task) -> dict[str, Any]:
 def opened(task: Task) -> dict[str, Any]:
     """The first of these steps alone."""
     return _told(task, (("first", lambda: _read(task)),))
+
+
+def keys(task: Task) -> dict[str, Any]:
+    """Why foreign keys cannot be asked for, as `no_foreign`; {} where they can. In a new database.
+
+    An engine may take the PRAGMA and answer nothing, whatever there is.
+    """
+    mode = usual_mode(task.engine, "writer")
+    session = task.engine.connect(task.path, begin=mode, settings=task.settings)
+    try:
+        try:
+            session.run("PRAGMA foreign_keys = off")
+            session.run("CREATE TABLE parent(id INTEGER PRIMARY KEY)")
+            session.run("CREATE TABLE child(id INTEGER PRIMARY KEY, p REFERENCES parent(id))")
+            session.run("INSERT INTO child(id, p) VALUES (1, 2)")
+            found = session.rows("PRAGMA foreign_key_check")
+        except Exception as error:
+            return {"no_foreign": f"{type(error).__name__}: {error}"[:300]}
+    finally:
+        session.close()
+    if found:
+        return {}
+    return {"no_foreign": "PRAGMA foreign_key_check finds no row that refers to none"}
 
 
 def _told(task: Task, steps: Sequence[tuple[str, Callable[[], Any]]]) -> dict[str, Any]:
@@ -169,7 +193,7 @@ def _integrity(session: Session) -> list[str]:
 
 
 def _foreign(session: Session) -> dict[str, Any]:
-    """Foreign : rows that refer to no row, as sentences. no_foreign : why it could not be asked."""
+    """What refers to no row, as sentences, and whether the engine keeps such rows out."""
     try:
         rows = session.rows("PRAGMA foreign_key_check")
     except Exception as error:
@@ -210,7 +234,7 @@ def main(argv: Sequence[str]) -> int:
         cls(cls.Params(**job["params"])),
         job.get("foreign", True),
     )
-    told = opened(task) if job.get("what") == OPEN else look(task)
+    told = {OPEN: opened, LOOK: look, KEYS: keys}[job.get("what", LOOK)](task)
     sys.stdout.write(json.dumps(told) + "\n")
     sys.stdout.flush()
     return 0
