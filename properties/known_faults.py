@@ -28,7 +28,7 @@ class Seen(NamedTuple):
     sentence: str
     binding: str
     version: str
-    plan: Plan
+    plan: Plan | None = None
     fired: tuple[str, ...] = ()
     ended: bool = False
     words: tuple[str, ...] = ()
@@ -77,7 +77,8 @@ MALFORMED = "database disk image is malformed"
 
 def _wal_reset(seen: Seen) -> bool:
     """Only where nothing else was done to the run: a fault may lose commits by itself."""
-    alone = not seen.fired and not seen.ended and seen.plan.checkpointers > 0
+    checkpointed = seen.plan is not None and seen.plan.checkpointers > 0
+    alone = checkpointed and not seen.fired and not seen.ended
     return alone and (seen.kind in ("lost", "torn", "integrity") or MALFORMED in seen.sentence)
 
 
@@ -134,9 +135,14 @@ def recognised(seen: Seen) -> str:
     return next((one.name for one in KNOWN if re.search(one.versions, who) and one.fits(seen)), "")
 
 
+def known_state(binding: str, version: str, sentence: str) -> KnownFault | None:
+    """The known deviation that a state shows which a crash left, None for none."""
+    return known_fault(recognised(Seen("state", sentence, binding, version, ended=True)))
+
+
 def known_fault(name: str) -> KnownFault | None:
     """The known deviation of this name, None for one of an older or later cwkit."""
     return next((one for one in KNOWN if one.name == name), None)
 
 
-__all__ = ["KNOWN", "KnownFault", "Seen", "known_fault", "recognised"]
+__all__ = ["KNOWN", "KnownFault", "Seen", "known_fault", "known_state", "recognised"]

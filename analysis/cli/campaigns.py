@@ -66,6 +66,7 @@ def of_a_crash(folder: Path) -> tuple[str, str]:
         return "crash campaign", f"unfinished: cwkit crash --into {folder}"
     one = read_result(folder)
     what = f"crash: {one.scenario} on {one.engine}, {one.begin}, synchronous {one.synchronous}"
+    what += "" if one.journal_mode == "wal" else f", journal_mode {one.journal_mode}"
     broken: Counter[str] = Counter()
     for row in one.models:
         broken.update(row.broken)

@@ -51,6 +51,10 @@ def crash_command(
     synchronous: Annotated[
         str, typer.Option(metavar="LEVEL", help="full, normal, off or extra")
     ] = "full",
+    journal_mode: Annotated[
+        str, typer.Option(help="delete, truncate or persist: a rollback journal (default: a log)")
+    ] = "",
+    page_bytes: Annotated[int, typer.Option(help="of a page of the database, 0: usual")] = 0,
     writers: Annotated[int, typer.Option(help="processes that write")] = 4,
     checkpointers: Annotated[int, typer.Option(help="processes that only checkpoint")] = 0,
     checkpoint: Annotated[
@@ -132,6 +136,7 @@ def crash_command(
         plan = _plan(
             engine, begin, synchronous, writers, transactions, fault=fault or None, seed=seed,
             checkpointers=checkpointers, checkpoint=checkpoint, pragma=pragma,
+            journal_mode=journal_mode or None, page_bytes=page_bytes or None,
             checkpoint_pause_ms=checkpoint_pause_ms, wal_autocheckpoint=autocheckpoint,
             **{"scenario": "ledger"} | own,
         )  # fmt: skip
@@ -214,6 +219,7 @@ def tell(data: dict[str, Any], folder: Path, console: Any) -> None:
     data : the campaign's document. folder : where it lies.
     """
     from properties.crashes import read_kept, sentence_of
+    from properties.known_faults import known_state
 
     def say(text: str) -> None:
         console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
@@ -221,7 +227,7 @@ def tell(data: dict[str, Any], folder: Path, console: Any) -> None:
     of = "" if data["scenario"] == "ledger" else f"{data['scenario']} on "
     say(
         f"{of}{data['engine']} {data['version']}, {data['begin']}, "
-        f"synchronous {data['synchronous']}: "
+        f"synchronous {data['synchronous']}{_journal(data)}: "
         f"{times(data['writers'], 'writer')}, {data['acknowledged']:,} acknowledged transactions, "
         f"{data['records']:,} records in the log"
     )
@@ -238,11 +244,19 @@ def tell(data: dict[str, Any], folder: Path, console: Any) -> None:
         say(f"Interrupted. It goes on with: cwkit crash --into {folder}")
     for name in data["kept"]:
         path = within(folder, name)
-        say(f"BROKEN  {sentence_of(read_kept(path))}")
+        sentence = sentence_of(read_kept(path))
+        say(f"BROKEN  {sentence}")
+        if (known := known_state(data["binding"], data["version"], sentence)) is not None:
+            say(f"        known: {known.name}{', ' * bool(known.public)}{known.public}")
         say(f"        cwkit crash --look {path}")
     if not any(row["broken"] for row in data["models"]):
         say("Nothing that is promised was broken in these states.")
     say(f"folder: {folder}")
+
+
+def _journal(data: dict[str, Any]) -> str:
+    mode = data["journal_mode"]
+    return "" if mode == "wal" else f", journal_mode {mode}"
 
 
 def _table(data: dict[str, Any]) -> Table:

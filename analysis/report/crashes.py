@@ -16,10 +16,18 @@ from typing import Any
 from analysis.report.charts import address_of
 from analysis.report.evidence import Evidence
 from analysis.report.finding import BROKEN, NONE, Finding, missing
-from analysis.report.markdown import Markdown, address, code, listed, markdown
+from analysis.report.markdown import (
+    Markdown,
+    address,
+    code,
+    listed,
+    markdown,
+    public_link,
+)
 from analysis.report.published_crashes import CrashRow, PublishedCrash
 from analysis.statistics import abort_rate
 from analysis.wording import Table, times, whole
+from properties.known_faults import known_state
 
 NAME = "crashes"
 COMMAND = "cwkit crash --engine libsql --synchronous normal"
@@ -55,7 +63,8 @@ def crashed(evidence: Evidence) -> Finding:
             page=NAME,
         )
     numbers = [effort]
-    normal = [(row.most_lost, one) for one in told if one.synchronous == "normal"
+    normal = [(row.most_lost, one) for one in told
+              if (one.synchronous, one.journal_mode) == ("normal", "wal")
               for row in one.models if row.model in POWER]  # fmt: skip
     most, loser = max(normal, key=lambda pair: pair[0], default=(0, None))
     if loser is not None and most:
@@ -76,8 +85,11 @@ def crashed(evidence: Evidence) -> Finding:
 
 
 def _command(one: PublishedCrash) -> str:
+    if one.command:
+        return one.command
     scenario = "" if one.scenario == "ledger" else f" --scenario {one.scenario}"
-    return f"cwkit crash --engine {one.engine} --begin {one.begin}{scenario}"
+    level = "" if one.synchronous == "full" else f" --synchronous {one.synchronous}"
+    return f"cwkit crash --engine {one.engine} --begin {one.begin}{scenario}{level}"
 
 
 def library(one: PublishedCrash) -> str:
@@ -149,6 +161,8 @@ def _kept(told: Sequence[PublishedCrash]) -> Table:
         )
         if one.scenario != "ledger":
             way += f", {one.scenario}"
+        if one.journal_mode != "wal":
+            way += f", journal {one.journal_mode}"
         lines.append((
             code(one.engine), library(one), f"{way}, {one.fault}" if one.fault else way,
             one.synchronous, whole(one.acknowledged),
@@ -170,11 +184,22 @@ def _lost(rows: Sequence[CrashRow]) -> tuple[str, str, str]:
 
 def _broken(told: Sequence[PublishedCrash]) -> list[Markdown]:
     return [
-        markdown("{} {}, {}{}, synchronous {}: {}", code(one.engine), one.version, one.begin,
-                 "" if one.scenario == "ledger" else f", {one.scenario}", one.synchronous, sentence)
+        markdown("{} {}, {}{}, synchronous {}: {}{} Repeat: {}", code(one.engine), one.version,
+                 one.begin, "" if one.scenario == "ledger" else f", {one.scenario}",
+                 one.synchronous, sentence.rstrip(".") + ".", _known(one, sentence),
+                 code(_command(one)))
         for one in _ordered(told)
         for sentence in one.first_broken.values()
     ]  # fmt: skip
+
+
+def _known(one: PublishedCrash, sentence: str) -> Markdown:
+    """As which known deviation a broken promise is known, and where others told it."""
+    known = known_state(one.binding, one.version, sentence)
+    if known is None:
+        return markdown("")
+    public = markdown(", {}", public_link(known.public, "")) if known.public else markdown("")
+    return markdown(" Known: {}{}.", known.name, public)
 
 
 def _zeros(told: Sequence[PublishedCrash]) -> list[str]:
@@ -203,7 +228,9 @@ def _allowed(told: Sequence[PublishedCrash]) -> Table:
         if seen:
             power = sum(row.states for row in one.models if row.model in POWER)
             each = ", ".join(f"{kind} {whole(many)}" for kind, many in sorted(seen.items()))
-            lines.append((code(one.engine), one.begin, one.synchronous, whole(power), each))
+            journal = "" if one.journal_mode == "wal" else f", journal {one.journal_mode}"
+            way = f"{one.begin}{journal}"
+            lines.append((code(one.engine), way, one.synchronous, whole(power), each))
     return Table(("engine", "BEGIN", "synchronous", "power cuts", "states that show"), lines)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from analysis.report.charts import address_of
 from analysis.report.evidence import Evidence
 from analysis.report.finding import BROKEN, NONE, Finding, few_words, missing
-from analysis.report.markdown import Markdown, address, code, listed, markdown
+from analysis.report.markdown import ADDRESS, Markdown, address, code, listed, markdown
 from analysis.report.published_hunts import HuntedFinding, KitFinding, PublishedHunt
 from analysis.statistics import abort_rate
 from analysis.wording import DASH, Table, number, times, whole
@@ -412,9 +412,6 @@ def _told(one: KitFinding, rows: Sequence[Hunted], page: Path) -> dict[str, Any]
         "met": listed([f"{label} ({times(count, 'time')})" for label, count in counts if count]),
         "program": f"{one.program}\n\n{one.timeline}",
     }
-
-
-ADDRESS = re.compile(r"https://([\w.-]+(?:/[\w./~+=-]*)?)(?:#([\w-]+))?", re.ASCII)
 
 
 def _public(link: str) -> Markdown:

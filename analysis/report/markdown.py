@@ -147,6 +147,18 @@ def address(path: object) -> Markdown:
     return Markdown(quote(os.fsencode(str(path)), safe="/.-_~+,=@"))
 
 
+ADDRESS = re.compile(r"https://([\w.-]+(?:/[\w./~+=-]*)?)(?:#([\w-]+))?", re.ASCII)
+
+
+def public_link(public: str, otherwise: str) -> Markdown:
+    """Somebody else's report. A link is made of what is an address and nothing more."""
+    if not (found := ADDRESS.fullmatch(public)):
+        return markdown("{}", public or otherwise)
+    place, part = map(address, found.groups(""))
+    end = markdown("#{}", part) if part else ""
+    return markdown("[{}](https://{}{})", public.removeprefix("https://"), place, end)
+
+
 def as_html(text: object) -> Markdown:
     """Text inside an HTML element, where Markdown is not read."""
     shown = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -6,14 +6,18 @@ may come from anybody: it is data, and what does not fit together is refused in 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from analysis.report.published_files import Kind
 from workloads.errors import RunError
 from workloads.files import FORMAT_VERSION, read_json, resolved, visible
+
+if TYPE_CHECKING:
+    from workloads.records import RecordedPlan
 
 CRASHES = Path("analysis/published/crashes")
 MOST_BYTES, MOST_CRASHES = 1 << 20, 512
@@ -55,7 +59,8 @@ class PublishedCrash(msgspec.Struct, frozen=True):
     """NAME.json. The fields are those of a campaign's `result.json`.
 
     started : when its run began, UTC. first_broken : kind -> a sentence on one of the states.
-    version, binding : of the library, and of the package by which it was called.
+    version, binding : of the library, and of the package by which it was called. command : makes
+    one like it.
     """
 
     cwkit: int
@@ -80,6 +85,8 @@ class PublishedCrash(msgspec.Struct, frozen=True):
     models: Annotated[list[CrashRow], msgspec.Meta(max_length=20)]
     first_broken: Annotated[dict[_Word, _Text], msgspec.Meta(max_length=100)] = {}
     binding: _Word = ""
+    journal_mode: _Word = "wal"
+    command: _Text = ""
 
     @property
     def file(self) -> str:
@@ -122,9 +129,28 @@ def publish_crash(folder: Path, to: Path) -> tuple[Path, PublishedCrash]:
         "machine": manifest.machine.model_dump(mode="json"),
         "fault": manifest.plan.fault,
         "first_broken": first,
+        "command": _command(manifest.plan, told),
         "binding": manifest.engines[manifest.plan.write_engine].binding,
     }
     return CRASH.write(folder, data, to)
+
+
+def _command(plan: RecordedPlan, told: Mapping[str, Any]) -> str:
+    """The command of a campaign like this one, by what its plan says of it."""
+    usual = {
+        "begin": "", "scenario": "ledger", "synchronous": "full", "journal_mode": None,
+        "writers": 4, "checkpointers": 0, "checkpoint": "passive", "checkpoint_pause_ms": 0.0,
+        "transactions": 100,
+    }  # fmt: skip
+    words = [f"cwkit crash --engine {plan.write_engine.rpartition('/')[2]}"]
+    for name, value in usual.items():
+        if (mine := getattr(plan, name)) != value:
+            mine = f"{mine:g}" if isinstance(mine, float) else mine
+            words.append(f"--{name.replace('_', '-')} {str(mine).rpartition('/')[2]}")
+    if plan.wal_autocheckpoint not in (None, 100):
+        words.append(f"--autocheckpoint {plan.wal_autocheckpoint}")
+    words += [f"--fault '{rule}'" for rule in plan.fault.split(",") if rule]
+    return " ".join([*words, f"--states {told.get('asked', 500)}", f"--seed {plan.seed}"])
 
 
 def read_crashes(folder: Path) -> tuple[list[PublishedCrash], list[str]]:

@@ -15,8 +15,14 @@ from typing import Any
 from analysis.report.charts import address_of
 from analysis.report.evidence import Evidence
 from analysis.report.finding import BROKEN, NONE, UNKNOWN, Finding, missing
-from analysis.report.hunts import ADDRESS
-from analysis.report.markdown import Markdown, address, code, listed, markdown
+from analysis.report.markdown import (
+    Markdown,
+    address,
+    code,
+    listed,
+    markdown,
+    public_link,
+)
 from analysis.report.published_soaks import PublishedSoak, SoakedRound, SoakedRow
 from analysis.wording import DASH, Table, times, whole
 from properties.soaks import KINDS, repeat_command
@@ -241,18 +247,9 @@ def _known(soaks: Sequence[PublishedSoak]) -> Table:
             name, ones[-1].sentence or DASH, _few(engines),
             whole(sum(each.rounds for each in ones)),
             code(ones[-1].command) if ones[-1].command else DASH,
-            _link(ones[-1].public),
+            public_link(ones[-1].public, DASH),
         ))  # fmt: skip
     return Table(("known", "what it is", "seen with", "rounds", "shown by", "public"), lines)
-
-
-def _link(public: str) -> Markdown | str:
-    """Somebody else's report. A link is made of what is an address and nothing more."""
-    if not (found := ADDRESS.fullmatch(public)):
-        return public or DASH
-    place, part = map(address, found.groups(""))
-    end = markdown("#{}", part) if part else ""
-    return markdown("[{}](https://{}{})", public.removeprefix("https://"), place, end)
 
 
 def _soaks(evidence: Evidence, page: Path) -> Table:

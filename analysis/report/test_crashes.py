@@ -65,7 +65,7 @@ def test_a_campaign_of_another_scenario_is_told_as_one(tmp_path: Path) -> None:
     page = crashes.section(evidence, tmp_path / "crashes.md")
     assert page["kept"].rows[0][2] == "immediate, bank"
     assert ", immediate, bank, synchronous normal: torn" in page["broken"][0]
-    assert crashes.crashed(evidence).command.endswith("--begin immediate --scenario bank")
+    assert crashes.crashed(evidence).command.endswith("--scenario bank --synchronous normal")
 
 
 def test_a_sound_engine_is_no_finding_and_a_broken_promise_is_a_grave_one(tmp_path: Path) -> None:
@@ -81,7 +81,10 @@ def test_a_sound_engine_is_no_finding_and_a_broken_promise_is_a_grave_one(tmp_pa
     broken = crashes.crashed(evidence)
     assert broken.grave and "libsql (immediate, synchronous normal)" in broken.holds
     (line,) = crashes.section(evidence, tmp_path / "crashes.md")["broken"]
-    assert line.endswith("synchronous normal: half a transaction")
+    assert line == (
+        "`libsql` 3.45.1, immediate, synchronous normal: half a transaction. Repeat: "
+        "`cwkit crash --engine libsql --begin immediate --synchronous normal`"
+    )
 
 
 def test_a_control_and_what_was_not_seen_whole_count_for_no_engine(tmp_path: Path) -> None:
@@ -117,3 +120,33 @@ def test_a_campaign_that_does_not_fit_together_is_one_sentence(
 ) -> None:
     (said,) = told(tmp_path / "p", change).unread
     assert why in said, said
+
+
+CUT = (
+    "does not open: DatabaseError: WAL has committed frames but logical log header is missing (0 s)"
+)
+BROKEN_TURSO: dict[str, Any] = {
+    "engine": "turso", "version": "3.50.4", "binding": "pyturso 0.8.3, its wheel",
+    "begin": "deferred", "synchronous": "full", "checkpointers": 1, "judged": 20,
+    "models": [ROW | {"broken": {"does not open": 2}}],
+    "command": "cwkit crash --engine turso --begin deferred --checkpointers 1 --seed 1",
+}  # fmt: skip
+
+
+def test_a_broken_promise_has_its_command_and_the_report_of_others(tmp_path: Path) -> None:
+    known = BROKEN_TURSO | {"first_broken": {"does not open": CUT}}
+    new = BROKEN_TURSO | {"first_broken": {"lost": "lost: 3 acknowledged"}}
+    evidence = told(tmp_path / "p", known, new)
+    first, second = map(str, crashes.section(evidence, tmp_path / "crashes.md")["broken"])
+    assert "Known: a checkpoint cut short, [github.com/tursodatabase/turso/issues/7480]" in first
+    assert "Known" not in second
+    assert all(f"Repeat: `{BROKEN_TURSO['command']}`" in text for text in (first, second))
+    found = crashes.crashed(evidence)
+    assert found.command == BROKEN_TURSO["command"] and found.grave
+
+
+def test_a_rollback_journal_is_told_as_one(tmp_path: Path) -> None:
+    evidence = told(tmp_path / "p", {"journal_mode": "delete"}, {})
+    page = crashes.section(evidence, tmp_path / "crashes.md")
+    assert [row[2] for row in page["kept"].rows] == ["immediate, journal delete", "immediate"]
+    assert [row[1] for row in page["allowed"].rows] == ["immediate, journal delete", "immediate"]

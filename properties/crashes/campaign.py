@@ -1,8 +1,10 @@
 """A recording, and the states that crashes at its moments may leave: drawn, opened, judged, kept.
 
-Half of the crash points come right after an acknowledgement, where a commit is lost most easily,
-and half after any record. A state whose bytes were judged before, with the same acknowledgements,
-is not opened again.
+Half of the crash points come right after an acknowledgement, where a commit is lost most easily, a
+quarter after a record of a kind that is rare (a file is cut, removed, renamed or made, or the
+database is synced: the steps of a checkpoint), and a quarter after any record.
+
+A state whose bytes were judged before, with the same acknowledgements, is not opened again.
 """
 
 from __future__ import annotations
@@ -19,9 +21,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from properties.crashes.change_log import CREATED, Change
 from properties.crashes.commit_order import CommitOrder, Expected
 from properties.crashes.judging import Fault, Told, judge, lost_of, told_by, until
-from properties.crashes.opening import LIMIT_S, Opened, digest_of, open_state
+from properties.crashes.opening import (
+    DATABASE,
+    LIMIT_S,
+    Opened,
+    digest_of,
+    journal_of,
+    open_state,
+)
 from properties.crashes.recording import Recording
 from properties.crashes.states import MODELS, CrashState, Replay
 from workloads.runs import Plan
@@ -77,10 +87,12 @@ def draw_states(
     draw = random.Random(f"{seed}-points")
     acked = sorted(told_by(recording.changes).acked.values())
     every = range(1, len(recording.changes) + 1)
+    rare = [one.number for one in recording.changes if _is_rare(one)]
+    turns: tuple[Sequence[int], ...] = (every, acked or every, rare or every, acked or every)
     asked: list[tuple[int, str]] = []
     for at in range(many):
-        moments: Sequence[int] = acked if at % 2 and acked else every
-        asked.append((draw.choice(moments), models[at // 2 % len(models)]))
+        moments = turns[at % len(turns)]
+        asked.append((draw.choice(moments), models[at // len(turns) % len(models)]))
     replay = recording.replay()
     tried: set[int] = set()
     for number, (point, model) in enumerate(sorted(asked)):
@@ -92,6 +104,15 @@ def draw_states(
                 yield from ((replay, state) for state in whole)
                 continue
         yield replay, replay.state(model, random.Random(f"{seed}-{number}"))
+
+
+def _is_rare(change: Change) -> bool:
+    """Whether it is a step that a commit does not make again and again."""
+    if change.what == "open":
+        return bool(change.flags & CREATED)
+    return change.what in ("truncate", "rename", "unlink") or (
+        change.what == "sync" and change.name == DATABASE
+    )
 
 
 def run_campaign(
@@ -178,8 +199,8 @@ class _Waiting:
 
     def judged(self, answer: dict[str, Any], plan: Plan) -> Judged:
         faults = judge(
-            answer, self.told, synchronous=plan.synchronous, power=self.state.model in POWER,
-            expected=self.expected,
+            answer, self.told, synchronous=plan.synchronous, journal=journal_of(plan),
+            power=self.state.model in POWER, expected=self.expected,
         )  # fmt: skip
         lost = lost_of(answer, self.told, self.expected)
         seconds = time.monotonic() - self.begun

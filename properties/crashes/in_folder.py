@@ -21,7 +21,7 @@ from typing import Any
 from properties.crashes.campaign import POWER, Campaign, Judged, key_of, run_campaign
 from properties.crashes.judging import Fault, judge, told_by, until
 from properties.crashes.keeping import KeptState, expected_in, keep_state, read_state, told_of
-from properties.crashes.opening import LIMIT_S
+from properties.crashes.opening import LIMIT_S, journal_of
 from properties.crashes.recorded_run import RecordedRun, answer_of
 from properties.crashes.recording import Recording, read_recording
 from properties.crashes.reducing import MOST_OPENINGS, reduce_state
@@ -77,8 +77,10 @@ class Crashed:
             "folder": str(self.folder),
             "engine": plan.write_engine,
             "version": self.recording.run.manifest.engines[plan.write_engine].version,
+            "binding": self.recording.run.manifest.engines[plan.write_engine].binding,
             "begin": plan.begin,
             "synchronous": plan.synchronous,
+            "journal_mode": journal_of(plan),
             "scenario": plan.scenario,
             "writers": plan.writers,
             "checkpointers": plan.checkpointers,
@@ -260,7 +262,14 @@ def _keep(
         number += 1
         answer = whole.opened(replay.files(other), f"{where}/{number}")
         power = state.model in POWER
-        return judge(answer, told, synchronous=plan.synchronous, power=power, expected=expected)
+        return judge(
+            answer,
+            told,
+            synchronous=plan.synchronous,
+            journal=journal_of(plan),
+            power=power,
+            expected=expected,
+        )
 
     every = replay.all_there().pieces
     # What is common to a class of hangs would take minutes to make smaller.
@@ -286,7 +295,12 @@ def look_again(kept: KeptState, place: Path) -> list[Fault]:
     )
     power = kept.told["drawn_as"]["model"] in POWER
     return judge(
-        answer, told, synchronous=plan.synchronous, power=power, expected=expected_in(kept)
+        answer,
+        told,
+        synchronous=plan.synchronous,
+        journal=journal_of(plan),
+        power=power,
+        expected=expected_in(kept),
     )
 
 

@@ -1,9 +1,12 @@
 """What a crash may leave and what it may not: the answers of an opened state against the log.
 
-What is promised depends on `synchronous` and on the crash. Where only the processes died, all that
-was acknowledged is there at every level: the machine still had it. Where the power went, FULL keeps
-all that was acknowledged, NORMAL may lose the last commits and nothing else, and of OFF nothing is
-promised (https://sqlite.org/pragma.html#pragma_synchronous).
+What is promised depends on `synchronous`, on the crash and on the journal. Where only the processes
+died, all that was acknowledged is there at every level: the machine still had it. Where the power
+went, a write-ahead log keeps at FULL all that was acknowledged, at NORMAL it may lose the last
+commits and nothing else, and of OFF nothing is promised. Of a rollback journal NORMAL promises no
+more than OFF; and one that COMMIT removes needs EXTRA, which syncs the folder, too: at FULL it may
+be there again, and the last commits are rolled back
+(https://sqlite.org/pragma.html#pragma_synchronous).
 """
 
 from __future__ import annotations
@@ -17,9 +20,12 @@ from properties.crashes.commit_order import NEVER, Expected, difference
 from workloads.runs import AFTER_CRASH
 from workloads.scenarios import Posting
 
-LOSES, MAY_CORRUPT = ("normal", "off"), ("off",)
+WAL = "wal"
+LOSES = {WAL: ("normal", "off"), "delete": ("full", "normal", "off")}
+MAY_CORRUPT = {WAL: ("off",)}
+ROLLBACK = ("normal", "off")
 """Levels of `synchronous` under which a power cut may lose commits, and under which it may do
-anything, as documented."""
+anything, as documented: of each journal, and of the others, which are rollback journals."""
 
 NONSENSE = "nonsense read"
 """The kind of a state on whose content the scenario's own code failed."""
@@ -79,16 +85,17 @@ def judge(
     *,
     synchronous: str,
     power: bool,
+    journal: str = WAL,
     expected: Expected | None = None,
 ) -> list[Fault]:
     """What is wrong with one state.
 
     answer : of workloads.runs.after_crash, or {"died": how} or {"hung": seconds}. told : up to the
-    crash point. power : whether the machine died too. expected : of a scenario that does not tell
-    its transactions apart, what the database may hold.
+    crash point. power : whether the machine died too. journal : its mode. expected : of a scenario
+    that does not tell its transactions apart, what the database may hold.
     """
-    safe = not power or synchronous not in MAY_CORRUPT
-    keeps = not power or synchronous not in LOSES
+    safe = not power or synchronous not in MAY_CORRUPT.get(journal, ROLLBACK)
+    keeps = not power or synchronous not in LOSES.get(journal, ROLLBACK)
     if "died" in answer:
         return [Fault(DEADLY[1], f"the engine's process ended: {answer['died']}", safe)]
     if "hung" in answer:

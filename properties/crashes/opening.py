@@ -139,6 +139,11 @@ def digest_of(files: Mapping[str, bytes]) -> str:
     return whole.hexdigest()
 
 
+def journal_of(plan: Plan) -> str:
+    """The journal mode of a run's database; what an engine has instead of a log is one."""
+    return plan.journal_mode or "wal"
+
+
 def settings_of(plan: Plan) -> dict[str, Any]:
     """The settings of a run's connections, as plain data."""
     from dataclasses import asdict

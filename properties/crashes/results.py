@@ -50,6 +50,8 @@ class CrashResult(msgspec.Struct, frozen=True):
     kept: list[_Word]
     notes: list[_Word] = []
     contents: _Count = 0
+    journal_mode: _Word = "wal"
+    binding: _Word = ""
 
     @property
     def broken(self) -> int:

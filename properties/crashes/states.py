@@ -14,7 +14,8 @@ sector are.
 
 Changes of names (made, renamed, removed) and of lengths come in their order, as a journal of
 metadata keeps them, and are there up to some point: all of them at kill, those that a sync of the
-folder (or, for a file that was made, of itself) covers at strict, up to a drawn one else.
+folder (or, for a file that was made, of itself, with all names before it) covers at strict, up to a
+drawn one else. A file that was removed is there still where its removal is not.
 
 A sync covers what was logged before it began, and counts when it has returned. What was mapped for
 writing has no record: `Recording.unexplained` compares the end with the files, and says so.
@@ -23,7 +24,7 @@ writing has no record: `Recording.unexplained` compares the end with the files, 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -103,12 +104,15 @@ class Replay:
     """The files of a folder while its log is gone through, from one crash point to the next.
 
     base : name -> (inode, content) of each file when the log began. Only forward.
+
+    A file has an id of its own: a new one may get the inode of one that was removed.
     """
 
     def __init__(self, base: Mapping[str, tuple[int, bytes]], changes: Iterable[Change]) -> None:
+        self._ids = {inode: inode for inode, _ in base.values()}  # inode -> id
         self._files = {inode: _File(bytearray(content)) for inode, content in base.values()}
         self._durable = {name: inode for name, (inode, _) in base.items()}
-        self._name_changes: list[Change] = []
+        self._name_changes: list[tuple[Change, int]] = []  # with the file's id
         self._folder_syncs: list[tuple[int, int, str, int]] = []
         self._changes = iter(changes)
         self._next: Change | None = next(self._changes, None)
@@ -131,29 +135,33 @@ class Replay:
         elif change.call == OPEN and not change.error:
             self._opened(change)
         elif change.call in (RENAME, UNLINK) and change.result == 0:
-            self._name_changes.append(change)
+            self._name_changes.append((change, self._id(change.file)))
         elif change.call == SYNC and not change.flags & LIED:
             self._synced(change)
 
+    def _id(self, inode: int) -> int:
+        return self._ids.setdefault(inode, inode)
+
     def _file(self, inode: int) -> _File:
-        return self._files.setdefault(inode, _File())
+        return self._files.setdefault(self._id(inode), _File())
 
     def _opened(self, change: Change) -> None:
         if change.flags & CREATED:
-            self._files[change.file] = _File()  # the number may have been another's
-            self._name_changes.append(change)
+            self._ids[change.file] = -change.number
+            self._files[-change.number] = _File()
+            self._name_changes.append((change, -change.number))
         else:
             self._file(change.file).tail.append(change)  # opened with O_TRUNC: its length is 0
 
     def _synced(self, change: Change) -> None:
         key = (change.pid, -1 if change.worker is None else change.worker)
-        if change.file not in self._files:  # a folder
+        if self._ids.get(change.file) not in self._files:  # a folder
             if change.flags & BEGUN:
                 self._folder_syncs.append((*key, change.name, change.number))
             elif change.result == 0:
                 self._folder_is_durable(key, change.name)
             return
-        file = self._files[change.file]
+        file = self._file(change.file)
         if change.flags & BEGUN:
             file.syncing.append((*key, change.number))
             return
@@ -162,16 +170,16 @@ class Replay:
             return
         file.syncing.remove(begun)
         if change.result == 0:
-            self._is_durable(change.file, file, begun[2])
+            self._is_durable(self._id(change.file), file, begun[2])
 
-    def _is_durable(self, inode: int, file: _File, before: int) -> None:
+    def _is_durable(self, of: int, file: _File, before: int) -> None:
         covered = [one for one in file.tail if one.number < before]
         for one in covered:
             _apply(file.base, one)
         file.tail = file.tail[len(covered) :]
-        made = [one for one in self._name_changes if one.call == OPEN and one.file == inode]
+        made = [one for one, owner in self._name_changes if one.call == OPEN and owner == of]
         if made and made[0].number < before:
-            self._keep_names(lambda one: one is made[0])
+            self._keep_names(lambda one: one.number <= made[0].number)
 
     def _folder_is_durable(self, key: tuple[int, int], name: str) -> None:
         begun = next((one for one in self._folder_syncs if one[:3] == (*key, name)), None)
@@ -186,14 +194,13 @@ class Replay:
             )
         )
 
-    def _keep_names(self, chosen: object) -> None:
-        assert callable(chosen)
+    def _keep_names(self, chosen: Callable[[Change], bool]) -> None:
         left = []
-        for one in self._name_changes:
+        for one, owner in self._name_changes:
             if chosen(one):
-                _rename(self._durable, one)
+                _rename(self._durable, one, owner)
             else:
-                left.append(one)
+                left.append((one, owner))
         self._name_changes = left
 
     # -- what a crash here leaves ------------------------------------------------------------
@@ -240,7 +247,7 @@ class Replay:
         return frozenset((one.number, sector) for one, sector in self.tail())
 
     def _a_names_cut(self, draw: random.Random) -> int:
-        moments = [one.number for one in self._name_changes]
+        moments = [one.number for one, _ in self._name_changes]
         moments += [o.number for file in self._files.values() for o in file.tail if o.call != WRITE]
         return draw.choice([0, *sorted(moments), self.point])
 
@@ -249,13 +256,13 @@ class Replay:
         if state.point != self.point:
             raise ValueError(f"a state of point {state.point}, and the replay is at {self.point}")
         names = dict(self._durable)
-        for one in self._name_changes:
+        for one, owner in self._name_changes:
             if one.number <= state.names:
-                _rename(names, one)
-        return {name: bytes(self._content(inode, state)) for name, inode in sorted(names.items())}
+                _rename(names, one, owner)
+        return {name: bytes(self._content(of, state)) for name, of in sorted(names.items())}
 
-    def _content(self, inode: int, state: CrashState) -> bytearray:
-        file = self._files.get(inode, _File())
+    def _content(self, of: int, state: CrashState) -> bytearray:
+        file = self._files.get(of, _File())
         content = bytearray(file.base)
         latest: dict[int, int] = {}  # sector -> the last write of it that is there
         for one in file.tail:
@@ -289,13 +296,14 @@ def _apply(content: bytearray, change: Change) -> None:
         content.clear()
 
 
-def _rename(names: dict[str, int], change: Change) -> None:
+def _rename(names: dict[str, int], change: Change, of: int) -> None:
+    """Do what a record did to the names. of : the id of its file."""
     if change.call == OPEN:
-        names[change.name] = change.file
+        names[change.name] = of
     elif change.call == UNLINK:
         names.pop(change.name, None)
     else:
         old, _, new = change.name.partition("\n")
-        inode = names.pop(old, change.file) if old else change.file
+        found = names.pop(old, of) if old else of
         if new:
-            names[new] = inode
+            names[new] = found

@@ -26,10 +26,10 @@ def answer(whole: list[list[int]] = WHOLE, **other: Any) -> dict[str, Any]:
 
 
 def kinds(
-    told: dict[str, Any], *, synchronous: str = "full", power: bool = True
+    told: dict[str, Any], *, synchronous: str = "full", power: bool = True, journal: str = "wal"
 ) -> dict[str, bool]:
     """Kind -> whether the level promises that it is not so."""
-    found = judge(told, TOLD, synchronous=synchronous, power=power)
+    found = judge(told, TOLD, synchronous=synchronous, power=power, journal=journal)
     return {fault.kind: fault.promised for fault in found}
 
 
@@ -68,6 +68,31 @@ def test_a_lost_one_is_promised_by_full_and_after_a_kill_by_every_level() -> Non
     assert kinds(last) == {"lost": True}
     assert kinds(last, synchronous="normal") == {"lost": False}
     assert kinds(last, synchronous="normal", power=False) == {"lost": True}
+
+
+@pytest.mark.parametrize(
+    ("journal", "level", "lost", "torn"),
+    [
+        ("delete", "extra", True, True),
+        ("delete", "full", False, True),  # the folder is not synced after the journal is removed
+        ("delete", "normal", False, False),
+        ("truncate", "full", True, True),
+        ("persist", "full", True, True),
+        ("persist", "normal", False, False),
+        ("wal", "normal", False, True),
+        ("truncate", "off", False, False),
+    ],
+)
+def test_what_a_rollback_journal_promises_after_a_power_cut(
+    journal: str, level: str, lost: bool, torn: bool
+) -> None:
+    half = {"integrity": [], "wrong": ["torn"], "whole": WHOLE}
+    assert kinds(answer([[0, 0], [0, 1]]), synchronous=level, journal=journal) == {"lost": lost}
+    assert kinds(answer(first=half, second=half), synchronous=level, journal=journal) == {
+        "torn": torn
+    }
+    last = answer([[0, 0], [0, 1]])
+    assert kinds(last, synchronous=level, journal=journal, power=False) == {"lost": True}
 
 
 def test_a_later_one_without_an_earlier_one_is_no_prefix_also_at_normal() -> None:

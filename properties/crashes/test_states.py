@@ -217,3 +217,40 @@ def test_a_log_that_was_cut_or_is_anothers_is_one_sentence(tmp_path: Path) -> No
             LogError, match=r"changes\.log, byte 0: .*\. Record it again|with cwkit"
         ):
             read_changes(path)
+
+
+def journal_that_is_made_again(inode: int) -> Log:
+    """A rollback journal that a commit removed, and the next one, at the same or another inode."""
+    log = Log()
+    log.add(OPEN, flags=CREATED, file=20, name="a.db-journal")
+    log.add(WRITE, file=20, data=b"1" * SECTOR, name="a.db-journal")
+    log.sync(file=20, name="a.db-journal")
+    log.sync(file=FOLDER, name=".")
+    log.add(UNLINK, file=20, name="a.db-journal")
+    log.add(OPEN, flags=CREATED, file=inode, name="a.db-journal")
+    log.add(WRITE, file=inode, data=b"2" * SECTOR, name="a.db-journal")
+    return log
+
+
+@pytest.mark.parametrize("inode", [20, 21])
+def test_a_file_that_was_removed_is_there_until_its_removal_is(inode: int) -> None:
+    log = journal_that_is_made_again(inode)
+    replay = log.at()
+    assert letters(left(replay, "strict")["a.db-journal"]) == "1"
+    every = replay.all_there().pieces
+    for names, there in ((6, "1"), (7, ""), (8, "2"), (9, "2")):
+        state = CrashState(replay.point, "prefix", names, every)
+        assert letters(replay.files(state).get("a.db-journal", b"")) == there, names
+
+
+@pytest.mark.parametrize("inode", [20, 21])
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_sync_of_a_new_file_keeps_its_name_and_all_names_before_it(
+    inode: int, folder: bool
+) -> None:
+    log = journal_that_is_made_again(inode)
+    log.sync(file=inode, name="a.db-journal")
+    if folder:
+        log.sync(file=FOLDER, name=".")
+    for model in MODELS:
+        assert letters(left(log.at(), model)["a.db-journal"]) == "2", model
