@@ -45,6 +45,15 @@ ELSEWHERE = {
     "faulty-forgets": "properties/crashes/test_crashes.py",
     "faulty-refuses-and-keeps": "workloads/runs/test_fault_effects.py",
     "faulty-keeps-its-lock": "workloads/runs/test_fault_effects.py",
+    **dict.fromkeys(
+        (
+            "faulty-never-locks",
+            "faulty-trusts-its-log",
+            "faulty-dies-of-damage",
+            "faulty-throws-its-log-away",
+        ),
+        "properties/faults/test_faults.py",
+    ),
     "faulty-leaks-memory": "properties/soaks/test_soaks.py",
     "faulty-leaks-descriptors": "properties/soaks/test_soaks.py",
 }
