@@ -116,9 +116,10 @@ def of_checkpointer(case: Case) -> Aim:
 
     made = case.run(case.plan(**given), record=True)
     parts = [one for one in seen(read_recording(made.folder)) if one.copies]
-    # How many pages are copied depends on the moment: what only the longer ones have is left out.
-    usual = sorted(parts, key=lambda one: len(one.calls))[: (len(parts) + 1) // 2]
-    wanted = dict.fromkeys(place for one in usual for place in one.places)
+    # How many pages are copied, and what comes between in a thread, depends on the moment: what
+    # most of them have is wanted.
+    counted = Counter(place for one in parts for place in dict.fromkeys(one.places))
+    wanted = dict.fromkeys(place for place, many in counted.items() if 2 * many > len(parts))
     return Aim(parts, wanted, seen, given, "" if case.threads else "@1")
 
 
