@@ -105,6 +105,7 @@ def crash_command(
     as_json: JsonOption = False,
     runs: RunsOption = RUNS,
 ) -> None:
+    trust(*filter(None, [engine, scenario]))
     if look is not None:
         raise typer.Exit(_look(look))
     if publish is not None:
@@ -127,7 +128,6 @@ def crash_command(
     if into is not None and (into / "crash.json").exists():
         crashed = resume(into, on_judged=judging, on_opened=judging.opened)
     else:
-        trust(*filter(None, [engine, scenario]))
         own = {"scenario": scenario, "params": settings_of(set_ or [])}
         own = with_sql(
             {name: value for name, value in own.items() if value},
@@ -241,14 +241,14 @@ def tell(data: dict[str, Any], folder: Path, console: Any) -> None:
     if data["same"]:
         say(f"{times(data['same'], 'state')} more had the bytes of another.")
     if data["interrupted"]:
-        say(f"Interrupted. It goes on with: cwkit crash --into {folder}")
+        say(f"Interrupted. It goes on with: cwkit crash --into {folder}{named_again(data)}")
     for name in data["kept"]:
         path = within(folder, name)
         sentence = sentence_of(read_kept(path))
         say(f"BROKEN  {sentence}")
         if (known := known_state(data["binding"], data["version"], sentence)) is not None:
             say(f"        known: {known.name}{', ' * bool(known.public)}{known.public}")
-        say(f"        cwkit crash --look {path}")
+        say(f"        cwkit crash --look {path}{named_again(data)}")
     if not any(row["broken"] for row in data["models"]):
         say("Nothing that is promised was broken in these states.")
     say(f"folder: {folder}")
@@ -257,6 +257,16 @@ def tell(data: dict[str, Any], folder: Path, console: Any) -> None:
 def _journal(data: dict[str, Any]) -> str:
     mode = data["journal_mode"]
     return "" if mode == "wal" else f", journal_mode {mode}"
+
+
+def named_again(data: dict[str, Any]) -> str:
+    """The options that name a campaign's own files again: nothing of a folder is run unasked.
+
+    >>> named_again({"engine": "libsql", "scenario": "mine.py:Mine"})
+    ' --scenario mine.py:Mine'
+    """
+    own = {name: data[name] for name in ("engine", "scenario") if ".py:" in data[name]}
+    return "".join(f" --{name} {value}" for name, value in own.items())
 
 
 def _table(data: dict[str, Any]) -> Table:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from workloads.engines import find_engine
 from workloads.errors import RunFailed
 from workloads.processes import (
     ChildProcess,
@@ -93,8 +94,10 @@ def open_state(
 
     plan : the run's: its engine, mode and settings, its scenario. limit_s : then it hangs.
     what : "look", "open" to read what it holds alone, or "keys" to ask the engine, of a new
-    database, whether it checks foreign keys. foreign : whether it is asked.
+    database, whether it checks foreign keys. foreign : whether it is asked. Raises UnknownName for
+    an engine or a scenario in a file that nobody named.
     """
+    find_engine(plan.write_engine)  # a plan may be a folder's from elsewhere, and its file is code
     folder.mkdir(parents=True)
     write_state(files, folder)
     shape = plan.shape()

@@ -14,7 +14,7 @@ from properties.crashes import MODELS, Asked, Crashed, crash, look_again, read_k
 from properties.crashes.keeping import REPRO
 from properties.crashes.recorded_run import CONTENTS
 from workloads.engines import trust
-from workloads.errors import EngineMissing, PlanError
+from workloads.errors import EngineMissing, PlanError, UnknownName
 from workloads.processes import fault_library
 from workloads.runs import make_plan
 from workloads.scenarios import with_texts
@@ -252,6 +252,16 @@ def test_what_a_scenario_makes_of_nonsense_is_not_the_engines_word(tmp_path: Pat
     assert any("mine.py" in fault.sentence and "KeyError" in fault.sentence for fault in told)
     with pytest.raises(PlanError, match=r"at no moment .* OperationalError: no such table: else"):
         crashed(tmp_path / "d", 2, ("kill",), scenario=mine(tmp_path, "Asks"), transactions=2)
+
+
+def test_a_file_that_a_campaign_names_is_not_run_unless_somebody_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = mine(tmp_path, "Orphans")
+    crashed(tmp_path / "c", 2, ("kill",), database=engine, transactions=1, scenario="ledger")
+    monkeypatch.delenv("CWKIT_USER_FILES")
+    with pytest.raises(UnknownName, match=r"mine\.py:Orphans. is a file, and a file is"):
+        resume(tmp_path / "c")
 
 
 def test_a_search_for_the_order_goes_on_where_it_was(tmp_path: Path) -> None:
