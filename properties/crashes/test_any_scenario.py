@@ -324,3 +324,52 @@ def test_off_may_lose_and_a_sync_that_lies_does(tmp_path: Path, scenario: str) -
     assert not any(one.lost for one in off.campaign.by_model()["kill"])
     lie = crashed(tmp_path / "lie", models=("strict",), fault="sync:*:1+:lie", writers=4, **own)
     assert kinds(lie) == {"lost"}
+
+
+SCRIPTS = {
+    "toggle": "BEGIN;\nUPDATE flag SET n = 1 - n WHERE id = 1;\nEND;\n",
+    "nothing": "BEGIN;\nUPDATE flag SET n = n WHERE id = 2;\nEND;\n",
+    "read": "BEGIN;\nSELECT count(*) FROM flag;\nEND;\n",
+    "twice": "BEGIN;\nUPDATE flag SET n = n + 1 WHERE id = 3;\nEND;\n"
+    "BEGIN;\nINSERT INTO log(n) VALUES (1);\nEND;\n",
+    "alone": "UPDATE flag SET n = n + 1 WHERE id = 4;\nINSERT INTO log(n) VALUES (2);\n",
+}
+FLAGS = (
+    "CREATE TABLE flag(id INTEGER PRIMARY KEY, n INTEGER NOT NULL);\n"
+    "CREATE TABLE log(id INTEGER PRIMARY KEY, n INTEGER);\n"
+    "INSERT INTO flag VALUES (1, 0), (2, 0), (3, 0), (4, 0);\n"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scripts", [("toggle", "nothing", "read"), ("twice",), ("alone",)])
+@pytest.mark.parametrize(("engine", "begin"), [("sqlite", "immediate"), ("turso", "concurrent")])
+def test_what_changes_nothing_is_undone_or_has_several_parts_breaks_nothing(
+    tmp_path: Path, engine: str, begin: str, scripts: tuple[str, ...]
+) -> None:
+    (tmp_path / "flags.sql").write_text(FLAGS, encoding="utf-8")
+    for name in scripts:
+        (tmp_path / f"{name}.sql").write_text(SCRIPTS[name], encoding="utf-8")
+    tx = [str(tmp_path / f"{name}.sql") for name in scripts]
+    found = crashed(
+        tmp_path / "c", states=40, writers=4, transactions=12, database=engine, begin=begin,
+        scenario="sql", params=with_texts({"schema_sql": str(tmp_path / "flags.sql"), "tx": tx}),
+    )  # fmt: skip
+    assert not found.campaign.broken(), [one.promised for one in found.campaign.broken()][:3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("journal", "level", "loses"), [("delete", "full", True), ("delete", "extra", False),
+                                    ("truncate", "full", False), ("persist", "full", False)],
+)  # fmt: skip
+def test_rollback_journals_are_judged_by_their_contents_too(
+    tmp_path: Path, journal: str, level: str, loses: bool
+) -> None:
+    found = crashed(
+        tmp_path / "c", states=40, writers=4, transactions=10, journal_mode=journal,
+        synchronous=level,
+    )  # fmt: skip
+    assert not found.campaign.broken()
+    assert found.data()["contents"] == 41
+    assert any(one.lost for one in found.campaign.judged) == loses
