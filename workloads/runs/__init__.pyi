@@ -7,6 +7,8 @@ from .faults import BASE as BASE
 from .faults import BASE_FILES as BASE_FILES
 from .faults import CHANGES as CHANGES
 from .faults import RunUnderWay as RunUnderWay
+from .job import context_of as context_of
+from .job import identity_of as identity_of
 from .machine import CpuMeter as CpuMeter
 from .machine import commit as commit
 from .machine import describe as describe
@@ -43,8 +45,6 @@ from .trouble import Trouble as Trouble
 from .trouble import disk_trouble as disk_trouble
 from .trouble import troubles as troubles
 from .trouble import why_not as why_not
-from .worker import context_of as context_of
-from .worker import identity_of as identity_of
 from .worker_process import OnProgress as OnProgress
 from .worker_process import Progress as Progress
 from .worker_process import per_s as per_s

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workloads.engines import Refusal, Session
+from workloads.engines import LoggedSession, Refusal, Session
 from workloads.records import BORROWED, FIRST, LAST, RECOVERY, OpenRecorder
 from workloads.runs.control import ControlBlock
+from workloads.runs.snapshots import OneSnapshot
 
 now = time.monotonic_ns
 
@@ -214,3 +215,17 @@ class Borrowing(Passing):
         if not self._parted:
             self._parted = True
             self._pool.part()
+
+
+def after_attempt(session: Session) -> Callable[[], None]:
+    """What gives up an attempt's connection; nothing where the worker keeps its own."""
+    own = behind(session)
+    return own.finished if isinstance(own, Passing) else lambda: None
+
+
+def behind(session: Session) -> Any:
+    """The session behind those that only look on."""
+    own: Any = session
+    while isinstance(own, (LoggedSession, OneSnapshot)):
+        own = own.real
+    return own

@@ -47,6 +47,7 @@ from workloads.runs import control as control_block
 from workloads.runs.control import ControlBlock
 from workloads.runs.fault_effects import KILLED, went_on
 from workloads.runs.faults import Faults, RunUnderWay
+from workloads.runs.job import places_of
 from workloads.runs.monitor import ALL_KILLED, SERVER_ENDED, Follower, dead
 from workloads.runs.page_cache import drop
 from workloads.runs.plan import Plan
@@ -55,7 +56,6 @@ from workloads.runs.serving import Serving
 from workloads.runs.trouble import beyond_faults, troubles
 from workloads.runs.wal import WalWatch
 from workloads.runs.ways import pool_of
-from workloads.runs.worker import places_of
 from workloads.runs.worker_entries import (
     CORRUPT,
     Ends,

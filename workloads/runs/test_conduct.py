@@ -21,8 +21,8 @@ from workloads.records import Manifest
 from workloads.records import attempts as rec
 from workloads.runs import making, putting_away, recover
 from workloads.runs.conduct import run
+from workloads.runs.job import context_of
 from workloads.runs.plan import make_plan
-from workloads.runs.worker import context_of
 
 SHORT = {"duration_s": 0.4, "warmup_s": 0.1, "deadline_s": 20}
 LIMIT = {"duration_s": 60, "warmup_s": 0}

@@ -52,8 +52,9 @@ from workloads.runs import control as control_block
 from workloads.runs.conduct import run
 from workloads.runs.control import ControlBlock
 from workloads.runs.hot_path import Parts, Tries, c_tries, python_tries
+from workloads.runs.job import context_of
 from workloads.runs.plan import Plan, make_plan
-from workloads.runs.worker import _connected, _context_with, _loop, context_of
+from workloads.runs.worker import _connected, _context_with, _loop
 from workloads.scenarios import Draw, InvariantBroken, find_scenario
 
 C = hot_path.load()

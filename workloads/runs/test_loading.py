@@ -11,8 +11,8 @@ from workloads.engines.test_registry import written
 from workloads.errors import ModeRefused, TooLong
 from workloads.experiments import REFUSED, Design, run_experiment
 from workloads.runs.conduct import prepare, run
+from workloads.runs.errands import refusal_of
 from workloads.runs.plan import make_plan
-from workloads.runs.worker import refusal_of
 from workloads.runs.worker_process import Progress
 
 SCENARIO = """

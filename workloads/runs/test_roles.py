@@ -23,8 +23,9 @@ from workloads.engines import MODES, find_engine, trust
 from workloads.processes import ChildProcess
 from workloads.records import Run
 from workloads.runs import conduct as processes
+from workloads.runs import errands, making, worker
+from workloads.runs import job as job_of
 from workloads.runs import monitor as following
-from workloads.runs import worker
 from workloads.runs.plan import Plan, make_plan
 from workloads.scenarios import find_scenario
 from workloads.scenarios.scenario import REGISTRY
@@ -121,12 +122,12 @@ class Thread:
     def _do(self, path: Path, errand: str, workers: tuple[int, ...]) -> None:
         status = 1
         try:
-            job = worker.Job(str(path))
+            job = job_of.Job(str(path))
             job.parent = os.getppid()  # a worker that waits at the gate looks whether it lives
             if workers:
                 worker.work_all(job, workers)
             else:
-                assert worker.errand(job, errand) == 0
+                assert errands.errand(job, errand) == 0
             status = 0
         finally:
             self.returncode = status
@@ -147,7 +148,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Plan], Run
         process: Any = Thread(home / "job.json", argv[0], workers)
         return ChildProcess(name, process, home / f"{name}.stderr", workers)
 
-    monkeypatch.setattr(processes, "start", start)
+    monkeypatch.setattr(making, "start", start)
     monkeypatch.setattr(following, "POLL_S", 0.005)
     return lambda plan: processes.run(plan, tmp_path)
 
@@ -277,7 +278,7 @@ def test_a_checkpointers_rows_are_never_taken_for_transactions(
     made = run(brief("counter", "all three", database="sqlite"))
     (checkpointer,) = made.role("checkpointer")
     plan = Plan(**made.manifest.plan.data())
-    log = worker.log_of(plan, find_scenario("counter")(plan.shape()), made.workers)
+    log = job_of.log_of(plan, find_scenario("counter")(plan.shape()), made.workers)
     assert [w.role for w in log.workers] == ["writer", "writer", "reader"]
     with pytest.raises(ValueError, match="is a checkpointer: it drew no transaction"):
         next(log.replay(checkpointer))

@@ -7,24 +7,16 @@ copies of SQLite ever meet on one file in one process.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import gc
-import json
 import os
-import shutil
 import signal
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property, partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
-
-import numpy as np
 
 from workloads import records as rec
 from workloads.engines import (
@@ -39,23 +31,28 @@ from workloads.engines import (
     choose_loop,
     classifier,
     find_engine,
-    layout_of,
     log_path,
-    logs_of,
     loop_in_use,
-    save_history,
-    trees_of,
     usual_mode,
 )
-from workloads.processes import die_with_parent, leave, note
+from workloads.processes import die_with_parent, note
 from workloads.runs import control as control_block
-from workloads.runs.cold_start import ColdStart, NotStarted, create
+from workloads.runs.cold_start import ColdStart, NotStarted
 from workloads.runs.commit_notes import noted
-from workloads.runs.connections import Borrowing, Passing, PerTransaction, pool_for
+from workloads.runs.connections import (
+    Borrowing,
+    Passing,
+    PerTransaction,
+    after_attempt,
+    behind,
+    pool_for,
+)
 from workloads.runs.control import ControlBlock
+from workloads.runs.errands import errand, rehearse
 from workloads.runs.hot_path import Parts, Tries, tries_of
+from workloads.runs.job import Job, context_of, error_text, identity_of, mistake_in
 from workloads.runs.pacing import ARRIVALS, LONG_S, arrivals, retry_wait, thinker, wait_until
-from workloads.runs.plan import ROLES, Plan
+from workloads.runs.plan import Plan
 from workloads.runs.snapshots import OneSnapshot, holding
 from workloads.runs.stages import warp_of
 from workloads.runs.trouble import NOT_RECORDED
@@ -63,307 +60,13 @@ from workloads.runs.ways import KEPT, pool_of
 from workloads.scenarios import (
     TRANSACTING,
     InvariantBroken,
-    RunLog,
     Scenario,
     ScenarioFailed,
-    Watched,
     WorkerContext,
-    find_scenario,
 )
 
 MOST_FAILURES = 1000
 """In a row, before a worker gives up: a database that answers nothing else would fill the disk."""
-
-
-class Job:
-    """A process's task and places, read from the file that its parent wrote."""
-
-    def __init__(self, path: str) -> None:
-        job = json.loads(Path(path).read_text(encoding="utf-8"))
-        self.plan = Plan(**job["plan"])
-        self.folder = Path(job["folder"])
-        self.database = str(job["database"])
-        self.control_path = Path(job["control"])
-        self.parent = int(job["parent"])
-
-    @cached_property
-    def scenario(self) -> Scenario:
-        """The scenario, made when it is first used: merging histories needs none."""
-        return find_scenario(self.plan.scenario)(self.plan.shape())
-
-    def account(self, who: str, **values: Any) -> None:
-        """Leave an account for the parent. Raises OSError where the disk has no room for it."""
-        leave(self.folder, who, values)
-
-
-def places_of(plan: Plan) -> tuple[tuple[str, int], ...]:
-    """(role, number within the role) of each worker, by worker number."""
-    seen: dict[str, int] = {}
-    places = []
-    for role, _, _ in plan.roles():
-        places.append((role, seen.get(role, 0)))
-        seen[role] = seen.get(role, 0) + 1
-    return tuple(places)
-
-
-def context_of(plan: Plan, worker: int) -> WorkerContext:
-    """The context of one worker without its session, as it is for a replay of its draws."""
-    places = places_of(plan)
-    role, number = places[worker]
-    return WorkerContext(
-        role=role,
-        number=number,
-        of=sum(1 for other, _ in places if other == role),
-        worker=worker,
-        seed=(plan.seed, ROLES.index(role), number),
-        places=places,
-        clock=time.monotonic_ns,
-    )
-
-
-def log_of(
-    plan: Plan,
-    scenario: Scenario,
-    workers: Sequence[rec.WorkerRecord],
-    on_replay: Callable[[int], None] = lambda replayed: None,
-) -> RunLog:
-    """The answers that the workers of a run got, for the scenario's check.
-
-    on_replay : as for `RunLog`.
-    """
-    return RunLog(scenario, workers, lambda worker: context_of(plan, worker.worker), on_replay)
-
-
-# --- load and check ---------------------------------------------------------------------------
-
-
-class _Failed(Exception):
-    """An errand that could not be done: the sentence, and the cause as the engine classifies it."""
-
-    def __init__(self, sentence: str, cause: int) -> None:
-        super().__init__(sentence)
-        self.cause = rec.CAUSES.get(cause, "")
-
-
-def errand(job: Job, name: str) -> int:
-    """Do `load`, `check` or `history`; returns the exit status. A failure is one sentence in the
-    account. Standard error is left to what Python cannot catch: an engine's panic.
-    """
-    try:
-        {"load": load, "check": check, "history": history}[name](job)
-    except _Failed as failed:
-        job.account(name, failed=str(failed), cause=failed.cause)
-        return 1
-    except BaseException as error:
-        job.account(name, failed=_mistake(error) or _error_text(error), cause=_cause_of(error))
-        return 1
-    return 0
-
-
-@contextlib.contextmanager
-def _database(job: Job, role: str = "reader", path: Path | None = None) -> Iterator[Session]:
-    """The run's database, or another, open in the plan's own engine in the mode that is a role's
-    there.
-
-    Raises _Failed for what happens there.
-    """
-    engine = find_engine(job.plan.database)
-    mode = usual_mode(engine, role)
-    place = str(path or job.database)
-    session = engine.connect(place, begin=mode, settings=job.plan.settings())
-    try:
-        yield session
-    except BaseException as error:
-        cause = session.refusal(error, rec.STATEMENT).conflict
-        raise _Failed(_mistake(error) or _error_text(error), cause) from error
-    finally:
-        session.close()
-
-
-def _cause_of(error: BaseException) -> str:
-    """The cause by the system's error number, where no engine was asked; "" for other errors."""
-    if not isinstance(error, OSError):
-        return ""
-    return rec.CAUSES[rec.FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else rec.IO]
-
-
-def load(job: Job) -> None:
-    """Create and fill the database with the plan's own engine, unless a role's mode is refused."""
-    control = ControlBlock(job.control_path, len(job.plan.roles()))
-    control.at(control_block.ASKING)
-    if refused := _refused(job):
-        job.account("load", refused=refused)
-        return
-    if job.plan.cold_start:  # its workers make it
-        _rehearse_schema(job)
-        job.account("load", identity=identity_of(job.plan.database))
-        return
-    engine = find_engine(job.plan.database)
-    rows = job.plan.shape().rows
-
-    def on_progress(done: int, are_rows: bool) -> None:
-        step = control_block.ROWS if are_rows else control_block.STATEMENTS
-        if control.numbers[control_block.STEP] != step:
-            control.at(step, rows if are_rows else 0)
-        control.numbers[control_block.DONE] = done
-
-    getattr(job.scenario, "copy_into", lambda path: None)(job.database)
-    with _database(job, "writer") as session:
-        for statement in job.scenario.schema():
-            session.run(statement)
-        # The same rows whatever the seed: a database loaded once serves runs of every seed.
-        watched: Any = Watched(session, on_progress)
-        job.scenario.load(watched, np.random.default_rng(99))
-        getattr(session, "loaded", lambda: None)()
-        control.at(control_block.LAYOUT)
-        pragmas = dict(session.pragmas)
-        trees = trees_of(session, engine.file_format)
-    identity, layout = identity_of(job.plan.database), layout_of(job.database, trees)
-    job.account("load", identity=identity, pragmas=pragmas, layout=layout)
-
-
-def _rehearse_schema(job: Job) -> None:
-    """Create and fill a database aside, as the workers of a cold start will: what is wrong with a
-    schema is told before any of them begins.
-    """
-    aside = Path(job.database).parent / "rehearsed"
-    aside.mkdir()
-    with _database(job, "writer", aside / "rehearsed.db") as session:
-        session.begin()
-        create(session, job.scenario, fill=True)
-        session.rollback()
-    shutil.rmtree(aside)
-
-
-def _refused(job: Job) -> list[str]:
-    """(engine, mode, message) of the first mode of a role that its engine refuses; [] for none.
-
-    Asked before the database is loaded, which may take minutes. Each engine gets a database of its
-    own, because two libraries of SQLite must never open one file in one process.
-    """
-    modes = ((engine, mode) for _, engine, mode in job.plan.roles())
-    asked = dict.fromkeys(both for both in modes if both[1] not in ("", AUTOCOMMIT))
-    if hasattr(find_engine(job.plan.database), "serve"):
-        return []  # a server has the modes that its engine declares; its workers rehearse them
-    settings = replace(job.plan.settings(), synchronous="off", busy_timeout_ms=0)
-    for number, (engine, mode) in enumerate(asked):
-        folder = Path(job.database).parent / f"asked-{number}"
-        folder.mkdir()
-        try:
-            message = refusal_of(find_engine(engine), mode, str(folder / "asked.db"), settings)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        if message is not None:
-            return [engine, mode, message]
-    return []
-
-
-def refusal_of(engine: Engine, mode: str, path: str, settings: Settings) -> str | None:
-    """The message with which an engine refuses a BEGIN mode, None where it accepts it.
-
-    None also where the engine opens no database at all: its workers will report that.
-    """
-    try:
-        first = engine.connect(path, begin=usual_mode(engine, "reader"), settings=settings)
-        first.run("CREATE TABLE asked (id INTEGER PRIMARY KEY)")
-    except BaseException:
-        return None
-    try:
-        try:
-            session = engine.connect(path, begin=mode, settings=settings)
-        except BaseException as error:  # as where a journal mode has none of it
-            return str(error)
-        try:
-            return _rehearse(session)
-        finally:
-            session.close()
-    finally:
-        first.close()
-
-
-def check(job: Job) -> None:
-    """After the run, in a process that took no part: integrity, and the scenario's invariant."""
-    if not Path(job.database).is_file():
-        # Opened, it would be made anew, and everything in it would seem to be lost.
-        raise _Failed(f"{job.database} is not there any more", 0)
-    run = rec.read_run(job.folder)
-    engine = find_engine(job.plan.database)
-    findings: list[dict[str, Any]] = []
-    control = ControlBlock(job.control_path, len(job.plan.roles()))
-    attempts = sum(len(w.rows) for w in run.workers if w.role in TRANSACTING)
-
-    def on_replay(replayed: int) -> None:
-        control.numbers[control_block.DONE] = replayed
-
-    control.at(control_block.LAYOUT)
-    with _database(job) as session:
-        trees = trees_of(session, engine.file_format)
-        control.at(control_block.INTEGRITY)
-        findings += _integrity(session, job.plan.database)
-        if getattr(job.scenario, "logged", None):
-            control.at(control_block.HISTORY)
-            findings.append(save_history(job.folder))
-        control.at(control_block.INVARIANT, attempts)
-        findings += _invariant(job, session, log_of(job.plan, job.scenario, run.workers, on_replay))
-        control.at(control_block.LAYOUT)
-    job.account("check", findings=findings, layout=layout_of(job.database, trees, brief=True))
-
-
-def history(job: Job) -> None:
-    """Put the workers' histories together, where they wrote any and the database is gone."""
-    job.account("history", findings=[save_history(job.folder)] if logs_of(job.folder) else [])
-
-
-def _invariant(job: Job, session: Session, log: RunLog) -> list[dict[str, Any]]:
-    """The findings of the scenario's own check. A full disk, say, is no finding."""
-    try:
-        return [_plain(*finding) for finding in job.scenario.check(session, log)]
-    except Exception as error:  # the database may be too broken to answer
-        if session.refusal(error, rec.STATEMENT).conflict in rec.CAUSES:
-            raise
-        mistake = _mistake(error)
-        why = f"the scenario's check failed at {mistake}" if mistake else _error_text(error)
-        sentence = why if mistake else f"the database could not be read back: {why}"
-        return [_plain("invariant", False, sentence, {})]
-
-
-def _plain(check: str, ok: Any, sentence: str, evidence: dict[str, Any]) -> dict[str, Any]:
-    """A finding as the manifest has it; a scenario of the user's may say 1 for True."""
-    return {"check": check, "ok": bool(ok), "sentence": sentence, "evidence": evidence}
-
-
-def _integrity(session: Session, engine: str) -> list[dict[str, Any]]:
-    """What the engine's own check of its file says; nothing where it has none."""
-    finding: dict[str, Any] = {"check": "integrity", "ok": True, "sentence": "", "evidence": {}}
-    if own := getattr(session, "integrity", None):
-        if (answer := own()) is None:
-            return []
-        return [finding | {"ok": answer[0], "sentence": answer[1]}]
-    try:
-        rows = [str(row[0]) for row in session.rows("PRAGMA integrity_check")]
-    except Exception as error:
-        if session.refusal(error, rec.STATEMENT).conflict in rec.CAUSES:
-            raise  # a full disk, say: nothing was asked
-        malformed = "malformed" in str(error) or "not a database" in str(error)
-        finding["ok"], finding["checked"] = False, malformed  # else: not ok, and not broken either
-        finding["sentence"] = f"{engine} answered integrity_check with: {error}"
-        return [finding]
-    finding["ok"] = rows == ["ok"]
-    finding["sentence"] = f"integrity_check by {engine}: {'; '.join(rows[:5])}"
-    finding["evidence"] = {"rows": rows[:50]} if rows != ["ok"] else {}
-    return [finding]
-
-
-def identity_of(name: str) -> dict[str, Any]:
-    """The engine's own account of itself, as it goes into the manifest."""
-    engine = find_engine(name)
-    identity = engine.identity()._asdict()
-    identity["options"] = list(identity["options"])
-    return identity | {
-        "file_format": engine.file_format,
-        "hosting": engine.hosting,
-        "unit": getattr(engine, "unit", ""),
-    }
 
 
 # --- work -------------------------------------------------------------------------------------
@@ -391,11 +94,11 @@ def work(job: Job, worker: int, control: ControlBlock) -> None:
         start = _cold_start(job, worker, engine, control)
         session = start.aside if start else _session(job, worker, engine, control)
         about["pragmas"] = {} if start else dict(session.pragmas)
-        if role != "checkpointer" and (message := _rehearse(session)) is not None:
+        if role != "checkpointer" and (message := rehearse(session)) is not None:
             report(control_block.REFUSED, state="refused", account=message)
             return
     except BaseException as error:
-        report(control_block.NOT_OPENED, state="could not open", account=_error_text(error))
+        report(control_block.NOT_OPENED, state="could not open", account=error_text(error))
         return
     try:
         recorder = rec.AttemptRecorder(job.folder, worker)
@@ -412,7 +115,7 @@ def work(job: Job, worker: int, control: ControlBlock) -> None:
         report(
             control_block.NOT_RECORDED if full else control_block.NOT_OPENED,
             state=state,
-            account=_error_text(error),
+            account=error_text(error),
         )
         return
     # The collector would walk every object now and then inside somebody's transaction.
@@ -481,10 +184,6 @@ def _connected(engine: Engine, path: str, role: str, mode: str, settings: Settin
     return Autocommit(session, writes=role == "writer")
 
 
-def _error_text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
 def _report(
     job: Job,
     control: ControlBlock,
@@ -537,44 +236,11 @@ def _worked(
     except OSError as error:
         return control_block.NOT_RECORDED, {"state": NOT_RECORDED, "account": f"{error}"}
     except BaseException as error:
-        return control_block.DIED, {"state": "died", "account": _error_text(error)}
+        return control_block.DIED, {"state": "died", "account": error_text(error)}
     if account["state"] == "scenario failed":
         control.stop()
         return control_block.MISTAKEN, account
     return control_block.FINISHED, account
-
-
-def _rehearse(session: Session) -> str | None:
-    """None where the engine accepts the mode of this session, else its message.
-
-    A rehearsal that meets another worker's lock says nothing against the mode.
-    """
-    try:
-        session.begin()
-    except BaseException as error:
-        refusal = session.refusal(error, rec.BEGIN)
-        if refusal.conflict == rec.IO:
-            raise  # its server is away, say: that says nothing against the mode either
-        return None if refusal.outcome == rec.CONFLICT else refusal.message
-    else:
-        session.rollback()
-    finally:
-        _finished(session)()
-    return None
-
-
-def _finished(session: Session) -> Callable[[], None]:
-    """What gives up an attempt's connection; nothing where the worker keeps its own."""
-    own = _behind(session)
-    return own.finished if isinstance(own, Passing) else lambda: None
-
-
-def _behind(session: Session) -> Any:
-    """The session behind those that only look on."""
-    own: Any = session
-    while isinstance(own, (LoggedSession, OneSnapshot)):
-        own = own.real
-    return own
 
 
 def _context_with(
@@ -635,7 +301,7 @@ def _loop(
     """
     session = context.session
     assert session is not None
-    finished = _finished(session)
+    finished = after_attempt(session)
     rollback, refused, thought = session.rollback, classifier(session), context.thought
     wait = retry_wait(plan.retry.policy, plan.retry.base_us, plan.retry.cap_us, context.seed)
     most_tries = 1 if plan.retry.policy == "none" else plan.retry.most_tries
@@ -654,7 +320,7 @@ def _loop(
             if not made.phase:
                 raise
             outcome, message, over = _closed(error, made, refused, thought[0], recorder, buffer)
-            mistake = _mistake(error) if made.phase == rec.STATEMENT else ""
+            mistake = mistake_in(error) if made.phase == rec.STATEMENT else ""
         else:
             txn, tries, failures = made.txn, 1, 0
             buffer, offset, limit = recorder.roll()
@@ -755,7 +421,7 @@ def _acknowledged(scenario: Scenario, context: WorkerContext) -> Callable[[Any, 
     """The scenario's hook, behind which a connection that is not kept is given up."""
     hook, session = scenario.acknowledged(context), context.session
     assert session is not None
-    own = _behind(session)
+    own = behind(session)
     if not isinstance(own, Passing):
         return hook
 
@@ -776,20 +442,6 @@ def _waited(pause_s: float, stop_ns: int, control: ControlBlock) -> bool:
         return True
     wait_until(min(time.monotonic_ns() + int(pause_s * 1e9), stop_ns), control.stopping)
     return time.monotonic_ns() < stop_ns and not control.stopping()
-
-
-MISTAKES = (NameError, AttributeError, TypeError, KeyError, IndexError, ZeroDivisionError)
-"""No driver raises these for an engine's answer: the scenario's own code is wrong."""
-
-
-def _mistake(error: BaseException) -> str:
-    """Where a scenario's body went wrong, "" where the error is the engine's."""
-    if isinstance(error, ScenarioFailed):
-        return str(error)
-    if not isinstance(error, MISTAKES):
-        return ""
-    at = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{Path(at.filename).name}:{at.lineno}: {type(error).__name__}: {error}"
 
 
 def _checkpoint_loop(

@@ -11,8 +11,8 @@ from workloads import records as rec
 from workloads.processes import ChildProcess, describe_end, read_account
 from workloads.records import FindingEntry, Manifest, WorkerEntry
 from workloads.runs.fault_effects import KILLED
+from workloads.runs.job import places_of
 from workloads.runs.plan import Plan
-from workloads.runs.worker import places_of
 
 ENDED_WITH_IT = "it ended with the run's process, which was killed"
 CORRUPT = ("malformed", "not a database", "corrupt")
