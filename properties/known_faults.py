@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from workloads.processes import parse_rule
 
 if TYPE_CHECKING:
+    from workloads.records import FaultEntry, Manifest, RecordedPlan
     from workloads.runs import Plan
+
+MOST_TOLD = 20
+"""Refused transactions that a run's check names at most."""
+
+DEADLY = ("kill", "kill-after", "torn")
+"""What a rule may do that ends its process."""
 
 
 class Seen(NamedTuple):
@@ -28,7 +35,7 @@ class Seen(NamedTuple):
     sentence: str
     binding: str
     version: str
-    plan: Plan | None = None
+    plan: Plan | RecordedPlan | None = None
     fired: tuple[str, ...] = ()
     ended: bool = False
     words: tuple[str, ...] = ()
@@ -135,6 +142,43 @@ def recognised(seen: Seen) -> str:
     return next((one.name for one in KNOWN if re.search(one.versions, who) and one.fits(seen)), "")
 
 
+def seen_in(manifest: Manifest, kind: str, sentence: str, *, ended: bool = False) -> Seen | None:
+    """A finding of a run. ended : processes were killed that no fault killed, or it is the state of
+    a crash. None where the run does not say which engine it was.
+    """
+    plan = manifest.plan
+    if (engine := manifest.engines.get(plan.database)) is None:
+        return None
+    return Seen(
+        kind, sentence, engine.binding, engine.version, plan,
+        fired=tuple(one.rule for one in manifest.faults if one.fired),
+        ended=ended or any(is_deadly(one) for one in manifest.faults),
+        words=_words(manifest) if kind == "doubled" else (),
+    )  # fmt: skip
+
+
+def is_deadly(entry: FaultEntry) -> bool:
+    """Whether a fault of a run has ended a process."""
+    action = entry.rule.partition("@")[0].rpartition(":")[2].partition("=")[0]
+    return bool(entry.fired) and action in DEADLY
+
+
+def _words(manifest: Manifest) -> tuple[str, ...]:
+    """What COMMIT said of each refused transaction that is there; () where not all are told, or
+    others are there without an answer.
+    """
+    said: list[str] = []
+    for one in manifest.findings:
+        if one.check == "acknowledged postings" and one.evidence.get("more"):
+            return ()
+        if one.check == "refused postings" and not one.ok:
+            there = one.evidence.get("there", ())
+            if len(there) >= MOST_TOLD:
+                return ()
+            said += [str(words) for _, words in there]
+    return tuple(said)
+
+
 def known_state(binding: str, version: str, sentence: str) -> KnownFault | None:
     """The known deviation that a state shows which a crash left, None for none."""
     return known_fault(recognised(Seen("state", sentence, binding, version, ended=True)))
@@ -145,4 +189,13 @@ def known_fault(name: str) -> KnownFault | None:
     return next((one for one in KNOWN if one.name == name), None)
 
 
-__all__ = ["KNOWN", "KnownFault", "Seen", "known_fault", "known_state", "recognised"]
+__all__ = [
+    "KNOWN",
+    "KnownFault",
+    "Seen",
+    "is_deadly",
+    "known_fault",
+    "known_state",
+    "recognised",
+    "seen_in",
+]

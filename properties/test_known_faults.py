@@ -136,4 +136,6 @@ def test_a_checkpoint_that_a_crash_cuts_short_is_turso_s_alone(tmp_path: Path, e
     assert [one.fired for one in made.manifest.faults] == [1]
     said = [one.sentence for one in made.manifest.findings if not one.ok]
     assert any(CUT_SHORT in text for text in said) is (engine == "turso"), f"mended? {said}"
+    # What does not open is broken: it is not only that nobody could look.
+    assert all(one.checked for one in made.manifest.findings)
     assert engine == "turso" or made.manifest.ok

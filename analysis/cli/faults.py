@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from analysis.cli.options import RUNS, JsonOption, RunsOption, command_line
 from analysis.cli.publishing import publish as publish_it
 from analysis.cli.publishing import say
 from analysis.cli.terminal import one_line
+from properties.known_faults import known_fault
 from workloads.engines import trust
 from workloads.errors import PlanError
 from workloads.files import json_text, visible
@@ -164,8 +166,10 @@ def tell(results: list[StoryResult], folder: Path, console: Any, interrupted: bo
         say(f"{engine} {version}, {begin}, seed {mine[0].seed}".replace(" ,", ","))
         console.print(_table(mine))
         for one in mine:
-            for sentence in one.found[:3]:
+            for sentence, known in [*zip_longest(one.found, one.known, fillvalue="")][:3]:
                 say(f"FINDING  {one.story}: {sentence}")
+                if (of := known_fault(known)) is not None:
+                    say(f"         known: {of.name}{', ' * bool(of.public)}{of.public}")
             if one.found and one.command:
                 say(f"         {one.command}")
         console.print()

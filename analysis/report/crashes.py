@@ -16,13 +16,13 @@ from typing import Any
 from analysis.report.charts import address_of
 from analysis.report.evidence import Evidence
 from analysis.report.finding import BROKEN, NONE, Finding, missing
+from analysis.report.known import known_as
 from analysis.report.markdown import (
     Markdown,
     address,
     code,
     listed,
     markdown,
-    public_link,
 )
 from analysis.report.published_crashes import CrashRow, PublishedCrash
 from analysis.statistics import abort_rate
@@ -186,20 +186,11 @@ def _broken(told: Sequence[PublishedCrash]) -> list[Markdown]:
     return [
         markdown("{} {}, {}{}, synchronous {}: {}{} Repeat: {}", code(one.engine), one.version,
                  one.begin, "" if one.scenario == "ledger" else f", {one.scenario}",
-                 one.synchronous, sentence.rstrip(".") + ".", _known(one, sentence),
-                 code(_command(one)))
+                 one.synchronous, sentence.rstrip(".") + ".",
+                 known_as(known_state(one.binding, one.version, sentence)), code(_command(one)))
         for one in _ordered(told)
         for sentence in one.first_broken.values()
     ]  # fmt: skip
-
-
-def _known(one: PublishedCrash, sentence: str) -> Markdown:
-    """As which known deviation a broken promise is known, and where others told it."""
-    known = known_state(one.binding, one.version, sentence)
-    if known is None:
-        return markdown("")
-    public = markdown(", {}", public_link(known.public, "")) if known.public else markdown("")
-    return markdown(" Known: {}{}.", known.name, public)
 
 
 def _zeros(told: Sequence[PublishedCrash]) -> list[str]:

@@ -6,15 +6,18 @@ Every number is of a published campaign (analysis.report.published_faults).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from analysis.report.charts import address_of
 from analysis.report.evidence import Evidence
 from analysis.report.finding import BROKEN, NONE, Finding, missing
+from analysis.report.known import known_as
 from analysis.report.markdown import Markdown, address, code, listed, markdown
 from analysis.report.published_faults import ToldStory
 from analysis.wording import DASH, Table, number, whole
+from properties.known_faults import known_fault
 
 NAME = "faults"
 COMMAND = "cwkit faults --engine libsql"
@@ -129,9 +132,11 @@ def section(evidence: Evidence, page: Path) -> dict[str, Any]:
             for engine, version, begin in ways
         ],
         "found": [
-            markdown("{} on {} {}, {}: {} Repeat: {}", code(one.story), one.engine, one.version,
-                     one.begin, _cut(sentence, 400), code(one.command or COMMAND))
-            for one in told for sentence in one.found[:3]
+            markdown("{} on {} {}, {}: {}{} Repeat: {}", code(one.story), one.engine, one.version,
+                     one.begin, _cut(sentence, 400), known_as(known_fault(known)),
+                     code(one.command or COMMAND))
+            for one in told
+            for sentence, known in [*zip_longest(one.found, one.known, fillvalue="")][:3]
         ],
         "campaigns": _campaigns(evidence, page),
     }  # fmt: skip

@@ -55,6 +55,7 @@ class ToldStory(msgspec.Struct, frozen=True):
     command: _Text
     calls: _Count = 0
     calls_failed: _Count = 0
+    known: Annotated[list[_Word], msgspec.Meta(max_length=1000)] = []
 
 
 class PublishedFaults(msgspec.Struct, frozen=True):
@@ -119,6 +120,7 @@ def _story(one: Any, folder: Path) -> dict[str, Any]:
         "errors": {short(text): many for text, many in words},
         **{key: [short(text) for text in getattr(one, key)][:100]
            for key in ("told", "found", "untold")},
+        "known": one.known[:100],
         "command": short(one.command),
     }  # fmt: skip
 

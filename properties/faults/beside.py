@@ -162,7 +162,7 @@ def _statements(case: Case, result: StoryResult, kind: str, window_s: float) -> 
         return
     result.told.append(f"{told.get('done', 0)} statements went through, {refused} were refused")
     if "died" in told:
-        result.found.append(f"the process beside ended: {told['died']}")
+        result.find(f"the process beside ended: {told['died']}")
     result.command = _command(case, kind)
 
 
@@ -211,7 +211,7 @@ def second_copy(case: Case, result: StoryResult) -> None:
         result.runs += 1
         if not second:
             if told["entered"]:
-                result.found.append("another process began to write while the lock was held")
+                result.find("another process began to write while the lock was held")
             else:
                 result.errors[str(told["words"])] = 1
             continue

@@ -15,6 +15,7 @@ from typing import Any
 
 from properties.crashes import open_state
 from properties.faults.story import DATABASE, Case, StoryResult
+from properties.known_faults import Seen
 from workloads.engines import Settings, find_engine, usual_mode
 from workloads.processes import die_with_parent, end, python, start
 from workloads.runs import Plan
@@ -85,7 +86,8 @@ def _flips(case: Case, result: StoryResult, what: str, name: str) -> None:
     if "first" not in whole:
         result.untold.append(f"the whole copy could not be opened: {whole}")
         return
-    result.version = case.recording().run.manifest.engines[case.engine].version
+    about = case.recording().run.manifest.engines[case.engine]
+    result.version = about.version
     result.acknowledged += len(whole["first"]["whole"])
     result.runs += len(answers)
     counted: Counter[str] = Counter()
@@ -97,7 +99,8 @@ def _flips(case: Case, result: StoryResult, what: str, name: str) -> None:
             result.errors[words] = result.errors.get(words, 0) + 1
         shared = what == "shared memory"
         if kind in DEADLY or (shared and kind in UNNOTICED) or (what == "log" and kind == OTHER):
-            result.found.append(f"{place}: {kind}{f' ({words})' if words else ''}")
+            sentence = f"{place}: {kind}{f' ({words})' if words else ''}"
+            result.find(sentence, Seen("flip", sentence, about.binding, about.version))
     note = " (no page has a checksum, and none is promised)" if what == "database" else ""
     note = " (a log ends where its checksums do)" if what == "log" else note
     spelled = ", ".join(f"{kind} {many}" for kind, many in counted.most_common())

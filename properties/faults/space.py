@@ -118,7 +118,7 @@ def _count(result: StoryResult, made_run: Run, again_ns: float) -> None:
         f"{failed:,} attempts met the end of the space, {after:,} committed once there was more"
     )
     if failed and not after:
-        result.found.append("nothing was committed when there was space again")
+        result.find("nothing was committed when there was space again")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from properties.crashes import Recording, read_recording
+from properties.known_faults import Seen, recognised, seen_in
 from workloads.engines import find_engine
-from workloads.records import COMMITTED, WorkerRecord
+from workloads.records import COMMITTED, FindingEntry, Manifest, WorkerRecord
 from workloads.records import Run as MadeRun
 from workloads.runs import Plan, RunUnderWay, make_plan, run
 
@@ -33,7 +34,8 @@ class StoryResult:
     transactions that are not there, sentences on what no set of whole ones explains, refused ones
     that are there. integrity : failures of the engine's own check. longest_block_ms : until another
     worker committed again. errors : the engine's words -> how often. told : what else it says.
-    found : what may not be, sentences; `verdict` is `finding` where there are any. calls : of a
+    found : what may not be, sentences; `verdict` is `finding` where there are any. known : of each,
+    the name of the known deviation that it is, "" for none. calls : of a
     commit or a checkpoint, each of which is to fail once by each error; calls_failed : that did.
     """
 
@@ -58,6 +60,7 @@ class StoryResult:
     seconds: float = 0.0
     calls: int = 0
     calls_failed: int = 0
+    known: list[str] = field(default_factory=list)
 
     @property
     def verdict(self) -> str:
@@ -77,12 +80,13 @@ class StoryResult:
                 self.acknowledged += int((worker.attempts["outcome"] == COMMITTED).sum())
             self._add_words(worker)
         for finding in manifest.findings:
-            self._add_finding(finding)
-        self.found += [one.sentence for one in manifest.troubles or ()]
+            self._add_finding(manifest, finding)
+        for one in manifest.troubles or ():
+            self.find(one.sentence)
         for worker in made.workers:
             if worker.entry.state not in ("finished", "killed by a fault", "invariant broken"):
                 words = f"{worker.role} {worker.number} {worker.entry.state}"
-                self.found.append(f"{words}: {worker.entry.account}".rstrip(": "))
+                self.find(f"{words}: {worker.entry.account}".rstrip(": "))
         blocks = [e.longest_block_ns for e in manifest.faults if e.longest_block_ns is not None]
         if blocks:
             self.longest_block_ms = max(self.longest_block_ms or 0.0, max(blocks) / 1e6)
@@ -94,7 +98,12 @@ class StoryResult:
             if many:
                 self.errors[words] = self.errors.get(words, 0) + many
 
-    def _add_finding(self, finding: Any) -> None:
+    def find(self, sentence: str, seen: Seen | None = None) -> None:
+        """Add what may not be. seen : the same as it is held against what is known, None: new."""
+        self.found.append(sentence)
+        self.known.append(recognised(seen) if seen is not None else "")
+
+    def _add_finding(self, manifest: Manifest, finding: FindingEntry) -> None:
         evidence = finding.evidence
         self.lost += int(evidence.get("lost_count", 0))
         if finding.ok:
@@ -102,7 +111,9 @@ class StoryResult:
         if not finding.checked:
             self.untold.append(f"{finding.check} {finding.sentence}")
             return
-        self.found.append(f"{finding.check}: {finding.sentence}")
+        sentence = f"{finding.check}: {finding.sentence}"
+        kind = "doubled" if finding.check == "refused postings" else finding.check
+        self.find(sentence, seen_in(manifest, kind, sentence))
         self.torn += len(evidence.get("wrong", ()))
         self.doubled += len(evidence.get("there", ()))
         self.integrity += finding.check in ("integrity", "readable", "readable during the run")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from properties.faults import StoryResult
 from workloads.engines import find_engine
 from workloads.errors import EngineMissing
 from workloads.processes import fault_library
@@ -35,3 +36,7 @@ def test_a_commit_whose_sync_fails_is_refused_and_kept_by_turso_alone(
     (refused,) = (one for one in made.manifest.findings if one.check == "refused postings")
     assert refused.ok != keeps, MENDED
     assert made.manifest.ok != keeps
+    result = StoryResult("commit-calls", engine, "immediate", 0)
+    result.add(made)
+    assert result.known == (["a refused COMMIT that is kept"] if keeps else [])
+    assert len(result.found) == len(result.known)

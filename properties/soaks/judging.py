@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
-from properties.known_faults import Seen, recognised
+from properties.known_faults import is_deadly, recognised, seen_in
 from properties.soaks.folder import Found
 
 if TYPE_CHECKING:
@@ -18,12 +18,6 @@ if TYPE_CHECKING:
     from workloads.runs import Plan
 
 LONGEST = 1000
-MOST_TOLD = 20
-"""Refused transactions that a run's check names at most."""
-
-DEADLY = ("kill", "kill-after", "torn")
-"""What a rule may do that ends its process."""
-
 BY_CHECK = {
     "postings": "torn",
     "refused postings": "doubled",
@@ -40,10 +34,7 @@ ENDED_WELL = ("finished", "killed by a fault", "could not record")
 def findings_of(manifest: Manifest, plan: Plan, killed: Collection[int] = ()) -> list[Found]:
     """What is wrong in a run. killed : ids of the processes that the round killed."""
     found = [_of_check(one) for one in manifest.findings if not one.ok]
-    deadly = bool(killed) or any(
-        one.fired and one.rule.partition("@")[0].rpartition(":")[2].partition("=")[0] in DEADLY
-        for one in manifest.faults
-    )
+    deadly = bool(killed) or any(is_deadly(one) for one in manifest.faults)
     found += [one for entry in manifest.workers if (one := _of_worker(entry, deadly))]
     if not killed and not manifest.faults:
         found += [_made("trouble", one.sentence) for one in manifest.troubles or ()]
@@ -56,31 +47,8 @@ def named(found: Found, manifest: Manifest, plan: Plan, *, ended: bool) -> Found
     """With the name of the known deviation that it is. ended : processes were killed, or it is the
     state of a crash.
     """
-    engine = manifest.engines.get(plan.database)
-    if engine is None:
-        return found
-    seen = Seen(
-        found.kind, found.sentence, engine.binding, engine.version, plan,
-        fired=tuple(one.rule for one in manifest.faults if one.fired), ended=ended,
-        words=_words(manifest) if found.kind == "doubled" else (),
-    )  # fmt: skip
-    return Found(found.kind, found.sentence, recognised(seen))
-
-
-def _words(manifest: Manifest) -> tuple[str, ...]:
-    """What COMMIT said of each refused transaction that is there; () where not all are told, or
-    others are there without an answer.
-    """
-    said: list[str] = []
-    for one in manifest.findings:
-        if one.check == "acknowledged postings" and one.evidence.get("more"):
-            return ()
-        if one.check == "refused postings" and not one.ok:
-            there = one.evidence.get("there", ())
-            if len(there) >= MOST_TOLD:
-                return ()
-            said += [str(words) for _, words in there]
-    return tuple(said)
+    seen = seen_in(manifest, found.kind, found.sentence, ended=ended)
+    return found if seen is None else Found(found.kind, found.sentence, recognised(seen))
 
 
 def _of_check(one: FindingEntry) -> Found:

@@ -15,7 +15,7 @@ from workloads.runs.job import places_of
 from workloads.runs.plan import Plan
 
 ENDED_WITH_IT = "it ended with the run's process, which was killed"
-CORRUPT = ("malformed", "not a database", "corrupt")
+CORRUPT = ("malformed", "not a database", "corrupt", "logical log header is missing")
 """Parts of the messages by which engines say that a file is no sound database any more."""
 
 
