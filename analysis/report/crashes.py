@@ -23,6 +23,7 @@ from analysis.report.markdown import (
     code,
     listed,
     markdown,
+    public_link,
 )
 from analysis.report.published_crashes import CrashRow, PublishedCrash
 from analysis.statistics import abort_rate
@@ -50,13 +51,20 @@ def crashed(evidence: Evidence) -> Finding:
     engines = sorted({f"{one.engine} ({library(one)})" for one in told})
     effort = f"{whole(states)} crash states of {times(len(told), 'recorded run')}"
     if broken:
-        names = sorted({f"{one.engine} ({one.begin}, synchronous {one.synchronous})"
-                        for one in broken})  # fmt: skip
+        worst, sentence = _worst(broken)
+        names = sorted({_condition(one) for one in broken})
+        seen = sum(row.broken.get(worst, 0) for one in broken for row in one.models)
+        of = sum(one.judged for one in broken)
+        numbers = [f"{worst}: {whole(seen)} of {whole(of)} states of these; {effort}"]
+        known = {bug.name: bug for one in broken for words in one.first_broken.values()
+                 if (bug := known_state(one.binding, one.version, words))}  # fmt: skip
+        numbers += [markdown("known: {}, {}", bug.name, public_link(bug.public, "not reported"))
+                    for bug in known.values()]  # fmt: skip
         return Finding(
             NAME,
             BROKEN,
-            "After a crash an engine keeps less than its level of synchronous promises",
-            numbers=[effort],
+            sentence,
+            numbers=numbers,
             holds=_few(names),
             command=_command(broken[0]),
             grave=True,
@@ -82,6 +90,31 @@ def crashed(evidence: Evidence) -> Finding:
         sought=True,
         page=NAME,
     )
+
+
+SENTENCES = {
+    "lost": "After a crash an engine lacks commits that its level of synchronous promises to keep",
+    "does not open": "After a crash an engine does not open its own database again",
+}
+"""Kind of fault -> what a crash leaves; the first of these that was seen is told."""
+
+
+def _worst(broken: Sequence[PublishedCrash]) -> tuple[str, str]:
+    """The kind of fault that is told, and its sentence."""
+    kinds = Counter[str]()
+    for one in broken:
+        for row in one.models:
+            kinds.update(row.broken)
+    kind = next((kind for kind in SENTENCES if kinds[kind]), kinds.most_common(1)[0][0])
+    usual = "After a crash an engine keeps less than its level of synchronous promises"
+    return kind, SENTENCES.get(kind, usual)
+
+
+def _condition(one: PublishedCrash) -> str:
+    """What a campaign was of, in short."""
+    beside = f", {times(one.checkpointers, 'checkpointer')}" * bool(one.checkpointers)
+    journal = "" if one.journal_mode == "wal" else f", journal {one.journal_mode}"
+    return f"{one.engine} ({one.begin}{beside}{journal}, synchronous {one.synchronous})"
 
 
 def _command(one: PublishedCrash) -> str:

@@ -143,6 +143,10 @@ def test_a_broken_promise_has_its_command_and_the_report_of_others(tmp_path: Pat
     assert all(f"Repeat: `{BROKEN_TURSO['command']}`" in text for text in (first, second))
     found = crashes.crashed(evidence)
     assert found.command == BROKEN_TURSO["command"] and found.grave
+    assert found.sentence == crashes.SENTENCES["does not open"]
+    assert found.holds == "turso (deferred, 1 checkpointer, synchronous full)"
+    assert str(found.numbers[0]).startswith("does not open: 4 of 40 states of these; 40 crash ")
+    assert "known: a checkpoint cut short, [github.com/" in str(found.numbers[1])
 
 
 def test_a_rollback_journal_is_told_as_one(tmp_path: Path) -> None:
