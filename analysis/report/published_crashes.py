@@ -107,7 +107,7 @@ def publish_crash(folder: Path, to: Path) -> tuple[Path, PublishedCrash]:
 
     Raises RunError where it is no campaign's folder or it has not ended; OSError.
     """
-    from properties.crashes import read_kept, sentence_of
+    from properties.crashes import kept_in, read_kept, sentence_of
     from workloads.records import read_run
 
     folder = resolved(folder)
@@ -115,8 +115,10 @@ def publish_crash(folder: Path, to: Path) -> tuple[Path, PublishedCrash]:
     if not isinstance(told, dict):
         raise RunError(f"{folder}: no crash campaign that has ended. `cwkit crash` makes one.")
     manifest = read_run(folder / "recording").manifest
+    if manifest.plan.write_engine not in manifest.engines:
+        raise RunError(f"{folder}: its manifest does not tell of its engine. It was cut or edited.")
     first: dict[str, str] = {}
-    for path in sorted((folder / "states").glob("*")) if (folder / "states").is_dir() else ():
+    for path in kept_in(folder / "states"):
         kind = path.name.partition("-")[2].replace("-", " ")
         first.setdefault(kind, sentence_of(read_kept(path))[:4000])
     data: dict[str, Any] = {

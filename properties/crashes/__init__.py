@@ -15,6 +15,7 @@ __all__ = [
     "Recording",
     "calls_in",
     "crash",
+    "kept_in",
     "look_again",
     "open_state",
     "read_kept",

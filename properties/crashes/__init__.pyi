@@ -7,6 +7,7 @@ from .in_folder import crash as crash
 from .in_folder import look_again as look_again
 from .in_folder import read_kept as read_kept
 from .in_folder import resume as resume
+from .keeping import kept_in as kept_in
 from .keeping import sentence_of as sentence_of
 from .opening import open_state as open_state
 from .recording import Recording as Recording

@@ -15,7 +15,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -134,7 +134,8 @@ def run_campaign(
 
     jobs : states that are open at a time, 0 for one a CPU. on_judged : called with each and with
     `many`. on_broken : called with each that keeps less than is promised, and with its files.
-    before : what is known of states that were judged before, by `key_of`: they stay closed.
+    before : what is known of states that were judged before, by `key_of`: they stay closed, and
+    those that keep less than is promised go to on_broken again.
     order : of a scenario that does not tell its transactions apart. foreign : whether the engine is
     asked for foreign keys.
     An interrupt ends it with what it has.
@@ -171,7 +172,9 @@ def run_campaign(
                 continue
             seen.add(key)
             if (known := before.get(key_of(state))) is not None:
-                campaign.judged.append(Judged(state, **known))
+                campaign.judged.append(again := Judged(state, **known))
+                if again.promised:
+                    on_broken(again, files)
                 continue
             collect(most - 1)
             opened = open_state(files, place / f"{number}", plan, limit_s=limit_s, foreign=foreign)
@@ -209,7 +212,12 @@ class _Waiting:
 
 def key_of(state: CrashState) -> str:
     """What tells a state from any other of its recording."""
-    text = json.dumps([state.point, state.model, state.names, sorted(state.pieces)])
+    return key_of_data(state.point, state.model, state.names, state.pieces)
+
+
+def key_of_data(point: int, model: str, names: int, pieces: Iterable[Sequence[int]]) -> str:
+    """The same of its plain data."""
+    text = json.dumps([point, model, names, sorted(map(list, pieces))])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

@@ -12,12 +12,16 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from properties.crashes.change_log import NOTE, Change
 from properties.crashes.opening import DATABASE
 
 NEVER = 1 << 62
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=NEVER)]
 
 Content = Mapping[str, Sequence[Any]]
 """Name of a table -> [rows, digest], as workloads.runs.content has it."""
@@ -83,14 +87,42 @@ class Expected:
         }  # fmt: skip
 
 
+class ContentLine(msgspec.Struct, frozen=True):
+    """What a moment held, as `contents.jsonl` and `workloads.runs.after_crash` have it."""
+
+    content: dict[str, tuple[_Count, str]]
+    wrong: tuple[str, ...]
+    foreign: tuple[str, ...] = ()
+
+    def seen(self) -> Seen:
+        """The same, with contents that compare with an engine's."""
+        return Seen(_as_told(self.content), self.wrong, self.foreign)
+
+
+class _Expected(msgspec.Struct):
+    contents: Annotated[
+        list[tuple[dict[str, tuple[_Count, str]], tuple[str, ...], tuple[str, ...]]],
+        msgspec.Meta(min_length=1),
+    ]
+    records: list[_Count]
+    visible: _Count
+    claims: list[_Count]
+    least: _Count
+    torn_from: _Count
+
+
+def _as_told(content: Mapping[str, tuple[int, str]]) -> Content:
+    return {name: list(one) for name, one in content.items()}
+
+
 def expected_of(data: Mapping[str, Any]) -> Expected:
     """Raises KeyError, TypeError or ValueError for data that is none."""
-    contents = [Seen(dict(c), tuple(wrong), tuple(keys)) for c, wrong, keys in data["contents"]]
-    numbers = {name: int(data[name]) for name in ("visible", "least", "torn_from")}
-    return Expected(
-        contents, [int(n) for n in data["records"]], claims=[int(n) for n in data["claims"]],
-        **numbers,
-    )  # fmt: skip
+    told = msgspec.convert(data, _Expected)
+    many = len(told.contents)
+    if len(told.records) != many or max(told.visible, told.least, *told.claims, 0) >= many:
+        raise ValueError("a number in it is of no content")
+    contents = [Seen(_as_told(content), wrong, keys) for content, wrong, keys in told.contents]
+    return Expected(contents, told.records, told.visible, told.claims, told.least, told.torn_from)
 
 
 @dataclass(slots=True)

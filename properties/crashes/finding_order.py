@@ -12,10 +12,13 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from properties.crashes.commit_order import (
     CommitOrder,
+    ContentLine,
     Seen,
     changes_files,
     moments_to_open,
@@ -54,7 +57,10 @@ class Moments:
         self._limit_s, self._foreign, self._on_opened = limit_s, foreign, on_opened
         self._asked: set[int] = set()
         self._by_files: dict[str, dict[str, Any]] = {}
-        self.known: dict[int, Seen | None] = _read(path)
+        last = len(recording.changes)
+        self.known: dict[int, Seen | None] = {
+            record: seen for record, seen in _read(path).items() if record <= last
+        }
 
     def look(self, records: Iterable[int]) -> None:
         """Know these moments: None for one that the engine could not read."""
@@ -164,6 +170,11 @@ def _seen(line: dict[str, Any]) -> Seen | None:
     return Seen(first["content"], tuple(first["wrong"]), tuple(first.get("foreign", ())))
 
 
+class _Line(msgspec.Struct):
+    record: Annotated[int, msgspec.Meta(ge=0)]
+    first: ContentLine | None
+
+
 def _read(path: Path) -> dict[int, Seen | None]:
     """What was found before. A line that was cut is left out."""
     found: dict[int, Seen | None] = {}
@@ -171,8 +182,8 @@ def _read(path: Path) -> dict[int, Seen | None]:
         return found
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            told = json.loads(line)
-            found[int(told["record"])] = _seen(told)
-        except (ValueError, KeyError, TypeError, AttributeError):
+            told = msgspec.json.decode(line, type=_Line)
+        except (msgspec.DecodeError, ValueError, RecursionError):
             continue
+        found[told.record] = told.first.seen() if told.first else None
     return found

@@ -16,25 +16,65 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from properties.crashes.campaign import POWER, Campaign, Judged, key_of, run_campaign
 from properties.crashes.judging import Fault, judge, told_by, until
-from properties.crashes.keeping import KeptState, expected_in, keep_state, read_state, told_of
+from properties.crashes.keeping import (
+    KeptState,
+    drawn_key,
+    expected_in,
+    keep_state,
+    kept_in,
+    number_of,
+    plan_of,
+    read_state,
+    told_of,
+)
 from properties.crashes.opening import LIMIT_S, journal_of
 from properties.crashes.recorded_run import RecordedRun, answer_of
 from properties.crashes.recording import Recording, read_recording
 from properties.crashes.reducing import MOST_OPENINGS, reduce_state
 from properties.crashes.results import DESIGN, RESULT
-from properties.crashes.states import MODELS, CrashState
+from properties.crashes.states import MODELS, CrashState, Model
 from workloads.engines import find_engine
 from workloads.errors import PlanError, RunError
-from workloads.files import json_text, made
+from workloads.files import json_text, made, read_versioned
 from workloads.runs import Plan, Progress, past_the_library, run
 
 RECORDING, JUDGED, KEPT = "recording", "states.jsonl", "states"
 MOST_KEPT = 3
 """States that are kept of each kind of fault; more of one kind say nothing new."""
+
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
+_Kind = Annotated[str, msgspec.Meta(pattern="^[a-z ]{1,40}$")]
+"""Of a fault: a folder is named for it."""
+
+
+class _AskedBefore(msgspec.Struct):
+    many: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
+    seed: int
+    models: Annotated[list[Model], msgspec.Meta(min_length=1)]
+    limit_s: Annotated[float, msgspec.Meta(gt=0, le=3600)]
+    reduce: bool
+
+
+class _Design(msgspec.Struct):
+    """Of crash.json, what is needed to go on."""
+
+    asked: _AskedBefore
+
+
+class _Line(msgspec.Struct):
+    """Of states.jsonl."""
+
+    key: str
+    faults: list[tuple[_Kind, str, bool]]
+    lost: _Count | None
+    acked: _Count
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +196,12 @@ def resume(
     on_opened: Callable[[int, int], None] = lambda known, asked: None,
 ) -> Crashed:
     """Go on with a campaign that was interrupted while it judged. Raises RunError."""
+    way_out = "Begin another campaign: give --into a folder that is new."
     try:
-        told = json.loads((folder / DESIGN).read_text(encoding="utf-8"))["asked"]
-        asked = Asked(**told | {"models": tuple(told["models"])})
-        if not 0 < asked.many <= 10_000_000 or set(asked.models) - set(MODELS):
-            raise ValueError("what was asked makes no sense")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{folder}: no crash campaign to go on with ({error}).") from error
+        told: _Design = read_versioned(folder / DESIGN, _Design, way_out)
+    except FileNotFoundError:
+        raise RunError(f"{folder}: no crash campaign to go on with. {way_out}") from None
+    asked = Asked(**msgspec.structs.asdict(told.asked) | {"models": tuple(told.asked.models)})
     return _judged(folder, read_recording(folder / RECORDING), asked, on_judged, on_opened)
 
 
@@ -194,10 +233,15 @@ def _judged(
     on_judged: Callable[[Judged, int], None],
     on_opened: Callable[[int, int], None],
 ) -> Crashed:
+    if not recording.changes:
+        raise RunError(
+            f"{folder}: the recorded run changed no file, so that there is nothing to judge."
+        )
     before = _read_judged(folder / JUDGED)
     plan = Plan(**recording.run.manifest.plan.model_dump(mode="json"))
     crashed = Crashed(folder, recording, asked, Campaign(), recording.unexplained())
-    crashed.kept = sorted((folder / KEPT).glob("*")) if (folder / KEPT).is_dir() else []
+    crashed.kept = kept_in(folder / KEPT)
+    kept = {drawn_key(read_state(path)) for path in crashed.kept}
     counted: dict[str, int] = {}
     for path in crashed.kept:
         kind = path.name.partition("-")[2]
@@ -206,7 +250,7 @@ def _judged(
 
     def broken(one: Judged, files: dict[str, bytes]) -> None:
         kind = one.promised[0].kind.replace(" ", "-")
-        if counted.get(kind, 0) < MOST_KEPT:
+        if counted.get(kind, 0) < MOST_KEPT and key_of(one.state) not in kept:
             counted[kind] = counted.get(kind, 0) + 1
             waiting.append((one, files))
 
@@ -280,7 +324,8 @@ def _keep(
         most=most,
     )  # fmt: skip
     smaller = replay.files(reduced.state)
-    name = f"{len(list((crashed.folder / KEPT).glob('*'))):03d}-{kind.replace(' ', '-')}"
+    last = max(map(number_of, kept_in(crashed.folder / KEPT)), default=-1)
+    name = f"{last + 1:03d}-{kind.replace(' ', '-')}"
     return keep_state(
         crashed.folder / KEPT / name, one, reduced, smaller, told, plan, expected, whole.foreign
     )
@@ -288,7 +333,7 @@ def _keep(
 
 def look_again(kept: KeptState, place: Path) -> list[Fault]:
     """Open a kept state again, by the engine that it was found on. Raises PlanError."""
-    plan = Plan(**kept.told["plan"])
+    plan = plan_of(kept)
     told = told_of(kept)
     answer = answer_of(
         kept.files, place / "again", plan, foreign=bool(kept.told.get("foreign_keys", True))
@@ -326,19 +371,17 @@ def _line(one: Judged) -> dict[str, Any]:
 
 
 def _read_judged(path: Path) -> dict[str, dict[str, Any]]:
-    """Key -> line of a state that was judged before. A last line that was cut is left out."""
+    """Key -> line of a state that was judged before. A line that was cut is left out."""
     found: dict[str, dict[str, Any]] = {}
     if not path.exists():
         return found
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            told = json.loads(line)
-            found[str(told["key"])] = {
-                "faults": [Fault(str(k), str(s), bool(p)) for k, s, p in told["faults"]],
-                "lost": None if told["lost"] is None else int(told["lost"]),
-                "acked": int(told["acked"]),
-                "seconds": float(told["seconds"]),
-            }
-        except (ValueError, KeyError, TypeError):
+            told = msgspec.json.decode(line, type=_Line)
+        except (msgspec.DecodeError, ValueError, RecursionError):
             continue
+        found[told.key] = {
+            "faults": [Fault(*one) for one in told.faults],
+            "lost": told.lost, "acked": told.acked, "seconds": told.seconds,
+        }  # fmt: skip
     return found

@@ -7,27 +7,64 @@ from __future__ import annotations
 import hashlib
 import json
 import pprint
+import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from properties.crashes.campaign import Judged
+import msgspec
+
+from properties.crashes.campaign import Judged, key_of_data
 from properties.crashes.commit_order import Content, Expected, expected_of
 from properties.crashes.judging import Told
 from properties.crashes.opening import DATABASE, write_state
 from properties.crashes.reducing import Reduced
 from properties.crashes.repro_texts import ACKED, CHECKS, CONTENTS, END, HEAD, ORDER, POSTINGS
-from properties.crashes.states import SECTOR, CrashState
+from properties.crashes.states import SECTOR, CrashState, Model
 from workloads.engines import Script, find_engine
 from workloads.errors import RunError
-from workloads.files import json_text
+from workloads.files import json_text, visible
 from workloads.runs import Plan
 
 STATE, FILES, REPRO = "state.json", "files", "repro.py"
 
 TOLD_BY_SCRIPT = ("integrity", "foreign keys", "torn", "lost", "does not open")
 """Kinds of faults that the script looks for itself. Others need cwkit."""
+
+NAME = re.compile(r"([0-9]{3,})-([a-z-]+)")
+"""Of a kept state's folder: its number and its first fault's kind."""
+
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
+
+
+class _Fault(msgspec.Struct):
+    kind: str
+    sentence: str
+    promised: bool
+
+
+class _Drawn(msgspec.Struct):
+    point: _Count
+    model: Model
+    names: _Count
+    pieces: list[tuple[_Count, _Count]]
+
+
+class _Kept(msgspec.Struct):
+    """What has to be in a state.json."""
+
+    document: Literal["crash state"]
+    plan: dict[str, Any]
+    faults: list[_Fault]
+    state: _Drawn
+    drawn_as: _Drawn
+    missing: _Count
+    there: _Count
+    acked: list[tuple[_Count, _Count, _Count]]
+    worked: list[tuple[_Count, _Count, _Count]]
+    foreign_keys: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +80,14 @@ def keep_state(
     folder: Path, judged: Judged, reduced: Reduced, files: Mapping[str, bytes], told: Told,
     plan: Plan, expected: Expected | None = None, foreign: bool = True,
 ) -> Path:  # fmt: skip
-    """Write it into a new folder, which is returned.
+    """Write it into a new folder, which is returned: whole or not at all.
 
     expected : what may be there, of a scenario that does not tell its transactions apart. foreign :
     whether its engine can be asked for foreign keys.
     """
-    folder.mkdir(parents=True)
-    (folder / FILES).mkdir()
+    whole, folder = folder, folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(folder, ignore_errors=True)  # of one that was interrupted
+    (folder / FILES).mkdir(parents=True)
     write_state(files, folder / FILES)
     engine = find_engine(plan.write_engine)
     version = engine.identity().version
@@ -81,7 +119,34 @@ def keep_state(
         if kinds:
             text = _script(made(), judged, reduced, told, plan, kinds, version, expected, foreign)
             (folder / REPRO).write_text(text, encoding="utf-8")
-    return folder
+    return folder.rename(whole)
+
+
+def kept_in(states: Path) -> list[Path]:
+    """The folders of the states that were kept whole, by their numbers."""
+    found = [path for path in states.glob("*") if NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: (number_of(path), path.name))
+
+
+def number_of(path: Path) -> int:
+    """The number of a kept state, by its folder's name."""
+    return int(path.name.partition("-")[0])
+
+
+def drawn_key(kept: KeptState) -> str:
+    """What tells the state as it was drawn from any other of its recording."""
+    drawn = kept.told["drawn_as"]
+    return key_of_data(drawn["point"], drawn["model"], drawn["names"], drawn["pieces"])
+
+
+def plan_of(kept: KeptState) -> Plan:
+    """The plan of the run that it is of. Raises RunError."""
+    try:
+        return Plan(**kept.told["plan"])
+    except (ValueError, TypeError) as error:
+        raise RunError(
+            f"{kept.folder}: its plan is none. It was cut or edited. `cwkit crash` keeps it anew."
+        ) from error
 
 
 def state_data(state: CrashState) -> dict[str, Any]:
@@ -166,17 +231,16 @@ def read_state(folder: Path) -> KeptState:
     """A kept state from its folder. Raises RunError. It is data: nothing of it is run."""
     try:
         told = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        if told["document"] != "crash state":
-            raise ValueError("another kind of document")
+        msgspec.convert(told, _Kept)
         files = {
             str(path.relative_to(folder / FILES)): path.read_bytes()
             for path in sorted((folder / FILES).rglob("*"))
             if path.is_file() and not path.is_symlink()
         }
-        for part in ("plan", "acked", "worked", "state"):
-            told[part]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
+        why = error.strerror if isinstance(error, OSError) else visible(error)
         raise RunError(
-            f"{folder}: no kept crash state ({error}). Give a folder of a campaign's states/."
+            f"{folder}: no kept crash state ({why}). Give a folder of a campaign's states/; where "
+            "it is one, and was cut or edited, remove it: cwkit crash --into keeps it anew."
         ) from error
     return KeptState(folder, files, told)

@@ -52,6 +52,11 @@ class Recording:
 def read_recording(folder: Path) -> Recording:
     """Raises LogError for a folder that has no whole recording, RunError for one that is no run."""
     run = read_run(folder)
+    if run.manifest.plan.write_engine not in run.manifest.engines:
+        raise LogError(
+            f"{folder}: its plan names an engine that its manifest does not tell of. It was cut or "
+            "edited. Make one with cwkit crash."
+        )
     try:
         told = json.loads((folder / BASE_FILES).read_text(encoding="utf-8"))
         base = {
@@ -62,7 +67,15 @@ def read_recording(folder: Path) -> Recording:
         ended = {str(name): str(digest) for name, digest in told["ended"].items()}
         unlogged = int(told["lost"])
         changes = read_changes(folder / CHANGES)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         if isinstance(error, LogError):
             raise
         raise LogError(

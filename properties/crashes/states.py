@@ -27,6 +27,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import Literal, get_args
 
 from properties.crashes.change_log import (
     BEGUN,
@@ -43,7 +44,8 @@ from properties.crashes.change_log import (
 )
 
 SECTOR = 512
-MODELS = ("kill", "strict", "prefix", "reorder", "subset")
+Model = Literal["kill", "strict", "prefix", "reorder", "subset"]
+MODELS: tuple[Model, ...] = get_args(Model)
 SMALL_TAIL = 6
 """Pieces of a tail of which every set is tried: 64 states."""
 MOST_FILE = 1 << 32
