@@ -149,8 +149,12 @@ def test_a_design_of_endless_brackets_is_refused(copy: Path) -> None:
         resume(copy)
 
 
-FIRST: tuple[dict[str, Any], ...] = ({"content": 5, "wrong": []}, {"content": {"a": 5}, "wrong": []}, {},
-         {"content": {"a": ["x", "y"]}, "wrong": ["x"]})  # fmt: skip
+FIRST: tuple[dict[str, Any], ...] = (
+    {},
+    {"content": 5, "wrong": []},
+    {"content": {"a": 5}, "wrong": []},
+    {"content": {"a": ["x", "y"]}, "wrong": ["x"]},
+)
 
 
 @pytest.mark.parametrize(
