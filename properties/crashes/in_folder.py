@@ -48,6 +48,9 @@ RECORDING, JUDGED, KEPT = "recording", "states.jsonl", "states"
 MOST_KEPT = 3
 """States that are kept of each kind of fault; more of one kind say nothing new."""
 
+NO_JOURNAL = ("memory", "off")
+"""Journal modes that promise nothing after a crash (https://sqlite.org/pragma.html)."""
+
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 _Kind = Annotated[str, msgspec.Meta(pattern="^[a-z ]{1,40}$")]
 """Of a fault: a folder is named for it."""
@@ -161,6 +164,11 @@ def must_be_judged(plan: Plan) -> None:
     """Raises PlanError for a run whose crash states nobody could judge."""
     if plan.write_engine != plan.database:
         raise PlanError("A crash is one engine's: leave --write-engine out.")
+    if plan.journal_mode in NO_JOURNAL:
+        raise PlanError(
+            f"--journal-mode {plan.journal_mode}: no journal is on the disk, and after any crash "
+            "the database may be malformed, as documented. Choose delete, truncate or persist."
+        )
     if why := past_the_library(find_engine(plan.write_engine)):
         raise PlanError(
             f"--engine {plan.write_engine}: it {why}, and what the workers do to files is "

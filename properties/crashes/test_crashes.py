@@ -126,6 +126,10 @@ def test_what_cannot_be_judged_or_read_is_one_sentence(tmp_path: Path) -> None:
     for engine, why in (("null", "writes no file"), ("postgres", "its files in a server")):
         with pytest.raises(PlanError, match=f"--engine {engine}: .*{why}"):
             must_be_judged(Plan(scenario="ledger", database=engine, write_engine=engine))
+    for mode in ("memory", "off"):
+        with pytest.raises(PlanError, match=f"--journal-mode {mode}: no journal is on the disk"):
+            crashed(tmp_path / "c", journal_mode=mode)
+    assert not (tmp_path / "c").exists()
     with pytest.raises(RunError, match="no crash campaign to go on with"):
         resume(tmp_path)
     (tmp_path / "state.json").write_text(json.dumps({"document": "crash state", "plan": {}}))

@@ -47,7 +47,7 @@ from properties.soaks.folder import (
 from properties.soaks.judging import findings_of, named, once
 from properties.soaks.watch import Watch
 from workloads.errors import EngineMissing, ModeRefused, PlanError, RunError, RunFailed
-from workloads.files import Held, locked, write_json
+from workloads.files import LOCK_FILE, Held, locked, write_json
 from workloads.processes import fault_library
 from workloads.records import COMMITTED, MANIFEST, Run
 from workloads.runs import Progress, describe, recover, run
@@ -110,6 +110,8 @@ def begin_soak(
     if only is not None:
         _must_be_drawn(seed, only, facts, rules)
     folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / SOAK).exists() and any(one.name != LOCK_FILE for one in folder.iterdir()):
+        raise PlanError(f"{folder}: holds something else. Give another folder with --into.")
     design = Design(
         version=importlib.metadata.version("cwkit"),
         started=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -176,6 +176,9 @@ def test_what_is_no_soak_is_refused_in_a_sentence(tmp_path: Path) -> None:
             begin_soak(tmp_path / "x", asked_s=1, engines=(engine,))
     with pytest.raises(RunError, match=r"no soak's folder"):
         read_soak(tmp_path)
+    (tmp_path / "others").write_text("", encoding="utf-8")
+    with pytest.raises(PlanError, match="holds something else"):
+        begin_soak(tmp_path, asked_s=1, engines=("sqlite",))
     folder = tmp_path / "forged"
     folder.mkdir()
     (folder / "soak.json").write_text(
