@@ -11,7 +11,14 @@ import typer
 from rich.table import Table
 
 from analysis.cli import terminal
-from analysis.cli.options import RUNS, JsonOption, RunsOption, command_line, settings_of
+from analysis.cli.options import (
+    RUNS,
+    JsonOption,
+    RunsOption,
+    command_line,
+    refuse_beside,
+    settings_of,
+)
 from analysis.cli.own_sql import (
     CheckOption,
     DefineOption,
@@ -37,6 +44,7 @@ LEVELS = ("full", "normal", "off", "extra")
 
 
 def crash_command(
+    context: typer.Context,
     engine: Annotated[str, typer.Option(help="NAME or FILE.py:CLASS")] = "libsql",
     begin: Annotated[str, typer.Option(help="BEGIN mode of the writers (default: usual)")] = "",
     scenario: Annotated[
@@ -107,8 +115,11 @@ def crash_command(
 ) -> None:
     trust(*filter(None, [engine, scenario]))
     if look is not None:
+        refuse_beside(context, "--look", {"look", "engine", "scenario", "quiet"})
         raise typer.Exit(_look(look))
     if publish is not None:
+        takes = {"publish", "published", "engine", "scenario", "quiet"}
+        refuse_beside(context, "--publish", takes)
         _publish(publish, published)
         return
     if published is not None:
@@ -120,12 +131,16 @@ def crash_command(
     from properties.crashes import MODELS, Asked, crash, resume
 
     models = tuple(dict.fromkeys(part for part in model.split(",") if part)) or MODELS
+    if model and not model.strip(","):
+        raise PlanError(f"--model {model}: names none. There are {', '.join(MODELS)}.")
     if wrong := [one for one in models if one not in MODELS]:
         raise PlanError(f"--model {wrong[0]}: there are {', '.join(MODELS)}.")
     console, waiting = terminal.console(), terminal.console(stderr=True)
     folder = into or runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-crash-{_short(engine)}"
     judging = _Judging(waiting)
     if into is not None and (into / "crash.json").exists():
+        takes = {"into", "engine", "scenario", "as_json", "quiet", "runs"}
+        refuse_beside(context, f"{into}: goes on as it began, and --into", takes)
         crashed = resume(into, on_judged=judging, on_opened=judging.opened)
     else:
         own = {"scenario": scenario, "params": settings_of(set_ or [])}

@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 
 from analysis.cli import terminal
-from analysis.cli.options import RUNS, JsonOption, RunsOption, command_line
+from analysis.cli.options import RUNS, JsonOption, RunsOption, command_line, refuse_beside
 from analysis.cli.publishing import publish as publish_it
 from analysis.cli.publishing import say
 from analysis.cli.terminal import one_line
@@ -30,6 +30,7 @@ ERRORS_SHOWN = 2
 
 
 def faults_command(
+    context: typer.Context,
     engine: Annotated[
         list[str] | None,
         typer.Option(help="NAME or FILE.py:CLASS; several times (default: the embedded ones)"),
@@ -64,10 +65,13 @@ def faults_command(
     runs: RunsOption = RUNS,
 ) -> None:
     if publish is not None:
+        refuse_beside(context, "--publish", {"publish", "published", "quiet"})
         _publish(publish, published)
         return
     if published is not None:
         raise PlanError(f"--published {published}: is where --publish writes to. Give both.")
+    if not 0 <= seed < 1 << 53:
+        raise PlanError(f"--seed: from 0 to 2^53, not {seed}.")
     from properties.faults import campaign, cases_of, default_engines, find_stories
 
     console, waiting = terminal.console(), terminal.console(stderr=True)

@@ -153,6 +153,13 @@ def typed_options(context: typer.Context, but: Collection[str]) -> list[str]:
     ]
 
 
+def refuse_beside(context: typer.Context, one: str, takes: Collection[str]) -> None:
+    """Refuse options that would be passed over in silence. takes : those that are not."""
+    for name in typed_options(context, takes):
+        option = name.rstrip("_").replace("_", "-")
+        raise PlanError(f"{one} takes no --{option.removeprefix('as-')}: leave it out.")
+
+
 # --- a plan's ---------------------------------------------------------------------------------
 
 SHAPE = ("rows", "record_bytes", "operations", "think_us", "think", "keys")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.cli import terminal
-from analysis.cli.options import RUNS, JsonOption, RunsOption, command_line, typed_options
+from analysis.cli.options import RUNS, JsonOption, RunsOption, command_line, refuse_beside
 from analysis.cli.publishing import publish as publish_it
 from analysis.wording import times
 from workloads.engines import trust
@@ -63,7 +63,7 @@ def soak_command(
     if published is not None and publish is None:
         raise PlanError(f"--published {published}: is where --publish writes to. Give both.")
     if publish is not None:
-        _refuse_beside(context, "--publish", {"publish", "published", "quiet"})
+        refuse_beside(context, "--publish", {"publish", "published", "quiet"})
         _publish(publish, published)
         return
     asked_s = _length_s(hours, minutes)
@@ -78,7 +78,7 @@ def soak_command(
     if only_round is not None:
         takes = {"only_round", "fault", "seed", "engines", "seconds", "into", "as_json", "quiet",
                  "runs"}  # fmt: skip
-        _refuse_beside(context, "--only-round", takes)
+        refuse_beside(context, "--only-round", takes)
         if not 0 <= only_round < 10 * MOST_ROUNDS:
             raise PlanError(f"--only-round: from 0 to {10 * MOST_ROUNDS:,}, not {only_round:,}.")
         for rule in fault or ():
@@ -86,13 +86,15 @@ def soak_command(
     from properties.soaks import SOAK, begin_soak, read_soak, resume_soak
 
     names = tuple(dict.fromkeys(part.strip() for part in engines.split(",") if part.strip()))
+    if engines and not names:
+        raise PlanError(f"--engines {engines}: names no engine. Leave it out for all.")
     trust(*names)
     alone = "" if only_round is None else f"-round-{only_round}"
     folder = into or runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-soak-s{seed}{alone}"
     telling = _Telling(terminal.console(stderr=True))
     if into is not None and (into / SOAK).exists():
         takes = {"into", "hours", "minutes", "engines", "as_json", "quiet", "runs"}
-        _refuse_beside(context, f"{into}: goes on as it began, and --into", takes)
+        refuse_beside(context, f"{into}: goes on as it began, and --into", takes)
         if names and list(names) != (begun := read_soak(into).design.engines):
             raise PlanError(
                 f"--engines {engines}: {into} is of {','.join(begun)}. Leave it out, or give these "
@@ -119,12 +121,6 @@ def _length_s(hours: float | None, minutes: float | None) -> float | None:
     if not 0 < asked <= MOST_HOURS or min(hours or 0.0, minutes or 0.0) < 0:
         raise PlanError(f"--hours: above 0 and at most {MOST_HOURS:g}, not {asked:g}.")
     return asked * 3600
-
-
-def _refuse_beside(context: typer.Context, one: str, takes: set[str]) -> None:
-    """Refuse options that would be passed over in silence."""
-    for name in typed_options(context, takes):
-        raise PlanError(f"{one} takes no {name}.")
 
 
 def status_of(soak: Soak) -> int:

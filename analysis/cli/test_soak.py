@@ -99,7 +99,7 @@ def test_the_command_that_is_told_with_a_finding_finds_it_again(
     ("given", "why"),
     [
         (("--fault", "sync:*:1:EIO"), "Give its number with --only-round"),
-        (("--only-round", 3, "--hours", 2), "--only-round takes no hours"),
+        (("--only-round", 3, "--hours", 2), "--only-round takes no --hours"),
         (("--only-round", -1), "--only-round: from 0"),
         (("--only-round", 3, "--fault", "nonsense"), "CALL:FILE:N:WHAT"),
     ],

@@ -130,6 +130,22 @@ def of_a_crash(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     assert cwkit("crash", "--publish", folder, "--published", tmp_path / "kept")[0] == 0
     ((one,), unread) = read_crashes(tmp_path / "kept")
     assert one.judged + one.same == 2 and not one.broken and not unread
+    assert one.command == (
+        "cwkit crash --engine sqlite --begin immediate --writers 1 --transactions 3 --states 2 "
+        "--seed 0"
+    )
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("mine")
+    for more, why in (
+        (("--into", folder, "--states", 5000), "takes no --states: leave it out"),
+        (("--look", folder, "--model", "kill"), "--look takes no --model"),
+        (("--publish", folder, "--seed", 3), "--publish takes no --seed"),
+        (("--model", ","), "--model ,: names none"),
+        (("--into", tmp_path / "mine"), "holds something else"),
+    ):
+        status, out_of, said = cwkit("crash", *more)
+        assert (status, out_of) == (2, "") and why in said, said
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
     return out, err
 
 
@@ -144,12 +160,13 @@ def of_a_soak(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
     status, told, _ = cwkit("soak", "--into", folder, "--json")
     assert status == 0 and documented(told, "soak")["rounds"] == 1
     for more, why in (
-        (("--into", folder, "--seed", 3), "takes no seed"),
+        (("--into", folder, "--seed", 3), "takes no --seed: leave it out"),
         (("--into", folder, "--engines", "turso"), "is of sqlite. Leave it out"),
         (("--minutes", 0), "--hours: above 0"),
-        (("--publish", folder, "--rounds", 3), "takes no rounds"),
+        (("--publish", folder, "--rounds", 3), "takes no --rounds"),
         (("--published", folder), "Give both"),
         (("--engines", "null"), "a soak is of embedded engines"),
+        (("--engines", ","), "names no engine"),
     ):
         status, out_of, said = cwkit("soak", *more)
         assert (status, out_of) == (2, "") and why in said

@@ -6,6 +6,7 @@ may come from anybody: it is data, and what does not fit together is refused in 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -137,22 +138,33 @@ def publish_crash(folder: Path, to: Path) -> tuple[Path, PublishedCrash]:
     return CRASH.write(folder, data, to)
 
 
+USUAL: Mapping[str, Any] = {
+    "begin": "", "scenario": "ledger", "synchronous": "full", "journal_mode": None,
+    "page_bytes": 4096, "writers": 4, "checkpointers": 0, "checkpoint": "passive",
+    "checkpoint_pause_ms": 0.0, "transactions": 100, "pragma": "",
+}  # fmt: skip
+"""Fields of a plan that `cwkit crash` has options for, and what they are where it has none."""
+
+
 def _command(plan: RecordedPlan, told: Mapping[str, Any]) -> str:
-    """The command of a campaign like this one, by what its plan says of it."""
-    usual = {
-        "begin": "", "scenario": "ledger", "synchronous": "full", "journal_mode": None,
-        "writers": 4, "checkpointers": 0, "checkpoint": "passive", "checkpoint_pause_ms": 0.0,
-        "transactions": 100,
-    }  # fmt: skip
-    words = [f"cwkit crash --engine {plan.write_engine.rpartition('/')[2]}"]
-    for name, value in usual.items():
+    """The command of a campaign like this one, by what its plan says of it; "" where it had scripts
+    or a scenario of the user's, whose files are not ours to name.
+    """
+    if plan.scenario == "sql" or ".py:" in f"{plan.scenario} {plan.write_engine}":
+        return ""
+    words = ["cwkit", "crash", "--engine", plan.write_engine]
+    for name, value in USUAL.items():
         if (mine := getattr(plan, name)) != value:
-            mine = f"{mine:g}" if isinstance(mine, float) else mine
-            words.append(f"--{name.replace('_', '-')} {str(mine).rpartition('/')[2]}")
+            mine = f"{mine:g}" if isinstance(mine, float) else str(mine)
+            words += [f"--{name.replace('_', '-')}", mine]
     if plan.wal_autocheckpoint not in (None, 100):
-        words.append(f"--autocheckpoint {plan.wal_autocheckpoint}")
-    words += [f"--fault '{rule}'" for rule in plan.fault.split(",") if rule]
-    return " ".join([*words, f"--states {told.get('asked', 500)}", f"--seed {plan.seed}"])
+        words += ["--autocheckpoint", str(plan.wal_autocheckpoint)]
+    for name, value in plan.params.items():
+        words += ["--set", f"{name}={value}"]
+    for rule in plan.fault.split(","):
+        words += ["--fault", rule] if rule else []
+    words += ["--states", str(told.get("asked", 500)), "--seed", str(plan.seed)]
+    return shlex.join(words)
 
 
 def read_crashes(folder: Path) -> tuple[list[PublishedCrash], list[str]]:

@@ -169,7 +169,13 @@ def must_be_judged(plan: Plan) -> None:
             f"--journal-mode {plan.journal_mode}: no journal is on the disk, and after any crash "
             "the database may be malformed, as documented. Choose delete, truncate or persist."
         )
-    if why := past_the_library(find_engine(plan.write_engine)):
+    engine = find_engine(plan.write_engine)
+    if plan.journal_mode and engine.file_format != "sqlite":
+        raise PlanError(
+            f"--journal-mode {plan.journal_mode}: {plan.write_engine} has a log of its own. Leave "
+            "it out."
+        )
+    if why := past_the_library(engine):
         raise PlanError(
             f"--engine {plan.write_engine}: it {why}, and what the workers do to files is "
             "recorded. Take an embedded engine."
@@ -221,6 +227,8 @@ def _recorded(
     on_progress: Callable[[Progress], None] | None,
 ) -> Recording:
     place = folder / RECORDING
+    if {path.name for path in folder.iterdir()} - {RECORDING}:
+        raise RunError(f"{folder}: holds something else. Give another folder with --into.")
     if (place / "manifest.json").exists():
         shutil.rmtree(place)  # a recording that did not end: its campaign had not begun
     design = {"cwkit": 1, "document": "crash design", "command": command, "asked": asdict(asked)}

@@ -129,6 +129,9 @@ def test_what_cannot_be_judged_or_read_is_one_sentence(tmp_path: Path) -> None:
     for mode in ("memory", "off"):
         with pytest.raises(PlanError, match=f"--journal-mode {mode}: no journal is on the disk"):
             crashed(tmp_path / "c", journal_mode=mode)
+    own = Plan(scenario="ledger", database="turso", write_engine="turso", journal_mode="delete")
+    with pytest.raises(PlanError, match="--journal-mode delete: turso has a log of its own"):
+        must_be_judged(own)
     assert not (tmp_path / "c").exists()
     with pytest.raises(RunError, match="no crash campaign to go on with"):
         resume(tmp_path)
