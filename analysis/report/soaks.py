@@ -85,7 +85,7 @@ def soaked(evidence: Evidence) -> Finding:
         return Finding(
             NAME,
             UNKNOWN if found else NONE,
-            "In rounds of every kind, drawn for hours, nothing new was found",
+            "In drawn rounds of every kind nothing new was found",
             numbers=effort,
             holds=_few(sorted({row.engine for one in told for row in one.rows})),
             command=COMMAND,

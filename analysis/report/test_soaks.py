@@ -162,7 +162,7 @@ def test_a_report_tells_it_in_a_line_and_links_each_file(made_report: Path, tmp_
     assert "(soaks/s0.json)" in page and "(soaks/s1.json)" in page
     report = (tmp_path / "R.md").read_text(encoding="utf-8")
     assert "[What a soak found](published/soaks.md)" in report
-    line = next(line for line in report.splitlines() if "drawn for hours" in line)
+    line = next(line for line in report.splitlines() if "In drawn rounds of every kind" in line)
     assert line.startswith("- Looked for and not found: ")
 
 

@@ -41,10 +41,11 @@ from properties.crashes.results import DESIGN, RESULT
 from properties.crashes.states import MODELS, CrashState, Model
 from workloads.engines import find_engine
 from workloads.errors import PlanError, RunError
-from workloads.files import json_text, made, read_versioned
+from workloads.files import LOCK_FILE, alone, json_text, made, read_versioned
 from workloads.runs import Plan, Progress, past_the_library, run
 
 RECORDING, JUDGED, KEPT = "recording", "states.jsonl", "states"
+WHAT = "crash campaign"
 MOST_KEPT = 3
 """States that are kept of each kind of fault; more of one kind say nothing new."""
 
@@ -199,8 +200,11 @@ def crash(
     """
     must_be_judged(plan)
     folder.mkdir(parents=True, exist_ok=True)
-    recording = _recorded(plan, folder, asked, command, on_progress)
-    return _judged(folder, recording, asked, on_judged, on_opened)
+    if {path.name for path in folder.iterdir()} - {RECORDING, LOCK_FILE}:
+        raise RunError(f"{folder}: holds something else. Give another folder with --into.")
+    with alone(folder, WHAT):
+        recording = _recorded(plan, folder, asked, command, on_progress)
+        return _judged(folder, recording, asked, on_judged, on_opened)
 
 
 def resume(
@@ -216,7 +220,9 @@ def resume(
     except FileNotFoundError:
         raise RunError(f"{folder}: no crash campaign to go on with. {way_out}") from None
     asked = Asked(**msgspec.structs.asdict(told.asked) | {"models": tuple(told.asked.models)})
-    return _judged(folder, read_recording(folder / RECORDING), asked, on_judged, on_opened)
+    with alone(folder, WHAT):
+        recording = read_recording(folder / RECORDING)
+        return _judged(folder, recording, asked, on_judged, on_opened)
 
 
 def _recorded(
@@ -227,8 +233,6 @@ def _recorded(
     on_progress: Callable[[Progress], None] | None,
 ) -> Recording:
     place = folder / RECORDING
-    if {path.name for path in folder.iterdir()} - {RECORDING}:
-        raise RunError(f"{folder}: holds something else. Give another folder with --into.")
     if (place / "manifest.json").exists():
         shutil.rmtree(place)  # a recording that did not end: its campaign had not begun
     design = {"cwkit": 1, "document": "crash design", "command": command, "asked": asdict(asked)}

@@ -15,6 +15,7 @@ from properties.crashes.in_folder import must_be_judged
 from properties.crashes.judging import told_by, until
 from properties.crashes.keeping import REPRO, told_of
 from workloads.errors import EngineMissing, PlanError, RunError
+from workloads.files import LOCK_FILE, locked
 from workloads.processes import fault_library
 from workloads.runs import Plan, make_plan
 
@@ -120,6 +121,21 @@ def test_a_campaign_goes_on_where_it_was(tmp_path: Path) -> None:
     told = (tmp_path / "c" / "states.jsonl").read_text().splitlines()
     added = [line for line in told if line]
     assert len(added) - 6 == len(lines) - 5  # the cut line stays, and nothing is judged twice
+
+
+def test_a_folder_is_worked_on_by_one_process_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    folder.mkdir()
+    asked = {"many": 1, "seed": 0, "models": ["kill"], "limit_s": 1, "reduce": False}
+    design = {"cwkit": 1, "document": "crash design", "command": "", "asked": asked}
+    (folder / "crash.json").write_text(json.dumps(design))
+    with locked(folder):
+        with pytest.raises(RunError, match="another process goes on with this crash campaign"):
+            resume(folder)
+        (folder / "crash.json").unlink()
+        with pytest.raises(RunError, match="another process goes on with this crash campaign"):
+            crashed(folder)
+    assert [path.name for path in folder.iterdir()] == [LOCK_FILE]
 
 
 def test_what_cannot_be_judged_or_read_is_one_sentence(tmp_path: Path) -> None:

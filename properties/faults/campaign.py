@@ -23,7 +23,7 @@ from properties.faults.registry import STORIES
 from properties.faults.story import CANNOT_TELL, Case, Story, StoryResult
 from workloads.engines import find_engine
 from workloads.errors import EngineMissing, PlanError, RunError, nearest, shortened
-from workloads.files import made
+from workloads.files import LOCK_FILE, alone, made
 from workloads.processes import fault_library
 from workloads.runs import describe, past_the_library
 
@@ -33,7 +33,7 @@ EMBEDDED = ("libsql", "libsql-0.1", "sqlite", "sqlite-latest", "sqlite-concurren
 KILLS, QUICK_KILLS = 20, 3
 
 WRITING = ("immediate", "concurrent")
-RESULTS = "results.jsonl"
+RESULTS, DESIGN = "results.jsonl", "faults.json"
 MOST_LINE = 1 << 20
 
 
@@ -98,26 +98,29 @@ def campaign(
     """
     fault_library()
     folder.mkdir(parents=True, exist_ok=True)
-    asked = {"seed": seed, "quick": quick, "kills": kills}
-    kills = _is_ours(folder, asked, command)
-    results = read_results(folder)
-    done = {(one.story, one.engine, one.begin, one.seed) for one in results}
-    for engine, begin in cases:
-        left = [one for one in stories if (one.name, engine, begin, seed) not in done]
-        if not left:
-            continue
-        with made("faults") as place:
-            case = Case(engine, begin, seed, place, quick, kills)
-            for story in left:
-                on_begun(story.name, engine, begin)
-                result = tell(story, case)
-                with (folder / RESULTS).open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(result)) + "\n")
-                results.append(result)
-                on_told(result)
-                if result.found:
-                    _keep(place, folder / "found" / f"{story.name}-{_plain(engine)}-{begin}")
-    return results
+    if not (folder / DESIGN).exists() and {one.name for one in folder.iterdir()} - {LOCK_FILE}:
+        raise RunError(f"{folder}: holds something else. Give another folder with --into.")
+    with alone(folder, "campaign of faults"):
+        asked = {"seed": seed, "quick": quick, "kills": kills}
+        kills = _is_ours(folder, asked, command)
+        results = read_results(folder)
+        done = {(one.story, one.engine, one.begin, one.seed) for one in results}
+        for engine, begin in cases:
+            left = [one for one in stories if (one.name, engine, begin, seed) not in done]
+            if not left:
+                continue
+            with made("faults") as place:
+                case = Case(engine, begin, seed, place, quick, kills)
+                for story in left:
+                    on_begun(story.name, engine, begin)
+                    result = tell(story, case)
+                    with (folder / RESULTS).open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(asdict(result)) + "\n")
+                    results.append(result)
+                    on_told(result)
+                    if result.found:
+                        _keep(place, folder / "found" / f"{story.name}-{_plain(engine)}-{begin}")
+        return results
 
 
 def tell(story: Story, case: Case) -> StoryResult:
@@ -153,11 +156,9 @@ def _plain(name: str) -> str:
 
 def _is_ours(folder: Path, asked: dict[str, Any], command: str) -> int:
     """Begin a campaign in this folder, or go on with it. Returns how many kills it makes."""
-    path = folder / "faults.json"
+    path = folder / DESIGN
     usual = QUICK_KILLS if asked["quick"] else KILLS
     if not path.exists():
-        if any(folder.iterdir()):
-            raise RunError(f"{folder}: holds something else. Give another folder with --into.")
         asked["kills"] = asked["kills"] or usual
         told = {
             "cwkit": 1, "document": "faults design", "command": command, "asked": asked,

@@ -26,6 +26,7 @@ from properties.faults.campaign import tell
 from properties.faults.flips import judged
 from workloads.engines import find_engine
 from workloads.errors import EngineMissing, PlanError, RunError
+from workloads.files import locked
 from workloads.processes import fault_library
 
 try:
@@ -71,6 +72,10 @@ def test_what_cannot_be_told_is_one_sentence(tmp_path: Path) -> None:
         cases_of(["null"], [])
     with pytest.raises(PlanError, match="none of sqlite promises it"):
         cases_of(["sqlite"], ["concurrent"])
+    folder = tmp_path / "held"
+    folder.mkdir()
+    with locked(folder), pytest.raises(RunError, match="goes on with this campaign of faults"):
+        campaign(folder, [("sqlite", "immediate")], [])
     (tmp_path / "mine").write_text("x")
     with pytest.raises(RunError, match="holds something else"):
         campaign(tmp_path, [("sqlite", "immediate")], [])

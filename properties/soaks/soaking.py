@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,7 +47,7 @@ from properties.soaks.folder import (
 from properties.soaks.judging import findings_of, named, once
 from properties.soaks.watch import Watch
 from workloads.errors import EngineMissing, ModeRefused, PlanError, RunError, RunFailed
-from workloads.files import LOCK_FILE, Held, locked, write_json
+from workloads.files import LOCK_FILE, alone, write_json
 from workloads.processes import fault_library
 from workloads.records import COMMITTED, MANIFEST, Run
 from workloads.runs import Progress, describe, recover, run
@@ -126,7 +126,7 @@ def begin_soak(
         only=only,
         rules=list(rules),
     )
-    with _alone(folder):
+    with alone(folder, "soak"):
         if (folder / SOAK).exists():
             raise PlanError(f"{folder}: holds a soak already. --into goes on with it.")
         write_design(folder, design)
@@ -156,7 +156,7 @@ def resume_soak(
 
     Raises RunError where the folder is no soak's, or another process works on it.
     """
-    with _alone(folder):
+    with alone(folder, "soak"):
         soak = read_soak(folder)
         facts, missing = engines_here(soak.design.engines)
         length = soak.design.asked_s if asked_s is None else asked_s
@@ -167,15 +167,6 @@ def resume_soak(
         write_design(folder, design)
         _set_aside(folder, soak.design.first + len(soak.rounds))
         return _go_on(read_soak(folder), facts, on_line)
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    try:
-        with locked(folder):
-            yield
-    except Held:
-        raise RunError(f"{folder}: another process goes on with this soak. Wait for it.") from None
 
 
 def _set_aside(folder: Path, whole: int) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "LeftOver",
     "Owner",
     "Temporary",
+    "alone",
     "boot_id",
     "clear",
     "clear_stages",

@@ -18,6 +18,7 @@ from .compiled import compiled_path as compiled_path
 from .compiled import load_compiled as load_compiled
 from .locks import LOCK_FILE as LOCK_FILE
 from .locks import Held as Held
+from .locks import alone as alone
 from .locks import locked as locked
 from .temporary import NAME as NAME
 from .temporary import SHARED_MEMORY as SHARED_MEMORY

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from workloads.errors import FolderUnwritable
+from workloads.errors import FolderUnwritable, RunError
 
 LOCK_FILE = ".lock"
 POLL_S = 0.05
@@ -54,6 +54,22 @@ def locked(folder: Path, at: int = 0, *, wait_s: float = 0.0) -> Iterator[int]:
         yield file
     finally:
         os.close(file)  # and with it our hold, but not that of a child that inherited it
+
+
+@contextlib.contextmanager
+def alone(folder: Path, what: str) -> Iterator[None]:
+    """Work on a folder as the only process. what : what is in it, a soak say.
+
+    Raises RunError where another works on it, and FolderUnwritable.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder))
+        except Held:
+            raise RunError(
+                f"{folder}: another process goes on with this {what}. Wait for it."
+            ) from None
+        yield
 
 
 def _take(folder: Path, file: int, at: int) -> bool:
