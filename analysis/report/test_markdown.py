@@ -228,7 +228,7 @@ def test_no_text_of_a_run_changes_the_shape_of_a_report(
     tmp_path: Path, harmless: dict[str, list[str]], text: str
 ) -> None:
     pages = report_with(tmp_path, text)
-    assert len(pages) == 12
+    assert len(pages) == 13
     for name, page in pages.items():
         assert shape(page) == harmless[name], name
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e]", page)
@@ -260,5 +260,5 @@ def test_structure_is_written_out_in_the_code() -> None:
     found = [
         re.findall(r"[^{ ][^{]*\| safe", path.read_text(encoding="utf-8")) for path in templates
     ]
-    assert len(found) == 14
+    assert len(found) == 15
     assert list(chain(*found)) == ['(" --- |" * (t.head | length)) | safe']

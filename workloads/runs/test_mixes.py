@@ -31,7 +31,7 @@ def test_each_writer_of_a_mix_begins_in_its_own_mode(tmp_path: Path) -> None:
         ({"writers": "1:concurent,1:immediate"}, "no mode 'concurent'"),
         ({"writers": "2:immediate", "begin": "deferred"}, "leave out --begin"),
         ({"writers": 3, "begin": "1:immediate,1:deferred"}, "is 2 writers, and 3 are asked for"),
-        ({"writers": "0:immediate,2:deferred"}, "writers: "),
+        ({"writers": "0:immediate,2:deferred"}, "give how many processes write, such as 4"),
         ({"writers": "200:immediate,200:deferred"}, "less than or equal to 256"),
         ({"writers": "1:autocommit,1:immediate"}, "needs transactions"),
     ],
