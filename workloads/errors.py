@@ -81,7 +81,7 @@ class ModeRefused(RunFailed):
 
     def __init__(self, engine: str, mode: str, message: str) -> None:
         super().__init__(
-            f"{engine} refuses {mode_label(mode)}: {message}. "
+            f"{engine} refuses {mode_label(mode)}: {message.rstrip('.')}. "
             "`cwkit engines` shows which engine accepts which mode."
         )
         self.engine, self.mode, self.message = engine, mode, message

@@ -175,6 +175,8 @@ def _plan(
 
     if synchronous not in LEVELS:
         raise PlanError(f"--synchronous {synchronous}: there are {', '.join(LEVELS)}.")
+    if writers < 1:
+        raise PlanError(f"--writers: at least 1, not {writers}: a crash is of what they wrote.")
     if transactions < 1:
         raise PlanError(f"--transactions: at least 1, not {transactions}.")
     return make_plan(

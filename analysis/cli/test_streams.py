@@ -141,6 +141,7 @@ def of_a_crash(cwkit: Command, tmp_path: Path) -> tuple[str, str]:
         (("--look", folder, "--model", "kill"), "--look takes no --model"),
         (("--publish", folder, "--seed", 3), "--publish takes no --seed"),
         (("--model", ","), "--model ,: names none"),
+        (("--writers", 0), "--writers: at least 1, not 0"),
         (("--into", tmp_path / "mine"), "holds something else"),
     ):
         status, out_of, said = cwkit("crash", *more)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from workloads.engines import probe, trust
-from workloads.errors import PlanError, UnknownName
+from workloads.errors import ModeRefused, PlanError, UnknownName
 from workloads.runs import make_plan, run
 
 WITH_MODES = """
@@ -60,3 +60,8 @@ def test_a_run_on_an_engine_with_modes_of_its_own_is_as_any_other(
 def test_writers_that_are_neither_a_number_nor_modes_are_one_sentence(text: str) -> None:
     with pytest.raises(PlanError, match="give how many processes write, such as 4, or how many in"):
         make_plan(scenario="counter", database="sqlite", writers=text)
+
+
+def test_an_engine_s_sentence_is_not_ended_twice() -> None:
+    said = str(ModeRefused("mine", "concurrent", "it has none. Take another."))
+    assert said.startswith("mine refuses BEGIN CONCURRENT: it has none. Take another. `cwkit")

@@ -1,6 +1,6 @@
-"""A process of a run: it loads a database, works on it, or checks it afterwards.
+"""A process of a run: it works on a database here, or does an errand (workloads.runs.errands).
 
-`python -m workloads.runs.worker JOB.json ROLE [WORKER …]` is started by `workloads.runs.conduct`
+`python -m workloads.runs.worker JOB.json ROLE [WORKER …]` is started by `workloads.runs.making`
 and by nobody else. Each such process opens the database with one engine only, so that no two
 copies of SQLite ever meet on one file in one process.
 """
