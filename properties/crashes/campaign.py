@@ -88,11 +88,12 @@ def draw_states(
     acked = sorted(told_by(recording.changes).acked.values())
     every = range(1, len(recording.changes) + 1)
     rare = [one.number for one in recording.changes if _is_rare(one)]
-    turns: tuple[Sequence[int], ...] = (every, acked or every, rare or every, acked or every)
+    turns: tuple[Sequence[int], ...] = (acked or every, every, acked or every, rare or every)
     asked: list[tuple[int, str]] = []
     for at in range(many):
-        moments = turns[at % len(turns)]
-        asked.append((draw.choice(moments), models[at // len(turns) % len(models)]))
+        # Every model comes before any comes twice: few states are of all of them, too.
+        moments = turns[at // len(models) % len(turns)]
+        asked.append((draw.choice(moments), models[at % len(models)]))
     replay = recording.replay()
     tried: set[int] = set()
     for number, (point, model) in enumerate(sorted(asked)):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from properties.crashes import MODELS, Asked, Crashed, crash, look_again, read_kept, resume
+from properties.crashes.campaign import draw_states
 from properties.crashes.in_folder import must_be_judged
 from properties.crashes.judging import told_by, until
 from properties.crashes.keeping import REPRO, told_of
@@ -51,6 +52,25 @@ def test_a_sound_engine_keeps_what_it_acknowledged_in_every_state(tmp_path: Path
 def test_writers_of_other_modes_are_judged_too(tmp_path: Path, begin: str) -> None:
     found = crashed(tmp_path / "c", begin=begin, transactions=3)
     assert not found.campaign.broken() and found.data()["begin"] == begin
+
+
+@pytest.mark.parametrize("models", [MODELS, ("kill",), ("kill", "strict"), MODELS[1:]])
+def test_few_states_are_of_every_model_and_many_of_every_kind_of_moment(
+    tmp_path: Path, models: tuple[str, ...]
+) -> None:
+    recording = crashed(tmp_path / "c", states=1, models=("kill",), writers=1).recording
+    acked = set(told_by(recording.changes).acked.values())
+
+    def drawn(many: int) -> list[tuple[int, str]]:
+        every = draw_states(recording, many=many, seed=3, models=models)
+        return [(state.point, state.model) for _, state in every]
+
+    assert {model for _, model in drawn(len(models))} == set(models)
+    assert all(point in acked for point, _ in drawn(len(models)))
+    rare = {one.number for one in recording.changes if one.what in ("truncate", "unlink")}
+    rare |= {o.number for o in recording.changes if o.what == "sync" and o.name == "database.db"}
+    points = [point for point, _ in drawn(40 * len(models))]
+    assert rare and rare & set(points) and not set(points) <= acked | rare
 
 
 def test_off_may_lose_and_a_kill_may_not(tmp_path: Path) -> None:
